@@ -1,0 +1,20 @@
+"""The spine's tables, and the chord engine's own four."""
+
+from pathlib import Path
+
+from alembic import op
+
+from orchestrator.queue import chord
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the chord engine's tables by its own schema, then ours."""
+    connection = op.get_bind()
+    connection.exec_driver_sql(chord.schema_sql().replace("%", "%%"))
+    spine = Path(__file__).parents[1] / "sql" / "0001_spine.sql"
+    connection.exec_driver_sql(spine.read_text(encoding="utf-8").replace("%", "%%"))

@@ -1,0 +1,33 @@
+"""Brings a database to this release's schema: one process at a time, any number of times."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+
+import migrations
+from orchestrator.store.engine import driver_url
+
+# any constant: whoever holds this advisory lock migrates, the others wait and then find nothing to do
+_LOCK = 0x6F63746F
+
+
+def upgrade(database_url: str) -> None:
+    """Apply every revision that is missing. Takes an advisory lock; calling it twice is safe."""
+    engine = create_engine(driver_url(database_url))
+    try:
+        with engine.connect() as conn:
+            conn.exec_driver_sql("SELECT pg_advisory_lock(%(lock)s)", {"lock": _LOCK})
+            try:
+                config = Config()
+                config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+                config.attributes["connection"] = conn
+                command.upgrade(config, "head")
+                conn.commit()
+            finally:
+                conn.rollback()
+                conn.exec_driver_sql("SELECT pg_advisory_unlock(%(lock)s)", {"lock": _LOCK})
+                conn.commit()
+    finally:
+        engine.dispose()

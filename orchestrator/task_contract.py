@@ -1,0 +1,96 @@
+"""What a client asks: the task contract, its budget and its acceptance criteria, as plain frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+MAX_GOAL_CHARACTERS = 10_000
+MAX_CONTEXT_CHARACTERS = 50_000
+MAX_CONTEXT_BYTES = 64 * 1024
+MAX_CRITERIA = 20
+MAX_CONSTRAINTS = 20
+MAX_ATTACHMENTS = 20
+
+
+class Priority(StrEnum):
+    """How urgent a task is; `broker_priority` is its level on Redis, where 0 is served first."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def broker_priority(self) -> int:
+        """Return the kombu priority: one of 0, 3, 6, 9, the four priority steps of our queues."""
+        return {"critical": 0, "high": 3, "medium": 6, "low": 9}[self.value]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a task may spend: tokens, seconds, US dollars, retries a step, repair rounds a task."""
+
+    max_tokens: int = 10_000
+    max_time_seconds: int = 300
+    max_cost_dollars: Decimal = Decimal("1.0")
+    max_retries: int = 3
+    max_repairs: int = 2
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One thing that must hold of the result: words, and a machine check where there is one.
+
+    `check` follows orchestrator.check_rule; without one only a model can judge the words.
+    """
+
+    text: str
+    check: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A task as the client wants it, normalised; `plan` is a client-made plan or None."""
+
+    goal: str
+    constraints: list[str] | dict[str, Any] = field(default_factory=list)
+    acceptance_criteria: tuple[Criterion, ...] = ()
+    context: dict[str, Any] | str | None = None
+    attachments: tuple[str, ...] = ()
+    budget: Budget = Budget()
+    priority: Priority = Priority.MEDIUM
+    metadata: dict[str, Any] = field(default_factory=dict)
+    deadline: datetime | None = None
+    output_schema: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the contract as JSON values, for the tasks row and the trace."""
+        record = asdict(self)
+        record["budget"]["max_cost_dollars"] = str(self.budget.max_cost_dollars)
+        record["deadline"] = self.deadline.isoformat() if self.deadline else None
+        record["priority"] = self.priority.value
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Contract":
+        """Read back what `to_record` wrote."""
+        budget = dict(record["budget"])
+        budget["max_cost_dollars"] = Decimal(budget["max_cost_dollars"])
+        deadline = record["deadline"]
+        return cls(
+            goal=record["goal"],
+            constraints=record["constraints"],
+            acceptance_criteria=tuple(Criterion(**item) for item in record["acceptance_criteria"]),
+            context=record["context"],
+            attachments=tuple(record["attachments"]),
+            budget=Budget(**budget),
+            priority=Priority(record["priority"]),
+            metadata=record["metadata"],
+            deadline=datetime.fromisoformat(deadline) if deadline else None,
+            output_schema=record["output_schema"],
+            plan=record["plan"],
+        )
