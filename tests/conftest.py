@@ -1,0 +1,104 @@
+"""What every test may ask for: a real Postgres and a real Valkey, migrated and empty."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from orchestrator.devstack import servers as devstack_servers
+from orchestrator.devstack.servers import Servers
+from orchestrator.store import migrate
+from orchestrator.store.engine import open_engine
+
+_OURS = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+
+# replica: neither foreign keys nor the triggers that keep history from being deleted stand in the way
+_EMPTY_ALL_TABLES = """
+DO $$
+DECLARE
+    name text;
+BEGIN
+    SET LOCAL session_replication_role = replica;
+    FOR name IN
+        SELECT quote_ident(tablename) FROM pg_tables
+        WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+        ORDER BY tablename
+    LOOP
+        EXECUTE 'DELETE FROM ' || name;
+    END LOOP;
+END $$
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home() -> Iterator[Path]:
+    """A state directory of the session's own, with no setting of the developer's environment."""
+    path = Path(tempfile.mkdtemp(prefix="octollm-tests-"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _OURS:
+            patch.delenv(name, raising=False)
+        patch.setenv("OCTOLLM_HOME", str(path))
+        yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers(home: Path) -> Iterator[Servers]:
+    """One Postgres (fsync off) and one Valkey for the session; their addresses stand in the environment."""
+    with (
+        devstack_servers.start(home, durable=False, environ={}) as running,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("DATABASE_URL", running.database_url)
+        patch.setenv("REDIS_URL", running.redis_url)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_url(servers: Servers) -> str:
+    """The address of a migrated database."""
+    migrate.upgrade(servers.database_url)
+    return servers.database_url
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers) -> str:
+    """The address of a Valkey."""
+    return servers.redis_url
+
+
+@pytest.fixture(scope="session")
+def engine(postgres_url: str) -> Iterator[Engine]:
+    """The session's pool of connections to the migrated database."""
+    pool = open_engine(postgres_url)
+    yield pool
+    pool.dispose()
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Empty every table and every key after a test that had the servers."""
+    yield
+    if "engine" in request.fixturenames or "postgres_url" in request.fixturenames:
+        _empty_tables(request.getfixturevalue("engine"))
+    if "servers" in request.fixturenames or "redis_url" in request.fixturenames:
+        with redis.Redis.from_url(request.getfixturevalue("redis_url")) as client:
+            client.flushdb()
+
+
+def _empty_tables(engine: Engine) -> None:
+    """DELETE, not TRUNCATE, which costs a file a table; again when a straggling worker deadlocks with it."""
+    for attempt in range(5):
+        try:
+            with engine.begin() as conn:
+                conn.exec_driver_sql(_EMPTY_ALL_TABLES)
+        except OperationalError:
+            if attempt == 4:
+                raise
+        else:
+            return
