@@ -1,0 +1,149 @@
+"""Makes and checks what callers show us: API keys, and the JWTs that they are exchanged for."""
+
+import hashlib
+import re
+import secrets
+import string
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+
+from orchestrator.errors import InvalidCredential, InvalidInput
+from orchestrator.settings import Settings
+
+SCOPES = ("task:submit", "task:read", "task:cancel", "arm:list", "arm:register", "admin")
+TOKEN_TTL_SECONDS = 3600
+
+_ALGORITHM = "HS256"
+_CLOCK_SKEW_SECONDS = 30
+_BASE62 = string.digits + string.ascii_letters
+_KEY = re.compile(r"octo_([a-z]{1,16})_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who calls: a tenant, through one of its keys; `subject` is the JWT's sub."""
+
+    tenant: str
+    key_id: str
+    scopes: frozenset[str]
+    subject: str
+
+    def may(self, scope: str) -> bool:
+        """Tell whether this caller has `scope`; admin has every one."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """An API key in parts; only `text` as a whole opens anything, so it stays out of `repr`."""
+
+    environment: str
+    id: str
+    secret: str = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """Return the key as its owner sees it: octo_<environment>_<id>_<secret>."""
+        return f"octo_{self.environment}_{self.id}_{self.secret}"
+
+    @property
+    def digest(self) -> str:
+        """Return what we store: the hex SHA-256 of the secret.
+
+        A slow hash would add nothing: the secret is 256 random bits, not a password.
+        """
+        return hashlib.sha256(self.secret.encode()).hexdigest()
+
+
+def new_api_key(environment: str = "live") -> ApiKey:
+    """Make a key: random id (71 bits) and secret (256 bits). Raises InvalidInput for a bad environment."""
+    key = ApiKey(environment, id=_random_text(12), secret=_random_text(43))
+    if parse_api_key(key.text) is None:
+        raise InvalidInput.at("environment", "must be 1 to 16 lower-case letters, such as live or test")
+    return key
+
+
+def parse_api_key(text: str) -> ApiKey | None:
+    """Take a key apart, or return None when it does not have the form of one."""
+    match = _KEY.fullmatch(text)
+    return ApiKey(*match.groups()) if match else None
+
+
+def expand_scopes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the named scopes in our order; `all` is every one. Raises InvalidInput for an unknown name."""
+    wanted = set(names)
+    unknown = wanted - {*SCOPES, "all"}
+    if unknown or not wanted:
+        raise InvalidInput.at("scopes", f"unknown: {sorted(unknown)}; known: all, {', '.join(SCOPES)}")
+    return SCOPES if "all" in wanted else tuple(scope for scope in SCOPES if scope in wanted)
+
+
+def sign_token(
+    settings: Settings, *, tenant: str, key_id: str, scopes: Iterable[str], ttl: int = TOKEN_TTL_SECONDS
+) -> str:
+    """Return a JWT that lets its bearer act as `tenant` for `ttl` seconds."""
+    now = int(time.time())
+    claims = {
+        "iss": settings.jwt_issuer,
+        "aud": settings.jwt_audience,
+        "sub": f"{tenant}/{key_id}",
+        "iat": now,
+        "exp": now + ttl,
+        "jti": secrets.token_hex(8),
+        "tenant": tenant,
+        "key_id": key_id,
+        "scopes": sorted(scopes),
+    }
+    return jwt.encode(claims, settings.jwt_secret, algorithm=_ALGORITHM)
+
+
+def verify_token(settings: Settings, token: str) -> Principal:
+    """Return who signed in with `token`; raise InvalidCredential, whose details.reason says what is wrong.
+
+    The algorithm is fixed: the token's own header never chooses it (RFC 8725, 3.1).
+    """
+    try:
+        claims = jwt.decode(
+            token,
+            settings.jwt_secret,
+            algorithms=[_ALGORITHM],
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            leeway=_CLOCK_SKEW_SECONDS,
+            options={"require": ["exp", "iat", "sub", "iss", "aud"], "enforce_minimum_key_length": True},
+        )
+    except jwt.ExpiredSignatureError as error:
+        raise _refused("expired") from error
+    except (jwt.PyJWTError, ValueError) as error:
+        raise _refused("invalid") from error
+    # the leeway is for clocks that run behind the signer's (iat, nbf); it must not lengthen a token's life
+    if int(claims["exp"]) <= time.time():
+        raise _refused("expired")
+    return _principal(claims)
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    tenant, key_id, scopes = (claims.get(name) for name in ("tenant", "key_id", "scopes"))
+    named = isinstance(tenant, str) and tenant and isinstance(key_id, str)
+    if not (named and isinstance(scopes, list) and all(isinstance(scope, str) for scope in scopes)):
+        raise _refused("claims")
+    return Principal(str(tenant), str(key_id), frozenset(scopes), subject=claims["sub"])
+
+
+_REASONS = {
+    "expired": "The token has expired; get a new one from POST /v1/auth/token.",
+    "invalid": "The token is not one that this service accepts.",
+    "claims": "The token lacks a tenant, key_id or scopes claim.",
+}
+
+
+def _refused(reason: str) -> InvalidCredential:
+    return InvalidCredential(_REASONS[reason], details={"reason": reason})
+
+
+def _random_text(length: int) -> str:
+    return "".join(secrets.choice(_BASE62) for _ in range(length))

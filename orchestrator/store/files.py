@@ -1,0 +1,65 @@
+"""Owns the artifacts: files by their SHA-256, kept in chunks, each tenant's apart."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from orchestrator.sql import load
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+CHUNK_BYTES = 256 * 1024
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A stored file; `sha256` (64 hex digits) is its id on the wire."""
+
+    sha256: str
+    filename: str
+    media_type: str
+    size_bytes: int
+    created_at: datetime
+
+
+def put(conn: Connection, tenant: str, *, filename: str, media_type: str, content: bytes) -> Artifact:
+    """Store a file and return it. The same content again is the same artifact, under the newest name."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    values = {
+        "tenant": tenant,
+        "sha256": sha256,
+        "filename": filename,
+        "media_type": media_type,
+        "size_bytes": len(content),
+    }
+    row = conn.exec_driver_sql(_SQL["put_artifact"], values).mappings().one()
+    if row["is_new"]:
+        chunks = [
+            {
+                "tenant": tenant,
+                "sha256": sha256,
+                "number": number,
+                "content": content[start : start + CHUNK_BYTES],
+            }
+            for number, start in enumerate(range(0, len(content), CHUNK_BYTES))
+        ]
+        if chunks:
+            conn.exec_driver_sql(_SQL["put_chunk"], chunks)
+    return Artifact(sha256, filename, media_type, len(content), row["created_at"])
+
+
+def describe(conn: Connection, tenant: str, ids: Sequence[str]) -> list[Artifact]:
+    """Return the tenant's artifacts of these ids, in their order; unknown ones are left out."""
+    rows = conn.exec_driver_sql(_SQL["describe_artifacts"], {"tenant": tenant, "ids": list(ids)}).mappings()
+    return [Artifact(**row) for row in rows]
+
+
+def read(conn: Connection, tenant: str, sha256: str) -> bytes | None:
+    """Return a file's content, or None when the tenant has no such file."""
+    chunks = conn.exec_driver_sql(_SQL["read_chunks"], {"tenant": tenant, "sha256": sha256}).scalars().all()
+    # an empty file is one row without a chunk; no row at all is no file
+    return b"".join(bytes(chunk) for chunk in chunks if chunk is not None) if chunks else None

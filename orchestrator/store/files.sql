@@ -1,0 +1,30 @@
+-- name: put_artifact
+-- Stores a file's description. Two uploads of one content at once: the second waits for the first on the
+-- primary key, then finds it there (xmax is 0 only for a row that this statement inserted).
+INSERT INTO artifacts (tenant, sha256, filename, media_type, size_bytes)
+VALUES (%(tenant)s, %(sha256)s, %(filename)s, %(media_type)s, %(size_bytes)s)
+ON CONFLICT (tenant, sha256) DO UPDATE
+SET filename = excluded.filename,
+    media_type = excluded.media_type
+RETURNING created_at, xmax = 0 AS is_new
+
+-- name: put_chunk
+-- Stores one part of a new file.
+INSERT INTO artifact_chunks (tenant, sha256, number, content)
+VALUES (%(tenant)s, %(sha256)s, %(number)s, %(content)s)
+
+-- name: describe_artifacts
+-- Describes files in the order in which they were asked for.
+SELECT artifacts.sha256, filename, media_type, size_bytes, created_at
+FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS wanted (sha256, position)
+JOIN artifacts ON artifacts.tenant = %(tenant)s AND artifacts.sha256 = wanted.sha256
+ORDER BY position
+
+-- name: read_chunks
+-- Reads a file's parts in order: one row with NULL for an empty file, none for an unknown one.
+SELECT content
+FROM artifacts
+LEFT JOIN artifact_chunks USING (tenant, sha256)
+WHERE tenant = %(tenant)s
+  AND sha256 = %(sha256)s
+ORDER BY number

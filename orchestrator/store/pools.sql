@@ -1,0 +1,91 @@
+-- name: beat
+-- Says that a worker process lives. A restarted process has the same node name and takes the row over.
+INSERT INTO pools (node, queue, arm, concurrency, busy, isolation, version, registry_digest)
+VALUES (
+    %(node)s, %(queue)s, %(arm)s, %(concurrency)s, %(busy)s, %(isolation)s, %(version)s, %(registry_digest)s
+)
+ON CONFLICT (node) DO UPDATE
+SET queue = excluded.queue,
+    arm = excluded.arm,
+    concurrency = excluded.concurrency,
+    busy = excluded.busy,
+    isolation = excluded.isolation,
+    version = excluded.version,
+    registry_digest = excluded.registry_digest,
+    seen_at = now()
+
+-- name: leave
+-- Forgets a worker process that stopped.
+DELETE FROM pools
+WHERE node = %(node)s
+
+-- name: alive
+-- Lists the worker processes seen lately, by Postgres' clock.
+SELECT node, queue, arm, concurrency, busy, isolation, version, registry_digest, started_at, seen_at
+FROM pools
+WHERE seen_at > now() - make_interval(secs => %(within_seconds)s)
+ORDER BY arm, node
+
+-- name: forget_dead
+-- Forgets processes that were killed: nobody said for them that they left.
+DELETE FROM pools
+WHERE seen_at < now() - make_interval(secs => %(after_seconds)s)
+
+-- name: arm_statistics
+-- Says how each arm is and did. History is bounded twice, by days and by 1,000 rows an arm taken from the index
+-- steps_by_arm, because the router asks before every plan.
+SELECT
+    wanted.arm,
+    living.workers,
+    living.busy,
+    living.concurrency,
+    coalesce(waiting.queued, 0) AS queued,
+    history.attempts,
+    history.successes,
+    history.average_latency_ms,
+    declared.status AS declared_status,
+    coalesce(declared.metadata, '{}') AS declared_metadata,
+    declared.declared_at
+FROM unnest(%(arms)s::text[]) WITH ORDINALITY AS wanted (arm, position)
+LEFT JOIN arm_declarations AS declared ON declared.arm = wanted.arm
+LEFT JOIN (
+    SELECT arm, count(*) AS queued
+    FROM steps
+    WHERE state = 'queued'
+    GROUP BY arm
+) AS waiting ON waiting.arm = wanted.arm
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) AS workers,
+        coalesce(sum(busy), 0) AS busy,
+        coalesce(sum(concurrency), 0) AS concurrency
+    FROM pools
+    WHERE pools.arm = wanted.arm
+      AND seen_at > now() - make_interval(secs => %(within_seconds)s)
+) AS living
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) AS attempts,
+        count(*) FILTER (WHERE state = 'done') AS successes,
+        (avg(extract(epoch FROM finished_at - started_at)) * 1000)::float8 AS average_latency_ms
+    FROM (
+        SELECT state, started_at, finished_at
+        FROM steps
+        WHERE steps.arm = wanted.arm
+          AND state IN ('done', 'failed')
+          AND finished_at > now() - make_interval(days => %(days)s)
+        ORDER BY finished_at DESC
+        LIMIT 1000
+    ) AS ended
+) AS history
+ORDER BY position
+
+-- name: declare
+-- Replaces an arm's declaration.
+INSERT INTO arm_declarations (arm, status, metadata, declared_by)
+VALUES (%(arm)s, %(status)s, %(metadata)s::jsonb, %(declared_by)s)
+ON CONFLICT (arm) DO UPDATE
+SET status = excluded.status,
+    metadata = excluded.metadata,
+    declared_by = excluded.declared_by,
+    declared_at = now()
