@@ -1,5 +1,6 @@
 """What every test may ask for: a real Postgres and a real Valkey, migrated and empty."""
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from orchestrator.devstack.servers import Servers
 from orchestrator.store import migrate
 from orchestrator.store.engine import open_engine
 
-_OURS = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+_OURS = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JWT_SECRET")
 
 # replica: neither foreign keys nor the triggers that keep history from being deleted stand in the way
 _EMPTY_ALL_TABLES = """
@@ -43,6 +44,7 @@ def home() -> Iterator[Path]:
         for name in _OURS:
             patch.delenv(name, raising=False)
         patch.setenv("OCTOLLM_HOME", str(path))
+        patch.setenv("JWT_SECRET", secrets.token_urlsafe(48))
         yield path
     shutil.rmtree(path, ignore_errors=True)
 

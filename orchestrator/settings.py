@@ -1,0 +1,184 @@
+"""The settings of a process: read from the environment once, checked once, then frozen."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.errors import SettingsError
+
+STACK_FILE = "stack.env"
+_DRIVER = "postgresql+psycopg2://"
+_PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+class Rate(NamedTuple):
+    """So many calls in so many seconds."""
+
+    calls: int
+    seconds: int
+
+
+def _setting(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
+    """Declare a setting: `parse` turns its text into a value or raises ValueError saying what it must be."""
+    return field(default=default, repr=not secret, metadata={"parse": parse, "secret": secret})
+
+
+def _whole(*, least: int, most: int | None = None) -> Callable[[str], int]:
+    span = f"a whole number of at least {least}" + (f" and at most {most}" if most is not None else "")
+
+    def parse(text: str) -> int:
+        if (
+            not re.fullmatch(r"-?\d{1,18}", text)
+            or int(text) < least
+            or (most is not None and int(text) > most)
+        ):
+            raise ValueError(span)
+        return int(text)
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", text) or float(text) <= 0:
+        raise ValueError("a number of seconds above 0")
+    return float(text)
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _signing_secret(text: str) -> str:
+    if len(text.encode()) < 32:
+        raise ValueError("at least 32 bytes (openssl rand -base64 48)")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://")):
+        raise ValueError("redis://[user:password@]host:port/number, or rediss:// for TLS")
+    return text
+
+
+def driver_url(text: str) -> str:
+    """Return a Postgres URL with psycopg2 named: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3.
+
+    Raises ValueError for the URL of anything but Postgres.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.partition("+")[0] not in {"postgresql", "postgres"}:
+        raise ValueError("postgresql://user:password@host:port/database")
+    return _DRIVER + rest
+
+
+def _rate(text: str) -> Rate:
+    calls, _, period = text.partition("/")
+    if not re.fullmatch(r"[1-9]\d{0,8}", calls) or period not in _PERIOD_SECONDS:
+        raise ValueError(f"calls/period, where the period is one of {', '.join(_PERIOD_SECONDS)}: 100/minute")
+    return Rate(int(calls), _PERIOD_SECONDS[period])
+
+
+def _digests(text: str) -> frozenset[str]:
+    digests = frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+    if not all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests):
+        raise ValueError("SHA-256 digests of 64 hex digits, separated by commas")
+    return digests
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Each setting is the environment variable of the same name in capitals; .env.example explains them."""
+
+    database_url: str = _setting(driver_url, secret=True)
+    redis_url: str = _setting(_redis_url, secret=True)
+    jwt_secret: str = _setting(_signing_secret, secret=True)
+    jwt_issuer: str = _setting(_text, default="octollm")
+    jwt_audience: str = _setting(_text, default="octollm")
+    jwt_ttl_seconds: int = _setting(_whole(least=1, most=86_400), default=3600)
+    rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
+    max_body_bytes: int = _setting(_whole(least=1024), default=2**20)
+    max_file_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**24)
+    max_recorded_result_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**20)
+    openai_api_key: str | None = _setting(_text, default=None, secret=True)
+    anthropic_api_key: str | None = _setting(_text, default=None, secret=True)
+    max_parallel_arms: int = _setting(_whole(least=1, most=50), default=5)
+    task_timeout: int = _setting(_whole(least=1), default=300)
+    cache_ttl: int = _setting(_whole(least=0), default=3600)
+    lease_seconds: float = _setting(_seconds, default=15.0)
+    heartbeat_seconds: float = _setting(_seconds, default=5.0)
+    sweep_seconds: float = _setting(_seconds, default=1.0)
+    redispatch_seconds: float = _setting(_seconds, default=5.0)
+    poison_step: int = _setting(_whole(least=1), default=3)
+    database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
+    executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
+    executor_trusted_sha256: frozenset[str] = _setting(_digests, default=frozenset())
+    trace_content: str = _setting(_one_of("off", "redacted", "full"), default="redacted")
+    retention_days: int = _setting(_whole(least=1), default=30)
+    log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
+    log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
+    metrics_dir: Path = _setting(Path, default=Path(".octollm/metrics"))
+    octollm_home: Path = _setting(Path, default=Path(".octollm"))
+
+    def __post_init__(self) -> None:
+        if self.heartbeat_seconds >= self.lease_seconds:
+            raise SettingsError(
+                f"HEARTBEAT_SECONDS is {self.heartbeat_seconds:g}: set it below LEASE_SECONDS "
+                f"({self.lease_seconds:g}), or every lease runs out before it is renewed"
+            )
+
+    @property
+    def celery_result_backend(self) -> str:
+        """The database as Celery's result backend; Celery finds our class by the scheme."""
+        return "octollm+postgresql://" + self.database_url.removeprefix(_DRIVER)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read `environ` (os.environ by default), then OCTOLLM_HOME's stack.env, which `octollm up` writes.
+
+    An empty value counts as unset. Raises SettingsError naming the variable and what it must be.
+    """
+    given = {name: text.strip() for name, text in (os.environ if environ is None else environ).items()}
+    home = Path(given.get("OCTOLLM_HOME") or ".octollm")
+    texts = read_stack_file(home) | {name: text for name, text in given.items() if text}
+    values = {item.name: _value(item, texts) for item in fields(Settings) if item.name.upper() in texts}
+    missing = [
+        item.name.upper() for item in fields(Settings) if item.default is MISSING and item.name not in values
+    ]
+    if missing:
+        raise SettingsError(
+            f"{', '.join(missing)} must be set: see .env.example, or start everything with `octollm up`"
+        )
+    values.setdefault("metrics_dir", home / "metrics")
+    return Settings(**values)
+
+
+def read_stack_file(home: Path) -> dict[str, str]:
+    """Return the settings that `octollm up` chose for the stack in `home`; none when it never ran."""
+    try:
+        text = (home / STACK_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    pairs = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def _value(item: Field[Any], texts: Mapping[str, str]) -> Any:
+    """Parse one setting; a secret's text stays out of the message."""
+    name = item.name.upper()
+    try:
+        return item.metadata["parse"](texts[name])
+    except ValueError as wrong:
+        shown = "its value" if item.metadata["secret"] else repr(texts[name])
+        raise SettingsError(f"{name} is wrong: {shown} is not {wrong}") from None

@@ -1,0 +1,133 @@
+"""Metrics of many processes become one answer, and processes that come and go leave no heap of files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+# a parent that, like a prefork pool, keeps two children alive and replaces them; gunicorn's workers and
+# thread pools are the simpler case of a process that stays
+_POOL = """
+import os
+from orchestrator.observability import metric
+
+metric.swept("parent")
+for generation in range(3):
+    children = []
+    ready, go = os.pipe(), os.pipe()
+    for child in range(2):
+        pid = os.fork()
+        if pid == 0:
+            metric.swept("begin")
+            os.write(ready[1], b".")
+            os.read(go[0], 1)
+            for _ in range(10):
+                metric.arm_invoked("coder", "done", 0.2)
+            os._exit(0)
+        children.append(pid)
+    for _ in children:
+        os.read(ready[0], 1)
+    os.write(go[1], b"..")
+    for pid in children:
+        os.waitpid(pid, 0)
+metric.swept("parent")
+"""
+_THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from orchestrator.observability import metric
+
+with ThreadPoolExecutor(8) as pool:
+    for _ in range(50):
+        pool.submit(metric.arm_invoked, "coder", "done", 0.2)
+"""
+_SCRAPE = """
+import sys
+from orchestrator.observability import metric
+sys.stdout.buffer.write(metric.exposition())
+"""
+
+
+def _run(script: str, directory: Path) -> str:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+def _samples(text: str) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_recycled_children_continue_the_counters_of_the_dead(tmp_path: Path) -> None:
+    _run(_POOL, tmp_path)
+
+    found = _samples(_run(_SCRAPE, tmp_path))
+
+    assert found["octollm_arm_invocations_total", "coder", "done"] == 60
+    assert found["octollm_arm_duration_seconds_count", "coder"] == 60
+    assert found["octollm_swept_total", "begin"] == 6
+    assert found["octollm_swept_total", "parent"] == 2
+
+
+def test_files_are_as_many_as_processes_lived_at_once(tmp_path: Path) -> None:
+    for _ in range(3):
+        _run(_POOL, tmp_path)
+
+    assert sorted(path.name for path in tmp_path.glob("counter_*.db")) == [
+        f"counter_slot-{n}.db" for n in range(3)
+    ]
+
+
+def test_pools_of_threads_and_of_processes_share_one_directory(tmp_path: Path) -> None:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    running = [
+        subprocess.Popen([sys.executable, "-c", script], env=environment)
+        for script in (_POOL, _THREADS, _POOL)
+    ]
+
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+
+    found = _samples(_run(_SCRAPE, tmp_path))
+    assert found["octollm_arm_invocations_total", "coder", "done"] == 60 + 50 + 60
+
+
+def test_ends_and_verdicts_that_never_happened_show_zero(tmp_path: Path) -> None:
+    found = _samples(_run(_SCRAPE, tmp_path))
+
+    assert found["octollm_tasks_total", "completed", "critical"] == 0
+    assert found["octollm_tasks_total", "failed", "low"] == 0
+    assert found["octollm_verdicts_total", "inconclusive"] == 0
+    assert found["octollm_repairs_total",] == 0
+    assert found["octollm_leases_expired_total",] == 0
+
+
+def test_without_the_directory_a_process_answers_for_itself() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    script = (
+        "from orchestrator.observability import metric; metric.task_ended('failed', 'high', 2.0)\n" + _SCRAPE
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    found = _samples(done.stdout)
+    assert found["octollm_tasks_total", "failed", "high"] == 1
+    assert found["octollm_task_duration_seconds_bucket", "2.5"] == 1

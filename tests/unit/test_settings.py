@@ -1,0 +1,161 @@
+"""Settings: what the environment may say, and what is said when it is wrong."""
+
+import re
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from orchestrator import settings
+from orchestrator.errors import SettingsError
+from orchestrator.settings import Rate, Settings
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "hunter2-hunter2"
+NEEDED = {
+    "DATABASE_URL": f"postgresql://octo:{PASSWORD}@db:5432/octollm",
+    "REDIS_URL": f"redis://:{PASSWORD}@cache:6379/0",
+    "JWT_SECRET": "s3cret" * 8,
+}
+
+
+@pytest.fixture
+def needed(tmp_path: Path) -> dict[str, str]:
+    return NEEDED | {"OCTOLLM_HOME": str(tmp_path)}
+
+
+def test_defaults_are_those_of_the_example_file(needed: dict[str, str]) -> None:
+    example = {name: text for name, text in _example().items() if text and name in _names()}
+
+    loaded = settings.load(needed)
+    from_example = settings.load(example | needed)
+
+    assert from_example == loaded
+
+
+def test_the_example_file_names_every_setting_and_nothing_that_nobody_reads() -> None:
+    procfile = set(re.findall(r"\$\{?([A-Z][A-Z_0-9]*)", (ROOT / "Procfile").read_text()))
+    of_the_supervisor = {"HONCHO_PROCESS_NAME"}
+
+    assert set(_example()) == _names() | procfile - of_the_supervisor
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED))
+@pytest.mark.parametrize("value", [None, "", "   "])
+def test_a_setting_without_a_default_must_be_given(
+    needed: dict[str, str], name: str, value: str | None
+) -> None:
+    environ = {key: text for key, text in needed.items() if key != name}
+    if value is not None:
+        environ[name] = value
+
+    with pytest.raises(SettingsError, match=name):
+        settings.load(environ)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://u:p@h/d",
+        "postgresql://u:p@h/d",
+        "postgresql+psycopg://u:p@h/d",
+        "postgresql+psycopg2://u:p@h/d",
+    ],
+)
+def test_a_postgres_url_names_our_driver_and_becomes_our_result_backend(
+    needed: dict[str, str], url: str
+) -> None:
+    loaded = settings.load(needed | {"DATABASE_URL": url})
+
+    assert loaded.database_url == "postgresql+psycopg2://u:p@h/d"
+    assert loaded.celery_result_backend == "octollm+postgresql://u:p@h/d"
+
+
+def test_an_empty_value_counts_as_unset(needed: dict[str, str]) -> None:
+    loaded = settings.load(needed | {"OPENAI_API_KEY": "", "MAX_PARALLEL_ARMS": " "})
+
+    assert loaded.openai_api_key is None
+    assert loaded.max_parallel_arms == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("MAX_PARALLEL_ARMS", "50", 50),
+        ("LEASE_SECONDS", "7.5", 7.5),
+        ("RATE_LIMIT", "5/second", Rate(5, 1)),
+        ("RATE_LIMIT", "100/hour", Rate(100, 3600)),
+        ("TRACE_CONTENT", "FULL", "full"),
+        ("EXECUTOR_TRUSTED_SHA256", f"{'A' * 64}, {'b' * 64}", frozenset({"a" * 64, "b" * 64})),
+        ("METRICS_DIR", "/var/metrics", Path("/var/metrics")),
+    ],
+)
+def test_a_right_value_is_taken(needed: dict[str, str], name: str, text: str, expected: object) -> None:
+    assert getattr(settings.load(needed | {name: text}), name.lower()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DATABASE_URL", f"mysql://octo:{PASSWORD}@db/octollm"),
+        ("REDIS_URL", f"amqp://:{PASSWORD}@mq"),
+        ("JWT_SECRET", PASSWORD),
+        ("MAX_PARALLEL_ARMS", "0"),
+        ("MAX_PARALLEL_ARMS", "51"),
+        ("MAX_PARALLEL_ARMS", "five"),
+        ("TASK_TIMEOUT", "1e3"),
+        ("LEASE_SECONDS", "0"),
+        ("LEASE_SECONDS", "nan"),
+        ("HEARTBEAT_SECONDS", "15"),
+        ("RATE_LIMIT", "100"),
+        ("RATE_LIMIT", "0/minute"),
+        ("RATE_LIMIT", "100/fortnight"),
+        ("EXECUTOR_MIN_ISOLATION", "none"),
+        ("EXECUTOR_TRUSTED_SHA256", "abc"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name_and_no_secret_is_shown(
+    needed: dict[str, str], name: str, text: str
+) -> None:
+    with pytest.raises(SettingsError, match=name) as refused:
+        settings.load(needed | {name: text})
+
+    assert PASSWORD not in str(refused.value)
+
+
+def test_no_secret_stands_in_the_repr(needed: dict[str, str]) -> None:
+    shown = repr(
+        settings.load(needed | {"OPENAI_API_KEY": "sk-1234567890", "ANTHROPIC_API_KEY": "sk-ant-12345"})
+    )
+
+    assert not any(secret in shown for secret in (PASSWORD, NEEDED["JWT_SECRET"], "sk-123", "sk-ant"))
+
+
+def test_the_stack_file_fills_in_what_the_environment_leaves_out(
+    needed: dict[str, str], tmp_path: Path
+) -> None:
+    lines = [f"{name}={text}" for name, text in NEEDED.items()]
+    (tmp_path / settings.STACK_FILE).write_text("\n".join(["# made by octollm up", *lines, "TASK_TIMEOUT=7"]))
+
+    loaded = settings.load({"OCTOLLM_HOME": str(tmp_path), "REDIS_URL": "redis://elsewhere/1"})
+
+    assert loaded.redis_url == "redis://elsewhere/1"
+    assert (loaded.jwt_secret, loaded.task_timeout) == (NEEDED["JWT_SECRET"], 7)
+    assert loaded.metrics_dir == tmp_path / "metrics"
+
+
+def test_settings_do_not_change(needed: dict[str, str]) -> None:
+    loaded = settings.load(needed)
+
+    with pytest.raises(FrozenInstanceError):
+        loaded.task_timeout = 1  # type: ignore[misc]  # the assignment must fail
+
+
+def _names() -> set[str]:
+    return {item.name.upper() for item in fields(Settings)}
+
+
+def _example() -> dict[str, str]:
+    text = (ROOT / ".env.example").read_text()
+    return dict(re.findall(r"^([A-Z_0-9]+)=(.*)$", text, re.MULTILINE))
