@@ -49,22 +49,25 @@ sys.stdout.buffer.write(metric.exposition())
 """
 
 
-def _run(script: str, directory: Path) -> str:
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
+def _start(script: str, directory: Path | None) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    if directory:
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+    return subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True
     )
-    return done.stdout
+
+
+def _run(script: str, directory: Path | None) -> str:
+    process = _start(script, directory)
+    answer, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return answer
 
 
 def _samples(text: str) -> dict[tuple[str, ...], float]:
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -85,19 +88,15 @@ def test_files_are_as_many_as_processes_lived_at_once(tmp_path: Path) -> None:
     for _ in range(3):
         _run(_POOL, tmp_path)
 
-    assert sorted(path.name for path in tmp_path.glob("counter_*.db")) == [
-        f"counter_slot-{n}.db" for n in range(3)
-    ]
+    files = sorted(path.name for path in tmp_path.glob("counter_*.db"))
+    assert files == [f"counter_slot-{number}.db" for number in range(3)]
 
 
 def test_pools_of_threads_and_of_processes_share_one_directory(tmp_path: Path) -> None:
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    running = [
-        subprocess.Popen([sys.executable, "-c", script], env=environment)
-        for script in (_POOL, _THREADS, _POOL)
-    ]
+    running = [_start(script, tmp_path) for script in (_POOL, _THREADS, _POOL)]
 
-    assert [process.wait(60) for process in running] == [0, 0, 0]
+    for process in running:
+        process.communicate(timeout=60)
 
     found = _samples(_run(_SCRAPE, tmp_path))
     assert found["octollm_arm_invocations_total", "coder", "done"] == 60 + 50 + 60
@@ -106,28 +105,17 @@ def test_pools_of_threads_and_of_processes_share_one_directory(tmp_path: Path) -
 def test_ends_and_verdicts_that_never_happened_show_zero(tmp_path: Path) -> None:
     found = _samples(_run(_SCRAPE, tmp_path))
 
-    assert found["octollm_tasks_total", "completed", "critical"] == 0
-    assert found["octollm_tasks_total", "failed", "low"] == 0
+    assert found["octollm_tasks_total", "critical", "completed"] == 0
+    assert found["octollm_tasks_total", "low", "failed"] == 0
     assert found["octollm_verdicts_total", "inconclusive"] == 0
     assert found["octollm_repairs_total",] == 0
     assert found["octollm_leases_expired_total",] == 0
 
 
 def test_without_the_directory_a_process_answers_for_itself() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
-    script = (
-        "from orchestrator.observability import metric; metric.task_ended('failed', 'high', 2.0)\n" + _SCRAPE
-    )
+    happened = "from orchestrator.observability import metric; metric.task_ended('failed', 'high', 2.0)\n"
 
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    found = _samples(_run(happened + _SCRAPE, None))
 
-    found = _samples(done.stdout)
-    assert found["octollm_tasks_total", "failed", "high"] == 1
+    assert found["octollm_tasks_total", "high", "failed"] == 1
     assert found["octollm_task_duration_seconds_bucket", "2.5"] == 1

@@ -1,0 +1,22 @@
+-- name: count_tasks
+-- Open tasks by phase; the partial index tasks_deadline holds just these.
+SELECT phase, count(*)
+FROM tasks
+WHERE finished_at IS NULL
+GROUP BY phase;
+
+-- name: age_queues
+-- How long the oldest step that may be claimed has been waiting, by queue; a step that waits for its retry
+-- time does not count.
+SELECT queue, extract(epoch FROM now() - min(greatest(queued_at, not_before)))::float8
+FROM steps
+WHERE state = 'queued'
+  AND not_before <= now()
+GROUP BY queue;
+
+-- name: count_workers
+-- Pools whose heartbeat is fresh, by arm.
+SELECT arm, count(*)
+FROM pools
+WHERE seen_at > now() - interval '15 seconds'
+GROUP BY arm;

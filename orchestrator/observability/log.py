@@ -1,0 +1,163 @@
+"""Shapes every log line of a process, ours and the libraries': one form, the ids of the moment, no secret."""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, Final, TextIO
+from urllib.parse import urlsplit
+
+import structlog
+
+from orchestrator import safety
+from orchestrator.settings import Settings
+
+_CAPTURED = ("gunicorn.error", "gunicorn.access", "werkzeug", "celery", "celery.task", "celery.redirected")
+_NOISY = ("kombu", "amqp", "alembic", "httpx")
+_MASKED_KINDS = ("secret.", "pii.card", "pii.iban", "pii.email", "pii.ssn")
+# ours, on every line: nothing of a client's can stand there
+_OURS = frozenset({"level", "logger", "timestamp", "task_id", "step_id", "arm", "attempt", "round"})
+_URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
+_MASK: Final = "[redacted]"
+# a shorter one would mask ordinary words
+_SHORTEST_SECRET = 6
+_MAX_DEPTH = 6
+
+Event = MutableMapping[str, Any]
+
+
+def configure(settings: Settings, *, service: str, stream: TextIO | None = None) -> None:
+    """Send the whole process's log to `stream` (the real stderr); safe to call again, the last call wins.
+
+    `service` names the process on every line (api, worker, sweeper, cli). LOG_FORMAT auto means console on a
+    terminal, else one JSON object a line. Handlers that gunicorn and Celery made are taken away.
+    """
+    # Celery puts a proxy that logs in place of sys.stderr
+    stream = stream or sys.__stderr__ or sys.stderr
+    chain = _shared_processors(service, _secret_values(settings))
+    structlog.configure(
+        processors=[*chain, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *chain],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _renderer(settings, stream),
+            ],
+        )
+    )
+    _take_over(handler, settings.log_level)
+
+
+@contextmanager
+def bound(**values: Any) -> Iterator[None]:
+    """Put `values` (request_id, task_id, step_id ...) on every line logged inside, also by libraries."""
+    with structlog.contextvars.bound_contextvars(**values):
+        yield
+
+
+def bind(**values: Any) -> None:
+    """Put `values` on every following line of this thread, until `unbind`."""
+    structlog.contextvars.bind_contextvars(**values)
+
+
+def unbind() -> None:
+    """Forget what `bind` put on this thread's lines."""
+    structlog.contextvars.clear_contextvars()
+
+
+def _shared_processors(service: str, secrets: tuple[str, ...]) -> list[Callable[[Any, str, Event], Event]]:
+    def name_service(_logger: Any, _method: str, event: Event) -> Event:
+        event["service"] = service
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        name_service,
+        Redactor(secrets),
+    ]
+
+
+def _secret_values(settings: Settings) -> tuple[str, ...]:
+    """Return what must never be logged: the values of secret settings, and the passwords in their URLs."""
+    values = [getattr(settings, field.name) for field in fields(settings) if field.metadata.get("secret")]
+    texts = [value for value in values if isinstance(value, str)]
+    passwords = [urlsplit(text).password or "" for text in texts if "://" in text]
+    return tuple(text for text in (*texts, *passwords) if len(text) >= _SHORTEST_SECRET)
+
+
+def _renderer(settings: Settings, stream: TextIO) -> Callable[[Any, str, Event], str | bytes]:
+    console = settings.log_format == "console" or (settings.log_format == "auto" and stream.isatty())
+    if console:
+        return structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    return structlog.processors.JSONRenderer(default=str)
+
+
+def _take_over(handler: logging.Handler, level: str) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _CAPTURED:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class Redactor:
+    """A structlog processor: masks known secrets, and what orchestrator.safety finds secret or private."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        longest_first = sorted(secrets, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if secrets else None
+
+    def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
+        """Return the event with every string in it cleaned, at any depth."""
+        for key, value in event.items():
+            if key not in _OURS:
+                event[key] = self._clean(value, depth=0)
+        return event
+
+    def _clean(self, value: Any, *, depth: int) -> Any:
+        if isinstance(value, str):
+            return self._clean_text(value)
+        if depth >= _MAX_DEPTH or value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, Mapping):
+            return {key: self._clean(item, depth=depth + 1) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._clean(item, depth=depth + 1) for item in value]
+        return self._clean_text(str(value))
+
+    def _clean_text(self, text: str) -> str:
+        if self._secrets:
+            text = self._secrets.sub(_MASK, text)
+        text = _URL_PASSWORD.sub(rf"\1{_MASK}@", text)
+        found = [finding for finding in safety.scan(text) if finding.kind.startswith(_MASKED_KINDS)]
+        for start, end in reversed(_joined([(finding.start, finding.end) for finding in found])):
+            text = text[:start] + _MASK + text[end:]
+        return text
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined

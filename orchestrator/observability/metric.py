@@ -1,0 +1,102 @@
+"""Owns the metrics that are counted where something happens, and the one text that /metrics answers with.
+
+With PROMETHEUS_MULTIPROC_DIR in the environment, all processes of a host share that directory: any of them
+can answer for all. Without it the figures are those of this process.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from orchestrator.execution_state import Decision, TaskStatus
+from orchestrator.observability.slot import use_slots
+from orchestrator.task_contract import Priority
+
+_DIRECTORY = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+if _DIRECTORY:
+    use_slots(Path(_DIRECTORY))
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_TASKS = Counter("octollm_tasks", "Tasks that ended.", ["status", "priority"])
+_TASK_SECONDS = Histogram(
+    "octollm_task_duration_seconds",
+    "From a task's submission to its end.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
+)
+_ARM_INVOCATIONS = Counter("octollm_arm_invocations", "Attempts at steps.", ["arm", "outcome"])
+_ARM_SECONDS = Histogram(
+    "octollm_arm_duration_seconds",
+    "From the claim of a step to the end of the attempt.",
+    ["arm"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+)
+_ROUTING_SECONDS = Histogram(
+    "octollm_routing_seconds",
+    "From a plan in hand to its root steps published.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 5),
+)
+_VERDICTS = Counter("octollm_verdicts", "Rounds judged.", ["decision"])
+_REPAIRS = Counter("octollm_repairs", "Repair rounds started.")
+_LEASES_EXPIRED = Counter("octollm_leases_expired", "Leases that ran out and were taken back.")
+_SWEPT = Counter("octollm_swept", "Things that the sweeper healed.", ["kind"])
+
+for _status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED):
+    for _priority in Priority:
+        _TASKS.labels(_status, _priority)
+for _decision in Decision:
+    _VERDICTS.labels(_decision)
+
+
+def task_ended(status: str, priority: str, seconds: float) -> None:
+    """Count a task that ended `seconds` after its submission."""
+    _TASKS.labels(str(TaskStatus(status)), str(Priority(priority))).inc()
+    _TASK_SECONDS.observe(max(seconds, 0.0))
+
+
+def arm_invoked(arm: str, outcome: str, seconds: float) -> None:
+    """Count an attempt at a step; `arm` is one of the registry, `outcome` a word of our code."""
+    _ARM_INVOCATIONS.labels(arm, outcome).inc()
+    _ARM_SECONDS.labels(arm).observe(max(seconds, 0.0))
+
+
+def routed(seconds: float) -> None:
+    """Record how long a plan took to become published root steps."""
+    _ROUTING_SECONDS.observe(max(seconds, 0.0))
+
+
+def verdict_given(decision: str) -> None:
+    """Count a judged round."""
+    _VERDICTS.labels(str(Decision(decision))).inc()
+
+
+def repaired() -> None:
+    """Count a repair round."""
+    _REPAIRS.inc()
+
+
+def lease_expired() -> None:
+    """Count a lease that ran out."""
+    _LEASES_EXPIRED.inc()
+
+
+def swept(kind: str, count: int = 1) -> None:
+    """Count what the sweeper healed; `kind` is a word of the sweeper's code."""
+    if count:
+        _SWEPT.labels(kind).inc(count)
+
+
+def exposition(collectors: Iterable[Collector] = ()) -> bytes:
+    """Return the metrics of all processes of this host, and those of `collectors`, as CONTENT_TYPE text."""
+    shared = REGISTRY
+    if _DIRECTORY:
+        shared = CollectorRegistry()
+        MultiProcessCollector(shared, path=_DIRECTORY)  # type: ignore[no-untyped-call]  # theirs
+    own = CollectorRegistry()
+    for collector in collectors:
+        own.register(collector)
+    return bytes(generate_latest(shared)) + bytes(generate_latest(own))
