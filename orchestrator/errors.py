@@ -16,6 +16,7 @@ OctoError
     ├── ToolFailed           a tool could not do its work at all
     ├── OutputTooLarge       more than a step may return
     ├── StepCancelled        the task ended while the step ran
+    ├── VerificationFailed   a check that had to hold does not
     └── Unplannable          no recipe fits the goal and no model is configured
 """
 
@@ -136,6 +137,12 @@ class StepCancelled(StepError):
     """The task ended while this step ran."""
 
     code = "cancelled"
+
+
+class VerificationFailed(StepError):
+    """A check that had to hold does not."""
+
+    code = "verification_failed"
 
 
 class Unplannable(StepError):

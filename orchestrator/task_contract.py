@@ -52,6 +52,16 @@ class Criterion:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A file that a task may read; `sha256` (64 hex digits) is its artifact id."""
+
+    sha256: str
+    filename: str
+    media_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Contract:
     """A task as the client wants it, normalised; `plan` is a client-made plan or None."""
 

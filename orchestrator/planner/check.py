@@ -1,0 +1,123 @@
+"""Decides whether a plan is legal, whoever made it, and answers questions about its graph."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from orchestrator.check_rule import steps_named
+from orchestrator.errors import InvalidPlan
+from orchestrator.execution_state import MAX_STEPS, Plan, PlanStep
+from orchestrator.planner.step import Faults, read_step
+
+_PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})
+
+
+def check_plan(
+    record: Mapping[str, Any] | Sequence[Any],
+    *,
+    attachments: Sequence[str] = (),
+    mode: str = "client",
+    rationale: str = "",
+    provenance: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Return the plan that `record` ({"steps": [...]} or the list alone) describes, completed.
+
+    `attachments` are the task's artifact ids. Raises InvalidPlan; its details.errors names every fault found.
+    """
+    faults = Faults()
+    items = _items(record, faults)
+    read = [
+        read_step(item, f"steps.{index}", attachments=attachments, faults=faults)
+        for index, item in enumerate(items[:MAX_STEPS])
+    ]
+    _check_graph(read, faults)
+    if faults.found:
+        count = len(faults.found)
+        first = "{field}: {message}".format(**faults.found[0])
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        raise InvalidPlan(f"the plan breaks a rule: {first}{more}", details={"errors": faults.found})
+    said = record.get("rationale") if isinstance(record, Mapping) else ""
+    return Plan(tuple(step for step in read if step), mode, rationale or said or "", dict(provenance or {}))
+
+
+def path_lengths(plan: Plan) -> dict[str, int]:
+    """Return for each step the number of steps on the longest path that starts there, itself included."""
+    followers = _followers(plan)
+    lengths: dict[str, int] = {}
+    for name in reversed(list(_sorter(plan.steps).static_order())):
+        lengths[name] = 1 + max((lengths[follower] for follower in followers[name]), default=0)
+    return lengths
+
+
+def descendants(plan: Plan, ids: Iterable[str]) -> set[str]:
+    """Return the steps that depend on any of `ids`, directly or not, without `ids` themselves."""
+    followers, given = _followers(plan), set(ids)
+    waiting, found = list(given), set[str]()
+    while waiting:
+        for name in followers[waiting.pop()]:
+            if name not in found:
+                found.add(name)
+                waiting.append(name)
+    return found - given
+
+
+def leaves(plan: Plan) -> tuple[str, ...]:
+    """Return the steps that no other step depends on, in the plan's order."""
+    followers = _followers(plan)
+    return tuple(step.id for step in plan.steps if not followers[step.id])
+
+
+def _items(record: Mapping[str, Any] | Sequence[Any], faults: Faults) -> Sequence[Any]:
+    items: Any = record
+    if isinstance(record, Mapping):
+        for name in sorted(set(record) - _PLAN_MEMBERS):
+            faults.add("plan", f"has an unknown member {str(name)[:64]!r}")
+        if not isinstance(record.get("rationale") or "", str):
+            faults.add("rationale", "must be a string")
+        items = record.get("steps")
+    if not isinstance(items, (list, tuple)) or not items:
+        faults.add("steps", "must be a list of at least one step")
+        return []
+    if len(items) > MAX_STEPS:
+        faults.add("steps", f"a plan may have at most {MAX_STEPS} steps, not {len(items)}")
+    return items
+
+
+def _check_graph(read: Sequence[PlanStep | None], faults: Faults) -> None:
+    places = {step.id: f"steps.{index}" for index, step in reversed(list(enumerate(read))) if step}
+    for index, step in enumerate(read):
+        if step is None:
+            continue
+        if places[step.id] != f"steps.{index}":
+            faults.add(f"steps.{index}.id", f"{step.id!r} is already the id of {places[step.id]}")
+        for field, name in _names_used(step):
+            if name not in places:
+                faults.add(f"steps.{index}.{field}", f"there is no step {name[:64]!r}")
+    steps = [step for step in read if step]
+    try:
+        _sorter(steps).prepare()
+    except CycleError as cycle:
+        circle = " -> ".join(reversed(cycle.args[1]))
+        faults.add(f"{places[cycle.args[1][0]]}.depends_on", f"the steps depend on each other: {circle}")
+
+
+def _names_used(step: PlanStep) -> Iterator[tuple[str, str]]:
+    yield from (("depends_on", name) for name in step.depends_on)
+    for number, criterion in enumerate(step.acceptance_criteria):
+        for name in steps_named(criterion["check"] or {}):
+            yield f"acceptance_criteria.{number}.check", name
+
+
+def _sorter(steps: Iterable[PlanStep]) -> TopologicalSorter[str]:
+    known = {step.id: step for step in steps}
+    return TopologicalSorter(
+        {name: [source for source in step.depends_on if source in known] for name, step in known.items()}
+    )
+
+
+def _followers(plan: Plan) -> dict[str, list[str]]:
+    followers: dict[str, list[str]] = {step.id: [] for step in plan.steps}
+    for step in plan.steps:
+        for name in step.depends_on:
+            followers[name].append(step.id)
+    return followers

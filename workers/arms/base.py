@@ -1,0 +1,173 @@
+"""What every arm stands on: the assignment it is given, the result it answers, and how it is found."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from orchestrator.arm_capability import ARMS, Action
+from orchestrator.errors import InvalidStepInput, OutputTooLarge, StepCancelled, ToolTimeout
+from orchestrator.execution_state import ResultStatus, StepResult
+from orchestrator.json_schema import faults
+from orchestrator.task_contract import Attachment
+
+MAX_OUTPUT_BYTES = 256 * 1024
+
+_MODULES = {
+    "retriever": "workers.arms.retriever",
+    "coder": "workers.arms.coder",
+    "executor": "workers.arms.executor",
+    "safety-guardian": "workers.arms.guardian",
+    "judge": "workers.arms.judge",
+}
+
+
+class CancelToken:
+    """Tells an arm from another thread to stop; once set it stays set."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask the arm to stop."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Tell whether the arm was asked to stop."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most `seconds`; return whether the arm was asked to stop."""
+        return self._event.wait(seconds)
+
+    def raise_if_set(self) -> None:
+        """Raise StepCancelled when the arm was asked to stop."""
+        if self._event.is_set():
+            raise StepCancelled()
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One attempt at a step, as its arm sees it.
+
+    `inputs` have their references resolved; `feedback` is the judge's in a repair round; `deadline` is a
+    value of time.monotonic(); `open_artifact` returns an attachment's bytes by its sha256.
+    """
+
+    task_id: str
+    step_id: str
+    name: str
+    round: int
+    attempt: int
+    arm: str
+    action: str
+    inputs: Mapping[str, Any]
+    goal: str
+    constraints: list[str] | dict[str, Any]
+    context: dict[str, Any] | str | None
+    attachments: tuple[Attachment, ...]
+    feedback: str | None
+    deadline: float
+    cancelled: CancelToken
+    open_artifact: Callable[[str], bytes]
+
+    @property
+    def offer(self) -> Action:
+        """Return the contract of the action that is asked for."""
+        return ARMS[self.arm].actions[self.action]
+
+    def checkpoint(self) -> None:
+        """Call between units of work: raises StepCancelled or, past the deadline, ToolTimeout."""
+        self.cancelled.raise_if_set()
+        if time.monotonic() >= self.deadline:
+            raise ToolTimeout(f"step {self.name} ran longer than its limit")
+
+    def digest(self) -> str:
+        """Return the sha256 over everything that the output may depend on but the arm's version."""
+        record = [
+            self.action,
+            self.inputs,
+            [attachment.sha256 for attachment in self.attachments],
+            self.context,
+            self.feedback,
+        ]
+        return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class Arm(Protocol):
+    """Does the steps of one arm; may be used by several threads at once."""
+
+    def run(self, assignment: Assignment) -> StepResult:
+        """Do the step; raises StepError when that can't be done."""
+        ...
+
+
+@dataclass(frozen=True)
+class ActionArm:
+    """An arm made of one function an action; checks inputs before and the output's size after."""
+
+    actions: Mapping[str, Callable[[Assignment], StepResult]]
+
+    def run(self, assignment: Assignment) -> StepResult:
+        """Do the step; raises StepError when that can't be done."""
+        behaviour = self.actions.get(assignment.action)
+        if behaviour is None:
+            raise InvalidStepInput(f"arm {assignment.arm} has no action {assignment.action!r}")
+        wrong = faults(assignment.offer.input_schema, dict(assignment.inputs))
+        if wrong:
+            found = [{"field": ".".join(map(str, fault.path)), "message": fault.message} for fault in wrong]
+            first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}"
+            raise InvalidStepInput(
+                f"the inputs of step {assignment.name} break the contract of {assignment.action}: {first}",
+                details={"errors": found},
+            )
+        assignment.checkpoint()
+        return behaviour(assignment)
+
+
+def load_arm(arm_id: str, *, trusted_sha256: Collection[str] = ()) -> Arm:
+    """Import and make one arm; `trusted_sha256` are the attachments whose code the operator vouches for."""
+    make: Callable[[Collection[str]], Arm] = import_module(_MODULES[arm_id]).make
+    return make(frozenset(trusted_sha256))
+
+
+def answer(
+    assignment: Assignment,
+    output: Mapping[str, Any],
+    *,
+    evidence: list[dict[str, Any]] | None = None,
+    warnings: list[str] | None = None,
+    tools: Mapping[str, str] | None = None,
+    isolation: str = "not_needed",
+    limits: Mapping[str, Any] | None = None,
+) -> StepResult:
+    """Return the result of a step that was done; raises OutputTooLarge above MAX_OUTPUT_BYTES of JSON."""
+    size = len(json.dumps(output, ensure_ascii=False).encode())
+    if size > MAX_OUTPUT_BYTES:
+        raise OutputTooLarge(
+            f"step {assignment.name} made {size} bytes of output; at most {MAX_OUTPUT_BYTES}"
+        )
+    return StepResult(
+        status=ResultStatus.DONE,
+        output=dict(output),
+        evidence=evidence or [],
+        warnings=warnings or [],
+        provenance={
+            "arm": assignment.arm,
+            "action": assignment.action,
+            "version": ARMS[assignment.arm].version,
+            "tools": dict(tools or {}),
+            "input_sha256": assignment.digest(),
+            "isolation": isolation,
+            "limits": dict(limits or {}),
+        },
+    )
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return the number with its noun, in the plural unless it is 1."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
