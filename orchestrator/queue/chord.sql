@@ -1,0 +1,199 @@
+-- name: open
+-- Opens a chord. Opening it again while it lives changes nothing; a header of size 0 is ready at once.
+INSERT INTO chords (id, body, header, size, state, ready_at)
+VALUES (
+    %(chord_id)s, %(body)s, %(header)s, %(size)s,
+    CASE WHEN %(size)s = 0 THEN 'ready' ELSE 'open' END,
+    CASE WHEN %(size)s = 0 THEN now() END
+)
+ON CONFLICT (id) DO NOTHING
+
+-- name: reopen
+-- Opens a chord whose signature may be applied again: a fired one starts anew, its old parts go.
+WITH old_parts AS (
+    DELETE FROM chord_parts p
+    USING chords c
+    WHERE c.id = %(chord_id)s
+      AND c.state = 'fired'
+      AND p.chord_id = c.id
+)
+INSERT INTO chords AS c (id, body, header, size, state, ready_at)
+VALUES (
+    %(chord_id)s, %(body)s, %(header)s, %(size)s,
+    CASE WHEN %(size)s = 0 THEN 'ready' ELSE 'open' END,
+    CASE WHEN %(size)s = 0 THEN now() END
+)
+ON CONFLICT (id) DO UPDATE
+SET body = excluded.body,
+    header = excluded.header,
+    size = excluded.size,
+    added = 0,
+    done = 0,
+    state = excluded.state,
+    ready_at = excluded.ready_at,
+    opened_at = now()
+WHERE c.state = 'fired'
+
+-- name: resize
+-- Sets the number of header tasks when it becomes known: that may complete the chord. Makes the row when
+-- nobody announced the chord.
+INSERT INTO chords AS c (id, size)
+VALUES (%(chord_id)s, %(size)s)
+ON CONFLICT (id) DO UPDATE
+SET size = excluded.size,
+    state = CASE WHEN c.done >= excluded.size + c.added THEN 'ready' ELSE 'open' END,
+    ready_at = CASE WHEN c.done >= excluded.size + c.added THEN now() END
+WHERE c.state = 'open'
+RETURNING state, body, header
+
+-- name: keep_body
+-- Remembers the body of a chord that nobody announced.
+UPDATE chords
+SET body = %(body)s
+WHERE id = %(chord_id)s
+  AND body IS NULL
+
+-- name: is_missing
+-- Asks whether one of the engine's tables is not there yet.
+SELECT bool_or(to_regclass(name) IS NULL)
+FROM unnest(ARRAY['results', 'groups', 'chords', 'chord_parts']) AS name
+
+-- name: lock_schema
+-- Lets one process at a time make the tables: CREATE TABLE IF NOT EXISTS races with itself.
+SELECT pg_advisory_xact_lock(hashtext('octollm chord engine'))
+
+-- name: lock
+-- Takes the chord's row: the first lock in the one lock order.
+SELECT state
+FROM chords
+WHERE id = %(chord_id)s
+FOR UPDATE
+
+-- name: join
+-- Adds members. One that has joined before is not added twice: the row of the part decides.
+WITH members AS (
+    INSERT INTO chord_parts (chord_id, task_id, idx)
+    SELECT %(chord_id)s, unnest(%(task_ids)s::text[]), -1
+    ON CONFLICT (chord_id, task_id, idx) DO NOTHING
+    RETURNING 1
+)
+INSERT INTO chords AS c (id, added)
+SELECT %(chord_id)s, count(*)
+FROM members
+HAVING count(*) > 0
+ON CONFLICT (id) DO UPDATE
+SET added = c.added + excluded.added
+WHERE c.state = 'open'
+
+-- name: count_part
+-- Stores a result, its part and the count in one statement. The part's row makes a message that is delivered
+-- twice count once; the upsert of the chord's row waits for other parts and sees their counts, so one part and
+-- only one turns open into ready. Answers the chord's state; body and header only when it is ready.
+WITH given AS (
+    SELECT %(value)s::bytea AS value
+),
+chord AS (
+    SELECT state, body, header
+    FROM chords
+    WHERE id = %(chord_id)s
+),
+part AS (
+    INSERT INTO chord_parts AS p (chord_id, task_id, idx, failed, value, counted_at)
+    SELECT %(chord_id)s, %(task_id)s, %(idx)s, %(failed)s, CASE WHEN %(keep_value)s THEN value END, now()
+    FROM given
+    WHERE NOT EXISTS (SELECT FROM chord WHERE state <> 'open')
+    ON CONFLICT (chord_id, task_id, idx) DO UPDATE
+    SET failed = excluded.failed,
+        value = excluded.value,
+        counted_at = excluded.counted_at
+    WHERE p.failed IS NULL
+    RETURNING 1
+),
+counted AS (
+    INSERT INTO chords AS c (id, done)
+    SELECT %(chord_id)s, 1
+    FROM part
+    ON CONFLICT (id) DO UPDATE
+    SET done = c.done + 1,
+        state = CASE WHEN c.done + 1 >= c.size + c.added THEN 'ready' ELSE 'open' END,
+        ready_at = CASE WHEN c.done + 1 >= c.size + c.added THEN now() END
+    WHERE c.state = 'open'
+    RETURNING c.state, c.body, c.header
+),
+stored AS (
+    INSERT INTO results AS r (task_id, status, value, traceback, meta)
+    SELECT %(task_id)s, %(status)s, value, %(traceback)s, %(meta)s::bytea
+    FROM given
+    WHERE %(store)s
+    ON CONFLICT (task_id) DO UPDATE
+    SET status = excluded.status,
+        value = excluded.value,
+        traceback = excluded.traceback,
+        meta = excluded.meta,
+        stored_at = now()
+    WHERE r.status <> 'SUCCESS'
+),
+seen AS (
+    SELECT state, body, header FROM counted
+    UNION ALL
+    SELECT state, body, header FROM chord WHERE NOT EXISTS (SELECT FROM counted)
+)
+SELECT
+    state,
+    CASE WHEN state = 'ready' THEN body END AS body,
+    CASE WHEN state = 'ready' THEN header END AS header,
+    body IS NULL AS lacks_body
+FROM seen
+
+-- name: part_values
+-- Reads what the counted parts returned, in the header's order. Without %(all)s only those that failed.
+SELECT p.task_id, p.failed, coalesce(p.value, r.value) AS value
+FROM chord_parts p
+LEFT JOIN results r ON r.task_id = p.task_id
+WHERE p.chord_id = %(chord_id)s
+  AND p.failed IS NOT NULL
+  AND (%(all)s OR p.failed)
+ORDER BY nullif(p.idx, -1) NULLS LAST, p.counted_at, p.task_id
+
+-- name: ready
+-- Picks chords that are ready but not fired, and puts each off by the same time: two sweepers take
+-- different ones.
+UPDATE chords
+SET ready_at = now()
+WHERE id IN (
+    SELECT id
+    FROM chords
+    WHERE state = 'ready'
+      AND body IS NOT NULL
+      AND ready_at <= now() - %(older_than_seconds)s * interval '1 second'
+    ORDER BY ready_at, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id, body, header
+
+-- name: mark_fired
+-- Says that the body has been published.
+UPDATE chords
+SET state = 'fired'
+WHERE id = %(chord_id)s
+  AND state = 'ready'
+
+-- name: close
+-- Closes a chord whose body must not run any more; one whose body was published stays as it is.
+UPDATE chords
+SET state = 'closed'
+WHERE id = %(chord_id)s
+  AND state IN ('open', 'ready')
+
+-- name: expire
+-- Deletes old chords with their parts: ended ones, and those that still wait when %(open_too)s.
+WITH old_chords AS (
+    DELETE FROM chords
+    WHERE opened_at < now() - %(seconds)s * interval '1 second'
+      AND (state IN ('fired', 'closed') OR size IS NULL OR %(open_too)s)
+    RETURNING id
+)
+DELETE FROM chord_parts p
+USING old_chords o
+WHERE p.chord_id = o.id

@@ -1,0 +1,133 @@
+"""The process's one pool of connections to Postgres: safe across forks and server restarts."""
+
+import os
+import random
+import select
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+
+from orchestrator.queue import chord
+
+RECONNECT_SECONDS: Final = 5.0
+"""How long a transaction waits for a server that restarts before its first statement."""
+
+_OPTIONS: Final[Mapping[str, Any]] = {
+    "pool_size": 8,
+    "max_overflow": 8,
+    "pool_use_lifo": True,
+    "connect_args": {
+        "connect_timeout": 5,
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    },
+}
+T = TypeVar("T")
+
+_LOST_RACES: Final = frozenset({"40001", "40P01"})
+_RACES: Final = 5
+
+
+class Database:
+    """A pool, opened at first use. Threads share it; a forked child starts with an empty one."""
+
+    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None) -> None:
+        self.engine: Engine = create_engine(normalise(url), **{**_OPTIONS, **(options or {})})
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._is_prepared = False
+        event.listen(self.engine, "checkout", _refuse_dead)
+        _forget_after_fork(self.engine)
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` with a connection in autocommit mode: each statement is its own transaction."""
+        self._prepare()
+        with self._autocommit.connect() as conn:
+            return work(conn)
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in one transaction; again on a fresh one when it lost a race (deadlock)."""
+        for race in range(_RACES):
+            try:
+                with self.transaction() as conn:
+                    return work(conn)
+            except DBAPIError as error:
+                if not lost_race(error) or race == _RACES - 1:
+                    raise
+                time.sleep(random.uniform(0, 0.01 * 2**race))
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open a transaction, waiting `RECONNECT_SECONDS` for a server that is away; commit at the end."""
+        self._prepare()
+        with self._connected() as conn, conn.begin():
+            yield conn
+
+    def _connected(self) -> Connection:
+        until = time.monotonic() + RECONNECT_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                return self.engine.connect()
+            except OperationalError:
+                if time.monotonic() + pause > until:
+                    raise
+                time.sleep(pause)
+                pause = min(pause * 2, 0.5)
+
+    def _prepare(self) -> None:
+        if not self._is_prepared:
+            with self._connected() as conn, conn.begin():
+                chord.prepare(conn)
+            self._is_prepared = True
+
+
+def normalise(url: str) -> str:
+    """Name the driver: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3."""
+    parsed = make_url(url)
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    return parsed.render_as_string(hide_password=False)
+
+
+def lost_race(error: Exception) -> bool:
+    """Tell whether the transaction was the victim of a deadlock or of serialization."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) in _LOST_RACES
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether the same work may succeed on another connection, or a moment later."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, OperationalError | InterfaceError) or lost_race(error)
+
+
+def _refuse_dead(dbapi_connection: Any, record: Any, proxy: Any) -> None:
+    """Replace a connection whose server has gone.
+
+    An idle connection has nothing to read; when it has, that is the server's farewell. Looking costs a few
+    microseconds where a ping costs a round trip.
+    """
+    poller = select.poll()
+    poller.register(dbapi_connection.fileno(), select.POLLIN)
+    if poller.poll(0):
+        raise InvalidatePoolError("the server closed this connection")
+
+
+def _forget_after_fork(engine: Engine) -> None:
+    known = weakref.ref(engine)
+
+    def forget() -> None:
+        inherited = known()
+        if inherited is not None:
+            # close=False: the sockets are the parent's, and closing them would end its sessions.
+            inherited.dispose(close=False)
+
+    os.register_at_fork(after_in_child=forget)
