@@ -1,20 +1,18 @@
 """Opens the connections to Postgres and says how their transactions begin and end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 
-_DRIVER = "postgresql+psycopg2://"
+from orchestrator.settings import driver_url
 
+# deadlock_detected, serialization_failure
+_TRY_AGAIN = frozenset({"40P01", "40001"})
 
-def driver_url(url: str) -> str:
-    """Return `url` with psycopg2 named: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3."""
-    for scheme in ("postgresql://", "postgres://"):
-        if url.startswith(scheme):
-            return _DRIVER + url.removeprefix(scheme)
-    return url
+T = TypeVar("T")
 
 
 def open_engine(url: str, *, pool_size: int = 8) -> Engine:
@@ -57,3 +55,18 @@ def _live_connection(engine: Engine) -> Connection:
             raise
         conn = engine.connect()
     return conn
+
+
+def in_transaction(engine: Engine, work: Callable[[Connection], T], *, tries: int = 5) -> T:
+    """Run `work` in a transaction of its own; again, at most `tries` times, when Postgres broke a deadlock.
+
+    `work` must not act outside the database: it may run more than once.
+    """
+    for left in range(tries - 1, -1, -1):
+        try:
+            with transaction(engine) as conn:
+                return work(conn)
+        except DBAPIError as error:
+            if left == 0 or getattr(error.orig, "pgcode", None) not in _TRY_AGAIN:
+                raise
+    raise AssertionError("unreachable")

@@ -1,0 +1,52 @@
+"""Celery's settings; the queues come from the registry of arms, the addresses from orchestrator.settings."""
+
+from kombu import Exchange, Queue
+
+from orchestrator.arm_capability import ALL_QUEUES
+
+# the default exchange: a publish is one LPUSH, without a look-up of bindings
+task_queues = [Queue(name, Exchange(""), routing_key=name) for name in ALL_QUEUES]
+task_create_missing_queues = True
+
+task_serializer = "json"
+result_serializer = "json"
+accept_content = ["json"]
+result_accept_content = ["json"]
+
+# a message is acknowledged when its outcome is in Postgres; a dead child's message comes again at once
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1
+worker_disable_prefetch = True
+
+# rows decide what is published again and when (ENGINE.md 9, 14): the broker's own redelivery only has to be late
+broker_transport_options = {
+    "visibility_timeout": 3600,
+    "priority_steps": [0, 3, 6, 9],
+    "health_check_interval": 25,
+    "socket_connect_timeout": 2,
+}
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+task_publish_retry_policy = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
+
+result_backend_always_retry = True
+result_backend_max_retries = 100
+result_backend_base_sleep_between_retries_ms = 50
+result_backend_max_sleep_between_retries_ms = 2000
+result_expires = None
+# our sweeper fires ready chords whose body was not published
+octollm_fire_ready = False
+
+worker_soft_shutdown_timeout = 30
+worker_enable_soft_shutdown_on_idle = False
+worker_max_tasks_per_child = 500
+worker_proc_alive_timeout = 60
+worker_cancel_long_running_tasks_on_connection_loss = False
+worker_hijack_root_logger = False
+worker_redirect_stdouts = False
+worker_send_task_events = False
+task_send_sent_event = False
+
+timezone = "UTC"
+enable_utc = True

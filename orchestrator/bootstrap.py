@@ -1,0 +1,89 @@
+"""Wires a process once: what the API's verbs and the workers' tasks stand on."""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import redis
+from celery import Celery
+from sqlalchemy import Engine
+
+from orchestrator import settings as settings_module
+from orchestrator.lifecycle import requests
+from orchestrator.lifecycle.ending import Ended
+from orchestrator.lifecycle.requests import Submitted
+from orchestrator.observability import log, metric
+from orchestrator.queue import canvas
+from orchestrator.queue.app import make_app
+from orchestrator.settings import Settings
+from orchestrator.store.engine import open_engine
+from orchestrator.store.memory import TaskRecord
+from orchestrator.store.steps import Message
+from orchestrator.task_contract import Contract
+
+
+@dataclass(frozen=True)
+class Orchestrator:
+    """What the API stands on: its connections, and the verbs that change a task."""
+
+    settings: Settings
+    engine: Engine
+    redis: redis.Redis
+    app: Celery = field(repr=False)
+
+    def publish(self, messages: Sequence[Message]) -> int:
+        """Publish rows of work; what the broker does not take stays due in the database."""
+        return canvas.publish(self.app, messages)
+
+    def submit(self, *, tenant: str, key_id: str | None, request_id: str | None, contract: Contract) -> Submitted:
+        """Accept a task; see orchestrator.lifecycle.requests.submit."""
+        return requests.submit(
+            self.engine,
+            self.publish,
+            settings=self.settings,
+            tenant=tenant,
+            key_id=key_id,
+            request_id=request_id,
+            contract=contract,
+        )
+
+    def cancel(self, *, tenant: str, task_id: str, reason: str = "") -> TaskRecord:
+        """Cancel a task; see orchestrator.lifecycle.requests.cancel."""
+        task, ended = requests.cancel(self.engine, tenant=tenant, task_id=task_id, reason=reason)
+        if ended is not None:
+            count_end(ended)
+        return task
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """What a worker's process stands on; `owner` names it in leases: host and pid."""
+
+    settings: Settings
+    engine: Engine
+    app: Celery = field(repr=False)
+    owner: str
+
+
+def for_api(settings: Settings | None = None) -> Orchestrator:
+    """Wire an API process; reads the environment when no settings are given."""
+    chosen = settings or settings_module.load()
+    return Orchestrator(
+        settings=chosen,
+        engine=open_engine(chosen.database_url, pool_size=chosen.database_pool_size),
+        redis=redis.Redis.from_url(chosen.redis_url, socket_timeout=2, socket_connect_timeout=2),
+        app=make_app(lambda: chosen),
+    )
+
+
+def for_worker(app: Celery, *, service: str) -> WorkerProcess:
+    """Wire a worker's process on the engine of the app's own result backend, and its log as `service`."""
+    chosen = settings_module.load()
+    log.configure(chosen, service=service)
+    return WorkerProcess(chosen, app.backend.engine, app, owner=f"{socket.gethostname()}:{os.getpid()}")
+
+
+def count_end(ended: Ended) -> None:
+    """Count a task's end in the metrics."""
+    metric.task_ended(ended.status.value, ended.priority, ended.age_seconds)

@@ -1,0 +1,131 @@
+"""Ends tasks: the one way in which finish, rejection, cancel, deadline and poison close a task."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from orchestrator.execution_state import StepState, TaskStatus
+from orchestrator.queue import chord
+from orchestrator.store import events, memory, steps
+from orchestrator.store.engine import in_transaction
+from orchestrator.store.memory import LockedTask
+from orchestrator.store.steps import Fenced, StepOutcome
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a task ended, and which rows that closed."""
+
+    task_id: str
+    status: TaskStatus
+    priority: str
+    age_seconds: float
+    stopped: Sequence[Fenced]
+
+
+class _RoundMoved(Exception):
+    """Between reading the round and locking its chord, the judge saved the next one."""
+
+
+def with_locked_task(
+    engine: Engine, task_id: str, work: Callable[[Connection, LockedTask], T], *, tenant: str | None = None
+) -> T | None:
+    """Run `work` in a transaction that holds the locks of the task's current chord and of the task, in that order.
+
+    The round is read without a lock and read again under it: if it moved, all starts again. None when there is
+    no such task (of that tenant).
+    """
+
+    def attempt(conn: Connection) -> T | None:
+        current = memory.current_chord(conn, task_id, tenant=tenant)
+        if current is None:
+            return None
+        number, chord_id = current
+        if chord_id is not None:
+            chord.lock(conn, chord_id)
+        task = memory.lock_task(conn, task_id)
+        if task is None:
+            return None
+        if task.round != number:
+            raise _RoundMoved
+        return work(conn, task)
+
+    while True:
+        try:
+            return in_transaction(engine, attempt)
+        except _RoundMoved:
+            continue
+
+
+def end_task(
+    conn: Connection,
+    task: LockedTask,
+    *,
+    status: TaskStatus,
+    result: Mapping[str, Any] | None = None,
+    error: Mapping[str, Any] | None = None,
+) -> Ended:
+    """Close the task: its chord, its open rows, then itself, with the terminal event and the trace of it.
+
+    The caller holds the locks of the current chord and the task, and has seen that the task is open. Without a
+    `result` what was finished is kept as a partial one.
+    """
+    stopped = steps.fence(conn, task.id)
+    current = memory.current_chord(conn, task.id)
+    if current is not None and current[1] is not None:
+        chord.close(conn, current[1])
+    if result is None:
+        result = partial_result(steps.results_of(conn, task.id, round_number=task.round))
+    if not memory.finish_task(conn, task.id, status=status.value, result=result, error=error):
+        raise RuntimeError(f"{task.id} had ended before, though its row was locked and open")
+    summary = {
+        "status": status.value,
+        "error": dict(error) if error else None,
+        "stopped": [row.name for row in stopped if row.state == "cancelled" and row.kind == "step"],
+    }
+    events.append(
+        conn,
+        task.id,
+        [*(_stopped_event(row) for row in stopped if row.kind == "step"), (f"task.{status.value}", summary)],
+    )
+    events.decide(conn, task.id, round_number=task.round, kind="end", payload=summary)
+    return Ended(task.id, status, task.priority, task.age_seconds, stopped)
+
+
+def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:
+    """Return what finished steps gave, marked as partial and not validated; None when nothing did."""
+    done = {row.name: row.result for row in outcomes if row.state is StepState.DONE and row.result is not None}
+    if not done:
+        return None
+    lines = [f"{name}: {_summary(result.output)}" for name, result in done.items()]
+    return {
+        "output": "\n".join(lines),
+        "confidence": None,
+        "validation_passed": False,
+        "data": {name: result.output for name, result in done.items()},
+        "artifacts": [],
+        "warnings": ["The task ended before its result was judged; this is what had been finished."],
+        "partial": True,
+    }
+
+
+def task_error(kind: str, *, code: str, message: str, retryable: bool = False, details: str | None = None) -> dict[str, Any]:
+    """Return a task's error in the shape that clients parse; `details` is a string or null."""
+    return {"type": kind, "code": code, "message": message, "details": details, "retryable": retryable}
+
+
+def _summary(output: Any) -> str:
+    summary = output.get("summary") if isinstance(output, Mapping) else None
+    return summary if isinstance(summary, str) else "done"
+
+
+def _stopped_event(row: Fenced) -> tuple[str, dict[str, Any]]:
+    if row.state == "skipped":
+        return "step.skipped", {"step": row.name, "step_id": row.id, "round": row.round, "arm": row.arm}
+    error = {"code": "cancelled", "message": "The task ended before this step did."}
+    fact = {"step": row.name, "step_id": row.id, "round": row.round, "arm": row.arm, "attempt": row.attempt}
+    return "step.failed", {**fact, "was": row.former_state, "error": error}

@@ -1,0 +1,98 @@
+"""Lays a round out as rows of work: pure, from a plan to what the steps table will hold."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from orchestrator.arm_capability import queue_of
+from orchestrator.execution_state import JUDGE_STEP, Plan, PlanStep
+from orchestrator.identifier import chord_id, step_id
+from orchestrator.planner.check import path_lengths
+
+JUDGE_ARM = "judge"
+
+
+@dataclass(frozen=True)
+class RoundLayout:
+    """What a round runs: all of its plan at first, in a repair the faulty steps and what follows them.
+
+    `kept` maps names of steps done in earlier rounds to their row ids; `feedback` the faulty ones to the judge's
+    words; `routes` every step to its arm.
+    """
+
+    task_id: str
+    number: int
+    priority: int
+    routes: Mapping[str, str]
+    reruns: Collection[str]
+    kept: Mapping[str, str] = field(default_factory=dict)
+    feedback: Mapping[str, str] = field(default_factory=dict)
+
+    def row_id(self, name: str) -> str:
+        """Return the id of a step's row in this round."""
+        return step_id(self.task_id, round_number=self.number, name=name)
+
+
+def rows(plan: Plan, layout: RoundLayout) -> list[dict[str, Any]]:
+    """Return the rows of a round: its steps, held or blocked, and its judge, blocked."""
+    lengths = path_lengths(plan)
+    steps = [
+        _step_row(plan, step, layout, position=position, path_length=lengths[step.id])
+        for position, step in enumerate(plan.steps)
+        if step.id in layout.reruns
+    ]
+    return [*steps, _judge_row(layout)]
+
+
+def _step_row(
+    plan: Plan, step: PlanStep, layout: RoundLayout, *, position: int, path_length: int
+) -> dict[str, Any]:
+    # a dependency that is neither run again nor done can't be met any more: the step stays blocked
+    unmet = [name for name in step.depends_on if name in layout.reruns or name not in layout.kept]
+    followers = [other.id for other in plan.steps if step.id in other.depends_on and other.id in layout.reruns]
+    arm = layout.routes[step.id]
+    return {
+        **_common(layout, step.id, arm),
+        "kind": "step",
+        "chord_id": chord_id(layout.task_id, round_number=layout.number),
+        "spec": {**asdict(step), "inputs": _inputs(step, layout), "arm": arm, "position": position,
+                 "feedback": layout.feedback.get(step.id)},
+        "bindings": {name: layout.kept.get(name) if name not in layout.reruns else layout.row_id(name)
+                     for name in step.depends_on},
+        "waiting": len(unmet),
+        "unblocks": [layout.row_id(name) for name in followers],
+        "path_length": path_length,
+        "state": "blocked" if unmet else "held",
+    }  # fmt: skip
+
+
+def _judge_row(layout: RoundLayout) -> dict[str, Any]:
+    return {
+        **_common(layout, JUDGE_STEP, JUDGE_ARM),
+        "kind": "judge",
+        "chord_id": None,
+        "spec": {},
+        "bindings": {},
+        "waiting": 0,
+        "unblocks": [],
+        "path_length": 1,
+        "state": "blocked",
+    }
+
+
+def _common(layout: RoundLayout, name: str, arm: str) -> dict[str, Any]:
+    return {
+        "id": layout.row_id(name),
+        "task_id": layout.task_id,
+        "round": layout.number,
+        "name": name,
+        "arm": arm,
+        "queue": queue_of(arm),
+        "priority": layout.priority,
+    }
+
+
+def _inputs(step: PlanStep, layout: RoundLayout) -> dict[str, Any]:
+    if step.id in layout.feedback and step.repair_inputs:
+        return {**step.inputs, **step.repair_inputs}
+    return step.inputs

@@ -1,0 +1,55 @@
+"""Decides whether a rejected round is worth repairing, and what the repair runs again: pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.arm_capability import ARMS
+from orchestrator.execution_state import Plan, PlanStep, StepState, Verdict
+from orchestrator.planner.check import descendants
+from orchestrator.store.steps import StepOutcome
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What the next round runs again, and the ids of the rows whose results it keeps."""
+
+    reruns: frozenset[str]
+    kept: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class NoRepair:
+    """Why the verdict stands."""
+
+    reason: str
+
+
+def plan_repair(
+    plan: Plan, verdict: Verdict, outcomes: Sequence[StepOutcome], *, repairs_done: int, max_repairs: int
+) -> Repair | NoRepair:
+    """Choose the steps at fault and all that follows them, if running them again can change anything.
+
+    A step can come out otherwise when its action is not deterministic, when it has repair inputs that were not
+    used yet, or when one of its ancestors can. Everything else is kept.
+    """
+    if not verdict.faulty:
+        return NoRepair("no step is at fault")
+    if repairs_done >= max_repairs:
+        return NoRepair(f"the budget's {max_repairs} repair rounds are used up")
+    latest = {row.name: row for row in outcomes}
+    changeable = {step.id for step in plan.steps if step.id in verdict.faulty and _can_change(step, latest[step.id])}
+    reruns = changeable | descendants(plan, changeable)
+    fixed = sorted(set(verdict.faulty) - reruns)
+    if fixed:
+        return NoRepair("running again would not change these steps: " + ", ".join(fixed))
+    kept = {name: row.id for name, row in latest.items() if row.state is StepState.DONE and name not in reruns}
+    if not any(set(step.depends_on) - reruns <= set(kept) and not set(step.depends_on) & reruns
+               for step in plan.steps if step.id in reruns):  # fmt: skip
+        return NoRepair("nothing of it could start: what it depends on did not finish")
+    return Repair(frozenset(reruns), kept)
+
+
+def _can_change(step: PlanStep, outcome: StepOutcome) -> bool:
+    if not ARMS[outcome.arm].actions[step.action].deterministic:
+        return True
+    return step.repair_inputs is not None and not outcome.was_repaired

@@ -1,0 +1,109 @@
+"""What a client does to a task: submit it, cancel it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from orchestrator.errors import InvalidInput, InvalidOperation, NotFound
+from orchestrator.execution_state import PLAN_STEP, TaskStatus
+from orchestrator.identifier import TaskId, new_task_id, step_id
+from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
+from orchestrator.planner.check import check_plan
+from orchestrator.settings import Settings
+from orchestrator.store import files, memory
+from orchestrator.store.engine import statement
+from orchestrator.store.memory import LockedTask, TaskRecord
+from orchestrator.store.steps import Message
+from orchestrator.task_contract import Contract
+
+Publish = Callable[[Sequence[Message]], int]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """An accepted task: it is in the database, whatever happens to the message."""
+
+    task_id: TaskId
+    status: TaskStatus
+    created_at: datetime
+
+
+def submit(
+    engine: Engine,
+    publish: Publish,
+    *,
+    settings: Settings,
+    tenant: str,
+    key_id: str | None,
+    request_id: str | None,
+    contract: Contract,
+) -> Submitted:
+    """Accept a task: write it in one statement, then publish its planning.
+
+    Raises InvalidPlan for a client's plan that can't run, InvalidInput for attachments that are not there.
+    """
+    if contract.plan is not None:
+        check_plan(contract.plan, attachments=contract.attachments)
+    task_id = new_task_id()
+    with statement(engine) as conn:
+        if contract.attachments:
+            _require_attachments(conn, tenant, contract.attachments)
+        created_at = memory.submit(
+            conn,
+            task_id,
+            tenant=tenant,
+            key_id=key_id,
+            request_id=request_id,
+            contract=contract,
+            redispatch_seconds=settings.redispatch_seconds,
+        )
+    publish([_plan_message(task_id, contract)])
+    return Submitted(task_id, TaskStatus.QUEUED, created_at)
+
+
+def cancel(engine: Engine, *, tenant: str, task_id: str, reason: str = "") -> tuple[TaskRecord, Ended | None]:
+    """Cancel the tenant's task; return it, and what that stopped (None when it was cancelled before).
+
+    Raises NotFound, and InvalidOperation when the task has completed or failed. Calling it twice is safe.
+    """
+    ended = with_locked_task(engine, task_id, lambda conn, task: _cancel(conn, task, reason), tenant=tenant)
+    with statement(engine) as conn:
+        task = memory.find_task(conn, tenant, task_id)
+    if task is None:
+        raise NotFound(f"There is no task {task_id}.")
+    return task, ended
+
+
+def _cancel(conn: Connection, task: LockedTask, reason: str) -> Ended | None:
+    status = TaskStatus(task.status)
+    if status is TaskStatus.CANCELLED:
+        return None
+    if status.is_final():
+        raise InvalidOperation(f"{task.id} has already {status.value}; only an open task can be cancelled.")
+    message = f"Cancelled: {reason}" if reason else "Cancelled by the client."
+    error = task_error("cancelled", code="cancelled", message=message)
+    return end_task(conn, task, status=TaskStatus.CANCELLED, error=error)
+
+
+def _require_attachments(conn: Connection, tenant: str, ids: Sequence[str]) -> None:
+    known = {item.sha256 for item in files.describe(conn, tenant, ids)}
+    missing = [item for item in ids if item not in known]
+    if missing:
+        raise InvalidInput.at("attachments", f"no such file: {', '.join(missing)}; send it to POST /v1/files first")
+
+
+def _plan_message(task_id: TaskId, contract: Contract) -> Message:
+    return Message(
+        id=step_id(task_id, round_number=0, name=PLAN_STEP),
+        task_id=task_id,
+        name=PLAN_STEP,
+        kind="plan",
+        arm="planner",
+        queue="planner",
+        priority=contract.priority.broker_priority,
+        chord_id=None,
+        round=0,
+        spec={},
+    )

@@ -1,0 +1,294 @@
+"""What the engine does to a task: adopt a plan, complete a step, conclude a round; each in one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.execution_state import Decision, Phase, Plan, StepResult, StepState, TaskStatus, Verdict
+from orchestrator.identifier import chord_id, new_plan_id
+from orchestrator.lifecycle import layout
+from orchestrator.lifecycle.ending import Ended, end_task, task_error
+from orchestrator.lifecycle.layout import RoundLayout
+from orchestrator.lifecycle.repair import NoRepair, Repair, plan_repair
+from orchestrator.queue import chord
+from orchestrator.queue.chord import Refused
+from orchestrator.settings import Settings
+from orchestrator.store import events, memory, steps
+from orchestrator.store.memory import LockedTask
+from orchestrator.store.steps import Claim, Finished, Message
+from orchestrator.task_contract import Contract, Priority
+
+
+@dataclass(frozen=True)
+class SavedRound:
+    """A round that is in the database: its chord's header and body are to be opened and published."""
+
+    chord_id: str
+    header: Sequence[Message]
+    judge: Message
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A step's end, and the steps that it released."""
+
+    finished: Finished
+    released: Sequence[Message]
+
+
+def adopt(
+    conn: Connection, claim: Claim, plan: Plan, *, routes: Mapping[str, Mapping[str, Any]], settings: Settings
+) -> SavedRound:
+    """Save a task's first round in the planner's own transaction.
+
+    `routes` maps each step to its routing decision, with the key `arm`. Raises Refused when the planner's claim
+    is no longer the current one or the task has ended or is planned.
+    """
+    task = _open_task(conn, claim)
+    _finish(conn, claim, StepState.DONE, {"plan": plan.to_record()})
+    round_layout = RoundLayout(
+        task_id=task.id,
+        number=1,
+        priority=Priority(task.priority).broker_priority,
+        routes={name: route["arm"] for name, route in routes.items()},
+        reruns=frozenset(step.id for step in plan.steps),
+    )
+    events.decide(conn, task.id, round_number=1, kind="plan", payload=plan.to_record())
+    events.decide(conn, task.id, round_number=1, kind="route", payload=dict(routes))
+    graph = [{"step": step.id, "arm": round_layout.routes[step.id], "depends_on": step.depends_on} for step in plan.steps]
+    saved = _save(conn, task, plan, round_layout, ("task.planned", {"mode": plan.mode, "steps": graph}), settings)
+    return saved
+
+
+def complete(
+    conn: Connection, claim: Claim, result: StepResult, *, settings: Settings
+) -> Completion:
+    """Close a step, free its dependents, release into free slots: rule 10, in the backend's transaction.
+
+    The backend holds the lock of the chord `claim.chord_id`. Raises Refused for a late duplicate or a zombie.
+    """
+    task = _open_task(conn, claim)
+    finished = _finish(conn, claim, StepState(result.status.value), result.to_record())
+    memory.raise_percentage(conn, task.id, round_number=claim.round)
+    released = steps.release(
+        conn,
+        task.id,
+        round_number=claim.round,
+        max_parallel=settings.max_parallel_arms,
+        redispatch_seconds=settings.redispatch_seconds,
+    )
+    events.append(conn, task.id, [_step_event(claim, finished, result), *map(_queued_event, released)])
+    events.decide(conn, task.id, round_number=claim.round, kind="attempt", payload=_attempt(claim, finished, result))
+    return Completion(finished, released)
+
+
+def conclude(conn: Connection, claim: Claim, verdict: Verdict, *, settings: Settings) -> Ended | SavedRound:
+    """Do all that the judge's word entails, fenced by the judge's row: rule 12.
+
+    The verdict, what it skips, and either the end of the task or the next round. Raises Refused when this judge's
+    claim is not the current one.
+    """
+    record = memory.read_round(conn, claim.task_id, number=claim.round)
+    chord.lock(conn, record.chord_id)
+    task = _open_task(conn, claim)
+    _finish(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
+    memory.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
+    skipped = steps.skip_blocked(conn, task.id, round_number=claim.round)
+    events.append(
+        conn,
+        task.id,
+        [
+            *(("step.skipped", {"step": name, "round": claim.round}) for name in skipped),
+            ("judge.verdict", _verdict_event(claim, verdict)),
+        ],
+    )
+    events.decide(conn, task.id, round_number=claim.round, kind="verdict", payload=verdict.to_record())
+    if verdict.decision is not Decision.FAILED:
+        return end_task(conn, task, status=TaskStatus.COMPLETED, result=_judged_result(verdict))
+    contract = Contract.from_record(task.contract)
+    outcomes = steps.results_of(conn, task.id, round_number=claim.round)
+    repair = plan_repair(
+        record.plan, verdict, outcomes, repairs_done=claim.round - 1, max_repairs=contract.budget.max_repairs
+    )
+    events.decide(conn, task.id, round_number=claim.round, kind="repair", payload=_repair_decision(repair))
+    if isinstance(repair, NoRepair):
+        return _reject(conn, task, verdict, reason=repair.reason)
+    return _repair(conn, task, record.plan, verdict, repair, settings=settings)
+
+
+def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Ended:
+    """End the task because its plan or its judge could not be had. Raises Refused like `adopt`."""
+    current = memory.current_chord(conn, claim.task_id)
+    if current is not None and current[1] is not None:
+        chord.lock(conn, current[1])
+    task = _open_task(conn, claim)
+    _finish(conn, claim, StepState.FAILED, {"error": dict(error)})
+    details = error.get("details")
+    reason = task_error(
+        kind,
+        code=error["code"],
+        message=error["message"],
+        retryable=bool(error.get("retryable")),
+        details=str(details) if details else None,
+    )
+    return end_task(conn, task, status=TaskStatus.FAILED, error=reason)
+
+
+def retry(
+    conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_seconds: float
+) -> bool:
+    """Queue a failed attempt again after `delay_seconds`; False when the attempt is no longer the current one."""
+    task = memory.lock_task(conn, claim.task_id)
+    if task is None or task.finished_at is not None:
+        return False
+    failures = steps.retry(conn, claim.id, attempt=claim.attempt, delay_seconds=delay_seconds)
+    if failures is None:
+        return False
+    fact = {**_who(claim), "failures": failures, "delay_seconds": round(delay_seconds, 3), "error": dict(error)}
+    events.append(conn, task.id, [("step.retrying", fact)])
+    events.decide(conn, task.id, round_number=claim.round, kind="attempt", payload={**fact, "outcome": "retried"})
+    return True
+
+
+def _open_task(conn: Connection, claim: Claim) -> LockedTask:
+    task = memory.lock_task(conn, claim.task_id)
+    if task is None or task.finished_at is not None:
+        raise Refused(f"{claim.task_id} has ended")
+    if task.round != claim.round:
+        raise Refused(f"{claim.task_id} is in round {task.round}, not in {claim.round}")
+    return task
+
+
+def _finish(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> Finished:
+    finished = steps.finish(
+        conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result
+    )
+    if finished is None:
+        raise Refused(f"attempt {claim.attempt} of step {claim.name} of {claim.task_id} is not the current one")
+    return finished
+
+
+def _save(
+    conn: Connection,
+    task: LockedTask,
+    plan: Plan,
+    round_layout: RoundLayout,
+    fact: tuple[str, dict[str, Any]],
+    settings: Settings,
+) -> SavedRound:
+    number = round_layout.number
+    plan_id = task.plan_id or new_plan_id()
+    chord = chord_id(task.id, round_number=number)
+    phase = Phase.EXECUTING if number == 1 else Phase.REPAIRING
+    memory.save_round(conn, task.id, number=number, plan_id=plan_id, chord_id=chord, plan=plan, phase=phase.value)
+    steps.insert(conn, layout.rows(plan, round_layout))
+    released = steps.release(
+        conn,
+        task.id,
+        round_number=number,
+        max_parallel=settings.max_parallel_arms,
+        redispatch_seconds=settings.redispatch_seconds,
+    )
+    judge = steps.read_judge(conn, task.id, round_number=number)
+    kind, payload = fact
+    facts = [(kind, {"plan_id": plan_id, "round": number, **payload}), *map(_queued_event, released)]
+    events.append(conn, task.id, facts)
+    return SavedRound(chord, released, judge)
+
+
+def _repair(
+    conn: Connection, task: LockedTask, plan: Plan, verdict: Verdict, repair: Repair, *, settings: Settings
+) -> SavedRound:
+    old = chord_id(task.id, round_number=task.round)
+    chord.close(conn, old)
+    arms = {row.name: row.arm for row in steps.results_of(conn, task.id, round_number=task.round)}
+    round_layout = RoundLayout(
+        task_id=task.id,
+        number=task.round + 1,
+        priority=Priority(task.priority).broker_priority,
+        routes=arms,
+        reruns=repair.reruns,
+        kept=repair.kept,
+        feedback=verdict.faulty,
+    )
+    fact = {"reruns": sorted(repair.reruns), "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
+    return _save(conn, task, plan, round_layout, ("task.repair", fact), settings)
+
+
+def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
+    failed = [finding.explanation for finding in verdict.findings if finding.met is False]
+    error = task_error(
+        "validation_failed",
+        code="validation_failed",
+        message=f"The judge rejected the result: {len(failed)} of {len(verdict.findings)} checks failed; {reason}.",
+        details="; ".join(failed),
+    )
+    return end_task(conn, task, status=TaskStatus.FAILED, result=_judged_result(verdict), error=error)
+
+
+def _judged_result(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "output": verdict.output,
+        "confidence": verdict.confidence,
+        "validation_passed": verdict.decision is Decision.PASSED,
+        "data": verdict.output_value,
+        "artifacts": [],
+        "warnings": list(verdict.warnings),
+        "partial": False,
+    }
+
+
+def _repair_decision(repair: Repair | NoRepair) -> dict[str, Any]:
+    if isinstance(repair, NoRepair):
+        return {"repair": False, "reason": repair.reason}
+    return {"repair": True, "reruns": sorted(repair.reruns), "kept": dict(repair.kept)}
+
+
+def _verdict_event(claim: Claim, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "round": claim.round,
+        "decision": verdict.decision.value,
+        "confidence": verdict.confidence,
+        "faulty": sorted(verdict.faulty),
+        "findings": [
+            {"criterion": item.criterion, "met": item.met, "checked_by": item.checked_by.value, "step": item.step,
+             "explanation": item.explanation}
+            for item in verdict.findings
+        ],
+    }  # fmt: skip
+
+
+def _who(claim: Claim) -> dict[str, Any]:
+    return {
+        "step": claim.name,
+        "step_id": claim.id,
+        "round": claim.round,
+        "arm": claim.arm,
+        "attempt": claim.attempt,
+    }
+
+
+def _step_event(claim: Claim, finished: Finished, result: StepResult) -> tuple[str, dict[str, Any]]:
+    fact = {**_who(claim), "duration_ms": round(finished.seconds * 1000)}
+    if result.error is not None:
+        return "step.failed", {**fact, "error": result.error}
+    return "step.completed", {**fact, "warnings": result.warnings}
+
+
+def _attempt(claim: Claim, finished: Finished, result: StepResult) -> dict[str, Any]:
+    return {
+        **_who(claim),
+        "outcome": result.status.value,
+        "worker": finished.owner,
+        "waited_ms": round(claim.waited_seconds * 1000),
+        "duration_ms": round(finished.seconds * 1000),
+        "usage": result.usage,
+        "provenance": result.provenance,
+        "error": result.error,
+    }
+
+
+def _queued_event(message: Message) -> tuple[str, dict[str, Any]]:
+    return "step.queued", {"step": message.name, "step_id": message.id, "round": message.round, "arm": message.arm}

@@ -1,0 +1,23 @@
+"""Makes the Celery app, and names its tasks."""
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+
+from orchestrator.execution_state import StepKind
+from orchestrator.settings import Settings, load
+
+TASK_NAMES = {StepKind.PLAN: "tasks.plan", StepKind.STEP: "tasks.step", StepKind.JUDGE: "tasks.judge"}
+
+
+def make_app(settings: Callable[[], Settings] = load) -> Celery:
+    """Return the app; `settings` is called at the first use of its configuration, not before."""
+    app = Celery("octollm", config_source="celeryconfig")
+
+    def addresses() -> dict[str, Any]:
+        chosen = settings()
+        return {"broker_url": chosen.redis_url, "result_backend": chosen.celery_result_backend}
+
+    app.add_defaults(addresses)
+    return app

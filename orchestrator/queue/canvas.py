@@ -1,0 +1,61 @@
+"""Turns rows of work into Celery's words: a row is a signature, a round is one chord; and publishes them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import celery
+from celery import Celery, Signature
+from sqlalchemy import Engine
+
+from orchestrator.arm_capability import ARMS
+from orchestrator.execution_state import StepKind
+from orchestrator.lifecycle.rounds import SavedRound
+from orchestrator.queue import outbox
+from orchestrator.queue.app import TASK_NAMES
+from orchestrator.store import steps
+from orchestrator.store.engine import statement
+from orchestrator.store.steps import Message
+
+# past its own limit a hung child of a prefork pool is killed, so that it does not hold its slot for ever
+_KILL_AFTER_LIMIT_SECONDS = 10
+
+
+def signature(app: Celery, message: Message) -> "Signature[Any]":
+    """Return the one message that a row can have: ids only, never what a user wrote."""
+    options: dict[str, Any] = {
+        "task_id": message.id,
+        "queue": message.queue,
+        "priority": message.priority,
+        "time_limit": _time_limit(message),
+    }
+    if message.chord_id is not None:
+        options["group_id"] = message.chord_id
+    name = TASK_NAMES[StepKind(message.kind)]
+    return app.signature(name, args=(message.task_id, message.name), immutable=True, **options)
+
+
+def round_chord(app: Celery, saved: SavedRound) -> "Signature[Any]":
+    """Return the round as Celery's chord: its released roots are the header, its judge is the body."""
+    header = [signature(app, message) for message in saved.header]
+    return celery.chord(header, signature(app, saved.judge), app=app, task_id=saved.chord_id)
+
+
+def publish(app: Celery, messages: Sequence[Message]) -> int:
+    """Publish rows; what fails is logged and comes again when it is due. Return how many were given."""
+    outbox.publish_all(app, [signature(app, message) for message in messages])
+    return len(messages)
+
+
+def publish_again(app: Celery, engine: Engine, step_ids: Sequence[str]) -> int:
+    """Publish rows by their ids, read back from the database."""
+    with statement(engine) as conn:
+        messages = steps.read_messages(conn, step_ids)
+    return publish(app, messages)
+
+
+def _time_limit(message: Message) -> float | None:
+    arm = ARMS[message.arm]
+    if arm.pool != "prefork" or message.kind != StepKind.STEP:
+        return None
+    limit = message.spec.get("timeout_seconds") or arm.actions[message.spec["action"]].timeout_seconds
+    return float(limit) + _KILL_AFTER_LIMIT_SECONDS

@@ -1,0 +1,221 @@
+"""Owns the rows of tasks and rounds: what was asked, where it stands, what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult
+
+from orchestrator import record, sql
+from orchestrator.execution_state import Plan, Verdict
+from orchestrator.identifier import step_id
+from orchestrator.task_contract import Contract
+
+_SQL = sql.load(__file__)
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """A row of tasks; `result` and `error` have the shapes that clients get."""
+
+    id: str
+    tenant: str
+    key_id: str | None
+    goal: str
+    priority: str
+    contract: dict[str, Any]
+    status: str
+    phase: str
+    round: int
+    plan_id: str | None
+    percentage: int
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    tokens_used: int
+    cost_dollars: Decimal | None
+    created_at: datetime
+    updated_at: datetime
+    deadline_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """The latest row of a step of the plan."""
+
+    id: str
+    round: int
+    name: str
+    arm: str
+    state: str
+    attempt: int
+    failures: int
+    spec: dict[str, Any]
+    result: dict[str, Any] | None
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class LockedTask:
+    """What a decision needs of a task whose row is locked; `age_seconds` is by Postgres' clock."""
+
+    id: str
+    tenant: str
+    status: str
+    phase: str
+    round: int
+    plan_id: str | None
+    priority: str
+    contract: dict[str, Any]
+    percentage: int
+    created_at: datetime
+    deadline_at: datetime
+    finished_at: datetime | None
+    is_past_deadline: bool
+    age_seconds: float
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """A row of rounds."""
+
+    number: int
+    plan_id: str
+    chord_id: str
+    plan: Plan
+    verdict: Verdict | None
+
+
+def submit(
+    conn: Connection,
+    task_id: str,
+    *,
+    tenant: str,
+    key_id: str | None,
+    request_id: str | None,
+    contract: Contract,
+    redispatch_seconds: float,
+) -> datetime:
+    """Insert the task, its plan row and its first event in one statement; return when it was created."""
+    result = conn.exec_driver_sql(
+        _SQL["submit"],
+        {
+            "id": task_id,
+            "step_id": step_id(task_id, round_number=0, name="$plan"),
+            "tenant": tenant,
+            "key_id": key_id,
+            "request_id": request_id,
+            "priority": contract.priority.value,
+            "broker_priority": contract.priority.broker_priority,
+            "contract": record.encode(contract.to_record()),
+            "deadline": contract.deadline,
+            "max_time_seconds": contract.budget.max_time_seconds,
+            "redispatch_seconds": redispatch_seconds,
+        },
+    )
+    created_at: datetime = result.scalar_one()
+    return created_at
+
+
+def find_task(conn: Connection, tenant: str, task_id: str) -> TaskRecord | None:
+    """Return the tenant's task, or None: another tenant's task does not exist."""
+    rows = _tasks(conn.exec_driver_sql(_SQL["find_task"], {"tenant": tenant, "task_id": task_id}))
+    return rows[0] if rows else None
+
+
+def list_tasks(
+    conn: Connection, tenant: str, *, status: str | None = None, limit: int = 50, before: str | None = None
+) -> list[TaskRecord]:
+    """Return the tenant's tasks, newest first, with ids below `before`."""
+    values = {"tenant": tenant, "status": status, "limit": limit, "before": before}
+    return _tasks(conn.exec_driver_sql(_SQL["list_tasks"], values))
+
+
+def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:
+    """Return the latest row of every step of the task's plan, in the plan's order."""
+    rows = conn.exec_driver_sql(_SQL["steps_of"], {"task_id": task_id})
+    return [StepRecord(*row) for row in rows]
+
+
+def waiting_arms(conn: Connection, task_id: str) -> list[str]:
+    """Return the arms that the task's queued work waits for and that no live pool serves."""
+    return [row.arm for row in conn.exec_driver_sql(_SQL["waiting_arms"], {"task_id": task_id})]
+
+
+def lock_task(conn: Connection, task_id: str) -> LockedTask | None:
+    """Lock the task's row until the transaction ends; lock its chord first, its steps after."""
+    row = conn.exec_driver_sql(_SQL["lock_task"], {"task_id": task_id}).one_or_none()
+    return LockedTask(*row) if row else None
+
+
+def current_chord(conn: Connection, task_id: str, *, tenant: str | None = None) -> tuple[int, str | None] | None:
+    """Return (round, chord id) of the task, unlocked; None when the tenant has no such task."""
+    row = conn.exec_driver_sql(_SQL["current_chord"], {"task_id": task_id, "tenant": tenant}).one_or_none()
+    return (row.round, row.chord_id) if row else None
+
+
+def past_deadline(conn: Connection, *, limit: int) -> list[str]:
+    """Return ids of open tasks whose deadline has passed, the oldest deadline first."""
+    return [row.id for row in conn.exec_driver_sql(_SQL["past_deadline"], {"limit": limit})]
+
+
+def save_round(
+    conn: Connection, task_id: str, *, number: int, plan_id: str, chord_id: str, plan: Plan, phase: str
+) -> None:
+    """Insert a round and make it the task's current one; the caller holds the task's lock."""
+    conn.exec_driver_sql(
+        _SQL["save_round"],
+        {
+            "task_id": task_id,
+            "number": number,
+            "plan_id": plan_id,
+            "chord_id": chord_id,
+            "plan": record.encode(plan.to_record()),
+            "phase": phase,
+        },
+    )
+
+
+def save_verdict(conn: Connection, task_id: str, *, number: int, verdict: Verdict) -> None:
+    """Record the judge's word on a round."""
+    values = {"task_id": task_id, "number": number, "verdict": record.encode(verdict.to_record())}
+    conn.exec_driver_sql(_SQL["save_verdict"], values)
+
+
+def read_round(conn: Connection, task_id: str, *, number: int) -> RoundRecord:
+    """Return a round that exists."""
+    row = conn.exec_driver_sql(_SQL["read_round"], {"task_id": task_id, "number": number}).one()
+    verdict = Verdict.from_record(row.verdict) if row.verdict else None
+    return RoundRecord(row.number, row.plan_id, row.chord_id, Plan.from_record(row.plan), verdict)
+
+
+def finish_task(
+    conn: Connection,
+    task_id: str,
+    *,
+    status: str,
+    result: Mapping[str, Any] | None,
+    error: Mapping[str, Any] | None,
+) -> bool:
+    """Write the task's end; False when it had ended before."""
+    values = {
+        "task_id": task_id,
+        "status": status,
+        "result": record.encode(result) if result is not None else None,
+        "error": record.encode(error) if error is not None else None,
+    }
+    return conn.exec_driver_sql(_SQL["finish_task"], values).rowcount == 1
+
+
+def raise_percentage(conn: Connection, task_id: str, *, round_number: int) -> None:
+    """Bring the task's percentage up to what its round has finished; it never falls."""
+    conn.exec_driver_sql(_SQL["raise_percentage"], {"task_id": task_id, "round": round_number})
+
+
+def _tasks(rows: CursorResult[Any]) -> list[TaskRecord]:
+    names = [field.name for field in fields(TaskRecord)]
+    return [TaskRecord(**{name: row[name] for name in names}) for row in rows.mappings()]

@@ -1,0 +1,119 @@
+-- name: submit
+-- A task, its plan row and its first event in one statement: an accepted task always has work to be found.
+WITH task AS (
+    INSERT INTO tasks (id, tenant, key_id, request_id, priority, contract, deadline_at, event_seq)
+    VALUES (
+        %(id)s, %(tenant)s, %(key_id)s, %(request_id)s, %(priority)s, %(contract)s::jsonb,
+        least(%(deadline)s::timestamptz, now() + %(max_time_seconds)s * interval '1 second'), 1
+    )
+    RETURNING id, created_at, deadline_at
+), plan AS (
+    INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, state, due, queued_at, sends)
+    SELECT %(step_id)s, task.id, 0, 'plan', '$plan', 'planner', 'planner', %(broker_priority)s, 'queued',
+        now() + %(redispatch_seconds)s * interval '1 second', now(), 1
+    FROM task
+), event AS (
+    INSERT INTO events (task_id, seq, type, payload)
+    SELECT task.id, 1, 'task.submitted', jsonb_build_object('priority', %(priority)s::text, 'deadline_at', task.deadline_at)
+    FROM task
+)
+SELECT created_at FROM task;
+
+-- name: find_task
+SELECT t.*, contract ->> 'goal' AS goal
+FROM tasks t
+WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s;
+
+-- name: list_tasks
+SELECT t.*, contract ->> 'goal' AS goal
+FROM tasks t
+WHERE t.tenant = %(tenant)s
+    AND (%(status)s::text IS NULL OR t.status = %(status)s)
+    AND (%(before)s::text IS NULL OR t.id < %(before)s)
+ORDER BY t.id DESC
+LIMIT %(limit)s;
+
+-- name: steps_of
+-- The latest row of every step of the plan, in the plan's order.
+SELECT latest.*
+FROM (
+    SELECT DISTINCT ON (s.name)
+        s.id, s.round, s.name, s.arm, s.state, s.attempt, s.failures, s.spec, s.result,
+        s.queued_at, s.started_at, s.finished_at
+    FROM steps s
+    WHERE s.task_id = %(task_id)s AND s.kind = 'step'
+    ORDER BY s.name, s.round DESC
+) latest
+ORDER BY (latest.spec ->> 'position')::int, latest.name;
+
+-- name: waiting_arms
+-- Arms that the task's queued work needs and that no live pool serves.
+SELECT DISTINCT s.arm
+FROM steps s
+WHERE s.task_id = %(task_id)s
+    AND s.state = 'queued'
+    AND NOT EXISTS (
+        SELECT FROM pools p
+        WHERE p.queue = s.queue AND p.seen_at > now() - interval '15 seconds'
+    )
+ORDER BY s.arm;
+
+-- name: lock_task
+-- The task's lock; taken after its chord's, before its steps'.
+SELECT t.id, t.tenant, t.status, t.phase, t.round, t.plan_id, t.priority, t.contract, t.percentage,
+    t.created_at, t.deadline_at, t.finished_at, t.deadline_at <= now() AS is_past_deadline,
+    extract(epoch FROM now() - t.created_at)::float8 AS age_seconds
+FROM tasks t
+WHERE t.id = %(task_id)s
+FOR UPDATE;
+
+-- name: current_chord
+-- The chord of the task's current round, read without a lock; null before the first plan.
+SELECT t.id, t.round, r.chord_id
+FROM tasks t
+LEFT JOIN rounds r ON r.task_id = t.id AND r.number = t.round
+WHERE t.id = %(task_id)s AND (%(tenant)s::text IS NULL OR t.tenant = %(tenant)s);
+
+-- name: past_deadline
+SELECT id
+FROM tasks
+WHERE finished_at IS NULL AND deadline_at <= now()
+ORDER BY deadline_at, id
+LIMIT %(limit)s;
+
+-- name: save_round
+WITH round AS (
+    INSERT INTO rounds (task_id, number, plan_id, chord_id, plan)
+    VALUES (%(task_id)s, %(number)s, %(plan_id)s, %(chord_id)s, %(plan)s::jsonb)
+)
+UPDATE tasks
+SET round = %(number)s, plan_id = %(plan_id)s, phase = %(phase)s, status = 'processing',
+    percentage = greatest(percentage, 5), updated_at = now()
+WHERE id = %(task_id)s;
+
+-- name: save_verdict
+UPDATE rounds
+SET verdict = %(verdict)s::jsonb, concluded_at = now()
+WHERE task_id = %(task_id)s AND number = %(number)s;
+
+-- name: read_round
+SELECT number, plan_id, chord_id, plan, verdict
+FROM rounds
+WHERE task_id = %(task_id)s AND number = %(number)s;
+
+-- name: finish_task
+UPDATE tasks
+SET status = %(status)s, phase = 'done', result = %(result)s::jsonb, error = %(error)s::jsonb,
+    percentage = CASE WHEN %(status)s = 'completed' THEN 100 ELSE percentage END,
+    finished_at = now(), updated_at = now()
+WHERE id = %(task_id)s AND finished_at IS NULL;
+
+-- name: raise_percentage
+-- High-water mark: what a client was shown never falls.
+UPDATE tasks
+SET percentage = greatest(percentage, (
+    SELECT 5 + (85 * count(*) FILTER (WHERE s.state IN ('done', 'failed', 'skipped', 'cancelled'))) / greatest(count(*), 1)
+    FROM steps s
+    WHERE s.task_id = %(task_id)s AND s.round = %(round)s AND s.kind = 'step'
+))
+WHERE id = %(task_id)s;

@@ -1,0 +1,245 @@
+-- name: insert
+INSERT INTO steps (
+    id, task_id, round, kind, name, arm, queue, priority, chord_id, spec, bindings, waiting, unblocks, path_length, state
+)
+SELECT new.id, new.task_id, new.round, new.kind, new.name, new.arm, new.queue, new.priority, new.chord_id, new.spec,
+    new.bindings, new.waiting, ARRAY(SELECT jsonb_array_elements_text(new.unblocks)), new.path_length, new.state
+FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (
+    id text, task_id text, round integer, kind text, name text, arm text, queue text, priority smallint, chord_id text,
+    spec jsonb, bindings jsonb, waiting integer, unblocks jsonb, path_length integer, state text
+);
+
+-- name: claim
+-- The right to work on a row until a time. Two deliveries of one message race here: the second finds the row
+-- running with a live lease and gets nothing. The task's lock comes first (the lock order), so that an ended task
+-- is never worked on, and the event gets its number.
+WITH task AS (
+    SELECT t.id, t.tenant, t.contract, t.deadline_at
+    FROM tasks t
+    JOIN steps s ON s.task_id = t.id
+    WHERE s.id = %(id)s AND t.finished_at IS NULL AND t.deadline_at > now()
+    FOR UPDATE OF t
+), claimed AS (
+    UPDATE steps s
+    SET state = 'running', attempt = s.attempt + 1, kills = s.kills + (s.state = 'running')::int,
+        owner = %(owner)s, due = now() + %(lease_seconds)s * interval '1 second', started_at = now()
+    FROM task
+    WHERE s.id = %(id)s
+        AND (
+            (s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s)
+            OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s)
+        )
+    RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.chord_id, s.spec, s.bindings, s.attempt,
+        s.failures, s.kills, extract(epoch FROM now() - s.queued_at)::float8 AS waited_seconds
+), counted AS (
+    UPDATE tasks t
+    SET event_seq = t.event_seq + 1, status = 'processing', updated_at = now(),
+        percentage = CASE claimed.kind WHEN 'judge' THEN greatest(t.percentage, 90) ELSE t.percentage END,
+        phase = CASE claimed.kind
+            WHEN 'plan' THEN 'planning'
+            WHEN 'judge' THEN 'judging'
+            ELSE CASE WHEN claimed.round > 1 THEN 'repairing' ELSE 'executing' END
+        END
+    FROM claimed
+    WHERE t.id = claimed.task_id
+    RETURNING t.event_seq
+), event AS (
+    INSERT INTO events (task_id, seq, type, payload)
+    SELECT claimed.task_id, counted.event_seq, 'step.started', jsonb_build_object(
+        'step', claimed.name, 'step_id', claimed.id, 'round', claimed.round, 'kind', claimed.kind,
+        'arm', claimed.arm, 'attempt', claimed.attempt, 'worker', %(owner)s::text
+    )
+    FROM claimed, counted
+)
+SELECT claimed.id, claimed.task_id, claimed.round, claimed.kind, claimed.name, claimed.arm, claimed.chord_id,
+    claimed.spec, claimed.bindings, claimed.attempt, claimed.failures, claimed.kills, claimed.waited_seconds,
+    task.tenant, task.contract, extract(epoch FROM task.deadline_at - now())::float8 AS seconds_left
+FROM claimed, task;
+
+-- name: outputs
+SELECT id, result
+FROM steps
+WHERE id = ANY(%(ids)s) AND state = 'done'
+ORDER BY id;
+
+-- name: renew
+-- Leases of this process' own attempts; a pair that does not come back was fenced, cancelled or taken over.
+UPDATE steps s
+SET due = now() + %(lease_seconds)s * interval '1 second'
+FROM (
+    SELECT held.id
+    FROM steps held
+    JOIN unnest(%(ids)s::text[], %(attempts)s::int[]) AS mine (id, attempt)
+        ON mine.id = held.id AND mine.attempt = held.attempt
+    WHERE held.state = 'running'
+    ORDER BY held.id
+    FOR UPDATE OF held
+) live
+WHERE s.id = live.id
+RETURNING s.id;
+
+-- name: finish
+-- The end of an attempt. Success: the first wins, whoever it is. Failure: only the current attempt may write it.
+-- Dependents lose one dependency; those without any left are held until a slot is free.
+WITH finished AS (
+    UPDATE steps s
+    SET state = %(state)s, result = %(result)s::jsonb, due = NULL, finished_at = now()
+    WHERE s.id = %(id)s
+        AND s.chord_id IS NOT DISTINCT FROM %(chord_id)s
+        AND (
+            (%(state)s = 'done' AND s.state IN ('queued', 'running') AND s.attempt > 0)
+            OR (s.state = 'running' AND s.attempt = %(attempt)s)
+        )
+    RETURNING s.id, s.task_id, s.round, s.name, s.arm, s.attempt, s.unblocks, s.owner,
+        extract(epoch FROM now() - s.started_at)::float8 AS seconds
+), freed AS (
+    UPDATE steps d
+    SET waiting = d.waiting - 1, state = CASE WHEN d.waiting = 1 THEN 'held' ELSE d.state END
+    FROM finished
+    WHERE %(state)s = 'done' AND d.id = ANY(finished.unblocks) AND d.state = 'blocked'
+)
+SELECT id, task_id, round, name, arm, attempt, owner, seconds FROM finished;
+
+-- name: release
+-- Held steps take the task's free slots, the longest remaining path first; a released one keeps its slot until it
+-- ends, also while it waits for a retry. The judge becomes claimable when nothing of its round is open any more:
+-- the same moment at which the round's chord becomes ready.
+WITH chosen AS (
+    SELECT s.id
+    FROM steps s
+    WHERE s.task_id = %(task_id)s AND s.round = %(round)s AND s.state = 'held'
+    ORDER BY s.path_length DESC, s.name, s.id
+    LIMIT greatest(0, %(max_parallel)s - (
+        SELECT count(*)
+        FROM steps busy
+        WHERE busy.task_id = %(task_id)s AND busy.round = %(round)s AND busy.kind = 'step'
+            AND busy.state IN ('queued', 'running')
+    ))
+), released AS (
+    UPDATE steps s
+    SET state = 'queued', sends = 1, queued_at = now(), not_before = now(),
+        due = now() + %(redispatch_seconds)s * interval '1 second'
+    FROM chosen
+    WHERE s.id = chosen.id
+    RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.path_length, s.spec
+), judge AS (
+    UPDATE steps s
+    SET state = 'queued', sends = 1, queued_at = now(), not_before = now(),
+        due = now() + %(redispatch_seconds)s * interval '1 second'
+    WHERE s.task_id = %(task_id)s AND s.round = %(round)s AND s.kind = 'judge' AND s.state = 'blocked'
+        AND NOT EXISTS (
+            SELECT
+            FROM steps open
+            WHERE open.task_id = %(task_id)s AND open.round = %(round)s AND open.kind = 'step'
+                AND open.state IN ('held', 'queued', 'running')
+        )
+)
+SELECT id, task_id, name, kind, arm, queue, priority, chord_id, round, spec
+FROM released
+ORDER BY path_length DESC, name;
+
+-- name: read_messages
+-- What a message of these rows says; every publish is made of this.
+SELECT id, task_id, name, kind, arm, queue, priority, chord_id, round, spec
+FROM steps
+WHERE id = ANY(%(ids)s)
+ORDER BY id;
+
+-- name: read_judge
+SELECT id, task_id, name, kind, arm, queue, priority, chord_id, round, spec
+FROM steps
+WHERE task_id = %(task_id)s AND round = %(round)s AND kind = 'judge';
+
+-- name: retry
+-- A failure that may pass: queued again with a later not_before; it keeps its slot.
+UPDATE steps
+SET state = 'queued', failures = failures + 1, not_before = now() + %(delay_seconds)s * interval '1 second',
+    due = now() + %(delay_seconds)s * interval '1 second'
+WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
+RETURNING failures;
+
+-- name: skip_blocked
+-- Steps behind a failure never joined; the judge says so of them.
+UPDATE steps
+SET state = 'skipped', finished_at = now()
+WHERE task_id = %(task_id)s AND round = %(round)s AND kind = 'step' AND state = 'blocked'
+RETURNING id, name, arm;
+
+-- name: fence
+-- Nothing of an ended task may be started or recorded any more.
+UPDATE steps s
+SET state = CASE WHEN s.state = 'blocked' AND s.kind = 'step' THEN 'skipped' ELSE 'cancelled' END,
+    due = NULL, finished_at = now()
+FROM (
+    SELECT id, state
+    FROM steps
+    WHERE task_id = %(task_id)s AND state IN ('blocked', 'held', 'queued', 'running')
+    ORDER BY id
+    FOR UPDATE
+) open
+WHERE s.id = open.id
+RETURNING s.id, s.name, s.arm, s.kind, s.round, s.attempt, s.state, open.state AS former_state, s.owner;
+
+-- name: take_due
+-- Queued rows whose message may be lost: sent again with doubling back-off, at most 8 times the first delay.
+-- Several sweepers share the rows by SKIP LOCKED.
+UPDATE steps s
+SET sends = s.sends + 1,
+    due = now() + %(redispatch_seconds)s * power(2, least(s.sends, 3)) * interval '1 second'
+FROM (
+    SELECT id
+    FROM steps
+    WHERE state = 'queued' AND due <= now() AND kills < %(poison_step)s
+    ORDER BY due, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+) late
+WHERE s.id = late.id
+RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec;
+
+-- name: queue_again
+-- The broker lost everything: whatever is queued is due now.
+UPDATE steps
+SET due = now(), sends = 0
+WHERE state = 'queued' AND due > now() AND not_before <= now();
+
+-- name: expired
+-- Leases that ended, found without locks; each is healed in its own transaction.
+SELECT id, task_id
+FROM steps
+WHERE state = 'running' AND due < now()
+ORDER BY due, id
+LIMIT %(limit)s;
+
+-- name: expire
+-- Checked again under the lock: the owner may have renewed in between.
+UPDATE steps
+SET state = 'queued', kills = kills + 1, not_before = now(), due = now(), sends = 0
+WHERE id = %(id)s AND state = 'running' AND due < now()
+RETURNING id, task_id, name, arm, round, attempt, kills, owner;
+
+-- name: hand_back
+-- A lease given back before its end: nobody works on the row, so it is due at once. `kills` counts the deaths.
+UPDATE steps
+SET state = 'queued', kills = kills + %(kills)s, not_before = now(), due = now(), sends = 0
+WHERE id = %(id)s AND state = 'running' AND owner = %(owner)s
+RETURNING id, task_id, name, arm, round, attempt, kills, owner;
+
+-- name: poisoned
+-- Rows that killed too many workers: nobody may claim them, the sweeper gives them up.
+SELECT id
+FROM steps
+WHERE state = 'queued' AND due <= now() AND kills >= %(poison_step)s
+ORDER BY due, id
+LIMIT %(limit)s;
+
+-- name: results_of
+-- The latest row of every step of the plan with its result, kept ones from earlier rounds too.
+SELECT DISTINCT ON (s.name) s.id, s.name, s.arm, s.state, s.round, s.result,
+    s.spec ->> 'feedback' IS NOT NULL AS was_repaired
+FROM steps s
+WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.round <= %(round)s
+ORDER BY s.name, s.round DESC;
+
+-- name: postgres_up_seconds
+SELECT extract(epoch FROM now() - pg_postmaster_start_time())::float8;

@@ -1,0 +1,156 @@
+"""One attempt at a step: its inputs bound, its arm run, its failure turned into a result or into a retry."""
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from celery.exceptions import Ignore
+from sqlalchemy import Connection
+
+from orchestrator import record
+from orchestrator.arm_capability import ARMS
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.errors import InvalidStepInput, OutputTooLarge, StepCancelled, StepError, ToolTimeout
+from orchestrator.execution_state import ResultStatus, StepResult
+from orchestrator.lifecycle import rounds
+from orchestrator.planner.references import resolve
+from orchestrator.store import files, steps
+from orchestrator.store.engine import in_transaction, statement
+from orchestrator.store.steps import Claim
+from orchestrator.task_contract import Attachment, Contract
+from workers.arms.base import Arm, Assignment, CancelToken, load_arm
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_DELAY_SECONDS = 60.0
+
+
+def limit_seconds(claim: Claim) -> float:
+    """Return how long this attempt may take: its step's own limit, and never past the task's deadline."""
+    own = claim.spec.get("timeout_seconds") or ARMS[claim.arm].actions[claim.spec["action"]].timeout_seconds
+    return min(float(own), claim.seconds_left)
+
+
+def run(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float) -> StepResult:
+    """Do the step and return its final result.
+
+    Raises Ignore when there is nothing to record: the task has ended, the lease is lost, or the step is queued
+    again for a later try.
+    """
+    result = _result(process, claim, token, deadline=deadline)
+    if result.error is not None and _may_retry(process, claim, result):
+        delay = backoff_seconds(claim.failures, retry_after=_retry_after(result.error), chance=random.random())
+        error = result.error
+        in_transaction(process.engine, lambda conn: rounds.retry(conn, claim, error=error, delay_seconds=delay))
+        raise Ignore()
+    return result
+
+
+def backoff_seconds(failures: int, *, retry_after: float | None, chance: float) -> float:
+    """Return the pause before the next try: doubling with full jitter, at least what the other side asked for.
+
+    `chance` is in [0, 1). Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    jittered = chance * min(_LONGEST_DELAY_SECONDS, 2.0**failures)
+    return max(jittered, retry_after or 0.0, 0.05)
+
+
+def failure(code: str, message: str, *, retryable: bool = False, details: Mapping[str, Any] | None = None) -> StepResult:
+    """Return the result of a step that failed."""
+    error = {"code": code, "message": message, "retryable": retryable, "details": dict(details or {})}
+    return StepResult(ResultStatus.FAILED, error=error)
+
+
+def _result(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float) -> StepResult:
+    try:
+        result = _arm(process, claim).run(_assignment(process, claim, token, deadline=deadline))
+        _check_size(process, result)
+    except StepCancelled as error:
+        if time.monotonic() < deadline:
+            raise Ignore() from error
+        return _failed(ToolTimeout(f"Step {claim.name} did not end within {limit_seconds(claim):g} s."))
+    except StepError as error:
+        return _failed(error)
+    except Exception:
+        # an arm's defect must not take its worker, nor the task's other steps, down with it
+        log.exception("step.crashed")
+        return failure("arm_crashed", f"The {claim.arm} arm failed in a way it does not know; its log says more.")
+    return result
+
+
+def _arm(process: WorkerProcess, claim: Claim) -> Arm:
+    return load_arm(claim.arm, trusted_sha256=process.settings.executor_trusted_sha256)
+
+
+def _failed(error: StepError) -> StepResult:
+    return failure(error.code, error.message, retryable=error.retryable, details=error.details)
+
+
+def _assignment(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float) -> Assignment:
+    contract = Contract.from_record(claim.contract)
+    with statement(process.engine) as conn:
+        results = steps.outputs(conn, list(claim.bindings.values()))
+        attachments = described(conn, claim.tenant, contract)
+    outputs = {name: results[row_id].output for name, row_id in claim.bindings.items() if row_id in results}
+    inputs = _bound_inputs(claim, outputs)
+
+    def open_artifact(sha256: str) -> bytes:
+        with statement(process.engine) as conn:
+            content = files.read(conn, claim.tenant, sha256)
+        if content is None:
+            raise StepError(f"The attached file {sha256} is no longer there; send it again and submit a new task.")
+        return content
+
+    return Assignment(
+        task_id=claim.task_id,
+        step_id=claim.id,
+        name=claim.name,
+        arm=claim.arm,
+        round=claim.round,
+        attempt=claim.attempt,
+        action=claim.spec["action"],
+        inputs=inputs,
+        goal=contract.goal,
+        constraints=contract.constraints,
+        context=contract.context,
+        attachments=attachments,
+        feedback=claim.spec.get("feedback"),
+        deadline=deadline,
+        cancelled=token,
+        open_artifact=open_artifact,
+    )
+
+
+def described(conn: Connection, tenant: str, contract: Contract) -> tuple[Attachment, ...]:
+    """Return what the contract attaches, in its order."""
+    return tuple(
+        Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
+        for item in files.describe(conn, tenant, contract.attachments)
+    )
+
+
+def _bound_inputs(claim: Claim, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        inputs: dict[str, Any] = resolve(claim.spec["inputs"], outputs.__getitem__)
+    except LookupError as error:
+        raise InvalidStepInput(f"A reference in the inputs of {claim.name} leads nowhere: {error}.") from error
+    return inputs
+
+
+def _check_size(process: WorkerProcess, result: StepResult) -> None:
+    size = len(record.encode(result.to_record()).encode())
+    most = process.settings.max_recorded_result_bytes
+    if size > most:
+        raise OutputTooLarge(f"The step's result is {size} bytes; a step may record {most}.")
+
+
+def _may_retry(process: WorkerProcess, claim: Claim, result: StepResult) -> bool:
+    allowed = Contract.from_record(claim.contract).budget.max_retries
+    return bool(result.error and result.error["retryable"]) and claim.failures < allowed
+
+
+def _retry_after(error: Mapping[str, Any]) -> float | None:
+    seconds = (error.get("details") or {}).get("retry_after")
+    return float(seconds) if isinstance(seconds, int | float) else None

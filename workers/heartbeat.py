@@ -1,0 +1,96 @@
+"""Keeps the leases of this process alive, and tells its attempts when they have lost theirs."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.store import steps
+from orchestrator.store.engine import statement
+from orchestrator.store.steps import Claim
+from workers.arms.base import CancelToken
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Lease:
+    attempt: int
+    deadline: float
+    token: CancelToken
+
+
+class Leases:
+    """The leases that this process holds; one thread renews all of them in one statement.
+
+    The thread starts with the first lease, so that a forked child has its own. A lease is not renewed past its
+    attempt's deadline: a call that hangs for ever loses it.
+    """
+
+    def __init__(self, engine: Engine, *, lease_seconds: float, heartbeat_seconds: float) -> None:
+        self._engine = engine
+        self._lease_seconds = lease_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+        self._held: dict[str, _Lease] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def hold(self, claim: Claim, *, deadline: float) -> Iterator[CancelToken]:
+        """Renew the claim's lease until the block ends or `deadline` (time.monotonic) passes.
+
+        The token is set when the lease is lost, the task has ended or the deadline has passed.
+        """
+        token = CancelToken()
+        with self._lock:
+            self._held[claim.id] = _Lease(claim.attempt, deadline, token)
+            self._ensure_thread()
+        try:
+            yield token
+        finally:
+            with self._lock:
+                if self._held.get(claim.id, None) is not None and self._held[claim.id].token is token:
+                    del self._held[claim.id]
+
+    def beat(self) -> None:
+        """Renew what is held; set the token of whatever is late or lost."""
+        now = time.monotonic()
+        with self._lock:
+            held = dict(self._held)
+        for lease in held.values():
+            if lease.deadline <= now:
+                lease.token.set()
+        live = {step_id: lease.attempt for step_id, lease in held.items() if lease.deadline > now}
+        if not live:
+            return
+        with statement(self._engine) as conn:
+            renewed = steps.renew(conn, live, lease_seconds=self._lease_seconds)
+        for step_id in live.keys() - renewed:
+            log.warning("lease.lost", step_id=step_id, attempt=live[step_id])
+            held[step_id].token.set()
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._pause())
+            try:
+                self.beat()
+            except SQLAlchemyError as error:
+                # the database is away: nobody else can take our leases either
+                log.warning("lease.renewal_failed", error=str(error.__class__.__name__))
+
+    def _pause(self) -> float:
+        """Return the time to the next beat, or to the next attempt's deadline if that is nearer."""
+        with self._lock:
+            deadlines = [lease.deadline for lease in self._held.values()]
+        nearest = min(deadlines, default=float("inf")) - time.monotonic()
+        return min(self._heartbeat_seconds, max(nearest, 0.05))

@@ -1,0 +1,25 @@
+"""Shows the judge a round, kept results and new ones, and takes its verdict."""
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.execution_state import Verdict
+from orchestrator.store import memory, steps
+from orchestrator.store.engine import statement
+from orchestrator.store.steps import Claim
+from orchestrator.task_contract import Contract
+from workers.arms.judge import RoundView, judge_round
+
+
+def judge(process: WorkerProcess, claim: Claim) -> Verdict:
+    """Return the verdict on the claimed round; nothing is written."""
+    with statement(process.engine) as conn:
+        record = memory.read_round(conn, claim.task_id, number=claim.round)
+        outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
+    return judge_round(
+        RoundView(
+            contract=Contract.from_record(claim.contract),
+            plan=record.plan,
+            results={row.name: row.result for row in outcomes if row.result is not None},
+            states={row.name: row.state for row in outcomes},
+            round=claim.round,
+        )
+    )

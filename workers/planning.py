@@ -1,0 +1,57 @@
+"""Makes a task's plan and routes its steps: the client's own plan, or a recipe's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.arm_capability import ARMS
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.execution_state import Plan
+from orchestrator.planner.check import check_plan
+from orchestrator.planner.recipe import plan_by_recipe
+from orchestrator.router import Candidate, Route, route
+from orchestrator.store import pools
+from orchestrator.store.engine import statement
+from orchestrator.store.pools import ArmStatistics
+from orchestrator.store.steps import Claim
+from orchestrator.task_contract import Contract
+from workers import attempt
+
+
+def make_plan(process: WorkerProcess, claim: Claim) -> tuple[Plan, dict[str, dict[str, Any]]]:
+    """Return the plan for the claimed task, and {step: routing decision}; a decision names its `arm`.
+
+    Raises Unplannable when no recipe fits, InvalidPlan when the client's plan can't run.
+    """
+    contract = Contract.from_record(claim.contract)
+    with statement(process.engine) as conn:
+        plan = _plan(conn, claim, contract)
+        candidates = _candidates(pools.arm_statistics(conn))
+    return plan, {step.id: _decision(route(step, candidates)) for step in plan.steps}
+
+
+def _plan(conn: Connection, claim: Claim, contract: Contract) -> Plan:
+    if contract.plan is not None:
+        return check_plan(contract.plan, attachments=contract.attachments)
+    return plan_by_recipe(contract, attempt.described(conn, claim.tenant, contract))
+
+
+def _candidates(statistics: dict[str, ArmStatistics]) -> Sequence[Candidate]:
+    return [
+        Candidate(
+            arm=arm.arm_id,
+            capabilities=arm.capabilities,
+            cost_tier=arm.cost_tier,
+            available=statistics[arm.arm_id].workers > 0 and statistics[arm.arm_id].declared_status != "unavailable",
+            successes=statistics[arm.arm_id].successes,
+            attempts=statistics[arm.arm_id].attempts,
+            load=min(1.0, statistics[arm.arm_id].busy / max(1, statistics[arm.arm_id].concurrency)),
+        )
+        for arm in ARMS.values()
+        if arm.in_plans
+    ]
+
+
+def _decision(chosen: Route) -> dict[str, Any]:
+    return {"arm": chosen.arm, "score": chosen.score, "reason": chosen.reason, "candidates": chosen.scores}

@@ -1,0 +1,90 @@
+"""Says of this worker's pool that it lives, how busy it is and what it serves, until it stops."""
+
+import threading
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.signals import worker_ready, worker_shutdown
+from celery.worker import state
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.arm_capability import ARMS, registry_digest
+from orchestrator.store import pools
+from orchestrator.store.engine import statement
+from workers import process
+
+log = structlog.get_logger(__name__)
+
+BEAT_SECONDS = 5.0
+
+
+class Presence:
+    """A thread that refreshes one row of pools for each queue that the worker consumes."""
+
+    def __init__(self, engine: Engine, *, node: str, queues: list[str], concurrency: int) -> None:
+        self._engine = engine
+        self._rows = {f"{node}/{arm.queue}": arm for arm in ARMS.values() if arm.queue in queues}
+        self._concurrency = concurrency
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating and say so, so that nobody waits for the rows to grow old."""
+        self._stopped.set()
+        self._thread.join(timeout=2 * BEAT_SECONDS)
+        with statement(self._engine) as conn:
+            for node in self._rows:
+                pools.leave(conn, node)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._beat()
+            except SQLAlchemyError as error:
+                log.warning("presence.failed", error=error.__class__.__name__)
+            if self._stopped.wait(BEAT_SECONDS):
+                return
+
+    def _beat(self) -> None:
+        with statement(self._engine) as conn:
+            for node, arm in self._rows.items():
+                pools.beat(
+                    conn,
+                    node,
+                    queue=arm.queue,
+                    arm=arm.arm_id,
+                    concurrency=self._concurrency,
+                    busy=len(state.active_requests),
+                    isolation="none",
+                    version=version("octollm-orchestrator"),
+                    registry_digest=registry_digest(),
+                )
+
+
+def connect_signals(app: Celery) -> None:
+    """Beat from the time the worker consumes until it stops."""
+
+    def begin(sender: Any, **_: object) -> None:
+        presence = Presence(
+            process.of(app).process.engine,
+            node=sender.hostname,
+            queues=list(app.amqp.queues.consume_from),
+            concurrency=sender.pool.num_processes if sender.pool else 1,
+        )
+        presence.start()
+        app.octollm_presence = presence  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+
+    def end(**_: object) -> None:
+        presence: Presence | None = getattr(app, "octollm_presence", None)
+        if presence is not None:
+            presence.stop()
+
+    worker_ready.connect(begin, weak=False)
+    worker_shutdown.connect(end, weak=False)

@@ -1,0 +1,46 @@
+"""The one thing that a worker's process has: its connections, its name in leases, the leases it holds."""
+
+from dataclasses import dataclass
+
+from celery import Celery
+from celery.signals import worker_init, worker_process_init
+
+from orchestrator import bootstrap
+from orchestrator.bootstrap import WorkerProcess
+from workers.heartbeat import Leases
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that does work, in a pool's child or in a pool of threads."""
+
+    process: WorkerProcess
+    leases: Leases
+
+
+def start(app: Celery, *, service: str = "worker") -> Worker:
+    """Wire this process and remember it on the app; a forked child does so again for itself."""
+    process = bootstrap.for_worker(app, service=service)
+    settings = process.settings
+    leases = Leases(
+        process.engine, lease_seconds=settings.lease_seconds, heartbeat_seconds=settings.heartbeat_seconds
+    )
+    worker = Worker(process, leases)
+    app.octollm_worker = worker  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+    return worker
+
+
+def of(app: Celery) -> Worker:
+    """Return what `start` wired in this process."""
+    worker: Worker = app.octollm_worker  # type: ignore[attr-defined]  # see `start`
+    return worker
+
+
+def connect_signals(app: Celery) -> None:
+    """Have Celery wire its processes: threads run in the main one, prefork's work in children."""
+
+    def wire(**_: object) -> None:
+        start(app)
+
+    worker_init.connect(wire, weak=False)
+    worker_process_init.connect(wire, weak=False)

@@ -1,0 +1,159 @@
+"""Finds what a crash, a lost message or time left behind, and sets it going again; any number may run."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+import structlog
+from celery.exceptions import Ignore
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator import bootstrap
+from orchestrator.lifecycle import recovery
+from orchestrator.observability import metric
+from orchestrator.queue import canvas
+from orchestrator.store import memory, pools, steps
+from orchestrator.store.engine import statement
+from workers import process
+from workers.tasks import app, claim_row, give_up
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+EPOCH_KEY = "octollm:broker-epoch"
+_ANY_KILLS = 2**31 - 1
+
+
+class Sweeper:
+    """One process' sweeps; `tick` does each once. Everything is checked again under its lock."""
+
+    def __init__(self, worker: bootstrap.WorkerProcess, broker: "redis.Redis") -> None:
+        self._worker = worker
+        self._engine = worker.engine
+        self._settings = worker.settings
+        self._broker = broker
+        self._connected_at = time.monotonic()
+
+    def tick(self) -> None:
+        """Heal once; a sweep that fails is logged and tried again in the next tick."""
+        sweeps: tuple[Callable[[], int], ...] = (
+            self.queue_again_after_flush,
+            self.end_past_deadline,
+            self.expire_leases,
+            self.give_up_poison,
+            self.publish_due,
+            self.fire_ready,
+            self.forget_dead_pools,
+        )
+        for sweep in sweeps:
+            try:
+                count = sweep()
+            except SQLAlchemyError as error:
+                self._connected_at = time.monotonic()
+                log.warning("sweep.failed", sweep=sweep.__name__, error=error.__class__.__name__)
+            except Exception:
+                log.exception("sweep.failed", sweep=sweep.__name__)
+            else:
+                if count:
+                    metric.swept(sweep.__name__, count)
+                    log.warning("sweep.healed", sweep=sweep.__name__, count=count)
+
+    def queue_again_after_flush(self) -> int:
+        """Make all queued rows due when the broker has lost its memory: its epoch key is gone."""
+        try:
+            if not self._broker.set(EPOCH_KEY, str(time.time()), nx=True):
+                return 0
+        except RedisError:
+            return 0
+        with statement(self._engine) as conn:
+            return steps.queue_again(conn)
+
+    def end_past_deadline(self) -> int:
+        """End tasks whose deadline has passed."""
+        with statement(self._engine) as conn:
+            late = memory.past_deadline(conn, limit=BATCH)
+        ended = [recovery.end_at_deadline(self._engine, task_id) for task_id in late]
+        for one in ended:
+            if one is not None:
+                bootstrap.count_end(one)
+        return sum(one is not None for one in ended)
+
+    def expire_leases(self) -> int:
+        """Take back rows whose owner did not renew, unless he could not: just after Postgres or we came back."""
+        with statement(self._engine) as conn:
+            late = steps.expired(conn, limit=BATCH)
+            if not late or self._is_too_soon(steps.postgres_up_seconds(conn)):
+                return 0
+        healed = [recovery.expire_lease(self._engine, step_id, task_id=task_id) for step_id, task_id in late]
+        for row in healed:
+            if row is not None:
+                metric.lease_expired()
+                log.warning("lease.expired", task_id=row.task_id, step=row.name, attempt=row.attempt, owner=row.owner)
+        return sum(row is not None for row in healed)
+
+    def give_up_poison(self) -> int:
+        """Fail rows that killed their worker too often."""
+        with statement(self._engine) as conn:
+            ids = steps.poisoned(conn, poison_step=self._settings.poison_step, limit=BATCH)
+        count = 0
+        for step_id in ids:
+            try:
+                claim = claim_row(self._worker, step_id, poison_step=_ANY_KILLS)
+            except Ignore:
+                continue
+            log.error("step.poison", task_id=claim.task_id, step=claim.name, kills=claim.kills)
+            give_up(
+                claim,
+                code="poison_step",
+                message=f"It killed its worker {claim.kills} times; it is not tried again.",
+            )
+            count += 1
+        return count
+
+    def publish_due(self) -> int:
+        """Publish queued rows whose message may be lost."""
+        with statement(self._engine) as conn:
+            messages = steps.take_due(
+                conn,
+                redispatch_seconds=self._settings.redispatch_seconds,
+                poison_step=self._settings.poison_step,
+                limit=BATCH,
+            )
+        return canvas.publish(app, messages)
+
+    def fire_ready(self) -> int:
+        """Publish the bodies of chords that are ready."""
+        backend: Any = app.backend
+        fired: int = backend.fire_ready(BATCH)
+        return fired
+
+    def forget_dead_pools(self) -> int:
+        """Drop the rows of worker pools that died long ago."""
+        with statement(self._engine) as conn:
+            return pools.forget_dead(conn)
+
+    def _is_too_soon(self, postgres_up_seconds: float) -> bool:
+        lease = self._settings.lease_seconds
+        return postgres_up_seconds < lease or time.monotonic() - self._connected_at < lease
+
+
+def main() -> None:
+    """Sweep every SWEEP_SECONDS until SIGTERM or SIGINT."""
+    worker = process.start(app, service="sweeper").process
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, lambda *_: stopped.set())
+    broker = redis.Redis.from_url(worker.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+    sweeper = Sweeper(worker, broker)
+    log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
+    while not stopped.wait(worker.settings.sweep_seconds):
+        sweeper.tick()
+    log.info("sweeper.stopped")
+
+
+if __name__ == "__main__":
+    main()

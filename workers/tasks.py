@@ -1,0 +1,235 @@
+"""The Celery tasks: plan, step, judge. Each claims its row, works, and is stored in one transaction by its seam."""
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from celery import Signature, Task, states
+from celery.app.task import Context
+from celery.exceptions import Ignore, WorkerLostError
+from celery.worker.request import Request
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator import bootstrap
+from orchestrator.errors import OctoError
+from orchestrator.execution_state import Plan, ResultStatus, StepKind, StepResult, Verdict
+from orchestrator.lifecycle import recovery, rounds
+from orchestrator.lifecycle.ending import Ended
+from orchestrator.observability import log, metric
+from orchestrator.queue import canvas
+from orchestrator.queue.app import TASK_NAMES, make_app
+from orchestrator.queue.chord import Refused
+from orchestrator.settings import Settings
+from orchestrator.store import steps
+from orchestrator.store.engine import statement
+from orchestrator.store.steps import Claim
+from workers import attempt, judging, planning, presence, process
+from workers.arms.base import CancelToken
+
+logger = structlog.get_logger(__name__)
+
+app = make_app()
+process.connect_signals(app)
+presence.connect_signals(app)
+
+# the planner and the judge work on rows and rules only: this is for a database that hangs
+_PLAN_SECONDS = 60.0
+
+
+@dataclass
+class Carried:
+    """What goes with a request from the claim to the seam; `planned_at` is a value of time.monotonic()."""
+
+    claim: Claim
+    outcome: tuple[Plan, dict[str, Any]] | StepResult | Verdict | None = None
+    planned_at: float | None = None
+
+
+class WorkRequest(Request):
+    """A message in the worker's main process; when its child dies, the lease goes back at once."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Hand the dead child's lease back before Celery sends the message again."""
+        if isinstance(exc_info.exception, WorkerLostError) and self.worker_pid:
+            self._hand_back()
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _hand_back(self) -> None:
+        owner = f"{socket.gethostname()}:{self.worker_pid}"
+        hand_back(str(self.id), task_id=self.args[0], owner=owner, died=True)
+
+
+class Work(Task[[str, str], dict[str, str]]):
+    """What plan, step and judge have in common: the claim before, the seam after."""
+
+    abstract = True
+    Request = WorkRequest  # type: ignore[assignment]  # celery-types knows only the dotted name
+    acks_late = True
+    reject_on_worker_lost = True
+    ignore_result = False
+
+    @contextmanager
+    def claimed(self) -> Iterator[tuple[Carried, CancelToken, float]]:
+        """Claim the row and keep its lease for the block; raises Ignore when it is not to be had.
+
+        Yields what is carried to the seam, the cancel token and the deadline (time.monotonic). When the database
+        goes away the lease is handed back, or ends, and the row is claimed again.
+        """
+        worker = process.of(self.app)
+        claim = claim_row(worker.process, str(self.request.id))
+        carried = Carried(claim)
+        self.request.update(carried=carried, group=claim.chord_id)
+        deadline = time.monotonic() + _limit_seconds(claim)
+        with (
+            log.bound(task_id=claim.task_id, step=claim.name, arm=claim.arm, attempt=claim.attempt),
+            worker.leases.hold(claim, deadline=deadline) as token,
+        ):
+            try:
+                yield carried, token, deadline
+            except SQLAlchemyError as error:
+                logger.warning("attempt.database_away", error=error.__class__.__name__)
+                hand_back(claim.id, task_id=claim.task_id, owner=worker.process.owner, died=False)
+                raise Ignore() from error
+
+    def on_stored(self, conn: Connection, request: Any, state: str, result: Any) -> Sequence["Signature[Any]"]:
+        """Do what the outcome entails, in the transaction that stores it: rules 8, 10 and 12.
+
+        A failure written by the pool's parent carries no claim and is refused: the lease decides.
+        """
+        carried: Carried | None = vars(request).get("carried")
+        if carried is None:
+            raise Refused(f"no claim comes with the {state} of {request.id}")
+        outcome = carried.outcome
+        if state != states.SUCCESS or outcome is None:
+            outcome = attempt.failure("internal_error", f"The {carried.claim.arm} worker failed; its log says more.")
+        return self.conclude(conn, carried.claim, outcome, process.of(self.app).process.settings)
+
+    def conclude(self, conn: Connection, claim: Claim, outcome: Any, settings: Settings) -> Sequence["Signature[Any]"]:
+        """Write what the outcome of this kind of work entails; return what is to be published."""
+        raise NotImplementedError
+
+
+class PlanWork(Work):
+    """Makes a plan; its seam saves the first round, whose chord goes out after the commit."""
+
+    abstract = True
+
+    def conclude(self, conn: Connection, claim: Claim, outcome: Any, settings: Settings) -> Sequence["Signature[Any]"]:
+        """Save the round, or end the task when there is no plan."""
+        if isinstance(outcome, StepResult):
+            bootstrap.count_end(rounds.fail_task(conn, claim, error=outcome.error or {}, kind="planning_failed"))
+            return []
+        plan, routes = outcome
+        saved = rounds.adopt(conn, claim, plan, routes=routes, settings=settings)
+        return [canvas.round_chord(self.app, saved)]
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Measure from the plan in hand to the root steps published."""
+        carried: Carried | None = vars(self.request).get("carried")
+        if carried is not None and carried.planned_at is not None:
+            metric.routed(time.monotonic() - carried.planned_at)
+
+
+class StepWork(Work):
+    """Does a step; its seam completes it and releases what it unblocked into the same chord."""
+
+    abstract = True
+
+    def conclude(self, conn: Connection, claim: Claim, outcome: Any, settings: Settings) -> Sequence["Signature[Any]"]:
+        """Complete the step and return the steps that it released."""
+        completion = rounds.complete(conn, claim, outcome, settings=settings)
+        metric.arm_invoked(claim.arm, outcome.status.value, completion.finished.seconds)
+        return [canvas.signature(self.app, message) for message in completion.released]
+
+
+class JudgeWork(Work):
+    """Judges a round; its seam ends the task or saves the next round."""
+
+    abstract = True
+
+    def conclude(self, conn: Connection, claim: Claim, outcome: Any, settings: Settings) -> Sequence["Signature[Any]"]:
+        """Let the verdict take effect, once a round."""
+        if isinstance(outcome, StepResult):
+            bootstrap.count_end(rounds.fail_task(conn, claim, error=outcome.error or {}, kind="judge_failed"))
+            return []
+        concluded = rounds.conclude(conn, claim, outcome, settings=settings)
+        metric.verdict_given(outcome.decision.value)
+        if isinstance(concluded, Ended):
+            bootstrap.count_end(concluded)
+            return []
+        metric.repaired()
+        return [canvas.round_chord(self.app, concluded)]
+
+
+def claim_row(worker: bootstrap.WorkerProcess, step_id: str, *, poison_step: int | None = None) -> Claim:
+    """Claim a row for this process; raises Ignore when it is done, running, too early or its task has ended."""
+    settings = worker.settings
+    with statement(worker.engine) as conn:
+        claim = steps.claim(
+            conn,
+            step_id,
+            owner=worker.owner,
+            lease_seconds=settings.lease_seconds,
+            poison_step=poison_step or settings.poison_step,
+        )
+    if claim is None:
+        logger.info("claim.refused", step_id=step_id)
+        raise Ignore()
+    return claim
+
+
+def hand_back(step_id: str, *, task_id: str, owner: str, died: bool) -> None:
+    """Give a lease back before it ends; where that fails the lease ends by itself, so nothing is raised."""
+    try:
+        recovery.hand_back(process.of(app).process.engine, step_id, task_id=task_id, owner=owner, died=died)
+    except SQLAlchemyError as error:
+        logger.warning("lease.hand_back_failed", step_id=step_id, error=error.__class__.__name__)
+
+
+def give_up(claim: Claim, *, code: str, message: str) -> None:
+    """Store a failed outcome for a claimed row, by the same way as a worker's own."""
+    request = Context({"id": claim.id, "task": TASK_NAMES[StepKind(claim.kind)], "group": claim.chord_id})
+    request.update(carried=Carried(claim, attempt.failure(code, message)))
+    app.backend.mark_as_done(claim.id, {"status": ResultStatus.FAILED}, request=request)
+
+
+def _limit_seconds(claim: Claim) -> float:
+    if claim.kind == StepKind.STEP:
+        return attempt.limit_seconds(claim)
+    return min(_PLAN_SECONDS, claim.seconds_left)
+
+
+@app.task(base=PlanWork, bind=True, name=TASK_NAMES[StepKind.PLAN])
+def plan(self: PlanWork, task_id: str, name: str) -> dict[str, str]:
+    """Plan a task; args are ids, for whoever reads Flower."""
+    with self.claimed() as (carried, _token, _deadline):
+        try:
+            carried.outcome = planning.make_plan(process.of(app).process, carried.claim)
+        except OctoError as error:
+            carried.outcome = attempt.failure(error.code, error.message, details=error.details)
+            return {"status": ResultStatus.FAILED}
+        carried.planned_at = time.monotonic()
+        return {"status": ResultStatus.DONE}
+
+
+@app.task(base=StepWork, bind=True, name=TASK_NAMES[StepKind.STEP])
+def step(self: StepWork, task_id: str, name: str) -> dict[str, str]:
+    """Do one step; args are ids, for whoever reads Flower."""
+    with self.claimed() as (carried, token, deadline):
+        result = attempt.run(process.of(app).process, carried.claim, token, deadline=deadline)
+        carried.outcome = result
+        return {"status": result.status}
+
+
+@app.task(base=JudgeWork, bind=True, name=TASK_NAMES[StepKind.JUDGE])
+def judge(self: JudgeWork, task_id: str, name: str) -> dict[str, str]:
+    """Judge a round; args are ids, for whoever reads Flower."""
+    with self.claimed() as (carried, _token, _deadline):
+        verdict = judging.judge(process.of(app).process, carried.claim)
+        carried.outcome = verdict
+        return {"decision": verdict.decision}
