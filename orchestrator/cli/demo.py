@@ -1,0 +1,126 @@
+"""The command that shows the whole system at work: it audits a Python package and stops everything again."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+import orchestrator
+from orchestrator import archive, credential, settings
+from orchestrator.cli.contract import upload
+from orchestrator.cli.ending import ExitStatus, status_of_task
+from orchestrator.cli.follow import choose_display, follow
+from orchestrator.cli.server import LOCAL_TENANT, Server
+from orchestrator.cli.task import print_end
+from orchestrator.cli.verdict import last_verdict
+from orchestrator.devstack.stack import Stack
+
+SAMPLE = Path(orchestrator.__file__).parents[1] / "examples" / "sample_package"
+GOAL = "Audit this Python package: inventory, syntax, lint, tests and secrets."
+_FAILING_TEST = """
+def test_put_in_by_octollm_demo_to_be_rejected():
+    assert 1 + 1 == 3
+"""
+
+
+@click.command()
+@click.option(
+    "--package",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The package to audit; its tests are run on this machine. [default: examples/sample_package]",
+)
+@click.option("--reject", is_flag=True, help="Put a failing test into a copy: the judge must reject it.")
+@click.option(
+    "--lint-findings", type=click.IntRange(min=0), default=0, help="So many are allowed [default: 0]."
+)
+def demo(package: Path | None, reject: bool, lint_findings: int) -> int:
+    """Start everything, audit a package, print the judge's verdict with its evidence, stop everything.
+
+    The audit runs the package's own tests. By running this command you vouch for the package: its digest goes
+    into EXECUTOR_TRUSTED_SHA256, and nothing else is trusted. Exit status: 0 when the judge found every
+    criterion met, 1 when it rejected the package; with --reject the other way round.
+    """
+    with _copy(package or SAMPLE, spoiled=reject) as directory:
+        status = _audit(directory, lint_findings)
+    if not reject:
+        return status
+    click.echo("The judge rejected it, as it must." if status else "The judge accepted a failing test!")
+    return ExitStatus.OK if status == ExitStatus.FAILED else ExitStatus.FAILED
+
+
+def criteria(lint_findings: int) -> list[dict[str, Any]]:
+    """Return what must hold of an audited package, each with its machine check."""
+    rules: list[tuple[str, dict[str, Any]]] = [
+        ("No file has a syntax error", {"step": "syntax", "pointer": "/error_count", "equals": 0}),
+        (
+            f"The linter finds at most {lint_findings} faults",
+            {"step": "lint", "pointer": "/finding_count", "at_most": lint_findings},
+        ),
+        ("No test fails", {"step": "tests", "pointer": "/failed", "equals": 0}),
+        ("At least one test passes", {"step": "tests", "pointer": "/passed", "at_least": 1}),
+        ("No secret lies in it", {"step": "secrets", "pointer": "/secret_count", "equals": 0}),
+    ]
+    return [{"text": text, "check": check} for text, check in rules]
+
+
+def _audit(directory: Path, lint_findings: int) -> int:
+    home = Path(os.environ.get("OCTOLLM_HOME") or ".octollm") / "demo"
+    digest = hashlib.sha256(archive.pack(directory)).hexdigest()
+    stack = Stack(
+        home, port=0, environ={"EXECUTOR_TRUSTED_SHA256": digest}, say=lambda line: click.echo(f"  {line}")
+    )
+    began = time.monotonic()
+    click.echo("Starting Postgres, Valkey, the API, a worker for each arm and the sweeper ...")
+    with stack:
+        click.echo(f"  ready at {stack.url} after {time.monotonic() - began:.1f} s")
+        status = _submit_and_watch(_server(stack), directory, lint_findings)
+        click.echo("Stopping everything ...")
+    click.echo(f"Nothing is left running; {time.monotonic() - began:.1f} s in all. State and logs: {home}")
+    return status
+
+
+def _submit_and_watch(server: Server, directory: Path, lint_findings: int) -> int:
+    attached = upload(server, directory)
+    accepted = server.post(
+        "/v1/tasks",
+        {
+            "goal": GOAL,
+            "attachments": [attached["artifact_id"]],
+            "acceptance_criteria": criteria(lint_findings),
+        },
+    )
+    click.echo(f"Goal: {GOAL}\nAttached: {directory.name}, {attached['size_bytes']} bytes packed\n")
+    follow(server, accepted["task_id"], choose_display(watch=True))
+    task = server.get(f"/v1/tasks/{accepted['task_id']}")
+    click.echo()
+    print_end(task, last_verdict(server, task["task_id"]))
+    click.echo()
+    return status_of_task(task)
+
+
+def _server(stack: Stack) -> Server:
+    token = credential.sign_token(
+        settings.load(stack.environ), tenant=LOCAL_TENANT, key_id="demo", scopes=credential.SCOPES
+    )
+    return Server(stack.url, token)
+
+
+@contextmanager
+def _copy(package: Path, *, spoiled: bool) -> Iterator[Path]:
+    """Give the package itself or, to be spoiled, a copy with a failing test."""
+    if not spoiled:
+        yield package
+        return
+    with tempfile.TemporaryDirectory(prefix="octollm-demo-") as scratch:
+        copy = Path(scratch) / package.resolve().name
+        shutil.copytree(package, copy)
+        tests = copy / "tests"
+        (tests if tests.is_dir() else copy).joinpath("test_put_in.py").write_text(_FAILING_TEST)
+        yield copy

@@ -1,0 +1,69 @@
+"""How a command ends: exit statuses, and the errors that become one line on stderr."""
+
+from enum import IntEnum
+
+from orchestrator.errors import OctoError, Unavailable
+
+
+class ExitStatus(IntEnum):
+    """What the shell is told."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    CANCELLED = 3
+    UNREACHABLE = 4
+    REFUSED = 5
+    NOT_VALIDATED = 6
+    DETACHED = 130
+
+
+EXIT_STATUSES = """\b
+Exit status:
+  0    done; of a task: completed, and the judge found every criterion met
+  1    failed; of a task: it failed, or the judge rejected its result
+  2    wrong usage
+  3    the task was cancelled
+  4    the server can't be reached
+  5    the server refused the request
+  6    the task completed, but the judge could not check every criterion
+  130  detached by Ctrl-C; the task goes on
+"""
+
+
+class Refused(OctoError):
+    """The server refused the request."""
+
+    code = "refused"
+
+    def __init__(self, message: str, *, status: int, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Unreachable(Unavailable):
+    """The server does not answer."""
+
+    code = "unreachable"
+
+
+def status_of_error(error: OctoError) -> ExitStatus:
+    """Return the exit status of a command that ended with `error`."""
+    if isinstance(error, Unavailable):
+        return ExitStatus.UNREACHABLE
+    return ExitStatus.REFUSED if isinstance(error, Refused) else ExitStatus.FAILED
+
+
+def status_of_task(task: dict[str, object]) -> ExitStatus:
+    """Return the exit status that tells how a task (the API's status document) ended."""
+    result = task.get("result")
+    validated = isinstance(result, dict) and bool(result.get("validation_passed"))
+    match task["status"]:
+        case "completed":
+            return ExitStatus.OK if validated else ExitStatus.NOT_VALIDATED
+        case "cancelled":
+            return ExitStatus.CANCELLED
+        case "failed":
+            return ExitStatus.FAILED
+    return ExitStatus.OK

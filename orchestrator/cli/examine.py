@@ -1,0 +1,120 @@
+"""Examines the servers that a running system stands on: Postgres, Redis, and the workers that beat there."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+import migrations
+from orchestrator.arm_capability import ARMS, registry_digest
+from orchestrator.cli.finding import Finding, good, note, trouble
+from orchestrator.settings import Settings
+from orchestrator.store import pools
+from orchestrator.store.engine import open_engine, statement
+
+OLDEST_POSTGRES = 15
+OLDEST_REDIS = 7
+_SKEW_NOTED_SECONDS = 1.0
+# tokens are accepted with 30 s of leeway
+_SKEW_TROUBLE_SECONDS = 20.0
+
+
+def postgres(known: Settings) -> Iterator[Finding]:
+    """Examine the database: reachable, new enough, migrated, its clock, the workers that beat in it."""
+    engine = open_engine(known.database_url, pool_size=1)
+    try:
+        with statement(engine) as conn:
+            number = int(conn.exec_driver_sql("SHOW server_version_num").scalar_one())
+            yield _version("postgres", number // 10_000, OLDEST_POSTGRES)
+            asked = time.time()
+            theirs = float(conn.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
+            yield _skew("postgres", theirs - (asked + time.time()) / 2)
+            yield from _schema(conn)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        yield trouble("postgres", reason, "start it, or correct DATABASE_URL")
+    finally:
+        engine.dispose()
+
+
+def redis(known: Settings) -> Iterator[Finding]:
+    """Examine the broker: reachable, new enough, never evicting queues, its clock."""
+    client = Redis.from_url(known.redis_url, socket_timeout=5, socket_connect_timeout=5)
+    try:
+        server, memory = client.info("server"), client.info("memory")
+        seconds, microseconds = client.time()
+        name = "valkey" if "valkey_version" in server else "redis"
+        yield _version(name, int(str(server["redis_version"]).partition(".")[0]), OLDEST_REDIS)
+        yield _eviction(str(memory.get("maxmemory_policy", "noeviction")))
+        yield _skew(name, seconds + microseconds / 1e6 - time.time())
+    except RedisError as error:
+        yield trouble("redis", str(error), "start it, or correct REDIS_URL")
+    finally:
+        client.close()
+
+
+def _version(server: str, major: int, oldest: int) -> Finding:
+    if major < oldest:
+        return trouble(server, f"version {major}", f"use version {oldest} or newer")
+    return good(server, f"version {major}")
+
+
+def _eviction(policy: str) -> Finding:
+    if policy.startswith("allkeys-"):
+        return trouble(
+            "redis memory",
+            f"maxmemory-policy {policy} deletes queues when memory is short",
+            "CONFIG SET maxmemory-policy noeviction (or volatile-lru), and in its configuration file",
+        )
+    return good("redis memory", f"maxmemory-policy {policy}")
+
+
+def _skew(server: str, seconds: float) -> Finding:
+    subject, told = f"{server} clock", f"{abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} ours"
+    if abs(seconds) > _SKEW_TROUBLE_SECONDS:
+        return trouble(subject, told, "synchronise the clocks (NTP): tokens and deadlines go wrong")
+    if abs(seconds) > _SKEW_NOTED_SECONDS:
+        return note(subject, told, "synchronise the clocks (NTP)")
+    return good(subject, "agrees with ours")
+
+
+def _schema(conn: Connection) -> Iterator[Finding]:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    exists = conn.exec_driver_sql("SELECT to_regclass('alembic_version') IS NOT NULL").scalar_one()
+    current = conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() if exists else None
+    if current != head:
+        yield trouble("schema", f"is at {current or 'nothing'}, this release needs {head}", "octollm migrate")
+        return
+    yield good("schema", f"at {head}")
+    yield from _workers(conn)
+
+
+def _workers(conn: Connection) -> Iterator[Finding]:
+    alive = pools.alive(conn)
+    if not alive:
+        yield note("workers", "none is alive", "octollm up, or honcho start")
+        return
+    strangers = sorted(pool.node for pool in alive if pool.registry_digest != registry_digest())
+    if strangers:
+        yield trouble(
+            "registry",
+            f"{', '.join(strangers)} run with other arms, prompts or recipes than this release's",
+            "deploy the same release everywhere, and restart them",
+        )
+    else:
+        yield good("registry", f"all {len(alive)} live workers run with ours, {registry_digest()[:12]}")
+    idle = sorted({arm.arm_id for arm in ARMS.values()} - {pool.arm for pool in alive})
+    if idle:
+        yield trouble(
+            "workers", f"none is alive for {', '.join(idle)}", "start these arms' lines of Procfile"
+        )
+    else:
+        yield good("workers", f"every arm has one; {len(alive)} live")

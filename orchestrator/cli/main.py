@@ -1,0 +1,100 @@
+"""The octollm command: finds a command's module when it is called for, and turns errors into one line."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from orchestrator.cli.access import Access
+from orchestrator.cli.ending import EXIT_STATUSES, ExitStatus, status_of_error
+from orchestrator.errors import OctoError
+
+# name -> module and its one line in --help: a command's module is imported only to run it
+_COMMANDS = {
+    "run": ("task", "Submit a goal, show its progress, print the result and the judge's verdict."),
+    "submit": ("task", "Submit a goal and print the task's id."),
+    "watch": ("task", "Show the progress of a task until it ends."),
+    "status": ("task", "Print where a task is."),
+    "cancel": ("task", "Stop a task."),
+    "arms": ("arm", "List the arms and how they are."),
+    "up": ("stack", "Start everything on this machine and stay."),
+    "demo": ("demo", "Start everything, audit a Python package, print the verdict, stop everything."),
+    "migrate": ("operator", "Bring the database to this release's schema."),
+    "keys": ("operator", "Create, revoke and list API keys."),
+    "token": ("operator", "Print a JWT."),
+    "doctor": ("doctor", "Check settings, servers and workers; say what to do."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported one by one: `octollm` must start fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the table's order."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"orchestrator.cli.{_COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.group(cls=Commands, epilog=EXIT_STATUSES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--url", envvar="OCTOLLM_URL", help="The server [default: the running `octollm up`'s, else port 8000]."
+)
+@click.option(
+    "--token",
+    envvar="OCTOLLM_TOKEN",
+    help="A JWT. Without one, on the server's own machine, a short-lived one for tenant 'local' is signed "
+    "with JWT_SECRET from the environment or $OCTOLLM_HOME/stack.env.",
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(package_name="octollm-orchestrator", prog_name="octollm")
+@click.pass_context
+def octollm(ctx: click.Context, /, *, url: str | None, token: str | None, **_options: bool) -> None:
+    """Run goals on OctoLLM: planned, fanned out to arms, joined, judged."""
+    ctx.obj = Access(url, token)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line `argv` and exit with its status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = octollm.main(arguments, prog_name="octollm", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(ExitStatus.DETACHED)
+    except BrokenPipeError:
+        # whoever read our output (head, less) has gone; nothing may be flushed into it any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitStatus.OK)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        sys.exit(_report(error))
+    sys.exit(status if isinstance(status, int) else ExitStatus.OK)
+
+
+def _report(error: Exception) -> ExitStatus:
+    """Print what went wrong as one line on stderr; return the exit status for it."""
+    if isinstance(error, OctoError):
+        click.echo(f"octollm: {error.message}", err=True)
+        return status_of_error(error)
+    reason = " ".join(str(error).split())
+    click.echo(f"octollm: {type(error).__name__}: {reason} (octollm --debug shows where)", err=True)
+    return ExitStatus.FAILED

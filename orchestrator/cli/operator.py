@@ -1,0 +1,168 @@
+"""The operator's commands that work on the database or the signing secret: migrate, keys, token."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator import credential, settings
+from orchestrator.errors import NotFound, SettingsError, Unavailable
+from orchestrator.store import keys as key_store
+from orchestrator.store import migrate as migration
+from orchestrator.store.engine import open_engine, transaction
+from orchestrator.store.keys import KeyRecord
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _scopes(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database at DATABASE_URL to this release's schema; calling it twice, or at once, is safe."""
+    with _database_errors():
+        migration.upgrade(_database_url())
+    click.echo("the database is at this release's schema")
+
+
+@click.group()
+def keys() -> None:
+    """Create, revoke and list API keys; POST /v1/auth/token turns a key into a JWT."""
+
+
+@keys.command()
+@click.option("--tenant", required=True, help="Whose key it is; a tenant sees its own tasks only.")
+@click.option(
+    "--scopes", default="all", show_default=True, help="all, or some of: " + ", ".join(credential.SCOPES)
+)
+@click.option("--name", default="", help="A word for people.")
+@click.option(
+    "--environment", default="live", show_default=True, help="Stands in the key: octo_<environment>_..."
+)
+@click.option("--expires-days", type=click.IntRange(min=1), help="[default: never]")
+@_AS_JSON
+def create(
+    *, tenant: str, scopes: str, name: str, environment: str, expires_days: int | None, as_json: bool
+) -> None:
+    """Make a key and print it: this is the only time it can be seen."""
+    expires_at = datetime.now(UTC) + timedelta(days=expires_days) if expires_days else None
+    with _database() as conn:
+        record, text = key_store.create(
+            conn,
+            tenant=tenant,
+            scopes=_scopes(scopes),
+            name=name,
+            environment=environment,
+            expires_at=expires_at,
+        )
+    click.echo(json.dumps({"key": text, **_document(record)}, indent=2) if as_json else text)
+
+
+@keys.command()
+@click.argument("key_id")
+@_AS_JSON
+def revoke(key_id: str, as_json: bool) -> None:
+    """Revoke the key with the id KEY_ID (as `keys list` shows it); its tokens are refused from now on."""
+    with _database() as conn:
+        found = key_store.revoke(conn, key_id)
+    if not found:
+        raise NotFound(f"there is no key {key_id}: `octollm keys list` shows them")
+    click.echo(json.dumps({"id": key_id, "revoked": True}) if as_json else f"{key_id} revoked")
+
+
+@keys.command(name="list")
+@click.option("--tenant", help="Only this tenant's.")
+@_AS_JSON
+def list_keys(tenant: str | None, as_json: bool) -> None:
+    """List keys, newest first; never their secrets."""
+    with _database() as conn:
+        records = key_store.list_keys(conn, tenant=tenant)
+    if as_json:
+        click.echo(json.dumps([_document(record) for record in records], indent=2))
+        return
+    for record in records:
+        scopes = "all" if record.scopes == credential.SCOPES else ",".join(record.scopes)
+        click.echo(f"{record.id}  {record.tenant:<16} {_state(record):<24} {scopes}  {record.name}".rstrip())
+
+
+@click.command()
+@click.option("--tenant", required=True, help="On whose behalf its bearer acts.")
+@click.option(
+    "--scopes", default="all", show_default=True, help="all, or some of: " + ", ".join(credential.SCOPES)
+)
+@click.option(
+    "--ttl", type=click.IntRange(1, 86_400), help="Seconds it is good for [default: JWT_TTL_SECONDS]."
+)
+def token(tenant: str, scopes: str, ttl: int | None) -> None:
+    """Print a JWT and nothing else; JWT_SECRET (or the one in $OCTOLLM_HOME/stack.env) signs it.
+
+    It hangs on no API key, so it can't be revoked: keep it short.
+    """
+    known = settings.load()
+    click.echo(
+        credential.sign_token(
+            known,
+            tenant=tenant,
+            key_id="cli",
+            scopes=credential.expand_scopes(_scopes(scopes)),
+            ttl=ttl or known.jwt_ttl_seconds,
+        )
+    )
+
+
+@contextmanager
+def _database() -> Iterator[Connection]:
+    with _database_errors():
+        engine = open_engine(_database_url(), pool_size=1)
+        try:
+            with transaction(engine) as conn:
+                yield conn
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise Unavailable(f"the database says: {reason} (`octollm doctor` tells more)") from error
+
+
+def _database_url() -> str:
+    """Return DATABASE_URL, or the running stack's; these commands need no other setting."""
+    home = Path(os.environ.get("OCTOLLM_HOME") or ".octollm")
+    url = os.environ.get("DATABASE_URL") or settings.read_stack_file(home).get("DATABASE_URL")
+    if not url:
+        raise SettingsError("DATABASE_URL must be set, or `octollm up` have run here")
+    try:
+        return settings.driver_url(url)
+    except ValueError as error:
+        raise SettingsError(f"DATABASE_URL is wrong: it must be {error}") from error
+
+
+def _state(record: KeyRecord) -> str:
+    if record.revoked_at:
+        return f"revoked {record.revoked_at:%Y-%m-%d}"
+    if record.expires_at:
+        word = "expired" if record.expires_at <= datetime.now(UTC) else "expires"
+        return f"{word} {record.expires_at:%Y-%m-%d}"
+    return "live"
+
+
+def _document(record: KeyRecord) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asdict(record).items()
+    }

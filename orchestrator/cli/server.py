@@ -1,0 +1,119 @@
+"""Talks to the API over HTTP: where it is, who we are, and one call."""
+
+import http.client
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.cli.access import Access
+from orchestrator.cli.ending import Refused, Unreachable
+from orchestrator.errors import OctoError, SettingsError
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+LOCAL_TENANT = "local"
+_TOKEN_SECONDS = 3600
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Server:
+    """An OctoLLM server, and the token that opens it (None: send none)."""
+
+    url: str
+    token: str | None = None
+    timeout_seconds: float = 30.0
+
+    def get(self, path: str) -> Any:
+        """Return the JSON answer of GET `path`. Raises Refused or Unreachable."""
+        return self._call("GET", path)
+
+    def post(self, path: str, document: Any = None) -> Any:
+        """Return the JSON answer of POST `path` with a JSON document. Raises Refused or Unreachable."""
+        body = None if document is None else json.dumps(document).encode()
+        return self._call("POST", path, body=body, headers={"Content-Type": "application/json"})
+
+    def upload(self, path: str, *, content: bytes, media_type: str, headers: Mapping[str, str]) -> Any:
+        """Return the JSON answer of POST `path` with `content` as its body. Raises Refused or Unreachable."""
+        return self._call("POST", path, body=content, headers={"Content-Type": media_type, **headers})
+
+    def _call(
+        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        request = urllib.request.Request(self.url + path, data=body, method=method)  # noqa: S310 - find_server checks
+        for name, value in (headers or {}).items():
+            request.add_header(name, value)
+        request.add_header("Accept", "application/json")
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
+        try:
+            with self._opener().open(request, timeout=self.timeout_seconds) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise _refusal(error) from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise Unreachable(
+                f"{self.url} does not answer ({reason}): start it with `octollm up`, or name it with --url"
+            ) from error
+        except ValueError as error:
+            raise Unreachable(f"{self.url} does not answer like an OctoLLM server (no JSON)") from error
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        if urlsplit(self.url).hostname in _LOOPBACK:
+            return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        return urllib.request.build_opener()
+
+
+def find_server(access: Access) -> Server:
+    """Return the server to talk to: as told, else the one that `octollm up` started here."""
+    home = Path(os.environ.get("OCTOLLM_HOME") or ".octollm")
+    address = (access.url or _stack_url(home) or DEFAULT_URL).rstrip("/").removesuffix("/v1")
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise SettingsError(f"--url {address}: must begin with http:// or https://")
+    return Server(address, access.token or _local_token())
+
+
+def _stack_url(home: Path) -> str | None:
+    try:
+        lines = (home / "stack.env").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((line.partition("=")[2] for line in lines if line.startswith("OCTOLLM_URL=")), None)
+
+
+def _local_token() -> str | None:
+    """Sign a token for the tenant "local", if this machine holds the server's secret."""
+    from orchestrator import credential, settings  # noqa: PLC0415 - 0.2 s that a given token saves
+
+    try:
+        known = settings.load()
+    except SettingsError:
+        return None
+    return credential.sign_token(
+        known, tenant=LOCAL_TENANT, key_id="cli", scopes=credential.SCOPES, ttl=_TOKEN_SECONDS
+    )
+
+
+def _refusal(error: urllib.error.HTTPError) -> OctoError:
+    """Read a problem+json answer: its message, and the fields at fault."""
+    try:
+        problem = json.loads(error.read())
+        message = str(problem.get("message") or problem.get("detail"))
+        faults = (problem.get("details") or {}).get("errors") or []
+    except (ValueError, AttributeError, OSError):
+        message, faults = f"{error.code} {error.reason}", []
+    lines = [f"{fault.get('field')}: {fault.get('message')}" for fault in faults if isinstance(fault, dict)]
+    told = "\n  ".join([message, *(line for line in lines if line not in message)])
+    if error.code in (502, 503, 504):
+        return Unreachable(told)
+    hint = "; pass --token (or OCTOLLM_TOKEN), see `octollm token --help`" if error.code == 401 else ""
+    retry_after = error.headers.get("Retry-After") or ""
+    return Refused(
+        told + hint, status=error.code, retry_after=float(retry_after) if retry_after.isdigit() else None
+    )

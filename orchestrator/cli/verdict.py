@@ -1,0 +1,95 @@
+"""Writes a task's end for people: the judge's verdict with its evidence, the result, what it cost."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.cli.server import Server
+
+_MARKS = {True: "✓", False: "✗", None: "?"}
+_COLOURS = {True: "green", False: "red", None: "yellow"}
+_CHECKERS = {"rule": "by rule", "llm": "by model", "not_checked": "not checked"}
+_EVIDENCE_SHOWN = 5
+_EVIDENCE_WIDTH = 160
+
+Line = tuple[str, str | None]
+
+
+def last_verdict(server: Server, task_id: str) -> dict[str, Any] | None:
+    """Return the judge's last verdict with its evidence, from the task's trace; None when none was given."""
+    after, verdict = 0, None
+    while True:
+        page = server.get(f"/v1/tasks/{task_id}/trace?after={after}")
+        verdicts = [decision["data"] for decision in page["decisions"] if decision["kind"] == "verdict"]
+        verdict = verdicts[-1] if verdicts else verdict
+        if not page["decisions"]:
+            return verdict
+        after = page["next_after"]
+
+
+def lines_of_task(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> Iterator[Line]:
+    """Yield (line, colour or None): verdict, output, warnings, and the closing line."""
+    if verdict:
+        yield from lines_of_verdict(verdict)
+        yield "", None
+    result = task.get("result") or {}
+    if result.get("output"):
+        yield ("Result (partial)" if result.get("partial") else "Result"), "bold"
+        yield from ((f"  {line}", None) for line in str(result["output"]).splitlines())
+    for warning in result.get("warnings") or []:
+        yield f"  ! {warning}", "yellow"
+    error = task.get("error")
+    if error:
+        yield f"{task['status']}: {error['message']}", "red"
+    yield _closing(task), "dim"
+
+
+def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
+    """Yield the verdict's lines: for each criterion whether it is met, who checked it, and the evidence."""
+    colour = {"passed": "green", "failed": "red"}.get(verdict["decision"], "yellow")
+    confidence = verdict.get("confidence")
+    share = "" if confidence is None else f" ({confidence:.0%} of the criteria were checked)"
+    yield f"Verdict: {verdict['decision']}{share}", colour
+    for finding in verdict.get("findings") or []:
+        met = finding["met"]
+        checker = _CHECKERS.get(finding["checked_by"], finding["checked_by"])
+        place = f", step {finding['step']}" if finding.get("step") else ""
+        yield f"  {_MARKS[met]} {finding['criterion']}  [{checker}{place}]", _COLOURS[met]
+        if finding.get("explanation"):
+            yield f"      {finding['explanation']}", None
+        yield from _lines_of_evidence(finding.get("evidence") or [])
+    for warning in verdict.get("warnings") or []:
+        yield f"  ! {warning}", "yellow"
+
+
+def _lines_of_evidence(evidence: list[Any]) -> Iterator[Line]:
+    for item in evidence[:_EVIDENCE_SHOWN]:
+        pairs = item.items() if isinstance(item, Mapping) else [("evidence", item)]
+        text = ", ".join(
+            f"{name} {_compact(value)}" for name, value in pairs if value not in (None, "", [], {})
+        )
+        yield f"      - {_shortened(text)}", "dim"
+    if len(evidence) > _EVIDENCE_SHOWN:
+        yield f"      - and {len(evidence) - _EVIDENCE_SHOWN} more: GET /v1/tasks/{{id}}/trace", "dim"
+
+
+def _closing(task: Mapping[str, Any]) -> str:
+    spent = task.get("metadata") or {}
+    parts = [f"{task['task_id']} {task['status']}"]
+    if spent.get("duration_seconds") is not None:
+        parts.append(f"{spent['duration_seconds']:.1f} s")
+    if spent.get("arms_used"):
+        parts.append("arms " + ", ".join(spent["arms_used"]))
+    if spent.get("repairs"):
+        parts.append(f"{spent['repairs']} repairs")
+    parts.append(f"{spent.get('tokens_used', 0)} tokens")
+    return " · ".join(parts)
+
+
+def _compact(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _EVIDENCE_WIDTH else text[: _EVIDENCE_WIDTH - 1] + "…"
