@@ -24,6 +24,19 @@ from orchestrator.devstack.stack import Stack
 
 SAMPLE = Path(orchestrator.__file__).parents[1] / "examples" / "sample_package"
 GOAL = "Audit this Python package: inventory, syntax, lint, tests and secrets."
+CRITERIA: list[dict[str, Any]] = [
+    {"text": "Every step of the audit finished", "check": {"all_steps_done": True}},
+    {
+        "text": "No file has a syntax error",
+        "check": {"step": "syntax", "pointer": "/error_count", "equals": 0},
+    },
+    {
+        "text": "The linter finds nothing",
+        "check": {"step": "lint", "pointer": "/finding_count", "at_most": 0},
+    },
+    {"text": "No test fails", "check": {"step": "tests", "pointer": "/failed", "equals": 0}},
+    {"text": "No secret lies in it", "check": {"step": "secrets", "pointer": "/secret_count", "equals": 0}},
+]
 _FAILING_TEST = """
 def test_put_in_by_octollm_demo_to_be_rejected():
     assert 1 + 1 == 3
@@ -37,40 +50,24 @@ def test_put_in_by_octollm_demo_to_be_rejected():
     help="The package to audit; its tests are run on this machine. [default: examples/sample_package]",
 )
 @click.option("--reject", is_flag=True, help="Put a failing test into a copy: the judge must reject it.")
-@click.option(
-    "--lint-findings", type=click.IntRange(min=0), default=0, help="So many are allowed [default: 0]."
-)
-def demo(package: Path | None, reject: bool, lint_findings: int) -> int:
+def demo(package: Path | None, reject: bool) -> int:
     """Start everything, audit a package, print the judge's verdict with its evidence, stop everything.
 
     The audit runs the package's own tests. By running this command you vouch for the package: its digest goes
     into EXECUTOR_TRUSTED_SHA256, and nothing else is trusted. Exit status: 0 when the judge found every
     criterion met, 1 when it rejected the package; with --reject the other way round.
     """
+    if package is None and not SAMPLE.is_dir():
+        raise click.UsageError(f"{SAMPLE} comes with a source checkout: pass --package DIR")
     with _copy(package or SAMPLE, spoiled=reject) as directory:
-        status = _audit(directory, lint_findings)
+        status = _audit(directory)
     if not reject:
         return status
     click.echo("The judge rejected it, as it must." if status else "The judge accepted a failing test!")
     return ExitStatus.OK if status == ExitStatus.FAILED else ExitStatus.FAILED
 
 
-def criteria(lint_findings: int) -> list[dict[str, Any]]:
-    """Return what must hold of an audited package, each with its machine check."""
-    rules: list[tuple[str, dict[str, Any]]] = [
-        ("No file has a syntax error", {"step": "syntax", "pointer": "/error_count", "equals": 0}),
-        (
-            f"The linter finds at most {lint_findings} faults",
-            {"step": "lint", "pointer": "/finding_count", "at_most": lint_findings},
-        ),
-        ("No test fails", {"step": "tests", "pointer": "/failed", "equals": 0}),
-        ("At least one test passes", {"step": "tests", "pointer": "/passed", "at_least": 1}),
-        ("No secret lies in it", {"step": "secrets", "pointer": "/secret_count", "equals": 0}),
-    ]
-    return [{"text": text, "check": check} for text, check in rules]
-
-
-def _audit(directory: Path, lint_findings: int) -> int:
+def _audit(directory: Path) -> int:
     home = Path(os.environ.get("OCTOLLM_HOME") or ".octollm") / "demo"
     digest = hashlib.sha256(archive.pack(directory)).hexdigest()
     stack = Stack(
@@ -80,20 +77,20 @@ def _audit(directory: Path, lint_findings: int) -> int:
     click.echo("Starting Postgres, Valkey, the API, a worker for each arm and the sweeper ...")
     with stack:
         click.echo(f"  ready at {stack.url} after {time.monotonic() - began:.1f} s")
-        status = _submit_and_watch(_server(stack), directory, lint_findings)
+        status = _submit_and_watch(_server(stack), directory)
         click.echo("Stopping everything ...")
     click.echo(f"Nothing is left running; {time.monotonic() - began:.1f} s in all. State and logs: {home}")
     return status
 
 
-def _submit_and_watch(server: Server, directory: Path, lint_findings: int) -> int:
+def _submit_and_watch(server: Server, directory: Path) -> int:
     attached = upload(server, directory)
     accepted = server.post(
         "/v1/tasks",
         {
             "goal": GOAL,
             "attachments": [attached["artifact_id"]],
-            "acceptance_criteria": criteria(lint_findings),
+            "acceptance_criteria": CRITERIA,
         },
     )
     click.echo(f"Goal: {GOAL}\nAttached: {directory.name}, {attached['size_bytes']} bytes packed\n")

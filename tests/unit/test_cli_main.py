@@ -1,0 +1,167 @@
+"""The manners of the octollm command: it starts fast, tells trouble in one line, and its exit status tells."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.ending import ExitStatus
+from orchestrator.cli.main import main
+from orchestrator.cli.server import DEFAULT_URL, Access, find_server
+from orchestrator.credential import verify_token
+from orchestrator.settings import load
+
+# port 9 (discard) is one that nothing of ours listens on
+_NOBODY = ["--url", "http://127.0.0.1:9"]
+
+
+def _run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def stack_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home in which `octollm up` has written down what it chose."""
+    lines = {
+        "DATABASE_URL": "postgresql://postgres@127.0.0.1:1/octollm",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "JWT_SECRET": "a secret of the stack, longer than 32 bytes",
+        "OCTOLLM_URL": "http://127.0.0.1:4321",
+    }
+    (tmp_path / "stack.env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    monkeypatch.setenv("OCTOLLM_HOME", str(tmp_path))
+    for name in (*lines, "OCTOLLM_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["keys", "create", "--help"]])
+def test_help_is_on_stdout_and_wrong_usage_on_stderr(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(*arguments) == ExitStatus.OK
+    assert "Usage: octollm" in capsys.readouterr().out
+
+    assert _run(*arguments[:-1], "--no-such-option") == ExitStatus.USAGE
+    assert "no-such-option" in capsys.readouterr().err.lower()
+
+
+def test_help_imports_neither_servers_nor_drawing() -> None:
+    script = (
+        "import sys; from orchestrator.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'celery', 'sqlalchemy', 'rich', 'flask', 'redis', 'jwt'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    )
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_server_that_is_away_is_one_line_and_status_4(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(*_NOBODY, "--token", "t", "status", "task_0000000000000000") == ExitStatus.UNREACHABLE
+
+    told = capsys.readouterr().err
+    assert "http://127.0.0.1:9 does not answer" in told
+    assert "octollm up" in told
+    assert "Traceback" not in told
+
+
+def test_a_url_without_a_scheme_is_refused_before_anything_is_sent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _run("--url", "localhost:8000", "arms") == ExitStatus.FAILED
+
+    assert "must begin with http:// or https://" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", "  "],
+        ["run", "a goal", "--attach", "/no/such/file"],
+        ["run", "a goal", "--criteria", "{not json"],
+        ["run", "a goal", "--priority", "urgent"],
+        ["submit", "a goal", "--max-time", "0"],
+        ["up", "--flower"],
+        ["keys", "create"],
+        ["no-such-command"],
+    ],
+)
+def test_wrong_usage_is_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLOWER_BASIC_AUTH", raising=False)
+
+    assert _run(*_NOBODY, "--token", "t", *arguments) == ExitStatus.USAGE
+
+    assert capsys.readouterr().err
+
+
+def test_the_stack_that_runs_here_is_found_with_its_secret(stack_home: Path) -> None:
+    server = find_server(Access(None, None))
+
+    assert server.url == "http://127.0.0.1:4321"
+    principal = verify_token(load(), server.token or "")
+    assert principal.tenant == "local"
+    assert principal.may("task:submit")
+
+
+def test_what_is_said_on_the_command_line_wins(stack_home: Path) -> None:
+    server = find_server(Access("https://octollm.example/v1/", "a token"))
+
+    assert (server.url, server.token) == ("https://octollm.example", "a token")
+
+
+def test_without_a_stack_port_8000_is_asked_without_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCTOLLM_HOME", str(tmp_path))
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    server = find_server(Access(None, None))
+
+    assert (server.url, server.token) == (DEFAULT_URL, None)
+
+
+def test_token_prints_a_jwt_and_nothing_else(stack_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        _run("token", "--tenant", "acme", "--scopes", "task:read,task:submit", "--ttl", "60") == ExitStatus.OK
+    )
+
+    printed = capsys.readouterr()
+    principal = verify_token(load(), printed.out.strip())
+    assert principal.tenant == "acme"
+    assert principal.scopes == {"task:read", "task:submit"}
+    assert printed.err == ""
+
+
+def test_an_unknown_scope_names_the_known_ones(stack_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("token", "--tenant", "acme", "--scopes", "everything") == ExitStatus.FAILED
+
+    assert "task:submit" in capsys.readouterr().err
+
+
+def test_a_database_that_is_away_is_one_line(stack_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("keys", "list") == ExitStatus.UNREACHABLE
+    assert _run("migrate") == ExitStatus.UNREACHABLE
+
+    told = capsys.readouterr().err
+    assert "the database says" in told
+    assert "Traceback" not in told
+
+
+def test_json_errors_stay_off_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    _run(*_NOBODY, "--token", "t", "arms", "--json")
+
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(capsys.readouterr().out)

@@ -1,0 +1,78 @@
+"""The end of a task, written for people."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.ending import ExitStatus, status_of_task
+from orchestrator.cli.verdict import lines_of_task, lines_of_verdict
+from tests.unit.recorded import TASK_ID, VERDICT
+
+
+def _task(**members: Any) -> dict[str, Any]:
+    result = {"output": "tests: 3 passed", "validation_passed": True, "warnings": [], "partial": False}
+    return {
+        "task_id": TASK_ID,
+        "status": "completed",
+        "result": result,
+        "error": None,
+        "metadata": None,
+    } | members
+
+
+def _text(lines: Any) -> str:
+    return "\n".join(line for line, _ in lines)
+
+
+def test_each_criterion_tells_whether_it_is_met_and_who_checked_it() -> None:
+    text = _text(lines_of_verdict(VERDICT))
+
+    assert "Verdict: failed (50% of the criteria were checked)" in text
+    assert "✗ No test fails  [by rule, step tests]" in text
+    assert "? It reads well  [not checked]" in text
+    assert "✓ No secret  [by rule]" in text
+
+
+def test_evidence_is_shown_short_and_bounded() -> None:
+    evidence: list[dict[str, Any]] = [{"file": "a.py", "line": number, "empty": None} for number in range(7)]
+    finding = {**VERDICT["findings"][0], "evidence": [{"quote": "x" * 500}, *evidence]}  # type: ignore[dict-item, index]
+
+    text = _text(lines_of_verdict({**VERDICT, "findings": [finding]}))
+
+    assert "      - file a.py, line 3" in text
+    assert "line 4" not in text
+    assert "and 3 more" in text
+    assert max(map(len, text.splitlines())) < 180
+
+
+def test_a_partial_result_is_called_partial() -> None:
+    task = _task(
+        status="cancelled", result={"output": "lint: done", "partial": True, "warnings": ["not judged"]}
+    )
+
+    text = _text(lines_of_task(task, None))
+
+    assert "Result (partial)" in text
+    assert "! not judged" in text
+
+
+def test_a_failed_task_tells_why() -> None:
+    error = {"message": "No recipe fits this goal."}
+
+    assert "failed: No recipe fits this goal." in _text(
+        lines_of_task(_task(status="failed", error=error, result=None), None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "status"),
+    [
+        (_task(), ExitStatus.OK),
+        (_task(result={"validation_passed": False}), ExitStatus.NOT_VALIDATED),
+        (_task(status="failed", result=None), ExitStatus.FAILED),
+        (_task(status="cancelled", result=None), ExitStatus.CANCELLED),
+        (_task(status="processing", result=None), ExitStatus.OK),
+    ],
+)
+def test_the_exit_status_tells_how_a_task_ended(task: dict[str, Any], status: ExitStatus) -> None:
+    assert status_of_task(task) == status
