@@ -128,7 +128,6 @@ class Settings:
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
-    metrics_dir: Path = _setting(Path, default=Path(".octollm/metrics"))
     octollm_home: Path = _setting(Path, default=Path(".octollm"))
 
     def __post_init__(self) -> None:
@@ -160,7 +159,6 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(
             f"{', '.join(missing)} must be set: see .env.example, or start everything with `octollm up`"
         )
-    values.setdefault("metrics_dir", home / "metrics")
     return Settings(**values)
 
 

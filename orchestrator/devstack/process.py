@@ -130,11 +130,16 @@ def keep_port(record: Path) -> int:
         port = int(record.read_text())
         if is_free(port):
             return port
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     record.write_text(f"{port}\n")
     return port
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def tail(log: Path, *, lines: int = 15) -> str:
