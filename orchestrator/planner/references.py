@@ -1,8 +1,9 @@
 """Reads references in inputs: {"$from": step, "pointer": JSON pointer} stands for a part of its output."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.errors import InvalidStepInput
 from orchestrator.json_pointer import follow, is_pointer
 
 FROM = "$from"
@@ -38,12 +39,24 @@ def references_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], dict[str,
             waiting.extend(((*path, index), child) for index, child in enumerate(node))
 
 
-def resolve(value: Any, output_of: Callable[[str], Any]) -> Any:
-    """Return `value` with each reference replaced; raises LookupError where a pointer leads nowhere."""
+def resolve(value: Any, outputs: Mapping[str, Any]) -> Any:
+    """Return `value` with each reference replaced by what it means in `outputs`, by step.
+
+    Raises InvalidStepInput where a step has no output or a pointer leads nowhere.
+    """
     if is_reference(value):
-        return follow(output_of(value[FROM]), value.get(POINTER, ""))
+        return _meant(value[FROM], value.get(POINTER, ""), outputs)
     if isinstance(value, dict):
-        return {name: resolve(child, output_of) for name, child in value.items()}
+        return {name: resolve(child, outputs) for name, child in value.items()}
     if isinstance(value, list):
-        return [resolve(child, output_of) for child in value]
+        return [resolve(child, outputs) for child in value]
     return value
+
+
+def _meant(step: str, pointer: str, outputs: Mapping[str, Any]) -> Any:
+    if step not in outputs:
+        raise InvalidStepInput(f"step {step}, which the inputs refer to, has no output")
+    try:
+        return follow(outputs[step], pointer)
+    except LookupError as missing:
+        raise InvalidStepInput(f"in the output of step {step} {missing.args[0]}") from missing

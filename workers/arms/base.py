@@ -82,9 +82,9 @@ class Assignment:
 
     def checkpoint(self) -> None:
         """Call between units of work: raises StepCancelled or, past the deadline, ToolTimeout."""
-        self.cancelled.raise_if_set()
         if time.monotonic() >= self.deadline:
             raise ToolTimeout(f"step {self.name} ran longer than its limit")
+        self.cancelled.raise_if_set()
 
     def digest(self) -> str:
         """Return the sha256 over everything that the output may depend on but the arm's version."""

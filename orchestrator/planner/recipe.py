@@ -1,0 +1,191 @@
+"""Plans without a model: recipes are data that say which goals they fit and which steps they make of them."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from orchestrator.archive import is_archive
+from orchestrator.arm_capability import REGISTRY
+from orchestrator.errors import Unplannable
+from orchestrator.execution_state import Plan
+from orchestrator.planner.check import check_plan
+from orchestrator.task_contract import Attachment, Contract
+
+MAX_TERMS = 12
+_QUOTED = re.compile(r'"([^"\n]{1,200})"|“([^”\n]{1,200})”|`([^`\n]{1,200})`')
+_WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
+_NEEDS = {
+    "package": "exactly one attached Python package (.tar.gz, .tgz, .tar, .zip, .whl or a .py file)",
+    "text": "attached files or a context",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which goals it fits, by words, and the steps it makes; see registry/recipes/.
+
+    A goal fits that has a verb and a noun and none of `unless`; `extras` only count. `rank` decides ties.
+    """
+
+    recipe: str
+    version: str
+    description: str
+    say: str
+    needs: str
+    rank: int
+    verbs: tuple[str, ...]
+    nouns: tuple[str, ...]
+    extras: tuple[str, ...]
+    unless: tuple[str, ...]
+    steps: tuple[Mapping[str, Any], ...]
+    terms: bool = False
+    stop_words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Fit:
+    recipe: Recipe
+    matched: tuple[str, ...]
+    filling: Mapping[str, str]
+
+
+def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Plan:
+    """Return the plan of the recipe that fits the goal best.
+
+    Raises Unplannable; its details list the recipes, why each does not fit, and what can be done.
+    """
+    fits, misfits = [], {}
+    for recipe in recipes():
+        outcome = _fit(recipe, contract, attachments)
+        if isinstance(outcome, _Fit):
+            fits.append(outcome)
+        else:
+            misfits[recipe.recipe] = outcome
+    if not fits:
+        raise _unplannable(misfits)
+    best = min(fits, key=lambda fit: (-len(fit.matched), fit.recipe.rank))
+    words = ", ".join(best.matched)
+    return check_plan(
+        [_filled(step, best.filling) for step in best.recipe.steps],
+        attachments=[attachment.sha256 for attachment in attachments],
+        mode="rules",
+        rationale=f"Recipe {best.recipe.recipe} fits by the words {words}; no model was asked.",
+        provenance={
+            "recipe": best.recipe.recipe,
+            "version": best.recipe.version,
+            "matched": list(best.matched),
+            "filling": dict(best.filling),
+            "llm_used": False,
+        },
+    )
+
+
+@cache
+def recipes() -> tuple[Recipe, ...]:
+    """Return all recipes of the registry, by name of their files."""
+    return tuple(_read(path) for path in sorted((REGISTRY / "recipes").glob("*.json")))
+
+
+def _read(path: Path) -> Recipe:
+    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    members: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+    }
+    return Recipe(**members)
+
+
+def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) -> _Fit | str:
+    """Return how the recipe fits, or why it does not."""
+    words = [word.lower() for word in _WORD.findall(_QUOTED.sub(" ", contract.goal))]
+    if refused := _present(recipe.unless, words):
+        return f"the goal asks to {refused[0]}, which this recipe can't do without a model"
+    verbs, nouns = _present(recipe.verbs, words), _present(recipe.nouns, words)
+    if not verbs or not nouns:
+        return f"the goal has none of its {'verbs' if not verbs else 'nouns'}"
+    filling = _filling(recipe, contract, attachments, words)
+    if isinstance(filling, str):
+        return filling
+    return _Fit(recipe, tuple(dict.fromkeys([*verbs, *nouns, *_present(recipe.extras, words)])), filling)
+
+
+def _present(terms: Iterable[str], words: Sequence[str]) -> list[str]:
+    return [term for term in terms if any(_is_form(word, term) for word in words)]
+
+
+def _is_form(word: str, term: str) -> bool:
+    """Tell whether `word` is the term or its regular plural, -ing or -ed form."""
+    return word in {
+        term,
+        f"{term}s",
+        f"{term}es",
+        f"{term}ed",
+        f"{term}ing",
+        f"{term.removesuffix('e')}ing",
+        f"{term}d",
+    }
+
+
+def _filling(
+    recipe: Recipe, contract: Contract, attachments: Sequence[Attachment], words: Sequence[str]
+) -> dict[str, str] | str:
+    filling = {}
+    if recipe.needs == "package":
+        packages = [
+            item for item in attachments if is_archive(item.filename) or item.filename.endswith(".py")
+        ]
+        if len(packages) != 1:
+            return f"it needs {_NEEDS['package']}; there are {len(packages)}"
+        filling["attachment"] = packages[0].sha256
+    elif not attachments and not contract.context:
+        return f"it needs {_NEEDS['text']}"
+    if recipe.terms:
+        terms = _terms(recipe, contract.goal, words)
+        if not terms:
+            return 'the goal names nothing to look for; put it in quotes: find "late delivery" in the files'
+        filling["query"] = " ".join(terms)
+    return filling
+
+
+def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:
+    """Return the goal's quoted phrases, or else its words that carry meaning."""
+    quoted = ["".join(groups).strip() for groups in _QUOTED.findall(goal)]
+    phrases = [f'"{phrase}"' for phrase in quoted if phrase]
+    known = {*recipe.stop_words}
+    own = [*recipe.verbs, *recipe.nouns]
+    plain = [word for word in words if word not in known and not any(_is_form(word, term) for term in own)]
+    return (phrases or list(dict.fromkeys(plain)))[:MAX_TERMS]
+
+
+def _filled(template: Any, filling: Mapping[str, str]) -> Any:
+    if isinstance(template, str):
+        return filling[template[1:-1]] if template in {f"{{{name}}}" for name in filling} else template
+    if isinstance(template, Mapping):
+        return {name: _filled(value, filling) for name, value in template.items()}
+    return [_filled(item, filling) for item in template] if isinstance(template, list) else template
+
+
+def _unplannable(misfits: Mapping[str, str]) -> Unplannable:
+    offers = [
+        {
+            "recipe": recipe.recipe,
+            "description": recipe.description,
+            "needs": _NEEDS[recipe.needs],
+            "say": recipe.say,
+            "why_not": misfits[recipe.recipe],
+        }
+        for recipe in recipes()
+    ]
+    advice = [
+        "Attach the files that the goal speaks of, and say it in a recipe's words.",
+        "Or send your own plan in the task's `plan`.",
+        "Or configure a model; plans by a model come with a later release.",
+    ]
+    tries = "; ".join(f"{offer['say']!r} (needs {offer['needs']})" for offer in offers)
+    return Unplannable(
+        f"No recipe fits this goal and no model is configured. Try: {tries}.",
+        details={"recipes": offers, "advice": advice},
+    )

@@ -1,0 +1,131 @@
+"""Judges: a round against its contract, and, as a step of a plan, values and citations against checks."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from orchestrator.check_rule import validate_rule
+from orchestrator.errors import InvalidStepInput, VerificationFailed
+from orchestrator.execution_state import CheckedBy, Decision, Finding, StepResult, StepState, Verdict
+from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
+from workers.arms.checks import (
+    ALL_FINISHED,
+    RoundView,
+    blamed,
+    check_citations,
+    check_values,
+    findings_of,
+)
+from workers.arms.sources import read_sources
+
+__all__ = ["RoundView", "judge_round", "make"]
+
+
+def make(_trusted_sha256: Collection[str]) -> Arm:
+    """Return the judge as an arm of plans."""
+    return ActionArm({"verify": verify})
+
+
+def judge_round(view: RoundView) -> Verdict:
+    """Decide a round by rules alone: what no rule can check is not_checked, and never counts as passed."""
+    findings = tuple(findings_of(view))
+    if any(finding.met is False for finding in findings):
+        decision = Decision.FAILED
+    elif any(finding.met is None for finding in findings):
+        decision = Decision.INCONCLUSIVE
+    else:
+        decision = Decision.PASSED
+    return Verdict(
+        decision=decision,
+        confidence=_confidence(findings),
+        findings=findings,
+        faulty=_faulty(view, findings),
+        output=_told(view, decision, findings),
+        output_value=view.result(),
+        warnings=tuple(_warnings(view, findings)),
+    )
+
+
+def verify(assignment: Assignment) -> StepResult:
+    """Check given values and citations; with `required`, raise VerificationFailed when a check fails."""
+    inputs = assignment.inputs
+    value = inputs.get("values", inputs.get("value"))
+    checks = [*inputs.get("checks", ()), *([{"check": inputs["check"]}] if "check" in inputs else [])]
+    for item in checks:
+        if wrong := validate_rule(item["check"]):
+            raise InvalidStepInput(f"a check of step {assignment.name} can't be used: {wrong[0]}")
+    if not checks and "citations" not in inputs:
+        raise InvalidStepInput(f"step {assignment.name} has nothing to check: give it checks or citations")
+    findings = check_values(value, checks)
+    if "citations" in inputs:
+        sources, _ = read_sources(assignment)
+        findings += check_citations(inputs["citations"], {source.name: source.lines() for source in sources})
+    failed = [finding for finding in findings if not finding["met"]]
+    summary = f"{len(findings) - len(failed)} of {count_of(len(findings), 'check')} hold"
+    if failed:
+        summary += "; not: " + "; ".join(
+            f"{finding['text']} ({finding['explanation']})" for finding in failed[:5]
+        )
+        if inputs.get("required"):
+            raise VerificationFailed(summary, details={"findings": findings[:50]})
+    output = {
+        "summary": summary,
+        "passed": not failed,
+        "checked": len(findings),
+        "failed": len(failed),
+        "findings": findings,
+    }
+    return answer(assignment, output, evidence=[{"checks": len(findings)}])
+
+
+def _confidence(findings: tuple[Finding, ...]) -> float | None:
+    """Return the share of what was asked that was checked; that all steps finished is not asked by anyone."""
+    asked = [finding for finding in findings if finding.criterion != ALL_FINISHED]
+    if not asked:
+        return None
+    return round(sum(finding.checked_by is not CheckedBy.NOT_CHECKED for finding in asked) / len(asked), 4)
+
+
+def _faulty(view: RoundView, findings: tuple[Finding, ...]) -> dict[str, str]:
+    feedback: dict[str, list[str]] = {}
+    for step in view.plan.steps:
+        result = view.results.get(step.id)
+        if view.states.get(step.id) is StepState.FAILED and not step.optional:
+            error = (result.error if result else None) or {"code": "failed", "message": "no result"}
+            feedback.setdefault(step.id, []).append(f"failed with {error['code']}: {error['message']}")
+    rules = {criterion.text: criterion.check for criterion in view.contract.acceptance_criteria}
+    for finding in findings:
+        if finding.met is False and finding.criterion != ALL_FINISHED:
+            for name in blamed(finding, rules.get(finding.criterion), view.plan):
+                if view.is_done(name):
+                    told = f"not met: {finding.criterion} ({finding.explanation})"
+                    feedback.setdefault(name, []).append(told)
+    return {name: "\n".join(lines) for name, lines in feedback.items()}
+
+
+def _told(view: RoundView, decision: Decision, findings: tuple[Finding, ...]) -> str:
+    held = sum(finding.met is True for finding in findings)
+    lines = [f"{decision.capitalize()}: {held} of {count_of(len(findings), 'check')} hold."]
+    for step in view.plan.steps:
+        if view.is_done(step.id):
+            lines.append(f"[{step.id}] {_summary(view.results[step.id].output)}")
+        else:
+            lines.append(f"[{step.id}] not done: it is {view.states.get(step.id, 'unknown')}")
+    lines += [
+        f"Not met: {finding.criterion}: {finding.explanation}" for finding in findings if finding.met is False
+    ]
+    return "\n".join(lines)
+
+
+def _summary(output: Any) -> str:
+    return str(output["summary"]) if isinstance(output, Mapping) and "summary" in output else "done"
+
+
+def _warnings(view: RoundView, findings: tuple[Finding, ...]) -> Iterator[str]:
+    for finding in findings:
+        if finding.checked_by is CheckedBy.NOT_CHECKED:
+            yield f"not checked: {finding.criterion} ({finding.explanation})"
+    for step in view.plan.steps:
+        if step.optional and not view.is_done(step.id):
+            yield f"optional step {step.id} did not finish; its criteria were not checked"
+        elif view.is_done(step.id):
+            yield from (f"{step.id}: {warning}" for warning in view.results[step.id].warnings)

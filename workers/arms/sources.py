@@ -1,0 +1,169 @@
+"""What an arm may read of a task: its attachments, unpacked in a private directory, and its context."""
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrator.archive import is_archive, unpack
+from orchestrator.errors import InvalidStepInput
+from orchestrator.task_contract import Attachment
+from workers.arms.base import Assignment
+
+CONTEXT_NAME = "(context)"
+MAX_TEXT_BYTES = 2 * 1024 * 1024
+MAX_TEXTS_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text that can be cited: an attached file by its path, or the context."""
+
+    name: str
+    text: str
+
+    def lines(self) -> list[str]:
+        """Return the lines as editors count them."""
+        return [line.removesuffix("\r") for line in self.text.split("\n")]
+
+
+def chosen(assignment: Assignment) -> tuple[Attachment, ...]:
+    """Return the attachments that the inputs name, or all; raises InvalidStepInput for an unknown one."""
+    named = assignment.inputs.get("attachments")
+    if "attachment" in assignment.inputs:
+        named = [assignment.inputs["attachment"]]
+    known = {attachment.sha256: attachment for attachment in assignment.attachments}
+    for sha256 in named or ():
+        if sha256 not in known:
+            raise InvalidStepInput(f"{sha256[:64]!r} is not an attachment of this task")
+    return tuple(known[sha256] for sha256 in named) if named is not None else tuple(known.values())
+
+
+def the_one(assignment: Assignment) -> Attachment:
+    """Return the attachment that the step reads; raises InvalidStepInput unless it is exactly one."""
+    attachments = chosen(assignment)
+    if len(attachments) != 1:
+        raise InvalidStepInput(f"step {assignment.name} reads one attachment; there are {len(attachments)}")
+    return attachments[0]
+
+
+@contextmanager
+def workspace(assignment: Assignment, attachments: Sequence[Attachment]) -> Iterator[Path]:
+    """Give a private directory with the attachments unpacked in it; it is removed in every case.
+
+    One attachment lies at the top, and an archive's single outer directory is entered; of several, each has a
+    directory named after its file.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="octollm-step-"))
+    try:
+        top = scratch / "work"
+        top.mkdir()
+        for index, attachment in enumerate(attachments):
+            assignment.checkpoint()
+            place = top / _folder(attachment, index, attachments) if len(attachments) > 1 else top
+            place.mkdir(exist_ok=True)
+            _write(assignment, attachment, place)
+        yield _entered(top) if len(attachments) == 1 else top
+    finally:
+        _remove(scratch)
+
+
+def files_below(root: Path) -> list[tuple[str, Path]]:
+    """Return all regular files below `root` with their relative paths, sorted."""
+    paths = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted((path.relative_to(root).as_posix(), path) for path in paths)
+
+
+def python_files(root: Path) -> list[tuple[str, Path]]:
+    """Return the Python files below `root` with their relative paths, sorted."""
+    return [(name, path) for name, path in files_below(root) if path.suffix in (".py", ".pyi")]
+
+
+def read_sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]]:
+    """Return the task's texts, and which files are none with the reason: {file, reason}."""
+    sources, skipped, size = [], [], 0
+    with workspace(assignment, chosen(assignment)) as root:
+        for name, path in files_below(root):
+            assignment.checkpoint()
+            text = read_text(path)
+            size += len(text) if isinstance(text, str) else 0
+            if size > MAX_TEXTS_BYTES:
+                skipped.append({"file": name, "reason": f"texts of more than {MAX_TEXTS_BYTES} bytes in all"})
+            elif isinstance(text, str):
+                sources.append(Source(name, text))
+            else:
+                skipped.append({"file": name, "reason": text.reason})
+    if assignment.context:
+        sources.append(Source(CONTEXT_NAME, context_text(assignment.context)))
+    return sources, skipped
+
+
+@dataclass(frozen=True)
+class NotText:
+    """Why a file has no text for us."""
+
+    reason: str
+
+
+def read_text(path: Path) -> str | NotText:
+    """Return a file's text, or why it has none."""
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        return NotText(f"larger than {MAX_TEXT_BYTES} bytes")
+    content = path.read_bytes()
+    if b"\0" in content:
+        return NotText("binary")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return NotText("not UTF-8")
+
+
+def context_text(context: dict[str, Any] | str) -> str:
+    """Return the context as the text that is searched, scanned and quoted."""
+    return context if isinstance(context, str) else json.dumps(context, indent=2, ensure_ascii=False)
+
+
+def _write(assignment: Assignment, attachment: Attachment, place: Path) -> None:
+    content = assignment.open_artifact(attachment.sha256)
+    if is_archive(attachment.filename):
+        unpack(content, place, filename=attachment.filename)
+    else:
+        (place / _plain_name(attachment)).write_bytes(content)
+
+
+def _plain_name(attachment: Attachment) -> str:
+    name = PurePosixPath(attachment.filename.replace("\\", "/").replace("\0", "")).name.encode()[:200]
+    return name.decode("utf-8", "ignore") if name not in (b"", b"..") else "attachment"
+
+
+def _folder(attachment: Attachment, index: int, attachments: Sequence[Attachment]) -> str:
+    name = _plain_name(attachment)
+    twin = sum(_plain_name(other) == name for other in attachments) > 1
+    return f"{index + 1}-{name}" if twin else name
+
+
+def _entered(top: Path) -> Path:
+    """Return the single outer directory of a source distribution, unless it is the package itself."""
+    inner = list(top.iterdir())
+    if len(inner) == 1 and inner[0].is_dir() and not (inner[0] / "__init__.py").exists():
+        return inner[0]
+    return top
+
+
+def _remove(directory: Path) -> None:
+    try:
+        shutil.rmtree(directory)
+    except PermissionError:
+        # what ran there took rights away from its own directories
+        for parent, _, _ in os.walk(directory):
+            Path(parent).chmod(stat.S_IRWXU)
+            for entry in os.scandir(parent):
+                if entry.is_dir(follow_symlinks=False):
+                    Path(entry.path).chmod(stat.S_IRWXU)
+        shutil.rmtree(directory)

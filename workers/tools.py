@@ -1,0 +1,106 @@
+"""The tools that the executor may run: argument lists made from checked inputs, never a shell's line."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+
+from orchestrator.errors import InvalidStepInput
+
+RULES = ("E4", "E7", "E9", "F", "B")
+LINE_LENGTH = 120
+MAX_FAILURES = 100
+
+
+@dataclass(frozen=True)
+class Command:
+    """One call of a tool: its argument list and its whole environment."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+@cache
+def tool_version(distribution: str) -> str:
+    """Return the installed version of a tool."""
+    return version(distribution)
+
+
+def ruff_check(
+    root: Path, scratch: Path, *, paths: Sequence[str], select: Sequence[str], line_length: int
+) -> Command:
+    """Return the call that lints `paths` by the rules of `select` alone; no configuration file is read."""
+    argv = (
+        *_module("ruff"),
+        "check",
+        "--isolated",
+        "--no-cache",
+        "--exit-zero",
+        "--output-format=json",
+        f"--select={','.join(select)}",
+        f"--line-length={line_length}",
+        "--",
+        *inside(root, paths),
+    )
+    return Command(argv, _environment(scratch))
+
+
+def pytest_run(
+    root: Path, scratch: Path, *, paths: Sequence[str], max_failures: int, report: Path
+) -> Command:
+    """Return the call that runs the tests in `paths` and writes a JUnit report to `report`.
+
+    The package's own options and plug-ins are left out: they could change what a test's outcome means.
+    """
+    argv = (
+        *_module("pytest"),
+        "-q",
+        "--no-header",
+        "--color=no",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "--override-ini=addopts=",
+        "--override-ini=junit_family=xunit1",
+        f"--rootdir={root}",
+        f"--basetemp={scratch / 'pytest'}",
+        f"--maxfail={max_failures}",
+        f"--junitxml={report}",
+        "--",
+        *inside(root, paths),
+    )
+    roots = [str(place) for place in (root, root / "src") if place.is_dir()]
+    extra = {"PYTHONPATH": os.pathsep.join(roots), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return Command(argv, {**_environment(scratch), **extra})
+
+
+def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return `paths` when each lies in `root`; raises InvalidStepInput for one that does not."""
+    for name in paths:
+        parts = PurePosixPath(name).parts
+        if name.startswith("-") or ".." in parts or PurePosixPath(name).is_absolute():
+            raise InvalidStepInput(f"{name[:80]!r} is not a path inside the attachment")
+        if not (root / name).resolve().is_relative_to(root.resolve()) or not (root / name).exists():
+            raise InvalidStepInput(f"there is no {name[:80]!r} in the attachment")
+    return tuple(paths)
+
+
+def _module(name: str) -> tuple[str, ...]:
+    # -P: a ruff.py or pytest.py in the attachment must not be taken for the tool
+    return (sys.executable, "-P", "-s", "-B", "-m", name)
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """Return all that a tool sees of an environment: nothing of ours, no secrets."""
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
