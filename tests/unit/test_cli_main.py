@@ -1,4 +1,4 @@
-"""The manners of the octollm command: it starts fast, tells trouble in one line, and its exit status tells."""
+"""The manners of the octollm command: it starts fast, tells trouble in one line, ends with a fit status."""
 
 import json
 import subprocess
