@@ -32,7 +32,7 @@ class Program:
         self._process: Process | None = None
         self._started_at = 0.0
         self._start_again_at = 0.0
-        self._delay_seconds = _FIRST_DELAY_SECONDS
+        self.early_deaths = 0
 
     @property
     def pid(self) -> int | None:
@@ -63,12 +63,14 @@ class Program:
         code = self._process.child.returncode if self._process.child else None
         self._bury(self._process)
         if now - self._started_at >= _STEADY_SECONDS:
-            self._delay_seconds = _FIRST_DELAY_SECONDS
-        self._start_again_at = now + self._delay_seconds
+            self.early_deaths = 0
+        self.early_deaths += 1
+        delay_seconds = min(_FIRST_DELAY_SECONDS * 2 ** (self.early_deaths - 1), _LONGEST_DELAY_SECONDS)
+        self._start_again_at = now + delay_seconds
         told = (
             f"{self.name} ended ({_cause(code)}), starts again in {self._delay_seconds:g} s; see {self.log}"
         )
-        self._delay_seconds = min(self._delay_seconds * 2, _LONGEST_DELAY_SECONDS)
+        delay_seconds = min(self._delay_seconds * 2, _LONGEST_DELAY_SECONDS)
         return told
 
     def ask_to_stop(self) -> None:

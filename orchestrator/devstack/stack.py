@@ -38,6 +38,7 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 35.0
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
+_HOPELESS_STARTS = 3
 
 
 class StackError(OctoError):
@@ -239,12 +240,22 @@ class Stack:
             status, body = self._ask_ready()
             if status == http.HTTPStatus.OK:
                 return
+            self._refuse_a_broken_program()
             if time.monotonic() >= give_up:
                 raise StackError(
                     f"not ready after {READY_SECONDS:g} s; GET /ready says: {body or 'nothing'}; "
                     f"the logs are in {self.home / 'log'}"
                 )
             time.sleep(_POLL_SECONDS)
+
+    def _refuse_a_broken_program(self) -> None:
+        """Give up early on a start that can't succeed: a wrong setting, a program that can't be imported."""
+        for program in self._programs:
+            if program.early_deaths >= _HOPELESS_STARTS:
+                raise StackError(
+                    f"{program.name} died {program.early_deaths} times; {program.log} ends with:\n"
+                    f"{process.tail(program.log)}"
+                )
 
     def _ask_ready(self) -> tuple[int, str]:
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)

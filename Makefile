@@ -1,0 +1,81 @@
+# `make help` lists what there is. Needs Python 3.11 to 3.14 with venv, and PyPI at the first run.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check-slow lint bench conformance lock clean
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8000
+UV := uv==0.13.9
+
+BIN := $(abspath $(VENV))/bin
+STAMP := $(VENV)/.set-up
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+# compiled at once where Python may write no bytecode of its own: every process would pay a second for it
+HOT := alembic billiard celery click cryptography flask gunicorn jinja2 jsonschema jwt kombu mako markupsafe \
+	marshmallow prometheus_client psycopg2 redis referencing rich simple_websocket sqlalchemy structlog vine \
+	werkzeug wsproto _pytest pytest hypothesis coverage
+
+export PATH := $(BIN):$(PATH)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP) ## make the virtualenv from the lock file
+
+$(STAMP): requirements.lock setup.cfg pyproject.toml
+	@python=; for name in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+		if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then python=$$name; break; fi; done; \
+	if [ -z "$$python" ]; then \
+		echo "OctoLLM needs Python 3.11 to 3.14, and finds none: install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+		exit 1; fi; \
+	if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \
+		echo "$$python has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; fi; \
+	[ -x $(BIN)/python ] && $(BIN)/python -c '$(SUPPORTED)' || "$$python" -m venv --clear $(VENV)
+	@if [ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV); then \
+		set -- $(BIN)/uv pip install --quiet --python $(BIN)/python; \
+	else \
+		echo "uv can't be had here: pip does it, in a minute or so" >&2; \
+		set -- $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile; \
+	fi; \
+	"$$@" --require-hashes -r requirements.lock && "$$@" --no-deps --no-build-isolation -e .
+	@cd $(VENV)/lib/python3*/site-packages && $(BIN)/python -m compileall -q -j 0 $(HOT)
+	@touch $@
+
+demo: setup ## run everything, audit a package in examples/, print the verdict, stop everything
+	@octollm demo
+
+up: setup ## run everything until Ctrl-C; PORT=8000
+	@octollm up --port $(PORT) $(if $(FLOWER_BASIC_AUTH),--flower)
+
+test: setup ## all tests but the slow ones, with coverage, worker processes included
+	@rm -f .coverage .coverage.*
+	@coverage run -m pytest -m 'not slow' $(ARGS)
+	@coverage combine --quiet
+	@coverage report
+
+check-slow: setup ## the tests that take minutes
+	@pytest -m slow $(ARGS)
+
+lint: setup ## format, lint, types, import contracts
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+bench: setup ## measure; figures of the machine at hand
+	@for script in bench/*.py; do echo "== $$script"; python "$$script" || exit 1; done
+
+conformance: setup ## Celery's own chord tests against our backend
+	@python tests/conformance/run.py $(ARGS)
+
+lock: setup ## resolve requirements.lock anew
+	@uv pip compile setup.cfg --quiet --no-config --universal --generate-hashes --python-version 3.11 \
+		--extra embedded --extra dev --upgrade --custom-compile-command 'make lock' -o requirements.lock
+
+clean: ## remove the virtualenv, caches and the private servers' state
+	@rm -rf $(VENV) .octollm .conformance .coverage .coverage.* htmlcov build dist *.egg-info \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
