@@ -24,6 +24,7 @@ help: ## list the targets
 		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## make the virtualenv from the lock file
+	@:
 
 $(STAMP): requirements.lock setup.cfg pyproject.toml
 	@python=; for name in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \

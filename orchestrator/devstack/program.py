@@ -65,13 +65,11 @@ class Program:
         if now - self._started_at >= _STEADY_SECONDS:
             self.early_deaths = 0
         self.early_deaths += 1
-        delay_seconds = min(_FIRST_DELAY_SECONDS * 2 ** (self.early_deaths - 1), _LONGEST_DELAY_SECONDS)
-        self._start_again_at = now + delay_seconds
-        told = (
-            f"{self.name} ended ({_cause(code)}), starts again in {self._delay_seconds:g} s; see {self.log}"
+        delay_seconds = min(
+            _FIRST_DELAY_SECONDS * 2 ** min(self.early_deaths - 1, 10), _LONGEST_DELAY_SECONDS
         )
-        delay_seconds = min(self._delay_seconds * 2, _LONGEST_DELAY_SECONDS)
-        return told
+        self._start_again_at = now + delay_seconds
+        return f"{self.name} ended ({_cause(code)}), starts again in {delay_seconds:g} s; see {self.log}"
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM to the process itself, not to its children: a worker lets them finish."""
