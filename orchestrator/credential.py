@@ -15,7 +15,6 @@ from orchestrator.errors import InvalidCredential, InvalidInput
 from orchestrator.settings import Settings
 
 SCOPES = ("task:submit", "task:read", "task:cancel", "arm:list", "arm:register", "admin")
-TOKEN_TTL_SECONDS = 3600
 
 _ALGORITHM = "HS256"
 _CLOCK_SKEW_SECONDS = 30
@@ -83,16 +82,16 @@ def expand_scopes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def sign_token(
-    settings: Settings, *, tenant: str, key_id: str, scopes: Iterable[str], ttl: int = TOKEN_TTL_SECONDS
+    settings: Settings, *, tenant: str, key_id: str, scopes: Iterable[str], ttl: int | None = None
 ) -> str:
-    """Return a JWT that lets its bearer act as `tenant` for `ttl` seconds."""
+    """Return a JWT that lets its bearer act as `tenant` for `ttl` seconds (JWT_TTL_SECONDS by default)."""
     now = int(time.time())
     claims = {
         "iss": settings.jwt_issuer,
         "aud": settings.jwt_audience,
         "sub": f"{tenant}/{key_id}",
         "iat": now,
-        "exp": now + ttl,
+        "exp": now + (settings.jwt_ttl_seconds if ttl is None else ttl),
         "jti": secrets.token_hex(8),
         "tenant": tenant,
         "key_id": key_id,

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.settings import driver_url
 
@@ -23,6 +24,8 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
         max_overflow=0,
         pool_timeout=10,
         pool_use_lifo=True,
+        # an error's text goes to the log: it must not carry what clients sent
+        hide_parameters=True,
         connect_args={"connect_timeout": 5, "application_name": "octollm"},
     )
 
@@ -70,3 +73,10 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T], *, tries: in
             if left == 0 or getattr(error.orig, "pgcode", None) not in _TRY_AGAIN:
                 raise
     raise AssertionError("unreachable")
+
+
+def is_away(error: Exception) -> bool:
+    """Tell whether the error means that Postgres, or a free connection to it, could not be had."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, OperationalError | InterfaceError | PoolTimeout)

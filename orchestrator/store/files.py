@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 
 from orchestrator.sql import load
 
-MAX_FILE_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 
 _SQL = load(__file__)

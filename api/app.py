@@ -1,0 +1,33 @@
+"""Assembles the Flask app: `api.app:create_app()` is what gunicorn serves."""
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+
+from api import arms, auth, control, current, exchange, files, problem, stream, system, tasks
+from orchestrator.bootstrap import for_api
+from orchestrator.observability import log
+from orchestrator.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Make the app of this process; reads the environment when no settings are given."""
+    orchestrator = for_api(settings)
+    log.configure(orchestrator.settings, service="api")
+    app = Flask("octollm", static_folder=None)
+    app.json = _JsonProvider(app)
+    app.config["MAX_CONTENT_LENGTH"] = orchestrator.settings.max_body_bytes
+    # an id that looks like a path is not found, rather than redirected somewhere
+    app.url_map.merge_slashes = False
+    current.install(app, orchestrator)
+    exchange.install(app)
+    problem.install(app)
+    system.install(app, orchestrator)
+    for part in (auth, tasks, control, stream, files, arms):
+        part.install(app)
+    return app
+
+
+class _JsonProvider(DefaultJSONProvider):
+    """Keeps the members of an answer in the order in which they were written."""
+
+    sort_keys = False

@@ -1,0 +1,89 @@
+"""The arms over HTTP: what each can do, how it is now, and what is declared about it."""
+
+from typing import Any
+
+from flask import Blueprint, Flask, Response, jsonify
+
+from api import body, current, schemas
+from api.auth import requires
+from orchestrator.arm_capability import ARMS, ArmCapability, canonical_arm
+from orchestrator.credential import Principal
+from orchestrator.store import pools
+from orchestrator.store.engine import statement
+from orchestrator.store.pools import ArmStatistics
+
+# below it more fails than one bad plan explains; under so many ends there is nothing to conclude
+_DEGRADED_SUCCESS_RATE = 0.5
+_MIN_ENDS = 20
+_FROM_BEST = ("healthy", "degraded", "unavailable")
+
+blueprint = Blueprint("arms", __name__, url_prefix="/v1")
+
+
+def install(app: Flask) -> None:
+    """Add the endpoints."""
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("/arms")
+@blueprint.get("/capabilities")
+@requires("arm:list")
+def index(_principal: Principal) -> Response:
+    """List the arms."""
+    with statement(current.orchestrator().engine) as conn:
+        found = pools.arm_statistics(conn)
+    return jsonify(arms=[describe(arm, found[arm.arm_id]) for arm in ARMS.values()])
+
+
+@blueprint.post("/arms/register")
+@requires("arm:register")
+def register(principal: Principal) -> Response:
+    """Replace an arm's declared status and metadata; what is measured wins over what is declared."""
+    declared = schemas.read(schemas.ARM, body.read_object())
+    arm_id = canonical_arm(declared["arm_id"])
+    with statement(current.orchestrator().engine) as conn:
+        pools.declare(
+            conn,
+            arm_id,
+            status=declared["status"],
+            metadata=declared["metadata"],
+            declared_by=principal.subject,
+        )
+        found = pools.arm_statistics(conn)
+    return jsonify(status="updated", arm=describe(ARMS[arm_id], found[arm_id]))
+
+
+def describe(arm: ArmCapability, now: ArmStatistics) -> dict[str, Any]:
+    """Return an arm as clients see it."""
+    return {
+        "arm_id": arm.arm_id,
+        "name": arm.name,
+        "description": arm.description,
+        "capabilities": list(arm.capabilities),
+        "cost_tier": arm.cost_tier,
+        "endpoint": arm.endpoint,
+        "status": status_of(now),
+        "input_schema": arm.input_schema,
+        "output_schema": arm.output_schema,
+        "metadata": {
+            "model": None,
+            **now.declared_metadata,
+            "version": arm.version,
+            "average_latency_ms": now.average_latency_ms,
+            "success_rate": now.successes / now.attempts if now.attempts else None,
+            "max_concurrent_tasks": now.concurrency or arm.max_concurrent_tasks,
+            "queue_depth": now.queued,
+            "workers": now.workers,
+            "busy": now.busy,
+        },
+    }
+
+
+def status_of(now: ArmStatistics) -> str:
+    """Return the worse of what is measured (workers that live, steps that succeed) and what was declared."""
+    measured = "healthy"
+    if now.workers == 0:
+        measured = "unavailable"
+    elif now.attempts >= _MIN_ENDS and now.successes / now.attempts < _DEGRADED_SUCCESS_RATE:
+        measured = "degraded"
+    return max(measured, now.declared_status or "healthy", key=_FROM_BEST.index)

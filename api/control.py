@@ -1,0 +1,36 @@
+"""What a client may do to a running task: cancel it."""
+
+from flask import Blueprint, Flask, Response, jsonify
+
+from api import body, current, schemas
+from api.auth import requires
+from api.tasks import find, status_of
+from orchestrator.credential import Principal
+
+blueprint = Blueprint("control", __name__, url_prefix="/v1/tasks")
+
+
+def install(app: Flask) -> None:
+    """Add the endpoints."""
+    app.register_blueprint(blueprint)
+
+
+@blueprint.delete("/<task_id>")
+@requires("task:cancel")
+def delete(principal: Principal, task_id: str) -> Response:
+    """Cancel a task; a cancelled one stays so, one that ended otherwise is a 409."""
+    return _cancel(principal, task_id, reason="")
+
+
+@blueprint.post("/<task_id>/cancel")
+@requires("task:cancel")
+def cancel(principal: Principal, task_id: str) -> Response:
+    """Cancel a task, saying why."""
+    request = schemas.read(schemas.CANCEL, body.read_optional_object())
+    return _cancel(principal, task_id, reason=request["reason"])
+
+
+def _cancel(principal: Principal, task_id: str, *, reason: str) -> Response:
+    task = find(principal, task_id)
+    cancelled = current.orchestrator().cancel(tenant=principal.tenant, task_id=task.id, reason=reason)
+    return jsonify(status_of(cancelled))

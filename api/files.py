@@ -1,0 +1,109 @@
+"""Artifacts over HTTP: a file goes in as multipart or as the body itself, and comes out by its SHA-256."""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from flask import Blueprint, Flask, Response, jsonify, request
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import dump_options_header
+
+from api import current
+from api.auth import requires
+from api.fields import Timestamp
+from orchestrator.credential import Principal
+from orchestrator.errors import InvalidInput, NotFound
+from orchestrator.store import files
+from orchestrator.store.engine import statement, transaction
+
+_ID = re.compile(r"[0-9a-f]{64}")
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,63}/[a-z0-9!#$&^_.+-]{1,63}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_MULTIPART_OVERHEAD_BYTES = 64 * 1024
+_MAX_NAME_CHARACTERS = 255
+
+blueprint = Blueprint("files", __name__, url_prefix="/v1/files")
+
+
+def install(app: Flask) -> None:
+    """Add the endpoints."""
+    app.register_blueprint(blueprint)
+
+
+@dataclass(frozen=True)
+class _Upload:
+    filename: str
+    media_type: str
+    content: bytes
+
+
+@blueprint.post("")
+@requires("task:submit")
+def store(principal: Principal) -> Response:
+    """Keep a file: 201 with its id; the same content again has the same id."""
+    orchestrator = current.orchestrator()
+    limit = orchestrator.settings.max_file_bytes
+    request.max_content_length = limit + _MULTIPART_OVERHEAD_BYTES
+    upload = _from_form() if request.mimetype == "multipart/form-data" else _from_body()
+    if len(upload.content) > limit:
+        raise RequestEntityTooLarge
+    with transaction(orchestrator.engine) as conn:
+        artifact = files.put(
+            conn,
+            principal.tenant,
+            filename=_plain_name(upload.filename),
+            media_type=upload.media_type
+            if _MEDIA_TYPE.fullmatch(upload.media_type)
+            else "application/octet-stream",
+            content=upload.content,
+        )
+    response = jsonify(
+        artifact_id=artifact.sha256,
+        sha256=artifact.sha256,
+        filename=artifact.filename,
+        media_type=artifact.media_type,
+        size_bytes=artifact.size_bytes,
+        created_at=Timestamp().serialize("created_at", artifact),
+    )
+    response.status_code = 201
+    response.headers["Location"] = f"/v1/files/{artifact.sha256}"
+    return response
+
+
+@blueprint.get("/<artifact_id>")
+@requires("task:read")
+def fetch(principal: Principal, artifact_id: str) -> Response:
+    """Answer a file's bytes, to be saved and not shown: nobody vouches for what is in it."""
+    found, content = [], None
+    if _ID.fullmatch(artifact_id):
+        with statement(current.orchestrator().engine) as conn:
+            found = files.describe(conn, principal.tenant, [artifact_id])
+            content = files.read(conn, principal.tenant, artifact_id) if found else None
+    if content is None:
+        raise NotFound("There is no such file.")
+    response = Response(content, mimetype=found[0].media_type)
+    response.headers["Content-Disposition"] = dump_options_header(
+        "attachment", {"filename": found[0].filename}
+    )
+    response.headers["Content-Security-Policy"] = "sandbox"
+    return response
+
+
+def _from_form() -> _Upload:
+    sent = request.files.get("file")
+    if sent is None:
+        raise InvalidInput.at("file", "send the file as the form's part `file`, or as the body itself")
+    return _Upload(sent.filename or "", sent.mimetype, sent.read())
+
+
+def _from_body() -> _Upload:
+    content = request.get_data(cache=False, parse_form_data=False)
+    if not content:
+        raise InvalidInput.at("body", "is empty: send the file as the body, or as the form part `file`")
+    return _Upload(request.args.get("filename", ""), request.mimetype, content)
+
+
+def _plain_name(given: str) -> str:
+    """Return the last part of a path without control characters; `file` when nothing is left."""
+    name = PurePosixPath(_CONTROL.sub("", given).replace("\\", "/")).name
+    return "file" if name in {"", ".."} else name[-_MAX_NAME_CHARACTERS:]

@@ -1,0 +1,289 @@
+"""Shapes what we answer about tasks: what OctoLLM's client libraries parse, and members of our own."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from marshmallow import Schema, fields
+
+from api.fields import Timestamp
+from orchestrator.execution_state import Phase, StepState, TaskStatus
+from orchestrator.lifecycle.requests import Submitted
+from orchestrator.store.events import Decision, Event
+from orchestrator.store.memory import StepRecord, TaskRecord
+
+
+class Progress(Schema):
+    """How far a task is; `percentage` never falls."""
+
+    current_step = fields.String()
+    completed_steps = fields.Integer()
+    total_steps = fields.Integer()
+    percentage = fields.Integer()
+
+
+class Result(Schema):
+    """What came of a task; `output` is text, `data` the same as values."""
+
+    output = fields.String()
+    confidence = fields.Float(allow_none=True)
+    validation_passed = fields.Boolean()
+    data = fields.Raw()
+    artifacts = fields.List(fields.Raw())
+    warnings = fields.List(fields.String())
+    # Schema has an attribute `partial`
+    is_partial = fields.Boolean(attribute="partial", data_key="partial")
+
+
+class Failure(Schema):
+    """Why a task ended without success."""
+
+    type = fields.String()
+    code = fields.String()
+    message = fields.String()
+    details = fields.String(allow_none=True)
+    retryable = fields.Boolean()
+
+
+class Metadata(Schema):
+    """What a task took; there once it has ended."""
+
+    arms_used = fields.List(fields.String())
+    tokens_used = fields.Integer()
+    cost_dollars = fields.Float()
+    duration_seconds = fields.Float()
+    cache_hit = fields.Boolean()
+    plan_id = fields.String(allow_none=True)
+    repairs = fields.Integer()
+
+
+class Step(Schema):
+    """A step of the plan, as its latest round left it."""
+
+    step_id = fields.String()
+    arm_id = fields.String()
+    action = fields.String()
+    description = fields.String()
+    status = fields.String()
+    round = fields.Integer()
+    attempt = fields.Integer()
+    depends_on = fields.List(fields.String())
+    optional = fields.Boolean()
+    summary = fields.String(allow_none=True)
+    error = fields.Raw(allow_none=True)
+    warnings = fields.List(fields.String())
+    queued_at = Timestamp()
+    started_at = Timestamp()
+    finished_at = Timestamp()
+    duration_ms = fields.Integer(allow_none=True)
+
+
+class TaskSummary(Schema):
+    """A task in a list."""
+
+    task_id = fields.String()
+    status = fields.String()
+    phase = fields.String()
+    goal = fields.String()
+    priority = fields.String()
+    percentage = fields.Integer()
+    created_at = Timestamp()
+    updated_at = Timestamp()
+    completed_at = Timestamp()
+    failed_at = Timestamp()
+
+
+class Status(Schema):
+    """A task, where it stands and what came of it."""
+
+    task_id = fields.String()
+    status = fields.String()
+    phase = fields.String()
+    goal = fields.String()
+    priority = fields.String()
+    progress = fields.Nested(Progress)
+    waiting_for = fields.List(fields.String())
+    result = fields.Nested(Result, allow_none=True)
+    error = fields.Nested(Failure, allow_none=True)
+    metadata = fields.Nested(Metadata, allow_none=True)
+    steps = fields.List(fields.Nested(Step))
+    created_at = Timestamp()
+    updated_at = Timestamp()
+    completed_at = Timestamp()
+    failed_at = Timestamp()
+    processing_time_ms = fields.Integer(allow_none=True)
+
+
+class Accepted(Schema):
+    """The answer to a submission."""
+
+    task_id = fields.String()
+    status = fields.String()
+    created_at = Timestamp()
+    estimated_completion = Timestamp()
+    message = fields.String()
+    links = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class EventReply(Schema):
+    """A numbered fact of a task's life."""
+
+    seq = fields.Integer()
+    timestamp = Timestamp(attribute="occurred_at")
+    type = fields.String()
+    data = fields.Raw(attribute="payload")
+
+
+class DecisionReply(Schema):
+    """One decision that was taken about a task."""
+
+    id = fields.Integer()
+    round = fields.Integer()
+    timestamp = Timestamp(attribute="decided_at")
+    kind = fields.String()
+    data = fields.Raw(attribute="payload")
+
+
+_STATUS = Status()
+_SUMMARY = TaskSummary()
+_ACCEPTED = Accepted()
+_EVENT = EventReply()
+_DECISION = DecisionReply()
+
+
+def accepted(task: Submitted) -> dict[str, Any]:
+    """Return the answer to a submission."""
+    path = f"/v1/tasks/{task.task_id}"
+    return _dump(
+        _ACCEPTED,
+        {
+            "task_id": task.task_id,
+            "status": task.status.value,
+            "created_at": task.created_at,
+            "estimated_completion": None,
+            "message": "The task is queued.",
+            "links": {"self": path, "events": f"{path}/events", "trace": f"{path}/trace"},
+        },
+    )
+
+
+def task_status(
+    task: TaskRecord, *, steps: Sequence[StepRecord], waiting_for: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the status of a task; `waiting_for` names arms whose queued work no worker can take now."""
+    seconds = _seconds(task)
+    progress = {
+        "current_step": Phase(task.phase).current_step,
+        "completed_steps": sum(step.state == StepState.DONE for step in steps),
+        "total_steps": len(steps),
+        "percentage": task.percentage,
+    }
+    view = {
+        **_summary(task),
+        "progress": progress,
+        "waiting_for": waiting_for,
+        "result": task.result,
+        "error": task.error,
+        "metadata": None if seconds is None else _metadata(task, steps, seconds),
+        "steps": [_step(step) for step in steps],
+        "processing_time_ms": None if seconds is None else round(seconds * 1000),
+    }
+    return _dump(_STATUS, view)
+
+
+def task_list(tasks: Sequence[TaskRecord], *, next_cursor: str | None) -> dict[str, Any]:
+    """Return a page of tasks; `next_cursor` is None on the last one."""
+    return {"tasks": [_dump(_SUMMARY, _summary(task)) for task in tasks], "next_cursor": next_cursor}
+
+
+def events(task: TaskRecord, found: Sequence[Event], *, after: int) -> dict[str, Any]:
+    """Return a page of events; the next one is asked for with after = `next_after`."""
+    return {
+        "task_id": task.id,
+        "status": task.status,
+        "events": [_dump(_EVENT, event) for event in found],
+        "next_after": found[-1].seq if found else after,
+    }
+
+
+def trace(
+    task: TaskRecord, *, steps: Sequence[StepRecord], decisions: Sequence[Decision], after: int
+) -> dict[str, Any]:
+    """Return what was asked, what each step answered, and a page of the decisions between the two."""
+    return {
+        "task_id": task.id,
+        "status": task.status,
+        "contract": task.contract,
+        "steps": [{**_dump(Step(), _step(step)), "result": step.result} for step in steps],
+        "decisions": [_dump(_DECISION, decision) for decision in decisions],
+        "next_after": decisions[-1].id if decisions else after,
+    }
+
+
+def _summary(task: TaskRecord) -> dict[str, Any]:
+    completed = task.status == TaskStatus.COMPLETED
+    failed = task.status == TaskStatus.FAILED
+    return {
+        "task_id": task.id,
+        "status": task.status,
+        "phase": task.phase,
+        "goal": task.goal,
+        "priority": task.priority,
+        "percentage": task.percentage,
+        "created_at": task.created_at,
+        "updated_at": task.updated_at,
+        "completed_at": task.finished_at if completed else None,
+        "failed_at": task.finished_at if failed else None,
+    }
+
+
+def _metadata(task: TaskRecord, steps: Sequence[StepRecord], seconds: float) -> dict[str, Any]:
+    return {
+        "arms_used": _arms_used(task, steps),
+        "tokens_used": task.tokens_used,
+        "cost_dollars": task.cost_dollars or 0,
+        "duration_seconds": round(seconds, 3),
+        "cache_hit": False,
+        "plan_id": task.plan_id,
+        "repairs": max(task.round - 1, 0),
+    }
+
+
+def _arms_used(task: TaskRecord, steps: Sequence[StepRecord]) -> list[str]:
+    """Return the arms that worked: the planner made the plan, the judge any result that is not partial."""
+    arms = ["planner"] if task.plan_id else []
+    arms += [step.arm for step in steps if step.attempt > 0]
+    if task.result is not None and not task.result["partial"]:
+        arms.append("judge")
+    return list(dict.fromkeys(arms))
+
+
+def _seconds(task: TaskRecord) -> float | None:
+    return (task.finished_at - task.created_at).total_seconds() if task.finished_at else None
+
+
+def _step(step: StepRecord) -> dict[str, Any]:
+    result = step.result or {}
+    output = result.get("output")
+    duration = step.finished_at - step.started_at if step.finished_at and step.started_at else None
+    return {
+        "step_id": step.name,
+        "arm_id": step.arm,
+        "action": step.spec["action"],
+        "description": step.spec["description"],
+        "status": step.state,
+        "round": step.round,
+        "attempt": step.attempt,
+        "depends_on": step.spec["depends_on"],
+        "optional": step.spec["optional"],
+        "summary": output.get("summary") if isinstance(output, dict) else None,
+        "error": result.get("error"),
+        "warnings": result.get("warnings", []),
+        "queued_at": step.queued_at,
+        "started_at": step.started_at,
+        "finished_at": step.finished_at,
+        "duration_ms": round(duration.total_seconds() * 1000) if duration else None,
+    }
+
+
+def _dump(schema: Schema, view: Any) -> dict[str, Any]:
+    return cast(dict[str, Any], schema.dump(view))

@@ -1,0 +1,213 @@
+"""Reads what clients send: task contracts in both of OctoLLM's dialects, and the smaller requests."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, cast
+
+from marshmallow import (
+    EXCLUDE,
+    RAISE,
+    Schema,
+    ValidationError,
+    fields,
+    pre_load,
+    validate,
+    validates_schema,
+)
+
+from api.fields import (
+    Constraints,
+    Context,
+    CriterionField,
+    Dollars,
+    JsonObject,
+    Moment,
+    PlanField,
+    TrimmedText,
+)
+from orchestrator.arm_capability import ARMS, canonical_arm
+from orchestrator.errors import InvalidInput
+from orchestrator.execution_state import TaskStatus
+from orchestrator.identifier import is_task_id
+from orchestrator.json_schema import schema_faults
+from orchestrator.task_contract import (
+    MAX_ATTACHMENTS,
+    MAX_CONTEXT_BYTES,
+    MAX_CRITERIA,
+    MAX_GOAL_CHARACTERS,
+    Budget,
+    Contract,
+    Priority,
+)
+
+MAX_REPORTED_FAULTS = 50
+MAX_PAGE = 100
+MAX_EVENTS = 1000
+_LAST_SEQ = 2**31 - 1
+_LAST_ID = 2**63 - 1
+
+
+def _is_usable_schema(schema: dict[str, Any]) -> None:
+    if faults := schema_faults(schema):
+        raise ValidationError(faults)
+
+
+def _is_ahead(moment: datetime) -> None:
+    if moment <= datetime.now(UTC):
+        raise ValidationError("Must be in the future.")
+
+
+def _is_known_arm(name: str) -> None:
+    if canonical_arm(name) not in ARMS:
+        raise ValidationError(f"Unknown arm; known: {', '.join(ARMS)}.")
+
+
+def _is_cursor(cursor: str) -> None:
+    if not is_task_id(cursor):
+        raise ValidationError("Not a cursor of this list.")
+
+
+class _Request(Schema):
+    """A JSON object without unknown members, where null means the same as absent."""
+
+    class Meta:
+        unknown = RAISE
+
+    @pre_load
+    def _drop_nulls(self, members: Any, **_: Any) -> Any:
+        if not isinstance(members, dict):
+            return members
+        return {
+            name: value for name, value in members.items() if value is not None or name not in self.fields
+        }
+
+
+class BudgetRequest(_Request):
+    """What a task may spend; max_cost_usd is another name of max_cost_dollars."""
+
+    max_tokens = fields.Integer(strict=True, validate=validate.Range(1, 100_000))
+    max_time_seconds = fields.Integer(strict=True, validate=validate.Range(1, 3_600))
+    max_cost_dollars = Dollars(validate=validate.Range(0, 100))
+    max_cost_usd = Dollars(validate=validate.Range(0, 100))
+    max_retries = fields.Integer(strict=True, validate=validate.Range(0, 10))
+    max_repairs = fields.Integer(strict=True, validate=validate.Range(0, 5))
+
+    @validates_schema
+    def _has_one_cost(self, budget: dict[str, Any], **_: Any) -> None:
+        dollars, usd = budget.get("max_cost_dollars"), budget.get("max_cost_usd")
+        if dollars is not None and usd is not None and dollars != usd:
+            raise ValidationError("Differs from max_cost_dollars.", "max_cost_usd")
+
+
+class TaskRequest(_Request):
+    """A task contract as clients write it."""
+
+    goal = TrimmedText(required=True, validate=validate.Length(1, MAX_GOAL_CHARACTERS))
+    constraints = Constraints()
+    acceptance_criteria = fields.List(CriterionField(), validate=validate.Length(max=MAX_CRITERIA))
+    context = Context()
+    attachments = fields.List(
+        fields.String(validate=validate.Regexp(r"[0-9a-f]{64}\Z", error="Not an artifact id.")),
+        validate=validate.Length(max=MAX_ATTACHMENTS),
+    )
+    budget = fields.Nested(BudgetRequest)
+    priority = fields.Enum(Priority, by_value=True)
+    metadata = JsonObject()
+    deadline = Moment(format="iso", validate=_is_ahead)
+    output_schema = JsonObject(max_bytes=MAX_CONTEXT_BYTES, validate=_is_usable_schema)
+    plan = PlanField()
+
+
+class CancelRequest(_Request):
+    """Why a task is cancelled."""
+
+    reason = TrimmedText(load_default="", validate=validate.Length(max=500))
+
+
+class ArmRegistration(_Request):
+    """What a client declares about an arm; the registry's own facts may be sent along and stay."""
+
+    arm_id = fields.String(required=True, validate=_is_known_arm)
+    status = fields.String(
+        load_default="healthy", validate=validate.OneOf(["healthy", "degraded", "unavailable"])
+    )
+    metadata = JsonObject(load_default=dict)
+    name = fields.String()
+    description = fields.String()
+    capabilities = fields.List(fields.String())
+    cost_tier = fields.Integer(strict=True, validate=validate.Range(1, 5))
+    endpoint = fields.String()
+    input_schema = JsonObject(max_bytes=MAX_CONTEXT_BYTES)
+    output_schema = JsonObject(max_bytes=MAX_CONTEXT_BYTES)
+
+
+class TaskListQuery(Schema):
+    """Which tasks to list; a cursor is the last id of the page before."""
+
+    status = fields.Enum(TaskStatus, by_value=True, load_default=None)
+    limit = fields.Integer(load_default=20, validate=validate.Range(1, MAX_PAGE))
+    cursor = fields.String(load_default=None, validate=_is_cursor)
+
+
+class EventsQuery(Schema):
+    """Which events to read: at most `limit` after number `after`."""
+
+    after = fields.Integer(load_default=0, validate=validate.Range(0, _LAST_SEQ))
+    limit = fields.Integer(load_default=MAX_EVENTS, validate=validate.Range(1, MAX_EVENTS))
+
+
+class TraceQuery(Schema):
+    """Which decisions to read: at most `limit` after id `after`."""
+
+    after = fields.Integer(load_default=0, validate=validate.Range(0, _LAST_ID))
+    limit = fields.Integer(load_default=MAX_EVENTS, validate=validate.Range(1, MAX_EVENTS))
+
+
+TASK = TaskRequest()
+CANCEL = CancelRequest()
+ARM = ArmRegistration()
+TASK_LIST = TaskListQuery(unknown=EXCLUDE)
+EVENTS = EventsQuery(unknown=EXCLUDE)
+TRACE = TraceQuery(unknown=EXCLUDE)
+
+
+def read(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `schema` makes of `members`; raise InvalidInput that lists every fault by its field."""
+    try:
+        return cast(dict[str, Any], schema.load(members))
+    except ValidationError as error:
+        found = [
+            {"field": path or "body", "message": message} for path, message in _faults(error.messages, "")
+        ]
+        first = "{field}: {message}".format(**found[0])
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise InvalidInput(first + more, details={"errors": found[:MAX_REPORTED_FAULTS]}) from error
+
+
+def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:
+    """Return the contract that a request's body describes; `task_timeout` (seconds) is the default limit.
+
+    Raises InvalidInput. Whether a plan can run and attachments are there is checked at submission.
+    """
+    given = read(TASK, members)
+    spending = given.pop("budget", {})
+    dollars = spending.pop("max_cost_usd", None)
+    if (dollars := spending.pop("max_cost_dollars", dollars)) is not None:
+        spending["max_cost_dollars"] = Decimal(str(dollars))
+    given["acceptance_criteria"] = tuple(given.get("acceptance_criteria", ()))
+    given["attachments"] = tuple(dict.fromkeys(given.get("attachments", ())))
+    return Contract(budget=Budget(**{"max_time_seconds": task_timeout, **spending}), **given)
+
+
+def _faults(messages: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield (dotted field, message) of marshmallow's nested messages."""
+    if isinstance(messages, Mapping):
+        for name, inner in messages.items():
+            step = "" if name == "_schema" else str(name)[:64]
+            yield from _faults(inner, f"{path}.{step}".strip("."))
+    elif isinstance(messages, list):
+        for inner in messages:
+            yield from _faults(inner, path)
+    else:
+        yield path, str(messages)

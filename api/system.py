@@ -1,0 +1,103 @@
+"""What operators ask: does the process live, can it work, how much does it do."""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import redis
+import structlog
+from flask import Blueprint, Flask, Response, current_app, jsonify
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+from prometheus_flask_exporter import PrometheusMetrics
+
+from api import current
+from orchestrator.arm_capability import ARMS
+from orchestrator.bootstrap import Orchestrator
+from orchestrator.observability import metric
+from orchestrator.observability.census import Census
+from orchestrator.store import pools
+from orchestrator.store.engine import is_away, statement
+
+VERSION = version("octollm-orchestrator")
+_STARTED = time.monotonic()
+_COLLECTORS = "octollm_collectors"
+
+_log = structlog.get_logger(__name__)
+blueprint = Blueprint("system", __name__)
+
+
+def install(app: Flask, orchestrator: Orchestrator) -> None:
+    """Add the endpoints, at the root and under /v1, and count the app's requests."""
+    app.register_blueprint(blueprint)
+    app.register_blueprint(blueprint, url_prefix="/v1", name="v1")
+    app.extensions[_COLLECTORS] = [Census(orchestrator.engine, orchestrator.redis), *_count_requests(app)]
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """Say that the process answers; depends on nothing."""
+    return jsonify(
+        status="healthy",
+        version=VERSION,
+        uptime_seconds=int(time.monotonic() - _STARTED),
+        components={"api": "healthy"},
+        timestamp=_now(),
+    )
+
+
+@blueprint.get("/ready")
+def ready() -> Response:
+    """Say whether tasks can be done: 200 when both servers answer and every arm has a worker, else 503."""
+    orchestrator = current.orchestrator()
+    workers = dict.fromkeys(ARMS, 0)
+    checks: dict[str, Any] = {
+        "database": _health(lambda: _count_workers(orchestrator, workers)),
+        "redis": _health(orchestrator.redis.ping),
+        "workers": workers,
+    }
+    is_ready = checks["database"] == checks["redis"] == "healthy" and all(workers.values())
+    response = jsonify(ready=is_ready, checks=checks, version=VERSION, timestamp=_now())
+    response.status_code = 200 if is_ready else 503
+    return response
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Answer the metrics of all processes on this host, and what is counted in Postgres and Redis now."""
+    collectors: list[Collector] = current_app.extensions[_COLLECTORS]
+    return Response(metric.exposition(collectors), content_type=metric.CONTENT_TYPE)
+
+
+def _count_requests(app: Flask) -> list[Collector]:
+    """Count requests by endpoint, never by path; return what /metrics must add.
+
+    Without a shared directory each app has a registry of its own: the default one takes a metric only once.
+    """
+    registry = CollectorRegistry()
+    PrometheusMetrics(app, path=None, group_by="endpoint", registry=registry)
+    return [] if "PROMETHEUS_MULTIPROC_DIR" in os.environ else [registry]
+
+
+def _count_workers(orchestrator: Orchestrator, workers: dict[str, int]) -> None:
+    with statement(orchestrator.engine) as conn:
+        for pool in pools.alive(conn):
+            workers[pool.arm] = workers.get(pool.arm, 0) + 1
+
+
+def _health(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except Exception as error:
+        if not (is_away(error) or isinstance(error, redis.RedisError)):
+            raise
+        _log.warning("ready.server_away", error=type(error).__name__)
+        return "unhealthy"
+    return "healthy"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

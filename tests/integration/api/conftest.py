@@ -1,0 +1,58 @@
+"""The API's app on real servers, and callers of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from api.app import create_app
+from orchestrator import settings as settings_module
+from orchestrator.credential import SCOPES, sign_token
+from orchestrator.settings import Settings
+from tests.integration.kit import TENANT
+
+
+class Caller:
+    """A client that shows the same token with every call."""
+
+    def __init__(self, app: Flask, token: str | None) -> None:
+        self._client = app.test_client()
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def __call__(self, method: str, path: str, **request: Any) -> TestResponse:
+        """Send a request; `json`, `data`, `headers` and so on as Flask's test client takes them."""
+        headers = {**self._headers, **request.pop("headers", {})}
+        return self._client.open(path, method=method, headers=headers, **request)
+
+
+AsCaller = Callable[..., Caller]
+
+
+@pytest.fixture(scope="session")
+def settings(postgres_url: str, redis_url: str) -> Settings:
+    """The settings of the session's servers."""
+    return settings_module.load()
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Flask:
+    """One app for the session, as a process has."""
+    return create_app(settings)
+
+
+@pytest.fixture
+def as_caller(app: Flask, settings: Settings) -> AsCaller:
+    """Make a caller of a tenant with scopes (all by default)."""
+
+    def make(tenant: str = TENANT, scopes: tuple[str, ...] = SCOPES) -> Caller:
+        return Caller(app, sign_token(settings, tenant=tenant, key_id=f"key-of-{tenant}", scopes=scopes))
+
+    return make
+
+
+@pytest.fixture
+def call(as_caller: AsCaller) -> Caller:
+    """A caller who may do everything, for the tenant that `engineer` works for."""
+    return as_caller()

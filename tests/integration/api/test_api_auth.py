@@ -1,0 +1,213 @@
+"""Who may call: keys become tokens, tokens carry scopes, and nothing of another tenant's is there."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import pytest
+from flask import Flask
+from sqlalchemy import Engine
+
+from api import auth
+from api.app import create_app
+from orchestrator.credential import SCOPES, sign_token
+from orchestrator.settings import Settings
+from orchestrator.store import keys
+from orchestrator.store.engine import transaction
+from orchestrator.store.keys import KeyRecord
+from tests.integration.api.conftest import AsCaller, Caller
+from tests.integration.api.shapes import assert_problem
+
+PUBLIC = {"/health", "/ready", "/metrics", "/v1/health", "/v1/ready", "/v1/metrics", "/v1/auth/token"}
+
+
+def make_key(
+    engine: Engine, *, scopes: tuple[str, ...] = ("all",), expires_at: datetime | None = None
+) -> tuple[KeyRecord, str]:
+    with transaction(engine) as conn:
+        return keys.create(conn, tenant="acme", scopes=scopes, expires_at=expires_at)
+
+
+@pytest.fixture
+def nobody(app: Flask) -> Caller:
+    """A caller without a token."""
+    return Caller(app, None)
+
+
+def test_every_call_but_the_public_ones_needs_a_token(app: Flask, nobody: Caller) -> None:
+    guarded = [
+        (method, rule.rule.replace("<task_id>", "task_0000000000000000").replace("<artifact_id>", "0" * 64))
+        for rule in app.url_map.iter_rules()
+        if rule.rule not in PUBLIC
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    ]
+
+    answers = {(method, path): nobody(method, path) for method, path in guarded}
+
+    assert len(answers) == 12
+    for answer in answers.values():
+        assert_problem(answer, 401, "missing_auth")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("POST", "/v1/tasks", "task:submit"),
+        ("GET", "/v1/tasks", "task:read"),
+        ("GET", "/v1/tasks/task_0000000000000000", "task:read"),
+        ("GET", "/v1/tasks/task_0000000000000000/events", "task:read"),
+        ("GET", "/v1/tasks/task_0000000000000000/trace", "task:read"),
+        ("DELETE", "/v1/tasks/task_0000000000000000", "task:cancel"),
+        ("POST", "/v1/tasks/task_0000000000000000/cancel", "task:cancel"),
+        ("POST", "/v1/files", "task:submit"),
+        ("GET", "/v1/files/" + "0" * 64, "task:read"),
+        ("GET", "/v1/arms", "arm:list"),
+        ("GET", "/v1/capabilities", "arm:list"),
+        ("POST", "/v1/arms/register", "arm:register"),
+    ],
+)
+def test_a_call_needs_its_scope(as_caller: AsCaller, method: str, path: str, scope: str) -> None:
+    others = tuple(name for name in SCOPES if name not in {scope, "admin"})
+
+    problem = assert_problem(as_caller(scopes=others)(method, path), 403, "insufficient_permissions")
+    answer = as_caller(scopes=(scope,))(method, path)
+
+    assert problem["details"]["required_scope"] == scope
+    assert answer.status_code not in {401, 403}
+
+
+def test_a_token_is_taken_from_either_header(app: Flask, settings: Settings, nobody: Caller) -> None:
+    token = sign_token(settings, tenant="acme", key_id="k", scopes=["arm:list"])
+
+    headers = [
+        {"Authorization": f"Bearer {token}"},
+        {"authorization": f"bearer {token}"},
+        {"X-API-Key": token},
+    ]
+
+    assert [nobody("GET", "/v1/arms", headers=given).status_code for given in headers] == [200, 200, 200]
+
+
+def test_the_bearer_token_wins_over_the_other_header(settings: Settings, nobody: Caller) -> None:
+    token = sign_token(settings, tenant="acme", key_id="k", scopes=["arm:list"])
+
+    answer = nobody("GET", "/v1/arms", headers={"Authorization": "Bearer x.y.z", "X-API-Key": token})
+
+    assert_problem(answer, 401, "invalid_credential")
+
+
+@pytest.mark.parametrize("header", ["Basic YTpi", "Bearer", "Bearer ", "x", "Digest a=b", "Bearer a b"])
+def test_another_authorization_is_none(nobody: Caller, header: str) -> None:
+    answer = nobody("GET", "/v1/arms", headers={"Authorization": header})
+
+    assert answer.status_code == 401
+    assert answer.json["code"] in {"missing_auth", "invalid_credential"}
+
+
+def test_a_token_of_another_make_is_refused(settings: Settings, nobody: Caller) -> None:
+    good = jwt.decode(
+        sign_token(settings, tenant="acme", key_id="k", scopes=SCOPES), options={"verify_signature": False}
+    )
+    forged = [
+        jwt.encode(good, "another secret of at least 32 bytes", algorithm="HS256"),
+        jwt.encode(good, "", algorithm="none"),
+        jwt.encode({**good, "iss": "me"}, settings.jwt_secret, algorithm="HS256"),
+        jwt.encode({**good, "aud": "me"}, settings.jwt_secret, algorithm="HS256"),
+        jwt.encode({**good, "exp": int(time.time()) - 1}, settings.jwt_secret, algorithm="HS256"),
+        jwt.encode(good, settings.jwt_secret * 2, algorithm="HS512"),
+    ]
+
+    answers = [nobody("GET", "/v1/arms", headers={"Authorization": f"Bearer {token}"}) for token in forged]
+
+    for answer in answers:
+        assert_problem(answer, 401, "invalid_credential")
+
+
+def test_a_key_is_exchanged_for_a_token_with_its_scopes(engine: Engine, nobody: Caller) -> None:
+    key, text = make_key(engine, scopes=("arm:list",))
+
+    answer = nobody("POST", "/v1/auth/token", headers={"X-API-Key": text})
+    bearer = {"Authorization": f"Bearer {answer.json['access_token']}"}
+
+    assert answer.status_code == 200
+    assert (answer.json["token_type"], answer.json["scopes"]) == ("Bearer", ["arm:list"])
+    assert answer.json["expires_in"] > 0
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert nobody("GET", "/v1/arms", headers=bearer).status_code == 200
+    assert nobody("GET", "/v1/tasks", headers=bearer).status_code == 403
+    with transaction(engine) as conn:
+        assert keys.list_keys(conn, tenant="acme")[0].last_used_at is not None
+        assert keys.list_keys(conn, tenant="acme")[0].id == key.id
+
+
+def test_a_key_opens_nothing_else(engine: Engine, nobody: Caller) -> None:
+    _, text = make_key(engine)
+
+    for headers in ({"X-API-Key": text}, {"Authorization": f"Bearer {text}"}):
+        problem = assert_problem(nobody("GET", "/v1/arms", headers=headers), 401, "invalid_credential")
+        assert "/v1/auth/token" in problem["message"]
+        assert text not in str(problem)
+
+
+def test_a_key_that_does_not_hold_is_refused(engine: Engine, nobody: Caller) -> None:
+    _, expired = make_key(engine, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    revoked_key, revoked = make_key(engine)
+    _, good = make_key(engine)
+    with transaction(engine) as conn:
+        assert keys.revoke(conn, revoked_key.id)
+    other_end = good[:-1] + ("a" if good[-1] != "a" else "b")
+    bad = [expired, revoked, other_end, good.replace("octo_live", "octo_test"), "octo_live_x_y", "x"]
+
+    answers = [nobody("POST", "/v1/auth/token", headers={"X-API-Key": text}) for text in bad]
+
+    for answer in answers:
+        assert_problem(answer, 401, "invalid_credential")
+    assert_problem(nobody("POST", "/v1/auth/token"), 401, "missing_auth")
+
+
+def test_a_token_ends_with_its_key(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "REVOCATION_SECONDS", 0)
+    nobody = Caller(create_app(settings), None)
+    key, text = make_key(engine)
+    token = nobody("POST", "/v1/auth/token", headers={"X-API-Key": text}).json["access_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+
+    before = nobody("GET", "/v1/arms", headers=bearer)
+    with transaction(engine) as conn:
+        keys.revoke(conn, key.id)
+    after = nobody("GET", "/v1/arms", headers=bearer)
+
+    assert before.status_code == 200
+    assert_problem(after, 401, "invalid_credential")
+
+
+def test_another_tenants_things_are_not_there(as_caller: AsCaller) -> None:
+    ours, theirs = as_caller("acme"), as_caller("umbrella")
+    task_id = ours("POST", "/v1/tasks", json={"goal": "ours"}).json["task_id"]
+    file_id = ours("POST", "/v1/files", data=b"ours", content_type="text/plain").json["artifact_id"]
+    calls = [
+        ("GET", f"/v1/tasks/{task_id}", "task_0000000000000000"),
+        ("GET", f"/v1/tasks/{task_id}/events", "task_0000000000000000"),
+        ("GET", f"/v1/tasks/{task_id}/trace", "task_0000000000000000"),
+        ("DELETE", f"/v1/tasks/{task_id}", "task_0000000000000000"),
+        ("POST", f"/v1/tasks/{task_id}/cancel", "task_0000000000000000"),
+        ("GET", f"/v1/files/{file_id}", "0" * 64),
+    ]
+
+    for method, path, unknown in calls:
+        refused = assert_problem(theirs(method, path), 404, "resource_not_found")
+        absent = assert_problem(
+            theirs(method, path.replace(task_id, unknown).replace(file_id, unknown)),
+            404,
+            "resource_not_found",
+        )
+        assert refused["message"] == absent["message"]
+        assert refused["details"] == absent["details"]
+
+    assert theirs("GET", "/v1/tasks").json["tasks"] == []
+    attached = theirs("POST", "/v1/tasks", json={"goal": "theirs", "attachments": [file_id]})
+    assert_problem(attached, 422, "validation_error")
+    assert ours("GET", f"/v1/tasks/{task_id}").json["status"] == "queued"

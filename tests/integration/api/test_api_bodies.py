@@ -1,0 +1,150 @@
+"""Whatever is sent, the answer is a problem that says what is wrong, never a 500 and never an echo."""
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from orchestrator.settings import Settings
+from tests.integration.api.conftest import Caller
+from tests.integration.api.shapes import assert_problem
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "code"),
+    [
+        (b"", 400, "malformed_json"),
+        (b"{", 400, "malformed_json"),
+        (b"\xff\xfe{\x00}\x00", 400, "malformed_json"),
+        (b'{"goal": NaN}', 400, "malformed_json"),
+        (b'{"goal": "x", "metadata": {"a": 1e999}}', 400, "malformed_json"),
+        (b'{"goal": "x", "goal": "y"}', 400, "malformed_json"),
+        (b'{"goal": "x", "metadata": {"a": ' + b"9" * 5000 + b"}}", 400, "malformed_json"),
+        (b"[" * 30_000 + b"]" * 30_000, 400, "malformed_json"),
+        (b'{"goal":' * 30_000 + b"1" + b"}" * 30_000, 400, "malformed_json"),
+        (b'{"goal": "a\\u0000b"}', 422, "validation_error"),
+        (b'{"goal": "x", "context": {"a": "\\ud800"}}', 422, "validation_error"),
+        (b'{"goal": "x", "context": {"\\u0000": 1}}', 422, "validation_error"),
+        (b"[]", 422, "validation_error"),
+        (b'"goal"', 422, "validation_error"),
+        (b"null", 422, "validation_error"),
+        (b"{}", 422, "validation_error"),
+        (b'{"goal": "x", "unknown": 1}', 422, "validation_error"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_bad_body_is_a_problem(call: Caller, raw: bytes, status: int, code: str) -> None:
+    assert_problem(call("POST", "/v1/tasks", data=raw, content_type=JSON), status, code)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json; charset=utf-16"},
+        {"Content-Type": "application/jsonx"},
+        {"Content-Type": JSON, "Content-Encoding": "gzip"},
+    ],
+    ids=str,
+)
+def test_a_body_must_be_json_in_utf8(call: Caller, headers: dict[str, str]) -> None:
+    answer = call("POST", "/v1/tasks", data=b'{"goal": "x"}', headers=headers)
+
+    assert_problem(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("content_type", [JSON, "application/json; charset=UTF-8", "Application/JSON"])
+def test_json_may_be_named_in_several_ways(call: Caller, content_type: str) -> None:
+    assert call("POST", "/v1/tasks", data=b'{"goal": "x"}', content_type=content_type).status_code == 202
+
+
+def test_a_body_may_be_as_large_as_the_settings_say_and_no_larger(call: Caller, settings: Settings) -> None:
+    filler = b" " * (settings.max_body_bytes - len(b'{"goal": "x"}'))
+
+    fits = call("POST", "/v1/tasks", data=b'{"goal": "x"}' + filler, content_type=JSON)
+    spills = call("POST", "/v1/tasks", data=b'{"goal": "x"}' + filler + b" ", content_type=JSON)
+
+    assert fits.status_code == 202
+    assert_problem(spills, 413, "payload_too_large")
+
+
+def test_a_body_without_a_length_is_bounded_too(call: Caller, settings: Settings) -> None:
+    stream = BytesIO(b" " * (settings.max_body_bytes + 1))
+
+    answer = call(
+        "POST",
+        "/v1/tasks",
+        input_stream=stream,
+        content_type=JSON,
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+    assert_problem(answer, 413, "payload_too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/", 404, "endpoint_not_found"),
+        ("GET", "/v1", 404, "endpoint_not_found"),
+        ("GET", "/v1/nothing", 404, "endpoint_not_found"),
+        ("GET", "/v2/tasks", 404, "endpoint_not_found"),
+        ("GET", "/v1/tasks/", 404, "resource_not_found"),
+        ("GET", "//v1/tasks", 404, "endpoint_not_found"),
+        ("PUT", "/v1/tasks", 405, "method_not_allowed"),
+        ("PATCH", "/v1/tasks/task_0000000000000000", 405, "method_not_allowed"),
+        ("POST", "/health", 405, "method_not_allowed"),
+        ("BREW", "/v1/tasks", 405, "method_not_allowed"),
+    ],
+)
+def test_an_unknown_route_or_method_is_a_problem(
+    call: Caller, method: str, path: str, status: int, code: str
+) -> None:
+    answer = call(method, path)
+
+    assert answer.status_code == status
+    assert answer.json["code"] in {code, "endpoint_not_found"}
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_an_id_that_came_along_is_echoed(call: Caller) -> None:
+    answer = call("GET", "/v1/arms", headers={"X-Request-ID": "my-id_1.2:3"})
+
+    assert answer.headers["X-Request-ID"] == "my-id_1.2:3"
+
+
+@pytest.mark.parametrize("given", [None, "", "a b", "x" * 129, "ä", '"<script>'])
+def test_else_a_request_gets_an_id(call: Caller, given: str | None) -> None:
+    headers = {} if given is None else {"X-Request-ID": given}
+
+    made = [call("GET", "/v1/nothing", headers=headers).headers["X-Request-ID"] for _ in range(2)]
+
+    assert made[0] != made[1]
+    for request_id in made:
+        assert request_id.startswith("req_")
+        int(request_id.removeprefix("req_"), 16)
+        assert len(request_id) == 20
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"goal": "x", "priority": "4111 1111 1111 1111"},
+        {"goal": "x", "budget": {"max_tokens": "4111 1111 1111 1111"}},
+        {"goal": "x", "deadline": "4111 1111 1111 1111"},
+        {"goal": "x", "attachments": ["4111 1111 1111 1111"]},
+        {"goal": "x", "output_schema": {"type": "4111 1111 1111 1111"}},
+        {"goal": ["4111 1111 1111 1111"]},
+    ],
+    ids=str,
+)
+def test_what_was_sent_is_not_echoed(call: Caller, members: dict[str, Any]) -> None:
+    answer = call("POST", "/v1/tasks", json=members)
+
+    assert_problem(answer, 422, "validation_error")
+    assert "4111" not in answer.get_data(as_text=True)
