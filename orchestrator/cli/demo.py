@@ -25,7 +25,6 @@ from orchestrator.devstack.stack import Stack
 SAMPLE = Path(orchestrator.__file__).parents[1] / "examples" / "sample_package"
 GOAL = "Audit this Python package: inventory, syntax, lint, tests and secrets."
 CRITERIA: list[dict[str, Any]] = [
-    {"text": "Every step of the audit finished", "check": {"all_steps_done": True}},
     {
         "text": "No file has a syntax error",
         "check": {"step": "syntax", "pointer": "/error_count", "equals": 0},

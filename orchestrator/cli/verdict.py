@@ -9,8 +9,7 @@ from orchestrator.cli.server import Server
 _MARKS = {True: "✓", False: "✗", None: "?"}
 _COLOURS = {True: "green", False: "red", None: "yellow"}
 _CHECKERS = {"rule": "by rule", "llm": "by model", "not_checked": "not checked"}
-_EVIDENCE_SHOWN = 5
-_EVIDENCE_WIDTH = 160
+_EVIDENCE_WIDTH = 200
 
 Line = tuple[str, str | None]
 
@@ -57,20 +56,24 @@ def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
         yield f"  {_MARKS[met]} {finding['criterion']}  [{checker}{place}]", _COLOURS[met]
         if finding.get("explanation"):
             yield f"      {finding['explanation']}", None
-        yield from _lines_of_evidence(finding.get("evidence") or [])
+        if evidence := _evidence_of(finding):
+            yield f"      evidence: {_shortened(evidence)}", "dim"
     for warning in verdict.get("warnings") or []:
         yield f"  ! {warning}", "yellow"
 
 
-def _lines_of_evidence(evidence: list[Any]) -> Iterator[Line]:
-    for item in evidence[:_EVIDENCE_SHOWN]:
-        pairs = item.items() if isinstance(item, Mapping) else [("evidence", item)]
-        text = ", ".join(
-            f"{name} {_compact(value)}" for name, value in pairs if value not in (None, "", [], {})
-        )
-        yield f"      - {_shortened(text)}", "dim"
-    if len(evidence) > _EVIDENCE_SHOWN:
-        yield f"      - and {len(evidence) - _EVIDENCE_SHOWN} more: GET /v1/tasks/{{id}}/trace", "dim"
+def _evidence_of(finding: Mapping[str, Any]) -> str:
+    """Return the evidence on one line, without what the explanation says already."""
+    told = str(finding.get("explanation") or "")
+    items = [
+        item if isinstance(item, Mapping) else {"evidence": item} for item in finding.get("evidence") or []
+    ]
+    news = [
+        {name: value for name, value in item.items() if value not in (None, "", [], {})}
+        for item in items
+        if not all(_compact(value) in told for value in item.values())
+    ]
+    return "; ".join(", ".join(f"{name} {_compact(value)}" for name, value in item.items()) for item in news)
 
 
 def _closing(task: Mapping[str, Any]) -> str:

@@ -33,16 +33,25 @@ def test_each_criterion_tells_whether_it_is_met_and_who_checked_it() -> None:
     assert "✓ No secret  [by rule]" in text
 
 
-def test_evidence_is_shown_short_and_bounded() -> None:
-    evidence: list[dict[str, Any]] = [{"file": "a.py", "line": number, "empty": None} for number in range(7)]
-    finding = {**VERDICT["findings"][0], "evidence": [{"quote": "x" * 500}, *evidence]}  # type: ignore[dict-item, index]
+def test_evidence_is_one_short_line_without_what_was_said() -> None:
+    evidence: list[dict[str, Any]] = [
+        {"place": "tests:/failed", "value": 1},
+        {"test": "test_a", "empty": None},
+    ]
+    finding = {
+        "criterion": "c",
+        "met": False,
+        "checked_by": "rule",
+        "explanation": "tests:/failed is 1, not 0",
+    }
 
-    text = _text(lines_of_verdict({**VERDICT, "findings": [finding]}))
+    text = _text(lines_of_verdict({**VERDICT, "findings": [{**finding, "evidence": evidence}]}))
+    long = _text(
+        lines_of_verdict({**VERDICT, "findings": [{**finding, "evidence": [{"quote": "x y" * 500}]}]})
+    )
 
-    assert "      - file a.py, line 3" in text
-    assert "line 4" not in text
-    assert "and 3 more" in text
-    assert max(map(len, text.splitlines())) < 180
+    assert "      evidence: test test_a" in text.splitlines()
+    assert max(map(len, long.splitlines())) < 230
 
 
 def test_a_partial_result_is_called_partial() -> None:
