@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from orchestrator import record
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.errors import InvalidStepInput, OutputTooLarge, StepCancelled, StepError, ToolTimeout
+from orchestrator.errors import OutputTooLarge, StepCancelled, StepError, ToolTimeout
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.lifecycle import rounds
 from orchestrator.planner.references import resolve
@@ -94,7 +94,6 @@ def _assignment(process: WorkerProcess, claim: Claim, token: CancelToken, *, dea
         results = steps.outputs(conn, list(claim.bindings.values()))
         attachments = described(conn, claim.tenant, contract)
     outputs = {name: results[row_id].output for name, row_id in claim.bindings.items() if row_id in results}
-    inputs = _bound_inputs(claim, outputs)
 
     def open_artifact(sha256: str) -> bytes:
         with statement(process.engine) as conn:
@@ -111,7 +110,7 @@ def _assignment(process: WorkerProcess, claim: Claim, token: CancelToken, *, dea
         round=claim.round,
         attempt=claim.attempt,
         action=claim.spec["action"],
-        inputs=inputs,
+        inputs=resolve(claim.spec["inputs"], outputs),
         goal=contract.goal,
         constraints=contract.constraints,
         context=contract.context,
@@ -129,14 +128,6 @@ def described(conn: Connection, tenant: str, contract: Contract) -> tuple[Attach
         Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
         for item in files.describe(conn, tenant, contract.attachments)
     )
-
-
-def _bound_inputs(claim: Claim, outputs: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        inputs: dict[str, Any] = resolve(claim.spec["inputs"], outputs.__getitem__)
-    except LookupError as error:
-        raise InvalidStepInput(f"A reference in the inputs of {claim.name} leads nowhere: {error}.") from error
-    return inputs
 
 
 def _check_size(process: WorkerProcess, result: StepResult) -> None:

@@ -1,0 +1,186 @@
+"""Plays worker against the real database: claims rows and stores outcomes, without a broker in between."""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from orchestrator.execution_state import Decision, ResultStatus, StepResult, Verdict
+from orchestrator.lifecycle import requests, rounds
+from orchestrator.lifecycle.ending import Ended
+from orchestrator.lifecycle.rounds import Completion, SavedRound
+from orchestrator.planner.check import check_plan
+from orchestrator.queue import chord
+from orchestrator.settings import Settings
+from orchestrator.store import events, memory, steps
+from orchestrator.store.engine import statement, transaction
+from orchestrator.store.steps import Claim, Message
+from orchestrator.task_contract import Budget, Contract
+
+TENANT = "acme"
+
+
+def wait_step(name: str, *after: str, **more: Any) -> dict[str, Any]:
+    """Return a client's step that needs no attachment: a timer of no length."""
+    return {"id": name, "arm": "executor", "action": "wait", "inputs": {"seconds": 0}, "depends_on": list(after), **more}
+
+
+class Engineer:
+    """One who does by hand what planner, arms and judge do, each move in its transaction."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.published: list[Message] = []
+
+    def submit(self, *plan: dict[str, Any], budget: Budget | None = None, **contract: Any) -> str:
+        """Submit a task with a client's plan and return its id."""
+        asked = Contract(goal="do it", plan={"steps": list(plan)}, budget=budget or Budget(), **contract)
+        submitted = requests.submit(
+            self.engine,
+            self._publish,
+            settings=self.settings,
+            tenant=TENANT,
+            key_id=None,
+            request_id=None,
+            contract=asked,
+        )
+        return submitted.task_id
+
+    def start(self, *plan: dict[str, Any], **contract: Any) -> str:
+        """Submit a task and adopt its plan; return its id."""
+        task_id = self.submit(*plan, **contract)
+        self.plan(task_id)
+        return task_id
+
+    def claim(self, task_id: str, name: str, *, owner: str = "me", lease_seconds: float = 15) -> Claim | None:
+        """Claim the newest row of that name, as a worker called `owner`."""
+        with statement(self.engine) as conn:
+            return steps.claim(
+                conn,
+                self.row(task_id, name)["id"],
+                owner=owner,
+                lease_seconds=lease_seconds,
+                poison_step=self.settings.poison_step,
+            )
+
+    def take(self, task_id: str, name: str, **how: Any) -> Claim:
+        """Claim a row that must be there to be had."""
+        claim = self.claim(task_id, name, **how)
+        assert claim is not None, f"{name} could not be claimed: {self.row(task_id, name)}"
+        return claim
+
+    def plan(self, task_id: str) -> SavedRound:
+        """Claim the plan row and adopt the client's plan, opening its chord as the backend would."""
+        claim = self.take(task_id, "$plan")
+        plan = check_plan(claim.contract["plan"])
+        routes = {step.id: {"arm": step.arm} for step in plan.steps}
+        with transaction(self.engine) as conn:
+            saved = rounds.adopt(conn, claim, plan, routes=routes, settings=self.settings)
+            _open_chord(conn, saved)
+        return saved
+
+    def store(self, claim: Claim, result: StepResult) -> Completion:
+        """Store a step's outcome as the backend would: chord lock, seam, join, count."""
+        with transaction(self.engine) as conn:
+            assert claim.chord_id is not None
+            chord.lock(conn, claim.chord_id)
+            completion = rounds.complete(conn, claim, result, settings=self.settings)
+            chord.join(conn, claim.chord_id, [message.id for message in completion.released])
+            chord.count_part(conn, claim.chord_id, claim.id, outcome=None, store=False)
+        return completion
+
+    def do(self, task_id: str, name: str, *, output: Any = None, **how: Any) -> Completion:
+        """Claim a step and finish it well."""
+        return self.store(self.take(task_id, name, **how), done(output))
+
+    def fail(self, task_id: str, name: str) -> Completion:
+        """Claim a step and fail it for good."""
+        return self.store(self.take(task_id, name), failed())
+
+    def judge(self, task_id: str, verdict: Verdict) -> Ended | SavedRound:
+        """Claim the judge and let the verdict take effect."""
+        return self.conclude(self.take(task_id, "$judge"), verdict)
+
+    def conclude(self, claim: Claim, verdict: Verdict) -> Ended | SavedRound:
+        """Let a claimed judge's verdict take effect, opening the next round's chord if there is one."""
+        with transaction(self.engine) as conn:
+            concluded = rounds.conclude(conn, claim, verdict, settings=self.settings)
+            if isinstance(concluded, SavedRound):
+                _open_chord(conn, concluded)
+        return concluded
+
+    def row(self, task_id: str, name: str) -> dict[str, Any]:
+        """Return the newest row of that name."""
+        return self.rows(task_id, name)[-1]
+
+    def rows(self, task_id: str, name: str) -> list[dict[str, Any]]:
+        """Return the rows of that name, a round each."""
+        sql = "SELECT * FROM steps WHERE task_id = %(task)s AND name = %(name)s ORDER BY round"
+        return self.ask(sql, task=task_id, name=name)
+
+    def states(self, task_id: str) -> dict[str, str]:
+        """Return {name: state} of the task's newest rows."""
+        sql = "SELECT DISTINCT ON (name) name, state FROM steps WHERE task_id = %(task)s ORDER BY name, round DESC"
+        return {row["name"]: row["state"] for row in self.ask(sql, task=task_id)}
+
+    def chord_of(self, task_id: str, *, round_number: int = 1) -> dict[str, Any]:
+        """Return the row of a round's chord."""
+        sql = """SELECT c.* FROM chords c JOIN rounds r ON r.chord_id = c.id
+                 WHERE r.task_id = %(task)s AND r.number = %(number)s"""
+        return self.ask(sql, task=task_id, number=round_number)[0]
+
+    def task(self, task_id: str) -> memory.TaskRecord:
+        """Return the task."""
+        with statement(self.engine) as conn:
+            task = memory.find_task(conn, TENANT, task_id)
+        assert task is not None
+        return task
+
+    def events(self, task_id: str) -> list[events.Event]:
+        """Return all of the task's events."""
+        with statement(self.engine) as conn:
+            return events.read(conn, task_id)
+
+    def ask(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """Run a statement and return its rows, if it has any."""
+        with statement(self.engine) as conn:
+            result = conn.exec_driver_sql(sql, values)
+            return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+    def _publish(self, messages: Sequence[Message]) -> int:
+        self.published.extend(messages)
+        return len(messages)
+
+
+def done(output: Any = None) -> StepResult:
+    """Return the result of a step that went well."""
+    return StepResult(ResultStatus.DONE, output=output if output is not None else {"summary": "done"})
+
+
+def failed(code: str = "tool_failed", *, retryable: bool = False) -> StepResult:
+    """Return the result of a step that failed."""
+    error = {"code": code, "message": "it failed", "retryable": retryable, "details": {}}
+    return StepResult(ResultStatus.FAILED, error=error)
+
+
+def verdict(decision: Decision, **faulty: str) -> Verdict:
+    """Return a verdict that blames steps with feedback."""
+    return Verdict(decision, 1.0, faulty=faulty, output="it is so")
+
+
+@contextmanager
+def held_open(engine: Engine) -> Any:
+    """A transaction that the test ends itself, for races."""
+    with engine.connect() as conn:
+        begun = conn.begin()
+        try:
+            yield conn
+        finally:
+            if begun.is_active:
+                begun.rollback()
+
+
+def _open_chord(conn: Connection, saved: SavedRound) -> None:
+    chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))

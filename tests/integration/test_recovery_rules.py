@@ -1,0 +1,380 @@
+"""ENGINE.md, rules 13 to 16, 19 and 20: leases kept alive, swept, ended; deadlines; one lock order; one clock."""
+
+import ast
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+import orchestrator
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.errors import InvalidOperation, NotFound
+from orchestrator.execution_state import Decision
+from orchestrator.lifecycle import recovery, requests
+from orchestrator.queue import chord
+from orchestrator.queue.chord import Refused
+from orchestrator.store import memory
+from orchestrator.store.engine import transaction
+from orchestrator.task_contract import Budget
+from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
+from tests.waiting import wait_until
+from workers import process
+from workers.heartbeat import Leases
+from workers.sweeper import EPOCH_KEY, Sweeper
+from workers.tasks import app
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Iterator["redis.Redis"]:
+    """The broker as an operator sees it."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def sweeper(engineer: Engineer, broker: "redis.Redis") -> Sweeper:
+    """A sweeper that has been connected for longer than a lease; it knows the broker."""
+    process.start(app, service="tests")
+    settings = replace(engineer.settings, lease_seconds=0.05, heartbeat_seconds=0.01, poison_step=3)
+    sweeper = Sweeper(WorkerProcess(settings, engineer.engine, app, owner="sweeper"), broker)
+    sweeper.queue_again_after_flush()
+    time_to_trust = settings.lease_seconds
+    wait_until(lambda: not sweeper._is_too_soon(1e9), 5 + time_to_trust, "the sweeper to trust its connection")
+    return sweeper
+
+
+def test_rule_13_a_heartbeat_renews_a_lease_and_a_lost_one_sets_its_token(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"), wait_step("b"))
+    leases = Leases(engineer.engine, lease_seconds=15, heartbeat_seconds=60)
+    held = engineer.take(task_id, "a", lease_seconds=1)
+    lost = engineer.take(task_id, "b", lease_seconds=0.01)
+    deadline = time.monotonic() + 60
+    with leases.hold(held, deadline=deadline) as alive, leases.hold(lost, deadline=deadline) as dead:
+        wait_until(lambda: engineer.claim(task_id, "b", owner="w2"), 5, "the lease to end")
+        before = engineer.row(task_id, "a")["due"]
+
+        leases.beat()
+
+        assert engineer.row(task_id, "a")["due"] > before
+        assert not alive.is_set()
+        assert dead.is_set()
+
+
+def test_rule_13_a_cancelled_task_sets_the_token_of_what_runs(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+    leases = Leases(engineer.engine, lease_seconds=15, heartbeat_seconds=60)
+    with leases.hold(engineer.take(task_id, "a"), deadline=time.monotonic() + 60) as token:
+        requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+
+        leases.beat()
+
+        assert token.is_set()
+
+
+def test_rule_13_a_lease_is_not_renewed_past_its_attempts_deadline(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+    leases = Leases(engineer.engine, lease_seconds=15, heartbeat_seconds=60)
+    claim = engineer.take(task_id, "a", lease_seconds=1)
+    before = engineer.row(task_id, "a")["due"]
+    with leases.hold(claim, deadline=time.monotonic() - 1) as token:
+        leases.beat()
+
+        assert token.is_set()
+        assert engineer.row(task_id, "a")["due"] == before
+
+
+def test_rule_13_a_dead_childs_lease_is_handed_back_at_once_and_counts_a_kill(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+    claim = engineer.take(task_id, "a", owner="host:42")
+
+    not_his = recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:43", died=True)
+    row = recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:42", died=True)
+
+    assert not_his is None
+    assert row is not None
+    assert row.kills == 1
+    assert engineer.take(task_id, "a").attempt == 2
+
+
+def test_rule_13_no_lease_expires_within_one_lease_of_the_sweepers_start(
+    engineer: Engineer, broker: "redis.Redis"
+) -> None:
+    process.start(app, service="tests")
+    sweeper = Sweeper(WorkerProcess(engineer.settings, engineer.engine, app, owner="sweeper"), broker)
+    task_id = engineer.start(wait_step("a"))
+    engineer.take(task_id, "a", lease_seconds=0.01)
+    wait_until(lambda: engineer.ask("SELECT 1 FROM steps WHERE state = 'running' AND due < now()"), 5, "the end of the lease")
+
+    assert sweeper.expire_leases() == 0
+    assert engineer.row(task_id, "a")["state"] == "running"
+
+
+def test_rule_14_an_expired_lease_is_queued_again_and_published(
+    engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
+) -> None:
+    task_id = engineer.start(wait_step("a"))
+    engineer.take(task_id, "a", lease_seconds=0.01)
+
+    wait_until(sweeper.expire_leases, 5, "the lease to be swept")
+    sweeper.publish_due()
+
+    row = engineer.row(task_id, "a")
+    assert (row["state"], row["kills"]) == ("queued", 1)
+    assert broker.llen("arm.executor\x06\x166") == 1
+    assert engineer.events(task_id)[-1].payload["reason"] == "lease_expired"
+
+
+def test_rule_14_a_renewed_lease_is_left_alone(engineer: Engineer, sweeper: Sweeper) -> None:
+    task_id = engineer.start(wait_step("a"))
+    claim = engineer.take(task_id, "a", lease_seconds=30)
+
+    assert recovery.expire_lease(engineer.engine, claim.id, task_id=task_id) is None
+    assert sweeper.expire_leases() == 0
+    assert engineer.row(task_id, "a")["state"] == "running"
+
+
+def test_rule_14_a_lost_message_is_sent_again_with_doubling_delay(
+    engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
+) -> None:
+    task_id = engineer.start(wait_step("a"))
+    delays = []
+    for _ in range(6):
+        engineer.ask("UPDATE steps SET due = now() - interval '1 second' WHERE state = 'queued'")
+        assert sweeper.publish_due() == 1
+        row = engineer.ask("SELECT extract(epoch FROM due - now())::float8 AS wait FROM steps WHERE name = 'a'")[0]
+        delays.append(round(row["wait"] / engineer.settings.redispatch_seconds))
+
+    assert delays == [2, 4, 8, 8, 8, 8]
+    assert broker.llen("arm.executor\x06\x166") == 6
+    assert engineer.row(task_id, "a")["attempt"] == 0
+
+
+def test_rule_14_a_plan_row_that_nobody_claimed_is_sent_again(
+    engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
+) -> None:
+    engineer.submit(wait_step("a"))
+    engineer.ask("UPDATE steps SET due = now() - interval '1 second'")
+
+    sweeper.publish_due()
+
+    assert broker.llen("planner\x06\x166") == 1
+
+
+def test_rule_14_an_empty_broker_makes_everything_queued_due_at_once(
+    engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
+) -> None:
+    engineer.start(wait_step("a"), wait_step("b"))
+    assert sweeper.publish_due() == 0
+    broker.flushall()
+
+    sweeper.tick()
+
+    assert broker.get(EPOCH_KEY) is not None
+    assert broker.llen("arm.executor\x06\x166") == 2
+
+
+def test_rule_14_a_ready_chord_whose_judge_was_not_published_is_fired(
+    engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
+) -> None:
+    task_id = engineer.start(wait_step("a"))
+    engineer.do(task_id, "a")
+    engineer.ask("UPDATE steps SET due = now() - interval '1 second' WHERE kind = 'judge'")
+
+    sweeper.publish_due()
+
+    assert broker.llen("judge\x06\x166") == 1
+
+
+def test_rule_14_a_step_that_killed_its_worker_thrice_is_given_up(engineer: Engineer, sweeper: Sweeper) -> None:
+    task_id = engineer.start(wait_step("a"), wait_step("b"))
+    for _ in range(3):
+        claim = engineer.take(task_id, "a", owner="host:1")
+        recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
+    refused = engineer.claim(task_id, "a")
+
+    sweeper.give_up_poison()
+
+    row = engineer.row(task_id, "a")
+    assert refused is None
+    assert (row["state"], row["result"]["error"]["code"]) == ("failed", "poison_step")
+    assert engineer.chord_of(task_id)["done"] == 1
+    assert engineer.states(task_id)["b"] == "queued"
+
+
+def test_rule_14_a_poisonous_plan_ends_its_task(engineer: Engineer, sweeper: Sweeper) -> None:
+    task_id = engineer.submit(wait_step("a"))
+    for _ in range(3):
+        claim = engineer.take(task_id, "$plan", owner="host:1")
+        recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
+
+    sweeper.give_up_poison()
+
+    task = engineer.task(task_id)
+    assert (task.status, task.error and task.error["code"]) == ("failed", "poison_step")
+
+
+def test_rule_14_several_sweepers_send_a_row_once(engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis") -> None:
+    for _ in range(10):
+        engineer.start(*(wait_step(f"s{number}") for number in range(5)))
+    engineer.ask("UPDATE steps SET due = now() - interval '1 second' WHERE state = 'queued'")
+    counts: list[int] = []
+    threads = [threading.Thread(target=lambda: counts.append(sweeper.publish_due())) for _ in range(3)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sum(counts) == 50
+    assert broker.llen("arm.executor\x06\x166") == 50
+
+
+def test_rule_15_cancel_closes_the_chord_and_fences_every_open_row(engineer: Engineer) -> None:
+    engineer.settings = replace(engineer.settings, max_parallel_arms=2)
+    task_id = engineer.start(wait_step("run"), wait_step("queued"), wait_step("held"), wait_step("blocked", "run"))
+    claim = engineer.take(task_id, "run")
+
+    task, ended = requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id, reason="enough")
+
+    assert task.status == "cancelled"
+    assert ended is not None
+    assert engineer.states(task_id) == {
+        "$plan": "done", "run": "cancelled", "queued": "cancelled", "held": "cancelled", "blocked": "skipped",
+        "$judge": "cancelled",
+    }  # fmt: skip
+    assert engineer.chord_of(task_id)["state"] == "closed"
+    assert engineer.claim(task_id, "queued") is None
+    with pytest.raises(Refused):
+        engineer.store(claim, done())
+    assert engineer.events(task_id)[-1].type == "task.cancelled"
+
+
+def test_rule_15_cancel_before_planning_wins(engineer: Engineer) -> None:
+    task_id = engineer.submit(wait_step("a"))
+
+    requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+
+    assert engineer.claim(task_id, "$plan") is None
+    assert engineer.task(task_id).status == "cancelled"
+
+
+def test_rule_15_cancel_twice_is_one_cancel_and_a_finished_task_can_not_be_cancelled(engineer: Engineer) -> None:
+    first, second = engineer.start(wait_step("a")), engineer.start(wait_step("a"))
+    engineer.do(second, "a")
+    engineer.judge(second, verdict(Decision.PASSED))
+
+    requests.cancel(engineer.engine, tenant=TENANT, task_id=first)
+    again, ended = requests.cancel(engineer.engine, tenant=TENANT, task_id=first)
+
+    assert (again.status, ended) == ("cancelled", None)
+    assert [event.type for event in engineer.events(first)].count("task.cancelled") == 1
+    with pytest.raises(InvalidOperation):
+        requests.cancel(engineer.engine, tenant=TENANT, task_id=second)
+
+
+def test_rule_15_another_tenants_task_can_not_be_cancelled(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+
+    with pytest.raises(NotFound):
+        requests.cancel(engineer.engine, tenant="other", task_id=task_id)
+
+    assert engineer.task(task_id).status == "processing"
+
+
+def test_rule_16_past_its_deadline_a_task_ends_with_what_was_finished_and_no_judge(
+    engineer: Engineer, sweeper: Sweeper
+) -> None:
+    task_id = engineer.start(wait_step("a"), wait_step("b"), budget=Budget(max_time_seconds=1))
+    engineer.do(task_id, "a", output={"summary": "found 3 files"})
+
+    wait_until(sweeper.end_past_deadline, 5, "the deadline")
+
+    task = engineer.task(task_id)
+    assert task.result is not None
+    assert (task.status, task.error and task.error["code"]) == ("failed", "deadline_exceeded")
+    assert (task.result["partial"], task.result["validation_passed"]) == (True, False)
+    assert task.result["data"] == {"a": {"summary": "found 3 files"}}
+    assert engineer.states(task_id)["$judge"] == "cancelled"
+
+
+def test_rule_16_the_deadline_is_fixed_at_submit_and_fences_claims(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"), budget=Budget(max_time_seconds=1))
+    task = engineer.task(task_id)
+    wait_until(
+        lambda: engineer.ask("SELECT 1 FROM tasks WHERE deadline_at < now()"), 5, "the deadline to pass"
+    )
+
+    assert (task.deadline_at - task.created_at).total_seconds() == 1
+    assert engineer.claim(task_id, "a") is None
+
+
+def test_rule_19_completions_cancels_and_heartbeats_do_not_deadlock(engineer: Engineer) -> None:
+    names = [f"s{number}" for number in range(8)]
+    for _ in range(5):
+        task_id = engineer.start(*map(wait_step, names), wait_step("last", *names))
+        claims = [engineer.take(task_id, name) for name in names]
+        leases = Leases(engineer.engine, lease_seconds=15, heartbeat_seconds=60)
+        errors: list[BaseException] = []
+
+        def guarded(work: object, *, into: list[BaseException] = errors) -> None:
+            try:
+                work()  # type: ignore[operator]  # a callable of the list below
+            except Refused:
+                pass
+            except BaseException as error:
+                into.append(error)
+
+        works = [
+            *(lambda claim=claim: engineer.store(claim, done()) for claim in claims),
+            *(lambda: leases.beat() for _ in range(3)),
+            lambda task_id=task_id: requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id),
+        ]
+        threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert errors == []
+        assert engineer.task(task_id).status == "cancelled"
+
+
+def test_rule_19_cancel_starts_again_when_the_round_moved_under_it(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a", repair_inputs={"seconds": 1}))
+    engineer.do(task_id, "a")
+    judge = engineer.take(task_id, "$judge")
+    old = engineer.chord_of(task_id)["id"]
+    canceller = threading.Thread(
+        target=lambda: requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id), daemon=True
+    )
+    with transaction(engineer.engine) as conn:
+        chord.lock(conn, old)
+        memory.lock_task(conn, task_id)
+        canceller.start()
+        wait_until(lambda: engineer.ask("SELECT 1 FROM pg_locks WHERE NOT granted"), 5, "the cancel to wait")
+        from orchestrator.lifecycle import rounds
+
+        saved = rounds.conclude(conn, judge, verdict(Decision.FAILED, a="x"), settings=engineer.settings)
+        chord.open(conn, saved.chord_id, body=b"{}", size=1)  # type: ignore[union-attr]  # a repair is a round
+    canceller.join(timeout=10)
+
+    assert engineer.task(task_id).status == "cancelled"
+    assert engineer.chord_of(task_id, round_number=2)["state"] == "closed"
+    assert engineer.row(task_id, "a")["state"] == "cancelled"
+
+
+def test_rule_20_only_postgres_clock_is_compared_between_processes() -> None:
+    package = Path(orchestrator.__file__).parent
+    calls = [
+        f"{path.relative_to(package)}:{node.lineno}"
+        for folder in ("store", "lifecycle", "queue")
+        for path in (package / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}
+    ]
+
+    assert calls == []
