@@ -1,0 +1,332 @@
+"""The chord engine's rules 1 to 3, asked of the rows and of the statements that reach Postgres."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.app.task import Context
+from celery.utils.functional import regen
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from orchestrator.queue import chord
+from orchestrator.queue.backend import PostgresBackend
+from orchestrator.queue.chord import Outcome, State
+from orchestrator.queue.database import Database
+
+NOTHING = Outcome("SUCCESS", b"null")
+
+
+@pytest.fixture
+def app(postgres_url: str, redis_url: str) -> Iterator[Celery]:
+    app = Celery("rules", set_as_current=False)
+    app.conf.update(
+        broker_url=redis_url,
+        result_backend=f"octollm+{postgres_url}",
+        task_default_queue="rules",
+    )
+    yield app
+    app.backend.engine.dispose()
+    app.close()
+
+
+@pytest.fixture
+def backend(app: Celery) -> PostgresBackend:
+    found: PostgresBackend = app.backend
+    return found
+
+
+@contextmanager
+def statements(engine: Engine) -> Iterator[list[str]]:
+    """Collect the statements that are sent to Postgres."""
+    sent: list[str] = []
+
+    def note(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        sent.append(statement.splitlines()[0])
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def open_chord(backend: PostgresBackend, chord_id: str, size: int | None) -> None:
+    body = backend.app.signature("rules.body", task_id=f"{chord_id}-body")
+    with backend.transaction() as conn:
+        chord.open(conn, chord_id, body=backend.to_bytes(body), size=size)
+
+
+def part_of(chord_id: str, task_id: str, index: int = 0) -> Context:
+    """Return the request of a header task."""
+    return Context(
+        id=task_id, group=chord_id, group_index=index, chord={"task": "rules.body"}, task="rules.part"
+    )
+
+
+def state_of(backend: PostgresBackend, chord_id: str) -> str:
+    with backend.transaction() as conn:
+        return str(conn.exec_driver_sql("SELECT state FROM chords WHERE id = %s", (chord_id,)).scalar_one())
+
+
+def published(app: Celery) -> list[str]:
+    """Take the ids of the tasks that lie in the broker."""
+    ids = []
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        while message := channel.basic_get("rules", no_ack=True):
+            ids.append(message.headers["id"])
+    return ids
+
+
+def test_a_part_delivered_twice_counts_once(backend: PostgresBackend) -> None:
+    open_chord(backend, "c", 2)
+
+    for _ in range(3):
+        backend.mark_as_done("t1", 1, part_of("c", "t1"))
+
+    assert state_of(backend, "c") == State.OPEN
+
+
+def test_a_frozen_task_that_stands_twice_in_a_header_counts_twice(
+    app: Celery, backend: PostgresBackend
+) -> None:
+    open_chord(backend, "c", 2)
+
+    for index in (0, 1):
+        backend.mark_as_done("t1", 1, part_of("c", "t1", index))
+
+    assert published(app) == ["c-body"]
+
+
+def test_adding_the_same_member_twice_adds_it_once(app: Celery, backend: PostgresBackend) -> None:
+    open_chord(backend, "c", 1)
+    for _ in range(2):
+        backend.add_to_chord("c", app.AsyncResult("member"))
+
+    backend.mark_as_done("t1", 1, part_of("c", "t1"))
+    assert published(app) == []
+    backend.mark_as_done("member", 2, part_of("c", "member"))
+
+    assert published(app) == ["c-body"]
+
+
+def test_result_part_and_count_are_one_statement(backend: PostgresBackend) -> None:
+    open_chord(backend, "c", 2)
+
+    with statements(backend.engine) as sent:
+        backend.mark_as_done("t1", 1, part_of("c", "t1"))
+
+    assert sent == ["-- count_part"]
+
+
+def test_a_plain_header_costs_one_statement(app: Celery, backend: PostgresBackend) -> None:
+    backend.get_state("warm-up")
+
+    with statements(backend.engine) as sent:
+        backend.apply_chord(
+            ("c", [app.AsyncResult("t1"), app.AsyncResult("t2")]), app.signature("rules.body")
+        )
+        backend.set_chord_size("c", 2)
+
+    assert sent == ["-- reopen"]
+
+
+def test_a_lazy_header_is_not_iterated_before_it_is_published(app: Celery, backend: PostgresBackend) -> None:
+    made: list[int] = []
+    header = regen(made.append(number) or app.AsyncResult(str(number)) for number in range(5))
+
+    backend.apply_chord(("c", header), app.signature("rules.body"))
+
+    assert made == []
+
+
+def test_a_chord_whose_size_comes_after_its_parts_is_ready_then(
+    app: Celery, backend: PostgresBackend
+) -> None:
+    open_chord(backend, "c", None)
+    backend.mark_as_done("t1", 1, part_of("c", "t1"))
+    assert state_of(backend, "c") == State.OPEN
+
+    backend.set_chord_size("c", 1)
+
+    assert published(app) == ["c-body"]
+
+
+def test_a_plain_group_writes_no_parts(backend: PostgresBackend) -> None:
+    backend.mark_as_done("t1", 1, Context(id="t1", group="g", group_index=0, task="rules.part"))
+
+    with backend.transaction() as conn:
+        assert conn.exec_driver_sql("SELECT count(*) FROM chord_parts").scalar_one() == 0
+    assert backend.get_state("t1") == "SUCCESS"
+
+
+def test_the_first_success_stays(backend: PostgresBackend) -> None:
+    backend.mark_as_done("t1", "first")
+    backend.mark_as_failure("t1", ValueError("late"))
+
+    assert backend.get_task_meta("t1", cache=False)["result"] == "first"
+
+
+def test_a_chord_applied_again_after_it_fired_starts_anew(app: Celery, backend: PostgresBackend) -> None:
+    header = ("c", [app.AsyncResult("t1")])
+    for _ in range(2):
+        backend.apply_chord(header, app.signature("rules.body", task_id="c-body"))
+        backend.mark_as_done("t1", 1, part_of("c", "t1"))
+
+    assert published(app) == ["c-body", "c-body"]
+
+
+def test_a_chord_applied_again_while_it_is_open_keeps_its_parts(
+    app: Celery, backend: PostgresBackend
+) -> None:
+    header = ("c", [app.AsyncResult("t1"), app.AsyncResult("t2")])
+    for task_id in ("t1", "t2"):
+        backend.apply_chord(header, app.signature("rules.body", task_id="c-body"))
+        backend.mark_as_done(task_id, 1, part_of("c", task_id))
+
+    assert published(app) == ["c-body"]
+
+
+def test_counting_into_a_closed_chord_does_nothing(app: Celery, backend: PostgresBackend) -> None:
+    open_chord(backend, "c", 1)
+    with backend.transaction() as conn:
+        chord.close(conn, "c")
+        chord.close(conn, "c")
+
+    backend.mark_as_done("t1", 1, part_of("c", "t1"))
+
+    assert state_of(backend, "c") == State.CLOSED
+    assert published(app) == []
+
+
+def test_fired_follows_the_publication_of_the_body(app: Celery, backend: PostgresBackend) -> None:
+    open_chord(backend, "c", 1)
+    backend.mark_as_done("t1", 1, part_of("c", "t1"))
+
+    assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+    backend.mark_as_done("t1", 1, part_of("c", "t1"))
+    assert published(app) == []
+
+
+def make_ready(backend: PostgresBackend, chord_id: str) -> None:
+    """Count a chord's only part as a process that dies before it publishes the body."""
+    open_chord(backend, chord_id, 1)
+    with backend.transaction() as conn:
+        chord.count_part(conn, chord_id, f"{chord_id}-part", outcome=NOTHING)
+
+
+def test_a_part_that_comes_again_fires_a_ready_chord(app: Celery, backend: PostgresBackend) -> None:
+    make_ready(backend, "c")
+
+    backend.mark_as_done("c-part", None, part_of("c", "c-part", chord.ANYWHERE))
+
+    assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+
+
+def test_fire_ready_publishes_what_has_been_ready_for_long(app: Celery, backend: PostgresBackend) -> None:
+    make_ready(backend, "c")
+    open_chord(backend, "open", 1)
+
+    assert backend.fire_ready(older_than_seconds=60) == 0
+    assert backend.fire_ready(older_than_seconds=0) == 1
+
+    assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+
+
+def test_two_sweepers_take_different_chords(backend: PostgresBackend) -> None:
+    for number in range(4):
+        make_ready(backend, f"c{number}")
+
+    with backend.transaction() as one, backend.transaction() as other:
+        first = chord.ready(one, 2, older_than_seconds=0)
+        second = chord.ready(other, 10, older_than_seconds=0)
+
+    assert len(first) == len(second) == 2
+    assert not {ready.chord_id for ready in first} & {ready.chord_id for ready in second}
+
+
+def test_a_body_that_cant_be_published_stays_ready(postgres_url: str, backend: PostgresBackend) -> None:
+    away = Celery("away", set_as_current=False)
+    away.conf.update(broker_url="redis://127.0.0.1:1/0", result_backend=f"octollm+{postgres_url}")
+    open_chord(backend, "c", 1)
+
+    away.backend.mark_as_done("t1", 1, part_of("c", "t1"))
+
+    assert state_of(backend, "c") == State.READY
+    away.backend.engine.dispose()
+
+
+def test_a_connection_that_died_idle_is_replaced_without_an_error(backend: PostgresBackend) -> None:
+    with backend.transaction() as conn:
+        first = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    with create_engine(backend.url).connect() as killer:
+        killer.exec_driver_sql(f"SELECT pg_terminate_backend({first}, 5000)")
+
+    with backend.transaction() as conn:
+        second = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+
+    assert first != second
+
+
+def test_a_transaction_gives_up_when_postgres_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.queue.database.RECONNECT_SECONDS", 0.2)
+    away = Database("postgresql://nobody@127.0.0.1:1/none")
+
+    with pytest.raises(OperationalError), away.transaction():
+        pass
+
+
+def test_a_forked_child_uses_connections_of_its_own(backend: PostgresBackend) -> None:
+    pids: Any = multiprocessing.get_context("fork").SimpleQueue()
+
+    def ask() -> int:
+        return int(
+            backend.database.run(lambda conn: conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+        )
+
+    before = ask()
+    child = os.fork()
+    if child == 0:
+        pids.put(ask())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert pids.get() != before
+    assert ask() == before
+
+
+def test_the_tables_are_made_by_whoever_comes_first(postgres_url: str) -> None:
+    name = "chord_tables"
+    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as conn:
+        conn.exec_driver_sql(f"CREATE DATABASE {name}")
+    databases = [Database(postgres_url.rpartition("/")[0] + f"/{name}") for _ in range(6)]
+
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda one: one.run(lambda conn: chord.lock(conn, "none")), databases))
+
+    assert found == [None] * 6
+    for one in databases:
+        one.engine.dispose()
+    with admin.connect() as conn:
+        conn.exec_driver_sql(f"DROP DATABASE {name}")
+    admin.dispose()
+
+
+def test_expiry_spares_what_still_waits(app: Celery, backend: PostgresBackend) -> None:
+    open_chord(backend, "waiting", 1)
+    open_chord(backend, "done", 1)
+    backend.mark_as_done("t1", 1, part_of("done", "t1"))
+    with backend.transaction() as conn:
+        conn.exec_driver_sql("UPDATE chords SET opened_at = now() - interval '2 days'")
+        conn.exec_driver_sql("UPDATE results SET stored_at = now() - interval '2 days'")
+
+    backend.cleanup()
+
+    with backend.transaction() as conn:
+        assert conn.exec_driver_sql("SELECT array_agg(id) FROM chords").scalar_one() == ["waiting"]
+        assert conn.exec_driver_sql("SELECT count(*) FROM chord_parts").scalar_one() == 0
+        assert conn.exec_driver_sql("SELECT count(*) FROM results").scalar_one() == 0
