@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from celery import Celery
-from celery.signals import worker_init, worker_process_init
+from celery.signals import setup_logging, worker_init, worker_process_init
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
@@ -42,5 +42,9 @@ def connect_signals(app: Celery) -> None:
     def wire(**_: object) -> None:
         start(app)
 
+    def keep_our_logging(**_: object) -> None:
+        """Having a receiver is enough: Celery then sets no level and adds no handler."""
+
+    setup_logging.connect(keep_our_logging, weak=False)
     worker_init.connect(wire, weak=False)
     worker_process_init.connect(wire, weak=False)

@@ -1,6 +1,7 @@
 """Shapes every log line of a process, ours and the libraries': one form, the ids of the moment, no secret."""
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -15,10 +16,11 @@ from orchestrator import safety
 from orchestrator.settings import Settings
 
 _CAPTURED = ("gunicorn.error", "gunicorn.access", "werkzeug", "celery", "celery.task", "celery.redirected")
-_NOISY = ("kombu", "amqp", "alembic", "httpx")
+# Celery's trace repeats a task's return value at INFO
+_NOISY = ("kombu", "amqp", "alembic", "httpx", "celery.app.trace", "celery.worker.strategy")
 _MASKED_KINDS = ("secret.", "pii.card", "pii.iban", "pii.email", "pii.ssn")
 # ours, on every line: nothing of a client's can stand there
-_OURS = frozenset({"level", "logger", "timestamp", "task_id", "step_id", "arm", "attempt", "round"})
+_OURS = frozenset({"level", "logger", "timestamp", "task_id", "step_id", "arm", "attempt", "round", "pid"})
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 # a scan costs 1 ms and more: it is for what could be a number, an address, a token, or the value of a secret
 _SUSPECT = re.compile(
@@ -82,8 +84,11 @@ def unbind() -> None:
 
 
 def _shared_processors(service: str, secrets: tuple[str, ...]) -> list[Callable[[Any, str, Event], Event]]:
-    def name_service(_logger: Any, _method: str, event: Event) -> Event:
-        event["service"] = service
+    # honcho and `octollm up` name their processes: coder.2
+    names = {"service": service, "process": os.environ.get("HONCHO_PROCESS_NAME") or service}
+
+    def name_process(_logger: Any, _method: str, event: Event) -> Event:
+        event.update(names, pid=os.getpid())
         return event
 
     return [
@@ -94,7 +99,7 @@ def _shared_processors(service: str, secrets: tuple[str, ...]) -> list[Callable[
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
-        name_service,
+        name_process,
         Redactor(secrets),
     ]
 
