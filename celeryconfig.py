@@ -1,11 +1,10 @@
 """Celery's settings; the queues come from the registry of arms, the addresses from orchestrator.settings."""
 
-from kombu import Exchange, Queue
+from kombu import Queue
 
 from orchestrator.arm_capability import ALL_QUEUES
 
-# the default exchange: a publish is one LPUSH, without a look-up of bindings
-task_queues = [Queue(name, Exchange(""), routing_key=name) for name in ALL_QUEUES]
+task_queues = [Queue(name, routing_key=name) for name in ALL_QUEUES]
 task_create_missing_queues = True
 
 task_serializer = "json"

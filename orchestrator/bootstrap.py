@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import redis
 from celery import Celery
@@ -81,7 +82,8 @@ def for_worker(app: Celery, *, service: str) -> WorkerProcess:
     """Wire a worker's process on the engine of the app's own result backend, and its log as `service`."""
     chosen = settings_module.load()
     log.configure(chosen, service=service)
-    return WorkerProcess(chosen, app.backend.engine, app, owner=f"{socket.gethostname()}:{os.getpid()}")
+    backend: Any = app.backend
+    return WorkerProcess(chosen, backend.engine, app, owner=f"{socket.gethostname()}:{os.getpid()}")
 
 
 def count_end(ended: Ended) -> None:

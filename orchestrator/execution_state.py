@@ -115,6 +115,12 @@ class PlanStep:
     timeout_seconds: float | None = None
     optional: bool = False
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read back a step that was written as JSON."""
+        sequences = {name: tuple(record[name]) for name in ("capabilities", "depends_on", "acceptance_criteria")}
+        return cls(**{**record, **sequences})
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -132,10 +138,7 @@ class Plan:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Read back what `to_record` wrote."""
-        steps = tuple(
-            PlanStep(**{name: tuple(value) if isinstance(value, list) else value for name, value in step.items()})
-            for step in record["steps"]
-        )
+        steps = tuple(PlanStep.from_record(step) for step in record["steps"])
         return cls(steps, record["mode"], record["rationale"], record["provenance"])
 
 

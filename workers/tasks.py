@@ -55,13 +55,21 @@ class WorkRequest(Request):
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Hand the dead child's lease back before Celery sends the message again."""
-        if isinstance(exc_info.exception, WorkerLostError) and self.worker_pid:
+        wrapped = exc_info.exception
+        if isinstance(getattr(wrapped, "exc", wrapped), WorkerLostError | SystemExit):
             self._hand_back()
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Hand back the lease of a child that is killed because it hung past its limit."""
+        if not soft:
+            self._hand_back()
+        super().on_timeout(soft, timeout)
+
     def _hand_back(self) -> None:
-        owner = f"{socket.gethostname()}:{self.worker_pid}"
-        hand_back(str(self.id), task_id=self.args[0], owner=owner, died=True)
+        if self.worker_pid:
+            owner = f"{socket.gethostname()}:{self.worker_pid}"
+            hand_back(str(self.id), task_id=self.args[0], owner=owner, died=True)
 
 
 class Work(Task[[str, str], dict[str, str]]):

@@ -22,7 +22,7 @@ def stack() -> Iterator[Stack]:
         Stack(
             Path(folder),
             port=0,
-            environ={"LOG_LEVEL": "warning"},
+            environ={"LOG_LEVEL": "warning", "LEASE_SECONDS": "5", "HEARTBEAT_SECONDS": "1"},
             durable=False,
             processes={**ONE_OF_EACH, "executor": 2},
         ) as running,

@@ -1,0 +1,130 @@
+"""Real processes die, freeze and forget; every accepted task ends all the same, each step's effect counted once."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from orchestrator.devstack.stack import Stack
+from tests.acceptance.client import Client
+from tests.acceptance.plans import collect, wait
+from tests.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _whole_again(stack: Stack) -> Iterator[None]:
+    """Let the stack start again what a test killed, so that the next one finds all of it."""
+    yield
+    expected = {"planner": 1, "executor": 2, "retriever": 1, "judge": 1, "sweeper": 1}
+    for kind, count in expected.items():
+        wait_until(lambda kind=kind, count=count: len(stack.pids(kind)) == count, 40, f"{kind} to be back")
+
+
+def test_a_killed_child_costs_its_step_one_attempt(stack: Stack, client: Client, database: Engine) -> None:
+    """SIGKILL of the child that works: its parent hands the lease back at once and the step runs again."""
+    task_id = client.submit(plan={"steps": [wait("slow", 2), collect("after", 1, "slow")]})
+    pid = _owner(database, task_id, "slow")
+
+    os.kill(pid, signal.SIGKILL)
+
+    _assert_completed_once(client, task_id, steps=["after", "slow"])
+    assert _reasons(client, task_id) == ["worker_lost"]
+    assert _row(database, task_id, "slow")["attempt"] == 2
+
+
+def test_a_killed_worker_costs_its_step_one_lease(stack: Stack, client: Client, database: Engine) -> None:
+    """SIGKILL of a worker with all its children: nobody is left to hand back, so the lease ends."""
+    task_id = client.submit(plan={"steps": [wait("slow", 2)]})
+    child = _owner(database, task_id, "slow")
+
+    for pid in (_parent(child), child):
+        os.kill(pid, signal.SIGKILL)
+
+    _assert_completed_once(client, task_id, steps=["slow"])
+    assert _reasons(client, task_id) in (["lease_expired"], ["worker_lost"])
+
+
+def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
+    stack: Stack, client: Client, database: Engine
+) -> None:
+    """SIGSTOP past the lease: another one does the step; the zombie's late outcome is refused."""
+    task_id = client.submit(plan={"steps": [wait("slow", 1), collect("after", 1, "slow")]})
+    child = _owner(database, task_id, "slow")
+    frozen = [_parent(child), child]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+
+    try:
+        _assert_completed_once(client, task_id, steps=["after", "slow"])
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: client.run(plan={"steps": [wait("next", 0.2)]})["status"] == "completed", 60, "work to go on")
+
+    _assert_completed_once(client, task_id, steps=["after", "slow"])
+
+
+@pytest.mark.parametrize("kind", ["planner", "judge", "retriever", "sweeper"])
+def test_a_killed_pool_of_any_kind_only_delays(stack: Stack, client: Client, kind: str) -> None:
+    """SIGKILL of the planner's, the judge's, an arm's or the sweeper's process while work is under way."""
+    ids = [client.submit(plan={"steps": [collect("a", 1), wait("b", 0.1, "a"), collect("c", 2, "b")]}) for _ in range(5)]
+
+    for pid in stack.pids(kind):
+        os.kill(pid, signal.SIGKILL)
+
+    for task_id in ids:
+        _assert_completed_once(client, task_id, steps=["a", "b", "c"])
+
+
+def test_an_emptied_broker_loses_nothing(stack: Stack, client: Client) -> None:
+    """FLUSHALL while messages wait: the rows are the work, and what is queued is sent again at once."""
+    ids = [client.submit(plan={"steps": [wait("a", 0.2), collect("b", 1, "a")]}) for _ in range(10)]
+
+    with redis.Redis.from_url(stack.redis_url) as broker:
+        broker.flushall()
+
+    for task_id in ids:
+        _assert_completed_once(client, task_id, steps=["a", "b"])
+
+
+def _assert_completed_once(client: Client, task_id: str, *, steps: list[str]) -> None:
+    task = client.end_of(task_id, timeout=60)
+    events = client.events(task_id)
+    completed = Counter(event["data"]["step"] for event in events if event["type"] == "step.completed")
+    kinds = Counter(event["type"] for event in events)
+    assert task["status"] == "completed", task["error"]
+    assert completed == Counter(steps)
+    assert (kinds["judge.verdict"], kinds["task.completed"]) == (1, 1)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+def _reasons(client: Client, task_id: str) -> list[str]:
+    return [event["data"]["reason"] for event in client.events(task_id) if event["type"] == "step.retrying"]
+
+
+def _owner(database: Engine, task_id: str, name: str) -> int:
+    """Wait until the step runs and return the pid of the process that runs it."""
+
+    def running() -> str | None:
+        row = _row(database, task_id, name)
+        return row["owner"] if row and row["state"] == "running" else None
+
+    return int(wait_until(running, 30, f"{name} to run").rpartition(":")[2])
+
+
+def _row(database: Engine, task_id: str, name: str) -> dict[str, Any]:
+    sql = "SELECT * FROM steps WHERE task_id = %(id)s AND name = %(name)s"
+    with database.connect() as conn:
+        row = conn.exec_driver_sql(sql, {"id": task_id, "name": name}).mappings().one_or_none()
+    return dict(row) if row else {}
+
+
+def _parent(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[1])
