@@ -6,6 +6,7 @@ from flask.json.provider import DefaultJSONProvider
 from api import arms, auth, control, current, exchange, files, problem, stream, system, tasks
 from orchestrator.bootstrap import for_api
 from orchestrator.observability import log
+from orchestrator.queue import backend  # noqa: F401  # else Celery loads it inside the first POST: 0.5 s
 from orchestrator.settings import Settings
 
 

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from api.current import request_id
 from orchestrator.errors import (
     Forbidden,
+    InvalidCredential,
     InvalidInput,
     InvalidOperation,
     NotFound,
@@ -33,6 +34,7 @@ class MalformedBody(OctoError):
     code = "malformed_json"
 
 
+_CHALLENGE = 'Bearer realm="octollm"'
 _STATUS: dict[type[OctoError], int] = {
     MalformedBody: 400,
     Unauthenticated: 401,
@@ -66,7 +68,9 @@ def _from_ours(error: OctoError) -> Response:
         status, error.code, error.message, details=error.details, retry_after=_pause(error.retryable)
     )
     if isinstance(error, Unauthenticated):
-        response.headers["WWW-Authenticate"] = f'Bearer realm="octollm", error="{error.code}"'
+        # RFC 6750, 3: a caller who showed nothing is told no error
+        showed = isinstance(error, InvalidCredential)
+        response.headers["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if showed else "")
     return response
 
 

@@ -8,6 +8,7 @@ from orchestrator.credential import Principal
 from orchestrator.errors import NotFound
 from orchestrator.execution_state import TaskStatus
 from orchestrator.identifier import is_task_id
+from orchestrator.observability import log
 from orchestrator.store import events, memory
 from orchestrator.store.engine import statement
 from orchestrator.store.memory import TaskRecord
@@ -32,6 +33,7 @@ def submit(principal: Principal) -> Response:
         request_id=current.request_id(),
         contract=contract,
     )
+    log.bind(task_id=task.task_id)
     response = jsonify(replies.accepted(task))
     response.status_code = 202
     response.headers["Location"] = f"/v1/tasks/{task.task_id}"
@@ -79,6 +81,7 @@ def find(principal: Principal, task_id: str) -> TaskRecord:
     """Return the caller's task; another tenant's is not there, and neither is what can't be an id."""
     task = None
     if is_task_id(task_id):
+        log.bind(task_id=task_id)
         with statement(current.orchestrator().engine) as conn:
             task = memory.find_task(conn, principal.tenant, task_id)
     if task is None:

@@ -47,7 +47,7 @@ def test_every_call_but_the_public_ones_needs_a_token(app: Flask, nobody: Caller
     assert len(answers) == 12
     for answer in answers.values():
         assert_problem(answer, 401, "missing_auth")
-        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="octollm"'
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,32 @@
 """Whatever is sent, the answer is a problem that says what is wrong, never a 500 and never an echo."""
 
+import json
 from io import BytesIO
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
+from api.schemas import TASK
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.shapes import assert_problem
 
 JSON = "application/json"
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**64) + 1, 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+STEPS = st.lists(
+    st.dictionaries(
+        st.sampled_from(["id", "arm", "action", "inputs", "depends_on", "acceptance_criteria", "optional"]),
+        VALUES | st.sampled_from(["a", "coder", "executor", "wait", ["a"], {"seconds": 0}, {"$from": "a"}]),
+    ),
+    max_size=4,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +54,32 @@ JSON = "application/json"
 )
 def test_a_bad_body_is_a_problem(call: Caller, raw: bytes, status: int, code: str) -> None:
     assert_problem(call("POST", "/v1/tasks", data=raw, content_type=JSON), status, code)
+
+
+@examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted({*TASK.fields} - {"goal", "plan"})),
+        VALUES | st.dictionaries(st.sampled_from(["text", "check", "max_tokens", "type", "$ref"]), VALUES),
+    ),
+    st.none() | STEPS | VALUES,
+)
+def test_no_contract_makes_a_500(call: Caller, members: dict[str, Any], plan: Any) -> None:
+    answer = call("POST", "/v1/tasks", json={"goal": "x", **members, "plan": plan})
+
+    assert answer.status_code in {202, 400, 422}, answer.get_data(as_text=True)
+    if answer.status_code == 202:
+        assert call("GET", answer.headers["Location"]).status_code == 200
+
+
+@examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(VALUES | st.binary())
+def test_no_body_makes_a_500(call: Caller, value: Any) -> None:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+
+    answer = call("POST", "/v1/tasks", data=raw, content_type=JSON)
+
+    assert answer.status_code in {400, 422}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""What is known of workers and arms: who lives, how arms did, what was declared."""
+
+from sqlalchemy import Engine
+
+from orchestrator.arm_capability import ARMS
+from orchestrator.store import pools
+from orchestrator.store.engine import transaction
+from tests.integration.kit import Engineer, wait_step
+
+
+def beat(engine: Engine, node: str, arm: str, *, busy: int = 0) -> None:
+    with transaction(engine) as conn:
+        pools.beat(
+            conn,
+            node,
+            queue=ARMS[arm].queue,
+            arm=arm,
+            concurrency=4,
+            busy=busy,
+            isolation="basic",
+            version="1.0",
+            registry_digest="d",
+        )
+
+
+def grow_old(engine: Engine, node: str, seconds: int) -> None:
+    with transaction(engine) as conn:
+        conn.exec_driver_sql(
+            "UPDATE pools SET seen_at = now() - make_interval(secs => %(age)s) WHERE node = %(node)s",
+            {"age": seconds, "node": node},
+        )
+
+
+def test_a_pool_lives_until_it_leaves_or_falls_silent(engine: Engine, postgres_url: str) -> None:
+    for node in ("stays", "leaves", "silent"):
+        beat(engine, node, "coder")
+    beat(engine, "stays", "coder", busy=3)
+    grow_old(engine, "silent", 60)
+
+    with transaction(engine) as conn:
+        pools.leave(conn, "leaves")
+        pools.leave(conn, "leaves")
+        living = pools.alive(conn)
+        patient = pools.alive(conn, within_seconds=120)
+
+    assert [(pool.node, pool.busy, pool.isolation) for pool in living] == [("stays", 3, "basic")]
+    assert [pool.node for pool in patient] == ["silent", "stays"]
+
+
+def test_the_dead_are_forgotten_and_the_living_are_not(engine: Engine, postgres_url: str) -> None:
+    beat(engine, "living", "coder")
+    beat(engine, "dead", "coder")
+    grow_old(engine, "dead", 4000)
+
+    with transaction(engine) as conn:
+        forgotten = pools.forget_dead(conn)
+        left = pools.alive(conn, within_seconds=10_000)
+
+    assert forgotten == 1
+    assert [pool.node for pool in left] == ["living"]
+
+
+def test_every_arm_has_statistics_also_one_that_nobody_serves(engine: Engine, postgres_url: str) -> None:
+    beat(engine, "one", "coder", busy=1)
+    beat(engine, "two", "coder", busy=2)
+
+    with transaction(engine) as conn:
+        found = pools.arm_statistics(conn)
+
+    assert list(found) == list(ARMS)
+    coder, judge = found["coder"], found["judge"]
+    assert (coder.workers, coder.busy, coder.concurrency) == (2, 3, 8)
+    assert (judge.workers, judge.attempts, judge.average_latency_ms, judge.declared_status) == (
+        0,
+        0,
+        None,
+        None,
+    )
+
+
+def test_an_arms_history_counts_what_ended_and_what_waits(engine: Engine, engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("good"), wait_step("bad"), wait_step("waits"))
+    engineer.do(task_id, "good")
+    engineer.fail(task_id, "bad")
+
+    with transaction(engine) as conn:
+        executor = pools.arm_statistics(conn)["executor"]
+
+    assert (executor.attempts, executor.successes, executor.queued) == (2, 1, 1)
+    assert executor.average_latency_ms is not None
+    assert executor.average_latency_ms >= 0
+
+
+def test_a_declaration_replaces_the_one_before(engine: Engine, postgres_url: str) -> None:
+    with transaction(engine) as conn:
+        pools.declare(conn, "coder", status="degraded", metadata={"a": 1}, declared_by="x")
+        pools.declare(conn, "coder", status="healthy", metadata={"b": "\u0000é"}, declared_by="y")
+        coder = pools.arm_statistics(conn)["coder"]
+
+    assert (coder.declared_status, coder.declared_metadata) == ("healthy", {"b": "\ufffdé"})
+
+
+def test_the_history_of_an_arm_is_read_from_its_index(engine: Engine, engineer: Engineer) -> None:
+    for number in range(20):
+        task_id = engineer.start(wait_step(f"s{number}"))
+        engineer.do(task_id, f"s{number}")
+    sql = pools._SQL["arm_statistics"]
+    values = {"arms": list(ARMS), "within_seconds": 15, "days": 7}
+
+    with transaction(engine) as conn:
+        conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = "\n".join(conn.exec_driver_sql(f"EXPLAIN {sql}", values).scalars())
+
+    assert "steps_by_arm" in plan
+    assert "steps_queued_due" in plan
