@@ -22,5 +22,5 @@ def arms(access: Access, /, as_json: bool) -> None:
     for arm in listed:
         known = arm.get("metadata") or {}
         state = click.style(f"{arm['status']:<12}", fg=_COLOURS.get(arm["status"]))
-        numbers = f"{known.get('workers', 0)} workers, {known.get('queue_depth', 0)} queued"
+        numbers = f"workers {known.get('workers', 0)}, queued {known.get('queue_depth', 0)}"
         click.echo(f"{arm['arm_id']:<16} {state} {numbers:<24} {', '.join(arm['capabilities'])}")

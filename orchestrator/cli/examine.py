@@ -50,7 +50,8 @@ def redis(known: Settings) -> Iterator[Finding]:
         server, memory = client.info("server"), client.info("memory")
         seconds, microseconds = client.time()
         name = "valkey" if "valkey_version" in server else "redis"
-        yield _version(name, int(str(server["redis_version"]).partition(".")[0]), OLDEST_REDIS)
+        # a Valkey of any version calls itself redis 7.2.4 too
+        yield _version(name, int(str(server[f"{name}_version"]).partition(".")[0]), OLDEST_REDIS)
         yield _eviction(str(memory.get("maxmemory_policy", "noeviction")))
         yield _skew(name, seconds + microseconds / 1e6 - time.time())
     except RedisError as error:

@@ -52,8 +52,7 @@ def _told(board: Board, kind: str, fact: dict[str, Any]) -> str:
     if kind == "task.repair":
         return f"repair, round {board.round}: {', '.join(fact.get('reruns', []))} again"
     if kind in FINAL_EVENTS:
-        reason = (fact.get("error") or {}).get("message")
-        return f"{FINAL_EVENTS[kind]}: {reason}" if reason else FINAL_EVENTS[kind]
+        return FINAL_EVENTS[kind]
     return kind
 
 

@@ -69,7 +69,7 @@ def _header(board: Board) -> RenderableType:
 
 
 def _table(board: Board, now: datetime) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = Table(box=None, expand=True, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("", "step", "arm", "state", "try"):
         table.add_column(heading, no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)

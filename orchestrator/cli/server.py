@@ -112,7 +112,7 @@ def _refusal(error: urllib.error.HTTPError) -> OctoError:
     told = "\n  ".join([message, *(line for line in lines if line not in message)])
     if error.code in (502, 503, 504):
         return Unreachable(told)
-    hint = "; pass --token (or OCTOLLM_TOKEN), see `octollm token --help`" if error.code == 401 else ""
+    hint = " Pass --token or OCTOLLM_TOKEN: see `octollm token --help`." if error.code == 401 else ""
     retry_after = error.headers.get("Retry-After") or ""
     return Refused(
         told + hint, status=error.code, retry_after=float(retry_after) if retry_after.isdigit() else None

@@ -39,7 +39,7 @@ def lines_of_task(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) ->
         yield f"  ! {warning}", "yellow"
     error = task.get("error")
     if error:
-        yield f"{task['status']}: {error['message']}", "red"
+        yield error["message"], "red"
     yield _closing(task), "dim"
 
 
@@ -58,8 +58,6 @@ def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
             yield f"      {finding['explanation']}", None
         if evidence := _evidence_of(finding):
             yield f"      evidence: {_shortened(evidence)}", "dim"
-    for warning in verdict.get("warnings") or []:
-        yield f"  ! {warning}", "yellow"
 
 
 def _evidence_of(finding: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ def test_a_partial_result_is_called_partial() -> None:
 def test_a_failed_task_tells_why() -> None:
     error = {"message": "No recipe fits this goal."}
 
-    assert "failed: No recipe fits this goal." in _text(
+    assert "No recipe fits this goal." in _text(
         lines_of_task(_task(status="failed", error=error, result=None), None)
     )
 
