@@ -80,10 +80,15 @@ def canonical_arm(name: str) -> str:
 @cache
 def registry_digest() -> str:
     """Return the sha256 over all registry files, names and bytes: equal digests, equal contracts."""
+    return digest_of(REGISTRY)
+
+
+def digest_of(directory: Path) -> str:
+    """Return the sha256 over the names and bytes of all JSON files below a directory."""
     digest = hashlib.sha256()
-    for path in sorted(REGISTRY.rglob("*.json")):
+    for path in sorted(directory.rglob("*.json")):
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(REGISTRY).as_posix()}\0{len(content)}\0".encode())
+        digest.update(f"{path.relative_to(directory).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
 

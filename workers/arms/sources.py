@@ -57,8 +57,8 @@ def the_one(assignment: Assignment) -> Attachment:
 def workspace(assignment: Assignment, attachments: Sequence[Attachment]) -> Iterator[Path]:
     """Give a private directory with the attachments unpacked in it; it is removed in every case.
 
-    One attachment lies at the top, and an archive's single outer directory is entered; of several, each has a
-    directory named after its file.
+    One attachment lies at the top, and an archive's single outer directory is entered; of several, archives
+    and files of one name have directories of their own.
     """
     scratch = Path(tempfile.mkdtemp(prefix="octollm-step-"))
     try:
@@ -66,7 +66,7 @@ def workspace(assignment: Assignment, attachments: Sequence[Attachment]) -> Iter
         top.mkdir()
         for index, attachment in enumerate(attachments):
             assignment.checkpoint()
-            place = top / _folder(attachment, index, attachments) if len(attachments) > 1 else top
+            place = top / _folder(attachment, index, attachments)
             place.mkdir(exist_ok=True)
             _write(assignment, attachment, place)
         yield _entered(top) if len(attachments) == 1 else top
@@ -143,9 +143,11 @@ def _plain_name(attachment: Attachment) -> str:
 
 
 def _folder(attachment: Attachment, index: int, attachments: Sequence[Attachment]) -> str:
+    """Return the directory, below the top, that the attachment is written in."""
     name = _plain_name(attachment)
-    twin = sum(_plain_name(other) == name for other in attachments) > 1
-    return f"{index + 1}-{name}" if twin else name
+    if sum(_plain_name(other) == name for other in attachments) > 1:
+        return f"{index + 1}-{name}"
+    return name if len(attachments) > 1 and is_archive(name) else "."
 
 
 def _entered(top: Path) -> Path:

@@ -1,0 +1,85 @@
+"""Makes what arms and the judge are given in tests: assignments over real files, results, rounds."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.arm_capability import ARMS
+from orchestrator.execution_state import Plan, ResultStatus, StepResult, StepState
+from orchestrator.json_schema import faults
+from orchestrator.planner.check import check_plan
+from orchestrator.task_contract import Attachment, Contract
+from workers.arms.base import Assignment, CancelToken, load_arm
+from workers.arms.judge import RoundView
+
+
+def attachment_of(content: bytes, filename: str) -> Attachment:
+    """Describe a file as the store would."""
+    digest = hashlib.sha256(content).hexdigest()
+    return Attachment(digest, filename, "application/octet-stream", len(content))
+
+
+def assignment(
+    arm: str,
+    action: str,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    files: Mapping[str, bytes] | None = None,
+    context: dict[str, Any] | str | None = None,
+    seconds: float = 60.0,
+    cancelled: CancelToken | None = None,
+) -> Assignment:
+    """Make an assignment of a task whose attachments are `files` (content by name)."""
+    contents = {attachment_of(content, name): content for name, content in (files or {}).items()}
+    return Assignment(
+        task_id="task_0000000000000000",
+        step_id="00000000-0000-0000-0000-000000000000",
+        name="step",
+        round=1,
+        attempt=1,
+        arm=arm,
+        action=action,
+        inputs=inputs or {},
+        goal="a goal",
+        constraints=[],
+        context=context,
+        attachments=tuple(contents),
+        feedback=None,
+        deadline=time.monotonic() + seconds,
+        cancelled=cancelled or CancelToken(),
+        open_artifact={item.sha256: content for item, content in contents.items()}.__getitem__,
+    )
+
+
+def run(given: Assignment, *, trusted: bool = False) -> StepResult:
+    """Let the arm do it; the output must keep the contract of its action."""
+    vouched = {item.sha256 for item in given.attachments} if trusted else set()
+    result = load_arm(given.arm, trusted_sha256=vouched).run(given)
+    broken = faults(ARMS[given.arm].actions[given.action].output_schema, result.output)
+    assert not broken, broken
+    return result
+
+
+def done(output: Any) -> StepResult:
+    """Return a result of a step that is done."""
+    return StepResult(ResultStatus.DONE, output=output)
+
+
+def failed(code: str, message: str) -> StepResult:
+    """Return a result of a step that failed."""
+    error = {"code": code, "message": message, "retryable": False, "details": {}}
+    return StepResult(ResultStatus.FAILED, error=error)
+
+
+def view(
+    steps: list[dict[str, Any]], results: Mapping[str, StepResult], *, contract: Contract | None = None
+) -> RoundView:
+    """Make a round in which steps without a result were skipped."""
+    plan: Plan = check_plan(steps)
+    ends = {ResultStatus.DONE: StepState.DONE, ResultStatus.FAILED: StepState.FAILED}
+    states = {
+        step.id: ends[results[step.id].status] if step.id in results else StepState.SKIPPED
+        for step in plan.steps
+    }
+    return RoundView(contract or Contract(goal="a goal"), plan, results, states, 1)

@@ -1,0 +1,246 @@
+"""A plan is accepted exactly when it can run, and is told everything that is wrong with it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import InvalidPlan
+from orchestrator.execution_state import MAX_STEPS, Plan
+from orchestrator.planner.check import check_plan, descendants, leaves, path_lengths
+
+SHA = "a" * 64
+
+
+def wait(name: str, *after: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": name,
+        "arm": "executor",
+        "action": "wait",
+        "inputs": {"seconds": 1},
+        "depends_on": [*after],
+        **more,
+    }
+
+
+def faults_of(plan: Any, **more: Any) -> dict[str, str]:
+    with pytest.raises(InvalidPlan) as refused:
+        check_plan(plan, **more)
+    return {fault["field"]: fault["message"] for fault in refused.value.details["errors"]}
+
+
+@st.composite
+def edges_of_graphs(draw: st.DrawFn) -> list[set[int]]:
+    """For each of up to 50 steps, the steps it depends on; most graphs have a cycle, some have none."""
+    size = draw(st.integers(1, MAX_STEPS))
+    forward_only = draw(st.booleans())
+    return [
+        draw(st.sets(st.integers(0, max(index - 1, 0) if forward_only else size - 1), max_size=4))
+        - ({index} if forward_only else set())
+        for index in range(size)
+    ]
+
+
+def longest_by_force(sources: list[set[int]]) -> dict[str, int] | None:
+    """Find path lengths by relaxing size times; None when they still grow, so when there is a cycle."""
+    lengths = [1] * len(sources)
+    for _ in range(len(sources) + 1):
+        before = list(lengths)
+        for index, names in enumerate(sources):
+            for source in names:
+                lengths[source] = max(lengths[source], lengths[index] + 1)
+        if lengths == before:
+            return {f"s{index}": length for index, length in enumerate(lengths)}
+    return None
+
+
+@given(edges_of_graphs())
+def test_a_graph_is_accepted_exactly_when_it_has_no_cycle_and_its_path_lengths_are_right(
+    sources: list[set[int]],
+) -> None:
+    steps = [wait(f"s{index}", *(f"s{source}" for source in names)) for index, names in enumerate(sources)]
+    expected = longest_by_force(sources)
+
+    if expected is None:
+        assert any("depend on each other" in message for message in faults_of(steps).values())
+    else:
+        assert path_lengths(check_plan(steps)) == expected
+
+
+def test_a_cycle_is_named() -> None:
+    messages = " ".join(faults_of([wait("a", "c"), wait("b", "a"), wait("c", "b"), wait("d")]).values())
+
+    assert any(circle in messages for circle in ("a -> c -> b -> a", "c -> b -> a -> c", "b -> a -> c -> b"))
+    assert "d" not in messages.split("each other:")[1]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    found = faults_of(
+        {
+            "steps": [
+                {"id": "A B", "arm": "executor", "action": "wait", "inputs": {"seconds": 1}},
+                wait("twin", "nobody"),
+                wait("twin"),
+                {"id": "odd", "arm": "planner", "inputs": {}},
+                {"id": "far", "arm": "executor", "action": "fly"},
+                {
+                    "id": "late",
+                    "arm": "executor",
+                    "action": "wait",
+                    "inputs": {"seconds": 301},
+                    "timeout_seconds": 0,
+                },
+                "step",
+            ],
+            "colour": "red",
+        }
+    )
+
+    assert set(found) == {
+        "plan",
+        "steps.0.id",
+        "steps.1.depends_on",
+        "steps.2.id",
+        "steps.3.arm",
+        "steps.4.action",
+        "steps.5.inputs.seconds",
+        "steps.5.timeout_seconds",
+        "steps.6",
+    }
+
+
+@pytest.mark.parametrize("plan", [{}, [], {"steps": []}, {"steps": None}, {"steps": "a"}])
+def test_a_plan_has_at_least_one_step(plan: Any) -> None:
+    assert "steps" in faults_of(plan)
+
+
+def test_a_plan_has_at_most_fifty_steps() -> None:
+    assert len(check_plan([wait(f"s{index}") for index in range(50)]).steps) == 50
+    assert "50" in faults_of([wait(f"s{index}") for index in range(51)])["steps"]
+
+
+@pytest.mark.parametrize(
+    ("step", "arm", "action"),
+    [
+        ({"capabilities": ["timer"], "inputs": {"seconds": 1}}, "executor", "wait"),
+        ({"arm": "executor", "inputs": {"action": "wait", "seconds": 1}}, "executor", "wait"),
+        ({"arm": "judge", "inputs": {"value": 1, "check": {"equals": 1}}}, "judge", "verify"),
+        ({"arm": "guardian", "action": "redact", "inputs": {"text": "x"}}, "safety-guardian", "redact"),
+        ({"action": "collect", "inputs": {"values": 1}}, "retriever", "collect"),
+    ],
+)
+def test_what_can_be_concluded_may_be_left_out(step: dict[str, Any], arm: str, action: str) -> None:
+    only = check_plan([{"id": "only", **step}]).steps[0]
+
+    assert (only.arm, only.action) == (arm, action)
+    assert "action" not in only.inputs
+
+
+def test_what_can_not_be_concluded_is_asked_for() -> None:
+    found = faults_of([{"id": "a", "arm": "coder"}, {"id": "b", "capabilities": ["code_analysis"]}])
+
+    assert "syntax" in found["steps.0.action"]
+    assert "metrics" in found["steps.0.action"]
+    assert "coder.syntax" in found["steps.1.arm"]
+
+
+def test_an_arm_must_offer_the_capabilities() -> None:
+    found = faults_of([wait("a", capabilities=["timer", "mind_reading"])])
+
+    assert "mind_reading" in found["steps.0.capabilities"]
+
+
+def test_a_step_that_is_referred_to_is_a_dependency() -> None:
+    plan = check_plan(
+        [
+            {
+                "id": "all",
+                "action": "collect",
+                "inputs": {"values": {"deep": [{"$from": "one", "pointer": "/seconds"}]}},
+            },
+            wait("one"),
+        ]
+    )
+
+    assert plan.steps[0].depends_on == ("one",)
+
+
+def test_a_reference_may_stand_for_any_value_but_not_for_nothing() -> None:
+    reference = {"$from": "one", "pointer": "/seconds"}
+
+    assert check_plan([wait("one"), wait("two", inputs={"seconds": reference})])
+    assert "steps.1.inputs" in faults_of([wait("one"), wait("two", inputs={"hours": reference})])
+    assert "steps.1.depends_on" in faults_of(
+        [wait("one"), wait("two", inputs={"seconds": {"$from": "three"}})]
+    )
+
+
+@pytest.mark.parametrize(
+    "reference", [{"$from": 1}, {"$from": "one", "pointer": "seconds"}, {"$from": "one", "to": 1}]
+)
+def test_a_malformed_reference_is_refused(reference: dict[str, Any]) -> None:
+    found = faults_of(
+        [wait("one"), {"id": "all", "action": "collect", "inputs": {"values": {"x": reference}}}]
+    )
+
+    assert "steps.1.inputs.values.x" in found
+
+
+def test_repair_inputs_must_keep_the_contract_too() -> None:
+    assert check_plan([wait("a", repair_inputs={"seconds": 2})]).steps[0].repair_inputs == {"seconds": 2}
+    assert "steps.0.repair_inputs.seconds" in faults_of([wait("a", repair_inputs={"seconds": "2"})])
+
+
+def test_a_criterion_is_words_or_words_with_a_check_that_can_be_used() -> None:
+    plan = check_plan([wait("a", acceptance_criteria=["fast", {"text": "slow", "check": {"exists": True}}])])
+    found = faults_of(
+        [wait("a", acceptance_criteria=[{"text": "x", "check": {"matches": "("}}, {"check": {}}])]
+    )
+
+    assert [criterion["text"] for criterion in plan.steps[0].acceptance_criteria] == ["fast", "slow"]
+    assert set(found) == {"steps.0.acceptance_criteria.0.check", "steps.0.acceptance_criteria.1"}
+
+
+def test_a_check_of_a_verify_step_is_checked_when_the_plan_is() -> None:
+    step = {"id": "v", "arm": "judge", "inputs": {"value": 1, "checks": [{"check": {"at_least": "many"}}]}}
+
+    assert "steps.0.inputs.checks.0.check" in faults_of([step])
+
+
+def test_a_step_that_reads_one_attachment_knows_which() -> None:
+    step = {"id": "parse", "arm": "coder", "action": "syntax"}
+    named = {**step, "inputs": {"attachment": SHA}}
+
+    assert "has none" in faults_of([step])["steps.0.inputs.attachment"]
+    assert "name one" in faults_of([step], attachments=[SHA, "b" * 64])["steps.0.inputs.attachment"]
+    assert "not an attachment" in faults_of([named], attachments=["b" * 64])["steps.0.inputs"]
+    assert check_plan([step], attachments=[SHA])
+    assert check_plan([named], attachments=[SHA, "b" * 64])
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+                        st.sampled_from(["steps", "id", "arm", "action", "inputs", "$from", "checks", "check",
+                                         "depends_on", "capabilities", "acceptance_criteria", "text"]),
+                        inner, max_size=5), max_leaves=20))  # fmt: skip
+def test_no_json_value_at_all_makes_the_checker_stumble(value: Any) -> None:
+    twice = {"steps": [value, {"id": "a", "arm": "judge", "inputs": value}, value]}
+
+    assert faults_of(twice)
+
+
+def test_descendants_and_leaves_follow_the_arrows() -> None:
+    plan = check_plan([wait("a"), wait("b", "a"), wait("c", "a"), wait("d", "b", "c"), wait("e")])
+
+    assert descendants(plan, ["b"]) == {"d"}
+    assert descendants(plan, ["a", "b"]) == {"c", "d"}
+    assert descendants(plan, ["e"]) == set()
+    assert leaves(plan) == ("d", "e")
+
+
+def test_a_plan_read_back_from_its_record_is_the_same_and_still_legal() -> None:
+    plan = check_plan([wait("a", acceptance_criteria=["x"]), wait("b", "a", optional=True)])
+
+    assert Plan.from_record(plan.to_record()) == plan
+    assert check_plan(plan.to_record()).steps == plan.steps

@@ -1,0 +1,104 @@
+"""A goal is planned by a recipe that fits it, or refused with what could be said instead."""
+
+import pytest
+
+from orchestrator.errors import Unplannable
+from orchestrator.execution_state import Plan
+from orchestrator.planner.check import path_lengths
+from orchestrator.planner.recipe import plan_by_recipe, recipes
+from orchestrator.task_contract import Attachment, Contract
+
+PACKAGE = Attachment("a" * 64, "thing-1.0.tar.gz", "application/gzip", 1)
+NOTES = Attachment("b" * 64, "notes.txt", "text/plain", 1)
+
+
+def plan(goal: str, *attachments: Attachment, context: str | None = None) -> Plan:
+    return plan_by_recipe(Contract(goal=goal, context=context), attachments)
+
+
+@pytest.mark.parametrize(
+    ("goal", "attachments", "recipe"),
+    [
+        ("Audit this Python package", [PACKAGE], "audit-python-package"),
+        ("Please review the attached library.", [PACKAGE], "audit-python-package"),
+        ("Check the project: syntax, lint, tests and secrets", [PACKAGE], "audit-python-package"),
+        ("Scan these files for secrets and personal data", [NOTES], "scan-files"),
+        ("Check this package for secrets", [PACKAGE], "scan-files"),
+        ('Find "late delivery" in these documents', [NOTES], "search-documents"),
+        ("Which documents mention refunds?", [NOTES], "search-documents"),
+    ],
+)
+def test_a_goal_is_planned_by_the_recipe_whose_words_it_has(
+    goal: str, attachments: list[Attachment], recipe: str
+) -> None:
+    made = plan(goal, *attachments)
+
+    assert made.mode == "rules"
+    assert made.provenance["recipe"] == recipe
+    assert made.provenance["llm_used"] is False
+    assert set(made.provenance["matched"])
+
+
+@pytest.mark.parametrize(
+    ("goal", "attachments"),
+    [
+        ("Write me a poem", []),
+        ("Audit this Python package", []),
+        ("Audit this Python package", [NOTES]),
+        ("Audit these packages", [PACKAGE, Attachment("c" * 64, "other.zip", "application/zip", 1)]),
+        ("Audit this package and fix what you find", [PACKAGE]),
+        ("Summarise these documents and find the main idea", [NOTES]),
+        ("Find the documents", [NOTES]),
+        ('"Audit this Python package"', [PACKAGE]),
+        ("The package was audited yesterday by nobody, why?", []),
+    ],
+)
+def test_a_goal_that_no_recipe_can_serve_is_refused(goal: str, attachments: list[Attachment]) -> None:
+    with pytest.raises(Unplannable) as refused:
+        plan(goal, *attachments)
+
+    offers = refused.value.details["recipes"]
+    assert [offer["recipe"] for offer in offers] == [recipe.recipe for recipe in recipes()]
+    assert all(offer["why_not"] and offer["say"] and offer["needs"] for offer in offers)
+    assert any("plan" in advice for advice in refused.value.details["advice"])
+    assert not refused.value.retryable
+
+
+def test_what_a_recipe_tells_users_to_say_works() -> None:
+    for recipe in recipes():
+        assert plan(recipe.say, PACKAGE).provenance["recipe"] == recipe.recipe
+
+
+def test_an_audit_has_steps_that_depend_on_others_and_ends_with_a_verification() -> None:
+    made = plan("Audit this Python package", PACKAGE)
+    steps = {step.id: step for step in made.steps}
+
+    assert len(steps) >= 5
+    assert max(path_lengths(made).values()) >= 4
+    assert steps["tests"].depends_on == ("syntax",)
+    assert made.steps[-1].arm == "judge"
+    assert all(
+        step.inputs["attachment"] == PACKAGE.sha256 for step in made.steps if "attachment" in step.inputs
+    )
+
+
+@pytest.mark.parametrize(
+    ("goal", "query"),
+    [
+        ('Find "late delivery" and `refund` in the documents', '"late delivery" "refund"'),
+        ("Find the refund rules for late deliveries in these documents", "refund rules late deliveries"),
+        ("Where do the notes mention Ann-Marie's invoice?", "ann-marie's invoice"),
+    ],
+)
+def test_a_search_looks_for_what_is_quoted_or_else_for_the_words_that_carry_meaning(
+    goal: str, query: str
+) -> None:
+    assert plan(goal, NOTES).steps[0].inputs["query"] == query
+
+
+def test_a_context_is_enough_for_a_scan() -> None:
+    assert plan("Scan this text for secrets", context="a text").provenance["recipe"] == "scan-files"
+
+
+def test_a_user_s_braces_are_not_filled() -> None:
+    assert plan('Find "{attachment}" in the notes', NOTES).steps[0].inputs["query"] == '"{attachment}"'
