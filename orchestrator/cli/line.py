@@ -46,7 +46,7 @@ def _told(board: Board, kind: str, fact: dict[str, Any]) -> str:
     if kind == "task.submitted":
         return f"{board.task_id} accepted"
     if kind == "task.planned":
-        return f"planned: {len(board.rows)} steps (mode {fact.get('mode', 'unknown')})"
+        return f"planned, steps: {len(board.rows)} (mode {fact.get('mode', 'unknown')})"
     if kind == "judge.verdict":
         return f"judge: {fact.get('decision')}"
     if kind == "task.repair":

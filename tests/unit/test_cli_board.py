@@ -98,7 +98,7 @@ def test_lines_tell_each_move_once() -> None:
 
     assert [line for line in lines if line] == [
         f"0% {TASK_ID} accepted",
-        "5% planned: 4 steps (mode rules)",
+        "5% planned, steps: 4 (mode rules)",
         "5% inventory retriever started",
         "26% inventory retriever done in 1.5 s: 2 links left out",
         "26% lint executor started",
