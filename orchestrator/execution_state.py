@@ -1,4 +1,4 @@
-"""The states of tasks and steps with their only legal moves, and the values that travel between them: plan, result, verdict."""
+"""States of tasks and steps with their only legal moves, and the values between them: plan, result, verdict."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -118,7 +118,9 @@ class PlanStep:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Read back a step that was written as JSON."""
-        sequences = {name: tuple(record[name]) for name in ("capabilities", "depends_on", "acceptance_criteria")}
+        sequences = {
+            name: tuple(record[name]) for name in ("capabilities", "depends_on", "acceptance_criteria")
+        }
         return cls(**{**record, **sequences})
 
 
@@ -224,7 +226,9 @@ class Verdict:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Read back what `to_record` wrote."""
-        findings = tuple(Finding(**{**item, "checked_by": CheckedBy(item["checked_by"])}) for item in record["findings"])
+        findings = tuple(
+            Finding(**{**item, "checked_by": CheckedBy(item["checked_by"])}) for item in record["findings"]
+        )
         return cls(
             decision=Decision(record["decision"]),
             confidence=record["confidence"],

@@ -41,9 +41,13 @@ def run(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: f
     """
     result = _result(process, claim, token, deadline=deadline)
     if result.error is not None and _may_retry(process, claim, result):
-        delay = backoff_seconds(claim.failures, retry_after=_retry_after(result.error), chance=random.random())
+        delay = backoff_seconds(
+            claim.failures, retry_after=_retry_after(result.error), chance=random.random()
+        )
         error = result.error
-        in_transaction(process.engine, lambda conn: rounds.retry(conn, claim, error=error, delay_seconds=delay))
+        in_transaction(
+            process.engine, lambda conn: rounds.retry(conn, claim, error=error, delay_seconds=delay)
+        )
         raise Ignore()
     return result
 
@@ -57,7 +61,9 @@ def backoff_seconds(failures: int, *, retry_after: float | None, chance: float) 
     return max(jittered, retry_after or 0.0, 0.05)
 
 
-def failure(code: str, message: str, *, retryable: bool = False, details: Mapping[str, Any] | None = None) -> StepResult:
+def failure(
+    code: str, message: str, *, retryable: bool = False, details: Mapping[str, Any] | None = None
+) -> StepResult:
     """Return the result of a step that failed."""
     error = {"code": code, "message": message, "retryable": retryable, "details": dict(details or {})}
     return StepResult(ResultStatus.FAILED, error=error)
@@ -76,7 +82,9 @@ def _result(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadlin
     except Exception:
         # an arm's defect must not take its worker, nor the task's other steps, down with it
         log.exception("step.crashed")
-        return failure("arm_crashed", f"The {claim.arm} arm failed in a way it does not know; its log says more.")
+        return failure(
+            "arm_crashed", f"The {claim.arm} arm failed in a way it does not know; its log says more."
+        )
     return result
 
 
@@ -99,7 +107,9 @@ def _assignment(process: WorkerProcess, claim: Claim, token: CancelToken, *, dea
         with statement(process.engine) as conn:
             content = files.read(conn, claim.tenant, sha256)
         if content is None:
-            raise StepError(f"The attached file {sha256} is no longer there; send it again and submit a new task.")
+            raise StepError(
+                f"The attached file {sha256} is no longer there; send it again and submit a new task."
+            )
         return content
 
     return Assignment(

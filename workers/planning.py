@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection
-
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Plan
@@ -19,22 +17,24 @@ from orchestrator.task_contract import Contract
 from workers import attempt
 
 
-def make_plan(process: WorkerProcess, claim: Claim) -> tuple[Plan, dict[str, dict[str, Any]]]:
-    """Return the plan for the claimed task, and {step: routing decision}; a decision names its `arm`.
+def make_plan(process: WorkerProcess, claim: Claim) -> Plan:
+    """Return the plan for the claimed task.
 
     Raises Unplannable when no recipe fits, InvalidPlan when the client's plan can't run.
     """
     contract = Contract.from_record(claim.contract)
-    with statement(process.engine) as conn:
-        plan = _plan(conn, claim, contract)
-        candidates = _candidates(pools.arm_statistics(conn))
-    return plan, {step.id: _decision(route(step, candidates)) for step in plan.steps}
-
-
-def _plan(conn: Connection, claim: Claim, contract: Contract) -> Plan:
     if contract.plan is not None:
         return check_plan(contract.plan, attachments=contract.attachments)
-    return plan_by_recipe(contract, attempt.described(conn, claim.tenant, contract))
+    with statement(process.engine) as conn:
+        attachments = attempt.described(conn, claim.tenant, contract)
+    return plan_by_recipe(contract, attachments)
+
+
+def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return {step: routing decision}, each with its `arm`, score, reason and all candidates' scores."""
+    with statement(process.engine) as conn:
+        candidates = _candidates(pools.arm_statistics(conn))
+    return {step.id: _decision(route(step, candidates)) for step in plan.steps}
 
 
 def _candidates(statistics: dict[str, ArmStatistics]) -> Sequence[Candidate]:
@@ -43,7 +43,8 @@ def _candidates(statistics: dict[str, ArmStatistics]) -> Sequence[Candidate]:
             arm=arm.arm_id,
             capabilities=arm.capabilities,
             cost_tier=arm.cost_tier,
-            available=statistics[arm.arm_id].workers > 0 and statistics[arm.arm_id].declared_status != "unavailable",
+            available=statistics[arm.arm_id].workers > 0
+            and statistics[arm.arm_id].declared_status != "unavailable",
             successes=statistics[arm.arm_id].successes,
             attempts=statistics[arm.arm_id].attempts,
             load=min(1.0, statistics[arm.arm_id].busy / max(1, statistics[arm.arm_id].concurrency)),

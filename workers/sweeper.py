@@ -92,7 +92,9 @@ class Sweeper:
         for row in healed:
             if row is not None:
                 metric.lease_expired()
-                log.warning("lease.expired", task_id=row.task_id, step=row.name, attempt=row.attempt, owner=row.owner)
+                log.warning(
+                    "lease.expired", task_id=row.task_id, step=row.name, attempt=row.attempt, owner=row.owner
+                )
         return sum(row is not None for row in healed)
 
     def give_up_poison(self) -> int:

@@ -104,7 +104,9 @@ class Work(Task[[str, str], dict[str, str]]):
                 hand_back(claim.id, task_id=claim.task_id, owner=worker.process.owner, died=False)
                 raise Ignore() from error
 
-    def on_stored(self, conn: Connection, request: Any, state: str, result: Any) -> Sequence["Signature[Any]"]:
+    def on_stored(
+        self, conn: Connection, request: Any, state: str, result: Any
+    ) -> Sequence["Signature[Any]"]:
         """Do what the outcome entails, in the transaction that stores it: rules 8, 10 and 12.
 
         A failure written by the pool's parent carries no claim and is refused: the lease decides.
@@ -114,10 +116,14 @@ class Work(Task[[str, str], dict[str, str]]):
             raise Refused(f"no claim comes with the {state} of {request.id}")
         outcome = carried.outcome
         if state != states.SUCCESS or outcome is None:
-            outcome = attempt.failure("internal_error", f"The {carried.claim.arm} worker failed; its log says more.")
+            outcome = attempt.failure(
+                "internal_error", f"The {carried.claim.arm} worker failed; its log says more."
+            )
         return self.conclude(conn, carried.claim, outcome, process.of(self.app).process.settings)
 
-    def conclude(self, conn: Connection, claim: Claim, outcome: Any, settings: Settings) -> Sequence["Signature[Any]"]:
+    def conclude(
+        self, conn: Connection, claim: Claim, outcome: Any, settings: Settings
+    ) -> Sequence["Signature[Any]"]:
         """Write what the outcome of this kind of work entails; return what is to be published."""
         raise NotImplementedError
 
@@ -127,16 +133,20 @@ class PlanWork(Work):
 
     abstract = True
 
-    def conclude(self, conn: Connection, claim: Claim, outcome: Any, settings: Settings) -> Sequence["Signature[Any]"]:
+    def conclude(
+        self, conn: Connection, claim: Claim, outcome: Any, settings: Settings
+    ) -> Sequence["Signature[Any]"]:
         """Save the round, or end the task when there is no plan."""
         if isinstance(outcome, StepResult):
-            bootstrap.count_end(rounds.fail_task(conn, claim, error=outcome.error or {}, kind="planning_failed"))
+            bootstrap.count_end(
+                rounds.fail_task(conn, claim, error=outcome.error or {}, kind="planning_failed")
+            )
             return []
         plan, routes = outcome
         saved = rounds.adopt(conn, claim, plan, routes=routes, settings=settings)
         return [canvas.round_chord(self.app, saved)]
 
-    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+    def after_return(self, *_: Any, **__: Any) -> None:
         """Measure from the plan in hand to the root steps published."""
         carried: Carried | None = vars(self.request).get("carried")
         if carried is not None and carried.planned_at is not None:
@@ -148,7 +158,9 @@ class StepWork(Work):
 
     abstract = True
 
-    def conclude(self, conn: Connection, claim: Claim, outcome: Any, settings: Settings) -> Sequence["Signature[Any]"]:
+    def conclude(
+        self, conn: Connection, claim: Claim, outcome: Any, settings: Settings
+    ) -> Sequence["Signature[Any]"]:
         """Complete the step and return the steps that it released."""
         completion = rounds.complete(conn, claim, outcome, settings=settings)
         metric.arm_invoked(claim.arm, outcome.status.value, completion.finished.seconds)
@@ -160,7 +172,9 @@ class JudgeWork(Work):
 
     abstract = True
 
-    def conclude(self, conn: Connection, claim: Claim, outcome: Any, settings: Settings) -> Sequence["Signature[Any]"]:
+    def conclude(
+        self, conn: Connection, claim: Claim, outcome: Any, settings: Settings
+    ) -> Sequence["Signature[Any]"]:
         """Let the verdict take effect, once a round."""
         if isinstance(outcome, StepResult):
             bootstrap.count_end(rounds.fail_task(conn, claim, error=outcome.error or {}, kind="judge_failed"))
@@ -215,13 +229,15 @@ def _limit_seconds(claim: Claim) -> float:
 @app.task(base=PlanWork, bind=True, name=TASK_NAMES[StepKind.PLAN])
 def plan(self: PlanWork, task_id: str, name: str) -> dict[str, str]:
     """Plan a task; args are ids, for whoever reads Flower."""
+    worker = process.of(app).process
     with self.claimed() as (carried, _token, _deadline):
         try:
-            carried.outcome = planning.make_plan(process.of(app).process, carried.claim)
+            made = planning.make_plan(worker, carried.claim)
         except OctoError as error:
             carried.outcome = attempt.failure(error.code, error.message, details=error.details)
             return {"status": ResultStatus.FAILED}
         carried.planned_at = time.monotonic()
+        carried.outcome = made, planning.choose_arms(worker, made)
         return {"status": ResultStatus.DONE}
 
 

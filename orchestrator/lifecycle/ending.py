@@ -92,13 +92,15 @@ def end_task(
         task.id,
         [*(_stopped_event(row) for row in stopped if row.kind == "step"), (f"task.{status.value}", summary)],
     )
-    events.decide(conn, task.id, round_number=task.round, kind="end", payload=summary)
+    events.decide(conn, task.id, round_number=task.round, end=summary)
     return Ended(task.id, status, task.priority, task.age_seconds, stopped)
 
 
 def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:
     """Return what finished steps gave, marked as partial and not validated; None when nothing did."""
-    done = {row.name: row.result for row in outcomes if row.state is StepState.DONE and row.result is not None}
+    done = {
+        row.name: row.result for row in outcomes if row.state is StepState.DONE and row.result is not None
+    }
     if not done:
         return None
     lines = [f"{name}: {_summary(result.output)}" for name, result in done.items()]
@@ -113,7 +115,9 @@ def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:
     }
 
 
-def task_error(kind: str, *, code: str, message: str, retryable: bool = False, details: str | None = None) -> dict[str, Any]:
+def task_error(
+    kind: str, *, code: str, message: str, retryable: bool = False, details: str | None = None
+) -> dict[str, Any]:
     """Return a task's error in the shape that clients parse; `details` is a string or null."""
     return {"type": kind, "code": code, "message": message, "details": details, "retryable": retryable}
 

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.arm_capability import queue_of
-from orchestrator.execution_state import JUDGE_STEP, Plan, PlanStep
+from orchestrator.execution_state import JUDGE_STEP, Plan, PlanStep, StepKind
 from orchestrator.identifier import chord_id, step_id
 from orchestrator.planner.check import path_lengths
+from orchestrator.store.steps import Message
 
 JUDGE_ARM = "judge"
 
@@ -44,12 +45,21 @@ def rows(plan: Plan, layout: RoundLayout) -> list[dict[str, Any]]:
     return [*steps, _judge_row(layout)]
 
 
+def judge_message(layout: RoundLayout) -> Message:
+    """Return what the message of the round's judge says: the body of its chord."""
+    return Message(
+        **_common(layout, JUDGE_STEP, JUDGE_ARM), kind=StepKind.JUDGE.value, chord_id=None, spec={}
+    )
+
+
 def _step_row(
     plan: Plan, step: PlanStep, layout: RoundLayout, *, position: int, path_length: int
 ) -> dict[str, Any]:
     # a dependency that is neither run again nor done can't be met any more: the step stays blocked
     unmet = [name for name in step.depends_on if name in layout.reruns or name not in layout.kept]
-    followers = [other.id for other in plan.steps if step.id in other.depends_on and other.id in layout.reruns]
+    followers = [
+        other.id for other in plan.steps if step.id in other.depends_on and other.id in layout.reruns
+    ]
     arm = layout.routes[step.id]
     return {
         **_common(layout, step.id, arm),

@@ -49,7 +49,7 @@ def _tell(conn: Connection, row: Reclaimed | None, *, reason: str) -> Reclaimed 
             "reason": reason,
         }
         events.append(conn, row.task_id, [("step.retrying", fact)])
-        events.decide(conn, row.task_id, round_number=row.round, kind="attempt", payload={**fact, "outcome": reason})
+        events.decide(conn, row.task_id, round_number=row.round, attempt={**fact, "outcome": reason})
     return row
 
 

@@ -37,12 +37,16 @@ def plan_repair(
     if repairs_done >= max_repairs:
         return NoRepair(f"the budget's {max_repairs} repair rounds are used up")
     latest = {row.name: row for row in outcomes}
-    changeable = {step.id for step in plan.steps if step.id in verdict.faulty and _can_change(step, latest[step.id])}
+    changeable = {
+        step.id for step in plan.steps if step.id in verdict.faulty and _can_change(step, latest[step.id])
+    }
     reruns = changeable | descendants(plan, changeable)
     fixed = sorted(set(verdict.faulty) - reruns)
     if fixed:
         return NoRepair("running again would not change these steps: " + ", ".join(fixed))
-    kept = {name: row.id for name, row in latest.items() if row.state is StepState.DONE and name not in reruns}
+    kept = {
+        name: row.id for name, row in latest.items() if row.state is StepState.DONE and name not in reruns
+    }
     if not any(set(step.depends_on) - reruns <= set(kept) and not set(step.depends_on) & reruns
                for step in plan.steps if step.id in reruns):  # fmt: skip
         return NoRepair("nothing of it could start: what it depends on did not finish")

@@ -91,7 +91,9 @@ def _require_attachments(conn: Connection, tenant: str, ids: Sequence[str]) -> N
     known = {item.sha256 for item in files.describe(conn, tenant, ids)}
     missing = [item for item in ids if item not in known]
     if missing:
-        raise InvalidInput.at("attachments", f"no such file: {', '.join(missing)}; send it to POST /v1/files first")
+        raise InvalidInput.at(
+            "attachments", f"no such file: {', '.join(missing)}; send it to POST /v1/files first"
+        )
 
 
 def _plan_message(task_id: TaskId, contract: Contract) -> Message:

@@ -8,9 +8,8 @@ from sqlalchemy import Connection
 
 from orchestrator.execution_state import Decision, Phase, Plan, StepResult, StepState, TaskStatus, Verdict
 from orchestrator.identifier import chord_id, new_plan_id
-from orchestrator.lifecycle import layout
 from orchestrator.lifecycle.ending import Ended, end_task, task_error
-from orchestrator.lifecycle.layout import RoundLayout
+from orchestrator.lifecycle.layout import RoundLayout, judge_message, rows
 from orchestrator.lifecycle.repair import NoRepair, Repair, plan_repair
 from orchestrator.queue import chord
 from orchestrator.queue.chord import Refused
@@ -55,16 +54,16 @@ def adopt(
         routes={name: route["arm"] for name, route in routes.items()},
         reruns=frozenset(step.id for step in plan.steps),
     )
-    events.decide(conn, task.id, round_number=1, kind="plan", payload=plan.to_record())
-    events.decide(conn, task.id, round_number=1, kind="route", payload=dict(routes))
-    graph = [{"step": step.id, "arm": round_layout.routes[step.id], "depends_on": step.depends_on} for step in plan.steps]
-    saved = _save(conn, task, plan, round_layout, ("task.planned", {"mode": plan.mode, "steps": graph}), settings)
-    return saved
+    events.decide(conn, task.id, round_number=1, plan=plan.to_record(), route=routes)
+    graph = [
+        {"step": step.id, "arm": round_layout.routes[step.id], "depends_on": step.depends_on}
+        for step in plan.steps
+    ]
+    fact = ("task.planned", {"mode": plan.mode, "steps": graph})
+    return _save(conn, task, plan, layout=round_layout, fact=fact, settings=settings)
 
 
-def complete(
-    conn: Connection, claim: Claim, result: StepResult, *, settings: Settings
-) -> Completion:
+def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> Completion:
     """Close a step, free its dependents, release into free slots: rule 10, in the backend's transaction.
 
     The backend holds the lock of the chord `claim.chord_id`. Raises Refused for a late duplicate or a zombie.
@@ -80,7 +79,7 @@ def complete(
         redispatch_seconds=settings.redispatch_seconds,
     )
     events.append(conn, task.id, [_step_event(claim, finished, result), *map(_queued_event, released)])
-    events.decide(conn, task.id, round_number=claim.round, kind="attempt", payload=_attempt(claim, finished, result))
+    events.decide(conn, task.id, round_number=claim.round, attempt=_attempt(claim, finished, result))
     return Completion(finished, released)
 
 
@@ -104,7 +103,7 @@ def conclude(conn: Connection, claim: Claim, verdict: Verdict, *, settings: Sett
             ("judge.verdict", _verdict_event(claim, verdict)),
         ],
     )
-    events.decide(conn, task.id, round_number=claim.round, kind="verdict", payload=verdict.to_record())
+    events.decide(conn, task.id, round_number=claim.round, verdict=verdict.to_record())
     if verdict.decision is not Decision.FAILED:
         return end_task(conn, task, status=TaskStatus.COMPLETED, result=_judged_result(verdict))
     contract = Contract.from_record(task.contract)
@@ -112,7 +111,7 @@ def conclude(conn: Connection, claim: Claim, verdict: Verdict, *, settings: Sett
     repair = plan_repair(
         record.plan, verdict, outcomes, repairs_done=claim.round - 1, max_repairs=contract.budget.max_repairs
     )
-    events.decide(conn, task.id, round_number=claim.round, kind="repair", payload=_repair_decision(repair))
+    events.decide(conn, task.id, round_number=claim.round, repair=_repair_decision(repair))
     if isinstance(repair, NoRepair):
         return _reject(conn, task, verdict, reason=repair.reason)
     return _repair(conn, task, record.plan, verdict, repair, settings=settings)
@@ -136,9 +135,7 @@ def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind:
     return end_task(conn, task, status=TaskStatus.FAILED, error=reason)
 
 
-def retry(
-    conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_seconds: float
-) -> bool:
+def retry(conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_seconds: float) -> bool:
     """Queue a failed attempt again after `delay_seconds`; False when the attempt is no longer the current one."""
     task = memory.lock_task(conn, claim.task_id)
     if task is None or task.finished_at is not None:
@@ -146,9 +143,14 @@ def retry(
     failures = steps.retry(conn, claim.id, attempt=claim.attempt, delay_seconds=delay_seconds)
     if failures is None:
         return False
-    fact = {**_who(claim), "failures": failures, "delay_seconds": round(delay_seconds, 3), "error": dict(error)}
+    fact = {
+        **_who(claim),
+        "failures": failures,
+        "delay_seconds": round(delay_seconds, 3),
+        "error": dict(error),
+    }
     events.append(conn, task.id, [("step.retrying", fact)])
-    events.decide(conn, task.id, round_number=claim.round, kind="attempt", payload={**fact, "outcome": "retried"})
+    events.decide(conn, task.id, round_number=claim.round, attempt={**fact, "outcome": "retried"})
     return True
 
 
@@ -166,7 +168,9 @@ def _finish(conn: Connection, claim: Claim, state: StepState, result: Mapping[st
         conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result
     )
     if finished is None:
-        raise Refused(f"attempt {claim.attempt} of step {claim.name} of {claim.task_id} is not the current one")
+        raise Refused(
+            f"attempt {claim.attempt} of step {claim.name} of {claim.task_id} is not the current one"
+        )
     return finished
 
 
@@ -174,16 +178,19 @@ def _save(
     conn: Connection,
     task: LockedTask,
     plan: Plan,
-    round_layout: RoundLayout,
+    *,
+    layout: RoundLayout,
     fact: tuple[str, dict[str, Any]],
     settings: Settings,
 ) -> SavedRound:
-    number = round_layout.number
+    number = layout.number
     plan_id = task.plan_id or new_plan_id()
     chord = chord_id(task.id, round_number=number)
     phase = Phase.EXECUTING if number == 1 else Phase.REPAIRING
-    memory.save_round(conn, task.id, number=number, plan_id=plan_id, chord_id=chord, plan=plan, phase=phase.value)
-    steps.insert(conn, layout.rows(plan, round_layout))
+    memory.save_round(
+        conn, task.id, number=number, plan_id=plan_id, chord_id=chord, plan=plan, phase=phase.value
+    )
+    steps.insert(conn, rows(plan, layout))
     released = steps.release(
         conn,
         task.id,
@@ -191,11 +198,10 @@ def _save(
         max_parallel=settings.max_parallel_arms,
         redispatch_seconds=settings.redispatch_seconds,
     )
-    judge = steps.read_judge(conn, task.id, round_number=number)
     kind, payload = fact
     facts = [(kind, {"plan_id": plan_id, "round": number, **payload}), *map(_queued_event, released)]
     events.append(conn, task.id, facts)
-    return SavedRound(chord, released, judge)
+    return SavedRound(chord, released, judge_message(layout))
 
 
 def _repair(
@@ -214,7 +220,7 @@ def _repair(
         feedback=verdict.faulty,
     )
     fact = {"reruns": sorted(repair.reruns), "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
-    return _save(conn, task, plan, round_layout, ("task.repair", fact), settings)
+    return _save(conn, task, plan, layout=round_layout, fact=("task.repair", fact), settings=settings)
 
 
 def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
@@ -291,4 +297,9 @@ def _attempt(claim: Claim, finished: Finished, result: StepResult) -> dict[str, 
 
 
 def _queued_event(message: Message) -> tuple[str, dict[str, Any]]:
-    return "step.queued", {"step": message.name, "step_id": message.id, "round": message.round, "arm": message.arm}
+    return "step.queued", {
+        "step": message.name,
+        "step_id": message.id,
+        "round": message.round,
+        "arm": message.arm,
+    }

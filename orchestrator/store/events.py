@@ -52,12 +52,11 @@ def read(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -
     return [Event(*row) for row in rows]
 
 
-def decide(conn: Connection, task_id: str, *, round_number: int, kind: str, payload: Mapping[str, Any]) -> None:
-    """Record a decision in the task's trace."""
-    conn.exec_driver_sql(
-        _SQL["decide"],
-        {"task_id": task_id, "round": round_number, "kind": kind, "payload": record.encode(payload)},
-    )
+def decide(conn: Connection, task_id: str, *, round_number: int, **decisions: Mapping[str, Any]) -> None:
+    """Record decisions, each under its kind, in the task's trace."""
+    taken = [{"kind": kind, "payload": payload} for kind, payload in decisions.items()]
+    values = {"task_id": task_id, "round": round_number, "decisions": record.encode(taken)}
+    conn.exec_driver_sql(_SQL["decide"], values)
 
 
 def trace(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Decision]:

@@ -20,7 +20,9 @@ LIMIT %(limit)s;
 
 -- name: decide
 INSERT INTO traces (task_id, round, kind, payload)
-VALUES (%(task_id)s, %(round)s, %(kind)s, %(payload)s::jsonb);
+SELECT %(task_id)s, %(round)s, taken.decision ->> 'kind', taken.decision -> 'payload'
+FROM jsonb_array_elements(%(decisions)s::jsonb) WITH ORDINALITY AS taken (decision, position)
+ORDER BY taken.position;
 
 -- name: trace
 SELECT id, round, decided_at, kind, payload

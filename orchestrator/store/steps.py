@@ -111,7 +111,9 @@ def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     conn.exec_driver_sql(_SQL["insert"], {"rows": record.encode(rows)})
 
 
-def claim(conn: Connection, step_id: str, *, owner: str, lease_seconds: float, poison_step: int) -> Claim | None:
+def claim(
+    conn: Connection, step_id: str, *, owner: str, lease_seconds: float, poison_step: int
+) -> Claim | None:
     """Take the row for `lease_seconds`; None when it is not to be had: done, running, too early, task ended.
 
     One statement, made for AUTOCOMMIT. Locks the task's row, then the step's.
@@ -134,7 +136,13 @@ def renew(conn: Connection, leases: Mapping[str, int], *, lease_seconds: float) 
 
 
 def finish(
-    conn: Connection, step_id: str, *, chord_id: str | None, attempt: int, state: StepState, result: Mapping[str, Any]
+    conn: Connection,
+    step_id: str,
+    *,
+    chord_id: str | None,
+    attempt: int,
+    state: StepState,
+    result: Mapping[str, Any],
 ) -> Finished | None:
     """Close the row and free its dependents; None when this attempt may not (a late duplicate, a zombie).
 
@@ -170,12 +178,6 @@ def release(
 def read_messages(conn: Connection, ids: Sequence[str]) -> list[Message]:
     """Return what the messages of these rows say."""
     return _messages(conn.exec_driver_sql(_SQL["read_messages"], {"ids": list(ids)}))
-
-
-def read_judge(conn: Connection, task_id: str, *, round_number: int) -> Message:
-    """Return the message of a round's judge."""
-    rows = conn.exec_driver_sql(_SQL["read_judge"], {"task_id": task_id, "round": round_number})
-    return _messages(rows)[0]
 
 
 def retry(conn: Connection, step_id: str, *, attempt: int, delay_seconds: float) -> int | None:

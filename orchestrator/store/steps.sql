@@ -145,11 +145,6 @@ FROM steps
 WHERE id = ANY(%(ids)s)
 ORDER BY id;
 
--- name: read_judge
-SELECT id, task_id, name, kind, arm, queue, priority, chord_id, round, spec
-FROM steps
-WHERE task_id = %(task_id)s AND round = %(round)s AND kind = 'judge';
-
 -- name: retry
 -- A failure that may pass: queued again with a later not_before; it keeps its slot.
 UPDATE steps

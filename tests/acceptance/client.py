@@ -27,7 +27,9 @@ class Client:
     url: str
     token: str
 
-    def call(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json") -> Answer:
+    def call(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
+    ) -> Answer:
         """Send one request; an error's answer is an answer."""
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=content, method=method)
@@ -75,7 +77,9 @@ class Client:
 
     def upload(self, content: bytes, *, filename: str) -> str:
         """Store a file and return its artifact id."""
-        answer = self.call("POST", f"/v1/files?filename={filename}", content, content_type="application/octet-stream")
+        answer = self.call(
+            "POST", f"/v1/files?filename={filename}", content, content_type="application/octet-stream"
+        )
         assert answer.status in (200, 201), answer
         return str(answer.body["artifact_id"])
 

@@ -7,12 +7,26 @@ Step = dict[str, Any]
 
 def wait(name: str, seconds: float = 0, *after: str, **more: Any) -> Step:
     """Return a step that takes `seconds`."""
-    return {"id": name, "arm": "executor", "action": "wait", "inputs": {"seconds": seconds}, "depends_on": list(after), **more}
+    return {
+        "id": name,
+        "arm": "executor",
+        "action": "wait",
+        "inputs": {"seconds": seconds},
+        "depends_on": list(after),
+        **more,
+    }
 
 
 def collect(name: str, values: Any, *after: str, **more: Any) -> Step:
     """Return a step whose output holds `values`, references among them resolved."""
-    return {"id": name, "arm": "retriever", "action": "collect", "inputs": {"values": values}, "depends_on": list(after), **more}
+    return {
+        "id": name,
+        "arm": "retriever",
+        "action": "collect",
+        "inputs": {"values": values},
+        "depends_on": list(after),
+        **more,
+    }
 
 
 def verify(name: str, value: Any, check: dict[str, Any], *, required: bool = True, **more: Any) -> Step:

@@ -65,7 +65,9 @@ def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
     finally:
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: client.run(plan={"steps": [wait("next", 0.2)]})["status"] == "completed", 60, "work to go on")
+    wait_until(
+        lambda: client.run(plan={"steps": [wait("next", 0.2)]})["status"] == "completed", 60, "work to go on"
+    )
 
     _assert_completed_once(client, task_id, steps=["after", "slow"])
 
@@ -73,7 +75,10 @@ def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
 @pytest.mark.parametrize("kind", ["planner", "judge", "retriever", "sweeper"])
 def test_a_killed_pool_of_any_kind_only_delays(stack: Stack, client: Client, kind: str) -> None:
     """SIGKILL of the planner's, the judge's, an arm's or the sweeper's process while work is under way."""
-    ids = [client.submit(plan={"steps": [collect("a", 1), wait("b", 0.1, "a"), collect("c", 2, "b")]}) for _ in range(5)]
+    ids = [
+        client.submit(plan={"steps": [collect("a", 1), wait("b", 0.1, "a"), collect("c", 2, "b")]})
+        for _ in range(5)
+    ]
 
     for pid in stack.pids(kind):
         os.kill(pid, signal.SIGKILL)

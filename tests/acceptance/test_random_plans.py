@@ -18,13 +18,20 @@ def plans(draw: st.DrawFn) -> list[dict[str, Any]]:
     for number in range(count):
         earlier = [f"s{before}" for before in range(number)]
         after = draw(st.lists(st.sampled_from(earlier), max_size=4, unique=True)) if earlier else []
-        values = [number, *(ref(name, "/values/0") for name in after if steps[int(name[1:])]["action"] == "collect")]
+        values = [
+            number,
+            *(ref(name, "/values/0") for name in after if steps[int(name[1:])]["action"] == "collect"),
+        ]
         quick = draw(st.integers(0, 9)) > 0
         steps.append(collect(f"s{number}", values, *after) if quick else wait(f"s{number}", 0.01, *after))
     return steps
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=plans())
 def test_every_step_runs_exactly_once_after_its_dependencies_and_the_judge_once(
     client: Client, steps: list[dict[str, Any]]
@@ -49,6 +56,7 @@ def _assert_values_flowed(task: dict[str, Any], steps: list[dict[str, Any]]) -> 
     for name, output in task["result"]["data"].items():
         if by_id[name]["action"] == "collect":
             expected = [
-                int(value["$from"][1:]) if isinstance(value, dict) else value for value in by_id[name]["inputs"]["values"]
+                int(value["$from"][1:]) if isinstance(value, dict) else value
+                for value in by_id[name]["inputs"]["values"]
             ]
             assert output["values"] == expected

@@ -1,6 +1,6 @@
 """Plays worker against the real database: claims rows and stores outcomes, without a broker in between."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,14 @@ TENANT = "acme"
 
 def wait_step(name: str, *after: str, **more: Any) -> dict[str, Any]:
     """Return a client's step that needs no attachment: a timer of no length."""
-    return {"id": name, "arm": "executor", "action": "wait", "inputs": {"seconds": 0}, "depends_on": list(after), **more}
+    return {
+        "id": name,
+        "arm": "executor",
+        "action": "wait",
+        "inputs": {"seconds": 0},
+        "depends_on": list(after),
+        **more,
+    }
 
 
 class Engineer:
@@ -171,15 +178,12 @@ def verdict(decision: Decision, **faulty: str) -> Verdict:
 
 
 @contextmanager
-def held_open(engine: Engine) -> Any:
-    """A transaction that the test ends itself, for races."""
+def held_open(engine: Engine) -> Iterator[Connection]:
+    """A transaction that never commits, as when its process dies."""
     with engine.connect() as conn:
         begun = conn.begin()
-        try:
-            yield conn
-        finally:
-            if begun.is_active:
-                begun.rollback()
+        yield conn
+        begun.rollback()
 
 
 def _open_chord(conn: Connection, saved: SavedRound) -> None:

@@ -14,7 +14,7 @@ import orchestrator
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import InvalidOperation, NotFound
 from orchestrator.execution_state import Decision
-from orchestrator.lifecycle import recovery, requests
+from orchestrator.lifecycle import recovery, requests, rounds
 from orchestrator.queue import chord
 from orchestrator.queue.chord import Refused
 from orchestrator.store import memory
@@ -43,7 +43,9 @@ def sweeper(engineer: Engineer, broker: "redis.Redis") -> Sweeper:
     sweeper = Sweeper(WorkerProcess(settings, engineer.engine, app, owner="sweeper"), broker)
     sweeper.queue_again_after_flush()
     time_to_trust = settings.lease_seconds
-    wait_until(lambda: not sweeper._is_too_soon(1e9), 5 + time_to_trust, "the sweeper to trust its connection")
+    wait_until(
+        lambda: not sweeper._is_too_soon(1e9), 5 + time_to_trust, "the sweeper to trust its connection"
+    )
     return sweeper
 
 
@@ -107,7 +109,11 @@ def test_rule_13_no_lease_expires_within_one_lease_of_the_sweepers_start(
     sweeper = Sweeper(WorkerProcess(engineer.settings, engineer.engine, app, owner="sweeper"), broker)
     task_id = engineer.start(wait_step("a"))
     engineer.take(task_id, "a", lease_seconds=0.01)
-    wait_until(lambda: engineer.ask("SELECT 1 FROM steps WHERE state = 'running' AND due < now()"), 5, "the end of the lease")
+    wait_until(
+        lambda: engineer.ask("SELECT 1 FROM steps WHERE state = 'running' AND due < now()"),
+        5,
+        "the end of the lease",
+    )
 
     assert sweeper.expire_leases() == 0
     assert engineer.row(task_id, "a")["state"] == "running"
@@ -145,7 +151,9 @@ def test_rule_14_a_lost_message_is_sent_again_with_doubling_delay(
     for _ in range(6):
         engineer.ask("UPDATE steps SET due = now() - interval '1 second' WHERE state = 'queued'")
         assert sweeper.publish_due() == 1
-        row = engineer.ask("SELECT extract(epoch FROM due - now())::float8 AS wait FROM steps WHERE name = 'a'")[0]
+        row = engineer.ask(
+            "SELECT extract(epoch FROM due - now())::float8 AS wait FROM steps WHERE name = 'a'"
+        )[0]
         delays.append(round(row["wait"] / engineer.settings.redispatch_seconds))
 
     assert delays == [2, 4, 8, 8, 8, 8]
@@ -189,7 +197,9 @@ def test_rule_14_a_ready_chord_whose_judge_was_not_published_is_fired(
     assert broker.llen("judge\x06\x166") == 1
 
 
-def test_rule_14_a_step_that_killed_its_worker_thrice_is_given_up(engineer: Engineer, sweeper: Sweeper) -> None:
+def test_rule_14_a_step_that_killed_its_worker_thrice_is_given_up(
+    engineer: Engineer, sweeper: Sweeper
+) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b"))
     for _ in range(3):
         claim = engineer.take(task_id, "a", owner="host:1")
@@ -217,7 +227,9 @@ def test_rule_14_a_poisonous_plan_ends_its_task(engineer: Engineer, sweeper: Swe
     assert (task.status, task.error and task.error["code"]) == ("failed", "poison_step")
 
 
-def test_rule_14_several_sweepers_send_a_row_once(engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis") -> None:
+def test_rule_14_several_sweepers_send_a_row_once(
+    engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
+) -> None:
     for _ in range(10):
         engineer.start(*(wait_step(f"s{number}") for number in range(5)))
     engineer.ask("UPDATE steps SET due = now() - interval '1 second' WHERE state = 'queued'")
@@ -235,7 +247,9 @@ def test_rule_14_several_sweepers_send_a_row_once(engineer: Engineer, sweeper: S
 
 def test_rule_15_cancel_closes_the_chord_and_fences_every_open_row(engineer: Engineer) -> None:
     engineer.settings = replace(engineer.settings, max_parallel_arms=2)
-    task_id = engineer.start(wait_step("run"), wait_step("queued"), wait_step("held"), wait_step("blocked", "run"))
+    task_id = engineer.start(
+        wait_step("run"), wait_step("queued"), wait_step("held"), wait_step("blocked", "run")
+    )
     claim = engineer.take(task_id, "run")
 
     task, ended = requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id, reason="enough")
@@ -262,7 +276,9 @@ def test_rule_15_cancel_before_planning_wins(engineer: Engineer) -> None:
     assert engineer.task(task_id).status == "cancelled"
 
 
-def test_rule_15_cancel_twice_is_one_cancel_and_a_finished_task_can_not_be_cancelled(engineer: Engineer) -> None:
+def test_rule_15_cancel_twice_is_one_cancel_and_a_finished_task_can_not_be_cancelled(
+    engineer: Engineer,
+) -> None:
     first, second = engineer.start(wait_step("a")), engineer.start(wait_step("a"))
     engineer.do(second, "a")
     engineer.judge(second, verdict(Decision.PASSED))
@@ -330,7 +346,7 @@ def test_rule_19_completions_cancels_and_heartbeats_do_not_deadlock(engineer: En
 
         works = [
             *(lambda claim=claim: engineer.store(claim, done()) for claim in claims),
-            *(lambda: leases.beat() for _ in range(3)),
+            *([leases.beat] * 3),
             lambda task_id=task_id: requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id),
         ]
         threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
@@ -356,8 +372,6 @@ def test_rule_19_cancel_starts_again_when_the_round_moved_under_it(engineer: Eng
         memory.lock_task(conn, task_id)
         canceller.start()
         wait_until(lambda: engineer.ask("SELECT 1 FROM pg_locks WHERE NOT granted"), 5, "the cancel to wait")
-        from orchestrator.lifecycle import rounds
-
         saved = rounds.conclude(conn, judge, verdict(Decision.FAILED, a="x"), settings=engineer.settings)
         chord.open(conn, saved.chord_id, body=b"{}", size=1)  # type: ignore[union-attr]  # a repair is a round
     canceller.join(timeout=10)

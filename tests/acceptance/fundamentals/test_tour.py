@@ -15,8 +15,16 @@ def test_a_goal_goes_in_and_a_judged_result_comes_out(client: Client) -> None:
     """A submitted plan is carried out, joined and judged; the answer says what was found and that it was checked."""
     task = client.run(
         "Collect two numbers",
-        plan={"steps": [collect("one", 1), collect("two", 2), collect("both", [ref("one", "/values"), ref("two", "/values")])]},
-        acceptance_criteria=[{"text": "both are there", "check": {"step": "both", "pointer": "/values", "equals": [1, 2]}}],
+        plan={
+            "steps": [
+                collect("one", 1),
+                collect("two", 2),
+                collect("both", [ref("one", "/values"), ref("two", "/values")]),
+            ]
+        },
+        acceptance_criteria=[
+            {"text": "both are there", "check": {"step": "both", "pointer": "/values", "equals": [1, 2]}}
+        ],
     )
 
     assert (task["error"], task["status"], task["phase"]) == (None, "completed", "done")
@@ -56,7 +64,14 @@ def test_the_trace_explains_the_answer(client: Client) -> None:
 def test_a_diamond_runs_in_dependency_order(client: Client) -> None:
     """A step starts after all its dependencies have ended, and its siblings do not wait for each other."""
     task = client.run(
-        plan={"steps": [wait("top"), wait("left", 0.2, "top"), wait("right", 0.2, "top"), wait("bottom", 0, "left", "right")]}
+        plan={
+            "steps": [
+                wait("top"),
+                wait("left", 0.2, "top"),
+                wait("right", 0.2, "top"),
+                wait("bottom", 0, "left", "right"),
+            ]
+        }
     )
 
     at = _times(client.events(task["task_id"]))
@@ -116,7 +131,7 @@ def test_a_failing_step_skips_its_dependents_and_the_judge_says_so(client: Clien
 
 
 def test_a_repair_runs_only_what_was_at_fault(client: Client, database: Engine) -> None:
-    """The judge blames a step whose check failed; it and what follows run again with its repair inputs, nothing else."""
+    """The judge blames a step whose check failed; it and what follows run again, nothing else."""
     plan = [
         collect("kept", "k"),
         collect("draft", 1, repair_inputs={"values": 2},
@@ -146,7 +161,9 @@ def test_what_nobody_checked_is_not_passed(client: Client) -> None:
 def test_a_users_type_marker_comes_through_intact(client: Client) -> None:
     """No user text travels in a message, so no codec of Celery or kombu can decode it."""
     task_id = client.submit(
-        '{"__type__": "uuid", "__value__": "zzz"}', context=TYPE_BOMB, plan={"steps": [collect("a", TYPE_BOMB)]}
+        '{"__type__": "uuid", "__value__": "zzz"}',
+        context=TYPE_BOMB,
+        plan={"steps": [collect("a", TYPE_BOMB)]},
     )
 
     task = client.end_of(task_id)
