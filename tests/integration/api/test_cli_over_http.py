@@ -1,0 +1,211 @@
+"""The octollm command against a real API and database; somebody plays the workers by hand."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from flask import Flask
+from werkzeug.serving import make_server
+
+from orchestrator import archive
+from orchestrator.cli.board import Board
+from orchestrator.cli.ending import ExitStatus
+from orchestrator.cli.follow import Silence, follow
+from orchestrator.cli.main import main
+from orchestrator.cli.server import Server
+from orchestrator.credential import SCOPES, sign_token
+from orchestrator.execution_state import Decision
+from orchestrator.settings import Settings
+from orchestrator.store import pools
+from orchestrator.store.engine import transaction
+from tests.integration.kit import TENANT, Engineer, verdict, wait_step
+
+Octollm = Callable[..., tuple[int, str]]
+_PLAN = [wait_step("first"), wait_step("second", "first")]
+
+
+@pytest.fixture
+def server(app: Flask, settings: Settings) -> Iterator[Server]:
+    """The API on a port of its own, and who may do everything there."""
+    listening = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    token = sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES)
+    yield Server(f"http://127.0.0.1:{listening.server_port}", token)
+    listening.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def octollm(server: Server, capsys: pytest.CaptureFixture[str]) -> Octollm:
+    """Run the command; return its exit status and what it wrote, stderr last."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["--url", server.url, "--token", server.token or "", *arguments])
+        written = capsys.readouterr()
+        return int(ended.value.code or 0), written.out + written.err
+
+    return run
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    """A plan of two steps, one after the other."""
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"steps": _PLAN}))
+    return path
+
+
+def test_a_submitted_task_is_watched_to_its_verdict(
+    octollm: Octollm, engineer: Engineer, plan_file: Path
+) -> None:
+    status, task_id = octollm("submit", "wait twice", "--plan", str(plan_file), "--priority", "high")
+    task_id = task_id.strip()
+    assert status == ExitStatus.OK
+    assert octollm("status", task_id) == (
+        ExitStatus.OK,
+        f"{task_id} queued: preprocessing, 0%, 0 of 0 steps\n",
+    )
+
+    engineer.plan(task_id)
+    engineer.do(task_id, "first")
+    assert "processing: execution, 47%, 1 of 2 steps" in octollm("status", task_id)[1]
+    engineer.do(task_id, "second")
+    engineer.judge(task_id, verdict(Decision.PASSED))
+    status, told = octollm("watch", task_id)
+
+    assert status == ExitStatus.OK
+    assert "second" in told
+    assert "100%  completed" in told
+    assert "Verdict: passed" in told
+    assert "it is so" in told
+
+
+def test_a_rejected_task_is_status_1_and_its_json_holds_the_verdict(
+    octollm: Octollm, engineer: Engineer
+) -> None:
+    task_id = engineer.start(*_PLAN)
+    engineer.fail(task_id, "first")
+    engineer.judge(task_id, verdict(Decision.FAILED))
+
+    status, told = octollm("watch", task_id, "--json")
+
+    assert status == ExitStatus.FAILED
+    document = json.loads(told)
+    assert document["status"] == "failed"
+    assert document["verdict"]["decision"] == "failed"
+
+
+def test_a_cancelled_task_is_status_3(octollm: Octollm, engineer: Engineer) -> None:
+    task_id = engineer.start(*_PLAN)
+
+    assert octollm("cancel", task_id, "--reason", "no longer wanted") == (
+        ExitStatus.OK,
+        f"{task_id} cancelled\n",
+    )
+
+    assert octollm("status", task_id)[0] == ExitStatus.CANCELLED
+
+
+def test_a_directory_is_attached_as_one_archive_with_what_lies_in_it(
+    octollm: Octollm, engineer: Engineer, server: Server, plan_file: Path, tmp_path: Path
+) -> None:
+    package = tmp_path / "package"
+    (package / "inside").mkdir(parents=True)
+    (package / "inside" / "a.py").write_text("A = 1\n")
+
+    status, told = octollm("submit", "g", "--plan", str(plan_file), "--attach", str(package), "--json")
+
+    assert status == ExitStatus.OK
+    (artifact,) = server.get(f"/v1/tasks/{json.loads(told)['task_id']}/trace")["contract"]["attachments"]
+    (row,) = engineer.ask("SELECT filename, size_bytes FROM artifacts WHERE sha256 = %(id)s", id=artifact)
+    assert row == {"filename": "package.tar.gz", "size_bytes": len(archive.pack(package))}
+
+
+def test_what_the_server_refuses_names_the_field_and_is_status_5(octollm: Octollm, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text('[{"id": "a", "arm": "nobody"}]')
+
+    status, told = octollm("run", "a goal", "--plan", str(plan))
+
+    assert status == ExitStatus.REFUSED
+    assert "steps.0.arm" in told
+    assert octollm("status", "task_0000000000000000")[0] == ExitStatus.REFUSED
+
+
+def test_following_goes_on_after_the_last_event_seen(server: Server, engineer: Engineer) -> None:
+    class Witness(Silence):
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def show(self, board: Board, event: dict[str, object]) -> None:
+            assert event["seq"] == board.seq
+            self.seen.append(board.seq)
+            if event["type"] == "step.completed" and event["data"]["step"] == "first":  # type: ignore[index]
+                engineer.do(task_id, "second")
+                engineer.judge(task_id, verdict(Decision.PASSED))
+
+    task_id = engineer.start(*_PLAN)
+    engineer.do(task_id, "first")
+    witness = Witness()
+
+    board = follow(server, task_id, witness)
+
+    assert board.status == "completed"
+    assert witness.seen == list(range(1, board.seq + 1))
+
+
+def test_keys_are_made_listed_and_revoked_on_the_database(octollm: Octollm) -> None:
+    _, made = octollm(
+        "keys", "create", "--tenant", "acme", "--scopes", "task:read", "--expires-days", "2", "--json"
+    )
+    key = json.loads(made)
+    assert key["key"].startswith(f"octo_live_{key['id']}_")
+    assert key["scopes"] == ["task:read"]
+
+    assert "expires" in octollm("keys", "list", "--tenant", "acme")[1]
+    assert octollm("keys", "revoke", key["id"]) == (ExitStatus.OK, f"{key['id']} revoked\n")
+    assert "revoked" in octollm("keys", "list")[1]
+    assert octollm("keys", "revoke", "nobody")[0] == ExitStatus.FAILED
+
+
+def test_migrating_twice_is_safe(octollm: Octollm) -> None:
+    assert octollm("migrate")[0] == ExitStatus.OK
+    assert octollm("migrate")[0] == ExitStatus.OK
+
+
+def test_the_doctor_is_content_with_servers_that_no_worker_uses_yet(octollm: Octollm, server: Server) -> None:
+    status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
+
+    assert status == ExitStatus.OK, told
+    assert "✓ schema" in told
+    assert "✓ redis memory" in told
+    assert "! workers" in told
+    assert "an OctoLLM answers" in told
+
+
+def test_the_doctor_names_workers_of_another_release(
+    octollm: Octollm, server: Server, engineer: Engineer
+) -> None:
+    with transaction(engineer.engine) as conn:
+        pools.beat(
+            conn, "coder.1@elsewhere", queue="arm.coder", arm="coder", concurrency=2, busy=0,
+            isolation="none", version="0", registry_digest="another",
+        )  # fmt: skip
+
+    status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
+
+    assert status == ExitStatus.FAILED
+    assert "✗ registry         coder.1@elsewhere run with other arms" in told
+    assert "none is alive for executor, judge, planner" in told
+
+
+def test_arms_are_listed_with_their_workers(octollm: Octollm) -> None:
+    status, told = octollm("arms")
+
+    assert status == ExitStatus.OK
+    assert told.splitlines()[0].split()[:2] == ["planner", "unavailable"]
