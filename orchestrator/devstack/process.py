@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.devstack.leash import Leash
+from orchestrator.errors import SettingsError
 
 _POLL_SECONDS = 0.02
 
@@ -136,10 +138,16 @@ def keep_port(record: Path) -> int:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 on which nobody listens now.
+
+    It lies below the ports that systems give to outgoing connections (Linux: from 32768), one of which could
+    take it before our server does, or while our server is down.
+    """
+    for _ in range(100):
+        port = random.randrange(15_000, 32_768)
+        if is_free(port):
+            return port
+    raise SettingsError("no free port between 15000 and 32767: stop something, or name servers that run")
 
 
 def tail(log: Path, *, lines: int = 15) -> str:

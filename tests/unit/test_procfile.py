@@ -1,0 +1,75 @@
+"""The Procfile: the one list of processes that honcho and `octollm up` both run."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.arm_capability import ARMS
+from orchestrator.devstack.program import PROCFILE, read_procfile
+from orchestrator.devstack.stack import ONE_OF_EACH
+
+NAMES = {"safety-guardian": "guardian"}
+
+
+def test_honcho_reads_the_same_lines_as_we_do() -> None:
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("honcho"), "-f", PROCFILE, "check"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    (listed,) = re.findall(r"detected \((.*)\)", checked.stderr)
+    assert listed.split(", ") == list(read_procfile())
+
+
+@pytest.mark.parametrize("arm_id", sorted(ARMS))
+def test_every_arm_has_a_line_with_its_queue_and_its_pool(arm_id: str) -> None:
+    arm = ARMS[arm_id]
+    words = shlex.split(read_procfile()[NAMES.get(arm_id, arm_id)])
+
+    assert (words[words.index("-Q") + 1], words[words.index("-P") + 1]) == (arm.queue, arm.pool)
+
+
+def test_up_runs_every_line_but_flower_and_the_release() -> None:
+    assert set(ONE_OF_EACH) == set(read_procfile()) - {"flower", "release"}
+
+
+def test_every_line_becomes_the_process_it_starts_so_that_signals_reach_it() -> None:
+    for name, command in read_procfile().items():
+        last = re.split(r";|&&", command)[-1].strip()
+
+        assert last.startswith("exec ") or name == "release", command
+
+
+def test_two_workers_of_a_kind_have_two_names() -> None:
+    for name in ("coder", "judge"):
+        (node,) = re.findall(r"-n (\S+)", read_procfile()[name])
+        shown = [
+            subprocess.run(
+                ["/bin/sh", "-c", f"echo {node}"], check=True, capture_output=True, text=True, env=environ
+            ).stdout.strip()
+            for environ in (
+                {"HONCHO_PROCESS_NAME": f"{name}.1"},
+                {"HONCHO_PROCESS_NAME": f"{name}.2"},
+                {},
+                {},
+            )
+        ]
+
+        assert shown[:2] == [f"{name}.1@%h", f"{name}.2@%h"]
+        assert len(set(shown)) == 4
+
+
+def test_worker_lines_differ_in_nothing_but_arm_and_pool() -> None:
+    shapes = {
+        re.sub(r"-Q \S+ -P \w+ -c \d+ -n \$\{HONCHO_PROCESS_NAME:-\w+\.", "", command)
+        for name, command in read_procfile().items()
+        if "celery -A workers worker" in command
+    }
+
+    assert len(shapes) == 1
