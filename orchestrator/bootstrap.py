@@ -37,7 +37,9 @@ class Orchestrator:
         """Publish rows of work; what the broker does not take stays due in the database."""
         return canvas.publish(self.app, messages)
 
-    def submit(self, *, tenant: str, key_id: str | None, request_id: str | None, contract: Contract) -> Submitted:
+    def submit(
+        self, *, tenant: str, key_id: str | None, request_id: str | None, contract: Contract
+    ) -> Submitted:
         """Accept a task; see orchestrator.lifecycle.requests.submit."""
         return requests.submit(
             self.engine,

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
@@ -21,8 +22,7 @@ def encode(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_plain)
-    text = _NUL.sub("\\1\ufffd", text)
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return _SURROGATE.sub("\ufffd", _NUL.sub("\\1\ufffd", text))
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,9 @@ def load(module_file: str) -> dict[str, str]:
     names = parts[0::2]
     if len(set(names)) != len(names):
         raise ValueError(f"{module_file}: a statement's name stands twice in its .sql file: {sorted(names)}")
-    return {name: f"-- {name}\n{_without_comments(body)}" for name, body in zip(names, parts[1::2], strict=True)}
+    return {
+        name: f"-- {name}\n{_without_comments(body)}" for name, body in zip(names, parts[1::2], strict=True)
+    }
 
 
 def _without_comments(body: str) -> str:

@@ -22,6 +22,8 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     "pool_size": 8,
     "max_overflow": 8,
     "pool_use_lifo": True,
+    # an error's text goes to the log: it must not carry what clients sent
+    "hide_parameters": True,
     "connect_args": {
         "connect_timeout": 5,
         "keepalives_idle": 30,
@@ -42,7 +44,7 @@ class Database:
         self.engine: Engine = create_engine(normalise(url), **{**_OPTIONS, **(options or {})})
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._is_prepared = False
-        event.listen(self.engine, "checkout", _refuse_dead)
+        event.listen(self.engine, "checkout", refuse_dead)
         _forget_after_fork(self.engine)
 
     def run(self, work: Callable[[Connection], T]) -> T:
@@ -109,7 +111,7 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, OperationalError | InterfaceError) or lost_race(error)
 
 
-def _refuse_dead(dbapi_connection: Any, record: Any, proxy: Any) -> None:
+def refuse_dead(dbapi_connection: Any, record: Any, proxy: Any) -> None:
     """Replace a connection whose server has gone.
 
     An idle connection has nothing to read; when it has, that is the server's farewell. Looking costs a few

@@ -4,21 +4,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from orchestrator.queue.database import lost_race, refuse_dead
 from orchestrator.settings import driver_url
-
-# deadlock_detected, serialization_failure
-_TRY_AGAIN = frozenset({"40P01", "40001"})
 
 T = TypeVar("T")
 
 
 def open_engine(url: str, *, pool_size: int = 8) -> Engine:
     """Return an engine with at most `pool_size` connections; one a process."""
-    return create_engine(
+    engine = create_engine(
         driver_url(url),
         pool_size=pool_size,
         max_overflow=0,
@@ -28,15 +26,14 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
         hide_parameters=True,
         connect_args={"connect_timeout": 5, "application_name": "octollm"},
     )
+    event.listen(engine, "checkout", refuse_dead)
+    return engine
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that commits at the end and rolls back on an error.
-
-    A pooled connection that died (Postgres was restarted) is replaced before the first statement.
-    """
-    with _live_connection(engine) as conn, conn.begin():
+    """Open a transaction that commits at the end and rolls back on an error."""
+    with engine.begin() as conn:
         yield conn
 
 
@@ -45,19 +42,6 @@ def statement(engine: Engine) -> Iterator[Connection]:
     """Open an AUTOCOMMIT connection: for work that is one statement, so one round trip."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         yield conn
-
-
-def _live_connection(engine: Engine) -> Connection:
-    conn = engine.connect()
-    try:
-        conn.exec_driver_sql("SELECT 1")
-        conn.rollback()
-    except DBAPIError as error:
-        conn.close()
-        if not error.connection_invalidated:
-            raise
-        conn = engine.connect()
-    return conn
 
 
 def in_transaction(engine: Engine, work: Callable[[Connection], T], *, tries: int = 5) -> T:
@@ -70,7 +54,7 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T], *, tries: in
             with transaction(engine) as conn:
                 return work(conn)
         except DBAPIError as error:
-            if left == 0 or getattr(error.orig, "pgcode", None) not in _TRY_AGAIN:
+            if left == 0 or not lost_race(error):
                 raise
     raise AssertionError("unreachable")
 

@@ -152,7 +152,9 @@ def lock_task(conn: Connection, task_id: str) -> LockedTask | None:
     return LockedTask(*row) if row else None
 
 
-def current_chord(conn: Connection, task_id: str, *, tenant: str | None = None) -> tuple[int, str | None] | None:
+def current_chord(
+    conn: Connection, task_id: str, *, tenant: str | None = None
+) -> tuple[int, str | None] | None:
     """Return (round, chord id) of the task, unlocked; None when the tenant has no such task."""
     row = conn.exec_driver_sql(_SQL["current_chord"], {"task_id": task_id, "tenant": tenant}).one_or_none()
     return (row.round, row.chord_id) if row else None
