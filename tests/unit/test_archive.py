@@ -62,6 +62,8 @@ def test_the_same_content_gives_the_same_bytes_whenever_and_whoever_packs_it(
     (package / "inner" / "a.py").chmod(0o600)
 
     assert pack(package) == first
+    # RFC 1952: bytes 4 to 7 are the time of packing
+    assert first[4:8] == bytes(4)
     (package / "b.txt").write_text("c")
     assert pack(package) != first
 
