@@ -208,11 +208,11 @@ class Finding:
 class Verdict:
     """The judge's word on a round; `faulty` names the steps at fault, with feedback for each.
 
-    `confidence` is the share of criteria that were checked (0 to 1), or None when there were none.
+    `confidence` is the share of criteria that were checked (0 to 1); without any, of the check that all steps ended.
     """
 
     decision: Decision
-    confidence: float | None
+    confidence: float
     findings: tuple[Finding, ...] = ()
     faulty: dict[str, str] = field(default_factory=dict)
     output: str = ""

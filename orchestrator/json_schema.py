@@ -1,6 +1,7 @@
 """Checks values against JSON Schemas that others wrote: offline, bounded, without repeating the value."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ MAX_SCHEMA_OBJECTS = 500
 MAX_REFERENCES = 2_000
 """How many `$ref` one check follows: nested references can double at each level."""
 
-Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError]]
+# the references that the check of this thread has followed so far
+_followed: ContextVar[list[int]] = ContextVar("followed")
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,10 @@ def schema_faults(schema: Any) -> list[str]:
 def faults(schema: Mapping[str, Any] | bool, value: Any) -> list[Fault]:
     """Return what is wrong with `value`, at most MAX_FAULTS; a schema that can't be followed is a fault."""
     found: list[Fault] = []
+    counting = _followed.set([])
     try:
-        for error in _validator(schema).iter_errors(value):
+        # an empty registry: jsonschema's own would fetch remote references over the network
+        for error in _Validator(schema, registry=Registry()).iter_errors(value):
             found.append(
                 Fault(tuple(error.absolute_path), str(error.validator), _words(error), error.instance)
             )
@@ -60,26 +64,17 @@ def faults(schema: Mapping[str, Any] | bool, value: Any) -> list[Fault]:
                 break
     except (Unresolvable, RecursionError, _TooManyReferences, ValueError):
         found.append(Fault((), "$ref", "the schema can't be followed: a reference leads nowhere or too deep"))
+    finally:
+        _followed.reset(counting)
     return found
 
 
-def _validator(schema: Mapping[str, Any] | bool) -> Any:
-    left = MAX_REFERENCES
-
-    def reference(validator: Any, target: Any, instance: Any, within: Any) -> Iterator[ValidationError]:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise _TooManyReferences
-        yield from Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, within) or ()
-
-    keywords: dict[str, Keyword] = {
-        "$ref": reference,
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-    }
-    # an empty registry: jsonschema's own would fetch remote references over the network
-    return extend(Draft202012Validator, keywords)(schema, registry=Registry())
+def _reference(validator: Any, target: Any, instance: Any, within: Any) -> Iterator[ValidationError]:
+    followed = _followed.get()
+    followed.append(1)
+    if len(followed) > MAX_REFERENCES:
+        raise _TooManyReferences
+    yield from Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, within) or ()
 
 
 def _pattern(_validator: Any, expression: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -94,6 +89,13 @@ def _pattern_properties(validator: Any, patterns: Any, instance: Any, _: Any) ->
         for name, value in instance.items():
             if compile_pattern(expression).search(name):
                 yield from validator.descend(value, schema, path=name, schema_path=expression)
+
+
+# made once: making a validator class costs 4 ms
+_Validator: Any = extend(
+    Draft202012Validator,
+    {"$ref": _reference, "pattern": _pattern, "patternProperties": _pattern_properties},
+)
 
 
 def _reference_faults(schema: Any) -> list[str]:

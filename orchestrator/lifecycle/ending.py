@@ -106,7 +106,8 @@ def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:
     lines = [f"{name}: {_summary(result.output)}" for name, result in done.items()]
     return {
         "output": "\n".join(lines),
-        "confidence": None,
+        # the share of checks that were made: none
+        "confidence": 0.0,
         "validation_passed": False,
         "data": {name: result.output for name, result in done.items()},
         "artifacts": [],

@@ -35,7 +35,7 @@ WORDS = Criterion("It reads well")
 @pytest.mark.parametrize(
     ("criteria", "decision", "confidence"),
     [
-        ([], Decision.PASSED, None),
+        ([], Decision.PASSED, 1.0),
         ([GOOD], Decision.PASSED, 1.0),
         ([GOOD, WORDS], Decision.INCONCLUSIVE, 0.5),
         ([WORDS], Decision.INCONCLUSIVE, 0.0),
@@ -44,7 +44,7 @@ WORDS = Criterion("It reads well")
     ],
 )
 def test_one_failure_fails_and_what_nobody_checked_never_passes(
-    criteria: list[Criterion], decision: Decision, confidence: float | None
+    criteria: list[Criterion], decision: Decision, confidence: float
 ) -> None:
     verdict = judge_round(view(STEPS, DONE, contract=asked(*criteria)))
 

@@ -77,11 +77,9 @@ def verify(assignment: Assignment) -> StepResult:
     return answer(assignment, output, evidence=[{"checks": len(findings)}])
 
 
-def _confidence(findings: tuple[Finding, ...]) -> float | None:
-    """Return the share of what was asked that was checked; that all steps finished is not asked by anyone."""
-    asked = [finding for finding in findings if finding.criterion != ALL_FINISHED]
-    if not asked:
-        return None
+def _confidence(findings: tuple[Finding, ...]) -> float:
+    """Return the share of what was asked that was checked; where nothing was, that of the one thing we ask."""
+    asked = [finding for finding in findings if finding.criterion != ALL_FINISHED] or findings
     return round(sum(finding.checked_by is not CheckedBy.NOT_CHECKED for finding in asked) / len(asked), 4)
 
 
