@@ -22,7 +22,13 @@ def stack() -> Iterator[Stack]:
         Stack(
             Path(folder),
             port=0,
-            environ={"LOG_LEVEL": "warning", "LEASE_SECONDS": "5", "HEARTBEAT_SECONDS": "1"},
+            environ={
+                "DATABASE_URL": "",
+                "REDIS_URL": "",
+                "LOG_LEVEL": "warning",
+                "LEASE_SECONDS": "5",
+                "HEARTBEAT_SECONDS": "1",
+            },
             durable=False,
             processes={**ONE_OF_EACH, "executor": 2},
         ) as running,

@@ -1,0 +1,133 @@
+"""`octollm up`: one line when it is ready, nothing left when it is gone, however it goes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator.devstack import process
+from orchestrator.devstack.stack import Stack
+from tests.waiting import wait_until
+
+READY = re.compile(r"^ready (http://127\.0\.0\.1:\d+)$")
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A state directory that the tests of this file share, one after the other."""
+    with tempfile.TemporaryDirectory(prefix="octollm-up-") as path:
+        yield Path(path)
+
+
+def test_it_says_ready_once_it_is_and_leaves_nothing_when_it_is_interrupted(home: Path) -> None:
+    with _up(home) as running:
+        url = _ready(running)
+        with urllib.request.urlopen(f"{url}/ready") as answer:
+            assert json.load(answer)["ready"] is True
+        started = _processes_of(home)
+
+        running.send_signal(signal.SIGINT)
+        rest, _ = running.communicate(timeout=60)
+
+    assert running.returncode == 0
+    assert len(started) >= 10
+    assert (rest, _processes_of(home)) == ("", [])
+
+
+def test_a_second_one_in_the_same_home_is_refused_and_the_first_goes_on(stack: Stack) -> None:
+    second = subprocess.run(_command(), env=_environ(stack.home), capture_output=True, text=True, timeout=60)
+
+    assert second.returncode != 0
+    assert f"(process {os.getpid()}) runs in {stack.home}" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert _is_ready(stack.url)
+
+
+def test_a_port_that_is_taken_is_named(stack: Stack, home: Path) -> None:
+    refused = subprocess.run(
+        _command(stack.port), env=_environ(home), capture_output=True, text=True, timeout=60
+    )
+
+    assert refused.returncode != 0
+    assert f"port {stack.port} is taken" in refused.stderr
+
+
+def test_nothing_outlives_it_when_it_is_killed(home: Path) -> None:
+    with _up(home) as running:
+        _ready(running)
+        started = _processes_of(home)
+
+        running.kill()
+        running.wait()
+
+        wait_until(lambda: not _processes_of(home), 20, f"the end of {started}")
+
+
+def test_a_process_that_dies_is_started_again(stack: Stack) -> None:
+    (before,) = stack.pids("retriever")
+
+    os.kill(before, signal.SIGKILL)
+
+    wait_until(lambda: stack.pids("retriever") not in ([], [before]), 30, "another retriever")
+    wait_until(lambda: _is_ready(stack.url), 60, "the stack to be ready again")
+
+
+@contextmanager
+def _up(home: Path) -> Iterator[subprocess.Popen[str]]:
+    running = subprocess.Popen(
+        _command(), env=_environ(home), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait(timeout=60)
+
+
+def _command(port: int = 0) -> list[str]:
+    return [str(Path(sys.executable).with_name("octollm")), "up", "--port", str(port)]
+
+
+def _environ(home: Path) -> dict[str, str]:
+    return {**os.environ, "OCTOLLM_HOME": str(home), "DATABASE_URL": "", "REDIS_URL": ""}
+
+
+def _ready(running: subprocess.Popen[str]) -> str:
+    """Read the one line on its standard output; return the URL in it."""
+    assert running.stdout is not None
+    line = running.stdout.readline().rstrip("\n")
+    found = READY.match(line)
+    assert found, f"{line!r} is not the line that says ready"
+    return found[1]
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _processes_of(home: Path) -> list[str]:
+    """Return the command lines of all processes whose environment, command line or directory names `home`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        pid = int(entry.name)
+        try:
+            traces = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            traces += bytes((entry / "cwd").readlink())
+        except OSError:
+            continue
+        if pid != os.getpid() and os.fsencode(home) in traces:
+            found.append(f"{pid} {process.command_of(pid)}")
+    return found
