@@ -1,0 +1,207 @@
+"""Prompt injection: scored evidence that a text gives orders to the model that reads it."""
+
+import re
+import tomllib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from orchestrator.safety.disguise import bare, smuggled, without_accents
+from orchestrator.safety.finding import Finding
+from orchestrator.safety.nearby import lower, matches_near
+from orchestrator.safety.payload import payloads, whole_text_readings
+from orchestrator.safety.words import Words, words_of
+
+_RULES: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("injection_rules.toml").read_text("utf-8"))
+THRESHOLD = 0.5
+_REACH = 500
+_NESTING = 2
+_ENCODED_WEIGHT = 0.3
+_SMUGGLED_WEIGHT = 0.45
+_MENDED_WEIGHT = 0.15
+_LEAST_SMUGGLED = 8
+
+_MENTION = re.compile(_RULES["mention"]["pattern"], re.I)
+_MENTION_REACH: int = _RULES["mention"]["reach"]
+_MENTION_FACTOR: float = _RULES["mention"]["factor"]
+_NEGATION = re.compile(_RULES["mention"]["negation"])
+_NEGATION_REACH = 48
+_QUOTED_REACH = 40
+_QUOTES = frozenset("\"'`“”‘’«»„「」『』")
+_SENTENCE_END = re.compile(r"[.!?]\s|\n\s*\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A phrase that every match of a rule holds: whole words, then the beginning of one (nothing if unsure)."""
+
+    text: str
+    whole: frozenset[str]
+    beginning: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    name: str
+    weight: float
+    keys: tuple[_Key, ...]
+    pattern: re.Pattern[str]
+    reads_raw: bool
+    negatable: bool
+
+    def keys_among(self, distinct: Set[str], beginnings: Set[str]) -> list[str]:
+        return [key.text for key in self.keys if key.beginning in beginnings and key.whole <= distinct]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    start: int
+    end: int
+    rule: str
+    weight: float
+    doubted: bool = False
+
+
+def _compiled(rule: Mapping[str, Any]) -> _Rule:
+    reads_raw = rule.get("view") == "raw"
+    pattern = rule["pattern"]
+    for name, part in _RULES["part"].items():
+        pattern = pattern.replace(f"{{{name}}}", part)
+    flags = re.M if rule.get("case") else re.I | re.M
+    keys = tuple(key if reads_raw else without_accents(key) for key in rule["keys"])
+    return _Rule(
+        name=rule["name"],
+        weight=rule["weight"],
+        keys=tuple(_key(key) for key in keys),
+        pattern=re.compile(pattern if reads_raw else without_accents(pattern), flags if reads_raw else 0),
+        reads_raw=reads_raw,
+        negatable=rule.get("negatable", False),
+    )
+
+
+def _key(text: str) -> _Key:
+    if not text.isascii() or text[0] == " ":
+        return _Key(text, frozenset(), "")
+    *whole, beginning = text.split(" ")
+    return _Key(text, frozenset(whole), beginning)
+
+
+_COMPILED = tuple(_compiled(rule) for rule in _RULES["rule"])
+_BEGINNINGS = frozenset(key.beginning for rule in _COMPILED for key in rule.keys if not rule.reads_raw)
+
+
+def find_injections(text: str) -> Iterator[Finding]:
+    """Find stretches whose evidence adds up to THRESHOLD (0.5) or more, in order; they never overlap.
+
+    The score of a stretch is 1 - product(1 - weight) over its distinct rules (noisy-or, Pearl 1988). Wording
+    is all it sees: an order phrased as an ordinary request is not found, so a low score proves nothing.
+    """
+    hits = sorted(_hits(text, nesting=_NESTING), key=lambda hit: (hit.start, hit.end, hit.rule))
+    for cluster in _clusters(hits):
+        finding = _weighed(cluster)
+        if finding.score >= THRESHOLD:
+            yield finding
+
+
+def _hits(text: str, *, nesting: int) -> Iterator[_Hit]:
+    copy = bare(text)
+    words = words_of(copy)
+    yield from _word_hits(text, words)
+    yield from _raw_hits(text)
+    for name, reading in whole_text_readings(copy, words.distinct):
+        yield from _word_hits(text, words_of(reading))
+        yield _Hit(0, max(1, len(text)), name, _ENCODED_WEIGHT)
+    hidden = smuggled(text)
+    if hidden >= _LEAST_SMUGGLED:
+        yield _Hit(0, len(text), "hidden_letters", _SMUGGLED_WEIGHT)
+    if nesting:
+        yield from _payload_hits(text, nesting=nesting)
+
+
+def _beginnings_of(distinct: Set[str]) -> Set[str]:
+    ordered = sorted(distinct)
+    places = ((beginning, bisect_left(ordered, beginning)) for beginning in _BEGINNINGS - distinct)
+    others = {
+        start for start, at in places if not start or (at < len(ordered) and ordered[at].startswith(start))
+    }
+    return others | (_BEGINNINGS & distinct)
+
+
+def _word_hits(text: str, words: Words) -> Iterator[_Hit]:
+    beginnings = _beginnings_of(words.distinct)
+    for rule in _COMPILED:
+        keys = () if rule.reads_raw else rule.keys_among(words.distinct, beginnings)
+        for match in matches_near(words.text, words.text, keys, rule.pattern):
+            start, end = words.span(*match.span())
+            lead = max(0, match.start() - _NEGATION_REACH)
+            is_negated = rule.negatable and _NEGATION.search(words.text, lead, match.start())
+            yield _hit(start, end, rule=rule, doubted=bool(is_negated) or _is_mentioned(text, start, end))
+
+
+def _raw_hits(text: str) -> Iterator[_Hit]:
+    lowered = lower(text)
+    for rule in _COMPILED:
+        for match in (
+            matches_near(text, lowered, [key.text for key in rule.keys], rule.pattern)
+            if rule.reads_raw
+            else ()
+        ):
+            yield _hit(*match.span(), rule=rule, doubted=_is_mentioned(text, *match.span()))
+
+
+def _payload_hits(text: str, *, nesting: int) -> Iterator[_Hit]:
+    for payload in payloads(text):
+        inner = list(_hits(payload.text, nesting=nesting - 1))
+        if inner:
+            yield _Hit(payload.start, payload.end, payload.encoding, _ENCODED_WEIGHT)
+        yield from (_Hit(payload.start, payload.end, hit.rule, hit.weight) for hit in inner)
+
+
+def _hit(start: int, end: int, *, rule: _Rule, doubted: bool) -> _Hit:
+    weight = rule.weight * _MENTION_FACTOR if doubted else rule.weight
+    return _Hit(start, end, rule.name, weight, doubted)
+
+
+def _is_mentioned(text: str, start: int, end: int) -> bool:
+    """Tell a hit that is quoted after words that speak about attacks: it mentions an order and gives none."""
+    before = text[max(0, start - _MENTION_REACH) : start]
+    opening = max(before.rfind(quote) for quote in _QUOTES)
+    if opening < 0 or len(before) - opening > _QUOTED_REACH:
+        return False
+    is_apostrophe = before[opening] in "'’" and before[max(0, opening - 1) : opening].isalnum()
+    if is_apostrophe or not any(mark in text[end : end + _MENTION_REACH] for mark in _QUOTES):
+        return False
+    return _MENTION.search(_SENTENCE_END.split(before[:opening])[-1]) is not None
+
+
+def _clusters(hits: Sequence[_Hit]) -> Iterator[list[_Hit]]:
+    cluster: list[_Hit] = []
+    reach = 0
+    for hit in hits:
+        if cluster and hit.start - reach > _REACH:
+            yield cluster
+            cluster = []
+        reach = max(reach, hit.end) if cluster else hit.end
+        cluster.append(hit)
+    if cluster:
+        yield cluster
+
+
+def _weighed(cluster: Iterable[_Hit]) -> Finding:
+    strongest: dict[str, _Hit] = {}
+    for hit in cluster:
+        if hit.rule not in strongest or hit.weight > strongest[hit.rule].weight:
+            strongest[hit.rule] = hit
+    hits = strongest.values()
+    sure = prod(1 - hit.weight for hit in hits if not hit.doubted)
+    doubted = max((hit.weight for hit in hits if hit.doubted), default=0.0)
+    return Finding(
+        kind="injection",
+        start=min(hit.start for hit in hits),
+        end=max(hit.end for hit in hits),
+        score=round(1 - sure * (1 - doubted), 4),
+        evidence=tuple(sorted(strongest)),
+    )
