@@ -164,8 +164,8 @@ def _card_end(text: str, groups: Sequence[tuple[int, int]], first: int) -> int |
 
 
 def _is_card(text: str, groups: Sequence[tuple[int, int]], digits: str) -> bool:
-    issuer = next((issuer for issuer in _ISSUERS if issuer.issues(digits)), None)
-    if issuer is None or not _passes_luhn(digits):
+    issuers = [issuer for issuer in _ISSUERS if issuer.issues(digits)]
+    if not issuers or not _passes_luhn(digits):
         return False
     before = line_before(text, groups[0][0])
     if _CARD_VETO.search(before) or (len(groups) == 1 and _is_fraction(text, *groups[0])):
@@ -173,7 +173,9 @@ def _is_card(text: str, groups: Sequence[tuple[int, int]], digits: str) -> bool:
     separators = {text[left[1] : right[0]].strip() for left, right in pairwise(groups)}
     sizes = tuple(end - start for start, end in groups)
     as_printed = len(groups) == 1 or (sizes in _CARD_GROUPINGS and len(separators) == 1)
-    return (as_printed and len(digits) in issuer.lengths) or _CARD_LABEL.search(before) is not None
+    return (as_printed and any(len(digits) in issuer.lengths for issuer in issuers)) or _CARD_LABEL.search(
+        before
+    ) is not None
 
 
 def _is_fraction(text: str, start: int, end: int) -> bool:
