@@ -37,8 +37,6 @@ result_expires = None
 # our sweeper fires ready chords whose body was not published
 octollm_fire_ready = False
 
-worker_soft_shutdown_timeout = 30
-worker_enable_soft_shutdown_on_idle = False
 worker_max_tasks_per_child = 500
 worker_proc_alive_timeout = 60
 worker_cancel_long_running_tasks_on_connection_loss = False

@@ -15,12 +15,14 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import OutputTooLarge, StepCancelled, StepError, ToolTimeout
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.lifecycle import rounds
+from orchestrator.observability import metric
 from orchestrator.planner.references import resolve
 from orchestrator.store import files, steps
 from orchestrator.store.engine import in_transaction, statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Attachment, Contract
 from workers.arms.base import Arm, Assignment, CancelToken, load_arm
+from workers.library import TenantLibrary
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,7 @@ def run(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: f
     Raises Ignore when there is nothing to record: the task has ended, the lease is lost, or the step is queued
     again for a later try.
     """
+    started = time.monotonic()
     result = _result(process, claim, token, deadline=deadline)
     if result.error is not None and _may_retry(process, claim, result):
         delay = backoff_seconds(
@@ -47,6 +50,10 @@ def run(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: f
         error = result.error
         in_transaction(
             process.engine, lambda conn: rounds.retry(conn, claim, error=error, delay_seconds=delay)
+        )
+        metric.arm_invoked(claim.arm, "retried", time.monotonic() - started)
+        log.info(
+            "step.retrying", error=error["code"], failures=claim.failures + 1, delay_seconds=round(delay, 2)
         )
         raise Ignore()
     return result
@@ -129,6 +136,7 @@ def _assignment(process: WorkerProcess, claim: Claim, token: CancelToken, *, dea
         deadline=deadline,
         cancelled=token,
         open_artifact=open_artifact,
+        library=TenantLibrary(process.engine, claim.tenant),
     )
 
 

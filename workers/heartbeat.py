@@ -74,6 +74,13 @@ class Leases:
             log.warning("lease.lost", step_id=step_id, attempt=live[step_id])
             held[step_id].token.set()
 
+    def drop(self) -> None:
+        """Renew nothing any more and set every token: the leases were handed back."""
+        with self._lock:
+            held, self._held = self._held, {}
+        for lease in held.values():
+            lease.token.set()
+
     def _ensure_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="leases", daemon=True)

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 
+import structlog
 from celery import Celery
 from celery.signals import setup_logging, worker_init, worker_process_init
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.lifecycle import recovery
 from workers.heartbeat import Leases
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,13 @@ class Worker:
 
     process: WorkerProcess
     leases: Leases
+
+    def hand_back(self, step_id: str, *, task_id: str, owner: str, died: bool) -> None:
+        """Give a lease back before it ends; where that fails the lease ends by itself, so nothing is raised."""
+        try:
+            recovery.hand_back(self.process.engine, step_id, task_id=task_id, owner=owner, died=died)
+        except SQLAlchemyError as error:
+            log.warning("lease.hand_back_failed", step_id=step_id, error=error.__class__.__name__)
 
 
 def start(app: Celery, *, service: str = "worker") -> Worker:

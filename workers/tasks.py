@@ -2,8 +2,8 @@
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator import bootstrap
 from orchestrator.errors import OctoError
 from orchestrator.execution_state import Plan, ResultStatus, StepKind, StepResult, Verdict
-from orchestrator.lifecycle import recovery, rounds
+from orchestrator.lifecycle import rounds
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.observability import log, metric
 from orchestrator.queue import canvas
@@ -28,7 +28,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import steps
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
-from workers import attempt, judging, planning, presence, process
+from workers import attempt, judging, planning, presence, process, shutdown
 from workers.arms.base import CancelToken
 
 logger = structlog.get_logger(__name__)
@@ -36,6 +36,7 @@ logger = structlog.get_logger(__name__)
 app = make_app()
 process.connect_signals(app)
 presence.connect_signals(app)
+shutdown.connect_signals(app)
 
 # the planner and the judge work on rows and rules only: this is for a database that hangs
 _PLAN_SECONDS = 60.0
@@ -43,11 +44,15 @@ _PLAN_SECONDS = 60.0
 
 @dataclass
 class Carried:
-    """What goes with a request from the claim to the seam; `planned_at` is a value of time.monotonic()."""
+    """What goes with a request from the claim to the seam; `planned_at` is a value of time.monotonic().
+
+    `tell` counts and logs what the seam's transaction did, once it has committed.
+    """
 
     claim: Claim
     outcome: tuple[Plan, dict[str, Any]] | StepResult | Verdict | None = None
     planned_at: float | None = None
+    tell: Callable[[], None] | None = None
 
 
 class WorkRequest(Request):
@@ -69,7 +74,7 @@ class WorkRequest(Request):
     def _hand_back(self) -> None:
         if self.worker_pid:
             owner = f"{socket.gethostname()}:{self.worker_pid}"
-            hand_back(str(self.id), task_id=self.args[0], owner=owner, died=True)
+            process.of(app).hand_back(str(self.id), task_id=self.args[0], owner=owner, died=True)
 
 
 class Work(Task[[str, str], dict[str, str]]):
@@ -94,14 +99,14 @@ class Work(Task[[str, str], dict[str, str]]):
         self.request.update(carried=carried, group=claim.chord_id)
         deadline = time.monotonic() + _limit_seconds(claim)
         with (
-            log.bound(task_id=claim.task_id, step=claim.name, arm=claim.arm, attempt=claim.attempt),
+            _named(claim),
             worker.leases.hold(claim, deadline=deadline) as token,
         ):
             try:
                 yield carried, token, deadline
             except SQLAlchemyError as error:
                 logger.warning("attempt.database_away", error=error.__class__.__name__)
-                hand_back(claim.id, task_id=claim.task_id, owner=worker.process.owner, died=False)
+                worker.hand_back(claim.id, task_id=claim.task_id, owner=worker.process.owner, died=False)
                 raise Ignore() from error
 
     def on_stored(
@@ -119,10 +124,18 @@ class Work(Task[[str, str], dict[str, str]]):
             outcome = attempt.failure(
                 "internal_error", f"The {carried.claim.arm} worker failed; its log says more."
             )
-        return self.conclude(conn, carried.claim, outcome, process.of(self.app).process.settings)
+        carried.tell = None
+        return self.conclude(conn, carried, outcome, process.of(self.app).process.settings)
+
+    def after_return(self, *_: Any, **__: Any) -> None:
+        """Tell what was done; it has been committed and published."""
+        carried: Carried | None = vars(self.request).get("carried")
+        if carried is not None and carried.tell is not None:
+            with _named(carried.claim):
+                carried.tell()
 
     def conclude(
-        self, conn: Connection, claim: Claim, outcome: Any, settings: Settings
+        self, conn: Connection, carried: Carried, outcome: Any, settings: Settings
     ) -> Sequence["Signature[Any]"]:
         """Write what the outcome of this kind of work entails; return what is to be published."""
         raise NotImplementedError
@@ -134,23 +147,21 @@ class PlanWork(Work):
     abstract = True
 
     def conclude(
-        self, conn: Connection, claim: Claim, outcome: Any, settings: Settings
+        self, conn: Connection, carried: Carried, outcome: Any, settings: Settings
     ) -> Sequence["Signature[Any]"]:
         """Save the round, or end the task when there is no plan."""
         if isinstance(outcome, StepResult):
-            bootstrap.count_end(
-                rounds.fail_task(conn, claim, error=outcome.error or {}, kind="planning_failed")
-            )
-            return []
+            return _fail_task(conn, carried, outcome, kind="planning_failed")
         plan, routes = outcome
-        saved = rounds.adopt(conn, claim, plan, routes=routes, settings=settings)
-        return [canvas.round_chord(self.app, saved)]
+        saved = rounds.adopt(conn, carried.claim, plan, routes=routes, settings=settings)
 
-    def after_return(self, *_: Any, **__: Any) -> None:
-        """Measure from the plan in hand to the root steps published."""
-        carried: Carried | None = vars(self.request).get("carried")
-        if carried is not None and carried.planned_at is not None:
-            metric.routed(time.monotonic() - carried.planned_at)
+        def tell() -> None:
+            if carried.planned_at is not None:
+                metric.routed(time.monotonic() - carried.planned_at)
+            logger.info("task.planned", steps=len(plan.steps), mode=plan.mode, released=len(saved.header))
+
+        carried.tell = tell
+        return [canvas.round_chord(self.app, saved)]
 
 
 class StepWork(Work):
@@ -159,11 +170,19 @@ class StepWork(Work):
     abstract = True
 
     def conclude(
-        self, conn: Connection, claim: Claim, outcome: Any, settings: Settings
+        self, conn: Connection, carried: Carried, outcome: Any, settings: Settings
     ) -> Sequence["Signature[Any]"]:
         """Complete the step and return the steps that it released."""
+        claim = carried.claim
         completion = rounds.complete(conn, claim, outcome, settings=settings)
-        metric.arm_invoked(claim.arm, outcome.status.value, completion.finished.seconds)
+
+        def tell() -> None:
+            seconds = completion.finished.seconds
+            metric.arm_invoked(claim.arm, outcome.status.value, seconds)
+            error = outcome.error["code"] if outcome.error else None
+            logger.info(f"step.{outcome.status.value}", seconds=round(seconds, 3), error=error)
+
+        carried.tell = tell
         return [canvas.signature(self.app, message) for message in completion.released]
 
 
@@ -173,19 +192,38 @@ class JudgeWork(Work):
     abstract = True
 
     def conclude(
-        self, conn: Connection, claim: Claim, outcome: Any, settings: Settings
+        self, conn: Connection, carried: Carried, outcome: Any, settings: Settings
     ) -> Sequence["Signature[Any]"]:
         """Let the verdict take effect, once a round."""
         if isinstance(outcome, StepResult):
-            bootstrap.count_end(rounds.fail_task(conn, claim, error=outcome.error or {}, kind="judge_failed"))
-            return []
-        concluded = rounds.conclude(conn, claim, outcome, settings=settings)
-        metric.verdict_given(outcome.decision.value)
-        if isinstance(concluded, Ended):
-            bootstrap.count_end(concluded)
-            return []
-        metric.repaired()
-        return [canvas.round_chord(self.app, concluded)]
+            return _fail_task(conn, carried, outcome, kind="judge_failed")
+        concluded = rounds.conclude(conn, carried.claim, outcome, settings=settings)
+
+        def tell() -> None:
+            metric.verdict_given(outcome.decision.value)
+            if isinstance(concluded, Ended):
+                bootstrap.count_end(concluded)
+                logger.info("task.ended", status=concluded.status.value, decision=outcome.decision.value)
+            else:
+                metric.repaired()
+                logger.info("task.repair", decision=outcome.decision.value, released=len(concluded.header))
+
+        carried.tell = tell
+        return [] if isinstance(concluded, Ended) else [canvas.round_chord(self.app, concluded)]
+
+
+def _fail_task(
+    conn: Connection, carried: Carried, outcome: StepResult, *, kind: str
+) -> list["Signature[Any]"]:
+    error = outcome.error or {}
+    ended = rounds.fail_task(conn, carried.claim, error=error, kind=kind)
+
+    def tell() -> None:
+        bootstrap.count_end(ended)
+        logger.info("task.ended", status=ended.status.value, error=error.get("code"))
+
+    carried.tell = tell
+    return []
 
 
 def claim_row(worker: bootstrap.WorkerProcess, step_id: str, *, poison_step: int | None = None) -> Claim:
@@ -205,19 +243,20 @@ def claim_row(worker: bootstrap.WorkerProcess, step_id: str, *, poison_step: int
     return claim
 
 
-def hand_back(step_id: str, *, task_id: str, owner: str, died: bool) -> None:
-    """Give a lease back before it ends; where that fails the lease ends by itself, so nothing is raised."""
-    try:
-        recovery.hand_back(process.of(app).process.engine, step_id, task_id=task_id, owner=owner, died=died)
-    except SQLAlchemyError as error:
-        logger.warning("lease.hand_back_failed", step_id=step_id, error=error.__class__.__name__)
-
-
 def give_up(claim: Claim, *, code: str, message: str) -> None:
     """Store a failed outcome for a claimed row, by the same way as a worker's own."""
     request = Context({"id": claim.id, "task": TASK_NAMES[StepKind(claim.kind)], "group": claim.chord_id})
-    request.update(carried=Carried(claim, attempt.failure(code, message)))
+    carried = Carried(claim, attempt.failure(code, message))
+    request.update(carried=carried)
     app.backend.mark_as_done(claim.id, {"status": ResultStatus.FAILED}, request=request)
+    if carried.tell is not None:
+        with _named(claim):
+            carried.tell()
+
+
+def _named(claim: Claim) -> AbstractContextManager[None]:
+    """Put the claim's names on every line logged inside."""
+    return log.bound(task_id=claim.task_id, step=claim.name, arm=claim.arm, attempt=claim.attempt)
 
 
 def _limit_seconds(claim: Claim) -> float:

@@ -34,7 +34,7 @@ ONE_OF_EACH: Mapping[str, int] = {
     "web": 1,
 }
 READY_SECONDS = 120.0
-# a worker's own soft shutdown takes at most 30 s
+# a worker gives its running steps GRACE_SECONDS, 30 by default
 STOP_SECONDS = 35.0
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05

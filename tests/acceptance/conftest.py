@@ -13,6 +13,8 @@ from orchestrator.devstack.stack import ONE_OF_EACH, Stack
 from orchestrator.store.engine import open_engine
 from tests.acceptance.client import Client
 
+GRACE_SECONDS = 3
+
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:

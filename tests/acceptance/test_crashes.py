@@ -4,8 +4,6 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -14,6 +12,7 @@ from sqlalchemy import Engine
 from orchestrator.devstack.stack import Stack
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect, wait
+from tests.acceptance.proc import owner_of, parent_of, row_of
 from tests.waiting import wait_until
 
 
@@ -29,21 +28,21 @@ def _whole_again(stack: Stack) -> Iterator[None]:
 def test_a_killed_child_costs_its_step_one_attempt(stack: Stack, client: Client, database: Engine) -> None:
     """SIGKILL of the child that works: its parent hands the lease back at once and the step runs again."""
     task_id = client.submit(plan={"steps": [wait("slow", 2), collect("after", 1, "slow")]})
-    pid = _owner(database, task_id, "slow")
+    pid = owner_of(database, task_id, "slow")
 
     os.kill(pid, signal.SIGKILL)
 
     _assert_completed_once(client, task_id, steps=["after", "slow"])
     assert _reasons(client, task_id) == ["worker_lost"]
-    assert _row(database, task_id, "slow")["attempt"] == 2
+    assert row_of(database, task_id, "slow")["attempt"] == 2
 
 
 def test_a_killed_worker_costs_its_step_one_lease(stack: Stack, client: Client, database: Engine) -> None:
     """SIGKILL of a worker with all its children: nobody is left to hand back, so the lease ends."""
     task_id = client.submit(plan={"steps": [wait("slow", 2)]})
-    child = _owner(database, task_id, "slow")
+    child = owner_of(database, task_id, "slow")
 
-    for pid in (_parent(child), child):
+    for pid in (parent_of(child), child):
         os.kill(pid, signal.SIGKILL)
 
     _assert_completed_once(client, task_id, steps=["slow"])
@@ -55,8 +54,8 @@ def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
 ) -> None:
     """SIGSTOP past the lease: another one does the step; the zombie's late outcome is refused."""
     task_id = client.submit(plan={"steps": [wait("slow", 1), collect("after", 1, "slow")]})
-    child = _owner(database, task_id, "slow")
-    frozen = [_parent(child), child]
+    child = owner_of(database, task_id, "slow")
+    frozen = [parent_of(child), child]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
 
@@ -111,25 +110,3 @@ def _assert_completed_once(client: Client, task_id: str, *, steps: list[str]) ->
 
 def _reasons(client: Client, task_id: str) -> list[str]:
     return [event["data"]["reason"] for event in client.events(task_id) if event["type"] == "step.retrying"]
-
-
-def _owner(database: Engine, task_id: str, name: str) -> int:
-    """Wait until the step runs and return the pid of the process that runs it."""
-
-    def running() -> str | None:
-        row = _row(database, task_id, name)
-        return row["owner"] if row and row["state"] == "running" else None
-
-    return int(wait_until(running, 30, f"{name} to run").rpartition(":")[2])
-
-
-def _row(database: Engine, task_id: str, name: str) -> dict[str, Any]:
-    sql = "SELECT * FROM steps WHERE task_id = %(id)s AND name = %(name)s"
-    with database.connect() as conn:
-        row = conn.exec_driver_sql(sql, {"id": task_id, "name": name}).mappings().one_or_none()
-    return dict(row) if row else {}
-
-
-def _parent(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[1])

@@ -1,0 +1,56 @@
+"""Workers that are told to stop: short steps finish, long ones go back, nothing counts against them."""
+
+import os
+import signal
+import time
+
+from sqlalchemy import Engine
+
+from orchestrator.devstack.stack import Stack
+from tests.acceptance.client import Client
+from tests.acceptance.conftest import GRACE_SECONDS
+from tests.acceptance.plans import wait
+from tests.acceptance.proc import owner_of, parent_of, row_of
+from tests.waiting import wait_until
+
+
+def test_a_worker_told_to_stop_lets_its_running_step_finish(
+    stack: Stack, client: Client, database: Engine
+) -> None:
+    """SIGTERM: the step that runs is not lost, not repeated, and the worker does not outstay it."""
+    task_id = client.submit(plan={"steps": [wait("short", 1)]})
+    worker = parent_of(owner_of(database, task_id, "short"))
+
+    os.kill(worker, signal.SIGTERM)
+    task = client.end_of(task_id)
+    wait_until(lambda: worker not in stack.pids("executor"), GRACE_SECONDS + 5, "the worker to end")
+
+    assert task["status"] == "completed"
+    assert row_of(database, task_id, "short")["attempt"] == 1
+    wait_until(lambda: len(stack.pids("executor")) == 2, 40, "the pool to be whole again")
+
+
+def test_a_step_that_outlasts_the_grace_time_is_handed_back_at_once(
+    stack: Stack, client: Client, database: Engine
+) -> None:
+    """After the grace time another worker starts the step, long before the lease would have ended."""
+    task_id = client.submit(plan={"steps": [wait("long", GRACE_SECONDS + 3)]})
+    child = owner_of(database, task_id, "long")
+
+    os.kill(parent_of(child), signal.SIGTERM)
+    stopped_at = time.monotonic()
+    wait_until(
+        lambda: row_of(database, task_id, "long")["attempt"] == 2, GRACE_SECONDS + 10, "the second attempt"
+    )
+    handed_over_in = time.monotonic() - stopped_at - GRACE_SECONDS
+    task = client.end_of(task_id)
+
+    row = row_of(database, task_id, "long")
+    reasons = [
+        event["data"]["reason"] for event in client.events(task_id) if event["type"] == "step.retrying"
+    ]
+    assert task["status"] == "completed"
+    assert reasons == ["handed_back"]
+    assert (row["kills"], row["failures"]) == (0, 0)
+    assert handed_over_in < 5
+    wait_until(lambda: len(stack.pids("executor")) == 2, 40, "the pool to be whole again")
