@@ -118,6 +118,7 @@ class Settings:
     cache_ttl: int = _setting(_whole(least=0), default=3600)
     lease_seconds: float = _setting(_seconds, default=15.0)
     heartbeat_seconds: float = _setting(_seconds, default=5.0)
+    grace_seconds: float = _setting(_seconds, default=30.0)
     sweep_seconds: float = _setting(_seconds, default=1.0)
     redispatch_seconds: float = _setting(_seconds, default=5.0)
     poison_step: int = _setting(_whole(least=1), default=3)
