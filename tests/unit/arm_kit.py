@@ -3,14 +3,14 @@
 import hashlib
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.arm_capability import ARMS
 from orchestrator.execution_state import Plan, ResultStatus, StepResult, StepState
 from orchestrator.json_schema import faults
 from orchestrator.planner.check import check_plan
 from orchestrator.task_contract import Attachment, Contract
-from workers.arms.base import Assignment, CancelToken, load_arm
+from workers.arms.base import Assignment, CancelToken, Library, load_arm
 from workers.arms.judge import RoundView
 
 
@@ -29,8 +29,12 @@ def assignment(
     context: dict[str, Any] | str | None = None,
     seconds: float = 60.0,
     cancelled: CancelToken | None = None,
+    library: Library | None = None,
 ) -> Assignment:
-    """Make an assignment of a task whose attachments are `files` (content by name)."""
+    """Make an assignment of a task whose attachments are `files` (content by name).
+
+    Without a `library`, which needs a database, an arm can't search.
+    """
     contents = {attachment_of(content, name): content for name, content in (files or {}).items()}
     return Assignment(
         task_id="task_0000000000000000",
@@ -49,6 +53,7 @@ def assignment(
         deadline=time.monotonic() + seconds,
         cancelled=cancelled or CancelToken(),
         open_artifact={item.sha256: content for item, content in contents.items()}.__getitem__,
+        library=cast("Library", library),
     )
 
 

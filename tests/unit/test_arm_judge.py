@@ -57,15 +57,6 @@ def test_a_quote_must_stand_verbatim_at_its_place(citation: dict[str, Any], met:
     assert output["passed"] is met
 
 
-def test_what_a_search_finds_is_found_where_it_says() -> None:
-    files = {"a.txt": SOURCE, "b.txt": b"\n\nhalf\r\nhalf again\r\n"}
-    matches = run(assignment("retriever", "search", {"query": "half"}, files=files)).output["matches"]
-
-    output = run(assignment("judge", "verify", {"citations": matches}, files=files)).output
-
-    assert output["checked"] == len(matches) == 2
-
-
 @pytest.mark.parametrize("inputs", [{}, {"value": 1}, {"value": 1, "check": {"at_least": "x"}}])
 def test_nothing_to_check_is_not_a_pass(inputs: dict[str, Any]) -> None:
     with pytest.raises(InvalidStepInput):

@@ -9,17 +9,8 @@ from orchestrator.archive import pack
 from orchestrator.errors import InvalidStepInput, StepCancelled, ToolTimeout
 from tests.unit.arm_kit import assignment, run
 from workers.arms.base import CancelToken
-from workers.arms.ranking import Passage, Query, rank
-
-MANUAL = b"""# Deliveries
-
-A late delivery is refunded in full.
-The refund takes three days.
-
-# Returns
-
-Returns are free within 30 days.
-"""
+from workers.arms.passages import passages_of, terms_of
+from workers.arms.sources import Source
 
 
 def package(tmp_path: Path) -> bytes:
@@ -43,46 +34,6 @@ def test_an_inventory_counts_what_is_there(tmp_path: Path) -> None:
     assert files["thing/core.py"]["lines"] == 2
     assert files["logo.png"]["lines"] is None
     assert files["logo.png"]["sha256"] == hashlib.sha256(b"\x89PNG\0").hexdigest()
-
-
-def test_a_search_quotes_the_best_passage_with_its_place() -> None:
-    output = run(
-        assignment(
-            "retriever", "search", {"query": "late refund"}, files={"manual.md": MANUAL, "other.md": b"x\n"}
-        )
-    ).output
-
-    best = output["matches"][0]
-    assert (best["file"], best["line"], best["end_line"]) == ("manual.md", 3, 4)
-    assert best["quote"] == "A late delivery is refunded in full.\nThe refund takes three days."
-    assert output["files_searched"] == 2
-
-
-def test_a_phrase_must_stand_as_it_is_and_in_any_case() -> None:
-    def found(query: str) -> int:
-        return int(
-            run(assignment("retriever", "search", {"query": query}, context=MANUAL.decode())).output["found"]
-        )
-
-    assert found('"LATE delivery"') == 1
-    assert found('"delivery late"') == 0
-    assert found("delivery late") == 1
-
-
-def test_what_is_no_text_is_named_and_not_searched() -> None:
-    result = run(
-        assignment("retriever", "search", {"query": "png"}, files={"a.bin": b"png\0", "b.txt": b"\xff png"})
-    )
-
-    assert result.output["found"] == 0
-    assert {item["reason"] for item in result.output["skipped"]} == {"binary", "not UTF-8"}
-    assert "2 files not read" in result.warnings[0]
-
-
-def test_the_context_is_searched_and_cited_by_its_own_name() -> None:
-    output = run(assignment("retriever", "search", {"query": "blue"}, context={"sky": "blue"})).output
-
-    assert [match["file"] for match in output["matches"]] == ["(context)"]
 
 
 def test_a_collection_holds_what_it_was_given() -> None:
@@ -111,19 +62,43 @@ def test_an_arm_that_was_cancelled_stops_and_one_that_is_late_says_so() -> None:
     token.set()
 
     with pytest.raises(StepCancelled):
-        run(assignment("retriever", "search", {"query": "a"}, cancelled=token))
+        run(assignment("retriever", "collect", {"values": 1}, cancelled=token))
     with pytest.raises(ToolTimeout):
-        run(assignment("retriever", "search", {"query": "a"}, seconds=-1, cancelled=token))
+        run(assignment("retriever", "collect", {"values": 1}, seconds=-1, cancelled=token))
 
 
-def test_a_rare_word_weighs_more_than_a_common_one_and_a_long_passage_less() -> None:
-    rare = Passage("a", 1, ("the zebra",))
-    common = Passage("b", 1, ("the the the",))
-    others = [Passage("c", line, ("the cat",)) for line in range(1, 20)]
-    long = Passage("d", 1, ("zebra " + "word " * 200,))
+def test_a_passage_is_a_paragraph_and_names_its_lines_and_its_first_byte() -> None:
+    text = "# Übersicht\r\n\r\nA late delivery.\nThree days.\n"
 
-    hits = rank(Query.parse("zebra the"), [common, long, rare, *others])
+    passages = list(passages_of(Source("a.md", text)))
 
-    assert hits[0].passage is rare
-    assert rank(Query.parse("zebra"), [long, rare])[0].passage is rare
-    assert rank(Query.parse("giraffe"), [long, rare]) == []
+    assert [(item.line, item.end_line, item.content) for item in passages] == [
+        (1, 1, "# Übersicht"),
+        (3, 4, "A late delivery.\nThree days."),
+    ]
+    assert text.encode()[passages[1].first_byte :].startswith(b"A late")
+
+
+def test_long_paragraphs_and_long_lines_come_in_pieces_that_lose_nothing() -> None:
+    lines = ["x" * 30] * 30 + ["ü" * 5_000]
+
+    passages = list(passages_of(Source("a.txt", "\n".join(lines))))
+
+    assert "".join(item.content.replace("\n", "") for item in passages) == "".join(lines)
+    assert max(len(item.content) for item in passages) <= 2_000
+    assert [item.line for item in passages] == [1, 13, 25, 31, 31, 31]
+    assert [item.first_byte - passages[3].first_byte for item in passages[3:]] == [0, 4_000, 8_000]
+
+
+@pytest.mark.parametrize(
+    ("query", "terms"),
+    [
+        ('"Late  delivery" refund', ["late delivery", "refund"]),
+        ("refund or Return -broken", ["refund", "return"]),
+        ("refund refund it's", ["refund", "it's"]),
+        ('-"late delivery" end-to-end', ["end-to-end"]),
+        ("  ", []),
+    ],
+)
+def test_a_query_s_terms_are_its_phrases_and_words(query: str, terms: list[str]) -> None:
+    assert terms_of(query) == terms

@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from orchestrator.arm_capability import ARMS, Action
 from orchestrator.errors import InvalidStepInput, OutputTooLarge, StepCancelled, ToolTimeout
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.json_schema import faults
+from orchestrator.store.documents import Document, Found, Holding, Passage
 from orchestrator.task_contract import Attachment
 
 MAX_OUTPUT_BYTES = 256 * 1024
@@ -50,12 +51,44 @@ class CancelToken:
             raise StepCancelled()
 
 
+class Library(Protocol):
+    """The index of documents as an arm may use it: of the task's own tenant, and of what the task attaches."""
+
+    def describe(self, documents: Sequence[Document]) -> dict[Document, Holding]:
+        """Return what is indexed of those of the documents that are."""
+        ...
+
+    def add(
+        self,
+        document: Document,
+        *,
+        passages: Sequence[Passage],
+        files: int,
+        skipped: Sequence[dict[str, str]],
+    ) -> None:
+        """Index a document; calling it twice is safe."""
+        ...
+
+    def search(
+        self,
+        query: str,
+        *,
+        terms: Sequence[str],
+        documents: Sequence[Document],
+        given: Sequence[Passage],
+        limit: int,
+    ) -> Found:
+        """Return the passages that fit best; see orchestrator.store.documents.search."""
+        ...
+
+
 @dataclass(frozen=True)
 class Assignment:
     """One attempt at a step, as its arm sees it.
 
     `inputs` have their references resolved; `feedback` is the judge's in a repair round; `deadline` is a
-    value of time.monotonic(); `open_artifact` returns an attachment's bytes by its sha256.
+    value of time.monotonic(); `open_artifact` returns an attachment's bytes by its sha256; `library` is where
+    documents are searched.
     """
 
     task_id: str
@@ -74,6 +107,7 @@ class Assignment:
     deadline: float
     cancelled: CancelToken
     open_artifact: Callable[[str], bytes]
+    library: Library
 
     @property
     def offer(self) -> Action:

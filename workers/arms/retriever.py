@@ -2,28 +2,33 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from orchestrator.archive import is_archive
 from orchestrator.execution_state import StepResult
+from orchestrator.store.documents import Document, Hit, Holding, Passage
+from orchestrator.task_contract import Attachment
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
-from workers.arms.ranking import Passage, Query, rank
+from workers.arms.passages import passages_of, terms_of
 from workers.arms.sources import (
     NotText,
-    Source,
+    chosen,
+    context_source,
     files_below,
+    folders,
+    plain_name,
     python_files,
-    read_sources,
     read_text,
+    texts_below,
     the_one,
     workspace,
 )
 
 MAX_LISTED_FILES = 500
-PASSAGE_LINES = 12
 DEFAULT_LIMIT = 10
-MAX_QUOTE_CHARACTERS = 2_000
 _TEST_FUNCTION = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+test\w*[ \t]*\(", re.MULTILINE)
 
 
@@ -61,31 +66,40 @@ def inventory(assignment: Assignment) -> StepResult:
 
 def search(assignment: Assignment) -> StepResult:
     """Find the passages that fit the query best, quoted verbatim with their places."""
-    query = Query.parse(assignment.inputs["query"])
-    sources, skipped = read_sources(assignment)
-    passages: list[Passage] = []
-    for source in sources:
-        assignment.checkpoint()
-        passages.extend(_passages(source))
-    hits = rank(query, passages)
-    matches = [
-        _match(hit.passage, hit.score, hit.terms)
-        for hit in hits[: assignment.inputs.get("limit", DEFAULT_LIMIT)]
+    query = assignment.inputs["query"]
+    terms = terms_of(query)
+    attachments = chosen(assignment)
+    holdings = [_holding(assignment, attachment) for attachment in attachments]
+    context = list(passages_of(context_source(assignment))) if assignment.context else []
+    found = assignment.library.search(
+        query,
+        terms=terms,
+        documents=[_document(attachment) for attachment in attachments],
+        given=context,
+        limit=assignment.inputs.get("limit", DEFAULT_LIMIT),
+    )
+    names = dict(zip(map(_document, attachments), _names(attachments), strict=True))
+    matches = [_match(hit, names) for hit in found.hits]
+    passages = sum(holding.passages for holding in holdings) + len(context)
+    skipped = [
+        item
+        for holding, name in zip(holdings, _names(attachments), strict=True)
+        for item in _unread(holding, name)
     ]
     places = ", ".join(f"{match['file']}:{match['line']}" for match in matches[:5]) or "nowhere"
     output = {
-        "summary": f"{len(hits)} of {count_of(len(passages), 'passage')} fit "
-        f"{', '.join(query.terms)}: {places}",
-        "query": assignment.inputs["query"],
-        "terms": list(query.terms),
+        "summary": f"{found.total} of {count_of(passages, 'passage')} fit "
+        f"{', '.join(terms)}{' (any of it)' if found.hits and found.loosely else ''}: {places}",
+        "query": query,
+        "terms": terms,
         "matches": matches,
-        "found": len(hits),
-        "files_searched": len(sources),
-        "passages_searched": len(passages),
+        "found": found.total,
+        "files_searched": sum(holding.files for holding in holdings) + bool(assignment.context),
+        "passages_searched": passages,
         "skipped": skipped[:MAX_LISTED_FILES],
     }
     evidence = [{"file": match["file"], "line": match["line"]} for match in matches]
-    return answer(assignment, output, evidence=evidence, warnings=_unread(skipped))
+    return answer(assignment, output, evidence=evidence, warnings=_warnings(skipped))
 
 
 def collect(assignment: Assignment) -> StepResult:
@@ -120,31 +134,57 @@ def _packages(names: list[str]) -> list[str]:
     )
 
 
-def _passages(source: Source) -> Iterator[Passage]:
-    """Yield the source's paragraphs; long ones in pieces of PASSAGE_LINES."""
-    lines: list[str] = []
-    for number, line in enumerate([*source.lines(), ""], start=1):
-        if line.strip():
-            lines.append(line)
-        if lines and (not line.strip() or len(lines) == PASSAGE_LINES):
-            last = number if line.strip() else number - 1
-            yield Passage(source.name, last - len(lines) + 1, tuple(lines))
-            lines = []
+def _holding(assignment: Assignment, attachment: Attachment) -> Holding:
+    """Return what is indexed of an attachment, after indexing it if nobody did yet."""
+    document = _document(attachment)
+    known = assignment.library.describe([document])
+    if document in known:
+        return known[document]
+    with workspace(assignment, [attachment]) as root:
+        sources, skipped = texts_below(assignment, root)
+    passages: list[Passage] = []
+    for source in sources:
+        assignment.checkpoint()
+        passages.extend(passages_of(source))
+    if not document.unpacked:
+        # the same content may come under another name
+        passages = [replace(passage, file="") for passage in passages]
+        skipped = [{**item, "file": ""} for item in skipped]
+    assignment.library.add(document, passages=passages, files=len(sources), skipped=skipped)
+    return Holding(len(sources), len(passages), skipped)
 
 
-def _match(passage: Passage, score: float, terms: tuple[str, ...]) -> dict[str, Any]:
-    quote = "\n".join(passage.lines)[:MAX_QUOTE_CHARACTERS]
+def _document(attachment: Attachment) -> Document:
+    return Document(attachment.sha256, unpacked=is_archive(attachment.filename))
+
+
+def _names(attachments: Sequence[Attachment]) -> list[PurePosixPath]:
+    """Return the path that each attachment, or what is packed in it, is cited by."""
+    return [
+        PurePosixPath(folder) / ("" if is_archive(attachment.filename) else plain_name(attachment))
+        for attachment, folder in zip(attachments, folders(attachments), strict=True)
+    ]
+
+
+def _match(hit: Hit, names: Mapping[Document, PurePosixPath]) -> dict[str, Any]:
+    passage = hit.passage
+    file = passage.file if hit.document is None else (names[hit.document] / passage.file).as_posix()
     return {
-        "file": passage.file,
+        "file": file,
         "line": passage.line,
-        "end_line": passage.line + quote.count("\n"),
-        "quote": quote,
-        "score": round(score, 4),
-        "terms": list(terms),
+        "end_line": passage.end_line,
+        "offset": passage.first_byte,
+        "quote": passage.content,
+        "score": round(hit.score, 4),
+        "terms": hit.terms,
     }
 
 
-def _unread(skipped: list[dict[str, str]]) -> list[str]:
+def _unread(holding: Holding, name: PurePosixPath) -> list[dict[str, str]]:
+    return [{**item, "file": (name / item["file"]).as_posix()} for item in holding.skipped]
+
+
+def _warnings(skipped: list[dict[str, str]]) -> list[str]:
     if not skipped:
         return []
     return [f"{count_of(len(skipped), 'file')} not read: {skipped[0]['file']} is {skipped[0]['reason']}"]

@@ -42,7 +42,11 @@ def chosen(assignment: Assignment) -> tuple[Attachment, ...]:
     for sha256 in named or ():
         if sha256 not in known:
             raise InvalidStepInput(f"{sha256[:64]!r} is not an attachment of this task")
-    return tuple(known[sha256] for sha256 in named) if named is not None else tuple(known.values())
+    return (
+        tuple(known[sha256] for sha256 in dict.fromkeys(named))
+        if named is not None
+        else tuple(known.values())
+    )
 
 
 def the_one(assignment: Assignment) -> Attachment:
@@ -57,21 +61,33 @@ def the_one(assignment: Assignment) -> Attachment:
 def workspace(assignment: Assignment, attachments: Sequence[Attachment]) -> Iterator[Path]:
     """Give a private directory with the attachments unpacked in it; it is removed in every case.
 
-    One attachment lies at the top, and an archive's single outer directory is entered; of several, archives
-    and files of one name have directories of their own.
+    An archive's single outer directory is entered. One attachment lies at the top; of several, archives and files
+    of one name have directories of their own, named by `folders`.
     """
     scratch = Path(tempfile.mkdtemp(prefix="octollm-step-"))
     try:
         top = scratch / "work"
         top.mkdir()
-        for index, attachment in enumerate(attachments):
+        for index, folder in enumerate(folders(attachments)):
             assignment.checkpoint()
-            place = top / _folder(attachment, index, attachments)
-            place.mkdir(exist_ok=True)
-            _write(assignment, attachment, place)
-        yield _entered(top) if len(attachments) == 1 else top
+            staging = scratch / str(index)
+            staging.mkdir()
+            _write(assignment, attachments[index], staging)
+            _move(_entered(staging), top / folder)
+        yield top
     finally:
         _remove(scratch)
+
+
+def folders(attachments: Sequence[Attachment]) -> list[str]:
+    """Return for each attachment the directory, below the top of a workspace, that its files lie in."""
+    return [_folder(attachment, index, attachments) for index, attachment in enumerate(attachments)]
+
+
+def plain_name(attachment: Attachment) -> str:
+    """Return the name that the attachment has as a file: one part of a path, at most 200 bytes."""
+    name = PurePosixPath(attachment.filename.replace("\\", "/").replace("\0", "")).name.encode()[:200]
+    return name.decode("utf-8", "ignore") if name not in (b"", b"..") else "attachment"
 
 
 def files_below(root: Path) -> list[tuple[str, Path]]:
@@ -87,21 +103,32 @@ def python_files(root: Path) -> list[tuple[str, Path]]:
 
 def read_sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]]:
     """Return the task's texts, and which files are none with the reason: {file, reason}."""
-    sources, skipped, size = [], [], 0
     with workspace(assignment, chosen(assignment)) as root:
-        for name, path in files_below(root):
-            assignment.checkpoint()
-            text = read_text(path)
-            size += len(text) if isinstance(text, str) else 0
-            if size > MAX_TEXTS_BYTES:
-                skipped.append({"file": name, "reason": f"texts of more than {MAX_TEXTS_BYTES} bytes in all"})
-            elif isinstance(text, str):
-                sources.append(Source(name, text))
-            else:
-                skipped.append({"file": name, "reason": text.reason})
+        sources, skipped = texts_below(assignment, root)
     if assignment.context:
-        sources.append(Source(CONTEXT_NAME, context_text(assignment.context)))
+        sources.append(context_source(assignment))
     return sources, skipped
+
+
+def texts_below(assignment: Assignment, root: Path) -> tuple[list[Source], list[dict[str, str]]]:
+    """Return the texts below `root`, and which files are none with the reason: {file, reason}."""
+    sources, skipped, size = [], [], 0
+    for name, path in files_below(root):
+        assignment.checkpoint()
+        text = read_text(path)
+        size += len(text) if isinstance(text, str) else 0
+        if size > MAX_TEXTS_BYTES:
+            skipped.append({"file": name, "reason": f"texts of more than {MAX_TEXTS_BYTES} bytes in all"})
+        elif isinstance(text, str):
+            sources.append(Source(name, text))
+        else:
+            skipped.append({"file": name, "reason": text.reason})
+    return sources, skipped
+
+
+def context_source(assignment: Assignment) -> Source:
+    """Return the task's context as a text; it is cited by a name that no file has."""
+    return Source(CONTEXT_NAME, context_text(assignment.context or ""))
 
 
 @dataclass(frozen=True)
@@ -134,20 +161,21 @@ def _write(assignment: Assignment, attachment: Attachment, place: Path) -> None:
     if is_archive(attachment.filename):
         unpack(content, place, filename=attachment.filename)
     else:
-        (place / _plain_name(attachment)).write_bytes(content)
-
-
-def _plain_name(attachment: Attachment) -> str:
-    name = PurePosixPath(attachment.filename.replace("\\", "/").replace("\0", "")).name.encode()[:200]
-    return name.decode("utf-8", "ignore") if name not in (b"", b"..") else "attachment"
+        (place / plain_name(attachment)).write_bytes(content)
 
 
 def _folder(attachment: Attachment, index: int, attachments: Sequence[Attachment]) -> str:
-    """Return the directory, below the top, that the attachment is written in."""
-    name = _plain_name(attachment)
-    if sum(_plain_name(other) == name for other in attachments) > 1:
+    name = plain_name(attachment)
+    if sum(plain_name(other) == name for other in attachments) > 1:
         return f"{index + 1}-{name}"
     return name if len(attachments) > 1 and is_archive(name) else "."
+
+
+def _move(directory: Path, place: Path) -> None:
+    """Move what lies in a directory to `place`, which may hold files already, but none of these names."""
+    place.mkdir(exist_ok=True)
+    for path in directory.iterdir():
+        path.rename(place / path.name)
 
 
 def _entered(top: Path) -> Path:
