@@ -22,6 +22,7 @@ from orchestrator.store.engine import in_transaction, statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Attachment, Contract
 from workers.arms.base import Arm, Assignment, CancelToken, load_arm
+from workers.library import TenantLibrary
 
 log = structlog.get_logger(__name__)
 
@@ -135,6 +136,7 @@ def _assignment(process: WorkerProcess, claim: Claim, token: CancelToken, *, dea
         deadline=deadline,
         cancelled=token,
         open_artifact=open_artifact,
+        library=TenantLibrary(process.engine, claim.tenant),
     )
 
 
