@@ -22,9 +22,11 @@ _DIGITS = re.compile(r"\d+")
 _CARD_LABEL = re.compile(_RULES["card"]["label"], re.I)
 _CARD_VETO = re.compile(_RULES["card"]["veto"], re.I)
 _CARD_GROUPINGS = frozenset(tuple(map(int, grouping.split("-"))) for grouping in _RULES["card"]["groupings"])
+# two groups joined by a point are a fraction
+_CARD_SEPARATORS = (({""}, {"-"}), ({""}, {"-"}, {"."}))
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
-_IBAN = re.compile(r"(?<![^\W_])[A-Za-z]{2}\d{2}(?=(?:[ .-]?[A-Za-z0-9]){11})")
+_IBAN = re.compile(r"(?<![^\W_])[A-Za-z]{2} ?\d{2}(?=(?:[ .-]?[A-Za-z0-9]){11})")
 _IBAN_SEPARATORS = " .-"
 _IBAN_FORMS = {
     country: re.compile("".join(f"[{_class}]{{{size}}}" for size, _class in parts))
@@ -172,7 +174,9 @@ def _is_card(text: str, groups: Sequence[tuple[int, int]], digits: str) -> bool:
         return False
     separators = {text[left[1] : right[0]].strip() for left, right in pairwise(groups)}
     sizes = tuple(end - start for start, end in groups)
-    as_printed = len(groups) == 1 or (sizes in _CARD_GROUPINGS and len(separators) == 1)
+    as_printed = len(groups) == 1 or (
+        sizes in _CARD_GROUPINGS and separators in _CARD_SEPARATORS[len(sizes) > 2]
+    )
     return (as_printed and any(len(digits) in issuer.lengths for issuer in issuers)) or _CARD_LABEL.search(
         before
     ) is not None

@@ -62,7 +62,7 @@ _ASSIGNED = re.compile(
 )
 _NEAR = 120
 _NAME_REACH = 32
-_CLOSERS = ")]}.!?:\\"
+_CLOSERS = ")]}.:\\"
 _LONG_VALUE = 64
 _CLOSED_KEY = 8
 _OPEN_KEY = 40

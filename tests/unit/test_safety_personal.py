@@ -48,6 +48,7 @@ def test_a_card_number_with_a_good_check_digit_is_found_whole(card: str) -> None
         "ISBN 978-3-16-148410-0",
         "1700000000000000",
         "0.4111111111111111",
+        "30546564.22432292",
         "id a4111111111111111b",
         "411 111 1111 111 1111",
         "EAN 4006381333931",
@@ -76,6 +77,7 @@ def test_short_card_numbers_count_only_after_a_label() -> None:
         "MT84MALT011000012345MTLCAST001S",
         "gb82west12345698765432",
         "NL91-ABNA-0417-1643-00",
+        "DE 89 3704 0044 0532 0130 00",
     ],
 )
 def test_an_iban_of_right_country_length_and_check_is_found_whole(iban: str) -> None:
@@ -154,6 +156,7 @@ def test_an_ip_address_is_found_whole(text: str, address: str) -> None:
         "libfoo-1.2.3.4.tar.gz",
         "Git 1.8.1.4 Release Notes",
         "section 4.3.2.1",
+        "Mozilla/5.0 (X11; rv:1.9.2.20) Gecko",
         "999.1.1.1",
         "256.1.1.1",
         "1.3.6.1.4.1.311",
@@ -264,6 +267,7 @@ def test_plain_digits_after_a_label_are_a_phone_number(text: str) -> None:
         "192.168.100.200",
         "2024-01-15T10:00:00+02:00",
         "call id 5551234567",
+        "ORD-0290-5408-6148",
         "1,234,567,890",
         "0x1234567890",
     ],
