@@ -51,6 +51,7 @@ def run(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: f
         in_transaction(
             process.engine, lambda conn: rounds.retry(conn, claim, error=error, delay_seconds=delay)
         )
+        process.hints.send(claim.task_id)
         metric.arm_invoked(claim.arm, "retried", time.monotonic() - started)
         log.info(
             "step.retrying", error=error["code"], failures=claim.failures + 1, delay_seconds=round(delay, 2)
