@@ -19,6 +19,7 @@ from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from orchestrator.store.engine import open_engine
+from orchestrator.store.hints import Hints
 from orchestrator.store.memory import TaskRecord
 from orchestrator.store.steps import Message
 from orchestrator.task_contract import Contract
@@ -31,6 +32,7 @@ class Orchestrator:
     settings: Settings
     engine: Engine
     redis: redis.Redis
+    hints: Hints
     app: Celery = field(repr=False)
 
     def publish(self, messages: Sequence[Message]) -> int:
@@ -56,6 +58,7 @@ class Orchestrator:
         task, ended = requests.cancel(self.engine, tenant=tenant, task_id=task_id, reason=reason)
         if ended is not None:
             count_end(ended)
+            self.hints.send(task_id)
         return task
 
 
@@ -65,6 +68,7 @@ class WorkerProcess:
 
     settings: Settings
     engine: Engine
+    hints: Hints
     app: Celery = field(repr=False)
     owner: str
 
@@ -76,6 +80,7 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
         settings=chosen,
         engine=open_engine(chosen.database_url, pool_size=chosen.database_pool_size),
         redis=redis.Redis.from_url(chosen.redis_url, socket_timeout=2, socket_connect_timeout=2),
+        hints=Hints(chosen.redis_url),
         app=make_app(lambda: chosen),
     )
 
@@ -85,7 +90,8 @@ def for_worker(app: Celery, *, service: str) -> WorkerProcess:
     chosen = settings_module.load()
     log.configure(chosen, service=service)
     backend: Any = app.backend
-    return WorkerProcess(chosen, backend.engine, app, owner=f"{socket.gethostname()}:{os.getpid()}")
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    return WorkerProcess(chosen, backend.engine, Hints(chosen.redis_url), app, owner=owner)
 
 
 def count_end(ended: Ended) -> None:

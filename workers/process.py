@@ -28,6 +28,8 @@ class Worker:
             recovery.hand_back(self.process.engine, step_id, task_id=task_id, owner=owner, died=died)
         except SQLAlchemyError as error:
             log.warning("lease.hand_back_failed", step_id=step_id, error=error.__class__.__name__)
+        else:
+            self.process.hints.send(task_id)
 
 
 def start(app: Celery, *, service: str = "worker") -> Worker:

@@ -35,6 +35,7 @@ class Sweeper:
         self._worker = worker
         self._engine = worker.engine
         self._settings = worker.settings
+        self._hints = worker.hints
         self._broker = broker
         self._connected_at = time.monotonic()
 
@@ -80,6 +81,7 @@ class Sweeper:
         for one in ended:
             if one is not None:
                 bootstrap.count_end(one)
+                self._hints.send(one.task_id)
         return sum(one is not None for one in ended)
 
     def expire_leases(self) -> int:
@@ -92,6 +94,7 @@ class Sweeper:
         for row in healed:
             if row is not None:
                 metric.lease_expired()
+                self._hints.send(row.task_id)
                 log.warning(
                     "lease.expired", task_id=row.task_id, step=row.name, attempt=row.attempt, owner=row.owner
                 )

@@ -130,9 +130,8 @@ class Work(Task[[str, str], dict[str, str]]):
     def after_return(self, *_: Any, **__: Any) -> None:
         """Tell what was done; it has been committed and published."""
         carried: Carried | None = vars(self.request).get("carried")
-        if carried is not None and carried.tell is not None:
-            with _named(carried.claim):
-                carried.tell()
+        if carried is not None:
+            _tell(carried)
 
     def conclude(
         self, conn: Connection, carried: Carried, outcome: Any, settings: Settings
@@ -240,6 +239,7 @@ def claim_row(worker: bootstrap.WorkerProcess, step_id: str, *, poison_step: int
     if claim is None:
         logger.info("claim.refused", step_id=step_id)
         raise Ignore()
+    worker.hints.send(claim.task_id)
     return claim
 
 
@@ -249,8 +249,13 @@ def give_up(claim: Claim, *, code: str, message: str) -> None:
     carried = Carried(claim, attempt.failure(code, message))
     request.update(carried=carried)
     app.backend.mark_as_done(claim.id, {"status": ResultStatus.FAILED}, request=request)
+    _tell(carried)
+
+
+def _tell(carried: Carried) -> None:
+    process.of(app).process.hints.send(carried.claim.task_id)
     if carried.tell is not None:
-        with _named(claim):
+        with _named(carried.claim):
             carried.tell()
 
 

@@ -19,6 +19,7 @@ from orchestrator.queue import chord
 from orchestrator.queue.chord import Refused
 from orchestrator.store import memory
 from orchestrator.store.engine import transaction
+from orchestrator.store.hints import Hints
 from orchestrator.task_contract import Budget
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
@@ -40,7 +41,9 @@ def sweeper(engineer: Engineer, broker: "redis.Redis") -> Sweeper:
     """A sweeper that has been connected for longer than a lease; it knows the broker."""
     process.start(app, service="tests")
     settings = replace(engineer.settings, lease_seconds=0.05, heartbeat_seconds=0.01, poison_step=3)
-    sweeper = Sweeper(WorkerProcess(settings, engineer.engine, app, owner="sweeper"), broker)
+    sweeper = Sweeper(
+        WorkerProcess(settings, engineer.engine, Hints(settings.redis_url), app, owner="sweeper"), broker
+    )
     sweeper.queue_again_after_flush()
     time_to_trust = settings.lease_seconds
     wait_until(
@@ -106,7 +109,12 @@ def test_rule_13_no_lease_expires_within_one_lease_of_the_sweepers_start(
     engineer: Engineer, broker: "redis.Redis"
 ) -> None:
     process.start(app, service="tests")
-    sweeper = Sweeper(WorkerProcess(engineer.settings, engineer.engine, app, owner="sweeper"), broker)
+    sweeper = Sweeper(
+        WorkerProcess(
+            engineer.settings, engineer.engine, Hints(engineer.settings.redis_url), app, owner="sweeper"
+        ),
+        broker,
+    )
     task_id = engineer.start(wait_step("a"))
     engineer.take(task_id, "a", lease_seconds=0.01)
     wait_until(

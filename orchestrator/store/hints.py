@@ -1,0 +1,41 @@
+"""Owns the hint that a task has new events: sent after the commit, never waited for, free to be lost."""
+
+import time
+
+import redis
+import structlog
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+CHANNEL = "octollm:events"
+_PATIENCE_SECONDS = 0.25
+_PAUSE_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Hints:
+    """Sends hints: the id of a task, no more. Where its events go on, whoever listens knows best.
+
+    Threads share it. While Redis does not answer, only one hint a second is tried: work does not wait for those who
+    watch it, and they ask Postgres every few seconds anyway.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = redis.Redis.from_url(
+            redis_url,
+            socket_timeout=_PATIENCE_SECONDS,
+            socket_connect_timeout=_PATIENCE_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._paused_until = 0.0
+
+    def send(self, task_id: str) -> None:
+        """Say that the task has new events; call it after the commit that made them. Raises nothing."""
+        if time.monotonic() < self._paused_until:
+            return
+        try:
+            self._redis.publish(CHANNEL, task_id)
+        except redis.RedisError as error:
+            self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            log.debug("hint.lost", task_id=task_id, error=type(error).__name__)

@@ -1,0 +1,47 @@
+"""The hint that a task has new events: heard by who listens, missed without harm."""
+
+import time
+
+import redis
+
+from orchestrator.store.hints import CHANNEL, Hints
+from tests.waiting import wait_until
+
+AWAY = "redis://127.0.0.1:1/0"
+
+
+def test_a_hint_names_the_task(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(CHANNEL)
+        heard.get_message(timeout=5)
+
+        Hints(redis_url).send("task_1")
+
+        message = heard.get_message(timeout=5)
+    assert message is not None
+    assert message["data"] == b"task_1"
+
+
+def test_without_redis_a_hint_raises_nothing_and_a_thousand_cost_no_more_than_one() -> None:
+    hints = Hints(AWAY)
+
+    started = time.monotonic()
+    for _ in range(1000):
+        hints.send("task_1")
+
+    assert time.monotonic() - started < 1
+
+
+def test_hints_go_out_again_when_redis_is_back(redis_url: str) -> None:
+    hints = Hints(redis_url)
+    with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(CHANNEL)
+        client.client_pause(400)
+        hints.send("task_1")
+
+        def sent_and_heard() -> bool:
+            hints.send("task_2")
+            message = heard.get_message(timeout=0.1)
+            return message is not None and message["data"] == b"task_2"
+
+        wait_until(sent_and_heard, 5, "a hint after the pause")
