@@ -85,11 +85,14 @@ def engine(postgres_url: str) -> Iterator[Engine]:
 @pytest.fixture(autouse=True)
 def _leave_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     """Empty every table and every key after a test that had the servers."""
+    wanted = set(request.fixturenames)
+    tables = request.getfixturevalue("engine") if wanted & {"engine", "postgres_url"} else None
+    keys = request.getfixturevalue("redis_url") if wanted & {"servers", "redis_url"} else None
     yield
-    if "engine" in request.fixturenames or "postgres_url" in request.fixturenames:
-        _empty_tables(request.getfixturevalue("engine"))
-    if "servers" in request.fixturenames or "redis_url" in request.fixturenames:
-        with redis.Redis.from_url(request.getfixturevalue("redis_url")) as client:
+    if tables is not None:
+        _empty_tables(tables)
+    if keys is not None:
+        with redis.Redis.from_url(keys) as client:
             client.flushdb()
 
 

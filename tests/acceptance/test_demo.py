@@ -1,0 +1,60 @@
+"""`octollm demo`, as a new user runs it: a sound package passes, a copy with a failing test is rejected for it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A state directory that both runs share: the second one finds its servers made."""
+    with tempfile.TemporaryDirectory(prefix="octollm-demo-test-") as folder:
+        yield Path(folder)
+
+
+def test_the_sample_package_passes_with_evidence_and_leaves_nothing_running(home: Path) -> None:
+    demo = _demo(home)
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "Verdict: passed" in demo.stdout
+    assert "✓ No test fails" in demo.stdout
+    assert "tests:/failed is 0" in demo.stdout
+    assert _processes_of(home) == []
+
+
+def test_a_copy_with_a_failing_test_is_rejected_for_that_test(home: Path) -> None:
+    demo = _demo(home, "--reject")
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "Verdict: failed" in demo.stdout
+    assert "✗ No test fails" in demo.stdout
+    assert "tests:/failed is 1" in demo.stdout
+    assert "✓ No secret lies in it" in demo.stdout
+    assert _processes_of(home) == []
+
+
+def _demo(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environ = {**os.environ, "OCTOLLM_HOME": str(home)}
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        environ.pop(name, None)
+    command = [str(Path(sys.executable).with_name("octollm")), "demo", *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110)
+
+
+def _processes_of(home: Path) -> list[str]:
+    """Return the command lines of processes whose environment names this state directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(home).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
