@@ -17,6 +17,7 @@ OctoError
     ├── OutputTooLarge       more than a step may return
     ├── StepCancelled        the task ended while the step ran
     ├── VerificationFailed   a check that had to hold does not
+    ├── PatchRejected        a diff can't be read, or does not fit
     └── Unplannable          no recipe fits the goal and no model is configured
 """
 
@@ -143,6 +144,12 @@ class VerificationFailed(StepError):
     """A check that had to hold does not."""
 
     code = "verification_failed"
+
+
+class PatchRejected(StepError):
+    """The patch can't be read, or does not fit the files."""
+
+    code = "patch_rejected"
 
 
 class Unplannable(StepError):

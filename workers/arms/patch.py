@@ -1,0 +1,259 @@
+"""Reads unified diffs and applies them to files below a directory: all of a diff, or nothing of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from orchestrator.errors import PatchRejected
+
+MAX_PATCH_CHARACTERS = 200_000
+MAX_HUNKS = 500
+_NOWHERE = "/dev/null"
+_NO_NEWLINE = "\\"
+_HEADERS = (
+    "diff ",
+    "index ",
+    "new file mode",
+    "deleted file mode",
+    "old mode",
+    "new mode",
+    "similarity index",
+)
+_REFUSED = ("rename ", "copy ", "Binary files", "GIT binary patch")
+
+
+@dataclass(frozen=True)
+class Hunk:
+    """Lines that must stand in a file, near the 1-based `line`, and what takes their place.
+
+    `ends_bare` says of a file's last line whether the new text ends without a newline; None when it is not told.
+    """
+
+    line: int
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    added: int
+    removed: int
+    ends_bare: bool | None = None
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """What a diff does to one file: `old` is None for a new one, `new` for one that is deleted."""
+
+    old: str | None
+    new: str | None
+    hunks: tuple[Hunk, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the path that the change is about."""
+        return self.new or self.old or ""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One file that a diff changed, with the number of lines it added and removed."""
+
+    file: str
+    added: int
+    removed: int
+
+
+def parse_patch(text: str) -> tuple[FileChange, ...]:
+    """Read a unified diff, git's or diff's. Line counts of hunks are not believed, only what stands in them.
+
+    Raises PatchRejected saying where it can't be read.
+    """
+    if len(text) > MAX_PATCH_CHARACTERS:
+        raise PatchRejected(f"the patch has {len(text)} characters; at most {MAX_PATCH_CHARACTERS} are read")
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    changes, at = list[FileChange](), 0
+    while at < len(lines):
+        if _is_file_header(lines, at):
+            change, at = _read_file(lines, at)
+            changes.append(change)
+        elif lines[at].startswith(_REFUSED):
+            raise PatchRejected(
+                f"line {at + 1} of the patch: renames, copies and binary files are not applied"
+            )
+        elif not lines[at].strip() or lines[at].startswith(_HEADERS):
+            at += 1
+        else:
+            raise PatchRejected(
+                f"line {at + 1} of the patch is not part of a unified diff: {lines[at][:80]!r}"
+            )
+    if not changes:
+        raise PatchRejected("the patch changes no file")
+    if sum(len(change.hunks) for change in changes) > MAX_HUNKS:
+        raise PatchRejected(f"the patch has more than {MAX_HUNKS} hunks")
+    return tuple(changes)
+
+
+def apply_patch(changes: Sequence[FileChange], root: Path) -> list[Applied]:
+    """Apply a diff to the files below `root`; raises PatchRejected, with nothing written, when a part does not fit.
+
+    A hunk is applied where its lines stand, and nearest to its line number where they stand more than once.
+    """
+    contents: dict[Path, str | None] = {}
+    for change in changes:
+        source = _inside(root, change.old) if change.old else None
+        target = _inside(root, change.new) if change.new else None
+        if source is not None and source in contents:
+            raise PatchRejected(f"the patch changes {change.name} twice")
+        old = _read(source, change) if source is not None else _absent(target, change)
+        if source is not None and source != target:
+            contents[source] = None
+        new = _patched(old, change)
+        if target is not None:
+            contents[target] = new
+    for path, content in contents.items():
+        _write(path, content)
+    return [_applied(change) for change in changes]
+
+
+def _is_file_header(lines: Sequence[str], at: int) -> bool:
+    return lines[at].startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ ")
+
+
+def _read_file(lines: Sequence[str], at: int) -> tuple[FileChange, int]:
+    old, new = _path(lines[at]), _path(lines[at + 1])
+    start, at, hunks = at, at + 2, []
+    while at < len(lines) and lines[at].startswith("@@"):
+        hunk, at = _read_hunk(lines, at)
+        hunks.append(hunk)
+    if old is None and new is None:
+        raise PatchRejected(f"line {start + 1} of the patch names no file")
+    if not hunks:
+        raise PatchRejected(f"line {start + 1} of the patch: {new or old} has no hunk")
+    return FileChange(old, new, tuple(hunks)), at
+
+
+def _path(header: str) -> str | None:
+    name = header[4:].partition("\t")[0].strip()
+    if name == _NOWHERE:
+        return None
+    return name[2:] if name.startswith(("a/", "b/")) else name
+
+
+def _read_hunk(lines: Sequence[str], at: int) -> tuple[Hunk, int]:
+    start = at
+    body = list[tuple[str, str]]()
+    at += 1
+    while at < len(lines) and _is_hunk_line(lines, at):
+        body.append((lines[at][:1] or " ", lines[at][1:]))
+        at += 1
+    added, removed = (sum(kind == sign for kind, _ in body) for sign in "+-")
+    if not added and not removed:
+        raise PatchRejected(f"line {start + 1} of the patch: the hunk changes nothing")
+    hunk = Hunk(
+        line=_first_line(lines[start]),
+        before=tuple(text for kind, text in body if kind in " -"),
+        after=tuple(text for kind, text in body if kind in " +"),
+        added=added,
+        removed=removed,
+        ends_bare=_ends_bare([kind for kind, _ in body]),
+    )
+    return hunk, at
+
+
+def _first_line(header: str) -> int:
+    """Return the old file's line that a hunk's header, `@@ -12,3 +12,4 @@`, names; 1 when it names none."""
+    number = header.partition("-")[2].partition(" ")[0].partition(",")[0]
+    return int(number) if number.isdecimal() else 1
+
+
+def _ends_bare(kinds: Sequence[str]) -> bool | None:
+    """Tell from the mark that follows a last line whether the new text ends without a newline."""
+    marked = [kinds[at - 1] for at, kind in enumerate(kinds) if kind == _NO_NEWLINE and at]
+    return any(kind in " +" for kind in marked) if marked else None
+
+
+def _is_hunk_line(lines: Sequence[str], at: int) -> bool:
+    if _is_file_header(lines, at) or lines[at].startswith(("@@", "diff ")):
+        return False
+    if not lines[at]:
+        # an editor may have taken the blank of an empty line away; between files it is not part of the hunk
+        rest = next((line for line in lines[at:] if line), "")
+        return bool(rest) and not rest.startswith(("--- ", "diff ", "index "))
+    return lines[at][0] in " +-\\"
+
+
+def _inside(root: Path, name: str) -> Path:
+    parts = PurePosixPath(name).parts
+    if ".." in parts or PurePosixPath(name).is_absolute() or "\0" in name or not parts or ".git" in parts:
+        raise PatchRejected(f"{name[:80]!r} is not a path inside the attachment")
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise PatchRejected(f"{name[:80]!r} leads outside of the attachment")
+    return path
+
+
+def _read(path: Path, change: FileChange) -> str:
+    if not path.is_file():
+        raise PatchRejected(f"there is no {change.old} to change")
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as fault:
+        raise PatchRejected(f"{change.old} is not UTF-8 text") from fault
+
+
+def _absent(path: Path | None, change: FileChange) -> str:
+    if path is not None and path.exists():
+        raise PatchRejected(f"{change.new} is there already; the patch makes it anew")
+    return ""
+
+
+def _patched(old: str, change: FileChange) -> str:
+    newline = "\r\n" if "\r\n" in old else "\n"
+    lines = old.replace("\r\n", "\n").split("\n")
+    ends_bare = lines[-1] != ""
+    if not ends_bare:
+        lines.pop()
+    drift = 0
+    for number, hunk in enumerate(change.hunks, start=1):
+        at = _place_of(hunk, lines, hunk.line - 1 + drift, f"hunk {number} of {change.name}")
+        lines[at : at + len(hunk.before)] = hunk.after
+        drift += len(hunk.after) - len(hunk.before)
+        ends_bare = ends_bare if hunk.ends_bare is None else hunk.ends_bare
+    return newline.join(lines) + ("" if ends_bare or not lines else newline)
+
+
+def _place_of(hunk: Hunk, lines: Sequence[str], expected: int, name: str) -> int:
+    if not hunk.before:
+        # the header of a hunk that only adds names the line before
+        return min(max(expected + 1, 0), len(lines))
+    places = list(_places(hunk.before, lines))
+    if not places:
+        raise PatchRejected(f"{name} does not fit: {_why_not(hunk.before, lines, expected)}")
+    return min(places, key=lambda place: abs(place - expected))
+
+
+def _places(wanted: Sequence[str], lines: Sequence[str]) -> Iterator[int]:
+    for at in range(len(lines) - len(wanted) + 1):
+        if all(lines[at + offset] == line for offset, line in enumerate(wanted)):
+            yield at
+
+
+def _why_not(wanted: Sequence[str], lines: Sequence[str], expected: int) -> str:
+    for offset, line in enumerate(wanted):
+        at = expected + offset
+        if not 0 <= at < len(lines):
+            return f"it wants {line[:120]!r} at line {at + 1}, and the file has {len(lines)} lines"
+        if lines[at] != line:
+            return f"line {at + 1} is {lines[at][:120]!r}, not {line[:120]!r}"
+    return "its lines stand nowhere in the file"
+
+
+def _write(path: Path, content: str | None) -> None:
+    if content is None:
+        path.unlink()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode())
+
+
+def _applied(change: FileChange) -> Applied:
+    return Applied(
+        change.name, sum(hunk.added for hunk in change.hunks), sum(hunk.removed for hunk in change.hunks)
+    )
