@@ -12,8 +12,32 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from orchestrator import sql
+from orchestrator.queue.prepared import Prepared
 
 _SQL = sql.load(__file__)
+
+_OPENING = {"chord_id": "text", "body": "bytea", "header": "bytea", "size": "integer"}
+_OPEN = Prepared("octollm_open", _SQL["open"], _OPENING)
+_REOPEN = Prepared("octollm_reopen", _SQL["reopen"], _OPENING)
+_LOCK = Prepared("octollm_lock", _SQL["lock"], {"chord_id": "text"})
+_JOIN = Prepared("octollm_join", _SQL["join"], {"chord_id": "text", "task_ids": "text[]"})
+_COUNT_PART = Prepared(
+    "octollm_count_part",
+    _SQL["count_part"],
+    {
+        "chord_id": "text",
+        "task_id": "text",
+        "idx": "integer",
+        "failed": "boolean",
+        "keep_value": "boolean",
+        "store": "boolean",
+        "status": "text",
+        "value": "bytea",
+        "traceback": "text",
+        "meta": "bytea",
+    },
+)
+_PART_VALUES = Prepared("octollm_part_values", _SQL["part_values"], {"chord_id": "text", "all": "boolean"})
 
 ANYWHERE = -1
 """The index of a part whose place in the header does not matter, or is not known."""
@@ -89,7 +113,7 @@ def open(  # noqa: A001
 ) -> None:
     """Open a chord of `size` parts (None: not known yet, see `resize`). Opening it twice changes nothing."""
     parameters = {"chord_id": chord_id, "body": body, "header": header, "size": size}
-    conn.exec_driver_sql(_SQL["open"], parameters)
+    _OPEN.execute(conn, parameters)
 
 
 def reopen(
@@ -97,7 +121,7 @@ def reopen(
 ) -> None:
     """Open a chord, or start it anew if it has fired: Celery lets a frozen chord be applied again."""
     parameters = {"chord_id": chord_id, "body": body, "header": header, "size": size}
-    conn.exec_driver_sql(_SQL["reopen"], parameters)
+    _REOPEN.execute(conn, parameters)
 
 
 def resize(conn: Connection, chord_id: str, size: int) -> Ready | None:
@@ -115,14 +139,14 @@ def keep_body(conn: Connection, chord_id: str, *, body: bytes) -> None:
 
 def lock(conn: Connection, chord_id: str) -> State | None:
     """Lock the chord's row until the transaction ends; None when there is no such chord."""
-    state = conn.exec_driver_sql(_SQL["lock"], {"chord_id": chord_id}).scalar_one_or_none()
+    state = _LOCK.execute(conn, {"chord_id": chord_id}).scalar_one_or_none()
     return None if state is None else State(state)
 
 
 def join(conn: Connection, chord_id: str, task_ids: Sequence[str]) -> None:
     """Make tasks members of an open chord: it waits for them too. One that has joined is not added twice."""
     if task_ids:
-        conn.exec_driver_sql(_SQL["join"], {"chord_id": chord_id, "task_ids": list(task_ids)})
+        _JOIN.execute(conn, {"chord_id": chord_id, "task_ids": list(task_ids)})
 
 
 def count_part(
@@ -143,8 +167,8 @@ def count_part(
     does nothing.
     """
     outcome = outcome or Outcome("", None)
-    row = conn.exec_driver_sql(
-        _SQL["count_part"],
+    row = _COUNT_PART.execute(
+        conn,
         {
             "chord_id": chord_id,
             "task_id": task_id,
@@ -165,7 +189,7 @@ def count_part(
 
 def parts(conn: Connection, chord_id: str, *, failed_only: bool) -> list[Part]:
     """Return the counted parts in the header's order, or those that failed."""
-    rows = conn.exec_driver_sql(_SQL["part_values"], {"chord_id": chord_id, "all": not failed_only})
+    rows = _PART_VALUES.execute(conn, {"chord_id": chord_id, "all": not failed_only})
     return [Part(row.task_id, row.failed, _bytes(row.value)) for row in rows]
 
 

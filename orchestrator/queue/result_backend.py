@@ -54,6 +54,7 @@ class ResultBackend(DatabaseBackend):
         # Celery makes a backend a thread unless it says so; this one shares one pool between all of them.
         self.thread_safe = True
         self.url = normalise(self.url)
+        self._is_extended = bool(self.extended_result)
         chosen = conf.database_engine_options if conf.value_set_for("database_engine_options") else {}
         self.database = Database(self.url, options={**chosen, **(engine_options or {})})
 
@@ -74,14 +75,25 @@ class ResultBackend(DatabaseBackend):
 
     def outcome(self, value: Any, state: str, *, traceback: Any, request: Any) -> Outcome:
         """Encode what a task stores; `value` has been through `encode_result`."""
-        meta = self._get_result_meta(result=None, state=state, traceback=None, request=request)
-        rest = {key: kept for key, kept in meta.items() if kept and key not in ("status", "date_done")}
+        rest = self._rest(state, request)
         return Outcome(
             state,
             self.to_bytes(value),
             None if traceback is None else str(traceback),
             self.to_bytes(rest) if rest else None,
         )
+
+    def _rest(self, state: str, request: Any) -> dict[str, Any]:
+        """Return what Celery wants to know of a task besides its outcome."""
+        if self._is_extended:
+            meta = self._get_result_meta(result=None, state=state, traceback=None, request=request)
+        else:
+            meta = {
+                "children": self.current_task_children(request),
+                "group_id": getattr(request, "group", None),
+                "parent_id": getattr(request, "parent_id", None),
+            }
+        return {key: kept for key, kept in meta.items() if kept and key not in ("status", "date_done")}
 
     def to_bytes(self, value: Any) -> bytes:
         """Encode with result_serializer and result_compression."""

@@ -51,7 +51,7 @@ def test_every_chord_is_ready_exactly_once_though_each_part_comes_twice(postgres
     finally:
         with database.transaction() as conn:
             conn.exec_driver_sql(_FORGET_TRANSITIONS)
-        database.engine.dispose()
+        database.dispose()
 
     assert noted == dict.fromkeys(names, 1)
     assert {tuple(row) for row in done} == {("ready", PARTS)}

@@ -31,7 +31,7 @@ def app(postgres_url: str, redis_url: str) -> Iterator[Celery]:
         task_default_queue="rules",
     )
     yield app
-    app.backend.engine.dispose()
+    app.backend.database.dispose()
     app.close()
 
 
@@ -42,16 +42,16 @@ def backend(app: Celery) -> PostgresBackend:
 
 
 @contextmanager
-def statements(engine: Engine) -> Iterator[list[str]]:
-    """Collect the statements that are sent to Postgres."""
+def statements() -> Iterator[list[str]]:
+    """Collect the statements that this process sends to Postgres."""
     sent: list[str] = []
 
     def note(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
         sent.append(statement.splitlines()[0])
 
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(Engine, "before_cursor_execute", note)
     yield sent
-    event.remove(engine, "before_cursor_execute", note)
+    event.remove(Engine, "before_cursor_execute", note)
 
 
 def open_chord(backend: PostgresBackend, chord_id: str, size: int | None) -> None:
@@ -114,24 +114,36 @@ def test_adding_the_same_member_twice_adds_it_once(app: Celery, backend: Postgre
 
 
 def test_result_part_and_count_are_one_statement(backend: PostgresBackend) -> None:
-    open_chord(backend, "c", 2)
+    open_chord(backend, "c", 3)
+    backend.mark_as_done("t0", 0, part_of("c", "t0"))
 
-    with statements(backend.engine) as sent:
+    with statements() as sent:
         backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
-    assert sent == ["-- count_part"]
+    assert sent == ["-- octollm_count_part"]
+
+
+def test_a_pooler_that_swaps_sessions_does_no_harm(app: Celery, backend: PostgresBackend) -> None:
+    open_chord(backend, "c", 3)
+    backend.mark_as_done("t0", 0, part_of("c", "t0"))
+
+    backend.database.run(lambda conn: conn.exec_driver_sql("DEALLOCATE ALL"))
+    backend.mark_as_done("t1", 1, part_of("c", "t1"))
+    backend.mark_as_done("t2", 2, part_of("c", "t2"))
+
+    assert published(app) == ["c-body"]
 
 
 def test_a_plain_header_costs_one_statement(app: Celery, backend: PostgresBackend) -> None:
-    backend.get_state("warm-up")
+    backend.apply_chord(("warm-up", [app.AsyncResult("t")]), app.signature("rules.body"))
 
-    with statements(backend.engine) as sent:
+    with statements() as sent:
         backend.apply_chord(
             ("c", [app.AsyncResult("t1"), app.AsyncResult("t2")]), app.signature("rules.body")
         )
         backend.set_chord_size("c", 2)
 
-    assert sent == ["-- reopen"]
+    assert sent == ["-- octollm_reopen"]
 
 
 def test_a_lazy_header_is_not_iterated_before_it_is_published(app: Celery, backend: PostgresBackend) -> None:
@@ -256,7 +268,7 @@ def test_a_body_that_cant_be_published_stays_ready(postgres_url: str, backend: P
     away.backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
     assert state_of(backend, "c") == State.READY
-    away.backend.engine.dispose()
+    away.backend.database.dispose()
 
 
 def test_a_connection_that_died_idle_is_replaced_without_an_error(backend: PostgresBackend) -> None:
@@ -310,7 +322,7 @@ def test_the_tables_are_made_by_whoever_comes_first(postgres_url: str) -> None:
 
     assert found == [None] * 6
     for one in databases:
-        one.engine.dispose()
+        one.dispose()
     with admin.connect() as conn:
         conn.exec_driver_sql(f"DROP DATABASE {name}")
     admin.dispose()

@@ -38,7 +38,7 @@ def app(postgres_url: str, redis_url: str) -> Iterator[Celery]:
     app.conf.update(broker_url=redis_url, result_backend=f"octollm+{postgres_url}", task_default_queue="seam")
     app.register_task(Work())
     yield app
-    app.backend.engine.dispose()
+    app.backend.database.dispose()
     app.close()
 
 
@@ -237,6 +237,19 @@ def test_a_deadlocks_victim_tries_again_on_a_fresh_transaction(app: Celery, back
     assert chord_row(backend)[0] == State.FIRED
 
 
+def test_a_pooler_that_swaps_sessions_is_not_noticed(app: Celery, backend: PostgresBackend) -> None:
+    open_chord(backend, 2)
+    store(app, "root", nothing)
+    with backend.transaction() as conn:
+        conn.exec_driver_sql("DEALLOCATE ALL")
+    tries: list[int] = []
+
+    store(app, "other", lambda *_: tries.append(1) or [])
+
+    assert tries == [1]
+    assert chord_row(backend)[0] == State.FIRED
+
+
 def test_an_error_that_another_try_cant_mend_is_raised_at_once(app: Celery, backend: PostgresBackend) -> None:
     tries: list[int] = []
 
@@ -267,4 +280,4 @@ def test_a_broker_that_is_away_delays_nothing_and_loses_nothing(
     assert [log["event"] for log in logs] == ["chord.publish_failed"]
     assert len(logs[0]["task_ids"]) == 20
     assert chord_row(backend) == (State.OPEN, 1, 20, 1)
-    away.backend.engine.dispose()
+    away.backend.database.dispose()
