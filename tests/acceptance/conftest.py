@@ -30,6 +30,7 @@ def stack() -> Iterator[Stack]:
                 "LOG_LEVEL": "warning",
                 "LEASE_SECONDS": "5",
                 "HEARTBEAT_SECONDS": "1",
+                "GRACE_SECONDS": str(GRACE_SECONDS),
             },
             durable=False,
             processes={**ONE_OF_EACH, "executor": 2},
