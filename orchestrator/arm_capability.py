@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 REGISTRY = Path(__file__).parent / "registry"
+_DATA = {".json", ".md"}
 _SPELLINGS = {"guardian": "safety-guardian"}
 
 
@@ -84,9 +85,9 @@ def registry_digest() -> str:
 
 
 def digest_of(directory: Path) -> str:
-    """Return the sha256 over the names and bytes of all JSON files below a directory."""
+    """Return the sha256 over the names and bytes of all JSON files and prompts below a directory."""
     digest = hashlib.sha256()
-    for path in sorted(directory.rglob("*.json")):
+    for path in sorted(path for path in directory.rglob("*") if path.suffix in _DATA):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(directory).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)

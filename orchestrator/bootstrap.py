@@ -14,6 +14,9 @@ from orchestrator import settings as settings_module
 from orchestrator.lifecycle import requests
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.requests import Submitted
+from orchestrator.llm import failover
+from orchestrator.llm.failover import Models
+from orchestrator.llm.gate import SharedGate
 from orchestrator.observability import log, metric
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
@@ -92,6 +95,17 @@ def for_worker(app: Celery, *, service: str) -> WorkerProcess:
     backend: Any = app.backend
     owner = f"{socket.gethostname()}:{os.getpid()}"
     return WorkerProcess(chosen, backend.engine, Hints(chosen.redis_url), app, owner=owner)
+
+
+def open_models(settings: Settings) -> Models:
+    """Return the models that the settings choose, their breakers and rates shared with all other processes.
+
+    One a process; imports the SDKs of the chosen providers. Calls are counted in the metrics.
+    """
+    client = redis.Redis.from_url(settings.redis_url, socket_timeout=1, socket_connect_timeout=1)
+    return failover.open_models(
+        settings, gate=SharedGate(client), observe=metric.model_attempted, environ=os.environ
+    )
 
 
 def count_end(ended: Ended) -> None:

@@ -18,7 +18,27 @@ OctoError
     ├── StepCancelled        the task ended while the step ran
     ├── VerificationFailed   a check that had to hold does not
     ├── PatchRejected        a diff can't be read, or does not fit
-    └── Unplannable          no recipe fits the goal and no model is configured
+    ├── Unplannable          no recipe fits the goal and no model is configured
+    ├── BudgetExceeded       what the task may still spend is less than this call could cost
+    ├── PriceUnknown         nobody knows the model's price, and the client set a limit in dollars
+    ├── MustWait             not a failure: there is no room now (details.retry_after)
+    │   ├── BudgetTaken      the task's other calls hold what is left of its budget
+    │   └── ModelBusy        every model is at its rate limit
+    └── ModelError           a model gave no answer that can be used (details.provider, details.model)
+        ├── NoModel          none is configured
+        ├── ModelUnavailable it is away or overloaded
+        ├── ModelTimeout     no whole answer before the deadline
+        ├── ModelConnectionLost
+        ├── ModelRateLimited its provider asks to slow down (details.retry_after)
+        ├── ModelAnswerBroken    a cut, empty or unreadable answer
+        ├── ModelAnswerInvalid   the answer breaks the schema, corrections and all
+        ├── ModelAnswerCut   the answer does not fit into the output limit
+        ├── ModelRefused     the model declines; no other one is asked
+        ├── ModelRequestRejected  the provider finds fault with the request itself
+        └── ModelAccountProblem
+            ├── ModelUnauthorised    the key does not hold
+            ├── ModelUnknown     no such model there
+            └── ModelQuotaExhausted  the account has no credit left
 """
 
 from collections.abc import Mapping
@@ -156,3 +176,149 @@ class Unplannable(StepError):
     """No recipe fits this goal and no model is configured."""
 
     code = "unplannable"
+
+
+class BudgetExceeded(StepError):
+    """What the task may still spend is less than this call could cost."""
+
+    code = "budget_exceeded"
+
+
+class PriceUnknown(StepError):
+    """The model's price is not known, so a limit in dollars can't be kept."""
+
+    code = "price_unknown"
+
+
+class MustWait(StepError):
+    """There is no room now; try again after details.retry_after seconds. Counts as no failure."""
+
+    code = "must_wait"
+    retryable = True
+
+
+class BudgetTaken(MustWait):
+    """The task's other calls hold what is left of its budget until they end."""
+
+    code = "budget_taken"
+
+
+class ModelBusy(MustWait):
+    """Every model is at its rate limit."""
+
+    code = "model_busy"
+
+
+class ModelError(StepError):
+    """A model gave no answer that can be used.
+
+    `may_fail_over`: another model may be asked instead. `counts_against_model`: it is a sign that the model
+    is down. `may_have_cost`: the provider may bill the call though nothing came of it.
+    """
+
+    code = "model_error"
+    may_fail_over: ClassVar[bool] = False
+    counts_against_model: ClassVar[bool] = False
+    may_have_cost: ClassVar[bool] = False
+
+
+class NoModel(ModelError):
+    """No model is configured: set OPENAI_API_KEY or ANTHROPIC_API_KEY (see .env.example)."""
+
+    code = "no_model"
+
+
+class ModelUnavailable(ModelError):
+    """The model is away or overloaded."""
+
+    code = "model_unavailable"
+    retryable = True
+    may_fail_over = True
+    counts_against_model = True
+
+
+class ModelTimeout(ModelError):
+    """The model gave no whole answer before the deadline."""
+
+    code = "model_timeout"
+    retryable = True
+    may_fail_over = True
+    counts_against_model = True
+    may_have_cost = True
+
+
+class ModelConnectionLost(ModelError):
+    """The connection to the model broke before its answer was whole."""
+
+    code = "model_connection_lost"
+    retryable = True
+    may_fail_over = True
+    counts_against_model = True
+    may_have_cost = True
+
+
+class ModelRateLimited(ModelError):
+    """The model's provider asks to slow down."""
+
+    code = "model_rate_limited"
+    retryable = True
+    may_fail_over = True
+
+
+class ModelAnswerBroken(ModelError):
+    """The model's answer is cut off, empty or unreadable."""
+
+    code = "model_answer_broken"
+    retryable = True
+    may_fail_over = True
+    counts_against_model = True
+    may_have_cost = True
+
+
+class ModelAnswerInvalid(ModelError):
+    """The model's answer breaks the schema, also after it was told how."""
+
+    code = "model_answer_invalid"
+
+
+class ModelAnswerCut(ModelError):
+    """The model's answer does not fit into the tokens it was given."""
+
+    code = "model_answer_cut"
+
+
+class ModelRefused(ModelError):
+    """The model declines to answer."""
+
+    code = "model_refused"
+
+
+class ModelRequestRejected(ModelError):
+    """The model's provider finds fault with the request."""
+
+    code = "model_request_rejected"
+
+
+class ModelAccountProblem(ModelError):
+    """The account at the model's provider needs its operator; other providers are not concerned."""
+
+    code = "model_account_problem"
+    may_fail_over = True
+
+
+class ModelUnauthorised(ModelAccountProblem):
+    """The model's provider does not take the key."""
+
+    code = "model_unauthorised"
+
+
+class ModelUnknown(ModelAccountProblem):
+    """The provider has no such model: correct LLM_CHAIN or the base URL."""
+
+    code = "model_unknown"
+
+
+class ModelQuotaExhausted(ModelAccountProblem):
+    """The account at the model's provider has no credit left."""
+
+    code = "model_quota_exhausted"

@@ -2,12 +2,22 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.errors import SettingsError
+from orchestrator.model_choice import (
+    PROVIDERS,
+    ModelName,
+    Price,
+    default_models,
+    parse_bodies,
+    parse_chain,
+    parse_limits,
+    parse_prices,
+)
 
 STACK_FILE = "stack.env"
 _DRIVER = "postgresql+psycopg2://"
@@ -72,6 +82,12 @@ def _redis_url(text: str) -> str:
     return text
 
 
+def _http_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+\S*", text):
+        raise ValueError("http://host:port/path or https://host/path")
+    return text.rstrip("/")
+
+
 def driver_url(text: str) -> str:
     """Return a Postgres URL with psycopg2 named: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3.
 
@@ -113,6 +129,16 @@ class Settings:
     max_recorded_result_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**20)
     openai_api_key: str | None = _setting(_text, default=None, secret=True)
     anthropic_api_key: str | None = _setting(_text, default=None, secret=True)
+    openai_base_url: str | None = _setting(_http_url, default=None, secret=True)
+    anthropic_base_url: str | None = _setting(_http_url, default=None, secret=True)
+    llm_chain: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    llm_timeout_seconds: float = _setting(_seconds, default=30.0)
+    llm_flavour: str = _setting(_one_of("auto", "openai", "openai-compatible"), default="auto")
+    llm_stream: str = _setting(_one_of("on", "off"), default="off")
+    llm_rpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
+    llm_tpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
+    llm_prices: Mapping[str, Price] | None = _setting(parse_prices, default=None)
+    llm_extra_body: Mapping[str, Mapping[str, Any]] | None = _setting(parse_bodies, default=None)
     max_parallel_arms: int = _setting(_whole(least=1, most=50), default=5)
     task_timeout: int = _setting(_whole(least=1), default=300)
     cache_ttl: int = _setting(_whole(least=0), default=3600)
@@ -138,6 +164,24 @@ class Settings:
                 f"({self.lease_seconds:g}), or every lease runs out before it is renewed"
             )
 
+        for name in {model.provider for model in self.llm_chain}:
+            if not self.can_reach(name):
+                raise SettingsError(
+                    f"LLM_CHAIN names {name}: set {name.upper()}_API_KEY, or {name.upper()}_BASE_URL to a server "
+                    "that needs no key"
+                )
+
+    def can_reach(self, provider: str) -> bool:
+        """Tell whether there is a key for the provider, or a server of the operator's own."""
+        return bool(getattr(self, f"{provider}_api_key") or getattr(self, f"{provider}_base_url"))
+
+    @property
+    def models(self) -> tuple[ModelName, ...]:
+        """The models to ask, the first choice first: LLM_CHAIN, else the registry's for each key there is."""
+        return self.llm_chain or tuple(
+            ModelName(name, default_models()[name]) for name in PROVIDERS if getattr(self, f"{name}_api_key")
+        )
+
     @property
     def celery_result_backend(self) -> str:
         """The database as Celery's result backend; Celery finds our class by the scheme."""
@@ -161,6 +205,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             f"{', '.join(missing)} must be set: see .env.example, or start everything with `octollm up`"
         )
     return Settings(**values)
+
+
+def drop_empty(environ: MutableMapping[str, str]) -> None:
+    """Delete the empty variables of the providers' SDKs: OPENAI_BASE_URL= would make every call fail."""
+    for name, text in list(environ.items()):
+        if name.startswith(("OPENAI_", "ANTHROPIC_")) and not text.strip():
+            del environ[name]
 
 
 def read_stack_file(home: Path) -> dict[str, str]:

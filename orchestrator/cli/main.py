@@ -25,6 +25,7 @@ _COMMANDS = {
     "migrate": ("operator", "Bring the database to this release's schema."),
     "keys": ("operator", "Create, revoke and list API keys."),
     "token": ("operator", "Print a JWT."),
+    "fake-llm": ("fake_llm", "Run a model server without a model, to try the LLM path without a key."),
     "doctor": ("doctor", "Check settings, servers and workers; say what to do."),
 }
 
@@ -41,7 +42,7 @@ class Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"orchestrator.cli.{_COMMANDS[cmd_name][0]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 

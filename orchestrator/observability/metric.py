@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from orchestrator.execution_state import Decision, TaskStatus
+from orchestrator.llm.interface import Attempt
 from orchestrator.observability.slot import use_slots
 from orchestrator.task_contract import Priority
 
@@ -44,6 +45,28 @@ _VERDICTS = Counter("octollm_verdicts", "Rounds judged.", ["decision"])
 _REPAIRS = Counter("octollm_repairs", "Repair rounds started.")
 _LEASES_EXPIRED = Counter("octollm_leases_expired", "Leases that ran out and were taken back.")
 _SWEPT = Counter("octollm_swept", "Things that the sweeper healed.", ["kind"])
+_MODEL_REQUESTS = Counter(
+    "octollm_llm_requests", "Calls to models, and calls not made.", ["provider", "model", "outcome"]
+)
+_MODEL_TOKENS = Counter(
+    "octollm_llm_tokens", "Tokens that models were sent and made.", ["provider", "model", "kind"]
+)
+_MODEL_DOLLARS = Counter(
+    "octollm_llm_cost_dollars", "US dollars spent on models, as far as known.", ["provider", "model"]
+)
+_MODEL_SECONDS = Histogram(
+    "octollm_llm_seconds",
+    "From a call to a model to its whole answer.",
+    ["provider", "model"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120),
+)
+_MODEL_BREAKER = Gauge(
+    "octollm_llm_breaker_state",
+    "0 closed, 1 half open, 2 open; as last seen.",
+    ["provider", "model"],
+    multiprocess_mode="mostrecent",
+)
+_BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 
 for _status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED):
     for _priority in Priority:
@@ -88,6 +111,24 @@ def swept(kind: str, count: int = 1) -> None:
     """Count what the sweeper healed; `kind` is a word of the sweeper's code."""
     if count:
         _SWEPT.labels(kind).inc(count)
+
+
+def model_attempted(attempt: Attempt) -> None:
+    """Count a call to a model, or why it was not called; model names come from the settings alone."""
+    provider, model = attempt.provider, attempt.model
+    _MODEL_REQUESTS.labels(provider, model, attempt.outcome).inc()
+    if attempt.breaker in _BREAKER_STATES:
+        _MODEL_BREAKER.labels(provider, model).set(_BREAKER_STATES[attempt.breaker])
+    if not attempt.was_called:
+        return
+    _MODEL_SECONDS.labels(provider, model).observe(max(attempt.seconds, 0.0))
+    if attempt.usage:
+        fresh = attempt.usage.input_tokens - attempt.usage.cached_tokens
+        _MODEL_TOKENS.labels(provider, model, "input").inc(max(fresh, 0))
+        _MODEL_TOKENS.labels(provider, model, "cached_input").inc(attempt.usage.cached_tokens)
+        _MODEL_TOKENS.labels(provider, model, "output").inc(attempt.usage.output_tokens)
+    if attempt.dollars:
+        _MODEL_DOLLARS.labels(provider, model).inc(float(attempt.dollars))
 
 
 def exposition(collectors: Iterable[Collector] = ()) -> bytes:

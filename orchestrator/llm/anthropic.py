@@ -1,0 +1,154 @@
+"""Speaks Messages by Anthropic's SDK."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import anthropic
+
+from orchestrator.llm import fault
+from orchestrator.llm.interface import Answer, Finish, Form, Query, Role, Usage, told_usage
+from orchestrator.llm.transport import open_client
+
+BASE_URL = "https://api.anthropic.com"
+_FINISH = {
+    "end_turn": Finish.STOP,
+    "stop_sequence": Finish.STOP,
+    "refusal": Finish.STOP,
+    "max_tokens": Finish.LENGTH,
+    "model_context_window_exceeded": Finish.LENGTH,
+}
+
+
+class AnthropicProvider:
+    """Anthropic's protocol at one address."""
+
+    name = "anthropic"
+    forms = (Form.JSON_SCHEMA, Form.TEXT)
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None,
+        base_url: str | None = None,
+        is_streaming: bool = False,
+        extra_body: Mapping[str, Mapping[str, Any]] | None = None,
+        is_strict: bool = False,
+    ) -> None:
+        """Open the client; the parameters are those of OpenAIProvider."""
+        self.base_url = base_url or BASE_URL
+        self._is_streaming = is_streaming
+        self._extra_body = extra_body or {}
+        self._client = anthropic.Anthropic(
+            api_key=api_key or "none",
+            base_url=self.base_url,
+            max_retries=0,
+            http_client=open_client(),
+            # our own figures say what its spans would
+            open_telemetry=False,
+            _strict_response_validation=is_strict,
+        )
+
+    def ask(self, query: Query, model: str) -> Answer:
+        """Return the model's whole answer before the query's deadline; raises ModelError and nothing else."""
+        left = query.deadline - time.monotonic()
+        if left <= 0:
+            raise fault.late(provider=self.name, model=model)
+        try:
+            request = self._request(query, model) | {"timeout": left}
+            return self._streamed(request) if self._is_streaming else self._whole(request)
+        except (anthropic.AnthropicError, *fault.CAUGHT) as error:
+            raise fault.translate(error, provider=self.name, model=model) from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _request(self, query: Query, model: str) -> dict[str, Any]:
+        system = "\n\n".join(turn.text for turn in query.messages if turn.role is Role.SYSTEM)
+        request: dict[str, Any] = {
+            "model": model,
+            "messages": [
+                {"role": turn.role.value, "content": turn.text}
+                for turn in query.messages
+                if turn.role is not Role.SYSTEM
+            ],
+            "max_tokens": query.max_output_tokens,
+            "extra_body": self._extra_body.get(f"{self.name}:{model}"),
+        }
+        if system:
+            request["system"] = system
+        if query.form is Form.JSON_SCHEMA:
+            request["output_config"] = {"format": {"type": "json_schema", "schema": query.schema}}
+        return request
+
+    def _whole(self, request: dict[str, Any]) -> Answer:
+        reply = self._client.messages.create(**request)
+        text = "".join(block.text for block in reply.content if block.type == "text")
+        return self._answer(
+            request["model"],
+            text=text,
+            finish=reply.stop_reason,
+            stop=reply.stop_details,
+            usage=_usage(reply.usage),
+            answering=reply.model,
+        )
+
+    def _streamed(self, request: dict[str, Any]) -> Answer:
+        text, finish, stop, answering, is_whole = "", None, None, None, False
+        usage: Usage | None = None
+        with self._client.messages.create(**request, stream=True) as events:
+            for event in events:
+                match event.type:
+                    case "message_start":
+                        answering, usage = event.message.model, _usage(event.message.usage)
+                    case "content_block_delta":
+                        text += event.delta.text if event.delta.type == "text_delta" else ""
+                    case "message_delta":
+                        finish, stop = event.delta.stop_reason, getattr(event.delta, "stop_details", None)
+                        usage = _at_end(usage, event.usage)
+                    case "message_stop":
+                        is_whole = True
+        return self._answer(
+            request["model"],
+            text=text,
+            finish=finish if is_whole else None,
+            stop=stop,
+            usage=usage,
+            answering=answering,
+        )
+
+    def _answer(self, model: str, *, text: str, finish: Any, stop: Any, usage: Any, answering: Any) -> Answer:
+        if finish not in _FINISH:
+            raise fault.broken(
+                "breaks off without a stop reason" if finish is None else f"ended by {str(finish)[:40]!r}",
+                provider=self.name,
+                model=model,
+            )
+        refused = str(getattr(stop, "category", None) or "refusal")[:500] if finish == "refusal" else None
+        return Answer(
+            text=text, finish=_FINISH[finish], usage=usage, model=str(answering or model), refusal=refused
+        )
+
+
+def _usage(usage: Any) -> Usage | None:
+    """Read Anthropic's usage, whose input tokens exclude what a cache served or took."""
+    if usage is None:
+        return None
+    told = told_usage(
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_input_tokens,
+        usage.cache_creation_input_tokens,
+    )
+    return told and replace(
+        told, input_tokens=told.input_tokens + told.cached_tokens + told.cache_write_tokens
+    )
+
+
+def _at_end(begun: Usage | None, usage: Any) -> Usage | None:
+    """Return a stream's usage: the input as it began, the output as it ended."""
+    return begun and told_usage(
+        begun.input_tokens, usage.output_tokens, begun.cached_tokens, begun.cache_write_tokens
+    )

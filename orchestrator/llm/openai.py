@@ -1,0 +1,137 @@
+"""Speaks Chat Completions by OpenAI's SDK: to OpenAI, and to the many servers that understand the same."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import openai
+
+from orchestrator.llm import fault
+from orchestrator.llm.interface import Answer, Finish, Form, Query, Usage, told_usage
+from orchestrator.llm.transport import open_client
+
+BASE_URL = "https://api.openai.com/v1"
+_FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.STOP}
+
+
+class OpenAIProvider:
+    """OpenAI's protocol at one address."""
+
+    name = "openai"
+    forms = (Form.JSON_SCHEMA, Form.JSON_OBJECT, Form.TEXT)
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None,
+        base_url: str | None = None,
+        is_compatible: bool = False,
+        is_streaming: bool = False,
+        extra_body: Mapping[str, Mapping[str, Any]] | None = None,
+        is_strict: bool = False,
+    ) -> None:
+        """Open the client.
+
+        `is_compatible`: another server, which knows the older name of the output limit. `extra_body` maps model
+        to parameters. `is_strict`: the SDK checks answers against its types, for tests; a new word of OpenAI's
+        would stop a product.
+        """
+        self.base_url = base_url or BASE_URL
+        self._limit = "max_tokens" if is_compatible else "max_completion_tokens"
+        self._is_streaming = is_streaming
+        self._extra_body = extra_body or {}
+        self._client = openai.OpenAI(
+            api_key=api_key or "none",
+            base_url=self.base_url,
+            max_retries=0,
+            http_client=open_client(),
+            _strict_response_validation=is_strict,
+        )
+
+    def ask(self, query: Query, model: str) -> Answer:
+        """Return the model's whole answer before the query's deadline; raises ModelError and nothing else."""
+        left = query.deadline - time.monotonic()
+        if left <= 0:
+            raise fault.late(provider=self.name, model=model)
+        try:
+            request = self._request(query, model) | {"timeout": left}
+            return self._streamed(request) if self._is_streaming else self._whole(request)
+        except (openai.OpenAIError, *fault.CAUGHT) as error:
+            raise fault.translate(error, provider=self.name, model=model) from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _request(self, query: Query, model: str) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "model": model,
+            "messages": [{"role": turn.role.value, "content": turn.text} for turn in query.messages],
+            self._limit: query.max_output_tokens,
+            "extra_body": self._extra_body.get(f"{self.name}:{model}"),
+        }
+        if query.form is Form.JSON_SCHEMA:
+            schema = {"name": "answer", "schema": query.schema, "strict": query.is_strict}
+            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif query.form is Form.JSON_OBJECT:
+            request["response_format"] = {"type": "json_object"}
+        return request
+
+    def _whole(self, request: dict[str, Any]) -> Answer:
+        reply = self._client.chat.completions.create(**request)
+        choice = reply.choices[0]
+        message = choice.message
+        return self._answer(
+            request["model"],
+            text=message.content,
+            finish=choice.finish_reason,
+            refusal=message.refusal,
+            usage=reply.usage,
+            answering=reply.model,
+        )
+
+    def _streamed(self, request: dict[str, Any]) -> Answer:
+        text, refusal, finish, usage, answering = "", "", None, None, None
+        options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+        with self._client.chat.completions.create(**(request | options)) as chunks:
+            for chunk in chunks:
+                answering = chunk.model or answering
+                usage = chunk.usage or usage
+                for choice in chunk.choices:
+                    text += choice.delta.content or ""
+                    refusal += choice.delta.refusal or ""
+                    finish = choice.finish_reason or finish
+        return self._answer(
+            request["model"], text=text, finish=finish, refusal=refusal, usage=usage, answering=answering
+        )
+
+    def _answer(
+        self, model: str, *, text: Any, finish: Any, refusal: Any, usage: Any, answering: Any
+    ) -> Answer:
+        if finish not in _FINISH:
+            raise fault.broken(
+                "breaks off without a finish reason" if finish is None else f"ended by {str(finish)[:40]!r}",
+                provider=self.name,
+                model=model,
+            )
+        refused = refusal or ("content_filter" if finish == "content_filter" else None)
+        return Answer(
+            text=str(text or ""),
+            finish=_FINISH[finish],
+            usage=_usage(usage),
+            model=str(answering or model),
+            refusal=str(refused)[:500] if refused else None,
+        )
+
+
+def _usage(usage: Any) -> Usage | None:
+    """Read OpenAI's usage, whose prompt tokens include the cached ones."""
+    if usage is None:
+        return None
+    details = usage.prompt_tokens_details
+    return told_usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        getattr(details, "cached_tokens", None),
+        getattr(details, "cache_write_tokens", None),
+    )
