@@ -51,15 +51,22 @@ def health() -> Response:
 
 @blueprint.get("/ready")
 def ready() -> Response:
-    """Say whether tasks can be done: 200 when both servers answer and every arm has a worker, else 503."""
+    """Say whether tasks can be done: 200 when both servers answer and every arm has a worker, else 503.
+
+    An arm whose workers live and take no work, for want of a sandbox, is `withheld`: its steps fail with the reason
+    that stands there, and all else can be done.
+    """
     orchestrator = current.orchestrator()
     workers = dict.fromkeys(ARMS, 0)
+    withheld: dict[str, str] = {}
     checks: dict[str, Any] = {
-        "database": _health(lambda: _count_workers(orchestrator, workers)),
+        "database": _health(lambda: _count_workers(orchestrator, workers, withheld)),
         "redis": _health(orchestrator.redis.ping),
         "workers": workers,
+        "withheld": withheld,
     }
-    is_ready = checks["database"] == checks["redis"] == "healthy" and all(workers.values())
+    staffed = all(workers[arm] or arm in withheld for arm in ARMS)
+    is_ready = checks["database"] == checks["redis"] == "healthy" and staffed
     response = jsonify(ready=is_ready, checks=checks, version=VERSION, timestamp=_now())
     response.status_code = 200 if is_ready else 503
     return response
@@ -82,10 +89,13 @@ def _count_requests(app: Flask) -> list[Collector]:
     return [] if "PROMETHEUS_MULTIPROC_DIR" in os.environ else [registry]
 
 
-def _count_workers(orchestrator: Orchestrator, workers: dict[str, int]) -> None:
+def _count_workers(orchestrator: Orchestrator, workers: dict[str, int], withheld: dict[str, str]) -> None:
+    """Count the workers that take work; of an arm that has none of them, say why its others don't."""
     with statement(orchestrator.engine) as conn:
-        for pool in pools.alive(conn):
-            workers[pool.arm] = workers.get(pool.arm, 0) + 1
+        living = pools.alive(conn)
+    for pool in living:
+        workers[pool.arm] = workers.get(pool.arm, 0) + (pool.unavailable is None)
+    withheld |= {pool.arm: pool.unavailable for pool in living if pool.unavailable and not workers[pool.arm]}
 
 
 def _health(ask: Callable[[], object]) -> str:

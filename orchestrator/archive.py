@@ -27,7 +27,7 @@ _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".whl")
 def pack(directory: Path) -> bytes:
     """Return the regular files under `directory` as a tar.gz: sorted, without times, owners and caches.
 
-    The same content gives the same bytes (with the same zlib), so that its sha256 can be vouched for.
+    The same content gives the same bytes (with the same zlib), so that it has one sha256.
     Raises InvalidInput when there is nothing to pack or a file is a link.
     """
     members = sorted(_members(directory, PurePosixPath()), key=lambda member: member[0])

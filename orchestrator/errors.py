@@ -11,12 +11,13 @@ OctoError
 ├── Unavailable              a server we need is away
 └── StepError                an arm could not do its step; recorded as the step's result
     ├── InvalidStepInput     its inputs break the arm's contract
-    ├── SandboxUnavailable   no isolation for code nobody vouched for
+    ├── SandboxUnavailable   no sandbox strong enough holds on this machine
     ├── ToolTimeout          a tool ran longer than its limit
     ├── ToolFailed           a tool could not do its work at all
     ├── OutputTooLarge       more than a step may return
     ├── StepCancelled        the task ended while the step ran
     ├── VerificationFailed   a check that had to hold does not
+    ├── PermitDenied         the step's row has no permit that is good for it
     ├── PatchRejected        a diff can't be read, or does not fit
     ├── Unplannable          no recipe fits the goal and no model is configured
     ├── BudgetExceeded       what the task may still spend is less than this call could cost
@@ -130,7 +131,7 @@ class InvalidStepInput(StepError):
 
 
 class SandboxUnavailable(StepError):
-    """No sandbox strong enough to run this code, and nobody vouched for it."""
+    """No sandbox that is strong enough holds on this machine."""
 
     code = "sandbox_unavailable"
 
@@ -164,6 +165,12 @@ class VerificationFailed(StepError):
     """A check that had to hold does not."""
 
     code = "verification_failed"
+
+
+class PermitDenied(StepError):
+    """The step has no permit that is good for it."""
+
+    code = "permit_denied"
 
 
 class PatchRejected(StepError):

@@ -1,5 +1,6 @@
 """The settings of a process: read from the environment once, checked once, then frozen."""
 
+import base64
 import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping
@@ -76,6 +77,16 @@ def _signing_secret(text: str) -> str:
     return text
 
 
+def _ed25519_key(text: str) -> str:
+    try:
+        size = len(base64.b64decode(text, validate=True))
+    except ValueError:
+        size = 0
+    if size != 32:
+        raise ValueError("32 bytes in base64")
+    return text
+
+
 def _redis_url(text: str) -> str:
     if not text.startswith(("redis://", "rediss://")):
         raise ValueError("redis://[user:password@]host:port/number, or rediss:// for TLS")
@@ -106,13 +117,6 @@ def _rate(text: str) -> Rate:
     return Rate(int(calls), _PERIOD_SECONDS[period])
 
 
-def _digests(text: str) -> frozenset[str]:
-    digests = frozenset(part.strip().lower() for part in text.split(",") if part.strip())
-    if not all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests):
-        raise ValueError("SHA-256 digests of 64 hex digits, separated by commas")
-    return digests
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Each setting is the environment variable of the same name in capitals; .env.example explains them."""
@@ -122,6 +126,8 @@ class Settings:
     jwt_secret: str = _setting(_signing_secret, secret=True)
     jwt_issuer: str = _setting(_text, default="octollm")
     jwt_audience: str = _setting(_text, default="octollm")
+    permit_private_key: str | None = _setting(_ed25519_key, default=None, secret=True)
+    permit_public_key: str | None = _setting(_ed25519_key, default=None)
     jwt_ttl_seconds: int = _setting(_whole(least=1, most=86_400), default=3600)
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
     max_body_bytes: int = _setting(_whole(least=1024), default=2**20)
@@ -150,7 +156,6 @@ class Settings:
     poison_step: int = _setting(_whole(least=1), default=3)
     database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
     executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
-    executor_trusted_sha256: frozenset[str] = _setting(_digests, default=frozenset())
     trace_content: str = _setting(_one_of("off", "redacted", "full"), default="redacted")
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")

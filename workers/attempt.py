@@ -1,5 +1,6 @@
 """One attempt at a step: its inputs bound, its arm run, its failure turned into a result or into a retry."""
 
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ import structlog
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
 
-from orchestrator import record
+from orchestrator import permit, record
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import OutputTooLarge, StepCancelled, StepError, ToolTimeout
@@ -21,8 +22,9 @@ from orchestrator.store import files, steps
 from orchestrator.store.engine import in_transaction, statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Attachment, Contract
-from workers.arms.base import Arm, Assignment, CancelToken, load_arm
+from workers.arms.base import Assignment, CancelToken, load_arm
 from workers.library import TenantLibrary
+from workers.sandbox.choice import Standing
 
 log = structlog.get_logger(__name__)
 
@@ -35,14 +37,16 @@ def limit_seconds(claim: Claim) -> float:
     return min(float(own), claim.seconds_left)
 
 
-def run(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float) -> StepResult:
-    """Do the step and return its final result.
+def run(
+    process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float, standing: Standing
+) -> StepResult:
+    """Do the step and return its final result; its tools run in the sandbox that stands.
 
     Raises Ignore when there is nothing to record: the task has ended, the lease is lost, or the step is queued
     again for a later try.
     """
     started = time.monotonic()
-    result = _result(process, claim, token, deadline=deadline)
+    result = _result(process, claim, token, deadline=deadline, standing=standing)
     if result.error is not None and _may_retry(process, claim, result):
         delay = backoff_seconds(
             claim.failures, retry_after=_retry_after(result.error), chance=random.random()
@@ -77,9 +81,12 @@ def failure(
     return StepResult(ResultStatus.FAILED, error=error)
 
 
-def _result(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float) -> StepResult:
+def _result(
+    process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float, standing: Standing
+) -> StepResult:
     try:
-        result = _arm(process, claim).run(_assignment(process, claim, token, deadline=deadline))
+        arm = load_arm(claim.arm, standing=standing)
+        result = arm.run(_assignment(process, claim, token, deadline=deadline))
         _check_size(process, result)
     except StepCancelled as error:
         if time.monotonic() < deadline:
@@ -94,10 +101,6 @@ def _result(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadlin
             "arm_crashed", f"The {claim.arm} arm failed in a way it does not know; its log says more."
         )
     return result
-
-
-def _arm(process: WorkerProcess, claim: Claim) -> Arm:
-    return load_arm(claim.arm, trusted_sha256=process.settings.executor_trusted_sha256)
 
 
 def _failed(error: StepError) -> StepResult:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.arm_capability import ARMS, registry_digest
 from orchestrator.store import pools
 from orchestrator.store.engine import statement
-from workers import process
+from workers import containment, process
 
 log = structlog.get_logger(__name__)
 
@@ -22,10 +22,13 @@ BEAT_SECONDS = 5.0
 
 
 class Presence:
-    """A thread that refreshes one row of pools for each queue that the worker consumes."""
+    """A thread that refreshes one row of pools for each queue that the worker consumes, or would."""
 
-    def __init__(self, engine: Engine, *, node: str, queues: list[str], concurrency: int) -> None:
+    def __init__(self, engine: Engine, *, app: Celery, node: str, concurrency: int) -> None:
         self._engine = engine
+        self._app = app
+        self._withheld = containment.withheld_of(app)
+        queues = [*app.amqp.queues.consume_from, *(ARMS[arm].queue for arm in self._withheld)]
         self._rows = {f"{node}/{arm.queue}": arm for arm in ARMS.values() if arm.queue in queues}
         self._concurrency = concurrency
         self._stopped = threading.Event()
@@ -62,7 +65,8 @@ class Presence:
                     arm=arm.arm_id,
                     concurrency=self._concurrency,
                     busy=len(state.active_requests),
-                    isolation="none",
+                    isolation=containment.isolation_of(self._app, arm.arm_id),
+                    unavailable=self._withheld.get(arm.arm_id),
                     version=version("octollm-orchestrator"),
                     registry_digest=registry_digest(),
                 )
@@ -74,8 +78,8 @@ def connect_signals(app: Celery) -> None:
     def begin(sender: Any, **_: object) -> None:
         presence = Presence(
             process.of(app).process.engine,
+            app=app,
             node=sender.hostname,
-            queues=list(app.amqp.queues.consume_from),
             concurrency=sender.pool.num_processes if sender.pool else 1,
         )
         presence.start()

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.lifecycle import recovery
+from workers import containment
 from workers.heartbeat import Leases
 
 log = structlog.get_logger(__name__)
@@ -60,5 +61,10 @@ def connect_signals(app: Celery) -> None:
         """Having a receiver is enough: Celery then sets no level and adds no handler."""
 
     setup_logging.connect(keep_our_logging, weak=False)
-    worker_init.connect(wire, weak=False)
+
+    def wire_and_prepare(**_: object) -> None:
+        start(app)
+        containment.prepare(app)
+
+    worker_init.connect(wire_and_prepare, weak=False)
     worker_process_init.connect(wire, weak=False)

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
+from orchestrator.errors import SandboxUnavailable
 from orchestrator.lifecycle import recovery
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
@@ -46,6 +47,7 @@ class Sweeper:
             self.end_past_deadline,
             self.expire_leases,
             self.give_up_poison,
+            self.give_up_out_of_reach,
             self.publish_due,
             self.fire_ready,
             self.forget_dead_pools,
@@ -116,6 +118,21 @@ class Sweeper:
                 code="poison_step",
                 message=f"It killed its worker {claim.kills} times; it is not tried again.",
             )
+            count += 1
+        return count
+
+    def give_up_out_of_reach(self) -> int:
+        """Fail steps whose arm has workers, all of them without a sandbox: they would wait till their deadline."""
+        with statement(self._engine) as conn:
+            late = steps.out_of_reach(conn, patience_seconds=pools.ALIVE_WITHIN_SECONDS, limit=BATCH)
+        count = 0
+        for step_id, reason in late:
+            try:
+                claim = claim_row(self._worker, step_id)
+            except Ignore:
+                continue
+            log.error("step.out_of_reach", task_id=claim.task_id, step=claim.name, reason=reason)
+            give_up(claim, code=SandboxUnavailable.code, message=reason)
             count += 1
         return count
 

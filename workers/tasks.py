@@ -28,7 +28,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import steps
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
-from workers import attempt, judging, planning, presence, process, shutdown
+from workers import attempt, containment, judging, planning, presence, process, shutdown
 from workers.arms.base import CancelToken
 
 logger = structlog.get_logger(__name__)
@@ -289,7 +289,13 @@ def plan(self: PlanWork, task_id: str, name: str) -> dict[str, str]:
 def step(self: StepWork, task_id: str, name: str) -> dict[str, str]:
     """Do one step; args are ids, for whoever reads Flower."""
     with self.claimed() as (carried, token, deadline):
-        result = attempt.run(process.of(app).process, carried.claim, token, deadline=deadline)
+        result = attempt.run(
+            process.of(app).process,
+            carried.claim,
+            token,
+            deadline=deadline,
+            standing=containment.standing_of(app),
+        )
         carried.outcome = result
         return {"status": result.status}
 

@@ -23,15 +23,23 @@ class Command:
     environment: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where a tool finds things: `inputs`, `scratch` and `report` as it sees them, `host` are the inputs for us."""
+
+    host: Path
+    inputs: Path
+    scratch: Path
+    report: Path
+
+
 @cache
 def tool_version(distribution: str) -> str:
     """Return the installed version of a tool."""
     return version(distribution)
 
 
-def ruff_check(
-    root: Path, scratch: Path, *, paths: Sequence[str], select: Sequence[str], line_length: int
-) -> Command:
+def ruff_check(places: Places, *, paths: Sequence[str], select: Sequence[str], line_length: int) -> Command:
     """Return the call that lints `paths` by the rules of `select` alone; no configuration file is read."""
     argv = (
         *_module("ruff"),
@@ -43,15 +51,13 @@ def ruff_check(
         f"--select={','.join(select)}",
         f"--line-length={line_length}",
         "--",
-        *inside(root, paths),
+        *inside(places.host, paths),
     )
-    return Command(argv, _environment(scratch))
+    return Command(argv, _environment(places.scratch))
 
 
-def pytest_run(
-    root: Path, scratch: Path, *, paths: Sequence[str], max_failures: int, report: Path
-) -> Command:
-    """Return the call that runs the tests in `paths` and writes a JUnit report to `report`.
+def pytest_run(places: Places, *, paths: Sequence[str], max_failures: int) -> Command:
+    """Return the call that runs the tests in `paths` and writes a JUnit report.
 
     The package's own options and plug-ins are left out: they could change what a test's outcome means.
     """
@@ -65,16 +71,16 @@ def pytest_run(
         "no:cacheprovider",
         "--override-ini=addopts=",
         "--override-ini=junit_family=xunit1",
-        f"--rootdir={root}",
-        f"--basetemp={scratch / 'pytest'}",
+        f"--rootdir={places.inputs}",
+        f"--basetemp={places.scratch / 'pytest'}",
         f"--maxfail={max_failures}",
-        f"--junitxml={report}",
+        f"--junitxml={places.report}",
         "--",
-        *inside(root, paths),
+        *inside(places.host, paths),
     )
-    roots = [str(place) for place in (root, root / "src") if place.is_dir()]
+    roots = [str(places.inputs / name) for name in (".", "src") if (places.host / name).is_dir()]
     extra = {"PYTHONPATH": os.pathsep.join(roots), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return Command(argv, {**_environment(scratch), **extra})
+    return Command(argv, {**_environment(places.scratch), **extra})
 
 
 def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:

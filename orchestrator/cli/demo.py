@@ -1,6 +1,5 @@
 """The command that shows the whole system at work: it audits a Python package and stops everything again."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -13,7 +12,7 @@ from typing import Any
 import click
 
 import orchestrator
-from orchestrator import archive, credential, settings
+from orchestrator import credential, settings
 from orchestrator.cli.contract import upload
 from orchestrator.cli.ending import ExitStatus, status_of_task
 from orchestrator.cli.follow import choose_display, follow
@@ -46,15 +45,14 @@ def test_put_in_by_octollm_demo_to_be_rejected():
 @click.option(
     "--package",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The package to audit; its tests are run on this machine. [default: examples/sample_package]",
+    help="The package to audit; its tests are run in a sandbox. [default: examples/sample_package]",
 )
 @click.option("--reject", is_flag=True, help="Put a failing test into a copy: the judge must reject it.")
 def demo(package: Path | None, reject: bool) -> int:
     """Start everything, audit a package, print the judge's verdict with its evidence, stop everything.
 
-    The audit runs the package's own tests. By running this command you vouch for the package: its digest goes
-    into EXECUTOR_TRUSTED_SHA256, and nothing else is trusted. Exit status: 0 when the judge found every
-    criterion met, 1 when it rejected the package; with --reject the other way round.
+    The audit runs the package's own tests, in a sandbox. Exit status: 0 when the judge found every criterion
+    met, 1 when it rejected the package; with --reject the other way round.
     """
     if package is None and not SAMPLE.is_dir():
         raise click.UsageError(f"{SAMPLE} comes with a source checkout: pass --package DIR")
@@ -68,10 +66,7 @@ def demo(package: Path | None, reject: bool) -> int:
 
 def _audit(directory: Path) -> int:
     home = Path(os.environ.get("OCTOLLM_HOME") or ".octollm") / "demo"
-    digest = hashlib.sha256(archive.pack(directory)).hexdigest()
-    stack = Stack(
-        home, port=0, environ={"EXECUTOR_TRUSTED_SHA256": digest}, say=lambda line: click.echo(f"  {line}")
-    )
+    stack = Stack(home, port=0, say=lambda line: click.echo(f"  {line}"))
     began = time.monotonic()
     click.echo("Starting Postgres, Valkey, the API, a worker for each arm and the sweeper ...")
     with stack:

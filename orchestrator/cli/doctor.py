@@ -48,6 +48,7 @@ def _examine(port: int) -> Iterator[Finding]:
     if known:
         yield from examine.postgres(known)
         yield from examine.redis(known)
+    yield examine.sandbox(known.executor_min_isolation if known else "basic")
     yield _port(port)
 
 

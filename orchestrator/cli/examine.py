@@ -1,5 +1,9 @@
 """Examines the servers that a running system stands on: Postgres, Redis, and the workers that beat there."""
 
+import json
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +24,7 @@ from orchestrator.store.engine import open_engine, statement
 
 OLDEST_POSTGRES = 15
 OLDEST_REDIS = 7
+_PROBE_SECONDS = 60.0
 _SKEW_NOTED_SECONDS = 1.0
 # tokens are accepted with 30 s of leeway
 _SKEW_TROUBLE_SECONDS = 20.0
@@ -58,6 +63,23 @@ def redis(known: Settings) -> Iterator[Finding]:
         yield trouble("redis", str(error), "start it, or correct REDIS_URL")
     finally:
         client.close()
+
+
+def sandbox(least: str) -> Finding:
+    """Examine how tools would be kept apart by a worker on this machine: it tests itself as a worker does."""
+    command = [sys.executable, "-m", "workers.sandbox", least]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=True)
+        told = json.loads(asked.stdout)
+    except (subprocess.SubprocessError, ValueError) as error:
+        return trouble(
+            "sandbox", f"its test failed: {error}", "report this, with the output of: " + shlex.join(command)
+        )
+    if told["reason"]:
+        return trouble("sandbox", told["reason"], told["mend"])
+    if told["passed_over"]:
+        return note("sandbox", f"{told['isolation']}; {'; '.join(told['passed_over'])}", told["mend"])
+    return good("sandbox", told["isolation"])
 
 
 def _version(server: str, major: int, oldest: int) -> Finding:
@@ -112,6 +134,11 @@ def _workers(conn: Connection) -> Iterator[Finding]:
         )
     else:
         yield good("registry", f"all {len(alive)} live workers run with ours, {registry_digest()[:12]}")
+    for pool in alive:
+        if pool.unavailable:
+            yield trouble(
+                pool.node, f"takes no work: {pool.unavailable}", "mend it, then restart this worker"
+            )
     idle = sorted({arm.arm_id for arm in ARMS.values()} - {pool.arm for pool in alive})
     if idle:
         yield trouble(

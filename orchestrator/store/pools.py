@@ -19,7 +19,10 @@ _SQL = load(__file__)
 
 @dataclass(frozen=True)
 class Pool:
-    """A worker process that serves one arm's queue; `busy` of its `concurrency` slots work."""
+    """A worker process that serves one arm's queue; `busy` of its `concurrency` slots work.
+
+    `isolation` says how the tools of its arm are kept apart; `unavailable` why it lives and takes no work.
+    """
 
     node: str
     queue: str
@@ -29,6 +32,7 @@ class Pool:
     isolation: str
     version: str
     registry_digest: str
+    unavailable: str | None
     started_at: datetime
     seen_at: datetime
 
@@ -61,6 +65,7 @@ def beat(
     isolation: str,
     version: str,
     registry_digest: str,
+    unavailable: str | None = None,
 ) -> None:
     """Say that a worker process lives; it counts as alive for ALIVE_WITHIN_SECONDS."""
     values = {
@@ -72,6 +77,7 @@ def beat(
         "isolation": isolation,
         "version": version,
         "registry_digest": registry_digest,
+        "unavailable": unavailable,
     }
     conn.exec_driver_sql(_SQL["beat"], values)
 

@@ -1,8 +1,9 @@
 -- name: beat
 -- Says that a worker process lives. A restarted process has the same node name and takes the row over.
-INSERT INTO pools (node, queue, arm, concurrency, busy, isolation, version, registry_digest)
+INSERT INTO pools (node, queue, arm, concurrency, busy, isolation, version, registry_digest, unavailable)
 VALUES (
-    %(node)s, %(queue)s, %(arm)s, %(concurrency)s, %(busy)s, %(isolation)s, %(version)s, %(registry_digest)s
+    %(node)s, %(queue)s, %(arm)s, %(concurrency)s, %(busy)s, %(isolation)s, %(version)s, %(registry_digest)s,
+    %(unavailable)s
 )
 ON CONFLICT (node) DO UPDATE
 SET queue = excluded.queue,
@@ -12,6 +13,7 @@ SET queue = excluded.queue,
     isolation = excluded.isolation,
     version = excluded.version,
     registry_digest = excluded.registry_digest,
+    unavailable = excluded.unavailable,
     seen_at = now()
 
 -- name: leave
@@ -21,7 +23,7 @@ WHERE node = %(node)s
 
 -- name: alive
 -- Lists the worker processes seen lately, by Postgres' clock.
-SELECT node, queue, arm, concurrency, busy, isolation, version, registry_digest, started_at, seen_at
+SELECT node, queue, arm, concurrency, busy, isolation, version, registry_digest, unavailable, started_at, seen_at
 FROM pools
 WHERE seen_at > now() - make_interval(secs => %(within_seconds)s)
 ORDER BY arm, node
@@ -61,6 +63,7 @@ CROSS JOIN LATERAL (
         coalesce(sum(concurrency), 0) AS concurrency
     FROM pools
     WHERE pools.arm = wanted.arm
+      AND unavailable IS NULL
       AND seen_at > now() - make_interval(secs => %(within_seconds)s)
 ) AS living
 CROSS JOIN LATERAL (

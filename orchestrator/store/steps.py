@@ -187,6 +187,12 @@ def retry(conn: Connection, step_id: str, *, attempt: int, delay_seconds: float)
     return failures
 
 
+def postpone(conn: Connection, step_id: str, *, attempt: int, delay_seconds: float) -> bool:
+    """Queue the row again after `delay_seconds`, counting nothing; False when the attempt is not current."""
+    values = {"id": step_id, "attempt": attempt, "delay_seconds": delay_seconds}
+    return conn.exec_driver_sql(_SQL["postpone"], values).rowcount == 1
+
+
 def skip_blocked(conn: Connection, task_id: str, *, round_number: int) -> list[str]:
     """Mark what is still blocked in the round as skipped; return the names."""
     values = {"task_id": task_id, "round": round_number}
@@ -251,6 +257,15 @@ def poisoned(conn: Connection, *, poison_step: int, limit: int) -> list[str]:
     """Return ids of rows that killed at least `poison_step` workers."""
     values = {"poison_step": poison_step, "limit": limit}
     return [row.id for row in conn.exec_driver_sql(_SQL["poisoned"], values)]
+
+
+def out_of_reach(conn: Connection, *, patience_seconds: float, limit: int) -> list[tuple[str, str]]:
+    """Return ids of queued rows whose arm's live workers all take no work, and why they don't.
+
+    `patience_seconds` is how old a worker's last sign of life may be, and how long a row waits for another.
+    """
+    values = {"patience_seconds": patience_seconds, "limit": limit}
+    return [(row.id, row.reason) for row in conn.exec_driver_sql(_SQL["out_of_reach"], values)]
 
 
 def postgres_up_seconds(conn: Connection) -> float:

@@ -153,6 +153,13 @@ SET state = 'queued', failures = failures + 1, not_before = now() + %(delay_seco
 WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
 RETURNING failures;
 
+-- name: postpone
+-- No room in a budget or a rate: queued again for later; it keeps its slot, and nothing is counted against it.
+UPDATE steps
+SET state = 'queued', not_before = now() + %(delay_seconds)s * interval '1 second',
+    due = now() + %(delay_seconds)s * interval '1 second'
+WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s;
+
 -- name: skip_blocked
 -- Steps behind a failure never joined; the judge says so of them.
 UPDATE steps
@@ -226,6 +233,23 @@ SELECT id
 FROM steps
 WHERE state = 'queued' AND due <= now() AND kills >= %(poison_step)s
 ORDER BY due, id
+LIMIT %(limit)s;
+
+-- name: out_of_reach
+-- Rows that nobody will claim: workers of their arm live, and every one of them says why it takes no work.
+SELECT s.id, withheld.reason
+FROM steps AS s
+JOIN (
+    SELECT arm, max(unavailable) AS reason
+    FROM pools
+    WHERE seen_at > now() - make_interval(secs => %(patience_seconds)s)
+    GROUP BY arm
+    HAVING count(*) = count(unavailable)
+) AS withheld ON withheld.arm = s.arm
+WHERE s.state = 'queued'
+  AND s.due <= now()
+  AND s.queued_at < now() - make_interval(secs => %(patience_seconds)s)
+ORDER BY s.due, s.id
 LIMIT %(limit)s;
 
 -- name: results_of

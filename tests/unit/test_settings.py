@@ -86,7 +86,6 @@ def test_an_empty_value_counts_as_unset(needed: dict[str, str]) -> None:
         ("RATE_LIMIT", "5/second", Rate(5, 1)),
         ("RATE_LIMIT", "100/hour", Rate(100, 3600)),
         ("TRACE_CONTENT", "FULL", "full"),
-        ("EXECUTOR_TRUSTED_SHA256", f"{'A' * 64}, {'b' * 64}", frozenset({"a" * 64, "b" * 64})),
     ],
 )
 def test_a_right_value_is_taken(needed: dict[str, str], name: str, text: str, expected: object) -> None:
@@ -110,7 +109,6 @@ def test_a_right_value_is_taken(needed: dict[str, str], name: str, text: str, ex
         ("RATE_LIMIT", "0/minute"),
         ("RATE_LIMIT", "100/fortnight"),
         ("EXECUTOR_MIN_ISOLATION", "none"),
-        ("EXECUTOR_TRUSTED_SHA256", "abc"),
         ("LOG_FORMAT", "xml"),
     ],
 )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.json_schema import faults
 from orchestrator.store.documents import Document, Found, Holding, Passage
 from orchestrator.task_contract import Attachment
+from workers.sandbox.choice import NOT_TESTED, Standing
 
 MAX_OUTPUT_BYTES = 256 * 1024
 
@@ -163,10 +164,10 @@ class ActionArm:
         return behaviour(assignment)
 
 
-def load_arm(arm_id: str, *, trusted_sha256: Collection[str] = ()) -> Arm:
-    """Import and make one arm; `trusted_sha256` are the attachments whose code the operator vouches for."""
-    make: Callable[[Collection[str]], Arm] = import_module(_MODULES[arm_id]).make
-    return make(frozenset(trusted_sha256))
+def load_arm(arm_id: str, *, standing: Standing = NOT_TESTED) -> Arm:
+    """Import and make one arm; `standing` says in what sandbox it may run tools."""
+    make: Callable[[Standing], Arm] = import_module(_MODULES[arm_id]).make
+    return make(standing)
 
 
 def answer(

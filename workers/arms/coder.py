@@ -3,13 +3,14 @@
 import ast
 import platform
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from orchestrator.execution_state import StepResult
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
 from workers.arms.sources import NotText, python_files, read_text, the_one, workspace
+from workers.sandbox.choice import Standing
 
 MAX_LISTED = 200
 MOST_COMPLEX = 10
@@ -26,7 +27,7 @@ _BRANCHES = (
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def make(_trusted_sha256: Collection[str]) -> Arm:
+def make(_standing: Standing) -> Arm:
     """Return the coder."""
     return ActionArm({"syntax": syntax, "metrics": metrics})
 

@@ -1,61 +1,58 @@
-"""Executes: ruff and pytest on code that the operator vouches for, and a timer; never a shell."""
+"""Executes: ruff and pytest in a sandbox, and a timer; never a shell."""
 
 import json
 import time
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from orchestrator.errors import SandboxUnavailable, ToolFailed
+from orchestrator.errors import ToolFailed
 from orchestrator.execution_state import StepResult
 from orchestrator.task_contract import Attachment
 from workers import tools
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
-from workers.arms.junit import MAX_REPORT_BYTES, TestReport, read_report
+from workers.arms.junit import TestReport, read_report
 from workers.arms.sources import the_one, workspace
-from workers.tool_run import Finished, Limits, run
+from workers.sandbox.backend import REPORT
+from workers.sandbox.choice import Sandbox, Standing
+from workers.sandbox.run import Finished, run
+from workers.tools import Command, Places
 
 MAX_LISTED = 200
 TAIL_CHARACTERS = 2_000
-ISOLATION = "none"
 _RAN = frozenset({0, 1, 2, 5})
 """pytest's exit codes with a report: all passed, some failed, interrupted or not collected, none found."""
 
 
-def make(trusted_sha256: Collection[str]) -> Arm:
-    """Return the executor; tools run only on attachments among `trusted_sha256`, until there is a sandbox."""
-    executor = Executor(frozenset(trusted_sha256))
+def make(standing: Standing) -> Arm:
+    """Return the executor, whose tools run in the sandbox that stands here."""
+    executor = Executor(standing)
     return ActionArm({"lint": executor.lint, "tests": executor.tests, "wait": wait})
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs allow-listed tools on attachments whose code the operator vouches for."""
+    """Runs allow-listed tools on attachments, whose code nobody trusts."""
 
-    trusted_sha256: frozenset[str]
-    limits: Limits = field(default_factory=Limits)
+    standing: Standing
 
     def lint(self, assignment: Assignment) -> StepResult:
         """Run ruff with fixed rules; its findings are the output, whatever their number."""
-        attachment = self._vouched(assignment)
         inputs = assignment.inputs
         rules = inputs.get("select", tools.RULES)
-        with (
-            workspace(assignment, [attachment]) as root,
-            TemporaryDirectory(prefix="octollm-tool-") as scratch,
-        ):
-            command = tools.ruff_check(
-                root,
-                Path(scratch),
+
+        def command(places: Places) -> Command:
+            return tools.ruff_check(
+                places,
                 paths=inputs.get("paths", ["."]),
                 select=rules,
                 line_length=inputs.get("line_length", tools.LINE_LENGTH),
             )
-            finished = self._run(command, assignment, directory=root)
-            findings = [_finding(item, root) for item in _ruff_answer(finished)]
+
+        ran = self._run(assignment, command)
+        findings = [_finding(item, ran.places) for item in _ruff_answer(ran.finished)]
         by_code = dict(sorted(Counter(finding["code"] for finding in findings).items()))
         found = ", ".join(f"{count} x {code}" for code, count in by_code.items())
         output = {
@@ -65,68 +62,66 @@ class Executor:
             "by_code": by_code,
             "rules": list(rules),
         }
-        return self._answer(assignment, output, tool="ruff", finished=finished, attachment=attachment)
+        return ran.answer(assignment, output, tool="ruff")
 
     def tests(self, assignment: Assignment) -> StepResult:
         """Run pytest; a failing test is an output, not a failed step."""
-        attachment = self._vouched(assignment)
         inputs = assignment.inputs
         most = inputs.get("max_failures", tools.MAX_FAILURES)
-        with (
-            workspace(assignment, [attachment]) as root,
-            TemporaryDirectory(prefix="octollm-tool-") as scratch,
-        ):
-            place = Path(scratch) / "report.xml"
-            paths = inputs.get("paths", ["."])
-            command = tools.pytest_run(root, Path(scratch), paths=paths, max_failures=most, report=place)
-            finished = self._run(command, assignment, directory=root)
-            report = _report(place, finished)
+        ran = self._run(
+            assignment,
+            lambda places: tools.pytest_run(places, paths=inputs.get("paths", ["."]), max_failures=most),
+        )
+        report = _report(ran.finished)
         output = {
             "summary": _told(report),
-            "exit_code": finished.exit_code,
+            "exit_code": ran.finished.exit_code,
             "total": report.total,
             "passed": report.passed,
             "failed": report.failed,
             "errors": report.errors,
             "skipped": report.skipped,
-            "seconds": finished.seconds,
+            "seconds": ran.finished.seconds,
             "failures": [asdict(failure) for failure in report.failures[:MAX_LISTED]],
             "stopped_early": report.failed + report.errors >= most,
-            "output_tail": finished.stdout.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
+            "output_tail": ran.finished.stdout.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
         }
-        return self._answer(assignment, output, tool="pytest", finished=finished, attachment=attachment)
+        return ran.answer(assignment, output, tool="pytest")
 
-    def _vouched(self, assignment: Assignment) -> Attachment:
+    def _run(self, assignment: Assignment, command: Callable[[Places], Command]) -> "_Ran":
+        """Run a tool on the one attachment; raises SandboxUnavailable when there is no sandbox for it."""
+        sandbox = self.standing.use()
         attachment = the_one(assignment)
-        if attachment.sha256 not in self.trusted_sha256:
-            raise SandboxUnavailable(
-                f"{attachment.filename} is not run: there is no sandbox yet and nobody vouched for it. "
-                f"An operator who has read it can add {attachment.sha256} to EXECUTOR_TRUSTED_SHA256.",
-                details={"sha256": attachment.sha256, "setting": "EXECUTOR_TRUSTED_SHA256"},
+        with workspace(assignment, [attachment]) as root, sandbox.cell(root) as cell:
+            places = Places(host=root, inputs=cell.inputs, scratch=cell.scratch, report=REPORT)
+            made = command(places)
+            finished = run(
+                cell,
+                made.argv,
+                environment=made.environment,
+                limits=sandbox.limits,
+                checkpoint=assignment.checkpoint,
             )
-        return attachment
+        return _Ran(finished, places, attachment, sandbox)
 
-    def _run(self, command: tools.Command, assignment: Assignment, *, directory: Path) -> Finished:
-        return run(
-            command.argv, assignment, directory=directory, environment=command.environment, limits=self.limits
-        )
 
-    def _answer(
-        self,
-        assignment: Assignment,
-        output: dict[str, Any],
-        *,
-        tool: str,
-        finished: Finished,
-        attachment: Attachment,
-    ) -> StepResult:
+@dataclass(frozen=True)
+class _Ran:
+    finished: Finished
+    places: Places
+    attachment: Attachment
+    sandbox: Sandbox
+
+    def answer(self, assignment: Assignment, output: dict[str, Any], *, tool: str) -> StepResult:
         return answer(
             assignment,
             output,
-            evidence=[{"tool": tool, "exit_code": finished.exit_code, "artifact": attachment.sha256}],
+            evidence=[
+                {"tool": tool, "exit_code": self.finished.exit_code, "artifact": self.attachment.sha256}
+            ],
             tools={tool: tools.tool_version(tool)},
-            isolation=ISOLATION,
-            limits=asdict(self.limits),
+            isolation=self.sandbox.backend.isolation,
+            limits=self.sandbox.facts(),
         )
 
 
@@ -151,11 +146,10 @@ def _ruff_answer(finished: Finished) -> list[dict[str, Any]]:
     return answered
 
 
-def _finding(item: dict[str, Any], root: Path) -> dict[str, Any]:
+def _finding(item: dict[str, Any], places: Places) -> dict[str, Any]:
     path = Path(item["filename"])
-    inner = path.resolve().relative_to(root.resolve()) if path.is_absolute() else path
     return {
-        "file": inner.as_posix(),
+        "file": (path.relative_to(places.inputs) if path.is_absolute() else path).as_posix(),
         "line": item["location"]["row"],
         "column": item["location"]["column"],
         "code": item["code"] or "invalid-syntax",
@@ -163,10 +157,8 @@ def _finding(item: dict[str, Any], root: Path) -> dict[str, Any]:
     }
 
 
-def _report(place: Path, finished: Finished) -> TestReport:
-    if finished.exit_code not in _RAN or not place.is_file() or place.stat().st_size > MAX_REPORT_BYTES:
-        raise _failed("pytest", finished)
-    report = read_report(place.read_bytes())
+def _report(finished: Finished) -> TestReport:
+    report = read_report(finished.report) if finished.exit_code in _RAN else None
     if report is None:
         raise _failed("pytest", finished)
     return report

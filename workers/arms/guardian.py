@@ -1,7 +1,6 @@
 """Guards: finds secrets, personal data and injections in what a task reads, and redacts text."""
 
 from collections import Counter
-from collections.abc import Collection
 from typing import Any
 
 from orchestrator.execution_state import StepResult
@@ -9,12 +8,13 @@ from orchestrator.safety import redact as redacted
 from orchestrator.safety import scan as scanned
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
 from workers.arms.sources import Source, read_sources
+from workers.sandbox.choice import Standing
 
 GIVEN_NAME = "(text)"
 MAX_LISTED = 500
 
 
-def make(_trusted_sha256: Collection[str]) -> Arm:
+def make(_standing: Standing) -> Arm:
     """Return the guardian."""
     return ActionArm({"scan": scan, "redact": redact})
 

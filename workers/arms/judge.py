@@ -1,6 +1,6 @@
 """Judges: a round against its contract, and, as a step of a plan, values and citations against checks."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.check_rule import validate_rule
@@ -16,11 +16,12 @@ from workers.arms.checks import (
     findings_of,
 )
 from workers.arms.sources import read_sources
+from workers.sandbox.choice import Standing
 
 __all__ = ["RoundView", "judge_round", "make"]
 
 
-def make(_trusted_sha256: Collection[str]) -> Arm:
+def make(_standing: Standing) -> Arm:
     """Return the judge as an arm of plans."""
     return ActionArm({"verify": verify})
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-MAX_REPORT_BYTES = 8 * 1024 * 1024
 MAX_MESSAGE_CHARACTERS = 500
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +14,7 @@ from orchestrator.task_contract import Attachment
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
 from workers.arms.passages import passages_of, terms_of
 from workers.arms.sources import (
+from workers.sandbox.choice import Standing
     NotText,
     chosen,
     context_source,
@@ -32,7 +33,7 @@ DEFAULT_LIMIT = 10
 _TEST_FUNCTION = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+test\w*[ \t]*\(", re.MULTILINE)
 
 
-def make(_trusted_sha256: Collection[str]) -> Arm:
+def make(_standing: Standing) -> Arm:
     """Return the retriever."""
     return ActionArm({"inventory": inventory, "search": search, "collect": collect})
 

@@ -1,9 +1,6 @@
 """What an arm may read of a task: its attachments, unpacked in a private directory, and its context."""
 
 import json
-import os
-import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +12,7 @@ from orchestrator.archive import is_archive, unpack
 from orchestrator.errors import InvalidStepInput
 from orchestrator.task_contract import Attachment
 from workers.arms.base import Assignment
+from workers.scratch import remove
 
 CONTEXT_NAME = "(context)"
 MAX_TEXT_BYTES = 2 * 1024 * 1024
@@ -76,7 +74,7 @@ def workspace(assignment: Assignment, attachments: Sequence[Attachment]) -> Iter
             _move(_entered(staging), top / folder)
         yield top
     finally:
-        _remove(scratch)
+        remove(scratch)
 
 
 def folders(attachments: Sequence[Attachment]) -> list[str]:
@@ -184,16 +182,3 @@ def _entered(top: Path) -> Path:
     if len(inner) == 1 and inner[0].is_dir() and not (inner[0] / "__init__.py").exists():
         return inner[0]
     return top
-
-
-def _remove(directory: Path) -> None:
-    try:
-        shutil.rmtree(directory)
-    except PermissionError:
-        # what ran there took rights away from its own directories
-        for parent, _, _ in os.walk(directory):
-            Path(parent).chmod(stat.S_IRWXU)
-            for entry in os.scandir(parent):
-                if entry.is_dir(follow_symlinks=False):
-                    Path(entry.path).chmod(stat.S_IRWXU)
-        shutil.rmtree(directory)

@@ -1,0 +1,13 @@
+"""Workers that live and take no work say why."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column."""
+    op.get_bind().exec_driver_sql("ALTER TABLE pools ADD COLUMN unavailable text")
