@@ -2,7 +2,7 @@
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Verdict
-from orchestrator.store import memory, steps
+from orchestrator.store import rounds, steps
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Contract
@@ -12,7 +12,7 @@ from workers.arms.judge import RoundView, judge_round
 def judge(process: WorkerProcess, claim: Claim) -> Verdict:
     """Return the verdict on the claimed round; nothing is written."""
     with statement(process.engine) as conn:
-        record = memory.read_round(conn, claim.task_id, number=claim.round)
+        record = rounds.read(conn, claim.task_id, number=claim.round)
         outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
     return judge_round(
         RoundView(

@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from orchestrator.execution_state import StepState, TaskStatus
+from orchestrator.identifier import chord_id
 from orchestrator.queue import chord
 from orchestrator.store import events, memory, steps
 from orchestrator.store.engine import in_transaction
+from orchestrator.store.events import Fact
 from orchestrator.store.memory import LockedTask
 from orchestrator.store.steps import Fenced, StepOutcome
 
@@ -41,12 +43,11 @@ def with_locked_task(
     """
 
     def attempt(conn: Connection) -> T | None:
-        current = memory.current_chord(conn, task_id, tenant=tenant)
-        if current is None:
+        number = memory.current_round(conn, task_id, tenant=tenant)
+        if number is None:
             return None
-        number, chord_id = current
-        if chord_id is not None:
-            chord.lock(conn, chord_id)
+        if number:
+            chord.lock(conn, chord_id(task_id, round_number=number))
         task = memory.lock_task(conn, task_id)
         if task is None:
             return None
@@ -68,16 +69,17 @@ def end_task(
     status: TaskStatus,
     result: Mapping[str, Any] | None = None,
     error: Mapping[str, Any] | None = None,
+    facts: Sequence[Fact] = (),
+    decisions: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Ended:
     """Close the task: its chord, its open rows, then itself, with the terminal event and the trace of it.
 
     The caller holds the locks of the current chord and the task, and has seen that the task is open. Without a
-    `result` what was finished is kept as a partial one.
+    `result` what was finished is kept as a partial one. `facts` and `decisions` are told before the end.
     """
     stopped = steps.fence(conn, task.id)
-    current = memory.current_chord(conn, task.id)
-    if current is not None and current[1] is not None:
-        chord.close(conn, current[1])
+    if task.round:
+        chord.close(conn, chord_id(task.id, round_number=task.round))
     if result is None:
         result = partial_result(steps.results_of(conn, task.id, round_number=task.round))
     if not memory.finish_task(conn, task.id, status=status.value, result=result, error=error):
@@ -87,12 +89,12 @@ def end_task(
         "error": dict(error) if error else None,
         "stopped": [row.name for row in stopped if row.state == "cancelled" and row.kind == "step"],
     }
-    events.append(
-        conn,
-        task.id,
-        [*(_stopped_event(row) for row in stopped if row.kind == "step"), (f"task.{status.value}", summary)],
-    )
-    events.decide(conn, task.id, round_number=task.round, end=summary)
+    told = [
+        *facts,
+        *(_stopped_event(row) for row in stopped if row.kind == "step"),
+        (f"task.{status.value}", summary),
+    ]
+    events.tell(conn, task.id, told, round_number=task.round, decisions={**(decisions or {}), "end": summary})
     return Ended(task.id, status, task.priority, task.age_seconds, stopped)
 
 

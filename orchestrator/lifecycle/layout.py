@@ -1,7 +1,7 @@
 """Lays a round out as rows of work: pure, from a plan to what the steps table will hold."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from orchestrator.arm_capability import queue_of
@@ -34,15 +34,30 @@ class RoundLayout:
         return step_id(self.task_id, round_number=self.number, name=name)
 
 
-def rows(plan: Plan, layout: RoundLayout) -> list[dict[str, Any]]:
-    """Return the rows of a round: its steps, held or blocked, and its judge, blocked."""
+def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str, Any]]:
+    """Return the rows of a round: its steps, queued, held or blocked, and its judge, blocked.
+
+    Of the steps that nothing blocks, `max_parallel` are queued, those with the longest path first.
+    """
     lengths = path_lengths(plan)
     steps = [
         _step_row(plan, step, layout, position=position, path_length=lengths[step.id])
         for position, step in enumerate(plan.steps)
         if step.id in layout.reruns
     ]
+    free = sorted(
+        (row for row in steps if row["state"] == "held"), key=lambda row: (-row["path_length"], row["name"])
+    )
+    for row in free[:max_parallel]:
+        row["state"] = "queued"
     return [*steps, _judge_row(layout)]
+
+
+def messages(rows: list[dict[str, Any]]) -> list[Message]:
+    """Return what the messages of the queued rows say, the longest path first."""
+    queued = [row for row in rows if row["state"] == "queued"]
+    queued.sort(key=lambda row: (-row["path_length"], row["name"]))
+    return [Message(**{field.name: row[field.name] for field in fields(Message)}) for row in queued]
 
 
 def judge_message(layout: RoundLayout) -> Message:

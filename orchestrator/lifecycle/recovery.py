@@ -48,8 +48,14 @@ def _tell(conn: Connection, row: Reclaimed | None, *, reason: str) -> Reclaimed 
             "worker": row.owner,
             "reason": reason,
         }
-        events.append(conn, row.task_id, [("step.retrying", fact)])
-        events.decide(conn, row.task_id, round_number=row.round, attempt={**fact, "outcome": reason})
+        attempt = {**fact, "outcome": reason}
+        events.tell(
+            conn,
+            row.task_id,
+            [("step.retrying", fact)],
+            round_number=row.round,
+            decisions={"attempt": attempt},
+        )
     return row
 
 

@@ -9,13 +9,15 @@ from sqlalchemy import Connection
 from orchestrator.execution_state import Decision, Phase, Plan, StepResult, StepState, TaskStatus, Verdict
 from orchestrator.identifier import chord_id, new_plan_id
 from orchestrator.lifecycle.ending import Ended, end_task, task_error
-from orchestrator.lifecycle.layout import RoundLayout, judge_message, rows
-from orchestrator.lifecycle.repair import NoRepair, Repair, plan_repair
+from orchestrator.lifecycle.layout import RoundLayout, judge_message, messages, rows
+from orchestrator.lifecycle.repair import NoRepair, plan_repair
 from orchestrator.queue import chord
 from orchestrator.queue.chord import Refused
 from orchestrator.settings import Settings
-from orchestrator.store import events, memory, steps
+from orchestrator.store import events, memory, rounds, steps
+from orchestrator.store.events import Fact
 from orchestrator.store.memory import LockedTask
+from orchestrator.store.rounds import NewRound
 from orchestrator.store.steps import Claim, Finished, Message
 from orchestrator.task_contract import Contract, Priority
 
@@ -54,13 +56,13 @@ def adopt(
         routes={name: route["arm"] for name, route in routes.items()},
         reruns=frozenset(step.id for step in plan.steps),
     )
-    events.decide(conn, task.id, round_number=1, plan=plan.to_record(), route=routes)
     graph = [
         {"step": step.id, "arm": round_layout.routes[step.id], "depends_on": step.depends_on}
         for step in plan.steps
     ]
     fact = ("task.planned", {"mode": plan.mode, "steps": graph})
-    return _save(conn, task, plan, layout=round_layout, fact=fact, settings=settings)
+    decisions = {"plan": plan.to_record(), "route": routes}
+    return _save(conn, task, plan, layout=round_layout, fact=fact, decisions=decisions, settings=settings)
 
 
 def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> Completion:
@@ -70,7 +72,6 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     """
     task = _open_task(conn, claim)
     finished = _finish(conn, claim, StepState(result.status.value), result.to_record())
-    memory.raise_percentage(conn, task.id, round_number=claim.round)
     released = steps.release(
         conn,
         task.id,
@@ -78,8 +79,14 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
         max_parallel=settings.max_parallel_arms,
         redispatch_seconds=settings.redispatch_seconds,
     )
-    events.append(conn, task.id, [_step_event(claim, finished, result), *map(_queued_event, released)])
-    events.decide(conn, task.id, round_number=claim.round, attempt=_attempt(claim, finished, result))
+    events.tell(
+        conn,
+        task.id,
+        [_step_event(claim, finished, result), *map(_queued_event, released)],
+        round_number=claim.round,
+        decisions={"attempt": _attempt(claim, finished, result)},
+        progress=True,
+    )
     return Completion(finished, released)
 
 
@@ -89,39 +96,33 @@ def conclude(conn: Connection, claim: Claim, verdict: Verdict, *, settings: Sett
     The verdict, what it skips, and either the end of the task or the next round. Raises Refused when this judge's
     claim is not the current one.
     """
-    record = memory.read_round(conn, claim.task_id, number=claim.round)
-    chord.lock(conn, record.chord_id)
+    chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
     task = _open_task(conn, claim)
     _finish(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
-    memory.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
+    rounds.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
     skipped = steps.skip_blocked(conn, task.id, round_number=claim.round)
-    events.append(
-        conn,
-        task.id,
-        [
-            *(("step.skipped", {"step": name, "round": claim.round}) for name in skipped),
-            ("judge.verdict", _verdict_event(claim, verdict)),
-        ],
-    )
-    events.decide(conn, task.id, round_number=claim.round, verdict=verdict.to_record())
+    facts: list[Fact] = [
+        *(("step.skipped", {"step": name, "round": claim.round}) for name in skipped),
+        ("judge.verdict", _verdict_event(claim, verdict)),
+    ]
+    decisions = {"verdict": verdict.to_record()}
     if verdict.decision is not Decision.FAILED:
-        return end_task(conn, task, status=TaskStatus.COMPLETED, result=_judged_result(verdict))
-    contract = Contract.from_record(task.contract)
-    outcomes = steps.results_of(conn, task.id, round_number=claim.round)
-    repair = plan_repair(
-        record.plan, verdict, outcomes, repairs_done=claim.round - 1, max_repairs=contract.budget.max_repairs
-    )
-    events.decide(conn, task.id, round_number=claim.round, repair=_repair_decision(repair))
-    if isinstance(repair, NoRepair):
-        return _reject(conn, task, verdict, reason=repair.reason)
-    return _repair(conn, task, record.plan, verdict, repair, settings=settings)
+        return end_task(
+            conn,
+            task,
+            status=TaskStatus.COMPLETED,
+            result=_judged_result(verdict),
+            facts=facts,
+            decisions=decisions,
+        )
+    events.tell(conn, task.id, facts, round_number=claim.round, decisions=decisions)
+    return _repair_or_reject(conn, task, verdict, settings=settings)
 
 
 def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Ended:
     """End the task because its plan or its judge could not be had. Raises Refused like `adopt`."""
-    current = memory.current_chord(conn, claim.task_id)
-    if current is not None and current[1] is not None:
-        chord.lock(conn, current[1])
+    if claim.round:
+        chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
     task = _open_task(conn, claim)
     _finish(conn, claim, StepState.FAILED, {"error": dict(error)})
     details = error.get("details")
@@ -149,8 +150,10 @@ def retry(conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_sec
         "delay_seconds": round(delay_seconds, 3),
         "error": dict(error),
     }
-    events.append(conn, task.id, [("step.retrying", fact)])
-    events.decide(conn, task.id, round_number=claim.round, attempt={**fact, "outcome": "retried"})
+    attempt = {**fact, "outcome": "retried"}
+    events.tell(
+        conn, task.id, [("step.retrying", fact)], round_number=claim.round, decisions={"attempt": attempt}
+    )
     return True
 
 
@@ -180,47 +183,64 @@ def _save(
     plan: Plan,
     *,
     layout: RoundLayout,
-    fact: tuple[str, dict[str, Any]],
+    fact: Fact,
+    decisions: Mapping[str, Mapping[str, Any]],
     settings: Settings,
 ) -> SavedRound:
     number = layout.number
-    plan_id = task.plan_id or new_plan_id()
-    chord = chord_id(task.id, round_number=number)
-    phase = Phase.EXECUTING if number == 1 else Phase.REPAIRING
-    memory.save_round(
-        conn, task.id, number=number, plan_id=plan_id, chord_id=chord, plan=plan, phase=phase.value
+    work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
+    new = NewRound(
+        task_id=task.id,
+        number=number,
+        plan_id=task.plan_id or new_plan_id(),
+        chord_id=chord_id(task.id, round_number=number),
+        plan=plan,
+        phase=(Phase.EXECUTING if number == 1 else Phase.REPAIRING).value,
+        rows=work,
     )
-    steps.insert(conn, rows(plan, layout))
-    released = steps.release(
+    released = messages(work)
+    kind, payload = fact
+    rounds.save(
         conn,
-        task.id,
-        round_number=number,
-        max_parallel=settings.max_parallel_arms,
+        new,
+        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *map(_queued_event, released)],
+        decisions=decisions,
         redispatch_seconds=settings.redispatch_seconds,
     )
-    kind, payload = fact
-    facts = [(kind, {"plan_id": plan_id, "round": number, **payload}), *map(_queued_event, released)]
-    events.append(conn, task.id, facts)
-    return SavedRound(chord, released, judge_message(layout))
+    return SavedRound(new.chord_id, released, judge_message(layout))
 
 
-def _repair(
-    conn: Connection, task: LockedTask, plan: Plan, verdict: Verdict, repair: Repair, *, settings: Settings
-) -> SavedRound:
-    old = chord_id(task.id, round_number=task.round)
-    chord.close(conn, old)
-    arms = {row.name: row.arm for row in steps.results_of(conn, task.id, round_number=task.round)}
-    round_layout = RoundLayout(
+def _repair_or_reject(
+    conn: Connection, task: LockedTask, verdict: Verdict, *, settings: Settings
+) -> Ended | SavedRound:
+    plan = rounds.read(conn, task.id, number=task.round).plan
+    outcomes = steps.results_of(conn, task.id, round_number=task.round)
+    budget = Contract.from_record(task.contract).budget
+    repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
+    if isinstance(repair, NoRepair):
+        return _reject(conn, task, verdict, reason=repair.reason)
+    chord.close(conn, chord_id(task.id, round_number=task.round))
+    layout = RoundLayout(
         task_id=task.id,
         number=task.round + 1,
         priority=Priority(task.priority).broker_priority,
-        routes=arms,
+        routes={row.name: row.arm for row in outcomes},
         reruns=repair.reruns,
         kept=repair.kept,
         feedback=verdict.faulty,
     )
-    fact = {"reruns": sorted(repair.reruns), "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
-    return _save(conn, task, plan, layout=round_layout, fact=("task.repair", fact), settings=settings)
+    reruns = sorted(repair.reruns)
+    fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
+    decision = {"repair": True, "reruns": reruns, "kept": dict(repair.kept)}
+    return _save(
+        conn,
+        task,
+        plan,
+        layout=layout,
+        fact=("task.repair", fact),
+        decisions={"repair": decision},
+        settings=settings,
+    )
 
 
 def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
@@ -231,7 +251,15 @@ def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str
         message=f"The judge rejected the result: {len(failed)} of {len(verdict.findings)} checks failed; {reason}.",
         details="; ".join(failed),
     )
-    return end_task(conn, task, status=TaskStatus.FAILED, result=_judged_result(verdict), error=error)
+    decision = {"repair": False, "reason": reason}
+    return end_task(
+        conn,
+        task,
+        status=TaskStatus.FAILED,
+        result=_judged_result(verdict),
+        error=error,
+        decisions={"repair": decision},
+    )
 
 
 def _judged_result(verdict: Verdict) -> dict[str, Any]:
@@ -244,12 +272,6 @@ def _judged_result(verdict: Verdict) -> dict[str, Any]:
         "warnings": list(verdict.warnings),
         "partial": False,
     }
-
-
-def _repair_decision(repair: Repair | NoRepair) -> dict[str, Any]:
-    if isinstance(repair, NoRepair):
-        return {"repair": False, "reason": repair.reason}
-    return {"repair": True, "reruns": sorted(repair.reruns), "kept": dict(repair.kept)}
 
 
 def _verdict_event(claim: Claim, verdict: Verdict) -> dict[str, Any]:

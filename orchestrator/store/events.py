@@ -11,6 +11,9 @@ from orchestrator import record, sql
 
 _SQL = sql.load(__file__)
 
+Fact = tuple[str, Mapping[str, Any]]
+"""The type of an event and its payload."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -33,30 +36,45 @@ class Decision:
     payload: dict[str, Any]
 
 
-def append(conn: Connection, task_id: str, facts: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Append (type, payload) pairs to the task's events, in the transaction that made them true.
+def tell(
+    conn: Connection,
+    task_id: str,
+    facts: Sequence[Fact],
+    *,
+    round_number: int,
+    decisions: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: bool = False,
+) -> None:
+    """Append (type, payload) pairs to the task's events, and {kind: payload} to its trace, where they became true.
 
-    Locks the task's row until the transaction ends.
+    Locks the task's row until the transaction ends. With `progress` its percentage rises to what the round has
+    finished.
     """
-    if not facts:
-        return
-    events = [{"type": kind, "payload": payload} for kind, payload in facts]
-    conn.exec_driver_sql(
-        _SQL["append"], {"task_id": task_id, "count": len(events), "events": record.encode(events)}
-    )
+    values = {
+        "task_id": task_id,
+        "round": round_number,
+        "count": len(facts),
+        "events": as_events(facts),
+        "decisions": as_decisions(decisions or {}),
+        "progress": progress,
+    }
+    conn.exec_driver_sql(_SQL["tell"], values)
+
+
+def as_events(facts: Sequence[Fact]) -> str:
+    """Return facts as the statements take them."""
+    return record.encode([{"type": kind, "payload": payload} for kind, payload in facts])
+
+
+def as_decisions(decisions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return decisions as the statements take them."""
+    return record.encode([{"kind": kind, "payload": payload} for kind, payload in decisions.items()])
 
 
 def read(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
     """Return the task's events with seq above `after`, oldest first."""
     rows = conn.exec_driver_sql(_SQL["read"], {"task_id": task_id, "after": after, "limit": limit})
     return [Event(*row) for row in rows]
-
-
-def decide(conn: Connection, task_id: str, *, round_number: int, **decisions: Mapping[str, Any]) -> None:
-    """Record decisions, each under its kind, in the task's trace."""
-    taken = [{"kind": kind, "payload": payload} for kind, payload in decisions.items()]
-    values = {"task_id": task_id, "round": round_number, "decisions": record.encode(taken)}
-    conn.exec_driver_sql(_SQL["decide"], values)
 
 
 def trace(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Decision]:

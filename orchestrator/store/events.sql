@@ -1,11 +1,23 @@
--- name: append
--- Numbers events by the task row's own counter, so that they have no gap and no double; the caller holds
--- the task's lock, or takes it here.
+-- name: tell
+-- Numbers events by the task row's own counter, so that they have no gap and no double, and records decisions; the
+-- caller holds the task's lock, or takes it here. With `progress` the percentage rises to what the round has
+-- finished: a high-water mark, what a client was shown never falls.
 WITH numbered AS (
-    UPDATE tasks
-    SET event_seq = event_seq + %(count)s, updated_at = now()
-    WHERE id = %(task_id)s
-    RETURNING event_seq
+    UPDATE tasks t
+    SET event_seq = t.event_seq + %(count)s, updated_at = now(),
+        percentage = CASE WHEN %(progress)s THEN greatest(t.percentage, (
+            SELECT 5 + (85 * count(*) FILTER (WHERE s.state IN ('done', 'failed', 'skipped', 'cancelled')))
+                / greatest(count(*), 1)
+            FROM steps s
+            WHERE s.task_id = %(task_id)s AND s.round = %(round)s AND s.kind = 'step'
+        )) ELSE t.percentage END
+    WHERE t.id = %(task_id)s
+    RETURNING t.event_seq
+), decided AS (
+    INSERT INTO traces (task_id, round, kind, payload)
+    SELECT %(task_id)s, %(round)s, taken.decision ->> 'kind', taken.decision -> 'payload'
+    FROM jsonb_array_elements(%(decisions)s::jsonb) WITH ORDINALITY AS taken (decision, position)
+    ORDER BY taken.position
 )
 INSERT INTO events (task_id, seq, type, payload)
 SELECT %(task_id)s, numbered.event_seq - %(count)s + fact.position, fact.event ->> 'type', fact.event -> 'payload'
@@ -17,12 +29,6 @@ FROM events
 WHERE task_id = %(task_id)s AND seq > %(after)s
 ORDER BY seq
 LIMIT %(limit)s;
-
--- name: decide
-INSERT INTO traces (task_id, round, kind, payload)
-SELECT %(task_id)s, %(round)s, taken.decision ->> 'kind', taken.decision -> 'payload'
-FROM jsonb_array_elements(%(decisions)s::jsonb) WITH ORDINALITY AS taken (decision, position)
-ORDER BY taken.position;
 
 -- name: trace
 SELECT id, round, decided_at, kind, payload

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult
 
 from orchestrator import record, sql
-from orchestrator.execution_state import Plan, Verdict
 from orchestrator.identifier import step_id
 from orchestrator.task_contract import Contract
 
@@ -79,17 +78,6 @@ class LockedTask:
     age_seconds: float
 
 
-@dataclass(frozen=True)
-class RoundRecord:
-    """A row of rounds."""
-
-    number: int
-    plan_id: str
-    chord_id: str
-    plan: Plan
-    verdict: Verdict | None
-
-
 def submit(
     conn: Connection,
     task_id: str,
@@ -152,47 +140,16 @@ def lock_task(conn: Connection, task_id: str) -> LockedTask | None:
     return LockedTask(*row) if row else None
 
 
-def current_chord(
-    conn: Connection, task_id: str, *, tenant: str | None = None
-) -> tuple[int, str | None] | None:
-    """Return (round, chord id) of the task, unlocked; None when the tenant has no such task."""
-    row = conn.exec_driver_sql(_SQL["current_chord"], {"task_id": task_id, "tenant": tenant}).one_or_none()
-    return (row.round, row.chord_id) if row else None
+def current_round(conn: Connection, task_id: str, *, tenant: str | None = None) -> int | None:
+    """Return the number of the task's round, unlocked; None when the tenant has no such task."""
+    values = {"task_id": task_id, "tenant": tenant}
+    number: int | None = conn.exec_driver_sql(_SQL["current_round"], values).scalar_one_or_none()
+    return number
 
 
 def past_deadline(conn: Connection, *, limit: int) -> list[str]:
     """Return ids of open tasks whose deadline has passed, the oldest deadline first."""
     return [row.id for row in conn.exec_driver_sql(_SQL["past_deadline"], {"limit": limit})]
-
-
-def save_round(
-    conn: Connection, task_id: str, *, number: int, plan_id: str, chord_id: str, plan: Plan, phase: str
-) -> None:
-    """Insert a round and make it the task's current one; the caller holds the task's lock."""
-    conn.exec_driver_sql(
-        _SQL["save_round"],
-        {
-            "task_id": task_id,
-            "number": number,
-            "plan_id": plan_id,
-            "chord_id": chord_id,
-            "plan": record.encode(plan.to_record()),
-            "phase": phase,
-        },
-    )
-
-
-def save_verdict(conn: Connection, task_id: str, *, number: int, verdict: Verdict) -> None:
-    """Record the judge's word on a round."""
-    values = {"task_id": task_id, "number": number, "verdict": record.encode(verdict.to_record())}
-    conn.exec_driver_sql(_SQL["save_verdict"], values)
-
-
-def read_round(conn: Connection, task_id: str, *, number: int) -> RoundRecord:
-    """Return a round that exists."""
-    row = conn.exec_driver_sql(_SQL["read_round"], {"task_id": task_id, "number": number}).one()
-    verdict = Verdict.from_record(row.verdict) if row.verdict else None
-    return RoundRecord(row.number, row.plan_id, row.chord_id, Plan.from_record(row.plan), verdict)
 
 
 def finish_task(
@@ -211,11 +168,6 @@ def finish_task(
         "error": record.encode(error) if error is not None else None,
     }
     return conn.exec_driver_sql(_SQL["finish_task"], values).rowcount == 1
-
-
-def raise_percentage(conn: Connection, task_id: str, *, round_number: int) -> None:
-    """Bring the task's percentage up to what its round has finished; it never falls."""
-    conn.exec_driver_sql(_SQL["raise_percentage"], {"task_id": task_id, "round": round_number})
 
 
 def _tasks(rows: CursorResult[Any]) -> list[TaskRecord]:

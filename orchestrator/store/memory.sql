@@ -67,12 +67,11 @@ FROM tasks t
 WHERE t.id = %(task_id)s
 FOR UPDATE;
 
--- name: current_chord
--- The chord of the task's current round, read without a lock; null before the first plan.
-SELECT t.id, t.round, r.chord_id
-FROM tasks t
-LEFT JOIN rounds r ON r.task_id = t.id AND r.number = t.round
-WHERE t.id = %(task_id)s AND (%(tenant)s::text IS NULL OR t.tenant = %(tenant)s);
+-- name: current_round
+-- The number of the task's current round, read without a lock; 0 before the first plan.
+SELECT round
+FROM tasks
+WHERE id = %(task_id)s AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s);
 
 -- name: past_deadline
 SELECT id
@@ -81,39 +80,9 @@ WHERE finished_at IS NULL AND deadline_at <= now()
 ORDER BY deadline_at, id
 LIMIT %(limit)s;
 
--- name: save_round
-WITH round AS (
-    INSERT INTO rounds (task_id, number, plan_id, chord_id, plan)
-    VALUES (%(task_id)s, %(number)s, %(plan_id)s, %(chord_id)s, %(plan)s::jsonb)
-)
-UPDATE tasks
-SET round = %(number)s, plan_id = %(plan_id)s, phase = %(phase)s, status = 'processing',
-    percentage = greatest(percentage, 5), updated_at = now()
-WHERE id = %(task_id)s;
-
--- name: save_verdict
-UPDATE rounds
-SET verdict = %(verdict)s::jsonb, concluded_at = now()
-WHERE task_id = %(task_id)s AND number = %(number)s;
-
--- name: read_round
-SELECT number, plan_id, chord_id, plan, verdict
-FROM rounds
-WHERE task_id = %(task_id)s AND number = %(number)s;
-
 -- name: finish_task
 UPDATE tasks
 SET status = %(status)s, phase = 'done', result = %(result)s::jsonb, error = %(error)s::jsonb,
     percentage = CASE WHEN %(status)s = 'completed' THEN 100 ELSE percentage END,
     finished_at = now(), updated_at = now()
 WHERE id = %(task_id)s AND finished_at IS NULL;
-
--- name: raise_percentage
--- High-water mark: what a client was shown never falls.
-UPDATE tasks
-SET percentage = greatest(percentage, (
-    SELECT 5 + (85 * count(*) FILTER (WHERE s.state IN ('done', 'failed', 'skipped', 'cancelled'))) / greatest(count(*), 1)
-    FROM steps s
-    WHERE s.task_id = %(task_id)s AND s.round = %(round)s AND s.kind = 'step'
-))
-WHERE id = %(task_id)s;

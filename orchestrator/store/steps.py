@@ -106,11 +106,6 @@ class Reclaimed:
     owner: str
 
 
-def insert(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert new rows; each maps the column names of the statement `insert` to JSON values."""
-    conn.exec_driver_sql(_SQL["insert"], {"rows": record.encode(rows)})
-
-
 def claim(
     conn: Connection, step_id: str, *, owner: str, lease_seconds: float, poison_step: int
 ) -> Claim | None:

@@ -1,0 +1,45 @@
+-- name: save
+-- A round with its rows of work, the task's move into it, and what is told of it: all in one statement, so that a
+-- plan in hand is not long on its way to its roots. The caller holds the task's lock.
+WITH round AS (
+    INSERT INTO rounds (task_id, number, plan_id, chord_id, plan)
+    VALUES (%(task_id)s, %(number)s, %(plan_id)s, %(chord_id)s, %(plan)s::jsonb)
+), work AS (
+    INSERT INTO steps (
+        id, task_id, round, kind, name, arm, queue, priority, chord_id, spec, bindings, waiting, unblocks, path_length,
+        state, sends, due, queued_at
+    )
+    SELECT new.id, new.task_id, new.round, new.kind, new.name, new.arm, new.queue, new.priority, new.chord_id, new.spec,
+        new.bindings, new.waiting, ARRAY(SELECT jsonb_array_elements_text(new.unblocks)), new.path_length, new.state,
+        (new.state = 'queued')::int,
+        CASE WHEN new.state = 'queued' THEN now() + %(redispatch_seconds)s * interval '1 second' END,
+        CASE WHEN new.state = 'queued' THEN now() END
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (
+        id text, task_id text, round integer, kind text, name text, arm text, queue text, priority smallint,
+        chord_id text, spec jsonb, bindings jsonb, waiting integer, unblocks jsonb, path_length integer, state text
+    )
+), numbered AS (
+    UPDATE tasks t
+    SET round = %(number)s, plan_id = %(plan_id)s, phase = %(phase)s, status = 'processing',
+        percentage = greatest(t.percentage, 5), event_seq = t.event_seq + %(count)s, updated_at = now()
+    WHERE t.id = %(task_id)s
+    RETURNING t.event_seq
+), decided AS (
+    INSERT INTO traces (task_id, round, kind, payload)
+    SELECT %(task_id)s, %(number)s, taken.decision ->> 'kind', taken.decision -> 'payload'
+    FROM jsonb_array_elements(%(decisions)s::jsonb) WITH ORDINALITY AS taken (decision, position)
+    ORDER BY taken.position
+)
+INSERT INTO events (task_id, seq, type, payload)
+SELECT %(task_id)s, numbered.event_seq - %(count)s + fact.position, fact.event ->> 'type', fact.event -> 'payload'
+FROM numbered, jsonb_array_elements(%(events)s::jsonb) WITH ORDINALITY AS fact (event, position);
+
+-- name: save_verdict
+UPDATE rounds
+SET verdict = %(verdict)s::jsonb, concluded_at = now()
+WHERE task_id = %(task_id)s AND number = %(number)s;
+
+-- name: read
+SELECT number, plan_id, chord_id, plan, verdict
+FROM rounds
+WHERE task_id = %(task_id)s AND number = %(number)s;
