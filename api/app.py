@@ -2,8 +2,9 @@
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import arms, auth, control, current, exchange, files, problem, stream, system, tasks
+from api import arms, auth, control, current, exchange, files, limit, problem, stream, system, tasks
 from orchestrator.bootstrap import for_api
 from orchestrator.observability import log
 from orchestrator.queue import backend  # noqa: F401  # else Celery loads it inside the first POST: 0.5 s
@@ -20,7 +21,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     # an id that looks like a path is not found, rather than redirected somewhere
     app.url_map.merge_slashes = False
     current.install(app, orchestrator)
+    if proxies := orchestrator.settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]  # as its manual says
     exchange.install(app)
+    limit.install(app)
     problem.install(app)
     system.install(app, orchestrator)
     for part in (auth, tasks, control, stream, files, arms):

@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec, cast
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 
-from api import current
+from api import current, limit
 from orchestrator import credential
 from orchestrator.credential import Principal
 from orchestrator.errors import Forbidden, InvalidCredential, Unauthenticated
@@ -34,7 +34,7 @@ def requires(scope: str) -> Callable[[Callable[Concatenate[Principal, P], Respon
     def decorate(view: Callable[Concatenate[Principal, P], Response]) -> Callable[P, Response]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Response:
-            return view(_caller_with(scope), *args, **kwargs)
+            return view(permit(identify(shown_credential()), scope), *args, **kwargs)
 
         return guarded
 
@@ -45,12 +45,15 @@ def requires(scope: str) -> Callable[[Callable[Concatenate[Principal, P], Respon
 def exchange_key() -> Response:
     """Answer a JWT for an API key; it has the key's scopes, and ends with the key."""
     orchestrator = current.orchestrator()
-    raw_key = _credential()
-    with statement(orchestrator.engine) as conn:
+    raw_key = shown_credential()
+    # only here could a secret be guessed: an address that failed too often is not even heard
+    limit.refuse_guessers()
+    with limit.counting_failures(), statement(orchestrator.engine) as conn:
         principal = keys.verify(conn, raw_key)
         if principal is None:
             raise InvalidCredential("The API key is unknown, expired or revoked.", details={"reason": "key"})
         keys.touch(conn, principal.key_id)
+    limit.charge(principal)
     ttl = orchestrator.settings.jwt_ttl_seconds
     token = credential.sign_token(
         orchestrator.settings,
@@ -82,14 +85,28 @@ class KeyWatch:
         self._held_at[key_id] = now
 
 
-def _caller_with(scope: str) -> Principal:
-    token = _credential()
+def identify(token: str) -> Principal:
+    """Return who shows `token`, and count the call.
+
+    Raises InvalidCredential for anything but a JWT of ours that still holds, RateLimited for too many calls.
+    """
+    with limit.counting_failures():
+        principal = _verified(token)
+    limit.charge(principal)
+    return principal
+
+
+def _verified(token: str) -> Principal:
     if credential.parse_api_key(token):
         raise InvalidCredential(
             "An API key is not accepted here; POST /v1/auth/token answers a token for it.",
             details={"reason": "api_key"},
         )
-    principal = credential.verify_token(current.orchestrator().settings, token)
+    return credential.verify_token(current.orchestrator().settings, token)
+
+
+def permit(principal: Principal, scope: str) -> Principal:
+    """Return the caller if its key still holds and it has `scope`; raise InvalidCredential or Forbidden."""
     cast(KeyWatch, current_app.extensions[_WATCH]).require(principal.key_id)
     if not principal.may(scope):
         raise Forbidden(
@@ -99,8 +116,11 @@ def _caller_with(scope: str) -> Principal:
     return principal
 
 
-def _credential() -> str:
-    """Return what the caller showed: the bearer token first, else X-API-Key, which OctoLLM's clients use."""
+def shown_credential() -> str:
+    """Return what the caller showed: the bearer token first, else X-API-Key, which OctoLLM's clients use.
+
+    Raises Unauthenticated when it showed nothing.
+    """
     shown = request.authorization
     if shown is not None and shown.type == "bearer" and shown.token:
         return shown.token

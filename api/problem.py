@@ -17,6 +17,8 @@ from orchestrator.errors import (
     InvalidOperation,
     NotFound,
     OctoError,
+    QueueFull,
+    TooMuch,
     Unauthenticated,
     Unavailable,
 )
@@ -42,6 +44,8 @@ _STATUS: dict[type[OctoError], int] = {
     NotFound: 404,
     InvalidOperation: 409,
     InvalidInput: 422,
+    TooMuch: 429,
+    QueueFull: 503,
     Unavailable: 503,
 }
 _HTTP_CODES = {
@@ -64,9 +68,7 @@ def _from_ours(error: OctoError) -> Response:
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _from_unforeseen(error)
-    response = _problem(
-        status, error.code, error.message, details=error.details, retry_after=_pause(error.retryable)
-    )
+    response = _problem(status, error.code, error.message, details=error.details, retry_after=_pause(error))
     if isinstance(error, Unauthenticated):
         # RFC 6750, 3: a caller who showed nothing is told no error
         showed = isinstance(error, InvalidCredential)
@@ -122,8 +124,8 @@ def _problem(
     return response
 
 
-def _pause(retryable: bool) -> int:
-    return RETRY_AFTER_SECONDS if retryable else 0
+def _pause(error: OctoError) -> int:
+    return int(error.details.get("retry_after", RETRY_AFTER_SECONDS)) if error.retryable else 0
 
 
 def _snake(phrase: str) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from orchestrator import settings as settings_module
 from orchestrator.lifecycle import requests
 from orchestrator.lifecycle.ending import Ended
+from orchestrator.lifecycle.occupancy import Occupancy
 from orchestrator.lifecycle.requests import Submitted
 from orchestrator.llm import failover
 from orchestrator.llm.failover import Models
@@ -20,6 +21,7 @@ from orchestrator.llm.gate import SharedGate
 from orchestrator.observability import log, metric
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
+from orchestrator.rate_limit import RateLimiter
 from orchestrator.settings import Settings
 from orchestrator.store.engine import open_engine
 from orchestrator.store.hints import Hints
@@ -36,6 +38,8 @@ class Orchestrator:
     engine: Engine
     redis: redis.Redis
     hints: Hints
+    limiter: RateLimiter
+    occupancy: Occupancy
     app: Celery = field(repr=False)
 
     def publish(self, messages: Sequence[Message]) -> int:
@@ -46,7 +50,8 @@ class Orchestrator:
         self, *, tenant: str, key_id: str | None, request_id: str | None, contract: Contract
     ) -> Submitted:
         """Accept a task; see orchestrator.lifecycle.requests.submit."""
-        return requests.submit(
+        self.occupancy.require_room(tenant)
+        submitted = requests.submit(
             self.engine,
             self.publish,
             settings=self.settings,
@@ -55,6 +60,8 @@ class Orchestrator:
             request_id=request_id,
             contract=contract,
         )
+        self.occupancy.add(tenant)
+        return submitted
 
     def cancel(self, *, tenant: str, task_id: str, reason: str = "") -> TaskRecord:
         """Cancel a task; see orchestrator.lifecycle.requests.cancel."""
@@ -79,11 +86,16 @@ class WorkerProcess:
 def for_api(settings: Settings | None = None) -> Orchestrator:
     """Wire an API process; reads the environment when no settings are given."""
     chosen = settings or settings_module.load()
+    engine = open_engine(chosen.database_url, pool_size=chosen.database_pool_size)
     return Orchestrator(
         settings=chosen,
-        engine=open_engine(chosen.database_url, pool_size=chosen.database_pool_size),
+        engine=engine,
         redis=redis.Redis.from_url(chosen.redis_url, socket_timeout=2, socket_connect_timeout=2),
         hints=Hints(chosen.redis_url),
+        limiter=RateLimiter(chosen.redis_url),
+        occupancy=Occupancy(
+            engine, max_open_tasks=chosen.max_open_tasks, max_queued_steps=chosen.max_queued_steps
+        ),
         app=make_app(lambda: chosen),
     )
 

@@ -8,6 +8,10 @@ OctoError
 ├── InvalidOperation         the thing is in a state that forbids it
 ├── Unauthenticated          no credential, or one that does not hold
 ├── Forbidden                the credential lacks a scope
+├── TooMuch                  more than we take now (details.retry_after, in seconds)
+│   ├── RateLimited          more calls than the caller's rate allows
+│   ├── TooManyTasks         the tenant has too many open tasks
+│   └── QueueFull            all tenants together have queued more work than we take on
 ├── Unavailable              a server we need is away
 └── StepError                an arm could not do its step; recorded as the step's result
     ├── InvalidStepInput     its inputs break the arm's contract
@@ -109,6 +113,31 @@ class Forbidden(OctoError):
     """The credential lacks a scope."""
 
     code = "insufficient_permissions"
+
+
+class TooMuch(OctoError):
+    """This is more than we take now; try again after details.retry_after seconds."""
+
+    code = "too_much"
+    retryable = True
+
+
+class RateLimited(TooMuch):
+    """The caller's rate limit is used up."""
+
+    code = "rate_limit_exceeded"
+
+
+class TooManyTasks(TooMuch):
+    """The tenant has as many open tasks as it may have; wait for some to end."""
+
+    code = "too_many_tasks"
+
+
+class QueueFull(TooMuch):
+    """More work is queued than the workers can take on soon."""
+
+    code = "queue_full"
 
 
 class Unavailable(OctoError):

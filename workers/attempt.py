@@ -1,6 +1,5 @@
 """One attempt at a step: its inputs bound, its arm run, its failure turned into a result or into a retry."""
 
-import math
 import random
 import time
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ import structlog
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
 
-from orchestrator import permit, record
+from orchestrator import record
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import OutputTooLarge, StepCancelled, StepError, ToolTimeout

@@ -123,6 +123,11 @@ def list_tasks(
     return _tasks(conn.exec_driver_sql(_SQL["list_tasks"], values))
 
 
+def count_open(conn: Connection, tenant: str, *, most: int) -> int:
+    """Return how many tasks of the tenant have not ended; counts no further than `most`."""
+    return int(conn.exec_driver_sql(_SQL["count_open"], {"tenant": tenant, "most": most}).scalar_one())
+
+
 def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:
     """Return the latest row of every step of the task's plan, in the plan's order."""
     rows = conn.exec_driver_sql(_SQL["steps_of"], {"task_id": task_id})

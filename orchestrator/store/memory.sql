@@ -33,6 +33,14 @@ WHERE t.tenant = %(tenant)s
 ORDER BY t.id DESC
 LIMIT %(limit)s;
 
+-- name: count_open
+SELECT count(*)
+FROM (
+    SELECT FROM tasks t
+    WHERE t.tenant = %(tenant)s AND t.status IN ('queued', 'processing')
+    LIMIT %(most)s
+) open;
+
 -- name: steps_of
 -- The latest row of every step of the plan, in the plan's order.
 SELECT latest.*

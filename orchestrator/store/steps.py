@@ -222,6 +222,11 @@ def take_due(conn: Connection, *, redispatch_seconds: float, poison_step: int, l
     return _messages(conn.exec_driver_sql(_SQL["take_due"], values))
 
 
+def count_queued(conn: Connection, *, most: int) -> int:
+    """Return how many rows of all tasks wait for a worker; counts no further than `most`."""
+    return int(conn.exec_driver_sql(_SQL["count_queued"], {"most": most}).scalar_one())
+
+
 def queue_again(conn: Connection) -> int:
     """Make every queued row due now: the broker came back empty; return how many."""
     return conn.exec_driver_sql(_SQL["queue_again"], {}).rowcount

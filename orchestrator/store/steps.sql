@@ -188,6 +188,10 @@ FROM (
 WHERE s.id = late.id
 RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec;
 
+-- name: count_queued
+SELECT count(*)
+FROM (SELECT FROM steps WHERE state = 'queued' LIMIT %(most)s) queued;
+
 -- name: queue_again
 -- The broker lost everything: whatever is queued is due now.
 UPDATE steps

@@ -28,6 +28,7 @@ def stack() -> Iterator[Stack]:
                 "DATABASE_URL": "",
                 "REDIS_URL": "",
                 "LOG_LEVEL": "warning",
+                "RATE_LIMIT": "1000000/minute",
                 "LEASE_SECONDS": "5",
                 "HEARTBEAT_SECONDS": "1",
                 "GRACE_SECONDS": str(GRACE_SECONDS),
