@@ -14,7 +14,6 @@ from orchestrator.task_contract import Attachment
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
 from workers.arms.passages import passages_of, terms_of
 from workers.arms.sources import (
-from workers.sandbox.choice import Standing
     NotText,
     chosen,
     context_source,
@@ -27,6 +26,7 @@ from workers.sandbox.choice import Standing
     the_one,
     workspace,
 )
+from workers.sandbox.choice import Standing
 
 MAX_LISTED_FILES = 500
 DEFAULT_LIMIT = 10
