@@ -1,5 +1,6 @@
 """One attempt at a step: its inputs bound, its arm run, its failure turned into a result or into a retry."""
 
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ import structlog
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
 
-from orchestrator import record
+from orchestrator import permit, record
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import OutputTooLarge, StepCancelled, StepError, ToolTimeout
@@ -84,6 +85,7 @@ def _result(
     process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float, standing: Standing
 ) -> StepResult:
     try:
+        deadline = min(deadline, time.monotonic() + _permitted_seconds(process, claim))
         arm = load_arm(claim.arm, standing=standing)
         result = arm.run(_assignment(process, claim, token, deadline=deadline))
         _check_size(process, result)
@@ -100,6 +102,12 @@ def _result(
             "arm_crashed", f"The {claim.arm} arm failed in a way it does not know; its log says more."
         )
     return result
+
+
+def _permitted_seconds(process: WorkerProcess, claim: Claim) -> float:
+    """Return how long the step's permit lets it run; where no key is set, permits are not asked for."""
+    key = process.settings.permit_public_key
+    return permit.check(key, vars(claim)) if key else math.inf
 
 
 def _failed(error: StepError) -> StepResult:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestrator import settings
+from orchestrator import permit, settings
 from orchestrator.devstack import process, servers
 from orchestrator.devstack.leash import Leash
 from orchestrator.devstack.program import Program, environment, read_procfile
@@ -36,6 +36,9 @@ ONE_OF_EACH: Mapping[str, int] = {
 READY_SECONDS = 120.0
 # a worker gives its running steps GRACE_SECONDS, 30 by default
 STOP_SECONDS = 35.0
+PERMIT_KEY_FILE = "permit.key"
+# what saves rounds signs their steps' permits
+_SIGNING = ("planner", "judge")
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
 _HOPELESS_STARTS = 3
@@ -158,6 +161,7 @@ class Stack:
             "DATABASE_URL": running.database_url,
             "REDIS_URL": running.redis_url,
             "JWT_SECRET": self._signing_secret(),
+            "PERMIT_PUBLIC_KEY": permit.public_key_of(self._permit_key()),
             "OCTOLLM_URL": self.url,
         }
         self._write_down(chosen)
@@ -185,6 +189,25 @@ class Stack:
         """Return the environment's secret, else last time's, so that tokens stay good, else a new one."""
         kept = settings.read_stack_file(self.home).get("JWT_SECRET")
         return self._wanted.get("JWT_SECRET") or kept or secrets.token_urlsafe(48)
+
+    def _permit_key(self) -> str:
+        """Return the key that permits are signed with: the environment's, else last time's, else a new one.
+
+        It has a file of its own: stack.env is read by every process.
+        """
+        path = self.home / PERMIT_KEY_FILE
+        if given := self._wanted.get("PERMIT_PRIVATE_KEY"):
+            return given
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(permit.new_private_key())
+        return path.read_text()
+
+    def _environ_of(self, kind: str) -> dict[str, str]:
+        """Return the environment of one kind of process: only those that sign permits get the key for it."""
+        if kind in _SIGNING:
+            return self.environ | {"PERMIT_PRIVATE_KEY": self._permit_key()}
+        return self.environ | {"PERMIT_PRIVATE_KEY": ""}
 
     def _write_down(self, chosen: Mapping[str, str]) -> None:
         path = self.home / STACK_FILE
@@ -216,7 +239,7 @@ class Stack:
                 log = self.home / "log" / f"{name}.log"
                 log.unlink(missing_ok=True)
                 self._programs.append(
-                    Program(name, commands[kind], environ=self.environ, log=log, leash=leash)
+                    Program(name, commands[kind], environ=self._environ_of(kind), log=log, leash=leash)
                 )
         self._ending.callback(self._programs.clear)
         self._ending.callback(self._end_programs)

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from orchestrator import permit
 from orchestrator.execution_state import Decision, Phase, Plan, StepResult, StepState, TaskStatus, Verdict
 from orchestrator.identifier import chord_id, new_plan_id
 from orchestrator.lifecycle.ending import Ended, end_task, task_error
@@ -188,7 +189,7 @@ def _save(
     settings: Settings,
 ) -> SavedRound:
     number = layout.number
-    work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
+    work = _permitted(rows(plan, layout, max_parallel=settings.max_parallel_arms), task, settings)
     new = NewRound(
         task_id=task.id,
         number=number,
@@ -208,6 +209,21 @@ def _save(
         redispatch_seconds=settings.redispatch_seconds,
     )
     return SavedRound(new.chord_id, released, judge_message(layout))
+
+
+def _permitted(
+    new: list[dict[str, Any]], task: LockedTask, settings: Settings
+) -> list[dict[str, Any]]:
+    """Put a permit into each step's row, where this process has the key for it."""
+    key = settings.permit_private_key
+    if key is None:
+        return new
+    return [
+        {**row, "spec": {**row["spec"], "permit": permit.sign(key, row, deadline_at=task.deadline_at)}}
+        if row["kind"] == "step"
+        else row
+        for row in new
+    ]
 
 
 def _repair_or_reject(

@@ -1,0 +1,119 @@
+"""Signs what a step may do when its round is saved, and lets arms check it before they do it.
+
+A permit is a JWT signed with EdDSA (RFC 8037). Only the pools that save rounds hold the private key; arms hold the
+public one, so that an arm that was taken over can write rows, but can't give itself or others new rights.
+"""
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from orchestrator import record
+from orchestrator.arm_capability import ARMS
+from orchestrator.errors import PermitDenied
+
+ALGORITHM = "EdDSA"
+GRACE_SECONDS = 60
+_ISSUER = "octollm-rounds"
+_CLAIMS = ("iss", "aud", "exp", "iat", "jti", "task", "round", "step", "action", "spec", "limits")
+
+
+def new_private_key() -> str:
+    """Return a new private key: 32 random bytes in base64."""
+    return base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw()).decode()
+
+
+def public_key_of(private_key: str) -> str:
+    """Return the public key of a private one, both 32 bytes in base64."""
+    return base64.b64encode(_private(private_key).public_key().public_bytes_raw()).decode()
+
+
+def sign(private_key: str, row: Mapping[str, Any], *, deadline_at: datetime) -> str:
+    """Return the permit of a step's row (id, task_id, round, name, arm, spec): this arm may do this, once.
+
+    It holds until GRACE_SECONDS after the task's deadline, and for the row's spec as it is, inputs and all.
+    """
+    claims = {
+        "iss": _ISSUER,
+        "aud": row["arm"],
+        "iat": int(time.time()),
+        "exp": int(deadline_at.timestamp()) + GRACE_SECONDS,
+        "jti": row["id"],
+        "task": row["task_id"],
+        "round": row["round"],
+        "step": row["name"],
+        "action": row["spec"]["action"],
+        "spec": _digest(row["spec"]),
+        "limits": {"seconds": _seconds(row)},
+    }
+    return jwt.encode(claims, _private(private_key), algorithm=ALGORITHM)
+
+
+def check(public_key: str, row: Mapping[str, Any]) -> float:
+    """Return the seconds that the permit in a row's spec grants; raise PermitDenied when it is not good for the row."""
+    token = row["spec"].get("permit")
+    if not token:
+        raise PermitDenied(f"step {row['name']} has no permit, and its arm asks for one")
+    try:
+        claims = jwt.decode(
+            token,
+            _public(public_key),
+            algorithms=[ALGORITHM],
+            issuer=_ISSUER,
+            audience=row["arm"],
+            options={"require": list(_CLAIMS)},
+        )
+    except (jwt.PyJWTError, ValueError) as error:
+        raise PermitDenied(
+            f"the permit of step {row['name']} does not hold: {error.__class__.__name__}"
+        ) from error
+    wanted = {
+        "jti": row["id"],
+        "task": row["task_id"],
+        "round": row["round"],
+        "step": row["name"],
+        "action": row["spec"]["action"],
+        "spec": _digest(row["spec"]),
+    }
+    wrong = [name for name, value in wanted.items() if claims[name] != value]
+    if wrong:
+        raise PermitDenied(f"the permit of step {row['name']} is for another {', '.join(wrong)}")
+    return float(claims["limits"]["seconds"])
+
+
+def _seconds(row: Mapping[str, Any]) -> float:
+    spec = row["spec"]
+    return float(spec.get("timeout_seconds") or ARMS[row["arm"]].actions[spec["action"]].timeout_seconds)
+
+
+def _digest(spec: Mapping[str, Any]) -> str:
+    """Return the sha256 of a spec, the same before it is written to jsonb and after it was read from there."""
+    signed = json.loads(record.encode({name: value for name, value in spec.items() if name != "permit"}))
+    return hashlib.sha256(json.dumps(_as_read(signed), sort_keys=True).encode()).hexdigest()
+
+
+def _as_read(value: Any) -> Any:
+    """Return a JSON value with its numbers as jsonb gives them back: 1e22 is a whole number there."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _as_read(child) for name, child in value.items()}
+    return [_as_read(child) for child in value] if isinstance(value, list) else value
+
+
+@lru_cache(maxsize=4)
+def _private(key: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(base64.b64decode(key, validate=True))
+
+
+@lru_cache(maxsize=4)
+def _public(key: str) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))

@@ -1,0 +1,89 @@
+"""Steps are saved with permits that their rows keep through the database, and arms do none without one."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from orchestrator import permit
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.execution_state import Decision, ResultStatus
+from orchestrator.queue.app import make_app
+from orchestrator.settings import Settings
+from orchestrator.store.hints import Hints
+from orchestrator.store.steps import Claim
+from tests.integration.kit import Engineer, verdict, wait_step
+from workers import attempt
+from workers.arms.base import CancelToken
+from workers.sandbox.choice import NOT_TESTED
+
+KEY = permit.new_private_key()
+# numbers that jsonb writes in its own way
+ODD = {"seconds": 0.0}
+
+
+@pytest.fixture
+def signer(engine: Engine, our_settings: Settings) -> Engineer:
+    """One who signs permits, and whose arms ask for them."""
+    keys = {"permit_private_key": KEY, "permit_public_key": permit.public_key_of(KEY)}
+    return Engineer(engine, replace(our_settings, **keys))
+
+
+def attempted(engineer: Engineer, claim: Claim) -> Any:
+    """Run a claimed step as its worker would, who lacks the private key."""
+    settings = replace(engineer.settings, permit_private_key=None)
+    process = WorkerProcess(
+        settings=settings,
+        engine=engineer.engine,
+        hints=Hints(settings.redis_url),
+        app=make_app(lambda: settings),
+        owner="me",
+    )
+    return attempt.run(process, claim, CancelToken(), deadline=float("inf"), standing=NOT_TESTED)
+
+
+def test_a_step_runs_by_its_permit(signer: Engineer) -> None:
+    task = signer.start(wait_step("a", inputs=ODD, timeout_seconds=1e1))
+
+    result = attempted(signer, signer.take(task, "a"))
+
+    assert result.status is ResultStatus.DONE, result.error
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "UPDATE steps SET spec = jsonb_set(spec, '{inputs,seconds}', '3') WHERE name = 'a'",
+        "UPDATE steps SET spec = spec - 'permit' WHERE name = 'a'",
+        "UPDATE steps SET spec = jsonb_set(spec, '{timeout_seconds}', '3600') WHERE name = 'a'",
+        "UPDATE steps SET spec = (SELECT spec FROM steps WHERE name = 'b') WHERE name = 'a'",
+    ],
+)
+def test_a_row_that_was_changed_after_it_was_saved_is_not_done(forgery: str, signer: Engineer) -> None:
+    task = signer.start(wait_step("a"), wait_step("b"))
+    signer.ask(forgery)
+
+    result = attempted(signer, signer.take(task, "a"))
+
+    assert result.error is not None
+    assert (result.error["code"], result.error["retryable"]) == ("permit_denied", False)
+
+
+def test_a_repair_round_has_permits_of_its_own(signer: Engineer) -> None:
+    task = signer.start(wait_step("a", repair_inputs={"seconds": 0.25}))
+    signer.do(task, "a")
+    signer.judge(task, verdict(Decision.FAILED, a="again, please"))
+
+    result = attempted(signer, signer.take(task, "a"))
+
+    assert result.output["seconds"] >= 0.25
+
+
+def test_without_keys_steps_run_without_permits(engineer: Engineer) -> None:
+    task = engineer.start(wait_step("a"))
+
+    result = attempted(engineer, engineer.take(task, "a"))
+
+    assert result.status is ResultStatus.DONE
+    assert "permit" not in engineer.row(task, "a")["spec"]
