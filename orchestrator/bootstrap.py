@@ -11,6 +11,7 @@ from celery import Celery
 from sqlalchemy import Engine
 
 from orchestrator import settings as settings_module
+from orchestrator.errors import TooMuch
 from orchestrator.lifecycle import requests
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.occupancy import Occupancy
@@ -27,6 +28,7 @@ from orchestrator.store.engine import open_engine
 from orchestrator.store.hints import Hints
 from orchestrator.store.memory import TaskRecord
 from orchestrator.store.steps import Message
+from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 
 
@@ -47,10 +49,24 @@ class Orchestrator:
         return canvas.publish(self.app, messages)
 
     def submit(
-        self, *, tenant: str, key_id: str | None, request_id: str | None, contract: Contract
+        self,
+        *,
+        tenant: str,
+        key_id: str | None,
+        request_id: str | None,
+        contract: Contract,
+        once: Once | None = None,
     ) -> Submitted:
-        """Accept a task; see orchestrator.lifecycle.requests.submit."""
-        self.occupancy.require_room(tenant)
+        """Accept a task; see orchestrator.lifecycle.requests.submit.
+
+        Raises TooManyTasks or QueueFull when there is no room, but not for one that was accepted before.
+        """
+        try:
+            self.occupancy.require_room(tenant)
+        except TooMuch:
+            if earlier := requests.find_earlier(self.engine, tenant=tenant, once=once):
+                return earlier
+            raise
         submitted = requests.submit(
             self.engine,
             self.publish,
@@ -59,8 +75,10 @@ class Orchestrator:
             key_id=key_id,
             request_id=request_id,
             contract=contract,
+            once=once,
         )
-        self.occupancy.add(tenant)
+        if not submitted.is_replay:
+            self.occupancy.add(tenant)
         return submitted
 
     def cancel(self, *, tenant: str, task_id: str, reason: str = "") -> TaskRecord:

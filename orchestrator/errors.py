@@ -6,6 +6,7 @@ OctoError
 │   └── InvalidPlan          a plan, the client's or a model's, breaks a rule
 ├── NotFound                 no such thing, or another tenant's
 ├── InvalidOperation         the thing is in a state that forbids it
+│   └── IdempotencyConflict  the key of an earlier submission with another body
 ├── Unauthenticated          no credential, or one that does not hold
 ├── Forbidden                the credential lacks a scope
 ├── TooMuch                  more than we take now (details.retry_after, in seconds)
@@ -95,6 +96,12 @@ class InvalidOperation(OctoError):
     """The resource's state does not allow this."""
 
     code = "invalid_operation"
+
+
+class IdempotencyConflict(InvalidOperation):
+    """This Idempotency-Key was used with another body; take a new key for a new task."""
+
+    code = "idempotency_conflict"
 
 
 class Unauthenticated(OctoError):

@@ -17,7 +17,7 @@ from orchestrator.errors import SandboxUnavailable
 from orchestrator.lifecycle import recovery
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
-from orchestrator.store import memory, pools, steps
+from orchestrator.store import memory, pools, steps, submissions
 from orchestrator.store.engine import statement
 from workers import process
 from workers.tasks import app, claim_row, give_up
@@ -51,6 +51,7 @@ class Sweeper:
             self.publish_due,
             self.fire_ready,
             self.forget_dead_pools,
+            self.forget_submissions,
         )
         for sweep in sweeps:
             try:
@@ -157,6 +158,12 @@ class Sweeper:
         """Drop the rows of worker pools that died long ago."""
         with statement(self._engine) as conn:
             return pools.forget_dead(conn)
+
+    def forget_submissions(self) -> int:
+        """Drop names of submissions that are kept no longer: no healing, so nothing to tell."""
+        with statement(self._engine) as conn:
+            submissions.forget_expired(conn, limit=BATCH)
+        return 0
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:
         lease = self._settings.lease_seconds

@@ -6,16 +6,17 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from orchestrator.errors import InvalidInput, InvalidOperation, NotFound
+from orchestrator.errors import IdempotencyConflict, InvalidInput, InvalidOperation, NotFound, Unavailable
 from orchestrator.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.identifier import TaskId, new_task_id, step_id
 from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
 from orchestrator.planner.check import check_plan
 from orchestrator.settings import Settings
-from orchestrator.store import files, memory
+from orchestrator.store import files, memory, submissions
 from orchestrator.store.engine import statement
 from orchestrator.store.memory import LockedTask, TaskRecord
 from orchestrator.store.steps import Message
+from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 
 Publish = Callable[[Sequence[Message]], int]
@@ -23,11 +24,15 @@ Publish = Callable[[Sequence[Message]], int]
 
 @dataclass(frozen=True)
 class Submitted:
-    """An accepted task: it is in the database, whatever happens to the message."""
+    """An accepted task: it is in the database, whatever happens to the message.
+
+    `is_replay`: an earlier submission of the same name made it; the answer is the same as then.
+    """
 
     task_id: TaskId
     status: TaskStatus
     created_at: datetime
+    is_replay: bool = False
 
 
 def submit(
@@ -39,10 +44,12 @@ def submit(
     key_id: str | None,
     request_id: str | None,
     contract: Contract,
+    once: Once | None = None,
 ) -> Submitted:
-    """Accept a task: write it in one statement, then publish its planning.
+    """Accept a task: write it in one statement, then publish its planning. With `once` a second call makes nothing.
 
-    Raises InvalidPlan for a client's plan that can't run, InvalidInput for attachments that are not there.
+    Raises InvalidPlan for a client's plan that can't run, InvalidInput for attachments that are not there,
+    IdempotencyConflict when the name of `once` stands for something else.
     """
     if contract.plan is not None:
         check_plan(contract.plan, attachments=contract.attachments)
@@ -58,9 +65,31 @@ def submit(
             request_id=request_id,
             contract=contract,
             redispatch_seconds=settings.redispatch_seconds,
+            once=once,
         )
+    if created_at is None:
+        earlier = find_earlier(engine, tenant=tenant, once=once)
+        if earlier is None:
+            raise Unavailable("An earlier submission with this name has just been forgotten; send it again.")
+        return earlier
     publish([_plan_message(task_id, contract)])
     return Submitted(task_id, TaskStatus.QUEUED, created_at)
+
+
+def find_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted | None:
+    """Return what an earlier submission of the same name made, if there was one.
+
+    Raises IdempotencyConflict when its body was another one.
+    """
+    if once is None:
+        return None
+    with statement(engine) as conn:
+        earlier = submissions.find(conn, tenant, once.name)
+    if earlier is None:
+        return None
+    if earlier.sha256 != once.sha256:
+        raise IdempotencyConflict
+    return Submitted(TaskId(earlier.task_id), TaskStatus.QUEUED, earlier.created_at, is_replay=True)
 
 
 def cancel(engine: Engine, *, tenant: str, task_id: str, reason: str = "") -> tuple[TaskRecord, Ended | None]:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, CursorResult
 
 from orchestrator import record, sql
 from orchestrator.identifier import step_id
+from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 
 _SQL = sql.load(__file__)
@@ -87,8 +88,12 @@ def submit(
     request_id: str | None,
     contract: Contract,
     redispatch_seconds: float,
-) -> datetime:
-    """Insert the task, its plan row and its first event in one statement; return when it was created."""
+    once: Once | None = None,
+) -> datetime | None:
+    """Insert the task, its plan row and its first event in one statement; return when it was created.
+
+    None, and nothing is inserted, when the tenant has submitted something under the same name before.
+    """
     result = conn.exec_driver_sql(
         _SQL["submit"],
         {
@@ -103,9 +108,12 @@ def submit(
             "deadline": contract.deadline,
             "max_time_seconds": contract.budget.max_time_seconds,
             "redispatch_seconds": redispatch_seconds,
+            "once_name": once.name if once else None,
+            "once_sha256": once.sha256 if once else None,
+            "once_seconds": once.seconds if once else None,
         },
     )
-    created_at: datetime = result.scalar_one()
+    created_at: datetime | None = result.scalar_one_or_none()
     return created_at
 
 

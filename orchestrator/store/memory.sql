@@ -1,11 +1,20 @@
 -- name: submit
 -- A task, its plan row and its first event in one statement: an accepted task always has work to be found.
-WITH task AS (
+-- A submission with a name takes it first: of concurrent ones the first makes the task, the others wait for its
+-- commit and make nothing. No row comes back then.
+WITH named AS (
+    INSERT INTO submissions AS earlier (tenant, name, sha256, task_id, expires_at)
+    SELECT %(tenant)s, %(once_name)s, %(once_sha256)s, %(id)s, now() + %(once_seconds)s * interval '1 second'
+    WHERE %(once_name)s::text IS NOT NULL
+    ON CONFLICT (tenant, name) DO UPDATE
+    SET sha256 = excluded.sha256, task_id = excluded.task_id, expires_at = excluded.expires_at
+    WHERE earlier.expires_at <= now()
+    RETURNING task_id
+), task AS (
     INSERT INTO tasks (id, tenant, key_id, request_id, priority, contract, deadline_at, event_seq)
-    VALUES (
-        %(id)s, %(tenant)s, %(key_id)s, %(request_id)s, %(priority)s, %(contract)s::jsonb,
+    SELECT %(id)s, %(tenant)s, %(key_id)s, %(request_id)s, %(priority)s, %(contract)s::jsonb,
         least(%(deadline)s::timestamptz, now() + %(max_time_seconds)s * interval '1 second'), 1
-    )
+    WHERE %(once_name)s::text IS NULL OR EXISTS (SELECT FROM named)
     RETURNING id, created_at, deadline_at
 ), plan AS (
     INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, state, due, queued_at, sends)

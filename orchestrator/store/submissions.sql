@@ -1,0 +1,17 @@
+-- name: find
+-- The task that a submission of this name made, while the name is kept.
+SELECT s.sha256, t.id, t.created_at
+FROM submissions s
+JOIN tasks t ON t.id = s.task_id
+WHERE s.tenant = %(tenant)s AND s.name = %(name)s AND s.expires_at > now();
+
+-- name: forget_expired
+DELETE FROM submissions
+WHERE (tenant, name) IN (
+    SELECT tenant, name
+    FROM submissions
+    WHERE expires_at <= now()
+    ORDER BY expires_at, tenant, name
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+);

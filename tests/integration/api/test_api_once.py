@@ -1,0 +1,155 @@
+"""Once: what a client sends again, because it saw no answer, is one task."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Barrier
+
+import pytest
+from flask import Flask
+from sqlalchemy import Engine
+
+from api.app import create_app
+from orchestrator.credential import SCOPES, sign_token
+from orchestrator.settings import Settings
+from orchestrator.store import submissions
+from orchestrator.store.engine import statement
+from tests.integration.api.conftest import AsCaller, Caller
+from tests.integration.api.shapes import assert_problem
+from tests.integration.kit import TENANT
+
+COPIES = 16
+GOAL = {"goal": "do it", "metadata": {"a": 1, "b": 2}}
+
+
+def count_of_tasks(call: Caller) -> int:
+    return len(call("GET", "/v1/tasks?limit=100").json["tasks"])
+
+
+def expire_names(engine: Engine) -> None:
+    with statement(engine) as conn:
+        conn.exec_driver_sql("UPDATE submissions SET expires_at = now()")
+
+
+@pytest.mark.parametrize("header", ["Idempotency-Key", "X-Request-ID"])
+def test_the_same_again_is_the_same_task(call: Caller, header: str) -> None:
+    first = call("POST", "/v1/tasks", json=GOAL, headers={header: "abc-1"})
+    again = call(
+        "POST",
+        "/v1/tasks",
+        data='{"metadata": {"b": 2, "a": 1},\n "goal": "do it"}',
+        content_type="application/json",
+        headers={header: "abc-1"},
+    )
+
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert again.json == first.json
+    assert again.headers["Location"] == first.headers["Location"]
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in first.headers
+    assert count_of_tasks(call) == 1
+
+
+def test_the_key_of_another_body_is_a_conflict(call: Caller) -> None:
+    call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "k"})
+
+    other = call("POST", "/v1/tasks", json={"goal": "another"}, headers={"Idempotency-Key": "k"})
+
+    assert_problem(other, 409, "idempotency_conflict")
+    assert count_of_tasks(call) == 1
+
+
+def test_the_request_id_of_another_body_is_another_task(call: Caller) -> None:
+    answers = [
+        call("POST", "/v1/tasks", json={"goal": goal}, headers={"X-Request-ID": "r-1"})
+        for goal in ("one", "two", "one")
+    ]
+
+    assert [answer.status_code for answer in answers] == [202, 202, 200]
+    assert answers[0].json["task_id"] == answers[2].json["task_id"] != answers[1].json["task_id"]
+
+
+def test_without_a_name_each_submission_is_its_own(call: Caller) -> None:
+    answers = [call("POST", "/v1/tasks", json=GOAL) for _ in range(2)]
+    odd = [call("POST", "/v1/tasks", json=GOAL, headers={"X-Request-ID": "not an id!"}) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers + odd] == [202] * 4
+    assert count_of_tasks(call) == 4
+
+
+def test_names_are_the_tenants_own(as_caller: AsCaller) -> None:
+    answers = [
+        as_caller(tenant)("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "k"})
+        for tenant in ("acme", "umbrella")
+    ]
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "ключ", "a\tb"])
+def test_a_key_that_is_none_is_refused(call: Caller, key: str) -> None:
+    answer = call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": key.encode().decode("latin-1")})
+
+    problem = assert_problem(answer, 422, "validation_error")
+    assert problem["details"]["errors"][0]["field"] == "Idempotency-Key"
+
+
+def test_what_was_refused_may_be_corrected_under_its_key(call: Caller) -> None:
+    refused = call("POST", "/v1/tasks", json={"goal": ""}, headers={"Idempotency-Key": "k"})
+    corrected = call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "k"})
+
+    assert (refused.status_code, corrected.status_code) == (422, 202)
+
+
+def test_sixteen_at_once_are_one_task(app: Flask, engine: Engine, settings: Settings) -> None:
+    token = sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES)
+    start = Barrier(COPIES)
+
+    def send(_: int) -> tuple[int, str]:
+        call = Caller(app, token)
+        start.wait()
+        answer = call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "k"})
+        return answer.status_code, answer.json["task_id"]
+
+    with ThreadPoolExecutor(COPIES) as pool:
+        answers = list(pool.map(send, range(COPIES)))
+
+    assert sorted(status for status, _ in answers) == [200] * (COPIES - 1) + [202]
+    assert len({task_id for _, task_id in answers}) == 1
+    with statement(engine) as conn:
+        assert conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one() == 1
+        assert conn.exec_driver_sql("SELECT count(*) FROM steps").scalar_one() == 1
+
+
+def test_a_name_is_free_again_when_its_time_is_over(call: Caller, engine: Engine) -> None:
+    first = call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "k"})
+    expire_names(engine)
+
+    later = call("POST", "/v1/tasks", json={"goal": "another"}, headers={"Idempotency-Key": "k"})
+    again = call("POST", "/v1/tasks", json={"goal": "another"}, headers={"Idempotency-Key": "k"})
+
+    assert (later.status_code, again.status_code) == (202, 200)
+    assert first.json["task_id"] != later.json["task_id"] == again.json["task_id"]
+
+
+def test_names_whose_time_is_over_are_swept_away(call: Caller, engine: Engine) -> None:
+    for key in ("a", "b"):
+        call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": key})
+    expire_names(engine)
+    call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "c"})
+
+    with statement(engine) as conn:
+        assert submissions.forget_expired(conn, limit=10) == 2
+        assert submissions.find(conn, TENANT, "key:c") is not None
+
+
+def test_a_repeat_is_answered_also_when_there_is_no_room(settings: Settings) -> None:
+    call = Caller(
+        create_app(replace(settings, max_open_tasks=1)),
+        sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES),
+    )
+
+    answers = [
+        call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": key}) for key in ("a", "b", "a")
+    ]
+
+    assert [answer.status_code for answer in answers] == [202, 429, 200]
