@@ -4,7 +4,7 @@ from flask import Blueprint, Flask, Response, jsonify
 
 from api import body, current, schemas
 from api.auth import requires
-from api.tasks import find, status_of
+from api.status import find, status_of
 from orchestrator.credential import Principal
 
 blueprint = Blueprint("control", __name__, url_prefix="/v1/tasks")

@@ -1,22 +1,35 @@
-"""Gives a view what belongs to its app and its request: the orchestrator, and the request's id."""
+"""Gives a view what belongs to its app and its request: the orchestrator, the hub, the request's id."""
 
 from typing import cast
 
 from flask import Flask, current_app, g
 
+from api.hub import Hub
 from orchestrator.bootstrap import Orchestrator
 
 _NAME = "octollm"
+_HUB = "octollm_hub"
 
 
 def install(app: Flask, orchestrator: Orchestrator) -> None:
-    """Make `orchestrator` the one that the app's views get."""
+    """Make `orchestrator`, and a hub on its servers, the ones that the app's views get."""
     app.extensions[_NAME] = orchestrator
+    app.extensions[_HUB] = Hub(orchestrator.engine, orchestrator.settings.redis_url)
 
 
 def orchestrator() -> Orchestrator:
     """Return the orchestrator of the app that answers."""
     return cast(Orchestrator, current_app.extensions[_NAME])
+
+
+def hub() -> Hub:
+    """Return the hub of the app that answers."""
+    return hub_of(current_app)
+
+
+def hub_of(app: Flask) -> Hub:
+    """Return the hub of an app: for the server that runs it."""
+    return cast(Hub, app.extensions[_HUB])
 
 
 def request_id() -> str:

@@ -53,6 +53,7 @@ _HTTP_CODES = {
     405: ("method_not_allowed", "This endpoint does not know this method; see the Allow header."),
     413: ("payload_too_large", "The body is larger than this endpoint takes."),
     500: ("internal_error", "Something went wrong here; the request's id finds it in our log."),
+    426: ("upgrade_required", "This is a WebSocket: ask for an upgrade, or read GET /events instead."),
     415: ("unsupported_media_type", "Send the body as application/json in UTF-8."),
 }
 
@@ -60,7 +61,7 @@ _HTTP_CODES = {
 def install(app: Flask) -> None:
     """Answer all errors of the app, also those of unknown routes and unforeseen ones, as problems."""
     app.register_error_handler(OctoError, _from_ours)
-    app.register_error_handler(HTTPException, _from_http)
+    app.register_error_handler(HTTPException, from_http)
     app.register_error_handler(Exception, _from_unforeseen)
 
 
@@ -76,7 +77,8 @@ def _from_ours(error: OctoError) -> Response:
     return response
 
 
-def _from_http(error: HTTPException) -> Response | HTTPException:
+def from_http(error: HTTPException) -> Response | HTTPException:
+    """Answer one of Werkzeug's errors as a problem; a redirect stays itself."""
     status = error.code or 500
     if status < HTTPStatus.BAD_REQUEST:
         return error

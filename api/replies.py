@@ -200,9 +200,14 @@ def events(task: TaskRecord, found: Sequence[Event], *, after: int) -> dict[str,
     return {
         "task_id": task.id,
         "status": task.status,
-        "events": [_dump(_EVENT, event) for event in found],
+        "events": [event(one) for one in found],
         "next_after": found[-1].seq if found else after,
     }
+
+
+def event(found: Event) -> dict[str, Any]:
+    """Return an event, in the one form that pages, WebSockets and SSE share."""
+    return _dump(_EVENT, found)
 
 
 def trace(

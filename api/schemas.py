@@ -44,6 +44,7 @@ from orchestrator.task_contract import (
 MAX_REPORTED_FAULTS = 50
 MAX_PAGE = 100
 MAX_EVENTS = 1000
+MAX_WAIT_SECONDS = 30
 _LAST_SEQ = 2**31 - 1
 _LAST_ID = 2**63 - 1
 
@@ -150,6 +151,12 @@ class TaskListQuery(Schema):
     cursor = fields.String(load_default=None, validate=_is_cursor)
 
 
+class StatusQuery(Schema):
+    """How many seconds to wait for the task's end, or for a change of what If-None-Match names."""
+
+    wait = fields.Integer(load_default=0, validate=validate.Range(0, MAX_WAIT_SECONDS))
+
+
 class EventsQuery(Schema):
     """Which events to read: at most `limit` after number `after`."""
 
@@ -168,6 +175,7 @@ TASK = TaskRequest()
 CANCEL = CancelRequest()
 ARM = ArmRegistration()
 TASK_LIST = TaskListQuery(unknown=EXCLUDE)
+STATUS = StatusQuery(unknown=EXCLUDE)
 EVENTS = EventsQuery(unknown=EXCLUDE)
 TRACE = TraceQuery(unknown=EXCLUDE)
 
@@ -194,7 +202,7 @@ def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:
     spending = given.pop("budget", {})
     dollars = spending.pop("max_cost_usd", None)
     if (dollars := spending.pop("max_cost_dollars", dollars)) is not None:
-        spending["max_cost_dollars"] = Decimal(str(dollars))
+        spending |= {"max_cost_dollars": Decimal(str(dollars)), "is_cost_explicit": True}
     given["acceptance_criteria"] = tuple(given.get("acceptance_criteria", ()))
     given["attachments"] = tuple(dict.fromkeys(given.get("attachments", ())))
     return Contract(budget=Budget(**{"max_time_seconds": task_timeout, **spending}), **given)

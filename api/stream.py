@@ -1,28 +1,119 @@
-"""A task's numbered events over HTTP, from any number on."""
+"""A task's numbered events over HTTP, from any number on: in pages, or as server-sent events."""
 
+import threading
+import time
+from collections.abc import Iterator
+
+import structlog
 from flask import Blueprint, Flask, Response, jsonify, request
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
 
-from api import current, replies, schemas
+from api import current, replies, schemas, tickets, websocket
+from api.admission import admits
 from api.auth import requires
-from api.tasks import find
+from api.hub import End, TooSlow, Watch
+from api.status import find
 from orchestrator.credential import Principal
 from orchestrator.store import events
 from orchestrator.store.engine import statement
+from orchestrator.store.memory import TaskRecord
 
+SSE = "text/event-stream"
+_PING_SECONDS = 15.0
+_RETRY_MS = 1000
+
+log = structlog.get_logger(__name__)
 blueprint = Blueprint("stream", __name__, url_prefix="/v1/tasks")
 
 
 def install(app: Flask) -> None:
     """Add the endpoints."""
     app.register_blueprint(blueprint)
+    websocket.install(app)
+
+
+class UpgradeRequired(HTTPException):
+    """The stream is a WebSocket."""
+
+    code = 426
+
+    def get_headers(self, *args: object, **kwargs: object) -> list[tuple[str, str]]:
+        """Say to what to upgrade (RFC 9110, 15.5.22)."""
+        return [("Upgrade", "websocket"), ("Connection", "Upgrade")]
 
 
 @blueprint.get("/<task_id>/events")
-@requires("task:read")
+@admits("task:read")
 def read(principal: Principal, task_id: str) -> Response:
     """Answer the events after number `after`; each number comes once, and none is left out."""
-    query = schemas.read(schemas.EVENTS, request.args)
+    wants_stream = request.accept_mimetypes.best_match(["application/json", SSE]) == SSE
+    given = request.args.to_dict()
+    if wants_stream and "Last-Event-ID" in request.headers:
+        given["after"] = request.headers["Last-Event-ID"]
+    query = schemas.read(schemas.EVENTS, given)
     task = find(principal, task_id)
+    if wants_stream:
+        return _stream(principal, task, after=query["after"])
     with statement(current.orchestrator().engine) as conn:
         found = events.read(conn, task.id, after=query["after"], limit=query["limit"])
     return jsonify(replies.events(task, found, after=query["after"]))
+
+
+@blueprint.get("/<task_id>/stream")
+@requires("task:read")
+def explain_stream(_principal: Principal, task_id: str) -> Response:
+    """Say that this is a WebSocket, to a caller who asks for no upgrade."""
+    raise UpgradeRequired
+
+
+@blueprint.post("/<task_id>/stream-ticket")
+@requires("task:read")
+def issue_ticket(principal: Principal, task_id: str) -> Response:
+    """Answer a ticket that opens this task's stream once, in a URL: for a browser, which can send no header."""
+    task = find(principal, task_id)
+    ticket = tickets.issue(current.orchestrator().redis, principal, task.id)
+    path = f"/v1/tasks/{task.id}"
+    response = jsonify(
+        ticket=ticket,
+        expires_in=tickets.TICKET_SECONDS,
+        links={"stream": f"{path}/stream?ticket={ticket}", "events": f"{path}/events?ticket={ticket}"},
+    )
+    response.status_code = 201
+    return response
+
+
+def _stream(principal: Principal, task: TaskRecord, *, after: int) -> Response:
+    request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
+    bell = threading.Event()
+    watch = current.hub().watch(task, after=after, ring=bell.set)
+    if watch.end is End.DONE:
+        watch.close()
+        # the one answer after which an EventSource does not come back
+        return Response(status=204)
+    response = Response(_server_sent(watch, bell, expires_at=principal.expires_at), content_type=SSE)
+    response.headers["X-Accel-Buffering"] = "no"
+    response.call_on_close(watch.close)
+    return response
+
+
+def _server_sent(watch: Watch, bell: threading.Event, *, expires_at: int | None) -> Iterator[str]:
+    """Yield the events (WHATWG HTML, 9.2), until the last one, the token's end or a restart.
+
+    A client that did not get the last one comes back with Last-Event-ID, and is then told what is wrong.
+    """
+    yield f"retry: {_RETRY_MS}\n\n"
+    while True:
+        try:
+            frames = watch.take()
+        except (TooSlow, SQLAlchemyError) as error:
+            log.warning("stream.cut", error=type(error).__name__)
+            return
+        if frames:
+            yield "".join(f"id: {frame.seq}\ndata: {frame.text}\n\n" for frame in frames)
+        seconds_left = (expires_at or float("inf")) - time.time()
+        if watch.end is not None or seconds_left <= 0:
+            return
+        if not frames and not bell.wait(min(_PING_SECONDS, seconds_left)):
+            yield ": ping\n\n"
+        bell.clear()

@@ -24,12 +24,16 @@ _KEY = re.compile(r"octo_([a-z]{1,16})_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})")
 
 @dataclass(frozen=True)
 class Principal:
-    """Who calls: a tenant, through one of its keys; `subject` is the JWT's sub."""
+    """Who calls: a tenant, through one of its keys.
+
+    `subject` is the JWT's sub, `expires_at` its exp: seconds since 1970, None for a caller who shows a key.
+    """
 
     tenant: str
     key_id: str
     scopes: frozenset[str]
     subject: str
+    expires_at: int | None = None
 
     def may(self, scope: str) -> bool:
         """Tell whether this caller has `scope`; admin has every one."""
@@ -130,7 +134,13 @@ def _principal(claims: dict[str, Any]) -> Principal:
     named = isinstance(tenant, str) and tenant and isinstance(key_id, str)
     if not (named and isinstance(scopes, list) and all(isinstance(scope, str) for scope in scopes)):
         raise _refused("claims")
-    return Principal(str(tenant), str(key_id), frozenset(scopes), subject=claims["sub"])
+    return Principal(
+        str(tenant),
+        str(key_id),
+        frozenset(scopes),
+        subject=claims["sub"],
+        expires_at=int(claims["exp"]),
+    )
 
 
 _REASONS = {

@@ -77,6 +77,21 @@ def read(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -
     return [Event(*row) for row in rows]
 
 
+def read_after(
+    conn: Connection, cursors: Mapping[str, int], *, limit: int
+) -> list[tuple[str, Event]]:
+    """Return (task id, event) of what each task in `cursors` has after its number; by task, oldest first."""
+    values = {"ids": list(cursors), "afters": list(cursors.values()), "limit": limit}
+    rows = conn.exec_driver_sql(_SQL["read_after"], values)
+    return [(task_id, Event(*event)) for task_id, *event in rows]
+
+
+def last_numbers(conn: Connection, task_ids: Sequence[str]) -> dict[str, int]:
+    """Return the number of each task's last event; tasks that are gone are left out."""
+    rows = conn.exec_driver_sql(_SQL["last_numbers"], {"ids": list(task_ids)})
+    return {row.id: row.event_seq for row in rows}
+
+
 def trace(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Decision]:
     """Return the task's decisions with id above `after`, oldest first."""
     rows = conn.exec_driver_sql(_SQL["trace"], {"task_id": task_id, "after": after, "limit": limit})

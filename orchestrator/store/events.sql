@@ -30,6 +30,20 @@ WHERE task_id = %(task_id)s AND seq > %(after)s
 ORDER BY seq
 LIMIT %(limit)s;
 
+-- name: read_after
+-- New events of many tasks, each after its own number: one query for all that a process' streams wait for.
+SELECT e.task_id, e.seq, e.occurred_at, e.type, e.payload
+FROM unnest(%(ids)s::text[], %(afters)s::int[]) AS watched (task_id, after)
+JOIN events e ON e.task_id = watched.task_id AND e.seq > watched.after
+ORDER BY e.task_id, e.seq
+LIMIT %(limit)s;
+
+-- name: last_numbers
+-- What a lost hint would have told; a task that does not come back is gone.
+SELECT id, event_seq
+FROM tasks
+WHERE id = ANY(%(ids)s);
+
 -- name: trace
 SELECT id, round, decided_at, kind, payload
 FROM traces

@@ -31,6 +31,7 @@ class TaskRecord:
     round: int
     plan_id: str | None
     percentage: int
+    event_seq: int
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     tokens_used: int

@@ -1,17 +1,20 @@
 """The API's app on real servers, and callers of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
 from api.app import create_app
+from api.current import hub_of
 from orchestrator import settings as settings_module
 from orchestrator.credential import SCOPES, sign_token
 from orchestrator.settings import Rate, Settings
+from tests.integration.api.live import Api, Narrator, serving
 from tests.integration.kit import TENANT
 
 
@@ -39,9 +42,11 @@ def settings(postgres_url: str, redis_url: str) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def app(settings: Settings) -> Flask:
+def app(settings: Settings) -> Iterator[Flask]:
     """One app for the session, as a process has."""
-    return create_app(settings)
+    made = create_app(settings)
+    yield made
+    hub_of(made).stop()
 
 
 @pytest.fixture
@@ -58,3 +63,16 @@ def as_caller(app: Flask, settings: Settings) -> AsCaller:
 def call(as_caller: AsCaller) -> Caller:
     """A caller who may do everything, for the tenant that `engineer` works for."""
     return as_caller()
+
+
+@pytest.fixture(scope="module")
+def api(settings: Settings) -> Iterator[Api]:
+    """An API that listens."""
+    with serving(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def narrator(engine: Engine, settings: Settings) -> Narrator:
+    """Somebody who makes things happen."""
+    return Narrator(engine, settings)

@@ -44,7 +44,7 @@ def test_every_call_but_the_public_ones_needs_a_token(app: Flask, nobody: Caller
 
     answers = {(method, path): nobody(method, path) for method, path in guarded}
 
-    assert len(answers) == 12
+    assert len(answers) == 14
     for answer in answers.values():
         assert_problem(answer, 401, "missing_auth")
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="octollm"'
@@ -58,6 +58,8 @@ def test_every_call_but_the_public_ones_needs_a_token(app: Flask, nobody: Caller
         ("GET", "/v1/tasks/task_0000000000000000", "task:read"),
         ("GET", "/v1/tasks/task_0000000000000000/events", "task:read"),
         ("GET", "/v1/tasks/task_0000000000000000/trace", "task:read"),
+        ("GET", "/v1/tasks/task_0000000000000000/stream", "task:read"),
+        ("POST", "/v1/tasks/task_0000000000000000/stream-ticket", "task:read"),
         ("DELETE", "/v1/tasks/task_0000000000000000", "task:cancel"),
         ("POST", "/v1/tasks/task_0000000000000000/cancel", "task:cancel"),
         ("POST", "/v1/files", "task:submit"),

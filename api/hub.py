@@ -1,0 +1,264 @@
+"""Keeps the streams of this process fed: one thread reads what is new from Postgres, each stream takes its part.
+
+Postgres is the truth and a hint only a reason to look. A task's events are numbered without a gap, so a stream
+is its cursor: what it takes next is the event after it, from memory or from Postgres, never twice.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+from itertools import groupby
+from operator import itemgetter
+from typing import Self
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.listener import listen
+from api.topic import Frame, Topic
+from orchestrator.errors import Unavailable
+from orchestrator.execution_state import TaskStatus
+from orchestrator.store import events
+from orchestrator.store.engine import statement
+from orchestrator.store.memory import TaskRecord
+
+DEFAULT_LIMIT = 112
+LOST_HINTS_SECONDS = 5.0
+_READ_LIMIT = 2000
+_PAGE = 500
+_LOOK_SECONDS = 0.25
+
+log = structlog.get_logger(__name__)
+
+
+class End(Enum):
+    """Why a stream must end."""
+
+    DONE = "done"
+    GONE = "gone"
+    RESTART = "restart"
+
+
+class TooSlow(Exception):
+    """A stream that had caught up fell further behind than memory reaches."""
+
+
+class Watch:
+    """One stream's place in a task's events; close it, or use it as a context manager."""
+
+    def __init__(
+        self, hub: "Hub", task_id: str, topic: Topic, *, after: int, ring: Callable[[], None]
+    ) -> None:
+        self.cursor = after
+        self._hub = hub
+        self._task_id = task_id
+        self._topic = topic
+        self._ring = ring
+        self._was_live = False
+        self._is_done = False
+
+    @property
+    def end(self) -> End | None:
+        """Why the stream must end now, if it must."""
+        if self._is_done or (self._topic.is_over and self.cursor >= self._topic.last):
+            return End.DONE
+        if self._topic.is_gone:
+            return End.GONE
+        return End.RESTART if self._hub.is_stopping else None
+
+    def take(self) -> list[Frame]:
+        """Return the next frames, if there are any: from memory, or a page of them from Postgres.
+
+        Raises TooSlow, and SQLAlchemyError when Postgres is away.
+        """
+        frames = self._hub.frames_after(self._topic, self.cursor)
+        if frames is not None:
+            self._was_live = True
+        elif self._was_live:
+            raise TooSlow
+        else:
+            frames = self._hub.replay(self._task_id, after=self.cursor, limit=_PAGE)
+        if frames:
+            self.cursor = frames[-1].seq
+            self._is_done = frames[-1].is_last
+        return frames
+
+    def close(self) -> None:
+        """Give the place back; calling twice is safe."""
+        self._hub.leave(self._task_id, self._topic, self._ring)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Hub:
+    """The streams of one process, at most `limit` of them. Its threads start with the first.
+
+    `streams` is how many there are now. `is_leaving` is asked several times a second whether the process is about
+    to end; then all streams do.
+    """
+
+    def __init__(self, engine: Engine, redis_url: str, *, limit: int = DEFAULT_LIMIT) -> None:
+        self.limit = limit
+        self.is_leaving: Callable[[], bool] = lambda: False
+        self._stopping = threading.Event()
+        self._engine = engine
+        self._redis_url = redis_url
+        self._lock = threading.Lock()
+        self._bell = threading.Event()
+        self._topics: dict[str, Topic] = {}
+        self._dirty: set[str] = set()
+        self.streams = 0
+        self._has_threads = False
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether all streams must end."""
+        return self._stopping.is_set()
+
+    def watch(self, task: TaskRecord, *, after: int, ring: Callable[[], None]) -> Watch:
+        """Give a stream its place after number `after`; `ring` is called from another thread when to look again.
+
+        Raises Unavailable when the process has no room for another stream, or is about to end.
+        """
+        with self._lock:
+            if self.is_stopping or self.streams >= self.limit:
+                raise Unavailable("There is no room for another stream here; try again.")
+            topic = self._topics.get(task.id)
+            if topic is None or topic.is_gone:
+                is_over = TaskStatus(task.status).is_final()
+                topic = self._topics[task.id] = Topic(task.event_seq, is_over=is_over)
+                self._dirty.add(task.id)
+            topic.rings.add(ring)
+            self.streams += 1
+            self._ensure_threads()
+        self._bell.set()
+        return Watch(self, task.id, topic, after=after, ring=ring)
+
+    def leave(self, task_id: str, topic: Topic, ring: Callable[[], None]) -> None:
+        """Take a stream off; the task is forgotten with the last one."""
+        with self._lock:
+            if ring not in topic.rings:
+                return
+            topic.rings.remove(ring)
+            self.streams -= 1
+            if not topic.rings and self._topics.get(task_id) is topic:
+                del self._topics[task_id]
+
+    def hint(self, task_id: str) -> None:
+        """Look for new events of this task, if anybody watches it."""
+        with self._lock:
+            if task_id not in self._topics:
+                return
+            self._dirty.add(task_id)
+        self._bell.set()
+
+    def backlog(self, task_id: str) -> int:
+        """Return how many events of a task are in memory."""
+        with self._lock:
+            topic = self._topics.get(task_id)
+            return len(topic.frames) if topic else 0
+
+    def look_at_all(self) -> None:
+        """Look for new events of every task that is watched: hints may have been lost."""
+        with self._lock:
+            self._dirty.update(self._topics)
+        self._bell.set()
+
+    def stop(self) -> None:
+        """End all streams, and both threads."""
+        self._stopping.set()
+        self._bell.set()
+        with self._lock:
+            rings = [ring for topic in self._topics.values() for ring in topic.rings]
+        for ring in rings:
+            ring()
+
+    def frames_after(self, topic: Topic, seq: int) -> list[Frame] | None:
+        """Return what memory has of a task after `seq`; None when that is not all."""
+        with self._lock:
+            return topic.after(seq)
+
+    def replay(self, task_id: str, *, after: int, limit: int) -> list[Frame]:
+        """Return a page of a task's events from Postgres."""
+        with statement(self._engine) as conn:
+            return [Frame.of(event) for event in events.read(conn, task_id, after=after, limit=limit)]
+
+    def _ensure_threads(self) -> None:
+        if self._has_threads:
+            return
+        self._has_threads = True
+        hints = {"hint": self.hint, "resubscribed": self.look_at_all, "stop": self._stopping}
+        threading.Thread(target=self._run, name="hub", daemon=True).start()
+        threading.Thread(
+            target=listen, args=(self._redis_url,), kwargs=hints, name="hints", daemon=True
+        ).start()
+
+    def _run(self) -> None:
+        checked_at = time.monotonic()
+        while not self.is_stopping:
+            self._bell.wait(_LOOK_SECONDS)
+            self._bell.clear()
+            if self.is_leaving():
+                self.stop()
+            try:
+                if time.monotonic() - checked_at >= LOST_HINTS_SECONDS:
+                    checked_at = time.monotonic()
+                    self._find_lost()
+                self._read_dirty()
+            except SQLAlchemyError as error:
+                log.warning("hub.database_away", error=type(error).__name__)
+                self._stopping.wait(_LOOK_SECONDS)
+            except Exception:
+                log.exception("hub.failed")
+                self._stopping.wait(_LOOK_SECONDS)
+
+    def _find_lost(self) -> None:
+        """Find tasks with events that no hint told of, and tasks that are gone."""
+        with self._lock:
+            lasts = {task_id: topic.last for task_id, topic in self._topics.items()}
+        if not lasts:
+            return
+        with statement(self._engine) as conn:
+            newest = events.last_numbers(conn, list(lasts))
+        with self._lock:
+            gone = [self._topics[task_id] for task_id in lasts.keys() - newest if task_id in self._topics]
+            for topic in gone:
+                topic.is_gone = True
+            self._dirty.update(task_id for task_id, seq in newest.items() if seq > lasts[task_id])
+            rings = [ring for topic in gone for ring in topic.rings]
+        for ring in rings:
+            ring()
+
+    def _read_dirty(self) -> None:
+        """Read what the dirty tasks have after what is in memory, in one query; ring whoever waits for it."""
+        with self._lock:
+            lasts = {task_id: topic.last for task_id in self._dirty if (topic := self._topics.get(task_id))}
+            self._dirty.clear()
+        if not lasts:
+            return
+        try:
+            with statement(self._engine) as conn:
+                found = events.read_after(conn, lasts, limit=_READ_LIMIT)
+        except SQLAlchemyError:
+            self.look_at_all()
+            raise
+        if len(found) == _READ_LIMIT:
+            self.look_at_all()
+        for task_id, group in groupby(found, key=itemgetter(0)):
+            self._add(task_id, [Frame.of(event) for _, event in group])
+
+    def _add(self, task_id: str, frames: list[Frame]) -> None:
+        with self._lock:
+            topic = self._topics.get(task_id)
+            if topic is None:
+                return
+            topic.add(frames)
+            rings = list(topic.rings)
+        for ring in rings:
+            ring()

@@ -1,0 +1,42 @@
+"""Holds back the answer about a task until there is something new to tell, or the caller's patience ends."""
+
+import threading
+import time
+
+from flask import Response, request
+
+from api import current
+from api.status import answer, find
+from orchestrator.credential import Principal
+from orchestrator.errors import Unavailable
+from orchestrator.execution_state import TaskStatus
+from orchestrator.store.memory import TaskRecord
+
+
+def hold(principal: Principal, task: TaskRecord, *, seconds: float) -> Response:
+    """Answer when the task has ended, or is no longer what If-None-Match names; after `seconds` at the latest.
+
+    A process that has no room for another waiting caller answers at once.
+    """
+    request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
+    bell = threading.Event()
+    try:
+        watch = current.hub().watch(task, after=task.event_seq, ring=bell.set)
+    except Unavailable:
+        return answer(task)
+    until = time.monotonic() + seconds
+    with watch:
+        while True:
+            bell.clear()
+            task = find(principal, task.id)
+            response = answer(task)
+            left = until - time.monotonic()
+            if left <= 0 or watch.end is not None or _is_news(task, response):
+                return response
+            bell.wait(left)
+
+
+def _is_news(task: TaskRecord, response: Response) -> bool:
+    if TaskStatus(task.status).is_final():
+        return True
+    return bool(request.if_none_match) and response.status_code != 304

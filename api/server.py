@@ -1,0 +1,18 @@
+"""What gunicorn has to know of streams: `--config python:api.server` names this module."""
+
+from typing import Any
+
+from api.current import hub_of
+
+# they hold a thread each; what is left answers everything else
+_THREADS_WITHOUT_STREAM = 16
+
+
+def post_worker_init(worker: Any) -> None:
+    """Leave threads free of streams, and end all streams as soon as the worker is told to stop.
+
+    Otherwise gunicorn waits for them for its graceful timeout, 30 s, and cuts them off without a word.
+    """
+    hub = hub_of(worker.wsgi)
+    hub.limit = max(worker.cfg.threads - _THREADS_WITHOUT_STREAM, 1)
+    hub.is_leaving = lambda: not worker.alive

@@ -1,0 +1,43 @@
+"""Finds a caller's task, and answers where it stands."""
+
+from flask import Response, jsonify, request
+
+from api import current, replies
+from orchestrator.credential import Principal
+from orchestrator.errors import NotFound
+from orchestrator.execution_state import TaskStatus
+from orchestrator.identifier import is_task_id
+from orchestrator.observability import log
+from orchestrator.store import memory
+from orchestrator.store.engine import statement
+from orchestrator.store.memory import TaskRecord
+
+
+def find(principal: Principal, task_id: str) -> TaskRecord:
+    """Return the caller's task; another tenant's is not there, and neither is what can't be an id."""
+    task = None
+    if is_task_id(task_id):
+        log.bind(task_id=task_id)
+        with statement(current.orchestrator().engine) as conn:
+            task = memory.find_task(conn, principal.tenant, task_id)
+    if task is None:
+        raise NotFound("There is no such task.")
+    return task
+
+
+def status_of(task: TaskRecord) -> dict[str, object]:
+    """Return the task's status with its steps and the arms it waits for."""
+    with statement(current.orchestrator().engine) as conn:
+        steps = memory.steps_of(conn, task.id)
+        is_open = not TaskStatus(task.status).is_final()
+        waiting_for = memory.waiting_arms(conn, task.id) if is_open else []
+    return replies.task_status(task, steps=steps, waiting_for=waiting_for)
+
+
+def answer(task: TaskRecord) -> Response:
+    """Answer the task's status with an ETag; 304 when If-None-Match names it."""
+    response = jsonify(status_of(task))
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response

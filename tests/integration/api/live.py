@@ -1,0 +1,101 @@
+"""An API that listens, and what tests of its streams need besides."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from threading import Thread
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import Engine
+from werkzeug.serving import make_server
+
+from api.app import create_app
+from api.current import hub_of
+from api.hub import Hub
+from orchestrator.credential import SCOPES, sign_token
+from orchestrator.settings import Settings
+from orchestrator.store import events
+from orchestrator.store.engine import transaction
+from orchestrator.store.hints import Hints
+from tests.integration.kit import TENANT
+from tests.ws import WebSocket
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API on a port of its own, in threads of this process."""
+
+    url: str
+    app: Flask
+    settings: Settings
+
+    @property
+    def hub(self) -> Hub:
+        """The process' hub."""
+        return hub_of(self.app)
+
+    def token(self, *, tenant: str = TENANT, scopes: tuple[str, ...] = SCOPES, ttl: int = 600) -> str:
+        """Sign a token."""
+        return sign_token(self.settings, tenant=tenant, key_id="tests", scopes=scopes, ttl=ttl)
+
+    def open(self, task_id: str, query: str = "", *, token: str | None = None, **how: Any) -> WebSocket:
+        """Open a task's stream; `token` "" shows none."""
+        shown = self.token() if token is None else token
+        headers = {"Authorization": f"Bearer {shown}"} if shown else {}
+        headers |= how.pop("headers", {})
+        return WebSocket.open(self.url, f"/v1/tasks/{task_id}/stream{query}", headers=headers, **how)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Mapping[str, str], str]:
+        """Read an answer to its end; an error's answer is an answer. A header of no text is not sent."""
+        return self._ask("GET", path, headers or {})
+
+    def post(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Mapping[str, str], str]:
+        """Post nothing and read the answer."""
+        return self._ask("POST", path, headers or {})
+
+    def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], str]:
+        link = HTTPConnection(self.url.removeprefix("http://"), timeout=40)
+        shown = {"Authorization": f"Bearer {self.token()}", **headers}
+        try:
+            link.request(method, path, headers={name: text for name, text in shown.items() if text})
+            answer = link.getresponse()
+            return answer.status, answer.headers, answer.read().decode()
+        finally:
+            link.close()
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[Api]:
+    """Serve a new app until the end of the block."""
+    app = create_app(settings)
+    listening = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield Api(f"http://127.0.0.1:{listening.server_port}", app, settings)
+    finally:
+        hub_of(app).stop()
+        listening.shutdown()
+        thread.join()
+        listening.server_close()
+
+
+class Narrator:
+    """Tells facts of a task, with the hint after the commit or without."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._hints = Hints(settings.redis_url)
+
+    def tell(self, task_id: str, *facts: str, hint: bool = True, **payload: Any) -> None:
+        """Append events of these types."""
+        with transaction(self._engine) as conn:
+            events.tell(conn, task_id, [(fact, payload) for fact in facts], round_number=1)
+        if hint:
+            self.hint(task_id)
+
+    def hint(self, task_id: str) -> None:
+        """Hint at what somebody else told."""
+        self._hints.send(task_id)
