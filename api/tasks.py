@@ -4,6 +4,7 @@ from flask import Blueprint, Flask, Response, jsonify, request
 
 from api import body, current, long_poll, replies, schemas
 from api.auth import requires
+from api.once import read_once
 from api.status import answer, find
 from orchestrator.credential import Principal
 from orchestrator.observability import log
@@ -21,18 +22,22 @@ def install(app: Flask) -> None:
 @blueprint.post("")
 @requires("task:submit")
 def submit(principal: Principal) -> Response:
-    """Accept a task: 202, and where to follow it."""
+    """Accept a task: 202, and where to follow it; 200 for one that was accepted before under the same name."""
     orchestrator = current.orchestrator()
-    contract = schemas.read_contract(body.read_object(), task_timeout=orchestrator.settings.task_timeout)
+    members = body.read_object()
+    contract = schemas.read_contract(members, task_timeout=orchestrator.settings.task_timeout)
     task = orchestrator.submit(
         tenant=principal.tenant,
         key_id=principal.key_id,
         request_id=current.request_id(),
         contract=contract,
+        once=read_once(members),
     )
     log.bind(task_id=task.task_id)
     response = jsonify(replies.accepted(task))
-    response.status_code = 202
+    response.status_code = 200 if task.is_replay else 202
+    if task.is_replay:
+        response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/v1/tasks/{task.task_id}"
     return response
 
