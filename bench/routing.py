@@ -36,7 +36,10 @@ PLAN: Final = {
 
 def main() -> int:
     """Run the bursts and print the figures."""
-    with tempfile.TemporaryDirectory(prefix="octollm-bench-") as folder, Stack(Path(folder), port=0) as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="octollm-bench-") as folder,
+        Stack(Path(folder), port=0, environ={"RATE_LIMIT": "100000/second"}) as stack,
+    ):
         token = credential.sign_token(
             settings.load(stack.environ), tenant="bench", key_id="bench", scopes=SCOPES
         )
