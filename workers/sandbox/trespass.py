@@ -45,8 +45,8 @@ def _unshare() -> bool:
 
 def main(scratch: str, port: str, secret: str, worker: str) -> None:
     """Try everything and print a JSON object: what was tried, and whether it could be done."""
-    if int(worker) in (os.getpid(), os.getppid()):
-        # numbers of the sandbox's own: what has the worker's is not the worker
+    if int(worker) == os.getpid() or int(worker) == os.getppid() == 1:
+        # the sandbox counts processes by itself: what has the worker's number is not the worker
         worker = "0"
     tries: dict[str, Callable[[], bool]] = {
         "write its scratch directory": lambda: _write(f"{scratch}/probe"),

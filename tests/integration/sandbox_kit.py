@@ -1,0 +1,70 @@
+"""Runs attacks with and without a sandbox, by the very code that runs tools."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from workers.sandbox.backend import Backend, Isolation
+from workers.sandbox.choice import backend_of
+from workers.sandbox.limits import MEBIBYTE, Limits
+from workers.sandbox.run import Finished, run
+
+SMALL = Limits(
+    cpu_seconds=5,
+    memory_bytes=256 * MEBIBYTE,
+    file_bytes=4 * MEBIBYTE,
+    processes=24,
+    tree_memory_bytes=128 * MEBIBYTE,
+    scratch_bytes=8 * MEBIBYTE,
+    wall_seconds=15,
+    output_bytes=64 * 1024,
+)
+BROKE_OUT = b"broke out"
+
+
+def kinds_here() -> dict[str, Backend]:
+    """Return every kind of sandbox that this machine has by its level, and basic as an old kernel has it."""
+    found = {level: backend_of(level) for level in (Isolation.STRONG, Isolation.BASIC)}
+    return {str(level): kind for level, kind in found.items() if not isinstance(kind, str)}
+
+
+def guarded(backend: Backend, attack: str, *arguments: str, inputs: Path, limits: Limits = SMALL) -> Finished:
+    """Run an attack in a sandbox; the word SCRATCH among its arguments stands for its scratch directory."""
+    with backend.cell(inputs, limits) as cell:
+        words = [str(cell.scratch) if word == "SCRATCH" else word for word in arguments]
+        return run(
+            cell,
+            [sys.executable, "-I", "-c", attack, *words],
+            environment={"PATH": "/usr/bin:/bin"},
+            limits=limits,
+            checkpoint=lambda: None,
+        )
+
+
+def unguarded(attack: str, *arguments: str, inputs: Path) -> bytes:
+    """Run an attack as a plain child with an empty environment; return what it printed."""
+    scratch = inputs.parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    words = [str(scratch) if word == "SCRATCH" else word for word in arguments]
+    argv = [sys.executable, "-I", "-c", attack, *words]
+    return subprocess.run(argv, cwd=inputs, env={}, capture_output=True, timeout=30, check=False).stdout
+
+
+def marked(mark: str) -> list[int]:
+    """Return the processes of this machine that have `mark` among their arguments."""
+    found = []
+    for place in Path("/proc").iterdir():
+        try:
+            if place.name.isdigit() and mark.encode() in (place / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+def end(pids: Sequence[int]) -> None:
+    """Kill processes that an unguarded attack left."""
+    for pid in pids:
+        os.kill(pid, 9)

@@ -1,0 +1,106 @@
+"""A sandbox is used only when it has held against a probe, and nothing is used below what is asked for."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import SandboxUnavailable
+from tests.integration.sandbox_kit import kinds_here
+from workers.sandbox import bubblewrap, landlock, probe
+from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, Wires, orders
+from workers.sandbox.bubblewrap import Bubblewrap
+from workers.sandbox.choice import strongest
+from workers.sandbox.kernel import Kernel
+from workers.sandbox.limits import Limits
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Open:
+    """A sandbox that holds nothing back."""
+
+    isolation: Isolation = Isolation.STRONG
+
+    @contextmanager
+    def cell(self, inputs: Path, limits: Limits) -> Iterator[Cell]:
+        yield OpenCell(inputs, inputs, limits)
+
+    def facts(self, _limits: Limits) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
+class OpenCell:
+    inputs: Path
+    scratch: Path
+    limits: Limits
+
+    def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
+        launch = (sys.executable, "-I", "-S", str(LAUNCHER), "tag", orders(self.limits, wires))
+        wired = (wires.go, wires.ready, wires.report)
+        return Start((*launch, *argv), environment, self.inputs, wired, is_keeper=True)
+
+    def scratch_in_use(self) -> int:
+        return 0
+
+
+def test_the_probe_finds_what_an_open_sandbox_lets_through() -> None:
+    trouble = probe.trouble(Open())
+
+    assert trouble is not None
+    for word in ("connect to a port", "read a secret file", "the worker's environment", "signal the worker"):
+        assert word in trouble
+
+
+@pytest.mark.parametrize("level", kinds_here())
+def test_the_probe_passes_what_holds(level: str) -> None:
+    assert probe.trouble(kinds_here()[level]) is None
+
+
+@pytest.mark.parametrize("abi", range(1, landlock.version() + 1))
+def test_basic_holds_on_older_kernels_too(abi: int) -> None:
+    assert probe.trouble(Kernel(abi)) is None
+
+
+def test_a_bubblewrap_that_can_not_start_is_passed_over_with_its_own_words(tmp_path: Path) -> None:
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    broken.chmod(0o755)
+
+    assert "No permissions to create new namespace" in str(probe.trouble(Bubblewrap(str(broken))))
+
+
+def test_below_the_level_that_is_asked_for_nothing_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert bubblewrap.program() is None
+
+    enough, too_little = strongest(Isolation.BASIC), strongest(Isolation.STRONG)
+
+    assert enough.isolation is Isolation.BASIC
+    assert enough.passed_over == ["strong: bubblewrap is not installed"]
+    assert too_little.isolation is Isolation.NONE
+    with pytest.raises(SandboxUnavailable, match=r"only basic holds here.*apt-get install bubblewrap"):
+        too_little.use()
+
+
+def test_the_command_says_the_same_as_the_worker() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "workers.sandbox", "strong"],
+        cwd=ROOT,
+        env={"PATH": "/nowhere"},
+        capture_output=True,
+        timeout=60,
+    )
+
+    answer = json.loads(told.stdout)
+    assert answer["isolation"] == "none"
+    assert "EXECUTOR_MIN_ISOLATION is strong" in answer["reason"]
+    assert "apt-get install bubblewrap" in answer["mend"]
