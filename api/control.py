@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Flask, Response, jsonify
 
-from api import body, current, schemas
+from api import body, current, replies, schemas
 from api.auth import requires
 from api.status import find, status_of
 from orchestrator.credential import Principal
@@ -32,5 +32,7 @@ def cancel(principal: Principal, task_id: str) -> Response:
 
 def _cancel(principal: Principal, task_id: str, *, reason: str) -> Response:
     task = find(principal, task_id)
-    cancelled = current.orchestrator().cancel(tenant=principal.tenant, task_id=task.id, reason=reason)
-    return jsonify(status_of(cancelled))
+    cancelled, stopped = current.orchestrator().cancel(
+        tenant=principal.tenant, task_id=task.id, reason=reason
+    )
+    return jsonify({**status_of(cancelled), "stopped": replies.stopped(stopped)})

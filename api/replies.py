@@ -6,10 +6,11 @@ from typing import Any, cast
 from marshmallow import Schema, fields
 
 from api.fields import Timestamp
-from orchestrator.execution_state import Phase, StepState, TaskStatus
+from orchestrator.execution_state import Phase, StepKind, StepState, TaskStatus
 from orchestrator.lifecycle.requests import Submitted
 from orchestrator.store.events import Decision, Event
 from orchestrator.store.memory import StepRecord, TaskRecord
+from orchestrator.store.steps import Fenced
 
 
 class Progress(Schema):
@@ -75,6 +76,15 @@ class Step(Schema):
     started_at = Timestamp()
     finished_at = Timestamp()
     duration_ms = fields.Integer(allow_none=True)
+
+
+class StoppedStep(Schema):
+    """A step that a cancel stopped: `was` is running, queued, held or blocked."""
+
+    step_id = fields.String(attribute="name")
+    arm_id = fields.String(attribute="arm")
+    was = fields.String(attribute="former_state")
+    attempt = fields.Integer()
 
 
 class TaskSummary(Schema):
@@ -144,6 +154,7 @@ class DecisionReply(Schema):
 
 
 _STATUS = Status()
+_STOPPED = StoppedStep()
 _SUMMARY = TaskSummary()
 _ACCEPTED = Accepted()
 _EVENT = EventReply()
@@ -188,6 +199,11 @@ def task_status(
         "processing_time_ms": None if seconds is None else round(seconds * 1000),
     }
     return _dump(_STATUS, view)
+
+
+def stopped(rows: Sequence[Fenced]) -> list[dict[str, Any]]:
+    """Return the steps that a cancel stopped; empty when it found none, or the task was cancelled before."""
+    return [_dump(_STOPPED, row) for row in rows if row.kind == StepKind.STEP]
 
 
 def task_list(tasks: Sequence[TaskRecord], *, next_cursor: str | None) -> dict[str, Any]:

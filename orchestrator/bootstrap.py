@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from orchestrator import settings as settings_module
 from orchestrator.errors import TooMuch
+from orchestrator.execution_state import StepState
 from orchestrator.lifecycle import requests
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.occupancy import Occupancy
@@ -27,7 +28,7 @@ from orchestrator.settings import Settings
 from orchestrator.store.engine import open_engine
 from orchestrator.store.hints import Hints
 from orchestrator.store.memory import TaskRecord
-from orchestrator.store.steps import Message
+from orchestrator.store.steps import Fenced, Message
 from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 
@@ -81,13 +82,12 @@ class Orchestrator:
             self.occupancy.add(tenant)
         return submitted
 
-    def cancel(self, *, tenant: str, task_id: str, reason: str = "") -> TaskRecord:
-        """Cancel a task; see orchestrator.lifecycle.requests.cancel."""
+    def cancel(self, *, tenant: str, task_id: str, reason: str = "") -> tuple[TaskRecord, Sequence[Fenced]]:
+        """Cancel a task and return it, with what that stopped; see orchestrator.lifecycle.requests.cancel."""
         task, ended = requests.cancel(self.engine, tenant=tenant, task_id=task_id, reason=reason)
         if ended is not None:
-            count_end(ended)
-            self.hints.send(task_id)
-        return task
+            tell_end(self.hints, ended)
+        return task, ended.stopped if ended is not None else ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,9 @@ def open_models(settings: Settings) -> Models:
     )
 
 
-def count_end(ended: Ended) -> None:
-    """Count a task's end in the metrics."""
+def tell_end(hints: Hints, ended: Ended) -> None:
+    """Count a task's end, wake who watches it, and have its running steps stopped. Call it after the commit."""
     metric.task_ended(ended.status.value, ended.priority, ended.age_seconds)
+    hints.send(ended.task_id)
+    if any(row.former_state == StepState.RUNNING for row in ended.stopped):
+        hints.stop(ended.task_id)

@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class _Lease:
+    task_id: str
     attempt: int
     deadline: float
     token: CancelToken
@@ -48,7 +49,7 @@ class Leases:
         """
         token = CancelToken()
         with self._lock:
-            self._held[claim.id] = _Lease(claim.attempt, deadline, token)
+            self._held[claim.id] = _Lease(claim.task_id, claim.attempt, deadline, token)
             self._ensure_thread()
         try:
             yield token
@@ -73,6 +74,11 @@ class Leases:
         for step_id in live.keys() - renewed:
             log.warning("lease.lost", step_id=step_id, attempt=live[step_id])
             held[step_id].token.set()
+
+    def has_task(self, task_id: str) -> bool:
+        """Tell whether an attempt at a step of this task runs here."""
+        with self._lock:
+            return any(lease.task_id == task_id for lease in self._held.values())
 
     def drop(self) -> None:
         """Renew nothing any more and set every token: the leases were handed back."""

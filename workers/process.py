@@ -1,5 +1,6 @@
 """The one thing that a worker's process has: its connections, its name in leases, the leases it holds."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import structlog
@@ -10,8 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.lifecycle import recovery
+from orchestrator.store.steps import Claim
 from workers import containment
+from workers.arms.base import CancelToken
 from workers.heartbeat import Leases
+from workers.interrupt import Interrupts
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +26,12 @@ class Worker:
 
     process: WorkerProcess
     leases: Leases
+    interrupts: Interrupts
+
+    def hold(self, claim: Claim, *, deadline: float) -> AbstractContextManager[CancelToken]:
+        """Keep the claim's lease for the block, and hear of its task's end; see Leases.hold."""
+        self.interrupts.ensure_listening()
+        return self.leases.hold(claim, deadline=deadline)
 
     def hand_back(self, step_id: str, *, task_id: str, owner: str, died: bool) -> None:
         """Give a lease back before it ends; where that fails the lease ends by itself, so nothing is raised."""
@@ -40,7 +50,7 @@ def start(app: Celery, *, service: str = "worker") -> Worker:
     leases = Leases(
         process.engine, lease_seconds=settings.lease_seconds, heartbeat_seconds=settings.heartbeat_seconds
     )
-    worker = Worker(process, leases)
+    worker = Worker(process, leases, Interrupts(settings.redis_url, leases))
     app.octollm_worker = worker  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
     return worker
 

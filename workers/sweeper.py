@@ -83,8 +83,7 @@ class Sweeper:
         ended = [recovery.end_at_deadline(self._engine, task_id) for task_id in late]
         for one in ended:
             if one is not None:
-                bootstrap.count_end(one)
-                self._hints.send(one.task_id)
+                bootstrap.tell_end(self._hints, one)
         return sum(one is not None for one in ended)
 
     def expire_leases(self) -> int:

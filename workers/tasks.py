@@ -100,7 +100,7 @@ class Work(Task[[str, str], dict[str, str]]):
         deadline = time.monotonic() + _limit_seconds(claim)
         with (
             _named(claim),
-            worker.leases.hold(claim, deadline=deadline) as token,
+            worker.hold(claim, deadline=deadline) as token,
         ):
             try:
                 yield carried, token, deadline
@@ -201,7 +201,7 @@ class JudgeWork(Work):
         def tell() -> None:
             metric.verdict_given(outcome.decision.value)
             if isinstance(concluded, Ended):
-                bootstrap.count_end(concluded)
+                bootstrap.tell_end(process.of(self.app).process.hints, concluded)
                 logger.info("task.ended", status=concluded.status.value, decision=outcome.decision.value)
             else:
                 metric.repaired()
@@ -218,7 +218,7 @@ def _fail_task(
     ended = rounds.fail_task(conn, carried.claim, error=error, kind=kind)
 
     def tell() -> None:
-        bootstrap.count_end(ended)
+        bootstrap.tell_end(process.of(app).process.hints, ended)
         logger.info("task.ended", status=ended.status.value, error=error.get("code"))
 
     carried.tell = tell

@@ -1,4 +1,4 @@
-"""Owns the hint that a task has new events: sent after the commit, never waited for, free to be lost."""
+"""Owns the hints about tasks, of new events and of an end: sent after the commit, never waited for, free to be lost."""
 
 import time
 
@@ -8,6 +8,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 CHANNEL = "octollm:events"
+STOP_CHANNEL = "octollm:stops"
 _PATIENCE_SECONDS = 0.25
 _PAUSE_SECONDS = 1.0
 
@@ -32,10 +33,17 @@ class Hints:
 
     def send(self, task_id: str) -> None:
         """Say that the task has new events; call it after the commit that made them. Raises nothing."""
+        self._publish(CHANNEL, task_id)
+
+    def stop(self, task_id: str) -> None:
+        """Say that the task ended while steps of it ran, so that their workers ask. Raises nothing."""
+        self._publish(STOP_CHANNEL, task_id)
+
+    def _publish(self, channel: str, task_id: str) -> None:
         if time.monotonic() < self._paused_until:
             return
         try:
-            self._redis.publish(CHANNEL, task_id)
+            self._redis.publish(channel, task_id)
         except redis.RedisError as error:
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             log.debug("hint.lost", task_id=task_id, error=type(error).__name__)

@@ -1,0 +1,82 @@
+"""A hint that a task ended sets the tokens of its attempts at once; the heartbeat is far away here."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from orchestrator.lifecycle import requests
+from orchestrator.store.hints import STOP_CHANNEL, Hints
+from tests.integration.kit import TENANT, Engineer, wait_step
+from tests.waiting import wait_until
+from workers.arms.base import CancelToken
+from workers.heartbeat import Leases
+from workers.interrupt import Interrupts
+
+NEVER = 3600.0
+
+
+@pytest.fixture
+def leases(engine: Engine) -> Leases:
+    return Leases(engine, lease_seconds=2 * NEVER, heartbeat_seconds=NEVER)
+
+
+@contextmanager
+def working(engineer: Engineer, leases: Leases, interrupts: Interrupts) -> Iterator[tuple[str, CancelToken]]:
+    """Run a step of a new task here, as far as its lease goes."""
+    task_id = engineer.start(wait_step("a"))
+    claim = engineer.take(task_id, "a", lease_seconds=NEVER)
+    interrupts.ensure_listening()
+    with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
+        yield task_id, token
+
+
+def listeners(redis_url: str) -> int:
+    with redis.Redis.from_url(redis_url) as client:
+        return int(client.pubsub_numsub(STOP_CHANNEL)[0][1])
+
+
+def test_the_end_of_a_task_sets_the_tokens_of_its_attempts_and_no_others(
+    engineer: Engineer, leases: Leases, redis_url: str
+) -> None:
+    interrupts = Interrupts(redis_url, leases)
+    with (
+        working(engineer, leases, interrupts) as (ended, token),
+        working(engineer, leases, interrupts) as (_, other),
+    ):
+        wait_until(lambda: listeners(redis_url) == 1, 5, "one subscription of the process")
+
+        requests.cancel(engineer.engine, tenant=TENANT, task_id=ended)
+        Hints(redis_url).stop(ended)
+
+        assert token.wait(1.0)
+        assert not other.is_set()
+
+
+def test_an_end_told_before_anybody_listened_is_found_on_subscribing(
+    engineer: Engineer, leases: Leases, redis_url: str
+) -> None:
+    task_id = engineer.start(wait_step("a"))
+    claim = engineer.take(task_id, "a", lease_seconds=NEVER)
+    requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+
+    with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
+        Interrupts(redis_url, leases).ensure_listening()
+
+        assert token.wait(5.0)
+
+
+def test_it_listens_again_after_the_connection_was_lost(
+    engineer: Engineer, leases: Leases, redis_url: str
+) -> None:
+    interrupts = Interrupts(redis_url, leases)
+    with working(engineer, leases, interrupts) as (task_id, token):
+        wait_until(lambda: listeners(redis_url) > 0, 5, "a subscription")
+        with redis.Redis.from_url(redis_url) as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+
+        assert token.wait(10.0)

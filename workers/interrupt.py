@@ -1,0 +1,63 @@
+"""Listens for tasks that ended elsewhere, so that their attempts in this process stop at once."""
+
+import threading
+import time
+
+import redis
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.store.hints import STOP_CHANNEL
+from workers.heartbeat import Leases
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_SECONDS = 1.0
+
+
+class Interrupts:
+    """One subscription a process, held by a thread that starts with the process' first lease.
+
+    A hint stops nothing by itself: it has the leases renewed now, and Postgres says which of them have ended. What
+    is missed while Redis is away, the next heartbeat finds.
+    """
+
+    def __init__(self, redis_url: str, leases: Leases) -> None:
+        self._leases = leases
+        # redis-py gives up reading after 5 s by default: a subscriber waits for ever
+        self._redis = redis.Redis.from_url(
+            redis_url, socket_timeout=None, socket_connect_timeout=2, socket_keepalive=True
+        )
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ensure_listening(self) -> None:
+        """Start to listen, once a process: a forked child has no thread of its parent's."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="interrupts", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._listen()
+            except redis.RedisError as error:
+                log.debug("interrupts.redis_away", error=type(error).__name__)
+            except Exception:
+                log.exception("interrupts.failed")
+            time.sleep(_PAUSE_SECONDS)
+
+    def _listen(self) -> None:
+        with self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]  # theirs
+            subscription.subscribe(STOP_CHANNEL)
+            for message in subscription.listen():
+                # the first one confirms the subscription: an end told before it was not heard
+                if message["type"] == "subscribe" or self._leases.has_task(message["data"].decode()):
+                    self._ask_postgres()
+
+    def _ask_postgres(self) -> None:
+        try:
+            self._leases.beat()
+        except SQLAlchemyError as error:
+            log.warning("interrupts.database_away", error=type(error).__name__)
