@@ -13,7 +13,7 @@ from orchestrator.safety.secret import find_secrets
 
 Risk = Literal["none", "low", "medium", "high", "critical"]
 
-_LEVELS: tuple[Risk, ...] = ("none", "low", "medium", "high", "critical")
+LEVELS: tuple[Risk, ...] = ("none", "low", "medium", "high", "critical")
 _RISKS: dict[str, Risk] = {
     "pii.ip": "low",
     "pii.email": "medium",
@@ -57,7 +57,7 @@ def redact(text: str) -> str:
 
 def risk(findings: Iterable[Finding]) -> Risk:
     """Return the highest risk among findings; high and critical block, medium redacts (OctoLLM's guardian)."""
-    return _LEVELS[max((_LEVELS.index(_risk_of(finding)) for finding in findings), default=0)]
+    return LEVELS[max((LEVELS.index(_risk_of(finding)) for finding in findings), default=0)]
 
 
 def _risk_of(finding: Finding) -> Risk:

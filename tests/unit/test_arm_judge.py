@@ -49,9 +49,14 @@ def test_a_required_check_that_fails_fails_the_step_with_its_findings() -> None:
         ({"file": "a.txt", "line": 3, "quote": "three\nfour"}, False),
         ({"file": "a.txt", "line": 300, "quote": "three"}, False),
         ({"file": "b.txt", "line": 1, "quote": "one"}, False),
+        ({"file": "a.txt", "line": 3}, True),
+        ({"file": "a.txt", "line": 5}, False),
+        ({"file": "b.txt", "line": 1}, False),
     ],
 )
-def test_a_quote_must_stand_verbatim_at_its_place(citation: dict[str, Any], met: bool) -> None:
+def test_a_cited_place_must_be_there_and_a_quote_stand_there_verbatim(
+    citation: dict[str, Any], met: bool
+) -> None:
     output = run(assignment("judge", "verify", {"citations": [citation]}, files={"a.txt": SOURCE})).output
 
     assert output["passed"] is met

@@ -45,6 +45,15 @@ def test_a_collection_holds_what_it_was_given() -> None:
     assert output["summary"] == "2 values collected: a, c"
 
 
+def test_values_that_are_equal_as_json_are_in_one_group() -> None:
+    values = {"a": {"x": 1, "y": [2]}, "b": "one", "c": {"y": [2], "x": 1}}
+
+    output = run(assignment("retriever", "compare", {"values": values})).output
+
+    assert [group["names"] for group in output["groups"]] == [["a", "c"], ["b"]]
+    assert (output["compared"], output["distinct"], output["all_equal"]) == (3, 2, False)
+
+
 def test_inputs_that_break_the_contract_are_refused_with_their_place() -> None:
     with pytest.raises(InvalidStepInput) as refused:
         run(assignment("retriever", "search", {"query": "", "limit": 0}))

@@ -75,20 +75,27 @@ def check_values(value: Any, checks: Sequence[Mapping[str, Any]]) -> list[dict[s
 def check_citations(
     citations: Iterable[Mapping[str, Any]], lines: Mapping[str, Sequence[str]]
 ) -> Iterator[dict[str, Any]]:
-    """Answer for each citation {file, line, quote} whether the quote stands verbatim there.
+    """Answer for each citation {file, line, quote?} whether there is such a place, and the quote verbatim there.
 
     `lines` are the sources' lines by file; a quote may be a part of its line, or of several from there on.
     """
     for citation in citations:
-        file, line, quote = citation["file"], citation["line"], citation["quote"]
-        text = f"{file}:{line} is quoted verbatim"
+        file, line, quote = citation["file"], citation["line"], citation.get("quote")
         evidence = [{"file": file, "line": line}]
-        if file not in lines:
-            yield _answer(text, met=False, explanation=f"there is no file {file}", evidence=evidence)
-        elif quote not in "\n".join(lines[file][line - 1 : line + quote.count("\n")]):
-            yield _answer(text, met=False, explanation="the quote does not stand there", evidence=evidence)
-        else:
-            yield _answer(text, met=True, explanation="the quote stands there", evidence=evidence)
+        text = f"{file}:{line} is there" if quote is None else f"{file}:{line} is quoted verbatim"
+        objection = _objection(lines.get(file), file, line, quote)
+        told = objection or ("it is there" if quote is None else "the quote stands there")
+        yield _answer(text, met=objection is None, explanation=told, evidence=evidence)
+
+
+def _objection(lines: Sequence[str] | None, file: str, line: int, quote: str | None) -> str | None:
+    if lines is None:
+        return f"there is no file {file}"
+    if line > len(lines):
+        return f"{file} has {len(lines)} lines"
+    if quote is not None and quote not in "\n".join(lines[line - 1 : line + quote.count("\n")]):
+        return "the quote does not stand there"
+    return None
 
 
 def _answer(text: str, *, met: bool, explanation: str, evidence: list[dict[str, Any]]) -> dict[str, Any]:

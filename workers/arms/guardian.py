@@ -1,36 +1,33 @@
-"""Guards: finds secrets, personal data and injections in what a task reads, and redacts text."""
+"""Guards: finds secrets, personal data and injections in what a task reads, redacts, and decides by policy."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.execution_state import StepResult
+from orchestrator.safety import Finding, risk
 from orchestrator.safety import redact as redacted
 from orchestrator.safety import scan as scanned
+from orchestrator.safety.redaction import LEVELS, Risk
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
 from workers.arms.sources import Source, read_sources
 from workers.sandbox.choice import Standing
 
 GIVEN_NAME = "(text)"
 MAX_LISTED = 500
+# OctoLLM's guardian blocks high and critical, and redacts medium
+DEFAULT_POLICY: Mapping[str, Any] = {"redact_at": "medium", "block_at": "high", "ignore": []}
 
 
 def make(_standing: Standing) -> Arm:
     """Return the guardian."""
-    return ActionArm({"scan": scan, "redact": redact})
+    return ActionArm({"scan": scan, "redact": redact, "decide": decide})
 
 
 def scan(assignment: Assignment) -> StepResult:
     """Scan the given text alone, or else attachments and context; never repeats what it finds."""
-    sources: list[Source] = []
-    skipped: list[dict[str, str]] = []
-    if "text" not in assignment.inputs or "attachments" in assignment.inputs:
-        sources, skipped = read_sources(assignment)
-    if "text" in assignment.inputs:
-        sources.append(Source(GIVEN_NAME, assignment.inputs["text"]))
-    findings: list[dict[str, Any]] = []
-    for source in sources:
-        assignment.checkpoint()
-        findings.extend(_findings(source))
+    sources, skipped = _sources(assignment)
+    findings = [place for source, found in _scanned(assignment, sources) for place in _places(source, found)]
     kinds = Counter(finding["kind"] for finding in findings)
     output = {
         "summary": _told(len(sources), kinds, skipped=len(skipped)),
@@ -61,21 +58,77 @@ def redact(assignment: Assignment) -> StepResult:
     return answer(assignment, output)
 
 
-def _findings(source: Source) -> list[dict[str, Any]]:
-    found, line, at = [], 1, 0
-    for finding in sorted(scanned(source.text), key=lambda finding: finding.start):
+def decide(assignment: Assignment) -> StepResult:
+    """Say what a policy makes of what the given text, or else attachments and context, hold.
+
+    Redacting can't take an injection out: one that weighs as much as what is redacted blocks.
+    """
+    sources, skipped = _sources(assignment)
+    policy = {**DEFAULT_POLICY, **assignment.inputs.get("policy", {})}
+    ignored = tuple(policy["ignore"])
+    found = [
+        (source, [finding for finding in findings if not finding.kind.startswith(ignored)])
+        for source, findings in _scanned(assignment, sources)
+    ]
+    findings = [finding for _, counted in found for finding in counted]
+    level = risk(findings)
+    decision = _decision(level, risk(finding for finding in findings if finding.is_injection), policy)
+    kinds = Counter(finding.kind for finding in findings)
+    places = [place for source, counted in found for place in _places(source, counted)]
+    output = {
+        "summary": f"{decision}: risk {level}; {_told(len(sources), kinds, skipped=len(skipped))}",
+        "risk": level,
+        "decision": decision,
+        "text": _passed_on(assignment.inputs.get("text"), decision),
+        "finding_count": len(findings),
+        "by_kind": dict(sorted(kinds.items())),
+        "findings": places[:MAX_LISTED],
+        "policy": policy,
+    }
+    return answer(assignment, output, evidence=[{"risk": level, "texts": len(sources)}])
+
+
+def _decision(level: Risk, injected: Risk, policy: Mapping[str, Any]) -> str:
+    redact_at, block_at = LEVELS.index(policy["redact_at"]), LEVELS.index(policy["block_at"])
+    if LEVELS.index(level) >= block_at or LEVELS.index(injected) >= min(redact_at, block_at):
+        return "block"
+    return "redact" if LEVELS.index(level) >= redact_at else "allow"
+
+
+def _passed_on(text: str | None, decision: str) -> str | None:
+    if text is None or decision == "block":
+        return None
+    return redacted(text) if decision == "redact" else text
+
+
+def _sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]]:
+    sources: list[Source] = []
+    skipped: list[dict[str, str]] = []
+    if "text" not in assignment.inputs or "attachments" in assignment.inputs:
+        sources, skipped = read_sources(assignment)
+    if "text" in assignment.inputs:
+        sources.append(Source(GIVEN_NAME, assignment.inputs["text"]))
+    return sources, skipped
+
+
+def _scanned(assignment: Assignment, sources: Iterable[Source]) -> Iterator[tuple[Source, list[Finding]]]:
+    for source in sources:
+        assignment.checkpoint()
+        yield source, scanned(source.text)
+
+
+def _places(source: Source, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+    line, at = 1, 0
+    for finding in sorted(findings, key=lambda finding: finding.start):
         line += source.text.count("\n", at, finding.start)
         at = finding.start
-        found.append(
-            {
-                "kind": finding.kind,
-                "file": source.name,
-                "line": line,
-                "column": at - (source.text.rfind("\n", 0, at) + 1) + 1,
-                "score": round(finding.score, 4),
-            }
-        )
-    return found
+        yield {
+            "kind": finding.kind,
+            "file": source.name,
+            "line": line,
+            "column": at - (source.text.rfind("\n", 0, at) + 1) + 1,
+            "score": round(finding.score, 4),
+        }
 
 
 def _sum(kinds: Counter[str], prefix: str) -> int:

@@ -59,7 +59,9 @@ def verify(assignment: Assignment) -> StepResult:
     findings = check_values(value, checks)
     if "citations" in inputs:
         sources, _ = read_sources(assignment)
-        findings += check_citations(inputs["citations"], {source.name: source.lines() for source in sources})
+        findings += check_citations(
+            _flat(inputs["citations"]), {source.name: source.lines() for source in sources}
+        )
     failed = [finding for finding in findings if not finding["met"]]
     summary = f"{len(findings) - len(failed)} of {count_of(len(findings), 'check')} hold"
     if failed:
@@ -76,6 +78,12 @@ def verify(assignment: Assignment) -> StepResult:
         "findings": findings,
     }
     return answer(assignment, output, evidence=[{"checks": len(findings)}])
+
+
+def _flat(citations: list[Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield citations one by one: a list of them among others is usually an earlier step's output."""
+    for citation in citations:
+        yield from citation if isinstance(citation, list) else [citation]
 
 
 def _confidence(findings: tuple[Finding, ...]) -> float:

@@ -1,6 +1,7 @@
 """Retrieves: what attachments hold, passages that fit a query, values of earlier steps in one place."""
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from workers.arms.sources import (
     context_source,
     files_below,
     folders,
+    is_test_file,
     plain_name,
     python_files,
     read_text,
@@ -35,7 +37,7 @@ _TEST_FUNCTION = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+test\w*[ \t]*\(", 
 
 def make(_standing: Standing) -> Arm:
     """Return the retriever."""
-    return ActionArm({"inventory": inventory, "search": search, "collect": collect})
+    return ActionArm({"inventory": inventory, "search": search, "collect": collect, "compare": compare})
 
 
 def inventory(assignment: Assignment) -> StepResult:
@@ -47,7 +49,9 @@ def inventory(assignment: Assignment) -> StepResult:
             assignment.checkpoint()
             files.append(_entry(name, path))
         sources = python_files(root)
-        tests = [(name, path) for name, path in sources if _is_test(name)]
+        tests = [
+            (name, path) for name, path in sources if is_test_file(name) and not name.endswith("conftest.py")
+        ]
         functions = sum(_test_functions(path) for _, path in tests)
     output = {
         "summary": f"{count_of(len(files), 'file')} in {attachment.filename}, {len(sources)} of them Python, "
@@ -58,7 +62,7 @@ def inventory(assignment: Assignment) -> StepResult:
         "total_bytes": sum(file["bytes"] for file in files),
         "python_files": len(sources),
         "packages": _packages([name for name, _ in sources])[:MAX_LISTED_FILES],
-        "modules": [name for name, _ in sources if not _is_test(name)][:MAX_LISTED_FILES],
+        "modules": [name for name, _ in sources if not is_test_file(name)][:MAX_LISTED_FILES],
         "test_files": [name for name, _ in tests][:MAX_LISTED_FILES],
         "test_functions": functions,
     }
@@ -111,17 +115,30 @@ def collect(assignment: Assignment) -> StepResult:
     return answer(assignment, {"summary": f"{count_of(count, 'value')} collected{held}", "values": values})
 
 
+def compare(assignment: Assignment) -> StepResult:
+    """Group values that are equal as JSON, the largest group first."""
+    groups: dict[str, list[str]] = {}
+    values = assignment.inputs["values"]
+    for name, value in values.items():
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        groups.setdefault(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), []).append(name)
+    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[1]))
+    output = {
+        "summary": f"{count_of(len(values), 'value')} compared, {len(groups)} distinct",
+        "compared": len(values),
+        "distinct": len(groups),
+        "all_equal": len(groups) == 1,
+        "groups": [{"names": names, "sha256": digest} for digest, names in ordered],
+    }
+    return answer(assignment, output)
+
+
 def _entry(name: str, path: Path) -> dict[str, Any]:
     text = read_text(path)
     lines = None if isinstance(text, NotText) else text.count("\n") + bool(text and not text.endswith("\n"))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": name, "bytes": path.stat().st_size, "lines": lines, "sha256": digest}
-
-
-def _is_test(name: str) -> bool:
-    stem = PurePosixPath(name).stem
-    return stem.startswith("test_") or stem.endswith("_test")
 
 
 def _test_functions(path: Path) -> int:

@@ -99,6 +99,12 @@ def python_files(root: Path) -> list[tuple[str, Path]]:
     return [(name, path) for name, path in files_below(root) if path.suffix in (".py", ".pyi")]
 
 
+def is_test_file(name: str) -> bool:
+    """Tell whether a file is one that pytest collects, or its conftest.py."""
+    stem = PurePosixPath(name).stem
+    return stem.startswith("test_") or stem.endswith("_test") or stem == "conftest"
+
+
 def read_sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]]:
     """Return the task's texts, and which files are none with the reason: {file, reason}."""
     with workspace(assignment, chosen(assignment)) as root:
