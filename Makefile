@@ -74,7 +74,7 @@ conformance: setup ## Celery's own chord tests against our backend
 
 lock: setup ## resolve requirements.lock anew
 	@uv pip compile setup.cfg --quiet --no-config --universal --generate-hashes --python-version 3.11 \
-		--extra embedded --extra dev --upgrade --custom-compile-command 'make lock' -o requirements.lock
+		--extra embedded --extra executor --extra dev --upgrade --custom-compile-command 'make lock' -o requirements.lock
 
 clean: ## remove the virtualenv, caches and the private servers' state
 	@rm -rf $(VENV) .octollm .conformance .coverage .coverage.* htmlcov build dist *.egg-info \

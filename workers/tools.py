@@ -13,6 +13,7 @@ from orchestrator.errors import InvalidStepInput
 RULES = ("E4", "E7", "E9", "F", "B")
 LINE_LENGTH = 120
 MAX_FAILURES = 100
+_COVER = Path(__file__).with_name("cover.py")
 
 
 @dataclass(frozen=True)
@@ -56,31 +57,52 @@ def ruff_check(places: Places, *, paths: Sequence[str], select: Sequence[str], l
     return Command(argv, _environment(places.scratch))
 
 
-def pytest_run(places: Places, *, paths: Sequence[str], max_failures: int) -> Command:
-    """Return the call that runs the tests in `paths` and writes a JUnit report.
-
-    The package's own options and plug-ins are left out: they could change what a test's outcome means.
-    """
+def bandit_scan(places: Places, *, paths: Sequence[str]) -> Command:
+    """Return the call that looks for insecure code; the attachment's configuration and `nosec` are not heard."""
     argv = (
-        *_module("pytest"),
-        "-q",
-        "--no-header",
-        "--color=no",
-        "--tb=short",
-        "-p",
-        "no:cacheprovider",
-        "--override-ini=addopts=",
-        "--override-ini=junit_family=xunit1",
-        f"--rootdir={places.inputs}",
-        f"--basetemp={places.scratch / 'pytest'}",
-        f"--maxfail={max_failures}",
-        f"--junitxml={places.report}",
+        *_module("bandit"),
+        "--recursive",
+        "--quiet",
+        "--format=json",
+        "--exit-zero",
+        "--ignore-nosec",
+        f"--ini={os.devnull}",
+        # asserts are what tests are made of
+        "--skip=B101",
         "--",
         *inside(places.host, paths),
     )
-    roots = [str(places.inputs / name) for name in (".", "src") if (places.host / name).is_dir()]
-    extra = {"PYTHONPATH": os.pathsep.join(roots), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return Command(argv, {**_environment(places.scratch), **extra})
+    return Command(argv, _environment(places.scratch))
+
+
+def pytest_run(places: Places, *, paths: Sequence[str], max_failures: int) -> Command:
+    """Return the call that runs the tests in `paths` and writes a JUnit report."""
+    argv = (
+        *_module("pytest"),
+        f"--maxfail={max_failures}",
+        f"--junitxml={places.report}",
+        *_pytest_arguments(places, paths),
+    )
+    return Command(argv, _pytest_environment(places))
+
+
+def coverage_run(places: Places, *, paths: Sequence[str]) -> Command:
+    """Return the call that runs the tests in `paths` and reports what of the attachment they ran, as JSON."""
+    argv = (
+        *_python("-c", _COVER.read_text("utf-8")),
+        str(places.inputs),
+        str(places.report),
+        *_pytest_arguments(places, paths),
+    )
+    return Command(argv, _pytest_environment(places))
+
+
+def python_script(places: Places, *, script: str, argument: str | None) -> Command:
+    """Return the call that runs a script of the inputs, with the path of another of them as its argument."""
+    names = inside(places.host, [script, *([argument] if argument is not None else [])])
+    # the script's own directory, its inputs', is not searched for modules
+    argv = _python(*(str(places.inputs / name) for name in names))
+    return Command(argv, _environment(places.scratch))
 
 
 def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
@@ -94,9 +116,40 @@ def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(paths)
 
 
+def _pytest_arguments(places: Places, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return what every run of pytest has in common.
+
+    The package's own options and plug-ins are left out: they could change what a test's outcome means.
+    """
+    return (
+        "-q",
+        "--no-header",
+        "--color=no",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "--override-ini=addopts=",
+        "--override-ini=junit_family=xunit1",
+        f"--rootdir={places.inputs}",
+        f"--basetemp={places.scratch / 'pytest'}",
+        "--",
+        *inside(places.host, paths),
+    )
+
+
+def _pytest_environment(places: Places) -> dict[str, str]:
+    roots = [str(places.inputs / name) for name in (".", "src") if (places.host / name).is_dir()]
+    extra = {"PYTHONPATH": os.pathsep.join(roots), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return {**_environment(places.scratch), **extra}
+
+
 def _module(name: str) -> tuple[str, ...]:
+    return _python("-m", name)
+
+
+def _python(*arguments: str) -> tuple[str, ...]:
     # -P: a ruff.py or pytest.py in the attachment must not be taken for the tool
-    return (sys.executable, "-P", "-s", "-B", "-m", name)
+    return (sys.executable, "-P", "-s", "-B", *arguments)
 
 
 def _environment(scratch: Path) -> dict[str, str]:

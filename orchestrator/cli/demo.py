@@ -21,8 +21,10 @@ from orchestrator.cli.task import print_end
 from orchestrator.cli.verdict import last_verdict
 from orchestrator.devstack.stack import Stack
 
-SAMPLE = Path(orchestrator.__file__).parents[1] / "examples" / "sample_package"
-GOAL = "Audit this Python package: inventory, syntax, lint, tests and secrets."
+EXAMPLES = Path(orchestrator.__file__).parents[1] / "examples"
+SAMPLE = EXAMPLES / "sample_package"
+FLAWED = EXAMPLES / "flawed_package"
+GOAL = "Audit this Python package: inventory, syntax, lint, tests, coverage and secrets."
 CRITERIA: list[dict[str, Any]] = [
     {
         "text": "No file has a syntax error",
@@ -33,6 +35,10 @@ CRITERIA: list[dict[str, Any]] = [
         "check": {"step": "lint", "pointer": "/finding_count", "at_most": 0},
     },
     {"text": "No test fails", "check": {"step": "tests", "pointer": "/failed", "equals": 0}},
+    {
+        "text": "Every function is run by a test",
+        "check": {"step": "coverage", "pointer": "/never_run_count", "equals": 0},
+    },
     {"text": "No secret lies in it", "check": {"step": "secrets", "pointer": "/secret_count", "equals": 0}},
 ]
 _FAILING_TEST = """
@@ -41,22 +47,31 @@ def test_put_in_by_octollm_demo_to_be_rejected():
 """
 
 
+_MARK = "PLANTED-KEY"
+# made up, and in two parts: scanners of this repository are to stay quiet
+_MADE_UP_KEY = "AKIA" + "Q3EGRIN7XK4PVT2J"
+
+
 @click.command()
 @click.option(
     "--package",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The package to audit; its tests are run in a sandbox. [default: examples/sample_package]",
 )
-@click.option("--reject", is_flag=True, help="Put a failing test into a copy: the judge must reject it.")
+@click.option(
+    "--reject",
+    is_flag=True,
+    help="Audit examples/flawed_package, or a copy of --package with a failing test: the judge must reject it.",
+)
 def demo(package: Path | None, reject: bool) -> int:
     """Start everything, audit a package, print the judge's verdict with its evidence, stop everything.
 
     The audit runs the package's own tests, in a sandbox. Exit status: 0 when the judge found every criterion
     met, 1 when it rejected the package; with --reject the other way round.
     """
-    if package is None and not SAMPLE.is_dir():
-        raise click.UsageError(f"{SAMPLE} comes with a source checkout: pass --package DIR")
-    with _copy(package or SAMPLE, spoiled=reject) as directory:
+    if package is None and not EXAMPLES.is_dir():
+        raise click.UsageError(f"{EXAMPLES} comes with a source checkout: pass --package DIR")
+    with _directory(package, spoiled=reject) as directory:
         status = _audit(directory)
     if not reject:
         return status
@@ -104,14 +119,24 @@ def _server(stack: Stack) -> Server:
 
 
 @contextmanager
-def _copy(package: Path, *, spoiled: bool) -> Iterator[Path]:
-    """Give the package itself or, to be spoiled, a copy with a failing test."""
+def _directory(package: Path | None, *, spoiled: bool) -> Iterator[Path]:
+    """Give the package or our sample; to be spoiled a copy with a failing test, or our flawed package."""
     if not spoiled:
-        yield package
+        yield package or SAMPLE
         return
     with tempfile.TemporaryDirectory(prefix="octollm-demo-") as scratch:
-        copy = Path(scratch) / package.resolve().name
-        shutil.copytree(package, copy)
-        tests = copy / "tests"
-        (tests if tests.is_dir() else copy).joinpath("test_put_in.py").write_text(_FAILING_TEST)
+        copy = Path(scratch) / (package or FLAWED).resolve().name
+        if package is None:
+            copy_flawed(copy)
+        else:
+            shutil.copytree(package, copy)
+            tests = copy / "tests"
+            (tests if tests.is_dir() else copy).joinpath("test_put_in.py").write_text(_FAILING_TEST)
         yield copy
+
+
+def copy_flawed(place: Path) -> None:
+    """Copy the flawed example to `place`, with a made-up key where its mark stands."""
+    shutil.copytree(FLAWED, place, ignore=shutil.ignore_patterns("__pycache__"))
+    carrier = place / "courier" / "carrier.ini"
+    carrier.write_text(carrier.read_text().replace(_MARK, _MADE_UP_KEY))

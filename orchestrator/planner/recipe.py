@@ -13,6 +13,7 @@ from orchestrator.arm_capability import REGISTRY
 from orchestrator.errors import Unplannable
 from orchestrator.execution_state import Plan
 from orchestrator.planner.check import check_plan
+from orchestrator.planner.filling import Filling, filled_steps
 from orchestrator.task_contract import Attachment, Contract
 
 MAX_TERMS = 12
@@ -21,7 +22,11 @@ _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
 _NEEDS = {
     "package": "exactly one attached Python package (.tar.gz, .tgz, .tar, .zip, .whl or a .py file)",
     "text": "attached files or a context",
+    "script": "one attached Python script (.py) and the files to run it on, not packed; INPUT.expected beside "
+    "an input holds what the script must print for it",
 }
+_EXPECTED = ".expected"
+MAX_INPUTS = 40
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Recipe:
 class _Fit:
     recipe: Recipe
     matched: tuple[str, ...]
-    filling: Mapping[str, str]
+    filling: Filling
 
 
 def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Plan:
@@ -70,7 +75,7 @@ def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Pla
     best = min(fits, key=lambda fit: (-len(fit.matched), fit.recipe.rank))
     words = ", ".join(best.matched)
     return check_plan(
-        [_filled(step, best.filling) for step in best.recipe.steps],
+        filled_steps(best.recipe.steps, best.filling),
         attachments=[attachment.sha256 for attachment in attachments],
         mode="rules",
         rationale=f"Recipe {best.recipe.recipe} fits by the words {words}; no model was asked.",
@@ -78,7 +83,7 @@ def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Pla
             "recipe": best.recipe.recipe,
             "version": best.recipe.version,
             "matched": list(best.matched),
-            "filling": dict(best.filling),
+            "filling": best.filling.to_record(),
             "llm_used": False,
         },
     )
@@ -131,23 +136,49 @@ def _is_form(word: str, term: str) -> bool:
 
 def _filling(
     recipe: Recipe, contract: Contract, attachments: Sequence[Attachment], words: Sequence[str]
-) -> dict[str, str] | str:
-    filling = {}
+) -> Filling | str:
+    if recipe.needs == "script":
+        return _script_filling(attachments)
+    values: dict[str, str | int] = {}
     if recipe.needs == "package":
         packages = [
             item for item in attachments if is_archive(item.filename) or item.filename.endswith(".py")
         ]
         if len(packages) != 1:
             return f"it needs {_NEEDS['package']}; there are {len(packages)}"
-        filling["attachment"] = packages[0].sha256
+        values["attachment"] = packages[0].sha256
     elif not attachments and not contract.context:
         return f"it needs {_NEEDS['text']}"
     if recipe.terms:
         terms = _terms(recipe, contract.goal, words)
         if not terms:
             return 'the goal names nothing to look for; put it in quotes: find "late delivery" in the files'
-        filling["query"] = " ".join(terms)
-    return filling
+        values["query"] = " ".join(terms)
+    return Filling(values)
+
+
+def _script_filling(attachments: Sequence[Attachment]) -> Filling | str:
+    """Return the script, its inputs, and which of them have an expected output: a group each."""
+    scripts = [item for item in attachments if item.filename.endswith(".py")]
+    expected = {item.filename: item for item in attachments if item.filename.endswith(_EXPECTED)}
+    inputs = [item for item in attachments if item not in scripts and item.filename not in expected]
+    if len(scripts) != 1 or not inputs or any(is_archive(item.filename) for item in inputs):
+        return f"it needs {_NEEDS['script']}; there are {len(scripts)} scripts and {len(inputs)} inputs"
+    if len(inputs) > MAX_INPUTS:
+        return f"it runs a script on at most {MAX_INPUTS} inputs, not on {len(inputs)}"
+    things: list[dict[str, str | int]] = [
+        {"number": number, "input": item.sha256, "name": f"{number} {item.filename[:80]}"}
+        for number, item in enumerate(inputs, start=1)
+    ]
+    # an artifact's id is the sha256 of its bytes, and the script's output is told by its own
+    known: list[dict[str, str | int]] = [
+        {**thing, "expected": expected[item.filename + _EXPECTED].sha256}
+        for thing, item in zip(things, inputs, strict=True)
+        if item.filename + _EXPECTED in expected
+    ]
+    if len(known) < len(expected):
+        return f"a file named {_EXPECTED} has no input: INPUT{_EXPECTED} stands beside INPUT"
+    return Filling({"script": scripts[0].sha256, "count": len(inputs)}, {"inputs": things, "known": known})
 
 
 def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:
@@ -158,14 +189,6 @@ def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:
     own = [*recipe.verbs, *recipe.nouns]
     plain = [word for word in words if word not in known and not any(_is_form(word, term) for term in own)]
     return (phrases or list(dict.fromkeys(plain)))[:MAX_TERMS]
-
-
-def _filled(template: Any, filling: Mapping[str, str]) -> Any:
-    if isinstance(template, str):
-        return filling[template[1:-1]] if template in {f"{{{name}}}" for name in filling} else template
-    if isinstance(template, Mapping):
-        return {name: _filled(value, filling) for name, value in template.items()}
-    return [_filled(item, filling) for item in template] if isinstance(template, list) else template
 
 
 def _unplannable(misfits: Mapping[str, str]) -> Unplannable:

@@ -1,4 +1,4 @@
-"""`octollm demo`, as a new user runs it: a sound package passes, a copy with a failing test is rejected for it."""
+"""`octollm demo`, as a new user runs it: a sound package passes, a flawed one is rejected for its flaws."""
 
 import os
 import subprocess
@@ -29,14 +29,16 @@ def test_the_sample_package_passes_with_evidence_and_leaves_nothing_running(home
     assert _processes_of(home) == []
 
 
-def test_a_copy_with_a_failing_test_is_rejected_for_that_test(home: Path) -> None:
+def test_the_flawed_package_is_rejected_for_each_of_its_defects(home: Path) -> None:
     demo = _demo(home, "--reject")
 
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "Verdict: failed" in demo.stdout
     assert "✗ No test fails" in demo.stdout
     assert "tests:/failed is 1" in demo.stdout
-    assert "✓ No secret lies in it" in demo.stdout
+    assert "✗ Every function is run by a test" in demo.stdout
+    assert "✗ No secret lies in it" in demo.stdout
+    assert "✓ No file has a syntax error" in demo.stdout
     assert _processes_of(home) == []
 
 

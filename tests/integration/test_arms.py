@@ -1,5 +1,6 @@
 """Arms that run tools: real ruff, real pytest, real processes, in a real sandbox."""
 
+import hashlib
 import threading
 import time
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.archive import pack
+from orchestrator.cli.demo import copy_flawed
 from orchestrator.errors import InvalidStepInput, SandboxUnavailable, StepCancelled, ToolFailed, ToolTimeout
 from orchestrator.execution_state import Decision, StepResult, StepState
 from orchestrator.planner.recipe import plan_by_recipe
@@ -19,6 +21,7 @@ from workers.sandbox.backend import Isolation
 from workers.sandbox.choice import Standing, strongest
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample_package"
+KEY_START = "AKIA"
 FAILING_TEST = "def test_planted():\n    assert 1 + 1 == 3\n"
 
 
@@ -89,12 +92,122 @@ def test_a_copy_with_a_failing_test_is_rejected_with_that_test_as_evidence(
     assert results["report"].output["values"]["tests_failed"] == 1
 
 
+def test_the_flawed_example_is_rejected_with_evidence_for_each_of_its_defects(
+    tmp_path: Path, standing: Standing
+) -> None:
+    copy_flawed(tmp_path / "courier")
+
+    view, results = audit(pack(tmp_path / "courier"), standing)
+    verdict = judge_round(view)
+
+    failed = {finding.criterion for finding in verdict.findings if finding.met is False}
+    assert verdict.decision is Decision.FAILED
+    assert failed == {"No test fails", "Every function is run by a test", "No file holds a secret"}
+    assert set(verdict.faulty) == {"tests", "coverage", "secrets"}
+    assert [item["test"] for item in results["tests"].output["failures"]] == [
+        "tests/test_price.py::test_a_parcel_at_the_limit_costs_the_lower_price"
+    ]
+    assert results["coverage"].output["never_run"] == [
+        {"name": "refund", "file": "courier/price.py", "line": 15}
+    ]
+    secrets = results["secrets"].output["findings"]
+    assert [(item["file"], item["line"]) for item in secrets if item["kind"].startswith("secret.")] == [
+        ("courier/carrier.ini", 4)
+    ]
+    assert KEY_START not in str([result.to_record() for result in results.values()])
+
+
+def test_insecure_code_is_found_whatever_the_attachment_says_about_it(
+    tmp_path: Path, standing: Standing
+) -> None:
+    place = tmp_path / "code"
+    place.mkdir()
+    (place / "bad.py").write_text("import subprocess\n\nsubprocess.call(input(), shell=True)  # nosec\n")
+    (place / ".bandit").write_text("[bandit]\nskips: B602\nexclude: bad.py\n")
+    files = {"code.tar.gz": pack(place)}
+
+    output = run(assignment("executor", "security", files=files), standing=standing).output
+
+    assert (output["high_count"], output["finding_count"]) == (1, 2)
+    assert [(item["file"], item["line"], item["code"]) for item in output["findings"]][1] == (
+        "bad.py",
+        3,
+        "B602",
+    )
+
+
+def test_functions_that_no_test_enters_are_named(tmp_path: Path, standing: Standing) -> None:
+    module = (
+        "def used(x):\n    if x:\n        return 1\n    return 2\n\n\n"
+        "class K:\n    def unused(self):\n        return 3\n"
+    )
+    tests = "from m import used\n\ndef test_u():\n    assert used(1) == 1\n"
+    files = packed(tmp_path / "code", m=module, test_m=tests)
+
+    output = run(assignment("executor", "coverage", files=files), standing=standing).output
+
+    assert output["never_run"] == [{"name": "K.unused", "file": "m.py", "line": 8}]
+    assert output["files"] == [{"file": "m.py", "statements": 7, "run": 5}]
+    assert (output["functions"], output["exit_code"]) == (2, 0)
+
+
+def test_a_coverage_report_that_the_tests_forged_is_a_failed_tool(tmp_path: Path, standing: Standing) -> None:
+    files = packed(tmp_path / "code", test_a="import os\n\ndef test_a():\n    os._exit(0)\n")
+
+    with pytest.raises(ToolFailed, match="coverage ended"):
+        run(assignment("executor", "coverage", files=files), standing=standing)
+
+
+def test_a_script_runs_on_one_file_and_its_output_is_told(standing: Standing) -> None:
+    script = b"import sys\nprint(len(open(sys.argv[1]).read().split()))\nsys.exit(3)\n"
+    files = {"count.py": script, "a.txt": b"one two three"}
+    given = assignment("executor", "script", files=files)
+    named = assignment(
+        "executor", "script", {"attachments": [item.sha256 for item in given.attachments]}, files=files
+    )
+
+    output = run(named, standing=standing).output
+
+    assert (output["exit_code"], output["stdout"], output["complete"]) == (3, "3\n", True)
+    assert output["stdout_sha256"] == hashlib.sha256(b"3\n").hexdigest()
+
+
+def test_the_recipe_runs_a_script_on_every_input_and_finds_the_output_that_is_not_as_expected(
+    standing: Standing,
+) -> None:
+    files = {
+        "count.py": b"import sys\nprint(len(open(sys.argv[1]).read().split()))\n",
+        "a.txt": b"one two",
+        "b.txt": b"one two three",
+        "c.txt": b"three four",
+        "a.txt.expected": b"2\n",
+        "b.txt.expected": b"4\n",
+    }
+    contract = Contract(goal="Run this script on every input and compare the outputs")
+    plan = plan_by_recipe(contract, [attachment_of(content, name) for name, content in files.items()])
+    results: dict[str, StepResult] = {}
+    for step in plan.steps:
+        inputs = resolve(step.inputs, {name: result.output for name, result in results.items()})
+        results[step.id] = run(assignment(step.arm, step.action, inputs, files=files), standing=standing)
+
+    verdict = judge_round(RoundView(contract, plan, results, dict.fromkeys(results, StepState.DONE), 1))
+
+    assert [group["names"] for group in results["outputs"].output["groups"]] == [
+        ["1 a.txt", "3 c.txt"],
+        ["2 b.txt"],
+    ]
+    assert [finding["text"] for finding in results["agreement"].output["findings"] if not finding["met"]] == [
+        "The output on 2 b.txt is as expected"
+    ]
+    assert verdict.decision is Decision.FAILED
+
+
 def test_without_a_sandbox_no_tool_runs_and_the_step_says_what_to_do(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     files = packed(tmp_path / "code", test_a=f"open({str(mark)!r}, 'w')\n")
     none = Standing(None, reason="no sandbox holds here", mend="install bubblewrap")
 
-    for action in ("lint", "tests"):
+    for action in ("lint", "tests", "security", "coverage"):
         with pytest.raises(SandboxUnavailable, match="no sandbox holds here: install bubblewrap"):
             run(assignment("executor", action, files=files), standing=none)
 

@@ -12,6 +12,11 @@ PACKAGE = Attachment("a" * 64, "thing-1.0.tar.gz", "application/gzip", 1)
 NOTES = Attachment("b" * 64, "notes.txt", "text/plain", 1)
 
 
+SCRIPT = Attachment("5" * 64, "count.py", "text/x-python", 1)
+INPUTS = [Attachment(letter * 64, f"{letter}.txt", "text/plain", 1) for letter in "abc"]
+EXPECTED = Attachment("e" * 64, "b.txt.expected", "text/plain", 1)
+
+
 def plan(goal: str, *attachments: Attachment, context: str | None = None) -> Plan:
     return plan_by_recipe(Contract(goal=goal, context=context), attachments)
 
@@ -26,6 +31,9 @@ def plan(goal: str, *attachments: Attachment, context: str | None = None) -> Pla
         ("Check this package for secrets", [PACKAGE], "scan-files"),
         ('Find "late delivery" in these documents', [NOTES], "search-documents"),
         ("Which documents mention refunds?", [NOTES], "search-documents"),
+        ("Answer from these documents: when is a late delivery refunded?", [NOTES], "search-documents"),
+        ("What do the notes say about refunds?", [NOTES], "search-documents"),
+        ("Run this script on every input and compare the outputs", [SCRIPT, *INPUTS], "run-script"),
     ],
 )
 def test_a_goal_is_planned_by_the_recipe_whose_words_it_has(
@@ -49,6 +57,10 @@ def test_a_goal_is_planned_by_the_recipe_whose_words_it_has(
         ("Audit this package and fix what you find", [PACKAGE]),
         ("Summarise these documents and find the main idea", [NOTES]),
         ("Find the documents", [NOTES]),
+        ("Run this script on every input", [SCRIPT]),
+        ("Run this script on every input", [SCRIPT, SCRIPT, *INPUTS]),
+        ("Run this script on every input", [SCRIPT, PACKAGE]),
+        ("Run this script on every input", [SCRIPT, INPUTS[0], EXPECTED]),
         ('"Audit this Python package"', [PACKAGE]),
         ("The package was audited yesterday by nobody, why?", []),
     ],
@@ -65,8 +77,38 @@ def test_a_goal_that_no_recipe_can_serve_is_refused(goal: str, attachments: list
 
 
 def test_what_a_recipe_tells_users_to_say_works() -> None:
+    needed = {"package": [PACKAGE], "text": [NOTES], "script": [SCRIPT, *INPUTS]}
+
     for recipe in recipes():
-        assert plan(recipe.say, PACKAGE).provenance["recipe"] == recipe.recipe
+        assert plan(recipe.say, *needed[recipe.needs]).provenance["recipe"] == recipe.recipe
+
+
+def test_a_script_is_run_once_an_input_and_what_is_expected_is_checked() -> None:
+    made = plan("Run this script on these inputs", SCRIPT, *INPUTS, EXPECTED)
+
+    steps = {step.id: step for step in made.steps}
+    checks = steps["agreement"].inputs["checks"]
+    assert list(steps) == ["syntax", "run-1", "run-2", "run-3", "outputs", "agreement"]
+    assert steps["run-2"].inputs["attachments"] == [SCRIPT.sha256, INPUTS[1].sha256]
+    assert set(steps["outputs"].depends_on) == {"run-1", "run-2", "run-3"}
+    assert list(steps["outputs"].inputs["values"]) == ["1 a.txt", "2 b.txt", "3 c.txt"]
+    assert checks[0]["check"]["equals"] == 3
+    assert checks[1:] == [
+        {
+            "text": "The output on 2 b.txt is as expected",
+            "check": {"pointer": "/runs/2", "equals": EXPECTED.sha256},
+        }
+    ]
+
+
+def test_a_script_runs_on_forty_inputs_and_no_more() -> None:
+    many = [Attachment(f"{number:064x}", f"{number}.txt", "text/plain", 1) for number in range(41)]
+
+    assert len(plan("Run this script on every input", SCRIPT, *many[:40]).steps) == 43
+    with pytest.raises(Unplannable, match="No recipe fits") as refused:
+        plan("Run this script on every input", SCRIPT, *many)
+
+    assert "at most 40 inputs" in str(refused.value.details)
 
 
 def test_an_audit_has_steps_that_depend_on_others_and_ends_with_a_verification() -> None:
@@ -88,6 +130,7 @@ def test_an_audit_has_steps_that_depend_on_others_and_ends_with_a_verification()
         ('Find "late delivery" and `refund` in the documents', '"late delivery" "refund"'),
         ("Find the refund rules for late deliveries in these documents", "refund rules late deliveries"),
         ("Where do the notes mention Ann-Marie's invoice?", "ann-marie's invoice"),
+        ("Answer from these documents: when is a late delivery refunded?", "late delivery refunded"),
     ],
 )
 def test_a_search_looks_for_what_is_quoted_or_else_for_the_words_that_carry_meaning(

@@ -1,20 +1,24 @@
-"""Executes: ruff and pytest in a sandbox, and a timer; never a shell."""
+"""Executes: ruff, bandit, pytest, coverage and Python scripts in a sandbox, and a timer; never a shell."""
 
+import hashlib
 import json
+import platform
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.errors import ToolFailed
+from orchestrator.archive import is_archive
+from orchestrator.errors import InvalidStepInput, ToolFailed
 from orchestrator.execution_state import StepResult
 from orchestrator.task_contract import Attachment
 from workers import tools
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
+from workers.arms.coverage_map import read_coverage
 from workers.arms.junit import TestReport, read_report
-from workers.arms.sources import the_one, workspace
+from workers.arms.sources import chosen, folders, plain_name, the_one, workspace
 from workers.sandbox.backend import REPORT
 from workers.sandbox.choice import Sandbox, Standing
 from workers.sandbox.run import Finished, run
@@ -22,6 +26,7 @@ from workers.tools import Command, Places
 
 MAX_LISTED = 200
 TAIL_CHARACTERS = 2_000
+MAX_OUTPUT_CHARACTERS = 50_000
 _RAN = frozenset({0, 1, 2, 5})
 """pytest's exit codes with a report: all passed, some failed, interrupted or not collected, none found."""
 
@@ -29,7 +34,16 @@ _RAN = frozenset({0, 1, 2, 5})
 def make(standing: Standing) -> Arm:
     """Return the executor, whose tools run in the sandbox that stands here."""
     executor = Executor(standing)
-    return ActionArm({"lint": executor.lint, "tests": executor.tests, "wait": wait})
+    return ActionArm(
+        {
+            "lint": executor.lint,
+            "security": executor.security,
+            "tests": executor.tests,
+            "coverage": executor.coverage,
+            "script": executor.script,
+            "wait": wait,
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -88,11 +102,87 @@ class Executor:
         }
         return ran.answer(assignment, output, tool="pytest")
 
-    def _run(self, assignment: Assignment, command: Callable[[Places], Command]) -> "_Ran":
-        """Run a tool on the one attachment; raises SandboxUnavailable when there is no sandbox for it."""
+    def security(self, assignment: Assignment) -> StepResult:
+        """Run bandit; its findings are the output, whatever their number."""
+        ran = self._run(
+            assignment,
+            lambda places: tools.bandit_scan(places, paths=assignment.inputs.get("paths", ["."])),
+        )
+        findings = [_weakness(item) for item in _bandit_answer(ran.finished)]
+        levels = Counter(finding["severity"] for finding in findings)
+        output = {
+            "summary": f"bandit finds {count_of(len(findings), 'problem')}, {levels['high']} of them severe",
+            "finding_count": len(findings),
+            **{f"{level}_count": levels[level] for level in ("high", "medium", "low")},
+            "findings": findings[:MAX_LISTED],
+        }
+        return ran.answer(assignment, output, tool="bandit")
+
+    def coverage(self, assignment: Assignment) -> StepResult:
+        """Run the tests and report which functions they never enter; whether they pass is another action's."""
+        ran = self._run(
+            assignment,
+            lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
+        )
+        found = read_coverage(ran.finished.report, root=PurePosixPath(ran.places.inputs))
+        if found is None or ran.finished.exit_code not in _RAN:
+            raise _failed("coverage", ran.finished)
+        never = found.never_run
+        names = ", ".join(f"{item.name} ({item.file}:{item.line})" for item in never[:5])
+        output = {
+            "summary": f"{found.percent:g} % of {count_of(found.statements, 'statement')} run; "
+            f"{len(never)} of {count_of(len(found.functions), 'function')} never run{': ' * bool(never)}{names}",
+            "percent": found.percent,
+            "statements": found.statements,
+            "functions": len(found.functions),
+            "never_run_count": len(never),
+            "never_run": [
+                {"name": item.name, "file": item.file, "line": item.line} for item in never[:MAX_LISTED]
+            ],
+            "files": [asdict(file) for file in found.files[:MAX_LISTED]],
+            "exit_code": ran.finished.exit_code,
+        }
+        return ran.answer(assignment, output, tool="coverage")
+
+    def script(self, assignment: Assignment) -> StepResult:
+        """Run a script on a file; how it ends and what it prints are the output."""
+        script, *given = chosen(assignment)
+        if is_archive(script.filename):
+            raise InvalidStepInput(f"{script.filename} is an archive, not a script")
+
+        def command(places: Places) -> Command:
+            names = [
+                f"{folder}/{plain_name(attachment)}"
+                for folder, attachment in zip(folders([script, *given]), [script, *given], strict=True)
+            ]
+            return tools.python_script(places, script=names[0], argument=names[1] if given else None)
+
+        ran = self._run(assignment, command, attachments=(script, *given))
+        finished = ran.finished
+        output = {
+            "summary": f"{script.filename} ended with exit code {finished.exit_code} after "
+            f"{count_of(len(finished.stdout), 'byte')} of output",
+            "exit_code": finished.exit_code,
+            "stdout": finished.stdout.decode("utf-8", "replace")[:MAX_OUTPUT_CHARACTERS],
+            "stdout_bytes": len(finished.stdout),
+            "stdout_sha256": hashlib.sha256(finished.stdout).hexdigest(),
+            "complete": len(finished.stdout) < ran.sandbox.limits.output_bytes,
+            "stderr_tail": finished.stderr.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
+            "seconds": finished.seconds,
+        }
+        return ran.answer(assignment, output, tool="python")
+
+    def _run(
+        self,
+        assignment: Assignment,
+        command: Callable[[Places], Command],
+        *,
+        attachments: tuple[Attachment, ...] = (),
+    ) -> "_Ran":
+        """Run a tool on the attachments, or the only one; raises SandboxUnavailable without a sandbox for it."""
         sandbox = self.standing.use()
-        attachment = the_one(assignment)
-        with workspace(assignment, [attachment]) as root, sandbox.cell(root) as cell:
+        attachments = attachments or (the_one(assignment),)
+        with workspace(assignment, attachments) as root, sandbox.cell(root) as cell:
             places = Places(host=root, inputs=cell.inputs, scratch=cell.scratch, report=REPORT)
             made = command(places)
             finished = run(
@@ -102,7 +192,7 @@ class Executor:
                 limits=sandbox.limits,
                 checkpoint=assignment.checkpoint,
             )
-        return _Ran(finished, places, attachment, sandbox)
+        return _Ran(finished, places, attachments[0], sandbox)
 
 
 @dataclass(frozen=True)
@@ -119,7 +209,7 @@ class _Ran:
             evidence=[
                 {"tool": tool, "exit_code": self.finished.exit_code, "artifact": self.attachment.sha256}
             ],
-            tools={tool: tools.tool_version(tool)},
+            tools={tool: platform.python_version() if tool == "python" else tools.tool_version(tool)},
             isolation=self.sandbox.backend.isolation,
             limits=self.sandbox.facts(),
         )
@@ -144,6 +234,25 @@ def _ruff_answer(finished: Finished) -> list[dict[str, Any]]:
     if finished.exit_code != 0 or not isinstance(answered, list):
         raise _failed("ruff", finished)
     return answered
+
+
+def _bandit_answer(finished: Finished) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = json.loads(finished.stdout)["results"]
+    except (ValueError, LookupError, TypeError) as fault:
+        raise _failed("bandit", finished) from fault
+    return found
+
+
+def _weakness(item: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "file": PurePosixPath(item["filename"]).as_posix(),
+        "line": item["line_number"],
+        "code": item["test_id"],
+        "severity": item["issue_severity"].lower(),
+        "confidence": item["issue_confidence"].lower(),
+        "message": item["issue_text"][:300],
+    }
 
 
 def _finding(item: dict[str, Any], places: Places) -> dict[str, Any]:
