@@ -88,9 +88,20 @@ WHERE c.state = 'open'
 -- name: count_part
 -- Stores a result, its part and the count in one statement. The part's row makes a message that is delivered
 -- twice count once; the upsert of the chord's row waits for other parts and sees their counts, so one part and
--- only one turns open into ready. Answers the chord's state; body and header only when it is ready.
-WITH given AS (
-    SELECT %(value)s::bytea AS value
+-- only one turns open into ready. The chord's row comes last: it stays locked until the commit is on disk.
+-- Answers the chord's state; body and header only when it is ready.
+WITH stored AS (
+    INSERT INTO results AS r (task_id, status, value, traceback, meta)
+    SELECT %(task_id)s, %(status)s, %(value)s::bytea, %(traceback)s, %(meta)s::bytea
+    WHERE %(store)s
+    ON CONFLICT (task_id) DO UPDATE
+    SET status = excluded.status,
+        value = excluded.value,
+        traceback = excluded.traceback,
+        meta = excluded.meta,
+        stored_at = now()
+    WHERE r.status <> 'SUCCESS'
+    RETURNING 1
 ),
 chord AS (
     SELECT state, body, header
@@ -99,8 +110,10 @@ chord AS (
 ),
 part AS (
     INSERT INTO chord_parts AS p (chord_id, task_id, idx, failed, value, counted_at)
-    SELECT %(chord_id)s, %(task_id)s, %(idx)s, %(failed)s, CASE WHEN %(keep_value)s THEN value END, now()
-    FROM given
+    SELECT
+        %(chord_id)s, %(task_id)s, %(idx)s, %(failed)s,
+        CASE WHEN %(keep_value)s THEN %(value)s::bytea END, now()
+    FROM (SELECT count(*) FROM stored) AS result_first
     WHERE NOT EXISTS (SELECT FROM chord WHERE state <> 'open')
     ON CONFLICT (chord_id, task_id, idx) DO UPDATE
     SET failed = excluded.failed,
@@ -119,19 +132,6 @@ counted AS (
         ready_at = CASE WHEN c.done + 1 >= c.size + c.added THEN now() END
     WHERE c.state = 'open'
     RETURNING c.state, c.body, c.header
-),
-stored AS (
-    INSERT INTO results AS r (task_id, status, value, traceback, meta)
-    SELECT %(task_id)s, %(status)s, value, %(traceback)s, %(meta)s::bytea
-    FROM given
-    WHERE %(store)s
-    ON CONFLICT (task_id) DO UPDATE
-    SET status = excluded.status,
-        value = excluded.value,
-        traceback = excluded.traceback,
-        meta = excluded.meta,
-        stored_at = now()
-    WHERE r.status <> 'SUCCESS'
 ),
 seen AS (
     SELECT state, body, header FROM counted
