@@ -8,6 +8,8 @@ from typing import Any
 
 import redis
 from celery import Celery
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import Engine
 
 from orchestrator import settings as settings_module
@@ -132,7 +134,10 @@ def open_models(settings: Settings) -> Models:
 
     One a process; imports the SDKs of the chosen providers. Calls are counted in the metrics.
     """
-    client = redis.Redis.from_url(settings.redis_url, socket_timeout=1, socket_connect_timeout=1)
+    # no second try: the gate has its own way to do without Redis
+    client = redis.Redis.from_url(
+        settings.redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+    )
     return failover.open_models(
         settings, gate=SharedGate(client), observe=metric.model_attempted, environ=os.environ
     )

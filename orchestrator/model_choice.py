@@ -104,7 +104,7 @@ def _object(text: str) -> dict[str, Any]:
 
 def _dollars(number: Any) -> Decimal:
     try:
-        dollars = Decimal(number) if isinstance(number, int | Decimal) else Decimal("nan")
+        dollars = Decimal(number) if type(number) in (int, Decimal) else Decimal("nan")
     except InvalidOperation:
         dollars = Decimal("nan")
     if not dollars.is_finite() or dollars < 0:

@@ -31,13 +31,17 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True)
 class Budget:
-    """What a task may spend: tokens, seconds, US dollars, retries a step, repair rounds a task."""
+    """What a task may spend: tokens, seconds, US dollars, retries a step, repair rounds a task.
+
+    `is_cost_explicit`: the client itself set the limit in dollars, so a model without a price is not for it.
+    """
 
     max_tokens: int = 10_000
     max_time_seconds: int = 300
     max_cost_dollars: Decimal = Decimal("1.0")
     max_retries: int = 3
     max_repairs: int = 2
+    is_cost_explicit: bool = False
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ _BODIES = {
 
 @dataclass(frozen=True)
 class Scripted:
-    """What to do with one request: answer `text`, or break.
+    """What to do with one request: answer `text`, or break; `raw` is sent as it is, whatever the protocol.
 
     A `match` reserves it for a request that contains this text; `retry_after` goes with RATE_LIMITED.
     """
@@ -82,6 +82,8 @@ class Scripted:
     retry_after: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int = 0
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,12 @@ class FakeLLM:
         with self._lock:
             self._script.extend(entries)
 
+    def forget(self) -> None:
+        """Drop what is left of the script, and what came in."""
+        with self._lock:
+            self._script.clear()
+            self.received.clear()
+
     def take(self, request: Received) -> Scripted:
         """Record a request; return what to do with it: by script, else by the model's name, else answer."""
         text = request.text
@@ -188,6 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
         scripted = self.server.fake.take(request)
         if scripted.fault is Fault.NO_SCHEMA and not ({"response_format", "output_config"} & body.keys()):
             scripted = replace(scripted, fault=Fault.NONE)
+        if scripted.raw is not None:
+            return self._send(200, scripted.raw, kind="application/json")
         if scripted.fault in _STATUSES:
             return self._refuse(scripted)
         if scripted.fault in _BODIES:
@@ -326,6 +336,7 @@ def _said(scripted: Scripted, request: Received) -> Said:
         # four characters a token is what English comes to
         input_tokens=scripted.input_tokens or max(1, len(json.dumps(request.body.get("messages"))) // 4),
         output_tokens=scripted.output_tokens or max(1, len(text) // 4),
+        cached_tokens=scripted.cached_tokens,
     )
 
 

@@ -14,13 +14,17 @@ _ANTHROPIC_FINISH = {"stop": "end_turn", "length": "max_tokens", "refusal": "ref
 
 @dataclass(frozen=True)
 class Said:
-    """An answer to be put into words: `finish` is stop, length or refusal; tokens are what it claims to have used."""
+    """An answer to be put into words: `finish` is stop, length or refusal; tokens are what it claims to have used.
+
+    `input_tokens` include the cached ones, as OpenAI counts.
+    """
 
     text: str
     finish: str
     model: str
     input_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
 
 
 class Wire(Protocol):
@@ -100,7 +104,7 @@ class OpenAIWire:
             "prompt_tokens": said.input_tokens,
             "completion_tokens": said.output_tokens,
             "total_tokens": said.input_tokens + said.output_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": said.cached_tokens},
         }
 
 
@@ -154,9 +158,9 @@ class AnthropicWire:
 
     def _usage(self, said: Said, output_tokens: int) -> dict[str, Any]:
         return {
-            "input_tokens": said.input_tokens,
+            "input_tokens": said.input_tokens - said.cached_tokens,
             "output_tokens": output_tokens,
-            "cache_read_input_tokens": 0,
+            "cache_read_input_tokens": said.cached_tokens,
             "cache_creation_input_tokens": 0,
         }
 

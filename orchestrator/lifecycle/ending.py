@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 from orchestrator.execution_state import StepState, TaskStatus
 from orchestrator.identifier import chord_id
 from orchestrator.queue import chord
-from orchestrator.store import events, memory, steps
+from orchestrator.store import budget, events, memory, steps
 from orchestrator.store.engine import in_transaction
 from orchestrator.store.events import Fact
 from orchestrator.store.memory import LockedTask
@@ -78,6 +78,7 @@ def end_task(
     `result` what was finished is kept as a partial one. `facts` and `decisions` are told before the end.
     """
     stopped = steps.fence(conn, task.id)
+    budget.charge_open(conn, task.id)
     if task.round:
         chord.close(conn, chord_id(task.id, round_number=task.round))
     if result is None:

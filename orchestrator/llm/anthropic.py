@@ -25,7 +25,7 @@ class AnthropicProvider:
     """Anthropic's protocol at one address."""
 
     name = "anthropic"
-    forms = (Form.JSON_SCHEMA, Form.TEXT)
+    forms: tuple[Form, ...] = (Form.JSON_SCHEMA, Form.TEXT)
 
     def __init__(
         self,

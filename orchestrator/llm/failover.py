@@ -1,7 +1,8 @@
 """Asks the models of the chain, the first choice first, and tells who answered and why others did not."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -10,7 +11,7 @@ import structlog
 from orchestrator.errors import ModelBusy, ModelError, MustWait, NoModel, StepError
 from orchestrator.json_schema import schema_faults
 from orchestrator.llm.gate import Gate, Rates
-from orchestrator.llm.interface import Attempt, Completion, Form, Message, Provider, Purse, Query
+from orchestrator.llm.interface import Answer, Attempt, Completion, Form, Message, Provider, Purse, Query
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls, Observe, storable
 from orchestrator.llm.price import FAKE, Prices
 from orchestrator.llm.structured import FormMemory, Shaped, converse
@@ -104,9 +105,9 @@ class Models:
     def _ask(
         self, candidate: Candidate, calls: MeteredCalls, query: Query, schema: Mapping[str, Any] | None
     ) -> Shaped:
-        def ask(asked: Query) -> Any:
+        def ask(asked: Query) -> Answer:
             longest = time.monotonic() + self._meter.timeout_seconds
-            return calls.ask(_until(asked, min(asked.deadline, longest)))
+            return calls.ask(replace(asked, deadline=min(asked.deadline, longest)))
 
         if schema is None:
             return Shaped(ask(query), None, Form.TEXT)
@@ -120,7 +121,9 @@ class Models:
         )
 
 
-def open_models(settings: Settings, *, gate: Gate, observe: Observe, environ: Any) -> Models:
+def open_models(
+    settings: Settings, *, gate: Gate, observe: Observe, environ: MutableMapping[str, str]
+) -> Models:
     """Return the models that the settings choose; imports only the SDKs that are needed.
 
     `environ` is what the SDKs read, os.environ: its empty variables are deleted, for they break on them.
@@ -146,19 +149,17 @@ def _open_provider(name: str, settings: Settings) -> Provider:
     # imported here: an SDK costs a second and some 50 MiB, and most processes need none
     module = import_module(f"orchestrator.llm.{name}")
     if name == "anthropic":
-        return module.AnthropicProvider(**common)  # type: ignore[no-any-return]  # imported by name
+        claude: Provider = module.AnthropicProvider(**common)
+        return claude
     flavour = settings.llm_flavour
     is_compatible = flavour == "openai-compatible" or (flavour == "auto" and bool(settings.openai_base_url))
-    return module.OpenAIProvider(**common, is_compatible=is_compatible)  # type: ignore[no-any-return]
+    gpt: Provider = module.OpenAIProvider(**common, is_compatible=is_compatible)
+    return gpt
 
 
 def _rates(settings: Settings, name: str) -> Rates:
     requests, tokens = settings.llm_rpm or {}, settings.llm_tpm or {}
     return Rates(requests.get(name, requests.get("*")), tokens.get(name, tokens.get("*")))
-
-
-def _until(query: Query, deadline: float) -> Query:
-    return Query(query.messages, query.max_output_tokens, deadline, query.form, query.schema, query.is_strict)
 
 
 def _completion(

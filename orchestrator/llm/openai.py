@@ -18,7 +18,7 @@ class OpenAIProvider:
     """OpenAI's protocol at one address."""
 
     name = "openai"
-    forms = (Form.JSON_SCHEMA, Form.JSON_OBJECT, Form.TEXT)
+    forms: tuple[Form, ...] = (Form.JSON_SCHEMA, Form.JSON_OBJECT, Form.TEXT)
 
     def __init__(
         self,

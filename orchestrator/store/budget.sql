@@ -1,0 +1,96 @@
+-- name: lock_purse
+-- The task's lock serialises all reservations of a task: two that are made at once can't both see the same room.
+-- No row: the attempt is no longer the current one, or its task has ended.
+SELECT (t.contract #>> '{budget,max_tokens}')::bigint AS max_tokens,
+    (t.contract #>> '{budget,max_cost_dollars}')::numeric AS max_cost,
+    coalesce((t.contract #>> '{budget,is_cost_explicit}')::boolean, false) AS is_cost_explicit
+FROM tasks t
+JOIN steps s ON s.task_id = t.id
+WHERE s.id = %(step_id)s AND s.attempt = %(attempt)s AND s.state = 'running' AND t.finished_at IS NULL
+FOR UPDATE OF t;
+
+-- name: charge_abandoned
+-- Reservations whose attempt is not at work any more (its worker died, was fenced or handed the lease back) are
+-- charged in full: nobody knows what the provider bills. The caller holds the task's lock.
+WITH abandoned AS (
+    UPDATE ledger l
+    SET spent_tokens = l.reserved_tokens, spent_cost = l.reserved_cost, settled_at = clock_timestamp()
+    FROM steps s
+    WHERE l.task_id = %(task_id)s AND l.settled_at IS NULL
+        AND s.id = l.step_id AND (s.state <> 'running' OR s.attempt <> l.attempt)
+    RETURNING l.spent_tokens, l.spent_cost
+), total AS (
+    SELECT sum(spent_tokens) AS tokens, CASE WHEN bool_and(spent_cost IS NOT NULL) THEN sum(spent_cost) END AS cost
+    FROM abandoned
+    HAVING count(*) > 0
+)
+UPDATE tasks t
+SET tokens_used = t.tokens_used + total.tokens, cost_dollars = t.cost_dollars + total.cost
+FROM total
+WHERE t.id = %(task_id)s;
+
+-- name: account
+-- What the task has spent and what its open calls hold; a new statement after the lock, so it sees all of them.
+SELECT coalesce(sum(spent_tokens) FILTER (WHERE settled_at IS NOT NULL), 0)::bigint AS spent_tokens,
+    coalesce(sum(spent_cost) FILTER (WHERE settled_at IS NOT NULL), 0) AS spent_cost,
+    coalesce(sum(reserved_tokens) FILTER (WHERE settled_at IS NULL), 0)::bigint AS held_tokens,
+    coalesce(sum(reserved_cost) FILTER (WHERE settled_at IS NULL), 0) AS held_cost,
+    coalesce(max(call) FILTER (WHERE step_id = %(step_id)s AND attempt = %(attempt)s), 0) + 1 AS next_call
+FROM ledger
+WHERE task_id = %(task_id)s;
+
+-- name: reserve
+-- The clock is read under the lock: by now(), the transaction's start, entries would seem to overlap.
+INSERT INTO ledger (task_id, step_id, attempt, call, reserved_tokens, reserved_cost, reserved_at)
+VALUES (%(task_id)s, %(step_id)s, %(attempt)s, %(call)s, %(tokens)s, %(cost)s, clock_timestamp());
+
+-- name: settle
+-- What a call did use; all that was set aside when nobody knows. A reservation that was charged as abandoned, or
+-- when its task ended, stays as it was charged. The task's totals move with it, under the task's lock.
+WITH task AS (
+    SELECT id
+    FROM tasks
+    WHERE id = %(task_id)s
+    FOR UPDATE
+), settled AS (
+    UPDATE ledger l
+    SET spent_tokens = coalesce(%(tokens)s, l.reserved_tokens),
+        spent_cost = CASE WHEN %(tokens)s::bigint IS NULL THEN l.reserved_cost ELSE %(cost)s::numeric END,
+        settled_at = clock_timestamp()
+    FROM task
+    WHERE l.step_id = %(step_id)s AND l.attempt = %(attempt)s AND l.call = %(call)s AND l.settled_at IS NULL
+    RETURNING l.spent_tokens, l.spent_cost
+)
+UPDATE tasks t
+SET tokens_used = t.tokens_used + settled.spent_tokens, cost_dollars = t.cost_dollars + settled.spent_cost
+FROM settled
+WHERE t.id = %(task_id)s
+RETURNING t.tokens_used - settled.spent_tokens AS tokens_before, t.tokens_used AS tokens_after,
+    t.cost_dollars - settled.spent_cost AS cost_before, t.cost_dollars AS cost_after,
+    (t.contract #>> '{budget,max_tokens}')::bigint AS max_tokens,
+    (t.contract #>> '{budget,max_cost_dollars}')::numeric AS max_cost;
+
+-- name: charge_open
+-- At a task's end: whatever is still held is charged in full. The caller holds the task's lock.
+WITH held AS (
+    UPDATE ledger
+    SET spent_tokens = reserved_tokens, spent_cost = reserved_cost, settled_at = clock_timestamp()
+    WHERE task_id = %(task_id)s AND settled_at IS NULL
+    RETURNING spent_tokens, spent_cost
+), total AS (
+    SELECT sum(spent_tokens) AS tokens, CASE WHEN bool_and(spent_cost IS NOT NULL) THEN sum(spent_cost) END AS cost
+    FROM held
+    HAVING count(*) > 0
+)
+UPDATE tasks t
+SET tokens_used = t.tokens_used + total.tokens, cost_dollars = t.cost_dollars + total.cost
+FROM total
+WHERE t.id = %(task_id)s;
+
+-- name: entries
+SELECT l.step_id, s.name AS step, s.round, l.attempt, l.call, l.reserved_tokens, l.reserved_cost, l.spent_tokens,
+    l.spent_cost, l.reserved_at, l.settled_at
+FROM ledger l
+JOIN steps s ON s.id = l.step_id
+WHERE l.task_id = %(task_id)s
+ORDER BY l.reserved_at, l.step_id, l.attempt, l.call;

@@ -1,0 +1,361 @@
+"""A task's budget: reserved before each call, settled after it, never overshot, whoever dies in between."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from threading import Barrier
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
+from orchestrator.errors import (
+    BudgetExceeded,
+    BudgetTaken,
+    ModelError,
+    PriceUnknown,
+    StepCancelled,
+    StepError,
+)
+from orchestrator.lifecycle import requests, spending
+from orchestrator.lifecycle.spending import ClaimPurse, guarded_complete
+from orchestrator.llm.interface import Bound, Completion, Usage
+from orchestrator.store import budget, events, steps
+from orchestrator.store.budget import LedgerEntry
+from orchestrator.store.engine import open_engine, statement, transaction
+from orchestrator.store.steps import Claim
+from orchestrator.task_contract import Budget
+from tests.integration.kit import TENANT, Engineer, wait_step
+from tests.llm_kit import HELLO, PURPOSE, Caller
+
+PARALLEL = 16
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeLLM]:
+    with FakeLLM() as running:
+        yield running
+
+
+@pytest.fixture
+def crowd(postgres_url: str) -> Iterator[Engine]:
+    """Connections enough for all parallel steps at once."""
+    engine = open_engine(postgres_url, pool_size=PARALLEL)
+    yield engine
+    engine.dispose()
+
+
+def test_a_call_is_set_aside_then_charged_by_what_it_used(engineer: Engineer) -> None:
+    claim, purse = _working(engineer)
+
+    call = purse.reserve(Bound(300, 100, Decimal("0.4")))
+    during = _ledger(engineer, claim)
+    purse.settle(call, Usage(30, 10), Decimal("0.04"))
+
+    assert (during[0].reserved_tokens, during[0].settled_at) == (400, None)
+    assert _totals(engineer, claim) == (40, Decimal("0.04"))
+    assert purse.reserve(Bound(1, 1, None)) == 2
+
+
+def test_a_call_that_nobody_can_price_makes_the_cost_unknown_and_not_zero(engineer: Engineer) -> None:
+    claim, purse = _working(engineer)
+
+    purse.settle(purse.reserve(Bound(10, 10, None)), Usage(1, 1), None)
+    purse.settle(purse.reserve(Bound(10, 10, Decimal(0))), Usage(1, 1), Decimal("0.1"))
+
+    assert _totals(engineer, claim) == (4, None)
+
+
+def test_a_call_of_unknown_outcome_is_charged_in_full(engineer: Engineer) -> None:
+    claim, purse = _working(engineer)
+
+    purse.settle(purse.reserve(Bound(300, 100, Decimal("0.4"))), None, None)
+
+    assert _totals(engineer, claim) == (400, Decimal("0.4"))
+
+
+def test_a_call_is_charged_once(engineer: Engineer) -> None:
+    claim, purse = _working(engineer)
+    call = purse.reserve(Bound(300, 100, None))
+
+    purse.settle(call, Usage(1, 1), Decimal(0))
+    purse.settle(call, Usage(100, 100), Decimal(1))
+
+    assert _totals(engineer, claim) == (2, Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("limit", "bound", "named"),
+    [
+        (Budget(max_tokens=100), Bound(60, 41, Decimal(0)), "max_tokens"),
+        (Budget(max_cost_dollars=Decimal("0.5")), Bound(1, 1, Decimal("0.51")), "max_cost_dollars"),
+    ],
+)
+def test_what_can_never_fit_fails_and_says_which_budget(
+    engineer: Engineer, limit: Budget, bound: Bound, named: str
+) -> None:
+    _, purse = _working(engineer, limit)
+
+    with pytest.raises(BudgetExceeded) as refused:
+        purse.reserve(bound)
+
+    assert refused.value.details["budget"] == named
+    assert not refused.value.retryable
+
+
+def test_what_fits_but_for_other_open_calls_waits(engineer: Engineer) -> None:
+    _, purse = _working(engineer, Budget(max_tokens=100))
+    held = purse.reserve(Bound(30, 30, Decimal(0)))
+
+    with pytest.raises(BudgetTaken) as wait:
+        purse.reserve(Bound(30, 30, Decimal(0)))
+    purse.settle(held, Usage(20, 20), Decimal(0))
+
+    assert wait.value.details["retry_after"] > 0
+    assert purse.reserve(Bound(30, 30, Decimal(0))) == 2
+    with pytest.raises(BudgetExceeded):
+        purse.reserve(Bound(30, 31, Decimal(0)))
+
+
+def test_a_model_without_a_price_is_refused_when_the_client_limits_the_cost(engineer: Engineer) -> None:
+    _, purse = _working(engineer, Budget(is_cost_explicit=True))
+
+    with pytest.raises(PriceUnknown):
+        purse.reserve(Bound(1, 1, None))
+
+    assert purse.reserve(Bound(1, 1, Decimal("0.1"))) == 1
+
+
+def test_an_attempt_that_lost_its_lease_may_not_reserve(engineer: Engineer) -> None:
+    claim, purse = _working(engineer)
+    _claim_again(engineer, claim)
+
+    with pytest.raises(StepCancelled):
+        purse.reserve(Bound(1, 1, None))
+
+
+def test_a_dead_workers_reservation_is_charged_in_full_when_its_step_is_claimed_again(
+    engineer: Engineer,
+) -> None:
+    claim, purse = _working(engineer)
+    lost = purse.reserve(Bound(300, 100, Decimal("0.4")))
+    again = _claim_again(engineer, claim)
+
+    ClaimPurse(engineer.engine, again).reserve(Bound(1, 1, Decimal(0)))
+    purse.settle(lost, Usage(1, 1), Decimal(0))
+
+    assert _totals(engineer, claim) == (400, Decimal("0.4"))
+    assert [entry.spent_tokens for entry in _ledger(engineer, claim)] == [400, None]
+
+
+def test_a_neighbour_is_not_held_up_by_a_dead_workers_reservation(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"), wait_step("b"), budget=Budget(max_tokens=100))
+    dead, alive = engineer.take(task_id, "a"), engineer.take(task_id, "b")
+    ClaimPurse(engineer.engine, dead).reserve(Bound(20, 20, Decimal(0)))
+    with transaction(engineer.engine) as conn:
+        steps.hand_back(conn, dead.id, owner="me", kills=1)
+
+    call = ClaimPurse(engineer.engine, alive).reserve(Bound(30, 30, Decimal(0)))
+
+    assert call == 1
+    assert _totals(engineer, alive) == (40, Decimal(0))
+
+
+def test_the_end_of_a_task_charges_what_is_still_held(engineer: Engineer) -> None:
+    claim, purse = _working(engineer)
+    call = purse.reserve(Bound(300, 100, Decimal("0.4")))
+
+    requests.cancel(engineer.engine, tenant=TENANT, task_id=claim.task_id, reason="")
+    purse.settle(call, Usage(1, 1), Decimal(0))
+
+    assert _totals(engineer, claim) == (400, Decimal("0.4"))
+    assert all(entry.settled_at for entry in _ledger(engineer, claim))
+
+
+def test_sixteen_parallel_calls_do_not_overshoot_by_one_token(engineer: Engineer, crowd: Engine) -> None:
+    bound = Bound(70, 30, Decimal("0.01"))
+    claims = _parallel(engineer, Budget(max_tokens=5 * bound.tokens + 99))
+    start = Barrier(PARALLEL)
+
+    def reserve(claim: Claim) -> str:
+        start.wait(timeout=30)
+        try:
+            ClaimPurse(crowd, claim).reserve(bound)
+        except StepError as error:
+            return error.code
+        return "reserved"
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        outcomes = Counter(pool.map(reserve, claims))
+
+    assert outcomes == {"reserved": 5, "budget_taken": 11}
+    assert sum(entry.reserved_tokens for entry in _ledger(engineer, claims[0])) == 500
+
+
+def test_sixteen_that_spend_until_nothing_is_left_stay_within_both_budgets(
+    engineer: Engineer, crowd: Engine
+) -> None:
+    limit = Budget(max_tokens=6000, max_cost_dollars=Decimal("0.6"))
+    claims = _parallel(engineer, limit)
+
+    def spend(claim: Claim) -> int:
+        purse, chance, waits = ClaimPurse(crowd, claim), random.Random(claim.id), 0
+        while True:
+            sent, made = chance.randint(1, 200), chance.randint(1, 100)
+            try:
+                call = purse.reserve(Bound(sent, made, Decimal(sent + made) / 10_000))
+            except BudgetTaken:
+                waits += 1
+            except BudgetExceeded:
+                return waits
+            else:
+                part = chance.random()
+                used = Usage(int(sent * part), int(made * part))
+                purse.settle(call, used, Decimal(used.tokens) / 10_000)
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(spend, claims))
+
+    tokens, cost = _totals(engineer, claims[0])
+    ledger = _ledger(engineer, claims[0])
+    assert 6000 - 300 < tokens <= 6000
+    assert cost is not None
+    assert cost <= limit.max_cost_dollars
+    assert tokens == sum(entry.spent_tokens or 0 for entry in ledger)
+    assert cost == sum(entry.spent_cost or 0 for entry in ledger)
+    assert _most_at_once(ledger) <= 6000
+
+
+def test_passing_four_fifths_of_a_budget_is_told_once(engineer: Engineer) -> None:
+    claim, purse = _working(engineer, Budget(max_tokens=100))
+    for _ in range(9):
+        purse.settle(purse.reserve(Bound(5, 5, Decimal(0))), Usage(5, 5), Decimal(0))
+
+    warnings = [event.payload for event in engineer.events(claim.task_id) if event.type == "budget.warning"]
+
+    assert warnings == [{"budget": "max_tokens", "spent": "80", "limit": "100"}]
+
+
+def test_waiting_for_room_counts_as_no_failure(engineer: Engineer) -> None:
+    claim, _ = _working(engineer)
+
+    postponed = spending.postpone(engineer.engine, claim, BudgetTaken(details={"retry_after": 0.05}))
+
+    row = engineer.row(claim.task_id, claim.name)
+    assert postponed
+    assert (row["state"], row["failures"], row["kills"]) == ("queued", 0, 0)
+    assert not spending.postpone(engineer.engine, claim, BudgetTaken())
+
+
+def test_a_completion_is_paid_for_and_told_in_the_trace_as_fake(engineer: Engineer, fake: FakeLLM) -> None:
+    claim, _ = _working(engineer)
+    fake.add(Scripted("yes", input_tokens=12, output_tokens=3))
+
+    answer = _complete(engineer, claim, Caller(fake))
+
+    told = _model_decisions(engineer, claim)
+    assert answer.text == "yes"
+    assert _totals(engineer, claim) == (15, Decimal(0))
+    assert (told[0]["purpose"], told[0]["fake"], told[0]["provider"]) == (PURPOSE, True, "openai")
+    assert "yes" not in str(told)
+
+
+def test_a_completion_in_vain_is_told_with_all_its_attempts(engineer: Engineer, fake: FakeLLM) -> None:
+    claim, _ = _working(engineer)
+    fake.fail(Fault.BAD_JSON)
+
+    with pytest.raises(ModelError):
+        _complete(engineer, claim, Caller(fake))
+
+    told = _model_decisions(engineer, claim)[0]
+    assert (told["error"], told["attempts"][0]["outcome"]) == ("model_answer_broken", "model_answer_broken")
+    assert _totals(engineer, claim)[0] == _ledger(engineer, claim)[0].reserved_tokens
+
+
+def test_a_model_is_not_asked_when_the_budget_is_too_small(engineer: Engineer, fake: FakeLLM) -> None:
+    claim, _ = _working(engineer, Budget(max_tokens=100))
+
+    with pytest.raises(BudgetExceeded):
+        _complete(engineer, claim, Caller(fake))
+
+    assert fake.received == []
+
+
+def test_the_waiting_of_a_reservation_is_short(engineer: Engineer, crowd: Engine) -> None:
+    claims = _parallel(engineer, Budget(max_tokens=10**6))
+
+    def spend(claim: Claim) -> None:
+        purse = ClaimPurse(crowd, claim)
+        for _ in range(5):
+            purse.settle(purse.reserve(Bound(1, 1, Decimal(0))), Usage(1, 1), Decimal(0))
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(spend, claims))
+
+    assert _totals(engineer, claims[0]) == (PARALLEL * 5 * 2, Decimal(0))
+    assert time.monotonic() - started < 20
+
+
+def _working(engineer: Engineer, limit: Budget | None = None) -> tuple[Claim, ClaimPurse]:
+    task_id = engineer.start(wait_step("a"), budget=limit or Budget())
+    claim = engineer.take(task_id, "a")
+    return claim, ClaimPurse(engineer.engine, claim)
+
+
+def _parallel(engineer: Engineer, limit: Budget) -> list[Claim]:
+    names = [f"s{number}" for number in range(PARALLEL)]
+    task_id = engineer.start(*(wait_step(name) for name in names), budget=limit)
+    return [engineer.take(task_id, name) for name in names]
+
+
+def _claim_again(engineer: Engineer, claim: Claim) -> Claim:
+    with transaction(engineer.engine) as conn:
+        steps.hand_back(conn, claim.id, owner="me", kills=1)
+    return engineer.take(claim.task_id, claim.name, owner="another")
+
+
+def _complete(engineer: Engineer, claim: Claim, caller: Caller) -> Completion:
+    return guarded_complete(
+        caller.models,
+        engineer.engine,
+        claim=claim,
+        messages=HELLO,
+        max_output_tokens=50,
+        deadline=time.monotonic() + 5,
+        purpose=PURPOSE,
+    )
+
+
+def _model_decisions(engineer: Engineer, claim: Claim) -> list[dict[str, Any]]:
+    with statement(engineer.engine) as conn:
+        return [item.payload for item in events.trace(conn, claim.task_id) if item.kind == "model"]
+
+
+def _ledger(engineer: Engineer, claim: Claim) -> list[LedgerEntry]:
+    with statement(engineer.engine) as conn:
+        return budget.entries(conn, claim.task_id)
+
+
+def _totals(engineer: Engineer, claim: Claim) -> tuple[int, Decimal | None]:
+    task = engineer.task(claim.task_id)
+    return task.tokens_used, task.cost_dollars
+
+
+def _most_at_once(ledger: list[LedgerEntry]) -> int:
+    """Return the most that was ever spent and held together, by the ledger's own times."""
+    moves = [(entry.reserved_at, entry.reserved_tokens) for entry in ledger]
+    moves += [
+        (entry.settled_at, (entry.spent_tokens or 0) - entry.reserved_tokens)
+        for entry in ledger
+        if entry.settled_at
+    ]
+    level = most = 0
+    for _, change in sorted(moves, key=lambda move: (move[0], move[1])):
+        level += change
+        most = max(most, level)
+    return most

@@ -1,0 +1,73 @@
+"""Opens models on the fake server, through the real SDKs with strict response validation."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.devstack.fake_llm import FakeLLM
+from orchestrator.llm.anthropic import AnthropicProvider
+from orchestrator.llm.failover import Models
+from orchestrator.llm.gate import Gate, LocalGate, Policy, Rates
+from orchestrator.llm.interface import Attempt, Completion, Message, Provider, Purse, Role
+from orchestrator.llm.metered import Candidate, Meter
+from orchestrator.llm.openai import OpenAIProvider
+from orchestrator.llm.price import Prices
+from orchestrator.model_choice import Price
+
+HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
+PURPOSE = "test@1.0.0"
+
+
+def provider(fake: FakeLLM, name: str, *, streams: bool = False, strict: bool = True) -> Provider:
+    """Open a provider on the fake server."""
+    if name == "openai":
+        return OpenAIProvider(api_key="k", base_url=fake.openai_url, is_streaming=streams, is_strict=strict)
+    return AnthropicProvider(api_key="k", base_url=fake.anthropic_url, is_streaming=streams, is_strict=strict)
+
+
+class Caller:
+    """One who asks a chain of models; `attempts` is all that was observed."""
+
+    def __init__(
+        self,
+        fake: FakeLLM,
+        chain: Sequence[str] = ("openai:fake-model",),
+        *,
+        gate: Gate | None = None,
+        rates: Rates | None = None,
+        prices: Mapping[str, Price] | None = None,
+        streams: bool = False,
+        strict: bool = True,
+        timeout_seconds: float = 10,
+    ) -> None:
+        self.attempts: list[Attempt] = []
+        names = [name.partition(":") for name in chain]
+        candidates = [
+            Candidate(provider(fake, kind, streams=streams, strict=strict), model, rates or Rates())
+            for kind, _, model in names
+        ]
+        meter = Meter(
+            gate or LocalGate(Policy()), Prices(prices or {}), timeout_seconds, self.attempts.append
+        )
+        self.models = Models(candidates, meter=meter)
+
+    def ask(
+        self,
+        schema: Mapping[str, Any] | None = None,
+        *,
+        seconds: float = 10,
+        purse: Purse | None = None,
+        tokens: int = 100,
+        avoid: Sequence[str] = (),
+        messages: Sequence[Message] = HELLO,
+    ) -> Completion:
+        """Ask and return the completion."""
+        return self.models.complete(
+            messages,
+            schema,
+            max_output_tokens=tokens,
+            deadline=time.monotonic() + seconds,
+            purpose=PURPOSE,
+            purse=purse,
+            avoid=avoid,
+        )
