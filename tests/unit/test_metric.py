@@ -119,3 +119,38 @@ def test_without_the_directory_a_process_answers_for_itself() -> None:
 
     assert found["octollm_tasks_total", "high", "failed"] == 1
     assert found["octollm_task_duration_seconds_bucket", "2.5"] == 1
+
+
+def test_calls_to_models_are_counted_by_what_they_used_and_cost() -> None:
+    happened = """
+from decimal import Decimal
+from orchestrator.llm.interface import Attempt, Usage
+from orchestrator.observability import metric
+spent = Usage(1000, 50, cached_tokens=200)
+metric.model_attempted(Attempt("openai", "m", "ok", True, 0.4, spent, Decimal("0.25"), breaker="closed"))
+metric.model_attempted(Attempt("openai", "m", "open", False, breaker="open"))
+"""
+
+    found = _samples(_run(happened + _SCRAPE, None))
+
+    assert found["octollm_llm_requests_total", "m", "ok", "openai"] == 1
+    assert found["octollm_llm_requests_total", "m", "open", "openai"] == 1
+    assert found["octollm_llm_tokens_total", "input", "m", "openai"] == 800
+    assert found["octollm_llm_tokens_total", "cached_input", "m", "openai"] == 200
+    assert found["octollm_llm_cost_dollars_total", "m", "openai"] == 0.25
+    assert found["octollm_llm_seconds_count", "m", "openai"] == 1
+    assert found["octollm_llm_breaker_state", "m", "openai"] == 2
+
+
+def test_a_breakers_state_is_the_one_that_any_process_saw_last(tmp_path: Path) -> None:
+    seen = """
+from orchestrator.llm.interface import Attempt
+from orchestrator.observability import metric
+metric.model_attempted(Attempt("openai", "m", "x", False, breaker="{}"))
+"""
+    for state in ("open", "half_open"):
+        _run(seen.format(state), tmp_path)
+
+    found = _samples(_run(_SCRAPE, tmp_path))
+
+    assert found["octollm_llm_breaker_state", "m", "openai"] == 1

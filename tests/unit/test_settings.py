@@ -110,6 +110,14 @@ def test_a_right_value_is_taken(needed: dict[str, str], name: str, text: str, ex
         ("RATE_LIMIT", "100/fortnight"),
         ("EXECUTOR_MIN_ISOLATION", "none"),
         ("LOG_FORMAT", "xml"),
+        ("LLM_CHAIN", "gpt-6"),
+        ("LLM_CHAIN", "openai:m"),
+        ("OPENAI_BASE_URL", f"ftp://:{PASSWORD}@models"),
+        ("LLM_TIMEOUT_SECONDS", "0"),
+        ("LLM_FLAVOUR", "azure"),
+        ("LLM_RPM", "0"),
+        ("LLM_PRICES", "{}x"),
+        ("LLM_EXTRA_BODY", "[]"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name_and_no_secret_is_shown(

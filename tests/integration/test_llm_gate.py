@@ -1,0 +1,259 @@
+"""The gate keeps the same rules in Redis, for all processes, and in one process, while Redis is away."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from orchestrator.llm.gate import (
+    Entry,
+    Gate,
+    LocalGate,
+    Policy,
+    Rates,
+    RedisGate,
+    Report,
+    SharedGate,
+    Verdict,
+)
+from tests.waiting import wait_until
+
+POLICY = Policy(failures=3, window_seconds=5, open_seconds=0.15, probe_seconds=0.2)
+CROWD = Path(__file__).with_name("llm_crowd.py")
+FAILED, ALIVE, ABANDONED = Report("failed"), Report("alive"), Report("abandoned")
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as connected:
+        yield connected
+
+
+@pytest.fixture(params=["redis", "local"])
+def gate(request: pytest.FixtureRequest, client: redis.Redis) -> Gate:
+    return LocalGate(POLICY) if request.param == "local" else RedisGate(client, POLICY)
+
+
+def test_a_breaker_opens_at_so_many_failures_and_not_before(gate: Gate) -> None:
+    _fail(gate, 2)
+    before = _try(gate)
+    _fail(gate, 1)
+
+    after = _try(gate)
+
+    assert (before.reason, before.breaker) == ("admitted", "closed")
+    assert (after.reason, after.breaker) == ("open", "open")
+    assert 0 < after.wait_seconds <= POLICY.open_seconds
+
+
+def test_failures_further_apart_than_the_window_do_not_add_up(gate: Gate) -> None:
+    hasty = Policy(failures=2, window_seconds=0.1, open_seconds=9)
+    gate._policy = hasty  # type: ignore[attr-defined]  # the same two gates, with a shorter memory
+    _fail(gate, 1)
+    forgotten = time.monotonic() + 0.12
+    wait_until(lambda: time.monotonic() > forgotten, 1, "the window to pass")
+
+    _fail(gate, 1)
+
+    assert _try(gate).breaker == "closed"
+
+
+def test_a_half_open_breaker_lets_one_probe_through_which_closes_it(gate: Gate) -> None:
+    probe = _until_probe(gate)
+    meanwhile = _try(gate)
+
+    state = gate.report(probe, ALIVE)
+
+    assert meanwhile.reason == "probing"
+    assert state == "closed"
+    assert _try(gate).reason == "admitted"
+
+
+def test_a_failed_probe_opens_the_breaker_again(gate: Gate) -> None:
+    probe = _until_probe(gate)
+
+    state = gate.report(probe, FAILED)
+
+    assert state == "open"
+    assert _try(gate).reason == "open"
+
+
+def test_a_probe_that_is_never_reported_is_replaced(gate: Gate) -> None:
+    _until_probe(gate)
+
+    lost = wait_until(lambda: _try(gate).reason == "probe", 5, "the lost probe's lease to end")
+
+    assert lost
+
+
+def test_an_abandoned_probe_leaves_its_place_to_the_next(gate: Gate) -> None:
+    probe = _until_probe(gate)
+
+    gate.report(probe, ABANDONED)
+
+    assert _try(gate).reason == "probe"
+
+
+def test_a_late_success_from_before_does_not_close_the_breaker(gate: Gate) -> None:
+    early = _entry()
+    gate.admit(early)
+    _fail(gate, 3)
+
+    state = gate.report(early, ALIVE)
+
+    assert state == "open"
+
+
+def test_a_rate_lets_a_minutes_worth_through_and_says_how_long_to_wait(gate: Gate) -> None:
+    rates = Rates(requests=5)
+
+    verdicts = [_try(gate, rates) for _ in range(6)]
+
+    assert [verdict.reason for verdict in verdicts] == ["admitted"] * 5 + ["requests"]
+    assert 11 < verdicts[-1].wait_seconds <= 12
+
+
+def test_tokens_are_settled_by_what_was_really_used(gate: Gate) -> None:
+    rates = Rates(tokens=1000)
+    entry = _entry(rates, tokens=900)
+    gate.admit(entry)
+    refused = _try(gate, rates, tokens=600)
+
+    gate.report(entry, Report("alive", tokens=100))
+
+    assert refused.reason == "tokens"
+    assert _try(gate, rates, tokens=600).reason == "admitted"
+
+
+def test_more_tokens_than_were_reserved_are_owed(gate: Gate) -> None:
+    rates = Rates(tokens=1000)
+    entry = _entry(rates, tokens=100)
+    gate.admit(entry)
+
+    gate.report(entry, Report("alive", tokens=900))
+
+    assert _try(gate, rates, tokens=600).reason == "tokens"
+
+
+def test_what_was_never_sent_gives_its_share_back(gate: Gate) -> None:
+    rates = Rates(requests=1, tokens=100)
+    entry = _entry(rates, tokens=100)
+    gate.admit(entry)
+
+    gate.report(entry, ABANDONED)
+
+    assert _try(gate, rates, tokens=100).reason == "admitted"
+
+
+def test_a_pause_stops_all_calls_and_is_never_shortened(gate: Gate) -> None:
+    entry = _entry()
+    gate.admit(entry)
+    gate.report(entry, Report("alive", pause_seconds=50))
+    gate.report(entry, Report("alive", pause_seconds=1))
+
+    verdict = _try(gate)
+
+    assert verdict.reason == "paused"
+    assert 49 < verdict.wait_seconds <= 50
+    assert gate.admit(_entry(), must=True).reason == "paused"
+
+
+def test_a_pause_of_days_is_heard_for_minutes(gate: Gate) -> None:
+    entry = _entry()
+    gate.admit(entry)
+
+    gate.report(entry, Report("alive", pause_seconds=4_294_967))
+
+    assert _try(gate).wait_seconds <= 300
+
+
+def test_models_do_not_share_what_happens_to_them(gate: Gate) -> None:
+    _fail(gate, 3)
+
+    assert gate.admit(Entry("another", Rates(), 1)).reason == "admitted"
+
+
+def test_eight_processes_send_exactly_one_probe(client: redis.Redis, redis_url: str) -> None:
+    policy = Policy(failures=3, open_seconds=0.2)
+    gate = RedisGate(client, policy)
+
+    def open_and_wait() -> None:
+        _fail(gate, 3)
+        half_open = time.monotonic() + 0.25
+        wait_until(lambda: time.monotonic() > half_open, 1, "the breaker to be half open")
+
+    reasons = _crowd(client, redis_url, tries=20, requests=0, before=open_and_wait)
+
+    assert reasons == Counter(probe=1, probing=8 * 20 - 1)
+
+
+def test_eight_processes_share_one_rate(client: redis.Redis, redis_url: str) -> None:
+    started = time.monotonic()
+
+    reasons = _crowd(client, redis_url, tries=30, requests=60, before=lambda: None)
+
+    refilled = time.monotonic() - started
+    assert 60 <= reasons["admitted"] <= 60 + refilled
+    assert reasons["admitted"] + reasons["requests"] == 240
+
+
+def test_without_redis_a_process_keeps_the_rules_for_itself() -> None:
+    nobody = redis.Redis(port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
+    gate = SharedGate(nobody, Policy(failures=2, open_seconds=60))
+
+    _fail(gate, 2)
+
+    assert _try(gate).reason == "open"
+    assert gate.admit(Entry("another", Rates(), 1)).reason == "admitted"
+
+
+def _crowd(
+    client: redis.Redis, url: str, *, tries: int, requests: int, before: Callable[[], None]
+) -> Counter[str]:
+    command = [sys.executable, str(CROWD), url, "m", str(tries), str(requests)]
+    with ExitStack() as ending:
+        processes = [
+            ending.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            for _ in range(8)
+        ]
+        wait_until(lambda: client.llen("crowd:here") == 8, 60, "eight processes at the gate")
+        before()
+        client.rpush("crowd:go", *range(8))
+        answers = [process.communicate(timeout=60)[0] for process in processes]
+    return sum((Counter(json.loads(answer)) for answer in answers), start=Counter())
+
+
+def _entry(rates: Rates | None = None, *, tokens: int = 1) -> Entry:
+    return Entry("m", rates or Rates(), tokens)
+
+
+def _try(gate: Gate, rates: Rates | None = None, *, tokens: int = 1) -> Verdict:
+    return gate.admit(_entry(rates, tokens=tokens))
+
+
+def _fail(gate: Gate, times: int) -> None:
+    for _ in range(times):
+        entry = _entry()
+        gate.admit(entry)
+        gate.report(entry, FAILED)
+
+
+def _until_probe(gate: Gate) -> Entry:
+    _fail(gate, 3)
+
+    def probed() -> Entry | None:
+        entry = _entry()
+        return entry if gate.admit(entry).reason == "probe" else None
+
+    found = wait_until(probed, 5, "the breaker to be half open")
+    assert found
+    return found

@@ -1,0 +1,344 @@
+"""The chain: who is asked, who is passed over and why, what is never shopped around, and what it costs."""
+
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+
+from orchestrator import errors
+from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
+from orchestrator.errors import BudgetExceeded, ModelError
+from orchestrator.llm import failover
+from orchestrator.llm.gate import LocalGate, Policy, Rates
+from orchestrator.llm.interface import Bound, Completion, Message, Role, Usage
+from orchestrator.llm.metered import OVERHEAD_TOKENS
+from orchestrator.llm.price import Prices
+from orchestrator.model_choice import ModelName, Price, parse_chain
+from orchestrator.settings import Settings
+from tests.llm_kit import HELLO, Caller
+
+CHAIN = ("anthropic:fake-first", "openai:fake-second")
+SONNET = ModelName("anthropic", "claude-sonnet-5-5")
+
+
+class Purse:
+    """A purse that writes down what it is asked."""
+
+    def __init__(self, *, empty: bool = False) -> None:
+        self.empty = empty
+        self.reserved: list[Bound] = []
+        self.settled: list[tuple[int, Usage | None, Decimal | None]] = []
+
+    def reserve(self, bound: Bound) -> int:
+        if self.empty:
+            raise BudgetExceeded()
+        self.reserved.append(bound)
+        return len(self.reserved)
+
+    def settle(self, call: int, usage: Usage | None, dollars: Decimal | None) -> None:
+        self.settled.append((call, usage, dollars))
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeLLM]:
+    with FakeLLM() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault.OVERLOADED, "model_unavailable"),
+        (Fault.RATE_LIMITED, "model_rate_limited"),
+        (Fault.BAD_JSON, "model_answer_broken"),
+        (Fault.RESET, "model_connection_lost"),
+        (Fault.UNAUTHORISED, "model_unauthorised"),
+        (Fault.INSUFFICIENT_QUOTA, "model_quota_exhausted"),
+        (Fault.NOT_FOUND, "model_unknown"),
+    ],
+)
+def test_the_next_model_answers_and_the_record_says_why(fake: FakeLLM, fault: Fault, code: str) -> None:
+    fake.fail(fault)
+
+    answer = Caller(fake, CHAIN).ask()
+
+    assert (answer.provider, answer.model) == ("openai", "fake-second")
+    assert [(attempt.provider, attempt.outcome) for attempt in answer.attempts] == [
+        ("anthropic", code),
+        ("openai", "ok"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(Fault.REFUSAL, errors.ModelRefused), (Fault.TOO_LARGE, errors.ModelRequestRejected)],
+)
+def test_a_refusal_or_a_faulty_request_is_never_shopped_around(
+    fake: FakeLLM, fault: Fault, kind: type[ModelError]
+) -> None:
+    fake.fail(fault)
+
+    with pytest.raises(kind) as refused:
+        Caller(fake, CHAIN).ask()
+
+    assert not refused.value.retryable
+    assert [request.path for request in fake.received] == ["/v1/messages"]
+    assert refused.value.details["attempts"][0]["outcome"] == kind.code
+
+
+def test_a_hanging_model_leaves_time_for_the_next(fake: FakeLLM) -> None:
+    fake.fail(Fault.HANG)
+
+    answer = Caller(fake, CHAIN, timeout_seconds=0.3).ask(seconds=5)
+
+    assert [attempt.outcome for attempt in answer.attempts] == ["model_timeout", "ok"]
+    assert answer.attempts[0].dollars is None
+
+
+def test_nobody_is_asked_after_the_deadline(fake: FakeLLM) -> None:
+    fake.fail(Fault.HANG)
+
+    with pytest.raises(errors.ModelTimeout) as late:
+        Caller(fake, CHAIN).ask(seconds=0.3)
+
+    assert len(late.value.details["attempts"]) == 1
+
+
+def test_all_in_vain_says_what_can_be_tried_again(fake: FakeLLM) -> None:
+    fake.fail(Fault.UNAUTHORISED, Fault.OVERLOADED)
+
+    with pytest.raises(errors.ModelUnavailable) as vain:
+        Caller(fake, CHAIN).ask()
+
+    outcomes = [attempt["outcome"] for attempt in vain.value.details["attempts"]]
+    assert outcomes == ["model_unauthorised", "model_unavailable"]
+
+
+def test_without_a_model_nothing_is_faked(fake: FakeLLM) -> None:
+    caller = Caller(fake, ())
+
+    assert not caller.models.is_configured
+    with pytest.raises(errors.NoModel):
+        caller.ask()
+
+
+def test_a_judge_asks_another_provider_than_the_producer_where_there_is_one(fake: FakeLLM) -> None:
+    caller = Caller(fake, CHAIN)
+
+    assert caller.ask(avoid=["anthropic"]).provider == "openai"
+    assert caller.ask(avoid=["anthropic", "openai"]).provider == "anthropic"
+
+
+def test_a_model_that_failed_too_often_is_left_alone(fake: FakeLLM) -> None:
+    caller = Caller(fake, CHAIN, gate=LocalGate(Policy(failures=3)))
+    fake.fail(*[Fault.OVERLOADED] * 3, match="fake-first")
+    for _ in range(3):
+        caller.ask()
+
+    answer = caller.ask()
+
+    assert [attempt.outcome for attempt in answer.attempts] == ["open", "ok"]
+    assert len([request for request in fake.received if request.path == "/v1/messages"]) == 3
+    assert caller.attempts[-2].breaker == "open"
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSAL, Fault.TOO_LARGE, Fault.UNAUTHORISED, Fault.RATE_LIMITED])
+def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, fault: Fault) -> None:
+    caller = Caller(fake, gate=LocalGate(Policy(failures=2)))
+    fake.fail(*[fault] * 4, retry_after="0")
+    for _ in range(4):
+        with pytest.raises(ModelError):
+            caller.ask()
+
+    assert caller.ask().text
+
+
+def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -> None:
+    caller = Caller(fake, gate=LocalGate(Policy(failures=1)), timeout_seconds=30)
+    fake.fail(Fault.HANG)
+    with pytest.raises(errors.ModelTimeout):
+        caller.ask(seconds=0.1)
+
+    assert caller.ask().text
+
+
+def test_a_pause_that_a_provider_asks_for_holds_for_everyone(fake: FakeLLM) -> None:
+    gate = LocalGate(Policy())
+    fake.fail(Fault.RATE_LIMITED, retry_after="40")
+    with pytest.raises(errors.ModelRateLimited):
+        Caller(fake, gate=gate).ask()
+
+    with pytest.raises(errors.ModelBusy) as busy:
+        Caller(fake, gate=gate).ask()
+
+    assert 30 < busy.value.details["retry_after"] <= 40
+    assert busy.value.details["reason"] == "paused"
+    assert len(fake.received) == 1
+
+
+def test_a_rate_that_is_used_up_is_waited_for_and_never_slept(fake: FakeLLM) -> None:
+    caller = Caller(fake, rates=Rates(requests=2))
+    caller.ask()
+    caller.ask()
+
+    with pytest.raises(errors.ModelBusy) as busy:
+        caller.ask()
+
+    assert 25 < busy.value.details["retry_after"] <= 30
+    assert busy.value.retryable
+
+
+def test_a_conversation_that_began_is_finished_though_the_rate_is_used_up(fake: FakeLLM) -> None:
+    fake.answer("wrong", {"a": 1})
+
+    answer = Caller(fake, rates=Rates(requests=1)).ask({"type": "object", "required": ["a"]})
+
+    assert answer.value == {"a": 1}
+
+
+def test_every_call_is_reserved_before_and_settled_after_by_what_it_used(fake: FakeLLM) -> None:
+    purse = Purse()
+    fake.add(
+        Scripted("wrong", input_tokens=10, output_tokens=2),
+        Scripted('{"a": 1}', input_tokens=30, output_tokens=4),
+    )
+
+    Caller(fake).ask({"type": "object", "required": ["a"]}, purse=purse)
+
+    assert [(call, usage and usage.tokens) for call, usage, _ in purse.settled] == [(1, 12), (2, 34)]
+    assert all(bound.output_tokens == 100 for bound in purse.reserved)
+
+
+@pytest.mark.parametrize("fault", [Fault.HANG, Fault.RESET, Fault.BAD_JSON])
+def test_a_call_of_unknown_outcome_is_charged_in_full(fake: FakeLLM, fault: Fault) -> None:
+    purse = Purse()
+    fake.fail(fault)
+
+    with pytest.raises(ModelError):
+        Caller(fake).ask(purse=purse, seconds=0.3)
+
+    assert purse.settled == [(1, None, None)]
+
+
+@pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.OVERLOADED, Fault.UNAUTHORISED])
+def test_a_call_that_a_provider_turned_away_is_free(fake: FakeLLM, fault: Fault) -> None:
+    purse = Purse()
+    fake.fail(fault)
+
+    with pytest.raises(ModelError):
+        Caller(fake).ask(purse=purse)
+
+    assert purse.settled == [(1, Usage(), Decimal(0))]
+
+
+def test_without_budget_nothing_is_sent_and_the_rate_is_given_back(fake: FakeLLM) -> None:
+    caller = Caller(fake, CHAIN, rates=Rates(requests=1))
+
+    for _ in range(3):
+        with pytest.raises(BudgetExceeded):
+            caller.ask(purse=Purse(empty=True))
+
+    assert fake.received == []
+    assert caller.ask().text
+
+
+def test_the_reserved_bound_is_never_below_what_the_words_can_come_to(fake: FakeLLM) -> None:
+    purse = Purse()
+    words = [Message(Role.USER, "žluťoučký kůň 🐎")]
+
+    Caller(fake).ask(purse=purse, messages=words)
+
+    assert purse.reserved[0].input_tokens >= len(words[0].text.encode()) + OVERHEAD_TOKENS
+
+
+def test_a_known_price_is_worked_out_with_cached_tokens_in_the_input() -> None:
+    cost = Prices().cost(SONNET, Usage(1000, 500, cached_tokens=200))
+
+    assert cost == Decimal("0.00662")
+
+
+@pytest.mark.parametrize("model", ["openai:llama3.3", "openai:gpt-99-nonesuch", "anthropic:my-finetune"])
+def test_an_unknown_price_is_none_and_never_zero(model: str) -> None:
+    name = ModelName(*model.split(":"))
+
+    assert Prices().cost(name, Usage(1000, 500)) is None
+    assert Prices().bound(name, input_tokens=1, output_tokens=1).dollars is None
+
+
+def test_the_operators_own_price_comes_first() -> None:
+    own = Prices({str(SONNET): Price(Decimal(1), Decimal(2), Decimal("0.5"))})
+
+    assert own.cost(SONNET, Usage(1_000_000, 1_000_000, cached_tokens=500_000)) == Decimal("2.75")
+
+
+def test_the_bound_of_a_cost_covers_writing_to_a_cache() -> None:
+    bound = Prices().bound(SONNET, input_tokens=1000, output_tokens=500)
+
+    assert bound.dollars is not None
+    assert bound.dollars >= Prices().cost(SONNET, Usage(1000, 500, cache_write_tokens=1000))  # type: ignore[operator]
+
+
+def test_what_a_fake_model_says_costs_nothing_though_the_name_has_a_price(fake: FakeLLM) -> None:
+    answer: Completion = Caller(fake, ["anthropic:claude-sonnet-5-5"]).ask()
+
+    assert answer.is_fake
+    assert answer.dollars == 0
+    assert answer.to_record()["fake"] is True
+
+
+def test_models_are_opened_as_the_settings_say(fake: FakeLLM) -> None:
+    environ = {"OPENAI_BASE_URL": "", "OPENAI_ORG_ID": " ", "ANTHROPIC_AUTH_TOKEN": "", "PATH": ""}
+    chosen = _settings(
+        openai_base_url=fake.openai_url,
+        anthropic_api_key="k",
+        anthropic_base_url=fake.anthropic_url,
+        llm_chain=(ModelName("openai", "local"), ModelName("anthropic", "big")),
+        llm_rpm={"*": 1, "openai:local": 2},
+        llm_extra_body={"openai:local": {"reasoning_effort": "low"}},
+    )
+
+    models = failover.open_models(chosen, gate=LocalGate(), observe=lambda _: None, environ=environ)
+    answers = [_complete(models) for _ in range(3)]
+
+    assert environ == {"PATH": ""}
+    assert models.providers == ("openai", "anthropic")
+    assert [answer.provider for answer in answers] == ["openai", "openai", "anthropic"]
+    sent = fake.received[0].body
+    assert (sent["reasoning_effort"], sent["max_tokens"]) == ("low", 50)
+
+
+def test_openai_itself_is_told_the_limit_by_its_newer_name(fake: FakeLLM) -> None:
+    chosen = _settings(
+        openai_base_url=fake.openai_url, llm_chain=(ModelName("openai", "m"),), llm_flavour="openai"
+    )
+
+    _complete(failover.open_models(chosen, gate=LocalGate(), observe=lambda _: None, environ={}))
+
+    assert fake.received[0].body["max_completion_tokens"] == 50
+
+
+def _settings(**chosen: object) -> Settings:
+    return Settings(
+        database_url="postgresql://x",
+        redis_url="redis://x",
+        jwt_secret="x" * 40,
+        **chosen,  # type: ignore[arg-type]  # a test's own words
+    )
+
+
+def _complete(models: failover.Models) -> Completion:
+    return models.complete(HELLO, max_output_tokens=50, deadline=time.monotonic() + 5, purpose="t@1.0.0")
+
+
+def test_a_chain_needs_its_providers_keys() -> None:
+    with pytest.raises(errors.SettingsError, match="ANTHROPIC_API_KEY"):
+        _settings(llm_chain=parse_chain("anthropic:m"))
+
+
+def test_a_key_alone_chooses_the_registrys_model() -> None:
+    assert [name.provider for name in _settings(openai_api_key="k", anthropic_api_key="k").models] == [
+        "anthropic",
+        "openai",
+    ]
+    assert _settings().models == ()

@@ -1,0 +1,200 @@
+"""Whatever a provider does, a call ends in time, as a right answer or as one of our errors."""
+
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import pytest
+
+from orchestrator import errors
+from orchestrator.devstack.fake_answer import SENTENCE
+from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
+from orchestrator.errors import ModelError
+from orchestrator.llm.interface import Finish
+from orchestrator.llm.transport import MAX_ANSWER_BYTES
+from tests.llm_kit import Caller
+
+SLOW_SECONDS = 0.5
+# what each fault ends as: whole answers, then streams where that differs
+ENDS: dict[Fault, type[ModelError] | None] = {
+    Fault.NONE: None,
+    Fault.RATE_LIMITED: errors.ModelRateLimited,
+    Fault.INSUFFICIENT_QUOTA: errors.ModelQuotaExhausted,
+    Fault.SERVER_ERROR: errors.ModelUnavailable,
+    Fault.OVERLOADED: errors.ModelUnavailable,
+    Fault.UNAUTHORISED: errors.ModelUnauthorised,
+    Fault.NOT_FOUND: errors.ModelUnknown,
+    Fault.TOO_LARGE: errors.ModelRequestRejected,
+    Fault.NO_SCHEMA: None,
+    Fault.HANG: errors.ModelTimeout,
+    Fault.DRIP: errors.ModelTimeout,
+    Fault.DRIP_HEADERS: errors.ModelTimeout,
+    Fault.FLOOD: errors.ModelAnswerBroken,
+    Fault.RESET: errors.ModelConnectionLost,
+    Fault.CUT_BODY: errors.ModelConnectionLost,
+    Fault.TRUNCATED_STREAM: errors.ModelConnectionLost,
+    Fault.ERROR_IN_STREAM: errors.ModelConnectionLost,
+    Fault.BAD_JSON: errors.ModelAnswerBroken,
+    Fault.HTML: errors.ModelAnswerBroken,
+    Fault.EMPTY_BODY: errors.ModelAnswerBroken,
+    Fault.EMPTY_OBJECT: errors.ModelAnswerBroken,
+    Fault.EMPTY: errors.ModelAnswerBroken,
+    Fault.REFUSAL: errors.ModelRefused,
+    Fault.LENGTH: None,
+}
+STREAM_ENDS = ENDS | dict.fromkeys(
+    (Fault.CUT_BODY, Fault.TRUNCATED_STREAM, Fault.ERROR_IN_STREAM), errors.ModelAnswerBroken
+)
+SLOW = {Fault.HANG, Fault.DRIP, Fault.DRIP_HEADERS}
+PROVIDERS = ("openai", "anthropic")
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeLLM]:
+    with FakeLLM() as running:
+        yield running
+
+
+@pytest.fixture
+def fresh() -> Iterator[FakeLLM]:
+    with FakeLLM() as running:
+        yield running
+
+
+def test_the_table_names_every_fault() -> None:
+    assert set(ENDS) == set(Fault)
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "lenient"])
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_fault_ends_in_time_as_an_answer_or_a_typed_error(
+    fake: FakeLLM, name: str, streams: bool, strict: bool
+) -> None:
+    wanted = STREAM_ENDS if streams else ENDS
+    tried = [fault for fault in wanted if strict or fault not in SLOW]
+
+    found = {fault: _end(fake, name, fault, streams=streams, strict=strict) for fault in tried}
+
+    assert found == {fault: wanted[fault] for fault in tried}
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_an_answer_says_how_it_ended_and_that_it_is_fake(fake: FakeLLM, name: str, streams: bool) -> None:
+    whole = Caller(fake, [f"{name}:any-model"], streams=streams).ask()
+    cut = Caller(fake, [f"{name}:fake-length"], streams=streams).ask()
+
+    assert (whole.text, whole.finish, whole.is_fake) == (SENTENCE, Finish.STOP, True)
+    assert (cut.text, cut.finish) == (SENTENCE[: len(SENTENCE) // 2], Finish.LENGTH)
+    assert whole.model == "fake-any-model"
+    assert whole.usage.tokens > 0
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_usage_means_the_same_for_both_providers(fresh: FakeLLM, name: str, streams: bool) -> None:
+    fresh.add(Scripted("yes", input_tokens=1000, output_tokens=500, cached_tokens=200))
+
+    usage = Caller(fresh, [f"{name}:fake-model"], streams=streams).ask().usage
+
+    assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (1000, 500, 200)
+
+
+@pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.SERVER_ERROR, Fault.RESET, Fault.HANG])
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_the_sdks_never_try_again_by_themselves(fresh: FakeLLM, name: str, fault: Fault) -> None:
+    fresh.fail(fault)
+
+    with pytest.raises(ModelError):
+        Caller(fresh, [f"{name}:fake-model"]).ask(seconds=SLOW_SECONDS)
+
+    assert len(fresh.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("7", 7.0), ("1.5", 1.5), ("4294967", 4294967.0), ("-3", None), ("soon", None)]
+)
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_pause_that_is_asked_for_is_told_and_not_slept(
+    fresh: FakeLLM, name: str, text: str, seconds: float | None
+) -> None:
+    fresh.fail(Fault.RATE_LIMITED, retry_after=text)
+
+    with pytest.raises(errors.ModelRateLimited) as refused:
+        Caller(fresh, [f"{name}:fake-model"]).ask()
+
+    assert refused.value.details.get("retry_after") == seconds
+
+
+def test_an_answer_is_never_longer_than_its_limit(fresh: FakeLLM) -> None:
+    fresh.answer("x" * MAX_ANSWER_BYTES)
+
+    with pytest.raises(errors.ModelAnswerBroken, match="longer"):
+        Caller(fresh).ask()
+
+
+def test_a_server_that_is_not_there_is_unavailable_and_costs_nothing() -> None:
+    with FakeLLM() as gone:
+        caller = Caller(gone)
+
+    with pytest.raises(errors.ModelUnavailable, match="can't be reached") as refused:
+        caller.ask()
+
+    assert refused.value.retryable
+    assert not refused.value.may_have_cost
+
+
+def test_an_error_keeps_its_kind_and_details_between_processes(fresh: FakeLLM) -> None:
+    fresh.fail(Fault.RATE_LIMITED, retry_after="3")
+    with pytest.raises(errors.ModelRateLimited) as refused:
+        Caller(fresh).ask()
+
+    copy = pickle.loads(pickle.dumps(refused.value))
+
+    assert type(copy) is errors.ModelRateLimited
+    assert (copy.message, copy.details) == (refused.value.message, refused.value.details)
+    assert copy.details["retry_after"] == 3.0
+
+
+def test_a_key_that_a_provider_echoes_is_not_told_on(fresh: FakeLLM) -> None:
+    fresh.fail(Fault.UNAUTHORISED)
+
+    with pytest.raises(errors.ModelUnauthorised) as refused:
+        Caller(fresh).ask()
+
+    assert str(refused.value) == "openai fake-model answered 401"
+
+
+@pytest.mark.parametrize(("package", "major"), [("openai", 3), ("anthropic", 2), ("httpx2", 2)])
+def test_the_resolver_picked_the_sdks_that_we_wrote_for(package: str, major: int) -> None:
+    assert int(version(package).partition(".")[0]) == major
+
+
+def test_no_process_loads_an_sdk_before_a_provider_is_built() -> None:
+    script = "import orchestrator.bootstrap, api.app, workers, sys; print(*sys.modules)"
+
+    loaded = set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.split()
+    )
+
+    assert "orchestrator.llm.failover" in loaded
+    assert not loaded & {"openai", "anthropic", "httpx2", "genai_prices"}
+
+
+def _end(fake: FakeLLM, name: str, fault: Fault, *, streams: bool, strict: bool) -> type[Exception] | None:
+    caller = Caller(fake, [f"{name}:fake-{fault}"], streams=streams, strict=strict)
+    seconds = SLOW_SECONDS if fault in SLOW else 10
+    started = time.monotonic()
+    try:
+        answer = caller.ask(seconds=seconds)
+    except Exception as error:
+        assert time.monotonic() - started < seconds + 1
+        return type(error)
+    finally:
+        caller.models.close()
+    assert answer.text
+    return None

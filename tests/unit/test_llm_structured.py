@@ -1,0 +1,289 @@
+"""A value of a schema comes out of a model, or a typed error: whatever its server knows and whatever it says."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator import errors
+from orchestrator.arm_capability import ARMS
+from orchestrator.devstack.fake_answer import example
+from orchestrator.devstack.fake_llm import FakeLLM, Fault, Received, Scripted
+from orchestrator.errors import ModelError
+from orchestrator.json_schema import faults
+from orchestrator.llm.gate import LocalGate, Policy
+from orchestrator.llm.interface import Form
+from orchestrator.llm.portable import portable, without_nulls
+from orchestrator.llm.structured import read_value
+from tests.llm_kit import Caller
+
+PROVIDERS = ("openai", "anthropic")
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 1},
+        "count": {"type": "integer", "minimum": 3},
+        "note": {"type": "string"},
+    },
+    "required": ["name", "count"],
+    "additionalProperties": False,
+}
+GOOD = {"name": "a", "count": 3}
+FREE = {"type": "object", "properties": {"inputs": {"type": "object"}}, "required": ["inputs"]}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeLLM]:
+    with FakeLLM() as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -> None:
+    fake.answer({**GOOD, "note": None})
+
+    answer = Caller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
+
+    assert (answer.value, answer.form) == (GOOD, Form.JSON_SCHEMA)
+    sent = _sent_schema(fake.received[0])
+    assert sent["required"] == ["name", "count", "note"]
+    assert sent["properties"]["note"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    assert "minimum" not in sent["properties"]["count"]
+
+
+@pytest.mark.parametrize(
+    ("name", "forms"),
+    [
+        ("openai", [Form.JSON_SCHEMA, Form.JSON_OBJECT, Form.TEXT]),
+        ("anthropic", [Form.JSON_SCHEMA, Form.TEXT]),
+    ],
+)
+def test_a_server_without_schemas_is_asked_in_words_and_that_is_remembered(
+    fake: FakeLLM, name: str, forms: list[Form]
+) -> None:
+    caller = Caller(fake, [f"{name}:fake-model"])
+    fake.fail(*[Fault.NO_SCHEMA] * (len(forms) - 1))
+    fake.answer(f"Here you are:\n```json\n{json.dumps(GOOD)}\n```\nAnything else?")
+
+    first = caller.ask(SCHEMA)
+    fake.answer(GOOD)
+    second = caller.ask(SCHEMA)
+
+    assert (first.value, first.form) == (GOOD, Form.TEXT)
+    assert [attempt.outcome for attempt in first.attempts] == ["model_request_rejected"] * (
+        len(forms) - 1
+    ) + ["ok"]
+    assert (second.form, len(second.attempts)) == (Form.TEXT, 1)
+
+
+@pytest.mark.parametrize(("name", "form"), [("openai", Form.JSON_SCHEMA), ("anthropic", Form.TEXT)])
+def test_a_schema_that_no_server_enforces_is_told_in_other_ways(fake: FakeLLM, name: str, form: Form) -> None:
+    fake.answer({"inputs": {"anything": 1}})
+
+    answer = Caller(fake, [f"{name}:fake-model"]).ask(FREE)
+
+    assert (answer.value, answer.form) == ({"inputs": {"anything": 1}}, form)
+    if form is Form.JSON_SCHEMA:
+        assert fake.received[0].body["response_format"]["json_schema"]["strict"] is False
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_wrong_answer_goes_back_with_its_faults_at_most_twice(fake: FakeLLM, name: str) -> None:
+    fake.answer({"name": "a", "count": 1}, {"name": "a"}, GOOD)
+
+    answer = Caller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
+
+    assert answer.value == GOOD
+    assert "- count breaks minimum 3" in _last_turn(fake.received[1])
+    assert "- the value lacks 'count'" in _last_turn(fake.received[2])
+    assert len(answer.attempts) == 3
+    assert answer.usage.tokens == sum(attempt.usage.tokens for attempt in answer.attempts if attempt.usage)
+
+
+def test_three_wrong_answers_are_an_error_that_says_what_was_wrong(fake: FakeLLM) -> None:
+    fake.answer("one", "two", {"name": "a", "count": 1}, GOOD)
+
+    with pytest.raises(errors.ModelAnswerInvalid, match="count breaks minimum 3") as refused:
+        Caller(fake).ask(SCHEMA)
+
+    assert len(fake.received) == 3
+    assert [attempt["outcome"] for attempt in refused.value.details["attempts"]] == ["ok"] * 3
+
+
+def test_an_answer_cut_by_the_output_limit_is_not_sent_back(fake: FakeLLM) -> None:
+    fake.add(Scripted(json.dumps(GOOD), fault=Fault.LENGTH))
+
+    with pytest.raises(errors.ModelAnswerCut, match="100 tokens"):
+        Caller(fake).ask(SCHEMA)
+
+    assert len(fake.received) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(GOOD),
+        f"  {json.dumps(GOOD)}\n",
+        f"```json\n{json.dumps(GOOD)}\n```",
+        f"```\n{json.dumps(GOOD)}\n```",
+        f"Sure! {{thinking}} The answer: {json.dumps(GOOD)}. Done {{}}.",
+        f'{{"name": "x"}} was wrong; rather {json.dumps(GOOD)}',
+        f"[{json.dumps(GOOD)}",
+    ],
+)
+def test_a_value_is_found_in_what_models_write_around_it(text: str) -> None:
+    assert read_value(text, SCHEMA) == (GOOD, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no JSON value"),
+        ("[" * 100_000, "no JSON value"),
+        ('{"name": "a", "count": NaN}', "no JSON value"),
+        ('{"name": "a", "count": 1e999}', "no JSON value"),
+        ('{"name": "a", "count": ' + "9" * 5000 + "}", "no JSON value"),
+        ('{"name": "\\u0000", "count": 3}', "NUL"),
+        ('{"name": "\\ud800", "count": 3}', "surrogate"),
+        ("[" * 300 + "]" * 300, "deeper"),
+        ('{"name": "a", "count": "3"}', "count must be of type integer"),
+    ],
+)
+def test_what_can_not_be_kept_or_used_is_a_fault(text: str, reason: str) -> None:
+    value, wrong = read_value(text, SCHEMA)
+
+    assert value is None
+    assert reason in wrong[0]
+
+
+def test_a_portable_schema_refuses_what_it_can_not_say() -> None:
+    assert portable({"type": "array", "items": {"type": "string"}}) is None
+    assert portable(FREE) is None
+    assert portable({"type": "object", "properties": {"a": {}}}) is None
+    assert portable({"type": "object", "properties": {"a": {"type": "array"}}}) is None
+
+
+def test_only_nulls_that_stand_for_nothing_are_taken_out() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "kept": {"type": ["string", "null"]},
+            "left_out": {"type": "string"},
+            "items": {"type": "array", "items": {"$ref": "#/$defs/item"}},
+        },
+        "$defs": {"item": {"type": "object", "properties": {"x": {"type": "integer"}}}},
+    }
+
+    found = without_nulls({"kept": None, "left_out": None, "items": [{"x": None}, {"x": 1}]}, schema)
+
+    assert found == {"kept": None, "items": [{}, {"x": 1}]}
+
+
+def test_the_fake_server_makes_values_of_our_own_contracts() -> None:
+    for arm in ARMS.values():
+        for action in arm.actions.values():
+            made = example(action.output_schema)
+            wrong = [fault for fault in faults(action.output_schema, made) if fault.keyword != "pattern"]
+            assert not wrong, (action.name, wrong)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[FakeLLM]:
+    with FakeLLM() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def callers(shared: FakeLLM) -> dict[tuple[str, bool], Caller]:
+    return {
+        (name, streams): Caller(
+            shared,
+            [f"{name}:fake-model"],
+            streams=streams,
+            strict=False,
+            gate=LocalGate(Policy(failures=10**9)),
+        )
+        for name in PROVIDERS
+        for streams in (False, True)
+    }
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200), name=st.sampled_from(PROVIDERS), streams=st.booleans())
+def test_any_bytes_a_model_says_end_as_a_value_or_a_typed_error(
+    shared: FakeLLM, callers: dict[tuple[str, bool], Caller], content: bytes, name: str, streams: bool
+) -> None:
+    shared.answer(*[content.decode("utf-8", "surrogateescape")] * 3)
+
+    _ends_well(callers[name, streams], shared)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["name", "count", "note"]), inner),
+        max_leaves=8,
+    ),
+    name=st.sampled_from(PROVIDERS),
+)
+def test_any_json_a_model_says_ends_as_a_value_or_a_typed_error(
+    shared: FakeLLM, callers: dict[tuple[str, bool], Caller], value: Any, name: str
+) -> None:
+    shared.answer(*[json.dumps(value)] * 3)
+
+    _ends_well(callers[name, False], shared)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    raw=st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["choices", "message", "content", "usage", "type", "text", "stop_reason", "error"]
+                ),
+                inner,
+            )
+        ),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode()),
+    name=st.sampled_from(PROVIDERS),
+    streams=st.booleans(),
+)
+def test_any_body_a_server_sends_ends_as_a_value_or_a_typed_error(
+    shared: FakeLLM, callers: dict[tuple[str, bool], Caller], raw: bytes, name: str, streams: bool
+) -> None:
+    body = b"data: " + raw + b"\n\n" if streams else raw
+    shared.add(*[Scripted(raw=body)] * 3)
+
+    _ends_well(callers[name, streams], shared)
+
+
+def _ends_well(caller: Caller, fake: FakeLLM) -> None:
+    try:
+        answer = caller.ask(SCHEMA)
+    except ModelError:
+        pass
+    else:
+        assert faults(SCHEMA, answer.value) == []
+    finally:
+        fake.forget()
+        caller.attempts.clear()
+
+
+def _sent_schema(request: Received) -> dict[str, Any]:
+    asked = request.body.get("response_format") or request.body["output_config"]["format"]
+    schema: dict[str, Any] = asked.get("schema") or asked["json_schema"]["schema"]
+    return schema
+
+
+def _last_turn(request: Received) -> str:
+    content: str = request.body["messages"][-1]["content"]
+    return content
