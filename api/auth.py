@@ -102,7 +102,8 @@ def _verified(token: str) -> Principal:
             "An API key is not accepted here; POST /v1/auth/token answers a token for it.",
             details={"reason": "api_key"},
         )
-    return credential.verify_token(current.orchestrator().settings, token)
+    orchestrator = current.orchestrator()
+    return credential.verify_token(orchestrator.settings, token, provider=orchestrator.provider)
 
 
 def permit(principal: Principal, scope: str) -> Principal:

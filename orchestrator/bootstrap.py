@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from orchestrator import settings as settings_module
 from orchestrator.errors import TooMuch
 from orchestrator.execution_state import StepState
+from orchestrator.jwks import KeySet
 from orchestrator.lifecycle import requests
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.occupancy import Occupancy
@@ -45,6 +46,7 @@ class Orchestrator:
     hints: Hints
     limiter: RateLimiter
     occupancy: Occupancy
+    provider: KeySet | None
     app: Celery = field(repr=False)
 
     def publish(self, messages: Sequence[Message]) -> int:
@@ -113,6 +115,7 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
         redis=redis.Redis.from_url(chosen.redis_url, socket_timeout=2, socket_connect_timeout=2),
         hints=Hints(chosen.redis_url),
         limiter=RateLimiter(chosen.redis_url),
+        provider=KeySet(chosen.jwt_jwks_url) if chosen.jwt_jwks_url else None,
         occupancy=Occupancy(
             engine, max_open_tasks=chosen.max_open_tasks, max_queued_steps=chosen.max_queued_steps
         ),

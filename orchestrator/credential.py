@@ -11,6 +11,7 @@ from typing import Any
 
 import jwt
 
+from orchestrator import jwks
 from orchestrator.errors import InvalidCredential, InvalidInput
 from orchestrator.settings import Settings
 
@@ -104,21 +105,20 @@ def sign_token(
     return jwt.encode(claims, settings.jwt_secret, algorithm=_ALGORITHM)
 
 
-def verify_token(settings: Settings, token: str) -> Principal:
-    """Return who signed in with `token`; raise InvalidCredential, whose details.reason says what is wrong.
+def verify_token(settings: Settings, token: str, *, provider: jwks.KeySet | None = None) -> Principal:
+    """Return who signed in with `token`: one of ours, or of the identity provider whose keys are `provider`.
 
-    The algorithm is fixed: the token's own header never chooses it (RFC 8725, 3.1).
+    Raises InvalidCredential, whose details.reason says what is wrong, and Unavailable without the provider's keys.
+    The token's header only says whose it claims to be: ours are checked with our secret and HS256, the provider's
+    with the algorithm of the key that its id names (RFC 8725, 3.1).
     """
     try:
-        claims = jwt.decode(
-            token,
-            settings.jwt_secret,
-            algorithms=[_ALGORITHM],
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
-            leeway=_CLOCK_SKEW_SECONDS,
-            options={"require": ["exp", "iat", "sub", "iss", "aud"], "enforce_minimum_key_length": True},
-        )
+        if provider is not None and jwt.get_unverified_header(token).get("alg") in jwks.ALGORITHMS:
+            claims = _foreign_claims(settings, token, provider)
+        else:
+            claims = _decoded(
+                settings, token, key=settings.jwt_secret, algorithm=_ALGORITHM, issuer=settings.jwt_issuer
+            )
     except jwt.ExpiredSignatureError as error:
         raise _refused("expired") from error
     except (jwt.PyJWTError, ValueError) as error:
@@ -127,6 +127,33 @@ def verify_token(settings: Settings, token: str) -> Principal:
     if int(claims["exp"]) <= time.time():
         raise _refused("expired")
     return _principal(claims)
+
+
+def _foreign_claims(settings: Settings, token: str, provider: jwks.KeySet) -> dict[str, Any]:
+    """Return what the provider's token says, in our words: OAuth's `scope` is a text, and has no key_id."""
+    key = provider.find(str(jwt.get_unverified_header(token).get("kid")))
+    if key is None:
+        raise _refused("invalid")
+    issuer = settings.jwt_jwks_issuer or settings.jwt_issuer
+    claims = _decoded(settings, token, key=key, algorithm=key.algorithm_name, issuer=issuer)
+    if "scopes" not in claims and isinstance(claims.get("scope"), str):
+        claims["scopes"] = claims["scope"].split()
+    claims.setdefault("key_id", claims["sub"])
+    return claims
+
+
+def _decoded(
+    settings: Settings, token: str, *, key: str | jwt.PyJWK, algorithm: str, issuer: str
+) -> dict[str, Any]:
+    return jwt.decode(
+        token,
+        key,
+        algorithms=[algorithm],
+        issuer=issuer,
+        audience=settings.jwt_audience,
+        leeway=_CLOCK_SKEW_SECONDS,
+        options={"require": ["exp", "iat", "sub", "iss", "aud"], "enforce_minimum_key_length": True},
+    )
 
 
 def _principal(claims: dict[str, Any]) -> Principal:

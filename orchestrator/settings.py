@@ -99,6 +99,12 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _https_url(text: str) -> str:
+    if not re.fullmatch(r"https://[^\s/@]+/\S*", text):
+        raise ValueError("https://host/path")
+    return text
+
+
 def driver_url(text: str) -> str:
     """Return a Postgres URL with psycopg2 named: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3.
 
@@ -128,6 +134,8 @@ class Settings:
     jwt_audience: str = _setting(_text, default="octollm")
     permit_private_key: str | None = _setting(_ed25519_key, default=None, secret=True)
     permit_public_key: str | None = _setting(_ed25519_key, default=None)
+    jwt_jwks_url: str | None = _setting(_https_url, default=None)
+    jwt_jwks_issuer: str | None = _setting(_text, default=None)
     jwt_ttl_seconds: int = _setting(_whole(least=1, most=86_400), default=3600)
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))

@@ -37,7 +37,7 @@ def migrate() -> None:
 
 @click.group()
 def keys() -> None:
-    """Create, revoke and list API keys; POST /v1/auth/token turns a key into a JWT."""
+    """Create, rotate, revoke and list API keys; POST /v1/auth/token turns a key into a JWT."""
 
 
 @keys.command()
@@ -78,6 +78,26 @@ def revoke(key_id: str, as_json: bool) -> None:
     if not found:
         raise NotFound(f"there is no key {key_id}: `octollm keys list` shows them")
     click.echo(json.dumps({"id": key_id, "revoked": True}) if as_json else f"{key_id} revoked")
+
+
+@keys.command()
+@click.argument("key_id")
+@click.option(
+    "--overlap-hours",
+    type=click.IntRange(0, 24 * 90),
+    default=24,
+    show_default=True,
+    help="Both keys are good for so long.",
+)
+@_AS_JSON
+def rotate(key_id: str, overlap_hours: int, as_json: bool) -> None:
+    """Make a successor of the key KEY_ID, with its tenant and scopes, and print it; the old one ends soon."""
+    with _database() as conn:
+        made = key_store.rotate(conn, key_id, overlap_seconds=overlap_hours * 3600)
+    if made is None:
+        raise NotFound(f"there is no key {key_id} that holds: `octollm keys list` shows them")
+    record, text = made
+    click.echo(json.dumps({"key": text, **_document(record)}, indent=2) if as_json else text)
 
 
 @keys.command(name="list")

@@ -65,6 +65,24 @@ def verify(conn: Connection, raw_key: str) -> Principal | None:
     return Principal(row.tenant, key.id, frozenset(row.scopes), subject=f"{row.tenant}/{key.id}")
 
 
+def rotate(conn: Connection, key_id: str, *, overlap_seconds: int) -> tuple[KeyRecord, str] | None:
+    """Make a key like this one, which itself ends after `overlap_seconds`; None when it does not hold any more.
+
+    The new one lives as long as the old one was made for. Locks the old key; call it in a transaction.
+    """
+    row = conn.exec_driver_sql(_SQL["retire_key"], {"id": key_id, "overlap": overlap_seconds}).one_or_none()
+    if row is None:
+        return None
+    return create(
+        conn,
+        tenant=row.tenant,
+        scopes=row.scopes,
+        name=row.name,
+        environment=row.environment,
+        expires_at=row.successor_expires_at,
+    )
+
+
 def touch(conn: Connection, key_id: str) -> None:
     """Note that the key was used now; at most one write a minute."""
     conn.exec_driver_sql(_SQL["touch_key"], {"id": key_id})

@@ -27,6 +27,19 @@ SET revoked_at = coalesce(revoked_at, now())
 WHERE id = %(id)s
   AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
 
+-- name: retire_key
+-- Lets a key that holds end soon, and tells what its successor needs. An earlier end stays.
+UPDATE api_keys k
+SET expires_at = least(k.expires_at, now() + %(overlap)s * interval '1 second')
+FROM (
+    SELECT id, now() + (expires_at - created_at) AS successor_expires_at
+    FROM api_keys
+    WHERE id = %(id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+    FOR UPDATE
+) old
+WHERE k.id = old.id
+RETURNING k.tenant, k.name, k.environment, k.scopes, old.successor_expires_at
+
 -- name: is_key_revoked
 -- Tells whether a key stopped to hold. An unknown id is not revoked: the operator's own tokens have no row.
 SELECT EXISTS (

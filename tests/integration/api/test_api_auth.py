@@ -213,3 +213,41 @@ def test_another_tenants_things_are_not_there(as_caller: AsCaller) -> None:
     attached = theirs("POST", "/v1/tasks", json={"goal": "theirs", "attachments": [file_id]})
     assert_problem(attached, 422, "validation_error")
     assert ours("GET", f"/v1/tasks/{task_id}").json["status"] == "queued"
+
+
+def test_a_key_and_its_successor_overlap(engine: Engine, nobody: Caller) -> None:
+    record, old = make_key(engine, scopes=("arm:list",))
+    with transaction(engine) as conn:
+        made = keys.rotate(conn, record.id, overlap_seconds=3600)
+    assert made is not None
+    successor, new = made
+
+    answers = [nobody("POST", "/v1/auth/token", headers={"X-API-Key": text}) for text in (old, new)]
+    with transaction(engine) as conn:
+        keys.rotate(conn, record.id, overlap_seconds=0)
+    later = nobody("POST", "/v1/auth/token", headers={"X-API-Key": old})
+
+    assert [answer.json["scopes"] for answer in answers] == [["arm:list"], ["arm:list"]]
+    assert (successor.tenant, successor.scopes, successor.expires_at) == ("acme", ("arm:list",), None)
+    assert_problem(later, 401, "invalid_credential")
+
+
+def test_a_successor_lives_as_long_as_its_key_was_made_for(engine: Engine) -> None:
+    days = timedelta(days=90)
+    record, _ = make_key(engine, expires_at=datetime.now(UTC) + days)
+
+    with transaction(engine) as conn:
+        made = keys.rotate(conn, record.id, overlap_seconds=60)
+
+    assert made is not None
+    assert made[0].expires_at is not None
+    assert abs(made[0].expires_at - datetime.now(UTC) - days) < timedelta(minutes=1)
+
+
+def test_a_key_that_ended_has_no_successor(engine: Engine) -> None:
+    record, _ = make_key(engine)
+    with transaction(engine) as conn:
+        keys.revoke(conn, record.id)
+
+        assert keys.rotate(conn, record.id, overlap_seconds=60) is None
+        assert keys.rotate(conn, "unknown", overlap_seconds=60) is None
