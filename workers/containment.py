@@ -45,7 +45,7 @@ def standing_of(app: Celery) -> Standing:
 def withheld_of(app: Celery) -> Mapping[str, str]:
     """Return the arms whose queue this worker was told to consume and does not, and why."""
     standing = standing_of(app)
-    return dict.fromkeys(getattr(app, "octollm_withheld", ()), f"{standing.reason}: {standing.mend}")
+    return dict.fromkeys(getattr(app, "octollm_withheld", ()), standing.told)
 
 
 def isolation_of(app: Celery, arm: str) -> str:

@@ -1,5 +1,6 @@
 """Chooses the strongest sandbox that holds on this machine, or says why there is none and what to do."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,12 +55,15 @@ class Standing:
         """Return how strong the sandbox is; NONE: nothing may run."""
         return Isolation.NONE if self.sandbox is None else self.sandbox.backend.isolation
 
+    @property
+    def told(self) -> str:
+        """Return why there is no sandbox and what to do, as a sentence each."""
+        return f"{self.reason}. To mend it, {self.mend}."
+
     def use(self) -> Sandbox:
         """Return the sandbox; raises SandboxUnavailable with the reason and what to do."""
         if self.sandbox is None:
-            raise SandboxUnavailable(
-                f"{self.reason}: {self.mend}", details={"reason": self.reason, "mend": self.mend}
-            )
+            raise SandboxUnavailable(self.told, details={"reason": self.reason, "mend": self.mend})
         return self.sandbox
 
 
@@ -85,10 +89,12 @@ def strongest(least: Isolation) -> Standing:
 def backend_of(isolation: Isolation) -> Backend | str:
     """Return the kind of sandbox of that strength, or what it lacks here."""
     if not seccomp.is_supported():
-        return "the system calls of this machine are not known to it"
+        return "it is made for Linux on x86_64 or aarch64"
     if isolation is Isolation.STRONG:
         program = bubblewrap.program()
         return "bubblewrap is not installed" if program is None else bubblewrap.Bubblewrap(program)
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        return "/proc does not list children, so that not all of a tool could be ended"
     abi = landlock.version()
     return "the kernel has no Landlock" if abi < 1 else Kernel(abi)
 

@@ -6,6 +6,7 @@ The filter is a classic BPF program over struct seccomp_data: see seccomp(2) and
 import errno
 import platform
 import struct
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -106,8 +107,8 @@ def compiled(rules: Rules) -> Iterator[int]:
 
 
 def is_supported(machine: str | None = None) -> bool:
-    """Tell whether we know the system calls of `machine` (this one by default)."""
-    return (machine or platform.machine()) in _ARCHITECTURES
+    """Tell whether we know the system calls of a Linux on `machine` (this one by default)."""
+    return sys.platform == "linux" and (machine or platform.machine()) in _ARCHITECTURES
 
 
 def _blocks(rules: Rules) -> list[tuple[str, list[bytes]]]:
