@@ -13,6 +13,7 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from orchestrator.devstack.fake_answer import SENTENCE, example
 from orchestrator.devstack.fake_wire import AnthropicWire, OpenAIWire, Said, Wire
@@ -186,7 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a request of either protocol."""
         wires: dict[str, Wire] = {"/v1/chat/completions": OpenAIWire(), "/v1/messages": AnthropicWire()}
-        wire = wires.get(self.path.partition("?")[0])
+        # a request that came by way of a proxy names the whole address
+        wire = wires.get(urlsplit(self.path).path)
         body = self._body()
         if wire is None or body is None:
             wrong = wires["/v1/messages"].error(404, kind="not_found_error", message=f"No {self.path} here.")

@@ -96,7 +96,7 @@ class Models:
             except (ModelError, ModelBusy) as error:
                 if isinstance(error, ModelError) and not error.may_fail_over:
                     raise
-                log.warning("model.passed_over", model=str(candidate.name), code=error.code, purpose=purpose)
+                log.warning("model.failed", model=str(candidate.name), code=error.code, purpose=purpose)
                 failures.append(error)
             else:
                 return _completion(candidate, shaped, purpose=purpose, attempts=attempts)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import pytest
@@ -13,9 +14,12 @@ from orchestrator import errors
 from orchestrator.devstack.fake_answer import SENTENCE
 from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.errors import ModelError
-from orchestrator.llm.interface import Finish
+from orchestrator.llm.anthropic import AnthropicProvider
+from orchestrator.llm.fault import retry_after_seconds
+from orchestrator.llm.interface import Finish, Query
+from orchestrator.llm.openai import OpenAIProvider
 from orchestrator.llm.transport import MAX_ANSWER_BYTES
-from tests.llm_kit import Caller
+from tests.llm_kit import HELLO, Caller
 
 SLOW_SECONDS = 0.5
 # what each fault ends as: whole answers, then streams where that differs
@@ -128,6 +132,38 @@ def test_a_pause_that_is_asked_for_is_told_and_not_slept(
         Caller(fresh, [f"{name}:fake-model"]).ask()
 
     assert refused.value.details.get("retry_after") == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "Thu, 99 Foo 99999 00:00:00 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_a_pause_is_read_in_all_its_spellings(headers: dict[str, str], seconds: float | None) -> None:
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
+
+    assert retry_after_seconds(headers, now=noon) == seconds
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_models_are_reached_by_the_environments_proxy(
+    fresh: FakeLLM, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", fresh.url)
+    monkeypatch.setenv("no_proxy", "")
+    base_url = "http://models.invalid/v1" if name == "openai" else "http://models.invalid"
+    opened = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}[name](api_key="k", base_url=base_url)
+
+    answer = opened.ask(Query(HELLO, 10, time.monotonic() + 5), "fake-model")
+
+    assert answer.text == SENTENCE
+    assert fresh.received[0].path.startswith("http://models.invalid/v1/")
 
 
 def test_an_answer_is_never_longer_than_its_limit(fresh: FakeLLM) -> None:
