@@ -1,6 +1,6 @@
 """Shapes what we answer about tasks: what OctoLLM's client libraries parse, and members of our own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from marshmallow import Schema, fields
@@ -131,6 +131,7 @@ class Accepted(Schema):
     created_at = Timestamp()
     estimated_completion = Timestamp()
     message = fields.String()
+    redacted = fields.Dict(keys=fields.String(), values=fields.Integer())
     links = fields.Dict(keys=fields.String(), values=fields.String())
 
 
@@ -161,8 +162,8 @@ _EVENT = EventReply()
 _DECISION = DecisionReply()
 
 
-def accepted(task: Submitted) -> dict[str, Any]:
-    """Return the answer to a submission."""
+def accepted(task: Submitted, *, redacted: Mapping[str, int]) -> dict[str, Any]:
+    """Return the answer to a submission; `redacted` is how many of which kind were taken out of it."""
     path = f"/v1/tasks/{task.task_id}"
     return _dump(
         _ACCEPTED,
@@ -172,6 +173,7 @@ def accepted(task: Submitted) -> dict[str, Any]:
             "created_at": task.created_at,
             "estimated_completion": None,
             "message": "The task is queued.",
+            "redacted": redacted,
             "links": {"self": path, "events": f"{path}/events", "trace": f"{path}/trace"},
         },
     )

@@ -1,5 +1,7 @@
 """Tasks over HTTP: submit one, read one, list them, explain one."""
 
+from typing import cast
+
 from flask import Blueprint, Flask, Response, jsonify, request
 
 from api import body, current, long_poll, replies, schemas
@@ -7,9 +9,12 @@ from api.auth import requires
 from api.once import read_once
 from api.status import answer, find
 from orchestrator.credential import Principal
-from orchestrator.observability import log
+from orchestrator.errors import BlockedByPolicy
+from orchestrator.observability import log, metric
+from orchestrator.safety import door
 from orchestrator.store import events, memory
 from orchestrator.store.engine import statement
+from orchestrator.task_contract import Contract
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks")
 
@@ -25,7 +30,7 @@ def submit(principal: Principal) -> Response:
     """Accept a task: 202, and where to follow it; 200 for one that was accepted before under the same name."""
     orchestrator = current.orchestrator()
     members = body.read_object()
-    contract = schemas.read_contract(members, task_timeout=orchestrator.settings.task_timeout)
+    contract = _screened(schemas.read_contract(members, task_timeout=orchestrator.settings.task_timeout))
     task = orchestrator.submit(
         tenant=principal.tenant,
         key_id=principal.key_id,
@@ -34,12 +39,23 @@ def submit(principal: Principal) -> Response:
         once=read_once(members),
     )
     log.bind(task_id=task.task_id)
-    response = jsonify(replies.accepted(task))
+    response = jsonify(replies.accepted(task, redacted=contract.redacted))
     response.status_code = 200 if task.is_replay else 202
     if task.is_replay:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/v1/tasks/{task.task_id}"
     return response
+
+
+def _screened(contract: Contract) -> Contract:
+    """Return the contract as the safety policy lets it in, and count what it took out or refused."""
+    try:
+        screened = door.screen(contract, cast(door.Policy, current.orchestrator().settings.safety_policy))
+    except BlockedByPolicy as error:
+        metric.screened(error.details["kinds"], "blocked")
+        raise
+    metric.screened(screened.redacted, "redacted")
+    return screened
 
 
 @blueprint.get("/<task_id>")

@@ -9,6 +9,7 @@ OctoError
 │   └── IdempotencyConflict  the key of an earlier submission with another body
 ├── Unauthenticated          no credential, or one that does not hold
 ├── Forbidden                the credential lacks a scope
+│   └── BlockedByPolicy      the safety policy refuses what the task holds (details.kinds)
 ├── TooMuch                  more than we take now (details.retry_after, in seconds)
 │   ├── RateLimited          more calls than the caller's rate allows
 │   ├── TooManyTasks         the tenant has too many open tasks
@@ -120,6 +121,12 @@ class Forbidden(OctoError):
     """The credential lacks a scope."""
 
     code = "insufficient_permissions"
+
+
+class BlockedByPolicy(Forbidden):
+    """The safety policy refuses this task."""
+
+    code = "blocked_by_policy"
 
 
 class TooMuch(OctoError):

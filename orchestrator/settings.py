@@ -140,6 +140,7 @@ class Settings:
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
     trusted_proxies: int = _setting(_whole(least=0, most=10), default=0)
+    safety_policy: str = _setting(_one_of("off", "redact", "block"), default="redact")
     max_open_tasks: int = _setting(_whole(least=1), default=10_000)
     max_queued_steps: int = _setting(_whole(least=1), default=20_000)
     max_body_bytes: int = _setting(_whole(least=1024), default=2**20)

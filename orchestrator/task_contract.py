@@ -67,7 +67,10 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Contract:
-    """A task as the client wants it, normalised; `plan` is a client-made plan or None."""
+    """A task as the client wants it, normalised; `plan` is a client-made plan or None.
+
+    `redacted` is {kind: how many} of what was taken out of it at the door (orchestrator.safety.door).
+    """
 
     goal: str
     constraints: list[str] | dict[str, Any] = field(default_factory=list)
@@ -80,6 +83,7 @@ class Contract:
     deadline: datetime | None = None
     output_schema: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
+    redacted: dict[str, int] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
         """Return the contract as JSON values, for the tasks row and the trace."""
@@ -107,4 +111,5 @@ class Contract:
             deadline=datetime.fromisoformat(deadline) if deadline else None,
             output_schema=record["output_schema"],
             plan=record["plan"],
+            redacted=record.get("redacted", {}),
         )

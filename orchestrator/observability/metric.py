@@ -44,6 +44,9 @@ _ROUTING_SECONDS = Histogram(
 _VERDICTS = Counter("octollm_verdicts", "Rounds judged.", ["decision"])
 _REPAIRS = Counter("octollm_repairs", "Repair rounds started.")
 _LEASES_EXPIRED = Counter("octollm_leases_expired", "Leases that ran out and were taken back.")
+_SCREENED = Counter(
+    "octollm_screened", "Tasks in which the door found something unsafe.", ["kind", "outcome"]
+)
 _SWEPT = Counter("octollm_swept", "Things that the sweeper healed.", ["kind"])
 _MODEL_REQUESTS = Counter(
     "octollm_llm_requests", "Calls to models, and calls not made.", ["provider", "model", "outcome"]
@@ -100,6 +103,12 @@ def verdict_given(decision: str) -> None:
 def repaired() -> None:
     """Count a repair round."""
     _REPAIRS.inc()
+
+
+def screened(kinds: Iterable[str], outcome: str) -> None:
+    """Count what was found in a task at the door: kinds of orchestrator.safety, redacted or blocked."""
+    for kind in kinds:
+        _SCREENED.labels(kind, outcome).inc()
 
 
 def lease_expired() -> None:
