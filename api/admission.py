@@ -5,7 +5,7 @@ from functools import wraps
 
 from flask import Response, request
 
-from api import current, tickets
+from api import current, limit, tickets
 from api.auth import identify, permit, shown_credential
 from orchestrator.credential import Principal
 
@@ -21,15 +21,22 @@ def admits(scope: str) -> Callable[[Callable[[Principal, str], Response]], Calla
         def guarded(task_id: str) -> Response:
             return view(admit(task_id, scope), task_id)
 
+        guarded.__dict__["scope"] = scope
         return guarded
 
     return decorate
 
 
 def admit(task_id: str, scope: str) -> Principal:
-    """Return who wants to stream this task. Raises Unauthenticated, InvalidCredential or Forbidden."""
+    """Return who wants to stream this task, and count the call.
+
+    Raises Unauthenticated, InvalidCredential, Forbidden or RateLimited.
+    """
     if ticket := request.args.get("ticket"):
-        return permit(tickets.redeem(current.orchestrator().redis, ticket, task_id), scope)
+        with limit.counting_failures():
+            principal = tickets.redeem(current.orchestrator().redis, ticket, task_id)
+        limit.charge(principal)
+        return permit(principal, scope)
     return permit(identify(_subprotocol_token() or shown_credential()), scope)
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, jsonify
 
-from api import body, current, schemas
+from api import body, current, examples, schemas, shapes
 from api.auth import requires
+from api.operation import describes
 from orchestrator.arm_capability import ARMS, ArmCapability, canonical_arm
 from orchestrator.credential import Principal
 from orchestrator.store import pools
@@ -27,6 +28,7 @@ def install(app: Flask) -> None:
 
 @blueprint.get("/arms")
 @blueprint.get("/capabilities")
+@describes({200: shapes.ArmList})
 @requires("arm:list")
 def index(_principal: Principal) -> Response:
     """List the arms."""
@@ -36,6 +38,7 @@ def index(_principal: Principal) -> Response:
 
 
 @blueprint.post("/arms/register")
+@describes({200: shapes.Registered}, body=schemas.ArmRegistration, examples=examples.ARMS)
 @requires("arm:register")
 def register(principal: Principal) -> Response:
     """Replace an arm's declared status and metadata; what is measured wins over what is declared."""

@@ -7,7 +7,8 @@ from typing import Concatenate, ParamSpec, cast
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 
-from api import current, limit
+from api import current, limit, shapes
+from api.operation import describes, public
 from orchestrator import credential
 from orchestrator.credential import Principal
 from orchestrator.errors import Forbidden, InvalidCredential, Unauthenticated
@@ -36,12 +37,15 @@ def requires(scope: str) -> Callable[[Callable[Concatenate[Principal, P], Respon
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Response:
             return view(permit(identify(shown_credential()), scope), *args, **kwargs)
 
+        guarded.__dict__["scope"] = scope
         return guarded
 
     return decorate
 
 
 @blueprint.post("/token")
+@describes({200: shapes.Token}, 401, 429, 503)
+@public
 def exchange_key() -> Response:
     """Answer a JWT for an API key; it has the key's scopes, and ends with the key."""
     orchestrator = current.orchestrator()

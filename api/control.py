@@ -2,8 +2,9 @@
 
 from flask import Blueprint, Flask, Response, jsonify
 
-from api import body, current, replies, schemas
+from api import body, current, examples, replies, schemas, shapes
 from api.auth import requires
+from api.operation import describes
 from api.status import find, status_of
 from orchestrator.credential import Principal
 
@@ -16,6 +17,7 @@ def install(app: Flask) -> None:
 
 
 @blueprint.delete("/<task_id>")
+@describes({200: shapes.Cancelled}, 409)
 @requires("task:cancel")
 def delete(principal: Principal, task_id: str) -> Response:
     """Cancel a task; a cancelled one stays so, one that ended otherwise is a 409."""
@@ -23,6 +25,13 @@ def delete(principal: Principal, task_id: str) -> Response:
 
 
 @blueprint.post("/<task_id>/cancel")
+@describes(
+    {200: shapes.Cancelled},
+    409,
+    body=schemas.CancelRequest,
+    is_body_required=False,
+    examples=examples.CANCELS,
+)
 @requires("task:cancel")
 def cancel(principal: Principal, task_id: str) -> Response:
     """Cancel a task, saying why."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields
 
@@ -17,6 +17,23 @@ from orchestrator.task_contract import (
 
 MAX_WORDS = 2_000
 MAX_OBJECT_BYTES = 16 * 1024
+_WORDS = {"type": "string", "minLength": 1, "maxLength": MAX_WORDS}
+_STEPS = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["id"],
+        "properties": {
+            "id": {"type": "string"},
+            "description": {"type": "string"},
+            "arm": {"type": "string"},
+            "action": {"type": "string"},
+            "inputs": {"type": "object"},
+            "depends_on": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+}
 
 
 class TrimmedText(fields.String):
@@ -55,6 +72,8 @@ class Moment(fields.AwareDateTime):
 class JsonObject(fields.Field[dict[str, Any]]):
     """A JSON object of at most `max_bytes` when written compactly."""
 
+    shape: ClassVar[dict[str, Any]] = {"type": "object"}
+
     def __init__(self, *, max_bytes: int = MAX_OBJECT_BYTES, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_bytes = max_bytes
@@ -65,6 +84,13 @@ class JsonObject(fields.Field[dict[str, Any]]):
 
 class Constraints(fields.Field[list[str] | dict[str, Any]]):
     """What the result must respect: a list of strings, or an object."""
+
+    shape: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {"type": "array", "maxItems": MAX_CONSTRAINTS, "items": _WORDS},
+            {"type": "object", "maxProperties": MAX_CONSTRAINTS},
+        ]
+    }
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[str] | dict[str, Any]:
         if not isinstance(value, list | dict):
@@ -79,6 +105,10 @@ class Constraints(fields.Field[list[str] | dict[str, Any]]):
 class Context(fields.Field[dict[str, Any] | str]):
     """What the arms should know: an object, or a text."""
 
+    shape: ClassVar[dict[str, Any]] = {
+        "anyOf": [{"type": "object"}, {"type": "string", "maxLength": MAX_CONTEXT_CHARACTERS}]
+    }
+
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any] | str:
         if isinstance(value, str):
             if len(value) > MAX_CONTEXT_CHARACTERS:
@@ -91,6 +121,18 @@ class Context(fields.Field[dict[str, Any] | str]):
 
 class CriterionField(fields.Field[Criterion]):
     """An acceptance criterion: words alone, or {text, check} with a machine check."""
+
+    shape: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            _WORDS,
+            {
+                "type": "object",
+                "required": ["text"],
+                "additionalProperties": False,
+                "properties": {"text": _WORDS, "check": {"type": ["object", "null"]}},
+            },
+        ]
+    }
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Criterion:
         if isinstance(value, str):
@@ -108,6 +150,13 @@ class CriterionField(fields.Field[Criterion]):
 class PlanField(fields.Field[dict[str, Any]]):
     """A client's plan: {"steps": [...]}, or the list alone; the planner checks what it holds."""
 
+    shape: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {"type": "object", "required": ["steps"], "properties": {"steps": _STEPS}},
+            _STEPS,
+        ]
+    }
+
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if isinstance(value, list):
             return {"steps": value}
@@ -118,6 +167,8 @@ class PlanField(fields.Field[dict[str, Any]]):
 
 class Timestamp(fields.Field[datetime]):
     """A moment as RFC 3339 in UTC with milliseconds."""
+
+    shape: ClassVar[dict[str, Any]] = {"type": "string", "format": "date-time"}
 
     def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> str | None:
         if value is None:

@@ -8,9 +8,10 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import dump_options_header
 
-from api import current
+from api import current, shapes
 from api.auth import requires
 from api.fields import Timestamp
+from api.operation import describes
 from orchestrator.credential import Principal
 from orchestrator.errors import InvalidInput, NotFound
 from orchestrator.store import files
@@ -38,6 +39,22 @@ class _Upload:
 
 
 @blueprint.post("")
+@describes(
+    {201: shapes.Artifact},
+    400,
+    413,
+    422,
+    body={
+        "application/octet-stream": {"schema": {"type": "string", "minLength": 1}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary"}},
+            }
+        },
+    },
+)
 @requires("task:submit")
 def store(principal: Principal) -> Response:
     """Keep a file: 201 with its id; the same content again has the same id."""
@@ -71,6 +88,7 @@ def store(principal: Principal) -> Response:
 
 
 @blueprint.get("/<artifact_id>")
+@describes({200: {"*/*": {"schema": {}}}})
 @requires("task:read")
 def fetch(principal: Principal, artifact_id: str) -> Response:
     """Answer a file's bytes, to be saved and not shown: nobody vouches for what is in it."""

@@ -1,158 +1,16 @@
-"""Shapes what we answer about tasks: what OctoLLM's client libraries parse, and members of our own."""
+"""Makes what we answer about tasks of their records; api.shapes declares the members."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from marshmallow import Schema, fields
+from marshmallow import Schema
 
-from api.fields import Timestamp
+from api.shapes import Accepted, DecisionReply, EventReply, Status, Step, StoppedStep, TaskSummary
 from orchestrator.execution_state import Phase, StepKind, StepState, TaskStatus
 from orchestrator.lifecycle.requests import Submitted
 from orchestrator.store.events import Decision, Event
 from orchestrator.store.memory import StepRecord, TaskRecord
 from orchestrator.store.steps import Fenced
-
-
-class Progress(Schema):
-    """How far a task is; `percentage` never falls."""
-
-    current_step = fields.String()
-    completed_steps = fields.Integer()
-    total_steps = fields.Integer()
-    percentage = fields.Integer()
-
-
-class Result(Schema):
-    """What came of a task; `output` is text, `data` the same as values."""
-
-    output = fields.String()
-    confidence = fields.Float(allow_none=True)
-    validation_passed = fields.Boolean()
-    data = fields.Raw()
-    artifacts = fields.List(fields.Raw())
-    warnings = fields.List(fields.String())
-    # Schema has an attribute `partial`
-    is_partial = fields.Boolean(attribute="partial", data_key="partial")
-
-
-class Failure(Schema):
-    """Why a task ended without success."""
-
-    type = fields.String()
-    code = fields.String()
-    message = fields.String()
-    details = fields.String(allow_none=True)
-    retryable = fields.Boolean()
-
-
-class Metadata(Schema):
-    """What a task took; there once it has ended."""
-
-    arms_used = fields.List(fields.String())
-    tokens_used = fields.Integer()
-    cost_dollars = fields.Float()
-    duration_seconds = fields.Float()
-    cache_hit = fields.Boolean()
-    plan_id = fields.String(allow_none=True)
-    repairs = fields.Integer()
-
-
-class Step(Schema):
-    """A step of the plan, as its latest round left it."""
-
-    step_id = fields.String()
-    arm_id = fields.String()
-    action = fields.String()
-    description = fields.String()
-    status = fields.String()
-    round = fields.Integer()
-    attempt = fields.Integer()
-    depends_on = fields.List(fields.String())
-    optional = fields.Boolean()
-    summary = fields.String(allow_none=True)
-    error = fields.Raw(allow_none=True)
-    warnings = fields.List(fields.String())
-    queued_at = Timestamp()
-    started_at = Timestamp()
-    finished_at = Timestamp()
-    duration_ms = fields.Integer(allow_none=True)
-
-
-class StoppedStep(Schema):
-    """A step that a cancel stopped: `was` is running, queued, held or blocked."""
-
-    step_id = fields.String(attribute="name")
-    arm_id = fields.String(attribute="arm")
-    was = fields.String(attribute="former_state")
-    attempt = fields.Integer()
-
-
-class TaskSummary(Schema):
-    """A task in a list."""
-
-    task_id = fields.String()
-    status = fields.String()
-    phase = fields.String()
-    goal = fields.String()
-    priority = fields.String()
-    percentage = fields.Integer()
-    created_at = Timestamp()
-    updated_at = Timestamp()
-    completed_at = Timestamp()
-    failed_at = Timestamp()
-
-
-class Status(Schema):
-    """A task, where it stands and what came of it."""
-
-    task_id = fields.String()
-    status = fields.String()
-    phase = fields.String()
-    goal = fields.String()
-    priority = fields.String()
-    progress = fields.Nested(Progress)
-    waiting_for = fields.List(fields.String())
-    result = fields.Nested(Result, allow_none=True)
-    error = fields.Nested(Failure, allow_none=True)
-    metadata = fields.Nested(Metadata, allow_none=True)
-    steps = fields.List(fields.Nested(Step))
-    created_at = Timestamp()
-    updated_at = Timestamp()
-    completed_at = Timestamp()
-    failed_at = Timestamp()
-    processing_time_ms = fields.Integer(allow_none=True)
-
-
-class Accepted(Schema):
-    """The answer to a submission."""
-
-    task_id = fields.String()
-    status = fields.String()
-    created_at = Timestamp()
-    estimated_completion = Timestamp()
-    message = fields.String()
-    redacted = fields.Dict(keys=fields.String(), values=fields.Integer())
-    links = fields.Dict(keys=fields.String(), values=fields.String())
-
-
-class EventReply(Schema):
-    """A numbered fact of a task's life."""
-
-    seq = fields.Integer()
-    timestamp = Timestamp(attribute="occurred_at")
-    type = fields.String()
-    data = fields.Raw(attribute="payload")
-
-
-class DecisionReply(Schema):
-    """One decision that was taken about a task."""
-
-    id = fields.Integer()
-    round = fields.Integer()
-    timestamp = Timestamp(attribute="decided_at")
-    kind = fields.String()
-    data = fields.Raw(attribute="payload")
-
 
 _STATUS = Status()
 _STOPPED = StoppedStep()

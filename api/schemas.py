@@ -75,6 +75,11 @@ class _Request(Schema):
     class Meta:
         unknown = RAISE
 
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Let the description say what `_drop_nulls` does."""
+        if not field_obj.required:
+            field_obj.allow_none = True
+
     @pre_load
     def _drop_nulls(self, members: Any, **_: Any) -> Any:
         if not isinstance(members, dict):
@@ -109,7 +114,10 @@ class TaskRequest(_Request):
     acceptance_criteria = fields.List(CriterionField(), validate=validate.Length(max=MAX_CRITERIA))
     context = Context()
     attachments = fields.List(
-        fields.String(validate=validate.Regexp(r"[0-9a-f]{64}\Z", error="Not an artifact id.")),
+        fields.String(
+            validate=validate.Regexp(r"[0-9a-f]{64}\Z", error="Not an artifact id."),
+            metadata={"pattern": "^[0-9a-f]{64}$"},
+        ),
         validate=validate.Length(max=MAX_ATTACHMENTS),
     )
     budget = fields.Nested(BudgetRequest)
@@ -158,10 +166,18 @@ class StatusQuery(Schema):
 
 
 class EventsQuery(Schema):
-    """Which events to read: at most `limit` after number `after`."""
+    """Which events to read: at most `limit` (of a page) after number `after`; a ticket may stand for a token."""
 
     after = fields.Integer(load_default=0, validate=validate.Range(0, _LAST_SEQ))
     limit = fields.Integer(load_default=MAX_EVENTS, validate=validate.Range(1, MAX_EVENTS))
+    ticket = fields.String(load_default=None)
+
+
+class StreamQuery(Schema):
+    """Where a stream begins; a ticket lets in who can send no header."""
+
+    after = fields.Integer(load_default=0, validate=validate.Range(0, _LAST_SEQ))
+    ticket = fields.String(load_default=None)
 
 
 class TraceQuery(Schema):
@@ -177,6 +193,7 @@ ARM = ArmRegistration()
 TASK_LIST = TaskListQuery(unknown=EXCLUDE)
 STATUS = StatusQuery(unknown=EXCLUDE)
 EVENTS = EventsQuery(unknown=EXCLUDE)
+STREAM = StreamQuery(unknown=EXCLUDE)
 TRACE = TraceQuery(unknown=EXCLUDE)
 
 

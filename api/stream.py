@@ -9,10 +9,11 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
-from api import current, replies, schemas, tickets, websocket
+from api import current, replies, schemas, shapes, tickets, websocket
 from api.admission import admits
 from api.auth import requires
 from api.hub import End, TooSlow, Watch
+from api.operation import describes
 from api.status import find
 from orchestrator.credential import Principal
 from orchestrator.store import events
@@ -44,6 +45,11 @@ class UpgradeRequired(HTTPException):
 
 
 @blueprint.get("/<task_id>/events")
+@describes(
+    {200: {"application/json": {"schema": shapes.EventPage}, SSE: {"schema": {"type": "string"}}}, 204: None},
+    query=schemas.EventsQuery,
+    headers={"Last-Event-ID": "The number of the last event seen; wins over `after` in a stream."},
+)
 @admits("task:read")
 def read(principal: Principal, task_id: str) -> Response:
     """Answer the events after number `after`; each number comes once, and none is left out."""
@@ -61,13 +67,27 @@ def read(principal: Principal, task_id: str) -> Response:
 
 
 @blueprint.get("/<task_id>/stream")
+@describes(
+    {101: None},
+    400,
+    422,
+    426,
+    query=schemas.StreamQuery,
+    headers={"Sec-WebSocket-Protocol": "octollm.v1, bearer.<JWT>: for who can send no other header."},
+)
 @requires("task:read")
 def explain_stream(_principal: Principal, task_id: str) -> Response:
-    """Say that this is a WebSocket, to a caller who asks for no upgrade."""
+    """Upgrade to a WebSocket that sends the events after number `after`, one JSON text each.
+
+    The client may say {"type": "ping"} and {"type": "cancel"}. Close codes: 1000 after the last event; 1001 this
+    process restarts; 1008 not understood, or no answer to pings; 1009 too long; 1013 too slow, or the database is
+    away: come back with `after`; 4401 the token has expired; 4404 the task is gone. Without an upgrade: 426.
+    """
     raise UpgradeRequired
 
 
 @blueprint.post("/<task_id>/stream-ticket")
+@describes({201: shapes.Ticket})
 @requires("task:read")
 def issue_ticket(principal: Principal, task_id: str) -> Response:
     """Answer a ticket that opens this task's stream once, in a URL: for a browser, which can send no header."""

@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
-from api import current
+from api import current, shapes
+from api.operation import describes, public
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import Orchestrator
 from orchestrator.observability import metric
@@ -38,6 +39,8 @@ def install(app: Flask, orchestrator: Orchestrator) -> None:
 
 
 @blueprint.get("/health")
+@describes({200: shapes.Health})
+@public
 def health() -> Response:
     """Say that the process answers; depends on nothing."""
     return jsonify(
@@ -50,6 +53,8 @@ def health() -> Response:
 
 
 @blueprint.get("/ready")
+@describes({200: shapes.Readiness, 503: shapes.Readiness})
+@public
 def ready() -> Response:
     """Say whether tasks can be done: 200 when both servers answer and every arm has a worker, else 503.
 
@@ -73,6 +78,8 @@ def ready() -> Response:
 
 
 @blueprint.get("/metrics")
+@describes({200: {"text/plain": {"schema": {"type": "string"}}}})
+@public
 def metrics() -> Response:
     """Answer the metrics of all processes on this host, and what is counted in Postgres and Redis now."""
     collectors: list[Collector] = current_app.extensions[_COLLECTORS]

@@ -4,9 +4,10 @@ from typing import cast
 
 from flask import Blueprint, Flask, Response, jsonify, request
 
-from api import body, current, long_poll, replies, schemas
+from api import body, current, examples, long_poll, replies, schemas, shapes
 from api.auth import requires
 from api.once import read_once
+from api.operation import describes
 from api.status import answer, find
 from orchestrator.credential import Principal
 from orchestrator.errors import BlockedByPolicy
@@ -25,6 +26,7 @@ def install(app: Flask) -> None:
 
 
 @blueprint.post("")
+@describes({202: shapes.Accepted}, body=schemas.TaskRequest, examples=examples.CONTRACTS)
 @requires("task:submit")
 def submit(principal: Principal) -> Response:
     """Accept a task: 202, and where to follow it; 200 for one that was accepted before under the same name."""
@@ -59,6 +61,11 @@ def _screened(contract: Contract) -> Contract:
 
 
 @blueprint.get("/<task_id>")
+@describes(
+    {200: shapes.Status, 304: None},
+    query=schemas.StatusQuery,
+    headers={"If-None-Match": "The ETag of an earlier answer."},
+)
 @requires("task:read")
 def show(principal: Principal, task_id: str) -> Response:
     """Answer where a task stands and what came of it; with `wait`, when it has ended or changed, if that is soon."""
@@ -70,6 +77,7 @@ def show(principal: Principal, task_id: str) -> Response:
 
 
 @blueprint.get("")
+@describes({200: shapes.TaskPage}, query=schemas.TaskListQuery)
 @requires("task:read")
 def index(principal: Principal) -> Response:
     """List the tenant's tasks, newest first, a page at a time."""
@@ -88,6 +96,7 @@ def index(principal: Principal) -> Response:
 
 
 @blueprint.get("/<task_id>/trace")
+@describes({200: shapes.Trace}, query=schemas.TraceQuery)
 @requires("task:read")
 def explain(principal: Principal, task_id: str) -> Response:
     """Answer every decision that was taken about a task."""

@@ -78,7 +78,7 @@ def _open() -> None:
     request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
     task_id = (request.view_args or {})["task_id"]
     principal = admit(task_id, "task:read")
-    query = schemas.read(schemas.EVENTS, request.args)
+    query = schemas.read(schemas.STREAM, request.args)
     task = find(principal, task_id)
     bell = threading.Event()
     watch = current.hub().watch(task, after=query["after"], ring=bell.set)

@@ -18,7 +18,8 @@ from orchestrator.store.keys import KeyRecord
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem
 
-PUBLIC = {"/health", "/ready", "/metrics", "/v1/health", "/v1/ready", "/v1/metrics", "/v1/auth/token"}
+_EVERYWHERE = ("/health", "/ready", "/metrics", "/openapi.json", "/docs")
+PUBLIC = {"/v1/auth/token", *(prefix + path for prefix in ("", "/v1") for path in _EVERYWHERE)}
 
 
 def make_key(

@@ -1,0 +1,60 @@
+"""Bodies that the API's description shows; a test sends every one of them."""
+
+from typing import Any
+
+_PLAN = {
+    "steps": [
+        {"id": "numbers", "arm": "retriever", "action": "collect", "inputs": {"values": [1, 2]}},
+        {
+            "id": "pause",
+            "arm": "executor",
+            "action": "wait",
+            "inputs": {"seconds": 0.1},
+            "depends_on": ["numbers"],
+        },
+        {
+            "id": "agree",
+            "arm": "judge",
+            "action": "verify",
+            "depends_on": ["pause"],
+            "inputs": {
+                "value": {"$from": "numbers", "pointer": "/values/1"},
+                "check": {"at_least": 2},
+            },
+        },
+    ]
+}
+
+CONTRACTS: dict[str, Any] = {
+    "a goal": {"goal": "Scan these files for secrets and personal data"},
+    "OctoLLM's Python and TypeScript clients": {
+        "goal": "Audit this Python package",
+        "constraints": ["Change nothing"],
+        "acceptance_criteria": ["Every test passes"],
+        "context": {"language": "python"},
+        "budget": {"max_tokens": 5000, "max_time_seconds": 60, "max_cost_dollars": 0.5},
+    },
+    "the other dialect": {
+        "goal": "Audit this Python package",
+        "constraints": {"style": "pep8"},
+        "context": "It is small.",
+        "budget": {"max_cost_usd": 0.5},
+        "priority": "high",
+        "metadata": {"ticket": 17},
+    },
+    "a plan of one's own": {
+        "goal": "See that the second number is at least 2",
+        "plan": _PLAN,
+        "acceptance_criteria": [
+            {
+                "text": "The first number is 1",
+                "check": {"step": "numbers", "pointer": "/values/0", "at_least": 1},
+            }
+        ],
+        "output_schema": {"type": "object"},
+    },
+}
+CANCELS: dict[str, Any] = {"with a reason": {"reason": "not needed any more"}}
+ARMS: dict[str, Any] = {
+    "for maintenance": {"arm_id": "coder", "status": "degraded", "metadata": {"until": "noon"}}
+}

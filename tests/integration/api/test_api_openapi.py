@@ -1,0 +1,169 @@
+"""The description of the API is the API: its routes, its scopes, its examples, its answers."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema
+import pytest
+from flask import Flask
+from openapi_spec_validator import validate
+
+from api.openapi import describe, routes
+from api.operation import operation_of, scope_of
+from orchestrator.credential import SCOPES
+from orchestrator.execution_state import Decision
+from tests.integration.api.conftest import AsCaller, Caller
+from tests.integration.kit import Engineer, verdict, wait_step
+
+PUBLIC = {"/health", "/ready", "/metrics", "/openapi.json", "/docs", "/v1/auth/token"}
+Conforms = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def spec(app: Flask) -> dict[str, Any]:
+    """The description."""
+    return describe(app, version="1")
+
+
+@pytest.fixture
+def conforms(spec: dict[str, Any]) -> Conforms:
+    """Check an answer against what the description says of its operation and status."""
+
+    def check(answer: Any, method: str, template: str) -> Any:
+        operation = spec["paths"][template][method.lower()]
+        response = operation["responses"][str(answer.status_code)]
+        if media := response.get("content", {}).get(answer.mimetype):
+            schema = {**media["schema"], "components": spec["components"]}
+            body = answer.get_json(force=True) if "json" in answer.mimetype else answer.get_data(as_text=True)
+            jsonschema.Draft202012Validator(schema).validate(body)
+        return answer
+
+    return check
+
+
+def test_it_is_openapi(spec: dict[str, Any]) -> None:
+    validate(spec)
+
+    assert spec["openapi"].startswith("3.1")
+
+
+def test_it_has_every_route_and_no_other(app: Flask, spec: dict[str, Any]) -> None:
+    routed = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    described = {(path, method) for path, item in spec["paths"].items() for method in item}
+
+    aliases = {(f"/v1{path}", "get") for path in PUBLIC - {"/v1/auth/token"}}
+    assert routed - described == aliases
+    assert described <= routed
+
+
+def test_every_route_says_which_scope_it_needs_or_that_it_is_public(app: Flask) -> None:
+    for rule, _, view in routes(app):
+        assert (scope_of(view) is None) == (rule.rule in PUBLIC), rule.rule
+        assert scope_of(view) in {None, *SCOPES}
+        assert operation_of(view).answers
+        assert view.__doc__
+
+
+def test_a_scope_that_is_declared_is_demanded(app: Flask, as_caller: AsCaller) -> None:
+    for rule, method, view in routes(app):
+        if scope := scope_of(view):
+            others = tuple(name for name in SCOPES if name not in {scope, "admin"})
+            path = _fill(rule.rule, "task_0000000000000000")
+
+            assert as_caller("acme", others)(method, path).status_code == 403, rule.rule
+
+
+def test_every_example_is_accepted(
+    call: Caller, engineer: Engineer, spec: dict[str, Any], conforms: Conforms
+) -> None:
+    sent = 0
+    for template, item in spec["paths"].items():
+        for method, operation in item.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            for name, example in content.get("examples", {}).items():
+                path = _fill(template, engineer.start(wait_step("a")))
+                answer = conforms(call(method.upper(), path, json=example["value"]), method, template)
+                assert answer.status_code < 300, (template, name, answer.json)
+                sent += 1
+
+    assert sent >= 6
+
+
+def test_every_json_body_has_an_example(spec: dict[str, Any]) -> None:
+    for template, item in spec["paths"].items():
+        for operation in item.values():
+            content = operation.get("requestBody", {}).get("content", {})
+            assert "application/json" not in content or content["application/json"]["examples"], template
+
+
+def test_every_answer_is_as_described(
+    call: Caller, as_caller: AsCaller, engineer: Engineer, spec: dict[str, Any], conforms: Conforms
+) -> None:
+    task_id = engineer.start(wait_step("a"))
+    engineer.do(task_id, "a")
+    engineer.judge(task_id, verdict(Decision.PASSED))
+    file_id = call("POST", "/v1/files", data=b"x", content_type="text/plain").json["artifact_id"]
+    answered = set()
+
+    for template, item in spec["paths"].items():
+        for method in item:
+            for target in (task_id, "task_0000000000000000"):
+                path = _fill(template, target).replace("0" * 64, file_id)
+                answer = conforms(call(method.upper(), path), method, template)
+                answered.add((template, method, answer.status_code))
+            conforms(as_caller("acme", ())(method.upper(), path), method, template)
+
+    succeeded = {(template, method) for template, method, status in answered if status < 300}
+    assert {
+        ("/v1/arms", "get"),
+        ("/v1/tasks", "get"),
+        ("/v1/tasks/{task_id}", "get"),
+        ("/v1/tasks/{task_id}/events", "get"),
+        ("/v1/tasks/{task_id}/trace", "get"),
+        ("/v1/tasks/{task_id}/stream-ticket", "post"),
+        ("/v1/files/{artifact_id}", "get"),
+        ("/health", "get"),
+        ("/metrics", "get"),
+        ("/docs", "get"),
+        ("/openapi.json", "get"),
+    } <= succeeded
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_it_is_served_and_can_be_cached(app: Flask, spec: dict[str, Any], prefix: str) -> None:
+    nobody = Caller(app, None)
+
+    served = nobody("GET", f"{prefix}/openapi.json")
+    again = nobody("GET", f"{prefix}/openapi.json", headers={"If-None-Match": served.headers["ETag"]})
+
+    assert served.json["paths"] == json.loads(json.dumps(spec["paths"]))
+    assert (again.status_code, again.data) == (304, b"")
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_the_page_shows_every_operation_and_loads_nothing(
+    app: Flask, spec: dict[str, Any], prefix: str
+) -> None:
+    answer = Caller(app, None)("GET", f"{prefix}/docs")
+    html = answer.get_data(as_text=True)
+
+    assert answer.mimetype == "text/html"
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "<script" not in html
+    assert not re.findall(r"""(?:src|href)=["'](?!#|openapi\.json)""", html)
+    for template, item in spec["paths"].items():
+        assert f"<code>{template}</code>" in html
+        assert all(operation["operationId"] in html for operation in item.values())
+    for name in spec["components"]["schemas"]:
+        assert f'id="schema-{name}"' in html
+
+
+def _fill(template: str, task_id: str) -> str:
+    filled = re.sub(r"[<{](?:\w+:)?task_id[>}]", task_id, template)
+    return re.sub(r"[<{](?:\w+:)?artifact_id[>}]", "0" * 64, filled)
