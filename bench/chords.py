@@ -27,7 +27,7 @@ from orchestrator.devstack import servers
 
 RUNS: Final = 5
 IN_FLIGHT: Final = 20
-LATENCY_CHORDS: Final = {"redis": 16, "database": 2, "ours": 16}
+LATENCY_CHORDS: Final = {"redis": 24, "database": 2, "ours": 24}
 BURSTS: Final = 5
 BURST_CHORDS: Final = 30
 POOLS: Final = {"prefork": 2, "threads": 8}

@@ -48,6 +48,7 @@ def test_every_chord_is_ready_exactly_once_though_each_part_comes_twice(postgres
             noted = Counter(conn.exec_driver_sql("SELECT chord_id FROM chord_transitions").scalars())
             done = conn.exec_driver_sql("SELECT state, done FROM chords").all()
             stored = conn.exec_driver_sql("SELECT count(*) FROM results").scalar_one()
+            parts = Counter(conn.exec_driver_sql("SELECT chord_id FROM chord_parts").scalars())
     finally:
         with database.transaction() as conn:
             conn.exec_driver_sql(_FORGET_TRANSITIONS)
@@ -55,5 +56,6 @@ def test_every_chord_is_ready_exactly_once_though_each_part_comes_twice(postgres
 
     assert noted == dict.fromkeys(names, 1)
     assert {tuple(row) for row in done} == {("ready", PARTS)}
+    assert parts == dict.fromkeys(names, PARTS)
     assert stored == CHORDS * PARTS
     assert sum(told) >= CHORDS
