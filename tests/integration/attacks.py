@@ -146,3 +146,18 @@ import ctypes, sys
 if ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0) == 0:
     print("broke out")
 """
+
+# directories so deep that their paths can't be named
+FILL_OUT_OF_SIGHT = """
+import os, sys, time
+os.chdir(sys.argv[1])
+for _ in range(20):
+    os.mkdir("d" * 250)
+    os.chdir("d" * 250)
+block = b"x" * 2**20
+for number in range(int(sys.argv[2])):
+    with open(str(number), "wb") as file:
+        file.write(block)
+    time.sleep(0.03)
+print("broke out")
+"""

@@ -14,10 +14,10 @@ from workers.sandbox.run import Finished, run
 SMALL = Limits(
     cpu_seconds=5,
     memory_bytes=256 * MEBIBYTE,
-    file_bytes=4 * MEBIBYTE,
+    file_bytes=2 * MEBIBYTE,
     processes=24,
     tree_memory_bytes=128 * MEBIBYTE,
-    scratch_bytes=8 * MEBIBYTE,
+    scratch_bytes=4 * MEBIBYTE,
     wall_seconds=15,
     output_bytes=64 * 1024,
 )

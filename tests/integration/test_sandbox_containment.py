@@ -186,16 +186,17 @@ def test_memory_of_all_processes_together_is_bounded(kind: Backend, inputs: Path
         guarded(kind, attacks.ALLOCATE_IN_MANY, each, inputs=inputs)
 
 
-def test_the_scratch_directory_is_bounded(kind: Backend, inputs: Path) -> None:
+@pytest.mark.parametrize("attack", [attacks.FILL, attacks.FILL_OUT_OF_SIGHT], ids=["plain", "out of sight"])
+def test_the_scratch_directory_is_bounded(kind: Backend, inputs: Path, attack: str) -> None:
     files = str(4 * SMALL.scratch_bytes // 2**20)
 
-    assert BROKE_OUT in unguarded(attacks.FILL, "SCRATCH", files, inputs=inputs)
+    assert BROKE_OUT in unguarded(attack, "SCRATCH", files, inputs=inputs)
     if kind.facts(SMALL)["scratch_bytes"]["how"] == "tmpfs":
-        finished = guarded(kind, attacks.FILL, "SCRATCH", files, inputs=inputs)
+        finished = guarded(kind, attack, "SCRATCH", files, inputs=inputs)
         assert b"No space left on device" in finished.stderr
     else:
         with pytest.raises(ToolFailed, match="bytes of files"):
-            guarded(kind, attacks.FILL, "SCRATCH", files, inputs=inputs)
+            guarded(kind, attack, "SCRATCH", files, inputs=inputs)
 
 
 def test_a_file_is_bounded(kind: Backend, inputs: Path) -> None:

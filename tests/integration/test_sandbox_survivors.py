@@ -51,9 +51,9 @@ def test_orphans_are_ended_and_the_sandboxes_of_living_workers_are_not() -> None
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives tools a user of their own")
 def test_what_runs_as_a_tool_s_user_without_a_tool_is_ended() -> None:
-    with account.lone_user() as uid:
-        assert uid is not None
-        stray = subprocess.Popen(["/bin/sleep", "60"], user=uid, group=uid, extra_groups=[], env={})
+    with account.lone_user() as user:
+        assert user is not None
+        stray = subprocess.Popen(["/bin/sleep", "60"], user=user.uid, group=user.uid, extra_groups=[], env={})
         orphans.reap()
         held = stray.poll()
     orphans.reap()

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.errors import SandboxUnavailable
 
@@ -15,26 +16,34 @@ FIRST, LAST = 60_578, 61_183
 LOCKS = Path("/run/octollm-sandbox")
 
 
-@contextmanager
-def lone_user() -> Iterator[int | None]:
-    """Give the number of a user that no other tool of this machine runs as; None when the worker is not root.
+class User(NamedTuple):
+    """A user's number, and the descriptor of the lock that keeps others from being him."""
 
-    The lock goes with the process that holds it, however it ends. Raises SandboxUnavailable when all are taken.
+    uid: int
+    lock: int
+
+
+@contextmanager
+def lone_user() -> Iterator[User | None]:
+    """Give a user that no other tool of this machine runs as; None when the worker is not root.
+
+    The lock goes with the last process that holds it, however that ends. Raises SandboxUnavailable when all
+    are taken.
     """
     if os.geteuid() != 0:
         yield None
         return
-    uid, lock = _take()
+    user = _take()
     try:
-        yield uid
+        yield user
     finally:
-        os.close(lock)
+        os.close(user.lock)
 
 
 def give_to_read(directory: Path, uid: int) -> None:
-    """Let a user read `directory` through its group, and pass through the private directories above it."""
+    """Let a user read `directory` through its group, and pass through those above it that are private and temporary."""
     for above in directory.parents:
-        if above == Path(tempfile.gettempdir()) or above.stat().st_mode & stat.S_IXOTH:
+        if Path(tempfile.gettempdir()) not in above.parents or above.stat().st_mode & stat.S_IXOTH:
             break
         os.chown(above, -1, uid)
         above.chmod(0o710)
@@ -44,10 +53,10 @@ def give_to_read(directory: Path, uid: int) -> None:
             path.chmod(path.stat().st_mode | stat.S_IRGRP | (stat.S_IXGRP if path.is_dir() else 0))
 
 
-def give_pipe(descriptor: int, uid: int | None) -> None:
+def give_pipe(descriptor: int, user: User | None) -> None:
     """Let a user open a pipe by its name in /proc, which asks for rights as for a file."""
-    if uid is not None:
-        os.fchown(descriptor, uid, uid)
+    if user is not None:
+        os.fchown(descriptor, user.uid, user.uid)
 
 
 def free_users() -> set[int]:
@@ -55,13 +64,13 @@ def free_users() -> set[int]:
     return {uid for uid in _taken_before() if _is_free(uid)}
 
 
-def _take() -> tuple[int, int]:
+def _take() -> User:
     try:
         LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
         for uid in range(FIRST, LAST + 1):
             lock = os.open(LOCKS / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if _lock(lock):
-                return uid, lock
+                return User(uid, lock)
             os.close(lock)
     except OSError as error:
         raise SandboxUnavailable(f"no user can be taken in {LOCKS}: {error.strerror}") from error

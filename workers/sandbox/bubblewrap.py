@@ -44,10 +44,10 @@ class Bubblewrap:
     @contextmanager
     def cell(self, inputs: Path, limits: Limits) -> Iterator[Cell]:
         """Make a sandbox around `inputs`; raises SandboxUnavailable when that can't be done."""
-        with account.lone_user() as uid, seccomp.compiled(_RULES) as filtered:
-            if uid is not None:
-                account.give_to_read(inputs, uid)
-            yield _Bubble(self.path, inputs, limits, uid, filtered)
+        with account.lone_user() as user, seccomp.compiled(_RULES) as filtered:
+            if user is not None:
+                account.give_to_read(inputs, user.uid)
+            yield _Bubble(self.path, inputs, limits, user, filtered)
 
     def facts(self, limits: Limits) -> dict[str, Any]:
         """Return what is limited, and whether for each process or for all of a tool."""
@@ -65,7 +65,7 @@ class _Bubble:
     path: str
     host_inputs: Path
     limits: Limits
-    uid: int | None
+    user: account.User | None
     filter: int
     inputs: Path = field(default_factory=_inputs_inside)
     scratch: Path = SCRATCH
@@ -75,8 +75,8 @@ class _Bubble:
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
         """Return the start of bubblewrap with nothing in its environment: a tool can read that of process 1."""
-        become = {} if self.uid is None else {"uid": self.uid}
-        account.give_pipe(wires.report, self.uid)
+        become = {} if self.user is None else {"uid": self.user.uid}
+        account.give_pipe(wires.report, self.user)
         launch = (sys.executable, "-I", "-S", str(_LAUNCHER_INSIDE), orphans.tag())
         inside = {**environment, orphans.VARIABLE: orphans.tag()}
         variables = [word for name, value in inside.items() for word in ("--setenv", name, value)]
@@ -100,7 +100,7 @@ class _Bubble:
 
     def _namespaces(self) -> list[str]:
         shared = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-        if self.uid is None:
+        if self.user is None:
             user = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY), "--cap-drop", "ALL"]
         else:
             # the launcher gives them up when it becomes the user

@@ -39,18 +39,18 @@ class Kernel:
         with ExitStack() as kept:
             scratch = Path(tempfile.mkdtemp(prefix="octollm-tool-"))
             kept.callback(remove, scratch)
-            uid = kept.enter_context(account.lone_user())
-            if uid is not None:
-                account.give_to_read(inputs, uid)
-                os.chown(scratch, uid, uid)
+            user = kept.enter_context(account.lone_user())
+            if user is not None:
+                account.give_to_read(inputs, user.uid)
+                os.chown(scratch, user.uid, user.uid)
             ruleset = landlock.ruleset(
                 readable=[*readable.system(), *readable.python(), inputs, *_DEVICES],
                 writable=[scratch, Path("/dev/null")],
                 abi=self.abi,
             )
             kept.callback(os.close, ruleset)
-            filtered = kept.enter_context(seccomp.compiled(self._rules(uid)))
-            yield _Confined(inputs, scratch, limits, uid, ruleset, filtered)
+            filtered = kept.enter_context(seccomp.compiled(self._rules(own_uid=user is not None)))
+            yield _Confined(inputs, scratch, limits, user, ruleset, filtered)
 
     def facts(self, limits: Limits) -> dict[str, Any]:
         """Return what is limited, and whether for each process or for all of a tool."""
@@ -65,10 +65,10 @@ class Kernel:
             "user": "the worker's" if shared else "its own",
         }
 
-    def _rules(self, uid: int | None) -> seccomp.Rules:
+    def _rules(self, *, own_uid: bool) -> seccomp.Rules:
         return seccomp.Rules(
             sockets=False,
-            own_uid=uid is not None,
+            own_uid=own_uid,
             signals=self.abi >= landlock.SIGNALS_SINCE,
             truncate=self.abi >= landlock.TRUNCATE_SINCE,
         )
@@ -79,32 +79,37 @@ class _Confined:
     inputs: Path
     scratch: Path
     limits: Limits
-    uid: int | None
+    user: account.User | None
     ruleset: int
     filter: int
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
         """Return the start of a keeper, which starts the tool and ends all that it leaves."""
-        account.give_pipe(wires.report, self.uid)
+        account.give_pipe(wires.report, self.user)
         more = {"keep": 1, "landlock": self.ruleset, "seccomp": self.filter}
-        if self.uid is None:
+        if self.user is None:
             # the kernel counts all processes of a user, ours too
             more["processes"] = self.limits.processes + _tasks_of(os.geteuid())
         else:
-            more["uid"] = self.uid
+            # the keeper holds the lock too: when the worker dies nobody else is this user until all has ended
+            more |= {"uid": self.user.uid, "lock": self.user.lock}
             needed = (*readable.python(), self.scratch.parent)
             more |= {} if all(map(readable.is_open_to_all, needed)) else {"search": 1}
+        inherited = [more[name] for name in ("landlock", "seccomp", "lock") if name in more]
         launch = (sys.executable, "-I", "-S", str(LAUNCHER), orphans.tag())
         return Start(
             argv=(*launch, orders(self.limits, wires, **more), *argv),
             environment={**environment, orphans.VARIABLE: orphans.tag()},
             directory=self.inputs,
-            descriptors=(wires.go, wires.ready, wires.report, self.ruleset, self.filter),
+            descriptors=(wires.go, wires.ready, wires.report, *inherited),
             is_keeper=True,
         )
 
     def scratch_in_use(self) -> int:
-        """Return the bytes on disk in the scratch directory; more entries than a tool needs count as too many."""
+        """Return the bytes on disk in the scratch directory.
+
+        More entries than a tool needs, and directories that can't be looked into, count as too many bytes.
+        """
         total = entries = 0
         pending = [os.fspath(self.scratch)]
         while pending:
@@ -115,8 +120,10 @@ class _Confined:
                         total += entry.stat(follow_symlinks=False).st_blocks * 512
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(entry.path)
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
+            except OSError:
+                return self.limits.scratch_bytes + 1
             if entries > _MOST_ENTRIES:
                 return self.limits.scratch_bytes + 1
         return total

@@ -12,7 +12,7 @@ import sys
 
 REPORT = 3
 NOT_STARTED, NOT_FOUND = 125, 127
-_DESCRIPTORS = ("go", "ready", "report", "landlock", "seccomp")
+_DESCRIPTORS = ("go", "ready", "report", "landlock", "seccomp", "lock")
 _SIGKILL = 9
 _CAP_DAC_READ_SEARCH = 2
 

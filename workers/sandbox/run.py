@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from orchestrator.errors import SandboxUnavailable, ToolFailed, ToolTimeout
-from workers.sandbox.backend import Cell, Wires
+from workers.sandbox.backend import Cell, Start, Wires
 from workers.sandbox.limits import Limits
 from workers.sandbox.memory import children_of, held_bytes
 from workers.sandbox.streams import Stream, Streams
@@ -50,40 +50,53 @@ def run(
         pipes = {name: kept.enter_context(_pipe()) for name in ("stdout", "stderr", "report", "ready", "go")}
         wires = Wires(go=pipes["go"].read, ready=pipes["ready"].write, report=pipes["report"].write)
         start = cell.start(argv, environment, wires)
-        process = subprocess.Popen(
-            start.argv,
-            cwd=start.directory,
-            env=dict(start.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=pipes["stdout"].write,
-            stderr=pipes["stderr"].write,
-            pass_fds=start.descriptors,
-            start_new_session=True,
-        )
         bounds = {"stdout": limits.output_bytes, "stderr": limits.output_bytes, "report": limits.report_bytes}
         streams = {name: Stream(pipes[name].read, bound) for name, bound in bounds.items()}
         reader = Streams(streams.values())
         kept.callback(reader.close)
-        init: int | None = None
+        process = _spawn(start, pipes)
         watch = _Watch(cell, process, limits, checkpoint, list(streams.values()), reader)
-        try:
-            for name in (*bounds, "ready"):
-                pipes[name].close_write()
-            pipes["go"].close_read()
-            watch.until_ready(pipes["ready"].read, streams["stderr"])
-            if not start.is_keeper and (init := _init_of(process.pid)) is not None:
-                kept.callback(os.close, init)
-            started = time.monotonic()
-            _say_go(pipes["go"].write)
-            watch.until_ended(started + limits.wall_seconds)
-            seconds = time.monotonic() - started
-        finally:
-            pipes["go"].close_write()
-            _end(process, init, is_keeper=start.is_keeper)
-        while reader.read(0):
-            watch.check_flood()
+        seconds = _see_through(watch, pipes, stderr=streams["stderr"], is_keeper=start.is_keeper)
     kept_bytes = {name: bytes(stream.kept) for name, stream in streams.items()}
     return Finished(_exit_code(process.returncode), **kept_bytes, seconds=round(seconds, 3))
+
+
+def _spawn(start: Start, pipes: "Mapping[str, _Pipe]") -> "subprocess.Popen[bytes]":
+    """Start the sandbox, and keep only our ends of the pipes."""
+    process = subprocess.Popen(
+        start.argv,
+        cwd=start.directory,
+        env=dict(start.environment),
+        stdin=subprocess.DEVNULL,
+        stdout=pipes["stdout"].write,
+        stderr=pipes["stderr"].write,
+        pass_fds=start.descriptors,
+        start_new_session=True,
+    )
+    for name in ("stdout", "stderr", "report", "ready"):
+        pipes[name].close_write()
+    pipes["go"].close_read()
+    return process
+
+
+def _see_through(watch: "_Watch", pipes: "Mapping[str, _Pipe]", *, stderr: Stream, is_keeper: bool) -> float:
+    """Let the tool go once its sandbox stands, watch it, and end the sandbox; return how long the tool ran."""
+    init: int | None = None
+    try:
+        watch.until_ready(pipes["ready"].read, stderr)
+        init = None if is_keeper else _init_of(watch.process.pid)
+        started = time.monotonic()
+        _say_go(pipes["go"].write)
+        watch.until_ended(started + watch.limits.wall_seconds)
+        seconds = time.monotonic() - started
+    finally:
+        pipes["go"].close_write()
+        _end(watch.process, init, is_keeper=is_keeper)
+        if init is not None:
+            os.close(init)
+    while watch.reader.read(0):
+        watch.check_flood()
+    return seconds
 
 
 @dataclass
