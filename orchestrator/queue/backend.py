@@ -161,10 +161,11 @@ class PostgresBackend(ResultBackend):
 
     def _cleanup(self) -> None:
         super()._cleanup()
-        chord_seconds = self.app.conf.get("result_chord_expires")
-        if self.expires or chord_seconds:
-            seconds = float(chord_seconds or self.expires.total_seconds())
-            self.database.run(lambda conn: chords.expire(conn, seconds=seconds, open_too=bool(chord_seconds)))
+        chord_expires = self.app.conf.get("result_chord_expires")
+        seconds = self.prepare_expires(chord_expires)
+        if seconds:
+            waits_too = chord_expires is not None
+            self.database.run(lambda conn: chords.expire(conn, seconds=seconds, open_too=waits_too))
 
     def _conclude(
         self,

@@ -328,6 +328,20 @@ def test_the_tables_are_made_by_whoever_comes_first(postgres_url: str) -> None:
     admin.dispose()
 
 
+def test_a_chord_that_waits_expires_only_if_the_application_says_so(
+    app: Celery, backend: PostgresBackend
+) -> None:
+    open_chord(backend, "waiting", 1)
+    with backend.transaction() as conn:
+        conn.exec_driver_sql("UPDATE chords SET opened_at = now() - interval '2 hours'")
+
+    app.conf.result_chord_expires = 3600
+    backend.cleanup()
+
+    with backend.transaction() as conn:
+        assert conn.exec_driver_sql("SELECT count(*) FROM chords").scalar_one() == 0
+
+
 def test_expiry_spares_what_still_waits(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, "waiting", 1)
     open_chord(backend, "done", 1)
