@@ -285,22 +285,6 @@ def test_a_model_is_not_asked_when_the_budget_is_too_small(engineer: Engineer, f
     assert fake.received == []
 
 
-def test_the_waiting_of_a_reservation_is_short(engineer: Engineer, crowd: Engine) -> None:
-    claims = _parallel(engineer, Budget(max_tokens=10**6))
-
-    def spend(claim: Claim) -> None:
-        purse = ClaimPurse(crowd, claim)
-        for _ in range(5):
-            purse.settle(purse.reserve(Bound(1, 1, Decimal(0))), Usage(1, 1), Decimal(0))
-
-    started = time.monotonic()
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        list(pool.map(spend, claims))
-
-    assert _totals(engineer, claims[0]) == (PARALLEL * 5 * 2, Decimal(0))
-    assert time.monotonic() - started < 20
-
-
 def _working(engineer: Engineer, limit: Budget | None = None) -> tuple[Claim, ClaimPurse]:
     task_id = engineer.start(wait_step("a"), budget=limit or Budget())
     claim = engineer.take(task_id, "a")

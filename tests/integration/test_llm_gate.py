@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ from orchestrator.llm.gate import (
 )
 from tests.waiting import wait_until
 
-POLICY = Policy(failures=3, window_seconds=5, open_seconds=0.15, probe_seconds=0.2)
+# the breaker stays open, or is half open at once, and a probe keeps its place: no test races with a clock
+OPEN = Policy(failures=3, open_seconds=60)
+HALF_OPEN = Policy(failures=3, open_seconds=0.05)
 CROWD = Path(__file__).with_name("llm_crowd.py")
 FAILED, ALIVE, ABANDONED = Report("failed"), Report("alive"), Report("abandoned")
 
@@ -39,8 +42,14 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(params=["redis", "local"])
-def gate(request: pytest.FixtureRequest, client: redis.Redis) -> Gate:
-    return LocalGate(POLICY) if request.param == "local" else RedisGate(client, POLICY)
+def make(request: pytest.FixtureRequest, client: redis.Redis) -> Callable[[Policy], Gate]:
+    """Opens a gate of either kind."""
+    return LocalGate if request.param == "local" else partial(RedisGate, client)
+
+
+@pytest.fixture
+def gate(make: Callable[[Policy], Gate]) -> Gate:
+    return make(OPEN)
 
 
 def test_a_breaker_opens_at_so_many_failures_and_not_before(gate: Gate) -> None:
@@ -52,12 +61,11 @@ def test_a_breaker_opens_at_so_many_failures_and_not_before(gate: Gate) -> None:
 
     assert (before.reason, before.breaker) == ("admitted", "closed")
     assert (after.reason, after.breaker) == ("open", "open")
-    assert 0 < after.wait_seconds <= POLICY.open_seconds
+    assert 30 < after.wait_seconds <= 60
 
 
-def test_failures_further_apart_than_the_window_do_not_add_up(gate: Gate) -> None:
-    hasty = Policy(failures=2, window_seconds=0.1, open_seconds=9)
-    gate._policy = hasty  # type: ignore[attr-defined]  # the same two gates, with a shorter memory
+def test_failures_further_apart_than_the_window_do_not_add_up(make: Callable[[Policy], Gate]) -> None:
+    gate = make(Policy(failures=2, window_seconds=0.1))
     _fail(gate, 1)
     forgotten = time.monotonic() + 0.12
     wait_until(lambda: time.monotonic() > forgotten, 1, "the window to pass")
@@ -67,7 +75,8 @@ def test_failures_further_apart_than_the_window_do_not_add_up(gate: Gate) -> Non
     assert _try(gate).breaker == "closed"
 
 
-def test_a_half_open_breaker_lets_one_probe_through_which_closes_it(gate: Gate) -> None:
+def test_a_half_open_breaker_lets_one_probe_through_which_closes_it(make: Callable[[Policy], Gate]) -> None:
+    gate = make(HALF_OPEN)
     probe = _until_probe(gate)
     meanwhile = _try(gate)
 
@@ -78,16 +87,17 @@ def test_a_half_open_breaker_lets_one_probe_through_which_closes_it(gate: Gate) 
     assert _try(gate).reason == "admitted"
 
 
-def test_a_failed_probe_opens_the_breaker_again(gate: Gate) -> None:
+def test_a_failed_probe_opens_the_breaker_again(make: Callable[[Policy], Gate]) -> None:
+    gate = make(HALF_OPEN)
     probe = _until_probe(gate)
 
     state = gate.report(probe, FAILED)
 
     assert state == "open"
-    assert _try(gate).reason == "open"
 
 
-def test_a_probe_that_is_never_reported_is_replaced(gate: Gate) -> None:
+def test_a_probe_that_is_never_reported_is_replaced(make: Callable[[Policy], Gate]) -> None:
+    gate = make(Policy(failures=3, open_seconds=0.05, probe_seconds=0.1))
     _until_probe(gate)
 
     lost = wait_until(lambda: _try(gate).reason == "probe", 5, "the lost probe's lease to end")
@@ -95,7 +105,8 @@ def test_a_probe_that_is_never_reported_is_replaced(gate: Gate) -> None:
     assert lost
 
 
-def test_an_abandoned_probe_leaves_its_place_to_the_next(gate: Gate) -> None:
+def test_an_abandoned_probe_leaves_its_place_to_the_next(make: Callable[[Policy], Gate]) -> None:
+    gate = make(HALF_OPEN)
     probe = _until_probe(gate)
 
     gate.report(probe, ABANDONED)
@@ -119,7 +130,7 @@ def test_a_rate_lets_a_minutes_worth_through_and_says_how_long_to_wait(gate: Gat
     verdicts = [_try(gate, rates) for _ in range(6)]
 
     assert [verdict.reason for verdict in verdicts] == ["admitted"] * 5 + ["requests"]
-    assert 11 < verdicts[-1].wait_seconds <= 12
+    assert 0 < verdicts[-1].wait_seconds <= 12
 
 
 def test_tokens_are_settled_by_what_was_really_used(gate: Gate) -> None:
@@ -163,7 +174,7 @@ def test_a_pause_stops_all_calls_and_is_never_shortened(gate: Gate) -> None:
     verdict = _try(gate)
 
     assert verdict.reason == "paused"
-    assert 49 < verdict.wait_seconds <= 50
+    assert 30 < verdict.wait_seconds <= 50
     assert gate.admit(_entry(), must=True).reason == "paused"
 
 
