@@ -1,7 +1,11 @@
 """Makes a task's plan and routes its steps: the client's own plan, or a recipe's."""
 
+import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
+
+from sqlalchemy import Engine
 
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
@@ -11,7 +15,6 @@ from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import Candidate, Route, route
 from orchestrator.store import pools
 from orchestrator.store.engine import statement
-from orchestrator.store.pools import ArmStatistics
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Contract
 from workers import attempt
@@ -31,13 +34,18 @@ def make_plan(process: WorkerProcess, claim: Claim) -> Plan:
 
 
 def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return {step: routing decision}, each with its `arm`, score, reason and all candidates' scores."""
-    with statement(process.engine) as conn:
-        candidates = _candidates(pools.arm_statistics(conn))
+    """Return {step: routing decision}, each with its `arm`, score, reason and all candidates' scores.
+
+    The arms' statistics are at most a second old: a burst of plans asks for them once.
+    """
+    candidates = _candidates(process.engine, int(time.monotonic()))
     return {step.id: _decision(route(step, candidates)) for step in plan.steps}
 
 
-def _candidates(statistics: dict[str, ArmStatistics]) -> Sequence[Candidate]:
+@lru_cache(maxsize=1)
+def _candidates(engine: Engine, _second: int) -> Sequence[Candidate]:
+    with statement(engine) as conn:
+        statistics = pools.arm_statistics(conn)
     return [
         Candidate(
             arm=arm.arm_id,

@@ -211,9 +211,7 @@ def _save(
     return SavedRound(new.chord_id, released, judge_message(layout))
 
 
-def _permitted(
-    new: list[dict[str, Any]], task: LockedTask, settings: Settings
-) -> list[dict[str, Any]]:
+def _permitted(new: list[dict[str, Any]], task: LockedTask, settings: Settings) -> list[dict[str, Any]]:
     """Put a permit into each step's row, where this process has the key for it."""
     key = settings.permit_private_key
     if key is None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import Connection, CursorResult
 from sqlalchemy.exc import DBAPIError
 
@@ -41,9 +42,15 @@ class Prepared:
             if not lacks_statement(error):
                 raise
             conn.info["behind_pooler"] = True
-            if not getattr(conn.connection.dbapi_connection, "autocommit", False):
+            if _is_in_transaction(conn):
                 raise
             return conn.exec_driver_sql(self._plain, parameters)
+
+
+def _is_in_transaction(conn: Connection) -> bool:
+    """Ask the driver, which follows what the server said last; our BEGIN is a statement like any other."""
+    driver: Any = conn.connection.dbapi_connection
+    return bool(driver.get_transaction_status() != TRANSACTION_STATUS_IDLE)
 
 
 def lacks_statement(error: Exception) -> bool:

@@ -8,16 +8,17 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from orchestrator.queue.database import lost_race, refuse_dead
+from orchestrator.queue.database import begun, lost_race, refuse_dead
 from orchestrator.settings import driver_url
 
 T = TypeVar("T")
 
 
 def open_engine(url: str, *, pool_size: int = 8) -> Engine:
-    """Return an engine with at most `pool_size` connections; one a process."""
+    """Return an engine with at most `pool_size` connections, in autocommit mode; one a process."""
     engine = create_engine(
         driver_url(url),
+        isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
@@ -33,14 +34,14 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that commits at the end and rolls back on an error."""
-    with engine.begin() as conn:
+    with engine.connect() as conn, begun(conn):
         yield conn
 
 
 @contextmanager
 def statement(engine: Engine) -> Iterator[Connection]:
     """Open an AUTOCOMMIT connection: for work that is one statement, so one round trip."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+    with engine.connect() as conn:
         yield conn
 
 

@@ -77,9 +77,7 @@ def read(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -
     return [Event(*row) for row in rows]
 
 
-def read_after(
-    conn: Connection, cursors: Mapping[str, int], *, limit: int
-) -> list[tuple[str, Event]]:
+def read_after(conn: Connection, cursors: Mapping[str, int], *, limit: int) -> list[tuple[str, Event]]:
     """Return (task id, event) of what each task in `cursors` has after its number; by task, oldest first."""
     values = {"ids": list(cursors), "afters": list(cursors.values()), "limit": limit}
     rows = conn.exec_driver_sql(_SQL["read_after"], values)

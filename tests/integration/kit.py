@@ -1,7 +1,7 @@
 """Plays worker against the real database: claims rows and stores outcomes, without a broker in between."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -177,13 +177,16 @@ def verdict(decision: Decision, **faulty: str) -> Verdict:
     return Verdict(decision, 1.0, faulty=faulty, output="it is so")
 
 
+class _Died(Exception):
+    """The process that held a transaction is gone."""
+
+
 @contextmanager
 def held_open(engine: Engine) -> Iterator[Connection]:
     """A transaction that never commits, as when its process dies."""
-    with engine.connect() as conn:
-        begun = conn.begin()
+    with suppress(_Died), transaction(engine) as conn:
         yield conn
-        begun.rollback()
+        raise _Died
 
 
 def _open_chord(conn: Connection, saved: SavedRound) -> None:

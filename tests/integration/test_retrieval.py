@@ -180,7 +180,7 @@ def test_a_search_in_many_passages_uses_the_index(engine: Engine, reader: Reader
 
     output = reader.search("zebra", many__txt=many)
 
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+    with engine.connect() as conn:
         conn.exec_driver_sql("VACUUM ANALYZE passages")
         plan = "\n".join(
             conn.exec_driver_sql("EXPLAIN SELECT 1 FROM passages WHERE words @@ 'zebra'::tsquery").scalars()
