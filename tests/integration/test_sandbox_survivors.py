@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def test_orphans_are_ended_and_the_sandboxes_of_living_workers_are_not() -> None
         for process in (dead, ours, other):
             process.kill()
             process.wait()
+
+
+def test_directories_of_dead_workers_are_removed_and_those_of_the_living_are_not() -> None:
+    left = Path(tempfile.mkdtemp(prefix="octollm-1-1-"))
+    ours = Path(tempfile.mkdtemp(prefix=orphans.directory_prefix()))
+
+    orphans.reap()
+    found = (left.exists(), ours.exists())
+    ours.rmdir()
+
+    assert found == (False, True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives tools a user of their own")

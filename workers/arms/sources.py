@@ -12,6 +12,7 @@ from orchestrator.archive import is_archive, unpack
 from orchestrator.errors import InvalidStepInput
 from orchestrator.task_contract import Attachment
 from workers.arms.base import Assignment
+from workers.sandbox import orphans
 from workers.scratch import remove
 
 CONTEXT_NAME = "(context)"
@@ -62,7 +63,7 @@ def workspace(assignment: Assignment, attachments: Sequence[Attachment]) -> Iter
     An archive's single outer directory is entered. One attachment lies at the top; of several, archives and files
     of one name have directories of their own, named by `folders`.
     """
-    scratch = Path(tempfile.mkdtemp(prefix="octollm-step-"))
+    scratch = Path(tempfile.mkdtemp(prefix=orphans.directory_prefix()))
     try:
         top = scratch / "work"
         top.mkdir()

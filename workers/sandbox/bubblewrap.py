@@ -53,7 +53,7 @@ class Bubblewrap:
         """Return what is limited, and whether for each process or for all of a tool."""
         return {
             **common_facts(limits),
-            "processes": {"at_most": limits.processes, "per": "tree"},
+            "processes": {"at_most": limits.processes, "per": "tree", "how": "kernel"},
             "scratch_bytes": {"at_most": limits.scratch_bytes, "per": "tree", "how": "tmpfs"},
             "network": "its own, empty",
             "process_ids": "its own",

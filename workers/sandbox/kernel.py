@@ -37,7 +37,7 @@ class Kernel:
         Raises SandboxUnavailable when that can't be done.
         """
         with ExitStack() as kept:
-            scratch = Path(tempfile.mkdtemp(prefix="octollm-tool-"))
+            scratch = Path(tempfile.mkdtemp(prefix=orphans.directory_prefix()))
             kept.callback(remove, scratch)
             user = kept.enter_context(account.lone_user())
             if user is not None:
@@ -57,7 +57,11 @@ class Kernel:
         shared = os.geteuid() != 0
         return {
             **common_facts(limits),
-            "processes": {"at_most": limits.processes, "per": "user" if shared else "tree"},
+            "processes": {
+                "at_most": limits.processes,
+                "per": "tree",
+                "how": "sampled" if shared else "kernel",
+            },
             "scratch_bytes": {"at_most": limits.scratch_bytes, "per": "tree", "how": "sampled"},
             "network": "no sockets",
             "process_ids": "the machine's",

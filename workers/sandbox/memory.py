@@ -1,6 +1,7 @@
 """Knows a process' descendants, and measures the memory that they hold for themselves."""
 
 import os
+from typing import NamedTuple
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _MOST_PROCESSES = 4_096
@@ -15,8 +16,15 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
-def held_bytes(pid: int) -> int:
-    """Return the resident memory, shared pages left out, of a process and its descendants; 0 when it is gone."""
+class Held(NamedTuple):
+    """What a process and its descendants hold: resident bytes, shared pages left out, and their number."""
+
+    memory_bytes: int
+    processes: int
+
+
+def held_by(pid: int) -> Held:
+    """Measure a process and its descendants; nothing when it is gone."""
     total, pending, seen = 0, [pid], 0
     while pending and seen < _MOST_PROCESSES:
         one = pending.pop()
@@ -28,4 +36,4 @@ def held_bytes(pid: int) -> int:
             continue
         pending += children_of(one)
         total += max(resident - shared, 0) * _PAGE_BYTES
-    return total
+    return Held(total, seen)

@@ -3,17 +3,20 @@
 import os
 import re
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 
 from workers.sandbox import account
+from workers.scratch import remove
 
 log = structlog.get_logger(__name__)
 
 VARIABLE = "OCTOLLM_SANDBOX"
 _TAG = re.compile(rb"(?:^|\0)(?:OCTOLLM_SANDBOX=)?octollm-sandbox:(\d+):(\d+)\0")
+_DIRECTORY = re.compile(r"octollm-(\d+)-(\d+)-")
 _STARTED_AT = 19
 
 
@@ -22,8 +25,16 @@ def tag() -> str:
     return f"octollm-sandbox:{os.getpid()}:{_started(os.getpid())}"
 
 
+def directory_prefix() -> str:
+    """Return how the names of this process' temporary directories begin, so that another can remove them."""
+    return f"octollm-{os.getpid()}-{_started(os.getpid())}-"
+
+
 def reap() -> int:
-    """End what workers that no longer live left running, on this machine; return how many processes."""
+    """End what workers that no longer live left running on this machine, and remove their temporary directories.
+
+    Return how many processes that were.
+    """
     ended = 0
     free = account.free_users()
     for pid in _processes():
@@ -31,7 +42,20 @@ def reap() -> int:
             ended += 1
     if ended:
         log.warning("sandbox.orphans_ended", count=ended)
+    for directory in Path(tempfile.gettempdir()).glob("octollm-*-*-*"):
+        if _is_left(directory):
+            remove(directory)
     return ended
+
+
+def _is_left(directory: Path) -> bool:
+    named = _DIRECTORY.match(directory.name)
+    if named is None or _started(int(named[1])) == int(named[2]):
+        return False
+    try:
+        return directory.lstat().st_uid in (os.geteuid(), *account.free_users()) and directory.is_dir()
+    except OSError:
+        return False
 
 
 def _processes() -> Iterator[int]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from orchestrator.errors import SandboxUnavailable, ToolFailed, ToolTimeout
 from workers.sandbox.backend import Cell, Start, Wires
 from workers.sandbox.limits import Limits
-from workers.sandbox.memory import children_of, held_bytes
+from workers.sandbox.memory import children_of, held_by
 from workers.sandbox.streams import Stream, Streams
 
 _TICK_SECONDS = 0.05
 _LOOK_SECONDS = 0.25
 _START_SECONDS = 30.0
 _END_SECONDS = 10.0
+_SANDBOX_PROCESSES = 2
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,10 @@ class _Watch:
             raise ToolFailed("the tool wrote more output than is read")
 
     def _check_held(self) -> None:
-        if held_bytes(self.process.pid) > self.limits.tree_memory_bytes:
+        held = held_by(self.process.pid)
+        if held.processes > self.limits.processes + _SANDBOX_PROCESSES:
+            raise ToolFailed(f"the tool started more than {self.limits.processes} processes")
+        if held.memory_bytes > self.limits.tree_memory_bytes:
             raise ToolFailed(
                 f"the tool's processes took more than {self.limits.tree_memory_bytes} bytes of memory"
             )
