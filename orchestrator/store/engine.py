@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.queue.database import begun, lost_race, refuse_dead
+from orchestrator.queue.prepared import lacks_statement
 from orchestrator.settings import driver_url
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T], *, tries: in
             with transaction(engine) as conn:
                 return work(conn)
         except DBAPIError as error:
-            if left == 0 or not lost_race(error):
+            if left == 0 or not (lost_race(error) or lacks_statement(error)):
                 raise
     raise AssertionError("unreachable")
 

@@ -8,8 +8,21 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator import record, sql
+from orchestrator.queue.prepared import Prepared
 
 _SQL = sql.load(__file__)
+_TELL = Prepared(
+    "octollm_tell",
+    _SQL["tell"],
+    {
+        "task_id": "text",
+        "round": "int",
+        "count": "int",
+        "events": "text",
+        "decisions": "text",
+        "progress": "bool",
+    },
+)
 
 Fact = tuple[str, Mapping[str, Any]]
 """The type of an event and its payload."""
@@ -58,7 +71,7 @@ def tell(
         "decisions": as_decisions(decisions or {}),
         "progress": progress,
     }
-    conn.exec_driver_sql(_SQL["tell"], values)
+    _TELL.execute(conn, values)
 
 
 def as_events(facts: Sequence[Fact]) -> str:

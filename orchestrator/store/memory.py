@@ -10,10 +10,12 @@ from sqlalchemy import Connection, CursorResult
 
 from orchestrator import record, sql
 from orchestrator.identifier import step_id
+from orchestrator.queue.prepared import Prepared
 from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 
 _SQL = sql.load(__file__)
+_LOCK_TASK = Prepared("octollm_lock_task", _SQL["lock_task"], {"task_id": "text"})
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ def waiting_arms(conn: Connection, task_id: str) -> list[str]:
 
 def lock_task(conn: Connection, task_id: str) -> LockedTask | None:
     """Lock the task's row until the transaction ends; lock its chord first, its steps after."""
-    row = conn.exec_driver_sql(_SQL["lock_task"], {"task_id": task_id}).one_or_none()
-    return LockedTask(*row) if row else None
+    row = _LOCK_TASK.execute(conn, {"task_id": task_id}).mappings().one_or_none()
+    return LockedTask(**row) if row else None
 
 
 def current_round(conn: Connection, task_id: str, *, tenant: str | None = None) -> int | None:

@@ -8,9 +8,27 @@ from sqlalchemy import Connection
 
 from orchestrator import record, sql
 from orchestrator.execution_state import Plan, Verdict
+from orchestrator.queue.prepared import Prepared
 from orchestrator.store.events import Fact, as_decisions, as_events
 
 _SQL = sql.load(__file__)
+_SAVE = Prepared(
+    "octollm_save_round",
+    _SQL["save"],
+    {
+        "task_id": "text",
+        "number": "int",
+        "plan_id": "text",
+        "chord_id": "text",
+        "plan": "text",
+        "phase": "text",
+        "rows": "text",
+        "count": "int",
+        "events": "text",
+        "decisions": "text",
+        "redispatch_seconds": "float8",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +67,8 @@ def save(
 
     The caller holds the task's lock. Raises IntegrityError when the round is there.
     """
-    conn.exec_driver_sql(
-        _SQL["save"],
+    _SAVE.execute(
+        conn,
         {
             "task_id": new.task_id,
             "number": new.number,

@@ -8,8 +8,24 @@ from sqlalchemy import Connection, CursorResult
 
 from orchestrator import record, sql
 from orchestrator.execution_state import StepResult, StepState
+from orchestrator.queue.prepared import Prepared
 
 _SQL = sql.load(__file__)
+_CLAIM = Prepared(
+    "octollm_claim",
+    _SQL["claim"],
+    {"id": "text", "owner": "text", "lease_seconds": "float8", "poison_step": "int"},
+)
+_FINISH = Prepared(
+    "octollm_finish",
+    _SQL["finish"],
+    {"id": "text", "chord_id": "text", "attempt": "int", "state": "text", "result": "text"},
+)
+_RELEASE = Prepared(
+    "octollm_release",
+    _SQL["release"],
+    {"task_id": "text", "round": "int", "max_parallel": "int", "redispatch_seconds": "float8"},
+)
 
 
 @dataclass(frozen=True)
@@ -114,8 +130,8 @@ def claim(
     One statement, made for AUTOCOMMIT. Locks the task's row, then the step's.
     """
     values = {"id": step_id, "owner": owner, "lease_seconds": lease_seconds, "poison_step": poison_step}
-    row = conn.exec_driver_sql(_SQL["claim"], values).one_or_none()
-    return Claim(*row) if row else None
+    row = _CLAIM.execute(conn, values).mappings().one_or_none()
+    return Claim(**row) if row else None
 
 
 def outputs(conn: Connection, ids: Sequence[str]) -> dict[str, StepResult]:
@@ -150,8 +166,8 @@ def finish(
         "state": state.value,
         "result": record.encode(result),
     }
-    row = conn.exec_driver_sql(_SQL["finish"], values).one_or_none()
-    return Finished(*row) if row else None
+    row = _FINISH.execute(conn, values).mappings().one_or_none()
+    return Finished(**row) if row else None
 
 
 def release(
@@ -167,7 +183,7 @@ def release(
         "max_parallel": max_parallel,
         "redispatch_seconds": redispatch_seconds,
     }
-    return _messages(conn.exec_driver_sql(_SQL["release"], values))
+    return _messages(_RELEASE.execute(conn, values))
 
 
 def read_messages(conn: Connection, ids: Sequence[str]) -> list[Message]:
