@@ -3,8 +3,9 @@
 from kombu import Queue
 
 from orchestrator.arm_capability import ALL_QUEUES
+from orchestrator.queue.app import WEBHOOK_QUEUE
 
-task_queues = [Queue(name, routing_key=name) for name in ALL_QUEUES]
+task_queues = [Queue(name, routing_key=name) for name in (*ALL_QUEUES, WEBHOOK_QUEUE)]
 task_create_missing_queues = True
 
 task_serializer = "json"

@@ -27,6 +27,7 @@ from api.fields import (
     TrimmedText,
 )
 from orchestrator.arm_capability import ARMS, canonical_arm
+from orchestrator.callback import MAX_URL_CHARACTERS
 from orchestrator.errors import InvalidInput
 from orchestrator.execution_state import TaskStatus
 from orchestrator.identifier import is_task_id
@@ -126,6 +127,7 @@ class TaskRequest(_Request):
     deadline = Moment(format="iso", validate=_is_ahead)
     output_schema = JsonObject(max_bytes=MAX_CONTEXT_BYTES, validate=_is_usable_schema)
     plan = PlanField()
+    callback_url = fields.String(validate=validate.Length(1, MAX_URL_CHARACTERS))
 
 
 class CancelRequest(_Request):

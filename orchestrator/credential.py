@@ -1,6 +1,7 @@
 """Makes and checks what callers show us: API keys, and the JWTs that they are exchanged for."""
 
 import hashlib
+import hmac
 import re
 import secrets
 import string
@@ -168,6 +169,18 @@ def _principal(claims: dict[str, Any]) -> Principal:
         subject=claims["sub"],
         expires_at=int(claims["exp"]),
     )
+
+
+def webhook_secret(settings: Settings, tenant: str) -> str:
+    """Return the secret (64 hex digits) with which webhooks to this tenant are signed; it follows from ours."""
+    return hmac.new(
+        settings.jwt_secret.encode(), b"octollm webhook 1\0" + tenant.encode(), "sha256"
+    ).hexdigest()
+
+
+def sign_webhook(secret: str, *, timestamp: int, body: bytes) -> str:
+    """Return the hex HMAC-SHA256 of "<timestamp>.<body>"."""
+    return hmac.new(secret.encode(), b"%d." % timestamp + body, "sha256").hexdigest()
 
 
 _REASONS = {

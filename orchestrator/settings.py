@@ -123,6 +123,22 @@ def _rate(text: str) -> Rate:
     return Rate(int(calls), _PERIOD_SECONDS[period])
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    if not all(re.fullmatch(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+", name) for name in names):
+        raise ValueError("host names, or *.domain for those below it, separated by commas")
+    if any(re.fullmatch(r"[\d.]+", name) for name in names):
+        raise ValueError("names of hosts, not addresses")
+    return names
+
+
+def _local_targets(text: str) -> tuple[str, ...]:
+    pairs = tuple(pair.strip().lower() for pair in text.split(",") if pair.strip())
+    if not all(re.fullmatch(r"[a-z0-9.-]+:\d{1,5}", pair) for pair in pairs):
+        raise ValueError("host:port pairs, separated by commas")
+    return pairs
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Each setting is the environment variable of the same name in capitals; .env.example explains them."""
@@ -141,6 +157,8 @@ class Settings:
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
     trusted_proxies: int = _setting(_whole(least=0, most=10), default=0)
     safety_policy: str = _setting(_one_of("off", "redact", "block"), default="redact")
+    webhook_allowed_hosts: tuple[str, ...] = _setting(_hosts, default=())
+    webhook_local_targets: tuple[str, ...] = _setting(_local_targets, default=())
     max_open_tasks: int = _setting(_whole(least=1), default=10_000)
     max_queued_steps: int = _setting(_whole(least=1), default=20_000)
     max_body_bytes: int = _setting(_whole(least=1024), default=2**20)

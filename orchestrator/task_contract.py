@@ -84,6 +84,7 @@ class Contract:
     output_schema: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
     redacted: dict[str, int] = field(default_factory=dict)
+    callback_url: str | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the contract as JSON values, for the tasks row and the trace."""
@@ -112,4 +113,5 @@ class Contract:
             output_schema=record["output_schema"],
             plan=record["plan"],
             redacted=record.get("redacted", {}),
+            callback_url=record.get("callback_url"),
         )

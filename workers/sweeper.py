@@ -17,9 +17,9 @@ from orchestrator.errors import SandboxUnavailable
 from orchestrator.lifecycle import recovery
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
-from orchestrator.store import memory, pools, steps, submissions
+from orchestrator.store import memory, pools, steps, submissions, webhooks
 from orchestrator.store.engine import statement
-from workers import process
+from workers import process, webhook
 from workers.tasks import app, claim_row, give_up
 
 log = structlog.get_logger(__name__)
@@ -52,6 +52,7 @@ class Sweeper:
             self.fire_ready,
             self.forget_dead_pools,
             self.forget_submissions,
+            self.publish_webhooks,
         )
         for sweep in sweeps:
             try:
@@ -157,6 +158,13 @@ class Sweeper:
         """Drop the rows of worker pools that died long ago."""
         with statement(self._engine) as conn:
             return pools.forget_dead(conn)
+
+    def publish_webhooks(self) -> int:
+        """Publish deliveries that are due: their first message too, so no healing."""
+        with statement(self._engine) as conn:
+            tickets = webhooks.take_due(conn, lease_seconds=webhook.LEASE_SECONDS, limit=BATCH)
+        canvas.publish_webhooks(app, tickets)
+        return 0
 
     def forget_submissions(self) -> int:
         """Drop names of submissions that are kept no longer: no healing, so nothing to tell."""

@@ -22,14 +22,16 @@ from orchestrator.lifecycle import rounds
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.observability import log, metric
 from orchestrator.queue import canvas
-from orchestrator.queue.app import TASK_NAMES, make_app
+from orchestrator.queue.app import TASK_NAMES, WEBHOOK_TASK, make_app
 from orchestrator.queue.chord import Refused
 from orchestrator.settings import Settings
 from orchestrator.store import steps
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
+from orchestrator.store.webhooks import Ticket
 from workers import attempt, containment, judging, planning, presence, process, shutdown
 from workers.arms.base import CancelToken
+from workers.webhook import deliver
 
 logger = structlog.get_logger(__name__)
 
@@ -307,3 +309,9 @@ def judge(self: JudgeWork, task_id: str, name: str) -> dict[str, str]:
         verdict = judging.judge(process.of(app).process, carried.claim)
         carried.outcome = verdict
         return {"decision": verdict.decision}
+
+
+@app.task(name=WEBHOOK_TASK, acks_late=True, ignore_result=True)
+def webhook(task_id: str, seq: int, attempt_number: int) -> None:
+    """Tell the end of a task to the address that its contract names."""
+    deliver(process.of(app).process, Ticket(task_id, seq, attempt_number))

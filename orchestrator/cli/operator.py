@@ -100,6 +100,16 @@ def rotate(key_id: str, overlap_hours: int, as_json: bool) -> None:
     click.echo(json.dumps({"key": text, **_document(record)}, indent=2) if as_json else text)
 
 
+@keys.command(name="webhook-secret")
+@click.option("--tenant", required=True, help="Whose webhooks it signs.")
+def webhook_secret(tenant: str) -> None:
+    """Print what signs a tenant's webhooks: HMAC-SHA256 over "<X-OctoLLM-Timestamp>.<body>".
+
+    It follows from JWT_SECRET, and changes with it.
+    """
+    click.echo(credential.webhook_secret(settings.load(), tenant))
+
+
 @keys.command(name="list")
 @click.option("--tenant", help="Only this tenant's.")
 @_AS_JSON

@@ -30,6 +30,7 @@ ONE_OF_EACH: Mapping[str, int] = {
     "executor": 1,
     "guardian": 1,
     "judge": 1,
+    "webhook": 1,
     "sweeper": 1,
     "web": 1,
 }

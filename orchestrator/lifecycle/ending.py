@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 from orchestrator.execution_state import StepState, TaskStatus
 from orchestrator.identifier import chord_id
 from orchestrator.queue import chord
-from orchestrator.store import budget, events, memory, steps
+from orchestrator.store import budget, events, memory, steps, webhooks
 from orchestrator.store.engine import in_transaction
 from orchestrator.store.events import Fact
 from orchestrator.store.memory import LockedTask
@@ -96,6 +96,8 @@ def end_task(
         (f"task.{status.value}", summary),
     ]
     events.tell(conn, task.id, told, round_number=task.round, decisions={**(decisions or {}), "end": summary})
+    if task.contract.get("callback_url"):
+        webhooks.enqueue(conn, task.id)
     return Ended(task.id, status, task.priority, task.age_seconds, stopped)
 
 

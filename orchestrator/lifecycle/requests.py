@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator.callback import parse_callback
 from orchestrator.errors import IdempotencyConflict, InvalidInput, InvalidOperation, NotFound, Unavailable
 from orchestrator.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.identifier import TaskId, new_task_id, step_id
@@ -53,6 +54,8 @@ def submit(
     """
     if contract.plan is not None:
         check_plan(contract.plan, attachments=contract.attachments)
+    if contract.callback_url is not None:
+        _require_callback(contract.callback_url, settings)
     task_id = new_task_id()
     with statement(engine) as conn:
         if contract.attachments:
@@ -123,6 +126,14 @@ def _require_attachments(conn: Connection, tenant: str, ids: Sequence[str]) -> N
         raise InvalidInput.at(
             "attachments", f"no such file: {', '.join(missing)}; send it to POST /v1/files first"
         )
+
+
+def _require_callback(url: str, settings: Settings) -> None:
+    if not settings.webhook_allowed_hosts and not settings.webhook_local_targets:
+        raise InvalidInput.at("callback_url", "webhooks are off here; read the task's events instead")
+    parse_callback(
+        url, allowed_hosts=settings.webhook_allowed_hosts, local_targets=settings.webhook_local_targets
+    )
 
 
 def _plan_message(task_id: TaskId, contract: Contract) -> Message:

@@ -8,6 +8,8 @@ from celery import Celery
 from orchestrator.execution_state import StepKind
 from orchestrator.settings import Settings, load
 
+WEBHOOK_QUEUE = "webhook"
+WEBHOOK_TASK = "tasks.webhook"
 TASK_NAMES = {StepKind.PLAN: "tasks.plan", StepKind.STEP: "tasks.step", StepKind.JUDGE: "tasks.judge"}
 
 

@@ -11,10 +11,11 @@ from orchestrator.arm_capability import ARMS
 from orchestrator.execution_state import StepKind
 from orchestrator.lifecycle.rounds import SavedRound
 from orchestrator.queue import outbox
-from orchestrator.queue.app import TASK_NAMES
+from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
 from orchestrator.store import steps
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Message
+from orchestrator.store.webhooks import Ticket
 
 # past its own limit a hung child of a prefork pool is killed, so that it does not hold its slot for ever
 _KILL_AFTER_LIMIT_SECONDS = 10
@@ -51,6 +52,21 @@ def publish_again(app: Celery, engine: Engine, step_ids: Sequence[str]) -> int:
     with statement(engine) as conn:
         messages = steps.read_messages(conn, step_ids)
     return publish(app, messages)
+
+
+def publish_webhooks(app: Celery, tickets: Sequence[Ticket]) -> None:
+    """Publish deliveries; what is lost on the way is due again when its ticket's time is over."""
+    messages: list[Signature[Any]] = [
+        app.signature(
+            WEBHOOK_TASK,
+            args=tuple(ticket),
+            immutable=True,
+            task_id=f"{ticket.task_id}:{ticket.seq}:{ticket.attempt}",
+            queue=WEBHOOK_QUEUE,
+        )
+        for ticket in tickets
+    ]
+    outbox.publish_all(app, messages)
 
 
 def _time_limit(message: Message) -> float | None:

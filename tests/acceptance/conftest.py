@@ -9,15 +9,30 @@ from sqlalchemy import Engine
 
 from orchestrator import credential, settings
 from orchestrator.credential import SCOPES
+from orchestrator.devstack.process import free_port
 from orchestrator.devstack.stack import ONE_OF_EACH, Stack
 from orchestrator.store.engine import open_engine
 from tests.acceptance.client import Client
+from tests.tls import make_certificate
 
 GRACE_SECONDS = 3
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def webhook_port() -> int:
+    """The port of this machine to which webhooks may go."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def certificate() -> Iterator[Path]:
+    """A certificate of localhost that the stack's processes trust."""
+    with tempfile.TemporaryDirectory(prefix="octollm-certificate-") as folder:
+        yield make_certificate(Path(folder))
+
+
+@pytest.fixture(scope="session")
+def stack(webhook_port: int, certificate: Path) -> Iterator[Stack]:
     """A running stack with its own servers: one process of each kind, two for the executor's four slots."""
     with (
         tempfile.TemporaryDirectory(prefix="octollm-acceptance-") as folder,
@@ -31,6 +46,8 @@ def stack() -> Iterator[Stack]:
                 "RATE_LIMIT": "1000000/minute",
                 "LEASE_SECONDS": "5",
                 "HEARTBEAT_SECONDS": "1",
+                "WEBHOOK_LOCAL_TARGETS": f"localhost:{webhook_port}",
+                "SSL_CERT_FILE": str(certificate),
                 "GRACE_SECONDS": str(GRACE_SECONDS),
             },
             durable=False,

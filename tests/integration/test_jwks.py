@@ -17,7 +17,7 @@ from orchestrator.credential import sign_token, verify_token
 from orchestrator.errors import InvalidCredential, SettingsError, Unavailable
 from orchestrator.jwks import KeySet
 from orchestrator.settings import Settings, load
-from tests.integration.tls import Received, Reply, Served, make_certificate, serve
+from tests.tls import Received, Reply, Served, make_certificate, serve
 
 ISSUER = "https://id.example.com/"
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -113,7 +113,7 @@ def test_a_contract_survives_its_record() -> None:
         ({"goal": ["x"]}, "goal"),
         ({"goal": "x" * 10_001}, "goal"),
         ({"swarm": {"size": 3}}, "swarm"),
-        ({"callback_url": "https://example.com"}, "callback_url"),
+        ({"callback_url": "https://example.com/" + "x" * 2048}, "callback_url"),
         ({"constraints": "short"}, "constraints"),
         ({"constraints": [1]}, "constraints"),
         ({"constraints": [""]}, "constraints"),

@@ -76,8 +76,8 @@ def make_certificate(folder: Path) -> Path:
 
 
 @contextmanager
-def serve(certificate: Path, reply: Callable[[Received], Reply]) -> Iterator[Served]:
-    """Answer HTTPS requests on a free port of 127.0.0.1 until the block ends."""
+def serve(certificate: Path, reply: Callable[[Received], Reply], *, port: int = 0) -> Iterator[Served]:
+    """Answer HTTPS requests on a port of 127.0.0.1, a free one by default, until the block ends."""
     received: list[Received] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -98,7 +98,7 @@ def serve(certificate: Path, reply: Callable[[Received], Reply]) -> Iterator[Ser
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     server.socket = context.wrap_socket(server.socket, server_side=True)

@@ -1,0 +1,98 @@
+"""Where a webhook may go: hosts that the operator named, and only to the public internet."""
+
+import pytest
+
+from orchestrator.callback import Target, is_public, parse_callback
+from orchestrator.errors import InvalidInput
+
+ALLOWED = ("hooks.example.com", "*.example.org")
+
+
+def parse(url: str) -> Target:
+    return parse_callback(url, allowed_hosts=ALLOWED, local_targets=("localhost:8443",))
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://hooks.example.com/a/b?c=d", Target("hooks.example.com", 443, "/a/b?c=d")),
+        ("https://HOOKS.example.com:443", Target("hooks.example.com", 443, "/")),
+        ("https://hooks.example.com./", Target("hooks.example.com", 443, "/")),
+        ("https://a.b.example.org/x", Target("a.b.example.org", 443, "/x")),
+        ("https://localhost:8443/x", Target("localhost", 8443, "/x")),
+    ],
+)
+def test_an_allowed_address_is_taken_apart(url: str, target: Target) -> None:
+    assert parse(url) == target
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example.com/",
+        "https://example.org/",
+        "https://notexample.org/",
+        "https://evil.com/",
+        "https://hooks.example.com.evil.com/",
+        "https://hooks.example.com:8443/",
+        "https://user@hooks.example.com/",
+        "https://hooks.example.com@evil.com/",
+        "https://hooks.example.com/#fragment",
+        "https://evil.com\\@hooks.example.com/",
+        "https://hooks.example.com /",
+        "https://hooks.example.com/\r\nX: y",
+        "https://hooks.example.com:99999/",
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://2130706433/",
+        "https://localhost/",
+        "https://localhost:8444/",
+        "https:///x",
+        "https://[hooks.example.com]/",
+        "hooks.example.com",
+        "",
+        "https://hooks.example.com/" + "x" * 2048,
+    ],
+)
+def test_any_other_is_refused_by_its_field(url: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse(url)
+
+    assert refused.value.details["errors"][0]["field"] == "callback_url"
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+def test_addresses_of_the_internet_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "198.18.0.1",
+        "192.0.2.1",
+        "::1",
+        "::",
+        "fe80::1%eth0",
+        "fd00::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "2002:7f00:1::",
+        "64:ff9b::7f00:1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2001:db8::1",
+    ],
+)
+def test_all_others_are_not(address: str) -> None:
+    assert not is_public(address)

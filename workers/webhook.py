@@ -1,0 +1,205 @@
+"""One delivery of a webhook: signed, to a pinned public address, with limits, and its outcome recorded."""
+
+import http.client
+import json
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import structlog
+
+from orchestrator import credential
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.callback import Target, is_public, parse_callback
+from orchestrator.errors import InvalidInput
+from orchestrator.settings import Settings
+from orchestrator.store import webhooks
+from orchestrator.store.engine import statement
+from orchestrator.store.webhooks import Delivery, Ticket
+
+LIMIT_SECONDS = 5.0
+MAX_BODY_BYTES = 1024 * 1024
+# longer than a message may wait in the queue and be worked on
+LEASE_SECONDS = 60.0
+_FIRST_DELAY_SECONDS = 5.0
+_LONGEST_DELAY_SECONDS = 3600.0
+_MAX_FAILURES = 15
+_GONE = 410
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What came of an attempt: no reason when it was delivered."""
+
+    reason: str | None
+    http_status: int | None = None
+    is_final: bool = False
+
+
+class Undeliverable(Exception):
+    """The target may not be reached: a word of ours says why."""
+
+
+def deliver(process: WorkerProcess, ticket: Ticket) -> None:
+    """Try a delivery once and record the outcome; a ticket that was taken over does nothing.
+
+    At least once: a receiver that got it and could not say so gets it again, with the same task_id and seq.
+    """
+    with statement(process.engine) as conn:
+        delivery = webhooks.read(conn, ticket)
+    if delivery is None:
+        return
+    outcome = _attempt(process.settings, delivery)
+    failures = delivery.failures + 1
+    if outcome.reason is None:
+        state, delay = "delivered", None
+    elif outcome.is_final or failures >= _MAX_FAILURES:
+        state, delay = "failed", None
+    else:
+        state, delay = "pending", delay_seconds(failures)
+    with statement(process.engine) as conn:
+        webhooks.record(
+            conn,
+            ticket,
+            state=state,
+            reason=outcome.reason,
+            http_status=outcome.http_status,
+            delay_seconds=delay,
+        )
+    log.info(
+        f"webhook.{state}",
+        task_id=delivery.task_id,
+        attempt=ticket.attempt,
+        reason=outcome.reason,
+        http_status=outcome.http_status,
+    )
+
+
+def delay_seconds(failures: int) -> float:
+    """Return the pause after so many failures (at least 1): doubling from 5 s to an hour."""
+    return float(min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** (failures - 1)))
+
+
+def body_of(delivery: Delivery) -> bytes:
+    """Return what is sent: the event as on a stream, and what came of the task unless that is too large."""
+    told = {
+        "task_id": delivery.task_id,
+        "seq": delivery.seq,
+        "type": delivery.type,
+        "timestamp": delivery.occurred_at.isoformat(),
+        "data": delivery.payload,
+        "status": delivery.status,
+        "error": delivery.error,
+    }
+    whole = json.dumps({**told, "result": delivery.result}, ensure_ascii=False).encode()
+    if len(whole) <= MAX_BODY_BYTES:
+        return whole
+    return json.dumps({**told, "result": None, "result_omitted": True}, ensure_ascii=False).encode()
+
+
+def headers_of(settings: Settings, delivery: Delivery, body: bytes, *, now: int) -> dict[str, str]:
+    """Return the headers; the signature is over "<timestamp>.<body>", so that neither can be replayed with another."""
+    secret = credential.webhook_secret(settings, delivery.tenant)
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "OctoLLM-Webhook/1",
+        "X-OctoLLM-Event": delivery.type,
+        "X-OctoLLM-Delivery": f"{delivery.task_id}:{delivery.seq}",
+        "X-OctoLLM-Timestamp": str(now),
+        "X-OctoLLM-Signature": f"sha256={credential.sign_webhook(secret, timestamp=now, body=body)}",
+    }
+
+
+def _attempt(settings: Settings, delivery: Delivery) -> Outcome:
+    body = body_of(delivery)
+    headers = headers_of(settings, delivery, body, now=int(time.time()))
+    try:
+        target = parse_callback(
+            delivery.url,
+            allowed_hosts=settings.webhook_allowed_hosts,
+            local_targets=settings.webhook_local_targets,
+        )
+    except InvalidInput:
+        return Outcome("host_not_allowed", is_final=True)
+    is_local = f"{target.host}:{target.port}" in settings.webhook_local_targets
+    deadline = time.monotonic() + LIMIT_SECONDS
+    try:
+        address = _resolve(target, deadline=deadline, is_local=is_local)
+        status = _post(target, address, body=body, headers=headers, deadline=deadline)
+    except Undeliverable as refused:
+        return Outcome(str(refused))
+    except ssl.SSLError:
+        return Outcome("tls_failed")
+    except (OSError, http.client.HTTPException):
+        return Outcome("timeout" if time.monotonic() >= deadline else "connection_failed")
+    if 200 <= status < 300:
+        return Outcome(None, status)
+    return Outcome("redirect_refused" if 300 <= status < 400 else "http_error", status, status == _GONE)
+
+
+def _resolve(target: Target, *, deadline: float, is_local: bool) -> str:
+    """Return one of the host's addresses, all of which must be public: the connection goes to it, not to the name."""
+    found: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        except OSError:
+            answers = []
+        found.put([str(answer[4][0]) for answer in answers])
+
+    # the resolver takes no deadline
+    threading.Thread(target=ask, name="resolver", daemon=True).start()
+    try:
+        addresses = found.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        raise Undeliverable("name_not_resolved") from None
+    if not addresses:
+        raise Undeliverable("name_not_resolved")
+    if not is_local and not all(is_public(address) for address in addresses):
+        raise Undeliverable("address_not_public")
+    return addresses[0]
+
+
+class _Pinned(http.client.HTTPSConnection):
+    """HTTPS to one address, its certificate checked against the name."""
+
+    def __init__(self, target: Target, address: str, *, timeout: float) -> None:
+        self._tls = ssl.create_default_context()
+        super().__init__(target.host, target.port, timeout=timeout, context=self._tls)
+        self._address = address
+
+    def connect(self) -> None:
+        """Connect to the address that was checked: asking the resolver again could give another one."""
+        plain = socket.create_connection((self._address, self.port), self.timeout)
+        self.sock = plain
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+
+
+def _post(target: Target, address: str, *, body: bytes, headers: Mapping[str, Any], deadline: float) -> int:
+    """Return the status of the answer, whose body nobody reads; redirects are not followed."""
+    left = deadline - time.monotonic()
+    connection = _Pinned(target, address, timeout=max(0.1, left))
+    # a socket's timeout begins anew with each byte: this one does not
+    watchdog = threading.Timer(max(0.1, left), _cut, [connection])
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        connection.request("POST", target.path, body=body, headers=dict(headers))
+        return connection.getresponse().status
+    finally:
+        watchdog.cancel()
+        connection.close()
+
+
+def _cut(connection: http.client.HTTPSConnection) -> None:
+    if connection.sock is not None:
+        try:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            log.debug("webhook.closed_already")
