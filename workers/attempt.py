@@ -4,7 +4,7 @@ import math
 import random
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from celery.exceptions import Ignore
@@ -13,17 +13,18 @@ from sqlalchemy import Connection
 from orchestrator import permit, record
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.errors import OutputTooLarge, StepCancelled, StepError, ToolTimeout
+from orchestrator.errors import MustWait, OutputTooLarge, StepCancelled, StepError, ToolTimeout
 from orchestrator.execution_state import ResultStatus, StepResult
-from orchestrator.lifecycle import rounds
+from orchestrator.lifecycle import rounds, spending
 from orchestrator.observability import metric
 from orchestrator.planner.references import resolve
 from orchestrator.store import files, steps
 from orchestrator.store.engine import in_transaction, statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Attachment, Contract
-from workers.arms.base import Assignment, CancelToken, load_arm
+from workers.arms.base import Assignment, CancelToken, Model, load_arm
 from workers.library import TenantLibrary
+from workers.model import ClaimModel, OpenModels
 from workers.sandbox.choice import Standing
 
 log = structlog.get_logger(__name__)
@@ -38,7 +39,13 @@ def limit_seconds(claim: Claim) -> float:
 
 
 def run(
-    process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float, standing: Standing
+    process: WorkerProcess,
+    claim: Claim,
+    token: CancelToken,
+    *,
+    deadline: float,
+    standing: Standing,
+    open_models: OpenModels | None = None,
 ) -> StepResult:
     """Do the step and return its final result; its tools run in the sandbox that stands.
 
@@ -46,7 +53,24 @@ def run(
     again for a later try.
     """
     started = time.monotonic()
-    result = _result(process, claim, token, deadline=deadline, standing=standing)
+    try:
+        result = _result(process, claim, token, deadline=deadline, standing=standing, open_models=open_models)
+    except MustWait as wait:
+        put_off(process, claim, wait)
+    retry_later(process, claim, result, seconds=time.monotonic() - started)
+    return result
+
+
+def put_off(process: WorkerProcess, claim: Claim, wait: MustWait) -> NoReturn:
+    """Queue the row again for when there may be room, which counts as no failure; raises Ignore."""
+    spending.postpone(process.engine, claim, wait)
+    process.hints.send(claim.task_id)
+    log.info("step.postponed", reason=wait.code)
+    raise Ignore()
+
+
+def retry_later(process: WorkerProcess, claim: Claim, result: StepResult, *, seconds: float) -> None:
+    """Queue a failed row again and raise Ignore, if trying again can help and its budget has a retry left."""
     if result.error is not None and _may_retry(process, claim, result):
         delay = backoff_seconds(
             claim.failures, retry_after=_retry_after(result.error), chance=random.random()
@@ -56,12 +80,11 @@ def run(
             process.engine, lambda conn: rounds.retry(conn, claim, error=error, delay_seconds=delay)
         )
         process.hints.send(claim.task_id)
-        metric.arm_invoked(claim.arm, "retried", time.monotonic() - started)
+        metric.arm_invoked(claim.arm, "retried", seconds)
         log.info(
             "step.retrying", error=error["code"], failures=claim.failures + 1, delay_seconds=round(delay, 2)
         )
         raise Ignore()
-    return result
 
 
 def backoff_seconds(failures: int, *, retry_after: float | None, chance: float) -> float:
@@ -82,17 +105,26 @@ def failure(
 
 
 def _result(
-    process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float, standing: Standing
+    process: WorkerProcess,
+    claim: Claim,
+    token: CancelToken,
+    *,
+    deadline: float,
+    standing: Standing,
+    open_models: OpenModels | None,
 ) -> StepResult:
     try:
         deadline = min(deadline, time.monotonic() + _permitted_seconds(process, claim))
         arm = load_arm(claim.arm, standing=standing)
-        result = arm.run(_assignment(process, claim, token, deadline=deadline))
+        model = ClaimModel(open_models, process.engine, claim, deadline) if open_models else None
+        result = arm.run(_assignment(process, claim, token, deadline=deadline, model=model))
         _check_size(process, result)
     except StepCancelled as error:
         if time.monotonic() < deadline:
             raise Ignore() from error
         return _failed(ToolTimeout(f"Step {claim.name} did not end within {limit_seconds(claim):g} s."))
+    except MustWait:
+        raise
     except StepError as error:
         return _failed(error)
     except Exception:
@@ -114,7 +146,9 @@ def _failed(error: StepError) -> StepResult:
     return failure(error.code, error.message, retryable=error.retryable, details=error.details)
 
 
-def _assignment(process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float) -> Assignment:
+def _assignment(
+    process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float, model: Model | None
+) -> Assignment:
     contract = Contract.from_record(claim.contract)
     with statement(process.engine) as conn:
         results = steps.outputs(conn, list(claim.bindings.values()))
@@ -148,6 +182,7 @@ def _assignment(process: WorkerProcess, claim: Claim, token: CancelToken, *, dea
         cancelled=token,
         open_artifact=open_artifact,
         library=TenantLibrary(process.engine, claim.tenant),
+        model=model,
     )
 
 

@@ -7,10 +7,14 @@ from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Contract
 from workers.arms.judge import RoundView, judge_round
+from workers.model import ClaimModel, OpenModels
 
 
-def judge(process: WorkerProcess, claim: Claim) -> Verdict:
-    """Return the verdict on the claimed round; nothing is written."""
+def judge(
+    process: WorkerProcess, claim: Claim, *, deadline: float, open_models: OpenModels | None
+) -> Verdict:
+    """Return the verdict on the claimed round; of it nothing is written. Raises MustWait."""
+    model = ClaimModel(open_models, process.engine, claim, deadline) if open_models else None
     with statement(process.engine) as conn:
         record = rounds.read(conn, claim.task_id, number=claim.round)
         outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
@@ -21,5 +25,6 @@ def judge(process: WorkerProcess, claim: Claim) -> Verdict:
             results={row.name: row.result for row in outcomes if row.result is not None},
             states={row.name: row.state for row in outcomes},
             round=claim.round,
-        )
+        ),
+        model,
     )

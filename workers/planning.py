@@ -1,36 +1,88 @@
-"""Makes a task's plan and routes its steps: the client's own plan, or a recipe's."""
+"""Makes a task's plan and routes its steps: the client's own plan, a model's, or a recipe's."""
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import structlog
 from sqlalchemy import Engine
 
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.errors import BudgetExceeded, InvalidPlan, ModelRefused, MustWait, StepError, Unplannable
 from orchestrator.execution_state import Plan
+from orchestrator.llm.interface import Message, Role
 from orchestrator.planner.check import check_plan
+from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, Turn, plan_by_model
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import Candidate, Route, route
 from orchestrator.store import pools
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
-from orchestrator.task_contract import Contract
+from orchestrator.task_contract import Attachment, Contract
 from workers import attempt
+from workers.arms.base import told
+from workers.model import ClaimModel, OpenModels
+
+log = structlog.get_logger(__name__)
+
+_PLAN_TOKENS = 1_200
 
 
-def make_plan(process: WorkerProcess, claim: Claim) -> Plan:
-    """Return the plan for the claimed task.
+def make_plan(
+    process: WorkerProcess, claim: Claim, *, deadline: float, open_models: OpenModels | None
+) -> Plan:
+    """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
 
-    Raises Unplannable when no recipe fits, InvalidPlan when the client's plan can't run.
+    Raises Unplannable when no recipe fits, InvalidPlan when the plan can't run, and what the models raise.
     """
     contract = Contract.from_record(claim.contract)
     if contract.plan is not None:
         return check_plan(contract.plan, attachments=contract.attachments)
     with statement(process.engine) as conn:
         attachments = attempt.described(conn, claim.tenant, contract)
-    return plan_by_recipe(contract, attachments)
+    if open_models is None:
+        return plan_by_recipe(contract, attachments)
+    model = ClaimModel(open_models, process.engine, claim, deadline)
+    try:
+        return plan_by_model(_asker(model), contract, attachments)
+    except (MustWait, BudgetExceeded, ModelRefused):
+        raise
+    except (StepError, InvalidPlan) as failure:
+        if failure.retryable and claim.failures < contract.budget.max_retries:
+            raise
+        return _plan_without(failure, contract, attachments)
+
+
+def _asker(model: ClaimModel) -> Ask:
+    def ask(turns: Sequence[Turn], *, purpose: str) -> Proposal:
+        completion = model.ask(
+            [Message(Role(turn.role), turn.text) for turn in turns],
+            PLAN_SCHEMA,
+            max_output_tokens=_PLAN_TOKENS,
+            purpose=purpose,
+        )
+        return Proposal(completion.value, completion.text, told([completion])[0])
+
+    return ask
+
+
+def _plan_without(
+    failure: StepError | InvalidPlan, contract: Contract, attachments: Sequence[Attachment]
+) -> Plan:
+    """Return a recipe's plan where the models gave none; raises their failure when no recipe fits either."""
+    try:
+        plan = plan_by_recipe(contract, attachments)
+    except Unplannable:
+        raise failure from None
+    log.warning("planning.without_model", code=failure.code)
+    return replace(
+        plan,
+        rationale=f"{plan.rationale} The models gave no plan: {failure.code}.",
+        provenance={**plan.provenance, "model_failed": failure.code},
+    )
 
 
 def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]:

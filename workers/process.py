@@ -3,6 +3,7 @@
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 
 import structlog
 from celery import Celery
@@ -12,11 +13,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.lifecycle import recovery
+from orchestrator.llm.failover import Models
 from orchestrator.store.steps import Claim
 from workers import containment
 from workers.arms.base import CancelToken
 from workers.heartbeat import Leases
 from workers.interrupt import Interrupts
+from workers.model import OpenModels
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +33,15 @@ class Worker:
     process: WorkerProcess
     leases: Leases
     interrupts: Interrupts
+
+    @cached_property
+    def models(self) -> Models:
+        """The models of this process; opening them, at the first call, imports the SDKs."""
+        return bootstrap.open_models(self.process.settings)
+
+    def open_models(self) -> OpenModels | None:
+        """Return what opens the models, or None when none is configured."""
+        return (lambda: self.models) if self.process.settings.models else None
 
     def hold(self, claim: Claim, *, deadline: float) -> AbstractContextManager[CancelToken]:
         """Keep the claim's lease for the block, and hear of its task's end; see Leases.hold."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
-from orchestrator.errors import OctoError
+from orchestrator.errors import BudgetExceeded, MustWait, OctoError
 from orchestrator.execution_state import Plan, ResultStatus, StepKind, StepResult, Verdict
 from orchestrator.lifecycle import rounds
 from orchestrator.lifecycle.ending import Ended
@@ -40,8 +40,8 @@ process.connect_signals(app)
 presence.connect_signals(app)
 shutdown.connect_signals(app)
 
-# the planner and the judge work on rows and rules only: this is for a database that hangs
-_PLAN_SECONDS = 60.0
+# what the planner and the judge may take: a model's answer, its corrections and a second thought
+_PLAN_SECONDS = 180.0
 
 
 @dataclass
@@ -175,6 +175,8 @@ class StepWork(Work):
     ) -> Sequence["Signature[Any]"]:
         """Complete the step and return the steps that it released."""
         claim = carried.claim
+        if outcome.error is not None and outcome.error["code"] == BudgetExceeded.code:
+            return _exhaust(conn, carried, outcome)
         completion = rounds.complete(conn, claim, outcome, settings=settings)
 
         def tell() -> None:
@@ -211,6 +213,17 @@ class JudgeWork(Work):
 
         carried.tell = tell
         return [] if isinstance(concluded, Ended) else [canvas.round_chord(self.app, concluded)]
+
+
+def _exhaust(conn: Connection, carried: Carried, outcome: StepResult) -> list["Signature[Any]"]:
+    ended = rounds.exhaust(conn, carried.claim, outcome)
+
+    def tell() -> None:
+        bootstrap.tell_end(process.of(app).process.hints, ended)
+        logger.info("task.ended", status=ended.status.value, error=BudgetExceeded.code)
+
+    carried.tell = tell
+    return []
 
 
 def _fail_task(
@@ -276,11 +289,19 @@ def _limit_seconds(claim: Claim) -> float:
 def plan(self: PlanWork, task_id: str, name: str) -> dict[str, str]:
     """Plan a task; args are ids, for whoever reads Flower."""
     worker = process.of(app).process
-    with self.claimed() as (carried, _token, _deadline):
+    open_models = process.of(app).open_models()
+    with self.claimed() as (carried, _token, deadline):
+        started = time.monotonic()
         try:
-            made = planning.make_plan(worker, carried.claim)
+            made = planning.make_plan(worker, carried.claim, deadline=deadline, open_models=open_models)
+        except MustWait as wait:
+            attempt.put_off(worker, carried.claim, wait)
         except OctoError as error:
-            carried.outcome = attempt.failure(error.code, error.message, details=error.details)
+            failed = attempt.failure(
+                error.code, error.message, retryable=error.retryable, details=error.details
+            )
+            attempt.retry_later(worker, carried.claim, failed, seconds=time.monotonic() - started)
+            carried.outcome = failed
             return {"status": ResultStatus.FAILED}
         carried.planned_at = time.monotonic()
         carried.outcome = made, planning.choose_arms(worker, made)
@@ -297,6 +318,7 @@ def step(self: StepWork, task_id: str, name: str) -> dict[str, str]:
             token,
             deadline=deadline,
             standing=containment.standing_of(app),
+            open_models=process.of(app).open_models(),
         )
         carried.outcome = result
         return {"status": result.status}
@@ -305,8 +327,14 @@ def step(self: StepWork, task_id: str, name: str) -> dict[str, str]:
 @app.task(base=JudgeWork, bind=True, name=TASK_NAMES[StepKind.JUDGE])
 def judge(self: JudgeWork, task_id: str, name: str) -> dict[str, str]:
     """Judge a round; args are ids, for whoever reads Flower."""
-    with self.claimed() as (carried, _token, _deadline):
-        verdict = judging.judge(process.of(app).process, carried.claim)
+    worker = process.of(app).process
+    with self.claimed() as (carried, _token, deadline):
+        try:
+            verdict = judging.judge(
+                worker, carried.claim, deadline=deadline, open_models=process.of(app).open_models()
+            )
+        except MustWait as wait:
+            attempt.put_off(worker, carried.claim, wait)
         carried.outcome = verdict
         return {"decision": verdict.decision}
 

@@ -120,6 +120,31 @@ def conclude(conn: Connection, claim: Claim, verdict: Verdict, *, settings: Sett
     return _repair_or_reject(conn, task, verdict, settings=settings)
 
 
+def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
+    """End the task because this step found no budget left; what was finished is kept as a partial result.
+
+    The backend holds the lock of the chord `claim.chord_id`. Raises Refused like `complete`.
+    """
+    task = _open_task(conn, claim)
+    finished = _finish(conn, claim, StepState.FAILED, result.to_record())
+    error = result.error or {}
+    details = error.get("details") or {}
+    reason = task_error(
+        "budget_exceeded",
+        code=error["code"],
+        message=error["message"],
+        details=", ".join(f"{name}: {value}" for name, value in details.items() if isinstance(value, str)),
+    )
+    return end_task(
+        conn,
+        task,
+        status=TaskStatus.FAILED,
+        error=reason,
+        facts=[_step_event(claim, finished, result)],
+        decisions={"attempt": _attempt(claim, finished, result)},
+    )
+
+
 def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Ended:
     """End the task because its plan or its judge could not be had. Raises Refused like `adopt`."""
     if claim.round:

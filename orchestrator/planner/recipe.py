@@ -78,7 +78,7 @@ def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Pla
         filled_steps(best.recipe.steps, best.filling),
         attachments=[attachment.sha256 for attachment in attachments],
         mode="rules",
-        rationale=f"Recipe {best.recipe.recipe} fits by the words {words}; no model was asked.",
+        rationale=f"Recipe {best.recipe.recipe} fits by the words {words}.",
         provenance={
             "recipe": best.recipe.recipe,
             "version": best.recipe.version,
@@ -205,7 +205,7 @@ def _unplannable(misfits: Mapping[str, str]) -> Unplannable:
     advice = [
         "Attach the files that the goal speaks of, and say it in a recipe's words.",
         "Or send your own plan in the task's `plan`.",
-        "Or configure a model; plans by a model come with a later release.",
+        "Or configure a model: set OPENAI_API_KEY or ANTHROPIC_API_KEY (see .env.example).",
     ]
     tries = "; ".join(f"{offer['say']!r} (needs {offer['needs']})" for offer in offers)
     return Unplannable(

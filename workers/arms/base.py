@@ -4,15 +4,16 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
 from orchestrator.arm_capability import ARMS, Action
-from orchestrator.errors import InvalidStepInput, OutputTooLarge, StepCancelled, ToolTimeout
+from orchestrator.errors import InvalidStepInput, NoModel, OutputTooLarge, StepCancelled, ToolTimeout
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.json_schema import faults
+from orchestrator.llm.interface import Completion, Message, Usage
 from orchestrator.store.documents import Document, Found, Holding, Passage
 from orchestrator.task_contract import Attachment
 from workers.sandbox.choice import NOT_TESTED, Standing
@@ -52,6 +53,27 @@ class CancelToken:
             raise StepCancelled()
 
 
+class Model(Protocol):
+    """The models as an arm may ask them; `completions` are what they answered to this assignment so far."""
+
+    @property
+    def completions(self) -> Sequence[Completion]:
+        """Return all answers, the oldest first."""
+        ...
+
+    def ask(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None = None,
+        *,
+        max_output_tokens: int,
+        purpose: str,
+        avoid: Collection[str] = (),
+    ) -> Completion:
+        """Return an answer; raises StepError, a ModelError, BudgetExceeded or MustWait among them."""
+        ...
+
+
 class Library(Protocol):
     """The index of documents as an arm may use it: of the task's own tenant, and of what the task attaches."""
 
@@ -89,7 +111,7 @@ class Assignment:
 
     `inputs` have their references resolved; `feedback` is the judge's in a repair round; `deadline` is a
     value of time.monotonic(); `open_artifact` returns an attachment's bytes by its sha256; `library` is where
-    documents are searched.
+    documents are searched; `model` is None where no model is configured.
     """
 
     task_id: str
@@ -109,6 +131,16 @@ class Assignment:
     cancelled: CancelToken
     open_artifact: Callable[[str], bytes]
     library: Library
+    model: Model | None = None
+
+    def require_model(self) -> Model:
+        """Return the models; raises NoModel when none is configured."""
+        if self.model is None:
+            raise NoModel(
+                f"{self.arm}.{self.action} needs a model, and none is configured: set OPENAI_API_KEY or "
+                "ANTHROPIC_API_KEY (see .env.example)"
+            )
+        return self.model
 
     @property
     def offer(self) -> Action:
@@ -186,10 +218,12 @@ def answer(
         raise OutputTooLarge(
             f"step {assignment.name} made {size} bytes of output; at most {MAX_OUTPUT_BYTES}"
         )
+    completions = assignment.model.completions if assignment.model else ()
     return StepResult(
         status=ResultStatus.DONE,
         output=dict(output),
         evidence=evidence or [],
+        usage=_usage(completions),
         warnings=warnings or [],
         provenance={
             "arm": assignment.arm,
@@ -199,8 +233,32 @@ def answer(
             "input_sha256": assignment.digest(),
             "isolation": isolation,
             "limits": dict(limits or {}),
+            "models": told(completions),
         },
     )
+
+
+def told(completions: Sequence[Completion]) -> list[dict[str, Any]]:
+    """Return which models answered to which prompts; `fake` says that our own fake server did."""
+    return [
+        {"provider": item.provider, "model": item.model, "prompt": item.purpose, "fake": item.is_fake}
+        for item in completions
+    ]
+
+
+def _usage(completions: Sequence[Completion]) -> dict[str, Any]:
+    """Return what the answers took; a cost that is not known is null."""
+    if not completions:
+        return {}
+    usage = sum((item.usage for item in completions), start=Usage())
+    costs = [item.dollars for item in completions]
+    known = [cost for cost in costs if cost is not None]
+    return {
+        "calls": len(completions),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_dollars": str(sum(known)) if len(known) == len(costs) else None,
+    }
 
 
 def count_of(number: int, noun: str) -> str:

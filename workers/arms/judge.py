@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.check_rule import validate_rule
 from orchestrator.errors import InvalidStepInput, VerificationFailed
 from orchestrator.execution_state import CheckedBy, Decision, Finding, StepResult, StepState, Verdict
-from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
+from workers.arms.base import ActionArm, Arm, Assignment, Model, answer, count_of
 from workers.arms.checks import (
     ALL_FINISHED,
     RoundView,
@@ -15,6 +15,7 @@ from workers.arms.checks import (
     check_values,
     findings_of,
 )
+from workers.arms.rubric import judged_by_model
 from workers.arms.sources import read_sources
 from workers.sandbox.choice import Standing
 
@@ -26,9 +27,14 @@ def make(_standing: Standing) -> Arm:
     return ActionArm({"verify": verify})
 
 
-def judge_round(view: RoundView) -> Verdict:
-    """Decide a round by rules alone: what no rule can check is not_checked, and never counts as passed."""
+def judge_round(view: RoundView, model: Model | None = None) -> Verdict:
+    """Decide a round: by rules, and by a model what no rule can check.
+
+    What neither can check is not_checked, and never counts as passed.
+    """
     findings = tuple(findings_of(view))
+    if model is not None:
+        findings = judged_by_model(view, findings, model)
     if any(finding.met is False for finding in findings):
         decision = Decision.FAILED
     elif any(finding.met is None for finding in findings):

@@ -1,0 +1,224 @@
+"""Plans by a model: asks for a plan, checks it as any other, has faults corrected, and thinks twice when unsure."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.arm_capability import ARMS, Action
+from orchestrator.errors import InvalidPlan
+from orchestrator.execution_state import MAX_STEPS, Plan, PlanStep
+from orchestrator.planner.check import check_plan
+from orchestrator.prompt import Prompt, as_data, load_prompt
+from orchestrator.task_contract import Attachment, Contract
+
+MAX_CORRECTIONS = 2
+SURE = 0.75
+"""Below this confidence the model is asked once to think again; OctoLLM's planner does so too."""
+MAX_CONTEXT_CHARACTERS = 2_000
+_MAX_FAULTS_TOLD = 10
+_MAX_OUTPUTS_TOLD = 5
+_MAX_GIST_CHARACTERS = 60
+# members that plans do well without
+_NOT_TOLD = frozenset(
+    ["summary", "query", "terms", "skipped", "python", "room", "select", "line_length", "max_failures",
+     "listed", "total_bytes", "patch", "fix_rounds", "policy", "left_out", "files_searched", "statements"]
+)  # fmt: skip
+
+PLAN_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "rationale": {"type": "string", "maxLength": 2_000},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "steps": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_STEPS,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string"},
+                    "description": {"type": "string"},
+                    "arm": {"enum": [arm.arm_id for arm in ARMS.values() if arm.in_plans]},
+                    "action": {"type": "string"},
+                    "inputs": {"type": "object"},
+                    "depends_on": {"type": "array", "items": {"type": "string"}},
+                    "acceptance_criteria": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "properties": {"text": {"type": "string"}, "check": {"type": ["object", "null"]}},
+                            "required": ["text", "check"],
+                            "additionalProperties": False,
+                        },
+                    },
+                },
+                "required": [
+                    "id",
+                    "description",
+                    "arm",
+                    "action",
+                    "inputs",
+                    "depends_on",
+                    "acceptance_criteria",
+                ],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["rationale", "confidence", "steps"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of the conversation; `role` is system, user or assistant."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a model answered: a value of PLAN_SCHEMA, its text, and who it was, for the plan's provenance."""
+
+    value: Mapping[str, Any]
+    text: str
+    model: Mapping[str, Any]
+
+
+class Ask(Protocol):
+    """Asks a model for a plan."""
+
+    def __call__(self, turns: Sequence[Turn], *, purpose: str) -> Proposal:
+        """Return what it proposes; raises StepError."""
+        ...
+
+
+def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment]) -> Plan:
+    """Return a plan that a model made and that breaks no rule.
+
+    The model sees the goal and the files' names, never what is in them: the plan, and with it every right, is fixed
+    before untrusted text is read. Raises InvalidPlan when its plan is still wrong after MAX_CORRECTIONS, and what
+    `ask` raises.
+    """
+    prompt = load_prompt("planner")
+    turns = [
+        Turn("system", prompt.fill(catalogue=catalogue())),
+        Turn("user", _request(contract, attachments)),
+    ]
+    plan, proposal, corrections = _legal_plan(ask, turns, attachments, prompt=prompt)
+    first = confidence = float(proposal.value["confidence"])
+    if confidence < SURE:
+        turns += [Turn("assistant", proposal.text), Turn("user", _doubt(confidence))]
+        try:
+            second, other, more = _legal_plan(ask, turns, attachments, prompt=prompt)
+        except InvalidPlan:
+            more = MAX_CORRECTIONS
+        else:
+            if float(other.value["confidence"]) >= confidence:
+                plan, proposal, confidence = second, other, float(other.value["confidence"])
+        corrections += more
+    provenance = {
+        "llm_used": True,
+        "prompt": prompt.purpose,
+        "model": dict(proposal.model),
+        "confidence": confidence,
+        "first_confidence": first,
+        "corrections": corrections,
+    }
+    return Plan(plan.steps, "llm", plan.rationale, provenance)
+
+
+def catalogue() -> str:
+    """Return what the arms can do, a line an action; the same text each time, so that providers can cache it."""
+    return "\n".join(
+        f"{arm.arm_id}\n" + "\n".join(f" {_line(action)}" for action in arm.actions.values())
+        for arm in ARMS.values()
+        if arm.in_plans
+    )
+
+
+def _legal_plan(
+    ask: Ask, turns: list[Turn], attachments: Sequence[Attachment], *, prompt: Prompt
+) -> tuple[Plan, Proposal, int]:
+    """Return a plan that breaks no rule, and how often it had to be corrected; adds to `turns` what was said."""
+    for corrections in range(MAX_CORRECTIONS + 1):
+        proposal = ask(turns, purpose=prompt.purpose)
+        try:
+            return _checked(proposal, attachments), proposal, corrections
+        except InvalidPlan as wrong:
+            if corrections == MAX_CORRECTIONS:
+                raise InvalidPlan(
+                    f"the model's plan is still wrong after {corrections} corrections: {wrong.message}",
+                    details=wrong.details,
+                ) from wrong
+            turns += [Turn("assistant", proposal.text), Turn("user", _correction(wrong))]
+    raise AssertionError("unreachable")
+
+
+def _checked(proposal: Proposal, attachments: Sequence[Attachment]) -> Plan:
+    plan = check_plan(
+        proposal.value["steps"],
+        attachments=[attachment.sha256 for attachment in attachments],
+        rationale=proposal.value["rationale"],
+    )
+    lacking = list(_lacking(plan.steps))
+    if lacking:
+        raise InvalidPlan(f"the plan breaks a rule: {lacking[0]['message']}", details={"errors": lacking})
+    return plan
+
+
+def _lacking(steps: Sequence[PlanStep]) -> Iterator[dict[str, str]]:
+    """Yield what a model's plan must have and a client's need not."""
+    if not any(criterion["check"] for step in steps for criterion in step.acceptance_criteria):
+        yield {"field": "steps", "message": "no step has an acceptance criterion with a check"}
+    last = steps[-1]
+    if last.arm != "judge" and not any(criterion["check"] for criterion in last.acceptance_criteria):
+        yield {
+            "field": f"steps.{len(steps) - 1}",
+            "message": "the last step must be judge.verify, or have an acceptance criterion with a check",
+        }
+
+
+def _request(contract: Contract, attachments: Sequence[Attachment]) -> str:
+    files = [
+        {"id": item.sha256, "filename": item.filename[:200], "bytes": item.size_bytes} for item in attachments
+    ]
+    wanted: dict[str, Any] = {
+        "constraints": contract.constraints,
+        "acceptance_criteria": [criterion.text for criterion in contract.acceptance_criteria],
+        "attachments": files,
+    }
+    context = contract.context if isinstance(contract.context, str) else json.dumps(contract.context)
+    parts = [
+        as_data("goal", contract.goal),
+        *(as_data(name, json.dumps(value, ensure_ascii=False)) for name, value in wanted.items() if value),
+        *([as_data("context", context[:MAX_CONTEXT_CHARACTERS])] if contract.context else []),
+    ]
+    return "\n".join([*parts, "Plan this task."])
+
+
+def _correction(wrong: InvalidPlan) -> str:
+    faults = wrong.details.get("errors", [])[:_MAX_FAULTS_TOLD]
+    listed = "\n".join(f"- {fault['field']}: {fault['message']}" for fault in faults)
+    return f"That plan breaks rules:\n{listed}\nAnswer again with the whole, corrected plan."
+
+
+def _doubt(confidence: float) -> str:
+    return (
+        f"You are only {confidence:g} sure of it. Think again: is there a plan of these arms that reaches the goal "
+        "more surely? Answer with the whole plan, a better one or the same, and how sure you are of it now."
+    )
+
+
+def _line(action: Action) -> str:
+    """Return what one action takes, gives and does: in few words, for they are paid for with every plan."""
+    required = set(action.input_schema["required"])
+    taken = [name for name in action.input_schema["properties"] if name in required or name not in _NOT_TOLD]
+    given = [name for name in action.output_schema["properties"] if name not in _NOT_TOLD]
+    inputs = ", ".join(name if name in required else f"{name}?" for name in taken)
+    gist = re.split(r"[.;(]|, |: ", action.description.removeprefix("With a model: "), maxsplit=1)[0]
+    return f"{action.name}({inputs}) -> {', '.join(given[:_MAX_OUTPUTS_TOLD])}: {gist[:_MAX_GIST_CHARACTERS]}"

@@ -1,0 +1,57 @@
+"""Gives arms and the planner a model in tests: the real SDKs on the scripted server, without a budget."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.devstack.fake_llm import FakeLLM
+from orchestrator.llm.failover import Models
+from orchestrator.llm.interface import Completion, Message, Role
+from orchestrator.planner.prompted import PLAN_SCHEMA, Proposal, Turn
+from tests.llm_kit import Caller
+from workers.arms.base import told
+
+
+@dataclass
+class ScriptedModel:
+    """Models on a fake server, as an assignment has them."""
+
+    models: Models
+    completions: list[Completion] = field(default_factory=list)
+
+    def ask(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None = None,
+        *,
+        max_output_tokens: int,
+        purpose: str,
+        avoid: Collection[str] = (),
+    ) -> Completion:
+        """Ask, and keep the answer in mind."""
+        completion = self.models.complete(
+            messages,
+            schema,
+            max_output_tokens=max_output_tokens,
+            deadline=time.monotonic() + 20,
+            purpose=purpose,
+            avoid=avoid,
+        )
+        self.completions.append(completion)
+        return completion
+
+    def propose(self, turns: Sequence[Turn], *, purpose: str) -> Proposal:
+        """Ask for a plan."""
+        completion = self.ask(
+            [Message(Role(turn.role), turn.text) for turn in turns],
+            PLAN_SCHEMA,
+            max_output_tokens=1_000,
+            purpose=purpose,
+        )
+        return Proposal(completion.value, completion.text, told([completion])[0])
+
+
+def scripted(fake: FakeLLM, *chain: str) -> ScriptedModel:
+    """Return models on the fake server: one of OpenAI's unless a chain is given."""
+    return ScriptedModel(Caller(fake, chain or ("openai:fake-model",)).models)

@@ -1,0 +1,56 @@
+"""Lets a claimed piece of work ask the models: within its task's budget, its deadline, and with secrets taken out."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Engine
+
+from orchestrator.lifecycle import spending
+from orchestrator.llm.failover import Models
+from orchestrator.llm.interface import Completion, Message
+from orchestrator.safety import redact
+from orchestrator.store.steps import Claim
+
+OpenModels = Callable[[], Models]
+
+
+@dataclass(frozen=True)
+class ClaimModel:
+    """The models, as one claim may ask them; `completions` are what they answered so far.
+
+    `open_models` is called at the first question: most work asks none, and the SDKs are dear.
+    """
+
+    open_models: OpenModels
+    engine: Engine
+    claim: Claim
+    deadline: float
+    completions: list[Completion] = field(default_factory=list)
+
+    def ask(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None = None,
+        *,
+        max_output_tokens: int,
+        purpose: str,
+        avoid: Collection[str] = (),
+    ) -> Completion:
+        """Ask, and keep the answer in mind; see orchestrator.lifecycle.spending.guarded_complete.
+
+        What looks like a secret does not leave the house; personal data does, for quotes are checked verbatim.
+        """
+        completion = spending.guarded_complete(
+            self.open_models(),
+            self.engine,
+            claim=self.claim,
+            messages=[replace(message, text=redact(message.text, only="secret.")) for message in messages],
+            schema=schema,
+            max_output_tokens=max_output_tokens,
+            deadline=self.deadline,
+            purpose=purpose,
+            avoid=avoid,
+        )
+        self.completions.append(completion)
+        return completion
