@@ -1,4 +1,4 @@
-"""Reads Python code without running it: does it parse, how large and how branched is it."""
+"""Codes: reads Python code without running it, tries patches in the sandbox, and has a model write and explain."""
 
 import ast
 import platform
@@ -9,6 +9,8 @@ from typing import Any
 
 from orchestrator.execution_state import StepResult
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
+from workers.arms.explaining import explain
+from workers.arms.patching import Patcher
 from workers.arms.sources import NotText, python_files, read_text, the_one, workspace
 from workers.sandbox.choice import Standing
 
@@ -27,9 +29,20 @@ _BRANCHES = (
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def make(_standing: Standing) -> Arm:
-    """Return the coder."""
-    return ActionArm({"syntax": syntax, "metrics": metrics})
+def make(standing: Standing) -> Arm:
+    """Return the coder, whose patches are tried in the sandbox that stands here."""
+    patcher = Patcher(standing)
+    return ActionArm(
+        {
+            "syntax": syntax,
+            "metrics": metrics,
+            "apply": patcher.apply,
+            "generate": patcher.propose,
+            "fix": patcher.propose,
+            "refactor": patcher.propose,
+            "explain": explain,
+        }
+    )
 
 
 def syntax(assignment: Assignment) -> StepResult:

@@ -19,9 +19,9 @@ from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
 from workers.arms.coverage_map import read_coverage
 from workers.arms.junit import TestReport, read_report
 from workers.arms.sources import chosen, folders, plain_name, the_one, workspace
-from workers.sandbox.backend import REPORT
+from workers.arms.tool_use import use_tool
 from workers.sandbox.choice import Sandbox, Standing
-from workers.sandbox.run import Finished, run
+from workers.sandbox.run import Finished
 from workers.tools import Command, Places
 
 MAX_LISTED = 200
@@ -182,16 +182,8 @@ class Executor:
         """Run a tool on the attachments, or the only one; raises SandboxUnavailable without a sandbox for it."""
         sandbox = self.standing.use()
         attachments = attachments or (the_one(assignment),)
-        with workspace(assignment, attachments) as root, sandbox.cell(root) as cell:
-            places = Places(host=root, inputs=cell.inputs, scratch=cell.scratch, report=REPORT)
-            made = command(places)
-            finished = run(
-                cell,
-                made.argv,
-                environment=made.environment,
-                limits=sandbox.limits,
-                checkpoint=assignment.checkpoint,
-            )
+        with workspace(assignment, attachments) as root:
+            finished, places = use_tool(sandbox, root, command, assignment=assignment)
         return _Ran(finished, places, attachments[0], sandbox)
 
 

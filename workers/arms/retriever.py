@@ -28,6 +28,7 @@ from workers.arms.sources import (
     the_one,
     workspace,
 )
+from workers.arms.synthesis import synthesise
 from workers.sandbox.choice import Standing
 
 MAX_LISTED_FILES = 500
@@ -37,7 +38,15 @@ _TEST_FUNCTION = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+test\w*[ \t]*\(", 
 
 def make(_standing: Standing) -> Arm:
     """Return the retriever."""
-    return ActionArm({"inventory": inventory, "search": search, "collect": collect, "compare": compare})
+    return ActionArm(
+        {
+            "inventory": inventory,
+            "search": search,
+            "collect": collect,
+            "compare": compare,
+            "answer": answer_question,
+        }
+    )
 
 
 def inventory(assignment: Assignment) -> StepResult:
@@ -71,7 +80,19 @@ def inventory(assignment: Assignment) -> StepResult:
 
 def search(assignment: Assignment) -> StepResult:
     """Find the passages that fit the query best, quoted verbatim with their places."""
-    query = assignment.inputs["query"]
+    output = _found(assignment, assignment.inputs["query"])
+    evidence = [{"file": match["file"], "line": match["line"]} for match in output["matches"]]
+    return answer(assignment, output, evidence=evidence, warnings=_warnings(output["skipped"]))
+
+
+def answer_question(assignment: Assignment) -> StepResult:
+    """Answer a question from the passages that fit it, or the query, best; needs a model."""
+    assignment.require_model()
+    output = _found(assignment, assignment.inputs.get("query", assignment.inputs["question"]))
+    return synthesise(assignment, output["matches"])
+
+
+def _found(assignment: Assignment, query: str) -> dict[str, Any]:
     terms = terms_of(query)
     attachments = chosen(assignment)
     holdings = [_holding(assignment, attachment) for attachment in attachments]
@@ -92,7 +113,7 @@ def search(assignment: Assignment) -> StepResult:
         for item in _unread(holding, name)
     ]
     places = ", ".join(f"{match['file']}:{match['line']}" for match in matches[:5]) or "nowhere"
-    output = {
+    return {
         "summary": f"{found.total} of {count_of(passages, 'passage')} fit "
         f"{', '.join(terms)}{' (any of it)' if found.hits and found.loosely else ''}: {places}",
         "query": query,
@@ -103,8 +124,6 @@ def search(assignment: Assignment) -> StepResult:
         "passages_searched": passages,
         "skipped": skipped[:MAX_LISTED_FILES],
     }
-    evidence = [{"file": match["file"], "line": match["line"]} for match in matches]
-    return answer(assignment, output, evidence=evidence, warnings=_warnings(skipped))
 
 
 def collect(assignment: Assignment) -> StepResult:

@@ -1,0 +1,54 @@
+"""What a model is shown of an attachment's code: whole files, those that are spoken of first, as many as have room."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.prompt import as_data
+from workers.arms.sources import files_below, read_text
+
+DEFAULT_BYTES = 4_000
+_SUFFIXES = frozenset({".py", ".pyi", ".toml", ".cfg", ".ini", ".md", ".txt"})
+
+
+@dataclass(frozen=True)
+class ShownSource:
+    """Files with their texts, and the names of those for which there was no room."""
+
+    files: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
+
+    def lines(self) -> dict[str, list[str]]:
+        """Return the lines of each file."""
+        return {name: text.split("\n") for name, text in self.files}
+
+    def as_message(self) -> str:
+        """Return the files as data in a message."""
+        shown = [f"{name}:\n{as_data('file', text)}" for name, text in self.files]
+        if self.left_out:
+            shown.append(f"Not shown, for there is no room: {', '.join(self.left_out[:50])}")
+        return "\n".join(shown)
+
+
+def shown_source(
+    root: Path, *, paths: Sequence[str] = (), hints: Iterable[str] = (), room: int
+) -> ShownSource:
+    """Return code below `root`: `paths` alone where some are named, else files that `hints` name, then the rest."""
+    texts = {
+        name: text
+        for name, path in files_below(root)
+        if (not paths or any(Path(name).is_relative_to(wanted) for wanted in paths))
+        and path.suffix in _SUFFIXES
+        and isinstance(text := read_text(path), str)
+    }
+    spoken = " ".join(hints)
+    ordered = sorted(texts, key=lambda name: (name not in spoken, Path(name).suffix != ".py", name))
+    kept, left_out = [], []
+    for name in ordered:
+        size = len(texts[name].encode())
+        if size <= room:
+            room -= size
+            kept.append((name, texts[name]))
+        else:
+            left_out.append(name)
+    return ShownSource(tuple(kept), tuple(left_out))

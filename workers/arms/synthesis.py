@@ -1,0 +1,111 @@
+"""Answers a question from passages by a model: every sentence rests on quotes that stand verbatim in them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.execution_state import StepResult
+from orchestrator.llm.interface import Message, Role
+from orchestrator.prompt import as_data, load_prompt
+from workers.arms.base import Assignment, answer, count_of
+
+MAX_OUTPUT_TOKENS = 700
+MAX_SHOWN_CHARACTERS = 3_000
+_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "sentences": {
+            "type": "array",
+            "maxItems": 30,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "text": {"type": "string"},
+                    "citations": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "properties": {"passage": {"type": "integer"}, "quote": {"type": "string"}},
+                            "required": ["passage", "quote"],
+                            "additionalProperties": False,
+                        },
+                    },
+                },
+                "required": ["text", "citations"],
+                "additionalProperties": False,
+            },
+        },
+        "missing": {"type": "string"},
+    },
+    "required": ["sentences", "missing"],
+    "additionalProperties": False,
+}
+
+
+def synthesise(assignment: Assignment, matches: Sequence[Mapping[str, Any]]) -> StepResult:
+    """Answer the question of the inputs from what a search found; raises NoModel without a model.
+
+    A sentence without a quote that stands in its passage is left out, and told as a warning.
+    """
+    model = assignment.require_model()
+    shown = list(_shown(matches))
+    prompt = load_prompt("retriever.answer")
+    passages = "\n".join(
+        f"Passage {number} ({match['file']}:{match['line']}):\n{as_data('passage', match['quote'])}"
+        for number, match in enumerate(shown, start=1)
+    )
+    question = as_data("question", assignment.inputs["question"])
+    completion = model.ask(
+        [Message(Role.SYSTEM, prompt.text), Message(Role.USER, f"{passages}\n{question}\nAnswer it.")],
+        _SCHEMA,
+        max_output_tokens=MAX_OUTPUT_TOKENS,
+        purpose=prompt.purpose,
+    )
+    sentences = [_sentence(item, shown) for item in completion.value["sentences"]]
+    kept = [item for item in sentences if item["citations"]]
+    left_out = len(sentences) - len(kept)
+    citations = [citation for item in kept for citation in item["citations"]]
+    missing = completion.value["missing"]
+    text = " ".join(f"{item['text']} {_marks(item)}" for item in kept)
+    output = {
+        "summary": text or f"The documents do not answer it{f': {missing}' if missing else '.'}",
+        "answer": text,
+        "sentences": kept,
+        "citations": citations,
+        "missing": missing,
+        "left_out": left_out,
+        "passages": len(shown),
+    }
+    warnings = [f"{count_of(left_out, 'sentence')} left out: no quote stands for it"] if left_out else []
+    evidence = [{"file": item["file"], "line": item["line"]} for item in citations]
+    return answer(assignment, output, evidence=evidence, warnings=warnings)
+
+
+def _shown(matches: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the passages that fit into the room, the best first."""
+    room = MAX_SHOWN_CHARACTERS
+    for match in matches:
+        room -= len(match["quote"])
+        if room >= 0:
+            yield match
+
+
+def _sentence(said: Mapping[str, Any], shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"text": said["text"], "citations": list(_standing(said["citations"], shown))}
+
+
+def _standing(
+    citations: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield file, line and quote of the citations whose quote stands verbatim in its passage."""
+    for citation in citations:
+        number, quote = citation["passage"], citation["quote"]
+        passage = shown[number - 1] if 0 < number <= len(shown) else None
+        if passage is None or not quote.strip() or quote not in passage["quote"]:
+            continue
+        before = passage["quote"][: passage["quote"].index(quote)]
+        yield {"file": passage["file"], "line": passage["line"] + before.count("\n"), "quote": quote}
+
+
+def _marks(sentence: Mapping[str, Any]) -> str:
+    places = dict.fromkeys(f"{item['file']}:{item['line']}" for item in sentence["citations"])
+    return f"[{', '.join(places)}]"
