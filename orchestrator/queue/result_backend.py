@@ -123,7 +123,7 @@ class ResultBackend(DatabaseBackend):
         """Do `work` again and again while Postgres is away; in the end raise BackendStoreError."""
 
         def give_up(message: str) -> BackendStoreError:
-            return BackendStoreError(message, task_id=task_id, state=state)
+            return BackendStoreError(message, task_id=task_id, state=state)  # type: ignore[call-arg]  # celery-types
 
         answer: T = self._ensure_retryable(
             work, fallback_exc=give_up, fallback_msg="failed to store result on the backend"
