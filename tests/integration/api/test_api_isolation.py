@@ -1,0 +1,155 @@
+"""Two tenants: at every endpoint, what belongs to the other is answered exactly as what does not exist."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import Engine
+
+from orchestrator.execution_state import Decision
+from orchestrator.identifier import new_task_id
+from orchestrator.store.engine import statement
+from tests.integration.api.conftest import AsCaller, Caller
+from tests.integration.kit import TENANT, Engineer, verdict, wait_step
+
+UNKNOWN_FILE = "0" * 64
+OWN = {"request_id", "timestamp", "instance"}
+BODIES: Mapping[str, Any] = {"/v1/tasks/<task_id>/cancel": {"reason": "mine now"}}
+
+
+@pytest.fixture
+def theirs(engineer: Engineer, as_caller: AsCaller) -> dict[str, str]:
+    """A task and a file of the tenant that `engineer` works for: the task has steps, events and a trace."""
+    task_id = engineer.start(wait_step("a"), wait_step("b", "a"))
+    engineer.do(task_id, "a", output={"summary": "the other tenant's words"})
+    file = as_caller(TENANT)("POST", "/v1/files", data=b"the other tenant's bytes", content_type="text/plain")
+    return {"task_id": task_id, "artifact_id": file.json["artifact_id"]}
+
+
+@pytest.fixture
+def stranger(as_caller: AsCaller) -> Caller:
+    """A caller with every scope, of another tenant."""
+    return as_caller("umbrella")
+
+
+def rules_with_ids(app: Flask) -> list[tuple[str, str]]:
+    return [
+        (method, rule.rule)
+        for rule in app.url_map.iter_rules()
+        if rule.arguments & {"task_id", "artifact_id"}
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+    ]
+
+
+def ask(call: Caller, method: str, rule: str, ids: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+    """Send the call and return status and body, without what differs in any two answers."""
+    path = rule.replace("<task_id>", ids["task_id"]).replace("<artifact_id>", ids["artifact_id"])
+    answer = call(method, path, json=BODIES.get(rule)) if rule in BODIES else call(method, path)
+    body = {name: value for name, value in answer.json.items() if name not in OWN}
+    assert ids["task_id"] not in str(body)
+    return answer.status_code, body
+
+
+def test_every_id_of_the_other_is_unknown_at_every_endpoint(
+    app: Flask, stranger: Caller, theirs: dict[str, str], engineer: Engineer
+) -> None:
+    unknown = {"task_id": str(new_task_id()), "artifact_id": UNKNOWN_FILE}
+    events = len(engineer.events(theirs["task_id"]))
+    rules = rules_with_ids(app)
+
+    for method, rule in rules:
+        answered, absent = ask(stranger, method, rule, theirs), ask(stranger, method, rule, unknown)
+
+        assert answered == absent, f"{method} {rule}"
+        # the WebSocket's path says so to everybody who asks for no upgrade
+        assert answered[0] == (426 if rule.endswith("/stream") else 404), f"{method} {rule}"
+
+    assert len(rules) >= 8
+    assert engineer.task(theirs["task_id"]).status == "processing"
+    assert len(engineer.events(theirs["task_id"])) == events
+
+
+def test_the_owner_gets_something_else_at_each_of_them(
+    app: Flask, as_caller: AsCaller, theirs: dict[str, str]
+) -> None:
+    """What makes the test above one that can fail: the very same calls of the owner are answered."""
+    owner = as_caller(TENANT)
+
+    for method, rule in rules_with_ids(app):
+        path = rule.replace("<task_id>", theirs["task_id"]).replace("<artifact_id>", theirs["artifact_id"])
+        answer = owner(method, path, json=BODIES.get(rule)) if rule in BODIES else owner(method, path)
+
+        assert answer.status_code != 404, f"{method} {rule}"
+
+
+def test_no_list_shows_anything_of_the_other(app: Flask, stranger: Caller, theirs: dict[str, str]) -> None:
+    paths = [
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if not rule.arguments and rule.rule.startswith("/v1/") and "GET" in (rule.methods or set())
+    ]
+
+    for path in [*paths, f"/v1/tasks?cursor={theirs['task_id']}", "/v1/tasks?status=processing"]:
+        text = stranger("GET", path).get_data(as_text=True)
+        assert not any(value in text for value in [*theirs.values(), "other tenant"]), path
+    assert stranger("GET", "/v1/tasks").json["tasks"] == []
+
+
+def test_attaching_the_others_file_is_attaching_none(stranger: Caller, theirs: dict[str, str]) -> None:
+    answers = [
+        stranger("POST", "/v1/tasks", json={"goal": "read it", "attachments": [sha256]})
+        for sha256 in (theirs["artifact_id"], UNKNOWN_FILE)
+    ]
+
+    messages = [
+        answer.json["message"].replace(sha256, "...")
+        for answer, sha256 in zip(answers, (theirs["artifact_id"], UNKNOWN_FILE), strict=True)
+    ]
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert messages[0] == messages[1]
+
+
+def test_a_name_of_the_others_submission_is_free(as_caller: AsCaller, stranger: Caller) -> None:
+    first = as_caller(TENANT)("POST", "/v1/tasks", json={"goal": "a"}, headers={"Idempotency-Key": "k"})
+
+    same = stranger("POST", "/v1/tasks", json={"goal": "a"}, headers={"Idempotency-Key": "k"})
+
+    assert same.status_code == 202
+    assert same.json["task_id"] != first.json["task_id"]
+
+
+def test_a_ticket_opens_its_own_task_only(
+    as_caller: AsCaller, stranger: Caller, app: Flask, theirs: dict[str, str]
+) -> None:
+    task_id = stranger("POST", "/v1/tasks", json={"goal": "mine"}).json["task_id"]
+    ticket = stranger("POST", f"/v1/tasks/{task_id}/stream-ticket").json["ticket"]
+
+    answer = Caller(app, None)("GET", f"/v1/tasks/{theirs['task_id']}/events?ticket={ticket}")
+
+    assert answer.status_code in {401, 403, 404}
+    assert "other tenant" not in answer.get_data(as_text=True)
+
+
+def test_the_same_bytes_are_two_files(as_caller: AsCaller, stranger: Caller, engine: Engine) -> None:
+    """Ids are digests, so the other can name a file: he gets his own copy, with his own filename."""
+    names = {"acme": "ours.txt", "umbrella": "theirs.txt"}
+    for tenant, name in names.items():
+        stored = as_caller(tenant)(
+            "POST", f"/v1/files?filename={name}", data=b"same", content_type="text/plain"
+        )
+
+    for tenant, name in names.items():
+        fetched = as_caller(tenant)("GET", f"/v1/files/{stored.json['artifact_id']}")
+        assert name in fetched.headers["Content-Disposition"]
+    with statement(engine) as conn:
+        assert conn.exec_driver_sql("SELECT count(*) FROM artifacts").scalar_one() == 2
+
+
+def test_a_result_of_the_other_is_in_no_answer(engineer: Engineer, stranger: Caller) -> None:
+    task_id = engineer.start(wait_step("a"))
+    engineer.do(task_id, "a")
+    engineer.judge(task_id, verdict(Decision.PASSED))
+
+    assert stranger("GET", f"/v1/tasks/{task_id}?wait=1").status_code == 404
+    assert stranger("DELETE", f"/v1/tasks/{task_id}").status_code == 404
