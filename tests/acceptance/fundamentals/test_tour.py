@@ -106,7 +106,7 @@ def test_the_judge_runs_once_fired_by_the_chord(client: Client, database: Engine
 
     with database.connect() as conn:
         chord = conn.exec_driver_sql(
-            """SELECT c.state, c.done, c.size + c.added AS members, c.ready_at, s.attempt, s.started_at
+            """SELECT c.state, c.done, c.size + c.added AS members, c.ready_at, s.attempt, s.sends, s.started_at
                FROM chords c JOIN rounds r ON r.chord_id = c.id
                JOIN steps s ON s.task_id = r.task_id AND s.kind = 'judge' WHERE r.task_id = %(id)s""",
             {"id": task["task_id"]},
@@ -114,6 +114,7 @@ def test_the_judge_runs_once_fired_by_the_chord(client: Client, database: Engine
     events = client.events(task["task_id"])
     assert (chord.state, chord.done, chord.members, chord.attempt) == ("fired", 8, 8, 1)
     assert chord.ready_at <= chord.started_at
+    assert chord.sends == 1  # the sweeper had no part in it
     assert [event["type"] for event in events].count("judge.verdict") == 1
 
 
