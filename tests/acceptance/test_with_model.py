@@ -1,0 +1,143 @@
+"""A task with a model, on the whole product: the fake server speaks the provider's protocol, and is told as fake."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.devstack.fake_llm import FakeLLM, Scripted
+from orchestrator.devstack.stack import ONE_OF_EACH, Stack
+from tests.acceptance.client import Client
+from tests.acceptance.conftest import client_of
+
+MANUAL = b"# Deliveries\n\nA late delivery is refunded in full.\nThe refund takes three days.\n"
+GOAL = "When is a late delivery refunded?"
+CRITERION = "It says how long the refund takes"
+STEPS = [
+    {
+        "id": "search",
+        "description": "Find what the manual says",
+        "arm": "retriever",
+        "action": "search",
+        "inputs": {"query": "late delivery refund"},
+        "depends_on": [],
+        "acceptance_criteria": [
+            {"text": "Something is found", "check": {"pointer": "/found", "at_least": 1}}
+        ],
+    },
+    {
+        "id": "answer",
+        "description": "Answer from it",
+        "arm": "retriever",
+        "action": "answer",
+        "inputs": {"question": GOAL, "query": "late delivery refund"},
+        "depends_on": ["search"],
+        "acceptance_criteria": [],
+    },
+    {
+        "id": "verify",
+        "description": "Check the quotes",
+        "arm": "judge",
+        "action": "verify",
+        "inputs": {"citations": {"$from": "answer", "pointer": "/citations"}},
+        "depends_on": ["answer"],
+        "acceptance_criteria": [
+            {"text": "Every quote stands", "check": {"pointer": "/passed", "equals": True}}
+        ],
+    },
+]
+PLAN = {"rationale": "search, answer, verify", "confidence": 0.9, "steps": STEPS}
+SENTENCE = {"text": "It takes three days.", "citations": [{"passage": 1, "quote": "takes three days"}]}
+VERDICT = {
+    "number": 1,
+    "met": True,
+    "explanation": "three days are named",
+    "quotes": [{"step": "verify", "quote": "3 of 3"}, {"step": "answer", "quote": "takes three days"}],
+}
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeLLM]:
+    """The provider."""
+    with FakeLLM() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(fake: FakeLLM) -> Iterator[Client]:
+    """A client of a stack whose only model is the fake one."""
+    environ = {
+        "DATABASE_URL": "",
+        "REDIS_URL": "",
+        "OPENAI_API_KEY": "k",
+        "OPENAI_BASE_URL": fake.openai_url,
+        "LLM_CHAIN": "openai:fake-model",
+        "LOG_LEVEL": "warning",
+        "GRACE_SECONDS": "3",
+        "RATE_LIMIT": "100000/minute",
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="octollm-model-") as folder,
+        Stack(Path(folder), port=0, environ=environ, durable=False, processes=ONE_OF_EACH) as running,
+    ):
+        yield client_of(running, tenant="acme")
+
+
+def asked(client: Client, **more: Any) -> dict[str, Any]:
+    manual = client.upload(MANUAL, filename="manual.md")
+    return client.run(GOAL, attachments=[manual], acceptance_criteria=[CRITERION], **more)
+
+
+def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
+    client: Client, fake: FakeLLM
+) -> None:
+    fake.answer(PLAN, match="Plan this task")
+    fake.answer({"sentences": [SENTENCE], "missing": ""}, match="Answer it.")
+    fake.answer({"verdicts": [VERDICT]}, match="Judge each criterion")
+
+    task = asked(client)
+
+    assert task["status"] == "completed", task
+    assert task["result"]["validation_passed"] is True
+    assert "It takes three days. [manual.md:4]" in task["result"]["output"]
+    assert 0 < task["metadata"]["tokens_used"] < 10_000
+    trace = client.trace(task["task_id"])
+    plan = next(item for item in trace if item["kind"] == "plan")["data"]
+    models = [item["data"] for item in trace if item["kind"] == "model"]
+    assert (plan["mode"], plan["provenance"]["prompt"]) == ("llm", "planner@1.0.0")
+    assert {item["purpose"] for item in models} == {
+        "planner@1.0.0",
+        "retriever.answer@1.0.0",
+        "judge.rubric@1.0.0",
+    }
+    assert all(item["fake"] for item in models)
+    verdict = next(item for item in trace if item["kind"] == "verdict")["data"]
+    checked = {item["criterion"]: item["checked_by"] for item in verdict["findings"]}
+    assert (checked[CRITERION], checked["Every quote stands"]) == ("llm", "rule")
+
+
+def test_a_task_whose_budget_runs_out_fails_with_what_was_finished(client: Client, fake: FakeLLM) -> None:
+    fake.add(Scripted(text=json.dumps(PLAN), match="Plan this task", input_tokens=5_000, output_tokens=900))
+
+    task = asked(client, budget={"max_tokens": 8_000})
+
+    assert (task["status"], task["error"]["code"]) == ("failed", "budget_exceeded"), task
+    assert "max_tokens" in task["error"]["message"]
+    assert task["result"]["partial"] is True
+    assert "search" in task["result"]["data"]
+    assert task["metadata"]["tokens_used"] == 5_900
+
+
+def test_a_criterion_that_the_judge_s_model_can_not_show_is_not_passed(client: Client, fake: FakeLLM) -> None:
+    unshown = {**VERDICT, "quotes": [{"step": "answer", "quote": "takes two days"}]}
+    fake.answer(PLAN, match="Plan this task")
+    fake.answer({"sentences": [SENTENCE], "missing": ""}, match="Answer it.")
+    fake.answer({"verdicts": [unshown]}, match="Judge each criterion")
+
+    task = asked(client)
+
+    assert (task["status"], task["result"]["validation_passed"]) == ("completed", False)
+    assert any("not checked" in warning for warning in task["result"]["warnings"])

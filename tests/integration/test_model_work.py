@@ -1,0 +1,183 @@
+"""Work with a model on real rows: paid from the task's budget, told in its trace, put off or ended when it must be."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from celery.exceptions import Ignore
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.devstack.fake_llm import FakeLLM, Fault
+from orchestrator.errors import BudgetExceeded, ModelQuotaExhausted, ModelUnavailable, MustWait
+from orchestrator.execution_state import Plan, TaskStatus
+from orchestrator.lifecycle import requests, rounds
+from orchestrator.queue import chord
+from orchestrator.queue.app import make_app
+from orchestrator.store import budget
+from orchestrator.store.engine import statement, transaction
+from orchestrator.store.hints import Hints
+from orchestrator.store.steps import Claim
+from orchestrator.task_contract import Budget, Contract
+from tests.integration.kit import TENANT, Engineer, wait_step
+from tests.llm_kit import Caller
+from workers import attempt, planning
+
+STEP = {
+    "id": "wait",
+    "description": "",
+    "arm": "executor",
+    "action": "wait",
+    "inputs": {"seconds": 0},
+    "depends_on": [],
+    "acceptance_criteria": [{"text": "it waits", "check": {"pointer": "/seconds", "at_least": 0}}],
+}
+PLAN = {"rationale": "wait", "confidence": 1, "steps": [STEP]}
+UNPLANNABLE = "Write me a poem"
+SCAN = "Scan this text for secrets"
+
+
+class Planner:
+    """One who plans submitted goals with the model that a fake server plays."""
+
+    def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
+        self.engineer = engineer
+        self.fake = fake
+        self.caller = Caller(fake)
+        self.process = WorkerProcess(
+            settings=engineer.settings,
+            engine=engineer.engine,
+            hints=Hints(engineer.settings.redis_url),
+            app=make_app(lambda: engineer.settings),
+            owner="me",
+        )
+
+    def submit(self, goal: str, **budget_of: Any) -> Claim:
+        """Submit a goal with a context and claim its planning."""
+        task_id = requests.submit(
+            self.engineer.engine,
+            len,
+            settings=self.engineer.settings,
+            tenant=TENANT,
+            key_id=None,
+            request_id=None,
+            contract=Contract(goal=goal, context="a text", budget=Budget(**budget_of)),
+        ).task_id
+        return self.engineer.take(task_id, "$plan")
+
+    def plan(self, claim: Claim) -> Plan:
+        """Plan it."""
+        return planning.make_plan(
+            self.process, claim, deadline=float("inf"), open_models=lambda: self.caller.models
+        )
+
+
+@pytest.fixture
+def planner(engineer: Engineer) -> Iterator[Planner]:
+    """A planner with a model."""
+    with FakeLLM() as fake:
+        yield Planner(engineer, fake)
+
+
+def test_a_plan_is_paid_from_the_budget_and_told_in_the_trace(planner: Planner) -> None:
+    planner.fake.answer(PLAN)
+    claim = planner.submit(UNPLANNABLE)
+
+    made = planner.plan(claim)
+
+    with statement(planner.engineer.engine) as conn:
+        entries = budget.entries(conn, claim.task_id)
+    told = planner.engineer.ask(
+        "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'model'", task=claim.task_id
+    )
+    assert (made.mode, made.steps[0].action) == ("llm", "wait")
+    assert len(entries) == 1
+    assert entries[0].settled_at is not None
+    assert 0 < (entries[0].spent_tokens or 0) <= entries[0].reserved_tokens < 8_000
+    assert [(item["payload"]["purpose"], item["payload"]["fake"]) for item in told] == [
+        ("planner@1.0.0", True)
+    ]
+
+
+def test_where_the_model_gives_no_plan_a_recipe_that_fits_does_and_says_so(planner: Planner) -> None:
+    planner.fake.fail(Fault.INSUFFICIENT_QUOTA)
+
+    made = planner.plan(planner.submit(SCAN))
+
+    assert (made.mode, made.provenance["recipe"]) == ("rules", "scan-files")
+    assert made.provenance["model_failed"] == "model_quota_exhausted"
+    assert "model_quota_exhausted" in made.rationale
+
+
+def test_where_neither_plans_the_model_s_own_failure_is_told(planner: Planner) -> None:
+    planner.fake.fail(Fault.INSUFFICIENT_QUOTA)
+
+    with pytest.raises(ModelQuotaExhausted):
+        planner.plan(planner.submit(UNPLANNABLE))
+
+
+def test_a_model_that_may_come_back_is_asked_again_before_a_recipe_steps_in(planner: Planner) -> None:
+    planner.fake.fail(Fault.SERVER_ERROR, Fault.SERVER_ERROR)
+    claim = planner.submit(SCAN)
+
+    with pytest.raises(ModelUnavailable):
+        planner.plan(claim)
+    made = planner.plan(replace(claim, failures=3))
+
+    assert made.provenance["model_failed"] == "model_unavailable"
+
+
+def test_a_budget_that_pays_for_no_plan_ends_the_planning_before_any_call(planner: Planner) -> None:
+    with pytest.raises(BudgetExceeded, match="max_tokens is 500"):
+        planner.plan(planner.submit(SCAN, max_tokens=500))
+
+    assert planner.fake.received == []
+
+
+def test_a_row_that_must_wait_is_queued_again_and_counts_no_failure(planner: Planner) -> None:
+    claim = planner.submit(SCAN)
+
+    with pytest.raises(Ignore):
+        attempt.put_off(planner.process, claim, MustWait(details={"retry_after": 7}))
+
+    row = planner.engineer.row(claim.task_id, "$plan")
+    assert (row["state"], row["failures"], row["kills"]) == ("queued", 0, 0)
+
+
+def test_a_model_that_fails_for_now_has_the_row_tried_again_as_its_server_asks(planner: Planner) -> None:
+    claim = planner.submit(SCAN)
+    failed = attempt.failure("model_rate_limited", "slow down", retryable=True, details={"retry_after": 30})
+
+    with pytest.raises(Ignore):
+        attempt.retry_later(planner.process, claim, failed, seconds=0.1)
+
+    row = planner.engineer.row(claim.task_id, "$plan")
+    assert (row["state"], row["failures"]) == ("queued", 1)
+    assert (row["not_before"] - row["queued_at"]).total_seconds() > 25
+
+
+def test_a_step_that_finds_no_budget_ends_the_task_and_keeps_what_was_finished(engineer: Engineer) -> None:
+    task = engineer.start(wait_step("a"), wait_step("b", "a"), wait_step("c", "b"))
+    engineer.do(task, "a", output={"summary": "a is done"})
+    claim = engineer.take(task, "b")
+    outcome = attempt.failure("budget_exceeded", "max_tokens is 10", details={"budget": "max_tokens"})
+
+    with transaction(engineer.engine) as conn:
+        assert claim.chord_id is not None
+        chord.lock(conn, claim.chord_id)
+        ended = rounds.exhaust(conn, claim, outcome)
+
+    record = engineer.task(task)
+    assert ended.status is TaskStatus.FAILED
+    assert (record.error or {})["code"] == "budget_exceeded"
+    assert "max_tokens" in (record.error or {})["details"]
+    assert ((record.result or {})["partial"], (record.result or {})["validation_passed"]) == (True, False)
+    assert "a: a is done" in (record.result or {})["output"]
+    assert engineer.states(task) == {
+        "$plan": "done",
+        "a": "done",
+        "b": "failed",
+        "c": "skipped",
+        "$judge": "cancelled",
+    }
+    assert engineer.chord_of(task)["state"] == "closed"
