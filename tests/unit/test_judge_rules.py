@@ -1,0 +1,113 @@
+"""For each kind of rule, one criterion that the judge finds met and one that was planted to fail."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.execution_state import CheckedBy, Decision, StepState
+from orchestrator.task_contract import Contract, Criterion
+from tests.unit.arm_kit import assignment, done, failed, run, view
+from workers.arms.judge import judge_round
+
+STEPS = [
+    {"id": "tests", "arm": "executor", "action": "wait", "inputs": {"seconds": 0}},
+    {"id": "report", "arm": "executor", "action": "wait", "inputs": {"seconds": 0}, "depends_on": ["tests"]},
+]
+RESULTS = {
+    "tests": done({"summary": "3 passed", "exit_code": 0, "passed": 3, "percent": 95.2, "names": ["a", "b"]}),
+    "report": done({"summary": "all is well", "passed": 3, "notes": None}),
+}
+FILE = b"one\ntwo and a half\nthree\n"
+
+
+def at(step: str, pointer: str, **operation: Any) -> dict[str, Any]:
+    return {"step": step, "pointer": pointer, **operation}
+
+
+KINDS = {
+    "exit code": (at("tests", "/exit_code", equals=0), at("tests", "/exit_code", equals=1)),
+    "lower bound": (at("tests", "/percent", at_least=95), at("tests", "/percent", at_least=96)),
+    "upper bound": (at("tests", "/percent", at_most=96), at("tests", "/percent", at_most=95)),
+    "difference": (at("tests", "/passed", not_equals=0), at("tests", "/passed", not_equals=3)),
+    "regex": (at("tests", "/summary", matches=r"^\d+ passed$"), at("tests", "/summary", matches="failed")),
+    "part": (at("tests", "/names", contains="b"), at("tests", "/names", contains="c")),
+    "presence": (at("report", "/notes", exists=True), at("report", "/notes", exists=False)),
+    "schema of a part": (
+        at("tests", "/names", schema={"minItems": 2}),
+        at("tests", "/names", schema={"minItems": 3}),
+    ),
+    "counts agree": (
+        at("report", "/passed", same_as={"step": "tests", "pointer": "/passed"}),
+        at("report", "/passed", same_as={"step": "tests", "pointer": "/exit_code"}),
+    ),
+    "output schema": (
+        {"output_schema": {"required": ["report"]}},
+        {"output_schema": {"required": ["audit"]}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("holds", "planted"), KINDS.values(), ids=KINDS)
+def test_a_criterion_is_met_or_not_by_its_rule_with_evidence(
+    holds: dict[str, Any], planted: dict[str, Any]
+) -> None:
+    good, bad = Criterion("it holds", holds), Criterion("it was planted", planted)
+
+    verdict = judge_round(view(STEPS, RESULTS, contract=Contract(goal="g", acceptance_criteria=(good, bad))))
+    findings = {finding.criterion: finding for finding in verdict.findings}
+
+    assert verdict.decision is Decision.FAILED
+    assert (findings["it holds"].met, findings["it was planted"].met) == (True, False)
+    assert {finding.checked_by for finding in verdict.findings} == {CheckedBy.RULE}
+    assert all(finding.evidence for finding in verdict.findings)
+    assert "it was planted" in str(verdict.faulty)
+    assert "it holds" not in str(verdict.faulty)
+
+
+def test_all_steps_done_is_met_or_not() -> None:
+    criterion = Criterion("all done", {"all_steps_done": True})
+    contract = Contract(goal="g", acceptance_criteria=(criterion,))
+
+    good = judge_round(view(STEPS, RESULTS, contract=contract))
+    bad = judge_round(view(STEPS, {"tests": failed("tool_failed", "broken")}, contract=contract))
+
+    assert (good.decision, bad.decision) == (Decision.PASSED, Decision.FAILED)
+    assert bad.faulty == {"tests": "failed with tool_failed: broken"}
+
+
+@pytest.mark.parametrize(
+    ("holds", "planted"),
+    [
+        ({"file": "a.txt", "line": 2}, {"file": "a.txt", "line": 9}),
+        (
+            {"file": "a.txt", "line": 2, "quote": "and a half"},
+            {"file": "a.txt", "line": 1, "quote": "and a half"},
+        ),
+    ],
+    ids=["file and line", "quote"],
+)
+def test_a_citation_stands_or_not(holds: dict[str, Any], planted: dict[str, Any]) -> None:
+    given = assignment("judge", "verify", {"citations": [holds, planted]}, files={"a.txt": FILE})
+
+    findings = run(given).output["findings"]
+
+    assert [finding["met"] for finding in findings] == [True, False]
+    assert all(finding["evidence"] for finding in findings)
+
+
+@pytest.mark.parametrize("criteria", [["It reads well"], ["It reads well", "It is kind"]])
+def test_what_nobody_checked_never_passes(criteria: list[str]) -> None:
+    contract = Contract(goal="g", acceptance_criteria=tuple(map(Criterion, criteria)))
+
+    verdict = judge_round(view(STEPS, RESULTS, contract=contract))
+
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert verdict.confidence == 0
+    assert len(verdict.warnings) == len(criteria)
+
+
+def test_a_step_that_was_skipped_meets_no_rule() -> None:
+    shown = view(STEPS, {"tests": RESULTS["tests"]}, contract=Contract(goal="g"))
+
+    assert shown.states["report"] is StepState.SKIPPED
+    assert judge_round(shown).decision is Decision.FAILED
