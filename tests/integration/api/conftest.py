@@ -36,9 +36,10 @@ AsCaller = Callable[..., Caller]
 
 @pytest.fixture(scope="session")
 def settings(postgres_url: str, redis_url: str) -> Settings:
-    """The settings of the session's servers; tests call more often than people."""
+    """The settings of the session's servers; tests call more often than people, and read no log of it."""
     often = Rate(1_000_000, 60)
-    return replace(settings_module.load(), rate_limit=often, failed_auth_limit=often)
+    quiet = replace(settings_module.load(), log_level="error")
+    return replace(quiet, rate_limit=often, failed_auth_limit=often)
 
 
 @pytest.fixture(scope="session")
