@@ -94,7 +94,7 @@ def fetch(principal: Principal, artifact_id: str) -> Response:
     """Answer a file's bytes, to be saved and not shown: nobody vouches for what is in it."""
     found, content = [], None
     if _ID.fullmatch(artifact_id):
-        with statement(current.orchestrator().engine) as conn:
+        with statement(current.orchestrator().engine, tenant=principal.tenant) as conn:
             found = files.describe(conn, principal.tenant, [artifact_id])
             content = files.read(conn, principal.tenant, artifact_id) if found else None
     if content is None:

@@ -18,7 +18,7 @@ def find(principal: Principal, task_id: str) -> TaskRecord:
     task = None
     if is_task_id(task_id):
         log.bind(task_id=task_id)
-        with statement(current.orchestrator().engine) as conn:
+        with statement(current.orchestrator().engine, tenant=principal.tenant) as conn:
             task = memory.find_task(conn, principal.tenant, task_id)
     if task is None:
         raise NotFound("There is no such task.")
@@ -27,7 +27,7 @@ def find(principal: Principal, task_id: str) -> TaskRecord:
 
 def status_of(task: TaskRecord) -> dict[str, object]:
     """Return the task's status with its steps and the arms it waits for."""
-    with statement(current.orchestrator().engine) as conn:
+    with statement(current.orchestrator().engine, tenant=task.tenant) as conn:
         steps = memory.steps_of(conn, task.id)
         is_open = not TaskStatus(task.status).is_final()
         waiting_for = memory.waiting_arms(conn, task.id) if is_open else []

@@ -61,7 +61,7 @@ def read(principal: Principal, task_id: str) -> Response:
     task = find(principal, task_id)
     if wants_stream:
         return _stream(principal, task, after=query["after"])
-    with statement(current.orchestrator().engine) as conn:
+    with statement(current.orchestrator().engine, tenant=principal.tenant) as conn:
         found = events.read(conn, task.id, after=query["after"], limit=query["limit"])
     return jsonify(replies.events(task, found, after=query["after"]))
 

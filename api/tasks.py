@@ -83,7 +83,7 @@ def index(principal: Principal) -> Response:
     """List the tenant's tasks, newest first, a page at a time."""
     query = schemas.read(schemas.TASK_LIST, request.args)
     limit, status = query["limit"], query["status"]
-    with statement(current.orchestrator().engine) as conn:
+    with statement(current.orchestrator().engine, tenant=principal.tenant) as conn:
         found = memory.list_tasks(
             conn,
             principal.tenant,
@@ -102,7 +102,7 @@ def explain(principal: Principal, task_id: str) -> Response:
     """Answer every decision that was taken about a task."""
     query = schemas.read(schemas.TRACE, request.args)
     task = find(principal, task_id)
-    with statement(current.orchestrator().engine) as conn:
+    with statement(current.orchestrator().engine, tenant=principal.tenant) as conn:
         steps = memory.steps_of(conn, task.id)
         decisions = events.trace(conn, task.id, after=query["after"], limit=query["limit"])
     return jsonify(replies.trace(task, steps=steps, decisions=decisions, after=query["after"]))

@@ -57,7 +57,7 @@ def submit(
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()
-    with statement(engine) as conn:
+    with statement(engine, tenant=tenant) as conn:
         if contract.attachments:
             _require_attachments(conn, tenant, contract.attachments)
         created_at = memory.submit(
@@ -86,7 +86,7 @@ def find_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted
     """
     if once is None:
         return None
-    with statement(engine) as conn:
+    with statement(engine, tenant=tenant) as conn:
         earlier = submissions.find(conn, tenant, once.name)
     if earlier is None:
         return None
@@ -101,7 +101,7 @@ def cancel(engine: Engine, *, tenant: str, task_id: str, reason: str = "") -> tu
     Raises NotFound, and InvalidOperation when the task has completed or failed. Calling it twice is safe.
     """
     ended = with_locked_task(engine, task_id, lambda conn, task: _cancel(conn, task, reason), tenant=tenant)
-    with statement(engine) as conn:
+    with statement(engine, tenant=tenant) as conn:
         task = memory.find_task(conn, tenant, task_id)
     if task is None:
         raise NotFound(f"There is no task {task_id}.")

@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from orchestrator.queue.database import begun, lost_race, refuse_dead
 from orchestrator.queue.prepared import lacks_statement
 from orchestrator.settings import driver_url
+from orchestrator.store import tenancy
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
         connect_args={"connect_timeout": 5, "application_name": "octollm"},
     )
     event.listen(engine, "checkout", refuse_dead)
+    event.listen(engine, "before_cursor_execute", tenancy.confine, retval=True)
     return engine
 
 
@@ -40,10 +42,13 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def statement(engine: Engine) -> Iterator[Connection]:
-    """Open an AUTOCOMMIT connection: for work that is one statement, so one round trip."""
+def statement(engine: Engine, *, tenant: str | None = None) -> Iterator[Connection]:
+    """Open an AUTOCOMMIT connection: for work that is one statement, so one round trip.
+
+    With `tenant` Postgres shows it that tenant's rows only; see orchestrator.store.tenancy.
+    """
     with engine.connect() as conn:
-        yield conn
+        yield conn if tenant is None else tenancy.confined(conn, tenant)
 
 
 def in_transaction(engine: Engine, work: Callable[[Connection], T], *, tries: int = 5) -> T:

@@ -1,0 +1,194 @@
+"""Row-level security: a statement on behalf of a tenant sees that tenant's rows only, whatever it asks for."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ProgrammingError
+
+from orchestrator.lifecycle import requests
+from orchestrator.settings import Settings
+from orchestrator.store import files, memory, migrate
+from orchestrator.store.engine import open_engine, statement, transaction
+from orchestrator.store.submissions import Once
+from orchestrator.task_contract import Contract
+from tests.integration.kit import TENANT, Engineer, wait_step
+
+OWNED = ("tasks", "artifacts", "artifact_chunks", "documents", "passages", "submissions")
+CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
+HELD = ("tasks", "artifacts", "artifact_chunks", "submissions", "rounds", "steps", "events", "traces")
+
+
+def submit(engine: Engine, settings: Settings, tenant: str) -> str:
+    submitted = requests.submit(
+        engine,
+        len,
+        settings=settings,
+        tenant=tenant,
+        key_id=None,
+        request_id=None,
+        contract=Contract(goal="do it"),
+        once=Once("key:k", "0" * 64, 60),
+    )
+    return submitted.task_id
+
+
+def counts(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
+    return {table: conn.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() for table in tables}
+
+
+@pytest.fixture
+def theirs(engineer: Engineer, our_settings: Settings) -> str:
+    """A task of the tenant that `engineer` works for, with a row in nearly every table."""
+    task_id = engineer.start(wait_step("a"))
+    submit(engineer.engine, our_settings, TENANT)
+    with transaction(engineer.engine) as conn:
+        files.put(conn, TENANT, filename="a", media_type="text/plain", content=b"theirs")
+    return task_id
+
+
+@pytest.mark.usefixtures("theirs")
+def test_another_tenant_sees_no_row_that_is_there_without_the_policy(engine: Engine) -> None:
+    with statement(engine) as conn:
+        without = counts(conn, HELD)
+    with statement(engine, tenant="umbrella") as conn:
+        strangers = counts(conn, HELD)
+    with statement(engine, tenant=TENANT) as conn:
+        own = counts(conn, HELD)
+
+    assert all(count > 0 for count in without.values()), without
+    assert set(strangers.values()) == {0}, strangers
+    assert own == without
+
+
+def test_a_query_that_forgets_the_tenant_finds_nothing_of_another(engine: Engine, theirs: str) -> None:
+    forgetful = "SELECT count(*) FROM tasks WHERE id = %(id)s"
+    update = "UPDATE tasks SET priority = 'low' WHERE id = %(id)s"
+    with statement(engine) as conn:
+        assert conn.exec_driver_sql(forgetful, {"id": theirs}).scalar_one() == 1
+
+    with statement(engine, tenant="umbrella") as conn:
+        assert conn.exec_driver_sql(forgetful, {"id": theirs}).scalar_one() == 0
+        assert conn.exec_driver_sql(update, {"id": theirs}).rowcount == 0
+        assert memory.find_task(conn, TENANT, theirs) is None
+
+
+def test_nothing_can_be_written_for_another(engine: Engine) -> None:
+    row = "INSERT INTO submissions (tenant, name, sha256, task_id, expires_at) VALUES (%(t)s, 'n', %(s)s, 'x', now())"
+
+    with (
+        pytest.raises(ProgrammingError, match="row-level security"),
+        statement(engine, tenant="umbrella") as conn,
+    ):
+        conn.exec_driver_sql(row, {"t": TENANT, "s": "0" * 64})
+
+
+@pytest.mark.usefixtures("theirs")
+def test_the_tenant_of_one_statement_does_not_stay_with_its_connection(postgres_url: str) -> None:
+    one = open_engine(postgres_url, pool_size=1)
+    sees = "SELECT count(*), current_user <> session_user, current_setting('octollm.tenant', true) FROM tasks"
+
+    with statement(one, tenant="umbrella") as conn:
+        first = tuple(conn.exec_driver_sql(sees).one())
+    with statement(one) as conn:
+        second = tuple(conn.exec_driver_sql(sees).one())
+    one.dispose()
+
+    assert first == (0, True, "umbrella")
+    assert second == (2, False, "")
+
+
+@pytest.mark.parametrize("tenant", ["", "o'brien; DROP TABLE tasks", "%s %(x)s", "тенант", "\\"])
+def test_any_text_is_a_tenant_and_none_sees_anothers(
+    engine: Engine, our_settings: Settings, theirs: str, tenant: str
+) -> None:
+    if tenant:
+        submit(engine, our_settings, tenant)
+
+    with statement(engine, tenant=tenant) as conn:
+        assert len(memory.list_tasks(conn, tenant)) == bool(tenant)
+        assert memory.find_task(conn, TENANT, theirs) is None
+
+
+def test_a_submission_costs_no_round_trip_more(engine: Engine, our_settings: Settings) -> None:
+    submit(engine, our_settings, "warm-up")
+    sent: list[str] = []
+
+    def note(_conn: Connection, _cursor: object, text: str, *_: object) -> None:
+        sent.append(text)
+
+    event.listen(engine, "after_cursor_execute", note)
+    submit(engine, our_settings, "acme")
+    event.remove(engine, "after_cursor_execute", note)
+
+    assert len(sent) == 1
+    assert "set_config('role', 'octollm_tenant', true)" in sent[0]
+
+
+def test_every_table_with_a_tenants_rows_has_a_policy_that_binds_its_owner_too(engine: Engine) -> None:
+    with statement(engine) as conn:
+        found = conn.exec_driver_sql(
+            """SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS is_forced,
+                (SELECT count(*) FROM pg_policies p WHERE p.tablename = c.relname AND p.policyname = 'one_tenant')
+            FROM pg_class c
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('tenant', 'task_id')
+            WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+                AND c.relname NOT IN ('api_keys', 'results', 'groups', 'chords', 'chord_parts')"""
+        ).all()
+        role = conn.exec_driver_sql(
+            "SELECT rolsuper, rolbypassrls, rolcanlogin FROM pg_roles WHERE rolname = 'octollm_tenant'"
+        ).one()
+
+    assert {name for name, _, _ in found} == {*OWNED, *CHILDREN}
+    assert all(is_forced and policies == 1 for _, is_forced, policies in found)
+    assert tuple(role) == (False, False, False)
+
+
+@pytest.fixture
+def owner(engine: Engine, postgres_url: str) -> Iterator[str]:
+    """The URL of a fresh database whose owner is no superuser."""
+    name = f"plain_{secrets.token_hex(4)}"
+    with statement(engine) as conn:
+        conn.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
+        conn.exec_driver_sql(f"CREATE DATABASE {name} OWNER {name}")
+    yield (
+        make_url(postgres_url)
+        .set(username=name, password=name, database=name)
+        .render_as_string(hide_password=False)
+    )
+    with statement(engine) as conn:
+        conn.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        conn.exec_driver_sql(f"DROP OWNED BY {name}")
+        conn.exec_driver_sql(f"DROP ROLE {name}")
+
+
+def test_an_owner_who_may_become_the_role_enforces_it_and_still_works_for_all(
+    engine: Engine, our_settings: Settings, owner: str
+) -> None:
+    with statement(engine) as conn:
+        conn.exec_driver_sql(f"GRANT octollm_tenant TO {make_url(owner).username}")
+    migrate.upgrade(owner)
+    plain = open_engine(owner, pool_size=1)
+
+    submit(plain, our_settings, "acme")
+    with statement(plain) as conn:
+        everybodys = counts(conn, ("tasks", "steps"))
+    with statement(plain, tenant="umbrella") as conn:
+        strangers = counts(conn, ("tasks", "steps"))
+    plain.dispose()
+
+    assert (everybodys, strangers) == ({"tasks": 1, "steps": 1}, {"tasks": 0, "steps": 0})
+
+
+def test_an_owner_who_may_not_works_without_it(our_settings: Settings, owner: str) -> None:
+    """The tenant stands in every query anyway; the log says that the second line is missing."""
+    migrate.upgrade(owner)
+    plain = open_engine(owner, pool_size=1)
+
+    task_id = submit(plain, our_settings, "acme")
+    with statement(plain, tenant="umbrella") as conn:
+        assert memory.find_task(conn, "umbrella", task_id) is None
+        assert memory.find_task(conn, "acme", task_id) is not None
+    plain.dispose()
