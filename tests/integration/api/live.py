@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Flask
 from sqlalchemy import Engine
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from api.app import create_app
 from api.current import hub_of
@@ -66,11 +66,17 @@ class Api:
             link.close()
 
 
+class _Quiet(WSGIRequestHandler):
+    """A handler that logs nothing: its threads may outlive the test that they served."""
+
+    def log(self, *_: object) -> None: ...
+
+
 @contextmanager
 def serving(settings: Settings) -> Iterator[Api]:
     """Serve a new app until the end of the block."""
     app = create_app(settings)
-    listening = make_server("127.0.0.1", 0, app, threaded=True)
+    listening = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
     thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
