@@ -15,7 +15,7 @@ from orchestrator.cli.ending import ExitStatus
 from orchestrator.cli.follow import Silence, follow
 from orchestrator.cli.main import main
 from orchestrator.cli.server import Server
-from orchestrator.credential import SCOPES, sign_token
+from orchestrator.credential import SCOPES, sign_token, webhook_secret
 from orchestrator.execution_state import Decision
 from orchestrator.settings import Settings
 from orchestrator.store import pools
@@ -209,3 +209,25 @@ def test_arms_are_listed_with_their_workers(octollm: Octollm) -> None:
 
     assert status == ExitStatus.OK
     assert told.splitlines()[0].split()[:2] == ["planner", "unavailable"]
+
+
+def test_a_key_is_rotated_with_an_overlap(octollm: Octollm) -> None:
+    made = json.loads(octollm("keys", "create", "--tenant", "acme", "--scopes", "task:read", "--json")[1])
+
+    status, text = octollm("keys", "rotate", made["id"], "--overlap-hours", "1", "--json")
+    successor = json.loads(text)
+
+    assert status == ExitStatus.OK
+    assert (successor["tenant"], successor["scopes"]) == ("acme", ["task:read"])
+    assert successor["id"] != made["id"]
+    assert "expires" in octollm("keys", "list", "--tenant", "acme")[1]
+    assert octollm("keys", "rotate", "nobody")[0] == ExitStatus.FAILED
+
+
+def test_what_signs_a_tenants_webhooks_is_printed_and_nothing_else(
+    octollm: Octollm, settings: Settings
+) -> None:
+    assert octollm("keys", "webhook-secret", "--tenant", "acme") == (
+        ExitStatus.OK,
+        webhook_secret(settings, "acme") + "\n",
+    )
