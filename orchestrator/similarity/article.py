@@ -50,7 +50,16 @@ def _is_letter(tokens: Sequence[Token], place: int, *, case_speaks: bool) -> boo
     token = tokens[place]
     if token.pause:
         return False
-    if place > 0 and tokens[place - 1].text in _CARRIERS:
+    if (place > 0 and tokens[place - 1].text in _CARRIERS) or _is_in_formula(tokens[place + 1 : place + 3]):
         return True
     is_title = all("A" <= near.written[:1] <= "Z" for near in (tokens[place - 1], tokens[place + 1]))
     return case_speaks and token.written == "A" and not is_title
+
+
+def _is_in_formula(then: Sequence[Token]) -> bool:
+    """Tell "a x = b" from "a C program"."""
+    return (
+        len(then[0].text) == 1
+        and then[0].kind is Kind.WORD
+        and (len(then) == 1 or then[1].kind is Kind.SYMBOL)
+    )

@@ -70,7 +70,7 @@ def _is_generic(subject: str, then: Sequence[Token]) -> bool:
     if verb == "not" or (verb == "do" and len(then) == 1):
         return False
     if subject == "you":
-        return verb not in _PERSONAL
+        return verb not in _PERSONAL and len(then) > 1
     return subject == _NOBODY or verb not in _ABOUT_MYSELF
 
 

@@ -7,6 +7,9 @@ from orchestrator.similarity.words import phrases, words
 
 _PLEAS = words("politeness", "please") | {"kindly"}
 _PLEASE_KEPT_AFTER = words("politeness", "please_kept_after")
+_PLEA_AFTER = words("politeness", "plea_after")
+_PLEA_BEFORE = words("politeness", "plea_before") | _PLEAS
+_NOT_ORDERED = words("politeness", "not_ordered")
 _KINDLY_AFTER = words("politeness", "kindly_after")
 _GREETINGS = phrases("politeness", "greetings")
 _BARE_GREETINGS = words("politeness", "bare_greetings")
@@ -17,6 +20,7 @@ _THANKS_KEPT_AFTER = words("politeness", "thanks_kept_after")
 _ASKED = words("politeness", "asked")
 _ASKED_ABOUT_ONE = words("politeness", "asked_about_one")
 _DEFINITE = words("politeness", "definite")
+_ADDRESSED = words("politeness", "addressed") | _ASKED | _ASKED_ABOUT_ONE
 _CAN = frozenset(("can", "could"))
 _WILL = frozenset(("will", "would"))
 _NOT_ASKED_BY_WOULD = words("politeness", "not_asked_by_would")
@@ -48,21 +52,29 @@ def _begin(tokens: Sequence[Token]) -> tuple[int, bool]:
             begin += step
         elif _is_plea(tokens, begin):
             begin, pleaded = begin + 1, True
-        elif step := next(
-            (len(lead) for lead in _LEADS.get(tokens[begin].text, ()) if starts_with(tokens, begin, lead)), 0
-        ):
+        elif step := _lead(tokens, begin):
             begin, pleaded = begin + step, True
         else:
             break
     return begin, pleaded
 
 
+def _lead(tokens: Sequence[Token], place: int) -> int:
+    for lead in _LEADS.get(tokens[place].text, ()):
+        after = place + len(lead)
+        if starts_with(tokens, place, lead):
+            return 0 if after < len(tokens) and tokens[after].text in _NOT_ORDERED else len(lead)
+    return 0
+
+
 def _greeting(tokens: Sequence[Token], place: int) -> int:
     for greeting in _GREETINGS.get(tokens[place].text, ()):
         after = place + len(greeting)
         if starts_with(tokens, place, greeting) and after < len(tokens):
-            is_parted = tokens[after].pause and tokens[after].text != "world"
-            return len(greeting) if is_parted or greeting[0] in _BARE_GREETINGS else 0
+            then = tokens[after]
+            is_parted = then.pause and then.text != "world"
+            is_bare = greeting[0] in _BARE_GREETINGS and then.text in _ADDRESSED
+            return len(greeting) if is_parted or is_bare else 0
     return 0
 
 
@@ -73,7 +85,11 @@ def _is_plea(tokens: Sequence[Token], place: int) -> bool:
     before = tokens[place - 1].text if place and not token.pause else ""
     if token.text == "kindly":
         return not before or before in _KINDLY_AFTER
-    return before not in _PLEASE_KEPT_AFTER
+    then = tokens[place + 1] if place + 1 < len(tokens) else None
+    is_at_edge = (
+        not before or then is None or then.pause or before in _PLEA_AFTER or then.text in _PLEA_BEFORE
+    )
+    return is_at_edge and before not in _PLEASE_KEPT_AFTER
 
 
 def _end(tokens: Sequence[Token], begin: int) -> int:

@@ -17,6 +17,9 @@ from orchestrator.similarity.words import words
 _VERSION = "k1"
 _ENGLISH = words("language", "english")
 _FOREIGN = words("language", "foreign") - _ENGLISH
+_MARKERS = words("about_words", "markers")
+_WRITTEN_IN = words("about_words", "written_in")
+_START = Token(Kind.SYMBOL, "", "")
 _UNSPACED = (
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0002ffff]"
 )
@@ -32,8 +35,8 @@ def canonical_key(goal: str) -> str:
 
     Folds case, Unicode form, punctuation, articles, courtesy, contractions, number words, plurals and the ways of
     asking "how do I". Keeps word order, and to the letter quotes, code, URLs, paths, e-mails, flags and identifiers.
-    A goal with fewer than two tokens of content is its own key. Only English words are folded beyond their form. Never
-    raises, takes linear time and gives the same key on every supported Python.
+    A goal with fewer than two tokens of content is its own key. Only English words are folded beyond their form, and
+    not where the goal is about words. Never raises, takes linear time, gives the same key on every supported Python.
     """
     tokens = canonical_tokens(goal)
     if has_content(tokens):
@@ -49,12 +52,21 @@ def canonical_tokens(goal: str) -> Sequence[Token]:
     reading = Reading(goal)
     if not _is_english(reading.tokens):
         return reading.tokens
+    if _is_about_words(reading.tokens):
+        return asked_alike(without_courtesy(reading.tokens))
     asked = asked_alike(without_courtesy(expanded(reading.tokens)))
     bare = without_articles(asked, case_speaks=reading.case_speaks)
     return [
         token._replace(text=singular(token.text)) if token.kind is Kind.WORD else token
         for token in with_digits(bare, case_speaks=reading.case_speaks)
     ]
+
+
+def _is_about_words(tokens: Sequence[Token]) -> bool:
+    return any(
+        token.text in _MARKERS or (before.text == "in" and token.text in _WRITTEN_IN)
+        for before, token in zip((_START, *tokens), tokens, strict=False)
+    )
 
 
 def has_content(tokens: Sequence[Token]) -> bool:

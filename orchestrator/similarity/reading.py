@@ -77,7 +77,7 @@ class Reading:
             yield from (Token(Kind.SYMBOL, mark, mark) for mark in marks if mark in "()[]{}")
 
     def _mark(self, text: str, before: str, after: str) -> Token:
-        if before.lower() in _NAMES_A_MARK:
+        if text == ".." or before.lower() in _NAMES_A_MARK:
             is_kept = True
         elif set(text) <= set("()[]{}"):
             is_kept = self._keeps_brackets or len(text) > 1
