@@ -54,6 +54,8 @@ def synthesise(assignment: Assignment, matches: Sequence[Mapping[str, Any]]) -> 
         for number, match in enumerate(shown, start=1)
     )
     question = as_data("question", assignment.inputs["question"])
+    if assignment.feedback:
+        question += "\n" + as_data("feedback", assignment.feedback)
     completion = model.ask(
         [Message(Role.SYSTEM, prompt.text), Message(Role.USER, f"{passages}\n{question}\nAnswer it.")],
         _SCHEMA,
