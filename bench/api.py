@@ -5,7 +5,7 @@ its submission, a claim and a failed plan: the workers share the machine with th
 loop: arrivals are random (Poisson) and latency counts from the arrival, not from the sending, so a slow answer makes
 the next ones late. CPU is that of the API's processes alone. Exit status 0 if P95 at 100/s is under 100 ms.
 
-    python -m bench.api [seconds for each run, 15 by default]
+    python bench/api.py [seconds for each run, 15 by default]
 """
 
 import http.client

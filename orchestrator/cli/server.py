@@ -3,10 +3,12 @@
 import http.client
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,12 +20,16 @@ from orchestrator.errors import OctoError, SettingsError
 DEFAULT_URL = "http://127.0.0.1:8000"
 LOCAL_TENANT = "local"
 _TOKEN_SECONDS = 3600
+_PATIENCE_SECONDS = 60.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
 class Server:
-    """An OctoLLM server, and the token that opens it (None: send none)."""
+    """An OctoLLM server, and the token that opens it (None: send none).
+
+    A call that the server limits (429) is sent again when it says so, for a minute at most.
+    """
 
     url: str
     token: str | None = None
@@ -51,6 +57,18 @@ class Server:
         request.add_header("Accept", "application/json")
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return self._answer(request)
+            except Refused as error:
+                # nothing was done: commands of one key share its rate, and one after the other may use it up
+                pause = error.retry_after if error.status == HTTPStatus.TOO_MANY_REQUESTS else None
+                if pause is None or time.monotonic() + pause > give_up:
+                    raise
+                time.sleep(pause)
+
+    def _answer(self, request: urllib.request.Request) -> Any:
         try:
             with self._opener().open(request, timeout=self.timeout_seconds) as answer:
                 return json.loads(answer.read())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -9,6 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.serving import make_server
 
+from api.app import create_app
 from orchestrator import archive
 from orchestrator.cli.board import Board
 from orchestrator.cli.ending import ExitStatus
@@ -17,7 +19,7 @@ from orchestrator.cli.main import main
 from orchestrator.cli.server import Server
 from orchestrator.credential import SCOPES, sign_token, webhook_secret
 from orchestrator.execution_state import Decision
-from orchestrator.settings import Settings
+from orchestrator.settings import Rate, Settings
 from orchestrator.store import pools
 from orchestrator.store.engine import transaction
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
@@ -231,3 +233,18 @@ def test_what_signs_a_tenants_webhooks_is_printed_and_nothing_else(
         ExitStatus.OK,
         webhook_secret(settings, "acme") + "\n",
     )
+
+
+def test_a_command_waits_while_its_key_has_used_up_its_rate(settings: Settings) -> None:
+    app = create_app(replace(settings, rate_limit=Rate(2, 2)))
+    listening = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    token = sign_token(settings, tenant=TENANT, key_id="hasty", scopes=SCOPES)
+    hasty = Server(f"http://127.0.0.1:{listening.server_port}", token)
+
+    answers = [hasty.post("/v1/tasks", {"goal": "do it"}) for _ in range(4)]
+    listening.shutdown()
+    thread.join()
+
+    assert len({answer["task_id"] for answer in answers}) == 4
