@@ -8,12 +8,15 @@ import argparse
 import base64
 import codecs
 import random
+import statistics
 import string
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.safety import scan
+from orchestrator.safety.door import screen
+from orchestrator.task_contract import Contract
 
 _ALNUM = string.ascii_letters + string.digits
 _HEX = "0123456789abcdef"
@@ -324,6 +327,22 @@ def throughput(seed: int) -> None:
     print(f"\n{len(joined) / best / 1e6:.2f} MB/s, {best / len(chunks) * 1e3:.1f} ms for 10 kB")
 
 
+def door() -> None:
+    """Print what the check at submission costs for an ordinary goal with half a kilobyte of context."""
+    contract = Contract(
+        goal="Summarise the quarterly report for the board in five points.",
+        context={"notes": "We sold 1234 pieces in May. " * 20},
+    )
+    spent = []
+    for _ in range(200):
+        began = time.thread_time()
+        screen(contract, "redact")
+        spent.append(time.thread_time() - began)
+    print(
+        f"door: {statistics.median(spent) * 1000:.2f} ms of CPU for an ordinary goal (median of {len(spent)})"
+    )
+
+
 def _seconds(chunks: Sequence[str]) -> float:
     started = time.process_time()
     for chunk in chunks:
@@ -338,6 +357,7 @@ def main() -> None:
     arguments = parser.parse_args()
     report(arguments.seed, count=arguments.count)
     throughput(arguments.seed)
+    door()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The door: secrets and high-risk personal data do not come in, certain injections neither, all else untouched."""
 
-import time
 from typing import Any
 
 import pytest
@@ -99,16 +98,3 @@ def test_what_was_redacted_goes_into_the_record_and_comes_back() -> None:
     assert Contract.from_record(screened.to_record()) == screened
     old = {name: value for name, value in Contract(goal="x").to_record().items() if name != "redacted"}
     assert Contract.from_record(old).redacted == {}
-
-
-def test_an_ordinary_goal_costs_less_than_two_milliseconds() -> None:
-    contract = Contract(goal=ORDINARY[0], context={"notes": "We sold 1234 pieces in May. " * 20})
-    screen(contract, "redact")
-
-    spent = []
-    for _ in range(50):
-        started = time.thread_time()
-        screen(contract, "redact")
-        spent.append(time.thread_time() - started)
-
-    assert sorted(spent)[len(spent) // 2] < 0.002
