@@ -44,7 +44,7 @@ def stack(webhook_port: int, certificate: Path) -> Iterator[Stack]:
                 "REDIS_URL": "",
                 "LOG_LEVEL": "warning",
                 "RATE_LIMIT": "1000000/minute",
-                "LEASE_SECONDS": "5",
+                "LEASE_SECONDS": "8",
                 "HEARTBEAT_SECONDS": "1",
                 "WEBHOOK_LOCAL_TARGETS": f"localhost:{webhook_port}",
                 "SSL_CERT_FILE": str(certificate),
