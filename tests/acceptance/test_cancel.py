@@ -1,10 +1,13 @@
 """Cancel: what runs is stopped within moments, long before a heartbeat, and its slot is free for others."""
 
+import secrets
 import time
+from pathlib import Path
 
 import redis
 from sqlalchemy import Engine
 
+from orchestrator import archive
 from orchestrator.devstack.stack import Stack
 from orchestrator.store.hints import STOP_CHANNEL
 from tests.acceptance.client import Client
@@ -23,6 +26,19 @@ def busy(database: Engine) -> int:
                 "SELECT coalesce(sum(busy), 0) FROM pools WHERE arm = 'executor'"
             ).scalar_one()
         )
+
+
+def running(mark: str) -> list[int]:
+    """Return the processes whose command line holds `mark`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if mark.encode() in line:
+            found.append(int(entry.name))
+    return found
 
 
 def test_running_steps_are_stopped_at_once_and_their_slots_are_free(client: Client, database: Engine) -> None:
@@ -47,6 +63,29 @@ def test_running_steps_are_stopped_at_once_and_their_slots_are_free(client: Clie
     again = client.call("DELETE", f"/v1/tasks/{task_id}")
     assert (again.status, again.body["stopped"]) == (200, [])
     wait_until(lambda: busy(database) == 0, 15, "idle pools")
+
+
+def test_a_tool_in_its_sandbox_is_killed(client: Client, database: Engine, tmp_path: Path) -> None:
+    """A test suite that would run for a minute, and ignores being asked, is gone with its task."""
+    mark = f"cancelled_{secrets.token_hex(8)}"
+    (tmp_path / f"test_{mark}.py").write_text(
+        "import signal, time\n\ndef test_long():\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    time.sleep(60)\n"
+    )
+    suite = client.upload(archive.pack(tmp_path), filename="suite.tar.gz")
+    step = {
+        "id": "suite",
+        "arm": "executor",
+        "action": "tests",
+        "inputs": {"attachment": suite, "paths": [f"test_{mark}.py"]},
+    }
+    task_id = client.submit(plan={"steps": [step]}, attachments=[suite])
+    owner_of(database, task_id, "suite")
+    wait_until(lambda: running(mark), 30, "the tool to run")
+
+    client.call("DELETE", f"/v1/tasks/{task_id}")
+
+    wait_until(lambda: not running(mark), 3, "the tool to be killed")
 
 
 def test_a_deadline_stops_what_runs_in_the_same_way(client: Client, database: Engine) -> None:

@@ -1,11 +1,16 @@
 """Who may call: keys become tokens, tokens carry scopes, and nothing of another tenant's is there."""
 
+import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Flask
+from jwt.algorithms import OKPAlgorithm
 from sqlalchemy import Engine
 
 from api import auth
@@ -17,6 +22,7 @@ from orchestrator.store.engine import transaction
 from orchestrator.store.keys import KeyRecord
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem
+from tests.tls import Reply, make_certificate, serve
 
 _EVERYWHERE = ("/health", "/ready", "/metrics", "/openapi.json", "/docs")
 PUBLIC = {"/v1/auth/token", *(prefix + path for prefix in ("", "/v1") for path in _EVERYWHERE)}
@@ -252,3 +258,30 @@ def test_a_key_that_ended_has_no_successor(engine: Engine) -> None:
 
         assert keys.rotate(conn, record.id, overlap_seconds=60) is None
         assert keys.rotate(conn, "unknown", overlap_seconds=60) is None
+
+
+def test_an_identity_providers_tokens_open_the_api_too(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, private = make_certificate(tmp_path), Ed25519PrivateKey.generate()
+    published = {**OKPAlgorithm.to_jwk(private.public_key(), as_dict=True), "kid": "k1"}
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    claims = {
+        "iss": settings.jwt_issuer,
+        "aud": settings.jwt_audience,
+        "sub": "user-7",
+        "iat": int(time.time()),
+        "exp": int(time.time()) + 60,
+        "tenant": "acme",
+        "scope": "task:read",
+    }
+    token = jwt.encode(claims, private, algorithm="EdDSA", headers={"kid": "k1"})
+
+    with serve(certificate, lambda _: Reply(body=json.dumps({"keys": [published]}).encode())) as provider:
+        foreign = Caller(create_app(replace(settings, jwt_jwks_url=f"{provider.url}/keys")), token)
+        answers = [foreign("GET", path).status_code for path in ("/v1/tasks", "/v1/arms")]
+    away = Caller(create_app(replace(settings, jwt_jwks_url=f"{provider.url}/keys")), token)
+
+    assert answers == [200, 403]
+    assert_problem(away("GET", "/v1/tasks"), 503, "service_unavailable")
+    assert_problem(Caller(create_app(settings), token)("GET", "/v1/tasks"), 401, "invalid_credential")
