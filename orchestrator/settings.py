@@ -187,7 +187,6 @@ class Settings:
     poison_step: int = _setting(_whole(least=1), default=3)
     database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
     executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
-    trace_content: str = _setting(_one_of("off", "redacted", "full"), default="redacted")
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")

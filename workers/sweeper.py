@@ -17,8 +17,8 @@ from orchestrator.errors import SandboxUnavailable
 from orchestrator.lifecycle import recovery
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
-from orchestrator.store import memory, pools, steps, submissions, webhooks
-from orchestrator.store.engine import statement
+from orchestrator.store import memory, pools, retention, steps, submissions, webhooks
+from orchestrator.store.engine import statement, transaction
 from workers import process, webhook
 from workers.tasks import app, claim_row, give_up
 
@@ -51,6 +51,7 @@ class Sweeper:
             self.publish_due,
             self.fire_ready,
             self.forget_dead_pools,
+            self.forget_old,
             self.forget_submissions,
             self.publish_webhooks,
         )
@@ -171,6 +172,14 @@ class Sweeper:
         with statement(self._engine) as conn:
             submissions.forget_expired(conn, limit=BATCH)
         return 0
+
+    def forget_old(self) -> int:
+        """Delete what is older than RETENTION_DAYS, a small batch a tick."""
+        days = self._settings.retention_days
+        with transaction(self._engine) as conn:
+            tasks = retention.forget_tasks(conn, days=days, limit=BATCH)
+        with statement(self._engine) as conn:
+            return tasks + retention.forget_artifacts(conn, days=days, limit=BATCH)
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:
         lease = self._settings.lease_seconds

@@ -212,6 +212,11 @@ def close(conn: Connection, chord_id: str) -> None:
     conn.exec_driver_sql(_SQL["close"], {"chord_id": chord_id})
 
 
+def forget(conn: Connection, chord_ids: Sequence[str], *, task_ids: Sequence[str]) -> None:
+    """Delete chords with their parts, and the results of tasks; what is not there is no error."""
+    conn.exec_driver_sql(_SQL["forget"], {"chord_ids": list(chord_ids), "task_ids": list(task_ids)})
+
+
 def expire(conn: Connection, *, seconds: float, open_too: bool = False) -> None:
     """Delete chords opened longer ago than that, with their parts; waiting ones only if `open_too`."""
     conn.exec_driver_sql(_SQL["expire"], {"seconds": seconds, "open_too": open_too})

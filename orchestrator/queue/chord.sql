@@ -188,6 +188,18 @@ SET state = 'closed'
 WHERE id = %(chord_id)s
   AND state IN ('open', 'ready')
 
+-- name: forget
+-- Deletes chords with their parts, and the results of tasks.
+WITH parts AS (
+    DELETE FROM chord_parts
+    WHERE chord_id = ANY(%(chord_ids)s)
+), stored AS (
+    DELETE FROM results
+    WHERE task_id = ANY(%(task_ids)s)
+)
+DELETE FROM chords
+WHERE id = ANY(%(chord_ids)s)
+
 -- name: expire
 -- Deletes old chords with their parts: ended ones, and those that still wait when %(open_too)s.
 WITH old_chords AS (

@@ -85,7 +85,6 @@ def test_an_empty_value_counts_as_unset(needed: dict[str, str]) -> None:
         ("LEASE_SECONDS", "7.5", 7.5),
         ("RATE_LIMIT", "5/second", Rate(5, 1)),
         ("RATE_LIMIT", "100/hour", Rate(100, 3600)),
-        ("TRACE_CONTENT", "FULL", "full"),
     ],
 )
 def test_a_right_value_is_taken(needed: dict[str, str], name: str, text: str, expected: object) -> None:

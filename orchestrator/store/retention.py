@@ -1,0 +1,24 @@
+"""Forgets what is older than the operator wants it kept: ended tasks with all that is theirs, files nobody needs."""
+
+from sqlalchemy import Connection
+
+from orchestrator import sql
+from orchestrator.queue import chord
+
+_SQL = sql.load(__file__)
+
+
+def forget_tasks(conn: Connection, *, days: int, limit: int) -> int:
+    """Delete at most `limit` tasks that ended more than `days` ago, their chords and results too; return how many."""
+    old = conn.exec_driver_sql(_SQL["take_old_tasks"], {"days": days, "limit": limit}).scalars().all()
+    if old:
+        ids = {"ids": list(old)}
+        kept = conn.exec_driver_sql(_SQL["engine_ids"], ids).one()
+        chord.forget(conn, kept.chord_ids, task_ids=kept.step_ids)
+        conn.exec_driver_sql(_SQL["delete_tasks"], ids)
+    return len(old)
+
+
+def forget_artifacts(conn: Connection, *, days: int, limit: int) -> int:
+    """Delete at most `limit` files older than `days` that no task refers to; return how many."""
+    return conn.exec_driver_sql(_SQL["delete_artifacts"], {"days": days, "limit": limit}).rowcount

@@ -1,0 +1,36 @@
+-- name: take_old_tasks
+-- Tasks that ended long ago, the oldest first; several sweepers take different ones.
+SELECT id
+FROM tasks
+WHERE finished_at < now() - make_interval(days => %(days)s)
+ORDER BY finished_at, id
+LIMIT %(limit)s
+FOR UPDATE SKIP LOCKED;
+
+-- name: engine_ids
+-- What the chord engine keeps of these tasks: the chords of their rounds, the Celery ids of their rows.
+SELECT
+    ARRAY(SELECT chord_id FROM rounds WHERE task_id = ANY(%(ids)s)) AS chord_ids,
+    ARRAY(SELECT id FROM steps WHERE task_id = ANY(%(ids)s)) AS step_ids;
+
+-- name: delete_tasks
+DELETE FROM tasks
+WHERE id = ANY(%(ids)s);
+
+-- name: delete_artifacts
+-- Files that are old and that no task we still have refers to.
+DELETE FROM artifacts a
+USING (
+    SELECT f.tenant, f.sha256
+    FROM artifacts f
+    WHERE f.created_at < now() - make_interval(days => %(days)s)
+        AND NOT EXISTS (
+            SELECT
+            FROM tasks t
+            WHERE t.tenant = f.tenant AND t.contract -> 'attachments' ? f.sha256
+        )
+    ORDER BY f.created_at, f.sha256
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+) old
+WHERE a.tenant = old.tenant AND a.sha256 = old.sha256;
