@@ -182,6 +182,39 @@ def test_an_owner_who_may_become_the_role_enforces_it_and_still_works_for_all(
     assert (everybodys, strangers) == ({"tasks": 1, "steps": 1}, {"tasks": 0, "steps": 0})
 
 
+def test_another_login_than_the_owners_works_for_all(
+    engine: Engine, our_settings: Settings, owner: str
+) -> None:
+    """Who migrates need not be who runs: grants are what it takes, as without policies."""
+    worker, url = f"worker_{secrets.token_hex(4)}", make_url(owner)
+    with statement(engine) as conn:
+        conn.exec_driver_sql(f"GRANT octollm_tenant TO {url.username}")
+        conn.exec_driver_sql(f"CREATE ROLE {worker} LOGIN PASSWORD '{worker}'")
+    migrate.upgrade(owner)
+    plain = open_engine(owner, pool_size=1)
+    with statement(plain) as conn:
+        conn.exec_driver_sql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {worker}")
+        conn.exec_driver_sql(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {worker}")
+    running = open_engine(
+        url.set(username=worker, password=worker).render_as_string(hide_password=False), pool_size=1
+    )
+
+    task_id = submit(running, our_settings, "acme")
+    with statement(running) as conn:
+        seen = counts(conn, ("tasks", "steps", "events"))
+        found = memory.find_task(conn, "acme", task_id)
+    running.dispose()
+    with statement(plain) as conn:
+        conn.exec_driver_sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {worker}")
+        conn.exec_driver_sql(f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {worker}")
+    plain.dispose()
+    with statement(engine) as conn:
+        conn.exec_driver_sql(f"DROP ROLE {worker}")
+
+    assert seen == {"tasks": 1, "steps": 1, "events": 1}
+    assert found is not None
+
+
 def test_an_owner_who_may_not_works_without_it(our_settings: Settings, owner: str) -> None:
     """The tenant stands in every query anyway; the log says that the second line is missing."""
     migrate.upgrade(owner)
