@@ -40,6 +40,8 @@ STOP_SECONDS = 35.0
 PERMIT_KEY_FILE = "permit.key"
 # what saves rounds signs their steps' permits
 _SIGNING = ("planner", "judge")
+# a planner that asks a model waits most of the time
+_PLANNER_THREADS_WITH_MODEL = 8
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
 _HOPELESS_STARTS = 3
@@ -167,7 +169,9 @@ class Stack:
         }
         self._write_down(chosen)
         self.environ = self._wanted | chosen | self._places()
-        settings.load(self.environ)
+        checked = settings.load(self.environ)
+        if not self.environ.get("PLANNER_THREADS") and (checked.openai_api_key or checked.anthropic_api_key):
+            self.environ["PLANNER_THREADS"] = str(_PLANNER_THREADS_WITH_MODEL)
         migrate.upgrade(running.database_url)
 
     def _lock(self) -> None:
