@@ -67,7 +67,11 @@ def test_two_workers_of_a_kind_have_two_names() -> None:
 
 def test_worker_lines_differ_in_nothing_but_arm_and_pool() -> None:
     shapes = {
-        re.sub(r"^\[.*/dev/null; |-Q \S+ -P \w+ -c (?:\d+|\$\{\w+:-\d+\}) -n \$\{HONCHO_PROCESS_NAME:-\w+\.", "", command)
+        re.sub(
+            r"^\[.*/dev/null; |-Q \S+ -P \w+ -c (?:\d+|\$\{\w+:-\d+\}) -n \$\{HONCHO_PROCESS_NAME:-\w+\.",
+            "",
+            command,
+        )
         for name, command in read_procfile().items()
         if "celery -A workers worker" in command
     }
