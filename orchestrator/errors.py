@@ -35,6 +35,7 @@ OctoError
         ├── NoModel          none is configured
         ├── ModelUnavailable it is away or overloaded
         ├── ModelTimeout     no whole answer before the deadline
+        ├── ModelCallStopped the task ended while the model was answering
         ├── ModelConnectionLost
         ├── ModelRateLimited its provider asks to slow down (details.retry_after)
         ├── ModelAnswerBroken    a cut, empty or unreadable answer
@@ -285,6 +286,13 @@ class ModelUnavailable(ModelError):
     retryable = True
     may_fail_over = True
     counts_against_model = True
+
+
+class ModelCallStopped(ModelError):
+    """The task ended while the model was answering; the connection was closed."""
+
+    code = "cancelled"
+    may_have_cost = True
 
 
 class ModelTimeout(ModelError):

@@ -13,7 +13,14 @@ from sqlalchemy import Connection
 from orchestrator import permit, record
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.errors import MustWait, OutputTooLarge, StepCancelled, StepError, ToolTimeout
+from orchestrator.errors import (
+    ModelCallStopped,
+    MustWait,
+    OutputTooLarge,
+    StepCancelled,
+    StepError,
+    ToolTimeout,
+)
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.lifecycle import rounds, spending
 from orchestrator.observability import metric
@@ -116,10 +123,12 @@ def _result(
     try:
         deadline = min(deadline, time.monotonic() + _permitted_seconds(process, claim))
         arm = load_arm(claim.arm, standing=standing)
-        model = ClaimModel(open_models, process.engine, claim, deadline) if open_models else None
+        model = (
+            ClaimModel(open_models, process.engine, claim, deadline, token.is_set) if open_models else None
+        )
         result = arm.run(_assignment(process, claim, token, deadline=deadline, model=model))
         _check_size(process, result)
-    except StepCancelled as error:
+    except (StepCancelled, ModelCallStopped) as error:
         if time.monotonic() < deadline:
             raise Ignore() from error
         return _failed(ToolTimeout(f"Step {claim.name} did not end within {limit_seconds(claim):g} s."))

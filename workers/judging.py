@@ -1,5 +1,7 @@
 """Shows the judge a round, kept results and new ones, and takes its verdict."""
 
+from collections.abc import Callable
+
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Verdict
 from orchestrator.store import rounds, steps
@@ -11,10 +13,15 @@ from workers.model import ClaimModel, OpenModels
 
 
 def judge(
-    process: WorkerProcess, claim: Claim, *, deadline: float, open_models: OpenModels | None
+    process: WorkerProcess,
+    claim: Claim,
+    *,
+    deadline: float,
+    is_stopped: Callable[[], bool],
+    open_models: OpenModels | None,
 ) -> Verdict:
     """Return the verdict on the claimed round; of it nothing is written. Raises MustWait."""
-    model = ClaimModel(open_models, process.engine, claim, deadline) if open_models else None
+    model = ClaimModel(open_models, process.engine, claim, deadline, is_stopped) if open_models else None
     with statement(process.engine) as conn:
         record = rounds.read(conn, claim.task_id, number=claim.round)
         outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)

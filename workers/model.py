@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from orchestrator.lifecycle import spending
+from orchestrator.llm import stop
 from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Completion, Message
 from orchestrator.safety import redact
@@ -19,13 +20,15 @@ OpenModels = Callable[[], Models]
 class ClaimModel:
     """The models, as one claim may ask them; `completions` are what they answered so far.
 
-    `open_models` is called at the first question: most work asks none, and the SDKs are dear.
+    `open_models` is called at the first question: most work asks none, and the SDKs are dear. When `is_stopped` says
+    that the task has ended, a call under way is closed: ModelCallStopped.
     """
 
     open_models: OpenModels
     engine: Engine
     claim: Claim
     deadline: float
+    is_stopped: Callable[[], bool]
     completions: list[Completion] = field(default_factory=list)
 
     def ask(
@@ -41,16 +44,19 @@ class ClaimModel:
 
         What looks like a secret does not leave the house; personal data does, for quotes are checked verbatim.
         """
-        completion = spending.guarded_complete(
-            self.open_models(),
-            self.engine,
-            claim=self.claim,
-            messages=[replace(message, text=redact(message.text, only="secret.")) for message in messages],
-            schema=schema,
-            max_output_tokens=max_output_tokens,
-            deadline=self.deadline,
-            purpose=purpose,
-            avoid=avoid,
-        )
+        with stop.stoppable(self.is_stopped):
+            completion = spending.guarded_complete(
+                self.open_models(),
+                self.engine,
+                claim=self.claim,
+                messages=[
+                    replace(message, text=redact(message.text, only="secret.")) for message in messages
+                ],
+                schema=schema,
+                max_output_tokens=max_output_tokens,
+                deadline=self.deadline,
+                purpose=purpose,
+                avoid=avoid,
+            )
         self.completions.append(completion)
         return completion

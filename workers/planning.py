@@ -1,7 +1,7 @@
 """Makes a task's plan and routes its steps: the client's own plan, a model's, or a recipe's."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -32,7 +32,12 @@ _PLAN_TOKENS = 1_200
 
 
 def make_plan(
-    process: WorkerProcess, claim: Claim, *, deadline: float, open_models: OpenModels | None
+    process: WorkerProcess,
+    claim: Claim,
+    *,
+    deadline: float,
+    is_stopped: Callable[[], bool],
+    open_models: OpenModels | None,
 ) -> Plan:
     """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
 
@@ -45,7 +50,7 @@ def make_plan(
         attachments = attempt.described(conn, claim.tenant, contract)
     if open_models is None:
         return plan_by_recipe(contract, attachments)
-    model = ClaimModel(open_models, process.engine, claim, deadline)
+    model = ClaimModel(open_models, process.engine, claim, deadline, is_stopped)
     try:
         return plan_by_model(_asker(model), contract, attachments)
     except (MustWait, BudgetExceeded, ModelRefused):

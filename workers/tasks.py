@@ -290,10 +290,16 @@ def plan(self: PlanWork, task_id: str, name: str) -> dict[str, str]:
     """Plan a task; args are ids, for whoever reads Flower."""
     worker = process.of(app).process
     open_models = process.of(app).open_models()
-    with self.claimed() as (carried, _token, deadline):
+    with self.claimed() as (carried, token, deadline):
         started = time.monotonic()
         try:
-            made = planning.make_plan(worker, carried.claim, deadline=deadline, open_models=open_models)
+            made = planning.make_plan(
+                worker,
+                carried.claim,
+                deadline=deadline,
+                is_stopped=token.is_set,
+                open_models=open_models,
+            )
         except MustWait as wait:
             attempt.put_off(worker, carried.claim, wait)
         except OctoError as error:
@@ -328,10 +334,14 @@ def step(self: StepWork, task_id: str, name: str) -> dict[str, str]:
 def judge(self: JudgeWork, task_id: str, name: str) -> dict[str, str]:
     """Judge a round; args are ids, for whoever reads Flower."""
     worker = process.of(app).process
-    with self.claimed() as (carried, _token, deadline):
+    with self.claimed() as (carried, token, deadline):
         try:
             verdict = judging.judge(
-                worker, carried.claim, deadline=deadline, open_models=process.of(app).open_models()
+                worker,
+                carried.claim,
+                deadline=deadline,
+                is_stopped=token.is_set,
+                open_models=process.of(app).open_models(),
             )
         except MustWait as wait:
             attempt.put_off(worker, carried.claim, wait)

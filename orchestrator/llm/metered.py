@@ -12,6 +12,7 @@ from orchestrator.errors import (
     ModelAnswerBroken,
     ModelAnswerCut,
     ModelBusy,
+    ModelCallStopped,
     ModelError,
     ModelRateLimited,
     ModelRefused,
@@ -19,6 +20,7 @@ from orchestrator.errors import (
     ModelUnavailable,
     StepError,
 )
+from orchestrator.llm import stop
 from orchestrator.llm.gate import Entry, Gate, Rates, Report, Verdict
 from orchestrator.llm.interface import Answer, Attempt, Bound, Finish, Provider, Purse, Query, Usage
 from orchestrator.llm.price import Prices
@@ -94,16 +96,20 @@ class MeteredCalls:
         started = time.monotonic()
         try:
             answer = self._candidate.provider.ask(query, self._candidate.model)
-        except ModelError as error:
+        except ModelError as failure:
+            error = self._stopped() if stop.is_stopped() else failure
             self._close(
                 error, entry, call, seconds=time.monotonic() - started, given=query.deadline - started
             )
-            raise
+            raise error from failure
         problem = self._problem(answer)
         self._close(problem, entry, call, seconds=time.monotonic() - started, answer=answer)
         if problem is not None:
             raise problem
         return answer
+
+    def _stopped(self) -> ModelError:
+        return ModelCallStopped("The task ended while the model was answering.", details=self._who())
 
     def _admitted(self, bound: Bound) -> Entry:
         rates = self._candidate.rates

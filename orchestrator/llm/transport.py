@@ -15,8 +15,12 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from orchestrator.llm import stop
+
 MAX_ANSWER_BYTES = 8 * 2**20
 MAX_CONNECTIONS = 64
+STOP_SECONDS = 0.25
+"""How often a request that waits for its answer asks whether it is still wanted."""
 CONNECT_SECONDS = 5.0
 """For one address: a name may have several, and each is tried."""
 
@@ -53,12 +57,31 @@ class _Until(threading.local):
 _UNTIL = _Until()
 
 
+class CallStopped(httpcore2.ReadError):
+    """Nobody wants the answer any more."""
+
+
 class _Stream(httpcore2.NetworkStream):
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _UNTIL.left(timeout, error=httpcore2.ReadTimeout))
+        left = _UNTIL.left(timeout, error=httpcore2.ReadTimeout)
+        if not stop.is_watched() or left is None:
+            return self._stream.read(max_bytes, left)
+        return self._read_watching(max_bytes, until=time.monotonic() + left)
+
+    def _read_watching(self, max_bytes: int, *, until: float) -> bytes:
+        """Read in short waits, looking in between whether the answer is still wanted."""
+        while True:
+            if stop.is_stopped():
+                raise CallStopped("the task has ended")
+            left = until - time.monotonic()
+            try:
+                return self._stream.read(max_bytes, max(0.001, min(left, STOP_SECONDS)))
+            except httpcore2.ReadTimeout:
+                if left <= STOP_SECONDS:
+                    raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _UNTIL.left(timeout, error=httpcore2.WriteTimeout))

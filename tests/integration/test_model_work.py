@@ -68,7 +68,11 @@ class Planner:
     def plan(self, claim: Claim) -> Plan:
         """Plan it."""
         return planning.make_plan(
-            self.process, claim, deadline=float("inf"), open_models=lambda: self.caller.models
+            self.process,
+            claim,
+            deadline=float("inf"),
+            is_stopped=lambda: False,
+            open_models=lambda: self.caller.models,
         )
 
 

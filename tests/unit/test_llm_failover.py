@@ -1,5 +1,6 @@
 """The chain: who is asked, who is passed over and why, what is never shopped around, and what it costs."""
 
+import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -9,7 +10,7 @@ import pytest
 from orchestrator import errors
 from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.errors import BudgetExceeded, ModelError
-from orchestrator.llm import failover
+from orchestrator.llm import failover, stop
 from orchestrator.llm.gate import LocalGate, Policy, Rates
 from orchestrator.llm.interface import Bound, Completion, Message, Role, Usage
 from orchestrator.llm.metered import OVERHEAD_TOKENS
@@ -342,3 +343,28 @@ def test_a_key_alone_chooses_the_registrys_model() -> None:
         "openai",
     ]
     assert _settings().models == ()
+
+
+def test_a_call_that_nobody_wants_any_more_is_closed_and_nobody_else_is_asked(fake: FakeLLM) -> None:
+    fake.fail(Fault.HANG)
+    ended = threading.Event()
+    threading.Timer(0.2, ended.set).start()
+    began = time.monotonic()
+
+    with pytest.raises(errors.ModelCallStopped) as stopped, stop.stoppable(ended.is_set):
+        Caller(fake, CHAIN).ask(seconds=10)
+
+    assert time.monotonic() - began < 5
+    assert not stopped.value.retryable
+    assert [attempt["outcome"] for attempt in stopped.value.details["attempts"]] == ["cancelled"]
+    assert len(fake.received) == 1
+
+
+def test_a_call_that_can_be_stopped_and_is_not_ends_as_any_other(fake: FakeLLM) -> None:
+    fake.fail(Fault.DRIP)
+
+    with pytest.raises(errors.ModelTimeout), stop.stoppable(lambda: False):
+        Caller(fake, CHAIN[:1]).ask(seconds=1)
+
+    with stop.stoppable(lambda: False):
+        assert Caller(fake, CHAIN).ask().text
