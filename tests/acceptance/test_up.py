@@ -28,6 +28,7 @@ def home() -> Iterator[Path]:
         yield Path(path)
 
 
+@pytest.mark.slow
 def test_it_says_ready_once_it_is_and_leaves_nothing_when_it_is_interrupted(home: Path) -> None:
     with _up(home) as running:
         url = _ready(running)
@@ -61,6 +62,7 @@ def test_a_port_that_is_taken_is_named(stack: Stack, home: Path) -> None:
     assert f"port {stack.port} is taken" in refused.stderr
 
 
+@pytest.mark.slow
 def test_nothing_outlives_it_when_it_is_killed(home: Path) -> None:
     with _up(home) as running:
         _ready(running)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from orchestrator import credential, settings
 from orchestrator.credential import sign_webhook
 from orchestrator.devstack.stack import Stack
@@ -12,6 +14,7 @@ from tests.tls import Received, Reply, serve
 from tests.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_the_end_of_a_task_reaches_the_receiver_which_may_refuse_it_at_first(
     stack: Stack, client: Client, certificate: Path, webhook_port: int
 ) -> None:

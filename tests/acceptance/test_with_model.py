@@ -13,6 +13,8 @@ from orchestrator.devstack.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 
+pytestmark = pytest.mark.slow
+
 MANUAL = b"# Deliveries\n\nA late delivery is refunded in full.\nThe refund takes three days.\n"
 GOAL = "When is a late delivery refunded?"
 CRITERION = "It says how long the refund takes"

@@ -47,7 +47,7 @@ LOSES_IT = pytest.mark.xfail(
     reason="Celery 5.7's Redis join loses this chord", raises=AssertionError, strict=True
 )
 only_ours_survives = pytest.mark.parametrize(
-    "client", [pytest.param("redis", marks=LOSES_IT), "postgres"], indirect=True
+    "client", [pytest.param("redis", marks=[LOSES_IT, pytest.mark.slow]), "postgres"], indirect=True
 )
 
 

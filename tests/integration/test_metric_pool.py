@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.waiting import wait_until
 
 _TASKS = 40
@@ -26,6 +28,7 @@ _SCRAPE = (
 _SEND = "from tests.integration.metric_app import count; [count.delay() for _ in range({})]"
 
 
+@pytest.mark.slow
 def test_a_pool_that_recycles_its_children_counts_every_task_in_few_files(
     redis_url: str, tmp_path: Path
 ) -> None:

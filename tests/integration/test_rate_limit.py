@@ -17,6 +17,7 @@ ATTEMPTS = 5_000
 SECONDS = 10.0
 
 
+@pytest.mark.slow
 def test_eight_processes_are_admitted_no_more_than_burst_and_refill(redis_url: str) -> None:
     started = time.monotonic()
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 KILLS = 10
 
 
+@pytest.mark.slow
 def test_no_tool_outlives_a_worker_killed_at_any_moment(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.integration.worker_killer", str(tmp_path), "none=4"]
     killer = subprocess.run(
