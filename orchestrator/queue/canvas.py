@@ -5,15 +5,12 @@ from typing import Any
 
 import celery
 from celery import Celery, Signature
-from sqlalchemy import Engine
 
 from orchestrator.arm_capability import ARMS
 from orchestrator.execution_state import StepKind
 from orchestrator.lifecycle.rounds import SavedRound
 from orchestrator.queue import outbox
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
-from orchestrator.store import steps
-from orchestrator.store.engine import statement
 from orchestrator.store.steps import Message
 from orchestrator.store.webhooks import Ticket
 
@@ -45,13 +42,6 @@ def publish(app: Celery, messages: Sequence[Message]) -> int:
     """Publish rows; what fails is logged and comes again when it is due. Return how many were given."""
     outbox.publish_all(app, [signature(app, message) for message in messages])
     return len(messages)
-
-
-def publish_again(app: Celery, engine: Engine, step_ids: Sequence[str]) -> int:
-    """Publish rows by their ids, read back from the database."""
-    with statement(engine) as conn:
-        messages = steps.read_messages(conn, step_ids)
-    return publish(app, messages)
 
 
 def publish_webhooks(app: Celery, tickets: Sequence[Ticket]) -> None:

@@ -186,11 +186,6 @@ def release(
     return _messages(_RELEASE.execute(conn, values))
 
 
-def read_messages(conn: Connection, ids: Sequence[str]) -> list[Message]:
-    """Return what the messages of these rows say."""
-    return _messages(conn.exec_driver_sql(_SQL["read_messages"], {"ids": list(ids)}))
-
-
 def retry(conn: Connection, step_id: str, *, attempt: int, delay_seconds: float) -> int | None:
     """Queue the row again after `delay_seconds`; return its failures, None when the attempt is not current."""
     values = {"id": step_id, "attempt": attempt, "delay_seconds": delay_seconds}

@@ -127,13 +127,6 @@ SELECT id, task_id, name, kind, arm, queue, priority, chord_id, round, spec
 FROM released
 ORDER BY path_length DESC, name;
 
--- name: read_messages
--- What a message of these rows says; every publish is made of this.
-SELECT id, task_id, name, kind, arm, queue, priority, chord_id, round, spec
-FROM steps
-WHERE id = ANY(%(ids)s)
-ORDER BY id;
-
 -- name: retry
 -- A failure that may pass: queued again with a later not_before; it keeps its slot.
 UPDATE steps

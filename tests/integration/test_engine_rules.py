@@ -36,9 +36,8 @@ def test_rule_7_every_unit_of_work_is_a_row_with_a_derived_id(engineer: Engineer
 
 
 def test_rule_7_a_message_carries_ids_only(engineer: Engineer) -> None:
-    task_id = engineer.start(wait_step("a"), context=TYPE_BOMB)
-    with engineer.engine.connect() as conn:
-        row = steps.read_messages(conn, [engineer.row(task_id, "a")["id"]])[0]
+    task_id = engineer.submit(wait_step("a"), context=TYPE_BOMB)
+    row = engineer.plan(task_id).header[0]
 
     message = signature(make_app(lambda: engineer.settings), row)
 
