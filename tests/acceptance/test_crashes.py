@@ -37,6 +37,7 @@ def test_a_killed_child_costs_its_step_one_attempt(stack: Stack, client: Client,
     assert row_of(database, task_id, "slow")["attempt"] == 2
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_its_step_one_lease(stack: Stack, client: Client, database: Engine) -> None:
     """SIGKILL of a worker with all its children: nobody is left to hand back, so the lease ends."""
     task_id = client.submit(plan={"steps": [wait("slow", 2)]})
@@ -49,6 +50,7 @@ def test_a_killed_worker_costs_its_step_one_lease(stack: Stack, client: Client, 
     assert _reasons(client, task_id) in (["lease_expired"], ["worker_lost"])
 
 
+@pytest.mark.slow
 def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
     stack: Stack, client: Client, database: Engine
 ) -> None:

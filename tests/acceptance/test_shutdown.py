@@ -44,6 +44,7 @@ def test_a_worker_told_to_stop_lets_its_running_step_finish(
     assert row_of(database, task_id, "short")["attempt"] == 1
 
 
+@pytest.mark.slow
 def test_a_step_that_outlasts_the_grace_time_is_handed_back_at_once(
     stack: Stack, client: Client, database: Engine
 ) -> None:
