@@ -55,6 +55,7 @@ CONTRACTS: dict[str, Any] = {
     },
 }
 CANCELS: dict[str, Any] = {"with a reason": {"reason": "not needed any more"}}
+RETRIES: dict[str, Any] = {"all that follows a step": {"from_step": "a"}}
 ARMS: dict[str, Any] = {
     "for maintenance": {"arm_id": "coder", "status": "degraded", "metadata": {"until": "noon"}}
 }

@@ -20,9 +20,13 @@ _EVENT = EventReply()
 _DECISION = DecisionReply()
 
 
-def accepted(task: Submitted, *, redacted: Mapping[str, int]) -> dict[str, Any]:
-    """Return the answer to a submission; `redacted` is how many of which kind were taken out of it."""
+def accepted(task: Submitted, *, redacted: Mapping[str, int], retry_of: str | None = None) -> dict[str, Any]:
+    """Return the answer to a submission; `redacted` is how many of which kind were taken out of it.
+
+    `retry_of` is the task that it repeats.
+    """
     path = f"/v1/tasks/{task.task_id}"
+    source = {"retry_of": f"/v1/tasks/{retry_of}"} if retry_of else {}
     return _dump(
         _ACCEPTED,
         {
@@ -32,7 +36,7 @@ def accepted(task: Submitted, *, redacted: Mapping[str, int]) -> dict[str, Any]:
             "estimated_completion": None,
             "message": "The task is queued.",
             "redacted": redacted,
-            "links": {"self": path, "events": f"{path}/events", "trace": f"{path}/trace"},
+            "links": {"self": path, "events": f"{path}/events", "trace": f"{path}/trace", **source},
         },
     )
 
@@ -52,6 +56,7 @@ def task_status(
         **_summary(task),
         "progress": progress,
         "waiting_for": waiting_for,
+        "retry_of": task.retry_of,
         "result": task.result,
         "error": task.error,
         "metadata": None if seconds is None else _metadata(task, steps, seconds),
@@ -154,6 +159,7 @@ def _step(step: StepRecord) -> dict[str, Any]:
         "status": step.state,
         "round": step.round,
         "attempt": step.attempt,
+        "reused_from": step.reused_from,
         "depends_on": step.spec["depends_on"],
         "optional": step.spec["optional"],
         "summary": output.get("summary") if isinstance(output, dict) else None,

@@ -46,6 +46,7 @@ MAX_REPORTED_FAULTS = 50
 MAX_PAGE = 100
 MAX_EVENTS = 1000
 MAX_WAIT_SECONDS = 30
+MAX_STEP_ID_CHARACTERS = 64
 _LAST_SEQ = 2**31 - 1
 _LAST_ID = 2**63 - 1
 
@@ -136,6 +137,18 @@ class CancelRequest(_Request):
     reason = TrimmedText(load_default="", validate=validate.Length(max=500))
 
 
+class RetryRequest(_Request):
+    """From which step on a task is run again, finished or not; from is another name of from_step."""
+
+    from_step = fields.String(validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
+    from_ = fields.String(data_key="from", validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
+
+    @validates_schema
+    def _has_one_step(self, members: dict[str, Any], **_: Any) -> None:
+        if len({name for name in members.values() if name is not None}) > 1:
+            raise ValidationError("Differs from from_step.", "from")
+
+
 class ArmRegistration(_Request):
     """What a client declares about an arm; the registry's own facts may be sent along and stay."""
 
@@ -191,6 +204,7 @@ class TraceQuery(Schema):
 
 TASK = TaskRequest()
 CANCEL = CancelRequest()
+RETRY = RetryRequest()
 ARM = ArmRegistration()
 TASK_LIST = TaskListQuery(unknown=EXCLUDE)
 STATUS = StatusQuery(unknown=EXCLUDE)
@@ -225,6 +239,13 @@ def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:
     given["acceptance_criteria"] = tuple(given.get("acceptance_criteria", ()))
     given["attachments"] = tuple(dict.fromkeys(given.get("attachments", ())))
     return Contract(budget=Budget(**{"max_time_seconds": task_timeout, **spending}), **given)
+
+
+def read_from_step(members: Mapping[str, Any]) -> str | None:
+    """Return the step from which a retry's request wants all to be run again, if it names one."""
+    given = read(RETRY, members)
+    step: str | None = given.get("from_step") or given.get("from_")
+    return step
 
 
 def _faults(messages: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -82,7 +82,7 @@ class Metadata(Reply):
 
 
 class Step(Reply):
-    """A step of the plan, as its latest round left it."""
+    """A step of the plan, as its latest round left it; `reused_from` is the task that did it, if it was another."""
 
     step_id = fields.String()
     arm_id = fields.String()
@@ -91,6 +91,7 @@ class Step(Reply):
     status = _one_of(*(state.value for state in StepState))
     round = fields.Integer()
     attempt = fields.Integer()
+    reused_from = fields.String(allow_none=True)
     depends_on = fields.List(fields.String())
     optional = fields.Boolean()
     summary = fields.String(allow_none=True)
@@ -125,7 +126,7 @@ class TaskPage(Reply):
 
 
 class Status(Reply):
-    """A task, where it stands and what came of it."""
+    """A task, where it stands and what came of it; `retry_of` is the task that it repeats."""
 
     task_id = _task_id()
     status = _status()
@@ -134,6 +135,7 @@ class Status(Reply):
     priority = _priority()
     progress = fields.Nested(Progress)
     waiting_for = fields.List(fields.String())
+    retry_of = fields.String(allow_none=True)
     result = fields.Nested(Result, allow_none=True)
     error = fields.Nested(Failure, allow_none=True)
     metadata = fields.Nested(Metadata, allow_none=True)

@@ -1,5 +1,6 @@
-"""Tasks over HTTP: submit one, read one, list them, explain one."""
+"""Tasks over HTTP: submit one, retry one, read one, list them, explain one."""
 
+from collections.abc import Mapping
 from typing import cast
 
 from flask import Blueprint, Flask, Response, jsonify, request
@@ -11,6 +12,7 @@ from api.operation import describes
 from api.status import answer, find
 from orchestrator.credential import Principal
 from orchestrator.errors import BlockedByPolicy
+from orchestrator.lifecycle.requests import Submitted
 from orchestrator.observability import log, metric
 from orchestrator.safety import door
 from orchestrator.store import events, memory
@@ -26,7 +28,9 @@ def install(app: Flask) -> None:
 
 
 @blueprint.post("")
-@describes({202: shapes.Accepted}, body=schemas.TaskRequest, examples=examples.CONTRACTS)
+@describes(
+    {200: shapes.Accepted, 202: shapes.Accepted}, 409, body=schemas.TaskRequest, examples=examples.CONTRACTS
+)
 @requires("task:submit")
 def submit(principal: Principal) -> Response:
     """Accept a task: 202, and where to follow it; 200 for one that was accepted before under the same name."""
@@ -41,7 +45,39 @@ def submit(principal: Principal) -> Response:
         once=read_once(members),
     )
     log.bind(task_id=task.task_id)
-    response = jsonify(replies.accepted(task, redacted=contract.redacted))
+    return accepted(task, redacted=contract.redacted)
+
+
+@blueprint.post("/<task_id>/retry")
+@describes(
+    {200: shapes.Accepted, 202: shapes.Accepted},
+    409,
+    body=schemas.RetryRequest,
+    is_body_required=False,
+    examples=examples.RETRIES,
+)
+@requires("task:submit")
+def retry(principal: Principal, task_id: str) -> Response:
+    """Run a task that has ended again, as a new one: what had finished is reused, unless it follows `from_step`."""
+    members = body.read_optional_object()
+    from_step = schemas.read_from_step(members)
+    source = find(principal, task_id)
+    task = current.orchestrator().retry(
+        tenant=principal.tenant,
+        key_id=principal.key_id,
+        request_id=current.request_id(),
+        task_id=source.id,
+        from_step=from_step,
+        once=read_once({"retry_of": source.id, "from_step": from_step}),
+    )
+    return accepted(task, retry_of=source.id)
+
+
+def accepted(
+    task: Submitted, *, redacted: Mapping[str, int] | None = None, retry_of: str | None = None
+) -> Response:
+    """Answer that a task is accepted: 202, or 200 when it was so before under the same name."""
+    response = jsonify(replies.accepted(task, redacted=redacted or {}, retry_of=retry_of))
     response.status_code = 200 if task.is_replay else 202
     if task.is_replay:
         response.headers["Idempotency-Replayed"] = "true"

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from orchestrator import settings as settings_module
 from orchestrator.errors import TooMuch
 from orchestrator.execution_state import StepState
 from orchestrator.jwks import KeySet
-from orchestrator.lifecycle import requests
+from orchestrator.lifecycle import requests, retry
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.occupancy import Occupancy
 from orchestrator.lifecycle.requests import Submitted
@@ -66,25 +66,59 @@ class Orchestrator:
 
         Raises TooManyTasks or QueueFull when there is no room, but not for one that was accepted before.
         """
+        return self._admit(
+            tenant,
+            once,
+            lambda: requests.submit(
+                self.engine,
+                self.publish,
+                settings=self.settings,
+                tenant=tenant,
+                key_id=key_id,
+                request_id=request_id,
+                contract=contract,
+                once=once,
+            ),
+        )
+
+    def retry(
+        self,
+        *,
+        tenant: str,
+        key_id: str | None,
+        request_id: str | None,
+        task_id: str,
+        from_step: str | None = None,
+        once: Once | None = None,
+    ) -> Submitted:
+        """Accept a task that repeats an ended one; see orchestrator.lifecycle.retry.retry. Raises like `submit`."""
+        return self._admit(
+            tenant,
+            once,
+            lambda: retry.retry(
+                self.engine,
+                self.publish,
+                settings=self.settings,
+                tenant=tenant,
+                key_id=key_id,
+                request_id=request_id,
+                task_id=task_id,
+                from_step=from_step,
+                once=once,
+            ),
+        )
+
+    def _admit(self, tenant: str, once: Once | None, accept: Callable[[], Submitted]) -> Submitted:
         try:
             self.occupancy.require_room(tenant)
         except TooMuch:
             if earlier := requests.find_earlier(self.engine, tenant=tenant, once=once):
                 return earlier
             raise
-        submitted = requests.submit(
-            self.engine,
-            self.publish,
-            settings=self.settings,
-            tenant=tenant,
-            key_id=key_id,
-            request_id=request_id,
-            contract=contract,
-            once=once,
-        )
-        if not submitted.is_replay:
+        accepted = accept()
+        if not accepted.is_replay:
             self.occupancy.add(tenant)
-        return submitted
+        return accepted
 
     def cancel(self, *, tenant: str, task_id: str, reason: str = "") -> tuple[TaskRecord, Sequence[Fenced]]:
         """Cancel a task and return it, with what that stopped; see orchestrator.lifecycle.requests.cancel."""

@@ -13,12 +13,13 @@ from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import BudgetExceeded, InvalidPlan, ModelRefused, MustWait, StepError, Unplannable
 from orchestrator.execution_state import Plan
+from orchestrator.lifecycle.reuse import Source, source_of
 from orchestrator.llm.interface import Message, Role
 from orchestrator.planner.check import check_plan
 from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, Turn, plan_by_model
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import Candidate, Route, route
-from orchestrator.store import pools
+from orchestrator.store import pools, rounds
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Attachment, Contract
@@ -41,9 +42,12 @@ def make_plan(
 ) -> Plan:
     """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
 
+    A task that repeats another has that one's plan, checked again: this release may be another one.
     Raises Unplannable when no recipe fits, InvalidPlan when the plan can't run, and what the models raise.
     """
     contract = Contract.from_record(claim.contract)
+    if source := source_of(claim.spec):
+        return _earlier_plan(process, source, contract)
     if contract.plan is not None:
         return check_plan(contract.plan, attachments=contract.attachments)
     with statement(process.engine) as conn:
@@ -59,6 +63,18 @@ def make_plan(
         if failure.retryable and claim.failures < contract.budget.max_retries:
             raise
         return _plan_without(failure, contract, attachments)
+
+
+def _earlier_plan(process: WorkerProcess, source: Source, contract: Contract) -> Plan:
+    with statement(process.engine) as conn:
+        plan = rounds.read(conn, source.task_id, number=source.round).plan
+    return check_plan(
+        {"steps": plan.to_record()["steps"]},
+        attachments=contract.attachments,
+        mode=plan.mode,
+        rationale=plan.rationale,
+        provenance=plan.provenance,
+    )
 
 
 def _asker(model: ClaimModel) -> Ask:

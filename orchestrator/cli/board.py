@@ -95,6 +95,8 @@ class Board:
                 row.note = str(fact.get("message", row.note))
             case "step.completed":
                 row.state, row.note = "done", "; ".join(fact.get("warnings") or [])
+            case "step.reused":
+                row.state, row.note = "done", f"reused from {fact['from']['task_id']}"
             case "step.retrying":
                 row.state, row.started_at, row.note = "retrying", None, str(error.get("message", ""))
             case "step.failed":

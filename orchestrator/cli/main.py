@@ -19,6 +19,7 @@ _COMMANDS = {
     "watch": ("task", "Show the progress of a task until it ends."),
     "status": ("task", "Print where a task is."),
     "cancel": ("task", "Stop a task."),
+    "retry": ("task", "Run a task that has ended again, as a new one; what had finished is reused."),
     "arms": ("arm", "List the arms and how they are."),
     "up": ("stack", "Start everything on this machine and stay."),
     "demo": ("demo", "Start everything, audit a Python package, print the verdict, stop everything."),

@@ -1,4 +1,4 @@
-"""The commands about tasks: run, submit, watch, status, cancel."""
+"""The commands about tasks: run, submit, watch, status, cancel, retry."""
 
 import json
 from collections.abc import Callable
@@ -112,6 +112,18 @@ def cancel(access: Access, /, task_id: str, reason: str, as_json: bool) -> None:
     body = {"reason": reason} if reason else None
     task = find_server(access).post(f"/v1/tasks/{task_id}/cancel", body)
     click.echo(_text(task) if as_json else f"{task_id} {task['status']}")
+
+
+@click.command(epilog=EXIT_STATUSES)
+@click.argument("task_id", metavar="TASK")
+@click.option("--from", "from_step", metavar="STEP", help="Run STEP again, and all that depends on it.")
+@_AS_JSON
+@click.pass_obj
+def retry(access: Access, /, task_id: str, from_step: str | None, as_json: bool) -> None:
+    """Run TASK, which has ended, again as a new one and print the new one's id; what had finished is reused."""
+    body = {"from_step": from_step} if from_step else None
+    accepted = find_server(access).post(f"/v1/tasks/{task_id}/retry", body)
+    click.echo(_text(accepted) if as_json else accepted["task_id"])
 
 
 def print_end(task: dict[str, Any], verdict: dict[str, Any] | None) -> None:

@@ -17,8 +17,9 @@ JUDGE_ARM = "judge"
 class RoundLayout:
     """What a round runs: all of its plan at first, in a repair the faulty steps and what follows them.
 
-    `kept` maps names of steps done in earlier rounds to their row ids; `feedback` the faulty ones to the judge's
-    words; `routes` every step to its arm.
+    `kept` maps names of steps that are done to the ids of their rows: of earlier rounds, or, in the first round of a
+    retry, of the task that it repeats. `feedback` maps the faulty ones to the judge's words; `routes` every step to
+    its arm.
     """
 
     task_id: str
@@ -37,7 +38,8 @@ class RoundLayout:
 def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str, Any]]:
     """Return the rows of a round: its steps, queued, held or blocked, and its judge, blocked.
 
-    Of the steps that nothing blocks, `max_parallel` are queued, those with the longest path first.
+    Of the steps that nothing blocks, `max_parallel` are queued, those with the longest path first. A retry's kept
+    steps have rows too, done; where they are all, the judge is queued.
     """
     lengths = path_lengths(plan)
     steps = [
@@ -50,12 +52,17 @@ def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str
     )
     for row in free[:max_parallel]:
         row["state"] = "queued"
-    return [*steps, _judge_row(layout)]
+    reused = [
+        _reused_row(step, layout, position=position, path_length=lengths[step.id])
+        for position, step in enumerate(plan.steps)
+        if layout.number == 1 and step.id in layout.kept
+    ]
+    return [*reused, *steps, _judge_row(layout)]
 
 
 def messages(rows: list[dict[str, Any]]) -> list[Message]:
     """Return what the messages of the queued rows say, the longest path first."""
-    queued = [row for row in rows if row["state"] == "queued"]
+    queued = [row for row in rows if row["state"] == "queued" and row["kind"] == StepKind.STEP]
     queued.sort(key=lambda row: (-row["path_length"], row["name"]))
     return [Message(**{field.name: row[field.name] for field in fields(Message)}) for row in queued]
 
@@ -91,6 +98,22 @@ def _step_row(
     }  # fmt: skip
 
 
+def _reused_row(step: PlanStep, layout: RoundLayout, *, position: int, path_length: int) -> dict[str, Any]:
+    arm = layout.routes[step.id]
+    return {
+        **_common(layout, step.id, arm),
+        "kind": "step",
+        "chord_id": chord_id(layout.task_id, round_number=layout.number),
+        "spec": {**asdict(step), "arm": arm, "position": position},
+        "bindings": {},
+        "waiting": 0,
+        "unblocks": [],
+        "path_length": path_length,
+        "state": "done",
+        "reuses": layout.kept[step.id],
+    }
+
+
 def _judge_row(layout: RoundLayout) -> dict[str, Any]:
     return {
         **_common(layout, JUDGE_STEP, JUDGE_ARM),
@@ -101,7 +124,7 @@ def _judge_row(layout: RoundLayout) -> dict[str, Any]:
         "waiting": 0,
         "unblocks": [],
         "path_length": 1,
-        "state": "blocked",
+        "state": "blocked" if layout.reruns else "queued",
     }
 
 

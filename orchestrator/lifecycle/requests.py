@@ -71,11 +71,8 @@ def submit(
             once=once,
         )
     if created_at is None:
-        earlier = find_earlier(engine, tenant=tenant, once=once)
-        if earlier is None:
-            raise Unavailable("An earlier submission with this name has just been forgotten; send it again.")
-        return earlier
-    publish([_plan_message(task_id, contract)])
+        return require_earlier(engine, tenant=tenant, once=once)
+    publish([plan_message(task_id, contract)])
     return Submitted(task_id, TaskStatus.QUEUED, created_at)
 
 
@@ -93,6 +90,14 @@ def find_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted
     if earlier.sha256 != once.sha256:
         raise IdempotencyConflict
     return Submitted(TaskId(earlier.task_id), TaskStatus.QUEUED, earlier.created_at, is_replay=True)
+
+
+def require_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted:
+    """Return what an earlier submission of the same name made; raises Unavailable when it is gone meanwhile."""
+    earlier = find_earlier(engine, tenant=tenant, once=once)
+    if earlier is None:
+        raise Unavailable("An earlier submission with this name has just been forgotten; send it again.")
+    return earlier
 
 
 def cancel(engine: Engine, *, tenant: str, task_id: str, reason: str = "") -> tuple[TaskRecord, Ended | None]:
@@ -136,7 +141,8 @@ def _require_callback(url: str, settings: Settings) -> None:
     )
 
 
-def _plan_message(task_id: TaskId, contract: Contract) -> Message:
+def plan_message(task_id: TaskId, contract: Contract) -> Message:
+    """Return what the message of a new task's plan row says."""
     return Message(
         id=step_id(task_id, round_number=0, name=PLAN_STEP),
         task_id=task_id,

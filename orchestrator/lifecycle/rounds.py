@@ -12,6 +12,7 @@ from orchestrator.identifier import chord_id, new_plan_id
 from orchestrator.lifecycle.ending import Ended, end_task, task_error
 from orchestrator.lifecycle.layout import RoundLayout, judge_message, messages, rows
 from orchestrator.lifecycle.repair import NoRepair, plan_repair
+from orchestrator.lifecycle.reuse import Reuse, plan_reuse, source_of
 from orchestrator.queue import chord
 from orchestrator.queue.chord import Refused
 from orchestrator.settings import Settings
@@ -19,7 +20,7 @@ from orchestrator.store import events, memory, rounds, steps
 from orchestrator.store.events import Fact
 from orchestrator.store.memory import LockedTask
 from orchestrator.store.rounds import NewRound
-from orchestrator.store.steps import Claim, Finished, Message
+from orchestrator.store.steps import Claim, Finished, Message, StepOutcome
 from orchestrator.task_contract import Contract, Priority
 
 
@@ -50,20 +51,32 @@ def adopt(
     """
     task = _open_task(conn, claim)
     _finish(conn, claim, StepState.DONE, {"plan": plan.to_record()})
+    reuse = _reuse(conn, claim, plan)
+    reused = {name: row.id for name, row in reuse.kept.items()}
     round_layout = RoundLayout(
         task_id=task.id,
         number=1,
         priority=Priority(task.priority).broker_priority,
-        routes={name: route["arm"] for name, route in routes.items()},
-        reruns=frozenset(step.id for step in plan.steps),
+        routes={name: route["arm"] for name, route in routes.items()}
+        | {name: row.arm for name, row in reuse.kept.items()},
+        reruns=reuse.reruns,
+        kept=reused,
     )
     graph = [
         {"step": step.id, "arm": round_layout.routes[step.id], "depends_on": step.depends_on}
         for step in plan.steps
     ]
     fact = ("task.planned", {"mode": plan.mode, "steps": graph})
-    decisions = {"plan": plan.to_record(), "route": routes}
-    return _save(conn, task, plan, layout=round_layout, fact=fact, decisions=decisions, settings=settings)
+    decisions: dict[str, Mapping[str, Any]] = {
+        "plan": plan.to_record(),
+        "route": {name: route for name, route in routes.items() if name in reuse.reruns},
+    }
+    if reused:
+        decisions["reuse"] = {"steps": reused, "reruns": sorted(reuse.reruns)}
+    told = [_reused_event(round_layout, row) for row in reuse.kept.values()]
+    return _save(
+        conn, task, plan, layout=round_layout, fact=fact, told=told, decisions=decisions, settings=settings
+    )
 
 
 def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> Completion:
@@ -203,6 +216,15 @@ def _finish(conn: Connection, claim: Claim, state: StepState, result: Mapping[st
     return finished
 
 
+def _reuse(conn: Connection, claim: Claim, plan: Plan) -> Reuse:
+    """Return what the task takes over: nothing, unless its plan row says which ended task it repeats."""
+    source = source_of(claim.spec)
+    if source is None:
+        return plan_reuse(plan, ())
+    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
+    return plan_reuse(plan, outcomes, from_step=source.from_step)
+
+
 def _save(
     conn: Connection,
     task: LockedTask,
@@ -212,6 +234,7 @@ def _save(
     fact: Fact,
     decisions: Mapping[str, Mapping[str, Any]],
     settings: Settings,
+    told: Sequence[Fact] = (),
 ) -> SavedRound:
     number = layout.number
     work = _permitted(rows(plan, layout, max_parallel=settings.max_parallel_arms), task, settings)
@@ -229,7 +252,7 @@ def _save(
     rounds.save(
         conn,
         new,
-        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *map(_queued_event, released)],
+        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *told, *map(_queued_event, released)],
         decisions=decisions,
         redispatch_seconds=settings.redispatch_seconds,
     )
@@ -243,7 +266,7 @@ def _permitted(new: list[dict[str, Any]], task: LockedTask, settings: Settings) 
         return new
     return [
         {**row, "spec": {**row["spec"], "permit": permit.sign(key, row, deadline_at=task.deadline_at)}}
-        if row["kind"] == "step"
+        if row["kind"] == "step" and row["state"] != "done"
         else row
         for row in new
     ]
@@ -354,6 +377,16 @@ def _attempt(claim: Claim, finished: Finished, result: StepResult) -> dict[str, 
         "usage": result.usage,
         "provenance": result.provenance,
         "error": result.error,
+    }
+
+
+def _reused_event(layout: RoundLayout, row: StepOutcome) -> tuple[str, dict[str, Any]]:
+    return "step.reused", {
+        "step": row.name,
+        "step_id": layout.row_id(row.name),
+        "round": layout.number,
+        "arm": row.arm,
+        "from": {"task_id": row.task_id, "step_id": row.id},
     }
 
 

@@ -42,11 +42,12 @@ class TaskRecord:
     updated_at: datetime
     deadline_at: datetime
     finished_at: datetime | None
+    retry_of: str | None
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """The latest row of a step of the plan."""
+    """The latest row of a step of the plan; `reused_from` is the task that did the work, if it was another one."""
 
     id: str
     round: int
@@ -60,6 +61,18 @@ class StepRecord:
     queued_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    reused_from: str | None
+
+
+@dataclass(frozen=True)
+class SourceTask:
+    """What a retry needs of the task that it repeats; `is_too_late`: the deadline that the client set has passed."""
+
+    id: str
+    status: str
+    round: int
+    contract: dict[str, Any]
+    is_too_late: bool | None
 
 
 @dataclass(frozen=True)
@@ -92,9 +105,12 @@ def submit(
     contract: Contract,
     redispatch_seconds: float,
     once: Once | None = None,
+    retry_of: str | None = None,
+    plan_spec: Mapping[str, Any] | None = None,
 ) -> datetime | None:
     """Insert the task, its plan row and its first event in one statement; return when it was created.
 
+    `plan_spec` is what the plan row says to the planner, of a task that repeats `retry_of`.
     None, and nothing is inserted, when the tenant has submitted something under the same name before.
     """
     result = conn.exec_driver_sql(
@@ -114,10 +130,24 @@ def submit(
             "once_name": once.name if once else None,
             "once_sha256": once.sha256 if once else None,
             "once_seconds": once.seconds if once else None,
+            "retry_of": retry_of,
+            "plan_spec": record.encode(plan_spec or {}),
         },
     )
     created_at: datetime | None = result.scalar_one_or_none()
     return created_at
+
+
+def hold_source(conn: Connection, tenant: str, task_id: str) -> SourceTask | None:
+    """Return the tenant's task, locked against deletion until the transaction ends; None when it is not there."""
+    row = conn.exec_driver_sql(_SQL["hold_source"], {"tenant": tenant, "task_id": task_id}).one_or_none()
+    return SourceTask(*row) if row else None
+
+
+def link_retry(conn: Connection, retry_id: str, *, source_id: str, from_step: str | None) -> None:
+    """Tell in the traces of both tasks that the one repeats the other."""
+    values = {"retry_id": retry_id, "source_id": source_id, "from_step": from_step}
+    conn.exec_driver_sql(_SQL["link_retry"], values)
 
 
 def find_task(conn: Connection, tenant: str, task_id: str) -> TaskRecord | None:

@@ -11,22 +11,40 @@ WITH named AS (
     WHERE earlier.expires_at <= now()
     RETURNING task_id
 ), task AS (
-    INSERT INTO tasks (id, tenant, key_id, request_id, priority, contract, deadline_at, event_seq)
+    INSERT INTO tasks (id, tenant, key_id, request_id, priority, contract, deadline_at, event_seq, retry_of)
     SELECT %(id)s, %(tenant)s, %(key_id)s, %(request_id)s, %(priority)s, %(contract)s::jsonb,
-        least(%(deadline)s::timestamptz, now() + %(max_time_seconds)s * interval '1 second'), 1
+        least(%(deadline)s::timestamptz, now() + %(max_time_seconds)s * interval '1 second'), 1, %(retry_of)s
     WHERE %(once_name)s::text IS NULL OR EXISTS (SELECT FROM named)
     RETURNING id, created_at, deadline_at
 ), plan AS (
-    INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, state, due, queued_at, sends)
+    INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, state, due, queued_at, sends, spec)
     SELECT %(step_id)s, task.id, 0, 'plan', '$plan', 'planner', 'planner', %(broker_priority)s, 'queued',
-        now() + %(redispatch_seconds)s * interval '1 second', now(), 1
+        now() + %(redispatch_seconds)s * interval '1 second', now(), 1, %(plan_spec)s::jsonb
     FROM task
 ), event AS (
     INSERT INTO events (task_id, seq, type, payload)
-    SELECT task.id, 1, 'task.submitted', jsonb_build_object('priority', %(priority)s::text, 'deadline_at', task.deadline_at)
+    SELECT task.id, 1, 'task.submitted', jsonb_strip_nulls(jsonb_build_object(
+        'priority', %(priority)s::text, 'deadline_at', task.deadline_at, 'retry_of', %(retry_of)s::text
+    ))
     FROM task
 )
 SELECT created_at FROM task;
+
+-- name: hold_source
+-- A task that is to be repeated, held so that retention can't take it before the new one refers to it.
+SELECT t.id, t.status, t.round, t.contract, (t.contract ->> 'deadline')::timestamptz <= now() AS is_too_late
+FROM tasks t
+WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s
+FOR KEY SHARE;
+
+-- name: link_retry
+-- Tells in both traces of the other task.
+INSERT INTO traces (task_id, round, kind, payload)
+SELECT s.id, s.round, 'retried', jsonb_build_object('by', %(retry_id)s::text, 'from_step', %(from_step)s::text)
+FROM tasks s
+WHERE s.id = %(source_id)s
+UNION ALL
+SELECT %(retry_id)s, 0, 'retry', jsonb_build_object('of', %(source_id)s::text, 'from_step', %(from_step)s::text);
 
 -- name: find_task
 SELECT t.*, contract ->> 'goal' AS goal
@@ -51,13 +69,14 @@ FROM (
 ) open;
 
 -- name: steps_of
--- The latest row of every step of the plan, in the plan's order.
+-- The latest row of every step of the plan, in the plan's order; a reused result is read where it is.
 SELECT latest.*
 FROM (
     SELECT DISTINCT ON (s.name)
-        s.id, s.round, s.name, s.arm, s.state, s.attempt, s.failures, s.spec, s.result,
-        s.queued_at, s.started_at, s.finished_at
+        s.id, s.round, s.name, s.arm, s.state, s.attempt, s.failures, s.spec, coalesce(s.result, origin.result),
+        s.queued_at, s.started_at, s.finished_at, origin.task_id AS reused_from
     FROM steps s
+    LEFT JOIN steps origin ON origin.id = s.reuses
     WHERE s.task_id = %(task_id)s AND s.kind = 'step'
     ORDER BY s.name, s.round DESC
 ) latest

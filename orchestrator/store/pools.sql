@@ -76,6 +76,7 @@ CROSS JOIN LATERAL (
         FROM steps
         WHERE steps.arm = wanted.arm
           AND state IN ('done', 'failed')
+          AND reuses IS NULL
           AND finished_at > now() - make_interval(days => %(days)s)
         ORDER BY finished_at DESC
         LIMIT 1000

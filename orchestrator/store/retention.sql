@@ -1,8 +1,10 @@
 -- name: take_old_tasks
--- Tasks that ended long ago, the oldest first; several sweepers take different ones.
+-- Tasks that ended long ago, the oldest first; several sweepers take different ones. One that a retry still
+-- refers to stays as long as the retry does.
 SELECT id
 FROM tasks
 WHERE finished_at < now() - make_interval(days => %(days)s)
+    AND NOT EXISTS (SELECT FROM tasks retry WHERE retry.retry_of = tasks.id)
 ORDER BY finished_at, id
 LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;

@@ -97,9 +97,13 @@ class Fenced:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """The latest row of a step of the plan; `was_repaired` says that it ran with the judge's feedback."""
+    """The latest row of a step of the plan; `was_repaired` says that it ran with the judge's feedback.
+
+    `id` and `task_id` name the row that holds the result: an earlier task's, where it is reused.
+    """
 
     id: str
+    task_id: str
     name: str
     arm: str
     state: StepState
@@ -216,6 +220,7 @@ def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[Ste
     return [
         StepOutcome(
             row.id,
+            row.task_id,
             row.name,
             row.arm,
             StepState(row.state),

@@ -239,10 +239,13 @@ ORDER BY s.due, s.id
 LIMIT %(limit)s;
 
 -- name: results_of
--- The latest row of every step of the plan with its result, kept ones from earlier rounds too.
-SELECT DISTINCT ON (s.name) s.id, s.name, s.arm, s.state, s.round, s.result,
+-- The latest row of every step of the plan with its result, kept ones from earlier rounds too. Of a reused step
+-- the row that holds the result stands for it.
+SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
+    s.arm, s.state, s.round, coalesce(s.result, origin.result) AS result,
     s.spec ->> 'feedback' IS NOT NULL AS was_repaired
 FROM steps s
+LEFT JOIN steps origin ON origin.id = s.reuses
 WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.round <= %(round)s
 ORDER BY s.name, s.round DESC;
 

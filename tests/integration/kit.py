@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 from orchestrator.execution_state import Decision, ResultStatus, StepResult, Verdict
 from orchestrator.lifecycle import requests, rounds
 from orchestrator.lifecycle.ending import Ended
+from orchestrator.lifecycle.retry import retry as requests_retry
 from orchestrator.lifecycle.rounds import Completion, SavedRound
 from orchestrator.planner.check import check_plan
 from orchestrator.queue import chord
@@ -54,6 +55,21 @@ class Engineer:
             contract=asked,
         )
         return submitted.task_id
+
+    def retry(self, task_id: str, **how: Any) -> str:
+        """Retry an ended task, adopt its plan again, and return the new task's id."""
+        again = requests_retry(
+            self.engine,
+            self._publish,
+            settings=self.settings,
+            tenant=TENANT,
+            key_id=None,
+            request_id=None,
+            task_id=task_id,
+            **how,
+        ).task_id
+        self.plan(again)
+        return again
 
     def start(self, *plan: dict[str, Any], **contract: Any) -> str:
         """Submit a task and adopt its plan; return its id."""

@@ -87,12 +87,20 @@ def test_every_example_is_accepted(
         for method, operation in item.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             for name, example in content.get("examples", {}).items():
-                path = _fill(template, engineer.start(wait_step("a")))
+                path = _fill(template, _task_for(engineer, template))
                 answer = conforms(call(method.upper(), path, json=example["value"]), method, template)
                 assert answer.status_code < 300, (template, name, answer.json)
                 sent += 1
 
     assert sent >= 6
+
+
+def _task_for(engineer: Engineer, template: str) -> str:
+    task_id = engineer.start(wait_step("a"))
+    if template.endswith("/retry"):
+        engineer.do(task_id, "a")
+        engineer.judge(task_id, verdict(Decision.PASSED))
+    return task_id
 
 
 def test_every_json_body_has_an_example(spec: dict[str, Any]) -> None:

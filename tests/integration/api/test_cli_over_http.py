@@ -113,6 +113,25 @@ def test_a_cancelled_task_is_status_3(octollm: Octollm, engineer: Engineer) -> N
     assert octollm("status", task_id)[0] == ExitStatus.CANCELLED
 
 
+def test_a_retry_is_a_new_task_that_says_what_it_reuses(octollm: Octollm, engineer: Engineer) -> None:
+    source = engineer.start(*_PLAN)
+    assert octollm("retry", source)[0] == ExitStatus.REFUSED
+    engineer.do(source, "first")
+    engineer.do(source, "second")
+    engineer.judge(source, verdict(Decision.PASSED))
+
+    status, task_id = octollm("retry", source, "--from", "second")
+    task_id = task_id.strip()
+    engineer.plan(task_id)
+    engineer.do(task_id, "second")
+    engineer.judge(task_id, verdict(Decision.PASSED))
+    told = octollm("watch", task_id)[1].splitlines()
+
+    assert status == ExitStatus.OK
+    assert [line for line in told if "first" in line and f"reused from {source}" in line]
+    assert [line for line in told if "second" in line and "done in" in line]
+
+
 def test_a_directory_is_attached_as_one_archive_with_what_lies_in_it(
     octollm: Octollm, engineer: Engineer, server: Server, plan_file: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,19 @@
+-- Retries: a task that repeats an ended one, and takes over by reference what that one had finished.
+
+-- the task that this one repeats; it is kept as long as this one is
+ALTER TABLE tasks ADD COLUMN retry_of text COLLATE "C" REFERENCES tasks (id);
+CREATE INDEX tasks_retry_of ON tasks (retry_of) WHERE retry_of IS NOT NULL;
+
+-- the row that did the work and holds the result: never one that reuses another's itself
+ALTER TABLE steps ADD COLUMN reuses text COLLATE "C" REFERENCES steps (id);
+CREATE INDEX steps_reuses ON steps (reuses) WHERE reuses IS NOT NULL;
+ALTER TABLE steps
+    DROP CONSTRAINT steps_end_has_result,
+    ADD CONSTRAINT steps_end_has_result
+        CHECK (state NOT IN ('done', 'failed') OR (result IS NOT NULL) <> (reuses IS NOT NULL)),
+    -- what is reused was done from the start, and is never run
+    ADD CONSTRAINT steps_reused_is_done CHECK (reuses IS NULL OR (state = 'done' AND attempt = 0));
+
+-- what `octollm dead` lists: steps that killed their workers
+CREATE INDEX steps_poisoned ON steps (finished_at, id)
+    WHERE state = 'failed' AND result #>> '{error,code}' = 'poison_step';

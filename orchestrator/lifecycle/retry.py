@@ -1,0 +1,96 @@
+"""What a client does to a task that has ended: run it again, as a new one that reuses what had finished."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from orchestrator.errors import InvalidInput, InvalidOperation, NotFound
+from orchestrator.execution_state import TaskStatus
+from orchestrator.identifier import TaskId, new_task_id
+from orchestrator.lifecycle.requests import Publish, Submitted, plan_message, require_earlier
+from orchestrator.lifecycle.reuse import Source
+from orchestrator.settings import Settings
+from orchestrator.store import memory, rounds
+from orchestrator.store.engine import in_transaction
+from orchestrator.store.memory import SourceTask
+from orchestrator.store.submissions import Once
+from orchestrator.task_contract import Contract
+
+
+def retry(
+    engine: Engine,
+    publish: Publish,
+    *,
+    settings: Settings,
+    tenant: str,
+    key_id: str | None,
+    request_id: str | None,
+    task_id: str,
+    from_step: str | None = None,
+    once: Once | None = None,
+) -> Submitted:
+    """Accept a new task with the contract of an ended one, and publish its planning; with `once` as `submit` does.
+
+    Nobody plans: the plan row names the ended task, whose plan and results are taken over when the round is saved.
+    Raises NotFound, InvalidOperation for a task that is still open, InvalidInput for a `from_step` that its plan does
+    not have, IdempotencyConflict.
+    """
+    new_id = new_task_id()
+
+    def accept(conn: Connection) -> tuple[Contract, datetime | None]:
+        source = _hold_ended(conn, tenant, task_id)
+        contract = _contract_of(source)
+        created_at = memory.submit(
+            conn,
+            new_id,
+            tenant=tenant,
+            key_id=key_id,
+            request_id=request_id,
+            contract=contract,
+            redispatch_seconds=settings.redispatch_seconds,
+            once=once,
+            retry_of=source.id,
+            plan_spec=_plan_spec(conn, source, from_step),
+        )
+        if created_at is not None:
+            memory.link_retry(conn, new_id, source_id=source.id, from_step=from_step)
+        return contract, created_at
+
+    contract, created_at = in_transaction(engine, accept)
+    if created_at is None:
+        return require_earlier(engine, tenant=tenant, once=once)
+    publish([plan_message(new_id, contract)])
+    return Submitted(TaskId(new_id), TaskStatus.QUEUED, created_at)
+
+
+def _hold_ended(conn: Connection, tenant: str, task_id: str) -> SourceTask:
+    source = memory.hold_source(conn, tenant, task_id)
+    if source is None:
+        raise NotFound(f"There is no task {task_id}.")
+    if not TaskStatus(source.status).is_final():
+        raise InvalidOperation(
+            f"{task_id} is still {source.status}; only a task that has ended can be retried."
+        )
+    return source
+
+
+def _contract_of(source: SourceTask) -> Contract:
+    """Return the ended task's contract, without a deadline that could not be met any more."""
+    contract = Contract.from_record(source.contract)
+    return replace(contract, deadline=None) if source.is_too_late else contract
+
+
+def _plan_spec(conn: Connection, source: SourceTask, from_step: str | None) -> dict[str, object]:
+    """Return what the new task's plan row says: whose plan to take over, or nothing where there is none."""
+    if not source.round:
+        if from_step is not None:
+            raise InvalidInput.at("from_step", f"{source.id} was never planned, so it has no steps")
+        return {}
+    plan = rounds.read(conn, source.id, number=source.round).plan
+    names = [step.id for step in plan.steps]
+    if from_step is not None and from_step not in names:
+        raise InvalidInput.at(
+            "from_step", f"the plan of {source.id} has no such step; it has {', '.join(names)}"
+        )
+    return Source(source.id, source.round, from_step).to_spec()

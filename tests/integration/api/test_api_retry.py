@@ -1,0 +1,79 @@
+"""A retry over HTTP: accepted once, linked to what it repeats, shown with what it reuses."""
+
+import pytest
+
+from orchestrator.execution_state import Decision
+from tests.integration.api.conftest import AsCaller, Caller
+from tests.integration.api.shapes import assert_problem, assert_status
+from tests.integration.kit import Engineer, verdict, wait_step
+
+
+@pytest.fixture
+def ended(engineer: Engineer) -> str:
+    """A task of two steps that was completed."""
+    task_id = engineer.start(wait_step("a"), wait_step("b", "a"))
+    for name in ("a", "b"):
+        engineer.do(task_id, name, output={"summary": f"{name} is done"})
+    engineer.judge(task_id, verdict(Decision.PASSED))
+    return task_id
+
+
+def test_a_retry_is_accepted_and_names_what_it_repeats(call: Caller, ended: str) -> None:
+    answer = call("POST", f"/v1/tasks/{ended}/retry")
+
+    assert answer.status_code == 202
+    assert answer.json["task_id"] != ended
+    assert answer.json["links"]["retry_of"] == f"/v1/tasks/{ended}"
+    assert answer.headers["Location"] == answer.json["links"]["self"]
+    assert call("GET", answer.headers["Location"]).json["retry_of"] == ended
+    assert call("GET", f"/v1/tasks/{ended}").json["retry_of"] is None
+
+
+@pytest.mark.parametrize("member", ["from_step", "from"])
+def test_its_status_shows_what_is_reused(call: Caller, engineer: Engineer, ended: str, member: str) -> None:
+    again = call("POST", f"/v1/tasks/{ended}/retry", json={member: "b"}).json["task_id"]
+    engineer.plan(again)
+
+    status = call("GET", f"/v1/tasks/{again}").json
+
+    assert_status(status)
+    first, second = status["steps"]
+    assert (first["status"], first["reused_from"], first["attempt"]) == ("done", ended, 0)
+    assert first["summary"] == "a is done"
+    assert (second["status"], second["reused_from"], second["summary"]) == ("queued", None, None)
+    assert (status["progress"]["completed_steps"], status["progress"]["total_steps"]) == (1, 2)
+    traced = call("GET", f"/v1/tasks/{again}/trace").json["steps"]
+    assert traced[0]["result"]["output"] == {"summary": "a is done"}
+
+
+def test_an_open_task_is_a_conflict(call: Caller, engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+
+    assert_problem(call("POST", f"/v1/tasks/{task_id}/retry"), 409, "invalid_operation")
+
+
+@pytest.mark.parametrize("body", [{"from_step": "c"}, {"from_step": ""}, {"from_step": 1}, {"to": "a"},
+                                  {"from_step": "a", "from": "b"}])  # fmt: skip
+def test_a_step_that_can_not_be_meant_is_refused(call: Caller, ended: str, body: dict[str, object]) -> None:
+    assert_problem(call("POST", f"/v1/tasks/{ended}/retry", json=body), 422, "validation_error")
+
+
+def test_the_same_retry_again_is_the_same_task(call: Caller, ended: str) -> None:
+    key = {"Idempotency-Key": "again"}
+    first = call("POST", f"/v1/tasks/{ended}/retry", json={"from_step": "a"}, headers=key)
+
+    same = call("POST", f"/v1/tasks/{ended}/retry", json={"from": "a"}, headers=key)
+    other = call("POST", f"/v1/tasks/{ended}/retry", json={"from_step": "b"}, headers=key)
+    submitted = call("POST", "/v1/tasks", json={"goal": "another"}, headers=key)
+
+    assert (first.status_code, same.status_code) == (202, 200)
+    assert same.json == first.json
+    assert same.headers["Idempotency-Replayed"] == "true"
+    assert_problem(other, 409, "idempotency_conflict")
+    assert_problem(submitted, 409, "idempotency_conflict")
+
+
+def test_it_needs_the_scope_of_a_submission(as_caller: AsCaller, ended: str) -> None:
+    reader = as_caller(scopes=("task:read", "task:cancel"))
+
+    assert reader("POST", f"/v1/tasks/{ended}/retry").status_code == 403
