@@ -4,7 +4,21 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import arms, auth, control, current, docs, exchange, files, limit, problem, stream, system, tasks
+from api import (
+    arms,
+    auth,
+    control,
+    current,
+    dead,
+    docs,
+    exchange,
+    files,
+    limit,
+    problem,
+    stream,
+    system,
+    tasks,
+)
 from orchestrator.bootstrap import for_api
 from orchestrator.observability import log
 from orchestrator.queue import backend  # noqa: F401  # else Celery loads it inside the first POST: 0.5 s
@@ -27,7 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     limit.install(app)
     problem.install(app)
     system.install(app, orchestrator)
-    for part in (auth, tasks, control, stream, files, arms):
+    for part in (auth, tasks, control, dead, stream, files, arms):
         part.install(app)
     docs.install(app)
     return app

@@ -5,9 +5,10 @@ from typing import Any, cast
 
 from marshmallow import Schema
 
-from api.shapes import Accepted, DecisionReply, EventReply, Status, Step, StoppedStep, TaskSummary
+from api.shapes import Accepted, DeadStep, DecisionReply, EventReply, Status, Step, StoppedStep, TaskSummary
 from orchestrator.execution_state import Phase, StepKind, StepState, TaskStatus
 from orchestrator.lifecycle.requests import Submitted
+from orchestrator.store.dead_letters import DeadLetter
 from orchestrator.store.events import Decision, Event
 from orchestrator.store.memory import StepRecord, TaskRecord
 from orchestrator.store.steps import Fenced
@@ -16,6 +17,7 @@ _STATUS = Status()
 _STOPPED = StoppedStep()
 _SUMMARY = TaskSummary()
 _ACCEPTED = Accepted()
+_DEAD = DeadStep()
 _EVENT = EventReply()
 _DECISION = DecisionReply()
 
@@ -74,6 +76,17 @@ def stopped(rows: Sequence[Fenced]) -> list[dict[str, Any]]:
 def task_list(tasks: Sequence[TaskRecord], *, next_cursor: str | None) -> dict[str, Any]:
     """Return a page of tasks; `next_cursor` is None on the last one."""
     return {"tasks": [_dump(_SUMMARY, _summary(task)) for task in tasks], "next_cursor": next_cursor}
+
+
+def dead_list(found: Sequence[DeadLetter], *, next_cursor: str | None) -> dict[str, Any]:
+    """Return a page of steps that were given up; `next_cursor` is None on the last one."""
+    views = [{**vars(one), "links": _dead_links(one)} for one in found]
+    return {"steps": [_dump(_DEAD, view) for view in views], "next_cursor": next_cursor}
+
+
+def _dead_links(letter: DeadLetter) -> dict[str, str]:
+    path = f"/v1/tasks/{letter.task_id}"
+    return {"task": path, "trace": f"{path}/trace", "retry": f"{path}/retry"}
 
 
 def events(task: TaskRecord, found: Sequence[Event], *, after: int) -> dict[str, Any]:

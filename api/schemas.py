@@ -174,6 +174,13 @@ class TaskListQuery(Schema):
     cursor = fields.String(load_default=None, validate=_is_cursor)
 
 
+class DeadQuery(Schema):
+    """Which given-up steps to list; a cursor is what the page before says."""
+
+    limit = fields.Integer(load_default=20, validate=validate.Range(1, MAX_PAGE))
+    cursor = fields.UUID(load_default=None)
+
+
 class StatusQuery(Schema):
     """How many seconds to wait for the task's end, or for a change of what If-None-Match names."""
 
@@ -207,6 +214,7 @@ CANCEL = CancelRequest()
 RETRY = RetryRequest()
 ARM = ArmRegistration()
 TASK_LIST = TaskListQuery(unknown=EXCLUDE)
+DEAD = DeadQuery(unknown=EXCLUDE)
 STATUS = StatusQuery(unknown=EXCLUDE)
 EVENTS = EventsQuery(unknown=EXCLUDE)
 STREAM = StreamQuery(unknown=EXCLUDE)

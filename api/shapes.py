@@ -147,6 +147,28 @@ class Status(Reply):
     processing_time_ms = fields.Integer(allow_none=True)
 
 
+class DeadStep(Reply):
+    """A step that was given up after `kills` workers died of it; `retried_by` is the last retry of its task."""
+
+    task_id = _task_id()
+    task_status = _status()
+    step_id = fields.String(attribute="name")
+    arm_id = fields.String(attribute="arm")
+    round = fields.Integer()
+    kills = fields.Integer()
+    error = fields.Raw()
+    failed_at = Timestamp(attribute="finished_at")
+    retried_by = fields.String(allow_none=True)
+    links = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class DeadPage(Reply):
+    """A page of steps that were given up, newest first; the next one is asked for with cursor = `next_cursor`."""
+
+    steps = fields.List(fields.Nested(DeadStep))
+    next_cursor = fields.String(allow_none=True)
+
+
 class StoppedStep(Reply):
     """A step that a cancel stopped: `was` is what it was doing."""
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "status": ("task", "Print where a task is."),
     "cancel": ("task", "Stop a task."),
     "retry": ("task", "Run a task that has ended again, as a new one; what had finished is reused."),
+    "dead": ("dead", "List steps that killed their workers and were given up, and how to replay them."),
     "arms": ("arm", "List the arms and how they are."),
     "up": ("stack", "Start everything on this machine and stay."),
     "demo": ("demo", "Start everything, audit a Python package, print the verdict, stop everything."),

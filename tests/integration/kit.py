@@ -182,9 +182,9 @@ def done(output: Any = None) -> StepResult:
     return StepResult(ResultStatus.DONE, output=output if output is not None else {"summary": "done"})
 
 
-def failed(code: str = "tool_failed", *, retryable: bool = False) -> StepResult:
+def failed(code: str = "tool_failed", *, retryable: bool = False, message: str = "it failed") -> StepResult:
     """Return the result of a step that failed."""
-    error = {"code": code, "message": "it failed", "retryable": retryable, "details": {}}
+    error = {"code": code, "message": message, "retryable": retryable, "details": {}}
     return StepResult(ResultStatus.FAILED, error=error)
 
 
