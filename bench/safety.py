@@ -317,14 +317,21 @@ def report(seed: int, *, count: int) -> None:
 
 
 def throughput(seed: int) -> None:
-    """Print MB/s of CPU time on 10 kB texts of mixed prose, values and look-alikes."""
-    texts = [sample.text for sample in samples(seed, count=40)]
-    joined = ("\n".join(texts) + " The quick brown fox jumps over the lazy dog near the river bank. " * 400)[
-        :200_000
-    ]
-    chunks = [joined[at : at + 10_000] for at in range(0, len(joined), 10_000)]
-    best = min(_seconds(chunks) for _ in range(3))
-    print(f"\n{len(joined) / best / 1e6:.2f} MB/s, {best / len(chunks) * 1e3:.1f} ms for 10 kB")
+    """Print the CPU time of 10 kB of prose, of values and look-alikes back to back, of attacks, and of all mixed."""
+    every = list(samples(seed, count=40))
+    values = "\n".join(sample.text for sample in every if sample.family != "injection")
+    attacks = "\n".join(sample.text for sample in every if sample.family == "injection")
+    prose = "The quick brown fox jumps over the lazy dog near the river bank. " * 400
+    print()
+    for name, text in (
+        ("prose", prose),
+        ("values", values),
+        ("attacks", attacks),
+        ("mixed", f"{values}\n{attacks} {prose}"),
+    ):
+        chunks = [text[at : at + 10_000] for at in range(0, len(text), 10_000)]
+        best = min(_seconds(chunks) for _ in range(9))
+        print(f"{name:8} {len(text) / best / 1e6:5.2f} MB/s, {best / len(text) * 1e7:4.1f} ms for 10 kB")
 
 
 def door() -> None:

@@ -5,6 +5,7 @@ import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 _LOOKALIKES: Mapping[str, str] = {
@@ -72,11 +73,12 @@ def without_accents(text: str) -> str:
 
 
 def _replaced(text: str, table: Mapping[str, str]) -> Copy:
-    if all(len(replacement) == 1 for replacement in table.values()):
-        return Copy("".join([table[letter] for letter in text]), range(len(text)))
-    pieces = [table[letter] for letter in text]
-    origin = [index for index, piece in enumerate(pieces) for _ in piece]
-    return Copy("".join(pieces), origin)
+    pieces = list(map(table.__getitem__, text))
+    places = range(len(text))
+    longest, shortest = (bound(map(len, table.values())) for bound in (max, min))
+    if longest > 1:
+        return Copy("".join(pieces), [place for place in places for _ in pieces[place]])
+    return Copy("".join(pieces), places if shortest else list(compress(places, pieces)))
 
 
 def _plain_letter(letter: str) -> str:

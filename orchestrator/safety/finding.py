@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 # The more a kind proves about itself (checksum, vendor prefix), the earlier it stands.
 _PRECEDENCE = ("pii.iban", "pii.card", "secret.", "pii.email", "pii.ip", "pii.ssn", "pii.phone")
@@ -41,8 +42,12 @@ def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _strength(finding: Finding) -> tuple[int, float, int, int, str]:
-    rank = next((i for i, kind in enumerate(_PRECEDENCE) if finding.kind.startswith(kind)), _WEAKEST)
-    return rank, -finding.score, finding.start - finding.end, finding.start, finding.kind
+    return _rank(finding.kind), -finding.score, finding.start - finding.end, finding.start, finding.kind
+
+
+@cache
+def _rank(kind: str) -> int:
+    return next((rank for rank, start in enumerate(_PRECEDENCE) if kind.startswith(start)), _WEAKEST)
 
 
 def _is_free(kept: Sequence[Finding], place: int, finding: Finding) -> bool:

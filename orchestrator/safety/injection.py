@@ -2,9 +2,10 @@
 
 import re
 import tomllib
-from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import groupby
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,6 @@ class _Rule:
     reads_raw: bool
     negatable: bool
 
-    def keys_among(self, distinct: Set[str], beginnings: Set[str]) -> list[str]:
-        return [key.text for key in self.keys if key.beginning in beginnings and key.whole <= distinct]
-
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
@@ -90,7 +88,22 @@ def _key(text: str) -> _Key:
 
 
 _COMPILED = tuple(_compiled(rule) for rule in _RULES["rule"])
-_BEGINNINGS = frozenset(key.beginning for rule in _COMPILED for key in rule.keys if not rule.reads_raw)
+_FIRST_LETTERS = 2
+
+
+def _by_beginning() -> Mapping[str, Sequence[tuple[int, _Key]]]:
+    keyed: defaultdict[str, list[tuple[int, _Key]]] = defaultdict(list)
+    for place, rule in enumerate(_COMPILED):
+        for key in () if rule.reads_raw else rule.keys:
+            keyed[key.beginning].append((place, key))
+    return keyed
+
+
+_KEYED = _by_beginning()
+_BEGINNINGS = {
+    first: tuple(beginnings)
+    for first, beginnings in groupby(sorted(_KEYED), key=lambda beginning: beginning[:_FIRST_LETTERS])
+}
 
 
 def find_injections(text: str) -> Iterator[Finding]:
@@ -121,19 +134,25 @@ def _hits(text: str, *, nesting: int) -> Iterator[_Hit]:
         yield from _payload_hits(text, nesting=nesting)
 
 
-def _beginnings_of(distinct: Set[str]) -> Set[str]:
-    ordered = sorted(distinct)
-    places = ((beginning, bisect_left(ordered, beginning)) for beginning in _BEGINNINGS - distinct)
+def _keys_in(distinct: Set[str]) -> Mapping[int, Sequence[str]]:
+    """Return, by the rule's place, the keys whose words all stand in a text."""
     others = {
-        start for start, at in places if not start or (at < len(ordered) and ordered[at].startswith(start))
+        beginning
+        for word in distinct
+        for beginning in _BEGINNINGS.get(word[:_FIRST_LETTERS], ())
+        if word.startswith(beginning)
     }
-    return others | (_BEGINNINGS & distinct)
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for beginning in others | {""}:
+        for place, key in _KEYED[beginning]:
+            if key.whole <= distinct:
+                found[place].append(key.text)
+    return found
 
 
 def _word_hits(text: str, words: Words) -> Iterator[_Hit]:
-    beginnings = _beginnings_of(words.distinct)
-    for rule in _COMPILED:
-        keys = () if rule.reads_raw else rule.keys_among(words.distinct, beginnings)
+    for place, keys in _keys_in(words.distinct).items():
+        rule = _COMPILED[place]
         for match in matches_near(words.text, words.text, keys, rule.pattern):
             start, end = words.span(*match.span())
             lead = max(0, match.start() - _NEGATION_REACH)

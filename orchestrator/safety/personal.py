@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from string import ascii_uppercase, digits
 from typing import Any
 
 from orchestrator.safety.finding import Finding
@@ -15,9 +16,12 @@ from orchestrator.safety.nearby import lower, matches_near
 _RULES: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("personal_rules.toml").read_text("utf-8"))
 _LABEL_REACH = 48
 _MOST_GROUPS = 8
+_SHORTEST_CARD = 12
+_CLOSE = 200
 
 _NUMBERS = re.compile(r"\d[\d .-]{6,}+")
-_DIGIT_RUN = re.compile(r"(?<![^\W_])(?<!\d\.)\d(?:(?: ?[-.] ?| {1,2})?\d)*+(?![^\W_])")
+# these three begin with the digit and look behind it afterwards: re leaps to a pattern's first letter
+_DIGIT_RUN = re.compile(r"\d(?<![^\W_]\d)(?<!\d\.\d)\d*+(?:(?: ?[-.] ?| {1,2})\d++)*+(?![^\W_])")
 _DIGITS = re.compile(r"\d+")
 _CARD_LABEL = re.compile(_RULES["card"]["label"], re.I)
 _CARD_VETO = re.compile(_RULES["card"]["veto"], re.I)
@@ -27,7 +31,6 @@ _CARD_SEPARATORS = (({""}, {"-"}), ({""}, {"-"}, {"."}))
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 _IBAN = re.compile(r"(?<![^\W_])[A-Za-z]{2} ?\d{2}(?=(?:[ .-]?[A-Za-z0-9]){11})")
-_IBAN_SEPARATORS = " .-"
 _IBAN_FORMS = {
     country: re.compile("".join(f"[{_class}]{{{size}}}" for size, _class in parts))
     for country, form in _RULES["iban"].items()
@@ -39,12 +42,18 @@ _IBAN_LENGTHS = {
     country: 4 + sum(int(size) for size in re.findall(r"\d+", form))
     for country, form in _RULES["iban"].items()
 }
+_SOLID = str.maketrans("", "", " .-")
+_AS_NUMBERS = {ord(letter): str(int(letter, 36)) for letter in ascii_uppercase}
+_IBAN_LETTERS = {
+    length: re.compile(rf"(?:[^\W_][ .-]?){{{length - 1}}}[^\W_](?![^\W_])")
+    for length in set(_IBAN_LENGTHS.values())
+}
 
-_SSN = re.compile(r"(?<![^\W_])(?<![-.]\B)(?<!\d[-./])(\d{3})([- .]?)(\d{2})\2(\d{4})(?![^\W_]|[-./]\d)")
+_SSN = re.compile(r"\d(?<![^\W_]\d)(?<!\d[-./]\d)\d\d([- .]?)(\d{2})\1(\d{4})(?![^\W_]|[-./]\d)")
 _SSN_LABEL = re.compile(_RULES["ssn"]["label"], re.I)
 _SSN_VETO = re.compile(_RULES["ssn"]["veto"], re.I)
 
-_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![^\W_]|\.\d)")
+_IPV4 = re.compile(r"\d(?<![\w.]\d)\d{0,2}(?:\.\d{1,3}){3}(?![^\W_]|\.\d)")
 _IPV6 = re.compile(
     r"(?<![^\W_])(?<![:.])(?=[0-9A-Fa-f]{0,4}:)"
     r"(?:(?:[0-9A-Fa-f]{0,4}:){2,7}\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:]{2,39}+)(?![\w:])"
@@ -113,13 +122,15 @@ def _issuers() -> Iterator[_Issuer]:
 
 
 _ISSUERS = tuple(_issuers())
+_ISSUERS_BY_DIGIT = {
+    digit: tuple(issuer for issuer in _ISSUERS if issuer.low[0] <= digit <= issuer.high[0])
+    for digit in digits
+}
 
 
 def find_personal(text: str) -> Iterator[Finding]:
     """Find personal data except phone numbers in a plain copy of a text; findings may overlap."""
-    for numbers in _NUMBERS.finditer(text):
-        # two letters more, for what must not follow a number
-        start, end = numbers.start(), min(len(text), numbers.end() + 2)
+    for start, end in _numbers(text):
         yield from _cards(text, start, end)
         yield from _ssns(text, start, end)
         yield from _ipv4s(text, start, end)
@@ -135,9 +146,23 @@ def line_before(text: str, start: int, *, reach: int = _LABEL_REACH) -> str:
     return window[window.rfind("\n") + 1 :]
 
 
+def _numbers(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the stretches in which long numbers stand; what lies close together is one."""
+    start = end = -1
+    for numbers in _NUMBERS.finditer(text):
+        if numbers.start() - end > _CLOSE:
+            if end >= 0:
+                yield start, end
+            start = numbers.start()
+        # two letters more, for what must not follow a number
+        end = min(len(text), numbers.end() + 2)
+    if end >= 0:
+        yield start, end
+
+
 def _cards(text: str, start: int, end: int) -> Iterator[Finding]:
     for run in _DIGIT_RUN.finditer(text, start, end):
-        if run.end() - run.start() >= 12:
+        if run.end() - run.start() >= _SHORTEST_CARD:
             yield from _cards_in_run(text, [group.span() for group in _DIGITS.finditer(text, *run.span())])
 
 
@@ -160,13 +185,13 @@ def _card_end(text: str, groups: Sequence[tuple[int, int]], first: int) -> int |
         digits += text[slice(*groups[last])]
         if len(digits) > 19:
             return None
-        if len(digits) >= 12 and _is_card(text, groups[first : last + 1], digits):
+        if len(digits) >= _SHORTEST_CARD and _is_card(text, groups[first : last + 1], digits):
             return last
     return None
 
 
 def _is_card(text: str, groups: Sequence[tuple[int, int]], digits: str) -> bool:
-    issuers = [issuer for issuer in _ISSUERS if issuer.issues(digits)]
+    issuers = [issuer for issuer in _ISSUERS_BY_DIGIT[digits[0]] if issuer.issues(digits)]
     if not issuers or not _passes_luhn(digits):
         return False
     before = line_before(text, groups[0][0])
@@ -199,34 +224,22 @@ def _ibans(text: str) -> Iterator[Finding]:
         length = _IBAN_LENGTHS.get(match[0][:2].upper())
         if length is None:
             continue
-        end = _after_letters(text, match.start(), count=length)
-        if end is not None and _is_iban(text[match.start() : end]):
-            yield Finding("pii.iban", match.start(), end, 0.98)
-
-
-def _after_letters(text: str, start: int, *, count: int) -> int | None:
-    at = start
-    while count:
-        if not text[at : at + 1].isalnum():
-            return None
-        at += 1
-        count -= 1
-        if count and text[at : at + 1] in _IBAN_SEPARATORS:
-            at += 1
-    return None if text[at : at + 1].isalnum() else at
+        written = _IBAN_LETTERS[length].match(text, match.start())
+        if written and _is_iban(written[0]):
+            yield Finding("pii.iban", *written.span(), 0.98)
 
 
 def _is_iban(written: str) -> bool:
     """Check country, form of the BBAN and the mod 97 digits (ISO 13616, ISO 7064)."""
-    code = re.sub(r"[ .-]", "", written).upper()
+    code = written.translate(_SOLID).upper()
     if not code.isascii() or not _IBAN_FORMS[code[:2]].fullmatch(code[4:]):
         return False
-    return int("".join(str(int(letter, 36)) for letter in code[4:] + code[:4])) % 97 == 1
+    return int((code[4:] + code[:4]).translate(_AS_NUMBERS)) % 97 == 1
 
 
 def _ssns(text: str, start: int, end: int) -> Iterator[Finding]:
     for match in _SSN.finditer(text, start, end):
-        area, separator, group, serial = match.groups()
+        area, (separator, group, serial) = match[0][:3], match.groups()
         if area in {"000", "666"} or area >= "900" or group == "00" or serial == "0000":
             continue
         before = line_before(text, match.start())

@@ -39,6 +39,7 @@ _JOINED_AFTER = re.compile(r"[^\W_]|[-./,:]\d|%|\)?[-/]\w")
 class _Shape:
     name: str
     pattern: re.Pattern[str]
+    sign: str
     digits: range
     score: float
     labelled: bool
@@ -50,6 +51,7 @@ def _shapes() -> Iterator[_Shape]:
         yield _Shape(
             name=shape["name"],
             pattern=re.compile(shape["pattern"]),
+            sign=shape.get("sign", ""),
             digits=range(int(fewest), int(most) + 1),
             score=shape["score"],
             labelled=shape["labelled"],
@@ -64,10 +66,28 @@ def find_phones(text: str) -> Iterator[Finding]:
     for region in _REGION.finditer(text):
         start, end = region.span()
         yield from _international(text, start, end)
-        for shape in _SHAPES:
+        for shape in _shapes_for(text, start, end):
             for match in shape.pattern.finditer(text, start, end):
                 if _is_phone(text, *match.span(), shape=shape):
                     yield _finding(text, *match.span(), score=shape.score, evidence=shape.name)
+
+
+def _shapes_for(text: str, start: int, end: int) -> Iterator[_Shape]:
+    """Yield the shapes that a stretch of digits has the digits, the sign and the label for."""
+    written = text[start:end]
+    count = sum(map(str.isdigit, written))
+    for shape in _SHAPES:
+        if (
+            count >= shape.digits.start
+            and shape.sign in written
+            and (not shape.labelled or _may_be_labelled(text, start))
+        ):
+            yield shape
+
+
+def _may_be_labelled(text: str, start: int) -> bool:
+    is_assigned = "=" in text[max(0, start - 3) : start]
+    return is_assigned or _LABEL.search(line_before(text, start, reach=_REACH)) is not None
 
 
 def _international(text: str, start: int, end: int) -> Iterator[Finding]:

@@ -69,6 +69,9 @@ _OPEN_KEY = 40
 _LEAST_TOKEN = 20
 
 
+_HEAD = re.compile(r"(?:[A-Za-z0-9_-]|\[[^]\\^]+\])+(?![?*+{])")
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     name: str
@@ -84,7 +87,9 @@ class _Rule:
 def _compiled(rule: Mapping[str, Any]) -> _Rule:
     pattern = rule["pattern"]
     if not rule.get("open", False):
-        pattern = rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])"
+        # the head stands before the lookbehind: re leaps to letters that begin a pattern, and over nothing else
+        head = sure[0] if (sure := _HEAD.match(pattern)) else ""
+        pattern = rf"{head}(?<![A-Za-z0-9]{head})(?:{pattern[len(head) :]})(?![A-Za-z0-9])"
     return _Rule(
         name=rule["name"],
         keys=tuple(rule["keys"]),

@@ -4,8 +4,9 @@ import re
 import tomllib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from string import ascii_letters
 
@@ -17,8 +18,6 @@ _SMALL = frozenset(_VOCABULARY["small"].split())
 _KNOWN = _TRIGGERS | _SMALL
 _LONGEST = max(map(len, _KNOWN))
 _STOP = "."
-_STOP_PARTS = (_STOP,)
-_Piece = tuple[str, int, int]  # a word, the first and the last token it was made of
 
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[.!?;。！？؟]")
 _LEET_SIGN = re.compile(r"[@$!|€+][^\W_]")
@@ -26,22 +25,7 @@ _LEET_TOKEN = re.compile(
     r"[^\W_]+(?:['@$!|€+0-9]+[^\W_]+|[@$!|]+(?=[^\W_]))*|[@$€](?=[^\W_])[^\W_]*(?:[@$!|€+]+[^\W_]+)*|[.!?;。！？؟]"
 )
 _STOPS = frozenset(".!?;。！？؟")
-_LEET = str.maketrans(
-    {
-        "0": "o",
-        "3": "e",
-        "4": "a",
-        "5": "s",
-        "7": "t",
-        "8": "b",
-        "9": "g",
-        "@": "a",
-        "$": "s",
-        "€": "e",
-        "+": "t",
-    }
-)
-_BARS = ("i", "l")
+_LEET = tuple(str.maketrans("0345789@$€+1!|", f"oeastbgaset{3 * bar}") for bar in "il")
 _STRETCHED = re.compile(r"(.)\1{2,}")
 _GLUED = range(10, 200)
 _LEAST_SPELT = 4
@@ -67,23 +51,43 @@ _HEADS = {word[:size] for word in _TRIGGERS if len(word) > 5 for size in range(1
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Words beside the first and the last token that each was made of; three lists of one length."""
+
+    texts: list[str]
+    firsts: list[int]
+    lasts: list[int]
+
+    def extend(self, words: Sequence[str], places: Sequence[int]) -> None:
+        """Add words that are one token each."""
+        self.texts.extend(words)
+        self.firsts.extend(places)
+        self.lasts.extend(places)
+
+    def append(self, words: Sequence[str], first: int, last: int) -> None:
+        """Add the words that a stretch of tokens was read as."""
+        self.texts.extend(words)
+        self.firsts.extend([first] * len(words))
+        self.lasts.extend([last] * len(words))
+
+
 class Words:
     """The words joined by single spaces, one space at either end; sentences end in a lone full stop.
 
     Places are worked out when the first span is asked for: most texts hold nothing to ask about.
     """
 
-    def __init__(self, copy: Copy, pattern: re.Pattern[str], pieces: Sequence[_Piece]) -> None:
+    def __init__(self, copy: Copy, pattern: re.Pattern[str], pieces: _Pieces) -> None:
         self._copy = copy
         self._pattern = pattern
         self._pieces = pieces
-        texts = [text for text, _, _ in pieces]
-        self.text = f" {' '.join(texts)} "
-        self.distinct: Set[str] = set(texts)
+        self.text = f" {' '.join(pieces.texts)} "
+        self.distinct: Set[str] = set(pieces.texts)
 
     @cached_property
     def _starts(self) -> Sequence[int]:
-        return list(accumulate((len(text) + 1 for text, _, _ in self._pieces), initial=1))[:-1]
+        return list(accumulate((len(text) + 1 for text in self._pieces.texts), initial=1))[:-1]
 
     @cached_property
     def _places(self) -> Sequence[tuple[int, int]]:
@@ -91,32 +95,27 @@ class Words:
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Translate a span of the joined words into one of the original text."""
-        first = self._pieces[max(bisect_right(self._starts, start) - 1, 0)]
-        last = self._pieces[max(bisect_right(self._starts, end - 1) - 1, 0)]
-        return self._copy.span(self._places[first[1]][0], self._places[last[2]][1])
+        first = self._pieces.firsts[max(bisect_right(self._starts, start) - 1, 0)]
+        last = self._pieces.lasts[max(bisect_right(self._starts, end - 1) - 1, 0)]
+        return self._copy.span(self._places[first][0], self._places[last][1])
 
 
 def words_of(copy: Copy) -> Words:
     """Split a bare copy into words and mend the trigger words among them; linear in the text."""
     pattern = _LEET_TOKEN if _LEET_SIGN.search(copy.text) else _TOKEN
     tokens = pattern.findall(copy.text)
+    stops = dict.fromkeys(_STOPS.intersection(tokens), _STOP)
+    if stops:
+        tokens = [stops.get(token, token) for token in tokens]
     mended = {token: _mended(token) for token in set(tokens)}
-    return Words(copy, pattern, _joined(_without_lone_stops(tokens), mended))
+    return Words(copy, pattern, _joined(tokens, _without_lone_stops(tokens), mended))
 
 
-def _without_lone_stops(tokens: Sequence[str]) -> list[tuple[str, int]]:
+def _without_lone_stops(tokens: Sequence[str]) -> Sequence[int]:
     """Drop the stops after one-word sentences: "Ignore. all. previous." is one sentence in disguise."""
-    kept: list[tuple[str, int]] = []
-    length = 0
-    for index, token in enumerate(tokens):
-        if token not in _STOPS:
-            length += 1
-            kept.append((token, index))
-        else:
-            if length > 1:
-                kept.append((_STOP, index))
-            length = 0
-    return kept
+    stops = [place for place, token in enumerate(tokens) if token == _STOP]
+    lone = {stop for before, stop in pairwise([-1, *stops]) if stop - before <= 2}
+    return [place for place in range(len(tokens)) if place not in lone] if lone else range(len(tokens))
 
 
 def _mended(token: str) -> tuple[str, ...]:
@@ -135,12 +134,10 @@ def _mended(token: str) -> tuple[str, ...]:
 
 
 def _is_beyond_doubt(token: str) -> bool:
-    return (
-        len(token) < _GLUED.start
-        and token[0] + token[-1] not in _ENDS
-        and token.isascii()
-        and token.isalpha()
-    )
+    if not token.isascii():
+        return False
+    is_short_word = len(token) < _GLUED.start and token[0] + token[-1] not in _ENDS and token.isalpha()
+    return is_short_word or token.isdigit()
 
 
 def _read_as_latin(token: str) -> str:
@@ -150,13 +147,9 @@ def _read_as_latin(token: str) -> str:
 
 
 def _leet(token: str) -> str | None:
-    if token.isalpha() or token.isdigit():
+    if len(token) > _LONGEST or token.isalpha() or token.isdigit():
         return None
-    for bar in _BARS:
-        word = token.translate(_LEET).translate({ord("1"): bar, ord("!"): bar, ord("|"): bar})
-        if word in _KNOWN:
-            return word
-    return None
+    return next((word for table in _LEET if (word := token.translate(table)) in _KNOWN), None)
 
 
 def _respelt(token: str) -> str | None:
@@ -198,45 +191,48 @@ def _cut(token: str, lengths: Sequence[int]) -> tuple[str, ...]:
     return tuple(reversed(parts))
 
 
-def _joined(tokens: Sequence[tuple[str, int]], mended: Mapping[str, tuple[str, ...]]) -> list[_Piece]:
+def _joined(every: Sequence[str], kept: Sequence[int], mended: Mapping[str, tuple[str, ...]]) -> _Pieces:
     """Join what was split: letters spelt one by one, and trigger words cut in two."""
-    out: list[_Piece] = []
+    tokens = every if len(kept) == len(every) else [every[place] for place in kept]
+    words = [mended[token][0] for token in tokens]
+    unusual = {token for token, parts in mended.items() if len(parts) > 1 or parts[0] in _HEADS}
+    pieces = _Pieces([], [], [])
     at = 0
-    for index, (token, place) in enumerate(tokens):
+    for index in [index for index, token in enumerate(tokens) if token in unusual]:
         if index < at:
             continue
-        parts = mended.get(token, _STOP_PARTS)
-        word = parts[0]
-        if word not in _HEADS:
-            out += [(part, place, place) for part in parts]
-            continue
-        right = mended.get(tokens[index + 1][0], _STOP_PARTS)[0] if index + 1 < len(tokens) else ""
-        if len(word) == 1 and len(right) == 1:
+        pieces.extend(words[at:index], kept[at:index])
+        right = words[index + 1] if index + 1 < len(words) else ""
+        at = index + 1
+        if words[index] not in _HEADS:
+            pieces.append(mended[tokens[index]], kept[index], kept[index])
+        elif len(words[index]) == 1 and len(right) == 1:
             at = _end_of_spelling(tokens, index)
-            out += _spelt(tokens[index:at])
-        elif right and word + right in _TRIGGERS and _is_cut(word, right):
+            _append_spelt(pieces, tokens[index:at], kept[index:at])
+        elif right and words[index] + right in _TRIGGERS and _is_cut(words[index], right):
             at = index + 2
-            out.append((word + right, place, tokens[index + 1][1]))
+            pieces.append((words[index] + right,), kept[index], kept[index + 1])
         else:
-            out += [(part, place, place) for part in parts]
-    return out
+            pieces.append(mended[tokens[index]], kept[index], kept[index])
+    pieces.extend(words[at:], kept[at:])
+    return pieces
 
 
-def _end_of_spelling(tokens: Sequence[tuple[str, int]], at: int) -> int:
+def _end_of_spelling(tokens: Sequence[str], at: int) -> int:
     stop = at + 1
-    while stop < len(tokens) and stop - at < _GLUED.stop and len(tokens[stop][0]) == 1:
+    while stop < len(tokens) and stop - at < _GLUED.stop and len(tokens[stop]) == 1:
         stop += 1
     return stop
 
 
-def _spelt(letters: Sequence[tuple[str, int]]) -> list[_Piece]:
+def _append_spelt(pieces: _Pieces, letters: Sequence[str], places: Sequence[int]) -> None:
     if len(letters) < _LEAST_SPELT:
-        return [(letter, place, place) for letter, place in letters]
-    written = "".join(letter for letter, _ in letters).replace(_STOP, "")
-    word = latin(written)
+        pieces.extend(letters, places)
+        return
+    word = latin("".join(letters).replace(_STOP, ""))
     word = _leet(word) or word or _STOP
     words = (word,) if word in _KNOWN else _unglued(word, triggers=1) if len(word) in _GLUED else ()
-    return [(part, letters[0][1], letters[-1][1]) for part in words or (word,)]
+    pieces.append(words or (word,), places[0], places[-1])
 
 
 def _is_cut(left: str, right: str) -> bool:
