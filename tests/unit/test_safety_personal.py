@@ -234,10 +234,23 @@ def test_at_signs_elsewhere_are_not_e_mail(text: str) -> None:
         "138 1234 5678",
         "(11) 91234-5678",
         "+919876543210",
+        "+290 22158",
+        "+39 06 6988 4857",
     ],
 )
 def test_a_phone_number_is_found_whole_without_a_label(phone: str) -> None:
     assert found(f"Take {phone} and rest.") == [("pii.phone", phone)]
+
+
+@pytest.mark.parametrize(
+    ("text", "phone"),
+    [
+        ("+1 212 555 0123 4567", "+1 212 555 0123"),
+        ("dial 0044 20 7946 0958 now", "0044 20 7946 0958"),
+    ],
+)
+def test_an_international_number_ends_where_its_country_ends_it(text: str, phone: str) -> None:
+    assert found(text) == [("pii.phone", phone)]
 
 
 @pytest.mark.parametrize(
@@ -261,6 +274,8 @@ def test_plain_digits_after_a_label_are_a_phone_number(text: str) -> None:
         "550e8400-e29b-41d4-a716-446655440000",
         "978-3-16-148410-0",
         "+40.7128 -74.0060",
+        "+999 123456789",
+        "+43 100 200",
         "12345-678-9012-3456",
         "$1 234 567 890",
         "pages 100-200-3000",
