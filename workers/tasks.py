@@ -15,7 +15,8 @@ from celery.worker.request import Request
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator import bootstrap
+from orchestrator import bootstrap, crash_point
+from orchestrator.crash_point import Point
 from orchestrator.errors import BudgetExceeded, MustWait, OctoError
 from orchestrator.execution_state import Plan, ResultStatus, StepKind, StepResult, Verdict
 from orchestrator.lifecycle import rounds
@@ -345,6 +346,7 @@ def judge(self: JudgeWork, task_id: str, name: str) -> dict[str, str]:
             )
         except MustWait as wait:
             attempt.put_off(worker, carried.claim, wait)
+        crash_point.here(Point.JUDGED_NOT_FINISHED)
         carried.outcome = verdict
         return {"decision": verdict.decision}
 

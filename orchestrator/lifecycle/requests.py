@@ -6,7 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator import crash_point
 from orchestrator.callback import parse_callback
+from orchestrator.crash_point import Point
 from orchestrator.errors import IdempotencyConflict, InvalidInput, InvalidOperation, NotFound, Unavailable
 from orchestrator.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.identifier import TaskId, new_task_id, step_id
@@ -72,6 +74,7 @@ def submit(
         )
     if created_at is None:
         return require_earlier(engine, tenant=tenant, once=once)
+    crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
     publish([plan_message(task_id, contract)])
     return Submitted(task_id, TaskStatus.QUEUED, created_at)
 

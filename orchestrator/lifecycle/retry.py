@@ -5,6 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator import crash_point
+from orchestrator.crash_point import Point
 from orchestrator.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.execution_state import TaskStatus
 from orchestrator.identifier import TaskId, new_task_id
@@ -60,6 +62,7 @@ def retry(
     contract, created_at = in_transaction(engine, accept)
     if created_at is None:
         return require_earlier(engine, tenant=tenant, once=once)
+    crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
     publish([plan_message(new_id, contract)])
     return Submitted(TaskId(new_id), TaskStatus.QUEUED, created_at)
 

@@ -24,6 +24,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
+from orchestrator import crash_point
+from orchestrator.crash_point import Point
 from orchestrator.queue import chord as chords
 from orchestrator.queue import outbox, refire, results
 from orchestrator.queue.chord import Outcome, Ready, Refused
@@ -234,6 +236,7 @@ class PostgresBackend(ResultBackend):
         def conclude(conn: Connection) -> _Due:
             known = request.group is not None and chords.lock(conn, request.group) is not None
             signatures = task.on_stored(conn, request, state, result)
+            crash_point.within(conn, Point.MID_STATEMENT)
             return self._write(
                 conn, request.id, outcome, signatures, chord_id=request.group if known else None, store=store
             )
@@ -243,9 +246,11 @@ class PostgresBackend(ResultBackend):
         except Refused as refused:
             log.warning("chord.refused", task=task.name, task_id=request.id, state=state, reason=str(refused))
             return False
+        crash_point.here(Point.COMMITTED_NOT_PUBLISHED)
         outbox.publish_all(self.app, due.signatures)
         for ready in due.ready:
             self._fire_or_leave(ready)
+        crash_point.here(Point.PUBLISHED_NOT_ACKNOWLEDGED)
         return True
 
     def _write(

@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,13 @@ class Client:
     token: str
 
     def call(
-        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request; an error's answer is an answer."""
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
@@ -36,6 +43,8 @@ class Client:
         request.add_header("Authorization", f"Bearer {self.token}")
         if content is not None:
             request.add_header("Content-Type", content_type)
+        for name, text in (headers or {}).items():
+            request.add_header(name, text)
         try:
             with urllib.request.urlopen(request, timeout=30) as reply:
                 return Answer(reply.status, dict(reply.headers), _decoded(reply.read()))

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator import credential, settings
+from orchestrator import crash_point, credential, settings
 from orchestrator.credential import SCOPES
 from orchestrator.devstack.process import free_port
 from orchestrator.devstack.stack import ONE_OF_EACH, Stack
 from orchestrator.store.engine import open_engine
 from tests.acceptance.client import Client
 from tests.tls import make_certificate
+from tests.waiting import wait_until
 
 GRACE_SECONDS = 3
 
@@ -32,7 +33,14 @@ def certificate() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def stack(webhook_port: int, certificate: Path) -> Iterator[Stack]:
+def crash_points() -> Iterator[Path]:
+    """The directory in which a test arms a crash point of the stack's processes: orchestrator.crash_point."""
+    with tempfile.TemporaryDirectory(prefix="octollm-crash-points-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def stack(webhook_port: int, certificate: Path, crash_points: Path) -> Iterator[Stack]:
     """A running stack with its own servers: one process of each kind, two for the executor's four slots."""
     with (
         tempfile.TemporaryDirectory(prefix="octollm-acceptance-") as folder,
@@ -48,6 +56,7 @@ def stack(webhook_port: int, certificate: Path) -> Iterator[Stack]:
                 "HEARTBEAT_SECONDS": "1",
                 "WEBHOOK_LOCAL_TARGETS": f"localhost:{webhook_port}",
                 "SSL_CERT_FILE": str(certificate),
+                crash_point.VARIABLE: str(crash_points),
                 "GRACE_SECONDS": str(GRACE_SECONDS),
             },
             durable=False,
@@ -55,6 +64,15 @@ def stack(webhook_port: int, certificate: Path) -> Iterator[Stack]:
         ) as running,
     ):
         yield running
+
+
+@pytest.fixture
+def whole_again(stack: Stack) -> Iterator[None]:
+    """Let the stack start again what a test killed, so that the next one finds all of it."""
+    yield
+    expected = {"planner": 1, "executor": 2, "retriever": 1, "judge": 1, "sweeper": 1, "web": 1}
+    for kind, count in expected.items():
+        wait_until(lambda kind=kind, count=count: len(stack.pids(kind)) == count, 40, f"{kind} to be back")
 
 
 @pytest.fixture(scope="session")

@@ -2,27 +2,19 @@
 
 import os
 import signal
-from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 import redis
 from sqlalchemy import Engine
 
 from orchestrator.devstack.stack import Stack
+from tests.acceptance.audit import assert_completed_once, reasons
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect, wait
 from tests.acceptance.proc import owner_of, parent_of, row_of
 from tests.waiting import wait_until
 
-
-@pytest.fixture(autouse=True)
-def _whole_again(stack: Stack) -> Iterator[None]:
-    """Let the stack start again what a test killed, so that the next one finds all of it."""
-    yield
-    expected = {"planner": 1, "executor": 2, "retriever": 1, "judge": 1, "sweeper": 1}
-    for kind, count in expected.items():
-        wait_until(lambda kind=kind, count=count: len(stack.pids(kind)) == count, 40, f"{kind} to be back")
+pytestmark = pytest.mark.usefixtures("whole_again")
 
 
 def test_a_killed_child_costs_its_step_one_attempt(stack: Stack, client: Client, database: Engine) -> None:
@@ -32,8 +24,8 @@ def test_a_killed_child_costs_its_step_one_attempt(stack: Stack, client: Client,
 
     os.kill(pid, signal.SIGKILL)
 
-    _assert_completed_once(client, task_id, steps=["after", "slow"])
-    assert _reasons(client, task_id) == ["worker_lost"]
+    assert_completed_once(client, task_id, steps=["after", "slow"])
+    assert reasons(client, task_id) == ["worker_lost"]
     assert row_of(database, task_id, "slow")["attempt"] == 2
 
 
@@ -46,8 +38,8 @@ def test_a_killed_worker_costs_its_step_one_lease(stack: Stack, client: Client, 
     for pid in (parent_of(child), child):
         os.kill(pid, signal.SIGKILL)
 
-    _assert_completed_once(client, task_id, steps=["slow"])
-    assert _reasons(client, task_id) in (["lease_expired"], ["worker_lost"])
+    assert_completed_once(client, task_id, steps=["slow"])
+    assert reasons(client, task_id) in (["lease_expired"], ["worker_lost"])
 
 
 @pytest.mark.slow
@@ -62,7 +54,7 @@ def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
         os.kill(pid, signal.SIGSTOP)
 
     try:
-        _assert_completed_once(client, task_id, steps=["after", "slow"])
+        assert_completed_once(client, task_id, steps=["after", "slow"])
     finally:
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
@@ -70,7 +62,7 @@ def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
         lambda: client.run(plan={"steps": [wait("next", 0.2)]})["status"] == "completed", 60, "work to go on"
     )
 
-    _assert_completed_once(client, task_id, steps=["after", "slow"])
+    assert_completed_once(client, task_id, steps=["after", "slow"])
 
 
 @pytest.mark.parametrize("kind", ["planner", "judge", "retriever", "sweeper"])
@@ -85,7 +77,7 @@ def test_a_killed_pool_of_any_kind_only_delays(stack: Stack, client: Client, kin
         os.kill(pid, signal.SIGKILL)
 
     for task_id in ids:
-        _assert_completed_once(client, task_id, steps=["a", "b", "c"])
+        assert_completed_once(client, task_id, steps=["a", "b", "c"])
 
 
 def test_an_emptied_broker_loses_nothing(stack: Stack, client: Client) -> None:
@@ -96,19 +88,4 @@ def test_an_emptied_broker_loses_nothing(stack: Stack, client: Client) -> None:
         broker.flushall()
 
     for task_id in ids:
-        _assert_completed_once(client, task_id, steps=["a", "b"])
-
-
-def _assert_completed_once(client: Client, task_id: str, *, steps: list[str]) -> None:
-    task = client.end_of(task_id, timeout=60)
-    events = client.events(task_id)
-    completed = Counter(event["data"]["step"] for event in events if event["type"] == "step.completed")
-    kinds = Counter(event["type"] for event in events)
-    assert task["status"] == "completed", task["error"]
-    assert completed == Counter(steps)
-    assert (kinds["judge.verdict"], kinds["task.completed"]) == (1, 1)
-    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-
-
-def _reasons(client: Client, task_id: str) -> list[str]:
-    return [event["data"]["reason"] for event in client.events(task_id) if event["type"] == "step.retrying"]
+        assert_completed_once(client, task_id, steps=["a", "b"])

@@ -1,0 +1,55 @@
+"""Names the moments at which a crash would hurt most, and has a test's process die there, for real."""
+
+import os
+import signal
+import threading
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+VARIABLE = "OCTOLLM_CRASH_POINTS"
+_FOLDER = os.environ.get(VARIABLE) or None
+_STATEMENT = "SELECT pg_sleep(1)"
+_KILL_AFTER_SECONDS = 0.2
+
+
+class Point(StrEnum):
+    """A moment, named by what has just happened and what has not yet."""
+
+    COMMITTED_NOT_PUBLISHED = "committed-not-published"
+    PUBLISHED_NOT_ACKNOWLEDGED = "published-not-acknowledged"
+    MID_STATEMENT = "mid-statement"
+    SUBMITTED_NOT_PUBLISHED = "submitted-not-published"
+    JUDGED_NOT_FINISHED = "judged-not-finished"
+
+
+def here(point: Point) -> None:
+    """Kill this process if a test has armed the point; do nothing, at the cost of a comparison, elsewhere.
+
+    A test arms it by a file of its name in $OCTOLLM_CRASH_POINTS. One process takes the file, leaves its pid in
+    NAME.hit and dies of it: whatever is started instead goes on.
+    """
+    if _FOLDER is not None and _take(Path(_FOLDER) / point):
+        _die()
+
+
+def within(conn: Connection, point: Point) -> None:
+    """Do as `here`, but die while a statement of the connection's transaction runs in Postgres."""
+    if _FOLDER is not None and _take(Path(_FOLDER) / point):
+        threading.Timer(_KILL_AFTER_SECONDS, _die).start()
+        conn.exec_driver_sql(_STATEMENT)
+
+
+def _take(armed: Path) -> bool:
+    hit = armed.with_name(f"{armed.name}.hit")
+    try:
+        armed.rename(hit)
+    except FileNotFoundError:
+        return False
+    hit.write_text(str(os.getpid()))
+    return True
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,152 @@
+"""Real processes die at the very moments at which a crash would hurt most: nothing is lost, nothing is doubled."""
+
+from collections.abc import Callable
+from http.client import RemoteDisconnected
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+from sqlalchemy import Engine
+
+from orchestrator.crash_point import Point
+from orchestrator.devstack.stack import Stack
+from tests.acceptance.audit import assert_completed_once, reasons
+from tests.acceptance.client import Client
+from tests.acceptance.plans import collect, wait
+from tests.acceptance.proc import owner_of, row_of
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("whole_again")]
+
+PLAN = {"steps": [wait("first", 1), collect("second", 1, "first"), wait("last", 1, "second")]}
+NAMES = ["first", "second", "last"]
+Arm = Callable[[Point], Callable[[], int]]
+
+
+@pytest.fixture
+def arm(crash_points: Path) -> Arm:
+    """Arm a point; what comes back waits for the hit and returns the pid of the process that died of it."""
+
+    def armed(point: Point) -> Callable[[], int]:
+        hit = crash_points / f"{point}.hit"
+        hit.unlink(missing_ok=True)
+        (crash_points / point).touch()
+
+        def died() -> int:
+            return int(wait_until(lambda: hit.exists() and hit.read_text(), 30, f"{point} to be hit"))
+
+        return died
+
+    return armed
+
+
+def test_a_planner_dies_between_committing_a_round_and_publishing_it(
+    stack: Stack, client: Client, database: Engine, arm: Arm
+) -> None:
+    """The round's first step stands in its row, with no message: the sweeper sends it."""
+    (planner,) = stack.pids("planner")
+    died = arm(Point.COMMITTED_NOT_PUBLISHED)
+
+    task_id = client.submit(plan=PLAN)
+
+    assert died() == planner
+    assert_completed_once(client, task_id, steps=NAMES)
+    assert row_of(database, task_id, "first")["sends"] > 1
+
+
+def test_a_worker_dies_between_committing_its_step_and_publishing_the_next(
+    client: Client, database: Engine, arm: Arm
+) -> None:
+    """The step is done and is not done again, though its message comes again; the next one is sent by the sweeper."""
+    task_id = client.submit(plan=PLAN)
+    worker = owner_of(database, task_id, "first")
+
+    died = arm(Point.COMMITTED_NOT_PUBLISHED)
+
+    assert died() == worker
+    assert_completed_once(client, task_id, steps=NAMES)
+    assert row_of(database, task_id, "first")["attempt"] == 1
+    assert row_of(database, task_id, "second")["sends"] > 1
+
+
+def test_a_worker_dies_between_committing_the_last_step_and_publishing_the_judge(
+    client: Client, database: Engine, arm: Arm
+) -> None:
+    """The chord is ready, and its body has no message: the sweeper fires it."""
+    task_id = client.submit(plan=PLAN)
+    worker = owner_of(database, task_id, "last")
+
+    died = arm(Point.COMMITTED_NOT_PUBLISHED)
+
+    assert died() == worker
+    assert_completed_once(client, task_id, steps=NAMES)
+
+
+@pytest.mark.parametrize("name", ["first", "last"])
+def test_a_worker_dies_between_publishing_and_acknowledging(
+    client: Client, database: Engine, arm: Arm, name: str
+) -> None:
+    """All is done but for the broker to hear of it: the message comes again and finds nothing to do."""
+    task_id = client.submit(plan=PLAN)
+    worker = owner_of(database, task_id, name)
+
+    died = arm(Point.PUBLISHED_NOT_ACKNOWLEDGED)
+
+    assert died() == worker
+    assert_completed_once(client, task_id, steps=NAMES)
+    assert row_of(database, task_id, name)["attempt"] == 1
+
+
+def test_a_worker_dies_while_its_statement_runs_in_postgres(
+    client: Client, database: Engine, arm: Arm
+) -> None:
+    """Nobody commits: the step's end is rolled back with all that followed from it, and the step runs again."""
+    task_id = client.submit(plan=PLAN)
+    worker = owner_of(database, task_id, "first")
+
+    died = arm(Point.MID_STATEMENT)
+
+    assert died() == worker
+    assert_completed_once(client, task_id, steps=NAMES)
+    assert reasons(client, task_id) == ["worker_lost"]
+    assert row_of(database, task_id, "first")["attempt"] == 2
+
+
+def test_an_api_process_dies_between_committing_a_task_and_publishing_it(
+    client: Client, database: Engine, arm: Arm
+) -> None:
+    """The client sees no answer and asks again under the same name: it is the task that was committed."""
+    died = arm(Point.SUBMITTED_NOT_PUBLISHED)
+    body = {"goal": "do it", "plan": PLAN}
+
+    with pytest.raises((RemoteDisconnected, ConnectionError, URLError)):
+        client.call("POST", "/v1/tasks", body, headers={"Idempotency-Key": "crash-point"})
+    died()
+    again = wait_until(lambda: _ask_again(client, body), 30, "the API to answer")
+
+    assert_completed_once(client, again, steps=NAMES)
+    assert row_of(database, again, "$plan")["sends"] > 1
+
+
+def test_a_judge_dies_between_its_verdict_and_the_end_of_the_task(
+    stack: Stack, client: Client, database: Engine, arm: Arm
+) -> None:
+    """A verdict that nobody wrote down is none: when the lease has ended another judge gives it, once."""
+    (judge,) = stack.pids("judge")
+    died = arm(Point.JUDGED_NOT_FINISHED)
+
+    task_id = client.submit(plan=PLAN)
+
+    assert died() == judge
+    assert_completed_once(client, task_id, steps=NAMES)
+    assert reasons(client, task_id) == ["lease_expired"]
+    assert row_of(database, task_id, "$judge")["attempt"] == 2
+
+
+def _ask_again(client: Client, body: dict[str, object]) -> str | None:
+    try:
+        answer = client.call("POST", "/v1/tasks", body, headers={"Idempotency-Key": "crash-point"})
+    except (RemoteDisconnected, ConnectionError, URLError):
+        return None
+    assert (answer.status, answer.headers["Idempotency-Replayed"]) == (200, "true")
+    return str(answer.body["task_id"])
