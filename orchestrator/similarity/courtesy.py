@@ -7,6 +7,7 @@ from orchestrator.similarity.words import phrases, words
 
 _PLEAS = words("politeness", "please") | {"kindly"}
 _PLEASE_KEPT_AFTER = words("politeness", "please_kept_after")
+_PLEASE_ENDS_AFTER = words("politeness", "please_ends_after")
 _PLEA_AFTER = words("politeness", "plea_after")
 _PLEA_BEFORE = words("politeness", "plea_before") | _PLEAS
 _NOT_ORDERED = words("politeness", "not_ordered")
@@ -63,8 +64,13 @@ def _lead(tokens: Sequence[Token], place: int) -> int:
     for lead in _LEADS.get(tokens[place].text, ()):
         after = place + len(lead)
         if starts_with(tokens, place, lead):
-            return 0 if after < len(tokens) and tokens[after].text in _NOT_ORDERED else len(lead)
+            return len(lead) if _is_ordered(tokens, after) else 0
     return 0
+
+
+def _is_ordered(tokens: Sequence[Token], place: int) -> bool:
+    verb = tokens[place].text if place < len(tokens) else ""
+    return verb not in _NOT_ORDERED or (verb in _ASKED_ABOUT_ONE and _is_about_one(tokens[place:]))
 
 
 def _greeting(tokens: Sequence[Token], place: int) -> int:
@@ -89,7 +95,8 @@ def _is_plea(tokens: Sequence[Token], place: int) -> bool:
     is_at_edge = (
         not before or then is None or then.pause or before in _PLEA_AFTER or then.text in _PLEA_BEFORE
     )
-    return is_at_edge and before not in _PLEASE_KEPT_AFTER
+    is_meant = before in _PLEASE_KEPT_AFTER and not (then is None and before in _PLEASE_ENDS_AFTER)
+    return is_at_edge and not is_meant
 
 
 def _end(tokens: Sequence[Token], begin: int) -> int:
@@ -119,12 +126,13 @@ def _order(tokens: list[Token], *, pleaded: bool) -> list[Token]:
     elif tokens[0].text in _WILL and verb in _NOT_ASKED_BY_WOULD:
         is_order = False
     else:
-        is_order = verb in _ASKED or (verb in _ASKED_ABOUT_ONE and _is_about_one(tokens))
+        is_order = verb in _ASKED or (verb in _ASKED_ABOUT_ONE and _is_about_one(tokens[2:]))
     return tokens[2:] if is_order else tokens
 
 
 def _is_about_one(tokens: Sequence[Token]) -> bool:
-    return (len(tokens) > 3 and tokens[3].text in _DEFINITE) or any(map(_names_one, tokens))
+    """Tell whether the verb that comes first is said of one known thing."""
+    return (len(tokens) > 1 and tokens[1].text in _DEFINITE) or any(map(_names_one, tokens))
 
 
 def _names_one(token: Token) -> bool:
