@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from orchestrator.record import known
+
 PLAN_STEP = "$plan"
 JUDGE_STEP = "$judge"
 MAX_STEPS = 50
@@ -121,7 +123,7 @@ class PlanStep:
         sequences = {
             name: tuple(record[name]) for name in ("capabilities", "depends_on", "acceptance_criteria")
         }
-        return cls(**{**record, **sequences})
+        return cls(**{**known(cls, record), **sequences})
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class StepResult:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Read back what `to_record` wrote."""
-        return cls(**{**record, "status": ResultStatus(record["status"])})
+        return cls(**{**known(cls, record), "status": ResultStatus(record["status"])})
 
 
 class Decision(StrEnum):
@@ -227,7 +229,8 @@ class Verdict:
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Read back what `to_record` wrote."""
         findings = tuple(
-            Finding(**{**item, "checked_by": CheckedBy(item["checked_by"])}) for item in record["findings"]
+            Finding(**{**known(Finding, item), "checked_by": CheckedBy(item["checked_by"])})
+            for item in record["findings"]
         )
         return cls(
             decision=Decision(record["decision"]),

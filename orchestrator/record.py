@@ -1,9 +1,10 @@
-"""Writes our values as the JSON text that Postgres' jsonb takes."""
+"""Writes our values as the JSON text that Postgres' jsonb takes, and reads of it what this release knows."""
 
 import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -23,6 +24,12 @@ def encode(value: Any) -> str:
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_plain)
     return _SURROGATE.sub("\ufffd", _NUL.sub("\\1\ufffd", text))
+
+
+def known(kind: type, members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those members that the dataclass `kind` has: a newer release beside us may write more."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in members.items() if name in names}
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.record import known
+
 MAX_GOAL_CHARACTERS = 10_000
 MAX_CONTEXT_CHARACTERS = 50_000
 MAX_CONTEXT_BYTES = 64 * 1024
@@ -97,13 +99,15 @@ class Contract:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Contract":
         """Read back what `to_record` wrote."""
-        budget = dict(record["budget"])
+        budget = known(Budget, record["budget"])
         budget["max_cost_dollars"] = Decimal(budget["max_cost_dollars"])
         deadline = record["deadline"]
         return cls(
             goal=record["goal"],
             constraints=record["constraints"],
-            acceptance_criteria=tuple(Criterion(**item) for item in record["acceptance_criteria"]),
+            acceptance_criteria=tuple(
+                Criterion(**known(Criterion, item)) for item in record["acceptance_criteria"]
+            ),
             context=record["context"],
             attachments=tuple(record["attachments"]),
             budget=Budget(**budget),

@@ -287,8 +287,8 @@ def _limit_seconds(claim: Claim) -> float:
 
 
 @app.task(base=PlanWork, bind=True, name=TASK_NAMES[StepKind.PLAN])
-def plan(self: PlanWork, task_id: str, name: str) -> dict[str, str]:
-    """Plan a task; args are ids, for whoever reads Flower."""
+def plan(self: PlanWork, /, task_id: str, name: str, *_: object, **__: object) -> dict[str, str]:
+    """Plan a task; args are ids, for whoever reads Flower; a newer release may send more."""
     worker = process.of(app).process
     open_models = process.of(app).open_models()
     with self.claimed() as (carried, token, deadline):
@@ -316,8 +316,8 @@ def plan(self: PlanWork, task_id: str, name: str) -> dict[str, str]:
 
 
 @app.task(base=StepWork, bind=True, name=TASK_NAMES[StepKind.STEP])
-def step(self: StepWork, task_id: str, name: str) -> dict[str, str]:
-    """Do one step; args are ids, for whoever reads Flower."""
+def step(self: StepWork, /, task_id: str, name: str, *_: object, **__: object) -> dict[str, str]:
+    """Do one step; args are ids, for whoever reads Flower; a newer release may send more."""
     with self.claimed() as (carried, token, deadline):
         result = attempt.run(
             process.of(app).process,
@@ -332,8 +332,8 @@ def step(self: StepWork, task_id: str, name: str) -> dict[str, str]:
 
 
 @app.task(base=JudgeWork, bind=True, name=TASK_NAMES[StepKind.JUDGE])
-def judge(self: JudgeWork, task_id: str, name: str) -> dict[str, str]:
-    """Judge a round; args are ids, for whoever reads Flower."""
+def judge(self: JudgeWork, /, task_id: str, name: str, *_: object, **__: object) -> dict[str, str]:
+    """Judge a round; args are ids, for whoever reads Flower; a newer release may send more."""
     worker = process.of(app).process
     with self.claimed() as (carried, token, deadline):
         try:
@@ -352,6 +352,6 @@ def judge(self: JudgeWork, task_id: str, name: str) -> dict[str, str]:
 
 
 @app.task(name=WEBHOOK_TASK, acks_late=True, ignore_result=True)
-def webhook(task_id: str, seq: int, attempt_number: int) -> None:
+def webhook(task_id: str, seq: int, attempt_number: int, *_: object, **__: object) -> None:
     """Tell the end of a task to the address that its contract names."""
     deliver(process.of(app).process, Ticket(task_id, seq, attempt_number))

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.execution_state import Plan, StepState
 from orchestrator.planner.check import descendants
+from orchestrator.record import known
 from orchestrator.store.steps import StepOutcome
 
 _MEMBER = "retry"
@@ -34,7 +35,7 @@ class Reuse:
 
 def source_of(plan_spec: Mapping[str, Any]) -> Source | None:
     """Return what a plan row's spec says of the task that it repeats; None for a task that is planned anew."""
-    return Source(**plan_spec[_MEMBER]) if _MEMBER in plan_spec else None
+    return Source(**known(Source, plan_spec[_MEMBER])) if _MEMBER in plan_spec else None
 
 
 def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | None = None) -> Reuse:

@@ -13,8 +13,8 @@ from orchestrator.settings import driver_url
 _LOCK = 0x6F63746F
 
 
-def upgrade(database_url: str) -> None:
-    """Apply every revision that is missing. Takes an advisory lock; calling it twice is safe."""
+def upgrade(database_url: str, *, revision: str = "head") -> None:
+    """Apply every revision up to `revision` that is missing. Takes an advisory lock; calling it twice is safe."""
     engine = create_engine(driver_url(database_url))
     try:
         with engine.connect() as conn:
@@ -23,7 +23,7 @@ def upgrade(database_url: str) -> None:
                 config = Config()
                 config.set_main_option("script_location", str(Path(migrations.__file__).parent))
                 config.attributes["connection"] = conn
-                command.upgrade(config, "head")
+                command.upgrade(config, revision)
                 conn.commit()
             finally:
                 conn.rollback()
