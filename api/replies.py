@@ -20,6 +20,10 @@ _ACCEPTED = Accepted()
 _DEAD = DeadStep()
 _EVENT = EventReply()
 _DECISION = DecisionReply()
+_MESSAGES = {
+    "hit": "The task is completed by an earlier result.",
+    "coalesced": "The same task is under way; its result will be this one's.",
+}
 
 
 def accepted(task: Submitted, *, redacted: Mapping[str, int], retry_of: str | None = None) -> dict[str, Any]:
@@ -36,7 +40,8 @@ def accepted(task: Submitted, *, redacted: Mapping[str, int], retry_of: str | No
             "status": task.status.value,
             "created_at": task.created_at,
             "estimated_completion": None,
-            "message": "The task is queued.",
+            "message": _MESSAGES.get(task.cached.outcome, "The task is queued."),
+            "cache": task.cached if task.cached.layer else None,
             "redacted": redacted,
             "links": {"self": path, "events": f"{path}/events", "trace": f"{path}/trace", **source},
         },
@@ -62,6 +67,7 @@ def task_status(
         "result": task.result,
         "error": task.error,
         "metadata": None if seconds is None else _metadata(task, steps, seconds),
+        "cache": task.cache,
         "steps": [_step(step) for step in steps],
         "processing_time_ms": None if seconds is None else round(seconds * 1000),
     }
@@ -141,14 +147,19 @@ def _metadata(task: TaskRecord, steps: Sequence[StepRecord], seconds: float) -> 
         "tokens_used": task.tokens_used,
         "cost_dollars": task.cost_dollars or 0,
         "duration_seconds": round(seconds, 3),
-        "cache_hit": False,
+        "cache_hit": task.cache is not None and task.status == TaskStatus.COMPLETED,
         "plan_id": task.plan_id,
         "repairs": max(task.round - 1, 0),
     }
 
 
 def _arms_used(task: TaskRecord, steps: Sequence[StepRecord]) -> list[str]:
-    """Return the arms that worked: the planner made the plan, the judge any result that is not partial."""
+    """Return the arms that worked: the planner made the plan, the judge any result that is not partial.
+
+    None worked for a result that another task made.
+    """
+    if task.cache is not None:
+        return []
     arms = ["planner"] if task.plan_id else []
     arms += [step.arm for step in steps if step.attempt > 0]
     if task.result is not None and not task.result["partial"]:

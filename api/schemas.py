@@ -16,6 +16,7 @@ from marshmallow import (
     validates_schema,
 )
 
+from api import cache_control
 from api.fields import (
     Constraints,
     Context,
@@ -33,6 +34,7 @@ from orchestrator.execution_state import TaskStatus
 from orchestrator.identifier import is_task_id
 from orchestrator.json_schema import schema_faults
 from orchestrator.task_contract import (
+    CACHE_MODES,
     MAX_ATTACHMENTS,
     MAX_CONTEXT_BYTES,
     MAX_CRITERIA,
@@ -47,6 +49,7 @@ MAX_PAGE = 100
 MAX_EVENTS = 1000
 MAX_WAIT_SECONDS = 30
 MAX_STEP_ID_CHARACTERS = 64
+MAX_CACHE_AGE_SECONDS = 31 * 86_400
 _LAST_SEQ = 2**31 - 1
 _LAST_ID = 2**63 - 1
 
@@ -108,6 +111,13 @@ class BudgetRequest(_Request):
             raise ValidationError("Differs from max_cost_dollars.", "max_cost_usd")
 
 
+class CacheRequest(_Request):
+    """What the cache may do for the task: `max_age` is how old, in seconds, a result may be that answers it."""
+
+    mode = fields.String(load_default="default", validate=validate.OneOf(list(CACHE_MODES)))
+    max_age = fields.Integer(strict=True, validate=validate.Range(0, MAX_CACHE_AGE_SECONDS))
+
+
 class TaskRequest(_Request):
     """A task contract as clients write it."""
 
@@ -129,6 +139,7 @@ class TaskRequest(_Request):
     output_schema = JsonObject(max_bytes=MAX_CONTEXT_BYTES, validate=_is_usable_schema)
     plan = PlanField()
     callback_url = fields.String(validate=validate.Length(1, MAX_URL_CHARACTERS))
+    cache = fields.Nested(CacheRequest)
 
 
 class CancelRequest(_Request):
@@ -244,6 +255,8 @@ def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:
     dollars = spending.pop("max_cost_usd", None)
     if (dollars := spending.pop("max_cost_dollars", dollars)) is not None:
         spending |= {"max_cost_dollars": Decimal(str(dollars)), "is_cost_explicit": True}
+    if (asked := given.pop("cache", None)) is not None:
+        given["cache"] = cache_control.read_member(asked)
     given["acceptance_criteria"] = tuple(given.get("acceptance_criteria", ()))
     given["attachments"] = tuple(dict.fromkeys(given.get("attachments", ())))
     return Contract(budget=Budget(**{"max_time_seconds": task_timeout, **spending}), **given)

@@ -69,6 +69,14 @@ class Failure(Reply):
     retryable = fields.Boolean()
 
 
+class CacheReply(Reply):
+    """Where a result comes from, or is to come from, when the task does not run: seconds are its age then."""
+
+    layer = _one_of("coalesced", "exact", "alias")
+    source_task_id = fields.String()
+    age_seconds = fields.Float()
+
+
 class Metadata(Reply):
     """What a task took; there once it has ended."""
 
@@ -139,6 +147,7 @@ class Status(Reply):
     result = fields.Nested(Result, allow_none=True)
     error = fields.Nested(Failure, allow_none=True)
     metadata = fields.Nested(Metadata, allow_none=True)
+    cache = fields.Nested(CacheReply, allow_none=True)
     steps = fields.List(fields.Nested(Step))
     created_at = Timestamp()
     updated_at = Timestamp()
@@ -194,6 +203,7 @@ class Accepted(Reply):
     created_at = Timestamp()
     estimated_completion = Timestamp(allow_none=True)
     message = fields.String()
+    cache = fields.Nested(CacheReply, allow_none=True)
     redacted = fields.Dict(keys=fields.String(), values=fields.Integer())
     links = fields.Dict(keys=fields.String(), values=fields.String())
 

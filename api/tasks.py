@@ -5,7 +5,7 @@ from typing import cast
 
 from flask import Blueprint, Flask, Response, jsonify, request
 
-from api import body, current, examples, long_poll, replies, schemas, shapes
+from api import body, cache_control, current, examples, long_poll, replies, schemas, shapes
 from api.auth import requires
 from api.once import read_once
 from api.operation import describes
@@ -29,20 +29,29 @@ def install(app: Flask) -> None:
 
 @blueprint.post("")
 @describes(
-    {200: shapes.Accepted, 202: shapes.Accepted}, 409, body=schemas.TaskRequest, examples=examples.CONTRACTS
+    {200: shapes.Accepted, 202: shapes.Accepted},
+    409,
+    504,
+    body=schemas.TaskRequest,
+    headers={
+        "Cache-Control": "no-cache, no-store, only-if-cached or max-age, as the member `cache` says it."
+    },
+    examples=examples.CONTRACTS,
 )
 @requires("task:submit")
 def submit(principal: Principal) -> Response:
     """Accept a task: 202, and where to follow it; 200 for one that was accepted before under the same name."""
     orchestrator = current.orchestrator()
     members = body.read_object()
-    contract = _screened(schemas.read_contract(members, task_timeout=orchestrator.settings.task_timeout))
+    contract = schemas.read_contract(members, task_timeout=orchestrator.settings.task_timeout)
+    contract = _screened(cache_control.with_header(contract))
     task = orchestrator.submit(
         tenant=principal.tenant,
         key_id=principal.key_id,
         request_id=current.request_id(),
         contract=contract,
         once=read_once(members),
+        scopes=principal.scopes,
     )
     log.bind(task_id=task.task_id)
     return accepted(task, redacted=contract.redacted)
@@ -81,6 +90,8 @@ def accepted(
     response.status_code = 200 if task.is_replay else 202
     if task.is_replay:
         response.headers["Idempotency-Replayed"] = "true"
+    else:
+        response.headers["Cache-Status"] = cache_control.status_of(task.cached)
     response.headers["Location"] = f"/v1/tasks/{task.task_id}"
     return response
 

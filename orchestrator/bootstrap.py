@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -13,6 +14,8 @@ from redis.retry import Retry
 from sqlalchemy import Engine
 
 from orchestrator import settings as settings_module
+from orchestrator.cache.eviction import refuse_eviction
+from orchestrator.cache.lookup import ResultCache
 from orchestrator.errors import TooMuch
 from orchestrator.execution_state import StepState
 from orchestrator.jwks import KeySet
@@ -46,6 +49,7 @@ class Orchestrator:
     hints: Hints
     limiter: RateLimiter
     occupancy: Occupancy
+    cache: ResultCache
     provider: KeySet | None
     app: Celery = field(repr=False)
 
@@ -61,10 +65,12 @@ class Orchestrator:
         request_id: str | None,
         contract: Contract,
         once: Once | None = None,
+        scopes: frozenset[str] = frozenset(),
     ) -> Submitted:
         """Accept a task; see orchestrator.lifecycle.requests.submit.
 
-        Raises TooManyTasks or QueueFull when there is no room, but not for one that was accepted before.
+        Raises TooManyTasks or QueueFull when there is no room, but not for one that was accepted before, or that an
+        earlier result answers.
         """
         return self._admit(
             tenant,
@@ -78,6 +84,9 @@ class Orchestrator:
                 request_id=request_id,
                 contract=contract,
                 once=once,
+                cache=self.cache,
+                scopes=scopes,
+                require_room=lambda: self.occupancy.require_room(tenant),
             ),
         )
 
@@ -92,10 +101,10 @@ class Orchestrator:
         once: Once | None = None,
     ) -> Submitted:
         """Accept a task that repeats an ended one; see orchestrator.lifecycle.retry.retry. Raises like `submit`."""
-        return self._admit(
-            tenant,
-            once,
-            lambda: retry.retry(
+
+        def accept() -> Submitted:
+            self.occupancy.require_room(tenant)
+            return retry.retry(
                 self.engine,
                 self.publish,
                 settings=self.settings,
@@ -105,18 +114,20 @@ class Orchestrator:
                 task_id=task_id,
                 from_step=from_step,
                 once=once,
-            ),
-        )
+            )
+
+        return self._admit(tenant, once, accept)
 
     def _admit(self, tenant: str, once: Once | None, accept: Callable[[], Submitted]) -> Submitted:
         try:
-            self.occupancy.require_room(tenant)
+            accepted = accept()
         except TooMuch:
             if earlier := requests.find_earlier(self.engine, tenant=tenant, once=once):
                 return earlier
             raise
-        accepted = accept()
         if not accepted.is_replay:
+            metric.cache_asked(accepted.cached.outcome, accepted.cached.layer)
+        if not accepted.is_replay and not accepted.status.is_final():
             self.occupancy.add(tenant)
         return accepted
 
@@ -138,10 +149,16 @@ class WorkerProcess:
     app: Celery = field(repr=False)
     owner: str
 
+    @cached_property
+    def cache(self) -> ResultCache:
+        """This process' way to the result cache."""
+        return ResultCache(self.settings)
+
 
 def for_api(settings: Settings | None = None) -> Orchestrator:
-    """Wire an API process; reads the environment when no settings are given."""
+    """Wire an API process; reads the environment when no settings are given. Raises SettingsError."""
     chosen = settings or settings_module.load()
+    refuse_eviction(chosen.redis_url)
     engine = open_engine(chosen.database_url, pool_size=chosen.database_pool_size)
     return Orchestrator(
         settings=chosen,
@@ -149,6 +166,7 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
         redis=redis.Redis.from_url(chosen.redis_url, socket_timeout=2, socket_connect_timeout=2),
         hints=Hints(chosen.redis_url),
         limiter=RateLimiter(chosen.redis_url),
+        cache=ResultCache(chosen),
         provider=KeySet(chosen.jwt_jwks_url) if chosen.jwt_jwks_url else None,
         occupancy=Occupancy(
             engine, max_open_tasks=chosen.max_open_tasks, max_queued_steps=chosen.max_queued_steps
@@ -184,5 +202,8 @@ def tell_end(hints: Hints, ended: Ended) -> None:
     """Count a task's end, wake who watches it, and have its running steps stopped. Call it after the commit."""
     metric.task_ended(ended.status.value, ended.priority, ended.age_seconds)
     hints.send(ended.task_id)
+    for follower in ended.shared:
+        metric.task_ended(ended.status.value, follower.priority, follower.age_seconds)
+        hints.send(follower.task_id)
     if any(row.former_state == StepState.RUNNING for row in ended.stopped):
         hints.stop(ended.task_id)

@@ -173,9 +173,16 @@ def _principal(claims: dict[str, Any]) -> Principal:
 
 def webhook_secret(settings: Settings, tenant: str) -> str:
     """Return the secret (64 hex digits) with which webhooks to this tenant are signed; it follows from ours."""
-    return hmac.new(
-        settings.jwt_secret.encode(), b"octollm webhook 1\0" + tenant.encode(), "sha256"
-    ).hexdigest()
+    return _derived(settings, b"octollm webhook 1\0" + tenant.encode()).hex()
+
+
+def cache_secret(settings: Settings) -> bytes:
+    """Return the secret with which entries of the result cache are sealed; it follows from ours."""
+    return _derived(settings, b"octollm cache 1")
+
+
+def _derived(settings: Settings, purpose: bytes) -> bytes:
+    return hmac.new(settings.jwt_secret.encode(), purpose, "sha256").digest()
 
 
 def sign_webhook(secret: str, *, timestamp: int, body: bytes) -> str:

@@ -5,6 +5,7 @@ OctoError
 ├── InvalidInput             what the client sent can't be used (details.errors lists field and message)
 │   └── InvalidPlan          a plan, the client's or a model's, breaks a rule
 ├── NotFound                 no such thing, or another tenant's
+├── NotCached                no earlier result answers a task that is not to run
 ├── InvalidOperation         the thing is in a state that forbids it
 │   └── IdempotencyConflict  the key of an earlier submission with another body
 ├── Unauthenticated          no credential, or one that does not hold
@@ -92,6 +93,12 @@ class NotFound(OctoError):
     """There is no such resource."""
 
     code = "resource_not_found"
+
+
+class NotCached(OctoError):
+    """No earlier result answers this task, and it is not to be run (only_cached)."""
+
+    code = "not_cached"
 
 
 class InvalidOperation(OctoError):

@@ -58,6 +58,39 @@ class Criterion:
 
 
 @dataclass(frozen=True)
+class CacheControl:
+    """What a client lets the cache do for its task; it can only tighten what is allowed anyway.
+
+    `reads`: an earlier result may answer, if it is at most `max_age_seconds` old. `stores`: this task's result may
+    answer later ones. `only_cached`: the task is not to be run.
+    """
+
+    reads: bool = True
+    stores: bool = True
+    only_cached: bool = False
+    max_age_seconds: int | None = None
+
+    def tightened(self, other: "CacheControl") -> "CacheControl":
+        """Return what both allow."""
+        ages = [age for age in (self.max_age_seconds, other.max_age_seconds) if age is not None]
+        return CacheControl(
+            self.reads and other.reads,
+            self.stores and other.stores,
+            self.only_cached or other.only_cached,
+            min(ages, default=None),
+        )
+
+
+CACHE_MODES: Mapping[str, CacheControl] = {
+    "default": CacheControl(),
+    "bypass": CacheControl(reads=False, stores=False),
+    "refresh": CacheControl(reads=False),
+    "only_cached": CacheControl(stores=False, only_cached=True),
+    "no_store": CacheControl(stores=False),
+}
+
+
+@dataclass(frozen=True)
 class Attachment:
     """A file that a task may read; `sha256` (64 hex digits) is its artifact id."""
 
@@ -71,7 +104,8 @@ class Attachment:
 class Contract:
     """A task as the client wants it, normalised; `plan` is a client-made plan or None.
 
-    `redacted` is {kind: how many} of what was taken out of it at the door (orchestrator.safety.door).
+    `redacted` is {kind: how many} of what was taken out of it at the door (orchestrator.safety.door). `cache` is
+    None when the client said nothing of it.
     """
 
     goal: str
@@ -87,6 +121,7 @@ class Contract:
     plan: dict[str, Any] | None = None
     redacted: dict[str, int] = field(default_factory=dict)
     callback_url: str | None = None
+    cache: CacheControl | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the contract as JSON values, for the tasks row and the trace."""
@@ -102,6 +137,7 @@ class Contract:
         budget = known(Budget, record["budget"])
         budget["max_cost_dollars"] = Decimal(budget["max_cost_dollars"])
         deadline = record["deadline"]
+        cache = record.get("cache")
         return cls(
             goal=record["goal"],
             constraints=record["constraints"],
@@ -118,4 +154,5 @@ class Contract:
             plan=record["plan"],
             redacted=record.get("redacted", {}),
             callback_url=record.get("callback_url"),
+            cache=CacheControl(**cache) if cache else None,
         )

@@ -12,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.cache.eviction import refuse_eviction
+from orchestrator.errors import SettingsError
 from orchestrator.lifecycle import recovery
 from orchestrator.llm.failover import Models
 from orchestrator.store.steps import Claim
@@ -90,7 +92,12 @@ def connect_signals(app: Celery) -> None:
     setup_logging.connect(keep_our_logging, weak=False)
 
     def wire_and_prepare(**_: object) -> None:
-        start(app)
+        worker = start(app)
+        try:
+            refuse_eviction(worker.process.settings.redis_url)
+        except SettingsError as error:
+            # Celery logs what a receiver raises, and goes on
+            raise SystemExit(error.message) from None
         containment.prepare(app)
 
     worker_init.connect(wire_and_prepare, weak=False)

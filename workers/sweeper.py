@@ -13,6 +13,8 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
+from orchestrator.cache import flight
+from orchestrator.cache.eviction import refuse_eviction
 from orchestrator.errors import SandboxUnavailable
 from orchestrator.lifecycle import recovery
 from orchestrator.observability import metric
@@ -46,6 +48,7 @@ class Sweeper:
             self.queue_again_after_flush,
             self.end_past_deadline,
             self.expire_leases,
+            self.promote_followers,
             self.give_up_poison,
             self.give_up_out_of_reach,
             self.publish_due,
@@ -103,6 +106,12 @@ class Sweeper:
                     "lease.expired", task_id=row.task_id, step=row.name, attempt=row.attempt, owner=row.owner
                 )
         return sum(row is not None for row in healed)
+
+    def promote_followers(self) -> int:
+        """Let a follower run whose leader has ended without settling it."""
+        with statement(self._engine) as conn:
+            leaders = flight.leaderless(conn, limit=BATCH)
+        return sum(recovery.settle_leaderless(self._engine, leader) for leader in leaders)
 
     def give_up_poison(self) -> int:
         """Fail rows that killed their worker too often."""
@@ -192,6 +201,7 @@ def main() -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
+    refuse_eviction(worker.settings.redis_url)
     broker = redis.Redis.from_url(worker.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
     sweeper = Sweeper(worker, broker)
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)

@@ -18,8 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator import bootstrap, crash_point
 from orchestrator.crash_point import Point
 from orchestrator.errors import BudgetExceeded, MustWait, OctoError
-from orchestrator.execution_state import Plan, ResultStatus, StepKind, StepResult, Verdict
+from orchestrator.execution_state import Plan, ResultStatus, StepKind, StepResult, TaskStatus, Verdict
 from orchestrator.lifecycle import rounds
+from orchestrator.lifecycle.answering import complete_by
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.observability import log, metric
 from orchestrator.queue import canvas
@@ -30,8 +31,9 @@ from orchestrator.store import steps
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
 from orchestrator.store.webhooks import Ticket
-from workers import attempt, containment, judging, planning, presence, process, shutdown
+from workers import attempt, containment, judging, planning, presence, process, remembering, shutdown
 from workers.arms.base import CancelToken
+from workers.remembering import Keeping, Reuse
 from workers.webhook import deliver
 
 logger = structlog.get_logger(__name__)
@@ -49,11 +51,13 @@ _PLAN_SECONDS = 180.0
 class Carried:
     """What goes with a request from the claim to the seam; `planned_at` is a value of time.monotonic().
 
-    `tell` counts and logs what the seam's transaction did, once it has committed.
+    `tell` counts and logs what the seam's transaction did, once it has committed. `keeping` says what a judged
+    result may do for other tasks.
     """
 
     claim: Claim
-    outcome: tuple[Plan, dict[str, Any]] | StepResult | Verdict | None = None
+    outcome: tuple[Plan, dict[str, Any]] | Reuse | StepResult | Verdict | None = None
+    keeping: Keeping | None = None
     planned_at: float | None = None
     tell: Callable[[], None] | None = None
 
@@ -154,6 +158,8 @@ class PlanWork(Work):
         """Save the round, or end the task when there is no plan."""
         if isinstance(outcome, StepResult):
             return _fail_task(conn, carried, outcome, kind="planning_failed")
+        if isinstance(outcome, Reuse):
+            return _reuse(conn, carried, outcome)
         plan, routes = outcome
         saved = rounds.adopt(conn, carried.claim, plan, routes=routes, settings=settings)
 
@@ -201,12 +207,15 @@ class JudgeWork(Work):
         """Let the verdict take effect, once a round."""
         if isinstance(outcome, StepResult):
             return _fail_task(conn, carried, outcome, kind="judge_failed")
-        concluded = rounds.conclude(conn, carried.claim, outcome, settings=settings)
+        admission = carried.keeping.admission if carried.keeping else None
+        concluded = rounds.conclude(conn, carried.claim, outcome, settings=settings, admission=admission)
 
         def tell() -> None:
             metric.verdict_given(outcome.decision.value)
             if isinstance(concluded, Ended):
                 bootstrap.tell_end(process.of(self.app).process.hints, concluded)
+                if concluded.status is TaskStatus.COMPLETED:
+                    remembering.remember(process.of(self.app).process, carried.keeping)
                 logger.info("task.ended", status=concluded.status.value, decision=outcome.decision.value)
             else:
                 metric.repaired()
@@ -222,6 +231,20 @@ def _exhaust(conn: Connection, carried: Carried, outcome: StepResult) -> list["S
     def tell() -> None:
         bootstrap.tell_end(process.of(app).process.hints, ended)
         logger.info("task.ended", status=ended.status.value, error=BudgetExceeded.code)
+
+    carried.tell = tell
+    return []
+
+
+def _reuse(conn: Connection, carried: Carried, reuse: Reuse) -> list["Signature[Any]"]:
+    ended = complete_by(conn, carried.claim, reuse.source, layer=reuse.entry.layer)
+
+    def tell() -> None:
+        worker = process.of(app).process
+        metric.cache_asked("hit", reuse.entry.layer)
+        worker.cache.put(reuse.entry, seconds=reuse.source.left_seconds)
+        bootstrap.tell_end(worker.hints, ended)
+        logger.info("task.reused", layer=reuse.entry.layer, source=reuse.source.source_id)
 
     carried.tell = tell
     return []
@@ -293,6 +316,9 @@ def plan(self: PlanWork, /, task_id: str, name: str, *_: object, **__: object) -
     open_models = process.of(app).open_models()
     with self.claimed() as (carried, token, deadline):
         started = time.monotonic()
+        if reuse := remembering.recall(worker, carried.claim):
+            carried.outcome = reuse
+            return {"status": ResultStatus.DONE}
         try:
             made = planning.make_plan(
                 worker,
@@ -348,6 +374,7 @@ def judge(self: JudgeWork, /, task_id: str, name: str, *_: object, **__: object)
             attempt.put_off(worker, carried.claim, wait)
         crash_point.here(Point.JUDGED_NOT_FINISHED)
         carried.outcome = verdict
+        carried.keeping = remembering.keep(worker, carried.claim, verdict)
         return {"decision": verdict.decision}
 
 

@@ -100,6 +100,8 @@ def _submit_and_watch(server: Server, directory: Path) -> int:
             "goal": GOAL,
             "attachments": [attached["artifact_id"]],
             "acceptance_criteria": CRITERIA,
+            # the demo shows work: a result of its last run must not answer
+            "cache": {"mode": "refresh"},
         },
     )
     click.echo(f"Goal: {GOAL}\nAttached: {directory.name}, {attached['size_bytes']} bytes packed\n")

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 from orchestrator.arm_capability import ARMS, registry_digest
+from orchestrator.cache import eviction
 from orchestrator.cli.finding import Finding, good, note, trouble
 from orchestrator.settings import Settings
 from orchestrator.store import pools
@@ -52,12 +53,12 @@ def redis(known: Settings) -> Iterator[Finding]:
     """Examine the broker: reachable, new enough, never evicting queues, its clock."""
     client = Redis.from_url(known.redis_url, socket_timeout=5, socket_connect_timeout=5)
     try:
-        server, memory = client.info("server"), client.info("memory")
+        server, policy = client.info("server"), eviction.policy_of(client)
         seconds, microseconds = client.time()
         name = "valkey" if "valkey_version" in server else "redis"
         # a Valkey of any version calls itself redis 7.2.4 too
         yield _version(name, int(str(server[f"{name}_version"]).partition(".")[0]), OLDEST_REDIS)
-        yield _eviction(str(memory.get("maxmemory_policy", "noeviction")))
+        yield _eviction(policy)
         yield _skew(name, seconds + microseconds / 1e6 - time.time())
     except RedisError as error:
         yield trouble("redis", str(error), "start it, or correct REDIS_URL")
@@ -89,11 +90,11 @@ def _version(server: str, major: int, oldest: int) -> Finding:
 
 
 def _eviction(policy: str) -> Finding:
-    if policy.startswith("allkeys-"):
+    if policy.startswith(eviction.FORBIDDEN):
         return trouble(
             "redis memory",
             f"maxmemory-policy {policy} deletes queues when memory is short",
-            "CONFIG SET maxmemory-policy noeviction (or volatile-lru), and in its configuration file",
+            eviction.ADVICE,
         )
     return good("redis memory", f"maxmemory-policy {policy}")
 

@@ -47,6 +47,9 @@ def _told(board: Board, kind: str, fact: dict[str, Any]) -> str:
         return f"{board.task_id} accepted"
     if kind == "task.planned":
         return f"planned, steps: {len(board.rows)} (mode {fact.get('mode', 'unknown')})"
+    if kind == "task.cache":
+        source, layer = fact.get("source_task_id"), fact.get("layer")
+        return f"{layer}: the result of {source}" if source else "runs in the place of the task it followed"
     if kind == "judge.verdict":
         return f"judge: {fact.get('decision')}"
     if kind == "task.repair":

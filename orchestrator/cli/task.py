@@ -13,6 +13,7 @@ from orchestrator.cli.ending import EXIT_STATUSES, ExitStatus, status_of_task
 from orchestrator.cli.follow import choose_display, follow
 from orchestrator.cli.server import Server, find_server
 from orchestrator.cli.verdict import last_verdict, lines_of_task
+from orchestrator.task_contract import CACHE_MODES
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -36,6 +37,11 @@ _CONTRACT = (
         "--plan", type=_FILE, help="A plan of your own, JSON {steps: [...]}; nothing is planned then."
     ),
     click.option("--context", type=_FILE, help="Text, or a JSON object, that the arms may read."),
+    click.option(
+        "--cache",
+        type=click.Choice(list(CACHE_MODES)),
+        help="Whether an earlier result may answer, and this one later tasks.  [default: default]",
+    ),
     click.option("--max-time", type=click.IntRange(min=1), metavar="SECONDS", help="The task's deadline."),
     click.option(
         "--priority", type=click.Choice(["low", "medium", "high", "critical"]), help="[default: medium]"
@@ -139,6 +145,8 @@ def _post(server: Server, goal: str, options: dict[str, Any]) -> dict[str, Any]:
         contract["acceptance_criteria"] = [read_criterion(text) for text in options["criteria"]]
     if options["plan"]:
         contract["plan"] = read_plan(options["plan"])
+    if options["cache"]:
+        contract["cache"] = {"mode": options["cache"]}
     if options["context"]:
         contract["context"] = read_context(options["context"])
     if options["max_time"]:

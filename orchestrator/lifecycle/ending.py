@@ -6,6 +6,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator.cache import flight
+from orchestrator.cache.admission import Admission
+from orchestrator.cache.flight import SharedEnd
 from orchestrator.execution_state import StepState, TaskStatus
 from orchestrator.identifier import chord_id
 from orchestrator.queue import chord
@@ -17,16 +20,21 @@ from orchestrator.store.steps import Fenced, StepOutcome
 
 T = TypeVar("T")
 
+_NOT_SHARED = Admission(is_shared=False)
+# the same question would fail in the same way
+_SHARED_FAILURES = frozenset({"unplannable", "invalid_plan", "validation_failed"})
+
 
 @dataclass(frozen=True)
 class Ended:
-    """How a task ended, and which rows that closed."""
+    """How a task ended, which rows that closed, and which followers ended with it."""
 
     task_id: str
     status: TaskStatus
     priority: str
     age_seconds: float
     stopped: Sequence[Fenced]
+    shared: Sequence[SharedEnd] = ()
 
 
 class _RoundMoved(Exception):
@@ -71,11 +79,14 @@ def end_task(
     error: Mapping[str, Any] | None = None,
     facts: Sequence[Fact] = (),
     decisions: Mapping[str, Mapping[str, Any]] | None = None,
+    admission: Admission = _NOT_SHARED,
+    cache: Mapping[str, Any] | None = None,
 ) -> Ended:
     """Close the task: its chord, its open rows, then itself, with the terminal event and the trace of it.
 
     The caller holds the locks of the current chord and the task, and has seen that the task is open. Without a
-    `result` what was finished is kept as a partial one. `facts` and `decisions` are told before the end.
+    `result` what was finished is kept as a partial one. `facts` and `decisions` are told before the end. `admission`
+    says what the result may do for others, `cache` where it came from, if from elsewhere.
     """
     stopped = steps.fence(conn, task.id)
     budget.charge_open(conn, task.id)
@@ -83,7 +94,16 @@ def end_task(
         chord.close(conn, chord_id(task.id, round_number=task.round))
     if result is None:
         result = partial_result(steps.results_of(conn, task.id, round_number=task.round))
-    if not memory.finish_task(conn, task.id, status=status.value, result=result, error=error):
+    written = memory.finish_task(
+        conn,
+        task.id,
+        status=status.value,
+        result=result,
+        error=error,
+        fresh_seconds=admission.fresh_seconds,
+        cache=cache,
+    )
+    if not written:
         raise RuntimeError(f"{task.id} had ended before, though its row was locked and open")
     summary = {
         "status": status.value,
@@ -98,7 +118,20 @@ def end_task(
     events.tell(conn, task.id, told, round_number=task.round, decisions={**(decisions or {}), "end": summary})
     if task.contract.get("callback_url"):
         webhooks.enqueue(conn, task.id)
-    return Ended(task.id, status, task.priority, task.age_seconds, stopped)
+    is_shared = admission.is_shared or (error is not None and error["code"] in _SHARED_FAILURES)
+    shared = settle_followers(conn, task.id, is_shared=is_shared) if task.leads else ()
+    return Ended(task.id, status, task.priority, task.age_seconds, stopped, shared)
+
+
+def settle_followers(conn: Connection, leader_id: str, *, is_shared: bool) -> Sequence[SharedEnd]:
+    """End the followers as their leader has ended, or let the oldest run in its place; the leader is locked."""
+    followers = flight.lock_followers(conn, leader_id)
+    if not followers:
+        return ()
+    if is_shared:
+        return flight.share(conn, leader_id, followers)
+    flight.promote(conn, leader_id, followers)
+    return ()
 
 
 def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:

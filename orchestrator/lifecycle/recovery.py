@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator.cache import flight
 from orchestrator.execution_state import TaskStatus
 from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
 from orchestrator.store import events, memory, steps
@@ -13,6 +14,18 @@ from orchestrator.store.steps import Reclaimed
 def end_at_deadline(engine: Engine, task_id: str) -> Ended | None:
     """End a task whose deadline has passed, keeping what was finished; None when it was not due or had ended."""
     return with_locked_task(engine, task_id, _end_at_deadline)
+
+
+def settle_leaderless(engine: Engine, leader_id: str) -> bool:
+    """Let the oldest follower of an ended leader run in its place; tell whether there was one."""
+
+    def heal(conn: Connection) -> bool:
+        leader = memory.lock_task(conn, leader_id)
+        if leader is None or leader.finished_at is None:
+            return False
+        return flight.promote(conn, leader_id, flight.lock_followers(conn, leader_id)) is not None
+
+    return in_transaction(engine, heal)
 
 
 def expire_lease(engine: Engine, step_id: str, *, task_id: str) -> Reclaimed | None:

@@ -7,6 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from orchestrator import crash_point
+from orchestrator.cache.door import BYPASSED, Cached, Door
+from orchestrator.cache.lookup import ResultCache
 from orchestrator.callback import parse_callback
 from orchestrator.crash_point import Point
 from orchestrator.errors import IdempotencyConflict, InvalidInput, InvalidOperation, NotFound, Unavailable
@@ -17,7 +19,7 @@ from orchestrator.planner.check import check_plan
 from orchestrator.settings import Settings
 from orchestrator.store import files, memory, submissions
 from orchestrator.store.engine import statement
-from orchestrator.store.memory import LockedTask, TaskRecord
+from orchestrator.store.memory import LockedTask, NewTask, TaskRecord
 from orchestrator.store.steps import Message
 from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
@@ -36,6 +38,7 @@ class Submitted:
     status: TaskStatus
     created_at: datetime
     is_replay: bool = False
+    cached: Cached = BYPASSED
 
 
 def submit(
@@ -48,35 +51,39 @@ def submit(
     request_id: str | None,
     contract: Contract,
     once: Once | None = None,
+    cache: ResultCache | None = None,
+    scopes: frozenset[str] = frozenset(),
+    require_room: Callable[[], None] = lambda: None,
 ) -> Submitted:
-    """Accept a task: write it in one statement, then publish its planning. With `once` a second call makes nothing.
+    """Accept a task: answered by an earlier result, coalesced with one that runs, or written and then published.
 
-    Raises InvalidPlan for a client's plan that can't run, InvalidInput for attachments that are not there,
-    IdempotencyConflict when the name of `once` stands for something else.
+    With `once` a second call makes nothing; without `cache` the task runs. `require_room` is called before work is
+    added, and may raise. Raises InvalidPlan for a client's plan that can't run, InvalidInput for attachments that
+    are not there, NotCached when the task is not to run and no result is there, IdempotencyConflict when the name of
+    `once` stands for something else.
     """
+    plan = None
     if contract.plan is not None:
-        check_plan(contract.plan, attachments=contract.attachments)
+        plan = check_plan(contract.plan, attachments=contract.attachments)
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()
+    task = NewTask(task_id, tenant, key_id, request_id, contract, once)
+    door = Door(cache, task, plan=plan, scopes=scopes)
     with statement(engine, tenant=tenant) as conn:
         if contract.attachments:
             _require_attachments(conn, tenant, contract.attachments)
-        created_at = memory.submit(
-            conn,
-            task_id,
-            tenant=tenant,
-            key_id=key_id,
-            request_id=request_id,
-            contract=contract,
-            redispatch_seconds=settings.redispatch_seconds,
-            once=once,
-        )
-    if created_at is None:
+        accepted = door.answer(conn)
+    if accepted is None:
+        require_room()
+        with statement(engine, tenant=tenant) as conn:
+            accepted = door.admit(conn, redispatch_seconds=settings.redispatch_seconds)
+    if accepted is None:
         return require_earlier(engine, tenant=tenant, once=once)
-    crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
-    publish([plan_message(task_id, contract)])
-    return Submitted(task_id, TaskStatus.QUEUED, created_at)
+    if accepted.is_to_run:
+        crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
+        publish([plan_message(task_id, contract)])
+    return Submitted(task_id, accepted.status, accepted.created_at, cached=accepted.cached)
 
 
 def find_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted | None:

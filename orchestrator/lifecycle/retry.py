@@ -15,7 +15,7 @@ from orchestrator.lifecycle.reuse import Source
 from orchestrator.settings import Settings
 from orchestrator.store import memory, rounds
 from orchestrator.store.engine import in_transaction
-from orchestrator.store.memory import SourceTask
+from orchestrator.store.memory import NewTask, SourceTask
 from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 
@@ -45,14 +45,8 @@ def retry(
         contract = _contract_of(source)
         created_at = memory.submit(
             conn,
-            new_id,
-            tenant=tenant,
-            key_id=key_id,
-            request_id=request_id,
-            contract=contract,
+            NewTask(new_id, tenant, key_id, request_id, contract, once, retry_of=source.id),
             redispatch_seconds=settings.redispatch_seconds,
-            once=once,
-            retry_of=source.id,
             plan_spec=_plan_spec(conn, source, from_step),
         )
         if created_at is not None:

@@ -1,18 +1,28 @@
 """What the engine does to a task: adopt a plan, complete a step, conclude a round; each in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
 from orchestrator import permit
+from orchestrator.cache.admission import Admission
 from orchestrator.execution_state import Decision, Phase, Plan, StepResult, StepState, TaskStatus, Verdict
 from orchestrator.identifier import chord_id, new_plan_id
 from orchestrator.lifecycle.ending import Ended, end_task, task_error
 from orchestrator.lifecycle.layout import RoundLayout, judge_message, messages, rows
 from orchestrator.lifecycle.repair import NoRepair, plan_repair
 from orchestrator.lifecycle.reuse import Reuse, plan_reuse, source_of
+from orchestrator.lifecycle.telling import (
+    attempt_of,
+    queued_event,
+    result_of,
+    reused_event,
+    step_event,
+    verdict_event,
+    who,
+)
 from orchestrator.queue import chord
 from orchestrator.queue.chord import Refused
 from orchestrator.settings import Settings
@@ -20,7 +30,7 @@ from orchestrator.store import events, memory, rounds, steps
 from orchestrator.store.events import Fact
 from orchestrator.store.memory import LockedTask
 from orchestrator.store.rounds import NewRound
-from orchestrator.store.steps import Claim, Finished, Message, StepOutcome
+from orchestrator.store.steps import Claim, Finished, Message
 from orchestrator.task_contract import Contract, Priority
 
 
@@ -49,8 +59,8 @@ def adopt(
     `routes` maps each step to its routing decision, with the key `arm`. Raises Refused when the planner's claim
     is no longer the current one or the task has ended or is planned.
     """
-    task = _open_task(conn, claim)
-    _finish(conn, claim, StepState.DONE, {"plan": plan.to_record()})
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
     reuse = _reuse(conn, claim, plan)
     reused = {name: row.id for name, row in reuse.kept.items()}
     round_layout = RoundLayout(
@@ -73,7 +83,7 @@ def adopt(
     }
     if reused:
         decisions["reuse"] = {"steps": reused, "reruns": sorted(reuse.reruns)}
-    told = [_reused_event(round_layout, row) for row in reuse.kept.values()]
+    told = [reused_event(round_layout, row) for row in reuse.kept.values()]
     return _save(
         conn, task, plan, layout=round_layout, fact=fact, told=told, decisions=decisions, settings=settings
     )
@@ -84,8 +94,8 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
 
     The backend holds the lock of the chord `claim.chord_id`. Raises Refused for a late duplicate or a zombie.
     """
-    task = _open_task(conn, claim)
-    finished = _finish(conn, claim, StepState(result.status.value), result.to_record())
+    task = open_task(conn, claim)
+    finished = finish_row(conn, claim, StepState(result.status.value), result.to_record())
     released = steps.release(
         conn,
         task.id,
@@ -96,38 +106,48 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.tell(
         conn,
         task.id,
-        [_step_event(claim, finished, result), *map(_queued_event, released)],
+        [step_event(claim, finished, result), *map(queued_event, released)],
         round_number=claim.round,
-        decisions={"attempt": _attempt(claim, finished, result)},
+        decisions={"attempt": attempt_of(claim, finished, result)},
         progress=True,
     )
     return Completion(finished, released)
 
 
-def conclude(conn: Connection, claim: Claim, verdict: Verdict, *, settings: Settings) -> Ended | SavedRound:
+def conclude(
+    conn: Connection,
+    claim: Claim,
+    verdict: Verdict,
+    *,
+    settings: Settings,
+    admission: Admission | None = None,
+) -> Ended | SavedRound:
     """Do all that the judge's word entails, fenced by the judge's row: rule 12.
 
-    The verdict, what it skips, and either the end of the task or the next round. Raises Refused when this judge's
-    claim is not the current one.
+    The verdict, what it skips, and either the end of the task or the next round. `admission` says what a result
+    may do for other tasks. Raises Refused when this judge's claim is not the current one.
     """
     chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
-    task = _open_task(conn, claim)
-    _finish(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
     rounds.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
     skipped = steps.skip_blocked(conn, task.id, round_number=claim.round)
     facts: list[Fact] = [
         *(("step.skipped", {"step": name, "round": claim.round}) for name in skipped),
-        ("judge.verdict", _verdict_event(claim, verdict)),
+        ("judge.verdict", verdict_event(claim, verdict)),
     ]
     decisions = {"verdict": verdict.to_record()}
     if verdict.decision is not Decision.FAILED:
+        if admission is not None:
+            decisions["admission"] = asdict(admission)
         return end_task(
             conn,
             task,
             status=TaskStatus.COMPLETED,
-            result=_judged_result(verdict),
+            result=result_of(verdict),
             facts=facts,
             decisions=decisions,
+            admission=admission or Admission(is_shared=False),
         )
     events.tell(conn, task.id, facts, round_number=claim.round, decisions=decisions)
     return _repair_or_reject(conn, task, verdict, settings=settings)
@@ -138,8 +158,8 @@ def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
 
     The backend holds the lock of the chord `claim.chord_id`. Raises Refused like `complete`.
     """
-    task = _open_task(conn, claim)
-    finished = _finish(conn, claim, StepState.FAILED, result.to_record())
+    task = open_task(conn, claim)
+    finished = finish_row(conn, claim, StepState.FAILED, result.to_record())
     error = result.error or {}
     details = error.get("details") or {}
     reason = task_error(
@@ -153,8 +173,8 @@ def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
         task,
         status=TaskStatus.FAILED,
         error=reason,
-        facts=[_step_event(claim, finished, result)],
-        decisions={"attempt": _attempt(claim, finished, result)},
+        facts=[step_event(claim, finished, result)],
+        decisions={"attempt": attempt_of(claim, finished, result)},
     )
 
 
@@ -162,8 +182,8 @@ def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind:
     """End the task because its plan or its judge could not be had. Raises Refused like `adopt`."""
     if claim.round:
         chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
-    task = _open_task(conn, claim)
-    _finish(conn, claim, StepState.FAILED, {"error": dict(error)})
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.FAILED, {"error": dict(error)})
     details = error.get("details")
     reason = task_error(
         kind,
@@ -184,7 +204,7 @@ def retry(conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_sec
     if failures is None:
         return False
     fact = {
-        **_who(claim),
+        **who(claim),
         "failures": failures,
         "delay_seconds": round(delay_seconds, 3),
         "error": dict(error),
@@ -196,7 +216,8 @@ def retry(conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_sec
     return True
 
 
-def _open_task(conn: Connection, claim: Claim) -> LockedTask:
+def open_task(conn: Connection, claim: Claim) -> LockedTask:
+    """Lock the claim's task; raises Refused when it has ended or gone on to another round."""
     task = memory.lock_task(conn, claim.task_id)
     if task is None or task.finished_at is not None:
         raise Refused(f"{claim.task_id} has ended")
@@ -205,7 +226,8 @@ def _open_task(conn: Connection, claim: Claim) -> LockedTask:
     return task
 
 
-def _finish(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> Finished:
+def finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> Finished:
+    """Close the claim's row; raises Refused when the claim is not the current one."""
     finished = steps.finish(
         conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result
     )
@@ -252,7 +274,7 @@ def _save(
     rounds.save(
         conn,
         new,
-        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *told, *map(_queued_event, released)],
+        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *told, *map(queued_event, released)],
         decisions=decisions,
         redispatch_seconds=settings.redispatch_seconds,
     )
@@ -318,82 +340,7 @@ def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str
         conn,
         task,
         status=TaskStatus.FAILED,
-        result=_judged_result(verdict),
+        result=result_of(verdict),
         error=error,
         decisions={"repair": decision},
     )
-
-
-def _judged_result(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "output": verdict.output,
-        "confidence": verdict.confidence,
-        "validation_passed": verdict.decision is Decision.PASSED,
-        "data": verdict.output_value,
-        "artifacts": [],
-        "warnings": list(verdict.warnings),
-        "partial": False,
-    }
-
-
-def _verdict_event(claim: Claim, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "round": claim.round,
-        "decision": verdict.decision.value,
-        "confidence": verdict.confidence,
-        "faulty": sorted(verdict.faulty),
-        "findings": [
-            {"criterion": item.criterion, "met": item.met, "checked_by": item.checked_by.value, "step": item.step,
-             "explanation": item.explanation}
-            for item in verdict.findings
-        ],
-    }  # fmt: skip
-
-
-def _who(claim: Claim) -> dict[str, Any]:
-    return {
-        "step": claim.name,
-        "step_id": claim.id,
-        "round": claim.round,
-        "arm": claim.arm,
-        "attempt": claim.attempt,
-    }
-
-
-def _step_event(claim: Claim, finished: Finished, result: StepResult) -> tuple[str, dict[str, Any]]:
-    fact = {**_who(claim), "duration_ms": round(finished.seconds * 1000)}
-    if result.error is not None:
-        return "step.failed", {**fact, "error": result.error}
-    return "step.completed", {**fact, "warnings": result.warnings}
-
-
-def _attempt(claim: Claim, finished: Finished, result: StepResult) -> dict[str, Any]:
-    return {
-        **_who(claim),
-        "outcome": result.status.value,
-        "worker": finished.owner,
-        "waited_ms": round(claim.waited_seconds * 1000),
-        "duration_ms": round(finished.seconds * 1000),
-        "usage": result.usage,
-        "provenance": result.provenance,
-        "error": result.error,
-    }
-
-
-def _reused_event(layout: RoundLayout, row: StepOutcome) -> tuple[str, dict[str, Any]]:
-    return "step.reused", {
-        "step": row.name,
-        "step_id": layout.row_id(row.name),
-        "round": layout.number,
-        "arm": row.arm,
-        "from": {"task_id": row.task_id, "step_id": row.id},
-    }
-
-
-def _queued_event(message: Message) -> tuple[str, dict[str, Any]]:
-    return "step.queued", {
-        "step": message.name,
-        "step_id": message.id,
-        "round": message.round,
-        "arm": message.arm,
-    }

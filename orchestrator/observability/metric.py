@@ -47,6 +47,11 @@ _LEASES_EXPIRED = Counter("octollm_leases_expired", "Leases that ran out and wer
 _SCREENED = Counter(
     "octollm_screened", "Tasks in which the door found something unsafe.", ["kind", "outcome"]
 )
+_CACHE_LOOKUPS = Counter(
+    "octollm_cache_lookups",
+    "Submissions, by what the cache said: hit, coalesced, miss, refresh, bypass; layer of what it had.",
+    ["outcome", "layer"],
+)
 _SWEPT = Counter("octollm_swept", "Things that the sweeper healed.", ["kind"])
 _MODEL_REQUESTS = Counter(
     "octollm_llm_requests", "Calls to models, and calls not made.", ["provider", "model", "outcome"]
@@ -109,6 +114,11 @@ def screened(kinds: Iterable[str], outcome: str) -> None:
     """Count what was found in a task at the door: kinds of orchestrator.safety, redacted or blocked."""
     for kind in kinds:
         _SCREENED.labels(kind, outcome).inc()
+
+
+def cache_asked(outcome: str, layer: str | None) -> None:
+    """Count what the cache said of a task; `layer` is coalesced, exact, alias, or None where it had nothing."""
+    _CACHE_LOOKUPS.labels(outcome, layer or "none").inc()
 
 
 def lease_expired() -> None:

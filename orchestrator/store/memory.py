@@ -11,6 +11,7 @@ from sqlalchemy import Connection, CursorResult
 from orchestrator import record, sql
 from orchestrator.identifier import step_id
 from orchestrator.queue.prepared import Prepared
+from orchestrator.store.events import as_decisions
 from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 
@@ -20,7 +21,10 @@ _LOCK_TASK = Prepared("octollm_lock_task", _SQL["lock_task"], {"task_id": "text"
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """A row of tasks; `result` and `error` have the shapes that clients get."""
+    """A row of tasks; `result` and `error` have the shapes that clients get.
+
+    `cache` is {layer, source_task_id, age_seconds} of a result that another task made, or is to make.
+    """
 
     id: str
     tenant: str
@@ -43,6 +47,7 @@ class TaskRecord:
     deadline_at: datetime
     finished_at: datetime | None
     retry_of: str | None
+    cache: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class LockedTask:
     priority: str
     contract: dict[str, Any]
     percentage: int
+    leads: bool
     created_at: datetime
     deadline_at: datetime
     finished_at: datetime | None
@@ -95,46 +101,66 @@ class LockedTask:
     age_seconds: float
 
 
-def submit(
-    conn: Connection,
-    task_id: str,
-    *,
-    tenant: str,
-    key_id: str | None,
-    request_id: str | None,
-    contract: Contract,
-    redispatch_seconds: float,
-    once: Once | None = None,
-    retry_of: str | None = None,
-    plan_spec: Mapping[str, Any] | None = None,
-) -> datetime | None:
-    """Insert the task, its plan row and its first event in one statement; return when it was created.
+@dataclass(frozen=True)
+class NewTask:
+    """A task to be inserted; without a `cache_key`, made of `cache_parts`, its result answers for no other."""
 
-    `plan_spec` is what the plan row says to the planner, of a task that repeats `retry_of`.
-    None, and nothing is inserted, when the tenant has submitted something under the same name before.
-    """
-    result = conn.exec_driver_sql(
-        _SQL["submit"],
-        {
-            "id": task_id,
-            "step_id": step_id(task_id, round_number=0, name="$plan"),
-            "tenant": tenant,
-            "key_id": key_id,
-            "request_id": request_id,
+    id: str
+    tenant: str
+    key_id: str | None
+    request_id: str | None
+    contract: Contract
+    once: Once | None = None
+    cache_key: str | None = None
+    cache_parts: Mapping[str, str] | None = None
+    retry_of: str | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return the parameters that every statement which inserts a task takes."""
+        contract, once = self.contract, self.once
+        return {
+            "id": self.id,
+            "tenant": self.tenant,
+            "key_id": self.key_id,
+            "request_id": self.request_id,
             "priority": contract.priority.value,
             "broker_priority": contract.priority.broker_priority,
             "contract": record.encode(contract.to_record()),
             "deadline": contract.deadline,
             "max_time_seconds": contract.budget.max_time_seconds,
-            "redispatch_seconds": redispatch_seconds,
             "once_name": once.name if once else None,
             "once_sha256": once.sha256 if once else None,
             "once_seconds": once.seconds if once else None,
-            "retry_of": retry_of,
-            "plan_spec": record.encode(plan_spec or {}),
-        },
-    )
-    created_at: datetime | None = result.scalar_one_or_none()
+            "cache_key": self.cache_key,
+            "cache_parts": record.encode(self.cache_parts) if self.cache_parts else None,
+            "retry_of": self.retry_of,
+        }
+
+
+def submit(
+    conn: Connection,
+    task: NewTask,
+    *,
+    redispatch_seconds: float,
+    leads: bool = False,
+    plan_spec: Mapping[str, Any] | None = None,
+    decisions: Mapping[str, Mapping[str, Any]] | None = None,
+) -> datetime | None:
+    """Insert the task, its plan row and its first event in one statement; return when it was created.
+
+    None, and nothing is inserted, when the tenant has submitted something under the same name before. With `leads`
+    equal tasks may follow it; raises IntegrityError then, when one under the same key leads already. `plan_spec` is
+    what the plan row says to the planner, of a task that repeats another one.
+    """
+    values = {
+        **task.values(),
+        "step_id": step_id(task.id, round_number=0, name="$plan"),
+        "redispatch_seconds": redispatch_seconds,
+        "leads": leads,
+        "plan_spec": record.encode(plan_spec or {}),
+        "decisions": as_decisions(decisions or {}),
+    }
+    created_at: datetime | None = conn.exec_driver_sql(_SQL["submit"], values).scalar_one_or_none()
     return created_at
 
 
@@ -205,9 +231,16 @@ def finish_task(
     status: str,
     result: Mapping[str, Any] | None,
     error: Mapping[str, Any] | None,
+    fresh_seconds: int = 0,
+    cache: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Write the task's end; False when it had ended before."""
+    """Write the task's end; False when it had ended before.
+
+    The result may answer for equal tasks for `fresh_seconds`; `cache` says where it came from, if from elsewhere.
+    """
     values = {
+        "fresh_seconds": fresh_seconds,
+        "cache": record.encode(cache) if cache is not None else None,
         "task_id": task_id,
         "status": status,
         "result": record.encode(result) if result is not None else None,

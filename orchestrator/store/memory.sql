@@ -11,9 +11,11 @@ WITH named AS (
     WHERE earlier.expires_at <= now()
     RETURNING task_id
 ), task AS (
-    INSERT INTO tasks (id, tenant, key_id, request_id, priority, contract, deadline_at, event_seq, retry_of)
-    SELECT %(id)s, %(tenant)s, %(key_id)s, %(request_id)s, %(priority)s, %(contract)s::jsonb,
-        least(%(deadline)s::timestamptz, now() + %(max_time_seconds)s * interval '1 second'), 1, %(retry_of)s
+    INSERT INTO tasks (id, tenant, key_id, request_id, priority, contract, retry_of, cache_key, cache_parts, leads,
+        deadline_at, event_seq)
+    SELECT %(id)s, %(tenant)s, %(key_id)s, %(request_id)s, %(priority)s, %(contract)s::jsonb, %(retry_of)s,
+        %(cache_key)s, %(cache_parts)s::jsonb, %(leads)s,
+        least(%(deadline)s::timestamptz, now() + %(max_time_seconds)s * interval '1 second'), 1
     WHERE %(once_name)s::text IS NULL OR EXISTS (SELECT FROM named)
     RETURNING id, created_at, deadline_at
 ), plan AS (
@@ -27,6 +29,10 @@ WITH named AS (
         'priority', %(priority)s::text, 'deadline_at', task.deadline_at, 'retry_of', %(retry_of)s::text
     ))
     FROM task
+), decided AS (
+    INSERT INTO traces (task_id, round, kind, payload)
+    SELECT task.id, 0, taken.decision ->> 'kind', taken.decision -> 'payload'
+    FROM task, jsonb_array_elements(%(decisions)s::jsonb) AS taken (decision)
 )
 SELECT created_at FROM task;
 
@@ -97,7 +103,7 @@ ORDER BY s.arm;
 -- name: lock_task
 -- The task's lock; taken after its chord's, before its steps'.
 SELECT t.id, t.tenant, t.status, t.phase, t.round, t.plan_id, t.priority, t.contract, t.percentage,
-    t.created_at, t.deadline_at, t.finished_at, t.deadline_at <= now() AS is_past_deadline,
+    t.leads, t.created_at, t.deadline_at, t.finished_at, t.deadline_at <= now() AS is_past_deadline,
     extract(epoch FROM now() - t.created_at)::float8 AS age_seconds
 FROM tasks t
 WHERE t.id = %(task_id)s
@@ -120,5 +126,6 @@ LIMIT %(limit)s;
 UPDATE tasks
 SET status = %(status)s, phase = 'done', result = %(result)s::jsonb, error = %(error)s::jsonb,
     percentage = CASE WHEN %(status)s = 'completed' THEN 100 ELSE percentage END,
-    finished_at = now(), updated_at = now()
+    fresh_until = CASE WHEN %(fresh_seconds)s > 0 THEN now() + %(fresh_seconds)s * interval '1 second' END,
+    cache = coalesce(%(cache)s::jsonb, cache), finished_at = now(), updated_at = now()
 WHERE id = %(task_id)s AND finished_at IS NULL;

@@ -63,6 +63,7 @@ class Claim:
     waited_seconds: float
     tenant: str
     contract: dict[str, Any]
+    cache_key: str | None
     seconds_left: float
 
 

@@ -3,7 +3,7 @@
 -- running with a live lease and gets nothing. The task's lock comes first (the lock order), so that an ended task
 -- is never worked on, and the event gets its number.
 WITH task AS (
-    SELECT t.id, t.tenant, t.contract, t.deadline_at
+    SELECT t.id, t.tenant, t.contract, t.cache_key, t.deadline_at
     FROM tasks t
     JOIN steps s ON s.task_id = t.id
     WHERE s.id = %(id)s AND t.finished_at IS NULL AND t.deadline_at > now()
@@ -42,7 +42,7 @@ WITH task AS (
 )
 SELECT claimed.id, claimed.task_id, claimed.round, claimed.kind, claimed.name, claimed.arm, claimed.chord_id,
     claimed.spec, claimed.bindings, claimed.attempt, claimed.failures, claimed.kills, claimed.waited_seconds,
-    task.tenant, task.contract, extract(epoch FROM task.deadline_at - now())::float8 AS seconds_left
+    task.tenant, task.contract, task.cache_key, extract(epoch FROM task.deadline_at - now())::float8 AS seconds_left
 FROM claimed, task;
 
 -- name: outputs

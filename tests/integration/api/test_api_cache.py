@@ -1,0 +1,134 @@
+"""The result cache over HTTP: what a request may ask of it, what the answer says it did."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.settings import Settings
+from tests.integration.api.conftest import AsCaller, Caller
+from tests.integration.api.shapes import assert_problem, assert_status
+from tests.integration.cache_kit import GOAL, Company
+from tests.integration.kit import Engineer
+
+
+@pytest.fixture
+def company(engineer: Engineer, settings: Settings) -> Company:
+    return Company(engineer.engine, settings)
+
+
+def post(call: Caller, headers: dict[str, str] | None = None, **members: Any) -> Any:
+    return call("POST", "/v1/tasks", json={"goal": GOAL, **members}, headers=headers or {})
+
+
+def solve(call: Caller, company: Company) -> str:
+    """Have the goal done, and return the task's id."""
+    task_id = str(post(call).json["task_id"])
+    company.run(task_id)
+    return task_id
+
+
+def test_a_miss_then_a_collapsed_request_then_a_hit(call: Caller, company: Company) -> None:
+    miss = post(call)
+    collapsed = post(call)
+    company.run(miss.json["task_id"])
+    hit = post(call)
+
+    assert [answer.status_code for answer in (miss, collapsed, hit)] == [202, 202, 202]
+    assert miss.headers["Cache-Status"] == "octollm; fwd=miss"
+    assert miss.json["cache"] is None
+    assert collapsed.headers["Cache-Status"] == "octollm; fwd=miss; collapsed; detail=coalesced"
+    assert collapsed.json["cache"]["source_task_id"] == miss.json["task_id"]
+    name, state, ttl, detail = hit.headers["Cache-Status"].split("; ")
+    assert (name, state, detail) == ("octollm", "hit", "detail=exact")
+    assert 3500 < int(ttl.removeprefix("ttl=")) <= 3600
+    assert hit.json["status"] == "completed"
+
+
+def test_a_hits_status_says_where_it_came_from(call: Caller, company: Company) -> None:
+    source = solve(call, company)
+
+    status = call("GET", f"/v1/tasks/{post(call).json['task_id']}").json
+
+    assert_status(status)
+    assert (status["status"], status["progress"]["percentage"]) == ("completed", 100)
+    assert status["result"] == call("GET", f"/v1/tasks/{source}").json["result"]
+    assert status["cache"]["source_task_id"] == source
+    assert status["metadata"]["cache_hit"] is True
+    assert (status["metadata"]["arms_used"], status["metadata"]["tokens_used"]) == ([], 0)
+
+
+def test_who_ran_himself_had_no_hit(call: Caller, company: Company) -> None:
+    status = call("GET", f"/v1/tasks/{solve(call, company)}").json
+
+    assert status["cache"] is None
+    assert status["metadata"]["cache_hit"] is False
+
+
+@pytest.mark.parametrize(
+    ("directives", "status"),
+    [
+        ("no-cache", "octollm; fwd=request"),
+        ("max-age=0", "octollm; fwd=request"),
+        ("no-cache, no-store", "octollm; fwd=bypass"),
+        ("No-Store", "octollm; hit"),
+        ("only-if-cached", "octollm; hit"),
+        ("max-age=600", "octollm; hit"),
+        ("no-transform, stale-while-revalidate=7, ,;", "octollm; hit"),
+    ],
+)
+def test_the_request_directives_count(call: Caller, company: Company, directives: str, status: str) -> None:
+    solve(call, company)
+
+    answer = post(call, headers={"Cache-Control": directives})
+
+    assert answer.headers["Cache-Status"].startswith(status)
+
+
+def test_a_header_can_only_tighten_what_the_body_allows(call: Caller, company: Company) -> None:
+    solve(call, company)
+
+    answer = post(call, headers={"Cache-Control": "max-age=600"}, cache={"mode": "bypass"})
+
+    assert answer.headers["Cache-Status"] == "octollm; fwd=bypass"
+
+
+def test_only_if_cached_is_a_504_when_nothing_is(call: Caller) -> None:
+    assert_problem(post(call, cache={"mode": "only_cached"}), 504, "not_cached")
+    assert call("GET", "/v1/tasks").json["tasks"] == []
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({"cache": {"mode": "sometimes"}}, "cache.mode"),
+        ({"cache": {"max_age": -1}}, "cache.max_age"),
+        ({"cache": {"ttl": 5}}, "cache.ttl"),
+        ({"cache": "bypass"}, "cache"),
+    ],
+)
+def test_what_the_cache_can_not_be_asked_is_a_422(call: Caller, members: dict[str, Any], field: str) -> None:
+    answer = post(call, **members)
+
+    assert_problem(answer, 422, "validation_error")
+    assert answer.json["error"]["details"] is None or field in str(answer.json)
+
+
+def test_a_result_that_must_be_fresh_and_cached_is_a_422(call: Caller) -> None:
+    answer = post(call, headers={"Cache-Control": "no-cache"}, cache={"mode": "only_cached"})
+
+    assert_problem(answer, 422, "validation_error")
+
+
+def test_another_tenants_result_never_answers(as_caller: AsCaller, call: Caller, company: Company) -> None:
+    solve(call, company)
+
+    assert post(as_caller("another")).headers["Cache-Status"] == "octollm; fwd=miss"
+
+
+def test_a_follower_is_told_of_a_cancel_only_of_its_own(call: Caller, company: Company) -> None:
+    leader = post(call).json["task_id"]
+    follower = post(call).json["task_id"]
+
+    assert call("DELETE", f"/v1/tasks/{follower}").json["stopped"] == []
+
+    assert call("GET", f"/v1/tasks/{leader}").json["status"] == "queued"

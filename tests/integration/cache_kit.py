@@ -1,0 +1,116 @@
+"""Plays clients and workers around the result cache, on real servers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Engine
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.execution_state import Decision, StepResult, Verdict
+from orchestrator.lifecycle import answering, requests, rounds
+from orchestrator.lifecycle.ending import Ended
+from orchestrator.lifecycle.requests import Submitted
+from orchestrator.planner.check import check_plan
+from orchestrator.queue import chord
+from orchestrator.queue.app import make_app
+from orchestrator.settings import Settings
+from orchestrator.store.engine import transaction
+from orchestrator.store.hints import Hints
+from orchestrator.task_contract import Contract
+from tests.integration.kit import TENANT, Engineer, done
+from workers import remembering
+
+GOAL = "List the 3 largest files of build 7"
+COLLECT = {"id": "a", "arm": "retriever", "action": "collect", "inputs": {"values": [1]}}
+WAIT = {"id": "a", "arm": "executor", "action": "wait", "inputs": {"seconds": 0}}
+RIGHT = Verdict(Decision.PASSED, 1.0, output="it is so", output_value={"a": [1]})
+
+
+class Company:
+    """Clients who submit goals, and the workers who do them by hand."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.settings = settings
+        self.engineer = Engineer(engine, settings)
+        self.process = WorkerProcess(
+            settings, engine, Hints(settings.redis_url), make_app(lambda: settings), owner="me"
+        )
+        self.cache = self.process.cache
+
+    def submit(
+        self,
+        goal: str = GOAL,
+        *,
+        tenant: str = TENANT,
+        scopes: Sequence[str] = ("task:submit",),
+        **contract: Any,
+    ) -> Submitted:
+        """Submit a goal as the API does."""
+        return requests.submit(
+            self.process.engine,
+            len,
+            settings=self.settings,
+            tenant=tenant,
+            key_id=None,
+            request_id=None,
+            contract=Contract(goal=goal, **contract),
+            cache=self.cache,
+            scopes=frozenset(scopes),
+        )
+
+    def plan(self, task_id: str, *steps: Mapping[str, Any]) -> Ended | None:
+        """Claim the plan row; end the task by the cache if that has a result by now, else adopt the plan."""
+        claim = self.engineer.take(task_id, "$plan")
+        if found := remembering.recall(self.process, claim):
+            with transaction(self.process.engine) as conn:
+                return answering.complete_by(conn, claim, found.source, layer=found.entry.layer)
+        plan = check_plan({"steps": list(steps or [COLLECT])})
+        routes = {step.id: {"arm": step.arm} for step in plan.steps}
+        with transaction(self.process.engine) as conn:
+            saved = rounds.adopt(conn, claim, plan, routes=routes, settings=self.settings)
+            chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
+        return None
+
+    def judge(self, task_id: str, verdict: Verdict = RIGHT) -> Ended:
+        """Let the judge's word take effect, and the cache know of it, as the worker does."""
+        claim = self.engineer.take(task_id, "$judge")
+        keeping = remembering.keep(self.process, claim, verdict)
+        with transaction(self.process.engine) as conn:
+            ended = rounds.conclude(
+                conn,
+                claim,
+                verdict,
+                settings=self.settings,
+                admission=keeping.admission if keeping else None,
+            )
+        assert isinstance(ended, Ended)
+        remembering.remember(self.process, keeping)
+        return ended
+
+    def run(
+        self,
+        task_id: str,
+        *steps: Mapping[str, Any],
+        verdict: Verdict = RIGHT,
+        results: Mapping[str, StepResult] | None = None,
+    ) -> Ended:
+        """Do all of a task."""
+        ended = self.plan(task_id, *steps)
+        if ended is not None:
+            return ended
+        for step in steps or [COLLECT]:
+            result = (results or {}).get(step["id"], done())
+            self.engineer.store(self.engineer.take(task_id, step["id"]), result)
+        return self.judge(task_id, verdict)
+
+    def solved(self, goal: str = GOAL, **contract: Any) -> str:
+        """Submit a goal and do it; return the task's id."""
+        task_id = self.submit(goal, **contract).task_id
+        self.run(task_id)
+        return task_id
+
+
+def in_another_world(company: Company, **settings: Any) -> Company:
+    """Return the same company after a change of its settings."""
+    return Company(company.process.engine, replace(company.settings, **settings))

@@ -1,0 +1,69 @@
+"""Asks the cache before a task is planned, and gives it what a judge has passed."""
+
+from dataclasses import dataclass
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.cache import admission, flight
+from orchestrator.cache.admission import Admission
+from orchestrator.cache.flight import Source
+from orchestrator.cache.key import control_of
+from orchestrator.cache.lookup import Entry
+from orchestrator.execution_state import Verdict
+from orchestrator.store import rounds
+from orchestrator.store.engine import statement
+from orchestrator.store.steps import Claim
+from orchestrator.task_contract import Contract
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """A result that another task made, in place of a plan; `entry` is to lead to it in one trip from now on."""
+
+    source: Source
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What a judged result may do for other tasks, and the entry that leads to it, if it may answer later ones."""
+
+    admission: Admission
+    entry: Entry | None
+
+
+def recall(process: WorkerProcess, claim: Claim) -> Reuse | None:
+    """Return a result under the claimed task's own key: one that Redis had lost, or that came since the submission."""
+    control = control_of(Contract.from_record(claim.contract))
+    if claim.cache_key is None or not control.reads:
+        return None
+    with statement(process.engine) as conn:
+        source = flight.find_fresh(conn, claim.tenant, claim.cache_key, max_age=control.max_age_seconds)
+        parts = flight.parts(conn, claim.task_id) if source else None
+    if source is None or parts is None:
+        return None
+    return Reuse(source, Entry(parts, source.source_id, claim.cache_key))
+
+
+def keep(process: WorkerProcess, claim: Claim, verdict: Verdict) -> Keeping | None:
+    """Decide what the judged result may do for other tasks; None for a task that the cache does not know."""
+    if claim.cache_key is None:
+        return None
+    with statement(process.engine) as conn:
+        plan = rounds.read(conn, claim.task_id, number=claim.round).plan
+        executed = flight.executed(conn, claim.task_id)
+        parts = flight.parts(conn, claim.task_id)
+    admitted = admission.admit(
+        Contract.from_record(claim.contract),
+        plan,
+        verdict,
+        executed=executed,
+        ttl_seconds=process.settings.cache_ttl,
+    )
+    is_kept = admitted.fresh_seconds > 0 and parts is not None
+    return Keeping(admitted, Entry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None)
+
+
+def remember(process: WorkerProcess, keeping: Keeping | None) -> None:
+    """Let later submissions find a result, which is in Postgres, by one trip to Redis."""
+    if keeping is not None and keeping.entry is not None:
+        process.cache.put(keeping.entry, seconds=keeping.admission.fresh_seconds)
