@@ -1,0 +1,62 @@
+"""The result cache in the running product: fifty equal goals run once, also when whoever runs it is killed."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sqlalchemy import Engine
+
+from orchestrator.devstack.stack import Stack
+from tests.acceptance.client import Client
+from tests.acceptance.conftest import client_of
+from tests.acceptance.plans import verify
+from tests.acceptance.proc import owner_of, row_of
+
+CROWD = 50
+GOAL = "Scan the text for secrets and personal data"
+CONTEXT = {"text": "Nothing is hidden here."}
+SLOW = b"import time\ntime.sleep(4)\nprint(42)\n"
+
+
+def test_fifty_equal_goals_run_once_and_the_next_is_answered_at_once(stack: Stack) -> None:
+    crowd = client_of(stack, tenant="equals")
+    with ThreadPoolExecutor(16) as pool:
+        ids = list(pool.map(lambda _: crowd.submit(GOAL, context=CONTEXT), range(CROWD)))
+    tasks = [crowd.end_of(task_id) for task_id in ids]
+
+    later = crowd.call("POST", "/v1/tasks", {"goal": f"please, {GOAL.lower()}!", "context": CONTEXT})
+
+    ran = [task for task in tasks if task["steps"]]
+    assert len(set(ids)) == CROWD
+    assert [task["status"] for task in tasks] == ["completed"] * CROWD
+    assert len(ran) == 1
+    assert all(task["result"] == ran[0]["result"] for task in tasks)
+    assert {task["cache"]["source_task_id"] for task in tasks if not task["steps"]} == {ran[0]["task_id"]}
+    assert (later.status, later.body["status"]) == (202, "completed")
+    assert later.headers["Cache-Status"].startswith("octollm; hit; ")
+
+
+def test_fifty_equal_tasks_run_once_though_their_leaders_worker_is_killed(
+    client: Client, database: Engine
+) -> None:
+    contract = _slow_contract(client)
+    leader = client.submit("Print the answer", **contract)
+    child = owner_of(database, leader, "slow")
+    with ThreadPoolExecutor(16) as pool:
+        followers = list(pool.map(lambda _: client.submit("print the answer.", **contract), range(CROWD - 1)))
+
+    os.kill(child, signal.SIGKILL)
+    tasks = [client.end_of(task_id) for task_id in (leader, *followers)]
+
+    assert [task["status"] for task in tasks] == ["completed"] * CROWD
+    assert [task["task_id"] for task in tasks if task["steps"]] == [leader]
+    assert row_of(database, leader, "slow")["attempt"] == 2
+
+
+def _slow_contract(client: Client) -> dict[str, Any]:
+    """A plan of the client's, which takes seconds; that it names a mode lets the cache in."""
+    script = client.upload(SLOW, filename="slow.py")
+    slow = {"id": "slow", "arm": "executor", "action": "script", "inputs": {"attachments": [script]}}
+    check = verify("check", {"$from": "slow", "pointer": "/stdout"}, {"pointer": "", "equals": "42\n"})
+    return {"plan": {"steps": [slow, check]}, "attachments": [script], "cache": {"mode": "default"}}
