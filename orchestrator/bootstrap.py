@@ -24,6 +24,7 @@ from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.occupancy import Occupancy
 from orchestrator.lifecycle.requests import Submitted
 from orchestrator.llm import failover
+from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import SharedGate
 from orchestrator.observability import log, metric
@@ -189,12 +190,24 @@ def open_models(settings: Settings) -> Models:
 
     One a process; imports the SDKs of the chosen providers. Calls are counted in the metrics.
     """
-    # no second try: the gate has its own way to do without Redis
-    client = redis.Redis.from_url(
-        settings.redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
-    )
     return failover.open_models(
-        settings, gate=SharedGate(client), observe=metric.model_attempted, environ=os.environ
+        settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
+    )
+
+
+def open_embedder(settings: Settings) -> Embedder | None:
+    """Return the embedding model that the settings choose, or None; see `open_models`."""
+    return failover.open_embedder(
+        settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
+    )
+
+
+def _gate(settings: Settings) -> SharedGate:
+    # no second try: the gate has its own way to do without Redis
+    return SharedGate(
+        redis.Redis.from_url(
+            settings.redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        )
     )
 
 

@@ -42,6 +42,13 @@ def parse_chain(text: str) -> tuple[ModelName, ...]:
     return chain
 
 
+def parse_embeddings(text: str) -> ModelName:
+    """Read openai:MODEL, the one provider of embeddings; ValueError when it is something else."""
+    if not text.startswith("openai:"):
+        raise ValueError("openai:MODEL (by OPENAI_BASE_URL also another server's model)")
+    return _name(text)
+
+
 def parse_limits(text: str) -> Mapping[str, int]:
     """Read one number for all models, or provider:model=number pairs separated by commas.
 

@@ -16,6 +16,7 @@ from orchestrator.model_choice import (
     default_models,
     parse_bodies,
     parse_chain,
+    parse_embeddings,
     parse_limits,
     parse_prices,
 )
@@ -169,6 +170,7 @@ class Settings:
     openai_base_url: str | None = _setting(_http_url, default=None, secret=True)
     anthropic_base_url: str | None = _setting(_http_url, default=None, secret=True)
     llm_chain: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    embeddings: ModelName | None = _setting(parse_embeddings, default=None)
     llm_timeout_seconds: float = _setting(_seconds, default=30.0)
     llm_flavour: str = _setting(_one_of("auto", "openai", "openai-compatible"), default="auto")
     llm_stream: str = _setting(_one_of("on", "off"), default="off")
@@ -199,10 +201,13 @@ class Settings:
                 f"({self.lease_seconds:g}), or every lease runs out before it is renewed"
             )
 
-        for name in {model.provider for model in self.llm_chain}:
+        named = {("LLM_CHAIN", model.provider) for model in self.llm_chain}
+        if self.embeddings:
+            named.add(("EMBEDDINGS", self.embeddings.provider))
+        for setting, name in sorted(named):
             if not self.can_reach(name):
                 raise SettingsError(
-                    f"LLM_CHAIN names {name}: set {name.upper()}_API_KEY, or {name.upper()}_BASE_URL to a server "
+                    f"{setting} names {name}: set {name.upper()}_API_KEY, or {name.upper()}_BASE_URL to a server "
                     "that needs no key"
                 )
 

@@ -29,9 +29,9 @@ from orchestrator.store import files, steps
 from orchestrator.store.engine import in_transaction, statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Attachment, Contract
-from workers.arms.base import Assignment, CancelToken, Model, load_arm
+from workers.arms.base import Assignment, CancelToken, Library, Model, load_arm
 from workers.library import TenantLibrary
-from workers.model import ClaimModel, OpenModels
+from workers.model import ClaimEmbedder, ClaimModel, OpenEmbedder, OpenModels
 from workers.sandbox.choice import Standing
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,7 @@ def run(
     deadline: float,
     standing: Standing,
     open_models: OpenModels | None = None,
+    open_embedder: OpenEmbedder = lambda: None,
 ) -> StepResult:
     """Do the step and return its final result; its tools run in the sandbox that stands.
 
@@ -61,7 +62,15 @@ def run(
     """
     started = time.monotonic()
     try:
-        result = _result(process, claim, token, deadline=deadline, standing=standing, open_models=open_models)
+        result = _result(
+            process,
+            claim,
+            token,
+            deadline=deadline,
+            standing=standing,
+            open_models=open_models,
+            open_embedder=open_embedder,
+        )
     except MustWait as wait:
         put_off(process, claim, wait)
     retry_later(process, claim, result, seconds=time.monotonic() - started)
@@ -119,6 +128,7 @@ def _result(
     deadline: float,
     standing: Standing,
     open_models: OpenModels | None,
+    open_embedder: OpenEmbedder,
 ) -> StepResult:
     try:
         deadline = min(deadline, time.monotonic() + _permitted_seconds(process, claim))
@@ -126,7 +136,10 @@ def _result(
         model = (
             ClaimModel(open_models, process.engine, claim, deadline, token.is_set) if open_models else None
         )
-        result = arm.run(_assignment(process, claim, token, deadline=deadline, model=model))
+        library = TenantLibrary(
+            process.engine, claim.tenant, _embedder(process, claim, token, open_embedder, deadline=deadline)
+        )
+        result = arm.run(_assignment(process, claim, token, deadline=deadline, model=model, library=library))
         _check_size(process, result)
     except (StepCancelled, ModelCallStopped) as error:
         if time.monotonic() < deadline:
@@ -145,6 +158,19 @@ def _result(
     return result
 
 
+def _embedder(
+    process: WorkerProcess,
+    claim: Claim,
+    token: CancelToken,
+    open_embedder: OpenEmbedder,
+    *,
+    deadline: float,
+) -> ClaimEmbedder | None:
+    searches = claim.arm == "retriever"
+    embedder = open_embedder() if searches else None
+    return ClaimEmbedder(embedder, process.engine, claim, deadline, token.is_set) if embedder else None
+
+
 def _permitted_seconds(process: WorkerProcess, claim: Claim) -> float:
     """Return how long the step's permit lets it run; where no key is set, permits are not asked for."""
     key = process.settings.permit_public_key
@@ -156,7 +182,13 @@ def _failed(error: StepError) -> StepResult:
 
 
 def _assignment(
-    process: WorkerProcess, claim: Claim, token: CancelToken, *, deadline: float, model: Model | None
+    process: WorkerProcess,
+    claim: Claim,
+    token: CancelToken,
+    *,
+    deadline: float,
+    model: Model | None,
+    library: Library,
 ) -> Assignment:
     contract = Contract.from_record(claim.contract)
     with statement(process.engine) as conn:
@@ -190,7 +222,7 @@ def _assignment(
         deadline=deadline,
         cancelled=token,
         open_artifact=open_artifact,
-        library=TenantLibrary(process.engine, claim.tenant),
+        library=library,
         model=model,
     )
 

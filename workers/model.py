@@ -8,12 +8,14 @@ from sqlalchemy import Engine
 
 from orchestrator.lifecycle import spending
 from orchestrator.llm import stop
+from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Completion, Message
 from orchestrator.safety import redact
 from orchestrator.store.steps import Claim
 
 OpenModels = Callable[[], Models]
+OpenEmbedder = Callable[[], Embedder | None]
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,30 @@ class ClaimModel:
             )
         self.completions.append(completion)
         return completion
+
+
+@dataclass(frozen=True)
+class ClaimEmbedder:
+    """The embedding model, as one claim may ask it; secrets do not leave the house."""
+
+    embedder: Embedder
+    engine: Engine
+    claim: Claim
+    deadline: float
+    is_stopped: Callable[[], bool]
+
+    @property
+    def model(self) -> str:
+        """Return provider:model."""
+        return self.embedder.model
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return a vector for each text; see orchestrator.lifecycle.spending.guarded_embed."""
+        with stop.stoppable(self.is_stopped):
+            return spending.guarded_embed(
+                self.embedder,
+                self.engine,
+                claim=self.claim,
+                texts=[redact(text, only="secret.") for text in texts],
+                deadline=self.deadline,
+            )

@@ -15,6 +15,7 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache.eviction import refuse_eviction
 from orchestrator.errors import SettingsError
 from orchestrator.lifecycle import recovery
+from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.store.steps import Claim
 from workers import containment
@@ -40,6 +41,11 @@ class Worker:
     def models(self) -> Models:
         """The models of this process; opening them, at the first call, imports the SDKs."""
         return bootstrap.open_models(self.process.settings)
+
+    @cached_property
+    def embedder(self) -> Embedder | None:
+        """The embedding model of this process, if one is configured; opening it imports the SDK."""
+        return bootstrap.open_embedder(self.process.settings)
 
     def open_models(self) -> OpenModels | None:
         """Return what opens the models, or None when none is configured."""

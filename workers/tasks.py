@@ -352,6 +352,7 @@ def step(self: StepWork, /, task_id: str, name: str, *_: object, **__: object) -
             deadline=deadline,
             standing=containment.standing_of(app),
             open_models=process.of(app).open_models(),
+            open_embedder=lambda: process.of(app).embedder,
         )
         carried.outcome = result
         return {"status": result.status}

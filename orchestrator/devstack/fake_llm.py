@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from orchestrator.devstack.fake_answer import SENTENCE, example
-from orchestrator.devstack.fake_wire import AnthropicWire, OpenAIWire, Said, Wire
+from orchestrator.devstack.fake_wire import AnthropicWire, EmbeddingsWire, OpenAIWire, Said, Wire
 
 PREFIX = "fake-"
 _MAX_BODY_BYTES = 16 * 2**20
@@ -190,6 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
         # a request that came by way of a proxy names the whole address
         wire = wires.get(urlsplit(self.path).path)
         body = self._body()
+        if urlsplit(self.path).path == "/v1/embeddings":
+            wire = EmbeddingsWire((body or {}).get("input"))
         if wire is None or body is None:
             wrong = wires["/v1/messages"].error(404, kind="not_found_error", message=f"No {self.path} here.")
             return self._json(404, wrong)
@@ -336,10 +338,14 @@ def _said(scripted: Scripted, request: Received) -> Said:
         finish=finish,
         model=model if model.startswith(PREFIX) else PREFIX + model,
         # four characters a token is what English comes to
-        input_tokens=scripted.input_tokens or max(1, len(json.dumps(request.body.get("messages"))) // 4),
+        input_tokens=scripted.input_tokens or max(1, len(json.dumps(_asked(request.body))) // 4),
         output_tokens=scripted.output_tokens or max(1, len(text) // 4),
         cached_tokens=scripted.cached_tokens,
     )
+
+
+def _asked(body: Mapping[str, Any]) -> Any:
+    return body.get("messages", body.get("input"))
 
 
 def _default(body: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
 
+from orchestrator.devstack.fake_answer import vector_of
+
 _NUMBER = count(1)
 _CREATED = 1_790_000_000
 _OPENAI_FINISH = {"stop": "stop", "length": "length", "refusal": "stop"}
@@ -105,6 +107,25 @@ class OpenAIWire:
             "completion_tokens": said.output_tokens,
             "total_tokens": said.input_tokens + said.output_tokens,
             "prompt_tokens_details": {"cached_tokens": said.cached_tokens},
+        }
+
+
+class EmbeddingsWire(OpenAIWire):
+    """Embeddings of the given texts, whatever is said."""
+
+    def __init__(self, texts: Any) -> None:
+        self._texts = [texts] if isinstance(texts, str) else list(texts or ())
+
+    def whole(self, said: Said) -> dict[str, Any]:
+        """Return the vectors as one JSON value."""
+        return {
+            "object": "list",
+            "model": said.model,
+            "data": [
+                {"object": "embedding", "index": index, "embedding": vector_of(str(text))}
+                for index, text in enumerate(self._texts)
+            ],
+            "usage": {"prompt_tokens": said.input_tokens, "total_tokens": said.input_tokens},
         }
 
 

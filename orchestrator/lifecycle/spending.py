@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from orchestrator.errors import MustWait, StepError
+from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Bound, Completion, Message, Usage
 from orchestrator.store import budget, events, memory, steps
@@ -95,6 +96,20 @@ def guarded_complete(
         raise
     _tell(engine, claim, completion.to_record())
     return completion
+
+
+def guarded_embed(
+    embedder: Embedder, engine: Engine, *, claim: Claim, texts: Sequence[str], deadline: float
+) -> Vectors:
+    """Return the texts' vectors, paid from the task's budget and told in its trace; see Embedder.embed."""
+    told: dict[str, Any] = {"purpose": "embeddings", "texts": len(texts)}
+    try:
+        vectors, attempts = embedder.embed(texts, deadline=deadline, purse=ClaimPurse(engine, claim))
+    except StepError as error:
+        _tell(engine, claim, {**told, "error": error.code, **error.details})
+        raise
+    _tell(engine, claim, {**told, "attempts": [attempt.to_record() for attempt in attempts]})
+    return vectors
 
 
 def postpone(engine: Engine, claim: Claim, wait: MustWait) -> bool:

@@ -1,6 +1,5 @@
 """Speaks Messages by Anthropic's SDK."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -52,14 +51,15 @@ class AnthropicProvider:
 
     def ask(self, query: Query, model: str) -> Answer:
         """Return the model's whole answer before the query's deadline; raises ModelError and nothing else."""
-        left = query.deadline - time.monotonic()
-        if left <= 0:
-            raise fault.late(provider=self.name, model=model)
-        try:
-            request = self._request(query, model) | {"timeout": left}
-            return self._streamed(request) if self._is_streaming else self._whole(request)
-        except (anthropic.AnthropicError, *fault.CAUGHT) as error:
-            raise fault.translate(error, provider=self.name, model=model) from None
+        send = self._streamed if self._is_streaming else self._whole
+        request = self._request(query, model)
+        return fault.ask_until(
+            query.deadline,
+            lambda left: send(request | {"timeout": left}),
+            sdk_error=anthropic.AnthropicError,
+            provider=self.name,
+            model=model,
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -120,16 +120,9 @@ class AnthropicProvider:
         )
 
     def _answer(self, model: str, *, text: str, finish: Any, stop: Any, usage: Any, answering: Any) -> Answer:
-        if finish not in _FINISH:
-            raise fault.broken(
-                "breaks off without a stop reason" if finish is None else f"ended by {str(finish)[:40]!r}",
-                provider=self.name,
-                model=model,
-            )
+        ended = fault.checked_finish(finish, _FINISH, provider=self.name, model=model)
         refused = str(getattr(stop, "category", None) or "refusal")[:500] if finish == "refusal" else None
-        return Answer(
-            text=text, finish=_FINISH[finish], usage=usage, model=str(answering or model), refusal=refused
-        )
+        return Answer(text=text, finish=ended, usage=usage, model=str(answering or model), refusal=refused)
 
 
 def _usage(usage: Any) -> Usage | None:

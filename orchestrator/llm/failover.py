@@ -10,6 +10,7 @@ import structlog
 
 from orchestrator.errors import ModelBusy, ModelError, MustWait, NoModel, StepError
 from orchestrator.json_schema import schema_faults
+from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import Gate, Rates
 from orchestrator.llm.interface import Answer, Attempt, Completion, Form, Message, Provider, Purse, Query
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls, Observe, storable
@@ -135,8 +136,26 @@ def open_models(
         if name.provider not in providers:
             providers[name.provider] = _open_provider(name.provider, settings)
         candidates.append(Candidate(providers[name.provider], name.model, _rates(settings, str(name))))
-    meter = Meter(gate, Prices(settings.llm_prices or {}), settings.llm_timeout_seconds, observe)
-    return Models(candidates, meter=meter)
+    return Models(candidates, meter=_meter(settings, gate=gate, observe=observe))
+
+
+def open_embedder(
+    settings: Settings, *, gate: Gate, observe: Observe, environ: MutableMapping[str, str]
+) -> Embedder | None:
+    """Return the embedding model that the settings choose, or None; `environ` is as in `open_models`."""
+    if settings.embeddings is None:
+        return None
+    drop_empty(environ)
+    module = import_module("orchestrator.llm.openai")
+    provider: Provider = module.OpenAIEmbeddings(
+        api_key=settings.openai_api_key, base_url=settings.openai_base_url
+    )
+    candidate = Candidate(provider, settings.embeddings.model, _rates(settings, str(settings.embeddings)))
+    return Embedder(candidate, _meter(settings, gate=gate, observe=observe))
+
+
+def _meter(settings: Settings, *, gate: Gate, observe: Observe) -> Meter:
+    return Meter(gate, Prices(settings.llm_prices or {}), settings.llm_timeout_seconds, observe)
 
 
 def _open_provider(name: str, settings: Settings) -> Provider:

@@ -91,13 +91,17 @@ class Query:
 
 @dataclass(frozen=True)
 class Answer:
-    """A provider's whole answer; `refusal` says why the model declined, `usage` is None when it did not tell."""
+    """A provider's whole answer; `refusal` says why the model declined, `usage` is None when it did not tell.
+
+    An embedding model says nothing, but gives a vector for each message.
+    """
 
     text: str
     finish: Finish
     usage: Usage | None
     model: str
     refusal: str | None = None
+    vectors: tuple[tuple[float, ...], ...] = ()
 
 
 class Provider(Protocol):

@@ -145,7 +145,7 @@ class MeteredCalls:
         if answer.refusal is not None:
             details = {**self._who(), "reason": answer.refusal}
             return ModelRefused(f"{self._candidate.name} declines to answer.", details=details)
-        if answer.text.strip():
+        if answer.text.strip() or answer.vectors:
             return None
         if answer.finish is Finish.LENGTH:
             return ModelAnswerCut("The output limit was used up before a word was said.", details=self._who())

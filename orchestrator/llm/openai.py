@@ -1,7 +1,7 @@
 """Speaks Chat Completions by OpenAI's SDK: to OpenAI, and to the many servers that understand the same."""
 
-import time
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openai
@@ -40,24 +40,19 @@ class OpenAIProvider:
         self._limit = "max_tokens" if is_compatible else "max_completion_tokens"
         self._is_streaming = is_streaming
         self._extra_body = extra_body or {}
-        self._client = openai.OpenAI(
-            api_key=api_key or "none",
-            base_url=self.base_url,
-            max_retries=0,
-            http_client=open_client(),
-            _strict_response_validation=is_strict,
-        )
+        self._client = _open(api_key, self.base_url, is_strict=is_strict)
 
     def ask(self, query: Query, model: str) -> Answer:
         """Return the model's whole answer before the query's deadline; raises ModelError and nothing else."""
-        left = query.deadline - time.monotonic()
-        if left <= 0:
-            raise fault.late(provider=self.name, model=model)
-        try:
-            request = self._request(query, model) | {"timeout": left}
-            return self._streamed(request) if self._is_streaming else self._whole(request)
-        except (openai.OpenAIError, *fault.CAUGHT) as error:
-            raise fault.translate(error, provider=self.name, model=model) from None
+        send = self._streamed if self._is_streaming else self._whole
+        request = self._request(query, model)
+        return fault.ask_until(
+            query.deadline,
+            lambda left: send(request | {"timeout": left}),
+            sdk_error=openai.OpenAIError,
+            provider=self.name,
+            model=model,
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -108,20 +103,74 @@ class OpenAIProvider:
     def _answer(
         self, model: str, *, text: Any, finish: Any, refusal: Any, usage: Any, answering: Any
     ) -> Answer:
-        if finish not in _FINISH:
-            raise fault.broken(
-                "breaks off without a finish reason" if finish is None else f"ended by {str(finish)[:40]!r}",
-                provider=self.name,
-                model=model,
-            )
+        ended = fault.checked_finish(finish, _FINISH, provider=self.name, model=model)
         refused = refusal or ("content_filter" if finish == "content_filter" else None)
         return Answer(
             text=str(text or ""),
-            finish=_FINISH[finish],
+            finish=ended,
             usage=_usage(usage),
             model=str(answering or model),
             refusal=str(refused)[:500] if refused else None,
         )
+
+
+class OpenAIEmbeddings:
+    """OpenAI's embeddings at one address, as a provider whose answers are vectors."""
+
+    name = "openai"
+    forms: tuple[Form, ...] = (Form.TEXT,)
+
+    def __init__(self, *, api_key: str | None, base_url: str | None = None, is_strict: bool = False) -> None:
+        """Open the client; the parameters are those of OpenAIProvider."""
+        self.base_url = base_url or BASE_URL
+        self._client = _open(api_key, self.base_url, is_strict=is_strict)
+
+    def ask(self, query: Query, model: str) -> Answer:
+        """Return a vector for each of the query's messages; raises ModelError and nothing else."""
+        texts = [turn.text for turn in query.messages]
+        return fault.ask_until(
+            query.deadline,
+            lambda left: self._embedded(texts, model, seconds=left),
+            sdk_error=openai.OpenAIError,
+            provider=self.name,
+            model=model,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _embedded(self, texts: list[str], model: str, *, seconds: float) -> Answer:
+        # without a format the SDK asks for base64, which not every compatible server knows
+        reply = self._client.embeddings.create(
+            model=model, input=texts, encoding_format="float", timeout=seconds
+        )
+        ordered = sorted(reply.data, key=lambda item: item.index)
+        vectors = tuple(tuple(map(float, item.embedding)) for item in ordered)
+        if not _are_vectors(vectors, count=len(texts)):
+            raise fault.broken("holds no vector for each text", provider=self.name, model=model)
+        # a compatible server may tell none
+        used = told_usage(getattr(reply.usage, "prompt_tokens", None), 0)
+        return Answer("", Finish.STOP, used, str(reply.model or model), vectors=vectors)
+
+
+def _open(api_key: str | None, base_url: str, *, is_strict: bool) -> openai.OpenAI:
+    return openai.OpenAI(
+        api_key=api_key or "none",
+        base_url=base_url,
+        max_retries=0,
+        http_client=open_client(),
+        _strict_response_validation=is_strict,
+    )
+
+
+def _are_vectors(vectors: Sequence[Sequence[float]], *, count: int) -> bool:
+    sizes = {len(vector) for vector in vectors}
+    return len(vectors) == count and len(sizes) == 1 and 0 not in sizes and _are_finite(vectors)
+
+
+def _are_finite(vectors: Sequence[Sequence[float]]) -> bool:
+    return all(math.isfinite(number) for vector in vectors for number in vector)
 
 
 def _usage(usage: Any) -> Usage | None:

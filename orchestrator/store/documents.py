@@ -1,4 +1,4 @@
-"""Owns the index of documents: passages of artifacts' texts, found by Postgres' full-text search."""
+"""Owns the index of documents: passages of artifacts' texts, and what embedding models say about them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +11,8 @@ from orchestrator.sql import load
 _ROWS_A_STATEMENT = 1_000
 
 _SQL = load(__file__)
+
+Vector = Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -42,27 +44,25 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class Hit:
-    """A passage that fits; `document` is None for a text that came with the call."""
+class Abilities:
+    """What the server can search by besides words: pg_trgm is there, pgvector is there."""
 
-    document: Document | None
-    passage: Passage
-    score: float
-    terms: list[str]
+    trigrams: bool
+    meaning: bool
 
 
 @dataclass(frozen=True)
-class Found:
-    """The best passages, how many fit in all, and whether each fits the whole query or one of its terms."""
+class Unread:
+    """A passage that an embedding model was not asked about yet."""
 
-    hits: list[Hit]
-    total: int
-    loosely: bool
+    document: Document
+    number: int
+    content: str
 
 
 def describe(conn: Connection, tenant: str, documents: Sequence[Document]) -> dict[Document, Holding]:
     """Return what is indexed of those of the documents that are."""
-    rows = conn.exec_driver_sql(_SQL["describe"], {"tenant": tenant, **_keys(documents)})
+    rows = conn.exec_driver_sql(_SQL["describe"], {"tenant": tenant, **keys(documents)})
     return {Document(row.sha256, row.unpacked): Holding(row.files, row.passages, row.skipped) for row in rows}
 
 
@@ -86,47 +86,39 @@ def add(
         conn.exec_driver_sql(_SQL["add_passages"], {**key, "rows": part})
 
 
-def search(
-    conn: Connection,
-    tenant: str,
-    *,
-    query: str,
-    terms: Sequence[str],
-    documents: Sequence[Document],
-    given: Sequence[Passage] = (),
-    limit: int,
-) -> Found:
-    """Return the passages of the documents, and of those `given`, that fit the query best.
-
-    `query` is in websearch syntax. Where no passage fits all of it, those are found that hold one of `terms`.
-    """
-    asked = conn.exec_driver_sql(_SQL["read_query"], {"query": query, "terms": list(terms)}).one()
-    values = {
-        "tenant": tenant,
-        **_keys(documents),
-        "given": record.encode([asdict(passage) for passage in given]),
-        "terms": list(terms),
-        "limit": limit,
-    }
-    found = _search(conn, {**values, "query": asked.every}, loosely=False)
-    return found if found.hits else _search(conn, {**values, "query": asked.some}, loosely=True)
+def abilities(conn: Connection) -> Abilities:
+    """Return what this server can search by besides words."""
+    return Abilities(*conn.exec_driver_sql(_SQL["abilities"]).one())
 
 
-def _search(conn: Connection, values: dict[str, object], *, loosely: bool) -> Found:
-    rows = conn.exec_driver_sql(_SQL["search"], values).all()
-    hits = [
-        Hit(
-            Document(row.sha256, row.unpacked) if row.sha256 else None,
-            Passage(row.file, row.line, row.end_line, row.first_byte, row.content),
-            row.score,
-            row.terms,
-        )
-        for row in rows
+def without_vectors(
+    conn: Connection, tenant: str, documents: Sequence[Document], *, model: str, limit: int
+) -> list[Unread]:
+    """Return at most `limit` passages of the documents that have no vector of the model; needs pgvector."""
+    values = {"tenant": tenant, **keys(documents), "model": model, "limit": limit}
+    rows = conn.exec_driver_sql(_SQL["without_vectors"], values)
+    return [Unread(Document(row.sha256, row.unpacked), row.number, row.content) for row in rows]
+
+
+def add_vectors(
+    conn: Connection, tenant: str, *, model: str, passages: Sequence[Unread], vectors: Sequence[Vector]
+) -> None:
+    """Keep the vectors of passages, one each; calling it twice is safe. Needs pgvector."""
+    rows = [
+        {**asdict(passage.document), "number": passage.number, "embedding": written(vector)}
+        for passage, vector in zip(passages, vectors, strict=True)
     ]
-    return Found(hits, rows[0].found if rows else 0, loosely)
+    values = {"tenant": tenant, "model": model, "rows": record.encode(rows)}
+    conn.exec_driver_sql(_SQL["add_vectors"], values)
 
 
-def _keys(documents: Sequence[Document]) -> dict[str, list[str] | list[bool]]:
+def written(vector: Vector) -> str:
+    """Return the vector as pgvector reads it."""
+    return f"[{','.join(map(repr, vector))}]"
+
+
+def keys(documents: Sequence[Document]) -> dict[str, list[str] | list[bool]]:
+    """Return the documents as the parameters `ids` and `unpacked`."""
     return {
         "ids": [document.sha256 for document in documents],
         "unpacked": [document.unpacked for document in documents],

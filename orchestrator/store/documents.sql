@@ -21,38 +21,27 @@ FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (
     number integer, file text, line integer, end_line integer, first_byte integer, content text
 )
 
--- name: read_query
--- The query as written (all of it must fit), and its terms with one of them enough; empty when they hold nothing
--- but words too common to be indexed.
-SELECT websearch_to_tsquery('english', %(query)s)::text AS every, coalesce(string_agg(
-        '( ' || phraseto_tsquery('english', given.term)::text || ' )', ' | ' ORDER BY given.position
-    ) FILTER (WHERE numnode(phraseto_tsquery('english', given.term)) > 0), '') AS some
-FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS given (term, position)
+-- name: abilities
+-- What this server can search by besides words; the extensions may be missing.
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm') AS trigrams,
+    to_regclass('passage_vectors') IS NOT NULL AS meaning
 
--- name: search
--- The passages that fit: of indexed documents by the GIN index, and of texts that come with the call. Those that
--- hold more of the terms first, then by cover density.
-WITH fitting AS (
-    SELECT p.sha256, p.unpacked, p.file, p.line, p.end_line, p.first_byte, p.content, p.words
-    FROM passages p
-    JOIN unnest(%(ids)s::text[], %(unpacked)s::boolean[]) AS wanted (sha256, unpacked) USING (sha256, unpacked)
-    WHERE p.tenant = %(tenant)s AND p.words @@ %(query)s::tsquery
-    UNION ALL
-    SELECT NULL, false, given.file, given.line, given.end_line, given.first_byte, given.content, indexed.words
-    FROM jsonb_to_recordset(%(given)s::jsonb) AS given (
-        file text, line integer, end_line integer, first_byte integer, content text
-    ), to_tsvector('english', given.content) AS indexed (words)
-    WHERE indexed.words @@ %(query)s::tsquery
-), ranked AS (
-    SELECT fitting.*, ts_rank_cd(fitting.words, %(query)s::tsquery)::float8 AS score, ARRAY(
-            SELECT asked.term
-            FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, position)
-            WHERE fitting.words @@ phraseto_tsquery('english', asked.term)
-            ORDER BY asked.position
-        ) AS terms
-    FROM fitting
+-- name: without_vectors
+-- Passages of these documents that this model was not asked about yet.
+SELECT p.sha256, p.unpacked, p.number, p.content
+FROM passages p
+JOIN unnest(%(ids)s::text[], %(unpacked)s::boolean[]) AS wanted (sha256, unpacked) USING (sha256, unpacked)
+WHERE p.tenant = %(tenant)s AND NOT EXISTS (
+    SELECT FROM passage_vectors v
+    WHERE v.tenant = p.tenant AND v.sha256 = p.sha256 AND v.unpacked = p.unpacked
+        AND v.number = p.number AND v.model = %(model)s
 )
-SELECT sha256, unpacked, file, line, end_line, first_byte, content, score, terms, count(*) OVER () AS found
-FROM ranked
-ORDER BY cardinality(terms) DESC, score DESC, sha256 NULLS LAST, unpacked, file, line, first_byte
+ORDER BY p.sha256, p.unpacked, p.number
 LIMIT %(limit)s
+
+-- name: add_vectors
+-- Two steps that ask about one passage at once: the second's vector is the same and is dropped.
+INSERT INTO passage_vectors (tenant, sha256, unpacked, number, model, embedding)
+SELECT %(tenant)s, new.sha256, new.unpacked, new.number, %(model)s, new.embedding::vector
+FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (sha256 text, unpacked boolean, number integer, embedding text)
+ON CONFLICT DO NOTHING

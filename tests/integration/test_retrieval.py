@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator.archive import pack
-from orchestrator.store import documents, files
+from orchestrator.store import documents, files, retrieval
 from orchestrator.store.documents import Document, Passage
 from orchestrator.store.engine import statement, transaction
+from orchestrator.store.retrieval import Sought
 from tests.integration.kit import TENANT
 from tests.unit.arm_kit import assignment, run
 from workers.library import TenantLibrary
@@ -168,8 +169,13 @@ def test_another_tenant_s_documents_are_not_found(reader: Reader, engine: Engine
     reader.search("late", manual__md=MANUAL)
     with statement(engine) as conn:
         row = conn.exec_driver_sql("SELECT sha256, unpacked FROM documents").one()
-        found = documents.search(
-            conn, "other", query="late", terms=["late"], documents=[Document(*row)], limit=5
+        found = retrieval.search(
+            conn,
+            "other",
+            Sought("late", ["late"]),
+            abilities=documents.abilities(conn),
+            documents=[Document(*row)],
+            limit=5,
         )
 
     assert (found.hits, found.total) == ([], 0)

@@ -58,7 +58,7 @@ def test_a_request_takes_the_first_entry_that_matches_it() -> None:
 
 def test_what_is_neither_protocol_is_not_found() -> None:
     with FakeLLM() as fake, pytest.raises(urllib.error.HTTPError) as missing:
-        _post(f"{fake.url}/v1/embeddings", "hello")
+        _post(f"{fake.url}/v1/images", "hello")
 
     assert missing.value.code == 404
 

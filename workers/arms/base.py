@@ -14,7 +14,8 @@ from orchestrator.errors import InvalidStepInput, NoModel, OutputTooLarge, StepC
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.json_schema import faults
 from orchestrator.llm.interface import Completion, Message, Usage
-from orchestrator.store.documents import Document, Found, Holding, Passage
+from orchestrator.store.documents import Document, Holding, Passage
+from orchestrator.store.retrieval import Found, Sought
 from orchestrator.task_contract import Attachment
 from workers.sandbox.choice import NOT_TESTED, Standing
 
@@ -93,15 +94,9 @@ class Library(Protocol):
         ...
 
     def search(
-        self,
-        query: str,
-        *,
-        terms: Sequence[str],
-        documents: Sequence[Document],
-        given: Sequence[Passage],
-        limit: int,
-    ) -> Found:
-        """Return the passages that fit best; see orchestrator.store.documents.search."""
+        self, sought: Sought, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
+    ) -> tuple[Found, list[str]]:
+        """Return the passages that fit best, and warnings; see orchestrator.store.retrieval.search."""
         ...
 
 

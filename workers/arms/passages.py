@@ -37,6 +37,11 @@ def terms_of(query: str) -> list[str]:
     return list(dict.fromkeys(term.casefold() for term in [*phrases, *words] if term))
 
 
+def is_literal(query: str) -> bool:
+    """Tell whether a query asks for a phrase, or excludes something: then only its very words will do."""
+    return bool(_QUOTED.search(query) or _EXCLUDED.search(query))
+
+
 def _is_full(held: list[str], line: str) -> bool:
     return len(held) == MAX_LINES or sum(map(len, held)) + len(held) + len(line) > MAX_CHARACTERS
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from orchestrator.archive import is_archive
 from orchestrator.execution_state import StepResult
-from orchestrator.store.documents import Document, Hit, Holding, Passage
+from orchestrator.store.documents import Document, Holding, Passage
+from orchestrator.store.retrieval import Hit, Sought
 from orchestrator.task_contract import Attachment
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
-from workers.arms.passages import passages_of, terms_of
+from workers.arms.passages import is_literal, passages_of, terms_of
 from workers.arms.sources import (
     NotText,
     chosen,
@@ -80,26 +81,25 @@ def inventory(assignment: Assignment) -> StepResult:
 
 def search(assignment: Assignment) -> StepResult:
     """Find the passages that fit the query best, quoted verbatim with their places."""
-    output = _found(assignment, assignment.inputs["query"])
+    output, warnings = _found(assignment, assignment.inputs["query"])
     evidence = [{"file": match["file"], "line": match["line"]} for match in output["matches"]]
-    return answer(assignment, output, evidence=evidence, warnings=_warnings(output["skipped"]))
+    return answer(assignment, output, evidence=evidence, warnings=_warnings(output["skipped"]) + warnings)
 
 
 def answer_question(assignment: Assignment) -> StepResult:
     """Answer a question from the passages that fit it, or the query, best; needs a model."""
     assignment.require_model()
-    output = _found(assignment, assignment.inputs.get("query", assignment.inputs["question"]))
-    return synthesise(assignment, output["matches"])
+    output, warnings = _found(assignment, assignment.inputs.get("query", assignment.inputs["question"]))
+    return synthesise(assignment, output["matches"], warnings=warnings)
 
 
-def _found(assignment: Assignment, query: str) -> dict[str, Any]:
+def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str]]:
     terms = terms_of(query)
     attachments = chosen(assignment)
     holdings = [_holding(assignment, attachment) for attachment in attachments]
     context = list(passages_of(context_source(assignment))) if assignment.context else []
-    found = assignment.library.search(
-        query,
-        terms=terms,
+    found, warnings = assignment.library.search(
+        Sought(query, terms, literal=is_literal(query)),
         documents=[_document(attachment) for attachment in attachments],
         given=context,
         limit=assignment.inputs.get("limit", DEFAULT_LIMIT),
@@ -113,7 +113,7 @@ def _found(assignment: Assignment, query: str) -> dict[str, Any]:
         for item in _unread(holding, name)
     ]
     places = ", ".join(f"{match['file']}:{match['line']}" for match in matches[:5]) or "nowhere"
-    return {
+    output = {
         "summary": f"{found.total} of {count_of(passages, 'passage')} fit "
         f"{', '.join(terms)}{' (any of it)' if found.hits and found.loosely else ''}: {places}",
         "query": query,
@@ -124,6 +124,7 @@ def _found(assignment: Assignment, query: str) -> dict[str, Any]:
         "passages_searched": passages,
         "skipped": skipped[:MAX_LISTED_FILES],
     }
+    return output, warnings
 
 
 def collect(assignment: Assignment) -> StepResult:
@@ -214,6 +215,7 @@ def _match(hit: Hit, names: Mapping[Document, PurePosixPath]) -> dict[str, Any]:
         "quote": passage.content,
         "score": round(hit.score, 4),
         "terms": hit.terms,
+        "found_by": list(hit.found_by),
     }
 
 

@@ -41,10 +41,12 @@ _SCHEMA: Mapping[str, Any] = {
 }
 
 
-def synthesise(assignment: Assignment, matches: Sequence[Mapping[str, Any]]) -> StepResult:
+def synthesise(
+    assignment: Assignment, matches: Sequence[Mapping[str, Any]], *, warnings: Sequence[str] = ()
+) -> StepResult:
     """Answer the question of the inputs from what a search found; raises NoModel without a model.
 
-    A sentence without a quote that stands in its passage is left out, and told as a warning.
+    A sentence without a quote that stands in its passage is left out, and told as a warning beside the search's.
     """
     model = assignment.require_model()
     shown = list(_shown(matches))
@@ -77,9 +79,9 @@ def synthesise(assignment: Assignment, matches: Sequence[Mapping[str, Any]]) -> 
         "left_out": left_out,
         "passages": len(shown),
     }
-    warnings = [f"{count_of(left_out, 'sentence')} left out: no quote stands for it"] if left_out else []
+    unproved = [f"{count_of(left_out, 'sentence')} left out: no quote stands for it"] if left_out else []
     evidence = [{"file": item["file"], "line": item["line"]} for item in citations]
-    return answer(assignment, output, evidence=evidence, warnings=warnings)
+    return answer(assignment, output, evidence=evidence, warnings=[*unproved, *warnings])
 
 
 def _shown(matches: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -1,0 +1,75 @@
+-- name: read_query
+-- The query as written (all of it must fit), and its terms with one of them enough; empty when they hold nothing
+-- but words too common to be indexed.
+SELECT websearch_to_tsquery('english', %(query)s)::text AS every, coalesce(string_agg(
+        '( ' || phraseto_tsquery('english', given.term)::text || ' )', ' | ' ORDER BY given.position
+    ) FILTER (WHERE numnode(phraseto_tsquery('english', given.term)) > 0), '') AS some
+FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS given (term, position)
+
+-- name: by_words
+-- The passages that fit: of indexed documents by the GIN index, and of texts that come with the call. Those that
+-- hold more of the terms first, then by cover density.
+WITH fitting AS (
+    SELECT p.sha256, p.unpacked, p.file, p.line, p.end_line, p.first_byte, p.content, p.words
+    FROM passages p
+    JOIN unnest(%(ids)s::text[], %(unpacked)s::boolean[]) AS wanted (sha256, unpacked) USING (sha256, unpacked)
+    WHERE p.tenant = %(tenant)s AND p.words @@ %(query)s::tsquery
+    UNION ALL
+    SELECT NULL, false, given.file, given.line, given.end_line, given.first_byte, given.content, indexed.words
+    FROM jsonb_to_recordset(%(given)s::jsonb) AS given (
+        file text, line integer, end_line integer, first_byte integer, content text
+    ), to_tsvector('english', given.content) AS indexed (words)
+    WHERE indexed.words @@ %(query)s::tsquery
+), ranked AS (
+    SELECT fitting.*, ts_rank_cd(fitting.words, %(query)s::tsquery) AS density, ARRAY(
+            SELECT asked.term
+            FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, position)
+            WHERE fitting.words @@ phraseto_tsquery('english', asked.term)
+            ORDER BY asked.position
+        ) AS terms
+    FROM fitting
+)
+SELECT sha256, unpacked, file, line, end_line, first_byte, content, terms, count(*) OVER () AS found
+FROM ranked
+ORDER BY cardinality(terms) DESC, density DESC, sha256 NULLS LAST, unpacked, file, line, first_byte
+LIMIT %(limit)s
+
+-- name: set_likeness
+-- How much alike two spellings must be for %%>, in this session; a letter left out of eight comes to 0.54.
+SELECT set_config('pg_trgm.word_similarity_threshold', %(likeness)s, false)
+
+-- name: by_trigrams
+-- Passages with a word that is spelt much like a term: of indexed documents by the
+-- trigram index, and of texts that come with the call. `fits` says which of them hold the words as well.
+WITH near AS (
+    SELECT p.sha256, p.unpacked, p.file, p.line, p.end_line, p.first_byte, p.content, p.words, asked.term, asked.position
+    FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, position)
+    JOIN passages p ON p.content %%> asked.term
+    JOIN unnest(%(ids)s::text[], %(unpacked)s::boolean[]) AS wanted (sha256, unpacked) USING (sha256, unpacked)
+    WHERE p.tenant = %(tenant)s
+    UNION ALL
+    SELECT NULL, false, given.file, given.line, given.end_line, given.first_byte, given.content,
+        to_tsvector('english', given.content), asked.term, asked.position
+    FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, position)
+    JOIN jsonb_to_recordset(%(given)s::jsonb) AS given (
+        file text, line integer, end_line integer, first_byte integer, content text
+    ) ON given.content %%> asked.term
+)
+SELECT sha256, unpacked, file, line, end_line, first_byte, content,
+    array_agg(term ORDER BY position) AS terms, bool_or(words @@ %(query)s::tsquery) AS fits
+FROM near
+GROUP BY sha256, unpacked, file, line, end_line, first_byte, content
+ORDER BY sum(word_similarity(term, content)) DESC, sha256 NULLS LAST, unpacked, file, line, first_byte
+LIMIT %(limit)s
+
+-- name: by_meaning
+-- The indexed passages whose vectors point most nearly where the query's does, whatever words they use.
+SELECT p.sha256, p.unpacked, p.file, p.line, p.end_line, p.first_byte, p.content,
+    ARRAY[]::text[] AS terms, p.words @@ %(query)s::tsquery AS fits
+FROM passage_vectors v
+JOIN passages p USING (tenant, sha256, unpacked, number)
+JOIN unnest(%(ids)s::text[], %(unpacked)s::boolean[]) AS wanted (sha256, unpacked) USING (sha256, unpacked)
+WHERE v.tenant = %(tenant)s AND v.model = %(model)s
+    AND vector_dims(v.embedding) = vector_dims(%(vector)s::vector)
+ORDER BY v.embedding <=> %(vector)s::vector, p.sha256, p.unpacked, p.file, p.line, p.first_byte
+LIMIT %(limit)s
