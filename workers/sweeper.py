@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 BATCH = 200
 EPOCH_KEY = "octollm:broker-epoch"
 _ANY_KILLS = 2**31 - 1
+_FORGET_EVERY_SECONDS = 60.0
 
 
 class Sweeper:
@@ -41,6 +42,7 @@ class Sweeper:
         self._hints = worker.hints
         self._broker = broker
         self._connected_at = time.monotonic()
+        self._forget_again_at = 0.0
 
     def tick(self) -> None:
         """Heal once; a sweep that fails is logged and tried again in the next tick."""
@@ -183,12 +185,17 @@ class Sweeper:
         return 0
 
     def forget_old(self) -> int:
-        """Delete what is older than RETENTION_DAYS, a small batch a tick."""
+        """Delete what is older than RETENTION_DAYS: a small batch a tick while there is more, else once a minute."""
+        if time.monotonic() < self._forget_again_at:
+            return 0
         days = self._settings.retention_days
         with transaction(self._engine) as conn:
             tasks = retention.forget_tasks(conn, days=days, limit=BATCH)
         with statement(self._engine) as conn:
-            return tasks + retention.forget_artifacts(conn, days=days, limit=BATCH)
+            files = retention.forget_artifacts(conn, days=days, limit=BATCH)
+        if tasks + files == 0:
+            self._forget_again_at = time.monotonic() + _FORGET_EVERY_SECONDS
+        return tasks + files
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:
         lease = self._settings.lease_seconds

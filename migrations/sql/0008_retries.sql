@@ -1,4 +1,5 @@
--- Retries: a task that repeats an ended one, and takes over by reference what that one had finished.
+-- Retries: a task that repeats an ended one, and takes over by reference what that one had finished. Indexes of what
+-- is looked for among many ended tasks.
 
 -- the task that this one repeats; it is kept as long as this one is
 ALTER TABLE tasks ADD COLUMN retry_of text COLLATE "C" REFERENCES tasks (id);
@@ -17,3 +18,7 @@ ALTER TABLE steps
 -- what `octollm dead` lists: steps that killed their workers
 CREATE INDEX steps_poisoned ON steps (finished_at, id)
     WHERE state = 'failed' AND result #>> '{error,code}' = 'poison_step';
+
+-- what retention looks for: old files, and the tasks that attach one
+CREATE INDEX artifacts_created ON artifacts (created_at, sha256);
+CREATE INDEX tasks_attachments ON tasks USING gin ((contract -> 'attachments')) WHERE contract -> 'attachments' <> '[]';

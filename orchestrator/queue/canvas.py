@@ -60,8 +60,10 @@ def publish_webhooks(app: Celery, tickets: Sequence[Ticket]) -> None:
 
 
 def _time_limit(message: Message) -> float | None:
-    arm = ARMS[message.arm]
-    if arm.pool != "prefork" or message.kind != StepKind.STEP:
+    arm = ARMS.get(message.arm)
+    if arm is None or arm.pool != "prefork" or message.kind != StepKind.STEP:
         return None
-    limit = message.spec.get("timeout_seconds") or arm.actions[message.spec["action"]].timeout_seconds
-    return float(limit) + _KILL_AFTER_LIMIT_SECONDS
+    # a newer release beside us may have an action that this one lacks: its row is sent all the same
+    action = arm.actions.get(message.spec["action"])
+    limit = message.spec.get("timeout_seconds") or (action.timeout_seconds if action else None)
+    return float(limit) + _KILL_AFTER_LIMIT_SECONDS if limit else None

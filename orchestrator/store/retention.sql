@@ -29,7 +29,9 @@ USING (
         AND NOT EXISTS (
             SELECT
             FROM tasks t
-            WHERE t.tenant = f.tenant AND t.contract -> 'attachments' ? f.sha256
+            WHERE t.tenant = f.tenant
+                AND t.contract -> 'attachments' <> '[]'
+                AND t.contract -> 'attachments' ? f.sha256
         )
     ORDER BY f.created_at, f.sha256
     LIMIT %(limit)s

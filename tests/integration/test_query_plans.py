@@ -1,0 +1,136 @@
+"""With 100,000 finished steps in the tables no statement of ours reads one of them from end to end."""
+
+import re
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine
+
+from orchestrator.arm_capability import ARMS
+from orchestrator.observability import census
+from orchestrator.queue import chord, results
+from orchestrator.store import (
+    budget,
+    dead_letters,
+    documents,
+    events,
+    files,
+    memory,
+    pools,
+    retention,
+    rounds,
+    steps,
+    submissions,
+    webhooks,
+)
+from orchestrator.store.engine import transaction
+from tests.integration.kit import TENANT, Engineer, wait_step
+
+MODULES = (
+    budget, census, chord, dead_letters, documents, events, files, memory, pools, results, retention, rounds, steps,
+    submissions, webhooks,
+)  # fmt: skip
+LARGE = {"tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results", "artifacts"}
+# what a foreign application's cleanup does; ours expires nothing by these (celeryconfig.result_expires)
+NOT_OURS = {"chord.expire", "results.expire"}
+
+FINISHED = """
+SET LOCAL session_replication_role = replica;
+INSERT INTO tasks (id, tenant, priority, contract, status, phase, round, deadline_at, created_at, finished_at)
+SELECT 'task_' || lpad(n::text, 16, '0'), 'tenant' || n %% 20, 'medium',
+    jsonb_build_object('goal', 'g', 'attachments', to_jsonb(ARRAY(SELECT n::text WHERE n %% 2 = 0))),
+    'completed', 'done', 1, now(), now() - n * interval '1 minute', now() - n * interval '1 minute'
+FROM generate_series(1, 10000) n;
+INSERT INTO rounds (task_id, number, plan_id, chord_id, plan)
+SELECT id, 1, 'plan', 'chord_' || id, '{}' FROM tasks;
+INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, chord_id, state, attempt, result, finished_at,
+    started_at)
+SELECT 'step_' || t.id || n, t.id, 1, 'step', 's' || n, 'executor', 'arm.executor', 6, 'chord_' || t.id,
+    CASE WHEN n = 1 THEN 'failed' ELSE 'done' END, 1, '{}', t.finished_at, t.finished_at
+FROM tasks t, generate_series(1, 10) n;
+INSERT INTO events (task_id, seq, type, payload)
+SELECT t.id, n, 'step.completed', '{}' FROM tasks t, generate_series(1, 10) n;
+INSERT INTO traces (task_id, round, kind, payload)
+SELECT t.id, 1, 'attempt', '{}' FROM tasks t, generate_series(1, 5) n;
+INSERT INTO chords (id, body, size, done, state, ready_at)
+SELECT chord_id, '{}', 10, 10, 'fired', now() FROM rounds;
+INSERT INTO chord_parts (chord_id, task_id, idx, failed, counted_at)
+SELECT chord_id, id, -1, false, now() FROM steps;
+INSERT INTO results (task_id, status)
+SELECT id, 'SUCCESS' FROM steps;
+INSERT INTO artifacts (tenant, sha256, filename, media_type, size_bytes)
+SELECT 'tenant' || n %% 20, md5(n::text) || md5(n::text), 'f', 'text/plain', 1 FROM generate_series(1, 10000) n;
+SET LOCAL session_replication_role = origin;
+"""
+
+
+@pytest.fixture
+def crowded(engineer: Engineer, engine: Engine) -> dict[str, Any]:
+    """A database with a long history and some work; what the statements may be asked about."""
+    with transaction(engine) as conn:
+        conn.exec_driver_sql(FINISHED, {})
+    ids = [engineer.start(wait_step("a"), wait_step("b", "a")) for _ in range(10)]
+    for task_id in ids[:5]:
+        engineer.take(task_id, "a")
+    with engine.connect() as conn:
+        conn.exec_driver_sql("ANALYZE")
+    return _values(engineer, ids[0])
+
+
+@pytest.mark.slow
+def test_no_statement_reads_a_large_table_from_end_to_end(crowded: dict[str, Any], engine: Engine) -> None:
+    scanned, explained = {}, 0
+    with engine.connect() as conn:
+        for module in MODULES:
+            for name, sql in module._SQL.items():
+                statement = f"{module.__name__.rpartition('.')[2]}.{name}"
+                if statement in NOT_OURS:
+                    continue
+                explained += 1
+                if tables := _scans(_explain(conn, sql, crowded)) & LARGE:
+                    scanned[statement] = tables
+        seen = _scans(_explain(conn, "SELECT * FROM steps WHERE failures > 3", crowded))
+        files = _explain(conn, retention._SQL["delete_artifacts"], crowded)
+
+    assert scanned == {}
+    assert explained > 60
+    assert seen == {"steps"}, "a scan is not seen"
+    assert "tasks_attachments" in files, "a tenant's tasks are read for each of its old files"
+
+
+def _explain(conn: Connection, sql: str, values: dict[str, Any]) -> str:
+    return "\n".join(conn.exec_driver_sql(f"EXPLAIN {sql}", values).scalars())
+
+
+def _scans(plan: str) -> set[str]:
+    return set(re.findall(r"Seq Scan on (\w+)", plan))
+
+
+def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
+    """Return a value for every parameter that a statement of ours has; null for those that are only written."""
+    row = engineer.row(task_id, "a")
+    what = {
+        "id": row["id"],
+        "task_id": task_id,
+        "step_id": row["id"],
+        "tenant": TENANT,
+        "chord_id": row["chord_id"],
+    }
+    lists = {"ids": [row["id"]], "task_ids": [row["id"]], "chord_ids": [row["chord_id"]], "arms": list(ARMS)}
+    lists |= {"attempts": [1], "afters": [0], "terms": ["word"], "scopes": ["task:read"]}
+    sizes = {
+        "limit": 200,
+        "most": 1000,
+        "days": 30,
+        "round": 1,
+        "number": 1,
+        "attempt": 1,
+        "after": 0,
+        "count": 1,
+    }
+    sizes |= {"poison_step": 3, "max_parallel": 5, "kills": 1, "call": 1, "seq": 1, "size": 1}
+    spans = dict.fromkeys(("lease_seconds", "redispatch_seconds", "delay_seconds", "within_seconds"), 15)
+    spans |= dict.fromkeys(("patience_seconds", "after_seconds", "older_than_seconds", "seconds"), 15)
+    texts = {"state": "done", "owner": "me", "query": "word", "rows": "[]", "given": "[]"}
+    return defaultdict(lambda: None, {**what, **lists, **sizes, **spans, **texts, "progress": True})

@@ -1,0 +1,174 @@
+"""Three sweepers at once heal everything, each thing once, and get into nobody's way."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+import structlog
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.execution_state import Decision
+from orchestrator.lifecycle import recovery
+from orchestrator.queue import canvas
+from orchestrator.store.hints import Hints
+from tests.integration.kit import Engineer, verdict, wait_step
+from tests.waiting import wait_until
+from workers import process
+from workers.sweeper import BATCH, Sweeper
+from workers.tasks import app
+
+SWEEPERS = 3
+EACH = 8
+_LATE = "now() - interval '31 days'"
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Iterator["redis.Redis"]:
+    """The broker as an operator sees it."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def sweepers(engineer: Engineer, broker: "redis.Redis") -> list[Sweeper]:
+    """Sweepers that know the broker and have been connected for longer than a lease."""
+    process.start(app, service="tests")
+    settings = replace(engineer.settings, lease_seconds=0.05, heartbeat_seconds=0.01)
+    worker = WorkerProcess(settings, engineer.engine, Hints(settings.redis_url), app, owner="sweeper")
+    made = [Sweeper(worker, broker) for _ in range(SWEEPERS)]
+    made[0].queue_again_after_flush()
+    wait_until(lambda: not made[-1]._is_too_soon(1e9), 5, "the sweepers to trust their connection")
+    return made
+
+
+def test_three_sweepers_heal_each_thing_once(
+    engineer: Engineer, sweepers: list[Sweeper], broker: "redis.Redis"
+) -> None:
+    leases = _many(lambda: _with_ended_lease(engineer))
+    poisoned = _many(lambda: _with_poison(engineer))
+    late = _many(lambda: _past_deadline(engineer))
+    ready = _many(lambda: _with_ready_chord(engineer))
+    old = _many(lambda: _old(engineer))
+    lost = _many(lambda: engineer.start(wait_step("a")))
+    engineer.ask(
+        "UPDATE steps SET due = now() WHERE state = 'queued' AND task_id = ANY(%(ids)s)",
+        ids=[*lost, *poisoned],
+    )
+
+    with structlog.testing.capture_logs() as logged:
+        _at_once([sweeper.tick for sweeper in sweepers for _ in range(2)])
+
+    assert [line for line in logged if line["event"] == "sweep.failed"] == []
+    assert {_told(engineer, task_id)["step.retrying"] for task_id in leases} == {1}
+    assert {engineer.row(task_id, "a")["kills"] for task_id in leases} == {1}
+    assert {_told(engineer, task_id)["step.failed"] for task_id in poisoned} == {1}
+    assert {engineer.chord_of(task_id)["done"] for task_id in poisoned} == {1}
+    assert {_told(engineer, task_id)["task.failed"] for task_id in late} == {1}
+    assert {engineer.chord_of(task_id)["state"] for task_id in ready} == {"fired"}
+    assert engineer.ask("SELECT id FROM tasks WHERE id = ANY(%(ids)s)", ids=old) == []
+    assert broker.llen("arm.executor\x06\x166") == len(leases) + len(lost)
+    # the chords that were ready, and those that the poisoned steps' ends have made so
+    assert broker.llen("judge\x06\x166") == len(ready) + len(poisoned)
+
+
+def test_a_sweep_takes_no_more_than_a_batch(engineer: Engineer, sweepers: list[Sweeper]) -> None:
+    task_id = engineer.start(wait_step("a"))
+    engineer.ask(
+        """INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, chord_id, spec, state, due)
+           SELECT 'copy' || n, task_id, round, kind, 'copy' || n, arm, queue, priority, chord_id, spec, state, now()
+           FROM steps, generate_series(1, %(count)s) n WHERE task_id = %(id)s AND name = 'a'""",
+        id=task_id,
+        count=BATCH + 5,
+    )
+
+    counts = [sweepers[0].publish_due(), sweepers[1].publish_due()]
+
+    assert counts == [BATCH, 5]
+
+
+def test_a_row_of_a_newer_release_is_sent_like_any_other(
+    engineer: Engineer, sweepers: list[Sweeper], broker: "redis.Redis"
+) -> None:
+    """Its action is one that this release does not have: no reason to leave it, or the others, unsent."""
+    task_id = engineer.start(wait_step("a"), wait_step("b"))
+    engineer.ask("UPDATE steps SET due = now() WHERE state = 'queued' AND task_id = %(id)s", id=task_id)
+    engineer.ask("UPDATE steps SET spec = jsonb_set(spec, '{action}', '\"newer\"') WHERE name = 'a'")
+
+    sweepers[0].publish_due()
+
+    assert broker.llen("arm.executor\x06\x166") == 2
+
+
+def _many(make: Callable[[], str]) -> list[str]:
+    return [make() for _ in range(EACH)]
+
+
+def _with_ended_lease(engineer: Engineer) -> str:
+    task_id = engineer.start(wait_step("a"))
+    engineer.take(task_id, "a", lease_seconds=0)
+    return task_id
+
+
+def _with_poison(engineer: Engineer) -> str:
+    task_id = _with_body(engineer)
+    for _ in range(engineer.settings.poison_step):
+        claim = engineer.take(task_id, "a", owner="host:1")
+        recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
+    return task_id
+
+
+def _past_deadline(engineer: Engineer) -> str:
+    task_id = engineer.start(wait_step("a"))
+    engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=task_id)
+    return task_id
+
+
+def _with_ready_chord(engineer: Engineer) -> str:
+    """Finish the only step; whoever did so died before the judge's message was sent."""
+    task_id = _with_body(engineer)
+    engineer.do(task_id, "a")
+    engineer.ask("UPDATE chords SET ready_at = now() - interval '5 seconds' WHERE state = 'ready'")
+    return task_id
+
+
+def _with_body(engineer: Engineer) -> str:
+    """Start a task whose chord has the judge's message for its body, as the backend writes it."""
+    task_id = engineer.submit(wait_step("a"))
+    saved = engineer.plan(task_id)
+    backend: Any = app.backend
+    engineer.ask(
+        "UPDATE chords SET body = %(body)s WHERE id = %(id)s",
+        id=saved.chord_id,
+        body=backend.to_bytes(canvas.signature(app, saved.judge)),
+    )
+    return task_id
+
+
+def _old(engineer: Engineer) -> str:
+    task_id = engineer.start(wait_step("a"))
+    engineer.do(task_id, "a")
+    engineer.judge(task_id, verdict(Decision.PASSED))
+    engineer.ask(f"UPDATE tasks SET finished_at = {_LATE} WHERE id = %(id)s", id=task_id)
+    return task_id
+
+
+def _told(engineer: Engineer, task_id: str) -> Counter[str]:
+    return Counter(event.type for event in engineer.events(task_id))
+
+
+def _at_once(works: list[Callable[[], None]]) -> None:
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], None]) -> None:
+        start.wait()
+        work()
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
