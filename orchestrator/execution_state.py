@@ -157,7 +157,8 @@ class ResultStatus(StrEnum):
 class StepResult:
     """What an arm answers: output, where it comes from, and what the judge may rely on.
 
-    `error` is {code, message, retryable, details} of a failed step, else None.
+    `error` is {code, message, retryable, details} of a failed step, else None. `artifact` is the id of the file that
+    holds the output where that was too large to be kept here; `output` then is a pointer to it.
     """
 
     status: ResultStatus
@@ -167,6 +168,7 @@ class StepResult:
     warnings: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
+    artifact: str | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the result as JSON values."""

@@ -22,7 +22,7 @@ from orchestrator.errors import (
     ToolTimeout,
 )
 from orchestrator.execution_state import ResultStatus, StepResult
-from orchestrator.lifecycle import rounds, spending
+from orchestrator.lifecycle import rounds, spending, stowing
 from orchestrator.observability import metric
 from orchestrator.planner.references import resolve
 from orchestrator.store import files, steps
@@ -140,6 +140,7 @@ def _result(
             process.engine, claim.tenant, _embedder(process, claim, token, open_embedder, deadline=deadline)
         )
         result = arm.run(_assignment(process, claim, token, deadline=deadline, model=model, library=library))
+        result = _stowed(process, claim, result)
         _check_size(process, result)
     except (StepCancelled, ModelCallStopped) as error:
         if time.monotonic() < deadline:
@@ -193,8 +194,9 @@ def _assignment(
     contract = Contract.from_record(claim.contract)
     with statement(process.engine) as conn:
         results = steps.outputs(conn, list(claim.bindings.values()))
+        bound = {name: results[row_id] for name, row_id in claim.bindings.items() if row_id in results}
+        outputs = stowing.whole_outputs(conn, claim.tenant, bound)
         attachments = described(conn, claim.tenant, contract)
-    outputs = {name: results[row_id].output for name, row_id in claim.bindings.items() if row_id in results}
 
     def open_artifact(sha256: str) -> bytes:
         with statement(process.engine) as conn:
@@ -232,6 +234,14 @@ def described(conn: Connection, tenant: str, contract: Contract) -> tuple[Attach
     return tuple(
         Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
         for item in files.describe(conn, tenant, contract.attachments)
+    )
+
+
+def _stowed(process: WorkerProcess, claim: Claim, result: StepResult) -> StepResult:
+    most_bytes = process.settings.max_file_bytes
+    return in_transaction(
+        process.engine,
+        lambda conn: stowing.stow(conn, claim.tenant, result, name=claim.name, most_bytes=most_bytes),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Verdict
+from orchestrator.lifecycle import stowing
 from orchestrator.store import rounds, steps
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
@@ -25,13 +26,17 @@ def judge(
     with statement(process.engine) as conn:
         record = rounds.read(conn, claim.task_id, number=claim.round)
         outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
+        results = {row.name: row.result for row in outcomes if row.result is not None}
+        stowed = {name: result for name, result in results.items() if result.artifact is not None}
+        outputs = stowing.whole_outputs(conn, claim.tenant, stowed)
     return judge_round(
         RoundView(
             contract=Contract.from_record(claim.contract),
             plan=record.plan,
-            results={row.name: row.result for row in outcomes if row.result is not None},
+            results=results,
             states={row.name: row.state for row in outcomes},
             round=claim.round,
+            stowed=outputs,
         ),
         model,
     )

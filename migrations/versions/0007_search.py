@@ -1,4 +1,4 @@
-"""Search by trigrams and by meaning, where the server has the extensions."""
+"""Search by trigrams and by meaning, where the server has the extensions; outputs that are kept as files."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add an index of trigrams and a table of vectors; on a server without pg_trgm or pgvector, nothing."""
-    search = Path(__file__).parents[1] / "sql" / "0007_search.sql"
-    op.get_bind().exec_driver_sql(search.read_text(encoding="utf-8").replace("%", "%%"))
+    """Add an index of trigrams and a table of vectors, as far as the server can, and the index of stowed outputs."""
+    for name in ("0007_search.sql", "0007_stowed_outputs.sql"):
+        script = Path(__file__).parents[1] / "sql" / name
+        op.get_bind().exec_driver_sql(script.read_text(encoding="utf-8").replace("%", "%%"))

@@ -33,6 +33,12 @@ USING (
                 AND t.contract -> 'attachments' <> '[]'
                 AND t.contract -> 'attachments' ? f.sha256
         )
+        AND NOT EXISTS (
+            SELECT
+            FROM steps s
+            JOIN tasks t ON t.id = s.task_id
+            WHERE t.tenant = f.tenant AND s.result ->> 'artifact' = f.sha256
+        )
     ORDER BY f.created_at, f.sha256
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED

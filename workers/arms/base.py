@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from orchestrator.arm_capability import ARMS, Action
-from orchestrator.errors import InvalidStepInput, NoModel, OutputTooLarge, StepCancelled, ToolTimeout
+from orchestrator.errors import InvalidStepInput, NoModel, StepCancelled, ToolTimeout
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.json_schema import faults
 from orchestrator.llm.interface import Completion, Message, Usage
@@ -18,8 +18,6 @@ from orchestrator.store.documents import Document, Holding, Passage
 from orchestrator.store.retrieval import Found, Sought
 from orchestrator.task_contract import Attachment
 from workers.sandbox.choice import NOT_TESTED, Standing
-
-MAX_OUTPUT_BYTES = 256 * 1024
 
 _MODULES = {
     "retriever": "workers.arms.retriever",
@@ -170,7 +168,7 @@ class Arm(Protocol):
 
 @dataclass(frozen=True)
 class ActionArm:
-    """An arm made of one function an action; checks inputs before and the output's size after."""
+    """An arm made of one function an action; checks the inputs before."""
 
     actions: Mapping[str, Callable[[Assignment], StepResult]]
 
@@ -207,12 +205,7 @@ def answer(
     isolation: str = "not_needed",
     limits: Mapping[str, Any] | None = None,
 ) -> StepResult:
-    """Return the result of a step that was done; raises OutputTooLarge above MAX_OUTPUT_BYTES of JSON."""
-    size = len(json.dumps(output, ensure_ascii=False).encode())
-    if size > MAX_OUTPUT_BYTES:
-        raise OutputTooLarge(
-            f"step {assignment.name} made {size} bytes of output; at most {MAX_OUTPUT_BYTES}"
-        )
+    """Return the result of a step that was done."""
     completions = assignment.model.completions if assignment.model else ()
     return StepResult(
         status=ResultStatus.DONE,

@@ -1,7 +1,7 @@
 """The judge's rules: one finding a criterion, and what stands at the places that citations name."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.check_rule import Ground, check, check_schema, steps_named
@@ -15,13 +15,17 @@ FITS_SCHEMA = "The result fits the output schema"
 
 @dataclass(frozen=True)
 class RoundView:
-    """A round as the judge sees it: what was asked, what was planned, what every step of the plan came to."""
+    """A round as the judge sees it: what was asked, what was planned, what every step of the plan came to.
+
+    `stowed` holds the outputs to which results only point.
+    """
 
     contract: Contract
     plan: Plan
     results: Mapping[str, StepResult]
     states: Mapping[str, StepState]
     round: int
+    stowed: Mapping[str, Any] = field(default_factory=dict)
 
     def is_done(self, step: str) -> bool:
         """Tell whether the step ended well."""
@@ -29,11 +33,21 @@ class RoundView:
 
     def outputs(self) -> dict[str, Any]:
         """Return the outputs of the steps that are done, by step."""
+        return self.recorded() | {name: self.stowed[name] for name in self.stowed if self.is_done(name)}
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what the rows hold of the outputs: of large ones a pointer."""
         return {step.id: self.results[step.id].output for step in self.plan.steps if self.is_done(step.id)}
 
     def result(self) -> dict[str, Any]:
         """Return the task's result: the outputs of the plan's last steps, by step."""
-        outputs = self.outputs()
+        return self._last(self.outputs())
+
+    def recorded_result(self) -> dict[str, Any]:
+        """Return the task's result as it is kept: with pointers in place of large outputs."""
+        return self._last(self.recorded())
+
+    def _last(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         return {name: outputs[name] for name in leaves(self.plan) if name in outputs}
 
 

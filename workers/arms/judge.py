@@ -47,7 +47,7 @@ def judge_round(view: RoundView, model: Model | None = None) -> Verdict:
         findings=findings,
         faulty=_faulty(view, findings),
         output=_told(view, decision, findings),
-        output_value=view.result(),
+        output_value=view.recorded_result(),
         warnings=tuple(_warnings(view, findings)),
     )
 

@@ -1,0 +1,52 @@
+"""Keeps large outputs of steps as artifacts: the row holds a pointer, whoever reads the output gets all of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator import record
+from orchestrator.errors import OutputTooLarge
+from orchestrator.execution_state import StepResult
+from orchestrator.store import files
+
+INLINE_BYTES = 256 * 1024
+MEDIA_TYPE = "application/json"
+
+
+def stow(conn: Connection, tenant: str, result: StepResult, *, name: str, most_bytes: int) -> StepResult:
+    """Return the result with an output above INLINE_BYTES of JSON put away; raises OutputTooLarge above `most_bytes`.
+
+    The pointer is {artifact_id, size_bytes, media_type, summary}. The same output again is the same artifact.
+    """
+    content = record.encode(result.output).encode()
+    if len(content) <= INLINE_BYTES:
+        return result
+    if len(content) > most_bytes:
+        raise OutputTooLarge(f"step {name} made {len(content)} bytes of output; a file may hold {most_bytes}")
+    artifact = files.put(conn, tenant, filename=f"{name}.json", media_type=MEDIA_TYPE, content=content)
+    pointer = {
+        "artifact_id": artifact.sha256,
+        "size_bytes": artifact.size_bytes,
+        "media_type": MEDIA_TYPE,
+        "summary": _summary(result.output),
+    }
+    return replace(result, output=pointer, artifact=artifact.sha256)
+
+
+def whole_outputs(conn: Connection, tenant: str, results: Mapping[str, StepResult]) -> dict[str, Any]:
+    """Return each output, wherever it is kept; one whose file is gone is left out."""
+    outputs = {name: result.output for name, result in results.items()}
+    for name, result in results.items():
+        if result.artifact is not None:
+            content = files.read(conn, tenant, result.artifact)
+            outputs.pop(name)
+            outputs |= {} if content is None else {name: json.loads(content)}
+    return outputs
+
+
+def _summary(output: Any) -> str:
+    summary = output.get("summary") if isinstance(output, Mapping) else None
+    return summary if isinstance(summary, str) else "done"

@@ -1,0 +1,138 @@
+"""An output that is too large for a row becomes a file by its hash; later steps and the judge still read all of it."""
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import pytest
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.execution_state import Decision, ResultStatus, StepResult
+from orchestrator.lifecycle.stowing import INLINE_BYTES
+from orchestrator.queue.app import make_app
+from orchestrator.store import files, retention
+from orchestrator.store.engine import statement, transaction
+from orchestrator.store.hints import Hints
+from orchestrator.task_contract import Criterion
+from tests.integration.kit import TENANT, Engineer
+from workers import attempt, judging
+from workers.arms.base import CancelToken
+from workers.sandbox.choice import NOT_TESTED
+
+LARGE = {"wanted": "needle", "rest": "x" * INLINE_BYTES}
+PLAN: list[dict[str, Any]] = [
+    {"id": "all", "arm": "retriever", "action": "collect", "inputs": {"values": LARGE}, "depends_on": []},
+    {
+        "id": "part",
+        "arm": "retriever",
+        "action": "collect",
+        "inputs": {"values": {"$from": "all", "pointer": "/values/wanted"}},
+        "depends_on": ["all"],
+    },
+]
+
+
+class Worker:
+    """One who does steps as a retriever's worker would."""
+
+    def __init__(self, engineer: Engineer, **settings: Any) -> None:
+        self.engineer = engineer
+        self.process = WorkerProcess(
+            settings=engineer.settings.__class__(**{**vars(engineer.settings), **settings}),
+            engine=engineer.engine,
+            hints=Hints(engineer.settings.redis_url),
+            app=make_app(lambda: engineer.settings),
+            owner="me",
+        )
+
+    def do(self, task_id: str, name: str) -> StepResult:
+        """Claim a step, do it, store what came of it."""
+        claim = self.engineer.take(task_id, name)
+        result = attempt.run(
+            self.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
+        )
+        self.engineer.store(claim, result)
+        return result
+
+
+@pytest.fixture
+def worker(engineer: Engineer) -> Worker:
+    """A worker with the usual limits."""
+    return Worker(engineer)
+
+
+def test_a_large_output_is_a_file_and_the_row_a_pointer(engineer: Engineer, worker: Worker) -> None:
+    result = worker.do(engineer.start(*PLAN), "all")
+
+    with statement(engineer.engine) as conn:
+        content = files.read(conn, TENANT, result.output["artifact_id"]) or b""
+    assert result.output == {
+        "artifact_id": hashlib.sha256(content).hexdigest(),
+        "size_bytes": len(content),
+        "media_type": "application/json",
+        "summary": "2 values collected: rest, wanted",
+    }
+    assert json.loads(content)["values"] == LARGE
+    assert len(json.dumps(result.to_record())) < 2_000
+
+
+def test_a_reference_reaches_into_an_output_that_is_a_file(engineer: Engineer, worker: Worker) -> None:
+    task_id = engineer.start(*PLAN)
+    worker.do(task_id, "all")
+
+    assert worker.do(task_id, "part").output["values"] == "needle"
+
+
+def test_the_judge_checks_the_whole_output_and_the_task_s_result_points_to_it(
+    engineer: Engineer, worker: Worker
+) -> None:
+    criterion = Criterion(
+        "the needle is there", {"step": "all", "pointer": "/values/wanted", "equals": "needle"}
+    )
+    task_id = engineer.start(PLAN[0], acceptance_criteria=(criterion,))
+    pointer = worker.do(task_id, "all").output
+
+    claim = engineer.take(task_id, "$judge")
+    verdict = judging.judge(
+        worker.process, claim, deadline=time.monotonic() + 30, is_stopped=lambda: False, open_models=None
+    )
+
+    assert verdict.decision is Decision.PASSED, verdict.output
+    assert verdict.output_value == {"all": pointer}
+    assert "2 values collected" in verdict.output
+
+
+def test_an_output_above_what_a_file_may_hold_fails_the_step(engineer: Engineer) -> None:
+    small = Worker(engineer, max_file_bytes=INLINE_BYTES)
+
+    result = small.do(engineer.start(*PLAN), "all")
+
+    assert result.status is ResultStatus.FAILED
+    assert result.error
+    assert result.error["code"] == "output_too_large"
+
+
+def test_a_file_stays_as_long_as_the_task_whose_output_it_is(engineer: Engineer, worker: Worker) -> None:
+    task_id = engineer.start(*PLAN)
+    artifact_id = worker.do(task_id, "all").output["artifact_id"]
+    engineer.ask("UPDATE artifacts SET created_at = now() - interval '31 days'")
+
+    with transaction(engineer.engine) as conn:
+        kept = retention.forget_artifacts(conn, days=30, limit=10)
+        conn.exec_driver_sql("DELETE FROM tasks WHERE id = %(id)s", {"id": task_id})
+        forgotten = retention.forget_artifacts(conn, days=30, limit=10)
+        left = files.describe(conn, TENANT, [artifact_id])
+
+    assert (kept, forgotten, left) == (0, 1, [])
+
+
+def test_a_step_whose_reference_leads_to_a_lost_file_says_so(engineer: Engineer, worker: Worker) -> None:
+    task_id = engineer.start(*PLAN)
+    worker.do(task_id, "all")
+    engineer.ask("DELETE FROM artifacts")
+
+    result = worker.do(task_id, "part")
+
+    assert result.error
+    assert result.error["code"] == "invalid_input"
