@@ -12,6 +12,7 @@ from api import (
     dead,
     docs,
     exchange,
+    feedback,
     files,
     limit,
     problem,
@@ -41,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     limit.install(app)
     problem.install(app)
     system.install(app, orchestrator)
-    for part in (auth, tasks, control, dead, stream, files, arms):
+    for part in (auth, tasks, control, dead, feedback, stream, files, arms):
         part.install(app)
     docs.install(app)
     return app

@@ -56,6 +56,7 @@ CONTRACTS: dict[str, Any] = {
 }
 CANCELS: dict[str, Any] = {"with a reason": {"reason": "not needed any more"}}
 RETRIES: dict[str, Any] = {"all that follows a step": {"from_step": "a"}}
+FEEDBACK: dict[str, Any] = {"another task's result": {"verdict": "wrong_hit", "comment": "that was build 6"}}
 ARMS: dict[str, Any] = {
     "for maintenance": {"arm_id": "coder", "status": "degraded", "metadata": {"until": "noon"}}
 }

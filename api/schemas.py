@@ -160,6 +160,13 @@ class RetryRequest(_Request):
             raise ValidationError("Differs from from_step.", "from")
 
 
+class FeedbackRequest(_Request):
+    """What a client says of a result."""
+
+    verdict = fields.String(required=True, validate=validate.OneOf(["wrong_hit"]))
+    comment = TrimmedText(load_default="", validate=validate.Length(max=500))
+
+
 class ArmRegistration(_Request):
     """What a client declares about an arm; the registry's own facts may be sent along and stay."""
 
@@ -224,6 +231,7 @@ TASK = TaskRequest()
 CANCEL = CancelRequest()
 RETRY = RetryRequest()
 ARM = ArmRegistration()
+FEEDBACK = FeedbackRequest()
 TASK_LIST = TaskListQuery(unknown=EXCLUDE)
 DEAD = DeadQuery(unknown=EXCLUDE)
 STATUS = StatusQuery(unknown=EXCLUDE)

@@ -261,6 +261,16 @@ class Trace(Reply):
     next_after = fields.Integer()
 
 
+class FeedbackReply(Reply):
+    """What a report took back: `source_task_id`'s result answers no other task; `layer_off`, nor does its layer."""
+
+    task_id = _task_id()
+    verdict = fields.String()
+    layer = _one_of("exact", "alias")
+    source_task_id = fields.String(allow_none=True)
+    layer_off = fields.Boolean()
+
+
 class ArmMetadata(Reply):
     """What is declared and measured about an arm."""
 

@@ -19,7 +19,8 @@ from orchestrator.cache.lookup import ResultCache
 from orchestrator.errors import TooMuch
 from orchestrator.execution_state import StepState
 from orchestrator.jwks import KeySet
-from orchestrator.lifecycle import requests, retry
+from orchestrator.lifecycle import auditing, requests, retry
+from orchestrator.lifecycle.auditing import Withdrawn
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.occupancy import Occupancy
 from orchestrator.lifecycle.requests import Submitted
@@ -131,6 +132,14 @@ class Orchestrator:
         if not accepted.is_replay and not accepted.status.is_final():
             self.occupancy.add(tenant)
         return accepted
+
+    def report_wrong_hit(self, *, tenant: str, task_id: str, reason: str = "") -> Withdrawn:
+        """Take back the result that answered a task wrongly; see orchestrator.lifecycle.auditing."""
+        withdrawn = auditing.report_wrong_hit(self.engine, tenant=tenant, task_id=task_id, reason=reason)
+        for key in withdrawn.keys:
+            self.cache.forget(key)
+        metric.wrong_hit_reported(withdrawn.layer)
+        return withdrawn
 
     def cancel(self, *, tenant: str, task_id: str, reason: str = "") -> tuple[TaskRecord, Sequence[Fenced]]:
         """Cancel a task and return it, with what that stopped; see orchestrator.lifecycle.requests.cancel."""

@@ -1,6 +1,6 @@
 """Owns what ties tasks under one key together: who leads, who follows, whose result answers; all in Postgres."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,6 +64,14 @@ class SharedEnd:
     task_id: str
     priority: str
     age_seconds: float
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """A task whose result answers for no other any more."""
+
+    id: str
+    cache_key: str | None
 
 
 def serve(conn: Connection, task: NewTask, entry: Entry, *, max_age: float | None) -> Served | None:
@@ -161,14 +169,10 @@ def parts(conn: Connection, task_id: str) -> dict[str, str] | None:
     return found
 
 
-def withdraw(conn: Connection, tenant: str, task_id: str) -> Mapping[str, str] | None:
-    """Stop the source of the tenant's task from answering for others; return its id and cache_key.
+def withdraw(conn: Connection, tenant: str, task_id: str) -> list[Withdrawn]:
+    """Stop what answered the tenant's task from answering for others; return the task and its sources, to the last.
 
-    None when no other task's result answered the task.
+    One that has been the source of others is the last one's own; [] when there is no such task.
     """
-    row = (
-        conn.exec_driver_sql(_SQL["withdraw"], {"tenant": tenant, "task_id": task_id})
-        .mappings()
-        .one_or_none()
-    )
-    return dict(row) if row else None
+    rows = conn.exec_driver_sql(_SQL["withdraw"], {"tenant": tenant, "task_id": task_id})
+    return [Withdrawn(*row) for row in rows]

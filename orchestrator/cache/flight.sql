@@ -7,6 +7,9 @@ WITH source AS (
     FROM tasks s
     WHERE s.id = %(source_id)s AND s.tenant = %(tenant)s AND s.cache_key = %(source_key)s
         AND s.fresh_until > now()
+        AND NOT EXISTS (
+            SELECT FROM cache_switches w WHERE w.tenant = s.tenant AND w.layer = %(layer)s AND w.off_until > now()
+        )
         AND (%(max_age)s::float8 IS NULL OR s.finished_at >= now() - %(max_age)s::float8 * interval '1 second')
 ), named AS (
     INSERT INTO submissions AS earlier (tenant, name, sha256, task_id, expires_at)
@@ -60,6 +63,9 @@ SELECT s.id AS source_id, s.result, extract(epoch FROM now() - s.finished_at)::f
     extract(epoch FROM s.fresh_until - now())::float8 AS left_seconds
 FROM tasks s
 WHERE s.tenant = %(tenant)s AND s.cache_key = %(cache_key)s AND s.fresh_until > now()
+    AND NOT EXISTS (
+        SELECT FROM cache_switches w WHERE w.tenant = s.tenant AND w.layer = 'exact' AND w.off_until > now()
+    )
     AND (%(max_age)s::float8 IS NULL OR s.finished_at >= now() - %(max_age)s::float8 * interval '1 second')
 ORDER BY s.finished_at DESC
 LIMIT 1;
@@ -210,9 +216,23 @@ FROM tasks
 WHERE id = %(task_id)s;
 
 -- name: withdraw
--- A result that was wrong answers for nothing any more: the source of the tenant's task, and what came after it.
-UPDATE tasks s
-SET fresh_until = NULL, updated_at = now()
-FROM tasks t
-WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s AND s.id = t.cache ->> 'source_task_id' AND s.tenant = t.tenant
-RETURNING s.id, s.cache_key;
+-- A result that was wrong answers for nothing any more: the source of the tenant's task, and that source's own source
+-- if it was answered itself, to the one that ran. The task itself comes first, whose key may have an entry too.
+WITH RECURSIVE chain AS (
+    SELECT t.id, t.tenant, t.cache_key, t.cache, 0 AS depth
+    FROM tasks t
+    WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s
+    UNION ALL
+    SELECT s.id, s.tenant, s.cache_key, s.cache, chain.depth + 1
+    FROM chain
+    JOIN tasks s ON s.id = chain.cache ->> 'source_task_id' AND s.tenant = chain.tenant
+    WHERE chain.depth < 8
+), withdrawn AS (
+    UPDATE tasks t
+    SET fresh_until = NULL, updated_at = now()
+    FROM chain
+    WHERE t.id = chain.id AND t.fresh_until IS NOT NULL
+)
+SELECT chain.id, chain.cache_key
+FROM chain
+ORDER BY chain.depth;

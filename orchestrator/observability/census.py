@@ -22,12 +22,14 @@ _SQL = sql.load(__file__)
 _PHASES = tuple(phase for phase in Phase if phase is not Phase.DONE)
 # kombu.transport.redis: a queue is one list for each priority step, the first under the bare name
 _SEPARATOR = "\x06\x16"
+_LAYERS = ("exact", "alias")
 _LOWER_STEPS = (3, 6, 9)
 _MEANING = {
     "octollm_active_tasks": "Open tasks.",
     "octollm_queue_depth": "Messages that wait in the broker.",
     "octollm_queue_oldest_seconds": "Age of the oldest step that could be claimed now.",
     "octollm_workers": "Live worker processes.",
+    "octollm_cache_layers_off": "Tenants for whom a layer of the cache is off: it was wrong too often.",
 }
 _log = structlog.get_logger(__name__)
 
@@ -74,6 +76,7 @@ class Census(Collector):
             _gauge("octollm_active_tasks", "phase", keys=_PHASES, found=found["count_tasks"]),
             _gauge("octollm_queue_oldest_seconds", "queue", keys=ALL_QUEUES, found=found["age_queues"]),
             _gauge("octollm_workers", "arm", keys=ARMS, found=found["count_workers"]),
+            _gauge("octollm_cache_layers_off", "layer", keys=_LAYERS, found=found["count_layers_off"]),
         ]
 
     def _from_redis(self) -> list[Metric]:

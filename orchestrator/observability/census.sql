@@ -20,3 +20,10 @@ SELECT arm, count(*)
 FROM pools
 WHERE seen_at > now() - interval '15 seconds'
 GROUP BY arm;
+
+-- name: count_layers_off
+-- Tenants for whom a layer of the cache is off because it was wrong too often, by layer.
+SELECT layer, count(*)
+FROM cache_switches
+WHERE off_until > now()
+GROUP BY layer;

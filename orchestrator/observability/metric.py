@@ -52,6 +52,11 @@ _CACHE_LOOKUPS = Counter(
     "Submissions, by what the cache said: hit, coalesced, miss, refresh, bypass; layer of what it had.",
     ["outcome", "layer"],
 )
+_CACHE_AUDITS = Counter(
+    "octollm_cache_audits",
+    "Hits that were run again, or reported: right, wrong, undecided, reported.",
+    ["layer", "outcome"],
+)
 _SWEPT = Counter("octollm_swept", "Things that the sweeper healed.", ["kind"])
 _MODEL_REQUESTS = Counter(
     "octollm_llm_requests", "Calls to models, and calls not made.", ["provider", "model", "outcome"]
@@ -119,6 +124,16 @@ def screened(kinds: Iterable[str], outcome: str) -> None:
 def cache_asked(outcome: str, layer: str | None) -> None:
     """Count what the cache said of a task; `layer` is coalesced, exact, alias, or None where it had nothing."""
     _CACHE_LOOKUPS.labels(outcome, layer or "none").inc()
+
+
+def cache_audited(layer: str, agrees: bool | None) -> None:  # a value, not a switch
+    """Count a hit that was run again; None could not be compared."""
+    _CACHE_AUDITS.labels(layer, {True: "right", False: "wrong", None: "undecided"}[agrees]).inc()
+
+
+def wrong_hit_reported(layer: str) -> None:
+    """Count a client's word that a hit was wrong."""
+    _CACHE_AUDITS.labels(layer, "reported").inc()
 
 
 def lease_expired() -> None:

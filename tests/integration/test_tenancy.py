@@ -16,7 +16,17 @@ from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, wait_step
 
-OWNED = ("tasks", "artifacts", "artifact_chunks", "documents", "passages", "passage_vectors", "submissions")
+OWNED = (
+    "tasks",
+    "artifacts",
+    "artifact_chunks",
+    "documents",
+    "passages",
+    "passage_vectors",
+    "submissions",
+    "cache_audits",
+    "cache_switches",
+)
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
 HELD = ("tasks", "artifacts", "artifact_chunks", "submissions", "rounds", "steps", "events", "traces")
 

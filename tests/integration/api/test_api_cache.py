@@ -132,3 +132,20 @@ def test_a_follower_is_told_of_a_cancel_only_of_its_own(call: Caller, company: C
     assert call("DELETE", f"/v1/tasks/{follower}").json["stopped"] == []
 
     assert call("GET", f"/v1/tasks/{leader}").json["status"] == "queued"
+
+
+def test_a_client_takes_back_what_answered_wrongly(call: Caller, company: Company) -> None:
+    source = solve(call, company)
+    hit = post(call).json["task_id"]
+
+    answer = call(
+        "POST", f"/v1/tasks/{hit}/feedback", json={"verdict": "wrong_hit", "comment": "that was build 6"}
+    )
+
+    assert answer.status_code == 200, answer.json
+    assert answer.json["source_task_id"] == source
+    assert post(call).headers["Cache-Status"] == "octollm; fwd=miss"
+    again = call("POST", f"/v1/tasks/{source}/feedback", json={"verdict": "wrong_hit"})
+    assert_problem(again, 409, "invalid_operation")
+    unknown = call("POST", f"/v1/tasks/{hit}/feedback", json={"verdict": "nice"})
+    assert_problem(unknown, 422, "validation_error")

@@ -15,6 +15,7 @@ from api.operation import operation_of, scope_of
 from orchestrator.credential import SCOPES
 from orchestrator.execution_state import Decision
 from tests.integration.api.conftest import AsCaller, Caller
+from tests.integration.cache_kit import GOAL, Company
 from tests.integration.kit import Engineer, verdict, wait_step
 
 PUBLIC = {"/health", "/ready", "/metrics", "/openapi.json", "/docs", "/v1/auth/token"}
@@ -88,11 +89,20 @@ def test_every_example_is_accepted(
             content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             for name, example in content.get("examples", {}).items():
                 path = _fill(template, _task_for(engineer, template))
+                if template.endswith("/feedback"):
+                    path = _fill(template, _hit(call, engineer))
                 answer = conforms(call(method.upper(), path, json=example["value"]), method, template)
                 assert answer.status_code < 300, (template, name, answer.json)
                 sent += 1
 
     assert sent >= 6
+
+
+def _hit(call: Caller, engineer: Engineer) -> str:
+    """Return a task that an earlier result answered."""
+    company = Company(engineer.engine, engineer.settings)
+    company.run(call("POST", "/v1/tasks", json={"goal": GOAL}).json["task_id"])
+    return str(call("POST", "/v1/tasks", json={"goal": GOAL}).json["task_id"])
 
 
 def _task_for(engineer: Engineer, template: str) -> str:
