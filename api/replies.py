@@ -63,6 +63,7 @@ def task_status(
         **_summary(task),
         "progress": progress,
         "waiting_for": waiting_for,
+        "message": "; ".join(f"waiting for arm {arm}" for arm in waiting_for) or None,
         "retry_of": task.retry_of,
         "result": task.result,
         "error": task.error,

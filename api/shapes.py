@@ -134,7 +134,10 @@ class TaskPage(Reply):
 
 
 class Status(Reply):
-    """A task, where it stands and what came of it; `retry_of` is the task that it repeats."""
+    """A task, where it stands and what came of it; `retry_of` is the task that it repeats.
+
+    `message` tells in words what it waits for: arms that no worker serves now, which `waiting_for` names.
+    """
 
     task_id = _task_id()
     status = _status()
@@ -143,6 +146,7 @@ class Status(Reply):
     priority = _priority()
     progress = fields.Nested(Progress)
     waiting_for = fields.List(fields.String())
+    message = fields.String(allow_none=True)
     retry_of = fields.String(allow_none=True)
     result = fields.Nested(Result, allow_none=True)
     error = fields.Nested(Failure, allow_none=True)

@@ -102,6 +102,7 @@ def status(access: Access, /, task_id: str, as_json: bool) -> int:
         click.echo(
             f"{task_id} {task['status']}: {progress['current_step']}, {progress['percentage']}%, "
             f"{progress['completed_steps']} of {progress['total_steps']} steps"
+            + (f"; {task['message']}" if task.get("message") else "")
         )
     else:
         print_end(task, last_verdict(server, task_id))

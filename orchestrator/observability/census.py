@@ -17,6 +17,7 @@ from orchestrator import sql
 from orchestrator.arm_capability import ALL_QUEUES, ARMS
 from orchestrator.execution_state import Phase
 from orchestrator.store.engine import statement
+from orchestrator.store.pools import ALIVE_WITHIN_SECONDS
 
 _SQL = sql.load(__file__)
 _PHASES = tuple(phase for phase in Phase if phase is not Phase.DONE)
@@ -28,7 +29,7 @@ _MEANING = {
     "octollm_active_tasks": "Open tasks.",
     "octollm_queue_depth": "Messages that wait in the broker.",
     "octollm_queue_oldest_seconds": "Age of the oldest step that could be claimed now.",
-    "octollm_workers": "Live worker processes.",
+    "octollm_workers": "Live worker processes that take work.",
     "octollm_cache_layers_off": "Tenants for whom a layer of the cache is off: it was wrong too often.",
 }
 _log = structlog.get_logger(__name__)
@@ -70,8 +71,9 @@ class Census(Collector):
         return counted
 
     def _from_postgres(self) -> list[Metric]:
+        values = {"within_seconds": ALIVE_WITHIN_SECONDS}
         with statement(self._engine) as conn:
-            found = {name: _pairs(conn.exec_driver_sql(_SQL[name]).all()) for name in _SQL}
+            found = {name: _pairs(conn.exec_driver_sql(_SQL[name], values).all()) for name in _SQL}
         return [
             _gauge("octollm_active_tasks", "phase", keys=_PHASES, found=found["count_tasks"]),
             _gauge("octollm_queue_oldest_seconds", "queue", keys=ALL_QUEUES, found=found["age_queues"]),

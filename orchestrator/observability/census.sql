@@ -15,10 +15,11 @@ WHERE state = 'queued'
 GROUP BY queue;
 
 -- name: count_workers
--- Pools whose heartbeat is fresh, by arm.
+-- Pools whose heartbeat is fresh and that take work, by arm.
 SELECT arm, count(*)
 FROM pools
-WHERE seen_at > now() - interval '15 seconds'
+WHERE seen_at > now() - make_interval(secs => %(within_seconds)s)
+  AND unavailable IS NULL
 GROUP BY arm;
 
 -- name: count_layers_off

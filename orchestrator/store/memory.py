@@ -12,6 +12,7 @@ from orchestrator import record, sql
 from orchestrator.identifier import step_id
 from orchestrator.queue.prepared import Prepared
 from orchestrator.store.events import as_decisions
+from orchestrator.store.pools import ALIVE_WITHIN_SECONDS
 from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 
@@ -203,7 +204,8 @@ def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:
 
 def waiting_arms(conn: Connection, task_id: str) -> list[str]:
     """Return the arms that the task's queued work waits for and that no live pool serves."""
-    return [row.arm for row in conn.exec_driver_sql(_SQL["waiting_arms"], {"task_id": task_id})]
+    values = {"task_id": task_id, "within_seconds": ALIVE_WITHIN_SECONDS}
+    return [row.arm for row in conn.exec_driver_sql(_SQL["waiting_arms"], values)]
 
 
 def lock_task(conn: Connection, task_id: str) -> LockedTask | None:

@@ -89,14 +89,16 @@ FROM (
 ORDER BY (latest.spec ->> 'position')::int, latest.name;
 
 -- name: waiting_arms
--- Arms that the task's queued work needs and that no live pool serves.
+-- Arms that the task's queued work needs and that no live pool takes work for.
 SELECT DISTINCT s.arm
 FROM steps s
 WHERE s.task_id = %(task_id)s
     AND s.state = 'queued'
     AND NOT EXISTS (
         SELECT FROM pools p
-        WHERE p.queue = s.queue AND p.seen_at > now() - interval '15 seconds'
+        WHERE p.queue = s.queue
+            AND p.unavailable IS NULL
+            AND p.seen_at > now() - make_interval(secs => %(within_seconds)s)
     )
 ORDER BY s.arm;
 

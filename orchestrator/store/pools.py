@@ -11,7 +11,9 @@ from orchestrator.arm_capability import ARMS
 from orchestrator.record import encode
 from orchestrator.sql import load
 
-ALIVE_WITHIN_SECONDS = 15
+ALIVE_WITHIN_SECONDS = 13
+"""How old a pool's last beat may be: two of each 5 s may be lost, and with the gauges' own age (2 s) a dead pool is
+still seen within 15 s."""
 STATISTICS_DAYS = 7
 
 _SQL = load(__file__)

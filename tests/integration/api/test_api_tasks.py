@@ -37,7 +37,7 @@ def test_a_new_task_is_queued_and_says_what_it_waits_for(call: Caller) -> None:
 
     assert_status(status)
     assert (status["status"], status["phase"], status["priority"]) == ("queued", "accepted", "high")
-    assert status["waiting_for"] == ["planner"]
+    assert (status["waiting_for"], status["message"]) == (["planner"], "waiting for arm planner")
     assert status["result"] is status["error"] is status["metadata"] is None
 
 

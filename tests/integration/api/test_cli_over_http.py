@@ -70,7 +70,7 @@ def test_a_submitted_task_is_watched_to_its_verdict(
     assert status == ExitStatus.OK
     assert octollm("status", task_id) == (
         ExitStatus.OK,
-        f"{task_id} queued: preprocessing, 0%, 0 of 0 steps\n",
+        f"{task_id} queued: preprocessing, 0%, 0 of 0 steps; waiting for arm planner\n",
     )
 
     engineer.plan(task_id)
