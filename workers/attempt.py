@@ -26,7 +26,7 @@ from orchestrator.lifecycle import rounds, spending, stowing
 from orchestrator.observability import metric
 from orchestrator.planner.references import resolve
 from orchestrator.store import files, steps
-from orchestrator.store.engine import in_transaction, statement
+from orchestrator.store.engine import in_transaction, is_away, statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Attachment, Contract
 from workers.arms.base import Assignment, CancelToken, Library, Model, load_arm
@@ -58,7 +58,7 @@ def run(
     """Do the step and return its final result; its tools run in the sandbox that stands.
 
     Raises Ignore when there is nothing to record: the task has ended, the lease is lost, or the step is queued
-    again for a later try.
+    again for a later try. Raises SQLAlchemyError when the database is away.
     """
     started = time.monotonic()
     try:
@@ -150,7 +150,10 @@ def _result(
         raise
     except StepError as error:
         return _failed(error)
-    except Exception:
+    except Exception as error:
+        # a database that is away is nobody's failure: the lease is handed back and the step runs again
+        if is_away(error):
+            raise
         # an arm's defect must not take its worker, nor the task's other steps, down with it
         log.exception("step.crashed")
         return failure(

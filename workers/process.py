@@ -1,13 +1,15 @@
 """The one thing that a worker's process has: its connections, its name in leases, the leases it holds."""
 
 import sys
+import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_process_init
+from celery.signals import setup_logging, worker_init, worker_process_init, worker_ready
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
@@ -17,6 +19,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.lifecycle import recovery
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
+from orchestrator.store.engine import is_away
 from orchestrator.store.steps import Claim
 from workers import containment
 from workers.arms.base import CancelToken
@@ -27,6 +30,8 @@ from workers.model import OpenModels
 log = structlog.get_logger(__name__)
 
 _SWITCH_SECONDS = 0.0005
+_AWAY_PAUSE_SECONDS = 0.25
+_REAP_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,25 @@ class Worker:
         self.interrupts.ensure_listening()
         return self.leases.hold(claim, deadline=deadline)
 
-    def hand_back(self, step_id: str, *, task_id: str, owner: str, died: bool) -> None:
-        """Give a lease back before it ends; where that fails the lease ends by itself, so nothing is raised."""
-        try:
-            recovery.hand_back(self.process.engine, step_id, task_id=task_id, owner=owner, died=died)
-        except SQLAlchemyError as error:
-            log.warning("lease.hand_back_failed", step_id=step_id, error=error.__class__.__name__)
-        else:
-            self.process.hints.send(task_id)
+    def hand_back(
+        self, step_id: str, *, task_id: str, owner: str, died: bool, patience_seconds: float = 0
+    ) -> None:
+        """Give a lease back before it ends; where that fails the lease ends by itself, so nothing is raised.
+
+        A database that is away is waited for `patience_seconds`.
+        """
+        until = time.monotonic() + patience_seconds
+        while True:
+            try:
+                recovery.hand_back(self.process.engine, step_id, task_id=task_id, owner=owner, died=died)
+            except SQLAlchemyError as error:
+                if is_away(error) and time.monotonic() < until:
+                    time.sleep(_AWAY_PAUSE_SECONDS)
+                    continue
+                log.warning("lease.hand_back_failed", step_id=step_id, error=error.__class__.__name__)
+            else:
+                self.process.hints.send(task_id)
+            return
 
 
 def start(app: Celery, *, service: str = "worker") -> Worker:
@@ -106,5 +122,16 @@ def connect_signals(app: Celery) -> None:
             raise SystemExit(error.message) from None
         containment.prepare(app)
 
+    def watch_children(sender: Any, **_: object) -> None:
+        """Look for dead children twice a second.
+
+        Celery asks once when a child's pipe closes, which is a little before the kernel lets it be reaped: it then
+        sees none, and asks again after 5 s.
+        """
+        reap = getattr(getattr(sender.pool, "_pool", None), "maintain_pool", None)
+        if reap is not None and sender.hub is not None:
+            sender.hub.call_repeatedly(_REAP_SECONDS, reap)
+
     worker_init.connect(wire_and_prepare, weak=False)
+    worker_ready.connect(watch_children, weak=False)
     worker_process_init.connect(wire, weak=False)

@@ -45,8 +45,8 @@ class Sweeper:
         self._connected_at = time.monotonic()
         self._forget_again_at = 0.0
 
-    def tick(self) -> None:
-        """Heal once; a sweep that fails is logged and tried again in the next tick."""
+    def tick(self) -> bool:
+        """Heal once, and tell whether a full batch says that there is more; a sweep that fails is tried again then."""
         sweeps: tuple[Callable[[], int], ...] = (
             self.queue_again_after_flush,
             self.end_past_deadline,
@@ -62,6 +62,7 @@ class Sweeper:
             self.publish_webhooks,
             self.audit_hits,
         )
+        has_more = False
         for sweep in sweeps:
             try:
                 count = sweep()
@@ -74,6 +75,8 @@ class Sweeper:
                 if count:
                     metric.swept(sweep.__name__, count)
                     log.warning("sweep.healed", sweep=sweep.__name__, count=count)
+                has_more |= count == BATCH
+        return has_more
 
     def queue_again_after_flush(self) -> int:
         """Make all queued rows due when the broker has lost its memory: its epoch key is gone."""
@@ -214,7 +217,7 @@ class Sweeper:
 
 
 def main() -> None:
-    """Sweep every SWEEP_SECONDS until SIGTERM or SIGINT."""
+    """Sweep every SWEEP_SECONDS, at once while batches are full, until SIGTERM or SIGINT."""
     worker = process.start(app, service="sweeper").process
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -223,8 +226,9 @@ def main() -> None:
     broker = redis.Redis.from_url(worker.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
     sweeper = Sweeper(worker, broker)
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
-    while not stopped.wait(worker.settings.sweep_seconds):
-        sweeper.tick()
+    has_more = False
+    while not stopped.wait(0 if has_more else worker.settings.sweep_seconds):
+        has_more = sweeper.tick()
     log.info("sweeper.stopped")
 
 

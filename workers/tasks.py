@@ -113,7 +113,13 @@ class Work(Task[[str, str], dict[str, str]]):
                 yield carried, token, deadline
             except SQLAlchemyError as error:
                 logger.warning("attempt.database_away", error=error.__class__.__name__)
-                worker.hand_back(claim.id, task_id=claim.task_id, owner=worker.process.owner, died=False)
+                worker.hand_back(
+                    claim.id,
+                    task_id=claim.task_id,
+                    owner=worker.process.owner,
+                    died=False,
+                    patience_seconds=worker.process.settings.lease_seconds,
+                )
                 raise Ignore() from error
 
     def on_stored(
