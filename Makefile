@@ -2,11 +2,13 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check-slow lint bench conformance lock clean
+.PHONY: help setup demo up test check-slow lint bench chaos chaos-mutations conformance lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
+SECONDS ?= 60
+SEED ?=
 UV := uv==0.13.9
 
 BIN := $(abspath $(VENV))/bin
@@ -68,6 +70,12 @@ lint: setup ## format, lint, types, import contracts
 
 bench: setup ## measure; figures of the machine at hand
 	@for script in bench/*.py; do echo "== $$script"; python "$$script" || exit 1; done
+
+chaos: setup ## kill, freeze, empty and repeat everything while tasks run, then audit; SECONDS=60 SEED=n
+	@python bench/chaos.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+chaos-mutations: setup ## the same on three broken copies: the auditor must report each; SECONDS=20 SEED=n
+	@python bench/chaos.py --seconds $(if $(filter 60,$(SECONDS)),20,$(SECONDS)) $(if $(SEED),--seed $(SEED)) --mutations
 
 conformance: setup ## Celery's own chord tests against our backend
 	@python tests/conformance/run.py $(ARGS)

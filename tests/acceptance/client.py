@@ -39,7 +39,9 @@ class Client:
     ) -> Answer:
         """Send one request; an error's answer is an answer."""
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=content, method=method)
+        request = urllib.request.Request(
+            self.url + path, data=content, method=method, headers=dict(headers or {})
+        )
         request.add_header("Authorization", f"Bearer {self.token}")
         if content is not None:
             request.add_header("Content-Type", content_type)

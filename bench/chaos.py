@@ -1,0 +1,96 @@
+"""Chaos: everything dies, freezes, forgets and repeats itself while tasks run; an auditor says what came of it.
+
+Exit status 0 when the audit finds nothing, and the faults hit enough running work to prove something. `--mutations`
+runs the same chaos on three broken copies of the product instead: then 0 means that the auditor reported each.
+"""
+
+import argparse
+import logging
+import random
+import sys
+from typing import Final
+
+import structlog
+
+from bench.support.chaos.figures import p50_and_max
+from bench.support.chaos.run import Conditions, Outcome, run
+
+MUTATIONS: Final = ("fence", "count", "publish")
+LONG_SECONDS: Final = 300.0
+"""From here on leases have their default length, and every kind of hit must have happened."""
+_SHOWN: Final = 20
+
+
+def main() -> int:
+    """Run what the command line asks for and print what came of it."""
+    # a broker that we took away ourselves is no news
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    arguments = _arguments()
+    seed = arguments.seed if arguments.seed is not None else random.randrange(2**31)
+    seconds = arguments.seconds
+    is_long = seconds >= LONG_SECONDS
+    lease, heartbeat = (15.0, 5.0) if is_long else (4.0, 1.0)
+    command = f"SEED={seed} make chaos SECONDS={seconds:g}"
+    print(f"{command}: leases of {lease:g} s", flush=True)
+    if arguments.mutations:
+        found = [
+            _mutated(Conditions(seed, seconds, lease, heartbeat, mutation=name))
+            for name in arguments.mutations
+        ]
+        return 0 if all(found) else 1
+    outcome = run(Conditions(seed, seconds, lease, heartbeat))
+    _report(outcome)
+    unhit = outcome.figures.unhit if is_long else []
+    if unhit:
+        print(f"proves nothing: no {', '.join(unhit)}")
+    return 1 if outcome.violations or unhit else 0
+
+
+def _mutated(conditions: Conditions) -> bool:
+    """Run on a broken copy; answer whether the auditor noticed."""
+    outcome = run(conditions)
+    checks = sorted({violation.check for violation in outcome.violations})
+    print(
+        f"mutation {conditions.mutation}: {len(outcome.violations)} violations: {', '.join(checks) or 'MISSED'}"
+    )
+    _list(outcome)
+    return bool(checks)
+
+
+def _report(outcome: Outcome) -> None:
+    figures = outcome.figures
+    print("  ".join(f"{name} {count}" for name, count in figures.counts.items()))
+    for kind, (count, hits) in figures.faults.items():
+        recovery = figures.recovery_seconds.get(kind)
+        told = f"; running again: {p50_and_max(recovery)}" if recovery else ""
+        print(f"  {kind:20} {count:>4}, of them hit running work {hits:>4}{told}")
+    everything = [seconds for some in figures.recovery_seconds.values() for seconds in some]
+    if everything:
+        print(f"recovery: {p50_and_max(everything)}")
+    checks = [violation.check for violation in outcome.violations]
+    lost = sum(check in {"task_lost", "task_open", "step_open", "step_missing"} for check in checks)
+    doubled = sum(check.endswith(("twice", "doubled", "not_once", "unasked")) for check in checks)
+    print(f"accepted {len(outcome.accepted)}  lost {lost}  doubled {doubled}  violations {len(checks)}")
+    _list(outcome)
+
+
+def _list(outcome: Outcome) -> None:
+    for violation in outcome.violations[:_SHOWN]:
+        print(f"  {violation.check}: {violation.subject}: {violation.told}")
+    if len(outcome.violations) > _SHOWN:
+        print(f"  and {len(outcome.violations) - _SHOWN} more")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=40.0, help="how long faults are committed")
+    parser.add_argument("--seed", type=int, help="of all that is random; printed, to be given again")
+    parser.add_argument("--mutations", nargs="*", choices=MUTATIONS, help="all of them when none is named")
+    arguments = parser.parse_args()
+    if arguments.mutations == []:
+        arguments.mutations = list(MUTATIONS)
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

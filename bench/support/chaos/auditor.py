@@ -1,0 +1,56 @@
+"""Reads Postgres after the chaos and says what breaks the promise; each check has a name and its own statement."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine
+
+from bench.support.chaos.load import Accepted
+from orchestrator import sql
+from orchestrator.store.engine import transaction
+
+_SQL = sql.load(__file__)
+CHECKS: Final = tuple(name for name in _SQL if name != "prepare")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What breaks the promise: the check that found it, which row, and what is wrong with it."""
+
+    check: str
+    subject: str
+    told: str
+
+
+def audit(
+    engine: Engine,
+    accepted: Sequence[Accepted],
+    *,
+    calm: Sequence[str] = (),
+    lease_seconds: float,
+    is_stopped: bool = False,
+) -> list[Violation]:
+    """Return every violation; none is the proof.
+
+    `accepted` is the client's record of its 202s. `calm` are the tasks that ran alone, without a fault.
+    `is_stopped`: all workers have been stopped in order, so none may say that it lives.
+    """
+    told = [
+        {
+            "task_id": one.task_id,
+            "kind": one.wanted.kind,
+            "statuses": one.wanted.statuses,
+            "outputs": one.wanted.outputs,
+        }
+        for one in accepted
+    ]
+    values = {"calm": list(calm), "lease_seconds": lease_seconds, "is_stopped": is_stopped}
+    with transaction(engine) as conn:
+        conn.exec_driver_sql(_SQL["prepare"], {"accepted": json.dumps(told)})
+        return [
+            Violation(check, str(row.subject), str(row.told))
+            for check in CHECKS
+            for row in conn.exec_driver_sql(_SQL[check], values)
+        ]

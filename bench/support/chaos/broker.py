@@ -1,0 +1,63 @@
+"""Faults of messages: sent twice, held back, refused by a broker without memory."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import redis
+
+from orchestrator.arm_capability import ALL_QUEUES
+
+QUEUES: Final = tuple(ALL_QUEUES)
+_SEPARATOR: Final = "\x06\x16"
+"""What kombu puts between a queue's name and a priority."""
+
+
+def queue_keys(broker: "redis.Redis") -> list[str]:
+    """Return the lists that hold messages now: one a queue and priority."""
+    found = {raw.decode() for raw in broker.scan_iter(count=1000, _type="list")}
+    return sorted(key for key in found if key.partition(_SEPARATOR)[0] in QUEUES)
+
+
+def duplicate(broker: "redis.Redis", *, most: int) -> int:
+    """Put copies of waiting messages into their queues; return how many."""
+    count = 0
+    for key in queue_keys(broker):
+        copies: list[bytes] = broker.lrange(key, 0, most - 1)
+        if copies:
+            count += len(copies)
+            broker.lpush(key, *copies)
+    return count
+
+
+def delay(broker: "redis.Redis", *, seconds: float) -> int:
+    """Take every message that comes within `seconds` out of its queue, then put all of them back."""
+    held: list[tuple[str, bytes]] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for key in queue_keys(broker):
+            held += [(key, message) for message in _drained(broker, key)]
+        time.sleep(0.002)
+    for key, message in held:
+        broker.lpush(key, message)
+    return len(held)
+
+
+def fill(broker: "redis.Redis", *, seconds: float) -> None:
+    """Let the broker refuse whatever needs memory, as one that is full does."""
+    broker.config_set("maxmemory", "1")
+    try:
+        time.sleep(seconds)
+    finally:
+        broker.config_set("maxmemory", "0")
+
+
+def unacknowledged(broker: "redis.Redis") -> list[str]:
+    """Return the task ids of messages that were delivered and not acknowledged."""
+    return [json.loads(raw)[0]["headers"]["id"] for raw in broker.hvals("unacked")]
+
+
+def _drained(broker: "redis.Redis", key: str) -> Iterator[bytes]:
+    while (message := broker.rpop(key)) is not None:
+        yield message

@@ -1,0 +1,183 @@
+"""The faults that chaos commits, each by its name, and which running work each of them hit."""
+
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from bench.support.chaos import broker as messages
+from bench.support.chaos import victims
+from bench.support.chaos.ground import Ground
+from orchestrator.devstack.stack import Stack
+from orchestrator.queue import canvas
+from orchestrator.queue.app import make_app
+from orchestrator.settings import load
+from orchestrator.store.steps import Message
+
+POOLS: Final = ("planner", "retriever", "coder", "executor", "guardian", "judge")
+PREFORK: Final = ("coder", "executor")
+_RUNNING: Final = """
+SELECT id, attempt, arm, split_part(owner, ':', 2)::int AS pid
+FROM steps
+WHERE state = 'running'
+"""
+_WORK: Final = """
+SELECT id, task_id, name, kind, arm, queue, priority, chord_id, round, spec
+FROM steps
+WHERE state IN ('running', 'queued', 'done')
+ORDER BY (state = 'running') DESC, finished_at DESC NULLS LAST
+LIMIT %(most)s
+"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What was done, when (time.time()), to which processes, and which (step id, attempt) it hit."""
+
+    kind: str
+    at: float
+    hits: Sequence[tuple[str, int]] = ()
+    pids: Sequence[int] = ()
+
+
+@dataclass
+class Arsenal:
+    """Every fault, committed on one stack; `zombie_seconds` is longer than a lease."""
+
+    stack: Stack
+    ground: Ground
+    chance: random.Random
+    zombie_seconds: float
+    committed: list[Fault] = field(default_factory=list)
+
+    @property
+    def quick(self) -> Mapping[str, Callable[[], None]]:
+        """Faults that are committed one at a time; zombies and doubles go on beside them."""
+        return {
+            "kill_child": self.kill_child,
+            "kill_worker": self.kill_worker,
+            "kill_api": self.kill_api,
+            "kill_sweeper": self.kill_sweeper,
+            "freeze_redis": self.freeze_redis,
+            "kill_redis": self.kill_redis,
+            "empty_redis": self.empty_redis,
+            "kill_postgres": self.kill_postgres,
+            "delay_messages": self.delay_messages,
+            "fill_redis": self.fill_redis,
+        }
+
+    def kill_child(self) -> None:
+        """SIGKILL a child of a prefork pool, one that works if any does."""
+        pools = {
+            pid: children
+            for arm in PREFORK
+            for pid in self.stack.pids(arm)
+            if (children := victims.children(pid))
+        }
+        busy = {row["pid"] for row in self._running()}
+        everyone = [child for children in pools.values() for child in children]
+        working = [child for child in everyone if child in busy]
+        if everyone:
+            self._kill("kill_child", [self.chance.choice(working or everyone)])
+
+    def kill_worker(self) -> None:
+        """SIGKILL a worker with its children, of any arm; rather one that works."""
+        busy = {row["pid"] for row in self._running()}
+        trees = [victims.with_descendants(pid) for arm in POOLS for pid in self.stack.pids(arm)]
+        working = [tree for tree in trees if busy & set(tree)]
+        chosen = working if working and self.chance.random() < 0.9 else trees
+        if chosen:
+            self._kill("kill_worker", self.chance.choice(chosen))
+
+    def kill_api(self) -> None:
+        """SIGKILL the API: its main process, or one of those that answer."""
+        for pid in self.stack.pids("web"):
+            answering = victims.children(pid)
+            main = not answering or self.chance.random() < 0.5
+            self._kill("kill_api", victims.with_descendants(pid) if main else [self.chance.choice(answering)])
+
+    def kill_sweeper(self) -> None:
+        """SIGKILL what heals."""
+        self._kill("kill_sweeper", self.stack.pids("sweeper"))
+
+    def freeze_redis(self) -> None:
+        """Stop the broker for some seconds: connections stay, nothing answers."""
+        self._note("freeze_redis")
+        self.ground.freeze_redis(seconds=self.chance.uniform(1, 7))
+
+    def kill_redis(self) -> None:
+        """SIGKILL the broker; it comes back empty."""
+        self._note("kill_redis")
+        self.ground.kill_redis(away_seconds=self.chance.uniform(0, 3))
+
+    def empty_redis(self) -> None:
+        """FLUSHALL."""
+        self._note("empty_redis")
+        self._with_broker(lambda broker: broker.flushall())
+
+    def kill_postgres(self) -> None:
+        """SIGKILL all of Postgres; what was committed comes back."""
+        self._note("kill_postgres")
+        self.ground.kill_postgres(away_seconds=self.chance.uniform(0, 3))
+
+    def duplicate_messages(self) -> None:
+        """Copy what waits in the broker, and publish running, queued and done work once more."""
+        rows = self.ground.ask(_WORK, most=20)
+        self._note("duplicate_messages")
+        self._with_broker(lambda broker: messages.duplicate(broker, most=20))
+        with make_app(lambda: load(self.stack.environ)) as app:
+            canvas.publish(app, [Message(**row) for row in rows])
+
+    def delay_messages(self) -> None:
+        """Hold back every message for a while."""
+        self._note("delay_messages")
+        seconds = self.chance.uniform(0.5, 4)
+        self._with_broker(lambda broker: messages.delay(broker, seconds=seconds))
+
+    def fill_redis(self) -> None:
+        """Fill the broker's memory: it refuses every write."""
+        self._note("fill_redis")
+        seconds = self.chance.uniform(0.5, 4)
+        self._with_broker(lambda broker: messages.fill(broker, seconds=seconds))
+
+    def raise_zombie(self) -> None:
+        """SIGSTOP a worker with its children past its lease, then let it go on."""
+        trees = [victims.with_descendants(pid) for arm in POOLS for pid in self.stack.pids(arm)]
+        busy = {row["pid"] for row in self._running()}
+        working = [tree for tree in trees if busy & set(tree)]
+        if not (working or trees):
+            return
+        tree = self.chance.choice(working or trees)
+        stopped = [pid for pid in tree if victims.send(pid, signal.SIGSTOP)]
+        self._note("zombie", pids=stopped)
+        try:
+            time.sleep(self.zombie_seconds)
+        finally:
+            for pid in stopped:
+                victims.send(pid, signal.SIGCONT)
+
+    def _kill(self, kind: str, pids: Sequence[int]) -> None:
+        killed = [pid for pid in pids if victims.send(pid, signal.SIGKILL)]
+        if killed:
+            self._note(kind, pids=killed)
+
+    def _note(self, kind: str, *, pids: Sequence[int] = ()) -> None:
+        """Record the fault with the work that its victims hold: rows that are running under their name."""
+        at = time.time()
+        hits = [(row["id"], row["attempt"]) for row in self._running() if row["pid"] in pids] if pids else []
+        self.committed.append(Fault(kind, at, hits, pids))
+
+    def _running(self) -> list[dict[str, Any]]:
+        return self.ground.ask(_RUNNING)
+
+    def _with_broker(self, act: Callable[[Any], Any]) -> None:
+        """A broker that another fault took away is fault enough."""
+        try:
+            with self.ground.broker() as broker:
+                act(broker)
+        except RedisError:
+            return

@@ -1,0 +1,163 @@
+"""Random tasks whose outcome is known beforehand: graphs over all arms, repairs, rejections, model calls, twins."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.acceptance.plans import Step, collect, ref, verify, wait
+
+WORDS: Final = "The goods left the depot on time and the driver signed for them."
+SCRIPT: Final = b"print(6 * 7)\n"
+SCRIPT_NAME: Final = "answer.py"
+CRITERION: Final = "The work is told in plain words"
+"""Words that no rule can check: the judge asks a model, on the task's budget."""
+
+_SOURCES: Final = ("collect", "verify")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A task to submit, and what must come of it.
+
+    `statuses` are the ends that are right; `outputs` maps each step to members that its output must have, where
+    the task completes.
+    """
+
+    kind: str
+    contract: Mapping[str, Any]
+    statuses: tuple[str, ...] = ("completed",)
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cancel_after_seconds: float | None = None
+
+
+def draw(chance: random.Random, *, script: str | None, longest_wait_seconds: float) -> Wanted:
+    """Draw one task; `script` is the artifact id of SCRIPT, without which no step runs in a sandbox."""
+    kinds: dict[Callable[[], Wanted], int] = {
+        lambda: draw_graph(
+            chance,
+            steps=min(50, 5 + int(chance.expovariate(1 / 10))),
+            script=script,
+            longest_wait_seconds=longest_wait_seconds,
+        ): 16,
+        lambda: _repaired(chance): 2,
+        lambda: _rejected(chance): 1,
+        lambda: _judged_by_model(chance): 2,
+        lambda: _cancelled(chance): 2,
+        lambda: _twin(chance): 2,
+    }
+    return chance.choices(list(kinds), weights=list(kinds.values()))[0]()
+
+
+def draw_graph(
+    chance: random.Random, *, steps: int, script: str | None = None, longest_wait_seconds: float = 0.1
+) -> Wanted:
+    """Draw a graph of so many steps, each after at most four earlier ones; numbers flow along the edges."""
+    made: list[Step] = []
+    outputs: dict[str, dict[str, Any]] = {}
+    for number in range(steps):
+        name = f"s{number}"
+        after = chance.sample([step["id"] for step in made], k=min(len(made), chance.randint(0, 4)))
+        step, outputs[name] = _step(
+            chance, name, after, outputs, script=script, longest_wait_seconds=longest_wait_seconds
+        )
+        made.append(step)
+    is_attached = any(step["action"] in {"script", "syntax"} for step in made)
+    attached = {"attachments": [script]} if is_attached else {}
+    return Wanted("graph", _contract(chance, made, **attached), outputs=outputs)
+
+
+def _step(
+    chance: random.Random,
+    name: str,
+    after: list[str],
+    outputs: Mapping[str, Mapping[str, Any]],
+    *,
+    script: str | None,
+    longest_wait_seconds: float,
+) -> tuple[Step, dict[str, Any]]:
+    """Return a step and what its output must have."""
+    numbers = [other for other in after if "values" in outputs[other]]
+    action = chance.choices(
+        ("collect", "wait", "verify", "redact", "syntax", "script"),
+        weights=(8, 5, 3 if numbers else 0, 1, 1 if script else 0, 1 if script else 0),
+    )[0]
+    if action == "collect":
+        own = chance.randint(0, 999)
+        taken = [outputs[other]["values"][0] for other in numbers]
+        step = collect(name, [own, *(ref(other, "/values/0") for other in numbers)], *after)
+        return step, {"values": [own, *taken]}
+    if action == "wait":
+        return wait(name, round(chance.uniform(0, longest_wait_seconds), 2), *after), {}
+    if action == "verify":
+        checked = outputs[numbers[0]]["values"][0]
+        step = verify(name, ref(numbers[0], "/values/0"), {"equals": checked}, depends_on=after)
+        return step, {"passed": True, "checked": 1}
+    arm, inputs, output = {
+        "redact": ("safety-guardian", {"text": WORDS}, {"text": WORDS, "replaced": 0}),
+        "syntax": ("coder", {"attachment": script}, {"files_checked": 1, "error_count": 0}),
+        "script": ("executor", {"attachments": [script]}, {"exit_code": 0, "stdout": "42\n"}),
+    }[action]
+    return {"id": name, "arm": arm, "action": action, "inputs": inputs, "depends_on": after}, output
+
+
+def _repaired(chance: random.Random) -> Wanted:
+    """The judge finds the first draft at fault; its repair, and what follows from it, is right."""
+    good = chance.randint(1_000, 1_999)
+    criterion = {
+        "text": "The draft is right",
+        "check": {"step": "draft", "pointer": "/values/0", "equals": good},
+    }
+    steps = [
+        collect("draft", [0], repair_inputs={"values": [good]}),
+        wait("pause", 0.2, "draft"),
+        collect("copy", [ref("draft", "/values/0")], "draft", "pause"),
+        collect("apart", [7]),
+    ]
+    outputs = {"draft": {"values": [good]}, "copy": {"values": [good]}, "apart": {"values": [7]}}
+    return Wanted("repaired", _contract(chance, steps, acceptance_criteria=[criterion]), outputs=outputs)
+
+
+def _rejected(chance: random.Random) -> Wanted:
+    """A required check that can't hold: every round fails, what stands behind it is skipped."""
+    steps = [
+        collect("one", [chance.randint(0, 999)]),
+        verify("never", ref("one", "/values/0"), {"equals": -1}, depends_on=["one"]),
+        wait("behind", 0.1, "never"),
+    ]
+    return Wanted("rejected", _contract(chance, steps), statuses=("failed",))
+
+
+def _judged_by_model(chance: random.Random) -> Wanted:
+    """The judge asks a model on the task's budget; a worker that dies in the call may have it charged in full."""
+    steps = [collect("one", [chance.randint(0, 999)]), wait("two", 0.1, "one")]
+    budget = {"max_tokens": chance.choice((4_000, 40_000)), "max_time_seconds": 3_600}
+    contract = _contract(chance, steps, acceptance_criteria=[CRITERION], budget=budget)
+    return Wanted("judged_by_model", contract, statuses=("completed", "failed"))
+
+
+def _cancelled(chance: random.Random) -> Wanted:
+    """Its client thinks better of it."""
+    steps = [wait(f"w{number}", chance.uniform(0.1, 1.0)) for number in range(8)]
+    steps.append(collect("end", [1], *(step["id"] for step in steps)))
+    return Wanted(
+        "cancelled",
+        _contract(chance, steps),
+        statuses=("cancelled", "completed"),
+        cancel_after_seconds=chance.uniform(0, 2),
+    )
+
+
+def _twin(chance: random.Random) -> Wanted:
+    """One of a few tasks that are asked again and again: it runs, follows one, or the cache answers."""
+    number = chance.randint(1, 3)
+    steps = [collect("one", [number]), wait("two", 0.5, "one")]
+    criterion = {"text": "It is there", "check": {"step": "one", "pointer": "/values/0", "equals": number}}
+    contract = _contract(chance, steps, acceptance_criteria=[criterion])
+    return Wanted("twin", {**contract, "goal": f"be twin {number}"})
+
+
+def _contract(chance: random.Random, steps: list[Step], **more: Any) -> dict[str, Any]:
+    """Its goal is nobody else's. An hour: chaos may take long, and a deadline that passed would look like a loss."""
+    goal = f"stand the chaos of {chance.getrandbits(48):012x}"
+    return {"goal": goal, "plan": {"steps": steps}, "budget": {"max_time_seconds": 3_600}, **more}

@@ -1,0 +1,58 @@
+"""Looks for what chaos left behind outside of Postgres: messages, keys, processes, directories of sandboxes."""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from bench.support.chaos import victims
+from bench.support.chaos.auditor import Violation
+from bench.support.chaos.broker import QUEUES, queue_keys, unacknowledged
+from bench.support.chaos.ground import Ground
+
+_LASTING: Final = ("_kombu.binding", "unacked", "octollm:broker-epoch", *QUEUES)
+"""Keys that are meant to stay: the broker's, whose messages `messages` looks at, and the sign that it lost nothing."""
+
+_SANDBOX: Final = re.compile(r"octollm-sandbox:(\d+):")
+
+
+def messages(broker: "redis.Redis", ground: Ground) -> Iterator[Violation]:
+    """Yield queues that are not empty, and unacknowledged messages of work that is not over.
+
+    What a killed worker had not acknowledged stays in the broker for its visibility timeout, an hour, then comes
+    again and is refused: of ended work it is no violation.
+    """
+    for key in queue_keys(broker):
+        yield Violation("message_left", key, f"{broker.llen(key)} messages")
+    ids = unacknowledged(broker)
+    rows = ground.ask("SELECT id FROM steps WHERE id = ANY(%(ids)s) AND finished_at IS NULL", ids=ids)
+    for row in rows:
+        yield Violation("message_unacknowledged", row["id"], "its step is open")
+
+
+def keys(broker: "redis.Redis") -> Iterator[Violation]:
+    """Yield keys that nobody will ever remove."""
+    for raw in broker.scan_iter(count=1000):
+        key = raw.decode()
+        if not key.startswith(_LASTING) and broker.ttl(raw) == -1:
+            yield Violation("key_left", key, "it never expires")
+
+
+def processes(mark: str, ended: set[int]) -> Iterator[Violation]:
+    """Yield processes of the stopped stack, known by `mark` in their environment, and sandboxes of its `ended` ones."""
+    for pid in victims.others():
+        told = victims.told_of(pid)
+        owner = _SANDBOX.search(told)
+        if mark in told or (owner is not None and int(owner[1]) in ended):
+            yield Violation("process_left", str(pid), told.partition("\n")[0][:200])
+
+
+def directories(ended: set[int]) -> Iterator[Violation]:
+    """Yield temporary directories of workers that have `ended`."""
+    for path in Path(tempfile.gettempdir()).glob("octollm-*-*-*"):
+        owner = path.name.split("-")[1]
+        if owner.isdigit() and int(owner) in ended:
+            yield Violation("directory_left", str(path), "its worker is dead")

@@ -1,0 +1,58 @@
+"""Finds processes: whose children they are, what they hold, whether they still run; and signals them."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of a process' children, of all its threads."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def with_descendants(pid: int) -> list[int]:
+    """Return the id and those of all that came from it."""
+    found = [pid]
+    for child in children(pid):
+        found += with_descendants(child)
+    return found
+
+
+def runs(pid: int) -> bool:
+    """Answer whether the process runs: one that is dead and not buried does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def send(pid: int, number: signal.Signals) -> bool:
+    """Signal a process; False when it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+def others() -> Iterator[int]:
+    """Yield every process of this machine that runs, but us."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid() and runs(int(entry.name)):
+            yield int(entry.name)
+
+
+def told_of(pid: int) -> str:
+    """Return a process' command line and, on the following lines, its environment; empty when it has gone."""
+    try:
+        command, environment = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
+    except OSError:
+        return ""
+    text = command.replace(b"\0", b" ") + b"\n" + environment.replace(b"\0", b"\n")
+    return text.decode(errors="replace")
