@@ -1,8 +1,16 @@
 """A task that failed is run again by real processes: what had finished is not done twice."""
 
+import os
+import signal
+
+import pytest
+from sqlalchemy import Engine
+
 from orchestrator.devstack.stack import Stack
 from tests.acceptance.client import Client
-from tests.acceptance.plans import collect, ref, verify
+from tests.acceptance.plans import collect, ref, verify, wait
+from tests.acceptance.proc import owner_of, row_of
+from tests.waiting import wait_until
 
 
 def test_a_retry_does_only_what_had_not_finished(stack: Stack, client: Client) -> None:
@@ -33,6 +41,31 @@ def test_a_retry_of_what_was_all_done_is_judged_again(stack: Stack, client: Clie
     assert again["result"]["data"] == completed["result"]["data"]
     assert [event["type"] for event in client.events(again["task_id"])].count("judge.verdict") == 1
     assert "retried" in [entry["kind"] for entry in client.trace(completed["task_id"])]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("whole_again")
+def test_a_step_that_kills_its_worker_thrice_is_given_up_listed_and_replayed(
+    stack: Stack, client: Client, database: Engine
+) -> None:
+    task_id = client.submit(plan={"steps": [collect("first", 1), wait("deadly", 2, "first")]})
+    for attempt in (1, 2, 3):
+        wait_until(
+            lambda number=attempt: row_of(database, task_id, "deadly").get("attempt") == number,
+            30,
+            f"attempt {attempt}",
+        )
+        os.kill(owner_of(database, task_id, "deadly"), signal.SIGKILL)
+
+    failed = client.end_of(task_id)
+    (dead,) = client.call("GET", "/v1/dead-steps").body["steps"]
+    again = client.end_of(_retry(client, task_id, from_step=dead["step_id"]))
+
+    assert [step["error"] and step["error"]["code"] for step in failed["steps"]] == [None, "poison_step"]
+    assert (dead["task_id"], dead["step_id"], dead["kills"]) == (task_id, "deadly", 3)
+    assert again["status"] == "completed"
+    assert _attempts(again) == {"first": 0, "deadly": 1}
+    assert client.call("GET", "/v1/dead-steps").body["steps"][0]["retried_by"] == again["task_id"]
 
 
 def _retry(client: Client, task_id: str, **body: str) -> str:
