@@ -1,5 +1,7 @@
 """A patch, given or a model's, is accepted only when it applies and the tests pass in the sandbox."""
 
+import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +10,16 @@ from typing import Any
 import pytest
 
 from orchestrator.archive import pack
-from orchestrator.devstack.fake_llm import FakeLLM
-from orchestrator.errors import SandboxUnavailable
+from orchestrator.devstack.fake_llm import FakeLLM, Scripted
+from orchestrator.errors import BudgetExceeded, SandboxUnavailable
+from orchestrator.store import budget
+from orchestrator.store.engine import statement
+from orchestrator.task_contract import Budget
+from tests.integration.kit import Engineer, wait_step
+from tests.llm_kit import Caller
 from tests.unit.arm_kit import assignment, run
 from tests.unit.model_kit import scripted
+from workers.model import ClaimModel
 from workers.sandbox.backend import Isolation
 from workers.sandbox.choice import Standing, strongest
 
@@ -106,6 +114,76 @@ def test_new_code_comes_with_tests_or_is_not_accepted(standing: Standing, fake: 
 
     assert (output["accepted"], output["fix_rounds"]) == (True, 1)
     assert "no tests" in fake.received[1].text
+
+
+class Payer:
+    """A claimed step of a real task, whose model is paid from the task's budget."""
+
+    def __init__(self, engineer: Engineer, fake: FakeLLM, **budget_of: Any) -> None:
+        self.engineer = engineer
+        task_id = engineer.start(wait_step("a"), budget=Budget(**budget_of))
+        self.claim = engineer.take(task_id, "a")
+        models = Caller(fake).models
+        self.model = ClaimModel(
+            lambda: models, engineer.engine, self.claim, time.monotonic() + 60, lambda: False
+        )
+
+    def spent(self) -> int:
+        """Return the tokens that the task has used."""
+        with statement(self.engineer.engine) as conn:
+            entries = budget.entries(conn, self.claim.task_id)
+        return sum(entry.spent_tokens or 0 for entry in entries)
+
+
+def large(tmp_path: Path) -> dict[str, bytes]:
+    """A package that fills the room in which code is shown."""
+    (tmp_path / "m.py").write_text(MODULE)
+    (tmp_path / "test_m.py").write_text(TEST)
+    (tmp_path / "other.py").write_text("# what else there is\n" * 180)
+    return {"code.tar.gz": pack(tmp_path)}
+
+
+def test_a_patch_that_fails_once_and_then_passes_is_paid_by_the_default_budget(
+    tmp_path: Path, standing: Standing, fake: FakeLLM, engineer: Engineer
+) -> None:
+    payer = Payer(engineer, fake)
+    fake.answer(said(WORSE), said(GOOD))
+    given = assignment("coder", "fix", {"instruction": "double(2) is 6"}, files=large(tmp_path))
+
+    output = run(replace(given, model=payer.model), standing=standing).output
+
+    assert (output["accepted"], output["fix_rounds"]) == (True, 1)
+    assert 0 < payer.spent() < 10_000
+    assert "test_m.py" in fake.received[1].text
+    assert len(fake.received[1].text) < len(fake.received[0].text)
+
+
+def test_two_corrections_are_paid_by_the_default_budget(
+    tmp_path: Path, standing: Standing, fake: FakeLLM, engineer: Engineer
+) -> None:
+    payer = Payer(engineer, fake)
+    fake.answer(said(MISFIT), said(WORSE), said(GOOD))
+    given = assignment("coder", "fix", {"instruction": "double(2) is 6"}, files=large(tmp_path))
+
+    output = run(replace(given, model=payer.model), standing=standing).output
+
+    assert (output["accepted"], output["fix_rounds"]) == (True, 2)
+
+
+def test_a_budget_that_pays_for_no_correction_tells_what_was_tried(
+    files: dict[str, bytes], standing: Standing, fake: FakeLLM, engineer: Engineer
+) -> None:
+    payer = Payer(engineer, fake, max_tokens=4_500)
+    fake.add(Scripted(json.dumps(said(WORSE)), input_tokens=2_000, output_tokens=900))
+    given = assignment("coder", "fix", {"instruction": "double(2) is 6"}, files=files)
+
+    with pytest.raises(BudgetExceeded, match=r"max_tokens.*not accepted: 1 of 1 test fail") as exceeded:
+        run(replace(given, model=payer.model), standing=standing)
+
+    tried = exceeded.value.details["tried"]
+    assert (tried["patch"], tried["tests_failed"], tried["fix_rounds"]) == (WORSE, 1, 0)
+    assert payer.spent() == 2_900
+    assert len(fake.received) == 1
 
 
 def test_without_a_sandbox_no_model_is_paid_for(files: dict[str, bytes], fake: FakeLLM) -> None:

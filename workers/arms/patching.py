@@ -1,11 +1,11 @@
 """Changes code by patches, given or a model's: accepted only when they apply and the tests pass in the sandbox."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.errors import PatchRejected, ToolFailed
+from orchestrator.errors import BudgetExceeded, PatchRejected, ToolFailed
 from orchestrator.execution_state import StepResult
 from orchestrator.llm.interface import Message, Role
 from orchestrator.prompt import as_data, load_prompt
@@ -20,8 +20,13 @@ from workers.sandbox.choice import Standing
 
 MAX_FIX_ROUNDS = 2
 MAX_OUTPUT_TOKENS = 2_000
+FIX_MARGIN_TOKENS = 500
+"""What a corrected answer may be longer than the one before, which had at most a token a byte."""
+FIX_SHARE = 2
+"""A correction is shown so much less of the code: first the files of the patch and of the tests that failed."""
 MAX_LISTED = 50
-_MAX_HINT_CHARACTERS = 2_000
+_MAX_HINT_CHARACTERS = 1_000
+_MAX_TOLD_CHARACTERS = 20_000
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -48,6 +53,16 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """A patch, what its author says of it, what became of it, and after how many corrections."""
+
+    patch: str
+    explanation: str
+    trial: Trial
+    fix_rounds: int = 0
+
+
+@dataclass(frozen=True)
 class Patcher:
     """Tries patches on what a task attached, in the sandbox that stands here."""
 
@@ -56,26 +71,43 @@ class Patcher:
     def apply(self, assignment: Assignment) -> StepResult:
         """Try the given patch; one that does not fit or breaks a test is an output, not a failed step."""
         patch = assignment.inputs["patch"]
-        return self._answer(assignment, patch, self._try(assignment, patch))
+        return self._answer(assignment, Proposal(patch, "", self._try(assignment, patch)))
 
     def propose(self, assignment: Assignment) -> StepResult:
         """Have a model make the patch; what is wrong goes back in exact words, at most MAX_FIX_ROUNDS times."""
         model = assignment.require_model()
         self.standing.use()
         prompt = load_prompt("coder.patch")
-        messages = [Message(Role.SYSTEM, prompt.text), Message(Role.USER, _request(assignment))]
-        fix_rounds = 0
+        system = Message(Role.SYSTEM, prompt.text)
+        messages, most_tokens = [system, Message(Role.USER, _request(assignment))], MAX_OUTPUT_TOKENS
+        tried: Proposal | None = None
         while True:
-            completion = model.ask(
-                messages, _SCHEMA, max_output_tokens=MAX_OUTPUT_TOKENS, purpose=prompt.purpose
+            try:
+                completion = model.ask(
+                    messages, _SCHEMA, max_output_tokens=most_tokens, purpose=prompt.purpose
+                )
+            except BudgetExceeded as exceeded:
+                if tried is None:
+                    raise
+                raise _telling_what_was_tried(exceeded, tried) from exceeded
+            patch = completion.value["patch"]
+            tried = Proposal(
+                patch,
+                completion.value["explanation"],
+                self._try(assignment, patch),
+                fix_rounds=tried.fix_rounds + 1 if tried else 0,
             )
-            patch, explanation = completion.value["patch"], completion.value["explanation"]
-            trial = self._try(assignment, patch)
-            if not trial.reason or fix_rounds == MAX_FIX_ROUNDS:
-                return self._answer(assignment, patch, trial, explanation=explanation, fix_rounds=fix_rounds)
-            fix_rounds += 1
-            told = f"It is not accepted: {trial.reason}\nAnswer with the whole, corrected patch."
-            messages += [Message(Role.ASSISTANT, completion.text), Message(Role.USER, told)]
+            if not tried.trial.reason or tried.fix_rounds == MAX_FIX_ROUNDS:
+                return self._answer(assignment, tried)
+            # not the whole conversation: each call reserves all that it sends
+            reason = tried.trial.reason[:_MAX_HINT_CHARACTERS]
+            messages = [
+                system,
+                Message(Role.USER, _request(assignment, share=FIX_SHARE, hints=[patch, reason])),
+                Message(Role.ASSISTANT, completion.text),
+                Message(Role.USER, f"It is not accepted: {reason}\nAnswer with the whole, corrected patch."),
+            ]
+            most_tokens = min(MAX_OUTPUT_TOKENS, len(completion.text.encode()) + FIX_MARGIN_TOKENS)
 
     def _try(self, assignment: Assignment, patch: str) -> Trial:
         sandbox = self.standing.use()
@@ -98,15 +130,8 @@ class Patcher:
             return Trial(f"pytest ended with exit code {finished.exit_code} and no report", files)
         return Trial(_objection(report, finished.exit_code), files, report)
 
-    def _answer(
-        self,
-        assignment: Assignment,
-        patch: str,
-        trial: Trial,
-        *,
-        explanation: str = "",
-        fix_rounds: int = 0,
-    ) -> StepResult:
+    def _answer(self, assignment: Assignment, proposal: Proposal) -> StepResult:
+        trial = proposal.trial
         sandbox, tests = self.standing.use(), trial.tests
         changed = count_of(len(trial.files), "file")
         output = {
@@ -115,9 +140,9 @@ class Patcher:
             else f"accepted: {changed} changed, {count_of(tests.passed if tests else 0, 'test')} passed",
             "accepted": not trial.reason,
             "reason": trial.reason,
-            "patch": patch,
-            "explanation": explanation,
-            "fix_rounds": fix_rounds,
+            "patch": proposal.patch,
+            "explanation": proposal.explanation,
+            "fix_rounds": proposal.fix_rounds,
             "files": [asdict(file) for file in trial.files],
             "tests_passed": tests.passed if tests else 0,
             "tests_failed": tests.failed + tests.errors if tests else 0,
@@ -143,17 +168,37 @@ def _objection(report: TestReport, exit_code: int) -> str:
     return f"{report.failed + report.errors} of {count_of(report.total, 'test')} fail: {'; '.join(failures)}"
 
 
-def _request(assignment: Assignment) -> str:
+def _telling_what_was_tried(exceeded: BudgetExceeded, tried: Proposal) -> BudgetExceeded:
+    """Return the error of a budget that pays for no further correction, with the last patch and its fate."""
+    tests = tried.trial.tests
+    details = {
+        "patch": tried.patch[:_MAX_TOLD_CHARACTERS],
+        "reason": tried.trial.reason,
+        "fix_rounds": tried.fix_rounds,
+        "tests_passed": tests.passed if tests else 0,
+        "tests_failed": tests.failed + tests.errors if tests else 0,
+    }
+    return BudgetExceeded(
+        f"{exceeded.message} The patch that was tried is not accepted: {tried.trial.reason}",
+        details={**exceeded.details, "tried": details},
+    )
+
+
+def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = ()) -> str:
+    """Return the task with the code that is shown: `hints` name files to prefer, `share` divides the room."""
     inputs = assignment.inputs
     failures = (
         json.dumps(inputs["failures"], ensure_ascii=False)[:_MAX_HINT_CHARACTERS]
         if "failures" in inputs
         else ""
     )
-    hints = [inputs["instruction"], failures, assignment.feedback or ""]
+    told = [inputs["instruction"], failures, assignment.feedback or ""]
     with workspace(assignment, chosen(assignment)) as root:
         shown = shown_source(
-            root, paths=inputs.get("paths", ()), hints=hints, room=inputs.get("room", DEFAULT_BYTES)
+            root,
+            paths=inputs.get("paths", ()),
+            hints=hints or told,
+            room=inputs.get("room", DEFAULT_BYTES) // share,
         )
     parts = [
         shown.as_message(),
