@@ -22,6 +22,10 @@ from orchestrator.errors import PermitDenied
 
 ALGORITHM = "EdDSA"
 GRACE_SECONDS = 60
+HOW_TO_MAKE_KEYS = (
+    "set PERMIT_PRIVATE_KEY for planners and judges and PERMIT_PUBLIC_KEY for all workers; .env.example says how "
+    "to make the pair, `octollm up` makes its own"
+)
 _ISSUER = "octollm-rounds"
 _CLAIMS = ("iss", "aud", "exp", "iat", "jti", "task", "round", "step", "action", "spec", "limits")
 
@@ -34,6 +38,17 @@ def new_private_key() -> str:
 def public_key_of(private_key: str) -> str:
     """Return the public key of a private one, both 32 bytes in base64."""
     return base64.b64encode(_private(private_key).public_key().public_bytes_raw()).decode()
+
+
+def fault_of_keys(private_key: str | None, public_key: str | None, *, signs: bool) -> str:
+    """Return what the keys of a process lack that `signs` permits or only checks them; empty for nothing."""
+    if public_key is None:
+        return "steps run without permits: PERMIT_PUBLIC_KEY is not set"
+    if private_key is None:
+        return "steps get no permit and are refused: PERMIT_PRIVATE_KEY is not set" if signs else ""
+    if public_key_of(private_key) != public_key:
+        return "every step is refused: PERMIT_PRIVATE_KEY and PERMIT_PUBLIC_KEY are no pair"
+    return ""
 
 
 def sign(private_key: str, row: Mapping[str, Any], *, deadline_at: datetime) -> str:

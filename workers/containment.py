@@ -1,11 +1,11 @@
-"""Has a worker test its sandbox before it takes work, and take none that needs one where none holds."""
+"""Prepares a worker: its sandbox is tested before it takes work that needs one, its keys of permits are looked at."""
 
 from collections.abc import Mapping
 
 import structlog
 from celery import Celery
 
-from orchestrator import settings
+from orchestrator import permit, settings
 from orchestrator.arm_capability import ARMS
 from workers.sandbox import orphans
 from workers.sandbox.backend import Isolation
@@ -17,6 +17,9 @@ RUN_TOOLS = frozenset({"coder", "executor"})
 """Arms whose workers test the sandbox."""
 NEED_SANDBOX = frozenset({"executor"})
 """Arms whose queue is not consumed where no sandbox holds."""
+
+SIGN_PERMITS = frozenset({"planner", "judge"})
+"""Arms whose workers save rounds."""
 
 
 def prepare(app: Celery) -> None:
@@ -34,6 +37,15 @@ def prepare(app: Celery) -> None:
     withheld = sorted(arm for arm in NEED_SANDBOX if ARMS[arm].queue in queues)
     app.octollm_withheld = withheld  # type: ignore[attr-defined]  # as above
     app.amqp.queues.deselect([ARMS[arm].queue for arm in withheld])
+
+
+def warn_without_permits(app: Celery) -> None:
+    """Log once, in a worker's main process, that its steps run without permits or can't, and what to do."""
+    known = settings.load()
+    signs = any(ARMS[arm].queue in _queues(app) for arm in SIGN_PERMITS)
+    fault = permit.fault_of_keys(known.permit_private_key, known.permit_public_key, signs=signs)
+    if fault:
+        log.warning("permit.keys_missing", reason=fault, mend=permit.HOW_TO_MAKE_KEYS)
 
 
 def standing_of(app: Celery) -> Standing:

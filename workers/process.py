@@ -121,6 +121,7 @@ def connect_signals(app: Celery) -> None:
             # Celery logs what a receiver raises, and goes on
             raise SystemExit(error.message) from None
         containment.prepare(app)
+        containment.warn_without_permits(app)
 
     def watch_children(sender: Any, **_: object) -> None:
         """Look for dead children twice a second.

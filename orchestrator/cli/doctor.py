@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator import settings
+from orchestrator import permit, settings
 from orchestrator.cli import examine
 from orchestrator.cli.ending import ExitStatus, Refused, Unreachable
 from orchestrator.cli.finding import Finding, State, good, note, trouble
@@ -46,10 +46,20 @@ def _examine(port: int) -> Iterator[Finding]:
     yield from wrong
     yield from _programs(known)
     if known:
+        yield examine_permits(known)
         yield from examine.postgres(known)
         yield from examine.redis(known)
     yield examine.sandbox(known.executor_min_isolation if known else "basic")
     yield _port(port)
+
+
+def examine_permits(known: Settings) -> Finding:
+    """Examine the keys of permits, as far as this process knows them: few have the private one."""
+    fault = permit.fault_of_keys(known.permit_private_key, known.permit_public_key, signs=False)
+    if not fault:
+        return good("permits", "arms ask for them")
+    state = State.TROUBLE if known.permit_public_key else State.NOTE
+    return Finding(state, "permits", fault, permit.HOW_TO_MAKE_KEYS)
 
 
 def examine_settings(environ: dict[str, str]) -> tuple[list[Finding], Settings | None]:

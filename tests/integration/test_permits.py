@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import Engine
 
 from orchestrator import permit
@@ -14,7 +15,7 @@ from orchestrator.settings import Settings
 from orchestrator.store.hints import Hints
 from orchestrator.store.steps import Claim
 from tests.integration.kit import Engineer, verdict, wait_step
-from workers import attempt
+from workers import attempt, containment
 from workers.arms.base import CancelToken
 from workers.sandbox.choice import NOT_TESTED
 
@@ -87,3 +88,32 @@ def test_without_keys_steps_run_without_permits(engineer: Engineer) -> None:
 
     assert result.status is ResultStatus.DONE
     assert "permit" not in engineer.row(task, "a")["spec"]
+
+
+@pytest.mark.parametrize(
+    ("queue", "keys", "told"),
+    [
+        ("arm.coder", {}, "PERMIT_PUBLIC_KEY is not set"),
+        ("arm.coder", {"PERMIT_PUBLIC_KEY": permit.public_key_of(KEY)}, None),
+        ("planner", {"PERMIT_PUBLIC_KEY": permit.public_key_of(KEY)}, "PERMIT_PRIVATE_KEY is not set"),
+        ("judge", {"PERMIT_PUBLIC_KEY": permit.public_key_of(KEY), "PERMIT_PRIVATE_KEY": KEY}, None),
+    ],
+)
+def test_a_worker_without_the_keys_it_needs_says_once_how_to_make_them(
+    queue: str,
+    keys: dict[str, str],
+    told: str | None,
+    our_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, key in keys.items():
+        monkeypatch.setenv(name, key)
+    app = make_app(lambda: our_settings)
+    app.amqp.queues.select([queue])
+
+    with structlog.testing.capture_logs() as logs:
+        containment.warn_without_permits(app)
+
+    warnings = [item for item in logs if item["event"] == "permit.keys_missing"]
+    assert len(warnings) == (told is not None)
+    assert all(str(told) in item["reason"] and "octollm up" in item["mend"] for item in warnings)
