@@ -7,7 +7,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
-SECONDS ?= 60
+SECONDS ?=
 SEED ?=
 UV := uv==0.13.9
 
@@ -18,6 +18,8 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14)
 HOT := alembic billiard celery click cryptography flask gunicorn jinja2 jsonschema jwt kombu mako markupsafe \
 	marshmallow prometheus_client psycopg2 redis referencing rich simple_websocket sqlalchemy structlog vine \
 	werkzeug wsproto _pytest pytest hypothesis coverage
+
+CHAOS = $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 export PATH := $(BIN):$(PATH)
 
@@ -72,10 +74,10 @@ bench: setup ## measure; figures of the machine at hand
 	@for script in bench/*.py; do echo "== $$script"; python "$$script" || exit 1; done
 
 chaos: setup ## kill, freeze, empty and repeat everything while tasks run, then audit; SECONDS=60 SEED=n
-	@python bench/chaos.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	@python bench/chaos.py $(CHAOS)
 
 chaos-mutations: setup ## the same on three broken copies: the auditor must report each; SECONDS=20 SEED=n
-	@python bench/chaos.py --seconds $(if $(filter 60,$(SECONDS)),20,$(SECONDS)) $(if $(SEED),--seed $(SEED)) --mutations
+	@python bench/chaos.py $(CHAOS) --mutations
 
 conformance: setup ## Celery's own chord tests against our backend
 	@python tests/conformance/run.py $(ARGS)

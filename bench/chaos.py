@@ -18,7 +18,7 @@ from bench.support.chaos.run import Conditions, Outcome, run
 MUTATIONS: Final = ("fence", "count", "publish")
 LONG_SECONDS: Final = 300.0
 """From here on leases have their default length, and every kind of hit must have happened."""
-_SHOWN: Final = 20
+_SHOWN: Final = 5
 
 
 def main() -> int:
@@ -27,11 +27,11 @@ def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     arguments = _arguments()
     seed = arguments.seed if arguments.seed is not None else random.randrange(2**31)
-    seconds = arguments.seconds
+    seconds = arguments.seconds or (20.0 if arguments.mutations else 60.0)
     is_long = seconds >= LONG_SECONDS
     lease, heartbeat = (15.0, 5.0) if is_long else (4.0, 1.0)
-    command = f"SEED={seed} make chaos SECONDS={seconds:g}"
-    print(f"{command}: leases of {lease:g} s", flush=True)
+    target = "chaos-mutations" if arguments.mutations else "chaos"
+    print(f"SEED={seed} make {target} SECONDS={seconds:g}: leases of {lease:g} s", flush=True)
     if arguments.mutations:
         found = [
             _mutated(Conditions(seed, seconds, lease, heartbeat, mutation=name))
@@ -75,15 +75,17 @@ def _report(outcome: Outcome) -> None:
 
 
 def _list(outcome: Outcome) -> None:
-    for violation in outcome.violations[:_SHOWN]:
-        print(f"  {violation.check}: {violation.subject}: {violation.told}")
-    if len(outcome.violations) > _SHOWN:
-        print(f"  and {len(outcome.violations) - _SHOWN} more")
+    for check in dict.fromkeys(violation.check for violation in outcome.violations):
+        found = [violation for violation in outcome.violations if violation.check == check]
+        for violation in found[:_SHOWN]:
+            print(f"  {check}: {violation.subject}: {violation.told}")
+        if len(found) > _SHOWN:
+            print(f"  {check}: and {len(found) - _SHOWN} more")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=40.0, help="how long faults are committed")
+    parser.add_argument("--seconds", type=float, help="how long faults are committed: 60, 20 with a mutation")
     parser.add_argument("--seed", type=int, help="of all that is random; printed, to be given again")
     parser.add_argument("--mutations", nargs="*", choices=MUTATIONS, help="all of them when none is named")
     arguments = parser.parse_args()

@@ -1,7 +1,8 @@
 -- name: claim
 -- The right to work on a row until a time. Two deliveries of one message race here: the second finds the row
 -- running with a live lease and gets nothing. The task's lock comes first (the lock order), so that an ended task
--- is never worked on, and the event gets its number.
+-- is never worked on, and the event gets its number. The wait for it is not taken from the lease: now() is the
+-- statement's start.
 WITH task AS (
     SELECT t.id, t.tenant, t.contract, t.cache_key, t.deadline_at
     FROM tasks t
@@ -11,7 +12,7 @@ WITH task AS (
 ), claimed AS (
     UPDATE steps s
     SET state = 'running', attempt = s.attempt + 1, kills = s.kills + (s.state = 'running')::int,
-        owner = %(owner)s, due = now() + %(lease_seconds)s * interval '1 second', started_at = now()
+        owner = %(owner)s, due = clock_timestamp() + %(lease_seconds)s * interval '1 second', started_at = now()
     FROM task
     WHERE s.id = %(id)s
         AND (

@@ -107,7 +107,7 @@ def test_rule_9_a_claim_counts_an_attempt_and_takes_a_lease(engineer: Engineer) 
 
     row = engineer.row(task_id, "a")
     assert (claim.attempt, row["attempt"], row["state"], row["owner"]) == (1, 1, "running", "w1")
-    assert 14 < (row["due"] - row["started_at"]).total_seconds() <= 15
+    assert 15 <= (row["due"] - row["started_at"]).total_seconds() < 16
 
 
 def test_rule_9_of_two_claims_of_one_message_one_gets_it(engineer: Engineer) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import orchestrator
@@ -67,6 +68,23 @@ def test_rule_19_cancel_starts_again_when_the_round_moved_under_it(engineer: Eng
     assert engineer.task(task_id).status == "cancelled"
     assert engineer.chord_of(task_id, round_number=2)["state"] == "closed"
     assert engineer.row(task_id, "a")["state"] == "cancelled"
+
+
+def test_rule_20_a_claim_that_waited_for_its_lock_has_the_whole_lease(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+    claimant = threading.Thread(target=lambda: engineer.take(task_id, "a", lease_seconds=30), daemon=True)
+    with transaction(engineer.engine) as conn:
+        memory.lock_task(conn, task_id)
+        claimant.start()
+        waiting = wait_until(
+            lambda: engineer.ask("SELECT clock_timestamp() AS at FROM pg_locks WHERE NOT granted"),
+            5,
+            "a claim",
+        )
+    claimant.join(timeout=10)
+
+    row = engineer.row(task_id, "a")
+    assert row["due"] - timedelta(seconds=30) > waiting[0]["at"] > row["started_at"]
 
 
 def test_rule_20_only_postgres_clock_is_compared_between_processes() -> None:

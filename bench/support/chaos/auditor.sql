@@ -132,15 +132,15 @@ WHERE NOT EXISTS (
 )
 
 -- name: lease_taken
--- An attempt that began though the lease of the one before it still held: nobody gave it back, and no time for it to
--- end had passed. Half a lease: an attempt's start is told a little later than its lease begins.
+-- An attempt that began though the lease of the one before it still held: nobody gave it back, and its time was not
+-- over. A tenth is let pass: an attempt's start is told a little later than its lease begins.
 SELECT later.step_id AS subject, concat_ws(' ', later.task_id, 'attempt', later.attempt, 'began',
     extract(epoch FROM later.occurred_at - former.occurred_at)::numeric(9, 3), 's after the one before') AS told
 FROM facts later
 JOIN facts former
     ON former.step_id = later.step_id AND former.type = 'step.started' AND former.attempt = later.attempt - 1
 WHERE later.type = 'step.started'
-    AND later.occurred_at - former.occurred_at < %(lease_seconds)s / 2 * interval '1 second'
+    AND later.occurred_at - former.occurred_at < %(lease_seconds)s * 0.9 * interval '1 second'
     AND NOT EXISTS (
         SELECT
         FROM facts given_up
