@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 from orchestrator.execution_state import Decision, ResultStatus, StepResult, Verdict
 from orchestrator.lifecycle import requests, rounds
 from orchestrator.lifecycle.ending import Ended
-from orchestrator.lifecycle.retry import retry as requests_retry
+from orchestrator.lifecycle.retry import retry as retry_task
 from orchestrator.lifecycle.rounds import Completion, SavedRound
 from orchestrator.planner.check import check_plan
 from orchestrator.queue import chord
@@ -58,7 +58,7 @@ class Engineer:
 
     def retry(self, task_id: str, **how: Any) -> str:
         """Retry an ended task, adopt its plan again, and return the new task's id."""
-        again = requests_retry(
+        again = retry_task(
             self.engine,
             self._publish,
             settings=self.settings,

@@ -2,38 +2,25 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine
 
+import orchestrator
+from orchestrator import sql
 from orchestrator.arm_capability import ARMS
-from orchestrator.observability import census
-from orchestrator.queue import chord, results
-from orchestrator.store import (
-    budget,
-    dead_letters,
-    documents,
-    events,
-    files,
-    memory,
-    pools,
-    retention,
-    rounds,
-    steps,
-    submissions,
-    webhooks,
-)
 from orchestrator.store.engine import transaction
 from tests.integration.kit import TENANT, Engineer, wait_step
 
-MODULES = (
-    budget, census, chord, dead_letters, documents, events, files, memory, pools, results, retention, rounds, steps,
-    submissions, webhooks,
-)  # fmt: skip
+ORCHESTRATOR = Path(orchestrator.__file__).parent
 LARGE = {"tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results", "artifacts"}
 # what a foreign application's cleanup does; ours expires nothing by these (celeryconfig.result_expires)
 NOT_OURS = {"chord.expire", "results.expire"}
+# a schema, what goes before others' statements, what reads passages (some of it by extensions that may not be there)
+PASSED_OVER = {"backend", "tenancy", "retrieval", "documents"}
 
 FINISHED = """
 SET LOCAL session_replication_role = replica;
@@ -80,27 +67,37 @@ def crowded(engineer: Engineer, engine: Engine) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_no_statement_reads_a_large_table_from_end_to_end(crowded: dict[str, Any], engine: Engine) -> None:
-    scanned, explained = {}, 0
+    scanned: dict[str, set[str]] = {}
+    skipped = []
+    statements = dict(_statements())
     with engine.connect() as conn:
-        for module in MODULES:
-            for name, sql in module._SQL.items():
-                statement = f"{module.__name__.rpartition('.')[2]}.{name}"
-                if statement in NOT_OURS:
-                    continue
-                explained += 1
-                if tables := _scans(_explain(conn, sql, crowded)) & LARGE:
-                    scanned[statement] = tables
+        for name, statement in statements.items():
+            plan = _explain(conn, statement, crowded)
+            if tables := _scans(plan) & LARGE:
+                scanned[name] = tables
+            if "One-Time Filter: false" in plan:
+                skipped.append(name)
         seen = _scans(_explain(conn, "SELECT * FROM steps WHERE failures > 3", crowded))
-        files = _explain(conn, retention._SQL["delete_artifacts"], crowded)
+        files = _explain(conn, statements["retention.delete_artifacts"], crowded)
 
     assert scanned == {}
-    assert explained > 60
+    assert skipped == [], "nothing is read where a condition is null: give its parameter a value"
+    assert len(statements) > 80
     assert seen == {"steps"}, "a scan is not seen"
     assert "tasks_attachments" in files, "a tenant's tasks are read for each of its old files"
 
 
-def _explain(conn: Connection, sql: str, values: dict[str, Any]) -> str:
-    return "\n".join(conn.exec_driver_sql(f"EXPLAIN {sql}", values).scalars())
+def _statements() -> Iterator[tuple[str, str]]:
+    """Yield every statement of ours, as file.name."""
+    for path in sorted(ORCHESTRATOR.rglob("*.sql")):
+        if path.stem not in PASSED_OVER:
+            for name, statement in sql.load(str(path.with_suffix(".py"))).items():
+                if f"{path.stem}.{name}" not in NOT_OURS:
+                    yield f"{path.stem}.{name}", statement
+
+
+def _explain(conn: Connection, statement: str, values: dict[str, Any]) -> str:
+    return "\n".join(conn.exec_driver_sql(f"EXPLAIN {statement}", values).scalars())
 
 
 def _scans(plan: str) -> set[str]:
@@ -129,8 +126,35 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "after": 0,
         "count": 1,
     }
-    sizes |= {"poison_step": 3, "max_parallel": 5, "kills": 1, "call": 1, "seq": 1, "size": 1}
+    sizes |= {
+        "broker_priority": 6,
+        "poison_step": 3,
+        "max_parallel": 5,
+        "kills": 1,
+        "call": 1,
+        "seq": 1,
+        "size": 1,
+    }
     spans = dict.fromkeys(("lease_seconds", "redispatch_seconds", "delay_seconds", "within_seconds"), 15)
     spans |= dict.fromkeys(("patience_seconds", "after_seconds", "older_than_seconds", "seconds"), 15)
     texts = {"state": "done", "owner": "me", "query": "word", "rows": "[]", "given": "[]"}
-    return defaultdict(lambda: None, {**what, **lists, **sizes, **spans, **texts, "progress": True})
+    texts |= {
+        "cache_key": "k",
+        "source_key": "k",
+        "layer": "exact",
+        "once_name": "n",
+        "name": "n",
+        "digest": "d",
+    }
+    texts |= {
+        "sha256": "0" * 64,
+        "group_id": "g",
+        "node": "n",
+        "arm": "coder",
+        "priority": "medium",
+        "status": "x",
+    }
+    texts |= {"source_id": task_id, "leader_id": task_id, "retry_id": task_id, "source_task_id": task_id}
+    texts |= {"max_tokens": 1, "max_cost_dollars": "1", "environment": "live", "urgency": ["low", "medium"]}
+    flags = {"progress": True, "store": True, "has_callback": True}
+    return defaultdict(lambda: None, {**what, **lists, **sizes, **spans, **texts, **flags})
