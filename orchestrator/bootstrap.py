@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import redis
@@ -14,8 +15,10 @@ from redis.retry import Retry
 from sqlalchemy import Engine
 
 from orchestrator import settings as settings_module
+from orchestrator.cache.candidates import CandidateIndex
 from orchestrator.cache.eviction import refuse_eviction
 from orchestrator.cache.lookup import ResultCache
+from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, WRONG_HIT, PairVerdicts
 from orchestrator.errors import TooMuch
 from orchestrator.execution_state import StepState
 from orchestrator.jwks import KeySet
@@ -134,10 +137,17 @@ class Orchestrator:
         return accepted
 
     def report_wrong_hit(self, *, tenant: str, task_id: str, reason: str = "") -> Withdrawn:
-        """Take back the result that answered a task wrongly; see orchestrator.lifecycle.auditing."""
+        """Take back the result that answered a task wrongly; see orchestrator.lifecycle.auditing.
+
+        Where a judge had found two tasks to be the same, that they are not is remembered instead.
+        """
         withdrawn = auditing.report_wrong_hit(self.engine, tenant=tenant, task_id=task_id, reason=reason)
         for key in withdrawn.keys:
             self.cache.forget(key)
+        verdicts = PairVerdicts(self.cache.store)
+        for one, other in pairwise(withdrawn.keys):
+            if one != other:
+                verdicts.put(one, other, WRONG_HIT, seconds=DIFFERENT_SECONDS)
         metric.wrong_hit_reported(withdrawn.layer)
         return withdrawn
 
@@ -163,6 +173,16 @@ class WorkerProcess:
     def cache(self) -> ResultCache:
         """This process' way to the result cache."""
         return ResultCache(self.settings)
+
+    @cached_property
+    def candidates(self) -> CandidateIndex:
+        """Where tasks are found that may be the same in other words."""
+        return CandidateIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
+
+    @cached_property
+    def verdicts(self) -> PairVerdicts:
+        """What judges said of such tasks."""
+        return PairVerdicts(self.cache.store)
 
 
 def for_api(settings: Settings | None = None) -> Orchestrator:

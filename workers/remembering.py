@@ -29,6 +29,7 @@ class Keeping:
 
     admission: Admission
     entry: Entry | None
+    goal: str
 
 
 def recall(process: WorkerProcess, claim: Claim) -> Reuse | None:
@@ -52,18 +53,27 @@ def keep(process: WorkerProcess, claim: Claim, verdict: Verdict) -> Keeping | No
         plan = rounds.read(conn, claim.task_id, number=claim.round).plan
         executed = flight.executed(conn, claim.task_id)
         parts = flight.parts(conn, claim.task_id)
+    contract = Contract.from_record(claim.contract)
     admitted = admission.admit(
-        Contract.from_record(claim.contract),
+        contract,
         plan,
         verdict,
         executed=executed,
         ttl_seconds=process.settings.cache_ttl,
     )
     is_kept = admitted.fresh_seconds > 0 and parts is not None
-    return Keeping(admitted, Entry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None)
+    entry = Entry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None
+    return Keeping(admitted, entry, contract.goal)
 
 
 def remember(process: WorkerProcess, keeping: Keeping | None) -> None:
-    """Let later submissions find a result, which is in Postgres, by one trip to Redis."""
-    if keeping is not None and keeping.entry is not None:
-        process.cache.put(keeping.entry, seconds=keeping.admission.fresh_seconds)
+    """Let later submissions find a result, which is in Postgres, by one trip to Redis.
+
+    Where there are models to judge, those that ask in other words find it too.
+    """
+    if keeping is None or keeping.entry is None:
+        return
+    entry, seconds = keeping.entry, keeping.admission.fresh_seconds
+    process.cache.put(entry, seconds=seconds)
+    if process.settings.models:
+        process.candidates.add(entry.source_key, keeping.goal, entry.source_id, seconds=seconds)

@@ -31,7 +31,17 @@ from orchestrator.store import steps
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
 from orchestrator.store.webhooks import Ticket
-from workers import attempt, containment, judging, planning, presence, process, remembering, shutdown
+from workers import (
+    aliasing,
+    attempt,
+    containment,
+    judging,
+    planning,
+    presence,
+    process,
+    remembering,
+    shutdown,
+)
 from workers.arms.base import CancelToken
 from workers.remembering import Keeping, Reuse
 from workers.webhook import deliver
@@ -322,10 +332,17 @@ def plan(self: PlanWork, /, task_id: str, name: str, *_: object, **__: object) -
     open_models = process.of(app).open_models()
     with self.claimed() as (carried, token, deadline):
         started = time.monotonic()
-        if reuse := remembering.recall(worker, carried.claim):
-            carried.outcome = reuse
-            return {"status": ResultStatus.DONE}
         try:
+            reuse = remembering.recall(worker, carried.claim) or aliasing.find_alias(
+                worker,
+                carried.claim,
+                deadline=deadline,
+                is_stopped=token.is_set,
+                open_models=open_models,
+            )
+            if reuse is not None:
+                carried.outcome = reuse
+                return {"status": ResultStatus.DONE}
             made = planning.make_plan(
                 worker,
                 carried.claim,

@@ -91,9 +91,11 @@ def serve(conn: Connection, task: NewTask, entry: Entry, *, max_age: float | Non
     return Served(*row) if row else None
 
 
-def find_fresh(conn: Connection, tenant: str, key: str, *, max_age: float | None) -> Source | None:
-    """Return the newest of the tenant's results under the key that may answer now."""
-    values = {"tenant": tenant, "cache_key": key, "max_age": max_age}
+def find_fresh(
+    conn: Connection, tenant: str, key: str, *, max_age: float | None, layer: str = "exact"
+) -> Source | None:
+    """Return the newest of the tenant's results under the key that may answer now, by that layer."""
+    values = {"tenant": tenant, "cache_key": key, "max_age": max_age, "layer": layer}
     row = conn.exec_driver_sql(_SQL["find_fresh"], values).one_or_none()
     return Source(*row) if row else None
 

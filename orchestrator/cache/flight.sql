@@ -64,7 +64,7 @@ SELECT s.id AS source_id, s.result, extract(epoch FROM now() - s.finished_at)::f
 FROM tasks s
 WHERE s.tenant = %(tenant)s AND s.cache_key = %(cache_key)s AND s.fresh_until > now()
     AND NOT EXISTS (
-        SELECT FROM cache_switches w WHERE w.tenant = s.tenant AND w.layer = 'exact' AND w.off_until > now()
+        SELECT FROM cache_switches w WHERE w.tenant = s.tenant AND w.layer = %(layer)s AND w.off_until > now()
     )
     AND (%(max_age)s::float8 IS NULL OR s.finished_at >= now() - %(max_age)s::float8 * interval '1 second')
 ORDER BY s.finished_at DESC

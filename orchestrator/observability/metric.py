@@ -49,13 +49,19 @@ _SCREENED = Counter(
 )
 _CACHE_LOOKUPS = Counter(
     "octollm_cache_lookups",
-    "Submissions, by what the cache said: hit, coalesced, miss, refresh, bypass; layer of what it had.",
+    "Submissions, by what the cache said: hit, coalesced, miss, refresh, bypass; layer of what it had. In the workers "
+    "hit or miss of the layers alias, plan and step; the last two serve no results.",
     ["outcome", "layer"],
 )
 _CACHE_AUDITS = Counter(
     "octollm_cache_audits",
     "Hits that were run again, or reported: right, wrong, undecided, reported.",
     ["layer", "outcome"],
+)
+_PAIRS_JUDGED = Counter(
+    "octollm_cache_judge_calls",
+    "Calls that asked a model whether two tasks are the same: same, different, failed.",
+    ["verdict"],
 )
 _SWEPT = Counter("octollm_swept", "Things that the sweeper healed.", ["kind"])
 _MODEL_REQUESTS = Counter(
@@ -122,7 +128,7 @@ def screened(kinds: Iterable[str], outcome: str) -> None:
 
 
 def cache_asked(outcome: str, layer: str | None) -> None:
-    """Count what the cache said of a task; `layer` is coalesced, exact, alias, or None where it had nothing."""
+    """Count what the cache said of a task; `layer` is None where no layer had anything."""
     _CACHE_LOOKUPS.labels(outcome, layer or "none").inc()
 
 
@@ -134,6 +140,11 @@ def cache_audited(layer: str, agrees: bool | None) -> None:  # a value, not a sw
 def wrong_hit_reported(layer: str) -> None:
     """Count a client's word that a hit was wrong."""
     _CACHE_AUDITS.labels(layer, "reported").inc()
+
+
+def pair_judged(verdict: str) -> None:
+    """Count a question whether two tasks are the same; `verdict` is same, different or failed."""
+    _PAIRS_JUDGED.labels(verdict).inc()
 
 
 def lease_expired() -> None:

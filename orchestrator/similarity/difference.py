@@ -87,7 +87,7 @@ def known_difference(one: str, other: str) -> Difference | None:
     """Name a difference that makes `one` and `other` two tasks; None if a judge has to say.
 
     Refuses in doubt and approves nothing: None means "not known to differ". Symmetric, and in linear time. Made for the
-    cache's candidates, which are near in words; no caller uses it yet.
+    cache's candidates, which are near in words.
     """
     here, there = canonical_tokens(one), canonical_tokens(other)
     for difference, kinds in _TO_THE_LETTER:

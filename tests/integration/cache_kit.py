@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.devstack.fake_llm import FakeLLM
 from orchestrator.execution_state import Decision, StepResult, Verdict
 from orchestrator.lifecycle import answering, requests, rounds
 from orchestrator.lifecycle.ending import Ended
@@ -17,9 +18,13 @@ from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from orchestrator.store.engine import transaction
 from orchestrator.store.hints import Hints
+from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, done
-from workers import remembering
+from tests.llm_kit import Caller
+from workers import aliasing, remembering
+from workers.model import OpenModels
+from workers.remembering import Reuse
 
 GOAL = "List the 3 largest files of build 7"
 COLLECT = {"id": "a", "arm": "retriever", "action": "collect", "inputs": {"values": [1]}}
@@ -30,7 +35,10 @@ RIGHT = Verdict(Decision.PASSED, 1.0, output="it is so", output_value={"a": [1]}
 class Company:
     """Clients who submit goals, and the workers who do them by hand."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, fake: FakeLLM | None = None) -> None:
+        if fake is not None:
+            settings = replace(settings, openai_api_key="k")
+        self.fake = fake
         self.settings = settings
         self.engineer = Engineer(engine, settings)
         self.process = WorkerProcess(
@@ -62,15 +70,34 @@ class Company:
     def plan(self, task_id: str, *steps: Mapping[str, Any]) -> Ended | None:
         """Claim the plan row; end the task by the cache if that has a result by now, else adopt the plan."""
         claim = self.engineer.take(task_id, "$plan")
-        if found := remembering.recall(self.process, claim):
+        if found := remembering.recall(self.process, claim) or self._find_alias(claim):
             with transaction(self.process.engine) as conn:
-                return answering.complete_by(conn, claim, found.source, layer=found.entry.layer)
+                ended = answering.complete_by(conn, claim, found.source, layer=found.entry.layer)
+            self.cache.put(found.entry, seconds=found.source.left_seconds)
+            return ended
         plan = check_plan({"steps": list(steps or [COLLECT])})
         routes = {step.id: {"arm": step.arm} for step in plan.steps}
         with transaction(self.process.engine) as conn:
             saved = rounds.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
         return None
+
+    def _find_alias(self, claim: Claim) -> Reuse | None:
+        return aliasing.find_alias(
+            self.process,
+            claim,
+            deadline=float("inf"),
+            is_stopped=lambda: False,
+            open_models=self.open_models,
+        )
+
+    @property
+    def open_models(self) -> OpenModels | None:
+        """The way to the models that the fake server plays; None where there is none."""
+        if self.fake is None:
+            return None
+        models = Caller(self.fake).models
+        return lambda: models
 
     def judge(self, task_id: str, verdict: Verdict = RIGHT) -> Ended:
         """Let the judge's word take effect, and the cache know of it, as the worker does."""
@@ -96,9 +123,16 @@ class Company:
         results: Mapping[str, StepResult] | None = None,
     ) -> Ended:
         """Do all of a task."""
-        ended = self.plan(task_id, *steps)
-        if ended is not None:
-            return ended
+        return self.plan(task_id, *steps) or self.finish(task_id, *steps, verdict=verdict, results=results)
+
+    def finish(
+        self,
+        task_id: str,
+        *steps: Mapping[str, Any],
+        verdict: Verdict = RIGHT,
+        results: Mapping[str, StepResult] | None = None,
+    ) -> Ended:
+        """Do all of a planned task."""
         for step in steps or [COLLECT]:
             result = (results or {}).get(step["id"], done())
             self.engineer.store(self.engineer.take(task_id, step["id"]), result)

@@ -1,0 +1,42 @@
+"""What goals say to the letter, and the words around it: equal signatures are what the guard demands."""
+
+import pytest
+
+from orchestrator.similarity import known_difference, signature_of, words_of
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "In build 7, which are the three largest files?",
+        "show 7's 3 biggest things",
+        "LIST THE 3 LARGEST FILES OF BUILD 7",
+    ],
+)
+def test_words_do_not_change_the_signature(other: str) -> None:
+    assert signature_of(other) == signature_of("List the 3 largest files of build 7")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "List the 4 largest files of build 7",
+        "List the 3 largest files of build",
+        "List the 3 largest 'files' of build 7",
+        "List the 3 largest files of build-7a",
+        "List the 3% largest files of build 7",
+    ],
+)
+def test_what_the_guard_refuses_to_the_letter_has_another_signature(other: str) -> None:
+    goal = "List the 3 largest files of build 7"
+
+    assert known_difference(goal, other) is not None
+    assert signature_of(other) != signature_of(goal)
+
+
+def test_the_words_are_those_that_carry_meaning() -> None:
+    assert words_of("Please list the 3 largest files of build 7") == {"list", "largest", "file", "build"}
+
+
+def test_the_framing_of_the_signature_cannot_be_forged() -> None:
+    assert signature_of("Compare 'a' with 'b'") != signature_of("Compare 'aqb' with things")

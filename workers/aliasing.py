@@ -1,0 +1,167 @@
+"""Finds the result of a task that asks for the same in other words: candidates, the guard, and a judge's word."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.cache import candidates, flight
+from orchestrator.cache.candidates import Candidate
+from orchestrator.cache.key import control_of
+from orchestrator.cache.lookup import Entry
+from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, PairVerdict
+from orchestrator.errors import ModelCallStopped, StepError
+from orchestrator.observability import metric
+from orchestrator.similarity import known_difference
+from orchestrator.store import events
+from orchestrator.store.engine import statement
+from orchestrator.store.steps import Claim
+from orchestrator.task_contract import Contract
+from workers.model import ClaimModel, OpenModels
+from workers.remembering import Reuse
+from workers.same_task import is_affordable, judge_pair
+
+MAX_CALLS = 2
+_PATIENCE_SECONDS = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+def find_alias(
+    process: WorkerProcess,
+    claim: Claim,
+    *,
+    deadline: float,
+    is_stopped: Callable[[], bool],
+    open_models: OpenModels | None,
+) -> Reuse | None:
+    """Return the result of a task that a judge finds to be the claimed one; None without a model to judge.
+
+    What was looked at is told in the trace. A model or a budget that fails only means that the task is planned.
+    Raises ModelCallStopped when the task has ended.
+    """
+    contract = Contract.from_record(claim.contract)
+    control = control_of(contract)
+    if open_models is None or claim.cache_key is None or not control.reads:
+        return None
+    near = _near(process, claim, contract)
+    until = min(deadline, time.monotonic() + _PATIENCE_SECONDS)
+    model = ClaimModel(open_models, process.engine, claim, until, is_stopped)
+    found = _Search(process, claim, contract, model).among(near)
+    if found is None:
+        metric.cache_asked("miss", "alias")
+    return found
+
+
+def _near(process: WorkerProcess, claim: Claim, contract: Contract) -> Sequence[Candidate]:
+    key = str(claim.cache_key)
+    ids = process.candidates.find(key, contract.goal)
+    if not ids:
+        return ()
+    max_age = control_of(contract).max_age_seconds
+    with statement(process.engine) as conn:
+        return candidates.read(conn, claim.tenant, ids, key=key, goal=contract.goal, max_age=max_age)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What came of looking at a candidate: why it was refused, or what was said of it, and whether that was known."""
+
+    candidate: Candidate
+    refused: str | None = None
+    verdict: PairVerdict | None = None
+    is_known: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether nobody has said anything of it yet."""
+        return self.refused is None and self.verdict is None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what the trace says of it."""
+        said: Mapping[str, Any] = asdict(self.verdict) if self.verdict else {}
+        return {
+            "task_id": self.candidate.task_id,
+            "refused": self.refused,
+            **said,
+            "is_known": self.is_known,
+        }
+
+
+@dataclass
+class _Search:
+    """One task's look at its candidates; `calls` were made to models so far."""
+
+    process: WorkerProcess
+    claim: Claim
+    contract: Contract
+    model: ClaimModel
+    calls: int = field(default=0, init=False)
+
+    def among(self, near: Sequence[Candidate]) -> Reuse | None:
+        """Return the result of the first that is the same task: by known verdicts first, then by asking."""
+        looks = [self._known(candidate) for candidate in near]
+        found = self._opened(looks)
+        for place, look in enumerate(looks):
+            if found is None and look.is_open:
+                looks[place] = self._asked(look)
+                found = self._opened([looks[place]])
+        if looks:
+            self._tell(looks, found)
+        return found
+
+    def _known(self, candidate: Candidate) -> Look:
+        difference = known_difference(self.contract.goal, candidate.goal)
+        if difference is not None:
+            return Look(candidate, refused=difference.value)
+        verdict = self.process.verdicts.find(self._key, candidate.cache_key)
+        return Look(candidate, verdict=verdict, is_known=verdict is not None)
+
+    def _asked(self, look: Look) -> Look:
+        """Ask a model, at most MAX_CALLS times and for little money, and remember what it says."""
+        candidate, goal = look.candidate, self.contract.goal
+        if self.calls == MAX_CALLS or not is_affordable(goal, candidate.goal, self.contract.budget):
+            return replace(look, refused="not_asked")
+        self.calls += 1
+        try:
+            verdict = judge_pair(goal, candidate.goal, self.model)
+        except ModelCallStopped:
+            raise
+        except StepError as failure:
+            # it may have been charged all that was set aside: a second one could cost the task its plan
+            self.calls = MAX_CALLS
+            metric.pair_judged("failed")
+            log.warning("alias.not_judged", code=failure.code)
+            return replace(look, refused=failure.code)
+        metric.pair_judged("same" if verdict.is_same else "different")
+        seconds = candidate.left_seconds if verdict.is_same else DIFFERENT_SECONDS
+        self.process.verdicts.put(self._key, candidate.cache_key, verdict, seconds=seconds)
+        return replace(look, verdict=verdict)
+
+    def _opened(self, looks: Sequence[Look]) -> Reuse | None:
+        """Return the first result that a verdict opens and that may still answer, with an entry that leads to it."""
+        for look in looks:
+            if look.verdict is None or not look.verdict.is_same:
+                continue
+            key, max_age = look.candidate.cache_key, control_of(self.contract).max_age_seconds
+            with statement(self.process.engine) as conn:
+                source = flight.find_fresh(conn, self.claim.tenant, key, max_age=max_age, layer="alias")
+                parts = flight.parts(conn, self.claim.task_id)
+            if source is not None and parts is not None:
+                return Reuse(source, Entry(parts, source.source_id, key, layer="alias"))
+        return None
+
+    def _tell(self, looks: Sequence[Look], found: Reuse | None) -> None:
+        told = {
+            "candidates": [look.to_record() for look in looks],
+            "source_task_id": found.source.source_id if found else None,
+        }
+        with statement(self.process.engine) as conn:
+            events.tell(conn, self.claim.task_id, [], round_number=0, decisions={"alias": told})
+
+    @property
+    def _key(self) -> str:
+        return str(self.claim.cache_key)

@@ -1,0 +1,48 @@
+"""Asks a model whether one output would do for two tasks whose goals are worded differently."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.cache.pair_verdicts import PairVerdict
+from orchestrator.llm.interface import Message, Role
+from orchestrator.prompt import Prompt, as_data, load_prompt
+from orchestrator.task_contract import Budget
+from workers.arms.base import Model
+
+MAX_OUTPUT_TOKENS = 150
+# what is left of the budget has to pay for a plan, if the answer is no
+_LARGEST_SHARE = 0.2
+
+_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"same": {"type": "boolean"}, "reason": {"type": "string", "maxLength": 400}},
+    "required": ["same", "reason"],
+    "additionalProperties": False,
+}
+
+
+def is_affordable(goal: str, other: str, budget: Budget) -> bool:
+    """Tell whether the question is small beside the task's budget: a token is at least a byte."""
+    asked = sum(len(text.encode("utf-8", "surrogatepass")) for text in (_prompt().text, goal, other))
+    return asked + MAX_OUTPUT_TOKENS <= _LARGEST_SHARE * budget.max_tokens
+
+
+def judge_pair(goal: str, other: str, model: Model) -> PairVerdict:
+    """Return the model's word on two goals of one family. Raises StepError when there is none."""
+    prompt = _prompt()
+    completion = model.ask(
+        [
+            Message(Role.SYSTEM, prompt.text),
+            Message(
+                Role.USER, "\n".join([as_data("goal", goal), as_data("goal", other), "Are they the same?"])
+            ),
+        ],
+        _SCHEMA,
+        max_output_tokens=MAX_OUTPUT_TOKENS,
+        purpose=prompt.purpose,
+    )
+    return PairVerdict(completion.value["same"], completion.value["reason"], prompt.purpose)
+
+
+def _prompt() -> Prompt:
+    return load_prompt("cache.same_task")
