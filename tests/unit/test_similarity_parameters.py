@@ -9,7 +9,7 @@ from orchestrator.similarity import known_difference, signature_of, words_of
     "other",
     [
         "In build 7, which are the three largest files?",
-        "show 7's 3 biggest things",
+        "Of 7 things, show the biggest 3",
         "LIST THE 3 LARGEST FILES OF BUILD 7",
     ],
 )
