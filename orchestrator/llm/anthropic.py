@@ -8,6 +8,7 @@ import anthropic
 
 from orchestrator.llm import fault
 from orchestrator.llm.interface import Answer, Finish, Form, Query, Role, Usage, told_usage
+from orchestrator.llm.sdk import SdkProvider
 from orchestrator.llm.transport import open_client
 
 BASE_URL = "https://api.anthropic.com"
@@ -20,10 +21,11 @@ _FINISH = {
 }
 
 
-class AnthropicProvider:
+class AnthropicProvider(SdkProvider):
     """Anthropic's protocol at one address."""
 
     name = "anthropic"
+    sdk_error = anthropic.AnthropicError
     forms: tuple[Form, ...] = (Form.JSON_SCHEMA, Form.TEXT)
 
     def __init__(
@@ -36,34 +38,18 @@ class AnthropicProvider:
         is_strict: bool = False,
     ) -> None:
         """Open the client; the parameters are those of OpenAIProvider."""
-        self.base_url = base_url or BASE_URL
-        self._is_streaming = is_streaming
-        self._extra_body = extra_body or {}
         self._client = anthropic.Anthropic(
             api_key=api_key or "none",
-            base_url=self.base_url,
+            base_url=base_url or BASE_URL,
             max_retries=0,
             http_client=open_client(),
             # our own figures say what its spans would
             open_telemetry=False,
             _strict_response_validation=is_strict,
         )
-
-    def ask(self, query: Query, model: str) -> Answer:
-        """Return the model's whole answer before the query's deadline; raises ModelError and nothing else."""
-        send = self._streamed if self._is_streaming else self._whole
-        request = self._request(query, model)
-        return fault.ask_until(
-            query.deadline,
-            lambda left: send(request | {"timeout": left}),
-            sdk_error=anthropic.AnthropicError,
-            provider=self.name,
-            model=model,
+        super().__init__(
+            self._client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
         )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def _request(self, query: Query, model: str) -> dict[str, Any]:
         system = "\n\n".join(turn.text for turn in query.messages if turn.role is Role.SYSTEM)

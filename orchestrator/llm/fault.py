@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from orchestrator.errors import (
     ModelUnavailable,
     ModelUnknown,
 )
-from orchestrator.llm.interface import Answer, Finish
+from orchestrator.llm.interface import Finish
 from orchestrator.llm.transport import AnswerTooLarge
 
 CAUGHT = (
@@ -62,24 +62,6 @@ _STATUS_OF_TYPE = {
     "rate_limit_exceeded": 429,
 }
 _KEY = re.compile(r"\b(?:sk|key|pk|Bearer)[-_ ][\w*.-]{6,}")
-
-
-def ask_until(
-    deadline: float,
-    ask: Callable[[float], Answer],
-    *,
-    sdk_error: type[Exception],
-    provider: str,
-    model: str,
-) -> Answer:
-    """Call an SDK with the seconds that are left until `deadline`; raises ModelError and nothing else."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise late(provider=provider, model=model)
-    try:
-        return ask(left)
-    except (sdk_error, *CAUGHT) as error:
-        raise translate(error, provider=provider, model=model) from None
 
 
 def checked_finish(finish: Any, known: Mapping[str, Finish], *, provider: str, model: str) -> Finish:

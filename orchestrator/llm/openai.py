@@ -8,16 +8,18 @@ import openai
 
 from orchestrator.llm import fault
 from orchestrator.llm.interface import Answer, Finish, Form, Query, Usage, told_usage
+from orchestrator.llm.sdk import SdkProvider
 from orchestrator.llm.transport import open_client
 
 BASE_URL = "https://api.openai.com/v1"
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.STOP}
 
 
-class OpenAIProvider:
+class OpenAIProvider(SdkProvider):
     """OpenAI's protocol at one address."""
 
     name = "openai"
+    sdk_error = openai.OpenAIError
     forms: tuple[Form, ...] = (Form.JSON_SCHEMA, Form.JSON_OBJECT, Form.TEXT)
 
     def __init__(
@@ -36,27 +38,11 @@ class OpenAIProvider:
         to parameters. `is_strict`: the SDK checks answers against its types, for tests; a new word of OpenAI's
         would stop a product.
         """
-        self.base_url = base_url or BASE_URL
         self._limit = "max_tokens" if is_compatible else "max_completion_tokens"
-        self._is_streaming = is_streaming
-        self._extra_body = extra_body or {}
-        self._client = _open(api_key, self.base_url, is_strict=is_strict)
-
-    def ask(self, query: Query, model: str) -> Answer:
-        """Return the model's whole answer before the query's deadline; raises ModelError and nothing else."""
-        send = self._streamed if self._is_streaming else self._whole
-        request = self._request(query, model)
-        return fault.ask_until(
-            query.deadline,
-            lambda left: send(request | {"timeout": left}),
-            sdk_error=openai.OpenAIError,
-            provider=self.name,
-            model=model,
+        self._client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+        super().__init__(
+            self._client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
         )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def _request(self, query: Query, model: str) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -114,42 +100,31 @@ class OpenAIProvider:
         )
 
 
-class OpenAIEmbeddings:
-    """OpenAI's embeddings at one address, as a provider whose answers are vectors."""
+class OpenAIEmbeddings(SdkProvider):
+    """OpenAI's embeddings at one address, as a provider whose answers are a vector for each message."""
 
     name = "openai"
+    sdk_error = openai.OpenAIError
     forms: tuple[Form, ...] = (Form.TEXT,)
 
     def __init__(self, *, api_key: str | None, base_url: str | None = None, is_strict: bool = False) -> None:
         """Open the client; the parameters are those of OpenAIProvider."""
-        self.base_url = base_url or BASE_URL
-        self._client = _open(api_key, self.base_url, is_strict=is_strict)
+        self._client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+        super().__init__(self._client, base_url=base_url or BASE_URL)
 
-    def ask(self, query: Query, model: str) -> Answer:
-        """Return a vector for each of the query's messages; raises ModelError and nothing else."""
-        texts = [turn.text for turn in query.messages]
-        return fault.ask_until(
-            query.deadline,
-            lambda left: self._embedded(texts, model, seconds=left),
-            sdk_error=openai.OpenAIError,
-            provider=self.name,
-            model=model,
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def _embedded(self, texts: list[str], model: str, *, seconds: float) -> Answer:
+    def _request(self, query: Query, model: str) -> dict[str, Any]:
         # without a format the SDK asks for base64, which not every compatible server knows
-        reply = self._client.embeddings.create(
-            model=model, input=texts, encoding_format="float", timeout=seconds
-        )
+        texts = [turn.text for turn in query.messages]
+        return {"model": model, "input": texts, "encoding_format": "float"}
+
+    def _whole(self, request: dict[str, Any]) -> Answer:
+        model = request["model"]
+        reply = self._client.embeddings.create(**request)
         ordered = sorted(reply.data, key=lambda item: item.index)
         vectors = tuple(tuple(map(float, item.embedding)) for item in ordered)
-        if not _are_vectors(vectors, count=len(texts)):
+        if not _are_vectors(vectors, count=len(request["input"])):
             raise fault.broken("holds no vector for each text", provider=self.name, model=model)
-        # a compatible server may tell none
+        # a compatible server may tell no usage
         used = told_usage(getattr(reply.usage, "prompt_tokens", None), 0)
         return Answer("", Finish.STOP, used, str(reply.model or model), vectors=vectors)
 
