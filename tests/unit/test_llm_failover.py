@@ -1,6 +1,5 @@
 """The chain: who is asked, who is passed over and why, what is never shopped around, and what it costs."""
 
-import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
