@@ -7,14 +7,16 @@ from hypothesis import strategies as st
 
 from bench.workload.phrasing import noisily, plainly
 from bench.workload.slot import in_words
-from bench.workload.task import Change, changed, changes_of, draw_task
+from bench.workload.task import Change, Task, changed, changes_of, draw_task
+from orchestrator.cache.key import key_of, parts_of
 from orchestrator.similarity import canonical_key, known_difference
+from orchestrator.task_contract import Contract
 
 SEEDS = st.integers(0, 2**32)
 IDS = st.from_regex(
     r"[a-z]{1,6}_[A-Za-z]{1,6}|src/[A-Za-z]{1,6}\.py|#[0-9]{1,6}|[0-9]{1,3}(\.[0-9]{1,3}){3}", fullmatch=True
 )
-# a constraint is no part of the goal, but of the cache's own key
+# a constraint is no part of the goal, but of the cache's key, which is tested below
 IN_GOAL = [change for change in Change if change is not Change.CONSTRAINT]
 
 
@@ -43,6 +45,27 @@ def test_a_changed_task_has_another_key_in_whatever_noise(seed: int) -> None:
             for way in other.ways:
                 goal = noisily(other, way, chance)
                 assert canonical_key(goal) not in asked, (task.ways, goal)
+
+
+@settings(max_examples=200)
+@given(SEEDS)
+def test_the_cache_has_a_key_for_each_task_and_one_only(seed: int) -> None:
+    chance = random.Random(seed)
+    task = draw_task(chance)
+    way = chance.choice(task.ways)
+    key = cache_key(task, plainly(task, way))
+
+    assert cache_key(task, noisily(task, way, chance), reverse=True) == key
+    for change in changes_of(task):
+        other = changed(task, change, chance)
+        assert all(cache_key(other, noisily(other, put, chance)) != key for put in other.ways), change
+
+
+def cache_key(task: Task, goal: str, *, reverse: bool = False) -> str:
+    """Return the key under which the cache would keep the task's result, its constraints written in some order."""
+    names = sorted(task.constraints, reverse=reverse)
+    contract = Contract(goal, constraints={name: task.constraints[name] for name in names})
+    return key_of(parts_of(contract, tenant="acme", scopes=["task:submit"], world="w"))
 
 
 @given(st.integers(0, 10**12), st.integers(0, 10**12))

@@ -1,0 +1,152 @@
+"""Measures the cache of results: how much it can answer, how much it does answer, and that it never answers wrongly.
+
+`drive` sends a seeded stream (bench/workload) through Orchestrator.submit on real servers and plays the workers of
+what is to run. Time is virtual: Postgres' now() and the TTLs of the entries in Valkey are moved to each request's
+time, so the TTL of an hour runs out by itself, three times. The first 40 % warm up and are not measured. Whose result
+each task got is read from Postgres afterwards. Ceiling: the share that a perfect cache would answer, one that
+knows the classes and has the same TTL; capture: how much of that was answered. Reused plans and steps are no hits.
+`lookup` times the exact lookup among 100,000 entries. `table` (only when asked for) prints what the keys alone can do
+for other sizes, Zipf exponents and phrasings, with a dictionary in place of the servers.
+
+    python bench/cache.py [drive] [lookup] [table] [--requests N] [--seed N]
+
+Exit status 0 if no hit was wrong and the targets are met.
+"""
+
+import argparse
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+from bench.support.cache_drive import SERVICE_SECONDS, Drive
+from bench.support.cache_figures import after_warm_up, report
+from bench.support.cache_lookup import quantiles, time_lookups
+from bench.support.virtual_clock import VirtualClock
+from bench.workload import dictionary
+from bench.workload.outcome import ordinary, shares
+from bench.workload.stream import Mix, stream
+from orchestrator import bootstrap
+from orchestrator import settings as settings_module
+from orchestrator.devstack import servers
+from orchestrator.settings import Settings
+from orchestrator.store import migrate
+from tests.integration.cache_kit import Company
+
+TTLS: Final = 3.1
+RATES: Final = (1, 2)
+PER_SECOND: Final = 2.0
+_PLAIN_SHARE: Final = 0.85
+
+
+def main() -> int:
+    """Run the parts that are asked for; return 1 when a target is missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="drive|lookup|table")
+    parser.add_argument("--requests", type=int, help="sent by the drive; by default what three TTLs bring")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    parts = asked.parts or ["drive", "lookup"]
+    if unknown := set(parts) - {"drive", "lookup", "table"}:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    met = []
+    if "drive" in parts:
+        met.append(drive(asked.seed, requests=asked.requests))
+    if "lookup" in parts:
+        with real_servers() as settings:
+            met.append(time_lookups(settings, seed=asked.seed))
+    if "table" in parts:
+        table(asked.seed)
+    return 0 if all(met) else 1
+
+
+def drive(seed: int, *, requests: int | None) -> bool:
+    """Drive the real thing with 2,000 tasks, Zipf 1.0, 70 % fixed phrasing; tell whether the targets are met."""
+    with real_servers() as real, ExitStack() as ending:
+        clock = VirtualClock(real.database_url, real.redis_url)
+        ending.callback(clock.close)
+        settings = replace(real, database_url=clock.database_url)
+        migrate.upgrade(settings.database_url)
+        orchestrator = bootstrap.for_api(settings)
+        ending.callback(orchestrator.engine.dispose)
+        mix = mix_of(
+            tasks=2000, zipf=1.0, fixed=0.7, seed=seed, ttl_seconds=settings.cache_ttl, requests=requests
+        )
+        driven = Drive(orchestrator, Company(orchestrator.engine, settings), clock)
+        started = time.monotonic()
+        outcomes = driven.run(list(stream(mix)))
+        seconds, model_calls = time.monotonic() - started, driven.model_calls
+    ttls = outcomes[-1].request.at / settings.cache_ttl
+    print(
+        f"{mix.requests} requests for {mix.tasks} tasks, Zipf {mix.zipf:g}, {mix.fixed:.0%} fixed phrasing, "
+        f"seed {seed}: {mix.per_second:g} ordinary ones a second, {ttls:.1f} TTLs, in {seconds:.0f} s"
+    )
+    for name, times in (
+        ("answered at once", driven.hit_seconds),
+        ("to run or to wait", driven.miss_seconds),
+    ):
+        p50, p95 = quantiles(times)
+        print(f"Orchestrator.submit, {name}: P50 {p50:.1f} ms, P95 {p95:.1f} ms")
+    return report(outcomes, model_calls=model_calls)
+
+
+def table(seed: int) -> None:
+    """Print ceiling and hit rate of ordinary requests, by the keys alone."""
+    print(
+        f"{'tasks':>6} {'Zipf':>5} {'fixed':>6}",
+        *(f"{f'{rate}/s: ceiling':>13} {'hit rate':>9}" for rate in RATES),
+    )
+    for tasks, zipf, fixed in product((500, 2000, 10_000), (0.6, 0.8, 1.0), (1.0, 0.7, 0.0)):
+        figures = []
+        for per_second in RATES:
+            mix = mix_of(tasks=tasks, zipf=zipf, fixed=fixed, seed=seed, per_second=per_second)
+            outcomes = dictionary.answer(list(stream(mix)), ttl_seconds=3600, service_seconds=SERVICE_SECONDS)
+            found = shares(ordinary(after_warm_up(outcomes)))
+            figures.append(f"{found.ceiling:>13.3f} {found.hit_rate:>9.3f}")
+        print(f"{tasks:>6} {zipf:>5.1f} {fixed:>6.1f}", *figures, flush=True)
+
+
+def mix_of(
+    *,
+    tasks: int,
+    zipf: float,
+    fixed: float,
+    seed: int,
+    per_second: float = PER_SECOND,
+    ttl_seconds: float = 3600,
+    requests: int | None = None,
+) -> Mix:
+    """Return a stream's shape, long enough for TTLS times the TTL."""
+    enough = round(TTLS * ttl_seconds * per_second / _PLAIN_SHARE)
+    return Mix(
+        requests=requests or enough, tasks=tasks, zipf=zipf, fixed=fixed, per_second=per_second, seed=seed
+    )
+
+
+@contextmanager
+def real_servers() -> Iterator[Settings]:
+    """Run an empty Postgres (fsync off) and an empty Valkey; yield the settings of a process that uses them."""
+    with (
+        tempfile.TemporaryDirectory(prefix="octollm-bench-") as folder,
+        servers.start(Path(folder), durable=False, environ={}) as running,
+    ):
+        yield settings_module.load(
+            {
+                "OCTOLLM_HOME": folder,
+                "DATABASE_URL": running.database_url,
+                "REDIS_URL": running.redis_url,
+                "JWT_SECRET": secrets.token_urlsafe(48),
+            }
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

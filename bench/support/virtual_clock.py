@@ -1,0 +1,50 @@
+"""One clock for Postgres and Valkey that the bench moves by hand: hours pass in minutes, and what is old runs out."""
+
+from pathlib import Path
+from typing import Final
+
+import redis
+from sqlalchemy import Engine, make_url
+
+from orchestrator import sql
+from orchestrator.store.engine import open_engine, statement
+
+_SQL: Final = sql.load(__file__)
+_LUA: Final = Path(__file__).with_suffix(".lua").read_text("utf-8")
+_ENTRIES: Final = "octollm:cache:entry:*"
+_STEP_SECONDS: Final = 30.0
+
+
+class VirtualClock:
+    """Postgres' now() follows `advance` at once, the TTLs of the cache's entries in Valkey within half a minute of it.
+
+    `database_url` is the database's address with the clock in it; whoever asks for now() over it gets ours.
+    """
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self.database_url = (
+            make_url(database_url)
+            .update_query_dict({"options": "-csearch_path=public,clock,pg_catalog"})
+            .render_as_string(hide_password=False)
+        )
+        self._engine: Engine = open_engine(database_url, pool_size=1)
+        self._redis = redis.Redis.from_url(redis_url)
+        self._age = self._redis.register_script(_LUA)
+        self._aged_at = 0.0
+        with statement(self._engine) as conn:
+            conn.exec_driver_sql(_SQL["make"])
+
+    def advance(self, to: float) -> None:
+        """Let it be `to` seconds after the start."""
+        with statement(self._engine) as conn:
+            conn.exec_driver_sql(_SQL["set"], {"passed_ms": round(to * 1000)})
+        if to - self._aged_at >= _STEP_SECONDS:
+            self._age(args=[_ENTRIES, round((to - self._aged_at) * 1000)])
+            self._aged_at = to
+
+    def close(self) -> None:
+        """Take the clock out of the database, and give the connections back."""
+        with statement(self._engine) as conn:
+            conn.exec_driver_sql(_SQL["remove"])
+        self._engine.dispose()
+        self._redis.close()
