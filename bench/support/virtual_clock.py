@@ -11,12 +11,12 @@ from orchestrator.store.engine import open_engine, statement
 
 _SQL: Final = sql.load(__file__)
 _LUA: Final = Path(__file__).with_suffix(".lua").read_text("utf-8")
-_ENTRIES: Final = "octollm:cache:entry:*"
+_CACHE: Final = "octollm:cache:*"
 _STEP_SECONDS: Final = 30.0
 
 
 class VirtualClock:
-    """Postgres' now() follows `advance` at once, the TTLs of the cache's entries in Valkey within half a minute of it.
+    """Postgres' now() follows `advance` at once, the TTLs of the cache's keys in Valkey within half a minute of it.
 
     `database_url` is the database's address with the clock in it; whoever asks for now() over it gets ours.
     """
@@ -39,7 +39,7 @@ class VirtualClock:
         with statement(self._engine) as conn:
             conn.exec_driver_sql(_SQL["set"], {"passed_ms": round(to * 1000)})
         if to - self._aged_at >= _STEP_SECONDS:
-            self._age(args=[_ENTRIES, round((to - self._aged_at) * 1000)])
+            self._age(args=[_CACHE, round((to - self._aged_at) * 1000)])
             self._aged_at = to
 
     def close(self) -> None:
