@@ -49,8 +49,8 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 	@cd $(VENV)/lib/python3*/site-packages && $(BIN)/python -m compileall -q -j 0 $(HOT)
 	@touch $@
 
-demo: setup ## run everything, audit a package in examples/, print the verdict, stop everything
-	@octollm demo
+demo: setup ## run everything, audit examples/sample_package, print the verdict, stop everything; ARGS=--reject: the flawed one
+	@octollm demo $(ARGS)
 
 up: setup ## run everything until Ctrl-C; PORT=8000
 	@octollm up --port $(PORT) $(if $(FLOWER_BASIC_AUTH),--flower)

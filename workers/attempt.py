@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import structlog
@@ -73,8 +74,10 @@ def run(
         )
     except MustWait as wait:
         put_off(process, claim, wait)
-    retry_later(process, claim, result, seconds=time.monotonic() - started)
-    return result
+    seconds = time.monotonic() - started
+    retry_later(process, claim, result, seconds=seconds)
+    who = {"arm": claim.arm, "action": claim.spec["action"], "version": ARMS[claim.arm].version}
+    return replace(result, provenance={**who, **result.provenance, "milliseconds": round(seconds * 1000)})
 
 
 def put_off(process: WorkerProcess, claim: Claim, wait: MustWait) -> NoReturn:

@@ -24,7 +24,7 @@ _SQL = load(__file__)
 
 @dataclass(frozen=True)
 class Sought:
-    """What is looked for: `query` in websearch syntax, and its `terms`.
+    """What is looked for: `query` in websearch syntax, its `terms`, and what is `unwanted`, as "-word -word".
 
     A `literal` one asks for phrases or excludes words, so that only words answer it. `vector` is what `model` made
     of it.
@@ -32,6 +32,7 @@ class Sought:
 
     query: str
     terms: Sequence[str]
+    unwanted: str = ""
     literal: bool = False
     model: str = ""
     vector: Vector | None = None
@@ -74,9 +75,8 @@ def search(
 
     Where no passage holds all words of the query, those count that hold one of its terms.
     """
-    asked = conn.exec_driver_sql(
-        _SQL["read_query"], {"query": sought.query, "terms": list(sought.terms)}
-    ).one()
+    question = {"query": sought.query, "terms": list(sought.terms), "unwanted": sought.unwanted}
+    asked = conn.exec_driver_sql(_SQL["read_query"], question).one()
     values: dict[str, Any] = {
         "tenant": tenant,
         **keys(documents),

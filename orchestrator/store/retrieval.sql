@@ -1,10 +1,14 @@
 -- name: read_query
--- The query as written (all of it must fit), and its terms with one of them enough; empty when they hold nothing
--- but words too common to be indexed.
-SELECT websearch_to_tsquery('english', %(query)s)::text AS every, coalesce(string_agg(
-        '( ' || phraseto_tsquery('english', given.term)::text || ' )', ' | ' ORDER BY given.position
-    ) FILTER (WHERE numnode(phraseto_tsquery('english', given.term)) > 0), '') AS some
-FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS given (term, position)
+-- The query as written (all of it must fit), and its terms with one of them enough, what is unwanted still left out;
+-- empty when they hold nothing but words too common to be indexed.
+SELECT websearch_to_tsquery('english', %(query)s)::text AS every,
+    (any_of.terms::tsquery && websearch_to_tsquery('english', %(unwanted)s))::text AS some
+FROM (
+    SELECT coalesce(string_agg(
+            '( ' || phraseto_tsquery('english', given.term)::text || ' )', ' | ' ORDER BY given.position
+        ) FILTER (WHERE numnode(phraseto_tsquery('english', given.term)) > 0), '') AS terms
+    FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS given (term, position)
+) any_of
 
 -- name: by_words
 -- The passages that fit: of indexed documents by the GIN index, and of texts that come with the call. Those that

@@ -93,6 +93,7 @@ def test_a_phrase_must_stand_as_it_is_and_in_any_case(reader: Reader) -> None:
     assert found('"delivery late"') == 0
     assert found("delivery late") == 1
     assert found("deliveries -late") == 1
+    assert found("bananas refund -late") == 0
 
 
 def test_words_match_in_all_their_forms(reader: Reader) -> None:

@@ -75,6 +75,7 @@ def test_a_large_output_is_a_file_and_the_row_a_pointer(engineer: Engineer, work
     }
     assert json.loads(content)["values"] == LARGE
     assert len(json.dumps(result.to_record())) < 2_000
+    assert result.provenance["milliseconds"] >= 0
 
 
 def test_a_reference_reaches_into_an_output_that_is_a_file(engineer: Engineer, worker: Worker) -> None:

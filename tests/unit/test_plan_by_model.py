@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.devstack.fake_llm import FakeLLM
+from orchestrator.devstack.fake_llm import FakeLLM, Scripted
 from orchestrator.errors import InvalidPlan, StepError
 from orchestrator.execution_state import Plan
 from orchestrator.planner.prompted import catalogue, plan_by_model
@@ -167,6 +167,16 @@ def test_the_catalogue_names_every_action_of_a_plan_and_is_short() -> None:
 def test_whatever_a_model_answers_ends_as_a_plan_or_a_typed_error(fake: FakeLLM, text: str) -> None:
     fake.forget()
     fake.answer(*[text.encode("utf-8", "replace").decode()] * 9)
+
+    with suppress(StepError, InvalidPlan):
+        assert plan(fake).steps
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300))
+def test_whatever_bytes_a_server_answers_end_as_a_plan_or_a_typed_error(fake: FakeLLM, raw: bytes) -> None:
+    fake.forget()
+    fake.add(*[Scripted(raw=raw)] * 9)
 
     with suppress(StepError, InvalidPlan):
         assert plan(fake).steps

@@ -37,9 +37,14 @@ def terms_of(query: str) -> list[str]:
     return list(dict.fromkeys(term.casefold() for term in [*phrases, *words] if term))
 
 
+def unwanted_in(query: str) -> str:
+    """Return what a query excludes, as it says it."""
+    return " ".join(_EXCLUDED.findall(query))
+
+
 def is_literal(query: str) -> bool:
     """Tell whether a query asks for a phrase, or excludes something: then only its very words will do."""
-    return bool(_QUOTED.search(query) or _EXCLUDED.search(query))
+    return bool(_QUOTED.search(query) or unwanted_in(query))
 
 
 def _is_full(held: list[str], line: str) -> bool:

@@ -14,7 +14,7 @@ from orchestrator.store.documents import Document, Holding, Passage
 from orchestrator.store.retrieval import Hit, Sought
 from orchestrator.task_contract import Attachment
 from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
-from workers.arms.passages import is_literal, passages_of, terms_of
+from workers.arms.passages import is_literal, passages_of, terms_of, unwanted_in
 from workers.arms.sources import (
     NotText,
     chosen,
@@ -99,7 +99,7 @@ def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str
     holdings = [_holding(assignment, attachment) for attachment in attachments]
     context = list(passages_of(context_source(assignment))) if assignment.context else []
     found, warnings = assignment.library.search(
-        Sought(query, terms, literal=is_literal(query)),
+        Sought(query, terms, unwanted=unwanted_in(query), literal=is_literal(query)),
         documents=[_document(attachment) for attachment in attachments],
         given=context,
         limit=assignment.inputs.get("limit", DEFAULT_LIMIT),
