@@ -34,6 +34,7 @@ from workers.arms.base import Assignment, CancelToken, Library, Model, load_arm
 from workers.library import TenantLibrary
 from workers.model import ClaimEmbedder, ClaimModel, OpenEmbedder, OpenModels
 from workers.sandbox.choice import Standing
+from workers.step_memory import StepMemory
 
 log = structlog.get_logger(__name__)
 
@@ -142,9 +143,13 @@ def _result(
         library = TenantLibrary(
             process.engine, claim.tenant, _embedder(process, claim, token, open_embedder, deadline=deadline)
         )
-        result = arm.run(_assignment(process, claim, token, deadline=deadline, model=model, library=library))
-        result = _stowed(process, claim, result)
+        assignment = _assignment(process, claim, token, deadline=deadline, model=model, library=library)
+        memory = StepMemory.of(process, claim, assignment)
+        if remembered := memory.recall():
+            return remembered
+        result = _stowed(process, claim, arm.run(assignment))
         _check_size(process, result)
+        memory.keep(result)
     except (StepCancelled, ModelCallStopped) as error:
         if time.monotonic() < deadline:
             raise Ignore() from error

@@ -15,11 +15,15 @@ _MAX_SCANNED_CHARACTERS = 256 * 1024
 
 @dataclass(frozen=True)
 class Executed:
-    """An action that ran for the task, in whatever round, and how its latest row of that step ended."""
+    """An action that ran for the task, in whatever round, and how its latest row of that step ended.
+
+    `age_seconds` is how old its result was when it was taken over from an earlier step.
+    """
 
     arm: str
     action: str
     state: StepState
+    age_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Admission:
 
 def may_answer(actions: Sequence[tuple[str, str]]) -> bool:
     """Tell whether results of these (arm, action) pairs hold for others: no effects, not of the moment."""
-    return _max_age(actions, ceiling=1) > 0
+    return _max_age([Executed(arm, action, StepState.DONE) for arm, action in actions], ceiling=1) > 0
 
 
 def admit(
@@ -44,7 +48,7 @@ def admit(
 ) -> Admission:
     """Judge a completed task: a result is kept only if it is right, whole, without secrets, and free of effects."""
     actions = [(item.arm, item.action) for item in executed]
-    fresh_seconds = _max_age(actions, ceiling=ttl_seconds)
+    fresh_seconds = _max_age(executed, ceiling=ttl_seconds)
     if not may_answer(actions):
         return Admission(
             is_shared=False, reason="an action has effects, or its result holds for the moment only"
@@ -80,12 +84,12 @@ def _too_much_said(verdict: Verdict) -> str | None:
     return None
 
 
-def _max_age(actions: Sequence[tuple[str, str]], *, ceiling: int) -> int:
+def _max_age(executed: Sequence[Executed], *, ceiling: int) -> int:
     ages = [ceiling]
-    for arm, name in actions:
-        action = ARMS[arm].actions.get(name)
+    for item in executed:
+        action = ARMS[item.arm].actions.get(item.action)
         if action is None or action.effects not in ("none", "read"):
             return 0
         if action.max_age_seconds is not None:
-            ages.append(action.max_age_seconds)
+            ages.append(max(0, int(action.max_age_seconds - item.age_seconds)))
     return min(ages)

@@ -160,7 +160,7 @@ def leaderless(conn: Connection, *, limit: int) -> list[str]:
 def executed(conn: Connection, task_id: str) -> list[Executed]:
     """Return what ran for the task."""
     rows = conn.exec_driver_sql(_SQL["executed"], {"task_id": task_id})
-    return [Executed(row.arm, row.action, StepState(row.state)) for row in rows]
+    return [Executed(row.arm, row.action, StepState(row.state), row.age_seconds) for row in rows]
 
 
 def parts(conn: Connection, task_id: str) -> dict[str, str] | None:

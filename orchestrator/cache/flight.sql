@@ -205,7 +205,8 @@ LIMIT %(limit)s;
 -- name: executed
 -- Every row of the task's steps, in all rounds, with the state of the latest row of that step.
 SELECT s.arm, s.spec ->> 'action' AS action,
-    first_value(s.state) OVER (PARTITION BY s.name ORDER BY s.round DESC) AS state
+    first_value(s.state) OVER (PARTITION BY s.name ORDER BY s.round DESC) AS state,
+    coalesce((s.result -> 'provenance' ->> 'memo_age_seconds')::float8, 0) AS age_seconds
 FROM steps s
 WHERE s.task_id = %(task_id)s AND s.kind = 'step';
 

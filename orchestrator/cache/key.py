@@ -59,6 +59,7 @@ def world_digest(settings: Settings) -> str:
             version("octollm-orchestrator"),
             registry_digest(),
             [str(model) for model in settings.models],
+            str(settings.embeddings),
             settings.llm_extra_body,
             settings.safety_policy,
             settings.executor_min_isolation,

@@ -1,0 +1,84 @@
+"""Spares an attempt its work where the same step was done before, and lets later attempts profit from this one."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.cache import step_memo
+from orchestrator.cache.key import control_of, is_eligible
+from orchestrator.cache.step_memo import StepMemos, Work
+from orchestrator.execution_state import StepResult
+from orchestrator.observability import metric
+from orchestrator.store.engine import statement
+from orchestrator.store.steps import Claim
+from orchestrator.task_contract import Contract
+from workers.arms.base import Assignment
+from workers.arms.sources import chosen
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """What is known of one attempt's work; without `work` nothing is asked and nothing kept."""
+
+    process: WorkerProcess
+    claim: Claim
+    contract: Contract
+    work: Work | None
+
+    @classmethod
+    def of(cls, process: WorkerProcess, claim: Claim, assignment: Assignment) -> "StepMemory":
+        """Return the memory for an attempt.
+
+        It is off for tasks that the cache does not know (no_store, bypass, a retry, a client's plan that does not
+        speak of the cache), for repairs, and for actions that are not declared repeatable.
+        """
+        contract = Contract.from_record(claim.contract)
+        is_on = claim.cache_key is not None and claim.round == 1 and is_eligible(contract)
+        work = _work_of(claim, assignment) if is_on and process.cache.ttl_seconds > 0 else None
+        return cls(process, claim, contract, work if work and work.is_repeatable else None)
+
+    def recall(self) -> StepResult | None:
+        """Return the result of the same work done before, if there is one that is not too old."""
+        control = control_of(self.contract)
+        if self.work is None or not control.reads:
+            return None
+        result = self._read(self.work, control.max_age_seconds)
+        metric.cache_asked("miss" if result is None else "hit", "step")
+        if result is not None:
+            log.info("step.remembered", memo_of=result.provenance["memo_of"])
+        return result
+
+    def keep(self, result: StepResult) -> None:
+        """Let later steps have this result, once it is recorded; a failed one nobody gets."""
+        if self.work is None or not control_of(self.contract).stores or result.error is not None:
+            return
+        self._memos.put(self.work, self.claim.id)
+
+    def _read(self, work: Work, max_age: int | None) -> StepResult | None:
+        step_id = self._memos.find(work)
+        if step_id is None:
+            return None
+        lasting = self._memos.lasting_seconds(work)
+        with statement(self.process.engine) as conn:
+            return step_memo.read(
+                conn, work, step_id, max_age=lasting if max_age is None else min(lasting, max_age)
+            )
+
+    @property
+    def _memos(self) -> StepMemos:
+        return StepMemos(self.process.cache)
+
+
+def _work_of(claim: Claim, assignment: Assignment) -> Work:
+    reads_files = assignment.offer.attachments != "none"
+    return Work(
+        tenant=claim.tenant,
+        arm=assignment.arm,
+        action=assignment.action,
+        inputs=assignment.inputs,
+        attachments=chosen(assignment) if reads_files else (),
+        context=assignment.context,
+    )
