@@ -104,3 +104,16 @@ def test_the_command_says_the_same_as_the_worker() -> None:
     assert answer["isolation"] == "none"
     assert "bubblewrap is not installed" in answer["reason"]
     assert "apt-get install bubblewrap" in answer["mend"]
+
+
+def test_a_virtualenv_that_is_a_link_is_no_weaker_than_its_target(tmp_path: Path) -> None:
+    real = Path(sys.prefix).resolve()
+    linked = tmp_path / "linked"
+    linked.symlink_to(real)
+
+    def isolation(prefix: Path) -> str:
+        command = [str(prefix / "bin" / "python"), "-m", "workers.sandbox", "basic"]
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=True)
+        return str(json.loads(told.stdout)["isolation"])
+
+    assert isolation(linked) == isolation(real)

@@ -14,7 +14,9 @@ _MOST_LINKS = 16
 
 def python() -> tuple[Path, ...]:
     """Return the directories outside the system's that the running interpreter and its packages lie in."""
-    places = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve()}
+    prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
+    # a virtualenv may be a link to one elsewhere
+    places = prefixes | {path.resolve() for path in prefixes}
     # an interpreter's link may pass through a directory that is neither of the two
     link = Path(sys.executable)
     for _ in range(_MOST_LINKS):
