@@ -5,10 +5,11 @@ what is to run. Time is virtual: Postgres' now() and the TTLs of the entries in 
 time, so the TTL of an hour runs out by itself, three times. The first 40 % warm up and are not measured. Whose result
 each task got is read from Postgres afterwards. Ceiling: the share that a perfect cache would answer, one that
 knows the classes and has the same TTL; capture: how much of that was answered. Reused plans and steps are no hits.
+`alias` (only when asked for) is the same with a judge of look-alikes, who is never wrong (bench/support/oracle.py).
 `lookup` times the exact lookup among 100,000 entries. `table` (only when asked for) prints what the keys alone can do
 for other sizes, Zipf exponents and phrasings, with a dictionary in place of the servers.
 
-    python bench/cache.py [drive] [lookup] [table] [--requests N] [--seed N]
+    python bench/cache.py [drive] [alias] [lookup] [table] [--requests N] [--seed N]
 
 Exit status 0 if no hit was wrong and the targets are met.
 """
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Final
 from bench.support.cache_drive import SERVICE_SECONDS, Drive
 from bench.support.cache_figures import after_warm_up, report
 from bench.support.cache_lookup import quantiles, time_lookups
+from bench.support.oracle import Oracle
 from bench.support.virtual_clock import VirtualClock
 from bench.workload import dictionary
 from bench.workload.outcome import ordinary, shares
@@ -37,8 +39,10 @@ from orchestrator import settings as settings_module
 from orchestrator.devstack import servers
 from orchestrator.settings import Settings
 from orchestrator.store import migrate
+from orchestrator.store.engine import open_engine
 from tests.integration.cache_kit import Company
 
+TTL_SECONDS: Final = 3600
 TTLS: Final = 3.1
 RATES: Final = (1, 2)
 PER_SECOND: Final = 2.0
@@ -50,16 +54,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="drive|lookup|table")
+    parser.add_argument("parts", nargs="*", metavar="drive|alias|lookup|table")
     parser.add_argument("--requests", type=int, help="sent by the drive; by default what three TTLs bring")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     parts = asked.parts or ["drive", "lookup"]
-    if unknown := set(parts) - {"drive", "lookup", "table"}:
+    if unknown := set(parts) - {"drive", "alias", "lookup", "table"}:
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     met = []
     if "drive" in parts:
         met.append(drive(asked.seed, requests=asked.requests))
+    if "alias" in parts:
+        met.append(drive(asked.seed, requests=asked.requests, judged=True))
     if "lookup" in parts:
         with real_servers() as settings:
             met.append(time_lookups(settings, seed=asked.seed))
@@ -68,26 +74,27 @@ def main() -> int:
     return 0 if all(met) else 1
 
 
-def drive(seed: int, *, requests: int | None) -> bool:
+def drive(seed: int, *, requests: int | None, judged: bool = False) -> bool:
     """Drive the real thing with 2,000 tasks, Zipf 1.0, 70 % fixed phrasing; tell whether the targets are met."""
+    mix = mix_of(tasks=2000, zipf=1.0, fixed=0.7, seed=seed, requests=requests)
+    asked = list(stream(mix))
     with real_servers() as real, ExitStack() as ending:
-        clock = VirtualClock(real.database_url, real.redis_url)
-        ending.callback(clock.close)
-        settings = replace(real, database_url=clock.database_url)
-        migrate.upgrade(settings.database_url)
-        orchestrator = bootstrap.for_api(settings)
+        clock = ending.enter_context(closing(VirtualClock(real.database_url, real.redis_url)))
+        migrate.upgrade(clock.database_url)
+        engine = open_engine(clock.database_url)
+        ending.callback(engine.dispose)
+        oracle = ending.enter_context(Oracle(asked)) if judged else None
+        company = Company(engine, replace(real, database_url=clock.database_url), oracle)
+        orchestrator = bootstrap.for_api(company.settings)
         ending.callback(orchestrator.engine.dispose)
-        mix = mix_of(
-            tasks=2000, zipf=1.0, fixed=0.7, seed=seed, ttl_seconds=settings.cache_ttl, requests=requests
-        )
-        driven = Drive(orchestrator, Company(orchestrator.engine, settings), clock)
+        driven = Drive(orchestrator, company, clock)
         started = time.monotonic()
-        outcomes = driven.run(list(stream(mix)))
+        outcomes = driven.run(asked)
         seconds, model_calls = time.monotonic() - started, driven.model_calls
-    ttls = outcomes[-1].request.at / settings.cache_ttl
     print(
         f"{mix.requests} requests for {mix.tasks} tasks, Zipf {mix.zipf:g}, {mix.fixed:.0%} fixed phrasing, "
-        f"seed {seed}: {mix.per_second:g} ordinary ones a second, {ttls:.1f} TTLs, in {seconds:.0f} s"
+        f"seed {seed}: {mix.per_second:g} ordinary ones a second, {asked[-1].at / TTL_SECONDS:.1f} TTLs, "
+        f"in {seconds:.0f} s; {'a judge who is never wrong' if judged else 'no judge'}"
     )
     for name, times in (
         ("answered at once", driven.hit_seconds),
@@ -108,7 +115,9 @@ def table(seed: int) -> None:
         figures = []
         for per_second in RATES:
             mix = mix_of(tasks=tasks, zipf=zipf, fixed=fixed, seed=seed, per_second=per_second)
-            outcomes = dictionary.answer(list(stream(mix)), ttl_seconds=3600, service_seconds=SERVICE_SECONDS)
+            outcomes = dictionary.answer(
+                list(stream(mix)), ttl_seconds=TTL_SECONDS, service_seconds=SERVICE_SECONDS
+            )
             found = shares(ordinary(after_warm_up(outcomes)))
             figures.append(f"{found.ceiling:>13.3f} {found.hit_rate:>9.3f}")
         print(f"{tasks:>6} {zipf:>5.1f} {fixed:>6.1f}", *figures, flush=True)
@@ -121,11 +130,10 @@ def mix_of(
     fixed: float,
     seed: int,
     per_second: float = PER_SECOND,
-    ttl_seconds: float = 3600,
     requests: int | None = None,
 ) -> Mix:
     """Return a stream's shape, long enough for TTLS times the TTL."""
-    enough = round(TTLS * ttl_seconds * per_second / _PLAIN_SHARE)
+    enough = round(TTLS * TTL_SECONDS * per_second / _PLAIN_SHARE)
     return Mix(
         requests=requests or enough, tasks=tasks, zipf=zipf, fixed=fixed, per_second=per_second, seed=seed
     )
@@ -144,6 +152,7 @@ def real_servers() -> Iterator[Settings]:
                 "DATABASE_URL": running.database_url,
                 "REDIS_URL": running.redis_url,
                 "JWT_SECRET": secrets.token_urlsafe(48),
+                "CACHE_TTL": str(TTL_SECONDS),
             }
         )
 

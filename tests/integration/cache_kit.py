@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Engine
@@ -91,7 +92,7 @@ class Company:
             open_models=self.open_models,
         )
 
-    @property
+    @cached_property
     def open_models(self) -> OpenModels | None:
         """The way to the models that the fake server plays; None where there is none."""
         if self.fake is None:

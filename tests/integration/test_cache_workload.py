@@ -1,18 +1,20 @@
 """A stream with traps through the real submission: nobody ever gets another task's answer."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
 
 from bench.support.cache_drive import SERVICE_SECONDS, Drive
+from bench.support.oracle import Oracle
 from bench.support.virtual_clock import VirtualClock
 from bench.workload.dictionary import answer
-from bench.workload.outcome import Outcome, shares
+from bench.workload.outcome import shares
 from bench.workload.stream import Kind, Mix, Request, stream
 from orchestrator import bootstrap
 from orchestrator.settings import Settings
+from orchestrator.store.engine import open_engine
 from tests.integration.cache_kit import Company
 
 TTL_SECONDS = 120
@@ -27,29 +29,48 @@ def requests() -> list[Request]:
     return asked
 
 
-@pytest.fixture
-def drive(our_settings: Settings) -> Iterator[Drive]:
-    """The real thing on a clock of its own."""
-    with closing(VirtualClock(our_settings.database_url, our_settings.redis_url)) as clock:
-        settings = replace(our_settings, database_url=clock.database_url, cache_ttl=TTL_SECONDS)
-        orchestrator = bootstrap.for_api(settings)
-        yield Drive(orchestrator, Company(orchestrator.engine, settings), clock)
-        orchestrator.engine.dispose()
+@contextmanager
+def driving(settings: Settings, oracle: Oracle | None = None) -> Iterator[Drive]:
+    """The real thing on a clock of its own, with a judge of look-alikes if there is an oracle."""
+    with closing(VirtualClock(settings.database_url, settings.redis_url)) as clock:
+        chosen = replace(settings, database_url=clock.database_url, cache_ttl=TTL_SECONDS)
+        workers = open_engine(clock.database_url)
+        company = Company(workers, chosen, oracle)
+        orchestrator = bootstrap.for_api(company.settings)
+        try:
+            yield Drive(orchestrator, company, clock)
+        finally:
+            workers.dispose()
+            orchestrator.engine.dispose()
 
 
 @pytest.mark.slow
-def test_no_request_of_a_stream_gets_another_ones_answer(drive: Drive, requests: list[Request]) -> None:
-    outcomes = drive.run(requests)
+def test_no_request_of_a_stream_gets_another_ones_answer(
+    our_settings: Settings, requests: list[Request]
+) -> None:
+    with driving(our_settings) as drive:
+        outcomes = drive.run(requests)
 
     assert [outcome.request for outcome in outcomes if outcome.is_wrong] == []
     assert sum(outcome.request.kind is Kind.TRAP for outcome in outcomes) > 20
-    assert rate(outcomes) == pytest.approx(expected_rate(requests), abs=0.02)
+    assert shares(outcomes).hit_rate == pytest.approx(rate_by_key(requests), abs=0.02)
 
 
-def expected_rate(requests: list[Request]) -> float:
+@pytest.mark.slow
+def test_a_judge_who_is_never_wrong_makes_more_hits_and_none_that_is_wrong(
+    our_settings: Settings, requests: list[Request]
+) -> None:
+    with Oracle(requests) as oracle, driving(our_settings, oracle) as drive:
+        outcomes = drive.run(requests)
+        model_calls = drive.model_calls
+
+    assert [outcome.request for outcome in outcomes if outcome.is_wrong] == []
+    found = shares(outcomes)
+    assert found.by_layer["alias"] > 0.05
+    assert found.hit_rate > rate_by_key(requests)
+    assert model_calls == len(oracle.received) > 0
+
+
+def rate_by_key(requests: list[Request]) -> float:
     """Return the hit rate that the keys alone come to."""
-    return rate(answer(requests, ttl_seconds=TTL_SECONDS, service_seconds=SERVICE_SECONDS))
-
-
-def rate(outcomes: list[Outcome]) -> float:
-    return shares(outcomes).hit_rate
+    return shares(answer(requests, ttl_seconds=TTL_SECONDS, service_seconds=SERVICE_SECONDS)).hit_rate

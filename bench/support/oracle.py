@@ -1,0 +1,32 @@
+"""A judge of look-alikes who is never wrong, because it knows the classes: behind the providers' own HTTP."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from bench.workload.stream import Request
+from orchestrator.devstack.fake_llm import FakeLLM, Received, Scripted
+
+_GOAL: Final = re.compile(r"<goal (\w+)>\n(.*?)\n</goal \1>", re.DOTALL)
+
+
+class Oracle(FakeLLM):
+    """Says of the two goals in a question whether they are of one class.
+
+    What it shows is what the layer makes of a judge's word, not how good a judge a model is.
+    """
+
+    def __init__(self, requests: Iterable[Request]) -> None:
+        super().__init__()
+        self._labels: defaultdict[str, set[str]] = defaultdict(set)
+        for request in requests:
+            self._labels[request.goal].add(request.label)
+
+    def take(self, request: Received) -> Scripted:
+        """Answer a question; two goals are only compared under the same constraints, so a common label decides."""
+        super().take(request)
+        [(_, one), (_, other)] = _GOAL.findall(request.body["messages"][-1]["content"])
+        is_same = not self._labels[one].isdisjoint(self._labels[other])
+        return Scripted(json.dumps({"same": is_same, "reason": "the classes are known"}))
