@@ -19,6 +19,7 @@ from orchestrator.cache.candidates import CandidateIndex
 from orchestrator.cache.eviction import refuse_eviction
 from orchestrator.cache.lookup import ResultCache
 from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, WRONG_HIT, PairVerdicts
+from orchestrator.cache.template import PlanTemplates
 from orchestrator.errors import TooMuch
 from orchestrator.execution_state import StepState
 from orchestrator.jwks import KeySet
@@ -178,6 +179,11 @@ class WorkerProcess:
     def candidates(self) -> CandidateIndex:
         """Where tasks are found that may be the same in other words."""
         return CandidateIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
+
+    @cached_property
+    def templates(self) -> PlanTemplates:
+        """Which plans may be bound to other goals."""
+        return PlanTemplates(self.cache)
 
     @cached_property
     def verdicts(self) -> PairVerdicts:

@@ -23,7 +23,7 @@ from orchestrator.store import pools, rounds
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Attachment, Contract
-from workers import attempt
+from workers import attempt, plan_reuse
 from workers.arms.base import told
 from workers.model import ClaimModel, OpenModels
 
@@ -42,7 +42,8 @@ def make_plan(
 ) -> Plan:
     """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
 
-    A task that repeats another has that one's plan, checked again: this release may be another one.
+    Where a model would plan, one that it made for a goal that differs only in its values is bound to these. A task that
+    repeats another has that one's plan, checked again: this release may be another one.
     Raises Unplannable when no recipe fits, InvalidPlan when the plan can't run, and what the models raise.
     """
     contract = Contract.from_record(claim.contract)
@@ -54,6 +55,8 @@ def make_plan(
         attachments = attempt.described(conn, claim.tenant, contract)
     if open_models is None:
         return plan_by_recipe(contract, attachments)
+    if known := plan_reuse.find_plan(process, claim, contract):
+        return known
     model = ClaimModel(open_models, process.engine, claim, deadline, is_stopped)
     try:
         return plan_by_model(_asker(model), contract, attachments)

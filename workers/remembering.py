@@ -8,7 +8,7 @@ from orchestrator.cache.admission import Admission
 from orchestrator.cache.flight import Source
 from orchestrator.cache.key import control_of
 from orchestrator.cache.lookup import Entry
-from orchestrator.execution_state import Verdict
+from orchestrator.execution_state import Plan, Verdict
 from orchestrator.store import rounds
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
@@ -30,6 +30,7 @@ class Keeping:
     admission: Admission
     entry: Entry | None
     goal: str
+    plan: Plan
 
 
 def recall(process: WorkerProcess, claim: Claim) -> Reuse | None:
@@ -63,7 +64,7 @@ def keep(process: WorkerProcess, claim: Claim, verdict: Verdict) -> Keeping | No
     )
     is_kept = admitted.fresh_seconds > 0 and parts is not None
     entry = Entry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None
-    return Keeping(admitted, entry, contract.goal)
+    return Keeping(admitted, entry, contract.goal, plan)
 
 
 def remember(process: WorkerProcess, keeping: Keeping | None) -> None:

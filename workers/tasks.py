@@ -36,6 +36,7 @@ from workers import (
     attempt,
     containment,
     judging,
+    plan_reuse,
     planning,
     presence,
     process,
@@ -399,6 +400,8 @@ def judge(self: JudgeWork, /, task_id: str, name: str, *_: object, **__: object)
         crash_point.here(Point.JUDGED_NOT_FINISHED)
         carried.outcome = verdict
         carried.keeping = remembering.keep(worker, carried.claim, verdict)
+        if carried.keeping is not None:
+            plan_reuse.learn(worker, carried.claim, carried.keeping.plan, verdict)
         return {"decision": verdict.decision}
 
 

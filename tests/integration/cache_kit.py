@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.devstack.fake_llm import FakeLLM
-from orchestrator.execution_state import Decision, StepResult, Verdict
+from orchestrator.execution_state import Decision, Plan, StepResult, Verdict
 from orchestrator.lifecycle import answering, requests, rounds
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.requests import Submitted
@@ -23,7 +23,7 @@ from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, done
 from tests.llm_kit import Caller
-from workers import aliasing, remembering
+from workers import aliasing, plan_reuse, planning, remembering
 from workers.model import OpenModels
 from workers.remembering import Reuse
 
@@ -76,12 +76,27 @@ class Company:
                 ended = answering.complete_by(conn, claim, found.source, layer=found.entry.layer)
             self.cache.put(found.entry, seconds=found.source.left_seconds)
             return ended
-        plan = check_plan({"steps": list(steps or [COLLECT])})
+        self._adopt(claim, check_plan({"steps": list(steps or [COLLECT])}))
+        return None
+
+    def plan_by_model(self, task_id: str) -> Plan:
+        """Claim the plan row, have the task planned as the planner would, and adopt the plan."""
+        claim = self.engineer.take(task_id, "$plan")
+        plan = planning.make_plan(
+            self.process,
+            claim,
+            deadline=float("inf"),
+            is_stopped=lambda: False,
+            open_models=self.open_models,
+        )
+        self._adopt(claim, plan)
+        return plan
+
+    def _adopt(self, claim: Claim, plan: Plan) -> None:
         routes = {step.id: {"arm": step.arm} for step in plan.steps}
         with transaction(self.process.engine) as conn:
             saved = rounds.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
-        return None
 
     def _find_alias(self, claim: Claim) -> Reuse | None:
         return aliasing.find_alias(
@@ -104,6 +119,8 @@ class Company:
         """Let the judge's word take effect, and the cache know of it, as the worker does."""
         claim = self.engineer.take(task_id, "$judge")
         keeping = remembering.keep(self.process, claim, verdict)
+        if keeping is not None:
+            plan_reuse.learn(self.process, claim, keeping.plan, verdict)
         with transaction(self.process.engine) as conn:
             ended = rounds.conclude(
                 conn,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis
+from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
 from orchestrator.bootstrap import for_api
@@ -80,6 +81,19 @@ def test_the_next_one_in_those_words_is_answered_at_the_door(company: Company, f
     assert (third.status, third.cached.layer) == (TaskStatus.COMPLETED, "alias")
     assert third.cached.source_task_id == source
     assert len(fake.received) == 1
+
+
+def test_questions_and_answers_are_counted(company: Company, fake: FakeLLM) -> None:
+    before = counted("miss"), judged("same"), judged("different")
+    company.solved(GOAL)
+    fake.answer(DIFFERENT)
+    company.solved(OTHERWISE)
+    fake.answer(SAME)
+    company.plan(company.submit("Name the 3 largest files in build 7").task_id)
+
+    after = counted("miss"), judged("same"), judged("different")
+
+    assert [now - then for now, then in zip(after, before, strict=True)] == [2, 1, 1]
 
 
 def test_the_judge_sees_both_goals_and_is_paid_from_the_tasks_budget(company: Company, fake: FakeLLM) -> None:
@@ -365,6 +379,17 @@ def test_the_index_is_bounded_and_every_key_ends(
     assert {name.split(b":")[2] for name in names} == {b"entry", b"pair", b"word"}
     assert all(0 < client.ttl(name) <= company.settings.cache_ttl for name in names)
     assert max(client.zcard(name) for name in names if b":word:" in name) == MAX_POSTING
+
+
+def counted(outcome: str) -> float:
+    """Return how often this was counted of the layer."""
+    labels = {"outcome": outcome, "layer": "alias"}
+    return REGISTRY.get_sample_value("octollm_cache_lookups_total", labels) or 0
+
+
+def judged(verdict: str) -> float:
+    """Return how often models were counted to have said so."""
+    return REGISTRY.get_sample_value("octollm_cache_judge_calls_total", {"verdict": verdict}) or 0
 
 
 def aliased(company: Company, fake: FakeLLM) -> str:
