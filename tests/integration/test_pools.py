@@ -98,18 +98,3 @@ def test_a_declaration_replaces_the_one_before(engine: Engine, postgres_url: str
         coder = pools.arm_statistics(conn)["coder"]
 
     assert (coder.declared_status, coder.declared_metadata) == ("healthy", {"b": "\ufffdé"})
-
-
-def test_the_history_of_an_arm_is_read_from_its_index(engine: Engine, engineer: Engineer) -> None:
-    for number in range(20):
-        task_id = engineer.start(wait_step(f"s{number}"))
-        engineer.do(task_id, f"s{number}")
-    sql = pools._SQL["arm_statistics"]
-    values = {"arms": list(ARMS), "within_seconds": 15, "days": 7}
-
-    with transaction(engine) as conn:
-        conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        plan = "\n".join(conn.exec_driver_sql(f"EXPLAIN {sql}", values).scalars())
-
-    assert "steps_by_arm" in plan
-    assert "steps_queued_due" in plan
