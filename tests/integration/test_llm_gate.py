@@ -193,6 +193,7 @@ def test_models_do_not_share_what_happens_to_them(gate: Gate) -> None:
     assert gate.admit(Entry("another", Rates(), 1)).reason == "admitted"
 
 
+@pytest.mark.slow
 def test_eight_processes_send_exactly_one_probe(client: redis.Redis, redis_url: str) -> None:
     policy = Policy(failures=3, open_seconds=0.2)
     gate = RedisGate(client, policy)
@@ -207,6 +208,7 @@ def test_eight_processes_send_exactly_one_probe(client: redis.Redis, redis_url: 
     assert reasons == Counter(probe=1, probing=8 * 20 - 1)
 
 
+@pytest.mark.slow
 def test_eight_processes_share_one_rate(client: redis.Redis, redis_url: str) -> None:
     started = time.monotonic()
 

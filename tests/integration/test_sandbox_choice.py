@@ -91,6 +91,7 @@ def test_below_the_level_that_is_asked_for_nothing_is_used(monkeypatch: pytest.M
         too_little.use()
 
 
+@pytest.mark.slow
 def test_the_command_says_the_same_as_the_worker() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "workers.sandbox", "strong"],

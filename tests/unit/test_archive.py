@@ -155,6 +155,7 @@ def test_a_header_that_claims_gigabytes_is_not_followed(tmp_path: Path) -> None:
         unpack(content, tmp_path, filename="a.tar.gz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
 def test_an_archive_of_too_many_files_is_stopped(kind: str, tmp_path: Path) -> None:
     packed = io.BytesIO()

@@ -42,6 +42,7 @@ def start() -> Iterator[Start]:
         yield begin
 
 
+@pytest.mark.slow
 def test_what_is_still_held_gets_its_own_signal_at_the_end(start: Start) -> None:
     gentle, hard, freed = start(OBEDIENT), start(OBEDIENT), start(OBEDIENT)
     _read(gentle, hard, freed)
@@ -91,6 +92,7 @@ def test_a_process_that_is_gone_already_holds_nothing_up(start: Start) -> None:
     assert time.monotonic() - began < leash.GRACE_SECONDS
 
 
+@pytest.mark.slow
 def test_releasing_ends_what_is_held_and_can_be_repeated(start: Start) -> None:
     held = start(OBEDIENT)
     _read(held)

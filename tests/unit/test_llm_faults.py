@@ -72,7 +72,9 @@ def test_the_table_names_every_fault() -> None:
     assert set(ENDS) == set(Fault)
 
 
-@pytest.mark.parametrize("strict", [True, False], ids=["strict", "lenient"])
+@pytest.mark.parametrize(
+    "strict", [pytest.param(True, id="strict"), pytest.param(False, id="lenient", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_every_fault_ends_in_time_as_an_answer_or_a_typed_error(

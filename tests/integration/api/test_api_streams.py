@@ -72,6 +72,7 @@ def test_an_ended_task_is_replayed_from_any_number_and_closed(api: Api, engineer
             assert stream.close_code == 1000
 
 
+@pytest.mark.slow
 def test_an_event_whose_hint_was_lost_comes_some_seconds_later(
     api: Api, engineer: Engineer, narrator: Narrator
 ) -> None:
@@ -84,6 +85,7 @@ def test_an_event_whose_hint_was_lost_comes_some_seconds_later(
         assert stream.next(timeout=7)["seq"] == seen + 1
 
 
+@pytest.mark.slow
 def test_a_task_that_is_deleted_closes_its_streams(api: Api, engine: Engine, engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
 
