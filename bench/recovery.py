@@ -44,6 +44,11 @@ SELECT extract(epoch FROM occurred_at)::float8 AS at
 FROM events
 WHERE task_id = %(task)s AND payload ->> 'reason' = 'handed_back'
 """
+_FIRST_START: Final = """
+SELECT extract(epoch FROM min(occurred_at))::float8 - %(at)s AS seconds
+FROM events
+WHERE type = 'step.started' AND occurred_at > to_timestamp(%(at)s)
+"""
 _DELAYS: Final = """
 SELECT extract(epoch FROM s.finished_at - s.queued_at)::float8
     - coalesce((s.spec #>> '{inputs,seconds}')::float8, 0) AS seconds, s.attempt
@@ -147,6 +152,10 @@ def emptied_redis(scene: Scene) -> Iterator[bool]:
         wait_until(lambda: _is_all_sent(scene), 60, "all work in the broker")
         waiting = _queued(scene)
         yield _told(f"{name}: {waiting} waiting messages sent again after", [time.time() - at], at_most=5)
+        first = wait_until(
+            lambda at=at: scene.ground.ask(_FIRST_START, at=at)[0]["seconds"], 60, "a step to start"
+        )
+        print(f"  the first step starts after {first:.2f} s")
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda task_id: scene.client.call("POST", f"/v1/tasks/{task_id}/cancel"), ids))
 

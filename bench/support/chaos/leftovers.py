@@ -2,16 +2,18 @@
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 
 from bench.support.chaos import victims
 from bench.support.chaos.auditor import Violation
 from bench.support.chaos.broker import QUEUES, queue_keys, unacknowledged
-from bench.support.chaos.ground import Ground
+
+Ask = Callable[..., list[dict[str, Any]]]
+"""Runs a statement with named values and returns its rows."""
 
 _LASTING: Final = ("_kombu.binding", "unacked", "octollm:broker-epoch", *QUEUES)
 """Keys that are meant to stay: the broker's, whose messages `messages` looks at, and the sign that it lost nothing."""
@@ -19,7 +21,7 @@ _LASTING: Final = ("_kombu.binding", "unacked", "octollm:broker-epoch", *QUEUES)
 _SANDBOX: Final = re.compile(r"octollm-sandbox:(\d+):")
 
 
-def messages(broker: "redis.Redis", ground: Ground) -> Iterator[Violation]:
+def messages(broker: "redis.Redis", ask: Ask) -> Iterator[Violation]:
     """Yield queues that are not empty, and unacknowledged messages of work that is not over.
 
     What a killed worker had not acknowledged stays in the broker for its visibility timeout, an hour, then comes
@@ -28,7 +30,7 @@ def messages(broker: "redis.Redis", ground: Ground) -> Iterator[Violation]:
     for key in queue_keys(broker):
         yield Violation("message_left", key, f"{broker.llen(key)} messages")
     ids = unacknowledged(broker)
-    rows = ground.ask("SELECT id FROM steps WHERE id = ANY(%(ids)s) AND finished_at IS NULL", ids=ids)
+    rows = ask("SELECT id FROM steps WHERE id = ANY(%(ids)s) AND finished_at IS NULL", ids=ids)
     for row in rows:
         yield Violation("message_unacknowledged", row["id"], "its step is open")
 

@@ -174,7 +174,7 @@ def _left_in_broker(ground: Ground) -> list[Violation]:
 
     def left() -> list[Violation]:
         with ground.broker() as broker:
-            return [*leftovers.messages(broker, ground), *leftovers.keys(broker)]
+            return [*leftovers.messages(broker, ground.ask), *leftovers.keys(broker)]
 
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not left(), 30, "an empty broker", every=0.5)
