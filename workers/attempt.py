@@ -27,7 +27,7 @@ from orchestrator.lifecycle import rounds, spending, stowing
 from orchestrator.observability import metric
 from orchestrator.planner.references import resolve
 from orchestrator.store import files, steps
-from orchestrator.store.engine import in_transaction, is_away, statement
+from orchestrator.store.engine import in_transaction, is_away, outlast, statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Attachment, Contract
 from workers.arms.base import Assignment, CancelToken, Library, Model, load_arm
@@ -147,7 +147,8 @@ def _result(
         memory = StepMemory.of(process, claim, assignment)
         if remembered := memory.recall():
             return remembered
-        result = _stowed(process, claim, arm.run(assignment))
+        done = arm.run(assignment)
+        result = outlast(lambda: _stowed(process, claim, done), until=deadline)
         _check_size(process, result)
         memory.keep(result)
     except (StepCancelled, ModelCallStopped) as error:

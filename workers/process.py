@@ -19,7 +19,7 @@ from orchestrator.errors import SettingsError
 from orchestrator.lifecycle import recovery
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
-from orchestrator.store.engine import is_away
+from orchestrator.store.engine import outlast
 from orchestrator.store.steps import Claim
 from workers import containment
 from workers.arms.base import CancelToken
@@ -30,7 +30,6 @@ from workers.model import OpenModels
 log = structlog.get_logger(__name__)
 
 _SWITCH_SECONDS = 0.0005
-_AWAY_PAUSE_SECONDS = 0.25
 _REAP_SECONDS = 0.5
 
 
@@ -61,6 +60,16 @@ class Worker:
         self.interrupts.ensure_listening()
         return self.leases.hold(claim, deadline=deadline)
 
+    def give_back(self, claim: Claim) -> None:
+        """Give a lease of this process back, as soon as a database that is away is there again."""
+        self.hand_back(
+            claim.id,
+            task_id=claim.task_id,
+            owner=self.process.owner,
+            died=False,
+            patience_seconds=self.process.settings.lease_seconds,
+        )
+
     def hand_back(
         self, step_id: str, *, task_id: str, owner: str, died: bool, patience_seconds: float = 0
     ) -> None:
@@ -68,18 +77,17 @@ class Worker:
 
         A database that is away is waited for `patience_seconds`.
         """
-        until = time.monotonic() + patience_seconds
-        while True:
-            try:
-                recovery.hand_back(self.process.engine, step_id, task_id=task_id, owner=owner, died=died)
-            except SQLAlchemyError as error:
-                if is_away(error) and time.monotonic() < until:
-                    time.sleep(_AWAY_PAUSE_SECONDS)
-                    continue
-                log.warning("lease.hand_back_failed", step_id=step_id, error=error.__class__.__name__)
-            else:
-                self.process.hints.send(task_id)
-            return
+        try:
+            outlast(
+                lambda: recovery.hand_back(
+                    self.process.engine, step_id, task_id=task_id, owner=owner, died=died
+                ),
+                until=time.monotonic() + patience_seconds,
+            )
+        except SQLAlchemyError as error:
+            log.warning("lease.hand_back_failed", step_id=step_id, error=error.__class__.__name__)
+        else:
+            self.process.hints.send(task_id)
 
 
 def start(app: Celery, *, service: str = "worker") -> Worker:

@@ -1,16 +1,17 @@
 """Asks the cache before a task is planned, and gives it what a judge has passed."""
 
+import time
 from dataclasses import dataclass
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache import admission, flight
-from orchestrator.cache.admission import Admission
+from orchestrator.cache.admission import Admission, Executed
 from orchestrator.cache.flight import Source
 from orchestrator.cache.key import control_of
 from orchestrator.cache.lookup import Entry
 from orchestrator.execution_state import Plan, Verdict
 from orchestrator.store import rounds
-from orchestrator.store.engine import statement
+from orchestrator.store.engine import outlast, statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Contract
 
@@ -50,10 +51,9 @@ def keep(process: WorkerProcess, claim: Claim, verdict: Verdict) -> Keeping | No
     """Decide what the judged result may do for other tasks; None for a task that the cache does not know."""
     if claim.cache_key is None:
         return None
-    with statement(process.engine) as conn:
-        plan = rounds.read(conn, claim.task_id, number=claim.round).plan
-        executed = flight.executed(conn, claim.task_id)
-        parts = flight.parts(conn, claim.task_id)
+    plan, executed, parts = outlast(
+        lambda: _judged(process, claim), until=time.monotonic() + claim.seconds_left
+    )
     contract = Contract.from_record(claim.contract)
     admitted = admission.admit(
         contract,
@@ -65,6 +65,15 @@ def keep(process: WorkerProcess, claim: Claim, verdict: Verdict) -> Keeping | No
     is_kept = admitted.fresh_seconds > 0 and parts is not None
     entry = Entry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None
     return Keeping(admitted, entry, contract.goal, plan)
+
+
+def _judged(process: WorkerProcess, claim: Claim) -> tuple[Plan, list[Executed], dict[str, str] | None]:
+    with statement(process.engine) as conn:
+        return (
+            rounds.read(conn, claim.task_id, number=claim.round).plan,
+            flight.executed(conn, claim.task_id),
+            flight.parts(conn, claim.task_id),
+        )
 
 
 def remember(process: WorkerProcess, keeping: Keeping | None) -> None:

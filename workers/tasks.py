@@ -124,13 +124,7 @@ class Work(Task[[str, str], dict[str, str]]):
                 yield carried, token, deadline
             except SQLAlchemyError as error:
                 logger.warning("attempt.database_away", error=error.__class__.__name__)
-                worker.hand_back(
-                    claim.id,
-                    task_id=claim.task_id,
-                    owner=worker.process.owner,
-                    died=False,
-                    patience_seconds=worker.process.settings.lease_seconds,
-                )
+                worker.give_back(claim)
                 raise Ignore() from error
 
     def on_stored(

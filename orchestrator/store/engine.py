@@ -1,11 +1,12 @@
 """Opens the connections to Postgres and says how their transactions begin and end."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.queue.database import begun, lost_race, refuse_dead
@@ -14,6 +15,8 @@ from orchestrator.settings import driver_url
 from orchestrator.store import tenancy
 
 T = TypeVar("T")
+
+_AWAY_PAUSE_SECONDS = 0.25
 
 
 def open_engine(url: str, *, pool_size: int = 8) -> Engine:
@@ -64,6 +67,17 @@ def in_transaction(engine: Engine, work: Callable[[Connection], T], *, tries: in
             if left == 0 or not (lost_race(error) or lacks_statement(error)):
                 raise
     raise AssertionError("unreachable")
+
+
+def outlast(work: Callable[[], T], *, until: float) -> T:
+    """Do `work` again and again while Postgres is away; from `until` (time.monotonic) on raise what it raises."""
+    while True:
+        try:
+            return work()
+        except SQLAlchemyError as error:
+            if not is_away(error) or time.monotonic() >= until:
+                raise
+        time.sleep(_AWAY_PAUSE_SECONDS)
 
 
 def is_away(error: Exception) -> bool:

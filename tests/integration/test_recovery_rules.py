@@ -3,28 +3,22 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import redis
-from sqlalchemy import make_url
-from sqlalchemy.exc import OperationalError
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import InvalidOperation, NotFound
 from orchestrator.execution_state import Decision
 from orchestrator.lifecycle import recovery, requests
 from orchestrator.queue.chord import Refused
-from orchestrator.store.engine import open_engine, statement
 from orchestrator.store.hints import Hints
 from orchestrator.task_contract import Budget
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
-from workers import attempt, process
-from workers.arms.base import CancelToken
+from workers import process
 from workers.heartbeat import Leases
-from workers.sandbox.choice import NOT_TESTED
 from workers.sweeper import BATCH, EPOCH_KEY, Sweeper
 from workers.tasks import app
 
@@ -50,26 +44,6 @@ def sweeper(engineer: Engineer, broker: "redis.Redis") -> Sweeper:
         lambda: not sweeper._is_too_soon(1e9), 5 + time_to_trust, "the sweeper to trust its connection"
     )
     return sweeper
-
-
-@contextmanager
-def _closed_to_new_connections(url: str) -> Iterator[None]:
-    """A database to which nobody can connect; who is connected stays."""
-    address = make_url(url)
-    elsewhere = open_engine(
-        address.set(database="postgres").render_as_string(hide_password=False), pool_size=1
-    )
-
-    def allow(yes: bool) -> None:
-        with statement(elsewhere) as conn:
-            conn.exec_driver_sql(f"ALTER DATABASE {address.database} WITH ALLOW_CONNECTIONS {yes}")
-
-    allow(False)
-    try:
-        yield
-    finally:
-        allow(True)
-        elsewhere.dispose()
 
 
 def test_rule_13_a_heartbeat_renews_a_lease_and_a_lost_one_sets_its_token(engineer: Engineer) -> None:
@@ -123,37 +97,6 @@ def test_rule_13_a_dead_childs_lease_is_handed_back_at_once_and_counts_a_kill(en
     assert row is not None
     assert row.kills == 1
     assert engineer.take(task_id, "a").attempt == 2
-
-
-def test_rule_13_a_step_that_finds_the_database_away_has_not_failed(engineer: Engineer) -> None:
-    claim = engineer.take(engineer.start(wait_step("a")), "a")
-    away = open_engine("postgresql://postgres@127.0.0.1:1/away", pool_size=1)
-    worker = WorkerProcess(engineer.settings, away, Hints(engineer.settings.redis_url), app, owner="me")
-
-    with pytest.raises(OperationalError):
-        attempt.run(worker, claim, CancelToken(), deadline=time.monotonic() + 60, standing=NOT_TESTED)
-
-
-def test_rule_13_a_lease_is_handed_back_as_soon_as_the_database_is_back(
-    engineer: Engineer, postgres_url: str
-) -> None:
-    task_id = engineer.start(wait_step("a"))
-    claim = engineer.take(task_id, "a")
-    worker = process.start(app, service="tests")
-    worker.process.engine.dispose()
-
-    def hand_back() -> None:
-        worker.hand_back(claim.id, task_id=task_id, owner="me", died=False, patience_seconds=60)
-
-    handing_back = threading.Thread(target=hand_back)
-    with _closed_to_new_connections(postgres_url):
-        handing_back.start()
-        handing_back.join(timeout=0.5)
-        was_waiting = handing_back.is_alive()
-    handing_back.join()
-
-    assert was_waiting
-    assert engineer.row(task_id, "a")["state"] == "queued"
 
 
 def test_rule_13_no_lease_expires_within_one_lease_of_the_sweepers_start(

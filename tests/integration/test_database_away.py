@@ -1,0 +1,98 @@
+"""Postgres goes away while a step is under way: nothing computed is lost, and nobody is blamed."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.execution_state import ResultStatus, StepResult
+from orchestrator.store.engine import open_engine, statement
+from orchestrator.store.hints import Hints
+from orchestrator.store.steps import Claim
+from tests.integration.kit import Engineer, wait_step
+from tests.waiting import wait_until
+from workers import attempt, process
+from workers.arms.base import CancelToken
+from workers.sandbox.choice import NOT_TESTED
+from workers.tasks import app
+
+
+def worker_on(engineer: Engineer, url: str) -> WorkerProcess:
+    """A worker's process with connections of its own."""
+    engine = open_engine(url, pool_size=1)
+    return WorkerProcess(engineer.settings, engine, Hints(engineer.settings.redis_url), app, owner="me")
+
+
+def run(worker: WorkerProcess, claim: Claim) -> StepResult:
+    return attempt.run(worker, claim, CancelToken(), deadline=time.monotonic() + 60, standing=NOT_TESTED)
+
+
+@contextmanager
+def closed_to_new_connections(url: str) -> Iterator[None]:
+    """A database to which nobody can connect; who is connected stays."""
+    address = make_url(url)
+    beside = address.set(database="postgres").render_as_string(hide_password=False)
+    elsewhere = open_engine(beside, pool_size=1)
+
+    def allow(yes: bool) -> None:
+        with statement(elsewhere) as conn:
+            conn.exec_driver_sql(f"ALTER DATABASE {address.database} WITH ALLOW_CONNECTIONS {yes}")
+
+    allow(False)
+    try:
+        yield
+    finally:
+        allow(True)
+        elsewhere.dispose()
+
+
+def test_a_step_that_finds_no_database_has_not_failed(engineer: Engineer) -> None:
+    claim = engineer.take(engineer.start(wait_step("a")), "a")
+    worker = worker_on(engineer, "postgresql://postgres@127.0.0.1:1/away")
+
+    with pytest.raises(OperationalError):
+        run(worker, claim)
+
+
+def test_a_computed_result_outlasts_the_database(engineer: Engineer, postgres_url: str) -> None:
+    claim = engineer.take(engineer.start(wait_step("a", inputs={"seconds": 1})), "a")
+    worker = worker_on(engineer, postgres_url)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, worker, claim)
+        wait_until(worker.engine.pool.checkedin, 10, "the step to have read its inputs")  # type: ignore[attr-defined]  # a QueuePool's
+        with closed_to_new_connections(postgres_url):
+            worker.engine.dispose()
+            ended_without, _ = wait([running], timeout=1.5)
+        result = running.result(timeout=30)
+
+    assert not ended_without
+    assert result.status is ResultStatus.DONE, result.error
+
+
+def test_a_lease_is_handed_back_as_soon_as_the_database_is_back(
+    engineer: Engineer, postgres_url: str
+) -> None:
+    task_id = engineer.start(wait_step("a"))
+    claim = engineer.take(task_id, "a", owner=f"me:{task_id}")
+    worker = process.start(app, service="tests")
+    worker.process.engine.dispose()
+
+    def hand_back() -> None:
+        worker.hand_back(claim.id, task_id=task_id, owner=f"me:{task_id}", died=False, patience_seconds=60)
+
+    handing_back = threading.Thread(target=hand_back)
+    with closed_to_new_connections(postgres_url):
+        handing_back.start()
+        handing_back.join(timeout=0.5)
+        was_waiting = handing_back.is_alive()
+    handing_back.join()
+
+    assert was_waiting
+    assert engineer.row(task_id, "a")["state"] == "queued"
