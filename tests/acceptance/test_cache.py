@@ -38,6 +38,28 @@ def test_fifty_equal_goals_run_once_and_the_next_is_answered_at_once(stack: Stac
     assert later.headers["Cache-Status"].startswith("octollm; hit; ")
 
 
+def test_a_step_that_another_task_did_on_the_same_inputs_is_not_done_again(
+    client: Client, database: Engine
+) -> None:
+    inputs = {"values": {"number": 4711}}
+    collect = {"id": "collect", "arm": "retriever", "action": "collect", "inputs": inputs}
+    contract = {"plan": {"steps": [collect]}, "cache": {"mode": "default"}}
+    first = client.run("Collect the number", **contract)
+
+    second = client.run("Collect the number for another report", **contract)
+
+    made = [
+        item["data"]["provenance"]
+        for task in (first, second)
+        for item in client.trace(task["task_id"])
+        if item["kind"] == "attempt"
+    ]
+    assert [task["status"] for task in (first, second)] == ["completed", "completed"]
+    assert second["cache"] is None
+    assert second["result"]["data"] == first["result"]["data"]
+    assert [one.get("memo_of") for one in made] == [None, row_of(database, first["task_id"], "collect")["id"]]
+
+
 def test_fifty_equal_tasks_run_once_though_their_leaders_worker_is_killed(
     client: Client, database: Engine
 ) -> None:
