@@ -11,7 +11,7 @@ from workers.arms.base import Model
 
 MAX_OUTPUT_TOKENS = 150
 # what is left of the budget has to pay for a plan, if the answer is no
-_LARGEST_SHARE = 0.2
+_LARGEST_SHARE = 0.15
 
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
