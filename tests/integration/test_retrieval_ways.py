@@ -21,6 +21,7 @@ from orchestrator.llm.price import Prices
 from orchestrator.store import budget, files, migrate
 from orchestrator.store.engine import open_engine, statement, transaction
 from orchestrator.store.steps import Claim
+from tests import machine
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.unit.arm_kit import assignment, run
 from workers.library import TenantLibrary, abilities_of
@@ -31,19 +32,21 @@ MANUAL = b"A late delivery is refunded in full.\n\nCall parse_invoice_header fir
 
 @pytest.fixture(scope="module")
 def machine_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A migrated database on the machine's own Postgres, if it has one with pg_trgm."""
+    """A migrated database on the machine's own Postgres with pg_trgm and, as most have none, without pgvector."""
     try:
         program = binaries.postgres(bundled=False)
     except SettingsError:
-        pytest.skip("this machine has no Postgres of its own")
+        machine.lacks("Postgres of its own")
     leash = Leash()
     server = Postgres(tmp_path_factory.mktemp("machine"), program, durable=False, leash=leash)
     server.start()
     engine = open_engine(server.url)
     try:
         migrate.upgrade(server.url)
+        with transaction(engine) as conn:
+            conn.exec_driver_sql("DROP EXTENSION IF EXISTS vector CASCADE")
         if not abilities_of(engine).trigrams:
-            pytest.skip("the machine's Postgres has no pg_trgm")
+            machine.lacks("Postgres with pg_trgm")
         yield engine
     finally:
         engine.dispose()
@@ -191,9 +194,6 @@ def test_when_no_vectors_come_words_still_find_and_a_warning_says_so(
 
 
 def test_a_server_without_pgvector_is_named_in_a_warning(machine_engine: Engine, asker: Asker) -> None:
-    if abilities_of(machine_engine).meaning:
-        pytest.skip("the machine's Postgres has pgvector")
-
     result = search(machine_engine, "late delivery", embedder=asker.embedder)
 
     assert result.output["found"] == 1

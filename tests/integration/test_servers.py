@@ -21,6 +21,7 @@ from orchestrator.devstack.postgres import Postgres
 from orchestrator.devstack.servers import Servers
 from orchestrator.devstack.valkey import Valkey
 from orchestrator.errors import SettingsError
+from tests import machine
 from tests.waiting import wait_until
 
 
@@ -206,7 +207,7 @@ def test_the_machines_postgres_and_the_bundled_one_can_be_made(tmp_path: Path, *
     try:
         found = binaries.postgres(bundled=bundled)
     except SettingsError:
-        pytest.skip("this machine has no Postgres of its own")
+        machine.lacks("Postgres of its own")
     leash = Leash()
     cluster = Postgres(tmp_path, found, leash=leash, durable=False)
 
