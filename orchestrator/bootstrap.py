@@ -18,6 +18,7 @@ from orchestrator import settings as settings_module
 from orchestrator.cache.candidates import CandidateIndex
 from orchestrator.cache.eviction import refuse_eviction
 from orchestrator.cache.lookup import ResultCache
+from orchestrator.cache.neighbours import NeighbourIndex
 from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, WRONG_HIT, PairVerdicts
 from orchestrator.cache.template import PlanTemplates
 from orchestrator.errors import TooMuch
@@ -179,6 +180,11 @@ class WorkerProcess:
     def candidates(self) -> CandidateIndex:
         """Where tasks are found that may be the same in other words."""
         return CandidateIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
+
+    @cached_property
+    def neighbours(self) -> NeighbourIndex:
+        """Where such tasks are found by what they mean."""
+        return NeighbourIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
 
     @cached_property
     def templates(self) -> PlanTemplates:

@@ -6,11 +6,12 @@ from typing import Any
 
 from orchestrator.devstack.fake_llm import FakeLLM
 from orchestrator.llm.anthropic import AnthropicProvider
+from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import Gate, LocalGate, Policy, Rates
 from orchestrator.llm.interface import Attempt, Completion, Message, Provider, Purse, Role
 from orchestrator.llm.metered import Candidate, Meter
-from orchestrator.llm.openai import OpenAIProvider
+from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
 from orchestrator.llm.price import Prices
 from orchestrator.model_choice import Price
 
@@ -23,6 +24,13 @@ def provider(fake: FakeLLM, name: str, *, streams: bool = False, strict: bool = 
     if name == "openai":
         return OpenAIProvider(api_key="k", base_url=fake.openai_url, is_streaming=streams, is_strict=strict)
     return AnthropicProvider(api_key="k", base_url=fake.anthropic_url, is_streaming=streams, is_strict=strict)
+
+
+def embedder(fake: FakeLLM) -> Embedder:
+    """Open an embedding model on the fake server: texts that share words lie near each other."""
+    opened = OpenAIEmbeddings(api_key="k", base_url=fake.openai_url, is_strict=True)
+    meter = Meter(LocalGate(), Prices(), 10, lambda attempt: None)
+    return Embedder(Candidate(opened, "fake-words"), meter)
 
 
 class Caller:

@@ -20,7 +20,7 @@ from orchestrator.store import events
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
 from orchestrator.task_contract import Contract
-from workers.model import ClaimModel, OpenModels
+from workers.model import ClaimEmbedder, ClaimModel, OpenEmbedder, OpenModels
 from workers.remembering import Reuse
 from workers.same_task import is_affordable, judge_pair
 
@@ -37,6 +37,7 @@ def find_alias(
     deadline: float,
     is_stopped: Callable[[], bool],
     open_models: OpenModels | None,
+    open_embedder: OpenEmbedder = lambda: None,
 ) -> Reuse | None:
     """Return the result of a task that a judge finds to be the claimed one; None without a model to judge.
 
@@ -47,23 +48,48 @@ def find_alias(
     control = control_of(contract)
     if open_models is None or claim.cache_key is None or not control.reads:
         return None
-    near = _near(process, claim, contract)
     until = min(deadline, time.monotonic() + _PATIENCE_SECONDS)
     model = ClaimModel(open_models, process.engine, claim, until, is_stopped)
-    found = _Search(process, claim, contract, model).among(near)
+    search = _Search(process, claim, contract, model)
+    found = search.among(_by_words(process, claim, contract))
+    if found is None and (embedder := open_embedder()) is not None:
+        asked = ClaimEmbedder(embedder, process.engine, claim, until, is_stopped)
+        found = search.among(_by_meaning(process, claim, contract, asked))
+    search.tell(found)
     if found is None:
         metric.cache_asked("miss", "alias")
     return found
 
 
-def _near(process: WorkerProcess, claim: Claim, contract: Contract) -> Sequence[Candidate]:
-    key = str(claim.cache_key)
-    ids = process.candidates.find(key, contract.goal)
+def _by_words(process: WorkerProcess, claim: Claim, contract: Contract) -> Sequence[Candidate]:
+    ids = process.candidates.find(str(claim.cache_key), contract.goal)
+    near = _read(process, claim, contract, ids)
+    return [candidate for candidate in near if candidates.is_near(contract.goal, candidate.goal)]
+
+
+def _by_meaning(
+    process: WorkerProcess, claim: Claim, contract: Contract, embedder: ClaimEmbedder
+) -> Sequence[Candidate]:
+    try:
+        [vector] = embedder.embed([contract.goal])
+    except ModelCallStopped:
+        raise
+    except StepError as failure:
+        log.warning("alias.not_embedded", code=failure.code)
+        return ()
+    own_id = claim.task_id if control_of(contract).stores else None
+    ids = process.neighbours.find_and_add(str(claim.cache_key), contract.goal, vector, own_id)
+    return _read(process, claim, contract, ids)[: candidates.MAX_CANDIDATES]
+
+
+def _read(
+    process: WorkerProcess, claim: Claim, contract: Contract, ids: Sequence[str]
+) -> Sequence[Candidate]:
     if not ids:
         return ()
     max_age = control_of(contract).max_age_seconds
     with statement(process.engine) as conn:
-        return candidates.read(conn, claim.tenant, ids, key=key, goal=contract.goal, max_age=max_age)
+        return candidates.read(conn, claim.tenant, ids, key=str(claim.cache_key), max_age=max_age)
 
 
 @dataclass(frozen=True)
@@ -93,25 +119,37 @@ class Look:
 
 @dataclass
 class _Search:
-    """One task's look at its candidates; `calls` were made to models so far."""
+    """One task's look at its candidates, and how many calls to models it took so far."""
 
     process: WorkerProcess
     claim: Claim
     contract: Contract
     model: ClaimModel
     calls: int = field(default=0, init=False)
+    looks: list[Look] = field(default_factory=list, init=False)
 
     def among(self, near: Sequence[Candidate]) -> Reuse | None:
         """Return the result of the first that is the same task: by known verdicts first, then by asking."""
-        looks = [self._known(candidate) for candidate in near]
+        seen = {look.candidate.task_id for look in self.looks}
+        looks = [self._known(candidate) for candidate in near if candidate.task_id not in seen]
         found = self._opened(looks)
         for place, look in enumerate(looks):
             if found is None and look.is_open:
                 looks[place] = self._asked(look)
                 found = self._opened([looks[place]])
-        if looks:
-            self._tell(looks, found)
+        self.looks += looks
         return found
+
+    def tell(self, found: Reuse | None) -> None:
+        """Put into the trace what was looked at, if anything was."""
+        if not self.looks:
+            return
+        told = {
+            "candidates": [look.to_record() for look in self.looks],
+            "source_task_id": found.source.source_id if found else None,
+        }
+        with statement(self.process.engine) as conn:
+            events.tell(conn, self.claim.task_id, [], round_number=0, decisions={"alias": told})
 
     def _known(self, candidate: Candidate) -> Look:
         difference = known_difference(self.contract.goal, candidate.goal)
@@ -153,14 +191,6 @@ class _Search:
             if source is not None and parts is not None:
                 return Reuse(source, Entry(parts, source.source_id, key, layer="alias"))
         return None
-
-    def _tell(self, looks: Sequence[Look], found: Reuse | None) -> None:
-        told = {
-            "candidates": [look.to_record() for look in looks],
-            "source_task_id": found.source.source_id if found else None,
-        }
-        with statement(self.process.engine) as conn:
-            events.tell(conn, self.claim.task_id, [], round_number=0, decisions={"alias": told})
 
     @property
     def _key(self) -> str:

@@ -334,6 +334,7 @@ def plan(self: PlanWork, /, task_id: str, name: str, *_: object, **__: object) -
                 deadline=deadline,
                 is_stopped=token.is_set,
                 open_models=open_models,
+                open_embedder=lambda: process.of(app).embedder,
             )
             if reuse is not None:
                 carried.outcome = reuse

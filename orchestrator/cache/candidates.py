@@ -73,27 +73,26 @@ class CandidateIndex:
 
 
 def read(
-    conn: Connection, tenant: str, ids: Sequence[str], *, key: str, goal: str, max_age: float | None
+    conn: Connection, tenant: str, ids: Sequence[str], *, key: str, max_age: float | None
 ) -> list[Candidate]:
     """Return those of the tasks, in their order, that are the tenant's and of the key's family and may answer now.
 
-    Those that share hardly a word with the goal are left out, and the key's own.
+    The key's own are left out.
     """
     rows = conn.exec_driver_sql(_SQL["read"], {"tenant": tenant, "ids": list(ids), "max_age": max_age})
     return [
         candidate
         for candidate in (Candidate(*row) for row in rows)
-        if family_of(candidate.cache_key) == family_of(key)
-        and candidate.cache_key != key
-        and _is_near(goal, candidate.goal)
+        if family_of(candidate.cache_key) == family_of(key) and candidate.cache_key != key
     ]
+
+
+def is_near(goal: str, other: str) -> bool:
+    """Tell whether two goals share more than a word by chance."""
+    here, there = words_of(goal), words_of(other)
+    return len(here & there) >= _LEAST_SHARED * max(1, min(len(here), len(there)))
 
 
 def _postings(key: str, goal: str) -> list[str]:
     place = f"{PREFIX}word:{family_of(key)}:{signature_of(goal)}:"
     return [place + word for word in sorted(words_of(goal), key=len, reverse=True)[:_MAX_WORDS]]
-
-
-def _is_near(goal: str, other: str) -> bool:
-    here, there = words_of(goal), words_of(other)
-    return len(here & there) >= _LEAST_SHARED * max(1, min(len(here), len(there)))

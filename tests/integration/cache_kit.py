@@ -13,6 +13,7 @@ from orchestrator.execution_state import Decision, Plan, StepResult, Verdict
 from orchestrator.lifecycle import answering, requests, rounds
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.requests import Submitted
+from orchestrator.llm.embedding import Embedder
 from orchestrator.planner.check import check_plan
 from orchestrator.queue import chord
 from orchestrator.queue.app import make_app
@@ -40,6 +41,7 @@ class Company:
         if fake is not None:
             settings = replace(settings, openai_api_key="k")
         self.fake = fake
+        self.embedder: Embedder | None = None
         self.settings = settings
         self.engineer = Engineer(engine, settings)
         self.process = WorkerProcess(
@@ -105,6 +107,7 @@ class Company:
             deadline=float("inf"),
             is_stopped=lambda: False,
             open_models=self.open_models,
+            open_embedder=lambda: self.embedder,
         )
 
     @cached_property

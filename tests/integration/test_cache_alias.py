@@ -21,9 +21,11 @@ from orchestrator.store.engine import statement
 from orchestrator.task_contract import CACHE_MODES, Budget, CacheControl
 from tests.integration.cache_kit import GOAL, Company
 from tests.integration.kit import TENANT
+from tests.llm_kit import embedder
 from workers.aliasing import MAX_CALLS
 
 OTHERWISE = "Show the 3 largest files in build 7"
+IN_NO_COMMON_WORD = "Display 3 biggest artefacts from compilation 7"
 SAME = {"same": True, "reason": "both list the same files"}
 DIFFERENT = {"same": False, "reason": "one wants more"}
 
@@ -353,6 +355,47 @@ def test_without_a_model_the_guard_alone_approves_nothing(
     assert company.plan(second) is None
 
     assert client.keys(f"{PREFIX}word:*") == []
+
+
+def test_an_embedding_model_finds_candidates_that_share_no_word(
+    company: Company, fake: FakeLLM, client: "redis.Redis"
+) -> None:
+    company.embedder = embedder(fake)
+    source = company.solved(GOAL)
+    [place] = client.keys(f"{PREFIX}meaning:*")
+    fake.answer(SAME, match="Are they the same?")
+    second = company.submit(IN_NO_COMMON_WORD).task_id
+
+    company.plan(second)
+
+    assert (company.engineer.task(second).cache or {})["source_task_id"] == source
+    assert [one["task_id"] for one in told(company, second)] == [source]
+    assert 0 < client.ttl(place) <= company.settings.cache_ttl
+    with statement(company.process.engine) as conn:
+        first_call, *_ = budget.entries(conn, second)
+    assert first_call.spent_tokens == 0
+
+
+def test_what_an_embedding_model_finds_is_guarded_like_all_else(company: Company, fake: FakeLLM) -> None:
+    company.embedder = embedder(fake)
+    company.solved("Increase volume by 5")
+    second = company.submit("Decrease loudness by 5").task_id
+
+    assert company.plan(second) is None
+
+    assert [one["refused"] for one in told(company, second)] == ["opposite"]
+    assert {request.path for request in fake.received} == {"/v1/embeddings"}
+
+
+def test_an_embedding_model_that_fails_costs_its_candidates_only(company: Company, fake: FakeLLM) -> None:
+    company.embedder = embedder(fake)
+    fake.fail(*[Fault.INSUFFICIENT_QUOTA] * 2)
+    company.solved(GOAL)
+    second = company.submit(IN_NO_COMMON_WORD).task_id
+
+    assert company.plan(second) is None
+
+    assert told(company, second) == []
 
 
 def test_without_redis_tasks_are_planned(engine: Engine, our_settings: Settings, fake: FakeLLM) -> None:

@@ -13,16 +13,12 @@ from orchestrator.devstack.fake_llm import FakeLLM, Fault
 from orchestrator.devstack.leash import Leash
 from orchestrator.devstack.postgres import Postgres
 from orchestrator.errors import SettingsError
-from orchestrator.llm.embedding import Embedder
-from orchestrator.llm.gate import LocalGate
-from orchestrator.llm.metered import Candidate, Meter
-from orchestrator.llm.openai import OpenAIEmbeddings
-from orchestrator.llm.price import Prices
 from orchestrator.store import budget, files, migrate
 from orchestrator.store.engine import open_engine, statement, transaction
 from orchestrator.store.steps import Claim
 from tests import machine
 from tests.integration.kit import TENANT, Engineer, wait_step
+from tests.llm_kit import embedder
 from tests.unit.arm_kit import assignment, run
 from workers.library import TenantLibrary, abilities_of
 from workers.model import ClaimEmbedder
@@ -117,12 +113,10 @@ class Asker:
     """A claim of a real task, and an embedding model that a fake server plays."""
 
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
-        provider = OpenAIEmbeddings(api_key="k", base_url=fake.openai_url, is_strict=True)
-        meter = Meter(LocalGate(), Prices(), 10, lambda attempt: None)
         self.engineer = engineer
         self.claim: Claim = engineer.take(engineer.start(wait_step("a")), "a")
         self.embedder = ClaimEmbedder(
-            Embedder(Candidate(provider, "fake-words"), meter),
+            embedder(fake),
             engineer.engine,
             self.claim,
             time.monotonic() + 30,
