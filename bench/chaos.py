@@ -8,6 +8,7 @@ import argparse
 import logging
 import random
 import sys
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -30,15 +31,13 @@ def main() -> int:
     seconds = arguments.seconds or (20.0 if arguments.mutations else 60.0)
     is_long = seconds >= LONG_SECONDS
     lease, heartbeat = (15.0, 5.0) if is_long else (4.0, 1.0)
+    conditions = Conditions(seed, seconds, lease_seconds=lease, heartbeat_seconds=heartbeat)
     target = "chaos-mutations" if arguments.mutations else "chaos"
     print(f"SEED={seed} make {target} SECONDS={seconds:g}: leases of {lease:g} s", flush=True)
     if arguments.mutations:
-        found = [
-            _mutated(Conditions(seed, seconds, lease, heartbeat, mutation=name))
-            for name in arguments.mutations
-        ]
+        found = [_mutated(replace(conditions, mutation=name)) for name in arguments.mutations]
         return 0 if all(found) else 1
-    outcome = run(Conditions(seed, seconds, lease, heartbeat))
+    outcome = run(conditions)
     _report(outcome)
     unhit = outcome.figures.unhit if is_long else []
     if unhit:

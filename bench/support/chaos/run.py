@@ -103,7 +103,12 @@ def _suffer(
 ) -> tuple[list[str], list[Accepted], list[Fault]]:
     """Run tasks in calm, then under faults, then wait for the end of all; return (calm ids, accepted, faults)."""
     chance = random.Random(conditions.seed)
-    arsenal = Arsenal(stack, ground, random.Random(chance.getrandbits(32)), 1.5 * conditions.lease_seconds)
+    arsenal = Arsenal(
+        stack,
+        ground,
+        chance=random.Random(chance.getrandbits(32)),
+        zombie_seconds=1.5 * conditions.lease_seconds,
+    )
     load = Load(
         client_of(stack),
         random.Random(chance.getrandbits(32)),
