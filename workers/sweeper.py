@@ -22,7 +22,8 @@ from orchestrator.queue import canvas
 from orchestrator.store import memory, pools, retention, steps, submissions, webhooks
 from orchestrator.store.engine import statement, transaction
 from workers import process, webhook
-from workers.tasks import app, claim_row, give_up
+from workers.claiming import claim_row
+from workers.tasks import app, give_up
 
 log = structlog.get_logger(__name__)
 

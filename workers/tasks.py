@@ -1,39 +1,31 @@
-"""The Celery tasks: plan, step, judge. Each claims its row, works, and is stored in one transaction by its seam."""
+"""The Celery tasks: plan, step, judge; what each writes in the transaction that stores its outcome."""
 
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from celery import Signature, Task, states
+from celery import Signature
 from celery.app.task import Context
-from celery.exceptions import Ignore, WorkerLostError
-from celery.worker.request import Request
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap, crash_point
 from orchestrator.crash_point import Point
 from orchestrator.errors import BudgetExceeded, MustWait, OctoError
-from orchestrator.execution_state import Plan, ResultStatus, StepKind, StepResult, TaskStatus, Verdict
+from orchestrator.execution_state import ResultStatus, StepKind, StepResult, TaskStatus
 from orchestrator.lifecycle import rounds
 from orchestrator.lifecycle.answering import complete_by
 from orchestrator.lifecycle.ending import Ended
-from orchestrator.observability import log, metric
+from orchestrator.observability import metric
 from orchestrator.queue import canvas
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_TASK, make_app
-from orchestrator.queue.chord import Refused
 from orchestrator.settings import Settings
-from orchestrator.store import steps
-from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
 from orchestrator.store.webhooks import Ticket
 from workers import (
     aliasing,
     attempt,
+    claiming,
     containment,
     judging,
     plan_reuse,
@@ -43,8 +35,8 @@ from workers import (
     remembering,
     shutdown,
 )
-from workers.arms.base import CancelToken
-from workers.remembering import Keeping, Reuse
+from workers.claiming import Carried, Work
+from workers.remembering import Reuse
 from workers.webhook import deliver
 
 logger = structlog.get_logger(__name__)
@@ -53,109 +45,6 @@ app = make_app()
 process.connect_signals(app)
 presence.connect_signals(app)
 shutdown.connect_signals(app)
-
-# what the planner and the judge may take: a model's answer, its corrections and a second thought
-_PLAN_SECONDS = 180.0
-
-
-@dataclass
-class Carried:
-    """What goes with a request from the claim to the seam; `planned_at` is a value of time.monotonic().
-
-    `tell` counts and logs what the seam's transaction did, once it has committed. `keeping` says what a judged
-    result may do for other tasks.
-    """
-
-    claim: Claim
-    outcome: tuple[Plan, dict[str, Any]] | Reuse | StepResult | Verdict | None = None
-    keeping: Keeping | None = None
-    planned_at: float | None = None
-    tell: Callable[[], None] | None = None
-
-
-class WorkRequest(Request):
-    """A message in the worker's main process; when its child dies, the lease goes back at once."""
-
-    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        """Hand the dead child's lease back before Celery sends the message again."""
-        wrapped = exc_info.exception
-        if isinstance(getattr(wrapped, "exc", wrapped), WorkerLostError | SystemExit):
-            self._hand_back()
-        return super().on_failure(exc_info, send_failed_event, return_ok)
-
-    def on_timeout(self, soft: bool, timeout: float) -> None:
-        """Hand back the lease of a child that is killed because it hung past its limit."""
-        if not soft:
-            self._hand_back()
-        super().on_timeout(soft, timeout)
-
-    def _hand_back(self) -> None:
-        if self.worker_pid:
-            owner = f"{socket.gethostname()}:{self.worker_pid}"
-            process.of(app).hand_back(str(self.id), task_id=self.args[0], owner=owner, died=True)
-
-
-class Work(Task[[str, str], dict[str, str]]):
-    """What plan, step and judge have in common: the claim before, the seam after."""
-
-    abstract = True
-    Request = WorkRequest  # type: ignore[assignment]  # celery-types knows only the dotted name
-    acks_late = True
-    reject_on_worker_lost = True
-    ignore_result = False
-
-    @contextmanager
-    def claimed(self) -> Iterator[tuple[Carried, CancelToken, float]]:
-        """Claim the row and keep its lease for the block; raises Ignore when it is not to be had.
-
-        Yields what is carried to the seam, the cancel token and the deadline (time.monotonic). When the database
-        goes away the lease is handed back, or ends, and the row is claimed again.
-        """
-        worker = process.of(self.app)
-        claim = claim_row(worker.process, str(self.request.id))
-        carried = Carried(claim)
-        self.request.update(carried=carried, group=claim.chord_id)
-        deadline = time.monotonic() + _limit_seconds(claim)
-        with (
-            _named(claim),
-            worker.hold(claim, deadline=deadline) as token,
-        ):
-            try:
-                yield carried, token, deadline
-            except SQLAlchemyError as error:
-                logger.warning("attempt.database_away", error=error.__class__.__name__)
-                worker.give_back(claim)
-                raise Ignore() from error
-
-    def on_stored(
-        self, conn: Connection, request: Any, state: str, result: Any
-    ) -> Sequence["Signature[Any]"]:
-        """Do what the outcome entails, in the transaction that stores it: rules 8, 10 and 12.
-
-        A failure written by the pool's parent carries no claim and is refused: the lease decides.
-        """
-        carried: Carried | None = vars(request).get("carried")
-        if carried is None:
-            raise Refused(f"no claim comes with the {state} of {request.id}")
-        outcome = carried.outcome
-        if state != states.SUCCESS or outcome is None:
-            outcome = attempt.failure(
-                "internal_error", f"The {carried.claim.arm} worker failed; its log says more."
-            )
-        carried.tell = None
-        return self.conclude(conn, carried, outcome, process.of(self.app).process.settings)
-
-    def after_return(self, *_: Any, **__: Any) -> None:
-        """Tell what was done; it has been committed and published."""
-        carried: Carried | None = vars(self.request).get("carried")
-        if carried is not None:
-            _tell(carried)
-
-    def conclude(
-        self, conn: Connection, carried: Carried, outcome: Any, settings: Settings
-    ) -> Sequence["Signature[Any]"]:
-        """Write what the outcome of this kind of work entails; return what is to be published."""
-        raise NotImplementedError
 
 
 class PlanWork(Work):
@@ -275,49 +164,13 @@ def _fail_task(
     return []
 
 
-def claim_row(worker: bootstrap.WorkerProcess, step_id: str, *, poison_step: int | None = None) -> Claim:
-    """Claim a row for this process; raises Ignore when it is done, running, too early or its task has ended."""
-    settings = worker.settings
-    with statement(worker.engine) as conn:
-        claim = steps.claim(
-            conn,
-            step_id,
-            owner=worker.owner,
-            lease_seconds=settings.lease_seconds,
-            poison_step=poison_step or settings.poison_step,
-        )
-    if claim is None:
-        logger.info("claim.refused", step_id=step_id)
-        raise Ignore()
-    worker.hints.send(claim.task_id)
-    return claim
-
-
 def give_up(claim: Claim, *, code: str, message: str) -> None:
     """Store a failed outcome for a claimed row, by the same way as a worker's own."""
     request = Context({"id": claim.id, "task": TASK_NAMES[StepKind(claim.kind)], "group": claim.chord_id})
     carried = Carried(claim, attempt.failure(code, message))
     request.update(carried=carried)
     app.backend.mark_as_done(claim.id, {"status": ResultStatus.FAILED}, request=request)
-    _tell(carried)
-
-
-def _tell(carried: Carried) -> None:
-    process.of(app).process.hints.send(carried.claim.task_id)
-    if carried.tell is not None:
-        with _named(carried.claim):
-            carried.tell()
-
-
-def _named(claim: Claim) -> AbstractContextManager[None]:
-    """Put the claim's names on every line logged inside."""
-    return log.bound(task_id=claim.task_id, step=claim.name, arm=claim.arm, attempt=claim.attempt)
-
-
-def _limit_seconds(claim: Claim) -> float:
-    if claim.kind == StepKind.STEP:
-        return attempt.limit_seconds(claim)
-    return min(_PLAN_SECONDS, claim.seconds_left)
+    claiming.tell(carried, process.of(app).process.hints)
 
 
 @app.task(base=PlanWork, bind=True, name=TASK_NAMES[StepKind.PLAN])

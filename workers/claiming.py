@@ -1,0 +1,171 @@
+"""What plan, step and judge have in common: a claim before the work, one transaction that stores what came of it."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from celery import Signature, Task, states
+from celery.exceptions import Ignore, WorkerLostError
+from celery.worker.request import Request
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator import bootstrap
+from orchestrator.execution_state import Plan, StepKind, StepResult, Verdict
+from orchestrator.observability import log
+from orchestrator.queue.chord import Refused
+from orchestrator.settings import Settings
+from orchestrator.store import steps
+from orchestrator.store.engine import statement
+from orchestrator.store.hints import Hints
+from orchestrator.store.steps import Claim
+from workers import attempt, process
+from workers.arms.base import CancelToken
+from workers.remembering import Keeping, Reuse
+
+logger = structlog.get_logger(__name__)
+
+# what the planner and the judge may take: a model's answer, its corrections and a second thought
+_PLAN_SECONDS = 180.0
+
+
+@dataclass
+class Carried:
+    """What goes with a request from the claim to the seam; `planned_at` is a value of time.monotonic().
+
+    `tell` counts and logs what the seam's transaction did, once it has committed. `keeping` says what a judged
+    result may do for other tasks.
+    """
+
+    claim: Claim
+    outcome: tuple[Plan, dict[str, Any]] | Reuse | StepResult | Verdict | None = None
+    keeping: Keeping | None = None
+    planned_at: float | None = None
+    tell: Callable[[], None] | None = None
+
+
+class WorkRequest(Request):
+    """A message in the worker's main process; when its child dies, the lease goes back at once."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Hand the dead child's lease back before Celery sends the message again."""
+        wrapped = exc_info.exception
+        if isinstance(getattr(wrapped, "exc", wrapped), WorkerLostError | SystemExit):
+            self._hand_back()
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Hand back the lease of a child that is killed because it hung past its limit."""
+        if not soft:
+            self._hand_back()
+        super().on_timeout(soft, timeout)
+
+    def _hand_back(self) -> None:
+        if self.worker_pid:
+            owner = f"{socket.gethostname()}:{self.worker_pid}"
+            worker = process.of(self.app)  # type: ignore[arg-type]  # celery-types: None before it is bound
+            worker.hand_back(str(self.id), task_id=self.args[0], owner=owner, died=True)
+
+
+class Work(Task[[str, str], dict[str, str]]):
+    """What plan, step and judge have in common: the claim before, the seam after."""
+
+    abstract = True
+    Request = WorkRequest  # type: ignore[assignment]  # celery-types knows only the dotted name
+    acks_late = True
+    reject_on_worker_lost = True
+    ignore_result = False
+
+    @contextmanager
+    def claimed(self) -> Iterator[tuple[Carried, CancelToken, float]]:
+        """Claim the row and keep its lease for the block; raises Ignore when it is not to be had.
+
+        Yields what is carried to the seam, the cancel token and the deadline (time.monotonic). When the database
+        goes away the lease is handed back, or ends, and the row is claimed again.
+        """
+        worker = process.of(self.app)
+        claim = claim_row(worker.process, str(self.request.id))
+        carried = Carried(claim)
+        self.request.update(carried=carried, group=claim.chord_id)
+        deadline = time.monotonic() + _limit_seconds(claim)
+        with (
+            _named(claim),
+            worker.hold(claim, deadline=deadline) as token,
+        ):
+            try:
+                yield carried, token, deadline
+            except SQLAlchemyError as error:
+                logger.warning("attempt.database_away", error=error.__class__.__name__)
+                worker.give_back(claim)
+                raise Ignore() from error
+
+    def on_stored(
+        self, conn: Connection, request: Any, state: str, result: Any
+    ) -> Sequence["Signature[Any]"]:
+        """Do what the outcome entails, in the transaction that stores it: rules 8, 10 and 12.
+
+        A failure written by the pool's parent carries no claim and is refused: the lease decides.
+        """
+        carried: Carried | None = vars(request).get("carried")
+        if carried is None:
+            raise Refused(f"no claim comes with the {state} of {request.id}")
+        outcome = carried.outcome
+        if state != states.SUCCESS or outcome is None:
+            outcome = attempt.failure(
+                "internal_error", f"The {carried.claim.arm} worker failed; its log says more."
+            )
+        carried.tell = None
+        return self.conclude(conn, carried, outcome, process.of(self.app).process.settings)
+
+    def after_return(self, *_: Any, **__: Any) -> None:
+        """Tell what was done; it has been committed and published."""
+        carried: Carried | None = vars(self.request).get("carried")
+        if carried is not None:
+            tell(carried, process.of(self.app).process.hints)
+
+    def conclude(
+        self, conn: Connection, carried: Carried, outcome: Any, settings: Settings
+    ) -> Sequence["Signature[Any]"]:
+        """Write what the outcome of this kind of work entails; return what is to be published."""
+        raise NotImplementedError
+
+
+def claim_row(worker: bootstrap.WorkerProcess, step_id: str, *, poison_step: int | None = None) -> Claim:
+    """Claim a row for this process; raises Ignore when it is done, running, too early or its task has ended."""
+    settings = worker.settings
+    with statement(worker.engine) as conn:
+        claim = steps.claim(
+            conn,
+            step_id,
+            owner=worker.owner,
+            lease_seconds=settings.lease_seconds,
+            poison_step=poison_step or settings.poison_step,
+        )
+    if claim is None:
+        logger.info("claim.refused", step_id=step_id)
+        raise Ignore()
+    worker.hints.send(claim.task_id)
+    return claim
+
+
+def tell(carried: Carried, hints: Hints) -> None:
+    """Tell watchers, metrics and the log what came of a request; it has been committed."""
+    hints.send(carried.claim.task_id)
+    if carried.tell is not None:
+        with _named(carried.claim):
+            carried.tell()
+
+
+def _named(claim: Claim) -> AbstractContextManager[None]:
+    """Put the claim's names on every line logged inside."""
+    return log.bound(task_id=claim.task_id, step=claim.name, arm=claim.arm, attempt=claim.attempt)
+
+
+def _limit_seconds(claim: Claim) -> float:
+    if claim.kind == StepKind.STEP:
+        return attempt.limit_seconds(claim)
+    return min(_PLAN_SECONDS, claim.seconds_left)
