@@ -15,6 +15,7 @@ from orchestrator.cache.lookup import Entry
 from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, PairVerdict
 from orchestrator.errors import ModelCallStopped, StepError
 from orchestrator.observability import metric
+from orchestrator.safety import scan
 from orchestrator.similarity import known_difference
 from orchestrator.store import events
 from orchestrator.store.engine import statement
@@ -155,6 +156,8 @@ class _Search:
         difference = known_difference(self.contract.goal, candidate.goal)
         if difference is not None:
             return Look(candidate, refused=difference.value)
+        if _speaks_to_the_judge(self.contract.goal) or _speaks_to_the_judge(candidate.goal):
+            return Look(candidate, refused="injection")
         verdict = self.process.verdicts.find(self._key, candidate.cache_key)
         return Look(candidate, verdict=verdict, is_known=verdict is not None)
 
@@ -195,3 +198,8 @@ class _Search:
     @property
     def _key(self) -> str:
         return str(self.claim.cache_key)
+
+
+def _speaks_to_the_judge(goal: str) -> bool:
+    """Tell whether a goal seems to instruct models: who writes it could have others get its result."""
+    return any(finding.kind == "injection" for finding in scan(goal))

@@ -6,13 +6,13 @@ import structlog
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache import step_memo
-from orchestrator.cache.key import control_of, is_eligible
+from orchestrator.cache.key import control_of
 from orchestrator.cache.step_memo import StepMemos, Work
 from orchestrator.execution_state import StepResult
 from orchestrator.observability import metric
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
-from orchestrator.task_contract import Contract
+from orchestrator.task_contract import CacheControl, Contract
 from workers.arms.base import Assignment
 from workers.arms.sources import chosen
 
@@ -25,7 +25,7 @@ class StepMemory:
 
     process: WorkerProcess
     claim: Claim
-    contract: Contract
+    control: CacheControl
     work: Work | None
 
     @classmethod
@@ -35,37 +35,34 @@ class StepMemory:
         It is off for tasks that the cache does not know (no_store, bypass, a retry, a client's plan that does not
         speak of the cache), for repairs, and for actions that are not declared repeatable.
         """
-        contract = Contract.from_record(claim.contract)
-        is_on = claim.cache_key is not None and claim.round == 1 and is_eligible(contract)
-        work = _work_of(claim, assignment) if is_on and process.cache.ttl_seconds > 0 else None
-        return cls(process, claim, contract, work if work and work.is_repeatable else None)
+        is_on = claim.cache_key is not None and claim.round == 1 and process.cache.ttl_seconds > 0
+        work = _work_of(claim, assignment) if is_on else None
+        control = control_of(Contract.from_record(claim.contract))
+        return cls(process, claim, control, work if work and work.is_repeatable else None)
 
     def recall(self) -> StepResult | None:
         """Return the result of the same work done before, if there is one that is not too old."""
-        control = control_of(self.contract)
-        if self.work is None or not control.reads:
+        if self.work is None or not self.control.reads:
             return None
-        result = self._read(self.work, control.max_age_seconds)
+        result = self._read(self.work)
         metric.cache_asked("miss" if result is None else "hit", "step")
         if result is not None:
             log.info("step.remembered", memo_of=result.provenance["memo_of"])
         return result
 
     def keep(self, result: StepResult) -> None:
-        """Let later steps have this result, once it is recorded; a failed one nobody gets."""
-        if self.work is None or not control_of(self.contract).stores or result.error is not None:
-            return
-        self._memos.put(self.work, self.claim.id)
+        """Let later steps have this result, once it is recorded; not a failed one, nor one that became a file."""
+        is_whole = result.error is None and result.artifact is None
+        if self.work is not None and self.control.stores and is_whole:
+            self._memos.put(self.work, self.claim.id)
 
-    def _read(self, work: Work, max_age: int | None) -> StepResult | None:
+    def _read(self, work: Work) -> StepResult | None:
         step_id = self._memos.find(work)
         if step_id is None:
             return None
-        lasting = self._memos.lasting_seconds(work)
+        ages = [self._memos.lasting_seconds(work), self.control.max_age_seconds]
         with statement(self.process.engine) as conn:
-            return step_memo.read(
-                conn, work, step_id, max_age=lasting if max_age is None else min(lasting, max_age)
-            )
+            return step_memo.read(conn, work, step_id, max_age=min(age for age in ages if age is not None))
 
     @property
     def _memos(self) -> StepMemos:

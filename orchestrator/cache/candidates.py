@@ -88,9 +88,9 @@ def read(
 
 
 def is_near(goal: str, other: str) -> bool:
-    """Tell whether two goals share more than a word by chance."""
+    """Tell whether two goals share a good part of their words: one that says much more is another task."""
     here, there = words_of(goal), words_of(other)
-    return len(here & there) >= _LEAST_SHARED * max(1, min(len(here), len(there)))
+    return len(here & there) >= _LEAST_SHARED * max(len(here), len(there), 1)
 
 
 def _postings(key: str, goal: str) -> list[str]:

@@ -111,25 +111,21 @@ def test_a_bound_plan_that_breaks_a_rule_is_made_by_the_model_instead(
     assert len(fake.received) == 2
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
+def test_all_else_is_planned_by_the_model(company: Company, fake: FakeLLM) -> None:
+    solved(company, fake)
+    others: list[dict[str, Any]] = [
         {"goal": "Pause for 45 seconds and shout 'good night'"},
         {"tenant": "another"},
         {"constraints": ["softly"]},
         {"context": "another text"},
         {"cache": CACHE_MODES["bypass"]},
         {"cache": CACHE_MODES["refresh"]},
-    ],
-    ids=["a word", "tenant", "constraints", "context", "bypass", "refresh"],
-)
-def test_all_else_is_planned_by_the_model(company: Company, fake: FakeLLM, other: dict[str, Any]) -> None:
-    solved(company, fake)
-    fake.answer(PLAN)
+    ]
+    for other in others:
+        fake.answer(PLAN)
+        plan = company.plan_by_model(company.submit(**{"goal": LIKE_IT, **other}).task_id)
 
-    plan = company.plan_by_model(company.submit(**{"goal": LIKE_IT, **other}).task_id)
-
-    assert plan.mode == "llm"
+        assert plan.mode == "llm", other
 
 
 @pytest.mark.parametrize(
