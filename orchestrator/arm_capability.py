@@ -20,7 +20,7 @@ class Action:
 
     `effects` is none|read|write; `attachments` is none, one (exactly one is read) or any; `max_age_seconds`
     is how long its output stays true (None: as long as its inputs are the same); `timeout_seconds` is the
-    default limit.
+    default limit; `least_tokens` is what its model takes of a budget even for the smallest question.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Action:
     timeout_seconds: float
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any]
+    least_tokens: int = 0
 
 
 @dataclass(frozen=True)

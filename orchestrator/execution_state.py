@@ -102,7 +102,8 @@ class PlanStep:
     """One node of a plan: which arm does what, on which inputs, after which steps.
 
     `inputs` may hold references {"$from": step id, "pointer": JSON pointer into that step's output}.
-    `repair_inputs` replace inputs of the same name when a repair round runs the step again.
+    `repair_inputs` replace inputs of the same name when a repair round runs the step again. `estimate` is what
+    its author expects it to take: tokens, seconds, dollars.
     """
 
     id: str
@@ -116,6 +117,7 @@ class PlanStep:
     repair_inputs: dict[str, Any] | None = None
     timeout_seconds: float | None = None
     optional: bool = False
+    estimate: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:

@@ -63,6 +63,8 @@ def _bound(known: KnownPlan, contract: Contract) -> Plan | None:
         return check_plan(
             steps,
             attachments=contract.attachments,
+            budget=contract.budget,
+            is_ours=True,
             mode=MODE,
             rationale=f"The plan of {known.task_id}, whose goal differs from this one only in its values.",
             provenance={

@@ -64,7 +64,7 @@ def submit(
     """
     plan = None
     if contract.plan is not None:
-        plan = check_plan(contract.plan, attachments=contract.attachments)
+        plan = check_plan(contract.plan, attachments=contract.attachments, budget=contract.budget)
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()

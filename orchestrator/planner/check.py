@@ -7,7 +7,9 @@ from typing import Any
 from orchestrator.check_rule import steps_named
 from orchestrator.errors import InvalidPlan
 from orchestrator.execution_state import MAX_STEPS, Plan, PlanStep
+from orchestrator.planner.fit import shortfalls
 from orchestrator.planner.step import Faults, read_step
+from orchestrator.task_contract import Budget
 
 _PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})
 
@@ -16,13 +18,16 @@ def check_plan(
     record: Mapping[str, Any] | Sequence[Any],
     *,
     attachments: Sequence[str] = (),
+    budget: Budget | None = None,
+    is_ours: bool = False,
     mode: str = "client",
     rationale: str = "",
     provenance: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return the plan that `record` ({"steps": [...]} or the list alone) describes, completed.
 
-    `attachments` are the task's artifact ids. Raises InvalidPlan; its details.errors names every fault found.
+    `attachments` are the task's artifact ids; the steps have to fit into `budget`. A plan that `is_ours`, a
+    model's or a recipe's, must verify itself, too. Raises InvalidPlan; its details.errors names every fault found.
     """
     faults = Faults()
     items = _items(record, faults)
@@ -31,13 +36,19 @@ def check_plan(
         for index, item in enumerate(items[:MAX_STEPS])
     ]
     _check_graph(read, faults)
+    steps = tuple(step for step in read if step)
+    if is_ours and not faults.found:
+        _check_ours(steps, faults)
+    if budget and not faults.found:
+        for message in shortfalls(steps, budget, is_ours=is_ours):
+            faults.add("steps", message)
     if faults.found:
         count = len(faults.found)
         first = "{field}: {message}".format(**faults.found[0])
         more = f" (and {count - 1} more)" if count > 1 else ""
         raise InvalidPlan(f"the plan breaks a rule: {first}{more}", details={"errors": faults.found})
     said = record.get("rationale") if isinstance(record, Mapping) else ""
-    return Plan(tuple(step for step in read if step), mode, rationale or said or "", dict(provenance or {}))
+    return Plan(steps, mode, rationale or said or "", dict(provenance or {}))
 
 
 def path_lengths(plan: Plan) -> dict[str, int]:
@@ -99,6 +110,22 @@ def _check_graph(read: Sequence[PlanStep | None], faults: Faults) -> None:
     except CycleError as cycle:
         circle = " -> ".join(reversed(cycle.args[1]))
         faults.add(f"{places[cycle.args[1][0]]}.depends_on", f"the steps depend on each other: {circle}")
+
+
+def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
+    """Note what a plan of ours lacks and a client's need not have."""
+    places = {step.id: index for index, step in enumerate(steps)}
+    for index, step in enumerate(steps):
+        for name in step.depends_on:
+            if places[name] > index:
+                faults.add(f"steps.{index}.depends_on", f"step {name!r} comes later: name earlier steps only")
+    if not any(criterion["check"] for step in steps for criterion in step.acceptance_criteria):
+        faults.add("steps", "no step has an acceptance criterion with a check")
+    if steps[-1].arm != "judge" and not any(item["check"] for item in steps[-1].acceptance_criteria):
+        faults.add(
+            f"steps.{len(steps) - 1}",
+            "the last step must be judge.verify, or have an acceptance criterion with a check",
+        )
 
 
 def _names_used(step: PlanStep) -> Iterator[tuple[str, str]]:

@@ -77,6 +77,8 @@ def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Pla
     return check_plan(
         filled_steps(best.recipe.steps, best.filling),
         attachments=[attachment.sha256 for attachment in attachments],
+        budget=contract.budget,
+        is_ours=True,
         mode="rules",
         rationale=f"Recipe {best.recipe.recipe} fits by the words {words}.",
         provenance={

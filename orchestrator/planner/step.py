@@ -1,5 +1,6 @@
 """Reads one step of a plan that others wrote: completes it, and says everything that is wrong with it."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from orchestrator.task_contract import MAX_CRITERIA
 MAX_TIMEOUT_SECONDS = 3600
 MAX_DESCRIPTION_CHARACTERS = 2_000
 _STEP_ARMS: Mapping[str, ArmCapability] = {name: arm for name, arm in ARMS.items() if arm.in_plans}
+ESTIMATED = ("tokens", "seconds", "dollars")
 STEP_ID = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 _MEMBERS = frozenset(
@@ -73,6 +75,7 @@ def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: Faul
         repair_inputs=_read_inputs(record, "repair_inputs", place, faults),
         timeout_seconds=_read_timeout(record, place, faults),
         optional=_read_flag(record, "optional", place, faults),
+        estimate=_read_estimate(record, place, faults),
     )
     if offer:
         _check_inputs(step, offer[1], place, faults)
@@ -180,6 +183,22 @@ def _read_timeout(record: Mapping[str, Any], place: str, faults: Faults) -> floa
         return float(seconds)
     faults.add(f"{place}.timeout_seconds", f"must be above 0 and at most {MAX_TIMEOUT_SECONDS}")
     return None
+
+
+def _read_estimate(record: Mapping[str, Any], place: str, faults: Faults) -> dict[str, float]:
+    estimate = record.get("estimate", {})
+    if not isinstance(estimate, Mapping):
+        faults.add(f"{place}.estimate", f"must be an object with {', '.join(ESTIMATED)}")
+        return {}
+    told = {name: estimate[name] for name in ESTIMATED if estimate.get(name) is not None}
+    wrong = [name for name, number in told.items() if not _is_amount(number)]
+    for name in wrong:
+        faults.add(f"{place}.estimate.{name}", "must be a number of at least 0")
+    return {} if wrong else told
+
+
+def _is_amount(number: Any) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < math.inf
 
 
 def _read_inputs(record: Mapping[str, Any], member: str, place: str, faults: Faults) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import InvalidPlan
 from orchestrator.execution_state import MAX_STEPS, Plan
 from orchestrator.planner.check import check_plan, descendants, leaves, path_lengths
+from orchestrator.task_contract import Budget
 
 SHA = "a" * 64
 
@@ -217,6 +218,51 @@ def test_a_step_that_reads_one_attachment_knows_which() -> None:
     assert "not an attachment" in faults_of([named], attachments=["b" * 64])["steps.0.inputs"]
     assert check_plan([step], attachments=[SHA])
     assert check_plan([named], attachments=[SHA, "b" * 64])
+
+
+@pytest.mark.parametrize(
+    ("estimates", "told"),
+    [
+        ([{"tokens": 6_000}, {"tokens": 5_000}], "take about 11,000, and max_tokens is 10,000"),
+        ([{"dollars": 0.6}, {"dollars": 0.6}], "take about 1.2, and max_cost_dollars is 1.0"),
+        ([{"seconds": 200}, {"seconds": 101}], "take about 301, and max_time_seconds is 300"),
+    ],
+)
+def test_steps_that_take_more_than_the_budget_are_refused(
+    estimates: list[dict[str, float]], told: str
+) -> None:
+    first, second = estimates
+    apart = [wait("a", estimate=first), wait("b", estimate=second)]
+    chain = [wait("a", estimate=first), wait("b", "a", estimate=second)]
+
+    assert told in faults_of(chain, budget=Budget())["steps"]
+    assert check_plan([chain[0], wait("b", "a")], budget=Budget()).steps[0].estimate == first
+    if "seconds" in first:
+        assert check_plan(apart, budget=Budget())
+
+
+@pytest.mark.parametrize("estimate", [5, {"tokens": -1}, {"seconds": "1"}, {"dollars": True}])
+def test_an_estimate_says_numbers(estimate: Any) -> None:
+    assert any("estimate" in field for field in faults_of([wait("a", estimate=estimate)]))
+
+
+def test_a_plan_of_ours_verifies_itself_names_earlier_steps_and_can_pay_for_its_models() -> None:
+    sure = [{"text": "x", "check": {"exists": True}}]
+    asks = {"arm": "retriever", "action": "answer", "inputs": {"question": "Why?"}}
+    answers = [{**asks, "id": f"a{number}"} for number in range(4)]
+    plan = [*answers, wait("last", acceptance_criteria=sure)]
+
+    assert check_plan(plan, budget=Budget(max_tokens=1_200), is_ours=True)
+    assert "about 1,200" in faults_of(plan, budget=Budget(max_tokens=1_199), is_ours=True)["steps"]
+    assert "no step has" in faults_of([wait("a")], is_ours=True)["steps"]
+    assert (
+        "must be judge.verify"
+        in faults_of([wait("a", acceptance_criteria=sure), wait("b")], is_ours=True)["steps.1"]
+    )
+    early = [wait("a", "b", acceptance_criteria=sure), wait("b", acceptance_criteria=sure)]
+    assert "comes later" in faults_of(early, is_ours=True)["steps.0.depends_on"]
+    assert check_plan(early)
+    assert check_plan(plan, budget=Budget(max_tokens=1))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
