@@ -90,12 +90,15 @@ def put_off(process: WorkerProcess, claim: Claim, wait: MustWait) -> NoReturn:
 
 
 def retry_later(process: WorkerProcess, claim: Claim, result: StepResult, *, seconds: float) -> None:
-    """Queue a failed row again and raise Ignore, if trying again can help and its budget has a retry left."""
-    if result.error is not None and _may_retry(process, claim, result):
-        delay = backoff_seconds(
-            claim.failures, retry_after=_retry_after(result.error), chance=random.random()
-        )
+    """Queue a failed row again and raise Ignore, if it may be tried again; `seconds` is how long this attempt took."""
+    if result.error is not None and may_retry(claim, result.error, seconds=seconds):
         error = result.error
+        delay = backoff_seconds(
+            claim.failures,
+            retry_after=_retry_after(error),
+            chance=random.random(),
+            longest=claim.seconds_left - seconds,
+        )
         in_transaction(
             process.engine, lambda conn: rounds.retry(conn, claim, error=error, delay_seconds=delay)
         )
@@ -107,12 +110,25 @@ def retry_later(process: WorkerProcess, claim: Claim, result: StepResult, *, sec
         raise Ignore()
 
 
-def backoff_seconds(failures: int, *, retry_after: float | None, chance: float) -> float:
+def may_retry(claim: Claim, error: Mapping[str, Any], *, seconds: float) -> bool:
+    """Tell whether trying again can help, the budget has a retry left, and it may begin before the task's deadline.
+
+    `seconds` is how long ago the row was claimed.
+    """
+    allowed = Contract.from_record(claim.contract).budget.max_retries
+    left = claim.seconds_left - seconds
+    return bool(error["retryable"]) and claim.failures < allowed and (_retry_after(error) or 0.0) < left
+
+
+def backoff_seconds(
+    failures: int, *, retry_after: float | None, chance: float, longest: float = _LONGEST_DELAY_SECONDS
+) -> float:
     """Return the pause before the next try: doubling with full jitter, at least what the other side asked for.
 
-    `chance` is in [0, 1). Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    `chance` is in [0, 1); jitter alone is never above `longest`. Source: "Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015.
     """
-    jittered = chance * min(_LONGEST_DELAY_SECONDS, 2.0**failures)
+    jittered = chance * min(_LONGEST_DELAY_SECONDS, 2.0**failures, longest)
     return max(jittered, retry_after or 0.0, 0.05)
 
 
@@ -262,11 +278,6 @@ def _check_size(process: WorkerProcess, result: StepResult) -> None:
     most = process.settings.max_recorded_result_bytes
     if size > most:
         raise OutputTooLarge(f"The step's result is {size} bytes; a step may record {most}.")
-
-
-def _may_retry(process: WorkerProcess, claim: Claim, result: StepResult) -> bool:
-    allowed = Contract.from_record(claim.contract).budget.max_retries
-    return bool(result.error and result.error["retryable"]) and claim.failures < allowed
 
 
 def _retry_after(error: Mapping[str, Any]) -> float | None:

@@ -1,11 +1,13 @@
 """Lets a claimed piece of work ask the models: within its task's budget, its deadline, and with secrets taken out."""
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Engine
 
+from orchestrator.errors import ModelBusy, ModelUnavailable
 from orchestrator.lifecycle import spending
 from orchestrator.llm import stop
 from orchestrator.llm.embedding import Embedder, Vectors
@@ -23,7 +25,7 @@ class ClaimModel:
     """The models, as one claim may ask them; `completions` are what they answered so far.
 
     `open_models` is called at the first question: most work asks none, and the SDKs are dear. When `is_stopped` says
-    that the task has ended, a call under way is closed: ModelCallStopped.
+    that the task has ended, a call under way is closed: ModelCallStopped. `claimed_at` is of time.monotonic().
     """
 
     open_models: OpenModels
@@ -32,6 +34,7 @@ class ClaimModel:
     deadline: float
     is_stopped: Callable[[], bool]
     completions: list[Completion] = field(default_factory=list)
+    claimed_at: float = field(default_factory=time.monotonic)
 
     def ask(
         self,
@@ -44,10 +47,34 @@ class ClaimModel:
     ) -> Completion:
         """Ask, and keep the answer in mind; see orchestrator.lifecycle.spending.guarded_complete.
 
-        What looks like a secret does not leave the house; personal data does, for quotes are checked verbatim.
+        What looks like a secret does not leave the house; personal data does, for quotes are checked verbatim. Models
+        that are free again after the task's deadline only are not waited for: ModelUnavailable.
         """
+        try:
+            completion = self._answer(
+                messages, schema, max_output_tokens=max_output_tokens, purpose=purpose, avoid=avoid
+            )
+        except ModelBusy as busy:
+            left = self.claimed_at + self.claim.seconds_left - time.monotonic()
+            if float(busy.details.get("retry_after", 0)) < left:
+                raise
+            raise ModelUnavailable(
+                f"{busy.message} The task's deadline comes before.", details=busy.details
+            ) from busy
+        self.completions.append(completion)
+        return completion
+
+    def _answer(
+        self,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        *,
+        max_output_tokens: int,
+        purpose: str,
+        avoid: Collection[str],
+    ) -> Completion:
         with stop.stoppable(self.is_stopped):
-            completion = spending.guarded_complete(
+            return spending.guarded_complete(
                 self.open_models(),
                 self.engine,
                 claim=self.claim,
@@ -60,8 +87,6 @@ class ClaimModel:
                 purpose=purpose,
                 avoid=avoid,
             )
-        self.completions.append(completion)
-        return completion
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def make_plan(
     repeats another has that one's plan, checked again: this release may be another one.
     Raises Unplannable when no recipe fits, InvalidPlan when the plan can't run, and what the models raise.
     """
+    started = time.monotonic()
     contract = Contract.from_record(claim.contract)
     if source := source_of(claim.spec):
         return _earlier_plan(process, source, contract)
@@ -63,7 +64,8 @@ def make_plan(
     except (MustWait, BudgetExceeded, ModelRefused):
         raise
     except (StepError, InvalidPlan) as failure:
-        if failure.retryable and claim.failures < contract.budget.max_retries:
+        error = {"retryable": failure.retryable, "details": failure.details}
+        if attempt.may_retry(claim, error, seconds=time.monotonic() - started):
             raise
         return _plan_without(failure, contract, attachments)
 

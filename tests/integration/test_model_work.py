@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from celery.exceptions import Ignore
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.devstack.fake_llm import FakeLLM, Fault
@@ -158,6 +160,32 @@ def test_a_model_that_fails_for_now_has_the_row_tried_again_as_its_server_asks(p
     row = planner.engineer.row(claim.task_id, "$plan")
     assert (row["state"], row["failures"]) == ("queued", 1)
     assert (row["not_before"] - row["queued_at"]).total_seconds() > 25
+
+
+def test_a_model_that_is_free_after_the_deadline_only_is_not_waited_for(planner: Planner) -> None:
+    planner.fake.fail(Fault.RATE_LIMITED, retry_after="100")
+    late = planner.submit(UNPLANNABLE, max_time_seconds=60)
+
+    turned_away = planner.plan(planner.submit(SCAN, max_time_seconds=60))
+    paused = planner.plan(planner.submit(SCAN + " now", max_time_seconds=60))
+    failed = attempt.failure("model_rate_limited", "", retryable=True, details={"retry_after": 100})
+    attempt.retry_later(planner.process, late, failed, seconds=0.1)
+
+    assert turned_away.provenance["model_failed"] == "model_rate_limited"
+    assert paused.provenance["model_failed"] == "model_unavailable"
+    assert planner.engineer.row(late.task_id, "$plan")["state"] == "running"
+    with pytest.raises(ModelUnavailable, match=r"\(paused\).* The task's deadline comes before"):
+        planner.plan(late)
+
+
+@given(st.integers(0, 40), st.none() | st.floats(0, 500), st.floats(0, 0.999), st.floats(0, 100))
+def test_a_pause_has_full_jitter_is_as_long_as_asked_and_ends_before_the_deadline(
+    failures: int, asked: float | None, chance: float, left: float
+) -> None:
+    pause = attempt.backoff_seconds(failures, retry_after=asked, chance=chance, longest=left)
+
+    least = max(asked or 0.0, 0.05)
+    assert least <= pause <= max(least, min(60.0, 2.0**failures, left))
 
 
 def test_a_step_that_finds_no_budget_ends_the_task_and_keeps_what_was_finished(engineer: Engineer) -> None:
