@@ -32,7 +32,7 @@ from orchestrator.lifecycle.requests import Submitted
 from orchestrator.llm import failover
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
-from orchestrator.llm.gate import SharedGate
+from orchestrator.llm.gate import SharedGate, policy_for
 from orchestrator.observability import log, metric
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
@@ -248,7 +248,8 @@ def _gate(settings: Settings) -> SharedGate:
     return SharedGate(
         redis.Redis.from_url(
             settings.redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
-        )
+        ),
+        policy_for(settings.llm_timeout_seconds),
     )
 
 

@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 _MINUTE = 60.0
 _RETRY_REDIS_SECONDS = 5.0
+_PROBE_GRACE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 300.0
 """What a provider may ask of everyone at once; a longer wish is heard again by the next call."""
 
@@ -29,6 +30,11 @@ class Policy:
     window_seconds: float = 60.0
     open_seconds: float = 30.0
     probe_seconds: float = 60.0
+
+
+def policy_for(timeout_seconds: float) -> Policy:
+    """Return the usual policy for calls that may take so long: no probe counts as lost while it may still be answered."""
+    return Policy(probe_seconds=max(Policy.probe_seconds, timeout_seconds + _PROBE_GRACE_SECONDS))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from orchestrator.llm.gate import (
     Report,
     SharedGate,
     Verdict,
+    policy_for,
 )
 from tests.waiting import wait_until
 
@@ -103,6 +104,11 @@ def test_a_probe_that_is_never_reported_is_replaced(make: Callable[[Policy], Gat
     lost = wait_until(lambda: _try(gate).reason == "probe", 5, "the lost probe's lease to end")
 
     assert lost
+
+
+def test_a_probe_is_not_lost_while_its_call_may_still_be_answered() -> None:
+    assert policy_for(300).probe_seconds > 300
+    assert policy_for(30) == Policy()
 
 
 def test_an_abandoned_probe_leaves_its_place_to_the_next(make: Callable[[Policy], Gate]) -> None:
