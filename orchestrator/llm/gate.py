@@ -33,7 +33,7 @@ class Policy:
 
 
 def policy_for(timeout_seconds: float) -> Policy:
-    """Return the usual policy for calls that may take so long: no probe counts as lost while it may still be answered."""
+    """Return the usual policy for calls that may take so long: no probe is lost that may still be answered."""
     return Policy(probe_seconds=max(Policy.probe_seconds, timeout_seconds + _PROBE_GRACE_SECONDS))
 
 
