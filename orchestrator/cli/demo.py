@@ -47,11 +47,6 @@ def test_put_in_by_octollm_demo_to_be_rejected():
 """
 
 
-_MARK = "PLANTED-KEY"
-# made up, and in two parts: scanners of this repository are to stay quiet
-_MADE_UP_KEY = "AKIA" + "Q3EGRIN7XK4PVT2J"
-
-
 @click.command()
 @click.option(
     "--package",
@@ -123,22 +118,12 @@ def _server(stack: Stack) -> Server:
 @contextmanager
 def _directory(package: Path | None, *, spoiled: bool) -> Iterator[Path]:
     """Give the package or our sample; to be spoiled a copy with a failing test, or our flawed package."""
-    if not spoiled:
-        yield package or SAMPLE
+    if package is None or not spoiled:
+        yield package or (FLAWED if spoiled else SAMPLE)
         return
     with tempfile.TemporaryDirectory(prefix="octollm-demo-") as scratch:
-        copy = Path(scratch) / (package or FLAWED).resolve().name
-        if package is None:
-            copy_flawed(copy)
-        else:
-            shutil.copytree(package, copy)
-            tests = copy / "tests"
-            (tests if tests.is_dir() else copy).joinpath("test_put_in.py").write_text(_FAILING_TEST)
+        copy = Path(scratch) / package.resolve().name
+        shutil.copytree(package, copy)
+        tests = copy / "tests"
+        (tests if tests.is_dir() else copy).joinpath("test_put_in.py").write_text(_FAILING_TEST)
         yield copy
-
-
-def copy_flawed(place: Path) -> None:
-    """Copy the flawed example to `place`, with a made-up key where its mark stands."""
-    shutil.copytree(FLAWED, place, ignore=shutil.ignore_patterns("__pycache__"))
-    carrier = place / "courier" / "carrier.ini"
-    carrier.write_text(carrier.read_text().replace(_MARK, _MADE_UP_KEY))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.archive import pack
-from orchestrator.cli.demo import copy_flawed
+from orchestrator.cli.demo import FLAWED
 from orchestrator.errors import InvalidStepInput, SandboxUnavailable, StepCancelled, ToolFailed, ToolTimeout
 from orchestrator.execution_state import Decision, StepResult, StepState
 from orchestrator.planner.recipe import plan_by_recipe
@@ -21,7 +21,7 @@ from workers.sandbox.backend import Isolation
 from workers.sandbox.choice import Standing, strongest
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample_package"
-KEY_START = "AKIA"
+PLANTED_KEY = (FLAWED / "courier" / "carrier.ini").read_text().split()[-1]
 FAILING_TEST = "def test_planted():\n    assert 1 + 1 == 3\n"
 
 
@@ -93,11 +93,9 @@ def test_a_copy_with_a_failing_test_is_rejected_with_that_test_as_evidence(
 
 
 def test_the_flawed_example_is_rejected_with_evidence_for_each_of_its_defects(
-    tmp_path: Path, standing: Standing
+    standing: Standing,
 ) -> None:
-    copy_flawed(tmp_path / "courier")
-
-    view, results = audit(pack(tmp_path / "courier"), standing)
+    view, results = audit(pack(FLAWED), standing)
     verdict = judge_round(view)
 
     failed = {finding.criterion for finding in verdict.findings if finding.met is False}
@@ -114,7 +112,7 @@ def test_the_flawed_example_is_rejected_with_evidence_for_each_of_its_defects(
     assert [(item["file"], item["line"]) for item in secrets if item["kind"].startswith("secret.")] == [
         ("courier/carrier.ini", 4)
     ]
-    assert KEY_START not in str([result.to_record() for result in results.values()])
+    assert PLANTED_KEY not in str([result.to_record() for result in results.values()])
 
 
 def test_insecure_code_is_found_whatever_the_attachment_says_about_it(
