@@ -19,7 +19,7 @@ from orchestrator.cache.candidates import CandidateIndex
 from orchestrator.cache.eviction import refuse_eviction
 from orchestrator.cache.lookup import ResultCache
 from orchestrator.cache.neighbours import NeighbourIndex
-from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, WRONG_HIT, PairVerdicts
+from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, FEEDBACK, PairVerdict, PairVerdicts
 from orchestrator.cache.template import PlanTemplates
 from orchestrator.errors import TooMuch
 from orchestrator.execution_state import StepState
@@ -149,7 +149,7 @@ class Orchestrator:
         verdicts = PairVerdicts(self.cache.store)
         for one, other in pairwise(withdrawn.keys):
             if one != other:
-                verdicts.put(one, other, WRONG_HIT, seconds=DIFFERENT_SECONDS)
+                verdicts.put(one, other, PairVerdict(False, FEEDBACK, task_id), seconds=DIFFERENT_SECONDS)
         metric.wrong_hit_reported(withdrawn.layer)
         return withdrawn
 

@@ -95,12 +95,12 @@ def _read(
 
 @dataclass(frozen=True)
 class Look:
-    """What came of looking at a candidate: why it was refused, or what was said of it, and whether that was known."""
+    """What came of looking at a candidate: why it was refused, or what was said of it; just now, if with a reason."""
 
     candidate: Candidate
     refused: str | None = None
     verdict: PairVerdict | None = None
-    is_known: bool = False
+    reason: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -114,7 +114,7 @@ class Look:
             "task_id": self.candidate.task_id,
             "refused": self.refused,
             **said,
-            "is_known": self.is_known,
+            "reason": self.reason,
         }
 
 
@@ -158,8 +158,7 @@ class _Search:
             return Look(candidate, refused=difference.value)
         if _speaks_to_the_judge(self.contract.goal) or _speaks_to_the_judge(candidate.goal):
             return Look(candidate, refused="injection")
-        verdict = self.process.verdicts.find(self._key, candidate.cache_key)
-        return Look(candidate, verdict=verdict, is_known=verdict is not None)
+        return Look(candidate, verdict=self.process.verdicts.find(self._key, candidate.cache_key))
 
     def _asked(self, look: Look) -> Look:
         """Ask a model, at most MAX_CALLS times and for little money, and remember what it says."""
@@ -168,7 +167,7 @@ class _Search:
             return replace(look, refused="not_asked")
         self.calls += 1
         try:
-            verdict = judge_pair(goal, candidate.goal, self.model)
+            word = judge_pair(goal, candidate.goal, self.model)
         except ModelCallStopped:
             raise
         except StepError as failure:
@@ -177,10 +176,11 @@ class _Search:
             metric.pair_judged("failed")
             log.warning("alias.not_judged", code=failure.code)
             return replace(look, refused=failure.code)
-        metric.pair_judged("same" if verdict.is_same else "different")
-        seconds = candidate.left_seconds if verdict.is_same else DIFFERENT_SECONDS
+        metric.pair_judged("same" if word.is_same else "different")
+        verdict = PairVerdict(word.is_same, word.prompt, self.claim.task_id)
+        seconds = candidate.left_seconds if word.is_same else DIFFERENT_SECONDS
         self.process.verdicts.put(self._key, candidate.cache_key, verdict, seconds=seconds)
-        return replace(look, verdict=verdict)
+        return replace(look, verdict=verdict, reason=word.reason)
 
     def _opened(self, looks: Sequence[Look]) -> Reuse | None:
         """Return the first result that a verdict opens and that may still answer, with an entry that leads to it."""

@@ -1,9 +1,9 @@
 """Asks a model whether one output would do for two tasks whose goals are worded differently."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.cache.pair_verdicts import PairVerdict
 from orchestrator.llm.interface import Message, Role
 from orchestrator.prompt import Prompt, as_data, load_prompt
 from orchestrator.task_contract import Budget
@@ -27,7 +27,16 @@ def is_affordable(goal: str, other: str, budget: Budget) -> bool:
     return asked + MAX_OUTPUT_TOKENS <= _LARGEST_SHARE * budget.max_tokens
 
 
-def judge_pair(goal: str, other: str, model: Model) -> PairVerdict:
+@dataclass(frozen=True)
+class Word:
+    """A model's word on two goals; `prompt` is name@version of what it was asked."""
+
+    is_same: bool
+    reason: str
+    prompt: str
+
+
+def judge_pair(goal: str, other: str, model: Model) -> Word:
     """Return the model's word on two goals of one family. Raises StepError when there is none."""
     prompt = _prompt()
     completion = model.ask(
@@ -41,7 +50,7 @@ def judge_pair(goal: str, other: str, model: Model) -> PairVerdict:
         max_output_tokens=MAX_OUTPUT_TOKENS,
         purpose=prompt.purpose,
     )
-    return PairVerdict(completion.value["same"], completion.value["reason"], prompt.purpose)
+    return Word(completion.value["same"], completion.value["reason"], prompt.purpose)
 
 
 def _prompt() -> Prompt:

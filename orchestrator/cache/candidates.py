@@ -47,7 +47,7 @@ class CandidateIndex:
 
     def add(self, key: str, goal: str, task_id: str, *, seconds: float) -> None:
         """Let the task be found by its words for `seconds`; `key` is its cache key."""
-        postings = _postings(key, goal)
+        postings = self._postings(key, goal)
         until = time.time() + seconds
 
         def index(client: Any) -> None:
@@ -63,13 +63,18 @@ class CandidateIndex:
 
     def find(self, key: str, goal: str) -> Sequence[str]:
         """Return ids of at most MAX_CANDIDATES tasks, the likeliest first, in one round trip."""
-        postings = _postings(key, goal)
+        postings = self._postings(key, goal)
         if not postings:
             return ()
         arguments: list[Any] = [*postings, time.time(), _RAREST, MAX_CANDIDATES]
         found = self._store.attempt(lambda client: client.eval(_FIND, len(postings), *arguments))
         names = (name.decode("utf-8", "replace") for name in found or ())
         return [name for name in names if is_task_id(name)]
+
+    def _postings(self, key: str, goal: str) -> list[str]:
+        place, signature = f"{PREFIX}word:{family_of(key)}:", signature_of(goal)
+        words = sorted(words_of(goal), key=len, reverse=True)[:_MAX_WORDS]
+        return [place + self._store.veiled(f"{signature}:{word}") for word in words]
 
 
 def read(
@@ -91,8 +96,3 @@ def is_near(goal: str, other: str) -> bool:
     """Tell whether two goals share a good part of their words: one that says much more is another task."""
     here, there = words_of(goal), words_of(other)
     return len(here & there) >= _LEAST_SHARED * max(len(here), len(there), 1)
-
-
-def _postings(key: str, goal: str) -> list[str]:
-    place = f"{PREFIX}word:{family_of(key)}:{signature_of(goal)}:"
-    return [place + word for word in sorted(words_of(goal), key=len, reverse=True)[:_MAX_WORDS]]

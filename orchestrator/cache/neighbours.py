@@ -30,7 +30,7 @@ class NeighbourIndex:
 
         One round trip. A task may be added before anybody knows whether its result will answer: Postgres decides.
         """
-        place = f"{PREFIX}meaning:{family_of(key)}:{signature_of(goal)}"
+        place = f"{PREFIX}meaning:{family_of(key)}:{self._store.veiled(signature_of(goal))}"
         signs = signs_of(vector)
 
         def ask(client: Any) -> Any:

@@ -11,14 +11,18 @@ DIFFERENT_SECONDS = 7 * 24 * 3600.0
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """A word on two tasks: `prompt` is name@version of what the judge was asked, or who else said it."""
+    """A word on two tasks: `prompt` is name@version of what the judge was asked, `judged_for` the task that asked.
+
+    The reason stands in that task's trace only: it may repeat what the goals say, and Redis is no place for that.
+    """
 
     is_same: bool
-    reason: str
     prompt: str
+    judged_for: str
 
 
-WRONG_HIT = PairVerdict(is_same=False, reason="a client reported a wrong hit", prompt="feedback")
+FEEDBACK = "feedback"
+"""In place of a prompt: a client said it."""
 
 
 class PairVerdicts:

@@ -20,6 +20,7 @@ PREFIX = "octollm:cache:"
 _PATIENCE_SECONDS = 0.05
 _PAUSE_SECONDS = 1.0
 _MAC_BYTES = 32
+_NAME_DIGITS = 24
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,10 @@ class SealedStore:
     def forget(self, name: str) -> None:
         """Drop the value under a name."""
         self.attempt(lambda client: client.unlink(PREFIX + name))
+
+    def veiled(self, text: str) -> str:
+        """Return a name for the text that tells nothing of it to those who can read in Redis."""
+        return hmac.new(self._secret, b"name\0" + text.encode(), "sha256").hexdigest()[:_NAME_DIGITS]
 
     def attempt(self, work: Callable[["redis.Redis"], T]) -> T | None:
         """Do `work` with the client; None when Redis is away."""

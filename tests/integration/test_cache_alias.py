@@ -26,7 +26,7 @@ from workers.aliasing import MAX_CALLS
 
 OTHERWISE = "Show the 3 largest files in build 7"
 IN_NO_COMMON_WORD = "Display 3 biggest artefacts from compilation 7"
-SAME = {"same": True, "reason": "both list the same files"}
+SAME: dict[str, Any] = {"same": True, "reason": "both list the same files"}
 DIFFERENT = {"same": False, "reason": "one wants more"}
 
 
@@ -67,9 +67,9 @@ def test_a_task_in_other_words_is_completed_by_the_earlier_result(company: Compa
             "task_id": source,
             "refused": None,
             "is_same": True,
-            "reason": SAME["reason"],
             "prompt": "cache.same_task@1.0.0",
-            "is_known": False,
+            "judged_for": second.task_id,
+            "reason": SAME["reason"],
         }
     ]
 
@@ -131,13 +131,13 @@ def test_a_no_is_remembered_for_a_week_whichever_of_the_two_comes_next(
 ) -> None:
     first = company.solved(GOAL)
     fake.answer(DIFFERENT)
-    company.solved(OTHERWISE)
+    second = company.solved(OTHERWISE)
     company.engineer.ask("UPDATE tasks SET fresh_until = NULL WHERE id = %(id)s", id=first)
 
     again = company.solved(GOAL)
 
     assert len(fake.received) == 1
-    assert [(one["is_same"], one["is_known"]) for one in told(company, again)] == [(False, True)]
+    assert [(one["is_same"], one["judged_for"]) for one in told(company, again)] == [(False, second)]
     [pair] = client.keys(f"{PREFIX}pair:*")
     assert DIFFERENT_SECONDS - 60 < client.ttl(pair) <= DIFFERENT_SECONDS
 
@@ -146,7 +146,7 @@ def test_a_yes_is_remembered_for_as_long_as_the_result_lives(
     company: Company, fake: FakeLLM, client: "redis.Redis"
 ) -> None:
     source = company.solved(GOAL)
-    aliased(company, fake)
+    second = aliased(company, fake)
     client.delete(*client.keys(f"{PREFIX}entry:*"))
 
     again = company.submit(OTHERWISE)
@@ -154,7 +154,7 @@ def test_a_yes_is_remembered_for_as_long_as_the_result_lives(
 
     assert again.cached.outcome == "miss"
     assert len(fake.received) == 1
-    assert [one["is_known"] for one in told(company, again.task_id)] == [True]
+    assert [one["judged_for"] for one in told(company, again.task_id)] == [second]
     assert (company.engineer.task(again.task_id).cache or {})["source_task_id"] == source
     [pair] = client.keys(f"{PREFIX}pair:*")
     assert 0 < client.ttl(pair) <= company.settings.cache_ttl
@@ -410,6 +410,25 @@ def test_without_redis_tasks_are_planned(engine: Engine, our_settings: Settings,
     assert company.plan(second) is None
 
     assert fake.received == []
+
+
+def test_nothing_that_a_goal_says_can_be_read_in_redis(
+    company: Company, fake: FakeLLM, client: "redis.Redis"
+) -> None:
+    company.embedder = embedder(fake)
+    company.solved(GOAL)
+    aliased(company, fake)
+
+    names = client.keys(f"{PREFIX}*")
+    lists = [name for name in names if client.type(name) == b"zset"]
+    values = [
+        *client.mget(set(names) - set(lists)),
+        *(one for name in lists for one in client.zrange(name, 0, -1)),
+    ]
+    held = b" ".join([*names, *values])
+
+    assert {name.split(b":")[2] for name in names} == {b"entry", b"pair", b"word", b"meaning"}
+    assert [word for word in (b"largest", b"build", SAME["reason"].encode()) if word in held] == []
 
 
 def test_the_index_is_bounded_and_every_key_ends(
