@@ -136,12 +136,15 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "size": 1,
     }
     spans = dict.fromkeys(("lease_seconds", "redispatch_seconds", "delay_seconds", "within_seconds"), 15)
-    spans |= dict.fromkeys(("patience_seconds", "after_seconds", "older_than_seconds", "seconds"), 15)
+    spans |= dict.fromkeys(
+        ("patience_seconds", "after_seconds", "older_than_seconds", "seconds", "max_age"), 15
+    )
     texts = {"state": "done", "owner": "me", "query": "word", "rows": "[]", "given": "[]"}
     texts |= {
         "cache_key": "k",
         "source_key": "k",
         "layer": "exact",
+        "action": "wait",
         "once_name": "n",
         "name": "n",
         "digest": "d",
