@@ -18,7 +18,8 @@ from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
     "--script",
     "script_path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='JSON: [{"match": "words of a prompt", "text": "the answer"}, {"fault": "rate_limited"}, ...]',
+    help='JSON: [{"match": "words of a prompt", "text": "the answer"}, {"fault": "rate_limited"}, ...]; each serves '
+    'once, or with "stays": true every time. examples/fake_model.json plans, answers and judges.',
 )
 def fake_llm(port: int, script_path: Path | None) -> None:
     """Serve OpenAI's and Anthropic's protocols on 127.0.0.1 without any model; for trying things out.
@@ -26,7 +27,7 @@ def fake_llm(port: int, script_path: Path | None) -> None:
     Unscripted requests get a value of the form that they ask for. A model called fake-FAULT fails in that way.
     Results are declared as fake in the trace.
     """
-    entries = _script(script_path) if script_path else []
+    entries = read_script(script_path) if script_path else []
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -39,7 +40,7 @@ def fake_llm(port: int, script_path: Path | None) -> None:
         stop.wait()
 
 
-def _script(path: Path) -> list[Scripted]:
+def read_script(path: Path) -> list[Scripted]:
     """Read the script; a UsageError says what is wrong with it."""
     try:
         entries = json.loads(path.read_text("utf-8"))

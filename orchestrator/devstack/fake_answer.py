@@ -1,5 +1,6 @@
 """What the fake model says when nobody scripted it: a value of the form that was asked for, or a plain sentence."""
 
+import json
 import math
 import re
 import zlib
@@ -9,6 +10,7 @@ from typing import Any
 SENTENCE = "This text was made by the fake model server, not by a model."
 _DEEPEST = 12
 _DIMENSIONS = 64
+_TOLD = re.compile(r"JSON Schema:\n(?=\{)")
 _WORD = re.compile(r"\w+")
 
 
@@ -19,6 +21,15 @@ def vector_of(text: str) -> list[float]:
         counts[zlib.crc32(word.encode()) % _DIMENSIONS] += 1.0
     length = math.hypot(*counts) or 1.0
     return [count / length for count in counts]
+
+
+def schema_in_words(text: str) -> Any:
+    """Return the JSON Schema that a prompt tells to a server that knows none; None when it tells none."""
+    told = _TOLD.search(text)
+    try:
+        return json.JSONDecoder().raw_decode(text, told.end())[0] if told else None
+    except ValueError:
+        return None
 
 
 def example(schema: Any, *, root: Any = None, depth: int = 0) -> Any:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from orchestrator.devstack.fake_answer import SENTENCE, example
+from orchestrator.devstack.fake_answer import SENTENCE, example, schema_in_words
 from orchestrator.devstack.fake_wire import AnthropicWire, EmbeddingsWire, OpenAIWire, Said, Wire
 
 PREFIX = "fake-"
@@ -74,7 +74,8 @@ _BODIES = {
 class Scripted:
     """What to do with one request: answer `text`, or break; `raw` is sent as it is, whatever the protocol.
 
-    A `match` reserves it for a request that contains this text; `retry_after` goes with RATE_LIMITED.
+    A `match` reserves it for a request that contains this text; it serves once, or with `stays` each time;
+    `retry_after` goes with RATE_LIMITED.
     """
 
     text: str | None = None
@@ -85,6 +86,7 @@ class Scripted:
     output_tokens: int | None = None
     cached_tokens: int = 0
     raw: bytes | None = None
+    stays: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class FakeLLM:
             self.received.append(request)
             for number, entry in enumerate(self._script):
                 if entry.match in text:
-                    return self._script.pop(number)
+                    return entry if entry.stays else self._script.pop(number)
         word = str(request.body.get("model", "")).removeprefix(PREFIX).replace("-", "_")
         return Scripted(fault=Fault(word)) if word in set(Fault) else Scripted()
 
@@ -351,4 +353,10 @@ def _asked(body: Mapping[str, Any]) -> Any:
 def _default(body: Mapping[str, Any]) -> str:
     asked = body.get("response_format") or (body.get("output_config") or {}).get("format") or {}
     schema = asked.get("schema") or (asked.get("json_schema") or {}).get("schema")
+    schema = schema or schema_in_words(f"{body.get('system', '')}\n{_said_by_all(body)}")
     return json.dumps(example(schema)) if schema else SENTENCE
+
+
+def _said_by_all(body: Mapping[str, Any]) -> str:
+    turns = body.get("messages")
+    return "\n".join(str(turn.get("content", "")) for turn in turns or () if isinstance(turn, Mapping))

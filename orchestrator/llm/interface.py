@@ -151,7 +151,7 @@ class Attempt:
     """One model's part in a completion: a call, or why it was not called. `outcome` is `ok` or an error's code.
 
     `usage` is None when the provider did not tell it, `dollars` when the price is not known; `breaker` is the state
-    of the model's breaker afterwards.
+    of the model's breaker afterwards; `is_fake` says that our own fake server answered.
     """
 
     provider: str
@@ -163,6 +163,7 @@ class Attempt:
     dollars: Decimal | None = None
     detail: str = ""
     breaker: str = ""
+    is_fake: bool = False
 
     def to_record(self) -> dict[str, Any]:
         """Return the attempt as JSON values, for the trace."""
@@ -170,6 +171,7 @@ class Attempt:
             "provider": self.provider,
             "model": self.model,
             "outcome": self.outcome,
+            "fake": self.is_fake,
             "called": self.was_called,
             "milliseconds": round(self.seconds * 1000),
             "input_tokens": self.usage.input_tokens if self.usage else None,

@@ -23,7 +23,7 @@ from orchestrator.errors import (
 from orchestrator.llm import stop
 from orchestrator.llm.gate import Entry, Gate, Rates, Report, Verdict
 from orchestrator.llm.interface import Answer, Attempt, Bound, Finish, Provider, Purse, Query, Usage
-from orchestrator.llm.price import Prices
+from orchestrator.llm.price import FAKE, Prices
 from orchestrator.model_choice import ModelName
 
 OVERHEAD_TOKENS = 512
@@ -171,8 +171,8 @@ class MeteredCalls:
         if self._purse:
             self._purse.settle(call, usage, dollars)
         outcome, detail = (error.code, error.message) if error else ("ok", "")
-        name = self._candidate.name
-        self._note(Attempt(*name, outcome, True, seconds, usage, dollars, detail, breaker))
+        name, is_fake = self._candidate.name, answer is not None and answer.model.startswith(FAKE)
+        self._note(Attempt(*name, outcome, True, seconds, usage, dollars, detail, breaker, is_fake))
 
     def _spent(self, error: ModelError | None, answer: Answer | None) -> tuple[Usage | None, Decimal | None]:
         if answer is not None:

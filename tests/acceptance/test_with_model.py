@@ -3,62 +3,25 @@
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.devstack.fake_llm import FakeLLM, Scripted
+from orchestrator.cli.fake_llm import read_script
+from orchestrator.devstack.fake_llm import FakeLLM
 from orchestrator.devstack.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 
 pytestmark = pytest.mark.slow
 
-MANUAL = b"# Deliveries\n\nA late delivery is refunded in full.\nThe refund takes three days.\n"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MANUAL = (EXAMPLES / "manual.md").read_bytes()
 GOAL = "When is a late delivery refunded?"
 CRITERION = "It says how long the refund takes"
-STEPS = [
-    {
-        "id": "search",
-        "description": "Find what the manual says",
-        "arm": "retriever",
-        "action": "search",
-        "inputs": {"query": "late delivery refund"},
-        "depends_on": [],
-        "acceptance_criteria": [
-            {"text": "Something is found", "check": {"pointer": "/found", "at_least": 1}}
-        ],
-    },
-    {
-        "id": "answer",
-        "description": "Answer from it",
-        "arm": "retriever",
-        "action": "answer",
-        "inputs": {"question": GOAL, "query": "late delivery refund"},
-        "depends_on": ["search"],
-        "acceptance_criteria": [],
-    },
-    {
-        "id": "verify",
-        "description": "Check the quotes",
-        "arm": "judge",
-        "action": "verify",
-        "inputs": {"citations": {"$from": "answer", "pointer": "/citations"}},
-        "depends_on": ["answer"],
-        "acceptance_criteria": [
-            {"text": "Every quote stands", "check": {"pointer": "/passed", "equals": True}}
-        ],
-    },
-]
-PLAN = {"rationale": "search, answer, verify", "confidence": 0.9, "steps": STEPS}
-SENTENCE = {"text": "It takes three days.", "citations": [{"passage": 1, "quote": "takes three days"}]}
-VERDICT = {
-    "number": 1,
-    "met": True,
-    "explanation": "three days are named",
-    "quotes": [{"step": "verify", "quote": "3 of 3"}, {"step": "answer", "quote": "takes three days"}],
-}
+PLAN, ANSWER, VERDICT = read_script(EXAMPLES / "fake_model.json")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +29,11 @@ def fake() -> Iterator[FakeLLM]:
     """The provider."""
     with FakeLLM() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_scripted(fake: FakeLLM) -> None:
+    fake.forget()
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +66,7 @@ def asked(client: Client, **more: Any) -> dict[str, Any]:
 def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
     client: Client, fake: FakeLLM
 ) -> None:
-    fake.answer(PLAN, match="Plan this task")
-    fake.answer({"sentences": [SENTENCE], "missing": ""}, match="Answer it.")
-    fake.answer({"verdicts": [VERDICT]}, match="Judge each criterion")
+    fake.add(PLAN, ANSWER, VERDICT)
 
     task = asked(client)
 
@@ -124,7 +90,7 @@ def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
 
 
 def test_a_task_whose_budget_runs_out_fails_with_what_was_finished(client: Client, fake: FakeLLM) -> None:
-    fake.add(Scripted(text=json.dumps(PLAN), match="Plan this task", input_tokens=5_000, output_tokens=900))
+    fake.add(replace(PLAN, input_tokens=5_000, output_tokens=900))
 
     task = asked(client, budget={"max_tokens": 8_000})
 
@@ -136,10 +102,8 @@ def test_a_task_whose_budget_runs_out_fails_with_what_was_finished(client: Clien
 
 
 def test_a_criterion_that_the_judge_s_model_can_not_show_is_not_passed(client: Client, fake: FakeLLM) -> None:
-    unshown = {**VERDICT, "quotes": [{"step": "answer", "quote": "takes two days"}]}
-    fake.answer(PLAN, match="Plan this task")
-    fake.answer({"sentences": [SENTENCE], "missing": ""}, match="Answer it.")
-    fake.answer({"verdicts": [unshown]}, match="Judge each criterion")
+    unshown = str(VERDICT.text).replace("takes three days", "takes two days")
+    fake.add(PLAN, ANSWER, replace(VERDICT, text=unshown))
 
     task = asked(client)
 
@@ -151,7 +115,7 @@ def test_a_goal_in_other_words_gets_the_earlier_result_and_one_with_another_valu
     client: Client, fake: FakeLLM
 ) -> None:
     manual = client.upload(MANUAL, filename="manual.md")
-    search = {**STEPS[0], "inputs": {"query": "refund", "limit": 12}}
+    search = {**json.loads(str(PLAN.text))["steps"][0], "inputs": {"query": "refund", "limit": 12}}
     fake.answer({"rationale": "search", "confidence": 0.9, "steps": [search]}, match="Plan this task")
     first = client.run("Find the 12 best passages on a refund", attachments=[manual])
     fake.answer({"same": True, "reason": "both search for the same"}, match="Are they the same?")

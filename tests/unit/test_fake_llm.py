@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.devstack.fake_llm import FakeLLM, Fault
+from orchestrator.devstack.fake_answer import SENTENCE
+from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
 
 _COMMAND = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", "fake-llm", "--port", "0"]
 
@@ -54,6 +55,26 @@ def test_a_request_takes_the_first_entry_that_matches_it() -> None:
 
     assert said == ["for anyone", "for b"]
     assert [request.path for request in fake.received] == ["/v1/chat/completions"] * 2
+
+
+def test_an_entry_that_stays_serves_every_time_and_others_once() -> None:
+    asked = ["again", "again", "one time", "one time"]
+    with FakeLLM() as fake:
+        fake.add(Scripted("always", match="again", stays=True), Scripted("once", match="one time"))
+
+        said = [_said(_post(f"{fake.openai_url}/chat/completions", text)[1]) for text in asked]
+
+    assert said == ["always", "always", "once", SENTENCE]
+
+
+def test_a_schema_that_is_told_in_words_is_answered_too() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 3}}, "required": ["n"]}
+    with FakeLLM() as fake:
+        asked = f"It must follow this JSON Schema:\n{json.dumps(schema)}\nGo."
+
+        said = _said(_post(f"{fake.openai_url}/chat/completions", asked)[1])
+
+    assert json.loads(said) == {"n": 3}
 
 
 def test_what_is_neither_protocol_is_not_found() -> None:

@@ -110,7 +110,8 @@ def test_three_wrong_answers_are_an_error_that_says_what_was_wrong(fake: FakeLLM
         Caller(fake).ask(SCHEMA)
 
     assert len(fake.received) == 3
-    assert [attempt["outcome"] for attempt in refused.value.details["attempts"]] == ["ok"] * 3
+    attempts = refused.value.details["attempts"]
+    assert [(attempt["outcome"], attempt["fake"]) for attempt in attempts] == [("ok", True)] * 3
 
 
 def test_an_answer_cut_by_the_output_limit_is_not_sent_back(fake: FakeLLM) -> None:
