@@ -139,17 +139,9 @@ class Orchestrator:
         return accepted
 
     def report_wrong_hit(self, *, tenant: str, task_id: str, reason: str = "") -> Withdrawn:
-        """Take back the result that answered a task wrongly; see orchestrator.lifecycle.auditing.
-
-        Where a judge had found two tasks to be the same, that they are not is remembered instead.
-        """
+        """Take back the result that answered a task wrongly; see orchestrator.lifecycle.auditing."""
         withdrawn = auditing.report_wrong_hit(self.engine, tenant=tenant, task_id=task_id, reason=reason)
-        for key in withdrawn.keys:
-            self.cache.forget(key)
-        verdicts = PairVerdicts(self.cache.store)
-        for one, other in pairwise(withdrawn.keys):
-            if one != other:
-                verdicts.put(one, other, PairVerdict(False, FEEDBACK, task_id), seconds=DIFFERENT_SECONDS)
+        forget_hit(self.cache, withdrawn)
         metric.wrong_hit_reported(withdrawn.layer)
         return withdrawn
 
@@ -251,6 +243,19 @@ def _gate(settings: Settings) -> SharedGate:
         ),
         policy_for(settings.llm_timeout_seconds),
     )
+
+
+def forget_hit(cache: ResultCache, withdrawn: Withdrawn) -> None:
+    """Have Redis forget a wrong hit. Call it after the commit.
+
+    Where a judge had found two tasks to be the same, that they are not is remembered instead.
+    """
+    for key in withdrawn.keys:
+        cache.forget(key)
+    different = PairVerdict(False, FEEDBACK, withdrawn.task_id)
+    for one, other in pairwise(withdrawn.keys):
+        if one != other:
+            PairVerdicts(cache.store).put(one, other, different, seconds=DIFFERENT_SECONDS)
 
 
 def tell_end(hints: Hints, ended: Ended) -> None:

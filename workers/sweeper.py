@@ -208,8 +208,12 @@ class Sweeper:
         auditing.run_again(self._engine, settings=self._settings, limit=AUDITS)
         for decided in auditing.decide_ended(self._engine, limit=AUDITS):
             metric.cache_audited(decided.layer, decided.opinion.agrees)
-            if decided.switched_off:
-                log.error("cache.layer_off", layer=decided.layer, reason=decided.opinion.reason)
+            if decided.withdrawn is None:
+                continue
+            bootstrap.forget_hit(self._worker.cache, decided.withdrawn)
+            log.error("cache.wrong_hit", task_id=decided.withdrawn.task_id, reason=decided.opinion.reason)
+            if decided.withdrawn.switched_off:
+                log.error("cache.layer_off", layer=decided.layer)
         return 0
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:

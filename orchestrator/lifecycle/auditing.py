@@ -16,22 +16,26 @@ from orchestrator.store.memory import NewTask
 
 
 @dataclass(frozen=True)
-class Decided:
-    """An audit with its outcome, and whether it switched its layer off for the tenant."""
-
-    layer: str
-    opinion: Opinion
-    switched_off: bool
-
-
-@dataclass(frozen=True)
 class Withdrawn:
-    """What a client's report took back: results of `source_task_id`, under `keys`, answer nothing any more."""
+    """What a wrong hit took back: the result of `source_task_id` answers nothing any more.
 
+    `keys` are those of the hit and of what answered it, up to the source; `switched_off`: nor does the layer.
+    """
+
+    task_id: str
     layer: str
     source_task_id: str | None
     keys: Sequence[str]
     switched_off: bool
+
+
+@dataclass(frozen=True)
+class Decided:
+    """An audit with its outcome, and what it took back if the hit was wrong."""
+
+    layer: str
+    opinion: Opinion
+    withdrawn: Withdrawn | None
 
 
 def run_again(engine: Engine, *, settings: Settings, limit: int) -> int:
@@ -54,8 +58,9 @@ def decide_ended(engine: Engine, *, limit: int) -> Sequence[Decided]:
         for rerun in audit.ended_reruns(conn, limit=limit):
             opinion = audit.compare(rerun)
             audit.decide(conn, rerun.task_id, opinion)
-            switched = opinion.agrees is False and _switch_if_needed(conn, rerun.tenant, rerun.layer)
-            decided.append(Decided(rerun.layer, opinion, switched))
+            is_wrong = opinion.agrees is False
+            withdrawn = _withdraw(conn, rerun.tenant, rerun.task_id, rerun.layer) if is_wrong else None
+            decided.append(Decided(rerun.layer, opinion, withdrawn))
         return decided
 
     return in_transaction(engine, decide)
@@ -71,10 +76,7 @@ def report_wrong_hit(engine: Engine, *, tenant: str, task_id: str, reason: str) 
         layer = audit.report(conn, tenant, task_id, reason=reason)
         if layer is None:
             raise InvalidOperation(f"{task_id} was not answered by an earlier result.")
-        sources = flight.withdraw(conn, tenant, task_id)
-        switched = _switch_if_needed(conn, tenant, layer)
-        keys = [source.cache_key for source in sources if source.cache_key]
-        return Withdrawn(layer, sources[-1].id if sources else None, keys, switched)
+        return _withdraw(conn, tenant, task_id, layer)
 
     return in_transaction(engine, withdraw)
 
@@ -86,6 +88,13 @@ def _run_again(engine: Engine, hit: Hit) -> bool:
         return audit.open_audit(conn, hit, rerun_task_id=rerun.id)
 
     return in_transaction(engine, submit)
+
+
+def _withdraw(conn: Connection, tenant: str, task_id: str, layer: str) -> Withdrawn:
+    sources = flight.withdraw(conn, tenant, task_id)
+    keys = [source.cache_key for source in sources if source.cache_key]
+    switched = _switch_if_needed(conn, tenant, layer)
+    return Withdrawn(task_id, layer, sources[-1].id if sources else None, keys, switched)
 
 
 def _switch_if_needed(conn: Connection, tenant: str, layer: str) -> bool:

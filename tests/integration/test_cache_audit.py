@@ -95,7 +95,7 @@ def test_an_equal_result_agrees_and_the_layer_stays_on(company: Company) -> None
 
     decided = audited(company, RIGHT.output_value)
 
-    assert (decided.layer, decided.opinion.agrees, decided.switched_off) == ("exact", True, False)
+    assert (decided.layer, decided.opinion.agrees, decided.withdrawn) == ("exact", True, None)
     assert auditing.decide_ended(company.process.engine, limit=5) == []
     assert company.submit().cached.outcome == "hit"
 
@@ -106,12 +106,13 @@ def test_a_result_that_nobody_can_compare_counts_for_nothing(company: Company) -
 
     decided = audited(company, {"a": "otherwise"})
 
-    assert (decided.opinion.agrees, decided.switched_off) == (None, False)
+    assert (decided.opinion.agrees, decided.withdrawn) == (None, None)
 
 
 def test_a_wrong_layer_goes_off_for_the_tenant_and_comes_back_in_time(company: Company) -> None:
-    company.solved()
+    source = company.solved()
     company.solved(tenant="another")
+    company.solved("Count the 5 oldest branches")
     company.submit()
     run_again(company)
     [audit] = audits(company)
@@ -123,12 +124,15 @@ def test_a_wrong_layer_goes_off_for_the_tenant_and_comes_back_in_time(company: C
 
     [decided] = auditing.decide_ended(company.process.engine, limit=5)
 
-    assert (decided.opinion.agrees, decided.switched_off) == (False, True)
+    assert decided.opinion.agrees is False
+    assert decided.withdrawn is not None
+    assert (decided.withdrawn.source_task_id, decided.withdrawn.switched_off) == (source, True)
     assert company.submit().cached.outcome == "miss"
     assert company.submit(cache=CACHE_MODES["refresh"]).cached.outcome == "refresh"
     assert company.submit(tenant="another").cached.outcome == "hit"
     company.engineer.ask("UPDATE cache_switches SET off_until = now()")
-    assert company.submit().cached.outcome == "hit"
+    assert company.submit("Count the 5 oldest branches").cached.outcome == "hit"
+    assert company.submit().cached.outcome != "hit"
 
 
 def test_a_reported_result_answers_nothing_any_more(company: Company) -> None:
