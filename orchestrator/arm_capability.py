@@ -20,7 +20,8 @@ class Action:
 
     `effects` is none|read|write; `attachments` is none, one (exactly one is read) or any; `max_age_seconds`
     is how long its output stays true (None: as long as its inputs are the same); `timeout_seconds` is the
-    default limit; `least_tokens` is what its model takes of a budget even for the smallest question.
+    default limit; `least_tokens` is what its model takes of a budget even for the smallest question. `tools` are
+    what it runs in the sandbox.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Action:
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any]
     least_tokens: int = 0
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,14 @@ def _titled(action: Action, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arm(record: Mapping[str, Any]) -> ArmCapability:
     actions = {
-        name: Action(**{**action, "name": name, "capabilities": tuple(action["capabilities"])})
+        name: Action(
+            **{
+                **action,
+                "name": name,
+                "capabilities": tuple(action["capabilities"]),
+                "tools": tuple(action.get("tools", ())),
+            }
+        )
         for name, action in record["actions"].items()
     }
     capabilities = tuple(sorted({word for action in actions.values() for word in action.capabilities}))

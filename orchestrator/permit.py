@@ -11,13 +11,13 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from orchestrator import record
-from orchestrator.arm_capability import ARMS
+from orchestrator.arm_capability import ARMS, Action
 from orchestrator.errors import PermitDenied
 
 ALGORITHM = "EdDSA"
@@ -28,6 +28,13 @@ HOW_TO_MAKE_KEYS = (
 )
 _ISSUER = "octollm-rounds"
 _CLAIMS = ("iss", "aud", "exp", "iat", "jti", "task", "round", "step", "action", "spec", "limits")
+
+
+class Grant(NamedTuple):
+    """What a permit lets a step do: run so many seconds, and these tools in the sandbox."""
+
+    seconds: float
+    tools: tuple[str, ...]
 
 
 def new_private_key() -> str:
@@ -67,13 +74,14 @@ def sign(private_key: str, row: Mapping[str, Any], *, deadline_at: datetime) -> 
         "step": row["name"],
         "action": row["spec"]["action"],
         "spec": _digest(row["spec"]),
+        "tools": list(_action(row).tools),
         "limits": {"seconds": _seconds(row)},
     }
     return jwt.encode(claims, _private(private_key), algorithm=ALGORITHM)
 
 
-def check(public_key: str, row: Mapping[str, Any]) -> float:
-    """Return the seconds that the permit in a row's spec grants; raise PermitDenied when it is not good for the row."""
+def check(public_key: str, row: Mapping[str, Any]) -> Grant:
+    """Return what the permit in a row's spec grants; raise PermitDenied when it is not good for the row."""
     token = row["spec"].get("permit")
     if not token:
         raise PermitDenied(f"step {row['name']} has no permit, and its arm asks for one")
@@ -101,12 +109,16 @@ def check(public_key: str, row: Mapping[str, Any]) -> float:
     wrong = [name for name, value in wanted.items() if claims[name] != value]
     if wrong:
         raise PermitDenied(f"the permit of step {row['name']} is for another {', '.join(wrong)}")
-    return float(claims["limits"]["seconds"])
+    # a permit of release 0.1 names no tools
+    return Grant(float(claims["limits"]["seconds"]), tuple(claims.get("tools", _action(row).tools)))
 
 
 def _seconds(row: Mapping[str, Any]) -> float:
-    spec = row["spec"]
-    return float(spec.get("timeout_seconds") or ARMS[row["arm"]].actions[spec["action"]].timeout_seconds)
+    return float(row["spec"].get("timeout_seconds") or _action(row).timeout_seconds)
+
+
+def _action(row: Mapping[str, Any]) -> Action:
+    return ARMS[row["arm"]].actions[row["spec"]["action"]]
 
 
 def _digest(spec: Mapping[str, Any]) -> str:

@@ -77,7 +77,13 @@ def run(
         put_off(process, claim, wait)
     seconds = time.monotonic() - started
     retry_later(process, claim, result, seconds=seconds)
-    who = {"arm": claim.arm, "action": claim.spec["action"], "version": ARMS[claim.arm].version}
+    action = ARMS[claim.arm].actions[claim.spec["action"]]
+    who = {
+        "arm": claim.arm,
+        "action": action.name,
+        "version": ARMS[claim.arm].version,
+        "isolation": str(standing.isolation) if action.tools else "not_needed",
+    }
     return replace(result, provenance={**who, **result.provenance, "milliseconds": round(seconds * 1000)})
 
 
@@ -151,7 +157,8 @@ def _result(
     open_embedder: OpenEmbedder,
 ) -> StepResult:
     try:
-        deadline = min(deadline, time.monotonic() + _permitted_seconds(process, claim))
+        grant = _grant(process, claim)
+        deadline = min(deadline, time.monotonic() + grant.seconds)
         arm = load_arm(claim.arm, standing=standing)
         model = (
             ClaimModel(open_models, process.engine, claim, deadline, token.is_set) if open_models else None
@@ -159,7 +166,10 @@ def _result(
         library = TenantLibrary(
             process.engine, claim.tenant, _embedder(process, claim, token, open_embedder, deadline=deadline)
         )
-        assignment = _assignment(process, claim, token, deadline=deadline, model=model, library=library)
+        assignment = replace(
+            _assignment(process, claim, token, deadline=deadline, model=model, library=library),
+            tools=grant.tools,
+        )
         memory = StepMemory.of(process, claim, assignment)
         if remembered := memory.recall():
             return remembered
@@ -200,10 +210,12 @@ def _embedder(
     return ClaimEmbedder(embedder, process.engine, claim, deadline, token.is_set) if embedder else None
 
 
-def _permitted_seconds(process: WorkerProcess, claim: Claim) -> float:
-    """Return how long the step's permit lets it run; where no key is set, permits are not asked for."""
+def _grant(process: WorkerProcess, claim: Claim) -> permit.Grant:
+    """Return what the step's permit lets it do; where no key is set, permits are not asked for."""
     key = process.settings.permit_public_key
-    return permit.check(key, vars(claim)) if key else math.inf
+    if key:
+        return permit.check(key, vars(claim))
+    return permit.Grant(math.inf, ARMS[claim.arm].actions[claim.spec["action"]].tools)
 
 
 def _failed(error: StepError) -> StepResult:

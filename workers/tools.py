@@ -18,8 +18,9 @@ _COVER = Path(__file__).with_name("cover.py")
 
 @dataclass(frozen=True)
 class Command:
-    """One call of a tool: its argument list and its whole environment."""
+    """One call of a tool: its name, its argument list and its whole environment."""
 
+    tool: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
 
@@ -54,7 +55,7 @@ def ruff_check(places: Places, *, paths: Sequence[str], select: Sequence[str], l
         "--",
         *inside(places.host, paths),
     )
-    return Command(argv, _environment(places.scratch))
+    return Command("ruff", argv, _environment(places.scratch))
 
 
 def bandit_scan(places: Places, *, paths: Sequence[str]) -> Command:
@@ -72,7 +73,7 @@ def bandit_scan(places: Places, *, paths: Sequence[str]) -> Command:
         "--",
         *inside(places.host, paths),
     )
-    return Command(argv, _environment(places.scratch))
+    return Command("bandit", argv, _environment(places.scratch))
 
 
 def pytest_run(places: Places, *, paths: Sequence[str], max_failures: int) -> Command:
@@ -83,7 +84,7 @@ def pytest_run(places: Places, *, paths: Sequence[str], max_failures: int) -> Co
         f"--junitxml={places.report}",
         *_pytest_arguments(places, paths),
     )
-    return Command(argv, _pytest_environment(places))
+    return Command("pytest", argv, _pytest_environment(places))
 
 
 def coverage_run(places: Places, *, paths: Sequence[str]) -> Command:
@@ -94,7 +95,7 @@ def coverage_run(places: Places, *, paths: Sequence[str]) -> Command:
         str(places.report),
         *_pytest_arguments(places, paths),
     )
-    return Command(argv, _pytest_environment(places))
+    return Command("coverage", argv, _pytest_environment(places))
 
 
 def python_script(places: Places, *, script: str, argument: str | None) -> Command:
@@ -102,7 +103,7 @@ def python_script(places: Places, *, script: str, argument: str | None) -> Comma
     names = inside(places.host, [script, *([argument] if argument is not None else [])])
     # the script's own directory, its inputs', is not searched for modules
     argv = _python(*(str(places.inputs / name) for name in names))
-    return Command(argv, _environment(places.scratch))
+    return Command("python", argv, _environment(places.scratch))
 
 
 def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:

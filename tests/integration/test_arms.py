@@ -3,13 +3,21 @@
 import hashlib
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.archive import pack
 from orchestrator.cli.demo import FLAWED
-from orchestrator.errors import InvalidStepInput, SandboxUnavailable, StepCancelled, ToolFailed, ToolTimeout
+from orchestrator.errors import (
+    InvalidStepInput,
+    PermitDenied,
+    SandboxUnavailable,
+    StepCancelled,
+    ToolFailed,
+    ToolTimeout,
+)
 from orchestrator.execution_state import Decision, StepResult, StepState
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.planner.references import resolve
@@ -220,6 +228,13 @@ def test_a_result_says_how_its_tool_was_kept_apart(tmp_path: Path, standing: Sta
     assert provenance["isolation"] == standing.isolation != "none"
     assert provenance["limits"]["memory_bytes"]["per"] == "process"
     assert provenance["limits"]["tree_memory_bytes"]["per"] == "tree"
+
+
+def test_a_tool_that_the_permit_does_not_name_is_not_run(tmp_path: Path, standing: Standing) -> None:
+    given = assignment("executor", "lint", {}, files={"package.tar.gz": sample(tmp_path)})
+
+    with pytest.raises(PermitDenied, match="may not run ruff"):
+        run(replace(given, tools=("pytest",)), standing=standing)
 
 
 def test_lint_findings_have_code_and_place_and_count(tmp_path: Path, standing: Standing) -> None:

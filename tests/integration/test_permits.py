@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import Engine
 
 from orchestrator import permit
+from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Decision, ResultStatus
 from orchestrator.queue.app import make_app
@@ -50,6 +51,23 @@ def test_a_step_runs_by_its_permit(signer: Engineer) -> None:
     result = attempted(signer, signer.take(task, "a"))
 
     assert result.status is ResultStatus.DONE, result.error
+
+
+def test_a_step_that_failed_says_too_how_its_tools_were_kept_apart(signer: Engineer) -> None:
+    tests = {"id": "a", "arm": "executor", "action": "tests", "inputs": {}, "depends_on": []}
+    task = signer.start(tests)
+
+    result = attempted(signer, signer.take(task, "a"))
+
+    assert result.error is not None
+    assert result.error["code"] == "sandbox_unavailable"
+    assert {**result.provenance, "milliseconds": 0} == {
+        "arm": "executor",
+        "action": "tests",
+        "version": ARMS["executor"].version,
+        "isolation": "none",
+        "milliseconds": 0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,11 @@ def permitted(row: Mapping[str, Any] = ROW, *, key: str = KEY, until: datetime =
     return {**row, "spec": {**row["spec"], "permit": token}}
 
 
-def test_a_permit_grants_its_row_the_action_s_own_limit() -> None:
-    assert permit.check(PUBLIC, permitted()) == 120
-    assert permit.check(PUBLIC, permitted({**ROW, "spec": {**ROW["spec"], "timeout_seconds": 7}})) == 7
+def test_a_permit_grants_its_row_the_action_s_own_limit_and_tools() -> None:
+    assert permit.check(PUBLIC, permitted()) == (120, ("pytest",))
+    assert (
+        permit.check(PUBLIC, permitted({**ROW, "spec": {**ROW["spec"], "timeout_seconds": 7}})).seconds == 7
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from orchestrator.arm_capability import ARMS, Action
-from orchestrator.errors import InvalidStepInput, NoModel, StepCancelled, ToolTimeout
+from orchestrator.errors import InvalidStepInput, NoModel, PermitDenied, StepCancelled, ToolTimeout
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.json_schema import faults
 from orchestrator.llm.interface import Completion, Message, Usage
@@ -104,7 +104,8 @@ class Assignment:
 
     `inputs` have their references resolved; `feedback` is the judge's in a repair round; `deadline` is a
     value of time.monotonic(); `open_artifact` returns an attachment's bytes by its sha256; `library` is where
-    documents are searched; `model` is None where no model is configured.
+    documents are searched; `model` is None where no model is configured; `tools` are what the step's permit lets it
+    run, None where none is asked for.
     """
 
     task_id: str
@@ -125,6 +126,12 @@ class Assignment:
     open_artifact: Callable[[str], bytes]
     library: Library
     model: Model | None = None
+    tools: tuple[str, ...] | None = None
+
+    def require_tool(self, name: str) -> None:
+        """Raise PermitDenied for a tool that this step was not planned to run."""
+        if name not in (self.offer.tools if self.tools is None else self.tools):
+            raise PermitDenied(f"step {self.name} may not run {name}: its permit does not name it")
 
     def require_model(self) -> Model:
         """Return the models; raises NoModel when none is configured."""

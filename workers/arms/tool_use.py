@@ -13,10 +13,14 @@ from workers.tools import Command, Places
 def use_tool(
     sandbox: Sandbox, root: Path, command: Callable[[Places], Command], *, assignment: Assignment
 ) -> tuple[Finished, Places]:
-    """Run the tool that `command` makes for its places; raises what ends the assignment, and ToolFailed."""
+    """Run the tool that `command` makes for its places.
+
+    Raises what ends the assignment, PermitDenied for a tool that is not the step's, and ToolFailed.
+    """
     with sandbox.cell(root) as cell:
         places = Places(host=root, inputs=cell.inputs, scratch=cell.scratch, report=REPORT)
         made = command(places)
+        assignment.require_tool(made.tool)
         finished = run(
             cell,
             made.argv,
