@@ -1,5 +1,6 @@
 """Steps are saved with permits that their rows keep through the database, and arms do none without one."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,11 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Decision, ResultStatus
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
+from orchestrator.store import files
+from orchestrator.store.engine import transaction
 from orchestrator.store.hints import Hints
 from orchestrator.store.steps import Claim
-from tests.integration.kit import Engineer, verdict, wait_step
+from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from workers import attempt, containment
 from workers.arms.base import CancelToken
 from workers.sandbox.choice import NOT_TESTED
@@ -23,6 +26,7 @@ from workers.sandbox.choice import NOT_TESTED
 KEY = permit.new_private_key()
 # numbers that jsonb writes in its own way
 ODD = {"seconds": 0.0}
+SOURCE = b"def test_nothing(): pass\n"
 
 
 @pytest.fixture
@@ -55,7 +59,9 @@ def test_a_step_runs_by_its_permit(signer: Engineer) -> None:
 
 def test_a_step_that_failed_says_too_how_its_tools_were_kept_apart(signer: Engineer) -> None:
     tests = {"id": "a", "arm": "executor", "action": "tests", "inputs": {}, "depends_on": []}
-    task = signer.start(tests)
+    with transaction(signer.engine) as conn:
+        files.put(conn, TENANT, filename="a.py", media_type="text/x-python", content=SOURCE)
+    task = signer.start(tests, attachments=(hashlib.sha256(SOURCE).hexdigest(),))
 
     result = attempted(signer, signer.take(task, "a"))
 
