@@ -97,7 +97,7 @@ class Engineer:
     def plan(self, task_id: str) -> SavedRound:
         """Claim the plan row and adopt the client's plan, opening its chord as the backend would."""
         claim = self.take(task_id, "$plan")
-        plan = check_plan(claim.contract["plan"])
+        plan = check_plan(claim.contract["plan"], attachments=claim.contract["attachments"])
         routes = {step.id: {"arm": step.arm} for step in plan.steps}
         with transaction(self.engine) as conn:
             saved = rounds.adopt(conn, claim, plan, routes=routes, settings=self.settings)
