@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from orchestrator import permit
+from orchestrator import permit, record
 from orchestrator.cache.admission import Admission
+from orchestrator.errors import BudgetExceeded
 from orchestrator.execution_state import Decision, Phase, Plan, StepResult, StepState, TaskStatus, Verdict
 from orchestrator.identifier import chord_id, new_plan_id
 from orchestrator.lifecycle.ending import Ended, end_task, task_error
@@ -161,12 +162,11 @@ def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
     task = open_task(conn, claim)
     finished = finish_row(conn, claim, StepState.FAILED, result.to_record())
     error = result.error or {}
-    details = error.get("details") or {}
     reason = task_error(
         "budget_exceeded",
         code=error["code"],
         message=error["message"],
-        details=", ".join(f"{name}: {value}" for name, value in details.items() if isinstance(value, str)),
+        details=_as_text(error),
     )
     return end_task(
         conn,
@@ -184,15 +184,20 @@ def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind:
         chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
     task = open_task(conn, claim)
     finish_row(conn, claim, StepState.FAILED, {"error": dict(error)})
-    details = error.get("details")
     reason = task_error(
-        kind,
+        BudgetExceeded.code if error["code"] == BudgetExceeded.code else kind,
         code=error["code"],
         message=error["message"],
         retryable=bool(error.get("retryable")),
-        details=str(details) if details else None,
+        details=_as_text(error),
     )
     return end_task(conn, task, status=TaskStatus.FAILED, error=reason)
+
+
+def _as_text(error: Mapping[str, Any]) -> str | None:
+    """Return an error's details as JSON, for clients take them as a string."""
+    details = error.get("details")
+    return record.encode(details) if details else None
 
 
 def retry(conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_seconds: float) -> bool:

@@ -1,5 +1,6 @@
 """Work with a model on real rows: paid from the task's budget, told in its trace, put off or ended when it must be."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -134,10 +135,18 @@ def test_a_model_that_may_come_back_is_asked_again_before_a_recipe_steps_in(plan
 
 
 def test_a_budget_that_pays_for_no_plan_ends_the_planning_before_any_call(planner: Planner) -> None:
-    with pytest.raises(BudgetExceeded, match="max_tokens is 500"):
-        planner.plan(planner.submit(SCAN, max_tokens=500))
+    claim = planner.submit(SCAN, max_tokens=500)
 
+    with pytest.raises(BudgetExceeded, match="max_tokens is 500") as refused:
+        planner.plan(claim)
+    failed = attempt.failure("budget_exceeded", "", details=refused.value.details).error or {}
+    with transaction(planner.engineer.engine) as conn:
+        rounds.fail_task(conn, claim, error=failed, kind="planning_failed")
+
+    error = planner.engineer.task(claim.task_id).error or {}
     assert planner.fake.received == []
+    assert (error["type"], error["code"]) == ("budget_exceeded", "budget_exceeded")
+    assert json.loads(error["details"])["budget"] == "max_tokens"
 
 
 def test_a_row_that_must_wait_is_queued_again_and_counts_no_failure(planner: Planner) -> None:

@@ -98,13 +98,14 @@ def test_without_a_model_nothing_is_made_up(arm: str, action: str, inputs: dict[
 def test_an_explanation_keeps_the_places_that_are_there(fake: FakeLLM) -> None:
     right = {"file": "m.py", "line": 2, "quote": "return 2 * x"}
     wrong = [{**right, "line": 1}, {**right, "file": "n.py"}, {**right, "quote": "return 3 * x"}]
+    wrong.append({**right, "quote": " "})
     fake.answer({"explanation": "It doubles.", "places": [right, *wrong]})
     given = assignment("coder", "explain", {"question": "What does it do?"}, files={"m.py": CODE})
 
     result = run(replace(given, model=scripted(fake)))
 
     assert result.output["places"] == [right]
-    assert result.output["left_out"] == 3
+    assert result.output["left_out"] == 4
     assert "def double(x):" in fake.received[0].text
 
 

@@ -107,6 +107,8 @@ def _objection(lines: Sequence[str] | None, file: str, line: int, quote: str | N
         return f"there is no file {file}"
     if line > len(lines):
         return f"{file} has {len(lines)} lines"
+    if quote is not None and not quote.strip():
+        return "the quote says nothing"
     if quote is not None and quote not in "\n".join(lines[line - 1 : line + quote.count("\n")]):
         return "the quote does not stand there"
     return None
