@@ -145,11 +145,14 @@ def test_what_a_search_finds_is_found_where_it_says_by_the_judge(reader: Reader,
     }
     stored = {name.replace(".", "__"): content for name, content in contents.items()}
 
-    matches = reader.search("half", **stored)["matches"]
+    found = reader.search("half", **stored)
+    matches = found["matches"]
 
     checked = run(assignment("judge", "verify", {"citations": matches}, files=contents)).output
     assert (checked["failed"], checked["checked"]) == (0, len(matches))
     assert len(matches) == 8
+    assert checked["citations"] == matches
+    assert f"{matches[0]['file']}:{matches[0]['line']} “" in found["summary"]
 
 
 def test_a_document_is_indexed_once(reader: Reader, engine: Engine) -> None:

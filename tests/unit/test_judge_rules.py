@@ -89,8 +89,10 @@ def test_all_steps_done_is_met_or_not() -> None:
 def test_a_citation_stands_or_not(holds: dict[str, Any], planted: dict[str, Any]) -> None:
     given = assignment("judge", "verify", {"citations": [holds, planted]}, files={"a.txt": FILE})
 
-    findings = run(given).output["findings"]
+    output = run(given).output
+    findings = output["findings"]
 
+    assert output["citations"] == [holds]
     assert [finding["met"] for finding in findings] == [True, False]
     assert all(finding["evidence"] for finding in findings)
 

@@ -63,11 +63,10 @@ def verify(assignment: Assignment) -> StepResult:
     if not checks and "citations" not in inputs:
         raise InvalidStepInput(f"step {assignment.name} has nothing to check: give it checks or citations")
     findings = check_values(value, checks)
-    if "citations" in inputs:
+    citations = list(_flat(inputs.get("citations", [])))
+    if citations:
         sources, _ = read_sources(assignment)
-        findings += check_citations(
-            _flat(inputs["citations"]), {source.name: source.lines() for source in sources}
-        )
+        findings += check_citations(citations, {source.name: source.lines() for source in sources})
     failed = [finding for finding in findings if not finding["met"]]
     summary = f"{len(findings) - len(failed)} of {count_of(len(findings), 'check')} hold"
     if failed:
@@ -82,6 +81,11 @@ def verify(assignment: Assignment) -> StepResult:
         "checked": len(findings),
         "failed": len(failed),
         "findings": findings,
+        "citations": [
+            citation
+            for citation, finding in zip(citations, findings[len(checks) :], strict=True)
+            if finding["met"]
+        ],
     }
     return answer(assignment, output, evidence=[{"checks": len(findings)}])
 

@@ -34,6 +34,8 @@ from workers.sandbox.choice import Standing
 
 MAX_LISTED_FILES = 500
 DEFAULT_LIMIT = 10
+MAX_TOLD = 3
+TOLD_CHARACTERS = 160
 _TEST_FUNCTION = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+test\w*[ \t]*\(", re.MULTILINE)
 
 
@@ -112,7 +114,7 @@ def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str
         for holding, name in zip(holdings, _names(attachments), strict=True)
         for item in _unread(holding, name)
     ]
-    places = ", ".join(f"{match['file']}:{match['line']}" for match in matches[:5]) or "nowhere"
+    places = "; ".join(map(_told, matches[:MAX_TOLD])) or "nowhere"
     output = {
         "summary": f"{found.total} of {count_of(passages, 'passage')} fit "
         f"{', '.join(terms)}{' (any of it)' if found.hits and found.loosely else ''}: {places}",
@@ -202,6 +204,13 @@ def _names(attachments: Sequence[Attachment]) -> list[PurePosixPath]:
         PurePosixPath(folder) / ("" if is_archive(attachment.filename) else plain_name(attachment))
         for attachment, folder in zip(attachments, folders(attachments), strict=True)
     ]
+
+
+def _told(match: Mapping[str, Any]) -> str:
+    """Return a match in a line: where it is, and how its quote begins."""
+    said = " ".join(match["quote"].split())
+    shown = said if len(said) <= TOLD_CHARACTERS else f"{said[:TOLD_CHARACTERS]}…"
+    return f"{match['file']}:{match['line']} “{shown}”"
 
 
 def _match(hit: Hit, names: Mapping[Document, PurePosixPath]) -> dict[str, Any]:
