@@ -24,6 +24,8 @@ from orchestrator.errors import SettingsError
 from tests import machine
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Path]:

@@ -56,6 +56,7 @@ def test_a_bad_body_is_a_problem(call: Caller, raw: bytes, status: int, code: st
     assert_problem(call("POST", "/v1/tasks", data=raw, content_type=JSON), status, code)
 
 
+@pytest.mark.slow
 @examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
@@ -72,6 +73,7 @@ def test_no_contract_makes_a_500(call: Caller, members: dict[str, Any], plan: An
         assert call("GET", answer.headers["Location"]).status_code == 200
 
 
+@pytest.mark.slow
 @examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES | st.binary())
 def test_no_body_makes_a_500(call: Caller, value: Any) -> None:
