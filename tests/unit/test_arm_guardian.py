@@ -23,6 +23,7 @@ def test_a_scan_names_kind_and_place_but_never_the_value() -> None:
     }
     assert places == {("pii", "notes.txt", 2), ("secret", "notes.txt", 4)}
     assert (output["secret_count"], output["personal_count"], output["texts_scanned"]) == (1, 1, 1)
+    assert output["summary"].startswith("1 text scanned, found 1 x pii.email (notes.txt:2), 1 x secret.")
     assert output["skipped"] == [{"file": "b.bin", "reason": "binary"}]
     assert KEY not in json.dumps(output)
     assert MAIL not in json.dumps(output)

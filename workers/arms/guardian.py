@@ -15,6 +15,7 @@ from workers.sandbox.choice import Standing
 
 GIVEN_NAME = "(text)"
 MAX_LISTED = 500
+MAX_TOLD = 3
 # OctoLLM's guardian blocks high and critical, and redacts medium
 DEFAULT_POLICY: Mapping[str, Any] = {"redact_at": "medium", "block_at": "high", "ignore": []}
 
@@ -30,7 +31,7 @@ def scan(assignment: Assignment) -> StepResult:
     findings = [place for source, found in _scanned(assignment, sources) for place in _places(source, found)]
     kinds = Counter(finding["kind"] for finding in findings)
     output = {
-        "summary": _told(len(sources), kinds, skipped=len(skipped)),
+        "summary": _told(len(sources), findings, skipped=len(skipped)),
         "finding_count": len(findings),
         "secret_count": _sum(kinds, "secret."),
         "personal_count": _sum(kinds, "pii."),
@@ -76,7 +77,7 @@ def decide(assignment: Assignment) -> StepResult:
     kinds = Counter(finding.kind for finding in findings)
     places = [place for source, counted in found for place in _places(source, counted)]
     output = {
-        "summary": f"{decision}: risk {level}; {_told(len(sources), kinds, skipped=len(skipped))}",
+        "summary": f"{decision}: risk {level}; {_told(len(sources), places, skipped=len(skipped))}",
         "risk": level,
         "decision": decision,
         "text": _passed_on(assignment.inputs.get("text"), decision),
@@ -135,7 +136,13 @@ def _sum(kinds: Counter[str], prefix: str) -> int:
     return sum(count for kind, count in kinds.items() if kind.startswith(prefix))
 
 
-def _told(texts: int, kinds: Counter[str], *, skipped: int) -> str:
-    found = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items())) or "nothing"
+def _told(texts: int, places: Sequence[Mapping[str, Any]], *, skipped: int) -> str:
+    by_kind: dict[str, list[str]] = {}
+    for place in places:
+        by_kind.setdefault(place["kind"], []).append(f"{place['file']}:{place['line']}")
+    found = ", ".join(
+        f"{len(at)} x {kind} ({', '.join(at[:MAX_TOLD])}{', …' * (len(at) > MAX_TOLD)})"
+        for kind, at in sorted(by_kind.items())
+    )
     unread = f"; {count_of(skipped, 'file')} not text" if skipped else ""
-    return f"{count_of(texts, 'text')} scanned, found {found}{unread}"
+    return f"{count_of(texts, 'text')} scanned, found {found or 'nothing'}{unread}"
