@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import VerificationFailed
 from orchestrator.execution_state import CheckedBy, Decision, StepState
 from orchestrator.task_contract import Contract, Criterion
 from tests.unit.arm_kit import assignment, done, failed, run, view
@@ -95,6 +96,17 @@ def test_a_citation_stands_or_not(holds: dict[str, Any], planted: dict[str, Any]
     assert output["citations"] == [holds]
     assert [finding["met"] for finding in findings] == [True, False]
     assert all(finding["evidence"] for finding in findings)
+
+
+def test_without_any_evidence_a_verification_is_not_passed() -> None:
+    nothing = assignment("judge", "verify", {"citations": []}, files={"a.txt": FILE})
+    required = assignment("judge", "verify", {"citations": [[]], "required": True}, files={"a.txt": FILE})
+
+    output = run(nothing).output
+
+    assert (output["passed"], output["checked"], output["failed"]) == (False, 0, 0)
+    with pytest.raises(VerificationFailed, match="nothing was given to check"):
+        run(required)
 
 
 @pytest.mark.parametrize("criteria", [["It reads well"], ["It reads well", "It is kind"]])

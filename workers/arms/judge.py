@@ -53,7 +53,10 @@ def judge_round(view: RoundView, model: Model | None = None) -> Verdict:
 
 
 def verify(assignment: Assignment) -> StepResult:
-    """Check given values and citations; with `required`, raise VerificationFailed when a check fails."""
+    """Check given values and citations; where there is nothing to check, as with no citation at all, it is not passed.
+
+    With `required`, raise VerificationFailed when it is not.
+    """
     inputs = assignment.inputs
     value = inputs.get("values", inputs.get("value"))
     checks = [*inputs.get("checks", ()), *([{"check": inputs["check"]}] if "check" in inputs else [])]
@@ -68,16 +71,19 @@ def verify(assignment: Assignment) -> StepResult:
         sources, _ = read_sources(assignment)
         findings += check_citations(citations, {source.name: source.lines() for source in sources})
     failed = [finding for finding in findings if not finding["met"]]
+    passed = bool(findings) and not failed
     summary = f"{len(findings) - len(failed)} of {count_of(len(findings), 'check')} hold"
+    if not findings:
+        summary = "nothing was given to check"
     if failed:
         summary += "; not: " + "; ".join(
             f"{finding['text']} ({finding['explanation']})" for finding in failed[:5]
         )
-        if inputs.get("required"):
-            raise VerificationFailed(summary, details={"findings": findings[:50]})
+    if inputs.get("required") and not passed:
+        raise VerificationFailed(summary, details={"findings": findings[:50]})
     output = {
         "summary": summary,
-        "passed": not failed,
+        "passed": passed,
         "checked": len(findings),
         "failed": len(failed),
         "findings": findings,
