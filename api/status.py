@@ -26,11 +26,14 @@ def find(principal: Principal, task_id: str) -> TaskRecord:
 
 
 def status_of(task: TaskRecord) -> dict[str, object]:
-    """Return the task's status with its steps and the arms it waits for."""
+    """Return the task's status with its steps and the arms it waits for.
+
+    Of a task that another one's result answers, or is to answer, these are the other one's.
+    """
     with statement(current.orchestrator().engine, tenant=task.tenant) as conn:
-        steps = memory.steps_of(conn, task.id)
+        steps = memory.steps_of(conn, task.worker_id)
         is_open = not TaskStatus(task.status).is_final()
-        waiting_for = memory.waiting_arms(conn, task.id) if is_open else []
+        waiting_for = memory.waiting_arms(conn, task.worker_id) if is_open else []
     return replies.task_status(task, steps=steps, waiting_for=waiting_for)
 
 

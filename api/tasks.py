@@ -150,6 +150,6 @@ def explain(principal: Principal, task_id: str) -> Response:
     query = schemas.read(schemas.TRACE, request.args)
     task = find(principal, task_id)
     with statement(current.orchestrator().engine, tenant=principal.tenant) as conn:
-        steps = memory.steps_of(conn, task.id)
+        steps = memory.steps_of(conn, task.worker_id)
         decisions = events.trace(conn, task.id, after=query["after"], limit=query["limit"])
     return jsonify(replies.trace(task, steps=steps, decisions=decisions, after=query["after"]))

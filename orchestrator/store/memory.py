@@ -50,6 +50,11 @@ class TaskRecord:
     retry_of: str | None
     cache: dict[str, Any] | None
 
+    @property
+    def worker_id(self) -> str:
+        """Return the id of the task whose steps make this one's result: its own, or that of `cache`'s source."""
+        return str(self.cache["source_task_id"]) if self.cache else self.id
+
 
 @dataclass(frozen=True)
 class StepRecord:

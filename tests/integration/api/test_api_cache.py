@@ -55,6 +55,19 @@ def test_a_hits_status_says_where_it_came_from(call: Caller, company: Company) -
     assert status["cache"]["source_task_id"] == source
     assert status["metadata"]["cache_hit"] is True
     assert (status["metadata"]["arms_used"], status["metadata"]["tokens_used"]) == ([], 0)
+    assert [step["step_id"] for step in status["steps"]] == ["a"]
+    assert status["progress"]["completed_steps"] == status["progress"]["total_steps"] == 1
+
+
+def test_a_follower_shows_what_its_leader_does_and_waits_for(call: Caller, company: Company) -> None:
+    leader = post(call).json["task_id"]
+    follower = post(call).json["task_id"]
+    company.plan(leader)
+
+    status = call("GET", f"/v1/tasks/{follower}").json
+
+    assert [(step["step_id"], step["status"]) for step in status["steps"]] == [("a", "queued")]
+    assert status["waiting_for"] == ["retriever"]
 
 
 def test_who_ran_himself_had_no_hit(call: Caller, company: Company) -> None:
