@@ -40,7 +40,7 @@ from orchestrator.devstack import servers
 from orchestrator.settings import Settings
 from orchestrator.store import migrate
 from orchestrator.store.engine import open_engine
-from tests.integration.cache_kit import Company
+from tests.integration.cache.kit import Company
 
 TTL_SECONDS: Final = 3600
 TTLS: Final = 3.1

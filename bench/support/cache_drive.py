@@ -15,7 +15,7 @@ from orchestrator.bootstrap import Orchestrator
 from orchestrator.execution_state import Decision, Verdict
 from orchestrator.store.engine import statement
 from orchestrator.task_contract import Contract
-from tests.integration.cache_kit import COLLECT, WAIT, Company
+from tests.integration.cache.kit import COLLECT, WAIT, Company
 from tests.integration.kit import TENANT
 
 SERVICE_SECONDS: Final = 20.0

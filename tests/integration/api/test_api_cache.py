@@ -7,7 +7,7 @@ import pytest
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem, assert_status
-from tests.integration.cache_kit import GOAL, Company
+from tests.integration.cache.kit import GOAL, Company
 from tests.integration.kit import Engineer
 
 

@@ -15,7 +15,7 @@ from api.operation import operation_of, scope_of
 from orchestrator.credential import SCOPES
 from orchestrator.execution_state import Decision
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.cache_kit import GOAL, Company
+from tests.integration.cache.kit import GOAL, Company
 from tests.integration.kit import Engineer, verdict, wait_step
 
 PUBLIC = {"/health", "/ready", "/metrics", "/openapi.json", "/docs", "/v1/auth/token"}

@@ -6,24 +6,17 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import Engine
 
 from orchestrator.cache.lookup import Entry, ResultCache
 from orchestrator.errors import NotCached
 from orchestrator.execution_state import Decision, TaskStatus, Verdict
-from orchestrator.settings import Settings
 from orchestrator.store import events
 from orchestrator.store.engine import statement
 from orchestrator.task_contract import CACHE_MODES, Budget, CacheControl, Criterion, Priority
-from tests.integration.cache_kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world
+from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world
 from tests.integration.kit import TENANT, failed
 
 _ENTRIES = "octollm:cache:entry:*"
-
-
-@pytest.fixture
-def company(engine: Engine, our_settings: Settings) -> Company:
-    return Company(engine, our_settings)
 
 
 def test_an_equal_task_is_completed_at_once_by_the_earlier_result(company: Company) -> None:

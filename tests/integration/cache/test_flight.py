@@ -8,23 +8,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from orchestrator.execution_state import Decision, StepResult, TaskStatus
 from orchestrator.lifecycle import recovery, requests, rounds
-from orchestrator.settings import Settings
 from orchestrator.store.engine import transaction
 from orchestrator.store.submissions import Once
 from orchestrator.task_contract import CACHE_MODES, Budget, Contract, Priority
-from tests.integration.cache_kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world
+from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world
 from tests.integration.kit import TENANT, failed
 
 CROWD = 50
-
-
-@pytest.fixture
-def company(engine: Engine, our_settings: Settings) -> Company:
-    return Company(engine, our_settings)
 
 
 def follow(company: Company, **contract: Any) -> str:

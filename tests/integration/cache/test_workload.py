@@ -15,7 +15,7 @@ from bench.workload.stream import Kind, Mix, Request, stream
 from orchestrator import bootstrap
 from orchestrator.settings import Settings
 from orchestrator.store.engine import open_engine
-from tests.integration.cache_kit import Company
+from tests.integration.cache.kit import Company
 
 TTL_SECONDS = 120
 MIX = Mix(requests=500, tasks=60, fixed=0.5, burst_every=200, burst_size=20)

@@ -11,7 +11,7 @@ from orchestrator.lifecycle import auditing
 from orchestrator.settings import Settings
 from orchestrator.store.engine import statement
 from orchestrator.task_contract import CACHE_MODES
-from tests.integration.cache_kit import GOAL, RIGHT, Company
+from tests.integration.cache.kit import GOAL, RIGHT, Company
 from tests.integration.kit import TENANT
 
 

@@ -1,39 +1,25 @@
 """The step layer: a step that was done before on the same inputs is not done again, and everything else is."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import Engine
 
 from orchestrator.cache import flight
 from orchestrator.cache.sealed import PREFIX
 from orchestrator.execution_state import Decision, StepResult, Verdict
 from orchestrator.lifecycle.stowing import INLINE_BYTES
-from orchestrator.settings import Settings
 from orchestrator.store.engine import statement
 from orchestrator.task_contract import CACHE_MODES, CacheControl
-from tests.integration.cache_kit import COLLECT, WAIT, Company, in_another_world
+from tests.integration.cache.kit import COLLECT, WAIT, Company, in_another_world
 from workers import attempt
 from workers.arms.base import CancelToken
 from workers.sandbox.choice import NOT_TESTED
 
 SCAN = {"id": "a", "arm": "safety-guardian", "action": "scan"}
 TEXT = "Nothing is hidden here."
-
-
-@pytest.fixture
-def company(engine: Engine, our_settings: Settings) -> Company:
-    return Company(engine, our_settings)
-
-
-@pytest.fixture
-def client(our_settings: Settings) -> Iterator["redis.Redis"]:
-    """Someone who reads and writes the cache's Redis by hand."""
-    with redis.Redis.from_url(our_settings.redis_url) as running:
-        yield running
 
 
 def test_a_step_that_was_done_on_the_same_inputs_is_not_done_again(company: Company) -> None:

@@ -1,6 +1,5 @@
 """The plan layer: a model's plan that passed is bound to a goal of other values; the result is always made anew."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from orchestrator.devstack.fake_llm import FakeLLM
 from orchestrator.execution_state import Decision, Plan, Verdict
 from orchestrator.settings import Settings
 from orchestrator.task_contract import CACHE_MODES, Budget
-from tests.integration.cache_kit import RIGHT, Company
+from tests.integration.cache.kit import RIGHT, Company
 
 GOAL = "Pause for 20 seconds and say 'good morning'"
 LIKE_IT = "Pause for 45 seconds and say 'good night'"
@@ -41,30 +40,10 @@ PLAN = {"rationale": "pause, then say it", "confidence": 0.9, "steps": STEPS}
 WRONG = Verdict(Decision.FAILED, 1.0, faulty={"say": "not so"})
 
 
-@pytest.fixture
-def fake() -> Iterator[FakeLLM]:
-    """The provider."""
-    with FakeLLM() as running:
-        yield running
+def test_a_plan_that_passed_is_bound_to_the_values_of_a_goal_like_it(office: Company, fake: FakeLLM) -> None:
+    source = solved(office, fake)
 
-
-@pytest.fixture
-def company(engine: Engine, our_settings: Settings, fake: FakeLLM) -> Company:
-    """Clients, and workers with a model."""
-    return Company(engine, our_settings, fake)
-
-
-@pytest.fixture
-def client(our_settings: Settings) -> Iterator["redis.Redis"]:
-    """Someone who reads and writes the cache's Redis by hand."""
-    with redis.Redis.from_url(our_settings.redis_url) as running:
-        yield running
-
-
-def test_a_plan_that_passed_is_bound_to_the_values_of_a_goal_like_it(company: Company, fake: FakeLLM) -> None:
-    source = solved(company, fake)
-
-    plan = company.plan_by_model(company.submit(LIKE_IT).task_id)
+    plan = office.plan_by_model(office.submit(LIKE_IT).task_id)
 
     assert len(fake.received) == 1
     assert plan.mode == "template"
@@ -76,43 +55,41 @@ def test_a_plan_that_passed_is_bound_to_the_values_of_a_goal_like_it(company: Co
     assert plan.provenance["made_by"]["llm_used"] is True
 
 
-def test_a_bound_plan_is_executed_and_judged(company: Company, fake: FakeLLM) -> None:
-    solved(company, fake)
-    second = company.submit(LIKE_IT).task_id
-    company.plan_by_model(second)
+def test_a_bound_plan_is_executed_and_judged(office: Company, fake: FakeLLM) -> None:
+    solved(office, fake)
+    second = office.submit(LIKE_IT).task_id
+    office.plan_by_model(second)
 
-    company.finish(second, *STEPS)
+    office.finish(second, *STEPS)
 
-    task = company.engineer.task(second)
+    task = office.engineer.task(second)
     assert (task.status, task.cache) == ("completed", None)
-    assert company.engineer.states(second) == dict.fromkeys(["$plan", "pause", "say", "$judge"], "done")
+    assert office.engineer.states(second) == dict.fromkeys(["$plan", "pause", "say", "$judge"], "done")
 
 
-def test_a_plan_is_used_again_where_its_result_may_not_be(company: Company, fake: FakeLLM) -> None:
+def test_a_plan_is_used_again_where_its_result_may_not_be(office: Company, fake: FakeLLM) -> None:
     """A pause holds for the moment only, so the result was not kept; the plan was."""
-    source = solved(company, fake)
+    source = solved(office, fake)
 
-    again = company.submit(GOAL)
-    plan = company.plan_by_model(again.task_id)
+    again = office.submit(GOAL)
+    plan = office.plan_by_model(again.task_id)
 
     assert again.cached.outcome == "miss"
     assert (plan.mode, plan.provenance["template_of"]) == ("template", source)
 
 
-def test_a_bound_plan_that_breaks_a_rule_is_made_by_the_model_instead(
-    company: Company, fake: FakeLLM
-) -> None:
-    solved(company, fake)
+def test_a_bound_plan_that_breaks_a_rule_is_made_by_the_model_instead(office: Company, fake: FakeLLM) -> None:
+    solved(office, fake)
     fake.answer(PLAN)
 
-    plan = company.plan_by_model(company.submit("Pause for 999999 seconds and say 'good night'").task_id)
+    plan = office.plan_by_model(office.submit("Pause for 999999 seconds and say 'good night'").task_id)
 
     assert plan.mode == "llm"
     assert len(fake.received) == 2
 
 
-def test_all_else_is_planned_by_the_model(company: Company, fake: FakeLLM) -> None:
-    solved(company, fake)
+def test_all_else_is_planned_by_the_model(office: Company, fake: FakeLLM) -> None:
+    solved(office, fake)
     others: list[dict[str, Any]] = [
         {"goal": "Pause for 45 seconds and shout 'good night'"},
         {"tenant": "another"},
@@ -123,7 +100,7 @@ def test_all_else_is_planned_by_the_model(company: Company, fake: FakeLLM) -> No
     ]
     for other in others:
         fake.answer(PLAN)
-        plan = company.plan_by_model(company.submit(**{"goal": LIKE_IT, **other}).task_id)
+        plan = office.plan_by_model(office.submit(**{"goal": LIKE_IT, **other}).task_id)
 
         assert plan.mode == "llm", other
 
@@ -134,112 +111,112 @@ def test_all_else_is_planned_by_the_model(company: Company, fake: FakeLLM) -> No
     ids=["inconclusive", "doubtful"],
 )
 def test_a_plan_that_was_not_shown_to_do_its_work_is_not_kept(
-    company: Company, fake: FakeLLM, client: "redis.Redis", verdict: Verdict
+    office: Company, fake: FakeLLM, client: "redis.Redis", verdict: Verdict
 ) -> None:
-    solved(company, fake, verdict=verdict)
+    solved(office, fake, verdict=verdict)
 
     assert client.keys(f"{PREFIX}plan:*") == []
 
 
 def test_a_plan_in_which_a_value_does_not_stand_is_not_kept(
-    company: Company, fake: FakeLLM, client: "redis.Redis"
+    office: Company, fake: FakeLLM, client: "redis.Redis"
 ) -> None:
-    solved(company, fake, goal="Pause for 20 seconds and say 'good evening'")
+    solved(office, fake, goal="Pause for 20 seconds and say 'good evening'")
 
     assert client.keys(f"{PREFIX}plan:*") == []
 
 
-def test_no_store_keeps_no_plan(company: Company, fake: FakeLLM, client: "redis.Redis") -> None:
-    solved(company, fake, cache=CACHE_MODES["no_store"])
+def test_no_store_keeps_no_plan(office: Company, fake: FakeLLM, client: "redis.Redis") -> None:
+    solved(office, fake, cache=CACHE_MODES["no_store"])
 
     assert client.keys(f"{PREFIX}plan:*") == []
 
 
 def test_a_bound_plan_that_is_rejected_is_used_no_more(
-    company: Company, fake: FakeLLM, client: "redis.Redis"
+    office: Company, fake: FakeLLM, client: "redis.Redis"
 ) -> None:
-    solved(company, fake)
-    second = company.submit(LIKE_IT, budget=Budget(max_repairs=0)).task_id
-    company.plan_by_model(second)
-    company.finish(second, *STEPS, verdict=WRONG)
+    solved(office, fake)
+    second = office.submit(LIKE_IT, budget=Budget(max_repairs=0)).task_id
+    office.plan_by_model(second)
+    office.finish(second, *STEPS, verdict=WRONG)
     fake.answer(PLAN)
 
-    third = company.plan_by_model(company.submit(LIKE_IT).task_id)
+    third = office.plan_by_model(office.submit(LIKE_IT).task_id)
 
-    assert company.engineer.task(second).status == "failed"
+    assert office.engineer.task(second).status == "failed"
     assert client.keys(f"{PREFIX}plan:*") == []
     assert third.mode == "llm"
 
 
 def test_a_bound_plan_that_passed_does_not_live_longer_for_it(
-    company: Company, fake: FakeLLM, client: "redis.Redis"
+    office: Company, fake: FakeLLM, client: "redis.Redis"
 ) -> None:
-    solved(company, fake)
+    solved(office, fake)
     [name] = client.keys(f"{PREFIX}plan:*")
     client.expire(name, 10)
-    second = company.submit(LIKE_IT).task_id
-    company.plan_by_model(second)
+    second = office.submit(LIKE_IT).task_id
+    office.plan_by_model(second)
 
-    company.finish(second, *STEPS)
+    office.finish(second, *STEPS)
 
     assert client.keys(f"{PREFIX}plan:*") == [name]
     assert client.ttl(name) <= 10
 
 
 def test_a_pointer_that_was_tampered_with_is_none(
-    company: Company, fake: FakeLLM, client: "redis.Redis"
+    office: Company, fake: FakeLLM, client: "redis.Redis"
 ) -> None:
-    solved(company, fake)
+    solved(office, fake)
     [name] = client.keys(f"{PREFIX}plan:*")
     client.set(name, client.get(name)[:-2] + b'0"')
     fake.answer(PLAN)
 
-    assert company.plan_by_model(company.submit(LIKE_IT).task_id).mode == "llm"
+    assert office.plan_by_model(office.submit(LIKE_IT).task_id).mode == "llm"
 
 
 def test_a_well_sealed_pointer_to_another_tenants_task_is_none(
-    company: Company, fake: FakeLLM, client: "redis.Redis"
+    office: Company, fake: FakeLLM, client: "redis.Redis"
 ) -> None:
-    foreign = solved(company, fake, tenant="another")
+    foreign = solved(office, fake, tenant="another")
     [theirs] = client.keys(f"{PREFIX}plan:*")
-    solved(company, fake)
+    solved(office, fake)
     [ours] = set(client.keys(f"{PREFIX}plan:*")) - {theirs}
-    company.cache.store.put(ours.decode().removeprefix(PREFIX), foreign, seconds=60)
+    office.cache.store.put(ours.decode().removeprefix(PREFIX), foreign, seconds=60)
     fake.answer(PLAN)
 
-    assert company.plan_by_model(company.submit(LIKE_IT).task_id).mode == "llm"
+    assert office.plan_by_model(office.submit(LIKE_IT).task_id).mode == "llm"
 
 
 def test_without_redis_the_model_plans(engine: Engine, our_settings: Settings, fake: FakeLLM) -> None:
-    company = Company(engine, replace(our_settings, redis_url="redis://127.0.0.1:1/0"), fake)
-    solved(company, fake)
+    office = Company(engine, replace(our_settings, redis_url="redis://127.0.0.1:1/0"), fake)
+    solved(office, fake)
     fake.answer(PLAN)
 
-    assert company.plan_by_model(company.submit(LIKE_IT).task_id).mode == "llm"
+    assert office.plan_by_model(office.submit(LIKE_IT).task_id).mode == "llm"
 
 
 def test_where_recipes_plan_no_plan_is_kept(
     engine: Engine, our_settings: Settings, client: "redis.Redis"
 ) -> None:
-    company = Company(engine, our_settings)
-    task = company.submit("Scan this text for secrets", context="Nothing is hidden here.").task_id
-    plan = company.plan_by_model(task)
+    office = Company(engine, our_settings)
+    task = office.submit("Scan this text for secrets", context="Nothing is hidden here.").task_id
+    plan = office.plan_by_model(task)
     for step in plan.steps:
-        company.engineer.do(task, step.id)
+        office.engineer.do(task, step.id)
 
-    company.judge(task)
+    office.judge(task)
 
     assert plan.mode == "rules"
     assert client.keys(f"{PREFIX}plan:*") == []
 
 
 def solved(
-    company: Company, fake: FakeLLM, goal: str = GOAL, *, verdict: Verdict = RIGHT, **contract: Any
+    office: Company, fake: FakeLLM, goal: str = GOAL, *, verdict: Verdict = RIGHT, **contract: Any
 ) -> str:
     """Have a goal planned by the model and done; return the task's id."""
     fake.answer(PLAN)
-    task_id = str(company.submit(goal, **contract).task_id)
-    plan: Plan = company.plan_by_model(task_id)
+    task_id = str(office.submit(goal, **contract).task_id)
+    plan: Plan = office.plan_by_model(task_id)
     assert plan.mode == "llm"
-    company.finish(task_id, *STEPS, verdict=verdict)
+    office.finish(task_id, *STEPS, verdict=verdict)
     return task_id

@@ -29,6 +29,8 @@ from workers.model import OpenModels
 from workers.remembering import Reuse
 
 GOAL = "List the 3 largest files of build 7"
+OTHERWISE = "Show the 3 largest files in build 7"
+SAME: dict[str, Any] = {"same": True, "reason": "both list the same files"}
 COLLECT = {"id": "a", "arm": "retriever", "action": "collect", "inputs": {"values": [1]}}
 WAIT = {"id": "a", "arm": "executor", "action": "wait", "inputs": {"seconds": 0}}
 RIGHT = Verdict(Decision.PASSED, 1.0, output="it is so", output_value={"a": [1]})
@@ -169,3 +171,20 @@ class Company:
 def in_another_world(company: Company, **settings: Any) -> Company:
     """Return the same company after a change of its settings."""
     return Company(company.process.engine, replace(company.settings, **settings))
+
+
+def aliased(company: Company, fake: FakeLLM) -> str:
+    """Have OTHERWISE answered by what GOAL brought; return the task's id."""
+    fake.answer(SAME)
+    task_id = company.submit(OTHERWISE).task_id
+    company.plan(task_id)
+    assert company.engineer.task(task_id).status == "completed"
+    return task_id
+
+
+def told(company: Company, task_id: str) -> list[dict[str, Any]]:
+    """Return what the task's trace says of its candidates."""
+    rows = company.engineer.ask(
+        "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'alias'", task=task_id
+    )
+    return [one for row in rows for one in row["payload"]["candidates"]]
