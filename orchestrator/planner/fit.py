@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from graphlib import TopologicalSorter
 
 from orchestrator.arm_capability import ARMS
 from orchestrator.execution_state import PlanStep
@@ -32,13 +33,7 @@ def _least(step: PlanStep) -> int:
 def _longest(steps: Sequence[PlanStep]) -> float:
     known = {step.id: step for step in steps}
     ends: dict[str, float] = {}
-    waiting = list(known)
-    while waiting:
-        step = known[waiting[-1]]
-        before = [name for name in step.depends_on if name not in ends]
-        waiting.extend(before)
-        if not before:
-            ends[waiting.pop()] = step.estimate.get("seconds", 0) + max(
-                (ends[name] for name in step.depends_on), default=0
-            )
+    for name in TopologicalSorter({step.id: step.depends_on for step in steps}).static_order():
+        begins = max((ends[source] for source in known[name].depends_on), default=0)
+        ends[name] = begins + known[name].estimate.get("seconds", 0)
     return max(ends.values(), default=0)
