@@ -112,7 +112,9 @@ def test_the_judge_runs_once_fired_by_the_chord(client: Client, database: Engine
             {"id": task["task_id"]},
         ).one()
     events = client.events(task["task_id"])
-    assert (chord.state, chord.done, chord.members, chord.attempt) == ("fired", 8, 8, 1)
+    # a quick judge ends the task, and with it closes the chord, before its own firing is noted
+    assert chord.state in ("fired", "closed")
+    assert (chord.done, chord.members, chord.attempt) == (8, 8, 1)
     assert chord.ready_at <= chord.started_at
     assert chord.sends == 1  # the sweeper had no part in it
     assert [event["type"] for event in events].count("judge.verdict") == 1
