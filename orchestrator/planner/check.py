@@ -1,6 +1,7 @@
 """Decides whether a plan is legal, whoever made it, and answers questions about its graph."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -11,6 +12,7 @@ from orchestrator.planner.fit import shortfalls
 from orchestrator.planner.step import Faults, read_step
 from orchestrator.task_contract import Budget
 
+_HEARD = {"text": "What it verifies holds", "check": {"pointer": "/passed", "equals": True}}
 _PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})
 
 
@@ -39,6 +41,7 @@ def check_plan(
     steps = tuple(step for step in read if step)
     if is_ours and not faults.found:
         _check_ours(steps, faults)
+        steps = tuple(map(_heard, steps))
     if budget and not faults.found:
         for message in shortfalls(steps, budget, is_ours=is_ours):
             faults.add("steps", message)
@@ -126,6 +129,13 @@ def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
             f"steps.{len(steps) - 1}",
             "the last step must be judge.verify, or have an acceptance criterion with a check",
         )
+
+
+def _heard(step: PlanStep) -> PlanStep:
+    """Return the step with a criterion that hears what it verifies: without one nobody would ask how it came out."""
+    if step.arm != "judge" or any(criterion["check"] for criterion in step.acceptance_criteria):
+        return step
+    return replace(step, acceptance_criteria=(*step.acceptance_criteria, _HEARD))
 
 
 def _names_used(step: PlanStep) -> Iterator[tuple[str, str]]:
