@@ -65,7 +65,15 @@ def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
     assert_completed_once(client, task_id, steps=["after", "slow"])
 
 
-@pytest.mark.parametrize("kind", ["planner", "judge", "retriever", "sweeper"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "judge",
+        "sweeper",
+        pytest.param("planner", marks=pytest.mark.slow),
+        pytest.param("retriever", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_pool_of_any_kind_only_delays(stack: Stack, client: Client, kind: str) -> None:
     """SIGKILL of the planner's, the judge's, an arm's or the sweeper's process while work is under way."""
     ids = [

@@ -107,6 +107,7 @@ def test_the_command_says_the_same_as_the_worker() -> None:
     assert "apt-get install bubblewrap" in answer["mend"]
 
 
+@pytest.mark.slow
 def test_a_virtualenv_that_is_a_link_is_no_weaker_than_its_target(tmp_path: Path) -> None:
     real = Path(sys.prefix).resolve()
     linked = tmp_path / "linked"

@@ -218,6 +218,7 @@ def test_a_flood_of_output_ends_the_tool(kind: Backend, inputs: Path) -> None:
         guarded(kind, attacks.FLOOD, inputs=inputs)
 
 
+@pytest.mark.slow
 def test_time_is_bounded_on_the_clock_and_on_the_processor(kind: Backend, inputs: Path) -> None:
     with pytest.raises(ToolTimeout):
         guarded(kind, "import time; time.sleep(20)", inputs=inputs, limits=replace(SMALL, wall_seconds=0.5))
