@@ -19,6 +19,7 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
+from wsproto.utilities import RemoteProtocolError
 
 
 class Rejected(Exception):
@@ -59,7 +60,7 @@ class WebSocket:
         receive_buffer: int | None = None,
         timeout: float = 30,
     ) -> Self:
-        """Connect and upgrade. Raises Rejected, or OSError."""
+        """Connect and upgrade. Raises Rejected, Cut, or OSError."""
         where = urlsplit(url)
         link = socket.socket()
         if receive_buffer:
@@ -84,7 +85,10 @@ class WebSocket:
         opened, refused, body = cls(link, protocol), None, b""
         while True:
             content = link.recv(65536)
-            protocol.receive_data(content or None)
+            try:
+                protocol.receive_data(content or None)
+            except RemoteProtocolError as error:
+                raise Cut from error
             for event in protocol.events():
                 match event:
                     case AcceptConnection():

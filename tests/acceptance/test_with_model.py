@@ -126,7 +126,7 @@ def test_a_goal_in_other_words_gets_the_earlier_result_and_one_with_another_valu
 
     assert [task["status"] for task in (first, second, third)] == ["completed"] * 3
     assert (second["cache"]["layer"], second["cache"]["source_task_id"]) == ("alias", first["task_id"])
-    assert (second["steps"], second["result"]) == ([], first["result"])
+    assert (second["steps"], second["result"]) == (first["steps"], first["result"])
     assert len(fake.received) - asked_before == 1
     plan = next(item["data"] for item in client.trace(third["task_id"]) if item["kind"] == "plan")
     assert (plan["mode"], plan["provenance"]["template_of"]) == ("template", first["task_id"])
