@@ -25,7 +25,7 @@ def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_whatever_dies_nothing_is_lost_and_nothing_doubled() -> None:
-    finished = chaos("--seconds", "40")
+    finished = chaos("--seconds", "60")
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "lost 0  doubled 0  violations 0" in finished.stdout
