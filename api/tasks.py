@@ -1,6 +1,6 @@
 """Tasks over HTTP: submit one, retry one, read one, list them, explain one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from flask import Blueprint, Flask, Response, jsonify, request
@@ -11,12 +11,13 @@ from api.once import read_once
 from api.operation import describes
 from api.status import answer, find
 from orchestrator.credential import Principal
-from orchestrator.errors import BlockedByPolicy
+from orchestrator.errors import BlockedByPolicy, OctoError
 from orchestrator.lifecycle.requests import Submitted
 from orchestrator.observability import log, metric
 from orchestrator.safety import door
 from orchestrator.store import events, memory
 from orchestrator.store.engine import statement
+from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks")
@@ -43,18 +44,22 @@ def submit(principal: Principal) -> Response:
     """Accept a task: 202, and where to follow it; 200 for one that was accepted before under the same name."""
     orchestrator = current.orchestrator()
     members = body.read_object()
-    contract = schemas.read_contract(members, task_timeout=orchestrator.settings.task_timeout)
-    contract = _screened(cache_control.with_header(contract))
-    task = orchestrator.submit(
-        tenant=principal.tenant,
-        key_id=principal.key_id,
-        request_id=current.request_id(),
-        contract=contract,
-        once=read_once(members),
-        scopes=principal.scopes,
-    )
+    once = read_once(members)
+
+    def accept() -> Submitted:
+        contract = schemas.read_contract(members, task_timeout=orchestrator.settings.task_timeout)
+        return orchestrator.submit(
+            tenant=principal.tenant,
+            key_id=principal.key_id,
+            request_id=current.request_id(),
+            contract=_screened(cache_control.with_header(contract)),
+            once=once,
+            scopes=principal.scopes,
+        )
+
+    task = _accept_once(principal, once, accept)
     log.bind(task_id=task.task_id)
-    return accepted(task, redacted=contract.redacted)
+    return accepted(task, redacted=task.redacted)
 
 
 @blueprint.post("/<task_id>/retry")
@@ -68,18 +73,36 @@ def submit(principal: Principal) -> Response:
 @requires("task:submit")
 def retry(principal: Principal, task_id: str) -> Response:
     """Run a task that has ended again, as a new one: what had finished is reused, unless it follows `from_step`."""
-    members = body.read_optional_object()
-    from_step = schemas.read_from_step(members)
-    source = find(principal, task_id)
-    task = current.orchestrator().retry(
-        tenant=principal.tenant,
-        key_id=principal.key_id,
-        request_id=current.request_id(),
-        task_id=source.id,
-        from_step=from_step,
-        once=read_once({"retry_of": source.id, "from_step": from_step}),
-    )
-    return accepted(task, retry_of=source.id)
+    from_step = schemas.read_from_step(body.read_optional_object())
+    once = read_once({"retry_of": task_id, "from_step": from_step})
+
+    def accept() -> Submitted:
+        return current.orchestrator().retry(
+            tenant=principal.tenant,
+            key_id=principal.key_id,
+            request_id=current.request_id(),
+            task_id=find(principal, task_id).id,
+            from_step=from_step,
+            once=once,
+        )
+
+    return accepted(_accept_once(principal, once, accept), retry_of=task_id)
+
+
+def _accept_once(principal: Principal, once: Once | None, accept: Callable[[], Submitted]) -> Submitted:
+    """Return what an earlier submission of the same name made, if there is one; else what `accept` makes.
+
+    `accept` makes nothing when the name is taken, but may refuse before it knows: since the first submission the
+    deadline may have passed, an attachment gone, a setting changed. So every refusal asks for the name. (Asking
+    before `accept` would cost each submission that has a name one more trip to the database.)
+    """
+    try:
+        return accept()
+    except OctoError:
+        earlier = current.orchestrator().find_earlier(principal.tenant, once)
+        if earlier is None:
+            raise
+        return earlier
 
 
 def accepted(

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -21,7 +21,6 @@ from orchestrator.cache.lookup import ResultCache
 from orchestrator.cache.neighbours import NeighbourIndex
 from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, FEEDBACK, PairVerdict, PairVerdicts
 from orchestrator.cache.template import PlanTemplates
-from orchestrator.errors import TooMuch
 from orchestrator.execution_state import StepState
 from orchestrator.jwks import KeySet
 from orchestrator.lifecycle import auditing, requests, retry
@@ -76,26 +75,23 @@ class Orchestrator:
     ) -> Submitted:
         """Accept a task; see orchestrator.lifecycle.requests.submit.
 
-        Raises TooManyTasks or QueueFull when there is no room, but not for one that was accepted before, or that an
-        earlier result answers.
+        Raises TooManyTasks or QueueFull when there is no room, but not for one that an earlier result answers.
         """
-        return self._admit(
-            tenant,
-            once,
-            lambda: requests.submit(
-                self.engine,
-                self.publish,
-                settings=self.settings,
-                tenant=tenant,
-                key_id=key_id,
-                request_id=request_id,
-                contract=contract,
-                once=once,
-                cache=self.cache,
-                scopes=scopes,
-                require_room=lambda: self.occupancy.require_room(tenant),
-            ),
+        accepted = requests.submit(
+            self.engine,
+            self.publish,
+            settings=self.settings,
+            tenant=tenant,
+            key_id=key_id,
+            request_id=request_id,
+            contract=contract,
+            once=once,
+            cache=self.cache,
+            scopes=scopes,
+            require_room=lambda: self.occupancy.require_room(tenant),
         )
+        self._count(tenant, accepted)
+        return accepted
 
     def retry(
         self,
@@ -108,35 +104,31 @@ class Orchestrator:
         once: Once | None = None,
     ) -> Submitted:
         """Accept a task that repeats an ended one; see orchestrator.lifecycle.retry.retry. Raises like `submit`."""
-
-        def accept() -> Submitted:
-            self.occupancy.require_room(tenant)
-            return retry.retry(
-                self.engine,
-                self.publish,
-                settings=self.settings,
-                tenant=tenant,
-                key_id=key_id,
-                request_id=request_id,
-                task_id=task_id,
-                from_step=from_step,
-                once=once,
-            )
-
-        return self._admit(tenant, once, accept)
-
-    def _admit(self, tenant: str, once: Once | None, accept: Callable[[], Submitted]) -> Submitted:
-        try:
-            accepted = accept()
-        except TooMuch:
-            if earlier := requests.find_earlier(self.engine, tenant=tenant, once=once):
-                return earlier
-            raise
-        if not accepted.is_replay:
-            metric.cache_asked(accepted.cached.outcome, accepted.cached.layer)
-        if not accepted.is_replay and not accepted.status.is_final():
-            self.occupancy.add(tenant)
+        self.occupancy.require_room(tenant)
+        accepted = retry.retry(
+            self.engine,
+            self.publish,
+            settings=self.settings,
+            tenant=tenant,
+            key_id=key_id,
+            request_id=request_id,
+            task_id=task_id,
+            from_step=from_step,
+            once=once,
+        )
+        self._count(tenant, accepted)
         return accepted
+
+    def find_earlier(self, tenant: str, once: Once | None) -> Submitted | None:
+        """Return what an earlier submission of the same name made; see orchestrator.lifecycle.requests."""
+        return requests.find_earlier(self.engine, tenant=tenant, once=once)
+
+    def _count(self, tenant: str, accepted: Submitted) -> None:
+        if accepted.is_replay:
+            return
+        metric.cache_asked(accepted.cached.outcome, accepted.cached.layer)
+        if not accepted.status.is_final():
+            self.occupancy.add(tenant)
 
     def report_wrong_hit(self, *, tenant: str, task_id: str, reason: str = "") -> Withdrawn:
         """Take back the result that answered a task wrongly; see orchestrator.lifecycle.auditing."""

@@ -1,7 +1,7 @@
 """What a client does to a task: submit it, cancel it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
@@ -31,7 +31,8 @@ Publish = Callable[[Sequence[Message]], int]
 class Submitted:
     """An accepted task: it is in the database, whatever happens to the message.
 
-    `is_replay`: an earlier submission of the same name made it; the answer is the same as then.
+    `is_replay`: an earlier submission of the same name made it; the answer is the same as then. `redacted` is how
+    many of which kind were taken out of it at the door.
     """
 
     task_id: TaskId
@@ -39,6 +40,7 @@ class Submitted:
     created_at: datetime
     is_replay: bool = False
     cached: Cached = BYPASSED
+    redacted: Mapping[str, int] = field(default_factory=dict)
 
 
 def submit(
@@ -83,7 +85,13 @@ def submit(
     if accepted.is_to_run:
         crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
         publish([plan_message(task_id, contract)])
-    return Submitted(task_id, accepted.status, accepted.created_at, cached=accepted.cached)
+    return Submitted(
+        task_id,
+        accepted.status,
+        accepted.created_at,
+        cached=accepted.cached,
+        redacted=contract.redacted,
+    )
 
 
 def find_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted | None:
@@ -99,7 +107,13 @@ def find_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted
         return None
     if earlier.sha256 != once.sha256:
         raise IdempotencyConflict
-    return Submitted(TaskId(earlier.task_id), TaskStatus.QUEUED, earlier.created_at, is_replay=True)
+    return Submitted(
+        TaskId(earlier.task_id),
+        TaskStatus.QUEUED,
+        earlier.created_at,
+        is_replay=True,
+        redacted=earlier.redacted,
+    )
 
 
 def require_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted:

@@ -21,11 +21,12 @@ class Once:
 
 @dataclass(frozen=True)
 class Earlier:
-    """The task that the first submission of a name made."""
+    """The task that the first submission of a name made; `redacted` as its contract says."""
 
     sha256: str
     task_id: str
     created_at: datetime
+    redacted: dict[str, int]
 
 
 def find(conn: Connection, tenant: str, name: str) -> Earlier | None:

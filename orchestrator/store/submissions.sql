@@ -1,6 +1,6 @@
 -- name: find
 -- The task that a submission of this name made, while the name is kept.
-SELECT s.sha256, t.id, t.created_at
+SELECT s.sha256, t.id, t.created_at, coalesce(t.contract -> 'redacted', '{}')
 FROM submissions s
 JOIN tasks t ON t.id = s.task_id
 WHERE s.tenant = %(tenant)s AND s.name = %(name)s AND s.expires_at > now();

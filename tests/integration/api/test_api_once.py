@@ -2,7 +2,9 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from threading import Barrier
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -16,6 +18,7 @@ from orchestrator.store.engine import statement
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem
 from tests.integration.kit import TENANT
+from tests.waiting import wait_until
 
 COPIES = 16
 GOAL = {"goal": "do it", "metadata": {"a": 1, "b": 2}}
@@ -153,3 +156,82 @@ def test_a_repeat_is_answered_also_when_there_is_no_room(settings: Settings) -> 
     ]
 
     assert [answer.status_code for answer in answers] == [202, 429, 200]
+
+
+HOOKS = ("hooks.example.com",)
+CALLED_BACK = {**GOAL, "callback_url": "https://hooks.example.com/"}
+CARD = {"goal": "check the card 4111 1111 1111 1111 for me"}
+
+
+def caller_under(settings: Settings, **changed: Any) -> Caller:
+    """Return a caller of an API that is configured in another way."""
+    return Caller(
+        create_app(replace(settings, **changed)),
+        sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES),
+    )
+
+
+def submit_once(call: Caller, contract: dict[str, Any], key: str = "k") -> Any:
+    return call("POST", "/v1/tasks", json=contract, headers={"Idempotency-Key": key})
+
+
+def test_a_repeat_after_its_deadline_is_the_first_task(call: Caller) -> None:
+    deadline = datetime.now(UTC) + timedelta(seconds=0.7)
+    contract = {**GOAL, "deadline": deadline.isoformat()}
+    first = submit_once(call, contract)
+    wait_until(lambda: datetime.now(UTC) > deadline, 5, "the deadline to pass")
+
+    again = submit_once(call, contract)
+    conflict = submit_once(call, {**contract, "goal": "another"})
+
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert again.json == first.json
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert_problem(conflict, 409, "idempotency_conflict")
+    assert_problem(submit_once(call, contract, key="new"), 422, "validation_error")
+
+
+def test_a_repeat_when_webhooks_went_off_is_the_first_task(call: Caller, settings: Settings) -> None:
+    first = submit_once(caller_under(settings, webhook_allowed_hosts=HOOKS), CALLED_BACK)
+
+    again = submit_once(call, CALLED_BACK)
+
+    assert (first.status_code, again.status_code, again.json) == (202, 200, first.json)
+    assert_problem(submit_once(call, CALLED_BACK, key="new"), 422, "validation_error")
+
+
+def test_a_repeat_when_its_attachment_is_gone_is_the_first_task(call: Caller, engine: Engine) -> None:
+    file_id = call("POST", "/v1/files", data=b"some text").json["artifact_id"]
+    contract = {**GOAL, "attachments": [file_id]}
+    first = submit_once(call, contract)
+    with statement(engine) as conn:
+        conn.exec_driver_sql("DELETE FROM artifacts")
+
+    again = submit_once(call, contract)
+
+    assert (first.status_code, again.status_code, again.json) == (202, 200, first.json)
+    assert_problem(submit_once(call, contract, key="new"), 422, "validation_error")
+
+
+def test_a_repeat_that_the_policy_refuses_by_now_is_the_first_task(call: Caller, settings: Settings) -> None:
+    first = submit_once(call, CARD)
+
+    again = submit_once(caller_under(settings, safety_policy="block"), CARD)
+
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert first.json["redacted"] == {"pii.card": 1}
+    assert again.json == first.json
+
+
+def test_a_wrong_body_under_a_key_in_use_is_a_conflict(call: Caller) -> None:
+    submit_once(call, GOAL)
+
+    assert_problem(submit_once(call, {"goal": ""}), 409, "idempotency_conflict")
+    unreadable = call(
+        "POST",
+        "/v1/tasks",
+        data="{",
+        content_type="application/json",
+        headers={"Idempotency-Key": "k"},
+    )
+    assert_problem(unreadable, 400, "malformed_json")

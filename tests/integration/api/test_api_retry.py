@@ -73,6 +73,17 @@ def test_the_same_retry_again_is_the_same_task(call: Caller, ended: str) -> None
     assert_problem(submitted, 409, "idempotency_conflict")
 
 
+@pytest.mark.parametrize("wrong", ["a step that is not there", "a task that is not there"])
+def test_a_wrong_retry_under_a_key_in_use_is_a_conflict(call: Caller, ended: str, wrong: str) -> None:
+    key = {"Idempotency-Key": "again"}
+    call("POST", f"/v1/tasks/{ended}/retry", headers=key)
+    path, body = (ended, {"from_step": "c"}) if "step" in wrong else ("task_0000000000000000", {})
+
+    answer = call("POST", f"/v1/tasks/{path}/retry", json=body, headers=key)
+
+    assert_problem(answer, 409, "idempotency_conflict")
+
+
 def test_it_needs_the_scope_of_a_submission(as_caller: AsCaller, ended: str) -> None:
     reader = as_caller(scopes=("task:read", "task:cancel"))
 
