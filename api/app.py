@@ -14,6 +14,7 @@ from api import (
     exchange,
     feedback,
     files,
+    leftover,
     limit,
     problem,
     stream,
@@ -39,6 +40,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if proxies := orchestrator.settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]  # as its manual says
     exchange.install(app)
+    leftover.install(app)
     limit.install(app)
     problem.install(app)
     system.install(app, orchestrator)

@@ -1,0 +1,162 @@
+"""A refusal reaches whoever sends a large body, from the Procfile's gunicorn; who sends without end is cut off."""
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from secrets import token_hex
+
+import httpx2
+import pytest
+import requests
+
+from orchestrator import settings
+from orchestrator.credential import SCOPES, sign_token
+from orchestrator.devstack.leash import Leash
+from orchestrator.devstack.process import free_port
+from orchestrator.devstack.program import Program, environment, read_procfile
+from orchestrator.settings import Settings
+from tests.waiting import wait_until
+
+MIB = 2**20
+# more than the kernels' buffers of a connection take
+LARGE = 12 * MIB
+JSON = "application/json"
+RAW = "application/octet-stream"
+
+Send = Callable[[str, bytes, Mapping[str, str]], tuple[int, bytes]]
+
+
+@pytest.fixture(scope="module")
+def chosen(postgres_url: str, redis_url: str) -> Settings:
+    return settings.load()
+
+
+@pytest.fixture(scope="module")
+def url(chosen: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gunicorn as the Procfile starts it."""
+    port = free_port()
+    folder: Path = tmp_path_factory.mktemp("gunicorn")
+    environ = environment(
+        {"PORT": str(port), "BIND_HOST": "127.0.0.1", "RATE_LIMIT": "2/hour", "MAX_FILE_BYTES": str(MIB)}
+    )
+    leash = Leash()
+    program = Program("web.1", read_procfile()["web"], environ=environ, log=folder / "log", leash=leash)
+    program.start()
+    try:
+        wait_until(lambda: answers(port), 60, "gunicorn to listen")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        program.ask_to_stop()
+        wait_until(program.is_stopped, 20, "gunicorn to stop")
+        leash.release()
+
+
+def answers(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10).close()
+    except OSError:
+        return False
+    return True
+
+
+def by_urllib(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    asked = urllib.request.Request(url, data=body, headers=dict(headers))
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def by_requests(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    reply = requests.post(url, data=body, headers=dict(headers), timeout=30)
+    return reply.status_code, reply.content
+
+
+def by_requests_in_chunks(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    pieces = (body[at : at + MIB] for at in range(0, len(body), MIB))
+    reply = requests.post(url, data=pieces, headers=dict(headers), timeout=30)
+    return reply.status_code, reply.content
+
+
+def by_httpx(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    reply = httpx2.post(url, content=body, headers=dict(headers), timeout=30)
+    return reply.status_code, reply.content
+
+
+def headers_of(settings: Settings, content_type: str, scopes: tuple[str, ...] = SCOPES) -> dict[str, str]:
+    """Return the headers of a caller with a key of its own."""
+    token = sign_token(settings, tenant="acme", key_id=token_hex(4), scopes=scopes)
+    return {"Authorization": f"Bearer {token}", "Content-Type": content_type}
+
+
+def refused(chosen: Settings, url: str, why: str) -> tuple[str, dict[str, str]]:
+    """Return a path, and the headers with which a large body is refused there."""
+    match why:
+        case "missing_auth":
+            return "/v1/files", {"Content-Type": RAW}
+        case "insufficient_permissions":
+            return "/v1/files", headers_of(chosen, RAW, ("task:read",))
+        case "payload_too_large":
+            return "/v1/files", headers_of(chosen, RAW)
+        case "unsupported_media_type":
+            return "/v1/tasks", headers_of(chosen, "text/plain")
+        case "rate_limit_exceeded":
+            headers = headers_of(chosen, RAW)
+            for _ in range(2):
+                requests.get(f"{url}/v1/tasks", headers=headers, timeout=10)
+            return "/v1/files", headers
+        case _:
+            return "/nowhere", {"Content-Type": RAW}
+
+
+@pytest.mark.parametrize(
+    ("send", "why", "status"),
+    [
+        (by_urllib, "missing_auth", 401),
+        (by_urllib, "insufficient_permissions", 403),
+        (by_urllib, "endpoint_not_found", 404),
+        (by_urllib, "payload_too_large", 413),
+        (by_urllib, "unsupported_media_type", 415),
+        (by_urllib, "rate_limit_exceeded", 429),
+        (by_requests, "missing_auth", 401),
+        (by_requests, "payload_too_large", 413),
+        (by_requests_in_chunks, "missing_auth", 401),
+        (by_requests_in_chunks, "payload_too_large", 413),
+        (by_httpx, "missing_auth", 401),
+        (by_httpx, "payload_too_large", 413),
+    ],
+)
+def test_who_sends_a_large_body_sees_the_refusal(
+    url: str, chosen: Settings, *, send: Send, why: str, status: int
+) -> None:
+    path, headers = refused(chosen, url, why)
+
+    got, content = send(url + path, bytes(LARGE), headers)
+
+    assert (got, json.loads(content)["code"]) == (status, why)
+
+
+def test_a_connection_whose_body_was_refused_serves_the_next_request(url: str) -> None:
+    with requests.Session() as session:
+        codes = [session.post(f"{url}/v1/files", data=bytes(LARGE), timeout=30).status_code for _ in range(3)]
+        codes.append(session.get(f"{url}/health", timeout=30).status_code)
+
+    assert codes == [401, 401, 401, 200]
+
+
+def test_a_refused_sender_that_falls_silent_is_cut_off(url: str) -> None:
+    port = int(url.rpartition(":")[2])
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+        link.sendall(b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nsome")
+        answer = b""
+        while chunk := link.recv(65536):
+            answer += chunk
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert time.monotonic() - started < 10
