@@ -2,10 +2,10 @@
 
 import gzip
 import io
+import re
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -20,7 +20,8 @@ _LEFT_OUT = frozenset(
     {"__pycache__", "node_modules", "build", "dist", ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox",
      ".octollm", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis", ".eggs"}
 )  # fmt: skip
-_UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, ValueError)
+# names are told in results, which Postgres keeps; tarfile makes surrogates of what is not UTF-8
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".whl")
 
 
@@ -55,18 +56,24 @@ def is_archive(filename: str) -> bool:
 def unpack(content: bytes, into: Path, *, filename: str) -> None:
     """Write an archive's regular files under the empty directory `into`.
 
-    Raises InvalidStepInput for links, devices, names that lead outside, and more than MAX_FILES or
-    MAX_UNPACKED_BYTES; what was written before stays.
+    Raises InvalidStepInput for what is no archive, links, devices, names that lead outside, and more than MAX_FILES
+    or MAX_UNPACKED_BYTES; what was written before stays.
     """
     try:
         if filename.lower().endswith((".zip", ".whl")):
             _unpack_zip(content, into)
         else:
             _unpack_tar(content, into)
-    except _UNREADABLE as fault:
+    except (InvalidStepInput, MemoryError):
+        raise
+    except gzip.BadGzipFile as fault:
         raise InvalidStepInput(f"{filename} is not a readable archive") from fault
     except OSError as fault:
         raise InvalidStepInput(f"{filename} can't be unpacked: {fault.strerror or 'unreadable'}") from fault
+    except Exception as fault:
+        # zipfile and tarfile raise whatever a damaged header leads them to: IndexError, NotImplementedError,
+        # RecursionError, struct.error, zlib.error ...
+        raise InvalidStepInput(f"{filename} is not a readable archive") from fault
 
 
 def _members(directory: Path, below: PurePosixPath) -> Iterator[tuple[str, Path]]:
@@ -107,7 +114,7 @@ class _Writer:
 def _safe(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     outside = path.is_absolute() or ".." in path.parts or not path.parts
-    if outside or "\\" in name or "\0" in name or len(path.parts) > MAX_DEPTH:
+    if outside or "\\" in name or _UNWRITABLE.search(name) or len(path.parts) > MAX_DEPTH:
         raise InvalidStepInput(f"the archive holds a name that we don't write: {name[:80]!r}")
     return path
 

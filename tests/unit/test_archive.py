@@ -33,6 +33,13 @@ def zip_of(name: str, content: bytes = b"x", *, mode: int = stat.S_IFREG | 0o644
     return packed.getvalue()
 
 
+def chain_of_headers(count: int, *, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """Return a tar whose first file has `count` headers of the kind that describes what follows."""
+    header = tarfile.TarInfo("header")
+    header.type, header.size = kind, 6
+    return (header.tobuf(tarfile.USTAR_FORMAT) + b"6 a=b\n".ljust(512, b"\0")) * count + bytes(1024)
+
+
 def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = kind, target
@@ -119,6 +126,13 @@ def test_nothing_is_not_packed(tmp_path: Path) -> None:
         (gzip.compress(b"not a tar either" * 100), "a.tgz"),
         (tar_of(tarfile.TarInfo("a"))[:-20], "a.tar.gz"),
         (b"\x1f\x8b\x08\x00" + b"\xff" * 64, "a.tar.gz"),
+        # what zipfile and tarfile raise: NotImplementedError, IndexError, UnicodeDecodeError, RecursionError
+        (zip_of("evil").replace(b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\xff"), "a.zip"),
+        (zip_of(""), "a.zip"),
+        (zip_of("\xe9vil").replace("\xe9".encode(), b"\xff\xff"), "a.zip"),
+        (chain_of_headers(2000), "a.tar"),
+        (chain_of_headers(2000, kind=tarfile.GNUTYPE_LONGNAME), "a.tar"),
+        (tar_of(tarfile.TarInfo("\udcff")), "a.tar.gz"),
     ],
 )
 def test_an_archive_that_tricks_is_refused_and_nothing_is_outside(
