@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -129,12 +129,14 @@ def _attempt(settings: Settings, delivery: Delivery) -> Outcome:
     is_local = f"{target.host}:{target.port}" in settings.webhook_local_targets
     deadline = time.monotonic() + LIMIT_SECONDS
     try:
-        address = _resolve(target, deadline=deadline, is_local=is_local)
-        status = _post(target, address, body=body, headers=headers, deadline=deadline)
+        addresses = _resolve(target, deadline=deadline, is_local=is_local)
+        status = _post(target, addresses, body=body, headers=headers, deadline=deadline)
     except Undeliverable as refused:
         return Outcome(str(refused))
     except ssl.SSLError:
         return Outcome("tls_failed")
+    except TimeoutError:
+        return Outcome("timeout")
     except (OSError, http.client.HTTPException):
         return Outcome("timeout" if time.monotonic() >= deadline else "connection_failed")
     if 200 <= status < 300:
@@ -142,8 +144,8 @@ def _attempt(settings: Settings, delivery: Delivery) -> Outcome:
     return Outcome("redirect_refused" if 300 <= status < 400 else "http_error", status, status == _GONE)
 
 
-def _resolve(target: Target, *, deadline: float, is_local: bool) -> str:
-    """Return one of the host's addresses, all of which must be public: the connection goes to it, not to the name."""
+def _resolve(target: Target, *, deadline: float, is_local: bool) -> list[str]:
+    """Return the host's addresses, all of which must be public: the connection goes to one, not to the name."""
     found: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -156,37 +158,71 @@ def _resolve(target: Target, *, deadline: float, is_local: bool) -> str:
     # the resolver takes no deadline
     threading.Thread(target=ask, name="resolver", daemon=True).start()
     try:
-        addresses = found.get(timeout=max(0.0, deadline - time.monotonic()))
+        addresses = list(dict.fromkeys(found.get(timeout=max(0.0, deadline - time.monotonic()))))
     except queue.Empty:
         raise Undeliverable("name_not_resolved") from None
     if not addresses:
         raise Undeliverable("name_not_resolved")
     if not is_local and not all(is_public(address) for address in addresses):
         raise Undeliverable("address_not_public")
-    return addresses[0]
+    return addresses
 
 
 class _Pinned(http.client.HTTPSConnection):
-    """HTTPS to one address, its certificate checked against the name."""
+    """HTTPS to the first of some addresses that takes it, its certificate checked against the name."""
 
-    def __init__(self, target: Target, address: str, *, timeout: float) -> None:
+    def __init__(self, target: Target, addresses: Sequence[str], *, deadline: float) -> None:
         self._tls = ssl.create_default_context()
-        super().__init__(target.host, target.port, timeout=timeout, context=self._tls)
-        self._address = address
+        super().__init__(target.host, target.port, context=self._tls)
+        self._addresses = addresses
+        self._deadline = deadline
 
     def connect(self) -> None:
-        """Connect to the address that was checked: asking the resolver again could give another one."""
-        plain = socket.create_connection((self._address, self.port), self.timeout)
-        self.sock = plain
-        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+        """Connect to an address that was checked: asking the resolver again could give another one.
+
+        One after the other gets its share of the time that is left. Raises what the last one did.
+        """
+        for number, address in enumerate(self._addresses):
+            share = self._left() / (len(self._addresses) - number)
+            try:
+                self._connect_to(address, seconds=share)
+            except OSError as error:
+                fault = error
+            else:
+                self.sock.settimeout(self._left())
+                return
+        raise fault
+
+    def _connect_to(self, address: str, *, seconds: float) -> None:
+        plain = socket.create_connection((address, self.port), seconds)
+        # the watchdog finds the connection from here on, and what it came too early for is late
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+        try:
+            self._left()
+            self.sock.do_handshake()
+        except OSError:
+            self.sock.close()
+            raise
+
+    def _left(self) -> float:
+        seconds = self._deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
 
 
-def _post(target: Target, address: str, *, body: bytes, headers: Mapping[str, Any], deadline: float) -> int:
+def _post(
+    target: Target,
+    addresses: Sequence[str],
+    *,
+    body: bytes,
+    headers: Mapping[str, Any],
+    deadline: float,
+) -> int:
     """Return the status of the answer, whose body nobody reads; redirects are not followed."""
-    left = deadline - time.monotonic()
-    connection = _Pinned(target, address, timeout=max(0.1, left))
+    connection = _Pinned(target, addresses, deadline=deadline)
     # a socket's timeout begins anew with each byte: this one does not
-    watchdog = threading.Timer(max(0.1, left), _cut, [connection])
+    watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, [connection])
     watchdog.daemon = True
     watchdog.start()
     try:

@@ -6,8 +6,12 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
@@ -225,6 +229,103 @@ def test_a_name_that_leads_inside_is_not_called(
 
     expected = "address_not_public" if addresses else "name_not_resolved"
     assert row(engineer, task_id)["reason"] == expected
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, port: int, *addresses: str) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+    ask = socket.getaddrinfo
+
+    def answer(host: str, *where: Any, **how: Any) -> Any:
+        return found if host == "localhost" else ask(host, *where, **how)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+
+def test_the_next_address_of_a_name_is_tried_when_one_refuses(
+    engineer: Engineer, process: WorkerProcess, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = end_one(engineer, f"{served.url}/")
+    resolve_to(monkeypatch, served.port, "127.0.0.2", "127.0.0.2", "127.0.0.1")
+
+    webhook.deliver(process, tickets(engineer)[0])
+
+    assert row(engineer, task_id)["state"] == "delivered"
+    assert len(served.received) == 1
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    engineer: Engineer, process: WorkerProcess, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "LIMIT_SECONDS", 2.0)
+    task_id = end_one(engineer, f"{served.url}/")
+    resolve_to(monkeypatch, served.port, "127.0.0.2", "127.0.0.1")
+
+    with socket.create_server(("127.0.0.2", served.port)):
+        webhook.deliver(process, tickets(engineer)[0])
+
+    assert row(engineer, task_id)["state"] == "delivered"
+
+
+def test_all_addresses_together_get_the_time_of_one_delivery(
+    engineer: Engineer, process: WorkerProcess, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "LIMIT_SECONDS", 0.5)
+    silent = [f"127.0.0.{number}" for number in range(2, 6)]
+    task_id = end_one(engineer, f"{served.url}/")
+    resolve_to(monkeypatch, served.port, *silent)
+    started = time.monotonic()
+
+    with ExitStack() as listening:
+        for address in silent:
+            listening.enter_context(socket.create_server((address, served.port)))
+        webhook.deliver(process, tickets(engineer)[0])
+
+    assert time.monotonic() - started < 3
+    assert row(engineer, task_id)["reason"] == "timeout"
+
+
+def test_a_handshake_that_trickles_gets_no_more_time(
+    engineer: Engineer, process: WorkerProcess, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "LIMIT_SECONDS", 0.5)
+    task_id = end_one(engineer, f"{served.url}/")
+    resolve_to(monkeypatch, served.port, "127.0.0.2")
+    is_over = Event()
+
+    def trickle(listening: socket.socket) -> None:
+        link, _ = listening.accept()
+        with link, suppress(OSError):
+            # the head of a TLS record of 16 KiB
+            link.sendall(b"\x16\x03\x03\x40\x00")
+            while not is_over.wait(0.05):
+                link.sendall(b"\x00")
+
+    started = time.monotonic()
+    with socket.create_server(("127.0.0.2", served.port)) as listening, ThreadPoolExecutor(1) as pool:
+        pool.submit(trickle, listening)
+        webhook.deliver(process, tickets(engineer)[0])
+        is_over.set()
+
+    assert time.monotonic() - started < 3
+    assert row(engineer, task_id)["reason"] in {"timeout", "tls_failed"}
+
+
+def test_an_answer_is_not_asked_for_again_at_the_next_address(
+    engineer: Engineer,
+    process: WorkerProcess,
+    *,
+    served: Served,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receiver.replies = [Reply(500)]
+    task_id = end_one(engineer, f"{served.url}/")
+    resolve_to(monkeypatch, served.port, "127.0.0.1", "127.0.0.2")
+
+    webhook.deliver(process, tickets(engineer)[0])
+
+    assert row(engineer, task_id)["http_status"] == 500
+    assert len(served.received) == 1
 
 
 def test_a_host_that_is_allowed_no_more_gets_nothing(
