@@ -8,6 +8,7 @@ from api import (
     arms,
     auth,
     control,
+    cors,
     current,
     dead,
     docs,
@@ -41,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]  # as its manual says
     exchange.install(app)
     leftover.install(app)
+    cors.install(app, orchestrator.settings.cors_origins)
     limit.install(app)
     problem.install(app)
     system.install(app, orchestrator)

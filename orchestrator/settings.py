@@ -146,6 +146,18 @@ def _local_targets(text: str) -> tuple[str, ...]:
     return pairs
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    """Return origins as browsers write them (RFC 6454): without the scheme's own port."""
+    origins = tuple(origin.strip().lower() for origin in text.split(",") if origin.strip())
+    if not all(
+        re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?", origin) for origin in origins
+    ):
+        raise ValueError(
+            "origins (https://app.example.com, http://localhost:3000) without a path, separated by commas"
+        )
+    return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in origins)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Each setting is the environment variable of the same name in capitals; .env.example explains them."""
@@ -163,6 +175,7 @@ class Settings:
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
     trusted_proxies: int = _setting(_whole(least=0, most=10), default=0)
+    cors_origins: tuple[str, ...] = _setting(_origins, default=())
     safety_policy: str = _setting(_one_of("off", "redact", "block"), default="redact")
     webhook_allowed_hosts: tuple[str, ...] = _setting(_hosts, default=())
     webhook_local_targets: tuple[str, ...] = _setting(_local_targets, default=())

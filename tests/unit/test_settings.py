@@ -85,6 +85,16 @@ def test_an_empty_value_counts_as_unset(needed: dict[str, str]) -> None:
         ("LEASE_SECONDS", "7.5", 7.5),
         ("RATE_LIMIT", "5/second", Rate(5, 1)),
         ("RATE_LIMIT", "100/hour", Rate(100, 3600)),
+        (
+            "CORS_ORIGINS",
+            "https://App.example.com, http://[::1]:3000",
+            ("https://app.example.com", "http://[::1]:3000"),
+        ),
+        (
+            "CORS_ORIGINS",
+            "https://a.com:443,http://b.com:80,http://c.com:443",
+            ("https://a.com", "http://b.com", "http://c.com:443"),
+        ),
     ],
 )
 def test_a_right_value_is_taken(needed: dict[str, str], name: str, text: str, expected: object) -> None:
@@ -107,6 +117,11 @@ def test_a_right_value_is_taken(needed: dict[str, str], name: str, text: str, ex
         ("RATE_LIMIT", "100"),
         ("RATE_LIMIT", "0/minute"),
         ("RATE_LIMIT", "100/fortnight"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "null"),
+        ("CORS_ORIGINS", "app.example.com"),
+        ("CORS_ORIGINS", "https://app.example.com/"),
+        ("CORS_ORIGINS", "https://*.example.com"),
         ("EXECUTOR_MIN_ISOLATION", "none"),
         ("LOG_FORMAT", "xml"),
         ("LLM_CHAIN", "gpt-6"),
