@@ -1,6 +1,5 @@
 """What operators ask: does the process live, can it work, how much does it do."""
 
-import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -93,7 +92,7 @@ def _count_requests(app: Flask) -> list[Collector]:
     """
     registry = CollectorRegistry()
     PrometheusMetrics(app, path=None, group_by="endpoint", registry=registry)
-    return [] if "PROMETHEUS_MULTIPROC_DIR" in os.environ else [registry]
+    return [] if metric.IS_SHARED else [registry]
 
 
 def _count_workers(orchestrator: Orchestrator, workers: dict[str, int], withheld: dict[str, str]) -> None:

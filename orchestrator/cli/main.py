@@ -11,6 +11,7 @@ import click
 from orchestrator.cli.access import Access
 from orchestrator.cli.ending import EXIT_STATUSES, ExitStatus, status_of_error
 from orchestrator.errors import OctoError
+from orchestrator.settings_file import read_env_file
 
 # name -> module and its one line in --help: a command's module is imported only to run it
 _COMMANDS = {
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line `argv` and exit with its status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        read_env_file()
         status = octollm.main(arguments, prog_name="octollm", standalone_mode=False)
     except click.ClickException as error:
         error.show()
