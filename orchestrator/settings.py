@@ -194,6 +194,7 @@ class Settings:
     sweep_seconds: float = _setting(_seconds, default=1.0)
     redispatch_seconds: float = _setting(_seconds, default=5.0)
     poison_step: int = _setting(_whole(least=1), default=3)
+    require_row_level_security: str = _setting(_one_of("on", "off"), default="off")
     database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
     executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
     retention_days: int = _setting(_whole(least=1), default=30)

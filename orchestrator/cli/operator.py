@@ -32,8 +32,10 @@ def _scopes(text: str) -> list[str]:
 def migrate() -> None:
     """Bring the database at DATABASE_URL to this release's schema; calling it twice, or at once, is safe."""
     with _database_errors():
-        migration.upgrade(_database_url())
+        standing = migration.upgrade(_database_url())
     click.echo("the database is at this release's schema")
+    if standing and standing.fault:
+        click.echo(f"warning: {standing.fault}\n  -> {standing.advice}", err=True)
 
 
 @click.group()

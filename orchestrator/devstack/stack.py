@@ -178,7 +178,9 @@ class Stack:
         checked = settings.load(self.environ)
         if not self.environ.get("PLANNER_THREADS") and (checked.openai_api_key or checked.anthropic_api_key):
             self.environ["PLANNER_THREADS"] = str(_PLANNER_THREADS_WITH_MODEL)
-        migrate.upgrade(running.database_url)
+        standing = migrate.upgrade(running.database_url)
+        if standing and standing.fault:
+            self._say(f"warning: {standing.fault}: {standing.advice}")
 
     def _lock(self) -> None:
         """Hold the home for as long as this process lives: the kernel frees the lock of a dead one."""
