@@ -6,7 +6,7 @@ SHELL := /bin/sh
 
 PYTHON ?= python3
 VENV ?= .venv
-PORT ?= 8000
+PORT ?=
 SECONDS ?=
 SEED ?=
 UV := uv==0.13.9
@@ -52,8 +52,8 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 demo: setup ## run everything, audit examples/sample_package, print the verdict, stop everything; ARGS=--reject: the flawed one
 	@octollm demo $(ARGS)
 
-up: setup ## run everything until Ctrl-C; PORT=8000
-	@octollm up --port $(PORT) $(if $(FLOWER_BASIC_AUTH),--flower)
+up: setup ## run everything until Ctrl-C; PORT=8000, FLOWER_BASIC_AUTH=user:password for Flower too
+	@octollm up $(if $(PORT),--port $(PORT))
 
 test: setup ## all tests but the slow ones, with coverage, worker processes included
 	@rm -f .coverage .coverage.*

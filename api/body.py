@@ -44,10 +44,11 @@ def read_optional_object() -> dict[str, Any]:
 def decode(raw: bytes) -> Any:
     """Decode strict JSON (RFC 8259): UTF-8, unique names, finite numbers, at most MAX_DEPTH levels.
 
-    Raises MalformedBody, or InvalidInput for characters that can't be stored: NUL and lone surrogates.
+    A byte order mark before it is passed over. Raises MalformedBody, or InvalidInput for characters that can't be
+    stored: NUL and lone surrogates.
     """
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MalformedBody("The body is not UTF-8.") from error
     _check_depth(text)

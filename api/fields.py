@@ -62,7 +62,9 @@ class Moment(fields.AwareDateTime):
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> datetime:
-        moment = super()._deserialize(value, attr, data, **kwargs)
+        # RFC 3339 allows a lower-case t and z, marshmallow does not
+        text = value.upper() if isinstance(value, str) else value
+        moment = super()._deserialize(text, attr, data, **kwargs)
         try:
             return moment.astimezone(UTC)
         except OverflowError as error:

@@ -351,6 +351,7 @@ class Readiness(Reply):
 
     ready = fields.Boolean()
     checks = fields.Dict()
+    warnings = fields.List(fields.String())
     version = fields.String()
     timestamp = fields.String()
 

@@ -1,6 +1,5 @@
 """What operators ask: does the process live, can it work, how much does it do."""
 
-import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,10 +15,12 @@ from prometheus_flask_exporter import PrometheusMetrics
 
 from api import current, shapes
 from api.operation import describes, public
+from orchestrator import permit
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import Orchestrator
 from orchestrator.observability import metric
 from orchestrator.observability.census import Census
+from orchestrator.settings import Settings
 from orchestrator.store import pools
 from orchestrator.store.engine import is_away, statement
 
@@ -59,7 +60,7 @@ def ready() -> Response:
     """Say whether tasks can be done: 200 when both servers answer and every arm has a worker, else 503.
 
     An arm whose workers live and take no work, for want of a sandbox, is `withheld`: its steps fail with the reason
-    that stands there, and all else can be done.
+    that stands there, and all else can be done. `warnings` name what should be mended and holds up no task.
     """
     orchestrator = current.orchestrator()
     workers = dict.fromkeys(ARMS, 0)
@@ -72,7 +73,13 @@ def ready() -> Response:
     }
     staffed = all(workers[arm] or arm in withheld for arm in ARMS)
     is_ready = checks["database"] == checks["redis"] == "healthy" and staffed
-    response = jsonify(ready=is_ready, checks=checks, version=VERSION, timestamp=_now())
+    response = jsonify(
+        ready=is_ready,
+        checks=checks,
+        warnings=_warnings(orchestrator.settings),
+        version=VERSION,
+        timestamp=_now(),
+    )
     response.status_code = 200 if is_ready else 503
     return response
 
@@ -93,7 +100,17 @@ def _count_requests(app: Flask) -> list[Collector]:
     """
     registry = CollectorRegistry()
     PrometheusMetrics(app, path=None, group_by="endpoint", registry=registry)
-    return [] if "PROMETHEUS_MULTIPROC_DIR" in os.environ else [registry]
+    return [] if metric.IS_SHARED else [registry]
+
+
+def _warnings(settings: Settings) -> list[str]:
+    """Return what does not keep tasks from being done, and should not stay so."""
+    found = []
+    if fault := permit.fault_of_keys(settings.permit_private_key, settings.permit_public_key, signs=False):
+        found.append(f"{fault}; {permit.HOW_TO_MAKE_KEYS}")
+    if not metric.IS_SHARED:
+        found.append("/metrics has this process' figures only: see PROMETHEUS_MULTIPROC_DIR in .env.example")
+    return found
 
 
 def _count_workers(orchestrator: Orchestrator, workers: dict[str, int], withheld: dict[str, str]) -> None:

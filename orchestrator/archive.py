@@ -96,13 +96,19 @@ class _Writer:
         self._into = into
         self._files = 0
         self._bytes = 0
+        self._names: set[PurePosixPath] = set()
 
     def write(self, name: str, source: IO[bytes]) -> None:
         self._files += 1
         if self._files > MAX_FILES:
             raise InvalidStepInput(f"the archive holds more than {MAX_FILES} files")
-        path = self._into / _safe(name)
+        safe = _safe(name)
+        path = self._into / safe
         path.parent.mkdir(parents=True, exist_ok=True)
+        if safe in self._names:
+            # readers do not agree on which one counts
+            raise InvalidStepInput(f"the archive holds {str(safe)[:80]!r} twice: pack it anew")
+        self._names.add(safe)
         with path.open("xb") as target:
             while chunk := source.read(_CHUNK_BYTES):
                 self._bytes += len(chunk)
@@ -112,7 +118,8 @@ class _Writer:
 
 
 def _safe(name: str) -> PurePosixPath:
-    path = PurePosixPath(name)
+    # tarfile gives bytes that are no UTF-8 as lone surrogates, which no JSON can carry
+    path = PurePosixPath(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
     outside = path.is_absolute() or ".." in path.parts or not path.parts
     if outside or "\\" in name or _UNWRITABLE.search(name) or len(path.parts) > MAX_DEPTH:
         raise InvalidStepInput(f"the archive holds a name that we don't write: {name[:80]!r}")

@@ -37,6 +37,7 @@ from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
 from orchestrator.rate_limit import RateLimiter
 from orchestrator.settings import Settings
+from orchestrator.store import row_security
 from orchestrator.store.engine import open_engine
 from orchestrator.store.hints import Hints
 from orchestrator.store.memory import TaskRecord
@@ -184,8 +185,8 @@ class WorkerProcess:
 def for_api(settings: Settings | None = None) -> Orchestrator:
     """Wire an API process; reads the environment when no settings are given. Raises SettingsError."""
     chosen = settings or settings_module.load()
-    refuse_eviction(chosen.redis_url)
     engine = open_engine(chosen.database_url, pool_size=chosen.database_pool_size)
+    refuse_servers(chosen, engine)
     return Orchestrator(
         settings=chosen,
         engine=engine,
@@ -199,6 +200,13 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
         ),
         app=make_app(lambda: chosen),
     )
+
+
+def refuse_servers(settings: Settings, engine: Engine) -> None:
+    """Raise SettingsError at a process's start for servers that it must not work on: call it once a process."""
+    refuse_eviction(settings.redis_url)
+    if settings.require_row_level_security == "on":
+        row_security.require(engine)
 
 
 def for_worker(app: Celery, *, service: str) -> WorkerProcess:

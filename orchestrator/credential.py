@@ -14,7 +14,7 @@ import jwt
 
 from orchestrator import jwks
 from orchestrator.errors import InvalidCredential, InvalidInput
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, Signing
 
 SCOPES = ("task:submit", "task:read", "task:cancel", "arm:list", "arm:register", "admin")
 
@@ -88,7 +88,7 @@ def expand_scopes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def sign_token(
-    settings: Settings, *, tenant: str, key_id: str, scopes: Iterable[str], ttl: int | None = None
+    settings: Settings | Signing, *, tenant: str, key_id: str, scopes: Iterable[str], ttl: int | None = None
 ) -> str:
     """Return a JWT that lets its bearer act as `tenant` for `ttl` seconds (JWT_TTL_SECONDS by default)."""
     now = int(time.time())

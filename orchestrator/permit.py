@@ -23,8 +23,8 @@ from orchestrator.errors import PermitDenied
 ALGORITHM = "EdDSA"
 GRACE_SECONDS = 60
 HOW_TO_MAKE_KEYS = (
-    "set PERMIT_PRIVATE_KEY for planners and judges and PERMIT_PUBLIC_KEY for all workers; .env.example says how "
-    "to make the pair, `octollm up` makes its own"
+    "set PERMIT_PRIVATE_KEY for planners and judges and PERMIT_PUBLIC_KEY for the API and all workers: "
+    "`octollm keys permits` prints a pair, `octollm up` makes its own"
 )
 _ISSUER = "octollm-rounds"
 _CLAIMS = ("iss", "aud", "exp", "iat", "jti", "task", "round", "step", "action", "spec", "limits")

@@ -20,8 +20,8 @@ from orchestrator.model_choice import (
     parse_limits,
     parse_prices,
 )
+from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
 
-STACK_FILE = "stack.env"
 _DRIVER = "postgresql+psycopg2://"
 _PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -207,12 +207,13 @@ class Settings:
     sweep_seconds: float = _setting(_seconds, default=1.0)
     redispatch_seconds: float = _setting(_seconds, default=5.0)
     poison_step: int = _setting(_whole(least=1), default=3)
+    require_row_level_security: str = _setting(_one_of("on", "off"), default="off")
     database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
     executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
-    octollm_home: Path = _setting(Path, default=Path(".octollm"))
+    octollm_home: Path = _setting(Path, default=Path(DEFAULT_HOME))
 
     def __post_init__(self) -> None:
         if self.heartbeat_seconds >= self.lease_seconds:
@@ -248,14 +249,21 @@ class Settings:
         return "octollm+postgresql://" + self.database_url.removeprefix(_DRIVER)
 
 
+class Signing(NamedTuple):
+    """The settings that tokens are signed with."""
+
+    jwt_secret: str
+    jwt_issuer: str
+    jwt_audience: str
+    jwt_ttl_seconds: int
+
+
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read `environ` (os.environ by default), then OCTOLLM_HOME's stack.env, which `octollm up` writes.
+    """Read `environ` (by default os.environ and `.env`), then OCTOLLM_HOME's stack.env, which `octollm up` writes.
 
     An empty value counts as unset. Raises SettingsError naming the variable and what it must be.
     """
-    given = {name: text.strip() for name, text in (os.environ if environ is None else environ).items()}
-    home = Path(given.get("OCTOLLM_HOME") or ".octollm")
-    texts = read_stack_file(home) | {name: text for name, text in given.items() if text}
+    texts = _texts(environ)
     values = {item.name: _value(item, texts) for item in fields(Settings) if item.name.upper() in texts}
     missing = [
         item.name.upper() for item in fields(Settings) if item.default is MISSING and item.name not in values
@@ -267,6 +275,19 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(**values)
 
 
+def load_signing(environ: Mapping[str, str] | None = None) -> Signing:
+    """Read what tokens are signed with, and nothing else, from the same places as `load`. Raises SettingsError."""
+    texts = _texts(environ)
+    if "JWT_SECRET" not in texts:
+        raise SettingsError("JWT_SECRET must be set: tokens are signed with it; `octollm up` makes its own")
+    known = {item.name: item for item in fields(Settings)}
+    values: dict[str, Any] = {
+        name: _value(known[name], texts) if name.upper() in texts else known[name].default
+        for name in Signing._fields
+    }
+    return Signing(**values)
+
+
 def drop_empty(environ: MutableMapping[str, str]) -> None:
     """Delete the empty variables of the providers' SDKs: OPENAI_BASE_URL= would make every call fail."""
     for name, text in list(environ.items()):
@@ -274,14 +295,16 @@ def drop_empty(environ: MutableMapping[str, str]) -> None:
             del environ[name]
 
 
-def read_stack_file(home: Path) -> dict[str, str]:
-    """Return the settings that `octollm up` chose for the stack in `home`; none when it never ran."""
-    try:
-        text = (home / STACK_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    pairs = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
-    return {name: value for name, _, value in pairs}
+def _texts(environ: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the texts of all settings that are set."""
+    if environ is None:
+        read_env_file()
+        environ = os.environ
+    given = {name: text.strip() for name, text in environ.items() if text.strip()}
+    of_the_stack = read_stack_file(Path(given.get("OCTOLLM_HOME") or DEFAULT_HOME))
+    database = given.get("DATABASE_URL", of_the_stack.get("DATABASE_URL"))
+    # who names another database means another system: the keys of the stack are not for that one
+    return given if database != of_the_stack.get("DATABASE_URL") else of_the_stack | given
 
 
 def _value(item: Field[Any], texts: Mapping[str, str]) -> Any:

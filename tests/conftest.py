@@ -1,5 +1,6 @@
 """What every test may ask for: a real Postgres and a real Valkey, migrated and empty."""
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -15,6 +16,10 @@ from orchestrator.devstack import servers as devstack_servers
 from orchestrator.devstack.servers import Servers
 from orchestrator.store import migrate
 from orchestrator.store.engine import open_engine
+
+# at import: modules that tests import read these at their own
+os.environ["OCTOLLM_ENV_FILE"] = "none"
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = "none"
 
 _OURS = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JWT_SECRET")
 
@@ -44,6 +49,7 @@ def home() -> Iterator[Path]:
         for name in _OURS:
             patch.delenv(name, raising=False)
         patch.setenv("OCTOLLM_HOME", str(path))
+        patch.setenv("XDG_STATE_HOME", str(path / "state"))
         patch.setenv("JWT_SECRET", secrets.token_urlsafe(48))
         yield path
     shutil.rmtree(path, ignore_errors=True)

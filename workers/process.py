@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.cache.eviction import refuse_eviction
 from orchestrator.errors import SettingsError
 from orchestrator.lifecycle import recovery
 from orchestrator.llm.embedding import Embedder
@@ -124,7 +123,7 @@ def connect_signals(app: Celery) -> None:
     def wire_and_prepare(**_: object) -> None:
         worker = start(app)
         try:
-            refuse_eviction(worker.process.settings.redis_url)
+            bootstrap.refuse_servers(worker.process.settings, worker.process.engine)
         except SettingsError as error:
             # Celery logs what a receiver raises, and goes on
             raise SystemExit(error.message) from None

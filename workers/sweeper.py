@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.cache import flight
-from orchestrator.cache.eviction import refuse_eviction
 from orchestrator.errors import SandboxUnavailable
 from orchestrator.lifecycle import auditing, recovery
 from orchestrator.observability import metric
@@ -227,7 +226,7 @@ def main() -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
-    refuse_eviction(worker.settings.redis_url)
+    bootstrap.refuse_servers(worker.settings, worker.engine)
     broker = redis.Redis.from_url(worker.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
     sweeper = Sweeper(worker, broker)
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)

@@ -1,10 +1,9 @@
 """The command about arms."""
 
-import json
-
 import click
 
 from orchestrator.cli.access import Access
+from orchestrator.cli.output import json_text
 from orchestrator.cli.server import find_server
 
 _COLOURS = {"healthy": "green", "degraded": "yellow", "unavailable": "red"}
@@ -17,7 +16,7 @@ def arms(access: Access, /, as_json: bool) -> None:
     """List the arms: status, live workers, queue, what each can do."""
     listed = find_server(access).get("/v1/arms")["arms"]
     if as_json:
-        click.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        click.echo(json_text(listed))
         return
     for arm in listed:
         known = arm.get("metadata") or {}

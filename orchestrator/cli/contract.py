@@ -1,7 +1,9 @@
 """Builds a task contract from what stands on the command line: goal, criteria, files."""
 
+import codecs
 import json
 import mimetypes
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from orchestrator.cli.server import Server
 
 def read_goal(text: str) -> str:
     """Return the goal; `-` reads it from standard input."""
-    goal = sys.stdin.read() if text == "-" else text
+    goal = _text(sys.stdin.buffer.read(), "standard input", "GOAL") if text == "-" else text
     if not goal.strip():
         raise click.BadParameter("is empty", param_hint="GOAL")
     return goal
@@ -55,11 +57,14 @@ def upload_all(server: Server, paths: Sequence[Path]) -> list[str]:
 
 def upload(server: Server, path: Path) -> dict[str, Any]:
     """Send a file, or a directory as one archive; return the server's description of it."""
-    name = path.resolve().name
+    # a name that is no UTF-8 can't be sent as it is
+    name = os.fsencode(path.resolve().name).decode("utf-8", "replace")
     if path.is_dir():
         content, media_type, name = archive.pack(path), "application/gzip", f"{name}.tar.gz"
     else:
         content = path.read_bytes()
+        if not content:
+            raise click.BadParameter(f"{path} is empty: there is nothing to send", param_hint="--attach")
         media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
     described: dict[str, Any] = server.upload(
         f"/v1/files?filename={quote(name)}", content=content, media_type=media_type, headers={}
@@ -68,10 +73,18 @@ def upload(server: Server, path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, option: str) -> str:
+    if str(path) == "-":
+        return _text(sys.stdin.buffer.read(), "standard input", option)
+    return _text(path.read_bytes(), str(path), option)
+
+
+def _text(content: bytes, source: str, option: str) -> str:
+    """Return a text in UTF-8, after a byte order mark or without, or in UTF-16 after one."""
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return path.read_text(encoding="utf-8")
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise click.BadParameter(f"{path} is not UTF-8 text", param_hint=option) from error
+        raise click.BadParameter(f"{source} is not UTF-8 text", param_hint=option) from error
 
 
 def _decode(text: str, option: str) -> Any:

@@ -1,11 +1,11 @@
 """The command about dead letters: steps that were given up because they killed their workers."""
 
-import json
 from typing import Any
 
 import click
 
 from orchestrator.cli.access import Access
+from orchestrator.cli.output import json_text
 from orchestrator.cli.server import find_server
 
 
@@ -20,7 +20,7 @@ def dead(access: Access, /, limit: int, as_json: bool) -> None:
     """
     listed = find_server(access).get(f"/v1/dead-steps?limit={limit}")
     if as_json:
-        click.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        click.echo(json_text(listed))
         return
     if not listed["steps"]:
         click.echo("no step was given up")

@@ -1,6 +1,5 @@
 """The command that shows the whole system at work: it audits a Python package and stops everything again."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -11,19 +10,17 @@ from typing import Any
 
 import click
 
-import orchestrator
 from orchestrator import credential, settings
 from orchestrator.cli.contract import upload
 from orchestrator.cli.ending import ExitStatus, status_of_task
+from orchestrator.cli.example import EXAMPLES, FLAWED, SAMPLE
 from orchestrator.cli.follow import choose_display, follow
 from orchestrator.cli.server import LOCAL_TENANT, Server
 from orchestrator.cli.task import print_end
 from orchestrator.cli.verdict import last_verdict
+from orchestrator.devstack.home import to_start_in
 from orchestrator.devstack.stack import Stack
 
-EXAMPLES = Path(orchestrator.__file__).parents[1] / "examples"
-SAMPLE = EXAMPLES / "sample_package"
-FLAWED = EXAMPLES / "flawed_package"
 GOAL = "Audit this Python package: inventory, syntax, lint, tests, coverage and secrets."
 CRITERIA: list[dict[str, Any]] = [
     {
@@ -75,7 +72,7 @@ def demo(package: Path | None, reject: bool) -> int:
 
 
 def _audit(directory: Path) -> int:
-    home = Path(os.environ.get("OCTOLLM_HOME") or ".octollm") / "demo"
+    home = to_start_in() / "demo"
     stack = Stack(home, port=0, say=lambda line: click.echo(f"  {line}"))
     began = time.monotonic()
     click.echo("Starting Postgres, Valkey, the API, a worker for each arm and the sweeper ...")

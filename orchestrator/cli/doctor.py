@@ -4,19 +4,23 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from orchestrator import permit, settings
 from orchestrator.cli import examine
+from orchestrator.cli.access import Access
 from orchestrator.cli.ending import ExitStatus, Refused, Unreachable
 from orchestrator.cli.finding import Finding, State, good, note, trouble
-from orchestrator.cli.server import Server
-from orchestrator.devstack import binaries, process
+from orchestrator.cli.server import Server, find_server
+from orchestrator.devstack import binaries, home
 from orchestrator.errors import SettingsError
 from orchestrator.settings import Settings
+from orchestrator.settings_file import read_env_file
 
 _MARKS = {State.GOOD: ("✓", "green"), State.NOTE: ("!", "yellow"), State.TROUBLE: ("✗", "red")}
 _TOOLS = ("gunicorn", "celery", "ruff", "pytest")
@@ -26,23 +30,37 @@ _WRONG = re.compile(r"([A-Z][A-Z0-9_]+) is wrong")
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="The API's port."
+    "--port", type=click.IntRange(1, 65535), help="The API's, on this machine.  [default: as `octollm --url`]"
 )
-def doctor(port: int) -> int:
-    """Check settings, programs, servers, workers and clocks; say what to do. Exit status: 1 for trouble."""
-    troubles = 0
-    for finding in _examine(port):
+@click.pass_obj
+def doctor(access: Access, /, port: int | None) -> int:
+    """Check settings, programs, servers, workers, clocks, the API; say what to do. Exit status: 1 for trouble."""
+    told = Counter[State]()
+    server = find_server(access._replace(url=f"http://127.0.0.1:{port}") if port else access)
+    for finding in _examine(server):
         mark, colour = _MARKS[finding.state]
         click.echo(f"{click.style(mark, fg=colour)} {finding.subject:<16} {finding.told}")
         if finding.advice:
             click.echo(f"  {'':<16} -> {finding.advice}")
-        troubles += finding.state is State.TROUBLE
-    click.echo(f"{troubles} to deal with" if troubles else "all is well")
-    return ExitStatus.FAILED if troubles else ExitStatus.OK
+        told[finding.state] += 1
+    click.echo(_summary(told))
+    return ExitStatus.FAILED if told[State.TROUBLE] else ExitStatus.OK
 
 
-def _examine(port: int) -> Iterator[Finding]:
-    wrong, known = examine_settings(dict(os.environ))
+def _summary(told: Mapping[State, int]) -> str:
+    if told[State.TROUBLE]:
+        return f"{told[State.TROUBLE]} to deal with"
+    return (
+        f"it works; marked with ! is what should not stay so: {told[State.NOTE]}"
+        if told[State.NOTE]
+        else "all is well"
+    )
+
+
+def _examine(server: Server) -> Iterator[Finding]:
+    if env_file := read_env_file():
+        yield good("env file", f"{env_file} is read; the environment goes before it")
+    wrong, known = examine_settings({**os.environ, "OCTOLLM_HOME": str(home.find().path)})
     yield from wrong
     yield from _programs(known)
     if known:
@@ -50,7 +68,7 @@ def _examine(port: int) -> Iterator[Finding]:
         yield from examine.postgres(known)
         yield from examine.redis(known)
     yield examine.sandbox(known.executor_min_isolation if known else "basic")
-    yield _port(port)
+    yield from examine_api(server)
 
 
 def examine_permits(known: Settings) -> Finding:
@@ -81,7 +99,8 @@ def examine_settings(environ: dict[str, str]) -> tuple[list[Finding], Settings |
 
 def _missing(message: str) -> Finding:
     if any(name in message for name in _BY_THE_STACK):
-        return note("settings", message, "octollm up makes these three itself; production sets them")
+        advice = "octollm up makes these three itself; production sets them"
+        return trouble("settings", message, advice)
     return trouble("settings", message, "see .env.example")
 
 
@@ -107,11 +126,30 @@ def _bundled() -> Iterator[Finding]:
         yield trouble("programs", error.message, "install them, or set DATABASE_URL and REDIS_URL")
 
 
-def _port(port: int) -> Finding:
-    if process.is_free(port):
-        return good("port", f"{port} is free")
+def examine_api(server: Server) -> Iterator[Finding]:
+    """Examine what answers at the server's address: ours, with our secret, able to do tasks."""
+    asked = replace(server, timeout_seconds=5)
     try:
-        Server(f"http://127.0.0.1:{port}", timeout_seconds=3).get("/health")
-    except (Unreachable, Refused):
-        return trouble("port", f"{port} is taken by something else", "octollm up --port with another one")
-    return good("port", f"an OctoLLM answers at {port}")
+        answer = asked.get("/health")
+    except Unreachable as error:
+        yield trouble("api", error.message, "octollm up, or the web line of Procfile; or pass --url")
+        return
+    except Refused as error:
+        answer = error.message
+    if not (isinstance(answer, dict) and {"version", "components"} <= set(answer)):
+        yield trouble("api", f"what answers at {server.url} is no OctoLLM", "name ours with --url, or --port")
+        return
+    yield good("api", f"an OctoLLM answers at {server.url}, version {answer['version']}")
+    try:
+        asked.get("/v1/arms")
+    except (Refused, Unreachable) as error:
+        yield trouble("api", error.message, "name the server of this JWT_SECRET with --url, or pass --token")
+        return
+    yield from _readiness(asked)
+
+
+def _readiness(server: Server) -> Iterator[Finding]:
+    try:
+        yield from (note("api", warning) for warning in server.get("/ready").get("warnings", []))
+    except (Refused, Unreachable):
+        yield trouble("api", "GET /ready says that it can't do tasks", f"see above, and {server.url}/ready")

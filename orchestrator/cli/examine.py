@@ -20,7 +20,7 @@ from orchestrator.arm_capability import ARMS, registry_digest
 from orchestrator.cache import eviction
 from orchestrator.cli.finding import Finding, good, note, trouble
 from orchestrator.settings import Settings
-from orchestrator.store import pools
+from orchestrator.store import pools, row_security
 from orchestrator.store.engine import open_engine, statement
 
 OLDEST_POSTGRES = 15
@@ -118,13 +118,20 @@ def _schema(conn: Connection) -> Iterator[Finding]:
         yield trouble("schema", f"is at {current or 'nothing'}, this release needs {head}", "octollm migrate")
         return
     yield good("schema", f"at {head}")
+    yield _row_security(row_security.look(conn))
     yield from _workers(conn)
+
+
+def _row_security(standing: row_security.Standing) -> Finding:
+    if standing.fault:
+        return note("tenants", standing.fault, standing.advice)
+    return good("tenants", "kept apart by row-level security")
 
 
 def _workers(conn: Connection) -> Iterator[Finding]:
     alive = pools.alive(conn)
     if not alive:
-        yield note("workers", "none is alive", "octollm up, or honcho start")
+        yield trouble("workers", "none is alive: no task goes on", "octollm up, or honcho start")
         return
     strangers = sorted(pool.node for pool in alive if pool.registry_digest != registry_digest())
     if strangers:

@@ -1,16 +1,17 @@
 """The octollm command: finds a command's module when it is called for, and turns errors into one line."""
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from orchestrator.cli import output
 from orchestrator.cli.access import Access
 from orchestrator.cli.ending import EXIT_STATUSES, ExitStatus, status_of_error
 from orchestrator.errors import OctoError
+from orchestrator.settings_file import read_env_file
 
 # name -> module and its one line in --help: a command's module is imported only to run it
 _COMMANDS = {
@@ -48,6 +49,16 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Parse the command line; help is written here, perhaps into a closed pipe."""
+        with output.ends_by_closed_pipe():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; where its output goes nowhere, end as other programs do, which click does not."""
+        with output.ends_by_closed_pipe():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""
         with formatter.section("Commands"):
@@ -75,17 +86,15 @@ def octollm(ctx: click.Context, /, *, url: str | None, token: str | None, **_opt
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line `argv` and exit with its status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    output.prepare()
     try:
+        read_env_file()
         status = octollm.main(arguments, prog_name="octollm", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(ExitStatus.DETACHED)
-    except BrokenPipeError:
-        # whoever read our output (head, less) has gone; nothing may be flushed into it any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitStatus.OK)
     except Exception as error:
         if "--debug" in arguments:
             raise

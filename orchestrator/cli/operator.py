@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator import credential, settings
+from orchestrator import credential, permit, settings
+from orchestrator.devstack import home
 from orchestrator.errors import NotFound, SettingsError, Unavailable
+from orchestrator.settings_file import read_stack_file
 from orchestrator.store import keys as key_store
 from orchestrator.store import migrate as migration
 from orchestrator.store.engine import open_engine, transaction
@@ -31,13 +32,15 @@ def _scopes(text: str) -> list[str]:
 def migrate() -> None:
     """Bring the database at DATABASE_URL to this release's schema; calling it twice, or at once, is safe."""
     with _database_errors():
-        migration.upgrade(_database_url())
+        standing = migration.upgrade(_database_url())
     click.echo("the database is at this release's schema")
+    if standing and standing.fault:
+        click.echo(f"warning: {standing.fault}\n  -> {standing.advice}", err=True)
 
 
 @click.group()
 def keys() -> None:
-    """Create, rotate, revoke and list API keys; POST /v1/auth/token turns a key into a JWT."""
+    """Create, rotate, revoke and list API keys; POST /v1/auth/token turns a key into a JWT. Keys of permits too."""
 
 
 @keys.command()
@@ -107,7 +110,19 @@ def webhook_secret(tenant: str) -> None:
 
     It follows from JWT_SECRET, and changes with it.
     """
-    click.echo(credential.webhook_secret(settings.load(), tenant))
+    click.echo(credential.webhook_secret(settings.load(_environ()), tenant))
+
+
+@keys.command(name="permits")
+def permits() -> None:
+    """Make the pair of keys for steps' permits and print it, for `eval` or for .env.
+
+    Planners and judges need the private one, all workers and the API the public one.
+    """
+    private = permit.new_private_key()
+    click.echo(
+        f"export PERMIT_PRIVATE_KEY={private}\nexport PERMIT_PUBLIC_KEY={permit.public_key_of(private)}"
+    )
 
 
 @keys.command(name="list")
@@ -138,7 +153,7 @@ def token(tenant: str, scopes: str, ttl: int | None) -> None:
 
     It hangs on no API key, so it can't be revoked: keep it short.
     """
-    known = settings.load()
+    known = settings.load_signing(_environ())
     click.echo(
         credential.sign_token(
             known,
@@ -172,14 +187,18 @@ def _database_errors() -> Iterator[None]:
 
 def _database_url() -> str:
     """Return DATABASE_URL, or the running stack's; these commands need no other setting."""
-    home = Path(os.environ.get("OCTOLLM_HOME") or ".octollm")
-    url = os.environ.get("DATABASE_URL") or settings.read_stack_file(home).get("DATABASE_URL")
+    state = home.find()
+    url = os.environ.get("DATABASE_URL") or read_stack_file(state.path).get("DATABASE_URL")
     if not url:
-        raise SettingsError("DATABASE_URL must be set, or `octollm up` have run here")
+        raise SettingsError(f"DATABASE_URL must be set, or `octollm up` have run: {state.told}")
     try:
         return settings.driver_url(url)
     except ValueError as error:
         raise SettingsError(f"DATABASE_URL is wrong: it must be {error}") from error
+
+
+def _environ() -> dict[str, str]:
+    return {**os.environ, "OCTOLLM_HOME": str(home.find().path)}
 
 
 def _state(record: KeyRecord) -> str:

@@ -1,5 +1,6 @@
 """Talks to the API over HTTP: where it is, who we are, and one call."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -15,7 +16,9 @@ from urllib.parse import urlsplit
 
 from orchestrator.cli.access import Access
 from orchestrator.cli.ending import Refused, Unreachable
+from orchestrator.devstack import home
 from orchestrator.errors import OctoError, SettingsError
+from orchestrator.settings_file import read_stack_file
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 LOCAL_TENANT = "local"
@@ -28,12 +31,14 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Server:
     """An OctoLLM server, and the token that opens it (None: send none).
 
-    A call that the server limits (429) is sent again when it says so, for a minute at most.
+    A call that the server limits (429) is sent again when it says so, for a minute at most. `origin` says where the
+    address comes from.
     """
 
     url: str
     token: str | None = None
     timeout_seconds: float = 30.0
+    origin: str = ""
 
     def get(self, path: str) -> Any:
         """Return the JSON answer of GET `path`. Raises Refused or Unreachable."""
@@ -76,41 +81,61 @@ class Server:
             raise _refusal(error) from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
+            origin = f", {self.origin}" if self.origin else ""
             raise Unreachable(
-                f"{self.url} does not answer ({reason}): start it with `octollm up`, or name it with --url"
+                f"{self.url} does not answer ({reason}{origin}): start it with `octollm up`, or name it with --url"
             ) from error
         except ValueError as error:
             raise Unreachable(f"{self.url} does not answer like an OctoLLM server (no JSON)") from error
 
     def _opener(self) -> urllib.request.OpenerDirector:
+        handlers = (_PlainHandler, _SecureHandler)
         if urlsplit(self.url).hostname in _LOOPBACK:
-            return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        return urllib.request.build_opener()
+            return urllib.request.build_opener(urllib.request.ProxyHandler({}), *handlers)
+        return urllib.request.build_opener(*handlers)
+
+
+class _Attentive(http.client.HTTPConnection):
+    """A connection that reads the answer of a server that refuses a body before it has read it all."""
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            super().request(*arguments, **options)
+
+
+class _AttentiveTLS(_Attentive, http.client.HTTPSConnection):
+    """The same over TLS."""
+
+
+class _PlainHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Attentive, req)
+
+
+class _SecureHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_AttentiveTLS, req)
 
 
 def find_server(access: Access) -> Server:
-    """Return the server to talk to: as told, else the one that `octollm up` started here."""
-    home = Path(os.environ.get("OCTOLLM_HOME") or ".octollm")
-    address = (access.url or _stack_url(home) or DEFAULT_URL).rstrip("/").removesuffix("/v1")
+    """Return the server to talk to: as told, else the one that `octollm up` started; see devstack.home."""
+    state = home.find()
+    address, origin = access.url, ""
+    if not address:
+        address = read_stack_file(state.path).get("OCTOLLM_URL")
+        origin = f"from {state.told}" if address else f"the default: {state.told}"
+    address = (address or DEFAULT_URL).rstrip("/").removesuffix("/v1")
     if urlsplit(address).scheme not in ("http", "https"):
         raise SettingsError(f"--url {address}: must begin with http:// or https://")
-    return Server(address, access.token or _local_token())
+    return Server(address, access.token or _local_token(state.path), origin=origin)
 
 
-def _stack_url(home: Path) -> str | None:
-    try:
-        lines = (home / "stack.env").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((line.partition("=")[2] for line in lines if line.startswith("OCTOLLM_URL=")), None)
-
-
-def _local_token() -> str | None:
+def _local_token(state: Path) -> str | None:
     """Sign a token for the tenant "local", if this machine holds the server's secret."""
     from orchestrator import credential, settings  # noqa: PLC0415 - 0.2 s that a given token saves
 
     try:
-        known = settings.load()
+        known = settings.load_signing({**os.environ, "OCTOLLM_HOME": str(state)})
     except SettingsError:
         return None
     return credential.sign_token(

@@ -1,6 +1,5 @@
 """The commands about tasks: run, submit, watch, status, cancel, retry."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from orchestrator.cli.access import Access
 from orchestrator.cli.contract import read_context, read_criterion, read_goal, read_plan, upload_all
 from orchestrator.cli.ending import EXIT_STATUSES, ExitStatus, status_of_task
 from orchestrator.cli.follow import choose_display, follow
+from orchestrator.cli.output import json_text
 from orchestrator.cli.server import Server, find_server
 from orchestrator.cli.verdict import last_verdict, lines_of_task
 from orchestrator.task_contract import CACHE_MODES
 
 _EXISTING = click.Path(exists=True, path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else on stdout.")
 _CONTRACT = (
     click.argument("goal"),
@@ -34,9 +34,13 @@ _CONTRACT = (
         help='What must hold; \'{"text": ..., "check": {...}}\' for what a machine can check.',
     ),
     click.option(
-        "--plan", type=_FILE, help="A plan of your own, JSON {steps: [...]}; nothing is planned then."
+        "--plan",
+        type=_FILE,
+        help="A plan of your own, JSON {steps: [...]}; nothing is planned then. - reads it from stdin.",
     ),
-    click.option("--context", type=_FILE, help="Text, or a JSON object, that the arms may read."),
+    click.option(
+        "--context", type=_FILE, help="Text, or a JSON object, that the arms may read; - for stdin."
+    ),
     click.option(
         "--cache",
         type=click.Choice(list(CACHE_MODES)),
@@ -74,7 +78,7 @@ def run(access: Access, /, goal: str, watch: bool, as_json: bool, **options: Any
 def submit(access: Access, /, goal: str, as_json: bool, **options: Any) -> None:
     """Submit GOAL (- reads it from stdin) and print the task's id."""
     accepted = _post(find_server(access), goal, options)
-    click.echo(_text(accepted) if as_json else accepted["task_id"])
+    click.echo(json_text(accepted) if as_json else accepted["task_id"])
 
 
 @click.command(epilog=EXIT_STATUSES)
@@ -96,7 +100,7 @@ def status(access: Access, /, task_id: str, as_json: bool) -> int:
     server = find_server(access)
     task = server.get(f"/v1/tasks/{task_id}")
     if as_json:
-        click.echo(_text(task))
+        click.echo(json_text(task))
     elif task["status"] in ("queued", "processing"):
         progress = task["progress"]
         click.echo(
@@ -118,7 +122,7 @@ def cancel(access: Access, /, task_id: str, reason: str, as_json: bool) -> None:
     """Stop TASK; what its steps had finished is kept as a partial result."""
     body = {"reason": reason} if reason else None
     task = find_server(access).post(f"/v1/tasks/{task_id}/cancel", body)
-    click.echo(_text(task) if as_json else f"{task_id} {task['status']}")
+    click.echo(json_text(task) if as_json else f"{task_id} {task['status']}")
 
 
 @click.command(epilog=EXIT_STATUSES)
@@ -130,7 +134,7 @@ def retry(access: Access, /, task_id: str, from_step: str | None, as_json: bool)
     """Run TASK, which has ended, again as a new one and print the new one's id; what had finished is reused."""
     body = {"from_step": from_step} if from_step else None
     accepted = find_server(access).post(f"/v1/tasks/{task_id}/retry", body)
-    click.echo(_text(accepted) if as_json else accepted["task_id"])
+    click.echo(json_text(accepted) if as_json else accepted["task_id"])
 
 
 def print_end(task: dict[str, Any], verdict: dict[str, Any] | None) -> None:
@@ -141,6 +145,8 @@ def print_end(task: dict[str, Any], verdict: dict[str, Any] | None) -> None:
 
 
 def _post(server: Server, goal: str, options: dict[str, Any]) -> dict[str, Any]:
+    if [goal, str(options["plan"]), str(options["context"])].count("-") > 1:
+        raise click.UsageError("only one of GOAL, --plan and --context can be -: there is one standard input")
     contract: dict[str, Any] = {"goal": read_goal(goal)}
     if options["criteria"]:
         contract["acceptance_criteria"] = [read_criterion(text) for text in options["criteria"]]
@@ -173,12 +179,8 @@ def _until_its_end(server: Server, task_id: str, *, watch: bool, as_json: bool) 
     task = server.get(f"/v1/tasks/{task_id}")
     verdict = last_verdict(server, task_id)
     if as_json:
-        click.echo(_text({**task, "verdict": verdict}))
+        click.echo(json_text({**task, "verdict": verdict}))
     else:
         click.echo()
         print_end(task, verdict)
     return status_of_task(task)
-
-
-def _text(document: Any) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False)

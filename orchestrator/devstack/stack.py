@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +17,11 @@ from typing import Self
 
 from orchestrator import permit, settings
 from orchestrator.devstack import process, servers
+from orchestrator.devstack.home import LOCK_FILE
 from orchestrator.devstack.leash import Leash
 from orchestrator.devstack.program import Program, environment, read_procfile
 from orchestrator.errors import OctoError, SettingsError
-from orchestrator.settings import STACK_FILE
+from orchestrator.settings_file import STACK_FILE, read_stack_file
 from orchestrator.store import migrate
 
 ONE_OF_EACH: Mapping[str, int] = {
@@ -44,6 +45,7 @@ _SIGNING = ("planner", "judge")
 _PLANNER_THREADS_WITH_MODEL = 8
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
+_PROGRESS_SECONDS = 3.0
 _HOPELESS_STARTS = 3
 
 
@@ -134,6 +136,10 @@ class Stack:
                 while not self._interrupts:
                     time.sleep(_POLL_SECONDS)
             finally:
+                if self._interrupts:
+                    self._say(
+                        f"stopping: running steps get {STOP_SECONDS:g} s to finish; Ctrl-C again hurries"
+                    )
                 self.stop()
 
     def __enter__(self) -> Self:
@@ -172,11 +178,13 @@ class Stack:
         checked = settings.load(self.environ)
         if not self.environ.get("PLANNER_THREADS") and (checked.openai_api_key or checked.anthropic_api_key):
             self.environ["PLANNER_THREADS"] = str(_PLANNER_THREADS_WITH_MODEL)
-        migrate.upgrade(running.database_url)
+        standing = migrate.upgrade(running.database_url)
+        if standing and standing.fault:
+            self._say(f"warning: {standing.fault}: {standing.advice}")
 
     def _lock(self) -> None:
         """Hold the home for as long as this process lives: the kernel frees the lock of a dead one."""
-        lock = self._ending.enter_context((self.home / "up.lock").open("a+"))
+        lock = self._ending.enter_context((self.home / LOCK_FILE).open("a+"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -192,7 +200,7 @@ class Stack:
 
     def _signing_secret(self) -> str:
         """Return the environment's secret, else last time's, so that tokens stay good, else a new one."""
-        kept = settings.read_stack_file(self.home).get("JWT_SECRET")
+        kept = read_stack_file(self.home).get("JWT_SECRET")
         return self._wanted.get("JWT_SECRET") or kept or secrets.token_urlsafe(48)
 
     def _permit_key(self) -> str:
@@ -304,12 +312,21 @@ class Stack:
         for batch in (front, behind):
             for program in batch:
                 program.ask_to_stop()
-            while not all(program.is_stopped() for program in batch):
-                if self._interrupts > 1 or time.monotonic() >= give_up:
-                    break
-                time.sleep(_POLL_SECONDS)
+            self._wait_for_the_end(batch, give_up)
             for program in batch:
                 program.kill()
+
+    def _wait_for_the_end(self, batch: Sequence[Program], give_up: float) -> None:
+        """Wait until all have ended, the time is up, or somebody is in a hurry; say now and then for whom."""
+        say_again_at = time.monotonic() + _PROGRESS_SECONDS
+        while left := [program.name for program in batch if not program.is_stopped()]:
+            now = time.monotonic()
+            if self._interrupts > 1 or now >= give_up:
+                return
+            if now >= say_again_at:
+                self._say(f"waiting for {', '.join(sorted(left))}: {give_up - now:.0f} s at most")
+                say_again_at = now + _PROGRESS_SECONDS
+            time.sleep(_POLL_SECONDS)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import structlog
 
 from orchestrator import safety
 from orchestrator.settings import Settings
+from orchestrator.settings_file import read_env_file
 
 _CAPTURED = ("gunicorn.error", "gunicorn.access", "werkzeug", "celery", "celery.task", "celery.redirected")
 # Celery's trace repeats a task's return value at INFO
@@ -64,6 +65,8 @@ def configure(settings: Settings, *, service: str, stream: TextIO | None = None)
         )
     )
     _take_over(handler, settings.log_level)
+    if env_file := read_env_file():
+        structlog.get_logger(__name__).info("settings.env_file", path=str(env_file))
 
 
 @contextmanager

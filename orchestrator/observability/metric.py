@@ -1,12 +1,9 @@
 """Owns the metrics that are counted where something happens, and the one text that /metrics answers with.
 
-With PROMETHEUS_MULTIPROC_DIR in the environment, all processes of a host share that directory: any of them
-can answer for all. Without it the figures are those of this process.
+All processes of a host share a directory (see slot.share): any of them can answer for all.
 """
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -14,12 +11,10 @@ from prometheus_client.registry import Collector
 
 from orchestrator.execution_state import Decision, TaskStatus
 from orchestrator.llm.interface import Attempt
-from orchestrator.observability.slot import use_slots
+from orchestrator.observability.slot import share
 from orchestrator.task_contract import Priority
 
-_DIRECTORY = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
-if _DIRECTORY:
-    use_slots(Path(_DIRECTORY))
+IS_SHARED = share()
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -179,9 +174,9 @@ def model_attempted(attempt: Attempt) -> None:
 def exposition(collectors: Iterable[Collector] = ()) -> bytes:
     """Return the metrics of all processes of this host, and those of `collectors`, as CONTENT_TYPE text."""
     shared = REGISTRY
-    if _DIRECTORY:
+    if IS_SHARED:
         shared = CollectorRegistry()
-        MultiProcessCollector(shared, path=_DIRECTORY)  # type: ignore[no-untyped-call]  # theirs
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # theirs
     own = CollectorRegistry()
     for collector in collectors:
         own.register(collector)

@@ -11,6 +11,11 @@ from pathlib import Path
 
 from prometheus_client import values
 
+from orchestrator.settings_file import DEFAULT_HOME, read_env_file
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+ALONE = "none"
+
 
 class Slots:
     """The numbered slots of a directory; the holder of a slot has a lock on `slot-N.lock`."""
@@ -44,6 +49,34 @@ class Slots:
             os.close(lock_file)
             return None
         return name, lock_file
+
+
+def share() -> bool:
+    """Have every metric made from now on shared by the processes of this host; call it before the first is made.
+
+    They share PROMETHEUS_MULTIPROC_DIR, by default `metrics` in the state directory, which is made. False where it
+    is `none` or can't be made: this process then has figures of its own.
+    """
+    read_env_file()
+    named = os.environ.get(VARIABLE, "").strip()
+    default = Path(os.environ.get("OCTOLLM_HOME") or DEFAULT_HOME) / "metrics"
+    directory = Path(named or default).absolute()
+    if named == ALONE or not _made(directory):
+        # the libraries take its presence for a yes
+        os.environ.pop(VARIABLE, None)
+        values.ValueClass = values.MutexValue
+        return False
+    os.environ[VARIABLE] = str(directory)
+    use_slots(directory)
+    return True
+
+
+def _made(directory: Path) -> bool:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(directory, os.W_OK)
 
 
 def use_slots(directory: Path) -> None:

@@ -8,13 +8,18 @@ from sqlalchemy import create_engine
 
 import migrations
 from orchestrator.settings import driver_url
+from orchestrator.store import row_security
+from orchestrator.store.row_security import Standing
 
 # any constant: whoever holds this advisory lock migrates, the others wait and then find nothing to do
 _LOCK = 0x6F63746F
 
 
-def upgrade(database_url: str, *, revision: str = "head") -> None:
-    """Apply every revision up to `revision` that is missing. Takes an advisory lock; calling it twice is safe."""
+def upgrade(database_url: str, *, revision: str = "head") -> Standing | None:
+    """Apply every revision up to `revision` that is missing. Takes an advisory lock; calling it twice is safe.
+
+    At the head it also puts row-level security in place where it could not be before, and returns how it stands.
+    """
     engine = create_engine(driver_url(database_url))
     try:
         with engine.connect() as conn:
@@ -25,6 +30,11 @@ def upgrade(database_url: str, *, revision: str = "head") -> None:
                 config.attributes["connection"] = conn
                 command.upgrade(config, revision)
                 conn.commit()
+                if revision != "head":
+                    return None
+                standing = row_security.complete(conn)
+                conn.commit()
+                return standing
             finally:
                 conn.rollback()
                 conn.exec_driver_sql("SELECT pg_advisory_unlock(%(lock)s)", {"lock": _LOCK})

@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from orchestrator import settings
 from orchestrator.devstack.stack import Stack
+from orchestrator.settings_file import read_stack_file
 from orchestrator.store.engine import statement
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
@@ -29,7 +30,7 @@ def test_only_planners_and_judges_hold_the_key_that_signs(stack: Stack) -> None:
     holders = {kind for kind in kinds if any(key_of(pid) for pid in stack.pids(kind))}
 
     assert holders == {"planner", "judge"}
-    assert "PERMIT_PRIVATE_KEY" not in settings.read_stack_file(stack.home)
+    assert "PERMIT_PRIVATE_KEY" not in read_stack_file(stack.home)
     assert settings.load(stack.environ).permit_public_key
 
 

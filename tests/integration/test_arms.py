@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.archive import pack
-from orchestrator.cli.demo import FLAWED
+from orchestrator.cli.example import FLAWED
 from orchestrator.errors import (
     InvalidStepInput,
     PermitDenied,

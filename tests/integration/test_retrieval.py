@@ -113,9 +113,16 @@ def test_what_is_no_text_is_named_and_not_searched(reader: Reader) -> None:
     assert output["found"] == 0
     assert output["skipped"] == [
         {"file": "a.bin", "reason": "binary"},
-        {"file": "b.txt", "reason": "not UTF-8"},
+        {"file": "b.txt", "reason": "neither UTF-8 nor UTF-16 with its mark"},
     ]
     assert "2 files not read: a.bin is binary" in output["warnings"][0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-8"])
+def test_a_text_after_a_byte_order_mark_is_read(encoding: str, reader: Reader) -> None:
+    output = reader.search("refund", a__txt="\ufeffA late refund\n".encode(encoding))
+
+    assert [(match["line"], match["quote"]) for match in output["matches"]] == [(1, "A late refund")]
 
 
 def test_the_context_is_searched_and_cited_by_its_own_name(reader: Reader) -> None:

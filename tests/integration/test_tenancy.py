@@ -2,32 +2,24 @@
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
+from orchestrator import bootstrap
+from orchestrator.errors import SettingsError
 from orchestrator.lifecycle import requests
 from orchestrator.settings import Settings
-from orchestrator.store import files, memory, migrate
+from orchestrator.store import files, memory, migrate, row_security
 from orchestrator.store.engine import open_engine, statement, transaction
+from orchestrator.store.row_security import CHILDREN, OWNED
 from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, wait_step
 
-OWNED = (
-    "tasks",
-    "artifacts",
-    "artifact_chunks",
-    "documents",
-    "passages",
-    "passage_vectors",
-    "submissions",
-    "cache_audits",
-    "cache_switches",
-)
-CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
 HELD = ("tasks", "artifacts", "artifact_chunks", "submissions", "rounds", "steps", "events", "traces")
 
 
@@ -235,3 +227,42 @@ def test_an_owner_who_may_not_works_without_it(our_settings: Settings, owner: st
         assert memory.find_task(conn, "umbrella", task_id) is None
         assert memory.find_task(conn, "acme", task_id) is not None
     plain.dispose()
+
+
+def test_an_owner_who_may_not_is_warned_and_refused_where_it_is_required(
+    our_settings: Settings, owner: str
+) -> None:
+    standing = migrate.upgrade(owner)
+
+    assert standing is not None
+    assert "row-level security is off" in standing.fault
+    assert f'GRANT octollm_tenant TO "{make_url(owner).username}"' in standing.advice
+    with pytest.raises(SettingsError, match="_SECURITY is on, but row-level security is off"):
+        bootstrap.for_api(replace(our_settings, database_url=owner, require_row_level_security="on"))
+    bootstrap.for_api(replace(our_settings, database_url=owner)).engine.dispose()
+
+
+def test_migrating_again_enforces_what_could_not_be_at_first(
+    engine: Engine, our_settings: Settings, owner: str
+) -> None:
+    migrate.upgrade(owner)
+    with statement(engine) as conn:
+        conn.exec_driver_sql(f"GRANT octollm_tenant TO {make_url(owner).username}")
+    plain = open_engine(owner, pool_size=1)
+    with statement(plain) as conn:
+        between = row_security.look(conn)
+
+    standing = migrate.upgrade(owner)
+
+    row_security.require(plain)
+    submit(plain, our_settings, "acme")
+    with statement(plain) as conn:
+        everybodys = counts(conn, ("tasks", "steps", "cache_audits"))
+    with statement(plain, tenant="umbrella") as conn:
+        strangers = counts(conn, ("tasks", "steps", "cache_audits"))
+    plain.dispose()
+    assert between.advice == "octollm migrate, as the owner of the tables"
+    assert standing is not None
+    assert (standing.fault, standing.advice) == ("", "")
+    assert everybodys == {"tasks": 1, "steps": 1, "cache_audits": 0}
+    assert strangers == {"tasks": 0, "steps": 0, "cache_audits": 0}

@@ -185,3 +185,16 @@ def test_an_archive_of_too_many_files_is_stopped(kind: str, tmp_path: Path) -> N
 
     with pytest.raises(InvalidStepInput, match="more than 5000 files"):
         unpack(content, tmp_path, filename=f"a.{kind}")
+
+
+def test_a_name_that_stands_twice_is_named(tmp_path: Path) -> None:
+    content = tar_of(tarfile.TarInfo("a.txt"), tarfile.TarInfo("a.txt"))
+
+    with pytest.raises(InvalidStepInput, match=r"holds 'a\.txt' twice"):
+        unpack(content, tmp_path, filename="a.tar")
+
+
+def test_a_name_that_is_no_utf_8_becomes_one_that_can_be_told(tmp_path: Path) -> None:
+    unpack(tar_of(tarfile.TarInfo("caf\udce9.txt")), tmp_path, filename="a.tar")
+
+    assert tree(tmp_path) == {"caf\ufffd.txt": b"x"}

@@ -1,11 +1,14 @@
 """A task contract is built from what stands on the command line."""
 
+import io
+import sys
 from pathlib import Path
 
 import click
 import pytest
 
-from orchestrator.cli.contract import read_context, read_criterion, read_plan
+from orchestrator.cli.contract import read_context, read_criterion, read_goal, read_plan, upload
+from orchestrator.cli.server import Server
 
 
 def test_criteria_are_words_or_an_object_with_a_check() -> None:
@@ -39,3 +42,31 @@ def test_a_context_is_an_object_or_text(tmp_path: Path, content: str, context: o
     path.write_text(content)
 
     assert read_context(path) == context
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_what_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "file"
+    path.write_text('{"steps": []}', encoding=encoding)
+
+    assert read_plan(path) == read_context(path) == {"steps": []}
+
+
+def test_what_stands_on_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def given(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+
+    given(b"\xef\xbb\xbf[]")
+    assert read_plan(Path("-")) == {"steps": []}
+    given("grüße".encode())
+    assert read_goal("-") == "grüße"
+    given(b"\xff")
+    with pytest.raises(click.BadParameter, match="standard input is not UTF-8"):
+        read_context(Path("-"))
+
+
+def test_an_empty_file_is_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+
+    with pytest.raises(click.BadParameter, match=r"empty\.txt is empty"):
+        upload(Server("http://127.0.0.1:9"), tmp_path / "empty.txt")

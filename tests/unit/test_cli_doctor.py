@@ -36,7 +36,7 @@ def test_without_servers_it_says_who_makes_them(tmp_path: Path) -> None:
     found, known = examine_settings({"OCTOLLM_HOME": str(tmp_path)})
 
     assert known is None
-    assert found[0].state is State.NOTE
+    assert found[0].state is State.TROUBLE
     assert "octollm up" in found[0].advice
 
 

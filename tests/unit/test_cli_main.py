@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import permit
 from orchestrator.cli.ending import ExitStatus
 from orchestrator.cli.main import main
 from orchestrator.cli.server import DEFAULT_URL, Access, find_server
@@ -125,12 +126,43 @@ def test_without_a_stack_port_8000_is_asked_without_a_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCTOLLM_HOME", str(tmp_path))
-    for name in ("DATABASE_URL", "REDIS_URL"):
+    for name in ("DATABASE_URL", "REDIS_URL", "JWT_SECRET"):
         monkeypatch.delenv(name, raising=False)
 
     server = find_server(Access(None, None))
 
     assert (server.url, server.token) == (DEFAULT_URL, None)
+
+
+def test_away_from_any_stack_it_says_what_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OCTOLLM_HOME")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("orchestrator.cli.server.DEFAULT_URL", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+
+    assert _run("--token", "t", "arms") == ExitStatus.UNREACHABLE
+
+    told = capsys.readouterr().err
+    assert f"no stack was found in .octollm of {tmp_path} or above" in told
+    assert str(tmp_path / "state") in told
+
+
+def test_token_needs_the_secret_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OCTOLLM_HOME", str(tmp_path))
+    monkeypatch.setenv("JWT_SECRET", "a secret of nobody else, longer than 32 bytes")
+
+    assert _run("token", "--tenant", "acme") == ExitStatus.OK
+    assert capsys.readouterr().out.count(".") == 2
+
+    monkeypatch.delenv("JWT_SECRET")
+    assert _run("token", "--tenant", "acme") == ExitStatus.FAILED
+    assert "JWT_SECRET must be set" in capsys.readouterr().err
 
 
 def test_token_prints_a_jwt_and_nothing_else(stack_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,6 +175,14 @@ def test_token_prints_a_jwt_and_nothing_else(stack_home: Path, capsys: pytest.Ca
     assert principal.tenant == "acme"
     assert principal.scopes == {"task:read", "task:submit"}
     assert printed.err == ""
+
+
+def test_a_pair_of_keys_for_permits_can_be_evaluated_by_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("keys", "permits") == ExitStatus.OK
+
+    script = capsys.readouterr().out + 'echo "$PERMIT_PRIVATE_KEY $PERMIT_PUBLIC_KEY"'
+    private, public = subprocess.check_output(["sh", "-c", script], text=True).split()
+    assert permit.fault_of_keys(private, public, signs=True) == ""
 
 
 def test_an_unknown_scope_names_the_known_ones(stack_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

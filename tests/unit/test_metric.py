@@ -50,9 +50,7 @@ sys.stdout.buffer.write(metric.exposition())
 
 
 def _start(script: str, directory: Path | None) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
-    if directory:
-        environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory) if directory else "none"}
     return subprocess.Popen(
         [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -110,6 +108,28 @@ def test_ends_and_verdicts_that_never_happened_show_zero(tmp_path: Path) -> None
     assert found["octollm_verdicts_total", "inconclusive"] == 0
     assert found["octollm_repairs_total",] == 0
     assert found["octollm_leases_expired_total",] == 0
+
+
+def test_processes_share_a_directory_of_the_state_when_none_is_named(tmp_path: Path) -> None:
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": "", "OCTOLLM_HOME": str(tmp_path / "home")}
+    counted = "from orchestrator.observability import metric; metric.swept('found')"
+    subprocess.run([sys.executable, "-c", counted], env=environ, check=True, timeout=60)
+
+    told = subprocess.check_output([sys.executable, "-c", _SCRAPE], env=environ, text=True, timeout=60)
+
+    assert _samples(told)["octollm_swept_total", "found"] == 1
+    assert list((tmp_path / "home" / "metrics").glob("counter_slot-*.db"))
+
+
+def test_a_state_directory_that_can_not_be_written_leaves_each_process_its_own_figures(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "home").touch()
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": "", "OCTOLLM_HOME": str(tmp_path / "home")}
+
+    told = subprocess.check_output([sys.executable, "-c", _SCRAPE], env=environ, text=True, timeout=60)
+
+    assert _samples(told)["octollm_repairs_total",] == 0
 
 
 def test_without_the_directory_a_process_answers_for_itself() -> None:

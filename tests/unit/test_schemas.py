@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api import schemas
+from api.fields import Moment
 from api.schemas import read_contract
 from orchestrator.errors import InvalidInput
 from orchestrator.task_contract import Budget, Contract, Criterion, Priority
@@ -197,3 +198,9 @@ def test_a_list_query_is_checked(query: dict[str, str], field: str) -> None:
         schemas.read(schemas.TASK_LIST, query)
 
     assert [error["field"] for error in refused.value.details["errors"]] == [field]
+
+
+def test_a_deadline_may_have_a_lower_case_t_and_z() -> None:
+    moment = Moment().deserialize("2999-01-01t10:00:00z")
+
+    assert moment == datetime(2999, 1, 1, 10, tzinfo=UTC)

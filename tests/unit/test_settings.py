@@ -9,6 +9,7 @@ import pytest
 from orchestrator import settings
 from orchestrator.errors import SettingsError
 from orchestrator.settings import Rate, Settings
+from orchestrator.settings_file import STACK_FILE
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "hunter2-hunter2"
@@ -155,7 +156,7 @@ def test_the_stack_file_fills_in_what_the_environment_leaves_out(
     needed: dict[str, str], tmp_path: Path
 ) -> None:
     lines = [f"{name}={text}" for name, text in NEEDED.items()]
-    (tmp_path / settings.STACK_FILE).write_text("\n".join(["# made by octollm up", *lines, "TASK_TIMEOUT=7"]))
+    (tmp_path / STACK_FILE).write_text("\n".join(["# made by octollm up", *lines, "TASK_TIMEOUT=7"]))
 
     loaded = settings.load({"OCTOLLM_HOME": str(tmp_path), "REDIS_URL": "redis://elsewhere/1"})
 

@@ -113,7 +113,8 @@ def _parsed(assignment: Assignment) -> tuple[dict[str, tuple[int, ast.Module]], 
 
 
 def _parse(path: Path) -> tuple[int, ast.Module] | dict[str, Any]:
-    text = read_text(path)
+    # Python takes no UTF-16
+    text = read_text(path, utf16=False)
     if isinstance(text, NotText):
         return {"line": 0, "column": 0, "message": f"not read: {text.reason}"}
     try:

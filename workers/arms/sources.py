@@ -1,5 +1,6 @@
 """What an arm may read of a task: its attachments, unpacked in a private directory, and its context."""
 
+import codecs
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -143,17 +144,17 @@ class NotText:
     reason: str
 
 
-def read_text(path: Path) -> str | NotText:
-    """Return a file's text, or why it has none."""
+def read_text(path: Path, *, utf16: bool = True) -> str | NotText:
+    """Return a file's text, or why it has none; UTF-16, where it is taken, is known by its byte order mark."""
     if path.stat().st_size > MAX_TEXT_BYTES:
         return NotText(f"larger than {MAX_TEXT_BYTES} bytes")
     content = path.read_bytes()
-    if b"\0" in content:
-        return NotText("binary")
+    is_utf16 = utf16 and content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError:
-        return NotText("not UTF-8")
+        return NotText("binary" if b"\0" in content else "neither UTF-8 nor UTF-16 with its mark")
+    return NotText("binary") if "\0" in text else text
 
 
 def context_text(context: dict[str, Any] | str) -> str:

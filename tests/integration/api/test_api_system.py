@@ -8,6 +8,7 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
+from orchestrator import permit
 from orchestrator.arm_capability import ARMS
 from orchestrator.credential import SCOPES, sign_token
 from orchestrator.settings import Settings
@@ -74,6 +75,21 @@ def test_ready_needs_a_worker_of_every_arm(engine: Engine, nobody: Caller, prefi
         "workers": dict.fromkeys(ARMS, 1),
         "withheld": {},
     }
+
+
+def test_ready_says_that_permits_are_off(settings: Settings, engine: Engine) -> None:
+    staff(engine, *ARMS)
+    private = permit.new_private_key()
+    without = replace(settings, permit_private_key=None, permit_public_key=None)
+    with_keys = replace(without, permit_public_key=permit.public_key_of(private))
+
+    off = Caller(create_app(without), None)("GET", "/ready")
+    on = Caller(create_app(with_keys), None)("GET", "/ready")
+
+    assert off.status_code == on.status_code == 200
+    assert any("steps run without permits" in told for told in off.json["warnings"])
+    assert any("octollm keys permits" in told for told in off.json["warnings"])
+    assert not any("permits" in told for told in on.json["warnings"])
 
 
 def test_ready_has_the_same_shape_when_a_server_is_away(settings: Settings, nobody: Caller) -> None:

@@ -12,8 +12,11 @@ from werkzeug.serving import make_server
 
 from api.app import create_app
 from orchestrator import archive
+from orchestrator.arm_capability import ARMS, registry_digest
 from orchestrator.cli.board import Board
+from orchestrator.cli.doctor import examine_api
 from orchestrator.cli.ending import ExitStatus
+from orchestrator.cli.finding import State
 from orchestrator.cli.follow import Silence, follow
 from orchestrator.cli.main import main
 from orchestrator.cli.server import Server
@@ -199,14 +202,45 @@ def test_migrating_twice_is_safe(octollm: Octollm) -> None:
     assert octollm("migrate")[0] == ExitStatus.OK
 
 
-def test_the_doctor_is_content_with_servers_that_no_worker_uses_yet(octollm: Octollm, server: Server) -> None:
+def test_the_doctor_is_not_content_while_no_worker_lives(octollm: Octollm, server: Server) -> None:
+    status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
+
+    assert status == ExitStatus.FAILED
+    assert "✓ schema" in told
+    assert "✓ redis memory" in told
+    assert "✓ tenants" in told
+    assert "✗ workers          none is alive" in told
+    assert "an OctoLLM answers" in told
+    assert "all is well" not in told
+
+
+def test_the_doctor_says_that_permits_are_off_and_that_all_else_works(
+    octollm: Octollm, server: Server, engineer: Engineer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transaction(engineer.engine) as conn:
+        for arm in ARMS.values():
+            pools.beat(
+                conn, f"{arm.arm_id}@here", queue=arm.queue, arm=arm.arm_id, concurrency=2, busy=0,
+                isolation="none", version="0", registry_digest=registry_digest(),
+            )  # fmt: skip
+
     status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
 
     assert status == ExitStatus.OK, told
-    assert "✓ schema" in told
-    assert "✓ redis memory" in told
-    assert "! workers" in told
-    assert "an OctoLLM answers" in told
+    assert "! permits          steps run without permits" in told
+    assert "it works; marked with ! is what should not stay so" in told
+    assert "all is well" not in told
+
+
+def test_the_doctor_names_an_address_where_nothing_or_another_answers(
+    octollm: Octollm, server: Server
+) -> None:
+    status, told = octollm("doctor", "--port", "9")
+    assert status == ExitStatus.FAILED
+    assert "✗ api              http://127.0.0.1:9 does not answer" in told
+
+    stranger = Server(server.url, "no token of ours")
+    assert [(found.state, found.subject) for found in examine_api(stranger)][-1] == (State.TROUBLE, "api")
 
 
 def test_the_doctor_names_workers_of_another_release(
