@@ -13,7 +13,7 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator import credential, settings
+from orchestrator import credential, server_url, settings
 from orchestrator.errors import NotFound, SettingsError, Unavailable
 from orchestrator.store import keys as key_store
 from orchestrator.store import migrate as migration
@@ -177,9 +177,9 @@ def _database_url() -> str:
     if not url:
         raise SettingsError("DATABASE_URL must be set, or `octollm up` have run here")
     try:
-        return settings.driver_url(url)
+        return server_url.driver_url(url)
     except ValueError as error:
-        raise SettingsError(f"DATABASE_URL is wrong: it must be {error}") from error
+        raise SettingsError(f"DATABASE_URL is wrong: its value is not {error}") from error
 
 
 def _state(record: KeyRecord) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 
 from orchestrator.execution_state import StepKind
+from orchestrator.server_url import broker_settings
 from orchestrator.settings import Settings, load
 
 WEBHOOK_QUEUE = "webhook"
@@ -19,7 +20,7 @@ def make_app(settings: Callable[[], Settings] = load) -> Celery:
 
     def addresses() -> dict[str, Any]:
         chosen = settings()
-        return {"broker_url": chosen.redis_url, "result_backend": chosen.celery_result_backend}
+        return {**broker_settings(chosen.redis_url), "result_backend": chosen.celery_result_backend}
 
     app.add_defaults(addresses)
     return app

@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.queue.database import begun, lost_race, refuse_dead
 from orchestrator.queue.prepared import lacks_statement
-from orchestrator.settings import driver_url
+from orchestrator.server_url import driver_url
 from orchestrator.store import tenancy
 
 T = TypeVar("T")

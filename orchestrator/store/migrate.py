@@ -7,7 +7,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 import migrations
-from orchestrator.settings import driver_url
+from orchestrator.server_url import driver_url
 
 # any constant: whoever holds this advisory lock migrates, the others wait and then find nothing to do
 _LOCK = 0x6F63746F
