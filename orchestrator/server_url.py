@@ -85,7 +85,8 @@ def redis_url(text: str) -> str:
 def broker_settings(url: str) -> dict[str, Any]:
     """Return Celery's settings for a URL that `redis_url` returned; Flower reads TLS's from broker_use_ssl only."""
     parts = _parts(url)
-    assert parts is not None
+    if parts is None:
+        raise ValueError(_REDIS_FORM)
     wanted = dict(parse_qsl(parts.query[1:]))
     user = f"{_quoted(parts.user)}@" if parts.user else ""
     number = wanted.pop("db", None) or parts.path[1:] or "0"

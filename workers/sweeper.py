@@ -19,6 +19,7 @@ from orchestrator.errors import SandboxUnavailable
 from orchestrator.lifecycle import auditing, recovery
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
+from orchestrator.redis_link import open_client
 from orchestrator.store import memory, pools, retention, steps, submissions, webhooks
 from orchestrator.store.engine import statement, transaction
 from workers import process, webhook
@@ -228,8 +229,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
     refuse_eviction(worker.settings.redis_url)
-    broker = redis.Redis.from_url(worker.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
-    sweeper = Sweeper(worker, broker)
+    sweeper = Sweeper(worker, open_client(worker.settings.redis_url))
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
     has_more = False
     while not stopped.wait(0 if has_more else worker.settings.sweep_seconds):
