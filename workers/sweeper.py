@@ -165,11 +165,11 @@ class Sweeper:
                 poison_step=self._settings.poison_step,
                 limit=BATCH,
             )
-        return canvas.publish(app, messages)
+        return canvas.publish(self._worker.app, messages)
 
     def fire_ready(self) -> int:
         """Publish the bodies of chords that are ready."""
-        backend: Any = app.backend
+        backend: Any = self._worker.app.backend
         fired: int = backend.fire_ready(BATCH)
         return fired
 
@@ -182,7 +182,7 @@ class Sweeper:
         """Publish deliveries that are due: their first message too, so no healing."""
         with statement(self._engine) as conn:
             tickets = webhooks.take_due(conn, lease_seconds=webhook.LEASE_SECONDS, limit=BATCH)
-        canvas.publish_webhooks(app, tickets)
+        canvas.publish_webhooks(self._worker.app, tickets)
         return 0
 
     def forget_submissions(self) -> int:

@@ -51,7 +51,7 @@ def postgres(known: Settings) -> Iterator[Finding]:
 
 def redis(known: Settings) -> Iterator[Finding]:
     """Examine the broker: reachable, new enough, never evicting queues, its clock."""
-    client = redis_link.open_client(known.redis_url, patience_seconds=5)
+    client = redis_link.open_client(known.redis_url)
     try:
         server, policy = client.info("server"), eviction.policy_of(client)
         seconds, microseconds = client.time()

@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 
 from orchestrator.execution_state import StepKind
+from orchestrator.queue import transport
 from orchestrator.server_url import broker_settings
 from orchestrator.settings import Settings, load
 
@@ -16,6 +17,7 @@ TASK_NAMES = {StepKind.PLAN: "tasks.plan", StepKind.STEP: "tasks.step", StepKind
 
 def make_app(settings: Callable[[], Settings] = load) -> Celery:
     """Return the app; `settings` is called at the first use of its configuration, not before."""
+    transport.install()
     app = Celery("octollm", config_source="celeryconfig")
 
     def addresses() -> dict[str, Any]:
