@@ -3,7 +3,9 @@
 from kombu import Queue
 
 from orchestrator.arm_capability import ALL_QUEUES
+from orchestrator.queue import outbox
 from orchestrator.queue.app import WEBHOOK_QUEUE
+from orchestrator.redis_link import PATIENCE_SECONDS
 
 task_queues = [Queue(name, routing_key=name) for name in (*ALL_QUEUES, WEBHOOK_QUEUE)]
 task_create_missing_queues = True
@@ -24,11 +26,13 @@ broker_transport_options = {
     "visibility_timeout": 3600,
     "priority_steps": [0, 3, 6, 9],
     "health_check_interval": 25,
-    "socket_connect_timeout": 2,
+    "socket_connect_timeout": PATIENCE_SECONDS,
+    # a consumer reads when there is something to read, so this bounds publishing and acknowledging only
+    "socket_timeout": PATIENCE_SECONDS,
 }
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-task_publish_retry_policy = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
+task_publish_retry_policy = outbox.RETRY
 
 result_backend_always_retry = True
 result_backend_max_retries = 100

@@ -5,14 +5,11 @@ from collections.abc import Callable
 
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from orchestrator.redis_link import open_subscriber
 from orchestrator.store.hints import CHANNEL
 
-_PATIENCE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
-_PROBE_SECONDS = 10
 
 log = structlog.get_logger(__name__)
 
@@ -40,15 +37,7 @@ def listen(
 def _hear(
     redis_url: str, *, hint: Callable[[str], None], resubscribed: Callable[[], None], stop: threading.Event
 ) -> None:
-    client = redis.Redis.from_url(
-        redis_url,
-        socket_timeout=_PATIENCE_SECONDS,
-        socket_connect_timeout=_PATIENCE_SECONDS,
-        socket_keepalive=True,
-        health_check_interval=_PROBE_SECONDS,
-        # its own retries would subscribe again without telling, and try for seconds
-        retry=Retry(NoBackoff(), 0),
-    )
+    client = open_subscriber(redis_url)
     with client, client.pubsub() as heard:  # type: ignore[no-untyped-call]  # theirs
         heard.subscribe(CHANNEL)
         while not stop.is_set():

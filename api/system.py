@@ -15,14 +15,14 @@ from prometheus_flask_exporter import PrometheusMetrics
 
 from api import current, shapes
 from api.operation import describes, public
-from orchestrator import permit
+from orchestrator import permit, redis_link
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import Orchestrator
 from orchestrator.observability import metric
 from orchestrator.observability.census import Census
 from orchestrator.settings import Settings
 from orchestrator.store import pools
-from orchestrator.store.engine import is_away, statement
+from orchestrator.store.engine import fault_of, is_away, statement
 
 VERSION = version("octollm-orchestrator")
 _STARTED = time.monotonic()
@@ -57,17 +57,22 @@ def health() -> Response:
 @describes({200: shapes.Readiness, 503: shapes.Readiness})
 @public
 def ready() -> Response:
-    """Say whether tasks can be done: 200 when both servers answer and every arm has a worker, else 503.
+    """Say whether tasks can be done: 200 when both servers take writes and every arm has a worker, else 503.
 
+    What is wrong with a server stands in `faults`.
     An arm whose workers live and take no work, for want of a sandbox, is `withheld`: its steps fail with the reason
     that stands there, and all else can be done. `warnings` name what should be mended and holds up no task.
     """
     orchestrator = current.orchestrator()
     workers = dict.fromkeys(ARMS, 0)
     withheld: dict[str, str] = {}
+    faults = {
+        "database": _fault(lambda: _count_workers(orchestrator, workers, withheld)),
+        "redis": _fault(lambda: redis_link.try_write(orchestrator.redis)),
+    }
     checks: dict[str, Any] = {
-        "database": _health(lambda: _count_workers(orchestrator, workers, withheld)),
-        "redis": _health(orchestrator.redis.ping),
+        **{server: "unhealthy" if fault else "healthy" for server, fault in faults.items()},
+        "faults": {server: fault for server, fault in faults.items() if fault},
         "workers": workers,
         "withheld": withheld,
     }
@@ -116,21 +121,27 @@ def _warnings(settings: Settings) -> list[str]:
 def _count_workers(orchestrator: Orchestrator, workers: dict[str, int], withheld: dict[str, str]) -> None:
     """Count the workers that take work; of an arm that has none of them, say why its others don't."""
     with statement(orchestrator.engine) as conn:
+        pools.try_write(conn)
         living = pools.alive(conn)
     for pool in living:
         workers[pool.arm] = workers.get(pool.arm, 0) + (pool.unavailable is None)
     withheld |= {pool.arm: pool.unavailable for pool in living if pool.unavailable and not workers[pool.arm]}
 
 
-def _health(ask: Callable[[], object]) -> str:
+def _fault(ask: Callable[[], object]) -> str:
+    """Return what is wrong with a server, in words that may be shown to anybody; nothing when `ask` goes well."""
     try:
         ask()
+    except redis.RedisError as error:
+        fault = redis_link.fault_of(error)
     except Exception as error:
-        if not (is_away(error) or isinstance(error, redis.RedisError)):
+        if not is_away(error):
             raise
-        _log.warning("ready.server_away", error=type(error).__name__)
-        return "unhealthy"
-    return "healthy"
+        fault = fault_of(error)
+    else:
+        return ""
+    _log.warning("ready.server_unfit", fault=fault)
+    return fault
 
 
 def _now() -> str:

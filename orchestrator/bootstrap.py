@@ -10,8 +10,6 @@ from typing import Any
 
 import redis
 from celery import Celery
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from sqlalchemy import Engine
 
 from orchestrator import settings as settings_module
@@ -36,6 +34,7 @@ from orchestrator.observability import log, metric
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
 from orchestrator.rate_limit import RateLimiter
+from orchestrator.redis_link import open_client
 from orchestrator.settings import Settings
 from orchestrator.store import row_security
 from orchestrator.store.engine import open_engine
@@ -190,7 +189,7 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
     return Orchestrator(
         settings=chosen,
         engine=engine,
-        redis=redis.Redis.from_url(chosen.redis_url, socket_timeout=2, socket_connect_timeout=2),
+        redis=open_client(chosen.redis_url),
         hints=Hints(chosen.redis_url),
         limiter=RateLimiter(chosen.redis_url),
         cache=ResultCache(chosen),
@@ -236,12 +235,8 @@ def open_embedder(settings: Settings) -> Embedder | None:
 
 
 def _gate(settings: Settings) -> SharedGate:
-    # no second try: the gate has its own way to do without Redis
     return SharedGate(
-        redis.Redis.from_url(
-            settings.redis_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
-        ),
-        policy_for(settings.llm_timeout_seconds),
+        open_client(settings.redis_url, patience_seconds=1), policy_for(settings.llm_timeout_seconds)
     )
 
 

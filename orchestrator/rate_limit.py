@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from orchestrator.redis_link import Standing, open_client
 from orchestrator.settings import Rate
 
 _SCRIPT = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
@@ -51,25 +50,23 @@ class RateLimiter:
     """
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = redis.Redis.from_url(
-            redis_url,
-            socket_timeout=_PATIENCE_SECONDS,
-            socket_connect_timeout=_PATIENCE_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = open_client(redis_url, patience_seconds=_PATIENCE_SECONDS)
         self._script = self._redis.register_script(_SCRIPT)
-        self._away_until = 0.0
+        self._standing = Standing(pause_seconds=_PAUSE_SECONDS)
         self._local: dict[str, Bucket] = {}
         self._lock = threading.Lock()
 
     def take(self, name: str, rate: Rate, *, calls: int = 1) -> Allowance:
         """Take `calls` from the bucket called `name`, or nothing when they are not there; 0 only looks."""
-        if time.monotonic() >= self._away_until:
+        if self._standing.may_ask():
             try:
-                return self._take_shared(name, rate, calls)
+                allowance = self._take_shared(name, rate, calls)
             except redis.RedisError as error:
-                self._away_until = time.monotonic() + _PAUSE_SECONDS
+                self._standing.failed()
                 log.warning("rate_limit.redis_away", error=type(error).__name__)
+            else:
+                self._standing.answered()
+                return allowance
         return self._take_local(name, rate, calls)
 
     def _take_shared(self, name: str, rate: Rate, calls: int) -> Allowance:

@@ -8,6 +8,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator import server_url
 from orchestrator.errors import SettingsError
 from orchestrator.model_choice import (
     PROVIDERS,
@@ -22,7 +23,6 @@ from orchestrator.model_choice import (
 )
 from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
 
-_DRIVER = "postgresql+psycopg2://"
 _PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -94,12 +94,6 @@ def _ed25519_key(text: str) -> str:
     return text
 
 
-def _redis_url(text: str) -> str:
-    if not text.startswith(("redis://", "rediss://")):
-        raise ValueError("redis://[user:password@]host:port/number, or rediss:// for TLS")
-    return text
-
-
 def _http_url(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+\S*", text):
         raise ValueError("http://host:port/path or https://host/path")
@@ -110,17 +104,6 @@ def _https_url(text: str) -> str:
     if not re.fullmatch(r"https://[^\s/@]+/\S*", text):
         raise ValueError("https://host/path")
     return text
-
-
-def driver_url(text: str) -> str:
-    """Return a Postgres URL with psycopg2 named: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3.
-
-    Raises ValueError for the URL of anything but Postgres.
-    """
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme.partition("+")[0] not in {"postgresql", "postgres"}:
-        raise ValueError("postgresql://user:password@host:port/database")
-    return _DRIVER + rest
 
 
 def _rate(text: str) -> Rate:
@@ -162,8 +145,8 @@ def _origins(text: str) -> tuple[str, ...]:
 class Settings:
     """Each setting is the environment variable of the same name in capitals; .env.example explains them."""
 
-    database_url: str = _setting(driver_url, secret=True)
-    redis_url: str = _setting(_redis_url, secret=True)
+    database_url: str = _setting(server_url.driver_url, secret=True)
+    redis_url: str = _setting(server_url.redis_url, secret=True)
     jwt_secret: str = _setting(_signing_secret, secret=True)
     jwt_issuer: str = _setting(_text, default="octollm")
     jwt_audience: str = _setting(_text, default="octollm")
@@ -246,7 +229,7 @@ class Settings:
     @property
     def celery_result_backend(self) -> str:
         """The database as Celery's result backend; Celery finds our class by the scheme."""
-        return "octollm+postgresql://" + self.database_url.removeprefix(_DRIVER)
+        return "octollm+postgresql://" + self.database_url.removeprefix(server_url.DRIVER)
 
 
 class Signing(NamedTuple):

@@ -7,12 +7,14 @@ import redis
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.redis_link import open_subscriber
 from orchestrator.store.hints import STOP_CHANNEL
 from workers.heartbeat import Leases
 
 log = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS = 1.0
+_LISTEN_SECONDS = 5.0
 
 
 class Interrupts:
@@ -24,10 +26,7 @@ class Interrupts:
 
     def __init__(self, redis_url: str, leases: Leases) -> None:
         self._leases = leases
-        # redis-py gives up reading after 5 s by default: a subscriber waits for ever
-        self._redis = redis.Redis.from_url(
-            redis_url, socket_timeout=None, socket_connect_timeout=2, socket_keepalive=True
-        )
+        self._redis = open_subscriber(redis_url)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -51,7 +50,10 @@ class Interrupts:
     def _listen(self) -> None:
         with self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]  # theirs
             subscription.subscribe(STOP_CHANNEL)
-            for message in subscription.listen():
+            while True:
+                message = subscription.get_message(timeout=_LISTEN_SECONDS)
+                if message is None or message["type"] not in {"subscribe", "message"}:
+                    continue
                 # the first one confirms the subscription: an end told before it was not heard
                 if message["type"] == "subscribe" or self._leases.has_task(message["data"].decode()):
                     self._ask_postgres()

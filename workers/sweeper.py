@@ -18,6 +18,7 @@ from orchestrator.errors import SandboxUnavailable
 from orchestrator.lifecycle import auditing, recovery
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
+from orchestrator.redis_link import open_client
 from orchestrator.store import memory, pools, retention, steps, submissions, webhooks
 from orchestrator.store.engine import statement, transaction
 from workers import process, webhook
@@ -163,11 +164,11 @@ class Sweeper:
                 poison_step=self._settings.poison_step,
                 limit=BATCH,
             )
-        return canvas.publish(app, messages)
+        return canvas.publish(self._worker.app, messages)
 
     def fire_ready(self) -> int:
         """Publish the bodies of chords that are ready."""
-        backend: Any = app.backend
+        backend: Any = self._worker.app.backend
         fired: int = backend.fire_ready(BATCH)
         return fired
 
@@ -180,7 +181,7 @@ class Sweeper:
         """Publish deliveries that are due: their first message too, so no healing."""
         with statement(self._engine) as conn:
             tickets = webhooks.take_due(conn, lease_seconds=webhook.LEASE_SECONDS, limit=BATCH)
-        canvas.publish_webhooks(app, tickets)
+        canvas.publish_webhooks(self._worker.app, tickets)
         return 0
 
     def forget_submissions(self) -> int:
@@ -227,8 +228,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
     bootstrap.refuse_servers(worker.settings, worker.engine)
-    broker = redis.Redis.from_url(worker.settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
-    sweeper = Sweeper(worker, broker)
+    sweeper = Sweeper(worker, open_client(worker.settings.redis_url))
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
     has_more = False
     while not stopped.wait(0 if has_more else worker.settings.sweep_seconds):

@@ -4,10 +4,10 @@ import redis
 import structlog
 
 from orchestrator.errors import SettingsError
+from orchestrator.redis_link import open_client
 
 FORBIDDEN = "allkeys-"
 ADVICE = "CONFIG SET maxmemory-policy noeviction (or volatile-lru), and in its configuration file"
-_PATIENCE_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -22,9 +22,7 @@ def refuse_eviction(redis_url: str) -> None:
 
     A server that is away is let pass: it may come back, and all that needs it says so itself.
     """
-    client = redis.Redis.from_url(
-        redis_url, socket_timeout=_PATIENCE_SECONDS, socket_connect_timeout=_PATIENCE_SECONDS
-    )
+    client = open_client(redis_url)
     try:
         policy = policy_of(client)
     except redis.RedisError as error:

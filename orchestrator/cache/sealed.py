@@ -2,16 +2,14 @@
 
 import hmac
 import json
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from orchestrator import credential
+from orchestrator.redis_link import Standing, open_client
 from orchestrator.settings import Settings
 
 T = TypeVar("T")
@@ -34,13 +32,8 @@ class SealedStore:
 
     def __init__(self, settings: Settings) -> None:
         self._secret = credential.cache_secret(settings)
-        self._redis = redis.Redis.from_url(
-            settings.redis_url,
-            socket_timeout=_PATIENCE_SECONDS,
-            socket_connect_timeout=_PATIENCE_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._away_until = 0.0
+        self._redis = open_client(settings.redis_url, patience_seconds=_PATIENCE_SECONDS)
+        self._standing = Standing(pause_seconds=_PAUSE_SECONDS)
 
     def get(self, name: str) -> Any | None:
         """Return the value that was put under this name; None for none, a tampered one or another's."""
@@ -69,14 +62,16 @@ class SealedStore:
 
     def attempt(self, work: Callable[["redis.Redis"], T]) -> T | None:
         """Do `work` with the client; None when Redis is away."""
-        if time.monotonic() < self._away_until:
+        if not self._standing.may_ask():
             return None
         try:
-            return work(self._redis)
+            found = work(self._redis)
         except redis.RedisError as error:
-            self._away_until = time.monotonic() + _PAUSE_SECONDS
+            self._standing.failed()
             log.warning("cache.redis_away", error=type(error).__name__)
             return None
+        self._standing.answered()
+        return found
 
     def _mac(self, name: str, text: bytes) -> bytes:
         return hmac.new(self._secret, name.encode() + b"\0" + text, "sha256").digest()

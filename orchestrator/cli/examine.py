@@ -10,12 +10,12 @@ from pathlib import Path
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
+from orchestrator import redis_link
 from orchestrator.arm_capability import ARMS, registry_digest
 from orchestrator.cache import eviction
 from orchestrator.cli.finding import Finding, good, note, trouble
@@ -51,7 +51,7 @@ def postgres(known: Settings) -> Iterator[Finding]:
 
 def redis(known: Settings) -> Iterator[Finding]:
     """Examine the broker: reachable, new enough, never evicting queues, its clock."""
-    client = Redis.from_url(known.redis_url, socket_timeout=5, socket_connect_timeout=5)
+    client = redis_link.open_client(known.redis_url)
     try:
         server, policy = client.info("server"), eviction.policy_of(client)
         seconds, microseconds = client.time()
@@ -59,9 +59,10 @@ def redis(known: Settings) -> Iterator[Finding]:
         # a Valkey of any version calls itself redis 7.2.4 too
         yield _version(name, int(str(server[f"{name}_version"]).partition(".")[0]), OLDEST_REDIS)
         yield _eviction(policy)
+        redis_link.try_write(client)
         yield _skew(name, seconds + microseconds / 1e6 - time.time())
     except RedisError as error:
-        yield trouble("redis", str(error), "start it, or correct REDIS_URL")
+        yield trouble("redis", f"{redis_link.fault_of(error)} ({error})", "mend it, or correct REDIS_URL")
     finally:
         client.close()
 

@@ -12,7 +12,7 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator import credential, permit, settings
+from orchestrator import credential, permit, server_url, settings
 from orchestrator.devstack import home
 from orchestrator.errors import NotFound, SettingsError, Unavailable
 from orchestrator.settings_file import read_stack_file
@@ -192,9 +192,9 @@ def _database_url() -> str:
     if not url:
         raise SettingsError(f"DATABASE_URL must be set, or `octollm up` have run: {state.told}")
     try:
-        return settings.driver_url(url)
+        return server_url.driver_url(url)
     except ValueError as error:
-        raise SettingsError(f"DATABASE_URL is wrong: it must be {error}") from error
+        raise SettingsError(f"DATABASE_URL is wrong: its value is not {error}") from error
 
 
 def _environ() -> dict[str, str]:

@@ -12,6 +12,8 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
+from orchestrator.redis_link import Standing
+
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -226,7 +228,7 @@ class SharedGate:
     def __init__(self, client: redis.Redis, policy: Policy | None = None) -> None:
         self._shared = RedisGate(client, policy)
         self._own = LocalGate(policy)
-        self._away_until = 0.0
+        self._standing = Standing(pause_seconds=_RETRY_REDIS_SECONDS)
 
     def admit(self, entry: Entry, *, must: bool = False) -> Verdict:
         """Say whether the call may be made, and count it if so."""
@@ -237,14 +239,16 @@ class SharedGate:
         return self._either(lambda gate: gate.report(entry, report))
 
     def _either(self, work: Callable[[Gate], T]) -> T:
-        if time.monotonic() < self._away_until:
+        if not self._standing.may_ask():
             return work(self._own)
         try:
-            return work(self._shared)
+            found = work(self._shared)
         except RedisError as error:
             log.warning("gate.redis_away", error=type(error).__name__)
-            self._away_until = time.monotonic() + _RETRY_REDIS_SECONDS
+            self._standing.failed()
             return work(self._own)
+        self._standing.answered()
+        return found
 
 
 def _arrival(at: float, per_minute: int | None, amount: int, *, now: float) -> tuple[float, float]:

@@ -6,6 +6,8 @@ from typing import Any
 from celery import Celery
 
 from orchestrator.execution_state import StepKind
+from orchestrator.queue import transport
+from orchestrator.server_url import broker_settings
 from orchestrator.settings import Settings, load
 
 WEBHOOK_QUEUE = "webhook"
@@ -15,11 +17,12 @@ TASK_NAMES = {StepKind.PLAN: "tasks.plan", StepKind.STEP: "tasks.step", StepKind
 
 def make_app(settings: Callable[[], Settings] = load) -> Celery:
     """Return the app; `settings` is called at the first use of its configuration, not before."""
+    transport.install()
     app = Celery("octollm", config_source="celeryconfig")
 
     def addresses() -> dict[str, Any]:
         chosen = settings()
-        return {"broker_url": chosen.redis_url, "result_backend": chosen.celery_result_backend}
+        return {**broker_settings(chosen.redis_url), "result_backend": chosen.celery_result_backend}
 
     app.add_defaults(addresses)
     return app

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 
 from orchestrator.queue import chord
@@ -34,6 +34,7 @@ _OPTIONS: Final[Mapping[str, Any]] = {
 }
 T = TypeVar("T")
 
+READ_ONLY: Final = "25006"
 _LOST_RACES: Final = frozenset({"40001", "40P01"})
 _RACES: Final = 5
 
@@ -121,6 +122,7 @@ def _roll_back(conn: Connection) -> None:
 def _open(url: str, options: Mapping[str, Any]) -> Engine:
     engine = create_engine(normalise(url), **options)
     event.listen(engine, "checkout", refuse_dead)
+    event.listen(engine, "handle_error", leave_read_only)
     _forget_after_fork(engine)
     return engine
 
@@ -155,6 +157,15 @@ def refuse_dead(dbapi_connection: Any, record: Any, proxy: Any) -> None:
     poller.register(dbapi_connection.fileno(), select.POLLIN)
     if poller.poll(0):
         raise InvalidatePoolError("the server closed this connection")
+
+
+def leave_read_only(context: ExceptionContext) -> None:
+    """Count a server that takes no writes (a standby after a failover) as lost: drop all connections to it.
+
+    The next one may reach the new primary, and whoever waits for a lost server waits for this one too.
+    """
+    if getattr(context.original_exception, "pgcode", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 def _forget_after_fork(engine: Engine) -> None:

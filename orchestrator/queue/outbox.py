@@ -8,10 +8,15 @@ import structlog
 from celery import Celery, Signature
 from kombu.exceptions import LimitExceeded, OperationalError
 
+from orchestrator.redis_link import Standing
+
 PUBLISH_SECONDS: Final = 1.0
 """How long publishing may go on after one commit; a broker that is away ends it at once."""
 
-_RETRY: Final = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+RETRY: Final = {"max_retries": 0}
+"""A connection that a restarted broker closed is replaced before it is used. What still fails is sent when due."""
+
+_PAUSE_SECONDS: Final = 1.0
 _BROKER_AWAY: Final = (OperationalError, LimitExceeded, OSError)
 
 log = structlog.get_logger(__name__)
@@ -23,17 +28,26 @@ def publish_all(app: Celery, signatures: Sequence["Signature[Any]"]) -> None:
     Raises nothing: the outcome is committed, and a failure here must not turn it into a failed task.
     """
     unsent = list(signatures)
+    broker = _standing(app)
     until = time.monotonic() + PUBLISH_SECONDS
+    fault = "out of time"
     try:
         with app.producer_or_acquire() as producer:
             while unsent and time.monotonic() < until:
-                unsent[0].apply_async(producer=producer, add_to_parent=False, retry_policy=_RETRY)
+                # others may have found out while we waited for a producer
+                if not broker.may_ask():
+                    fault = "the broker is away"
+                    break
+                unsent[0].apply_async(producer=producer, add_to_parent=False, retry_policy=RETRY)
+                broker.answered()
                 del unsent[0]
+    except _BROKER_AWAY as error:
+        broker.failed()
+        fault = repr(error)
     except Exception as error:
-        log.warning("chord.publish_failed", error=repr(error), task_ids=[one.id for one in unsent])
-    else:
-        if unsent:
-            log.warning("chord.publish_failed", error="out of time", task_ids=[one.id for one in unsent])
+        fault = repr(error)
+    if unsent:
+        log.warning("chord.publish_failed", error=fault, task_ids=[one.id for one in unsent])
 
 
 def publish_body(callback: "Signature[Any]", values: list[Any]) -> bool:
@@ -41,9 +55,20 @@ def publish_body(callback: "Signature[Any]", values: list[Any]) -> bool:
 
     Raises whatever else hinders it, such as values that can't be encoded: trying again would not help.
     """
+    broker = _standing(callback.app)
+    if not broker.may_ask():
+        return False
     try:
         callback.delay(values)
     except _BROKER_AWAY as error:
+        broker.failed()
         log.warning("chord.publish_failed", error=repr(error), task_ids=[callback.id])
         return False
+    broker.answered()
     return True
+
+
+def _standing(app: Celery) -> Standing:
+    """Return what this process knows of the app's broker: while it is away, one publisher a second tries it."""
+    known: Standing = vars(app).setdefault("octollm_broker", Standing(pause_seconds=_PAUSE_SECONDS))
+    return known

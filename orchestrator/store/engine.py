@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from orchestrator.queue.database import begun, lost_race, refuse_dead
+from orchestrator.queue.database import READ_ONLY, begun, leave_read_only, lost_race, refuse_dead
 from orchestrator.queue.prepared import lacks_statement
-from orchestrator.settings import driver_url
+from orchestrator.server_url import driver_url
 from orchestrator.store import tenancy
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ def open_engine(url: str, *, pool_size: int = 8) -> Engine:
         connect_args={"connect_timeout": 5, "application_name": "octollm"},
     )
     event.listen(engine, "checkout", refuse_dead)
+    event.listen(engine, "handle_error", leave_read_only)
     event.listen(engine, "before_cursor_execute", tenancy.confine, retval=True)
     return engine
 
@@ -81,7 +82,19 @@ def outlast(work: Callable[[], T], *, until: float) -> T:
 
 
 def is_away(error: Exception) -> bool:
-    """Tell whether the error means that Postgres, or a free connection to it, could not be had."""
+    """Tell whether the error means that Postgres, one that takes writes, or a free connection could not be had."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     return isinstance(error, OperationalError | InterfaceError | PoolTimeout)
+
+
+def fault_of(error: Exception) -> str:
+    """Say what is wrong with a Postgres that `is_away`, for operators; nothing of its own words."""
+    code = str(getattr(getattr(error, "orig", None), "pgcode", None) or "")
+    if code == READ_ONLY:
+        return "it is read-only: a standby, or set so"
+    if code.startswith("53"):
+        return "it is out of connections, memory or disk"
+    if isinstance(error, PoolTimeout):
+        return "all our connections to it are in use"
+    return "it can't be reached"

@@ -1,11 +1,9 @@
 """Owns the hints about tasks, of new events and of an end: sent after the commit, never waited for, free to be lost."""
 
-import time
-
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+
+from orchestrator.redis_link import Standing, open_client
 
 CHANNEL = "octollm:events"
 STOP_CHANNEL = "octollm:stops"
@@ -23,13 +21,8 @@ class Hints:
     """
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = redis.Redis.from_url(
-            redis_url,
-            socket_timeout=_PATIENCE_SECONDS,
-            socket_connect_timeout=_PATIENCE_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._paused_until = 0.0
+        self._redis = open_client(redis_url, patience_seconds=_PATIENCE_SECONDS)
+        self._standing = Standing(pause_seconds=_PAUSE_SECONDS)
 
     def send(self, task_id: str) -> None:
         """Say that the task has new events; call it after the commit that made them. Raises nothing."""
@@ -40,10 +33,12 @@ class Hints:
         self._publish(STOP_CHANNEL, task_id)
 
     def _publish(self, channel: str, task_id: str) -> None:
-        if time.monotonic() < self._paused_until:
+        if not self._standing.may_ask():
             return
         try:
             self._redis.publish(channel, task_id)
         except redis.RedisError as error:
-            self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            self._standing.failed()
             log.debug("hint.lost", task_id=task_id, error=type(error).__name__)
+        else:
+            self._standing.answered()

@@ -7,7 +7,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 import migrations
-from orchestrator.settings import driver_url
+from orchestrator.server_url import driver_url
 from orchestrator.store import row_security
 from orchestrator.store.row_security import Standing
 

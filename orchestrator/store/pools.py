@@ -95,6 +95,11 @@ def alive(conn: Connection, *, within_seconds: float = ALIVE_WITHIN_SECONDS) -> 
     return [Pool(**row) for row in rows]
 
 
+def try_write(conn: Connection) -> None:
+    """Write next to nothing; raises what Postgres says when it takes no writes. It may be called at any rate."""
+    conn.exec_driver_sql(_SQL["try_write"])
+
+
 def forget_dead(conn: Connection, *, after_seconds: float = 3600) -> int:
     """Drop the rows of processes that died without leaving; return how many."""
     return conn.exec_driver_sql(_SQL["forget_dead"], {"after_seconds": after_seconds}).rowcount

@@ -28,6 +28,15 @@ FROM pools
 WHERE seen_at > now() - make_interval(secs => %(within_seconds)s)
 ORDER BY arm, node
 
+-- name: try_write
+-- Locks a row for a moment, which a server that takes no writes refuses. It writes no new version of the row, so it
+-- leaves nothing to vacuum, and waits for nobody.
+SELECT node
+FROM pools
+ORDER BY node
+LIMIT 1
+FOR NO KEY UPDATE SKIP LOCKED
+
 -- name: forget_dead
 -- Forgets processes that were killed: nobody said for them that they left.
 DELETE FROM pools

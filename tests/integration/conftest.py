@@ -1,11 +1,16 @@
 """Fixtures of the integration tests: someone who plays the workers by hand."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from orchestrator import settings
+from orchestrator.devstack import binaries
+from orchestrator.devstack.leash import Leash
+from orchestrator.devstack.valkey import Valkey
 from orchestrator.settings import Settings
 from tests.integration.kit import Engineer
 
@@ -20,3 +25,15 @@ def our_settings(postgres_url: str, redis_url: str) -> Settings:
 def engineer(engine: Engine, our_settings: Settings) -> Engineer:
     """One who plans, works and judges by hand."""
     return Engineer(engine, replace(our_settings, max_parallel_arms=50))
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Valkey]:
+    """A Valkey of the test's own, to be frozen or spoilt."""
+    program, _ = binaries.valkey()
+    leash = Leash()
+    server = Valkey(tmp_path, program, leash=leash, durable=False)
+    server.start()
+    yield server
+    server.stop()
+    leash.release()

@@ -72,6 +72,7 @@ def test_ready_needs_a_worker_of_every_arm(engine: Engine, nobody: Caller, prefi
     assert after.json["checks"] == {
         "database": "healthy",
         "redis": "healthy",
+        "faults": {},
         "workers": dict.fromkeys(ARMS, 1),
         "withheld": {},
     }

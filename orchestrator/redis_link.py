@@ -1,0 +1,114 @@
+"""Opens the connections to Redis: every wait has an end, and what Redis refuses is told in words."""
+
+import threading
+import time
+from typing import Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
+from redis.retry import Retry
+
+PATIENCE_SECONDS: Final = 2.0
+"""How long a call waits for an answer, unless its caller has less time."""
+_SUBSCRIBER_SECONDS: Final = 5.0
+_PROBE_SECONDS: Final = 10
+_PROBE_KEY: Final = "octollm:probe"
+_PROBE_MILLISECONDS: Final = 1000
+_REFUSALS: Final = (
+    ("READONLY", "it is read-only: a replica, or a failover is under way"),
+    ("MISCONF", "it can't save to its disk, and so takes no writes"),
+    ("OOM", "its memory is full (maxmemory)"),
+    ("NOREPLICAS", "it has too few replicas to take writes"),
+    ("MASTERDOWN", "its link to its master is down"),
+    ("NOPERM", "our user may not write there (ACL)"),
+    ("NOAUTH", "it wants a password"),
+    ("WRONGPASS", "it does not accept our password"),
+)
+
+
+def open_client(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> "redis.Redis":
+    """Return a client that threads may share; no call waits longer than `patience_seconds`, twice when it connects.
+
+    It tries nothing again: the caller knows better than redis-py, which by default goes on for a minute.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=patience_seconds,
+        socket_connect_timeout=patience_seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def open_subscriber(url: str) -> "redis.Redis":
+    """Return a client to subscribe with: read it by `get_message` with a timeout, which ends without a message.
+
+    Its own retries would subscribe again without telling, and try for seconds.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=_SUBSCRIBER_SECONDS,
+        socket_connect_timeout=_SUBSCRIBER_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=_PROBE_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def try_write(client: "redis.Redis") -> None:
+    """Write a key that lives for a second; raises RedisError when Redis is away or takes no writes."""
+    client.set(_PROBE_KEY, "1", px=_PROBE_MILLISECONDS)
+
+
+def fault_of(error: RedisError) -> str:
+    """Say what is wrong with Redis, for operators; nothing of its own words."""
+    if isinstance(error, BusyLoadingError):
+        return "it is loading its data"
+    text = str(error)
+    for word, fault in _REFUSALS:
+        # redis-py cuts the word off the text of those that have a class of their own
+        if word in text or type(error).__name__ in _CLASSES_OF.get(word, ()):
+            return fault
+    if isinstance(error, AuthenticationError):
+        return "it does not accept our user or password"
+    if isinstance(error, redis.TimeoutError):
+        return "it does not answer"
+    if isinstance(error, redis.ConnectionError):
+        return "it can't be reached"
+    return "it refuses what we ask"
+
+
+_CLASSES_OF: Final = {
+    "READONLY": ("ReadOnlyError",),
+    "OOM": ("OutOfMemoryError",),
+    "NOPERM": ("NoPermissionError",),
+}
+
+
+class Standing:
+    """Remembers that a server did not answer, so that not every call waits to find that out; threads share it."""
+
+    def __init__(self, *, pause_seconds: float) -> None:
+        self._pause_seconds = pause_seconds
+        self._ask_again_at = 0.0
+        self._lock = threading.Lock()
+
+    def may_ask(self) -> bool:
+        """Tell whether to ask the server now; of those who ask after a failure, one in `pause_seconds` may."""
+        if not self._ask_again_at:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if now < self._ask_again_at:
+                return False
+            if self._ask_again_at:
+                self._ask_again_at = now + self._pause_seconds
+        return True
+
+    def failed(self) -> None:
+        """Say that it did not answer."""
+        self._ask_again_at = time.monotonic() + self._pause_seconds
+
+    def answered(self) -> None:
+        """Say that it did."""
+        self._ask_again_at = 0.0

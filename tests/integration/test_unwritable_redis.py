@@ -1,0 +1,133 @@
+"""Redis answers and takes no writes: workers wait for it as for a lost one, and everything says what is wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from orchestrator import bootstrap
+from orchestrator.bootstrap import Orchestrator
+from orchestrator.cli import examine
+from orchestrator.cli.finding import State
+from orchestrator.devstack.valkey import Valkey
+from orchestrator.redis_link import fault_of, open_client, try_write
+from orchestrator.settings import Settings
+from orchestrator.task_contract import Contract
+from tests.integration.kit import TENANT, Engineer, wait_step
+from tests.waiting import wait_until
+
+Client = redis.Redis
+PLANNER = ["-m", "celery", "-A", "workers", "worker", "-Q", "planner", "-P", "threads", "-c", "1"]
+
+
+class Spoilt:
+    """What makes a server take no writes, what mends it, and how we call it."""
+
+    def __init__(
+        self, spoil: Callable[[Client], object], mend: Callable[[Client], object], fault: str
+    ) -> None:
+        self.spoil, self.mend, self.fault = spoil, mend, fault
+
+
+SPOILT = {
+    "replica": Spoilt(
+        lambda client: client.replicaof("127.0.0.1", "1"),
+        lambda client: client.replicaof("NO", "ONE"),
+        "it is read-only",
+    ),
+    "full": Spoilt(
+        lambda client: client.config_set("maxmemory", "1"),
+        lambda client: client.config_set("maxmemory", "0"),
+        "its memory is full",
+    ),
+}
+
+
+@pytest.fixture(params=SPOILT)
+def spoilt(request: pytest.FixtureRequest) -> Spoilt:
+    """A way in which a server takes no writes."""
+    return SPOILT[request.param]
+
+
+def test_the_fault_is_named_wherever_redis_is_examined(
+    our_settings: Settings, own_redis: Valkey, spoilt: Spoilt
+) -> None:
+    client = open_client(own_redis.url)
+    spoilt.spoil(client)
+
+    with pytest.raises(redis.RedisError) as caught:
+        try_write(client)
+    found = list(examine.redis(replace(our_settings, redis_url=own_redis.url)))
+
+    assert fault_of(caught.value).startswith(spoilt.fault)
+    assert found[-1].state is State.TROUBLE
+    assert found[-1].told.startswith(spoilt.fault)
+
+
+@pytest.mark.parametrize(
+    "name", ["replica", *(pytest.param(name, marks=pytest.mark.slow) for name in ("full", "frozen"))]
+)
+def test_a_worker_outlives_a_server_that_takes_no_writes(
+    our_settings: Settings, engineer: Engineer, own_redis: Valkey, tmp_path: Path, name: str
+) -> None:
+    orchestrator = bootstrap.for_api(replace(our_settings, redis_url=own_redis.url))
+    admin, log = open_client(own_redis.url), tmp_path / "worker.log"
+    pid = int(admin.info("server")["process_id"])
+    frozen = Spoilt(
+        lambda _: os.kill(pid, signal.SIGSTOP), lambda _: os.kill(pid, signal.SIGCONT), "Timeout reading from socket"
+    )
+    spoilt = SPOILT.get(name, frozen)
+
+    def planned() -> int:
+        return len(engineer.ask("SELECT id FROM steps WHERE name = '$plan' AND state = 'done'"))
+
+    def plan_one_more() -> None:
+        before = planned()
+        wait_until(lambda: _submit(orchestrator) and planned() > before, 40, "the planner's work", every=0.5)
+
+    with _planner(own_redis.url, log) as worker:
+        plan_one_more()
+        worker.send_signal(signal.SIGSTOP)
+        _submit(orchestrator)
+        spoilt.spoil(admin)
+        try:
+            worker.send_signal(signal.SIGCONT)
+            wait_until(lambda: worker.poll() is not None or spoilt.fault in log.read_text(), 40, "it to notice")
+        finally:
+            spoilt.mend(admin)
+        plan_one_more()
+
+        assert worker.poll() is None
+    assert "Unrecoverable" not in log.read_text()
+
+
+@contextmanager
+def _planner(redis_url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("w") as written:
+        worker = subprocess.Popen(
+            [sys.executable, *PLANNER],
+            env={**os.environ, "REDIS_URL": redis_url},
+            stdout=written,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        worker.wait()
+
+
+def _submit(orchestrator: Orchestrator) -> str:
+    return orchestrator.submit(
+        tenant=TENANT,
+        key_id=None,
+        request_id=None,
+        contract=Contract(goal="do it", plan={"steps": [wait_step("a")]}),
+    ).task_id
