@@ -10,10 +10,11 @@ import structlog
 
 from orchestrator.errors import ModelBusy, ModelError, MustWait, NoModel, StepError
 from orchestrator.json_schema import schema_faults
+from orchestrator.llm.answer_text import storable, without_reasoning
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import Gate, Rates
 from orchestrator.llm.interface import Answer, Attempt, Completion, Form, Message, Provider, Purse, Query
-from orchestrator.llm.metered import Candidate, Meter, MeteredCalls, Observe, storable
+from orchestrator.llm.metered import Candidate, Meter, MeteredCalls, Observe
 from orchestrator.llm.price import FAKE, Prices
 from orchestrator.llm.structured import FormMemory, Shaped, converse
 from orchestrator.settings import Settings, drop_empty
@@ -111,7 +112,8 @@ class Models:
             return calls.ask(replace(asked, deadline=min(asked.deadline, longest)))
 
         if schema is None:
-            return Shaped(ask(query), None, Form.TEXT)
+            answer = ask(query)
+            return Shaped(replace(answer, text=without_reasoning(answer.text)), None, Form.TEXT)
         return converse(
             query,
             schema,

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +31,6 @@ OVERHEAD_TOKENS = 512
 _OVERHEAD_A_TURN = 16
 _BYTES_A_TOKEN = 4
 _PAUSE_SECONDS = 1.0
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 Observe = Callable[[Attempt], None]
 
@@ -199,11 +197,6 @@ def input_bound(query: Query) -> int:
     sent = sum(len(turn.text.encode("utf-8", "surrogatepass")) + _OVERHEAD_A_TURN for turn in query.messages)
     schema = len(json.dumps(query.schema, ensure_ascii=False).encode()) if query.schema else 0
     return sent + schema + OVERHEAD_TOKENS
-
-
-def storable(text: str) -> str:
-    """Return the text with U+FFFD for what a database can't keep."""
-    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def _pause(error: ModelError | None) -> float:

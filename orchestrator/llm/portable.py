@@ -3,7 +3,7 @@
 Source: OpenAI, "Structured Outputs: supported schemas"; Anthropic, "Structured outputs: JSON Schema limitations".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _KEPT = {"type", "enum", "const", "description", "$ref"}
@@ -44,6 +44,27 @@ def without_nulls(value: Any, schema: Any, *, root: Any = None) -> Any:
         for name, item in value.items()
         if item is not None or name in required or name not in members or _may_be_null(members[name])
     }
+
+
+def verdicts_in(
+    value: Any, schema: Any, *, root: Any = None, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], bool | None]]:
+    """Yield (path, truth value) for each member of `value` that `schema` declares to be one."""
+    root = schema if root is None else root
+    schema = _target(schema, root)
+    if not isinstance(schema, Mapping):
+        return
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from verdicts_in(item, schema.get("items"), root=root, path=(*path, str(number)))
+    elif isinstance(value, dict):
+        members = schema.get("properties") or {}
+        for name in value.keys() & members.keys():
+            yield from verdicts_in(value[name], members[name], root=root, path=(*path, name))
+    elif value is None or isinstance(value, bool):
+        kinds = schema.get("type", ())
+        if "boolean" in ([kinds] if isinstance(kinds, str) else kinds):
+            yield path, value
 
 
 def _closed(schema: Any) -> dict[str, Any]:

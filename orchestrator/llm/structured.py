@@ -1,24 +1,20 @@
 """Gets a value of a given JSON Schema out of a model: by the best means its server has, always checked again by us."""
 
 import json
-import math
-import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.errors import ModelAnswerCut, ModelAnswerInvalid, ModelRequestRejected
+from orchestrator.errors import BudgetExceeded, ModelAnswerCut, ModelAnswerInvalid, ModelRequestRejected
 from orchestrator.json_schema import Fault, faults
+from orchestrator.llm.answer_text import storable, values_in, without_reasoning
 from orchestrator.llm.interface import Answer, Finish, Form, Message, Query, Role
-from orchestrator.llm.portable import portable, without_nulls
+from orchestrator.llm.portable import portable, verdicts_in, without_nulls
 
 MAX_CORRECTIONS = 2
-_MAX_CANDIDATES = 64
 _MAX_DEPTH = 200
-_FENCED = re.compile(r"```[\w+-]*\s*\n(.*?)```", re.DOTALL)
-_OPENING = re.compile(r"[{\[]")
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_CHARACTERS_A_TOKEN = 8
 
 
 class FormMemory:
@@ -66,16 +62,17 @@ def converse(
     asked, answer = _first_answer(query, schema, ask=ask, forms=forms, memory=memory, model=model)
     for correction in range(MAX_CORRECTIONS + 1):
         value, wrong = read_value(answer.text, schema)
-        if not wrong:
-            return Shaped(answer, value, asked.form)
-        if answer.finish is Finish.LENGTH:
+        is_cut = answer.finish is Finish.LENGTH
+        if not wrong and not (is_cut and values_in(answer.text).breaks_off):
+            return Shaped(replace(answer, text=without_reasoning(answer.text)), value, asked.form)
+        if is_cut:
             raise ModelAnswerCut(
                 f"The answer does not fit into {query.max_output_tokens} tokens.",
                 details={"model": answer.model},
             )
         if correction < MAX_CORRECTIONS:
-            asked = replace(asked, messages=(*asked.messages, *_correction(answer.text, wrong)))
-            answer = ask(asked)
+            asked = replace(asked, messages=(*asked.messages, *_correction(answer.text, wrong, asked)))
+            answer = _corrected(asked, ask=ask, wrong=wrong[0])
     raise ModelAnswerInvalid(
         f"The answer is still wrong after {MAX_CORRECTIONS} corrections: {wrong[0]}.",
         details={"model": answer.model, "errors": wrong[:5]},
@@ -83,17 +80,42 @@ def converse(
 
 
 def read_value(text: str, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
-    """Return the first JSON value in `text` that `schema` accepts, else (None, what is wrong with the best one)."""
-    first: list[str] = []
-    for candidate in _candidates(text):
-        wrong = _unstorable(candidate)
-        if not wrong:
-            value = without_nulls(candidate, schema)
-            wrong = [_in_words(fault) for fault in faults(schema, value)]
-            if not wrong:
-                return value, []
-        first = first or wrong
-    return None, first or ["there is no JSON value in it"]
+    """Return the last JSON value in `text` that `schema` accepts, else (None, what is wrong).
+
+    Drafts come before the answer, and reasoning is left out. It is also wrong to leave open which value is meant: a
+    later one has the schema's members and breaks it, or an earlier one fits and has another verdict.
+    """
+    read = [_checked(candidate, schema) for candidate in values_in(text).values]
+    fitting = [value for value, wrong in read if not wrong]
+    last_meant = next((wrong for value, wrong in reversed(read) if not wrong or _is_meant(value, schema)), None)
+    if last_meant or not fitting:
+        return None, last_meant or next((wrong for _, wrong in read), ["there is no JSON value in it"])
+    if differing := _contradiction(fitting, schema):
+        return None, [f"it holds {len(fitting)} values that differ in {differing}: give one, your final answer"]
+    return fitting[-1], []
+
+
+def _checked(candidate: Any, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """Return a value with its meaningless nulls taken out, and its faults."""
+    if wrong := _unstorable(candidate):
+        return candidate, wrong
+    value = without_nulls(candidate, schema)
+    return value, [_in_words(fault) for fault in faults(schema, value)]
+
+
+def _is_meant(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Tell whether a value that breaks the schema was meant to follow it."""
+    return isinstance(value, Mapping) and not value.keys().isdisjoint(schema.get("properties", ()))
+
+
+def _contradiction(fitting: Sequence[Any], schema: Mapping[str, Any]) -> str:
+    """Return where the values differ in a truth value, which the schema declares; an empty string if nowhere."""
+    final = dict(verdicts_in(fitting[-1], schema))
+    for earlier in fitting[:-1]:
+        for path, said in verdicts_in(earlier, schema):
+            if path in final and final[path] is not said:
+                return ".".join(path)
+    return ""
 
 
 def _first_answer(
@@ -117,7 +139,7 @@ def _first_answer(
         except ModelRequestRejected as error:
             if error.details.get("status") not in (400, 422):
                 raise
-            rejected = rejected or error
+            rejected = error
             continue
         if rejected is not None:
             memory.remember(model, form)
@@ -139,41 +161,28 @@ def _in_form(query: Query, form: Form, schema: Mapping[str, Any], strict: dict[s
     return replace(query, form=form, messages=(*turns[:first], told, *turns[first:]))
 
 
-def _correction(text: str, wrong: Sequence[str]) -> tuple[Message, Message]:
+def _corrected(asked: Query, *, ask: Callable[[Query], Answer], wrong: str) -> Answer:
+    try:
+        return ask(asked)
+    except BudgetExceeded as exceeded:
+        exceeded.details["earlier_error"] = {
+            "code": ModelAnswerInvalid.code,
+            "message": f"The model's answer had to be corrected: {wrong}",
+        }
+        raise
+
+
+def _correction(text: str, wrong: Sequence[str], asked: Query) -> tuple[Message, Message]:
+    """Return the answer, as far as it can be sent, and what is wrong with it."""
     listed = "\n".join(f"- {fault}" for fault in wrong)
     told = f"That answer can't be used:\n{listed}\nAnswer again with the whole, corrected JSON value and nothing else."
-    return Message(Role.ASSISTANT, text or "(empty)"), Message(Role.USER, told)
-
-
-def _candidates(text: str) -> Iterator[Any]:
-    """Yield the JSON values in `text`: all of it, what is fenced, then what begins at a brace or bracket."""
-    for whole in (text, *_FENCED.findall(text)[:_MAX_CANDIDATES]):
-        try:
-            yield _DECODER.decode(whole.strip())
-        except (ValueError, RecursionError):
-            continue
-    position = tried = 0
-    while tried < _MAX_CANDIDATES and (opening := _OPENING.search(text, position)):
-        tried += 1
-        try:
-            value, position = _DECODER.raw_decode(text, opening.start())
-            yield value
-        except (ValueError, RecursionError):
-            position = opening.end()
+    # what a database can't keep, a request can't carry either; reasoning is paid for again by the token
+    said = storable(without_reasoning(text))[-_CHARACTERS_A_TOKEN * asked.max_output_tokens :]
+    return Message(Role.ASSISTANT, said or "(empty)"), Message(Role.USER, told)
 
 
 def _in_words(fault: Fault) -> str:
     return f"{'.'.join(map(str, fault.path)) or 'the value'} {fault.message}"
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number beyond what can be kept")
-    return number
-
-
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 def _unstorable(value: Any) -> list[str]:
@@ -183,7 +192,7 @@ def _unstorable(value: Any) -> list[str]:
         item, depth = waiting.pop()
         if depth > _MAX_DEPTH:
             return [f"the value is nested deeper than {_MAX_DEPTH} levels"]
-        if isinstance(item, str) and _UNSTORABLE.search(item):
+        if isinstance(item, str) and storable(item) != item:
             return ["the value holds a NUL character or half of a surrogate pair"]
         if isinstance(item, dict):
             waiting.extend((part, depth + 1) for pair in item.items() for part in pair)
