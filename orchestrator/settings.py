@@ -95,7 +95,7 @@ def _ed25519_key(text: str) -> str:
 
 
 def _http_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+\S*", text):
+    if not re.fullmatch(r"https?://[^\s/]\S*", text):
         raise ValueError("http://host:port/path or https://host/path")
     return text.rstrip("/")
 

@@ -21,7 +21,7 @@ _CLOSE = 200
 
 _NUMBERS = re.compile(r"\d[\d .-]{6,}+")
 # these three begin with the digit and look behind it afterwards: re leaps to a pattern's first letter
-_DIGIT_RUN = re.compile(r"\d(?<![^\W_]\d)(?<!\d\.\d)\d*+(?:(?: ?[-.] ?| {1,2})\d++)*+(?![^\W_])")
+_DIGIT_RUN = re.compile(r"\d(?<![^\W_]\d)(?<!\d\.\d)\d*+(?:(?: ?[-.] ?| {1,2})\d++)*+(?=(?P<letter>[^\W_])?)")
 _DIGITS = re.compile(r"\d+")
 _CARD_LABEL = re.compile(_RULES["card"]["label"], re.I)
 _CARD_VETO = re.compile(_RULES["card"]["veto"], re.I)
@@ -35,11 +35,11 @@ _IBAN_FORMS = {
     country: re.compile("".join(f"[{_class}]{{{size}}}" for size, _class in parts))
     for country, form in _RULES["iban"].items()
     for parts in [
-        [(int(n), {"n": "0-9", "a": "A-Z", "c": "A-Z0-9"}[c]) for n, c in re.findall(r"(\d+)([nac])", form)]
+        [(int(n), {"n": "0-9", "a": "A-Z", "c": "A-Z0-9"}[c]) for n, c in re.findall(r"(\d{1,2})([nac])", form)]
     ]
 }
 _IBAN_LENGTHS = {
-    country: 4 + sum(int(size) for size in re.findall(r"\d+", form))
+    country: 4 + sum(int(size) for size in re.findall(r"\d{1,2}", form))
     for country, form in _RULES["iban"].items()
 }
 _SOLID = str.maketrans("", "", " .-")
@@ -162,7 +162,8 @@ def _numbers(text: str) -> Iterator[tuple[int, int]]:
 
 def _cards(text: str, start: int, end: int) -> Iterator[Finding]:
     for run in _DIGIT_RUN.finditer(text, start, end):
-        if run.end() - run.start() >= _SHORTEST_CARD:
+        # a run that a letter ends is none, nor is any end of it: it is read once and left, not tried from each group
+        if run["letter"] is None and run.end() - run.start() >= _SHORTEST_CARD:
             yield from _cards_in_run(text, [group.span() for group in _DIGITS.finditer(text, *run.span())])
 
 

@@ -39,11 +39,11 @@ _SLASHED_NAMES = re.compile(r"[A-Z+#]+(?:/[A-Z+#]+)+|[a-z+#]+(?:/[a-z+#]+)+|[A-Z
 _AMPERSAND = re.compile(r"[A-Za-z]+(?:&[A-Za-z]+)+")
 _COMMA = re.compile(rf"(?<={_LETTER}),(?={_LETTER})")
 _HUMPED = re.compile(
-    r"(?!(?:[A-Z]{2,}s|(?:Mc|Mac|O')[A-Z][a-z]+|[a-z][A-Z]+)$)(?:[A-Za-z]*?[a-z][A-Z]|[A-Z]{2,}[a-z]{2})[A-Za-z]*"
+    r"(?!(?:[A-Z]{2,}s|(?:Mc|Mac|O')[A-Z][a-z]+|[a-z][A-Z]+)$)(?:[A-Za-z]*?[a-z][A-Z]|[A-Z]{2,}[a-z]{2})"
 )
 _PICTURES = re.compile("[\u2190-\u2bff\U0001f000-\U0001faff\u200d\u20e3]+")
 _SAYS = re.compile(r"[A-Za-z0-9\x80-\U0010ffff]")
-_DIGITS_AT_END = re.compile(r"[0-9]+\Z")
+_DIGITS_AT_END = re.compile(r"(?<![0-9])[0-9]+\Z")
 
 
 def tokens_in(core: str, *, keeps_humps: bool) -> Iterator[Token]:
@@ -81,7 +81,7 @@ def _word(text: str, *, keeps_humps: bool) -> Token:
         keeps_humps
         and text.isascii()
         and text.isalpha()
-        and _HUMPED.fullmatch(text)
+        and _HUMPED.match(text)
         and not {folded, folded.removesuffix("s")} & _BRANDS
     ):
         return Token(Kind.ID, text, text)

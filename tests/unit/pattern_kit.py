@@ -1,0 +1,266 @@
+"""Collects every regular expression of our code, and grows hostile texts out of an expression's own parts."""
+
+import ast
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from re import _constants as sre
+from re import _parser as sre_parser
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+PACKAGES: Final = ("orchestrator", "workers", "api")
+_CALLS: Final = frozenset({"compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"})
+_ANCHORED: Final = frozenset({"match", "fullmatch"})
+# every module in a fresh process, with re.compile and its kin recorded: what was built while importing, and where
+_RECORD: Final = """
+import importlib, json, re, sys
+roots, calls, names = json.loads(sys.argv[1])
+roots = tuple(roots)
+built = []
+def recording(function):
+    def call(pattern, *rest, **named):
+        at = sys._getframe(1)
+        if at.f_code.co_filename.startswith(roots):
+            given = pattern if isinstance(pattern, re.Pattern) else function_compile(pattern, flags_of(function, rest, named))
+            if isinstance(given.pattern, str):
+                built.append([at.f_code.co_filename, at.f_lineno, given.pattern, given.flags])
+        return function(pattern, *rest, **named)
+    return call
+function_compile = re.compile
+def flags_of(function, rest, named):
+    return named.get("flags", rest[0] if function is function_compile and rest else 0)
+for call in calls:
+    setattr(re, call, recording(getattr(re, call)))
+for name in names:
+    importlib.import_module(name)
+print(json.dumps(built))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An expression, where it stands, and whether it is only ever tried at one place of a text."""
+
+    file: str
+    line: int
+    pattern: str
+    flags: int
+    anchored: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}:{self.line} {self.pattern[:60]!r}"
+
+
+def every_pattern() -> list[Found]:
+    """Return the expressions that importing our modules builds, and those written inside functions."""
+    recorded = set(_recorded())
+    places = {(one.file, one.line) for one in recorded}
+    found = recorded | {one for one in _written() if (one.file, one.line) not in places}
+    return sorted(found, key=lambda one: (one.file, one.line, one.pattern, one.flags))
+
+
+def built_elsewhere(known: Iterable[Found]) -> set[str]:
+    """Return the calls whose expression is neither written out nor built while importing, as file and source."""
+    places = {(one.file, one.line) for one in known}
+    return {
+        f"{file} {ast.unparse(call.args[0])}"
+        for file, call in _calls()
+        if _literal(call.args[0]) is None
+        and not any((file, line) in places for line in range(call.lineno, (call.end_lineno or call.lineno) + 1))
+    }
+
+
+def _files() -> Iterator[tuple[str, ast.Module]]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8"))
+
+
+def _calls() -> Iterator[tuple[str, ast.Call]]:
+    for file, tree in _files():
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "re"
+                and node.func.attr in _CALLS
+                and node.args
+            ):
+                yield file, node
+
+
+def _written() -> Iterator[Found]:
+    for file, call in _calls():
+        text = _literal(call.args[0])
+        if text is not None and isinstance(call.func, ast.Attribute):
+            yield Found(file, call.lineno, text, 0, call.func.attr in _ANCHORED)
+
+
+def _literal(node: ast.expr) -> str | None:
+    if not isinstance(node, ast.Constant):
+        return None
+    return node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
+
+
+def _recorded() -> list[Found]:
+    names = sorted({file.removesuffix(".py").replace("/", ".") for file, _ in _calls()})
+    anchored = _anchored_names()
+    asked = json.dumps([[f"{ROOT}/{package}/" for package in PACKAGES], sorted(_CALLS), names])
+    done = subprocess.run(
+        [sys.executable, "-c", _RECORD, asked], cwd=ROOT, env=dict(os.environ), check=True, capture_output=True, text=True, timeout=120
+    )  # fmt: skip
+    return [
+        Found(file := str(Path(name).relative_to(ROOT)), line, pattern, flags, (file, line) in anchored)
+        for name, line, pattern, flags in json.loads(done.stdout.splitlines()[-1])
+    ]
+
+
+def _anchored_names() -> set[tuple[str, int]]:
+    """Return where `NAME = re.compile(...)` stands of which a file asks nothing but match and fullmatch."""
+    anchored: set[tuple[str, int]] = set()
+    for file, tree in _files():
+        asked: dict[str, set[str]] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                asked.setdefault(node.value.id, set()).add(node.attr)
+        mentioned = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+                methods = asked.get(name, set())
+                # named once more than asked for the definition: it is handed to nobody
+                uses = sum(1 for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name)
+                if methods and methods <= _ANCHORED and mentioned.count(name) == uses + 1:
+                    anchored.add((file, node.value.lineno))
+    return anchored
+
+
+GROWTH: Final = (1_000, 4_000, 16_000, 64_000)
+_ENDS: Final = ("", "\x00", "12a", "\n-")
+_TYPICAL: Final = "a1 -_.:/\n\"'é"
+_OPEN_END: Final = 6
+
+
+def attacks(pattern: re.Pattern[str]) -> list[Callable[[int], str]]:
+    """Return growers: each makes a hostile text of about so many letters out of the expression's own parts."""
+    tree = sre_parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG)
+    chance = random.Random(repr(pattern.pattern))
+    wholes = [_sample(tree, chance, more) for more in (0, 1, 3) for _ in range(2)]
+    letters = sorted({letter for whole in wholes for letter in whole})[:24]
+    units: set[tuple[str, str]] = {("", unit) for whole in wholes for unit in (whole, whole[:-1], whole[1:])}
+    units |= {("", letter) for letter in letters}
+    units |= {("", chance.choice(letters) + chance.choice(letters)) for _ in letters}
+    for head, body in _repeats(tree, []):
+        for more in (0, 1, 2):
+            before = _sample(head, chance, more)
+            unit = _sample(body, chance, more)
+            units |= {(before, unit), ("", before + unit), ("", before + unit * 3)}
+    return [_grower(head, unit, end) for head, unit in sorted(units) if unit for end in _ENDS]
+
+
+def _grower(head: str, unit: str, end: str) -> Callable[[int], str]:
+    return lambda size: head + unit * max(1, (size - len(head) - len(end)) // len(unit)) + end
+
+
+def _repeats(tree: Any, before: list[Any]) -> Iterator[tuple[list[Any], Any]]:
+    """Yield every repeat of a parsed expression with what stands before it."""
+    for place, (kind, given) in enumerate(tree):
+        head = [*before, *list(tree)[:place]]
+        if kind in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
+            if given[1] > _OPEN_END:
+                yield head, given[2]
+            yield from _repeats(given[2], head)
+        elif kind is sre.BRANCH:
+            for branch in given[1]:
+                yield from _repeats(branch, head)
+        elif kind is sre.SUBPATTERN:
+            yield from _repeats(given[-1], head)
+        elif kind in (sre.ATOMIC_GROUP,):
+            yield from _repeats(given, head)
+        elif kind in (sre.ASSERT, sre.ASSERT_NOT) and given[0] > 0:
+            yield from _repeats(given[1], head)
+
+
+def _sample(tree: Any, chance: random.Random, more: int) -> str:
+    """Return a text that the parsed expression is likely to match, repeats taken their least plus `more` times."""
+    groups: dict[int, str] = {}
+
+    def made(nodes: Any) -> str:
+        return "".join(one(kind, given) for kind, given in nodes)
+
+    def one(kind: Any, given: Any) -> str:  # noqa: PLR0911
+        if kind is sre.LITERAL:
+            return chr(given)
+        if kind in (sre.NOT_LITERAL, sre.ANY):
+            return next(letter for letter in _TYPICAL if ord(letter) != given)
+        if kind is sre.IN:
+            return _member(given, chance)
+        if kind is sre.BRANCH:
+            return made(chance.choice(given[1]))
+        if kind is sre.SUBPATTERN:
+            text = made(given[-1])
+            if given[0] is not None:
+                groups[given[0]] = text
+            return text
+        if kind in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
+            least, most, body = given
+            return "".join(made(body) for _ in range(min(least + more, most)))
+        if kind is sre.ATOMIC_GROUP:
+            return made(given)
+        if kind is sre.GROUPREF:
+            return groups.get(given, "")
+        return ""
+
+    return made(tree)
+
+
+def _member(items: Sequence[Any], chance: random.Random) -> str:
+    if items[0][0] is sre.NEGATE:
+        return _outside(items[1:])
+    kind, given = chance.choice(items)
+    if kind is sre.LITERAL:
+        return chr(given)
+    if kind is sre.RANGE:
+        return chr(chance.randint(*given))
+    return {
+        sre.CATEGORY_DIGIT: "7", sre.CATEGORY_NOT_DIGIT: "a", sre.CATEGORY_SPACE: " ", sre.CATEGORY_NOT_SPACE: "a",
+        sre.CATEGORY_WORD: "w", sre.CATEGORY_NOT_WORD: "-",
+    }[given]  # fmt: skip
+
+
+def _outside(items: Sequence[Any]) -> str:
+    """Return a letter that a negated class takes."""
+    parts = "".join(_source(kind, given) for kind, given in items)
+    allowed = re.compile(f"[^{parts}]")
+    return next((letter for letter in _TYPICAL + "zZ9\u4e2d" if allowed.match(letter)), "\u4e2d")
+
+
+def _source(kind: Any, given: Any) -> str:
+    if kind is sre.LITERAL:
+        return re.escape(chr(given))
+    if kind is sre.RANGE:
+        return f"{re.escape(chr(given[0]))}-{re.escape(chr(given[1]))}"
+    return {
+        sre.CATEGORY_DIGIT: r"\d", sre.CATEGORY_NOT_DIGIT: r"\D", sre.CATEGORY_SPACE: r"\s",
+        sre.CATEGORY_NOT_SPACE: r"\S", sre.CATEGORY_WORD: r"\w", sre.CATEGORY_NOT_WORD: r"\W",
+    }[given]  # fmt: skip
+
+
+def cpu_seconds(work: Callable[[str], object], text: str, *, times: int = 1) -> float:
+    """Return the least CPU time of `times` runs."""
+    least = float("inf")
+    for _ in range(times):
+        started = time.process_time()
+        work(text)
+        least = min(least, time.process_time() - started)
+    return least
