@@ -28,6 +28,8 @@ _CLOSERS = {
     "『": re.compile("』"),
 }
 _HUMP = re.compile(r"[a-z][A-Z]")
+_LETTER = r"[A-Za-z\x80-\U0010ffff]"
+_WORDS = re.compile(rf"{_LETTER}+(?:[',-]{_LETTER}+)*+'?")
 _LETTERS = re.compile(r"[A-Za-z]{2,}")
 _REGULAR = re.compile(r"[a-z]+|[A-Z]+|[A-Z][a-z]+")
 _SUM = re.compile(
@@ -46,9 +48,10 @@ class Reading:
     def __init__(self, goal: str) -> None:
         pieces = list(_pieces(composed(goal)))
         prose = " ".join(text for kind, text in pieces if kind is None)
-        self._keeps_humps = not _is_random_case(prose)
+        spoken = list(_spoken(prose))
+        self._keeps_humps = not _is_random_case(spoken)
         self._keeps_brackets = bool(_SUM.search(_LINK.sub("", prose))) or len(_LOGIC.findall(prose)) > 1
-        self.case_speaks = self._keeps_humps and _case_speaks(prose)
+        self.case_speaks = self._keeps_humps and _case_speaks(spoken)
         self.tokens = list(_with_pauses(self._read(pieces)))
 
     def _read(self, pieces: Sequence[tuple[Kind | None, str]]) -> Iterator[Token]:
@@ -113,12 +116,19 @@ def _with_pauses(tokens: Iterator[Token]) -> Iterator[Token]:
             pause = True
 
 
-def _is_random_case(prose: str) -> bool:
-    if not _HUMP.search(prose):
-        return False
-    return any(not _REGULAR.fullmatch(word) and word.lower() in _FUNCTION for word in _LETTERS.findall(prose))
+def _spoken(prose: str) -> Iterator[str]:
+    """Return the runs of ASCII letters in words. What an identifier holds says nothing of the case around it."""
+    for text in plain(prose).split():
+        core = Chunk(text, last=False).core
+        if _WORDS.fullmatch(core):
+            yield from _LETTERS.findall(core)
 
 
-def _case_speaks(prose: str) -> bool:
-    written = _LETTERS.findall(prose)
-    return sum(map(str.islower, written)) > sum(map(str.isupper, written))
+def _is_random_case(spoken: Sequence[str]) -> bool:
+    return any(map(_HUMP.search, spoken)) and any(
+        not _REGULAR.fullmatch(word) and word.lower() in _FUNCTION for word in spoken
+    )
+
+
+def _case_speaks(spoken: Sequence[str]) -> bool:
+    return sum(map(str.islower, spoken)) > sum(map(str.isupper, spoken))
