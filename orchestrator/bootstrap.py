@@ -21,11 +21,11 @@ from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, FEEDBACK, PairVe
 from orchestrator.cache.template import PlanTemplates
 from orchestrator.execution_state import StepState
 from orchestrator.jwks import KeySet
-from orchestrator.lifecycle import auditing, requests, retry
-from orchestrator.lifecycle.auditing import Withdrawn
+from orchestrator.lifecycle import requests, retry, withdrawal
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.occupancy import Occupancy
 from orchestrator.lifecycle.requests import Submitted
+from orchestrator.lifecycle.withdrawal import Withdrawn
 from orchestrator.llm import failover
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
@@ -131,8 +131,8 @@ class Orchestrator:
             self.occupancy.add(tenant)
 
     def report_wrong_hit(self, *, tenant: str, task_id: str, reason: str = "") -> Withdrawn:
-        """Take back the result that answered a task wrongly; see orchestrator.lifecycle.auditing."""
-        withdrawn = auditing.report_wrong_hit(self.engine, tenant=tenant, task_id=task_id, reason=reason)
+        """Take back the result that answered a task wrongly; see orchestrator.lifecycle.withdrawal."""
+        withdrawn = withdrawal.report_wrong_hit(self.engine, tenant=tenant, task_id=task_id, reason=reason)
         forget_hit(self.cache, withdrawn)
         metric.wrong_hit_reported(withdrawn.layer)
         return withdrawn

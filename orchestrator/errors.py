@@ -22,7 +22,6 @@ OctoError
     ├── ToolTimeout          a tool ran longer than its limit
     ├── ToolFailed           a tool could not do its work at all
     ├── OutputTooLarge       more than a step may return
-    ├── StepCancelled        the task ended while the step ran
     ├── VerificationFailed   a check that had to hold does not
     ├── PermitDenied         the step's row has no permit that is good for it
     ├── PatchRejected        a diff can't be read, or does not fit
@@ -36,7 +35,6 @@ OctoError
         ├── NoModel          none is configured
         ├── ModelUnavailable it is away or overloaded
         ├── ModelTimeout     no whole answer before the deadline
-        ├── ModelCallStopped the task ended while the model was answering
         ├── ModelConnectionLost
         ├── ModelRateLimited its provider asks to slow down (details.retry_after)
         ├── ModelAnswerBroken    a cut, empty or unreadable answer
@@ -48,6 +46,8 @@ OctoError
             ├── ModelUnauthorised    the key does not hold
             ├── ModelUnknown     no such model there
             └── ModelQuotaExhausted  the account has no credit left
+
+Stopped, a BaseException: the attempt was told to stop, so nothing that came of it may be stored
 """
 
 from collections.abc import Mapping
@@ -64,6 +64,26 @@ class OctoError(Exception):
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
         self.details = dict(details or {})
         super().__init__(self.message)
+
+
+class Stopped(BaseException):
+    """The attempt was told to stop: its lease is lost, its task has ended, its worker stops, or its time is over.
+
+    No OctoError and no Exception, so that whoever makes do with a failure (a recipe instead of a model's plan, a
+    criterion that is not checked) can't take it for one. Only the end of an attempt catches it; see
+    workers.claiming. `counts_against_model` and `may_have_cost` are as in ModelError.
+    """
+
+    code: ClassVar[str] = "cancelled"
+    counts_against_model: ClassVar[bool] = False
+    may_have_cost: ClassVar[bool] = True
+
+    def __init__(
+        self, message: str = "The attempt was told to stop.", *, details: Mapping[str, Any] | None = None
+    ) -> None:
+        self.message = message
+        self.details = dict(details or {})
+        super().__init__(message)
 
 
 class SettingsError(OctoError):
@@ -206,12 +226,6 @@ class OutputTooLarge(StepError):
     code = "output_too_large"
 
 
-class StepCancelled(StepError):
-    """The task ended while this step ran."""
-
-    code = "cancelled"
-
-
 class VerificationFailed(StepError):
     """A check that had to hold does not."""
 
@@ -293,13 +307,6 @@ class ModelUnavailable(ModelError):
     retryable = True
     may_fail_over = True
     counts_against_model = True
-
-
-class ModelCallStopped(ModelError):
-    """The task ended while the model was answering; the connection was closed."""
-
-    code = "cancelled"
-    may_have_cost = True
 
 
 class ModelTimeout(ModelError):

@@ -59,12 +59,6 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
-def _share(text: str) -> float:
-    if not re.fullmatch(r"[01](\.\d{1,6})?", text) or float(text) > 1:
-        raise ValueError("a number from 0 to 1")
-    return float(text)
-
-
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in choices:
@@ -183,7 +177,6 @@ class Settings:
     max_parallel_arms: int = _setting(_whole(least=1, most=50), default=5)
     task_timeout: int = _setting(_whole(least=1), default=300)
     cache_ttl: int = _setting(_whole(least=0), default=3600)
-    cache_audit_share: float = _setting(_share, default=0.02)
     lease_seconds: float = _setting(_seconds, default=15.0)
     heartbeat_seconds: float = _setting(_seconds, default=5.0)
     grace_seconds: float = _setting(_seconds, default=30.0)

@@ -13,7 +13,7 @@ from orchestrator.cache.candidates import Candidate
 from orchestrator.cache.key import control_of
 from orchestrator.cache.lookup import Entry
 from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, PairVerdict
-from orchestrator.errors import ModelCallStopped, StepError
+from orchestrator.errors import StepError
 from orchestrator.observability import metric
 from orchestrator.safety import scan
 from orchestrator.similarity import known_difference
@@ -43,7 +43,7 @@ def find_alias(
     """Return the result of a task that a judge finds to be the claimed one; None without a model to judge.
 
     What was looked at is told in the trace. A model or a budget that fails only means that the task is planned.
-    Raises ModelCallStopped when the task has ended.
+    Raises Stopped when the attempt was told to stop.
     """
     contract = Contract.from_record(claim.contract)
     control = control_of(contract)
@@ -73,8 +73,6 @@ def _by_meaning(
 ) -> Sequence[Candidate]:
     try:
         [vector] = embedder.embed([contract.goal])
-    except ModelCallStopped:
-        raise
     except StepError as failure:
         log.warning("alias.not_embedded", code=failure.code)
         return ()
@@ -168,8 +166,6 @@ class _Search:
         self.calls += 1
         try:
             word = judge_pair(goal, candidate.goal, self.model)
-        except ModelCallStopped:
-            raise
         except StepError as failure:
             # it may have been charged all that was set aside: a second one could cost the task its plan
             self.calls = MAX_CALLS

@@ -15,14 +15,14 @@ from orchestrator import permit, record
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import (
-    ModelCallStopped,
+    ModelTimeout,
     MustWait,
     OutputTooLarge,
-    StepCancelled,
     StepError,
+    Stopped,
     ToolTimeout,
 )
-from orchestrator.execution_state import ResultStatus, StepResult
+from orchestrator.execution_state import ResultStatus, StepKind, StepResult
 from orchestrator.lifecycle import rounds, spending, stowing
 from orchestrator.observability import metric
 from orchestrator.planner.references import resolve
@@ -39,10 +39,14 @@ from workers.step_memory import StepMemory
 log = structlog.get_logger(__name__)
 
 _LONGEST_DELAY_SECONDS = 60.0
+# what the planner and the judge may take: a model's answer, its corrections and a second thought
+_PLAN_SECONDS = 180.0
 
 
 def limit_seconds(claim: Claim) -> float:
-    """Return how long this attempt may take: its step's own limit, and never past the task's deadline."""
+    """Return how long this attempt may take: its own limit, and never past the task's deadline."""
+    if claim.kind != StepKind.STEP:
+        return min(_PLAN_SECONDS, claim.seconds_left)
     own = claim.spec.get("timeout_seconds") or ARMS[claim.arm].actions[claim.spec["action"]].timeout_seconds
     return min(float(own), claim.seconds_left)
 
@@ -59,8 +63,8 @@ def run(
 ) -> StepResult:
     """Do the step and return its final result; its tools run in the sandbox that stands.
 
-    Raises Ignore when there is nothing to record: the task has ended, the lease is lost, or the step is queued
-    again for a later try. Raises SQLAlchemyError when the database is away.
+    Raises Ignore when the step is queued again for a later try, Stopped when the attempt has lost the right to
+    record anything, and SQLAlchemyError when the database is away.
     """
     started = time.monotonic()
     try:
@@ -114,6 +118,20 @@ def retry_later(process: WorkerProcess, claim: Claim, result: StepResult, *, sec
             "step.retrying", error=error["code"], failures=claim.failures + 1, delay_seconds=round(delay, 2)
         )
         raise Ignore()
+
+
+def out_of_time(process: WorkerProcess, claim: Claim, token: CancelToken, stopped: Stopped) -> StepResult:
+    """Return the failure of planning or judging that took all its time, if it is not queued again (Ignore).
+
+    Raises `stopped` when the attempt was to stop for another reason, or when the task's own deadline has passed:
+    that ends the task, and no plan or verdict is wanted any more.
+    """
+    limit = limit_seconds(claim)
+    if token.is_revoked() or not token.is_late() or limit >= claim.seconds_left:
+        raise stopped
+    failed = _failed(ModelTimeout(f"The {claim.arm} did not end within {limit:g} s."))
+    retry_later(process, claim, failed, seconds=limit)
+    return failed
 
 
 def may_retry(claim: Claim, error: Mapping[str, Any], *, seconds: float) -> bool:
@@ -174,12 +192,13 @@ def _result(
         if remembered := memory.recall():
             return remembered
         done = arm.run(assignment)
+        token.raise_if_revoked()
         result = outlast(lambda: _stowed(process, claim, done), until=deadline)
         _check_size(process, result)
         memory.keep(result)
-    except (StepCancelled, ModelCallStopped) as error:
-        if time.monotonic() < deadline:
-            raise Ignore() from error
+    except Stopped:
+        if token.is_revoked() or not token.is_late():
+            raise
         return _failed(ToolTimeout(f"Step {claim.name} did not end within {limit_seconds(claim):g} s."))
     except MustWait:
         raise

@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
-from orchestrator.execution_state import Plan, StepKind, StepResult, Verdict
+from orchestrator.errors import Stopped
+from orchestrator.execution_state import Plan, StepResult, Verdict
 from orchestrator.observability import log
 from orchestrator.queue.chord import Refused
 from orchestrator.settings import Settings
@@ -28,9 +29,6 @@ from workers.arms.base import CancelToken
 from workers.remembering import Keeping, Reuse
 
 logger = structlog.get_logger(__name__)
-
-# what the planner and the judge may take: a model's answer, its corrections and a second thought
-_PLAN_SECONDS = 180.0
 
 
 @dataclass
@@ -85,19 +83,24 @@ class Work(Task[[str, str], dict[str, str]]):
         """Claim the row and keep its lease for the block; raises Ignore when it is not to be had.
 
         Yields what is carried to the seam, the cancel token and the deadline (time.monotonic). When the database
-        goes away the lease is handed back, or ends, and the row is claimed again.
+        goes away the lease is handed back, or ends, and the row is claimed again. Nothing that an attempt did is
+        stored once its token says that it lost the right to: this is the one place that looks.
         """
         worker = process.of(self.app)
         claim = claim_row(worker.process, str(self.request.id))
         carried = Carried(claim)
         self.request.update(carried=carried, group=claim.chord_id)
-        deadline = time.monotonic() + _limit_seconds(claim)
+        deadline = time.monotonic() + attempt.limit_seconds(claim)
         with (
             _named(claim),
             worker.hold(claim, deadline=deadline) as token,
         ):
             try:
                 yield carried, token, deadline
+                token.raise_if_revoked()
+            except Stopped as stopped:
+                logger.info("attempt.stopped")
+                raise Ignore() from stopped
             except SQLAlchemyError as error:
                 logger.warning("attempt.database_away", error=error.__class__.__name__)
                 worker.give_back(claim)
@@ -163,9 +166,3 @@ def tell(carried: Carried, hints: Hints) -> None:
 def _named(claim: Claim) -> AbstractContextManager[None]:
     """Put the claim's names on every line logged inside."""
     return log.bound(task_id=claim.task_id, step=claim.name, arm=claim.arm, attempt=claim.attempt)
-
-
-def _limit_seconds(claim: Claim) -> float:
-    if claim.kind == StepKind.STEP:
-        return attempt.limit_seconds(claim)
-    return min(_PLAN_SECONDS, claim.seconds_left)

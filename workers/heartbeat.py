@@ -47,7 +47,7 @@ class Leases:
 
         The token is set when the lease is lost, the task has ended or the deadline has passed.
         """
-        token = CancelToken()
+        token = CancelToken(deadline)
         with self._lock:
             self._held[claim.id] = _Lease(claim.task_id, claim.attempt, deadline, token)
             self._ensure_thread()
@@ -59,13 +59,10 @@ class Leases:
                     del self._held[claim.id]
 
     def beat(self) -> None:
-        """Renew what is held; set the token of whatever is late or lost."""
+        """Renew what is held and has time left; set the token of whatever is lost."""
         now = time.monotonic()
         with self._lock:
             held = dict(self._held)
-        for lease in held.values():
-            if lease.deadline <= now:
-                lease.token.set()
         live = {step_id: lease.attempt for step_id, lease in held.items() if lease.deadline > now}
         if not live:
             return
@@ -94,16 +91,9 @@ class Leases:
 
     def _run(self) -> None:
         while True:
-            time.sleep(self._pause())
+            time.sleep(self._heartbeat_seconds)
             try:
                 self.beat()
             except SQLAlchemyError as error:
                 # the database is away: nobody else can take our leases either
                 log.warning("lease.renewal_failed", error=str(error.__class__.__name__))
-
-    def _pause(self) -> float:
-        """Return the time to the next beat, or to the next attempt's deadline if that is nearer."""
-        with self._lock:
-            deadlines = [lease.deadline for lease in self._held.values()]
-        nearest = min(deadlines, default=float("inf")) - time.monotonic()
-        return min(self._heartbeat_seconds, max(nearest, 0.05))

@@ -6,7 +6,7 @@ from functools import cache
 
 from sqlalchemy import Engine
 
-from orchestrator.errors import ModelCallStopped, StepError
+from orchestrator.errors import StepError
 from orchestrator.llm.embedding import Vectors
 from orchestrator.store import documents as index
 from orchestrator.store import retrieval
@@ -73,8 +73,6 @@ class TenantLibrary:
         try:
             self._embed_passages(self.embedder, documents)
             vector = self.embedder.embed([sought.query])[0]
-        except ModelCallStopped:
-            raise
         except StepError as error:
             return sought, [f"{_NOT_BY_MEANING}: {error.message}"]
         return replace(sought, model=self.embedder.model, vector=vector), []

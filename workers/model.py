@@ -1,13 +1,14 @@
 """Lets a claimed piece of work ask the models: within its task's budget, its deadline, and with secrets taken out."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Engine
 
-from orchestrator.errors import ModelBusy, ModelUnavailable
+from orchestrator.errors import ModelBusy, ModelUnavailable, StepError, Stopped
 from orchestrator.lifecycle import spending
 from orchestrator.llm import stop
 from orchestrator.llm.embedding import Embedder, Vectors
@@ -25,7 +26,7 @@ class ClaimModel:
     """The models, as one claim may ask them; `completions` are what they answered so far.
 
     `open_models` is called at the first question: most work asks none, and the SDKs are dear. When `is_stopped` says
-    that the task has ended, a call under way is closed: ModelCallStopped. `claimed_at` is of time.monotonic().
+    that the attempt is to stop, a call under way is closed: Stopped. `claimed_at` is of time.monotonic().
     """
 
     open_models: OpenModels
@@ -73,7 +74,7 @@ class ClaimModel:
         purpose: str,
         avoid: Collection[str],
     ) -> Completion:
-        with stop.stoppable(self.is_stopped):
+        with _while_wanted(self.is_stopped):
             return spending.guarded_complete(
                 self.open_models(),
                 self.engine,
@@ -106,7 +107,7 @@ class ClaimEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return a vector for each text; see orchestrator.lifecycle.spending.guarded_embed."""
-        with stop.stoppable(self.is_stopped):
+        with _while_wanted(self.is_stopped):
             return spending.guarded_embed(
                 self.embedder,
                 self.engine,
@@ -114,3 +115,15 @@ class ClaimEmbedder:
                 texts=[redact(text, only="secret.") for text in texts],
                 deadline=self.deadline,
             )
+
+
+@contextmanager
+def _while_wanted(is_stopped: Callable[[], bool]) -> Iterator[None]:
+    """Let calls to models end when the attempt is to stop; a call that fails then has failed because of that."""
+    try:
+        with stop.stoppable(is_stopped):
+            yield
+    except StepError as error:
+        if is_stopped():
+            raise Stopped() from error
+        raise

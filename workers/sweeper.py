@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator import bootstrap
 from orchestrator.cache import flight
 from orchestrator.errors import SandboxUnavailable
-from orchestrator.lifecycle import auditing, recovery
+from orchestrator.lifecycle import recovery
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
 from orchestrator.redis_link import open_client
@@ -28,7 +28,6 @@ from workers.tasks import app, give_up
 log = structlog.get_logger(__name__)
 
 BATCH = 200
-AUDITS = 5
 EPOCH_KEY = "octollm:broker-epoch"
 _ANY_KILLS = 2**31 - 1
 _FORGET_EVERY_SECONDS = 60.0
@@ -61,7 +60,6 @@ class Sweeper:
             self.forget_old,
             self.forget_submissions,
             self.publish_webhooks,
-            self.audit_hits,
         )
         has_more = False
         for sweep in sweeps:
@@ -202,19 +200,6 @@ class Sweeper:
         if tasks + files == 0:
             self._forget_again_at = time.monotonic() + _FORGET_EVERY_SECONDS
         return tasks + files
-
-    def audit_hits(self) -> int:
-        """Run a share of the cache's hits again, and compare those that have been."""
-        auditing.run_again(self._engine, settings=self._settings, limit=AUDITS)
-        for decided in auditing.decide_ended(self._engine, limit=AUDITS):
-            metric.cache_audited(decided.layer, decided.opinion.agrees)
-            if decided.withdrawn is None:
-                continue
-            bootstrap.forget_hit(self._worker.cache, decided.withdrawn)
-            log.error("cache.wrong_hit", task_id=decided.withdrawn.task_id, reason=decided.opinion.reason)
-            if decided.withdrawn.switched_off:
-                log.error("cache.layer_off", layer=decided.layer)
-        return 0
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:
         lease = self._settings.lease_seconds

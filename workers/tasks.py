@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from orchestrator import bootstrap, crash_point
 from orchestrator.crash_point import Point
-from orchestrator.errors import BudgetExceeded, MustWait, OctoError
+from orchestrator.errors import BudgetExceeded, MustWait, OctoError, Stopped
 from orchestrator.execution_state import ResultStatus, StepKind, StepResult, TaskStatus
 from orchestrator.lifecycle import rounds
 from orchestrator.lifecycle.answering import complete_by
@@ -112,6 +112,9 @@ class JudgeWork(Work):
 
         def tell() -> None:
             metric.verdict_given(outcome.decision.value)
+            if carried.keeping is not None:
+                worker = process.of(self.app).process
+                plan_reuse.learn(worker, carried.claim, carried.keeping.plan, outcome)
             if isinstance(concluded, Ended):
                 bootstrap.tell_end(process.of(self.app).process.hints, concluded)
                 if concluded.status is TaskStatus.COMPLETED:
@@ -201,6 +204,9 @@ def plan(self: PlanWork, /, task_id: str, name: str, *_: object, **__: object) -
             )
         except MustWait as wait:
             attempt.put_off(worker, carried.claim, wait)
+        except Stopped as stopped:
+            carried.outcome = attempt.out_of_time(worker, carried.claim, token, stopped)
+            return {"status": ResultStatus.FAILED}
         except OctoError as error:
             failed = attempt.failure(
                 error.code, error.message, retryable=error.retryable, details=error.details
@@ -245,11 +251,12 @@ def judge(self: JudgeWork, /, task_id: str, name: str, *_: object, **__: object)
             )
         except MustWait as wait:
             attempt.put_off(worker, carried.claim, wait)
+        except Stopped as stopped:
+            carried.outcome = attempt.out_of_time(worker, carried.claim, token, stopped)
+            return {"status": ResultStatus.FAILED}
         crash_point.here(Point.JUDGED_NOT_FINISHED)
         carried.outcome = verdict
         carried.keeping = remembering.keep(worker, carried.claim, verdict)
-        if carried.keeping is not None:
-            plan_reuse.learn(worker, carried.claim, carried.keeping.plan, verdict)
         return {"decision": verdict.decision}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine
 
-from orchestrator.errors import MustWait, StepError
+from orchestrator.errors import MustWait, StepError, Stopped
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Bound, Completion, Message, Usage
@@ -91,7 +91,7 @@ def guarded_complete(
             purse=ClaimPurse(engine, claim),
             avoid=avoid,
         )
-    except StepError as error:
+    except (StepError, Stopped) as error:
         _tell(engine, claim, {"purpose": purpose, "error": error.code, **error.details})
         raise
     _tell(engine, claim, completion.to_record())
@@ -105,7 +105,7 @@ def guarded_embed(
     told: dict[str, Any] = {"purpose": "embeddings", "texts": len(texts)}
     try:
         vectors, attempts = embedder.embed(texts, deadline=deadline, purse=ClaimPurse(engine, claim))
-    except StepError as error:
+    except (StepError, Stopped) as error:
         _tell(engine, claim, {**told, "error": error.code, **error.details})
         raise
     _tell(engine, claim, {**told, "attempts": [attempt.to_record() for attempt in attempts]})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from orchestrator.errors import StepError
+from orchestrator.errors import StepError, Stopped
 from orchestrator.llm.interface import Attempt, Bound, Message, Purse, Query, Role, Usage
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
 
@@ -43,7 +43,7 @@ class Embedder:
                 messages = [Message(Role.USER, text) for text in texts[start : start + TEXTS_A_CALL]]
                 longest = time.monotonic() + self.meter.timeout_seconds
                 vectors += calls.ask(Query(messages, 0, min(deadline, longest))).vectors
-        except StepError as error:
+        except (StepError, Stopped) as error:
             error.details["attempts"] = [attempt.to_record() for attempt in attempts]
             raise
         return vectors, attempts

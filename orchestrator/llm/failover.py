@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from orchestrator.errors import ModelBusy, ModelError, MustWait, NoModel, StepError
+from orchestrator.errors import ModelBusy, ModelError, MustWait, NoModel, StepError, Stopped
 from orchestrator.json_schema import schema_faults
 from orchestrator.llm.answer_text import storable, without_reasoning
 from orchestrator.llm.embedding import Embedder
@@ -69,7 +69,7 @@ class Models:
                 avoid=avoid,
                 attempts=attempts,
             )
-        except StepError as error:
+        except (StepError, Stopped) as error:
             error.details["attempts"] = [attempt.to_record() for attempt in attempts]
             raise
 

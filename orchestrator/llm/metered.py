@@ -11,13 +11,13 @@ from orchestrator.errors import (
     ModelAnswerBroken,
     ModelAnswerCut,
     ModelBusy,
-    ModelCallStopped,
     ModelError,
     ModelRateLimited,
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
     StepError,
+    Stopped,
 )
 from orchestrator.llm import stop
 from orchestrator.llm.gate import Entry, Gate, Rates, Report, Verdict
@@ -78,7 +78,7 @@ class MeteredCalls:
         self._sent = 0
 
     def ask(self, query: Query) -> Answer:
-        """Send a query and return an answer that says something. Raises StepError and what the purse raises.
+        """Send a query and return an answer that says something. Raises StepError, Stopped and what the purse raises.
 
         What follows on a first call (a correction, another form) passes the rates: half a conversation is waste.
         """
@@ -106,8 +106,8 @@ class MeteredCalls:
             raise problem
         return answer
 
-    def _stopped(self) -> ModelError:
-        return ModelCallStopped("The task ended while the model was answering.", details=self._who())
+    def _stopped(self) -> Stopped:
+        return Stopped("The attempt was told to stop while the model answered.", details=self._who())
 
     def _admitted(self, bound: Bound) -> Entry:
         rates = self._candidate.rates
@@ -151,7 +151,7 @@ class MeteredCalls:
 
     def _close(
         self,
-        error: ModelError | None,
+        error: ModelError | Stopped | None,
         entry: Entry,
         call: int,
         *,
@@ -172,13 +172,15 @@ class MeteredCalls:
         name, is_fake = self._candidate.name, answer is not None and answer.model.startswith(FAKE)
         self._note(Attempt(*name, outcome, True, seconds, usage, dollars, detail, breaker, is_fake))
 
-    def _spent(self, error: ModelError | None, answer: Answer | None) -> tuple[Usage | None, Decimal | None]:
+    def _spent(
+        self, error: ModelError | Stopped | None, answer: Answer | None
+    ) -> tuple[Usage | None, Decimal | None]:
         if answer is not None:
             name, usage = self._candidate.name, answer.usage
             return usage, self._meter.prices.cost(name, usage, answering=answer.model) if usage else None
         return (None, None) if error and error.may_have_cost else (Usage(), Decimal(0))
 
-    def _is_down(self, error: ModelError, given: float) -> bool:
+    def _is_down(self, error: ModelError | Stopped, given: float) -> bool:
         """Tell whether an error is the model's; running out of a deadline that was near is not."""
         is_hasty = isinstance(error, ModelTimeout) and given < self._meter.timeout_seconds / 2
         return error.counts_against_model and not is_hasty
@@ -199,7 +201,7 @@ def input_bound(query: Query) -> int:
     return sent + schema + OVERHEAD_TOKENS
 
 
-def _pause(error: ModelError | None) -> float:
+def _pause(error: ModelError | Stopped | None) -> float:
     """Return for how long everyone leaves the model alone."""
     if not isinstance(error, ModelRateLimited):
         return 0.0

@@ -48,11 +48,7 @@ _CACHE_LOOKUPS = Counter(
     "hit or miss of the layers alias, plan and step; the last two serve no results.",
     ["outcome", "layer"],
 )
-_CACHE_AUDITS = Counter(
-    "octollm_cache_audits",
-    "Hits that were run again, or reported: right, wrong, undecided, reported.",
-    ["layer", "outcome"],
-)
+_CACHE_WRONG_HITS = Counter("octollm_cache_wrong_hits", "Hits that clients reported as wrong.", ["layer"])
 _PAIRS_JUDGED = Counter(
     "octollm_cache_judge_calls",
     "Calls that asked a model whether two tasks are the same: same, different, failed.",
@@ -127,14 +123,9 @@ def cache_asked(outcome: str, layer: str | None) -> None:
     _CACHE_LOOKUPS.labels(outcome, layer or "none").inc()
 
 
-def cache_audited(layer: str, agrees: bool | None) -> None:  # a value, not a switch
-    """Count a hit that was run again; None could not be compared."""
-    _CACHE_AUDITS.labels(layer, {True: "right", False: "wrong", None: "undecided"}[agrees]).inc()
-
-
 def wrong_hit_reported(layer: str) -> None:
     """Count a client's word that a hit was wrong."""
-    _CACHE_AUDITS.labels(layer, "reported").inc()
+    _CACHE_WRONG_HITS.labels(layer).inc()
 
 
 def pair_judged(verdict: str) -> None:

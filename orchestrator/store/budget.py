@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator import sql
-from orchestrator.errors import BudgetExceeded, BudgetTaken, PriceUnknown, StepCancelled
+from orchestrator.errors import BudgetExceeded, BudgetTaken, PriceUnknown, Stopped
 
 _SQL = sql.load(__file__)
 _WAIT_SECONDS = 1.0
@@ -73,12 +73,12 @@ def reserve(
     """Set aside the most that a call can use and return the call's number: 1, 2, ... of the attempt.
 
     `cost` is None when the price is not known. Locks the task's row until the transaction ends. Raises
-    BudgetExceeded, BudgetTaken, PriceUnknown; StepCancelled when the attempt is not the current one.
+    BudgetExceeded, BudgetTaken, PriceUnknown; Stopped when the attempt is not the current one.
     """
     claim = {"step_id": step_id, "attempt": attempt}
     budget = conn.exec_driver_sql(_SQL["lock_purse"], claim).mappings().one_or_none()
     if budget is None:
-        raise StepCancelled()
+        raise Stopped()
     conn.exec_driver_sql(_SQL["charge_abandoned"], {"task_id": task_id})
     sums = conn.exec_driver_sql(_SQL["account"], {"task_id": task_id, **claim}).mappings().one()
     call: int = sums["next_call"]

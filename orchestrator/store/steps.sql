@@ -69,7 +69,9 @@ WHERE s.id = live.id
 RETURNING s.id;
 
 -- name: finish
--- The end of an attempt. Success: the first wins, whoever it is. Failure: only the current attempt may write it.
+-- The end of an attempt. A step's success: the first wins, whoever it is. A plan, a verdict and every failure: only
+-- the current attempt may write it, for what a planner or a judge makes do with depends on how long it was allowed to
+-- work.
 -- Dependents lose one dependency; those without any left are held until a slot is free.
 WITH finished AS (
     UPDATE steps s
@@ -77,7 +79,7 @@ WITH finished AS (
     WHERE s.id = %(id)s
         AND s.chord_id IS NOT DISTINCT FROM %(chord_id)s
         AND (
-            (%(state)s = 'done' AND s.state IN ('queued', 'running') AND s.attempt > 0)
+            (%(state)s = 'done' AND s.kind = 'step' AND s.state IN ('queued', 'running') AND s.attempt > 0)
             OR (s.state = 'running' AND s.attempt = %(attempt)s)
         )
     RETURNING s.id, s.task_id, s.round, s.name, s.arm, s.attempt, s.unblocks, s.owner,

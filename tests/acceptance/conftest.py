@@ -58,7 +58,6 @@ def stack(webhook_port: int, certificate: Path, crash_points: Path) -> Iterator[
                 "SSL_CERT_FILE": str(certificate),
                 crash_point.VARIABLE: str(crash_points),
                 "GRACE_SECONDS": str(GRACE_SECONDS),
-                "CACHE_AUDIT_SHARE": "1",
             },
             durable=False,
             processes={**ONE_OF_EACH, "executor": 2},

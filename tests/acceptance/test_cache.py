@@ -12,7 +12,6 @@ from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 from tests.acceptance.plans import verify
 from tests.acceptance.proc import owner_of, row_of
-from tests.waiting import wait_until
 
 CROWD = 50
 GOAL = "Scan the text for secrets and personal data"
@@ -75,26 +74,6 @@ def test_fifty_equal_tasks_run_once_though_their_leaders_worker_is_killed(
     assert [task["status"] for task in tasks] == ["completed"] * CROWD
     assert [task["task_id"] for task in tasks if task["cache"] is None] == [leader]
     assert row_of(database, leader, "slow")["attempt"] == 2
-
-
-def test_a_hit_is_run_again_in_the_background_and_found_right(stack: Stack, database: Engine) -> None:
-    audited = client_of(stack, tenant="audited")
-    source = audited.run(GOAL, context=CONTEXT)
-    hit = audited.run(GOAL, context=CONTEXT)
-
-    audit = wait_until(lambda: _decided(database, hit["task_id"]), 40, "the audit")
-
-    rerun = audited.task(audit["rerun_task_id"])
-    assert (audit["source_task_id"], audit["layer"], audit["agrees"]) == (source["task_id"], "exact", True)
-    assert (rerun["priority"], rerun["cache"]) == ("low", None)
-    assert rerun["steps"][0]["attempt"] == 1
-
-
-def _decided(database: Engine, task_id: str) -> dict[str, Any] | None:
-    sql = "SELECT * FROM cache_audits WHERE task_id = %(id)s AND decided_at IS NOT NULL"
-    with database.connect() as conn:
-        row = conn.exec_driver_sql(sql, {"id": task_id}).mappings().one_or_none()
-    return dict(row) if row else None
 
 
 def _slow_contract(client: Client) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from orchestrator.errors import (
     InvalidStepInput,
     PermitDenied,
     SandboxUnavailable,
-    StepCancelled,
+    Stopped,
     ToolFailed,
     ToolTimeout,
 )
@@ -322,7 +322,7 @@ def test_waiting_takes_its_time_and_stops_when_told_or_too_late() -> None:
     with pytest.raises(ToolTimeout):
         run(assignment("executor", "wait", {"seconds": 30}, seconds=0.1))
     threading.Timer(0.1, token.set).start()
-    with pytest.raises(StepCancelled):
+    with pytest.raises(Stopped):
         run(assignment("executor", "wait", {"seconds": 30}, cancelled=token))
 
     assert 0.2 <= output["seconds"] < 2

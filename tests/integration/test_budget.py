@@ -18,8 +18,8 @@ from orchestrator.errors import (
     BudgetTaken,
     ModelError,
     PriceUnknown,
-    StepCancelled,
     StepError,
+    Stopped,
 )
 from orchestrator.lifecycle import requests, spending
 from orchestrator.lifecycle.spending import ClaimPurse, guarded_complete
@@ -134,7 +134,7 @@ def test_an_attempt_that_lost_its_lease_may_not_reserve(engineer: Engineer) -> N
     claim, purse = _working(engineer)
     _claim_again(engineer, claim)
 
-    with pytest.raises(StepCancelled):
+    with pytest.raises(Stopped):
         purse.reserve(Bound(1, 1, None))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.archive import pack
-from orchestrator.errors import InvalidStepInput, StepCancelled, ToolTimeout
+from orchestrator.errors import InvalidStepInput, Stopped, ToolTimeout
 from tests.unit.arm_kit import assignment, run
 from workers.arms.base import CancelToken
 from workers.arms.passages import passages_of, terms_of
@@ -70,7 +70,7 @@ def test_an_arm_that_was_cancelled_stops_and_one_that_is_late_says_so() -> None:
     token = CancelToken()
     token.set()
 
-    with pytest.raises(StepCancelled):
+    with pytest.raises(Stopped):
         run(assignment("retriever", "collect", {"values": 1}, cancelled=token))
     with pytest.raises(ToolTimeout):
         run(assignment("retriever", "collect", {"values": 1}, seconds=-1, cancelled=token))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,7 +11,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from orchestrator.arm_capability import ARMS, Action
-from orchestrator.errors import InvalidStepInput, NoModel, PermitDenied, StepCancelled, ToolTimeout
+from orchestrator.errors import InvalidStepInput, NoModel, PermitDenied, Stopped, ToolTimeout
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.json_schema import faults
 from orchestrator.llm.interface import Completion, Message, Usage
@@ -29,27 +30,36 @@ _MODULES = {
 
 
 class CancelToken:
-    """Tells an arm from another thread to stop; once set it stays set."""
+    """Tells an attempt to stop: when another thread sets it, or when its deadline (time.monotonic) has passed."""
 
-    def __init__(self) -> None:
-        self._event = threading.Event()
+    def __init__(self, deadline: float = math.inf) -> None:
+        self._revoked = threading.Event()
+        self._deadline = deadline
 
     def set(self) -> None:
-        """Ask the arm to stop."""
-        self._event.set()
+        """Ask the attempt to stop, for its lease is lost, its task has ended or its worker stops."""
+        self._revoked.set()
 
     def is_set(self) -> bool:
-        """Tell whether the arm was asked to stop."""
-        return self._event.is_set()
+        """Tell whether the attempt is to stop."""
+        return self.is_revoked() or self.is_late()
+
+    def is_revoked(self) -> bool:
+        """Tell whether the attempt has lost the right to store anything."""
+        return self._revoked.is_set()
+
+    def is_late(self) -> bool:
+        """Tell whether the attempt has used up its time."""
+        return time.monotonic() >= self._deadline
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most `seconds`; return whether the arm was asked to stop."""
-        return self._event.wait(seconds)
+        """Wait at most `seconds`; return whether another thread asked the attempt to stop."""
+        return self._revoked.wait(seconds)
 
-    def raise_if_set(self) -> None:
-        """Raise StepCancelled when the arm was asked to stop."""
-        if self._event.is_set():
-            raise StepCancelled()
+    def raise_if_revoked(self) -> None:
+        """Raise Stopped when the attempt has lost the right to store anything."""
+        if self.is_revoked():
+            raise Stopped()
 
 
 class Model(Protocol):
@@ -148,10 +158,10 @@ class Assignment:
         return ARMS[self.arm].actions[self.action]
 
     def checkpoint(self) -> None:
-        """Call between units of work: raises StepCancelled or, past the deadline, ToolTimeout."""
+        """Call between units of work: raises Stopped or, past the deadline, ToolTimeout."""
         if time.monotonic() >= self.deadline:
             raise ToolTimeout(f"step {self.name} ran longer than its limit")
-        self.cancelled.raise_if_set()
+        self.cancelled.raise_if_revoked()
 
     def digest(self) -> str:
         """Return the sha256 over everything that the output may depend on but the arm's version."""

@@ -1,0 +1,105 @@
+"""Reports of wrong hits: the result answers nothing any more, and a layer that is reported twice goes off."""
+
+import pytest
+from sqlalchemy import Engine
+
+from orchestrator.errors import InvalidOperation
+from orchestrator.lifecycle import withdrawal
+from orchestrator.lifecycle.withdrawal import Withdrawn
+from orchestrator.settings import Settings
+from orchestrator.task_contract import CACHE_MODES
+from tests.integration.cache.kit import Company
+from tests.integration.kit import TENANT
+
+
+@pytest.fixture
+def company(engine: Engine, our_settings: Settings) -> Company:
+    return Company(engine, our_settings)
+
+
+def reported(company: Company, task_id: str, *, tenant: str = TENANT, reason: str = "") -> Withdrawn:
+    return withdrawal.report_wrong_hit(company.process.engine, tenant=tenant, task_id=task_id, reason=reason)
+
+
+def test_a_reported_result_answers_nothing_any_more(company: Company) -> None:
+    source = company.solved()
+    hit = company.submit().task_id
+
+    first = reported(company, hit, reason="no")
+    again = reported(company, hit, reason="no!")
+
+    assert (first.layer, first.source_task_id, first.switched_off) == ("exact", source, False)
+    assert again.switched_off is False
+    assert company.submit().cached.outcome == "miss"
+    assert company.engineer.ask("SELECT kind, reason FROM cache_audits") == [
+        {"kind": "report", "reason": "no!"}
+    ]
+
+
+def test_a_report_reaches_the_task_that_ran(company: Company) -> None:
+    """An answered task may have been somebody's leader; the one that ran is the one to be withdrawn."""
+    source = company.solved()
+    company.cache.forget(_key_of(company, source))
+    leader = company.submit().task_id
+    follower = company.submit().task_id
+    company.plan(leader)
+
+    withdrawn = reported(company, follower)
+
+    assert withdrawn.source_task_id == source
+    assert company.submit().cached.outcome == "miss"
+
+
+def test_two_reports_switch_the_layer_off(company: Company) -> None:
+    company.solved("Count the 5 oldest branches")
+    company.solved("Count the 6 oldest branches")
+    hits = [company.submit(f"Count the {number} oldest branches").task_id for number in (5, 6)]
+
+    one, two = (reported(company, hit) for hit in hits)
+
+    assert (one.switched_off, two.switched_off) == (False, True)
+
+
+def test_a_layer_that_was_reported_twice_is_off_for_the_tenant_alone_and_comes_back_in_time(
+    company: Company,
+) -> None:
+    company.solved()
+    company.solved(tenant="another")
+    company.solved("Count the 9 oldest branches")
+    for number in (5, 6):
+        company.solved(f"Count the {number} oldest branches")
+        reported(company, company.submit(f"Count the {number} oldest branches").task_id)
+
+    during = [company.submit().cached.outcome, company.submit(tenant="another").cached.outcome]
+    refreshed = company.submit(cache=CACHE_MODES["refresh"]).cached.outcome
+    company.engineer.ask("UPDATE cache_switches SET off_until = now()")
+
+    assert (during, refreshed) == (["miss", "hit"], "refresh")
+    assert company.submit("Count the 9 oldest branches").cached.outcome == "hit"
+
+
+def test_an_audit_of_the_release_before_counts_for_nothing(company: Company) -> None:
+    company.solved("Count the 5 oldest branches")
+    hit = company.submit("Count the 5 oldest branches").task_id
+    company.engineer.ask(
+        """INSERT INTO cache_audits (task_id, kind, tenant, layer, source_task_id, agrees, decided_at)
+           VALUES (%(task)s, 'audit', %(tenant)s, 'exact', 'task_0', false, now())""",
+        task=hit,
+        tenant=TENANT,
+    )
+
+    assert reported(company, hit).switched_off is False
+
+
+def test_only_a_hit_of_ones_own_can_be_reported(company: Company) -> None:
+    source = company.solved()
+    hit = company.submit().task_id
+
+    for tenant, task_id in ((TENANT, source), ("another", hit)):
+        with pytest.raises(InvalidOperation):
+            reported(company, task_id, tenant=tenant)
+
+
+def _key_of(company: Company, task_id: str) -> str:
+    [row] = company.engineer.ask("SELECT cache_key FROM tasks WHERE id = %(id)s", id=task_id)
+    return str(row["cache_key"])

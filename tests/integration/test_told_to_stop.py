@@ -1,0 +1,249 @@
+"""Nothing that an attempt did because it was told to stop is stored, whatever told it: a plan, a verdict or a step."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery.app.trace import build_tracer
+
+from orchestrator.devstack.fake_llm import FakeLLM, Fault
+from orchestrator.execution_state import Decision, StepKind
+from orchestrator.lifecycle import requests, rounds
+from orchestrator.planner.check import check_plan
+from orchestrator.queue.app import TASK_NAMES
+from orchestrator.queue.chord import Refused
+from orchestrator.store import steps
+from orchestrator.store.engine import statement, transaction
+from orchestrator.task_contract import Budget, Contract, Criterion
+from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
+from tests.waiting import wait_until
+from workers import process
+from workers.tasks import app
+
+NOT_FOR_RULES = (Criterion("the poem is good"),)
+SCAN = "Scan this text for secrets"
+NEVER = 3600.0
+
+
+class Attempt:
+    """A run of a row in a thread of its own, through Celery's tracer and the real seam, with a model that hangs."""
+
+    def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
+        self.engineer = engineer
+        self.fake = fake
+        self._thread: threading.Thread | None = None
+
+    def begin(self, task_id: str, name: str) -> None:
+        """Run the newest row of that name until its model has been asked."""
+        row = self.engineer.row(task_id, name)
+        task = app.tasks[TASK_NAMES[StepKind(row["kind"])]]
+        request = {"id": row["id"], "task": task.name, "group": row["chord_id"], "delivery_info": {}}
+        tracer: Callable[..., Any] = build_tracer(task.name, task, app=app)
+        asked = len(self.fake.received)
+        self._thread = threading.Thread(
+            target=tracer, args=(row["id"], (task_id, name), {}, request), daemon=True
+        )
+        self._thread.start()
+        wait_until(lambda: len(self.fake.received) > asked, 20, "the model to be asked")
+
+    def end(self) -> None:
+        """Wait until the run is over."""
+        assert self._thread is not None
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def lose_lease(self, task_id: str, name: str) -> None:
+        """Let the lease end and another worker claim the row, and have this process hear of it."""
+        self.engineer.ask(
+            "UPDATE steps SET due = now() - interval '1 second' WHERE id = %(id)s",
+            id=self.engineer.row(task_id, name)["id"],
+        )
+        self.engineer.take(task_id, name, owner="another", lease_seconds=NEVER)
+        process.of(app).leases.beat()
+
+
+@pytest.fixture
+def attempt(engineer: Engineer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempt]:
+    """A worker process whose only model hangs."""
+    with FakeLLM() as fake:
+        fake.fail(Fault.HANG)
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        monkeypatch.setenv("OPENAI_BASE_URL", fake.openai_url)
+        process.start(app, service="tests")
+        yield Attempt(engineer, fake)
+    monkeypatch.undo()
+    process.start(app, service="tests")
+
+
+def judged(engineer: Engineer, **contract: Any) -> str:
+    """Return a task whose one step is done, and whose judge needs a model."""
+    task_id = engineer.start(wait_step("a"), acceptance_criteria=NOT_FOR_RULES, **contract)
+    engineer.do(task_id, "a")
+    return task_id
+
+
+def submitted(engineer: Engineer, *, budget: Budget | None = None) -> str:
+    """Return a task that a model is to plan, and that a recipe fits as well."""
+    contract = Contract(goal=SCAN, context="a text", budget=budget or Budget())
+    return requests.submit(
+        engineer.engine,
+        len,
+        settings=engineer.settings,
+        tenant=TENANT,
+        key_id=None,
+        request_id=None,
+        contract=contract,
+    ).task_id
+
+
+def test_a_judge_whose_lease_was_lost_does_not_complete_the_task_unjudged(
+    engineer: Engineer, attempt: Attempt
+) -> None:
+    task_id = judged(engineer)
+    attempt.begin(task_id, "$judge")
+
+    attempt.lose_lease(task_id, "$judge")
+    attempt.end()
+
+    row = engineer.row(task_id, "$judge")
+    assert (row["state"], row["attempt"], row["owner"]) == ("running", 2, "another")
+    assert engineer.task(task_id).status == "processing"
+
+
+def test_a_judge_whose_worker_stops_does_not_complete_the_task_unjudged(
+    engineer: Engineer, attempt: Attempt
+) -> None:
+    task_id = judged(engineer)
+    attempt.begin(task_id, "$judge")
+    worker = process.of(app)
+
+    worker.hand_back(
+        engineer.row(task_id, "$judge")["id"], task_id=task_id, owner=worker.process.owner, died=False
+    )
+    worker.leases.drop()
+    attempt.end()
+
+    assert engineer.row(task_id, "$judge")["state"] == "queued"
+    assert engineer.task(task_id).status == "processing"
+
+
+def test_a_judge_whom_the_task_s_deadline_stops_leaves_the_task_to_its_deadline(
+    engineer: Engineer, attempt: Attempt
+) -> None:
+    task_id = judged(engineer, budget=Budget(max_time_seconds=2))
+    attempt.begin(task_id, "$judge")
+
+    attempt.end()
+
+    assert engineer.row(task_id, "$judge")["state"] == "running"
+    assert engineer.task(task_id).status == "processing"
+
+
+def test_a_judge_that_takes_all_its_time_is_tried_again_and_gives_no_verdict(
+    engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.attempt._PLAN_SECONDS", 0.5)
+    task_id = judged(engineer)
+    attempt.begin(task_id, "$judge")
+
+    attempt.end()
+
+    row = engineer.row(task_id, "$judge")
+    assert (row["state"], row["failures"]) == ("queued", 1)
+    assert engineer.events(task_id)[-1].payload["error"]["code"] == "model_timeout"
+
+
+def test_a_planner_that_is_out_of_tries_and_time_ends_the_task_and_makes_do_with_no_recipe(
+    engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.attempt._PLAN_SECONDS", 0.5)
+    task_id = submitted(engineer, budget=Budget(max_retries=0))
+    attempt.begin(task_id, "$plan")
+
+    attempt.end()
+
+    task = engineer.task(task_id)
+    assert (task.status, (task.error or {})["code"]) == ("failed", "model_timeout")
+
+
+def test_a_planner_whose_lease_was_lost_does_not_make_do_with_a_recipe(
+    engineer: Engineer, attempt: Attempt
+) -> None:
+    task_id = submitted(engineer)
+    attempt.begin(task_id, "$plan")
+
+    attempt.lose_lease(task_id, "$plan")
+    attempt.end()
+
+    row = engineer.row(task_id, "$plan")
+    assert (row["state"], row["attempt"], row["owner"]) == ("running", 2, "another")
+    assert engineer.ask("SELECT 1 FROM rounds WHERE task_id = %(task)s", task=task_id) == []
+
+
+def test_a_step_whose_lease_was_lost_stores_nothing(engineer: Engineer, attempt: Attempt) -> None:
+    step = {"id": "a", "arm": "retriever", "action": "answer", "inputs": {"question": "How many files?"}}
+    task_id = engineer.start({**step, "depends_on": []}, context="There are many files.")
+    attempt.begin(task_id, "a")
+
+    attempt.lose_lease(task_id, "a")
+    attempt.end()
+
+    row = engineer.row(task_id, "a")
+    assert (row["state"], row["attempt"], row["result"]) == ("running", 2, None)
+
+
+def test_a_cancelled_judge_stores_nothing(engineer: Engineer, attempt: Attempt) -> None:
+    task_id = judged(engineer)
+    attempt.begin(task_id, "$judge")
+
+    requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    process.of(app).leases.beat()
+    attempt.end()
+
+    assert engineer.task(task_id).status == "cancelled"
+    assert engineer.ask("SELECT 1 FROM rounds WHERE verdict IS NOT NULL") == []
+
+
+def test_a_verdict_of_an_attempt_that_is_not_the_current_one_is_refused(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+    engineer.do(task_id, "a")
+    first = engineer.take(task_id, "$judge", owner="frozen", lease_seconds=0)
+    second = engineer.take(task_id, "$judge", owner="another")
+
+    with pytest.raises(Refused):
+        engineer.conclude(first, verdict(Decision.INCONCLUSIVE))
+    engineer.conclude(second, verdict(Decision.PASSED))
+
+    assert (engineer.task(task_id).result or {})["validation_passed"] is True
+
+
+def test_a_verdict_of_an_attempt_whose_lease_was_taken_back_is_refused(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+    engineer.do(task_id, "a")
+    frozen = engineer.take(task_id, "$judge", lease_seconds=0)
+    with statement(engineer.engine) as conn:
+        assert steps.expire(conn, frozen.id) is not None
+
+    with pytest.raises(Refused):
+        engineer.conclude(frozen, verdict(Decision.INCONCLUSIVE))
+
+
+def test_a_plan_of_an_attempt_that_is_not_the_current_one_is_refused(engineer: Engineer) -> None:
+    task_id = engineer.submit(wait_step("a"))
+    first = engineer.take(task_id, "$plan", owner="frozen", lease_seconds=0)
+    engineer.take(task_id, "$plan", owner="another")
+    plan = check_plan(first.contract["plan"])
+
+    with pytest.raises(Refused), transaction(engineer.engine) as conn:
+        rounds.adopt(conn, first, plan, routes={"a": {"arm": "executor"}}, settings=engineer.settings)
+
+
+def test_a_step_s_success_still_wins_whoever_brings_it_first(engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+    first = engineer.take(task_id, "a", owner="slow", lease_seconds=0)
+    engineer.take(task_id, "a", owner="another")
+
+    engineer.store(first, done())
+
+    assert engineer.states(task_id)["a"] == "done"
