@@ -65,7 +65,8 @@ def task_status(
         "waiting_for": waiting_for,
         "message": "; ".join(f"waiting for arm {arm}" for arm in waiting_for) or None,
         "retry_of": task.retry_of,
-        "result": task.result,
+        # release 0.1 told no coverage
+        "result": task.result and {"coverage": None, **task.result},
         "error": task.error,
         "metadata": None if seconds is None else _metadata(task, steps, seconds),
         "cache": task.cache,

@@ -47,10 +47,15 @@ class Progress(Reply):
 
 
 class Result(Reply):
-    """What came of a task; `output` is text, `data` the same as values."""
+    """What came of a task; `output` is text, `data` the same as values.
+
+    `coverage` is the share of the required criteria that were checked. `confidence` is how sure it is that the result
+    is right: 1 when rules show that every required criterion is met, 0 when it was rejected or nobody measured it.
+    """
 
     output = fields.String()
-    confidence = fields.Float(allow_none=True, validate=validate.Range(0, 1))
+    coverage = fields.Float(allow_none=True, validate=validate.Range(0, 1))
+    confidence = fields.Float(validate=validate.Range(0, 1))
     validation_passed = fields.Boolean()
     data = fields.Raw(allow_none=True)
     artifacts = fields.List(fields.Raw())

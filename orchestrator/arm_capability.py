@@ -21,7 +21,9 @@ class Action:
     `effects` is none|read|write; `attachments` is none, one (exactly one is read) or any; `max_age_seconds`
     is how long its output stays true (None: as long as its inputs are the same); `timeout_seconds` is the
     default limit; `least_tokens` is what its model takes of a budget even for the smallest question. `tools` are
-    what it runs in the sandbox.
+    what it runs in the sandbox. `met` are criteria {text, check} that every step of the action has by itself: what
+    of the output says that it came out well. `unchecked` points at the member of the output that is
+    {reason, message} when the output shows nothing, else null.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Action:
     output_schema: Mapping[str, Any]
     least_tokens: int = 0
     tools: tuple[str, ...] = ()
+    met: tuple[Mapping[str, Any], ...] = ()
+    unchecked: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ def _arm(record: Mapping[str, Any]) -> ArmCapability:
                 "name": name,
                 "capabilities": tuple(action["capabilities"]),
                 "tools": tuple(action.get("tools", ())),
+                "met": tuple(action.get("met", ())),
             }
         )
         for name, action in record["actions"].items()

@@ -70,6 +70,18 @@ def steps_named(rule: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
+def steps_read(rule: Mapping[str, Any], *, own: str | None = None) -> tuple[str, ...]:
+    """Return the steps whose outputs decide a rule of step `own`; of the task's result, which its pointer names."""
+    places = [rule, rule["same_as"]] if isinstance(rule.get("same_as"), Mapping) else [rule]
+    read = [place.get("step", own) or _step_in_result(place) for place in places]
+    return tuple(dict.fromkeys(name for name in read if name))
+
+
+def _step_in_result(place: Mapping[str, Any]) -> str | None:
+    """Return the member of the result, a last step's id, at which a place without a step begins."""
+    return next(iter(place.get("pointer", "").split("/")[1:]), None)
+
+
 def check(rule: Mapping[str, Any], ground: Ground) -> CheckOutcome:
     """Answer a rule that `validate_rule` accepts; a value that is not there never meets one."""
     if "all_steps_done" in rule:
@@ -105,7 +117,7 @@ def _check_all_done(ground: Ground) -> CheckOutcome:
     evidence = [{"step": name, "state": str(state)} for name, state in ground.states.items()]
     if undone or not ground.states:
         return CheckOutcome(False, f"not done: {', '.join(undone) or 'there are no steps'}", evidence)
-    return CheckOutcome(True, f"all {len(ground.states)} steps are done", evidence)
+    return CheckOutcome(True, f"{len(ground.states)} of {len(ground.states)} steps are done", evidence)
 
 
 def _place_faults(rule: Mapping[str, Any]) -> list[str]:

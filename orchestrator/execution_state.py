@@ -103,7 +103,8 @@ class PlanStep:
 
     `inputs` may hold references {"$from": step id, "pointer": JSON pointer into that step's output}.
     `repair_inputs` replace inputs of the same name when a repair round runs the step again. `estimate` is what
-    its author expects it to take: tokens, seconds, dollars.
+    its author expects it to take: tokens, seconds, dollars. Where `required` is false, what the step's action checks
+    by itself (Action.met) is told and decides nothing.
     """
 
     id: str
@@ -117,6 +118,7 @@ class PlanStep:
     repair_inputs: dict[str, Any] | None = None
     timeout_seconds: float | None = None
     optional: bool = False
+    required: bool = True
     estimate: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -200,7 +202,11 @@ class CheckedBy(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The judge's word on one criterion: `met` is None exactly when nobody could check it."""
+    """The judge's word on one criterion: `met` is None exactly when nobody could check it.
+
+    `reason` is a code that says why a machine check could not be made: dependency_missing, nothing_to_check,
+    unknown_step. What is not `required` is told and decides nothing.
+    """
 
     criterion: str
     met: bool | None
@@ -208,17 +214,22 @@ class Finding:
     explanation: str
     step: str | None = None
     evidence: list[dict[str, Any]] = field(default_factory=list)
+    reason: str | None = None
+    required: bool = True
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The judge's word on a round; `faulty` names the steps at fault, with feedback for each.
 
-    `confidence` is the share of criteria that were checked (0 to 1); without any, of the check that all steps ended.
+    `coverage` is the share of required criteria that were checked (0 to 1); without any, of the check that all steps
+    ended. `confidence` is how sure it is that the result is right: 0 when it was rejected, 1 when rules alone
+    show that every required criterion is met, None where nothing measured it.
     """
 
     decision: Decision
-    confidence: float
+    coverage: float
+    confidence: float | None = None
     findings: tuple[Finding, ...] = ()
     faulty: dict[str, str] = field(default_factory=dict)
     output: str = ""
@@ -238,7 +249,9 @@ class Verdict:
         )
         return cls(
             decision=Decision(record["decision"]),
-            confidence=record["confidence"],
+            # release 0.1 called the coverage confidence
+            coverage=record.get("coverage", record["confidence"]),
+            confidence=record["confidence"] if "coverage" in record else None,
             findings=findings,
             faulty=record["faulty"],
             output=record["output"],

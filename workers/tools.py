@@ -9,10 +9,13 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import InvalidStepInput
+from workers.sandbox.interpreter import bare_python
 
 RULES = ("E4", "E7", "E9", "F", "B")
 LINE_LENGTH = 120
 MAX_FAILURES = 100
+# -P: a ruff.py or pytest.py in the attachment must not be taken for the tool
+_SAFELY = ("-P", "-s", "-B")
 _COVER = Path(__file__).with_name("cover.py")
 
 
@@ -79,7 +82,7 @@ def bandit_scan(places: Places, *, paths: Sequence[str]) -> Command:
 def pytest_run(places: Places, *, paths: Sequence[str], max_failures: int) -> Command:
     """Return the call that runs the tests in `paths` and writes a JUnit report."""
     argv = (
-        *_module("pytest"),
+        *_bare_python("-m", "pytest"),
         f"--maxfail={max_failures}",
         f"--junitxml={places.report}",
         *_pytest_arguments(places, paths),
@@ -90,7 +93,7 @@ def pytest_run(places: Places, *, paths: Sequence[str], max_failures: int) -> Co
 def coverage_run(places: Places, *, paths: Sequence[str]) -> Command:
     """Return the call that runs the tests in `paths` and reports what of the attachment they ran, as JSON."""
     argv = (
-        *_python("-c", _COVER.read_text("utf-8")),
+        *_bare_python("-c", _COVER.read_text("utf-8")),
         str(places.inputs),
         str(places.report),
         *_pytest_arguments(places, paths),
@@ -102,7 +105,7 @@ def python_script(places: Places, *, script: str, argument: str | None) -> Comma
     """Return the call that runs a script of the inputs, with the path of another of them as its argument."""
     names = inside(places.host, [script, *([argument] if argument is not None else [])])
     # the script's own directory, its inputs', is not searched for modules
-    argv = _python(*(str(places.inputs / name) for name in names))
+    argv = _bare_python(*(str(places.inputs / name) for name in names))
     return Command("python", argv, _environment(places.scratch))
 
 
@@ -127,6 +130,8 @@ def _pytest_arguments(places: Places, paths: Sequence[str]) -> tuple[str, ...]:
         "--no-header",
         "--color=no",
         "--tb=short",
+        # a file that can't be imported says nothing of the others
+        "--continue-on-collection-errors",
         "-p",
         "no:cacheprovider",
         "--override-ini=addopts=",
@@ -145,12 +150,12 @@ def _pytest_environment(places: Places) -> dict[str, str]:
 
 
 def _module(name: str) -> tuple[str, ...]:
-    return _python("-m", name)
+    return (sys.executable, *_SAFELY, "-m", name)
 
 
-def _python(*arguments: str) -> tuple[str, ...]:
-    # -P: a ruff.py or pytest.py in the attachment must not be taken for the tool
-    return (sys.executable, "-P", "-s", "-B", *arguments)
+def _bare_python(*arguments: str) -> tuple[str, ...]:
+    """Return the call of the Python in which code of others runs: it can import nothing that we stand on."""
+    return (str(bare_python()), *_SAFELY, *arguments)
 
 
 def _environment(scratch: Path) -> dict[str, str]:

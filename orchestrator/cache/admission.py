@@ -9,7 +9,7 @@ from orchestrator.execution_state import Decision, Plan, StepState, Verdict
 from orchestrator.safety import scan
 from orchestrator.task_contract import Contract
 
-LEAST_CONFIDENCE = 0.8
+LEAST_COVERAGE = 0.8
 _MAX_SCANNED_CHARACTERS = 256 * 1024
 
 
@@ -66,8 +66,8 @@ def _reservation(
         return "the client does not want it kept"
     if verdict.decision is not Decision.PASSED:
         return f"the judge's word is {verdict.decision.value}"
-    if verdict.confidence < LEAST_CONFIDENCE:
-        return f"the judge's confidence is below {LEAST_CONFIDENCE}"
+    if verdict.coverage < LEAST_COVERAGE:
+        return f"the judge checked less than {LEAST_COVERAGE} of the criteria"
     if any(item.state is not StepState.DONE for item in executed):
         return "a step did not finish"
     if plan.provenance.get("model_failed"):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from orchestrator import sql
-from orchestrator.cache.admission import LEAST_CONFIDENCE
+from orchestrator.cache.admission import LEAST_COVERAGE
 from orchestrator.cache.key import family_of
 from orchestrator.cache.lookup import ResultCache
 from orchestrator.execution_state import Decision, Plan, Verdict
@@ -60,7 +60,7 @@ def may_serve(plan: Plan, verdict: Verdict, goal: str) -> bool:
     if plan.mode != _MADE_BY_MODEL or verdict.decision is not Decision.PASSED:
         return False
     template = template_of(goal)
-    if template is None or verdict.confidence < LEAST_CONFIDENCE:
+    if template is None or verdict.coverage < LEAST_COVERAGE:
         return False
     return rebind(plan.to_record()["steps"], template.values, template.values) is not None
 

@@ -1,12 +1,16 @@
 """Writes a task's end for people: the judge's verdict with its evidence, the result, what it cost."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.cli.server import Server
+from orchestrator.wording import count_of
 
 _MARKS = {True: "✓", False: "✗", None: "?"}
+_NOT_REQUIRED = "–"
+# what the judge's text tells again of its findings
+_RETOLD = ("Not met: ", "not checked: ")
 _COLOURS = {True: "green", False: "red", None: "yellow"}
 _CHECKERS = {"rule": "by rule", "llm": "by model", "not_checked": "not checked"}
 _EVIDENCE_WIDTH = 200
@@ -27,15 +31,16 @@ def last_verdict(server: Server, task_id: str) -> dict[str, Any] | None:
 
 
 def lines_of_task(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> Iterator[Line]:
-    """Yield (line, colour or None): verdict, output, warnings, and the closing line."""
+    """Yield (line, colour or None): verdict, output, warnings, and the closing line; each criterion once."""
+    retold = _RETOLD if verdict else ()
     if verdict:
         yield from lines_of_verdict(verdict)
         yield "", None
     result = task.get("result") or {}
     if result.get("output"):
         yield ("Result (partial)" if result.get("partial") else "Result"), "bold"
-        yield from ((f"  {line}", None) for line in str(result["output"]).splitlines())
-    for warning in result.get("warnings") or []:
+        yield from ((f"  {line}", None) for line in _without(retold, str(result["output"]).splitlines()))
+    for warning in _without(retold, result.get("warnings") or []):
         yield f"  ! {warning}", "yellow"
     error = task.get("error")
     if error:
@@ -46,14 +51,18 @@ def lines_of_task(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) ->
 def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
     """Yield the verdict's lines: for each criterion whether it is met, who checked it, and the evidence."""
     colour = {"passed": "green", "failed": "red"}.get(verdict["decision"], "yellow")
-    confidence = verdict.get("confidence")
-    share = "" if confidence is None else f" ({confidence:.0%} of the criteria were checked)"
+    # release 0.1 called the coverage confidence
+    coverage = verdict.get("coverage", verdict.get("confidence"))
+    share = "" if coverage is None else f" ({100 * coverage:.0f} % of the criteria were checked)"
     yield f"Verdict: {verdict['decision']}{share}", colour
     for finding in verdict.get("findings") or []:
         met = finding["met"]
         checker = _CHECKERS.get(finding["checked_by"], finding["checked_by"])
         place = f", step {finding['step']}" if finding.get("step") else ""
-        yield f"  {_MARKS[met]} {finding['criterion']}  [{checker}{place}]", _COLOURS[met]
+        is_required = met or finding.get("required", True)
+        mark, look = (_MARKS[met], _COLOURS[met]) if is_required else (_NOT_REQUIRED, "dim")
+        note = "" if is_required else ", not required"
+        yield f"  {mark} {finding['criterion']}  [{checker}{place}{note}]", look
         if finding.get("explanation"):
             yield f"      {finding['explanation']}", None
         if evidence := _evidence_of(finding):
@@ -74,6 +83,10 @@ def _evidence_of(finding: Mapping[str, Any]) -> str:
     return "; ".join(", ".join(f"{name} {_compact(value)}" for name, value in item.items()) for item in news)
 
 
+def _without(beginnings: tuple[str, ...], lines: Iterable[str]) -> Iterator[str]:
+    return (line for line in lines if not line.startswith(beginnings))
+
+
 def _closing(task: Mapping[str, Any]) -> str:
     spent = task.get("metadata") or {}
     parts = [f"{task['task_id']} {task['status']}"]
@@ -82,8 +95,8 @@ def _closing(task: Mapping[str, Any]) -> str:
     if spent.get("arms_used"):
         parts.append("arms " + ", ".join(spent["arms_used"]))
     if spent.get("repairs"):
-        parts.append(f"{spent['repairs']} repairs")
-    parts.append(f"{spent.get('tokens_used', 0)} tokens")
+        parts.append(count_of(spent["repairs"], "repair"))
+    parts.append(count_of(spent.get("tokens_used", 0), "token"))
     return " · ".join(parts)
 
 

@@ -144,7 +144,7 @@ def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:
     lines = [f"{name}: {_summary(result.output)}" for name, result in done.items()]
     return {
         "output": "\n".join(lines),
-        # the share of checks that were made: none
+        "coverage": 0.0,
         "confidence": 0.0,
         "validation_passed": False,
         "data": {name: result.output for name, result in done.items()},

@@ -33,6 +33,7 @@ from orchestrator.store.memory import LockedTask
 from orchestrator.store.rounds import NewRound
 from orchestrator.store.steps import Claim, Finished, Message
 from orchestrator.task_contract import Contract, Priority
+from orchestrator.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -333,11 +334,12 @@ def _repair_or_reject(
 
 
 def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
-    failed = [finding.explanation for finding in verdict.findings if finding.met is False]
+    checks = [finding for finding in verdict.findings if finding.required]
+    failed = [finding.explanation for finding in checks if finding.met is False]
     error = task_error(
         "validation_failed",
         code="validation_failed",
-        message=f"The judge rejected the result: {len(failed)} of {len(verdict.findings)} checks failed; {reason}.",
+        message=f"The judge rejected the result: {len(failed)} of {count_of(len(checks), 'check')} failed; {reason}.",
         details="; ".join(failed),
     )
     decision = {"repair": False, "reason": reason}

@@ -11,7 +11,9 @@ def result_of(verdict: Verdict) -> dict[str, Any]:
     """Return the task's result, in the shape that clients get, of a judged round."""
     return {
         "output": verdict.output,
-        "confidence": verdict.confidence,
+        "coverage": verdict.coverage,
+        # the client libraries need a number: what nobody measured is no confidence
+        "confidence": verdict.confidence or 0.0,
         "validation_passed": verdict.decision is Decision.PASSED,
         "data": verdict.output_value,
         "artifacts": [],
@@ -25,11 +27,12 @@ def verdict_event(claim: Claim, verdict: Verdict) -> dict[str, Any]:
     return {
         "round": claim.round,
         "decision": verdict.decision.value,
+        "coverage": verdict.coverage,
         "confidence": verdict.confidence,
         "faulty": sorted(verdict.faulty),
         "findings": [
             {"criterion": item.criterion, "met": item.met, "checked_by": item.checked_by.value, "step": item.step,
-             "explanation": item.explanation}
+             "explanation": item.explanation, "reason": item.reason, "required": item.required}
             for item in verdict.findings
         ],
     }  # fmt: skip

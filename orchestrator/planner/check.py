@@ -1,18 +1,16 @@
 """Decides whether a plan is legal, whoever made it, and answers questions about its graph."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from orchestrator.check_rule import steps_named
+from orchestrator.check_rule import steps_named, steps_read
 from orchestrator.errors import InvalidPlan
 from orchestrator.execution_state import MAX_STEPS, Plan, PlanStep
 from orchestrator.planner.fit import shortfalls
 from orchestrator.planner.step import Faults, read_step
 from orchestrator.task_contract import Budget
 
-_HEARD = {"text": "What it verifies holds", "check": {"pointer": "/passed", "equals": True}}
 _PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})
 
 
@@ -41,7 +39,6 @@ def check_plan(
     steps = tuple(step for step in read if step)
     if is_ours and not faults.found:
         _check_ours(steps, faults)
-        steps = tuple(map(_heard, steps))
     if budget and not faults.found:
         for message in shortfalls(steps, budget, is_ours=is_ours):
             faults.add("steps", message)
@@ -73,6 +70,17 @@ def descendants(plan: Plan, ids: Iterable[str]) -> set[str]:
                 found.add(name)
                 waiting.append(name)
     return found - given
+
+
+def unknown_steps(rule: Mapping[str, Any], steps: Sequence[PlanStep]) -> list[str]:
+    """Return what a rule of the task's own names that the plan lacks: steps, or members of the result.
+
+    The result has the plan's last steps, by id.
+    """
+    ids = [step.id for step in steps]
+    inner = {name for step in steps for name in step.depends_on}
+    named = steps_named(rule)
+    return [name for name in steps_read(rule) if name not in ids or (name not in named and name in inner)]
 
 
 def leaves(plan: Plan) -> tuple[str, ...]:
@@ -129,13 +137,6 @@ def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
             f"steps.{len(steps) - 1}",
             "the last step must be judge.verify, or have an acceptance criterion with a check",
         )
-
-
-def _heard(step: PlanStep) -> PlanStep:
-    """Return the step with a criterion that hears what it verifies: without one nobody would ask how it came out."""
-    if step.arm != "judge" or any(criterion["check"] for criterion in step.acceptance_criteria):
-        return step
-    return replace(step, acceptance_criteria=(*step.acceptance_criteria, _HEARD))
 
 
 def _names_used(step: PlanStep) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,7 @@ _MEMBERS = frozenset(
         "timeout_seconds",
         "repair_inputs",
         "optional",
+        "required",
     ]
 )
 # a keyword that looks into its value: it can't be decided while a part of the value is a reference
@@ -75,6 +76,7 @@ def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: Faul
         repair_inputs=_read_inputs(record, "repair_inputs", place, faults),
         timeout_seconds=_read_timeout(record, place, faults),
         optional=_read_flag(record, "optional", place, faults),
+        required=_read_flag(record, "required", place, faults, default=True),
         estimate=_read_estimate(record, place, faults),
     )
     if offer:
@@ -164,8 +166,10 @@ def _read_names(record: Mapping[str, Any], member: str, place: str, faults: Faul
     return ()
 
 
-def _read_flag(record: Mapping[str, Any], member: str, place: str, faults: Faults) -> bool:
-    flag = record.get(member, False)
+def _read_flag(
+    record: Mapping[str, Any], member: str, place: str, faults: Faults, *, default: bool = False
+) -> bool:
+    flag = record.get(member, default)
     if not isinstance(flag, bool):
         faults.add(f"{place}.{member}", "must be true or false")
     return flag is True

@@ -4,9 +4,11 @@ import hashlib
 import threading
 import time
 from dataclasses import replace
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from orchestrator.archive import pack
 from orchestrator.cli.example import FLAWED
@@ -27,6 +29,7 @@ from workers.arms.base import CancelToken
 from workers.arms.judge import RoundView, judge_round
 from workers.sandbox.backend import Isolation
 from workers.sandbox.choice import Standing, strongest
+from workers.sandbox.interpreter import DISTRIBUTIONS
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample_package"
 PLANTED_KEY = (FLAWED / "courier" / "carrier.ini").read_text().split()[-1]
@@ -162,6 +165,109 @@ def test_a_coverage_report_that_the_tests_forged_is_a_failed_tool(tmp_path: Path
 
     with pytest.raises(ToolFailed, match="coverage ended"):
         run(assignment("executor", "coverage", files=files), standing=standing)
+
+
+PANDAS = "import pandas\n\n\ndef total(rows):\n    return pandas.Series(rows).sum()\n"
+FLASK = "import flask\n\n\ndef app():\n    return flask.Flask('x')\n"
+
+
+@pytest.mark.parametrize(("module", "name"), [(PANDAS, "pandas"), (FLASK, "flask")])
+def test_a_package_whose_dependency_is_not_installed_is_inconclusive_and_the_dependency_named(
+    tmp_path: Path, standing: Standing, module: str, name: str
+) -> None:
+    """What OctoLLM itself stands on is no more installed for others' code than anything else."""
+    files = packed(tmp_path / "code", m=module, test_m="import m\n\n\ndef test_m():\n    assert m\n")
+
+    view, results = audit(files["code.tar.gz"], standing)
+    verdict = judge_round(view)
+
+    tests = results["tests"].output
+    assert (tests["missing_dependencies"], tests["not_run"], tests["errors"]) == ([name], 1, 0)
+    assert results["coverage"].output["missing_dependencies"] == [name]
+    assert verdict.decision is Decision.INCONCLUSIVE, verdict.output
+    assert {item.reason for item in verdict.findings if item.required and item.met is None} == {
+        "dependency_missing"
+    }
+    assert f"{name}, which is not installed here" in " ".join(verdict.warnings)
+
+
+def test_tests_that_can_run_still_run_and_a_failing_one_still_rejects(
+    tmp_path: Path, standing: Standing
+) -> None:
+    files = packed(
+        tmp_path / "code",
+        test_a="import pandas\n\n\ndef test_a():\n    assert pandas\n",
+        test_b="def test_b():\n    assert 1 + 1 == 3\n",
+        test_c="def test_c():\n    assert True\n",
+    )
+
+    output = run(assignment("executor", "tests", files=files), standing=standing).output
+
+    assert (output["passed"], output["failed"], output["errors"], output["not_run"]) == (1, 1, 0, 1)
+    assert output["missing_dependencies"] == ["pandas"]
+    assert output["not_checked"] is None
+
+
+def test_a_conftest_that_can_t_be_imported_names_its_dependency(tmp_path: Path, standing: Standing) -> None:
+    files = packed(tmp_path / "code", conftest="import numpy\n", test_a="def test_a():\n    assert True\n")
+
+    for action in ("tests", "coverage"):
+        output = run(assignment("executor", action, files=files), standing=standing).output
+
+        assert output["missing_dependencies"] == ["numpy"]
+        assert output["not_checked"]["reason"] == "dependency_missing"
+
+
+def test_a_module_of_its_own_that_is_not_there_is_the_package_s_fault(
+    tmp_path: Path, standing: Standing
+) -> None:
+    files = packed(
+        tmp_path / "code", m="import m.parts\n", test_m="import m\n\n\ndef test_m():\n    assert m\n"
+    )
+
+    output = run(assignment("executor", "tests", files=files), standing=standing).output
+
+    assert (output["errors"], output["missing_dependencies"], output["not_checked"]) == (1, [], None)
+
+
+def test_a_process_that_tests_start_can_import_no_more_than_they(tmp_path: Path, standing: Standing) -> None:
+    test = (
+        "import subprocess, sys\n\n\ndef test_a():\n"
+        "    for name in ('celery', 'flask', 'sqlalchemy', 'openai'):\n"
+        "        assert subprocess.run([sys.executable, '-c', 'import ' + name], env={}).returncode == 1\n"
+        "    assert subprocess.run([sys.executable, '-c', 'import pytest, json'], env={}).returncode == 0\n"
+    )
+    files = packed(tmp_path / "code", test_a=test)
+
+    output = run(assignment("executor", "tests", files=files), standing=standing).output
+
+    assert (output["passed"], output["failed"]) == (1, 0), output["failures"]
+
+
+def test_a_script_that_needs_what_is_not_installed_says_so(standing: Standing) -> None:
+    files = {"total.py": b"import pandas\n"}
+
+    output = run(assignment("executor", "script", files=files), standing=standing).output
+
+    assert (output["exit_code"], output["missing_dependencies"]) == (1, ["pandas"])
+    assert output["not_checked"]["reason"] == "dependency_missing"
+
+
+def test_what_the_bare_python_holds_is_all_that_pytest_and_coverage_need() -> None:
+    """A release of pytest that needs more must not be told as a missing dependency of what it tests."""
+    needed = {"pytest", "coverage"}
+    while (
+        more := {
+            requirement.name.lower()
+            for name in needed
+            for requirement in map(Requirement, requires(name) or ())
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        }
+        - needed
+    ):
+        needed |= more
+
+    assert needed == set(DISTRIBUTIONS)
 
 
 def test_a_script_runs_on_one_file_and_its_output_is_told(standing: Standing) -> None:

@@ -21,7 +21,8 @@ def step(name: str, arm: str, **fact: Any) -> dict[str, Any]:
 VERDICT = {
     "round": 1,
     "decision": "failed",
-    "confidence": 0.5,
+    "coverage": 0.5,
+    "confidence": 0.0,
     "faulty": ["tests"],
     "findings": [
         {

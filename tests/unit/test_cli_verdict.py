@@ -27,10 +27,42 @@ def _text(lines: Any) -> str:
 def test_each_criterion_tells_whether_it_is_met_and_who_checked_it() -> None:
     text = _text(lines_of_verdict(VERDICT))
 
-    assert "Verdict: failed (50% of the criteria were checked)" in text
+    assert "Verdict: failed (50 % of the criteria were checked)" in text
     assert "✗ No test fails  [by rule, step tests]" in text
     assert "? It reads well  [not checked]" in text
     assert "✓ No secret  [by rule]" in text
+
+
+def test_each_criterion_is_listed_once() -> None:
+    output = "Failed: 1 of 3 checks held.\n[tests] 3 tests\nNot met: No test fails: 1 of 3"
+    warnings = ["not checked: It reads well (no model)", "tests: 2 files not read"]
+
+    lines = [
+        line for line, _ in lines_of_task(_task(result={"output": output, "warnings": warnings}), VERDICT)
+    ]
+
+    assert sum("No test fails" in line for line in lines) == 1
+    assert sum("It reads well" in line for line in lines) == 1
+    assert "  ! tests: 2 files not read" in lines
+
+
+def test_a_criterion_that_is_not_required_is_marked_so() -> None:
+    finding = {**VERDICT["findings"][0], "required": False}
+
+    text = _text(lines_of_verdict({**VERDICT, "findings": [finding]}))
+
+    assert "– No test fails  [by rule, step tests, not required]" in text
+
+
+@pytest.mark.parametrize(
+    ("spent", "told"),
+    [
+        ({"repairs": 1, "tokens_used": 1}, "1 repair · 1 token"),
+        ({"repairs": 2, "tokens_used": 0}, "2 repairs · 0 tokens"),
+    ],
+)
+def test_one_repair_is_told_in_the_singular(spent: dict[str, Any], told: str) -> None:
+    assert _text(lines_of_task(_task(metadata=spent), None)).endswith(told)
 
 
 def test_evidence_is_one_short_line_without_what_was_said() -> None:

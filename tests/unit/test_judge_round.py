@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.arm_capability import ARMS
+from orchestrator.check_rule import validate_rule
 from orchestrator.execution_state import CheckedBy, Decision, StepResult, Verdict
+from orchestrator.lifecycle.telling import result_of
 from orchestrator.task_contract import Contract, Criterion
 from tests.unit.arm_kit import done, failed, view
 from workers.arms.judge import judge_round
@@ -33,22 +36,151 @@ WORDS = Criterion("It reads well")
 
 
 @pytest.mark.parametrize(
-    ("criteria", "decision", "confidence"),
+    ("criteria", "decision", "coverage", "confidence"),
     [
-        ([], Decision.PASSED, 1.0),
-        ([GOOD], Decision.PASSED, 1.0),
-        ([GOOD, WORDS], Decision.INCONCLUSIVE, 0.5),
-        ([WORDS], Decision.INCONCLUSIVE, 0.0),
-        ([GOOD, BAD], Decision.FAILED, 1.0),
-        ([BAD, WORDS], Decision.FAILED, 0.5),
+        ([], Decision.PASSED, 1.0, None),
+        ([GOOD], Decision.PASSED, 1.0, 1.0),
+        ([GOOD, WORDS], Decision.INCONCLUSIVE, 0.5, None),
+        ([WORDS], Decision.INCONCLUSIVE, 0.0, None),
+        ([GOOD, BAD], Decision.FAILED, 1.0, 0.0),
+        ([BAD, WORDS], Decision.FAILED, 0.5, 0.0),
     ],
 )
 def test_one_failure_fails_and_what_nobody_checked_never_passes(
-    criteria: list[Criterion], decision: Decision, confidence: float
+    criteria: list[Criterion], decision: Decision, coverage: float, confidence: float | None
 ) -> None:
     verdict = judge_round(view(STEPS, DONE, contract=asked(*criteria)))
 
-    assert (verdict.decision, verdict.confidence) == (decision, confidence)
+    assert (verdict.decision, verdict.coverage, verdict.confidence) == (decision, coverage, confidence)
+
+
+def test_a_rejected_result_has_no_confidence_however_much_was_checked() -> None:
+    verdict = judge_round(view(STEPS, DONE, contract=asked(BAD)))
+
+    assert (verdict.coverage, result_of(verdict)["coverage"]) == (1.0, 1.0)
+    assert (verdict.confidence, result_of(verdict)["confidence"]) == (0.0, 0.0)
+
+
+def test_a_confidence_that_nobody_measured_is_the_number_that_clients_can_read() -> None:
+    verdict = judge_round(view(STEPS, DONE, contract=asked(WORDS)))
+
+    assert (verdict.confidence, result_of(verdict)["confidence"]) == (None, 0.0)
+
+
+VERIFY = {"id": "c", "arm": "judge", "action": "verify", "inputs": {"value": 3, "check": {"equals": 4}}}
+APPLY = {"id": "c", "arm": "coder", "action": "apply", "inputs": {"patch": "p", "attachment": "a" * 64}}
+SCRIPT = {"id": "c", "arm": "executor", "action": "script", "inputs": {"attachments": ["a" * 64]}}
+TESTS = {"id": "c", "arm": "executor", "action": "tests", "inputs": {"attachment": "a" * 64}}
+UNMET = {
+    "a verification": (VERIFY, {"passed": False, "checked": 1}),
+    "a patch": (APPLY, {"accepted": False}),
+    "a script's exit status": (SCRIPT, {"exit_code": 3}),
+    "a failing test": (TESTS, {"failed": 1, "errors": 0, "passed": 2}),
+    "a broken test": (TESTS, {"failed": 0, "errors": 1, "passed": 2}),
+    "no test": (TESTS, {"failed": 0, "errors": 0, "passed": 0}),
+}
+
+
+@pytest.mark.parametrize(("step", "output"), UNMET.values(), ids=UNMET)
+def test_what_a_step_s_action_says_is_not_met_fails_the_task(
+    step: dict[str, Any], output: dict[str, Any]
+) -> None:
+    verdict = judge_round(view([step], {"c": done({**output, "not_checked": None})}))
+
+    assert verdict.decision is Decision.FAILED
+    assert verdict.confidence == 0.0
+    assert set(verdict.faulty) == {"c"}
+    assert {finding.checked_by for finding in verdict.findings} == {CheckedBy.RULE}
+
+
+@pytest.mark.parametrize(("step", "output"), UNMET.values(), ids=UNMET)
+def test_a_step_that_is_not_required_is_told_and_decides_nothing(
+    step: dict[str, Any], output: dict[str, Any]
+) -> None:
+    verdict = judge_round(view([{**step, "required": False}], {"c": done({**output, "not_checked": None})}))
+
+    assert verdict.decision is Decision.PASSED
+    assert verdict.faulty == {}
+    assert [finding.required for finding in verdict.findings if finding.met is False] == [False]
+    assert any("not required" in warning for warning in verdict.warnings)
+
+
+def test_a_criterion_that_the_plan_writes_down_itself_is_listed_once() -> None:
+    clean = {"text": "It ends well", "check": {"pointer": "/exit_code", "equals": 0}}
+    same = Criterion("It ends well", {"step": "c", "pointer": "/exit_code", "equals": 0})
+    step = {**SCRIPT, "acceptance_criteria": [clean, clean]}
+
+    verdict = judge_round(view([step], {"c": done({"exit_code": 0})}, contract=asked(same, same)))
+
+    assert [finding.criterion for finding in verdict.findings[1:]] == ["It ends well"]
+
+
+def test_every_action_that_says_how_it_came_out_has_criteria_of_its_own() -> None:
+    telling = {"passed", "accepted", "exit_code"}
+    # coverage runs tests to measure; whether they pass is the action tests
+    measuring = {"coverage"}
+
+    for arm in ARMS.values():
+        for action in arm.actions.values():
+            if telling & set(action.output_schema["properties"]) and action.name not in measuring:
+                assert action.met, action.name
+            for criterion in action.met:
+                assert validate_rule(criterion["check"]) == []
+                assert criterion["check"]["pointer"][1:] in action.output_schema["required"]
+            assert action.unchecked in (None, "/not_checked")
+            assert (action.unchecked is None) == ("not_checked" not in action.output_schema["properties"])
+
+
+LACKING = {"reason": "dependency_missing", "message": "the tests need pandas, which is not installed here"}
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        Criterion("No test fails", {"step": "c", "pointer": "/failed", "equals": 0}),
+        Criterion("Some tests fail", {"step": "c", "pointer": "/failed", "at_least": 1}),
+        Criterion("No test fails", {"pointer": "/c/failed", "equals": 0}),
+        Criterion(
+            "As many", {"step": "d", "pointer": "/passed", "same_as": {"step": "c", "pointer": "/failed"}}
+        ),
+    ],
+)
+def test_a_rule_over_an_output_that_shows_nothing_is_not_checked(criterion: Criterion) -> None:
+    output = {"failed": 0, "errors": 0, "passed": 0, "not_checked": LACKING}
+
+    verdict = judge_round(
+        view([TESTS, wait("d")], {"c": done(output), "d": done({"passed": 3})}, contract=asked(criterion))
+    )
+
+    finding = verdict.findings[1]
+    assert (finding.met, finding.checked_by, finding.reason) == (
+        None,
+        CheckedBy.NOT_CHECKED,
+        "dependency_missing",
+    )
+    assert "pandas" in finding.explanation
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert verdict.faulty == {}
+
+
+def test_what_had_nothing_to_check_is_not_checked_and_where_that_may_be_decides_nothing() -> None:
+    nothing = {
+        "passed": False,
+        "failed": 0,
+        "not_checked": {"reason": "nothing_to_check", "message": "nothing"},
+    }
+    places = {
+        **VERIFY,
+        "acceptance_criteria": [{"text": "Places are there", "check": {"pointer": "/failed", "equals": 0}}],
+    }
+
+    needed = judge_round(view([places], {"c": done(nothing)}))
+    spare = judge_round(view([{**places, "required": False}], {"c": done(nothing)}))
+
+    assert [finding.met for finding in needed.findings] == [True, None, None]
+    assert (needed.decision, spare.decision) == (Decision.INCONCLUSIVE, Decision.PASSED)
+    assert [finding.met for finding in spare.findings] == [True, None, None]
+    assert spare.coverage == 1.0
 
 
 def test_a_criterion_without_a_check_is_told_as_not_checked() -> None:
@@ -122,7 +254,7 @@ def test_the_result_is_what_the_last_steps_put_out_and_must_fit_the_schema() -> 
 def test_the_answer_is_composed_of_what_the_steps_say() -> None:
     verdict = judge_round(view(STEPS, DONE, contract=asked(GOOD)))
 
-    assert verdict.output.splitlines() == ["Passed: 2 of 2 checks hold.", "[a] A is well", "[b] B is well"]
+    assert verdict.output.splitlines() == ["Passed: 2 of 2 checks held.", "[a] A is well", "[b] B is well"]
 
 
 def test_warnings_of_steps_reach_the_verdict_with_their_names() -> None:
@@ -131,13 +263,17 @@ def test_warnings_of_steps_reach_the_verdict_with_their_names() -> None:
     assert "a: 2 files not read" in judge_round(view([wait("a")], {"a": warned})).warnings
 
 
-def test_a_check_of_a_step_that_is_not_in_the_plan_fails() -> None:
-    elsewhere = Criterion("elsewhere", {"step": "ghost", "pointer": "", "exists": True})
+@pytest.mark.parametrize(
+    "place", [{"step": "ghost", "pointer": ""}, {"pointer": "/ghost"}, {"pointer": "/a"}]
+)
+def test_a_check_of_a_step_that_is_not_in_the_plan_is_no_innocent_step_s_fault(place: dict[str, str]) -> None:
+    elsewhere = Criterion("elsewhere", {**place, "exists": True})
 
     verdict = judge_round(view(STEPS, DONE, contract=asked(elsewhere)))
 
-    assert verdict.decision is Decision.FAILED
-    assert "ghost has no output: it is not in the plan" in verdict.findings[1].explanation
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert verdict.findings[1].reason == "unknown_step"
+    assert verdict.faulty == {}
 
 
 def test_a_verdict_read_back_from_its_record_is_the_same() -> None:

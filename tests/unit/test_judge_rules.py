@@ -105,8 +105,19 @@ def test_without_any_evidence_a_verification_is_not_passed() -> None:
     output = run(nothing).output
 
     assert (output["passed"], output["checked"], output["failed"]) == (False, 0, 0)
+    assert output["not_checked"] == {"reason": "nothing_to_check", "message": "nothing was given to check"}
     with pytest.raises(VerificationFailed, match="nothing was given to check"):
         run(required)
+
+
+@pytest.mark.parametrize(
+    ("checks", "told"),
+    [([3], "1 of 1 check held"), ([3, 4], "1 of 2 checks held"), ([4], "0 of 1 check held")],
+)
+def test_a_verification_counts_its_checks_in_good_english(checks: list[int], told: str) -> None:
+    inputs = {"value": 3, "checks": [{"check": {"equals": number}} for number in checks]}
+
+    assert run(assignment("judge", "verify", inputs)).output["summary"].partition(";")[0] == told
 
 
 @pytest.mark.parametrize("criteria", [["It reads well"], ["It reads well", "It is kind"]])
@@ -116,7 +127,7 @@ def test_what_nobody_checked_never_passes(criteria: list[str]) -> None:
     verdict = judge_round(view(STEPS, RESULTS, contract=contract))
 
     assert verdict.decision is Decision.INCONCLUSIVE
-    assert verdict.confidence == 0
+    assert (verdict.coverage, verdict.confidence) == (0, None)
     assert len(verdict.warnings) == len(criteria)
 
 

@@ -21,7 +21,7 @@ VALUES = [
     Contract(goal="g", acceptance_criteria=(Criterion("it holds", {"at_least": 1}),)),
     Plan((PlanStep("a", "executor", "wait"),)),
     StepResult(ResultStatus.DONE, output={"a": 1}),
-    Verdict(Decision.PASSED, 1.0, (Finding("it holds", met=True, checked_by=CheckedBy.RULE, explanation="yes"),)),
+    Verdict(Decision.PASSED, 1.0, findings=(Finding("it holds", True, CheckedBy.RULE, explanation="yes"),)),
 ]  # fmt: skip
 
 
@@ -31,6 +31,15 @@ def test_members_that_nobody_knows_change_nothing(value: Any) -> None:
 
     assert kind.from_record(value.to_record()) == value
     assert kind.from_record(_with_more(value.to_record())) == value
+
+
+def test_a_verdict_of_release_0_1_called_its_coverage_confidence() -> None:
+    record = Verdict(Decision.FAILED, 0.5, confidence=0.0).to_record()
+    old = {name: value for name, value in record.items() if name != "coverage"} | {"confidence": 0.5}
+
+    verdict = Verdict.from_record(old)
+
+    assert (verdict.coverage, verdict.confidence) == (0.5, None)
 
 
 def test_a_plan_row_that_says_more_of_its_source_is_understood() -> None:

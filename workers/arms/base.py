@@ -264,8 +264,3 @@ def _usage(completions: Sequence[Completion]) -> dict[str, Any]:
         "output_tokens": usage.output_tokens,
         "cost_dollars": str(sum(known)) if len(known) == len(costs) else None,
     }
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return the number with its noun, in the plural unless it is 1."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

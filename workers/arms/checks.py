@@ -1,13 +1,17 @@
 """The judge's rules: one finding a criterion, and what stands at the places that citations name."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.check_rule import Ground, check, check_schema, steps_named
+from orchestrator.arm_capability import ARMS
+from orchestrator.check_rule import Ground, check, check_schema, steps_read
 from orchestrator.execution_state import CheckedBy, Finding, Plan, PlanStep, StepResult, StepState
-from orchestrator.planner.check import leaves
+from orchestrator.json_pointer import follow
+from orchestrator.planner.check import leaves, unknown_steps
 from orchestrator.task_contract import Contract
+from orchestrator.wording import count_of
 
 ALL_FINISHED = "Every step of the plan finished"
 FITS_SCHEMA = "The result fits the output schema"
@@ -52,7 +56,10 @@ class RoundView:
 
 
 def findings_of(view: RoundView) -> Iterator[Finding]:
-    """Yield what is found: did all finish, the output schema, the contract's and each step's criteria."""
+    """Yield what is found, each once: did all finish, the output schema, the contract's and each step's criteria.
+
+    A step that is done also has the criteria of its action.
+    """
     yield _finished(view)
     outputs, result = view.outputs(), view.result()
     ground = Ground(outputs, view.states, result)
@@ -61,15 +68,17 @@ def findings_of(view: RoundView) -> Iterator[Finding]:
         yield Finding(
             FITS_SCHEMA, outcome.met, CheckedBy.RULE, outcome.explanation, evidence=outcome.evidence
         )
+    told = _Told()
     for criterion in view.contract.acceptance_criteria:
-        yield _finding(criterion.text, criterion.check, ground)
+        if told.is_new(criterion.text, criterion.check):
+            yield _finding(criterion.text, criterion.check, ground, view)
     for step in view.plan.steps:
-        yield from _findings_of_step(step, view, Ground(outputs, view.states, result, step.id))
+        yield from _findings_of_step(step, view, Ground(outputs, view.states, result, step.id), told)
 
 
 def blamed(finding: Finding, rule: Mapping[str, Any] | None, plan: Plan) -> tuple[str, ...]:
-    """Return the steps that a failed finding is the fault of: those that it names, else the last ones."""
-    named = [finding.step] if finding.step else list(steps_named(rule or {}))
+    """Return the steps that a failed finding is the fault of: those that it reads, else the last ones."""
+    named = [finding.step] if finding.step else list(steps_read(rule or {}))
     known = {step.id for step in plan.steps}
     return tuple(name for name in named if name in known) or leaves(plan)
 
@@ -124,9 +133,8 @@ def _finished(view: RoundView) -> Finding:
     evidence = [
         {"step": step.id, "state": str(view.states.get(step.id, "unknown"))} for step in view.plan.steps
     ]
-    told = (
-        "; ".join(needed) or f"{len(view.plan.steps) - len(undone)} of {len(view.plan.steps)} steps are done"
-    )
+    total = len(view.plan.steps)
+    told = "; ".join(needed) or f"{total - len(undone)} of {count_of(total, 'step')} done"
     return Finding(ALL_FINISHED, not needed, CheckedBy.RULE, told, evidence=evidence)
 
 
@@ -137,18 +145,82 @@ def _end_of(step: str, view: RoundView) -> str:
     return f"is {view.states.get(step, 'unknown')}"
 
 
-def _findings_of_step(step: PlanStep, view: RoundView, ground: Ground) -> Iterator[Finding]:
+class _Told:
+    """Remembers which criteria were told, so that each is told once."""
+
+    def __init__(self) -> None:
+        self._criteria = set[tuple[str, str]]()
+        self._rules = set[str]()
+
+    def is_new(self, text: str, rule: Mapping[str, Any] | None, *, step: str | None = None) -> bool:
+        """Note a criterion; tell whether it is the first one with this text and this rule."""
+        canonical = _canonical(rule, step)
+        if (text, canonical) in self._criteria:
+            return False
+        self._criteria.add((text, canonical))
+        self._rules.add(canonical)
+        return True
+
+    def has_rule(self, rule: Mapping[str, Any], *, step: str) -> bool:
+        """Tell whether the rule was told, under whatever text."""
+        return _canonical(rule, step) in self._rules
+
+
+def _canonical(rule: Mapping[str, Any] | None, step: str | None) -> str:
+    """Return a rule as text, with the steps of its places named; of a criterion of words its step."""
+    if rule is None or step is None:
+        return json.dumps([rule, step if rule is None else None], sort_keys=True)
+    places: dict[str, Any] = {"step": step, **rule}
+    if isinstance(rule.get("same_as"), Mapping):
+        places["same_as"] = {"step": step, **rule["same_as"]}
+    return json.dumps([places, None], sort_keys=True)
+
+
+def _findings_of_step(step: PlanStep, view: RoundView, ground: Ground, told: _Told) -> Iterator[Finding]:
     for criterion in step.acceptance_criteria:
+        text, rule = criterion["text"], criterion["check"]
+        if not told.is_new(text, rule, step=step.id):
+            continue
         if view.is_done(step.id):
-            yield _finding(criterion["text"], criterion["check"], ground)
+            finding = _finding(text, rule, ground, view)
+            yield replace(finding, required=step.required or finding.reason is None)
         elif not step.optional:
-            told = f"step {step.id} did not finish"
-            yield Finding(criterion["text"], None, CheckedBy.NOT_CHECKED, told, step.id)
+            yield Finding(text, None, CheckedBy.NOT_CHECKED, f"step {step.id} did not finish", step.id)
+    if view.is_done(step.id):
+        for own in ARMS[step.arm].actions[step.action].met:
+            if not told.has_rule(own["check"], step=step.id):
+                finding = _finding(own["text"], own["check"], ground, view)
+                yield replace(finding, required=step.required)
 
 
-def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground) -> Finding:
+def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground, view: RoundView) -> Finding:
     if rule is None:
         told = "it has no machine check, and no model is configured to judge its words"
         return Finding(text, None, CheckedBy.NOT_CHECKED, told, ground.step)
+    if objection := _uncheckable(rule, ground, view):
+        reason, told = objection
+        return Finding(text, None, CheckedBy.NOT_CHECKED, told, ground.step, reason=reason)
     outcome = check(rule, ground)
     return Finding(text, outcome.met, CheckedBy.RULE, outcome.explanation, ground.step, outcome.evidence)
+
+
+def _uncheckable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> tuple[str, str] | None:
+    """Return why a rule says nothing: a reason's code, and words."""
+    if ground.step is None and (unknown := unknown_steps(rule, view.plan.steps)):
+        return "unknown_step", f"the plan has no such step: {', '.join(unknown)}"
+    for step in view.plan.steps:
+        if step.id in steps_read(rule, own=ground.step) and step.id in ground.outputs:
+            said = _not_checked(step, ground.outputs[step.id])
+            if said:
+                return str(said["reason"]), f"{said['reason']}: {said['message']}"
+    return None
+
+
+def _not_checked(step: PlanStep, output: Any) -> Mapping[str, Any] | None:
+    """Return why a step's output shows nothing, if it says so; a release before ours did not."""
+    pointer = ARMS[step.arm].actions[step.action].unchecked
+    try:
+        said = follow(output, pointer) if pointer else None
+    except LookupError:
+        return None
+    return said if isinstance(said, Mapping) else None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.execution_state import StepResult
-from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
+from orchestrator.wording import count_of
+from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.explaining import explain
 from workers.arms.patching import Patcher
 from workers.arms.sources import NotText, python_files, read_text, the_one, workspace

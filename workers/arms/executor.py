@@ -5,7 +5,7 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,9 +14,11 @@ from orchestrator.archive import is_archive
 from orchestrator.errors import InvalidStepInput, ToolFailed
 from orchestrator.execution_state import StepResult
 from orchestrator.task_contract import Attachment
+from orchestrator.wording import count_of
 from workers import tools
-from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
-from workers.arms.coverage_map import read_coverage
+from workers.arms import dependencies
+from workers.arms.base import ActionArm, Arm, Assignment, answer
+from workers.arms.coverage_map import CoverageMap, read_coverage
 from workers.arms.junit import TestReport, read_report
 from workers.arms.sources import chosen, folders, plain_name, the_one, workspace
 from workers.arms.tool_use import use_tool
@@ -27,6 +29,8 @@ from workers.tools import Command, Places
 MAX_LISTED = 200
 TAIL_CHARACTERS = 2_000
 MAX_OUTPUT_CHARACTERS = 50_000
+_TESTS_NEED = "the tests need"
+_USAGE_ERROR = 4
 _RAN = frozenset({0, 1, 2, 5})
 """pytest's exit codes with a report: all passed, some failed, interrupted or not collected, none found."""
 
@@ -86,7 +90,7 @@ class Executor:
             assignment,
             lambda places: tools.pytest_run(places, paths=inputs.get("paths", ["."]), max_failures=most),
         )
-        report = _report(ran.finished)
+        report = _report(ran)
         output = {
             "summary": _told(report),
             "exit_code": ran.finished.exit_code,
@@ -99,6 +103,8 @@ class Executor:
             "failures": [asdict(failure) for failure in report.failures[:MAX_LISTED]],
             "stopped_early": report.failed + report.errors >= most,
             "output_tail": ran.finished.stdout.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
+            "not_run": report.not_run,
+            **_lacking(report.missing if report.shows_nothing else (), named=report.missing, who=_TESTS_NEED),
         }
         return ran.answer(assignment, output, tool="pytest")
 
@@ -125,7 +131,10 @@ class Executor:
             lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
         )
         found = read_coverage(ran.finished.report, root=PurePosixPath(ran.places.inputs))
-        if found is None or ran.finished.exit_code not in _RAN:
+        missing = ran.missing()
+        if missing and ran.finished.exit_code == _USAGE_ERROR:
+            found = CoverageMap((), ())
+        elif found is None or ran.finished.exit_code not in _RAN:
             raise _failed("coverage", ran.finished)
         never = found.never_run
         names = ", ".join(f"{item.name} ({item.file}:{item.line})" for item in never[:5])
@@ -141,6 +150,7 @@ class Executor:
             ],
             "files": [asdict(file) for file in found.files[:MAX_LISTED]],
             "exit_code": ran.finished.exit_code,
+            **_lacking(missing, who=_TESTS_NEED),
         }
         return ran.answer(assignment, output, tool="coverage")
 
@@ -169,6 +179,7 @@ class Executor:
             "complete": len(finished.stdout) < ran.sandbox.limits.output_bytes,
             "stderr_tail": finished.stderr.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
             "seconds": finished.seconds,
+            **_lacking(ran.missing() if ran.ends_by_import() else (), who="the script needs"),
         }
         return ran.answer(assignment, output, tool="python")
 
@@ -183,8 +194,9 @@ class Executor:
         sandbox = self.standing.use()
         attachments = attachments or (the_one(assignment),)
         with workspace(assignment, attachments) as root:
+            own = dependencies.own_modules(root)
             finished, places = use_tool(sandbox, root, command, assignment=assignment)
-        return _Ran(finished, places, attachments[0], sandbox)
+        return _Ran(finished, places, attachments[0], sandbox, own)
 
 
 @dataclass(frozen=True)
@@ -193,6 +205,21 @@ class _Ran:
     places: Places
     attachment: Attachment
     sandbox: Sandbox
+    own: frozenset[str]
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the modules that the tool's output names as not installed."""
+        return dependencies.named(self._written(), own=self.own)
+
+    def ends_by_import(self) -> bool:
+        """Tell whether a missing module ended the tool."""
+        return self.finished.exit_code != 0 and dependencies.explains(self._written()[1], own=self.own)
+
+    def _written(self) -> tuple[str, str]:
+        return (
+            self.finished.stdout.decode("utf-8", "replace"),
+            self.finished.stderr.decode("utf-8", "replace"),
+        )
 
     def answer(self, assignment: Assignment, output: dict[str, Any], *, tool: str) -> StepResult:
         return answer(
@@ -258,16 +285,30 @@ def _finding(item: dict[str, Any], places: Places) -> dict[str, Any]:
     }
 
 
-def _report(finished: Finished) -> TestReport:
-    report = read_report(finished.report) if finished.exit_code in _RAN else None
+def _report(ran: _Ran) -> TestReport:
+    finished = ran.finished
+    if finished.exit_code == _USAGE_ERROR and (missing := ran.missing()):
+        # a conftest.py that can't be imported: no test was looked for
+        return TestReport(0, 0, 0, 0, (), missing=missing)
+    report = read_report(finished.report, own=ran.own) if finished.exit_code in _RAN else None
     if report is None:
         raise _failed("pytest", finished)
     return report
 
 
+def _lacking(missing: Sequence[str], *, who: str, named: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the members of an output that say what is missing, and whether it shows nothing for want of it."""
+    return {
+        "missing_dependencies": list(missing if named is None else named),
+        "not_checked": dependencies.not_checked(missing, who=who) if missing else None,
+    }
+
+
 def _told(report: TestReport) -> str:
     parts = [f"{report.passed} passed", f"{report.failed} failed", f"{report.errors} with errors"]
     told = f"{count_of(report.total, 'test')}: {', '.join(parts)}, {report.skipped} skipped"
+    if report.missing:
+        told += f", {report.not_run} not run; {dependencies.told(report.missing, who=_TESTS_NEED)}"
     return f"{told}; first: {report.failures[0].test}" if report.failures else told
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from orchestrator.execution_state import StepResult
 from orchestrator.llm.interface import Message, Role
 from orchestrator.prompt import as_data, load_prompt
-from workers.arms.base import Assignment, answer, count_of
+from orchestrator.wording import count_of
+from workers.arms.base import Assignment, answer
 from workers.arms.checks import check_citations
 from workers.arms.shown_source import DEFAULT_BYTES, shown_source
 from workers.arms.sources import the_one, workspace

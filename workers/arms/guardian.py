@@ -9,7 +9,8 @@ from orchestrator.safety import Finding, risk
 from orchestrator.safety import redact as redacted
 from orchestrator.safety import scan as scanned
 from orchestrator.safety.redaction import LEVELS, Risk
-from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
+from orchestrator.wording import count_of
+from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.sources import Source, read_sources
 from workers.sandbox.choice import Standing
 

@@ -1,12 +1,13 @@
 """Judges: a round against its contract, and, as a step of a plan, values and citations against checks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.check_rule import validate_rule
 from orchestrator.errors import InvalidStepInput, VerificationFailed
 from orchestrator.execution_state import CheckedBy, Decision, Finding, StepResult, StepState, Verdict
-from workers.arms.base import ActionArm, Arm, Assignment, Model, answer, count_of
+from orchestrator.wording import count_of
+from workers.arms.base import ActionArm, Arm, Assignment, Model, answer
 from workers.arms.checks import (
     ALL_FINISHED,
     RoundView,
@@ -20,6 +21,11 @@ from workers.arms.sources import read_sources
 from workers.sandbox.choice import Standing
 
 __all__ = ["RoundView", "judge_round", "make"]
+
+NOTHING_TO_CHECK: Mapping[str, str] = {
+    "reason": "nothing_to_check",
+    "message": "nothing was given to check",
+}
 
 
 def make(_standing: Standing) -> Arm:
@@ -35,15 +41,17 @@ def judge_round(view: RoundView, model: Model | None = None) -> Verdict:
     findings = tuple(findings_of(view))
     if model is not None:
         findings = judged_by_model(view, findings, model)
-    if any(finding.met is False for finding in findings):
+    required = [finding for finding in findings if finding.required]
+    if any(finding.met is False for finding in required):
         decision = Decision.FAILED
-    elif any(finding.met is None for finding in findings):
+    elif any(finding.met is None for finding in required):
         decision = Decision.INCONCLUSIVE
     else:
         decision = Decision.PASSED
     return Verdict(
         decision=decision,
-        confidence=_confidence(findings),
+        coverage=_coverage(required),
+        confidence=_confidence(decision, required),
         findings=findings,
         faulty=_faulty(view, findings),
         output=_told(view, decision, findings),
@@ -53,7 +61,7 @@ def judge_round(view: RoundView, model: Model | None = None) -> Verdict:
 
 
 def verify(assignment: Assignment) -> StepResult:
-    """Check given values and citations; where there is nothing to check, as with no citation at all, it is not passed.
+    """Check given values and citations; where there is nothing to check, as with no citation at all, it says so.
 
     With `required`, raise VerificationFailed when it is not.
     """
@@ -72,9 +80,9 @@ def verify(assignment: Assignment) -> StepResult:
         findings += check_citations(citations, {source.name: source.lines() for source in sources})
     failed = [finding for finding in findings if not finding["met"]]
     passed = bool(findings) and not failed
-    summary = f"{len(findings) - len(failed)} of {count_of(len(findings), 'check')} hold"
+    summary = f"{len(findings) - len(failed)} of {count_of(len(findings), 'check')} held"
     if not findings:
-        summary = "nothing was given to check"
+        summary = NOTHING_TO_CHECK["message"]
     if failed:
         summary += "; not: " + "; ".join(
             f"{finding['text']} ({finding['explanation']})" for finding in failed[:5]
@@ -92,6 +100,7 @@ def verify(assignment: Assignment) -> StepResult:
             for citation, finding in zip(citations, findings[len(checks) :], strict=True)
             if finding["met"]
         ],
+        "not_checked": None if findings else dict(NOTHING_TO_CHECK),
     }
     return answer(assignment, output, evidence=[{"checks": len(findings)}])
 
@@ -102,10 +111,25 @@ def _flat(citations: list[Any]) -> Iterator[Mapping[str, Any]]:
         yield from citation if isinstance(citation, list) else [citation]
 
 
-def _confidence(findings: tuple[Finding, ...]) -> float:
+def _coverage(required: Sequence[Finding]) -> float:
     """Return the share of what was asked that was checked; where nothing was, that of the one thing we ask."""
-    asked = [finding for finding in findings if finding.criterion != ALL_FINISHED] or findings
+    asked = _asked(required) or required
     return round(sum(finding.checked_by is not CheckedBy.NOT_CHECKED for finding in asked) / len(asked), 4)
+
+
+def _confidence(decision: Decision, required: Sequence[Finding]) -> float | None:
+    """Return how sure it is that the result is right; None where that was not measured.
+
+    A model's word is no measurement: it does not say how sure it is.
+    """
+    if decision is Decision.FAILED:
+        return 0.0
+    asked = _asked(required)
+    return 1.0 if asked and all(finding.checked_by is CheckedBy.RULE for finding in asked) else None
+
+
+def _asked(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.criterion != ALL_FINISHED]
 
 
 def _faulty(view: RoundView, findings: tuple[Finding, ...]) -> dict[str, str]:
@@ -117,7 +141,7 @@ def _faulty(view: RoundView, findings: tuple[Finding, ...]) -> dict[str, str]:
             feedback.setdefault(step.id, []).append(f"failed with {error['code']}: {error['message']}")
     rules = {criterion.text: criterion.check for criterion in view.contract.acceptance_criteria}
     for finding in findings:
-        if finding.met is False and finding.criterion != ALL_FINISHED:
+        if finding.required and finding.met is False and finding.criterion != ALL_FINISHED:
             for name in blamed(finding, rules.get(finding.criterion), view.plan):
                 if view.is_done(name):
                     told = f"not met: {finding.criterion} ({finding.explanation})"
@@ -126,15 +150,16 @@ def _faulty(view: RoundView, findings: tuple[Finding, ...]) -> dict[str, str]:
 
 
 def _told(view: RoundView, decision: Decision, findings: tuple[Finding, ...]) -> str:
-    held = sum(finding.met is True for finding in findings)
-    lines = [f"{decision.capitalize()}: {held} of {count_of(len(findings), 'check')} hold."]
+    required = [finding for finding in findings if finding.required]
+    held = sum(finding.met is True for finding in required)
+    lines = [f"{decision.capitalize()}: {held} of {count_of(len(required), 'check')} held."]
     for step in view.plan.steps:
         if view.is_done(step.id):
             lines.append(f"[{step.id}] {_summary(view.results[step.id].output)}")
         else:
             lines.append(f"[{step.id}] not done: it is {view.states.get(step.id, 'unknown')}")
     lines += [
-        f"Not met: {finding.criterion}: {finding.explanation}" for finding in findings if finding.met is False
+        f"Not met: {finding.criterion}: {finding.explanation}" for finding in required if finding.met is False
     ]
     return "\n".join(lines)
 
@@ -145,7 +170,9 @@ def _summary(output: Any) -> str:
 
 def _warnings(view: RoundView, findings: tuple[Finding, ...]) -> Iterator[str]:
     for finding in findings:
-        if finding.checked_by is CheckedBy.NOT_CHECKED:
+        if not finding.required and finding.met is False:
+            yield f"not met, and not required: {finding.criterion} ({finding.explanation})"
+        if finding.required and finding.checked_by is CheckedBy.NOT_CHECKED:
             yield f"not checked: {finding.criterion} ({finding.explanation})"
     for step in view.plan.steps:
         if step.optional and not view.is_done(step.id):

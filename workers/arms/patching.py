@@ -9,8 +9,10 @@ from orchestrator.errors import BudgetExceeded, PatchRejected, ToolFailed
 from orchestrator.execution_state import StepResult
 from orchestrator.llm.interface import Message, Role
 from orchestrator.prompt import as_data, load_prompt
+from orchestrator.wording import count_of
 from workers import tools
-from workers.arms.base import Assignment, answer, count_of
+from workers.arms import dependencies
+from workers.arms.base import Assignment, answer
 from workers.arms.junit import TestReport, read_report
 from workers.arms.patch import Applied, apply_patch, parse_patch
 from workers.arms.shown_source import DEFAULT_BYTES, shown_source
@@ -25,6 +27,7 @@ FIX_MARGIN_TOKENS = 500
 FIX_SHARE = 2
 """A correction is shown so much less of the code: first the files of the patch and of the tests that failed."""
 MAX_LISTED = 50
+_TESTS_NEED = "the tests need"
 _MAX_HINT_CHARACTERS = 1_000
 _MAX_TOLD_CHARACTERS = 20_000
 _SCHEMA: Mapping[str, Any] = {
@@ -114,6 +117,7 @@ class Patcher:
         with workspace(assignment, chosen(assignment)) as root:
             try:
                 files = tuple(apply_patch(parse_patch(patch), root))
+                own = dependencies.own_modules(root)
             except PatchRejected as refused:
                 return Trial(refused.message)
             try:
@@ -125,8 +129,11 @@ class Patcher:
                 )
             except ToolFailed as failure:
                 return Trial(failure.message, files)
-        report = read_report(finished.report)
+        report = read_report(finished.report, own=own)
         if report is None:
+            said = [text.decode("utf-8", "replace") for text in (finished.stdout, finished.stderr)]
+            if missing := dependencies.named(said, own=own):
+                return Trial(_open(missing), files, TestReport(0, 0, 0, 0, (), missing=missing))
             return Trial(f"pytest ended with exit code {finished.exit_code} and no report", files)
         return Trial(_objection(report, finished.exit_code), files, report)
 
@@ -147,6 +154,10 @@ class Patcher:
             "tests_passed": tests.passed if tests else 0,
             "tests_failed": tests.failed + tests.errors if tests else 0,
             "failures": [asdict(failure) for failure in tests.failures[:MAX_LISTED]] if tests else [],
+            "missing_dependencies": list(tests.missing) if tests else [],
+            "not_checked": dependencies.not_checked(tests.missing, who=_TESTS_NEED)
+            if tests and tests.shows_nothing
+            else None,
         }
         return answer(
             assignment,
@@ -162,10 +173,18 @@ def _objection(report: TestReport, exit_code: int) -> str:
     """Return why the tests speak against a patch; an empty string when they don't."""
     if exit_code == 0 and report.passed:
         return ""
+    if report.shows_nothing:
+        return _open(report.missing)
     if not report.total:
         return "there are no tests that could show that it works"
     failures = [f"{failure.test}: {failure.message}" for failure in report.failures[:5]]
-    return f"{report.failed + report.errors} of {count_of(report.total, 'test')} fail: {'; '.join(failures)}"
+    return (
+        f"{report.failed + report.errors} of {count_of(report.total, 'test')} failed: {'; '.join(failures)}"
+    )
+
+
+def _open(missing: Sequence[str]) -> str:
+    return f"it is open whether it works: {dependencies.told(missing, who=_TESTS_NEED)}"
 
 
 def _telling_what_was_tried(exceeded: BudgetExceeded, tried: Proposal) -> BudgetExceeded:

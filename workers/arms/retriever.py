@@ -13,7 +13,8 @@ from orchestrator.execution_state import StepResult
 from orchestrator.store.documents import Document, Holding, Passage
 from orchestrator.store.retrieval import Hit, Sought
 from orchestrator.task_contract import Attachment
-from workers.arms.base import ActionArm, Arm, Assignment, answer, count_of
+from orchestrator.wording import count_of
+from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.passages import is_literal, passages_of, terms_of, unwanted_in
 from workers.arms.sources import (
     NotText,

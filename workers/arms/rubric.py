@@ -88,8 +88,9 @@ def judged_by_model(view: RoundView, findings: Sequence[Finding], model: Model) 
 
 
 def _is_open(finding: Finding, view: RoundView) -> bool:
-    """Tell whether a model may have a word on it: a step that did not finish has shown nothing."""
-    if finding.checked_by is not CheckedBy.NOT_CHECKED:
+    """Tell whether a model may have a word on it: what has a rule is no matter of words, and a step that did not
+    finish has shown nothing."""
+    if finding.checked_by is not CheckedBy.NOT_CHECKED or finding.reason is not None:
         return False
     return finding.step is None or view.is_done(finding.step)
 

@@ -6,7 +6,8 @@ from typing import Any
 from orchestrator.execution_state import StepResult
 from orchestrator.llm.interface import Message, Role
 from orchestrator.prompt import as_data, load_prompt
-from workers.arms.base import Assignment, answer, count_of
+from orchestrator.wording import count_of
+from workers.arms.base import Assignment, answer
 
 MAX_OUTPUT_TOKENS = 700
 MAX_SHOWN_CHARACTERS = 3_000

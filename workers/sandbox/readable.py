@@ -1,9 +1,11 @@
-"""Which files of this machine a tool may read: the system's programs and libraries, and this Python's."""
+"""Which files of this machine a tool may read: the system's programs and libraries, and Python's."""
 
 import os
 import stat
 import sys
 from pathlib import Path
+
+from workers.sandbox import interpreter
 
 SYSTEM = tuple(
     Path(name)
@@ -13,8 +15,8 @@ _MOST_LINKS = 16
 
 
 def python() -> tuple[Path, ...]:
-    """Return the directories outside the system's that the running interpreter and its packages lie in."""
-    prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
+    """Return the directories outside the system's that the interpreters of tools and their packages lie in."""
+    prefixes = {Path(sys.prefix), Path(sys.base_prefix), interpreter.prefix()}
     # a virtualenv may be a link to one elsewhere
     places = prefixes | {path.resolve() for path in prefixes}
     # an interpreter's link may pass through a directory that is neither of the two
