@@ -20,8 +20,8 @@ _LEFT_OUT = frozenset(
     {"__pycache__", "node_modules", "build", "dist", ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox",
      ".octollm", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis", ".eggs"}
 )  # fmt: skip
-# names are told in results, which Postgres keeps; tarfile makes surrogates of what is not UTF-8
-_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+# tarfile decodes bytes that are not UTF-8 as lone surrogates, which neither JSON nor Postgres can store
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".whl")
 
 
@@ -118,10 +118,9 @@ class _Writer:
 
 
 def _safe(name: str) -> PurePosixPath:
-    # tarfile gives bytes that are no UTF-8 as lone surrogates, which no JSON can carry
-    path = PurePosixPath(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    path = PurePosixPath(_SURROGATES.sub("\ufffd", name))
     outside = path.is_absolute() or ".." in path.parts or not path.parts
-    if outside or "\\" in name or _UNWRITABLE.search(name) or len(path.parts) > MAX_DEPTH:
+    if outside or "\\" in name or "\0" in name or len(path.parts) > MAX_DEPTH:
         raise InvalidStepInput(f"the archive holds a name that we don't write: {name[:80]!r}")
     return path
 
