@@ -26,18 +26,18 @@ _PLAN = {
 }
 
 CONTRACTS: dict[str, Any] = {
-    "a goal": {"goal": "Scan these files for secrets and personal data"},
+    "a goal": {"goal": "Scan this text for secrets and personal data", "context": "Call me at noon."},
     "OctoLLM's Python and TypeScript clients": {
-        "goal": "Audit this Python package",
+        "goal": "What do the notes say about refunds?",
         "constraints": ["Change nothing"],
-        "acceptance_criteria": ["Every test passes"],
-        "context": {"language": "python"},
+        "acceptance_criteria": ["Every sum is named"],
+        "context": {"notes": "Refunds of up to 20 dollars are paid at once."},
         "budget": {"max_tokens": 5000, "max_time_seconds": 60, "max_cost_dollars": 0.5},
     },
     "the other dialect": {
-        "goal": "Audit this Python package",
-        "constraints": {"style": "pep8"},
-        "context": "It is small.",
+        "goal": 'Find "late delivery" in this text',
+        "constraints": {"style": "short"},
+        "context": "After a late delivery half of the price is paid back.",
         "budget": {"max_cost_usd": 0.5},
         "priority": "high",
         "metadata": {"ticket": 17},

@@ -22,6 +22,7 @@ from orchestrator.errors import (
     TooMuch,
     Unauthenticated,
     Unavailable,
+    Unplannable,
 )
 from orchestrator.store.engine import is_away
 
@@ -46,6 +47,7 @@ _STATUS: dict[type[OctoError], int] = {
     NotCached: 504,
     InvalidOperation: 409,
     InvalidInput: 422,
+    Unplannable: 422,
     TooMuch: 429,
     QueueFull: 503,
     Unavailable: 503,

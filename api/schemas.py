@@ -36,6 +36,7 @@ from orchestrator.json_schema import schema_faults
 from orchestrator.task_contract import (
     CACHE_MODES,
     MAX_ATTACHMENTS,
+    MAX_CAPABILITIES,
     MAX_CONTEXT_BYTES,
     MAX_CRITERIA,
     MAX_GOAL_CHARACTERS,
@@ -50,6 +51,11 @@ MAX_EVENTS = 1000
 MAX_WAIT_SECONDS = 30
 MAX_STEP_ID_CHARACTERS = 64
 MAX_CACHE_AGE_SECONDS = 31 * 86_400
+MAX_VERSION_CHARACTERS = 16
+MAX_FOREIGN_ID_CHARACTERS = 64
+_STEP_ARMS = {name: arm for name, arm in ARMS.items() if arm.in_plans}
+_CAPABILITIES = sorted({word for arm in _STEP_ARMS.values() for word in arm.capabilities})
+_IGNORED = ("api_version", "schema_version", "task_id")
 _LAST_SEQ = 2**31 - 1
 _LAST_ID = 2**63 - 1
 
@@ -67,6 +73,11 @@ def _is_ahead(moment: datetime) -> None:
 def _is_known_arm(name: str) -> None:
     if canonical_arm(name) not in ARMS:
         raise ValidationError(f"Unknown arm; known: {', '.join(ARMS)}.")
+
+
+def _is_step_arm(name: str) -> None:
+    if canonical_arm(name) not in _STEP_ARMS:
+        raise ValidationError(f"No arm of plans; known: {', '.join(_STEP_ARMS)}.")
 
 
 def _is_cursor(cursor: str) -> None:
@@ -140,6 +151,16 @@ class TaskRequest(_Request):
     plan = PlanField()
     callback_url = fields.String(validate=validate.Length(1, MAX_URL_CHARACTERS))
     cache = fields.Nested(CacheRequest)
+    required_capabilities = fields.List(
+        fields.String(validate=validate.OneOf(_CAPABILITIES)),
+        validate=validate.Length(max=MAX_CAPABILITIES),
+    )
+    assigned_arm = fields.String(validate=_is_step_arm)
+    parent_task_id = fields.String(validate=validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z"))
+    # members of OctoLLM's contract that say nothing here
+    api_version = fields.String(validate=validate.Length(1, MAX_VERSION_CHARACTERS))
+    schema_version = fields.String(validate=validate.Length(1, MAX_VERSION_CHARACTERS))
+    task_id = fields.String(validate=validate.Length(1, MAX_FOREIGN_ID_CHARACTERS))
 
 
 class CancelRequest(_Request):
@@ -258,7 +279,7 @@ def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:
 
     Raises InvalidInput. Whether a plan can run and attachments are there is checked at submission.
     """
-    given = read(TASK, members)
+    given = {name: value for name, value in read(TASK, members).items() if name not in _IGNORED}
     spending = given.pop("budget", {})
     dollars = spending.pop("max_cost_usd", None)
     if (dollars := spending.pop("max_cost_dollars", dollars)) is not None:
@@ -267,6 +288,9 @@ def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:
         given["cache"] = cache_control.read_member(asked)
     given["acceptance_criteria"] = tuple(given.get("acceptance_criteria", ()))
     given["attachments"] = tuple(dict.fromkeys(given.get("attachments", ())))
+    given["required_capabilities"] = tuple(dict.fromkeys(given.get("required_capabilities", ())))
+    if "assigned_arm" in given:
+        given["assigned_arm"] = canonical_arm(given["assigned_arm"])
     return Contract(budget=Budget(**{"max_time_seconds": task_timeout, **spending}), **given)
 
 

@@ -1,7 +1,7 @@
 """Measures POST /v1/tasks over 50 kept connections: open loop at 50, 100 and 200 requests/s, then closed loop.
 
-A whole stack as `octollm up` runs it, Postgres with fsync. Nobody answers the goals (no recipe fits), so a task costs
-its submission, a claim and a failed plan: the workers share the machine with the API, and so does this client. Open
+A whole stack as `octollm up` runs it, Postgres with fsync. A task has a plan of one step that collects a number: the
+workers, who do it and judge it, share the machine with the API, and so does this client. Open
 loop: arrivals are random (Poisson) and latency counts from the arrival, not from the sending, so a slow answer makes
 the next ones late. CPU is that of the API's processes alone. Exit status 0 if P95 at 100/s is under 100 ms.
 
@@ -30,6 +30,7 @@ RATES: Final = (50, 100, 200)
 TARGET_RATE: Final = 100
 TARGET_SECONDS: Final = 0.1
 WARM_UP_REQUESTS: Final = 100
+PLAN: Final = {"steps": [{"id": "a", "arm": "retriever", "action": "collect", "inputs": {"values": [1]}}]}
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -64,7 +65,7 @@ class Caller:
 
     def submit(self) -> bool:
         """Submit a task; tell whether it was accepted."""
-        body = json.dumps({"goal": "Write me a sonnet about autumn", "priority": "low"})
+        body = json.dumps({"goal": "Collect a number", "plan": PLAN, "priority": "low"})
         self._connection.request("POST", "/v1/tasks", body, self._headers)
         answer = self._connection.getresponse()
         answer.read()

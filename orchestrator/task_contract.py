@@ -15,6 +15,7 @@ MAX_CONTEXT_BYTES = 64 * 1024
 MAX_CRITERIA = 20
 MAX_CONSTRAINTS = 20
 MAX_ATTACHMENTS = 20
+MAX_CAPABILITIES = 10
 
 
 class Priority(StrEnum):
@@ -105,7 +106,8 @@ class Contract:
     """A task as the client wants it, normalised; `plan` is a client-made plan or None.
 
     `redacted` is {kind: how many} of what was taken out of it at the door (orchestrator.safety.door). `cache` is
-    None when the client said nothing of it.
+    None when the client said nothing of it. A plan must have a step of `assigned_arm`, and its steps together
+    `required_capabilities`. `parent_task_id` is the client's own note of what the task belongs to.
     """
 
     goal: str
@@ -122,6 +124,9 @@ class Contract:
     redacted: dict[str, int] = field(default_factory=dict)
     callback_url: str | None = None
     cache: CacheControl | None = None
+    required_capabilities: tuple[str, ...] = ()
+    assigned_arm: str | None = None
+    parent_task_id: str | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the contract as JSON values, for the tasks row and the trace."""
@@ -155,4 +160,7 @@ class Contract:
             redacted=record.get("redacted", {}),
             callback_url=record.get("callback_url"),
             cache=CacheControl(**cache) if cache else None,
+            required_capabilities=tuple(record.get("required_capabilities", ())),
+            assigned_arm=record.get("assigned_arm"),
+            parent_task_id=record.get("parent_task_id"),
         )

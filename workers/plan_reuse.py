@@ -64,6 +64,7 @@ def _bound(known: KnownPlan, contract: Contract) -> Plan | None:
             steps,
             attachments=contract.attachments,
             budget=contract.budget,
+            contract=contract,
             is_ours=True,
             mode=MODE,
             rationale=f"The plan of {known.task_id}, whose goal differs from this one only in its values.",

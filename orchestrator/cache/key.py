@@ -35,6 +35,7 @@ def parts_of(contract: Contract, *, tenant: str, scopes: Iterable[str], world: s
         ),
         "output_schema": _digest(contract.output_schema),
         "plan": _digest(contract.plan),
+        "arms": _digest([contract.assigned_arm, sorted(contract.required_capabilities)]),
     }
 
 

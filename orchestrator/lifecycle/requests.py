@@ -16,13 +16,14 @@ from orchestrator.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.identifier import TaskId, new_task_id, step_id
 from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
 from orchestrator.planner.check import check_plan
+from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.settings import Settings
 from orchestrator.store import files, memory, submissions
 from orchestrator.store.engine import statement
 from orchestrator.store.memory import LockedTask, NewTask, TaskRecord
 from orchestrator.store.steps import Message
 from orchestrator.store.submissions import Once
-from orchestrator.task_contract import Contract
+from orchestrator.task_contract import Attachment, Contract
 
 Publish = Callable[[Sequence[Message]], int]
 
@@ -60,23 +61,27 @@ def submit(
     """Accept a task: answered by an earlier result, coalesced with one that runs, or written and then published.
 
     With `once` a second call makes nothing; without `cache` the task runs. `require_room` is called before work is
-    added, and may raise. Raises InvalidPlan for a client's plan that can't run, InvalidInput for attachments that
-    are not there, NotCached when the task is not to run and no result is there, IdempotencyConflict when the name of
-    `once` stands for something else.
+    added, and may raise. Raises InvalidPlan for a plan that can't run, Unplannable when there is no way to one,
+    InvalidInput for attachments that are not there, NotCached when the task is not to run and no result is there,
+    IdempotencyConflict when the name of `once` stands for something else.
     """
     plan = None
     if contract.plan is not None:
-        plan = check_plan(contract.plan, attachments=contract.attachments, budget=contract.budget)
+        plan = check_plan(
+            contract.plan, attachments=contract.attachments, budget=contract.budget, contract=contract
+        )
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()
     task = NewTask(task_id, tenant, key_id, request_id, contract, once)
     door = Door(cache, task, plan=plan, scopes=scopes)
     with statement(engine, tenant=tenant) as conn:
-        if contract.attachments:
-            _require_attachments(conn, tenant, contract.attachments)
+        attachments = _attachments(conn, tenant, contract.attachments) if contract.attachments else []
         accepted = door.answer(conn)
     if accepted is None:
+        if contract.plan is None and not settings.models:
+            # planners make the same plan of it, or none
+            plan_by_recipe(contract, attachments)
         require_room()
         with statement(engine, tenant=tenant) as conn:
             accepted = door.admit(conn, redispatch_seconds=settings.redispatch_seconds)
@@ -148,13 +153,18 @@ def _cancel(conn: Connection, task: LockedTask, reason: str) -> Ended | None:
     return end_task(conn, task, status=TaskStatus.CANCELLED, error=error)
 
 
-def _require_attachments(conn: Connection, tenant: str, ids: Sequence[str]) -> None:
-    known = {item.sha256 for item in files.describe(conn, tenant, ids)}
+def _attachments(conn: Connection, tenant: str, ids: Sequence[str]) -> list[Attachment]:
+    found = [
+        Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
+        for item in files.describe(conn, tenant, ids)
+    ]
+    known = {item.sha256 for item in found}
     missing = [item for item in ids if item not in known]
     if missing:
         raise InvalidInput.at(
             "attachments", f"no such file: {', '.join(missing)}; send it to POST /v1/files first"
         )
+    return found
 
 
 def _require_callback(url: str, settings: Settings) -> None:

@@ -4,13 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from orchestrator.arm_capability import ARMS
 from orchestrator.check_rule import steps_named, steps_read
 from orchestrator.errors import InvalidPlan
 from orchestrator.execution_state import MAX_STEPS, Plan, PlanStep
 from orchestrator.planner.fit import shortfalls
 from orchestrator.planner.step import Faults, read_step
-from orchestrator.task_contract import Budget
+from orchestrator.task_contract import Budget, Contract
 
+_MAX_NAMED_CHARACTERS = 500
 _PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})
 
 
@@ -19,6 +21,7 @@ def check_plan(
     *,
     attachments: Sequence[str] = (),
     budget: Budget | None = None,
+    contract: Contract | None = None,
     is_ours: bool = False,
     mode: str = "client",
     rationale: str = "",
@@ -27,7 +30,8 @@ def check_plan(
     """Return the plan that `record` ({"steps": [...]} or the list alone) describes, completed.
 
     `attachments` are the task's artifact ids; the steps have to fit into `budget`. A plan that `is_ours`, a
-    model's or a recipe's, must verify itself, too. Raises InvalidPlan; its details.errors names every fault found.
+    model's or a recipe's, must verify itself, too. With `contract` it must have the steps, arm and capabilities that
+    the task names. Raises InvalidPlan; its details.errors names every fault found.
     """
     faults = Faults()
     items = _items(record, faults)
@@ -39,6 +43,8 @@ def check_plan(
     steps = tuple(step for step in read if step)
     if is_ours and not faults.found:
         _check_ours(steps, faults)
+    if contract and not faults.found:
+        _check_wishes(steps, contract, faults)
     if budget and not faults.found:
         for message in shortfalls(steps, budget, is_ours=is_ours):
             faults.add("steps", message)
@@ -137,6 +143,23 @@ def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
             f"steps.{len(steps) - 1}",
             "the last step must be judge.verify, or have an acceptance criterion with a check",
         )
+
+
+def _check_wishes(steps: Sequence[PlanStep], contract: Contract, faults: Faults) -> None:
+    """Note what the task names and the plan lacks."""
+    for number, criterion in enumerate(contract.acceptance_criteria):
+        for name in unknown_steps(criterion.check or {}, steps):
+            place = f"acceptance_criteria.{number}.check"
+            if any(step.id == name for step in steps):
+                faults.add(place, f'the result has the last steps only; name {name!r} as its "step"')
+            else:
+                ids = ", ".join(step.id for step in steps)[:_MAX_NAMED_CHARACTERS]
+                faults.add(place, f"there is no step {name[:64]!r} in the plan; its steps are {ids}")
+    offered = {word for step in steps for word in ARMS[step.arm].actions[step.action].capabilities}
+    if missing := sorted(set(contract.required_capabilities) - offered):
+        faults.add("required_capabilities", f"no step of the plan offers {', '.join(missing)}")
+    if contract.assigned_arm and all(step.arm != contract.assigned_arm for step in steps):
+        faults.add("assigned_arm", f"no step of the plan is done by arm {contract.assigned_arm}")
 
 
 def _names_used(step: PlanStep) -> Iterator[tuple[str, str]]:

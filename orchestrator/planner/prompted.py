@@ -166,6 +166,7 @@ def _checked(proposal: Proposal, *, contract: Contract, attachments: Sequence[At
         proposal.value["steps"],
         attachments=[attachment.sha256 for attachment in attachments],
         budget=contract.budget,
+        contract=contract,
         is_ours=True,
         rationale=proposal.value["rationale"],
     )
@@ -179,6 +180,8 @@ def _request(contract: Contract, attachments: Sequence[Attachment]) -> str:
         "constraints": contract.constraints,
         "acceptance_criteria": [criterion.text for criterion in contract.acceptance_criteria],
         "attachments": files,
+        "required_capabilities": list(contract.required_capabilities),
+        "assigned_arm": contract.assigned_arm,
     }
     context = contract.context if isinstance(contract.context, str) else json.dumps(contract.context)
     parts = [

@@ -25,6 +25,13 @@ _NEEDS = {
     "script": "one attached Python script (.py) and the files to run it on, not packed; INPUT.expected beside "
     "an input holds what the script must print for it",
 }
+_ADVICE = (
+    "Attach the files that the goal speaks of (--attach PATH, or the task's `attachments`), and say it in a "
+    "recipe's words.",
+    "Or send your own plan (--plan FILE, or the task's `plan`).",
+    "Or configure a model: set OPENAI_API_KEY or ANTHROPIC_API_KEY; for a server of your own OPENAI_BASE_URL, too; "
+    "`octollm fake-llm` is one to try it with.",
+)
 _EXPECTED = ".expected"
 MAX_INPUTS = 40
 
@@ -58,26 +65,31 @@ class _Fit:
     filling: Filling
 
 
+@dataclass(frozen=True)
+class _Misfit:
+    """Why a recipe does not fit; `lacks` is what the task would have to bring, where only that is missing."""
+
+    recipe: Recipe
+    why: str
+    lacks: bool = False
+
+
 def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Plan:
     """Return the plan of the recipe that fits the goal best.
 
     Raises Unplannable; its details list the recipes, why each does not fit, and what can be done.
     """
-    fits, misfits = [], {}
-    for recipe in recipes():
-        outcome = _fit(recipe, contract, attachments)
-        if isinstance(outcome, _Fit):
-            fits.append(outcome)
-        else:
-            misfits[recipe.recipe] = outcome
+    outcomes = [_fit(recipe, contract, attachments) for recipe in recipes()]
+    fits = [outcome for outcome in outcomes if isinstance(outcome, _Fit)]
     if not fits:
-        raise _unplannable(misfits)
+        raise _unplannable([outcome for outcome in outcomes if isinstance(outcome, _Misfit)])
     best = min(fits, key=lambda fit: (-len(fit.matched), fit.recipe.rank))
     words = ", ".join(best.matched)
     return check_plan(
         filled_steps(best.recipe.steps, best.filling),
         attachments=[attachment.sha256 for attachment in attachments],
         budget=contract.budget,
+        contract=contract,
         is_ours=True,
         mode="rules",
         rationale=f"Recipe {best.recipe.recipe} fits by the words {words}.",
@@ -105,17 +117,18 @@ def _read(path: Path) -> Recipe:
     return Recipe(**members)
 
 
-def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) -> _Fit | str:
+def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) -> _Fit | _Misfit:
     """Return how the recipe fits, or why it does not."""
     words = [word.lower() for word in _WORD.findall(_QUOTED.sub(" ", contract.goal))]
     if refused := _present(recipe.unless, words):
-        return f"the goal asks to {refused[0]}, which this recipe can't do without a model"
+        return _Misfit(recipe, f"the goal asks to {refused[0]}, which this recipe can't do without a model")
     verbs, nouns = _present(recipe.verbs, words), _present(recipe.nouns, words)
     if not verbs or not nouns:
-        return f"the goal has none of its {'verbs' if not verbs else 'nouns'}"
+        kind, known = ("nouns", recipe.nouns) if verbs else ("verbs", recipe.verbs)
+        return _Misfit(recipe, f"the goal has none of its {kind} ({', '.join(known)})")
     filling = _filling(recipe, contract, attachments, words)
     if isinstance(filling, str):
-        return filling
+        return _Misfit(recipe, filling, lacks=True)
     return _Fit(recipe, tuple(dict.fromkeys([*verbs, *nouns, *_present(recipe.extras, words)])), filling)
 
 
@@ -147,10 +160,11 @@ def _filling(
             item for item in attachments if is_archive(item.filename) or item.filename.endswith(".py")
         ]
         if len(packages) != 1:
-            return f"it needs {_NEEDS['package']}; there are {len(packages)}"
+            advice = "attach a package" if not packages else "attach the one that is meant"
+            return f"it needs {_NEEDS['package']}; there are {len(packages)}: {advice}"
         values["attachment"] = packages[0].sha256
     elif not attachments and not contract.context:
-        return f"it needs {_NEEDS['text']}"
+        return f"it needs {_NEEDS['text']}, and there are none: attach a file"
     if recipe.terms:
         terms = _terms(recipe, contract.goal, words)
         if not terms:
@@ -193,24 +207,23 @@ def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:
     return (phrases or list(dict.fromkeys(plain)))[:MAX_TERMS]
 
 
-def _unplannable(misfits: Mapping[str, str]) -> Unplannable:
+def _unplannable(misfits: Sequence[_Misfit]) -> Unplannable:
+    """Return the refusal: the nearest recipe and what it lacks, and every other way to a plan."""
     offers = [
         {
-            "recipe": recipe.recipe,
-            "description": recipe.description,
-            "needs": _NEEDS[recipe.needs],
-            "say": recipe.say,
-            "why_not": misfits[recipe.recipe],
+            "recipe": misfit.recipe.recipe,
+            "description": misfit.recipe.description,
+            "needs": _NEEDS[misfit.recipe.needs],
+            "say": misfit.recipe.say,
+            "why_not": misfit.why,
         }
-        for recipe in recipes()
+        for misfit in misfits
     ]
-    advice = [
-        "Attach the files that the goal speaks of, and say it in a recipe's words.",
-        "Or send your own plan in the task's `plan`.",
-        "Or configure a model: set OPENAI_API_KEY or ANTHROPIC_API_KEY (see .env.example).",
-    ]
-    tries = "; ".join(f"{offer['say']!r} (needs {offer['needs']})" for offer in offers)
+    near = min((misfit for misfit in misfits if misfit.lacks), key=lambda one: one.recipe.rank, default=None)
+    nearest = f"The nearest is {near.recipe.say!r}: {near.why}. " if near else ""
+    others = "; ".join(repr(misfit.recipe.say) for misfit in misfits if misfit is not near)
     return Unplannable(
-        f"No recipe fits this goal and no model is configured. Try: {tries}.",
-        details={"recipes": offers, "advice": advice},
+        f"No recipe fits this goal and no model is configured. {nearest}{' '.join(_ADVICE)} "
+        f"{'Other recipes' if near else 'Recipes'}: {others}.",
+        details={"recipes": offers, "advice": list(_ADVICE), "nearest": near.recipe.recipe if near else None},
     )

@@ -64,7 +64,7 @@ def said(patch: str) -> dict[str, Any]:
     ("patch", "accepted", "reason"),
     [
         (GOOD, True, ""),
-        (WORSE, False, "1 of 1 test fail: test_m.py::test_double"),
+        (WORSE, False, "1 of 1 test failed: test_m.py::test_double"),
         (MISFIT, False, "hunk 1 of m.py does not fit"),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_budget_that_pays_for_no_correction_tells_what_was_tried(
     fake.add(Scripted(json.dumps(said(WORSE)), input_tokens=2_000, output_tokens=900))
     given = assignment("coder", "fix", {"instruction": "double(2) is 6"}, files=files)
 
-    with pytest.raises(BudgetExceeded, match=r"max_tokens.*not accepted: 1 of 1 test fail") as exceeded:
+    with pytest.raises(BudgetExceeded, match=r"max_tokens.*not accepted: 1 of 1 test failed") as exceeded:
         run(replace(given, model=payer.model), standing=standing)
 
     tried = exceeded.value.details["tried"]

@@ -31,7 +31,7 @@ def submit(engine: Engine, settings: Settings, tenant: str) -> str:
         tenant=tenant,
         key_id=None,
         request_id=None,
-        contract=Contract(goal="do it"),
+        contract=Contract(goal="Scan this for secrets", context="x"),
         once=Once("key:k", "0" * 64, 60),
     )
     return submitted.task_id

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import InvalidPlan
 from orchestrator.execution_state import MAX_STEPS, Plan
 from orchestrator.planner.check import check_plan, descendants, leaves, path_lengths
-from orchestrator.task_contract import Budget
+from orchestrator.task_contract import Budget, Contract, Criterion
 
 SHA = "a" * 64
 
@@ -290,3 +290,50 @@ def test_a_plan_read_back_from_its_record_is_the_same_and_still_legal() -> None:
 
     assert Plan.from_record(plan.to_record()) == plan
     assert check_plan(plan.to_record()).steps == plan.steps
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            {"step": "ghost", "pointer": "", "exists": True},
+            "there is no step 'ghost' in the plan; its steps are a, b",
+        ),
+        ({"pointer": "/ghost/count", "equals": 1}, "there is no step 'ghost'"),
+        ({"step": "b", "same_as": {"step": "ghost"}}, "there is no step 'ghost'"),
+        ({"step": "b", "same_as": {"pointer": "/ghost"}}, "there is no step 'ghost'"),
+        ({"pointer": "/a/seconds", "equals": 1}, "the result has the last steps only"),
+    ],
+)
+def test_a_criterion_of_the_task_that_names_an_unknown_step_is_a_fault(
+    rule: dict[str, Any], told: str
+) -> None:
+    known = Criterion("known", {"pointer": "/b/seconds", "same_as": {"step": "a", "pointer": "/seconds"}})
+    contract = Contract(goal="g", acceptance_criteria=(known, Criterion("words"), Criterion("unknown", rule)))
+
+    faults = faults_of([wait("a"), wait("b", "a")], contract=contract)
+
+    assert list(faults) == ["acceptance_criteria.2.check"]
+    assert told in faults["acceptance_criteria.2.check"]
+
+
+def test_a_plan_has_the_capabilities_and_the_arm_that_its_task_requires() -> None:
+    steps = [wait("a")]
+
+    assert check_plan(
+        steps, contract=Contract(goal="g", required_capabilities=("timer",), assigned_arm="executor")
+    )
+    faults = faults_of(
+        steps, contract=Contract(goal="g", required_capabilities=("timer", "lint"), assigned_arm="coder")
+    )
+
+    assert faults == {
+        "required_capabilities": "no step of the plan offers lint",
+        "assigned_arm": "no step of the plan is done by arm coder",
+    }
+
+
+def test_a_step_says_whether_its_own_check_is_required() -> None:
+    assert check_plan([wait("a")]).steps[0].required
+    assert not check_plan([wait("a", required=False)]).steps[0].required
+    assert faults_of([wait("a", required="no")]) == {"steps.0.required": "must be true or false"}

@@ -76,6 +76,28 @@ def test_a_goal_that_no_recipe_can_serve_is_refused(goal: str, attachments: list
     assert not refused.value.retryable
 
 
+@pytest.mark.parametrize(
+    ("goal", "attachments", "nearest", "lacks"),
+    [
+        ("Audit this Python package", [], "audit-python-package", "attach a package"),
+        ("Audit this Python package", [NOTES], "audit-python-package", "there are 0"),
+        ("Scan these files for secrets and personal data", [], "scan-files", "attach a file"),
+        ("Write me a sonnet about autumn", [], None, "No recipe fits"),
+    ],
+)
+def test_a_refusal_names_the_nearest_recipe_what_it_lacks_and_every_other_way(
+    goal: str, attachments: list[Attachment], nearest: str | None, lacks: str
+) -> None:
+    with pytest.raises(Unplannable) as refused:
+        plan(goal, *attachments)
+
+    assert refused.value.details["nearest"] == nearest
+    assert lacks in refused.value.message
+    for way in ("--plan", "--attach", "OPENAI_API_KEY", "OPENAI_BASE_URL", "octollm fake-llm"):
+        assert way in refused.value.message
+    assert all(recipe.say in refused.value.message for recipe in recipes())
+
+
 def test_what_a_recipe_tells_users_to_say_works() -> None:
     needed = {"package": [PACKAGE], "text": [NOTES], "script": [SCRIPT, *INPUTS]}
 

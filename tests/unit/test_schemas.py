@@ -204,3 +204,46 @@ def test_a_deadline_may_have_a_lower_case_t_and_z() -> None:
     moment = Moment().deserialize("2999-01-01t10:00:00z")
 
     assert moment == datetime(2999, 1, 1, 10, tzinfo=UTC)
+
+
+def test_members_of_octollm_s_contract_that_say_nothing_here_are_taken_and_passed_over() -> None:
+    given = contract(api_version="v1", schema_version="1.0.0", task_id="task-0b5c1f6e-9d0e-4f7a")
+
+    assert given == contract()
+
+
+def test_what_octollm_s_contract_says_of_arms_is_kept() -> None:
+    given = contract(
+        parent_task_id="task_0000000000000000",
+        assigned_arm="guardian",
+        required_capabilities=["lint", "lint", "timer"],
+    )
+
+    assert given.parent_task_id == "task_0000000000000000"
+    assert given.assigned_arm == "safety-guardian"
+    assert given.required_capabilities == ("lint", "timer")
+    assert Contract.from_record(given.to_record()) == given
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"api_version": 1},
+        {"api_version": "v" * 17},
+        {"schema_version": ""},
+        {"task_id": ["x"]},
+        {"task_id": "x" * 65},
+        {"parent_task_id": "x y"},
+        {"parent_task_id": "x" * 65},
+        {"assigned_arm": "planner"},
+        {"assigned_arm": "tentacle"},
+        {"required_capabilities": "lint"},
+        {"required_capabilities": ["lint"] * 11},
+    ],
+)
+def test_members_of_octollm_s_contract_have_types_and_bounds(members: dict[str, Any]) -> None:
+    assert faulty_fields(**members) == set(members)
+
+
+def test_a_capability_that_no_arm_has_is_a_fault() -> None:
+    assert faulty_fields(required_capabilities=["telepathy"]) == {"required_capabilities.0"}

@@ -148,7 +148,7 @@ class Assignment:
         if self.model is None:
             raise NoModel(
                 f"{self.arm}.{self.action} needs a model, and none is configured: set OPENAI_API_KEY or "
-                "ANTHROPIC_API_KEY (see .env.example)"
+                "ANTHROPIC_API_KEY, for a server of your own OPENAI_BASE_URL, too (`octollm fake-llm` is one to try)"
             )
         return self.model
 

@@ -191,11 +191,11 @@ def test_cancel_stops_what_runs(client: Client) -> None:
 
 
 def test_a_goal_that_no_recipe_fits_says_what_to_do(client: Client) -> None:
-    """Without a model nothing is made up: the task fails as unplannable and names the ways that there are."""
-    task = client.run("Write me a sonnet about autumn")
+    """Without a model nothing is made up: the task is refused as unplannable, with the ways that there are."""
+    answer = client.call("POST", "/v1/tasks", {"goal": "Write me a sonnet about autumn"})
 
-    assert (task["status"], task["error"]["code"]) == ("failed", "unplannable")
-    assert task["error"]["message"]
+    assert (answer.status, answer.body["code"]) == (422, "unplannable")
+    assert "OPENAI_API_KEY" in answer.body["message"]
 
 
 def _times(events: list[dict[str, Any]]) -> dict[tuple[str, str], datetime]:

@@ -36,10 +36,13 @@ AsCaller = Callable[..., Caller]
 
 @pytest.fixture(scope="session")
 def settings(postgres_url: str, redis_url: str) -> Settings:
-    """The settings of the session's servers; tests call more often than people, and read no log of it."""
+    """The settings of the session's servers; tests call more often than people, and read no log of it.
+
+    A model is configured, which nobody asks here: goals that no recipe fits are accepted.
+    """
     often = Rate(1_000_000, 60)
     quiet = replace(settings_module.load(), log_level="error")
-    return replace(quiet, rate_limit=often, failed_auth_limit=often)
+    return replace(quiet, rate_limit=often, failed_auth_limit=often, openai_api_key="none")
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,15 @@
 """A task over HTTP: in, seen, listed, explained, cancelled."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from api.app import create_app
+from orchestrator.credential import SCOPES, sign_token
 from orchestrator.execution_state import Decision
+from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.shapes import assert_problem, assert_status, assert_time
 from tests.integration.kit import Engineer, verdict, wait_step
@@ -221,6 +225,76 @@ def test_a_plan_that_cannot_run_is_refused_with_every_fault(call: Caller, engine
 
     assert len(problem["details"]["errors"]) >= 2
     assert call("GET", "/v1/tasks").json["tasks"] == []
+
+
+def test_a_criterion_that_names_an_unknown_step_is_refused_at_submission(call: Caller) -> None:
+    ghost = {"text": "It counts", "check": {"step": "ghost", "pointer": "/count", "equals": 1}}
+    body = {"goal": "do it", "plan": [wait_step("a")], "acceptance_criteria": [ghost]}
+
+    problem = assert_problem(call("POST", "/v1/tasks", json=body), 422, "invalid_plan")
+
+    fault = problem["details"]["errors"][0]
+    assert fault["field"] == "acceptance_criteria.0.check"
+    assert "there is no step 'ghost' in the plan; its steps are a" in fault["message"]
+    assert call("GET", "/v1/tasks").json["tasks"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "told"),
+    [
+        ({"goal": "Audit this Python package"}, "unplannable", "attach a package"),
+        ({"goal": "Write me a sonnet about autumn"}, "unplannable", "OPENAI_BASE_URL"),
+        (
+            {"goal": "Scan this for secrets", "context": "x", "required_capabilities": ["lint"]},
+            "invalid_plan",
+            "no step of the plan offers lint",
+        ),
+        (
+            {
+                "goal": "Scan this for secrets",
+                "context": "x",
+                "acceptance_criteria": [{"text": "c", "check": {"step": "ghost", "exists": True}}],
+            },
+            "invalid_plan",
+            "there is no step 'ghost'",
+        ),
+    ],
+)
+def test_what_can_never_be_planned_is_refused_at_submission(
+    settings: Settings, body: dict[str, Any], code: str, told: str
+) -> None:
+    without_model = create_app(replace(settings, openai_api_key=None))
+    call = Caller(without_model, sign_token(settings, tenant="acme", key_id="k", scopes=SCOPES))
+
+    problem = assert_problem(call("POST", "/v1/tasks", json=body), 422, code)
+
+    assert told in problem["message"]
+    assert call("GET", "/v1/tasks").json["tasks"] == []
+
+
+def test_without_a_model_a_goal_that_a_recipe_fits_is_accepted(settings: Settings) -> None:
+    without_model = create_app(replace(settings, openai_api_key=None))
+    call = Caller(without_model, sign_token(settings, tenant="acme", key_id="k", scopes=SCOPES))
+    found = {"text": "found", "check": {"step": "search", "pointer": "/found", "at_least": 1}}
+
+    submit(call, goal='Find "refund" in these documents', context="a refund", acceptance_criteria=[found])
+
+
+def test_members_of_octollm_s_contract_are_accepted(call: Caller) -> None:
+    task_id = submit(
+        call,
+        api_version="v1",
+        schema_version="1.0.0",
+        task_id="task-1",
+        parent_task_id="task_0000000000000000",
+        assigned_arm="executor",
+        required_capabilities=["timer"],
+        plan=[wait_step("a")],
+    )
+
+    contract = call("GET", f"/v1/tasks/{task_id}/trace").json["contract"]
+    assert contract["parent_task_id"] == "task_0000000000000000"
+    assert (contract["assigned_arm"], contract["required_capabilities"]) == ("executor", ["timer"])
 
 
 def test_an_attachment_that_was_never_stored_is_refused(call: Caller) -> None:

@@ -63,7 +63,8 @@ class Company:
         return requests.submit(
             self.process.engine,
             len,
-            settings=self.settings,
+            # where a model is configured, goals that no recipe fits are let in
+            settings=replace(self.settings, openai_api_key="k"),
             tenant=tenant,
             key_id=None,
             request_id=None,

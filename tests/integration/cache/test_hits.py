@@ -143,7 +143,7 @@ def test_another_registry_or_another_model_makes_a_miss(
     "verdict",
     [
         replace(RIGHT, decision=Decision.INCONCLUSIVE),
-        replace(RIGHT, confidence=0.5),
+        replace(RIGHT, coverage=0.5),
         replace(RIGHT, output_value={"a": "token: ghp_" + "a1B2" * 9}),
         replace(RIGHT, output_value={"a": "x" * 300_000}),
     ],

@@ -107,7 +107,7 @@ def test_all_else_is_planned_by_the_model(office: Company, fake: FakeLLM) -> Non
 
 @pytest.mark.parametrize(
     "verdict",
-    [replace(RIGHT, decision=Decision.INCONCLUSIVE), replace(RIGHT, confidence=0.5)],
+    [replace(RIGHT, decision=Decision.INCONCLUSIVE), replace(RIGHT, coverage=0.5)],
     ids=["inconclusive", "doubtful"],
 )
 def test_a_plan_that_was_not_shown_to_do_its_work_is_not_kept(
