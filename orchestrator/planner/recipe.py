@@ -15,6 +15,7 @@ from orchestrator.execution_state import Plan
 from orchestrator.planner.check import check_plan
 from orchestrator.planner.filling import Filling, filled_steps
 from orchestrator.task_contract import Attachment, Contract
+from orchestrator.wording import count_of
 
 MAX_TERMS = 12
 _QUOTED = re.compile(r'"([^"\n]{1,200})"|“([^”\n]{1,200})”|`([^`\n]{1,200})`')
@@ -179,7 +180,8 @@ def _script_filling(attachments: Sequence[Attachment]) -> Filling | str:
     expected = {item.filename: item for item in attachments if item.filename.endswith(_EXPECTED)}
     inputs = [item for item in attachments if item not in scripts and item.filename not in expected]
     if len(scripts) != 1 or not inputs or any(is_archive(item.filename) for item in inputs):
-        return f"it needs {_NEEDS['script']}; there are {len(scripts)} scripts and {len(inputs)} inputs"
+        found = f"{count_of(len(scripts), 'script')} and {count_of(len(inputs), 'input')}"
+        return f"it needs {_NEEDS['script']}; attached are {found}"
     if len(inputs) > MAX_INPUTS:
         return f"it runs a script on at most {MAX_INPUTS} inputs, not on {len(inputs)}"
     things: list[dict[str, str | int]] = [

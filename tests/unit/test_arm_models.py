@@ -171,6 +171,21 @@ def test_a_model_is_not_asked_about_what_rules_decide(fake: FakeLLM) -> None:
     assert fake.received == []
 
 
+def test_a_model_is_not_asked_what_a_rule_could_not_check(fake: FakeLLM) -> None:
+    verdict = judged(scripted(fake), Criterion("ghost", {"step": "ghost", "pointer": "/count", "equals": 3}))
+
+    assert (verdict.decision, verdict.findings[1].reason) == (Decision.INCONCLUSIVE, "unknown_step")
+    assert fake.received == []
+
+
+def test_a_model_s_word_is_no_measured_confidence(fake: FakeLLM) -> None:
+    fake.answer({"verdicts": [word(True, "takes three days")]})
+
+    verdict = judged(scripted(fake), WORDS)
+
+    assert (verdict.decision, verdict.coverage, verdict.confidence) == (Decision.PASSED, 1.0, None)
+
+
 def test_another_provider_than_the_producer_s_judges(fake: FakeLLM) -> None:
     fake.answer({"verdicts": [word(True, "takes three days")]})
 
