@@ -68,6 +68,22 @@ def test_a_port_that_is_taken_is_named(stack: Stack, home: Path) -> None:
     assert f"port {stack.port} is taken" in refused.stderr
 
 
+def test_settings_of_the_env_file_count_and_the_file_is_told(
+    stack: Stack, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"PORT={stack.port}\nFLOWER_BASIC_AUTH=me:secret\n")
+    environ = {
+        name: text for name, text in _environ(home).items() if name not in ("PORT", "OCTOLLM_ENV_FILE")
+    }
+
+    refused = subprocess.run(
+        _command()[:2], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert f"port {stack.port} is taken" in refused.stderr
+    assert f"settings: {tmp_path / '.env'} (what the environment holds goes before it)" in refused.stderr
+
+
 @pytest.mark.slow
 def test_nothing_outlives_it_when_it_is_killed(home: Path) -> None:
     with _up(home) as running:
