@@ -41,7 +41,7 @@ def postgres(known: Settings) -> Iterator[Finding]:
             asked = time.time()
             theirs = float(conn.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
             yield _skew("postgres", theirs - (asked + time.time()) / 2)
-            yield from _schema(conn)
+            yield from _schema(conn, known)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         yield trouble("postgres", reason, "start it, or correct DATABASE_URL")
@@ -109,7 +109,7 @@ def _skew(server: str, seconds: float) -> Finding:
     return good(subject, "agrees with ours")
 
 
-def _schema(conn: Connection) -> Iterator[Finding]:
+def _schema(conn: Connection, known: Settings) -> Iterator[Finding]:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     head = ScriptDirectory.from_config(config).get_current_head()
@@ -119,13 +119,14 @@ def _schema(conn: Connection) -> Iterator[Finding]:
         yield trouble("schema", f"is at {current or 'nothing'}, this release needs {head}", "octollm migrate")
         return
     yield good("schema", f"at {head}")
-    yield _row_security(row_security.look(conn))
+    yield row_security_finding(row_security.look(conn), is_required=known.require_row_level_security == "on")
     yield from _workers(conn)
 
 
-def _row_security(standing: row_security.Standing) -> Finding:
+def row_security_finding(standing: row_security.Standing, *, is_required: bool) -> Finding:
+    """Say whether Postgres keeps tenants apart; where it must, no process starts without."""
     if standing.fault:
-        return note("tenants", standing.fault, standing.advice)
+        return (trouble if is_required else note)("tenants", standing.fault, standing.advice)
     return good("tenants", "kept apart by row-level security")
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import credential, permit, server_url, settings
+from orchestrator.cli.output import tell_env_file
 from orchestrator.devstack import home
 from orchestrator.errors import NotFound, SettingsError, Unavailable
 from orchestrator.settings_file import read_stack_file
@@ -31,6 +32,7 @@ def _scopes(text: str) -> list[str]:
 @click.command()
 def migrate() -> None:
     """Bring the database at DATABASE_URL to this release's schema; calling it twice, or at once, is safe."""
+    tell_env_file()
     with _database_errors():
         standing = migration.upgrade(_database_url())
     click.echo("the database is at this release's schema")

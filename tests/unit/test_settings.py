@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import settings
+from orchestrator import permit, settings
 from orchestrator.errors import SettingsError
 from orchestrator.settings import Rate, Settings
 from orchestrator.settings_file import STACK_FILE
@@ -178,3 +178,22 @@ def _names() -> set[str]:
 def _example() -> dict[str, str]:
     text = (ROOT / ".env.example").read_text()
     return dict(re.findall(r"^([A-Z_0-9]+)=(.*)$", text, re.MULTILINE))
+
+
+def test_keys_of_a_stack_are_not_mixed_into_another_system(needed: dict[str, str], tmp_path: Path) -> None:
+    public = permit.public_key_of(permit.new_private_key())
+    (tmp_path / STACK_FILE).write_text(
+        f"DATABASE_URL=postgresql://postgres@127.0.0.1:1/octollm\nPERMIT_PUBLIC_KEY={public}\n"
+    )
+    of_the_stack = {name: text for name, text in needed.items() if name != "DATABASE_URL"}
+
+    assert settings.load(needed).permit_public_key is None
+    assert settings.load(of_the_stack).permit_public_key == public
+
+
+def test_what_tokens_are_signed_with_needs_no_server(tmp_path: Path) -> None:
+    secret = NEEDED["JWT_SECRET"]
+
+    known = settings.load_signing({"OCTOLLM_HOME": str(tmp_path), "JWT_SECRET": secret, "JWT_ISSUER": "us"})
+
+    assert known == ("s3cret" * 8, "us", "octollm", 3600)
