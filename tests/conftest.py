@@ -1,7 +1,9 @@
-"""What every test may ask for: a real Postgres and a real Valkey, migrated and empty."""
+"""What every test may ask for: a real Postgres and a real Valkey, migrated and empty; and how tests are run.
+
+Under pytest-xdist each worker has servers of its own, so that tests may stop, configure and flush them.
+"""
 
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
@@ -21,6 +25,18 @@ from orchestrator.store.engine import open_engine
 os.environ["OCTOLLM_ENV_FILE"] = "none"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = "none"
 
+# Else what hypothesis draws depends on which of our modules a process happens to have imported, and on every number
+# that we change in one.
+providers.is_local_module_file = lambda path: False  # type: ignore[assignment]  # a cached function
+# the gate: the same examples each time, drawn from the test's own source
+settings.register_profile("gate", derandomize=True, database=None, deadline=None)
+# `make fuzz` and `make check-slow`: new examples by --hypothesis-seed
+settings.register_profile("fuzz", database=None, deadline=None)
+
+_STACK = "stack"
+_ORDER = (_STACK, "tests/acceptance", "tests/integration")
+_LONGEST_ID = 40
+_SECRET = "a secret of the tests, the same in each run and long enough for HS256"
 _OURS = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JWT_SECRET")
 
 # replica: neither foreign keys nor the triggers that keep history from being deleted stand in the way
@@ -41,6 +57,46 @@ END $$
 """
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Throw no dice unless the command line names a profile."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("gate")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test after the argument, not after binary bytes: an archive made here holds the time of day.
+
+    Workers of pytest-xdist must find tests of the same names.
+    """
+    is_text = not isinstance(val, bytes) or (val.isascii() and len(val) <= _LONGEST_ID)
+    return None if is_text else argname
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what hypothesis drives as `fuzz`; for pytest-xdist keep the stack's tests, and each file's, together.
+
+    With several workers the stack's tests come first: one worker is busy with them to the end.
+    """
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("fuzz")
+        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=_turn)
+
+
+def _group_of(item: pytest.Item) -> str:
+    """Return what one worker does: the tests of the one stack, or a file."""
+    return _STACK if _STACK in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return when a test's turn comes: those that take longest first, so that no worker is left with one at the end."""
+    group = _group_of(item)
+    return next((turn for turn, start in enumerate(_ORDER) if group.startswith(start)), len(_ORDER))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """A state directory of the session's own, with no setting of the developer's environment."""
@@ -50,7 +106,7 @@ def home() -> Iterator[Path]:
             patch.delenv(name, raising=False)
         patch.setenv("OCTOLLM_HOME", str(path))
         patch.setenv("XDG_STATE_HOME", str(path / "state"))
-        patch.setenv("JWT_SECRET", secrets.token_urlsafe(48))
+        patch.setenv("JWT_SECRET", _SECRET)
         yield path
     shutil.rmtree(path, ignore_errors=True)
 
