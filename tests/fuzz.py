@@ -13,7 +13,9 @@ import time
 from collections.abc import Sequence
 
 _STOPPING_SECONDS = 60
-_FAILED, _INTERRUPTED = 1, 2  # pytest.ExitCode
+_FAILED = 1
+# pytest's own code, and what Python gives where pytest was still starting
+_INTERRUPTED = (2, -signal.SIGINT)
 
 
 def main() -> int:
@@ -58,7 +60,7 @@ def _round(seed: int, arguments: Sequence[str], *, give_up_at: float) -> int | N
             running.wait(_STOPPING_SECONDS)
             raise
         code = running.wait(_STOPPING_SECONDS)
-    return None if code == _INTERRUPTED else code
+    return None if code in _INTERRUPTED else code
 
 
 if __name__ == "__main__":
