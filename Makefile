@@ -20,8 +20,7 @@ HOT := alembic billiard celery click cryptography flask gunicorn jinja2 jsonsche
 	marshmallow prometheus_client psycopg2 redis referencing rich simple_websocket sqlalchemy structlog vine \
 	werkzeug wsproto _pytest pytest hypothesis coverage
 
-# Bytecode is kept even where the shell says no: each of the hundreds of processes that tests start would compile all anew.
-# Hashes have one order, as all that a gate does.
+# Bytecode is kept even where the shell says no, since each worker would rewrite all tests anew. Hashes have one order.
 GATE := PYTHONDONTWRITEBYTECODE= PYTHONHASHSEED=0
 
 CHAOS = $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
@@ -66,7 +65,7 @@ up: setup ## run everything until Ctrl-C; PORT=8000, FLOWER_BASIC_AUTH=user:pass
 
 test: setup ## all tests but the slow ones, the same examples each time, with coverage, worker processes included
 	@rm -f .coverage .coverage.*
-	@$(GATE) coverage run -m pytest -m 'not slow' -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(GATE) coverage run -m pytest -m 'not slow' -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 	@coverage combine --quiet
 	@coverage report
 

@@ -15,11 +15,13 @@ from hypothesis import settings
 from hypothesis.internal.conjecture import providers
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
+from xdist.remote import Producer
 
 from orchestrator.devstack import servers as devstack_servers
 from orchestrator.devstack.servers import Servers
 from orchestrator.store import migrate
 from orchestrator.store.engine import open_engine
+from tests import sharing
 
 # at import: modules that tests import read these at their own
 os.environ["OCTOLLM_ENV_FILE"] = "none"
@@ -33,8 +35,6 @@ settings.register_profile("gate", derandomize=True, database=None, deadline=None
 # `make fuzz` and `make check-slow`: new examples by --hypothesis-seed
 settings.register_profile("fuzz", database=None, deadline=None)
 
-_STACK = "stack"
-_ORDER = (_STACK, "tests/acceptance", "tests/integration")
 _LONGEST_ID = 40
 _SECRET = "a secret of the tests, the same in each run and long enough for HS256"
 _OURS = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JWT_SECRET")
@@ -72,29 +72,22 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return None if is_text else argname
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what hypothesis drives as `fuzz`; for pytest-xdist keep the stack's tests, and each file's, together.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what hypothesis drives as `fuzz`."""
+    if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        item.add_marker("fuzz")
 
-    With several workers the stack's tests come first: one worker is busy with them to the end.
-    """
-    for item in items:
-        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
-            item.add_marker("fuzz")
-        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what takes longest come first where several workers share the tests."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        items.sort(key=_turn)
+        items.sort(key=lambda item: sharing.turn_of(item.nodeid))
 
 
-def _group_of(item: pytest.Item) -> str:
-    """Return what one worker does: the tests of the one stack, or a file."""
-    return _STACK if _STACK in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
-
-
-def _turn(item: pytest.Item) -> int:
-    """Return when a test's turn comes: those that take longest first, so that no worker is left with one at the end."""
-    group = _group_of(item)
-    return next((turn for turn, start in enumerate(_ORDER) if group.startswith(start)), len(_ORDER))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> sharing.ByShare:
+    """Share the tests out as tests/sharing.py says."""
+    return sharing.ByShare(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
