@@ -24,10 +24,11 @@ class Form(StrEnum):
 
 
 class Finish(StrEnum):
-    """Why an answer ended: it was finished, or the output limit cut it."""
+    """Why an answer ended: it was finished, the output limit cut it, or it breaks off before its end."""
 
     STOP = "stop"
     LENGTH = "length"
+    CUT = "cut"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ class Message:
 
     role: Role
     text: str
+
+
+def one_system(messages: Sequence[Message]) -> list[Message]:
+    """Return the turns with all that the system says in the first one: some servers accept no second one."""
+    said = [turn.text for turn in messages if turn.role is Role.SYSTEM]
+    others = [turn for turn in messages if turn.role is not Role.SYSTEM]
+    return [Message(Role.SYSTEM, "\n\n".join(said)), *others] if said else others
 
 
 @dataclass(frozen=True)

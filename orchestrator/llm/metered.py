@@ -140,6 +140,9 @@ class MeteredCalls:
             raise
 
     def _problem(self, answer: Answer) -> ModelError | None:
+        if answer.finish is Finish.CUT:
+            how = "breaks off without a finish reason"
+            return ModelAnswerBroken(f"The answer of {self._candidate.name} {how}.", details=self._who())
         if answer.refusal is not None:
             details = {**self._who(), "reason": answer.refusal}
             return ModelRefused(f"{self._candidate.name} declines to answer.", details=details)
