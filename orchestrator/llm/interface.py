@@ -149,8 +149,13 @@ class Purse(Protocol):
         """Set aside the most that a call can use; return its number. Raises BudgetExceeded, MustWait."""
         ...
 
-    def settle(self, call: int, usage: Usage | None, dollars: Decimal | None) -> None:
-        """Charge what a call did use; without a usage, all that was set aside."""
+    def settle(
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+    ) -> None:
+        """Charge what a call did use; without a usage, all that was set aside.
+
+        Where the usage is estimated and not told, room is left for another call of the same size: a retry.
+        """
         ...
 
 
