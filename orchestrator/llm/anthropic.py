@@ -40,7 +40,7 @@ class AnthropicProvider(SdkProvider):
         is_strict: bool = False,
     ) -> None:
         """Open the client; the parameters are those of OpenAIProvider."""
-        self._client = anthropic.Anthropic(
+        client = anthropic.Anthropic(
             api_key=api_key or "none",
             base_url=base_url or BASE_URL,
             max_retries=0,
@@ -49,8 +49,10 @@ class AnthropicProvider(SdkProvider):
             open_telemetry=False,
             _strict_response_validation=is_strict,
         )
+        # the SDK imports this part, the larger one, when it is first named
+        self._messages = client.messages
         super().__init__(
-            self._client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
+            client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
         )
 
     def _request(self, query: Query, model: str) -> dict[str, Any]:
@@ -72,7 +74,7 @@ class AnthropicProvider(SdkProvider):
         return request
 
     def _whole(self, request: dict[str, Any]) -> Answer:
-        return self._told(self._client.messages.create(**request), request["model"])
+        return self._told(self._messages.create(**request), request["model"])
 
     def _told(self, reply: Any, model: str) -> Answer:
         """Read an answer that came in one piece."""
@@ -90,7 +92,7 @@ class AnthropicProvider(SdkProvider):
     def _streamed(self, request: dict[str, Any]) -> Answer:
         text, finish, stop, answering, is_whole = "", None, None, None, False
         usage: Usage | None = None
-        with self._client.messages.create(**request, stream=True) as events:
+        with self._messages.create(**request, stream=True) as events:
             if fault.is_whole(events.response):
                 return self._told(Message.construct(**fault.whole_body(events.response)), request["model"])
             for event in events:

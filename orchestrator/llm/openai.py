@@ -41,9 +41,11 @@ class OpenAIProvider(SdkProvider):
         would stop a product.
         """
         self._limit = "max_tokens" if is_compatible else "max_completion_tokens"
-        self._client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+        client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+        # the SDK imports this part, the larger one, when it is first named
+        self._completions = client.chat.completions
         super().__init__(
-            self._client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
+            client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
         )
 
     def _request(self, query: Query, model: str) -> dict[str, Any]:
@@ -63,7 +65,7 @@ class OpenAIProvider(SdkProvider):
         return request
 
     def _whole(self, request: dict[str, Any]) -> Answer:
-        return self._told(self._client.chat.completions.create(**request), request["model"])
+        return self._told(self._completions.create(**request), request["model"])
 
     def _told(self, reply: Any, model: str) -> Answer:
         """Read an answer that came in one piece."""
@@ -83,7 +85,7 @@ class OpenAIProvider(SdkProvider):
     def _streamed(self, request: dict[str, Any]) -> Answer:
         text, refusal, finish, usage, answering = "", "", None, None, None
         options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-        with self._client.chat.completions.create(**(request | options)) as chunks:
+        with self._completions.create(**(request | options)) as chunks:
             if fault.is_whole(chunks.response):
                 reply = ChatCompletion.construct(**fault.whole_body(chunks.response))
                 return self._told(reply, request["model"])
@@ -135,8 +137,9 @@ class OpenAIEmbeddings(SdkProvider):
 
     def __init__(self, *, api_key: str | None, base_url: str | None = None, is_strict: bool = False) -> None:
         """Open the client; the parameters are those of OpenAIProvider."""
-        self._client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
-        super().__init__(self._client, base_url=base_url or BASE_URL)
+        client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+        self._embeddings = client.embeddings
+        super().__init__(client, base_url=base_url or BASE_URL)
 
     def _request(self, query: Query, model: str) -> dict[str, Any]:
         # without a format the SDK asks for base64, which not every compatible server knows
@@ -145,7 +148,7 @@ class OpenAIEmbeddings(SdkProvider):
 
     def _whole(self, request: dict[str, Any]) -> Answer:
         model = request["model"]
-        reply = self._client.embeddings.create(**request)
+        reply = self._embeddings.create(**request)
         ordered = sorted(reply.data, key=lambda item: item.index)
         vectors = tuple(tuple(map(float, item.embedding)) for item in ordered)
         if not _are_vectors(vectors, count=len(request["input"])):
