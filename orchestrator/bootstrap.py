@@ -26,7 +26,7 @@ from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.occupancy import Occupancy
 from orchestrator.lifecycle.requests import Submitted
 from orchestrator.lifecycle.withdrawal import Withdrawn
-from orchestrator.llm import failover
+from orchestrator.llm import failover, price
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import SharedGate, policy_for
@@ -225,6 +225,11 @@ def open_models(settings: Settings) -> Models:
     return failover.open_models(
         settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
     )
+
+
+def load_prices() -> None:
+    """Load the table of all models' prices, which the first call needs."""
+    price.load()
 
 
 def open_embedder(settings: Settings) -> Embedder | None:
