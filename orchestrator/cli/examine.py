@@ -32,6 +32,15 @@ _SKEW_TROUBLE_SECONDS = 20.0
 
 def postgres(known: Settings) -> Iterator[Finding]:
     """Examine the database: reachable, new enough, migrated, its clock, the workers that beat in it."""
+    try:
+        yield from _postgres(known)
+    except Exception as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
+        told = f"{fault_of(error)} ({reason})" if is_away(error) else reason
+        yield trouble("postgres", told, "mend it, or correct DATABASE_URL")
+
+
+def _postgres(known: Settings) -> Iterator[Finding]:
     engine = open_engine(known.database_url, pool_size=1)
     try:
         with statement(engine) as conn:
@@ -42,10 +51,6 @@ def postgres(known: Settings) -> Iterator[Finding]:
             yield _skew("postgres", theirs - (asked + time.time()) / 2)
             yield _encoding(encoding.encoding_of(conn))
             yield from _schema(conn)
-    except Exception as error:
-        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
-        told = f"{fault_of(error)} ({reason})" if is_away(error) else reason
-        yield trouble("postgres", told, "mend it, or correct DATABASE_URL")
     finally:
         engine.dispose()
 

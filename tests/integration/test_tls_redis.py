@@ -47,12 +47,15 @@ def tls_url(own_redis: Valkey, certificate: Path) -> Iterator[str]:
     listener = socket.create_server(("", 0))
 
     def serve(arrived: socket.socket) -> None:
-        with suppress(OSError), context.wrap_socket(arrived, server_side=True) as link:
-            with socket.create_connection((plain["host"], plain["port"])) as server:
-                back = threading.Thread(target=_pass_on, args=(server, link), daemon=True)
-                back.start()
-                _pass_on(link, server)
-                back.join()
+        with (
+            suppress(OSError),
+            context.wrap_socket(arrived, server_side=True) as link,
+            socket.create_connection((plain["host"], plain["port"])) as server,
+        ):
+            back = threading.Thread(target=_pass_on, args=(server, link), daemon=True)
+            back.start()
+            _pass_on(link, server)
+            back.join()
 
     def accept() -> None:
         with suppress(OSError):

@@ -92,7 +92,7 @@ def test_a_worker_outlives_a_server_that_takes_no_writes(
 
     def plan_one_more() -> None:
         before = planned()
-        wait_until(lambda: _submit(orchestrator) and planned() > before, 40, "the planner's work", every=0.5)
+        wait_until(lambda: _submit(orchestrator) and planned() > before, 90, "the planner's work", every=0.5)
 
     with _planner(own_redis.url, log) as worker:
         plan_one_more()
@@ -102,7 +102,7 @@ def test_a_worker_outlives_a_server_that_takes_no_writes(
         try:
             worker.send_signal(signal.SIGCONT)
             wait_until(
-                lambda: worker.poll() is not None or spoilt.fault in log.read_text(), 40, "it to notice"
+                lambda: worker.poll() is not None or spoilt.fault in log.read_text(), 60, "it to notice"
             )
         finally:
             spoilt.mend(admin)
