@@ -75,6 +75,10 @@ def test_ready_needs_a_worker_of_every_arm(engine: Engine, nobody: Caller, prefi
         "faults": {},
         "workers": dict.fromkeys(ARMS, 1),
         "withheld": {},
+        "threads": {
+            name: {"state": "idle", "succeeded_at": None, "failing_since": None, "error": None}
+            for name in ("hub", "hints")
+        },
     }
 
 
