@@ -38,6 +38,10 @@ class Interrupts:
         """Start to listen, once a process: a forked child has no thread of its parent's."""
         self._loop.start()
 
+    def stop(self) -> None:
+        """Listen no more once the connection ends."""
+        self._loop.stop()
+
     def _listen(self) -> None:
         with self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]  # theirs
             subscription.subscribe(STOP_CHANNEL)
