@@ -151,7 +151,7 @@ def _resolve(target: Target, *, deadline: float, is_local: bool) -> list[str]:
     def ask() -> None:
         try:
             answers = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):
             answers = []
         found.put([str(answer[4][0]) for answer in answers])
 
