@@ -35,7 +35,10 @@ _IBAN_FORMS = {
     country: re.compile("".join(f"[{_class}]{{{size}}}" for size, _class in parts))
     for country, form in _RULES["iban"].items()
     for parts in [
-        [(int(n), {"n": "0-9", "a": "A-Z", "c": "A-Z0-9"}[c]) for n, c in re.findall(r"(\d{1,2})([nac])", form)]
+        [
+            (int(n), {"n": "0-9", "a": "A-Z", "c": "A-Z0-9"}[c])
+            for n, c in re.findall(r"(\d{1,2})([nac])", form)
+        ]
     ]
 }
 _IBAN_LENGTHS = {

@@ -204,3 +204,20 @@ def test_a_deadline_may_have_a_lower_case_t_and_z() -> None:
     moment = Moment().deserialize("2999-01-01t10:00:00z")
 
     assert moment == datetime(2999, 1, 1, 10, tzinfo=UTC)
+
+
+def test_a_contract_wrong_a_thousand_times_is_answered_with_fifty_short_faults() -> None:
+    members = {"goal": 1, **{f"{number}{'x' * 900}": 1 for number in range(900)}}
+
+    with pytest.raises(InvalidInput, match="and 900 more") as refused:
+        read_contract(members, task_timeout=60)
+
+    assert len(refused.value.details["errors"]) == 50
+    assert len(str(refused.value.details)) < 30_000
+
+
+def test_a_contract_with_many_schemas_is_refused_in_words() -> None:
+    criteria = [{"text": "fits", "check": {"schema": {"properties": {str(n): {} for n in range(200)}}}}] * 6
+
+    with pytest.raises(InvalidInput, match="at most 1000 objects"):
+        read_contract({"goal": "x", "acceptance_criteria": criteria}, task_timeout=60)

@@ -1,0 +1,90 @@
+"""No expression of ours, and nothing that reads untrusted text with them, costs more than linear time."""
+
+import re
+from collections.abc import Callable
+from functools import cache, partial
+
+import pytest
+
+from orchestrator.observability.log import Redactor
+from orchestrator.safety import redact, scan
+from orchestrator.similarity import canonical_key
+from tests.unit.pattern_kit import Found, attacks, built_elsewhere, cpu_seconds, every_pattern
+
+_SHARDS = 4
+# what is left to other tests: known secrets and quoted values, both escaped and joined as alternatives
+_JOINED_LITERALS = {
+    "orchestrator/observability/log.py '|'.join(map(re.escape, longest_first))",
+    "orchestrator/planner/rebinding.py f\"(?<![\\\\w./-])(?:{longest_first or '(?!)'})(?![\\\\w/-]|\\\\.\\\\w)\"",
+}
+# one pass at 64,000 letters costs at most this without a look at how it grew
+_CHEAP_SECONDS = 0.02
+_HOPELESS_SECONDS = 0.5
+# an exponential one shows here, and would never end at 1,000 letters
+_TINY = 20
+# linear is 4 and quadratic is 16
+_STEEP = 9.0
+_WORST = 2
+
+
+@cache
+def patterns() -> list[Found]:
+    return every_pattern()
+
+
+def test_no_expression_escapes_the_growth_test() -> None:
+    assert len(patterns()) > 400
+    assert built_elsewhere(patterns()) == _JOINED_LITERALS
+
+
+@pytest.mark.parametrize("shard", range(_SHARDS))
+def test_every_expression_takes_linear_time_on_texts_made_of_its_own_parts(shard: int) -> None:
+    steep = [found.name for found in patterns()[shard::_SHARDS] if (fault := _growth(found)) and fault]
+
+    assert steep == []
+
+
+def test_the_growth_test_sees_an_expression_that_backtracks() -> None:
+    known = [r"(a+)+$", r"\d(?:(?: ?[-.] ?| {1,2})\d++)*+(?![^\W_])", r"[-*]{2,}end", r"<.*>x", r"(?:a|aa)+b"]
+
+    assert [_growth(Found("x.py", 1, pattern, 0)) != "" for pattern in known] == [True] * len(known)
+
+
+def _growth(found: Found) -> str:
+    """Return the text (its beginning) under which an expression grows faster than linear; empty if none does."""
+    pattern = re.compile(found.pattern, found.flags & ~re.UNICODE)
+    work = partial(_tried, pattern) if found.anchored else partial(_searched, pattern)
+    scored = []
+    for grow in attacks(pattern):
+        if cpu_seconds(work, tiny := grow(_TINY)[: _TINY + 4]) > _CHEAP_SECONDS:
+            return tiny
+        text = grow(1_000)
+        seconds = cpu_seconds(work, text) / len(text)
+        if seconds * 1_000 > _CHEAP_SECONDS:
+            return text[:40]
+        scored.append((seconds, text[:40], grow))
+    scored.sort(key=lambda one: one[0], reverse=True)
+    return next((text for _, text, grow in scored[:_WORST] if _is_steep(work, grow)), "")
+
+
+def _is_steep(work: Callable[[str], object], grow: Callable[[int], str]) -> bool:
+    """Grow a text from 4,000 to 64,000 letters; noise is met by the least of three and by a floor."""
+    if cpu_seconds(work, grow(4_000)) * 16 < _CHEAP_SECONDS:
+        return False
+    before = cpu_seconds(work, grow(16_000), times=2)
+    if before > _HOPELESS_SECONDS:
+        return True
+    after = cpu_seconds(work, grow(64_000))
+    if after < _CHEAP_SECONDS or after < before * _STEEP:
+        return False
+    return cpu_seconds(work, grow(64_000), times=3) > _STEEP * cpu_seconds(work, grow(16_000), times=5)
+
+
+def _searched(pattern: re.Pattern[str], text: str) -> None:
+    for _ in pattern.finditer(text):
+        pass
+
+
+def _tried(pattern: re.Pattern[str], text: str) -> None:
+    pattern.match(text)
+    pattern.fullmatch(text)
