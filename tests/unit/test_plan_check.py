@@ -314,4 +314,6 @@ def test_a_plan_with_many_or_large_schemas_is_refused_before_any_is_read(
     criteria = [{"text": "fits", "check": {"schema": schema}}] * count
 
     with pytest.raises(InvalidPlan, match=words):
-        check_plan([{"id": f"s{number}", "acceptance_criteria": [item]} for number, item in enumerate(criteria)])
+        check_plan(
+            [{"id": f"s{number}", "acceptance_criteria": [item]} for number, item in enumerate(criteria)]
+        )
