@@ -188,10 +188,12 @@ def _larger(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
+_ONE = st.sampled_from([True, {"type": "object"}, {"properties": {"a": True}}])
+_PARTS = st.lists(st.recursive(_LEAVES, _larger, max_leaves=6), min_size=1, max_size=2)
 _SCHEMAS = st.fixed_dictionaries(
-    {"$defs": st.fixed_dictionaries({"one": st.sampled_from([True, {"type": "object"}, {"properties": {"a": True}}]), "two": st.just({"prefixItems": [True]})})},
-    optional={"allOf": st.lists(st.recursive(_LEAVES, _larger, max_leaves=6), min_size=1, max_size=2), "unevaluatedProperties": _LEAVES, "unevaluatedItems": _LEAVES},
-)  # fmt: skip
+    {"$defs": st.fixed_dictionaries({"one": _ONE, "two": st.just({"prefixItems": [True]})})},
+    optional={"allOf": _PARTS, "unevaluatedProperties": _LEAVES, "unevaluatedItems": _LEAVES},
+)
 
 
 @settings(max_examples=100, deadline=None)

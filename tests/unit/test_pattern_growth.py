@@ -1,7 +1,7 @@
 """No expression of ours, and nothing that reads untrusted text with them, costs more than linear time."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 import pytest
@@ -20,8 +20,8 @@ _JOINED_LITERALS = {
 # one pass at 64,000 letters costs at most this without a look at how it grew
 _CHEAP_SECONDS = 0.02
 _HOPELESS_SECONDS = 0.5
-# an exponential one shows here, and would never end at 1,000 letters
-_TINY = 20
+# an exponential one shows at one of these, and would never end at 1,000 letters
+_TINY = (20, 32, 60, 120)
 # linear is 4 and quadratic is 16
 _STEEP = 9.0
 _WORST = 2
@@ -56,7 +56,7 @@ def _growth(found: Found) -> str:
     work = partial(_tried, pattern) if found.anchored else partial(_searched, pattern)
     scored = []
     for grow in attacks(pattern):
-        if cpu_seconds(work, tiny := grow(_TINY)[: _TINY + 4]) > _CHEAP_SECONDS:
+        if tiny := next((text for text in _tiny(grow) if cpu_seconds(work, text) > _CHEAP_SECONDS), ""):
             return tiny
         text = grow(1_000)
         seconds = cpu_seconds(work, text) / len(text)
@@ -65,6 +65,10 @@ def _growth(found: Found) -> str:
         scored.append((seconds, text[:40], grow))
     scored.sort(key=lambda one: one[0], reverse=True)
     return next((text for _, text, grow in scored[:_WORST] if _is_steep(work, grow)), "")
+
+
+def _tiny(grow: Callable[[int], str]) -> Iterator[str]:
+    return (grow(size)[: size + 4] for size in _TINY)
 
 
 def _is_steep(work: Callable[[str], object], grow: Callable[[int], str]) -> bool:
@@ -88,3 +92,34 @@ def _searched(pattern: re.Pattern[str], text: str) -> None:
 def _tried(pattern: re.Pattern[str], text: str) -> None:
     pattern.match(text)
     pattern.fullmatch(text)
+
+
+_UNITS = (
+    "12 34 ", "7-77-", "77  ", "1 844 777-777", "F:B:77.77.77.77:", "A.A.", "aB", "****", "simulate as as ", "as ",
+    "4111 1111 ", "a@b. ", "DE89 ", "+1 ", "password=x ", "-----BEGIN PRIVATE KEY-----", "://a:", "eyJa.", "&#65; ",
+    "<a:", "'a ", "a,", "a-", "`a", "(a", "1,", "how do i ", "please ", "a thousand ", "\u0301", "ａ", "忽略", "<!--",
+)  # fmt: skip
+_READERS: dict[str, Callable[[str], object]] = {
+    "scan": scan,
+    "redact": redact,
+    "canonical_key": canonical_key,
+    "log": lambda text: Redactor(("hunter2hunter2",))(None, "", {"header": text, "exception": text}),
+}
+
+
+@pytest.mark.parametrize("name", _READERS)
+def test_what_reads_untrusted_text_takes_time_in_proportion_to_it(name: str) -> None:
+    read = _READERS[name]
+    read("call +44 20 7946 0958")
+
+    steep = [unit for unit in _UNITS for end in ("", "12a") if _is_costly(read, unit, end)]
+
+    assert steep == []
+
+
+def _is_costly(read: Callable[[str], object], unit: str, end: str) -> bool:
+    def grow(size: int) -> str:
+        return unit * (size // len(unit)) + end
+
+    # 10 us a letter is five times the worst linear text; what grows as the square is far beyond at 8,000
+    return cpu_seconds(read, grow(8_000)) > 0.08 and _is_steep(read, grow)
