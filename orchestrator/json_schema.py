@@ -242,7 +242,7 @@ def _evaluated_names(
         return set()
     if "additionalProperties" in schema or ("unevaluatedProperties" in schema and not own):
         return set(instance)
-    known = schema.get("properties", {}).keys() & instance.keys()
+    known = {name for name in schema.get("properties", {}) if name in instance}
     for expression in schema.get("patternProperties", {}):
         known |= set(_matching(expression, instance))
     for inner, part in _applied(validator, instance, schema):
