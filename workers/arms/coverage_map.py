@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from workers.arms.sources import is_test_file
+from workers.arms.file_tree import is_test_file
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Executor:
             assignment,
             lambda places: tools.pytest_run(places, paths=inputs.get("paths", ["."]), max_failures=most),
         )
-        report = _report(ran)
+        report = _report(ran, assignment.checkpoint)
         output = {
             "summary": _told(report),
             "exit_code": ran.finished.exit_code,
@@ -248,7 +248,7 @@ def wait(assignment: Assignment) -> StepResult:
 def _ruff_answer(finished: Finished) -> list[dict[str, Any]]:
     try:
         answered = json.loads(finished.stdout)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise _failed("ruff", finished) from fault
     if finished.exit_code != 0 or not isinstance(answered, list):
         raise _failed("ruff", finished)
@@ -258,7 +258,7 @@ def _ruff_answer(finished: Finished) -> list[dict[str, Any]]:
 def _bandit_answer(finished: Finished) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = json.loads(finished.stdout)["results"]
-    except (ValueError, LookupError, TypeError) as fault:
+    except (ValueError, LookupError, TypeError, RecursionError) as fault:
         raise _failed("bandit", finished) from fault
     return found
 
@@ -285,12 +285,16 @@ def _finding(item: dict[str, Any], places: Places) -> dict[str, Any]:
     }
 
 
-def _report(ran: _Ran) -> TestReport:
+def _report(ran: _Ran, checkpoint: Callable[[], None]) -> TestReport:
     finished = ran.finished
     if finished.exit_code == _USAGE_ERROR and (missing := ran.missing()):
         # a conftest.py that can't be imported: no test was looked for
         return TestReport(0, 0, 0, 0, (), missing=missing)
-    report = read_report(finished.report, own=ran.own) if finished.exit_code in _RAN else None
+    report = (
+        read_report(finished.report, own=ran.own, checkpoint=checkpoint)
+        if finished.exit_code in _RAN
+        else None
+    )
     if report is None:
         raise _failed("pytest", finished)
     return report

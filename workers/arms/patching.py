@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.errors import BudgetExceeded, PatchRejected, ToolFailed
+from orchestrator.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
 from orchestrator.execution_state import StepResult
 from orchestrator.llm.interface import Message, Role
 from orchestrator.prompt import as_data, load_prompt
@@ -14,10 +14,11 @@ from workers import tools
 from workers.arms import dependencies
 from workers.arms.base import Assignment, answer
 from workers.arms.junit import TestReport, read_report
-from workers.arms.patch import Applied, apply_patch, parse_patch
+from workers.arms.patch import Applied, patch_files
 from workers.arms.shown_source import DEFAULT_BYTES, shown_source
 from workers.arms.sources import chosen, workspace
 from workers.arms.tool_use import use_tool
+from workers.limited import limited
 from workers.sandbox.choice import Standing
 
 MAX_FIX_ROUNDS = 2
@@ -116,9 +117,10 @@ class Patcher:
         sandbox = self.standing.use()
         with workspace(assignment, chosen(assignment)) as root:
             try:
-                files = tuple(apply_patch(parse_patch(patch), root))
+                apply = limited(patch_files, "the patch", checkpoint=assignment.checkpoint)
+                files = tuple(Applied(**file) for file in apply(patch, root))
                 own = dependencies.own_modules(root)
-            except PatchRejected as refused:
+            except (PatchRejected, InvalidStepInput) as refused:
                 return Trial(refused.message)
             try:
                 finished, _ = use_tool(
@@ -129,7 +131,7 @@ class Patcher:
                 )
             except ToolFailed as failure:
                 return Trial(failure.message, files)
-        report = read_report(finished.report, own=own)
+        report = read_report(finished.report, own=own, checkpoint=assignment.checkpoint)
         if report is None:
             said = [text.decode("utf-8", "replace") for text in (finished.stdout, finished.stderr)]
             if missing := dependencies.named(said, own=own):

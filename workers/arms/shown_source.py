@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.prompt import as_data
-from workers.arms.sources import files_below, read_text
+from workers.arms.file_tree import files_below, read_text
 
 DEFAULT_BYTES = 4_000
 _SUFFIXES = frozenset({".py", ".pyi", ".toml", ".cfg", ".ini", ".md", ".txt"})
