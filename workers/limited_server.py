@@ -24,6 +24,7 @@ from workers.limited import LENGTH, MEBIBYTE
 
 PRELOADED = (
     "orchestrator.archive",
+    "workers.arms.coverage_map",
     "workers.arms.junit",
     "workers.arms.patch",
     "workers.arms.python_source",

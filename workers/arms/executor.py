@@ -130,7 +130,9 @@ class Executor:
             assignment,
             lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
         )
-        found = read_coverage(ran.finished.report, root=PurePosixPath(ran.places.inputs))
+        found = read_coverage(
+            ran.finished.report, root=PurePosixPath(ran.places.inputs), checkpoint=assignment.checkpoint
+        )
         missing = ran.missing()
         if missing and ran.finished.exit_code == _USAGE_ERROR:
             found = CoverageMap((), ())
