@@ -61,6 +61,10 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _seconds_or_none(text: str) -> float:
+    return 0.0 if re.fullmatch(r"0+(\.0+)?", text) else _seconds(text)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in choices:
@@ -200,6 +204,7 @@ class Settings:
     cache_ttl: int = _setting(_whole(least=0), default=3600)
     lease_seconds: float = _setting(_seconds, default=15.0)
     heartbeat_seconds: float = _setting(_seconds, default=5.0)
+    watchdog_seconds: float = _setting(_seconds_or_none, default=30.0)
     grace_seconds: float = _setting(_seconds, default=30.0)
     sweep_seconds: float = _setting(_seconds, default=1.0)
     redispatch_seconds: float = _setting(_seconds, default=5.0)

@@ -26,6 +26,7 @@ from orchestrator.store.engine import statement, transaction
 from workers import process, webhook
 from workers.claiming import claim_row
 from workers.tasks import app, give_up
+from workers.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -234,6 +235,9 @@ def main() -> None:
         signal.signal(number, lambda *_: stopped.set())
     bootstrap.refuse_servers(worker.settings, worker.engine)
     sweeper = Sweeper(worker, open_client(worker.settings.redis_url))
+    watchdog = Watchdog(worker.settings.watchdog_seconds)
+    watchdog.start()
+    watchdog.beat()
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
 
     def sweep() -> None:
