@@ -28,6 +28,7 @@ PRELOADED = (
     "workers.arms.junit",
     "workers.arms.patch",
     "workers.arms.python_source",
+    "workers.arms.scanning",
 )
 """What children find imported; anything else costs them its import."""
 _SET_PARENT_DEATH_SIGNAL = 1

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import archive
+from orchestrator import archive, safety
 from orchestrator.errors import InvalidStepInput, PatchRejected
 from tests.unit.arm_kit import assignment, run
+from workers.arms import scanning
 from workers.arms.junit import parse_report, read_report
 from workers.arms.passages import MAX_PASSAGES, all_passages_of, passages_of
 from workers.arms.patch import parse_patch, patch_files
@@ -135,6 +136,19 @@ def test_one_line_of_two_megabytes_is_cut_in_proportion() -> None:
 
     assert passages[-1].first_byte == 2 * 1_998_000
     assert time.process_time() - before < 5
+
+
+def test_a_long_text_is_scanned_in_a_child_which_finds_the_same() -> None:
+    text = "Mail jo@example.org, card 4111 1111 1111 1111, é. " * 400
+    assert len(text) > scanning.MAX_CHARACTERS_HERE
+    before = time.thread_time()
+
+    found = scanning.scan(text, "a.txt", checkpoint=lambda: None)
+    redacted = scanning.redact(text, "a.txt", checkpoint=lambda: None)
+
+    assert time.thread_time() - before < 0.5
+    assert found == safety.scan(text)
+    assert redacted == safety.redact(text)
 
 
 def _zipped(files: dict[str, bytes]) -> bytes:
