@@ -30,7 +30,8 @@ def program() -> str | None:
 
 def _inputs_inside() -> Path:
     """Return /src, or another place where this Python itself lies below /src."""
-    taken = any(path.is_relative_to("/src") for path in readable.python())
+    python = readable.python()
+    taken = any(path.is_relative_to("/src") for path in (*python.places, *python.links))
     return Path("/inputs" if taken else "/src")
 
 
@@ -108,7 +109,8 @@ class _Bubble:
         return [*shared, *user, "--hostname", "sandbox", "--die-with-parent", "--new-session"]
 
     def _files(self) -> list[str]:
-        bound = (*readable.system(), *readable.python())
+        python = readable.python()
+        bound = (*readable.system(), *python.places, *python.links)
         above = sorted({parent for path in bound for parent in path.parents} - {Path("/"), SCRATCH, *bound})
         bounded = ["--perms", "1777", "--size"]
         # first of all: a virtualenv may lie below it

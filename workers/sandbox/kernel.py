@@ -44,7 +44,8 @@ class Kernel:
                 account.give_to_read(inputs, user.uid)
                 os.chown(scratch, user.uid, user.uid)
             ruleset = landlock.ruleset(
-                readable=[*readable.system(), *readable.python(), inputs, *_DEVICES],
+                # symbolic links need no rule: they are followed, and their target is looked up
+                readable=[*readable.system(), *readable.python().places, inputs, *_DEVICES],
                 writable=[scratch, Path("/dev/null")],
                 abi=self.abi,
             )
@@ -97,7 +98,7 @@ class _Confined:
         else:
             # the keeper holds the lock too: when the worker dies nobody else is this user until all has ended
             more |= {"uid": self.user.uid, "lock": self.user.lock}
-            needed = (*readable.python(), self.scratch.parent)
+            needed = (*readable.python().places, self.scratch.parent)
             more |= {} if all(map(readable.is_open_to_all, needed)) else {"search": 1}
         inherited = [more[name] for name in ("landlock", "seccomp", "lock") if name in more]
         launch = (sys.executable, "-I", "-S", str(LAUNCHER), orphans.tag())
