@@ -48,7 +48,10 @@ class OpenCell:
         wired = (wires.go, wires.ready, wires.report)
         return Start((*launch, *argv), environment, self.inputs, wired, is_keeper=True)
 
-    def scratch_in_use(self) -> int:
+    def scratch_in_use(self, _pids: Sequence[int]) -> int:
+        return 0
+
+    def memory_of_files(self, _pids: Sequence[int]) -> int:
         return 0
 
 

@@ -17,9 +17,7 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("orchestrator", "workers", "api")
-_CALLS: Final = frozenset(
-    {"compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"}
-)
+_CALLS: Final = frozenset({"compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"})
 _ANCHORED: Final = frozenset({"match", "fullmatch"})
 # every module in a fresh process, with re.compile and its kin recorded: what was built while importing, and where
 _RECORD: Final = """
@@ -77,9 +75,7 @@ def built_elsewhere(known: Iterable[Found]) -> set[str]:
         f"{file} {ast.unparse(call.args[0])}"
         for file, call in _calls()
         if _literal(call.args[0]) is None
-        and not any(
-            (file, line) in places for line in range(call.lineno, (call.end_lineno or call.lineno) + 1)
-        )
+        and not any((file, line) in places for line in range(call.lineno, (call.end_lineno or call.lineno) + 1))
     }
 
 
@@ -143,11 +139,7 @@ def _anchored_names() -> set[tuple[str, int]]:
                 name = node.targets[0].id
                 methods = asked.get(name, set())
                 # named once more than asked for the definition: it is handed to nobody
-                uses = sum(
-                    1
-                    for n in ast.walk(tree)
-                    if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
-                )
+                uses = sum(1 for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name)
                 if methods and methods <= _ANCHORED and mentioned.count(name) == uses + 1:
                     anchored.add((file, node.value.lineno))
     return anchored
