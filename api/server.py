@@ -1,8 +1,11 @@
-"""What gunicorn has to know of streams: `--config python:api.server` names this module."""
+"""What gunicorn has to know of us: `--config python:api.server` names this module."""
 
 from typing import Any
 
 from api.current import hub_of
+
+# else a SCRIPT_NAME header that comes through a proxy on this machine, from anybody, is believed, and answered with 500
+forwarder_headers = ""
 
 # they hold a thread each; what is left answers everything else
 _THREADS_WITHOUT_STREAM = 16
