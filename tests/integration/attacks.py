@@ -244,3 +244,31 @@ for number in range(int(sys.argv[2])):
 time.sleep(1)
 print("broke out")
 """
+
+LIST = """
+import os, sys
+if os.listdir(sys.argv[1]):
+    print("broke out")
+"""
+
+# the kernel sends the signal that a file's owner asked for
+SIGNAL_BY_FILE = """
+import fcntl, os, sys
+reading, writing = os.pipe()
+fcntl.fcntl(reading, 10, 9)
+fcntl.fcntl(reading, fcntl.F_SETOWN, int(sys.argv[1]))
+fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC)
+os.write(writing, b"x")
+"""
+
+# nobody sees the open files of a program that can be executed and not read; arguments: a directory, the program
+HIDE_OPEN_FILES = """
+import os, sys
+program = sys.argv[1] + "/program"
+with open(os.path.realpath(sys.executable), "rb") as file:
+    copy = os.open(program, os.O_WRONLY | os.O_CREAT, 0o111)
+    while os.sendfile(copy, file.fileno(), None, 2**24):
+        pass
+    os.close(copy)
+os.execve(program, [program, "-c", sys.argv[2], sys.argv[1], *sys.argv[3:]], {"PYTHONHOME": sys.base_prefix})
+"""

@@ -252,6 +252,51 @@ def test_deleted_files_are_bounded(kind: Backend, inputs: Path, how: str) -> Non
             guarded(kind, attacks.KEEP_DELETED, "SCRATCH", files, how, inputs=inputs)
 
 
+def test_deleted_files_of_a_program_that_hides_are_bounded(inputs: Path) -> None:
+    size = Path(sys.executable).resolve().stat().st_size
+    limits = replace(SMALL, file_bytes=size + 2**20, scratch_bytes=size + 4 * 2**20)
+    arguments = ("SCRATCH", attacks.KEEP_DELETED, "16", "open")
+    sampled = [kind for kind in KINDS.values() if kind.facts(limits)["scratch_bytes"]["how"] == "sampled"]
+
+    assert BROKE_OUT in unguarded(attacks.HIDE_OPEN_FILES, *arguments, inputs=inputs)
+    for kind in sampled:
+        with pytest.raises(ToolFailed, match="bytes of files"):
+            guarded(kind, attacks.HIDE_OPEN_FILES, *arguments, inputs=inputs, limits=limits)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user never has the capability")
+def test_deleted_files_are_counted_by_a_root_that_may_not_trace(inputs: Path) -> None:
+    """As in a container: its root lacks CAP_SYS_PTRACE."""
+    program = """
+import sys
+from pathlib import Path
+from tests.integration import attacks
+from tests.integration.sandbox_kit import guarded, kinds_here
+for kind in kinds_here().values():
+    print(guarded(kind, "import time; time.sleep(0.6); print('ends')", inputs=Path(sys.argv[1])).stdout)
+    try:
+        print(guarded(kind, attacks.KEEP_DELETED, "SCRATCH", "16", "open", inputs=Path(sys.argv[1])).stdout)
+    except Exception as error:
+        print(error)
+"""
+    drop = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
+
+    tried = subprocess.run(
+        [*drop, sys.executable, "-c", program, str(inputs)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    stopped = {
+        "strong": "b''",
+        "basic": f"the tool wrote more than {SMALL.scratch_bytes} bytes of files, or too many",
+    }
+    expected = [line for level in KINDS for line in (r"b'ends\n'", stopped[level])]
+    assert tried.stdout.splitlines() == expected, tried.stderr
+
+
 def test_files_that_lie_in_memory_count_as_memory(inputs: Path) -> None:
     limits = replace(SMALL, scratch_bytes=2 * SMALL.tree_memory_bytes)
     files = str(3 * SMALL.tree_memory_bytes // 2 // 2**20)

@@ -29,7 +29,7 @@ def laid_out(neighbour: Iterable[Path]) -> Iterator[Mapping[str, list[str]]]:
             ],
             "read OctoLLM's state directory": [
                 *_made(state, kept),
-                *(str(place / STACK_FILE) for place in state if (place / STACK_FILE).exists()),
+                *(str(place / STACK_FILE) for place in state),
             ],
             "read the settings file": [str(path) for path in _settings_files()],
             "read the passwords of this machine's users": ["/etc/shadow", "/etc/gshadow"],
@@ -45,13 +45,14 @@ def _own_home() -> Path:
 
 
 def _existing(directories: Iterable[Path]) -> list[Path]:
-    found = {path.resolve() for path in directories if path.is_dir()}
+    # unlike Path.is_dir it does not raise for one that this user may not reach
+    found = {path.resolve() for path in directories if os.path.isdir(path)}
     return sorted(found - {Path("/")})
 
 
 def _settings_files() -> list[Path]:
     named = os.environ.get(VARIABLE) or ".env"
-    return [path for path in (Path(named).absolute(), Path(".env").absolute()) if path.is_file()]
+    return [path for path in (Path(named).absolute(), Path(".env").absolute()) if os.path.isfile(path)]
 
 
 def _made(directories: Iterable[Path], kept: ExitStack) -> list[str]:
@@ -79,5 +80,7 @@ def _own_files(directories: Iterable[Path]) -> list[str]:
             entries = sorted(directory.iterdir())
         except OSError:
             continue
-        found += [str(path) for path in entries if path.is_file() and path.stat().st_uid == os.geteuid()]
+        found += [
+            str(path) for path in entries if os.path.isfile(path) and path.stat().st_uid == os.geteuid()
+        ]
     return found[:_MOST_FILES]
