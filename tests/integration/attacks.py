@@ -272,3 +272,8 @@ with open(os.path.realpath(sys.executable), "rb") as file:
     os.close(copy)
 os.execve(program, [program, "-c", sys.argv[2], sys.argv[1], *sys.argv[3:]], {"PYTHONHOME": sys.base_prefix})
 """
+
+STAT = """
+import os, sys
+print(os.stat(sys.argv[1]).st_size)
+"""

@@ -67,6 +67,19 @@ def test_a_tool_reads_its_inputs_and_writes_its_scratch(kind: Backend, inputs: P
     assert (finished.exit_code, finished.stdout) == (0, b"input True\n"), finished.stderr
 
 
+def test_what_packages_ordinarily_do_is_allowed(kind: Backend, inputs: Path) -> None:
+    program = Path(__file__).with_name("ordinary_work.py").read_text()
+    limits = replace(SMALL, memory_bytes=2**30, scratch_bytes=2**28, file_bytes=2**26)
+    # no sockets, no terminals, and no /dev/shm for semaphores
+    refused = (
+        "" if kind.facts(limits)["network"] == "its own, empty" else "terminals\nprocess_pools\nweb_servers\n"
+    )
+
+    finished = guarded(kind, program, "SCRATCH", inputs=inputs, limits=limits)
+
+    assert finished.stdout.decode() == refused, finished.stderr.decode()
+
+
 def test_files_of_the_machine_can_not_be_read(kind: Backend, inputs: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(attacks.SECRET)

@@ -64,10 +64,10 @@ def _made(directories: Iterable[Path], kept: ExitStack) -> list[str]:
         except OSError:
             continue
         kept.callback(Path(name).unlink, missing_ok=True)
-        os.write(descriptor, b"canary")
-        # its own mode must not be what keeps a tool out
-        os.fchmod(descriptor, 0o644)
-        os.close(descriptor)
+        with open(descriptor, "wb") as file:
+            file.write(b"canary")
+            # its own mode must not be what keeps a tool out
+            os.fchmod(descriptor, 0o644)
         made.append(name)
     return made
 
@@ -77,10 +77,16 @@ def _own_files(directories: Iterable[Path]) -> list[str]:
     found: list[str] = []
     for directory in directories:
         try:
-            entries = sorted(directory.iterdir())
+            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
         except OSError:
             continue
-        found += [
-            str(path) for path in entries if os.path.isfile(path) and path.stat().st_uid == os.geteuid()
-        ]
+        found += [entry.path for entry in entries if _is_own_file(entry)]
     return found[:_MOST_FILES]
+
+
+def _is_own_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() and entry.stat().st_uid == os.geteuid()
+    except OSError:
+        # gone meanwhile: another worker that starts takes its own canary away
+        return False
