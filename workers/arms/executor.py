@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.archive import is_archive
+from orchestrator.arm_capability import FORGEABLE
 from orchestrator.errors import InvalidStepInput, ToolFailed
 from orchestrator.execution_state import StepResult
 from orchestrator.task_contract import Attachment
@@ -104,6 +105,8 @@ class Executor:
             "stopped_early": report.failed + report.errors >= most,
             "output_tail": ran.finished.stdout.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
             "not_run": report.not_run,
+            "report_trusted": False,
+            "report_note": FORGEABLE,
             **_lacking(report.missing if report.shows_nothing else (), named=report.missing, who=_TESTS_NEED),
         }
         return ran.answer(assignment, output, tool="pytest")
@@ -152,6 +155,8 @@ class Executor:
             ],
             "files": [asdict(file) for file in found.files[:MAX_LISTED]],
             "exit_code": ran.finished.exit_code,
+            "report_trusted": False,
+            "report_note": FORGEABLE,
             **_lacking(missing, who=_TESTS_NEED),
         }
         return ran.answer(assignment, output, tool="coverage")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator.arm_capability import FORGEABLE
 from orchestrator.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
 from orchestrator.execution_state import StepResult
 from orchestrator.llm.interface import Message, Role
@@ -157,6 +158,8 @@ class Patcher:
             "tests_failed": tests.failed + tests.errors if tests else 0,
             "failures": [asdict(failure) for failure in tests.failures[:MAX_LISTED]] if tests else [],
             "missing_dependencies": list(tests.missing) if tests else [],
+            "report_trusted": False,
+            "report_note": FORGEABLE,
             "not_checked": dependencies.not_checked(tests.missing, who=_TESTS_NEED)
             if tests and tests.shows_nothing
             else None,
