@@ -61,7 +61,7 @@ class Planner:
         task_id = requests.submit(
             self.engineer.engine,
             len,
-            settings=self.engineer.settings,
+            settings=replace(self.engineer.settings, openai_api_key="k"),
             tenant=TENANT,
             key_id=None,
             request_id=None,
