@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, cast
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from sqlalchemy import Engine
 
-from api import current, limit, shapes
+from api import audit, current, limit, shapes
 from api.operation import describes, public
 from orchestrator import credential
 from orchestrator.credential import Principal
@@ -51,13 +51,15 @@ def exchange_key() -> Response:
     """Answer a JWT for an API key; it has the key's scopes, and ends with the key."""
     orchestrator = current.orchestrator()
     raw_key = shown_credential()
+    shown = credential.parse_api_key(raw_key)
+    audit.claims(shown.id if shown else None)
     # a secret of 256 bits is not guessed: what fails is counted, and a key that holds is heard from any address
     with limit.counting_failures(), statement(orchestrator.engine) as conn:
         principal = keys.verify(conn, raw_key)
         if principal is None:
             raise InvalidCredential("The API key is unknown, expired or revoked.", details={"reason": "key"})
         keys.touch(conn, principal.key_id)
-    limit.charge(principal)
+    limit.charge(audit.knows(principal))
     ttl = orchestrator.settings.jwt_ttl_seconds
     token = credential.sign_token(
         orchestrator.settings,
@@ -96,7 +98,7 @@ def identify(token: str) -> Principal:
     Raises InvalidCredential for anything but a JWT of ours that still holds, RateLimited for too many calls.
     """
     with limit.counting_failures():
-        principal = _verified(token)
+        principal = audit.knows(_verified(token))
     limit.charge(principal)
     return principal
 

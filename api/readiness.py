@@ -11,7 +11,7 @@ import redis
 import structlog
 from flask import Flask, current_app
 
-from api import current
+from api import audit, current
 from orchestrator import permit, redis_link
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import Orchestrator
@@ -86,7 +86,7 @@ def _look(orchestrator: Orchestrator) -> Report:
         "faults": {server: fault for server, fault in faults.items() if fault},
         "workers": workers,
         "withheld": withheld,
-        "threads": current.hub().threads(),
+        "threads": {**current.hub().threads(), "audit": audit.buffer_of(current_app).health()},
     }
     staffed = all(workers[arm] or arm in withheld for arm in ARMS)
     is_ready = checks["database"] == checks["redis"] == "healthy" and staffed

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, HTTPException
 from wsproto.utilities import ProtocolError
 
-from api import current, problem, schemas
+from api import audit, current, problem, schemas
 from api.admission import SUBPROTOCOL, admit
 from api.auth import permit
 from api.hub import End, TooSlow, Watch
@@ -179,7 +179,9 @@ def _cancel(ws: Server, principal: Principal, task_id: str) -> None:
     try:
         permit(principal, "task:cancel")
         current.orchestrator().cancel(tenant=principal.tenant, task_id=task_id)
+        audit.note("task.cancel", thing=task_id)
     except OctoError as error:
+        audit.note("task.cancel", thing=task_id, error=error)
         _send(ws, {"type": "error", "error": {"code": error.code, "message": error.message}})
 
 

@@ -214,6 +214,8 @@ class Settings:
     require_row_level_security: str = _setting(_one_of("on", "off"), default="off")
     database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
     executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
+    # the audit log's table lets nobody delete what is younger than a week
+    audit_retention_days: int = _setting(_whole(least=7), default=90)
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
