@@ -11,7 +11,7 @@ from api import current, limit
 from api.audit_buffer import AuditBuffer
 from api.problem import MEDIA_TYPE
 from orchestrator.credential import Principal
-from orchestrator.errors import OctoError
+from orchestrator.errors import Forbidden, NotFound, OctoError, Unauthenticated
 from orchestrator.store.audit_log import Entry, Outcome
 from orchestrator.store.engine import open_engine
 
@@ -66,11 +66,15 @@ def concerns(thing: str) -> None:
 
 def note(action: str, *, thing: str, error: OctoError | None = None) -> None:
     """Write down a deed inside a request that does more than one: what is said on a WebSocket."""
-    outcome = Outcome.ALLOWED if error is None else Outcome.DENIED
+    is_denied = isinstance(error, Unauthenticated | Forbidden | NotFound)
+    outcome = Outcome.ALLOWED if error is None else Outcome.DENIED if is_denied else Outcome.FAILED
     _add(action, thing, outcome, reason=error.code if error else None)
 
 
 def _note_request(response: Response) -> Response:
+    if request.method == "OPTIONS":
+        # Flask answers it in the view's name, to anybody
+        return response
     action = ACTIONS.get(request.endpoint or "")
     status = response.status_code
     if status < HTTPStatus.BAD_REQUEST:

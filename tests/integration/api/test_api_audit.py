@@ -248,3 +248,22 @@ def test_what_is_no_id_of_ours_does_not_get_into_the_log(audited: Flask, setting
     found = entries(audited)
     assert [entry.object for entry in found] == [None, None]
     assert SECRET not in json.dumps([repr(entry) for entry in found])
+
+
+def test_asking_which_methods_there_are_is_no_deed(audited: Flask) -> None:
+    answer = Caller(audited, None)("OPTIONS", "/v1/tasks")
+
+    assert answer.status_code == 200
+    assert entries(audited) == []
+
+
+def test_nothing_is_called_allowed_that_nobody_was_allowed_to(audited: Flask) -> None:
+    """Only refusals are bounded: an entry of anything else needs a credential that holds."""
+    nobody = Caller(audited, None)
+
+    for rule in audited.url_map.iter_rules():
+        path = "/" + "/".join("x" if part.startswith("<") else part for part in rule.rule.split("/") if part)
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            nobody(method, path)
+
+    assert {entry.outcome for entry in entries(audited, limit=1000)} == {Outcome.DENIED}
