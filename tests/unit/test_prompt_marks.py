@@ -15,6 +15,7 @@ from orchestrator.devstack.fake_llm import FakeLLM
 from orchestrator.errors import InvalidPlan, ModelAnswerInvalid
 from orchestrator.planner.prompted import plan_by_model
 from orchestrator.prompt import Role, Untrusted, compose, ours
+from orchestrator.safety import redact
 from orchestrator.task_contract import Attachment, Contract, Criterion
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import scripted
@@ -277,3 +278,13 @@ def test_what_is_said_to_a_model_is_made_of_parts() -> None:
 
     assert len(asking) >= 5
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    "end", ["password=", "api_key: ", "-----BEGIN PRIVATE KEY-----\n" + "A" * 64, "https://u:", "secret='"]
+)
+def test_taking_secrets_out_of_a_message_leaves_its_marks(end: str) -> None:
+    parts = Untrusted("goal", f"x {end}"), Untrusted("context", f"{WORD} -----END PRIVATE KEY-----")
+    said = redact(compose(Role.USER, *parts, ours("Plan it.")).text, only="secret.")
+
+    assert _BETWEEN_MARKS.sub("", said) == "\n\nPlan it."
