@@ -84,6 +84,12 @@ def _signing_secret(text: str) -> str:
     return text
 
 
+def _long_secret(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{16,}", text):
+        raise ValueError("at least 16 ASCII characters without blanks (openssl rand -hex 24)")
+    return text
+
+
 def _ed25519_key(text: str) -> str:
     try:
         size = len(base64.b64decode(text, validate=True))
@@ -175,6 +181,7 @@ class Settings:
     jwt_jwks_issuer: str | None = _setting(_text, default=None)
     jwt_ttl_seconds: int = _setting(_whole(least=1, most=86_400), default=3600)
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
+    metrics_token: str | None = _setting(_long_secret, default=None, secret=True)
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
     trusted_proxies: int = _setting(_whole(least=0, most=10), default=0)
     cors_origins: tuple[str, ...] = _setting(_origins, default=())
@@ -212,6 +219,8 @@ class Settings:
     require_row_level_security: str = _setting(_one_of("on", "off"), default="off")
     database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
     executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
+    # the audit log's table lets nobody delete what is younger than a week
+    audit_retention_days: int = _setting(_whole(least=7), default=90)
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")

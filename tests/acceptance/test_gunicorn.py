@@ -7,12 +7,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
 import httpx2
 import pytest
 import requests
+from sqlalchemy import Engine
 
 from orchestrator import settings
 from orchestrator.credential import SCOPES, sign_token
@@ -20,6 +22,8 @@ from orchestrator.devstack.leash import Leash
 from orchestrator.devstack.process import free_port
 from orchestrator.devstack.program import Program, environment, read_procfile
 from orchestrator.settings import Settings
+from orchestrator.store import audit_log
+from orchestrator.store.engine import statement
 from tests.waiting import wait_until
 
 MIB = 2**20
@@ -39,11 +43,16 @@ def chosen(postgres_url: str, redis_url: str) -> Settings:
 @pytest.fixture(scope="module")
 def url(chosen: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a gunicorn as the Procfile starts it."""
+    folder = tmp_path_factory.mktemp("gunicorn")
+    with serving(folder, {"RATE_LIMIT": "2/hour", "MAX_FILE_BYTES": str(MIB)}) as address:
+        yield address
+
+
+@contextmanager
+def serving(folder: Path, chosen: Mapping[str, str]) -> Iterator[str]:
+    """Run a gunicorn with these settings until the end of the block."""
     port = free_port()
-    folder: Path = tmp_path_factory.mktemp("gunicorn")
-    environ = environment(
-        {"PORT": str(port), "BIND_HOST": "127.0.0.1", "RATE_LIMIT": "2/hour", "MAX_FILE_BYTES": str(MIB)}
-    )
+    environ = environment({"PORT": str(port), "BIND_HOST": "127.0.0.1", **chosen})
     leash = Leash()
     program = Program("web.1", read_procfile()["web"], environ=environ, log=folder / "log", leash=leash)
     program.start()
@@ -206,3 +215,14 @@ def test_no_request_line_makes_a_server_error(url: str, target: bytes) -> None:
     answer = raw(url, target + b" HTTP/1.1")
 
     assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
+
+
+def test_what_was_done_last_before_a_stop_stands_in_the_audit_log(
+    chosen: Settings, tmp_path: Path, engine: Engine
+) -> None:
+    with serving(tmp_path, {}) as address:
+        status, _ = by_urllib(f"{address}/v1/tasks", b'{"goal": "x"}', headers_of(chosen, JSON))
+
+    with statement(engine) as conn:
+        found = audit_log.find(conn, action="task.submit")
+    assert [entry.outcome.value for entry in found] == ["allowed" if status == 202 else "failed"]

@@ -8,8 +8,7 @@ from typing import Any
 from orchestrator.arm_capability import FORGEABLE
 from orchestrator.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
 from orchestrator.execution_state import StepResult
-from orchestrator.llm.interface import Message, Role
-from orchestrator.prompt import as_data, load_prompt
+from orchestrator.prompt import Part, Role, Untrusted, compose, load_prompt, ours
 from orchestrator.wording import count_of
 from workers import tools
 from workers.arms import dependencies
@@ -42,9 +41,9 @@ _SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
 }
 _KINDS = {
-    "generate": "Write new code, and tests for it.",
-    "fix": "Mend a defect.",
-    "refactor": "Change the structure of code; what it does stays the same.",
+    "generate": ours("Write new code, and tests for it."),
+    "fix": ours("Mend a defect."),
+    "refactor": ours("Change the structure of code; what it does stays the same."),
 }
 
 
@@ -83,8 +82,8 @@ class Patcher:
         model = assignment.require_model()
         self.standing.use()
         prompt = load_prompt("coder.patch")
-        system = Message(Role.SYSTEM, prompt.text)
-        messages, most_tokens = [system, Message(Role.USER, _request(assignment))], MAX_OUTPUT_TOKENS
+        system = compose(Role.SYSTEM, prompt.fill())
+        messages, most_tokens = [system, compose(Role.USER, *_request(assignment))], MAX_OUTPUT_TOKENS
         tried: Proposal | None = None
         while True:
             try:
@@ -108,9 +107,15 @@ class Patcher:
             reason = tried.trial.reason[:_MAX_HINT_CHARACTERS]
             messages = [
                 system,
-                Message(Role.USER, _request(assignment, share=FIX_SHARE, hints=[patch, reason])),
-                Message(Role.ASSISTANT, completion.text),
-                Message(Role.USER, f"It is not accepted: {reason}\nAnswer with the whole, corrected patch."),
+                compose(
+                    Role.USER,
+                    *_request(assignment, share=FIX_SHARE, hints=[patch, reason]),
+                    ours("You answered before:"),
+                    Untrusted("answer", completion.text),
+                    ours("It is not accepted:"),
+                    Untrusted("reason", reason),
+                    ours("Answer with the whole, corrected patch."),
+                ),
             ]
             most_tokens = min(MAX_OUTPUT_TOKENS, len(completion.text.encode()) + FIX_MARGIN_TOKENS)
 
@@ -208,7 +213,7 @@ def _telling_what_was_tried(exceeded: BudgetExceeded, tried: Proposal) -> Budget
     )
 
 
-def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = ()) -> str:
+def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = ()) -> list[Part]:
     """Return the task with the code that is shown: `hints` name files to prefer, `share` divides the room."""
     inputs = assignment.inputs
     failures = (
@@ -224,11 +229,10 @@ def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = (
             hints=hints or told,
             room=inputs.get("room", DEFAULT_BYTES) // share,
         )
-    parts = [
-        shown.as_message(),
+    return [
+        *shown.parts(),
         _KINDS[assignment.action],
-        as_data("task", inputs["instruction"]),
-        *([as_data("failures", failures)] if failures else []),
-        *([as_data("feedback", assignment.feedback)] if assignment.feedback else []),
+        Untrusted("task", inputs["instruction"]),
+        *([Untrusted("failures", failures)] if failures else []),
+        *([Untrusted("feedback", assignment.feedback)] if assignment.feedback else []),
     ]
-    return "\n".join(part for part in parts if part)
