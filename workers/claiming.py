@@ -33,6 +33,7 @@ from workers.remembering import Keeping, Reuse
 _LOOK_SECONDS: Final = 0.25
 _WAIT_SECONDS: Final = 2.0
 _PUT_OFF_SECONDS: Final = 1.0
+_PUT_OFF_ALONE_SECONDS: Final = 0.2
 
 logger = structlog.get_logger(__name__)
 
@@ -177,7 +178,8 @@ def claim_in_turn(worker: bootstrap.WorkerProcess, step_id: str) -> Claim:
             break
         time.sleep(_LOOK_SECONDS)
     with statement(worker.engine) as conn:
-        steps.put_off(conn, step_id, delay_seconds=_PUT_OFF_SECONDS)
+        delay = _PUT_OFF_SECONDS if turn.message else _PUT_OFF_ALONE_SECONDS
+        steps.put_off(conn, step_id, delay_seconds=delay)
     if turn.message is not None:
         canvas.publish(worker.app, [replace(turn.message, priority=Priority.CRITICAL.broker_priority)])
     logger.info("claim.put_off", step_id=step_id, next_step_id=turn.message.id if turn.message else None)
