@@ -22,6 +22,11 @@ def orchestrator() -> Orchestrator:
     return cast(Orchestrator, current_app.extensions[_NAME])
 
 
+def orchestrator_of(app: Flask) -> Orchestrator:
+    """Return the orchestrator of an app: for the server that runs it."""
+    return cast(Orchestrator, app.extensions[_NAME])
+
+
 def hub() -> Hub:
     """Return the hub of the app that answers."""
     return hub_of(current_app)

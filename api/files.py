@@ -20,7 +20,7 @@ from orchestrator.store.engine import statement, transaction
 _ID = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,63}/[a-z0-9!#$&^_.+-]{1,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_MULTIPART_OVERHEAD_BYTES = 64 * 1024
+MULTIPART_OVERHEAD_BYTES = 64 * 1024
 _MAX_NAME_CHARACTERS = 255
 
 blueprint = Blueprint("files", __name__, url_prefix="/v1/files")
@@ -60,7 +60,7 @@ def store(principal: Principal) -> Response:
     """Keep a file: 201 with its id; the same content again has the same id."""
     orchestrator = current.orchestrator()
     limit = orchestrator.settings.max_file_bytes
-    request.max_content_length = limit + _MULTIPART_OVERHEAD_BYTES
+    request.max_content_length = limit + MULTIPART_OVERHEAD_BYTES
     upload = _from_form() if request.mimetype == "multipart/form-data" else _from_body()
     if len(upload.content) > limit:
         raise RequestEntityTooLarge

@@ -45,7 +45,9 @@ def refuse_guessers() -> None:
 def _charge_address(*, calls: int) -> None:
     orchestrator = current.orchestrator()
     rate = orchestrator.settings.failed_auth_limit
-    allowance = orchestrator.limiter.take(_name("address", _network(request.remote_addr)), rate, calls=calls)
+    allowance = orchestrator.limiter.take(
+        _name("address", network_of(request.remote_addr)), rate, calls=calls
+    )
     if calls == 0 and allowance.remaining == 0:
         allowance = allowance._replace(is_allowed=False)
     _require(allowance, rate, "Limit of failed credentials")
@@ -60,7 +62,7 @@ def _require(allowance: Allowance, rate: Rate, what: str) -> None:
         )
 
 
-def _network(address: str | None) -> str:
+def network_of(address: str | None) -> str:
     """Return what one caller holds of addresses: an IPv4 address, the /64 network of an IPv6 one."""
     try:
         ip = ipaddress.ip_address(address or "")

@@ -43,7 +43,7 @@ def running(mark: str) -> list[int]:
 
 
 def test_running_steps_are_stopped_at_once_and_their_slots_are_free(client: Client, database: Engine) -> None:
-    """Steps of 60 s hold every slot of the executors that a tenant may have; the next task starts as soon as they are cancelled."""
+    """Steps of 60 s hold every slot that a tenant may have; the next task starts as soon as they are cancelled."""
     steps = [wait(f"w{number}", 60) for number in range(SLOTS)]
     task_id = client.submit(plan={"steps": [*steps, wait("after", 0, "w0")]})
     for step in steps:

@@ -49,6 +49,10 @@ def turn_of(engineer: Engineer, task_id: str, name: str, *, most_running: int = 
         )
 
 
+def _task_of(turn: Turn | None) -> str | None:
+    return turn.message.task_id if turn and turn.message else None
+
+
 def crowd(engineer: Engineer, count: int, *, tenant: str = TENANT) -> list[str]:
     return [engineer.start(wait_step("a"), tenant=tenant) for _ in range(count)]
 
@@ -73,8 +77,7 @@ def test_the_last_free_slot_is_kept_for_other_tenants_once_there_are_any(enginee
 
     assert refused is None
     assert engineer.row(second, "a")["state"] == "queued"
-    assert turn and turn.message
-    assert turn.message.task_id == other
+    assert _task_of(turn) == other
     assert engineer.claim(other, "a", most_running=NO_LIMIT)
 
 
@@ -122,8 +125,7 @@ def test_the_tenant_with_fewer_running_steps_comes_first_in_a_large_pool(
     turn = turn_of(engineer, many[2], "a")
 
     assert refused is None
-    assert turn and turn.message
-    assert turn.message.task_id == few[1]
+    assert _task_of(turn) == few[1]
 
 
 def test_a_tenant_runs_no_more_steps_than_it_may(engineer: Engineer) -> None:
@@ -166,5 +168,7 @@ def test_a_message_that_gives_its_turn_away_publishes_the_other_tenants_row_firs
         message = connection.SimpleQueue("arm.executor").get(timeout=5)
     assert message.headers["id"] == engineer.row(other, "a")["id"]
     assert message.properties["priority"] == 0
-    late = engineer.ask("SELECT not_before > now() AS late FROM steps WHERE id = %(id)s", id=engineer.row(second, "a")["id"])
+    late = engineer.ask(
+        "SELECT not_before > now() AS late FROM steps WHERE id = %(id)s", id=engineer.row(second, "a")["id"]
+    )
     assert late == [{"late": True}]
