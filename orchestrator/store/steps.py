@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult
 
 from orchestrator import record, sql
+from orchestrator.arm_capability import ARMS
 from orchestrator.execution_state import StepResult, StepState
 from orchestrator.queue.prepared import Prepared
 
@@ -274,6 +275,17 @@ def take_due(conn: Connection, *, redispatch_seconds: float, poison_step: int, l
 def count_queued(conn: Connection, *, most: int) -> int:
     """Return how many rows of all tasks wait for a worker; counts no further than `most`."""
     return int(conn.exec_driver_sql(_SQL["count_queued"], {"most": most}).scalar_one())
+
+
+def count_queued_of(conn: Connection, tenant: str, *, most: int) -> int:
+    """Return how many rows of the tenant wait for a worker; counts no further than `most`."""
+    values = {"tenant": tenant, "arms": list(ARMS), "most": most}
+    return int(conn.exec_driver_sql(_SQL["count_queued_of"], values).scalar_one())
+
+
+def tool_seconds(conn: Connection, tenant: str) -> int:
+    """Return the seconds that the tenant's executor and coder steps took in the last 24 hours."""
+    return int(conn.exec_driver_sql(_SQL["tool_seconds"], {"tenant": tenant}).scalar_one())
 
 
 def queue_again(conn: Connection) -> int:

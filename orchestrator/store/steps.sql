@@ -246,6 +246,23 @@ RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_i
 SELECT count(*)
 FROM (SELECT FROM steps WHERE state = 'queued' LIMIT %(most)s) queued;
 
+-- name: count_queued_of
+-- By arms, because the index begins with them.
+SELECT count(*)
+FROM (
+    SELECT FROM steps
+    WHERE state = 'queued' AND arm = ANY(%(arms)s) AND tenant = %(tenant)s
+    LIMIT %(most)s
+) queued;
+
+-- name: tool_seconds
+-- How long the last attempts of a tenant's executor and coder steps of the last 24 hours took, by the clock: what their
+-- tools computed is not recorded, and is less.
+SELECT coalesce(sum(extract(epoch FROM finished_at - started_at)), 0)::bigint
+FROM steps
+WHERE tenant = %(tenant)s AND state IN ('done', 'failed') AND arm IN ('executor', 'coder')
+    AND finished_at > now() - interval '24 hours' AND reuses IS NULL;
+
 -- name: queue_again
 -- The broker lost everything: whatever is queued is due now.
 UPDATE steps
