@@ -33,7 +33,7 @@ def _scopes(text: str) -> list[str]:
 def migrate() -> None:
     """Bring the database at DATABASE_URL to this release's schema; calling it twice, or at once, is safe."""
     tell_env_file()
-    with _database_errors():
+    with database_errors():
         standing = migration.upgrade(_database_url())
     click.echo("the database is at this release's schema")
     if standing and standing.fault:
@@ -112,7 +112,7 @@ def webhook_secret(tenant: str) -> None:
 
     It follows from JWT_SECRET, and changes with it.
     """
-    click.echo(credential.webhook_secret(settings.load(_environ()), tenant))
+    click.echo(credential.webhook_secret(settings.load(stack_environ()), tenant))
 
 
 @keys.command(name="permits")
@@ -155,7 +155,7 @@ def token(tenant: str, scopes: str, ttl: int | None) -> None:
 
     It hangs on no API key, so it can't be revoked: keep it short.
     """
-    known = settings.load_signing(_environ())
+    known = settings.load_signing(stack_environ())
     click.echo(
         credential.sign_token(
             known,
@@ -169,7 +169,7 @@ def token(tenant: str, scopes: str, ttl: int | None) -> None:
 
 @contextmanager
 def _database() -> Iterator[Connection]:
-    with _database_errors():
+    with database_errors():
         engine = open_engine(_database_url(), pool_size=1)
         try:
             with transaction(engine) as conn:
@@ -179,7 +179,8 @@ def _database() -> Iterator[Connection]:
 
 
 @contextmanager
-def _database_errors() -> Iterator[None]:
+def database_errors() -> Iterator[None]:
+    """Raise Unavailable, with what the database says, for its errors."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -199,7 +200,8 @@ def _database_url() -> str:
         raise SettingsError(f"DATABASE_URL is wrong: its value is not {error}") from error
 
 
-def _environ() -> dict[str, str]:
+def stack_environ() -> dict[str, str]:
+    """Return the environment with the running stack's home in it."""
     return {**os.environ, "OCTOLLM_HOME": str(home.find().path)}
 
 
