@@ -65,7 +65,7 @@ up: setup ## run everything until Ctrl-C; PORT=8000, FLOWER_BASIC_AUTH=user:pass
 
 test: setup ## all tests but the slow ones, the same examples each time, with coverage, worker processes included
 	@rm -f .coverage .coverage.*
-	@$(GATE) coverage run -m pytest -m 'not slow' -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(GATE) coverage run -m pytest -m 'not slow' -n $(JOBS) --max-worker-restart 0 --dist loadscope --no-loadscope-reorder $(ARGS)
 	@coverage combine --quiet
 	@coverage report
 

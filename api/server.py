@@ -6,6 +6,9 @@ from typing import Any
 from api.current import hub_of, orchestrator_of
 from api.files import MULTIPART_OVERHEAD_BYTES
 
+# else a SCRIPT_NAME header that comes through a proxy on this machine, from anybody, is believed, and answered with 500
+forwarder_headers = ""
+
 # they hold a thread each; what is left answers everything else
 _THREADS_WITHOUT_STREAM = 16
 _MOST_FILES = 65_536

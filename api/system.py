@@ -61,7 +61,8 @@ def ready() -> Response:
 
     What is wrong with a server stands in `faults`.
     An arm whose workers live and take no work, for want of a sandbox, is `withheld`: its steps fail with the reason
-    that stands there, and all else can be done. `warnings` name what should be mended and holds up no task.
+    that stands there, and all else can be done. `warnings` name what should be mended and holds up no task. `threads`
+    says how those of the process that answers fare.
     """
     orchestrator = current.orchestrator()
     workers = dict.fromkeys(ARMS, 0)
@@ -75,6 +76,7 @@ def ready() -> Response:
         "faults": {server: fault for server, fault in faults.items() if fault},
         "workers": workers,
         "withheld": withheld,
+        "threads": current.hub().threads(),
     }
     staffed = all(workers[arm] or arm in withheld for arm in ARMS)
     is_ready = checks["database"] == checks["redis"] == "healthy" and staffed

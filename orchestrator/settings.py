@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from orchestrator import server_url
 from orchestrator.errors import SettingsError
+from orchestrator.forward_proxy import first_fault
 from orchestrator.model_choice import (
     PROVIDERS,
     ModelName,
@@ -88,10 +90,29 @@ def _ed25519_key(text: str) -> str:
     return text
 
 
-def _http_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]\S*", text):
+def _model_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[!-~]+", text) or not _names_a_host(text):
         raise ValueError("http://host:port/path or https://host/path")
-    return text.rstrip("/")
+    url = text.rstrip("/")
+    if url.endswith(("/chat/completions", "/messages", "/embeddings")):
+        raise ValueError(
+            "the address before /chat/completions, /v1/messages and /embeddings, which are added to it"
+        )
+    return url
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _api_key(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("one line of ASCII characters without blanks, as the provider shows it")
+    return text
 
 
 def _https_url(text: str) -> str:
@@ -166,10 +187,10 @@ class Settings:
     max_body_bytes: int = _setting(_whole(least=1024), default=2**20)
     max_file_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**24)
     max_recorded_result_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**20)
-    openai_api_key: str | None = _setting(_text, default=None, secret=True)
-    anthropic_api_key: str | None = _setting(_text, default=None, secret=True)
-    openai_base_url: str | None = _setting(_http_url, default=None, secret=True)
-    anthropic_base_url: str | None = _setting(_http_url, default=None, secret=True)
+    openai_api_key: str | None = _setting(_api_key, default=None, secret=True)
+    anthropic_api_key: str | None = _setting(_api_key, default=None, secret=True)
+    openai_base_url: str | None = _setting(_model_url, default=None, secret=True)
+    anthropic_base_url: str | None = _setting(_model_url, default=None, secret=True)
     llm_chain: tuple[ModelName, ...] = _setting(parse_chain, default=())
     embeddings: ModelName | None = _setting(parse_embeddings, default=None)
     llm_timeout_seconds: float = _setting(_seconds, default=30.0)
@@ -253,7 +274,17 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(
             f"{', '.join(missing)} must be set: see .env.example, or start everything with `octollm up`"
         )
-    return Settings(**values)
+    chosen = Settings(**values)
+    if chosen.models or chosen.embeddings:
+        _require_proxies(texts)
+    return chosen
+
+
+def _require_proxies(environ: Mapping[str, str]) -> None:
+    """Raise SettingsError for a proxy that no request to a model could go by; a proxy's URL may hold a password."""
+    if wrong := first_fault(environ):
+        name, wanted = wrong
+        raise SettingsError(f"{name} is wrong: its value is not {wanted}")
 
 
 def load_signing(environ: Mapping[str, str] | None = None) -> Signing:

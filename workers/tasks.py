@@ -35,7 +35,7 @@ from workers import (
     remembering,
     shutdown,
 )
-from workers.claiming import Carried, Work
+from workers.claiming import Carried, Work, WorkFailed
 from workers.remembering import Reuse
 from workers.webhook import deliver
 
@@ -172,7 +172,7 @@ def give_up(claim: Claim, *, code: str, message: str) -> None:
     request = Context({"id": claim.id, "task": TASK_NAMES[StepKind(claim.kind)], "group": claim.chord_id})
     carried = Carried(claim, attempt.failure(code, message))
     request.update(carried=carried)
-    app.backend.mark_as_done(claim.id, {"status": ResultStatus.FAILED}, request=request)
+    app.backend.mark_as_failure(claim.id, WorkFailed(code), request=request)
     claiming.tell(carried, process.of(app).process.hints)
 
 

@@ -16,16 +16,24 @@ INLINE_BYTES = 256 * 1024
 MEDIA_TYPE = "application/json"
 
 
-def stow(conn: Connection, tenant: str, result: StepResult, *, name: str, most_bytes: int) -> StepResult:
-    """Return the result with an output above INLINE_BYTES of JSON put away; raises OutputTooLarge above `most_bytes`.
+def large_output(result: StepResult, *, name: str, most_bytes: int) -> bytes | None:
+    """Return an output above INLINE_BYTES as JSON, to be put away; None for a smaller one, which stays in the row.
 
-    The pointer is {artifact_id, size_bytes, media_type, summary}. The same output again is the same artifact.
+    Raises OutputTooLarge above `most_bytes`.
     """
     content = record.encode(result.output).encode()
     if len(content) <= INLINE_BYTES:
-        return result
+        return None
     if len(content) > most_bytes:
         raise OutputTooLarge(f"step {name} made {len(content)} bytes of output; a file may hold {most_bytes}")
+    return content
+
+
+def stow(conn: Connection, tenant: str, result: StepResult, *, name: str, content: bytes) -> StepResult:
+    """Put a large output away and return the result with a pointer: {artifact_id, size_bytes, media_type, summary}.
+
+    The same output again is the same artifact.
+    """
     artifact = files.put(conn, tenant, filename=f"{name}.json", media_type=MEDIA_TYPE, content=content)
     pointer = {
         "artifact_id": artifact.sha256,

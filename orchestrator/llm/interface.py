@@ -24,10 +24,11 @@ class Form(StrEnum):
 
 
 class Finish(StrEnum):
-    """Why an answer ended: it was finished, or the output limit cut it."""
+    """Why an answer ended: it was finished, the output limit cut it, or it breaks off before its end."""
 
     STOP = "stop"
     LENGTH = "length"
+    CUT = "cut"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ class Message:
 
     role: Role
     text: str
+
+
+def one_system(messages: Sequence[Message]) -> list[Message]:
+    """Return the turns with all that the system says in the first one: some servers accept no second one."""
+    said = [turn.text for turn in messages if turn.role is Role.SYSTEM]
+    others = [turn for turn in messages if turn.role is not Role.SYSTEM]
+    return [Message(Role.SYSTEM, "\n\n".join(said)), *others] if said else others
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,13 @@ class Purse(Protocol):
         """Set aside the most that a call can use; return its number. Raises BudgetExceeded, MustWait."""
         ...
 
-    def settle(self, call: int, usage: Usage | None, dollars: Decimal | None) -> None:
-        """Charge what a call did use; without a usage, all that was set aside."""
+    def settle(
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+    ) -> None:
+        """Charge what a call did use; without a usage, all that was set aside.
+
+        Where the usage is estimated and not told, room is left for another call of the same size: a retry.
+        """
         ...
 
 

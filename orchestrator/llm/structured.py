@@ -87,11 +87,15 @@ def read_value(text: str, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """
     read = [_checked(candidate, schema) for candidate in values_in(text).values]
     fitting = [value for value, wrong in read if not wrong]
-    last_meant = next((wrong for value, wrong in reversed(read) if not wrong or _is_meant(value, schema)), None)
+    last_meant = next(
+        (wrong for value, wrong in reversed(read) if not wrong or _is_meant(value, schema)), None
+    )
     if last_meant or not fitting:
         return None, last_meant or next((wrong for _, wrong in read), ["there is no JSON value in it"])
     if differing := _contradiction(fitting, schema):
-        return None, [f"it holds {len(fitting)} values that differ in {differing}: give one, your final answer"]
+        return None, [
+            f"it holds {len(fitting)} values that differ in {differing}: give one, your final answer"
+        ]
     return fitting[-1], []
 
 

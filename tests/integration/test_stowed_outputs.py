@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Decision, ResultStatus, StepResult
@@ -15,7 +16,7 @@ from orchestrator.store import files, retention
 from orchestrator.store.engine import statement, transaction
 from orchestrator.store.hints import Hints
 from orchestrator.task_contract import Criterion
-from tests.integration.kit import TENANT, Engineer
+from tests.integration.kit import TENANT, Engineer, wait_step
 from workers import attempt, judging
 from workers.arms.base import CancelToken
 from workers.sandbox.choice import NOT_TESTED
@@ -137,3 +138,20 @@ def test_a_step_whose_reference_leads_to_a_lost_file_says_so(engineer: Engineer,
 
     assert result.error
     assert result.error["code"] == "invalid_input"
+
+
+def test_a_small_output_costs_no_transaction_and_no_inputs_cost_no_query(worker: Worker) -> None:
+    claim = worker.engineer.take(worker.engineer.start(wait_step("a")), "a")
+    sent: list[str] = []
+
+    def note(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        sent.append(statement)
+
+    event.listen(worker.process.engine, "before_cursor_execute", note)
+    result = attempt.run(
+        worker.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
+    )
+    event.remove(worker.process.engine, "before_cursor_execute", note)
+
+    assert result.output["seconds"] >= 0
+    assert sent == []
