@@ -161,7 +161,7 @@ def _origins(text: str) -> tuple[str, ...]:
         re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?", origin) for origin in origins
     ):
         raise ValueError(
-            "origins (https://app.example.com, http://localhost:3000) without a path, separated by commas"
+            "a list of origins (https://app.example.com, http://localhost:3000) without a path, separated by commas"
         )
     return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in origins)
 

@@ -245,7 +245,7 @@ def _database_url() -> str:
     """Return DATABASE_URL, or the running stack's; these commands need no other setting."""
     url = _known_database_url()
     if not url:
-        raise SettingsError(f"DATABASE_URL must be set, or `octollm up` have run: {home.find().told}")
+        raise SettingsError(f"set DATABASE_URL, or start `octollm up` first: {home.find().told}")
     try:
         return server_url.driver_url(url)
     except ValueError as error:

@@ -70,6 +70,8 @@ def _guide(stack: Stack, *, flower: bool) -> Iterator[str]:
     if flower:
         port = stack.environ.get("FLOWER_PORT") or _FLOWER_PORT
         yield f"  Flower  http://127.0.0.1:{port} (FLOWER_BASIC_AUTH lets you in)"
+    else:
+        yield "  Flower  off; it runs where FLOWER_BASIC_AUTH=user:password is set"
     yield f"  logs    {stack.home / 'log'}"
     models = settings.load(stack.environ).models
     if models:

@@ -53,9 +53,11 @@ def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
     colour = {"passed": "green", "failed": "red"}.get(verdict["decision"], "yellow")
     # release 0.1 called the coverage confidence
     coverage = verdict.get("coverage", verdict.get("confidence"))
-    share = "" if coverage is None else f" ({100 * coverage:.0f} % of the criteria were checked)"
+    findings = verdict.get("findings") or []
+    counted = "criteria" if all(item.get("required", True) for item in findings) else "required criteria"
+    share = "" if coverage is None else f" ({100 * coverage:.0f} % of the {counted} were checked)"
     yield f"Verdict: {verdict['decision']}{share}", colour
-    for finding in verdict.get("findings") or []:
+    for finding in findings:
         met = finding["met"]
         checker = _CHECKERS.get(finding["checked_by"], finding["checked_by"])
         place = f", step {finding['step']}" if finding.get("step") else ""

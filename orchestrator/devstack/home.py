@@ -30,7 +30,9 @@ def find() -> Home:
     says where tasks and files are sent.
     """
     if os.environ.get("OCTOLLM_HOME"):
-        return Home(to_start_in(), "OCTOLLM_HOME")
+        path = to_start_in()
+        has_stack = (path / STACK_FILE).is_file()
+        return Home(path, "OCTOLLM_HOME" if has_stack else f"no stack was found in OCTOLLM_HOME, {path}")
     found = [home for home in _candidates() if _is_ours(home.path)]
     running = [home for home in found if is_running(home.path)]
     if running or found:

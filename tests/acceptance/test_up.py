@@ -45,6 +45,7 @@ def test_it_says_ready_once_it_is_and_leaves_nothing_when_it_is_interrupted(home
     assert [f"  API     {url}/v1", f"  docs    {url}/docs"] == re.findall(
         r"^  (?:API|docs) .*", told, re.MULTILINE
     )
+    assert "  Flower  off; it runs where FLOWER_BASIC_AUTH=user:password is set" in told
     assert "no model is set: recipes plan" in told
     assert 'octollm run "Audit this Python package" --attach' in told
     assert "stopping: running steps get 35 s" in told

@@ -134,6 +134,17 @@ def test_without_a_stack_port_8000_is_asked_without_a_token(
     assert (server.url, server.token) == (DEFAULT_URL, None)
 
 
+def test_a_home_without_a_stack_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OCTOLLM_HOME", str(tmp_path))
+    monkeypatch.setattr("orchestrator.cli.server.DEFAULT_URL", "http://127.0.0.1:9")
+
+    assert _run("--token", "t", "arms") == ExitStatus.UNREACHABLE
+
+    assert f"no stack was found in OCTOLLM_HOME, {tmp_path}" in capsys.readouterr().err
+
+
 def test_away_from_any_stack_it_says_what_was_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

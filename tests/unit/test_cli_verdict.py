@@ -54,6 +54,14 @@ def test_a_criterion_that_is_not_required_is_marked_so() -> None:
     assert "– No test fails  [by rule, step tests, not required]" in text
 
 
+def test_the_share_that_was_checked_is_told_of_required_criteria_where_others_stand_beside_them() -> None:
+    findings = [VERDICT["findings"][0], {**VERDICT["findings"][1], "required": False}]
+
+    text = _text(lines_of_verdict({**VERDICT, "coverage": 1.0, "findings": findings}))
+
+    assert "(100 % of the required criteria were checked)" in text
+
+
 @pytest.mark.parametrize(
     ("spent", "told"),
     [
