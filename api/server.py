@@ -3,6 +3,7 @@
 import resource
 from typing import Any
 
+from api.audit import buffer_of
 from api.current import hub_of, orchestrator_of
 from api.files import MULTIPART_OVERHEAD_BYTES
 
@@ -30,3 +31,10 @@ def post_worker_init(worker: Any) -> None:
     hub = hub_of(worker.wsgi)
     hub.limit = max(worker.cfg.threads - _THREADS_WITHOUT_STREAM, 1)
     hub.is_leaving = lambda: not worker.alive
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Write what is still to be written to the audit log, when a worker ends."""
+    # a worker that failed to start has no app
+    if worker.wsgi is not None:
+        buffer_of(worker.wsgi).close()

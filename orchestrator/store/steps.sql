@@ -279,9 +279,17 @@ ORDER BY due, id
 LIMIT %(limit)s;
 
 -- name: expire
--- Checked again under the lock: the owner may have renewed in between.
+-- Checked again under the lock: the owner may have renewed in between. A row whose workers died twice may be what
+-- killed them, or may have run beside it: it comes back at a time of its own, so that rows that died together are not
+-- claimed together until all of them count as poison.
+WITH back AS (
+    SELECT now() + random() * interval '10 seconds' AS late
+)
 UPDATE steps
-SET state = 'queued', kills = kills + 1, not_before = now(), due = now(), sends = 0
+SET state = 'queued', kills = kills + 1, sends = 0,
+    not_before = CASE WHEN kills = 0 THEN now() ELSE back.late END,
+    due = CASE WHEN kills = 0 THEN now() ELSE back.late END
+FROM back
 WHERE id = %(id)s AND state = 'running' AND due < now()
 RETURNING id, task_id, name, arm, round, attempt, kills, owner;
 

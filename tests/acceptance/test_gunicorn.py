@@ -7,15 +7,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from secrets import token_hex
 
 import httpx2
 import pytest
 import requests
+from sqlalchemy import Engine
 
 from orchestrator import settings
 from orchestrator.credential import SCOPES, sign_token
 from orchestrator.settings import Settings
+from orchestrator.store import audit_log
+from orchestrator.store.engine import statement
 from tests.acceptance import web
 
 MIB = 2**20
@@ -182,3 +186,14 @@ def test_no_request_line_makes_a_server_error(url: str, target: bytes) -> None:
     answer = raw(url, target + b" HTTP/1.1")
 
     assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
+
+
+def test_what_was_done_last_before_a_stop_stands_in_the_audit_log(
+    chosen: Settings, tmp_path: Path, engine: Engine
+) -> None:
+    with web.running(tmp_path, {}) as address:
+        status, _ = by_urllib(f"{address}/v1/tasks", b'{"goal": "x"}', headers_of(chosen, JSON))
+
+    with statement(engine) as conn:
+        found = audit_log.find(conn, action="task.submit")
+    assert [entry.outcome.value for entry in found] == ["allowed" if status == 202 else "failed"]
