@@ -12,6 +12,7 @@ import redis
 from celery import Celery
 from sqlalchemy import Engine
 
+from orchestrator import credential
 from orchestrator import settings as settings_module
 from orchestrator.cache.candidates import CandidateIndex
 from orchestrator.cache.eviction import refuse_eviction
@@ -58,6 +59,11 @@ class Orchestrator:
     cache: ResultCache
     provider: KeySet | None
     app: Celery = field(repr=False)
+
+    @cached_property
+    def ticket_secret(self) -> bytes:
+        """What seals stream tickets."""
+        return credential.ticket_secret(self.settings)
 
     def publish(self, messages: Sequence[Message]) -> int:
         """Publish rows of work; what the broker does not take stays due in the database."""
@@ -184,6 +190,7 @@ class WorkerProcess:
 def for_api(settings: Settings | None = None) -> Orchestrator:
     """Wire an API process; reads the environment when no settings are given. Raises SettingsError."""
     chosen = settings or settings_module.load()
+    credential.require_signing(chosen)
     engine = open_engine(chosen.database_url, pool_size=chosen.database_pool_size)
     refuse_servers(chosen, engine)
     return Orchestrator(

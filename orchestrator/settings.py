@@ -1,6 +1,5 @@
 """The settings of a process: read from the environment once, checked once, then frozen."""
 
-import base64
 import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping
@@ -8,7 +7,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator import server_url
+from orchestrator import server_url, signing_key
 from orchestrator.errors import SettingsError
 from orchestrator.model_choice import (
     PROVIDERS,
@@ -78,16 +77,6 @@ def _signing_secret(text: str) -> str:
     return text
 
 
-def _ed25519_key(text: str) -> str:
-    try:
-        size = len(base64.b64decode(text, validate=True))
-    except ValueError:
-        size = 0
-    if size != 32:
-        raise ValueError("32 bytes in base64")
-    return text
-
-
 def _http_url(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]\S*", text):
         raise ValueError("http://host:port/path or https://host/path")
@@ -141,14 +130,19 @@ class Settings:
 
     database_url: str = _setting(server_url.driver_url, secret=True)
     redis_url: str = _setting(server_url.redis_url, secret=True)
-    jwt_secret: str = _setting(_signing_secret, secret=True)
+    jwt_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
+    jwt_public_keys: tuple[tuple[str, str], ...] = _setting(signing_key.parse_named_keys, default=())
+    jwt_secret: str | None = _setting(_signing_secret, default=None, secret=True)
+    cache_secret: str | None = _setting(_signing_secret, default=None, secret=True)
+    webhook_secret: str | None = _setting(_signing_secret, default=None, secret=True)
     jwt_issuer: str = _setting(_text, default="octollm")
     jwt_audience: str = _setting(_text, default="octollm")
-    permit_private_key: str | None = _setting(_ed25519_key, default=None, secret=True)
-    permit_public_key: str | None = _setting(_ed25519_key, default=None)
+    permit_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
+    permit_public_key: str | None = _setting(signing_key.parse_key, default=None)
     jwt_jwks_url: str | None = _setting(_https_url, default=None)
     jwt_jwks_issuer: str | None = _setting(_text, default=None)
     jwt_ttl_seconds: int = _setting(_whole(least=1, most=86_400), default=3600)
+    jwt_max_age_seconds: int = _setting(_whole(least=60, most=31_536_000), default=86_400)
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
     trusted_proxies: int = _setting(_whole(least=0, most=10), default=0)
@@ -197,7 +191,11 @@ class Settings:
                 f"HEARTBEAT_SECONDS is {self.heartbeat_seconds:g}: set it below LEASE_SECONDS "
                 f"({self.lease_seconds:g}), or every lease runs out before it is renewed"
             )
-
+        if self.jwt_ttl_seconds > self.jwt_max_age_seconds:
+            raise SettingsError(
+                f"JWT_TTL_SECONDS is {self.jwt_ttl_seconds}: set it to at most JWT_MAX_AGE_SECONDS "
+                f"({self.jwt_max_age_seconds}), or our own tokens are refused"
+            )
         named = {("LLM_CHAIN", model.provider) for model in self.llm_chain}
         if self.embeddings:
             named.add(("EMBEDDINGS", self.embeddings.provider))
@@ -228,10 +226,13 @@ class Settings:
 class Signing(NamedTuple):
     """The settings that tokens are signed with."""
 
-    jwt_secret: str
+    jwt_private_key: str | None
+    jwt_public_keys: tuple[tuple[str, str], ...]
+    jwt_secret: str | None
     jwt_issuer: str
     jwt_audience: str
     jwt_ttl_seconds: int
+    jwt_max_age_seconds: int
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -254,8 +255,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 def load_signing(environ: Mapping[str, str] | None = None) -> Signing:
     """Read what tokens are signed with, and nothing else, from the same places as `load`. Raises SettingsError."""
     texts = _texts(environ)
-    if "JWT_SECRET" not in texts:
-        raise SettingsError("JWT_SECRET must be set: tokens are signed with it; `octollm up` makes its own")
+    if not texts.keys() & {"JWT_PRIVATE_KEY", "JWT_SECRET"}:
+        raise SettingsError(
+            "JWT_PRIVATE_KEY must be set: tokens are signed with it; `octollm keys tokens` makes a pair, "
+            "`octollm up` its own"
+        )
     known = {item.name: item for item in fields(Settings)}
     values: dict[str, Any] = {
         name: _value(known[name], texts) if name.upper() in texts else known[name].default

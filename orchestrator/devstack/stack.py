@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestrator import permit, settings
+from orchestrator import settings, signing_key
 from orchestrator.devstack import process, servers
 from orchestrator.devstack.home import LOCK_FILE
 from orchestrator.devstack.leash import Leash
@@ -170,7 +170,7 @@ class Stack:
             "DATABASE_URL": running.database_url,
             "REDIS_URL": running.redis_url,
             "JWT_SECRET": self._signing_secret(),
-            "PERMIT_PUBLIC_KEY": permit.public_key_of(self._permit_key()),
+            "PERMIT_PUBLIC_KEY": signing_key.public_key_of(self._permit_key()),
             "OCTOLLM_URL": self.url,
         }
         self._write_down(chosen)
@@ -213,7 +213,7 @@ class Stack:
             return given
         if not path.exists():
             path.touch(mode=0o600)
-            path.write_text(permit.new_private_key())
+            path.write_text(signing_key.new_private_key())
         return path.read_text()
 
     def _environ_of(self, kind: str) -> dict[str, str]:
