@@ -20,6 +20,7 @@ from orchestrator.model_choice import (
     parse_limits,
     parse_prices,
 )
+from orchestrator.process_kind import KINDS, WITH_MODELS
 from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
 
 _PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -183,6 +184,7 @@ class Settings:
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
+    octollm_kind: str = _setting(_one_of(*KINDS), default="")
     octollm_home: Path = _setting(Path, default=Path(DEFAULT_HOME))
 
     def __post_init__(self) -> None:
@@ -196,6 +198,9 @@ class Settings:
                 f"JWT_TTL_SECONDS is {self.jwt_ttl_seconds}: set it to at most JWT_MAX_AGE_SECONDS "
                 f"({self.jwt_max_age_seconds}), or our own tokens are refused"
             )
+        if self.octollm_kind and self.octollm_kind not in WITH_MODELS:
+            # it knows which models there are and has no key for them
+            return
         named = {("LLM_CHAIN", model.provider) for model in self.llm_chain}
         if self.embeddings:
             named.add(("EMBEDDINGS", self.embeddings.provider))
@@ -238,7 +243,8 @@ class Signing(NamedTuple):
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read `environ` (by default os.environ and `.env`), then OCTOLLM_HOME's stack.env, which `octollm up` writes.
 
-    An empty value counts as unset. Raises SettingsError naming the variable and what it must be.
+    A process that knows its kind (OCTOLLM_KIND) was given all it may know: it reads the environment only. An empty
+    value counts as unset. Raises SettingsError naming the variable and what it must be.
     """
     texts = _texts(environ)
     values = {item.name: _value(item, texts) for item in fields(Settings) if item.name.upper() in texts}
@@ -281,6 +287,8 @@ def _texts(environ: Mapping[str, str] | None) -> dict[str, str]:
         read_env_file()
         environ = os.environ
     given = {name: text.strip() for name, text in environ.items() if text.strip()}
+    if "OCTOLLM_KIND" in given:
+        return given
     of_the_stack = read_stack_file(Path(given.get("OCTOLLM_HOME") or DEFAULT_HOME))
     database = given.get("DATABASE_URL", of_the_stack.get("DATABASE_URL"))
     # who names another database means another system: the keys of the stack are not for that one

@@ -8,7 +8,7 @@ from sqlalchemy import create_engine
 
 import migrations
 from orchestrator.server_url import driver_url
-from orchestrator.store import row_security
+from orchestrator.store import roles, row_security
 from orchestrator.store.row_security import Standing
 
 # any constant: whoever holds this advisory lock migrates, the others wait and then find nothing to do
@@ -18,7 +18,8 @@ _LOCK = 0x6F63746F
 def upgrade(database_url: str, *, revision: str = "head") -> Standing | None:
     """Apply every revision up to `revision` that is missing. Takes an advisory lock; calling it twice is safe.
 
-    At the head it also puts row-level security in place where it could not be before, and returns how it stands.
+    At the head it also puts row-level security in place where it could not be before, and returns how it stands; and it
+    gives the roles of kinds of processes their rights.
     """
     engine = create_engine(driver_url(database_url))
     try:
@@ -33,11 +34,22 @@ def upgrade(database_url: str, *, revision: str = "head") -> Standing | None:
                 if revision != "head":
                     return None
                 standing = row_security.complete(conn)
+                roles.complete(conn)
                 conn.commit()
                 return standing
             finally:
                 conn.rollback()
                 conn.exec_driver_sql("SELECT pg_advisory_unlock(%(lock)s)", {"lock": _LOCK})
                 conn.commit()
+    finally:
+        engine.dispose()
+
+
+def make_logins(database_url: str) -> dict[str, str]:
+    """Make a login for each kind of process on a server of our own; see orchestrator.store.roles."""
+    engine = create_engine(driver_url(database_url), isolation_level="AUTOCOMMIT", hide_parameters=True)
+    try:
+        with engine.connect() as conn:
+            return roles.make_logins(conn, database_url)
     finally:
         engine.dispose()
