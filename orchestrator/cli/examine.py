@@ -20,7 +20,7 @@ from orchestrator.arm_capability import ARMS, registry_digest
 from orchestrator.cache import eviction
 from orchestrator.cli.finding import Finding, good, note, trouble
 from orchestrator.settings import Settings
-from orchestrator.store import pools, row_security
+from orchestrator.store import pools, roles, row_security
 from orchestrator.store.engine import open_engine, statement
 
 OLDEST_POSTGRES = 15
@@ -120,6 +120,7 @@ def _schema(conn: Connection) -> Iterator[Finding]:
         return
     yield good("schema", f"at {head}")
     yield _row_security(row_security.look(conn))
+    yield _roles(roles.look(conn))
     yield from _workers(conn)
 
 
@@ -127,6 +128,12 @@ def _row_security(standing: row_security.Standing) -> Finding:
     if standing.fault:
         return note("tenants", standing.fault, standing.advice)
     return good("tenants", "kept apart by row-level security")
+
+
+def _roles(standing: roles.RolesStanding) -> Finding:
+    if standing.missing:
+        return note("roles", standing.fault, standing.advice)
+    return good("roles", "each kind of process can have a login with its own rights")
 
 
 def _workers(conn: Connection) -> Iterator[Finding]:

@@ -118,17 +118,19 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 class RolesStanding(NamedTuple):
-    """Which roles are not there, and whether this session's user may do more than its kind of process needs."""
+    """Which roles are not there, and who we are."""
 
     missing: tuple[str, ...]
-    is_owner: bool
     user: str
 
     @property
     def fault(self) -> str:
         """What is wrong, in words; empty for nothing."""
         if self.missing:
-            return f"the database has no role {', '.join(self.missing)}: {self.user} may not make roles"
+            return (
+                f"the database lacks the roles {', '.join(self.missing)}, which {self.user} may not make. All works "
+                "without, but every process has the rights of its login, not of its kind"
+            )
         return ""
 
     @property
@@ -143,7 +145,7 @@ class RolesStanding(NamedTuple):
 def look(conn: Connection) -> RolesStanding:
     """Return how the roles stand in a migrated database."""
     found = conn.exec_driver_sql(_SQL["look"], {"names": list(GRANTS)}).mappings().one()
-    return RolesStanding(tuple(found["missing"]), found["is_owner"], found["user"])
+    return RolesStanding(tuple(found["missing"]), found["user"])
 
 
 def complete(conn: Connection) -> RolesStanding:

@@ -1,9 +1,7 @@
 -- name: look
--- Which roles are not there, and whether this user owns the tables, or may do all.
+-- Which roles are not there, and who we are.
 SELECT
     coalesce(array_agg(wanted.name ORDER BY wanted.name) FILTER (WHERE to_regrole(wanted.name) IS NULL), '{}') AS missing,
-    coalesce((SELECT pg_has_role(current_user, c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = to_regclass('tasks')), true)
-        AS is_owner,
     current_user AS "user"
 FROM unnest(%(names)s::text[]) AS wanted (name);
 
@@ -33,10 +31,13 @@ BEGIN
 END $$;
 
 -- name: let_api_confine
--- The API's statements on behalf of a tenant run as that role (docs/decisions/0008).
+-- The API's statements on behalf of a tenant run as that role (docs/decisions/0008). It may become it, and does not have
+-- its rights as itself: NOINHERIT, before the grant, says so to Postgres 15 and to later ones.
 DO $$
 BEGIN
-    IF to_regrole('octollm_tenant') IS NOT NULL THEN
+    -- only where it is missing: roles belong to the cluster, and two databases may migrate at the same time
+    IF to_regrole('octollm_tenant') IS NOT NULL AND NOT pg_has_role('octollm_api', 'octollm_tenant', 'MEMBER') THEN
+        ALTER ROLE octollm_api NOINHERIT;
         GRANT octollm_tenant TO octollm_api;
     END IF;
 EXCEPTION
