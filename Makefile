@@ -2,13 +2,14 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check-slow lint bench chaos chaos-mutations conformance lock clean
+.PHONY: help setup demo up test check-slow fuzz lint bench chaos chaos-mutations conformance lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?=
 SECONDS ?=
 SEED ?=
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 UV := uv==0.13.9
 
 BIN := $(abspath $(VENV))/bin
@@ -18,6 +19,9 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14)
 HOT := alembic billiard celery click cryptography flask gunicorn jinja2 jsonschema jwt kombu mako markupsafe \
 	marshmallow prometheus_client psycopg2 redis referencing rich simple_websocket sqlalchemy structlog vine \
 	werkzeug wsproto _pytest pytest hypothesis coverage
+
+# Bytecode is kept even where the shell says no, since each worker would rewrite all tests anew. Hashes have one order.
+GATE := PYTHONDONTWRITEBYTECODE= PYTHONHASHSEED=0
 
 CHAOS = $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
@@ -39,13 +43,17 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 	if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \
 		echo "$$python has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; fi; \
 	[ -x $(BIN)/python ] && $(BIN)/python -c '$(SUPPORTED)' || "$$python" -m venv --clear $(VENV)
-	@if [ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV); then \
+	@count=$$(grep -c '^[a-z0-9].*==' requirements.lock); \
+	if [ -x $(BIN)/uv ]; then echo "the lock file is new: installing what changed of $$count packages" >&2; \
+	else echo "first run: installing $$count packages, about 30 s" >&2; fi; \
+	if [ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV); then \
 		set -- $(BIN)/uv pip install --quiet --python $(BIN)/python; \
 	else \
 		echo "uv can't be had here: pip does it, in a minute or so" >&2; \
 		set -- $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile; \
 	fi; \
 	"$$@" --require-hashes -r requirements.lock && "$$@" --no-deps --no-build-isolation -e .
+	@echo "compiling them" >&2
 	@cd $(VENV)/lib/python3*/site-packages && $(BIN)/python -m compileall -q -j 0 $(HOT)
 	@touch $@
 
@@ -55,14 +63,18 @@ demo: setup ## run everything, audit examples/sample_package, print the verdict,
 up: setup ## run everything until Ctrl-C; PORT=8000, FLOWER_BASIC_AUTH=user:password for Flower too
 	@octollm up $(if $(PORT),--port $(PORT))
 
-test: setup ## all tests but the slow ones, with coverage, worker processes included
+test: setup ## all tests but the slow ones, the same examples each time, with coverage, worker processes included
 	@rm -f .coverage .coverage.*
-	@coverage run -m pytest -m 'not slow' $(ARGS)
+	@$(GATE) coverage run -m pytest -m 'not slow' -n $(JOBS) --max-worker-restart 0 --dist loadscope --no-loadscope-reorder $(ARGS)
 	@coverage combine --quiet
 	@coverage report
 
-check-slow: setup ## the tests that take minutes
-	@pytest -m slow $(ARGS)
+check-slow: setup ## the tests that take minutes, with new random examples; SEED=n
+	@seed=$(or $(SEED),$$(date +%s)); echo "seed $$seed; once more: make check-slow SEED=$$seed"; \
+	PYTHONDONTWRITEBYTECODE= pytest -m slow --hypothesis-profile=fuzz --hypothesis-seed=$$seed $(ARGS)
+
+fuzz: setup ## new random input for every test that hypothesis drives; SECONDS=120 SEED=n
+	@python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: setup ## format, lint, types, import contracts
 	ruff format --check .

@@ -5,7 +5,7 @@ from functools import wraps
 
 from flask import Response, request
 
-from api import current, limit, tickets
+from api import audit, current, limit, tickets
 from api.auth import identify, permit, shown_credential
 from orchestrator.credential import Principal
 
@@ -38,7 +38,7 @@ def admit(task_id: str, scope: str) -> Principal:
             principal = tickets.redeem(
                 orchestrator.redis, ticket, task_id=task_id, secret=orchestrator.ticket_secret
             )
-        limit.charge(principal)
+        limit.charge(audit.knows(principal))
         return permit(principal, scope)
     return permit(identify(_subprotocol_token() or shown_credential()), scope)
 

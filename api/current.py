@@ -19,7 +19,12 @@ def install(app: Flask, orchestrator: Orchestrator) -> None:
 
 def orchestrator() -> Orchestrator:
     """Return the orchestrator of the app that answers."""
-    return cast(Orchestrator, current_app.extensions[_NAME])
+    return orchestrator_of(current_app)
+
+
+def orchestrator_of(app: Flask) -> Orchestrator:
+    """Return the orchestrator of an app."""
+    return cast(Orchestrator, app.extensions[_NAME])
 
 
 def hub() -> Hub:

@@ -8,18 +8,21 @@ import threading
 import time
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Self
+from typing import Any, Self
 
-import structlog
+import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.listener import listen
+from api.listener import PAUSE_SECONDS, hear
 from api.topic import Frame, Topic
 from orchestrator.errors import Unavailable
 from orchestrator.execution_state import TaskStatus
+from orchestrator.loop import Loop
+from orchestrator.observability import metric
 from orchestrator.store import events
 from orchestrator.store.engine import statement
 from orchestrator.store.memory import TaskRecord
@@ -29,8 +32,6 @@ LOST_HINTS_SECONDS = 5.0
 _READ_LIMIT = 2000
 _PAGE = 500
 _LOOK_SECONDS = 0.25
-
-log = structlog.get_logger(__name__)
 
 
 class End(Enum):
@@ -108,13 +109,17 @@ class Hub:
         self.is_leaving: Callable[[], bool] = lambda: False
         self._stopping = threading.Event()
         self._engine = engine
-        self._redis_url = redis_url
         self._lock = threading.Lock()
         self._bell = threading.Event()
         self._topics: dict[str, Topic] = {}
         self._dirty: set[str] = set()
         self.streams = 0
-        self._has_threads = False
+        self._checked_at = time.monotonic()
+        self._reader = self._loop("hub", self._look, away=(SQLAlchemyError,), pause_seconds=_LOOK_SECONDS)
+        listening = partial(
+            hear, redis_url, hint=self.hint, resubscribed=self._hears_again, stop=self._stopping
+        )
+        self._listener = self._loop("hints", listening, away=(redis.RedisError,), pause_seconds=PAUSE_SECONDS)
 
     @property
     def is_stopping(self) -> bool:
@@ -136,7 +141,8 @@ class Hub:
                 self._dirty.add(task.id)
             topic.rings.add(ring)
             self.streams += 1
-            self._ensure_threads()
+        self._reader.start()
+        self._listener.start()
         self._bell.set()
         return Watch(self, task.id, topic, after=after, ring=ring)
 
@@ -170,6 +176,10 @@ class Hub:
             self._dirty.update(self._topics)
         self._bell.set()
 
+    def threads(self) -> dict[str, dict[str, Any]]:
+        """Return how each thread fares; see Loop.health."""
+        return {loop.name: loop.health() for loop in (self._reader, self._listener)}
+
     def stop(self) -> None:
         """End all streams, and both threads."""
         self._stopping.set()
@@ -189,34 +199,37 @@ class Hub:
         with statement(self._engine) as conn:
             return [Frame.of(event) for event in events.read(conn, task_id, after=after, limit=limit)]
 
-    def _ensure_threads(self) -> None:
-        if self._has_threads:
-            return
-        self._has_threads = True
-        hints = {"hint": self.hint, "resubscribed": self.look_at_all, "stop": self._stopping}
-        threading.Thread(target=self._run, name="hub", daemon=True).start()
-        threading.Thread(
-            target=listen, args=(self._redis_url,), kwargs=hints, name="hints", daemon=True
-        ).start()
+    def _loop(
+        self,
+        name: str,
+        work: Callable[[], object],
+        *,
+        away: tuple[type[Exception], ...],
+        pause_seconds: float,
+    ) -> Loop:
+        return Loop(
+            name,
+            work,
+            longest_pause_seconds=pause_seconds,
+            away=away,
+            failed=metric.thread_failed,
+            stopped=self._stopping,
+        )
 
-    def _run(self) -> None:
-        checked_at = time.monotonic()
-        while not self.is_stopping:
-            self._bell.wait(_LOOK_SECONDS)
-            self._bell.clear()
-            if self.is_leaving():
-                self.stop()
-            try:
-                if time.monotonic() - checked_at >= LOST_HINTS_SECONDS:
-                    checked_at = time.monotonic()
-                    self._find_lost()
-                self._read_dirty()
-            except SQLAlchemyError as error:
-                log.warning("hub.database_away", error=type(error).__name__)
-                self._stopping.wait(_LOOK_SECONDS)
-            except Exception:
-                log.exception("hub.failed")
-                self._stopping.wait(_LOOK_SECONDS)
+    def _hears_again(self) -> None:
+        self._listener.succeed()
+        self.look_at_all()
+
+    def _look(self) -> None:
+        """Wait until there is something to look for, but not for long, and read it."""
+        self._bell.wait(_LOOK_SECONDS)
+        self._bell.clear()
+        if self.is_leaving():
+            self.stop()
+        if time.monotonic() - self._checked_at >= LOST_HINTS_SECONDS:
+            self._checked_at = time.monotonic()
+            self._find_lost()
+        self._read_dirty()
 
     def _find_lost(self) -> None:
         """Find tasks with events that no hint told of, and tasks that are gone."""

@@ -3,40 +3,20 @@
 import threading
 from collections.abc import Callable
 
-import redis
-import structlog
-
 from orchestrator.redis_link import open_subscriber
 from orchestrator.store.hints import CHANNEL
 
-_PAUSE_SECONDS = 0.5
+PAUSE_SECONDS = 0.5
+"""How long after a lost connection it is tried again, at most."""
 
-log = structlog.get_logger(__name__)
 
-
-def listen(
+def hear(
     redis_url: str, *, hint: Callable[[str], None], resubscribed: Callable[[], None], stop: threading.Event
 ) -> None:
-    """Call `hint` with each hint's task id, and `resubscribed` with each subscription, until `stop` is set.
+    """Call `resubscribed` once, and `hint` with each hint's task id, until `stop` is set or Redis goes away.
 
-    Hints that were sent between two subscriptions are lost; so are those of a Redis that is frozen.
+    Hints that were sent between two subscriptions are lost; so are those of a Redis that is frozen. Raises RedisError.
     """
-    is_away = False
-    while not stop.is_set():
-        try:
-            _hear(redis_url, hint=hint, resubscribed=resubscribed, stop=stop)
-        except redis.RedisError as error:
-            if not is_away:
-                log.warning("listener.redis_away", error=type(error).__name__)
-            is_away = True
-            stop.wait(_PAUSE_SECONDS)
-        else:
-            is_away = False
-
-
-def _hear(
-    redis_url: str, *, hint: Callable[[str], None], resubscribed: Callable[[], None], stop: threading.Event
-) -> None:
     client = open_subscriber(redis_url)
     with client, client.pubsub() as heard:  # type: ignore[no-untyped-call]  # theirs
         heard.subscribe(CHANNEL)

@@ -6,6 +6,7 @@ import time
 from flask import Response, request
 
 from api import current
+from api.right import Right
 from api.status import answer, find
 from orchestrator.credential import Principal
 from orchestrator.errors import Unavailable
@@ -16,7 +17,8 @@ from orchestrator.store.memory import TaskRecord
 def hold(principal: Principal, task: TaskRecord, *, seconds: float) -> Response:
     """Answer when the task has ended, or is no longer what If-None-Match names; after `seconds` at the latest.
 
-    A process that has no room for another waiting caller answers at once.
+    A process that has no room for another waiting caller answers at once. Raises InvalidCredential when the
+    caller's right ends meanwhile.
     """
     request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
     bell = threading.Event()
@@ -24,16 +26,18 @@ def hold(principal: Principal, task: TaskRecord, *, seconds: float) -> Response:
         watch = current.hub().watch(task, after=task.event_seq, ring=bell.set)
     except Unavailable:
         return answer(task)
+    right = Right(principal, "task:read")
     until = time.monotonic() + seconds
     with watch:
         while True:
             bell.clear()
+            right.require()
             task = find(principal, task.id)
             response = answer(task)
             left = until - time.monotonic()
             if left <= 0 or watch.end is not None or _is_news(task, response):
                 return response
-            bell.wait(left)
+            bell.wait(min(left, right.seconds_left))
 
 
 def _is_news(task: TaskRecord, response: Response) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any, cast
 
 from marshmallow import (
@@ -29,10 +30,11 @@ from api.fields import (
 )
 from orchestrator.arm_capability import ARMS, canonical_arm
 from orchestrator.callback import MAX_URL_CHARACTERS
+from orchestrator.check_rule import schemas_of
 from orchestrator.errors import InvalidInput
 from orchestrator.execution_state import TaskStatus
 from orchestrator.identifier import is_task_id
-from orchestrator.json_schema import schema_faults
+from orchestrator.json_schema import schema_faults, together_faults
 from orchestrator.task_contract import (
     CACHE_MODES,
     MAX_ATTACHMENTS,
@@ -46,6 +48,7 @@ from orchestrator.task_contract import (
 )
 
 MAX_REPORTED_FAULTS = 50
+MAX_FAULT_CHARACTERS = 300
 MAX_PAGE = 100
 MAX_EVENTS = 1000
 MAX_WAIT_SECONDS = 30
@@ -162,6 +165,18 @@ class TaskRequest(_Request):
     schema_version = fields.String(validate=validate.Length(1, MAX_VERSION_CHARACTERS))
     task_id = fields.String(validate=validate.Length(1, MAX_FOREIGN_ID_CHARACTERS))
 
+    @pre_load
+    def _limit_schemas(self, members: Any, **_: Any) -> Any:
+        """Refuse many or large JSON Schemas before any is examined; a plan's own are counted with the plan."""
+        if isinstance(members, dict):
+            criteria = members.get("acceptance_criteria")
+            items = criteria if isinstance(criteria, list) else []
+            rules = [item.get("check") for item in items if isinstance(item, dict)]
+            whole = {"output_schema": members["output_schema"]} if members.get("output_schema") else {}
+            if many := together_faults(schemas_of([whole, *rules])):
+                raise ValidationError(many[0], "acceptance_criteria")
+        return members
+
 
 class CancelRequest(_Request):
     """Why a task is cancelled."""
@@ -266,12 +281,15 @@ def read(schema: Schema, members: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return cast(dict[str, Any], schema.load(members))
     except ValidationError as error:
+        faults = _faults(error.messages, "")
         found = [
-            {"field": path or "body", "message": message} for path, message in _faults(error.messages, "")
+            {"field": path[:MAX_FAULT_CHARACTERS] or "body", "message": message[:MAX_FAULT_CHARACTERS]}
+            for path, message in islice(faults, MAX_REPORTED_FAULTS)
         ]
+        count = len(found) + sum(1 for _ in faults)
         first = "{field}: {message}".format(**found[0])
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise InvalidInput(first + more, details={"errors": found[:MAX_REPORTED_FAULTS]}) from error
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        raise InvalidInput(first + more, details={"errors": found}) from error
 
 
 def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:

@@ -9,8 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import redis
+import structlog
 from celery import Celery
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import credential
 from orchestrator import settings as settings_module
@@ -27,7 +29,7 @@ from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.occupancy import Occupancy
 from orchestrator.lifecycle.requests import Submitted
 from orchestrator.lifecycle.withdrawal import Withdrawn
-from orchestrator.llm import failover
+from orchestrator.llm import failover, price
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import SharedGate, policy_for
@@ -38,12 +40,15 @@ from orchestrator.rate_limit import RateLimiter
 from orchestrator.redis_link import open_client
 from orchestrator.settings import Settings
 from orchestrator.store import row_security
-from orchestrator.store.engine import open_engine
+from orchestrator.store.encoding import refuse_encoding
+from orchestrator.store.engine import is_away, open_engine, statement
 from orchestrator.store.hints import Hints
 from orchestrator.store.memory import TaskRecord
 from orchestrator.store.steps import Fenced, Message
 from orchestrator.store.submissions import Once
 from orchestrator.task_contract import Contract
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -209,8 +214,19 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
 
 
 def refuse_servers(settings: Settings, engine: Engine) -> None:
-    """Raise SettingsError at a process's start for servers that it must not work on: call it once a process."""
+    """Raise SettingsError at a process's start for servers that it must not work on: call it once a process.
+
+    A server that is away is let pass, except where row-level security is required: it may come back, and all that
+    needs it says so itself.
+    """
     refuse_eviction(settings.redis_url)
+    try:
+        with statement(engine) as conn:
+            refuse_encoding(conn)
+    except SQLAlchemyError as error:
+        if not is_away(error):
+            raise
+        _log.warning("postgres.not_examined", error=type(error).__name__)
     if settings.require_row_level_security == "on":
         row_security.require(engine)
 
@@ -232,6 +248,11 @@ def open_models(settings: Settings) -> Models:
     return failover.open_models(
         settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
     )
+
+
+def load_prices() -> None:
+    """Load the table of all models' prices, which the first call needs."""
+    price.load()
 
 
 def open_embedder(settings: Settings) -> Embedder | None:

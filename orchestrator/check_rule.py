@@ -8,7 +8,7 @@ steps' outputs by id.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,13 @@ def validate_rule(rule: Any) -> list[str]:
     if not named:
         wrong.append(f"names no operation: {', '.join(_OPERATIONS)}, or all_steps_done or output_schema")
     return wrong + [message for name in named for message in _operand_faults(name, rule[name])]
+
+
+def schemas_of(rules: Iterable[Any]) -> Iterator[Any]:
+    """Yield the JSON Schemas that rules hold, valid or not."""
+    for rule in rules:
+        if isinstance(rule, Mapping):
+            yield from (rule[name] for name in ("schema", "output_schema") if name in rule)
 
 
 def steps_named(rule: Mapping[str, Any]) -> tuple[str, ...]:

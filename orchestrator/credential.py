@@ -24,6 +24,9 @@ _ALGORITHM = "EdDSA"
 _SHARED_ALGORITHM = "HS256"
 _CLOCK_SKEW_SECONDS = 30
 _BASE62 = string.digits + string.ascii_letters
+_NAME = re.compile("[^\0-\x1f\x7f\ud800-\udfff]{1,255}")
+# the end of the year 9999: later moments can't be compared with a clock's
+_END_OF_TIME = 253_402_300_799
 _KEY = re.compile(r"octo_([a-z]{1,16})_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})")
 
 
@@ -139,7 +142,8 @@ def verify_token(settings: Settings, token: str, *, provider: jwks.KeySet | None
         _refuse_long_life(settings, claims)
     except jwt.ExpiredSignatureError as error:
         raise _refused("expired") from error
-    except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        # the last three are PyJWT's for times that are no numbers, and for JSON that is nested too deeply
         raise _refused("invalid") from error
     # the leeway is for clocks that run behind the signer's (iat, nbf); it must not lengthen a token's life
     if int(claims["exp"]) <= time.time():
@@ -212,16 +216,21 @@ def _decoded(
 
 def _principal(claims: dict[str, Any]) -> Principal:
     tenant, key_id, scopes = (claims.get(name) for name in ("tenant", "key_id", "scopes"))
-    named = isinstance(tenant, str) and tenant and isinstance(key_id, str)
-    if not (named and isinstance(scopes, list) and all(isinstance(scope, str) for scope in scopes)):
+    named = all(map(_is_name, (tenant, key_id, claims["sub"])))
+    if not (named and isinstance(scopes, list) and all(map(_is_name, scopes))):
         raise _refused("claims")
     return Principal(
         str(tenant),
         str(key_id),
         frozenset(scopes),
         subject=claims["sub"],
-        expires_at=int(claims["exp"]),
+        expires_at=min(int(claims["exp"]), _END_OF_TIME),
     )
+
+
+def _is_name(claim: object) -> bool:
+    """Tell whether a claim is a text that can be kept: Postgres takes neither NUL nor lone surrogates."""
+    return isinstance(claim, str) and _NAME.fullmatch(claim) is not None
 
 
 def webhook_secret(settings: Settings, tenant: str) -> str:
@@ -264,7 +273,8 @@ _REASONS = {
     "expired": "The token has expired; get a new one from POST /v1/auth/token.",
     "invalid": "The token is not one that this service accepts.",
     "too_long": "The token was made for longer than this service accepts.",
-    "claims": "The token lacks a tenant, key_id or scopes claim.",
+    "claims": "The token's claims tenant, key_id and sub must be texts of 1 to 255 characters without control "
+    "characters, and scopes a list of such texts.",
 }
 
 

@@ -38,12 +38,14 @@ OctoError
         ├── ModelConnectionLost
         ├── ModelRateLimited its provider asks to slow down (details.retry_after)
         ├── ModelAnswerBroken    a cut, empty or unreadable answer
+        │   └── ModelNoAnswer    what came back never was a model's answer
         ├── ModelAnswerInvalid   the answer breaks the schema, corrections and all
         ├── ModelAnswerCut   the answer does not fit into the output limit
         ├── ModelRefused     the model declines; no other one is asked
         ├── ModelRequestRejected  the provider finds fault with the request itself
         └── ModelAccountProblem
             ├── ModelUnauthorised    the key does not hold
+            ├── ModelMisconfigured   its key, its address or the proxy is wrong
             ├── ModelUnknown     no such model there
             └── ModelQuotaExhausted  the account has no credit left
 
@@ -347,6 +349,13 @@ class ModelAnswerBroken(ModelError):
     may_have_cost = True
 
 
+class ModelNoAnswer(ModelAnswerBroken):
+    """What came back never was a model's answer: a page, nothing, or a body of another kind; nothing is charged."""
+
+    code = "model_no_answer"
+    may_have_cost = False
+
+
 class ModelAnswerInvalid(ModelError):
     """The model's answer breaks the schema, also after it was told how."""
 
@@ -382,6 +391,12 @@ class ModelUnauthorised(ModelAccountProblem):
     """The model's provider does not take the key."""
 
     code = "model_unauthorised"
+
+
+class ModelMisconfigured(ModelAccountProblem):
+    """The model can't be reached as it is configured: its key, its address or the proxy is wrong."""
+
+    code = "model_misconfigured"
 
 
 class ModelUnknown(ModelAccountProblem):

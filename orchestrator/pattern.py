@@ -9,7 +9,9 @@ MAX_PATTERN_CHARACTERS = 500
 
 
 class Pattern(Protocol):
-    """The one thing we ask of a compiled expression."""
+    """What we ask of a compiled expression; a search takes time in proportion to the text and to `programsize`."""
+
+    programsize: int
 
     def search(self, text: str) -> object | None:
         """Return a match anywhere in `text`, or None."""

@@ -20,6 +20,7 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "PERMIT_PRIVATE_KEY": frozenset(_ROUNDS),
     "CACHE_SECRET": frozenset(("web", *_ROUNDS, *_ARMS)),
     "WEBHOOK_SECRET": frozenset(("webhook",)),
+    "METRICS_TOKEN": frozenset(("web",)),
     "FLOWER_BASIC_AUTH": frozenset(("flower",)),
 }
 _OF_PROVIDERS: Final = ("OPENAI_", "ANTHROPIC_")

@@ -46,6 +46,7 @@ def driver_url(text: str) -> str:
         raise ValueError(_POSTGRES_FORM)
     hosts = [_host(host) for host in parts.hosts.split(",")]
     user = f"{parts.user}@" if parts.user else ""
+    _check_ports(parse_qsl(parts.query[1:]))
     if len(hosts) == 1 and not hosts[0][0].startswith("/"):
         return f"{DRIVER}{user}{parts.hosts}{parts.path}{parts.query}"
     if any(host.startswith("[") for host, _ in hosts):
@@ -113,6 +114,14 @@ def _parts(text: str) -> _Parts | None:
         return None
     user, _, hosts = found[2].rpartition("@")
     return _Parts(found[1].lower(), user, hosts, found[3], found[4] or "")
+
+
+def _check_ports(parameters: list[tuple[str, str]]) -> None:
+    hosts = [value for name, value in parameters if name == "host"]
+    ports = [value for name, value in parameters if name == "port"]
+    has_own = len(hosts) > 1 or any(":" in host for host in hosts)
+    if (ports and has_own) or any(not re.fullmatch(r"\d{1,5}(,\d{0,5})*", port) for port in ports):
+        raise ValueError("usable: write ?host=h1:port1&host=h2:port2, or ?host=h1,h2&port=port1,port2")
 
 
 def _host(text: str) -> tuple[str, str]:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from orchestrator import server_url, signing_key
 from orchestrator.errors import SettingsError
+from orchestrator.forward_proxy import first_fault
 from orchestrator.model_choice import (
     PROVIDERS,
     ModelName,
@@ -59,6 +61,10 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _seconds_or_none(text: str) -> float:
+    return 0.0 if re.fullmatch(r"0+(\.0+)?", text) else _seconds(text)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in choices:
@@ -78,10 +84,35 @@ def _signing_secret(text: str) -> str:
     return text
 
 
-def _http_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]\S*", text):
+def _long_secret(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{16,}", text):
+        raise ValueError("at least 16 ASCII characters without blanks (openssl rand -hex 24)")
+    return text
+
+
+def _model_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[!-~]+", text) or not _names_a_host(text):
         raise ValueError("http://host:port/path or https://host/path")
-    return text.rstrip("/")
+    url = text.rstrip("/")
+    if url.endswith(("/chat/completions", "/messages", "/embeddings")):
+        raise ValueError(
+            "the address before /chat/completions, /v1/messages and /embeddings, which are added to it"
+        )
+    return url
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _api_key(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("one line of ASCII characters without blanks, as the provider shows it")
+    return text
 
 
 def _https_url(text: str) -> str:
@@ -145,6 +176,7 @@ class Settings:
     jwt_ttl_seconds: int = _setting(_whole(least=1, most=86_400), default=3600)
     jwt_max_age_seconds: int = _setting(_whole(least=60, most=31_536_000), default=86_400)
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
+    metrics_token: str | None = _setting(_long_secret, default=None, secret=True)
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
     trusted_proxies: int = _setting(_whole(least=0, most=10), default=0)
     cors_origins: tuple[str, ...] = _setting(_origins, default=())
@@ -156,10 +188,10 @@ class Settings:
     max_body_bytes: int = _setting(_whole(least=1024), default=2**20)
     max_file_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**24)
     max_recorded_result_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**20)
-    openai_api_key: str | None = _setting(_text, default=None, secret=True)
-    anthropic_api_key: str | None = _setting(_text, default=None, secret=True)
-    openai_base_url: str | None = _setting(_http_url, default=None, secret=True)
-    anthropic_base_url: str | None = _setting(_http_url, default=None, secret=True)
+    openai_api_key: str | None = _setting(_api_key, default=None, secret=True)
+    anthropic_api_key: str | None = _setting(_api_key, default=None, secret=True)
+    openai_base_url: str | None = _setting(_model_url, default=None, secret=True)
+    anthropic_base_url: str | None = _setting(_model_url, default=None, secret=True)
     llm_chain: tuple[ModelName, ...] = _setting(parse_chain, default=())
     embeddings: ModelName | None = _setting(parse_embeddings, default=None)
     llm_timeout_seconds: float = _setting(_seconds, default=30.0)
@@ -174,6 +206,7 @@ class Settings:
     cache_ttl: int = _setting(_whole(least=0), default=3600)
     lease_seconds: float = _setting(_seconds, default=15.0)
     heartbeat_seconds: float = _setting(_seconds, default=5.0)
+    watchdog_seconds: float = _setting(_seconds_or_none, default=30.0)
     grace_seconds: float = _setting(_seconds, default=30.0)
     sweep_seconds: float = _setting(_seconds, default=1.0)
     redispatch_seconds: float = _setting(_seconds, default=5.0)
@@ -181,6 +214,8 @@ class Settings:
     require_row_level_security: str = _setting(_one_of("on", "off"), default="off")
     database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
     executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
+    # the audit log's table lets nobody delete what is younger than a week
+    audit_retention_days: int = _setting(_whole(least=7), default=90)
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
@@ -255,7 +290,17 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(
             f"{', '.join(missing)} must be set: see .env.example, or start everything with `octollm up`"
         )
-    return Settings(**values)
+    chosen = Settings(**values)
+    if chosen.models or chosen.embeddings:
+        _require_proxies(texts)
+    return chosen
+
+
+def _require_proxies(environ: Mapping[str, str]) -> None:
+    """Raise SettingsError for a proxy that no request to a model could go by; a proxy's URL may hold a password."""
+    if wrong := first_fault(environ):
+        name, wanted = wrong
+        raise SettingsError(f"{name} is wrong: its value is not {wanted}")
 
 
 def load_signing(environ: Mapping[str, str] | None = None) -> Signing:

@@ -1,7 +1,9 @@
-"""What every test may ask for: a real Postgres and a real Valkey, migrated and empty."""
+"""What every test may ask for: a real Postgres and a real Valkey, migrated and empty; and how tests are run.
+
+Under pytest-xdist each worker has servers of its own, so that tests may stop, configure and flush them.
+"""
 
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,18 +11,32 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
+from xdist.remote import Producer
 
 from orchestrator.devstack import servers as devstack_servers
 from orchestrator.devstack.servers import Servers
 from orchestrator.store import migrate
 from orchestrator.store.engine import open_engine
+from tests import sharing
 
 # at import: modules that tests import read these at their own
 os.environ["OCTOLLM_ENV_FILE"] = "none"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = "none"
 
+# Else what hypothesis draws depends on which of our modules a process happens to have imported, and on every number
+# that we change in one.
+providers.is_local_module_file = lambda path: False  # type: ignore[assignment]  # a cached function
+# the gate: the same examples each time, drawn from the test's own source
+settings.register_profile("gate", derandomize=True, database=None, deadline=None)
+# `make fuzz` and `make check-slow`: new examples by --hypothesis-seed
+settings.register_profile("fuzz", database=None, deadline=None)
+
+_LONGEST_ID = 40
+_SECRET = "a secret of the tests, the same in each run and long enough for HS256"
 _OURS = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JWT_SECRET")
 
 # replica: neither foreign keys nor the triggers that keep history from being deleted stand in the way
@@ -41,6 +57,39 @@ END $$
 """
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Throw no dice unless the command line names a profile."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("gate")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test after the argument, not after binary bytes: an archive made here holds the time of day.
+
+    Workers of pytest-xdist must find tests of the same names.
+    """
+    is_text = not isinstance(val, bytes) or (val.isascii() and len(val) <= _LONGEST_ID)
+    return None if is_text else argname
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what hypothesis drives as `fuzz`."""
+    if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        item.add_marker("fuzz")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what takes longest come first where several workers share the tests."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=lambda item: sharing.turn_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> sharing.ByShare:
+    """Share the tests out as tests/sharing.py says."""
+    return sharing.ByShare(config, log)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """A state directory of the session's own, with no setting of the developer's environment."""
@@ -50,7 +99,7 @@ def home() -> Iterator[Path]:
             patch.delenv(name, raising=False)
         patch.setenv("OCTOLLM_HOME", str(path))
         patch.setenv("XDG_STATE_HOME", str(path / "state"))
-        patch.setenv("JWT_SECRET", secrets.token_urlsafe(48))
+        patch.setenv("JWT_SECRET", _SECRET)
         yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -92,15 +92,23 @@ def run(
 
 
 def put_off(process: WorkerProcess, claim: Claim, wait: MustWait) -> NoReturn:
-    """Queue the row again for when there may be room, which counts as no failure; raises Ignore."""
-    spending.postpone(process.engine, claim, wait)
-    process.hints.send(claim.task_id)
-    log.info("step.postponed", reason=wait.code)
+    """Queue the row again for when there may be room, which counts as no failure; raises Ignore.
+
+    An attempt that is no longer the current one, or whose task has ended, changes nothing.
+    """
+    if spending.postpone(process.engine, claim, wait):
+        process.hints.send(claim.task_id)
+        log.info("step.postponed", reason=wait.code)
+    else:
+        log.info("attempt.superseded", error=wait.code)
     raise Ignore()
 
 
 def retry_later(process: WorkerProcess, claim: Claim, result: StepResult, *, seconds: float) -> None:
-    """Queue a failed row again and raise Ignore, if it may be tried again; `seconds` is how long this attempt took."""
+    """Queue a failed row again and raise Ignore, if it may be tried again; `seconds` is how long this attempt took.
+
+    An attempt that is no longer the current one, or whose task has ended, changes nothing.
+    """
     if result.error is not None and may_retry(claim, result.error, seconds=seconds):
         error = result.error
         delay = backoff_seconds(
@@ -109,9 +117,12 @@ def retry_later(process: WorkerProcess, claim: Claim, result: StepResult, *, sec
             chance=random.random(),
             longest=claim.seconds_left - seconds,
         )
-        in_transaction(
+        is_queued = in_transaction(
             process.engine, lambda conn: rounds.retry(conn, claim, error=error, delay_seconds=delay)
         )
+        if not is_queued:
+            log.info("attempt.superseded", error=error["code"])
+            raise Ignore()
         process.hints.send(claim.task_id)
         metric.arm_invoked(claim.arm, "retried", seconds)
         log.info(
@@ -297,10 +308,12 @@ def described(conn: Connection, tenant: str, contract: Contract) -> tuple[Attach
 
 
 def _stowed(process: WorkerProcess, claim: Claim, result: StepResult) -> StepResult:
-    most_bytes = process.settings.max_file_bytes
+    content = stowing.large_output(result, name=claim.name, most_bytes=process.settings.max_file_bytes)
+    if content is None:
+        return result
     return in_transaction(
         process.engine,
-        lambda conn: stowing.stow(conn, claim.tenant, result, name=claim.name, most_bytes=most_bytes),
+        lambda conn: stowing.stow(conn, claim.tenant, result, name=claim.name, content=content),
     )
 
 

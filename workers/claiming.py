@@ -46,6 +46,10 @@ class Carried:
     tell: Callable[[], None] | None = None
 
 
+class WorkFailed(Exception):
+    """The work's outcome is a failure; holds the error's code. Celery, and so Flower, then calls it one as well."""
+
+
 class WorkRequest(Request):
     """A message in the worker's main process; when its child dies, the lease goes back at once."""
 
@@ -77,6 +81,16 @@ class Work(Task[[str, str], dict[str, str]]):
     acks_late = True
     reject_on_worker_lost = True
     ignore_result = False
+    # logged without a traceback
+    throws = (WorkFailed,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, str]:
+        """Do the work; raises WorkFailed for a failed outcome, which the seam stores as it stores any other."""
+        returned = self.run(*args, **kwargs)
+        outcome = vars(self.request)["carried"].outcome
+        if isinstance(outcome, StepResult) and outcome.error is not None:
+            raise WorkFailed(str(outcome.error["code"]))
+        return returned
 
     @contextmanager
     def claimed(self) -> Iterator[tuple[Carried, CancelToken, float]]:
@@ -117,7 +131,7 @@ class Work(Task[[str, str], dict[str, str]]):
         if carried is None:
             raise Refused(f"no claim comes with the {state} of {request.id}")
         outcome = carried.outcome
-        if state != states.SUCCESS or outcome is None:
+        if outcome is None or (state != states.SUCCESS and not isinstance(result, WorkFailed)):
             outcome = attempt.failure(
                 "internal_error", f"The {carried.claim.arm} worker failed; its log says more."
             )

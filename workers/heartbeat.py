@@ -10,6 +10,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.loop import Loop
+from orchestrator.observability import metric
 from orchestrator.store import steps
 from orchestrator.store.engine import statement
 from orchestrator.store.steps import Claim
@@ -36,10 +38,17 @@ class Leases:
     def __init__(self, engine: Engine, *, lease_seconds: float, heartbeat_seconds: float) -> None:
         self._engine = engine
         self._lease_seconds = lease_seconds
-        self._heartbeat_seconds = heartbeat_seconds
         self._held: dict[str, _Lease] = {}
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._loop = Loop(
+            "leases",
+            self.beat,
+            every_seconds=heartbeat_seconds,
+            first_after_seconds=heartbeat_seconds,
+            longest_pause_seconds=heartbeat_seconds,
+            away=(SQLAlchemyError,),
+            failed=metric.thread_failed,
+        )
 
     @contextmanager
     def hold(self, claim: Claim, *, deadline: float) -> Iterator[CancelToken]:
@@ -50,7 +59,7 @@ class Leases:
         token = CancelToken(deadline)
         with self._lock:
             self._held[claim.id] = _Lease(claim.task_id, claim.attempt, deadline, token)
-            self._ensure_thread()
+        self._loop.start()
         try:
             yield token
         finally:
@@ -83,17 +92,3 @@ class Leases:
             held, self._held = self._held, {}
         for lease in held.values():
             lease.token.set()
-
-    def _ensure_thread(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
-            self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(self._heartbeat_seconds)
-            try:
-                self.beat()
-            except SQLAlchemyError as error:
-                # the database is away: nobody else can take our leases either
-                log.warning("lease.renewal_failed", error=str(error.__class__.__name__))

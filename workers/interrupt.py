@@ -1,12 +1,11 @@
 """Listens for tasks that ended elsewhere, so that their attempts in this process stop at once."""
 
-import threading
-import time
-
 import redis
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.loop import Loop
+from orchestrator.observability import metric
 from orchestrator.redis_link import open_subscriber
 from orchestrator.store.hints import STOP_CHANNEL
 from workers.heartbeat import Leases
@@ -27,31 +26,28 @@ class Interrupts:
     def __init__(self, redis_url: str, leases: Leases) -> None:
         self._leases = leases
         self._redis = open_subscriber(redis_url)
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._loop = Loop(
+            "interrupts",
+            self._listen,
+            longest_pause_seconds=_PAUSE_SECONDS,
+            away=(redis.RedisError,),
+            failed=metric.thread_failed,
+        )
 
     def ensure_listening(self) -> None:
         """Start to listen, once a process: a forked child has no thread of its parent's."""
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="interrupts", daemon=True)
-                self._thread.start()
+        self._loop.start()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                self._listen()
-            except redis.RedisError as error:
-                log.debug("interrupts.redis_away", error=type(error).__name__)
-            except Exception:
-                log.exception("interrupts.failed")
-            time.sleep(_PAUSE_SECONDS)
+    def stop(self) -> None:
+        """Listen no more once the connection ends."""
+        self._loop.stop()
 
     def _listen(self) -> None:
         with self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]  # theirs
             subscription.subscribe(STOP_CHANNEL)
             while True:
                 message = subscription.get_message(timeout=_LISTEN_SECONDS)
+                self._loop.succeed()
                 if message is None or message["type"] not in {"subscribe", "message"}:
                     continue
                 # the first one confirms the subscription: an end told before it was not heard

@@ -1,10 +1,8 @@
 """Says of this worker's pool that it lives, how busy it is and what it serves, until it stops."""
 
-import threading
 from importlib.metadata import version
 from typing import Any
 
-import structlog
 from celery import Celery
 from celery.signals import worker_ready, worker_shutdown
 from celery.worker import state
@@ -12,11 +10,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.arm_capability import ARMS, registry_digest
+from orchestrator.loop import Loop
+from orchestrator.observability import metric
 from orchestrator.store import pools
 from orchestrator.store.engine import statement
 from workers import containment, process
-
-log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 5.0
 
@@ -31,29 +29,24 @@ class Presence:
         queues = [*app.amqp.queues.consume_from, *(ARMS[arm].queue for arm in self._withheld)]
         self._rows = {f"{node}/{arm.queue}": arm for arm in ARMS.values() if arm.queue in queues}
         self._concurrency = concurrency
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._loop = Loop(
+            "presence",
+            self._beat,
+            every_seconds=BEAT_SECONDS,
+            away=(SQLAlchemyError,),
+            failed=metric.thread_failed,
+        )
 
     def start(self) -> None:
         """Begin to beat."""
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """Stop beating and say so, so that nobody waits for the rows to grow old."""
-        self._stopped.set()
-        self._thread.join(timeout=2 * BEAT_SECONDS)
+        self._loop.stop(wait_seconds=2 * BEAT_SECONDS)
         with statement(self._engine) as conn:
             for node in self._rows:
                 pools.leave(conn, node)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self._beat()
-            except SQLAlchemyError as error:
-                log.warning("presence.failed", error=error.__class__.__name__)
-            if self._stopped.wait(BEAT_SECONDS):
-                return
 
     def _beat(self) -> None:
         with statement(self._engine) as conn:

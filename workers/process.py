@@ -1,9 +1,10 @@
 """The one thing that a worker's process has: its connections, its name in leases, the leases it holds."""
 
 import sys
+import threading
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -25,11 +26,14 @@ from workers.arms.base import CancelToken
 from workers.heartbeat import Leases
 from workers.interrupt import Interrupts
 from workers.model import OpenModels
+from workers.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
 _SWITCH_SECONDS = 0.0005
 _REAP_SECONDS = 0.5
+_ASKS_NO_MODEL = {"arm.executor", "arm.guardian", "webhook"}
+"""Queues whose work asks no model."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,49 @@ class Worker:
     process: WorkerProcess
     leases: Leases
     interrupts: Interrupts
+    _opening: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @property
+    def models(self) -> Models:
+        """The models of this process; opening them imports the SDKs, once: who comes meanwhile waits."""
+        with self._opening:
+            return self._models
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """The embedding model of this process, if one is configured; opened like the models."""
+        with self._opening:
+            return self._embedder
 
     @cached_property
-    def models(self) -> Models:
-        """The models of this process; opening them, at the first call, imports the SDKs."""
+    def _models(self) -> Models:
         return bootstrap.open_models(self.process.settings)
 
     @cached_property
-    def embedder(self) -> Embedder | None:
-        """The embedding model of this process, if one is configured; opening it imports the SDK."""
+    def _embedder(self) -> Embedder | None:
         return bootstrap.open_embedder(self.process.settings)
+
+    def open_early(self) -> threading.Thread | None:
+        """Open the models in the background, for importing the SDKs takes seconds; None when none is configured."""
+        settings = self.process.settings
+        if not settings.models and settings.embeddings is None:
+            return None
+        thread = threading.Thread(target=self._open_all, name="models", daemon=True)
+        thread.start()
+        return thread
+
+    def _open_all(self) -> None:
+        started = time.monotonic()
+        try:
+            if self.process.settings.models:
+                bootstrap.load_prices()
+                _ = self.models
+            _ = self.embedder
+        except Exception as error:
+            # the first call tries again, and its failure is told
+            log.warning("models.not_opened", error=type(error).__name__)
+        else:
+            log.info("models.opened", seconds=round(time.monotonic() - started, 3))
 
     def open_models(self) -> OpenModels | None:
         """Return what opens the models, or None when none is configured."""
@@ -109,11 +146,21 @@ def of(app: Celery) -> Worker:
     return worker
 
 
+def watchdog_of(app: Celery) -> Watchdog:
+    """Return the line to what watches this worker."""
+    watchdog: Watchdog = app.octollm_watchdog  # type: ignore[attr-defined]  # see `connect_signals`
+    return watchdog
+
+
+def open_models_early(app: Celery) -> threading.Thread | None:
+    """Open this process' models in the background, where its queues have work for them; see Worker.open_early."""
+    if set(app.amqp.queues.consume_from) <= _ASKS_NO_MODEL:
+        return None
+    return of(app).open_early()
+
+
 def connect_signals(app: Celery) -> None:
     """Have Celery wire its processes: threads run in the main one, prefork's work in children."""
-
-    def wire(**_: object) -> None:
-        start(app)
 
     def keep_our_logging(**_: object) -> None:
         """Having a receiver is enough: Celery then sets no level and adds no handler."""
@@ -127,19 +174,30 @@ def connect_signals(app: Celery) -> None:
         except SettingsError as error:
             # Celery logs what a receiver raises, and goes on
             raise SystemExit(error.message) from None
+        watchdog = Watchdog(worker.process.settings.watchdog_seconds)
+        app.octollm_watchdog = watchdog  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+        watchdog.start()
         containment.prepare(app)
         containment.warn_without_permits(app)
 
-    def watch_children(sender: Any, **_: object) -> None:
-        """Look for dead children twice a second.
+    def wire_child(**_: object) -> None:
+        start(app)
+        watchdog_of(app).beat()
+        open_models_early(app)
+
+    def work_begins(sender: Any, **_: object) -> None:
+        """Let this process be watched, and look for dead children twice a second; without any, open the models here.
 
         Celery asks once when a child's pipe closes, which is a little before the kernel lets it be reaped: it then
         sees none, and asks again after 5 s.
         """
+        watchdog_of(app).beat()
         reap = getattr(getattr(sender.pool, "_pool", None), "maintain_pool", None)
-        if reap is not None and sender.hub is not None:
+        if reap is None:
+            open_models_early(app)
+        elif sender.hub is not None:
             sender.hub.call_repeatedly(_REAP_SECONDS, reap)
 
     worker_init.connect(wire_and_prepare, weak=False)
-    worker_ready.connect(watch_children, weak=False)
-    worker_process_init.connect(wire, weak=False)
+    worker_ready.connect(work_begins, weak=False)
+    worker_process_init.connect(wire_child, weak=False)

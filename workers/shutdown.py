@@ -31,7 +31,11 @@ def connect_signals(app: Celery) -> None:
 def _end_after(app: Celery, grace_seconds: float) -> None:
     """Hand back what still runs after the grace time and end this process, whatever hangs in it."""
     threading.Event().wait(grace_seconds)
-    hand_back_all(app)
+    try:
+        hand_back_all(app)
+    except Exception:
+        # whatever it is, this process must end: its leases then end by themselves
+        log.exception("shutdown.hand_back_failed")
     os.kill(os.getpid(), signal.SIGQUIT)
     threading.Event().wait(_LAST_WORDS_SECONDS)
     log.warning("worker.killed_itself")

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -16,14 +17,16 @@ from orchestrator import bootstrap
 from orchestrator.cache import flight
 from orchestrator.errors import SandboxUnavailable
 from orchestrator.lifecycle import recovery
+from orchestrator.loop import Loop
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
 from orchestrator.redis_link import open_client
-from orchestrator.store import memory, pools, retention, steps, submissions, webhooks
+from orchestrator.store import audit_log, memory, pools, retention, steps, submissions, webhooks
 from orchestrator.store.engine import statement, transaction
 from workers import process, webhook
 from workers.claiming import claim_row
 from workers.tasks import app, give_up
+from workers.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,23 @@ BATCH = 200
 EPOCH_KEY = "octollm:broker-epoch"
 _ANY_KILLS = 2**31 - 1
 _FORGET_EVERY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Swept:
+    """How many rows a sweep worked on, BATCH when there may be more, and how many of them it healed.
+
+    Healing is what had gone wrong: a lost message, a lease that ended. A retry whose time has come, a deadline and
+    retention are a sweeper's ordinary work.
+    """
+
+    taken: int = 0
+    healed: int = 0
+
+    @classmethod
+    def healing(cls, count: int) -> "Swept":
+        """Return what a sweep did whose every row is a fault."""
+        return cls(count, count)
 
 
 class Sweeper:
@@ -47,7 +67,7 @@ class Sweeper:
 
     def tick(self) -> bool:
         """Heal once, and tell whether a full batch says that there is more; a sweep that fails is tried again then."""
-        sweeps: tuple[Callable[[], int], ...] = (
+        sweeps: tuple[Callable[[], Swept], ...] = (
             self.queue_again_after_flush,
             self.end_past_deadline,
             self.expire_leases,
@@ -64,30 +84,30 @@ class Sweeper:
         has_more = False
         for sweep in sweeps:
             try:
-                count = sweep()
+                swept = sweep()
             except SQLAlchemyError as error:
                 self._connected_at = time.monotonic()
                 log.warning("sweep.failed", sweep=sweep.__name__, error=error.__class__.__name__)
             except Exception:
                 log.exception("sweep.failed", sweep=sweep.__name__)
             else:
-                if count:
-                    metric.swept(sweep.__name__, count)
-                    log.warning("sweep.healed", sweep=sweep.__name__, count=count)
-                has_more |= count == BATCH
+                metric.swept(sweep.__name__, swept.taken)
+                if swept.healed:
+                    log.warning("sweep.healed", sweep=sweep.__name__, count=swept.healed)
+                has_more |= swept.taken >= BATCH
         return has_more
 
-    def queue_again_after_flush(self) -> int:
+    def queue_again_after_flush(self) -> Swept:
         """Make all queued rows due when the broker has lost its memory: its epoch key is gone."""
         try:
             if not self._broker.set(EPOCH_KEY, str(time.time()), nx=True):
-                return 0
+                return Swept()
         except RedisError:
-            return 0
+            return Swept()
         with statement(self._engine) as conn:
-            return steps.queue_again(conn)
+            return Swept.healing(steps.queue_again(conn))
 
-    def end_past_deadline(self) -> int:
+    def end_past_deadline(self) -> Swept:
         """End tasks whose deadline has passed."""
         with statement(self._engine) as conn:
             late = memory.past_deadline(conn, limit=BATCH)
@@ -95,14 +115,14 @@ class Sweeper:
         for one in ended:
             if one is not None:
                 bootstrap.tell_end(self._hints, one)
-        return sum(one is not None for one in ended)
+        return Swept(sum(one is not None for one in ended))
 
-    def expire_leases(self) -> int:
+    def expire_leases(self) -> Swept:
         """Take back rows whose owner did not renew, unless he could not: just after Postgres or we came back."""
         with statement(self._engine) as conn:
             late = steps.expired(conn, limit=BATCH)
             if not late or self._is_too_soon(steps.postgres_up_seconds(conn)):
-                return 0
+                return Swept()
         healed = [recovery.expire_lease(self._engine, step_id, task_id=task_id) for step_id, task_id in late]
         for row in healed:
             if row is not None:
@@ -111,19 +131,19 @@ class Sweeper:
                 log.warning(
                     "lease.expired", task_id=row.task_id, step=row.name, attempt=row.attempt, owner=row.owner
                 )
-        return sum(row is not None for row in healed)
+        return Swept.healing(sum(row is not None for row in healed))
 
-    def promote_followers(self) -> int:
+    def promote_followers(self) -> Swept:
         """Let a follower run whose leader has ended without settling it."""
         with statement(self._engine) as conn:
             leaders = flight.leaderless(conn, limit=BATCH)
-        return sum(recovery.settle_leaderless(self._engine, leader) for leader in leaders)
+        return Swept.healing(sum(recovery.settle_leaderless(self._engine, leader) for leader in leaders))
 
-    def give_up_poison(self) -> int:
+    def give_up_poison(self) -> Swept:
         """Fail rows that killed their worker too often."""
         with statement(self._engine) as conn:
             ids = steps.poisoned(conn, poison_step=self._settings.poison_step, limit=BATCH)
-        count = 0
+        given_up = 0
         for step_id in ids:
             try:
                 claim = claim_row(self._worker, step_id, poison_step=_ANY_KILLS)
@@ -135,14 +155,14 @@ class Sweeper:
                 code="poison_step",
                 message=f"It killed its worker {claim.kills} times; it is not tried again.",
             )
-            count += 1
-        return count
+            given_up += 1
+        return Swept(given_up)
 
-    def give_up_out_of_reach(self) -> int:
+    def give_up_out_of_reach(self) -> Swept:
         """Fail steps whose arm has workers, all of them without a sandbox: they would wait till their deadline."""
         with statement(self._engine) as conn:
             late = steps.out_of_reach(conn, patience_seconds=pools.ALIVE_WITHIN_SECONDS, limit=BATCH)
-        count = 0
+        given_up = 0
         for step_id, reason in late:
             try:
                 claim = claim_row(self._worker, step_id)
@@ -150,56 +170,62 @@ class Sweeper:
                 continue
             log.error("step.out_of_reach", task_id=claim.task_id, step=claim.name, reason=reason)
             give_up(claim, code=SandboxUnavailable.code, message=reason)
-            count += 1
-        return count
+            given_up += 1
+        return Swept(given_up)
 
-    def publish_due(self) -> int:
-        """Publish queued rows whose message may be lost."""
+    def publish_due(self) -> Swept:
+        """Publish queued rows that are due: those whose message may be lost, and those whose time has come."""
         with statement(self._engine) as conn:
-            messages = steps.take_due(
+            messages, overdue = steps.take_due(
                 conn,
                 redispatch_seconds=self._settings.redispatch_seconds,
                 poison_step=self._settings.poison_step,
                 limit=BATCH,
             )
-        return canvas.publish(self._worker.app, messages)
+        canvas.publish(self._worker.app, messages)
+        return Swept(len(messages), overdue)
 
-    def fire_ready(self) -> int:
-        """Publish the bodies of chords that are ready."""
+    def fire_ready(self) -> Swept:
+        """Publish the bodies of chords that are ready and that nobody has published."""
         backend: Any = self._worker.app.backend
         fired: int = backend.fire_ready(BATCH)
-        return fired
+        return Swept.healing(fired)
 
-    def forget_dead_pools(self) -> int:
+    def forget_dead_pools(self) -> Swept:
         """Drop the rows of worker pools that died long ago."""
         with statement(self._engine) as conn:
-            return pools.forget_dead(conn)
+            return Swept(pools.forget_dead(conn))
 
-    def publish_webhooks(self) -> int:
-        """Publish deliveries that are due: their first message too, so no healing."""
+    def publish_webhooks(self) -> Swept:
+        """Publish deliveries that are due, their first message too."""
         with statement(self._engine) as conn:
             tickets = webhooks.take_due(conn, lease_seconds=webhook.LEASE_SECONDS, limit=BATCH)
         canvas.publish_webhooks(self._worker.app, tickets)
-        return 0
+        return Swept(len(tickets))
 
-    def forget_submissions(self) -> int:
-        """Drop names of submissions that are kept no longer: no healing, so nothing to tell."""
+    def forget_submissions(self) -> Swept:
+        """Drop names of submissions that are kept no longer."""
         with statement(self._engine) as conn:
-            submissions.forget_expired(conn, limit=BATCH)
-        return 0
+            return Swept(submissions.forget_expired(conn, limit=BATCH))
 
-    def forget_old(self) -> int:
-        """Delete what is older than RETENTION_DAYS: a small batch a tick while there is more, else once a minute."""
+    def forget_old(self) -> Swept:
+        """Delete what is older than RETENTION_DAYS, and entries of the audit log older than AUDIT_RETENTION_DAYS.
+
+        A small batch a tick while there is more, else once a minute.
+        """
         if time.monotonic() < self._forget_again_at:
-            return 0
+            return Swept()
         days = self._settings.retention_days
         with transaction(self._engine) as conn:
             tasks = retention.forget_tasks(conn, days=days, limit=BATCH)
         with statement(self._engine) as conn:
             files = retention.forget_artifacts(conn, days=days, limit=BATCH)
-        if tasks + files == 0:
+        with statement(self._engine) as conn:
+            entries = audit_log.forget(conn, days=self._settings.audit_retention_days, limit=BATCH)
+        if tasks + files + entries == 0:
             self._forget_again_at = time.monotonic() + _FORGET_EVERY_SECONDS
-        return tasks + files
+        # each takes a batch of its own: their sum says nothing of whether one was full
+        return Swept(max(tasks, files, entries))
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:
         lease = self._settings.lease_seconds
@@ -214,10 +240,24 @@ def main() -> None:
         signal.signal(number, lambda *_: stopped.set())
     bootstrap.refuse_servers(worker.settings, worker.engine)
     sweeper = Sweeper(worker, open_client(worker.settings.redis_url))
+    watchdog = Watchdog(worker.settings.watchdog_seconds)
+    watchdog.start()
+    watchdog.beat()
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
-    has_more = False
-    while not stopped.wait(0 if has_more else worker.settings.sweep_seconds):
-        has_more = sweeper.tick()
+
+    def sweep() -> None:
+        while sweeper.tick() and not stopped.is_set():
+            pass
+
+    every = worker.settings.sweep_seconds
+    Loop(
+        "sweeper",
+        sweep,
+        every_seconds=every,
+        longest_pause_seconds=every,
+        failed=metric.thread_failed,
+        stopped=stopped,
+    ).run()
     log.info("sweeper.stopped")
 
 

@@ -133,12 +133,12 @@ def _attempt(settings: Settings, delivery: Delivery) -> Outcome:
         status = _post(target, addresses, body=body, headers=headers, deadline=deadline)
     except Undeliverable as refused:
         return Outcome(str(refused))
-    except ssl.SSLError:
-        return Outcome("tls_failed")
     except TimeoutError:
         return Outcome("timeout")
-    except (OSError, http.client.HTTPException):
-        return Outcome("timeout" if time.monotonic() >= deadline else "connection_failed")
+    except (OSError, http.client.HTTPException) as error:
+        if time.monotonic() >= deadline:
+            return Outcome("timeout")
+        return Outcome("tls_failed" if isinstance(error, ssl.SSLError) else "connection_failed")
     if 200 <= status < 300:
         return Outcome(None, status)
     return Outcome("redirect_refused" if 300 <= status < 400 else "http_error", status, status == _GONE)
@@ -151,7 +151,7 @@ def _resolve(target: Target, *, deadline: float, is_local: bool) -> list[str]:
     def ask() -> None:
         try:
             answers = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):
             answers = []
         found.put([str(answer[4][0]) for answer in answers])
 

@@ -92,7 +92,8 @@ WITH mine AS (
     RETURNING l.id
 ), lifted AS (
     UPDATE steps s
-    SET priority = %(broker_priority)s, due = CASE WHEN s.state = 'queued' THEN now() ELSE s.due END
+    SET priority = %(broker_priority)s, due = CASE WHEN s.state = 'queued' THEN now() ELSE s.due END,
+        sends = CASE WHEN s.state = 'queued' THEN 0 ELSE s.sends END
     FROM leader
     WHERE s.task_id = leader.id AND s.state IN ('blocked', 'held', 'queued') AND s.priority > %(broker_priority)s
 ), named AS (

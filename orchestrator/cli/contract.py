@@ -18,7 +18,7 @@ from orchestrator.cli.server import Server
 
 def read_goal(text: str) -> str:
     """Return the goal; `-` reads it from standard input."""
-    goal = _text(sys.stdin.buffer.read(), "standard input", "GOAL") if text == "-" else text
+    goal = _standard_input("GOAL") if text == "-" else text
     if not goal.strip():
         raise click.BadParameter("is empty", param_hint="GOAL")
     return goal
@@ -74,8 +74,19 @@ def upload(server: Server, path: Path) -> dict[str, Any]:
 
 def _read(path: Path, option: str) -> str:
     if str(path) == "-":
-        return _text(sys.stdin.buffer.read(), "standard input", option)
+        return _standard_input(option)
     return _text(path.read_bytes(), str(path), option)
+
+
+def _standard_input(option: str) -> str:
+    """Return what stands there: as a file would, or in the encoding of the terminal."""
+    content = sys.stdin.buffer.read()
+    try:
+        return _text(content, "standard input", option)
+    except click.BadParameter:
+        if codecs.lookup(sys.stdin.encoding).name == "utf-8":
+            raise
+        return content.decode(sys.stdin.encoding, "replace")
 
 
 def _text(content: bytes, source: str, option: str) -> str:

@@ -15,6 +15,7 @@ from orchestrator.cli.contract import upload
 from orchestrator.cli.ending import ExitStatus, status_of_task
 from orchestrator.cli.example import EXAMPLES, FLAWED, SAMPLE
 from orchestrator.cli.follow import choose_display, follow
+from orchestrator.cli.output import tell_env_file
 from orchestrator.cli.server import LOCAL_TENANT, Server
 from orchestrator.cli.task import print_end
 from orchestrator.cli.verdict import last_verdict
@@ -63,6 +64,7 @@ def demo(package: Path | None, reject: bool) -> int:
     """
     if package is None and not EXAMPLES.is_dir():
         raise click.UsageError(f"{EXAMPLES} comes with a source checkout: pass --package DIR")
+    tell_env_file()
     with _directory(package, spoiled=reject) as directory:
         status = _audit(directory)
     if not reject:

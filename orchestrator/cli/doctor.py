@@ -67,8 +67,8 @@ def _examine(server: Server) -> Iterator[Finding]:
         yield examine_permits(known)
         yield from examine.postgres(known)
         yield from examine.redis(known)
-    yield examine.sandbox(known.executor_min_isolation if known else "basic")
     yield from examine_api(server)
+    yield examine.sandbox(known.executor_min_isolation if known else "basic")
 
 
 def examine_permits(known: Settings) -> Finding:

@@ -12,7 +12,6 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 from orchestrator import redis_link
@@ -20,8 +19,8 @@ from orchestrator.arm_capability import ARMS, registry_digest
 from orchestrator.cache import eviction
 from orchestrator.cli.finding import Finding, good, note, trouble
 from orchestrator.settings import Settings
-from orchestrator.store import pools, roles, row_security
-from orchestrator.store.engine import open_engine, statement
+from orchestrator.store import encoding, pools, roles, row_security
+from orchestrator.store.engine import fault_of, is_away, open_engine, statement
 
 OLDEST_POSTGRES = 15
 OLDEST_REDIS = 7
@@ -33,6 +32,15 @@ _SKEW_TROUBLE_SECONDS = 20.0
 
 def postgres(known: Settings) -> Iterator[Finding]:
     """Examine the database: reachable, new enough, migrated, its clock, the workers that beat in it."""
+    try:
+        yield from _postgres(known)
+    except Exception as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
+        told = f"{fault_of(error)} ({reason})" if is_away(error) else reason
+        yield trouble("postgres", told, "mend it, or correct DATABASE_URL")
+
+
+def _postgres(known: Settings) -> Iterator[Finding]:
     engine = open_engine(known.database_url, pool_size=1)
     try:
         with statement(engine) as conn:
@@ -41,10 +49,8 @@ def postgres(known: Settings) -> Iterator[Finding]:
             asked = time.time()
             theirs = float(conn.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
             yield _skew("postgres", theirs - (asked + time.time()) / 2)
-            yield from _schema(conn)
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        yield trouble("postgres", reason, "start it, or correct DATABASE_URL")
+            yield _encoding(encoding.encoding_of(conn))
+            yield from _schema(conn, known)
     finally:
         engine.dispose()
 
@@ -60,9 +66,12 @@ def redis(known: Settings) -> Iterator[Finding]:
         yield _version(name, int(str(server[f"{name}_version"]).partition(".")[0]), OLDEST_REDIS)
         yield _eviction(policy)
         redis_link.try_write(client)
+        yield good("redis writes", "are taken")
         yield _skew(name, seconds + microseconds / 1e6 - time.time())
     except RedisError as error:
         yield trouble("redis", f"{redis_link.fault_of(error)} ({error})", "mend it, or correct REDIS_URL")
+    except Exception as error:
+        yield trouble("redis", f"it can't be asked ({error})", "correct REDIS_URL")
     finally:
         client.close()
 
@@ -90,6 +99,12 @@ def _version(server: str, major: int, oldest: int) -> Finding:
     return good(server, f"version {major}")
 
 
+def _encoding(name: str) -> Finding:
+    if name != encoding.NEEDED:
+        return trouble("postgres texts", f"stored as {name}, which can't hold all", encoding.ADVICE)
+    return good("postgres texts", name)
+
+
 def _eviction(policy: str) -> Finding:
     if policy.startswith(eviction.FORBIDDEN):
         return trouble(
@@ -109,7 +124,7 @@ def _skew(server: str, seconds: float) -> Finding:
     return good(subject, "agrees with ours")
 
 
-def _schema(conn: Connection) -> Iterator[Finding]:
+def _schema(conn: Connection, known: Settings) -> Iterator[Finding]:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     head = ScriptDirectory.from_config(config).get_current_head()
@@ -119,14 +134,17 @@ def _schema(conn: Connection) -> Iterator[Finding]:
         yield trouble("schema", f"is at {current or 'nothing'}, this release needs {head}", "octollm migrate")
         return
     yield good("schema", f"at {head}")
-    yield _row_security(row_security.look(conn))
+    pools.try_write(conn)
+    yield good("postgres writes", "are taken")
+    yield row_security_finding(row_security.look(conn), is_required=known.require_row_level_security == "on")
     yield _roles(roles.look(conn))
     yield from _workers(conn)
 
 
-def _row_security(standing: row_security.Standing) -> Finding:
+def row_security_finding(standing: row_security.Standing, *, is_required: bool) -> Finding:
+    """Say whether Postgres keeps tenants apart; where it must, no process starts without."""
     if standing.fault:
-        return note("tenants", standing.fault, standing.advice)
+        return (trouble if is_required else note)("tenants", standing.fault, standing.advice)
     return good("tenants", "kept apart by row-level security")
 
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "migrate": ("operator", "Bring the database to this release's schema."),
     "keys": ("operator", "Create, revoke and list API keys."),
     "token": ("operator", "Print a JWT."),
+    "audit": ("operator", "List who did what, and whether it was allowed."),
     "fake-llm": ("fake_llm", "Run a model server without a model, to try the LLM path without a key."),
     "doctor": ("doctor", "Check settings, servers and workers; say what to do."),
 }

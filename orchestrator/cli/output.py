@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any
 
+import click
+
+from orchestrator.settings_file import read_env_file
+
 _HANDLER = "octollm.nearest"
 _ASCII = {
     "✓": "+", "✗": "x", "↻": "~", "▶": ">", "○": "o", "■": "#", "·": "-", "–": "-", "—": "-", "…": "...",
@@ -23,6 +27,12 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)
+
+
+def tell_env_file() -> None:
+    """Say on stderr which file settings were read from, if one was."""
+    if env_file := read_env_file():
+        click.echo(f"settings: {env_file} (what the environment holds goes before it)", err=True)
 
 
 def json_text(document: Any) -> str:

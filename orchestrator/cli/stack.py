@@ -10,10 +10,10 @@ import click
 
 from orchestrator import settings
 from orchestrator.cli.example import SAMPLE
+from orchestrator.cli.output import tell_env_file
 from orchestrator.devstack import home
 from orchestrator.devstack.stack import ONE_OF_EACH, Stack
 from orchestrator.planner.recipe import recipes
-from orchestrator.settings_file import read_env_file
 
 _FLOWER_PORT = "5555"
 
@@ -47,8 +47,7 @@ def up(port: int, flower: bool | None) -> None:
     processes = {**ONE_OF_EACH, "flower": 1} if flower else ONE_OF_EACH
     # Flower sees what workers tell; -E costs them some 40 % of their CPU in small tasks
     environ = {"WORKER_FLAGS": "-E"} if flower and not os.environ.get("WORKER_FLAGS") else {}
-    if env_file := read_env_file():
-        _say(f"settings: {env_file} (what the environment holds goes before it)")
+    tell_env_file()
     stack = Stack(home.to_start_in(), port=port, environ=environ, processes=processes, say=_say)
 
     def tell(url: str) -> None:

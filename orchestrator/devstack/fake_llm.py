@@ -3,12 +3,13 @@
 Whatever it answers is declared as fake: the model's name begins with `fake-`, and the header x-octollm-fake says so.
 """
 
+import gzip
 import json
 import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -75,7 +76,9 @@ class Scripted:
     """What to do with one request: answer `text`, or break; `raw` is sent as it is, whatever the protocol.
 
     A `match` reserves it for a request that contains this text; it serves once, or with `stays` each time;
-    `retry_after` goes with RATE_LIMITED.
+    `retry_after` goes with RATE_LIMITED. `finish` is the server's own word for why the answer ended ("" sends null).
+    The answer's content is a list of parts with `in_parts`; it comes whole with `unstreamed` though a stream was asked
+    for, packed with `gzipped`, and without usage with `untold`. `status` and `headers` go with `raw`.
     """
 
     text: str | None = None
@@ -87,6 +90,13 @@ class Scripted:
     cached_tokens: int = 0
     raw: bytes | None = None
     stays: bool = False
+    finish: str | None = None
+    in_parts: bool = False
+    unstreamed: bool = False
+    gzipped: bool = False
+    untold: bool = False
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,7 +213,9 @@ class _Handler(BaseHTTPRequestHandler):
         if scripted.fault is Fault.NO_SCHEMA and not ({"response_format", "output_config"} & body.keys()):
             scripted = replace(scripted, fault=Fault.NONE)
         if scripted.raw is not None:
-            return self._send(200, scripted.raw, kind="application/json")
+            return self._send(
+                scripted.status, scripted.raw, kind="application/json", headers=scripted.headers
+            )
         if scripted.fault in _STATUSES:
             return self._refuse(scripted)
         if scripted.fault in _BODIES:
@@ -220,10 +232,16 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if scripted.fault in breaks:
             breaks[scripted.fault]()
-        elif request.body.get("stream"):
+        elif scripted.gzipped:
+            self._send_packed(said)
+        elif request.body.get("stream") and not scripted.unstreamed:
             self._stream(said, scripted.fault, request)
         else:
             self._whole(said, scripted.fault)
+
+    def _send_packed(self, said: Said) -> None:
+        content = gzip.compress(json.dumps(self.wire.whole(said)).encode())
+        self._send(200, content, kind="application/json", headers={"content-encoding": "gzip"})
 
     def _whole(self, said: Said, fault: Fault) -> None:
         content = json.dumps(self.wire.whole(said)).encode()
@@ -343,6 +361,9 @@ def _said(scripted: Scripted, request: Received) -> Said:
         input_tokens=scripted.input_tokens or max(1, len(json.dumps(_asked(request.body))) // 4),
         output_tokens=scripted.output_tokens or max(1, len(text) // 4),
         cached_tokens=scripted.cached_tokens,
+        own_finish=scripted.finish,
+        in_parts=scripted.in_parts,
+        tells_usage=not scripted.untold,
     )
 
 

@@ -18,7 +18,7 @@ _ANTHROPIC_FINISH = {"stop": "end_turn", "length": "max_tokens", "refusal": "ref
 class Said:
     """An answer to be put into words: `finish` is stop, length or refusal; tokens are what it claims to have used.
 
-    `input_tokens` include the cached ones, as OpenAI counts.
+    `input_tokens` include the cached ones, as OpenAI counts. `own_finish` is a server's own word instead of `finish`.
     """
 
     text: str
@@ -27,6 +27,20 @@ class Said:
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    own_finish: str | None = None
+    in_parts: bool = False
+    tells_usage: bool = True
+
+    def ended_by(self, words: Mapping[str, str]) -> str | None:
+        """Return the protocol's word for why it ended, or the server's own; null for an empty one."""
+        return words[self.finish] if self.own_finish is None else self.own_finish or None
+
+    def content(self, text: str) -> str | list[dict[str, Any]]:
+        """Return a text of the answer as its content: as it is, or as parts after a thought."""
+        if not self.in_parts:
+            return text
+        thought = {"type": "thinking", "thinking": [{"type": "text", "text": "A thought."}]}
+        return [thought, {"type": "text", "text": text}]
 
 
 class Wire(Protocol):
@@ -57,31 +71,35 @@ class OpenAIWire:
         refused = said.finish == "refusal"
         message = {
             "role": "assistant",
-            "content": None if refused else said.text,
+            "content": None if refused else said.content(said.text),
             "refusal": said.text if refused else None,
         }
         choice = {
             "index": 0,
             "message": message,
-            "finish_reason": _OPENAI_FINISH[said.finish],
+            "finish_reason": said.ended_by(_OPENAI_FINISH),
             "logprobs": None,
         }
         return {
             **self._head(said, "chat.completion"),
             "choices": [choice],
-            "usage": self._usage(said),
+            "usage": self._usage(said) if said.tells_usage else None,
         }
 
     def stream(self, said: Said, *, with_usage: bool) -> Iterator[bytes]:
         """Yield the answer as chunks; usage comes last, when it was asked for."""
         head = self._head(said, "chat.completion.chunk")
         member = "refusal" if said.finish == "refusal" else "content"
-        parts = [{"role": "assistant", member: ""}, *({member: part} for part in _parts(said.text)), {}]
+        parts = [
+            {"role": "assistant", member: ""},
+            *({member: said.content(part)} for part in _parts(said.text)),
+            {},
+        ]
         for number, delta in enumerate(parts, start=1):
-            finish = _OPENAI_FINISH[said.finish] if number == len(parts) else None
+            finish = said.ended_by(_OPENAI_FINISH) if number == len(parts) else None
             choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
             yield _event({**head, "choices": [choice]})
-        if with_usage:
+        if with_usage and said.tells_usage:
             yield _event({**head, "choices": [], "usage": self._usage(said)})
         yield b"data: [DONE]\n\n"
 
@@ -138,8 +156,8 @@ class AnthropicWire:
         return {
             **self._head(said),
             "content": content,
-            "stop_reason": _ANTHROPIC_FINISH[said.finish],
-            "usage": self._usage(said, said.output_tokens),
+            "stop_reason": said.ended_by(_ANTHROPIC_FINISH),
+            "usage": self._usage(said, said.output_tokens) if said.tells_usage else None,
         }
 
     def stream(self, said: Said, *, with_usage: bool) -> Iterator[bytes]:
@@ -154,7 +172,7 @@ class AnthropicWire:
             yield _named("content_block_stop", index=0)
         yield _named(
             "message_delta",
-            delta={"stop_reason": _ANTHROPIC_FINISH[said.finish], "stop_sequence": None},
+            delta={"stop_reason": said.ended_by(_ANTHROPIC_FINISH), "stop_sequence": None},
             usage={"output_tokens": said.output_tokens},
         )
         yield _named("message_stop")

@@ -6,7 +6,6 @@ import http.client
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from orchestrator.devstack.home import LOCK_FILE
 from orchestrator.devstack.leash import Leash
 from orchestrator.devstack.program import Program, environment, read_procfile
 from orchestrator.errors import OctoError, SettingsError
+from orchestrator.loop import Loop
 from orchestrator.model_choice import ModelName
 from orchestrator.process_kind import environment_of
 from orchestrator.settings_file import STACK_FILE
@@ -44,6 +44,7 @@ _PLANNER_THREADS_WITH_MODEL = 8
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
 _PROGRESS_SECONDS = 3.0
+_LONGEST_TEND_SECONDS = 30.0
 _HOPELESS_STARTS = 3
 
 
@@ -244,17 +245,14 @@ class Stack:
         self._ending.callback(self._end_programs)
         for program in self._programs:
             program.start()
-        stopping = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(stopping,), name="stack-watcher")
+        watcher = Loop("stack-watcher", self._watch, every_seconds=_POLL_SECONDS)
         watcher.start()
-        self._ending.callback(watcher.join)
-        self._ending.callback(stopping.set)
+        self._ending.callback(watcher.stop, wait_seconds=_LONGEST_TEND_SECONDS)
 
-    def _watch(self, stopping: threading.Event) -> None:
-        while not stopping.wait(_POLL_SECONDS):
-            for program in self._programs:
-                if told := program.tend():
-                    self._say(told)
+    def _watch(self) -> None:
+        for program in self._programs:
+            if told := program.tend():
+                self._say(told)
 
     def _wait_until_ready(self) -> None:
         give_up = time.monotonic() + READY_SECONDS

@@ -8,10 +8,11 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine
 
-from orchestrator.errors import MustWait, StepError, Stopped
+from orchestrator.errors import BudgetExceeded, MustWait, StepError, Stopped
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.failover import Models
-from orchestrator.llm.interface import Bound, Completion, Message, Usage
+from orchestrator.llm.interface import Bound, Completion, Usage
+from orchestrator.prompt import Message
 from orchestrator.store import budget, events, memory, steps
 from orchestrator.store.budget import Balance
 from orchestrator.store.engine import in_transaction, statement
@@ -44,11 +45,15 @@ class ClaimPurse:
             ),
         )
 
-    def settle(self, call: int, usage: Usage | None, dollars: Decimal | None) -> None:
-        """Charge what a call did use; without a usage, all that was set aside."""
-        in_transaction(self.engine, lambda conn: self._settle(conn, call, usage, dollars))
+    def settle(
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+    ) -> None:
+        """Charge what a call did use; without a usage, all that was set aside; see budget.settle."""
+        in_transaction(self.engine, lambda conn: self._settle(conn, call, usage, dollars, is_told))
 
-    def _settle(self, conn: Connection, call: int, usage: Usage | None, dollars: Decimal | None) -> None:
+    def _settle(
+        self, conn: Connection, call: int, usage: Usage | None, dollars: Decimal | None, is_told: bool
+    ) -> None:
         balance = budget.settle(
             conn,
             self.claim.task_id,
@@ -57,6 +62,7 @@ class ClaimPurse:
             call=call,
             tokens=usage.tokens if usage else None,
             cost=dollars,
+            is_told=is_told,
         )
         warnings = budget_warnings(balance) if balance else []
         if warnings:
@@ -92,8 +98,11 @@ def guarded_complete(
             avoid=avoid,
         )
     except (StepError, Stopped) as error:
-        _tell(engine, claim, {"purpose": purpose, "error": error.code, **error.details})
-        raise
+        told = _with_cause(engine, claim, error)
+        _tell(engine, claim, {"purpose": purpose, "error": told.code, **told.details})
+        if told is error:
+            raise
+        raise told from error
     _tell(engine, claim, completion.to_record())
     return completion
 
@@ -106,8 +115,11 @@ def guarded_embed(
     try:
         vectors, attempts = embedder.embed(texts, deadline=deadline, purse=ClaimPurse(engine, claim))
     except (StepError, Stopped) as error:
-        _tell(engine, claim, {**told, "error": error.code, **error.details})
-        raise
+        caused = _with_cause(engine, claim, error)
+        _tell(engine, claim, {**told, "error": caused.code, **caused.details})
+        if caused is error:
+            raise
+        raise caused from error
     _tell(engine, claim, {**told, "attempts": [attempt.to_record() for attempt in attempts]})
     return vectors
 
@@ -150,6 +162,37 @@ def budget_warnings(balance: Balance) -> list[dict[str, Any]]:
         for name, (before, after, limit) in (("max_tokens", of_tokens), ("max_cost_dollars", of_dollars))
         if before is not None and after is not None and before < limit * WARN_AT <= after
     ]
+
+
+def _with_cause(engine: Engine, claim: Claim, error: StepError | Stopped) -> StepError | Stopped:
+    """Return the error; that of a budget which failed calls have used up names the first of them."""
+    if not isinstance(error, BudgetExceeded):
+        return error
+    earlier = error.details.get("earlier_error") or _charged_in_vain(error.details)
+    if earlier is None:
+        with statement(engine) as conn:
+            told = [item.payload for item in events.trace(conn, claim.task_id) if item.kind == "model"]
+        told.sort(key=lambda record: record.get("step_id") != claim.id)
+        earlier = next(filter(None, (_charged_in_vain(record) for record in told)), None)
+    if earlier is None:
+        return error
+    return BudgetExceeded(
+        f"{error.message} Part of it went to an earlier call: {earlier['message']} ({earlier['code']})",
+        details={**error.details, "earlier_error": earlier},
+    )
+
+
+def _charged_in_vain(record: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return why the first call of a record gave nothing though it was charged; None where there is none."""
+    for attempt in record.get("attempts", ()):
+        if not attempt["called"] or attempt["input_tokens"] == 0:
+            continue
+        if attempt["outcome"] != "ok":
+            return {"code": attempt["outcome"], "message": attempt["detail"]}
+        if attempt["input_tokens"] is None:
+            who = f"{attempt['provider']}:{attempt['model']}"
+            return {"code": "usage_untold", "message": f"{who} told no usage, so that it was estimated."}
+    return None
 
 
 def _tell(engine: Engine, claim: Claim, record: Mapping[str, Any]) -> None:

@@ -5,11 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import anthropic
+from anthropic.types import Message
 
 from orchestrator.llm import fault
-from orchestrator.llm.interface import Answer, Finish, Form, Query, Role, Usage, told_usage
+from orchestrator.llm.interface import Answer, Finish, Form, Query, Usage, told_usage
+from orchestrator.llm.parts import text_of
 from orchestrator.llm.sdk import SdkProvider
 from orchestrator.llm.transport import open_client
+from orchestrator.prompt import Role
 
 BASE_URL = "https://api.anthropic.com"
 _FINISH = {
@@ -38,7 +41,7 @@ class AnthropicProvider(SdkProvider):
         is_strict: bool = False,
     ) -> None:
         """Open the client; the parameters are those of OpenAIProvider."""
-        self._client = anthropic.Anthropic(
+        client = anthropic.Anthropic(
             api_key=api_key or "none",
             base_url=base_url or BASE_URL,
             max_retries=0,
@@ -47,8 +50,10 @@ class AnthropicProvider(SdkProvider):
             open_telemetry=False,
             _strict_response_validation=is_strict,
         )
+        # the SDK imports this part, the larger one, when it is first named
+        self._messages = client.messages
         super().__init__(
-            self._client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
+            client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
         )
 
     def _request(self, query: Query, model: str) -> dict[str, Any]:
@@ -70,13 +75,17 @@ class AnthropicProvider(SdkProvider):
         return request
 
     def _whole(self, request: dict[str, Any]) -> Answer:
-        reply = self._client.messages.create(**request)
-        text = "".join(block.text for block in reply.content if block.type == "text")
+        return self._told(self._messages.create(**request), request["model"])
+
+    def _told(self, reply: Any, model: str) -> Answer:
+        """Read an answer that came in one piece."""
+        if reply.content is None:
+            raise fault.no_answer(reply, provider=self.name, model=model)
         return self._answer(
-            request["model"],
-            text=text,
+            model,
+            text=text_of(reply.content),
             finish=reply.stop_reason,
-            stop=reply.stop_details,
+            stop=getattr(reply, "stop_details", None),
             usage=_usage(reply.usage),
             answering=reply.model,
         )
@@ -84,13 +93,17 @@ class AnthropicProvider(SdkProvider):
     def _streamed(self, request: dict[str, Any]) -> Answer:
         text, finish, stop, answering, is_whole = "", None, None, None, False
         usage: Usage | None = None
-        with self._client.messages.create(**request, stream=True) as events:
+        with self._messages.create(**request, stream=True) as events:
+            if fault.is_whole(events.response):
+                return self._told(Message.construct(**fault.whole_body(events.response)), request["model"])
             for event in events:
                 match event.type:
                     case "message_start":
                         answering, usage = event.message.model, _usage(event.message.usage)
+                    case "content_block_start":
+                        text += text_of([event.content_block])
                     case "content_block_delta":
-                        text += event.delta.text if event.delta.type == "text_delta" else ""
+                        text += text_of([event.delta])
                     case "message_delta":
                         finish, stop = event.delta.stop_reason, getattr(event.delta, "stop_details", None)
                         usage = _at_end(usage, event.usage)
@@ -99,15 +112,26 @@ class AnthropicProvider(SdkProvider):
         return self._answer(
             request["model"],
             text=text,
-            finish=finish if is_whole else None,
+            finish=finish,
             stop=stop,
-            usage=usage,
+            usage=usage if is_whole else None,
             answering=answering,
+            is_cut=not is_whole,
         )
 
-    def _answer(self, model: str, *, text: str, finish: Any, stop: Any, usage: Any, answering: Any) -> Answer:
-        ended = fault.checked_finish(finish, _FINISH, provider=self.name, model=model)
+    def _answer(
+        self,
+        model: str,
+        *,
+        text: str,
+        finish: Any,
+        stop: Any,
+        usage: Usage | None,
+        answering: Any,
+        is_cut: bool = False,
+    ) -> Answer:
         refused = str(getattr(stop, "category", None) or "refusal")[:500] if finish == "refusal" else None
+        ended = Finish.CUT if is_cut else fault.finish_of(finish, _FINISH)
         return Answer(text=text, finish=ended, usage=usage, model=str(answering or model), refusal=refused)
 
 
@@ -118,8 +142,8 @@ def _usage(usage: Any) -> Usage | None:
     told = told_usage(
         usage.input_tokens,
         usage.output_tokens,
-        usage.cache_read_input_tokens,
-        usage.cache_creation_input_tokens,
+        getattr(usage, "cache_read_input_tokens", None),
+        getattr(usage, "cache_creation_input_tokens", None),
     )
     return told and replace(
         told, input_tokens=told.input_tokens + told.cached_tokens + told.cache_write_tokens

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from orchestrator.errors import StepError, Stopped
-from orchestrator.llm.interface import Attempt, Bound, Message, Purse, Query, Role, Usage
+from orchestrator.llm.interface import Attempt, Bound, Purse, Query, Usage
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
+from orchestrator.prompt import Message, Role
 
 TEXTS_A_CALL = 64
 
@@ -59,6 +60,8 @@ class _Dollars:
         """Set aside what a call can cost; return its number."""
         return self.purse.reserve(Bound(0, 0, bound.dollars))
 
-    def settle(self, call: int, usage: Usage | None, dollars: Decimal | None) -> None:
+    def settle(
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+    ) -> None:
         """Charge what a call did cost; without a usage, all that was set aside."""
-        self.purse.settle(call, Usage() if usage else None, dollars)
+        self.purse.settle(call, Usage() if usage else None, dollars, is_told=is_told)

@@ -1,5 +1,6 @@
 """Turns whatever a provider's SDK raises into our own errors, which survive pickling and say what may be done."""
 
+import json
 import math
 import re
 import time
@@ -13,6 +14,8 @@ from orchestrator.errors import (
     ModelAnswerBroken,
     ModelConnectionLost,
     ModelError,
+    ModelMisconfigured,
+    ModelNoAnswer,
     ModelQuotaExhausted,
     ModelRateLimited,
     ModelRefused,
@@ -23,11 +26,13 @@ from orchestrator.errors import (
     ModelUnknown,
 )
 from orchestrator.llm.interface import Finish
-from orchestrator.llm.transport import AnswerTooLarge
+from orchestrator.llm.transport import AnswerPacked, AnswerTooLarge, NotAnswered, Redirected
 
 CAUGHT = (
     httpx2.HTTPError,
     httpx2.StreamError,
+    httpx2.InvalidURL,
+    ModelError,
     ValueError,
     AttributeError,
     TypeError,
@@ -61,29 +66,70 @@ _STATUS_OF_TYPE = {
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
 }
+_LIMITS = ("length", "max_tokens", "max_output_tokens", "limit", "context_window")
+_OF_ERRORS = {"error", "message", "detail", "type", "code"}
 _KEY = re.compile(r"\b(?:sk|key|pk|Bearer)[-_ ][\w*.-]{6,}")
 
 
-def checked_finish(finish: Any, known: Mapping[str, Finish], *, provider: str, model: str) -> Finish:
-    """Return why an answer ended; raises ModelAnswerBroken for none, which is a cut stream, and for an unknown one."""
-    if finish in known:
-        return known[finish]
-    how = "breaks off without a finish reason" if finish is None else f"ended by {str(finish)[:40]!r}"
-    raise broken(how, provider=provider, model=model)
+def finish_of(word: Any, known: Mapping[str, Finish]) -> Finish:
+    """Return why an answer ended; servers have words of their own, and what is not about a limit is an end."""
+    told = str(word or "").lower()
+    if told in known:
+        return known[told]
+    return Finish.LENGTH if any(part in told for part in _LIMITS) else Finish.STOP
 
 
-def translate(error: BaseException, *, provider: str, model: str) -> ModelError:
-    """Return our error for what an SDK raised; duck-typed, for both SDKs are built alike."""
+def translate(error: BaseException, *, provider: str, model: str, was_sent: bool = True) -> ModelError:
+    """Return our error for what an SDK raised; duck-typed, for both SDKs are built alike.
+
+    What was raised before anything was sent is a fault of ours, or of what the operator set.
+    """
     details: dict[str, Any] = {"provider": provider, "model": model}
-    if (known := _by_transport(error, details)) is not None:
+    if isinstance(error, ModelError):
+        return error
+    if (known := _by_transport(error, details, was_sent=was_sent)) is not None:
         return known
+    if not was_sent:
+        return ModelMisconfigured(
+            f"The request to {provider} {model} can't be made ({type(error).__name__}): correct "
+            f"{provider.upper()}_API_KEY, {provider.upper()}_BASE_URL or the other {provider.upper()}_ variables.",
+            details=details,
+        )
     status = getattr(error, "status_code", None)
-    body = _error_body(getattr(error, "body", None))
-    if (not isinstance(status, int) or status < 400) and not body:
+    whole = getattr(error, "body", None)
+    body = _error_body(whole)
+    status = status if isinstance(status, int) else 200
+    if status < 400 and not body.keys() & _OF_ERRORS:
+        if whole == {}:
+            return _no_answer("something that is no answer", provider=provider, model=model)
         return ModelAnswerBroken(
             f"{provider} sent something that is no answer ({type(error).__name__}).", details=details
         )
-    return _by_status(status if isinstance(status, int) else 200, body, error, details)
+    return _by_status(status, body, error, details)
+
+
+def is_whole(response: httpx2.Response) -> bool:
+    """Tell whether a server that was asked for a stream sends its answer in one piece."""
+    return "json" in response.headers.get("content-type", "").partition(";")[0].lower()
+
+
+def whole_body(response: httpx2.Response) -> dict[str, Any]:
+    """Return the answer that came in one piece; raises ValueError when it is no JSON object."""
+    body = json.loads(response.read())
+    if not isinstance(body, dict):
+        raise ValueError("the answer is no object")
+    return body
+
+
+def no_answer(reply: Any, *, provider: str, model: str) -> ModelError:
+    """Return the error of a JSON value that holds no answer: what it says of an error is told."""
+    body = {**(getattr(reply, "model_extra", None) or {})}
+    said = _said(_error_body({name: body[name] for name in body.keys() & _OF_ERRORS}))
+    return _no_answer(f"no answer{f': {said}' if said else ''}", provider=provider, model=model)
+
+
+def _no_answer(what: str, *, provider: str, model: str) -> ModelNoAnswer:
+    return ModelNoAnswer(f"{provider} {model} sent {what}.", details={"provider": provider, "model": model})
 
 
 def broken(reason: str, *, provider: str, model: str) -> ModelAnswerBroken:
@@ -113,18 +159,33 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> float | No
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _by_transport(error: BaseException, details: dict[str, Any]) -> ModelError | None:
+def _by_transport(error: BaseException, details: dict[str, Any], *, was_sent: bool) -> ModelError | None:
     provider, model = details["provider"], details["model"]
     for cause in _causes(error):
-        if isinstance(cause, AnswerTooLarge):
+        if isinstance(cause, AnswerTooLarge | AnswerPacked):
             return ModelAnswerBroken(f"{provider} {model}: {cause}.", details=details)
+        if isinstance(cause, Redirected):
+            return _redirected(cause.location, details)
+        if isinstance(cause, NotAnswered):
+            return ModelNoAnswer(f"{provider} {model} {cause}.", details=details)
         if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
             return ModelUnavailable(f"{provider} can't be reached.", details=details)
+        if isinstance(cause, httpx2.ProxyError):
+            return ModelUnavailable(f"The proxy on the way to {provider} refuses.", details=details)
         if isinstance(cause, httpx2.TimeoutException):
             return late(provider=provider, model=model)
-        if isinstance(cause, httpx2.TransportError):
+        if isinstance(cause, httpx2.TransportError) and was_sent:
             return ModelConnectionLost(f"The connection to {provider} broke.", details=details)
     return None
+
+
+def _redirected(location: str, details: dict[str, Any]) -> ModelMisconfigured:
+    provider = details["provider"]
+    base = re.sub(r"(/chat/completions|/v1/messages|/embeddings)/?$", "", location)[:300]
+    return ModelMisconfigured(
+        f"The server redirects to {base}: set {provider.upper()}_BASE_URL to it.",
+        details={**details, "location": base},
+    )
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -153,22 +214,37 @@ def _by_status(
         pause = retry_after_seconds(_headers(error), now=time.time())
         details |= {"retry_after": pause} if pause is not None else {}
     if in_stream and kind is ModelUnavailable:
-        return ModelAnswerBroken(f"{provider} {model} broke off with an error.", details=details)
+        said = _said(body)
+        return ModelAnswerBroken(
+            f"{provider} {model} broke off with an error{f': {said}' if said else ''}.", details=details
+        )
     return kind(_message(kind, status, body, details), details=details)
 
 
 def _message(kind: type[ModelError], status: int, body: Mapping[str, Any], details: Mapping[str, Any]) -> str:
-    said = f"{details['provider']} {details['model']} answered {status}"
-    if kind in (ModelRequestRejected, ModelUnknown) and isinstance(body.get("message"), str):
-        # a refused key is echoed in part
-        said += ": " + _KEY.sub("[key]", " ".join(body["message"].split()))[:300]
-    return said
+    told = f"{details['provider']} {details['model']} answered {status}"
+    # a refused key is echoed in part
+    said = "" if kind is ModelUnauthorised else _said(body)
+    return f"{told}: {said}" if said else told
+
+
+def _said(body: Mapping[str, Any]) -> str:
+    """Return what an error's body says, in one short line without keys."""
+    words = next((body[name] for name in ("message", "detail", "msg", "error") if body.get(name)), "")
+    if isinstance(words, list):
+        words = "; ".join(str(item.get("msg", "")) for item in words if isinstance(item, Mapping))
+    return _KEY.sub("[key]", " ".join(words.split()))[:300] if isinstance(words, str) else ""
 
 
 def _error_body(body: Any) -> Mapping[str, Any]:
-    inner = body.get("error") if isinstance(body, Mapping) else None
+    """Return what tells of an error: {"error": {...}}, {"error": "..."}, {"detail": ...}, {"message": ...}, a text."""
+    inner = body.get("error") if isinstance(body, Mapping) else body
     if isinstance(inner, Mapping):
         return inner
+    if isinstance(inner, str):
+        # a page says nothing to a reader of one line
+        words = {} if inner.lstrip().startswith("<") else {"message": inner}
+        return {**body, **words} if isinstance(body, Mapping) else words
     return body if isinstance(body, Mapping) else {}
 
 

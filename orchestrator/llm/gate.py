@@ -256,4 +256,5 @@ def _arrival(at: float, per_minute: int | None, amount: int, *, now: float) -> t
     if not per_minute:
         return at, 0.0
     after = max(at, now) + min(amount / per_minute * _MINUTE, _MINUTE)
-    return after, max(0.0, after - now - _MINUTE)
+    # to the microsecond: what was given back must leave no rounding error behind
+    return after, max(0.0, round(after - now - _MINUTE, 6))

@@ -6,13 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
 
-
-class Role(StrEnum):
-    """Who says a message; the system's come first."""
-
-    SYSTEM = "system"
-    USER = "user"
-    ASSISTANT = "assistant"
+from orchestrator.prompt import Message, Role
 
 
 class Form(StrEnum):
@@ -24,18 +18,18 @@ class Form(StrEnum):
 
 
 class Finish(StrEnum):
-    """Why an answer ended: it was finished, or the output limit cut it."""
+    """Why an answer ended: it was finished, the output limit cut it, or it breaks off before its end."""
 
     STOP = "stop"
     LENGTH = "length"
+    CUT = "cut"
 
 
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Role
-    text: str
+def one_system(messages: Sequence[Message]) -> list[Message]:
+    """Return the turns with all that the system says in the first one: some servers accept no second one."""
+    said = [turn.text for turn in messages if turn.role is Role.SYSTEM]
+    others = [turn for turn in messages if turn.role is not Role.SYSTEM]
+    return [Message(Role.SYSTEM, "\n\n".join(said)), *others] if said else others
 
 
 @dataclass(frozen=True)
@@ -141,8 +135,13 @@ class Purse(Protocol):
         """Set aside the most that a call can use; return its number. Raises BudgetExceeded, MustWait."""
         ...
 
-    def settle(self, call: int, usage: Usage | None, dollars: Decimal | None) -> None:
-        """Charge what a call did use; without a usage, all that was set aside."""
+    def settle(
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+    ) -> None:
+        """Charge what a call did use; without a usage, all that was set aside.
+
+        Where the usage is estimated and not told, room is left for another call of the same size: a retry.
+        """
         ...
 
 

@@ -96,12 +96,10 @@ class MeteredCalls:
             answer = self._candidate.provider.ask(query, self._candidate.model)
         except ModelError as failure:
             error = self._stopped() if stop.is_stopped() else failure
-            self._close(
-                error, entry, call, seconds=time.monotonic() - started, given=query.deadline - started
-            )
+            self._close(error, entry, call, query, seconds=time.monotonic() - started)
             raise error from failure
         problem = self._problem(answer)
-        self._close(problem, entry, call, seconds=time.monotonic() - started, answer=answer)
+        self._close(problem, entry, call, query, seconds=time.monotonic() - started, answer=answer)
         if problem is not None:
             raise problem
         return answer
@@ -140,6 +138,9 @@ class MeteredCalls:
             raise
 
     def _problem(self, answer: Answer) -> ModelError | None:
+        if answer.finish is Finish.CUT:
+            how = "breaks off without a finish reason"
+            return ModelAnswerBroken(f"The answer of {self._candidate.name} {how}.", details=self._who())
         if answer.refusal is not None:
             details = {**self._who(), "reason": answer.refusal}
             return ModelRefused(f"{self._candidate.name} declines to answer.", details=details)
@@ -154,23 +155,37 @@ class MeteredCalls:
         error: ModelError | Stopped | None,
         entry: Entry,
         call: int,
+        query: Query,
         *,
         seconds: float,
-        given: float = float("inf"),
         answer: Answer | None = None,
     ) -> None:
         usage, dollars = self._spent(error, answer)
+        given = query.deadline - time.monotonic() + seconds
         report = Report(
             "failed" if error and self._is_down(error, given) else "alive",
             tokens=usage.tokens if usage else None,
             pause_seconds=_pause(error),
         )
         breaker = self._meter.gate.report(entry, report)
-        if self._purse:
-            self._purse.settle(call, usage, dollars)
+        self._settle(call, query, answer, usage, dollars)
         outcome, detail = (error.code, error.message) if error else ("ok", "")
         name, is_fake = self._candidate.name, answer is not None and answer.model.startswith(FAKE)
         self._note(Attempt(*name, outcome, True, seconds, usage, dollars, detail, breaker, is_fake))
+
+    def _settle(
+        self, call: int, query: Query, answer: Answer | None, usage: Usage | None, dollars: Decimal | None
+    ) -> None:
+        """Charge what was told, else what the call likely used: its worst case would leave no room for a retry."""
+        if self._purse is None:
+            return
+        if usage is not None:
+            self._purse.settle(call, usage, dollars)
+            return
+        likely = likely_usage(query, answer)
+        answering = answer.model if answer else ""
+        cost = self._meter.prices.cost(self._candidate.name, likely, answering=answering)
+        self._purse.settle(call, likely, cost, is_told=False)
 
     def _spent(
         self, error: ModelError | Stopped | None, answer: Answer | None
@@ -199,6 +214,21 @@ def input_bound(query: Query) -> int:
     sent = sum(len(turn.text.encode("utf-8", "surrogatepass")) + _OVERHEAD_A_TURN for turn in query.messages)
     schema = len(json.dumps(query.schema, ensure_ascii=False).encode()) if query.schema else 0
     return sent + schema + OVERHEAD_TOKENS
+
+
+def likely_usage(query: Query, answer: Answer | None) -> Usage:
+    """Return about what a call used whose usage nobody told: four bytes a token, as English and code come to.
+
+    Without an answer, all the output that it was allowed.
+    """
+    sent = input_bound(query) - OVERHEAD_TOKENS
+    said = len(answer.text.encode("utf-8", "surrogatepass")) if answer else 0
+    output = min(_tokens_of(said), query.max_output_tokens) if answer else query.max_output_tokens
+    return Usage(_tokens_of(sent), output)
+
+
+def _tokens_of(size_bytes: int) -> int:
+    return -(-size_bytes // _BYTES_A_TOKEN)
 
 
 def _pause(error: ModelError | Stopped | None) -> float:

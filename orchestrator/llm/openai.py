@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openai
+from openai.types.chat import ChatCompletion
 
 from orchestrator.llm import fault
-from orchestrator.llm.interface import Answer, Finish, Form, Query, Usage, told_usage
+from orchestrator.llm.interface import Answer, Finish, Form, Query, Usage, one_system, told_usage
+from orchestrator.llm.parts import refusal_of, text_of
 from orchestrator.llm.sdk import SdkProvider
 from orchestrator.llm.transport import open_client
 
@@ -39,15 +41,19 @@ class OpenAIProvider(SdkProvider):
         would stop a product.
         """
         self._limit = "max_tokens" if is_compatible else "max_completion_tokens"
-        self._client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+        client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+        # the SDK imports this part, the larger one, when it is first named
+        self._completions = client.chat.completions
         super().__init__(
-            self._client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
+            client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
         )
 
     def _request(self, query: Query, model: str) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": model,
-            "messages": [{"role": turn.role.value, "content": turn.text} for turn in query.messages],
+            "messages": [
+                {"role": turn.role.value, "content": turn.text} for turn in one_system(query.messages)
+            ],
             self._limit: query.max_output_tokens,
             "extra_body": self._extra_body.get(f"{self.name}:{model}"),
         }
@@ -59,42 +65,64 @@ class OpenAIProvider(SdkProvider):
         return request
 
     def _whole(self, request: dict[str, Any]) -> Answer:
-        reply = self._client.chat.completions.create(**request)
+        return self._told(self._completions.create(**request), request["model"])
+
+    def _told(self, reply: Any, model: str) -> Answer:
+        """Read an answer that came in one piece."""
+        if not reply.choices:
+            raise fault.no_answer(reply, provider=self.name, model=model)
         choice = reply.choices[0]
         message = choice.message
         return self._answer(
-            request["model"],
-            text=message.content,
+            model,
+            text=text_of(message.content),
             finish=choice.finish_reason,
-            refusal=message.refusal,
-            usage=reply.usage,
+            refusal=message.refusal or refusal_of(message.content),
+            usage=_usage(reply.usage),
             answering=reply.model,
         )
 
     def _streamed(self, request: dict[str, Any]) -> Answer:
         text, refusal, finish, usage, answering = "", "", None, None, None
         options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-        with self._client.chat.completions.create(**(request | options)) as chunks:
+        with self._completions.create(**(request | options)) as chunks:
+            if fault.is_whole(chunks.response):
+                reply = ChatCompletion.construct(**fault.whole_body(chunks.response))
+                return self._told(reply, request["model"])
             for chunk in chunks:
                 answering = chunk.model or answering
                 usage = chunk.usage or usage
-                for choice in chunk.choices:
-                    text += choice.delta.content or ""
-                    refusal += choice.delta.refusal or ""
-                    finish = choice.finish_reason or finish
+                for choice in chunk.choices or ():
+                    text += text_of(choice.delta.content)
+                    refusal += choice.delta.refusal or refusal_of(choice.delta.content)
+                    finish = finish if choice.finish_reason is None else choice.finish_reason
         return self._answer(
-            request["model"], text=text, finish=finish, refusal=refusal, usage=usage, answering=answering
+            request["model"],
+            text=text,
+            finish=finish,
+            refusal=refusal,
+            usage=_usage(usage),
+            answering=answering,
+            # usage is told last: after it, only the reason is missing
+            is_cut=finish is None and usage is None,
         )
 
     def _answer(
-        self, model: str, *, text: Any, finish: Any, refusal: Any, usage: Any, answering: Any
+        self,
+        model: str,
+        *,
+        text: str,
+        finish: Any,
+        refusal: Any,
+        usage: Usage | None,
+        answering: Any,
+        is_cut: bool = False,
     ) -> Answer:
-        ended = fault.checked_finish(finish, _FINISH, provider=self.name, model=model)
         refused = refusal or ("content_filter" if finish == "content_filter" else None)
         return Answer(
-            text=str(text or ""),
-            finish=ended,
-            usage=_usage(usage),
+            text=text,
+            finish=Finish.CUT if is_cut else fault.finish_of(finish, _FINISH),
+            usage=usage,
             model=str(answering or model),
             refusal=str(refused)[:500] if refused else None,
         )
@@ -109,8 +137,9 @@ class OpenAIEmbeddings(SdkProvider):
 
     def __init__(self, *, api_key: str | None, base_url: str | None = None, is_strict: bool = False) -> None:
         """Open the client; the parameters are those of OpenAIProvider."""
-        self._client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
-        super().__init__(self._client, base_url=base_url or BASE_URL)
+        client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+        self._embeddings = client.embeddings
+        super().__init__(client, base_url=base_url or BASE_URL)
 
     def _request(self, query: Query, model: str) -> dict[str, Any]:
         # without a format the SDK asks for base64, which not every compatible server knows
@@ -119,7 +148,7 @@ class OpenAIEmbeddings(SdkProvider):
 
     def _whole(self, request: dict[str, Any]) -> Answer:
         model = request["model"]
-        reply = self._client.embeddings.create(**request)
+        reply = self._embeddings.create(**request)
         ordered = sorted(reply.data, key=lambda item: item.index)
         vectors = tuple(tuple(map(float, item.embedding)) for item in ordered)
         if not _are_vectors(vectors, count=len(request["input"])):
@@ -152,10 +181,10 @@ def _usage(usage: Any) -> Usage | None:
     """Read OpenAI's usage, whose prompt tokens include the cached ones."""
     if usage is None:
         return None
-    details = usage.prompt_tokens_details
+    details = getattr(usage, "prompt_tokens_details", None)
     return told_usage(
-        usage.prompt_tokens,
-        usage.completion_tokens,
+        getattr(usage, "prompt_tokens", None),
+        getattr(usage, "completion_tokens", None),
         getattr(details, "cached_tokens", None),
         getattr(details, "cache_write_tokens", None),
     )

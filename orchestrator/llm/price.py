@@ -39,6 +39,11 @@ class Prices:
         return Bound(input_tokens, output_tokens, max(known) if costs[0] is not None else None)
 
 
+def load() -> None:
+    """Import the table of all models' prices: about a second, once a process."""
+    import_module("orchestrator.llm.price_list")
+
+
 def _by_price(price: Price, usage: Usage) -> Decimal:
     cached = price.cached_input if price.cached_input is not None else price.input
     plain = max(usage.input_tokens - usage.cached_tokens, 0)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from orchestrator.llm import fault
 from orchestrator.llm.interface import Answer, Query
+from orchestrator.llm.transport import sending
 
 
 class Client(Protocol):
@@ -41,11 +42,12 @@ class SdkProvider(ABC):
         left = query.deadline - time.monotonic()
         if left <= 0:
             raise fault.late(provider=self.name, model=model)
-        try:
-            request = self._request(query, model) | {"timeout": left}
-            return self._streamed(request) if self._is_streaming else self._whole(request)
-        except (self.sdk_error, *fault.CAUGHT) as error:
-            raise fault.translate(error, provider=self.name, model=model) from None
+        with sending() as is_sent:
+            try:
+                request = self._request(query, model) | {"timeout": left}
+                return self._streamed(request) if self._is_streaming else self._whole(request)
+            except (self.sdk_error, *fault.CAUGHT) as error:
+                raise fault.translate(error, provider=self.name, model=model, was_sent=is_sent()) from None
 
     def close(self) -> None:
         """Close the connections."""

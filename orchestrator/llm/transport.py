@@ -7,7 +7,7 @@ write, connect and handshake gets what is left until the deadline, headers inclu
 import ssl
 import threading
 import time
-import urllib.request
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from orchestrator.forward_proxy import proxy_for
 from orchestrator.llm import stop
 
 MAX_ANSWER_BYTES = 8 * 2**20
@@ -24,17 +25,36 @@ STOP_SECONDS = 0.25
 CONNECT_SECONDS = 5.0
 """For one address: a name may have several, and each is tried."""
 
+_REDIRECTS = {301, 302, 303, 307, 308}
+_OF_THE_PACKING = {"content-encoding", "content-length"}
 _REQUEST_HEADERS = {"accept-encoding": "identity"}
 
 
 class AnswerTooLarge(httpx2.ReadError):
-    """The answer is longer than MAX_ANSWER_BYTES, or packed, so that its length can't be known."""
+    """The answer is longer than MAX_ANSWER_BYTES."""
+
+
+class AnswerPacked(httpx2.ReadError):
+    """The answer is packed in a way that can't be read."""
+
+
+class NotAnswered(httpx2.RemoteProtocolError):
+    """What came back with a good status is a page or nothing: no model said it."""
+
+
+class Redirected(httpx2.RemoteProtocolError):
+    """The server is somewhere else: `location` is its address."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__("redirected")
+        self.location = location
 
 
 class _Until(threading.local):
     """The deadline of the request that this thread is carrying."""
 
     deadline: float = float("inf")
+    is_sent: bool = False
 
     @contextmanager
     def set(self, deadline: float) -> Iterator[None]:
@@ -84,6 +104,7 @@ class _Stream(httpcore2.NetworkStream):
                     raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        _UNTIL.is_sent = True
         self._stream.write(buffer, _UNTIL.left(timeout, error=httpcore2.WriteTimeout))
 
     def close(self) -> None:
@@ -116,14 +137,17 @@ class _Backend(httpcore2.SyncBackend):
 class _Body(httpx2.SyncByteStream):
     """An answer's body: never longer than MAX_ANSWER_BYTES, never later than the deadline."""
 
-    def __init__(self, parts: Any, *, deadline: float) -> None:
+    def __init__(self, parts: Any, *, deadline: float, unpack: Any = None) -> None:
         self._parts = parts
         self._deadline = deadline
+        self._unpack = unpack
 
     def __iter__(self) -> Iterator[bytes]:
         received = 0
         parts = iter(self._parts)
         while (part := _carry(lambda: next(parts, None), deadline=self._deadline)) is not None:
+            if self._unpack is not None:
+                part = _unpacked(self._unpack, part, room=MAX_ANSWER_BYTES + 1 - received)
             received += len(part)
             if received > MAX_ANSWER_BYTES:
                 raise AnswerTooLarge(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
@@ -159,13 +183,18 @@ class DeadlineTransport(httpx2.BaseTransport):
         pool = self._pool(request.url)
         answer = _carry(lambda: pool.handle_request(outgoing), deadline=deadline)
         headers = httpx2.Headers(answer.headers)
-        if headers.get("content-encoding", "identity").lower() != "identity":
+        try:
+            _require_answer(answer.status, headers, request.url)
+            unpack = _unpacker(headers)
+        except httpx2.HTTPError:
             answer.close()
-            raise AnswerTooLarge("the answer is packed though plain text was asked for")
+            raise
         return httpx2.Response(
             answer.status,
-            headers=headers,
-            stream=_Body(answer.stream, deadline=deadline),
+            headers=[item for item in headers.multi_items() if item[0] not in _OF_THE_PACKING]
+            if unpack
+            else headers,
+            stream=_Body(answer.stream, deadline=deadline, unpack=unpack),
             extensions=answer.extensions,
         )
 
@@ -178,9 +207,7 @@ class DeadlineTransport(httpx2.BaseTransport):
 
     def _pool(self, url: httpx2.URL) -> httpcore2.ConnectionPool:
         """Return the connections that lead to `url`: straight, or by the proxy of HTTPS_PROXY and its kin."""
-        proxy = (
-            "" if urllib.request.proxy_bypass(url.host) else urllib.request.getproxies().get(url.scheme, "")
-        )
+        proxy = proxy_for(url.scheme, url.host)
         with self._lock:
             if proxy not in self._pools:
                 self._pools[proxy] = self._open(proxy)
@@ -206,6 +233,45 @@ def open_client() -> httpx2.Client:
     return httpx2.Client(transport=DeadlineTransport(), headers=_REQUEST_HEADERS, follow_redirects=False)
 
 
+@contextmanager
+def sending() -> Iterator[Callable[[], bool]]:
+    """Give what tells whether this thread has sent anything within the block."""
+    _UNTIL.is_sent = False
+    yield lambda: _UNTIL.is_sent
+
+
+def _require_answer(status: int, headers: httpx2.Headers, url: httpx2.URL) -> None:
+    """Raise Redirected or NotAnswered for what no model can have said."""
+    if status in _REDIRECTS and (location := headers.get("location")):
+        # neither a login nor a query is told on
+        there = url.join(location).copy_with(username=None, password=None, query=None, fragment=None)
+        raise Redirected(str(there))
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if 200 <= status < 300 and kind in ("text/html", "application/xhtml+xml"):
+        raise NotAnswered("sent a web page")
+    if 200 <= status < 300 and headers.get("content-length", "").strip() == "0":
+        raise NotAnswered("sent an empty answer")
+
+
+def _unpacker(headers: httpx2.Headers) -> Any:
+    """Return what unpacks the answer, None where it is plain; raises AnswerPacked for what can't be unpacked."""
+    how = headers.get("content-encoding", "identity").strip().lower()
+    if how in ("identity", ""):
+        return None
+    if how not in ("gzip", "x-gzip", "deflate"):
+        raise AnswerPacked(f"the answer is packed by {how[:40]!r} though plain text was asked for")
+    # gzip or zlib, whichever its head says
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+
+
+def _unpacked(unpack: Any, part: bytes, *, room: int) -> bytes:
+    try:
+        plain: bytes = unpack.decompress(part, room)
+    except zlib.error as error:
+        raise AnswerPacked("the answer is packed, and broken") from error
+    return plain
+
+
 def _carry(operation: Callable[[], Any], *, deadline: float) -> Any:
     """Do a part of a request until `deadline`; tell its failures as httpx2 does, whom the SDKs understand."""
     try:
@@ -217,7 +283,9 @@ def _carry(operation: Callable[[], Any], *, deadline: float) -> Any:
         raise httpx2.ReadTimeout(str(error)) from error
     except httpcore2.ConnectError as error:
         raise httpx2.ConnectError(str(error)) from error
-    except (httpcore2.NetworkError, httpcore2.ProxyError) as error:
+    except httpcore2.ProxyError as error:
+        raise httpx2.ProxyError(str(error)) from error
+    except httpcore2.NetworkError as error:
         raise httpx2.ReadError(str(error)) from error
     except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol) as error:
         raise httpx2.RemoteProtocolError(str(error)) from error

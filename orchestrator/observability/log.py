@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import islice
 from typing import Any, Final, TextIO
 from urllib.parse import urlsplit
 
 import structlog
 
-from orchestrator import safety
+from orchestrator.safety.redaction import maskable
 from orchestrator.settings import Settings
 from orchestrator.settings_file import read_env_file
 
@@ -30,7 +31,15 @@ _SUSPECT = re.compile(
 _OUR_IDS = re.compile(
     r"\b(?:req|task|plan)_[0-9A-Za-z]{16}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
 )
-_MAX_CHARACTERS = 20_000
+_MAX_CHARACTERS = 1_000
+# the end of a traceback says what was wrong
+_MAX_TRACEBACK_CHARACTERS = 6_000
+_TRACEBACKS = frozenset({"exception", "stack"})
+# of all values of one line together
+_MAX_LINE_CHARACTERS = 16_000
+_MAX_ITEMS = 100
+# looked at beyond a cut, so that a secret across it is still seen whole
+_BEYOND = 256
 _MASK: Final = "[redacted]"
 # a shorter one would mask ordinary words
 _SHORTEST_SECRET = 6
@@ -134,6 +143,19 @@ def _take_over(handler: logging.Handler, level: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
+class _Room:
+    """How many characters one line still has room for."""
+
+    def __init__(self, characters: int) -> None:
+        self._left = characters
+
+    def take(self, most: int) -> int:
+        """Return how many characters, at most `most`, a value may have, and keep them for it."""
+        taken = min(most, self._left)
+        self._left -= taken
+        return taken
+
+
 class Redactor:
     """A structlog processor: masks known secrets, and what orchestrator.safety finds secret or private."""
 
@@ -142,35 +164,55 @@ class Redactor:
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if secrets else None
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
-        """Return the event with every string in it cleaned, at any depth."""
+        """Return the event with every string in it shortened and cleaned, at any depth."""
+        room = _Room(_MAX_LINE_CHARACTERS)
         for key, value in event.items():
-            if key not in _OURS:
-                event[key] = self._clean(value, depth=0)
+            if key in _TRACEBACKS and isinstance(value, str):
+                event[key] = self._clean_end(value)
+            elif key not in _OURS:
+                event[key] = self._clean(value, room, depth=0)
         return event
 
-    def _clean(self, value: Any, *, depth: int) -> Any:
-        if isinstance(value, str):
-            return self._clean_text(value)
-        if depth >= _MAX_DEPTH or value is None or isinstance(value, bool | int | float):
+    def _clean(self, value: Any, room: _Room, *, depth: int) -> Any:
+        if value is None or isinstance(value, bool | int | float):
             return value
-        if isinstance(value, Mapping):
-            return {key: self._clean(item, depth=depth + 1) for key, item in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._clean(item, depth=depth + 1) for item in value]
-        return self._clean_text(str(value))
+        if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+            return {
+                self._clean(str(key), room, depth=depth): self._clean(item, room, depth=depth + 1)
+                for key, item in islice(value.items(), _MAX_ITEMS)
+            }
+        if isinstance(value, list | tuple | set | frozenset) and depth < _MAX_DEPTH:
+            return [self._clean(item, room, depth=depth + 1) for item in islice(value, _MAX_ITEMS)]
+        text = str(value)
+        return self._clean_start(text, most=room.take(min(len(text), _MAX_CHARACTERS)))
+
+    def _clean_start(self, text: str, *, most: int) -> str:
+        if len(text) <= most:
+            return self._clean_text(text)
+        cleaned = self._clean_text(text[: most + _BEYOND])
+        # masks shorten: what was cut in two at the far end must not move into sight
+        shown = cleaned[: max(0, min(most, len(cleaned) - _BEYOND))]
+        return f"{shown} ... and {len(text) - most} characters more"
+
+    def _clean_end(self, text: str) -> str:
+        most = _MAX_TRACEBACK_CHARACTERS
+        if len(text) <= most:
+            return self._clean_text(text)
+        cleaned = self._clean_text(text[-most - _BEYOND :])
+        return f"{len(text) - most} characters before ... {cleaned[max(_BEYOND, len(cleaned) - most) :]}"
 
     def _clean_text(self, text: str) -> str:
-        if len(text) > _MAX_CHARACTERS:
-            text = f"{text[:_MAX_CHARACTERS]} ... and {len(text) - _MAX_CHARACTERS} characters more"
         if self._secrets:
             text = self._secrets.sub(_MASK, text)
         text = _URL_PASSWORD.sub(rf"\1{_MASK}@", text)
         if not _SUSPECT.search(_OUR_IDS.sub("", text)):
             return text
-        found = [finding for finding in safety.scan(text) if finding.kind.startswith(_MASKED_KINDS)]
-        for start, end in reversed(_joined([(finding.start, finding.end) for finding in found])):
-            text = text[:start] + _MASK + text[end:]
-        return text
+        found = [finding for finding in maskable(text) if finding.kind.startswith(_MASKED_KINDS)]
+        pieces, at = [], 0
+        for start, end in _joined([(finding.start, finding.end) for finding in found]):
+            pieces += [text[at:start], _MASK]
+            at = end
+        return "".join([*pieces, text[at:]])
 
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

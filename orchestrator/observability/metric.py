@@ -54,7 +54,10 @@ _PAIRS_JUDGED = Counter(
     "Calls that asked a model whether two tasks are the same: same, different, failed.",
     ["verdict"],
 )
-_SWEPT = Counter("octollm_swept", "Things that the sweeper healed.", ["kind"])
+_SWEPT = Counter("octollm_swept", "Things that the sweeper did, healing or not.", ["kind"])
+_THREAD_FAILURES = Counter(
+    "octollm_thread_failures", "Failures of our own threads, each of which then goes on.", ["thread"]
+)
 _MODEL_REQUESTS = Counter(
     "octollm_llm_requests", "Calls to models, and calls not made.", ["provider", "model", "outcome"]
 )
@@ -126,6 +129,11 @@ def cache_asked(outcome: str, layer: str | None) -> None:
 def wrong_hit_reported(layer: str) -> None:
     """Count a client's word that a hit was wrong."""
     _CACHE_WRONG_HITS.labels(layer).inc()
+
+
+def thread_failed(name: str) -> None:
+    """Count a failure of a thread that goes on all the same; `name` is a word of our code."""
+    _THREAD_FAILURES.labels(name).inc()
 
 
 def pair_judged(verdict: str) -> None:

@@ -73,7 +73,9 @@ def share() -> bool:
 
 def _made(directory: Path) -> bool:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        # as `octollm up` makes it: secrets will lie beside the metrics
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(exist_ok=True)
     except OSError:
         return False
     return os.access(directory, os.W_OK)

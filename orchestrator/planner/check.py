@@ -8,8 +8,9 @@ from orchestrator.arm_capability import ARMS
 from orchestrator.check_rule import steps_named, steps_read
 from orchestrator.errors import InvalidPlan
 from orchestrator.execution_state import MAX_STEPS, Plan, PlanStep
+from orchestrator.json_schema import together_faults
 from orchestrator.planner.fit import shortfalls
-from orchestrator.planner.step import Faults, read_step
+from orchestrator.planner.step import Faults, read_step, schemas_in
 from orchestrator.task_contract import Budget, Contract
 
 _MAX_NAMED_CHARACTERS = 500
@@ -35,6 +36,10 @@ def check_plan(
     """
     faults = Faults()
     items = _items(record, faults)
+    if many := together_faults(schemas_in(items)):
+        raise InvalidPlan(
+            f"the plan breaks a rule: {many[0]}", details={"errors": [{"field": "steps", "message": many[0]}]}
+        )
     read = [
         read_step(item, f"steps.{index}", attachments=attachments, faults=faults)
         for index, item in enumerate(items[:MAX_STEPS])
@@ -49,9 +54,8 @@ def check_plan(
         for message in shortfalls(steps, budget, is_ours=is_ours):
             faults.add("steps", message)
     if faults.found:
-        count = len(faults.found)
         first = "{field}: {message}".format(**faults.found[0])
-        more = f" (and {count - 1} more)" if count > 1 else ""
+        more = f" (and {faults.count - 1} more)" if faults.count > 1 else ""
         raise InvalidPlan(f"the plan breaks a rule: {first}{more}", details={"errors": faults.found})
     said = record.get("rationale") if isinstance(record, Mapping) else ""
     return Plan(steps, mode, rationale or said or "", dict(provenance or {}))

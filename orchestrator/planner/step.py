@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.arm_capability import ARMS, Action, ArmCapability, canonical_arm
-from orchestrator.check_rule import validate_rule
+from orchestrator.check_rule import schemas_of, validate_rule
 from orchestrator.execution_state import PlanStep
 from orchestrator.json_schema import faults as schema_faults_of
 from orchestrator.planner.references import fault_of, is_reference, references_in
@@ -17,6 +17,7 @@ MAX_TIMEOUT_SECONDS = 3600
 MAX_DESCRIPTION_CHARACTERS = 2_000
 _STEP_ARMS: Mapping[str, ArmCapability] = {name: arm for name, arm in ARMS.items() if arm.in_plans}
 ESTIMATED = ("tokens", "seconds", "dollars")
+MAX_FAULTS = 50
 STEP_ID = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 _MEMBERS = frozenset(
@@ -44,13 +45,16 @@ _LOOKING_INSIDE = frozenset(
 
 @dataclass
 class Faults:
-    """Collects what is wrong with a plan: fields and messages."""
+    """Collects what is wrong with a plan: the first MAX_FAULTS fields and messages, and how many there are."""
 
     found: list[dict[str, str]] = field(default_factory=list)
+    count: int = 0
 
     def add(self, place: str, message: str) -> None:
         """Note one fault; `place` is a dotted path in the plan."""
-        self.found.append({"field": place, "message": message})
+        self.count += 1
+        if len(self.found) < MAX_FAULTS:
+            self.found.append({"field": _cut(place, 200), "message": _cut(message, 500)})
 
 
 def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: Faults) -> PlanStep | None:
@@ -289,6 +293,23 @@ def _with_referenced(step: PlanStep) -> PlanStep:
     sources = [*references_in(step.inputs), *references_in(step.repair_inputs or {})]
     names = [reference["$from"] for _, reference in sources if isinstance(reference["$from"], str)]
     return PlanStep(**{**vars(step), "depends_on": tuple(dict.fromkeys([*step.depends_on, *names]))})
+
+
+def schemas_in(steps: Sequence[Any]) -> Iterator[Any]:
+    """Yield the JSON Schemas in the machine checks of steps as they were sent."""
+    for step in steps:
+        if not isinstance(step, Mapping):
+            continue
+        criteria = step.get("acceptance_criteria")
+        items = criteria if isinstance(criteria, list) else []
+        rules = [item.get("check") for item in items if isinstance(item, Mapping)]
+        for inputs in (step.get("inputs"), step.get("repair_inputs")):
+            rules += [rule for rule, _ in _rules_in(inputs)] if isinstance(inputs, Mapping) else []
+        yield from schemas_of(rules)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _dotted(place: str, path: tuple[str | int, ...]) -> str:

@@ -29,6 +29,7 @@ from orchestrator.crash_point import Point
 from orchestrator.queue import chord as chords
 from orchestrator.queue import outbox, refire, results
 from orchestrator.queue.chord import Outcome, Ready, Refused
+from orchestrator.queue.outbox import BrokerAway
 from orchestrator.queue.result_backend import ResultBackend
 
 log = structlog.get_logger(__name__)
@@ -156,10 +157,16 @@ class PostgresBackend(ResultBackend):
     def fire_ready(self, limit: int = 100, *, older_than_seconds: float = 1.0) -> int:
         """Publish the bodies of chords that have been ready for longer than that; return how many went out.
 
-        Any number of processes may call it: they take different chords.
+        Any number of processes may call it: they take different chords. A broker that is away ends it at once.
         """
         due = self.database.run(lambda conn: chords.ready(conn, limit, older_than_seconds=older_than_seconds))
-        return sum(self._fire(ready) for ready in due)
+        fired = 0
+        for ready in due:
+            try:
+                fired += self._fire(ready)
+            except BrokerAway:
+                break
+        return fired
 
     def _cleanup(self) -> None:
         super()._cleanup()
@@ -299,30 +306,47 @@ class PostgresBackend(ResultBackend):
         return len(members), None
 
     def _fire_or_leave(self, ready: Ready) -> None:
-        """Fire; if Postgres is away the chord stays ready for `fire_ready` or a part that comes again."""
+        """Fire; if a server is away the chord stays ready for `fire_ready` or a part that comes again."""
         try:
             self._fire(ready)
-        except (SQLAlchemyError, BackendStoreError) as error:
+        except (SQLAlchemyError, BackendStoreError, BrokerAway) as error:
             log.warning("chord.fire_failed", chord_id=ready.chord_id, error=repr(error))
 
     def _fire(self, ready: Ready) -> bool:
-        """Publish a ready chord's body, or fail it with a part's error, and say so in its row."""
-        callback: Any = maybe_signature(self.decode(ready.body or b"null"), app=self.app)
+        """Publish a ready chord's body, or fail it with a part's error, and say so in its row.
+
+        Raises SQLAlchemyError, BackendStoreError or BrokerAway when a server is away. A chord that can neither be
+        fired nor failed is set aside: False.
+        """
         try:
-            if not outbox.publish_body(callback, self._values(ready, callback)):
-                return False
-        except ChordError as error:
-            self._fail(ready, callback, error)
-        except SQLAlchemyError:
+            callback: Any = maybe_signature(self.decode(ready.body or b"null"), app=self.app)
+            self._fire_body(ready, callback)
+        except (SQLAlchemyError, BackendStoreError, BrokerAway):
             raise
-        except Exception as error:
-            self._fail(ready, callback, _chord_error(f"Callback error: {error!r}", error))
+        except Exception:
+            # trying again would not help, and would keep others waiting
+            log.exception("chord.set_aside", chord_id=ready.chord_id)
+            self.run(lambda conn: chords.close(conn, ready.chord_id))
+            return False
         self.run(lambda conn: chords.mark_fired(conn, ready.chord_id))
         return True
 
+    def _fire_body(self, ready: Ready, callback: Any) -> None:
+        try:
+            values = self._values(ready, callback)
+            with outbox.broker_needed(self.app, callback.id):
+                callback.delay(values)
+        except ChordError as error:
+            self._fail(ready, callback, error)
+        except (SQLAlchemyError, BackendStoreError, BrokerAway):
+            raise
+        except Exception as error:
+            self._fail(ready, callback, _chord_error(f"Callback error: {error!r}", error))
+
     def _fail(self, ready: Ready, callback: Any, error: ChordError) -> None:
         log.warning("chord.failed", chord_id=ready.chord_id, error=str(error))
-        self.chord_error_from_stack(callback, error)
+        with outbox.broker_needed(self.app, callback.id):
+            self.chord_error_from_stack(callback, error)
 
     def _values(self, ready: Ready, callback: Any) -> list[Any]:
         """Return what the parts returned, in the header's order and shape; raise ChordError if one failed."""

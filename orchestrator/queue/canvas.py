@@ -17,6 +17,8 @@ from orchestrator.store.webhooks import Ticket
 # past its own limit a hung child of a prefork pool is killed, so that it does not hold its slot for ever
 _KILL_AFTER_LIMIT_SECONDS = 10
 
+_SHOWN_NAMES = {StepKind.PLAN: "planner.plan", StepKind.JUDGE: "judge.round"}
+
 
 def signature(app: Celery, message: Message) -> "Signature[Any]":
     """Return the one message that a row can have: ids only, never what a user wrote."""
@@ -25,6 +27,7 @@ def signature(app: Celery, message: Message) -> "Signature[Any]":
         "queue": message.queue,
         "priority": message.priority,
         "time_limit": _time_limit(message),
+        "shadow": _shown_name(message),
     }
     if message.chord_id is not None:
         options["group_id"] = message.chord_id
@@ -57,6 +60,12 @@ def publish_webhooks(app: Celery, tickets: Sequence[Ticket]) -> None:
         for ticket in tickets
     ]
     outbox.publish_all(app, messages)
+
+
+def _shown_name(message: Message) -> str:
+    """Return the name under which Celery's events, Flower and logs show the row: its arm and action."""
+    kind = StepKind(message.kind)
+    return f"{message.arm}.{message.spec['action']}" if kind is StepKind.STEP else _SHOWN_NAMES[kind]
 
 
 def _time_limit(message: Message) -> float | None:

@@ -1,7 +1,8 @@
 """Publishes what a commit made due: what can't be sent stays in the rows, which are the outbox."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
@@ -50,22 +51,26 @@ def publish_all(app: Celery, signatures: Sequence["Signature[Any]"]) -> None:
         log.warning("chord.publish_failed", error=fault, task_ids=[one.id for one in unsent])
 
 
-def publish_body(callback: "Signature[Any]", values: list[Any]) -> bool:
-    """Publish a chord's body; False when the broker is away, and the chord stays ready for `fire_ready`.
+class BrokerAway(Exception):
+    """The broker takes no messages now."""
 
-    Raises whatever else hinders it, such as values that can't be encoded: trying again would not help.
+
+@contextmanager
+def broker_needed(app: Celery, task_id: str | None) -> Iterator[None]:
+    """Raise BrokerAway when the broker takes none of the block's messages; a body that is not sent stays ready.
+
+    Raises whatever else hinders them, such as values that can't be encoded: trying again would not help.
     """
-    broker = _standing(callback.app)
+    broker = _standing(app)
     if not broker.may_ask():
-        return False
+        raise BrokerAway("the broker is away")
     try:
-        callback.delay(values)
+        yield
     except _BROKER_AWAY as error:
         broker.failed()
-        log.warning("chord.publish_failed", error=repr(error), task_ids=[callback.id])
-        return False
+        log.warning("chord.publish_failed", error=repr(error), task_ids=[task_id])
+        raise BrokerAway(str(error)) from error
     broker.answered()
-    return True
 
 
 def _standing(app: Celery) -> Standing:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import BlockedByPolicy
 from orchestrator.safety.finding import Finding
-from orchestrator.safety.redaction import scan
+from orchestrator.safety.redaction import scan, without
 from orchestrator.task_contract import Contract
 
 Policy = Literal["off", "redact", "block"]
@@ -70,9 +70,8 @@ def _redacted(text: str, taken: Counter[str]) -> str:
         findings = [finding for finding in scan(text) if finding.kind.startswith(_HIGH_RISK)]
         if not findings:
             return text
-        for finding in reversed(findings):
-            taken[finding.kind] += 1
-            text = f"{text[: finding.start]}[redacted:{finding.kind}]{text[finding.end :]}"
+        taken.update(finding.kind for finding in findings)
+        text = without(text, findings)
     return _EVERYTHING
 
 

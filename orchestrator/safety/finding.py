@@ -1,7 +1,6 @@
 """What a scan found, and which of two overlapping findings stays."""
 
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -31,14 +30,14 @@ class Finding:
 
 def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:
     """Keep the strongest of findings that overlap, ordered by place; the answer depends on no input order."""
+    strongest_first = sorted(findings, key=_strength)
+    taken = bytearray(max((finding.end for finding in strongest_first), default=0))
     kept: list[Finding] = []
-    starts: list[int] = []
-    for finding in sorted(findings, key=_strength):
-        place = bisect_left(starts, finding.start)
-        if _is_free(kept, place, finding):
-            kept.insert(place, finding)
-            starts.insert(place, finding.start)
-    return kept
+    for finding in strongest_first:
+        if taken.find(1, finding.start, finding.end) < 0:
+            taken[finding.start : finding.end] = b"\1" * (finding.end - finding.start)
+            kept.append(finding)
+    return sorted(kept, key=lambda finding: finding.start)
 
 
 def _strength(finding: Finding) -> tuple[int, float, int, int, str]:
@@ -48,9 +47,3 @@ def _strength(finding: Finding) -> tuple[int, float, int, int, str]:
 @cache
 def _rank(kind: str) -> int:
     return next((rank for rank, start in enumerate(_PRECEDENCE) if kind.startswith(start)), _WEAKEST)
-
-
-def _is_free(kept: Sequence[Finding], place: int, finding: Finding) -> bool:
-    before_is_clear = place == 0 or kept[place - 1].end <= finding.start
-    after_is_clear = place == len(kept) or finding.end <= kept[place].start
-    return before_is_clear and after_is_clear

@@ -35,7 +35,10 @@ _IBAN_FORMS = {
     country: re.compile("".join(f"[{_class}]{{{size}}}" for size, _class in parts))
     for country, form in _RULES["iban"].items()
     for parts in [
-        [(int(n), {"n": "0-9", "a": "A-Z", "c": "A-Z0-9"}[c]) for n, c in re.findall(r"(\d{1,2})([nac])", form)]
+        [
+            (int(n), {"n": "0-9", "a": "A-Z", "c": "A-Z0-9"}[c])
+            for n, c in re.findall(r"(\d{1,2})([nac])", form)
+        ]
     ]
 }
 _IBAN_LENGTHS = {
@@ -252,7 +255,7 @@ def _ssns(text: str, start: int, end: int) -> Iterator[Finding]:
 def _ipv4s(text: str, start: int, end: int) -> Iterator[Finding]:
     for match in _IPV4.finditer(text, start, end):
         before = line_before(text, match.start())
-        address = _parsed_ip(match[0])
+        address = _parsed(ipaddress.IPv4Address, match[0])
         if address is None or _says_nothing(address) or _MASK_LABEL.search(before):
             continue
         labelled = _IP_LABEL.search(before) is not None or before.endswith("://")
@@ -273,7 +276,7 @@ def _ipv6s(text: str) -> Iterator[Finding]:
         written = match[0]
         if written.endswith(":") and not written.endswith("::"):
             written = written[:-1]
-        address = _parsed_ip(written) if written.count(":") > 1 else None
+        address = _parsed(ipaddress.IPv6Address, written) if written.count(":") > 1 else None
         if address is None or _says_nothing(address) or _MAC_OR_GUID.fullmatch(written):
             continue
         groups = sum(1 for group in written.split(":") if group)
@@ -281,9 +284,11 @@ def _ipv6s(text: str) -> Iterator[Finding]:
             yield Finding("pii.ip", match.start(), match.start() + len(written), 0.9)
 
 
-def _parsed_ip(written: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parsed(
+    kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], written: str
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(written)
+        return kind(written)
     except ValueError:
         return None
 

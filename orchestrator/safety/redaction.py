@@ -52,8 +52,13 @@ def redact(text: str, *, only: str = "") -> str:
         findings = _of_kind(only, _private(text))
         if not findings:
             return text
-        text = _without(text, findings)
+        text = without(text, findings)
     return text if not _of_kind(only, _private(text)) else _EVERYTHING
+
+
+def maskable(text: str) -> list[Finding]:
+    """Find what a log must not show: personal data but phone numbers, and secrets; a half of the cost of `scan`."""
+    return _private(text, phones=False)
 
 
 def risk(findings: Iterable[Finding]) -> Risk:
@@ -73,10 +78,10 @@ def _of_kind(start: str, findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.kind.startswith(start)]
 
 
-def _private(text: str) -> list[Finding]:
+def _private(text: str, *, phones: bool = True) -> list[Finding]:
     copy = plain(text)
     searched = _MARK.sub(lambda mark: "\x00" * len(mark[0]), copy.text)
-    found = [*find_personal(searched), *find_phones(searched), *find_secrets(searched)]
+    found = [*find_personal(searched), *find_secrets(searched), *(find_phones(searched) if phones else ())]
     if copy.text is text:
         return without_overlaps(found)
     return [
@@ -85,7 +90,8 @@ def _private(text: str) -> list[Finding]:
     ]
 
 
-def _without(text: str, findings: Sequence[Finding]) -> str:
+def without(text: str, findings: Sequence[Finding]) -> str:
+    """Replace each finding, in order and apart from each other, by `[redacted:kind]`, in one pass."""
     pieces = []
     at = 0
     for finding in findings:

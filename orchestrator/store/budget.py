@@ -98,10 +98,12 @@ def settle(
     call: int,
     tokens: int | None,
     cost: Decimal | None,
+    is_told: bool = True,
 ) -> Balance | None:
     """Charge what a call used, all that was set aside when `tokens` is None; None when it was charged before.
 
-    Locks the task's row until the transaction ends.
+    Figures that were not told but estimated are charged as far as the budget keeps room for a call of the same size:
+    the retry. Locks the task's row until the transaction ends.
     """
     values: Mapping[str, Any] = {
         "task_id": task_id,
@@ -110,6 +112,7 @@ def settle(
         "call": call,
         "tokens": tokens,
         "cost": cost,
+        "is_told": is_told,
     }
     row = conn.exec_driver_sql(_SQL["settle"], values).one_or_none()
     return Balance(*row) if row else None

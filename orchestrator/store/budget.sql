@@ -45,17 +45,33 @@ INSERT INTO ledger (task_id, step_id, attempt, call, reserved_tokens, reserved_c
 VALUES (%(task_id)s, %(step_id)s, %(attempt)s, %(call)s, %(tokens)s, %(cost)s, clock_timestamp());
 
 -- name: settle
--- What a call did use; all that was set aside when nobody knows. A reservation that was charged as abandoned, or
--- when its task ended, stays as it was charged. The task's totals move with it, under the task's lock.
+-- What a call did use; all that was set aside when nobody knows. An estimate is charged as far as it leaves room for
+-- another call of the same size, or the retry of a call that broke could not be paid. A reservation that was charged as
+-- abandoned, or when its task ended, stays as it was charged. The task's totals move with it, under the task's lock.
 WITH task AS (
-    SELECT id
+    SELECT id, tokens_used, cost_dollars,
+        (contract #>> '{budget,max_tokens}')::bigint AS max_tokens,
+        (contract #>> '{budget,max_cost_dollars}')::numeric AS max_cost
     FROM tasks
     WHERE id = %(task_id)s
     FOR UPDATE
 ), settled AS (
     UPDATE ledger l
-    SET spent_tokens = coalesce(%(tokens)s, l.reserved_tokens),
-        spent_cost = CASE WHEN %(tokens)s::bigint IS NULL THEN l.reserved_cost ELSE %(cost)s::numeric END,
+    SET spent_tokens = CASE
+            WHEN %(tokens)s::bigint IS NULL THEN l.reserved_tokens
+            WHEN %(is_told)s THEN %(tokens)s
+            ELSE least(
+                %(tokens)s, l.reserved_tokens, greatest(task.max_tokens - task.tokens_used - l.reserved_tokens, 0)
+            )
+        END,
+        spent_cost = CASE
+            WHEN %(tokens)s::bigint IS NULL THEN l.reserved_cost
+            WHEN %(is_told)s OR %(cost)s::numeric IS NULL THEN %(cost)s::numeric
+            ELSE least(
+                %(cost)s::numeric, l.reserved_cost,
+                greatest(task.max_cost - task.cost_dollars - l.reserved_cost, 0)
+            )
+        END,
         settled_at = clock_timestamp()
     FROM task
     WHERE l.step_id = %(step_id)s AND l.attempt = %(attempt)s AND l.call = %(call)s AND l.settled_at IS NULL

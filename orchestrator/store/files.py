@@ -52,7 +52,9 @@ def put(conn: Connection, tenant: str, *, filename: str, media_type: str, conten
 
 
 def describe(conn: Connection, tenant: str, ids: Sequence[str]) -> list[Artifact]:
-    """Return the tenant's artifacts of these ids, in their order; unknown ones are left out."""
+    """Return the tenant's artifacts of these ids, in their order; unknown ones are left out, no query for no ids."""
+    if not ids:
+        return []
     rows = conn.exec_driver_sql(_SQL["describe_artifacts"], {"tenant": tenant, "ids": list(ids)}).mappings()
     return [Artifact(**row) for row in rows]
 

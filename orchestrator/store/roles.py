@@ -23,7 +23,8 @@ _TASK_MOVES: Final = (
 )
 # the columns of a step that its work moves; what it is to do (arm, spec with its permit, bindings) is not among them
 _STEP_MOVES: Final = (
-    "state, attempt, failures, kills, sends, owner, not_before, due, result, waiting, queued_at, started_at, finished_at"
+    "state, attempt, failures, kills, sends, owner, not_before, due, result, waiting, queued_at, started_at, "
+    "finished_at"
 )
 # a follower that takes over from its leader gets a plan row; without a spec no row is a step that an arm would do
 _PLAN_ROW: Final = "id, task_id, round, kind, name, arm, queue, priority, state, due, queued_at, sends"
@@ -59,6 +60,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "cache_audits": "SELECT, INSERT, UPDATE",
         "cache_switches": "SELECT, INSERT, UPDATE",
         "declarations": "SELECT, INSERT, UPDATE",
+        "audit_log": "INSERT",
         # the right to lock a row is that to write one of its columns: /ready asks so whether the server takes writes
         "pools": "SELECT, UPDATE (seen_at)",
     },
@@ -113,6 +115,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "webhooks": "SELECT, INSERT, UPDATE",
         "submissions": "SELECT, DELETE, UPDATE",
         "artifacts": "SELECT, UPDATE, DELETE",
+        "audit_log": "SELECT, DELETE",
     },
 }
 

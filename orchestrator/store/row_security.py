@@ -21,6 +21,7 @@ OWNED = (
     "cache_audits",
     "cache_switches",
     "declarations",
+    "audit_log",
 )
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
 

@@ -140,7 +140,9 @@ def claim(
 
 
 def outputs(conn: Connection, ids: Sequence[str]) -> dict[str, StepResult]:
-    """Return {row id: result} of those rows that are done."""
+    """Return {row id: result} of those rows that are done; no query for no rows."""
+    if not ids:
+        return {}
     rows = conn.exec_driver_sql(_SQL["outputs"], {"ids": list(ids)})
     return {row.id: StepResult.from_record(row.result) for row in rows}
 
@@ -233,10 +235,18 @@ def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[Ste
     ]
 
 
-def take_due(conn: Connection, *, redispatch_seconds: float, poison_step: int, limit: int) -> list[Message]:
-    """Take queued rows whose message may be lost; each is due again after a doubled delay (at most 8 x)."""
+def take_due(
+    conn: Connection, *, redispatch_seconds: float, poison_step: int, limit: int
+) -> tuple[list[Message], int]:
+    """Take queued rows that are due, each due again after a doubled delay (at most 8 x).
+
+    Return them, and how many of them had been sent before, so that their message may be lost; the others' time has
+    come: a retry's, or that of a row which nobody published.
+    """
     values = {"redispatch_seconds": redispatch_seconds, "poison_step": poison_step, "limit": limit}
-    return _messages(conn.exec_driver_sql(_SQL["take_due"], values))
+    rows = [dict(row) for row in conn.exec_driver_sql(_SQL["take_due"], values).mappings()]
+    overdue = sum(row.pop("is_overdue") for row in rows)
+    return [Message(**row) for row in rows], overdue
 
 
 def count_queued(conn: Connection, *, most: int) -> int:

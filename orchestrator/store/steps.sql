@@ -169,12 +169,13 @@ RETURNING s.id, s.name, s.arm, s.kind, s.round, s.attempt, s.state, open.state A
 
 -- name: take_due
 -- Queued rows whose message may be lost: sent again with doubling back-off, at most 8 times the first delay.
--- Several sweepers share the rows by SKIP LOCKED.
+-- Several sweepers share the rows by SKIP LOCKED. `is_overdue`: it was sent before, and not only now came the time for
+-- it (a retry's time is its not_before).
 UPDATE steps s
 SET sends = s.sends + 1,
     due = now() + %(redispatch_seconds)s * power(2, least(s.sends, 3)) * interval '1 second'
 FROM (
-    SELECT id
+    SELECT id, sends > 0 AND due > not_before AS is_overdue
     FROM steps
     WHERE state = 'queued' AND due <= now() AND kills < %(poison_step)s
     ORDER BY due, id
@@ -182,7 +183,7 @@ FROM (
     FOR UPDATE SKIP LOCKED
 ) late
 WHERE s.id = late.id
-RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec;
+RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec, late.is_overdue;
 
 -- name: count_queued
 SELECT count(*)
@@ -203,9 +204,17 @@ ORDER BY due, id
 LIMIT %(limit)s;
 
 -- name: expire
--- Checked again under the lock: the owner may have renewed in between.
+-- Checked again under the lock: the owner may have renewed in between. A row whose workers died twice may be what
+-- killed them, or may have run beside it: it comes back at a time of its own, so that rows that died together are not
+-- claimed together until all of them count as poison.
+WITH back AS (
+    SELECT now() + random() * interval '10 seconds' AS late
+)
 UPDATE steps
-SET state = 'queued', kills = kills + 1, not_before = now(), due = now(), sends = 0
+SET state = 'queued', kills = kills + 1, sends = 0,
+    not_before = CASE WHEN kills = 0 THEN now() ELSE back.late END,
+    due = CASE WHEN kills = 0 THEN now() ELSE back.late END
+FROM back
 WHERE id = %(id)s AND state = 'running' AND due < now()
 RETURNING id, task_id, name, arm, round, attempt, kills, owner;
 

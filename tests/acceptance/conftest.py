@@ -1,5 +1,6 @@
 """Fixtures of the acceptance tests: the whole product as real processes, as `octollm up` runs it."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from sqlalchemy import Engine
 
 from orchestrator import crash_point, credential, settings
 from orchestrator.credential import SCOPES
-from orchestrator.devstack.process import free_port
+from orchestrator.devstack.process import is_free
 from orchestrator.devstack.stack import ONE_OF_EACH, Stack
 from orchestrator.store.engine import open_engine
 from tests.acceptance.client import Client
@@ -21,8 +22,12 @@ GRACE_SECONDS = 3
 
 @pytest.fixture(scope="session")
 def webhook_port() -> int:
-    """The port of this machine to which webhooks may go."""
-    return free_port()
+    """The port of this machine to which webhooks may go.
+
+    Nobody listens there between the tests: it lies below the ports that `free_port` gives to other workers' servers.
+    """
+    first = 10_000 + os.getpid() % 4000
+    return next(port for port in range(first, 15_000) if is_free(port))
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,14 @@ CHECKS = (
 
 
 @pytest.mark.slow
+@pytest.mark.fuzz
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("ids", ["made up", "real"])
-def test_right_and_wrong_requests_get_described_answers(client: Client, tmp_path: Path, ids: str) -> None:
+def test_right_and_wrong_requests_get_described_answers(
+    client: Client, tmp_path: Path, request: pytest.FixtureRequest, ids: str
+) -> None:
     """Positive and negative generation on all operations; once on ids made up, once on a task and a file that exist."""
+    seed = request.config.getoption("--hypothesis-seed") or "1"
     config = tmp_path / "schemathesis.toml"
     config.write_text(_real_ids(client) if ids == "real" else "")
 
@@ -36,6 +40,7 @@ def test_right_and_wrong_requests_get_described_answers(client: Client, tmp_path
             "--mode=all",
             "--phases=examples,coverage,fuzzing",
             "--max-examples=20",
+            f"--seed={seed}",
             f"--checks={','.join(CHECKS)}",
             "--request-timeout=20",
             "--suppress-health-check=all",

@@ -5,22 +5,29 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from orchestrator.devstack.process import free_port
+from orchestrator.devstack.servers import Servers
 from orchestrator.devstack.stack import Stack
+from tests.acceptance.client import Client
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
+PLAN_FILES = ROOT / "examples" / "plans"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [(found[1], found[2]) for found in BLOCK.finditer(README)]
 LANGUAGES = {"sh", "json", "text"}
 # a block that begins with this command is tested there
+SCALE_IT = "export DATABASE_URL"
 TESTED_ELSEWHERE = {
     "make demo": "test_demo.py",
     "make up": "test_up.py",
-    "export DATABASE_URL": "test_readme.py",
+    SCALE_IT: "test_readme.py",
 }
 
 
@@ -28,6 +35,12 @@ def _elsewhere(script: str) -> str | None:
     return next((file for command, file in TESTED_ELSEWHERE.items() if script.startswith(command)), None)
 
 
+def _environ(home: Path) -> dict[str, str]:
+    binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "OCTOLLM_HOME": str(home), "PATH": binaries, "PROMETHEUS_MULTIPROC_DIR": ""}
+
+
+SHELL = ["bash", "-euo", "pipefail", "-c"]
 SCRIPTS = [script for language, script in BLOCKS if language == "sh" and not _elsewhere(script)]
 PLANS = [script for language, script in BLOCKS if language == "json"]
 
@@ -48,16 +61,9 @@ def test_every_block_is_run_here_or_tested_elsewhere() -> None:
 def test_a_block_works_when_it_is_pasted(stack: Stack, script: str) -> None:
     pasted = script.replace("http://127.0.0.1:8000", stack.url)
     pasted = pasted.replace(". .venv/bin/activate", f". {sys.prefix}/bin/activate")
-    binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environ = {**os.environ, "OCTOLLM_HOME": str(stack.home), "PATH": binaries}
 
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", pasted],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=100,
+        [*SHELL, pasted], cwd=ROOT, env=_environ(stack.home), capture_output=True, text=True, timeout=100
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,6 +73,50 @@ def test_a_block_works_when_it_is_pasted(stack: Stack, script: str) -> None:
 
 
 def test_the_plan_that_it_shows_is_the_one_that_is_shipped() -> None:
-    shipped = json.loads((ROOT / "examples" / "plans" / "audit.json").read_text(encoding="utf-8"))
+    shipped = json.loads((PLAN_FILES / "audit.json").read_text(encoding="utf-8"))
 
     assert [json.loads(plan) for plan in PLANS] == [shipped]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_is_scaled_has_metrics_of_all_processes_and_permits(servers: Servers, tmp_path: Path) -> None:
+    (script,) = [script for _, script in BLOCKS if script.startswith(SCALE_IT)]
+    port, token = free_port(), tmp_path / "token"
+    for placeholder, ours in (
+        ("postgresql://user:password@host:5432/octollm", servers.database_url),
+        ("redis://host:6379/0", servers.redis_url),
+        ("PORT=8000", f"PORT={port}"),
+        ("honcho start", f"octollm token --tenant me > {token}; exec honcho start"),
+    ):
+        assert script.count(placeholder) == 1
+        script = script.replace(placeholder, ours)
+
+    with (tmp_path / "log").open("w") as log:
+        running = subprocess.Popen(
+            [*SHELL, script], cwd=ROOT, env=_environ(tmp_path), stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            wait_until(lambda: _get(f"http://127.0.0.1:{port}/ready"), 120, "the system to be ready")
+            client = Client(f"http://127.0.0.1:{port}", token.read_text().strip())
+            plan = json.loads((PLAN_FILES / "map.json").read_text(encoding="utf-8"))
+            task = client.run("Scan three texts", plan=plan)
+            ready = json.loads(_get(f"http://127.0.0.1:{port}/ready"))
+            counted = 'octollm_arm_invocations_total{arm="safety-guardian",outcome="done"} 3.0'
+            wait_until(
+                lambda: counted in _get(f"http://127.0.0.1:{port}/metrics"), 10, "metrics of the workers"
+            )
+        finally:
+            running.terminate()
+            running.wait(60)
+
+    assert task["status"] == "completed"
+    assert ready["warnings"] == []
+
+
+def _get(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""

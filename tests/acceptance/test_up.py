@@ -37,11 +37,17 @@ def test_it_says_ready_once_it_is_and_leaves_nothing_when_it_is_interrupted(home
         started = _processes_of(home)
 
         running.send_signal(signal.SIGINT)
-        rest, _ = running.communicate(timeout=60)
+        rest, told = running.communicate(timeout=60)
 
     assert running.returncode == 0
     assert len(started) >= 10
     assert (rest, _processes_of(home)) == ("", [])
+    assert [f"  API     {url}/v1", f"  docs    {url}/docs"] == re.findall(
+        r"^  (?:API|docs) .*", told, re.MULTILINE
+    )
+    assert "no model is set: recipes plan" in told
+    assert 'octollm run "Audit this Python package" --attach' in told
+    assert "stopping: running steps get 35 s" in told
 
 
 def test_a_second_one_in_the_same_home_is_refused_and_the_first_goes_on(stack: Stack) -> None:
@@ -60,6 +66,22 @@ def test_a_port_that_is_taken_is_named(stack: Stack, home: Path) -> None:
 
     assert refused.returncode != 0
     assert f"port {stack.port} is taken" in refused.stderr
+
+
+def test_settings_of_the_env_file_count_and_the_file_is_told(
+    stack: Stack, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"PORT={stack.port}\nFLOWER_BASIC_AUTH=me:secret\n")
+    environ = {
+        name: text for name, text in _environ(home).items() if name not in ("PORT", "OCTOLLM_ENV_FILE")
+    }
+
+    refused = subprocess.run(
+        _command()[:2], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert f"port {stack.port} is taken" in refused.stderr
+    assert f"settings: {tmp_path / '.env'} (what the environment holds goes before it)" in refused.stderr
 
 
 @pytest.mark.slow
@@ -86,7 +108,7 @@ def test_a_process_that_dies_is_started_again(stack: Stack) -> None:
 @contextmanager
 def _up(home: Path) -> Iterator[subprocess.Popen[str]]:
     running = subprocess.Popen(
-        _command(), env=_environ(home), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        _command(), env=_environ(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         yield running

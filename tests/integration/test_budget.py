@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from threading import Barrier
@@ -17,6 +17,7 @@ from orchestrator.errors import (
     BudgetExceeded,
     BudgetTaken,
     ModelError,
+    ModelNoAnswer,
     PriceUnknown,
     StepError,
     Stopped,
@@ -24,6 +25,7 @@ from orchestrator.errors import (
 from orchestrator.lifecycle import requests, spending
 from orchestrator.lifecycle.spending import ClaimPurse, guarded_complete
 from orchestrator.llm.interface import Bound, Completion, Usage
+from orchestrator.prompt import Message, Role
 from orchestrator.store import budget, events, steps
 from orchestrator.store.budget import LedgerEntry
 from orchestrator.store.engine import open_engine, statement, transaction
@@ -273,7 +275,7 @@ def test_a_completion_in_vain_is_told_with_all_its_attempts(engineer: Engineer, 
 
     told = _model_decisions(engineer, claim)[0]
     assert (told["error"], told["attempts"][0]["outcome"]) == ("model_answer_broken", "model_answer_broken")
-    assert _totals(engineer, claim)[0] == _ledger(engineer, claim)[0].reserved_tokens
+    assert 50 < _totals(engineer, claim)[0] < _ledger(engineer, claim)[0].reserved_tokens / 2
 
 
 def test_a_model_is_not_asked_when_the_budget_is_too_small(engineer: Engineer, fake: FakeLLM) -> None:
@@ -283,6 +285,120 @@ def test_a_model_is_not_asked_when_the_budget_is_too_small(engineer: Engineer, f
         _complete(engineer, claim, Caller(fake))
 
     assert fake.received == []
+
+
+BROKEN = (Fault.HANG, Fault.RESET, Fault.CUT_BODY)
+NAMED = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+PROMPT = [Message(Role.SYSTEM, "x" * 5_100), Message(Role.USER, "Hello.")]
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_three_calls_that_broke_leave_room_for_the_promised_retry(
+    engineer: Engineer, fake: FakeLLM, fault: Fault
+) -> None:
+    claim, _ = _working(engineer)
+    caller = Caller(fake, timeout_seconds=0.5)
+    fake.fail(*[fault] * 3)
+
+    for _ in range(3):
+        with pytest.raises(ModelError):
+            _complete(engineer, claim, caller, messages=PROMPT, tokens=1_200)
+    answer = _complete(engineer, claim, caller, messages=PROMPT, tokens=1_200)
+
+    first, second = _ledger(engineer, claim)[:2]
+    assert answer.text
+    assert first.spent_tokens is not None
+    assert 1_200 < first.spent_tokens < first.reserved_tokens / 2
+    assert second.spent_tokens is not None
+    assert first.spent_tokens + second.spent_tokens + first.reserved_tokens <= 10_000
+
+
+def test_an_estimate_of_money_leaves_room_for_the_retry_too(engineer: Engineer) -> None:
+    claim, purse = _working(engineer, Budget(max_cost_dollars=Decimal("1"), is_cost_explicit=True))
+
+    purse.settle(purse.reserve(Bound(10, 10, Decimal("0.7"))), Usage(5, 5), Decimal("0.6"), is_told=False)
+
+    assert _totals(engineer, claim) == (10, Decimal("0.3"))
+    assert purse.reserve(Bound(10, 10, Decimal("0.7"))) == 2
+
+
+def test_calls_that_never_were_answered_cost_nothing(engineer: Engineer, fake: FakeLLM) -> None:
+    claim, _ = _working(engineer)
+    for fault in (Fault.HTML, Fault.EMPTY_BODY, Fault.EMPTY_OBJECT):
+        fake.fail(fault)
+        with pytest.raises(ModelNoAnswer):
+            _complete(engineer, claim, Caller(fake, strict=False))
+
+    assert _totals(engineer, claim) == (0, Decimal(0))
+
+
+def test_an_answer_without_usage_is_charged_by_its_size(engineer: Engineer, fake: FakeLLM) -> None:
+    claim, _ = _working(engineer)
+    fake.add(Scripted("yes " * 10, untold=True))
+
+    _complete(engineer, claim, Caller(fake, strict=False), messages=PROMPT, tokens=1_200)
+
+    spent = _totals(engineer, claim)[0]
+    assert 1_275 < spent < 1_400
+    assert spent + _ledger(engineer, claim)[0].reserved_tokens < 10_000
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_budget_that_failed_calls_used_up_names_the_first_failure(
+    engineer: Engineer, fake: FakeLLM, fault: Fault
+) -> None:
+    claim, _ = _working(engineer, Budget(max_tokens=1_000))
+    caller = Caller(fake, timeout_seconds=0.5)
+    fake.fail(fault)
+    with pytest.raises(ModelError) as failure:
+        _complete(engineer, claim, caller)
+
+    with pytest.raises(BudgetExceeded) as exceeded:
+        _complete(engineer, claim, caller, tokens=900)
+
+    code, message = failure.value.code, failure.value.message
+    assert exceeded.value.details["earlier_error"] == {"code": code, "message": message}
+    assert f"an earlier call: {message} ({code})" in exceeded.value.message
+    assert exceeded.value.details["budget"] == "max_tokens"
+
+
+def test_a_budget_that_has_no_room_for_a_correction_names_what_was_wrong(
+    engineer: Engineer, fake: FakeLLM
+) -> None:
+    claim, _ = _working(engineer, Budget(max_tokens=1_000))
+    fake.add(Scripted('{"name": "a\\u0000"}', input_tokens=400, output_tokens=50))
+
+    with pytest.raises(BudgetExceeded, match="holds a NUL character") as exceeded:
+        _complete(engineer, claim, Caller(fake), schema=NAMED)
+
+    assert exceeded.value.details["earlier_error"]["code"] == "model_answer_invalid"
+    assert exceeded.value.details["budget"] == "max_tokens"
+
+
+def test_a_budget_of_calls_without_usage_says_that_it_was_estimated(
+    engineer: Engineer, fake: FakeLLM
+) -> None:
+    claim, _ = _working(engineer, Budget(max_tokens=1_000))
+    caller = Caller(fake, strict=False)
+    fake.add(Scripted("yes", untold=True))
+    _complete(engineer, claim, caller)
+
+    with pytest.raises(BudgetExceeded, match="told no usage"):
+        _complete(engineer, claim, caller, tokens=950)
+
+
+def test_a_budget_that_is_too_small_from_the_start_names_no_other_error(
+    engineer: Engineer, fake: FakeLLM
+) -> None:
+    claim, _ = _working(engineer, Budget(max_tokens=1_000))
+    fake.fail(Fault.RATE_LIMITED)
+    with pytest.raises(ModelError):
+        _complete(engineer, claim, Caller(fake))
+
+    with pytest.raises(BudgetExceeded) as exceeded:
+        _complete(engineer, claim, Caller(fake), tokens=2_000)
+
+    assert "earlier_error" not in exceeded.value.details
 
 
 def _working(engineer: Engineer, limit: Budget | None = None) -> tuple[Claim, ClaimPurse]:
@@ -303,13 +419,22 @@ def _claim_again(engineer: Engineer, claim: Claim) -> Claim:
     return engineer.take(claim.task_id, claim.name, owner="another")
 
 
-def _complete(engineer: Engineer, claim: Claim, caller: Caller) -> Completion:
+def _complete(
+    engineer: Engineer,
+    claim: Claim,
+    caller: Caller,
+    *,
+    messages: Sequence[Message] = HELLO,
+    tokens: int = 50,
+    schema: Mapping[str, Any] | None = None,
+) -> Completion:
     return guarded_complete(
         caller.models,
         engineer.engine,
         claim=claim,
-        messages=HELLO,
-        max_output_tokens=50,
+        messages=messages,
+        schema=schema,
+        max_output_tokens=tokens,
         deadline=time.monotonic() + 5,
         purpose=PURPOSE,
     )

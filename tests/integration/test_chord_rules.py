@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import structlog
 from celery import Celery
 from celery.app.task import Context
 from celery.utils.functional import regen
@@ -246,6 +247,58 @@ def test_fire_ready_publishes_what_has_been_ready_for_long(app: Celery, backend:
     assert backend.fire_ready(older_than_seconds=0) == 1
 
     assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+
+
+@pytest.mark.parametrize("body", [b"no json", b"null", b'"a word"', b"[1]", b"\xff"])
+def test_a_body_that_can_not_be_read_is_set_aside_and_blocks_none_behind_it(
+    app: Celery, backend: PostgresBackend, body: bytes
+) -> None:
+    make_ready(backend, "bad")
+    make_ready(backend, "good")
+    backend.database.run(
+        lambda conn: conn.exec_driver_sql(
+            "UPDATE chords SET body = %(body)s WHERE id = 'bad'", {"body": body}
+        )
+    )
+
+    with structlog.testing.capture_logs() as logged:
+        fired = [backend.fire_ready(older_than_seconds=0) for _ in range(2)]
+
+    assert fired == [1, 0]
+    assert (state_of(backend, "bad"), state_of(backend, "good")) == (State.CLOSED, State.FIRED)
+    assert published(app) == ["good-body"]
+    assert [(line["event"], line["chord_id"]) for line in logged if line["log_level"] == "error"] == [
+        ("chord.set_aside", "bad")
+    ]
+
+
+def test_a_body_that_can_not_be_read_does_not_fail_the_task_whose_part_was_the_last(
+    backend: PostgresBackend,
+) -> None:
+    open_chord(backend, "bad", 1)
+    backend.database.run(
+        lambda conn: conn.exec_driver_sql("UPDATE chords SET body = 'no json' WHERE id = 'bad'")
+    )
+
+    backend.mark_as_done("part", 1, part_of("bad", "part"))
+
+    assert backend.get_state("part") == "SUCCESS"
+    assert state_of(backend, "bad") == State.CLOSED
+
+
+def test_fire_ready_stops_at_the_first_sign_that_the_broker_is_away(
+    app: Celery, backend: PostgresBackend
+) -> None:
+    app.conf.update(broker_url="redis://127.0.0.1:1/0", task_publish_retry=False)
+    for number in range(4):
+        make_ready(backend, f"c{number}")
+
+    with structlog.testing.capture_logs() as logged:
+        fired = backend.fire_ready(older_than_seconds=0)
+
+    assert fired == 0
+    assert [line["event"] for line in logged] == ["chord.publish_failed"]
+    assert {state_of(backend, f"c{number}") for number in range(4)} == {State.READY}
 
 
 def test_two_sweepers_take_different_chords(backend: PostgresBackend) -> None:

@@ -60,7 +60,12 @@ def test_a_step_that_finds_no_database_has_not_failed(engineer: Engineer) -> Non
         run(worker, claim)
 
 
-def test_a_computed_result_outlasts_the_database(engineer: Engineer, postgres_url: str) -> None:
+@pytest.mark.parametrize("inline_bytes", [10, 10_000], ids=["to be put away", "small"])
+def test_a_computed_result_outlasts_the_database(
+    engineer: Engineer, postgres_url: str, inline_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is put away waits for the database; a small one does not need it until it is stored."""
+    monkeypatch.setattr("orchestrator.lifecycle.stowing.INLINE_BYTES", inline_bytes)
     claim = engineer.take(engineer.start(wait_step("a", inputs={"seconds": 1})), "a")
     worker = worker_on(engineer, postgres_url)
 
@@ -72,7 +77,7 @@ def test_a_computed_result_outlasts_the_database(engineer: Engineer, postgres_ur
             ended_without, _ = wait([running], timeout=1.5)
         result = running.result(timeout=30)
 
-    assert not ended_without
+    assert bool(ended_without) is (inline_bytes > 10)
     assert result.status is ResultStatus.DONE, result.error
 
 

@@ -61,7 +61,10 @@ def seconds_for(work: Callable[[], object]) -> float:
 def submit(orchestrator: Orchestrator, goal: str) -> str:
     """Accept a task as POST does."""
     return orchestrator.submit(
-        tenant=TENANT, key_id=None, request_id=None, contract=Contract(goal=goal)
+        tenant=TENANT,
+        key_id=None,
+        request_id=None,
+        contract=Contract(goal=goal, plan={"steps": [wait_step("a")]}),
     ).task_id
 
 

@@ -1,18 +1,23 @@
 """Migrations: any number of times, by several processes at once, on the bundled Postgres and the machine's own."""
 
+import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
+from orchestrator import bootstrap
+from orchestrator.cli import examine
 from orchestrator.devstack import binaries
 from orchestrator.devstack.leash import Leash
 from orchestrator.devstack.postgres import Postgres
-from orchestrator.errors import SettingsError
+from orchestrator.errors import SettingsError, Unavailable
+from orchestrator.settings import Settings
 from orchestrator.store import migrate
-from orchestrator.store.engine import open_engine, statement
+from orchestrator.store.engine import open_engine, statement, transaction
 
 
 @pytest.fixture(params=["bundled", "the machine's"])
@@ -54,6 +59,74 @@ def test_processes_that_migrate_at_once_take_turns(empty_database: str) -> None:
 
     assert errors == []
     assert len(_schema(empty_database)) > 100
+
+
+@pytest.fixture
+def empty_beside(postgres_url: str) -> Iterator[Callable[..., str]]:
+    """Make an empty database of some encoding on the session's Postgres, and return its address."""
+    address, made = make_url(postgres_url), []
+    beside = open_engine(address.set(database="postgres").render_as_string(hide_password=False), pool_size=1)
+
+    def make(encoding: str = "UTF8") -> str:
+        name = f"beside_{secrets.token_hex(6)}"
+        with statement(beside) as conn:
+            conn.exec_driver_sql(
+                f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+            )
+        made.append(name)
+        return address.set(database=name).render_as_string(hide_password=False)
+
+    yield make
+    with statement(beside) as conn:
+        for name in made:
+            conn.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    beside.dispose()
+
+
+def test_a_lock_left_in_a_pooler_does_not_hang_the_next_migration(empty_beside: Callable[..., str]) -> None:
+    url = empty_beside()
+    pooler = open_engine(url, pool_size=1)
+    with statement(pooler) as conn:
+        pid = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        conn.exec_driver_sql("SELECT pg_advisory_lock(%(lock)s)", {"lock": migrate._LOCK})
+
+        with pytest.raises(Unavailable, match=rf"another migration: .*pg_terminate_backend\({pid}\)"):
+            migrate.upgrade(url, wait_seconds=0.2)
+
+    pooler.dispose()
+    migrate.upgrade(url)
+
+
+def test_a_table_in_use_is_waited_for_and_its_user_named(empty_beside: Callable[..., str]) -> None:
+    url = empty_beside()
+    migrate.upgrade(url, revision="0001")
+    user = open_engine(url, pool_size=1)
+    with transaction(user) as conn:
+        pid = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        conn.exec_driver_sql("LOCK TABLE tasks, steps, events IN ACCESS EXCLUSIVE MODE")
+
+        with pytest.raises(Unavailable, match=rf"a transaction that uses our tables: process {pid} "):
+            migrate.upgrade(url, wait_seconds=0.2)
+
+    user.dispose()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_can_not_hold_every_text_is_refused(
+    empty_beside: Callable[..., str], our_settings: Settings, encoding: str
+) -> None:
+    url = empty_beside(encoding)
+    chosen = replace(our_settings, database_url=url)
+
+    with pytest.raises(SettingsError, match=rf"stores texts as {encoding}.*ENCODING 'UTF8'"):
+        migrate.upgrade(url)
+    with pytest.raises(SettingsError, match=encoding):
+        bootstrap.for_api(chosen)
+    assert [
+        encoding in finding.told
+        for finding in examine.postgres(chosen)
+        if finding.subject == "postgres texts"
+    ] == [True]
 
 
 def _has_its_own() -> bool:

@@ -1,11 +1,12 @@
 """Work with a model on real rows: paid from the task's budget, told in its trace, put off or ended when it must be."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 from celery.exceptions import Ignore
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +61,7 @@ class Planner:
         task_id = requests.submit(
             self.engineer.engine,
             len,
-            settings=self.engineer.settings,
+            settings=replace(self.engineer.settings, openai_api_key="k"),
             tenant=TENANT,
             key_id=None,
             request_id=None,
@@ -102,7 +103,7 @@ def test_a_plan_is_paid_from_the_budget_and_told_in_the_trace(planner: Planner) 
     assert entries[0].settled_at is not None
     assert 0 < (entries[0].spent_tokens or 0) <= entries[0].reserved_tokens < 8_000
     assert [(item["payload"]["purpose"], item["payload"]["fake"]) for item in told] == [
-        ("planner@1.0.0", True)
+        ("planner@1.1.0", True)
     ]
 
 
@@ -157,6 +158,29 @@ def test_a_row_that_must_wait_is_queued_again_and_counts_no_failure(planner: Pla
 
     row = planner.engineer.row(claim.task_id, "$plan")
     assert (row["state"], row["failures"], row["kills"]) == ("queued", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "queue_again",
+    [
+        lambda process, claim: attempt.put_off(process, claim, MustWait()),
+        lambda process, claim: attempt.retry_later(
+            process, claim, attempt.failure("model_unavailable", "away", retryable=True), seconds=0.1
+        ),
+    ],
+    ids=["put off", "tried again"],
+)
+def test_an_attempt_that_is_superseded_tells_nobody_that_it_is_queued_again(
+    planner: Planner, queue_again: Callable[[WorkerProcess, Claim], None]
+) -> None:
+    claim = planner.submit(SCAN)
+    requests.cancel(planner.engineer.engine, tenant=TENANT, task_id=claim.task_id)
+
+    with structlog.testing.capture_logs() as logged, pytest.raises(Ignore):
+        queue_again(planner.process, claim)
+
+    assert [line["event"] for line in logged] == ["attempt.superseded"]
+    assert planner.engineer.row(claim.task_id, "$plan")["state"] == "cancelled"
 
 
 def test_a_model_that_fails_for_now_has_the_row_tried_again_as_its_server_asks(planner: Planner) -> None:

@@ -7,19 +7,21 @@ from dataclasses import replace
 
 import pytest
 import redis
+import structlog
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import InvalidOperation, NotFound
 from orchestrator.execution_state import Decision
-from orchestrator.lifecycle import recovery, requests
+from orchestrator.lifecycle import recovery, requests, rounds
 from orchestrator.queue.chord import Refused
+from orchestrator.store.engine import transaction
 from orchestrator.store.hints import Hints
 from orchestrator.task_contract import Budget
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
 from workers import process
 from workers.heartbeat import Leases
-from workers.sweeper import BATCH, EPOCH_KEY, Sweeper
+from workers.sweeper import BATCH, EPOCH_KEY, Sweeper, Swept
 from workers.tasks import app
 
 
@@ -117,7 +119,7 @@ def test_rule_13_no_lease_expires_within_one_lease_of_the_sweepers_start(
         "the end of the lease",
     )
 
-    assert sweeper.expire_leases() == 0
+    assert sweeper.expire_leases().taken == 0
     assert engineer.row(task_id, "a")["state"] == "running"
 
 
@@ -127,7 +129,7 @@ def test_rule_14_an_expired_lease_is_queued_again_and_published(
     task_id = engineer.start(wait_step("a"))
     engineer.take(task_id, "a", lease_seconds=0.01)
 
-    wait_until(sweeper.expire_leases, 5, "the lease to be swept")
+    wait_until(lambda: sweeper.expire_leases().healed, 5, "the lease to be swept")
     sweeper.publish_due()
 
     row = engineer.row(task_id, "a")
@@ -136,12 +138,40 @@ def test_rule_14_an_expired_lease_is_queued_again_and_published(
     assert engineer.events(task_id)[-1].payload["reason"] == "lease_expired"
 
 
+def test_rows_that_died_together_twice_do_not_come_back_together(engineer: Engineer) -> None:
+    """Else what kills a pool of threads makes poison of all that ran beside it."""
+    steps_of = {engineer.start(wait_step("a")): list[float]() for _ in range(8)}
+
+    for _ in range(2):
+        for task_id, delays in steps_of.items():
+            engineer.ask("UPDATE steps SET not_before = now() WHERE task_id = %(id)s", id=task_id)
+            claim = engineer.take(task_id, "a", lease_seconds=0.001)
+            wait_until(
+                lambda claim=claim, task_id=task_id: recovery.expire_lease(
+                    engineer.engine, claim.id, task_id=task_id
+                ),
+                5,
+                "the lease to end",
+            )
+            row = engineer.ask(
+                "SELECT extract(epoch FROM due - now())::float8 AS left FROM steps WHERE id = %(id)s",
+                id=claim.id,
+            )[0]
+            delays.append(row["left"])
+
+    first, second = zip(*steps_of.values(), strict=True)
+    assert max(first) <= 0
+    assert len(set(second)) == 8
+    assert max(second) - min(second) > 1
+    assert max(second) <= 10
+
+
 def test_rule_14_a_renewed_lease_is_left_alone(engineer: Engineer, sweeper: Sweeper) -> None:
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=30)
 
     assert recovery.expire_lease(engineer.engine, claim.id, task_id=task_id) is None
-    assert sweeper.expire_leases() == 0
+    assert sweeper.expire_leases().taken == 0
     assert engineer.row(task_id, "a")["state"] == "running"
 
 
@@ -151,8 +181,11 @@ def test_rule_14_a_lost_message_is_sent_again_with_doubling_delay(
     task_id = engineer.start(wait_step("a"))
     delays = []
     for _ in range(6):
-        engineer.ask("UPDATE steps SET due = now() - interval '1 second' WHERE state = 'queued'")
-        assert sweeper.publish_due() == 1
+        engineer.ask(
+            """UPDATE steps SET due = now() - interval '1 second', not_before = now() - interval '1 minute'
+               WHERE state = 'queued'"""
+        )
+        assert sweeper.publish_due() == Swept(1, healed=1)
         row = engineer.ask(
             "SELECT extract(epoch FROM due - now())::float8 AS wait FROM steps WHERE name = 'a'"
         )[0]
@@ -161,6 +194,48 @@ def test_rule_14_a_lost_message_is_sent_again_with_doubling_delay(
     assert delays == [2, 4, 8, 8, 8, 8]
     assert broker.llen("arm.executor\x06\x166") == 6
     assert engineer.row(task_id, "a")["attempt"] == 0
+
+
+def test_a_retry_whose_time_has_come_and_a_deadline_are_no_healing(
+    engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
+) -> None:
+    retried, late = engineer.start(wait_step("a")), engineer.start(wait_step("a"))
+    claim = engineer.take(retried, "a")
+    with transaction(engineer.engine) as conn:
+        error = {"code": "tool_failed", "message": "", "retryable": True}
+        assert rounds.retry(conn, claim, error=error, delay_seconds=0)
+    engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
+
+    with structlog.testing.capture_logs() as logged:
+        sweeper.tick()
+
+    assert [line for line in logged if line["event"] == "sweep.healed"] == []
+    assert broker.llen("arm.executor\x06\x166") == 1
+    assert engineer.task(late).status == "failed"
+
+
+def test_retention_is_no_healing_and_files_are_not_added_to_tasks(
+    engineer: Engineer, sweeper: Sweeper
+) -> None:
+    engineer.ask(
+        """INSERT INTO artifacts (tenant, sha256, filename, media_type, size_bytes, created_at)
+           SELECT 'acme', lpad(n::text, 64, '0'), 'f', 'text/plain', 0, now() - interval '99 days'
+           FROM generate_series(1, %(count)s) n""",
+        count=BATCH // 2,
+    )
+    for _ in range(BATCH // 2):
+        engineer.submit(wait_step("a"))
+    engineer.ask(
+        """UPDATE tasks SET status = 'cancelled', phase = 'done', percentage = 100,
+           finished_at = now() - interval '99 days'"""
+    )
+
+    with structlog.testing.capture_logs() as logged:
+        has_more = sweeper.tick()
+
+    assert not has_more
+    assert engineer.ask("SELECT 1 FROM tasks UNION ALL SELECT 1 FROM artifacts") == []
+    assert [line for line in logged if line["event"] == "sweep.healed"] == []
 
 
 def test_rule_14_a_full_batch_asks_for_the_next_at_once(engineer: Engineer, sweeper: Sweeper) -> None:
@@ -186,7 +261,7 @@ def test_rule_14_an_empty_broker_makes_everything_queued_due_at_once(
     engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
 ) -> None:
     engineer.start(wait_step("a"), wait_step("b"))
-    assert sweeper.publish_due() == 0
+    assert sweeper.publish_due() == Swept()
     broker.flushall()
 
     sweeper.tick()
@@ -221,6 +296,8 @@ def test_rule_14_a_step_that_killed_its_worker_thrice_is_given_up(
     row = engineer.row(task_id, "a")
     assert refused is None
     assert (row["state"], row["result"]["error"]["code"]) == ("failed", "poison_step")
+    (stored,) = engineer.ask("SELECT status FROM results WHERE task_id = %(id)s", id=row["id"])
+    assert stored["status"] == "FAILURE"
     assert engineer.chord_of(task_id)["done"] == 1
     assert engineer.states(task_id)["b"] == "queued"
 
@@ -244,7 +321,7 @@ def test_rule_14_several_sweepers_send_a_row_once(
         engineer.start(*(wait_step(f"s{number}") for number in range(5)))
     engineer.ask("UPDATE steps SET due = now() - interval '1 second' WHERE state = 'queued'")
     counts: list[int] = []
-    threads = [threading.Thread(target=lambda: counts.append(sweeper.publish_due())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: counts.append(sweeper.publish_due().taken)) for _ in range(3)]
 
     for thread in threads:
         thread.start()
@@ -317,7 +394,7 @@ def test_rule_16_past_its_deadline_a_task_ends_with_what_was_finished_and_no_jud
     task_id = engineer.start(wait_step("a"), wait_step("b"), budget=Budget(max_time_seconds=1))
     engineer.do(task_id, "a", output={"summary": "found 3 files"})
 
-    wait_until(sweeper.end_past_deadline, 5, "the deadline")
+    wait_until(lambda: sweeper.end_past_deadline().taken, 5, "the deadline")
 
     task = engineer.task(task_id)
     assert task.result is not None

@@ -65,13 +65,13 @@ def test_a_worker_without_a_sandbox_takes_no_work_and_everybody_can_see_why(
         sweeper = Sweeper(process.of(app).process, broker)
         with statement(engine) as conn:
             conn.exec_driver_sql("UPDATE steps SET due = now() WHERE state = 'queued'")
-        published = sweeper.publish_due()
-        at_once = sweeper.give_up_out_of_reach()
+        published = sweeper.publish_due().taken
+        at_once = sweeper.give_up_out_of_reach().taken
         with statement(engine) as conn:
             conn.exec_driver_sql(
                 "UPDATE steps SET due = now(), queued_at = now() - interval '1 minute' WHERE state = 'queued'"
             )
-        later = sweeper.give_up_out_of_reach()
+        later = sweeper.give_up_out_of_reach().taken
         # one list a priority
         not_taken = sum(broker.llen(key) for key in broker.keys("arm.executor*"))
     ready = create_app(our_settings).test_client().get("/ready").json

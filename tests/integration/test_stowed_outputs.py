@@ -6,16 +6,18 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Decision, ResultStatus, StepResult
+from orchestrator.lifecycle import stowing
 from orchestrator.lifecycle.stowing import INLINE_BYTES
 from orchestrator.queue.app import make_app
 from orchestrator.store import files, retention
 from orchestrator.store.engine import statement, transaction
 from orchestrator.store.hints import Hints
 from orchestrator.task_contract import Criterion
-from tests.integration.kit import TENANT, Engineer
+from tests.integration.kit import TENANT, Engineer, wait_step
 from workers import attempt, judging
 from workers.arms.base import CancelToken
 from workers.sandbox.choice import NOT_TESTED
@@ -114,6 +116,20 @@ def test_an_output_above_what_a_file_may_hold_fails_the_step(engineer: Engineer)
     assert result.error["code"] == "output_too_large"
 
 
+def test_large_outputs_that_are_too_much_together_are_not_read(
+    engineer: Engineer, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = engineer.start(*PLAN)
+    worker.do(task_id, "all")
+    monkeypatch.setattr(stowing, "MAX_READ_BYTES", INLINE_BYTES)
+
+    result = worker.do(task_id, "part")
+
+    assert result.error
+    assert result.error["code"] == "output_too_large"
+    assert f"at most {INLINE_BYTES} are read" in result.error["message"]
+
+
 def test_a_file_stays_as_long_as_the_task_whose_output_it_is(engineer: Engineer, worker: Worker) -> None:
     task_id = engineer.start(*PLAN)
     artifact_id = worker.do(task_id, "all").output["artifact_id"]
@@ -137,3 +153,20 @@ def test_a_step_whose_reference_leads_to_a_lost_file_says_so(engineer: Engineer,
 
     assert result.error
     assert result.error["code"] == "invalid_input"
+
+
+def test_a_small_output_costs_no_transaction_and_no_inputs_cost_no_query(worker: Worker) -> None:
+    claim = worker.engineer.take(worker.engineer.start(wait_step("a")), "a")
+    sent: list[str] = []
+
+    def note(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        sent.append(statement)
+
+    event.listen(worker.process.engine, "before_cursor_execute", note)
+    result = attempt.run(
+        worker.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
+    )
+    event.remove(worker.process.engine, "before_cursor_execute", note)
+
+    assert result.output["seconds"] >= 0
+    assert sent == []

@@ -85,7 +85,7 @@ def test_a_sweep_takes_no_more_than_a_batch(engineer: Engineer, sweepers: list[S
         count=BATCH + 5,
     )
 
-    counts = [sweepers[0].publish_due(), sweepers[1].publish_due()]
+    counts = [sweepers[0].publish_due().taken, sweepers[1].publish_due().taken]
 
     assert counts == [BATCH, 5]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from celery.app.trace import build_tracer
 
 from orchestrator.devstack.fake_llm import FakeLLM, Fault
@@ -72,6 +73,9 @@ def attempt(engineer: Engineer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Att
         monkeypatch.setenv("OPENAI_BASE_URL", fake.openai_url)
         process.start(app, service="tests")
         yield Attempt(engineer, fake)
+        process.of(app).interrupts.stop()
+        with redis.Redis.from_url(engineer.settings.redis_url) as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     monkeypatch.undo()
     process.start(app, service="tests")
 

@@ -81,7 +81,9 @@ def test_a_worker_outlives_a_server_that_takes_no_writes(
     admin, log = open_client(own_redis.url), tmp_path / "worker.log"
     pid = int(admin.info("server")["process_id"])
     frozen = Spoilt(
-        lambda _: os.kill(pid, signal.SIGSTOP), lambda _: os.kill(pid, signal.SIGCONT), "Timeout reading from socket"
+        lambda _: os.kill(pid, signal.SIGSTOP),
+        lambda _: os.kill(pid, signal.SIGCONT),
+        "Timeout reading from socket",
     )
     spoilt = SPOILT.get(name, frozen)
 
@@ -90,7 +92,7 @@ def test_a_worker_outlives_a_server_that_takes_no_writes(
 
     def plan_one_more() -> None:
         before = planned()
-        wait_until(lambda: _submit(orchestrator) and planned() > before, 40, "the planner's work", every=0.5)
+        wait_until(lambda: _submit(orchestrator) and planned() > before, 90, "the planner's work", every=0.5)
 
     with _planner(own_redis.url, log) as worker:
         plan_one_more()
@@ -99,7 +101,9 @@ def test_a_worker_outlives_a_server_that_takes_no_writes(
         spoilt.spoil(admin)
         try:
             worker.send_signal(signal.SIGCONT)
-            wait_until(lambda: worker.poll() is not None or spoilt.fault in log.read_text(), 40, "it to notice")
+            wait_until(
+                lambda: worker.poll() is not None or spoilt.fault in log.read_text(), 60, "it to notice"
+            )
         finally:
             spoilt.mend(admin)
         plan_one_more()

@@ -17,7 +17,9 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("orchestrator", "workers", "api")
-_CALLS: Final = frozenset({"compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"})
+_CALLS: Final = frozenset(
+    {"compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"}
+)
 _ANCHORED: Final = frozenset({"match", "fullmatch"})
 # every module in a fresh process, with re.compile and its kin recorded: what was built while importing, and where
 _RECORD: Final = """
@@ -29,7 +31,8 @@ def recording(function):
     def call(pattern, *rest, **named):
         at = sys._getframe(1)
         if at.f_code.co_filename.startswith(roots):
-            given = pattern if isinstance(pattern, re.Pattern) else function_compile(pattern, flags_of(function, rest, named))
+            flags = flags_of(function, rest, named)
+            given = pattern if isinstance(pattern, re.Pattern) else function_compile(pattern, flags)
             if isinstance(given.pattern, str):
                 built.append([at.f_code.co_filename, at.f_lineno, given.pattern, given.flags])
         return function(pattern, *rest, **named)
@@ -75,7 +78,9 @@ def built_elsewhere(known: Iterable[Found]) -> set[str]:
         f"{file} {ast.unparse(call.args[0])}"
         for file, call in _calls()
         if _literal(call.args[0]) is None
-        and not any((file, line) in places for line in range(call.lineno, (call.end_lineno or call.lineno) + 1))
+        and not any(
+            (file, line) in places for line in range(call.lineno, (call.end_lineno or call.lineno) + 1)
+        )
     }
 
 
@@ -117,8 +122,14 @@ def _recorded() -> list[Found]:
     anchored = _anchored_names()
     asked = json.dumps([[f"{ROOT}/{package}/" for package in PACKAGES], sorted(_CALLS), names])
     done = subprocess.run(
-        [sys.executable, "-c", _RECORD, asked], cwd=ROOT, env=dict(os.environ), check=True, capture_output=True, text=True, timeout=120
-    )  # fmt: skip
+        [sys.executable, "-c", _RECORD, asked],
+        cwd=ROOT,
+        env=dict(os.environ),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     return [
         Found(file := str(Path(name).relative_to(ROOT)), line, pattern, flags, (file, line) in anchored)
         for name, line, pattern, flags in json.loads(done.stdout.splitlines()[-1])
@@ -139,16 +150,20 @@ def _anchored_names() -> set[tuple[str, int]]:
                 name = node.targets[0].id
                 methods = asked.get(name, set())
                 # named once more than asked for the definition: it is handed to nobody
-                uses = sum(1 for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name)
+                uses = sum(
+                    1
+                    for n in ast.walk(tree)
+                    if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
+                )
                 if methods and methods <= _ANCHORED and mentioned.count(name) == uses + 1:
                     anchored.add((file, node.value.lineno))
     return anchored
 
 
-GROWTH: Final = (1_000, 4_000, 16_000, 64_000)
 _ENDS: Final = ("", "\x00", "12a", "\n-")
 _TYPICAL: Final = "a1 -_.:/\n\"'é"
 _OPEN_END: Final = 6
+_REPEATS: Final = frozenset({sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT})
 
 
 def attacks(pattern: re.Pattern[str]) -> list[Callable[[int], str]]:
@@ -176,7 +191,7 @@ def _repeats(tree: Any, before: list[Any]) -> Iterator[tuple[list[Any], Any]]:
     """Yield every repeat of a parsed expression with what stands before it."""
     for place, (kind, given) in enumerate(tree):
         head = [*before, *list(tree)[:place]]
-        if kind in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
+        if kind in _REPEATS:
             if given[1] > _OPEN_END:
                 yield head, given[2]
             yield from _repeats(given[2], head)
@@ -185,7 +200,7 @@ def _repeats(tree: Any, before: list[Any]) -> Iterator[tuple[list[Any], Any]]:
                 yield from _repeats(branch, head)
         elif kind is sre.SUBPATTERN:
             yield from _repeats(given[-1], head)
-        elif kind in (sre.ATOMIC_GROUP,):
+        elif kind is sre.ATOMIC_GROUP:
             yield from _repeats(given, head)
         elif kind in (sre.ASSERT, sre.ASSERT_NOT) and given[0] > 0:
             yield from _repeats(given[1], head)
@@ -193,35 +208,34 @@ def _repeats(tree: Any, before: list[Any]) -> Iterator[tuple[list[Any], Any]]:
 
 def _sample(tree: Any, chance: random.Random, more: int) -> str:
     """Return a text that the parsed expression is likely to match, repeats taken their least plus `more` times."""
-    groups: dict[int, str] = {}
+    groups: dict[int | None, str] = {}
 
     def made(nodes: Any) -> str:
         return "".join(one(kind, given) for kind, given in nodes)
 
-    def one(kind: Any, given: Any) -> str:  # noqa: PLR0911
-        if kind is sre.LITERAL:
-            return chr(given)
-        if kind in (sre.NOT_LITERAL, sre.ANY):
-            return next(letter for letter in _TYPICAL if ord(letter) != given)
-        if kind is sre.IN:
-            return _member(given, chance)
+    def one(kind: Any, given: Any) -> str:
         if kind is sre.BRANCH:
             return made(chance.choice(given[1]))
         if kind is sre.SUBPATTERN:
-            text = made(given[-1])
-            if given[0] is not None:
-                groups[given[0]] = text
-            return text
-        if kind in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
+            groups[given[0]] = made(given[-1])
+            return groups[given[0]]
+        if kind in _REPEATS:
             least, most, body = given
             return "".join(made(body) for _ in range(min(least + more, most)))
         if kind is sre.ATOMIC_GROUP:
             return made(given)
-        if kind is sre.GROUPREF:
-            return groups.get(given, "")
-        return ""
+        return groups.get(given, "") if kind is sre.GROUPREF else _letter(kind, given, chance)
 
     return made(tree)
+
+
+def _letter(kind: Any, given: Any, chance: random.Random) -> str:
+    """Return a letter that is meant, or nothing for what takes none, such as a look ahead."""
+    if kind is sre.LITERAL:
+        return chr(given)
+    if kind in (sre.NOT_LITERAL, sre.ANY):
+        return next(letter for letter in _TYPICAL if ord(letter) != given)
+    return _member(given, chance) if kind is sre.IN else ""
 
 
 def _member(items: Sequence[Any], chance: random.Random) -> str:

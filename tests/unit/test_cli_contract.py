@@ -53,12 +53,14 @@ def test_a_byte_order_mark_is_no_part_of_what_is_read(tmp_path: Path, encoding: 
 
 
 def test_what_stands_on_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def given(content: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+    def given(content: bytes, encoding: str = "utf-8") -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding=encoding))
 
     given(b"\xef\xbb\xbf[]")
     assert read_plan(Path("-")) == {"steps": []}
     given("grüße".encode())
+    assert read_goal("-") == "grüße"
+    given("grüße".encode("latin-1"), "latin-1")
     assert read_goal("-") == "grüße"
     given(b"\xff")
     with pytest.raises(click.BadParameter, match="standard input is not UTF-8"):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from orchestrator import settings, signing_key
 from orchestrator.cli.doctor import examine_permits, examine_settings
-from orchestrator.cli.examine import _eviction, _skew, _version
+from orchestrator.cli.examine import _eviction, _skew, _version, row_security_finding
 from orchestrator.cli.finding import State
+from orchestrator.store.row_security import Standing
 
 
 def _environ(home: Path, **settings: str) -> dict[str, str]:
@@ -61,6 +62,15 @@ def test_missing_keys_of_permits_are_worth_knowing_and_a_wrong_pair_is_trouble(t
     assert told(PERMIT_PUBLIC_KEY=public) is State.GOOD
     assert told(PERMIT_PUBLIC_KEY=public, PERMIT_PRIVATE_KEY=private) is State.GOOD
     assert told(PERMIT_PUBLIC_KEY=public, PERMIT_PRIVATE_KEY=signing_key.new_private_key()) is State.TROUBLE
+
+
+def test_row_level_security_that_is_off_is_worth_knowing_and_trouble_where_it_is_required() -> None:
+    off, on = Standing(False, ("tasks",), "o'ctollm"), Standing(True, (), "octollm")
+
+    assert row_security_finding(off, is_required=False).state is State.NOTE
+    assert row_security_finding(off, is_required=True).state is State.TROUBLE
+    assert "CREATE ROLE octollm_tenant" in row_security_finding(off, is_required=False).advice
+    assert row_security_finding(on, is_required=True).state is State.GOOD
 
 
 def test_a_redis_that_evicts_any_key_is_trouble() -> None:

@@ -11,10 +11,11 @@ from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.errors import BudgetExceeded, ModelError
 from orchestrator.llm import failover, stop
 from orchestrator.llm.gate import LocalGate, Policy, Rates
-from orchestrator.llm.interface import Bound, Completion, Message, Role, Usage
+from orchestrator.llm.interface import Bound, Completion, Usage
 from orchestrator.llm.metered import OVERHEAD_TOKENS
 from orchestrator.llm.price import Prices
 from orchestrator.model_choice import ModelName, Price, parse_chain
+from orchestrator.prompt import Message, Role
 from orchestrator.settings import Settings
 from tests.llm_kit import HELLO, Caller
 
@@ -29,6 +30,7 @@ class Purse:
         self.empty = empty
         self.reserved: list[Bound] = []
         self.settled: list[tuple[int, Usage | None, Decimal | None]] = []
+        self.told: list[bool] = []
 
     def reserve(self, bound: Bound) -> int:
         if self.empty:
@@ -36,8 +38,11 @@ class Purse:
         self.reserved.append(bound)
         return len(self.reserved)
 
-    def settle(self, call: int, usage: Usage | None, dollars: Decimal | None) -> None:
+    def settle(
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+    ) -> None:
         self.settled.append((call, usage, dollars))
+        self.told.append(is_told)
 
 
 @pytest.fixture
@@ -211,14 +216,18 @@ def test_every_call_is_reserved_before_and_settled_after_by_what_it_used(fake: F
 
 
 @pytest.mark.parametrize("fault", [Fault.HANG, Fault.RESET, Fault.BAD_JSON])
-def test_a_call_of_unknown_outcome_is_charged_in_full(fake: FakeLLM, fault: Fault) -> None:
+def test_a_call_of_unknown_outcome_is_charged_what_it_likely_used(fake: FakeLLM, fault: Fault) -> None:
     purse = Purse()
     fake.fail(fault)
 
     with pytest.raises(ModelError):
         Caller(fake).ask(purse=purse, seconds=1)
 
-    assert purse.settled == [(1, None, None)]
+    call, usage, _ = purse.settled[0]
+    assert (call, purse.told) == (1, [False])
+    assert usage is not None
+    assert 0 < usage.input_tokens < purse.reserved[0].input_tokens
+    assert usage.output_tokens == 100
 
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.OVERLOADED, Fault.UNAUTHORISED])

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from orchestrator.observability import log
+from orchestrator.observability.log import Redactor
 from orchestrator.settings import Settings, load
 
 _SECRET = "kept-from-everyone-0123456789-abcdef"
@@ -168,3 +169,40 @@ def test_lines_below_the_level_are_not_written(tmp_path: Path) -> None:
     structlog.get_logger().warning("heard", pid=os.getpid())
 
     assert [line["event"] for line in written.lines()] == ["heard"]
+
+
+def test_a_long_value_is_cut_before_it_is_searched_and_no_secret_shows_at_the_cut() -> None:
+    card = "4111 1111 1111 1111"
+    cut = 1_000
+    events = [
+        clean(header="x " * ((cut - gap) // 2) + card + " x" * 400_000)["header"] for gap in range(0, 40, 2)
+    ]
+
+    assert all(len(text) < cut + 60 and "4111" not in text for text in events)
+    assert all(text.endswith("characters more") for text in events)
+
+
+def test_no_half_of_a_secret_moves_into_sight_where_others_were_masked() -> None:
+    card = "4111 1111 1111 1111"
+    text = clean(header=f"{card}, " * 500)["header"]
+    shown = clean(exception=f"{card}, " * 500)["exception"]
+
+    assert "4111" not in text + shown
+    assert "1111" not in text + shown
+
+
+def test_the_end_of_a_long_traceback_stays() -> None:
+    shown = clean(exception="File x\n" * 5_000 + "KeyError: 'goal'")["exception"]
+
+    assert shown.endswith("KeyError: 'goal'")
+    assert len(shown) < 6_100
+
+
+def test_one_line_is_bounded_however_many_values_it_has() -> None:
+    event = clean(many=["x" * 900] * 10_000, named={str(number): "y" * 900 for number in range(10_000)})
+
+    assert len(json.dumps(event)) < 40_000
+
+
+def clean(**values: Any) -> dict[str, Any]:
+    return dict(Redactor(("hunter2hunter2",))(None, "", dict(values)))

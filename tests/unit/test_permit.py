@@ -20,11 +20,12 @@ ROW: dict[str, Any] = {
     "arm": "executor",
     "spec": {"action": "tests", "inputs": {"max_failures": 3}, "timeout_seconds": None},
 }
-LATER = datetime.now(UTC) + timedelta(minutes=5)
 
 
-def permitted(row: Mapping[str, Any] = ROW, *, key: str = KEY, until: datetime = LATER) -> dict[str, Any]:
-    token = permit.sign(key, row, deadline_at=until)
+def permitted(
+    row: Mapping[str, Any] = ROW, *, key: str = KEY, until: datetime | None = None
+) -> dict[str, Any]:
+    token = permit.sign(key, row, deadline_at=until or datetime.now(UTC) + timedelta(minutes=5))
     return {**row, "spec": {**row["spec"], "permit": token}}
 
 

@@ -1,5 +1,6 @@
 """A plan is accepted exactly when it can run, and is told everything that is wrong with it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -337,3 +338,29 @@ def test_a_step_says_whether_its_own_check_is_required() -> None:
     assert check_plan([wait("a")]).steps[0].required
     assert not check_plan([wait("a", required=False)]).steps[0].required
     assert faults_of([wait("a", required="no")]) == {"steps.0.required": "must be true or false"}
+
+
+def test_a_plan_wrong_a_thousand_times_is_answered_with_fifty_short_faults() -> None:
+    wrong = {**{f"{number}{'x' * 900}": 1 for number in range(900)}, "id": "a" * 9_000}
+
+    with pytest.raises(InvalidPlan, match=r"and \d{3,} more") as refused:
+        check_plan([wrong, {"id": "b", "depends_on": ["y" * 90_000]}])
+
+    assert len(refused.value.details["errors"]) == 50
+    assert len(json.dumps(refused.value.details)) < 40_000
+    assert len(refused.value.message) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "words"), [(21, 1, "at most 20 JSON Schemas"), (3, 400, "at most 1000 objects")]
+)
+def test_a_plan_with_many_or_large_schemas_is_refused_before_any_is_read(
+    count: int, size: int, words: str
+) -> None:
+    schema = {"properties": {str(number): {} for number in range(size)}}
+    criteria = [{"text": "fits", "check": {"schema": schema}}] * count
+
+    with pytest.raises(InvalidPlan, match=words):
+        check_plan(
+            [{"id": f"s{number}", "acceptance_criteria": [item]} for number, item in enumerate(criteria)]
+        )

@@ -26,6 +26,7 @@ WHOLE = {
     "ANTHROPIC_AUTH_TOKEN": "t",
     "ANTHROPIC_BASE_URL": "https://models",
     "FLOWER_BASIC_AUTH": "me:secret",
+    "METRICS_TOKEN": "m" * 40,
     "LEASE_SECONDS": "7",
 }
 MODELS = {
@@ -38,7 +39,7 @@ MODELS = {
 }
 OPEN = {"DATABASE_URL", "REDIS_URL", "PERMIT_PUBLIC_KEY", "LEASE_SECONDS"}
 EXPECTED = {
-    "web": {"JWT_PRIVATE_KEY", "JWT_SECRET", "CACHE_SECRET"},
+    "web": {"JWT_PRIVATE_KEY", "JWT_SECRET", "CACHE_SECRET", "METRICS_TOKEN"},
     "planner": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS},
     "judge": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS},
     "retriever": {"CACHE_SECRET", *MODELS},

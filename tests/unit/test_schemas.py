@@ -247,3 +247,20 @@ def test_members_of_octollm_s_contract_have_types_and_bounds(members: dict[str, 
 
 def test_a_capability_that_no_arm_has_is_a_fault() -> None:
     assert faulty_fields(required_capabilities=["telepathy"]) == {"required_capabilities.0"}
+
+
+def test_a_contract_wrong_a_thousand_times_is_answered_with_fifty_short_faults() -> None:
+    members = {"goal": 1, **{f"{number}{'x' * 900}": 1 for number in range(900)}}
+
+    with pytest.raises(InvalidInput, match="and 900 more") as refused:
+        read_contract(members, task_timeout=60)
+
+    assert len(refused.value.details["errors"]) == 50
+    assert len(str(refused.value.details)) < 30_000
+
+
+def test_a_contract_with_many_schemas_is_refused_in_words() -> None:
+    criteria = [{"text": "fits", "check": {"schema": {"properties": {str(n): {} for n in range(200)}}}}] * 6
+
+    with pytest.raises(InvalidInput, match="at most 1000 objects"):
+        read_contract({"goal": "x", "acceptance_criteria": criteria}, task_timeout=60)

@@ -78,6 +78,12 @@ def test_sentinel_is_refused_with_the_form_that_works(scheme: str) -> None:
         redis_url(f"{scheme}://s1:26379,s2:26379/mymaster")
 
 
+@pytest.mark.parametrize("query", ["host=a&host=b&port=1", "host=a:1&port=2", "host=a&port=x", "port=1,x"])
+def test_ports_that_belong_to_no_host_are_refused(query: str) -> None:
+    with pytest.raises(ValueError, match=r"usable: write \?host=h1:port1"):
+        driver_url(f"postgresql:///octollm?{query}")
+
+
 def test_several_hosts_of_postgres_are_all_tried() -> None:
     url = "postgresql://octollm:p%40ss@db1:5433,db2/octollm?target_session_attrs=read-write"
 

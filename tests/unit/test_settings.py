@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import settings
+from orchestrator import settings, signing_key
 from orchestrator.errors import SettingsError
 from orchestrator.settings import Rate, Settings
 from orchestrator.settings_file import STACK_FILE
@@ -187,3 +187,86 @@ def _names() -> set[str]:
 def _example() -> dict[str, str]:
     text = (ROOT / ".env.example").read_text()
     return dict(re.findall(r"^([A-Z_0-9]+)=(.*)$", text, re.MULTILINE))
+
+
+def test_keys_of_a_stack_are_not_mixed_into_another_system(needed: dict[str, str], tmp_path: Path) -> None:
+    public = signing_key.public_key_of(signing_key.new_private_key())
+    (tmp_path / STACK_FILE).write_text(
+        f"DATABASE_URL=postgresql://postgres@127.0.0.1:1/octollm\nPERMIT_PUBLIC_KEY={public}\n"
+    )
+    of_the_stack = {name: text for name, text in needed.items() if name != "DATABASE_URL"}
+
+    assert settings.load(needed).permit_public_key is None
+    assert settings.load(of_the_stack).permit_public_key == public
+
+
+def test_what_tokens_are_signed_with_needs_no_server(tmp_path: Path) -> None:
+    secret = NEEDED["JWT_SECRET"]
+
+    known = settings.load_signing({"OCTOLLM_HOME": str(tmp_path), "JWT_SECRET": secret, "JWT_ISSUER": "us"})
+
+    assert known == ("s3cret" * 8, "us", "octollm", 3600)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"])
+@pytest.mark.parametrize("key", ["sk-schl\u00fcssel", "sk-a b", "sk-a\nb", "sk-a\x00"])
+def test_a_key_that_no_header_carries_is_refused_at_start(
+    needed: dict[str, str], name: str, key: str
+) -> None:
+    with pytest.raises(
+        SettingsError, match=f"{name} is wrong: its value is not one line of ASCII"
+    ) as refused:
+        settings.load(needed | {name: key})
+
+    assert key not in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"])
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("http://host:port/v1", "http://host:port/path"),
+        ("http://:8080/v1", "http://host:port/path"),
+        ("http://host/v1 ", None),
+        ("http://h\u00f6st/v1", "http://host:port/path"),
+        ("http://host/v1/chat/completions", "the address before"),
+        ("http://host/v1/messages/", "the address before"),
+    ],
+)
+def test_a_models_address_that_can_not_work_is_refused_at_start(
+    needed: dict[str, str], name: str, url: str, wanted: str | None
+) -> None:
+    if wanted is None:
+        assert settings.load(needed | {name: url})
+        return
+    with pytest.raises(SettingsError, match=f"{name} is wrong: its value is not {wanted}"):
+        settings.load(needed | {name: url})
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    ("proxy", "wanted"),
+    [
+        (f"socks5://me:{PASSWORD}@proxy:1080", "SOCKS proxies are not supported"),
+        ("socks5h://proxy:1080", "SOCKS proxies are not supported"),
+        (f"ftp://me:{PASSWORD}@proxy:21", "http://host:port"),
+        ("http://proxy:port", "http://host:port"),
+        ("http://", "http://host:port"),
+        ("proxy host:3128", "http://host:port"),
+    ],
+)
+def test_a_proxy_that_no_request_goes_by_is_refused_at_start(
+    needed: dict[str, str], name: str, proxy: str, wanted: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is wrong: .*{wanted}") as refused:
+        settings.load(needed | {name: proxy, "OPENAI_API_KEY": "k"})
+
+    assert PASSWORD not in refused.value.message
+    assert settings.load(needed | {name: proxy}).models == ()
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://me:pass@proxy:3128", "https://proxy", "proxy:3128", "127.0.0.1:3128", ""]
+)
+def test_a_proxy_is_named_by_its_url_or_by_host_and_port(needed: dict[str, str], proxy: str) -> None:
+    assert settings.load(needed | {"HTTPS_PROXY": proxy, "OPENAI_API_KEY": "k"}).models

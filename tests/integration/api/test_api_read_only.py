@@ -2,10 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sqlalchemy import make_url
 
+from api.app import create_app
+from api.current import hub_of
+from orchestrator.devstack.valkey import Valkey
 from orchestrator.execution_state import Decision
+from orchestrator.redis_link import open_client
+from orchestrator.settings import Settings
 from orchestrator.store.engine import open_engine, statement
 from tests.integration.api.conftest import Caller
 from tests.integration.api.shapes import assert_problem
@@ -25,7 +31,7 @@ def read_only(url: str) -> Iterator[None]:
                 f"ALTER DATABASE {address.database} SET default_transaction_read_only = {setting}"
             )
             conn.exec_driver_sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %(name)s",
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %(name)s",
                 {"name": address.database},
             )
 
@@ -77,6 +83,19 @@ def test_a_database_that_takes_no_writes_is_not_ready(call: Caller, postgres_url
     assert meanwhile.json["checks"]["database"] == "unhealthy"
     assert meanwhile.json["checks"]["faults"]["database"] == "it is read-only: a standby, or set so"
     assert call("GET", "/ready").json["checks"]["database"] == "healthy"
+
+
+def test_a_redis_that_takes_no_writes_is_not_ready(settings: Settings, own_redis: Valkey) -> None:
+    open_client(own_redis.url).replicaof("127.0.0.1", "1")
+    app = create_app(replace(settings, redis_url=own_redis.url))
+
+    answer = Caller(app, None)("GET", "/ready")
+
+    assert (answer.status_code, answer.json["checks"]["redis"]) == (503, "unhealthy")
+    assert answer.json["checks"]["faults"] == {
+        "redis": "it is read-only: a replica, or a failover is under way"
+    }
+    hub_of(app).stop()
 
 
 def test_asking_whether_it_is_ready_leaves_nothing_to_vacuum(call: Caller, engineer: Engineer) -> None:

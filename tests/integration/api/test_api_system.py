@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
+from api.hub import Hub
 from orchestrator import signing_key
 from orchestrator.arm_capability import ARMS
 from orchestrator.credential import SCOPES, sign_token
@@ -17,6 +18,8 @@ from orchestrator.store import pools
 from orchestrator.store.engine import transaction
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem, assert_time
+from tests.integration.kit import Engineer, wait_step
+from tests.waiting import wait_until
 
 AWAY = "127.0.0.1:1"
 
@@ -70,12 +73,19 @@ def test_ready_needs_a_worker_of_every_arm(engine: Engine, nobody: Caller, prefi
     assert (before.status_code, before.json["ready"]) == (503, False)
     assert before.json["checks"]["workers"]["coder"] == 0
     assert (after.status_code, after.json["ready"]) == (200, True)
-    assert after.json["checks"] == {
+    checks = after.json["checks"]
+    threads = checks.pop("threads")
+    assert checks == {
         "database": "healthy",
         "redis": "healthy",
         "faults": {},
         "workers": dict.fromkeys(ARMS, 1),
         "withheld": {},
+    }
+    assert {name: thread["error"] for name, thread in threads.items()} == {
+        "hub": None,
+        "hints": None,
+        "audit": None,
     }
 
 
@@ -92,6 +102,22 @@ def test_ready_says_that_permits_are_off(settings: Settings, engine: Engine) -> 
     assert any("steps run without permits" in told for told in off.json["warnings"])
     assert any("octollm keys permits" in told for told in off.json["warnings"])
     assert not any("permits" in told for told in on.json["warnings"])
+
+
+def test_a_thread_that_can_not_do_its_work_is_shown_with_its_error_and_since_when(
+    engineer: Engineer, engine: Engine
+) -> None:
+    hub = Hub(engine, f"redis://{AWAY}/0")
+    task = engineer.task(engineer.start(wait_step("a")))
+
+    with hub.watch(task, after=0, ring=lambda: None):
+        wait_until(lambda: hub.threads()["hints"]["state"] == "failing", 5, "the listener to fail")
+        wait_until(lambda: hub.threads()["hub"]["state"] == "working", 5, "the reader to work")
+        hints = hub.threads()["hints"]
+    hub.stop()
+
+    assert (hints["error"], hints["succeeded_at"]) == ("ConnectionError", None)
+    assert_time(hints["failing_since"])
 
 
 def test_ready_has_the_same_shape_when_a_server_is_away(settings: Settings, nobody: Caller) -> None:

@@ -1,17 +1,20 @@
-"""A refusal reaches whoever sends a large body, from the Procfile's gunicorn; who sends without end is cut off."""
+"""The Procfile's gunicorn at its edges: large bodies that are refused, and requests that nobody means well."""
 
+import base64
 import json
 import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
 import httpx2
 import pytest
 import requests
+from sqlalchemy import Engine
 
 from orchestrator import settings
 from orchestrator.credential import SCOPES, sign_token
@@ -19,6 +22,8 @@ from orchestrator.devstack.leash import Leash
 from orchestrator.devstack.process import free_port
 from orchestrator.devstack.program import Program, environment, read_procfile
 from orchestrator.settings import Settings
+from orchestrator.store import audit_log
+from orchestrator.store.engine import statement
 from tests.waiting import wait_until
 
 MIB = 2**20
@@ -38,11 +43,16 @@ def chosen(postgres_url: str, redis_url: str) -> Settings:
 @pytest.fixture(scope="module")
 def url(chosen: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a gunicorn as the Procfile starts it."""
+    folder = tmp_path_factory.mktemp("gunicorn")
+    with serving(folder, {"RATE_LIMIT": "2/hour", "MAX_FILE_BYTES": str(MIB)}) as address:
+        yield address
+
+
+@contextmanager
+def serving(folder: Path, chosen: Mapping[str, str]) -> Iterator[str]:
+    """Run a gunicorn with these settings until the end of the block."""
     port = free_port()
-    folder: Path = tmp_path_factory.mktemp("gunicorn")
-    environ = environment(
-        {"PORT": str(port), "BIND_HOST": "127.0.0.1", "RATE_LIMIT": "2/hour", "MAX_FILE_BYTES": str(MIB)}
-    )
+    environ = environment({"PORT": str(port), "BIND_HOST": "127.0.0.1", **chosen})
     leash = Leash()
     program = Program("web.1", read_procfile()["web"], environ=environ, log=folder / "log", leash=leash)
     program.start()
@@ -160,3 +170,59 @@ def test_a_refused_sender_that_falls_silent_is_cut_off(url: str) -> None:
 
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert time.monotonic() - started < 10
+
+
+def raw(url: str, *lines: bytes) -> bytes:
+    """Send a request as it stands and return the head of the answer."""
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as link:
+        link.sendall(b"\r\n".join([*lines, b"Host: a", b"", b""]))
+        answer = b""
+        while b"\r\n\r\n" not in answer and (chunk := link.recv(65536)):
+            answer += chunk
+    return answer
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"SCRIPT_NAME: /v2",
+        b"PATH_INFO: /metrics",
+        b"Script-Name: /v2",
+        b"X-Forwarded-Proto: gopher",
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off",
+        b"X-Script-Name: \xff",
+        b"Content-Type: \xff\xfe; charset=\xff",
+        b"Accept: " + b"a/b;q=1," * 900,
+        b"Content-Length: -1",
+        b"Expect: nonsense",
+        b"Upgrade: h2c\r\nHTTP2-Settings: AAAA\r\nConnection: Upgrade, HTTP2-Settings",
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: \xff",
+        b"Authorization: Bearer " + base64.urlsafe_b64encode(b"[" * 5000) + b".e30.AAAA",
+        b"A b: c",
+    ],
+)
+@pytest.mark.parametrize("target", [b"GET /v1/tasks", b"POST /v1/auth/token", b"GET /v1/tasks/a%00b/stream"])
+def test_no_header_makes_a_server_error(url: str, target: bytes, header: bytes) -> None:
+    answer = raw(url, target + b" HTTP/1.1", header)
+
+    assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
+
+
+@pytest.mark.parametrize(
+    "target", [b"GET /a b", b"GET \xff", b"GET http://[::1", b"GET //", b"GET *", b"get /", b"G\xc9T /"]
+)
+def test_no_request_line_makes_a_server_error(url: str, target: bytes) -> None:
+    answer = raw(url, target + b" HTTP/1.1")
+
+    assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
+
+
+def test_what_was_done_last_before_a_stop_stands_in_the_audit_log(
+    chosen: Settings, tmp_path: Path, engine: Engine
+) -> None:
+    with serving(tmp_path, {}) as address:
+        status, _ = by_urllib(f"{address}/v1/tasks", b'{"goal": "x"}', headers_of(chosen, JSON))
+
+    with statement(engine) as conn:
+        found = audit_log.find(conn, action="task.submit")
+    assert [entry.outcome.value for entry in found] == ["allowed" if status == 202 else "failed"]

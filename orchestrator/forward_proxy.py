@@ -1,0 +1,49 @@
+"""Reads the variables that name a proxy for requests to models: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."""
+
+import re
+import urllib.request
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+def proxy_for(scheme: str, host: str) -> str:
+    """Return the proxy that leads to `host` by the environment; an empty string for none."""
+    if urllib.request.proxy_bypass(host):
+        return ""
+    named = urllib.request.getproxies()
+    text = named.get(scheme) or named.get("all") or ""
+    return proxy_url(text) if text else ""
+
+
+def proxy_url(text: str) -> str:
+    """Return the URL of an HTTP proxy, which may be given as host:port; raises ValueError for another kind."""
+    whole = text.strip() if "://" in text else f"http://{text.strip()}"
+    scheme = whole.partition("://")[0].lower()
+    if scheme.startswith("socks"):
+        raise ValueError("http://host:port: SOCKS proxies are not supported")
+    if scheme not in ("http", "https") or not _names_a_host(whole):
+        raise ValueError("http://host:port")
+    return whole
+
+
+def first_fault(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the variable that names a proxy wrongly, and what it must be; None when all are right."""
+    for name, text in environ.items():
+        if name.upper() in NAMES and text.strip():
+            try:
+                proxy_url(text)
+            except ValueError as wrong:
+                return name, str(wrong)
+    return None
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(
+            parts.hostname and re.fullmatch(r"[!-~]+", url) and (parts.port is None or parts.port > 0)
+        )
+    except ValueError:
+        return False

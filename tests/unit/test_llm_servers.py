@@ -1,0 +1,234 @@
+"""Servers that speak a provider's protocol in their own way are understood, or told of in words."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator import errors
+from orchestrator.devstack.fake_answer import SENTENCE
+from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
+from orchestrator.errors import ModelError
+from orchestrator.llm.anthropic import AnthropicProvider
+from orchestrator.llm.gate import LocalGate
+from orchestrator.llm.interface import Finish, Query
+from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
+from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
+from orchestrator.llm.price import Prices
+from tests.llm_kit import HELLO, Caller, embedder
+
+PROVIDERS = ("openai", "anthropic")
+BOTH_WAYS = pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+BOTH = pytest.mark.parametrize("name", PROVIDERS)
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+GOOD = json.dumps({"name": "a"})
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeLLM]:
+    with FakeLLM() as running:
+        yield running
+
+
+def caller(fake: FakeLLM, name: str, *, streams: bool = False) -> Caller:
+    return Caller(fake, [f"{name}:fake-model"], streams=streams, strict=False)
+
+
+@BOTH
+@BOTH_WAYS
+@pytest.mark.parametrize("word", ["eos", "", "tool_calls", "STOP", "end_turn"])
+def test_an_unknown_finish_reason_of_a_fitting_answer_counts_as_stop(
+    fake: FakeLLM, name: str, streams: bool, word: str
+) -> None:
+    fake.add(Scripted(GOOD, finish=word, input_tokens=30, output_tokens=7))
+
+    answer = caller(fake, name, streams=streams).ask(SCHEMA)
+
+    assert (answer.value, answer.finish) == ({"name": "a"}, Finish.STOP)
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (30, 7)
+
+
+@BOTH
+@pytest.mark.parametrize("word", ["MAX_TOKENS", "model_length", "max_output_tokens"])
+def test_a_servers_own_word_for_the_output_limit_is_understood(fake: FakeLLM, name: str, word: str) -> None:
+    fake.add(Scripted(GOOD[:-3], finish=word))
+
+    with pytest.raises(errors.ModelAnswerCut):
+        caller(fake, name).ask(SCHEMA)
+
+
+@BOTH_WAYS
+def test_content_in_parts_is_read_without_its_thoughts(fake: FakeLLM, streams: bool) -> None:
+    fake.add(Scripted(GOOD, in_parts=True))
+
+    answer = caller(fake, "openai", streams=streams).ask(SCHEMA)
+
+    assert (answer.text, answer.value) == (GOOD, {"name": "a"})
+
+
+def test_content_of_messages_that_is_a_plain_text_is_read(fake: FakeLLM) -> None:
+    whole = {
+        "type": "message",
+        "role": "assistant",
+        "model": "fake-m",
+        "content": GOOD,
+        "stop_reason": "end_turn",
+    }
+    fake.add(Scripted(raw=json.dumps({**whole, "usage": {"input_tokens": 3, "output_tokens": 2}}).encode()))
+
+    answer = caller(fake, "anthropic").ask(SCHEMA)
+
+    assert (answer.value, answer.usage.tokens) == ({"name": "a"}, 5)
+
+
+@BOTH
+def test_a_server_that_ignores_stream_is_understood(fake: FakeLLM, name: str) -> None:
+    fake.add(Scripted(GOOD, unstreamed=True, input_tokens=30, output_tokens=7))
+
+    answer = caller(fake, name, streams=True).ask(SCHEMA)
+
+    assert (answer.value, answer.usage.tokens) == ({"name": "a"}, 37)
+
+
+@pytest.mark.parametrize("form", [None, SCHEMA])
+def test_all_that_the_system_says_is_one_turn(fake: FakeLLM, form: dict[str, Any] | None) -> None:
+    fake.fail(Fault.NO_SCHEMA, Fault.NO_SCHEMA)
+    fake.answer(GOOD)
+
+    Caller(fake).ask(form)
+
+    for request in fake.received:
+        assert [turn["role"] for turn in request.body["messages"]] == ["system", "user"]
+    assert "Be brief." in str(fake.received[-1].body["messages"][0]["content"])
+
+
+@BOTH
+def test_the_last_refusal_of_all_forms_is_told(fake: FakeLLM, name: str) -> None:
+    for said in ("no json_schema here", "no json_object here", "the context is too long")[
+        -3 if name == "openai" else -2 :
+    ]:
+        fake.add(Scripted(raw=json.dumps({"error": {"message": said}}).encode(), status=400))
+
+    with pytest.raises(errors.ModelRequestRejected, match="the context is too long"):
+        caller(fake, name).ask(SCHEMA)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "out of memory"},
+        {"detail": "out of memory"},
+        {"detail": [{"loc": ["body"], "msg": "out of memory"}]},
+        {"message": "out of memory"},
+        {"error": {"message": "out of memory"}},
+        "out of memory",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 404, 422, 500, 503])
+def test_what_an_errors_body_says_is_told(fake: FakeLLM, name: str, body: Any, status: int) -> None:
+    raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    fake.add(Scripted(raw=raw, status=status))
+
+    with pytest.raises(ModelError, match=f"answered {status}: out of memory"):
+        caller(fake, name).ask()
+
+
+@BOTH
+@BOTH_WAYS
+def test_an_error_with_a_good_status_is_told_and_costs_nothing(
+    fake: FakeLLM, name: str, streams: bool
+) -> None:
+    fake.add(Scripted(raw=b'{"error": "no model is loaded"}'))
+
+    with pytest.raises(errors.ModelNoAnswer, match="no model is loaded") as refused:
+        caller(fake, name, streams=streams).ask()
+
+    assert not refused.value.may_have_cost
+
+
+def test_a_page_in_an_errors_body_is_not_told(fake: FakeLLM) -> None:
+    fake.add(Scripted(raw=b"<html>bad gateway</html>", status=502))
+
+    with pytest.raises(errors.ModelUnavailable) as refused:
+        Caller(fake).ask()
+
+    assert refused.value.message == "openai fake-model answered 502"
+
+
+@BOTH
+@BOTH_WAYS
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_says_what_to_set_and_costs_nothing(
+    fake: FakeLLM, name: str, streams: bool, status: int
+) -> None:
+    path = "/v1/chat/completions" if name == "openai" else "/v1/messages"
+    to = {"location": f"https://me:secret@models.example{path}?token=secret"}
+    fake.add(Scripted(raw=b"", status=status, headers=to))
+    base = "https://models.example/v1" if name == "openai" else "https://models.example"
+
+    with pytest.raises(errors.ModelMisconfigured) as refused:
+        caller(fake, name, streams=streams).ask()
+
+    assert refused.value.message == f"The server redirects to {base}: set {name.upper()}_BASE_URL to it."
+    assert (refused.value.retryable, refused.value.may_have_cost) == (False, False)
+
+
+def test_a_redirect_of_embeddings_says_what_to_set(fake: FakeLLM) -> None:
+    fake.add(Scripted(raw=b"", status=308, headers={"location": "/v2/embeddings"}))
+
+    with pytest.raises(errors.ModelMisconfigured, match=f"{fake.url}/v2: set OPENAI_BASE_URL"):
+        embedder(fake).embed(["a"], deadline=10.0**9)
+
+
+@BOTH
+@BOTH_WAYS
+def test_a_gzipped_answer_is_unpacked(fake: FakeLLM, name: str, streams: bool) -> None:
+    fake.add(Scripted(GOOD, gzipped=True))
+
+    assert caller(fake, name, streams=streams).ask(SCHEMA).value == {"name": "a"}
+
+
+@BOTH
+@pytest.mark.parametrize("how", ["br", "gzip"])
+def test_an_answer_that_can_not_be_unpacked_says_so(fake: FakeLLM, name: str, how: str) -> None:
+    fake.add(Scripted(raw=GOOD.encode(), headers={"content-encoding": how}))
+
+    with pytest.raises(errors.ModelAnswerBroken, match="packed"):
+        caller(fake, name).ask()
+
+
+@pytest.mark.parametrize("opened", [OpenAIProvider, AnthropicProvider, OpenAIEmbeddings])
+def test_a_request_that_can_not_be_made_is_no_broken_answer(fake: FakeLLM, opened: Any) -> None:
+    url = fake.anthropic_url if opened is AnthropicProvider else fake.openai_url
+    candidate = Candidate(opened(api_key="schl\nüssel", base_url=url), "fake-model")
+    calls = MeteredCalls(
+        candidate, meter=Meter(LocalGate(), Prices(), 10, lambda attempt: None), purse=None, attempts=[]
+    )
+
+    with pytest.raises(errors.ModelMisconfigured, match="_API_KEY") as refused:
+        calls.ask(Query(HELLO, 10, time.monotonic() + 5))
+
+    assert not refused.value.may_have_cost
+    assert fake.received == []
+
+
+def test_all_proxy_is_used(fake: FakeLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    # without a scheme, as curl takes it
+    monkeypatch.setenv("ALL_PROXY", fake.url.removeprefix("http://"))
+    with FakeLLM() as server:
+        asked = Caller(server)
+        answer = asked.ask()
+
+    assert answer.text == SENTENCE
+    assert server.received == []
+    assert fake.received[0].path.startswith(server.url)
