@@ -235,9 +235,19 @@ def for_worker(app: Celery, *, service: str) -> WorkerProcess:
     """Wire a worker's process on the engine of the app's own result backend, and its log as `service`."""
     chosen = settings_module.load()
     log.configure(chosen, service=service)
+    if service == "worker":
+        _require_secret(chosen)
     backend: Any = app.backend
     owner = f"{socket.gethostname()}:{os.getpid()}"
     return WorkerProcess(chosen, backend.engine, Hints(chosen.redis_url), app, owner=owner)
+
+
+def _require_secret(settings: Settings) -> None:
+    """Raise SettingsError at a worker's start rather than in its first task."""
+    if settings.octollm_kind == "webhook":
+        credential.webhook_secret(settings, "")
+    else:
+        credential.cache_secret(settings)
 
 
 def open_models(settings: Settings) -> Models:

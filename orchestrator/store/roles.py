@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from orchestrator import sql
-from orchestrator.process_kind import ROLES
+from orchestrator.process_kind import KINDS, ROLES
 
 _SQL = sql.load(__file__)
 
@@ -176,10 +176,11 @@ def make_logins(conn: Connection, database_url: str) -> dict[str, str]:
     Each call sets new passwords. Only for a server of our own: its user must be a superuser.
     """
     addresses = {}
-    for kind, role in ROLES.items():
+    for kind in KINDS:
         login, password = f"octollm_up_{kind}", secrets.token_urlsafe(24)
-        statement = _SQL["make_login"].replace("{login}", login).replace("{role}", role)
-        conn.exec_driver_sql(statement, {"password": password})
+        conn.exec_driver_sql(_SQL["make_login"].replace("{login}", login), {"password": password})
+        if kind in ROLES:
+            conn.exec_driver_sql(f"GRANT {ROLES[kind]} TO {login}")
         address = make_url(database_url).set(username=login, password=password)
         addresses[kind] = address.render_as_string(hide_password=False)
     return addresses

@@ -53,5 +53,4 @@ BEGIN
         CREATE ROLE {login} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE;
     END IF;
     EXECUTE format('ALTER ROLE {login} PASSWORD %%L', %(password)s);
-    GRANT {role} TO {login};
 END $$;

@@ -185,7 +185,7 @@ def test_a_key_is_good_for_its_own_name_and_algorithm_only() -> None:
         signed_by(PRIVATE, kid=""),
         jwt.encode(claims(), raw, algorithm="HS256", headers={"kid": "new"}),
         jwt.encode(claims(), PUBLIC, algorithm="HS256", headers={"kid": "new"}),
-        jwt.encode(claims(), SECRET, algorithm="HS512", headers={"kid": "new"}),
+        jwt.encode(claims(), SECRET * 2, algorithm="HS512", headers={"kid": "new"}),
         jwt.encode(claims(), "", algorithm="none", headers={"kid": "new"}),
     ]
 

@@ -205,7 +205,7 @@ def test_what_tokens_are_signed_with_needs_no_server(tmp_path: Path) -> None:
 
     known = settings.load_signing({"OCTOLLM_HOME": str(tmp_path), "JWT_SECRET": secret, "JWT_ISSUER": "us"})
 
-    assert known == ("s3cret" * 8, "us", "octollm", 3600)
+    assert known == (None, (), secret, "us", "octollm", 3600, 86_400)
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"])
