@@ -8,12 +8,14 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from orchestrator.execution_state import Decision
+from orchestrator.lifecycle import requests, rounds
 from orchestrator.process_kind import KINDS, ROLES
 from orchestrator.settings import Settings
-from orchestrator.store import keys, pools, roles
+from orchestrator.store import audit_log, keys, pools, retention, roles
 from orchestrator.store.engine import open_engine, statement, transaction
 from orchestrator.store.roles import GRANTS
-from tests.integration.kit import TENANT, Engineer, wait_step
+from tests.integration.kit import TENANT, Engineer, failed, verdict, wait_step
 
 Login = Callable[[str], Engine]
 
@@ -86,7 +88,7 @@ def login(postgres_url: str, engine: Engine) -> Iterator[Login]:
     opened: list[Engine] = []
 
     def connect(kind: str) -> Engine:
-        opened.append(open_engine(addresses[kind], pool_size=1))
+        opened.append(open_engine(addresses[kind], pool_size=3))
         return opened[-1]
 
     yield connect
@@ -196,9 +198,64 @@ def test_where_roles_may_not_be_made_all_works_as_before_and_the_doctor_says_so(
     assert "CREATE ROLE octollm_new NOLOGIN" in standing.advice
 
 
-def test_what_a_kind_must_be_able_to_do_it_may(login: Login, our_settings: Settings) -> None:
+def test_the_kinds_take_a_task_through_together(login: Login, our_settings: Settings) -> None:
+    web, planner, arm, judge = (
+        Engineer(login(kind), our_settings) for kind in ("web", "planner", "coder", "judge")
+    )
+    task = web.submit(wait_step("a"), wait_step("b", "a"))
+
+    planner.plan(task)
+    arm.do(task, "a")
+    arm.do(task, "b")
+    judge.judge(task, verdict(Decision.PASSED))
+
+    assert web.task(task).status == "completed"
+    cancelled = web.submit(wait_step("a"))
+    requests.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
+    assert web.task(cancelled).status == "cancelled"
+
+
+def test_an_arm_without_budget_ends_its_task_and_lets_a_follower_run(
+    login: Login, our_settings: Settings, engineer: Engineer
+) -> None:
+    leader, follower = engineer.start(wait_step("a")), engineer.submit(wait_step("a"))
+    engineer.ask("DELETE FROM steps WHERE task_id = %(id)s", id=follower)
+    engineer.ask(
+        "UPDATE tasks SET leads = true, cache_key = 'k', cache_parts = '{}' WHERE id = %(id)s", id=leader
+    )
+    engineer.ask(
+        "UPDATE tasks SET leader_id = %(leader)s, cache = '{}', cache_key = 'k', cache_parts = '{}' WHERE id = %(id)s",
+        leader=leader,
+        id=follower,
+    )
+    arm = Engineer(login("coder"), our_settings)
+    claim = arm.take(leader, "a")
+
+    with transaction(arm.engine) as conn:
+        rounds.exhaust(conn, claim, failed("budget_exceeded"))
+
+    assert engineer.task(leader).status == "failed"
+    assert engineer.states(follower) == {"$plan": "queued"}
+
+
+def test_the_sweeper_forgets_what_is_old(login: Login, engineer: Engineer) -> None:
+    task = engineer.start(wait_step("a"))
+    requests.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
+    engineer.ask("UPDATE tasks SET finished_at = now() - interval '31 days'")
+
+    with transaction(login("sweeper")) as conn:
+        assert retention.forget_tasks(conn, days=30, limit=10) == 1
+        assert retention.forget_artifacts(conn, days=30, limit=10) == 0
+        assert audit_log.forget(conn, days=7, limit=10) == 0
+
+
+def test_the_api_checks_keys_and_asks_whether_the_server_writes(login: Login, engine: Engine) -> None:
+    with transaction(engine) as conn:
+        record, text = keys.create(conn, tenant=TENANT, scopes=["task:read"])
     with transaction(login("web")) as conn:
-        assert keys.verify(conn, "octo_live_nobody") is None
+        assert keys.verify(conn, text) is not None
+        keys.touch(conn, record.id)
+        assert not keys.is_revoked(conn, record.id)
         pools.try_write(conn)
     with transaction(login("planner")) as conn:
         assert pools.arm_statistics(conn)
