@@ -93,7 +93,7 @@ def _note_request(response: Response) -> Response:
 
 def _add(action: str, thing: str | None, outcome: Outcome, *, reason: str | None = None) -> None:
     principal: Principal | None = g.get("principal")
-    network = limit.network(request.remote_addr)
+    network = limit.network_of(request.remote_addr)
     entry = Entry(
         action=action,
         outcome=outcome,

@@ -43,7 +43,7 @@ def counting_failures() -> Iterator[None]:
 def _charge_address() -> None:
     orchestrator = current.orchestrator()
     rate = orchestrator.settings.failed_auth_limit
-    allowance = orchestrator.limiter.take(_name("address", network(request.remote_addr)), rate)
+    allowance = orchestrator.limiter.take(_name("address", network_of(request.remote_addr)), rate)
     _require(allowance, rate, "Limit of failed credentials")
 
 
@@ -56,7 +56,7 @@ def _require(allowance: Allowance, rate: Rate, what: str) -> None:
         )
 
 
-def network(address: str | None) -> str:
+def network_of(address: str | None) -> str:
     """Return what one caller holds of addresses: an IPv4 address, the /64 network of an IPv6 one."""
     try:
         ip = ipaddress.ip_address(address or "")

@@ -17,7 +17,7 @@ from orchestrator import jwks, signing_key
 from orchestrator.errors import InvalidCredential, InvalidInput, SettingsError
 from orchestrator.settings import Settings, Signing
 
-SCOPES = ("task:submit", "task:read", "task:cancel", "arm:list", "arm:register", "admin")
+SCOPES = ("task:submit", "task:read", "task:cancel", "task:critical", "arm:list", "arm:register", "admin")
 LEAST_SCOPES = ("task:submit", "task:read", "task:cancel", "arm:list")
 
 _ALGORITHM = "EdDSA"
@@ -25,8 +25,6 @@ _SHARED_ALGORITHM = "HS256"
 _CLOCK_SKEW_SECONDS = 30
 _BASE62 = string.digits + string.ascii_letters
 _NAME = re.compile("[^\0-\x1f\x7f\ud800-\udfff]{1,255}")
-# the end of the year 9999: later moments can't be compared with a clock's
-_END_OF_TIME = 253_402_300_799
 _KEY = re.compile(r"octo_([a-z]{1,16})_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})")
 
 
@@ -224,7 +222,7 @@ def _principal(claims: dict[str, Any]) -> Principal:
         str(key_id),
         frozenset(scopes),
         subject=claims["sub"],
-        expires_at=min(int(claims["exp"]), _END_OF_TIME),
+        expires_at=int(claims["exp"]),
     )
 
 

@@ -38,7 +38,7 @@ def _scopes(text: str) -> list[str]:
 def migrate() -> None:
     """Bring the database at DATABASE_URL to this release's schema; calling it twice, or at once, is safe."""
     tell_env_file()
-    with _database_errors():
+    with database_errors():
         standing = migration.upgrade(_database_url())
     click.echo("the database is at this release's schema")
     if standing and standing.fault:
@@ -141,7 +141,7 @@ def webhook_secret(tenant: str) -> None:
 
     It follows from WEBHOOK_SECRET, or JWT_SECRET where that is unset, and changes with it.
     """
-    secret = credential.webhook_secret(settings.load(_environ()), tenant)
+    secret = credential.webhook_secret(settings.load(stack_environ()), tenant)
     write_if_there_is_a_log(entry_of("webhook.secret", tenant=tenant, thing=None), _known_database_url())
     click.echo(secret)
 
@@ -203,7 +203,7 @@ def token(tenant: str, scopes: str, ttl: int | None) -> None:
 
     It hangs on no API key, so it can't be revoked: keep it short.
     """
-    known = settings.load_signing(_environ())
+    known = settings.load_signing(stack_environ())
     granted = credential.expand_scopes(_scopes(scopes))
     write_if_there_is_a_log(entry_of("token.issue", tenant=tenant, thing=None), _known_database_url())
     click.echo(
@@ -257,7 +257,7 @@ def audit(
 
 @contextmanager
 def _database() -> Iterator[Connection]:
-    with _database_errors():
+    with database_errors():
         engine = open_engine(_database_url(), pool_size=1)
         try:
             with transaction(engine) as conn:
@@ -267,7 +267,8 @@ def _database() -> Iterator[Connection]:
 
 
 @contextmanager
-def _database_errors() -> Iterator[None]:
+def database_errors() -> Iterator[None]:
+    """Raise Unavailable, with what the database says, for its errors."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -290,7 +291,8 @@ def _known_database_url() -> str | None:
     return os.environ.get("DATABASE_URL") or read_stack_file(home.find().path).get("DATABASE_URL") or None
 
 
-def _environ() -> dict[str, str]:
+def stack_environ() -> dict[str, str]:
+    """Return the environment with the running stack's home in it."""
     return {**os.environ, "OCTOLLM_HOME": str(home.find().path)}
 
 

@@ -27,7 +27,7 @@ _STEP_MOVES: Final = (
     "finished_at"
 )
 # a follower that takes over from its leader gets a plan row; without a spec no row is a step that an arm would do
-_PLAN_ROW: Final = "id, task_id, round, kind, name, arm, queue, priority, state, due, queued_at, sends"
+_PLAN_ROW: Final = "id, task_id, tenant, round, kind, name, arm, queue, priority, state, due, queued_at, sends"
 
 _CHORDS: Final = {
     "chords": "SELECT, INSERT, UPDATE",
@@ -50,6 +50,8 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         **_CHORDS,
         **_ENDING,
         **_OUTPUTS,
+        # a tenant may delete its files
+        "artifacts": "SELECT, INSERT, UPDATE, DELETE",
         "webhooks": "SELECT, INSERT, UPDATE",
         "tasks": "SELECT, INSERT, UPDATE",
         "rounds": "SELECT",

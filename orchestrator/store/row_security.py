@@ -9,7 +9,7 @@ from orchestrator import sql
 from orchestrator.errors import SettingsError
 
 _SQL = sql.load(__file__)
-# tables with a column `tenant`, and those whose rows belong to a task; a test compares them with the schema
+# tables whose rows belong to a tenant, and those whose rows belong to a task; a test compares them with the schema
 OWNED = (
     "tasks",
     "artifacts",

@@ -52,7 +52,7 @@ FORBIDDEN = {
     },
     "DELETE FROM steps": set(),
     "DELETE FROM ledger": set(),
-    "DELETE FROM artifacts": {"octollm_sweeper"},
+    "DELETE FROM artifacts": {"octollm_api", "octollm_sweeper"},
     "UPDATE artifact_chunks SET content = ''": set(),
     "UPDATE passages SET content = 'forged'": set(),
     "UPDATE cache_switches SET off_until = now()": {"octollm_api"},
