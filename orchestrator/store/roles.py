@@ -27,7 +27,9 @@ _STEP_MOVES: Final = (
     "finished_at"
 )
 # a follower that takes over from its leader gets a plan row; without a spec no row is a step that an arm would do
-_PLAN_ROW: Final = "id, task_id, tenant, round, kind, name, arm, queue, priority, state, due, queued_at, sends"
+_PLAN_ROW: Final = (
+    "id, task_id, tenant, round, kind, name, arm, queue, priority, state, due, queued_at, sends"
+)
 
 _CHORDS: Final = {
     "chords": "SELECT, INSERT, UPDATE",
