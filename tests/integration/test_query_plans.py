@@ -19,8 +19,8 @@ ORCHESTRATOR = Path(orchestrator.__file__).parent
 LARGE = {"tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results", "artifacts"}
 # what a foreign application's cleanup does; ours expires nothing by these (celeryconfig.result_expires)
 NOT_OURS = {"chord.expire", "results.expire"}
-# schemas, what goes before others' statements, what reads passages (some of it by extensions that may not be there)
-PASSED_OVER = {"backend", "tenancy", "row_security", "retrieval", "documents"}
+# schemas and roles, what goes before others' statements, what reads passages (some by extensions that may be missing)
+PASSED_OVER = {"backend", "roles", "tenancy", "row_security", "retrieval", "documents"}
 
 FINISHED = """
 SET LOCAL session_replication_role = replica;
