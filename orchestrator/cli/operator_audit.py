@@ -73,7 +73,7 @@ def as_line(entry: Entry) -> str:
     """Return an entry as one line."""
     who = entry.subject or entry.tenant or (f"key {entry.key_id}?" if entry.key_id else "-")
     told = [
-        f"{entry.occurred_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        f"{_moment(entry):%Y-%m-%dT%H:%M:%SZ}",
         f"{entry.outcome:<7}",
         f"{entry.action:<16}",
         entry.object or "-",
@@ -87,7 +87,14 @@ def as_line(entry: Entry) -> str:
 
 
 def _document(entry: Entry) -> Mapping[str, Any]:
-    return {**asdict(entry), "occurred_at": entry.occurred_at.astimezone(UTC).isoformat()}
+    document = {**asdict(entry), "occurred_at": _moment(entry).isoformat()}
+    del document["noted_at"]
+    return document
+
+
+def _moment(entry: Entry) -> datetime:
+    """Return when it happened: now, for an entry that is not written yet."""
+    return (entry.occurred_at or datetime.now(UTC)).astimezone(UTC)
 
 
 def _login() -> str:

@@ -1,8 +1,9 @@
 """Owns the audit log: who did what, from where, and whether it was allowed. Entries are added, never changed."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import Connection
@@ -27,6 +28,8 @@ class Entry:
     """One deed. `object` is an id, `reason` a code: no text of a client's, for it might hold a secret.
 
     `key_id` of a refused credential is what it claims to be. `times` above 1 counts deeds that were left out.
+    `occurred_at` is set when the entry is read; Postgres' clock sets it, less the seconds since `noted_at`, a value
+    of time.monotonic().
     """
 
     action: str
@@ -39,12 +42,15 @@ class Entry:
     reason: str | None = None
     request_id: str | None = None
     times: int = 1
-    occurred_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    occurred_at: datetime | None = None
+    noted_at: float = field(default_factory=time.monotonic, compare=False)
 
 
 def append(conn: Connection, entries: Sequence[Entry]) -> None:
     """Add entries, in one statement."""
-    conn.exec_driver_sql(_SQL["append"], {"entries": record.encode([asdict(entry) for entry in entries])})
+    now = time.monotonic()
+    rows = [{**asdict(entry), "age_seconds": now - entry.noted_at} for entry in entries]
+    conn.exec_driver_sql(_SQL["append"], {"entries": record.encode(rows)})
 
 
 def find(

@@ -1,11 +1,13 @@
 -- name: append
--- Adds entries, in one trip however many they are.
+-- Adds entries, in one trip however many they are. Their time is Postgres', less the seconds they waited to be written.
 INSERT INTO audit_log (
     occurred_at, tenant, key_id, subject, address, action, object, outcome, reason, request_id, times
 )
-SELECT occurred_at, tenant, key_id, subject, address, action, object, outcome, reason, request_id, times
+SELECT coalesce(occurred_at, now() - age_seconds * interval '1 second'), tenant, key_id, subject, address, action,
+    object, outcome, reason, request_id, times
 FROM jsonb_to_recordset(CAST(%(entries)s AS jsonb)) AS entry (
     occurred_at timestamptz,
+    age_seconds double precision,
     tenant text,
     key_id text,
     subject text,

@@ -17,6 +17,8 @@ _JOINED_LITERALS = {
     "api/cors.py re.escape(origin) + '\\\\Z'",
     "orchestrator/observability/log.py '|'.join(map(re.escape, longest_first))",
     "orchestrator/planner/rebinding.py f\"(?<![\\\\w./-])(?:{longest_first or '(?!)'})(?![\\\\w/-]|\\\\.\\\\w)\"",
+    "workers/sandbox/deleted.py b'^\\\\S+ \\\\S+ \\\\S+ \\\\S+ (\\\\d+) +' + re.escape(os.fsencode(below)) + "
+    "b'/.* \\\\(deleted\\\\)$'",
 }
 # one pass at 64,000 letters costs at most this without a look at how it grew
 _CHEAP_SECONDS = 0.02
