@@ -5,7 +5,7 @@ from functools import wraps
 
 from flask import Response, request
 
-from api import current, limit, tickets
+from api import audit, current, limit, tickets
 from api.auth import identify, permit, shown_credential
 from orchestrator.credential import Principal
 
@@ -35,7 +35,7 @@ def admit(task_id: str, scope: str) -> Principal:
     if ticket := request.args.get("ticket"):
         with limit.counting_failures():
             principal = tickets.redeem(current.orchestrator().redis, ticket, task_id)
-        limit.charge(principal)
+        limit.charge(audit.knows(principal))
         return permit(principal, scope)
     return permit(identify(_subprotocol_token() or shown_credential()), scope)
 

@@ -6,6 +6,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import (
     arms,
+    audit,
     auth,
     control,
     cors,
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     leftover.install(app)
     cors.install(app, orchestrator.settings.cors_origins)
     limit.install(app)
+    audit.install(app)
     problem.install(app)
     system.install(app, orchestrator)
     for part in (auth, tasks, control, dead, feedback, stream, files, arms):

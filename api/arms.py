@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, jsonify
 
-from api import body, current, examples, schemas, shapes
+from api import audit, body, current, examples, schemas, shapes
 from api.auth import requires
 from api.operation import describes
 from orchestrator.arm_capability import ARMS, ArmCapability, canonical_arm
@@ -44,6 +44,7 @@ def register(principal: Principal) -> Response:
     """Replace an arm's declared status and metadata; what is measured wins over what is declared."""
     declared = schemas.read(schemas.ARM, body.read_object())
     arm_id = canonical_arm(declared["arm_id"])
+    audit.concerns(arm_id)
     with statement(current.orchestrator().engine) as conn:
         pools.declare(
             conn,

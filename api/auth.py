@@ -6,8 +6,9 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, cast
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from sqlalchemy import Engine
 
-from api import current, limit, shapes
+from api import audit, current, limit, shapes
 from api.operation import describes, public
 from orchestrator import credential
 from orchestrator.credential import Principal
@@ -25,7 +26,7 @@ blueprint = Blueprint("auth", __name__, url_prefix="/v1/auth")
 
 def install(app: Flask) -> None:
     """Make the app able to tell who calls."""
-    app.extensions[_WATCH] = KeyWatch()
+    app.extensions[_WATCH] = KeyWatch(current.orchestrator_of(app).engine)
     app.register_blueprint(blueprint)
 
 
@@ -50,14 +51,15 @@ def exchange_key() -> Response:
     """Answer a JWT for an API key; it has the key's scopes, and ends with the key."""
     orchestrator = current.orchestrator()
     raw_key = shown_credential()
-    # only here could a secret be guessed: an address that failed too often is not even heard
-    limit.refuse_guessers()
+    shown = credential.parse_api_key(raw_key)
+    audit.claims(shown.id if shown else None)
+    # a secret of 256 bits is not guessed: what fails is counted, and a key that holds is heard from any address
     with limit.counting_failures(), statement(orchestrator.engine) as conn:
         principal = keys.verify(conn, raw_key)
         if principal is None:
             raise InvalidCredential("The API key is unknown, expired or revoked.", details={"reason": "key"})
         keys.touch(conn, principal.key_id)
-    limit.charge(principal)
+    limit.charge(audit.knows(principal))
     ttl = orchestrator.settings.jwt_ttl_seconds
     token = credential.sign_token(
         orchestrator.settings,
@@ -73,7 +75,8 @@ def exchange_key() -> Response:
 class KeyWatch:
     """Remembers for REVOCATION_SECONDS that a token's key still holds, so that most calls need not ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._held_at: dict[str, float] = {}
 
     def require(self, key_id: str) -> None:
@@ -81,7 +84,7 @@ class KeyWatch:
         now = time.monotonic()
         if now - self._held_at.get(key_id, float("-inf")) < REVOCATION_SECONDS:
             return
-        with statement(current.orchestrator().engine) as conn:
+        with statement(self._engine) as conn:
             if keys.is_revoked(conn, key_id):
                 raise InvalidCredential("The token's API key was revoked.", details={"reason": "revoked"})
         if len(self._held_at) >= _MAX_REMEMBERED_KEYS:
@@ -95,7 +98,7 @@ def identify(token: str) -> Principal:
     Raises InvalidCredential for anything but a JWT of ours that still holds, RateLimited for too many calls.
     """
     with limit.counting_failures():
-        principal = _verified(token)
+        principal = audit.knows(_verified(token))
     limit.charge(principal)
     return principal
 
@@ -112,7 +115,17 @@ def _verified(token: str) -> Principal:
 
 def permit(principal: Principal, scope: str) -> Principal:
     """Return the caller if its key still holds and it has `scope`; raise InvalidCredential or Forbidden."""
-    cast(KeyWatch, current_app.extensions[_WATCH]).require(principal.key_id)
+    key_watch_of(current_app).require(principal.key_id)
+    return require_scope(principal, scope)
+
+
+def key_watch_of(app: Flask) -> KeyWatch:
+    """Return what an app remembers of its callers' keys."""
+    return cast(KeyWatch, app.extensions[_WATCH])
+
+
+def require_scope(principal: Principal, scope: str) -> Principal:
+    """Return the caller if it has `scope`; raise Forbidden."""
     if not principal.may(scope):
         raise Forbidden(
             f"This needs the scope {scope}.",

@@ -5,6 +5,7 @@ from typing import cast
 from flask import Flask, current_app, g
 
 from api.hub import Hub
+from api.places import StreamPlaces
 from orchestrator.bootstrap import Orchestrator
 
 _NAME = "octollm"
@@ -14,12 +15,21 @@ _HUB = "octollm_hub"
 def install(app: Flask, orchestrator: Orchestrator) -> None:
     """Make `orchestrator`, and a hub on its servers, the ones that the app's views get."""
     app.extensions[_NAME] = orchestrator
-    app.extensions[_HUB] = Hub(orchestrator.engine, orchestrator.settings.redis_url)
+    app.extensions[_HUB] = Hub(
+        orchestrator.engine,
+        orchestrator.settings.redis_url,
+        places=StreamPlaces(orchestrator.settings.redis_url, most=orchestrator.settings.tenant_max_streams),
+    )
 
 
 def orchestrator() -> Orchestrator:
     """Return the orchestrator of the app that answers."""
-    return cast(Orchestrator, current_app.extensions[_NAME])
+    return orchestrator_of(current_app)
+
+
+def orchestrator_of(app: Flask) -> Orchestrator:
+    """Return the orchestrator of an app: for the server that runs it."""
+    return cast(Orchestrator, app.extensions[_NAME])
 
 
 def hub() -> Hub:

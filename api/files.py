@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from flask import Blueprint, Flask, Response, jsonify, request
+from sqlalchemy import Connection
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import dump_options_header
 
@@ -13,14 +14,14 @@ from api.auth import requires
 from api.fields import Timestamp
 from api.operation import describes
 from orchestrator.credential import Principal
-from orchestrator.errors import InvalidInput, NotFound
+from orchestrator.errors import InvalidInput, NotFound, StorageFull
 from orchestrator.store import files
 from orchestrator.store.engine import statement, transaction
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,63}/[a-z0-9!#$&^_.+-]{1,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_MULTIPART_OVERHEAD_BYTES = 64 * 1024
+MULTIPART_OVERHEAD_BYTES = 64 * 1024
 _MAX_NAME_CHARACTERS = 255
 
 blueprint = Blueprint("files", __name__, url_prefix="/v1/files")
@@ -60,7 +61,7 @@ def store(principal: Principal) -> Response:
     """Keep a file: 201 with its id; the same content again has the same id."""
     orchestrator = current.orchestrator()
     limit = orchestrator.settings.max_file_bytes
-    request.max_content_length = limit + _MULTIPART_OVERHEAD_BYTES
+    request.max_content_length = limit + MULTIPART_OVERHEAD_BYTES
     upload = _from_form() if request.mimetype == "multipart/form-data" else _from_body()
     if len(upload.content) > limit:
         raise RequestEntityTooLarge
@@ -74,6 +75,7 @@ def store(principal: Principal) -> Response:
             else "application/octet-stream",
             content=upload.content,
         )
+        _require_room(conn, principal.tenant)
     response = jsonify(
         artifact_id=artifact.sha256,
         sha256=artifact.sha256,
@@ -105,6 +107,30 @@ def fetch(principal: Principal, artifact_id: str) -> Response:
     )
     response.headers["Content-Security-Policy"] = "sandbox"
     return response
+
+
+@blueprint.delete("/<artifact_id>")
+@describes({200: shapes.DeletedFile}, 409)
+@requires("task:submit")
+def delete(principal: Principal, artifact_id: str) -> Response:
+    """Delete a file, which frees its bytes; 409 while an open task needs it."""
+    size = None
+    if _ID.fullmatch(artifact_id):
+        with transaction(current.orchestrator().engine) as conn:
+            size = files.delete(conn, principal.tenant, artifact_id)
+    if size is None:
+        raise NotFound("There is no such file.")
+    return jsonify(artifact_id=artifact_id, freed_bytes=size)
+
+
+def _require_room(conn: Connection, tenant: str) -> None:
+    """Raise StorageFull, which takes back what was stored, when the tenant's files have more bytes than they may."""
+    most = current.orchestrator().settings.tenant_max_stored_bytes
+    if files.stored_bytes(conn, tenant) > most:
+        raise StorageFull(
+            f"The tenant's files may have {most} bytes together; delete some with DELETE /v1/files/{{id}}.",
+            details={"setting": "TENANT_MAX_STORED_BYTES", "limit": most},
+        )
 
 
 def _from_form() -> _Upload:

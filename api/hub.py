@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.listener import PAUSE_SECONDS, hear
+from api.places import StreamPlaces
 from api.topic import Frame, Topic
 from orchestrator.errors import Unavailable
 from orchestrator.execution_state import TaskStatus
@@ -32,6 +33,7 @@ LOST_HINTS_SECONDS = 5.0
 _READ_LIMIT = 2000
 _PAGE = 500
 _LOOK_SECONDS = 0.25
+_NO_ROOM = "There is no room for another stream here; try again."
 
 
 class End(Enum):
@@ -50,9 +52,10 @@ class Watch:
     """One stream's place in a task's events; close it, or use it as a context manager."""
 
     def __init__(
-        self, hub: "Hub", task_id: str, topic: Topic, *, after: int, ring: Callable[[], None]
+        self, hub: "Hub", task_id: str, topic: Topic, *, place: str, after: int, ring: Callable[[], None]
     ) -> None:
         self.cursor = after
+        self._place = place
         self._hub = hub
         self._task_id = task_id
         self._topic = topic
@@ -88,7 +91,7 @@ class Watch:
 
     def close(self) -> None:
         """Give the place back; calling twice is safe."""
-        self._hub.leave(self._task_id, self._topic, self._ring)
+        self._hub.leave(self._task_id, self._topic, self._ring, place=self._place)
 
     def __enter__(self) -> Self:
         return self
@@ -104,8 +107,11 @@ class Hub:
     to end; then all streams do.
     """
 
-    def __init__(self, engine: Engine, redis_url: str, *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self, engine: Engine, redis_url: str, *, places: StreamPlaces, limit: int = DEFAULT_LIMIT
+    ) -> None:
         self.limit = limit
+        self._places = places
         self.is_leaving: Callable[[], bool] = lambda: False
         self._stopping = threading.Event()
         self._engine = engine
@@ -129,11 +135,27 @@ class Hub:
     def watch(self, task: TaskRecord, *, after: int, ring: Callable[[], None]) -> Watch:
         """Give a stream its place after number `after`; `ring` is called from another thread when to look again.
 
-        Raises Unavailable when the process has no room for another stream, or is about to end.
+        Raises Unavailable when the process has no room for another stream, or is about to end, and TenantLimit when
+        the tenant has as many as it may have.
         """
+        if self._is_full():
+            raise Unavailable(_NO_ROOM)
+        place = self._places.take(task.tenant)
+        try:
+            topic = self._enter(task, ring)
+        except Unavailable:
+            self._places.give_back(place)
+            raise
+        self._bell.set()
+        return Watch(self, task.id, topic, place=place, after=after, ring=ring)
+
+    def _is_full(self) -> bool:
+        return self.is_stopping or self.streams >= self.limit
+
+    def _enter(self, task: TaskRecord, ring: Callable[[], None]) -> Topic:
         with self._lock:
-            if self.is_stopping or self.streams >= self.limit:
-                raise Unavailable("There is no room for another stream here; try again.")
+            if self._is_full():
+                raise Unavailable(_NO_ROOM)
             topic = self._topics.get(task.id)
             if topic is None or topic.is_gone:
                 is_over = TaskStatus(task.status).is_final()
@@ -143,11 +165,11 @@ class Hub:
             self.streams += 1
         self._reader.start()
         self._listener.start()
-        self._bell.set()
-        return Watch(self, task.id, topic, after=after, ring=ring)
+        return topic
 
-    def leave(self, task_id: str, topic: Topic, ring: Callable[[], None]) -> None:
+    def leave(self, task_id: str, topic: Topic, ring: Callable[[], None], *, place: str) -> None:
         """Take a stream off; the task is forgotten with the last one."""
+        self._places.give_back(place)
         with self._lock:
             if ring not in topic.rings:
                 return
@@ -228,6 +250,7 @@ class Hub:
             self.stop()
         if time.monotonic() - self._checked_at >= LOST_HINTS_SECONDS:
             self._checked_at = time.monotonic()
+            self._places.renew()
             self._find_lost()
         self._read_dirty()
 

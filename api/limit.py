@@ -29,25 +29,21 @@ def charge(principal: Principal) -> None:
 
 @contextmanager
 def counting_failures() -> Iterator[None]:
-    """Count a credential that does not hold against the caller's address; raise RateLimited after too many."""
+    """Count a credential that does not hold against the caller's address; raise RateLimited after too many.
+
+    A credential that holds is not held up by others of the same address that do not.
+    """
     try:
         yield
     except InvalidCredential:
-        _charge_address(calls=1)
+        _charge_address()
         raise
 
 
-def refuse_guessers() -> None:
-    """Raise RateLimited when the caller's address has shown too many credentials that do not hold."""
-    _charge_address(calls=0)
-
-
-def _charge_address(*, calls: int) -> None:
+def _charge_address() -> None:
     orchestrator = current.orchestrator()
     rate = orchestrator.settings.failed_auth_limit
-    allowance = orchestrator.limiter.take(_name("address", _network(request.remote_addr)), rate, calls=calls)
-    if calls == 0 and allowance.remaining == 0:
-        allowance = allowance._replace(is_allowed=False)
+    allowance = orchestrator.limiter.take(_name("address", network_of(request.remote_addr)), rate)
     _require(allowance, rate, "Limit of failed credentials")
 
 
@@ -60,7 +56,7 @@ def _require(allowance: Allowance, rate: Rate, what: str) -> None:
         )
 
 
-def _network(address: str | None) -> str:
+def network_of(address: str | None) -> str:
     """Return what one caller holds of addresses: an IPv4 address, the /64 network of an IPv6 one."""
     try:
         ip = ipaddress.ip_address(address or "")

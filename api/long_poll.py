@@ -6,9 +6,10 @@ import time
 from flask import Response, request
 
 from api import current
+from api.right import Right
 from api.status import answer, find
 from orchestrator.credential import Principal
-from orchestrator.errors import Unavailable
+from orchestrator.errors import TenantLimit, Unavailable
 from orchestrator.execution_state import TaskStatus
 from orchestrator.store.memory import TaskRecord
 
@@ -16,24 +17,27 @@ from orchestrator.store.memory import TaskRecord
 def hold(principal: Principal, task: TaskRecord, *, seconds: float) -> Response:
     """Answer when the task has ended, or is no longer what If-None-Match names; after `seconds` at the latest.
 
-    A process that has no room for another waiting caller answers at once.
+    Where there is no room for another waiting caller it answers at once. Raises InvalidCredential when the
+    caller's right ends meanwhile.
     """
     request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
     bell = threading.Event()
     try:
         watch = current.hub().watch(task, after=task.event_seq, ring=bell.set)
-    except Unavailable:
+    except (Unavailable, TenantLimit):
         return answer(task)
+    right = Right(principal, "task:read")
     until = time.monotonic() + seconds
     with watch:
         while True:
             bell.clear()
+            right.require()
             task = find(principal, task.id)
             response = answer(task)
             left = until - time.monotonic()
             if left <= 0 or watch.end is not None or _is_news(task, response):
                 return response
-            bell.wait(left)
+            bell.wait(min(left, right.seconds_left))
 
 
 def _is_news(task: TaskRecord, response: Response) -> bool:

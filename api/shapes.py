@@ -332,6 +332,13 @@ class Artifact(Reply):
     created_at = Timestamp()
 
 
+class DeletedFile(Reply):
+    """A file that is no longer stored."""
+
+    artifact_id = fields.String()
+    freed_bytes = fields.Integer()
+
+
 class Token(Reply):
     """A JWT; send it as `Authorization: Bearer`, or as X-API-Key."""
 

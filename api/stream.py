@@ -1,7 +1,6 @@
 """A task's numbered events over HTTP, from any number on: in pages, or as server-sent events."""
 
 import threading
-import time
 from collections.abc import Iterator
 
 import structlog
@@ -14,8 +13,10 @@ from api.admission import admits
 from api.auth import requires
 from api.hub import End, TooSlow, Watch
 from api.operation import describes
+from api.right import Right
 from api.status import find
 from orchestrator.credential import Principal
+from orchestrator.errors import Forbidden, InvalidCredential
 from orchestrator.store import events
 from orchestrator.store.engine import statement
 from orchestrator.store.memory import TaskRecord
@@ -111,29 +112,31 @@ def _stream(principal: Principal, task: TaskRecord, *, after: int) -> Response:
         watch.close()
         # the one answer after which an EventSource does not come back
         return Response(status=204)
-    response = Response(_server_sent(watch, bell, expires_at=principal.expires_at), content_type=SSE)
+    response = Response(_server_sent(watch, bell, Right(principal, "task:read")), content_type=SSE)
     response.headers["X-Accel-Buffering"] = "no"
     response.call_on_close(watch.close)
     return response
 
 
-def _server_sent(watch: Watch, bell: threading.Event, *, expires_at: int | None) -> Iterator[str]:
-    """Yield the events (WHATWG HTML, 9.2), until the last one, the token's end or a restart.
+def _server_sent(watch: Watch, bell: threading.Event, right: Right) -> Iterator[str]:
+    """Yield the events (WHATWG HTML, 9.2), until the last one, a restart, or the end of the caller's right.
 
     A client that did not get the last one comes back with Last-Event-ID, and is then told what is wrong.
     """
     yield f"retry: {_RETRY_MS}\n\n"
     while True:
         try:
+            right.require()
             frames = watch.take()
+        except (InvalidCredential, Forbidden):
+            return
         except (TooSlow, SQLAlchemyError) as error:
             log.warning("stream.cut", error=type(error).__name__)
             return
         if frames:
             yield "".join(f"id: {frame.seq}\ndata: {frame.text}\n\n" for frame in frames)
-        seconds_left = (expires_at or float("inf")) - time.time()
-        if watch.end is not None or seconds_left <= 0:
+        if watch.end is not None:
             return
-        if not frames and not bell.wait(min(_PING_SECONDS, seconds_left)):
+        if not frames and not bell.wait(min(_PING_SECONDS, right.seconds_left)):
             yield ": ping\n\n"
         bell.clear()

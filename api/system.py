@@ -1,39 +1,33 @@
 """What operators ask: does the process live, can it work, how much does it do."""
 
+import hmac
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
-import redis
-import structlog
-from flask import Blueprint, Flask, Response, current_app, jsonify
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
-from api import current, shapes
+from api import current, limit, readiness, shapes
+from api.auth import shown_credential
 from api.operation import describes, public
-from orchestrator import permit, redis_link
-from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import Orchestrator
+from orchestrator.errors import InvalidCredential
 from orchestrator.observability import metric
 from orchestrator.observability.census import Census
-from orchestrator.settings import Settings
-from orchestrator.store import pools
-from orchestrator.store.engine import fault_of, is_away, statement
 
 VERSION = version("octollm-orchestrator")
 _STARTED = time.monotonic()
 _COLLECTORS = "octollm_collectors"
 
-_log = structlog.get_logger(__name__)
 blueprint = Blueprint("system", __name__)
 
 
 def install(app: Flask, orchestrator: Orchestrator) -> None:
     """Add the endpoints, at the root and under /v1, and count the app's requests."""
+    readiness.install(app)
     app.register_blueprint(blueprint)
     app.register_blueprint(blueprint, url_prefix="/v1", name="v1")
     app.extensions[_COLLECTORS] = [Census(orchestrator.engine, orchestrator.redis), *_count_requests(app)]
@@ -62,40 +56,34 @@ def ready() -> Response:
     What is wrong with a server stands in `faults`.
     An arm whose workers live and take no work, for want of a sandbox, is `withheld`: its steps fail with the reason
     that stands there, and all else can be done. `warnings` name what should be mended and holds up no task. `threads`
-    says how those of the process that answers fare.
+    says how those of the process that answers fare. The servers are asked once a second at most. Where METRICS_TOKEN
+    is set, who does not show it is told `ready` and nothing else.
     """
-    orchestrator = current.orchestrator()
-    workers = dict.fromkeys(ARMS, 0)
-    withheld: dict[str, str] = {}
-    faults = {
-        "database": _fault(lambda: _count_workers(orchestrator, workers, withheld)),
-        "redis": _fault(lambda: redis_link.try_write(orchestrator.redis)),
-    }
-    checks: dict[str, Any] = {
-        **{server: "unhealthy" if fault else "healthy" for server, fault in faults.items()},
-        "faults": {server: fault for server, fault in faults.items() if fault},
-        "workers": workers,
-        "withheld": withheld,
-        "threads": current.hub().threads(),
-    }
-    staffed = all(workers[arm] or arm in withheld for arm in ARMS)
-    is_ready = checks["database"] == checks["redis"] == "healthy" and staffed
+    found = readiness.report()
+    is_told = _is_operator()
     response = jsonify(
-        ready=is_ready,
-        checks=checks,
-        warnings=_warnings(orchestrator.settings),
+        ready=found.is_ready,
+        checks=found.checks if is_told else {},
+        warnings=found.warnings if is_told else [],
         version=VERSION,
-        timestamp=_now(),
+        timestamp=_written(found.found_at),
     )
-    response.status_code = 200 if is_ready else 503
+    response.status_code = 200 if found.is_ready else 503
     return response
 
 
 @blueprint.get("/metrics")
-@describes({200: {"text/plain": {"schema": {"type": "string"}}}})
+@describes({200: {"text/plain": {"schema": {"type": "string"}}}}, 401, 429)
 @public
 def metrics() -> Response:
-    """Answer the metrics of all processes on this host, and what is counted in Postgres and Redis now."""
+    """Answer the metrics of all processes on this host, and what is counted in Postgres and Redis now.
+
+    Where METRICS_TOKEN is set, it must be shown as the bearer token.
+    """
+    if not _is_operator():
+        shown_credential()
+        with limit.counting_failures():
+            raise InvalidCredential("This is not METRICS_TOKEN.", details={"reason": "metrics_token"})
     collectors: list[Collector] = current_app.extensions[_COLLECTORS]
     return Response(metric.exposition(collectors), content_type=metric.CONTENT_TYPE)
 
@@ -110,41 +98,22 @@ def _count_requests(app: Flask) -> list[Collector]:
     return [] if metric.IS_SHARED else [registry]
 
 
-def _warnings(settings: Settings) -> list[str]:
-    """Return what does not keep tasks from being done, and should not stay so."""
-    found = []
-    if fault := permit.fault_of_keys(settings.permit_private_key, settings.permit_public_key, signs=False):
-        found.append(f"{fault}; {permit.HOW_TO_MAKE_KEYS}")
-    if not metric.IS_SHARED:
-        found.append("/metrics has this process' figures only: see PROMETHEUS_MULTIPROC_DIR in .env.example")
-    return found
+def _is_operator() -> bool:
+    """Tell whether the caller shows METRICS_TOKEN, or need not.
 
-
-def _count_workers(orchestrator: Orchestrator, workers: dict[str, int], withheld: dict[str, str]) -> None:
-    """Count the workers that take work; of an arm that has none of them, say why its others don't."""
-    with statement(orchestrator.engine) as conn:
-        pools.try_write(conn)
-        living = pools.alive(conn)
-    for pool in living:
-        workers[pool.arm] = workers.get(pool.arm, 0) + (pool.unavailable is None)
-    withheld |= {pool.arm: pool.unavailable for pool in living if pool.unavailable and not workers[pool.arm]}
-
-
-def _fault(ask: Callable[[], object]) -> str:
-    """Return what is wrong with a server, in words that may be shown to anybody; nothing when `ask` goes well."""
-    try:
-        ask()
-    except redis.RedisError as error:
-        fault = redis_link.fault_of(error)
-    except Exception as error:
-        if not is_away(error):
-            raise
-        fault = fault_of(error)
-    else:
-        return ""
-    _log.warning("ready.server_unfit", fault=fault)
-    return fault
+    A caller's address proves nothing: behind a proxy on this machine, everybody's is 127.0.0.1.
+    """
+    wanted = current.orchestrator().settings.metrics_token
+    if wanted is None:
+        return True
+    shown = request.authorization
+    given = (shown.token or "") if shown is not None and shown.type == "bearer" else ""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _written(datetime.now(UTC))
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,7 +6,7 @@ from typing import cast
 from flask import Blueprint, Flask, Response, jsonify, request
 
 from api import body, cache_control, current, examples, long_poll, replies, schemas, shapes
-from api.auth import requires
+from api.auth import permit, requires
 from api.once import read_once
 from api.operation import describes
 from api.status import answer, find
@@ -18,7 +18,7 @@ from orchestrator.safety import door
 from orchestrator.store import events, memory
 from orchestrator.store.engine import statement
 from orchestrator.store.submissions import Once
-from orchestrator.task_contract import Contract
+from orchestrator.task_contract import Contract, Priority
 
 blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks")
 
@@ -48,6 +48,7 @@ def submit(principal: Principal) -> Response:
 
     def accept() -> Submitted:
         contract = schemas.read_contract(members, task_timeout=orchestrator.settings.task_timeout)
+        _require_scope_of(principal, contract.priority)
         return orchestrator.submit(
             tenant=principal.tenant,
             key_id=principal.key_id,
@@ -77,16 +78,24 @@ def retry(principal: Principal, task_id: str) -> Response:
     once = read_once({"retry_of": task_id, "from_step": from_step})
 
     def accept() -> Submitted:
+        source = find(principal, task_id)
+        _require_scope_of(principal, Priority(source.priority))
         return current.orchestrator().retry(
             tenant=principal.tenant,
             key_id=principal.key_id,
             request_id=current.request_id(),
-            task_id=find(principal, task_id).id,
+            task_id=source.id,
             from_step=from_step,
             once=once,
         )
 
     return accepted(_accept_once(principal, once, accept), retry_of=task_id)
+
+
+def _require_scope_of(principal: Principal, priority: Priority) -> None:
+    """Raise Forbidden when the caller may not go before everybody else."""
+    if priority is Priority.CRITICAL:
+        permit(principal, "task:critical")
 
 
 def _accept_once(principal: Principal, once: Once | None, accept: Callable[[], Submitted]) -> Submitted:

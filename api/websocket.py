@@ -14,14 +14,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, HTTPException
 from wsproto.utilities import ProtocolError
 
-from api import current, problem, schemas
+from api import audit, current, problem, schemas
 from api.admission import SUBPROTOCOL, admit
 from api.auth import permit
 from api.hub import End, TooSlow, Watch
 from api.locked_socket import LockedSocket
+from api.right import Right
 from api.status import find
 from orchestrator.credential import Principal
-from orchestrator.errors import InvalidCredential, OctoError
+from orchestrator.errors import Forbidden, InvalidCredential, OctoError
 
 MAX_MESSAGE_BYTES = 4096
 MAX_UNREAD_MESSAGES = 64
@@ -58,6 +59,7 @@ class Stream:
     """What belongs to one stream from before its upgrade to its end."""
 
     principal: Principal
+    right: Right
     watch: Watch
     bell: threading.Event
 
@@ -82,7 +84,7 @@ def _open() -> None:
     task = find(principal, task_id)
     bell = threading.Event()
     watch = current.hub().watch(task, after=query["after"], ring=bell.set)
-    g.stream = Stream(principal, watch, bell)
+    g.stream = Stream(principal, Right(principal, "task:read"), watch, bell)
     # permessage-deflate doubles a socket's memory and does nothing for events of 300 bytes
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
     for name in ("gunicorn.socket", "werkzeug.socket"):
@@ -137,16 +139,15 @@ def _converse(ws: Server, opened: Stream, task_id: str) -> Close:
         if time.monotonic() >= ping_at:
             if not ws.pong_received:
                 return SILENT
-            if not _still_may(opened.principal):
-                return EXPIRED
             ws.pong_received = False
             ws.sock.send(_PING)
             ping_at = time.monotonic() + PING_SECONDS
-        seconds_left = (opened.principal.expires_at or float("inf")) - time.time()
-        if seconds_left <= 0:
+        try:
+            opened.right.require()
+        except (InvalidCredential, Forbidden):
             return EXPIRED
         if not frames:
-            bell.wait(min(seconds_left, ping_at - time.monotonic()))
+            bell.wait(max(0.0, min(opened.right.seconds_left, ping_at - time.monotonic())))
             bell.clear()
 
 
@@ -178,16 +179,10 @@ def _cancel(ws: Server, principal: Principal, task_id: str) -> None:
     try:
         permit(principal, "task:cancel")
         current.orchestrator().cancel(tenant=principal.tenant, task_id=task_id)
+        audit.note("task.cancel", thing=task_id)
     except OctoError as error:
+        audit.note("task.cancel", thing=task_id, error=error)
         _send(ws, {"type": "error", "error": {"code": error.code, "message": error.message}})
-
-
-def _still_may(principal: Principal) -> bool:
-    try:
-        permit(principal, "task:read")
-    except InvalidCredential:
-        return False
-    return True
 
 
 def _send(ws: Server, message: dict[str, Any]) -> None:

@@ -87,7 +87,9 @@ class Scene:
                 "SELECT count(*) AS live FROM pools WHERE arm = 'executor' AND seen_at > now() - interval '6 seconds'"
             )
             mains = self.stack.pids("executor")
-            return rows[0]["live"] == 2 and len(mains) == 2 and all(victims.children(pid) for pid in mains)
+            return (
+                rows[0]["live"] == 2 and len(mains) == 2 and all(victims.pool_children(pid) for pid in mains)
+            )
 
         wait_until(is_whole, 60, "both executors")
 

@@ -15,7 +15,18 @@ from orchestrator.errors import InvalidInput, InvalidStepInput
 MAX_FILES = 5_000
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 32
+MAX_DESCRIPTION_BYTES = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
+_DESCRIPTIONS = frozenset(
+    {
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    }
+)
+"""Entries that describe the one that follows; tarfile holds and parses the whole of each."""
 _LEFT_OUT = frozenset(
     {"__pycache__", "node_modules", "build", "dist", ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox",
      ".octollm", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis", ".eggs"}
@@ -143,6 +154,17 @@ class _Bounded(io.RawIOBase):
         return chunk
 
 
+class _Entry(tarfile.TarInfo):
+    """An entry of an archive that nobody trusts: a description that is too long is refused before it is read."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Entry":
+        entry = super().frombuf(buf, encoding, errors)
+        if entry.type in _DESCRIPTIONS and entry.size > MAX_DESCRIPTION_BYTES:
+            raise InvalidStepInput(f"the archive holds a header of more than {MAX_DESCRIPTION_BYTES} bytes")
+        return entry
+
+
 def _unpack_tar(content: bytes, into: Path) -> None:
     zipped = content[:2] == b"\x1f\x8b"
     source: gzip.GzipFile | io.BytesIO = io.BytesIO(content)
@@ -150,7 +172,7 @@ def _unpack_tar(content: bytes, into: Path) -> None:
         source = gzip.GzipFile(fileobj=source)
     bounded = _Bounded(source, MAX_UNPACKED_BYTES + MAX_FILES * 2048)
     writer = _Writer(into)
-    with tarfile.open(fileobj=bounded, mode="r|") as archive:
+    with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Entry) as archive:
         for number, entry in enumerate(archive):
             if number > 2 * MAX_FILES:
                 raise InvalidStepInput(f"the archive holds more than {2 * MAX_FILES} entries")

@@ -11,6 +11,7 @@ from typing import Any
 
 REGISTRY = Path(__file__).parent / "registry"
 _DATA = {".json", ".md"}
+FORGEABLE = "the code under test ran in the process that wrote this report and could have forged it"
 _SPELLINGS = {"guardian": "safety-guardian"}
 
 
@@ -23,7 +24,8 @@ class Action:
     default limit; `least_tokens` is what its model takes of a budget even for the smallest question. `tools` are
     what it runs in the sandbox. `met` are criteria {text, check} that every step of the action has by itself: what
     of the output says that it came out well. `unchecked` points at the member of the output that is
-    {reason, message} when the output shows nothing, else null.
+    {reason, message} when the output shows nothing, else null. `report_trusted` is false where code that nobody
+    trusts runs in the process that writes the report: see FORGEABLE.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Action:
     tools: tuple[str, ...] = ()
     met: tuple[Mapping[str, Any], ...] = ()
     unchecked: str | None = None
+    report_trusted: bool = True
 
 
 @dataclass(frozen=True)

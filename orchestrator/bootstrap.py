@@ -199,9 +199,7 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
         limiter=RateLimiter(chosen.redis_url),
         cache=ResultCache(chosen),
         provider=KeySet(chosen.jwt_jwks_url) if chosen.jwt_jwks_url else None,
-        occupancy=Occupancy(
-            engine, max_open_tasks=chosen.max_open_tasks, max_queued_steps=chosen.max_queued_steps
-        ),
+        occupancy=Occupancy(engine, settings=chosen),
         app=make_app(lambda: chosen),
     )
 

@@ -10,7 +10,34 @@ from orchestrator.errors import InvalidInput
 
 MAX_URL_CHARACTERS = 2048
 _FIELD = "callback_url"
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# IANA's registries of special-purpose addresses (RFC 6890), and a cloud's own: Python's lists differ by release
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "168.63.129.16/32",  # Azure answers here to its own machines only
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",
+        ),
+    )
+)
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+# protocols' own addresses (with Teredo), documentation, 6to4: what wraps an IPv4 address goes nowhere else
+_NOT_PUBLIC_UNICAST = tuple(
+    map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
+)
 
 
 class Target(NamedTuple):
@@ -46,14 +73,17 @@ def parse_callback(url: str, *, allowed_hosts: Iterable[str], local_targets: Ite
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is of the public internet, also where IPv6 only wraps an IPv4 one."""
+    """Tell whether an IP address is of the public internet.
+
+    An IPv6 address that wraps an IPv4 one (6to4, Teredo, NAT64) is not; a mapped one (::ffff:) is what it maps.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        elif ip.sixtofour is not None or ip.teredo is not None or ip in _NAT64:
-            return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+        if ip.ipv4_mapped is None:
+            is_listed = ip in _UNICAST and not any(ip in network for network in _NOT_PUBLIC_UNICAST)
+            return is_listed and ip.is_global
+        ip = ip.ipv4_mapped
+    return ip.is_global and not any(ip in network for network in _NOT_PUBLIC)
 
 
 def _fits(host: str, name: str) -> bool:

@@ -16,7 +16,7 @@ from orchestrator import jwks
 from orchestrator.errors import InvalidCredential, InvalidInput
 from orchestrator.settings import Settings, Signing
 
-SCOPES = ("task:submit", "task:read", "task:cancel", "arm:list", "arm:register", "admin")
+SCOPES = ("task:submit", "task:read", "task:cancel", "task:critical", "arm:list", "arm:register", "admin")
 
 _ALGORITHM = "HS256"
 _CLOCK_SKEW_SECONDS = 30

@@ -10,10 +10,12 @@ OctoError
 │   └── IdempotencyConflict  the key of an earlier submission with another body
 ├── Unauthenticated          no credential, or one that does not hold
 ├── Forbidden                the credential lacks a scope
-│   └── BlockedByPolicy      the safety policy refuses what the task holds (details.kinds)
+│   ├── BlockedByPolicy      the safety policy refuses what the task holds (details.kinds)
+│   └── StorageFull          the tenant's files take as much room as they may
 ├── TooMuch                  more than we take now (details.retry_after, in seconds)
 │   ├── RateLimited          more calls than the caller's rate allows
 │   ├── TooManyTasks         the tenant has too many open tasks
+│   ├── TenantLimit          the tenant has as much of something else as it may have (details.setting)
 │   └── QueueFull            all tenants together have queued more work than we take on
 ├── Unavailable              a server we need is away
 └── StepError                an arm could not do its step; recorded as the step's result
@@ -159,6 +161,12 @@ class BlockedByPolicy(Forbidden):
     code = "blocked_by_policy"
 
 
+class StorageFull(Forbidden):
+    """The tenant's files take as much room as they may; delete some with DELETE /v1/files/{id}."""
+
+    code = "storage_limit_exceeded"
+
+
 class TooMuch(OctoError):
     """This is more than we take now; try again after details.retry_after seconds."""
 
@@ -176,6 +184,12 @@ class TooManyTasks(TooMuch):
     """The tenant has as many open tasks as it may have; wait for some to end."""
 
     code = "too_many_tasks"
+
+
+class TenantLimit(TooMuch):
+    """The tenant has as much of this as it may have."""
+
+    code = "tenant_limit_exceeded"
 
 
 class QueueFull(TooMuch):

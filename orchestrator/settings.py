@@ -61,6 +61,10 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _seconds_or_none(text: str) -> float:
+    return 0.0 if re.fullmatch(r"0+(\.0+)?", text) else _seconds(text)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in choices:
@@ -77,6 +81,12 @@ def _text(text: str) -> str:
 def _signing_secret(text: str) -> str:
     if len(text.encode()) < 32:
         raise ValueError("at least 32 bytes (openssl rand -base64 48)")
+    return text
+
+
+def _long_secret(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{16,}", text):
+        raise ValueError("at least 16 ASCII characters without blanks (openssl rand -hex 24)")
     return text
 
 
@@ -171,6 +181,7 @@ class Settings:
     jwt_jwks_issuer: str | None = _setting(_text, default=None)
     jwt_ttl_seconds: int = _setting(_whole(least=1, most=86_400), default=3600)
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
+    metrics_token: str | None = _setting(_long_secret, default=None, secret=True)
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
     trusted_proxies: int = _setting(_whole(least=0, most=10), default=0)
     cors_origins: tuple[str, ...] = _setting(_origins, default=())
@@ -178,6 +189,11 @@ class Settings:
     webhook_allowed_hosts: tuple[str, ...] = _setting(_hosts, default=())
     webhook_local_targets: tuple[str, ...] = _setting(_local_targets, default=())
     max_open_tasks: int = _setting(_whole(least=1), default=10_000)
+    tenant_max_streams: int = _setting(_whole(least=1), default=64)
+    tenant_max_running_steps: int = _setting(_whole(least=1), default=64)
+    tenant_max_queued_steps: int = _setting(_whole(least=1), default=10_000)
+    tenant_max_stored_bytes: int = _setting(_whole(least=0), default=2**33)
+    tenant_cpu_seconds_a_day: int = _setting(_whole(least=1), default=100_000)
     max_queued_steps: int = _setting(_whole(least=1), default=20_000)
     max_body_bytes: int = _setting(_whole(least=1024), default=2**20)
     max_file_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**24)
@@ -200,6 +216,7 @@ class Settings:
     cache_ttl: int = _setting(_whole(least=0), default=3600)
     lease_seconds: float = _setting(_seconds, default=15.0)
     heartbeat_seconds: float = _setting(_seconds, default=5.0)
+    watchdog_seconds: float = _setting(_seconds_or_none, default=30.0)
     grace_seconds: float = _setting(_seconds, default=30.0)
     sweep_seconds: float = _setting(_seconds, default=1.0)
     redispatch_seconds: float = _setting(_seconds, default=5.0)
@@ -207,6 +224,8 @@ class Settings:
     require_row_level_security: str = _setting(_one_of("on", "off"), default="off")
     database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
     executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
+    # the audit log's table lets nobody delete what is younger than a week
+    audit_retention_days: int = _setting(_whole(least=7), default=90)
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")

@@ -9,11 +9,12 @@ from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import Gate, LocalGate, Policy, Rates
-from orchestrator.llm.interface import Attempt, Completion, Message, Provider, Purse, Role
+from orchestrator.llm.interface import Attempt, Completion, Provider, Purse
 from orchestrator.llm.metered import Candidate, Meter
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
 from orchestrator.llm.price import Prices
 from orchestrator.model_choice import Price
+from orchestrator.prompt import Message, Role
 
 HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
 PURPOSE = "test@1.0.0"

@@ -4,8 +4,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import structlog
 from celery import Signature, Task, states
@@ -18,15 +18,22 @@ from orchestrator import bootstrap
 from orchestrator.errors import Stopped
 from orchestrator.execution_state import Plan, StepResult, Verdict
 from orchestrator.observability import log
+from orchestrator.queue import canvas
 from orchestrator.queue.chord import Refused
 from orchestrator.settings import Settings
 from orchestrator.store import steps
 from orchestrator.store.engine import statement
 from orchestrator.store.hints import Hints
 from orchestrator.store.steps import Claim
+from orchestrator.task_contract import Priority
 from workers import attempt, process
 from workers.arms.base import CancelToken
 from workers.remembering import Keeping, Reuse
+
+_LOOK_SECONDS: Final = 0.25
+_WAIT_SECONDS: Final = 2.0
+_PUT_OFF_SECONDS: Final = 1.0
+_PUT_OFF_ALONE_SECONDS: Final = 0.2
 
 logger = structlog.get_logger(__name__)
 
@@ -101,7 +108,7 @@ class Work(Task[[str, str], dict[str, str]]):
         stored once its token says that it lost the right to: this is the one place that looks.
         """
         worker = process.of(self.app)
-        claim = claim_row(worker.process, str(self.request.id))
+        claim = claim_in_turn(worker.process, str(self.request.id))
         carried = Carried(claim)
         self.request.update(carried=carried, group=claim.chord_id)
         deadline = time.monotonic() + attempt.limit_seconds(claim)
@@ -152,20 +159,54 @@ class Work(Task[[str, str], dict[str, str]]):
 
 
 def claim_row(worker: bootstrap.WorkerProcess, step_id: str, *, poison_step: int | None = None) -> Claim:
-    """Claim a row for this process; raises Ignore when it is done, running, too early or its task has ended."""
-    settings = worker.settings
-    with statement(worker.engine) as conn:
-        claim = steps.claim(
-            conn,
-            step_id,
-            owner=worker.owner,
-            lease_seconds=settings.lease_seconds,
-            poison_step=poison_step or settings.poison_step,
-        )
+    """Claim a row for this process, whatever its tenant runs already.
+
+    Raises Ignore when it is done, running, too early or its task has ended.
+    """
+    claim = _claim(worker, step_id, poison_step=poison_step or worker.settings.poison_step)
     if claim is None:
         logger.info("claim.refused", step_id=step_id)
         raise Ignore()
-    worker.hints.send(claim.task_id)
+    return claim
+
+
+def claim_in_turn(worker: bootstrap.WorkerProcess, step_id: str) -> Claim:
+    """Claim a row as `claim_row` does, if its tenant has not got its share of the arm; else another tenant comes first.
+
+    That tenant's row is published before everything else that is queued, and this one is put off. While no other
+    tenant waits, this slot stays free for one: it looks again every _LOOK_SECONDS, and gives up after _WAIT_SECONDS.
+    """
+    settings = worker.settings
+    limits = {"poison_step": settings.poison_step, "most_running": settings.tenant_max_running_steps}
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        claim = _claim(worker, step_id, **limits)
+        if claim is not None:
+            return claim
+        with statement(worker.engine) as conn:
+            turn = steps.next_in_turn(conn, step_id, **limits)
+        if turn is None:
+            logger.info("claim.refused", step_id=step_id)
+            raise Ignore()
+        if turn.message is not None or time.monotonic() >= until:
+            break
+        time.sleep(_LOOK_SECONDS)
+    with statement(worker.engine) as conn:
+        delay = _PUT_OFF_SECONDS if turn.message else _PUT_OFF_ALONE_SECONDS
+        steps.put_off(conn, step_id, delay_seconds=delay)
+    if turn.message is not None:
+        canvas.publish(worker.app, [replace(turn.message, priority=Priority.CRITICAL.broker_priority)])
+    logger.info("claim.put_off", step_id=step_id, next_step_id=turn.message.id if turn.message else None)
+    raise Ignore()
+
+
+def _claim(worker: bootstrap.WorkerProcess, step_id: str, **limits: int) -> Claim | None:
+    with statement(worker.engine) as conn:
+        claim = steps.claim(
+            conn, step_id, owner=worker.owner, lease_seconds=worker.settings.lease_seconds, **limits
+        )
+    if claim is not None:
+        worker.hints.send(claim.task_id)
     return claim
 
 

@@ -13,7 +13,8 @@ from orchestrator.lifecycle import spending
 from orchestrator.llm import stop
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.failover import Models
-from orchestrator.llm.interface import Completion, Message
+from orchestrator.llm.interface import Completion
+from orchestrator.prompt import Message
 from orchestrator.safety import redact
 from orchestrator.store.steps import Claim
 

@@ -14,10 +14,10 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.errors import BudgetExceeded, InvalidPlan, ModelRefused, MustWait, StepError, Unplannable
 from orchestrator.execution_state import Plan
 from orchestrator.lifecycle.reuse import Source, source_of
-from orchestrator.llm.interface import Message, Role
 from orchestrator.planner.check import check_plan
-from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, Turn, plan_by_model
+from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, plan_by_model
 from orchestrator.planner.recipe import plan_by_recipe
+from orchestrator.prompt import Message
 from orchestrator.router import Candidate, Route, route
 from orchestrator.store import pools, rounds
 from orchestrator.store.engine import statement
@@ -83,9 +83,9 @@ def _earlier_plan(process: WorkerProcess, source: Source, contract: Contract) ->
 
 
 def _asker(model: ClaimModel) -> Ask:
-    def ask(turns: Sequence[Turn], *, purpose: str) -> Proposal:
+    def ask(messages: Sequence[Message], *, purpose: str) -> Proposal:
         completion = model.ask(
-            [Message(Role(turn.role), turn.text) for turn in turns],
+            messages,
             PLAN_SCHEMA,
             max_output_tokens=_PLAN_TOKENS,
             purpose=purpose,

@@ -26,6 +26,7 @@ from workers.arms.base import CancelToken
 from workers.heartbeat import Leases
 from workers.interrupt import Interrupts
 from workers.model import OpenModels
+from workers.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -145,6 +146,12 @@ def of(app: Celery) -> Worker:
     return worker
 
 
+def watchdog_of(app: Celery) -> Watchdog:
+    """Return the line to what watches this worker."""
+    watchdog: Watchdog = app.octollm_watchdog  # type: ignore[attr-defined]  # see `connect_signals`
+    return watchdog
+
+
 def open_models_early(app: Celery) -> threading.Thread | None:
     """Open this process' models in the background, where its queues have work for them; see Worker.open_early."""
     if set(app.amqp.queues.consume_from) <= _ASKS_NO_MODEL:
@@ -167,19 +174,24 @@ def connect_signals(app: Celery) -> None:
         except SettingsError as error:
             # Celery logs what a receiver raises, and goes on
             raise SystemExit(error.message) from None
+        watchdog = Watchdog(worker.process.settings.watchdog_seconds)
+        app.octollm_watchdog = watchdog  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+        watchdog.start()
         containment.prepare(app)
         containment.warn_without_permits(app)
 
     def wire_child(**_: object) -> None:
         start(app)
+        watchdog_of(app).beat()
         open_models_early(app)
 
     def work_begins(sender: Any, **_: object) -> None:
-        """Look for dead children twice a second; where there are none, open the models here.
+        """Let this process be watched, and look for dead children twice a second; without any, open the models here.
 
         Celery asks once when a child's pipe closes, which is a little before the kernel lets it be reaped: it then
         sees none, and asks again after 5 s.
         """
+        watchdog_of(app).beat()
         reap = getattr(getattr(sender.pool, "_pool", None), "maintain_pool", None)
         if reap is None:
             open_models_early(app)

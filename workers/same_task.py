@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.llm.interface import Message, Role
-from orchestrator.prompt import Prompt, as_data, load_prompt
+from orchestrator.prompt import Prompt, Role, Untrusted, compose, load_prompt, ours
 from orchestrator.task_contract import Budget
 from workers.arms.base import Model
 
@@ -41,10 +40,8 @@ def judge_pair(goal: str, other: str, model: Model) -> Word:
     prompt = _prompt()
     completion = model.ask(
         [
-            Message(Role.SYSTEM, prompt.text),
-            Message(
-                Role.USER, "\n".join([as_data("goal", goal), as_data("goal", other), "Are they the same?"])
-            ),
+            compose(Role.SYSTEM, prompt.fill()),
+            compose(Role.USER, Untrusted("goal", goal), Untrusted("goal", other), ours("Are they the same?")),
         ],
         _SCHEMA,
         max_output_tokens=MAX_OUTPUT_TOKENS,

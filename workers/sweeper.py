@@ -21,11 +21,12 @@ from orchestrator.loop import Loop
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
 from orchestrator.redis_link import open_client
-from orchestrator.store import memory, pools, retention, steps, submissions, webhooks
+from orchestrator.store import audit_log, memory, pools, retention, steps, submissions, webhooks
 from orchestrator.store.engine import statement, transaction
 from workers import process, webhook
 from workers.claiming import claim_row
 from workers.tasks import app, give_up
+from workers.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -208,7 +209,10 @@ class Sweeper:
             return Swept(submissions.forget_expired(conn, limit=BATCH))
 
     def forget_old(self) -> Swept:
-        """Delete what is older than RETENTION_DAYS: a small batch a tick while there is more, else once a minute."""
+        """Delete what is older than RETENTION_DAYS, and entries of the audit log older than AUDIT_RETENTION_DAYS.
+
+        A small batch a tick while there is more, else once a minute.
+        """
         if time.monotonic() < self._forget_again_at:
             return Swept()
         days = self._settings.retention_days
@@ -216,10 +220,12 @@ class Sweeper:
             tasks = retention.forget_tasks(conn, days=days, limit=BATCH)
         with statement(self._engine) as conn:
             files = retention.forget_artifacts(conn, days=days, limit=BATCH)
-        if tasks + files == 0:
+        with statement(self._engine) as conn:
+            entries = audit_log.forget(conn, days=self._settings.audit_retention_days, limit=BATCH)
+        if tasks + files + entries == 0:
             self._forget_again_at = time.monotonic() + _FORGET_EVERY_SECONDS
         # each takes a batch of its own: their sum says nothing of whether one was full
-        return Swept(max(tasks, files))
+        return Swept(max(tasks, files, entries))
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:
         lease = self._settings.lease_seconds
@@ -234,6 +240,9 @@ def main() -> None:
         signal.signal(number, lambda *_: stopped.set())
     bootstrap.refuse_servers(worker.settings, worker.engine)
     sweeper = Sweeper(worker, open_client(worker.settings.redis_url))
+    watchdog = Watchdog(worker.settings.watchdog_seconds)
+    watchdog.start()
+    watchdog.beat()
     log.info("sweeper.started", every_seconds=worker.settings.sweep_seconds)
 
     def sweep() -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from orchestrator import bootstrap, crash_point
 from orchestrator.crash_point import Point
-from orchestrator.errors import BudgetExceeded, MustWait, OctoError, Stopped
+from orchestrator.errors import BudgetExceeded, MustWait, OctoError, OutputTooLarge, Stopped
 from orchestrator.execution_state import ResultStatus, StepKind, StepResult, TaskStatus
 from orchestrator.lifecycle import rounds
 from orchestrator.lifecycle.answering import complete_by
@@ -253,6 +253,9 @@ def judge(self: JudgeWork, /, task_id: str, name: str, *_: object, **__: object)
             attempt.put_off(worker, carried.claim, wait)
         except Stopped as stopped:
             carried.outcome = attempt.out_of_time(worker, carried.claim, token, stopped)
+            return {"status": ResultStatus.FAILED}
+        except OutputTooLarge as error:
+            carried.outcome = attempt.failure(error.code, error.message)
             return {"status": ResultStatus.FAILED}
         crash_point.here(Point.JUDGED_NOT_FINISHED)
         carried.outcome = verdict

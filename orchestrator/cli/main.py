@@ -27,7 +27,9 @@ _COMMANDS = {
     "demo": ("demo", "Start everything, audit a Python package, print the verdict, stop everything."),
     "migrate": ("operator", "Bring the database to this release's schema."),
     "keys": ("operator", "Create, revoke and list API keys."),
+    "tenant": ("tenant", "Delete a tenant with all its tasks and files."),
     "token": ("operator", "Print a JWT."),
+    "audit": ("operator", "List who did what, and whether it was allowed."),
     "fake-llm": ("fake_llm", "Run a model server without a model, to try the LLM path without a key."),
     "doctor": ("doctor", "Check settings, servers and workers; say what to do."),
 }

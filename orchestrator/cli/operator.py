@@ -1,4 +1,4 @@
-"""The operator's commands that work on the database or the signing secret: migrate, keys, token."""
+"""The operator's commands that work on the database or the signing secret: migrate, keys, token, audit."""
 
 import json
 import os
@@ -13,12 +13,16 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import credential, permit, server_url, settings
+from orchestrator.cli import operator_audit
+from orchestrator.cli.operator_audit import entry_of, since, write_if_there_is_a_log
 from orchestrator.cli.output import tell_env_file
 from orchestrator.devstack import home
 from orchestrator.errors import NotFound, SettingsError, Unavailable
 from orchestrator.settings_file import read_stack_file
+from orchestrator.store import audit_log
 from orchestrator.store import keys as key_store
 from orchestrator.store import migrate as migration
+from orchestrator.store.audit_log import Outcome
 from orchestrator.store.engine import open_engine, transaction
 from orchestrator.store.keys import KeyRecord
 
@@ -33,7 +37,7 @@ def _scopes(text: str) -> list[str]:
 def migrate() -> None:
     """Bring the database at DATABASE_URL to this release's schema; calling it twice, or at once, is safe."""
     tell_env_file()
-    with _database_errors():
+    with database_errors():
         standing = migration.upgrade(_database_url())
     click.echo("the database is at this release's schema")
     if standing and standing.fault:
@@ -70,6 +74,7 @@ def create(
             environment=environment,
             expires_at=expires_at,
         )
+        audit_log.append(conn, [entry_of("key.create", tenant=tenant, thing=record.id)])
     click.echo(json.dumps({"key": text, **_document(record)}, indent=2) if as_json else text)
 
 
@@ -80,6 +85,8 @@ def revoke(key_id: str, as_json: bool) -> None:
     """Revoke the key with the id KEY_ID (as `keys list` shows it); its tokens are refused from now on."""
     with _database() as conn:
         found = key_store.revoke(conn, key_id)
+        tenant = key_store.tenant_of(conn, key_id)
+        audit_log.append(conn, [entry_of("key.revoke", tenant=tenant, thing=key_id, is_done=found)])
     if not found:
         raise NotFound(f"there is no key {key_id}: `octollm keys list` shows them")
     click.echo(json.dumps({"id": key_id, "revoked": True}) if as_json else f"{key_id} revoked")
@@ -99,6 +106,10 @@ def rotate(key_id: str, overlap_hours: int, as_json: bool) -> None:
     """Make a successor of the key KEY_ID, with its tenant and scopes, and print it; the old one ends soon."""
     with _database() as conn:
         made = key_store.rotate(conn, key_id, overlap_seconds=overlap_hours * 3600)
+        tenant = made[0].tenant if made else None
+        audit_log.append(
+            conn, [entry_of("key.rotate", tenant=tenant, thing=key_id, is_done=made is not None)]
+        )
     if made is None:
         raise NotFound(f"there is no key {key_id} that holds: `octollm keys list` shows them")
     record, text = made
@@ -112,7 +123,9 @@ def webhook_secret(tenant: str) -> None:
 
     It follows from JWT_SECRET, and changes with it.
     """
-    click.echo(credential.webhook_secret(settings.load(_environ()), tenant))
+    secret = credential.webhook_secret(settings.load(stack_environ()), tenant)
+    write_if_there_is_a_log(entry_of("webhook.secret", tenant=tenant, thing=None), _known_database_url())
+    click.echo(secret)
 
 
 @keys.command(name="permits")
@@ -151,25 +164,65 @@ def list_keys(tenant: str | None, as_json: bool) -> None:
     "--ttl", type=click.IntRange(1, 86_400), help="Seconds it is good for [default: JWT_TTL_SECONDS]."
 )
 def token(tenant: str, scopes: str, ttl: int | None) -> None:
-    """Print a JWT and nothing else; JWT_SECRET (or the one in $OCTOLLM_HOME/stack.env) signs it.
+    """Print a JWT, and nothing else on stdout; JWT_SECRET (or the one in $OCTOLLM_HOME/stack.env) signs it.
 
     It hangs on no API key, so it can't be revoked: keep it short.
     """
-    known = settings.load_signing(_environ())
+    known = settings.load_signing(stack_environ())
+    granted = credential.expand_scopes(_scopes(scopes))
+    write_if_there_is_a_log(entry_of("token.issue", tenant=tenant, thing=None), _known_database_url())
     click.echo(
         credential.sign_token(
             known,
             tenant=tenant,
             key_id="cli",
-            scopes=credential.expand_scopes(_scopes(scopes)),
+            scopes=granted,
             ttl=ttl or known.jwt_ttl_seconds,
         )
     )
 
 
+@click.command()
+@click.option("--tenant", help="Only what this tenant's callers did.")
+@click.option("--action", help="Only this: task.submit, key.revoke, ..., or all that begin so: task, key.")
+@click.option("--outcome", type=click.Choice([outcome.value for outcome in Outcome]), help="Only these.")
+@click.option("--since", callback=since, help="Only since then: 90m, 24h, 7d ago, or a date.")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many."
+)
+@_AS_JSON
+def audit(
+    *,
+    tenant: str | None,
+    action: str | None,
+    outcome: str | None,
+    since: datetime | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List who did what, from where, and whether it was allowed, the newest first.
+
+    A line: when, outcome, action, what it was done to, who, from which address, why not, the request's id.
+    """
+    with _database() as conn:
+        found = audit_log.find(
+            conn,
+            tenant=tenant,
+            action=action,
+            outcome=Outcome(outcome) if outcome else None,
+            since=since,
+            limit=limit,
+        )
+    if as_json:
+        click.echo(operator_audit.as_json(found))
+        return
+    for entry in found:
+        click.echo(operator_audit.as_line(entry))
+
+
 @contextmanager
 def _database() -> Iterator[Connection]:
-    with _database_errors():
+    with database_errors():
         engine = open_engine(_database_url(), pool_size=1)
         try:
             with transaction(engine) as conn:
@@ -179,7 +232,8 @@ def _database() -> Iterator[Connection]:
 
 
 @contextmanager
-def _database_errors() -> Iterator[None]:
+def database_errors() -> Iterator[None]:
+    """Raise Unavailable, with what the database says, for its errors."""
     try:
         yield
     except SQLAlchemyError as error:
@@ -189,17 +243,21 @@ def _database_errors() -> Iterator[None]:
 
 def _database_url() -> str:
     """Return DATABASE_URL, or the running stack's; these commands need no other setting."""
-    state = home.find()
-    url = os.environ.get("DATABASE_URL") or read_stack_file(state.path).get("DATABASE_URL")
+    url = _known_database_url()
     if not url:
-        raise SettingsError(f"DATABASE_URL must be set, or `octollm up` have run: {state.told}")
+        raise SettingsError(f"DATABASE_URL must be set, or `octollm up` have run: {home.find().told}")
     try:
         return server_url.driver_url(url)
     except ValueError as error:
         raise SettingsError(f"DATABASE_URL is wrong: its value is not {error}") from error
 
 
-def _environ() -> dict[str, str]:
+def _known_database_url() -> str | None:
+    return os.environ.get("DATABASE_URL") or read_stack_file(home.find().path).get("DATABASE_URL") or None
+
+
+def stack_environ() -> dict[str, str]:
+    """Return the environment with the running stack's home in it."""
     return {**os.environ, "OCTOLLM_HOME": str(home.find().path)}
 
 

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine
 from orchestrator.errors import BudgetExceeded, MustWait, StepError, Stopped
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.failover import Models
-from orchestrator.llm.interface import Bound, Completion, Message, Usage
+from orchestrator.llm.interface import Bound, Completion, Usage
+from orchestrator.prompt import Message
 from orchestrator.store import budget, events, memory, steps
 from orchestrator.store.budget import Balance
 from orchestrator.store.engine import in_transaction, statement

@@ -11,8 +11,11 @@ from orchestrator import record
 from orchestrator.errors import OutputTooLarge
 from orchestrator.execution_state import StepResult
 from orchestrator.store import files
+from orchestrator.wording import count_of
 
 INLINE_BYTES = 256 * 1024
+MAX_READ_BYTES = 128 * 1024 * 1024
+"""The large outputs that a step, or the judge of a round, reads at once."""
 MEDIA_TYPE = "application/json"
 
 
@@ -45,8 +48,17 @@ def stow(conn: Connection, tenant: str, result: StepResult, *, name: str, conten
 
 
 def whole_outputs(conn: Connection, tenant: str, results: Mapping[str, StepResult]) -> dict[str, Any]:
-    """Return each output, wherever it is kept; one whose file is gone is left out."""
+    """Return each output, wherever it is kept; one whose file is gone is left out.
+
+    Raises OutputTooLarge, before any is read, when those kept as files have more than MAX_READ_BYTES together.
+    """
     outputs = {name: result.output for name, result in results.items()}
+    size = sum(result.output["size_bytes"] for result in results.values() if result.artifact is not None)
+    if size > MAX_READ_BYTES:
+        raise OutputTooLarge(
+            f"the outputs of {count_of(len(results), 'step')} that are read at once have {size} bytes; at most "
+            f"{MAX_READ_BYTES} are read: let the steps return less, or later ones depend on fewer"
+        )
     for name, result in results.items():
         if result.artifact is not None:
             content = files.read(conn, tenant, result.artifact)

@@ -8,10 +8,11 @@ import anthropic
 from anthropic.types import Message
 
 from orchestrator.llm import fault
-from orchestrator.llm.interface import Answer, Finish, Form, Query, Role, Usage, told_usage
+from orchestrator.llm.interface import Answer, Finish, Form, Query, Usage, told_usage
 from orchestrator.llm.parts import text_of
 from orchestrator.llm.sdk import SdkProvider
 from orchestrator.llm.transport import open_client
+from orchestrator.prompt import Role
 
 BASE_URL = "https://api.anthropic.com"
 _FINISH = {

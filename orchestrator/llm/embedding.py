@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from orchestrator.errors import StepError, Stopped
-from orchestrator.llm.interface import Attempt, Bound, Message, Purse, Query, Role, Usage
+from orchestrator.llm.interface import Attempt, Bound, Purse, Query, Usage
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
+from orchestrator.prompt import Message, Role
 
 TEXTS_A_CALL = 64
 

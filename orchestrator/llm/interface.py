@@ -6,13 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
 
-
-class Role(StrEnum):
-    """Who says a message; the system's come first."""
-
-    SYSTEM = "system"
-    USER = "user"
-    ASSISTANT = "assistant"
+from orchestrator.prompt import Message, Role
 
 
 class Form(StrEnum):
@@ -29,14 +23,6 @@ class Finish(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     CUT = "cut"
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Role
-    text: str
 
 
 def one_system(messages: Sequence[Message]) -> list[Message]:

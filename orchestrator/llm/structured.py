@@ -9,8 +9,9 @@ from typing import Any
 from orchestrator.errors import BudgetExceeded, ModelAnswerCut, ModelAnswerInvalid, ModelRequestRejected
 from orchestrator.json_schema import Fault, faults
 from orchestrator.llm.answer_text import storable, values_in, without_reasoning
-from orchestrator.llm.interface import Answer, Finish, Form, Message, Query, Role
+from orchestrator.llm.interface import Answer, Finish, Form, Query
 from orchestrator.llm.portable import portable, verdicts_in, without_nulls
+from orchestrator.prompt import Part, Role, Untrusted, compose, extended, of_registry, ours
 
 MAX_CORRECTIONS = 2
 _MAX_DEPTH = 200
@@ -71,7 +72,7 @@ def converse(
                 details={"model": answer.model},
             )
         if correction < MAX_CORRECTIONS:
-            asked = replace(asked, messages=(*asked.messages, *_correction(answer.text, wrong, asked)))
+            asked = replace(asked, messages=extended(asked.messages, *_correction(answer.text, wrong, asked)))
             answer = _corrected(asked, ask=ask, wrong=wrong[0])
     raise ModelAnswerInvalid(
         f"The answer is still wrong after {MAX_CORRECTIONS} corrections: {wrong[0]}.",
@@ -155,10 +156,10 @@ def _first_answer(
 def _in_form(query: Query, form: Form, schema: Mapping[str, Any], strict: dict[str, Any] | None) -> Query:
     if form is Form.JSON_SCHEMA:
         return replace(query, form=form, schema=strict or dict(schema), is_strict=strict is not None)
-    told = Message(
+    told = compose(
         Role.SYSTEM,
-        "Answer with one JSON value and nothing else. It must follow this JSON Schema:\n"
-        + json.dumps(schema, ensure_ascii=False),
+        ours("Answer with one JSON value and nothing else. It must follow this JSON Schema:"),
+        of_registry(json.dumps(schema, ensure_ascii=False)),
     )
     turns = query.messages
     first = next((at for at, turn in enumerate(turns) if turn.role is not Role.SYSTEM), len(turns))
@@ -176,13 +177,17 @@ def _corrected(asked: Query, *, ask: Callable[[Query], Answer], wrong: str) -> A
         raise
 
 
-def _correction(text: str, wrong: Sequence[str], asked: Query) -> tuple[Message, Message]:
+def _correction(text: str, wrong: Sequence[str], asked: Query) -> tuple[Part, ...]:
     """Return the answer, as far as it can be sent, and what is wrong with it."""
-    listed = "\n".join(f"- {fault}" for fault in wrong)
-    told = f"That answer can't be used:\n{listed}\nAnswer again with the whole, corrected JSON value and nothing else."
     # what a database can't keep, a request can't carry either; reasoning is paid for again by the token
     said = storable(without_reasoning(text))[-_CHARACTERS_A_TOKEN * asked.max_output_tokens :]
-    return Message(Role.ASSISTANT, said or "(empty)"), Message(Role.USER, told)
+    return (
+        ours("You answered before:"),
+        Untrusted("answer", said or "(empty)"),
+        ours("That answer can't be used:"),
+        Untrusted("faults", "\n".join(f"- {fault}" for fault in wrong)),
+        ours("Answer again with the whole, corrected JSON value and nothing else."),
+    )
 
 
 def _in_words(fault: Fault) -> str:

@@ -11,7 +11,18 @@ from orchestrator.arm_capability import ARMS, Action
 from orchestrator.errors import InvalidPlan
 from orchestrator.execution_state import MAX_STEPS, Plan
 from orchestrator.planner.check import check_plan
-from orchestrator.prompt import Prompt, as_data, load_prompt
+from orchestrator.prompt import (
+    Message,
+    Part,
+    Prompt,
+    Role,
+    Untrusted,
+    compose,
+    extended,
+    load_prompt,
+    of_registry,
+    ours,
+)
 from orchestrator.task_contract import Attachment, Contract
 
 MAX_CORRECTIONS = 2
@@ -74,14 +85,6 @@ PLAN_SCHEMA: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One turn of the conversation; `role` is system, user or assistant."""
-
-    role: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Proposal:
     """What a model answered: a value of PLAN_SCHEMA, its text, and who it was, for the plan's provenance."""
 
@@ -93,7 +96,7 @@ class Proposal:
 class Ask(Protocol):
     """Asks a model for a plan."""
 
-    def __call__(self, turns: Sequence[Turn], *, purpose: str) -> Proposal:
+    def __call__(self, messages: Sequence[Message], *, purpose: str) -> Proposal:
         """Return what it proposes; raises StepError."""
         ...
 
@@ -106,17 +109,17 @@ def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment
     `ask` raises.
     """
     prompt = load_prompt("planner")
-    turns = [
-        Turn("system", prompt.fill(catalogue=catalogue())),
-        Turn("user", _request(contract, attachments)),
+    messages = [
+        compose(Role.SYSTEM, prompt.fill(catalogue=of_registry(catalogue()))),
+        compose(Role.USER, *_request(contract, attachments)),
     ]
     check = partial(_checked, contract=contract, attachments=attachments)
-    plan, proposal, corrections = _legal_plan(ask, turns, check, prompt=prompt)
+    plan, proposal, corrections = _legal_plan(ask, messages, check, prompt=prompt)
     first = confidence = float(proposal.value["confidence"])
     if confidence < SURE:
-        turns += [Turn("assistant", proposal.text), Turn("user", _doubt(confidence))]
+        messages = extended(messages, *_doubt(proposal, confidence))
         try:
-            second, other, more = _legal_plan(ask, turns, check, prompt=prompt)
+            second, other, more = _legal_plan(ask, messages, check, prompt=prompt)
         except InvalidPlan:
             more = MAX_CORRECTIONS
         else:
@@ -144,11 +147,11 @@ def catalogue() -> str:
 
 
 def _legal_plan(
-    ask: Ask, turns: list[Turn], check: Callable[[Proposal], Plan], *, prompt: Prompt
+    ask: Ask, messages: list[Message], check: Callable[[Proposal], Plan], *, prompt: Prompt
 ) -> tuple[Plan, Proposal, int]:
-    """Return a plan that breaks no rule, and how often it had to be corrected; adds to `turns` what was said."""
+    """Return a plan that breaks no rule, and how often it had to be corrected; adds to `messages` what was said."""
     for corrections in range(MAX_CORRECTIONS + 1):
-        proposal = ask(turns, purpose=prompt.purpose)
+        proposal = ask(messages, purpose=prompt.purpose)
         try:
             return check(proposal), proposal, corrections
         except InvalidPlan as wrong:
@@ -157,7 +160,7 @@ def _legal_plan(
                     f"the model's plan is still wrong after {corrections} corrections: {wrong.message}",
                     details=wrong.details,
                 ) from wrong
-            turns += [Turn("assistant", proposal.text), Turn("user", _correction(wrong))]
+            messages[:] = extended(messages, *_correction(proposal, wrong))
     raise AssertionError("unreachable")
 
 
@@ -172,7 +175,7 @@ def _checked(proposal: Proposal, *, contract: Contract, attachments: Sequence[At
     )
 
 
-def _request(contract: Contract, attachments: Sequence[Attachment]) -> str:
+def _request(contract: Contract, attachments: Sequence[Attachment]) -> list[Part]:
     files = [
         {"id": item.sha256, "filename": item.filename[:200], "bytes": item.size_bytes} for item in attachments
     ]
@@ -184,25 +187,36 @@ def _request(contract: Contract, attachments: Sequence[Attachment]) -> str:
         "assigned_arm": contract.assigned_arm,
     }
     context = contract.context if isinstance(contract.context, str) else json.dumps(contract.context)
-    parts = [
-        as_data("goal", contract.goal),
-        *(as_data(name, json.dumps(value, ensure_ascii=False)) for name, value in wanted.items() if value),
-        *([as_data("context", context[:MAX_CONTEXT_CHARACTERS])] if contract.context else []),
+    return [
+        Untrusted("goal", contract.goal),
+        *(Untrusted(name, json.dumps(value, ensure_ascii=False)) for name, value in wanted.items() if value),
+        *([Untrusted("context", context[:MAX_CONTEXT_CHARACTERS])] if contract.context else []),
+        ours("Plan this task."),
     ]
-    return "\n".join([*parts, "Plan this task."])
 
 
-def _correction(wrong: InvalidPlan) -> str:
+def _correction(proposal: Proposal, wrong: InvalidPlan) -> list[Part]:
     faults = wrong.details.get("errors", [])[:_MAX_FAULTS_TOLD]
     listed = "\n".join(f"- {fault['field']}: {fault['message']}" for fault in faults)
-    return f"That plan breaks rules:\n{listed}\nAnswer again with the whole, corrected plan."
+    return [
+        ours("You answered before:"),
+        Untrusted("answer", proposal.text),
+        ours("That plan breaks rules:"),
+        Untrusted("faults", listed),
+        ours("Answer again with the whole, corrected plan."),
+    ]
 
 
-def _doubt(confidence: float) -> str:
-    return (
-        f"You are only {confidence:g} sure of it. Think again: is there a plan of these arms that reaches the goal "
-        "more surely? Answer with the whole plan, a better one or the same, and how sure you are of it now."
-    )
+def _doubt(proposal: Proposal, confidence: float) -> list[Part]:
+    return [
+        ours("You answered before:"),
+        Untrusted("answer", proposal.text),
+        ours(
+            "You are only {} sure of it. Think again: is there a plan of these arms that reaches the goal more surely? "
+            "Answer with the whole plan, a better one or the same, and how sure you are of it now.",
+            confidence,
+        ),
+    ]
 
 
 def _line(action: Action) -> str:

@@ -8,6 +8,9 @@ from orchestrator.json_pointer import follow, is_pointer
 
 FROM = "$from"
 POINTER = "pointer"
+MAX_RESOLVED_BYTES = 64 * 1024 * 1024
+_NODE_BYTES = 64
+"""What Python takes for an empty list or object, and about what it takes for a short text or number in one."""
 
 
 def is_reference(value: Any) -> bool:
@@ -42,15 +45,44 @@ def references_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], dict[str,
 def resolve(value: Any, outputs: Mapping[str, Any]) -> Any:
     """Return `value` with each reference replaced by what it means in `outputs`, by step.
 
-    Raises InvalidStepInput where a step has no output or a pointer leads nowhere.
+    Each reference counts as a copy: that is what becomes of it when the value is written. Raises InvalidStepInput
+    where a step has no output, a pointer leads nowhere, or all of it takes more than MAX_RESOLVED_BYTES.
     """
-    if is_reference(value):
-        return _meant(value[FROM], value.get(POINTER, ""), outputs)
-    if isinstance(value, dict):
-        return {name: resolve(child, outputs) for name, child in value.items()}
-    if isinstance(value, list):
-        return [resolve(child, outputs) for child in value]
-    return value
+    return _Resolver(outputs).resolve(value)
+
+
+class _Resolver:
+    def __init__(self, outputs: Mapping[str, Any]) -> None:
+        self._outputs = outputs
+        self._left = MAX_RESOLVED_BYTES
+
+    def resolve(self, value: Any) -> Any:
+        if is_reference(value):
+            meant = _meant(value[FROM], value.get(POINTER, ""), self._outputs)
+            self._take(meant)
+            return meant
+        if isinstance(value, dict):
+            return {name: self.resolve(child) for name, child in value.items()}
+        if isinstance(value, list):
+            return [self.resolve(child) for child in value]
+        return value
+
+    def _take(self, value: Any) -> None:
+        """Count what a copy of the value takes, and stop where there is no room left for it."""
+        waiting = [value]
+        while waiting:
+            node = waiting.pop()
+            self._left -= _NODE_BYTES + (len(node) if isinstance(node, str) else 0)
+            if self._left < 0:
+                raise InvalidStepInput(
+                    f"what the inputs refer to takes more than {MAX_RESOLVED_BYTES} bytes in all: refer to less of "
+                    "it, by a pointer, or fewer times"
+                )
+            if isinstance(node, dict):
+                self._left -= sum(map(len, node)) + _NODE_BYTES * len(node)
+                waiting.extend(node.values())
+            elif isinstance(node, list):
+                waiting.extend(node)
 
 
 def _meant(step: str, pointer: str, outputs: Mapping[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from orchestrator.errors import InvalidOperation
 from orchestrator.sql import load
 
 CHUNK_BYTES = 256 * 1024
@@ -64,3 +65,27 @@ def read(conn: Connection, tenant: str, sha256: str) -> bytes | None:
     chunks = conn.exec_driver_sql(_SQL["read_chunks"], {"tenant": tenant, "sha256": sha256}).scalars().all()
     # an empty file is one row without a chunk; no row at all is no file
     return b"".join(bytes(chunk) for chunk in chunks if chunk is not None) if chunks else None
+
+
+def stored_bytes(conn: Connection, tenant: str) -> int:
+    """Return how many bytes the tenant's files have."""
+    return int(conn.exec_driver_sql(_SQL["stored_bytes"], {"tenant": tenant}).scalar_one())
+
+
+def delete(conn: Connection, tenant: str, sha256: str) -> int | None:
+    """Delete a file and return its size in bytes; None when the tenant has no such file.
+
+    Raises InvalidOperation while an open task needs it. Locks the file's row.
+    """
+    values = {"tenant": tenant, "sha256": sha256}
+    size: int | None = conn.exec_driver_sql(_SQL["hold_artifact"], values).scalar_one_or_none()
+    if size is None:
+        return None
+    task_id = conn.exec_driver_sql(_SQL["needs_artifact"], values).scalar_one_or_none()
+    if task_id is not None:
+        raise InvalidOperation(
+            f"The open task {task_id} needs this file; cancel the task or wait for its end.",
+            details={"task_id": task_id},
+        )
+    conn.exec_driver_sql(_SQL["delete_artifact"], values)
+    return size

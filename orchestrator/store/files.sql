@@ -28,3 +28,34 @@ LEFT JOIN artifact_chunks USING (tenant, sha256)
 WHERE tenant = %(tenant)s
   AND sha256 = %(sha256)s
 ORDER BY number
+
+-- name: stored_bytes
+-- What a tenant's files take.
+SELECT coalesce(sum(size_bytes), 0)::bigint
+FROM artifacts
+WHERE tenant = %(tenant)s
+
+-- name: hold_artifact
+-- Locks a file's description, so that it is deleted once.
+SELECT size_bytes
+FROM artifacts
+WHERE tenant = %(tenant)s AND sha256 = %(sha256)s
+FOR UPDATE
+
+-- name: needs_artifact
+-- An open task that needs a file: it is attached, or holds what one of its steps returned.
+SELECT t.id
+FROM tasks t
+WHERE t.tenant = %(tenant)s AND t.finished_at IS NULL
+    AND t.contract -> 'attachments' <> '[]' AND t.contract -> 'attachments' ? %(sha256)s
+UNION ALL
+SELECT t.id
+FROM steps s
+JOIN tasks t ON t.id = s.task_id
+WHERE s.result ->> 'artifact' = %(sha256)s AND t.tenant = %(tenant)s AND t.finished_at IS NULL
+LIMIT 1
+
+-- name: delete_artifact
+-- Deletes a file with its chunks and what was made searchable of it.
+DELETE FROM artifacts
+WHERE tenant = %(tenant)s AND sha256 = %(sha256)s

@@ -93,6 +93,12 @@ def revoke(conn: Connection, key_id: str, *, tenant: str | None = None) -> bool:
     return conn.exec_driver_sql(_SQL["revoke_key"], {"id": key_id, "tenant": tenant}).rowcount == 1
 
 
+def tenant_of(conn: Connection, key_id: str) -> str | None:
+    """Return whose key it is; None when there is none of that id."""
+    tenant: str | None = conn.exec_driver_sql(_SQL["tenant_of_key"], {"id": key_id}).scalar_one_or_none()
+    return tenant
+
+
 def is_revoked(conn: Connection, key_id: str) -> bool:
     """Tell whether tokens of this key must be refused: it was revoked or has expired."""
     return bool(conn.exec_driver_sql(_SQL["is_key_revoked"], {"id": key_id}).scalar_one())

@@ -40,6 +40,11 @@ FROM (
 WHERE k.id = old.id
 RETURNING k.tenant, k.name, k.environment, k.scopes, old.successor_expires_at
 
+-- name: tenant_of_key
+SELECT tenant
+FROM api_keys
+WHERE id = %(id)s;
+
 -- name: is_key_revoked
 -- Tells whether a key stopped to hold. An unknown id is not revoked: the operator's own tokens have no row.
 SELECT EXISTS (

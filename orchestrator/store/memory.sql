@@ -19,8 +19,8 @@ WITH named AS (
     WHERE %(once_name)s::text IS NULL OR EXISTS (SELECT FROM named)
     RETURNING id, created_at, deadline_at
 ), plan AS (
-    INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, state, due, queued_at, sends, spec)
-    SELECT %(step_id)s, task.id, 0, 'plan', '$plan', 'planner', 'planner', %(broker_priority)s, 'queued',
+    INSERT INTO steps (id, task_id, tenant, round, kind, name, arm, queue, priority, state, due, queued_at, sends, spec)
+    SELECT %(step_id)s, task.id, %(tenant)s, 0, 'plan', '$plan', 'planner', 'planner', %(broker_priority)s, 'queued',
         now() + %(redispatch_seconds)s * interval '1 second', now(), 1, %(plan_spec)s::jsonb
     FROM task
 ), event AS (

@@ -7,13 +7,14 @@ WITH round AS (
 ), work AS (
     INSERT INTO steps (
         id, task_id, round, kind, name, arm, queue, priority, chord_id, spec, bindings, waiting, unblocks, path_length,
-        state, sends, due, queued_at, reuses, finished_at
+        state, sends, due, queued_at, reuses, finished_at, tenant
     )
     SELECT new.id, new.task_id, new.round, new.kind, new.name, new.arm, new.queue, new.priority, new.chord_id, new.spec,
         new.bindings, new.waiting, ARRAY(SELECT jsonb_array_elements_text(new.unblocks)), new.path_length, new.state,
         (new.state = 'queued')::int,
         CASE WHEN new.state = 'queued' THEN now() + %(redispatch_seconds)s * interval '1 second' END,
-        CASE WHEN new.state = 'queued' THEN now() END, new.reuses, CASE WHEN new.state = 'done' THEN now() END
+        CASE WHEN new.state = 'queued' THEN now() END, new.reuses, CASE WHEN new.state = 'done' THEN now() END,
+        (SELECT tenant FROM tasks WHERE id = %(task_id)s)
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (
         id text, task_id text, round integer, kind text, name text, arm text, queue text, priority smallint,
         chord_id text, spec jsonb, bindings jsonb, waiting integer, unblocks jsonb, path_length integer, state text,

@@ -9,7 +9,7 @@ from orchestrator import sql
 from orchestrator.errors import SettingsError
 
 _SQL = sql.load(__file__)
-# tables with a column `tenant`, and those whose rows belong to a task; a test compares them with the schema
+# tables whose rows belong to a tenant, and those whose rows belong to a task; a test compares them with the schema
 OWNED = (
     "tasks",
     "artifacts",
@@ -20,6 +20,7 @@ OWNED = (
     "submissions",
     "cache_audits",
     "cache_switches",
+    "audit_log",
 )
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult
 
 from orchestrator import record, sql
+from orchestrator.arm_capability import ARMS
 from orchestrator.execution_state import StepResult, StepState
 from orchestrator.queue.prepared import Prepared
 
@@ -14,7 +15,7 @@ _SQL = sql.load(__file__)
 _CLAIM = Prepared(
     "octollm_claim",
     _SQL["claim"],
-    {"id": "text", "owner": "text", "lease_seconds": "float8", "poison_step": "int"},
+    {"id": "text", "owner": "text", "lease_seconds": "float8", "poison_step": "int", "most_running": "int"},
 )
 _FINISH = Prepared(
     "octollm_finish",
@@ -65,6 +66,13 @@ class Claim:
     contract: dict[str, Any]
     cache_key: str | None
     seconds_left: float
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A tenant has its share of an arm: `message` is another tenant's row that waits, if there is one."""
+
+    message: Message | None
 
 
 @dataclass(frozen=True)
@@ -128,15 +136,40 @@ class Reclaimed:
 
 
 def claim(
-    conn: Connection, step_id: str, *, owner: str, lease_seconds: float, poison_step: int
+    conn: Connection,
+    step_id: str,
+    *,
+    owner: str,
+    lease_seconds: float,
+    poison_step: int,
+    most_running: int | None = None,
 ) -> Claim | None:
     """Take the row for `lease_seconds`; None when it is not to be had: done, running, too early, task ended.
 
-    One statement, made for AUTOCOMMIT. Locks the task's row, then the step's.
+    None too when its tenant runs `most_running` steps or has its share of the arm's slots; without `most_running`
+    nobody asks for shares. One statement, made for AUTOCOMMIT. Locks the task's row, then the step's.
     """
-    values = {"id": step_id, "owner": owner, "lease_seconds": lease_seconds, "poison_step": poison_step}
+    values = {
+        "id": step_id,
+        "owner": owner,
+        "lease_seconds": lease_seconds,
+        "poison_step": poison_step,
+        "most_running": most_running,
+    }
     row = _CLAIM.execute(conn, values).mappings().one_or_none()
     return Claim(**row) if row else None
+
+
+def next_in_turn(conn: Connection, step_id: str, *, poison_step: int, most_running: int) -> Turn | None:
+    """Say who is to run instead of a row whose tenant has its share; None when its claim was refused otherwise."""
+    values = {"id": step_id, "poison_step": poison_step, "most_running": most_running}
+    row = conn.exec_driver_sql(_SQL["next_in_turn"], values).mappings().one_or_none()
+    return None if row is None else Turn(Message(**row) if row["id"] else None)
+
+
+def put_off(conn: Connection, step_id: str, *, delay_seconds: float) -> None:
+    """Let a queued row wait for `delay_seconds` before it is published and may be claimed again."""
+    conn.exec_driver_sql(_SQL["put_off"], {"id": step_id, "delay_seconds": delay_seconds})
 
 
 def outputs(conn: Connection, ids: Sequence[str]) -> dict[str, StepResult]:
@@ -252,6 +285,17 @@ def take_due(
 def count_queued(conn: Connection, *, most: int) -> int:
     """Return how many rows of all tasks wait for a worker; counts no further than `most`."""
     return int(conn.exec_driver_sql(_SQL["count_queued"], {"most": most}).scalar_one())
+
+
+def count_queued_of(conn: Connection, tenant: str, *, most: int) -> int:
+    """Return how many rows of the tenant wait for a worker; counts no further than `most`."""
+    values = {"tenant": tenant, "arms": list(ARMS), "most": most}
+    return int(conn.exec_driver_sql(_SQL["count_queued_of"], values).scalar_one())
+
+
+def tool_seconds(conn: Connection, tenant: str) -> int:
+    """Return the seconds that the tenant's executor and coder steps took in the last 24 hours."""
+    return int(conn.exec_driver_sql(_SQL["tool_seconds"], {"tenant": tenant}).scalar_one())
 
 
 def queue_again(conn: Connection) -> int:

@@ -2,7 +2,8 @@
 -- The right to work on a row until a time. Two deliveries of one message race here: the second finds the row
 -- running with a live lease and gets nothing. The task's lock comes first (the lock order), so that an ended task
 -- is never worked on, and the event gets its number. The wait for it is not taken from the lease: now() is the
--- statement's start.
+-- statement's start. A tenant that has its share of the arm's slots gets nothing either; octollm_may_run says which
+-- that is, and is asked last.
 WITH task AS (
     SELECT t.id, t.tenant, t.contract, t.cache_key, t.deadline_at
     FROM tasks t
@@ -19,6 +20,7 @@ WITH task AS (
             (s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s)
             OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s)
         )
+        AND octollm_may_run(s.arm, s.tenant, %(most_running)s)
     RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.chord_id, s.spec, s.bindings, s.attempt,
         s.failures, s.kills, extract(epoch FROM now() - s.queued_at)::float8 AS waited_seconds
 ), counted AS (
@@ -45,6 +47,62 @@ SELECT claimed.id, claimed.task_id, claimed.round, claimed.kind, claimed.name, c
     claimed.spec, claimed.bindings, claimed.attempt, claimed.failures, claimed.kills, claimed.waited_seconds,
     task.tenant, task.contract, task.cache_key, extract(epoch FROM task.deadline_at - now())::float8 AS seconds_left
 FROM claimed, task;
+
+-- name: next_in_turn
+-- Why a row that is queued and due could not be claimed: its tenant has its share. The other tenants that wait for the
+-- arm each offer their most urgent row; the one with the fewest running steps comes first. No row: the claim was refused
+-- for another reason. A row of nulls: nobody else waits, so the tenant waits for its own slots.
+WITH RECURSIVE mine AS (
+    SELECT s.arm, s.tenant, CASE WHEN busy.everywhere >= %(most_running)s THEN 1000000 ELSE busy.here END AS running
+    FROM steps s
+    JOIN tasks t ON t.id = s.task_id
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS everywhere, count(*) FILTER (WHERE r.arm = s.arm) AS here
+        FROM steps r
+        WHERE r.state = 'running' AND r.tenant = s.tenant
+    ) busy
+    WHERE s.id = %(id)s AND s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s
+        AND t.finished_at IS NULL AND t.deadline_at > now() AND busy.everywhere > 0
+), waiting (tenant) AS (
+    SELECT (SELECT min(s.tenant) FROM steps s WHERE s.arm = mine.arm AND s.state = 'queued')
+    FROM mine
+    UNION ALL
+    SELECT (
+        SELECT min(s.tenant) FROM steps s WHERE s.arm = mine.arm AND s.state = 'queued' AND s.tenant > waiting.tenant
+    )
+    FROM waiting, mine
+    WHERE waiting.tenant IS NOT NULL
+), turn AS (
+    SELECT first.*
+    FROM mine, waiting
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS everywhere, count(*) FILTER (WHERE r.arm = mine.arm) AS here
+        FROM steps r
+        WHERE r.state = 'running' AND r.tenant = waiting.tenant
+    ) busy
+    CROSS JOIN LATERAL (
+        SELECT s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec
+        FROM steps s
+        WHERE s.arm = mine.arm AND s.tenant = waiting.tenant AND s.state = 'queued' AND s.not_before <= now()
+            AND s.kills < %(poison_step)s
+        ORDER BY s.priority, s.queued_at
+        LIMIT 1
+    ) first
+    WHERE waiting.tenant <> mine.tenant AND busy.here < mine.running AND busy.everywhere < %(most_running)s
+    ORDER BY busy.here, first.priority, first.id
+    LIMIT 1
+)
+SELECT turn.id, turn.task_id, turn.name, turn.kind, turn.arm, turn.queue, turn.priority, turn.chord_id, turn.round,
+    turn.spec
+FROM mine
+LEFT JOIN turn ON true;
+
+-- name: put_off
+-- A row that gives its turn away: its message is spent, so it is published again when it may be claimed.
+UPDATE steps
+SET not_before = now() + %(delay_seconds)s * interval '1 second',
+    due = now() + %(delay_seconds)s * interval '1 second'
+WHERE id = %(id)s AND state = 'queued' AND not_before <= now();
 
 -- name: outputs
 SELECT id, result
@@ -189,6 +247,23 @@ RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_i
 SELECT count(*)
 FROM (SELECT FROM steps WHERE state = 'queued' LIMIT %(most)s) queued;
 
+-- name: count_queued_of
+-- By arms, because the index begins with them.
+SELECT count(*)
+FROM (
+    SELECT FROM steps
+    WHERE state = 'queued' AND arm = ANY(%(arms)s) AND tenant = %(tenant)s
+    LIMIT %(most)s
+) queued;
+
+-- name: tool_seconds
+-- How long the last attempts of a tenant's executor and coder steps of the last 24 hours took, by the clock: what their
+-- tools computed is not recorded, and is less.
+SELECT coalesce(sum(extract(epoch FROM finished_at - started_at)), 0)::bigint
+FROM steps
+WHERE tenant = %(tenant)s AND state IN ('done', 'failed') AND arm IN ('executor', 'coder')
+    AND finished_at > now() - interval '24 hours' AND reuses IS NULL;
+
 -- name: queue_again
 -- The broker lost everything: whatever is queued is due now.
 UPDATE steps
@@ -204,9 +279,17 @@ ORDER BY due, id
 LIMIT %(limit)s;
 
 -- name: expire
--- Checked again under the lock: the owner may have renewed in between.
+-- Checked again under the lock: the owner may have renewed in between. A row whose workers died twice may be what
+-- killed them, or may have run beside it: it comes back at a time of its own, so that rows that died together are not
+-- claimed together until all of them count as poison.
+WITH back AS (
+    SELECT now() + random() * interval '10 seconds' AS late
+)
 UPDATE steps
-SET state = 'queued', kills = kills + 1, not_before = now(), due = now(), sends = 0
+SET state = 'queued', kills = kills + 1, sends = 0,
+    not_before = CASE WHEN kills = 0 THEN now() ELSE back.late END,
+    due = CASE WHEN kills = 0 THEN now() ELSE back.late END
+FROM back
 WHERE id = %(id)s AND state = 'running' AND due < now()
 RETURNING id, task_id, name, arm, round, attempt, kills, owner;
 

@@ -14,6 +14,7 @@ from orchestrator.devstack.process import is_free
 from orchestrator.devstack.stack import ONE_OF_EACH, Stack
 from orchestrator.store.engine import open_engine
 from tests.acceptance.client import Client
+from tests.acceptance.plans import wait
 from tests.tls import make_certificate
 from tests.waiting import wait_until
 
@@ -68,6 +69,8 @@ def stack(webhook_port: int, certificate: Path, crash_points: Path) -> Iterator[
             processes={**ONE_OF_EACH, "executor": 2},
         ) as running,
     ):
+        # with another tenant about, one tenant may hold three of the executor's four slots
+        client_of(running, tenant="neighbour").run(plan={"steps": [wait("hello")]})
         yield running
 
 

@@ -13,14 +13,14 @@ from secrets import token_hex
 import httpx2
 import pytest
 import requests
+from sqlalchemy import Engine
 
 from orchestrator import settings
 from orchestrator.credential import SCOPES, sign_token
-from orchestrator.devstack.leash import Leash
-from orchestrator.devstack.process import free_port
-from orchestrator.devstack.program import Program, environment, read_procfile
 from orchestrator.settings import Settings
-from tests.waiting import wait_until
+from orchestrator.store import audit_log
+from orchestrator.store.engine import statement
+from tests.acceptance import web
 
 MIB = 2**20
 # more than the kernels' buffers of a connection take
@@ -39,29 +39,9 @@ def chosen(postgres_url: str, redis_url: str) -> Settings:
 @pytest.fixture(scope="module")
 def url(chosen: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a gunicorn as the Procfile starts it."""
-    port = free_port()
-    folder: Path = tmp_path_factory.mktemp("gunicorn")
-    environ = environment(
-        {"PORT": str(port), "BIND_HOST": "127.0.0.1", "RATE_LIMIT": "2/hour", "MAX_FILE_BYTES": str(MIB)}
-    )
-    leash = Leash()
-    program = Program("web.1", read_procfile()["web"], environ=environ, log=folder / "log", leash=leash)
-    program.start()
-    try:
-        wait_until(lambda: answers(port), 60, "gunicorn to listen")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        program.ask_to_stop()
-        wait_until(program.is_stopped, 20, "gunicorn to stop")
-        leash.release()
-
-
-def answers(port: int) -> bool:
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10).close()
-    except OSError:
-        return False
-    return True
+    environ = {"RATE_LIMIT": "2/hour", "MAX_FILE_BYTES": str(MIB)}
+    with web.running(tmp_path_factory.mktemp("gunicorn"), environ) as address:
+        yield address
 
 
 def by_urllib(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -154,7 +134,7 @@ def test_a_refused_sender_that_falls_silent_is_cut_off(url: str) -> None:
     port = int(url.rpartition(":")[2])
     started = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
-        link.sendall(b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nsome")
+        link.sendall(b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\nsome")
         answer = b""
         while chunk := link.recv(65536):
             answer += chunk
@@ -206,3 +186,14 @@ def test_no_request_line_makes_a_server_error(url: str, target: bytes) -> None:
     answer = raw(url, target + b" HTTP/1.1")
 
     assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
+
+
+def test_what_was_done_last_before_a_stop_stands_in_the_audit_log(
+    chosen: Settings, tmp_path: Path, engine: Engine
+) -> None:
+    with web.running(tmp_path, {}) as address:
+        status, _ = by_urllib(f"{address}/v1/tasks", b'{"goal": "x"}', headers_of(chosen, JSON))
+
+    with statement(engine) as conn:
+        found = audit_log.find(conn, action="task.submit")
+    assert [entry.outcome.value for entry in found] == ["allowed" if status == 202 else "failed"]

@@ -14,15 +14,16 @@ EXECUTOR_SLOTS = 4
 
 def test_a_hundred_tasks_are_processed_at_one_instant_and_all_complete(stack: Stack, client: Client) -> None:
     crowd = client_of(stack, tenant="crowd")
-    blockers = [client.submit(plan={"steps": [wait("hold", 120)]}) for _ in range(EXECUTOR_SLOTS)]
-    wait_until(lambda: all(_holds(client, task_id) for task_id in blockers), 30, "blocked executors")
+    holders = [client, client_of(stack, tenant="holder")] * (EXECUTOR_SLOTS // 2)
+    blockers = [(holder, holder.submit(plan={"steps": [wait("hold", 120)]})) for holder in holders]
+    wait_until(lambda: all(_holds(*blocker) for blocker in blockers), 30, "blocked executors")
     plan = {"steps": [collect("a", 1), collect("b", 2), wait("c", 0.05, "a", "b")]}
     with ThreadPoolExecutor(16) as pool:
         ids = list(pool.map(lambda _: crowd.submit(plan=plan), range(TASKS)))
 
     wait_until(lambda: _processing(crowd) == TASKS, 60, "a hundred tasks under way")
-    for task_id in blockers:
-        client.call("POST", f"/v1/tasks/{task_id}/cancel")
+    for holder, task_id in blockers:
+        holder.call("POST", f"/v1/tasks/{task_id}/cancel")
     tasks = [crowd.end_of(task_id, timeout=110) for task_id in ids]
 
     assert len(set(ids)) == TASKS

@@ -42,14 +42,16 @@ class Engineer:
         self.settings = settings
         self.published: list[Message] = []
 
-    def submit(self, *plan: dict[str, Any], budget: Budget | None = None, **contract: Any) -> str:
+    def submit(
+        self, *plan: dict[str, Any], budget: Budget | None = None, tenant: str = TENANT, **contract: Any
+    ) -> str:
         """Submit a task with a client's plan and return its id."""
         asked = Contract(goal="do it", plan={"steps": list(plan)}, budget=budget or Budget(), **contract)
         submitted = requests.submit(
             self.engine,
             self._publish,
             settings=self.settings,
-            tenant=TENANT,
+            tenant=tenant,
             key_id=None,
             request_id=None,
             contract=asked,
@@ -77,7 +79,15 @@ class Engineer:
         self.plan(task_id)
         return task_id
 
-    def claim(self, task_id: str, name: str, *, owner: str = "me", lease_seconds: float = 15) -> Claim | None:
+    def claim(
+        self,
+        task_id: str,
+        name: str,
+        *,
+        owner: str = "me",
+        lease_seconds: float = 15,
+        most_running: int | None = None,
+    ) -> Claim | None:
         """Claim the newest row of that name, as a worker called `owner`."""
         with statement(self.engine) as conn:
             return steps.claim(
@@ -86,6 +96,7 @@ class Engineer:
                 owner=owner,
                 lease_seconds=lease_seconds,
                 poison_step=self.settings.poison_step,
+                most_running=most_running,
             )
 
     def take(self, task_id: str, name: str, **how: Any) -> Claim:

@@ -9,6 +9,7 @@ from pathlib import Path
 from workers.sandbox.backend import Backend, Isolation
 from workers.sandbox.choice import backend_of
 from workers.sandbox.limits import MEBIBYTE, Limits
+from workers.sandbox.readable import is_open_to_all
 from workers.sandbox.run import Finished, run
 
 SMALL = Limits(
@@ -22,6 +23,7 @@ SMALL = Limits(
     output_bytes=64 * 1024,
 )
 BROKE_OUT = b"broke out"
+NOBODY = 65_533
 
 
 def kinds_here() -> dict[str, Backend]:
@@ -68,3 +70,29 @@ def end(pids: Sequence[int]) -> None:
     """Kill processes that an unguarded attack left."""
     for pid in pids:
         os.kill(pid, 9)
+
+
+def as_nobody(place: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the start of a command line, and an environment, for a user without rights whose own is `place`.
+
+    Empty where the tests run as such a user already. Root's Python may lie in a home that nobody else may enter: in
+    a mount namespace it then lies in an open one.
+    """
+    if os.geteuid() != 0:
+        return [], {}
+    place.mkdir(parents=True, exist_ok=True)
+    os.chown(place, NOBODY, NOBODY)
+    environment = {"HOME": str(place), "TMPDIR": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
+    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
+    base = Path(sys.base_prefix).resolve()
+    if is_open_to_all(base):
+        return drop, environment
+    closed = next(above for above in reversed(base.parents) if not is_open_to_all(above))
+    moved = place / "python"
+    moved.mkdir()
+    script = (
+        'set -e; mount --bind "$1" "$2"; mount -t tmpfs -o mode=755 tmpfs "$3"; mkdir -p "$1"; '
+        'mount --move "$2" "$1"; shift 3; exec "$@"'
+    )
+    words = [str(base), str(moved), str(closed), *drop]
+    return ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh", *words], environment

@@ -24,7 +24,7 @@ from orchestrator.execution_state import Decision, StepResult, StepState
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.planner.references import resolve
 from orchestrator.task_contract import Contract
-from tests.unit.arm_kit import assignment, attachment_of, run
+from tests.unit.arm_kit import assignment, attachment_of, run, view
 from workers.arms.base import CancelToken
 from workers.arms.judge import RoundView, judge_round
 from workers.sandbox.backend import Isolation
@@ -77,9 +77,9 @@ def audit(content: bytes, standing: Standing) -> tuple[RoundView, dict[str, Step
 
 
 def test_the_shipped_example_passes_its_audit(tmp_path: Path, standing: Standing) -> None:
-    view, results = audit(sample(tmp_path), standing)
+    seen, results = audit(sample(tmp_path), standing)
 
-    verdict = judge_round(view)
+    verdict = judge_round(seen)
 
     assert verdict.decision is Decision.PASSED, verdict.output
     assert results["tests"].output["passed"] == 28
@@ -90,9 +90,9 @@ def test_the_shipped_example_passes_its_audit(tmp_path: Path, standing: Standing
 def test_a_copy_with_a_failing_test_is_rejected_with_that_test_as_evidence(
     tmp_path: Path, standing: Standing
 ) -> None:
-    view, results = audit(sample(tmp_path, test_planted=FAILING_TEST), standing)
+    seen, results = audit(sample(tmp_path, test_planted=FAILING_TEST), standing)
 
-    verdict = judge_round(view)
+    verdict = judge_round(seen)
 
     assert verdict.decision is Decision.FAILED
     assert set(verdict.faulty) == {"tests"}
@@ -106,8 +106,8 @@ def test_a_copy_with_a_failing_test_is_rejected_with_that_test_as_evidence(
 def test_the_flawed_example_is_rejected_with_evidence_for_each_of_its_defects(
     standing: Standing,
 ) -> None:
-    view, results = audit(pack(FLAWED), standing)
-    verdict = judge_round(view)
+    seen, results = audit(pack(FLAWED), standing)
+    verdict = judge_round(seen)
 
     failed = {finding.criterion for finding in verdict.findings if finding.met is False}
     assert verdict.decision is Decision.FAILED
@@ -167,6 +167,34 @@ def test_a_coverage_report_that_the_tests_forged_is_a_failed_tool(tmp_path: Path
         run(assignment("executor", "coverage", files=files), standing=standing)
 
 
+FORGED = """import os
+
+
+def test_a():
+    cases = "".join(f'<testcase classname="test_a" name="test_{number}" time="0"/>' for number in range(250))
+    os.write(3, f"<testsuites><testsuite>{cases}</testsuite></testsuites>".encode())
+    os._exit(0)
+"""
+
+
+def test_a_report_that_a_hostile_test_may_have_forged_is_told_as_such(
+    tmp_path: Path, standing: Standing
+) -> None:
+    """It runs in pytest's own process, which holds the report: no report can prove that tests ran."""
+    result = run(
+        assignment("executor", "tests", files=packed(tmp_path / "code", test_a=FORGED)), standing=standing
+    )
+    step = {"id": "tests", "arm": "executor", "action": "tests", "inputs": {}}
+
+    verdict = judge_round(view([step], {"tests": result}))
+
+    assert (result.output["passed"], result.output["exit_code"]) == (250, 0)
+    assert result.output["report_trusted"] is False
+    told = [finding.explanation for finding in verdict.findings if finding.step == "tests"]
+    assert len(told) == 3
+    assert all("could have forged it" in explanation for explanation in told)
+
+
 PANDAS = "import pandas\n\n\ndef total(rows):\n    return pandas.Series(rows).sum()\n"
 FLASK = "import flask\n\n\ndef app():\n    return flask.Flask('x')\n"
 
@@ -178,8 +206,8 @@ def test_a_package_whose_dependency_is_not_installed_is_inconclusive_and_the_dep
     """What OctoLLM itself stands on is no more installed for others' code than anything else."""
     files = packed(tmp_path / "code", m=module, test_m="import m\n\n\ndef test_m():\n    assert m\n")
 
-    view, results = audit(files["code.tar.gz"], standing)
-    verdict = judge_round(view)
+    seen, results = audit(files["code.tar.gz"], standing)
+    verdict = judge_round(seen)
 
     tests = results["tests"].output
     assert (tests["missing_dependencies"], tests["not_run"], tests["errors"]) == ([name], 1, 0)

@@ -24,7 +24,8 @@ from orchestrator.errors import (
 )
 from orchestrator.lifecycle import requests, spending
 from orchestrator.lifecycle.spending import ClaimPurse, guarded_complete
-from orchestrator.llm.interface import Bound, Completion, Message, Role, Usage
+from orchestrator.llm.interface import Bound, Completion, Usage
+from orchestrator.prompt import Message, Role
 from orchestrator.store import budget, events, steps
 from orchestrator.store.budget import LedgerEntry
 from orchestrator.store.engine import open_engine, statement, transaction

@@ -103,7 +103,7 @@ def test_a_plan_is_paid_from_the_budget_and_told_in_the_trace(planner: Planner) 
     assert entries[0].settled_at is not None
     assert 0 < (entries[0].spent_tokens or 0) <= entries[0].reserved_tokens < 8_000
     assert [(item["payload"]["purpose"], item["payload"]["fake"]) for item in told] == [
-        ("planner@1.0.0", True)
+        ("planner@1.1.0", True)
     ]
 
 

@@ -20,7 +20,7 @@ LARGE = {"tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts"
 # what a foreign application's cleanup does; ours expires nothing by these (celeryconfig.result_expires)
 NOT_OURS = {"chord.expire", "results.expire"}
 # a schema, what goes before others' statements, what reads passages (some of it by extensions that may not be there)
-PASSED_OVER = {"backend", "tenancy", "retrieval", "documents"}
+PASSED_OVER = {"backend", "tenancy", "row_security", "retrieval", "documents"}
 
 FINISHED = """
 SET LOCAL session_replication_role = replica;
@@ -129,6 +129,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
     sizes |= {
         "broker_priority": 6,
         "poison_step": 3,
+        "most_running": 64,
         "max_parallel": 5,
         "kills": 1,
         "call": 1,

@@ -138,6 +138,34 @@ def test_rule_14_an_expired_lease_is_queued_again_and_published(
     assert engineer.events(task_id)[-1].payload["reason"] == "lease_expired"
 
 
+def test_rows_that_died_together_twice_do_not_come_back_together(engineer: Engineer) -> None:
+    """Else what kills a pool of threads makes poison of all that ran beside it."""
+    steps_of = {engineer.start(wait_step("a")): list[float]() for _ in range(8)}
+
+    for _ in range(2):
+        for task_id, delays in steps_of.items():
+            engineer.ask("UPDATE steps SET not_before = now() WHERE task_id = %(id)s", id=task_id)
+            claim = engineer.take(task_id, "a", lease_seconds=0.001)
+            wait_until(
+                lambda claim=claim, task_id=task_id: recovery.expire_lease(
+                    engineer.engine, claim.id, task_id=task_id
+                ),
+                5,
+                "the lease to end",
+            )
+            row = engineer.ask(
+                "SELECT extract(epoch FROM due - now())::float8 AS left FROM steps WHERE id = %(id)s",
+                id=claim.id,
+            )[0]
+            delays.append(row["left"])
+
+    first, second = zip(*steps_of.values(), strict=True)
+    assert max(first) <= 0
+    assert len(set(second)) == 8
+    assert max(second) - min(second) > 1
+    assert max(second) <= 10
+
+
 def test_rule_14_a_renewed_lease_is_left_alone(engineer: Engineer, sweeper: Sweeper) -> None:
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=30)

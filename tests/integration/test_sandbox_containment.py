@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -64,6 +65,19 @@ def test_a_tool_reads_its_inputs_and_writes_its_scratch(kind: Backend, inputs: P
     finished = guarded(kind, program, "SCRATCH", inputs=inputs)
 
     assert (finished.exit_code, finished.stdout) == (0, b"input True\n"), finished.stderr
+
+
+def test_what_packages_ordinarily_do_is_allowed(kind: Backend, inputs: Path) -> None:
+    program = Path(__file__).with_name("ordinary_work.py").read_text()
+    limits = replace(SMALL, memory_bytes=2**30, scratch_bytes=2**28, file_bytes=2**26)
+    # no sockets, no terminals, and no /dev/shm for semaphores
+    refused = (
+        "" if kind.facts(limits)["network"] == "its own, empty" else "terminals\nprocess_pools\nweb_servers\n"
+    )
+
+    finished = guarded(kind, program, "SCRATCH", inputs=inputs, limits=limits)
+
+    assert finished.stdout.decode() == refused, finished.stderr.decode()
 
 
 def test_files_of_the_machine_can_not_be_read(kind: Backend, inputs: Path, tmp_path: Path) -> None:
@@ -133,6 +147,12 @@ def test_the_worker_can_not_be_touched(kind: Backend, inputs: Path, attack: str)
             victim.kill()
 
 
+def test_file_names_of_others_can_not_be_watched(kind: Backend, inputs: Path) -> None:
+    assert BROKE_OUT in unguarded(attacks.WATCH, tempfile.gettempdir(), inputs=inputs)
+    for place in (tempfile.gettempdir(), "/usr", str(inputs)):
+        assert BROKE_OUT not in guarded(kind, attacks.WATCH, place, inputs=inputs).stdout
+
+
 def test_no_namespace_can_be_made_inside(kind: Backend, inputs: Path) -> None:
     finished = guarded(kind, attacks.MAKE_NAMESPACE, inputs=inputs)
 
@@ -190,6 +210,114 @@ def test_memory_of_all_processes_together_is_bounded(kind: Backend, inputs: Path
     assert BROKE_OUT in unguarded(attacks.ALLOCATE_IN_MANY, each, inputs=inputs)
     with pytest.raises(ToolFailed, match="bytes of memory"):
         guarded(kind, attacks.ALLOCATE_IN_MANY, each, inputs=inputs)
+
+
+def test_memory_of_children_of_threads_is_bounded(kind: Backend, inputs: Path) -> None:
+    each = str(SMALL.tree_memory_bytes // 2)
+    # a thread reserves much more address space than it uses
+    limits = replace(SMALL, memory_bytes=4 * SMALL.memory_bytes)
+
+    assert BROKE_OUT in unguarded(attacks.ALLOCATE_IN_CHILDREN_OF_THREADS, each, inputs=inputs)
+    with pytest.raises(ToolFailed, match="bytes of memory"):
+        guarded(kind, attacks.ALLOCATE_IN_CHILDREN_OF_THREADS, each, inputs=inputs, limits=limits)
+
+
+@pytest.mark.parametrize(
+    "attack", [attacks.SHARE_MEMORY, attacks.HIDE_SHARED_MEMORY], ids=["plain", "unmapped"]
+)
+def test_shared_memory_is_bounded(kind: Backend, inputs: Path, attack: str) -> None:
+    """2,700 MiB under a limit of 1 GiB, at an eighth of the size."""
+    mebibytes = str(2_700 // 8)
+
+    assert BROKE_OUT in unguarded(attack, mebibytes, inputs=inputs)
+    finished = guarded(kind, attack, mebibytes, inputs=inputs)
+
+    assert BROKE_OUT not in finished.stdout
+    assert finished.exit_code == 0 or b"refused" in finished.stderr
+
+
+def test_memory_that_processes_share_counts_once(kind: Backend, inputs: Path) -> None:
+    size = str(SMALL.tree_memory_bytes // 2)
+    program = """
+import os, sys, time
+block = bytearray(os.urandom(4096) * (int(sys.argv[1]) // 4096))
+for _ in range(4):
+    if os.fork() == 0:
+        time.sleep(1)
+        os._exit(0)
+print([os.wait()[1] for _ in range(4)])
+"""
+
+    assert guarded(kind, program, size, inputs=inputs).stdout == b"[0, 0, 0, 0]\n"
+
+
+@pytest.mark.parametrize("how", ["open", "mapped", "sent"])
+def test_deleted_files_are_bounded(kind: Backend, inputs: Path, how: str) -> None:
+    files = str(4 * SMALL.scratch_bytes // 2**20)
+    in_memory = kind.facts(SMALL)["scratch_bytes"]["how"] == "tmpfs"
+
+    assert BROKE_OUT in unguarded(attacks.KEEP_DELETED, "SCRATCH", files, how, inputs=inputs)
+    if in_memory or how == "sent":
+        finished = guarded(kind, attacks.KEEP_DELETED, "SCRATCH", files, how, inputs=inputs)
+        assert (b"No space left" if in_memory else b"Operation not permitted") in finished.stderr
+    else:
+        with pytest.raises(ToolFailed, match="bytes of files"):
+            guarded(kind, attacks.KEEP_DELETED, "SCRATCH", files, how, inputs=inputs)
+
+
+def test_deleted_files_of_a_program_that_hides_are_bounded(inputs: Path) -> None:
+    size = Path(sys.executable).resolve().stat().st_size
+    limits = replace(SMALL, file_bytes=size + 2**20, scratch_bytes=size + 4 * 2**20)
+    arguments = ("SCRATCH", attacks.KEEP_DELETED, "16", "open")
+    sampled = [kind for kind in KINDS.values() if kind.facts(limits)["scratch_bytes"]["how"] == "sampled"]
+
+    assert BROKE_OUT in unguarded(attacks.HIDE_OPEN_FILES, *arguments, inputs=inputs)
+    for kind in sampled:
+        with pytest.raises(ToolFailed, match="bytes of files"):
+            guarded(kind, attacks.HIDE_OPEN_FILES, *arguments, inputs=inputs, limits=limits)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user never has the capability")
+def test_deleted_files_are_counted_by_a_root_that_may_not_trace(inputs: Path) -> None:
+    """As in a container: its root lacks CAP_SYS_PTRACE."""
+    program = """
+import sys
+from pathlib import Path
+from tests.integration import attacks
+from tests.integration.sandbox_kit import guarded, kinds_here
+for kind in kinds_here().values():
+    print(guarded(kind, "import time; time.sleep(0.6); print('ends')", inputs=Path(sys.argv[1])).stdout)
+    try:
+        print(guarded(kind, attacks.KEEP_DELETED, "SCRATCH", "16", "open", inputs=Path(sys.argv[1])).stdout)
+    except Exception as error:
+        print(error)
+"""
+    drop = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
+
+    tried = subprocess.run(
+        [*drop, sys.executable, "-c", program, str(inputs)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    stopped = {
+        "strong": "b''",
+        "basic": f"the tool wrote more than {SMALL.scratch_bytes} bytes of files, or too many",
+    }
+    expected = [line for level in KINDS for line in (r"b'ends\n'", stopped[level])]
+    assert tried.stdout.splitlines() == expected, tried.stderr
+
+
+def test_files_that_lie_in_memory_count_as_memory(inputs: Path) -> None:
+    limits = replace(SMALL, scratch_bytes=2 * SMALL.tree_memory_bytes)
+    files = str(3 * SMALL.tree_memory_bytes // 2 // 2**20)
+    strong = [kind for kind in KINDS.values() if kind.facts(limits)["scratch_bytes"]["how"] == "tmpfs"]
+
+    for kind in strong:
+        with pytest.raises(ToolFailed, match="bytes of memory"):
+            guarded(kind, attacks.KEEP_DELETED, "SCRATCH", files, "open", inputs=inputs, limits=limits)
 
 
 @pytest.mark.parametrize("attack", [attacks.FILL, attacks.FILL_OUT_OF_SIGHT], ids=["plain", "out of sight"])

@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Decision, ResultStatus, StepResult
+from orchestrator.lifecycle import stowing
 from orchestrator.lifecycle.stowing import INLINE_BYTES
 from orchestrator.queue.app import make_app
 from orchestrator.store import files, retention
@@ -113,6 +114,20 @@ def test_an_output_above_what_a_file_may_hold_fails_the_step(engineer: Engineer)
     assert result.status is ResultStatus.FAILED
     assert result.error
     assert result.error["code"] == "output_too_large"
+
+
+def test_large_outputs_that_are_too_much_together_are_not_read(
+    engineer: Engineer, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = engineer.start(*PLAN)
+    worker.do(task_id, "all")
+    monkeypatch.setattr(stowing, "MAX_READ_BYTES", INLINE_BYTES)
+
+    result = worker.do(task_id, "part")
+
+    assert result.error
+    assert result.error["code"] == "output_too_large"
+    assert f"at most {INLINE_BYTES} are read" in result.error["message"]
 
 
 def test_a_file_stays_as_long_as_the_task_whose_output_it_is(engineer: Engineer, worker: Worker) -> None:

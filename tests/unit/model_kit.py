@@ -7,8 +7,9 @@ from typing import Any
 
 from orchestrator.devstack.fake_llm import FakeLLM
 from orchestrator.llm.failover import Models
-from orchestrator.llm.interface import Completion, Message, Role
-from orchestrator.planner.prompted import PLAN_SCHEMA, Proposal, Turn
+from orchestrator.llm.interface import Completion
+from orchestrator.planner.prompted import PLAN_SCHEMA, Proposal
+from orchestrator.prompt import Message
 from tests.llm_kit import Caller
 from workers.arms.base import told
 
@@ -41,10 +42,10 @@ class ScriptedModel:
         self.completions.append(completion)
         return completion
 
-    def propose(self, turns: Sequence[Turn], *, purpose: str) -> Proposal:
+    def propose(self, messages: Sequence[Message], *, purpose: str) -> Proposal:
         """Ask for a plan."""
         completion = self.ask(
-            [Message(Role(turn.role), turn.text) for turn in turns],
+            messages,
             PLAN_SCHEMA,
             max_output_tokens=1_000,
             purpose=purpose,

@@ -61,7 +61,9 @@ def test_any_other_is_refused_by_its_field(url: str) -> None:
     assert refused.value.details["errors"][0]["field"] == "callback_url"
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8", "192.0.1.1", "100.128.0.1"]
+)
 def test_addresses_of_the_internet_are_public(address: str) -> None:
     assert is_public(address)
 
@@ -92,6 +94,25 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "64:ff9b::7f00:1",
         "2001:0:4136:e378:8000:63bf:3fff:fdd2",
         "2001:db8::1",
+        "fec0::1",
+        "192.0.0.8",
+        "192.0.0.171",
+        "100.127.255.255",
+        "192.88.99.0",
+        "168.63.129.16",
+        "198.51.100.7",
+        "203.0.113.7",
+        "::ffff:192.0.0.8",
+        "::ffff:100.64.0.1",
+        "::7f00:1",
+        "64:ff9b::808:808",
+        "64:ff9b:1::1",
+        "2002:808:808::",
+        "2001:2::1",
+        "3fff::1",
+        "5f00::1",
+        "100::1",
+        "4000::1",
     ],
 )
 def test_all_others_are_not(address: str) -> None:

@@ -131,6 +131,12 @@ def test_every_action_that_says_how_it_came_out_has_criteria_of_its_own() -> Non
             assert (action.unchecked is None) == ("not_checked" not in action.output_schema["properties"])
 
 
+def test_every_action_that_runs_code_under_test_owns_that_its_report_can_be_forged() -> None:
+    for arm in ARMS.values():
+        for action in arm.actions.values():
+            assert action.report_trusted == (not {"pytest", "coverage"} & set(action.tools)), action.name
+
+
 LACKING = {"reason": "dependency_missing", "message": "the tests need pandas, which is not installed here"}
 
 

@@ -11,10 +11,11 @@ from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.errors import BudgetExceeded, ModelError
 from orchestrator.llm import failover, stop
 from orchestrator.llm.gate import LocalGate, Policy, Rates
-from orchestrator.llm.interface import Bound, Completion, Message, Role, Usage
+from orchestrator.llm.interface import Bound, Completion, Usage
 from orchestrator.llm.metered import OVERHEAD_TOKENS
 from orchestrator.llm.price import Prices
 from orchestrator.model_choice import ModelName, Price, parse_chain
+from orchestrator.prompt import Message, Role
 from orchestrator.settings import Settings
 from tests.llm_kit import HELLO, Caller
 

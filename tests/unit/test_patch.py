@@ -1,6 +1,7 @@
 """A unified diff is applied as `patch` would, where its lines stand, or it is refused with nothing written."""
 
 import difflib
+import itertools
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import PatchRejected
-from workers.arms.patch import Applied, apply_patch, parse_patch
+from workers.arms.patch import Applied, _places, apply_patch, parse_patch
 
 OLD = "one\ntwo\nthree\nfour\nfive\nsix\n"
 CHANGE_THREE = "--- a/a.txt\n+++ b/a.txt\n@@ -2,3 +2,3 @@\n two\n-three\n+THREE\n four\n"
@@ -47,6 +48,14 @@ def test_a_hunk_changes_its_lines_and_is_counted(root: Path) -> None:
 )
 def test_what_models_get_wrong_about_the_frame_does_no_harm(patch: str, root: Path) -> None:
     assert patched(root, patch) == OLD.replace("three", "THREE")
+
+
+def test_places_of_lines_are_all_places_where_they_stand() -> None:
+    for size in range(9):
+        for lines in itertools.product("ab", repeat=size):
+            for wanted in (("a",), ("a", "b"), ("a", "a"), ("a", "b", "a"), ("a", "a", "b", "a")):
+                places = [at for at in range(size) if lines[at : at + len(wanted)] == wanted]
+                assert list(_places(wanted, lines)) == places
 
 
 def test_lines_that_stand_twice_are_changed_where_the_hunk_says(root: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_model_s_plan_says_who_made_it_by_which_prompt(fake: FakeLLM) -> None:
 
     assert [item.id for item in made.steps] == ["search", "verify"]
     assert (made.mode, made.rationale) == ("llm", "search, then check")
-    assert made.provenance["prompt"] == "planner@1.0.0"
+    assert made.provenance["prompt"] == "planner@1.1.0"
     assert made.provenance["model"]["fake"] is True
     assert (made.provenance["confidence"], made.provenance["corrections"]) == (0.9, 0)
     assert len(fake.received) == 1

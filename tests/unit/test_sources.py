@@ -10,7 +10,8 @@ from orchestrator.archive import pack
 from orchestrator.errors import InvalidStepInput
 from tests.unit.arm_kit import assignment, attachment_of
 from workers.arms.base import Assignment
-from workers.arms.sources import chosen, files_below, read_sources, workspace
+from workers.arms.file_tree import files_below
+from workers.arms.sources import chosen, read_sources, workspace
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from orchestrator.arm_capability import ARMS, Action
 from orchestrator.errors import InvalidStepInput, NoModel, PermitDenied, Stopped, ToolTimeout
 from orchestrator.execution_state import ResultStatus, StepResult
 from orchestrator.json_schema import faults
-from orchestrator.llm.interface import Completion, Message, Usage
+from orchestrator.llm.interface import Completion, Usage
+from orchestrator.prompt import Message
 from orchestrator.store.documents import Document, Holding, Passage
 from orchestrator.store.retrieval import Found, Sought
 from orchestrator.task_contract import Attachment

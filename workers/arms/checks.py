@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.arm_capability import ARMS
+from orchestrator.arm_capability import ARMS, FORGEABLE
 from orchestrator.check_rule import Ground, check, check_schema, steps_read
 from orchestrator.execution_state import CheckedBy, Finding, Plan, PlanStep, StepResult, StepState
 from orchestrator.json_pointer import follow
@@ -201,7 +201,18 @@ def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground, view: Ro
         reason, told = objection
         return Finding(text, None, CheckedBy.NOT_CHECKED, told, ground.step, reason=reason)
     outcome = check(rule, ground)
-    return Finding(text, outcome.met, CheckedBy.RULE, outcome.explanation, ground.step, outcome.evidence)
+    told = (
+        f"{outcome.explanation} ({FORGEABLE})" if _is_forgeable(rule, ground, view) else outcome.explanation
+    )
+    return Finding(text, outcome.met, CheckedBy.RULE, told, ground.step, outcome.evidence)
+
+
+def _is_forgeable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> bool:
+    """Tell whether a rule reads what the code under test could have written itself."""
+    read = steps_read(rule, own=ground.step)
+    return any(
+        step.id in read and not ARMS[step.arm].actions[step.action].report_trusted for step in view.plan.steps
+    )
 
 
 def _uncheckable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> tuple[str, str] | None:

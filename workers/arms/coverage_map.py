@@ -1,12 +1,16 @@
 """Reads coverage's JSON report: how much of a package its tests run, and which functions they never enter."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from workers.arms.sources import is_test_file
+from orchestrator.errors import InvalidStepInput
+from workers.arms.file_tree import is_test_file
+from workers.limited import MEBIBYTE, Limits, limited
+
+_LIMITS = Limits(answer_bytes=16 * MEBIBYTE)
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,28 @@ class CoverageMap:
         return tuple(function for function in self.functions if not function.is_run)
 
 
-def read_coverage(content: bytes, *, root: PurePosixPath) -> CoverageMap | None:
-    """Return what a report says of the files below `root`, or None when it is none: the code under test made it."""
+def read_coverage(
+    content: bytes, *, root: PurePosixPath, checkpoint: Callable[[], None] = lambda: None
+) -> CoverageMap | None:
+    """Return what a report says of the files below `root`, or None when it is none: the code under test made it.
+
+    `checkpoint` is as in workers.limited.
+    """
+    read = limited(parse_coverage, "the report of coverage", checkpoint=checkpoint, limits=_LIMITS)
+    try:
+        found = read(content, root)
+    except InvalidStepInput:
+        return None
+    return None if found is None else _restored(found)
+
+
+def parse_coverage(content: bytes, root: PurePosixPath) -> dict[str, Any] | None:
+    """Return the CoverageMap of a report, or None when it is none; to be called through workers.limited."""
     try:
         files = json.loads(content)["files"]
         sources = {_inside(name, root): report for name, report in files.items()}
         kept = {name: report for name, report in sorted(sources.items()) if not is_test_file(name)}
-        return CoverageMap(
+        found = CoverageMap(
             files=tuple(_file(name, report) for name, report in kept.items()),
             functions=tuple(
                 function for name, report in kept.items() for function in _functions(name, report)
@@ -69,6 +88,14 @@ def read_coverage(content: bytes, *, root: PurePosixPath) -> CoverageMap | None:
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+    return asdict(found)
+
+
+def _restored(found: Mapping[str, Any]) -> CoverageMap:
+    return CoverageMap(
+        tuple(CoveredFile(**file) for file in found["files"]),
+        tuple(CoveredFunction(**function) for function in found["functions"]),
+    )
 
 
 def _inside(name: str, root: PurePosixPath) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.archive import is_archive
+from orchestrator.arm_capability import FORGEABLE
 from orchestrator.errors import InvalidStepInput, ToolFailed
 from orchestrator.execution_state import StepResult
 from orchestrator.task_contract import Attachment
@@ -90,7 +91,7 @@ class Executor:
             assignment,
             lambda places: tools.pytest_run(places, paths=inputs.get("paths", ["."]), max_failures=most),
         )
-        report = _report(ran)
+        report = _report(ran, assignment.checkpoint)
         output = {
             "summary": _told(report),
             "exit_code": ran.finished.exit_code,
@@ -104,6 +105,8 @@ class Executor:
             "stopped_early": report.failed + report.errors >= most,
             "output_tail": ran.finished.stdout.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
             "not_run": report.not_run,
+            "report_trusted": False,
+            "report_note": FORGEABLE,
             **_lacking(report.missing if report.shows_nothing else (), named=report.missing, who=_TESTS_NEED),
         }
         return ran.answer(assignment, output, tool="pytest")
@@ -130,7 +133,9 @@ class Executor:
             assignment,
             lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
         )
-        found = read_coverage(ran.finished.report, root=PurePosixPath(ran.places.inputs))
+        found = read_coverage(
+            ran.finished.report, root=PurePosixPath(ran.places.inputs), checkpoint=assignment.checkpoint
+        )
         missing = ran.missing()
         if missing and ran.finished.exit_code == _USAGE_ERROR:
             found = CoverageMap((), ())
@@ -150,6 +155,8 @@ class Executor:
             ],
             "files": [asdict(file) for file in found.files[:MAX_LISTED]],
             "exit_code": ran.finished.exit_code,
+            "report_trusted": False,
+            "report_note": FORGEABLE,
             **_lacking(missing, who=_TESTS_NEED),
         }
         return ran.answer(assignment, output, tool="coverage")
@@ -248,7 +255,7 @@ def wait(assignment: Assignment) -> StepResult:
 def _ruff_answer(finished: Finished) -> list[dict[str, Any]]:
     try:
         answered = json.loads(finished.stdout)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise _failed("ruff", finished) from fault
     if finished.exit_code != 0 or not isinstance(answered, list):
         raise _failed("ruff", finished)
@@ -258,7 +265,7 @@ def _ruff_answer(finished: Finished) -> list[dict[str, Any]]:
 def _bandit_answer(finished: Finished) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = json.loads(finished.stdout)["results"]
-    except (ValueError, LookupError, TypeError) as fault:
+    except (ValueError, LookupError, TypeError, RecursionError) as fault:
         raise _failed("bandit", finished) from fault
     return found
 
@@ -285,12 +292,16 @@ def _finding(item: dict[str, Any], places: Places) -> dict[str, Any]:
     }
 
 
-def _report(ran: _Ran) -> TestReport:
+def _report(ran: _Ran, checkpoint: Callable[[], None]) -> TestReport:
     finished = ran.finished
     if finished.exit_code == _USAGE_ERROR and (missing := ran.missing()):
         # a conftest.py that can't be imported: no test was looked for
         return TestReport(0, 0, 0, 0, (), missing=missing)
-    report = read_report(finished.report, own=ran.own) if finished.exit_code in _RAN else None
+    report = (
+        read_report(finished.report, own=ran.own, checkpoint=checkpoint)
+        if finished.exit_code in _RAN
+        else None
+    )
     if report is None:
         raise _failed("pytest", finished)
     return report

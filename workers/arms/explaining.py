@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.execution_state import StepResult
-from orchestrator.llm.interface import Message, Role
-from orchestrator.prompt import as_data, load_prompt
+from orchestrator.prompt import Role, Untrusted, compose, load_prompt
 from orchestrator.wording import count_of
 from workers.arms.base import Assignment, answer
 from workers.arms.checks import check_citations
@@ -49,9 +48,11 @@ def explain(assignment: Assignment) -> StepResult:
             room=inputs.get("room", DEFAULT_BYTES),
         )
     prompt = load_prompt("coder.explain")
-    asked = f"{shown.as_message()}\n{as_data('question', inputs['question'])}"
     completion = model.ask(
-        [Message(Role.SYSTEM, prompt.text), Message(Role.USER, asked)],
+        [
+            compose(Role.SYSTEM, prompt.fill()),
+            compose(Role.USER, *shown.parts(), Untrusted("question", inputs["question"])),
+        ],
         _SCHEMA,
         max_output_tokens=MAX_OUTPUT_TOKENS,
         purpose=prompt.purpose,

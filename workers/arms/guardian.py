@@ -6,10 +6,9 @@ from typing import Any
 
 from orchestrator.execution_state import StepResult
 from orchestrator.safety import Finding, risk
-from orchestrator.safety import redact as redacted
-from orchestrator.safety import scan as scanned
 from orchestrator.safety.redaction import LEVELS, Risk
 from orchestrator.wording import count_of
+from workers.arms import scanning
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.sources import Source, read_sources
 from workers.sandbox.choice import Standing
@@ -50,10 +49,11 @@ def scan(assignment: Assignment) -> StepResult:
 def redact(assignment: Assignment) -> StepResult:
     """Return the text with secrets and personal data replaced."""
     text = assignment.inputs["text"]
-    kinds = Counter(finding.kind for finding in scanned(text) if finding.kind != "injection")
+    found = scanning.scan(text, GIVEN_NAME, checkpoint=assignment.checkpoint)
+    kinds = Counter(finding.kind for finding in found if finding.kind != "injection")
     output = {
         "summary": f"{count_of(kinds.total(), 'place')} redacted",
-        "text": redacted(text),
+        "text": scanning.redact(text, GIVEN_NAME, checkpoint=assignment.checkpoint),
         "replaced": kinds.total(),
         "by_kind": dict(sorted(kinds.items())),
     }
@@ -81,7 +81,7 @@ def decide(assignment: Assignment) -> StepResult:
         "summary": f"{decision}: risk {level}; {_told(len(sources), places, skipped=len(skipped))}",
         "risk": level,
         "decision": decision,
-        "text": _passed_on(assignment.inputs.get("text"), decision),
+        "text": _passed_on(assignment, decision),
         "finding_count": len(findings),
         "by_kind": dict(sorted(kinds.items())),
         "findings": places[:MAX_LISTED],
@@ -97,10 +97,13 @@ def _decision(level: Risk, injected: Risk, policy: Mapping[str, Any]) -> str:
     return "redact" if LEVELS.index(level) >= redact_at else "allow"
 
 
-def _passed_on(text: str | None, decision: str) -> str | None:
+def _passed_on(assignment: Assignment, decision: str) -> str | None:
+    text: str | None = assignment.inputs.get("text")
     if text is None or decision == "block":
         return None
-    return redacted(text) if decision == "redact" else text
+    if decision == "redact":
+        return scanning.redact(text, GIVEN_NAME, checkpoint=assignment.checkpoint)
+    return text
 
 
 def _sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]]:
@@ -116,7 +119,7 @@ def _sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]
 def _scanned(assignment: Assignment, sources: Iterable[Source]) -> Iterator[tuple[Source, list[Finding]]]:
     for source in sources:
         assignment.checkpoint()
-        yield source, scanned(source.text)
+        yield source, scanning.scan(source.text, source.name, checkpoint=assignment.checkpoint)
 
 
 def _places(source: Source, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:

@@ -1,13 +1,17 @@
 """Cuts texts into passages that can be cited, and queries into the terms that are looked for."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
+from orchestrator.errors import InvalidStepInput
 from orchestrator.store.documents import Passage
 from workers.arms.sources import Source
 
 MAX_LINES = 12
 MAX_CHARACTERS = 2_000
+MAX_PASSAGES = 100_000
+"""Passages of one document: the 16 MiB of text that are read of it have fewer when a paragraph has 200 bytes."""
 _WORD = re.compile(r"\w[\w'-]*")
 _QUOTED = re.compile(r'"([^"]+)"')
 _EXCLUDED = re.compile(r'(?:^|(?<=\s))-(?:"[^"]*"|\S+)')
@@ -27,6 +31,21 @@ def passages_of(source: Source) -> Iterator[Passage]:
                 first, start = number, at
             held.append(line)
         at += len(raw.encode()) + 1
+
+
+def all_passages_of(
+    sources: Iterable[Source], about: str, *, checkpoint: Callable[[], None] = lambda: None
+) -> list[Passage]:
+    """Return the passages of all sources; raises InvalidStepInput, which names `about`, above MAX_PASSAGES."""
+    passages: list[Passage] = []
+    for source in sources:
+        checkpoint()
+        passages.extend(islice(passages_of(source), MAX_PASSAGES + 1 - len(passages)))
+        if len(passages) > MAX_PASSAGES:
+            raise InvalidStepInput(
+                f"{about} has more than {MAX_PASSAGES} paragraphs or pieces of text: attach less of it at once"
+            )
+    return passages
 
 
 def terms_of(query: str) -> list[str]:
@@ -56,5 +75,6 @@ def _pieces(file: str, lines: list[str], *, line: int, first_byte: int) -> Itera
     text = "\n".join(lines)
     last = line + len(lines) - 1
     for start in range(0, len(text), MAX_CHARACTERS):
-        before = len(text[:start].encode())
-        yield Passage(file, line, last, first_byte + before, text[start : start + MAX_CHARACTERS])
+        piece = text[start : start + MAX_CHARACTERS]
+        yield Passage(file, line, last, first_byte, piece)
+        first_byte += len(piece.encode())

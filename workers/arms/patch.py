@@ -1,8 +1,13 @@
-"""Reads unified diffs and applies them to files below a directory: all of a diff, or nothing of it."""
+"""Reads unified diffs and applies them to files below a directory: all of a diff, or nothing of it.
 
+Both take time in proportion to the diff and to the files that it changes.
+"""
+
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from orchestrator.errors import PatchRejected
 
@@ -60,6 +65,11 @@ class Applied:
     removed: int
 
 
+def patch_files(text: str, root: Path) -> list[dict[str, Any]]:
+    """Read a diff and apply it below `root`; return each Applied as a dict. To be called through workers.limited."""
+    return [asdict(applied) for applied in apply_patch(parse_patch(text), root)]
+
+
 def parse_patch(text: str) -> tuple[FileChange, ...]:
     """Read a unified diff, git's or diff's. Line counts of hunks are not believed, only what stands in them.
 
@@ -67,7 +77,7 @@ def parse_patch(text: str) -> tuple[FileChange, ...]:
     """
     if len(text) > MAX_PATCH_CHARACTERS:
         raise PatchRejected(f"the patch has {len(text)} characters; at most {MAX_PATCH_CHARACTERS} are read")
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    lines = _Lines(text.replace("\r\n", "\n").rstrip("\n").split("\n"))
     changes, at = list[FileChange](), 0
     while at < len(lines):
         if _is_file_header(lines, at):
@@ -112,11 +122,24 @@ def apply_patch(changes: Sequence[FileChange], root: Path) -> list[Applied]:
     return [_applied(change) for change in changes]
 
 
+class _Lines(list[str]):
+    """The lines of a diff, which know the next line that is not empty."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__(lines)
+        self._filled = [at for at, line in enumerate(lines) if line]
+
+    def filled_from(self, at: int) -> str:
+        """Return the first line from `at` on that is not empty; an empty one when there is none."""
+        place = bisect_left(self._filled, at)
+        return self[self._filled[place]] if place < len(self._filled) else ""
+
+
 def _is_file_header(lines: Sequence[str], at: int) -> bool:
     return lines[at].startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ ")
 
 
-def _read_file(lines: Sequence[str], at: int) -> tuple[FileChange, int]:
+def _read_file(lines: _Lines, at: int) -> tuple[FileChange, int]:
     old, new = _path(lines[at]), _path(lines[at + 1])
     start, at, hunks = at, at + 2, []
     while at < len(lines) and lines[at].startswith("@@"):
@@ -136,7 +159,7 @@ def _path(header: str) -> str | None:
     return name[2:] if name.startswith(("a/", "b/")) else name
 
 
-def _read_hunk(lines: Sequence[str], at: int) -> tuple[Hunk, int]:
+def _read_hunk(lines: _Lines, at: int) -> tuple[Hunk, int]:
     start = at
     body = list[tuple[str, str]]()
     at += 1
@@ -160,7 +183,7 @@ def _read_hunk(lines: Sequence[str], at: int) -> tuple[Hunk, int]:
 def _first_line(header: str) -> int:
     """Return the old file's line that a hunk's header, `@@ -12,3 +12,4 @@`, names; 1 when it names none."""
     number = header.partition("-")[2].partition(" ")[0].partition(",")[0]
-    return int(number) if number.isdecimal() else 1
+    return int(number) if number.isdecimal() and len(number) < 10 else 1
 
 
 def _ends_bare(kinds: Sequence[str]) -> bool | None:
@@ -169,12 +192,12 @@ def _ends_bare(kinds: Sequence[str]) -> bool | None:
     return any(kind in " +" for kind in marked) if marked else None
 
 
-def _is_hunk_line(lines: Sequence[str], at: int) -> bool:
+def _is_hunk_line(lines: _Lines, at: int) -> bool:
     if _is_file_header(lines, at) or lines[at].startswith(("@@", "diff ")):
         return False
     if not lines[at]:
         # an editor may have taken the blank of an empty line away; between files it is not part of the hunk
-        rest = next((line for line in lines[at:] if line), "")
+        rest = lines.filled_from(at)
         return bool(rest) and not rest.startswith(("--- ", "diff ", "index "))
     return lines[at][0] in " +-\\"
 
@@ -223,16 +246,34 @@ def _place_of(hunk: Hunk, lines: Sequence[str], expected: int, name: str) -> int
     if not hunk.before:
         # the header of a hunk that only adds names the line before
         return min(max(expected + 1, 0), len(lines))
-    places = list(_places(hunk.before, lines))
-    if not places:
+    if expected >= 0 and tuple(lines[expected : expected + len(hunk.before)]) == hunk.before:
+        return expected
+    place = min(_places(hunk.before, lines), key=lambda place: abs(place - expected), default=None)
+    if place is None:
         raise PatchRejected(f"{name} does not fit: {_why_not(hunk.before, lines, expected)}")
-    return min(places, key=lambda place: abs(place - expected))
+    return place
 
 
 def _places(wanted: Sequence[str], lines: Sequence[str]) -> Iterator[int]:
-    for at in range(len(lines) - len(wanted) + 1):
-        if all(lines[at + offset] == line for offset, line in enumerate(wanted)):
-            yield at
+    """Yield where the wanted lines stand; each line is looked at about twice (Knuth, Morris, Pratt, 1977)."""
+    fallback, matched = _fallback(wanted), 0
+    for at, line in enumerate(lines):
+        while matched and (matched == len(wanted) or line != wanted[matched]):
+            matched = fallback[matched - 1]
+        matched += line == wanted[matched]
+        if matched == len(wanted):
+            yield at + 1 - matched
+
+
+def _fallback(wanted: Sequence[str]) -> list[int]:
+    """Return for each beginning of the wanted lines how many of its last lines are its first ones, too."""
+    fallback, matched = [0], 0
+    for line in wanted[1:]:
+        while matched and line != wanted[matched]:
+            matched = fallback[matched - 1]
+        matched += line == wanted[matched]
+        fallback.append(matched)
+    return fallback
 
 
 def _why_not(wanted: Sequence[str], lines: Sequence[str], expected: int) -> str:

@@ -5,19 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.errors import BudgetExceeded, PatchRejected, ToolFailed
+from orchestrator.arm_capability import FORGEABLE
+from orchestrator.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
 from orchestrator.execution_state import StepResult
-from orchestrator.llm.interface import Message, Role
-from orchestrator.prompt import as_data, load_prompt
+from orchestrator.prompt import Part, Role, Untrusted, compose, load_prompt, ours
 from orchestrator.wording import count_of
 from workers import tools
 from workers.arms import dependencies
 from workers.arms.base import Assignment, answer
 from workers.arms.junit import TestReport, read_report
-from workers.arms.patch import Applied, apply_patch, parse_patch
+from workers.arms.patch import Applied, patch_files
 from workers.arms.shown_source import DEFAULT_BYTES, shown_source
 from workers.arms.sources import chosen, workspace
 from workers.arms.tool_use import use_tool
+from workers.limited import limited
 from workers.sandbox.choice import Standing
 
 MAX_FIX_ROUNDS = 2
@@ -40,9 +41,9 @@ _SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
 }
 _KINDS = {
-    "generate": "Write new code, and tests for it.",
-    "fix": "Mend a defect.",
-    "refactor": "Change the structure of code; what it does stays the same.",
+    "generate": ours("Write new code, and tests for it."),
+    "fix": ours("Mend a defect."),
+    "refactor": ours("Change the structure of code; what it does stays the same."),
 }
 
 
@@ -81,8 +82,8 @@ class Patcher:
         model = assignment.require_model()
         self.standing.use()
         prompt = load_prompt("coder.patch")
-        system = Message(Role.SYSTEM, prompt.text)
-        messages, most_tokens = [system, Message(Role.USER, _request(assignment))], MAX_OUTPUT_TOKENS
+        system = compose(Role.SYSTEM, prompt.fill())
+        messages, most_tokens = [system, compose(Role.USER, *_request(assignment))], MAX_OUTPUT_TOKENS
         tried: Proposal | None = None
         while True:
             try:
@@ -106,9 +107,15 @@ class Patcher:
             reason = tried.trial.reason[:_MAX_HINT_CHARACTERS]
             messages = [
                 system,
-                Message(Role.USER, _request(assignment, share=FIX_SHARE, hints=[patch, reason])),
-                Message(Role.ASSISTANT, completion.text),
-                Message(Role.USER, f"It is not accepted: {reason}\nAnswer with the whole, corrected patch."),
+                compose(
+                    Role.USER,
+                    *_request(assignment, share=FIX_SHARE, hints=[patch, reason]),
+                    ours("You answered before:"),
+                    Untrusted("answer", completion.text),
+                    ours("It is not accepted:"),
+                    Untrusted("reason", reason),
+                    ours("Answer with the whole, corrected patch."),
+                ),
             ]
             most_tokens = min(MAX_OUTPUT_TOKENS, len(completion.text.encode()) + FIX_MARGIN_TOKENS)
 
@@ -116,9 +123,10 @@ class Patcher:
         sandbox = self.standing.use()
         with workspace(assignment, chosen(assignment)) as root:
             try:
-                files = tuple(apply_patch(parse_patch(patch), root))
+                apply = limited(patch_files, "the patch", checkpoint=assignment.checkpoint)
+                files = tuple(Applied(**file) for file in apply(patch, root))
                 own = dependencies.own_modules(root)
-            except PatchRejected as refused:
+            except (PatchRejected, InvalidStepInput) as refused:
                 return Trial(refused.message)
             try:
                 finished, _ = use_tool(
@@ -129,7 +137,7 @@ class Patcher:
                 )
             except ToolFailed as failure:
                 return Trial(failure.message, files)
-        report = read_report(finished.report, own=own)
+        report = read_report(finished.report, own=own, checkpoint=assignment.checkpoint)
         if report is None:
             said = [text.decode("utf-8", "replace") for text in (finished.stdout, finished.stderr)]
             if missing := dependencies.named(said, own=own):
@@ -155,6 +163,8 @@ class Patcher:
             "tests_failed": tests.failed + tests.errors if tests else 0,
             "failures": [asdict(failure) for failure in tests.failures[:MAX_LISTED]] if tests else [],
             "missing_dependencies": list(tests.missing) if tests else [],
+            "report_trusted": False,
+            "report_note": FORGEABLE,
             "not_checked": dependencies.not_checked(tests.missing, who=_TESTS_NEED)
             if tests and tests.shows_nothing
             else None,
@@ -203,7 +213,7 @@ def _telling_what_was_tried(exceeded: BudgetExceeded, tried: Proposal) -> Budget
     )
 
 
-def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = ()) -> str:
+def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = ()) -> list[Part]:
     """Return the task with the code that is shown: `hints` name files to prefer, `share` divides the room."""
     inputs = assignment.inputs
     failures = (
@@ -219,11 +229,10 @@ def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = (
             hints=hints or told,
             room=inputs.get("room", DEFAULT_BYTES) // share,
         )
-    parts = [
-        shown.as_message(),
+    return [
+        *shown.parts(),
         _KINDS[assignment.action],
-        as_data("task", inputs["instruction"]),
-        *([as_data("failures", failures)] if failures else []),
-        *([as_data("feedback", assignment.feedback)] if assignment.feedback else []),
+        Untrusted("task", inputs["instruction"]),
+        *([Untrusted("failures", failures)] if failures else []),
+        *([Untrusted("feedback", assignment.feedback)] if assignment.feedback else []),
     ]
-    return "\n".join(part for part in parts if part)

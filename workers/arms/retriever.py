@@ -10,22 +10,18 @@ from typing import Any
 
 from orchestrator.archive import is_archive
 from orchestrator.execution_state import StepResult
-from orchestrator.store.documents import Document, Holding, Passage
+from orchestrator.store.documents import Document, Holding
 from orchestrator.store.retrieval import Hit, Sought
 from orchestrator.task_contract import Attachment
 from orchestrator.wording import count_of
 from workers.arms.base import ActionArm, Arm, Assignment, answer
-from workers.arms.passages import is_literal, passages_of, terms_of, unwanted_in
+from workers.arms.file_tree import NotText, files_below, is_test_file, python_files, read_text
+from workers.arms.passages import all_passages_of, is_literal, terms_of, unwanted_in
 from workers.arms.sources import (
-    NotText,
     chosen,
     context_source,
-    files_below,
     folders,
-    is_test_file,
     plain_name,
-    python_files,
-    read_text,
     texts_below,
     the_one,
     workspace,
@@ -100,7 +96,7 @@ def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str
     terms = terms_of(query)
     attachments = chosen(assignment)
     holdings = [_holding(assignment, attachment) for attachment in attachments]
-    context = list(passages_of(context_source(assignment))) if assignment.context else []
+    context = all_passages_of([context_source(assignment)], "the context") if assignment.context else []
     found, warnings = assignment.library.search(
         Sought(query, terms, unwanted=unwanted_in(query), literal=is_literal(query)),
         documents=[_document(attachment) for attachment in attachments],
@@ -183,10 +179,7 @@ def _holding(assignment: Assignment, attachment: Attachment) -> Holding:
         return known[document]
     with workspace(assignment, [attachment]) as root:
         sources, skipped = texts_below(assignment, root)
-    passages: list[Passage] = []
-    for source in sources:
-        assignment.checkpoint()
-        passages.extend(passages_of(source))
+    passages = all_passages_of(sources, attachment.filename, checkpoint=assignment.checkpoint)
     if not document.unpacked:
         # the same content may come under another name
         passages = [replace(passage, file="") for passage in passages]

@@ -9,8 +9,7 @@ import structlog
 
 from orchestrator.errors import MustWait, StepError
 from orchestrator.execution_state import CheckedBy, Finding
-from orchestrator.llm.interface import Message, Role
-from orchestrator.prompt import as_data, load_prompt
+from orchestrator.prompt import Part, Role, Untrusted, compose, load_prompt, ours
 from workers.arms.base import Model
 from workers.arms.checks import RoundView
 
@@ -64,8 +63,8 @@ def judged_by_model(view: RoundView, findings: Sequence[Finding], model: Model) 
         prompt = load_prompt("judge.rubric")
         completion = model.ask(
             [
-                Message(Role.SYSTEM, prompt.text),
-                Message(Role.USER, _question(view, [findings[index] for index in open_ones], shown)),
+                compose(Role.SYSTEM, prompt.fill()),
+                compose(Role.USER, *_question(view, [findings[index] for index in open_ones], shown)),
             ],
             _SCHEMA,
             max_output_tokens=MAX_OUTPUT_TOKENS,
@@ -141,19 +140,22 @@ def _text(output: Any) -> str:
     return json.dumps(output)
 
 
-def _question(view: RoundView, findings: Sequence[Finding], shown: Mapping[str, str]) -> str:
-    criteria = "\n".join(
-        f"{number}. {finding.criterion}{f' (of step {finding.step})' if finding.step else ''}"
-        for number, finding in enumerate(findings, start=1)
-    )
-    return "\n".join(
-        [
-            as_data("goal", view.contract.goal),
-            as_data("criteria", criteria),
-            *(f"Step {name}:\n{as_data('output', text)}" for name, text in shown.items()),
-            "Judge each criterion.",
-        ]
-    )
+def _question(view: RoundView, findings: Sequence[Finding], shown: Mapping[str, str]) -> list[Part]:
+    outputs: list[Part] = []
+    for name, text in shown.items():
+        outputs += [Untrusted("step", name), Untrusted("output", text)]
+    return [
+        Untrusted("goal", view.contract.goal),
+        Untrusted("criteria", "\n".join(_criterion(*numbered) for numbered in enumerate(findings, start=1))),
+        *outputs,
+        ours("Judge each criterion."),
+    ]
+
+
+def _criterion(number: int, finding: Finding) -> str:
+    """Return a criterion as one line of JSON: its text can't pretend to be another one."""
+    told = {"number": number, "criterion": finding.criterion, "step": finding.step}
+    return json.dumps({name: value for name, value in told.items() if value is not None}, ensure_ascii=False)
 
 
 def _producers(view: RoundView) -> list[str]:

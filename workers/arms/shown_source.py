@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.prompt import as_data
-from workers.arms.sources import files_below, read_text
+from orchestrator.prompt import Part, Untrusted, ours
+from workers.arms.file_tree import files_below, read_text
 
 DEFAULT_BYTES = 4_000
 _SUFFIXES = frozenset({".py", ".pyi", ".toml", ".cfg", ".ini", ".md", ".txt"})
@@ -22,12 +22,17 @@ class ShownSource:
         """Return the lines of each file."""
         return {name: text.split("\n") for name, text in self.files}
 
-    def as_message(self) -> str:
-        """Return the files as data in a message."""
-        shown = [f"{name}:\n{as_data('file', text)}" for name, text in self.files]
+    def parts(self) -> list[Part]:
+        """Return the files as parts of a message: of each its path, then its text."""
+        shown: list[Part] = []
+        for name, text in self.files:
+            shown += [Untrusted("path", name), Untrusted("file", text)]
         if self.left_out:
-            shown.append(f"Not shown, for there is no room: {', '.join(self.left_out[:50])}")
-        return "\n".join(shown)
+            shown += [
+                ours("Not shown, for there is no room:"),
+                Untrusted("paths", "\n".join(self.left_out[:50])),
+            ]
+        return shown
 
 
 def shown_source(

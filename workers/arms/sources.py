@@ -1,6 +1,5 @@
 """What an arm may read of a task: its attachments, unpacked in a private directory, and its context."""
 
-import codecs
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,11 +12,12 @@ from orchestrator.archive import is_archive, unpack
 from orchestrator.errors import InvalidStepInput
 from orchestrator.task_contract import Attachment
 from workers.arms.base import Assignment
+from workers.arms.file_tree import files_below, read_text
+from workers.limited import limited
 from workers.sandbox import orphans
 from workers.scratch import remove
 
 CONTEXT_NAME = "(context)"
-MAX_TEXT_BYTES = 2 * 1024 * 1024
 MAX_TEXTS_BYTES = 16 * 1024 * 1024
 
 
@@ -90,23 +90,6 @@ def plain_name(attachment: Attachment) -> str:
     return name.decode("utf-8", "ignore") if name not in (b"", b"..") else "attachment"
 
 
-def files_below(root: Path) -> list[tuple[str, Path]]:
-    """Return all regular files below `root` with their relative paths, sorted."""
-    paths = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
-    return sorted((path.relative_to(root).as_posix(), path) for path in paths)
-
-
-def python_files(root: Path) -> list[tuple[str, Path]]:
-    """Return the Python files below `root` with their relative paths, sorted."""
-    return [(name, path) for name, path in files_below(root) if path.suffix in (".py", ".pyi")]
-
-
-def is_test_file(name: str) -> bool:
-    """Tell whether a file is one that pytest collects, or its conftest.py."""
-    stem = PurePosixPath(name).stem
-    return stem.startswith("test_") or stem.endswith("_test") or stem == "conftest"
-
-
 def read_sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]]:
     """Return the task's texts, and which files are none with the reason: {file, reason}."""
     with workspace(assignment, chosen(assignment)) as root:
@@ -137,26 +120,6 @@ def context_source(assignment: Assignment) -> Source:
     return Source(CONTEXT_NAME, context_text(assignment.context or ""))
 
 
-@dataclass(frozen=True)
-class NotText:
-    """Why a file has no text for us."""
-
-    reason: str
-
-
-def read_text(path: Path, *, utf16: bool = True) -> str | NotText:
-    """Return a file's text, or why it has none; UTF-16, where it is taken, is known by its byte order mark."""
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        return NotText(f"larger than {MAX_TEXT_BYTES} bytes")
-    content = path.read_bytes()
-    is_utf16 = utf16 and content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError:
-        return NotText("binary" if b"\0" in content else "neither UTF-8 nor UTF-16 with its mark")
-    return NotText("binary") if "\0" in text else text
-
-
 def context_text(context: dict[str, Any] | str) -> str:
     """Return the context as the text that is searched, scanned and quoted."""
     return context if isinstance(context, str) else json.dumps(context, indent=2, ensure_ascii=False)
@@ -165,7 +128,9 @@ def context_text(context: dict[str, Any] | str) -> str:
 def _write(assignment: Assignment, attachment: Attachment, place: Path) -> None:
     content = assignment.open_artifact(attachment.sha256)
     if is_archive(attachment.filename):
-        unpack(content, place, filename=attachment.filename)
+        limited(unpack, attachment.filename, checkpoint=assignment.checkpoint)(
+            content, place, filename=attachment.filename
+        )
     else:
         (place / plain_name(attachment)).write_bytes(content)
 

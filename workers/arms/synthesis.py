@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.execution_state import StepResult
-from orchestrator.llm.interface import Message, Role
-from orchestrator.prompt import as_data, load_prompt
+from orchestrator.prompt import Part, Role, Untrusted, compose, load_prompt, ours
 from orchestrator.wording import count_of
 from workers.arms.base import Assignment, answer
 
@@ -52,15 +51,18 @@ def synthesise(
     model = assignment.require_model()
     shown = list(_shown(matches))
     prompt = load_prompt("retriever.answer")
-    passages = "\n".join(
-        f"Passage {number} ({match['file']}:{match['line']}):\n{as_data('passage', match['quote'])}"
-        for number, match in enumerate(shown, start=1)
-    )
-    question = as_data("question", assignment.inputs["question"])
+    asked: list[Part] = []
+    for number, match in enumerate(shown, start=1):
+        asked += [
+            ours("Passage {}:", number),
+            Untrusted("place", f"{match['file']}:{match['line']}"),
+            Untrusted("passage", match["quote"]),
+        ]
+    asked.append(Untrusted("question", assignment.inputs["question"]))
     if assignment.feedback:
-        question += "\n" + as_data("feedback", assignment.feedback)
+        asked.append(Untrusted("feedback", assignment.feedback))
     completion = model.ask(
-        [Message(Role.SYSTEM, prompt.text), Message(Role.USER, f"{passages}\n{question}\nAnswer it.")],
+        [compose(Role.SYSTEM, prompt.fill()), compose(Role.USER, *asked, ours("Answer it."))],
         _SCHEMA,
         max_output_tokens=MAX_OUTPUT_TOKENS,
         purpose=prompt.purpose,

@@ -68,8 +68,12 @@ class Cell(Protocol):
         """Return how to start `argv` with `environment` alone."""
         ...
 
-    def scratch_in_use(self) -> int:
-        """Return how many bytes lie in the scratch directory, where nothing else bounds them; else 0."""
+    def scratch_in_use(self, pids: Sequence[int]) -> int:
+        """Return how many bytes the processes keep in the scratch directory, where nothing else bounds them; else 0."""
+        ...
+
+    def memory_of_files(self, pids: Sequence[int]) -> int:
+        """Return how many bytes of memory the files of the processes take, where they lie in memory; else 0."""
         ...
 
 
@@ -114,6 +118,7 @@ def common_facts(limits: Limits) -> dict[str, Any]:
         "cpu_seconds": {"at_most": limits.cpu_seconds, "per": "process"},
         "memory_bytes": {"at_most": limits.memory_bytes, "per": "process"},
         "tree_memory_bytes": {"at_most": limits.tree_memory_bytes, "per": "tree", "how": "sampled"},
+        "shared_memory": "counted; without a file refused",
         "file_bytes": {"at_most": limits.file_bytes, "per": "process"},
         "open_files": {"at_most": limits.open_files, "per": "process"},
     }

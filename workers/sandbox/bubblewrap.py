@@ -4,6 +4,7 @@ https://github.com/containers/bubblewrap. As root no user namespace is made: bub
 and the launcher becomes a user that nothing else runs as before the tool starts.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from workers.sandbox.limits import Limits
 
 SCRATCH = Path("/tmp")  # noqa: S108 - inside the sandbox, where it is the tool's alone
 _LAUNCHER_INSIDE = Path("/launch.py")
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - inside the sandbox, where it is the tool's alone
 _SHARED_MEMORY_BYTES = 32 * 1024**2
 _NOBODY = 65_534
 _RULES = seccomp.Rules(sockets=True, own_uid=True)
@@ -30,8 +32,14 @@ def program() -> str | None:
 
 def _inputs_inside() -> Path:
     """Return /src, or another place where this Python itself lies below /src."""
-    taken = any(path.is_relative_to("/src") for path in readable.python())
+    python = readable.python()
+    taken = any(path.is_relative_to("/src") for path in (*python.places, *python.links))
     return Path("/inputs" if taken else "/src")
+
+
+def _bytes_in(file_system: str) -> int:
+    about = os.statvfs(file_system)
+    return (about.f_blocks - about.f_bfree) * about.f_frsize
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,17 @@ class _Bubble:
     inputs: Path = field(default_factory=_inputs_inside)
     scratch: Path = SCRATCH
 
-    def scratch_in_use(self) -> int:
+    def scratch_in_use(self, _pids: Sequence[int]) -> int:
+        return 0
+
+    def memory_of_files(self, pids: Sequence[int]) -> int:
+        """Return what lies in the sandbox's file systems in memory, deleted files that are open included."""
+        # the first stands outside
+        for pid in reversed(pids[1:]):
+            try:
+                return sum(_bytes_in(f"/proc/{pid}/root{place}") for place in (self.scratch, _SHARED_MEMORY))
+            except OSError:
+                continue
         return 0
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
@@ -108,7 +126,8 @@ class _Bubble:
         return [*shared, *user, "--hostname", "sandbox", "--die-with-parent", "--new-session"]
 
     def _files(self) -> list[str]:
-        bound = (*readable.system(), *readable.python())
+        python = readable.python()
+        bound = (*readable.system(), *python.places, *python.links)
         above = sorted({parent for path in bound for parent in path.parents} - {Path("/"), SCRATCH, *bound})
         bounded = ["--perms", "1777", "--size"]
         # first of all: a virtualenv may lie below it
@@ -123,7 +142,7 @@ class _Bubble:
         return [
             *words,
             *("--proc", "/proc", "--dev", "/dev"),
-            *(*bounded, str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108 - inside the sandbox
+            *(*bounded, str(_SHARED_MEMORY_BYTES), "--tmpfs", str(_SHARED_MEMORY)),
             *("--ro-bind", str(LAUNCHER), str(_LAUNCHER_INSIDE)),
             *("--ro-bind", str(self.host_inputs), str(self.inputs), "--chdir", str(self.inputs)),
             # both are file systems in memory, without a bound of their own

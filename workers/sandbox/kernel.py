@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workers.sandbox import account, landlock, orphans, readable, seccomp
+from workers.sandbox import account, deleted, landlock, orphans, readable, seccomp
 from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, Wires, common_facts, orders
 from workers.sandbox.limits import Limits
 from workers.scratch import remove
@@ -44,7 +44,8 @@ class Kernel:
                 account.give_to_read(inputs, user.uid)
                 os.chown(scratch, user.uid, user.uid)
             ruleset = landlock.ruleset(
-                readable=[*readable.system(), *readable.python(), inputs, *_DEVICES],
+                # symbolic links need no rule: they are followed, and their target is looked up
+                readable=[*readable.system(), *readable.python().places, inputs, *_DEVICES],
                 writable=[scratch, Path("/dev/null")],
                 abi=self.abi,
             )
@@ -97,7 +98,7 @@ class _Confined:
         else:
             # the keeper holds the lock too: when the worker dies nobody else is this user until all has ended
             more |= {"uid": self.user.uid, "lock": self.user.lock}
-            needed = (*readable.python(), self.scratch.parent)
+            needed = (*readable.python().places, self.scratch.parent)
             more |= {} if all(map(readable.is_open_to_all, needed)) else {"search": 1}
         inherited = [more[name] for name in ("landlock", "seccomp", "lock") if name in more]
         launch = (sys.executable, "-I", "-S", str(LAUNCHER), orphans.tag())
@@ -109,11 +110,20 @@ class _Confined:
             is_keeper=True,
         )
 
-    def scratch_in_use(self) -> int:
-        """Return the bytes on disk in the scratch directory.
+    def memory_of_files(self, _pids: Sequence[int]) -> int:
+        return 0
 
-        More entries than a tool needs, and directories that can't be looked into, count as too many bytes.
+    def scratch_in_use(self, pids: Sequence[int]) -> int:
+        """Return the bytes on disk in the scratch directory, with deleted files that a process keeps.
+
+        More entries than a tool needs, and what can't be looked into, count as too many bytes.
         """
+        # the first is the keeper, which is ours
+        with account.seen_as(self.user):
+            kept = deleted.bytes_kept(pids[1:], self.scratch, unseen_bytes=self.limits.file_bytes)
+        return self.limits.scratch_bytes + 1 if kept is None else kept + self._named_bytes()
+
+    def _named_bytes(self) -> int:
         total = entries = 0
         pending = [os.fspath(self.scratch)]
         while pending:

@@ -31,6 +31,8 @@ def become(orders: dict[str, int], tool: list[str]) -> None:
     if "uid" in orders:
         _become_user(orders["uid"], may_search="search" in orders)
     if "landlock" in orders:
+        # becoming another user hid this process: the worker could not see which files are open until the tool starts
+        _control(4, 1)
         _confine(orders["landlock"], orders["seccomp"])
         if os.getppid() != orders["keeper"]:
             os._exit(NOT_STARTED)

@@ -7,9 +7,11 @@ import socket
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrator.errors import OctoError, ToolTimeout
+from workers.sandbox import canaries
 from workers.sandbox.backend import Backend
 from workers.sandbox.limits import Limits
 from workers.sandbox.run import run
@@ -38,32 +40,36 @@ def _try(backend: Backend) -> dict[str, bool]:
         if time.monotonic() > give_up:
             raise ToolTimeout(f"the probe did not end within {_SECONDS:g} s")
 
-    with tempfile.TemporaryDirectory(prefix="octollm-probe-") as name, _listener() as listener:
-        secret = Path(name, "secret")
-        secret.write_text("secret")
-        inputs = Path(name, "work")
-        inputs.mkdir()
-        shutil.copy(_SCRIPT, inputs)
+    with ExitStack() as kept:
+        place = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="octollm-probe-")))
+        listener = kept.enter_context(_listener())
         limits = Limits()
-        with backend.cell(inputs, limits) as cell:
-            port = str(listener.getsockname()[1])
-            script = str(cell.inputs / _SCRIPT.name)
-            argv = [
-                sys.executable,
-                "-I",
-                "-S",
-                script,
-                str(cell.scratch),
-                port,
-                str(secret),
-                str(os.getpid()),
-            ]
-            finished = run(cell, argv, environment={}, limits=limits, checkpoint=checkpoint)
+        neighbour = kept.enter_context(backend.cell(_directory(place, "other"), limits))
+        withheld = kept.enter_context(canaries.laid_out([place, place / "other", neighbour.scratch]))
+        inputs = _directory(place, "work")
+        shutil.copy(_SCRIPT, inputs)
+        cell = kept.enter_context(backend.cell(inputs, limits))
+        orders = {
+            "scratch": str(cell.scratch),
+            "port": listener.getsockname()[1],
+            "worker": os.getpid(),
+            "beside": str(place / "probe"),
+            "temporary": [tempfile.gettempdir(), place.name],
+            "withheld": withheld,
+        }
+        argv = [sys.executable, "-I", "-S", str(cell.inputs / _SCRIPT.name), json.dumps(orders)]
+        finished = run(cell, argv, environment={}, limits=limits, checkpoint=checkpoint)
     if finished.exit_code != 0:
         said = finished.stderr.decode("utf-8", "replace").strip()[-300:]
         raise ValueError(f"the probe ended with exit code {finished.exit_code}: {said}")
     could: dict[str, bool] = json.loads(finished.stdout)
     return could
+
+
+def _directory(place: Path, name: str) -> Path:
+    made = place / name
+    made.mkdir()
+    return made
 
 
 def _listener() -> socket.socket:

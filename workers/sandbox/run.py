@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from orchestrator.errors import SandboxUnavailable, ToolFailed, ToolTimeout
 from workers.sandbox.backend import Cell, Start, Wires
 from workers.sandbox.limits import Limits
-from workers.sandbox.memory import children_of, held_by
+from workers.sandbox.memory import children_of, held_by, shares_of, tree_of
 from workers.sandbox.streams import Stream, Streams
 
 _TICK_SECONDS = 0.05
@@ -175,17 +175,26 @@ class _Watch:
             raise ToolFailed("the tool wrote more output than is read")
 
     def _check_held(self) -> None:
-        held = held_by(self.process.pid)
-        if held.processes > self.limits.processes + _SANDBOX_PROCESSES:
+        pids = tree_of(self.process.pid)
+        if len(pids) > self.limits.processes + _SANDBOX_PROCESSES:
             raise ToolFailed(f"the tool started more than {self.limits.processes} processes")
-        if held.memory_bytes > self.limits.tree_memory_bytes:
+        if self._takes_too_much(pids):
             raise ToolFailed(
                 f"the tool's processes took more than {self.limits.tree_memory_bytes} bytes of memory"
             )
-        if self.cell.scratch_in_use() > self.limits.scratch_bytes:
+        if self.cell.scratch_in_use(pids) > self.limits.scratch_bytes:
             raise ToolFailed(
                 f"the tool wrote more than {self.limits.scratch_bytes} bytes of files, or too many"
             )
+
+    def _takes_too_much(self, pids: list[int]) -> bool:
+        files = self.cell.memory_of_files(pids)
+        # mapped files of a tmpfs are among `files` already
+        held = held_by(pids)
+        if held.own + max(held.shared, files) <= self.limits.tree_memory_bytes:
+            return False
+        exact = shares_of(pids)
+        return exact.own + max(exact.shared, files) > self.limits.tree_memory_bytes
 
 
 def _say_go(descriptor: int) -> None:

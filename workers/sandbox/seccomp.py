@@ -1,4 +1,4 @@
-"""Builds the filter of system calls: what no tool needs is refused, for x86_64 and aarch64.
+"""Builds the filter of system calls: what tools need is allowed and nothing else, for x86_64 and aarch64.
 
 The filter is a classic BPF program over struct seccomp_data: see seccomp(2) and linux/filter.h.
 """
@@ -8,9 +8,11 @@ import platform
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from workers.sandbox import syscalls
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _X32_BIT = 0x40000000
@@ -21,42 +23,21 @@ _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 _NEW_NAMESPACES = 0x7E020000
-_TERMINAL_INPUT = (0x5412, 0x541C)
+_DEVICE_MODE = 0x2000
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 
-# name: number on x86_64, on aarch64; None where there is no such call. From the kernel's syscall tables.
-_NUMBERS: dict[str, tuple[int | None, int | None]] = {
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "pidfd_getfd": (438, 438), "process_madvise": (440, 440), "process_mrelease": (448, 448),
-    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "fanotify_init": (300, 262),
-    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
-    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
-    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "reboot": (169, 142),
-    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
-    "swapon": (167, 224), "swapoff": (168, 225), "syslog": (103, 116), "acct": (163, 89), "vhangup": (153, 58),
-    "quotactl": (179, 60), "quotactl_fd": (443, 443), "sethostname": (170, 161), "setdomainname": (171, 162),
-    "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
-    "iopl": (172, None), "ioperm": (173, None), "modify_ldt": (154, None), "uselib": (134, None),
-    "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "lookup_dcookie": (212, 18),
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
-    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
-    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
-    "unshare": (272, 97), "setns": (308, 268), "personality": (135, 92),
-    "mbind": (237, 235), "set_mempolicy": (238, 237), "migrate_pages": (256, 238), "move_pages": (279, 239),
-    "memfd_create": (319, 279), "memfd_secret": (447, 447),
-    "shmget": (29, 194), "shmat": (30, 196), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
-    "clone": (56, 220), "clone3": (435, 435), "socket": (41, 198), "socketpair": (53, 199), "ioctl": (16, 29),
-    "prlimit64": (302, 261), "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setparam": (142, 118),
-    "sched_setscheduler": (144, 119), "sched_setaffinity": (203, 122), "sched_setattr": (314, 274),
-    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424),
-    "truncate": (76, 45), "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
-    "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
-    "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
-    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "removexattr": (197, 14),
-    "lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466),
-}  # fmt: skip
+# asm-generic/ioctls.h, linux/sockios.h: descriptors, terminals without input for others, and a socket's interfaces
+_IOCTLS = (
+    0x5401, 0x5402, 0x5403, 0x5404, 0x540B, 0x540E, 0x540F, 0x5410, 0x5411, 0x5413, 0x5414, 0x541B, 0x5421, 0x5422,
+    0x5429, 0x5441, 0x5450, 0x5451, 0x80045430, 0x40045431, 0x8910, 0x8912, 0x8913, 0x8915, 0x8919, 0x891B, 0x8921,
+    0x8927, 0x8933,
+)  # fmt: skip
+# linux/fcntl.h: duplicates, flags and locks; no owner or signal (it would reach others), no lease, no notification
+_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 36, 37, 38, 1030, 1032, 1034)
+# linux/prctl.h: names, the parent's death, timer slack, huge pages, what is allowed; and a machine's own registers.
+# A process can't hide itself from the worker by PR_SET_DUMPABLE.
+_PRCTLS = (1, 2, 3, 15, 16, 21, 23, 29, 30, 38, 39, 41, 42, 51, 54, 55, 56, 0x53564D41)
 
-_WITH_ARGUMENTS = ("clone", "clone3", "socket", "socketpair", "ioctl", "prlimit64")
 _OF_ANOTHER = ("setpriority", "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr")
 _SIGNALS = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
 _FILE_OWNERS = (
@@ -64,8 +45,6 @@ _FILE_OWNERS = (
     "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
     "setxattrat", "removexattrat",
 )  # fmt: skip
-_CONDITIONAL = frozenset({*_WITH_ARGUMENTS, *_OF_ANOTHER, *_SIGNALS, *_FILE_OWNERS, "ioprio_set", "truncate"})
-REFUSED = tuple(name for name in _NUMBERS if name not in _CONDITIONAL)
 
 
 @dataclass(frozen=True)
@@ -90,11 +69,24 @@ def program(rules: Rules, *, machine: str | None = None) -> bytes:
         *_load(_ARCHITECTURE_AT), _jump(_JUMP_EQUAL, architecture, 1, 0), _end(_KILL), *_load(_NUMBER_AT),
         _jump(_JUMP_AT_LEAST, _X32_BIT, 0, 1), _end(_KILL),
     ]  # fmt: skip
-    for name, block in _blocks(rules):
-        number = _NUMBERS[name][column]
+    for name, block in _blocks(rules).items():
+        number = syscalls.CONDITIONAL[name][column]
         if number is not None:
             code += [_jump(_JUMP_EQUAL, number, 0, len(block)), *block]
-    return b"".join([*code, _end(_ALLOW)])
+    for group, action in (
+        (syscalls.ORDINARY, _ALLOW),
+        (syscalls.REFUSED, _ERRNO | errno.EPERM),
+        (syscalls.DEADLY, _KILL),
+    ):
+        numbers = [pair[column] for pair in group.values()]
+        for first, last in _ranges(number for number in numbers if number is not None):
+            code += [
+                _jump(_JUMP_AT_LEAST, first, 0, 2),
+                _jump(_JUMP_AT_LEAST, last + 1, 1, 0),
+                _end(action),
+            ]
+    # libraries fall back to older calls
+    return b"".join([*code, _end(_ERRNO | errno.ENOSYS)])
 
 
 @contextmanager
@@ -111,37 +103,58 @@ def is_supported(machine: str | None = None) -> bool:
     return sys.platform == "linux" and (machine or platform.machine()) in _ARCHITECTURES
 
 
-def _blocks(rules: Rules) -> list[tuple[str, list[bytes]]]:
-    """Return what to do for each call that is not simply allowed; every block ends by returning."""
+def _blocks(rules: Rules) -> dict[str, list[bytes]]:
+    """Return what to do for each call whose arguments matter; every block ends by returning."""
     families = (_AF_UNIX, _AF_INET, _AF_INET6) if rules.sockets else ()
-    blocks = [(name, _refuse(errno.EPERM)) for name in REFUSED]
-    blocks += [
-        ("socket", _only(0, families, errno.EACCES)),
-        ("socketpair", _only(0, (_AF_UNIX,), errno.EACCES)),
-        ("clone", [*_argument(0), _jump(_JUMP_ANY_BIT, _NEW_NAMESPACES, 0, 1), *_refuse(errno.EPERM), _end(_ALLOW)]),
+    device = [*_argument(1), _jump(_JUMP_ANY_BIT, _DEVICE_MODE, 0, 1), *_refuse(errno.EPERM), _end(_ALLOW)]
+    blocks = {name: [_end(_ALLOW)] for name in syscalls.CONDITIONAL}
+    blocks |= {
+        "socket": _only(0, families, errno.EACCES),
+        "socketpair": _only(0, (_AF_UNIX,), errno.EACCES),
+        "clone": [*_argument(0), _jump(_JUMP_ANY_BIT, _NEW_NAMESPACES, 0, 1), *_refuse(errno.EPERM), _end(_ALLOW)],
         # its flags lie in memory, where no filter can look; libc falls back to clone
-        ("clone3", _refuse(errno.ENOSYS)),
-        ("ioctl", _none_of(1, _TERMINAL_INPUT)),
-        ("prlimit64", _only(0, (0,), errno.EPERM)),
-    ]  # fmt: skip
+        "clone3": _refuse(errno.ENOSYS),
+        "ioctl": _only(1, _IOCTLS, errno.ENOTTY),
+        "fcntl": _only(1, _FCNTLS, errno.EINVAL),
+        "prctl": _only(0, _PRCTLS, errno.EPERM),
+        # nobody can count it: unmapped in part, all of it is kept; shared memory in files of scratch is counted
+        "mmap": [
+            *_argument(3), _jump(_JUMP_ANY_BIT, _MAP_SHARED, 0, 2), _jump(_JUMP_ANY_BIT, _MAP_ANONYMOUS, 0, 1),
+            *_refuse(errno.EPERM), _end(_ALLOW),
+        ],
+        "mknod": device,
+        "mknodat": [*_argument(2), *device[1:]],
+        "prlimit64": _only(0, (0,), errno.EPERM),
+    }  # fmt: skip
+    if not rules.sockets:
+        # a deleted file that travels in a socket is in nobody's list of open files
+        blocks |= dict.fromkeys(("sendmsg", "sendmmsg"), _refuse(errno.EPERM))
     if not rules.own_uid:
-        blocks += [(name, _only(0, (0,), errno.EPERM)) for name in _OF_ANOTHER]
-        blocks += [("ioprio_set", _refuse(errno.EPERM))]
+        blocks |= {name: _only(0, (0,), errno.EPERM) for name in _OF_ANOTHER}
+        blocks["ioprio_set"] = _refuse(errno.EPERM)
         # they succeed and change nothing: shutil.copy works, and nobody's files change mode or owner
-        blocks += [(name, _refuse(0)) for name in _FILE_OWNERS]
-        blocks += [(name, _refuse(errno.EPERM)) for name in _SIGNALS if not rules.signals]
-        blocks += [] if rules.truncate else [("truncate", _refuse(errno.EPERM))]
+        blocks |= dict.fromkeys(_FILE_OWNERS, _refuse(0))
+        if not rules.signals:
+            blocks |= dict.fromkeys(_SIGNALS, _refuse(errno.EPERM))
+        if not rules.truncate:
+            blocks["truncate"] = _refuse(errno.EPERM)
     return blocks
+
+
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the first and last number of each unbroken run."""
+    runs: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
 
 
 def _only(argument: int, values: Sequence[int], refusal: int) -> list[bytes]:
     tests = [_jump(_JUMP_EQUAL, value, len(values) - index, 0) for index, value in enumerate(values)]
     return [*_argument(argument), *tests, *_refuse(refusal), _end(_ALLOW)]
-
-
-def _none_of(argument: int, values: Sequence[int]) -> list[bytes]:
-    tests = [_jump(_JUMP_EQUAL, value, len(values) - index, 0) for index, value in enumerate(values)]
-    return [*_argument(argument), *tests, _end(_ALLOW), *_refuse(errno.EPERM)]
 
 
 def _argument(index: int) -> list[bytes]:

@@ -1,6 +1,8 @@
 """Run as a script in a sandbox: tries what must fail there and what must not, and prints what it could do.
 
-Usage: trespass.py SCRATCH PORT SECRET_FILE WORKER_PID. It imports nothing of ours.
+Usage: trespass.py ORDERS, a JSON object: `scratch`, `port`, `worker` (its process), `beside` (a file to write),
+`temporary` (a directory, and a name in it) and `withheld` (files by what it means to read one). It imports nothing
+of ours.
 """
 
 import json
@@ -8,13 +10,15 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 _NEW_USER_NAMESPACE = 0x10000000
 
 
-def _connect(port: str) -> bool:
-    with socket.create_connection(("127.0.0.1", int(port)), timeout=2):
+def _connect(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=2):
         return True
 
 
@@ -30,10 +34,10 @@ def _read(path: str) -> bool:
         return bool(file.read(1))
 
 
-def _signal(pid: str) -> bool:
-    if pid == "0":
+def _signal(pid: int) -> bool:
+    if pid == 0:
         return False
-    os.kill(int(pid), 0)
+    os.kill(pid, 0)
     return True
 
 
@@ -43,18 +47,43 @@ def _unshare() -> bool:
     return bool(ctypes.CDLL(None).unshare(_NEW_USER_NAMESPACE) == 0)
 
 
-def main(scratch: str, port: str, secret: str, worker: str) -> None:
+def _list(directory: str, name: str) -> bool:
+    return name in os.listdir(directory)
+
+
+def _watch(directory: str) -> bool:
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    descriptor = libc.inotify_init()
+    return bool(descriptor >= 0 and libc.inotify_add_watch(descriptor, directory.encode(), 0x100) >= 0)
+
+
+def _read_any(paths: list[str]) -> bool:
+    for path in paths:
+        try:
+            if _read(path):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def main(orders: dict[str, Any]) -> None:
     """Try everything and print a JSON object: what was tried, and whether it could be done."""
-    if int(worker) == os.getpid() or int(worker) == os.getppid() == 1:
+    worker = orders["worker"]
+    if worker == os.getpid() or worker == os.getppid() == 1:
         # the sandbox counts processes by itself: what has the worker's number is not the worker
-        worker = "0"
+        worker = 0
+    temporary, name = orders["temporary"]
     tries: dict[str, Callable[[], bool]] = {
-        "write its scratch directory": lambda: _write(f"{scratch}/probe"),
-        "connect to a port of this machine": lambda: _connect(port),
+        "write its scratch directory": lambda: _write(f"{orders['scratch']}/probe"),
+        "connect to a port of this machine": lambda: _connect(orders["port"]),
         "write /usr": lambda: _write(f"/usr/.octollm-probe-{os.getpid()}"),
         "write its inputs": lambda: _write(str(Path(__file__).with_name("probe"))),
-        "write beside a secret file": lambda: _write(f"{secret}.probe"),
-        "read a secret file": lambda: _read(secret),
+        "write beside a secret file": lambda: _write(orders["beside"]),
+        "list the temporary directory": lambda: _list(temporary, name),
+        "watch a directory": lambda: _watch("/usr"),
         "read /etc/passwd": lambda: _read("/etc/passwd"),
         "read the worker's environment": lambda: _read(f"/proc/{worker}/environ"),
         "read the environment of process 1": lambda: _read("/proc/1/environ"),
@@ -62,6 +91,7 @@ def main(scratch: str, port: str, secret: str, worker: str) -> None:
         "be root": lambda: os.geteuid() == 0,
         "make a user namespace": _unshare,
     }
+    tries |= {told: partial(_read_any, paths) for told, paths in orders["withheld"].items()}
     could = {}
     for name, attempt in tries.items():
         try:
@@ -72,4 +102,4 @@ def main(scratch: str, port: str, secret: str, worker: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(json.loads(sys.argv[1]))

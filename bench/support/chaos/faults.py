@@ -76,7 +76,7 @@ class Arsenal:
             pid: children
             for arm in PREFORK
             for pid in self.stack.pids(arm)
-            if (children := victims.children(pid))
+            if (children := victims.pool_children(pid))
         }
         busy = {row["pid"] for row in self._running()}
         everyone = [child for children in pools.values() for child in children]

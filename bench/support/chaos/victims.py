@@ -16,6 +16,11 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def pool_children(pid: int) -> list[int]:
+    """Return the children of a worker that do its work: not what watches it, nor what parses for it."""
+    return [child for child in children(pid) if "celery" in told_of(child).partition("\n")[0]]
+
+
 def with_descendants(pid: int) -> list[int]:
     """Return the id and those of all that came from it."""
     found = [pid]

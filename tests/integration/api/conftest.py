@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
+from api import readiness
 from api.app import create_app
 from api.current import hub_of
 from orchestrator import settings as settings_module
@@ -51,6 +52,12 @@ def app(settings: Settings) -> Iterator[Flask]:
     made = create_app(settings)
     yield made
     hub_of(made).stop()
+
+
+@pytest.fixture(autouse=True)
+def asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GET /ready asks the servers each time: tests ask more often than once a second."""
+    monkeypatch.setattr(readiness, "REMEMBER_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_every_call_but_the_public_ones_needs_a_token(app: Flask, nobody: Caller
 
     answers = {(method, path): nobody(method, path) for method, path in guarded}
 
-    assert len(answers) == 17
+    assert len(answers) == 18
     for answer in answers.values():
         assert_problem(answer, 401, "missing_auth")
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="octollm"'

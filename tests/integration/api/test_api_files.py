@@ -6,8 +6,9 @@ from io import BytesIO
 import pytest
 
 from orchestrator.settings import Settings
-from tests.integration.api.conftest import Caller
+from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem, assert_time
+from tests.integration.kit import Engineer
 
 SIZES = [1, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 1_000_000]
 
@@ -137,3 +138,38 @@ def test_an_unknown_file_is_not_found(call: Caller, file_id: str) -> None:
 
     assert answer.status_code == 404
     assert answer.json["code"] in {"resource_not_found", "endpoint_not_found"}
+
+
+def test_a_deleted_file_is_gone_and_its_bytes_are_free(call: Caller, engineer: Engineer) -> None:
+    file_id = call("POST", "/v1/files", data=b"text").json["artifact_id"]
+
+    deleted = call("DELETE", f"/v1/files/{file_id}")
+    again = call("DELETE", f"/v1/files/{file_id}")
+
+    assert (deleted.status_code, deleted.json) == (200, {"artifact_id": file_id, "freed_bytes": 4})
+    assert_problem(again, 404, "resource_not_found")
+    assert call("GET", f"/v1/files/{file_id}").status_code == 404
+    assert engineer.ask("SELECT sha256 FROM artifact_chunks WHERE sha256 = %(id)s", id=file_id) == []
+
+
+def test_a_file_that_an_open_task_needs_is_not_deleted(call: Caller) -> None:
+    file_id = call("POST", "/v1/files", data=b"text").json["artifact_id"]
+    task_id = call("POST", "/v1/tasks", json={"goal": "read it", "attachments": [file_id]}).json["task_id"]
+
+    refused = call("DELETE", f"/v1/files/{file_id}")
+    call("DELETE", f"/v1/tasks/{task_id}")
+    deleted = call("DELETE", f"/v1/files/{file_id}")
+
+    problem = assert_problem(refused, 409, "invalid_operation")
+    assert problem["details"] == {"task_id": task_id}
+    assert deleted.status_code == 200
+
+
+def test_another_tenants_file_is_not_deleted(call: Caller, as_caller: AsCaller) -> None:
+    file_id = call("POST", "/v1/files", data=b"text").json["artifact_id"]
+
+    refused = as_caller("umbrella")("DELETE", f"/v1/files/{file_id}")
+    unscoped = as_caller(scopes=("task:read",))("DELETE", f"/v1/files/{file_id}")
+
+    assert (refused.status_code, unscoped.status_code) == (404, 403)
+    assert call("GET", f"/v1/files/{file_id}").status_code == 200

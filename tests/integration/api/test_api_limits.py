@@ -1,21 +1,28 @@
 """How often: every answer says what is left, too much is a 429 that says when, and guessing gets slow."""
 
+import json
 import time
 from dataclasses import replace
+from secrets import token_hex
 
 import pytest
 from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
+from api.places import StreamPlaces
 from orchestrator.credential import SCOPES, new_api_key, sign_token
 from orchestrator.devstack.process import free_port
+from orchestrator.errors import TenantLimit
 from orchestrator.lifecycle import occupancy
 from orchestrator.settings import Rate, Settings
 from orchestrator.store import keys
 from orchestrator.store.engine import transaction
-from tests.integration.api.conftest import Caller
+from tests.integration.api.conftest import AsCaller, Caller
+from tests.integration.api.live import serving
 from tests.integration.api.shapes import assert_problem
+from tests.integration.kit import TENANT, Engineer, wait_step
+from tests.waiting import wait_until
 
 LIMITED = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
 
@@ -85,21 +92,19 @@ def test_making_tokens_counts_as_calls_of_the_key(limited: Flask, engine: Engine
     assert answers[0].headers["X-RateLimit-Remaining"] == "2"
 
 
-def test_who_shows_too_many_bad_keys_is_not_heard_until_later(limited: Flask, engine: Engine) -> None:
+def test_wrong_keys_do_not_block_a_right_key_of_the_same_address(limited: Flask, engine: Engine) -> None:
     with transaction(engine) as conn:
         _, good = keys.create(conn, tenant="acme", scopes=["all"])
     nobody = Caller(limited, None)
     guesses = [new_api_key().text for _ in range(4)]
 
     answers = [nobody("POST", "/v1/auth/token", headers={"X-API-Key": guess}) for guess in guesses]
-    late = nobody("POST", "/v1/auth/token", headers={"X-API-Key": good})
-    elsewhere = nobody(
-        "POST", "/v1/auth/token", headers={"X-API-Key": good}, environ_base={"REMOTE_ADDR": "192.0.2.7"}
-    )
+    right = nobody("POST", "/v1/auth/token", headers={"X-API-Key": good})
+    one_more = nobody("POST", "/v1/auth/token", headers={"X-API-Key": guesses[0]})
 
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
-    assert_problem(late, 429, "rate_limit_exceeded")
-    assert elsewhere.status_code == 200
+    assert right.status_code == 200
+    assert_problem(one_more, 429, "rate_limit_exceeded")
 
 
 def test_a_token_that_holds_is_heard_from_an_address_that_failed(limited: Flask, settings: Settings) -> None:
@@ -176,3 +181,132 @@ def test_a_full_queue_pushes_back_on_everybody(settings: Settings) -> None:
     assert [answer.status_code for answer in answers] == [202, 202, 503]
     assert assert_problem(answers[2], 503, "queue_full")["retryable"] is True
     assert int(answers[2].headers["Retry-After"]) > 0
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts are never old."""
+    monkeypatch.setattr(occupancy, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(occupancy, "TOOL_SECONDS_KEPT_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_tenant_with_enough_queued_steps_waits_and_others_do_not(settings: Settings) -> None:
+    app = create_app(replace(settings, tenant_max_queued_steps=2))
+    ours, theirs = (Caller(app, token_of(settings, key_id="f", tenant=name)) for name in ("acme", "umbrella"))
+
+    answers = [
+        call("POST", "/v1/tasks", json={"goal": f"do part {number}"})
+        for number, call in enumerate((ours, ours, ours, theirs))
+    ]
+
+    assert [answer.status_code for answer in answers] == [202, 202, 429, 202]
+    problem = assert_problem(answers[2], 429, "tenant_limit_exceeded")
+    assert problem["details"]["setting"] == "TENANT_MAX_QUEUED_STEPS"
+    assert int(answers[2].headers["Retry-After"]) == problem["retry_after"] > 0
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_tenant_whose_tools_ran_long_enough_today_submits_later(
+    settings: Settings, engineer: Engineer
+) -> None:
+    app = create_app(replace(settings, tenant_cpu_seconds_a_day=100))
+    ours, theirs = (Caller(app, token_of(settings, key_id="f", tenant=name)) for name in (TENANT, "umbrella"))
+    task_id = engineer.start(wait_step("a"), wait_step("b"))
+    engineer.do(task_id, "a")
+    engineer.ask(
+        "UPDATE steps SET started_at = now() - interval '101 seconds' WHERE task_id = %(id)s AND name = 'a'",
+        id=task_id,
+    )
+
+    refused = ours("POST", "/v1/tasks", json={"goal": "do it"})
+    others = theirs("POST", "/v1/tasks", json={"goal": "do it"})
+    engineer.ask(
+        "UPDATE steps SET finished_at = now() - interval '25 hours' WHERE task_id = %(id)s AND name = 'a'",
+        id=task_id,
+    )
+    later = ours("POST", "/v1/tasks", json={"goal": "do it"})
+
+    problem = assert_problem(refused, 429, "tenant_limit_exceeded")
+    assert problem["details"]["setting"] == "TENANT_CPU_SECONDS_A_DAY"
+    assert (others.status_code, later.status_code) == (202, 202)
+
+
+def test_a_tenants_files_have_no_more_bytes_than_they_may(settings: Settings) -> None:
+    app = create_app(replace(settings, tenant_max_stored_bytes=100))
+    ours, theirs = (Caller(app, token_of(settings, key_id="f", tenant=name)) for name in ("acme", "umbrella"))
+    kept = ours("POST", "/v1/files", data=b"a" * 60).json["artifact_id"]
+
+    refused = ours("POST", "/v1/files", data=b"b" * 41)
+    again = ours("POST", "/v1/files", data=b"a" * 60)
+    others = theirs("POST", "/v1/files", data=b"b" * 41)
+    freed = ours("DELETE", f"/v1/files/{kept}")
+    later = ours("POST", "/v1/files", data=b"b" * 41)
+
+    problem = assert_problem(refused, 403, "storage_limit_exceeded")
+    assert problem["details"] == {"setting": "TENANT_MAX_STORED_BYTES", "limit": 100}
+    assert "DELETE /v1/files" in problem["detail"]
+    assert (again.status_code, others.status_code, later.status_code) == (201, 201, 201)
+    assert freed.json == {"artifact_id": kept, "freed_bytes": 60}
+
+
+def test_a_tenant_has_no_more_streams_than_it_may_in_all_processes(
+    settings: Settings, engineer: Engineer
+) -> None:
+    few = replace(settings, tenant_max_streams=2)
+    tenant = f"watcher-{token_hex(4)}"
+    task_ids = {
+        name: engineer.submit(wait_step("a"), tenant=name) for name in (tenant, f"{tenant}-neighbour")
+    }
+    tokens = {name: sign_token(settings, tenant=name, key_id=name, scopes=SCOPES) for name in task_ids}
+    with serving(few) as one, serving(few) as other:
+        first = one.open(task_ids[tenant], token=tokens[tenant])
+        with other.open(task_ids[tenant], token=tokens[tenant]):
+            status, headers, text = one.get(
+                f"/v1/tasks/{task_ids[tenant]}/events",
+                {"Accept": "text/event-stream", "Authorization": f"Bearer {tokens[tenant]}"},
+            )
+            neighbour = f"{tenant}-neighbour"
+            with one.open(task_ids[neighbour], token=tokens[neighbour]):
+                pass
+            first.close()
+            wait_until(lambda: one.hub.streams == 0, 10, "the first stream to be closed")
+            with other.open(task_ids[tenant], token=tokens[tenant]):
+                pass
+
+    problem = json.loads(text)
+    assert (status, problem["code"]) == (429, "tenant_limit_exceeded")
+    assert problem["details"]["setting"] == "TENANT_MAX_STREAMS"
+    assert int(headers["Retry-After"]) > 0
+
+
+def test_streams_are_limited_a_process_while_redis_is_away() -> None:
+    places = StreamPlaces(f"redis://127.0.0.1:{free_port()}/0", most=1)
+    place = places.take("acme")
+    places.renew()
+
+    with pytest.raises(TenantLimit):
+        places.take("acme")
+    places.take("umbrella")
+    places.give_back(place)
+    places.give_back(place)
+
+    assert places.take("acme")
+
+
+def test_priority_critical_needs_a_scope_of_its_own(as_caller: AsCaller) -> None:
+    plain = as_caller(scopes=("task:submit", "task:read", "task:cancel"))
+    urgent = as_caller(scopes=("task:submit", "task:read", "task:cancel", "task:critical"))
+    critical = {"goal": "do it", "priority": "critical"}
+
+    refused = plain("POST", "/v1/tasks", json=critical)
+    accepted = urgent("POST", "/v1/tasks", json=critical)
+    task_id = accepted.json["task_id"]
+    urgent("DELETE", f"/v1/tasks/{task_id}")
+    retried = plain("POST", f"/v1/tasks/{task_id}/retry")
+
+    assert accepted.status_code == 202
+    for answer in (refused, retried):
+        problem = assert_problem(answer, 403, "insufficient_permissions")
+        assert problem["details"]["required_scope"] == "task:critical"
+    assert plain("POST", "/v1/tasks", json={"goal": "do it", "priority": "high"}).status_code == 202

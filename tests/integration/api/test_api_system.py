@@ -81,7 +81,11 @@ def test_ready_needs_a_worker_of_every_arm(engine: Engine, nobody: Caller, prefi
         "workers": dict.fromkeys(ARMS, 1),
         "withheld": {},
     }
-    assert {name: thread["error"] for name, thread in threads.items()} == {"hub": None, "hints": None}
+    assert {name: thread["error"] for name, thread in threads.items()} == {
+        "hub": None,
+        "hints": None,
+        "audit": None,
+    }
 
 
 def test_ready_says_that_permits_are_off(settings: Settings, engine: Engine) -> None:

@@ -1,0 +1,37 @@
+"""Runs the API alone, as the Procfile does."""
+
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.devstack.leash import Leash
+from orchestrator.devstack.process import free_port
+from orchestrator.devstack.program import Program, environment, read_procfile
+from tests.waiting import wait_until
+
+
+@contextmanager
+def running(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """Run the Procfile's gunicorn for the block and yield its address."""
+    port = free_port()
+    whole = environment({"PORT": str(port), "BIND_HOST": "127.0.0.1", **environ})
+    leash = Leash()
+    program = Program("web.1", read_procfile()["web"], environ=whole, log=folder / "log", leash=leash)
+    program.start()
+    try:
+        wait_until(lambda: answers(port), 60, "gunicorn to listen")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        program.ask_to_stop()
+        wait_until(program.is_stopped, 20, "gunicorn to stop")
+        leash.release()
+
+
+def answers(port: int) -> bool:
+    """Tell whether the API answers there."""
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10).close()
+    except OSError:
+        return False
+    return True

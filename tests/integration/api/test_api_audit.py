@@ -1,0 +1,269 @@
+"""Who did what, from where, and whether it was allowed stands in the audit log, off the callers' way and bounded."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import IntegrityError
+
+from api import audit
+from api.app import create_app
+from api.audit_buffer import DENIED_BY_ALL, DENIED_BY_SOURCE, MOST_HELD, AuditBuffer
+from api.current import hub_of, orchestrator_of
+from api.operation import scope_of
+from orchestrator.credential import SCOPES, new_api_key, sign_token
+from orchestrator.settings import Settings
+from orchestrator.store import audit_log, keys
+from orchestrator.store.audit_log import Entry, Outcome
+from orchestrator.store.engine import open_engine, statement, transaction
+from tests.integration.api.conftest import Caller
+from tests.integration.api.live import serving
+from tests.integration.kit import Engineer, wait_step
+from tests.waiting import wait_until
+
+ADDRESS = {"environ_base": {"REMOTE_ADDR": "192.0.2.7"}}
+SECRET = "s3cr3t-in-a-body"
+
+
+@pytest.fixture
+def audited(settings: Settings) -> Iterator[Flask]:
+    """An app whose entries nobody else makes."""
+    app = create_app(replace(settings, trusted_proxies=1))
+    yield app
+    hub_of(app).stop()
+    audit.buffer_of(app).close()
+
+
+def caller(app: Flask, settings: Settings, *scopes: str, tenant: str = "acme") -> Caller:
+    return Caller(app, sign_token(settings, tenant=tenant, key_id="k1", scopes=scopes or SCOPES))
+
+
+def entries(app: Flask, **wanted: Any) -> list[Entry]:
+    """Write what is held, and return what stands there, oldest first."""
+    audit.buffer_of(app).flush()
+    with statement(orchestrator_of(app).engine) as conn:
+        return audit_log.find(conn, **wanted)[::-1]
+
+
+def test_what_a_caller_does_is_written_down_with_who_where_and_on_what(
+    audited: Flask, settings: Settings
+) -> None:
+    call = caller(audited, settings)
+    seen = {"headers": {"X-Request-ID": "r-1", "X-Forwarded-For": "9.9.9.9, 192.0.2.33"}}
+
+    task_id = call("POST", "/v1/tasks", json={"goal": SECRET}, **seen).json["task_id"]
+    file_id = call("POST", "/v1/files", data=SECRET.encode(), content_type="text/plain").json["artifact_id"]
+    call("GET", f"/v1/files/{file_id}")
+    call("POST", f"/v1/tasks/{task_id}/cancel", json={"reason": SECRET})
+    call("POST", "/v1/arms/register", json={"arm_id": "coder", "status": "healthy"})
+    call("POST", f"/v1/tasks/{task_id}/stream-ticket")
+    call("GET", f"/v1/tasks/{task_id}")
+
+    found = entries(audited)
+    assert [(entry.action, entry.object) for entry in found] == [
+        ("task.submit", task_id),
+        ("file.upload", file_id),
+        ("file.download", file_id),
+        ("task.cancel", task_id),
+        ("arm.register", "coder"),
+        ("ticket.issue", task_id),
+    ]
+    first = found[0]
+    assert (first.tenant, first.key_id, first.subject) == ("acme", "k1", "acme/k1")
+    assert (first.address, first.request_id, first.outcome) == ("192.0.2.33", "r-1", Outcome.ALLOWED)
+    assert SECRET not in repr(found)
+
+
+def test_what_is_refused_is_written_down_with_its_reason(
+    audited: Flask, settings: Settings, engine: Engine
+) -> None:
+    reader, stranger = caller(audited, settings, "task:read"), caller(audited, settings, tenant="umbrella")
+    task_id = caller(audited, settings)("POST", "/v1/tasks", json={"goal": "mine"}).json["task_id"]
+    guess = new_api_key()
+
+    reader("POST", "/v1/tasks", json={"goal": "x"})
+    stranger("POST", f"/v1/tasks/{task_id}/cancel")
+    Caller(audited, "x.y.z")("GET", "/v1/tasks", headers={"X-Forwarded-For": "192.0.2.8"})
+    Caller(audited, None)("POST", "/v1/auth/token", headers={"X-API-Key": guess.text})
+    caller(audited, settings)("POST", "/v1/tasks", json={"goal": ""})
+
+    found = entries(audited)[1:]
+    assert [(entry.action, entry.outcome.value, entry.reason) for entry in found] == [
+        ("task.submit", "denied", "insufficient_permissions:task:submit"),
+        ("task.cancel", "denied", "resource_not_found"),
+        ("call", "denied", "invalid_credential:invalid"),
+        ("token.issue", "denied", "invalid_credential:key"),
+        ("task.submit", "failed", "validation_error"),
+    ]
+    assert [(entry.tenant, entry.key_id) for entry in found[:4]] == [
+        ("acme", "k1"),
+        ("umbrella", "k1"),
+        (None, None),
+        (None, guess.id),
+    ]
+    assert (found[1].object, found[2].object, found[2].address) == (
+        task_id,
+        "GET /v1/tasks",
+        "192.0.2.8",
+    )
+    assert guess.secret not in repr(found)
+
+
+def test_a_token_for_a_key_and_the_refusal_of_a_revoked_one_name_the_key(
+    audited: Flask, engine: Engine
+) -> None:
+    with transaction(engine) as conn:
+        record, text = keys.create(conn, tenant="acme", scopes=["all"])
+    nobody = Caller(audited, None)
+
+    nobody("POST", "/v1/auth/token", headers={"X-API-Key": text})
+    with transaction(engine) as conn:
+        keys.revoke(conn, record.id)
+    nobody("POST", "/v1/auth/token", headers={"X-API-Key": text})
+
+    assert [(entry.key_id, entry.tenant, entry.outcome.value) for entry in entries(audited)] == [
+        (record.id, "acme", "allowed"),
+        (record.id, None, "denied"),
+    ]
+
+
+def test_a_flood_of_refusals_leaves_few_entries_and_a_count(audited: Flask, settings: Settings) -> None:
+    flood, calls = Caller(audited, "x.y.z"), 3 * DENIED_BY_SOURCE.calls
+
+    for _ in range(calls):
+        flood("GET", "/v1/tasks", **ADDRESS)
+    Caller(audited, "x.y.z")("GET", "/v1/tasks", headers={"X-Forwarded-For": "192.0.2.9"})
+    caller(audited, settings)("POST", "/v1/tasks", json={"goal": "work goes on"})
+
+    found = entries(audited)
+    kept = [entry for entry in found if entry.action == "call"]
+    (left_out,) = (entry for entry in found if entry.action == "audit.left_out")
+    assert len(kept) + left_out.times == calls + 1
+    assert len(kept) <= DENIED_BY_SOURCE.calls + 2
+    assert kept[-1].address == "192.0.2.9"
+    assert "task.submit" in {entry.action for entry in found}
+
+
+def test_refusals_of_many_addresses_are_bounded_together(engine: Engine, postgres_url: str) -> None:
+    buffer = AuditBuffer(open_engine(postgres_url, pool_size=1))
+
+    for number in range(5 * DENIED_BY_ALL.calls):
+        buffer.add(Entry(action="call", outcome=Outcome.DENIED), source=str(number))
+    buffer.close()
+
+    with statement(engine) as conn:
+        kept = audit_log.find(conn, action="call", limit=1000)
+        (left_out,) = audit_log.find(conn, action="audit")
+    assert len(kept) <= DENIED_BY_ALL.calls + 5
+    assert len(kept) + left_out.times == 5 * DENIED_BY_ALL.calls
+
+
+def test_while_the_database_is_away_no_more_than_so_many_wait_and_no_caller_does(
+    settings: Settings, engine: Engine, postgres_url: str
+) -> None:
+    away = AuditBuffer(open_engine("postgresql+psycopg2://u:p@127.0.0.1:1/d", pool_size=1))
+    entry = Entry(action="task.submit", outcome=Outcome.ALLOWED)
+
+    for _ in range(MOST_HELD + 7):
+        away.add(entry, source="s")
+    wait_until(lambda: away.health()["state"] == "failing", 10, "a failed attempt")
+    away._engine = open_engine(postgres_url, pool_size=1)
+    away.close()
+
+    with statement(engine) as conn:
+        kept = audit_log.find(conn, action="task.submit", limit=MOST_HELD + 100)
+        (left_out,) = audit_log.find(conn, action="audit")
+    assert (len(kept), left_out.times) == (MOST_HELD, 7)
+
+
+def test_an_entry_that_the_database_refuses_does_not_hold_up_the_others(
+    engine: Engine, postgres_url: str
+) -> None:
+    buffer = AuditBuffer(open_engine(postgres_url, pool_size=1))
+    buffer.add(Entry(action="task.submit", outcome=Outcome.ALLOWED, times=0), source="s")
+
+    with pytest.raises(IntegrityError):
+        buffer.flush()
+    buffer.add(Entry(action="task.cancel", outcome=Outcome.ALLOWED), source="s")
+    buffer.close()
+
+    with statement(engine) as conn:
+        found = [(entry.action, entry.times) for entry in audit_log.find(conn)]
+    assert found == [("audit.left_out", 1), ("task.cancel", 1)]
+
+
+def test_a_submission_costs_no_trip_to_the_database_more(audited: Flask, settings: Settings) -> None:
+    call = caller(audited, settings)
+    call("POST", "/v1/tasks", json={"goal": "warm up"})
+    sent: list[str] = []
+    event.listen(
+        orchestrator_of(audited).engine,
+        "before_cursor_execute",
+        lambda _conn, _cursor, statement, *_: sent.append(statement),
+    )
+
+    call("POST", "/v1/tasks", json={"goal": "go"})
+
+    assert not [text for text in sent if "audit_log" in text]
+
+
+def test_a_cancel_on_a_websocket_is_written_down(settings: Settings, engineer: Engineer) -> None:
+    task_id = engineer.start(wait_step("a"))
+
+    with serving(settings) as api:
+        with api.open(task_id, "?after=4") as stream:
+            stream.say({"type": "cancel"})
+            stream.rest(timeout=10)
+        with api.open(task_id, "?after=4", token=api.token(scopes=("task:read",))) as stream:
+            pass
+        found = entries(api.app, action="task.cancel")
+        audit.buffer_of(api.app).close()
+
+    assert [(entry.object, entry.outcome, entry.tenant) for entry in found] == [
+        (task_id, Outcome.ALLOWED, "acme")
+    ]
+
+
+def test_every_view_that_changes_something_has_a_name_in_the_log(app: Flask) -> None:
+    changing = {
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}
+    }
+    giving = {"files.fetch"}
+
+    assert changing <= set(audit.ACTIONS)
+    assert all(scope_of(app.view_functions[endpoint]) is not None for endpoint in giving)
+    assert giving <= set(audit.ACTIONS)
+
+
+def test_what_is_no_id_of_ours_does_not_get_into_the_log(audited: Flask, settings: Settings) -> None:
+    caller(audited, settings)("DELETE", f"/v1/tasks/{SECRET}")
+    caller(audited, settings)("GET", f"/v1/files/{SECRET}")
+
+    found = entries(audited)
+    assert [entry.object for entry in found] == [None, None]
+    assert SECRET not in json.dumps([repr(entry) for entry in found])
+
+
+def test_asking_which_methods_there_are_is_no_deed(audited: Flask) -> None:
+    answer = Caller(audited, None)("OPTIONS", "/v1/tasks")
+
+    assert answer.status_code == 200
+    assert entries(audited) == []
+
+
+def test_nothing_is_called_allowed_that_nobody_was_allowed_to(audited: Flask) -> None:
+    """Only refusals are bounded: an entry of anything else needs a credential that holds."""
+    nobody = Caller(audited, None)
+
+    for rule in audited.url_map.iter_rules():
+        path = "/" + "/".join("x" if part.startswith("<") else part for part in rule.rule.split("/") if part)
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            nobody(method, path)
+
+    assert {entry.outcome for entry in entries(audited, limit=1000)} == {Outcome.DENIED}

@@ -1,0 +1,174 @@
+"""No tenant takes a whole worker pool: shares of an arm's slots, turns, and the limits of one tenant."""
+
+import threading
+
+import pytest
+from celery.exceptions import Ignore
+from sqlalchemy import Engine
+
+from orchestrator import bootstrap
+from orchestrator.queue.app import make_app
+from orchestrator.settings import Settings
+from orchestrator.store import pools, steps
+from orchestrator.store.engine import statement
+from orchestrator.store.hints import Hints
+from orchestrator.store.steps import Turn
+from orchestrator.task_contract import Priority
+from tests.integration.kit import TENANT, Engineer, wait_step
+from workers import claiming
+
+OTHER = "umbrella"
+NO_LIMIT = 64
+
+
+@pytest.fixture
+def pool(engine: Engine) -> None:
+    """An executor pool of two slots."""
+    beat(engine, slots=2)
+
+
+def beat(engine: Engine, *, slots: int) -> None:
+    with statement(engine) as conn:
+        pools.beat(
+            conn,
+            node="executor@here",
+            queue="arm.executor",
+            arm="executor",
+            concurrency=slots,
+            busy=0,
+            isolation="basic",
+            version="0",
+            registry_digest="",
+        )
+
+
+def turn_of(engineer: Engineer, task_id: str, name: str, *, most_running: int = NO_LIMIT) -> Turn | None:
+    with statement(engineer.engine) as conn:
+        return steps.next_in_turn(
+            conn, engineer.row(task_id, name)["id"], poison_step=3, most_running=most_running
+        )
+
+
+def _task_of(turn: Turn | None) -> str | None:
+    return turn.message.task_id if turn and turn.message else None
+
+
+def crowd(engineer: Engineer, count: int, *, tenant: str = TENANT) -> list[str]:
+    return [engineer.start(wait_step("a"), tenant=tenant) for _ in range(count)]
+
+
+@pytest.mark.usefixtures("pool")
+def test_a_tenant_alone_may_take_every_slot(engineer: Engineer) -> None:
+    tasks = crowd(engineer, 2)
+
+    claims = [engineer.claim(task, "a", most_running=NO_LIMIT) for task in tasks]
+
+    assert all(claims)
+
+
+@pytest.mark.usefixtures("pool")
+def test_the_last_free_slot_is_kept_for_other_tenants_once_there_are_any(engineer: Engineer) -> None:
+    first, second = crowd(engineer, 2)
+    other = engineer.start(wait_step("a"), tenant=OTHER)
+    engineer.take(first, "a", most_running=NO_LIMIT)
+
+    refused = engineer.claim(second, "a", most_running=NO_LIMIT)
+    turn = turn_of(engineer, second, "a")
+
+    assert refused is None
+    assert engineer.row(second, "a")["state"] == "queued"
+    assert _task_of(turn) == other
+    assert engineer.claim(other, "a", most_running=NO_LIMIT)
+
+
+@pytest.mark.usefixtures("pool")
+def test_nobody_comes_first_while_no_other_tenant_waits(engineer: Engineer) -> None:
+    first, second = crowd(engineer, 2)
+    engineer.submit(wait_step("a"), tenant=OTHER)
+    engineer.take(first, "a", most_running=NO_LIMIT)
+
+    assert engineer.claim(second, "a", most_running=NO_LIMIT) is None
+    assert turn_of(engineer, second, "a") == Turn(None)
+
+
+@pytest.mark.usefixtures("pool")
+def test_two_claims_at_once_do_not_both_get_the_last_slot_of_a_share(engineer: Engineer) -> None:
+    engineer.submit(wait_step("a"), tenant=OTHER)
+    tasks = crowd(engineer, 8)
+    rows = [engineer.row(task, "a")["id"] for task in tasks]
+    together = threading.Barrier(len(rows))
+
+    def claim(row: str) -> None:
+        together.wait()
+        with statement(engineer.engine) as conn:
+            steps.claim(conn, row, owner="me", lease_seconds=15, poison_step=3, most_running=NO_LIMIT)
+
+    threads = [threading.Thread(target=claim, args=(row,)) for row in rows]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sum(engineer.row(task, "a")["state"] == "running" for task in tasks) == 1
+
+
+def test_the_tenant_with_fewer_running_steps_comes_first_in_a_large_pool(
+    engineer: Engineer, engine: Engine
+) -> None:
+    beat(engine, slots=8)
+    many = crowd(engineer, 3)
+    few = crowd(engineer, 2, tenant=OTHER)
+    for task in (many[0], few[0], many[1]):
+        engineer.take(task, "a", most_running=NO_LIMIT)
+
+    refused = engineer.claim(many[2], "a", most_running=NO_LIMIT)
+    turn = turn_of(engineer, many[2], "a")
+
+    assert refused is None
+    assert _task_of(turn) == few[1]
+
+
+def test_a_tenant_runs_no_more_steps_than_it_may(engineer: Engineer) -> None:
+    first, second = crowd(engineer, 2)
+    engineer.take(first, "a", most_running=1)
+
+    refused = engineer.claim(second, "a", most_running=1)
+
+    assert refused is None
+    assert turn_of(engineer, second, "a", most_running=1) == Turn(None)
+    assert engineer.claim(second, "a", most_running=2)
+
+
+@pytest.mark.usefixtures("pool")
+def test_a_claim_refused_for_another_reason_gives_no_turn_away(engineer: Engineer) -> None:
+    first, second = crowd(engineer, 2)
+    engineer.start(wait_step("a"), tenant=OTHER)
+    engineer.take(first, "a", most_running=NO_LIMIT)
+    with statement(engineer.engine) as conn:
+        steps.put_off(conn, engineer.row(second, "a")["id"], delay_seconds=60)
+
+    assert turn_of(engineer, first, "a") is None
+    assert turn_of(engineer, second, "a") is None
+
+
+@pytest.mark.usefixtures("pool")
+def test_a_message_that_gives_its_turn_away_publishes_the_other_tenants_row_first(
+    engineer: Engineer, our_settings: Settings
+) -> None:
+    first, second = crowd(engineer, 2)
+    other = engineer.start(wait_step("a"), tenant=OTHER, priority=Priority.LOW)
+    engineer.take(first, "a", most_running=NO_LIMIT)
+    app = make_app(lambda: our_settings)
+    worker = bootstrap.WorkerProcess(our_settings, engineer.engine, Hints(our_settings.redis_url), app, "me")
+
+    with pytest.raises(Ignore):
+        claiming.claim_in_turn(worker, engineer.row(second, "a")["id"])
+
+    with app.connection_for_read() as connection:
+        message = connection.SimpleQueue("arm.executor").get(timeout=5)
+    assert message.headers["id"] == engineer.row(other, "a")["id"]
+    assert message.properties["priority"] == 0
+    late = engineer.ask(
+        "SELECT not_before > now() AS late FROM steps WHERE id = %(id)s", id=engineer.row(second, "a")["id"]
+    )
+    assert late == [{"late": True}]

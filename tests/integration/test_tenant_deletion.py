@@ -1,0 +1,99 @@
+"""`octollm tenant delete` leaves nothing of a tenant, and everything of the others."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.ending import ExitStatus
+from orchestrator.cli.main import main
+from orchestrator.execution_state import Decision
+from orchestrator.queue.chord import Refused
+from orchestrator.store import files, keys
+from orchestrator.store.engine import transaction
+from tests.integration.kit import Engineer, done, verdict, wait_step
+
+DOOMED, KEPT = "doomed", "kept"
+
+
+def octollm(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0), capsys.readouterr().out
+
+
+def furnish(engineer: Engineer, tenant: str) -> list[str]:
+    """Give a tenant a key, a file, an ended task, a running and a queued one; return the tasks."""
+    with transaction(engineer.engine) as conn:
+        keys.create(conn, tenant=tenant, scopes=["all"], name="", environment="live", expires_at=None)
+        files.put(conn, tenant, filename="a", media_type="text/plain", content=tenant.encode())
+    ended, running = (engineer.start(wait_step("a"), tenant=tenant) for _ in range(2))
+    engineer.do(ended, "a")
+    engineer.judge(ended, verdict(Decision.PASSED))
+    return [ended, running, engineer.submit(wait_step("a"), tenant=tenant)]
+
+
+def rows_of(engineer: Engineer, tenant: str, task_ids: list[str]) -> dict[str, int]:
+    """Return how many rows of each table name the tenant, or one of its tasks."""
+    columns = engineer.ask(
+        """SELECT c.relname AS name, a.attname AS mark
+        FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('tenant', 'task_id')
+        WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+            AND c.relname NOT IN ('api_keys', 'results', 'chord_parts')"""
+    )
+    marks: dict[str, Any] = {"tenant": [tenant], "task_id": task_ids}
+    found: dict[str, int] = {}
+    for column in columns:
+        sql = f"SELECT count(*) AS n FROM {column['name']} WHERE {column['mark']} = ANY(%(marks)s)"
+        count = engineer.ask(sql, marks=marks[column["mark"]])[0]["n"]
+        found[column["name"]] = max(found.get(column["name"], 0), count)
+    return found
+
+
+def test_nothing_of_a_deleted_tenant_is_left_and_all_of_the_others(
+    engineer: Engineer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doomed, kept = furnish(engineer, DOOMED), furnish(engineer, KEPT)
+    before = rows_of(engineer, KEPT, kept)
+    claim = engineer.take(doomed[1], "a")
+
+    status, told = octollm(capsys, "tenant", "delete", DOOMED, "--yes", "--json")
+
+    assert (status, json.loads(told)) == (
+        ExitStatus.OK,
+        {
+            "tenant": DOOMED,
+            "keys_revoked": 1,
+            "tasks_cancelled": 2,
+            "tasks_deleted": 3,
+            "files_deleted": 1,
+            "cache_entries_dropped": 0,
+        },
+    )
+    assert set(rows_of(engineer, DOOMED, doomed).values()) == {0}
+    assert rows_of(engineer, KEPT, kept) == before
+    assert engineer.ask("SELECT id FROM chords") == engineer.ask("SELECT chord_id AS id FROM rounds")
+    revoked = "SELECT tenant, revoked_at IS NOT NULL AS is_revoked FROM api_keys ORDER BY tenant"
+    assert engineer.ask(revoked) == [
+        {"tenant": DOOMED, "is_revoked": True},
+        {"tenant": KEPT, "is_revoked": False},
+    ]
+    with pytest.raises(Refused):
+        engineer.store(claim, done())
+
+
+def test_nothing_is_deleted_without_a_yes(
+    engineer: Engineer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
+    task_ids = furnish(engineer, DOOMED)
+    before = rows_of(engineer, DOOMED, task_ids)
+
+    status, _ = octollm(capsys, "tenant", "delete", DOOMED)
+
+    assert status == ExitStatus.DETACHED
+    assert rows_of(engineer, DOOMED, task_ids) == before
+    assert octollm(capsys, "tenant", "delete", "nobody", "--yes")[1].startswith("nobody: 0 keys revoked")

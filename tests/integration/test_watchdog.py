@@ -1,0 +1,180 @@
+"""A worker whose interpreter stands still is killed from outside, and its work and everybody else's goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.store.hints import Hints
+from tests.integration.kit import Engineer
+from tests.waiting import wait_until
+from workers import process
+from workers.sweeper import Sweeper
+from workers.tasks import app
+from workers.watchdog import Watchdog
+
+ROOT = Path(__file__).parents[2]
+LEASES = {"LEASE_SECONDS": "3", "HEARTBEAT_SECONDS": "1", "SWEEP_SECONDS": "0.2", "WATCHDOG_SECONDS": "4"}
+SILENT_SECONDS = 0.5
+
+
+def collect(name: str, values: Any) -> dict[str, Any]:
+    return {
+        "id": name,
+        "arm": "retriever",
+        "action": "collect",
+        "inputs": {"values": values},
+        "depends_on": [],
+    }
+
+
+@contextmanager
+def kept_running(pool: str, log: Path) -> Iterator[list[int]]:
+    """Run a worker and start it again whenever it ends, as `octollm up` does; gives the codes that it ended with."""
+    command = ["-A", "tests.integration.stuck_app", "worker", "-Q", "arm.retriever", "-P", pool, "-c", "2"]
+    stopping, codes, running = threading.Event(), list[int](), list[subprocess.Popen[bytes]]()
+
+    def keep(output: Any) -> None:
+        while not stopping.is_set():
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "celery", *command, "-n", f"stuck-{pool}@%h", "--without-mingle"],
+                cwd=ROOT,
+                env={**os.environ, **LEASES},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            running.append(worker)
+            codes.append(worker.wait())
+
+    with log.open("wb") as output:
+        thread = threading.Thread(target=keep, args=(output,))
+        thread.start()
+        try:
+            yield codes
+        finally:
+            stopping.set()
+            os.killpg(running[-1].pid, signal.SIGKILL)
+            thread.join()
+
+
+@contextmanager
+def swept(engineer: Engineer, redis_url: str) -> Iterator[None]:
+    """Sweep as a sweeper's process does."""
+    process.start(app, service="tests")
+    settings = replace(engineer.settings, lease_seconds=3.0, heartbeat_seconds=1.0)
+    worker = WorkerProcess(settings, engineer.engine, Hints(redis_url), app, owner="sweeper")
+    stopping = threading.Event()
+    with redis.Redis.from_url(redis_url) as broker:
+        sweeper = Sweeper(worker, broker)
+
+        def sweep() -> None:
+            while not stopping.wait(0.2):
+                sweeper.tick()
+
+        thread = threading.Thread(target=sweep)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_worker_that_stands_still_is_killed_and_every_task_s_step_is_done(
+    pool: str, engineer: Engineer, redis_url: str, tmp_path: Path
+) -> None:
+    log, held = tmp_path / "worker.log", tmp_path / "held"
+
+    with swept(engineer, redis_url), kept_running(pool, log) as codes:
+        evil = engineer.start(collect("a", {"hold": str(held)}))
+        engineer.ask("UPDATE steps SET due = now() WHERE state = 'queued'")
+        wait_until(held.exists, 60, f"the evil step to begin; see {log}", every=0.2)
+        others = [engineer.start(collect("a", number)) for number in range(3)]
+        engineer.ask("UPDATE steps SET due = now() WHERE state = 'queued'")
+
+        wait_until(
+            lambda: all(engineer.row(task_id, "a")["state"] == "done" for task_id in (evil, *others)),
+            90,
+            f"all steps to be done; see {log}",
+            every=0.2,
+        )
+        wait_until(
+            lambda: b'"event": "watchdog.killed"' in log.read_bytes(), 60, f"the kill; see {log}", every=0.2
+        )
+
+    assert engineer.row(evil, "a")["kills"] >= 1
+    # of threads all of the worker had to go, of children only the one
+    assert codes[:-1] == ([-signal.SIGKILL] if pool == "threads" else [])
+
+
+def living_child(seconds: float, *, then: str) -> int:
+    """Start a watched process that does `then` after its first signs of life; return its exit code."""
+    program = (
+        "import ctypes, os, signal, subprocess, sys, threading, time\n"
+        "from workers.watchdog import Watchdog\n"
+        f"watchdog = Watchdog({seconds})\n"
+        "watchdog.start()\n"
+        "watchdog.beat()\n"
+        f"{then}\n"
+    )
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=60).returncode
+
+
+def test_a_process_that_holds_the_interpreter_is_killed_and_not_without_a_watchdog() -> None:
+    hold = "ctypes.PyDLL(None).sleep(3)"
+
+    assert living_child(SILENT_SECONDS, then=hold) == -signal.SIGKILL
+    assert living_child(0, then=hold) == 0
+
+
+def test_a_process_that_somebody_stopped_is_not_killed_for_its_silence() -> None:
+    # a helper of its own wakes it up: as the chaos of bench/ does, and a terminal
+    stop = (
+        "subprocess.Popen(['sh', '-c', f'sleep 2; kill -CONT {os.getpid()}'])\n"
+        "os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "time.sleep(1)"
+    )
+
+    assert living_child(SILENT_SECONDS, then=stop) == 0
+
+
+def test_a_watcher_that_was_stopped_too_forgives_the_silence() -> None:
+    # all of it stops, and the watcher goes on first
+    stop = (
+        "own, watcher = os.getpid(), watchdog._watcher.pid\n"
+        "subprocess.Popen(['sh', '-c', f'sleep 2; kill -CONT {watcher}; sleep 0.2; kill -CONT {own}'])\n"
+        "os.kill(watcher, signal.SIGSTOP)\n"
+        "os.kill(own, signal.SIGSTOP)\n"
+        "time.sleep(1)"
+    )
+
+    assert living_child(SILENT_SECONDS, then=stop) == 0
+
+
+def test_a_watcher_ends_with_those_it_watches() -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        watchdog = Watchdog(30)
+        watchdog.start()
+        watchdog.beat()
+        os.write(write, str(watchdog._watcher.pid if watchdog._watcher else 0).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    watcher = int(os.read(read, 20))
+
+    assert watcher
+    wait_until(lambda: not Path(f"/proc/{watcher}").exists(), 20, "the watcher to end")
