@@ -110,7 +110,7 @@ def streaming(scene: Scene, task_id: str, *, token: str = "", query: str = "") -
     with _connect(scene, "127.0.0.1") as link:
         link.sendall(
             f"GET /v1/tasks/{task_id}/events{query} HTTP/1.1\r\nHost: a\r\n"
-            f"Accept: text/event-stream\r\n{shown}\r\n".encode()
+            f"Accept: text/event-stream\r\nConnection: close\r\n{shown}\r\n".encode()
         )
         yield link
 

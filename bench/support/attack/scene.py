@@ -78,7 +78,7 @@ class Scene:
         return time.monotonic() - began
 
     def begin(self, *steps: Step, **contract: Any) -> "Future[str]":
-        """Have the attacker run a plan, and return how it ends: completed, or the code of the step's or the task's error."""
+        """Have the attacker run a plan; return how it ends: completed, or the code of its step's error or its own."""
         return self.pool.submit(self._end_of, self.submit(*steps, **contract))
 
     def submit(self, *steps: Step, **contract: Any) -> str:

@@ -11,7 +11,7 @@ AT_ONCE: Final = 8
 _EVIL: Final = "^(a+)+$"
 _LONG: Final = "a" * 64 + "!"
 _MOST_ANSWER_BYTES: Final = 100_000
-_ENDED: Final = ("completed", "criteria_not_met", "check_failed", "invalid_input", "judge_rejected")
+_ENDED: Final = ("completed", "validation_failed", "invalid_input")
 
 
 def digits(count: int) -> str:
