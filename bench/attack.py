@@ -42,6 +42,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
         parsing.patch_of_blank_lines,
         crowding.half_sent_heads,
         crowding.half_sent_bodies,
+        crowding.answers_that_nobody_closes,
         crowding.all_streams,
         crowding.three_long_scripts,
         crowding.priority_without_the_scope,

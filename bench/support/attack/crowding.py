@@ -14,6 +14,7 @@ from tests.acceptance.plans import wait
 from tests.waiting import wait_until
 
 CROWD: Final = 300
+_UNCLOSED: Final = 100
 MINUTES: Final = 120.0
 """How long the attacker's steps take if nobody ends them."""
 _SCRIPT: Final = b"import time\ntime.sleep(120)\n"
@@ -45,6 +46,19 @@ def _half_sent(scene: Scene, half: bytes) -> Generator[None, None, str]:
     if answer.status != HTTPStatus.OK or seconds > ANSWER_SECONDS:
         raise DidNotHold(f"/health answers {answer.status} after {seconds:.1f} s")
     return f"{CROWD} open; /health answers after {seconds:.2f} s"
+
+
+def answers_that_nobody_closes(scene: Scene) -> Generator[None, None, str]:
+    """100 requests without a credential that ask for the connection's end, and clients that keep theirs open."""
+    with ExitStack() as stack:
+        links = [stack.enter_context(_connect(scene, f"127.0.0.{2 + n % 5}")) for n in range(_UNCLOSED)]
+        for link in links:
+            link.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        yield
+        statuses = Counter(status_of(link) for link in links)
+    if set(statuses) != {HTTPStatus.OK}:
+        raise DidNotHold(f"answered {dict(statuses)}")
+    return f"{_UNCLOSED} x 200"
 
 
 def all_streams(scene: Scene) -> Generator[None, None, str]:

@@ -10,7 +10,8 @@ from typing import Any, Final
 from bench.support.attack.scene import Scene, ends
 
 _REFUSED: Final = ("invalid_input", "patch_rejected", "tool_failed")
-_READ: Final = ("completed", *_REFUSED)
+_READ: Final = ("completed", "validation_failed", *_REFUSED)
+"""Read within the limits, or refused; a patch that is refused makes its plan's own criterion unmet."""
 _BOMB: Final = """
 import codecs, pathlib, pytest
 
