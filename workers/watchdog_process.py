@@ -2,7 +2,7 @@
 
 Its standard input is a socket of packets: 8 bytes with the number of a process, the first one of each with a
 descriptor of that process. It ends when no process holds the other end. It imports nothing of ours: it must move when
-nothing else does, and takes 8 MiB.
+nothing else does, and takes 6 MiB of its own.
 
 Silence counts only while this process runs and the other one is not stopped (SIGSTOP, a debugger): where both stood
 still, as in a suspended machine, nothing is known.

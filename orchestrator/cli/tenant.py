@@ -8,8 +8,10 @@ import click
 from orchestrator import settings
 from orchestrator.cache.lookup import ResultCache
 from orchestrator.cli.operator import database_errors, stack_environ
+from orchestrator.cli.operator_audit import entry_of
 from orchestrator.lifecycle.departure import delete_tenant
-from orchestrator.store.engine import open_engine
+from orchestrator.store import audit_log
+from orchestrator.store.engine import open_engine, statement
 
 
 @click.group()
@@ -25,7 +27,8 @@ def delete(*, name: str, yes: bool, as_json: bool) -> None:
     """Revoke the keys of TENANT, cancel its tasks, and delete its tasks, files and cached results.
 
     It can't be undone. Calling it twice is safe, and deletes what came in between: a token is good for up to five
-    seconds after its key was revoked, and an identity provider's token is not revoked at all.
+    seconds after its key was revoked, and an identity provider's token is not revoked at all. The audit log keeps what
+    it has of the tenant, for AUDIT_RETENTION_DAYS.
     """
     if not yes:
         click.confirm(f"Delete the tenant {name!r} with all its tasks and files?", abort=True, err=True)
@@ -33,6 +36,9 @@ def delete(*, name: str, yes: bool, as_json: bool) -> None:
     engine = open_engine(known.database_url, pool_size=1)
     try:
         with database_errors():
+            # first: a deletion that breaks off has happened too
+            with statement(engine) as conn:
+                audit_log.append(conn, [entry_of("tenant.delete", tenant=name, thing=None)])
             gone = delete_tenant(engine, name, forget_result=ResultCache(known).forget)
     finally:
         engine.dispose()

@@ -157,13 +157,16 @@ class PostgresBackend(ResultBackend):
     def fire_ready(self, limit: int = 100, *, older_than_seconds: float = 1.0) -> int:
         """Publish the bodies of chords that have been ready for longer than that; return how many went out.
 
-        Any number of processes may call it: they take different chords. A broker that is away ends it at once.
+        Any number of processes may call it: each takes one chord at a time, and puts it off while it publishes. A
+        broker that is away ends it at once.
         """
-        due = self.database.run(lambda conn: chords.ready(conn, limit, older_than_seconds=older_than_seconds))
         fired = 0
-        for ready in due:
+        for _ in range(limit):
+            due = self.database.run(lambda conn: chords.ready(conn, 1, older_than_seconds=older_than_seconds))
+            if not due:
+                break
             try:
-                fired += self._fire(ready)
+                fired += self._fire(due[0])
             except BrokerAway:
                 break
         return fired

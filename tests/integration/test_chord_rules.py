@@ -11,6 +11,7 @@ import pytest
 import structlog
 from celery import Celery
 from celery.app.task import Context
+from celery.signals import before_task_publish
 from celery.utils.functional import regen
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
@@ -299,6 +300,39 @@ def test_fire_ready_stops_at_the_first_sign_that_the_broker_is_away(
     assert fired == 0
     assert [line["event"] for line in logged] == ["chord.publish_failed"]
     assert {state_of(backend, f"c{number}") for number in range(4)} == {State.READY}
+
+
+def test_a_chord_is_put_off_only_when_its_own_body_is_about_to_be_published(
+    app: Celery, backend: PostgresBackend
+) -> None:
+    """Else a slow publisher's later chords are ready again for another process before their turn comes."""
+    for number in range(3):
+        make_ready(backend, f"c{number}")
+    backend.database.run(
+        lambda conn: conn.exec_driver_sql("UPDATE chords SET ready_at = now() - interval '1 hour'")
+    )
+    still_due: list[int] = []
+
+    def count(**_: Any) -> None:
+        query = "SELECT count(*) FROM chords WHERE ready_at < now() - interval '1 minute' AND state = 'ready'"
+        still_due.append(backend.database.run(lambda conn: conn.exec_driver_sql(query).scalar_one()))
+
+    before_task_publish.connect(count)
+    try:
+        fired = backend.fire_ready()
+    finally:
+        before_task_publish.disconnect(count)
+
+    assert (fired, still_due) == (3, [2, 1, 0])
+
+
+def test_fire_ready_publishes_no_more_than_its_limit(app: Celery, backend: PostgresBackend) -> None:
+    for number in range(3):
+        make_ready(backend, f"c{number}")
+
+    fired = [backend.fire_ready(2, older_than_seconds=0) for _ in range(3)]
+
+    assert fired == [2, 1, 0]
 
 
 def test_two_sweepers_take_different_chords(backend: PostgresBackend) -> None:

@@ -19,7 +19,7 @@ ORCHESTRATOR = Path(orchestrator.__file__).parent
 LARGE = {"tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results", "artifacts"}
 # what a foreign application's cleanup does; ours expires nothing by these (celeryconfig.result_expires)
 NOT_OURS = {"chord.expire", "results.expire"}
-# a schema, what goes before others' statements, what reads passages (some of it by extensions that may not be there)
+# schemas, what goes before others' statements, what reads passages (some of it by extensions that may not be there)
 PASSED_OVER = {"backend", "tenancy", "row_security", "retrieval", "documents"}
 
 FINISHED = """

@@ -42,7 +42,7 @@ def rows_of(engineer: Engineer, tenant: str, task_ids: list[str]) -> dict[str, i
         FROM pg_class c
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('tenant', 'task_id')
         WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
-            AND c.relname NOT IN ('api_keys', 'results', 'chord_parts')"""
+            AND c.relname NOT IN ('api_keys', 'results', 'chord_parts', 'audit_log')"""
     )
     marks: dict[str, Any] = {"tenant": [tenant], "task_id": task_ids}
     found: dict[str, int] = {}
@@ -81,6 +81,8 @@ def test_nothing_of_a_deleted_tenant_is_left_and_all_of_the_others(
         {"tenant": DOOMED, "is_revoked": True},
         {"tenant": KEPT, "is_revoked": False},
     ]
+    (entry,) = engineer.ask("SELECT action, tenant, outcome FROM audit_log")
+    assert entry == {"action": "tenant.delete", "tenant": DOOMED, "outcome": "allowed"}
     with pytest.raises(Refused):
         engineer.store(claim, done())
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from api.hub import Hub
+from api.places import StreamPlaces
 from orchestrator import permit
 from orchestrator.arm_capability import ARMS
 from orchestrator.credential import SCOPES, sign_token
@@ -106,7 +107,8 @@ def test_ready_says_that_permits_are_off(settings: Settings, engine: Engine) -> 
 def test_a_thread_that_can_not_do_its_work_is_shown_with_its_error_and_since_when(
     engineer: Engineer, engine: Engine
 ) -> None:
-    hub = Hub(engine, f"redis://{AWAY}/0")
+    places = StreamPlaces(f"redis://{AWAY}/0", most=1)
+    hub = Hub(engine, f"redis://{AWAY}/0", places=places)
     task = engineer.task(engineer.start(wait_step("a")))
 
     with hub.watch(task, after=0, ring=lambda: None):
