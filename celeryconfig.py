@@ -4,7 +4,7 @@ from kombu import Queue
 
 from orchestrator.arm_capability import ALL_QUEUES
 from orchestrator.queue import outbox
-from orchestrator.queue.app import WEBHOOK_QUEUE
+from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
 from orchestrator.redis_link import PATIENCE_SECONDS
 
 task_queues = [Queue(name, routing_key=name) for name in (*ALL_QUEUES, WEBHOOK_QUEUE)]
@@ -29,6 +29,8 @@ broker_transport_options = {
     "socket_connect_timeout": PATIENCE_SECONDS,
     # a consumer reads when there is something to read, so this bounds publishing and acknowledging only
     "socket_timeout": PATIENCE_SECONDS,
+    # ours (orchestrator.queue.transport): a message for another task is dropped
+    "known_tasks": (*TASK_NAMES.values(), WEBHOOK_TASK),
 }
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
@@ -47,6 +49,8 @@ worker_proc_alive_timeout = 60
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
+# whoever may publish in Redis could stop workers, or limit their rates, with one message
+worker_enable_remote_control = False
 worker_send_task_events = False
 task_send_sent_event = False
 

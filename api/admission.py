@@ -34,7 +34,10 @@ def admit(task_id: str, scope: str) -> Principal:
     """
     if ticket := request.args.get("ticket"):
         with limit.counting_failures():
-            principal = tickets.redeem(current.orchestrator().redis, ticket, task_id)
+            orchestrator = current.orchestrator()
+            principal = tickets.redeem(
+                orchestrator.redis, ticket, task_id=task_id, secret=orchestrator.ticket_secret
+            )
         limit.charge(audit.knows(principal))
         return permit(principal, scope)
     return permit(identify(_subprotocol_token() or shown_credential()), scope)

@@ -30,10 +30,10 @@ def install(app: Flask) -> None:
 @blueprint.get("/capabilities")
 @describes({200: shapes.ArmList})
 @requires("arm:list")
-def index(_principal: Principal) -> Response:
-    """List the arms."""
+def index(principal: Principal) -> Response:
+    """List the arms, with what the caller's tenant declared about them."""
     with statement(current.orchestrator().engine) as conn:
-        found = pools.arm_statistics(conn)
+        found = pools.arm_statistics(conn, tenant=principal.tenant)
     return jsonify(arms=[describe(arm, found[arm.arm_id]) for arm in ARMS.values()])
 
 
@@ -41,19 +41,22 @@ def index(_principal: Principal) -> Response:
 @describes({200: shapes.Registered}, body=schemas.ArmRegistration, examples=examples.ARMS)
 @requires("arm:register")
 def register(principal: Principal) -> Response:
-    """Replace an arm's declared status and metadata; what is measured wins over what is declared."""
+    """Replace an arm's declared status and metadata: what is measured wins, and only the caller's tenant sees it."""
     declared = schemas.read(schemas.ARM, body.read_object())
     arm_id = canonical_arm(declared["arm_id"])
     audit.concerns(arm_id)
-    with statement(current.orchestrator().engine) as conn:
+    engine = current.orchestrator().engine
+    with statement(engine, tenant=principal.tenant) as conn:
         pools.declare(
             conn,
+            principal.tenant,
             arm_id,
             status=declared["status"],
             metadata=declared["metadata"],
             declared_by=principal.subject,
         )
-        found = pools.arm_statistics(conn)
+    with statement(engine) as conn:
+        found = pools.arm_statistics(conn, tenant=principal.tenant)
     return jsonify(status="updated", arm=describe(ARMS[arm_id], found[arm_id]))
 
 

@@ -11,6 +11,7 @@ import select
 import socket
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -31,6 +32,8 @@ BODY_BYTES_A_SECOND = 32 * 1024
 MOST_ARRIVING_OF_ADDRESS = 200
 """Requests of one address (or /64 network) that a process receives at once; one more ends the oldest."""
 MOST_ARRIVING_BYTES = 128 * 2**20
+LINGER_SECONDS = 2.0
+"""How long a client may take to close a connection that we have ended."""
 SEND_SECONDS = 30
 """How long a thread waits for a client that takes nothing of its answer."""
 
@@ -105,6 +108,8 @@ class ReceivingWorker(ThreadWorker):  # type: ignore[misc]  # theirs is untyped
         # the oldest first
         self._arrivals: dict[Any, Arrival] = {}
         self._of_address: Counter[str] = Counter()
+        # connections that were answered and are to be closed, and until when; the oldest first
+        self._leaving: dict[Any, float] = {}
         self._bytes = 0
         self._look_again_at = 0.0
         self._stops_at = math.inf
@@ -142,7 +147,14 @@ class ReceivingWorker(ThreadWorker):  # type: ignore[misc]  # theirs is untyped
             self._look(arrival)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
-        """Do as gthread does, with what the parser has not read of the source."""
+        """Do as gthread does, with what the parser has not read of the source.
+
+        A connection that ends is given time to close in the poller: gthread waits for it in its main loop, up to 2 s
+        for each client that does not close.
+        """
+        if not self.cfg.is_ssl and (fs.cancelled() or fs.exception() is not None or not fs.result()):
+            self._linger(conn)
+            return
         if isinstance(source := vars(conn).get("source"), Source) and (rest := source.take_rest()):
             unreader = conn.parser.unreader
             before = unreader.take_buffered()
@@ -158,6 +170,8 @@ class ReceivingWorker(ThreadWorker):  # type: ignore[misc]  # theirs is untyped
         self._look_again_at = now + _LOOK_SECONDS
         for arrival in [one for one in self._arrivals.values() if one.deadline <= now]:
             self._refuse(arrival, HTTPStatus.REQUEST_TIMEOUT)
+        for conn in [one for one, deadline in self._leaving.items() if deadline <= now]:
+            self._let_go(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Give what arrives while the worker stops as little time as kept connections."""
@@ -183,6 +197,35 @@ class ReceivingWorker(ThreadWorker):  # type: ignore[misc]  # theirs is untyped
         self._look(arrival)
         if self._bytes > max(MOST_ARRIVING_BYTES, 4 * self.most_body_bytes):
             self._refuse(self._largest(), HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _linger(self, conn: Any) -> None:
+        """Say that nothing more comes, and wait for the client to close (RFC 9112, 9.6), for LINGER_SECONDS."""
+        self._leaving[conn] = time.monotonic() + LINGER_SECONDS
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, EVENT_READ, partial(self._drain, conn))
+        except (OSError, ValueError, KeyError):
+            self._let_go(conn)
+
+    def _drain(self, conn: Any, sock: socket.socket) -> None:
+        if conn not in self._leaving:
+            return
+        try:
+            if sock.recv(_READ_BYTES):
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass
+        self._let_go(conn)
+
+    def _let_go(self, conn: Any) -> None:
+        del self._leaving[conn]
+        with suppress(OSError, ValueError, KeyError):
+            self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
 
     def _look(self, arrival: Arrival) -> None:
         """Hand a whole request to a thread; give a new part its deadline."""
@@ -230,9 +273,11 @@ class ReceivingWorker(ThreadWorker):  # type: ignore[misc]  # theirs is untyped
         self.poller.unregister(arrival.conn.sock)
 
     def _make_room(self) -> None:
-        """End the oldest request of the address that has most on their way, or else a connection kept for later."""
+        """End a connection that is closing, or one kept for later, or the oldest request of who sends most of them."""
         most = self._of_address.most_common(1)
-        if self.keepalived_conns and (not most or most[0][1] <= self.cfg.threads):
+        if self._leaving:
+            self._let_go(next(iter(self._leaving)))
+        elif self.keepalived_conns and (not most or most[0][1] <= self.cfg.threads):
             conn = self.keepalived_conns.popleft()
             self.poller.unregister(conn.sock)
             self.nr_conns -= 1

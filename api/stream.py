@@ -93,7 +93,8 @@ def explain_stream(_principal: Principal, task_id: str) -> Response:
 def issue_ticket(principal: Principal, task_id: str) -> Response:
     """Answer a ticket that opens this task's stream once, in a URL: for a browser, which can send no header."""
     task = find(principal, task_id)
-    ticket = tickets.issue(current.orchestrator().redis, principal, task.id)
+    orchestrator = current.orchestrator()
+    ticket = tickets.issue(orchestrator.redis, principal, task_id=task.id, secret=orchestrator.ticket_secret)
     path = f"/v1/tasks/{task.id}"
     response = jsonify(
         ticket=ticket,

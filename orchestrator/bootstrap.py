@@ -14,6 +14,7 @@ from celery import Celery
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator import credential
 from orchestrator import settings as settings_module
 from orchestrator.cache.candidates import CandidateIndex
 from orchestrator.cache.eviction import refuse_eviction
@@ -63,6 +64,11 @@ class Orchestrator:
     cache: ResultCache
     provider: KeySet | None
     app: Celery = field(repr=False)
+
+    @cached_property
+    def ticket_secret(self) -> bytes:
+        """What seals stream tickets."""
+        return credential.ticket_secret(self.settings)
 
     def publish(self, messages: Sequence[Message]) -> int:
         """Publish rows of work; what the broker does not take stays due in the database."""
@@ -189,6 +195,7 @@ class WorkerProcess:
 def for_api(settings: Settings | None = None) -> Orchestrator:
     """Wire an API process; reads the environment when no settings are given. Raises SettingsError."""
     chosen = settings or settings_module.load()
+    credential.require_signing(chosen)
     engine = open_engine(chosen.database_url, pool_size=chosen.database_pool_size)
     refuse_servers(chosen, engine)
     return Orchestrator(
@@ -226,9 +233,19 @@ def for_worker(app: Celery, *, service: str) -> WorkerProcess:
     """Wire a worker's process on the engine of the app's own result backend, and its log as `service`."""
     chosen = settings_module.load()
     log.configure(chosen, service=service)
+    if service == "worker":
+        _require_secret(chosen)
     backend: Any = app.backend
     owner = f"{socket.gethostname()}:{os.getpid()}"
     return WorkerProcess(chosen, backend.engine, Hints(chosen.redis_url), app, owner=owner)
+
+
+def _require_secret(settings: Settings) -> None:
+    """Raise SettingsError at a worker's start rather than in its first task."""
+    if settings.octollm_kind == "webhook":
+        credential.webhook_secret(settings, "")
+    else:
+        credential.cache_secret(settings)
 
 
 def open_models(settings: Settings) -> Models:

@@ -4,19 +4,16 @@ A permit is a JWT signed with EdDSA (RFC 8037). Only the pools that save rounds 
 public one, so that an arm that was taken over can write rows, but can't give itself or others new rights.
 """
 
-import base64
 import hashlib
 import json
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from orchestrator import record
+from orchestrator import record, signing_key
 from orchestrator.arm_capability import ARMS, Action
 from orchestrator.errors import PermitDenied
 
@@ -37,23 +34,13 @@ class Grant(NamedTuple):
     tools: tuple[str, ...]
 
 
-def new_private_key() -> str:
-    """Return a new private key: 32 random bytes in base64."""
-    return base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw()).decode()
-
-
-def public_key_of(private_key: str) -> str:
-    """Return the public key of a private one, both 32 bytes in base64."""
-    return base64.b64encode(_private(private_key).public_key().public_bytes_raw()).decode()
-
-
 def fault_of_keys(private_key: str | None, public_key: str | None, *, signs: bool) -> str:
     """Return what the keys of a process lack that `signs` permits or only checks them; empty for nothing."""
     if public_key is None:
         return "steps run without permits: PERMIT_PUBLIC_KEY is not set"
     if private_key is None:
         return "steps get no permit and are refused: PERMIT_PRIVATE_KEY is not set" if signs else ""
-    if public_key_of(private_key) != public_key:
+    if signing_key.public_key_of(private_key) != public_key:
         return "every step is refused: PERMIT_PRIVATE_KEY and PERMIT_PUBLIC_KEY are no pair"
     return ""
 
@@ -77,7 +64,7 @@ def sign(private_key: str, row: Mapping[str, Any], *, deadline_at: datetime) -> 
         "tools": list(_action(row).tools),
         "limits": {"seconds": _seconds(row)},
     }
-    return jwt.encode(claims, _private(private_key), algorithm=ALGORITHM)
+    return jwt.encode(claims, signing_key.read_private(private_key), algorithm=ALGORITHM)
 
 
 def check(public_key: str, row: Mapping[str, Any]) -> Grant:
@@ -88,7 +75,7 @@ def check(public_key: str, row: Mapping[str, Any]) -> Grant:
     try:
         claims = jwt.decode(
             token,
-            _public(public_key),
+            signing_key.read_public(public_key),
             algorithms=[ALGORITHM],
             issuer=_ISSUER,
             audience=row["arm"],
@@ -134,13 +121,3 @@ def _as_read(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _as_read(child) for name, child in value.items()}
     return [_as_read(child) for child in value] if isinstance(value, list) else value
-
-
-@lru_cache(maxsize=4)
-def _private(key: str) -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.from_private_bytes(base64.b64decode(key, validate=True))
-
-
-@lru_cache(maxsize=4)
-def _public(key: str) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))

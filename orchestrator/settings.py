@@ -1,6 +1,5 @@
 """The settings of a process: read from the environment once, checked once, then frozen."""
 
-import base64
 import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from orchestrator import server_url
+from orchestrator import server_url, signing_key
 from orchestrator.errors import SettingsError
 from orchestrator.forward_proxy import first_fault
 from orchestrator.model_choice import (
@@ -23,6 +22,7 @@ from orchestrator.model_choice import (
     parse_limits,
     parse_prices,
 )
+from orchestrator.process_kind import KINDS, WITH_MODELS
 from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
 
 _PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -87,16 +87,6 @@ def _signing_secret(text: str) -> str:
 def _long_secret(text: str) -> str:
     if not re.fullmatch(r"[!-~]{16,}", text):
         raise ValueError("at least 16 ASCII characters without blanks (openssl rand -hex 24)")
-    return text
-
-
-def _ed25519_key(text: str) -> str:
-    try:
-        size = len(base64.b64decode(text, validate=True))
-    except ValueError:
-        size = 0
-    if size != 32:
-        raise ValueError("32 bytes in base64")
     return text
 
 
@@ -172,14 +162,19 @@ class Settings:
 
     database_url: str = _setting(server_url.driver_url, secret=True)
     redis_url: str = _setting(server_url.redis_url, secret=True)
-    jwt_secret: str = _setting(_signing_secret, secret=True)
+    jwt_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
+    jwt_public_keys: tuple[tuple[str, str], ...] = _setting(signing_key.parse_named_keys, default=())
+    jwt_secret: str | None = _setting(_signing_secret, default=None, secret=True)
+    cache_secret: str | None = _setting(_signing_secret, default=None, secret=True)
+    webhook_secret: str | None = _setting(_signing_secret, default=None, secret=True)
     jwt_issuer: str = _setting(_text, default="octollm")
     jwt_audience: str = _setting(_text, default="octollm")
-    permit_private_key: str | None = _setting(_ed25519_key, default=None, secret=True)
-    permit_public_key: str | None = _setting(_ed25519_key, default=None)
+    permit_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
+    permit_public_key: str | None = _setting(signing_key.parse_key, default=None)
     jwt_jwks_url: str | None = _setting(_https_url, default=None)
     jwt_jwks_issuer: str | None = _setting(_text, default=None)
     jwt_ttl_seconds: int = _setting(_whole(least=1, most=86_400), default=3600)
+    jwt_max_age_seconds: int = _setting(_whole(least=60, most=31_536_000), default=86_400)
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
     metrics_token: str | None = _setting(_long_secret, default=None, secret=True)
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
@@ -229,6 +224,7 @@ class Settings:
     retention_days: int = _setting(_whole(least=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
+    octollm_kind: str = _setting(_one_of(*KINDS), default="")
     octollm_home: Path = _setting(Path, default=Path(DEFAULT_HOME))
 
     def __post_init__(self) -> None:
@@ -237,7 +233,14 @@ class Settings:
                 f"HEARTBEAT_SECONDS is {self.heartbeat_seconds:g}: set it below LEASE_SECONDS "
                 f"({self.lease_seconds:g}), or every lease runs out before it is renewed"
             )
-
+        if self.jwt_ttl_seconds > self.jwt_max_age_seconds:
+            raise SettingsError(
+                f"JWT_TTL_SECONDS is {self.jwt_ttl_seconds}: set it to at most JWT_MAX_AGE_SECONDS "
+                f"({self.jwt_max_age_seconds}), or our own tokens are refused"
+            )
+        if self.octollm_kind and self.octollm_kind not in WITH_MODELS:
+            # it knows which models there are and has no key for them
+            return
         named = {("LLM_CHAIN", model.provider) for model in self.llm_chain}
         if self.embeddings:
             named.add(("EMBEDDINGS", self.embeddings.provider))
@@ -268,16 +271,20 @@ class Settings:
 class Signing(NamedTuple):
     """The settings that tokens are signed with."""
 
-    jwt_secret: str
+    jwt_private_key: str | None
+    jwt_public_keys: tuple[tuple[str, str], ...]
+    jwt_secret: str | None
     jwt_issuer: str
     jwt_audience: str
     jwt_ttl_seconds: int
+    jwt_max_age_seconds: int
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read `environ` (by default os.environ and `.env`), then OCTOLLM_HOME's stack.env, which `octollm up` writes.
 
-    An empty value counts as unset. Raises SettingsError naming the variable and what it must be.
+    A process that knows its kind (OCTOLLM_KIND) was given all it may know: it reads the environment only. An empty
+    value counts as unset. Raises SettingsError naming the variable and what it must be.
     """
     texts = _texts(environ)
     values = {item.name: _value(item, texts) for item in fields(Settings) if item.name.upper() in texts}
@@ -304,8 +311,11 @@ def _require_proxies(environ: Mapping[str, str]) -> None:
 def load_signing(environ: Mapping[str, str] | None = None) -> Signing:
     """Read what tokens are signed with, and nothing else, from the same places as `load`. Raises SettingsError."""
     texts = _texts(environ)
-    if "JWT_SECRET" not in texts:
-        raise SettingsError("JWT_SECRET must be set: tokens are signed with it; `octollm up` makes its own")
+    if not texts.keys() & {"JWT_PRIVATE_KEY", "JWT_SECRET"}:
+        raise SettingsError(
+            "JWT_PRIVATE_KEY must be set: tokens are signed with it; `octollm keys tokens` makes a pair, "
+            "`octollm up` its own"
+        )
     known = {item.name: item for item in fields(Settings)}
     values: dict[str, Any] = {
         name: _value(known[name], texts) if name.upper() in texts else known[name].default
@@ -327,6 +337,8 @@ def _texts(environ: Mapping[str, str] | None) -> dict[str, str]:
         read_env_file()
         environ = os.environ
     given = {name: text.strip() for name, text in environ.items() if text.strip()}
+    if "OCTOLLM_KIND" in given:
+        return given
     of_the_stack = read_stack_file(Path(given.get("OCTOLLM_HOME") or DEFAULT_HOME))
     database = given.get("DATABASE_URL", of_the_stack.get("DATABASE_URL"))
     # who names another database means another system: the keys of the stack are not for that one

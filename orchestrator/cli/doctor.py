@@ -24,7 +24,7 @@ from orchestrator.settings_file import read_env_file
 
 _MARKS = {State.GOOD: ("✓", "green"), State.NOTE: ("!", "yellow"), State.TROUBLE: ("✗", "red")}
 _TOOLS = ("gunicorn", "celery", "ruff", "pytest")
-_BY_THE_STACK = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET")
+_BY_THE_STACK = ("DATABASE_URL", "REDIS_URL")
 _WRONG = re.compile(r"([A-Z][A-Z0-9_]+) is wrong")
 
 
@@ -99,7 +99,7 @@ def examine_settings(environ: dict[str, str]) -> tuple[list[Finding], Settings |
 
 def _missing(message: str) -> Finding:
     if any(name in message for name in _BY_THE_STACK):
-        advice = "octollm up makes these three itself; production sets them"
+        advice = "octollm up makes these two itself; production sets them"
         return trouble("settings", message, advice)
     return trouble("settings", message, "see .env.example")
 
@@ -143,7 +143,9 @@ def examine_api(server: Server) -> Iterator[Finding]:
     try:
         asked.get("/v1/arms")
     except (Refused, Unreachable) as error:
-        yield trouble("api", error.message, "name the server of this JWT_SECRET with --url, or pass --token")
+        yield trouble(
+            "api", error.message, "name the server of this JWT_PRIVATE_KEY with --url, or pass --token"
+        )
         return
     yield from _readiness(asked)
 

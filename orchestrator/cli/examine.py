@@ -19,7 +19,7 @@ from orchestrator.arm_capability import ARMS, registry_digest
 from orchestrator.cache import eviction
 from orchestrator.cli.finding import Finding, good, note, trouble
 from orchestrator.settings import Settings
-from orchestrator.store import encoding, pools, row_security
+from orchestrator.store import encoding, pools, roles, row_security
 from orchestrator.store.engine import fault_of, is_away, open_engine, statement
 
 OLDEST_POSTGRES = 15
@@ -137,6 +137,7 @@ def _schema(conn: Connection, known: Settings) -> Iterator[Finding]:
     pools.try_write(conn)
     yield good("postgres writes", "are taken")
     yield row_security_finding(row_security.look(conn), is_required=known.require_row_level_security == "on")
+    yield _roles(roles.look(conn))
     yield from _workers(conn)
 
 
@@ -145,6 +146,12 @@ def row_security_finding(standing: row_security.Standing, *, is_required: bool) 
     if standing.fault:
         return (trouble if is_required else note)("tenants", standing.fault, standing.advice)
     return good("tenants", "kept apart by row-level security")
+
+
+def _roles(standing: roles.RolesStanding) -> Finding:
+    if standing.missing:
+        return note("roles", standing.fault, standing.advice)
+    return good("roles", "each kind of process can have a login with its own rights")
 
 
 def _workers(conn: Connection) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ class Commands(click.Group):
     "--token",
     envvar="OCTOLLM_TOKEN",
     help="A JWT. Without one, on the server's own machine, a short-lived one for tenant 'local' is signed "
-    "with JWT_SECRET from the environment or $OCTOLLM_HOME/stack.env.",
+    "with JWT_PRIVATE_KEY from the environment or $OCTOLLM_HOME/stack.env.",
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(package_name="octollm-orchestrator", prog_name="octollm")

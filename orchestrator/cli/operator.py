@@ -1,4 +1,4 @@
-"""The operator's commands that work on the database or the signing secret: migrate, keys, token, audit."""
+"""The operator's commands that work on the database or the signing key: migrate, keys, token, audit."""
 
 import json
 import os
@@ -12,12 +12,12 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator import credential, permit, server_url, settings
+from orchestrator import credential, server_url, settings, signing_key
 from orchestrator.cli import operator_audit
 from orchestrator.cli.operator_audit import entry_of, since, write_if_there_is_a_log
 from orchestrator.cli.output import tell_env_file
 from orchestrator.devstack import home
-from orchestrator.errors import NotFound, SettingsError, Unavailable
+from orchestrator.errors import InvalidInput, NotFound, SettingsError, Unavailable
 from orchestrator.settings_file import read_stack_file
 from orchestrator.store import audit_log
 from orchestrator.store import keys as key_store
@@ -26,6 +26,7 @@ from orchestrator.store.audit_log import Outcome
 from orchestrator.store.engine import open_engine, transaction
 from orchestrator.store.keys import KeyRecord
 
+_EXPIRES_DAYS = 90
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -46,25 +47,42 @@ def migrate() -> None:
 
 @click.group()
 def keys() -> None:
-    """Create, rotate, revoke and list API keys; POST /v1/auth/token turns a key into a JWT. Keys of permits too."""
+    """Create, rotate, revoke and list API keys; POST /v1/auth/token turns a key into a JWT. Signing keys too."""
 
 
 @keys.command()
 @click.option("--tenant", required=True, help="Whose key it is; a tenant sees its own tasks only.")
 @click.option(
-    "--scopes", default="all", show_default=True, help="all, or some of: " + ", ".join(credential.SCOPES)
+    "--scopes",
+    default=",".join(credential.LEAST_SCOPES),
+    show_default=True,
+    help="all, or some of: " + ", ".join(credential.SCOPES),
 )
 @click.option("--name", default="", help="A word for people.")
 @click.option(
     "--environment", default="live", show_default=True, help="Stands in the key: octo_<environment>_..."
 )
-@click.option("--expires-days", type=click.IntRange(min=1), help="[default: never]")
+@click.option(
+    "--expires-days",
+    type=click.IntRange(min=1, max=36_500),
+    default=_EXPIRES_DAYS,
+    show_default=True,
+    help="Days for which it is good.",
+)
+@click.option("--no-expiry", is_flag=True, help="It is good until it is revoked.")
 @_AS_JSON
 def create(
-    *, tenant: str, scopes: str, name: str, environment: str, expires_days: int | None, as_json: bool
+    *,
+    tenant: str,
+    scopes: str,
+    name: str,
+    environment: str,
+    expires_days: int,
+    no_expiry: bool,
+    as_json: bool,
 ) -> None:
     """Make a key and print it: this is the only time it can be seen."""
-    expires_at = datetime.now(UTC) + timedelta(days=expires_days) if expires_days else None
+    expires_at = None if no_expiry else datetime.now(UTC) + timedelta(days=expires_days)
     with _database() as conn:
         record, text = key_store.create(
             conn,
@@ -121,7 +139,7 @@ def rotate(key_id: str, overlap_hours: int, as_json: bool) -> None:
 def webhook_secret(tenant: str) -> None:
     """Print what signs a tenant's webhooks: HMAC-SHA256 over "<X-OctoLLM-Timestamp>.<body>".
 
-    It follows from JWT_SECRET, and changes with it.
+    It follows from WEBHOOK_SECRET, or JWT_SECRET where that is unset, and changes with it.
     """
     secret = credential.webhook_secret(settings.load(stack_environ()), tenant)
     write_if_there_is_a_log(entry_of("webhook.secret", tenant=tenant, thing=None), _known_database_url())
@@ -134,10 +152,27 @@ def permits() -> None:
 
     Planners and judges need the private one, all workers and the API the public one.
     """
-    private = permit.new_private_key()
+    private = signing_key.new_private_key()
     click.echo(
-        f"export PERMIT_PRIVATE_KEY={private}\nexport PERMIT_PUBLIC_KEY={permit.public_key_of(private)}"
+        f"export PERMIT_PRIVATE_KEY={private}\nexport PERMIT_PUBLIC_KEY={signing_key.public_key_of(private)}"
     )
+
+
+@keys.command(name="tokens")
+@click.option("--name", default="", help="The kid of its tokens.  [default: made from the key]")
+def tokens(name: str) -> None:
+    """Make the pair of keys for tokens and print it, for `eval` or for .env.
+
+    The API and operators need the private one; the public one is for JWT_PUBLIC_KEYS, when the next one takes over.
+    """
+    private = signing_key.new_private_key()
+    public = signing_key.public_key_of(private)
+    named = f"{name or signing_key.key_id_of(public)}={public}"
+    try:
+        signing_key.parse_named_keys(named)
+    except ValueError as error:
+        raise InvalidInput.at("name", "must be 1 to 64 of A-Z a-z 0-9 . _ -") from error
+    click.echo(f"export JWT_PRIVATE_KEY={private}\nexport JWT_PUBLIC_KEYS={named}")
 
 
 @keys.command(name="list")
@@ -164,7 +199,7 @@ def list_keys(tenant: str | None, as_json: bool) -> None:
     "--ttl", type=click.IntRange(1, 86_400), help="Seconds it is good for [default: JWT_TTL_SECONDS]."
 )
 def token(tenant: str, scopes: str, ttl: int | None) -> None:
-    """Print a JWT, and nothing else on stdout; JWT_SECRET (or the one in $OCTOLLM_HOME/stack.env) signs it.
+    """Print a JWT, and nothing else on stdout; JWT_PRIVATE_KEY (or the one in $OCTOLLM_HOME/stack.env) signs it.
 
     It hangs on no API key, so it can't be revoked: keep it short.
     """

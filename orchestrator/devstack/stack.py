@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import http.client
 import os
-import secrets
 import shutil
 import signal
 import time
@@ -14,14 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestrator import permit, settings
-from orchestrator.devstack import process, servers
+from orchestrator import settings, signing_key
+from orchestrator.devstack import key_ring, process, servers
 from orchestrator.devstack.home import LOCK_FILE
 from orchestrator.devstack.leash import Leash
 from orchestrator.devstack.program import Program, environment, read_procfile
 from orchestrator.errors import OctoError, SettingsError
 from orchestrator.loop import Loop
-from orchestrator.settings_file import STACK_FILE, read_stack_file
+from orchestrator.model_choice import ModelName
+from orchestrator.process_kind import environment_of
+from orchestrator.settings_file import STACK_FILE
 from orchestrator.store import migrate
 
 ONE_OF_EACH: Mapping[str, int] = {
@@ -38,9 +39,6 @@ ONE_OF_EACH: Mapping[str, int] = {
 READY_SECONDS = 120.0
 # a worker gives its running steps GRACE_SECONDS, 30 by default
 STOP_SECONDS = 35.0
-PERMIT_KEY_FILE = "permit.key"
-# what saves rounds signs their steps' permits
-_SIGNING = ("planner", "judge")
 # a planner that asks a model waits most of the time
 _PLANNER_THREADS_WITH_MODEL = 8
 _FRONT = ("web", "flower")
@@ -85,6 +83,8 @@ class Stack:
         self._counts = processes
         self._durable = durable
         self._say = say
+        self._logins: dict[str, str] = {}
+        self._models: Sequence[ModelName] = ()
         self._programs: list[Program] = []
         self._ending = ExitStack()
         # a count, not an Event: a handler that interrupts Event.set in another handler deadlocks
@@ -167,21 +167,26 @@ class Stack:
         self._ending.callback(running.stop)
         for line in running.origins:
             self._say(line)
+        permit_key = key_ring.permit_key(self.home, self._wanted)
         chosen = {
             "DATABASE_URL": running.database_url,
             "REDIS_URL": running.redis_url,
-            "JWT_SECRET": self._signing_secret(),
-            "PERMIT_PUBLIC_KEY": permit.public_key_of(self._permit_key()),
+            **key_ring.choose(self.home, self._wanted),
+            "PERMIT_PUBLIC_KEY": signing_key.public_key_of(permit_key),
             "OCTOLLM_URL": self.url,
         }
         self._write_down(chosen)
         self.environ = self._wanted | chosen | self._places()
         checked = settings.load(self.environ)
+        self._models = checked.models
+        self.environ["PERMIT_PRIVATE_KEY"] = permit_key
         if not self.environ.get("PLANNER_THREADS") and (checked.openai_api_key or checked.anthropic_api_key):
             self.environ["PLANNER_THREADS"] = str(_PLANNER_THREADS_WITH_MODEL)
         standing = migrate.upgrade(running.database_url)
         if standing and standing.fault:
             self._say(f"warning: {standing.fault}: {standing.advice}")
+        if not self._wanted.get("DATABASE_URL"):
+            self._logins = migrate.make_logins(running.database_url)
 
     def _lock(self) -> None:
         """Hold the home for as long as this process lives: the kernel frees the lock of a dead one."""
@@ -199,29 +204,10 @@ class Stack:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
 
-    def _signing_secret(self) -> str:
-        """Return the environment's secret, else last time's, so that tokens stay good, else a new one."""
-        kept = read_stack_file(self.home).get("JWT_SECRET")
-        return self._wanted.get("JWT_SECRET") or kept or secrets.token_urlsafe(48)
-
-    def _permit_key(self) -> str:
-        """Return the key that permits are signed with: the environment's, else last time's, else a new one.
-
-        It has a file of its own: stack.env is read by every process.
-        """
-        path = self.home / PERMIT_KEY_FILE
-        if given := self._wanted.get("PERMIT_PRIVATE_KEY"):
-            return given
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(permit.new_private_key())
-        return path.read_text()
-
     def _environ_of(self, kind: str) -> dict[str, str]:
-        """Return the environment of one kind of process: only those that sign permits get the key for it."""
-        if kind in _SIGNING:
-            return self.environ | {"PERMIT_PRIVATE_KEY": self._permit_key()}
-        return self.environ | {"PERMIT_PRIVATE_KEY": ""}
+        """Return the environment of one kind of process: what it may know, and a login of its own."""
+        own = {"DATABASE_URL": self._logins[kind]} if kind in self._logins else {}
+        return environment_of(kind, self.environ, models=self._models) | own
 
     def _write_down(self, chosen: Mapping[str, str]) -> None:
         path = self.home / STACK_FILE

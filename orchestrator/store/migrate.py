@@ -13,7 +13,7 @@ import migrations
 from orchestrator import sql
 from orchestrator.errors import Unavailable
 from orchestrator.server_url import driver_url
-from orchestrator.store import row_security
+from orchestrator.store import roles, row_security
 from orchestrator.store.encoding import refuse_encoding
 from orchestrator.store.row_security import Standing
 
@@ -30,7 +30,8 @@ def upgrade(
 ) -> Standing | None:
     """Apply every revision up to `revision` that is missing, in one transaction; calling it twice is safe.
 
-    At the head it also puts row-level security in place where it could not be before, and returns how it stands.
+    At the head it also puts row-level security in place where it could not be before, and returns how it stands; and it
+    gives the roles of kinds of processes their rights.
     The lock ends with the transaction: a session's lock would stay behind in a pooler such as PgBouncer. Raises
     Unavailable naming who holds a lock, and SettingsError for a database that can't hold every text.
     """
@@ -42,11 +43,23 @@ def upgrade(
         if revision != "head":
             return None
         with _alone(engine, wait_seconds) as conn:
-            return row_security.complete(conn)
+            standing = row_security.complete(conn)
+            roles.complete(conn)
+            return standing
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
             raise
         raise Unavailable(_told(engine, wait_seconds)) from error
+    finally:
+        engine.dispose()
+
+
+def make_logins(database_url: str) -> dict[str, str]:
+    """Make a login for each kind of process on a server of our own; see orchestrator.store.roles."""
+    engine = create_engine(driver_url(database_url), isolation_level="AUTOCOMMIT", hide_parameters=True)
+    try:
+        with engine.connect() as conn:
+            return roles.make_logins(conn, database_url)
     finally:
         engine.dispose()
 

@@ -106,17 +106,31 @@ def forget_dead(conn: Connection, *, after_seconds: float = 3600) -> int:
 
 
 def arm_statistics(
-    conn: Connection, *, within_seconds: float = ALIVE_WITHIN_SECONDS
+    conn: Connection, *, tenant: str | None = None, within_seconds: float = ALIVE_WITHIN_SECONDS
 ) -> dict[str, ArmStatistics]:
-    """Return each arm's statistics by arm id; history is its last 1,000 ended steps of STATISTICS_DAYS."""
-    values = {"arms": list(ARMS), "within_seconds": within_seconds, "days": STATISTICS_DAYS}
+    """Return each arm's statistics by arm id, with what this tenant declared.
+
+    History is an arm's last 1,000 ended steps of STATISTICS_DAYS, of all tenants.
+    """
+    values = {
+        "arms": list(ARMS),
+        "tenant": tenant,
+        "within_seconds": within_seconds,
+        "days": STATISTICS_DAYS,
+    }
     rows = conn.exec_driver_sql(_SQL["arm_statistics"], values).mappings()
     return {row["arm"]: ArmStatistics(**row) for row in rows}
 
 
 def declare(
-    conn: Connection, arm: str, *, status: str, metadata: Mapping[str, Any], declared_by: str
+    conn: Connection, tenant: str, arm: str, *, status: str, metadata: Mapping[str, Any], declared_by: str
 ) -> None:
-    """Replace what was declared about an arm; `status` is healthy, degraded or unavailable."""
-    values = {"arm": arm, "status": status, "metadata": encode(metadata), "declared_by": declared_by}
+    """Replace what a tenant declared about an arm; `status` is healthy, degraded or unavailable."""
+    values = {
+        "tenant": tenant,
+        "arm": arm,
+        "status": status,
+        "metadata": encode(metadata),
+        "declared_by": declared_by,
+    }
     conn.exec_driver_sql(_SQL["declare"], values)

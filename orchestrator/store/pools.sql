@@ -44,7 +44,7 @@ WHERE seen_at < now() - make_interval(secs => %(after_seconds)s)
 
 -- name: arm_statistics
 -- Says how each arm is and did. History is bounded twice, by days and by 1,000 rows an arm taken from the index
--- steps_by_arm, because the router asks before every plan.
+-- steps_by_arm, because the router asks before every plan. What was declared is a tenant's own.
 SELECT
     wanted.arm,
     living.workers,
@@ -58,7 +58,7 @@ SELECT
     coalesce(declared.metadata, '{}') AS declared_metadata,
     declared.declared_at
 FROM unnest(%(arms)s::text[]) WITH ORDINALITY AS wanted (arm, position)
-LEFT JOIN arm_declarations AS declared ON declared.arm = wanted.arm
+LEFT JOIN declarations AS declared ON declared.tenant = %(tenant)s AND declared.arm = wanted.arm
 LEFT JOIN (
     SELECT arm, count(*) AS queued
     FROM steps
@@ -94,10 +94,10 @@ CROSS JOIN LATERAL (
 ORDER BY position
 
 -- name: declare
--- Replaces an arm's declaration.
-INSERT INTO arm_declarations (arm, status, metadata, declared_by)
-VALUES (%(arm)s, %(status)s, %(metadata)s::jsonb, %(declared_by)s)
-ON CONFLICT (arm) DO UPDATE
+-- Replaces what a tenant declared about an arm.
+INSERT INTO declarations (tenant, arm, status, metadata, declared_by)
+VALUES (%(tenant)s, %(arm)s, %(status)s, %(metadata)s::jsonb, %(declared_by)s)
+ON CONFLICT (tenant, arm) DO UPDATE
 SET status = excluded.status,
     metadata = excluded.metadata,
     declared_by = excluded.declared_by,

@@ -20,6 +20,7 @@ OWNED = (
     "submissions",
     "cache_audits",
     "cache_switches",
+    "declarations",
     "audit_log",
 )
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")

@@ -42,6 +42,6 @@ def delete_files(conn: Connection, tenant: str, *, limit: int) -> int:
 
 
 def delete_rest(conn: Connection, tenant: str) -> None:
-    """Delete the names of submissions, and which cache layers are off."""
-    for name in ("delete_submissions", "delete_switches"):
+    """Delete the names of submissions, which cache layers are off, and what was declared about arms."""
+    for name in ("delete_submissions", "delete_switches", "delete_declarations"):
         conn.exec_driver_sql(_SQL[name], {"tenant": tenant})

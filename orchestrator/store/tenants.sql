@@ -41,3 +41,7 @@ WHERE tenant = %(tenant)s
 -- name: delete_switches
 DELETE FROM cache_switches
 WHERE tenant = %(tenant)s
+
+-- name: delete_declarations
+DELETE FROM declarations
+WHERE tenant = %(tenant)s

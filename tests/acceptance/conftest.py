@@ -72,6 +72,13 @@ def stack(webhook_port: int, certificate: Path, crash_points: Path) -> Iterator[
         # with another tenant about, one tenant may hold three of the executor's four slots
         client_of(running, tenant="neighbour").run(plan={"steps": [wait("hello")]})
         yield running
+        # each kind of process has a login of its own, which may do what its work needs
+        denied = [line for line in _postgres_log(running).splitlines() if "permission denied" in line]
+        assert not denied, denied[:5]
+
+
+def _postgres_log(stack: Stack) -> str:
+    return (stack.home / "log" / "postgres.log").read_text(errors="replace")
 
 
 @pytest.fixture

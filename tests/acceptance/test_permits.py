@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
 
 from orchestrator import settings
 from orchestrator.devstack.stack import Stack
+from orchestrator.process_kind import SECRETS
 from orchestrator.settings_file import read_stack_file
 from orchestrator.store.engine import statement
 from tests.acceptance.client import Client
@@ -18,20 +20,32 @@ FORGE = (
 )
 
 
-def key_of(pid: int) -> str:
-    """Return the private key in a process' environment."""
+def environ_of(pid: int) -> dict[str, str]:
+    """Return a process' environment."""
     pairs = (line.partition(b"=") for line in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-    return {name: value for name, _, value in pairs}.get(b"PERMIT_PRIVATE_KEY", b"").decode()
+    return {name.decode(): value.decode() for name, _, value in pairs}
 
 
-def test_only_planners_and_judges_hold_the_key_that_signs(stack: Stack) -> None:
-    kinds = ("planner", "judge", "retriever", "coder", "executor", "guardian", "web", "sweeper")
+def test_each_process_holds_the_secrets_of_its_kind_and_a_login_of_its_own(stack: Stack) -> None:
+    whole = settings.load(stack.environ)
+    kinds = ("planner", "judge", "retriever", "coder", "executor", "guardian", "web", "sweeper", "webhook")
 
-    holders = {kind for kind in kinds if any(key_of(pid) for pid in stack.pids(kind))}
-
-    assert holders == {"planner", "judge"}
+    for kind in kinds:
+        pids = stack.pids(kind)
+        assert pids
+        for pid in pids:
+            environ = environ_of(pid)
+            held = {name for name in SECRETS if environ.get(name)}
+            # the tests' own JWT_SECRET is for the API, too; nobody asked for metrics' token or Flower
+            assert held == {name for name, may in SECRETS.items() if kind in may and name in stack.environ}, (
+                kind
+            )
+            assert environ["OCTOLLM_KIND"] == kind
+            login = make_url(environ["DATABASE_URL"])
+            assert login.username == f"octollm_up_{kind}"
+            assert login.password not in {None, make_url(stack.database_url).password}
     assert "PERMIT_PRIVATE_KEY" not in read_stack_file(stack.home)
-    assert settings.load(stack.environ).permit_public_key
+    assert whole.permit_public_key
 
 
 def test_a_row_that_was_changed_after_it_was_saved_is_not_done(client: Client, database: Engine) -> None:

@@ -149,3 +149,16 @@ def test_a_head_without_end_is_refused(url: str) -> None:
         answer = link.recv(65536)
 
     assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_clients_that_do_not_close_a_connection_hold_nobody_up(url: str) -> None:
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(connect(url)) for _ in range(50)]
+        for link in crowd:
+            link.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        for link in crowd:
+            assert link.recv(65536).startswith(b"HTTP/1.1 200 ")
+        answers = [ask(url, "GET", "/health") for _ in range(4)]
+
+    assert [status for status, _ in answers] == [200] * 4
+    assert max(seconds for _, seconds in answers) < PROMPT_SECONDS

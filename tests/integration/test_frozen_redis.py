@@ -126,8 +126,9 @@ def test_each_other_way_to_redis_has_an_end(our_settings: Settings, mute: str) -
         limiter.take("me", Rate(1, 1))
         Hints(mute).send("task_1")
         cache.store.get("key")
+        stranger = Principal(TENANT, "key", frozenset(), subject="me")
         with pytest.raises(Unavailable):
-            tickets.issue(open_client(mute), Principal(TENANT, "key", frozenset(), subject="me"), "task_1")
+            tickets.issue(open_client(mute), stranger, task_id="task_1", secret=b"s" * 32)
         told = [finding.told for finding in examine.redis(chosen)]
         assert told[0].startswith("it does not answer")
 

@@ -8,7 +8,7 @@ import pytest
 import structlog
 from sqlalchemy import Engine
 
-from orchestrator import permit
+from orchestrator import signing_key
 from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.execution_state import Decision, ResultStatus
@@ -23,7 +23,7 @@ from workers import attempt, containment
 from workers.arms.base import CancelToken
 from workers.sandbox.choice import NOT_TESTED
 
-KEY = permit.new_private_key()
+KEY = signing_key.new_private_key()
 # numbers that jsonb writes in its own way
 ODD = {"seconds": 0.0}
 SOURCE = b"def test_nothing(): pass\n"
@@ -32,7 +32,7 @@ SOURCE = b"def test_nothing(): pass\n"
 @pytest.fixture
 def signer(engine: Engine, our_settings: Settings) -> Engineer:
     """One who signs permits, and whose arms ask for them."""
-    keys = {"permit_private_key": KEY, "permit_public_key": permit.public_key_of(KEY)}
+    keys = {"permit_private_key": KEY, "permit_public_key": signing_key.public_key_of(KEY)}
     return Engineer(engine, replace(our_settings, **keys))
 
 
@@ -118,9 +118,9 @@ def test_without_keys_steps_run_without_permits(engineer: Engineer) -> None:
     ("queue", "keys", "told"),
     [
         ("arm.coder", {}, "PERMIT_PUBLIC_KEY is not set"),
-        ("arm.coder", {"PERMIT_PUBLIC_KEY": permit.public_key_of(KEY)}, None),
-        ("planner", {"PERMIT_PUBLIC_KEY": permit.public_key_of(KEY)}, "PERMIT_PRIVATE_KEY is not set"),
-        ("judge", {"PERMIT_PUBLIC_KEY": permit.public_key_of(KEY), "PERMIT_PRIVATE_KEY": KEY}, None),
+        ("arm.coder", {"PERMIT_PUBLIC_KEY": signing_key.public_key_of(KEY)}, None),
+        ("planner", {"PERMIT_PUBLIC_KEY": signing_key.public_key_of(KEY)}, "PERMIT_PRIVATE_KEY is not set"),
+        ("judge", {"PERMIT_PUBLIC_KEY": signing_key.public_key_of(KEY), "PERMIT_PRIVATE_KEY": KEY}, None),
     ],
 )
 def test_a_worker_without_the_keys_it_needs_says_once_how_to_make_them(

@@ -93,8 +93,10 @@ def test_an_arms_history_counts_what_ended_and_what_waits(engine: Engine, engine
 
 def test_a_declaration_replaces_the_one_before(engine: Engine, postgres_url: str) -> None:
     with transaction(engine) as conn:
-        pools.declare(conn, "coder", status="degraded", metadata={"a": 1}, declared_by="x")
-        pools.declare(conn, "coder", status="healthy", metadata={"b": "\u0000é"}, declared_by="y")
-        coder = pools.arm_statistics(conn)["coder"]
+        pools.declare(conn, "acme", "coder", status="degraded", metadata={"a": 1}, declared_by="x")
+        pools.declare(conn, "acme", "coder", status="healthy", metadata={"b": "\u0000é"}, declared_by="y")
+        coder = pools.arm_statistics(conn, tenant="acme")["coder"]
+        undeclared = pools.arm_statistics(conn)["coder"]
 
+    assert undeclared.declared_status is None
     assert (coder.declared_status, coder.declared_metadata) == ("healthy", {"b": "\ufffdé"})

@@ -19,7 +19,7 @@ from typing import Any
 import redis
 from sqlalchemy import Engine
 
-from orchestrator import permit
+from orchestrator import signing_key
 from orchestrator.bootstrap import for_api
 from orchestrator.devstack import servers
 from orchestrator.store import migrate
@@ -50,14 +50,14 @@ def main(path: Path) -> None:
 
 
 def _environ(home: str, database_url: str, redis_url: str) -> dict[str, str]:
-    key = permit.new_private_key()
+    key = signing_key.new_private_key()
     return {
         "OCTOLLM_HOME": home,
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "JWT_SECRET": "only what was recorded was signed with it",
         "PERMIT_PRIVATE_KEY": key,
-        "PERMIT_PUBLIC_KEY": permit.public_key_of(key),
+        "PERMIT_PUBLIC_KEY": signing_key.public_key_of(key),
     }
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator import permit, settings
+from orchestrator import settings, signing_key
 from orchestrator.cli.doctor import examine_permits, examine_settings
 from orchestrator.cli.examine import _eviction, _skew, _version, row_security_finding
 from orchestrator.cli.finding import State
@@ -49,8 +49,8 @@ def test_a_wrong_secret_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_missing_keys_of_permits_are_worth_knowing_and_a_wrong_pair_is_trouble(tmp_path: Path) -> None:
-    private = permit.new_private_key()
-    public = permit.public_key_of(private)
+    private = signing_key.new_private_key()
+    public = signing_key.public_key_of(private)
 
     def told(**keys: str) -> State:
         known = settings.load(_environ(tmp_path, **keys))
@@ -61,7 +61,7 @@ def test_missing_keys_of_permits_are_worth_knowing_and_a_wrong_pair_is_trouble(t
     assert told() is State.NOTE
     assert told(PERMIT_PUBLIC_KEY=public) is State.GOOD
     assert told(PERMIT_PUBLIC_KEY=public, PERMIT_PRIVATE_KEY=private) is State.GOOD
-    assert told(PERMIT_PUBLIC_KEY=public, PERMIT_PRIVATE_KEY=permit.new_private_key()) is State.TROUBLE
+    assert told(PERMIT_PUBLIC_KEY=public, PERMIT_PRIVATE_KEY=signing_key.new_private_key()) is State.TROUBLE
 
 
 def test_row_level_security_that_is_off_is_worth_knowing_and_trouble_where_it_is_required() -> None:

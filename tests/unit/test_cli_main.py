@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jwt
 import pytest
 
 from orchestrator import permit
@@ -162,7 +163,7 @@ def test_token_needs_the_secret_only(
 
     monkeypatch.delenv("JWT_SECRET")
     assert _run("token", "--tenant", "acme") == ExitStatus.FAILED
-    assert "JWT_SECRET must be set" in capsys.readouterr().err
+    assert "JWT_PRIVATE_KEY must be set" in capsys.readouterr().err
 
 
 def test_token_prints_a_jwt_and_nothing_else(stack_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +177,26 @@ def test_token_prints_a_jwt_and_nothing_else(stack_home: Path, capsys: pytest.Ca
     assert principal.scopes == {"task:read", "task:submit"}
     # the database of this home is away
     assert printed.err == "warning: not written to the audit log: OperationalError\n"
+
+
+def test_a_pair_of_keys_for_tokens_signs_and_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OCTOLLM_HOME", str(tmp_path))
+    monkeypatch.delenv("JWT_SECRET")
+    assert _run("keys", "tokens", "--name", "winter") == ExitStatus.OK
+    for line in capsys.readouterr().out.splitlines():
+        name, _, value = line.removeprefix("export ").partition("=")
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nowhere/db")
+    monkeypatch.setenv("REDIS_URL", "redis://nowhere/0")
+
+    assert _run("token", "--tenant", "acme") == ExitStatus.OK
+
+    token = capsys.readouterr().out.strip()
+    assert jwt.get_unverified_header(token)["kid"] == "winter"
+    assert verify_token(load(), token).tenant == "acme"
+    assert _run("keys", "tokens", "--name", "two words") == ExitStatus.FAILED
 
 
 def test_a_pair_of_keys_for_permits_can_be_evaluated_by_a_shell(capsys: pytest.CaptureFixture[str]) -> None:

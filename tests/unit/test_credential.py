@@ -1,13 +1,15 @@
 """What we sign holds, and what anybody else made does not."""
 
+import base64
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import jwt
 import pytest
 
-from orchestrator import credential
+from orchestrator import credential, signing_key
 from orchestrator.credential import (
     SCOPES,
     expand_scopes,
@@ -16,7 +18,7 @@ from orchestrator.credential import (
     sign_token,
     verify_token,
 )
-from orchestrator.errors import InvalidCredential, InvalidInput
+from orchestrator.errors import InvalidCredential, InvalidInput, SettingsError
 from orchestrator.settings import Settings, load
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
@@ -127,6 +129,132 @@ def test_an_unsigned_token_is_refused(settings: Settings) -> None:
 def test_what_we_did_not_sign_is_refused(settings: Settings, token: str) -> None:
     with pytest.raises(InvalidCredential):
         verify_token(settings, token)
+
+
+PRIVATE, OLDER = signing_key.new_private_key(), signing_key.new_private_key()
+PUBLIC, OLDER_PUBLIC = signing_key.public_key_of(PRIVATE), signing_key.public_key_of(OLDER)
+NOWHERE = {"DATABASE_URL": "postgresql://nowhere/db", "REDIS_URL": "redis://nowhere/0"}
+
+
+def with_keys(**more: str) -> Settings:
+    return load({**NOWHERE, "JWT_PRIVATE_KEY": PRIVATE, **more})
+
+
+def signed_by(private: str, *, kid: str, **changes: Any) -> str:
+    return jwt.encode(
+        claims(**changes), signing_key.read_private(private), algorithm="EdDSA", headers={"kid": kid}
+    )
+
+
+def test_a_private_key_signs_and_its_public_half_checks() -> None:
+    chosen = with_keys()
+    token = sign_token(chosen, tenant="acme", key_id="k1", scopes=["admin"])
+
+    assert jwt.get_unverified_header(token) == {
+        "alg": "EdDSA",
+        "kid": signing_key.key_id_of(PUBLIC),
+        "typ": "JWT",
+    }
+    assert verify_token(chosen, token).tenant == "acme"
+    checks_only = load({**NOWHERE, "JWT_PUBLIC_KEYS": f"{signing_key.key_id_of(PUBLIC)}={PUBLIC}"})
+    assert verify_token(checks_only, token).tenant == "acme"
+
+
+def test_two_keys_hold_while_one_takes_over_from_the_other() -> None:
+    before = with_keys(JWT_PRIVATE_KEY=OLDER, JWT_PUBLIC_KEYS=f"old={OLDER_PUBLIC}")
+    after = with_keys(JWT_PUBLIC_KEYS=f"old={OLDER_PUBLIC}, new={PUBLIC}")
+    ended = with_keys(JWT_PUBLIC_KEYS=f"new={PUBLIC}")
+    old = sign_token(before, tenant="acme", key_id="k1", scopes=["admin"])
+    new = sign_token(after, tenant="acme", key_id="k1", scopes=["admin"])
+
+    assert [jwt.get_unverified_header(token)["kid"] for token in (old, new)] == ["old", "new"]
+    for chosen, token in ((after, old), (after, new), (ended, new)):
+        assert verify_token(chosen, token).tenant == "acme"
+    with pytest.raises(InvalidCredential):
+        verify_token(ended, old)
+
+
+def test_a_key_is_good_for_its_own_name_and_algorithm_only() -> None:
+    both = with_keys(JWT_PUBLIC_KEYS=f"old={OLDER_PUBLIC},new={PUBLIC}", JWT_SECRET=SECRET)
+    raw = base64.b64decode(PUBLIC)
+
+    forged = [
+        signed_by(OLDER, kid="new"),
+        signed_by(PRIVATE, kid="old"),
+        signed_by(signing_key.new_private_key(), kid="new"),
+        signed_by(PRIVATE, kid=""),
+        jwt.encode(claims(), raw, algorithm="HS256", headers={"kid": "new"}),
+        jwt.encode(claims(), PUBLIC, algorithm="HS256", headers={"kid": "new"}),
+        jwt.encode(claims(), SECRET * 2, algorithm="HS512", headers={"kid": "new"}),
+        jwt.encode(claims(), "", algorithm="none", headers={"kid": "new"}),
+    ]
+
+    for token in forged:
+        with pytest.raises(InvalidCredential):
+            verify_token(both, token)
+
+
+def test_a_shared_secret_is_taken_only_where_one_is_set() -> None:
+    verify_token(with_keys(JWT_SECRET=SECRET), signed())
+    with pytest.raises(InvalidCredential):
+        verify_token(with_keys(), signed())
+
+
+def test_who_has_no_key_signs_nothing() -> None:
+    with pytest.raises(SettingsError, match="JWT_PRIVATE_KEY"):
+        sign_token(load(NOWHERE), tenant="acme", key_id="k1", scopes=["admin"])
+
+
+@pytest.mark.parametrize("life", [86_401, 10**9, 10**30])
+def test_a_token_made_for_longer_than_the_bound_is_refused(settings: Settings, life: int) -> None:
+    now = int(time.time())
+    verify_token(settings, signed(iat=now, exp=now + 86_400))
+
+    with pytest.raises(InvalidCredential) as refused:
+        verify_token(settings, signed(iat=now, exp=now + life))
+
+    assert refused.value.details == {"reason": "too_long"}
+
+
+def test_a_token_that_never_ends_is_refused(settings: Settings) -> None:
+    for never in (float("inf"), [], {}):
+        with pytest.raises(InvalidCredential):
+            verify_token(settings, _encode_anything({"exp": never}))
+
+
+def test_we_sign_no_token_that_we_would_refuse(settings: Settings) -> None:
+    with pytest.raises(InvalidInput):
+        sign_token(settings, tenant="acme", key_id="k1", scopes=["admin"], ttl=86_401)
+
+
+def test_the_cache_and_webhooks_do_not_change_with_what_signs_tokens() -> None:
+    own = {"CACHE_SECRET": "c" * 40, "WEBHOOK_SECRET": "w" * 40}
+    one, other = with_keys(**own), with_keys(**own, JWT_PRIVATE_KEY=OLDER, JWT_SECRET="other" * 8)
+
+    assert credential.cache_secret(one) == credential.cache_secret(other)
+    assert credential.webhook_secret(one, "acme") == credential.webhook_secret(other, "acme")
+    assert credential.ticket_secret(one) != credential.ticket_secret(other)
+
+
+def test_each_secret_that_follows_from_another_is_a_different_one(settings: Settings) -> None:
+    every = {
+        credential.cache_secret(settings).hex(),
+        credential.ticket_secret(settings).hex(),
+        credential.webhook_secret(settings, "acme"),
+        credential.webhook_secret(replace(settings, webhook_secret="w" * 40), "acme"),
+        credential.cache_secret(replace(settings, cache_secret="w" * 40)).hex(),
+    }
+
+    assert len(every) == 5
+
+
+def test_a_secret_that_follows_from_nothing_is_named() -> None:
+    bare = load(NOWHERE)
+
+    with pytest.raises(SettingsError, match="CACHE_SECRET"):
+        credential.cache_secret(bare)
+    with pytest.raises(SettingsError, match="WEBHOOK_SECRET"):
+        credential.webhook_secret(bare, "acme")
 
 
 def test_a_key_can_be_taken_apart_again() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import jwt
 import pytest
 
-from orchestrator import permit
+from orchestrator import permit, signing_key
 from orchestrator.errors import PermitDenied
 
-KEY = permit.new_private_key()
-PUBLIC = permit.public_key_of(KEY)
+KEY = signing_key.new_private_key()
+PUBLIC = signing_key.public_key_of(KEY)
 ROW: dict[str, Any] = {
     "id": "0d7e8c3a-0000-5000-8000-000000000001",
     "task_id": "task_0000000000000000",
@@ -59,7 +59,7 @@ def test_a_permit_is_good_for_no_other_row(change: dict[str, Any], why: str) -> 
 
 
 def test_a_permit_of_another_key_or_time_or_none_is_refused() -> None:
-    stranger = permitted(key=permit.new_private_key())
+    stranger = permitted(key=signing_key.new_private_key())
     late = permitted(until=datetime.now(UTC) - timedelta(hours=1))
     forged = {**ROW, "spec": {**ROW["spec"], "permit": jwt.encode({"aud": "executor"}, "x" * 32)}}
 

@@ -1,5 +1,6 @@
 """Who may open a stream and how, what may be said in it, and the other two ways to wait: SSE and long polling."""
 
+import hashlib
 import json
 import socket
 import time
@@ -90,6 +91,40 @@ def test_a_ticket_is_kept_for_half_a_minute_under_a_name_that_opens_nothing(
         (key,) = client.keys("octollm:ticket:*")
         assert 0 < client.ttl(key) <= 30
     assert ticket not in key
+
+
+def test_who_may_write_in_redis_makes_no_ticket_and_changes_none(
+    api: Api, call: Caller, task_id: str, redis_url: str
+) -> None:
+    bearer = {
+        "tenant": "acme",
+        "key_id": "k",
+        "scopes": ["admin"],
+        "subject": "acme/k",
+        "expires_at": None,
+        "task_id": task_id,
+    }
+    text = json.dumps(bearer).encode()
+
+    def plant(value: bytes) -> str:
+        with redis.Redis.from_url(redis_url) as client:
+            client.set(f"octollm:ticket:{hashlib.sha256(b'forged').hexdigest()}", value)
+        return "?ticket=forged"
+
+    mine = call("POST", f"/v1/tasks/{task_id}/stream-ticket").json["ticket"]
+    with redis.Redis.from_url(redis_url) as client:
+        sealed = client.get(f"octollm:ticket:{hashlib.sha256(mine.encode()).hexdigest()}")
+    assert isinstance(sealed, bytes)
+    for forged in (
+        text,
+        b"\0" * 32 + text,
+        sealed[:32] + text,
+        # a ticket that holds, under another name
+        sealed,
+        b"",
+        b"\xff" * 40,
+    ):
+        assert refusal(api, task_id, plant(forged), token="") == (401, "invalid_credential")
 
 
 def test_a_ticket_is_made_only_for_a_task_one_may_read(as_caller: AsCaller, task_id: str) -> None:

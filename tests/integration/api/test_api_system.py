@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -10,7 +11,7 @@ from sqlalchemy import Engine
 from api.app import create_app
 from api.hub import Hub
 from api.places import StreamPlaces
-from orchestrator import permit
+from orchestrator import signing_key
 from orchestrator.arm_capability import ARMS
 from orchestrator.credential import SCOPES, sign_token
 from orchestrator.settings import Settings
@@ -91,9 +92,9 @@ def test_ready_needs_a_worker_of_every_arm(engine: Engine, nobody: Caller, prefi
 
 def test_ready_says_that_permits_are_off(settings: Settings, engine: Engine) -> None:
     staff(engine, *ARMS)
-    private = permit.new_private_key()
+    private = signing_key.new_private_key()
     without = replace(settings, permit_private_key=None, permit_public_key=None)
-    with_keys = replace(without, permit_public_key=permit.public_key_of(private))
+    with_keys = replace(without, permit_public_key=signing_key.public_key_of(private))
 
     off = Caller(create_app(without), None)("GET", "/ready")
     on = Caller(create_app(with_keys), None)("GET", "/ready")
@@ -227,6 +228,22 @@ def test_a_declaration_is_replaced_and_never_beats_what_is_measured(engine: Engi
     assert (second.json["arm"]["metadata"]["model"], second.json["arm"]["metadata"]["workers"]) == ("m", 1)
     assert (alias.json["arm"]["arm_id"], alias.json["arm"]["status"]) == ("safety-guardian", "unavailable")
     assert dead.json["arm"]["status"] == "unavailable"
+
+
+def test_what_one_tenant_declares_of_an_arm_is_shown_to_no_other(engine: Engine, as_caller: AsCaller) -> None:
+    staff(engine, "coder")
+    said = {"arm_id": "coder", "status": "degraded", "metadata": {"note": "call 555 now"}}
+    as_caller("acme")("POST", "/v1/arms/register", json=said)
+    as_caller("umbrella")("POST", "/v1/arms/register", json={"arm_id": "coder", "metadata": {"note": "ours"}})
+
+    def coder(tenant: str) -> Any:
+        arms = as_caller(tenant)("GET", "/v1/arms").json["arms"]
+        return next(arm for arm in arms if arm["arm_id"] == "coder")
+
+    assert (coder("acme")["status"], coder("acme")["metadata"]["note"]) == ("degraded", "call 555 now")
+    assert coder("umbrella")["metadata"]["note"] == "ours"
+    assert coder("nobody")["status"] == "healthy"
+    assert "note" not in coder("nobody")["metadata"]
 
 
 def test_an_arm_may_be_registered_with_the_whole_of_its_description(call: Caller) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 
@@ -264,6 +265,18 @@ def test_arms_are_listed_with_their_workers(octollm: Octollm) -> None:
 
     assert status == ExitStatus.OK
     assert told.splitlines()[0].split()[:2] == ["planner", "unavailable"]
+
+
+def test_a_key_has_the_least_scopes_and_an_end_unless_more_is_said(octollm: Octollm) -> None:
+    least = json.loads(octollm("keys", "create", "--tenant", "acme", "--json")[1])
+    most = json.loads(
+        octollm("keys", "create", "--tenant", "acme", "--scopes", "all", "--no-expiry", "--json")[1]
+    )
+
+    assert least["scopes"] == ["task:submit", "task:read", "task:cancel", "arm:list"]
+    days = (datetime.fromisoformat(least["expires_at"]) - datetime.now(UTC)) / timedelta(days=1)
+    assert 89.9 < days <= 90
+    assert (most["scopes"], most["expires_at"]) == (list(SCOPES), None)
 
 
 def test_a_key_is_rotated_with_an_overlap(octollm: Octollm) -> None:

@@ -1,0 +1,16 @@
+"""What a tenant declares about an arm is its own; kinds of processes have roles of their own."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0011"
+down_revision = "0013"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the table and its policies."""
+    changes = Path(__file__).parents[1] / "sql" / "0011_least_privilege.sql"
+    op.get_bind().exec_driver_sql(changes.read_text(encoding="utf-8").replace("%", "%%"))

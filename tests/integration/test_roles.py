@@ -1,0 +1,261 @@
+"""What each kind of process may not do in Postgres, tried with a login of its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from orchestrator.execution_state import Decision
+from orchestrator.lifecycle import requests, rounds
+from orchestrator.process_kind import KINDS, ROLES
+from orchestrator.settings import Settings
+from orchestrator.store import audit_log, keys, pools, retention, roles
+from orchestrator.store.engine import open_engine, statement, transaction
+from orchestrator.store.roles import GRANTS
+from tests.integration.kit import TENANT, Engineer, failed, verdict, wait_step
+
+Login = Callable[[str], Engine]
+
+# statement by statement, what nobody but the roles named behind it may do; every one is refused to all others
+FORBIDDEN = {
+    "SELECT secret_sha256 FROM api_keys": {"octollm_api"},
+    "INSERT INTO api_keys (id, tenant, environment, secret_sha256, scopes) "
+    "VALUES ('forged', 'acme', 'live', repeat('0', 64), '{admin}')": set(),
+    "UPDATE api_keys SET scopes = '{admin}'": set(),
+    "UPDATE api_keys SET expires_at = NULL, revoked_at = NULL": set(),
+    "DELETE FROM api_keys": set(),
+    "DELETE FROM events": set(),
+    "UPDATE events SET payload = '{}'": set(),
+    "DELETE FROM traces": set(),
+    "UPDATE traces SET payload = '{}'": set(),
+    "UPDATE tasks SET tenant = 'umbrella'": {"octollm_api", "octollm_rounds"},
+    "UPDATE tasks SET contract = '{}'": {"octollm_api", "octollm_rounds"},
+    "UPDATE tasks SET deadline_at = now() + interval '1 year'": {"octollm_api", "octollm_rounds"},
+    "INSERT INTO tasks (id, tenant, priority, contract, deadline_at) "
+    "VALUES ('task_0000000000000000', 'acme', 'low', '{}', now())": {"octollm_api"},
+    "DELETE FROM tasks": {"octollm_sweeper"},
+    "INSERT INTO rounds (task_id, number, plan_id, chord_id, plan) VALUES ('x', 1, 'p', 'c', '{}')": {
+        "octollm_rounds"
+    },
+    "UPDATE rounds SET verdict = '{}', concluded_at = now()": {"octollm_rounds"},
+    "DELETE FROM rounds": set(),
+    'UPDATE steps SET spec = \'{"permit": "forged"}\'': set(),
+    "UPDATE steps SET arm = 'executor', queue = 'arm.executor'": set(),
+    "UPDATE steps SET bindings = '{}'": set(),
+    "INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, state, due, spec) "
+    "VALUES ('x', 'x', 1, 'step', 'x', 'executor', 'arm.executor', 1, 'queued', now(), '{\"permit\": \"forged\"}')": {
+        "octollm_api",
+        "octollm_rounds",
+    },
+    "DELETE FROM steps": set(),
+    "DELETE FROM ledger": set(),
+    "DELETE FROM artifacts": {"octollm_api", "octollm_sweeper"},
+    "UPDATE artifact_chunks SET content = ''": set(),
+    "UPDATE passages SET content = 'forged'": set(),
+    "UPDATE cache_switches SET off_until = now()": {"octollm_api"},
+    "SELECT * FROM submissions": {"octollm_api", "octollm_sweeper"},
+    "UPDATE declarations SET status = 'healthy'": {"octollm_api"},
+    "UPDATE webhooks SET state = 'pending'": {"octollm_api", "octollm_webhook", "octollm_sweeper"},
+    "SELECT * FROM audit_log": {"octollm_sweeper"},
+    "INSERT INTO audit_log (occurred_at, action, outcome) VALUES (now(), 'forged', 'allowed')": {
+        "octollm_api"
+    },
+    "UPDATE audit_log SET outcome = 'allowed'": set(),
+    "DELETE FROM audit_log": {"octollm_sweeper"},
+    "CREATE TABLE mine (a int)": set(),
+    "ALTER TABLE steps DISABLE ROW LEVEL SECURITY": set(),
+    "DROP POLICY all_tenants ON steps": set(),
+    "TRUNCATE tasks CASCADE": set(),
+    "CREATE ROLE mine SUPERUSER": set(),
+    "SET ROLE postgres": set(),
+    "SET SESSION AUTHORIZATION postgres": set(),
+    "SET session_replication_role = replica": set(),
+    "COPY tasks TO '/tmp/tasks'": set(),
+    "COPY (SELECT 1) TO PROGRAM 'id'": set(),
+    "SELECT pg_read_file('/etc/passwd')": set(),
+    "SELECT rolpassword FROM pg_authid": set(),
+}
+
+
+@pytest.fixture
+def login(postgres_url: str, engine: Engine) -> Iterator[Login]:
+    """Connect as a kind of process; the roles last as long as the test."""
+    with statement(engine) as conn:
+        addresses = roles.make_logins(conn, postgres_url)
+    opened: list[Engine] = []
+
+    def connect(kind: str) -> Engine:
+        opened.append(open_engine(addresses[kind], pool_size=3))
+        return opened[-1]
+
+    yield connect
+    for one in opened:
+        one.dispose()
+    with statement(engine) as conn:
+        for kind in KINDS:
+            conn.exec_driver_sql(f"DROP ROLE octollm_up_{kind}")
+
+
+def is_allowed(engine: Engine, sql: str) -> bool:
+    """Tell whether Postgres lets the statement run; it leaves nothing behind."""
+    with engine.connect() as conn:
+        conn.exec_driver_sql("BEGIN")
+        try:
+            conn.exec_driver_sql(sql.replace("%", "%%"))
+        except ProgrammingError as error:
+            # must be owner, permission denied
+            return getattr(error.orig, "pgcode", "") != "42501"
+        except DBAPIError as error:
+            # what stopped it was not its rights: a key that is not there, a table's rule
+            return getattr(error.orig, "pgcode", "") != "42501"
+        finally:
+            with suppress(DBAPIError):
+                conn.exec_driver_sql("ROLLBACK")
+    return True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_of_process_may_do_none_of_this(login: Login, engineer: Engineer, kind: str) -> None:
+    engineer.start(wait_step("a"))
+    own = login(kind)
+
+    allowed = {sql for sql in FORBIDDEN if is_allowed(own, sql)}
+
+    assert allowed == {sql for sql, may in FORBIDDEN.items() if ROLES.get(kind) in may}
+
+
+def test_the_owner_may_do_what_is_tried(engine: Engine, engineer: Engineer) -> None:
+    """A statement that fails for another reason than its rights would show nothing."""
+    engineer.start(wait_step("a"))
+
+    refused = {sql for sql in FORBIDDEN if not is_allowed(engine, sql)}
+
+    assert refused == set()
+
+
+def test_a_role_is_no_way_back_to_the_rights_of_another(login: Login) -> None:
+    arm = login("coder")
+
+    for role in ("octollm_api", "octollm_rounds", "octollm_sweeper", "octollm_up_web", "octollm_tenant"):
+        assert not is_allowed(arm, f"SET ROLE {role}")
+
+
+def test_the_api_is_still_confined_to_the_tenant_it_acts_for(login: Login, engineer: Engineer) -> None:
+    engineer.start(wait_step("a"))
+    api = login("web")
+
+    with statement(api, tenant="umbrella") as conn:
+        strangers = conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one()
+    with statement(api, tenant=TENANT) as conn:
+        own = conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one()
+
+    assert (strangers, own) == (0, 1)
+
+
+def test_each_table_has_its_rights_stated(engine: Engine) -> None:
+    """A new table that no role names can be used by the owner only: say in orchestrator.store.roles who needs it."""
+    of_a_release_before = {"arm_declarations"}
+    with statement(engine) as conn:
+        there = set(
+            conn.exec_driver_sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").scalars()
+        )
+    stated = {table for rights in GRANTS.values() for table in rights}
+
+    assert there - {"alembic_version"} - of_a_release_before == stated
+
+
+def test_rights_that_a_role_should_not_have_are_taken_away_by_the_next_migration(
+    engine: Engine, login: Login
+) -> None:
+    arm = login("coder")
+    with statement(engine) as conn:
+        conn.exec_driver_sql("GRANT ALL ON api_keys TO octollm_arm")
+        assert is_allowed(arm, "DELETE FROM api_keys")
+        roles.complete(conn)
+
+    assert not is_allowed(arm, "DELETE FROM api_keys")
+
+
+def test_where_roles_may_not_be_made_all_works_as_before_and_the_doctor_says_so(
+    engine: Engine, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with statement(engine) as conn:
+        assert roles.look(conn) == roles.RolesStanding((), str(make_url(postgres_url).username))
+        monkeypatch.setattr(roles, "GRANTS", {"octollm_new": {"tasks": "SELECT"}})
+        conn.exec_driver_sql("CREATE ROLE plain")
+        try:
+            conn.exec_driver_sql("SET ROLE plain")
+            standing = roles.complete(conn)
+        finally:
+            conn.exec_driver_sql("RESET ROLE")
+            conn.exec_driver_sql("DROP ROLE plain")
+
+    assert standing == roles.RolesStanding(("octollm_new",), "plain")
+    assert "octollm_new" in standing.fault
+    assert "CREATE ROLE octollm_new NOLOGIN" in standing.advice
+
+
+def test_the_kinds_take_a_task_through_together(login: Login, our_settings: Settings) -> None:
+    web, planner, arm, judge = (
+        Engineer(login(kind), our_settings) for kind in ("web", "planner", "coder", "judge")
+    )
+    task = web.submit(wait_step("a"), wait_step("b", "a"))
+
+    planner.plan(task)
+    arm.do(task, "a")
+    arm.do(task, "b")
+    judge.judge(task, verdict(Decision.PASSED))
+
+    assert web.task(task).status == "completed"
+    cancelled = web.submit(wait_step("a"))
+    requests.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
+    assert web.task(cancelled).status == "cancelled"
+
+
+def test_an_arm_without_budget_ends_its_task_and_lets_a_follower_run(
+    login: Login, our_settings: Settings, engineer: Engineer
+) -> None:
+    leader, follower = engineer.start(wait_step("a")), engineer.submit(wait_step("a"))
+    engineer.ask("DELETE FROM steps WHERE task_id = %(id)s", id=follower)
+    engineer.ask(
+        "UPDATE tasks SET leads = true, cache_key = 'k', cache_parts = '{}' WHERE id = %(id)s", id=leader
+    )
+    engineer.ask(
+        "UPDATE tasks SET leader_id = %(leader)s, cache = '{}', cache_key = 'k', cache_parts = '{}' WHERE id = %(id)s",
+        leader=leader,
+        id=follower,
+    )
+    arm = Engineer(login("coder"), our_settings)
+    claim = arm.take(leader, "a")
+
+    with transaction(arm.engine) as conn:
+        rounds.exhaust(conn, claim, failed("budget_exceeded"))
+
+    assert engineer.task(leader).status == "failed"
+    assert engineer.states(follower) == {"$plan": "queued"}
+
+
+def test_the_sweeper_forgets_what_is_old(login: Login, engineer: Engineer) -> None:
+    task = engineer.start(wait_step("a"))
+    requests.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
+    engineer.ask("UPDATE tasks SET finished_at = now() - interval '31 days'")
+
+    with transaction(login("sweeper")) as conn:
+        assert retention.forget_tasks(conn, days=30, limit=10) == 1
+        assert retention.forget_artifacts(conn, days=30, limit=10) == 0
+        assert audit_log.forget(conn, days=7, limit=10) == 0
+
+
+def test_the_api_checks_keys_and_asks_whether_the_server_writes(login: Login, engine: Engine) -> None:
+    with transaction(engine) as conn:
+        record, text = keys.create(conn, tenant=TENANT, scopes=["task:read"])
+    with transaction(login("web")) as conn:
+        assert keys.verify(conn, text) is not None
+        keys.touch(conn, record.id)
+        assert not keys.is_revoked(conn, record.id)
+        pools.try_write(conn)
+    with transaction(login("planner")) as conn:
+        assert pools.arm_statistics(conn)
