@@ -174,14 +174,15 @@ WITH promoted AS (
     UPDATE tasks f
     SET leader_id = NULL, leads = true, cache = NULL, event_seq = f.event_seq + 1, updated_at = now()
     WHERE f.id = %(id)s
-    RETURNING f.id, f.event_seq, f.priority
+    RETURNING f.id, f.event_seq, f.priority, f.tenant
 ), others AS (
     UPDATE tasks f
     SET leader_id = %(id)s, cache = f.cache || jsonb_build_object('source_task_id', %(id)s::text), updated_at = now()
     WHERE f.id = ANY(%(others)s)
 ), plan AS (
-    INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, state, due, queued_at, sends)
-    SELECT %(step_id)s, promoted.id, 0, 'plan', '$plan', 'planner', 'planner', %(broker_priority)s, 'queued', now(), now(), 0
+    INSERT INTO steps (id, task_id, tenant, round, kind, name, arm, queue, priority, state, due, queued_at, sends)
+    SELECT %(step_id)s, promoted.id, promoted.tenant, 0, 'plan', '$plan', 'planner', 'planner', %(broker_priority)s,
+        'queued', now(), now(), 0
     FROM promoted
 ), event AS (
     INSERT INTO events (task_id, seq, type, payload)

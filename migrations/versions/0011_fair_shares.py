@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0012"
+revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
@@ -12,5 +12,5 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the steps' tenant, its indexes and the function that the claim asks."""
-    changes = Path(__file__).parents[1] / "sql" / "0012_fair_shares.sql"
+    changes = Path(__file__).parents[1] / "sql" / "0011_fair_shares.sql"
     op.get_bind().exec_driver_sql(changes.read_text(encoding="utf-8").replace("%", "%%"))

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0011"
-down_revision = "0013"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Create the table and its policies."""
-    changes = Path(__file__).parents[1] / "sql" / "0011_least_privilege.sql"
+    changes = Path(__file__).parents[1] / "sql" / "0013_least_privilege.sql"
     op.get_bind().exec_driver_sql(changes.read_text(encoding="utf-8").replace("%", "%%"))
