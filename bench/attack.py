@@ -104,13 +104,13 @@ def _make(scene: Scene, name: str, attack: Attack, *, until: float) -> bool:
     if time.monotonic() > until:
         print(f"{'NOT MADE':<9} {name}: the time is over; give more, SECONDS=600", flush=True)
         return False
-    before = scene.stack.pids()
+    before = scene.processes()
     with scene.memory.watched():
         row = _attacked(scene, attack)
     faults = [] if row.held else [row.told]
     if row.other_seconds is not None and row.other_seconds > OTHER_SECONDS:
         faults.append("the other tenant waited too long")
-    if scene.stack.pids() != before:
+    if scene.processes() != before:
         faults.append("a process of the stack ended")
     if scene.memory.largest_mebibytes > MOST_MEBIBYTES:
         faults.append("a process took too much memory")

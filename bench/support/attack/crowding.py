@@ -106,7 +106,9 @@ def priority_without_the_scope(scene: Scene) -> Generator[None, None, str]:
 
 
 def _is_started(client: Client, task_id: str) -> bool:
-    return any(event["type"] == "step.started" for event in client.events(task_id))
+    return any(
+        event["type"] == "step.started" and event["data"]["step"] == "a" for event in client.events(task_id)
+    )
 
 
 @contextmanager

@@ -77,6 +77,11 @@ class Scene:
             raise DidNotHold(f"the other tenant's task is {task['status']}: {task['error']}")
         return time.monotonic() - began
 
+    def processes(self) -> list[int]:
+        """Return what must outlive an attack: every process of the Procfile, and the API's workers."""
+        workers = [child for pid in self.stack.pids("web") for child in victims.children(pid)]
+        return [*self.stack.pids(), *sorted(workers)]
+
     def begin(self, *steps: Step, **contract: Any) -> "Future[str]":
         """Have the attacker run a plan; return how it ends: completed, or the code of its step's error or its own."""
         return self.pool.submit(self._end_of, self.submit(*steps, **contract))
