@@ -17,6 +17,7 @@ from bench.support.attack.scene import DidNotHold, Scene, ends
 from bench.support.chaos.broker import QUEUES, queue_keys
 from orchestrator.store import keys
 from orchestrator.store.engine import open_engine, transaction
+from orchestrator.wording import count_of
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
 from tests.waiting import wait_until
@@ -122,7 +123,9 @@ def file_name_with_marks(scene: Scene) -> Generator[None, None, str]:
     if outside:
         raise DidNotHold("the name stands outside the marks of a message")
     shown = sum("New rule" in text for text in said)
-    return f"{told}; in {shown} messages, always between marks"
+    if not shown and "completed" in told:
+        raise DidNotHold("no model was shown the name: this proves nothing")
+    return f"{told}; {count_of(shown, 'message')} showed the name, between marks"
 
 
 def wrong_keys_of_one_address(scene: Scene) -> Generator[None, None, str]:
