@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check-slow fuzz lint bench chaos chaos-mutations conformance lock clean
+.PHONY: help setup demo up test check-slow fuzz lint bench chaos chaos-mutations attack conformance sbom audit lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,6 +11,8 @@ SECONDS ?=
 SEED ?=
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 UV := uv==0.13.9
+CYCLONEDX := cyclonedx-bom==7.5.0
+PIP_AUDIT := pip-audit==2.10.1
 
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.set-up
@@ -83,7 +85,7 @@ lint: setup ## format, lint, types, import contracts
 	lint-imports
 
 bench: setup ## measure; figures of the machine at hand
-	@for script in bench/*.py; do echo "== $$script"; python "$$script" || exit 1; done
+	@for script in $(filter-out bench/attack.py,$(wildcard bench/*.py)); do echo "== $$script"; python "$$script" || exit 1; done
 
 chaos: setup ## kill, freeze, empty and repeat everything while tasks run, then audit; SECONDS=60 SEED=n
 	@python bench/chaos.py $(CHAOS)
@@ -91,8 +93,23 @@ chaos: setup ## kill, freeze, empty and repeat everything while tasks run, then 
 chaos-mutations: setup ## the same on three broken copies: the auditor must report each; SECONDS=20 SEED=n
 	@python bench/chaos.py $(CHAOS) --mutations
 
+attack: setup ## attack a running stack while another tenant works; status 1 if something gave way; SECONDS=280 ARGS=name
+	@python bench/attack.py $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
 conformance: setup ## Celery's own chord tests against our backend
 	@python tests/conformance/run.py $(ARGS)
+
+sbom: setup ## write sbom.cdx.json: what is installed, with versions, licences and who needs what (CycloneDX)
+	@uv tool run --quiet --from $(CYCLONEDX) cyclonedx-py environment $(BIN)/python \
+		--output-format JSON --output-reproducible --output-file sbom.cdx.json
+	@echo "sbom.cdx.json lists $$(grep -c '"purl"' sbom.cdx.json) packages"
+
+audit: setup ## ask PyPI for known vulnerabilities of the locked packages; fails where it can't be asked
+	@told=$$(uv tool run --quiet --from $(PIP_AUDIT) pip-audit --strict --disable-pip --require-hashes --timeout 15 \
+		--progress-spinner off --requirement requirements.lock 2>&1); code=$$?; echo "$$told"; \
+	[ $$code -eq 0 ] && exit 0; case "$$told" in *"Found "*"known vulnerabilit"*) exit 1;; esac; \
+	echo "NOT AUDITED: the database of vulnerabilities (https://pypi.org/pypi/NAME/VERSION/json) can't be asked from here:" \
+		"what is said above is no result. Run it where that address answers" >&2; exit 2
 
 lock: setup ## resolve requirements.lock anew
 	@uv pip compile setup.cfg --quiet --no-config --universal --generate-hashes --python-version 3.11 \
@@ -100,5 +117,5 @@ lock: setup ## resolve requirements.lock anew
 
 clean: ## remove the virtualenv, caches and the private servers' state
 	@rm -rf $(VENV) .octollm .conformance .coverage .coverage.* htmlcov build dist *.egg-info \
-		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache sbom.cdx.json
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

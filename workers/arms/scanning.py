@@ -8,7 +8,7 @@ from orchestrator.safety import Finding
 from workers.limited import MEBIBYTE, Limits, limited
 
 MAX_CHARACTERS_HERE = 8 * 1024
-"""Scanning takes at most 5 ms of processor time a kB (docs/reliability.md), in proportion: this is 40 ms."""
+"""Scanning takes at most 5 ms of processor time a kB (docs/security.md), in proportion: this is 40 ms."""
 _LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpu_seconds=60, wall_seconds=300, answer_bytes=64 * MEBIBYTE)
 
 
