@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 import tomllib
 from itertools import combinations
 from pathlib import Path
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.similarity import Difference, canonical_key, known_difference
+from tests.unit.pattern_kit import cpu_seconds
 
 PAIRS = tomllib.loads(Path(__file__).with_name("similarity_pairs.toml").read_text("utf-8"))
 EQUAL = [
@@ -177,16 +177,7 @@ def test_hostile_text_takes_linear_time(part: str) -> None:
     """Eight times the text; what is quadratic takes 64 times as long. The best of some runs is not the machine's."""
     short, long = part * (8_000 // len(part)), part * (64_000 // len(part))
 
-    assert _seconds(long, runs=2) < 24 * _seconds(short, runs=3) + 0.05
-
-
-def _seconds(goal: str, *, runs: int) -> float:
-    def once() -> float:
-        started = time.thread_time()
-        canonical_key(goal)
-        return time.thread_time() - started
-
-    return min(once() for _ in range(runs))
+    assert cpu_seconds(canonical_key, long, times=2) < 24 * cpu_seconds(canonical_key, short, times=3) + 0.05
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """The API's app on real servers, and callers of it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import pytest
 from flask import Flask
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.test import TestResponse
 
-from api import readiness
+from api import audit, readiness
 from api.app import create_app
+from api.audit_buffer import AuditBuffer
 from api.current import hub_of
 from orchestrator import settings as settings_module
 from orchestrator.credential import SCOPES, sign_token
@@ -33,6 +37,34 @@ class Caller:
 
 
 AsCaller = Callable[..., Caller]
+
+
+class KnownBuffer(AuditBuffer):
+    """A buffer that the tests can find again, whichever app it belongs to."""
+
+    made: ClassVar["WeakSet[KnownBuffer]"] = WeakSet()
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.made.add(self)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_buffers() -> Iterator[None]:
+    """Each app of these tests has a buffer that the tests can find again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit, "AuditBuffer", KnownBuffer)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written_later(known_buffers: None) -> Iterator[None]:
+    """Write what a test's apps hold for the audit log, so that the next test does not find it."""
+    yield
+    for buffer in list(KnownBuffer.made):
+        # some tests' apps have no database
+        with suppress(SQLAlchemyError):
+            buffer.flush()
 
 
 @pytest.fixture(scope="session")
