@@ -9,7 +9,8 @@ VENV ?= .venv
 PORT ?=
 SECONDS ?=
 SEED ?=
-JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+# one more than there are cores: tests often wait for other processes
+JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 UV := uv==0.13.9
 CYCLONEDX := cyclonedx-bom==7.5.0
 PIP_AUDIT := pip-audit==2.10.1

@@ -18,6 +18,9 @@ from orchestrator.store.engine import statement
 Run = Callable[..., tuple[int, str]]
 
 
+pytestmark = pytest.mark.usefixtures("empty_audit_log")
+
+
 @pytest.fixture
 def run(engine: Engine, redis_url: str) -> Run:
     """Run `octollm` and return its status and what it printed on stdout."""

@@ -147,7 +147,8 @@ def test_a_judge_whom_the_task_s_deadline_stops_leaves_the_task_to_its_deadline(
 def test_a_judge_that_takes_all_its_time_is_tried_again_and_gives_no_verdict(
     engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.attempt._PLAN_SECONDS", 0.5)
+    assert process.of(app).models
+    monkeypatch.setattr("workers.attempt._PLAN_SECONDS", 2.0)
     task_id = judged(engineer)
     attempt.begin(task_id, "$judge")
 
@@ -161,7 +162,9 @@ def test_a_judge_that_takes_all_its_time_is_tried_again_and_gives_no_verdict(
 def test_a_planner_that_is_out_of_tries_and_time_ends_the_task_and_makes_do_with_no_recipe(
     engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.attempt._PLAN_SECONDS", 0.5)
+    # the time is for the call alone, so that a slow import of the SDK does not use it up
+    assert process.of(app).models
+    monkeypatch.setattr("workers.attempt._PLAN_SECONDS", 2.0)
     task_id = submitted(engineer, budget=Budget(max_retries=0))
     attempt.begin(task_id, "$plan")
 

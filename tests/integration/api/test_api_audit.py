@@ -29,6 +29,9 @@ ADDRESS = {"environ_base": {"REMOTE_ADDR": "192.0.2.7"}}
 SECRET = "s3cr3t-in-a-body"
 
 
+pytestmark = pytest.mark.usefixtures("empty_audit_log")
+
+
 @pytest.fixture
 def audited(settings: Settings) -> Iterator[Flask]:
     """An app whose entries nobody else makes."""
