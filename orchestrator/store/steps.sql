@@ -227,19 +227,21 @@ RETURNING s.id, s.name, s.arm, s.kind, s.round, s.attempt, s.state, open.state A
 
 -- name: take_due
 -- Queued rows whose message may be lost: sent again with doubling back-off, at most 8 times the first delay.
--- Several sweepers share the rows by SKIP LOCKED. `is_overdue`: it was sent before, and not only now came the time for
+-- Several sweepers share the rows by SKIP LOCKED. The rows are chosen once: a join may repeat a plain subquery, and so
+-- take more than the limit. `is_overdue`: it was sent before, and not only now came the time for
 -- it (a retry's time is its not_before).
-UPDATE steps s
-SET sends = s.sends + 1,
-    due = now() + %(redispatch_seconds)s * power(2, least(s.sends, 3)) * interval '1 second'
-FROM (
+WITH late AS MATERIALIZED (
     SELECT id, sends > 0 AND due > not_before AS is_overdue
     FROM steps
     WHERE state = 'queued' AND due <= now() AND kills < %(poison_step)s
     ORDER BY due, id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
-) late
+)
+UPDATE steps s
+SET sends = s.sends + 1,
+    due = now() + %(redispatch_seconds)s * power(2, least(s.sends, 3)) * interval '1 second'
+FROM late
 WHERE s.id = late.id
 RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec, late.is_overdue;
 
