@@ -7,16 +7,17 @@ WHERE id = %(task_id)s;
 
 -- name: take_due
 -- Deliveries to publish; each is due again when this message must count as lost.
-UPDATE webhooks w
-SET attempt = w.attempt + 1, due = now() + %(lease_seconds)s * interval '1 second'
-FROM (
+WITH late AS MATERIALIZED (
     SELECT task_id, seq
     FROM webhooks
     WHERE state = 'pending' AND due <= now()
     ORDER BY due, task_id, seq
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
-) late
+)
+UPDATE webhooks w
+SET attempt = w.attempt + 1, due = now() + %(lease_seconds)s * interval '1 second'
+FROM late
 WHERE w.task_id = late.task_id AND w.seq = late.seq
 RETURNING w.task_id, w.seq, w.attempt;
 
