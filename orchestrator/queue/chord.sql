@@ -160,7 +160,7 @@ ORDER BY nullif(p.idx, -1) NULLS LAST, p.counted_at, p.task_id
 -- different ones.
 UPDATE chords
 SET ready_at = now()
-WHERE id IN (
+WHERE id = ANY(ARRAY(
     SELECT id
     FROM chords
     WHERE state = 'ready'
@@ -169,7 +169,7 @@ WHERE id IN (
     ORDER BY ready_at, id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
-)
+))
 RETURNING id, body, header
 
 -- name: mark_fired
