@@ -2,10 +2,10 @@
 
 from kombu import Queue
 
-from orchestrator.arm_capability import ALL_QUEUES
-from orchestrator.queue import outbox
+from orchestrator.chord import outbox
+from orchestrator.connections.redis_client import PATIENCE_SECONDS
+from orchestrator.models.arm_capability import ALL_QUEUES
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
-from orchestrator.redis_link import PATIENCE_SECONDS
 
 task_queues = [Queue(name, routing_key=name) for name in (*ALL_QUEUES, WEBHOOK_QUEUE)]
 task_create_missing_queues = True

@@ -3,9 +3,9 @@
 import resource
 from typing import Any
 
-from api.audit import buffer_of
-from api.current import hub_of, orchestrator_of
-from api.files import MULTIPART_OVERHEAD_BYTES
+from api.middleware.audit import buffer_of
+from api.middleware.context import hub_of, orchestrator_of
+from api.routes.files import MULTIPART_OVERHEAD_BYTES
 
 # else a SCRIPT_NAME header that comes through a proxy on this machine, from anybody, is believed, and answered with 500
 forwarder_headers = ""

@@ -21,9 +21,10 @@ from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from orchestrator import credential, settings
-from orchestrator.credential import SCOPES
-from orchestrator.devstack.stack import Stack
+from orchestrator import settings
+from orchestrator.auth import credential
+from orchestrator.auth.credential import SCOPES
+from orchestrator.devserver.stack import Stack
 
 CONNECTIONS: Final = 50
 RATES: Final = (50, 100, 200)

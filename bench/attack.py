@@ -18,8 +18,8 @@ import structlog
 
 from bench.support.attack import crowding, parsing, texts, trespass
 from bench.support.attack.scene import MOST_MEBIBYTES, Attack, DidNotHold, Scene
-from orchestrator.devstack.fake_llm import FakeLLM
-from orchestrator.devstack.stack import ONE_OF_EACH, Stack
+from orchestrator.devserver.fake_llm import FakeLLM
+from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 
 OTHER_SECONDS: Final = 5.0
 SECONDS: Final = 280.0

@@ -36,10 +36,10 @@ from bench.workload.outcome import ordinary, shares
 from bench.workload.stream import Mix, stream
 from orchestrator import bootstrap
 from orchestrator import settings as settings_module
-from orchestrator.devstack import servers
+from orchestrator.devserver import servers
+from orchestrator.memory import migrate
+from orchestrator.memory.database import open_engine
 from orchestrator.settings import Settings
-from orchestrator.store import migrate
-from orchestrator.store.engine import open_engine
 from tests.integration.cache.kit import Company
 
 TTL_SECONDS: Final = 3600

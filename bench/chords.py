@@ -23,7 +23,7 @@ from celery import Celery
 from sqlalchemy import create_engine
 from support import chord_tasks
 
-from orchestrator.devstack import servers
+from orchestrator.devserver import servers
 
 RUNS: Final = 5
 IN_FLIGHT: Final = 20

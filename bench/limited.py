@@ -9,7 +9,7 @@ import time
 from typing import Final
 
 from workers.arms.junit import parse_report
-from workers.limited import limited
+from workers.sandbox.limited import limited
 
 CALLS: Final = 200
 TARGET_MS: Final = 30.0

@@ -24,7 +24,7 @@ from bench.support.chaos import victims
 from bench.support.chaos.broker import queue_keys
 from bench.support.chaos.ground import Ground
 from bench.support.chaos.run import client_of
-from orchestrator.devstack.stack import ONE_OF_EACH, Stack
+from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect, wait
 from tests.acceptance.proc import owner_of, parent_of, row_of

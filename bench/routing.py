@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from orchestrator import credential, settings
-from orchestrator.credential import SCOPES
-from orchestrator.devstack.stack import Stack
+from orchestrator import settings
+from orchestrator.auth import credential
+from orchestrator.auth.credential import SCOPES
+from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect
 

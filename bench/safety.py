@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from orchestrator.models.task_contract import Contract
 from orchestrator.safety import scan
-from orchestrator.safety.door import screen
-from orchestrator.task_contract import Contract
+from orchestrator.safety.screening import screen
 
 _ALNUM = string.ascii_letters + string.digits
 _HEX = "0123456789abcdef"

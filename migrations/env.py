@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that orchestrator.store.migrate hands over."""
+"""Runs the migrations on the connection that orchestrator.memory.migrate hands over."""
 
 from alembic import context
 

@@ -14,39 +14,39 @@ from celery import Celery
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator import credential
 from orchestrator import settings as settings_module
+from orchestrator.auth import credential
+from orchestrator.auth.jwks import KeySet
+from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.cache.candidates import CandidateIndex
-from orchestrator.cache.eviction import refuse_eviction
+from orchestrator.cache.equivalence_cache import DIFFERENT_SECONDS, FEEDBACK, PairVerdict, PairVerdicts
 from orchestrator.cache.lookup import ResultCache
-from orchestrator.cache.neighbours import NeighbourIndex
-from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS, FEEDBACK, PairVerdict, PairVerdicts
-from orchestrator.cache.template import PlanTemplates
-from orchestrator.execution_state import StepState
-from orchestrator.jwks import KeySet
-from orchestrator.lifecycle import requests, retry, withdrawal
+from orchestrator.cache.plan_template import PlanTemplates
+from orchestrator.cache.redis_policy import refuse_eviction
+from orchestrator.cache.vector_index import NeighbourIndex
+from orchestrator.connections.redis_client import open_client
+from orchestrator.lifecycle import retry, submission, withdrawal
+from orchestrator.lifecycle.backpressure import Occupancy
 from orchestrator.lifecycle.ending import Ended
-from orchestrator.lifecycle.occupancy import Occupancy
-from orchestrator.lifecycle.requests import Submitted
+from orchestrator.lifecycle.submission import Submitted
 from orchestrator.lifecycle.withdrawal import Withdrawn
 from orchestrator.llm import failover, price
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import SharedGate, policy_for
+from orchestrator.memory import row_security
+from orchestrator.memory.database import is_away, open_engine, statement
+from orchestrator.memory.encoding import refuse_encoding
+from orchestrator.memory.hints import Hints
+from orchestrator.memory.steps import Fenced, Message
+from orchestrator.memory.submissions import Once
+from orchestrator.memory.tasks import TaskRecord
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.task_contract import Contract
 from orchestrator.observability import log, metric
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
-from orchestrator.rate_limit import RateLimiter
-from orchestrator.redis_link import open_client
 from orchestrator.settings import Settings
-from orchestrator.store import row_security
-from orchestrator.store.encoding import refuse_encoding
-from orchestrator.store.engine import is_away, open_engine, statement
-from orchestrator.store.hints import Hints
-from orchestrator.store.memory import TaskRecord
-from orchestrator.store.steps import Fenced, Message
-from orchestrator.store.submissions import Once
-from orchestrator.task_contract import Contract
 
 _log = structlog.get_logger(__name__)
 
@@ -84,11 +84,11 @@ class Orchestrator:
         once: Once | None = None,
         scopes: frozenset[str] = frozenset(),
     ) -> Submitted:
-        """Accept a task; see orchestrator.lifecycle.requests.submit.
+        """Accept a task; see orchestrator.lifecycle.submission.submit.
 
         Raises TooManyTasks or QueueFull when there is no room, but not for one that an earlier result answers.
         """
-        accepted = requests.submit(
+        accepted = submission.submit(
             self.engine,
             self.publish,
             settings=self.settings,
@@ -131,8 +131,8 @@ class Orchestrator:
         return accepted
 
     def find_earlier(self, tenant: str, once: Once | None) -> Submitted | None:
-        """Return what an earlier submission of the same name made; see orchestrator.lifecycle.requests."""
-        return requests.find_earlier(self.engine, tenant=tenant, once=once)
+        """Return what an earlier submission of the same name made; see orchestrator.lifecycle.submission."""
+        return submission.find_earlier(self.engine, tenant=tenant, once=once)
 
     def _count(self, tenant: str, accepted: Submitted) -> None:
         if accepted.is_replay:
@@ -149,8 +149,8 @@ class Orchestrator:
         return withdrawn
 
     def cancel(self, *, tenant: str, task_id: str, reason: str = "") -> tuple[TaskRecord, Sequence[Fenced]]:
-        """Cancel a task and return it, with what that stopped; see orchestrator.lifecycle.requests.cancel."""
-        task, ended = requests.cancel(self.engine, tenant=tenant, task_id=task_id, reason=reason)
+        """Cancel a task and return it, with what that stopped; see orchestrator.lifecycle.submission.cancel."""
+        task, ended = submission.cancel(self.engine, tenant=tenant, task_id=task_id, reason=reason)
         if ended is not None:
             tell_end(self.hints, ended)
         return task, ended.stopped if ended is not None else ()

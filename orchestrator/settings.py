@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from orchestrator import server_url, signing_key
-from orchestrator.errors import SettingsError
-from orchestrator.forward_proxy import first_fault
-from orchestrator.model_choice import (
+from orchestrator.connections import server_url
+from orchestrator.connections.forward_proxy import first_fault
+from orchestrator.models import signing_key
+from orchestrator.models.errors import SettingsError
+from orchestrator.models.model_choice import (
     PROVIDERS,
     ModelName,
     Price,
@@ -22,7 +23,7 @@ from orchestrator.model_choice import (
     parse_limits,
     parse_prices,
 )
-from orchestrator.process_kind import KINDS, WITH_MODELS
+from orchestrator.process.process_kind import KINDS, WITH_MODELS
 from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
 
 _PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}

@@ -4,7 +4,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from orchestrator.errors import SettingsError
+from orchestrator.models.errors import SettingsError
 
 DEFAULT_HOME = ".octollm"
 STACK_FILE = "stack.env"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.devstack.fake_llm import FakeLLM
+from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
@@ -13,8 +13,8 @@ from orchestrator.llm.interface import Attempt, Completion, Provider, Purse
 from orchestrator.llm.metered import Candidate, Meter
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
 from orchestrator.llm.price import Prices
-from orchestrator.model_choice import Price
-from orchestrator.prompt import Message, Role
+from orchestrator.llm.prompt import Message, Role
+from orchestrator.models.model_choice import Price
 
 HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
 PURPOSE = "test@1.0.0"

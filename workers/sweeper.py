@@ -14,19 +14,20 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
-from orchestrator.cache import flight
-from orchestrator.errors import SandboxUnavailable
+from orchestrator.cache import coalescing
+from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle import recovery
-from orchestrator.loop import Loop
+from orchestrator.memory import audit_log, pools, retention, steps, submissions, tasks, webhooks
+from orchestrator.memory.database import statement, transaction
+from orchestrator.models.errors import SandboxUnavailable
 from orchestrator.observability import metric
+from orchestrator.process.loop import Loop
 from orchestrator.queue import canvas
-from orchestrator.redis_link import open_client
-from orchestrator.store import audit_log, memory, pools, retention, steps, submissions, webhooks
-from orchestrator.store.engine import statement, transaction
-from workers import process, webhook
-from workers.claiming import claim_row
+from workers import webhook
+from workers.attempt.base_task import claim_row
+from workers.runtime import process
+from workers.runtime.watchdog import Watchdog
 from workers.tasks import app, give_up
-from workers.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +111,7 @@ class Sweeper:
     def end_past_deadline(self) -> Swept:
         """End tasks whose deadline has passed."""
         with statement(self._engine) as conn:
-            late = memory.past_deadline(conn, limit=BATCH)
+            late = tasks.past_deadline(conn, limit=BATCH)
         ended = [recovery.end_at_deadline(self._engine, task_id) for task_id in late]
         for one in ended:
             if one is not None:
@@ -136,7 +137,7 @@ class Sweeper:
     def promote_followers(self) -> Swept:
         """Let a follower run whose leader has ended without settling it."""
         with statement(self._engine) as conn:
-            leaders = flight.leaderless(conn, limit=BATCH)
+            leaders = coalescing.leaderless(conn, limit=BATCH)
         return Swept.healing(sum(recovery.settle_leaderless(self._engine, leader) for leader in leaders))
 
     def give_up_poison(self) -> Swept:
@@ -217,15 +218,15 @@ class Sweeper:
             return Swept()
         days = self._settings.retention_days
         with transaction(self._engine) as conn:
-            tasks = retention.forget_tasks(conn, days=days, limit=BATCH)
+            forgotten = retention.forget_tasks(conn, days=days, limit=BATCH)
         with statement(self._engine) as conn:
             files = retention.forget_artifacts(conn, days=days, limit=BATCH)
         with statement(self._engine) as conn:
             entries = audit_log.forget(conn, days=self._settings.audit_retention_days, limit=BATCH)
-        if tasks + files + entries == 0:
+        if forgotten + files + entries == 0:
             self._forget_again_at = time.monotonic() + _FORGET_EVERY_SECONDS
         # each takes a batch of its own: their sum says nothing of whether one was full
-        return Swept(max(tasks, files, entries))
+        return Swept(max(forgotten, files, entries))
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:
         lease = self._settings.lease_seconds

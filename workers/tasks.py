@@ -9,34 +9,23 @@ from celery import Signature
 from celery.app.task import Context
 from sqlalchemy import Connection
 
-from orchestrator import bootstrap, crash_point
-from orchestrator.crash_point import Point
-from orchestrator.errors import BudgetExceeded, MustWait, OctoError, OutputTooLarge, Stopped
-from orchestrator.execution_state import ResultStatus, StepKind, StepResult, TaskStatus
-from orchestrator.lifecycle import rounds
-from orchestrator.lifecycle.answering import complete_by
+from orchestrator import bootstrap, executor
+from orchestrator.executor import complete_by
 from orchestrator.lifecycle.ending import Ended
+from orchestrator.memory.steps import Claim
+from orchestrator.memory.webhooks import Ticket
+from orchestrator.models.errors import BudgetExceeded, MustWait, OctoError, OutputTooLarge, Stopped
+from orchestrator.models.execution_state import ResultStatus, StepKind, StepResult, TaskStatus
 from orchestrator.observability import metric
+from orchestrator.process import crash_point
+from orchestrator.process.crash_point import Point
 from orchestrator.queue import canvas
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_TASK, make_app
 from orchestrator.settings import Settings
-from orchestrator.store.steps import Claim
-from orchestrator.store.webhooks import Ticket
-from workers import (
-    aliasing,
-    attempt,
-    claiming,
-    containment,
-    judging,
-    plan_reuse,
-    planning,
-    presence,
-    process,
-    remembering,
-    shutdown,
-)
-from workers.claiming import Carried, Work, WorkFailed
-from workers.remembering import Reuse
+from workers.attempt import attempt, base_task, judging, plan_reuse, planning, result_cache, semantic_cache
+from workers.attempt.base_task import Carried, Work, WorkFailed
+from workers.attempt.result_cache import Reuse
+from workers.runtime import containment, presence, process, shutdown
 from workers.webhook import deliver
 
 logger = structlog.get_logger(__name__)
@@ -61,7 +50,7 @@ class PlanWork(Work):
         if isinstance(outcome, Reuse):
             return _reuse(conn, carried, outcome)
         plan, routes = outcome
-        saved = rounds.adopt(conn, carried.claim, plan, routes=routes, settings=settings)
+        saved = executor.adopt(conn, carried.claim, plan, routes=routes, settings=settings)
 
         def tell() -> None:
             if carried.planned_at is not None:
@@ -84,7 +73,7 @@ class StepWork(Work):
         claim = carried.claim
         if outcome.error is not None and outcome.error["code"] == BudgetExceeded.code:
             return _exhaust(conn, carried, outcome)
-        completion = rounds.complete(conn, claim, outcome, settings=settings)
+        completion = executor.complete(conn, claim, outcome, settings=settings)
 
         def tell() -> None:
             seconds = completion.finished.seconds
@@ -108,7 +97,7 @@ class JudgeWork(Work):
         if isinstance(outcome, StepResult):
             return _fail_task(conn, carried, outcome, kind="judge_failed")
         admission = carried.keeping.admission if carried.keeping else None
-        concluded = rounds.conclude(conn, carried.claim, outcome, settings=settings, admission=admission)
+        concluded = executor.conclude(conn, carried.claim, outcome, settings=settings, admission=admission)
 
         def tell() -> None:
             metric.verdict_given(outcome.decision.value)
@@ -118,7 +107,7 @@ class JudgeWork(Work):
             if isinstance(concluded, Ended):
                 bootstrap.tell_end(process.of(self.app).process.hints, concluded)
                 if concluded.status is TaskStatus.COMPLETED:
-                    remembering.remember(process.of(self.app).process, carried.keeping)
+                    result_cache.remember(process.of(self.app).process, carried.keeping)
                 logger.info("task.ended", status=concluded.status.value, decision=outcome.decision.value)
             else:
                 metric.repaired()
@@ -129,7 +118,7 @@ class JudgeWork(Work):
 
 
 def _exhaust(conn: Connection, carried: Carried, outcome: StepResult) -> list["Signature[Any]"]:
-    ended = rounds.exhaust(conn, carried.claim, outcome)
+    ended = executor.exhaust(conn, carried.claim, outcome)
 
     def tell() -> None:
         bootstrap.tell_end(process.of(app).process.hints, ended)
@@ -157,7 +146,7 @@ def _fail_task(
     conn: Connection, carried: Carried, outcome: StepResult, *, kind: str
 ) -> list["Signature[Any]"]:
     error = outcome.error or {}
-    ended = rounds.fail_task(conn, carried.claim, error=error, kind=kind)
+    ended = executor.fail_task(conn, carried.claim, error=error, kind=kind)
 
     def tell() -> None:
         bootstrap.tell_end(process.of(app).process.hints, ended)
@@ -173,7 +162,7 @@ def give_up(claim: Claim, *, code: str, message: str) -> None:
     carried = Carried(claim, attempt.failure(code, message))
     request.update(carried=carried)
     app.backend.mark_as_failure(claim.id, WorkFailed(code), request=request)
-    claiming.tell(carried, process.of(app).process.hints)
+    base_task.tell(carried, process.of(app).process.hints)
 
 
 @app.task(base=PlanWork, bind=True, name=TASK_NAMES[StepKind.PLAN])
@@ -184,7 +173,7 @@ def plan(self: PlanWork, /, task_id: str, name: str, *_: object, **__: object) -
     with self.claimed() as (carried, token, deadline):
         started = time.monotonic()
         try:
-            reuse = remembering.recall(worker, carried.claim) or aliasing.find_alias(
+            reuse = result_cache.recall(worker, carried.claim) or semantic_cache.find_alias(
                 worker,
                 carried.claim,
                 deadline=deadline,
@@ -259,7 +248,7 @@ def judge(self: JudgeWork, /, task_id: str, name: str, *_: object, **__: object)
             return {"status": ResultStatus.FAILED}
         crash_point.here(Point.JUDGED_NOT_FINISHED)
         carried.outcome = verdict
-        carried.keeping = remembering.keep(worker, carried.claim, verdict)
+        carried.keeping = result_cache.keep(worker, carried.claim, verdict)
         return {"decision": verdict.decision}
 
 

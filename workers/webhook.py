@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from orchestrator import credential
+from orchestrator.auth import credential
+from orchestrator.auth.callback import Target, is_public, parse_callback
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.callback import Target, is_public, parse_callback
-from orchestrator.errors import InvalidInput
+from orchestrator.memory import webhooks
+from orchestrator.memory.database import statement
+from orchestrator.memory.webhooks import Delivery, Ticket
+from orchestrator.models.errors import InvalidInput
 from orchestrator.settings import Settings
-from orchestrator.store import webhooks
-from orchestrator.store.engine import statement
-from orchestrator.store.webhooks import Delivery, Ticket
 
 LIMIT_SECONDS = 5.0
 MAX_BODY_BYTES = 1024 * 1024

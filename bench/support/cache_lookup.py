@@ -12,8 +12,8 @@ from bench.workload.phrasing import noisily, plainly
 from bench.workload.task import Task, draw_task
 from orchestrator.cache.key import key_of
 from orchestrator.cache.lookup import Entry, ResultCache
+from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
-from orchestrator.task_contract import Contract
 
 ENTRIES: Final = 100_000
 LOOKUPS: Final = 5_000

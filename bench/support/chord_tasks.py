@@ -9,8 +9,8 @@ import redis
 from celery import Celery, Signature, Task, chain, chord, group
 from sqlalchemy import Connection
 
-from orchestrator.queue import chord as chords
-from orchestrator.queue import outbox
+from orchestrator.chord import chord as chords
+from orchestrator.chord import outbox
 
 SHORT: Final = 0.02
 LONG: Final = 0.2

@@ -6,8 +6,8 @@ from typing import Final
 import redis
 from sqlalchemy import Engine, make_url
 
-from orchestrator import sql
-from orchestrator.store.engine import open_engine, statement
+from orchestrator.chord import sql
+from orchestrator.memory.database import open_engine, statement
 
 _SQL: Final = sql.load(__file__)
 _LUA: Final = Path(__file__).with_suffix(".lua").read_text("utf-8")

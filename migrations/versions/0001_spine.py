@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-from orchestrator.queue import chord
+from orchestrator.chord import chord
 
 revision = "0001"
 down_revision = None

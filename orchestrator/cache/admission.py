@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.arm_capability import ARMS
 from orchestrator.cache.key import control_of
-from orchestrator.execution_state import Decision, Plan, StepState, Verdict
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.execution_state import Decision, Plan, StepState, Verdict
+from orchestrator.models.task_contract import Contract
 from orchestrator.safety import scan
-from orchestrator.task_contract import Contract
 
 LEAST_COVERAGE = 0.8
 _MAX_SCANNED_CHARACTERS = 256 * 1024

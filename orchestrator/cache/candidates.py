@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from orchestrator import sql
 from orchestrator.cache.key import family_of
-from orchestrator.cache.sealed import PREFIX, SealedStore
-from orchestrator.identifier import is_task_id
+from orchestrator.cache.signed_store import PREFIX, SealedStore
+from orchestrator.chord import sql
+from orchestrator.models.ids import is_task_id
 from orchestrator.similarity import signature_of, words_of
 
 MAX_CANDIDATES = 5

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from orchestrator.arm_capability import registry_digest
+from orchestrator.models.arm_capability import registry_digest
+from orchestrator.models.task_contract import CacheControl, Contract
 from orchestrator.settings import Settings
 from orchestrator.similarity import canonical_key
-from orchestrator.task_contract import CacheControl, Contract
 
 _SCHEMA = "c1"
 

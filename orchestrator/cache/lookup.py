@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 import structlog
 
 from orchestrator.cache.key import key_of, parts_of, world_digest
-from orchestrator.cache.sealed import SealedStore
+from orchestrator.cache.signed_store import SealedStore
+from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
-from orchestrator.task_contract import Contract
 
 _PREFIX = "entry:"
 _JITTER = 0.1

@@ -6,7 +6,7 @@ docs/decisions/0012-no-sampling-audits.md.
 
 from sqlalchemy import Connection
 
-from orchestrator import sql
+from orchestrator.chord import sql
 
 _SQL = sql.load(__file__)
 

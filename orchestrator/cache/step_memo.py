@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from orchestrator import sql
-from orchestrator.arm_capability import ARMS, Action
 from orchestrator.cache.lookup import ResultCache
-from orchestrator.execution_state import StepResult
-from orchestrator.task_contract import Attachment
+from orchestrator.chord import sql
+from orchestrator.models.arm_capability import ARMS, Action
+from orchestrator.models.execution_state import StepResult
+from orchestrator.models.task_contract import Attachment
 
 _SCHEMA = "s1"
 _PREFIX = "step:"

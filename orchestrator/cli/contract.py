@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import click
 
-from orchestrator import archive
 from orchestrator.cli.server import Server
+from orchestrator.safety import archive
 
 
 def read_goal(text: str) -> str:

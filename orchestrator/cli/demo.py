@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from orchestrator import credential, settings
+from orchestrator import settings
+from orchestrator.auth import credential
 from orchestrator.cli.contract import upload
 from orchestrator.cli.ending import ExitStatus, status_of_task
 from orchestrator.cli.example import EXAMPLES, FLAWED, SAMPLE
@@ -19,8 +20,8 @@ from orchestrator.cli.output import tell_env_file
 from orchestrator.cli.server import LOCAL_TENANT, Server
 from orchestrator.cli.task import print_end
 from orchestrator.cli.verdict import last_verdict
-from orchestrator.devstack.home import to_start_in
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver.home import to_start_in
+from orchestrator.devserver.stack import Stack
 
 GOAL = "Audit this Python package: inventory, syntax, lint, tests, coverage and secrets."
 CRITERIA: list[dict[str, Any]] = [

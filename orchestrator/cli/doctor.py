@@ -11,14 +11,15 @@ from pathlib import Path
 
 import click
 
-from orchestrator import permit, settings
+from orchestrator import settings
+from orchestrator.auth import permit
 from orchestrator.cli import examine
 from orchestrator.cli.access import Access
 from orchestrator.cli.ending import ExitStatus, Refused, Unreachable
 from orchestrator.cli.finding import Finding, State, good, note, trouble
 from orchestrator.cli.server import Server, find_server
-from orchestrator.devstack import binaries, home
-from orchestrator.errors import SettingsError
+from orchestrator.devserver import binaries, home
+from orchestrator.models.errors import SettingsError
 from orchestrator.settings import Settings
 from orchestrator.settings_file import read_env_file
 

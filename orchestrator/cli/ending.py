@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from orchestrator.errors import OctoError, Unavailable
+from orchestrator.models.errors import OctoError, Unavailable
 
 
 class ExitStatus(IntEnum):

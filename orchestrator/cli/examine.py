@@ -14,13 +14,13 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 
 import migrations
-from orchestrator import redis_link
-from orchestrator.arm_capability import ARMS, registry_digest
-from orchestrator.cache import eviction
+from orchestrator.cache import redis_policy
 from orchestrator.cli.finding import Finding, good, note, trouble
+from orchestrator.connections import redis_client
+from orchestrator.memory import encoding, pools, roles, row_security
+from orchestrator.memory.database import fault_of, is_away, open_engine, statement
+from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.settings import Settings
-from orchestrator.store import encoding, pools, roles, row_security
-from orchestrator.store.engine import fault_of, is_away, open_engine, statement
 
 OLDEST_POSTGRES = 15
 OLDEST_REDIS = 7
@@ -57,19 +57,19 @@ def _postgres(known: Settings) -> Iterator[Finding]:
 
 def redis(known: Settings) -> Iterator[Finding]:
     """Examine the broker: reachable, new enough, never evicting queues, its clock."""
-    client = redis_link.open_client(known.redis_url)
+    client = redis_client.open_client(known.redis_url)
     try:
-        server, policy = client.info("server"), eviction.policy_of(client)
+        server, policy = client.info("server"), redis_policy.policy_of(client)
         seconds, microseconds = client.time()
         name = "valkey" if "valkey_version" in server else "redis"
         # a Valkey of any version calls itself redis 7.2.4 too
         yield _version(name, int(str(server[f"{name}_version"]).partition(".")[0]), OLDEST_REDIS)
         yield _eviction(policy)
-        redis_link.try_write(client)
+        redis_client.try_write(client)
         yield good("redis writes", "are taken")
         yield _skew(name, seconds + microseconds / 1e6 - time.time())
     except RedisError as error:
-        yield trouble("redis", f"{redis_link.fault_of(error)} ({error})", "mend it, or correct REDIS_URL")
+        yield trouble("redis", f"{redis_client.fault_of(error)} ({error})", "mend it, or correct REDIS_URL")
     except Exception as error:
         yield trouble("redis", f"it can't be asked ({error})", "correct REDIS_URL")
     finally:
@@ -106,11 +106,11 @@ def _encoding(name: str) -> Finding:
 
 
 def _eviction(policy: str) -> Finding:
-    if policy.startswith(eviction.FORBIDDEN):
+    if policy.startswith(redis_policy.FORBIDDEN):
         return trouble(
             "redis memory",
             f"maxmemory-policy {policy} deletes queues when memory is short",
-            eviction.ADVICE,
+            redis_policy.ADVICE,
         )
     return good("redis memory", f"maxmemory-policy {policy}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
+from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 
 
 @click.command()

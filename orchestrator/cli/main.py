@@ -10,7 +10,7 @@ import click
 from orchestrator.cli import output
 from orchestrator.cli.access import Access
 from orchestrator.cli.ending import EXIT_STATUSES, ExitStatus, status_of_error
-from orchestrator.errors import OctoError
+from orchestrator.models.errors import OctoError
 from orchestrator.settings_file import read_env_file
 
 # name -> module and its one line in --help: a command's module is imported only to run it

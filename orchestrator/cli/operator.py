@@ -12,19 +12,22 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator import credential, server_url, settings, signing_key
+from orchestrator import settings
+from orchestrator.auth import credential
 from orchestrator.cli import operator_audit
 from orchestrator.cli.operator_audit import entry_of, since, write_if_there_is_a_log
 from orchestrator.cli.output import tell_env_file
-from orchestrator.devstack import home
-from orchestrator.errors import InvalidInput, NotFound, SettingsError, Unavailable
+from orchestrator.connections import server_url
+from orchestrator.devserver import home
+from orchestrator.memory import audit_log
+from orchestrator.memory import keys as key_store
+from orchestrator.memory import migrate as migration
+from orchestrator.memory.audit_log import Outcome
+from orchestrator.memory.database import open_engine, transaction
+from orchestrator.memory.keys import KeyRecord
+from orchestrator.models import signing_key
+from orchestrator.models.errors import InvalidInput, NotFound, SettingsError, Unavailable
 from orchestrator.settings_file import read_stack_file
-from orchestrator.store import audit_log
-from orchestrator.store import keys as key_store
-from orchestrator.store import migrate as migration
-from orchestrator.store.audit_log import Outcome
-from orchestrator.store.engine import open_engine, transaction
-from orchestrator.store.keys import KeyRecord
 
 _EXPIRES_DAYS = 90
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

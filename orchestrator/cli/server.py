@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from orchestrator.cli.access import Access
 from orchestrator.cli.ending import Refused, Unreachable
-from orchestrator.devstack import home
-from orchestrator.errors import OctoError, SettingsError
+from orchestrator.devserver import home
+from orchestrator.models.errors import OctoError, SettingsError
 from orchestrator.settings_file import read_stack_file
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -132,7 +132,8 @@ def find_server(access: Access) -> Server:
 
 def _local_token(state: Path) -> str | None:
     """Sign a token for the tenant "local", if this machine holds the server's secret."""
-    from orchestrator import credential, settings  # noqa: PLC0415 - 0.2 s that a given token saves
+    from orchestrator import settings  # noqa: PLC0415 - 0.2 s that a given token saves
+    from orchestrator.auth import credential  # noqa: PLC0415
 
     try:
         known = settings.load_signing({**os.environ, "OCTOLLM_HOME": str(state)})

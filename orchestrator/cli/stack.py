@@ -11,8 +11,8 @@ import click
 from orchestrator import settings
 from orchestrator.cli.example import SAMPLE
 from orchestrator.cli.output import tell_env_file
-from orchestrator.devstack import home
-from orchestrator.devstack.stack import ONE_OF_EACH, Stack
+from orchestrator.devserver import home
+from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from orchestrator.planner.recipe import recipes
 
 _FLOWER_PORT = "5555"

@@ -13,7 +13,7 @@ from orchestrator.cli.follow import choose_display, follow
 from orchestrator.cli.output import json_text
 from orchestrator.cli.server import Server, find_server
 from orchestrator.cli.verdict import last_verdict, lines_of_task
-from orchestrator.task_contract import CACHE_MODES
+from orchestrator.models.task_contract import CACHE_MODES
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)

@@ -9,9 +9,9 @@ from orchestrator import settings
 from orchestrator.cache.lookup import ResultCache
 from orchestrator.cli.operator import database_errors, stack_environ
 from orchestrator.cli.operator_audit import entry_of
-from orchestrator.lifecycle.departure import delete_tenant
-from orchestrator.store import audit_log
-from orchestrator.store.engine import open_engine, statement
+from orchestrator.lifecycle.tenant_deletion import delete_tenant
+from orchestrator.memory import audit_log
+from orchestrator.memory.database import open_engine, statement
 
 
 @click.group()

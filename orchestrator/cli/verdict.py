@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.cli.server import Server
-from orchestrator.wording import count_of
+from orchestrator.models.wording import count_of
 
 _MARKS = {True: "✓", False: "✗", None: "?"}
 _NOT_REQUIRED = "–"

@@ -6,17 +6,17 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from orchestrator.cache import flight
+from orchestrator.cache import coalescing
 from orchestrator.cache.admission import Admission
-from orchestrator.cache.flight import SharedEnd
-from orchestrator.execution_state import StepState, TaskStatus
-from orchestrator.identifier import chord_id
-from orchestrator.queue import chord
-from orchestrator.store import budget, events, memory, steps, webhooks
-from orchestrator.store.engine import in_transaction
-from orchestrator.store.events import Fact
-from orchestrator.store.memory import LockedTask
-from orchestrator.store.steps import Fenced, StepOutcome
+from orchestrator.cache.coalescing import SharedEnd
+from orchestrator.chord import chord
+from orchestrator.memory import budget, events, steps, tasks, webhooks
+from orchestrator.memory.database import in_transaction
+from orchestrator.memory.events import Fact
+from orchestrator.memory.steps import Fenced, StepOutcome
+from orchestrator.memory.tasks import LockedTask
+from orchestrator.models.execution_state import StepState, TaskStatus
+from orchestrator.models.ids import chord_id
 
 T = TypeVar("T")
 
@@ -51,12 +51,12 @@ def with_locked_task(
     """
 
     def attempt(conn: Connection) -> T | None:
-        number = memory.current_round(conn, task_id, tenant=tenant)
+        number = tasks.current_round(conn, task_id, tenant=tenant)
         if number is None:
             return None
         if number:
             chord.lock(conn, chord_id(task_id, round_number=number))
-        task = memory.lock_task(conn, task_id)
+        task = tasks.lock_task(conn, task_id)
         if task is None:
             return None
         if task.round != number:
@@ -94,7 +94,7 @@ def end_task(
         chord.close(conn, chord_id(task.id, round_number=task.round))
     if result is None:
         result = partial_result(steps.results_of(conn, task.id, round_number=task.round))
-    written = memory.finish_task(
+    written = tasks.finish_task(
         conn,
         task.id,
         status=status.value,
@@ -125,12 +125,12 @@ def end_task(
 
 def settle_followers(conn: Connection, leader_id: str, *, is_shared: bool) -> Sequence[SharedEnd]:
     """End the followers as their leader has ended, or let the oldest run in its place; the leader is locked."""
-    followers = flight.lock_followers(conn, leader_id)
+    followers = coalescing.lock_followers(conn, leader_id)
     if not followers:
         return ()
     if is_shared:
-        return flight.share(conn, leader_id, followers)
-    flight.promote(conn, leader_id, followers)
+        return coalescing.share(conn, leader_id, followers)
+    coalescing.promote(conn, leader_id, followers)
     return ()
 
 

@@ -2,13 +2,13 @@
 
 from sqlalchemy import Connection, Engine
 
-from orchestrator.cache import flight
-from orchestrator.execution_state import TaskStatus
+from orchestrator.cache import coalescing
 from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
-from orchestrator.store import events, memory, steps
-from orchestrator.store.engine import in_transaction
-from orchestrator.store.memory import LockedTask
-from orchestrator.store.steps import Reclaimed
+from orchestrator.memory import events, steps, tasks
+from orchestrator.memory.database import in_transaction
+from orchestrator.memory.steps import Reclaimed
+from orchestrator.memory.tasks import LockedTask
+from orchestrator.models.execution_state import TaskStatus
 
 
 def end_at_deadline(engine: Engine, task_id: str) -> Ended | None:
@@ -20,10 +20,10 @@ def settle_leaderless(engine: Engine, leader_id: str) -> bool:
     """Let the oldest follower of an ended leader run in its place; tell whether there was one."""
 
     def heal(conn: Connection) -> bool:
-        leader = memory.lock_task(conn, leader_id)
+        leader = tasks.lock_task(conn, leader_id)
         if leader is None or leader.finished_at is None:
             return False
-        return flight.promote(conn, leader_id, flight.lock_followers(conn, leader_id)) is not None
+        return coalescing.promote(conn, leader_id, coalescing.lock_followers(conn, leader_id)) is not None
 
     return in_transaction(engine, heal)
 
@@ -32,7 +32,7 @@ def expire_lease(engine: Engine, step_id: str, *, task_id: str) -> Reclaimed | N
     """Take a row from an owner who did not renew; None when he did, or the row has ended."""
 
     def heal(conn: Connection) -> Reclaimed | None:
-        memory.lock_task(conn, task_id)
+        tasks.lock_task(conn, task_id)
         return _tell(conn, steps.expire(conn, step_id), reason="lease_expired")
 
     return in_transaction(engine, heal)
@@ -42,7 +42,7 @@ def hand_back(engine: Engine, step_id: str, *, task_id: str, owner: str, died: b
     """Give back what `owner` holds, at once; None when he does not hold it. `died` counts against the row."""
 
     def give(conn: Connection) -> Reclaimed | None:
-        memory.lock_task(conn, task_id)
+        tasks.lock_task(conn, task_id)
         row = steps.hand_back(conn, step_id, owner=owner, kills=int(died))
         return _tell(conn, row, reason="worker_lost" if died else "handed_back")
 

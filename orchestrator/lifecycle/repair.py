@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.arm_capability import ARMS
-from orchestrator.execution_state import Plan, PlanStep, StepState, Verdict
+from orchestrator.memory.steps import StepOutcome
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.execution_state import Plan, PlanStep, StepState, Verdict
 from orchestrator.planner.check import descendants
-from orchestrator.store.steps import StepOutcome
 
 
 @dataclass(frozen=True)

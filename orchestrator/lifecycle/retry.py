@@ -5,19 +5,19 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from orchestrator import crash_point
-from orchestrator.crash_point import Point
-from orchestrator.errors import InvalidInput, InvalidOperation, NotFound
-from orchestrator.execution_state import TaskStatus
-from orchestrator.identifier import TaskId, new_task_id
-from orchestrator.lifecycle.requests import Publish, Submitted, plan_message, require_earlier
 from orchestrator.lifecycle.reuse import Source
+from orchestrator.lifecycle.submission import Publish, Submitted, plan_message, require_earlier
+from orchestrator.memory import rounds, tasks
+from orchestrator.memory.database import in_transaction
+from orchestrator.memory.submissions import Once
+from orchestrator.memory.tasks import NewTask, SourceTask
+from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
+from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.ids import TaskId, new_task_id
+from orchestrator.models.task_contract import Contract
+from orchestrator.process import crash_point
+from orchestrator.process.crash_point import Point
 from orchestrator.settings import Settings
-from orchestrator.store import memory, rounds
-from orchestrator.store.engine import in_transaction
-from orchestrator.store.memory import NewTask, SourceTask
-from orchestrator.store.submissions import Once
-from orchestrator.task_contract import Contract
 
 
 def retry(
@@ -43,14 +43,14 @@ def retry(
     def accept(conn: Connection) -> tuple[Contract, datetime | None]:
         source = _hold_ended(conn, tenant, task_id)
         contract = _contract_of(source)
-        created_at = memory.submit(
+        created_at = tasks.submit(
             conn,
             NewTask(new_id, tenant, key_id, request_id, contract, once, retry_of=source.id),
             redispatch_seconds=settings.redispatch_seconds,
             plan_spec=_plan_spec(conn, source, from_step),
         )
         if created_at is not None:
-            memory.link_retry(conn, new_id, source_id=source.id, from_step=from_step)
+            tasks.link_retry(conn, new_id, source_id=source.id, from_step=from_step)
         return contract, created_at
 
     contract, created_at = in_transaction(engine, accept)
@@ -62,7 +62,7 @@ def retry(
 
 
 def _hold_ended(conn: Connection, tenant: str, task_id: str) -> SourceTask:
-    source = memory.hold_source(conn, tenant, task_id)
+    source = tasks.hold_source(conn, tenant, task_id)
     if source is None:
         raise NotFound(f"There is no task {task_id}.")
     if not TaskStatus(source.status).is_final():

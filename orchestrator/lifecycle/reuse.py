@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.execution_state import Plan, StepState
+from orchestrator.memory.steps import StepOutcome
+from orchestrator.models.execution_state import Plan, StepState
+from orchestrator.models.record import known
 from orchestrator.planner.check import descendants
-from orchestrator.record import known
-from orchestrator.store.steps import StepOutcome
 
 _MEMBER = "retry"
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
-from orchestrator.cache import flight, reports
-from orchestrator.errors import InvalidOperation
-from orchestrator.store.engine import in_transaction
+from orchestrator.cache import coalescing, reports
+from orchestrator.memory.database import in_transaction
+from orchestrator.models.errors import InvalidOperation
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def report_wrong_hit(engine: Engine, *, tenant: str, task_id: str, reason: str) 
         layer = reports.report(conn, tenant, task_id, reason=reason)
         if layer is None:
             raise InvalidOperation(f"{task_id} was not answered by an earlier result.")
-        sources = flight.withdraw(conn, tenant, task_id)
+        sources = coalescing.withdraw(conn, tenant, task_id)
         keys = [source.cache_key for source in sources if source.cache_key]
         switched = reports.switch_off_if_reported_often(conn, tenant, layer)
         return Withdrawn(task_id, layer, sources[-1].id if sources else None, keys, switched)

@@ -10,9 +10,9 @@ from anthropic.types import Message
 from orchestrator.llm import fault
 from orchestrator.llm.interface import Answer, Finish, Form, Query, Usage, told_usage
 from orchestrator.llm.parts import text_of
+from orchestrator.llm.prompt import Role
 from orchestrator.llm.sdk import SdkProvider
 from orchestrator.llm.transport import open_client
-from orchestrator.prompt import Role
 
 BASE_URL = "https://api.anthropic.com"
 _FINISH = {

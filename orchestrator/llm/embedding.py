@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from orchestrator.errors import StepError, Stopped
 from orchestrator.llm.interface import Attempt, Bound, Purse, Query, Usage
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
-from orchestrator.prompt import Message, Role
+from orchestrator.llm.prompt import Message, Role
+from orchestrator.models.errors import StepError, Stopped
 
 TEXTS_A_CALL = 64
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import structlog
 
-from orchestrator.errors import ModelBusy, ModelError, MustWait, NoModel, StepError, Stopped
-from orchestrator.json_schema import schema_faults
 from orchestrator.llm.answer_text import storable, without_reasoning
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import Gate, Rates
 from orchestrator.llm.interface import Answer, Attempt, Completion, Form, Provider, Purse, Query
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls, Observe
 from orchestrator.llm.price import FAKE, Prices
+from orchestrator.llm.prompt import Message
 from orchestrator.llm.structured import FormMemory, Shaped, converse
-from orchestrator.prompt import Message
+from orchestrator.models.errors import ModelBusy, ModelError, MustWait, NoModel, StepError, Stopped
+from orchestrator.rules.json_schema import schema_faults
 from orchestrator.settings import Settings, drop_empty
 
 log = structlog.get_logger(__name__)

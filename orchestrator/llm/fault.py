@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx2
 
-from orchestrator.errors import (
+from orchestrator.llm.interface import Finish
+from orchestrator.llm.transport import AnswerPacked, AnswerTooLarge, NotAnswered, Redirected
+from orchestrator.models.errors import (
     ModelAnswerBroken,
     ModelConnectionLost,
     ModelError,
@@ -25,8 +27,6 @@ from orchestrator.errors import (
     ModelUnavailable,
     ModelUnknown,
 )
-from orchestrator.llm.interface import Finish
-from orchestrator.llm.transport import AnswerPacked, AnswerTooLarge, NotAnswered, Redirected
 
 CAUGHT = (
     httpx2.HTTPError,

@@ -12,7 +12,7 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
-from orchestrator.redis_link import Standing
+from orchestrator.connections.redis_client import Standing
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
 
-from orchestrator.prompt import Message, Role
+from orchestrator.llm.prompt import Message, Role
 
 
 class Form(StrEnum):

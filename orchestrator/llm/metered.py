@@ -7,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from orchestrator.errors import (
+from orchestrator.llm import stop
+from orchestrator.llm.gate import Entry, Gate, Rates, Report, Verdict
+from orchestrator.llm.interface import Answer, Attempt, Bound, Finish, Provider, Purse, Query, Usage
+from orchestrator.llm.price import FAKE, Prices
+from orchestrator.models.errors import (
     ModelAnswerBroken,
     ModelAnswerCut,
     ModelBusy,
@@ -19,11 +23,7 @@ from orchestrator.errors import (
     StepError,
     Stopped,
 )
-from orchestrator.llm import stop
-from orchestrator.llm.gate import Entry, Gate, Rates, Report, Verdict
-from orchestrator.llm.interface import Answer, Attempt, Bound, Finish, Provider, Purse, Query, Usage
-from orchestrator.llm.price import FAKE, Prices
-from orchestrator.model_choice import ModelName
+from orchestrator.models.model_choice import ModelName
 
 OVERHEAD_TOKENS = 512
 """What providers add to a request: their own words for a schema, the marks between turns."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 from importlib import import_module
 
 from orchestrator.llm.interface import Bound, Usage
-from orchestrator.model_choice import ModelName, Price
+from orchestrator.models.model_choice import ModelName, Price
 
 FAKE = "fake-"
 """How our own fake server calls its models; they cost nothing."""

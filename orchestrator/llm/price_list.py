@@ -5,7 +5,7 @@ from decimal import Decimal
 import genai_prices
 
 from orchestrator.llm.interface import Usage
-from orchestrator.model_choice import ModelName
+from orchestrator.models.model_choice import ModelName
 
 
 def cost(model: ModelName, usage: Usage) -> Decimal | None:

@@ -6,12 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.errors import BudgetExceeded, ModelAnswerCut, ModelAnswerInvalid, ModelRequestRejected
-from orchestrator.json_schema import Fault, faults
 from orchestrator.llm.answer_text import storable, values_in, without_reasoning
 from orchestrator.llm.interface import Answer, Finish, Form, Query
 from orchestrator.llm.portable import portable, verdicts_in, without_nulls
-from orchestrator.prompt import Part, Role, Untrusted, compose, extended, of_registry, ours
+from orchestrator.llm.prompt import Part, Role, Untrusted, compose, extended, of_registry, ours
+from orchestrator.models.errors import (
+    BudgetExceeded,
+    ModelAnswerCut,
+    ModelAnswerInvalid,
+    ModelRequestRejected,
+)
+from orchestrator.rules.json_schema import Fault, faults
 
 MAX_CORRECTIONS = 2
 _MAX_DEPTH = 200

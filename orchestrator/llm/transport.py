@@ -15,7 +15,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from orchestrator.forward_proxy import proxy_for
+from orchestrator.connections.forward_proxy import proxy_for
 from orchestrator.llm import stop
 
 MAX_ANSWER_BYTES = 8 * 2**20

@@ -13,11 +13,11 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator import sql
-from orchestrator.arm_capability import ALL_QUEUES, ARMS
-from orchestrator.execution_state import Phase
-from orchestrator.store.engine import statement
-from orchestrator.store.pools import ALIVE_WITHIN_SECONDS
+from orchestrator.chord import sql
+from orchestrator.memory.database import statement
+from orchestrator.memory.pools import ALIVE_WITHIN_SECONDS
+from orchestrator.models.arm_capability import ALL_QUEUES, ARMS
+from orchestrator.models.execution_state import Phase
 
 _SQL = sql.load(__file__)
 _PHASES = tuple(phase for phase in Phase if phase is not Phase.DONE)

@@ -9,10 +9,10 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from orchestrator.execution_state import Decision, TaskStatus
 from orchestrator.llm.interface import Attempt
+from orchestrator.models.execution_state import Decision, TaskStatus
+from orchestrator.models.task_contract import Priority
 from orchestrator.observability.slot import share
-from orchestrator.task_contract import Priority
 
 IS_SHARED = share()
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from orchestrator.arm_capability import ARMS
-from orchestrator.check_rule import steps_named, steps_read
-from orchestrator.errors import InvalidPlan
-from orchestrator.execution_state import MAX_STEPS, Plan, PlanStep
-from orchestrator.json_schema import together_faults
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.errors import InvalidPlan
+from orchestrator.models.execution_state import MAX_STEPS, Plan, PlanStep
+from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.planner.fit import shortfalls
 from orchestrator.planner.step import Faults, read_step, schemas_in
-from orchestrator.task_contract import Budget, Contract
+from orchestrator.rules.check_rule import steps_named, steps_read
+from orchestrator.rules.json_schema import together_faults
 
 _MAX_NAMED_CHARACTERS = 500
 _PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from graphlib import TopologicalSorter
 
-from orchestrator.arm_capability import ARMS
-from orchestrator.execution_state import PlanStep
-from orchestrator.task_contract import Budget
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.execution_state import PlanStep
+from orchestrator.models.task_contract import Budget
 
 
 def shortfalls(steps: Sequence[PlanStep], budget: Budget, *, is_ours: bool = False) -> Iterator[str]:

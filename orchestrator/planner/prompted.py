@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from orchestrator.arm_capability import ARMS, Action
-from orchestrator.errors import InvalidPlan
-from orchestrator.execution_state import MAX_STEPS, Plan
-from orchestrator.planner.check import check_plan
-from orchestrator.prompt import (
+from orchestrator.llm.prompt import (
     Message,
     Part,
     Prompt,
@@ -23,7 +19,11 @@ from orchestrator.prompt import (
     of_registry,
     ours,
 )
-from orchestrator.task_contract import Attachment, Contract
+from orchestrator.models.arm_capability import ARMS, Action
+from orchestrator.models.errors import InvalidPlan
+from orchestrator.models.execution_state import MAX_STEPS, Plan
+from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.planner.check import check_plan
 
 MAX_CORRECTIONS = 2
 SURE = 0.75

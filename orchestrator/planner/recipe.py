@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.archive import is_archive
-from orchestrator.arm_capability import REGISTRY
-from orchestrator.errors import Unplannable
-from orchestrator.execution_state import Plan
+from orchestrator.models.arm_capability import REGISTRY
+from orchestrator.models.errors import Unplannable
+from orchestrator.models.execution_state import Plan
+from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.models.wording import count_of
 from orchestrator.planner.check import check_plan
 from orchestrator.planner.filling import Filling, filled_steps
-from orchestrator.task_contract import Attachment, Contract
-from orchestrator.wording import count_of
+from orchestrator.safety.archive import is_archive
 
 MAX_TERMS = 12
 _QUOTED = re.compile(r'"([^"\n]{1,200})"|“([^”\n]{1,200})”|`([^`\n]{1,200})`')

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.errors import InvalidStepInput
-from orchestrator.json_pointer import follow, is_pointer
+from orchestrator.models.errors import InvalidStepInput
+from orchestrator.rules.json_pointer import follow, is_pointer
 
 FROM = "$from"
 POINTER = "pointer"

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.arm_capability import ARMS, Action, ArmCapability, canonical_arm
-from orchestrator.check_rule import schemas_of, validate_rule
-from orchestrator.execution_state import PlanStep
-from orchestrator.json_schema import faults as schema_faults_of
+from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, canonical_arm
+from orchestrator.models.execution_state import PlanStep
+from orchestrator.models.task_contract import MAX_CRITERIA
 from orchestrator.planner.references import fault_of, is_reference, references_in
-from orchestrator.task_contract import MAX_CRITERIA
+from orchestrator.rules.check_rule import schemas_of, validate_rule
+from orchestrator.rules.json_schema import faults as schema_faults_of
 
 MAX_TIMEOUT_SECONDS = 3600
 MAX_DESCRIPTION_CHARACTERS = 2_000

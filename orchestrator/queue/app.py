@@ -5,9 +5,9 @@ from typing import Any
 
 from celery import Celery
 
-from orchestrator.execution_state import StepKind
+from orchestrator.connections.server_url import broker_settings
+from orchestrator.models.execution_state import StepKind
 from orchestrator.queue import transport
-from orchestrator.server_url import broker_settings
 from orchestrator.settings import Settings, load
 
 WEBHOOK_QUEUE = "webhook"

@@ -6,13 +6,13 @@ from typing import Any
 import celery
 from celery import Celery, Signature
 
-from orchestrator.arm_capability import ARMS
-from orchestrator.execution_state import StepKind
-from orchestrator.lifecycle.rounds import SavedRound
-from orchestrator.queue import outbox
+from orchestrator.chord import outbox
+from orchestrator.executor import SavedRound
+from orchestrator.memory.steps import Message
+from orchestrator.memory.webhooks import Ticket
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.execution_state import StepKind
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
-from orchestrator.store.steps import Message
-from orchestrator.store.webhooks import Ticket
 
 # past its own limit a hung child of a prefork pool is killed, so that it does not hold its slot for ever
 _KILL_AFTER_LIMIT_SECONDS = 10

@@ -13,8 +13,8 @@ import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import RedisError, ResponseError
 
-from orchestrator import redis_link
-from orchestrator.queue import message
+from orchestrator.connections import redis_client
+from orchestrator.queue import wire_message
 
 _OURS: Final = f"{__name__}:Transport"
 
@@ -47,7 +47,7 @@ class QoS(redis.QoS):
         try:
             tell(delivery_tag)
         except RedisError as error:
-            log.warning("broker.not_acknowledged", fault=redis_link.fault_of(error))
+            log.warning("broker.not_acknowledged", fault=redis_client.fault_of(error))
             super(redis.QoS, self).ack(delivery_tag)
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
@@ -58,7 +58,7 @@ class QoS(redis.QoS):
             raise
         except Exception:
             log.warning("broker.message_dropped", queue=self.unacked_key, reason="it can't be read")
-            with self.channel.conn_or_acquire(client) as redis_client, redis_client.pipeline() as pipe:
+            with self.channel.conn_or_acquire(client) as broker, broker.pipeline() as pipe:
                 self._remove_from_indices(tag, pipe).execute()
 
 
@@ -93,7 +93,7 @@ class Channel(redis.Channel):
 
     def _deliver(self, queue: str, raw: bytes) -> None:
         try:
-            found = message.read(raw, known_tasks=self._known_tasks)
+            found = wire_message.read(raw, known_tasks=self._known_tasks)
         except ValueError as fault:
             log.warning("broker.message_dropped", queue=queue, reason=str(fault))
             return
@@ -129,11 +129,11 @@ class Transport(redis.Transport):
         channel = kept[-1]
         try:
             with channel.conn_or_acquire() as client:
-                redis_link.try_write(client)
+                redis_client.try_write(client)
         except RedisError as error:
             kept.remove(channel)
             channel.close()
-            raise Unwritable(f"Redis takes no writes: {redis_link.fault_of(error)}") from error
+            raise Unwritable(f"Redis takes no writes: {redis_client.fault_of(error)}") from error
         return connection
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator import crash_point, credential, settings
-from orchestrator.credential import SCOPES
-from orchestrator.devstack.process import is_free
-from orchestrator.devstack.stack import ONE_OF_EACH, Stack
-from orchestrator.store.engine import open_engine
+from orchestrator import settings
+from orchestrator.auth import credential
+from orchestrator.auth.credential import SCOPES
+from orchestrator.devserver.child_process import is_free
+from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.memory.database import open_engine
+from orchestrator.process import crash_point
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
 from tests.tls import make_certificate
@@ -40,7 +42,7 @@ def certificate() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def crash_points() -> Iterator[Path]:
-    """The directory in which a test arms a crash point of the stack's processes: orchestrator.crash_point."""
+    """The directory in which a test arms a crash point of the stack's processes: orchestrator.process.crash_point."""
     with tempfile.TemporaryDirectory(prefix="octollm-crash-points-") as folder:
         yield Path(folder)
 

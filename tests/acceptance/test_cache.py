@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 from tests.acceptance.plans import verify

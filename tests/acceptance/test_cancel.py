@@ -7,9 +7,9 @@ from pathlib import Path
 import redis
 from sqlalchemy import Engine
 
-from orchestrator import archive
-from orchestrator.devstack.stack import Stack
-from orchestrator.store.hints import STOP_CHANNEL
+from orchestrator.devserver.stack import Stack
+from orchestrator.memory.hints import STOP_CHANNEL
+from orchestrator.safety import archive
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
 from tests.acceptance.proc import owner_of, row_of

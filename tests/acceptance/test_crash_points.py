@@ -8,8 +8,8 @@ from urllib.error import URLError
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator.crash_point import Point
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver.stack import Stack
+from orchestrator.process.crash_point import Point
 from tests.acceptance.audit import assert_completed_once, reasons
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect, wait

@@ -7,7 +7,7 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver.stack import Stack
 from tests.acceptance.audit import assert_completed_once, reasons
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect, wait

@@ -11,13 +11,13 @@ import pytest
 
 from orchestrator import settings
 from orchestrator.bootstrap import Orchestrator, for_api
-from orchestrator.devstack.leash import Leash
-from orchestrator.devstack.process import free_port
-from orchestrator.devstack.program import Program, environment, read_procfile
-from orchestrator.execution_state import TaskStatus
-from orchestrator.store import memory
-from orchestrator.store.engine import statement
-from orchestrator.task_contract import Contract
+from orchestrator.devserver.child_process import free_port
+from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.program import Program, environment, read_procfile
+from orchestrator.memory import tasks
+from orchestrator.memory.database import statement
+from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.task_contract import Contract
 from tests.acceptance.plans import verify, wait
 from tests.waiting import wait_until
 
@@ -103,7 +103,7 @@ def run(orchestrator: Orchestrator, *plan: dict[str, Any]) -> str:
 
     def ended() -> str | None:
         with statement(orchestrator.engine, tenant=TENANT) as conn:
-            task = memory.find_task(conn, TENANT, submitted.task_id)
+            task = tasks.find_task(conn, TENANT, submitted.task_id)
         return task.status if task and TaskStatus(task.status).is_final() else None
 
     return str(wait_until(ended, 60, "the task's end", every=0.1))

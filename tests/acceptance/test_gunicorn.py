@@ -16,10 +16,10 @@ import requests
 from sqlalchemy import Engine
 
 from orchestrator import settings
-from orchestrator.credential import SCOPES, sign_token
+from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.memory import audit_log
+from orchestrator.memory.database import statement
 from orchestrator.settings import Settings
-from orchestrator.store import audit_log
-from orchestrator.store.engine import statement
 from tests.acceptance import web
 
 MIB = 2**20

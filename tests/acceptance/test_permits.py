@@ -6,10 +6,10 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from orchestrator import settings
-from orchestrator.devstack.stack import Stack
-from orchestrator.process_kind import SECRETS
+from orchestrator.devserver.stack import Stack
+from orchestrator.memory.database import statement
+from orchestrator.process.process_kind import SECRETS
 from orchestrator.settings_file import read_stack_file
-from orchestrator.store.engine import statement
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
 from tests.waiting import wait_until

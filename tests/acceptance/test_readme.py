@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devstack.process import free_port
-from orchestrator.devstack.servers import Servers
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver.child_process import free_port
+from orchestrator.devserver.servers import Servers
+from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
 from tests.waiting import wait_until
 

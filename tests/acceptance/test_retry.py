@@ -6,7 +6,7 @@ import signal
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect, ref, verify, wait
 from tests.acceptance.proc import owner_of, row_of

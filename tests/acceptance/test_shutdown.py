@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import GRACE_SECONDS
 from tests.acceptance.plans import wait

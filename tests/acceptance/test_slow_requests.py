@@ -10,9 +10,9 @@ from secrets import token_hex
 
 import pytest
 
-from api.reception import HEAD_SECONDS, MOST_ARRIVING_OF_ADDRESS
+from api.middleware.reception import HEAD_SECONDS, MOST_ARRIVING_OF_ADDRESS
 from orchestrator import settings
-from orchestrator.credential import SCOPES, sign_token
+from orchestrator.auth.credential import SCOPES, sign_token
 from tests.acceptance import web
 from tests.acceptance.plans import wait
 from tests.waiting import wait_until

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import redis
 
-from orchestrator.devstack.stack import ONE_OF_EACH, Stack
+from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 from tests.acceptance.listeners import Listener

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devstack import process
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver import child_process
+from orchestrator.devserver.stack import Stack
 from tests.waiting import wait_until
 
 READY = re.compile(r"^ready (http://127\.0\.0\.1:\d+)$")
@@ -154,5 +154,5 @@ def _processes_of(home: Path) -> list[str]:
         except OSError:
             continue
         if pid != os.getpid() and os.fsencode(home) in traces:
-            found.append(f"{pid} {process.command_of(pid)}")
+            found.append(f"{pid} {child_process.command_of(pid)}")
     return found

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import credential, settings
-from orchestrator.credential import sign_webhook
-from orchestrator.devstack.stack import Stack
+from orchestrator import settings
+from orchestrator.auth import credential
+from orchestrator.auth.credential import sign_webhook
+from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect
 from tests.tls import Received, Reply, serve

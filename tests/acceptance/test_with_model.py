@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.fake_llm import read_script
-from orchestrator.devstack.fake_llm import FakeLLM
-from orchestrator.devstack.stack import ONE_OF_EACH, Stack
+from orchestrator.devserver.fake_llm import FakeLLM
+from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.devstack.leash import Leash
-from orchestrator.devstack.process import free_port
-from orchestrator.devstack.program import Program, environment, read_procfile
+from orchestrator.devserver.child_process import free_port
+from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.program import Program, environment, read_procfile
 from tests.waiting import wait_until
 
 

@@ -17,8 +17,8 @@ from typing import Final
 
 import redis
 
-from orchestrator.devstack import servers
-from orchestrator.devstack.servers import Servers
+from orchestrator.devserver import servers
+from orchestrator.devserver.servers import Servers
 
 VERSION: Final = "5.7.0"
 SDIST_SHA256: Final = "6a5dfcf6662287204f009a02002b9e66c83d4105e47ebabdc7079108772fc6f0"

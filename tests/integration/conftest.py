@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator import settings
-from orchestrator.devstack import binaries
-from orchestrator.devstack.leash import Leash
-from orchestrator.devstack.valkey import Valkey
+from orchestrator.devserver import binaries
+from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.valkey import Valkey
 from orchestrator.settings import Settings
 from tests.integration.kit import Engineer
 

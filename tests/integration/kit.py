@@ -6,18 +6,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from orchestrator.execution_state import Decision, ResultStatus, StepResult, Verdict
-from orchestrator.lifecycle import requests, rounds
+from orchestrator import executor
+from orchestrator.chord import chord
+from orchestrator.executor import Completion, SavedRound
+from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.retry import retry as retry_task
-from orchestrator.lifecycle.rounds import Completion, SavedRound
+from orchestrator.memory import events, steps, tasks
+from orchestrator.memory.database import statement, transaction
+from orchestrator.memory.steps import Claim, Message
+from orchestrator.models.execution_state import Decision, ResultStatus, StepResult, Verdict
+from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.planner.check import check_plan
-from orchestrator.queue import chord
 from orchestrator.settings import Settings
-from orchestrator.store import events, memory, steps
-from orchestrator.store.engine import statement, transaction
-from orchestrator.store.steps import Claim, Message
-from orchestrator.task_contract import Budget, Contract
 
 TENANT = "acme"
 
@@ -47,7 +48,7 @@ class Engineer:
     ) -> str:
         """Submit a task with a client's plan and return its id."""
         asked = Contract(goal="do it", plan={"steps": list(plan)}, budget=budget or Budget(), **contract)
-        submitted = requests.submit(
+        submitted = submission.submit(
             self.engine,
             self._publish,
             settings=self.settings,
@@ -111,7 +112,7 @@ class Engineer:
         plan = check_plan(claim.contract["plan"], attachments=claim.contract["attachments"])
         routes = {step.id: {"arm": step.arm} for step in plan.steps}
         with transaction(self.engine) as conn:
-            saved = rounds.adopt(conn, claim, plan, routes=routes, settings=self.settings)
+            saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             _open_chord(conn, saved)
         return saved
 
@@ -120,7 +121,7 @@ class Engineer:
         with transaction(self.engine) as conn:
             assert claim.chord_id is not None
             chord.lock(conn, claim.chord_id)
-            completion = rounds.complete(conn, claim, result, settings=self.settings)
+            completion = executor.complete(conn, claim, result, settings=self.settings)
             chord.join(conn, claim.chord_id, [message.id for message in completion.released])
             chord.count_part(conn, claim.chord_id, claim.id, outcome=None, store=False)
         return completion
@@ -140,7 +141,7 @@ class Engineer:
     def conclude(self, claim: Claim, verdict: Verdict) -> Ended | SavedRound:
         """Let a claimed judge's verdict take effect, opening the next round's chord if there is one."""
         with transaction(self.engine) as conn:
-            concluded = rounds.conclude(conn, claim, verdict, settings=self.settings)
+            concluded = executor.conclude(conn, claim, verdict, settings=self.settings)
             if isinstance(concluded, SavedRound):
                 _open_chord(conn, concluded)
         return concluded
@@ -165,10 +166,10 @@ class Engineer:
                  WHERE r.task_id = %(task)s AND r.number = %(number)s"""
         return self.ask(sql, task=task_id, number=round_number)[0]
 
-    def task(self, task_id: str) -> memory.TaskRecord:
+    def task(self, task_id: str) -> tasks.TaskRecord:
         """Return the task."""
         with statement(self.engine) as conn:
-            task = memory.find_task(conn, TENANT, task_id)
+            task = tasks.find_task(conn, TENANT, task_id)
         assert task is not None
         return task
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from orchestrator.archive import pack
 from orchestrator.cli.example import FLAWED
-from orchestrator.errors import (
+from orchestrator.models.errors import (
     InvalidStepInput,
     PermitDenied,
     SandboxUnavailable,
@@ -20,10 +19,11 @@ from orchestrator.errors import (
     ToolFailed,
     ToolTimeout,
 )
-from orchestrator.execution_state import Decision, StepResult, StepState
+from orchestrator.models.execution_state import Decision, StepResult, StepState
+from orchestrator.models.task_contract import Contract
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.planner.references import resolve
-from orchestrator.task_contract import Contract
+from orchestrator.safety.archive import pack
 from tests.unit.arm_kit import assignment, attachment_of, run, view
 from workers.arms.base import CancelToken
 from workers.arms.judge import RoundView, judge_round

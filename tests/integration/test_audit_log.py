@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
 from orchestrator.cli.main import octollm
-from orchestrator.store import audit_log
-from orchestrator.store.audit_log import Entry, Outcome
-from orchestrator.store.engine import statement
+from orchestrator.memory import audit_log
+from orchestrator.memory.audit_log import Entry, Outcome
+from orchestrator.memory.database import statement
 
 Run = Callable[..., tuple[int, str]]
 

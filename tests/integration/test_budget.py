@@ -12,8 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
-from orchestrator.errors import (
+from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
+from orchestrator.lifecycle import metered_calls, submission
+from orchestrator.lifecycle.metered_calls import ClaimPurse, guarded_complete
+from orchestrator.llm.interface import Bound, Completion, Usage
+from orchestrator.llm.prompt import Message, Role
+from orchestrator.memory import budget, events, steps
+from orchestrator.memory.budget import LedgerEntry
+from orchestrator.memory.database import open_engine, statement, transaction
+from orchestrator.memory.steps import Claim
+from orchestrator.models.errors import (
     BudgetExceeded,
     BudgetTaken,
     ModelError,
@@ -22,15 +30,7 @@ from orchestrator.errors import (
     StepError,
     Stopped,
 )
-from orchestrator.lifecycle import requests, spending
-from orchestrator.lifecycle.spending import ClaimPurse, guarded_complete
-from orchestrator.llm.interface import Bound, Completion, Usage
-from orchestrator.prompt import Message, Role
-from orchestrator.store import budget, events, steps
-from orchestrator.store.budget import LedgerEntry
-from orchestrator.store.engine import open_engine, statement, transaction
-from orchestrator.store.steps import Claim
-from orchestrator.task_contract import Budget
+from orchestrator.models.task_contract import Budget
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import HELLO, PURPOSE, Caller
 
@@ -171,7 +171,7 @@ def test_the_end_of_a_task_charges_what_is_still_held(engineer: Engineer) -> Non
     claim, purse = _working(engineer)
     call = purse.reserve(Bound(300, 100, Decimal("0.4")))
 
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=claim.task_id, reason="")
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=claim.task_id, reason="")
     purse.settle(call, Usage(1, 1), Decimal(0))
 
     assert _totals(engineer, claim) == (400, Decimal("0.4"))
@@ -245,12 +245,12 @@ def test_passing_four_fifths_of_a_budget_is_told_once(engineer: Engineer) -> Non
 def test_waiting_for_room_counts_as_no_failure(engineer: Engineer) -> None:
     claim, _ = _working(engineer)
 
-    postponed = spending.postpone(engineer.engine, claim, BudgetTaken(details={"retry_after": 0.05}))
+    postponed = metered_calls.postpone(engineer.engine, claim, BudgetTaken(details={"retry_after": 0.05}))
 
     row = engineer.row(claim.task_id, claim.name)
     assert postponed
     assert (row["state"], row["failures"], row["kills"]) == ("queued", 0, 0)
-    assert not spending.postpone(engineer.engine, claim, BudgetTaken())
+    assert not metered_calls.postpone(engineer.engine, claim, BudgetTaken())
 
 
 def test_a_completion_is_paid_for_and_told_in_the_trace_as_fake(engineer: Engineer, fake: FakeLLM) -> None:

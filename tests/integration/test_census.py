@@ -7,10 +7,10 @@ import redis
 from prometheus_client.core import Metric
 from sqlalchemy import Engine
 
-from orchestrator.arm_capability import ALL_QUEUES, ARMS
+from orchestrator.memory import pools
+from orchestrator.models.arm_capability import ALL_QUEUES, ARMS
 from orchestrator.observability import metric
 from orchestrator.observability.census import Census
-from orchestrator.store import pools
 
 _TASK = """
 INSERT INTO tasks (id, tenant, priority, contract, status, phase, deadline_at)

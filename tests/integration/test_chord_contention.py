@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import create_engine
 
-from orchestrator.queue import chord
-from orchestrator.queue.chord import Outcome
-from orchestrator.queue.database import Database
+from orchestrator.chord import chord
+from orchestrator.chord.chord import Outcome
+from orchestrator.chord.database import Database
 
 CHORDS = 20
 PARTS = 200

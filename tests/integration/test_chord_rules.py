@@ -16,10 +16,10 @@ from celery.utils.functional import regen
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
 
-from orchestrator.queue import chord
-from orchestrator.queue.backend import PostgresBackend
-from orchestrator.queue.chord import Outcome, State
-from orchestrator.queue.database import Database
+from orchestrator.chord import chord
+from orchestrator.chord.backend import PostgresBackend
+from orchestrator.chord.chord import Outcome, State
+from orchestrator.chord.database import Database
 
 NOTHING = Outcome("SUCCESS", b"null")
 
@@ -371,7 +371,7 @@ def test_a_connection_that_died_idle_is_replaced_without_an_error(backend: Postg
 
 
 def test_a_transaction_gives_up_when_postgres_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.queue.database.RECONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("orchestrator.chord.database.RECONNECT_SECONDS", 0.2)
     away = Database("postgresql://nobody@127.0.0.1:1/none")
 
     with pytest.raises(OperationalError), away.transaction():

@@ -11,9 +11,9 @@ from celery.app.task import Context
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.queue import chord as chords
-from orchestrator.queue.backend import PostgresBackend
-from orchestrator.queue.chord import Refused, State
+from orchestrator.chord import chord as chords
+from orchestrator.chord.backend import PostgresBackend
+from orchestrator.chord.chord import Refused, State
 
 Stored = Callable[[Connection, Any, str, Any], list["Signature[Any]"]]
 

@@ -23,7 +23,7 @@ def clients(
     """Two clients, each with a worker of two processes."""
     log: Path = tmp_path_factory.mktemp("chord-suite")
     broker = redis_url.rpartition("/")[0] + "/1"
-    ours = connect(broker, f"orchestrator.queue.backend:PostgresBackend+{postgres_url}", "suite-postgres")
+    ours = connect(broker, f"orchestrator.chord.backend:PostgresBackend+{postgres_url}", "suite-postgres")
     stock = connect(broker, broker, "suite-redis")
     with ExitStack() as workers:
         for name, client in (("postgres", ours), ("redis", stock)):

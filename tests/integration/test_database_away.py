@@ -11,14 +11,15 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.execution_state import ResultStatus, StepResult
-from orchestrator.store.engine import open_engine, statement
-from orchestrator.store.hints import Hints
-from orchestrator.store.steps import Claim
+from orchestrator.memory.database import open_engine, statement
+from orchestrator.memory.hints import Hints
+from orchestrator.memory.steps import Claim
+from orchestrator.models.execution_state import ResultStatus, StepResult
 from tests.integration.kit import Engineer, wait_step
 from tests.waiting import wait_until
-from workers import attempt, process
 from workers.arms.base import CancelToken
+from workers.attempt import attempt
+from workers.runtime import process
 from workers.sandbox.choice import NOT_TESTED
 from workers.tasks import app
 
@@ -65,7 +66,7 @@ def test_a_computed_result_outlasts_the_database(
     engineer: Engineer, postgres_url: str, inline_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is put away waits for the database; a small one does not need it until it is stored."""
-    monkeypatch.setattr("orchestrator.lifecycle.stowing.INLINE_BYTES", inline_bytes)
+    monkeypatch.setattr("orchestrator.lifecycle.output_offload.INLINE_BYTES", inline_bytes)
     claim = engineer.take(engineer.start(wait_step("a", inputs={"seconds": 1})), "a")
     worker = worker_on(engineer, postgres_url)
 

@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.execution_state import Decision, StepState
-from orchestrator.identifier import chord_id, step_id
-from orchestrator.lifecycle import requests, rounds
+from orchestrator import executor
+from orchestrator.chord.chord import Refused
+from orchestrator.executor import SavedRound
+from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
-from orchestrator.lifecycle.rounds import SavedRound
+from orchestrator.memory import steps
+from orchestrator.memory.database import transaction
+from orchestrator.models.execution_state import Decision, StepState
+from orchestrator.models.ids import chord_id, step_id
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import make_app
 from orchestrator.queue.canvas import signature
-from orchestrator.queue.chord import Refused
-from orchestrator.store import steps
-from orchestrator.store.engine import transaction
 from tests.integration.kit import Engineer, done, failed, held_open, verdict, wait_step
 from tests.waiting import wait_until
 
@@ -79,7 +80,7 @@ def test_rule_8_a_round_and_its_chord_are_saved_together_or_not_at_all(engineer:
     plan = check_plan(claim.contract["plan"])
 
     with held_open(engineer.engine) as conn:
-        rounds.adopt(conn, claim, plan, routes={"a": {"arm": "executor"}}, settings=engineer.settings)
+        executor.adopt(conn, claim, plan, routes={"a": {"arm": "executor"}}, settings=engineer.settings)
 
     assert engineer.ask("SELECT 1 FROM rounds WHERE task_id = %(id)s", id=task_id) == []
     assert engineer.task(task_id).round == 0
@@ -92,10 +93,10 @@ def test_rule_8_a_second_plan_for_the_same_task_is_refused(engineer: Engineer) -
     plan = check_plan(claim.contract["plan"])
     routes = {"a": {"arm": "executor"}}
     with transaction(engineer.engine) as conn:
-        rounds.adopt(conn, claim, plan, routes=routes, settings=engineer.settings)
+        executor.adopt(conn, claim, plan, routes=routes, settings=engineer.settings)
 
     with pytest.raises(Refused), transaction(engineer.engine) as conn:
-        rounds.adopt(conn, claim, plan, routes=routes, settings=engineer.settings)
+        executor.adopt(conn, claim, plan, routes=routes, settings=engineer.settings)
 
     assert len(engineer.rows(task_id, "a")) == 1
 
@@ -140,7 +141,7 @@ def test_rule_9_nothing_is_claimed_before_its_not_before(engineer: Engineer) -> 
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a")
     with transaction(engineer.engine) as conn:
-        rounds.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
+        executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
 
     assert engineer.claim(task_id, "a") is None
     assert engineer.row(task_id, "a")["failures"] == 1
@@ -231,7 +232,7 @@ def test_rule_10_a_step_that_waits_for_its_retry_keeps_its_slot(engineer: Engine
     task_id = engineer.start(wait_step("a"), wait_step("b"))
     claim = engineer.take(task_id, "a")
     with transaction(engineer.engine) as conn:
-        rounds.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
+        executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
 
     assert engineer.states(task_id)["b"] == "held"
 
@@ -265,7 +266,7 @@ def test_rule_11_a_retry_is_queued_with_a_later_time_and_counts_one_failure(engi
     claim = engineer.take(task_id, "a")
 
     with transaction(engineer.engine) as conn:
-        took = rounds.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=7)
+        took = executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=7)
 
     row = engineer.row(task_id, "a")
     assert took is True
@@ -380,7 +381,7 @@ def test_rule_12_a_repair_that_could_change_nothing_is_not_begun(engineer: Engin
 
 
 def test_rule_12_no_more_repairs_than_the_budget_has(engineer: Engineer) -> None:
-    budget = replace(requests.Contract(goal="x").budget, max_repairs=0)
+    budget = replace(submission.Contract(goal="x").budget, max_repairs=0)
     task_id = engineer.start(wait_step("a", repair_inputs={"seconds": 1}), budget=budget)
     engineer.do(task_id, "a")
 

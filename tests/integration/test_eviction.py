@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from api.app import create_app
-from orchestrator.cache.eviction import refuse_eviction
-from orchestrator.errors import SettingsError
+from orchestrator.cache.redis_policy import refuse_eviction
+from orchestrator.models.errors import SettingsError
 from orchestrator.settings import Settings
 
 WORKER = ["-m", "celery", "-A", "workers", "worker", "-Q", "arm.retriever", "-P", "threads", "-c", "1"]

@@ -7,15 +7,15 @@ from celery.exceptions import Ignore
 from sqlalchemy import Engine
 
 from orchestrator import bootstrap
+from orchestrator.memory import pools, steps
+from orchestrator.memory.database import statement
+from orchestrator.memory.hints import Hints
+from orchestrator.memory.steps import Turn
+from orchestrator.models.task_contract import Priority
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
-from orchestrator.store import pools, steps
-from orchestrator.store.engine import statement
-from orchestrator.store.hints import Hints
-from orchestrator.store.steps import Turn
-from orchestrator.task_contract import Priority
 from tests.integration.kit import TENANT, Engineer, wait_step
-from workers import claiming
+from workers.attempt import base_task
 
 OTHER = "umbrella"
 NO_LIMIT = 64
@@ -162,7 +162,7 @@ def test_a_message_that_gives_its_turn_away_publishes_the_other_tenants_row_firs
     worker = bootstrap.WorkerProcess(our_settings, engineer.engine, Hints(our_settings.redis_url), app, "me")
 
     with pytest.raises(Ignore):
-        claiming.claim_in_turn(worker, engineer.row(second, "a")["id"])
+        base_task.claim_in_turn(worker, engineer.row(second, "a")["id"])
 
     with app.connection_for_read() as connection:
         message = connection.SimpleQueue("arm.executor").get(timeout=5)

@@ -12,8 +12,8 @@ import redis
 from celery import Celery
 
 from orchestrator import bootstrap
+from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
-from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
 

@@ -11,21 +11,21 @@ from dataclasses import replace
 
 import pytest
 
-from api import tickets
+from api.streaming import tickets
 from orchestrator import bootstrap
+from orchestrator.auth.credential import Principal
+from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.bootstrap import Orchestrator, WorkerProcess
-from orchestrator.cache.eviction import refuse_eviction
 from orchestrator.cache.lookup import ResultCache
+from orchestrator.cache.redis_policy import refuse_eviction
 from orchestrator.cli import examine
-from orchestrator.credential import Principal
-from orchestrator.devstack.valkey import Valkey
-from orchestrator.errors import Unavailable
+from orchestrator.connections.redis_client import open_client
+from orchestrator.devserver.valkey import Valkey
+from orchestrator.memory.hints import Hints
+from orchestrator.models.errors import Unavailable
+from orchestrator.models.task_contract import Contract
 from orchestrator.queue.app import make_app
-from orchestrator.rate_limit import RateLimiter
-from orchestrator.redis_link import open_client
 from orchestrator.settings import Rate, Settings
-from orchestrator.store.hints import Hints
-from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, wait_step
 from workers.sweeper import Sweeper
 

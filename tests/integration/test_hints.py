@@ -4,7 +4,7 @@ import time
 
 import redis
 
-from orchestrator.store.hints import CHANNEL, Hints
+from orchestrator.memory.hints import CHANNEL, Hints
 from tests.waiting import wait_until
 
 AWAY = "redis://127.0.0.1:1/0"

@@ -8,13 +8,13 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from orchestrator.lifecycle import requests
-from orchestrator.store.hints import STOP_CHANNEL, Hints
+from orchestrator.lifecycle import submission
+from orchestrator.memory.hints import STOP_CHANNEL, Hints
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
 from workers.arms.base import CancelToken
-from workers.heartbeat import Leases
-from workers.interrupt import Interrupts
+from workers.runtime.cancellation import Interrupts
+from workers.runtime.heartbeat import Leases
 
 NEVER = 3600.0
 
@@ -49,7 +49,7 @@ def test_the_end_of_a_task_sets_the_tokens_of_its_attempts_and_no_others(
     ):
         wait_until(lambda: listeners(redis_url) == 1, 5, "one subscription of the process")
 
-        requests.cancel(engineer.engine, tenant=TENANT, task_id=ended)
+        submission.cancel(engineer.engine, tenant=TENANT, task_id=ended)
         Hints(redis_url).stop(ended)
 
         assert token.wait(1.0)
@@ -61,7 +61,7 @@ def test_an_end_told_before_anybody_listened_is_found_on_subscribing(
 ) -> None:
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=NEVER)
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
         Interrupts(redis_url, leases).ensure_listening()
@@ -77,6 +77,6 @@ def test_it_listens_again_after_the_connection_was_lost(
         wait_until(lambda: listeners(redis_url) > 0, 5, "a subscription")
         with redis.Redis.from_url(redis_url) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
         assert token.wait(10.0)

@@ -12,10 +12,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from orchestrator import jwks
-from orchestrator.credential import sign_token, verify_token
-from orchestrator.errors import InvalidCredential, SettingsError, Unavailable
-from orchestrator.jwks import KeySet
+from orchestrator.auth import jwks
+from orchestrator.auth.credential import sign_token, verify_token
+from orchestrator.auth.jwks import KeySet
+from orchestrator.models.errors import InvalidCredential, SettingsError, Unavailable
 from orchestrator.settings import Settings, load
 from tests.tls import Received, Reply, Served, make_certificate, serve
 

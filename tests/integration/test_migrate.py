@@ -11,13 +11,13 @@ from sqlalchemy import Engine, make_url
 
 from orchestrator import bootstrap
 from orchestrator.cli import examine
-from orchestrator.devstack import binaries
-from orchestrator.devstack.leash import Leash
-from orchestrator.devstack.postgres import Postgres
-from orchestrator.errors import SettingsError, Unavailable
+from orchestrator.devserver import binaries
+from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.postgres import Postgres
+from orchestrator.memory import migrate
+from orchestrator.memory.database import open_engine, statement, transaction
+from orchestrator.models.errors import SettingsError, Unavailable
 from orchestrator.settings import Settings
-from orchestrator.store import migrate
-from orchestrator.store.engine import open_engine, statement, transaction
 
 
 @pytest.fixture(params=["bundled", "the machine's"])

@@ -11,21 +11,22 @@ from celery.exceptions import Ignore
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.devstack.fake_llm import FakeLLM, Fault
-from orchestrator.errors import BudgetExceeded, ModelQuotaExhausted, ModelUnavailable, MustWait
-from orchestrator.execution_state import Plan, TaskStatus
-from orchestrator.lifecycle import requests, rounds
-from orchestrator.queue import chord
+from orchestrator.chord import chord
+from orchestrator.devserver.fake_llm import FakeLLM, Fault
+from orchestrator.lifecycle import submission
+from orchestrator.memory import budget
+from orchestrator.memory.database import statement, transaction
+from orchestrator.memory.hints import Hints
+from orchestrator.memory.steps import Claim
+from orchestrator.models.errors import BudgetExceeded, ModelQuotaExhausted, ModelUnavailable, MustWait
+from orchestrator.models.execution_state import Plan, TaskStatus
+from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.queue.app import make_app
-from orchestrator.store import budget
-from orchestrator.store.engine import statement, transaction
-from orchestrator.store.hints import Hints
-from orchestrator.store.steps import Claim
-from orchestrator.task_contract import Budget, Contract
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import Caller
-from workers import attempt, planning
+from workers.attempt import attempt, planning
 
 STEP = {
     "id": "wait",
@@ -58,7 +59,7 @@ class Planner:
 
     def submit(self, goal: str, **budget_of: Any) -> Claim:
         """Submit a goal with a context and claim its planning."""
-        task_id = requests.submit(
+        task_id = submission.submit(
             self.engineer.engine,
             len,
             settings=replace(self.engineer.settings, openai_api_key="k"),
@@ -142,7 +143,7 @@ def test_a_budget_that_pays_for_no_plan_ends_the_planning_before_any_call(planne
         planner.plan(claim)
     failed = attempt.failure("budget_exceeded", "", details=refused.value.details).error or {}
     with transaction(planner.engineer.engine) as conn:
-        rounds.fail_task(conn, claim, error=failed, kind="planning_failed")
+        executor.fail_task(conn, claim, error=failed, kind="planning_failed")
 
     error = planner.engineer.task(claim.task_id).error or {}
     assert planner.fake.received == []
@@ -174,7 +175,7 @@ def test_an_attempt_that_is_superseded_tells_nobody_that_it_is_queued_again(
     planner: Planner, queue_again: Callable[[WorkerProcess, Claim], None]
 ) -> None:
     claim = planner.submit(SCAN)
-    requests.cancel(planner.engineer.engine, tenant=TENANT, task_id=claim.task_id)
+    submission.cancel(planner.engineer.engine, tenant=TENANT, task_id=claim.task_id)
 
     with structlog.testing.capture_logs() as logged, pytest.raises(Ignore):
         queue_again(planner.process, claim)
@@ -230,7 +231,7 @@ def test_a_step_that_finds_no_budget_ends_the_task_and_keeps_what_was_finished(e
     with transaction(engineer.engine) as conn:
         assert claim.chord_id is not None
         chord.lock(conn, claim.chord_id)
-        ended = rounds.exhaust(conn, claim, outcome)
+        ended = executor.exhaust(conn, claim, outcome)
 
     record = engineer.task(task)
     assert ended.status is TaskStatus.FAILED

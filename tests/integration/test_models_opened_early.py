@@ -15,15 +15,15 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.devstack.fake_llm import FakeLLM
-from orchestrator.model_choice import ModelName
+from orchestrator.devserver.fake_llm import FakeLLM
+from orchestrator.memory.hints import Hints
+from orchestrator.models.model_choice import ModelName
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
-from orchestrator.store.hints import Hints
 from tests.waiting import wait_until
-from workers.heartbeat import Leases
-from workers.interrupt import Interrupts
-from workers.process import Worker
+from workers.runtime.cancellation import Interrupts
+from workers.runtime.heartbeat import Leases
+from workers.runtime.process import Worker
 
 _ROOT = Path(__file__).parents[2]
 _ASKING_AT_ONCE = 8

@@ -6,15 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import orchestrator
-from orchestrator.execution_state import Decision
-from orchestrator.lifecycle import requests, rounds
-from orchestrator.queue import chord
-from orchestrator.queue.chord import Refused
-from orchestrator.store import memory
-from orchestrator.store.engine import transaction
+from orchestrator import executor
+from orchestrator.chord import chord
+from orchestrator.chord.chord import Refused
+from orchestrator.lifecycle import submission
+from orchestrator.memory import tasks
+from orchestrator.memory.database import transaction
+from orchestrator.models.execution_state import Decision
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
-from workers.heartbeat import Leases
+from workers.runtime.heartbeat import Leases
 
 
 def test_rule_19_completions_cancels_and_heartbeats_do_not_deadlock(engineer: Engineer) -> None:
@@ -36,7 +37,7 @@ def test_rule_19_completions_cancels_and_heartbeats_do_not_deadlock(engineer: En
         works = [
             *(lambda claim=claim: engineer.store(claim, done()) for claim in claims),
             *([leases.beat] * 3),
-            lambda task_id=task_id: requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id),
+            lambda task_id=task_id: submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id),
         ]
         threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
         for thread in threads:
@@ -54,14 +55,14 @@ def test_rule_19_cancel_starts_again_when_the_round_moved_under_it(engineer: Eng
     judge = engineer.take(task_id, "$judge")
     old = engineer.chord_of(task_id)["id"]
     canceller = threading.Thread(
-        target=lambda: requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id), daemon=True
+        target=lambda: submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id), daemon=True
     )
     with transaction(engineer.engine) as conn:
         chord.lock(conn, old)
-        memory.lock_task(conn, task_id)
+        tasks.lock_task(conn, task_id)
         canceller.start()
         wait_until(lambda: engineer.ask("SELECT 1 FROM pg_locks WHERE NOT granted"), 5, "the cancel to wait")
-        saved = rounds.conclude(conn, judge, verdict(Decision.FAILED, a="x"), settings=engineer.settings)
+        saved = executor.conclude(conn, judge, verdict(Decision.FAILED, a="x"), settings=engineer.settings)
         chord.open(conn, saved.chord_id, body=b"{}", size=1)  # type: ignore[union-attr]  # a repair is a round
     canceller.join(timeout=10)
 
@@ -74,7 +75,7 @@ def test_rule_20_a_claim_that_waited_for_its_lock_has_the_whole_lease(engineer: 
     task_id = engineer.start(wait_step("a"))
     claimant = threading.Thread(target=lambda: engineer.take(task_id, "a", lease_seconds=30), daemon=True)
     with transaction(engineer.engine) as conn:
-        memory.lock_task(conn, task_id)
+        tasks.lock_task(conn, task_id)
         claimant.start()
         waiting = wait_until(
             lambda: engineer.ask("SELECT clock_timestamp() AS at FROM pg_locks WHERE NOT granted"),

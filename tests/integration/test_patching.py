@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.archive import pack
-from orchestrator.devstack.fake_llm import FakeLLM, Scripted
-from orchestrator.errors import BudgetExceeded, SandboxUnavailable
-from orchestrator.store import budget
-from orchestrator.store.engine import statement
-from orchestrator.task_contract import Budget
+from orchestrator.devserver.fake_llm import FakeLLM, Scripted
+from orchestrator.memory import budget
+from orchestrator.memory.database import statement
+from orchestrator.models.errors import BudgetExceeded, SandboxUnavailable
+from orchestrator.models.task_contract import Budget
+from orchestrator.safety.archive import pack
 from tests.integration.kit import Engineer, wait_step
 from tests.llm_kit import Caller
 from tests.unit.arm_kit import assignment, run
 from tests.unit.model_kit import scripted
-from workers.model import ClaimModel
+from workers.attempt.model import ClaimModel
 from workers.sandbox.backend import Isolation
 from workers.sandbox.choice import Standing, strongest
 

@@ -8,19 +8,20 @@ import pytest
 import structlog
 from sqlalchemy import Engine
 
-from orchestrator import signing_key
-from orchestrator.arm_capability import ARMS
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.execution_state import Decision, ResultStatus
+from orchestrator.memory import files
+from orchestrator.memory.database import transaction
+from orchestrator.memory.hints import Hints
+from orchestrator.memory.steps import Claim
+from orchestrator.models import signing_key
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.execution_state import Decision, ResultStatus
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
-from orchestrator.store import files
-from orchestrator.store.engine import transaction
-from orchestrator.store.hints import Hints
-from orchestrator.store.steps import Claim
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
-from workers import attempt, containment
 from workers.arms.base import CancelToken
+from workers.attempt import attempt
+from workers.runtime import containment
 from workers.sandbox.choice import NOT_TESTED
 
 KEY = signing_key.new_private_key()

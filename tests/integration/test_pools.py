@@ -2,9 +2,9 @@
 
 from sqlalchemy import Engine
 
-from orchestrator.arm_capability import ARMS
-from orchestrator.store import pools
-from orchestrator.store.engine import transaction
+from orchestrator.memory import pools
+from orchestrator.memory.database import transaction
+from orchestrator.models.arm_capability import ARMS
 from tests.integration.kit import Engineer, wait_step
 
 

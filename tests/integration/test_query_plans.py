@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 import orchestrator
-from orchestrator import sql
-from orchestrator.arm_capability import ARMS
-from orchestrator.store.engine import transaction
+from orchestrator.chord import sql
+from orchestrator.memory.database import transaction
+from orchestrator.models.arm_capability import ARMS
 from tests.integration.kit import TENANT, Engineer, wait_step
 
 ORCHESTRATOR = Path(orchestrator.__file__).parent

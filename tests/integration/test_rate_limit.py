@@ -7,8 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 import redis
 
-from orchestrator.devstack.process import free_port
-from orchestrator.rate_limit import RateLimiter
+from orchestrator.auth.rate_limit import RateLimiter
+from orchestrator.devserver.child_process import free_port
 from orchestrator.settings import Rate
 
 RATE = Rate(100, 60)

@@ -9,18 +9,19 @@ import pytest
 import redis
 import structlog
 
+from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.errors import InvalidOperation, NotFound
-from orchestrator.execution_state import Decision
-from orchestrator.lifecycle import recovery, requests, rounds
-from orchestrator.queue.chord import Refused
-from orchestrator.store.engine import transaction
-from orchestrator.store.hints import Hints
-from orchestrator.task_contract import Budget
+from orchestrator.chord.chord import Refused
+from orchestrator.lifecycle import recovery, submission
+from orchestrator.memory.database import transaction
+from orchestrator.memory.hints import Hints
+from orchestrator.models.errors import InvalidOperation, NotFound
+from orchestrator.models.execution_state import Decision
+from orchestrator.models.task_contract import Budget
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
-from workers import process
-from workers.heartbeat import Leases
+from workers.runtime import process
+from workers.runtime.heartbeat import Leases
 from workers.sweeper import BATCH, EPOCH_KEY, Sweeper, Swept
 from workers.tasks import app
 
@@ -69,7 +70,7 @@ def test_rule_13_a_cancelled_task_sets_the_token_of_what_runs(engineer: Engineer
     task_id = engineer.start(wait_step("a"))
     leases = Leases(engineer.engine, lease_seconds=15, heartbeat_seconds=60)
     with leases.hold(engineer.take(task_id, "a"), deadline=time.monotonic() + 60) as token:
-        requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
         leases.beat()
 
@@ -203,7 +204,7 @@ def test_a_retry_whose_time_has_come_and_a_deadline_are_no_healing(
     claim = engineer.take(retried, "a")
     with transaction(engineer.engine) as conn:
         error = {"code": "tool_failed", "message": "", "retryable": True}
-        assert rounds.retry(conn, claim, error=error, delay_seconds=0)
+        assert executor.retry(conn, claim, error=error, delay_seconds=0)
     engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
 
     with structlog.testing.capture_logs() as logged:
@@ -339,7 +340,7 @@ def test_rule_15_cancel_closes_the_chord_and_fences_every_open_row(engineer: Eng
     )
     claim = engineer.take(task_id, "run")
 
-    task, ended = requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id, reason="enough")
+    task, ended = submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id, reason="enough")
 
     assert task.status == "cancelled"
     assert ended is not None
@@ -357,7 +358,7 @@ def test_rule_15_cancel_closes_the_chord_and_fences_every_open_row(engineer: Eng
 def test_rule_15_cancel_before_planning_wins(engineer: Engineer) -> None:
     task_id = engineer.submit(wait_step("a"))
 
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     assert engineer.claim(task_id, "$plan") is None
     assert engineer.task(task_id).status == "cancelled"
@@ -370,20 +371,20 @@ def test_rule_15_cancel_twice_is_one_cancel_and_a_finished_task_can_not_be_cance
     engineer.do(second, "a")
     engineer.judge(second, verdict(Decision.PASSED))
 
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=first)
-    again, ended = requests.cancel(engineer.engine, tenant=TENANT, task_id=first)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=first)
+    again, ended = submission.cancel(engineer.engine, tenant=TENANT, task_id=first)
 
     assert (again.status, ended) == ("cancelled", None)
     assert [event.type for event in engineer.events(first)].count("task.cancelled") == 1
     with pytest.raises(InvalidOperation):
-        requests.cancel(engineer.engine, tenant=TENANT, task_id=second)
+        submission.cancel(engineer.engine, tenant=TENANT, task_id=second)
 
 
 def test_rule_15_another_tenants_task_can_not_be_cancelled(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
 
     with pytest.raises(NotFound):
-        requests.cancel(engineer.engine, tenant="other", task_id=task_id)
+        submission.cancel(engineer.engine, tenant="other", task_id=task_id)
 
     assert engineer.task(task_id).status == "processing"
 

@@ -13,10 +13,10 @@ import redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from orchestrator import bootstrap
-from orchestrator.devstack.valkey import Valkey
-from orchestrator.process_kind import KINDS
+from orchestrator.devserver.valkey import Valkey
+from orchestrator.models.task_contract import Contract
+from orchestrator.process.process_kind import KINDS
 from orchestrator.settings import Settings
-from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
 

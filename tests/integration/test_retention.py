@@ -1,8 +1,8 @@
 """What is older than RETENTION_DAYS goes, with all that is its own; nothing else does."""
 
-from orchestrator.execution_state import Decision
-from orchestrator.store import files, retention
-from orchestrator.store.engine import transaction
+from orchestrator.memory import files, retention
+from orchestrator.memory.database import transaction
+from orchestrator.models.execution_state import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
 TABLES = ("tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results")

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator.archive import pack
-from orchestrator.store import documents, files, retrieval
-from orchestrator.store.documents import Document, Passage
-from orchestrator.store.engine import statement, transaction
-from orchestrator.store.retrieval import Sought
+from orchestrator.memory import documents, files, retrieval
+from orchestrator.memory.database import statement, transaction
+from orchestrator.memory.documents import Document, Passage
+from orchestrator.memory.retrieval import Sought
+from orchestrator.safety.archive import pack
 from tests.integration.kit import TENANT
 from tests.unit.arm_kit import assignment, run
-from workers.library import TenantLibrary
+from workers.attempt.library import TenantLibrary
 
 MANUAL = b"""# Deliveries
 

@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator.devstack import binaries
-from orchestrator.devstack.fake_llm import FakeLLM, Fault
-from orchestrator.devstack.leash import Leash
-from orchestrator.devstack.postgres import Postgres
-from orchestrator.errors import SettingsError
-from orchestrator.store import budget, files, migrate
-from orchestrator.store.engine import open_engine, statement, transaction
-from orchestrator.store.steps import Claim
+from orchestrator.devserver import binaries
+from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.fake_llm import FakeLLM, Fault
+from orchestrator.devserver.postgres import Postgres
+from orchestrator.memory import budget, files, migrate
+from orchestrator.memory.database import open_engine, statement, transaction
+from orchestrator.memory.steps import Claim
+from orchestrator.models.errors import SettingsError
 from tests import machine
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import embedder
 from tests.unit.arm_kit import assignment, run
-from workers.library import TenantLibrary, abilities_of
-from workers.model import ClaimEmbedder
+from workers.attempt.library import TenantLibrary, abilities_of
+from workers.attempt.model import ClaimEmbedder
 
 MANUAL = b"A late delivery is refunded in full.\n\nCall parse_invoice_header first.\n\nIt is what it was.\n"
 

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.errors import InvalidInput, InvalidOperation, NotFound
-from orchestrator.execution_state import Decision
-from orchestrator.lifecycle import requests, retry
-from orchestrator.store import events, memory, pools, retention, steps
-from orchestrator.store.engine import statement, transaction
-from orchestrator.task_contract import Budget
+from orchestrator.lifecycle import retry, submission
+from orchestrator.memory import events, pools, retention, steps, tasks
+from orchestrator.memory.database import statement, transaction
+from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
+from orchestrator.models.execution_state import Decision
+from orchestrator.models.task_contract import Budget
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
 CHAIN = (wait_step("a"), wait_step("b", "a"), wait_step("c", "b"))
@@ -87,7 +87,7 @@ def test_a_repair_round_of_a_retry_keeps_what_is_reused(engineer: Engineer) -> N
     source = engineer.start(wait_step("a"), wait_step("b", "a", repair_inputs={"seconds": 0}))
     engineer.do(source, "a", output={"summary": "a of the first"})
     engineer.fail(source, "b")
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=source)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=source)
     again = engineer.retry(source)
     engineer.do(again, "b")
 
@@ -146,7 +146,7 @@ def test_a_step_that_the_plan_does_not_have_is_refused_and_nothing_is_made(engin
 
 def test_a_task_that_was_never_planned_is_planned_anew(engineer: Engineer) -> None:
     source = engineer.submit(*CHAIN)
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=source)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=source)
 
     again = engineer.retry(source)
 
@@ -160,7 +160,7 @@ def test_a_deadline_that_has_passed_is_not_taken_over(engineer: Engineer) -> Non
     soon = datetime.now(UTC) + timedelta(hours=1)
     ids = [engineer.submit(*CHAIN, budget=budget, deadline=deadline) for deadline in (soon, soon)]
     for task_id in ids:
-        requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     late, early = ids
     past = """UPDATE tasks SET contract = jsonb_set(contract, '{deadline}', '"2020-01-01T00:00:00+00:00"')
               WHERE id = %(id)s"""
@@ -206,7 +206,7 @@ def test_the_plan_that_failed_does_not_count_as_done(engineer: Engineer) -> None
     engineer.do(source, "a")
     engineer.do(source, "b")
     engineer.judge(source, verdict(Decision.FAILED, a="again"))
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=source)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=source)
 
     again = engineer.retry(source)
 
@@ -236,7 +236,7 @@ def _rejected(engineer: Engineer, *, done: tuple[str, ...]) -> str:
 
 def _outputs(engineer: Engineer, task_id: str) -> dict[str, object]:
     with statement(engineer.engine) as conn:
-        found = memory.steps_of(conn, task_id)
+        found = tasks.steps_of(conn, task_id)
     return {step.name: step.result["output"] for step in found if step.result}
 
 

@@ -8,13 +8,14 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from orchestrator.execution_state import Decision
-from orchestrator.lifecycle import requests, rounds
-from orchestrator.process_kind import KINDS, ROLES
+from orchestrator import executor
+from orchestrator.lifecycle import submission
+from orchestrator.memory import audit_log, keys, pools, retention, roles
+from orchestrator.memory.database import open_engine, statement, transaction
+from orchestrator.memory.roles import GRANTS
+from orchestrator.models.execution_state import Decision
+from orchestrator.process.process_kind import KINDS, ROLES
 from orchestrator.settings import Settings
-from orchestrator.store import audit_log, keys, pools, retention, roles
-from orchestrator.store.engine import open_engine, statement, transaction
-from orchestrator.store.roles import GRANTS
 from tests.integration.kit import TENANT, Engineer, failed, verdict, wait_step
 
 Login = Callable[[str], Engine]
@@ -156,7 +157,7 @@ def test_the_api_is_still_confined_to_the_tenant_it_acts_for(login: Login, engin
 
 
 def test_each_table_has_its_rights_stated(engine: Engine) -> None:
-    """A new table that no role names can be used by the owner only: say in orchestrator.store.roles who needs it."""
+    """A new table that no role names can be used by the owner only: say in orchestrator.memory.roles who needs it."""
     of_a_release_before = {"arm_declarations"}
     with statement(engine) as conn:
         there = set(
@@ -211,7 +212,7 @@ def test_the_kinds_take_a_task_through_together(login: Login, our_settings: Sett
 
     assert web.task(task).status == "completed"
     cancelled = web.submit(wait_step("a"))
-    requests.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
+    submission.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
     assert web.task(cancelled).status == "cancelled"
 
 
@@ -232,7 +233,7 @@ def test_an_arm_without_budget_ends_its_task_and_lets_a_follower_run(
     claim = arm.take(leader, "a")
 
     with transaction(arm.engine) as conn:
-        rounds.exhaust(conn, claim, failed("budget_exceeded"))
+        executor.exhaust(conn, claim, failed("budget_exceeded"))
 
     assert engineer.task(leader).status == "failed"
     assert engineer.states(follower) == {"$plan": "queued"}
@@ -240,7 +241,7 @@ def test_an_arm_without_budget_ends_its_task_and_lets_a_follower_run(
 
 def test_the_sweeper_forgets_what_is_old(login: Login, engineer: Engineer) -> None:
     task = engineer.start(wait_step("a"))
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
     engineer.ask("UPDATE tasks SET finished_at = now() - interval '31 days'")
 
     with transaction(login("sweeper")) as conn:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import SandboxUnavailable
+from orchestrator.models.errors import SandboxUnavailable
 from tests.integration.sandbox_kit import kinds_here
 from workers.sandbox import bubblewrap, landlock, probe
 from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, Wires, orders

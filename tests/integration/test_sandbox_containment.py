@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import StepError, ToolFailed, ToolTimeout
+from orchestrator.models.errors import StepError, ToolFailed, ToolTimeout
 from tests.integration import attacks
 from tests.integration.sandbox_kit import BROKE_OUT, SMALL, end, guarded, kinds_here, marked, unguarded
 from tests.waiting import wait_until

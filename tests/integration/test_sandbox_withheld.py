@@ -14,13 +14,13 @@ from sqlalchemy import Engine
 from api.app import create_app
 from orchestrator.cli import examine
 from orchestrator.cli.finding import State
+from orchestrator.memory import pools
+from orchestrator.memory.database import statement
+from orchestrator.memory.pools import Pool
 from orchestrator.settings import Settings
-from orchestrator.store import pools
-from orchestrator.store.engine import statement
-from orchestrator.store.pools import Pool
 from tests.integration.kit import Engineer, wait_step
 from tests.waiting import wait_until
-from workers import process
+from workers.runtime import process
 from workers.sweeper import Sweeper
 from workers.tasks import app
 

@@ -15,12 +15,12 @@ import psycopg2
 import pytest
 import redis
 
-from orchestrator.devstack import account, binaries, process, servers
-from orchestrator.devstack.leash import Leash
-from orchestrator.devstack.postgres import Postgres
-from orchestrator.devstack.servers import Servers
-from orchestrator.devstack.valkey import Valkey
-from orchestrator.errors import SettingsError
+from orchestrator.devserver import account, binaries, child_process, servers
+from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.postgres import Postgres
+from orchestrator.devserver.servers import Servers
+from orchestrator.devserver.valkey import Valkey
+from orchestrator.models.errors import SettingsError
 from tests import machine
 from tests.waiting import wait_until
 
@@ -239,7 +239,7 @@ def test_a_server_that_can_not_start_shows_the_end_of_its_log(tmp_path: Path) ->
 
 def _start_in_another_process(place: Path) -> subprocess.Popen[bytes]:
     script = (
-        "import sys; from pathlib import Path; from orchestrator.devstack import servers\n"
+        "import sys; from pathlib import Path; from orchestrator.devserver import servers\n"
         "servers.start(Path(sys.argv[1]), environ={}); print('up', flush=True); input()"
     )
     starter = subprocess.Popen(
@@ -255,7 +255,7 @@ def _pids_in(place: Path) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         pid = int(entry.name)
-        command = process.command_of(pid)
+        command = child_process.command_of(pid)
         is_valkey = "valkey-server" in command and _works_in(entry, place)
         if is_valkey or (str(place) in command and "/bin/postgres" in command):
             found.append(pid)
@@ -270,7 +270,7 @@ def _works_in(entry: Path, place: Path) -> bool:
 
 def _children(pid: int, word: str) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if word in process.command_of(int(child))]
+    return [int(child) for child in children if word in child_process.command_of(int(child))]
 
 
 def _query(running: Servers, statement: str) -> object:

@@ -1,13 +1,14 @@
-"""The statements move rows only as orchestrator.execution_state allows, whatever happens to them."""
+"""The statements move rows only as orchestrator.models.execution_state allows, whatever happens to them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from orchestrator.execution_state import Decision, StepState
-from orchestrator.lifecycle import recovery, requests, rounds
-from orchestrator.store.engine import transaction
+from orchestrator import executor
+from orchestrator.lifecycle import recovery, submission
+from orchestrator.memory.database import transaction
+from orchestrator.models.execution_state import Decision, StepState
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from tests.waiting import wait_until
 
@@ -48,7 +49,7 @@ def _retry_expire_fail_and_repair(engineer: Engineer) -> None:
     )
     claim = engineer.take(task_id, "a")
     with transaction(engineer.engine) as conn:
-        rounds.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=0)
+        executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=0)
     late = engineer.take(task_id, "a", lease_seconds=0.01)
     wait_until(
         lambda: recovery.expire_lease(engineer.engine, late.id, task_id=task_id), 5, "the lease to expire"
@@ -64,6 +65,6 @@ def _cancel_in_every_state(engineer: Engineer) -> None:
         wait_step("run"), wait_step("queued"), wait_step("held"), wait_step("after", "run")
     )
     engineer.take(task_id, "run")
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     second = engineer.start(wait_step("one"), wait_step("two"), wait_step("three"))
     engineer.do(second, "one")

@@ -9,17 +9,17 @@ import pytest
 from sqlalchemy import event
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.execution_state import Decision, ResultStatus, StepResult
-from orchestrator.lifecycle import stowing
-from orchestrator.lifecycle.stowing import INLINE_BYTES
+from orchestrator.lifecycle import output_offload
+from orchestrator.lifecycle.output_offload import INLINE_BYTES
+from orchestrator.memory import files, retention
+from orchestrator.memory.database import statement, transaction
+from orchestrator.memory.hints import Hints
+from orchestrator.models.execution_state import Decision, ResultStatus, StepResult
+from orchestrator.models.task_contract import Criterion
 from orchestrator.queue.app import make_app
-from orchestrator.store import files, retention
-from orchestrator.store.engine import statement, transaction
-from orchestrator.store.hints import Hints
-from orchestrator.task_contract import Criterion
 from tests.integration.kit import TENANT, Engineer, wait_step
-from workers import attempt, judging
 from workers.arms.base import CancelToken
+from workers.attempt import attempt, judging
 from workers.sandbox.choice import NOT_TESTED
 
 LARGE = {"wanted": "needle", "rest": "x" * INLINE_BYTES}
@@ -121,7 +121,7 @@ def test_large_outputs_that_are_too_much_together_are_not_read(
 ) -> None:
     task_id = engineer.start(*PLAN)
     worker.do(task_id, "all")
-    monkeypatch.setattr(stowing, "MAX_READ_BYTES", INLINE_BYTES)
+    monkeypatch.setattr(output_offload, "MAX_READ_BYTES", INLINE_BYTES)
 
     result = worker.do(task_id, "part")
 

@@ -11,13 +11,13 @@ import redis
 import structlog
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.execution_state import Decision
 from orchestrator.lifecycle import recovery
+from orchestrator.memory.hints import Hints
+from orchestrator.models.execution_state import Decision
 from orchestrator.queue import canvas
-from orchestrator.store.hints import Hints
 from tests.integration.kit import Engineer, verdict, wait_step
 from tests.waiting import wait_until
-from workers import process
+from workers.runtime import process
 from workers.sweeper import BATCH, Sweeper
 from workers.tasks import app
 

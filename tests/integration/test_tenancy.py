@@ -10,21 +10,21 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
 from orchestrator import bootstrap
-from orchestrator.errors import SettingsError
-from orchestrator.lifecycle import requests
+from orchestrator.lifecycle import submission
+from orchestrator.memory import files, migrate, row_security, tasks
+from orchestrator.memory.database import open_engine, statement, transaction
+from orchestrator.memory.row_security import CHILDREN, OWNED
+from orchestrator.memory.submissions import Once
+from orchestrator.models.errors import SettingsError
+from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
-from orchestrator.store import files, memory, migrate, row_security
-from orchestrator.store.engine import open_engine, statement, transaction
-from orchestrator.store.row_security import CHILDREN, OWNED
-from orchestrator.store.submissions import Once
-from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, wait_step
 
 HELD = ("tasks", "artifacts", "artifact_chunks", "submissions", "rounds", "steps", "events", "traces")
 
 
 def submit(engine: Engine, settings: Settings, tenant: str) -> str:
-    submitted = requests.submit(
+    submitted = submission.submit(
         engine,
         len,
         settings=settings,
@@ -74,7 +74,7 @@ def test_a_query_that_forgets_the_tenant_finds_nothing_of_another(engine: Engine
     with statement(engine, tenant="umbrella") as conn:
         assert conn.exec_driver_sql(forgetful, {"id": theirs}).scalar_one() == 0
         assert conn.exec_driver_sql(update, {"id": theirs}).rowcount == 0
-        assert memory.find_task(conn, TENANT, theirs) is None
+        assert tasks.find_task(conn, TENANT, theirs) is None
 
 
 def test_nothing_can_be_written_for_another(engine: Engine) -> None:
@@ -110,8 +110,8 @@ def test_any_text_is_a_tenant_and_none_sees_anothers(
         submit(engine, our_settings, tenant)
 
     with statement(engine, tenant=tenant) as conn:
-        assert len(memory.list_tasks(conn, tenant)) == bool(tenant)
-        assert memory.find_task(conn, TENANT, theirs) is None
+        assert len(tasks.list_tasks(conn, tenant)) == bool(tenant)
+        assert tasks.find_task(conn, TENANT, theirs) is None
 
 
 def test_a_submission_costs_no_round_trip_more(engine: Engine, our_settings: Settings) -> None:
@@ -204,7 +204,7 @@ def test_another_login_than_the_owners_works_for_all(
     task_id = submit(running, our_settings, "acme")
     with statement(running) as conn:
         seen = counts(conn, ("tasks", "steps", "events"))
-        found = memory.find_task(conn, "acme", task_id)
+        found = tasks.find_task(conn, "acme", task_id)
     running.dispose()
     with statement(plain) as conn:
         conn.exec_driver_sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {worker}")
@@ -224,8 +224,8 @@ def test_an_owner_who_may_not_works_without_it(our_settings: Settings, owner: st
 
     task_id = submit(plain, our_settings, "acme")
     with statement(plain, tenant="umbrella") as conn:
-        assert memory.find_task(conn, "umbrella", task_id) is None
-        assert memory.find_task(conn, "acme", task_id) is not None
+        assert tasks.find_task(conn, "umbrella", task_id) is None
+        assert tasks.find_task(conn, "acme", task_id) is not None
     plain.dispose()
 
 

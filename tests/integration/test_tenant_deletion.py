@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.chord.chord import Refused
 from orchestrator.cli.ending import ExitStatus
 from orchestrator.cli.main import main
-from orchestrator.execution_state import Decision
-from orchestrator.queue.chord import Refused
-from orchestrator.store import files, keys
-from orchestrator.store.engine import transaction
+from orchestrator.memory import files, keys
+from orchestrator.memory.database import transaction
+from orchestrator.models.execution_state import Decision
 from tests.integration.kit import Engineer, done, verdict, wait_step
 
 DOOMED, KEPT = "doomed", "kept"

@@ -15,10 +15,10 @@ from celery import Celery
 from flower.utils.broker import Broker
 from kombu.exceptions import OperationalError
 
-from orchestrator import server_url
-from orchestrator.devstack.valkey import Valkey
+from orchestrator.connections import server_url
+from orchestrator.connections.redis_client import open_client
+from orchestrator.devserver.valkey import Valkey
 from orchestrator.queue.app import make_app
-from orchestrator.redis_link import open_client
 from orchestrator.settings import Settings
 from tests import tls
 

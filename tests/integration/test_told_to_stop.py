@@ -8,18 +8,19 @@ import pytest
 import redis
 from celery.app.trace import build_tracer
 
-from orchestrator.devstack.fake_llm import FakeLLM, Fault
-from orchestrator.execution_state import Decision, StepKind
-from orchestrator.lifecycle import requests, rounds
+from orchestrator import executor
+from orchestrator.chord.chord import Refused
+from orchestrator.devserver.fake_llm import FakeLLM, Fault
+from orchestrator.lifecycle import submission
+from orchestrator.memory import steps
+from orchestrator.memory.database import statement, transaction
+from orchestrator.models.execution_state import Decision, StepKind
+from orchestrator.models.task_contract import Budget, Contract, Criterion
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import TASK_NAMES
-from orchestrator.queue.chord import Refused
-from orchestrator.store import steps
-from orchestrator.store.engine import statement, transaction
-from orchestrator.task_contract import Budget, Contract, Criterion
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
-from workers import process
+from workers.runtime import process
 from workers.tasks import app
 
 NOT_FOR_RULES = (Criterion("the poem is good"),)
@@ -90,7 +91,7 @@ def judged(engineer: Engineer, **contract: Any) -> str:
 def submitted(engineer: Engineer, *, budget: Budget | None = None) -> str:
     """Return a task that a model is to plan, and that a recipe fits as well."""
     contract = Contract(goal=SCAN, context="a text", budget=budget or Budget())
-    return requests.submit(
+    return submission.submit(
         engineer.engine,
         len,
         settings=engineer.settings,
@@ -148,7 +149,7 @@ def test_a_judge_that_takes_all_its_time_is_tried_again_and_gives_no_verdict(
     engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert process.of(app).models
-    monkeypatch.setattr("workers.attempt._PLAN_SECONDS", 2.0)
+    monkeypatch.setattr("workers.attempt.attempt._PLAN_SECONDS", 2.0)
     task_id = judged(engineer)
     attempt.begin(task_id, "$judge")
 
@@ -164,7 +165,7 @@ def test_a_planner_that_is_out_of_tries_and_time_ends_the_task_and_makes_do_with
 ) -> None:
     # the time is for the call alone, so that a slow import of the SDK does not use it up
     assert process.of(app).models
-    monkeypatch.setattr("workers.attempt._PLAN_SECONDS", 2.0)
+    monkeypatch.setattr("workers.attempt.attempt._PLAN_SECONDS", 2.0)
     task_id = submitted(engineer, budget=Budget(max_retries=0))
     attempt.begin(task_id, "$plan")
 
@@ -204,7 +205,7 @@ def test_a_cancelled_judge_stores_nothing(engineer: Engineer, attempt: Attempt) 
     task_id = judged(engineer)
     attempt.begin(task_id, "$judge")
 
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     process.of(app).leases.beat()
     attempt.end()
 
@@ -243,7 +244,7 @@ def test_a_plan_of_an_attempt_that_is_not_the_current_one_is_refused(engineer: E
     plan = check_plan(first.contract["plan"])
 
     with pytest.raises(Refused), transaction(engineer.engine) as conn:
-        rounds.adopt(conn, first, plan, routes={"a": {"arm": "executor"}}, settings=engineer.settings)
+        executor.adopt(conn, first, plan, routes={"a": {"arm": "executor"}}, settings=engineer.settings)
 
 
 def test_a_step_s_success_still_wins_whoever_brings_it_first(engineer: Engineer) -> None:

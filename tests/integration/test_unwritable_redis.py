@@ -16,10 +16,10 @@ from orchestrator import bootstrap
 from orchestrator.bootstrap import Orchestrator
 from orchestrator.cli import examine
 from orchestrator.cli.finding import State
-from orchestrator.devstack.valkey import Valkey
-from orchestrator.redis_link import fault_of, open_client, try_write
+from orchestrator.connections.redis_client import fault_of, open_client, try_write
+from orchestrator.devserver.valkey import Valkey
+from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
-from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
 

@@ -15,13 +15,13 @@ import pytest
 import redis
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.store.hints import Hints
+from orchestrator.memory.hints import Hints
 from tests.integration.kit import Engineer
 from tests.waiting import wait_until
-from workers import process
+from workers.runtime import process
+from workers.runtime.watchdog import Watchdog
 from workers.sweeper import Sweeper
 from workers.tasks import app
-from workers.watchdog import Watchdog
 
 ROOT = Path(__file__).parents[2]
 LEASES = {"LEASE_SECONDS": "3", "HEARTBEAT_SECONDS": "1", "SWEEP_SECONDS": "0.2", "WATCHDOG_SECONDS": "6"}
@@ -123,7 +123,7 @@ def living_child(seconds: float, *, then: str) -> int:
     """Start a watched process that does `then` after its first signs of life; return its exit code."""
     program = (
         "import ctypes, os, signal, subprocess, sys, threading, time\n"
-        "from workers.watchdog import Watchdog\n"
+        "from workers.runtime.watchdog import Watchdog\n"
         f"watchdog = Watchdog({seconds})\n"
         "watchdog.start()\n"
         "watchdog.beat()\n"

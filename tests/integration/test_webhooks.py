@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
+from orchestrator.auth.credential import webhook_secret
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.credential import webhook_secret
-from orchestrator.errors import InvalidInput
-from orchestrator.lifecycle import requests
+from orchestrator.lifecycle import submission
+from orchestrator.memory import webhooks
+from orchestrator.memory.database import statement
+from orchestrator.memory.hints import Hints
+from orchestrator.memory.webhooks import Ticket
+from orchestrator.models.errors import InvalidInput
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
-from orchestrator.store import webhooks
-from orchestrator.store.engine import statement
-from orchestrator.store.hints import Hints
-from orchestrator.store.webhooks import Ticket
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.tls import Received, Reply, Served, make_certificate, serve
 from workers import webhook
@@ -68,7 +68,7 @@ def process(engineer: Engineer, served: Served) -> WorkerProcess:
 def end_one(engineer: Engineer, url: str) -> str:
     """Submit a task with a callback and cancel it; return its id."""
     task_id = engineer.start(wait_step("a"), callback_url=url)
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     return task_id
 
 
@@ -357,7 +357,7 @@ def test_a_result_that_is_too_large_is_left_out(
 
 def test_tasks_without_a_callback_have_no_delivery(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
-    requests.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     assert tickets(engineer) == []
 

@@ -19,12 +19,12 @@ from typing import Any
 import redis
 from sqlalchemy import Engine
 
-from orchestrator import signing_key
 from orchestrator.bootstrap import for_api
-from orchestrator.devstack import servers
-from orchestrator.store import migrate
-from orchestrator.store.engine import open_engine, statement
-from orchestrator.task_contract import Contract
+from orchestrator.devserver import servers
+from orchestrator.memory import migrate
+from orchestrator.memory.database import open_engine, statement
+from orchestrator.models import signing_key
+from orchestrator.models.task_contract import Contract
 from tests.acceptance.plans import collect, ref, wait
 from tests.waiting import wait_until
 

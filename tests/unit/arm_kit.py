@@ -5,11 +5,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
-from orchestrator.arm_capability import ARMS
-from orchestrator.execution_state import Plan, ResultStatus, StepResult, StepState
-from orchestrator.json_schema import faults
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.execution_state import Plan, ResultStatus, StepResult, StepState
+from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import check_plan
-from orchestrator.task_contract import Attachment, Contract
+from orchestrator.rules.json_schema import faults
 from workers.arms.base import Assignment, CancelToken, Library, load_arm
 from workers.arms.judge import RoundView
 from workers.sandbox.choice import NOT_TESTED, Standing

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import InvalidStepInput
+from orchestrator.models.errors import InvalidStepInput
 
 
 def greet(name: str, *, times: int = 1) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import archive
-from orchestrator.archive import pack, unpack
-from orchestrator.errors import InvalidInput, InvalidStepInput
+from orchestrator.models.errors import InvalidInput, InvalidStepInput
+from orchestrator.safety import archive
+from orchestrator.safety.archive import pack, unpack
 
 
 def tar_of(*entries: tarfile.TarInfo, content: bytes = b"x") -> bytes:

@@ -12,8 +12,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.archive import unpack
-from orchestrator.errors import InvalidStepInput
+from orchestrator.models.errors import InvalidStepInput
+from orchestrator.safety.archive import unpack
 
 Mutation = Callable[[bytes], bytes]
 

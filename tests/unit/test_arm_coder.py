@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.archive import pack
+from orchestrator.safety.archive import pack
 from tests.unit.arm_kit import assignment, run
 
 BRANCHED = '''"""Module."""

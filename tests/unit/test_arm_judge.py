@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import InvalidStepInput, VerificationFailed
+from orchestrator.models.errors import InvalidStepInput, VerificationFailed
 from tests.unit.arm_kit import assignment, run
 
 SOURCE = b"one\ntwo and a half\nthree\n"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.archive import pack
-from orchestrator.errors import InvalidStepInput, Stopped, ToolTimeout
+from orchestrator.models.errors import InvalidStepInput, Stopped, ToolTimeout
+from orchestrator.safety.archive import pack
 from tests.unit.arm_kit import assignment, run
 from workers.arms.base import CancelToken
 from workers.arms.passages import passages_of, terms_of

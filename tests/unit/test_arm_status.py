@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from api.arms import status_of
-from orchestrator.store.pools import ArmStatistics
+from api.routes.arms import status_of
+from orchestrator.memory.pools import ArmStatistics
 
 IDLE = ArmStatistics(
     arm="coder",

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from api.body import MAX_DEPTH, decode
-from api.problem import MalformedBody
-from orchestrator.errors import InvalidInput
+from api.middleware.body import MAX_DEPTH, decode
+from api.middleware.problem import MalformedBody
+from orchestrator.models.errors import InvalidInput
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from orchestrator.cache.neighbours import nearest, signs_of
-from orchestrator.identifier import new_task_id
+from orchestrator.cache.vector_index import nearest, signs_of
+from orchestrator.models.ids import new_task_id
 
 DIMENSIONS = 512
 

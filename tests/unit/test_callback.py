@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.callback import Target, is_public, parse_callback
-from orchestrator.errors import InvalidInput
+from orchestrator.auth.callback import Target, is_public, parse_callback
+from orchestrator.models.errors import InvalidInput
 
 ALLOWED = ("hooks.example.com", "*.example.org")
 

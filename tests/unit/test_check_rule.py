@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.check_rule import Ground, check, steps_named, validate_rule
-from orchestrator.execution_state import StepState
+from orchestrator.models.execution_state import StepState
+from orchestrator.rules.check_rule import Ground, check, steps_named, validate_rule
 
 OUTPUTS = {
     "tests": {

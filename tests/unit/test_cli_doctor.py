@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from orchestrator import settings, signing_key
+from orchestrator import settings
 from orchestrator.cli.doctor import examine_permits, examine_settings
 from orchestrator.cli.examine import _eviction, _skew, _version, row_security_finding
 from orchestrator.cli.finding import State
-from orchestrator.store.row_security import Standing
+from orchestrator.memory.row_security import Standing
+from orchestrator.models import signing_key
 
 
 def _environ(home: Path, **settings: str) -> dict[str, str]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import jwt
 import pytest
 
-from orchestrator import permit
+from orchestrator.auth import permit
+from orchestrator.auth.credential import verify_token
 from orchestrator.cli.ending import ExitStatus
 from orchestrator.cli.main import main
 from orchestrator.cli.server import DEFAULT_URL, Access, find_server
-from orchestrator.credential import verify_token
 from orchestrator.settings import load
 
 # port 9 (discard) is one that nothing of ours listens on

@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
-from orchestrator import credential, signing_key
-from orchestrator.credential import (
+from orchestrator.auth import credential
+from orchestrator.auth.credential import (
     SCOPES,
     expand_scopes,
     new_api_key,
@@ -18,7 +18,8 @@ from orchestrator.credential import (
     sign_token,
     verify_token,
 )
-from orchestrator.errors import InvalidCredential, InvalidInput, SettingsError
+from orchestrator.models import signing_key
+from orchestrator.models.errors import InvalidCredential, InvalidInput, SettingsError
 from orchestrator.settings import Settings, load
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.devstack.fake_answer import SENTENCE
-from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
+from orchestrator.devserver.fake_answer import SENTENCE
+from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 
 _COMMAND = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", "fake-llm", "--port", "0"]
 

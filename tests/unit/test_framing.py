@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.framing import MOST_HEAD_BYTES, Arrived, Framing
+from api.middleware.framing import MOST_HEAD_BYTES, Arrived, Framing
 
 MOST = 1000
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

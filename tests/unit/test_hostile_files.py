@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import archive, safety
-from orchestrator.errors import InvalidStepInput, PatchRejected
+from orchestrator import safety
+from orchestrator.models.errors import InvalidStepInput, PatchRejected
+from orchestrator.safety import archive
 from tests.unit.arm_kit import assignment, run
 from workers.arms import scanning
 from workers.arms.junit import parse_report, read_report

@@ -10,15 +10,15 @@ from pathlib import Path, PurePosixPath
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import InvalidStepInput, PatchRejected
-from orchestrator.pattern import compile_pattern
+from orchestrator.models.errors import InvalidStepInput, PatchRejected
+from orchestrator.rules.pattern import compile_pattern
 from orchestrator.safety import redact, scan
 from orchestrator.similarity import canonical_key
 from workers.arms.coverage_map import parse_coverage
 from workers.arms.junit import parse_report
 from workers.arms.patch import patch_files
 from workers.arms.python_source import read_package
-from workers.limited import Limits, limited
+from workers.sandbox.limited import Limits, limited
 
 _HANG_SECONDS = 10.0
 """Far above what any of it takes; what backtracks does not end within it."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from orchestrator.json_schema import (
+from orchestrator.rules.json_schema import (
     MAX_FAULT_CHARACTERS,
     MAX_FAULTS,
     MAX_SCHEMAS,

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.arm_capability import ARMS
-from orchestrator.check_rule import validate_rule
-from orchestrator.execution_state import CheckedBy, Decision, StepResult, Verdict
-from orchestrator.lifecycle.telling import result_of
-from orchestrator.task_contract import Contract, Criterion
+from orchestrator.lifecycle.event_payloads import result_of
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.execution_state import CheckedBy, Decision, StepResult, Verdict
+from orchestrator.models.task_contract import Contract, Criterion
+from orchestrator.rules.check_rule import validate_rule
 from tests.unit.arm_kit import done, failed, view
 from workers.arms.judge import judge_round
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import VerificationFailed
-from orchestrator.execution_state import CheckedBy, Decision, StepState
-from orchestrator.task_contract import Contract, Criterion
+from orchestrator.models.errors import VerificationFailed
+from orchestrator.models.execution_state import CheckedBy, Decision, StepState
+from orchestrator.models.task_contract import Contract, Criterion
 from tests.unit.arm_kit import assignment, done, failed, run, view
 from workers.arms.judge import judge_round
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.execution_state import (
+from orchestrator.lifecycle.reuse import Source, source_of
+from orchestrator.models.execution_state import (
     CheckedBy,
     Decision,
     Finding,
@@ -14,8 +15,7 @@ from orchestrator.execution_state import (
     StepResult,
     Verdict,
 )
-from orchestrator.lifecycle.reuse import Source, source_of
-from orchestrator.task_contract import Contract, Criterion
+from orchestrator.models.task_contract import Contract, Criterion
 
 VALUES = [
     Contract(goal="g", acceptance_criteria=(Criterion("it holds", {"at_least": 1}),)),

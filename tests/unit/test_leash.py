@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devstack import leash
-from orchestrator.devstack.leash import Leash
+from orchestrator.devserver import child_reaper
+from orchestrator.devserver.child_reaper import Leash
 from tests.waiting import wait_until
 
 Start = Callable[[str], subprocess.Popen[str]]
@@ -47,7 +47,7 @@ def test_what_is_still_held_gets_its_own_signal_at_the_end(start: Start) -> None
     gentle, hard, freed = start(OBEDIENT), start(OBEDIENT), start(OBEDIENT)
     _read(gentle, hard, freed)
 
-    leash.watch(
+    child_reaper.watch(
         [
             f"hold {gentle.pid} {int(signal.SIGTERM)}",
             f"hold {freed.pid} {int(signal.SIGTERM)}",
@@ -63,21 +63,21 @@ def test_what_is_still_held_gets_its_own_signal_at_the_end(start: Start) -> None
 def test_what_ignores_its_signal_is_killed_after_the_grace(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leash, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(child_reaper, "GRACE_SECONDS", 0.2)
     stubborn = start(STUBBORN)
     _read(stubborn)
 
-    leash.end({stubborn.pid: signal.SIGTERM})
+    child_reaper.end({stubborn.pid: signal.SIGTERM})
 
     assert stubborn.wait(5) == -signal.SIGKILL
 
 
 def test_children_left_in_the_group_are_killed_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leash, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(child_reaper, "GRACE_SECONDS", 0.2)
     parent = start(WITH_CHILD)
     (child,) = map(int, _read(parent))
 
-    leash.end({parent.pid: signal.SIGTERM})
+    child_reaper.end({parent.pid: signal.SIGTERM})
 
     wait_until(lambda: _has_ended(child), 5, "the child's end")
 
@@ -87,9 +87,9 @@ def test_a_process_that_is_gone_already_holds_nothing_up(start: Start) -> None:
     gone.wait(5)
 
     began = time.monotonic()
-    leash.end({gone.pid: signal.SIGTERM})
+    child_reaper.end({gone.pid: signal.SIGTERM})
 
-    assert time.monotonic() - began < leash.GRACE_SECONDS
+    assert time.monotonic() - began < child_reaper.GRACE_SECONDS
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.unreader import SocketUnreader
 
-from api import leftover
+from api.middleware import leftover
 
 LENGTH = 10_000
 GENEROUS_SECONDS = 5.0

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import InvalidStepInput, Stopped, ToolFailed
+from orchestrator.models.errors import InvalidStepInput, Stopped, ToolFailed
 from tests.unit import greedy
 from tests.waiting import wait_until
-from workers.limited import MEBIBYTE, Limits, limited
+from workers.sandbox.limited import MEBIBYTE, Limits, limited
 
 SMALL = Limits(memory_bytes=64 * MEBIBYTE, cpu_seconds=1, wall_seconds=30, file_bytes=1024, answer_bytes=1000)
 
@@ -127,7 +127,7 @@ def test_a_forked_process_has_a_server_of_its_own_even_when_its_parent_holds_the
 def test_nothing_of_a_killed_worker_goes_on(tmp_path: Path) -> None:
     place = tmp_path / "pid"
     program = (
-        "from tests.unit import greedy; from workers.limited import limited; "
+        "from tests.unit import greedy; from workers.sandbox.limited import limited; "
         f"limited(greedy.pid_after, 'a file')({str(place)!r})"
     )
     worker = subprocess.Popen([sys.executable, "-c", program])
@@ -142,7 +142,7 @@ def test_nothing_of_a_killed_worker_goes_on(tmp_path: Path) -> None:
 
 def test_a_server_starts_without_celery_and_databases() -> None:
     program = (
-        "import sys, importlib; from workers import limited_server; "
+        "import sys, importlib; from workers.sandbox import limited_server; "
         "[importlib.import_module(name) for name in limited_server.PRELOADED]; "
         "print([name for name in ('celery', 'sqlalchemy', 'redis', 'jsonschema') if name in sys.modules])"
     )

@@ -6,16 +6,16 @@ from decimal import Decimal
 
 import pytest
 
-from orchestrator import errors
-from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
-from orchestrator.errors import BudgetExceeded, ModelError
+from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm import failover, stop
 from orchestrator.llm.gate import LocalGate, Policy, Rates
 from orchestrator.llm.interface import Bound, Completion, Usage
 from orchestrator.llm.metered import OVERHEAD_TOKENS
 from orchestrator.llm.price import Prices
-from orchestrator.model_choice import ModelName, Price, parse_chain
-from orchestrator.prompt import Message, Role
+from orchestrator.llm.prompt import Message, Role
+from orchestrator.models import errors
+from orchestrator.models.errors import BudgetExceeded, ModelError
+from orchestrator.models.model_choice import ModelName, Price, parse_chain
 from orchestrator.settings import Settings
 from tests.llm_kit import HELLO, Caller
 

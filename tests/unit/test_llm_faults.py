@@ -10,15 +10,15 @@ from importlib.metadata import version
 
 import pytest
 
-from orchestrator import errors
-from orchestrator.devstack.fake_answer import SENTENCE
-from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
-from orchestrator.errors import ModelError
+from orchestrator.devserver.fake_answer import SENTENCE
+from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.fault import retry_after_seconds
 from orchestrator.llm.interface import Finish, Query
 from orchestrator.llm.openai import OpenAIProvider
 from orchestrator.llm.transport import MAX_ANSWER_BYTES
+from orchestrator.models import errors
+from orchestrator.models.errors import ModelError
 from tests.llm_kit import HELLO, Caller
 
 SLOW_SECONDS = 0.5

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator import errors
-from orchestrator.devstack.fake_answer import SENTENCE
-from orchestrator.devstack.fake_llm import FakeLLM, Fault, Scripted
-from orchestrator.errors import ModelError
+from orchestrator.devserver.fake_answer import SENTENCE
+from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.gate import LocalGate
 from orchestrator.llm.interface import Finish, Query
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
 from orchestrator.llm.price import Prices
+from orchestrator.models import errors
+from orchestrator.models.errors import ModelError
 from tests.llm_kit import HELLO, Caller, embedder
 
 PROVIDERS = ("openai", "anthropic")

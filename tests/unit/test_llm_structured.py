@@ -8,16 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import errors
-from orchestrator.arm_capability import ARMS
-from orchestrator.devstack.fake_answer import example
-from orchestrator.devstack.fake_llm import FakeLLM, Fault, Received, Scripted
-from orchestrator.errors import ModelError
-from orchestrator.json_schema import faults
+from orchestrator.devserver.fake_answer import example
+from orchestrator.devserver.fake_llm import FakeLLM, Fault, Received, Scripted
 from orchestrator.llm.gate import LocalGate, Policy
 from orchestrator.llm.interface import Form
 from orchestrator.llm.portable import portable, without_nulls
 from orchestrator.llm.structured import read_value
+from orchestrator.models import errors
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.errors import ModelError
+from orchestrator.rules.json_schema import faults
 from tests.llm_kit import Caller
 
 PROVIDERS = ("openai", "anthropic")

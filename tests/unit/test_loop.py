@@ -4,7 +4,7 @@ import threading
 
 import structlog
 
-from orchestrator.loop import Loop
+from orchestrator.process.loop import Loop
 from tests.waiting import wait_until
 
 

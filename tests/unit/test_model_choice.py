@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from orchestrator.model_choice import (
+from orchestrator.models.model_choice import (
     ModelName,
     Price,
     default_models,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import PatchRejected
+from orchestrator.models.errors import PatchRejected
 from workers.arms.patch import Applied, _places, apply_patch, parse_patch
 
 OLD = "one\ntwo\nthree\nfour\nfive\nsix\n"

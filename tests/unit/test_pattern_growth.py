@@ -14,7 +14,7 @@ from tests.unit.pattern_kit import Found, attacks, built_elsewhere, cpu_seconds,
 _SHARDS = 4
 # built while running, out of escaped texts only: origins, known secrets, quoted values
 _JOINED_LITERALS = {
-    "api/cors.py re.escape(origin) + '\\\\Z'",
+    "api/middleware/cors.py re.escape(origin) + '\\\\Z'",
     "orchestrator/observability/log.py '|'.join(map(re.escape, longest_first))",
     "orchestrator/planner/rebinding.py f\"(?<![\\\\w./-])(?:{longest_first or '(?!)'})(?![\\\\w/-]|\\\\.\\\\w)\"",
     "workers/sandbox/deleted.py b'^\\\\S+ \\\\S+ \\\\S+ \\\\S+ (\\\\d+) +' + re.escape(os.fsencode(below)) + "

@@ -7,8 +7,9 @@ from typing import Any
 import jwt
 import pytest
 
-from orchestrator import permit, signing_key
-from orchestrator.errors import PermitDenied
+from orchestrator.auth import permit
+from orchestrator.models import signing_key
+from orchestrator.models.errors import PermitDenied
 
 KEY = signing_key.new_private_key()
 PUBLIC = signing_key.public_key_of(KEY)

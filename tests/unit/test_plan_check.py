@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import InvalidPlan
-from orchestrator.execution_state import MAX_STEPS, Plan
+from orchestrator.models.errors import InvalidPlan
+from orchestrator.models.execution_state import MAX_STEPS, Plan
+from orchestrator.models.task_contract import Budget, Contract, Criterion
 from orchestrator.planner.check import check_plan, descendants, leaves, path_lengths
-from orchestrator.task_contract import Budget, Contract, Criterion
 
 SHA = "a" * 64
 

@@ -4,10 +4,11 @@ from dataclasses import fields
 
 import pytest
 
-from orchestrator import settings, signing_key
-from orchestrator.devstack.program import read_procfile
-from orchestrator.errors import SettingsError
-from orchestrator.process_kind import KINDS, SECRETS, environment_of
+from orchestrator import settings
+from orchestrator.devserver.program import read_procfile
+from orchestrator.models import signing_key
+from orchestrator.models.errors import SettingsError
+from orchestrator.process.process_kind import KINDS, SECRETS, environment_of
 
 KEY = signing_key.new_private_key()
 WHOLE = {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.arm_capability import ARMS
-from orchestrator.devstack.program import PROCFILE, read_procfile
-from orchestrator.devstack.stack import ONE_OF_EACH
+from orchestrator.devserver.program import PROCFILE, read_procfile
+from orchestrator.devserver.stack import ONE_OF_EACH
+from orchestrator.models.arm_capability import ARMS
 
 NAMES = {"safety-guardian": "guardian"}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.prompt import (
+from orchestrator.llm.prompt import (
     Message,
     Role,
     Untrusted,

@@ -1,7 +1,7 @@
 """Rankings are joined by reciprocal rank fusion."""
 
-from orchestrator.store.documents import Document, Passage
-from orchestrator.store.retrieval import RRF_K, Hit, fuse
+from orchestrator.memory.documents import Document, Passage
+from orchestrator.memory.retrieval import RRF_K, Hit, fuse
 
 
 def hit(line: int, way: str, *terms: str, document: Document | None = None) -> Hit:

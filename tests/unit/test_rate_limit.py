@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.rate_limit import Bucket, draw
+from orchestrator.auth.rate_limit import Bucket, draw
 from orchestrator.settings import Rate
 
 RATE = Rate(100, 60)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from orchestrator.errors import Unplannable
-from orchestrator.execution_state import Plan
+from orchestrator.models.errors import Unplannable
+from orchestrator.models.execution_state import Plan
+from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import path_lengths
 from orchestrator.planner.recipe import plan_by_recipe, recipes
-from orchestrator.task_contract import Attachment, Contract
 
 PACKAGE = Attachment("a" * 64, "thing-1.0.tar.gz", "application/gzip", 1)
 NOTES = Attachment("b" * 64, "notes.txt", "text/plain", 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import InvalidStepInput
+from orchestrator.models.errors import InvalidStepInput
 from orchestrator.planner.references import MAX_RESOLVED_BYTES, resolve
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import arm_capability
-from orchestrator.arm_capability import (
+from orchestrator.models import arm_capability
+from orchestrator.models.arm_capability import (
     ALL_QUEUES,
     ARMS,
     REGISTRY,
@@ -15,7 +15,7 @@ from orchestrator.arm_capability import (
     queue_of,
     registry_digest,
 )
-from orchestrator.json_schema import schema_faults
+from orchestrator.rules.json_schema import schema_faults
 from workers.arms.base import ActionArm, load_arm
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import BlockedByPolicy
-from orchestrator.safety.door import screen
-from orchestrator.task_contract import Contract
+from orchestrator.models.errors import BlockedByPolicy
+from orchestrator.models.task_contract import Contract
+from orchestrator.safety.screening import screen
 
 CARD = "4111 1111 1111 1111"
 SECRET = "sk-proj-" + "a1B2" * 12

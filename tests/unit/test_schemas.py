@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from api import schemas
-from api.fields import Moment
-from api.schemas import read_contract
-from orchestrator.errors import InvalidInput
-from orchestrator.task_contract import Budget, Contract, Criterion, Priority
+from api.schemas import requests
+from api.schemas.fields import Moment
+from api.schemas.requests import read_contract
+from orchestrator.models.errors import InvalidInput
+from orchestrator.models.task_contract import Budget, Contract, Criterion, Priority
 
 ARTIFACT = "a" * 64
 
@@ -67,7 +67,7 @@ def test_a_budget_keeps_the_defaults_of_what_it_leaves_out() -> None:
 
 
 def test_null_means_absent() -> None:
-    nothing = dict.fromkeys(set(schemas.TASK.fields) - {"goal"})
+    nothing = dict.fromkeys(set(requests.TASK.fields) - {"goal"})
 
     assert contract(**nothing) == contract()
     assert contract(budget={"max_tokens": None}) == contract()
@@ -195,7 +195,7 @@ def test_what_a_client_sent_is_not_repeated_to_it() -> None:
 )
 def test_a_list_query_is_checked(query: dict[str, str], field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        schemas.read(schemas.TASK_LIST, query)
+        requests.read(requests.TASK_LIST, query)
 
     assert [error["field"] for error in refused.value.details["errors"]] == [field]
 

@@ -9,7 +9,7 @@ from kombu import Connection
 from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from orchestrator.server_url import broker_settings, driver_url, redis_url
+from orchestrator.connections.server_url import broker_settings, driver_url, redis_url
 
 ODD = [
     "",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import settings, signing_key
-from orchestrator.errors import SettingsError
+from orchestrator import settings
+from orchestrator.models import signing_key
+from orchestrator.models.errors import SettingsError
 from orchestrator.settings import Rate, Settings
 from orchestrator.settings_file import STACK_FILE
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devstack import home
-from orchestrator.errors import SettingsError
+from orchestrator.devserver import home
+from orchestrator.models.errors import SettingsError
 from orchestrator.settings_file import STACK_FILE, read_env_file
 
 NAMES = ("OCTOLLM_ENV_FILE", "OCTOLLM_HOME", "TASK_TIMEOUT", "RETENTION_DAYS", "JWT_ISSUER")

@@ -9,8 +9,8 @@ from bench.workload.phrasing import noisily, plainly
 from bench.workload.slot import in_words
 from bench.workload.task import Change, Task, changed, changes_of, draw_task
 from orchestrator.cache.key import key_of, parts_of
+from orchestrator.models.task_contract import Contract
 from orchestrator.similarity import canonical_key, known_difference
-from orchestrator.task_contract import Contract
 
 SEEDS = st.integers(0, 2**32)
 IDS = st.from_regex(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.archive import pack
-from orchestrator.errors import InvalidStepInput
+from orchestrator.models.errors import InvalidStepInput
+from orchestrator.safety.archive import pack
 from tests.unit.arm_kit import assignment, attachment_of
 from workers.arms.base import Assignment
 from workers.arms.file_tree import files_below

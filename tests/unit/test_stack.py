@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devstack import stack
-from orchestrator.devstack.leash import Leash
-from orchestrator.devstack.program import Program
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver import stack
+from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.program import Program
+from orchestrator.devserver.stack import Stack
 
 
 def test_what_does_not_stop_is_named_while_it_is_waited_for(

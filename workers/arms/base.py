@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-from orchestrator.arm_capability import ARMS, Action
-from orchestrator.errors import InvalidStepInput, NoModel, PermitDenied, Stopped, ToolTimeout
-from orchestrator.execution_state import ResultStatus, StepResult
-from orchestrator.json_schema import faults
 from orchestrator.llm.interface import Completion, Usage
-from orchestrator.prompt import Message
-from orchestrator.store.documents import Document, Holding, Passage
-from orchestrator.store.retrieval import Found, Sought
-from orchestrator.task_contract import Attachment
+from orchestrator.llm.prompt import Message
+from orchestrator.memory.documents import Document, Holding, Passage
+from orchestrator.memory.retrieval import Found, Sought
+from orchestrator.models.arm_capability import ARMS, Action
+from orchestrator.models.errors import InvalidStepInput, NoModel, PermitDenied, Stopped, ToolTimeout
+from orchestrator.models.execution_state import ResultStatus, StepResult
+from orchestrator.models.task_contract import Attachment
+from orchestrator.rules.json_schema import faults
 from workers.sandbox.choice import NOT_TESTED, Standing
 
 _MODULES = {
@@ -105,7 +105,7 @@ class Library(Protocol):
     def search(
         self, sought: Sought, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
     ) -> tuple[Found, list[str]]:
-        """Return the passages that fit best, and warnings; see orchestrator.store.retrieval.search."""
+        """Return the passages that fit best, and warnings; see orchestrator.memory.retrieval.search."""
         ...
 
 

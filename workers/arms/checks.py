@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.arm_capability import ARMS, FORGEABLE
-from orchestrator.check_rule import Ground, check, check_schema, steps_read
-from orchestrator.execution_state import CheckedBy, Finding, Plan, PlanStep, StepResult, StepState
-from orchestrator.json_pointer import follow
+from orchestrator.models.arm_capability import ARMS, FORGEABLE
+from orchestrator.models.execution_state import CheckedBy, Finding, Plan, PlanStep, StepResult, StepState
+from orchestrator.models.task_contract import Contract
+from orchestrator.models.wording import count_of
 from orchestrator.planner.check import leaves, unknown_steps
-from orchestrator.task_contract import Contract
-from orchestrator.wording import count_of
+from orchestrator.rules.check_rule import Ground, check, check_schema, steps_read
+from orchestrator.rules.json_pointer import follow
 
 ALL_FINISHED = "Every step of the plan finished"
 FITS_SCHEMA = "The result fits the output schema"

@@ -3,15 +3,15 @@
 import platform
 from typing import Any
 
-from orchestrator.execution_state import StepResult
-from orchestrator.wording import count_of
+from orchestrator.models.execution_state import StepResult
+from orchestrator.models.wording import count_of
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.explaining import explain
 from workers.arms.patching import Patcher
 from workers.arms.python_source import read_package
 from workers.arms.sources import the_one, workspace
-from workers.limited import MEBIBYTE, Limits, limited
 from workers.sandbox.choice import Standing
+from workers.sandbox.limited import MEBIBYTE, Limits, limited
 
 # Python's own parser makes up to a few hundred bytes of each byte of source
 _LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpu_seconds=60, wall_seconds=120)

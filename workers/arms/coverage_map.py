@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.errors import InvalidStepInput
+from orchestrator.models.errors import InvalidStepInput
 from workers.arms.file_tree import is_test_file
-from workers.limited import MEBIBYTE, Limits, limited
+from workers.sandbox.limited import MEBIBYTE, Limits, limited
 
 _LIMITS = Limits(answer_bytes=16 * MEBIBYTE)
 
@@ -64,7 +64,7 @@ def read_coverage(
 ) -> CoverageMap | None:
     """Return what a report says of the files below `root`, or None when it is none: the code under test made it.
 
-    `checkpoint` is as in workers.limited.
+    `checkpoint` is as in workers.sandbox.limited.
     """
     read = limited(parse_coverage, "the report of coverage", checkpoint=checkpoint, limits=_LIMITS)
     try:
@@ -75,7 +75,7 @@ def read_coverage(
 
 
 def parse_coverage(content: bytes, root: PurePosixPath) -> dict[str, Any] | None:
-    """Return the CoverageMap of a report, or None when it is none; to be called through workers.limited."""
+    """Return the CoverageMap of a report, or None when it is none; to be called through workers.sandbox.limited."""
     try:
         files = json.loads(content)["files"]
         sources = {_inside(name, root): report for name, report in files.items()}

@@ -10,22 +10,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.archive import is_archive
-from orchestrator.arm_capability import FORGEABLE
-from orchestrator.errors import InvalidStepInput, ToolFailed
-from orchestrator.execution_state import StepResult
-from orchestrator.task_contract import Attachment
-from orchestrator.wording import count_of
-from workers import tools
-from workers.arms import dependencies
+from orchestrator.models.arm_capability import FORGEABLE
+from orchestrator.models.errors import InvalidStepInput, ToolFailed
+from orchestrator.models.execution_state import StepResult
+from orchestrator.models.task_contract import Attachment
+from orchestrator.models.wording import count_of
+from orchestrator.safety.archive import is_archive
+from workers.arms import dependencies, tools
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.coverage_map import CoverageMap, read_coverage
 from workers.arms.junit import TestReport, read_report
 from workers.arms.sources import chosen, folders, plain_name, the_one, workspace
 from workers.arms.tool_use import use_tool
+from workers.arms.tools import Command, Places
 from workers.sandbox.choice import Sandbox, Standing
 from workers.sandbox.run import Finished
-from workers.tools import Command, Places
 
 MAX_LISTED = 200
 TAIL_CHARACTERS = 2_000

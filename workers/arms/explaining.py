@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.execution_state import StepResult
-from orchestrator.prompt import Role, Untrusted, compose, load_prompt
-from orchestrator.wording import count_of
+from orchestrator.llm.prompt import Role, Untrusted, compose, load_prompt
+from orchestrator.models.execution_state import StepResult
+from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment, answer
 from workers.arms.checks import check_citations
 from workers.arms.shown_source import DEFAULT_BYTES, shown_source

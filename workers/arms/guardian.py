@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.execution_state import StepResult
+from orchestrator.models.execution_state import StepResult
+from orchestrator.models.wording import count_of
 from orchestrator.safety import Finding, risk
 from orchestrator.safety.redaction import LEVELS, Risk
-from orchestrator.wording import count_of
 from workers.arms import scanning
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.sources import Source, read_sources

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.check_rule import validate_rule
-from orchestrator.errors import InvalidStepInput, VerificationFailed
-from orchestrator.execution_state import CheckedBy, Decision, Finding, StepResult, StepState, Verdict
-from orchestrator.wording import count_of
+from orchestrator.models.errors import InvalidStepInput, VerificationFailed
+from orchestrator.models.execution_state import CheckedBy, Decision, Finding, StepResult, StepState, Verdict
+from orchestrator.models.wording import count_of
+from orchestrator.rules.check_rule import validate_rule
 from workers.arms.base import ActionArm, Arm, Assignment, Model, answer
 from workers.arms.checks import (
     ALL_FINISHED,

@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Any
 from xml.etree import ElementTree
 
-from orchestrator.errors import InvalidStepInput
+from orchestrator.models.errors import InvalidStepInput
 from workers.arms import dependencies
-from workers.limited import MEBIBYTE, Limits, limited
+from workers.sandbox.limited import MEBIBYTE, Limits, limited
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_NAME_CHARACTERS = 1_000
@@ -63,7 +63,7 @@ def read_report(
 ) -> TestReport | None:
     """Return what a report says, or None when it can't be read; `own` are the modules of the code under test.
 
-    `checkpoint` is as in workers.limited.
+    `checkpoint` is as in workers.sandbox.limited.
     """
     read = limited(parse_report, "the report of the tests", checkpoint=checkpoint, limits=_LIMITS)
     try:
@@ -75,7 +75,7 @@ def read_report(
 
 
 def parse_report(content: bytes, own: Collection[str]) -> dict[str, Any] | None:
-    """Return the TestReport that a report holds, or None when it can't be read; to be called through workers.limited.
+    """Return the TestReport that a report holds, or None when it can't be read; call it through `limited`.
 
     A report is UTF-8, as pytest writes it: in another encoding a document type could not be seen. Text in UTF-8 has
     no zero bytes, by which the parser knows UTF-16 whatever encoding it is told.

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from orchestrator.errors import InvalidStepInput
-from orchestrator.store.documents import Passage
+from orchestrator.memory.documents import Passage
+from orchestrator.models.errors import InvalidStepInput
 from workers.arms.sources import Source
 
 MAX_LINES = 12

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.errors import PatchRejected
+from orchestrator.models.errors import PatchRejected
 
 MAX_PATCH_CHARACTERS = 200_000
 MAX_HUNKS = 500
@@ -66,7 +66,7 @@ class Applied:
 
 
 def patch_files(text: str, root: Path) -> list[dict[str, Any]]:
-    """Read a diff and apply it below `root`; return each Applied as a dict. To be called through workers.limited."""
+    """Read a diff and apply it below `root`; return each Applied as a dict. Call it through `limited`."""
     return [asdict(applied) for applied in apply_patch(parse_patch(text), root)]
 
 

@@ -5,21 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.arm_capability import FORGEABLE
-from orchestrator.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
-from orchestrator.execution_state import StepResult
-from orchestrator.prompt import Part, Role, Untrusted, compose, load_prompt, ours
-from orchestrator.wording import count_of
-from workers import tools
-from workers.arms import dependencies
+from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
+from orchestrator.models.arm_capability import FORGEABLE
+from orchestrator.models.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
+from orchestrator.models.execution_state import StepResult
+from orchestrator.models.wording import count_of
+from workers.arms import dependencies, tools
 from workers.arms.base import Assignment, answer
 from workers.arms.junit import TestReport, read_report
 from workers.arms.patch import Applied, patch_files
 from workers.arms.shown_source import DEFAULT_BYTES, shown_source
 from workers.arms.sources import chosen, workspace
 from workers.arms.tool_use import use_tool
-from workers.limited import limited
 from workers.sandbox.choice import Standing
+from workers.sandbox.limited import limited
 
 MAX_FIX_ROUNDS = 2
 MAX_OUTPUT_TOKENS = 2_000

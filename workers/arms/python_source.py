@@ -1,4 +1,4 @@
-"""Parses Python files without running them, and counts what they hold; to be called through workers.limited."""
+"""Parses Python files without running them, and counts what they hold; to be called through workers.sandbox.limited."""
 
 import ast
 import heapq

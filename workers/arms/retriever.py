@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.archive import is_archive
-from orchestrator.execution_state import StepResult
-from orchestrator.store.documents import Document, Holding
-from orchestrator.store.retrieval import Hit, Sought
-from orchestrator.task_contract import Attachment
-from orchestrator.wording import count_of
+from orchestrator.memory.documents import Document, Holding
+from orchestrator.memory.retrieval import Hit, Sought
+from orchestrator.models.execution_state import StepResult
+from orchestrator.models.task_contract import Attachment
+from orchestrator.models.wording import count_of
+from orchestrator.safety.archive import is_archive
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.file_tree import NotText, files_below, is_test_file, python_files, read_text
 from workers.arms.passages import all_passages_of, is_literal, terms_of, unwanted_in

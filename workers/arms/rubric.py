@@ -7,9 +7,9 @@ from typing import Any
 
 import structlog
 
-from orchestrator.errors import MustWait, StepError
-from orchestrator.execution_state import CheckedBy, Finding
-from orchestrator.prompt import Part, Role, Untrusted, compose, load_prompt, ours
+from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
+from orchestrator.models.errors import MustWait, StepError
+from orchestrator.models.execution_state import CheckedBy, Finding
 from workers.arms.base import Model
 from workers.arms.checks import RoundView
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator import safety
 from orchestrator.safety import Finding
-from workers.limited import MEBIBYTE, Limits, limited
+from workers.sandbox.limited import MEBIBYTE, Limits, limited
 
 MAX_CHARACTERS_HERE = 8 * 1024
 """Scanning takes at most 5 ms of processor time a kB (docs/security.md), in proportion: this is 40 ms."""
@@ -13,7 +13,7 @@ _LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpu_seconds=60, wall_seconds=300, 
 
 
 def scan(text: str, about: str, *, checkpoint: Callable[[], None]) -> list[Finding]:
-    """Return what is unsafe in a text; `about` and `checkpoint` are as in workers.limited, and what is raised."""
+    """Return what is unsafe in a text; `about` and `checkpoint` are as in `limited`, and what is raised."""
     if len(text) <= MAX_CHARACTERS_HERE:
         return safety.scan(text)
     found = limited(scan_long, about, checkpoint=checkpoint, limits=_LIMITS)(text)
@@ -28,10 +28,10 @@ def redact(text: str, about: str, *, checkpoint: Callable[[], None]) -> str:
 
 
 def scan_long(text: str) -> Sequence[Sequence[Any]]:
-    """Return the members of each finding; to be called through workers.limited."""
+    """Return the members of each finding; to be called through workers.sandbox.limited."""
     return [(found.kind, found.start, found.end, found.score, found.evidence) for found in safety.scan(text)]
 
 
 def redact_long(text: str) -> str:
-    """Return the text redacted; to be called through workers.limited."""
+    """Return the text redacted; to be called through workers.sandbox.limited."""
     return safety.redact(text)

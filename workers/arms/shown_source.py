@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.prompt import Part, Untrusted, ours
+from orchestrator.llm.prompt import Part, Untrusted, ours
 from workers.arms.file_tree import files_below, read_text
 
 DEFAULT_BYTES = 4_000

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.archive import is_archive, unpack
-from orchestrator.errors import InvalidStepInput
-from orchestrator.task_contract import Attachment
+from orchestrator.models.errors import InvalidStepInput
+from orchestrator.models.task_contract import Attachment
+from orchestrator.safety.archive import is_archive, unpack
 from workers.arms.base import Assignment
 from workers.arms.file_tree import files_below, read_text
-from workers.limited import limited
 from workers.sandbox import orphans
-from workers.scratch import remove
+from workers.sandbox.limited import limited
+from workers.sandbox.scratch import remove
 
 CONTEXT_NAME = "(context)"
 MAX_TEXTS_BYTES = 16 * 1024 * 1024

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.execution_state import StepResult
-from orchestrator.prompt import Part, Role, Untrusted, compose, load_prompt, ours
-from orchestrator.wording import count_of
+from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
+from orchestrator.models.execution_state import StepResult
+from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment, answer
 
 MAX_OUTPUT_TOKENS = 700

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from workers.arms.base import Assignment
+from workers.arms.tools import Command, Places
 from workers.sandbox.backend import REPORT
 from workers.sandbox.choice import Sandbox
 from workers.sandbox.run import Finished, run
-from workers.tools import Command, Places
 
 
 def use_tool(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.errors import SandboxUnavailable
+from orchestrator.models.errors import SandboxUnavailable
 
 # free for everyone on a systemd machine, and mapped in a container: https://systemd.io/UIDS-GIDS/
 FIRST, LAST = 60_578, 61_183

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import SandboxUnavailable
+from orchestrator.models.errors import SandboxUnavailable
 from workers.sandbox import bubblewrap, landlock, probe, seccomp
 from workers.sandbox.backend import Backend, Cell, Isolation
 from workers.sandbox.kernel import Kernel

@@ -13,7 +13,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from workers.sandbox import orphans
-from workers.scratch import remove
+from workers.sandbox.scratch import remove
 
 DISTRIBUTIONS = ("coverage", "iniconfig", "packaging", "pluggy", "pygments", "pytest")
 """pytest and coverage with all that they need."""

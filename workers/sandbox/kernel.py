@@ -17,7 +17,7 @@ from typing import Any
 from workers.sandbox import account, deleted, landlock, orphans, readable, seccomp
 from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, Wires, common_facts, orders
 from workers.sandbox.limits import Limits
-from workers.scratch import remove
+from workers.sandbox.scratch import remove
 
 _DEVICES = tuple(Path("/dev", name) for name in ("null", "zero", "full", "random", "urandom"))
 _MOST_ENTRIES = 20_000

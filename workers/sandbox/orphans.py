@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from workers.sandbox import account
-from workers.scratch import remove
+from workers.sandbox.scratch import remove
 
 log = structlog.get_logger(__name__)
 

@@ -10,13 +10,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from orchestrator.errors import OctoError, ToolTimeout
+from orchestrator.models.errors import OctoError, ToolTimeout
 from workers.sandbox import canaries
 from workers.sandbox.backend import Backend
 from workers.sandbox.limits import Limits
 from workers.sandbox.run import run
 
-_SCRIPT = Path(__file__).with_name("trespass.py")
+_SCRIPT = Path(__file__).with_name("escape_probe.py")
 _SECONDS = 20.0
 _MUST_SUCCEED = "write its scratch directory"
 

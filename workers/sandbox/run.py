@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from orchestrator.errors import SandboxUnavailable, ToolFailed, ToolTimeout
+from orchestrator.models.errors import SandboxUnavailable, ToolFailed, ToolTimeout
 from workers.sandbox.backend import Cell, Start, Wires
 from workers.sandbox.limits import Limits
 from workers.sandbox.memory import children_of, held_by, shares_of, tree_of

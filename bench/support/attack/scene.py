@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.support.chaos import victims
-from orchestrator import credential, settings
-from orchestrator.credential import SCOPES
-from orchestrator.devstack.fake_llm import FakeLLM
-from orchestrator.devstack.stack import Stack
+from orchestrator import settings
+from orchestrator.auth import credential
+from orchestrator.auth.credential import SCOPES
+from orchestrator.devserver.fake_llm import FakeLLM
+from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Answer, Client
 from tests.acceptance.plans import Step, collect, wait
 

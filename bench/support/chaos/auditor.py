@@ -8,8 +8,8 @@ from typing import Final
 from sqlalchemy import Engine
 
 from bench.support.chaos.load import Accepted
-from orchestrator import sql
-from orchestrator.store.engine import transaction
+from orchestrator.chord import sql
+from orchestrator.memory.database import transaction
 
 _SQL = sql.load(__file__)
 CHECKS: Final = tuple(name for name in _SQL if name != "prepare")

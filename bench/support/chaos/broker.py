@@ -7,7 +7,7 @@ from typing import Final
 
 import redis
 
-from orchestrator.arm_capability import ALL_QUEUES
+from orchestrator.models.arm_capability import ALL_QUEUES
 
 QUEUES: Final = tuple(ALL_QUEUES)
 _SEPARATOR: Final = "\x06\x16"

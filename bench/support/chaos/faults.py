@@ -12,11 +12,11 @@ from redis.exceptions import RedisError
 from bench.support.chaos import broker as messages
 from bench.support.chaos import victims
 from bench.support.chaos.ground import Ground
-from orchestrator.devstack.stack import Stack
+from orchestrator.devserver.stack import Stack
+from orchestrator.memory.steps import Message
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
 from orchestrator.settings import load
-from orchestrator.store.steps import Message
 
 POOLS: Final = ("planner", "retriever", "coder", "executor", "guardian", "judge")
 PREFORK: Final = ("coder", "executor")

@@ -14,11 +14,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from bench.support.chaos import victims
-from orchestrator.devstack import binaries
-from orchestrator.devstack.leash import Leash
-from orchestrator.devstack.postgres import Postgres
-from orchestrator.devstack.valkey import Valkey
-from orchestrator.store.engine import is_away, open_engine, statement
+from orchestrator.devserver import binaries
+from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.postgres import Postgres
+from orchestrator.devserver.valkey import Valkey
+from orchestrator.memory.database import is_away, open_engine, statement
 from tests.waiting import wait_until
 
 AWAY_SECONDS: Final = 90.0

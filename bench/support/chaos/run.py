@@ -18,10 +18,11 @@ from bench.support.chaos.figures import Figures, read_figures
 from bench.support.chaos.graphs import Wanted
 from bench.support.chaos.ground import Ground
 from bench.support.chaos.load import Accepted, Load
-from orchestrator import credential, settings
-from orchestrator.credential import SCOPES
-from orchestrator.devstack.fake_llm import FakeLLM
-from orchestrator.devstack.stack import ONE_OF_EACH, Stack
+from orchestrator import settings
+from orchestrator.auth import credential
+from orchestrator.auth.credential import SCOPES
+from orchestrator.devserver.fake_llm import FakeLLM
+from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.waiting import wait_until
 

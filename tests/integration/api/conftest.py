@@ -12,12 +12,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.test import TestResponse
 
-from api import audit, readiness
 from api.app import create_app
-from api.audit_buffer import AuditBuffer
-from api.current import hub_of
+from api.middleware import audit
+from api.middleware.audit_buffer import AuditBuffer
+from api.middleware.context import hub_of
+from api.routes import readiness
 from orchestrator import settings as settings_module
-from orchestrator.credential import SCOPES, sign_token
+from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.settings import Rate, Settings
 from tests.integration.api.live import Api, Narrator, serving
 from tests.integration.kit import TENANT

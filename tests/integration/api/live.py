@@ -12,13 +12,13 @@ from sqlalchemy import Engine
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from api.app import create_app
-from api.current import hub_of
-from api.hub import Hub
-from orchestrator.credential import SCOPES, sign_token
+from api.middleware.context import hub_of
+from api.streaming.hub import Hub
+from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.memory import events
+from orchestrator.memory.database import transaction
+from orchestrator.memory.hints import Hints
 from orchestrator.settings import Settings
-from orchestrator.store import events
-from orchestrator.store.engine import transaction
-from orchestrator.store.hints import Hints
 from tests.integration.kit import TENANT
 from tests.ws import WebSocket
 

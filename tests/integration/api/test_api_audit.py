@@ -10,16 +10,16 @@ from flask import Flask
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import IntegrityError
 
-from api import audit
 from api.app import create_app
-from api.audit_buffer import DENIED_BY_ALL, DENIED_BY_SOURCE, MOST_HELD, AuditBuffer
-from api.current import hub_of, orchestrator_of
-from api.operation import scope_of
-from orchestrator.credential import SCOPES, new_api_key, sign_token
+from api.middleware import audit
+from api.middleware.audit_buffer import DENIED_BY_ALL, DENIED_BY_SOURCE, MOST_HELD, AuditBuffer
+from api.middleware.context import hub_of, orchestrator_of
+from api.schemas.operation import scope_of
+from orchestrator.auth.credential import SCOPES, new_api_key, sign_token
+from orchestrator.memory import audit_log, keys
+from orchestrator.memory.audit_log import Entry, Outcome
+from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.settings import Settings
-from orchestrator.store import audit_log, keys
-from orchestrator.store.audit_log import Entry, Outcome
-from orchestrator.store.engine import open_engine, statement, transaction
 from tests.integration.api.conftest import Caller
 from tests.integration.api.live import serving
 from tests.integration.kit import Engineer, wait_step

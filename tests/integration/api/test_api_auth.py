@@ -13,13 +13,13 @@ from flask import Flask
 from jwt.algorithms import OKPAlgorithm
 from sqlalchemy import Engine
 
-from api import auth
 from api.app import create_app
-from orchestrator.credential import SCOPES, sign_token
+from api.middleware import auth
+from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.memory import keys
+from orchestrator.memory.database import transaction
+from orchestrator.memory.keys import KeyRecord
 from orchestrator.settings import Settings
-from orchestrator.store import keys
-from orchestrator.store.engine import transaction
-from orchestrator.store.keys import KeyRecord
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem
 from tests.tls import Reply, make_certificate, serve

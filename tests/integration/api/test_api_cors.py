@@ -6,9 +6,9 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from api import cors
 from api.app import create_app
-from orchestrator.credential import SCOPES, sign_token
+from api.middleware import cors
+from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.settings import Rate, Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.kit import TENANT, Engineer, wait_step

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.cli.main import main
-from orchestrator.credential import SCOPES, sign_token
-from orchestrator.execution_state import Decision
+from orchestrator.models.execution_state import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.live import Api

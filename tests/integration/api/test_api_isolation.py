@@ -7,9 +7,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine
 
-from orchestrator.execution_state import Decision
-from orchestrator.identifier import new_task_id
-from orchestrator.store.engine import statement
+from orchestrator.memory.database import statement
+from orchestrator.models.execution_state import Decision
+from orchestrator.models.ids import new_task_id
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 

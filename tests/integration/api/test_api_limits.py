@@ -10,14 +10,14 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
-from api.places import StreamPlaces
-from orchestrator.credential import SCOPES, new_api_key, sign_token
-from orchestrator.devstack.process import free_port
-from orchestrator.errors import TenantLimit
-from orchestrator.lifecycle import occupancy
+from api.streaming.places import StreamPlaces
+from orchestrator.auth.credential import SCOPES, new_api_key, sign_token
+from orchestrator.devserver.child_process import free_port
+from orchestrator.lifecycle import backpressure
+from orchestrator.memory import keys
+from orchestrator.memory.database import transaction
+from orchestrator.models.errors import TenantLimit
 from orchestrator.settings import Rate, Settings
-from orchestrator.store import keys
-from orchestrator.store.engine import transaction
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.live import serving
 from tests.integration.api.shapes import assert_problem
@@ -154,7 +154,7 @@ def test_calls_are_limited_also_while_redis_is_away(settings: Settings) -> None:
 def test_a_tenant_with_enough_open_tasks_waits_for_some_to_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(occupancy, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(backpressure, "KEPT_SECONDS", 0)
     app = create_app(replace(settings, max_open_tasks=2))
     ours, theirs = (Caller(app, token_of(settings, key_id="f", tenant=name)) for name in ("acme", "umbrella"))
     task_id, _ = (ours("POST", "/v1/tasks", json={"goal": "do it"}).json["task_id"] for _ in range(2))
@@ -186,8 +186,8 @@ def test_a_full_queue_pushes_back_on_everybody(settings: Settings) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts are never old."""
-    monkeypatch.setattr(occupancy, "KEPT_SECONDS", 0)
-    monkeypatch.setattr(occupancy, "TOOL_SECONDS_KEPT_SECONDS", 0)
+    monkeypatch.setattr(backpressure, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(backpressure, "TOOL_SECONDS_KEPT_SECONDS", 0)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -11,7 +11,7 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.credential import SCOPES, sign_token
+from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.shapes import assert_problem

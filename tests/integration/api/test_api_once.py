@@ -11,10 +11,10 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
-from orchestrator.credential import SCOPES, sign_token
+from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.memory import submissions
+from orchestrator.memory.database import statement
 from orchestrator.settings import Settings
-from orchestrator.store import submissions
-from orchestrator.store.engine import statement
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem
 from tests.integration.kit import TENANT

@@ -7,9 +7,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine, event
 
-from api import readiness
 from api.app import create_app
-from api.current import orchestrator_of
+from api.middleware.context import orchestrator_of
+from api.routes import readiness
 from orchestrator.settings import Rate, Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.shapes import assert_problem

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Engine
 
 from api.app import create_app
-from orchestrator.credential import SCOPES, sign_token
+from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.memory.database import statement
 from orchestrator.settings import Settings
-from orchestrator.store.engine import statement
 from tests.integration.api.conftest import Caller
 from tests.integration.api.shapes import assert_problem
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from api import auth, right
-from orchestrator.credential import Principal
-from orchestrator.errors import Forbidden
+from api.middleware import auth, right
+from orchestrator.auth.credential import Principal
+from orchestrator.memory import keys
+from orchestrator.memory.database import transaction
+from orchestrator.models.errors import Forbidden
 from orchestrator.settings import Settings
-from orchestrator.store import keys
-from orchestrator.store.engine import transaction
 from tests.integration.api.live import Api, serving
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
@@ -82,14 +82,14 @@ def test_a_stream_ends_when_its_key_is_revoked(api: Api, engine: Engine, task_id
 
     listener = Thread(target=listen)
     listener.start()
-    wait_until(lambda: api.hub.streams == 1, 10, "the stream")
+    wait_until(lambda: api.streaming.hub.streams == 1, 10, "the stream")
 
     with transaction(engine) as conn:
         keys.revoke(conn, key_id)
     listener.join(20)
 
     assert ended == [{"ws": 4401, "poll": 401}.get(way, 200)]
-    wait_until(lambda: api.hub.streams == 0, 10, "its place to be free")
+    wait_until(lambda: api.streaming.hub.streams == 0, 10, "its place to be free")
 
 
 @pytest.mark.usefixtures("soon")

@@ -9,14 +9,14 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
-from api.hub import Hub
-from api.places import StreamPlaces
-from orchestrator import signing_key
-from orchestrator.arm_capability import ARMS
-from orchestrator.credential import SCOPES, sign_token
+from api.streaming.hub import Hub
+from api.streaming.places import StreamPlaces
+from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.memory import pools
+from orchestrator.memory.database import transaction
+from orchestrator.models import signing_key
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.settings import Settings
-from orchestrator.store import pools
-from orchestrator.store.engine import transaction
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem, assert_time
 from tests.integration.kit import Engineer, wait_step

@@ -12,8 +12,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from api.app import create_app
-from orchestrator import archive
-from orchestrator.arm_capability import ARMS, registry_digest
+from orchestrator.auth.credential import SCOPES, sign_token, webhook_secret
 from orchestrator.cli.board import Board
 from orchestrator.cli.doctor import examine_api
 from orchestrator.cli.ending import ExitStatus
@@ -21,11 +20,12 @@ from orchestrator.cli.finding import State
 from orchestrator.cli.follow import Silence, follow
 from orchestrator.cli.main import main
 from orchestrator.cli.server import Server
-from orchestrator.credential import SCOPES, sign_token, webhook_secret
-from orchestrator.execution_state import Decision
+from orchestrator.memory import pools
+from orchestrator.memory.database import transaction
+from orchestrator.models.arm_capability import ARMS, registry_digest
+from orchestrator.models.execution_state import Decision
+from orchestrator.safety import archive
 from orchestrator.settings import Rate, Settings
-from orchestrator.store import pools
-from orchestrator.store.engine import transaction
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
 Octollm = Callable[..., tuple[int, str]]

@@ -6,7 +6,7 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from orchestrator.devstack.fake_llm import FakeLLM
+from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.settings import Settings
 from tests.integration.cache.kit import Company
 

@@ -7,26 +7,27 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.devstack.fake_llm import FakeLLM
-from orchestrator.execution_state import Decision, Plan, StepResult, Verdict
-from orchestrator.lifecycle import answering, requests, rounds
+from orchestrator.chord import chord
+from orchestrator.devserver.fake_llm import FakeLLM
+from orchestrator.lifecycle import cache_completion, submission
 from orchestrator.lifecycle.ending import Ended
-from orchestrator.lifecycle.requests import Submitted
+from orchestrator.lifecycle.submission import Submitted
 from orchestrator.llm.embedding import Embedder
+from orchestrator.memory.database import transaction
+from orchestrator.memory.hints import Hints
+from orchestrator.memory.steps import Claim
+from orchestrator.models.execution_state import Decision, Plan, StepResult, Verdict
+from orchestrator.models.task_contract import Contract
 from orchestrator.planner.check import check_plan
-from orchestrator.queue import chord
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
-from orchestrator.store.engine import transaction
-from orchestrator.store.hints import Hints
-from orchestrator.store.steps import Claim
-from orchestrator.task_contract import Contract
 from tests.integration.kit import TENANT, Engineer, done
 from tests.llm_kit import Caller
-from workers import aliasing, plan_reuse, planning, remembering
-from workers.model import OpenModels
-from workers.remembering import Reuse
+from workers.attempt import plan_reuse, planning, result_cache, semantic_cache
+from workers.attempt.model import OpenModels
+from workers.attempt.result_cache import Reuse
 
 GOAL = "List the 3 largest files of build 7"
 OTHERWISE = "Show the 3 largest files in build 7"
@@ -60,7 +61,7 @@ class Company:
         **contract: Any,
     ) -> Submitted:
         """Submit a goal as the API does."""
-        return requests.submit(
+        return submission.submit(
             self.process.engine,
             len,
             # where a model is configured, goals that no recipe fits are let in
@@ -76,9 +77,9 @@ class Company:
     def plan(self, task_id: str, *steps: Mapping[str, Any]) -> Ended | None:
         """Claim the plan row; end the task by the cache if that has a result by now, else adopt the plan."""
         claim = self.engineer.take(task_id, "$plan")
-        if found := remembering.recall(self.process, claim) or self._find_alias(claim):
+        if found := result_cache.recall(self.process, claim) or self._find_alias(claim):
             with transaction(self.process.engine) as conn:
-                ended = answering.complete_by(conn, claim, found.source, layer=found.entry.layer)
+                ended = cache_completion.complete_by(conn, claim, found.source, layer=found.entry.layer)
             self.cache.put(found.entry, seconds=found.source.left_seconds)
             return ended
         self._adopt(claim, check_plan({"steps": list(steps or [COLLECT])}))
@@ -100,11 +101,11 @@ class Company:
     def _adopt(self, claim: Claim, plan: Plan) -> None:
         routes = {step.id: {"arm": step.arm} for step in plan.steps}
         with transaction(self.process.engine) as conn:
-            saved = rounds.adopt(conn, claim, plan, routes=routes, settings=self.settings)
+            saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
 
     def _find_alias(self, claim: Claim) -> Reuse | None:
-        return aliasing.find_alias(
+        return semantic_cache.find_alias(
             self.process,
             claim,
             deadline=float("inf"),
@@ -124,11 +125,11 @@ class Company:
     def judge(self, task_id: str, verdict: Verdict = RIGHT) -> Ended:
         """Let the judge's word take effect, and the cache know of it, as the worker does."""
         claim = self.engineer.take(task_id, "$judge")
-        keeping = remembering.keep(self.process, claim, verdict)
+        keeping = result_cache.keep(self.process, claim, verdict)
         if keeping is not None:
             plan_reuse.learn(self.process, claim, keeping.plan, verdict)
         with transaction(self.process.engine) as conn:
-            ended = rounds.conclude(
+            ended = executor.conclude(
                 conn,
                 claim,
                 verdict,
@@ -136,7 +137,7 @@ class Company:
                 admission=keeping.admission if keeping else None,
             )
         assert isinstance(ended, Ended)
-        remembering.remember(self.process, keeping)
+        result_cache.remember(self.process, keeping)
         return ended
 
     def run(

@@ -6,16 +6,16 @@ from prometheus_client import REGISTRY
 
 from orchestrator.bootstrap import for_api
 from orchestrator.cache.candidates import MAX_CANDIDATES
-from orchestrator.cache.pair_verdicts import DIFFERENT_SECONDS
-from orchestrator.cache.sealed import PREFIX
-from orchestrator.devstack.fake_llm import FakeLLM, Fault
-from orchestrator.execution_state import TaskStatus
-from orchestrator.store import budget
-from orchestrator.store.engine import statement
-from orchestrator.task_contract import CACHE_MODES, Budget, CacheControl
+from orchestrator.cache.equivalence_cache import DIFFERENT_SECONDS
+from orchestrator.cache.signed_store import PREFIX
+from orchestrator.devserver.fake_llm import FakeLLM, Fault
+from orchestrator.memory import budget
+from orchestrator.memory.database import statement
+from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl
 from tests.integration.cache.kit import GOAL, OTHERWISE, SAME, Company, aliased, told
 from tests.integration.kit import TENANT
-from workers.aliasing import MAX_CALLS
+from workers.attempt.semantic_cache import MAX_CALLS
 
 DIFFERENT = {"same": False, "reason": "one wants more"}
 

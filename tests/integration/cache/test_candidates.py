@@ -7,11 +7,11 @@ import redis
 from sqlalchemy import Engine
 
 from orchestrator.cache.candidates import MAX_POSTING
-from orchestrator.cache.sealed import PREFIX
-from orchestrator.devstack.fake_llm import FakeLLM, Fault
+from orchestrator.cache.signed_store import PREFIX
+from orchestrator.devserver.fake_llm import FakeLLM, Fault
+from orchestrator.memory import budget
+from orchestrator.memory.database import statement
 from orchestrator.settings import Settings
-from orchestrator.store import budget
-from orchestrator.store.engine import statement
 from tests.integration.cache.kit import GOAL, OTHERWISE, SAME, Company, aliased, told
 from tests.llm_kit import embedder
 

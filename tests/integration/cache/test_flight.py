@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.execution_state import Decision, StepResult, TaskStatus
-from orchestrator.lifecycle import recovery, requests, rounds
-from orchestrator.store.engine import transaction
-from orchestrator.store.submissions import Once
-from orchestrator.task_contract import CACHE_MODES, Budget, Contract, Priority
+from orchestrator import executor
+from orchestrator.lifecycle import recovery, submission
+from orchestrator.memory.database import transaction
+from orchestrator.memory.submissions import Once
+from orchestrator.models.execution_state import Decision, StepResult, TaskStatus
+from orchestrator.models.task_contract import CACHE_MODES, Budget, Contract, Priority
 from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world
 from tests.integration.kit import TENANT, failed
 
@@ -69,7 +70,7 @@ def test_the_oldest_follower_runs_when_the_leader_is_cancelled(company: Company)
     leader = company.submit().task_id
     heir, other = follow(company), follow(company)
 
-    requests.cancel(company.process.engine, tenant=TENANT, task_id=leader)
+    submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     assert company.engineer.states(heir) == {"$plan": "queued"}
     cache = company.engineer.task(other).cache
@@ -88,7 +89,7 @@ def test_what_is_promoted_is_due_at_once(company: Company) -> None:
     leader = company.submit().task_id
     heir = follow(company)
 
-    requests.cancel(company.process.engine, tenant=TENANT, task_id=leader)
+    submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     [row] = company.engineer.ask(
         "SELECT due <= now() AS is_due, sends FROM steps WHERE task_id = %(id)s", id=heir
@@ -100,7 +101,7 @@ def test_a_cancel_of_a_follower_concerns_nobody_else(company: Company) -> None:
     leader = company.submit().task_id
     leaving, staying = follow(company), follow(company)
 
-    requests.cancel(company.process.engine, tenant=TENANT, task_id=leaving)
+    submission.cancel(company.process.engine, tenant=TENANT, task_id=leaving)
     company.run(leader)
 
     assert company.engineer.task(leaving).status == "cancelled"
@@ -136,7 +137,7 @@ def test_followers_without_time_left_are_not_promoted(company: Company) -> None:
     late, heir = follow(company), follow(company)
     company.engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
 
-    requests.cancel(company.process.engine, tenant=TENANT, task_id=leader)
+    submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     assert company.engineer.states(late) == {}
     assert company.engineer.states(heir) == {"$plan": "queued"}
@@ -151,7 +152,7 @@ def test_a_failure_is_shared_if_all_would_fail_so_else_the_next_one_runs(
     claim = company.engineer.take(leader, "$plan")
 
     with transaction(company.process.engine) as conn:
-        rounds.fail_task(conn, claim, error={"code": code, "message": "no"}, kind="planning_failed")
+        executor.fail_task(conn, claim, error={"code": code, "message": "no"}, kind="planning_failed")
 
     task = company.engineer.task(follower)
     assert task.status == status
@@ -175,7 +176,7 @@ def test_a_spent_budget_promotes(company: Company) -> None:
     claim = company.engineer.take(leader, "a")
 
     with transaction(company.process.engine) as conn:
-        rounds.exhaust(conn, claim, _out_of_budget())
+        executor.exhaust(conn, claim, _out_of_budget())
 
     assert company.engineer.task(leader).status == "failed"
     assert company.engineer.states(follower) == {"$plan": "queued"}
@@ -299,8 +300,8 @@ def test_who_comes_while_the_leader_ends_is_not_left_behind(company: Company) ->
         assert company.engineer.ask("SELECT id FROM tasks WHERE finished_at IS NULL") == []
 
 
-def _submit_once(company: Company, once: Once) -> requests.Submitted:
-    return requests.submit(
+def _submit_once(company: Company, once: Once) -> submission.Submitted:
+    return submission.submit(
         company.process.engine,
         len,
         settings=replace(company.settings, openai_api_key="k"),

@@ -8,11 +8,11 @@ import pytest
 import redis
 
 from orchestrator.cache.lookup import Entry, ResultCache
-from orchestrator.errors import NotCached
-from orchestrator.execution_state import Decision, TaskStatus, Verdict
-from orchestrator.store import events
-from orchestrator.store.engine import statement
-from orchestrator.task_contract import CACHE_MODES, Budget, CacheControl, Criterion, Priority
+from orchestrator.memory import events
+from orchestrator.memory.database import statement
+from orchestrator.models.errors import NotCached
+from orchestrator.models.execution_state import Decision, TaskStatus, Verdict
+from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl, Criterion, Priority
 from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world
 from tests.integration.kit import TENANT, failed
 
@@ -370,7 +370,7 @@ def test_only_cached_finds_what_redis_lost(company: Company) -> None:
 
 
 def _contract(goal: str) -> Any:
-    from orchestrator.task_contract import Contract
+    from orchestrator.models.task_contract import Contract
 
     return Contract(goal=goal)
 

@@ -3,11 +3,11 @@
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator.errors import InvalidOperation
 from orchestrator.lifecycle import withdrawal
 from orchestrator.lifecycle.withdrawal import Withdrawn
+from orchestrator.models.errors import InvalidOperation
+from orchestrator.models.task_contract import CACHE_MODES
 from orchestrator.settings import Settings
-from orchestrator.task_contract import CACHE_MODES
 from tests.integration.cache.kit import Company
 from tests.integration.kit import TENANT
 

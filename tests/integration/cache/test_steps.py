@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import redis
 
-from orchestrator.cache import flight
-from orchestrator.cache.sealed import PREFIX
-from orchestrator.execution_state import Decision, StepResult, Verdict
-from orchestrator.lifecycle.stowing import INLINE_BYTES
-from orchestrator.store.engine import statement
-from orchestrator.task_contract import CACHE_MODES, CacheControl
+from orchestrator.cache import coalescing
+from orchestrator.cache.signed_store import PREFIX
+from orchestrator.lifecycle.output_offload import INLINE_BYTES
+from orchestrator.memory.database import statement
+from orchestrator.models.execution_state import Decision, StepResult, Verdict
+from orchestrator.models.task_contract import CACHE_MODES, CacheControl
 from tests.integration.cache.kit import COLLECT, WAIT, Company, in_another_world
-from workers import attempt
 from workers.arms.base import CancelToken
+from workers.attempt import attempt
 from workers.sandbox.choice import NOT_TESTED
 
 SCAN = {"id": "a", "arm": "safety-guardian", "action": "scan"}
@@ -122,7 +122,7 @@ def test_how_old_a_taken_over_result_is_counts_for_the_tasks_own(company: Compan
     attempted(company, again)
 
     with statement(company.process.engine) as conn:
-        [executed] = flight.executed(conn, again)
+        [executed] = coalescing.executed(conn, again)
 
     assert 100 <= executed.age_seconds < 160
 

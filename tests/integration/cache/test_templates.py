@@ -7,11 +7,11 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from orchestrator.cache.sealed import PREFIX
-from orchestrator.devstack.fake_llm import FakeLLM
-from orchestrator.execution_state import Decision, Plan, Verdict
+from orchestrator.cache.signed_store import PREFIX
+from orchestrator.devserver.fake_llm import FakeLLM
+from orchestrator.models.execution_state import Decision, Plan, Verdict
+from orchestrator.models.task_contract import CACHE_MODES, Budget
 from orchestrator.settings import Settings
-from orchestrator.task_contract import CACHE_MODES, Budget
 from tests.integration.cache.kit import RIGHT, Company
 
 GOAL = "Pause for 20 seconds and say 'good morning'"

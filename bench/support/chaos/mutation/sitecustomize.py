@@ -22,14 +22,14 @@ _COMMIT_SECONDS: Final = 0.1
 
 def _break_texts(changes: Mapping[str, tuple[str, str]]) -> None:
     """Change statements as they are read."""
-    from orchestrator import sql  # noqa: PLC0415  # only where it is to be broken
+    from orchestrator.chord import sql  # noqa: PLC0415  # only where it is to be broken
 
     read = sql.load
 
     def load(module_file: str) -> dict[str, str]:
         texts = read(module_file)
         for name, (sound, broken) in changes.items():
-            if name in texts and module_file.endswith(("store/steps.py", "queue/chord.py")):
+            if name in texts and module_file.endswith(("memory/steps.py", "chord/chord.py")):
                 if sound not in texts[name]:
                     raise RuntimeError(f"the mutation does not know the statement {name} any more: {sound!r}")
                 texts[name] = texts[name].replace(sound, broken)
@@ -40,7 +40,7 @@ def _break_texts(changes: Mapping[str, tuple[str, str]]) -> None:
 
 def _publish_early() -> None:
     """Publish inside the transaction that makes the work due."""
-    from orchestrator.queue import backend, outbox  # noqa: PLC0415  # as above
+    from orchestrator.chord import backend, outbox  # noqa: PLC0415  # as above
 
     write: Callable[..., Any] = backend.PostgresBackend._write
 

@@ -1,0 +1,138 @@
+"""Turns every error into one shape: RFC 9457 problem details, with the members OctoLLM's clients read."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from api.middleware.context import request_id
+from orchestrator.memory.database import is_away
+from orchestrator.models.errors import (
+    Forbidden,
+    InvalidCredential,
+    InvalidInput,
+    InvalidOperation,
+    NotCached,
+    NotFound,
+    OctoError,
+    QueueFull,
+    TooMuch,
+    Unauthenticated,
+    Unavailable,
+    Unplannable,
+)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+_log = structlog.get_logger(__name__)
+
+
+class MalformedBody(OctoError):
+    """The body can't be read as JSON."""
+
+    code = "malformed_json"
+
+
+_CHALLENGE = 'Bearer realm="octollm"'
+_STATUS: dict[type[OctoError], int] = {
+    MalformedBody: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    NotCached: 504,
+    InvalidOperation: 409,
+    InvalidInput: 422,
+    Unplannable: 422,
+    TooMuch: 429,
+    QueueFull: 503,
+    Unavailable: 503,
+}
+_HTTP_CODES = {
+    404: ("endpoint_not_found", "There is no such endpoint."),
+    405: ("method_not_allowed", "This endpoint does not know this method; see the Allow header."),
+    413: ("payload_too_large", "The body is larger than this endpoint takes."),
+    500: ("internal_error", "Something went wrong here; the request's id finds it in our log."),
+    426: ("upgrade_required", "This is a WebSocket: ask for an upgrade, or read GET /events instead."),
+    415: ("unsupported_media_type", "Send the body as application/json in UTF-8."),
+}
+
+
+def install(app: Flask) -> None:
+    """Answer all errors of the app, also those of unknown routes and unforeseen ones, as problems."""
+    app.register_error_handler(OctoError, _from_ours)
+    app.register_error_handler(HTTPException, from_http)
+    app.register_error_handler(Exception, _from_unforeseen)
+
+
+def _from_ours(error: OctoError) -> Response:
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _from_unforeseen(error)
+    response = _problem(status, error.code, error.message, details=error.details, retry_after=_pause(error))
+    if isinstance(error, Unauthenticated):
+        # RFC 6750, 3: a caller who showed nothing is told no error
+        showed = isinstance(error, InvalidCredential)
+        response.headers["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if showed else "")
+    return response
+
+
+def from_http(error: HTTPException) -> Response | HTTPException:
+    """Answer one of Werkzeug's errors as a problem; a redirect stays itself."""
+    status = error.code or 500
+    if status < HTTPStatus.BAD_REQUEST:
+        return error
+    code, message = _HTTP_CODES.get(status, (_snake(HTTPStatus(status).phrase), HTTPStatus(status).phrase))
+    response = _problem(status, code, message)
+    for name, value in error.get_headers():
+        if name not in {"Content-Type", "Content-Length"}:
+            response.headers[name] = value
+    return response
+
+
+def _from_unforeseen(error: Exception) -> Response:
+    if is_away(error):
+        _log.warning("http.database_away", error=type(error).__name__)
+        return _from_ours(Unavailable("The database can't be reached; try again."))
+    _log.error("http.failed", exc_info=error)
+    return _problem(500, "internal_error", "Something went wrong here; the request's id finds it in our log.")
+
+
+def _problem(
+    status: int, code: str, message: str, *, details: Mapping[str, Any] | None = None, retry_after: int = 0
+) -> Response:
+    """Make a problem; `retry_after` is in seconds, 0 when trying again can't help."""
+    details = dict(details or {})
+    body = {
+        "type": f"urn:octollm:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": message,
+        "instance": request.path[:200],
+        "code": code,
+        "message": message,
+        "details": details,
+        "retryable": retry_after > 0,
+        "retry_after": retry_after,
+        "request_id": request_id(),
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "error": {"code": code, "message": message, "details": details},
+    }
+    response = jsonify(body)
+    response.status_code = status
+    response.mimetype = MEDIA_TYPE
+    if retry_after:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def _pause(error: OctoError) -> int:
+    return int(error.details.get("retry_after", RETRY_AFTER_SECONDS)) if error.retryable else 0
+
+
+def _snake(phrase: str) -> str:
+    return phrase.lower().replace(" ", "_").replace("-", "_")

@@ -1,0 +1,52 @@
+"""Surrounds each exchange: the request's id, its log line, and the headers that every answer carries."""
+
+import re
+import secrets
+import time
+
+import structlog
+from flask import Flask, Response, g, request
+
+from api.middleware.context import request_id
+from orchestrator.observability import log
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_QUIET = ("/health", "/ready", "/metrics")
+_log = structlog.get_logger(__name__)
+
+
+def install(app: Flask) -> None:
+    """Put our hooks around the app's requests; call it before anything else adds its own."""
+    app.before_request(_open)
+    app.after_request(_close)
+    app.teardown_request(_forget)
+
+
+def _open() -> None:
+    g.started = time.perf_counter()
+    given = request.headers.get("X-Request-ID", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
+    log.bind(request_id=g.request_id)
+    if request.method not in _METHODS:
+        # any token is a legal method, and the exporter would make a time series of each
+        request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
+
+
+def _close(response: Response) -> Response:
+    response.headers["X-Request-ID"] = request_id()
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+    if not request.path.endswith(_QUIET):
+        _log.info(
+            "http.answered",
+            method=request.method if request.method in _METHODS else "other",
+            route=str(request.url_rule or "unknown"),
+            status=response.status_code,
+            duration_ms=round((time.perf_counter() - g.started) * 1000, 1),
+        )
+    return response
+
+
+def _forget(_error: BaseException | None) -> None:
+    log.unbind()

@@ -1,0 +1,60 @@
+"""One task's newest events in memory, shared by the streams that watch it."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from api.schemas import serializers
+from orchestrator.memory.events import Event
+from orchestrator.models.execution_state import TaskStatus
+
+MAX_BEHIND = 256
+_FINAL = frozenset(f"task.{status.value}" for status in TaskStatus if status.is_final())
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One event as JSON, encoded once for all streams; `is_last` of the task's events."""
+
+    seq: int
+    text: str
+    is_last: bool
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """Return an event as streams send it."""
+        text = json.dumps(serializers.event(event), ensure_ascii=False, separators=(",", ":"))
+        return cls(event.seq, text, event.type in _FINAL)
+
+
+class Topic:
+    """One task's newest events, all that come after number `base`, and whom to ring when there are more."""
+
+    def __init__(self, base: int, *, is_over: bool) -> None:
+        self.base = base
+        self.frames: deque[Frame] = deque()
+        self.rings: set[Callable[[], None]] = set()
+        self.is_over = is_over
+        self.is_gone = False
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event."""
+        return self.base + len(self.frames)
+
+    def add(self, frames: Iterable[Frame]) -> None:
+        """Append what continues the row; anything else was added before, or is read again from `last` on."""
+        for frame in frames:
+            if frame.seq == self.last + 1:
+                self.frames.append(frame)
+                self.is_over = self.is_over or frame.is_last
+        while len(self.frames) > MAX_BEHIND:
+            self.base = self.frames.popleft().seq
+
+    def after(self, seq: int) -> list[Frame] | None:
+        """Return the frames after `seq`; None when some of them are no longer here."""
+        if seq < self.base:
+            return None
+        return [frame for frame in self.frames if frame.seq > seq] if seq < self.last else []

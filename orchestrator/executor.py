@@ -1,0 +1,387 @@
+"""What the engine does to a task: adopt a plan, complete a step, conclude a round; each in one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.auth import permit
+from orchestrator.cache.admission import Admission
+from orchestrator.cache.coalescing import Source
+from orchestrator.chord import chord
+from orchestrator.chord.chord import Refused
+from orchestrator.lifecycle.ending import Ended, end_task, task_error
+from orchestrator.lifecycle.event_payloads import (
+    attempt_of,
+    queued_event,
+    result_of,
+    reused_event,
+    step_event,
+    verdict_event,
+    who,
+)
+from orchestrator.lifecycle.repair import NoRepair, plan_repair
+from orchestrator.lifecycle.reuse import Reuse, plan_reuse, source_of
+from orchestrator.lifecycle.round_rows import RoundLayout, judge_message, messages, rows
+from orchestrator.memory import events, rounds, steps, tasks
+from orchestrator.memory.events import Fact
+from orchestrator.memory.rounds import NewRound
+from orchestrator.memory.steps import Claim, Finished, Message
+from orchestrator.memory.tasks import LockedTask
+from orchestrator.models import record
+from orchestrator.models.errors import BudgetExceeded
+from orchestrator.models.execution_state import (
+    Decision,
+    Phase,
+    Plan,
+    StepResult,
+    StepState,
+    TaskStatus,
+    Verdict,
+)
+from orchestrator.models.ids import chord_id, new_plan_id
+from orchestrator.models.task_contract import Contract, Priority
+from orchestrator.models.wording import count_of
+from orchestrator.settings import Settings
+
+
+@dataclass(frozen=True)
+class SavedRound:
+    """A round that is in the database: its chord's header and body are to be opened and published."""
+
+    chord_id: str
+    header: Sequence[Message]
+    judge: Message
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A step's end, and the steps that it released."""
+
+    finished: Finished
+    released: Sequence[Message]
+
+
+def adopt(
+    conn: Connection, claim: Claim, plan: Plan, *, routes: Mapping[str, Mapping[str, Any]], settings: Settings
+) -> SavedRound:
+    """Save a task's first round in the planner's own transaction.
+
+    `routes` maps each step to its routing decision, with the key `arm`. Raises Refused when the planner's claim
+    is no longer the current one or the task has ended or is planned.
+    """
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
+    reuse = _reuse(conn, claim, plan)
+    reused = {name: row.id for name, row in reuse.kept.items()}
+    round_layout = RoundLayout(
+        task_id=task.id,
+        number=1,
+        priority=Priority(task.priority).broker_priority,
+        routes={name: route["arm"] for name, route in routes.items()}
+        | {name: row.arm for name, row in reuse.kept.items()},
+        reruns=reuse.reruns,
+        kept=reused,
+    )
+    graph = [
+        {"step": step.id, "arm": round_layout.routes[step.id], "depends_on": step.depends_on}
+        for step in plan.steps
+    ]
+    fact = ("task.planned", {"mode": plan.mode, "steps": graph})
+    decisions: dict[str, Mapping[str, Any]] = {
+        "plan": plan.to_record(),
+        "route": {name: route for name, route in routes.items() if name in reuse.reruns},
+    }
+    if reused:
+        decisions["reuse"] = {"steps": reused, "reruns": sorted(reuse.reruns)}
+    told = [reused_event(round_layout, row) for row in reuse.kept.values()]
+    return _save(
+        conn, task, plan, layout=round_layout, fact=fact, told=told, decisions=decisions, settings=settings
+    )
+
+
+def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> Completion:
+    """Close a step, free its dependents, release into free slots: rule 10, in the backend's transaction.
+
+    The backend holds the lock of the chord `claim.chord_id`. Raises Refused for a late duplicate or a zombie.
+    """
+    task = open_task(conn, claim)
+    finished = finish_row(conn, claim, StepState(result.status.value), result.to_record())
+    released = steps.release(
+        conn,
+        task.id,
+        round_number=claim.round,
+        max_parallel=settings.max_parallel_arms,
+        redispatch_seconds=settings.redispatch_seconds,
+    )
+    events.tell(
+        conn,
+        task.id,
+        [step_event(claim, finished, result), *map(queued_event, released)],
+        round_number=claim.round,
+        decisions={"attempt": attempt_of(claim, finished, result)},
+        progress=True,
+    )
+    return Completion(finished, released)
+
+
+def conclude(
+    conn: Connection,
+    claim: Claim,
+    verdict: Verdict,
+    *,
+    settings: Settings,
+    admission: Admission | None = None,
+) -> Ended | SavedRound:
+    """Do all that the judge's word entails, fenced by the judge's row: rule 12.
+
+    The verdict, what it skips, and either the end of the task or the next round. `admission` says what a result
+    may do for other tasks. Raises Refused when this judge's claim is not the current one.
+    """
+    chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
+    rounds.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
+    skipped = steps.skip_blocked(conn, task.id, round_number=claim.round)
+    facts: list[Fact] = [
+        *(("step.skipped", {"step": name, "round": claim.round}) for name in skipped),
+        ("judge.verdict", verdict_event(claim, verdict)),
+    ]
+    decisions = {"verdict": verdict.to_record()}
+    if verdict.decision is not Decision.FAILED:
+        if admission is not None:
+            decisions["admission"] = asdict(admission)
+        return end_task(
+            conn,
+            task,
+            status=TaskStatus.COMPLETED,
+            result=result_of(verdict),
+            facts=facts,
+            decisions=decisions,
+            admission=admission or Admission(is_shared=False),
+        )
+    events.tell(conn, task.id, facts, round_number=claim.round, decisions=decisions)
+    return _repair_or_reject(conn, task, verdict, settings=settings)
+
+
+def complete_by(conn: Connection, claim: Claim, source: Source, *, layer: str) -> Ended:
+    """Complete a task in the planner's own transaction with a result that another task made.
+
+    Raises Refused like `adopt`.
+    """
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.DONE, {"source_task_id": source.source_id})
+    cache = {
+        "layer": layer,
+        "source_task_id": source.source_id,
+        "age_seconds": round(source.age_seconds, 3),
+    }
+    return end_task(
+        conn,
+        task,
+        status=TaskStatus.COMPLETED,
+        result=source.result,
+        facts=[("task.cache", cache)],
+        decisions={"cache": {**cache, "outcome": "hit"}},
+        admission=Admission(is_shared=True),
+        cache=cache,
+    )
+
+
+def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
+    """End the task because this step found no budget left; what was finished is kept as a partial result.
+
+    The backend holds the lock of the chord `claim.chord_id`. Raises Refused like `complete`.
+    """
+    task = open_task(conn, claim)
+    finished = finish_row(conn, claim, StepState.FAILED, result.to_record())
+    error = result.error or {}
+    reason = task_error(
+        "budget_exceeded",
+        code=error["code"],
+        message=error["message"],
+        details=_as_text(error),
+    )
+    return end_task(
+        conn,
+        task,
+        status=TaskStatus.FAILED,
+        error=reason,
+        facts=[step_event(claim, finished, result)],
+        decisions={"attempt": attempt_of(claim, finished, result)},
+    )
+
+
+def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Ended:
+    """End the task because its plan or its judge could not be had. Raises Refused like `adopt`."""
+    if claim.round:
+        chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.FAILED, {"error": dict(error)})
+    reason = task_error(
+        BudgetExceeded.code if error["code"] == BudgetExceeded.code else kind,
+        code=error["code"],
+        message=error["message"],
+        retryable=bool(error.get("retryable")),
+        details=_as_text(error),
+    )
+    return end_task(conn, task, status=TaskStatus.FAILED, error=reason)
+
+
+def _as_text(error: Mapping[str, Any]) -> str | None:
+    """Return an error's details as JSON, for clients take them as a string."""
+    details = error.get("details")
+    return record.encode(details) if details else None
+
+
+def retry(conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_seconds: float) -> bool:
+    """Queue a failed attempt again after `delay_seconds`; False when the attempt is no longer the current one."""
+    task = tasks.lock_task(conn, claim.task_id)
+    if task is None or task.finished_at is not None:
+        return False
+    failures = steps.retry(conn, claim.id, attempt=claim.attempt, delay_seconds=delay_seconds)
+    if failures is None:
+        return False
+    fact = {
+        **who(claim),
+        "failures": failures,
+        "delay_seconds": round(delay_seconds, 3),
+        "error": dict(error),
+    }
+    attempt = {**fact, "outcome": "retried"}
+    events.tell(
+        conn, task.id, [("step.retrying", fact)], round_number=claim.round, decisions={"attempt": attempt}
+    )
+    return True
+
+
+def open_task(conn: Connection, claim: Claim) -> LockedTask:
+    """Lock the claim's task; raises Refused when it has ended or gone on to another round."""
+    task = tasks.lock_task(conn, claim.task_id)
+    if task is None or task.finished_at is not None:
+        raise Refused(f"{claim.task_id} has ended")
+    if task.round != claim.round:
+        raise Refused(f"{claim.task_id} is in round {task.round}, not in {claim.round}")
+    return task
+
+
+def finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> Finished:
+    """Close the claim's row; raises Refused when the claim is not the current one."""
+    finished = steps.finish(
+        conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result
+    )
+    if finished is None:
+        raise Refused(
+            f"attempt {claim.attempt} of step {claim.name} of {claim.task_id} is not the current one"
+        )
+    return finished
+
+
+def _reuse(conn: Connection, claim: Claim, plan: Plan) -> Reuse:
+    """Return what the task takes over: nothing, unless its plan row says which ended task it repeats."""
+    source = source_of(claim.spec)
+    if source is None:
+        return plan_reuse(plan, ())
+    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
+    return plan_reuse(plan, outcomes, from_step=source.from_step)
+
+
+def _save(
+    conn: Connection,
+    task: LockedTask,
+    plan: Plan,
+    *,
+    layout: RoundLayout,
+    fact: Fact,
+    decisions: Mapping[str, Mapping[str, Any]],
+    settings: Settings,
+    told: Sequence[Fact] = (),
+) -> SavedRound:
+    number = layout.number
+    work = _permitted(rows(plan, layout, max_parallel=settings.max_parallel_arms), task, settings)
+    new = NewRound(
+        task_id=task.id,
+        number=number,
+        plan_id=task.plan_id or new_plan_id(),
+        chord_id=chord_id(task.id, round_number=number),
+        plan=plan,
+        phase=(Phase.EXECUTING if number == 1 else Phase.REPAIRING).value,
+        rows=work,
+    )
+    released = messages(work)
+    kind, payload = fact
+    rounds.save(
+        conn,
+        new,
+        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *told, *map(queued_event, released)],
+        decisions=decisions,
+        redispatch_seconds=settings.redispatch_seconds,
+    )
+    return SavedRound(new.chord_id, released, judge_message(layout))
+
+
+def _permitted(new: list[dict[str, Any]], task: LockedTask, settings: Settings) -> list[dict[str, Any]]:
+    """Put a permit into each step's row, where this process has the key for it."""
+    key = settings.permit_private_key
+    if key is None:
+        return new
+    return [
+        {**row, "spec": {**row["spec"], "permit": permit.sign(key, row, deadline_at=task.deadline_at)}}
+        if row["kind"] == "step" and row["state"] != "done"
+        else row
+        for row in new
+    ]
+
+
+def _repair_or_reject(
+    conn: Connection, task: LockedTask, verdict: Verdict, *, settings: Settings
+) -> Ended | SavedRound:
+    plan = rounds.read(conn, task.id, number=task.round).plan
+    outcomes = steps.results_of(conn, task.id, round_number=task.round)
+    budget = Contract.from_record(task.contract).budget
+    repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
+    if isinstance(repair, NoRepair):
+        return _reject(conn, task, verdict, reason=repair.reason)
+    chord.close(conn, chord_id(task.id, round_number=task.round))
+    layout = RoundLayout(
+        task_id=task.id,
+        number=task.round + 1,
+        priority=Priority(task.priority).broker_priority,
+        routes={row.name: row.arm for row in outcomes},
+        reruns=repair.reruns,
+        kept=repair.kept,
+        feedback=verdict.faulty,
+    )
+    reruns = sorted(repair.reruns)
+    fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
+    decision = {"repair": True, "reruns": reruns, "kept": dict(repair.kept)}
+    return _save(
+        conn,
+        task,
+        plan,
+        layout=layout,
+        fact=("task.repair", fact),
+        decisions={"repair": decision},
+        settings=settings,
+    )
+
+
+def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
+    checks = [finding for finding in verdict.findings if finding.required]
+    failed = [finding.explanation for finding in checks if finding.met is False]
+    error = task_error(
+        "validation_failed",
+        code="validation_failed",
+        message=f"The judge rejected the result: {len(failed)} of {count_of(len(checks), 'check')} failed; {reason}.",
+        details="; ".join(failed),
+    )
+    decision = {"repair": False, "reason": reason}
+    return end_task(
+        conn,
+        task,
+        status=TaskStatus.FAILED,
+        result=result_of(verdict),
+        error=error,
+        decisions={"repair": decision},
+    )

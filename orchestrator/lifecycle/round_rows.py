@@ -1,0 +1,146 @@
+"""Lays a round out as rows of work: pure, from a plan to what the steps table will hold."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from orchestrator.memory.steps import Message
+from orchestrator.models.arm_capability import queue_of
+from orchestrator.models.execution_state import JUDGE_STEP, Plan, PlanStep, StepKind
+from orchestrator.models.ids import chord_id, step_id
+from orchestrator.planner.check import path_lengths
+
+JUDGE_ARM = "judge"
+
+
+@dataclass(frozen=True)
+class RoundLayout:
+    """What a round runs: all of its plan at first, in a repair the faulty steps and what follows them.
+
+    `kept` maps names of steps that are done to the ids of their rows: of earlier rounds, or, in the first round of a
+    retry, of the task that it repeats. `feedback` maps the faulty ones to the judge's words; `routes` every step to
+    its arm.
+    """
+
+    task_id: str
+    number: int
+    priority: int
+    routes: Mapping[str, str]
+    reruns: Collection[str]
+    kept: Mapping[str, str] = field(default_factory=dict)
+    feedback: Mapping[str, str] = field(default_factory=dict)
+
+    def row_id(self, name: str) -> str:
+        """Return the id of a step's row in this round."""
+        return step_id(self.task_id, round_number=self.number, name=name)
+
+
+def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str, Any]]:
+    """Return the rows of a round: its steps, queued, held or blocked, and its judge, blocked.
+
+    Of the steps that nothing blocks, `max_parallel` are queued, those with the longest path first. A retry's kept
+    steps have rows too, done; where they are all, the judge is queued.
+    """
+    lengths = path_lengths(plan)
+    steps = [
+        _step_row(plan, step, layout, position=position, path_length=lengths[step.id])
+        for position, step in enumerate(plan.steps)
+        if step.id in layout.reruns
+    ]
+    free = sorted(
+        (row for row in steps if row["state"] == "held"), key=lambda row: (-row["path_length"], row["name"])
+    )
+    for row in free[:max_parallel]:
+        row["state"] = "queued"
+    reused = [
+        _reused_row(step, layout, position=position, path_length=lengths[step.id])
+        for position, step in enumerate(plan.steps)
+        if layout.number == 1 and step.id in layout.kept
+    ]
+    return [*reused, *steps, _judge_row(layout)]
+
+
+def messages(rows: list[dict[str, Any]]) -> list[Message]:
+    """Return what the messages of the queued rows say, the longest path first."""
+    queued = [row for row in rows if row["state"] == "queued" and row["kind"] == StepKind.STEP]
+    queued.sort(key=lambda row: (-row["path_length"], row["name"]))
+    return [Message(**{field.name: row[field.name] for field in fields(Message)}) for row in queued]
+
+
+def judge_message(layout: RoundLayout) -> Message:
+    """Return what the message of the round's judge says: the body of its chord."""
+    return Message(
+        **_common(layout, JUDGE_STEP, JUDGE_ARM), kind=StepKind.JUDGE.value, chord_id=None, spec={}
+    )
+
+
+def _step_row(
+    plan: Plan, step: PlanStep, layout: RoundLayout, *, position: int, path_length: int
+) -> dict[str, Any]:
+    # a dependency that is neither run again nor done can't be met any more: the step stays blocked
+    unmet = [name for name in step.depends_on if name in layout.reruns or name not in layout.kept]
+    followers = [
+        other.id for other in plan.steps if step.id in other.depends_on and other.id in layout.reruns
+    ]
+    arm = layout.routes[step.id]
+    return {
+        **_common(layout, step.id, arm),
+        "kind": "step",
+        "chord_id": chord_id(layout.task_id, round_number=layout.number),
+        "spec": {**asdict(step), "inputs": _inputs(step, layout), "arm": arm, "position": position,
+                 "feedback": layout.feedback.get(step.id)},
+        "bindings": {name: layout.kept.get(name) if name not in layout.reruns else layout.row_id(name)
+                     for name in step.depends_on},
+        "waiting": len(unmet),
+        "unblocks": [layout.row_id(name) for name in followers],
+        "path_length": path_length,
+        "state": "blocked" if unmet else "held",
+    }  # fmt: skip
+
+
+def _reused_row(step: PlanStep, layout: RoundLayout, *, position: int, path_length: int) -> dict[str, Any]:
+    arm = layout.routes[step.id]
+    return {
+        **_common(layout, step.id, arm),
+        "kind": "step",
+        "chord_id": chord_id(layout.task_id, round_number=layout.number),
+        "spec": {**asdict(step), "arm": arm, "position": position},
+        "bindings": {},
+        "waiting": 0,
+        "unblocks": [],
+        "path_length": path_length,
+        "state": "done",
+        "reuses": layout.kept[step.id],
+    }
+
+
+def _judge_row(layout: RoundLayout) -> dict[str, Any]:
+    return {
+        **_common(layout, JUDGE_STEP, JUDGE_ARM),
+        "kind": "judge",
+        "chord_id": None,
+        "spec": {},
+        "bindings": {},
+        "waiting": 0,
+        "unblocks": [],
+        "path_length": 1,
+        "state": "blocked" if layout.reruns else "queued",
+    }
+
+
+def _common(layout: RoundLayout, name: str, arm: str) -> dict[str, Any]:
+    return {
+        "id": layout.row_id(name),
+        "task_id": layout.task_id,
+        "round": layout.number,
+        "name": name,
+        "arm": arm,
+        "queue": queue_of(arm),
+        "priority": layout.priority,
+    }
+
+
+def _inputs(step: PlanStep, layout: RoundLayout) -> dict[str, Any]:
+    if step.id in layout.feedback and step.repair_inputs:
+        return {**step.inputs, **step.repair_inputs}
+    return step.inputs

@@ -1,0 +1,74 @@
+"""Owns the audit log: who did what, from where, and whether it was allowed. Entries are added, never changed."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Connection
+
+from orchestrator.chord import sql
+from orchestrator.models import record
+
+LEAST_RETENTION_DAYS = 7
+"""As the table's trigger has it."""
+_SQL = sql.load(__file__)
+
+
+class Outcome(StrEnum):
+    """Whether it was done, refused for want of a right, or came to nothing otherwise."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One deed. `object` is an id, `reason` a code: no text of a client's, for it might hold a secret.
+
+    `key_id` of a refused credential is what it claims to be. `times` above 1 counts deeds that were left out.
+    `occurred_at` is set when the entry is read; Postgres' clock sets it, less the seconds since `noted_at`, a value
+    of time.monotonic().
+    """
+
+    action: str
+    outcome: Outcome
+    tenant: str | None = None
+    key_id: str | None = None
+    subject: str | None = None
+    address: str | None = None
+    object: str | None = None
+    reason: str | None = None
+    request_id: str | None = None
+    times: int = 1
+    occurred_at: datetime | None = None
+    noted_at: float = field(default_factory=time.monotonic, compare=False)
+
+
+def append(conn: Connection, entries: Sequence[Entry]) -> None:
+    """Add entries, in one statement."""
+    now = time.monotonic()
+    rows = [{**asdict(entry), "age_seconds": now - entry.noted_at} for entry in entries]
+    conn.exec_driver_sql(_SQL["append"], {"entries": record.encode(rows)})
+
+
+def find(
+    conn: Connection,
+    *,
+    tenant: str | None = None,
+    action: str | None = None,
+    outcome: Outcome | None = None,
+    since: datetime | None = None,
+    limit: int = 100,
+) -> list[Entry]:
+    """Return at most `limit` entries, the newest first. The action `task` is any of task.submit, task.cancel, ..."""
+    values = {"tenant": tenant, "action": action, "outcome": outcome, "since": since, "limit": limit}
+    rows = conn.exec_driver_sql(_SQL["find"], values).mappings()
+    return [Entry(**{**row, "outcome": Outcome(row["outcome"])}) for row in rows]
+
+
+def forget(conn: Connection, *, days: int, limit: int) -> int:
+    """Delete at most `limit` entries older than `days`, LEAST_RETENTION_DAYS or more; return how many."""
+    return conn.exec_driver_sql(_SQL["forget"], {"days": days, "limit": limit}).rowcount

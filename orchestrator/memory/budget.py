@@ -1,0 +1,160 @@
+"""Owns the ledger: what each call to a model may cost is set aside before it, and what it did cost charged after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.chord import sql
+from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown, Stopped
+
+_SQL = sql.load(__file__)
+_WAIT_SECONDS = 1.0
+"""How soon a step looks again for room that other calls hold; they last seconds."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """A task's budget, what is spent of it, and what open calls hold."""
+
+    max_tokens: int
+    max_cost: Decimal
+    is_cost_explicit: bool
+    spent_tokens: int
+    spent_cost: Decimal
+    held_tokens: int
+    held_cost: Decimal
+
+
+class Room(StrEnum):
+    """Is there room for a call: now, once other calls have ended, or never any more?"""
+
+    NOW = "now"
+    LATER = "later"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Balance:
+    """A task's totals before and after a call was settled; a cost is None when a part of it is not known."""
+
+    tokens_before: int
+    tokens_after: int
+    cost_before: Decimal | None
+    cost_after: Decimal | None
+    max_tokens: int
+    max_cost: Decimal
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """A call in the ledger; not settled while `settled_at` is None."""
+
+    step_id: str
+    step: str
+    round: int
+    attempt: int
+    call: int
+    reserved_tokens: int
+    reserved_cost: Decimal | None
+    spent_tokens: int | None
+    spent_cost: Decimal | None
+    reserved_at: datetime
+    settled_at: datetime | None
+
+
+def reserve(
+    conn: Connection, task_id: str, *, step_id: str, attempt: int, tokens: int, cost: Decimal | None
+) -> int:
+    """Set aside the most that a call can use and return the call's number: 1, 2, ... of the attempt.
+
+    `cost` is None when the price is not known. Locks the task's row until the transaction ends. Raises
+    BudgetExceeded, BudgetTaken, PriceUnknown; Stopped when the attempt is not the current one.
+    """
+    claim = {"step_id": step_id, "attempt": attempt}
+    budget = conn.exec_driver_sql(_SQL["lock_purse"], claim).mappings().one_or_none()
+    if budget is None:
+        raise Stopped()
+    conn.exec_driver_sql(_SQL["charge_abandoned"], {"task_id": task_id})
+    sums = conn.exec_driver_sql(_SQL["account"], {"task_id": task_id, **claim}).mappings().one()
+    call: int = sums["next_call"]
+    account = Account(**budget, **{name: value for name, value in sums.items() if name != "next_call"})
+    _require_room(account, tokens=tokens, cost=cost)
+    values = {"task_id": task_id, **claim, "call": call, "tokens": tokens, "cost": cost}
+    conn.exec_driver_sql(_SQL["reserve"], values)
+    return call
+
+
+def settle(
+    conn: Connection,
+    task_id: str,
+    *,
+    step_id: str,
+    attempt: int,
+    call: int,
+    tokens: int | None,
+    cost: Decimal | None,
+    is_told: bool = True,
+) -> Balance | None:
+    """Charge what a call used, all that was set aside when `tokens` is None; None when it was charged before.
+
+    Figures that were not told but estimated are charged as far as the budget keeps room for a call of the same size:
+    the retry. Locks the task's row until the transaction ends.
+    """
+    values: Mapping[str, Any] = {
+        "task_id": task_id,
+        "step_id": step_id,
+        "attempt": attempt,
+        "call": call,
+        "tokens": tokens,
+        "cost": cost,
+        "is_told": is_told,
+    }
+    row = conn.exec_driver_sql(_SQL["settle"], values).one_or_none()
+    return Balance(*row) if row else None
+
+
+def charge_open(conn: Connection, task_id: str) -> None:
+    """Charge in full what a task's calls still hold, at its end; the caller holds the task's lock."""
+    conn.exec_driver_sql(_SQL["charge_open"], {"task_id": task_id})
+
+
+def entries(conn: Connection, task_id: str) -> list[LedgerEntry]:
+    """Return the task's calls in the order in which they were reserved."""
+    return [LedgerEntry(*row) for row in conn.exec_driver_sql(_SQL["entries"], {"task_id": task_id})]
+
+
+def room_for(asked: Decimal, *, spent: Decimal, held: Decimal, limit: Decimal) -> Room:
+    """Tell whether a call fits: never when it would not even if every open call cost nothing."""
+    if spent + asked > limit:
+        return Room.NEVER
+    return Room.LATER if spent + held + asked > limit else Room.NOW
+
+
+def _require_room(account: Account, *, tokens: int, cost: Decimal | None) -> None:
+    if cost is None and account.is_cost_explicit:
+        raise PriceUnknown(
+            "The model's price is not known, so max_cost_dollars can't be kept: set LLM_PRICES, or leave it out."
+        )
+    of_tokens = (Decimal(tokens), Decimal(account.spent_tokens), Decimal(account.held_tokens))
+    of_dollars = (cost or Decimal(0), account.spent_cost, account.held_cost)
+    for budget, (asked, spent, held), limit in (
+        ("max_tokens", of_tokens, Decimal(account.max_tokens)),
+        ("max_cost_dollars", of_dollars, account.max_cost),
+    ):
+        room = room_for(asked, spent=spent, held=held, limit=limit)
+        figures = {"budget": budget, "limit": str(limit), "spent": str(spent), "asked": str(asked)}
+        if room is Room.NEVER:
+            raise BudgetExceeded(
+                f"{budget} is {limit}: {spent} are spent, and the next call may cost {asked}.",
+                details=figures,
+            )
+        if room is Room.LATER:
+            raise BudgetTaken(
+                f"Other calls of the task hold {held} of {budget} until they end.",
+                details={**figures, "held": str(held), "retry_after": _WAIT_SECONDS},
+            )

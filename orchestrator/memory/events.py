@@ -1,0 +1,110 @@
+"""Owns what is told about a task: its numbered events, and the trace of its decisions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.chord import sql
+from orchestrator.chord.prepared import Prepared
+from orchestrator.models import record
+
+_SQL = sql.load(__file__)
+_TELL = Prepared(
+    "octollm_tell",
+    _SQL["tell"],
+    {
+        "task_id": "text",
+        "round": "int",
+        "count": "int",
+        "events": "text",
+        "decisions": "text",
+        "progress": "bool",
+    },
+)
+
+Fact = tuple[str, Mapping[str, Any]]
+"""The type of an event and its payload."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A numbered fact of a task's life; `seq` starts at 1 and has no gaps."""
+
+    seq: int
+    occurred_at: datetime
+    type: str
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One entry of a task's trace."""
+
+    id: int
+    round: int
+    decided_at: datetime
+    kind: str
+    payload: dict[str, Any]
+
+
+def tell(
+    conn: Connection,
+    task_id: str,
+    facts: Sequence[Fact],
+    *,
+    round_number: int,
+    decisions: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: bool = False,
+) -> None:
+    """Append (type, payload) pairs to the task's events, and {kind: payload} to its trace, where they became true.
+
+    Locks the task's row until the transaction ends. With `progress` its percentage rises to what the round has
+    finished.
+    """
+    values = {
+        "task_id": task_id,
+        "round": round_number,
+        "count": len(facts),
+        "events": as_events(facts),
+        "decisions": as_decisions(decisions or {}),
+        "progress": progress,
+    }
+    _TELL.execute(conn, values)
+
+
+def as_events(facts: Sequence[Fact]) -> str:
+    """Return facts as the statements take them."""
+    return record.encode([{"type": kind, "payload": payload} for kind, payload in facts])
+
+
+def as_decisions(decisions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return decisions as the statements take them."""
+    return record.encode([{"kind": kind, "payload": payload} for kind, payload in decisions.items()])
+
+
+def read(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+    """Return the task's events with seq above `after`, oldest first."""
+    rows = conn.exec_driver_sql(_SQL["read"], {"task_id": task_id, "after": after, "limit": limit})
+    return [Event(*row) for row in rows]
+
+
+def read_after(conn: Connection, cursors: Mapping[str, int], *, limit: int) -> list[tuple[str, Event]]:
+    """Return (task id, event) of what each task in `cursors` has after its number; by task, oldest first."""
+    values = {"ids": list(cursors), "afters": list(cursors.values()), "limit": limit}
+    rows = conn.exec_driver_sql(_SQL["read_after"], values)
+    return [(task_id, Event(*event)) for task_id, *event in rows]
+
+
+def last_numbers(conn: Connection, task_ids: Sequence[str]) -> dict[str, int]:
+    """Return the number of each task's last event; tasks that are gone are left out."""
+    rows = conn.exec_driver_sql(_SQL["last_numbers"], {"ids": list(task_ids)})
+    return {row.id: row.event_seq for row in rows}
+
+
+def trace(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Decision]:
+    """Return the task's decisions with id above `after`, oldest first."""
+    rows = conn.exec_driver_sql(_SQL["trace"], {"task_id": task_id, "after": after, "limit": limit})
+    return [Decision(*row) for row in rows]

@@ -1,0 +1,142 @@
+"""Finds passages: by their words, by trigrams and by meaning as far as the server can, in one order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.chord.sql import load
+from orchestrator.memory.documents import Abilities, Document, Passage, Vector, keys, written
+from orchestrator.models import record
+
+RRF_K = 60
+"""Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", SIGIR 2009."""
+CANDIDATES = 50
+"""How many passages each way of searching may bring in; never fewer than are asked for."""
+LEAST_TRIGRAM_LETTERS = 4
+"""A shorter term is like half of all words."""
+LEAST_LIKENESS = 0.4
+"""Of two spellings, as pg_trgm measures it; its own 0.6 takes one wrong letter for another word."""
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What is looked for: `query` in websearch syntax, its `terms`, and what is `unwanted`, as "-word -word".
+
+    A `literal` one asks for phrases or excludes words, so that only words answer it. `vector` is what `model` made
+    of it.
+    """
+
+    query: str
+    terms: Sequence[str]
+    unwanted: str = ""
+    literal: bool = False
+    model: str = ""
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A passage that fits; `document` is None for a text that came with the call.
+
+    `score` is the sum of 1 / (60 + rank) over the ways in `found_by`: words, trigrams, meaning.
+    """
+
+    document: Document | None
+    passage: Passage
+    terms: list[str]
+    found_by: tuple[str, ...]
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best passages, how many were found in all, and whether none holds all of the query's words."""
+
+    hits: list[Hit]
+    total: int
+    loosely: bool
+
+
+def search(
+    conn: Connection,
+    tenant: str,
+    sought: Sought,
+    *,
+    abilities: Abilities,
+    documents: Sequence[Document],
+    given: Sequence[Passage] = (),
+    limit: int,
+) -> Found:
+    """Return the passages of the documents, and of those `given`, that fit best.
+
+    Where no passage holds all words of the query, those count that hold one of its terms.
+    """
+    question = {"query": sought.query, "terms": list(sought.terms), "unwanted": sought.unwanted}
+    asked = conn.exec_driver_sql(_SQL["read_query"], question).one()
+    values: dict[str, Any] = {
+        "tenant": tenant,
+        **keys(documents),
+        "given": record.encode([asdict(passage) for passage in given]),
+        "terms": list(sought.terms),
+        "limit": max(limit, CANDIDATES),
+    }
+    values["query"] = asked.every
+    rows = _rows(conn, "by_words", values)
+    loosely = not rows
+    if loosely:
+        values["query"] = asked.some
+        rows = _rows(conn, "by_words", values)
+    rankings = [_hits(rows, "words")]
+    others = [] if sought.literal else _beside_words(conn, sought, values, abilities=abilities)
+    rankings += [_hits(found, way) for way, found in others]
+    strangers = {_place(row) for _, found in others for row in found if not row.fits}
+    total = (rows[0].found if rows else 0) + len(strangers)
+    return Found(fuse(rankings, terms=sought.terms)[:limit], total, loosely)
+
+
+def fuse(rankings: Sequence[Sequence[Hit]], *, terms: Sequence[str] = ()) -> list[Hit]:
+    """Join rankings by reciprocal rank fusion; what ranks alike keeps the order of the first ranking it is in."""
+    fused: dict[tuple[Document | None, Passage], Hit] = {}
+    for ranking in rankings:
+        for rank, hit in enumerate(ranking, start=1):
+            key = (hit.document, hit.passage)
+            known = fused.get(key, replace(hit, terms=[], found_by=()))
+            held = {*known.terms, *hit.terms}
+            fused[key] = replace(
+                known,
+                terms=[term for term in terms if term in held],
+                found_by=(*known.found_by, *hit.found_by),
+                score=known.score + 1 / (RRF_K + rank),
+            )
+    return sorted(fused.values(), key=lambda hit: -hit.score)
+
+
+def _beside_words(
+    conn: Connection, sought: Sought, values: Mapping[str, Any], *, abilities: Abilities
+) -> list[tuple[str, Sequence[Any]]]:
+    found = []
+    if abilities.trigrams:
+        conn.exec_driver_sql(_SQL["set_likeness"], {"likeness": str(LEAST_LIKENESS)})
+        long = [term for term in sought.terms if len(term) >= LEAST_TRIGRAM_LETTERS]
+        found.append(("trigrams", _rows(conn, "by_trigrams", {**values, "terms": long})))
+    if abilities.meaning and sought.vector is not None:
+        meant = {"model": sought.model, "vector": written(sought.vector)}
+        found.append(("meaning", _rows(conn, "by_meaning", {**values, **meant})))
+    return found
+
+
+def _rows(conn: Connection, way: str, values: Mapping[str, Any]) -> Sequence[Any]:
+    return conn.exec_driver_sql(_SQL[way], dict(values)).all()
+
+
+def _hits(rows: Sequence[Any], way: str) -> list[Hit]:
+    return [Hit(*_place(row), row.terms, (way,)) for row in rows]
+
+
+def _place(row: Any) -> tuple[Document | None, Passage]:
+    document = Document(row.sha256, row.unpacked) if row.sha256 else None
+    return document, Passage(row.file, row.line, row.end_line, row.first_byte, row.content)

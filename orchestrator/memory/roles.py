@@ -1,0 +1,195 @@
+"""Owns the roles of Postgres for kinds of processes: what each may do with which table, and no more.
+
+They are groups without a login. Who gives each kind of process a login of its own grants it the kind's group; whoever
+connects as the owner of the tables, as a single login for everything does, may do all as before.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
+
+from orchestrator.chord import sql
+from orchestrator.process.process_kind import KINDS, ROLES
+
+_SQL = sql.load(__file__)
+
+# the columns of a task that the end of a step moves; its contract, tenant, deadline and plan are not among them
+_TASK_MOVES: Final = (
+    "event_seq, status, phase, percentage, updated_at, tokens_used, cost_dollars, result, error, finished_at, "
+    "fresh_until, cache, leader_id, leads"
+)
+# the columns of a step that its work moves; what it is to do (arm, spec with its permit, bindings) is not among them
+_STEP_MOVES: Final = (
+    "state, attempt, failures, kills, sends, owner, not_before, due, result, waiting, queued_at, started_at, "
+    "finished_at"
+)
+# a follower that takes over from its leader gets a plan row; without a spec no row is a step that an arm would do
+_PLAN_ROW: Final = (
+    "id, task_id, tenant, round, kind, name, arm, queue, priority, state, due, queued_at, sends"
+)
+
+_CHORDS: Final = {
+    "chords": "SELECT, INSERT, UPDATE",
+    "chord_parts": "SELECT, INSERT, UPDATE",
+    "results": "SELECT, INSERT, UPDATE",
+    "groups": "SELECT, INSERT, UPDATE",
+}
+_PRESENCE: Final = {"pools": "SELECT, INSERT, UPDATE, DELETE"}
+_ENDING: Final = {
+    "events": "SELECT, INSERT",
+    "traces": "SELECT, INSERT",
+    "ledger": "SELECT, INSERT, UPDATE",
+    "webhooks": "INSERT",
+}
+_OUTPUTS: Final = {"artifacts": "SELECT, INSERT, UPDATE", "artifact_chunks": "SELECT, INSERT"}
+_CACHE: Final = {"cache_switches": "SELECT"}
+
+GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "octollm_api": {
+        **_CHORDS,
+        **_ENDING,
+        **_OUTPUTS,
+        # a tenant may delete its files
+        "artifacts": "SELECT, INSERT, UPDATE, DELETE",
+        "webhooks": "SELECT, INSERT, UPDATE",
+        "tasks": "SELECT, INSERT, UPDATE",
+        "rounds": "SELECT",
+        "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES}, priority)",
+        "submissions": "SELECT, INSERT, UPDATE",
+        # keys are made and revoked by operators
+        "api_keys": "SELECT, UPDATE (last_used_at)",
+        "cache_audits": "SELECT, INSERT, UPDATE",
+        "cache_switches": "SELECT, INSERT, UPDATE",
+        "declarations": "SELECT, INSERT, UPDATE",
+        "audit_log": "INSERT",
+        # the right to lock a row is that to write one of its columns: /ready asks so whether the server takes writes
+        "pools": "SELECT, UPDATE (seen_at)",
+    },
+    "octollm_rounds": {
+        **_CHORDS,
+        **_PRESENCE,
+        **_ENDING,
+        **_OUTPUTS,
+        **_CACHE,
+        "chord_parts": "SELECT, INSERT, UPDATE, DELETE",
+        "tasks": "SELECT, UPDATE",
+        "rounds": "SELECT, INSERT, UPDATE",
+        "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES})",
+        "documents": "SELECT",
+        # the router asks how each arm does
+        "declarations": "SELECT",
+    },
+    "octollm_arm": {
+        **_CHORDS,
+        **_PRESENCE,
+        **_ENDING,
+        **_OUTPUTS,
+        **_CACHE,
+        "tasks": f"SELECT, UPDATE ({_TASK_MOVES})",
+        "rounds": "SELECT",
+        "steps": f"SELECT, INSERT ({_PLAN_ROW}), UPDATE ({_STEP_MOVES})",
+        "documents": "SELECT, INSERT",
+        "passages": "SELECT, INSERT",
+        "passage_vectors": "SELECT, INSERT",
+    },
+    "octollm_webhook": {
+        **_CHORDS,
+        **_PRESENCE,
+        "tasks": "SELECT",
+        "steps": "SELECT",
+        "events": "SELECT",
+        "traces": "INSERT",
+        "webhooks": "SELECT, UPDATE",
+    },
+    "octollm_sweeper": {
+        **_CHORDS,
+        **_PRESENCE,
+        **_ENDING,
+        **_CACHE,
+        "chords": "SELECT, INSERT, UPDATE, DELETE",
+        "chord_parts": "SELECT, INSERT, UPDATE, DELETE",
+        "results": "SELECT, INSERT, UPDATE, DELETE",
+        "groups": "SELECT, INSERT, UPDATE, DELETE",
+        "tasks": f"SELECT, UPDATE ({_TASK_MOVES}), DELETE",
+        "rounds": "SELECT",
+        "steps": f"SELECT, INSERT ({_PLAN_ROW}), UPDATE ({_STEP_MOVES})",
+        "webhooks": "SELECT, INSERT, UPDATE",
+        "submissions": "SELECT, DELETE, UPDATE",
+        "artifacts": "SELECT, UPDATE, DELETE",
+        "audit_log": "SELECT, DELETE",
+    },
+}
+
+
+class RolesStanding(NamedTuple):
+    """Which roles are not there, and who we are."""
+
+    missing: tuple[str, ...]
+    user: str
+
+    @property
+    def fault(self) -> str:
+        """What is wrong, in words; empty for nothing."""
+        if self.missing:
+            return (
+                f"the database lacks the roles {', '.join(self.missing)}, which {self.user} may not make. All works "
+                "without, but every process has the rights of its login, not of its kind"
+            )
+        return ""
+
+    @property
+    def advice(self) -> str:
+        """How to have the roles; empty where they are."""
+        if not self.missing:
+            return ""
+        made = " ".join(f"CREATE ROLE {name} NOLOGIN;" for name in self.missing)
+        return f"as a superuser of that database: {made} then octollm migrate again"
+
+
+def look(conn: Connection) -> RolesStanding:
+    """Return how the roles stand in a migrated database."""
+    found = conn.exec_driver_sql(_SQL["look"], {"names": list(GRANTS)}).mappings().one()
+    return RolesStanding(tuple(found["missing"]), found["user"])
+
+
+def complete(conn: Connection) -> RolesStanding:
+    """Make the roles that are missing, and give each its rights and no other; calling it twice is safe.
+
+    Where the database's user may not make roles, those that are there get their rights all the same.
+    """
+    for name in look(conn).missing:
+        conn.exec_driver_sql(_SQL["make"].replace("{role}", name))
+    standing = look(conn)
+    for name in GRANTS.keys() - set(standing.missing):
+        conn.exec_driver_sql(_SQL["renew"].replace("{role}", name))
+        there = set(conn.exec_driver_sql(_SQL["tables"]).scalars())
+        for table, rights in _rights(name):
+            if table in there:
+                conn.exec_driver_sql(f"GRANT {rights} ON {table} TO {name}")
+    if "octollm_api" not in standing.missing:
+        conn.exec_driver_sql(_SQL["let_api_confine"])
+    return standing
+
+
+def make_logins(conn: Connection, database_url: str) -> dict[str, str]:
+    """Make a login for each kind of process, with the rights of its role; return their addresses by kind.
+
+    Each call sets new passwords. Only for a server of our own: its user must be a superuser.
+    """
+    addresses = {}
+    for kind in KINDS:
+        login, password = f"octollm_up_{kind}", secrets.token_urlsafe(24)
+        conn.exec_driver_sql(_SQL["make_login"].replace("{login}", login), {"password": password})
+        if kind in ROLES:
+            conn.exec_driver_sql(f"GRANT {ROLES[kind]} TO {login}")
+        address = make_url(database_url).set(username=login, password=password)
+        addresses[kind] = address.render_as_string(hide_password=False)
+    return addresses
+
+
+def _rights(role: str) -> Iterator[tuple[str, str]]:
+    yield "alembic_version", "SELECT"
+    yield from GRANTS[role].items()

@@ -1,0 +1,99 @@
+"""Owns the rows of rounds: saving one with all that begins with it, its verdict, reading it back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.chord import sql
+from orchestrator.chord.prepared import Prepared
+from orchestrator.memory.events import Fact, as_decisions, as_events
+from orchestrator.models import record
+from orchestrator.models.execution_state import Plan, Verdict
+
+_SQL = sql.load(__file__)
+_SAVE = Prepared(
+    "octollm_save_round",
+    _SQL["save"],
+    {
+        "task_id": "text",
+        "number": "int",
+        "plan_id": "text",
+        "chord_id": "text",
+        "plan": "text",
+        "phase": "text",
+        "rows": "text",
+        "count": "int",
+        "events": "text",
+        "decisions": "text",
+        "redispatch_seconds": "float8",
+    },
+)
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """A row of rounds."""
+
+    number: int
+    plan_id: str
+    chord_id: str
+    plan: Plan
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class NewRound:
+    """A round to be saved; `rows` map the columns of steps to JSON values, each with its first state."""
+
+    task_id: str
+    number: int
+    plan_id: str
+    chord_id: str
+    plan: Plan
+    phase: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+def save(
+    conn: Connection,
+    new: NewRound,
+    facts: Sequence[Fact],
+    *,
+    decisions: Mapping[str, Mapping[str, Any]],
+    redispatch_seconds: float,
+) -> None:
+    """Insert the round and its rows, make it the task's current one, tell of it; one statement.
+
+    The caller holds the task's lock. Raises IntegrityError when the round is there.
+    """
+    _SAVE.execute(
+        conn,
+        {
+            "task_id": new.task_id,
+            "number": new.number,
+            "plan_id": new.plan_id,
+            "chord_id": new.chord_id,
+            "plan": record.encode(new.plan.to_record()),
+            "phase": new.phase,
+            "rows": record.encode(new.rows),
+            "count": len(facts),
+            "events": as_events(facts),
+            "decisions": as_decisions(decisions),
+            "redispatch_seconds": redispatch_seconds,
+        },
+    )
+
+
+def save_verdict(conn: Connection, task_id: str, *, number: int, verdict: Verdict) -> None:
+    """Record the judge's word on a round."""
+    values = {"task_id": task_id, "number": number, "verdict": record.encode(verdict.to_record())}
+    conn.exec_driver_sql(_SQL["save_verdict"], values)
+
+
+def read(conn: Connection, task_id: str, *, number: int) -> RoundRecord:
+    """Return a round that exists."""
+    row = conn.exec_driver_sql(_SQL["read"], {"task_id": task_id, "number": number}).one()
+    verdict = Verdict.from_record(row.verdict) if row.verdict else None
+    return RoundRecord(row.number, row.plan_id, row.chord_id, Plan.from_record(row.plan), verdict)

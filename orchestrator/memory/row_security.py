@@ -1,0 +1,99 @@
+"""Says whether Postgres' row-level security stands behind the tenant in every query, and puts it there."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.chord import sql
+from orchestrator.models.errors import SettingsError
+
+_SQL = sql.load(__file__)
+# tables whose rows belong to a tenant, and those whose rows belong to a task; a test compares them with the schema
+OWNED = (
+    "tasks",
+    "artifacts",
+    "artifact_chunks",
+    "documents",
+    "passages",
+    "passage_vectors",
+    "submissions",
+    "cache_audits",
+    "cache_switches",
+    "declarations",
+    "audit_log",
+)
+CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
+
+
+class Standing(NamedTuple):
+    """Whether we may become the tenants' role, which tables it is not kept out of, and who we are."""
+
+    may_become: bool
+    unprotected: tuple[str, ...]
+    user: str
+
+    @property
+    def fault(self) -> str:
+        """What is wrong, in words; empty for nothing."""
+        if not self.may_become:
+            return (
+                f"row-level security is off: the database's user {self.user} may not become the role octollm_tenant. "
+                "Tenants are kept apart by the queries alone"
+            )
+        if self.unprotected:
+            return f"row-level security is off on {', '.join(self.unprotected)}"
+        return ""
+
+    @property
+    def advice(self) -> str:
+        """How to turn it on; empty where it is."""
+        if not self.fault:
+            return ""
+        if self.may_become:
+            return "octollm migrate, as the owner of the tables"
+        user = '"' + self.user.replace('"', '""') + '"'
+        return (
+            f"as a superuser of that database: CREATE ROLE octollm_tenant NOLOGIN; GRANT octollm_tenant TO {user}; "
+            "(the first is not needed where the role is there); then octollm migrate again"
+        )
+
+
+def look(conn: Connection) -> Standing:
+    """Return how row-level security stands in a migrated database."""
+    unprotected = conn.exec_driver_sql(
+        _SQL["unprotected"], {"owned": list(OWNED), "children": list(CHILDREN)}
+    )
+    return Standing(
+        may_become=bool(conn.exec_driver_sql(_SQL["may_become"]).scalar_one()),
+        unprotected=tuple(unprotected.scalars()),
+        user=str(conn.exec_driver_sql("SELECT current_user").scalar_one()),
+    )
+
+
+def complete(conn: Connection) -> Standing:
+    """Protect the tables that migrations could not, now that the role may be there; return how it stands then.
+
+    Locks the tables that it protects until the transaction ends. Calling it twice is safe.
+    """
+    standing = look(conn)
+    if not standing.may_become or not standing.unprotected:
+        return standing
+    conn.exec_driver_sql(_SQL["let_in"])
+    for table in standing.unprotected:
+        statements = _SQL["protect_owned" if table in OWNED else "protect_child"]
+        conn.exec_driver_sql(statements.replace("{table}", table))
+    return look(conn)
+
+
+def require(engine: Engine) -> None:
+    """Raise SettingsError where row-level security is off, or can't be asked for: REQUIRE_ROW_LEVEL_SECURITY is on."""
+    try:
+        with engine.connect() as conn:
+            standing = look(conn)
+    except SQLAlchemyError as error:
+        raise SettingsError(
+            f"REQUIRE_ROW_LEVEL_SECURITY is on, and the database does not say whether it is: {type(error).__name__}"
+        ) from error
+    if standing.fault:
+        raise SettingsError(f"REQUIRE_ROW_LEVEL_SECURITY is on, but {standing.fault}: {standing.advice}")

@@ -1,0 +1,350 @@
+"""Owns the rows of work: claims with a lease and a fencing number, completion, release into free slots."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult
+
+from orchestrator.chord import sql
+from orchestrator.chord.prepared import Prepared
+from orchestrator.models import record
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.execution_state import StepResult, StepState
+
+_SQL = sql.load(__file__)
+_CLAIM = Prepared(
+    "octollm_claim",
+    _SQL["claim"],
+    {"id": "text", "owner": "text", "lease_seconds": "float8", "poison_step": "int", "most_running": "int"},
+)
+_FINISH = Prepared(
+    "octollm_finish",
+    _SQL["finish"],
+    {"id": "text", "chord_id": "text", "attempt": "int", "state": "text", "result": "text"},
+)
+_RELEASE = Prepared(
+    "octollm_release",
+    _SQL["release"],
+    {"task_id": "text", "round": "int", "max_parallel": "int", "redispatch_seconds": "float8"},
+)
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is published of a row: ids and where it goes; never what a user wrote."""
+
+    id: str
+    task_id: str
+    name: str
+    kind: str
+    arm: str
+    queue: str
+    priority: int
+    chord_id: str | None
+    round: int
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a row: `attempt` fences, `seconds_left` is the time to the task's deadline."""
+
+    id: str
+    task_id: str
+    round: int
+    kind: str
+    name: str
+    arm: str
+    chord_id: str | None
+    spec: dict[str, Any]
+    bindings: dict[str, str]
+    attempt: int
+    failures: int
+    kills: int
+    waited_seconds: float
+    tenant: str
+    contract: dict[str, Any]
+    cache_key: str | None
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A tenant has its share of an arm: `message` is another tenant's row that waits, if there is one."""
+
+    message: Message | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A row that has just got its end."""
+
+    id: str
+    task_id: str
+    round: int
+    name: str
+    arm: str
+    attempt: int
+    owner: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """A row that the end of its task closed; `former_state` is what it was doing."""
+
+    id: str
+    name: str
+    arm: str
+    kind: str
+    round: int
+    attempt: int
+    state: str
+    former_state: str
+    owner: str | None
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """The latest row of a step of the plan; `was_repaired` says that it ran with the judge's feedback.
+
+    `id` and `task_id` name the row that holds the result: an earlier task's, where it is reused.
+    """
+
+    id: str
+    task_id: str
+    name: str
+    arm: str
+    state: StepState
+    round: int
+    was_repaired: bool
+    result: StepResult | None
+
+
+@dataclass(frozen=True)
+class Reclaimed:
+    """A row taken from an owner who died or gave it back; it is due now."""
+
+    id: str
+    task_id: str
+    name: str
+    arm: str
+    round: int
+    attempt: int
+    kills: int
+    owner: str
+
+
+def claim(
+    conn: Connection,
+    step_id: str,
+    *,
+    owner: str,
+    lease_seconds: float,
+    poison_step: int,
+    most_running: int | None = None,
+) -> Claim | None:
+    """Take the row for `lease_seconds`; None when it is not to be had: done, running, too early, task ended.
+
+    None too when its tenant runs `most_running` steps or has its share of the arm's slots; without `most_running`
+    nobody asks for shares. One statement, made for AUTOCOMMIT. Locks the task's row, then the step's.
+    """
+    values = {
+        "id": step_id,
+        "owner": owner,
+        "lease_seconds": lease_seconds,
+        "poison_step": poison_step,
+        "most_running": most_running,
+    }
+    row = _CLAIM.execute(conn, values).mappings().one_or_none()
+    return Claim(**row) if row else None
+
+
+def next_in_turn(conn: Connection, step_id: str, *, poison_step: int, most_running: int) -> Turn | None:
+    """Say who is to run instead of a row whose tenant has its share; None when its claim was refused otherwise."""
+    values = {"id": step_id, "poison_step": poison_step, "most_running": most_running}
+    row = conn.exec_driver_sql(_SQL["next_in_turn"], values).mappings().one_or_none()
+    return None if row is None else Turn(Message(**row) if row["id"] else None)
+
+
+def put_off(conn: Connection, step_id: str, *, delay_seconds: float) -> None:
+    """Let a queued row wait for `delay_seconds` before it is published and may be claimed again."""
+    conn.exec_driver_sql(_SQL["put_off"], {"id": step_id, "delay_seconds": delay_seconds})
+
+
+def outputs(conn: Connection, ids: Sequence[str]) -> dict[str, StepResult]:
+    """Return {row id: result} of those rows that are done; no query for no rows."""
+    if not ids:
+        return {}
+    rows = conn.exec_driver_sql(_SQL["outputs"], {"ids": list(ids)})
+    return {row.id: StepResult.from_record(row.result) for row in rows}
+
+
+def renew(conn: Connection, leases: Mapping[str, int], *, lease_seconds: float) -> set[str]:
+    """Prolong the leases {row id: attempt}; return the ids that are still held."""
+    values = {"ids": list(leases), "attempts": list(leases.values()), "lease_seconds": lease_seconds}
+    return {row.id for row in conn.exec_driver_sql(_SQL["renew"], values)}
+
+
+def finish(
+    conn: Connection,
+    step_id: str,
+    *,
+    chord_id: str | None,
+    attempt: int,
+    state: StepState,
+    result: Mapping[str, Any],
+) -> Finished | None:
+    """Close the row and free its dependents; None when this attempt may not (a late duplicate, a zombie).
+
+    The caller holds the locks of the chord and the task.
+    """
+    values = {
+        "id": step_id,
+        "chord_id": chord_id,
+        "attempt": attempt,
+        "state": state.value,
+        "result": record.encode(result),
+    }
+    row = _FINISH.execute(conn, values).mappings().one_or_none()
+    return Finished(**row) if row else None
+
+
+def release(
+    conn: Connection, task_id: str, *, round_number: int, max_parallel: int, redispatch_seconds: float
+) -> list[Message]:
+    """Queue held steps into the task's free slots and return them; let the judge be claimed after the last.
+
+    The caller holds the task's lock. At most `max_parallel` steps of the round are queued or running.
+    """
+    values = {
+        "task_id": task_id,
+        "round": round_number,
+        "max_parallel": max_parallel,
+        "redispatch_seconds": redispatch_seconds,
+    }
+    return _messages(_RELEASE.execute(conn, values))
+
+
+def retry(conn: Connection, step_id: str, *, attempt: int, delay_seconds: float) -> int | None:
+    """Queue the row again after `delay_seconds`; return its failures, None when the attempt is not current."""
+    values = {"id": step_id, "attempt": attempt, "delay_seconds": delay_seconds}
+    failures: int | None = conn.exec_driver_sql(_SQL["retry"], values).scalar_one_or_none()
+    return failures
+
+
+def postpone(conn: Connection, step_id: str, *, attempt: int, delay_seconds: float) -> bool:
+    """Queue the row again after `delay_seconds`, counting nothing; False when the attempt is not current."""
+    values = {"id": step_id, "attempt": attempt, "delay_seconds": delay_seconds}
+    return conn.exec_driver_sql(_SQL["postpone"], values).rowcount == 1
+
+
+def skip_blocked(conn: Connection, task_id: str, *, round_number: int) -> list[str]:
+    """Mark what is still blocked in the round as skipped; return the names."""
+    values = {"task_id": task_id, "round": round_number}
+    return sorted(row.name for row in conn.exec_driver_sql(_SQL["skip_blocked"], values))
+
+
+def fence(conn: Connection, task_id: str) -> list[Fenced]:
+    """Close every open row of the task; the caller holds the locks of the chord and the task."""
+    return [Fenced(*row) for row in conn.exec_driver_sql(_SQL["fence"], {"task_id": task_id})]
+
+
+def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[StepOutcome]:
+    """Return the latest outcome of every step up to this round, kept ones too."""
+    rows = conn.exec_driver_sql(_SQL["results_of"], {"task_id": task_id, "round": round_number})
+    return [
+        StepOutcome(
+            row.id,
+            row.task_id,
+            row.name,
+            row.arm,
+            StepState(row.state),
+            row.round,
+            row.was_repaired,
+            StepResult.from_record(row.result) if row.result else None,
+        )
+        for row in rows
+    ]
+
+
+def take_due(
+    conn: Connection, *, redispatch_seconds: float, poison_step: int, limit: int
+) -> tuple[list[Message], int]:
+    """Take queued rows that are due, each due again after a doubled delay (at most 8 x).
+
+    Return them, and how many of them had been sent before, so that their message may be lost; the others' time has
+    come: a retry's, or that of a row which nobody published.
+    """
+    values = {"redispatch_seconds": redispatch_seconds, "poison_step": poison_step, "limit": limit}
+    rows = [dict(row) for row in conn.exec_driver_sql(_SQL["take_due"], values).mappings()]
+    overdue = sum(row.pop("is_overdue") for row in rows)
+    return [Message(**row) for row in rows], overdue
+
+
+def count_queued(conn: Connection, *, most: int) -> int:
+    """Return how many rows of all tasks wait for a worker; counts no further than `most`."""
+    return int(conn.exec_driver_sql(_SQL["count_queued"], {"most": most}).scalar_one())
+
+
+def count_queued_of(conn: Connection, tenant: str, *, most: int) -> int:
+    """Return how many rows of the tenant wait for a worker; counts no further than `most`."""
+    values = {"tenant": tenant, "arms": list(ARMS), "most": most}
+    return int(conn.exec_driver_sql(_SQL["count_queued_of"], values).scalar_one())
+
+
+def tool_seconds(conn: Connection, tenant: str) -> int:
+    """Return the seconds that the tenant's executor and coder steps took in the last 24 hours."""
+    return int(conn.exec_driver_sql(_SQL["tool_seconds"], {"tenant": tenant}).scalar_one())
+
+
+def queue_again(conn: Connection) -> int:
+    """Make every queued row due now: the broker came back empty; return how many."""
+    return conn.exec_driver_sql(_SQL["queue_again"], {}).rowcount
+
+
+def expired(conn: Connection, *, limit: int) -> list[tuple[str, str]]:
+    """Return (row id, task id) of running rows whose lease has ended, seen without a lock."""
+    return [(row.id, row.task_id) for row in conn.exec_driver_sql(_SQL["expired"], {"limit": limit})]
+
+
+def expire(conn: Connection, step_id: str) -> Reclaimed | None:
+    """Queue a row whose lease ended, due now; None when it was renewed or has ended."""
+    row = conn.exec_driver_sql(_SQL["expire"], {"id": step_id}).one_or_none()
+    return Reclaimed(*row) if row else None
+
+
+def hand_back(conn: Connection, step_id: str, *, owner: str, kills: int) -> Reclaimed | None:
+    """Queue a row whose `owner` gives it back, due now; None when `owner` does not hold it.
+
+    `kills` is 1 when the owner died of it, else 0.
+    """
+    values = {"id": step_id, "owner": owner, "kills": kills}
+    row = conn.exec_driver_sql(_SQL["hand_back"], values).one_or_none()
+    return Reclaimed(*row) if row else None
+
+
+def poisoned(conn: Connection, *, poison_step: int, limit: int) -> list[str]:
+    """Return ids of rows that killed at least `poison_step` workers."""
+    values = {"poison_step": poison_step, "limit": limit}
+    return [row.id for row in conn.exec_driver_sql(_SQL["poisoned"], values)]
+
+
+def out_of_reach(conn: Connection, *, patience_seconds: float, limit: int) -> list[tuple[str, str]]:
+    """Return ids of queued rows whose arm's live workers all take no work, and why they don't.
+
+    `patience_seconds` is how old a worker's last sign of life may be, and how long a row waits for another.
+    """
+    values = {"patience_seconds": patience_seconds, "limit": limit}
+    return [(row.id, row.reason) for row in conn.exec_driver_sql(_SQL["out_of_reach"], values)]
+
+
+def postgres_up_seconds(conn: Connection) -> float:
+    """Return how long Postgres has been up: no lease expires within one lease of its start."""
+    seconds: float = conn.exec_driver_sql(_SQL["postgres_up_seconds"], {}).scalar_one()
+    return seconds
+
+
+def _messages(rows: CursorResult[Any]) -> list[Message]:
+    return [Message(**row) for row in rows.mappings()]

@@ -1,0 +1,262 @@
+"""Owns the rows of tasks and rounds: what was asked, where it stands, what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult
+
+from orchestrator.chord import sql
+from orchestrator.chord.prepared import Prepared
+from orchestrator.memory.events import as_decisions
+from orchestrator.memory.pools import ALIVE_WITHIN_SECONDS
+from orchestrator.memory.submissions import Once
+from orchestrator.models import record
+from orchestrator.models.ids import step_id
+from orchestrator.models.task_contract import Contract
+
+_SQL = sql.load(__file__)
+_LOCK_TASK = Prepared("octollm_lock_task", _SQL["lock_task"], {"task_id": "text"})
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """A row of tasks; `result` and `error` have the shapes that clients get.
+
+    `cache` is {layer, source_task_id, age_seconds} of a result that another task made, or is to make.
+    """
+
+    id: str
+    tenant: str
+    key_id: str | None
+    goal: str
+    priority: str
+    contract: dict[str, Any]
+    status: str
+    phase: str
+    round: int
+    plan_id: str | None
+    percentage: int
+    event_seq: int
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    tokens_used: int
+    cost_dollars: Decimal | None
+    created_at: datetime
+    updated_at: datetime
+    deadline_at: datetime
+    finished_at: datetime | None
+    retry_of: str | None
+    cache: dict[str, Any] | None
+
+    @property
+    def worker_id(self) -> str:
+        """Return the id of the task whose steps make this one's result: its own, or that of `cache`'s source."""
+        return str(self.cache["source_task_id"]) if self.cache else self.id
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """The latest row of a step of the plan; `reused_from` is the task that did the work, if it was another one."""
+
+    id: str
+    round: int
+    name: str
+    arm: str
+    state: str
+    attempt: int
+    failures: int
+    spec: dict[str, Any]
+    result: dict[str, Any] | None
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    reused_from: str | None
+
+
+@dataclass(frozen=True)
+class SourceTask:
+    """What a retry needs of the task that it repeats; `is_too_late`: the deadline that the client set has passed."""
+
+    id: str
+    status: str
+    round: int
+    contract: dict[str, Any]
+    is_too_late: bool | None
+
+
+@dataclass(frozen=True)
+class LockedTask:
+    """What a decision needs of a task whose row is locked; `age_seconds` is by Postgres' clock."""
+
+    id: str
+    tenant: str
+    status: str
+    phase: str
+    round: int
+    plan_id: str | None
+    priority: str
+    contract: dict[str, Any]
+    percentage: int
+    leads: bool
+    created_at: datetime
+    deadline_at: datetime
+    finished_at: datetime | None
+    is_past_deadline: bool
+    age_seconds: float
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A task to be inserted; without a `cache_key`, made of `cache_parts`, its result answers for no other."""
+
+    id: str
+    tenant: str
+    key_id: str | None
+    request_id: str | None
+    contract: Contract
+    once: Once | None = None
+    cache_key: str | None = None
+    cache_parts: Mapping[str, str] | None = None
+    retry_of: str | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return the parameters that every statement which inserts a task takes."""
+        contract, once = self.contract, self.once
+        return {
+            "id": self.id,
+            "tenant": self.tenant,
+            "key_id": self.key_id,
+            "request_id": self.request_id,
+            "priority": contract.priority.value,
+            "broker_priority": contract.priority.broker_priority,
+            "contract": record.encode(contract.to_record()),
+            "deadline": contract.deadline,
+            "max_time_seconds": contract.budget.max_time_seconds,
+            "once_name": once.name if once else None,
+            "once_sha256": once.sha256 if once else None,
+            "once_seconds": once.seconds if once else None,
+            "cache_key": self.cache_key,
+            "cache_parts": record.encode(self.cache_parts) if self.cache_parts else None,
+            "retry_of": self.retry_of,
+        }
+
+
+def submit(
+    conn: Connection,
+    task: NewTask,
+    *,
+    redispatch_seconds: float,
+    leads: bool = False,
+    plan_spec: Mapping[str, Any] | None = None,
+    decisions: Mapping[str, Mapping[str, Any]] | None = None,
+) -> datetime | None:
+    """Insert the task, its plan row and its first event in one statement; return when it was created.
+
+    None, and nothing is inserted, when the tenant has submitted something under the same name before. With `leads`
+    equal tasks may follow it; raises IntegrityError then, when one under the same key leads already. `plan_spec` is
+    what the plan row says to the planner, of a task that repeats another one.
+    """
+    values = {
+        **task.values(),
+        "step_id": step_id(task.id, round_number=0, name="$plan"),
+        "redispatch_seconds": redispatch_seconds,
+        "leads": leads,
+        "plan_spec": record.encode(plan_spec or {}),
+        "decisions": as_decisions(decisions or {}),
+    }
+    created_at: datetime | None = conn.exec_driver_sql(_SQL["submit"], values).scalar_one_or_none()
+    return created_at
+
+
+def hold_source(conn: Connection, tenant: str, task_id: str) -> SourceTask | None:
+    """Return the tenant's task, locked against deletion until the transaction ends; None when it is not there."""
+    row = conn.exec_driver_sql(_SQL["hold_source"], {"tenant": tenant, "task_id": task_id}).one_or_none()
+    return SourceTask(*row) if row else None
+
+
+def link_retry(conn: Connection, retry_id: str, *, source_id: str, from_step: str | None) -> None:
+    """Tell in the traces of both tasks that the one repeats the other."""
+    values = {"retry_id": retry_id, "source_id": source_id, "from_step": from_step}
+    conn.exec_driver_sql(_SQL["link_retry"], values)
+
+
+def find_task(conn: Connection, tenant: str, task_id: str) -> TaskRecord | None:
+    """Return the tenant's task, or None: another tenant's task does not exist."""
+    rows = _tasks(conn.exec_driver_sql(_SQL["find_task"], {"tenant": tenant, "task_id": task_id}))
+    return rows[0] if rows else None
+
+
+def list_tasks(
+    conn: Connection, tenant: str, *, status: str | None = None, limit: int = 50, before: str | None = None
+) -> list[TaskRecord]:
+    """Return the tenant's tasks, newest first, with ids below `before`."""
+    values = {"tenant": tenant, "status": status, "limit": limit, "before": before}
+    return _tasks(conn.exec_driver_sql(_SQL["list_tasks"], values))
+
+
+def count_open(conn: Connection, tenant: str, *, most: int) -> int:
+    """Return how many tasks of the tenant have not ended; counts no further than `most`."""
+    return int(conn.exec_driver_sql(_SQL["count_open"], {"tenant": tenant, "most": most}).scalar_one())
+
+
+def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:
+    """Return the latest row of every step of the task's plan, in the plan's order."""
+    rows = conn.exec_driver_sql(_SQL["steps_of"], {"task_id": task_id})
+    return [StepRecord(*row) for row in rows]
+
+
+def waiting_arms(conn: Connection, task_id: str) -> list[str]:
+    """Return the arms that the task's queued work waits for and that no live pool serves."""
+    values = {"task_id": task_id, "within_seconds": ALIVE_WITHIN_SECONDS}
+    return [row.arm for row in conn.exec_driver_sql(_SQL["waiting_arms"], values)]
+
+
+def lock_task(conn: Connection, task_id: str) -> LockedTask | None:
+    """Lock the task's row until the transaction ends; lock its chord first, its steps after."""
+    row = _LOCK_TASK.execute(conn, {"task_id": task_id}).mappings().one_or_none()
+    return LockedTask(**row) if row else None
+
+
+def current_round(conn: Connection, task_id: str, *, tenant: str | None = None) -> int | None:
+    """Return the number of the task's round, unlocked; None when the tenant has no such task."""
+    values = {"task_id": task_id, "tenant": tenant}
+    number: int | None = conn.exec_driver_sql(_SQL["current_round"], values).scalar_one_or_none()
+    return number
+
+
+def past_deadline(conn: Connection, *, limit: int) -> list[str]:
+    """Return ids of open tasks whose deadline has passed, the oldest deadline first."""
+    return [row.id for row in conn.exec_driver_sql(_SQL["past_deadline"], {"limit": limit})]
+
+
+def finish_task(
+    conn: Connection,
+    task_id: str,
+    *,
+    status: str,
+    result: Mapping[str, Any] | None,
+    error: Mapping[str, Any] | None,
+    fresh_seconds: int = 0,
+    cache: Mapping[str, Any] | None = None,
+) -> bool:
+    """Write the task's end; False when it had ended before.
+
+    The result may answer for equal tasks for `fresh_seconds`; `cache` says where it came from, if from elsewhere.
+    """
+    values = {
+        "fresh_seconds": fresh_seconds,
+        "cache": record.encode(cache) if cache is not None else None,
+        "task_id": task_id,
+        "status": status,
+        "result": record.encode(result) if result is not None else None,
+        "error": record.encode(error) if error is not None else None,
+    }
+    return conn.exec_driver_sql(_SQL["finish_task"], values).rowcount == 1
+
+
+def _tasks(rows: CursorResult[Any]) -> list[TaskRecord]:
+    names = [field.name for field in fields(TaskRecord)]
+    return [TaskRecord(**{name: row[name] for name in names}) for row in rows.mappings()]

@@ -1,0 +1,47 @@
+"""Deletes what belongs to a tenant, a batch a call."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from orchestrator.chord import sql
+from orchestrator.memory import retention
+
+_SQL = sql.load(__file__)
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """Tasks that were deleted: how many, and the names of their results in the cache."""
+
+    count: int
+    cache_keys: tuple[str, ...]
+
+
+def revoke_keys(conn: Connection, tenant: str) -> int:
+    """Revoke the tenant's keys that still hold; return how many."""
+    return conn.exec_driver_sql(_SQL["revoke_keys"], {"tenant": tenant}).rowcount
+
+
+def open_tasks(conn: Connection, tenant: str, *, limit: int) -> list[str]:
+    """Return ids of tasks that have not ended."""
+    return list(conn.exec_driver_sql(_SQL["open_tasks"], {"tenant": tenant, "limit": limit}).scalars())
+
+
+def delete_ended_tasks(conn: Connection, tenant: str, *, limit: int) -> Deleted:
+    """Delete at most `limit` tasks that have ended, with all that is theirs; call it in a transaction."""
+    values = {"tenant": tenant, "limit": limit}
+    rows = conn.exec_driver_sql(_SQL["take_ended_tasks"], values).all()
+    retention.delete_tasks(conn, [row.id for row in rows])
+    return Deleted(len(rows), tuple(row.cache_key for row in rows if row.cache_key))
+
+
+def delete_files(conn: Connection, tenant: str, *, limit: int) -> int:
+    """Delete at most `limit` files; return how many."""
+    return conn.exec_driver_sql(_SQL["delete_files"], {"tenant": tenant, "limit": limit}).rowcount
+
+
+def delete_rest(conn: Connection, tenant: str) -> None:
+    """Delete the names of submissions, which cache layers are off, and what was declared about arms."""
+    for name in ("delete_submissions", "delete_switches", "delete_declarations"):
+        conn.exec_driver_sql(_SQL[name], {"tenant": tenant})

@@ -1,0 +1,119 @@
+"""Which models an operator chose: their names, rates, prices and extra parameters, as the settings spell them."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from orchestrator.models.arm_capability import REGISTRY
+
+PROVIDERS = ("anthropic", "openai")
+_NAME = re.compile(r"(anthropic|openai):(\S{1,200})")
+
+
+class ModelName(NamedTuple):
+    """A model at a provider; written provider:model."""
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model}"
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars a million tokens; cached input costs as much as other input unless it has a price."""
+
+    input: Decimal
+    output: Decimal
+    cached_input: Decimal | None = None
+
+
+def parse_chain(text: str) -> tuple[ModelName, ...]:
+    """Read provider:model names separated by commas, the first choice first; ValueError when one is wrong."""
+    chain = tuple(_name(part.strip()) for part in text.split(",") if part.strip())
+    if len(set(chain)) != len(chain):
+        raise ValueError("a list in which no model stands twice")
+    return chain
+
+
+def parse_embeddings(text: str) -> ModelName:
+    """Read openai:MODEL, the one provider of embeddings; ValueError when it is something else."""
+    if not text.startswith("openai:"):
+        raise ValueError("openai:MODEL (by OPENAI_BASE_URL also another server's model)")
+    return _name(text)
+
+
+def parse_limits(text: str) -> Mapping[str, int]:
+    """Read one number for all models, or provider:model=number pairs separated by commas.
+
+    Returns {provider:model: number}, the number for all under `*`; ValueError when one is wrong.
+    """
+    limits: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = part.rpartition("=")
+        if not re.fullmatch(r"[1-9]\d{0,11}", number):
+            raise ValueError("a whole number above 0, or provider:model=number pairs separated by commas")
+        limits[str(_name(name)) if name else "*"] = int(number)
+    return MappingProxyType(limits)
+
+
+def parse_prices(text: str) -> Mapping[str, Price]:
+    """Read JSON {"provider:model": {"input": 0.15, "output": 0.6}}; ValueError when it is something else."""
+    prices = {}
+    for name, price in _object(text).items():
+        if not isinstance(price, dict) or not {"input", "output"} <= price.keys() <= _PRICED:
+            raise ValueError(
+                'JSON like {"openai:MODEL": {"input": 0.15, "output": 0.6, "cached_input": 0.1}}'
+            )
+        prices[str(_name(name))] = Price(**{kind: _dollars(number) for kind, number in price.items()})
+    return MappingProxyType(prices)
+
+
+def parse_bodies(text: str) -> Mapping[str, Mapping[str, Any]]:
+    """Read JSON {"provider:model": {parameter: value}}; ValueError when it is something else."""
+    bodies = _object(text)
+    if not all(isinstance(body, dict) for body in bodies.values()):
+        raise ValueError('JSON like {"openai:MODEL": {"reasoning_effort": "low"}}')
+    return MappingProxyType({str(_name(name)): body for name, body in bodies.items()})
+
+
+@cache
+def default_models() -> Mapping[str, str]:
+    """Return {provider: the model used when LLM_CHAIN names none}, from the registry."""
+    return MappingProxyType(json.loads((REGISTRY / "models.json").read_text("utf-8"))["default"])
+
+
+_PRICED = {"input", "output", "cached_input"}
+
+
+def _name(text: str) -> ModelName:
+    found = _NAME.fullmatch(text)
+    if not found:
+        raise ValueError(f"provider:model, where the provider is one of {', '.join(PROVIDERS)}")
+    return ModelName(found[1], found[2])
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object")
+    return value
+
+
+def _dollars(number: Any) -> Decimal:
+    try:
+        dollars = Decimal(number) if type(number) in (int, Decimal) else Decimal("nan")
+    except InvalidOperation:
+        dollars = Decimal("nan")
+    if not dollars.is_finite() or dollars < 0:
+        raise ValueError("prices that are numbers of at least 0")
+    return dollars

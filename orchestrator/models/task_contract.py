@@ -1,0 +1,166 @@
+"""What a client asks: the task contract, its budget and its acceptance criteria, as plain frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.models.record import known
+
+MAX_GOAL_CHARACTERS = 10_000
+MAX_CONTEXT_CHARACTERS = 50_000
+MAX_CONTEXT_BYTES = 64 * 1024
+MAX_CRITERIA = 20
+MAX_CONSTRAINTS = 20
+MAX_ATTACHMENTS = 20
+MAX_CAPABILITIES = 10
+
+
+class Priority(StrEnum):
+    """How urgent a task is; `broker_priority` is its level on Redis, where 0 is served first."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def broker_priority(self) -> int:
+        """Return the kombu priority: one of 0, 3, 6, 9, the four priority steps of our queues."""
+        return {"critical": 0, "high": 3, "medium": 6, "low": 9}[self.value]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a task may spend: tokens, seconds, US dollars, retries a step, repair rounds a task.
+
+    `is_cost_explicit`: the client itself set the limit in dollars, so a model without a price is not for it.
+    """
+
+    max_tokens: int = 10_000
+    max_time_seconds: int = 300
+    max_cost_dollars: Decimal = Decimal("1.0")
+    max_retries: int = 3
+    max_repairs: int = 2
+    is_cost_explicit: bool = False
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One thing that must hold of the result: words, and a machine check where there is one.
+
+    `check` follows orchestrator.rules.check_rule; without one only a model can judge the words.
+    """
+
+    text: str
+    check: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class CacheControl:
+    """What a client lets the cache do for its task; it can only tighten what is allowed anyway.
+
+    `reads`: an earlier result may answer, if it is at most `max_age_seconds` old. `stores`: this task's result may
+    answer later ones. `only_cached`: the task is not to be run.
+    """
+
+    reads: bool = True
+    stores: bool = True
+    only_cached: bool = False
+    max_age_seconds: int | None = None
+
+    def tightened(self, other: "CacheControl") -> "CacheControl":
+        """Return what both allow."""
+        ages = [age for age in (self.max_age_seconds, other.max_age_seconds) if age is not None]
+        return CacheControl(
+            self.reads and other.reads,
+            self.stores and other.stores,
+            self.only_cached or other.only_cached,
+            min(ages, default=None),
+        )
+
+
+CACHE_MODES: Mapping[str, CacheControl] = {
+    "default": CacheControl(),
+    "bypass": CacheControl(reads=False, stores=False),
+    "refresh": CacheControl(reads=False),
+    "only_cached": CacheControl(stores=False, only_cached=True),
+    "no_store": CacheControl(stores=False),
+}
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file that a task may read; `sha256` (64 hex digits) is its artifact id."""
+
+    sha256: str
+    filename: str
+    media_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A task as the client wants it, normalised; `plan` is a client-made plan or None.
+
+    `redacted` is {kind: how many} of what was taken out of it at the door (orchestrator.safety.screening). `cache` is
+    None when the client said nothing of it. A plan must have a step of `assigned_arm`, and its steps together
+    `required_capabilities`. `parent_task_id` is the client's own note of what the task belongs to.
+    """
+
+    goal: str
+    constraints: list[str] | dict[str, Any] = field(default_factory=list)
+    acceptance_criteria: tuple[Criterion, ...] = ()
+    context: dict[str, Any] | str | None = None
+    attachments: tuple[str, ...] = ()
+    budget: Budget = Budget()
+    priority: Priority = Priority.MEDIUM
+    metadata: dict[str, Any] = field(default_factory=dict)
+    deadline: datetime | None = None
+    output_schema: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
+    redacted: dict[str, int] = field(default_factory=dict)
+    callback_url: str | None = None
+    cache: CacheControl | None = None
+    required_capabilities: tuple[str, ...] = ()
+    assigned_arm: str | None = None
+    parent_task_id: str | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the contract as JSON values, for the tasks row and the trace."""
+        record = asdict(self)
+        record["budget"]["max_cost_dollars"] = str(self.budget.max_cost_dollars)
+        record["deadline"] = self.deadline.isoformat() if self.deadline else None
+        record["priority"] = self.priority.value
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Contract":
+        """Read back what `to_record` wrote."""
+        budget = known(Budget, record["budget"])
+        budget["max_cost_dollars"] = Decimal(budget["max_cost_dollars"])
+        deadline = record["deadline"]
+        cache = record.get("cache")
+        return cls(
+            goal=record["goal"],
+            constraints=record["constraints"],
+            acceptance_criteria=tuple(
+                Criterion(**known(Criterion, item)) for item in record["acceptance_criteria"]
+            ),
+            context=record["context"],
+            attachments=tuple(record["attachments"]),
+            budget=Budget(**budget),
+            priority=Priority(record["priority"]),
+            metadata=record["metadata"],
+            deadline=datetime.fromisoformat(deadline) if deadline else None,
+            output_schema=record["output_schema"],
+            plan=record["plan"],
+            redacted=record.get("redacted", {}),
+            callback_url=record.get("callback_url"),
+            cache=CacheControl(**cache) if cache else None,
+            required_capabilities=tuple(record.get("required_capabilities", ())),
+            assigned_arm=record.get("assigned_arm"),
+            parent_task_id=record.get("parent_task_id"),
+        )

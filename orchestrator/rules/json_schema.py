@@ -1,0 +1,388 @@
+"""Checks values against JSON Schemas that others wrote: offline, bounded, without repeating the value."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from orchestrator.rules.pattern import compile_pattern
+
+MAX_FAULTS = 20
+MAX_SCHEMA_OBJECTS = 500
+MAX_SCHEMA_VALUES = 5_000
+"""How many members and items a schema may hold, those of `enum` and `required` among them."""
+MAX_SCHEMA_DEPTH = 32
+MAX_SCHEMAS = 20
+"""How many schemas one task or one plan may bring, with MAX_TOGETHER objects in all of them."""
+MAX_TOGETHER = 1_000
+MAX_FAULT_CHARACTERS = 300
+MAX_WORK = 500_000
+"""How much one check may do: references can double at each level. About 2 seconds of a processor at most."""
+
+_STEP = 10
+_SHOWN = 5
+# the work that the check of this thread has left
+_left: ContextVar[list[int]] = ContextVar("left")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a value: where (keys and indexes), which keyword says so, and in words."""
+
+    path: tuple[str | int, ...]
+    keyword: str
+    message: str
+    value: Any = None
+
+
+class _TooMuchWork(Exception):
+    """The check has used up MAX_WORK."""
+
+
+def schema_faults(schema: Any) -> list[str]:
+    """Return what is wrong with a schema itself; empty when it can be used."""
+    if not isinstance(schema, (dict, bool)):
+        return ["a JSON Schema must be an object"]
+    if large := _size_faults(schema):
+        return large
+    try:
+        Draft202012Validator.check_schema(schema)
+    except (SchemaError, RecursionError) as fault:
+        place = ".".join(str(part) for part in getattr(fault, "absolute_path", ()))
+        return [f"not a JSON Schema (draft 2020-12){' at ' + place if place else ''}"]
+    return [*_reference_faults(schema), *_pattern_faults(schema)]
+
+
+def faults(schema: Mapping[str, Any] | bool, value: Any) -> list[Fault]:
+    """Return what is wrong with `value`, at most MAX_FAULTS; a schema that can't be followed is a fault."""
+    found: list[Fault] = []
+    counting = _left.set([MAX_WORK])
+    try:
+        # an empty registry: jsonschema's own would fetch remote references over the network
+        for error in _Validator(schema, registry=Registry()).iter_errors(value):
+            found.append(
+                Fault(tuple(error.absolute_path), str(error.validator), _words(error), error.instance)
+            )
+            if len(found) == MAX_FAULTS:
+                break
+    except _TooMuchWork:
+        found.append(
+            Fault((), "$schema", "the value takes too many checks by this schema: make either smaller")
+        )
+    except (Unresolvable, RecursionError, ValueError):
+        found.append(Fault((), "$ref", "the schema can't be followed: a reference leads nowhere or too deep"))
+    finally:
+        _left.reset(counting)
+    return found
+
+
+def together_faults(schemas: Iterable[Any]) -> list[str]:
+    """Return what is wrong with the number and the size of all schemas that one request brings."""
+    count = total = 0
+    for schema in schemas:
+        count += 1
+        for _ in _objects(schema):
+            total += 1
+            if total > MAX_TOGETHER:
+                return [f"all JSON Schemas together may hold at most {MAX_TOGETHER} objects"]
+    return [f"at most {MAX_SCHEMAS} JSON Schemas are allowed, not {count}"] if count > MAX_SCHEMAS else []
+
+
+def _spend(work: int) -> None:
+    left = _left.get()
+    left[0] -= work
+    if left[0] < 0:
+        raise _TooMuchWork
+
+
+def _weight(value: Any) -> int:
+    """Return how much work it is to walk through a value, or to write it down; no more than is left."""
+    total, most, waiting = 0, _left.get()[0] + 1, [value]
+    while waiting and total <= most:
+        node = waiting.pop()
+        total += 1
+        if isinstance(node, str):
+            total += len(node) // 64
+        elif isinstance(node, dict):
+            total += sum(len(name) // 64 for name in node)
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+    return total
+
+
+_Check = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
+
+
+def _counted(check: _Check) -> _Check:
+    """Return a keyword's check that counts its work; a fault writes the value down, and that is counted too."""
+
+    def counting(validator: Any, operand: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        _spend(1 + sum(len(side) // 8 for side in (operand, instance) if isinstance(side, (str, list, dict))))
+        for error in check(validator, operand, instance, schema) or ():
+            if not isinstance(error.validator, str):
+                _spend(_weight(instance))
+            yield error
+
+    return counting
+
+
+def _pattern(_validator: Any, expression: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and next(_matching(expression, [instance]), None) is None:
+        yield ValidationError(f"does not match {expression!r}")
+
+
+def _pattern_properties(validator: Any, patterns: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for expression, schema in patterns.items():
+        for name in _matching(expression, instance):
+            yield from validator.descend(instance[name], schema, path=name, schema_path=expression)
+
+
+def _additional_properties(
+    validator: Any, others: Any, instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for name in _additional(instance, schema):
+        if others is False:
+            yield ValidationError("has unknown members")
+            return
+        yield from validator.descend(instance[name], others, path=name)
+
+
+def _unevaluated_properties(
+    validator: Any, others: Any, instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    known = _evaluated_names(validator, instance, schema)
+    if any(name not in known and not _fits(validator, instance[name], others) for name in instance):
+        yield ValidationError("has members that no part of the schema allows")
+
+
+def _unevaluated_items(validator: Any, others: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if not isinstance(instance, list):
+        return
+    known = _evaluated_places(validator, instance, schema)
+    if any(place not in known and not _fits(validator, item, others) for place, item in enumerate(instance)):
+        yield ValidationError("has items that no part of the schema allows")
+
+
+def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    if wanted and isinstance(instance, list):
+        _spend(_weight(instance))
+        if len({_frozen(item) for item in instance}) < len(instance):
+            yield ValidationError("has equal items")
+
+
+def _reference(validator: Any, target: Any, instance: Any, schema: Any) -> Iterable[ValidationError]:
+    # a name, unlike a path, is looked for in the whole schema
+    _spend(0 if target.startswith("#/") else MAX_SCHEMA_OBJECTS)
+    return Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, schema) or ()
+
+
+def _compared(check: _Check) -> _Check:
+    """Return the check of enum, const or dependentRequired, counting all that both sides hold."""
+
+    def comparing(validator: Any, operand: Any, instance: Any, schema: Any) -> Iterable[ValidationError]:
+        _spend(_weight(operand) + _weight(instance))
+        return check(validator, operand, instance, schema) or ()
+
+    return comparing
+
+
+def _matching(expression: str, names: Iterable[str]) -> Iterator[str]:
+    pattern = compile_pattern(expression)
+    for name in names:
+        # RE2 is linear in the text times the size of the compiled expression
+        _spend(1 + len(name) * pattern.programsize // 256)
+        if pattern.search(name):
+            yield name
+
+
+def _additional(instance: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    names = [name for name in instance if name not in schema.get("properties", {})]
+    for expression in schema.get("patternProperties", {}):
+        matched = set(_matching(expression, names))
+        names = [name for name in names if name not in matched]
+    return names
+
+
+def _fits(validator: Any, value: Any, schema: Any) -> bool:
+    return next(validator.descend(value, schema), None) is None
+
+
+def _applied(validator: Any, instance: Any, schema: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the schemas that `schema` applies to the same value and that the value fits, each with its validator."""
+    if isinstance(target := schema.get("$ref"), str):
+        found = validator._resolver.lookup(target)
+        yield validator.evolve(schema=found.contents, _resolver=found.resolver), found.contents
+    parts = [part for keyword in ("allOf", "anyOf", "oneOf") for part in schema.get(keyword, ())]
+    if isinstance(instance, dict):
+        parts += [part for name, part in schema.get("dependentSchemas", {}).items() if name in instance]
+    if "if" in schema:
+        held = _fits(validator, instance, schema["if"])
+        parts += [schema["if"], schema.get("then", True)] if held else [schema.get("else", True)]
+    yield from ((validator, part) for part in parts if _fits(validator, instance, part))
+
+
+def _evaluated_names(
+    validator: Any, instance: Mapping[str, Any], schema: Any, *, own: bool = True
+) -> set[str]:
+    """Return the members that a schema says something about (JSON Schema core, 11.3)."""
+    if not isinstance(schema, dict):
+        return set()
+    if "additionalProperties" in schema or ("unevaluatedProperties" in schema and not own):
+        return set(instance)
+    known = {name for name in schema.get("properties", {}) if name in instance}
+    for expression in schema.get("patternProperties", {}):
+        known |= set(_matching(expression, instance))
+    for inner, part in _applied(validator, instance, schema):
+        known |= _evaluated_names(inner, instance, part, own=False)
+    return known
+
+
+def _evaluated_places(validator: Any, instance: list[Any], schema: Any, *, own: bool = True) -> set[int]:
+    """Return the items that a schema says something about (JSON Schema core, 11.2)."""
+    if not isinstance(schema, dict):
+        return set()
+    if "items" in schema or ("unevaluatedItems" in schema and not own):
+        return set(range(len(instance)))
+    known = set(range(min(len(schema.get("prefixItems", ())), len(instance))))
+    if "contains" in schema:
+        known |= {n for n, item in enumerate(instance) if _fits(validator, item, schema["contains"])}
+    for inner, part in _applied(validator, instance, schema):
+        known |= _evaluated_places(inner, instance, part, own=False)
+    return known
+
+
+def _frozen(value: Any) -> Any:
+    """Return what is equal for equal JSON values: true is not 1, but 1 is 1.0."""
+    if isinstance(value, list):
+        return ("list", *map(_frozen, value))
+    if isinstance(value, dict):
+        return ("dict", frozenset((name, _frozen(item)) for name, item in value.items()))
+    return (isinstance(value, bool), value)
+
+
+def _evolve(self: Any, **changes: Any) -> Any:
+    """Make the validator of a part, of our class always: jsonschema would go by the part's own `$schema`."""
+    _spend(_STEP)
+    changes.setdefault("schema", self.schema)
+    kept = {"_resolver": self._resolver, "format_checker": self.format_checker}
+    return self.__class__(**{**kept, "registry": self._registry, **changes})
+
+
+def _bounded_validator() -> Any:
+    ours: dict[str, _Check] = {
+        **Draft202012Validator.VALIDATORS,
+        "$ref": _reference,
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+        "unevaluatedProperties": _unevaluated_properties,
+        "unevaluatedItems": _unevaluated_items,
+        "uniqueItems": _unique_items,
+    }
+    for keyword in ("enum", "const", "dependentRequired"):
+        ours[keyword] = _compared(ours[keyword])
+    made: Any = extend(Draft202012Validator, {keyword: _counted(check) for keyword, check in ours.items()})
+    made.evolve = _evolve
+    return made
+
+
+# made once: making a validator class costs 4 ms
+_Validator: Any = _bounded_validator()
+
+
+def _size_faults(schema: Any) -> list[str]:
+    objects = values = 0
+    waiting = [(schema, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        values += 1
+        objects += isinstance(node, dict)
+        if depth > MAX_SCHEMA_DEPTH:
+            return [f"a JSON Schema may be nested at most {MAX_SCHEMA_DEPTH} deep"]
+        if objects > MAX_SCHEMA_OBJECTS:
+            return [f"a JSON Schema may hold at most {MAX_SCHEMA_OBJECTS} objects"]
+        if values > MAX_SCHEMA_VALUES:
+            return [f"a JSON Schema may hold at most {MAX_SCHEMA_VALUES} members and items"]
+        inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        waiting.extend((part, depth + 1) for part in inner)
+    return []
+
+
+def _reference_faults(schema: Any) -> list[str]:
+    targets = {node["$ref"] for node in _objects(schema) if isinstance(node.get("$ref"), str)}
+    outside = sorted(name for name in targets if not name.startswith("#"))
+    found = [f"$ref {name[:80]!r} leads outside the schema" for name in outside]
+    if any(isinstance(node.get("$dynamicRef"), str) for node in _objects(schema)):
+        found.append("$dynamicRef is not supported")
+    return found
+
+
+def _pattern_faults(schema: Any) -> list[str]:
+    found: list[str] = []
+    for node in _objects(schema):
+        properties = node.get("patternProperties")
+        names = list(properties) if isinstance(properties, dict) else []
+        for expression in [node.get("pattern"), *names]:
+            if isinstance(expression, str):
+                try:
+                    compile_pattern(expression)
+                except ValueError as fault:
+                    found.append(f"pattern {expression[:80]!r}: {fault}")
+    return found
+
+
+def _objects(node: Any) -> Iterator[dict[str, Any]]:
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            yield node
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+
+
+def _words(error: ValidationError) -> str:
+    words = _said(error)
+    return words if len(words) <= MAX_FAULT_CHARACTERS else words[: MAX_FAULT_CHARACTERS - 1] + "…"
+
+
+def _said(error: ValidationError) -> str:
+    match error.validator, error.validator_value:
+        case "type", kinds:
+            return f"must be of type {kinds if isinstance(kinds, str) else ' or '.join(kinds)}"
+        case "required", names:
+            return f"lacks {_listed(name for name in names if name not in error.instance)}"
+        case "additionalProperties", False:
+            return f"has unknown members: {_listed(sorted(_additional(error.instance, error.schema)))}"
+        case "enum", values:
+            return f"must be one of {_listed(values, most=20)}"
+        case keyword, limit if isinstance(limit, (str, int, float, bool)):
+            return f"breaks {keyword} {limit!r}"
+        case keyword, _:
+            return f"breaks {keyword}"
+
+
+def _listed(values: Iterable[Any], *, most: int = _SHOWN) -> str:
+    """Write down the first of some values, and how many more there are."""
+    written = [_short(value) for value in values]
+    more = f" and {len(written) - most} more" if len(written) > most else ""
+    return ", ".join(written[:most]) + more
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 66 else text[:65] + "…"

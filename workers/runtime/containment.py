@@ -1,0 +1,70 @@
+"""Prepares a worker: its sandbox is tested before it takes work that needs one, its keys of permits are looked at."""
+
+from collections.abc import Mapping
+
+import structlog
+from celery import Celery
+
+from orchestrator import settings
+from orchestrator.auth import permit
+from orchestrator.models.arm_capability import ARMS
+from workers.sandbox import orphans
+from workers.sandbox.backend import Isolation
+from workers.sandbox.choice import NOT_TESTED, Standing, strongest
+
+log = structlog.get_logger(__name__)
+
+RUN_TOOLS = frozenset({"coder", "executor"})
+"""Arms whose workers test the sandbox."""
+NEED_SANDBOX = frozenset({"executor"})
+"""Arms whose queue is not consumed where no sandbox holds."""
+
+SIGN_PERMITS = frozenset({"planner", "judge"})
+"""Arms whose workers save rounds."""
+
+
+def prepare(app: Celery) -> None:
+    """Test the sandbox in a worker's main process, whose children inherit what was found, and end orphans."""
+    queues = _queues(app)
+    if not any(ARMS[arm].queue in queues for arm in RUN_TOOLS):
+        return
+    orphans.reap()
+    standing = strongest(Isolation(settings.load().executor_min_isolation))
+    app.octollm_standing = standing  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+    if standing.sandbox is not None:
+        log.info("sandbox.stands", isolation=standing.isolation, passed_over=list(standing.passed_over))
+        return
+    log.error("sandbox.unavailable", reason=standing.reason, mend=standing.mend)
+    withheld = sorted(arm for arm in NEED_SANDBOX if ARMS[arm].queue in queues)
+    app.octollm_withheld = withheld  # type: ignore[attr-defined]  # as above
+    app.amqp.queues.deselect([ARMS[arm].queue for arm in withheld])
+
+
+def warn_without_permits(app: Celery) -> None:
+    """Log once, in a worker's main process, that its steps run without permits or can't, and what to do."""
+    known = settings.load()
+    signs = any(ARMS[arm].queue in _queues(app) for arm in SIGN_PERMITS)
+    fault = permit.fault_of_keys(known.permit_private_key, known.permit_public_key, signs=signs)
+    if fault:
+        log.warning("permit.keys_missing", reason=fault, mend=permit.HOW_TO_MAKE_KEYS)
+
+
+def standing_of(app: Celery) -> Standing:
+    """Return how this worker keeps tools apart."""
+    standing: Standing = getattr(app, "octollm_standing", NOT_TESTED)
+    return standing
+
+
+def withheld_of(app: Celery) -> Mapping[str, str]:
+    """Return the arms whose queue this worker was told to consume and does not, and why."""
+    standing = standing_of(app)
+    return dict.fromkeys(getattr(app, "octollm_withheld", ()), standing.told)
+
+
+def isolation_of(app: Celery, arm: str) -> str:
+    """Return how the tools of an arm's workers are kept apart."""
+    return standing_of(app).isolation if arm in RUN_TOOLS else "not_needed"
+
+
+def _queues(app: Celery) -> set[str]:
+    return set(app.amqp.queues.consume_from)

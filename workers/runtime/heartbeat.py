@@ -1,0 +1,94 @@
+"""Keeps the leases of this process alive, and tells its attempts when they have lost theirs."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.memory import steps
+from orchestrator.memory.database import statement
+from orchestrator.memory.steps import Claim
+from orchestrator.observability import metric
+from orchestrator.process.loop import Loop
+from workers.arms.base import CancelToken
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Lease:
+    task_id: str
+    attempt: int
+    deadline: float
+    token: CancelToken
+
+
+class Leases:
+    """The leases that this process holds; one thread renews all of them in one statement.
+
+    The thread starts with the first lease, so that a forked child has its own. A lease is not renewed past its
+    attempt's deadline: a call that hangs for ever loses it.
+    """
+
+    def __init__(self, engine: Engine, *, lease_seconds: float, heartbeat_seconds: float) -> None:
+        self._engine = engine
+        self._lease_seconds = lease_seconds
+        self._held: dict[str, _Lease] = {}
+        self._lock = threading.Lock()
+        self._loop = Loop(
+            "leases",
+            self.beat,
+            every_seconds=heartbeat_seconds,
+            first_after_seconds=heartbeat_seconds,
+            longest_pause_seconds=heartbeat_seconds,
+            away=(SQLAlchemyError,),
+            failed=metric.thread_failed,
+        )
+
+    @contextmanager
+    def hold(self, claim: Claim, *, deadline: float) -> Iterator[CancelToken]:
+        """Renew the claim's lease until the block ends or `deadline` (time.monotonic) passes.
+
+        The token is set when the lease is lost, the task has ended or the deadline has passed.
+        """
+        token = CancelToken(deadline)
+        with self._lock:
+            self._held[claim.id] = _Lease(claim.task_id, claim.attempt, deadline, token)
+        self._loop.start()
+        try:
+            yield token
+        finally:
+            with self._lock:
+                if self._held.get(claim.id, None) is not None and self._held[claim.id].token is token:
+                    del self._held[claim.id]
+
+    def beat(self) -> None:
+        """Renew what is held and has time left; set the token of whatever is lost."""
+        now = time.monotonic()
+        with self._lock:
+            held = dict(self._held)
+        live = {step_id: lease.attempt for step_id, lease in held.items() if lease.deadline > now}
+        if not live:
+            return
+        with statement(self._engine) as conn:
+            renewed = steps.renew(conn, live, lease_seconds=self._lease_seconds)
+        for step_id in live.keys() - renewed:
+            log.warning("lease.lost", step_id=step_id, attempt=live[step_id])
+            held[step_id].token.set()
+
+    def has_task(self, task_id: str) -> bool:
+        """Tell whether an attempt at a step of this task runs here."""
+        with self._lock:
+            return any(lease.task_id == task_id for lease in self._held.values())
+
+    def drop(self) -> None:
+        """Renew nothing any more and set every token: the leases were handed back."""
+        with self._lock:
+            held, self._held = self._held, {}
+        for lease in held.values():
+            lease.token.set()

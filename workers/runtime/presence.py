@@ -1,0 +1,87 @@
+"""Says of this worker's pool that it lives, how busy it is and what it serves, until it stops."""
+
+from importlib.metadata import version
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_ready, worker_shutdown
+from celery.worker import state
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.memory import pools
+from orchestrator.memory.database import statement
+from orchestrator.models.arm_capability import ARMS, registry_digest
+from orchestrator.observability import metric
+from orchestrator.process.loop import Loop
+from workers.runtime import containment, process
+
+BEAT_SECONDS = 5.0
+
+
+class Presence:
+    """A thread that refreshes one row of pools for each queue that the worker consumes, or would."""
+
+    def __init__(self, engine: Engine, *, app: Celery, node: str, concurrency: int) -> None:
+        self._engine = engine
+        self._app = app
+        self._withheld = containment.withheld_of(app)
+        queues = [*app.amqp.queues.consume_from, *(ARMS[arm].queue for arm in self._withheld)]
+        self._rows = {f"{node}/{arm.queue}": arm for arm in ARMS.values() if arm.queue in queues}
+        self._concurrency = concurrency
+        self._loop = Loop(
+            "presence",
+            self._beat,
+            every_seconds=BEAT_SECONDS,
+            away=(SQLAlchemyError,),
+            failed=metric.thread_failed,
+        )
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Stop beating and say so, so that nobody waits for the rows to grow old."""
+        self._loop.stop(wait_seconds=2 * BEAT_SECONDS)
+        with statement(self._engine) as conn:
+            for node in self._rows:
+                pools.leave(conn, node)
+
+    def _beat(self) -> None:
+        with statement(self._engine) as conn:
+            for node, arm in self._rows.items():
+                pools.beat(
+                    conn,
+                    node,
+                    queue=arm.queue,
+                    arm=arm.arm_id,
+                    concurrency=self._concurrency,
+                    busy=len(state.active_requests),
+                    isolation=containment.isolation_of(self._app, arm.arm_id),
+                    unavailable=self._withheld.get(arm.arm_id),
+                    version=version("octollm-orchestrator"),
+                    registry_digest=registry_digest(),
+                )
+
+
+def connect_signals(app: Celery) -> None:
+    """Beat from the time the worker consumes until it stops."""
+
+    def begin(sender: Any, **_: object) -> None:
+        presence = Presence(
+            process.of(app).process.engine,
+            app=app,
+            node=sender.hostname,
+            concurrency=sender.pool.num_processes if sender.pool else 1,
+        )
+        presence.start()
+        app.octollm_presence = presence  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+
+    def end(**_: object) -> None:
+        presence: Presence | None = getattr(app, "octollm_presence", None)
+        if presence is not None:
+            presence.stop()
+
+    worker_ready.connect(begin, weak=False)
+    worker_shutdown.connect(end, weak=False)
