@@ -141,11 +141,13 @@ def test_a_flood_of_refusals_leaves_few_entries_and_a_count(audited: Flask, sett
         flood("GET", "/v1/tasks", **ADDRESS)
     Caller(audited, "x.y.z")("GET", "/v1/tasks", headers={"X-Forwarded-For": "192.0.2.9"})
     caller(audited, settings)("POST", "/v1/tasks", json={"goal": "work goes on"})
+    # its thread may have written a first count already; the rest is written at the end
+    audit.buffer_of(audited).close()
 
     found = entries(audited)
     kept = [entry for entry in found if entry.action == "call"]
-    (left_out,) = (entry for entry in found if entry.action == "audit.left_out")
-    assert len(kept) + left_out.times == calls + 1
+    left_out = sum(entry.times for entry in found if entry.action == "audit.left_out")
+    assert len(kept) + left_out == calls + 1
     assert len(kept) <= DENIED_BY_SOURCE.calls + 2
     assert kept[-1].address == "192.0.2.9"
     assert "task.submit" in {entry.action for entry in found}

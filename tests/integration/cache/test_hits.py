@@ -13,7 +13,7 @@ from orchestrator.memory.database import statement
 from orchestrator.models.errors import NotCached
 from orchestrator.models.execution_state import Decision, TaskStatus, Verdict
 from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl, Criterion, Priority
-from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world
+from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world, tampered
 from tests.integration.kit import TENANT, failed
 
 _ENTRIES = "octollm:cache:entry:*"
@@ -279,8 +279,7 @@ def test_a_tampered_entry_is_a_miss(company: Company) -> None:
     company.solved()
     client = _client(company)
     [name] = _entries(company)
-    sealed = client.get(name)
-    client.set(name, sealed[:-3] + b"]" + sealed[-2:])
+    client.set(name, tampered(client.get(name)))
 
     assert company.submit().cached.outcome == "miss"
 

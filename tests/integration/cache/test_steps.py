@@ -13,7 +13,7 @@ from orchestrator.lifecycle.output_offload import INLINE_BYTES
 from orchestrator.memory.database import statement
 from orchestrator.models.execution_state import Decision, StepResult, Verdict
 from orchestrator.models.task_contract import CACHE_MODES, CacheControl
-from tests.integration.cache.kit import COLLECT, WAIT, Company, in_another_world
+from tests.integration.cache.kit import COLLECT, WAIT, Company, in_another_world, tampered
 from workers.arms.base import CancelToken
 from workers.attempt import attempt
 from workers.sandbox.choice import NOT_TESTED
@@ -192,7 +192,7 @@ def test_a_pointer_that_was_tampered_with_or_moved_is_none(company: Company, cli
     client.set(moved, client.get(name))
 
     assert not is_memo(attempted(company, started(company, "Collect 2 again", other)))
-    client.set(name, client.get(name)[:-2] + b'0"')
+    client.set(name, tampered(client.get(name)))
     assert not is_memo(attempted(company, started(company, "Collect again", COLLECT)))
 
 

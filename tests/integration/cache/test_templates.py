@@ -12,7 +12,7 @@ from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.models.execution_state import Decision, Plan, Verdict
 from orchestrator.models.task_contract import CACHE_MODES, Budget
 from orchestrator.settings import Settings
-from tests.integration.cache.kit import RIGHT, Company
+from tests.integration.cache.kit import RIGHT, Company, tampered
 
 GOAL = "Pause for 20 seconds and say 'good morning'"
 LIKE_IT = "Pause for 45 seconds and say 'good night'"
@@ -168,7 +168,7 @@ def test_a_pointer_that_was_tampered_with_is_none(
 ) -> None:
     solved(office, fake)
     [name] = client.keys(f"{PREFIX}plan:*")
-    client.set(name, client.get(name)[:-2] + b'0"')
+    client.set(name, tampered(client.get(name)))
     fake.answer(PLAN)
 
     assert office.plan_by_model(office.submit(LIKE_IT).task_id).mode == "llm"
