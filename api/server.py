@@ -12,7 +12,7 @@ forwarder_headers = ""
 
 # they hold a thread each; what is left answers everything else
 _THREADS_WITHOUT_STREAM = 16
-_MOST_FILES = 65_536
+_MAX_FILES = 65_536
 
 
 def post_worker_init(worker: Any) -> None:
@@ -22,11 +22,11 @@ def post_worker_init(worker: Any) -> None:
     is an open file, so the worker may open as many as the system allows.
     """
     settings = orchestrator_of(worker.wsgi).settings
-    worker.most_body_bytes = max(settings.max_body_bytes, settings.max_file_bytes + MULTIPART_OVERHEAD_BYTES)
+    worker.max_body_bytes = max(settings.max_body_bytes, settings.max_file_bytes + MULTIPART_OVERHEAD_BYTES)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(
         resource.RLIMIT_NOFILE,
-        (_MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES), most),
+        (_MAX_FILES if most == resource.RLIM_INFINITY else min(most, _MAX_FILES), most),
     )
     hub = hub_of(worker.wsgi)
     hub.limit = max(worker.cfg.threads - _THREADS_WITHOUT_STREAM, 1)

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from bench.support.attack import crowding, parsing, texts, trespass
-from bench.support.attack.scene import MOST_MEBIBYTES, Attack, DidNotHold, Scene
+from bench.support.attack.scene import MAX_MEBIBYTES, Attack, DidNotHold, Scene
 from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 
@@ -112,7 +112,7 @@ def _make(scene: Scene, name: str, attack: Attack, *, until: float) -> bool:
         faults.append("the other tenant waited too long")
     if scene.processes() != before:
         faults.append("a process of the stack ended")
-    if scene.memory.largest_mebibytes > MOST_MEBIBYTES:
+    if scene.memory.largest_mebibytes > MAX_MEBIBYTES:
         faults.append("a process took too much memory")
     other = "never" if row.other_seconds is None else f"{row.other_seconds:.2f} s"
     print(

@@ -39,7 +39,7 @@ from orchestrator.memory.database import is_away, open_engine, statement
 from orchestrator.memory.encoding import refuse_encoding
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Fenced, Message
-from orchestrator.memory.submissions import Once
+from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.task_contract import Contract
@@ -81,7 +81,7 @@ class Orchestrator:
         key_id: str | None,
         request_id: str | None,
         contract: Contract,
-        once: Once | None = None,
+        idempotency: IdempotencyKey | None = None,
         scopes: frozenset[str] = frozenset(),
     ) -> Submitted:
         """Accept a task; see orchestrator.lifecycle.submission.submit.
@@ -96,7 +96,7 @@ class Orchestrator:
             key_id=key_id,
             request_id=request_id,
             contract=contract,
-            once=once,
+            idempotency=idempotency,
             cache=self.cache,
             scopes=scopes,
             require_room=lambda: self.occupancy.require_room(tenant),
@@ -112,7 +112,7 @@ class Orchestrator:
         request_id: str | None,
         task_id: str,
         from_step: str | None = None,
-        once: Once | None = None,
+        idempotency: IdempotencyKey | None = None,
     ) -> Submitted:
         """Accept a task that repeats an ended one; see orchestrator.lifecycle.retry.retry. Raises like `submit`."""
         self.occupancy.require_room(tenant)
@@ -125,14 +125,14 @@ class Orchestrator:
             request_id=request_id,
             task_id=task_id,
             from_step=from_step,
-            once=once,
+            idempotency=idempotency,
         )
         self._count(tenant, accepted)
         return accepted
 
-    def find_earlier(self, tenant: str, once: Once | None) -> Submitted | None:
+    def find_earlier(self, tenant: str, idempotency: IdempotencyKey | None) -> Submitted | None:
         """Return what an earlier submission of the same name made; see orchestrator.lifecycle.submission."""
-        return submission.find_earlier(self.engine, tenant=tenant, once=once)
+        return submission.find_earlier(self.engine, tenant=tenant, idempotency=idempotency)
 
     def _count(self, tenant: str, accepted: Submitted) -> None:
         if accepted.is_replay:

@@ -9,7 +9,7 @@ from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import Gate, LocalGate, Policy, Rates
-from orchestrator.llm.interface import Attempt, Completion, Provider, Purse
+from orchestrator.llm.interface import Attempt, BudgetAccount, Completion, Provider
 from orchestrator.llm.metered import Candidate, Meter
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
 from orchestrator.llm.price import Prices
@@ -65,7 +65,7 @@ class Caller:
         schema: Mapping[str, Any] | None = None,
         *,
         seconds: float = 10,
-        purse: Purse | None = None,
+        budget: BudgetAccount | None = None,
         tokens: int = 100,
         avoid: Sequence[str] = (),
         messages: Sequence[Message] = HELLO,
@@ -77,6 +77,6 @@ class Caller:
             max_output_tokens=tokens,
             deadline=time.monotonic() + seconds,
             purpose=PURPOSE,
-            purse=purse,
+            budget=budget,
             avoid=avoid,
         )

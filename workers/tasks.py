@@ -37,7 +37,7 @@ shutdown.connect_signals(app)
 
 
 class PlanWork(Work):
-    """Makes a plan; its seam saves the first round, whose chord goes out after the commit."""
+    """Makes a plan; its hook saves the first round, whose chord goes out after the commit."""
 
     abstract = True
 
@@ -62,7 +62,7 @@ class PlanWork(Work):
 
 
 class StepWork(Work):
-    """Does a step; its seam completes it and releases what it unblocked into the same chord."""
+    """Does a step; its hook completes it and releases what it unblocked into the same chord."""
 
     abstract = True
 
@@ -86,7 +86,7 @@ class StepWork(Work):
 
 
 class JudgeWork(Work):
-    """Judges a round; its seam ends the task or saves the next round."""
+    """Judges a round; its hook ends the task or saves the next round."""
 
     abstract = True
 

@@ -18,12 +18,12 @@ from orchestrator.settings import Rate
 
 FLUSH_SECONDS = 1.0
 BATCH = 500
-MOST_HELD = 10_000
+MAX_HELD = 10_000
 # what was refused costs nobody anything: of it so much is kept, of one source and of all, in each process
 DENIED_BY_SOURCE = Rate(10, 60)
 DENIED_BY_ALL = Rate(60, 60)
 TELL_LEFT_OUT_SECONDS = 60.0
-_MOST_SOURCES = 10_000
+_MAX_SOURCES = 10_000
 _LEFT_OUT = "audit.left_out"
 
 
@@ -57,7 +57,7 @@ class AuditBuffer:
         """Take an entry; one that was not allowed only while `source`, and all together, have few of them."""
         with self._lock:
             is_kept = entry.outcome is Outcome.ALLOWED or self._has_room_for(source)
-            if is_kept and len(self._held) < MOST_HELD:
+            if is_kept and len(self._held) < MAX_HELD:
                 self._held.append(entry)
             else:
                 self._left_out += 1
@@ -71,7 +71,7 @@ class AuditBuffer:
                     with statement(self._engine) as conn:
                         audit_log.append(conn, batch)
                 except SQLAlchemyError as error:
-                    self._put_back(batch, room=MOST_HELD if is_away(error) else 0)
+                    self._put_back(batch, room=MAX_HELD if is_away(error) else 0)
                     raise
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class AuditBuffer:
 
     def _has_room_for(self, source: str) -> bool:
         now = time.time()
-        if len(self._sources) >= _MOST_SOURCES:
+        if len(self._sources) >= _MAX_SOURCES:
             self._sources.clear()
         bucket, of_source = draw(self._sources.get(source), DENIED_BY_SOURCE, calls=1, now=now)
         self._sources[source] = bucket

@@ -3,8 +3,8 @@
 import re
 from enum import Enum, auto
 
-MOST_HEAD_BYTES = 64 * 1024
-_MOST_LINE_BYTES = 4096
+MAX_HEAD_BYTES = 64 * 1024
+_MAX_LINE_BYTES = 4096
 _LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*(\d{1,15})[ \t]*\r$")
 _CHUNKED = re.compile(rb"(?im)^transfer-encoding[ \t]*:[^\r\n]{0,200}chunked")
 _EXPECTS = re.compile(rb"(?im)^expect[ \t]*:[ \t]*100-continue")
@@ -21,16 +21,16 @@ class Arrived(Enum):
 
 
 class Framing:
-    """Follows one request's bytes; a body of more than `most_body_bytes` counts as whole, for it will be refused.
+    """Follows one request's bytes; a body of more than `max_body_bytes` counts as whole, for it will be refused.
 
     `body_bytes` is what the head says of the body's size, `expects_continue` that the client waits for a 100 before
     it sends the body; both are known after the head.
     """
 
-    def __init__(self, *, most_body_bytes: int) -> None:
+    def __init__(self, *, max_body_bytes: int) -> None:
         self.body_bytes = 0
         self.expects_continue = False
-        self._most = most_body_bytes
+        self._most = max_body_bytes
         self._searched = 0
         self._head_end = 0
         self._is_chunked = False
@@ -43,7 +43,7 @@ class Framing:
             end = data.find(b"\r\n\r\n", max(0, self._searched - 3))
             self._searched = len(data)
             if end < 0:
-                return Arrived.HEAD_TOO_LARGE if len(data) > MOST_HEAD_BYTES else Arrived.PART_OF_HEAD
+                return Arrived.HEAD_TOO_LARGE if len(data) > MAX_HEAD_BYTES else Arrived.PART_OF_HEAD
             self._read_head(bytes(data[: end + 2]))
         if self._is_chunked:
             is_whole = len(data) - self._head_end > self._most or self._has_last_chunk(data)
@@ -61,9 +61,9 @@ class Framing:
     def _has_last_chunk(self, data: bytearray) -> bool:
         """Go on from chunk to chunk (RFC 9112, 7.1); what is no chunk counts as the end."""
         while True:
-            line_end = data.find(b"\r\n", self._position, self._position + _MOST_LINE_BYTES)
+            line_end = data.find(b"\r\n", self._position, self._position + _MAX_LINE_BYTES)
             if line_end < 0:
-                return len(data) - self._position >= _MOST_LINE_BYTES
+                return len(data) - self._position >= _MAX_LINE_BYTES
             line = bytes(data[self._position : line_end])
             if self._is_in_trailer:
                 if not line:

@@ -9,7 +9,7 @@ from typing import Any
 from flask import request
 
 from api.middleware.context import request_id
-from orchestrator.memory.submissions import Once
+from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.models.errors import InvalidInput
 
 KEY_SECONDS = 24 * 3600
@@ -17,7 +17,7 @@ REQUEST_SECONDS = 600
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
-def read_once(members: Mapping[str, Any]) -> Once | None:
+def read_once(members: Mapping[str, Any]) -> IdempotencyKey | None:
     """Return under which name the body `members` is submitted once; None when the client gave none.
 
     OctoLLM's clients send a POST again after a timeout, with the same X-Request-ID: the same body under it within
@@ -29,8 +29,8 @@ def read_once(members: Mapping[str, Any]) -> Once | None:
     if key is not None:
         if not _KEY.fullmatch(key):
             raise InvalidInput.at("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
-        return Once(f"key:{key}", sha256, KEY_SECONDS)
+        return IdempotencyKey(f"key:{key}", sha256, KEY_SECONDS)
     # else the id is one that we made
     if request.headers.get("X-Request-ID") == request_id():
-        return Once(f"request:{request_id()}:{sha256}", sha256, REQUEST_SECONDS)
+        return IdempotencyKey(f"request:{request_id()}:{sha256}", sha256, REQUEST_SECONDS)
     return None

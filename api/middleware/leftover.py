@@ -15,7 +15,7 @@ import structlog
 from flask import Flask, Response, request
 
 # of one body; twice what MAX_FILE_BYTES may be
-MOST_BYTES = 2**29
+MAX_BYTES = 2**29
 # a sender that is silent for so long is cut off
 SILENT_SECONDS = 2.0
 # a body is read for so long altogether: with one of the patient places, and without
@@ -70,7 +70,7 @@ def drain(body: IO[bytes], sock: socket.socket) -> bool:
 
 
 def _read_to_the_end(body: IO[bytes], sock: socket.socket) -> bool:
-    left = MOST_BYTES
+    left = MAX_BYTES
     try:
         sock.settimeout(SILENT_SECONDS)
         while left > 0:

@@ -29,9 +29,9 @@ HEAD_SECONDS = 10.0
 BODY_SECONDS = 20.0
 BODY_BYTES_A_SECOND = 32 * 1024
 """How long a body may take: BODY_SECONDS, and a second more for so many bytes."""
-MOST_ARRIVING_OF_ADDRESS = 200
+MAX_ARRIVING_OF_ADDRESS = 200
 """Requests of one address (or /64 network) that a process receives at once; one more ends the oldest."""
-MOST_ARRIVING_BYTES = 128 * 2**20
+MAX_ARRIVING_BYTES = 128 * 2**20
 LINGER_SECONDS = 2.0
 """How long a client may take to close a connection that we have ended."""
 SEND_SECONDS = 30
@@ -95,13 +95,13 @@ class Arrival:
 
 
 class ReceivingWorker(ThreadWorker):  # type: ignore[misc]  # theirs is untyped
-    """Receives requests in the main loop; `most_body_bytes` is what the application takes at most.
+    """Receives requests in the main loop; `max_body_bytes` is what the application takes at most.
 
     All of this runs in the main thread, but the threads' own `handle`. Connections with TLS of gunicorn's own are left
     to gthread.
     """
 
-    most_body_bytes = 2**24
+    max_body_bytes = 2**24
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -135,13 +135,13 @@ class ReceivingWorker(ThreadWorker):  # type: ignore[misc]  # theirs is untyped
         data = bytearray(conn.parser.unreader.take_buffered())
         conn.sock.setblocking(False)
         address = network_of(conn.client[0] if isinstance(conn.client, tuple) else None)
-        framing = Framing(most_body_bytes=self.most_body_bytes)
+        framing = Framing(max_body_bytes=self.max_body_bytes)
         arrival = Arrival(conn, address, framing, data, deadline=self._deadline(self.cfg.keepalive))
         self._arrivals[conn] = arrival
         self._of_address[address] += 1
         self._bytes += len(data)
         self.poller.register(conn.sock, EVENT_READ, partial(self._read, arrival))
-        if self._of_address[address] > MOST_ARRIVING_OF_ADDRESS:
+        if self._of_address[address] > MAX_ARRIVING_OF_ADDRESS:
             self._refuse(self._oldest(address), HTTPStatus.REQUEST_TIMEOUT)
         if data:
             self._look(arrival)
@@ -195,7 +195,7 @@ class ReceivingWorker(ThreadWorker):  # type: ignore[misc]  # theirs is untyped
         arrival.data += chunk
         self._bytes += len(chunk)
         self._look(arrival)
-        if self._bytes > max(MOST_ARRIVING_BYTES, 4 * self.most_body_bytes):
+        if self._bytes > max(MAX_ARRIVING_BYTES, 4 * self.max_body_bytes):
             self._refuse(self._largest(), HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _linger(self, conn: Any) -> None:
@@ -237,7 +237,7 @@ class ReceivingWorker(ThreadWorker):  # type: ignore[misc]  # theirs is untyped
         elif stage is not arrival.stage:
             seconds = HEAD_SECONDS
             if stage is Arrived.PART_OF_BODY:
-                size = framing.body_bytes or self.most_body_bytes
+                size = framing.body_bytes or self.max_body_bytes
                 seconds = BODY_SECONDS + size / BODY_BYTES_A_SECOND
                 if framing.expects_continue:
                     _send(arrival.conn.sock, b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -16,7 +16,7 @@ from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory import events, tasks
 from orchestrator.memory.database import statement
-from orchestrator.memory.submissions import Once
+from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.models.errors import BlockedByPolicy, OctoError
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.observability import log, metric
@@ -46,7 +46,7 @@ def submit(principal: Principal) -> Response:
     """Accept a task: 202, and where to follow it; 200 for one that was accepted before under the same name."""
     orchestrator = context.orchestrator()
     members = body.read_object()
-    once = read_once(members)
+    idempotency = read_once(members)
 
     def accept() -> Submitted:
         contract = requests.read_contract(members, task_timeout=orchestrator.settings.task_timeout)
@@ -56,11 +56,11 @@ def submit(principal: Principal) -> Response:
             key_id=principal.key_id,
             request_id=context.request_id(),
             contract=_screened(cache_control.with_header(contract)),
-            once=once,
+            idempotency=idempotency,
             scopes=principal.scopes,
         )
 
-    task = _accept_once(principal, once, accept)
+    task = _accept_once(principal, idempotency, accept)
     log.bind(task_id=task.task_id)
     return accepted(task, redacted=task.redacted)
 
@@ -77,7 +77,7 @@ def submit(principal: Principal) -> Response:
 def retry(principal: Principal, task_id: str) -> Response:
     """Run a task that has ended again, as a new one: what had finished is reused, unless it follows `from_step`."""
     from_step = requests.read_from_step(body.read_optional_object())
-    once = read_once({"retry_of": task_id, "from_step": from_step})
+    idempotency = read_once({"retry_of": task_id, "from_step": from_step})
 
     def accept() -> Submitted:
         source = find(principal, task_id)
@@ -88,10 +88,10 @@ def retry(principal: Principal, task_id: str) -> Response:
             request_id=context.request_id(),
             task_id=source.id,
             from_step=from_step,
-            once=once,
+            idempotency=idempotency,
         )
 
-    return accepted(_accept_once(principal, once, accept), retry_of=task_id)
+    return accepted(_accept_once(principal, idempotency, accept), retry_of=task_id)
 
 
 def _require_scope_of(principal: Principal, priority: Priority) -> None:
@@ -100,7 +100,9 @@ def _require_scope_of(principal: Principal, priority: Priority) -> None:
         permit(principal, "task:critical")
 
 
-def _accept_once(principal: Principal, once: Once | None, accept: Callable[[], Submitted]) -> Submitted:
+def _accept_once(
+    principal: Principal, idempotency: IdempotencyKey | None, accept: Callable[[], Submitted]
+) -> Submitted:
     """Return what an earlier submission of the same name made, if there is one; else what `accept` makes.
 
     `accept` makes nothing when the name is taken, but may refuse before it knows: since the first submission the
@@ -110,7 +112,7 @@ def _accept_once(principal: Principal, once: Once | None, accept: Callable[[], S
     try:
         return accept()
     except OctoError:
-        earlier = context.orchestrator().find_earlier(principal.tenant, once)
+        earlier = context.orchestrator().find_earlier(principal.tenant, idempotency)
         if earlier is None:
             raise
         return earlier

@@ -89,9 +89,9 @@ class Drive:
         verdict = Verdict(Decision.PASSED, 1.0, output=request.label)
         self.company.run(task_id, step, verdict=verdict)
         waiting = self._followers.pop(task_id, [])
-        if waiting and (heir := self._heir(waiting)):
-            self._followers[heir] = [other for other in waiting if other != heir]
-            self._start(heir, at=at)
+        if waiting and (successor := self._heir(waiting)):
+            self._followers[successor] = [other for other in waiting if other != successor]
+            self._start(successor, at=at)
 
     def _heir(self, waiting: list[str]) -> str | None:
         """Return the follower that is to run now; None when all got the leader's result."""

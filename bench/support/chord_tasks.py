@@ -66,7 +66,7 @@ def make_app(broker: str, backend: str, queue: str) -> Celery:
 
 
 class Step(Task[Any, Any]):
-    """A step of a plan on our backend: its seam releases what it unblocked into the same chord."""
+    """A step of a plan on our backend: its hook releases what it unblocked into the same chord."""
 
     name = "step"
 

@@ -71,7 +71,7 @@ def _reservation(
     if any(item.state is not StepState.DONE for item in executed):
         return "a step did not finish"
     if plan.provenance.get("model_failed"):
-        return "the plan was a makeshift"
+        return "the plan was a fallback"
     return _too_much_said(verdict)
 
 

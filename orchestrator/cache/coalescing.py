@@ -140,16 +140,16 @@ def promote(conn: Connection, leader_id: str, followers: Sequence[Follower]) -> 
     able = [follower for follower in followers if not follower.is_past_deadline]
     if not able:
         return None
-    heir, *others = able
+    successor, *others = able
     values = {
-        "id": heir.id,
+        "id": successor.id,
         "others": [follower.id for follower in others],
-        "step_id": step_id(heir.id, round_number=0, name=PLAN_STEP),
-        "broker_priority": Priority(heir.priority).broker_priority,
+        "step_id": step_id(successor.id, round_number=0, name=PLAN_STEP),
+        "broker_priority": Priority(successor.priority).broker_priority,
         "leader_id": leader_id,
     }
     conn.exec_driver_sql(_SQL["promote"], values)
-    return heir.id
+    return successor.id
 
 
 def leaderless(conn: Connection, *, limit: int) -> list[str]:

@@ -12,7 +12,7 @@ _SQL = sql.load(__file__)
 
 WINDOW_DAYS = 7
 """How long a report counts, and for how long a layer stays off."""
-MOST_REPORTS = 1
+MAX_REPORTS = 1
 """How many reports a layer may have in WINDOW_DAYS and stay on."""
 
 
@@ -28,5 +28,5 @@ def switch_off_if_reported_often(conn: Connection, tenant: str, layer: str) -> b
 
     Tell whether it is off because of that.
     """
-    values = {"tenant": tenant, "layer": layer, "days": WINDOW_DAYS, "most": MOST_REPORTS}
+    values = {"tenant": tenant, "layer": layer, "days": WINDOW_DAYS, "most": MAX_REPORTS}
     return conn.exec_driver_sql(_SQL["switch_off"], values).rowcount == 1

@@ -145,8 +145,11 @@ class Door:
 
     def _is_known(self, conn: Connection) -> bool:
         """Tell whether the task was submitted before under its name: then that answers."""
-        once = self._task.once
-        return once is not None and submissions.find(conn, self._task.tenant, once.name) is not None
+        idempotency = self._task.idempotency
+        return (
+            idempotency is not None
+            and submissions.find(conn, self._task.tenant, idempotency.name) is not None
+        )
 
 
 def _may_be_cached(contract: Contract, plan: Plan | None) -> bool:

@@ -1,6 +1,6 @@
 """The result backend: a result, its chord part and the count are one commit; what that makes due follows.
 
-Any Celery application may use it (`octollm+postgresql://...`); it knows no plans. A task may have a seam,
+Any Celery application may use it (`octollm+postgresql://...`); it knows no plans. A task may have a hook,
 
     on_stored(conn, request, state, result) -> list[Signature]
 
@@ -190,7 +190,7 @@ class PostgresBackend(ResultBackend):
         store: bool,
     ) -> bool:
         """Store and count a final outcome; False when the task's own rules refused it."""
-        task = self._with_seam(request)
+        task = self._with_hook(request)
         if task is not None:
             return self._conclude_own(task, result, state, traceback=traceback, request=request, store=store)
         if request and request.chord and request.group:
@@ -233,7 +233,7 @@ class PostgresBackend(ResultBackend):
         if ready is not None:
             self._fire_or_leave(ready)
 
-    def _with_seam(self, request: Any) -> Any:
+    def _with_hook(self, request: Any) -> Any:
         name = getattr(request, "task", None)
         task = self.app.tasks.get(name) if isinstance(name, str) else None
         return task if hasattr(task, "on_stored") else None
@@ -273,7 +273,7 @@ class PostgresBackend(ResultBackend):
         chord_id: str | None,
         store: bool,
     ) -> _Due:
-        """Write what a task with a seam returned: its members join before its own part is counted."""
+        """Write what a task with a hook returned: its members join before its own part is counted."""
         due = _Due()
         plain = [one for one in signatures if not isinstance(one, chord)]
         for opened in signatures:

@@ -25,7 +25,7 @@ WARN_AT = Decimal("0.8")
 
 
 @dataclass(frozen=True)
-class ClaimPurse:
+class ClaimBudgetAccount:
     """The task's budget, as one claim may draw on it."""
 
     engine: Engine
@@ -94,7 +94,7 @@ def guarded_complete(
             max_output_tokens=max_output_tokens,
             deadline=deadline,
             purpose=purpose,
-            purse=ClaimPurse(engine, claim),
+            budget=ClaimBudgetAccount(engine, claim),
             avoid=avoid,
         )
     except (StepError, Stopped) as error:
@@ -113,7 +113,7 @@ def guarded_embed(
     """Return the texts' vectors, paid from the task's budget and told in its trace; see Embedder.embed."""
     told: dict[str, Any] = {"purpose": "embeddings", "texts": len(texts)}
     try:
-        vectors, attempts = embedder.embed(texts, deadline=deadline, purse=ClaimPurse(engine, claim))
+        vectors, attempts = embedder.embed(texts, deadline=deadline, budget=ClaimBudgetAccount(engine, claim))
     except (StepError, Stopped) as error:
         caused = _with_cause(engine, claim, error)
         _tell(engine, claim, {**told, "error": caused.code, **caused.details})

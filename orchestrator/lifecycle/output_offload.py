@@ -19,16 +19,16 @@ MAX_READ_BYTES = 128 * 1024 * 1024
 MEDIA_TYPE = "application/json"
 
 
-def large_output(result: StepResult, *, name: str, most_bytes: int) -> bytes | None:
+def large_output(result: StepResult, *, name: str, max_bytes: int) -> bytes | None:
     """Return an output above INLINE_BYTES as JSON, to be put away; None for a smaller one, which stays in the row.
 
-    Raises OutputTooLarge above `most_bytes`.
+    Raises OutputTooLarge above `max_bytes`.
     """
     content = record.encode(result.output).encode()
     if len(content) <= INLINE_BYTES:
         return None
-    if len(content) > most_bytes:
-        raise OutputTooLarge(f"step {name} made {len(content)} bytes of output; a file may hold {most_bytes}")
+    if len(content) > max_bytes:
+        raise OutputTooLarge(f"step {name} made {len(content)} bytes of output; a file may hold {max_bytes}")
     return content
 
 

@@ -9,7 +9,7 @@ from orchestrator.lifecycle.reuse import Source
 from orchestrator.lifecycle.submission import Publish, Submitted, plan_message, require_earlier
 from orchestrator.memory import rounds, tasks
 from orchestrator.memory.database import in_transaction
-from orchestrator.memory.submissions import Once
+from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tasks import NewTask, SourceTask
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.execution_state import TaskStatus
@@ -30,7 +30,7 @@ def retry(
     request_id: str | None,
     task_id: str,
     from_step: str | None = None,
-    once: Once | None = None,
+    idempotency: IdempotencyKey | None = None,
 ) -> Submitted:
     """Accept a new task with the contract of an ended one, and publish its planning; with `once` as `submit` does.
 
@@ -45,7 +45,7 @@ def retry(
         contract = _contract_of(source)
         created_at = tasks.submit(
             conn,
-            NewTask(new_id, tenant, key_id, request_id, contract, once, retry_of=source.id),
+            NewTask(new_id, tenant, key_id, request_id, contract, idempotency, retry_of=source.id),
             redispatch_seconds=settings.redispatch_seconds,
             plan_spec=_plan_spec(conn, source, from_step),
         )
@@ -55,7 +55,7 @@ def retry(
 
     contract, created_at = in_transaction(engine, accept)
     if created_at is None:
-        return require_earlier(engine, tenant=tenant, once=once)
+        return require_earlier(engine, tenant=tenant, idempotency=idempotency)
     crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
     publish([plan_message(new_id, contract)])
     return Submitted(TaskId(new_id), TaskStatus.QUEUED, created_at)

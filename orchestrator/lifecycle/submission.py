@@ -13,7 +13,7 @@ from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_lock
 from orchestrator.memory import files, submissions, tasks
 from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Message
-from orchestrator.memory.submissions import Once
+from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tasks import LockedTask, NewTask, TaskRecord
 from orchestrator.models.errors import (
     IdempotencyConflict,
@@ -59,7 +59,7 @@ def submit(
     key_id: str | None,
     request_id: str | None,
     contract: Contract,
-    once: Once | None = None,
+    idempotency: IdempotencyKey | None = None,
     cache: ResultCache | None = None,
     scopes: frozenset[str] = frozenset(),
     require_room: Callable[[], None] = lambda: None,
@@ -79,7 +79,7 @@ def submit(
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()
-    task = NewTask(task_id, tenant, key_id, request_id, contract, once)
+    task = NewTask(task_id, tenant, key_id, request_id, contract, idempotency)
     door = Door(cache, task, plan=plan, scopes=scopes)
     with statement(engine, tenant=tenant) as conn:
         attachments = _attachments(conn, tenant, contract.attachments) if contract.attachments else []
@@ -92,7 +92,7 @@ def submit(
         with statement(engine, tenant=tenant) as conn:
             accepted = door.admit(conn, redispatch_seconds=settings.redispatch_seconds)
     if accepted is None:
-        return require_earlier(engine, tenant=tenant, once=once)
+        return require_earlier(engine, tenant=tenant, idempotency=idempotency)
     if accepted.is_to_run:
         crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
         publish([plan_message(task_id, contract)])
@@ -105,18 +105,18 @@ def submit(
     )
 
 
-def find_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted | None:
+def find_earlier(engine: Engine, *, tenant: str, idempotency: IdempotencyKey | None) -> Submitted | None:
     """Return what an earlier submission of the same name made, if there was one.
 
     Raises IdempotencyConflict when its body was another one.
     """
-    if once is None:
+    if idempotency is None:
         return None
     with statement(engine, tenant=tenant) as conn:
-        earlier = submissions.find(conn, tenant, once.name)
+        earlier = submissions.find(conn, tenant, idempotency.name)
     if earlier is None:
         return None
-    if earlier.sha256 != once.sha256:
+    if earlier.sha256 != idempotency.sha256:
         raise IdempotencyConflict
     return Submitted(
         TaskId(earlier.task_id),
@@ -127,9 +127,9 @@ def find_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted
     )
 
 
-def require_earlier(engine: Engine, *, tenant: str, once: Once | None) -> Submitted:
+def require_earlier(engine: Engine, *, tenant: str, idempotency: IdempotencyKey | None) -> Submitted:
     """Return what an earlier submission of the same name made; raises Unavailable when it is gone meanwhile."""
-    earlier = find_earlier(engine, tenant=tenant, once=once)
+    earlier = find_earlier(engine, tenant=tenant, idempotency=idempotency)
     if earlier is None:
         raise Unavailable("An earlier submission with this name has just been forgotten; send it again.")
     return earlier

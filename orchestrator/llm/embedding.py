@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from orchestrator.llm.interface import Attempt, Bound, Purse, Query, Usage
+from orchestrator.llm.interface import Attempt, Bound, BudgetAccount, Query, Usage
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.models.errors import StepError, Stopped
@@ -28,7 +28,7 @@ class Embedder:
         return str(self.candidate.name)
 
     def embed(
-        self, texts: Sequence[str], *, deadline: float, purse: Purse | None = None
+        self, texts: Sequence[str], *, deadline: float, budget: BudgetAccount | None = None
     ) -> tuple[Vectors, list[Attempt]]:
         """Return a vector for each text, by `deadline` (time.monotonic()), and the calls that it took.
 
@@ -36,8 +36,8 @@ class Embedder:
         many. Raises StepError, as Models.complete does; details.attempts tells all that happened.
         """
         attempts: list[Attempt] = []
-        dollars = _Dollars(purse) if purse else None
-        calls = MeteredCalls(self.candidate, meter=self.meter, purse=dollars, attempts=attempts)
+        dollars = _Dollars(budget) if budget else None
+        calls = MeteredCalls(self.candidate, meter=self.meter, budget=dollars, attempts=attempts)
         vectors: Vectors = []
         try:
             for start in range(0, len(texts), TEXTS_A_CALL):
@@ -54,14 +54,14 @@ class Embedder:
 class _Dollars:
     """A purse that is asked for dollars only."""
 
-    purse: Purse
+    budget: BudgetAccount
 
     def reserve(self, bound: Bound) -> int:
         """Set aside what a call can cost; return its number."""
-        return self.purse.reserve(Bound(0, 0, bound.dollars))
+        return self.budget.reserve(Bound(0, 0, bound.dollars))
 
     def settle(
         self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
     ) -> None:
         """Charge what a call did cost; without a usage, all that was set aside."""
-        self.purse.settle(call, Usage() if usage else None, dollars, is_told=is_told)
+        self.budget.settle(call, Usage() if usage else None, dollars, is_told=is_told)

@@ -11,7 +11,7 @@ import structlog
 from orchestrator.llm.answer_text import storable, without_reasoning
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import Gate, Rates
-from orchestrator.llm.interface import Answer, Attempt, Completion, Form, Provider, Purse, Query
+from orchestrator.llm.interface import Answer, Attempt, BudgetAccount, Completion, Form, Provider, Query
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls, Observe
 from orchestrator.llm.price import FAKE, Prices
 from orchestrator.llm.prompt import Message
@@ -49,7 +49,7 @@ class Models:
         max_output_tokens: int,
         deadline: float,
         purpose: str,
-        purse: Purse | None = None,
+        budget: BudgetAccount | None = None,
         avoid: Collection[str] = (),
     ) -> Completion:
         """Return the first usable answer of the chain, by `deadline` (time.monotonic()).
@@ -66,7 +66,7 @@ class Models:
                 Query(tuple(messages), max_output_tokens, deadline),
                 schema,
                 purpose=purpose,
-                purse=purse,
+                budget=budget,
                 avoid=avoid,
                 attempts=attempts,
             )
@@ -85,7 +85,7 @@ class Models:
         schema: Mapping[str, Any] | None,
         *,
         purpose: str,
-        purse: Purse | None,
+        budget: BudgetAccount | None,
         avoid: Collection[str],
         attempts: list[Attempt],
     ) -> Completion:
@@ -93,7 +93,7 @@ class Models:
         for candidate in sorted(self._candidates, key=lambda candidate: candidate.provider.name in avoid):
             if failures and time.monotonic() >= query.deadline:
                 break
-            calls = MeteredCalls(candidate, meter=self._meter, purse=purse, attempts=attempts)
+            calls = MeteredCalls(candidate, meter=self._meter, budget=budget, attempts=attempts)
             try:
                 shaped = self._ask(candidate, calls, query, schema)
             except (ModelError, ModelBusy) as error:

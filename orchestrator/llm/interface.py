@@ -128,7 +128,7 @@ class Bound:
         return self.input_tokens + self.output_tokens
 
 
-class Purse(Protocol):
+class BudgetAccount(Protocol):
     """What calls are paid from: each is reserved before it goes out and settled after it came back."""
 
     def reserve(self, bound: Bound) -> int:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from orchestrator.llm import stop
 from orchestrator.llm.gate import Entry, Gate, Rates, Report, Verdict
-from orchestrator.llm.interface import Answer, Attempt, Bound, Finish, Provider, Purse, Query, Usage
+from orchestrator.llm.interface import Answer, Attempt, Bound, BudgetAccount, Finish, Provider, Query, Usage
 from orchestrator.llm.price import FAKE, Prices
 from orchestrator.models.errors import (
     ModelAnswerBroken,
@@ -69,11 +69,11 @@ class MeteredCalls:
     """The calls that one completion makes to one model; `attempts` grows with each."""
 
     def __init__(
-        self, candidate: Candidate, *, meter: Meter, purse: Purse | None, attempts: list[Attempt]
+        self, candidate: Candidate, *, meter: Meter, budget: BudgetAccount | None, attempts: list[Attempt]
     ) -> None:
         self._candidate = candidate
         self._meter = meter
-        self._purse = purse
+        self._purse = budget
         self._attempts = attempts
         self._sent = 0
 

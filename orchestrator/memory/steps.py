@@ -16,7 +16,7 @@ _SQL = sql.load(__file__)
 _CLAIM = Prepared(
     "octollm_claim",
     _SQL["claim"],
-    {"id": "text", "owner": "text", "lease_seconds": "float8", "poison_step": "int", "most_running": "int"},
+    {"id": "text", "owner": "text", "lease_seconds": "float8", "poison_step": "int", "max_running": "int"},
 )
 _FINISH = Prepared(
     "octollm_finish",
@@ -143,11 +143,11 @@ def claim(
     owner: str,
     lease_seconds: float,
     poison_step: int,
-    most_running: int | None = None,
+    max_running: int | None = None,
 ) -> Claim | None:
     """Take the row for `lease_seconds`; None when it is not to be had: done, running, too early, task ended.
 
-    None too when its tenant runs `most_running` steps or has its share of the arm's slots; without `most_running`
+    None too when its tenant runs `max_running` steps or has its share of the arm's slots; without `max_running`
     nobody asks for shares. One statement, made for AUTOCOMMIT. Locks the task's row, then the step's.
     """
     values = {
@@ -155,15 +155,15 @@ def claim(
         "owner": owner,
         "lease_seconds": lease_seconds,
         "poison_step": poison_step,
-        "most_running": most_running,
+        "max_running": max_running,
     }
     row = _CLAIM.execute(conn, values).mappings().one_or_none()
     return Claim(**row) if row else None
 
 
-def next_in_turn(conn: Connection, step_id: str, *, poison_step: int, most_running: int) -> Turn | None:
+def next_in_turn(conn: Connection, step_id: str, *, poison_step: int, max_running: int) -> Turn | None:
     """Say who is to run instead of a row whose tenant has its share; None when its claim was refused otherwise."""
-    values = {"id": step_id, "poison_step": poison_step, "most_running": most_running}
+    values = {"id": step_id, "poison_step": poison_step, "max_running": max_running}
     row = conn.exec_driver_sql(_SQL["next_in_turn"], values).mappings().one_or_none()
     return None if row is None else Turn(Message(**row) if row["id"] else None)
 

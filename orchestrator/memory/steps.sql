@@ -20,7 +20,7 @@ WITH task AS (
             (s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s)
             OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s)
         )
-        AND octollm_may_run(s.arm, s.tenant, %(most_running)s)
+        AND octollm_may_run(s.arm, s.tenant, %(max_running)s)
     RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.chord_id, s.spec, s.bindings, s.attempt,
         s.failures, s.kills, extract(epoch FROM now() - s.queued_at)::float8 AS waited_seconds
 ), counted AS (
@@ -53,7 +53,7 @@ FROM claimed, task;
 -- arm each offer their most urgent row; the one with the fewest running steps comes first. No row: the claim was refused
 -- for another reason. A row of nulls: nobody else waits, so the tenant waits for its own slots.
 WITH RECURSIVE mine AS (
-    SELECT s.arm, s.tenant, CASE WHEN busy.everywhere >= %(most_running)s THEN 1000000 ELSE busy.here END AS running
+    SELECT s.arm, s.tenant, CASE WHEN busy.everywhere >= %(max_running)s THEN 1000000 ELSE busy.here END AS running
     FROM steps s
     JOIN tasks t ON t.id = s.task_id
     CROSS JOIN LATERAL (
@@ -88,7 +88,7 @@ WITH RECURSIVE mine AS (
         ORDER BY s.priority, s.queued_at
         LIMIT 1
     ) first
-    WHERE waiting.tenant <> mine.tenant AND busy.here < mine.running AND busy.everywhere < %(most_running)s
+    WHERE waiting.tenant <> mine.tenant AND busy.here < mine.running AND busy.everywhere < %(max_running)s
     ORDER BY busy.here, first.priority, first.id
     LIMIT 1
 )

@@ -11,7 +11,7 @@ _SQL = sql.load(__file__)
 
 
 @dataclass(frozen=True)
-class Once:
+class IdempotencyKey:
     """A submission's name, kept for `seconds`; `sha256` is of its body."""
 
     name: str

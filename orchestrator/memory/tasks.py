@@ -12,7 +12,7 @@ from orchestrator.chord import sql
 from orchestrator.chord.prepared import Prepared
 from orchestrator.memory.events import as_decisions
 from orchestrator.memory.pools import ALIVE_WITHIN_SECONDS
-from orchestrator.memory.submissions import Once
+from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.models import record
 from orchestrator.models.ids import step_id
 from orchestrator.models.task_contract import Contract
@@ -117,14 +117,14 @@ class NewTask:
     key_id: str | None
     request_id: str | None
     contract: Contract
-    once: Once | None = None
+    idempotency: IdempotencyKey | None = None
     cache_key: str | None = None
     cache_parts: Mapping[str, str] | None = None
     retry_of: str | None = None
 
     def values(self) -> dict[str, Any]:
         """Return the parameters that every statement which inserts a task takes."""
-        contract, once = self.contract, self.once
+        contract, idempotency = self.contract, self.idempotency
         return {
             "id": self.id,
             "tenant": self.tenant,
@@ -135,9 +135,9 @@ class NewTask:
             "contract": record.encode(contract.to_record()),
             "deadline": contract.deadline,
             "max_time_seconds": contract.budget.max_time_seconds,
-            "once_name": once.name if once else None,
-            "once_sha256": once.sha256 if once else None,
-            "once_seconds": once.seconds if once else None,
+            "once_name": idempotency.name if idempotency else None,
+            "once_sha256": idempotency.sha256 if idempotency else None,
+            "once_seconds": idempotency.seconds if idempotency else None,
             "cache_key": self.cache_key,
             "cache_parts": record.encode(self.cache_parts) if self.cache_parts else None,
             "retry_of": self.retry_of,

@@ -15,7 +15,7 @@ from orchestrator.safety.nearby import lower, matches_near
 
 _RULES: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("personal_rules.toml").read_text("utf-8"))
 _LABEL_REACH = 48
-_MOST_GROUPS = 8
+_MAX_GROUPS = 8
 _SHORTEST_CARD = 12
 _CLOSE = 200
 
@@ -185,7 +185,7 @@ def _card_end(text: str, groups: Sequence[tuple[int, int]], first: int) -> int |
     digits = ""
     if groups[first][1] - groups[first][0] < 2:
         return None
-    for last in range(first, min(first + _MOST_GROUPS, len(groups))):
+    for last in range(first, min(first + _MAX_GROUPS, len(groups))):
         digits += text[slice(*groups[last])]
         if len(digits) > 19:
             return None

@@ -33,7 +33,7 @@ _ID_PARTS = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _ONE_CASE = re.compile(r"[a-z0-9]+|[A-Z0-9]+s?|[A-Z][a-z]+[0-9]*|[0-9]+[A-Z][a-z]+|[a-z][A-Z]+[0-9]*")
 _CAPITAL_CODE = re.compile(r"[A-Z0-9]{8,}")
 _RUN = re.compile(r"[A-Z]+|[0-9]+")
-_MOST_RUNS = 3
+_MAX_RUNS = 3
 _SLASHED = re.compile(r"[A-Za-z]+[+#]*(?:/[A-Za-z]+[+#]*){1,3}")
 _SLASHED_NAMES = re.compile(r"[A-Z+#]+(?:/[A-Z+#]+)+|[a-z+#]+(?:/[a-z+#]+)+|[A-Z][a-z]*(?:/[A-Za-z][a-z]*)+")
 _AMPERSAND = re.compile(r"[A-Za-z]+(?:&[A-Za-z]+)+")
@@ -129,6 +129,6 @@ def _is_case_free(core: str) -> bool:
         return _SLASHED_NAMES.fullmatch(core) is not None
     if not _ID_PARTS.fullmatch(core):
         return False
-    if _CAPITAL_CODE.fullmatch(core) and len(_RUN.findall(core)) > _MOST_RUNS:
+    if _CAPITAL_CODE.fullmatch(core) and len(_RUN.findall(core)) > _MAX_RUNS:
         return False
     return all(_ONE_CASE.fullmatch(part) for part in core.split("-"))

@@ -3,7 +3,7 @@
 import re
 from unicodedata import ucd_3_2_0 as unicode
 
-_MOST_MARKS = 30
+_MAX_MARKS = 30
 _INVISIBLE = "\u00ad\u061c\u200b\u200e\u200f\u2060\ufe0e\ufe0f\ufeff" + "".join(
     map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 )
@@ -74,6 +74,6 @@ def _is_crowded(text: str) -> bool:
     marks = 0
     for letter in text:
         marks = marks + 1 if letter > "\u02ff" and unicode.combining(letter) else 0
-        if marks > _MOST_MARKS:
+        if marks > _MAX_MARKS:
             return True
     return False

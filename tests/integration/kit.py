@@ -87,7 +87,7 @@ class Engineer:
         *,
         owner: str = "me",
         lease_seconds: float = 15,
-        most_running: int | None = None,
+        max_running: int | None = None,
     ) -> Claim | None:
         """Claim the newest row of that name, as a worker called `owner`."""
         with statement(self.engine) as conn:
@@ -97,7 +97,7 @@ class Engineer:
                 owner=owner,
                 lease_seconds=lease_seconds,
                 poison_step=self.settings.poison_step,
-                most_running=most_running,
+                max_running=max_running,
             )
 
     def take(self, task_id: str, name: str, **how: Any) -> Claim:
@@ -117,7 +117,7 @@ class Engineer:
         return saved
 
     def store(self, claim: Claim, result: StepResult) -> Completion:
-        """Store a step's outcome as the backend would: chord lock, seam, join, count."""
+        """Store a step's outcome as the backend would: chord lock, hook, join, count."""
         with transaction(self.engine) as conn:
             assert claim.chord_id is not None
             chord.lock(conn, claim.chord_id)

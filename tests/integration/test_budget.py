@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.lifecycle import metered_calls, submission
-from orchestrator.lifecycle.metered_calls import ClaimPurse, guarded_complete
+from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount, guarded_complete
 from orchestrator.llm.interface import Bound, Completion, Usage
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.memory import budget, events, steps
@@ -52,40 +52,40 @@ def crowd(postgres_url: str) -> Iterator[Engine]:
 
 
 def test_a_call_is_set_aside_then_charged_by_what_it_used(engineer: Engineer) -> None:
-    claim, purse = _working(engineer)
+    claim, account = _working(engineer)
 
-    call = purse.reserve(Bound(300, 100, Decimal("0.4")))
+    call = account.reserve(Bound(300, 100, Decimal("0.4")))
     during = _ledger(engineer, claim)
-    purse.settle(call, Usage(30, 10), Decimal("0.04"))
+    account.settle(call, Usage(30, 10), Decimal("0.04"))
 
     assert (during[0].reserved_tokens, during[0].settled_at) == (400, None)
     assert _totals(engineer, claim) == (40, Decimal("0.04"))
-    assert purse.reserve(Bound(1, 1, None)) == 2
+    assert account.reserve(Bound(1, 1, None)) == 2
 
 
 def test_a_call_that_nobody_can_price_makes_the_cost_unknown_and_not_zero(engineer: Engineer) -> None:
-    claim, purse = _working(engineer)
+    claim, account = _working(engineer)
 
-    purse.settle(purse.reserve(Bound(10, 10, None)), Usage(1, 1), None)
-    purse.settle(purse.reserve(Bound(10, 10, Decimal(0))), Usage(1, 1), Decimal("0.1"))
+    account.settle(account.reserve(Bound(10, 10, None)), Usage(1, 1), None)
+    account.settle(account.reserve(Bound(10, 10, Decimal(0))), Usage(1, 1), Decimal("0.1"))
 
     assert _totals(engineer, claim) == (4, None)
 
 
 def test_a_call_of_unknown_outcome_is_charged_in_full(engineer: Engineer) -> None:
-    claim, purse = _working(engineer)
+    claim, account = _working(engineer)
 
-    purse.settle(purse.reserve(Bound(300, 100, Decimal("0.4"))), None, None)
+    account.settle(account.reserve(Bound(300, 100, Decimal("0.4"))), None, None)
 
     assert _totals(engineer, claim) == (400, Decimal("0.4"))
 
 
 def test_a_call_is_charged_once(engineer: Engineer) -> None:
-    claim, purse = _working(engineer)
-    call = purse.reserve(Bound(300, 100, None))
+    claim, account = _working(engineer)
+    call = account.reserve(Bound(300, 100, None))
 
-    purse.settle(call, Usage(1, 1), Decimal(0))
-    purse.settle(call, Usage(100, 100), Decimal(1))
+    account.settle(call, Usage(1, 1), Decimal(0))
+    account.settle(call, Usage(100, 100), Decimal(1))
 
     assert _totals(engineer, claim) == (2, Decimal(0))
 
@@ -100,55 +100,55 @@ def test_a_call_is_charged_once(engineer: Engineer) -> None:
 def test_what_can_never_fit_fails_and_says_which_budget(
     engineer: Engineer, limit: Budget, bound: Bound, named: str
 ) -> None:
-    _, purse = _working(engineer, limit)
+    _, account = _working(engineer, limit)
 
     with pytest.raises(BudgetExceeded) as refused:
-        purse.reserve(bound)
+        account.reserve(bound)
 
     assert refused.value.details["budget"] == named
     assert not refused.value.retryable
 
 
 def test_what_fits_but_for_other_open_calls_waits(engineer: Engineer) -> None:
-    _, purse = _working(engineer, Budget(max_tokens=100))
-    held = purse.reserve(Bound(30, 30, Decimal(0)))
+    _, account = _working(engineer, Budget(max_tokens=100))
+    held = account.reserve(Bound(30, 30, Decimal(0)))
 
     with pytest.raises(BudgetTaken) as wait:
-        purse.reserve(Bound(30, 30, Decimal(0)))
-    purse.settle(held, Usage(20, 20), Decimal(0))
+        account.reserve(Bound(30, 30, Decimal(0)))
+    account.settle(held, Usage(20, 20), Decimal(0))
 
     assert wait.value.details["retry_after"] > 0
-    assert purse.reserve(Bound(30, 30, Decimal(0))) == 2
+    assert account.reserve(Bound(30, 30, Decimal(0))) == 2
     with pytest.raises(BudgetExceeded):
-        purse.reserve(Bound(30, 31, Decimal(0)))
+        account.reserve(Bound(30, 31, Decimal(0)))
 
 
 def test_a_model_without_a_price_is_refused_when_the_client_limits_the_cost(engineer: Engineer) -> None:
-    _, purse = _working(engineer, Budget(is_cost_explicit=True))
+    _, account = _working(engineer, Budget(is_cost_explicit=True))
 
     with pytest.raises(PriceUnknown):
-        purse.reserve(Bound(1, 1, None))
+        account.reserve(Bound(1, 1, None))
 
-    assert purse.reserve(Bound(1, 1, Decimal("0.1"))) == 1
+    assert account.reserve(Bound(1, 1, Decimal("0.1"))) == 1
 
 
 def test_an_attempt_that_lost_its_lease_may_not_reserve(engineer: Engineer) -> None:
-    claim, purse = _working(engineer)
+    claim, account = _working(engineer)
     _claim_again(engineer, claim)
 
     with pytest.raises(Stopped):
-        purse.reserve(Bound(1, 1, None))
+        account.reserve(Bound(1, 1, None))
 
 
 def test_a_dead_workers_reservation_is_charged_in_full_when_its_step_is_claimed_again(
     engineer: Engineer,
 ) -> None:
-    claim, purse = _working(engineer)
-    lost = purse.reserve(Bound(300, 100, Decimal("0.4")))
+    claim, account = _working(engineer)
+    lost = account.reserve(Bound(300, 100, Decimal("0.4")))
     again = _claim_again(engineer, claim)
 
-    ClaimPurse(engineer.engine, again).reserve(Bound(1, 1, Decimal(0)))
-    purse.settle(lost, Usage(1, 1), Decimal(0))
+    ClaimBudgetAccount(engineer.engine, again).reserve(Bound(1, 1, Decimal(0)))
+    account.settle(lost, Usage(1, 1), Decimal(0))
 
     assert _totals(engineer, claim) == (400, Decimal("0.4"))
     assert [entry.spent_tokens for entry in _ledger(engineer, claim)] == [400, None]
@@ -157,22 +157,22 @@ def test_a_dead_workers_reservation_is_charged_in_full_when_its_step_is_claimed_
 def test_a_neighbour_is_not_held_up_by_a_dead_workers_reservation(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b"), budget=Budget(max_tokens=100))
     dead, alive = engineer.take(task_id, "a"), engineer.take(task_id, "b")
-    ClaimPurse(engineer.engine, dead).reserve(Bound(20, 20, Decimal(0)))
+    ClaimBudgetAccount(engineer.engine, dead).reserve(Bound(20, 20, Decimal(0)))
     with transaction(engineer.engine) as conn:
         steps.hand_back(conn, dead.id, owner="me", kills=1)
 
-    call = ClaimPurse(engineer.engine, alive).reserve(Bound(30, 30, Decimal(0)))
+    call = ClaimBudgetAccount(engineer.engine, alive).reserve(Bound(30, 30, Decimal(0)))
 
     assert call == 1
     assert _totals(engineer, alive) == (40, Decimal(0))
 
 
 def test_the_end_of_a_task_charges_what_is_still_held(engineer: Engineer) -> None:
-    claim, purse = _working(engineer)
-    call = purse.reserve(Bound(300, 100, Decimal("0.4")))
+    claim, account = _working(engineer)
+    call = account.reserve(Bound(300, 100, Decimal("0.4")))
 
     submission.cancel(engineer.engine, tenant=TENANT, task_id=claim.task_id, reason="")
-    purse.settle(call, Usage(1, 1), Decimal(0))
+    account.settle(call, Usage(1, 1), Decimal(0))
 
     assert _totals(engineer, claim) == (400, Decimal("0.4"))
     assert all(entry.settled_at for entry in _ledger(engineer, claim))
@@ -186,7 +186,7 @@ def test_sixteen_parallel_calls_do_not_overshoot_by_one_token(engineer: Engineer
     def reserve(claim: Claim) -> str:
         start.wait(timeout=30)
         try:
-            ClaimPurse(crowd, claim).reserve(bound)
+            ClaimBudgetAccount(crowd, claim).reserve(bound)
         except StepError as error:
             return error.code
         return "reserved"
@@ -205,11 +205,11 @@ def test_sixteen_that_spend_until_nothing_is_left_stay_within_both_budgets(
     claims = _parallel(engineer, limit)
 
     def spend(claim: Claim) -> int:
-        purse, chance, waits = ClaimPurse(crowd, claim), random.Random(claim.id), 0
+        account, chance, waits = ClaimBudgetAccount(crowd, claim), random.Random(claim.id), 0
         while True:
             sent, made = chance.randint(1, 200), chance.randint(1, 100)
             try:
-                call = purse.reserve(Bound(sent, made, Decimal(sent + made) / 10_000))
+                call = account.reserve(Bound(sent, made, Decimal(sent + made) / 10_000))
             except BudgetTaken:
                 waits += 1
             except BudgetExceeded:
@@ -217,7 +217,7 @@ def test_sixteen_that_spend_until_nothing_is_left_stay_within_both_budgets(
             else:
                 part = chance.random()
                 used = Usage(int(sent * part), int(made * part))
-                purse.settle(call, used, Decimal(used.tokens) / 10_000)
+                account.settle(call, used, Decimal(used.tokens) / 10_000)
 
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(spend, claims))
@@ -233,9 +233,9 @@ def test_sixteen_that_spend_until_nothing_is_left_stay_within_both_budgets(
 
 
 def test_passing_four_fifths_of_a_budget_is_told_once(engineer: Engineer) -> None:
-    claim, purse = _working(engineer, Budget(max_tokens=100))
+    claim, account = _working(engineer, Budget(max_tokens=100))
     for _ in range(9):
-        purse.settle(purse.reserve(Bound(5, 5, Decimal(0))), Usage(5, 5), Decimal(0))
+        account.settle(account.reserve(Bound(5, 5, Decimal(0))), Usage(5, 5), Decimal(0))
 
     warnings = [event.payload for event in engineer.events(claim.task_id) if event.type == "budget.warning"]
 
@@ -314,12 +314,12 @@ def test_three_calls_that_broke_leave_room_for_the_promised_retry(
 
 
 def test_an_estimate_of_money_leaves_room_for_the_retry_too(engineer: Engineer) -> None:
-    claim, purse = _working(engineer, Budget(max_cost_dollars=Decimal("1"), is_cost_explicit=True))
+    claim, account = _working(engineer, Budget(max_cost_dollars=Decimal("1"), is_cost_explicit=True))
 
-    purse.settle(purse.reserve(Bound(10, 10, Decimal("0.7"))), Usage(5, 5), Decimal("0.6"), is_told=False)
+    account.settle(account.reserve(Bound(10, 10, Decimal("0.7"))), Usage(5, 5), Decimal("0.6"), is_told=False)
 
     assert _totals(engineer, claim) == (10, Decimal("0.3"))
-    assert purse.reserve(Bound(10, 10, Decimal("0.7"))) == 2
+    assert account.reserve(Bound(10, 10, Decimal("0.7"))) == 2
 
 
 def test_calls_that_never_were_answered_cost_nothing(engineer: Engineer, fake: FakeLLM) -> None:
@@ -401,10 +401,10 @@ def test_a_budget_that_is_too_small_from_the_start_names_no_other_error(
     assert "earlier_error" not in exceeded.value.details
 
 
-def _working(engineer: Engineer, limit: Budget | None = None) -> tuple[Claim, ClaimPurse]:
+def _working(engineer: Engineer, limit: Budget | None = None) -> tuple[Claim, ClaimBudgetAccount]:
     task_id = engineer.start(wait_step("a"), budget=limit or Budget())
     claim = engineer.take(task_id, "a")
-    return claim, ClaimPurse(engineer.engine, claim)
+    return claim, ClaimBudgetAccount(engineer.engine, claim)
 
 
 def _parallel(engineer: Engineer, limit: Budget) -> list[Claim]:

@@ -42,10 +42,10 @@ def beat(engine: Engine, *, slots: int) -> None:
         )
 
 
-def turn_of(engineer: Engineer, task_id: str, name: str, *, most_running: int = NO_LIMIT) -> Turn | None:
+def turn_of(engineer: Engineer, task_id: str, name: str, *, max_running: int = NO_LIMIT) -> Turn | None:
     with statement(engineer.engine) as conn:
         return steps.next_in_turn(
-            conn, engineer.row(task_id, name)["id"], poison_step=3, most_running=most_running
+            conn, engineer.row(task_id, name)["id"], poison_step=3, max_running=max_running
         )
 
 
@@ -61,7 +61,7 @@ def crowd(engineer: Engineer, count: int, *, tenant: str = TENANT) -> list[str]:
 def test_a_tenant_alone_may_take_every_slot(engineer: Engineer) -> None:
     tasks = crowd(engineer, 2)
 
-    claims = [engineer.claim(task, "a", most_running=NO_LIMIT) for task in tasks]
+    claims = [engineer.claim(task, "a", max_running=NO_LIMIT) for task in tasks]
 
     assert all(claims)
 
@@ -70,24 +70,24 @@ def test_a_tenant_alone_may_take_every_slot(engineer: Engineer) -> None:
 def test_the_last_free_slot_is_kept_for_other_tenants_once_there_are_any(engineer: Engineer) -> None:
     first, second = crowd(engineer, 2)
     other = engineer.start(wait_step("a"), tenant=OTHER)
-    engineer.take(first, "a", most_running=NO_LIMIT)
+    engineer.take(first, "a", max_running=NO_LIMIT)
 
-    refused = engineer.claim(second, "a", most_running=NO_LIMIT)
+    refused = engineer.claim(second, "a", max_running=NO_LIMIT)
     turn = turn_of(engineer, second, "a")
 
     assert refused is None
     assert engineer.row(second, "a")["state"] == "queued"
     assert _task_of(turn) == other
-    assert engineer.claim(other, "a", most_running=NO_LIMIT)
+    assert engineer.claim(other, "a", max_running=NO_LIMIT)
 
 
 @pytest.mark.usefixtures("pool")
 def test_nobody_comes_first_while_no_other_tenant_waits(engineer: Engineer) -> None:
     first, second = crowd(engineer, 2)
     engineer.submit(wait_step("a"), tenant=OTHER)
-    engineer.take(first, "a", most_running=NO_LIMIT)
+    engineer.take(first, "a", max_running=NO_LIMIT)
 
-    assert engineer.claim(second, "a", most_running=NO_LIMIT) is None
+    assert engineer.claim(second, "a", max_running=NO_LIMIT) is None
     assert turn_of(engineer, second, "a") == Turn(None)
 
 
@@ -101,7 +101,7 @@ def test_two_claims_at_once_do_not_both_get_the_last_slot_of_a_share(engineer: E
     def claim(row: str) -> None:
         together.wait()
         with statement(engineer.engine) as conn:
-            steps.claim(conn, row, owner="me", lease_seconds=15, poison_step=3, most_running=NO_LIMIT)
+            steps.claim(conn, row, owner="me", lease_seconds=15, poison_step=3, max_running=NO_LIMIT)
 
     threads = [threading.Thread(target=claim, args=(row,)) for row in rows]
     for thread in threads:
@@ -119,9 +119,9 @@ def test_the_tenant_with_fewer_running_steps_comes_first_in_a_large_pool(
     many = crowd(engineer, 3)
     few = crowd(engineer, 2, tenant=OTHER)
     for task in (many[0], few[0], many[1]):
-        engineer.take(task, "a", most_running=NO_LIMIT)
+        engineer.take(task, "a", max_running=NO_LIMIT)
 
-    refused = engineer.claim(many[2], "a", most_running=NO_LIMIT)
+    refused = engineer.claim(many[2], "a", max_running=NO_LIMIT)
     turn = turn_of(engineer, many[2], "a")
 
     assert refused is None
@@ -130,20 +130,20 @@ def test_the_tenant_with_fewer_running_steps_comes_first_in_a_large_pool(
 
 def test_a_tenant_runs_no_more_steps_than_it_may(engineer: Engineer) -> None:
     first, second = crowd(engineer, 2)
-    engineer.take(first, "a", most_running=1)
+    engineer.take(first, "a", max_running=1)
 
-    refused = engineer.claim(second, "a", most_running=1)
+    refused = engineer.claim(second, "a", max_running=1)
 
     assert refused is None
-    assert turn_of(engineer, second, "a", most_running=1) == Turn(None)
-    assert engineer.claim(second, "a", most_running=2)
+    assert turn_of(engineer, second, "a", max_running=1) == Turn(None)
+    assert engineer.claim(second, "a", max_running=2)
 
 
 @pytest.mark.usefixtures("pool")
 def test_a_claim_refused_for_another_reason_gives_no_turn_away(engineer: Engineer) -> None:
     first, second = crowd(engineer, 2)
     engineer.start(wait_step("a"), tenant=OTHER)
-    engineer.take(first, "a", most_running=NO_LIMIT)
+    engineer.take(first, "a", max_running=NO_LIMIT)
     with statement(engineer.engine) as conn:
         steps.put_off(conn, engineer.row(second, "a")["id"], delay_seconds=60)
 
@@ -157,7 +157,7 @@ def test_a_message_that_gives_its_turn_away_publishes_the_other_tenants_row_firs
 ) -> None:
     first, second = crowd(engineer, 2)
     other = engineer.start(wait_step("a"), tenant=OTHER, priority=Priority.LOW)
-    engineer.take(first, "a", most_running=NO_LIMIT)
+    engineer.take(first, "a", max_running=NO_LIMIT)
     app = make_app(lambda: our_settings)
     worker = bootstrap.WorkerProcess(our_settings, engineer.engine, Hints(our_settings.redis_url), app, "me")
 

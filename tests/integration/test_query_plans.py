@@ -129,7 +129,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
     sizes |= {
         "broker_priority": 6,
         "poison_step": 3,
-        "most_running": 64,
+        "max_running": 64,
         "max_parallel": 5,
         "kills": 1,
         "call": 1,

@@ -14,7 +14,7 @@ from orchestrator.lifecycle import submission
 from orchestrator.memory import files, migrate, row_security, tasks
 from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.row_security import CHILDREN, OWNED
-from orchestrator.memory.submissions import Once
+from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.models.errors import SettingsError
 from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
@@ -32,7 +32,7 @@ def submit(engine: Engine, settings: Settings, tenant: str) -> str:
         key_id=None,
         request_id=None,
         contract=Contract(goal="Scan this for secrets", context="x"),
-        once=Once("key:k", "0" * 64, 60),
+        idempotency=IdempotencyKey("key:k", "0" * 64, 60),
     )
     return submitted.task_id
 

@@ -29,7 +29,7 @@ NEVER = 3600.0
 
 
 class Attempt:
-    """A run of a row in a thread of its own, through Celery's tracer and the real seam, with a model that hangs."""
+    """A run of a row in a thread of its own, through Celery's tracer and the real hook, with a model that hangs."""
 
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer

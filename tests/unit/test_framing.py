@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.middleware.framing import MOST_HEAD_BYTES, Arrived, Framing
+from api.middleware.framing import MAX_HEAD_BYTES, Arrived, Framing
 
 MOST = 1000
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -11,7 +11,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
 
 
 def look(data: bytes) -> Arrived:
-    return Framing(most_body_bytes=MOST).look(bytearray(data))
+    return Framing(max_body_bytes=MOST).look(bytearray(data))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def look(data: bytes) -> Arrived:
     ],
 )
 def test_a_request_is_whole_at_its_last_byte_and_not_before(request_bytes: bytes) -> None:
-    framing, data = Framing(most_body_bytes=MOST), bytearray()
+    framing, data = Framing(max_body_bytes=MOST), bytearray()
 
     stages = []
     for byte in request_bytes:
@@ -52,5 +52,5 @@ def test_what_will_be_refused_anyway_is_not_waited_for(refused: bytes) -> None:
 
 
 def test_a_head_has_a_largest_size() -> None:
-    assert look(b"a" * MOST_HEAD_BYTES) is Arrived.PART_OF_HEAD
-    assert look(b"a" * (MOST_HEAD_BYTES + 1)) is Arrived.HEAD_TOO_LARGE
+    assert look(b"a" * MAX_HEAD_BYTES) is Arrived.PART_OF_HEAD
+    assert look(b"a" * (MAX_HEAD_BYTES + 1)) is Arrived.HEAD_TOO_LARGE

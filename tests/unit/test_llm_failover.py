@@ -23,7 +23,7 @@ CHAIN = ("anthropic:fake-first", "openai:fake-second")
 SONNET = ModelName("anthropic", "claude-sonnet-5-5")
 
 
-class Purse:
+class BudgetAccount:
     """A purse that writes down what it is asked."""
 
     def __init__(self, *, empty: bool = False) -> None:
@@ -203,42 +203,42 @@ def test_a_conversation_that_began_is_finished_though_the_rate_is_used_up(fake: 
 
 
 def test_every_call_is_reserved_before_and_settled_after_by_what_it_used(fake: FakeLLM) -> None:
-    purse = Purse()
+    budget = BudgetAccount()
     fake.add(
         Scripted("wrong", input_tokens=10, output_tokens=2),
         Scripted('{"a": 1}', input_tokens=30, output_tokens=4),
     )
 
-    Caller(fake).ask({"type": "object", "required": ["a"]}, purse=purse)
+    Caller(fake).ask({"type": "object", "required": ["a"]}, budget=budget)
 
-    assert [(call, usage and usage.tokens) for call, usage, _ in purse.settled] == [(1, 12), (2, 34)]
-    assert all(bound.output_tokens == 100 for bound in purse.reserved)
+    assert [(call, usage and usage.tokens) for call, usage, _ in budget.settled] == [(1, 12), (2, 34)]
+    assert all(bound.output_tokens == 100 for bound in budget.reserved)
 
 
 @pytest.mark.parametrize("fault", [Fault.HANG, Fault.RESET, Fault.BAD_JSON])
 def test_a_call_of_unknown_outcome_is_charged_what_it_likely_used(fake: FakeLLM, fault: Fault) -> None:
-    purse = Purse()
+    budget = BudgetAccount()
     fake.fail(fault)
 
     with pytest.raises(ModelError):
-        Caller(fake).ask(purse=purse, seconds=1)
+        Caller(fake).ask(budget=budget, seconds=1)
 
-    call, usage, _ = purse.settled[0]
-    assert (call, purse.told) == (1, [False])
+    call, usage, _ = budget.settled[0]
+    assert (call, budget.told) == (1, [False])
     assert usage is not None
-    assert 0 < usage.input_tokens < purse.reserved[0].input_tokens
+    assert 0 < usage.input_tokens < budget.reserved[0].input_tokens
     assert usage.output_tokens == 100
 
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.OVERLOADED, Fault.UNAUTHORISED])
 def test_a_call_that_a_provider_turned_away_is_free(fake: FakeLLM, fault: Fault) -> None:
-    purse = Purse()
+    budget = BudgetAccount()
     fake.fail(fault)
 
     with pytest.raises(ModelError):
-        Caller(fake).ask(purse=purse)
+        Caller(fake).ask(budget=budget)
 
-    assert purse.settled == [(1, Usage(), Decimal(0))]
+    assert budget.settled == [(1, Usage(), Decimal(0))]
 
 
 def test_without_budget_nothing_is_sent_and_the_rate_is_given_back(fake: FakeLLM) -> None:
@@ -246,19 +246,19 @@ def test_without_budget_nothing_is_sent_and_the_rate_is_given_back(fake: FakeLLM
 
     for _ in range(3):
         with pytest.raises(BudgetExceeded):
-            caller.ask(purse=Purse(empty=True))
+            caller.ask(budget=BudgetAccount(empty=True))
 
     assert fake.received == []
     assert caller.ask().text
 
 
 def test_the_reserved_bound_is_never_below_what_the_words_can_come_to(fake: FakeLLM) -> None:
-    purse = Purse()
+    budget = BudgetAccount()
     words = [Message(Role.USER, "žluťoučký kůň 🐎")]
 
-    Caller(fake).ask(purse=purse, messages=words)
+    Caller(fake).ask(budget=budget, messages=words)
 
-    assert purse.reserved[0].input_tokens >= len(words[0].text.encode()) + OVERHEAD_TOKENS
+    assert budget.reserved[0].input_tokens >= len(words[0].text.encode()) + OVERHEAD_TOKENS
 
 
 def test_a_known_price_is_worked_out_with_cached_tokens_in_the_input() -> None:

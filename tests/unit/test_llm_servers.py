@@ -210,7 +210,7 @@ def test_a_request_that_can_not_be_made_is_no_broken_answer(fake: FakeLLM, opene
     url = fake.anthropic_url if opened is AnthropicProvider else fake.openai_url
     candidate = Candidate(opened(api_key="schl\nüssel", base_url=url), "fake-model")
     calls = MeteredCalls(
-        candidate, meter=Meter(LocalGate(), Prices(), 10, lambda attempt: None), purse=None, attempts=[]
+        candidate, meter=Meter(LocalGate(), Prices(), 10, lambda attempt: None), budget=None, attempts=[]
     )
 
     with pytest.raises(errors.ModelMisconfigured, match="_API_KEY") as refused:

@@ -82,12 +82,12 @@ class Patcher:
         self.standing.use()
         prompt = load_prompt("coder.patch")
         system = compose(Role.SYSTEM, prompt.fill())
-        messages, most_tokens = [system, compose(Role.USER, *_request(assignment))], MAX_OUTPUT_TOKENS
+        messages, max_tokens = [system, compose(Role.USER, *_request(assignment))], MAX_OUTPUT_TOKENS
         tried: Proposal | None = None
         while True:
             try:
                 completion = model.ask(
-                    messages, _SCHEMA, max_output_tokens=most_tokens, purpose=prompt.purpose
+                    messages, _SCHEMA, max_output_tokens=max_tokens, purpose=prompt.purpose
                 )
             except BudgetExceeded as exceeded:
                 if tried is None:
@@ -116,7 +116,7 @@ class Patcher:
                     ours("Answer with the whole, corrected patch."),
                 ),
             ]
-            most_tokens = min(MAX_OUTPUT_TOKENS, len(completion.text.encode()) + FIX_MARGIN_TOKENS)
+            max_tokens = min(MAX_OUTPUT_TOKENS, len(completion.text.encode()) + FIX_MARGIN_TOKENS)
 
     def _try(self, assignment: Assignment, patch: str) -> Trial:
         sandbox = self.standing.use()

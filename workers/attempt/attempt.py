@@ -303,7 +303,7 @@ def described(conn: Connection, tenant: str, contract: Contract) -> tuple[Attach
 
 
 def _stowed(process: WorkerProcess, claim: Claim, result: StepResult) -> StepResult:
-    content = output_offload.large_output(result, name=claim.name, most_bytes=process.settings.max_file_bytes)
+    content = output_offload.large_output(result, name=claim.name, max_bytes=process.settings.max_file_bytes)
     if content is None:
         return result
     return in_transaction(

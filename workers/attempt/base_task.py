@@ -41,9 +41,9 @@ logger = structlog.get_logger(__name__)
 
 @dataclass
 class Carried:
-    """What goes with a request from the claim to the seam; `planned_at` is a value of time.monotonic().
+    """What goes with a request from the claim to the hook; `planned_at` is a value of time.monotonic().
 
-    `tell` counts and logs what the seam's transaction did, once it has committed. `keeping` says what a judged
+    `tell` counts and logs what the hook's transaction did, once it has committed. `keeping` says what a judged
     result may do for other tasks.
     """
 
@@ -82,7 +82,7 @@ class WorkRequest(Request):
 
 
 class Work(Task[[str, str], dict[str, str]]):
-    """What plan, step and judge have in common: the claim before, the seam after."""
+    """What plan, step and judge have in common: the claim before, the hook after."""
 
     abstract = True
     Request = WorkRequest  # type: ignore[assignment]  # celery-types knows only the dotted name
@@ -93,7 +93,7 @@ class Work(Task[[str, str], dict[str, str]]):
     throws = (WorkFailed,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, str]:
-        """Do the work; raises WorkFailed for a failed outcome, which the seam stores as it stores any other."""
+        """Do the work; raises WorkFailed for a failed outcome, which the hook stores as it stores any other."""
         returned = self.run(*args, **kwargs)
         outcome = vars(self.request)["carried"].outcome
         if isinstance(outcome, StepResult) and outcome.error is not None:
@@ -104,7 +104,7 @@ class Work(Task[[str, str], dict[str, str]]):
     def claimed(self) -> Iterator[tuple[Carried, CancelToken, float]]:
         """Claim the row and keep its lease for the block; raises Ignore when it is not to be had.
 
-        Yields what is carried to the seam, the cancel token and the deadline (time.monotonic). When the database
+        Yields what is carried to the hook, the cancel token and the deadline (time.monotonic). When the database
         goes away the lease is handed back, or ends, and the row is claimed again. Nothing that an attempt did is
         stored once its token says that it lost the right to: this is the one place that looks.
         """
@@ -178,7 +178,7 @@ def claim_in_turn(worker: bootstrap.WorkerProcess, step_id: str) -> Claim:
     tenant waits, this slot stays free for one: it looks again every _LOOK_SECONDS, and gives up after _WAIT_SECONDS.
     """
     settings = worker.settings
-    limits = {"poison_step": settings.poison_step, "most_running": settings.tenant_max_running_steps}
+    limits = {"poison_step": settings.poison_step, "max_running": settings.tenant_max_running_steps}
     until = time.monotonic() + _WAIT_SECONDS
     while True:
         claim = _claim(worker, step_id, **limits)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.settings_file import DEFAULT_HOME, STACK_FILE, VARIABLE
 
-_MOST_FILES = 64
+_MAX_FILES = 64
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def _own_files(directories: Iterable[Path]) -> list[str]:
         except OSError:
             continue
         found += [entry.path for entry in entries if _is_own_file(entry)]
-    return found[:_MOST_FILES]
+    return found[:_MAX_FILES]
 
 
 def _is_own_file(entry: os.DirEntry[str]) -> bool:

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-_MOST_MAPS_BYTES = 2 * 1024**2
+_MAX_MAPS_BYTES = 2 * 1024**2
 """A Python process with a hundred libraries has 100 kB of mappings."""
 
 
@@ -26,14 +26,14 @@ def bytes_kept(pids: Iterable[int], below: Path, *, unseen_bytes: int) -> int | 
         try:
             sizes |= _open_files(pid)
             with open(f"/proc/{pid}/maps", "rb") as file:
-                maps = file.read(_MOST_MAPS_BYTES)
+                maps = file.read(_MAX_MAPS_BYTES)
         except PermissionError:
             if _has_memory(pid):
                 return None
             continue
         except OSError:
             continue
-        if len(maps) == _MOST_MAPS_BYTES:
+        if len(maps) == _MAX_MAPS_BYTES:
             return None
         mapped |= set(map(int, pattern.findall(maps)))
     return sum(sizes.values()) + unseen_bytes * len(mapped - sizes.keys())

@@ -20,7 +20,7 @@ from workers.sandbox.limits import Limits
 from workers.sandbox.scratch import remove
 
 _DEVICES = tuple(Path("/dev", name) for name in ("null", "zero", "full", "random", "urandom"))
-_MOST_ENTRIES = 20_000
+_MAX_ENTRIES = 20_000
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class _Confined:
                 continue
             except OSError:
                 return self.limits.scratch_bytes + 1
-            if entries > _MOST_ENTRIES:
+            if entries > _MAX_ENTRIES:
                 return self.limits.scratch_bytes + 1
         return total
 

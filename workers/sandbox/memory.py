@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _KIBIBYTE = 1024
-_MOST_PROCESSES = 4_096
+_MAX_PROCESSES = 4_096
 _HELD = re.compile(rb"^(RssAnon|RssShmem|VmSwap):\s+(\d+) kB", re.MULTILINE)
 _SHARE = re.compile(rb"^(Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILINE)
 
@@ -33,7 +33,7 @@ def children_of(pid: int) -> list[int]:
 def tree_of(pid: int) -> list[int]:
     """Return a process and its descendants, at most a few thousand."""
     pending, seen = [pid], [pid]
-    while pending and len(seen) < _MOST_PROCESSES:
+    while pending and len(seen) < _MAX_PROCESSES:
         found = children_of(pending.pop())
         pending += found
         seen += found

@@ -13,7 +13,7 @@ SYSTEM = tuple(
     Path(name)
     for name in ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 )
-_MOST_LINKS = 64
+_MAX_LINKS = 64
 
 
 class Python(NamedTuple):
@@ -55,7 +55,7 @@ def _follow(path: Path, links: set[Path]) -> Path:
     """Return the real path of `path`, and add each symbolic link on the way to `links`."""
     pending = list(reversed(Path(os.path.abspath(path)).parts[1:]))
     real = Path("/")
-    for _ in range(_MOST_LINKS * 64):
+    for _ in range(_MAX_LINKS * 64):
         if not pending:
             return real
         part = pending.pop()

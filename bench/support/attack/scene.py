@@ -24,7 +24,7 @@ ANSWER_SECONDS: Final = 5.0
 """An answer of the API to an attacker may take so long."""
 END_SECONDS: Final = 45.0
 """An attacker's own task must have ended by then."""
-MOST_MEBIBYTES: Final = 900
+MAX_MEBIBYTES: Final = 900
 """No process of the stack may hold more: a limited child has 256 MiB, a tool in its sandbox 1 GiB for all of it."""
 _MEBIBYTE: Final = 1024**2
 _PAGE_BYTES: Final = 4096

@@ -10,7 +10,7 @@ from tests.acceptance.plans import collect, ref, verify, wait
 AT_ONCE: Final = 8
 _EVIL: Final = "^(a+)+$"
 _LONG: Final = "a" * 64 + "!"
-_MOST_ANSWER_BYTES: Final = 100_000
+_MAX_ANSWER_BYTES: Final = 100_000
 _ENDED: Final = ("completed", "validation_failed", "invalid_input")
 
 
@@ -88,7 +88,7 @@ def body_wrong_in_many_places(scene: Scene) -> Generator[None, None, str]:
     yield
     told = all_prompt(sent, statuses=(422,))
     largest = max(size_of(future.result().answer) for future in sent)
-    if largest > _MOST_ANSWER_BYTES:
+    if largest > _MAX_ANSWER_BYTES:
         raise DidNotHold(f"the answer has {largest:,} bytes")
     return f"{told}, {largest:,} bytes at most"
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from api.app import create_app
 from api.middleware import audit
-from api.middleware.audit_buffer import DENIED_BY_ALL, DENIED_BY_SOURCE, MOST_HELD, AuditBuffer
+from api.middleware.audit_buffer import DENIED_BY_ALL, DENIED_BY_SOURCE, MAX_HELD, AuditBuffer
 from api.middleware.context import hub_of, orchestrator_of
 from api.schemas.operation import scope_of
 from orchestrator.auth.credential import SCOPES, new_api_key, sign_token
@@ -173,16 +173,16 @@ def test_while_the_database_is_away_no_more_than_so_many_wait_and_no_caller_does
     away = AuditBuffer(open_engine("postgresql+psycopg2://u:p@127.0.0.1:1/d", pool_size=1))
     entry = Entry(action="task.submit", outcome=Outcome.ALLOWED)
 
-    for _ in range(MOST_HELD + 7):
+    for _ in range(MAX_HELD + 7):
         away.add(entry, source="s")
     wait_until(lambda: away.health()["state"] == "failing", 10, "a failed attempt")
     away._engine = open_engine(postgres_url, pool_size=1)
     away.close()
 
     with statement(engine) as conn:
-        kept = audit_log.find(conn, action="task.submit", limit=MOST_HELD + 100)
+        kept = audit_log.find(conn, action="task.submit", limit=MAX_HELD + 100)
         (left_out,) = audit_log.find(conn, action="audit")
-    assert (len(kept), left_out.times) == (MOST_HELD, 7)
+    assert (len(kept), left_out.times) == (MAX_HELD, 7)
 
 
 def test_an_entry_that_the_database_refuses_does_not_hold_up_the_others(

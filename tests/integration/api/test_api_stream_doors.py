@@ -260,7 +260,7 @@ def test_server_sent_events_are_live_and_end_with_the_task(
     heard: list[str] = []
     listener = Thread(target=lambda: heard.append(api.get(f"/v1/tasks/{task_id}/events", SSE)[2]))
     listener.start()
-    wait_until(lambda: api.streaming.hub.streams == 1, 5, "the stream")
+    wait_until(lambda: api.hub.streams == 1, 5, "the stream")
 
     narrator.tell(task_id, "step.progress")
     narrator.tell(task_id, "task.failed")
@@ -275,7 +275,7 @@ def test_a_task_can_be_waited_for(api: Api, engineer: Engineer) -> None:
     answers: list[Any] = []
     waiter = Thread(target=lambda: answers.append(api.get(f"/v1/tasks/{task_id}?wait=20")))
     waiter.start()
-    wait_until(lambda: api.streaming.hub.streams == 1, 5, "somebody to wait")
+    wait_until(lambda: api.hub.streams == 1, 5, "somebody to wait")
     api.post(f"/v1/tasks/{task_id}/cancel")
     waiter.join(5)
 
@@ -297,7 +297,7 @@ def test_a_change_can_be_waited_for_by_etag(
     answers: list[Any] = []
     waiter = Thread(target=lambda: answers.append(api.get(f"{path}?wait=20", known)))
     waiter.start()
-    wait_until(lambda: api.streaming.hub.streams == 1, 5, "somebody to wait")
+    wait_until(lambda: api.hub.streams == 1, 5, "somebody to wait")
     engineer.do(task_id, "a")
     narrator.hint(task_id)
     waiter.join(5)

@@ -82,14 +82,14 @@ def test_a_stream_ends_when_its_key_is_revoked(api: Api, engine: Engine, task_id
 
     listener = Thread(target=listen)
     listener.start()
-    wait_until(lambda: api.streaming.hub.streams == 1, 10, "the stream")
+    wait_until(lambda: api.hub.streams == 1, 10, "the stream")
 
     with transaction(engine) as conn:
         keys.revoke(conn, key_id)
     listener.join(20)
 
     assert ended == [{"ws": 4401, "poll": 401}.get(way, 200)]
-    wait_until(lambda: api.streaming.hub.streams == 0, 10, "its place to be free")
+    wait_until(lambda: api.hub.streams == 0, 10, "its place to be free")
 
 
 @pytest.mark.usefixtures("soon")

@@ -137,7 +137,7 @@ def test_a_client_that_does_not_read_is_closed_and_can_go_on_where_it_was(
         for _ in range(4 * MAX_BEHIND // 16):
             narrator.tell(task_id, *["step.progress"] * 16, text="x" * 2000)
         wait_until(
-            lambda: api.streaming.hub.backlog(task_id) == MAX_BEHIND,
+            lambda: api.hub.backlog(task_id) == MAX_BEHIND,
             10,
             "the window of the newest events to be full",
         )
@@ -169,7 +169,7 @@ def test_pings_of_the_client_never_land_inside_an_event(
 def test_streams_end_at_once_when_the_process_is_to_end(settings: Settings, engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     with serving(settings) as api, api.open(task_id) as stream:
-        api.streaming.hub.stop()
+        api.hub.stop()
 
         stream.rest(timeout=3)
         with pytest.raises(Rejected) as refused:
@@ -182,7 +182,7 @@ def test_streams_end_at_once_when_the_process_is_to_end(settings: Settings, engi
 def test_a_process_takes_no_more_streams_than_it_has_room_for(settings: Settings, engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     with serving(settings) as api:
-        api.streaming.hub.limit = 2
+        api.hub.limit = 2
         with api.open(task_id), api.open(task_id):
             with pytest.raises(Rejected) as refused:
                 api.open(task_id)

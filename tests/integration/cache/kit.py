@@ -11,7 +11,7 @@ from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
 from orchestrator.devserver.fake_llm import FakeLLM
-from orchestrator.lifecycle import cache_completion, submission
+from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.llm.embedding import Embedder
@@ -79,7 +79,7 @@ class Company:
         claim = self.engineer.take(task_id, "$plan")
         if found := result_cache.recall(self.process, claim) or self._find_alias(claim):
             with transaction(self.process.engine) as conn:
-                ended = cache_completion.complete_by(conn, claim, found.source, layer=found.entry.layer)
+                ended = executor.complete_by(conn, claim, found.source, layer=found.entry.layer)
             self.cache.put(found.entry, seconds=found.source.left_seconds)
             return ended
         self._adopt(claim, check_plan({"steps": list(steps or [COLLECT])}))

@@ -12,7 +12,7 @@ import pytest
 from orchestrator import executor
 from orchestrator.lifecycle import recovery, submission
 from orchestrator.memory.database import transaction
-from orchestrator.memory.submissions import Once
+from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.models.execution_state import Decision, StepResult, TaskStatus
 from orchestrator.models.task_contract import CACHE_MODES, Budget, Contract, Priority
 from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world
@@ -68,31 +68,31 @@ def test_followers_have_their_own_callbacks(company: Company) -> None:
 
 def test_the_oldest_follower_runs_when_the_leader_is_cancelled(company: Company) -> None:
     leader = company.submit().task_id
-    heir, other = follow(company), follow(company)
+    successor, other = follow(company), follow(company)
 
     submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
-    assert company.engineer.states(heir) == {"$plan": "queued"}
+    assert company.engineer.states(successor) == {"$plan": "queued"}
     cache = company.engineer.task(other).cache
     assert cache is not None
-    assert cache["source_task_id"] == heir
-    ended = company.run(heir)
+    assert cache["source_task_id"] == successor
+    ended = company.run(successor)
     assert [one.task_id for one in ended.shared] == [other]
     assert company.engineer.task(leader).status == "cancelled"
-    assert {company.engineer.task(one).status for one in (heir, other)} == {"completed"}
-    assert [event.seq for event in company.engineer.events(heir)] == list(
-        range(1, company.engineer.task(heir).event_seq + 1)
+    assert {company.engineer.task(one).status for one in (successor, other)} == {"completed"}
+    assert [event.seq for event in company.engineer.events(successor)] == list(
+        range(1, company.engineer.task(successor).event_seq + 1)
     )
 
 
 def test_what_is_promoted_is_due_at_once(company: Company) -> None:
     leader = company.submit().task_id
-    heir = follow(company)
+    successor = follow(company)
 
     submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     [row] = company.engineer.ask(
-        "SELECT due <= now() AS is_due, sends FROM steps WHERE task_id = %(id)s", id=heir
+        "SELECT due <= now() AS is_due, sends FROM steps WHERE task_id = %(id)s", id=successor
     )
     assert row == {"is_due": True, "sends": 0}
 
@@ -124,23 +124,23 @@ def test_a_follower_keeps_its_own_deadline(company: Company) -> None:
 
 def test_a_leaders_deadline_promotes(company: Company) -> None:
     leader = company.submit().task_id
-    heir = follow(company)
+    successor = follow(company)
     company.engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=leader)
 
     recovery.end_at_deadline(company.process.engine, leader)
 
-    assert company.engineer.states(heir) == {"$plan": "queued"}
+    assert company.engineer.states(successor) == {"$plan": "queued"}
 
 
 def test_followers_without_time_left_are_not_promoted(company: Company) -> None:
     leader = company.submit().task_id
-    late, heir = follow(company), follow(company)
+    late, successor = follow(company), follow(company)
     company.engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
 
     submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     assert company.engineer.states(late) == {}
-    assert company.engineer.states(heir) == {"$plan": "queued"}
+    assert company.engineer.states(successor) == {"$plan": "queued"}
 
 
 @pytest.mark.parametrize(("code", "status"), [("unplannable", "failed"), ("model_unavailable", "queued")])
@@ -256,9 +256,9 @@ def test_refresh_runs_beside_a_leader_and_is_followed_by_none(company: Company) 
 
 def test_a_name_makes_one_follower(company: Company) -> None:
     company.submit()
-    once = Once("key:k", "0" * 64, 60)
+    idempotency = IdempotencyKey("key:k", "0" * 64, 60)
 
-    first, second = (_submit_once(company, once) for _ in range(2))
+    first, second = (_submit_once(company, idempotency) for _ in range(2))
 
     assert first.cached.outcome == "coalesced"
     assert (second.task_id, second.is_replay) == (first.task_id, True)
@@ -267,9 +267,9 @@ def test_a_name_makes_one_follower(company: Company) -> None:
 
 def test_a_name_makes_one_hit(company: Company) -> None:
     company.solved()
-    once = Once("key:k", "0" * 64, 60)
+    idempotency = IdempotencyKey("key:k", "0" * 64, 60)
 
-    first, second = (_submit_once(company, once) for _ in range(2))
+    first, second = (_submit_once(company, idempotency) for _ in range(2))
 
     assert first.cached.outcome == "hit"
     assert (second.task_id, second.is_replay) == (first.task_id, True)
@@ -300,7 +300,7 @@ def test_who_comes_while_the_leader_ends_is_not_left_behind(company: Company) ->
         assert company.engineer.ask("SELECT id FROM tasks WHERE finished_at IS NULL") == []
 
 
-def _submit_once(company: Company, once: Once) -> submission.Submitted:
+def _submit_once(company: Company, idempotency: IdempotencyKey) -> submission.Submitted:
     return submission.submit(
         company.process.engine,
         len,
@@ -309,7 +309,7 @@ def _submit_once(company: Company, once: Once) -> submission.Submitted:
         key_id=None,
         request_id=None,
         contract=Contract(goal=GOAL),
-        once=once,
+        idempotency=idempotency,
         cache=company.cache,
         scopes=frozenset(["task:submit"]),
     )

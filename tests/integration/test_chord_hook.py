@@ -19,9 +19,9 @@ Stored = Callable[[Connection, Any, str, Any], list["Signature[Any]"]]
 
 
 class Work(Task[Any, Any]):
-    """A task whose seam does what the test wants."""
+    """A task whose hook does what the test wants."""
 
-    name = "seam.work"
+    name = "hook.work"
     stored: Stored
 
     def run(self) -> None:
@@ -34,8 +34,8 @@ class Work(Task[Any, Any]):
 
 @pytest.fixture
 def app(postgres_url: str, redis_url: str) -> Iterator[Celery]:
-    app = Celery("seam", set_as_current=False)
-    app.conf.update(broker_url=redis_url, result_backend=f"octollm+{postgres_url}", task_default_queue="seam")
+    app = Celery("hook", set_as_current=False)
+    app.conf.update(broker_url=redis_url, result_backend=f"octollm+{postgres_url}", task_default_queue="hook")
     app.register_task(Work())
     yield app
     app.backend.database.dispose()
@@ -49,13 +49,13 @@ def backend(app: Celery) -> PostgresBackend:
 
 
 def store(app: Celery, task_id: str, stored: Stored, *, group: str | None = "c", result: Any = None) -> None:
-    """Report the success of a task with this seam."""
-    app.tasks["seam.work"].stored = stored
-    app.backend.mark_as_done(task_id, result, Context(id=task_id, group=group, task="seam.work"))
+    """Report the success of a task with this hook."""
+    app.tasks["hook.work"].stored = stored
+    app.backend.mark_as_done(task_id, result, Context(id=task_id, group=group, task="hook.work"))
 
 
 def member(app: Celery, task_id: str, **options: Any) -> "Signature[Any]":
-    return app.signature("seam.work", task_id=task_id, queue="seam", immutable=True, **options)
+    return app.signature("hook.work", task_id=task_id, queue="hook", immutable=True, **options)
 
 
 def open_chord(backend: PostgresBackend, size: int) -> None:
@@ -70,7 +70,7 @@ def chord_row(backend: PostgresBackend, chord_id: str = "c") -> Any:
         return tuple(found.one())
 
 
-def messages(app: Celery, queue: str = "seam") -> list[Any]:
+def messages(app: Celery, queue: str = "hook") -> list[Any]:
     """Take the messages that lie in the broker."""
     found = []
     with app.connection_for_read() as connection, connection.channel() as channel:
@@ -103,17 +103,17 @@ def test_what_a_task_releases_joins_before_its_own_part_is_counted(
 
 def test_a_released_member_keeps_its_id_queue_and_priority(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 1)
-    released = member(app, "next", priority=3).set(queue="seam.other")
+    released = member(app, "next", priority=3).set(queue="hook.other")
 
     store(app, "root", lambda *_: [released])
 
-    (message,) = messages(app, "seam.other")
+    (message,) = messages(app, "hook.other")
     assert message.headers["id"] == "next"
     assert message.headers["group"] == "c"
     assert message.properties["priority"] == 3
 
 
-def test_the_seam_comes_first_and_sees_the_raw_result(app: Celery, backend: PostgresBackend) -> None:
+def test_the_hook_comes_first_and_sees_the_raw_result(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 2)
     seen: list[Any] = []
 
@@ -128,7 +128,7 @@ def test_the_seam_comes_first_and_sees_the_raw_result(app: Celery, backend: Post
     assert backend.get_result("root") == {"answer": 42}
 
 
-def test_the_chords_row_is_locked_while_the_seam_runs(app: Celery, backend: PostgresBackend) -> None:
+def test_the_chords_row_is_locked_while_the_hook_runs(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 2)
     locked: list[bool] = []
 
@@ -162,7 +162,7 @@ def test_a_refused_outcome_leaves_nothing_and_raises_nothing(app: Celery, backen
     ]
 
 
-def test_an_error_in_the_seam_rolls_everything_back_and_is_raised(
+def test_an_error_in_the_hook_rolls_everything_back_and_is_raised(
     app: Celery, backend: PostgresBackend
 ) -> None:
     open_chord(backend, 1)
@@ -179,9 +179,9 @@ def test_an_error_in_the_seam_rolls_everything_back_and_is_raised(
 
 def test_a_failure_is_data_and_the_chord_goes_to_its_body(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 1)
-    app.tasks["seam.work"].stored = nothing
+    app.tasks["hook.work"].stored = nothing
 
-    backend.mark_as_failure("root", ValueError("no"), request=Context(id="root", group="c", task="seam.work"))
+    backend.mark_as_failure("root", ValueError("no"), request=Context(id="root", group="c", task="hook.work"))
 
     assert chord_row(backend)[0] == State.FIRED
     assert ids(app) == ["c-body"]
