@@ -34,7 +34,7 @@ def embedder(fake: FakeLLM) -> Embedder:
     return Embedder(Candidate(opened, "fake-words"), meter)
 
 
-class Caller:
+class ModelCaller:
     """One who asks a chain of models; `attempts` is all that was observed."""
 
     def __init__(

@@ -9,17 +9,13 @@ from celery import Signature
 from celery.app.task import Context
 from sqlalchemy import Connection
 
-from orchestrator import bootstrap, executor
-from orchestrator.executor import complete_by
-from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory.steps import Claim
 from orchestrator.memory.webhooks import Ticket
-from orchestrator.models.errors import BudgetExceeded, MustWait, OctoError, OutputTooLarge, Stopped
+from orchestrator.models.errors import MustWait, OctoError, OutputTooLarge, Stopped
 from orchestrator.models.execution_state import ResultStatus, StepKind, StepResult, TaskStatus
-from orchestrator.observability import metric
+from orchestrator.orchestrator import Transition
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
-from orchestrator.queue import canvas
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_TASK, make_app
 from orchestrator.settings import Settings
 from workers.attempt import attempt, base_task, judging, plan_reuse, planning, result_cache, semantic_cache
@@ -50,15 +46,10 @@ class PlanWork(Work):
         if isinstance(outcome, Reuse):
             return _reuse(conn, carried, outcome)
         plan, routes = outcome
-        saved = executor.adopt(conn, carried.claim, plan, routes=routes, settings=settings)
-
-        def tell() -> None:
-            if carried.planned_at is not None:
-                metric.routed(time.monotonic() - carried.planned_at)
-            logger.info("task.planned", steps=len(plan.steps), mode=plan.mode, released=len(saved.header))
-
-        carried.tell = tell
-        return [canvas.round_chord(self.app, saved)]
+        loop = process.of(self.app).process.loop
+        planned_at = carried.planned_at
+        seconds = None if planned_at is None else lambda: time.monotonic() - planned_at
+        return _follow(carried, loop.adopt(conn, carried.claim, plan, routes=routes, routing_seconds=seconds))
 
 
 class StepWork(Work):
@@ -70,19 +61,8 @@ class StepWork(Work):
         self, conn: Connection, carried: Carried, outcome: Any, settings: Settings
     ) -> Sequence["Signature[Any]"]:
         """Complete the step and return the steps that it released."""
-        claim = carried.claim
-        if outcome.error is not None and outcome.error["code"] == BudgetExceeded.code:
-            return _exhaust(conn, carried, outcome)
-        completion = executor.complete(conn, claim, outcome, settings=settings)
-
-        def tell() -> None:
-            seconds = completion.finished.seconds
-            metric.arm_invoked(claim.arm, outcome.status.value, seconds)
-            error = outcome.error["code"] if outcome.error else None
-            logger.info(f"step.{outcome.status.value}", seconds=round(seconds, 3), error=error)
-
-        carried.tell = tell
-        return [canvas.signature(self.app, message) for message in completion.released]
+        loop = process.of(self.app).process.loop
+        return _follow(carried, loop.complete(conn, carried.claim, outcome))
 
 
 class JudgeWork(Work):
@@ -96,64 +76,38 @@ class JudgeWork(Work):
         """Let the verdict take effect, once a round."""
         if isinstance(outcome, StepResult):
             return _fail_task(conn, carried, outcome, kind="judge_failed")
-        admission = carried.keeping.admission if carried.keeping else None
-        concluded = executor.conclude(conn, carried.claim, outcome, settings=settings, admission=admission)
+        worker, keeping = process.of(self.app).process, carried.keeping
+        admission = keeping.admission if keeping else None
+        transition = worker.loop.conclude(conn, carried.claim, outcome, admission=admission)
+        messages = _follow(carried, transition)
 
         def tell() -> None:
-            metric.verdict_given(outcome.decision.value)
-            if carried.keeping is not None:
-                worker = process.of(self.app).process
-                plan_reuse.learn(worker, carried.claim, carried.keeping.plan, outcome)
-            if isinstance(concluded, Ended):
-                bootstrap.tell_end(process.of(self.app).process.hints, concluded)
-                if concluded.status is TaskStatus.COMPLETED:
-                    result_cache.remember(process.of(self.app).process, carried.keeping)
-                logger.info("task.ended", status=concluded.status.value, decision=outcome.decision.value)
-            else:
-                metric.repaired()
-                logger.info("task.repair", decision=outcome.decision.value, released=len(concluded.header))
+            if keeping is not None:
+                plan_reuse.learn(worker, carried.claim, keeping.plan, outcome)
+            transition.report()
+            if transition.ended is not None and transition.ended.status is TaskStatus.COMPLETED:
+                result_cache.remember(worker, keeping)
 
         carried.tell = tell
-        return [] if isinstance(concluded, Ended) else [canvas.round_chord(self.app, concluded)]
+        return messages
 
 
-def _exhaust(conn: Connection, carried: Carried, outcome: StepResult) -> list["Signature[Any]"]:
-    ended = executor.exhaust(conn, carried.claim, outcome)
-
-    def tell() -> None:
-        bootstrap.tell_end(process.of(app).process.hints, ended)
-        logger.info("task.ended", status=ended.status.value, error=BudgetExceeded.code)
-
-    carried.tell = tell
-    return []
+def _follow(carried: Carried, transition: Transition) -> Sequence["Signature[Any]"]:
+    """Return what the backend publishes after the commit, and leave the report for `after_return`."""
+    carried.tell = transition.report
+    return transition.messages
 
 
-def _reuse(conn: Connection, carried: Carried, reuse: Reuse) -> list["Signature[Any]"]:
-    ended = complete_by(conn, carried.claim, reuse.source, layer=reuse.entry.layer)
-
-    def tell() -> None:
-        worker = process.of(app).process
-        metric.cache_asked("hit", reuse.entry.layer)
-        worker.cache.put(reuse.entry, seconds=reuse.source.left_seconds)
-        bootstrap.tell_end(worker.hints, ended)
-        logger.info("task.reused", layer=reuse.entry.layer, source=reuse.source.source_id)
-
-    carried.tell = tell
-    return []
+def _reuse(conn: Connection, carried: Carried, reuse: Reuse) -> Sequence["Signature[Any]"]:
+    loop = process.of(app).process.loop
+    return _follow(carried, loop.answer(conn, carried.claim, reuse.source, entry=reuse.entry))
 
 
 def _fail_task(
     conn: Connection, carried: Carried, outcome: StepResult, *, kind: str
-) -> list["Signature[Any]"]:
-    error = outcome.error or {}
-    ended = executor.fail_task(conn, carried.claim, error=error, kind=kind)
-
-    def tell() -> None:
-        bootstrap.tell_end(process.of(app).process.hints, ended)
-        logger.info("task.ended", status=ended.status.value, error=error.get("code"))
-
-    carried.tell = tell
-    return []
+) -> Sequence["Signature[Any]"]:
+    loop = process.of(app).process.loop
+    return _follow(carried, loop.fail(conn, carried.claim, error=outcome.error or {}, kind=kind))
 
 
 def give_up(claim: Claim, *, code: str, message: str) -> None:

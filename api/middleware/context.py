@@ -6,7 +6,7 @@ from flask import Flask, current_app, g
 
 from api.streaming.hub import Hub
 from api.streaming.places import StreamPlaces
-from orchestrator.bootstrap import Orchestrator
+from orchestrator.orchestrator import Orchestrator
 
 _NAME = "octollm"
 _HUB = "octollm_hub"

@@ -9,7 +9,7 @@ from typing import Any
 from flask import request
 
 from api.middleware.context import request_id
-from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.models.caller import IdempotencyKey
 from orchestrator.models.errors import InvalidInput
 
 KEY_SECONDS = 24 * 3600

@@ -15,10 +15,10 @@ from api.middleware.auth import shown_credential
 from api.routes import readiness
 from api.schemas import responses
 from api.schemas.operation import describes, public
-from orchestrator.bootstrap import Orchestrator
 from orchestrator.models.errors import InvalidCredential
 from orchestrator.observability import metric
 from orchestrator.observability.census import Census
+from orchestrator.orchestrator import Orchestrator
 
 VERSION = version("octollm-orchestrator")
 _STARTED = time.monotonic()

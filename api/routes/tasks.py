@@ -1,7 +1,7 @@
 """Tasks over HTTP: submit one, retry one, read one, list them, explain one."""
 
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, jsonify, request
 
@@ -16,7 +16,7 @@ from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory import events, tasks
 from orchestrator.memory.database import statement
-from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BlockedByPolicy, OctoError
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.observability import log, metric
@@ -46,21 +46,14 @@ def submit(principal: Principal) -> Response:
     """Accept a task: 202, and where to follow it; 200 for one that was accepted before under the same name."""
     orchestrator = context.orchestrator()
     members = body.read_object()
-    idempotency = read_once(members)
+    caller = _caller(principal, members)
 
     def accept() -> Submitted:
         contract = requests.read_contract(members, task_timeout=orchestrator.settings.task_timeout)
         _require_scope_of(principal, contract.priority)
-        return orchestrator.submit(
-            tenant=principal.tenant,
-            key_id=principal.key_id,
-            request_id=context.request_id(),
-            contract=_screened(cache_control.with_header(contract)),
-            idempotency=idempotency,
-            scopes=principal.scopes,
-        )
+        return orchestrator.submit(caller, _screened(cache_control.with_header(contract)))
 
-    task = _accept_once(principal, idempotency, accept)
+    task = _accept_once(caller, accept)
     log.bind(task_id=task.task_id)
     return accepted(task, redacted=task.redacted)
 
@@ -77,21 +70,25 @@ def submit(principal: Principal) -> Response:
 def retry(principal: Principal, task_id: str) -> Response:
     """Run a task that has ended again, as a new one: what had finished is reused, unless it follows `from_step`."""
     from_step = requests.read_from_step(body.read_optional_object())
-    idempotency = read_once({"retry_of": task_id, "from_step": from_step})
+    caller = _caller(principal, {"retry_of": task_id, "from_step": from_step})
 
     def accept() -> Submitted:
         source = find(principal, task_id)
         _require_scope_of(principal, Priority(source.priority))
-        return context.orchestrator().retry(
-            tenant=principal.tenant,
-            key_id=principal.key_id,
-            request_id=context.request_id(),
-            task_id=source.id,
-            from_step=from_step,
-            idempotency=idempotency,
-        )
+        return context.orchestrator().retry(caller, task_id=source.id, from_step=from_step)
 
-    return accepted(_accept_once(principal, idempotency, accept), retry_of=task_id)
+    return accepted(_accept_once(caller, accept), retry_of=task_id)
+
+
+def _caller(principal: Principal, members: Mapping[str, Any]) -> Caller:
+    """Return who sends this request; `members` are what its idempotency key stands for."""
+    return Caller(
+        tenant=principal.tenant,
+        key_id=principal.key_id,
+        scopes=principal.scopes,
+        request_id=context.request_id(),
+        idempotency=read_once(members),
+    )
 
 
 def _require_scope_of(principal: Principal, priority: Priority) -> None:
@@ -100,9 +97,7 @@ def _require_scope_of(principal: Principal, priority: Priority) -> None:
         permit(principal, "task:critical")
 
 
-def _accept_once(
-    principal: Principal, idempotency: IdempotencyKey | None, accept: Callable[[], Submitted]
-) -> Submitted:
+def _accept_once(caller: Caller, accept: Callable[[], Submitted]) -> Submitted:
     """Return what an earlier submission of the same name made, if there is one; else what `accept` makes.
 
     `accept` makes nothing when the name is taken, but may refuse before it knows: since the first submission the
@@ -112,7 +107,7 @@ def _accept_once(
     try:
         return accept()
     except OctoError:
-        earlier = context.orchestrator().find_earlier(principal.tenant, idempotency)
+        earlier = context.orchestrator().find_earlier(caller)
         if earlier is None:
             raise
         return earlier

@@ -11,10 +11,11 @@ from bench.support.virtual_clock import VirtualClock
 from bench.workload.dictionary import repeatable
 from bench.workload.outcome import RAN, Outcome
 from bench.workload.stream import Kind, Request
-from orchestrator.bootstrap import Orchestrator
 from orchestrator.memory.database import statement
+from orchestrator.models.caller import Caller
 from orchestrator.models.execution_state import Decision, Verdict
 from orchestrator.models.task_contract import Contract
+from orchestrator.orchestrator import Orchestrator
 from tests.integration.cache.kit import COLLECT, WAIT, Company
 from tests.integration.kit import TENANT
 
@@ -60,10 +61,7 @@ class Drive:
     def _submit(self, request: Request) -> None:
         started = time.perf_counter()
         submitted = self.orchestrator.submit(
-            tenant=TENANT,
-            key_id=None,
-            request_id=None,
-            contract=Contract(request.goal, constraints=request.constraints),
+            Caller(TENANT), Contract(request.goal, constraints=request.constraints)
         )
         seconds = time.perf_counter() - started
         self._requests[submitted.task_id] = request

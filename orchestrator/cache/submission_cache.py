@@ -54,7 +54,7 @@ class Accepted:
 
 
 class Door:
-    """One submission on its way in; `plan` is the client's, checked; `scopes` are the caller's.
+    """One submission on its way in; `plan` is the client's, checked.
 
     Connections are in autocommit mode: each step is one statement.
     """
@@ -65,14 +65,15 @@ class Door:
         task: NewTask,
         *,
         plan: Plan | None,
-        scopes: frozenset[str],
     ) -> None:
         is_on = cache is not None and cache.ttl_seconds > 0 and _may_be_cached(task.contract, plan)
         self._cache = cache if is_on else None
         self._control = control_of(task.contract)
         self._parts: Mapping[str, str] = {}
         if self._cache is not None:
-            self._parts = self._cache.parts_of(task.contract, tenant=task.tenant, scopes=scopes)
+            self._parts = self._cache.parts_of(
+                task.contract, tenant=task.caller.tenant, scopes=task.caller.scopes
+            )
             task = replace(task, cache_key=key_of(self._parts), cache_parts=self._parts)
         self._task = task
 
@@ -123,7 +124,9 @@ class Door:
     def _entry_of_postgres(self, conn: Connection) -> Entry | None:
         """Return the entry that Redis has lost."""
         key = str(self._task.cache_key)
-        found = coalescing.find_fresh(conn, self._task.tenant, key, max_age=self._control.max_age_seconds)
+        found = coalescing.find_fresh(
+            conn, self._task.caller.tenant, key, max_age=self._control.max_age_seconds
+        )
         return Entry(self._parts, found.source_id, key) if found else None
 
     def _insert(self, conn: Connection, redispatch_seconds: float, *, leads: bool) -> Accepted | None:
@@ -145,10 +148,10 @@ class Door:
 
     def _is_known(self, conn: Connection) -> bool:
         """Tell whether the task was submitted before under its name: then that answers."""
-        idempotency = self._task.idempotency
+        idempotency = self._task.caller.idempotency
         return (
             idempotency is not None
-            and submissions.find(conn, self._task.tenant, idempotency.name) is not None
+            and submissions.find(conn, self._task.caller.tenant, idempotency.name) is not None
         )
 
 

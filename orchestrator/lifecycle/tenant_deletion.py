@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.memory import tenants
 from orchestrator.memory.database import in_transaction, statement
 from orchestrator.models.errors import InvalidOperation, NotFound
@@ -37,7 +37,7 @@ def delete_tenant(engine: Engine, tenant: str, *, forget_result: Callable[[str],
     while open_ids := _open_tasks(engine, tenant):
         for task_id in open_ids:
             with suppress(InvalidOperation, NotFound):
-                submission.cancel(engine, tenant=tenant, task_id=task_id, reason="its tenant is deleted")
+                cancel.cancel(engine, tenant=tenant, task_id=task_id, reason="its tenant is deleted")
                 gone.tasks_cancelled += 1
     while True:
         deleted = in_transaction(engine, lambda conn: tenants.delete_ended_tasks(conn, tenant, limit=_BATCH))

@@ -1,6 +1,7 @@
 """Decides whether a plan is legal, whoever made it, and answers questions about its graph."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -17,6 +18,15 @@ _MAX_NAMED_CHARACTERS = 500
 _PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})
 
 
+@dataclass(frozen=True)
+class PlanOrigin:
+    """Who made a plan (`mode`: client, llm, rules) and why; `provenance` goes into the trace."""
+
+    mode: str
+    rationale: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
 def check_plan(
     record: Mapping[str, Any] | Sequence[Any],
     *,
@@ -24,15 +34,13 @@ def check_plan(
     budget: Budget | None = None,
     contract: Contract | None = None,
     is_ours: bool = False,
-    mode: str = "client",
-    rationale: str = "",
-    provenance: Mapping[str, Any] | None = None,
+    origin: PlanOrigin | None = None,
 ) -> Plan:
-    """Return the plan that `record` ({"steps": [...]} or the list alone) describes, completed.
+    """Return the plan that `record` ({"steps": [...]} or the list alone) describes, with defaults filled in.
 
-    `attachments` are the task's artifact ids; the steps have to fit into `budget`. A plan that `is_ours`, a
-    model's or a recipe's, must verify itself, too. With `contract` it must have the steps, arm and capabilities that
-    the task names. Raises InvalidPlan; its details.errors names every fault found.
+    `attachments` are the task's artifact ids; the steps must fit into `budget`. A plan that `is_ours`, made by a model
+    or a recipe, must also contain a check of its own result. With `contract` the plan must have the steps, arm and
+    capabilities that the task names. Raises InvalidPlan; its details.errors names every fault found.
     """
     faults = Faults()
     items = _items(record, faults)
@@ -57,8 +65,10 @@ def check_plan(
         first = "{field}: {message}".format(**faults.found[0])
         more = f" (and {faults.count - 1} more)" if faults.count > 1 else ""
         raise InvalidPlan(f"the plan breaks a rule: {first}{more}", details={"errors": faults.found})
-    said = record.get("rationale") if isinstance(record, Mapping) else ""
-    return Plan(steps, mode, rationale or said or "", dict(provenance or {}))
+    if origin is None:
+        rationale = record.get("rationale") if isinstance(record, Mapping) else ""
+        origin = PlanOrigin("client", rationale or "")
+    return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance))
 
 
 def path_lengths(plan: Plan) -> dict[str, int]:
@@ -122,9 +132,9 @@ def _check_graph(read: Sequence[PlanStep | None], faults: Faults) -> None:
             continue
         if places[step.id] != f"steps.{index}":
             faults.add(f"steps.{index}.id", f"{step.id!r} is already the id of {places[step.id]}")
-        for field, name in _names_used(step):
+        for member, name in _names_used(step):
             if name not in places:
-                faults.add(f"steps.{index}.{field}", f"there is no step {name[:64]!r}")
+                faults.add(f"steps.{index}.{member}", f"there is no step {name[:64]!r}")
     steps = [step for step in read if step]
     try:
         _sorter(steps).prepare()

@@ -23,7 +23,7 @@ from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.execution_state import MAX_STEPS, Plan
 from orchestrator.models.task_contract import Attachment, Contract
-from orchestrator.planner.check import check_plan
+from orchestrator.planner.check import PlanOrigin, check_plan
 
 MAX_CORRECTIONS = 2
 SURE = 0.75
@@ -171,7 +171,7 @@ def _checked(proposal: Proposal, *, contract: Contract, attachments: Sequence[At
         budget=contract.budget,
         contract=contract,
         is_ours=True,
-        rationale=proposal.value["rationale"],
+        origin=PlanOrigin("llm", proposal.value["rationale"]),
     )
 
 

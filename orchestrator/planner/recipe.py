@@ -13,7 +13,7 @@ from orchestrator.models.errors import Unplannable
 from orchestrator.models.execution_state import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.models.wording import count_of
-from orchestrator.planner.check import check_plan
+from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.filling import Filling, filled_steps
 from orchestrator.safety.archive import is_archive
 
@@ -92,15 +92,17 @@ def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Pla
         budget=contract.budget,
         contract=contract,
         is_ours=True,
-        mode="rules",
-        rationale=f"Recipe {best.recipe.recipe} fits by the words {words}.",
-        provenance={
-            "recipe": best.recipe.recipe,
-            "version": best.recipe.version,
-            "matched": list(best.matched),
-            "filling": best.filling.to_record(),
-            "llm_used": False,
-        },
+        origin=PlanOrigin(
+            "rules",
+            f"Recipe {best.recipe.recipe} fits by the words {words}.",
+            {
+                "recipe": best.recipe.recipe,
+                "version": best.recipe.version,
+                "matched": list(best.matched),
+                "filling": best.filling.to_record(),
+                "llm_used": False,
+            },
+        ),
     )
 
 

@@ -1,6 +1,6 @@
 """Plays worker against the real database: claims rows and stores outcomes, without a broker in between."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from orchestrator.lifecycle.retry import retry as retry_task
 from orchestrator.memory import events, steps, tasks
 from orchestrator.memory.database import statement, transaction
 from orchestrator.memory.steps import Claim, Message
+from orchestrator.models.caller import Caller
 from orchestrator.models.execution_state import Decision, ResultStatus, StepResult, Verdict
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.planner.check import check_plan
@@ -50,29 +51,25 @@ class Engineer:
         asked = Contract(goal="do it", plan={"steps": list(plan)}, budget=budget or Budget(), **contract)
         submitted = submission.submit(
             self.engine,
-            self._publish,
             settings=self.settings,
-            tenant=tenant,
-            key_id=None,
-            request_id=None,
+            caller=Caller(tenant),
             contract=asked,
         )
+        self.published.extend(submitted.messages)
         return submitted.task_id
 
     def retry(self, task_id: str, **how: Any) -> str:
         """Retry an ended task, adopt its plan again, and return the new task's id."""
         again = retry_task(
             self.engine,
-            self._publish,
             settings=self.settings,
-            tenant=TENANT,
-            key_id=None,
-            request_id=None,
+            caller=Caller(TENANT),
             task_id=task_id,
             **how,
-        ).task_id
-        self.plan(again)
-        return again
+        )
+        self.published.extend(again.messages)
+        self.plan(again.task_id)
+        return again.task_id
 
     def start(self, *plan: dict[str, Any], **contract: Any) -> str:
         """Submit a task and adopt its plan; return its id."""
@@ -183,10 +180,6 @@ class Engineer:
         with statement(self.engine) as conn:
             result = conn.exec_driver_sql(sql, values)
             return [dict(row) for row in result.mappings()] if result.returns_rows else []
-
-    def _publish(self, messages: Sequence[Message]) -> int:
-        self.published.extend(messages)
-        return len(messages)
 
 
 def done(output: Any = None) -> StepResult:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
-from orchestrator.lifecycle import metered_calls, submission
+from orchestrator.lifecycle import cancel, requeue
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount, guarded_complete
 from orchestrator.llm.interface import Bound, Completion, Usage
 from orchestrator.llm.prompt import Message, Role
@@ -32,7 +32,7 @@ from orchestrator.models.errors import (
 )
 from orchestrator.models.task_contract import Budget
 from tests.integration.kit import TENANT, Engineer, wait_step
-from tests.llm_kit import HELLO, PURPOSE, Caller
+from tests.llm_kit import HELLO, PURPOSE, ModelCaller
 
 PARALLEL = 16
 
@@ -171,7 +171,7 @@ def test_the_end_of_a_task_charges_what_is_still_held(engineer: Engineer) -> Non
     claim, account = _working(engineer)
     call = account.reserve(Bound(300, 100, Decimal("0.4")))
 
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=claim.task_id, reason="")
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=claim.task_id, reason="")
     account.settle(call, Usage(1, 1), Decimal(0))
 
     assert _totals(engineer, claim) == (400, Decimal("0.4"))
@@ -245,19 +245,19 @@ def test_passing_four_fifths_of_a_budget_is_told_once(engineer: Engineer) -> Non
 def test_waiting_for_room_counts_as_no_failure(engineer: Engineer) -> None:
     claim, _ = _working(engineer)
 
-    postponed = metered_calls.postpone(engineer.engine, claim, BudgetTaken(details={"retry_after": 0.05}))
+    postponed = requeue.postpone(engineer.engine, claim, BudgetTaken(details={"retry_after": 0.05}))
 
     row = engineer.row(claim.task_id, claim.name)
     assert postponed
     assert (row["state"], row["failures"], row["kills"]) == ("queued", 0, 0)
-    assert not metered_calls.postpone(engineer.engine, claim, BudgetTaken())
+    assert not requeue.postpone(engineer.engine, claim, BudgetTaken())
 
 
 def test_a_completion_is_paid_for_and_told_in_the_trace_as_fake(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer)
     fake.add(Scripted("yes", input_tokens=12, output_tokens=3))
 
-    answer = _complete(engineer, claim, Caller(fake))
+    answer = _complete(engineer, claim, ModelCaller(fake))
 
     told = _model_decisions(engineer, claim)
     assert answer.text == "yes"
@@ -271,7 +271,7 @@ def test_a_completion_in_vain_is_told_with_all_its_attempts(engineer: Engineer, 
     fake.fail(Fault.BAD_JSON)
 
     with pytest.raises(ModelError):
-        _complete(engineer, claim, Caller(fake))
+        _complete(engineer, claim, ModelCaller(fake))
 
     told = _model_decisions(engineer, claim)[0]
     assert (told["error"], told["attempts"][0]["outcome"]) == ("model_answer_broken", "model_answer_broken")
@@ -282,7 +282,7 @@ def test_a_model_is_not_asked_when_the_budget_is_too_small(engineer: Engineer, f
     claim, _ = _working(engineer, Budget(max_tokens=100))
 
     with pytest.raises(BudgetExceeded):
-        _complete(engineer, claim, Caller(fake))
+        _complete(engineer, claim, ModelCaller(fake))
 
     assert fake.received == []
 
@@ -297,7 +297,7 @@ def test_three_calls_that_broke_leave_room_for_the_promised_retry(
     engineer: Engineer, fake: FakeLLM, fault: Fault
 ) -> None:
     claim, _ = _working(engineer)
-    caller = Caller(fake, timeout_seconds=0.5)
+    caller = ModelCaller(fake, timeout_seconds=0.5)
     fake.fail(*[fault] * 3)
 
     for _ in range(3):
@@ -327,7 +327,7 @@ def test_calls_that_never_were_answered_cost_nothing(engineer: Engineer, fake: F
     for fault in (Fault.HTML, Fault.EMPTY_BODY, Fault.EMPTY_OBJECT):
         fake.fail(fault)
         with pytest.raises(ModelNoAnswer):
-            _complete(engineer, claim, Caller(fake, strict=False))
+            _complete(engineer, claim, ModelCaller(fake, strict=False))
 
     assert _totals(engineer, claim) == (0, Decimal(0))
 
@@ -336,7 +336,7 @@ def test_an_answer_without_usage_is_charged_by_its_size(engineer: Engineer, fake
     claim, _ = _working(engineer)
     fake.add(Scripted("yes " * 10, untold=True))
 
-    _complete(engineer, claim, Caller(fake, strict=False), messages=PROMPT, tokens=1_200)
+    _complete(engineer, claim, ModelCaller(fake, strict=False), messages=PROMPT, tokens=1_200)
 
     spent = _totals(engineer, claim)[0]
     assert 1_275 < spent < 1_400
@@ -348,7 +348,7 @@ def test_a_budget_that_failed_calls_used_up_names_the_first_failure(
     engineer: Engineer, fake: FakeLLM, fault: Fault
 ) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
-    caller = Caller(fake, timeout_seconds=0.5)
+    caller = ModelCaller(fake, timeout_seconds=0.5)
     fake.fail(fault)
     with pytest.raises(ModelError) as failure:
         _complete(engineer, claim, caller)
@@ -369,7 +369,7 @@ def test_a_budget_that_has_no_room_for_a_correction_names_what_was_wrong(
     fake.add(Scripted('{"name": "a\\u0000"}', input_tokens=400, output_tokens=50))
 
     with pytest.raises(BudgetExceeded, match="holds a NUL character") as exceeded:
-        _complete(engineer, claim, Caller(fake), schema=NAMED)
+        _complete(engineer, claim, ModelCaller(fake), schema=NAMED)
 
     assert exceeded.value.details["earlier_error"]["code"] == "model_answer_invalid"
     assert exceeded.value.details["budget"] == "max_tokens"
@@ -379,7 +379,7 @@ def test_a_budget_of_calls_without_usage_says_that_it_was_estimated(
     engineer: Engineer, fake: FakeLLM
 ) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
-    caller = Caller(fake, strict=False)
+    caller = ModelCaller(fake, strict=False)
     fake.add(Scripted("yes", untold=True))
     _complete(engineer, claim, caller)
 
@@ -393,10 +393,10 @@ def test_a_budget_that_is_too_small_from_the_start_names_no_other_error(
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
     fake.fail(Fault.RATE_LIMITED)
     with pytest.raises(ModelError):
-        _complete(engineer, claim, Caller(fake))
+        _complete(engineer, claim, ModelCaller(fake))
 
     with pytest.raises(BudgetExceeded) as exceeded:
-        _complete(engineer, claim, Caller(fake), tokens=2_000)
+        _complete(engineer, claim, ModelCaller(fake), tokens=2_000)
 
     assert "earlier_error" not in exceeded.value.details
 
@@ -422,7 +422,7 @@ def _claim_again(engineer: Engineer, claim: Claim) -> Claim:
 def _complete(
     engineer: Engineer,
     claim: Claim,
-    caller: Caller,
+    caller: ModelCaller,
     *,
     messages: Sequence[Message] = HELLO,
     tokens: int = 50,

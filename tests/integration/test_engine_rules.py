@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from orchestrator import executor
 from orchestrator.chord.chord import Refused
 from orchestrator.executor import SavedRound
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import requeue, submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory import steps
 from orchestrator.memory.database import transaction
@@ -141,7 +141,7 @@ def test_rule_9_nothing_is_claimed_before_its_not_before(engineer: Engineer) -> 
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a")
     with transaction(engineer.engine) as conn:
-        executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
+        requeue.retry_step(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
 
     assert engineer.claim(task_id, "a") is None
     assert engineer.row(task_id, "a")["failures"] == 1
@@ -232,7 +232,7 @@ def test_rule_10_a_step_that_waits_for_its_retry_keeps_its_slot(engineer: Engine
     task_id = engineer.start(wait_step("a"), wait_step("b"))
     claim = engineer.take(task_id, "a")
     with transaction(engineer.engine) as conn:
-        executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
+        requeue.retry_step(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
 
     assert engineer.states(task_id)["b"] == "held"
 
@@ -266,7 +266,7 @@ def test_rule_11_a_retry_is_queued_with_a_later_time_and_counts_one_failure(engi
     claim = engineer.take(task_id, "a")
 
     with transaction(engineer.engine) as conn:
-        took = executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=7)
+        took = requeue.retry_step(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=7)
 
     row = engineer.row(task_id, "a")
     assert took is True

@@ -15,17 +15,18 @@ from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import budget
 from orchestrator.memory.database import statement, transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded, ModelQuotaExhausted, ModelUnavailable, MustWait
 from orchestrator.models.execution_state import Plan, TaskStatus
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.queue.app import make_app
 from tests.integration.kit import TENANT, Engineer, wait_step
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 from workers.attempt import attempt, planning
 
 STEP = {
@@ -48,7 +49,7 @@ class Planner:
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer
         self.fake = fake
-        self.caller = Caller(fake)
+        self.caller = ModelCaller(fake)
         self.process = WorkerProcess(
             settings=engineer.settings,
             engine=engineer.engine,
@@ -61,11 +62,8 @@ class Planner:
         """Submit a goal with a context and claim its planning."""
         task_id = submission.submit(
             self.engineer.engine,
-            len,
             settings=replace(self.engineer.settings, openai_api_key="k"),
-            tenant=TENANT,
-            key_id=None,
-            request_id=None,
+            caller=Caller(TENANT),
             contract=Contract(goal=goal, context="a text", budget=Budget(**budget_of)),
         ).task_id
         return self.engineer.take(task_id, "$plan")
@@ -175,7 +173,7 @@ def test_an_attempt_that_is_superseded_tells_nobody_that_it_is_queued_again(
     planner: Planner, queue_again: Callable[[WorkerProcess, Claim], None]
 ) -> None:
     claim = planner.submit(SCAN)
-    submission.cancel(planner.engineer.engine, tenant=TENANT, task_id=claim.task_id)
+    cancel.cancel(planner.engineer.engine, tenant=TENANT, task_id=claim.task_id)
 
     with structlog.testing.capture_logs() as logged, pytest.raises(Ignore):
         queue_again(planner.process, claim)

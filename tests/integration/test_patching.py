@@ -17,7 +17,7 @@ from orchestrator.models.errors import BudgetExceeded, SandboxUnavailable
 from orchestrator.models.task_contract import Budget
 from orchestrator.safety.archive import pack
 from tests.integration.kit import Engineer, wait_step
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 from tests.unit.arm_kit import assignment, run
 from tests.unit.model_kit import scripted
 from workers.attempt.model import ClaimModel
@@ -144,7 +144,7 @@ class Payer:
         self.engineer = engineer
         task_id = engineer.start(wait_step("a"), budget=Budget(**budget_of))
         self.claim = engineer.take(task_id, "a")
-        models = Caller(fake).models
+        models = ModelCaller(fake).models
         self.model = ClaimModel(
             lambda: models, engineer.engine, self.claim, time.monotonic() + 60, lambda: False
         )

@@ -9,10 +9,9 @@ import pytest
 import redis
 import structlog
 
-from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.chord import Refused
-from orchestrator.lifecycle import recovery, submission
+from orchestrator.lifecycle import cancel, requeue
 from orchestrator.memory.database import transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.models.errors import InvalidOperation, NotFound
@@ -70,7 +69,7 @@ def test_rule_13_a_cancelled_task_sets_the_token_of_what_runs(engineer: Engineer
     task_id = engineer.start(wait_step("a"))
     leases = Leases(engineer.engine, lease_seconds=15, heartbeat_seconds=60)
     with leases.hold(engineer.take(task_id, "a"), deadline=time.monotonic() + 60) as token:
-        submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
         leases.beat()
 
@@ -93,8 +92,8 @@ def test_rule_13_a_dead_childs_lease_is_handed_back_at_once_and_counts_a_kill(en
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", owner="host:42")
 
-    not_his = recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:43", died=True)
-    row = recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:42", died=True)
+    not_his = requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:43", died=True)
+    row = requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:42", died=True)
 
     assert not_his is None
     assert row is not None
@@ -148,7 +147,7 @@ def test_rows_that_died_together_twice_do_not_come_back_together(engineer: Engin
             engineer.ask("UPDATE steps SET not_before = now() WHERE task_id = %(id)s", id=task_id)
             claim = engineer.take(task_id, "a", lease_seconds=0.001)
             wait_until(
-                lambda claim=claim, task_id=task_id: recovery.expire_lease(
+                lambda claim=claim, task_id=task_id: requeue.expire_lease(
                     engineer.engine, claim.id, task_id=task_id
                 ),
                 5,
@@ -171,7 +170,7 @@ def test_rule_14_a_renewed_lease_is_left_alone(engineer: Engineer, sweeper: Swee
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=30)
 
-    assert recovery.expire_lease(engineer.engine, claim.id, task_id=task_id) is None
+    assert requeue.expire_lease(engineer.engine, claim.id, task_id=task_id) is None
     assert sweeper.expire_leases().taken == 0
     assert engineer.row(task_id, "a")["state"] == "running"
 
@@ -204,7 +203,7 @@ def test_a_retry_whose_time_has_come_and_a_deadline_are_no_healing(
     claim = engineer.take(retried, "a")
     with transaction(engineer.engine) as conn:
         error = {"code": "tool_failed", "message": "", "retryable": True}
-        assert executor.retry(conn, claim, error=error, delay_seconds=0)
+        assert requeue.retry_step(conn, claim, error=error, delay_seconds=0)
     engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
 
     with structlog.testing.capture_logs() as logged:
@@ -289,7 +288,7 @@ def test_rule_14_a_step_that_killed_its_worker_thrice_is_given_up(
     task_id = engineer.start(wait_step("a"), wait_step("b"))
     for _ in range(3):
         claim = engineer.take(task_id, "a", owner="host:1")
-        recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
+        requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
     refused = engineer.claim(task_id, "a")
 
     sweeper.give_up_poison()
@@ -307,7 +306,7 @@ def test_rule_14_a_poisonous_plan_ends_its_task(engineer: Engineer, sweeper: Swe
     task_id = engineer.submit(wait_step("a"))
     for _ in range(3):
         claim = engineer.take(task_id, "$plan", owner="host:1")
-        recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
+        requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
 
     sweeper.give_up_poison()
 
@@ -340,7 +339,7 @@ def test_rule_15_cancel_closes_the_chord_and_fences_every_open_row(engineer: Eng
     )
     claim = engineer.take(task_id, "run")
 
-    task, ended = submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id, reason="enough")
+    task, ended = cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id, reason="enough")
 
     assert task.status == "cancelled"
     assert ended is not None
@@ -358,7 +357,7 @@ def test_rule_15_cancel_closes_the_chord_and_fences_every_open_row(engineer: Eng
 def test_rule_15_cancel_before_planning_wins(engineer: Engineer) -> None:
     task_id = engineer.submit(wait_step("a"))
 
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     assert engineer.claim(task_id, "$plan") is None
     assert engineer.task(task_id).status == "cancelled"
@@ -371,20 +370,20 @@ def test_rule_15_cancel_twice_is_one_cancel_and_a_finished_task_can_not_be_cance
     engineer.do(second, "a")
     engineer.judge(second, verdict(Decision.PASSED))
 
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=first)
-    again, ended = submission.cancel(engineer.engine, tenant=TENANT, task_id=first)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=first)
+    again, ended = cancel.cancel(engineer.engine, tenant=TENANT, task_id=first)
 
     assert (again.status, ended) == ("cancelled", None)
     assert [event.type for event in engineer.events(first)].count("task.cancelled") == 1
     with pytest.raises(InvalidOperation):
-        submission.cancel(engineer.engine, tenant=TENANT, task_id=second)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=second)
 
 
 def test_rule_15_another_tenants_task_can_not_be_cancelled(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
 
     with pytest.raises(NotFound):
-        submission.cancel(engineer.engine, tenant="other", task_id=task_id)
+        cancel.cancel(engineer.engine, tenant="other", task_id=task_id)
 
     assert engineer.task(task_id).status == "processing"
 

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.lifecycle import retry, submission
+from orchestrator.lifecycle import cancel, retry
 from orchestrator.memory import events, pools, retention, steps, tasks
 from orchestrator.memory.database import statement, transaction
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.execution_state import Decision
 from orchestrator.models.task_contract import Budget
@@ -87,7 +88,7 @@ def test_a_repair_round_of_a_retry_keeps_what_is_reused(engineer: Engineer) -> N
     source = engineer.start(wait_step("a"), wait_step("b", "a", repair_inputs={"seconds": 0}))
     engineer.do(source, "a", output={"summary": "a of the first"})
     engineer.fail(source, "b")
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=source)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=source)
     again = engineer.retry(source)
     engineer.do(again, "b")
 
@@ -129,10 +130,7 @@ def test_an_open_task_can_not_be_retried_and_another_tenants_is_not_there(engine
     with pytest.raises(InvalidOperation, match="still processing"):
         engineer.retry(task_id)
     with pytest.raises(NotFound):
-        retry.retry(
-            engineer.engine, lambda _: 0, settings=engineer.settings, tenant="umbrella", key_id=None, request_id=None,
-            task_id=task_id,
-        )  # fmt: skip
+        retry.retry(engineer.engine, settings=engineer.settings, caller=Caller("umbrella"), task_id=task_id)
 
 
 def test_a_step_that_the_plan_does_not_have_is_refused_and_nothing_is_made(engineer: Engineer) -> None:
@@ -146,7 +144,7 @@ def test_a_step_that_the_plan_does_not_have_is_refused_and_nothing_is_made(engin
 
 def test_a_task_that_was_never_planned_is_planned_anew(engineer: Engineer) -> None:
     source = engineer.submit(*CHAIN)
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=source)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=source)
 
     again = engineer.retry(source)
 
@@ -160,7 +158,7 @@ def test_a_deadline_that_has_passed_is_not_taken_over(engineer: Engineer) -> Non
     soon = datetime.now(UTC) + timedelta(hours=1)
     ids = [engineer.submit(*CHAIN, budget=budget, deadline=deadline) for deadline in (soon, soon)]
     for task_id in ids:
-        submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     late, early = ids
     past = """UPDATE tasks SET contract = jsonb_set(contract, '{deadline}', '"2020-01-01T00:00:00+00:00"')
               WHERE id = %(id)s"""
@@ -206,7 +204,7 @@ def test_the_plan_that_failed_does_not_count_as_done(engineer: Engineer) -> None
     engineer.do(source, "a")
     engineer.do(source, "b")
     engineer.judge(source, verdict(Decision.FAILED, a="again"))
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=source)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=source)
 
     again = engineer.retry(source)
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import executor
-from orchestrator.lifecycle import recovery, submission
+from orchestrator.lifecycle import cancel, requeue
 from orchestrator.memory.database import transaction
 from orchestrator.models.execution_state import Decision, StepState
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
@@ -49,10 +48,10 @@ def _retry_expire_fail_and_repair(engineer: Engineer) -> None:
     )
     claim = engineer.take(task_id, "a")
     with transaction(engineer.engine) as conn:
-        executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=0)
+        requeue.retry_step(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=0)
     late = engineer.take(task_id, "a", lease_seconds=0.01)
     wait_until(
-        lambda: recovery.expire_lease(engineer.engine, late.id, task_id=task_id), 5, "the lease to expire"
+        lambda: requeue.expire_lease(engineer.engine, late.id, task_id=task_id), 5, "the lease to expire"
     )
     engineer.do(task_id, "a")
     engineer.fail(task_id, "b")
@@ -65,6 +64,6 @@ def _cancel_in_every_state(engineer: Engineer) -> None:
         wait_step("run"), wait_step("queued"), wait_step("held"), wait_step("after", "run")
     )
     engineer.take(task_id, "run")
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     second = engineer.start(wait_step("one"), wait_step("two"), wait_step("three"))
     engineer.do(second, "one")

@@ -14,7 +14,7 @@ from orchestrator.lifecycle import submission
 from orchestrator.memory import files, migrate, row_security, tasks
 from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.row_security import CHILDREN, OWNED
-from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.models.caller import Caller, IdempotencyKey
 from orchestrator.models.errors import SettingsError
 from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
@@ -26,13 +26,9 @@ HELD = ("tasks", "artifacts", "artifact_chunks", "submissions", "rounds", "steps
 def submit(engine: Engine, settings: Settings, tenant: str) -> str:
     submitted = submission.submit(
         engine,
-        len,
         settings=settings,
-        tenant=tenant,
-        key_id=None,
-        request_id=None,
+        caller=Caller(tenant, idempotency=IdempotencyKey("key:k", "0" * 64, 60)),
         contract=Contract(goal="Scan this for secrets", context="x"),
-        idempotency=IdempotencyKey("key:k", "0" * 64, 60),
     )
     return submitted.task_id
 

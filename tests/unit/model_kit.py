@@ -10,7 +10,7 @@ from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Completion
 from orchestrator.llm.prompt import Message
 from orchestrator.planner.prompted import PLAN_SCHEMA, Proposal
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 from workers.arms.base import told
 
 
@@ -55,4 +55,4 @@ class ScriptedModel:
 
 def scripted(fake: FakeLLM, *chain: str) -> ScriptedModel:
     """Return models on the fake server: one of OpenAI's unless a chain is given."""
-    return ScriptedModel(Caller(fake, chain or ("openai:fake-model",)).models)
+    return ScriptedModel(ModelCaller(fake, chain or ("openai:fake-model",)).models)

@@ -11,10 +11,9 @@ import structlog
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
 
-from orchestrator import executor
 from orchestrator.auth import permit
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.lifecycle import metered_calls, output_offload
+from orchestrator.lifecycle import output_offload, requeue
 from orchestrator.memory import files, steps
 from orchestrator.memory.database import in_transaction, is_away, outlast, statement
 from orchestrator.memory.steps import Claim
@@ -91,7 +90,7 @@ def put_off(process: WorkerProcess, claim: Claim, wait: MustWait) -> NoReturn:
 
     An attempt that is no longer the current one, or whose task has ended, changes nothing.
     """
-    if metered_calls.postpone(process.engine, claim, wait):
+    if requeue.postpone(process.engine, claim, wait):
         process.hints.send(claim.task_id)
         log.info("step.postponed", reason=wait.code)
     else:
@@ -113,7 +112,7 @@ def retry_later(process: WorkerProcess, claim: Claim, result: StepResult, *, sec
             longest=claim.seconds_left - seconds,
         )
         is_queued = in_transaction(
-            process.engine, lambda conn: executor.retry(conn, claim, error=error, delay_seconds=delay)
+            process.engine, lambda conn: requeue.retry_step(conn, claim, error=error, delay_seconds=delay)
         )
         if not is_queued:
             log.info("attempt.superseded", error=error["code"])

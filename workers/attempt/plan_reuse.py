@@ -12,7 +12,7 @@ from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.execution_state import Decision, Plan, Verdict
 from orchestrator.models.task_contract import Contract
 from orchestrator.observability import metric
-from orchestrator.planner.check import check_plan
+from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.rebinding import rebind
 from orchestrator.similarity import template_of
 
@@ -68,14 +68,16 @@ def _bound(known: KnownPlan, contract: Contract) -> Plan | None:
             budget=contract.budget,
             contract=contract,
             is_ours=True,
-            mode=MODE,
-            rationale=f"The plan of {known.task_id}, whose goal differs from this one only in its values.",
-            provenance={
-                "llm_used": False,
-                "template_of": known.task_id,
-                "values": [list(pair) for pair in zip(there.values, here.values, strict=True)],
-                "made_by": known.plan.provenance,
-            },
+            origin=PlanOrigin(
+                MODE,
+                f"The plan of {known.task_id}, whose goal differs from this one only in its values.",
+                {
+                    "llm_used": False,
+                    "template_of": known.task_id,
+                    "values": [list(pair) for pair in zip(there.values, here.values, strict=True)],
+                    "made_by": known.plan.provenance,
+                },
+            ),
         )
     except InvalidPlan as invalid:
         log.info("plan.template_unfit", template_of=known.task_id, fault=invalid.message)

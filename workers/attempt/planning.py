@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.lifecycle.reuse import Source, source_of
+from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import pools, rounds
 from orchestrator.memory.database import statement
@@ -26,7 +26,7 @@ from orchestrator.models.errors import (
 )
 from orchestrator.models.execution_state import Plan
 from orchestrator.models.task_contract import Attachment, Contract
-from orchestrator.planner.check import check_plan
+from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, plan_by_model
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import Candidate, Route, route
@@ -77,15 +77,13 @@ def make_plan(
         return _plan_without(failure, contract, attachments)
 
 
-def _earlier_plan(process: WorkerProcess, source: Source, contract: Contract) -> Plan:
+def _earlier_plan(process: WorkerProcess, source: RetrySource, contract: Contract) -> Plan:
     with statement(process.engine) as conn:
         plan = rounds.read(conn, source.task_id, number=source.round).plan
     return check_plan(
         {"steps": plan.to_record()["steps"]},
         attachments=contract.attachments,
-        mode=plan.mode,
-        rationale=plan.rationale,
-        provenance=plan.provenance,
+        origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )
 
 
