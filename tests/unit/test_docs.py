@@ -25,17 +25,17 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
+def anchors_of(page: Path) -> set[str]:
+    return {slug(line.lstrip("#")) for line in page.read_text("utf-8").splitlines() if line.startswith("#")}
+
+
 def broken_links(page: Path) -> Iterator[str]:
     for link in LINK.findall(page.read_text("utf-8")):
         if "://" in link or link.startswith("mailto:"):
             continue
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        if not target.exists():
-            yield link
-        elif anchor and anchor not in {
-            slug(line.lstrip("#")) for line in target.read_text("utf-8").splitlines()
-        }:
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
             yield link
 
 
