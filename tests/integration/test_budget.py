@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
-from orchestrator.lifecycle import cancel, requeue
-from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount, guarded_complete
-from orchestrator.llm.interface import Bound, Completion, Usage
+from orchestrator.lifecycle import cancel, metered_calls, requeue
+from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
+from orchestrator.llm.interface import Bound, BudgetAccount, Completion, Usage
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.memory import budget, events, steps
 from orchestrator.memory.budget import LedgerEntry
@@ -383,7 +383,7 @@ def test_a_budget_of_calls_without_usage_says_that_it_was_estimated(
     fake.add(Scripted("yes", untold=True))
     _complete(engineer, claim, caller)
 
-    with pytest.raises(BudgetExceeded, match="told no usage"):
+    with pytest.raises(BudgetExceeded, match="reported no usage"):
         _complete(engineer, claim, caller, tokens=950)
 
 
@@ -428,16 +428,17 @@ def _complete(
     tokens: int = 50,
     schema: Mapping[str, Any] | None = None,
 ) -> Completion:
-    return guarded_complete(
-        caller.models,
-        engineer.engine,
-        claim=claim,
-        messages=messages,
-        schema=schema,
-        max_output_tokens=tokens,
-        deadline=time.monotonic() + 5,
-        purpose=PURPOSE,
-    )
+    def ask(budget: BudgetAccount) -> Completion:
+        return caller.models.complete(
+            messages,
+            schema,
+            max_output_tokens=tokens,
+            deadline=time.monotonic() + 5,
+            purpose=PURPOSE,
+            budget=budget,
+        )
+
+    return metered_calls.complete(ClaimBudgetAccount(engineer.engine, claim), ask, purpose=PURPOSE)
 
 
 def _model_decisions(engineer: Engineer, claim: Claim) -> list[dict[str, Any]]:

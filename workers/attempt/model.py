@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Engine
 
 from orchestrator.lifecycle import metered_calls
+from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.llm import stop
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.failover import Models
-from orchestrator.llm.interface import Completion
+from orchestrator.llm.interface import BudgetAccount, Completion
 from orchestrator.llm.prompt import Message
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import ModelBusy, ModelUnavailable, StepError, Stopped
@@ -47,7 +48,7 @@ class ClaimModel:
         purpose: str,
         avoid: Collection[str] = (),
     ) -> Completion:
-        """Ask, and keep the answer in mind; see orchestrator.lifecycle.metered_calls.guarded_complete.
+        """Ask, and keep the answer in mind; see orchestrator.lifecycle.metered_calls.complete.
 
         What looks like a secret does not leave the house; personal data does, for quotes are checked verbatim. Models
         that are free again after the task's deadline only are not waited for: ModelUnavailable.
@@ -75,20 +76,21 @@ class ClaimModel:
         purpose: str,
         avoid: Collection[str],
     ) -> Completion:
-        with _while_wanted(self.is_stopped):
-            return metered_calls.guarded_complete(
-                self.open_models(),
-                self.engine,
-                claim=self.claim,
-                messages=[
-                    replace(message, text=redact(message.text, only="secret.")) for message in messages
-                ],
-                schema=schema,
+        models = self.open_models()
+
+        def call(budget: BudgetAccount) -> Completion:
+            return models.complete(
+                [replace(message, text=redact(message.text, only="secret.")) for message in messages],
+                schema,
                 max_output_tokens=max_output_tokens,
                 deadline=self.deadline,
                 purpose=purpose,
+                budget=budget,
                 avoid=avoid,
             )
+
+        with _while_wanted(self.is_stopped):
+            return metered_calls.complete(ClaimBudgetAccount(self.engine, self.claim), call, purpose=purpose)
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,12 @@ class ClaimEmbedder:
         return self.embedder.model
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return a vector for each text; see orchestrator.lifecycle.metered_calls.guarded_embed."""
+        """Return a vector for each text; see orchestrator.lifecycle.metered_calls.embed."""
         with _while_wanted(self.is_stopped):
-            return metered_calls.guarded_embed(
+            return metered_calls.embed(
+                ClaimBudgetAccount(self.engine, self.claim),
                 self.embedder,
-                self.engine,
-                claim=self.claim,
-                texts=[redact(text, only="secret.") for text in texts],
+                [redact(text, only="secret.") for text in texts],
                 deadline=self.deadline,
             )
 
