@@ -1,7 +1,8 @@
-"""Decides whether a plan is legal, whoever made it, and answers questions about its graph."""
+"""Checks that a plan is legal, whether a client, a model or a recipe made it, and reads its graph."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -9,8 +10,7 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.execution_state import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import Budget, Contract
-from orchestrator.planner.fit import shortfalls
-from orchestrator.planner.step import Faults, read_step, schemas_in
+from orchestrator.planner.step_reader import Faults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
 from orchestrator.rules.json_schema import together_faults
 
@@ -57,9 +57,9 @@ def check_plan(
     if is_ours and not faults.found:
         _check_ours(steps, faults)
     if contract and not faults.found:
-        _check_wishes(steps, contract, faults)
+        _check_contract(steps, contract, faults)
     if budget and not faults.found:
-        for message in shortfalls(steps, budget, is_ours=is_ours):
+        for message in _shortfalls(steps, budget, is_ours=is_ours):
             faults.add("steps", message)
     if faults.found:
         first = "{field}: {message}".format(**faults.found[0])
@@ -72,7 +72,7 @@ def check_plan(
 
 
 def path_lengths(plan: Plan) -> dict[str, int]:
-    """Return for each step the number of steps on the longest path that starts there, itself included."""
+    """Return for each step the number of steps on the longest path that starts with it."""
     followers = _followers(plan)
     lengths: dict[str, int] = {}
     for name in reversed(list(_sorter(plan.steps).static_order())):
@@ -81,7 +81,7 @@ def path_lengths(plan: Plan) -> dict[str, int]:
 
 
 def descendants(plan: Plan, ids: Iterable[str]) -> set[str]:
-    """Return the steps that depend on any of `ids`, directly or not, without `ids` themselves."""
+    """Return the steps that depend on any of `ids`, directly or indirectly, without `ids` themselves."""
     followers, given = _followers(plan), set(ids)
     waiting, found = list(given), set[str]()
     while waiting:
@@ -93,9 +93,9 @@ def descendants(plan: Plan, ids: Iterable[str]) -> set[str]:
 
 
 def unknown_steps(rule: Mapping[str, Any], steps: Sequence[PlanStep]) -> list[str]:
-    """Return what a rule of the task's own names that the plan lacks: steps, or members of the result.
+    """Return the steps that a check of the task names and the plan, or the result, does not have.
 
-    The result has the plan's last steps, by id.
+    The result has only the outputs of the plan's last steps, by id.
     """
     ids = [step.id for step in steps]
     inner = {name for step in steps for name in step.depends_on}
@@ -144,7 +144,7 @@ def _check_graph(read: Sequence[PlanStep | None], faults: Faults) -> None:
 
 
 def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
-    """Note what a plan of ours lacks and a client's need not have."""
+    """Add the faults of rules that a model's or a recipe's plan must keep and a client's need not."""
     places = {step.id: index for index, step in enumerate(steps)}
     for index, step in enumerate(steps):
         for name in step.depends_on:
@@ -159,8 +159,8 @@ def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
         )
 
 
-def _check_wishes(steps: Sequence[PlanStep], contract: Contract, faults: Faults) -> None:
-    """Note what the task names and the plan lacks."""
+def _check_contract(steps: Sequence[PlanStep], contract: Contract, faults: Faults) -> None:
+    """Add a fault for each step, capability or arm that the task names and the plan does not have."""
     for number, criterion in enumerate(contract.acceptance_criteria):
         for name in unknown_steps(criterion.check or {}, steps):
             place = f"acceptance_criteria.{number}.check"
@@ -174,6 +174,36 @@ def _check_wishes(steps: Sequence[PlanStep], contract: Contract, faults: Faults)
         faults.add("required_capabilities", f"no step of the plan offers {', '.join(missing)}")
     if contract.assigned_arm and all(step.arm != contract.assigned_arm for step in steps):
         faults.add("assigned_arm", f"no step of the plan is done by arm {contract.assigned_arm}")
+
+
+def _shortfalls(steps: Sequence[PlanStep], budget: Budget, *, is_ours: bool) -> Iterator[str]:
+    """Yield a message for each budget that the steps' estimates exceed; the graph has no cycle.
+
+    Seconds are those of the longest path. A step without a token estimate counts the fewest tokens that its action
+    needs in a plan of ours, and none in a client's plan.
+    """
+    tokens = sum(step.estimate.get("tokens", _least_tokens(step) if is_ours else 0) for step in steps)
+    dollars = sum(Decimal(str(step.estimate.get("dollars", 0))) for step in steps)
+    for name, needed, limit in (
+        ("max_tokens", tokens, budget.max_tokens),
+        ("max_cost_dollars", dollars, budget.max_cost_dollars),
+        ("max_time_seconds", _longest_seconds(steps), budget.max_time_seconds),
+    ):
+        if needed > limit:
+            yield f"the steps take about {needed:,}, and {name} is {limit:,}"
+
+
+def _least_tokens(step: PlanStep) -> int:
+    return ARMS[step.arm].actions[step.action].least_tokens
+
+
+def _longest_seconds(steps: Sequence[PlanStep]) -> float:
+    known = {step.id: step for step in steps}
+    ends: dict[str, float] = {}
+    for name in _sorter(steps).static_order():
+        begins = max((ends[source] for source in known[name].depends_on), default=0)
+        ends[name] = begins + known[name].estimate.get("seconds", 0)
+    return max(ends.values(), default=0)
 
 
 def _names_used(step: PlanStep) -> Iterator[tuple[str, str]]:

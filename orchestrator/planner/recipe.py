@@ -14,7 +14,7 @@ from orchestrator.models.execution_state import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import PlanOrigin, check_plan
-from orchestrator.planner.filling import Filling, filled_steps
+from orchestrator.planner.recipe_template import TemplateValues, fill_steps
 from orchestrator.safety.archive import is_archive
 
 MAX_TERMS = 12
@@ -63,7 +63,7 @@ class Recipe:
 class _Fit:
     recipe: Recipe
     matched: tuple[str, ...]
-    filling: Filling
+    filling: TemplateValues
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Pla
     best = min(fits, key=lambda fit: (-len(fit.matched), fit.recipe.rank))
     words = ", ".join(best.matched)
     return check_plan(
-        filled_steps(best.recipe.steps, best.filling),
+        fill_steps(best.recipe.steps, best.filling),
         attachments=[attachment.sha256 for attachment in attachments],
         budget=contract.budget,
         contract=contract,
@@ -129,7 +129,7 @@ def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) 
     if not verbs or not nouns:
         kind, known = ("nouns", recipe.nouns) if verbs else ("verbs", recipe.verbs)
         return _Misfit(recipe, f"the goal has none of its {kind} ({', '.join(known)})")
-    filling = _filling(recipe, contract, attachments, words)
+    filling = _template_values(recipe, contract, attachments, words)
     if isinstance(filling, str):
         return _Misfit(recipe, filling, lacks=True)
     return _Fit(recipe, tuple(dict.fromkeys([*verbs, *nouns, *_present(recipe.extras, words)])), filling)
@@ -152,11 +152,11 @@ def _is_form(word: str, term: str) -> bool:
     }
 
 
-def _filling(
+def _template_values(
     recipe: Recipe, contract: Contract, attachments: Sequence[Attachment], words: Sequence[str]
-) -> Filling | str:
+) -> TemplateValues | str:
     if recipe.needs == "script":
-        return _script_filling(attachments)
+        return _script_values(attachments)
     values: dict[str, str | int] = {}
     if recipe.needs == "package":
         packages = [
@@ -173,10 +173,10 @@ def _filling(
         if not terms:
             return 'the goal names nothing to look for; put it in quotes: find "late delivery" in the files'
         values["query"] = " ".join(terms)
-    return Filling(values)
+    return TemplateValues(values)
 
 
-def _script_filling(attachments: Sequence[Attachment]) -> Filling | str:
+def _script_values(attachments: Sequence[Attachment]) -> TemplateValues | str:
     """Return the script, its inputs, and which of them have an expected output: a group each."""
     scripts = [item for item in attachments if item.filename.endswith(".py")]
     expected = {item.filename: item for item in attachments if item.filename.endswith(_EXPECTED)}
@@ -198,7 +198,9 @@ def _script_filling(attachments: Sequence[Attachment]) -> Filling | str:
     ]
     if len(known) < len(expected):
         return f"a file named {_EXPECTED} has no input: INPUT{_EXPECTED} stands beside INPUT"
-    return Filling({"script": scripts[0].sha256, "count": len(inputs)}, {"inputs": things, "known": known})
+    return TemplateValues(
+        {"script": scripts[0].sha256, "count": len(inputs)}, {"inputs": things, "known": known}
+    )
 
 
 def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:

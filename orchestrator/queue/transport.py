@@ -14,7 +14,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import RedisError, ResponseError
 
 from orchestrator.connections import redis_client
-from orchestrator.queue import wire_message
+from orchestrator.queue import message_validation
 
 _OURS: Final = f"{__name__}:Transport"
 
@@ -93,7 +93,7 @@ class Channel(redis.Channel):
 
     def _deliver(self, queue: str, raw: bytes) -> None:
         try:
-            found = wire_message.read(raw, known_tasks=self._known_tasks)
+            found = message_validation.read(raw, known_tasks=self._known_tasks)
         except ValueError as fault:
             log.warning("broker.message_dropped", queue=queue, reason=str(fault))
             return

@@ -9,7 +9,7 @@ from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Completion
 from orchestrator.llm.prompt import Message
-from orchestrator.planner.prompted import PLAN_SCHEMA, Proposal
+from orchestrator.planner.by_model import PLAN_SCHEMA, Proposal
 from tests.llm_kit import ModelCaller
 from workers.arms.base import told
 

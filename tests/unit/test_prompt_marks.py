@@ -15,7 +15,7 @@ from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.prompt import Role, Untrusted, compose, ours
 from orchestrator.models.errors import InvalidPlan, ModelAnswerInvalid
 from orchestrator.models.task_contract import Attachment, Contract, Criterion
-from orchestrator.planner.prompted import plan_by_model
+from orchestrator.planner.by_model import plan_by_model
 from orchestrator.safety import redact
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import scripted
@@ -40,7 +40,7 @@ MESSAGES = MAKERS | {
     Path("orchestrator/llm/embedding.py"),  # an embedding model takes no instructions
 }
 REGISTRY_TEXTS = {
-    Path("orchestrator/planner/prompted.py"),  # the catalogue of arms
+    Path("orchestrator/planner/by_model.py"),  # the catalogue of arms
     Path("orchestrator/llm/structured.py"),  # the schemas of our own calls
 }
 

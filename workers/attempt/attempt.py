@@ -259,7 +259,7 @@ def _assignment(
     with statement(process.engine) as conn:
         results = steps.outputs(conn, list(claim.bindings.values()))
         bound = {name: results[row_id] for name, row_id in claim.bindings.items() if row_id in results}
-        outputs = output_offload.whole_outputs(conn, claim.tenant, bound)
+        outputs = output_offload.load_outputs(conn, claim.tenant, bound)
         attachments = described(conn, claim.tenant, contract)
 
     def open_artifact(sha256: str) -> bytes:
@@ -307,7 +307,7 @@ def _stowed(process: WorkerProcess, claim: Claim, result: StepResult) -> StepRes
         return result
     return in_transaction(
         process.engine,
-        lambda conn: output_offload.stow(conn, claim.tenant, result, name=claim.name, content=content),
+        lambda conn: output_offload.offload(conn, claim.tenant, result, name=claim.name, content=content),
     )
 
 

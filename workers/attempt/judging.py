@@ -28,7 +28,7 @@ def judge(
         outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
         results = {row.name: row.result for row in outcomes if row.result is not None}
         stowed = {name: result for name, result in results.items() if result.artifact is not None}
-        outputs = output_offload.whole_outputs(conn, claim.tenant, stowed)
+        outputs = output_offload.load_outputs(conn, claim.tenant, stowed)
     return judge_round(
         RoundView(
             contract=Contract.from_record(claim.contract),

@@ -26,8 +26,8 @@ from orchestrator.models.errors import (
 )
 from orchestrator.models.execution_state import Plan
 from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.planner.by_model import PLAN_SCHEMA, Ask, Proposal, plan_by_model
 from orchestrator.planner.check import PlanOrigin, check_plan
-from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, plan_by_model
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import Candidate, Route, route
 from workers.arms.base import told
