@@ -8,7 +8,8 @@ from orchestrator.cache.admission import LEAST_COVERAGE
 from orchestrator.cache.key import family_of
 from orchestrator.cache.lookup import ResultCache
 from orchestrator.chord import sql
-from orchestrator.models.execution_state import Decision, Plan, Verdict
+from orchestrator.models.plan import Plan
+from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.planner.rebinding import rebind
 from orchestrator.similarity import template_of
 

@@ -14,7 +14,8 @@ from orchestrator.cache.lookup import Entry, ResultCache
 from orchestrator.memory import submissions, tasks
 from orchestrator.memory.tasks import NewTask
 from orchestrator.models.errors import NotCached
-from orchestrator.models.execution_state import Plan, TaskStatus
+from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Contract
 
 # a leader may end between our two statements, and another one begin; not often in a row

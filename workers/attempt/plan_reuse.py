@@ -9,8 +9,9 @@ from orchestrator.cache.plan_template import MODE, KnownPlan
 from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import InvalidPlan
-from orchestrator.models.execution_state import Decision, Plan, Verdict
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.observability import metric
 from orchestrator.planner.check import check_plan
 from orchestrator.planner.rebinding import rebind

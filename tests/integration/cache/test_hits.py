@@ -11,8 +11,9 @@ from orchestrator.cache.lookup import Entry, ResultCache
 from orchestrator.memory import events
 from orchestrator.memory.database import statement
 from orchestrator.models.errors import NotCached
-from orchestrator.models.execution_state import Decision, TaskStatus, Verdict
+from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl, Criterion, Priority
+from orchestrator.models.verdict import Decision, Verdict
 from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world, tampered
 from tests.integration.kit import TENANT, failed
 

@@ -9,8 +9,9 @@ from sqlalchemy import Engine
 
 from orchestrator.cache.signed_store import PREFIX
 from orchestrator.devserver.fake_llm import FakeLLM
-from orchestrator.models.execution_state import Decision, Plan, Verdict
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import CACHE_MODES, Budget
+from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.settings import Settings
 from tests.integration.cache.kit import RIGHT, Company, tampered
 
