@@ -21,7 +21,6 @@ from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.cache.candidates import CandidateIndex
 from orchestrator.cache.equivalence_cache import DIFFERENT_SECONDS, FEEDBACK, PairVerdict, PairVerdicts
 from orchestrator.cache.lookup import ResultCache
-from orchestrator.cache.plan_template import PlanTemplates
 from orchestrator.cache.redis_policy import refuse_eviction
 from orchestrator.cache.vector_index import NeighbourIndex
 from orchestrator.connections.redis_client import open_client
@@ -180,11 +179,6 @@ class WorkerProcess:
     def neighbours(self) -> NeighbourIndex:
         """Where such tasks are found by what they mean."""
         return NeighbourIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
-
-    @cached_property
-    def templates(self) -> PlanTemplates:
-        """Which plans may be bound to other goals."""
-        return PlanTemplates(self.cache)
 
     @cached_property
     def verdicts(self) -> PairVerdicts:
