@@ -155,7 +155,7 @@ class Company:
         return task_id
 
 
-def in_another_world(company: Company, **settings: Any) -> Company:
+def with_settings(company: Company, **settings: Any) -> Company:
     """Return the same company after a change of its settings."""
     return Company(company.process.engine, replace(company.settings, **settings))
 
