@@ -15,12 +15,12 @@ from orchestrator import settings as settings_module
 from orchestrator.auth import credential
 from orchestrator.auth.jwks import KeySet
 from orchestrator.auth.rate_limit import RateLimiter
-from orchestrator.cache.candidates import CandidateIndex
-from orchestrator.cache.equivalence_cache import PairVerdicts
-from orchestrator.cache.lookup import ResultCache
-from orchestrator.cache.plan_template import PlanTemplates
+from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.redis_policy import refuse_eviction
-from orchestrator.cache.vector_index import NeighbourIndex
+from orchestrator.cache.semantic import (
+    EquivalenceMemo,
+    SimilarTaskIndex,
+)
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.llm import failover, price
@@ -60,24 +60,14 @@ class WorkerProcess:
         return ResultCache(self.settings)
 
     @cached_property
-    def candidates(self) -> CandidateIndex:
-        """Index of tasks with similar wording."""
-        return CandidateIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
+    def similar_tasks(self) -> SimilarTaskIndex:
+        """Index of tasks with similar goals."""
+        return SimilarTaskIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
 
     @cached_property
-    def neighbours(self) -> NeighbourIndex:
-        """Index of tasks with similar embeddings."""
-        return NeighbourIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
-
-    @cached_property
-    def templates(self) -> PlanTemplates:
-        """Plans that may be reused with other values."""
-        return PlanTemplates(self.cache)
-
-    @cached_property
-    def verdicts(self) -> PairVerdicts:
-        """Verdicts on whether two tasks are the same."""
-        return PairVerdicts(self.cache.store)
+    def equivalence(self) -> EquivalenceMemo:
+        """Verdicts on pairs of such tasks."""
+        return EquivalenceMemo(self.cache.store)
 
 
 def for_api(settings: Settings | None = None) -> Orchestrator:

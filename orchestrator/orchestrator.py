@@ -32,8 +32,8 @@ from orchestrator.auth import credential
 from orchestrator.auth.jwks import KeySet
 from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.cache.admission import Admission
-from orchestrator.cache.coalescing import Source
-from orchestrator.cache.lookup import Entry, ResultCache
+from orchestrator.cache.coalescing import FreshResult
+from orchestrator.cache.exact import CacheEntry, ResultCache
 from orchestrator.lifecycle import cancel, retry, submission, withdrawal
 from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.lifecycle.ending import Ended
@@ -44,8 +44,11 @@ from orchestrator.memory.steps import Claim, Fenced
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded
-from orchestrator.models.execution_state import Plan, StepResult, StepState, Verdict
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Verdict
 from orchestrator.observability import metric
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
@@ -173,7 +176,7 @@ class TaskLoop:
 
         return Transition([canvas.round_chord(self.app, saved)], report)
 
-    def answer(self, conn: Connection, claim: Claim, source: Source, *, entry: Entry) -> Transition:
+    def answer(self, conn: Connection, claim: Claim, source: FreshResult, *, entry: CacheEntry) -> Transition:
         """Found in the cache instead of planned: complete the task with the result of another one."""
         ended = executor.complete_by(conn, claim, source, layer=entry.layer)
 

@@ -12,13 +12,14 @@ from sqlalchemy import Connection
 from orchestrator.memory.steps import Claim
 from orchestrator.memory.webhooks import Ticket
 from orchestrator.models.errors import MustWait, OctoError, OutputTooLarge, Stopped
-from orchestrator.models.execution_state import ResultStatus, StepKind, StepResult, TaskStatus
+from orchestrator.models.execution_state import StepKind, TaskStatus
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.orchestrator import Transition
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_TASK, make_app
 from orchestrator.settings import Settings
-from workers.attempt import attempt, base_task, judging, plan_reuse, planning, result_cache, semantic_cache
+from workers.attempt import attempt, base_task, judging, planning, result_cache, semantic_cache
 from workers.attempt.base_task import Carried, Work, WorkFailed
 from workers.attempt.result_cache import Reuse
 from workers.runtime import containment, presence, process, shutdown
@@ -82,8 +83,6 @@ class JudgeWork(Work):
         messages = _follow(carried, transition)
 
         def tell() -> None:
-            if keeping is not None:
-                plan_reuse.learn(worker, carried.claim, keeping.plan, outcome)
             transition.report()
             if transition.ended is not None and transition.ended.status is TaskStatus.COMPLETED:
                 result_cache.remember(worker, keeping)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.cache import coalescing
 from orchestrator.cache.admission import Admission
-from orchestrator.cache.coalescing import SharedEnd
+from orchestrator.cache.coalescing import EndedFollower
 from orchestrator.chord import chord
 from orchestrator.memory import budget, events, steps, tasks, webhooks
 from orchestrator.memory.database import in_transaction
@@ -51,7 +51,7 @@ class Ended:
     priority: str
     age_seconds: float
     stopped: Sequence[Fenced]
-    shared: Sequence[SharedEnd] = ()
+    shared: Sequence[EndedFollower] = ()
 
 
 class _RoundMoved(Exception):
@@ -143,7 +143,7 @@ def end_at_deadline(engine: Engine, task_id: str) -> Ended | None:
     return with_locked_task(engine, task_id, end)
 
 
-def settle_followers(conn: Connection, leader_id: str, *, is_shared: bool) -> Sequence[SharedEnd]:
+def settle_followers(conn: Connection, leader_id: str, *, is_shared: bool) -> Sequence[EndedFollower]:
     """End the followers as their leader ended, or else promote the oldest one; the caller holds the leader's lock."""
     followers = coalescing.lock_followers(conn, leader_id)
     if not followers:

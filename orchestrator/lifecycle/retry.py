@@ -14,8 +14,9 @@ from orchestrator.memory.steps import StepOutcome
 from orchestrator.memory.tasks import NewTask, SourceTask
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
-from orchestrator.models.execution_state import Plan, StepState, TaskStatus
+from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.ids import TaskId, new_task_id
+from orchestrator.models.plan import Plan
 from orchestrator.models.record import known
 from orchestrator.models.task_contract import Contract
 from orchestrator.planner.check import descendants

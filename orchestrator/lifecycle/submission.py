@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from orchestrator.auth.callback import parse_callback
-from orchestrator.cache.lookup import ResultCache
-from orchestrator.cache.submission_cache import BYPASSED, Cached, Door
+from orchestrator.cache.exact import ResultCache
+from orchestrator.cache.submission_cache import BYPASSED, CacheStatus, SubmissionCache
 from orchestrator.memory import files, submissions
 from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Message
@@ -35,7 +35,7 @@ class Submitted:
     status: TaskStatus
     created_at: datetime
     is_replay: bool = False
-    cached: Cached = BYPASSED
+    cached: CacheStatus = BYPASSED
     redacted: Mapping[str, int] = field(default_factory=dict)
     messages: Sequence[Message] = ()
 
@@ -65,17 +65,18 @@ def submit(
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()
-    door = Door(cache, NewTask(task_id, caller, contract), plan=plan)
+    task = NewTask(task_id, caller, contract)
+    submission_cache = SubmissionCache(cache, task, plan=plan)
     with statement(engine, tenant=caller.tenant) as conn:
         attachments = _attachments(conn, caller.tenant, contract.attachments) if contract.attachments else []
-        accepted = door.answer(conn)
+        accepted = submission_cache.serve(conn)
     if accepted is None:
         if contract.plan is None and not settings.models:
             # the planner would choose the same recipe: refuse now what it could not plan
             plan_by_recipe(contract, attachments)
         require_room()
         with statement(engine, tenant=caller.tenant) as conn:
-            accepted = door.admit(conn, redispatch_seconds=settings.redispatch_seconds)
+            accepted = submission_cache.follow_or_run(conn, redispatch_seconds=settings.redispatch_seconds)
     if accepted is None:
         return require_earlier(engine, caller)
     return Submitted(
@@ -84,7 +85,7 @@ def submit(
         accepted.created_at,
         cached=accepted.cached,
         redacted=contract.redacted,
-        messages=[plan_message(task_id, contract)] if accepted.is_to_run else (),
+        messages=[plan_message(task_id, contract)] if accepted.needs_planning else (),
     )
 
 

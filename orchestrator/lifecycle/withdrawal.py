@@ -6,9 +6,9 @@ from itertools import pairwise
 
 from sqlalchemy import Connection, Engine
 
-from orchestrator.cache import coalescing, reports
-from orchestrator.cache.equivalence_cache import DIFFERENT_SECONDS, FEEDBACK, PairVerdict, PairVerdicts
-from orchestrator.cache.lookup import ResultCache
+from orchestrator.cache import coalescing, feedback
+from orchestrator.cache.exact import ResultCache
+from orchestrator.cache.semantic import DIFFERENT_SECONDS, FEEDBACK, EquivalenceMemo, EquivalenceVerdict
 from orchestrator.memory.database import in_transaction
 from orchestrator.models.errors import InvalidOperation
 
@@ -35,12 +35,12 @@ def report_wrong_hit(engine: Engine, *, tenant: str, task_id: str, reason: str) 
     """
 
     def withdraw(conn: Connection) -> WithdrawnHit:
-        layer = reports.report(conn, tenant, task_id, reason=reason)
+        layer = feedback.record_wrong_hit(conn, tenant, task_id, reason=reason)
         if layer is None:
             raise InvalidOperation(f"{task_id} was not answered by an earlier result.")
         sources = coalescing.withdraw(conn, tenant, task_id)
         keys = [source.cache_key for source in sources if source.cache_key]
-        switched = reports.switch_off_if_reported_often(conn, tenant, layer)
+        switched = feedback.switch_off_if_reported_often(conn, tenant, layer)
         return WithdrawnHit(task_id, layer, sources[-1].id if sources else None, keys, switched)
 
     return in_transaction(engine, withdraw)
@@ -50,7 +50,7 @@ def forget(cache: ResultCache, withdrawn: WithdrawnHit) -> None:
     """Delete a wrong hit from Redis, and record as different the tasks that a judge had found to be the same."""
     for key in withdrawn.keys:
         cache.forget(key)
-    different = PairVerdict(False, FEEDBACK, withdrawn.task_id)
+    different = EquivalenceVerdict(False, FEEDBACK, withdrawn.task_id)
     for one, other in pairwise(withdrawn.keys):
         if one != other:
-            PairVerdicts(cache.store).put(one, other, different, seconds=DIFFERENT_SECONDS)
+            EquivalenceMemo(cache.store).put(one, other, different, seconds=DIFFERENT_SECONDS)

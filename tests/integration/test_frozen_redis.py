@@ -15,8 +15,8 @@ from api.streaming import tickets
 from orchestrator import bootstrap
 from orchestrator.auth.credential import Principal
 from orchestrator.auth.rate_limit import RateLimiter
-from orchestrator.bootstrap import WorkerProcess
-from orchestrator.cache.lookup import ResultCache
+from orchestrator.bootstrap import Orchestrator, WorkerProcess
+from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.redis_policy import refuse_eviction
 from orchestrator.cli import examine
 from orchestrator.connections.redis_client import open_client
@@ -25,7 +25,6 @@ from orchestrator.memory.hints import Hints
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.task_contract import Contract
-from orchestrator.orchestrator import Orchestrator
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Rate, Settings
 from tests.integration.kit import TENANT, Engineer, wait_step

@@ -7,7 +7,8 @@ import pytest
 
 from orchestrator.lifecycle import cancel, requeue
 from orchestrator.memory.database import transaction
-from orchestrator.models.execution_state import LEGAL_MOVES, Decision, StepState
+from orchestrator.models.execution_state import LEGAL_MOVES, StepState
+from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from tests.waiting import wait_until
 
