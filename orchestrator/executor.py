@@ -50,7 +50,7 @@ class SavedRound:
 
 
 @dataclass(frozen=True)
-class Completion:
+class StepCompletion:
     """A step's end, and the steps that it released."""
 
     finished: Finished
@@ -73,8 +73,8 @@ def adopt(
     `routes` maps each step to its routing decision, whose key `arm` names the arm. Raises Refused when the planner's
     claim is not the current one, or the task has ended or already has a round.
     """
-    task = open_task(conn, claim)
-    finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
+    task = _open_task(conn, claim)
+    _finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
     reuse = _reuse(conn, claim, plan)
     reused = {name: row.id for name, row in reuse.kept.items()}
     layout = RoundLayout(
@@ -102,14 +102,14 @@ def adopt(
     return _save_round(conn, task, plan, layout, _RoundFacts(facts, decisions), settings=settings)
 
 
-def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> Completion:
+def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> StepCompletion:
     """Close a step, unblock its dependents and release steps into free slots, in the backend's transaction.
 
     Rule 10 of ENGINE.md. The backend holds the lock of the chord `claim.chord_id`. Raises Refused for a late
     duplicate, or an attempt that is not the current one.
     """
-    task = open_task(conn, claim)
-    finished = finish_row(conn, claim, StepState(result.status.value), result.to_record())
+    task = _open_task(conn, claim)
+    finished = _finish_row(conn, claim, StepState(result.status.value), result.to_record())
     released = steps.release(
         conn,
         task.id,
@@ -125,7 +125,7 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
         decisions={"attempt": attempt_decision(claim, finished, result)},
         progress=True,
     )
-    return Completion(finished, released)
+    return StepCompletion(finished, released)
 
 
 def conclude(
@@ -142,8 +142,8 @@ def conclude(
     claim is not the current one.
     """
     chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
-    task = open_task(conn, claim)
-    finish_row(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
+    task = _open_task(conn, claim)
+    _finish_row(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
     rounds.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
     skipped = steps.skip_blocked(conn, task.id, round_number=claim.round)
     facts: list[Fact] = [
@@ -171,8 +171,8 @@ def complete_by(conn: Connection, claim: Claim, source: FreshResult, *, layer: s
 
     Raises Refused like `adopt`.
     """
-    task = open_task(conn, claim)
-    finish_row(conn, claim, StepState.DONE, {"source_task_id": source.source_id})
+    task = _open_task(conn, claim)
+    _finish_row(conn, claim, StepState.DONE, {"source_task_id": source.source_id})
     cache = {
         "layer": layer,
         "source_task_id": source.source_id,
@@ -194,8 +194,8 @@ def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
 
     The backend holds the lock of the chord `claim.chord_id`. Raises Refused like `complete`.
     """
-    task = open_task(conn, claim)
-    finished = finish_row(conn, claim, StepState.FAILED, result.to_record())
+    task = _open_task(conn, claim)
+    finished = _finish_row(conn, claim, StepState.FAILED, result.to_record())
     error = result.error or {}
     ending = Ending(
         TaskStatus.FAILED,
@@ -212,8 +212,8 @@ def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind:
     """End the task because its planning or its judging failed. Raises Refused like `adopt`."""
     if claim.round:
         chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
-    task = open_task(conn, claim)
-    finish_row(conn, claim, StepState.FAILED, {"error": dict(error)})
+    task = _open_task(conn, claim)
+    _finish_row(conn, claim, StepState.FAILED, {"error": dict(error)})
     reason = task_error(
         BudgetExceeded.code if error["code"] == BudgetExceeded.code else kind,
         code=error["code"],
@@ -230,8 +230,8 @@ def _as_text(error: Mapping[str, Any]) -> str | None:
     return record.encode(details) if details else None
 
 
-def open_task(conn: Connection, claim: Claim) -> LockedTask:
-    """Lock the claim's task; raises Refused when it has ended or gone on to another round."""
+def _open_task(conn: Connection, claim: Claim) -> LockedTask:
+    """Lock the claim's task; raises Refused when it has ended or is in another round."""
     task = tasks.lock_task(conn, claim.task_id)
     if task is None or task.finished_at is not None:
         raise Refused(f"{claim.task_id} has ended")
@@ -240,7 +240,7 @@ def open_task(conn: Connection, claim: Claim) -> LockedTask:
     return task
 
 
-def finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> Finished:
+def _finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> Finished:
     """Close the claim's row; raises Refused when the claim is not the current one."""
     finished = steps.finish(
         conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result

@@ -10,7 +10,7 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import Budget, Contract
-from orchestrator.planner.step_reader import Faults, read_step, schemas_in
+from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
 from orchestrator.rules.json_schema import together_faults
 
@@ -42,7 +42,7 @@ def check_plan(
     or a recipe, must also contain a check of its own result. With `contract` the plan must have the steps, arm and
     capabilities that the task names. Raises InvalidPlan; its details.errors names every fault found.
     """
-    faults = Faults()
+    faults = PlanFaults()
     items = _items(record, faults)
     if many := together_faults(schemas_in(items)):
         raise InvalidPlan(
@@ -109,7 +109,7 @@ def leaves(plan: Plan) -> tuple[str, ...]:
     return tuple(step.id for step in plan.steps if not followers[step.id])
 
 
-def _items(record: Mapping[str, Any] | Sequence[Any], faults: Faults) -> Sequence[Any]:
+def _items(record: Mapping[str, Any] | Sequence[Any], faults: PlanFaults) -> Sequence[Any]:
     items: Any = record
     if isinstance(record, Mapping):
         for name in sorted(set(record) - _PLAN_MEMBERS):
@@ -125,7 +125,7 @@ def _items(record: Mapping[str, Any] | Sequence[Any], faults: Faults) -> Sequenc
     return items
 
 
-def _check_graph(read: Sequence[PlanStep | None], faults: Faults) -> None:
+def _check_graph(read: Sequence[PlanStep | None], faults: PlanFaults) -> None:
     places = {step.id: f"steps.{index}" for index, step in reversed(list(enumerate(read))) if step}
     for index, step in enumerate(read):
         if step is None:
@@ -143,7 +143,7 @@ def _check_graph(read: Sequence[PlanStep | None], faults: Faults) -> None:
         faults.add(f"{places[cycle.args[1][0]]}.depends_on", f"the steps depend on each other: {circle}")
 
 
-def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
+def _check_ours(steps: Sequence[PlanStep], faults: PlanFaults) -> None:
     """Add the faults of rules that a model's or a recipe's plan must keep and a client's need not."""
     places = {step.id: index for index, step in enumerate(steps)}
     for index, step in enumerate(steps):
@@ -159,7 +159,7 @@ def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
         )
 
 
-def _check_contract(steps: Sequence[PlanStep], contract: Contract, faults: Faults) -> None:
+def _check_contract(steps: Sequence[PlanStep], contract: Contract, faults: PlanFaults) -> None:
     """Add a fault for each step, capability or arm that the task names and the plan does not have."""
     for number, criterion in enumerate(contract.acceptance_criteria):
         for name in unknown_steps(criterion.check or {}, steps):

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator import executor
 from orchestrator.chord import chord
-from orchestrator.executor import Completion, SavedRound
+from orchestrator.executor import SavedRound, StepCompletion
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.retry import retry as retry_task
@@ -114,7 +114,7 @@ class Engineer:
             _open_chord(conn, saved)
         return saved
 
-    def store(self, claim: Claim, result: StepResult) -> Completion:
+    def store(self, claim: Claim, result: StepResult) -> StepCompletion:
         """Store a step's outcome as the backend would: chord lock, hook, join, count."""
         with transaction(self.engine) as conn:
             assert claim.chord_id is not None
@@ -124,11 +124,11 @@ class Engineer:
             chord.count_part(conn, claim.chord_id, claim.id, outcome=None, store=False)
         return completion
 
-    def do(self, task_id: str, name: str, *, output: Any = None, **how: Any) -> Completion:
+    def do(self, task_id: str, name: str, *, output: Any = None, **how: Any) -> StepCompletion:
         """Claim a step and finish it well."""
         return self.store(self.take(task_id, name, **how), done(output))
 
-    def fail(self, task_id: str, name: str) -> Completion:
+    def fail(self, task_id: str, name: str) -> StepCompletion:
         """Claim a step and fail it for good."""
         return self.store(self.take(task_id, name), failed())
 

@@ -9,7 +9,7 @@ from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Completion
 from orchestrator.llm.prompt import Message
-from orchestrator.planner.by_model import PLAN_SCHEMA, Proposal
+from orchestrator.planner.by_model import PLAN_SCHEMA, PlanProposal
 from tests.llm_kit import ModelCaller
 from workers.arms.base import told
 
@@ -42,7 +42,7 @@ class ScriptedModel:
         self.completions.append(completion)
         return completion
 
-    def propose(self, messages: Sequence[Message], *, purpose: str) -> Proposal:
+    def propose(self, messages: Sequence[Message], *, purpose: str) -> PlanProposal:
         """Ask for a plan."""
         completion = self.ask(
             messages,
@@ -50,7 +50,7 @@ class ScriptedModel:
             max_output_tokens=1_000,
             purpose=purpose,
         )
-        return Proposal(completion.value, completion.text, told([completion])[0])
+        return PlanProposal(completion.value, completion.text, told([completion])[0])
 
 
 def scripted(fake: FakeLLM, *chain: str) -> ScriptedModel:

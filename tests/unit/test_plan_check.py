@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan
 from orchestrator.models.task_contract import Budget, Contract, Criterion
-from orchestrator.planner.check import check_plan, descendants, leaves, path_lengths
+from orchestrator.planner.check import PlanOrigin, check_plan, descendants, leaves, path_lengths
 
 SHA = "a" * 64
 
@@ -378,4 +378,4 @@ def test_a_plan_recorded_by_a_release_that_bound_templates_is_read_and_checked_a
     plan = Plan.from_record(recorded)
 
     assert plan.to_record() == {**recorded, "steps": plan.to_record()["steps"]}
-    assert check_plan({"steps": recorded["steps"]}, mode=plan.mode).steps == plan.steps
+    assert check_plan({"steps": recorded["steps"]}, origin=PlanOrigin(plan.mode)).steps == plan.steps

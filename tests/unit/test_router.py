@@ -2,14 +2,14 @@
 
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.plan import PlanStep
-from orchestrator.router import Candidate, route
+from orchestrator.router import ArmCandidate, route
 
 LINT = PlanStep(id="lint", arm="executor", action="lint")
 
 
-def candidate(arm: str, **more: object) -> Candidate:
+def candidate(arm: str, **more: object) -> ArmCandidate:
     offered = {"capabilities": ARMS[arm].capabilities, "cost_tier": ARMS[arm].cost_tier, "available": True}
-    return Candidate(arm, **{**offered, **more})  # type: ignore[arg-type]  # a test's shorthand
+    return ArmCandidate(arm, **{**offered, **more})  # type: ignore[arg-type]  # a test's shorthand
 
 
 def test_only_an_arm_with_the_action_and_all_capabilities_is_chosen() -> None:

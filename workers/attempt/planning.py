@@ -20,10 +20,10 @@ from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, St
 from orchestrator.models.model_errors import ModelRefused
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
-from orchestrator.planner.by_model import PLAN_SCHEMA, Ask, Proposal, plan_by_model
+from orchestrator.planner.by_model import PLAN_SCHEMA, Ask, PlanProposal, plan_by_model
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.recipe import plan_by_recipe
-from orchestrator.router import Candidate, Route, route
+from orchestrator.router import ArmCandidate, Route, route
 from workers.arms.base import told
 from workers.attempt import attempt
 from workers.attempt.model import ClaimModel, OpenModels
@@ -79,14 +79,14 @@ def _earlier_plan(process: WorkerProcess, source: RetrySource, contract: Contrac
 
 
 def _asker(model: ClaimModel) -> Ask:
-    def ask(messages: Sequence[Message], *, purpose: str) -> Proposal:
+    def ask(messages: Sequence[Message], *, purpose: str) -> PlanProposal:
         completion = model.ask(
             messages,
             PLAN_SCHEMA,
             max_output_tokens=_PLAN_TOKENS,
             purpose=purpose,
         )
-        return Proposal(completion.value, completion.text, told([completion])[0])
+        return PlanProposal(completion.value, completion.text, told([completion])[0])
 
     return ask
 
@@ -117,11 +117,11 @@ def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]
 
 
 @lru_cache(maxsize=1)
-def _candidates(engine: Engine, _second: int) -> Sequence[Candidate]:
+def _candidates(engine: Engine, _second: int) -> Sequence[ArmCandidate]:
     with statement(engine) as conn:
         statistics = pools.arm_statistics(conn)
     return [
-        Candidate(
+        ArmCandidate(
             arm=arm.arm_id,
             capabilities=arm.capabilities,
             cost_tier=arm.cost_tier,
