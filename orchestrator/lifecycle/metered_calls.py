@@ -19,7 +19,7 @@ from orchestrator.models.errors import BudgetExceeded, StepError, Stopped
 log = structlog.get_logger(__name__)
 
 WARN_AT = Decimal("0.8")
-"""The share of a budget at whose use the task gets the event `budget.warning`."""
+"""Once this share of a budget is used, the task gets the event `budget.warning`."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def embed(
 
 
 def budget_warnings(balance: Balance) -> list[dict[str, Any]]:
-    """Return a warning for each budget whose share WARN_AT this call was the one to pass."""
+    """Return a warning for each budget whose use this call raised past the share WARN_AT."""
     of_tokens = (Decimal(balance.tokens_before), Decimal(balance.tokens_after), Decimal(balance.max_tokens))
     of_dollars = (balance.cost_before, balance.cost_after, balance.max_cost)
     return [

@@ -1,4 +1,4 @@
-"""Plays worker against the real database: claims rows and stores outcomes, without a broker in between."""
+"""Acts as a worker on the real database: claims rows and stores outcomes, without a broker."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,7 +38,7 @@ def wait_step(name: str, *after: str, **more: Any) -> dict[str, Any]:
 
 
 class Engineer:
-    """One who does by hand what planner, arms and judge do, each move in its transaction."""
+    """Does by hand what planner, arms and judge do, each transition in its own transaction."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
@@ -99,7 +99,7 @@ class Engineer:
             )
 
     def take(self, task_id: str, name: str, **how: Any) -> Claim:
-        """Claim a row that must be there to be had."""
+        """Claim a row; fails the test when it can't be claimed."""
         claim = self.claim(task_id, name, **how)
         assert claim is not None, f"{name} could not be claimed: {self.row(task_id, name)}"
         return claim
@@ -125,19 +125,19 @@ class Engineer:
         return completion
 
     def do(self, task_id: str, name: str, *, output: Any = None, **how: Any) -> StepCompletion:
-        """Claim a step and finish it well."""
+        """Claim a step and complete it successfully."""
         return self.store(self.take(task_id, name, **how), done(output))
 
     def fail(self, task_id: str, name: str) -> StepCompletion:
-        """Claim a step and fail it for good."""
+        """Claim a step and fail it without a retry."""
         return self.store(self.take(task_id, name), failed())
 
     def judge(self, task_id: str, verdict: Verdict) -> Ended | SavedRound:
-        """Claim the judge and let the verdict take effect."""
+        """Claim the judge and conclude the round with a verdict."""
         return self.conclude(self.take(task_id, "$judge"), verdict)
 
     def conclude(self, claim: Claim, verdict: Verdict) -> Ended | SavedRound:
-        """Let a claimed judge's verdict take effect, opening the next round's chord if there is one."""
+        """Conclude a round with a verdict, and open the next round's chord if there is one."""
         with transaction(self.engine) as conn:
             concluded = executor.conclude(conn, claim, verdict, settings=self.settings)
             if isinstance(concluded, SavedRound):
@@ -184,7 +184,7 @@ class Engineer:
 
 
 def done(output: Any = None) -> StepResult:
-    """Return the result of a step that went well."""
+    """Return the result of a successful step."""
     return StepResult(ResultStatus.DONE, output=output if output is not None else {"summary": "done"})
 
 
@@ -200,7 +200,7 @@ def verdict(decision: Decision, **faulty: str) -> Verdict:
 
 
 class _Died(Exception):
-    """The process that held a transaction is gone."""
+    """The process that held a transaction died."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A task's budget: reserved before each call, settled after it, never overshot, whoever dies in between."""
+"""A task's budget is reserved before each call and settled after it, and never exceeded, even when workers die."""
 
 import random
 import time
@@ -38,13 +38,13 @@ def fake() -> Iterator[FakeLLM]:
 
 @pytest.fixture
 def crowd(postgres_url: str) -> Iterator[Engine]:
-    """Connections enough for all parallel steps at once."""
+    """An engine with a connection for each parallel step."""
     engine = open_engine(postgres_url, pool_size=PARALLEL)
     yield engine
     engine.dispose()
 
 
-def test_a_call_is_set_aside_then_charged_by_what_it_used(engineer: Engineer) -> None:
+def test_a_call_is_reserved_then_charged_by_its_usage(engineer: Engineer) -> None:
     claim, account = _working(engineer)
 
     call = account.reserve(Bound(300, 100, Decimal("0.4")))
@@ -56,7 +56,7 @@ def test_a_call_is_set_aside_then_charged_by_what_it_used(engineer: Engineer) ->
     assert account.reserve(Bound(1, 1, None)) == 2
 
 
-def test_a_call_that_nobody_can_price_makes_the_cost_unknown_and_not_zero(engineer: Engineer) -> None:
+def test_a_call_without_a_price_makes_the_cost_unknown_and_not_zero(engineer: Engineer) -> None:
     claim, account = _working(engineer)
 
     account.settle(account.reserve(Bound(10, 10, None)), Usage(1, 1), None)
@@ -90,7 +90,7 @@ def test_a_call_is_charged_once(engineer: Engineer) -> None:
         (Budget(max_cost_dollars=Decimal("0.5")), Bound(1, 1, Decimal("0.51")), "max_cost_dollars"),
     ],
 )
-def test_what_can_never_fit_fails_and_says_which_budget(
+def test_a_call_that_can_never_fit_fails_and_names_the_budget(
     engineer: Engineer, limit: Budget, bound: Bound, named: str
 ) -> None:
     _, account = _working(engineer, limit)
@@ -102,7 +102,7 @@ def test_what_can_never_fit_fails_and_says_which_budget(
     assert not refused.value.retryable
 
 
-def test_what_fits_but_for_other_open_calls_waits(engineer: Engineer) -> None:
+def test_a_call_that_fits_after_other_open_calls_waits(engineer: Engineer) -> None:
     _, account = _working(engineer, Budget(max_tokens=100))
     held = account.reserve(Bound(30, 30, Decimal(0)))
 
@@ -147,7 +147,7 @@ def test_a_dead_workers_reservation_is_charged_in_full_when_its_step_is_claimed_
     assert [entry.spent_tokens for entry in _ledger(engineer, claim)] == [400, None]
 
 
-def test_a_neighbour_is_not_held_up_by_a_dead_workers_reservation(engineer: Engineer) -> None:
+def test_another_step_is_not_delayed_by_a_dead_workers_reservation(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b"), budget=Budget(max_tokens=100))
     dead, alive = engineer.take(task_id, "a"), engineer.take(task_id, "b")
     ClaimBudgetAccount(engineer.engine, dead).reserve(Bound(20, 20, Decimal(0)))
@@ -160,7 +160,7 @@ def test_a_neighbour_is_not_held_up_by_a_dead_workers_reservation(engineer: Engi
     assert _totals(engineer, alive) == (40, Decimal(0))
 
 
-def test_the_end_of_a_task_charges_what_is_still_held(engineer: Engineer) -> None:
+def test_the_end_of_a_task_charges_its_open_reservations(engineer: Engineer) -> None:
     claim, account = _working(engineer)
     call = account.reserve(Bound(300, 100, Decimal("0.4")))
 
@@ -191,9 +191,7 @@ def test_sixteen_parallel_calls_do_not_overshoot_by_one_token(engineer: Engineer
     assert sum(entry.reserved_tokens for entry in _ledger(engineer, claims[0])) == 500
 
 
-def test_sixteen_that_spend_until_nothing_is_left_stay_within_both_budgets(
-    engineer: Engineer, crowd: Engine
-) -> None:
+def test_sixteen_parallel_spenders_stay_within_both_budgets(engineer: Engineer, crowd: Engine) -> None:
     limit = Budget(max_tokens=6000, max_cost_dollars=Decimal("0.6"))
     claims = _parallel(engineer, limit)
 
@@ -225,7 +223,7 @@ def test_sixteen_that_spend_until_nothing_is_left_stay_within_both_budgets(
     assert _most_at_once(ledger) <= 6000
 
 
-def test_passing_four_fifths_of_a_budget_is_told_once(engineer: Engineer) -> None:
+def test_using_four_fifths_of_a_budget_gives_one_warning(engineer: Engineer) -> None:
     claim, account = _working(engineer, Budget(max_tokens=100))
     for _ in range(9):
         account.settle(account.reserve(Bound(5, 5, Decimal(0))), Usage(5, 5), Decimal(0))
@@ -246,7 +244,7 @@ def test_waiting_for_room_counts_as_no_failure(engineer: Engineer) -> None:
     assert not requeue.postpone(engineer.engine, claim, BudgetTaken())
 
 
-def test_a_completion_is_paid_for_and_told_in_the_trace_as_fake(engineer: Engineer, fake: FakeLLM) -> None:
+def test_a_completion_is_charged_and_recorded_in_the_trace_as_fake(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer)
     fake.add(Scripted("yes", input_tokens=12, output_tokens=3))
 
@@ -259,7 +257,7 @@ def test_a_completion_is_paid_for_and_told_in_the_trace_as_fake(engineer: Engine
     assert "yes" not in str(told)
 
 
-def test_a_completion_in_vain_is_told_with_all_its_attempts(engineer: Engineer, fake: FakeLLM) -> None:
+def test_a_failed_completion_is_recorded_with_all_its_attempts(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer)
     fake.fail(Fault.BAD_JSON)
 
@@ -286,7 +284,7 @@ PROMPT = [Message(Role.SYSTEM, "x" * 5_100), Message(Role.USER, "Hello.")]
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_three_calls_that_broke_leave_room_for_the_promised_retry(
+def test_three_broken_calls_leave_room_for_the_promised_retry(
     engineer: Engineer, fake: FakeLLM, fault: Fault
 ) -> None:
     claim, _ = _working(engineer)
@@ -315,7 +313,7 @@ def test_an_estimate_of_money_leaves_room_for_the_retry_too(engineer: Engineer) 
     assert account.reserve(Bound(10, 10, Decimal("0.7"))) == 2
 
 
-def test_calls_that_never_were_answered_cost_nothing(engineer: Engineer, fake: FakeLLM) -> None:
+def test_calls_without_an_answer_cost_nothing(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer)
     for fault in (Fault.HTML, Fault.EMPTY_BODY, Fault.EMPTY_OBJECT):
         fake.fail(fault)
@@ -355,9 +353,7 @@ def test_a_budget_that_failed_calls_used_up_names_the_first_failure(
     assert exceeded.value.details["budget"] == "max_tokens"
 
 
-def test_a_budget_that_has_no_room_for_a_correction_names_what_was_wrong(
-    engineer: Engineer, fake: FakeLLM
-) -> None:
+def test_a_budget_without_room_for_a_correction_names_the_fault(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
     fake.add(Scripted('{"name": "a\\u0000"}', input_tokens=400, output_tokens=50))
 
@@ -450,7 +446,7 @@ def _totals(engineer: Engineer, claim: Claim) -> tuple[int, Decimal | None]:
 
 
 def _most_at_once(ledger: list[LedgerEntry]) -> int:
-    """Return the most that was ever spent and held together, by the ledger's own times."""
+    """Return the highest sum of spent and reserved tokens at any time in the ledger."""
     moves = [(entry.reserved_at, entry.reserved_tokens) for entry in ledger]
     moves += [
         (entry.settled_at, (entry.spent_tokens or 0) - entry.reserved_tokens)

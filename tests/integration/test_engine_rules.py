@@ -132,7 +132,7 @@ def test_rule_9_of_two_claims_of_one_message_one_gets_it(engineer: Engineer) -> 
 
 
 @pytest.mark.parametrize("name", ["b", "$judge", "$plan"])
-def test_rule_9_what_is_blocked_or_done_can_not_be_claimed(engineer: Engineer, name: str) -> None:
+def test_rule_9_a_blocked_or_finished_row_can_not_be_claimed(engineer: Engineer, name: str) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"))
 
     assert engineer.claim(task_id, name) is None
@@ -157,7 +157,7 @@ def test_rule_9_a_running_row_is_claimed_again_once_its_lease_has_ended(engineer
     assert (again.attempt, again.kills, again.failures) == (2, 1, 0)
 
 
-def test_rule_10_success_is_won_by_the_first_even_by_a_fenced_attempt(engineer: Engineer) -> None:
+def test_rule_10_the_first_success_counts_even_of_a_fenced_attempt(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     slow = engineer.take(task_id, "a", lease_seconds=0.01)
     quick = wait_until(lambda: engineer.claim(task_id, "a", owner="w2"), 5, "the lease to end")
@@ -249,7 +249,7 @@ def test_rule_10_the_chord_is_ready_exactly_when_the_judge_may_be_claimed(engine
     assert seen == [("open", "blocked"), ("open", "blocked"), ("ready", "queued")]
 
 
-def test_rule_11_a_failed_step_is_data_and_what_is_behind_it_never_joins(engineer: Engineer) -> None:
+def test_rule_11_a_failed_step_is_stored_and_its_dependents_never_join(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"), wait_step("c"))
 
     engineer.fail(task_id, "a")
@@ -353,7 +353,7 @@ def test_rule_12_the_judge_of_a_repair_sees_kept_results_and_new_ones(engineer: 
     assert engineer.task(task_id).round == 2
 
 
-def test_rule_12_percentage_never_falls_not_even_in_a_repair(engineer: Engineer) -> None:
+def test_rule_12_the_percentage_never_falls_even_in_a_repair(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a", repair_inputs={"seconds": 1}), wait_step("b"))
     shown = [engineer.task(task_id).percentage]
     for name in ("a", "b"):
@@ -369,7 +369,7 @@ def test_rule_12_percentage_never_falls_not_even_in_a_repair(engineer: Engineer)
     assert shown[-1] == 100
 
 
-def test_rule_12_a_repair_that_could_change_nothing_is_not_begun(engineer: Engineer) -> None:
+def test_rule_12_a_repair_that_can_not_change_a_result_is_not_started(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     engineer.do(task_id, "a")
 

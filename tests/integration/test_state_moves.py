@@ -1,4 +1,4 @@
-"""The statements move rows only as orchestrator.models.execution_state allows, whatever happens to them."""
+"""SQL statements change a row's state only as orchestrator.models.execution_state allows."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +23,7 @@ CREATE TRIGGER note_move AFTER UPDATE OF state ON steps FOR EACH ROW
 
 @pytest.fixture
 def watched(engineer: Engineer) -> Iterator[Engineer]:
-    """Someone whose every move of a row is noted."""
+    """An engineer in whose database a trigger records every change of a row's state."""
     engineer.ask(_WATCH)
     yield engineer
     engineer.ask("DROP TRIGGER note_move ON steps; DROP FUNCTION note_move; DROP TABLE moves")

@@ -1,4 +1,4 @@
-"""What may lie on a queue: a message of ours, and anything that somebody else put there."""
+"""Messages of ours are read from a queue; anything else there is refused."""
 
 import base64
 import json
@@ -91,6 +91,6 @@ def test_a_message_of_ours_is_read() -> None:
         made(body=in_base64(b'[[], {}, {"chord": 5}]')),
     ],
 )
-def test_what_is_no_message_of_ours_is_refused(raw: bytes) -> None:
+def test_a_foreign_message_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match=r"^(its?|what) "):
         message_validation.read(raw, known_tasks=TASKS)
