@@ -147,10 +147,10 @@ def _add_ambiguous(
     if not offers:
         faults.add(f"{place}.capabilities", "no single action offers all of them")
     elif arm_named:
-        faults.add(f"{place}.action", f"is needed: {choices} are possible")
+        faults.add(f"{place}.action", f"is required: one of {choices}")
     else:
         faults.add(
-            f"{place}.arm", f"is needed, or capabilities that only one action offers: {choices} are possible"
+            f"{place}.arm", f"is required, or capabilities that only one action offers; one of {choices}"
         )
 
 

@@ -250,11 +250,11 @@ def test_a_completion_is_charged_and_recorded_in_the_trace_as_fake(engineer: Eng
 
     answer = _complete(engineer, claim, ModelCaller(fake))
 
-    told = _model_decisions(engineer, claim)
+    decisions = _model_decisions(engineer, claim)
     assert answer.text == "yes"
     assert _totals(engineer, claim) == (15, Decimal(0))
-    assert (told[0]["purpose"], told[0]["fake"], told[0]["provider"]) == (PURPOSE, True, "openai")
-    assert "yes" not in str(told)
+    assert (decisions[0]["purpose"], decisions[0]["fake"], decisions[0]["provider"]) == (PURPOSE, True, "openai")
+    assert "yes" not in str(decisions)
 
 
 def test_a_failed_completion_is_recorded_with_all_its_attempts(engineer: Engineer, fake: FakeLLM) -> None:
@@ -264,8 +264,8 @@ def test_a_failed_completion_is_recorded_with_all_its_attempts(engineer: Enginee
     with pytest.raises(ModelError):
         _complete(engineer, claim, ModelCaller(fake))
 
-    told = _model_decisions(engineer, claim)[0]
-    assert (told["error"], told["attempts"][0]["outcome"]) == ("model_answer_broken", "model_answer_broken")
+    decisions = _model_decisions(engineer, claim)[0]
+    assert (decisions["error"], decisions["attempts"][0]["outcome"]) == ("model_answer_broken", "model_answer_broken")
     assert 50 < _totals(engineer, claim)[0] < _ledger(engineer, claim)[0].reserved_tokens / 2
 
 

@@ -104,15 +104,15 @@ def test_events_and_traces_of_both_tasks_record_a_retry(engineer: Engineer) -> N
 
     again = engineer.retry(source, from_step="b")
 
-    told = engineer.events(again)
-    assert told[0].payload["retry_of"] == source
-    reused = [event.payload for event in told if event.type == "step.reused"]
+    recorded = engineer.events(again)
+    assert recorded[0].payload["retry_of"] == source
+    reused = [event.payload for event in recorded if event.type == "step.reused"]
     assert [(fact["step"], fact["from"]["task_id"]) for fact in reused] == [("a", source)]
     assert _decisions(engineer, source)["retried"] == {"by": again, "from_step": "b"}
     assert _decisions(engineer, again)["retry"] == {"of": source, "from_step": "b"}
     assert _decisions(engineer, again)["reuse"]["reruns"] == ["b", "c"]
     assert set(_decisions(engineer, again)["route"]) == {"b", "c"}
-    assert [event.seq for event in told] == list(range(1, len(told) + 1))
+    assert [event.seq for event in recorded] == list(range(1, len(recorded) + 1))
 
 
 def test_an_ended_task_is_as_it_was_after_a_retry(engineer: Engineer) -> None:

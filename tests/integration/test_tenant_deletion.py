@@ -60,9 +60,9 @@ def test_deleting_a_tenant_deletes_all_its_rows_and_none_of_the_others(
     before = rows_of(engineer, KEPT, kept)
     claim = engineer.take(doomed[1], "a")
 
-    status, told = octollm(capsys, "tenant", "delete", DOOMED, "--yes", "--json")
+    status, output = octollm(capsys, "tenant", "delete", DOOMED, "--yes", "--json")
 
-    assert (status, json.loads(told)) == (
+    assert (status, json.loads(output)) == (
         ExitStatus.OK,
         {
             "tenant": DOOMED,

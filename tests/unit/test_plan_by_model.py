@@ -72,7 +72,7 @@ def test_a_models_plan_records_its_model_and_prompt(fake: FakeLLM) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ([{**SEARCH, "action": "erase"}, VERIFY], "steps.0.action: must be one of"),
         ([SEARCH, {**VERIFY, "depends_on": ["nothing"]}], "there is no step 'nothing'"),
@@ -89,14 +89,14 @@ def test_a_models_plan_records_its_model_and_prompt(fake: FakeLLM) -> None:
     ],
 )
 def test_an_illegal_plan_is_returned_to_the_model_with_its_faults(
-    wrong: list[dict[str, Any]], told: str, fake: FakeLLM
+    wrong: list[dict[str, Any]], message: str, fake: FakeLLM
 ) -> None:
     fake.answer(proposal(wrong), proposal())
 
     made = plan(fake)
 
     assert made.provenance["corrections"] == 1
-    assert told in fake.received[1].text.replace('\\"', '"')
+    assert message in fake.received[1].text.replace('\\"', '"')
 
 
 def test_a_plan_that_stays_illegal_is_refused(fake: FakeLLM) -> None:

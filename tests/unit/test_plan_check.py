@@ -222,7 +222,7 @@ def test_a_step_that_reads_one_attachment_must_name_it_among_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimates", "told"),
+    ("estimates", "message"),
     [
         ([{"tokens": 6_000}, {"tokens": 5_000}], "take about 11,000, and max_tokens is 10,000"),
         ([{"dollars": 0.6}, {"dollars": 0.6}], "take about 1.2, and max_cost_dollars is 1.0"),
@@ -230,13 +230,13 @@ def test_a_step_that_reads_one_attachment_must_name_it_among_several() -> None:
     ],
 )
 def test_steps_that_need_more_than_the_budget_are_refused(
-    estimates: list[dict[str, float]], told: str
+    estimates: list[dict[str, float]], message: str
 ) -> None:
     first, second = estimates
     apart = [wait("a", estimate=first), wait("b", estimate=second)]
     chain = [wait("a", estimate=first), wait("b", "a", estimate=second)]
 
-    assert told in faults_of(chain, budget=Budget())["steps"]
+    assert message in faults_of(chain, budget=Budget())["steps"]
     assert check_plan([chain[0], wait("b", "a")], budget=Budget()).steps[0].estimate == first
     if "seconds" in first:
         assert check_plan(apart, budget=Budget())
@@ -294,7 +294,7 @@ def test_a_plan_read_back_from_its_record_is_the_same_and_still_legal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "message"),
     [
         (
             {"step": "ghost", "pointer": "", "exists": True},
@@ -307,7 +307,7 @@ def test_a_plan_read_back_from_its_record_is_the_same_and_still_legal() -> None:
     ],
 )
 def test_a_criterion_of_the_task_that_names_an_unknown_step_is_a_fault(
-    rule: dict[str, Any], told: str
+    rule: dict[str, Any], message: str
 ) -> None:
     known = Criterion("known", {"pointer": "/b/seconds", "same_as": {"step": "a", "pointer": "/seconds"}})
     contract = Contract(goal="g", acceptance_criteria=(known, Criterion("words"), Criterion("unknown", rule)))
@@ -315,7 +315,7 @@ def test_a_criterion_of_the_task_that_names_an_unknown_step_is_a_fault(
     faults = faults_of([wait("a"), wait("b", "a")], contract=contract)
 
     assert list(faults) == ["acceptance_criteria.2.check"]
-    assert told in faults["acceptance_criteria.2.check"]
+    assert message in faults["acceptance_criteria.2.check"]
 
 
 def test_a_plan_has_the_capabilities_and_the_arm_that_its_task_requires() -> None:
