@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.fake_llm import read_script
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
+from tests.fake_llm.command import read_script
+from tests.fake_llm.server import FakeLLM
 
 pytestmark = pytest.mark.slow
 

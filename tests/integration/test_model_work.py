@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
-from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.lifecycle import submission
 from orchestrator.memory import budget
 from orchestrator.memory.database import statement, transaction
@@ -24,6 +23,7 @@ from orchestrator.models.errors import BudgetExceeded, ModelQuotaExhausted, Mode
 from orchestrator.models.execution_state import Plan, TaskStatus
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.queue.app import make_app
+from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import Caller
 from workers.attempt import attempt, planning

@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import pytest
 
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm import failover, stop
 from orchestrator.llm.gate import LocalGate, Policy, Rates
 from orchestrator.llm.interface import Bound, Completion, Usage
@@ -17,6 +16,7 @@ from orchestrator.models import errors
 from orchestrator.models.errors import BudgetExceeded, ModelError
 from orchestrator.models.model_choice import ModelName, Price, parse_chain
 from orchestrator.settings import Settings
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import HELLO, Caller
 
 CHAIN = ("anthropic:fake-first", "openai:fake-second")

@@ -11,12 +11,12 @@ import pytest
 
 import orchestrator
 import workers
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.prompt import Role, Untrusted, compose, ours
 from orchestrator.models.errors import InvalidPlan, ModelAnswerInvalid
 from orchestrator.models.task_contract import Attachment, Contract, Criterion
 from orchestrator.planner.prompted import plan_by_model
 from orchestrator.safety import redact
+from tests.fake_llm.server import FakeLLM
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import scripted
 from workers.arms.judge import judge_round

@@ -13,13 +13,13 @@ from werkzeug.serving import make_server
 
 from api.app import create_app
 from orchestrator.auth.credential import SCOPES, sign_token, webhook_secret
-from orchestrator.cli.board import Board
-from orchestrator.cli.doctor import examine_api
-from orchestrator.cli.ending import ExitStatus
-from orchestrator.cli.finding import State
-from orchestrator.cli.follow import Silence, follow
+from orchestrator.cli.checks import CheckStatus
+from orchestrator.cli.client import ApiClient
+from orchestrator.cli.doctor import check_api
+from orchestrator.cli.exit_status import ExitStatus
 from orchestrator.cli.main import main
-from orchestrator.cli.server import Server
+from orchestrator.cli.progress import TaskProgress
+from orchestrator.cli.watch import NoDisplay, follow
 from orchestrator.memory import pools
 from orchestrator.memory.database import transaction
 from orchestrator.models.arm_capability import ARMS, registry_digest
@@ -33,19 +33,19 @@ _PLAN = [wait_step("first"), wait_step("second", "first")]
 
 
 @pytest.fixture
-def server(app: Flask, settings: Settings) -> Iterator[Server]:
+def server(app: Flask, settings: Settings) -> Iterator[ApiClient]:
     """The API on a port of its own, and who may do everything there."""
     listening = make_server("127.0.0.1", 0, app, threaded=True)
     thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     token = sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES)
-    yield Server(f"http://127.0.0.1:{listening.server_port}", token)
+    yield ApiClient(f"http://127.0.0.1:{listening.server_port}", token)
     listening.shutdown()
     thread.join()
 
 
 @pytest.fixture
-def octollm(server: Server, capsys: pytest.CaptureFixture[str]) -> Octollm:
+def octollm(server: ApiClient, capsys: pytest.CaptureFixture[str]) -> Octollm:
     """Run the command; return its exit status and what it wrote, stderr last."""
 
     def run(*arguments: str) -> tuple[int, str]:
@@ -137,7 +137,7 @@ def test_a_retry_is_a_new_task_that_says_what_it_reuses(octollm: Octollm, engine
 
 
 def test_a_directory_is_attached_as_one_archive_with_what_lies_in_it(
-    octollm: Octollm, engineer: Engineer, server: Server, plan_file: Path, tmp_path: Path
+    octollm: Octollm, engineer: Engineer, server: ApiClient, plan_file: Path, tmp_path: Path
 ) -> None:
     package = tmp_path / "package"
     (package / "inside").mkdir(parents=True)
@@ -162,12 +162,12 @@ def test_what_the_server_refuses_names_the_field_and_is_status_5(octollm: Octoll
     assert octollm("status", "task_0000000000000000")[0] == ExitStatus.REFUSED
 
 
-def test_following_goes_on_after_the_last_event_seen(server: Server, engineer: Engineer) -> None:
-    class Witness(Silence):
+def test_following_goes_on_after_the_last_event_seen(server: ApiClient, engineer: Engineer) -> None:
+    class Witness(NoDisplay):
         def __init__(self) -> None:
             self.seen: list[int] = []
 
-        def show(self, board: Board, event: dict[str, object]) -> None:
+        def show(self, board: TaskProgress, event: dict[str, object]) -> None:
             assert event["seq"] == board.seq
             self.seen.append(board.seq)
             if event["type"] == "step.completed" and event["data"]["step"] == "first":  # type: ignore[index]
@@ -203,7 +203,7 @@ def test_migrating_twice_is_safe(octollm: Octollm) -> None:
     assert octollm("migrate")[0] == ExitStatus.OK
 
 
-def test_the_doctor_is_not_content_while_no_worker_lives(octollm: Octollm, server: Server) -> None:
+def test_the_doctor_is_not_content_while_no_worker_lives(octollm: Octollm, server: ApiClient) -> None:
     status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
 
     assert status == ExitStatus.FAILED
@@ -216,7 +216,7 @@ def test_the_doctor_is_not_content_while_no_worker_lives(octollm: Octollm, serve
 
 
 def test_the_doctor_says_that_permits_are_off_and_that_all_else_works(
-    octollm: Octollm, server: Server, engineer: Engineer, monkeypatch: pytest.MonkeyPatch
+    octollm: Octollm, server: ApiClient, engineer: Engineer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with transaction(engineer.engine) as conn:
         for arm in ARMS.values():
@@ -229,23 +229,26 @@ def test_the_doctor_says_that_permits_are_off_and_that_all_else_works(
 
     assert status == ExitStatus.OK, told
     assert "! permits          steps run without permits" in told
-    assert "it works; marked with ! is what should not stay so" in told
+    assert "it works; to improve, marked with !" in told
     assert "all is well" not in told
 
 
 def test_the_doctor_names_an_address_where_nothing_or_another_answers(
-    octollm: Octollm, server: Server
+    octollm: Octollm, server: ApiClient
 ) -> None:
     status, told = octollm("doctor", "--port", "9")
     assert status == ExitStatus.FAILED
     assert "✗ api              http://127.0.0.1:9 does not answer" in told
 
-    stranger = Server(server.url, "no token of ours")
-    assert [(found.state, found.subject) for found in examine_api(stranger)][-1] == (State.TROUBLE, "api")
+    stranger = ApiClient(server.url, "no token of ours")
+    assert [(found.status, found.subject) for found in check_api(stranger)][-1] == (
+        CheckStatus.FAILURE,
+        "api",
+    )
 
 
 def test_the_doctor_names_workers_of_another_release(
-    octollm: Octollm, server: Server, engineer: Engineer
+    octollm: Octollm, server: ApiClient, engineer: Engineer
 ) -> None:
     with transaction(engineer.engine) as conn:
         pools.beat(
@@ -256,7 +259,7 @@ def test_the_doctor_names_workers_of_another_release(
     status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
 
     assert status == ExitStatus.FAILED
-    assert "✗ registry         coder.1@elsewhere run with other arms" in told
+    assert "✗ registry         coder.1@elsewhere run with arms" in told
     assert "none is alive for executor, judge, planner" in told
 
 
@@ -307,7 +310,7 @@ def test_a_command_waits_while_its_key_has_used_up_its_rate(settings: Settings) 
     thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     token = sign_token(settings, tenant=TENANT, key_id="hasty", scopes=SCOPES)
-    hasty = Server(f"http://127.0.0.1:{listening.server_port}", token)
+    hasty = ApiClient(f"http://127.0.0.1:{listening.server_port}", token)
 
     answers = [hasty.post("/v1/tasks", {"goal": "do it"}) for _ in range(4)]
     listening.shutdown()

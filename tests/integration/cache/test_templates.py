@@ -8,10 +8,10 @@ import redis
 from sqlalchemy import Engine
 
 from orchestrator.cache.signed_store import PREFIX
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.models.execution_state import Decision, Plan, Verdict
 from orchestrator.models.task_contract import CACHE_MODES, Budget
 from orchestrator.settings import Settings
+from tests.fake_llm.server import FakeLLM
 from tests.integration.cache.kit import RIGHT, Company, tampered
 
 GOAL = "Pause for 20 seconds and say 'good morning'"

@@ -1,4 +1,4 @@
-"""The command that runs everything on one machine."""
+"""`octollm up`: runs the whole system on this machine until Ctrl-C."""
 
 import os
 import shlex
@@ -8,13 +8,17 @@ from pathlib import Path
 
 import click
 
+import orchestrator
 from orchestrator import settings
-from orchestrator.cli.example import SAMPLE
-from orchestrator.cli.output import tell_env_file
-from orchestrator.devserver import home
+from orchestrator.cli.output import print_env_file
+from orchestrator.devserver import state_directory
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from orchestrator.planner.recipe import recipes
 
+# a source checkout has them
+EXAMPLES = Path(orchestrator.__file__).parents[1] / "examples"
+SAMPLE = EXAMPLES / "sample_package"
+FLAWED = EXAMPLES / "flawed_package"
 _FLOWER_PORT = "5555"
 
 
@@ -33,30 +37,30 @@ _FLOWER_PORT = "5555"
     help="Run Flower too; it needs FLOWER_BASIC_AUTH=user:password.  [default: where that is set]",
 )
 def up(port: int, flower: bool | None) -> None:
-    """Start Postgres and Valkey (unless DATABASE_URL and REDIS_URL name others), API, workers and sweeper.
+    """Start Postgres and Valkey (unless DATABASE_URL and REDIS_URL are set), API, workers and sweeper.
 
-    Prints `ready http://127.0.0.1:PORT` when it is. Ctrl-C stops it cleanly, a second one hurries.
+    Prints `ready http://127.0.0.1:PORT` when it is ready. Ctrl-C stops it cleanly; a second one stops it at once.
     State and logs are in $OCTOLLM_HOME (.octollm). Settings come from the environment, then from .env.
     """
     has_login = bool(os.environ.get("FLOWER_BASIC_AUTH"))
     if flower and not has_login:
         raise click.UsageError(
-            "--flower needs FLOWER_BASIC_AUTH=user:password: Flower is open to all without it"
+            "--flower needs FLOWER_BASIC_AUTH=user:password: without it Flower would be open to everybody"
         )
     flower = has_login if flower is None else flower
     processes = {**ONE_OF_EACH, "flower": 1} if flower else ONE_OF_EACH
-    # Flower sees what workers tell; -E costs them some 40 % of their CPU in small tasks
+    # -E makes workers send the events that Flower shows, for about 40 % more CPU on small tasks
     environ = {"WORKER_FLAGS": "-E"} if flower and not os.environ.get("WORKER_FLAGS") else {}
-    tell_env_file()
-    stack = Stack(home.to_start_in(), port=port, environ=environ, processes=processes, say=_say)
+    print_env_file()
+    stack = Stack(state_directory.new_home(), port=port, environ=environ, processes=processes, say=_say)
 
-    def tell(url: str) -> None:
-        home.remember(stack.home)
+    def on_ready(url: str) -> None:
+        state_directory.remember(stack.home)
         click.echo(f"ready {url}")
         for line in _guide(stack, flower=flower):
             _say(line)
 
-    stack.run(tell)
+    stack.run(on_ready)
 
 
 def _say(line: str) -> None:
@@ -64,20 +68,20 @@ def _say(line: str) -> None:
 
 
 def _guide(stack: Stack, *, flower: bool) -> Iterator[str]:
-    """Yield what one who has just started it wants to know: where it answers, what it plans, what to do next."""
+    """Yield the lines shown after the start: addresses, models or recipes, the next command."""
     yield f"  API     {stack.url}/v1"
     yield f"  docs    {stack.url}/docs"
     if flower:
         port = stack.environ.get("FLOWER_PORT") or _FLOWER_PORT
-        yield f"  Flower  http://127.0.0.1:{port} (FLOWER_BASIC_AUTH lets you in)"
+        yield f"  Flower  http://127.0.0.1:{port} (log in with FLOWER_BASIC_AUTH)"
     else:
-        yield "  Flower  off; it runs where FLOWER_BASIC_AUTH=user:password is set"
+        yield "  Flower  off; set FLOWER_BASIC_AUTH=user:password to start it"
     yield f"  logs    {stack.home / 'log'}"
     models = settings.load(stack.environ).models
     if models:
         yield "models plan and judge: " + ", ".join(map(str, models))
     else:
-        yield "no model is set: recipes plan goals like these, and --plan takes a plan of your own"
+        yield "no model is configured: recipes plan goals like these, and --plan accepts your own plan"
         yield from (f"  {recipe.say}" for recipe in recipes())
     yield "next, in another terminal:"
     if sys.prefix != sys.base_prefix:

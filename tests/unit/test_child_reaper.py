@@ -1,4 +1,4 @@
-"""The leash: what is held ends when the holder's lines end."""
+"""The child reaper ends registered processes when its pipe closes."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.devserver import child_reaper
-from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.child_reaper import ChildReaper
 from tests.waiting import wait_until
 
 Start = Callable[[str], subprocess.Popen[str]]
@@ -24,7 +24,7 @@ WITH_CHILD = f"import subprocess; print(subprocess.Popen(['sleep', '60']).pid, f
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a process that runs some Python in a group of its own and says it is up."""
+    """Start a process that runs the given Python code in its own group and prints a line when it runs."""
     with contextlib.ExitStack() as ending:
 
         def begin(code: str) -> subprocess.Popen[str]:
@@ -43,16 +43,16 @@ def start() -> Iterator[Start]:
 
 
 @pytest.mark.slow
-def test_what_is_still_held_gets_its_own_signal_at_the_end(start: Start) -> None:
+def test_registered_processes_get_their_signal_when_the_pipe_closes(start: Start) -> None:
     gentle, hard, freed = start(OBEDIENT), start(OBEDIENT), start(OBEDIENT)
     _read(gentle, hard, freed)
 
     child_reaper.watch(
         [
-            f"hold {gentle.pid} {int(signal.SIGTERM)}",
-            f"hold {freed.pid} {int(signal.SIGTERM)}",
-            f"hold {hard.pid} {int(signal.SIGKILL)}",
-            f"drop {freed.pid}",
+            f"add {gentle.pid} {int(signal.SIGTERM)}",
+            f"add {freed.pid} {int(signal.SIGTERM)}",
+            f"add {hard.pid} {int(signal.SIGKILL)}",
+            f"remove {freed.pid}",
         ]
     )
 
@@ -60,7 +60,7 @@ def test_what_is_still_held_gets_its_own_signal_at_the_end(start: Start) -> None
     assert freed.poll() is None
 
 
-def test_what_ignores_its_signal_is_killed_after_the_grace(
+def test_a_process_that_ignores_its_signal_is_killed_after_the_grace_period(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(child_reaper, "GRACE_SECONDS", 0.2)
@@ -82,7 +82,7 @@ def test_children_left_in_the_group_are_killed_too(start: Start, monkeypatch: py
     wait_until(lambda: _has_ended(child), 5, "the child's end")
 
 
-def test_a_process_that_is_gone_already_holds_nothing_up(start: Start) -> None:
+def test_an_ended_process_causes_no_wait(start: Start) -> None:
     gone = start("print('up')")
     gone.wait(5)
 
@@ -93,16 +93,16 @@ def test_a_process_that_is_gone_already_holds_nothing_up(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_releasing_ends_what_is_held_and_can_be_repeated(start: Start) -> None:
-    held = start(OBEDIENT)
-    _read(held)
-    holder = Leash()
-    holder.hold(held.pid, signal.SIGKILL)
+def test_close_ends_registered_processes_and_can_be_repeated(start: Start) -> None:
+    registered = start(OBEDIENT)
+    _read(registered)
+    owner = ChildReaper()
+    owner.add(registered.pid, signal.SIGKILL)
 
-    holder.release()
-    holder.release()
+    owner.close()
+    owner.close()
 
-    assert held.wait(5) == -signal.SIGKILL
+    assert registered.wait(5) == -signal.SIGKILL
 
 
 def _read(*running: subprocess.Popen[str]) -> list[str]:

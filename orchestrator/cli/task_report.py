@@ -1,16 +1,18 @@
-"""Writes a task's end for people: the judge's verdict with its evidence, the result, what it cost."""
+"""Prints how a task ended: the judge's verdict with its evidence, the result, the costs."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from orchestrator.cli.server import Server
+import click
+
+from orchestrator.cli.client import ApiClient
 from orchestrator.models.wording import count_of
 
 _MARKS = {True: "✓", False: "✗", None: "?"}
 _NOT_REQUIRED = "–"
-# what the judge's text tells again of its findings
-_RETOLD = ("Not met: ", "not checked: ")
+# lines of the output that repeat the verdict's findings begin so
+_REPEATED = ("Not met: ", "not checked: ")
 _COLOURS = {True: "green", False: "red", None: "yellow"}
 _CHECKERS = {"rule": "by rule", "llm": "by model", "not_checked": "not checked"}
 _EVIDENCE_WIDTH = 200
@@ -18,11 +20,11 @@ _EVIDENCE_WIDTH = 200
 Line = tuple[str, str | None]
 
 
-def last_verdict(server: Server, task_id: str) -> dict[str, Any] | None:
-    """Return the judge's last verdict with its evidence, from the task's trace; None when none was given."""
+def last_verdict(client: ApiClient, task_id: str) -> dict[str, Any] | None:
+    """Return the judge's last verdict with its evidence from the task's trace; None without a verdict."""
     after, verdict = 0, None
     while True:
-        page = server.get(f"/v1/tasks/{task_id}/trace?after={after}")
+        page = client.get(f"/v1/tasks/{task_id}/trace?after={after}")
         verdicts = [decision["data"] for decision in page["decisions"] if decision["kind"] == "verdict"]
         verdict = verdicts[-1] if verdicts else verdict
         if not page["decisions"]:
@@ -30,17 +32,24 @@ def last_verdict(server: Server, task_id: str) -> dict[str, Any] | None:
         after = page["next_after"]
 
 
+def print_report(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> None:
+    """Print how a task ended, in colours if stdout is a terminal."""
+    for line, look in lines_of_task(task, verdict):
+        style: dict[str, Any] = {look: True} if look in ("dim", "bold") else {"fg": look}
+        click.echo(click.style(line, **style) if look else line)
+
+
 def lines_of_task(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> Iterator[Line]:
-    """Yield (line, colour or None): verdict, output, warnings, and the closing line; each criterion once."""
-    retold = _RETOLD if verdict else ()
+    """Yield (line, style or None): verdict, output, warnings and a closing line, without repetitions."""
+    repeated = _REPEATED if verdict else ()
     if verdict:
         yield from lines_of_verdict(verdict)
         yield "", None
     result = task.get("result") or {}
     if result.get("output"):
         yield ("Result (partial)" if result.get("partial") else "Result"), "bold"
-        yield from ((f"  {line}", None) for line in _without(retold, str(result["output"]).splitlines()))
-    for warning in _without(retold, result.get("warnings") or []):
+        yield from ((f"  {line}", None) for line in _without(repeated, str(result["output"]).splitlines()))
+    for warning in _without(repeated, result.get("warnings") or []):
         yield f"  ! {warning}", "yellow"
     error = task.get("error")
     if error:
@@ -49,9 +58,9 @@ def lines_of_task(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) ->
 
 
 def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
-    """Yield the verdict's lines: for each criterion whether it is met, who checked it, and the evidence."""
+    """Yield (line, style or None): each criterion, whether it is met, how it was checked, the evidence."""
     colour = {"passed": "green", "failed": "red"}.get(verdict["decision"], "yellow")
-    # release 0.1 called the coverage confidence
+    # release 0.1 named the coverage `confidence`
     coverage = verdict.get("coverage", verdict.get("confidence"))
     findings = verdict.get("findings") or []
     counted = "criteria" if all(item.get("required", True) for item in findings) else "required criteria"
@@ -72,17 +81,17 @@ def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _evidence_of(finding: Mapping[str, Any]) -> str:
-    """Return the evidence on one line, without what the explanation says already."""
-    told = str(finding.get("explanation") or "")
+    """Return the evidence on one line, without values that the explanation contains."""
+    explanation = str(finding.get("explanation") or "")
     items = [
         item if isinstance(item, Mapping) else {"evidence": item} for item in finding.get("evidence") or []
     ]
-    news = [
+    rest = [
         {name: value for name, value in item.items() if value not in (None, "", [], {})}
         for item in items
-        if not all(_compact(value) in told for value in item.values())
+        if not all(_compact(value) in explanation for value in item.values())
     ]
-    return "; ".join(", ".join(f"{name} {_compact(value)}" for name, value in item.items()) for item in news)
+    return "; ".join(", ".join(f"{name} {_compact(value)}" for name, value in item.items()) for item in rest)
 
 
 def _without(beginnings: tuple[str, ...], lines: Iterable[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A task contract is built from what stands on the command line."""
+"""A task contract is built from the options of the command line."""
 
 import io
 import sys
@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 import pytest
 
-from orchestrator.cli.contract import read_context, read_criterion, read_goal, read_plan, upload
-from orchestrator.cli.server import Server
+from orchestrator.cli.client import ApiClient
+from orchestrator.cli.tasks import read_context, read_criterion, read_goal, read_plan, upload
 
 
-def test_criteria_are_words_or_an_object_with_a_check() -> None:
+def test_a_criterion_is_a_text_or_an_object_with_a_check() -> None:
     assert read_criterion("No test fails") == "No test fails"
     assert read_criterion('{"text": "t", "check": {"all_steps_done": true}}') == {
         "text": "t",
@@ -45,14 +45,14 @@ def test_a_context_is_an_object_or_text(tmp_path: Path, content: str, context: o
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_byte_order_mark_is_no_part_of_what_is_read(tmp_path: Path, encoding: str) -> None:
+def test_a_byte_order_mark_is_removed(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "file"
     path.write_text('{"steps": []}', encoding=encoding)
 
     assert read_plan(path) == read_context(path) == {"steps": []}
 
 
-def test_what_stands_on_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     def given(content: bytes, encoding: str = "utf-8") -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding=encoding))
 
@@ -67,8 +67,8 @@ def test_what_stands_on_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) 
         read_context(Path("-"))
 
 
-def test_an_empty_file_is_not_sent(tmp_path: Path) -> None:
+def test_an_empty_file_is_not_uploaded(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
 
     with pytest.raises(click.BadParameter, match=r"empty\.txt is empty"):
-        upload(Server("http://127.0.0.1:9"), tmp_path / "empty.txt")
+        upload(ApiClient("http://127.0.0.1:9"), tmp_path / "empty.txt")

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from orchestrator.devserver.fake_answer import SENTENCE, example, schema_in_words
-from orchestrator.devserver.fake_wire import AnthropicWire, EmbeddingsWire, OpenAIWire, Said, Wire
+from tests.fake_llm.answers import SENTENCE, example, schema_in_words
+from tests.fake_llm.protocols import AnthropicWire, EmbeddingsWire, OpenAIWire, Said, Wire
 
 PREFIX = "fake-"
 _MAX_BODY_BYTES = 16 * 2**20

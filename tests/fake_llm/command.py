@@ -1,4 +1,4 @@
-"""The command that runs the fake model server."""
+"""`octollm fake-llm`: runs the fake model server."""
 
 import json
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 
 
 @click.command()
@@ -18,14 +18,14 @@ from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
     "--script",
     "script_path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='JSON: [{"match": "words of a prompt", "text": "the answer"}, {"fault": "rate_limited"}, ...]; each serves '
-    'once, or with "stays": true every time. examples/fake_model.json plans, answers and judges.',
+    help='JSON: [{"match": "words of a prompt", "text": "the answer"}, {"fault": "rate_limited"}, ...]; each entry '
+    'answers one request, or with "stays": true any number. examples/fake_model.json plans, answers and judges.',
 )
 def fake_llm(port: int, script_path: Path | None) -> None:
-    """Serve OpenAI's and Anthropic's protocols on 127.0.0.1 without any model; for trying things out.
+    """Serve the protocols of OpenAI and Anthropic on 127.0.0.1 without a model, to try the LLM path.
 
-    Unscripted requests get a value of the form that they ask for. A model called fake-FAULT fails in that way.
-    Results are declared as fake in the trace.
+    Requests without a script entry get a value that fits the schema they ask for. A model named fake-FAULT fails in
+    that way. The trace marks the results as fake.
     """
     entries = read_script(script_path) if script_path else []
     stop = threading.Event()
@@ -41,7 +41,7 @@ def fake_llm(port: int, script_path: Path | None) -> None:
 
 
 def read_script(path: Path) -> list[Scripted]:
-    """Read the script; a UsageError says what is wrong with it."""
+    """Return the entries of a script file. Raises UsageError."""
     try:
         entries = json.loads(path.read_text("utf-8"))
         return [
@@ -51,7 +51,7 @@ def read_script(path: Path) -> list[Scripted]:
             for entry in entries
         ]
     except (ValueError, TypeError, AttributeError) as error:
-        raise click.UsageError(f"{path} is no script: {error}") from None
+        raise click.UsageError(f"{path} is not a valid script: {error}") from None
 
 
 def _text(answer: object) -> str | None:

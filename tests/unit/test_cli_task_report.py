@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.ending import ExitStatus, status_of_task
-from orchestrator.cli.verdict import lines_of_task, lines_of_verdict
+from orchestrator.cli.exit_status import ExitStatus, status_of_task
+from orchestrator.cli.task_report import lines_of_task, lines_of_verdict
 from tests.unit.recorded import TASK_ID, VERDICT
 
 

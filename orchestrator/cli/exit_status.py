@@ -1,4 +1,4 @@
-"""How a command ends: exit statuses, and the errors that become one line on stderr."""
+"""Exit statuses of the octollm command, and the errors of its HTTP client."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from orchestrator.models.errors import OctoError, Unavailable
 
 
 class ExitStatus(IntEnum):
-    """What the shell is told."""
+    """Exit statuses, as EXIT_STATUSES explains them to users."""
 
     OK = 0
     FAILED = 1
@@ -31,8 +31,8 @@ Exit status:
 """
 
 
-class Refused(OctoError):
-    """The server refused the request."""
+class RequestRefused(OctoError):
+    """The server answered with an error status that a repetition would not change."""
 
     code = "refused"
 
@@ -42,8 +42,8 @@ class Refused(OctoError):
         self.retry_after = retry_after
 
 
-class Unreachable(Unavailable):
-    """The server does not answer."""
+class ServerUnreachable(Unavailable):
+    """The server does not answer, or answers 502, 503 or 504."""
 
     code = "unreachable"
 
@@ -52,11 +52,11 @@ def status_of_error(error: OctoError) -> ExitStatus:
     """Return the exit status of a command that ended with `error`."""
     if isinstance(error, Unavailable):
         return ExitStatus.UNREACHABLE
-    return ExitStatus.REFUSED if isinstance(error, Refused) else ExitStatus.FAILED
+    return ExitStatus.REFUSED if isinstance(error, RequestRefused) else ExitStatus.FAILED
 
 
 def status_of_task(task: dict[str, object]) -> ExitStatus:
-    """Return the exit status that tells how a task (the API's status document) ended."""
+    """Return the exit status for a task's status document from the API; OK while it is not final."""
     result = task.get("result")
     validated = isinstance(result, dict) and bool(result.get("validation_passed"))
     match task["status"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
 
-from orchestrator.devserver.fake_answer import vector_of
+from tests.fake_llm.answers import vector_of
 
 _NUMBER = count(1)
 _CREATED = 1_790_000_000

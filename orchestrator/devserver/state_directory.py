@@ -1,4 +1,4 @@
-"""Finds the state directory of the stack that a command is about: the running one, wherever one stands."""
+"""Finds the state directory of a stack, so that client commands work from any directory."""
 
 import contextlib
 import os
@@ -11,47 +11,49 @@ from orchestrator.settings_file import DEFAULT_HOME, STACK_FILE
 LOCK_FILE = "up.lock"
 
 
-class Home(NamedTuple):
-    """A state directory, and how it was found or what was looked at in vain."""
+class StateDirectory(NamedTuple):
+    """A state directory; `origin` says how it was found, or where no stack was found."""
 
     path: Path
-    told: str
+    origin: str
 
 
-def to_start_in() -> Path:
-    """Return where a stack keeps its state: OCTOLLM_HOME, else .octollm in the working directory."""
+def new_home() -> Path:
+    """Return where a new stack keeps its state: OCTOLLM_HOME, else .octollm in the working directory."""
     return Path(os.environ.get("OCTOLLM_HOME") or DEFAULT_HOME)
 
 
-def find() -> Home:
-    """Return OCTOLLM_HOME; else the nearest .octollm upwards, or the last `octollm up`'s, that holds a stack.
+def find() -> StateDirectory:
+    """Return OCTOLLM_HOME, else the nearest .octollm upwards or the last `octollm up`'s that contains a stack.
 
-    A stack that runs goes before one that does not. Directories of other users are passed over: what stands there
-    says where tasks and files are sent.
+    A running stack is preferred. Directories of other users are ignored: their content decides where tasks and
+    files are sent.
     """
     if os.environ.get("OCTOLLM_HOME"):
-        path = to_start_in()
+        path = new_home()
         has_stack = (path / STACK_FILE).is_file()
-        return Home(path, "OCTOLLM_HOME" if has_stack else f"no stack was found in OCTOLLM_HOME, {path}")
+        return StateDirectory(
+            path, "OCTOLLM_HOME" if has_stack else f"no stack was found in OCTOLLM_HOME, {path}"
+        )
     found = [home for home in _candidates() if _is_ours(home.path)]
     running = [home for home in found if is_running(home.path)]
     if running or found:
         return (running or found)[0]
-    looked_at = f"no stack was found in {DEFAULT_HOME} of {Path.cwd()} or above, nor in {_record()}"
-    return Home(to_start_in(), looked_at)
+    searched = f"no stack was found in {DEFAULT_HOME} of {Path.cwd()} or above, nor in {_record()}"
+    return StateDirectory(new_home(), searched)
 
 
 def remember(home: Path) -> None:
-    """Write down for this user that a stack was started in `home`."""
+    """Record for this user that a stack was started in `home`."""
     record = _record()
-    # a convenience only: a read-only home must not keep a stack from starting
+    # the record is optional: a read-only home must not prevent a start
     with contextlib.suppress(OSError):
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(f"{home.resolve()}\n", encoding="utf-8")
 
 
 def is_running(home: Path) -> bool:
-    """Tell whether the process lives that wrote itself into the lock of `home`."""
+    """Return whether the process whose id is in the lock file of `home` is alive."""
     try:
         os.kill(int((home / LOCK_FILE).read_text(encoding="utf-8")), 0)
     except PermissionError:
@@ -61,18 +63,18 @@ def is_running(home: Path) -> bool:
     return True
 
 
-def _candidates() -> Iterator[Home]:
+def _candidates() -> Iterator[StateDirectory]:
     here = Path.cwd()
     for directory in (here, *here.parents):
         if (directory / DEFAULT_HOME / STACK_FILE).is_file():
-            yield Home(directory / DEFAULT_HOME, f"{directory / DEFAULT_HOME}")
+            yield StateDirectory(directory / DEFAULT_HOME, f"{directory / DEFAULT_HOME}")
             break
     try:
         last = Path(_record().read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError):
         return
     if (last / STACK_FILE).is_file():
-        yield Home(last, f"{last}, where `octollm up` was started last")
+        yield StateDirectory(last, f"{last}, where `octollm up` was last started")
 
 
 def _is_ours(home: Path) -> bool:
