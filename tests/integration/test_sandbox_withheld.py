@@ -86,4 +86,4 @@ def test_a_worker_without_a_sandbox_takes_no_work_and_everybody_can_see_why(
     assert "apt-get install bubblewrap" in error["message"]
     assert ready["checks"]["workers"]["executor"] == 0
     assert "apt-get install bubblewrap" in ready["checks"]["withheld"]["executor"]
-    assert findings[withheld.node].state is CheckStatus.FAILURE
+    assert findings[withheld.node].status is CheckStatus.FAILURE
