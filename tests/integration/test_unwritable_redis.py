@@ -67,7 +67,7 @@ def test_the_fault_is_named_wherever_redis_is_examined(
     found = list(checks.redis(replace(our_settings, redis_url=own_redis.url)))
 
     assert fault_of(caught.value).startswith(spoilt.fault)
-    assert found[-1].state is CheckStatus.FAILURE
+    assert found[-1].status is CheckStatus.FAILURE
     assert found[-1].message.startswith(spoilt.fault)
 
 
