@@ -50,7 +50,7 @@ def delete(*, name: str, yes: bool, as_json: bool) -> None:
     after its key was revoked, and tokens of an identity provider are not revoked. The audit log keeps its entries
     about the tenant for AUDIT_RETENTION_DAYS.
     """
-    from orchestrator.cache.lookup import ResultCache  # noqa: PLC0415 - only this command needs the cache
+    from orchestrator.cache.exact import ResultCache  # noqa: PLC0415 - only this command needs the cache
     from orchestrator.lifecycle.tenant_deletion import delete_tenant  # noqa: PLC0415
 
     if not yes:

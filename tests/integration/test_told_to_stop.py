@@ -13,8 +13,9 @@ from orchestrator.chord.chord import Refused
 from orchestrator.lifecycle import submission
 from orchestrator.memory import steps
 from orchestrator.memory.database import statement, transaction
-from orchestrator.models.execution_state import Decision, StepKind
+from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Budget, Contract, Criterion
+from orchestrator.models.verdict import Decision
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import TASK_NAMES
 from tests.fake_llm.server import FakeLLM, Fault

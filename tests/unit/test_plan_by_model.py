@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.models.errors import InvalidPlan, StepError
-from orchestrator.models.execution_state import Plan
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.prompted import catalogue, plan_by_model
 from tests.fake_llm.server import FakeLLM, Scripted
