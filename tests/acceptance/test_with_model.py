@@ -59,7 +59,11 @@ def client(fake: FakeLLM) -> Iterator[Client]:
 def asked(client: Client, **more: Any) -> dict[str, Any]:
     """Run the goal with the cache bypassed."""
     manual = client.upload(MANUAL, filename="manual.md")
-    again = {"attachments": [manual], "acceptance_criteria": [CRITERION], "cache": {"mode": "bypass"}}
+    again: dict[str, Any] = {
+        "attachments": [manual],
+        "acceptance_criteria": [CRITERION],
+        "cache": {"mode": "bypass"},
+    }
     return client.run(GOAL, **again, **more)
 
 

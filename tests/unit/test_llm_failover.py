@@ -286,7 +286,7 @@ def test_the_bound_of_a_cost_covers_writing_to_a_cache() -> None:
     bound = Prices().bound(SONNET, input_tokens=1000, output_tokens=500)
 
     assert bound.dollars is not None
-    assert bound.dollars >= Prices().cost(SONNET, Usage(1000, 500, cache_write_tokens=1000))  # type: ignore[operator]
+    assert bound.dollars >= Prices().cost(SONNET, Usage(1000, 500, cache_write_tokens=1000))
 
 
 def test_what_a_fake_model_says_costs_nothing_though_the_name_has_a_price(fake: FakeLLM) -> None:

@@ -109,7 +109,8 @@ def test_a_contract_is_planned_between_marks(fake: FakeLLM, contract: dict[str, 
 
 @pytest.mark.parametrize("member", ["id", "description", "action"])
 def test_a_plan_that_breaks_rules_goes_back_between_marks(fake: FakeLLM, member: str) -> None:
-    wrong = proposal(**{member: EVIL, "inputs": {EVIL: EVIL}})
+    members: dict[str, Any] = {member: EVIL, "inputs": {EVIL: EVIL}}
+    wrong = proposal(**members)
     fake.answer(*[wrong] * 3)
 
     with pytest.raises(InvalidPlan):

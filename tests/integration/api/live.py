@@ -61,7 +61,7 @@ class Api:
         try:
             link.request(method, path, headers={name: text for name, text in shown.items() if text})
             answer = link.getresponse()
-            return answer.status, answer.headers, answer.read().decode()
+            return answer.status, dict(answer.headers), answer.read().decode()
         finally:
             link.close()
 

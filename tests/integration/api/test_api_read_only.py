@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import make_url
 
@@ -50,7 +51,7 @@ def test_every_write_answers_503_and_is_taken_when_a_primary_is_back(
     ended = engineer.start(wait_step("a"))
     engineer.do(ended, "a")
     engineer.judge(ended, verdict(Decision.PASSED))
-    writes = [
+    writes: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/v1/tasks", {"json": {"goal": "wait for it"}}),
         ("POST", "/v1/tasks", {"json": {"goal": "wait"}, "headers": {"Idempotency-Key": "k"}}),
         ("POST", "/v1/files?filename=a.txt", {"data": b"a", "content_type": "application/octet-stream"}),

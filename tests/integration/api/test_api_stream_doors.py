@@ -205,7 +205,8 @@ def test_a_client_that_talks_without_end_is_shown_out(api: Api, task_id: str) ->
 
 
 def test_compression_is_not_taken_up(api: Api, task_id: str) -> None:
-    with socket.create_connection(api.url.removeprefix("http://").split(":"), timeout=5) as link:
+    host, port = api.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as link:
         link.sendall(
             f"GET /v1/tasks/{task_id}/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
