@@ -20,28 +20,19 @@ from orchestrator.devserver.home import LOCK_FILE
 from orchestrator.devserver.program import Program, environment, read_procfile
 from orchestrator.memory import migrate
 from orchestrator.models import signing_key
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import OctoError, SettingsError
 from orchestrator.models.model_choice import ModelName
 from orchestrator.process.loop import Loop
 from orchestrator.process.process_kind import environment_of
 from orchestrator.settings_file import STACK_FILE
 
-ONE_OF_EACH: Mapping[str, int] = {
-    "planner": 1,
-    "retriever": 1,
-    "coder": 1,
-    "executor": 1,
-    "guardian": 1,
-    "judge": 1,
-    "webhook": 1,
-    "sweeper": 1,
-    "web": 1,
-}
+ONE_OF_EACH: Mapping[str, int] = dict.fromkeys(
+    (*(arm.process for arm in ARMS.values()), "webhook", "sweeper", "web"), 1
+)
 READY_SECONDS = 120.0
 # a worker gives its running steps GRACE_SECONDS, 30 by default
 STOP_SECONDS = 35.0
-# a planner that asks a model waits most of the time
-_PLANNER_THREADS_WITH_MODEL = 8
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
 _PROGRESS_SECONDS = 3.0
@@ -181,8 +172,9 @@ class Stack:
         checked = settings.load(self.environ)
         self._models = checked.models
         self.environ["PERMIT_PRIVATE_KEY"] = permit_key
+        # a planner that asks a model waits most of the time
         if not self.environ.get("PLANNER_THREADS") and (checked.openai_api_key or checked.anthropic_api_key):
-            self.environ["PLANNER_THREADS"] = str(_PLANNER_THREADS_WITH_MODEL)
+            self.environ["PLANNER_THREADS"] = str(ARMS["planner"].max_concurrent_tasks)
         standing = migrate.upgrade(running.database_url)
         if standing and standing.fault:
             self._say(f"warning: {standing.fault}: {standing.advice}")

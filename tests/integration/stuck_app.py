@@ -4,14 +4,12 @@ import ctypes
 from pathlib import Path
 
 from orchestrator.models.execution_state import StepResult
-from workers.arms import base, retriever
+from workers.arms import retriever
 from workers.arms.base import ActionArm, Arm, Assignment
 from workers.sandbox.choice import Standing
 from workers.tasks import app
 
 __all__ = ["app"]
-
-base._MODULES["retriever"] = __name__
 
 
 def make(_standing: Standing) -> Arm:
@@ -27,3 +25,7 @@ def collect(assignment: Assignment) -> StepResult:
         # PyDLL keeps the interpreter's lock during the call
         ctypes.PyDLL(None).sleep(600)
     return retriever.collect(assignment)
+
+
+# the worker imports the module that the manifest names, and calls this
+retriever.make = make

@@ -21,14 +21,6 @@ from orchestrator.models.task_contract import Attachment
 from orchestrator.rules.json_schema import faults
 from workers.sandbox.choice import NOT_TESTED, Standing
 
-_MODULES = {
-    "retriever": "workers.arms.retriever",
-    "coder": "workers.arms.coder",
-    "executor": "workers.arms.executor",
-    "safety-guardian": "workers.arms.guardian",
-    "judge": "workers.arms.judge",
-}
-
 
 class CancelToken:
     """Tells an attempt to stop: when another thread sets it, or when its deadline (time.monotonic) has passed."""
@@ -209,8 +201,15 @@ class ActionArm:
 
 def load_arm(arm_id: str, *, standing: Standing = NOT_TESTED) -> Arm:
     """Import and make one arm; `standing` says in what sandbox it may run tools."""
-    make: Callable[[Standing], Arm] = import_module(_MODULES[arm_id]).make
+    make: Callable[[Standing], Arm] = import_module(_module_of(arm_id)).make
     return make(standing)
+
+
+def _module_of(arm_id: str) -> str:
+    module = ARMS[arm_id].module
+    if module is None:
+        raise LookupError(f"the arm {arm_id} does no steps: its manifest names no module")
+    return module
 
 
 def answer(

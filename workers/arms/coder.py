@@ -61,7 +61,7 @@ def metrics(assignment: Assignment) -> StepResult:
         **{
             name: read[name]
             for name in (
-                "files", "lines", "functions", "classes", "documented", "documentable", "max_complex"
+                "files", "lines", "functions", "classes", "documented", "documentable", "most_complex"
             )
         },
         "unparsed": [error["file"] for error in read["errors"]],

@@ -40,10 +40,10 @@ def read_package(root: Path) -> dict[str, Any]:
             errors.extend([{"file": name, **read}] if len(errors) < MAX_LISTED else [])
             continue
         counts.update(read["counts"])
-        complex_ones.extend({**one, "file": name} for one in read["max_complex"])
+        complex_ones.extend({**one, "file": name} for one in read["most_complex"])
         complex_ones = heapq.nsmallest(MAX_COMPLEX, complex_ones, key=_rank)
     names = ("files", "error_count", "lines", "functions", "classes", "documented", "documentable")
-    return {**{name: counts[name] for name in names}, "errors": errors, "max_complex": complex_ones}
+    return {**{name: counts[name] for name in names}, "errors": errors, "most_complex": complex_ones}
 
 
 def _rank(one: dict[str, Any]) -> tuple[int, str, int]:
@@ -80,7 +80,7 @@ def _counted(tree: ast.Module, *, lines: int) -> dict[str, Any]:
             "documented": sum(ast.get_docstring(node, clean=False) is not None for node in places),
             "documentable": len(places),
         },
-        "max_complex": [
+        "most_complex": [
             {"name": name, "line": line, "complexity": -negative} for negative, line, name in ranked
         ],
     }

@@ -230,8 +230,7 @@ def _embedder(
     *,
     deadline: float,
 ) -> ClaimEmbedder | None:
-    searches = claim.arm == "retriever"
-    embedder = open_embedder() if searches else None
+    embedder = open_embedder() if ARMS[claim.arm].uses_embeddings else None
     return ClaimEmbedder(embedder, process.engine, claim, deadline, token.is_set) if embedder else None
 
 

@@ -14,19 +14,11 @@ from workers.sandbox.choice import NOT_TESTED, Standing, strongest
 
 log = structlog.get_logger(__name__)
 
-RUN_TOOLS = frozenset({"coder", "executor"})
-"""Arms whose workers test the sandbox."""
-NEED_SANDBOX = frozenset({"executor"})
-"""Arms whose queue is not consumed where no sandbox holds."""
-
-SIGN_PERMITS = frozenset({"planner", "judge"})
-"""Arms whose workers save rounds."""
-
 
 def prepare(app: Celery) -> None:
     """Test the sandbox in a worker's main process, whose children inherit what was found, and end orphans."""
     queues = _queues(app)
-    if not any(ARMS[arm].queue in queues for arm in RUN_TOOLS):
+    if not any(arm.runs_tools and arm.queue in queues for arm in ARMS.values()):
         return
     orphans.reap()
     standing = strongest(Isolation(settings.load().executor_min_isolation))
@@ -35,7 +27,7 @@ def prepare(app: Celery) -> None:
         log.info("sandbox.stands", isolation=standing.isolation, passed_over=list(standing.passed_over))
         return
     log.error("sandbox.unavailable", reason=standing.reason, mend=standing.mend)
-    withheld = sorted(arm for arm in NEED_SANDBOX if ARMS[arm].queue in queues)
+    withheld = [arm.arm_id for arm in ARMS.values() if arm.needs_sandbox and arm.queue in queues]
     app.octollm_withheld = withheld  # type: ignore[attr-defined]  # as above
     app.amqp.queues.deselect([ARMS[arm].queue for arm in withheld])
 
@@ -43,7 +35,7 @@ def prepare(app: Celery) -> None:
 def warn_without_permits(app: Celery) -> None:
     """Log once, in a worker's main process, that its steps run without permits or can't, and what to do."""
     known = settings.load()
-    signs = any(ARMS[arm].queue in _queues(app) for arm in SIGN_PERMITS)
+    signs = any(arm.saves_rounds and arm.queue in _queues(app) for arm in ARMS.values())
     fault = permit.fault_of_keys(known.permit_private_key, known.permit_public_key, signs=signs)
     if fault:
         log.warning("permit.keys_missing", reason=fault, mend=permit.HOW_TO_MAKE_KEYS)
@@ -63,7 +55,7 @@ def withheld_of(app: Celery) -> Mapping[str, str]:
 
 def isolation_of(app: Celery, arm: str) -> str:
     """Return how the tools of an arm's workers are kept apart."""
-    return standing_of(app).isolation if arm in RUN_TOOLS else "not_needed"
+    return standing_of(app).isolation if ARMS[arm].runs_tools else "not_needed"
 
 
 def _queues(app: Celery) -> set[str]:
