@@ -6,13 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from workers.sandbox.backend import Backend, Isolation
-from workers.sandbox.choice import backend_of
-from workers.sandbox.limits import MEBIBYTE, Limits
-from workers.sandbox.readable import is_open_to_all
+from workers.sandbox.backend import MEBIBYTE, Backend, Isolation, ToolLimits
+from workers.sandbox.readable_files import is_open_to_all
 from workers.sandbox.run import Finished, run
+from workers.sandbox.selection import backend_of
 
-SMALL = Limits(
+SMALL = ToolLimits(
     cpu_seconds=5,
     memory_bytes=256 * MEBIBYTE,
     file_bytes=2 * MEBIBYTE,
@@ -32,7 +31,9 @@ def kinds_here() -> dict[str, Backend]:
     return {str(level): kind for level, kind in found.items() if not isinstance(kind, str)}
 
 
-def guarded(backend: Backend, attack: str, *arguments: str, inputs: Path, limits: Limits = SMALL) -> Finished:
+def guarded(
+    backend: Backend, attack: str, *arguments: str, inputs: Path, limits: ToolLimits = SMALL
+) -> Finished:
     """Run an attack in a sandbox; the word SCRATCH among its arguments stands for its scratch directory."""
     with backend.cell(inputs, limits) as cell:
         words = [str(cell.scratch) if word == "SCRATCH" else word for word in arguments]

@@ -6,13 +6,13 @@ from pathlib import Path
 from orchestrator.models.execution_state import StepResult
 from workers.arms import retriever
 from workers.arms.base import ActionArm, Arm, Assignment
-from workers.sandbox.choice import Standing
+from workers.sandbox.selection import SandboxStatus
 from workers.tasks import app
 
 __all__ = ["app"]
 
 
-def make(_standing: Standing) -> Arm:
+def make(_standing: SandboxStatus) -> Arm:
     """Return a retriever that only collects."""
     return ActionArm({"collect": collect})
 

@@ -85,10 +85,10 @@ def test_no_sandbox_is_used_in_which_the_home_can_be_read(home: Path) -> None:
     # `python -m venv ~`: all of the home belongs to Python
     python = virtual_environment(home, home / ".local" / "bin" / "python3")
 
-    standing = standing_of(python, HOME=str(home))
+    status = status_of(python, HOME=str(home))
 
-    assert standing["isolation"] == "none"
-    assert standing["reason"].count("read the home directory of the worker's user") == len(kinds_here())
+    assert status["isolation"] == "none"
+    assert status["reason"].count("read the home directory of the worker's user") == len(kinds_here())
 
 
 def test_no_sandbox_is_used_in_which_the_state_directory_can_be_read(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_no_sandbox_is_used_in_which_the_state_directory_can_be_read(tmp_path: P
     state = tmp_path / "venv" / "state"
     state.mkdir()
 
-    standing = standing_of(python, OCTOLLM_HOME=str(state))
+    status = status_of(python, OCTOLLM_HOME=str(state))
 
-    assert standing["isolation"] == "none"
-    assert standing["reason"].count("read OctoLLM's state directory") == len(kinds_here())
+    assert status["isolation"] == "none"
+    assert status["reason"].count("read OctoLLM's state directory") == len(kinds_here())
 
 
-def standing_of(python: Path, **environment: str) -> dict[str, str]:
+def status_of(python: Path, **environment: str) -> dict[str, str]:
     """Return what a worker of `python` would find when it tests its sandboxes."""
     told = subprocess.run(
         [python, "-m", "workers.sandbox", "basic"],
@@ -115,5 +115,5 @@ def standing_of(python: Path, **environment: str) -> dict[str, str]:
         timeout=60,
         check=True,
     )
-    standing: dict[str, str] = json.loads(told.stdout)
-    return standing
+    status: dict[str, str] = json.loads(told.stdout)
+    return status

@@ -40,7 +40,7 @@ tries = [
 print(os.geteuid() != 0, *(guarded(kind, attacks.STAT, str(place / "secret"), inputs=inputs).stdout
     for kind in kinds_here().values()))
 for kind in kinds_here().values():
-    print(probe.trouble(kind))
+    print(probe.failure(kind))
     for attack, *arguments in tries:
         try:
             said = guarded(kind, attack, *arguments, inputs=inputs).stdout

@@ -1,6 +1,8 @@
 """The retriever says what is there, and quotes it verbatim with its place."""
 
 import hashlib
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ from orchestrator.models.errors import InvalidStepInput, Stopped, ToolTimeout
 from orchestrator.safety.archive import pack
 from tests.unit.arm_kit import assignment, run
 from workers.arms.base import CancelToken
-from workers.arms.passages import passages_of, terms_of
-from workers.arms.sources import Source
+from workers.arms.retriever import passages_of, terms_of
+from workers.arms.sources import SourceText
 
 
 def package(tmp_path: Path) -> bytes:
@@ -69,17 +71,18 @@ def test_an_attachment_of_another_task_is_not_read() -> None:
 def test_an_arm_that_was_cancelled_stops_and_one_that_is_late_says_so() -> None:
     token = CancelToken()
     token.set()
+    given = replace(assignment("retriever", "collect", {"values": 1}), cancelled=token)
 
     with pytest.raises(Stopped):
-        run(assignment("retriever", "collect", {"values": 1}, cancelled=token))
+        run(given)
     with pytest.raises(ToolTimeout):
-        run(assignment("retriever", "collect", {"values": 1}, seconds=-1, cancelled=token))
+        run(replace(given, deadline=time.monotonic() - 1))
 
 
 def test_a_passage_is_a_paragraph_and_names_its_lines_and_its_first_byte() -> None:
     text = "# Übersicht\r\n\r\nA late delivery.\nThree days.\n"
 
-    passages = list(passages_of(Source("a.md", text)))
+    passages = list(passages_of(SourceText("a.md", text)))
 
     assert [(item.line, item.end_line, item.content) for item in passages] == [
         (1, 1, "# Übersicht"),
@@ -91,7 +94,7 @@ def test_a_passage_is_a_paragraph_and_names_its_lines_and_its_first_byte() -> No
 def test_long_paragraphs_and_long_lines_come_in_pieces_that_lose_nothing() -> None:
     lines = ["x" * 30] * 30 + ["ü" * 5_000]
 
-    passages = list(passages_of(Source("a.txt", "\n".join(lines))))
+    passages = list(passages_of(SourceText("a.txt", "\n".join(lines))))
 
     assert "".join(item.content.replace("\n", "") for item in passages) == "".join(lines)
     assert max(len(item.content) for item in passages) <= 2_000

@@ -14,11 +14,11 @@ from orchestrator import safety
 from orchestrator.models.errors import InvalidStepInput, PatchRejected
 from orchestrator.safety import archive
 from tests.unit.arm_kit import assignment, run
-from workers.arms import scanning
-from workers.arms.junit import parse_report, read_report
-from workers.arms.passages import MAX_PASSAGES, all_passages_of, passages_of
-from workers.arms.patch import parse_patch, patch_files
-from workers.arms.sources import Source
+from workers.arms.reports import parse_test_report, read_test_report
+from workers.arms.retriever import MAX_PASSAGES, all_passages_of, passages_of
+from workers.arms.sources import SourceText
+from workers.arms.text_files import MAX_CHARACTERS_HERE, redact_text, scan_text
+from workers.arms.unified_diff import parse_patch, patch_files
 
 
 def described(header: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
@@ -74,13 +74,13 @@ def test_a_python_file_that_makes_gigabytes_of_tree_is_an_error_of_that_file() -
 def test_a_report_in_another_encoding_hides_no_document_type(encoding: str) -> None:
     bomb = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE x [<!ENTITY a "aaaa">]><x><testcase name="&a;"/></x>'
 
-    assert parse_report(bomb.encode(encoding), []) is None
+    assert parse_test_report(bomb.encode(encoding), []) is None
 
 
 def test_a_report_that_names_another_encoding_than_utf_8_is_read_as_utf_8() -> None:
     report = '<?xml version="1.0" encoding="utf-16"?><x><testcase name="é"/></x>'.encode()
 
-    read = parse_report(report, [])
+    read = parse_test_report(report, [])
 
     assert read is not None
     assert read["passed"] == 1
@@ -89,7 +89,7 @@ def test_a_report_that_names_another_encoding_than_utf_8_is_read_as_utf_8() -> N
 def test_a_report_of_a_million_cases_gives_counts_and_not_a_million_failures() -> None:
     evil = b"<x>" + b"<testcase><error/></testcase>" * 100_000 + b"</x>"
 
-    report = read_report(evil)
+    report = read_test_report(evil)
 
     assert report is not None
     assert (report.errors, len(report.failures)) == (100_000, 10_000)
@@ -124,7 +124,7 @@ def test_a_hunk_of_equal_lines_is_looked_for_in_proportion(tmp_path: Path) -> No
 
 
 def test_a_text_of_short_paragraphs_gives_no_more_passages_than_are_kept() -> None:
-    sources = [Source(name, "a\n\n" * (MAX_PASSAGES // 2 + 1)) for name in ("a.txt", "b.txt")]
+    sources = [SourceText(name, "a\n\n" * (MAX_PASSAGES // 2 + 1)) for name in ("a.txt", "b.txt")]
 
     with pytest.raises(InvalidStepInput, match=rf"evil\.zip has more than {MAX_PASSAGES} paragraphs"):
         all_passages_of(sources, "evil.zip")
@@ -133,7 +133,7 @@ def test_a_text_of_short_paragraphs_gives_no_more_passages_than_are_kept() -> No
 def test_one_line_of_two_megabytes_is_cut_in_proportion() -> None:
     before = time.process_time()
 
-    passages = list(passages_of(Source("a.txt", "é" * 2_000_000)))
+    passages = list(passages_of(SourceText("a.txt", "é" * 2_000_000)))
 
     assert passages[-1].first_byte == 2 * 1_998_000
     assert time.process_time() - before < 5
@@ -141,11 +141,11 @@ def test_one_line_of_two_megabytes_is_cut_in_proportion() -> None:
 
 def test_a_long_text_is_scanned_in_a_child_which_finds_the_same() -> None:
     text = "Mail jo@example.org, card 4111 1111 1111 1111, é. " * 400
-    assert len(text) > scanning.MAX_CHARACTERS_HERE
+    assert len(text) > MAX_CHARACTERS_HERE
     before = time.thread_time()
 
-    found = scanning.scan(text, "a.txt", checkpoint=lambda: None)
-    redacted = scanning.redact(text, "a.txt", checkpoint=lambda: None)
+    found = scan_text(text, "a.txt", checkpoint=lambda: None)
+    redacted = redact_text(text, "a.txt", checkpoint=lambda: None)
 
     assert time.thread_time() - before < 0.5
     assert found == safety.scan(text)

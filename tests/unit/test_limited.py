@@ -15,9 +15,11 @@ import pytest
 from orchestrator.models.errors import InvalidStepInput, Stopped, ToolFailed
 from tests.unit import greedy
 from tests.waiting import wait_until
-from workers.sandbox.limited import MEBIBYTE, Limits, limited
+from workers.sandbox.limited import MEBIBYTE, CallLimits, limited
 
-SMALL = Limits(memory_bytes=64 * MEBIBYTE, cpu_seconds=1, wall_seconds=30, file_bytes=1024, answer_bytes=1000)
+SMALL = CallLimits(
+    memory_bytes=64 * MEBIBYTE, cpu_seconds=1, wall_seconds=30, file_bytes=1024, answer_bytes=1000
+)
 
 
 def is_alive(pid: int) -> bool:
@@ -37,13 +39,13 @@ def test_a_function_gives_what_it_would_give_here() -> None:
     [
         (greedy.hold, [128 * MEBIBYTE], SMALL),
         (greedy.spin, [], SMALL),
-        (greedy.sleep, [600.0], Limits(wall_seconds=1)),
+        (greedy.sleep, [600.0], CallLimits(wall_seconds=1)),
         (greedy.nest, [100_000], SMALL),
         (greedy.crash, [], SMALL),
     ],
 )
 def test_a_child_that_takes_too_much_is_invalid_input_in_words(
-    function: Callable[..., Any], arguments: list[Any], limits: Limits
+    function: Callable[..., Any], arguments: list[Any], limits: CallLimits
 ) -> None:
     with pytest.raises(
         InvalidStepInput, match=r"^evil\.zip is too costly to read: .* MiB of memory, .* smaller"
@@ -54,7 +56,7 @@ def test_a_child_that_takes_too_much_is_invalid_input_in_words(
 
 
 def test_an_answer_that_is_too_long_is_not_read() -> None:
-    with pytest.raises(InvalidStepInput, match=r"evil\.zip holds too much: .* 1000 bytes"):
+    with pytest.raises(InvalidStepInput, match=r"evil\.zip contains too much: .* 1000 bytes"):
         limited(greedy.greet, "evil.zip", limits=SMALL)("you", times=1000)
 
 

@@ -5,18 +5,18 @@ import struct
 
 import pytest
 
-from workers.sandbox.seccomp import Rules, program
+from workers.sandbox.seccomp import FilterRules, program
 from workers.sandbox.syscalls import DEADLY, NUMBERS, ORDINARY, REFUSED
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-OUTSIDE = Rules(sockets=False, own_uid=False, signals=False, truncate=False)
-ALONE = Rules(sockets=False, own_uid=True)
-NAMESPACED = Rules(sockets=True, own_uid=True)
+OUTSIDE = FilterRules(sockets=False, own_uid=False, signals=False, truncate=False)
+ALONE = FilterRules(sockets=False, own_uid=True)
+NAMESPACED = FilterRules(sockets=True, own_uid=True)
 KILLED, ALLOWED = "killed", "allowed"
 
 
 def verdict(
-    rules: Rules, machine: str, call: str | int, *arguments: int, architecture: int | None = None
+    rules: FilterRules, machine: str, call: str | int, *arguments: int, architecture: int | None = None
 ) -> object:
     """Run the filter as the kernel does; return ALLOWED, KILLED or the number of the error."""
     column, own = MACHINES[machine]
@@ -39,7 +39,7 @@ def verdict(
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("rules", [OUTSIDE, ALONE, NAMESPACED])
-def test_what_is_not_listed_does_not_exist(rules: Rules, machine: str) -> None:
+def test_what_is_not_listed_does_not_exist(rules: FilterRules, machine: str) -> None:
     column = MACHINES[machine][0]
     listed = {numbers[column] for numbers in NUMBERS.values()}
 
@@ -50,7 +50,7 @@ def test_what_is_not_listed_does_not_exist(rules: Rules, machine: str) -> None:
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("rules", [OUTSIDE, ALONE, NAMESPACED])
-def test_each_listed_call_is_answered_as_its_list_says(rules: Rules, machine: str) -> None:
+def test_each_listed_call_is_answered_as_its_list_says(rules: FilterRules, machine: str) -> None:
     for group, answer in ((ORDINARY, ALLOWED), (REFUSED, errno.EPERM), (DEADLY, KILLED)):
         for call, numbers in group.items():
             if numbers[MACHINES[machine][0]] is not None:

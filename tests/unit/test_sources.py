@@ -10,8 +10,8 @@ from orchestrator.models.errors import InvalidStepInput
 from orchestrator.safety.archive import pack
 from tests.unit.arm_kit import assignment, attachment_of
 from workers.arms.base import Assignment
-from workers.arms.file_tree import files_below
 from workers.arms.sources import chosen, read_sources, workspace
+from workers.arms.text_files import files_below
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from celery import Celery
 from orchestrator import settings
 from orchestrator.auth import permit
 from orchestrator.models.arm_capability import ARMS
-from workers.sandbox import orphans
+from workers.sandbox import cleanup
 from workers.sandbox.backend import Isolation
-from workers.sandbox.choice import NOT_TESTED, Standing, strongest
+from workers.sandbox.selection import NOT_TESTED, SandboxStatus, select_sandbox
 
 log = structlog.get_logger(__name__)
 
@@ -20,8 +20,8 @@ def prepare(app: Celery) -> None:
     queues = _queues(app)
     if not any(arm.runs_tools and arm.queue in queues for arm in ARMS.values()):
         return
-    orphans.reap()
-    standing = strongest(Isolation(settings.load().executor_min_isolation))
+    cleanup.reap()
+    standing = select_sandbox(Isolation(settings.load().executor_min_isolation))
     app.octollm_standing = standing  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
     if standing.sandbox is not None:
         log.info("sandbox.stands", isolation=standing.isolation, passed_over=list(standing.passed_over))
@@ -41,16 +41,16 @@ def warn_without_permits(app: Celery) -> None:
         log.warning("permit.keys_missing", reason=fault, mend=permit.HOW_TO_MAKE_KEYS)
 
 
-def standing_of(app: Celery) -> Standing:
+def standing_of(app: Celery) -> SandboxStatus:
     """Return how this worker keeps tools apart."""
-    standing: Standing = getattr(app, "octollm_standing", NOT_TESTED)
+    standing: SandboxStatus = getattr(app, "octollm_standing", NOT_TESTED)
     return standing
 
 
 def withheld_of(app: Celery) -> Mapping[str, str]:
     """Return the arms whose queue this worker was told to consume and does not, and why."""
     standing = standing_of(app)
-    return dict.fromkeys(getattr(app, "octollm_withheld", ()), standing.told)
+    return dict.fromkeys(getattr(app, "octollm_withheld", ()), standing.explanation)
 
 
 def isolation_of(app: Celery, arm: str) -> str:

@@ -16,7 +16,7 @@ from orchestrator.models.task_contract import CACHE_MODES, CacheControl
 from tests.integration.cache.kit import COLLECT, WAIT, Company, in_another_world, tampered
 from workers.arms.base import CancelToken
 from workers.attempt import attempt
-from workers.sandbox.choice import NOT_TESTED
+from workers.sandbox.selection import NOT_TESTED
 
 SCAN = {"id": "a", "arm": "safety-guardian", "action": "scan"}
 TEXT = "Nothing is hidden here."

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.models.errors import PatchRejected
-from workers.arms.patch import Applied, _places, apply_patch, parse_patch
+from workers.arms.unified_diff import ChangedFile, _places, apply_patch, parse_patch
 
 OLD = "one\ntwo\nthree\nfour\nfive\nsix\n"
 CHANGE_THREE = "--- a/a.txt\n+++ b/a.txt\n@@ -2,3 +2,3 @@\n two\n-three\n+THREE\n four\n"
@@ -31,7 +31,7 @@ def test_a_hunk_changes_its_lines_and_is_counted(root: Path) -> None:
     applied = apply_patch(parse_patch(CHANGE_THREE), root)
 
     assert (root / "a.txt").read_text() == OLD.replace("three", "THREE")
-    assert applied == [Applied("a.txt", added=1, removed=1)]
+    assert applied == [ChangedFile("a.txt", added=1, removed=1)]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_newlines_stay_as_the_file_has_them(root: Path) -> None:
         (CHANGE_THREE.replace("a.txt", "../a.txt"), "not a path inside"),
         (CHANGE_THREE.replace("a/a.txt", "/etc/passwd"), "not a path inside"),
         (CHANGE_THREE.replace("a.txt", "link/a.txt"), "leads outside"),
-        (CHANGE_THREE.replace("--- a/a.txt", "--- /dev/null"), "is there already"),
+        (CHANGE_THREE.replace("--- a/a.txt", "--- /dev/null"), "exists already"),
         ("rename from a.txt\nrename to b.txt\n", "renames"),
         (CHANGE_THREE + CHANGE_THREE, "twice"),
         ("x" * 200_001, "at most"),

@@ -22,7 +22,7 @@ from tests.unit.arm_kit import assignment, run
 from tests.unit.model_kit import scripted
 from workers.attempt.model import ClaimModel
 from workers.sandbox.backend import Isolation
-from workers.sandbox.choice import Standing, strongest
+from workers.sandbox.selection import SandboxStatus, select_sandbox
 
 MODULE = "def double(x):\n    return 3 * x\n"
 TEST = "from m import double\n\n\ndef test_double():\n    assert double(2) == 4\n"
@@ -39,9 +39,9 @@ NEW = (
 
 
 @pytest.fixture(scope="module")
-def standing() -> Standing:
-    """The strongest sandbox of this machine."""
-    return strongest(Isolation.BASIC)
+def sandbox() -> SandboxStatus:
+    """The select_sandbox sandbox of this machine."""
+    return select_sandbox(Isolation.BASIC)
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def said(patch: str) -> dict[str, Any]:
     ],
 )
 def test_a_patch_is_accepted_when_it_applies_and_the_tests_pass(
-    patch: str, accepted: bool, reason: str, files: dict[str, bytes], standing: Standing
+    patch: str, accepted: bool, reason: str, files: dict[str, bytes], sandbox: SandboxStatus
 ) -> None:
-    output = run(assignment("coder", "apply", {"patch": patch}, files=files), standing=standing).output
+    output = run(assignment("coder", "apply", {"patch": patch}, files=files), sandbox=sandbox).output
 
     assert output["accepted"] is accepted
     assert output["reason"].startswith(reason)
@@ -82,12 +82,12 @@ def test_a_patch_is_accepted_when_it_applies_and_the_tests_pass(
 
 
 def test_a_model_is_told_exactly_what_is_wrong_until_the_tests_pass(
-    files: dict[str, bytes], standing: Standing, fake: FakeLLM
+    files: dict[str, bytes], sandbox: SandboxStatus, fake: FakeLLM
 ) -> None:
     fake.answer(said(MISFIT), said(WORSE), said(GOOD))
     given = assignment("coder", "fix", {"instruction": "double(2) is 6"}, files=files)
 
-    result = run(replace(given, model=scripted(fake)), standing=standing)
+    result = run(replace(given, model=scripted(fake)), sandbox=sandbox)
 
     assert (result.output["accepted"], result.output["fix_rounds"]) == (True, 2)
     assert result.output["patch"] == GOOD
@@ -97,7 +97,7 @@ def test_a_model_is_told_exactly_what_is_wrong_until_the_tests_pass(
 
 
 def test_what_tests_and_reports_say_goes_to_a_model_between_marks(
-    tmp_path: Path, standing: Standing, fake: FakeLLM
+    tmp_path: Path, sandbox: SandboxStatus, fake: FakeLLM
 ) -> None:
     (tmp_path / "m.py").write_text(MODULE)
     (tmp_path / "test_m.py").write_text(f'def test_double():\n    raise ValueError("{EVIL}")\n')
@@ -105,7 +105,7 @@ def test_what_tests_and_reports_say_goes_to_a_model_between_marks(
     inputs = {"instruction": "mend it", "failures": [{"message": EVIL}]}
     given = assignment("coder", "fix", inputs, files={"code.tar.gz": pack(tmp_path)})
 
-    run(replace(given, model=scripted(fake), feedback=EVIL), standing=standing)
+    run(replace(given, model=scripted(fake), feedback=EVIL), sandbox=sandbox)
 
     for received in fake.received:
         said_to_it = "\n".join(turn["content"] for turn in received.body["messages"])
@@ -115,23 +115,23 @@ def test_what_tests_and_reports_say_goes_to_a_model_between_marks(
 
 
 def test_after_two_fix_rounds_a_patch_that_fails_is_told_as_not_accepted(
-    files: dict[str, bytes], standing: Standing, fake: FakeLLM
+    files: dict[str, bytes], sandbox: SandboxStatus, fake: FakeLLM
 ) -> None:
     fake.answer(*[said(WORSE)] * 3)
     given = assignment("coder", "fix", {"instruction": "double(2) is 6"}, files=files)
 
-    output = run(replace(given, model=scripted(fake)), standing=standing).output
+    output = run(replace(given, model=scripted(fake)), sandbox=sandbox).output
 
     assert (output["accepted"], output["fix_rounds"], output["tests_failed"]) == (False, 2, 1)
     assert len(fake.received) == 3
 
 
-def test_new_code_comes_with_tests_or_is_not_accepted(standing: Standing, fake: FakeLLM) -> None:
+def test_new_code_comes_with_tests_or_is_not_accepted(sandbox: SandboxStatus, fake: FakeLLM) -> None:
     without = NEW.partition("--- /dev/null\n+++ b/test_n.py")[0]
     fake.answer(said(without), said(NEW))
     given = assignment("coder", "generate", {"instruction": "a function that returns 1"})
 
-    output = run(replace(given, model=scripted(fake)), standing=standing).output
+    output = run(replace(given, model=scripted(fake)), sandbox=sandbox).output
 
     assert (output["accepted"], output["fix_rounds"]) == (True, 1)
     assert "no tests" in fake.received[1].text
@@ -165,13 +165,13 @@ def large(tmp_path: Path) -> dict[str, bytes]:
 
 
 def test_a_patch_that_fails_once_and_then_passes_is_paid_by_the_default_budget(
-    tmp_path: Path, standing: Standing, fake: FakeLLM, engineer: Engineer
+    tmp_path: Path, sandbox: SandboxStatus, fake: FakeLLM, engineer: Engineer
 ) -> None:
     payer = Payer(engineer, fake)
     fake.answer(said(WORSE), said(GOOD))
     given = assignment("coder", "fix", {"instruction": "double(2) is 6"}, files=large(tmp_path))
 
-    output = run(replace(given, model=payer.model), standing=standing).output
+    output = run(replace(given, model=payer.model), sandbox=sandbox).output
 
     assert (output["accepted"], output["fix_rounds"]) == (True, 1)
     assert 0 < payer.spent() < 10_000
@@ -180,26 +180,26 @@ def test_a_patch_that_fails_once_and_then_passes_is_paid_by_the_default_budget(
 
 
 def test_two_corrections_are_paid_by_the_default_budget(
-    tmp_path: Path, standing: Standing, fake: FakeLLM, engineer: Engineer
+    tmp_path: Path, sandbox: SandboxStatus, fake: FakeLLM, engineer: Engineer
 ) -> None:
     payer = Payer(engineer, fake)
     fake.answer(said(MISFIT), said(WORSE), said(GOOD))
     given = assignment("coder", "fix", {"instruction": "double(2) is 6"}, files=large(tmp_path))
 
-    output = run(replace(given, model=payer.model), standing=standing).output
+    output = run(replace(given, model=payer.model), sandbox=sandbox).output
 
     assert (output["accepted"], output["fix_rounds"]) == (True, 2)
 
 
 def test_a_budget_that_pays_for_no_correction_tells_what_was_tried(
-    files: dict[str, bytes], standing: Standing, fake: FakeLLM, engineer: Engineer
+    files: dict[str, bytes], sandbox: SandboxStatus, fake: FakeLLM, engineer: Engineer
 ) -> None:
     payer = Payer(engineer, fake, max_tokens=4_500)
     fake.add(Scripted(json.dumps(said(WORSE)), input_tokens=2_000, output_tokens=900))
     given = assignment("coder", "fix", {"instruction": "double(2) is 6"}, files=files)
 
     with pytest.raises(BudgetExceeded, match=r"max_tokens.*not accepted: 1 of 1 test failed") as exceeded:
-        run(replace(given, model=payer.model), standing=standing)
+        run(replace(given, model=payer.model), sandbox=sandbox)
 
     tried = exceeded.value.details["tried"]
     assert (tried["patch"], tried["tests_failed"], tried["fix_rounds"]) == (WORSE, 1, 0)

@@ -13,12 +13,11 @@ import pytest
 
 from orchestrator.models.errors import SandboxUnavailable
 from tests.integration.sandbox_kit import kinds_here
-from workers.sandbox import bubblewrap, landlock, probe
-from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, Wires, orders
-from workers.sandbox.bubblewrap import Bubblewrap
-from workers.sandbox.choice import strongest
-from workers.sandbox.kernel import Kernel
-from workers.sandbox.limits import Limits
+from workers.sandbox import backend_bubblewrap, landlock, probe
+from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, ToolLimits, Wires, orders
+from workers.sandbox.backend_bubblewrap import BubblewrapBackend
+from workers.sandbox.backend_landlock import LandlockBackend
+from workers.sandbox.selection import select_sandbox
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,10 +29,10 @@ class Open:
     isolation: Isolation = Isolation.STRONG
 
     @contextmanager
-    def cell(self, inputs: Path, limits: Limits) -> Iterator[Cell]:
+    def cell(self, inputs: Path, limits: ToolLimits) -> Iterator[Cell]:
         yield OpenCell(inputs, inputs, limits)
 
-    def facts(self, _limits: Limits) -> dict[str, Any]:
+    def facts(self, _limits: ToolLimits) -> dict[str, Any]:
         return {}
 
 
@@ -41,7 +40,7 @@ class Open:
 class OpenCell:
     inputs: Path
     scratch: Path
-    limits: Limits
+    limits: ToolLimits
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
         launch = (sys.executable, "-I", "-S", str(LAUNCHER), "tag", orders(self.limits, wires))
@@ -56,26 +55,26 @@ class OpenCell:
 
 
 def test_the_probe_finds_what_an_open_sandbox_lets_through() -> None:
-    trouble = probe.trouble(Open())
+    fault = probe.failure(Open())
 
-    assert trouble is not None
+    assert fault is not None
     for word in (
         "connect to a port",
         "what another tool works on",
         "the worker's environment",
         "signal the worker",
     ):
-        assert word in trouble
+        assert word in fault
 
 
 @pytest.mark.parametrize("level", kinds_here())
 def test_the_probe_passes_what_holds(level: str) -> None:
-    assert probe.trouble(kinds_here()[level]) is None
+    assert probe.failure(kinds_here()[level]) is None
 
 
 @pytest.mark.parametrize("abi", range(1, landlock.version() + 1 if "basic" in kinds_here() else 1))
 def test_basic_holds_on_older_kernels_too(abi: int) -> None:
-    assert probe.trouble(Kernel(abi)) is None
+    assert probe.failure(LandlockBackend(abi)) is None
 
 
 def test_a_bubblewrap_that_can_not_start_is_passed_over_with_its_own_words(tmp_path: Path) -> None:
@@ -83,20 +82,20 @@ def test_a_bubblewrap_that_can_not_start_is_passed_over_with_its_own_words(tmp_p
     broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     broken.chmod(0o755)
 
-    assert "No permissions to create new namespace" in str(probe.trouble(Bubblewrap(str(broken))))
+    assert "No permissions to create new namespace" in str(probe.failure(BubblewrapBackend(str(broken))))
 
 
 def test_below_the_level_that_is_asked_for_nothing_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert bubblewrap.program() is None
+    assert backend_bubblewrap.program() is None
 
-    enough, too_little = strongest(Isolation.BASIC), strongest(Isolation.STRONG)
+    enough, too_little = select_sandbox(Isolation.BASIC), select_sandbox(Isolation.STRONG)
 
     assert enough.isolation == ("basic" if "basic" in kinds_here() else "none")
     assert enough.passed_over[0] == "strong: bubblewrap is not installed"
     assert too_little.isolation is Isolation.NONE
-    with pytest.raises(SandboxUnavailable, match=r"holds here.*apt-get install bubblewrap"):
-        too_little.use()
+    with pytest.raises(SandboxUnavailable, match=r"works here.*apt-get install bubblewrap"):
+        too_little.require()
 
 
 @pytest.mark.slow

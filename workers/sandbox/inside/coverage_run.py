@@ -1,6 +1,6 @@
-"""Runs inside the sandbox, as `python -c` of this file: pytest under coverage, whose report goes where it is told.
+"""A script inside the sandbox, run by `python -c`: runs pytest under coverage and writes coverage's JSON report.
 
-Arguments: the directory to measure, the report's path, then pytest's own.
+Arguments: the directory to measure, the path of the report, then pytest's arguments.
 """
 
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 
 def main(root: str, report: str, *arguments: str) -> int:
-    """Return pytest's exit code; nothing is reported when no file of `root` was run."""
+    """Return pytest's exit code; writes no report when no file of `root` ran."""
     measured = coverage.Coverage(data_file=None, branch=True, source=[root], config_file=False)
     measured.start()
     code = pytest.main(list(arguments))

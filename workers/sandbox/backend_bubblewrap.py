@@ -1,7 +1,7 @@
-"""The strong sandbox: bubblewrap's namespaces around a tool, a filter of system calls, a user of its own.
+"""The strong sandbox: bubblewrap's namespaces, a system call filter, and a user of the tool's own.
 
-https://github.com/containers/bubblewrap. As root no user namespace is made: bubblewrap mounts what root may read,
-and the launcher becomes a user that nothing else runs as before the tool starts.
+See https://github.com/containers/bubblewrap. When the worker is root, no user namespace is made: bubblewrap mounts
+what root may read, and the launcher changes to a user that no other process has before the tool starts.
 """
 
 import os
@@ -13,26 +13,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workers.sandbox import account, orphans, readable, seccomp
-from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, Wires, common_facts, orders
-from workers.sandbox.limits import Limits
+from workers.sandbox import cleanup, readable_files, seccomp, tool_users
+from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, ToolLimits, Wires, common_facts, orders
 
-SCRATCH = Path("/tmp")  # noqa: S108 - inside the sandbox, where it is the tool's alone
-_LAUNCHER_INSIDE = Path("/launch.py")
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - inside the sandbox, where it is the tool's alone
+SCRATCH = Path("/tmp")  # noqa: S108 - inside the sandbox, where it is private to the tool
+_LAUNCHER_INSIDE = Path("/launcher.py")
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - inside the sandbox, where it is private to the tool
 _SHARED_MEMORY_BYTES = 32 * 1024**2
 _NOBODY = 65_534
-_RULES = seccomp.Rules(sockets=True, own_uid=True)
+_RULES = seccomp.FilterRules(sockets=True, own_uid=True)
 
 
 def program() -> str | None:
-    """Return the path of bubblewrap's program, None when PATH has none."""
+    """Return the path of the program bwrap, None when it is not in PATH."""
     return shutil.which("bwrap")
 
 
 def _inputs_inside() -> Path:
-    """Return /src, or another place where this Python itself lies below /src."""
-    python = readable.python()
+    """Return /src, or /inputs when this Python itself lies below /src."""
+    python = readable_files.python()
     taken = any(path.is_relative_to("/src") for path in (*python.places, *python.links))
     return Path("/inputs" if taken else "/src")
 
@@ -43,22 +42,22 @@ def _bytes_in(file_system: str) -> int:
 
 
 @dataclass(frozen=True)
-class Bubblewrap:
-    """Starts tools with the bubblewrap program at `path`."""
+class BubblewrapBackend:
+    """Makes sandboxes with the program bwrap at `path`."""
 
     path: str
     isolation: Isolation = Isolation.STRONG
 
     @contextmanager
-    def cell(self, inputs: Path, limits: Limits) -> Iterator[Cell]:
-        """Make a sandbox around `inputs`; raises SandboxUnavailable when that can't be done."""
-        with account.lone_user() as user, seccomp.compiled(_RULES) as filtered:
+    def cell(self, inputs: Path, limits: ToolLimits) -> Iterator[Cell]:
+        """Make a sandbox around `inputs`; raises SandboxUnavailable when that fails."""
+        with tool_users.exclusive_user() as user, seccomp.compiled(_RULES) as filtered:
             if user is not None:
-                account.give_to_read(inputs, user.uid)
+                tool_users.let_read(inputs, user.uid)
             yield _Bubble(self.path, inputs, limits, user, filtered)
 
-    def facts(self, limits: Limits) -> dict[str, Any]:
-        """Return what is limited, and whether for each process or for all of a tool."""
+    def facts(self, limits: ToolLimits) -> dict[str, Any]:
+        """Return each limit and whether it holds per process or for the whole tool."""
         return {
             **common_facts(limits),
             "processes": {"at_most": limits.processes, "per": "tree", "how": "kernel"},
@@ -72,8 +71,8 @@ class Bubblewrap:
 class _Bubble:
     path: str
     host_inputs: Path
-    limits: Limits
-    user: account.User | None
+    limits: ToolLimits
+    user: tool_users.ToolUser | None
     filter: int
     inputs: Path = field(default_factory=_inputs_inside)
     scratch: Path = SCRATCH
@@ -82,8 +81,8 @@ class _Bubble:
         return 0
 
     def memory_of_files(self, pids: Sequence[int]) -> int:
-        """Return what lies in the sandbox's file systems in memory, deleted files that are open included."""
-        # the first stands outside
+        """Return the bytes in the sandbox's tmpfs file systems, which include deleted files that are open."""
+        # the first process is outside of the sandbox
         for pid in reversed(pids[1:]):
             try:
                 return sum(_bytes_in(f"/proc/{pid}/root{place}") for place in (self.scratch, _SHARED_MEMORY))
@@ -92,11 +91,11 @@ class _Bubble:
         return 0
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
-        """Return the start of bubblewrap with nothing in its environment: a tool can read that of process 1."""
+        """Return the start of bubblewrap. Its environment is empty, because a tool can read that of process 1."""
         become = {} if self.user is None else {"uid": self.user.uid}
-        account.give_pipe(wires.report, self.user)
-        launch = (sys.executable, "-I", "-S", str(_LAUNCHER_INSIDE), orphans.tag())
-        inside = {**environment, orphans.VARIABLE: orphans.tag()}
+        tool_users.give_pipe(wires.report, self.user)
+        launch = (sys.executable, "-I", "-S", str(_LAUNCHER_INSIDE), cleanup.tag())
+        inside = {**environment, cleanup.VARIABLE: cleanup.tag()}
         variables = [word for name, value in inside.items() for word in ("--setenv", name, value)]
         return Start(
             argv=(
@@ -121,18 +120,18 @@ class _Bubble:
         if self.user is None:
             user = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY), "--cap-drop", "ALL"]
         else:
-            # the launcher gives them up when it becomes the user
+            # the launcher drops them when it changes the user
             user = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         return [*shared, *user, "--hostname", "sandbox", "--die-with-parent", "--new-session"]
 
     def _files(self) -> list[str]:
-        python = readable.python()
-        bound = (*readable.system(), *python.places, *python.links)
+        python = readable_files.python()
+        bound = (*readable_files.system(), *python.places, *python.links)
         above = sorted({parent for path in bound for parent in path.parents} - {Path("/"), SCRATCH, *bound})
         bounded = ["--perms", "1777", "--size"]
-        # first of all: a virtualenv may lie below it
+        # first, because a virtualenv may lie below it
         words = [*bounded, str(self.limits.scratch_bytes), "--tmpfs", str(SCRATCH)]
-        # bubblewrap itself makes them for their owner only
+        # by default bubblewrap makes them accessible to their owner only
         words += [word for path in above for word in ("--perms", "0755", "--dir", str(path))]
         for path in bound:
             if path.is_symlink():
@@ -145,6 +144,6 @@ class _Bubble:
             *(*bounded, str(_SHARED_MEMORY_BYTES), "--tmpfs", str(_SHARED_MEMORY)),
             *("--ro-bind", str(LAUNCHER), str(_LAUNCHER_INSIDE)),
             *("--ro-bind", str(self.host_inputs), str(self.inputs), "--chdir", str(self.inputs)),
-            # both are file systems in memory, without a bound of their own
+            # both are file systems in memory without a size limit
             *("--remount-ro", "/dev", "--remount-ro", "/"),
         ]

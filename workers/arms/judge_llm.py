@@ -1,4 +1,4 @@
-"""The judge's word on criteria that no rule can decide: a model's, and only where the quotes it gives stand there."""
+"""Judges criteria that have no rule by a model; a verdict counts only with quotes that are in the outputs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt,
 from orchestrator.models.errors import MustWait, StepError
 from orchestrator.models.execution_state import CheckedBy, Finding
 from workers.arms.base import Model
-from workers.arms.checks import RoundView
+from workers.arms.judge_rules import RoundView
 
 log = structlog.get_logger(__name__)
 
@@ -50,10 +50,10 @@ _SCHEMA: Mapping[str, Any] = {
 
 
 def judged_by_model(view: RoundView, findings: Sequence[Finding], model: Model) -> tuple[Finding, ...]:
-    """Return the findings, with those that nobody checked judged by a model where its quotes hold.
+    """Return the findings; a model judges those that no rule checked, if its quotes are in the outputs.
 
-    Another provider than those that made the results is asked first. When no model answers, they stay not checked
-    and say why. Raises MustWait when there is room for the question later.
+    Providers that did not produce the results are asked first. When no model answers, the findings stay not checked
+    and have the reason. Raises MustWait when a model can be asked later.
     """
     open_ones = [index for index, finding in enumerate(findings) if _is_open(finding, view)]
     if not open_ones:
@@ -75,47 +75,44 @@ def judged_by_model(view: RoundView, findings: Sequence[Finding], model: Model) 
         raise
     except StepError as away:
         log.warning("judge.no_model", code=away.code)
-        told = f"no model could judge it ({away.code}: {away.message})"
-        return _with(findings, {index: replace(findings[index], explanation=told) for index in open_ones})
-    words = {word["number"]: word for word in completion.value["verdicts"]}
-    said_by = f"{completion.provider}:{completion.model}"
+        why = f"no model could judge it ({away.code}: {away.message})"
+        return _with(findings, {index: replace(findings[index], explanation=why) for index in open_ones})
+    verdicts = {verdict["number"]: verdict for verdict in completion.value["verdicts"]}
+    judge = f"{completion.provider}:{completion.model}"
     judged = {
-        index: _judged(findings[index], words.get(number), shown, said_by=said_by)
+        index: _judged(findings[index], verdicts.get(number), shown, judge=judge)
         for number, index in enumerate(open_ones, start=1)
     }
     return _with(findings, judged)
 
 
 def _is_open(finding: Finding, view: RoundView) -> bool:
-    """Tell whether a model may have a word on it: what has a rule is no matter of words, and a step that did not
-    finish has shown nothing."""
+    """Return whether a model may judge a finding: it has no rule, and its step finished."""
     if finding.checked_by is not CheckedBy.NOT_CHECKED or finding.reason is not None:
         return False
     return finding.step is None or view.is_done(finding.step)
 
 
 def _judged(
-    finding: Finding, word: Mapping[str, Any] | None, shown: Mapping[str, str], *, said_by: str
+    finding: Finding, verdict: Mapping[str, Any] | None, shown: Mapping[str, str], *, judge: str
 ) -> Finding:
-    if word is None or word["met"] is None:
-        told = word["explanation"] if word else "the model said nothing of it"
-        return replace(finding, explanation=f"the model could not tell: {told}")
-    standing = list(_standing(word["quotes"], shown))
-    if word["met"] and not standing:
-        return replace(
-            finding, explanation="the model calls it met, but no quote that it gives stands in an output"
-        )
+    if verdict is None or verdict["met"] is None:
+        why = verdict["explanation"] if verdict else "it gave no verdict"
+        return replace(finding, explanation=f"the model could not decide: {why}")
+    quotes = list(_found_quotes(verdict["quotes"], shown))
+    if verdict["met"] and not quotes:
+        return replace(finding, explanation="the model calls it met, but none of its quotes is in an output")
     return replace(
         finding,
-        met=word["met"],
+        met=verdict["met"],
         checked_by=CheckedBy.LLM,
-        explanation=word["explanation"],
-        evidence=[*standing, {"model": said_by}],
+        explanation=verdict["explanation"],
+        evidence=[*quotes, {"model": judge}],
     )
 
 
-def _standing(quotes: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the quotes that stand verbatim in what was shown of their step."""
+def _found_quotes(quotes: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the quotes that are verbatim in the shown part of their step's output."""
     for item in quotes:
         quote = item["quote"]
         if len(quote.strip()) >= MIN_QUOTE_CHARACTERS and quote in shown.get(item["step"], ""):
@@ -123,14 +120,14 @@ def _standing(quotes: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> 
 
 
 def _shown(view: RoundView) -> dict[str, str]:
-    """Return what the model sees of each output, each with its fair share of the room."""
+    """Return the part of each output that the model gets; all have the same room."""
     outputs = view.outputs()
     room = MAX_SHOWN_CHARACTERS // max(1, len(outputs))
     return {name: _text(output)[:room] for name, output in outputs.items()}
 
 
 def _text(output: Any) -> str:
-    """Return an output as text in which strings stand as they are, so that they can be quoted verbatim."""
+    """Return an output as text with unchanged strings, so that they can be quoted verbatim."""
     if isinstance(output, str):
         return output
     if isinstance(output, Mapping):
@@ -153,13 +150,13 @@ def _question(view: RoundView, findings: Sequence[Finding], shown: Mapping[str, 
 
 
 def _criterion(number: int, finding: Finding) -> str:
-    """Return a criterion as one line of JSON: its text can't pretend to be another one."""
-    told = {"number": number, "criterion": finding.criterion, "step": finding.step}
-    return json.dumps({name: value for name, value in told.items() if value is not None}, ensure_ascii=False)
+    """Return a criterion as one line of JSON, so that its text can't look like another criterion."""
+    line = {"number": number, "criterion": finding.criterion, "step": finding.step}
+    return json.dumps({name: value for name, value in line.items() if value is not None}, ensure_ascii=False)
 
 
 def _producers(view: RoundView) -> list[str]:
-    """Return the providers whose models had a part in the results."""
+    """Return the providers whose models produced the results."""
     used = [
         model["provider"] for result in view.results.values() for model in result.provenance.get("models", ())
     ]

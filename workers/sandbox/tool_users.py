@@ -1,4 +1,4 @@
-"""The users that tools run as when the worker is root: one a tool at a time, and nobody else's."""
+"""Unprivileged users for tools when the worker is root: each tool runs as a user that no other process has."""
 
 import ctypes
 import fcntl
@@ -12,37 +12,37 @@ from typing import NamedTuple
 
 from orchestrator.models.errors import SandboxUnavailable
 
-# free for everyone on a systemd machine, and mapped in a container: https://systemd.io/UIDS-GIDS/
+# unused on systemd machines, and mapped in containers: https://systemd.io/UIDS-GIDS/
 FIRST, LAST = 60_578, 61_183
 LOCKS = Path("/run/octollm-sandbox")
 
 
-class User(NamedTuple):
-    """A user's number, and the descriptor of the lock that keeps others from being him."""
+class ToolUser(NamedTuple):
+    """A uid, and the descriptor of the lock that reserves it."""
 
     uid: int
     lock: int
 
 
 @contextmanager
-def lone_user() -> Iterator[User | None]:
-    """Give a user that no other tool of this machine runs as; None when the worker is not root.
+def exclusive_user() -> Iterator[ToolUser | None]:
+    """Reserve a user that no other tool of this machine runs as; None when the worker is not root.
 
-    The lock goes with the last process that holds it, however that ends. Raises SandboxUnavailable when all
-    are taken.
+    The last process that holds the lock releases it, however that process ends. Raises SandboxUnavailable when all
+    users are reserved.
     """
     if os.geteuid() != 0:
         yield None
         return
-    user = _take()
+    user = _reserve()
     try:
         yield user
     finally:
         os.close(user.lock)
 
 
-def give_to_read(directory: Path, uid: int) -> None:
-    """Let a user read `directory` through its group, and pass through those above it that are private and temporary."""
+def let_read(directory: Path, uid: int) -> None:
+    """Let a user read `directory` by its group, and pass through the private temporary directories above it."""
     for above in directory.parents:
         if Path(tempfile.gettempdir()) not in above.parents or above.stat().st_mode & stat.S_IXOTH:
             break
@@ -54,15 +54,15 @@ def give_to_read(directory: Path, uid: int) -> None:
             path.chmod(path.stat().st_mode | stat.S_IRGRP | (stat.S_IXGRP if path.is_dir() else 0))
 
 
-def give_pipe(descriptor: int, user: User | None) -> None:
-    """Let a user open a pipe by its name in /proc, which asks for rights as for a file."""
+def give_pipe(descriptor: int, user: ToolUser | None) -> None:
+    """Let a user open a pipe by its path in /proc, which needs permission as for a file."""
     if user is not None:
         os.fchown(descriptor, user.uid, user.uid)
 
 
 @contextmanager
-def seen_as(user: User | None) -> Iterator[None]:
-    """Look at processes as `user` in this thread: root without CAP_SYS_PTRACE sees nobody else's open files."""
+def acting_as(user: ToolUser | None) -> Iterator[None]:
+    """Read /proc as `user` in this thread: root without CAP_SYS_PTRACE can't read other users' open files."""
     if user is None:
         yield
         return
@@ -78,7 +78,7 @@ def seen_as(user: User | None) -> Iterator[None]:
 
 
 def _use_all_capabilities(libc: ctypes.CDLL) -> None:
-    """Take back what becoming another user has put aside: one sees only processes that can do no more than oneself."""
+    """Restore the capabilities that the change of user cleared: /proc hides processes with more capabilities."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     sets = (ctypes.c_uint32 * 6)()
     libc.capget(header, sets)
@@ -87,24 +87,24 @@ def _use_all_capabilities(libc: ctypes.CDLL) -> None:
 
 
 def free_users() -> set[int]:
-    """Return the users that tools have run as and no worker holds now; empty when the worker is not root."""
-    return {uid for uid in _taken_before() if _is_free(uid)}
+    """Return the users of earlier tools that no worker has reserved now; empty when the worker is not root."""
+    return {uid for uid in _used_before() if _is_free(uid)}
 
 
-def _take() -> User:
+def _reserve() -> ToolUser:
     try:
         LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
         for uid in range(FIRST, LAST + 1):
             lock = os.open(LOCKS / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if _lock(lock):
-                return User(uid, lock)
+                return ToolUser(uid, lock)
             os.close(lock)
     except OSError as error:
-        raise SandboxUnavailable(f"no user can be taken in {LOCKS}: {error.strerror}") from error
-    raise SandboxUnavailable(f"all users from {FIRST} to {LAST} have a tool running: see {LOCKS}")
+        raise SandboxUnavailable(f"no user can be reserved in {LOCKS}: {error.strerror}") from error
+    raise SandboxUnavailable(f"all users from {FIRST} to {LAST} run a tool: see {LOCKS}")
 
 
-def _taken_before() -> list[int]:
+def _used_before() -> list[int]:
     if os.geteuid() != 0 or not LOCKS.is_dir():
         return []
     return [int(path.name) for path in LOCKS.iterdir() if path.name.isdigit()]

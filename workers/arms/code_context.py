@@ -1,29 +1,29 @@
-"""What a model is shown of an attachment's code: whole files, those that are spoken of first, as many as have room."""
+"""Selects the code that a model gets from an attachment: whole files, those that the task mentions first."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.llm.prompt import Part, Untrusted, ours
-from workers.arms.file_tree import files_below, read_text
+from workers.arms.text_files import files_below, read_text
 
 DEFAULT_BYTES = 4_000
 _SUFFIXES = frozenset({".py", ".pyi", ".toml", ".cfg", ".ini", ".md", ".txt"})
 
 
 @dataclass(frozen=True)
-class ShownSource:
-    """Files with their texts, and the names of those for which there was no room."""
+class CodeContext:
+    """Files with their texts, and the names of files for which there was no room."""
 
     files: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...]
 
     def lines(self) -> dict[str, list[str]]:
-        """Return the lines of each file."""
+        """Return the lines of each file by its name."""
         return {name: text.split("\n") for name, text in self.files}
 
     def parts(self) -> list[Part]:
-        """Return the files as parts of a message: of each its path, then its text."""
+        """Return the files as parts of a message: for each its path, then its text."""
         shown: list[Part] = []
         for name, text in self.files:
             shown += [Untrusted("path", name), Untrusted("file", text)]
@@ -35,10 +35,10 @@ class ShownSource:
         return shown
 
 
-def shown_source(
+def code_context(
     root: Path, *, paths: Sequence[str] = (), hints: Iterable[str] = (), room: int
-) -> ShownSource:
-    """Return code below `root`: `paths` alone where some are named, else files that `hints` name, then the rest."""
+) -> CodeContext:
+    """Return code below `root`, at most `room` bytes: only `paths` if given; first the files that `hints` mention."""
     texts = {
         name: text
         for name, path in files_below(root)
@@ -46,8 +46,8 @@ def shown_source(
         and path.suffix in _SUFFIXES
         and isinstance(text := read_text(path), str)
     }
-    spoken = " ".join(hints)
-    ordered = sorted(texts, key=lambda name: (name not in spoken, Path(name).suffix != ".py", name))
+    mentioned = " ".join(hints)
+    ordered = sorted(texts, key=lambda name: (name not in mentioned, Path(name).suffix != ".py", name))
     kept, left_out = [], []
     for name in ordered:
         size = len(texts[name].encode())
@@ -56,4 +56,4 @@ def shown_source(
             kept.append((name, texts[name]))
         else:
             left_out.append(name)
-    return ShownSource(tuple(kept), tuple(left_out))
+    return CodeContext(tuple(kept), tuple(left_out))

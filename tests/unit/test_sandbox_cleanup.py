@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from workers.sandbox.scratch import remove
+from workers.sandbox.cleanup import remove
 
 
 def test_a_directory_deeper_than_any_recursion_is_removed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Changes code by patches, given or a model's: accepted only when they apply and the tests pass in the sandbox."""
+"""Changes code by patches, given or written by a model: accepted only when they apply and the tests pass."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,33 @@ from orchestrator.models.arm_capability import FORGEABLE
 from orchestrator.models.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
 from orchestrator.models.execution_state import StepResult
 from orchestrator.models.wording import count_of
-from workers.arms import dependencies, tools
-from workers.arms.base import Assignment, answer
-from workers.arms.junit import TestReport, read_report
-from workers.arms.patch import Applied, patch_files
-from workers.arms.shown_source import DEFAULT_BYTES, shown_source
+from workers.arms import tools
+from workers.arms.base import Assignment, ToolUse, answer
+from workers.arms.code_context import DEFAULT_BYTES, code_context
+from workers.arms.reports import (
+    TestReport,
+    missing_modules,
+    missing_sentence,
+    not_checked,
+    own_modules,
+    read_test_report,
+)
 from workers.arms.sources import chosen, workspace
-from workers.arms.tool_use import use_tool
-from workers.sandbox.choice import Standing
+from workers.arms.tools import run_tool
+from workers.arms.unified_diff import ChangedFile, patch_files
 from workers.sandbox.limited import limited
+from workers.sandbox.selection import SandboxStatus
 
 MAX_FIX_ROUNDS = 2
 MAX_OUTPUT_TOKENS = 2_000
 FIX_MARGIN_TOKENS = 500
-"""What a corrected answer may be longer than the one before, which had at most a token a byte."""
+"""How many tokens longer than the last answer a corrected one may be; the last had at most one token a byte."""
 FIX_SHARE = 2
-"""A correction is shown so much less of the code: first the files of the patch and of the tests that failed."""
+"""A correction gets the room for code divided by this: first the files of the patch and of the failed tests."""
 MAX_LISTED = 50
 _TESTS_NEED = "the tests need"
 _MAX_HINT_CHARACTERS = 1_000
-_MAX_TOLD_CHARACTERS = 20_000
+_MAX_PATCH_CHARACTERS = 20_000
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -48,16 +55,16 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one patch; `reason` says why it is not accepted, and is empty when it is."""
+    """The outcome of one patch; `reason` is why it was not accepted, empty when it was."""
 
     reason: str
-    files: tuple[Applied, ...] = ()
+    files: tuple[ChangedFile, ...] = ()
     tests: TestReport | None = None
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A patch, what its author says of it, what became of it, and after how many corrections."""
+class PatchProposal:
+    """A patch, its author's explanation, its trial, and the number of corrections before it."""
 
     patch: str
     explanation: str
@@ -67,23 +74,23 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Patcher:
-    """Tries patches on what a task attached, in the sandbox that stands here."""
+    """Tries patches on a task's attachments: applies them and runs the tests in a sandbox."""
 
-    standing: Standing
+    sandbox: SandboxStatus
 
     def apply(self, assignment: Assignment) -> StepResult:
-        """Try the given patch; one that does not fit or breaks a test is an output, not a failed step."""
+        """Try the given patch; one that does not apply or breaks a test does not fail the step."""
         patch = assignment.inputs["patch"]
-        return self._answer(assignment, Proposal(patch, "", self._try(assignment, patch)))
+        return self._answer(assignment, PatchProposal(patch, "", self._try(assignment, patch)))
 
     def propose(self, assignment: Assignment) -> StepResult:
-        """Have a model make the patch; what is wrong goes back in exact words, at most MAX_FIX_ROUNDS times."""
+        """Ask a model for a patch; send it the exact reason when one is not accepted, at most MAX_FIX_ROUNDS times."""
         model = assignment.require_model()
-        self.standing.use()
+        self.sandbox.require()
         prompt = load_prompt("coder.patch")
         system = compose(Role.SYSTEM, prompt.fill())
         messages, max_tokens = [system, compose(Role.USER, *_request(assignment))], MAX_OUTPUT_TOKENS
-        tried: Proposal | None = None
+        tried: PatchProposal | None = None
         while True:
             try:
                 completion = model.ask(
@@ -92,9 +99,9 @@ class Patcher:
             except BudgetExceeded as exceeded:
                 if tried is None:
                     raise
-                raise _telling_what_was_tried(exceeded, tried) from exceeded
+                raise _with_last_patch(exceeded, tried) from exceeded
             patch = completion.value["patch"]
-            tried = Proposal(
+            tried = PatchProposal(
                 patch,
                 completion.value["explanation"],
                 self._try(assignment, patch),
@@ -102,7 +109,7 @@ class Patcher:
             )
             if not tried.trial.reason or tried.fix_rounds == MAX_FIX_ROUNDS:
                 return self._answer(assignment, tried)
-            # not the whole conversation: each call reserves all that it sends
+            # not the whole conversation: each call reserves budget for everything that it sends
             reason = tried.trial.reason[:_MAX_HINT_CHARACTERS]
             messages = [
                 system,
@@ -119,16 +126,16 @@ class Patcher:
             max_tokens = min(MAX_OUTPUT_TOKENS, len(completion.text.encode()) + FIX_MARGIN_TOKENS)
 
     def _try(self, assignment: Assignment, patch: str) -> Trial:
-        sandbox = self.standing.use()
+        sandbox = self.sandbox.require()
         with workspace(assignment, chosen(assignment)) as root:
             try:
                 apply = limited(patch_files, "the patch", checkpoint=assignment.checkpoint)
-                files = tuple(Applied(**file) for file in apply(patch, root))
-                own = dependencies.own_modules(root)
+                files = tuple(ChangedFile(**file) for file in apply(patch, root))
+                own = own_modules(root)
             except (PatchRejected, InvalidStepInput) as refused:
                 return Trial(refused.message)
             try:
-                finished, _ = use_tool(
+                finished, _ = run_tool(
                     sandbox,
                     root,
                     lambda places: tools.pytest_run(places, paths=["."], max_failures=tools.MAX_FAILURES),
@@ -136,17 +143,17 @@ class Patcher:
                 )
             except ToolFailed as failure:
                 return Trial(failure.message, files)
-        report = read_report(finished.report, own=own, checkpoint=assignment.checkpoint)
+        report = read_test_report(finished.report, own=own, checkpoint=assignment.checkpoint)
         if report is None:
-            said = [text.decode("utf-8", "replace") for text in (finished.stdout, finished.stderr)]
-            if missing := dependencies.named(said, own=own):
-                return Trial(_open(missing), files, TestReport(0, 0, 0, 0, (), missing=missing))
+            output = [text.decode("utf-8", "replace") for text in (finished.stdout, finished.stderr)]
+            if missing := missing_modules(output, own=own):
+                return Trial(_undecided(missing), files, TestReport(0, 0, 0, 0, (), missing=missing))
             return Trial(f"pytest ended with exit code {finished.exit_code} and no report", files)
         return Trial(_objection(report, finished.exit_code), files, report)
 
-    def _answer(self, assignment: Assignment, proposal: Proposal) -> StepResult:
+    def _answer(self, assignment: Assignment, proposal: PatchProposal) -> StepResult:
         trial = proposal.trial
-        sandbox, tests = self.standing.use(), trial.tests
+        sandbox, tests = self.sandbox.require(), trial.tests
         changed = count_of(len(trial.files), "file")
         output = {
             "summary": f"not accepted: {trial.reason}"
@@ -164,68 +171,66 @@ class Patcher:
             "missing_dependencies": list(tests.missing) if tests else [],
             "report_trusted": False,
             "report_note": FORGEABLE,
-            "not_checked": dependencies.not_checked(tests.missing, who=_TESTS_NEED)
-            if tests and tests.shows_nothing
+            "not_checked": not_checked(tests.missing, subject=_TESTS_NEED)
+            if tests and tests.is_inconclusive
             else None,
         }
         return answer(
             assignment,
             output,
             evidence=[{"tool": "pytest", "passed": tests.passed, "failed": tests.failed}] if tests else [],
-            tools={"pytest": tools.tool_version("pytest")},
-            isolation=sandbox.backend.isolation,
-            limits=sandbox.facts(),
+            tools=ToolUse.inside(sandbox, {"pytest": tools.tool_version("pytest")}),
         )
 
 
 def _objection(report: TestReport, exit_code: int) -> str:
-    """Return why the tests speak against a patch; an empty string when they don't."""
+    """Return why the tests reject a patch; an empty string when they accept it."""
     if exit_code == 0 and report.passed:
         return ""
-    if report.shows_nothing:
-        return _open(report.missing)
+    if report.is_inconclusive:
+        return _undecided(report.missing)
     if not report.total:
-        return "there are no tests that could show that it works"
+        return "there are no tests that could prove that it works"
     failures = [f"{failure.test}: {failure.message}" for failure in report.failures[:5]]
     return (
         f"{report.failed + report.errors} of {count_of(report.total, 'test')} failed: {'; '.join(failures)}"
     )
 
 
-def _open(missing: Sequence[str]) -> str:
-    return f"it is open whether it works: {dependencies.told(missing, who=_TESTS_NEED)}"
+def _undecided(missing: Sequence[str]) -> str:
+    return f"it is undecided whether it works: {missing_sentence(missing, subject=_TESTS_NEED)}"
 
 
-def _telling_what_was_tried(exceeded: BudgetExceeded, tried: Proposal) -> BudgetExceeded:
-    """Return the error of a budget that pays for no further correction, with the last patch and its fate."""
+def _with_last_patch(exceeded: BudgetExceeded, tried: PatchProposal) -> BudgetExceeded:
+    """Return the error of a budget that is too small for another correction, with the last patch and its outcome."""
     tests = tried.trial.tests
     details = {
-        "patch": tried.patch[:_MAX_TOLD_CHARACTERS],
+        "patch": tried.patch[:_MAX_PATCH_CHARACTERS],
         "reason": tried.trial.reason,
         "fix_rounds": tried.fix_rounds,
         "tests_passed": tests.passed if tests else 0,
         "tests_failed": tests.failed + tests.errors if tests else 0,
     }
     return BudgetExceeded(
-        f"{exceeded.message} The patch that was tried is not accepted: {tried.trial.reason}",
+        f"{exceeded.message} The last patch was not accepted: {tried.trial.reason}",
         details={**exceeded.details, "tried": details},
     )
 
 
 def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = ()) -> list[Part]:
-    """Return the task with the code that is shown: `hints` name files to prefer, `share` divides the room."""
+    """Return the task and the code it is about: `hints` name files to prefer, `share` divides the room for code."""
     inputs = assignment.inputs
     failures = (
         json.dumps(inputs["failures"], ensure_ascii=False)[:_MAX_HINT_CHARACTERS]
         if "failures" in inputs
         else ""
     )
-    told = [inputs["instruction"], failures, assignment.feedback or ""]
+    texts = [inputs["instruction"], failures, assignment.feedback or ""]
     with workspace(assignment, chosen(assignment)) as root:
-        shown = shown_source(
+        shown = code_context(
             root,
             paths=inputs.get("paths", ()),
-            hints=hints or told,
+            hints=hints or texts,
             room=inputs.get("room", DEFAULT_BYTES) // share,
         )
     return [

@@ -1,8 +1,8 @@
-"""Run as a script in a sandbox: tries what must fail there and what must not, and prints what it could do.
+"""A script inside the sandbox: tries to escape, and prints as JSON which attempts succeeded.
 
-Usage: trespass.py ORDERS, a JSON object: `scratch`, `port`, `worker` (its process), `beside` (a file to write),
-`temporary` (a directory, and a name in it) and `withheld` (files by what it means to read one). It imports nothing
-of ours.
+Usage: escape_probe.py ORDERS, a JSON object: `scratch`, `port`, `worker` (a pid), `beside` (a file to write),
+`temporary` (a directory, and a name in it) and `withheld` (lists of files by the attempt to read one). It imports
+none of our modules.
 """
 
 import json
@@ -70,10 +70,10 @@ def _read_any(paths: list[str]) -> bool:
 
 
 def main(orders: dict[str, Any]) -> None:
-    """Try everything and print a JSON object: what was tried, and whether it could be done."""
+    """Try everything and print a JSON object: each attempt, and whether it succeeded."""
     worker = orders["worker"]
     if worker == os.getpid() or worker == os.getppid() == 1:
-        # the sandbox counts processes by itself: what has the worker's number is not the worker
+        # in a pid namespace another process has the worker's number
         worker = 0
     temporary, name = orders["temporary"]
     tries: dict[str, Callable[[], bool]] = {

@@ -1,8 +1,8 @@
-"""The basic sandbox: Landlock, a filter of system calls and limits, for machines without namespaces.
+"""The basic sandbox: Landlock, a system call filter and limits, for machines without namespaces.
 
-There is no view of files, processes or network of the tool's own: it is refused what is not its own. As root the
-tool runs as a user that nothing else runs as. Otherwise it runs as the worker's user, and then chmod, chown and
-utime do nothing, since Landlock does not rule them; before Landlock ABI 6 a tool may send no signals either.
+The tool has no separate view of files, processes or network: access to what is not its own is refused. When the
+worker is root, the tool runs as a user that no other process has. Otherwise it runs as the worker's user; then chmod,
+chown and utime have no effect, since Landlock does not cover them, and before Landlock ABI 6 signals are refused.
 """
 
 import os
@@ -14,38 +14,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workers.sandbox import account, deleted, landlock, orphans, readable, seccomp
-from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, Wires, common_facts, orders
-from workers.sandbox.limits import Limits
-from workers.sandbox.scratch import remove
+from workers.sandbox import cleanup, landlock, process_usage, readable_files, seccomp, tool_users
+from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, ToolLimits, Wires, common_facts, orders
 
 _DEVICES = tuple(Path("/dev", name) for name in ("null", "zero", "full", "random", "urandom"))
 _MAX_ENTRIES = 20_000
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """Starts tools under Landlock; `abi` is the kernel's, or an older one to be content with."""
+class LandlockBackend:
+    """Makes sandboxes with Landlock; `abi` is the ABI version to use, by default the kernel's."""
 
     abi: int = field(default_factory=landlock.version)
     isolation: Isolation = Isolation.BASIC
 
     @contextmanager
-    def cell(self, inputs: Path, limits: Limits) -> Iterator[Cell]:
-        """Make a sandbox around `inputs`, a directory that only this tool reads.
+    def cell(self, inputs: Path, limits: ToolLimits) -> Iterator[Cell]:
+        """Make a sandbox around `inputs`, a directory that no other tool reads.
 
-        Raises SandboxUnavailable when that can't be done.
+        Raises SandboxUnavailable when that fails.
         """
         with ExitStack() as kept:
-            scratch = Path(tempfile.mkdtemp(prefix=orphans.directory_prefix()))
-            kept.callback(remove, scratch)
-            user = kept.enter_context(account.lone_user())
+            scratch = Path(tempfile.mkdtemp(prefix=cleanup.directory_prefix()))
+            kept.callback(cleanup.remove, scratch)
+            user = kept.enter_context(tool_users.exclusive_user())
             if user is not None:
-                account.give_to_read(inputs, user.uid)
+                tool_users.let_read(inputs, user.uid)
                 os.chown(scratch, user.uid, user.uid)
             ruleset = landlock.ruleset(
-                # symbolic links need no rule: they are followed, and their target is looked up
-                readable=[*readable.system(), *readable.python().places, inputs, *_DEVICES],
+                # symbolic links need no rule: the kernel checks their target
+                readable=[*readable_files.system(), *readable_files.python().places, inputs, *_DEVICES],
                 writable=[scratch, Path("/dev/null")],
                 abi=self.abi,
             )
@@ -53,8 +51,8 @@ class Kernel:
             filtered = kept.enter_context(seccomp.compiled(self._rules(own_uid=user is not None)))
             yield _Confined(inputs, scratch, limits, user, ruleset, filtered)
 
-    def facts(self, limits: Limits) -> dict[str, Any]:
-        """Return what is limited, and whether for each process or for all of a tool."""
+    def facts(self, limits: ToolLimits) -> dict[str, Any]:
+        """Return each limit and whether it holds per process or for the whole tool."""
         shared = os.geteuid() != 0
         return {
             **common_facts(limits),
@@ -70,8 +68,8 @@ class Kernel:
             "user": "the worker's" if shared else "its own",
         }
 
-    def _rules(self, *, own_uid: bool) -> seccomp.Rules:
-        return seccomp.Rules(
+    def _rules(self, *, own_uid: bool) -> seccomp.FilterRules:
+        return seccomp.FilterRules(
             sockets=False,
             own_uid=own_uid,
             signals=self.abi >= landlock.SIGNALS_SINCE,
@@ -83,28 +81,28 @@ class Kernel:
 class _Confined:
     inputs: Path
     scratch: Path
-    limits: Limits
-    user: account.User | None
+    limits: ToolLimits
+    user: tool_users.ToolUser | None
     ruleset: int
     filter: int
 
     def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
-        """Return the start of a keeper, which starts the tool and ends all that it leaves."""
-        account.give_pipe(wires.report, self.user)
+        """Return the start of a keeper, which starts the tool and ends every process that the tool leaves."""
+        tool_users.give_pipe(wires.report, self.user)
         more = {"keep": 1, "landlock": self.ruleset, "seccomp": self.filter}
         if self.user is None:
-            # the kernel counts all processes of a user, ours too
+            # the kernel counts all processes of the user, which include ours
             more["processes"] = self.limits.processes + _tasks_of(os.geteuid())
         else:
-            # the keeper holds the lock too: when the worker dies nobody else is this user until all has ended
+            # the keeper holds the lock, too: when the worker dies, the user stays reserved until all processes end
             more |= {"uid": self.user.uid, "lock": self.user.lock}
-            needed = (*readable.python().places, self.scratch.parent)
-            more |= {} if all(map(readable.is_open_to_all, needed)) else {"search": 1}
+            needed = (*readable_files.python().places, self.scratch.parent)
+            more |= {} if all(map(readable_files.is_open_to_all, needed)) else {"search": 1}
         inherited = [more[name] for name in ("landlock", "seccomp", "lock") if name in more]
-        launch = (sys.executable, "-I", "-S", str(LAUNCHER), orphans.tag())
+        launch = (sys.executable, "-I", "-S", str(LAUNCHER), cleanup.tag())
         return Start(
             argv=(*launch, orders(self.limits, wires, **more), *argv),
-            environment={**environment, orphans.VARIABLE: orphans.tag()},
+            environment={**environment, cleanup.VARIABLE: cleanup.tag()},
             directory=self.inputs,
             descriptors=(wires.go, wires.ready, wires.report, *inherited),
             is_keeper=True,
@@ -114,13 +112,13 @@ class _Confined:
         return 0
 
     def scratch_in_use(self, pids: Sequence[int]) -> int:
-        """Return the bytes on disk in the scratch directory, with deleted files that a process keeps.
+        """Return the bytes on disk in the scratch directory, including deleted files that a process keeps open.
 
-        More entries than a tool needs, and what can't be looked into, count as too many bytes.
+        Returns more than the limit for too many entries, and for a directory that can't be read.
         """
-        # the first is the keeper, which is ours
-        with account.seen_as(self.user):
-            kept = deleted.bytes_kept(pids[1:], self.scratch, unseen_bytes=self.limits.file_bytes)
+        # the first process is our keeper
+        with tool_users.acting_as(self.user):
+            kept = process_usage.deleted_bytes(pids[1:], self.scratch, unseen_bytes=self.limits.file_bytes)
         return self.limits.scratch_bytes + 1 if kept is None else kept + self._named_bytes()
 
     def _named_bytes(self) -> int:
@@ -144,7 +142,7 @@ class _Confined:
 
 
 def _tasks_of(uid: int) -> int:
-    """Return how many processes and threads run as a user."""
+    """Return the number of threads of all processes of a user."""
     count = 0
     for name in os.listdir("/proc"):
         try:

@@ -1,4 +1,4 @@
-"""Parses Python files without running them, and counts what they hold; to be called through workers.sandbox.limited."""
+"""Parses Python files without running them, and counts their contents; call it through workers.sandbox.limited."""
 
 import ast
 import heapq
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workers.arms.file_tree import NotText, python_files, read_text
+from workers.arms.text_files import NotText, python_files, read_text
 
 MAX_LISTED = 200
 MAX_COMPLEX = 10
@@ -26,9 +26,9 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def read_package(root: Path) -> dict[str, Any]:
-    """Return what the Python files below `root` hold, counted, and MAX_LISTED errors of those that can't be parsed.
+    """Return counts over the Python files below `root`, and at most MAX_LISTED syntax errors.
 
-    One tree at a time is held.
+    One syntax tree at a time is in memory.
     """
     counts, errors = Counter[str](), list[dict[str, Any]]()
     complex_ones: list[dict[str, Any]] = []
@@ -52,7 +52,7 @@ def _rank(one: dict[str, Any]) -> tuple[int, str, int]:
 
 def _measured(path: Path) -> dict[str, Any]:
     """Return a file's counts and its most complex functions, or the place and message of its error."""
-    # Python takes no UTF-16
+    # Python reads no UTF-16
     text = read_text(path, utf16=False)
     if isinstance(text, NotText):
         return {"line": 0, "column": 0, "message": f"not read: {text.reason}"}
@@ -87,7 +87,7 @@ def _counted(tree: ast.Module, *, lines: int) -> dict[str, Any]:
 
 
 def _complexity(function: ast.AST) -> int:
-    """Return McCabe's number: 1 and one for each branch, without those of functions inside."""
+    """Return McCabe's complexity: 1 plus the number of branches, without those of inner functions."""
     branches = 0
     for node in _own(function):
         branches += isinstance(node, _BRANCHES)
@@ -107,6 +107,6 @@ def _own(function: ast.AST) -> Iterator[ast.AST]:
 def _documentable(
     tree: ast.Module,
 ) -> list[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Return the module and its classes and functions whose names are public."""
+    """Return the module and its public classes and functions."""
     places = [node for node in ast.walk(tree) if isinstance(node, (ast.ClassDef, *_FUNCTIONS))]
     return [tree, *(node for node in places if not node.name.startswith("_"))]

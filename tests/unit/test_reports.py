@@ -1,6 +1,6 @@
 """A test report is read as pytest means it, and never trusted further than that."""
 
-from workers.arms.junit import read_report
+from workers.arms.reports import read_test_report
 
 REPORT = b"""<?xml version="1.0" encoding="utf-8"?><testsuites><testsuite name="pytest">
 <testcase classname="tests.test_a.TestB" name="test_one[1.5]" file="tests/test_a.py" line="4" time="0.1">
@@ -14,7 +14,7 @@ REPORT = b"""<?xml version="1.0" encoding="utf-8"?><testsuites><testsuite name="
 
 
 def test_outcomes_are_counted_and_failures_have_their_node_ids() -> None:
-    report = read_report(REPORT)
+    report = read_test_report(REPORT)
 
     assert report is not None
     assert (report.passed, report.failed, report.errors, report.skipped, report.total) == (1, 1, 1, 1, 4)
@@ -27,6 +27,6 @@ def test_outcomes_are_counted_and_failures_have_their_node_ids() -> None:
 def test_a_report_with_a_document_type_or_cut_short_is_refused() -> None:
     bomb = b'<!DOCTYPE x [<!ENTITY a "aaaa">]><testsuites><testcase name="&a;"/></testsuites>'
 
-    assert read_report(bomb) is None
-    assert read_report(REPORT[:-20]) is None
-    assert read_report(b"") is None
+    assert read_test_report(bomb) is None
+    assert read_test_report(REPORT[:-20]) is None
+    assert read_test_report(b"") is None

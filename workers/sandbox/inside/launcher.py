@@ -1,9 +1,9 @@
-"""Run as a script: takes limits upon itself, waits for the word, then becomes the tool.
+"""A script inside the sandbox: applies the limits to itself, waits for `go`, then executes the tool.
 
-Usage: launch.py TAG ORDERS TOOL ARGUMENT... The orders are NAME=NUMBER pairs joined by commas: `go`, `ready`
-and `report` are descriptors; `cpu`, `memory`, `file`, `files` and `processes` are limits; `uid` is who to become;
-`keep`, `landlock`, `seccomp` and `search` say how where no namespace does it. It imports nothing of ours, so that
-it runs in a sandbox that holds nothing of ours, and reaches the tool in milliseconds.
+Usage: launcher.py TAG ORDERS TOOL ARGUMENT... The orders are NAME=NUMBER pairs joined by commas. `go`, `ready` and
+`report` are descriptors. `cpu`, `memory`, `file`, `files` and `processes` are limits. `uid` is the user to change to.
+The basic sandbox adds `keep`, `landlock`, `seccomp`, `lock` and `search`. The script imports none of our modules:
+the sandbox has none of them, and the tool starts within milliseconds.
 """
 
 import os
@@ -18,7 +18,7 @@ _CAP_DAC_READ_SEARCH = 2
 
 
 def become(orders: dict[str, int], tool: list[str]) -> None:
-    """Take the limits and wait for the word; execute the tool, or end when the worker died first."""
+    """Apply the limits, wait for `go`, execute the tool; exit when the worker has died."""
     for kind, name in (
         (resource.RLIMIT_CPU, "cpu"),
         (resource.RLIMIT_AS, "memory"),
@@ -31,7 +31,7 @@ def become(orders: dict[str, int], tool: list[str]) -> None:
     if "uid" in orders:
         _become_user(orders["uid"], may_search="search" in orders)
     if "landlock" in orders:
-        # becoming another user hid this process: the worker could not see which files are open until the tool starts
+        # undo the change of user's effect on /proc: the worker must be able to read this process' open files
         _control(4, 1)
         _confine(orders["landlock"], orders["seccomp"])
         if os.getppid() != orders["keeper"]:
@@ -49,9 +49,9 @@ def become(orders: dict[str, int], tool: list[str]) -> None:
 
 
 def keep(orders: dict[str, int], tool: list[str]) -> None:
-    """Become the tool in a child; when it ends, or the worker does, end all that it left. Does not return.
+    """Run the tool in a child; when the child or the worker ends, kill every process of the tool. Does not return.
 
-    For want of a pid namespace: orphans of the tool become children of this process.
+    In place of a pid namespace: orphaned processes of the tool become children of this process.
     """
     import select
 
@@ -66,7 +66,7 @@ def keep(orders: dict[str, int], tool: list[str]) -> None:
         os.close(orders[name])
     watch = select.poll()
     watch.register(os.pidfd_open(child), select.POLLIN)
-    # without events it tells one thing only: that the worker's end is closed
+    # without events, poll reports only that the worker's end is closed
     watch.register(orders["go"], 0)
     watch.poll()
     status = None
@@ -78,9 +78,9 @@ def keep(orders: dict[str, int], tool: list[str]) -> None:
 
 
 def _end_all(orders: dict[str, int]) -> None:
-    """Kill every process of the tool, however it hid, and wait for them."""
+    """Kill every process of the tool, and wait for their end."""
     if "uid" in orders:
-        # the kernel signals all processes of a user in one go: no fork can slip through
+        # the kernel signals all processes of the user at once, so that no fork escapes
         killer = os.fork()
         if killer == 0:
             os.setresuid(orders["uid"], orders["uid"], orders["uid"])
@@ -92,7 +92,7 @@ def _end_all(orders: dict[str, int]) -> None:
     while True:
         for pid in _descendants(os.getpid()):
             try:
-                # it can't fork any more, so that this ends
+                # without forks the loop ends
                 resource.prlimit(pid, resource.RLIMIT_NPROC, (0, 0))
                 os.kill(pid, _SIGKILL)
             except OSError:
@@ -125,7 +125,7 @@ def _become_user(uid: int, *, may_search: bool) -> None:
 
 
 def _keep_search() -> None:
-    """Keep the one capability that reads past a directory's mode; the ruleset still says which files."""
+    """Keep the one capability that passes through private directories; the ruleset still limits the files."""
     import ctypes
 
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
@@ -163,7 +163,7 @@ def _control(option: int, first: int, second: int = 0) -> None:
 
 
 def main() -> None:
-    """Do as the orders say; does not return."""
+    """Carry out the orders; does not return."""
     orders = {
         name: int(number) for name, _, number in (pair.partition("=") for pair in sys.argv[2].split(","))
     }

@@ -1,4 +1,4 @@
-"""The judge's rules: one finding a criterion, and what stands at the places that citations name."""
+"""The judge's rules: one finding for each criterion, and whether citations match their sources."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ FITS_SCHEMA = "The result fits the output schema"
 
 @dataclass(frozen=True)
 class RoundView:
-    """A round as the judge sees it: what was asked, what was planned, what every step of the plan came to.
+    """What the judge gets of a round: the contract, the plan, and the state and result of each step.
 
-    `stowed` holds the outputs to which results only point.
+    `stowed` holds large outputs by step; their results have only a pointer to them.
     """
 
     contract: Contract
@@ -32,7 +32,7 @@ class RoundView:
     stowed: Mapping[str, Any] = field(default_factory=dict)
 
     def is_done(self, step: str) -> bool:
-        """Tell whether the step ended well."""
+        """Return whether the step succeeded."""
         return self.states.get(step) is StepState.DONE and step in self.results
 
     def outputs(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class RoundView:
         return self.recorded() | {name: self.stowed[name] for name in self.stowed if self.is_done(name)}
 
     def recorded(self) -> dict[str, Any]:
-        """Return what the rows hold of the outputs: of large ones a pointer."""
+        """Return the outputs as the rows hold them: pointers in place of large ones."""
         return {step.id: self.results[step.id].output for step in self.plan.steps if self.is_done(step.id)}
 
     def result(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class RoundView:
         return self._last(self.outputs())
 
     def recorded_result(self) -> dict[str, Any]:
-        """Return the task's result as it is kept: with pointers in place of large outputs."""
+        """Return the task's result as it is stored: pointers in place of large outputs."""
         return self._last(self.recorded())
 
     def _last(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,9 +56,9 @@ class RoundView:
 
 
 def findings_of(view: RoundView) -> Iterator[Finding]:
-    """Yield what is found, each once: did all finish, the output schema, the contract's and each step's criteria.
+    """Yield one finding each for: all steps finished, the output schema, the contract's and each step's criteria.
 
-    A step that is done also has the criteria of its action.
+    A step that is done also has the criteria of its action. Equal criteria are reported once.
     """
     yield _finished(view)
     outputs, result = view.outputs(), view.result()
@@ -68,23 +68,23 @@ def findings_of(view: RoundView) -> Iterator[Finding]:
         yield Finding(
             FITS_SCHEMA, outcome.met, CheckedBy.RULE, outcome.explanation, evidence=outcome.evidence
         )
-    told = _Told()
+    reported = _Reported()
     for criterion in view.contract.acceptance_criteria:
-        if told.is_new(criterion.text, criterion.check):
+        if reported.is_new(criterion.text, criterion.check):
             yield _finding(criterion.text, criterion.check, ground, view)
     for step in view.plan.steps:
-        yield from _findings_of_step(step, view, Ground(outputs, view.states, result, step.id), told)
+        yield from _findings_of_step(step, view, Ground(outputs, view.states, result, step.id), reported)
 
 
 def blamed(finding: Finding, rule: Mapping[str, Any] | None, plan: Plan) -> tuple[str, ...]:
-    """Return the steps that a failed finding is the fault of: those that it reads, else the last ones."""
+    """Return the steps that caused a failed finding: those that its rule reads, else the plan's last ones."""
     named = [finding.step] if finding.step else list(steps_read(rule or {}))
     known = {step.id for step in plan.steps}
     return tuple(name for name in named if name in known) or leaves(plan)
 
 
 def check_values(value: Any, checks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Answer checks {text, check} whose pointers lead into `value`."""
+    """Return a finding for each check {text, check}; their pointers lead into `value`."""
     answers = []
     for item in checks:
         outcome = check(item["check"], Ground({}, result=value))
@@ -98,17 +98,17 @@ def check_values(value: Any, checks: Sequence[Mapping[str, Any]]) -> list[dict[s
 def check_citations(
     citations: Iterable[Mapping[str, Any]], lines: Mapping[str, Sequence[str]]
 ) -> Iterator[dict[str, Any]]:
-    """Answer for each citation {file, line, quote?} whether there is such a place, and the quote verbatim there.
+    """Yield for each citation {file, line, quote?} whether the place exists and has the quote verbatim.
 
-    `lines` are the sources' lines by file; a quote may be a part of its line, or of several from there on.
+    `lines` are the sources' lines by file. A quote may be part of its line, or span several lines from there.
     """
     for citation in citations:
         file, line, quote = citation["file"], citation["line"], citation.get("quote")
         evidence = [{"file": file, "line": line}]
         text = f"{file}:{line} is there" if quote is None else f"{file}:{line} is quoted verbatim"
         objection = _objection(lines.get(file), file, line, quote)
-        told = objection or ("it is there" if quote is None else "the quote stands there")
-        yield _answer(text, met=objection is None, explanation=told, evidence=evidence)
+        explanation = objection or ("it is there" if quote is None else "the quote is there")
+        yield _answer(text, met=objection is None, explanation=explanation, evidence=evidence)
 
 
 def _objection(lines: Sequence[str] | None, file: str, line: int, quote: str | None) -> str | None:
@@ -117,9 +117,9 @@ def _objection(lines: Sequence[str] | None, file: str, line: int, quote: str | N
     if line > len(lines):
         return f"{file} has {len(lines)} lines"
     if quote is not None and not quote.strip():
-        return "the quote says nothing"
+        return "the quote is empty"
     if quote is not None and quote not in "\n".join(lines[line - 1 : line + quote.count("\n")]):
-        return "the quote does not stand there"
+        return "the quote is not there"
     return None
 
 
@@ -134,8 +134,8 @@ def _finished(view: RoundView) -> Finding:
         {"step": step.id, "state": str(view.states.get(step.id, "unknown"))} for step in view.plan.steps
     ]
     total = len(view.plan.steps)
-    told = "; ".join(needed) or f"{total - len(undone)} of {count_of(total, 'step')} done"
-    return Finding(ALL_FINISHED, not needed, CheckedBy.RULE, told, evidence=evidence)
+    explanation = "; ".join(needed) or f"{total - len(undone)} of {count_of(total, 'step')} done"
+    return Finding(ALL_FINISHED, not needed, CheckedBy.RULE, explanation, evidence=evidence)
 
 
 def _end_of(step: str, view: RoundView) -> str:
@@ -145,15 +145,15 @@ def _end_of(step: str, view: RoundView) -> str:
     return f"is {view.states.get(step, 'unknown')}"
 
 
-class _Told:
-    """Remembers which criteria were told, so that each is told once."""
+class _Reported:
+    """The criteria that were reported, so that each is reported once."""
 
     def __init__(self) -> None:
         self._criteria = set[tuple[str, str]]()
         self._rules = set[str]()
 
     def is_new(self, text: str, rule: Mapping[str, Any] | None, *, step: str | None = None) -> bool:
-        """Note a criterion; tell whether it is the first one with this text and this rule."""
+        """Add a criterion; return whether it is the first with this text and this rule."""
         canonical = _canonical(rule, step)
         if (text, canonical) in self._criteria:
             return False
@@ -162,12 +162,12 @@ class _Told:
         return True
 
     def has_rule(self, rule: Mapping[str, Any], *, step: str) -> bool:
-        """Tell whether the rule was told, under whatever text."""
+        """Return whether the rule was reported under any text."""
         return _canonical(rule, step) in self._rules
 
 
 def _canonical(rule: Mapping[str, Any] | None, step: str | None) -> str:
-    """Return a rule as text, with the steps of its places named; of a criterion of words its step."""
+    """Return a rule as text with the step of each place filled in; for a criterion without a rule, its step."""
     if rule is None or step is None:
         return json.dumps([rule, step if rule is None else None], sort_keys=True)
     places: dict[str, Any] = {"step": step, **rule}
@@ -176,10 +176,12 @@ def _canonical(rule: Mapping[str, Any] | None, step: str | None) -> str:
     return json.dumps([places, None], sort_keys=True)
 
 
-def _findings_of_step(step: PlanStep, view: RoundView, ground: Ground, told: _Told) -> Iterator[Finding]:
+def _findings_of_step(
+    step: PlanStep, view: RoundView, ground: Ground, reported: _Reported
+) -> Iterator[Finding]:
     for criterion in step.acceptance_criteria:
         text, rule = criterion["text"], criterion["check"]
-        if not told.is_new(text, rule, step=step.id):
+        if not reported.is_new(text, rule, step=step.id):
             continue
         if view.is_done(step.id):
             finding = _finding(text, rule, ground, view)
@@ -188,27 +190,27 @@ def _findings_of_step(step: PlanStep, view: RoundView, ground: Ground, told: _To
             yield Finding(text, None, CheckedBy.NOT_CHECKED, f"step {step.id} did not finish", step.id)
     if view.is_done(step.id):
         for own in ARMS[step.arm].actions[step.action].met:
-            if not told.has_rule(own["check"], step=step.id):
+            if not reported.has_rule(own["check"], step=step.id):
                 finding = _finding(own["text"], own["check"], ground, view)
                 yield replace(finding, required=step.required)
 
 
 def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground, view: RoundView) -> Finding:
     if rule is None:
-        told = "it has no machine check, and no model is configured to judge its words"
-        return Finding(text, None, CheckedBy.NOT_CHECKED, told, ground.step)
+        why = "it has no machine check, and no model is configured to judge it"
+        return Finding(text, None, CheckedBy.NOT_CHECKED, why, ground.step)
     if objection := _uncheckable(rule, ground, view):
-        reason, told = objection
-        return Finding(text, None, CheckedBy.NOT_CHECKED, told, ground.step, reason=reason)
+        reason, why = objection
+        return Finding(text, None, CheckedBy.NOT_CHECKED, why, ground.step, reason=reason)
     outcome = check(rule, ground)
-    told = (
+    explanation = (
         f"{outcome.explanation} ({FORGEABLE})" if _is_forgeable(rule, ground, view) else outcome.explanation
     )
-    return Finding(text, outcome.met, CheckedBy.RULE, told, ground.step, outcome.evidence)
+    return Finding(text, outcome.met, CheckedBy.RULE, explanation, ground.step, outcome.evidence)
 
 
 def _is_forgeable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> bool:
-    """Tell whether a rule reads what the code under test could have written itself."""
+    """Return whether a rule reads a report that the code under test could have forged."""
     read = steps_read(rule, own=ground.step)
     return any(
         step.id in read and not ARMS[step.arm].actions[step.action].report_trusted for step in view.plan.steps
@@ -216,22 +218,22 @@ def _is_forgeable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> b
 
 
 def _uncheckable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> tuple[str, str] | None:
-    """Return why a rule says nothing: a reason's code, and words."""
+    """Return why a rule can't be checked: a code and an explanation."""
     if ground.step is None and (unknown := unknown_steps(rule, view.plan.steps)):
         return "unknown_step", f"the plan has no such step: {', '.join(unknown)}"
     for step in view.plan.steps:
         if step.id in steps_read(rule, own=ground.step) and step.id in ground.outputs:
-            said = _not_checked(step, ground.outputs[step.id])
-            if said:
-                return str(said["reason"]), f"{said['reason']}: {said['message']}"
+            why = _not_checked(step, ground.outputs[step.id])
+            if why:
+                return str(why["reason"]), f"{why['reason']}: {why['message']}"
     return None
 
 
 def _not_checked(step: PlanStep, output: Any) -> Mapping[str, Any] | None:
-    """Return why a step's output shows nothing, if it says so; a release before ours did not."""
+    """Return the reason why a step's output proves nothing, if it has one; older releases wrote none."""
     pointer = ARMS[step.arm].actions[step.action].unchecked
     try:
-        said = follow(output, pointer) if pointer else None
+        why = follow(output, pointer) if pointer else None
     except LookupError:
         return None
-    return said if isinstance(said, Mapping) else None
+    return why if isinstance(why, Mapping) else None
