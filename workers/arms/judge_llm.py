@@ -9,7 +9,7 @@ import structlog
 
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
 from orchestrator.models.errors import MustWait, StepError
-from orchestrator.models.execution_state import CheckedBy, Finding
+from orchestrator.models.verdict import CheckedBy, CriterionFinding
 from workers.arms.base import Model
 from workers.arms.judge_rules import RoundView
 
@@ -49,7 +49,9 @@ _SCHEMA: Mapping[str, Any] = {
 }
 
 
-def judged_by_model(view: RoundView, findings: Sequence[Finding], model: Model) -> tuple[Finding, ...]:
+def judged_by_model(
+    view: RoundView, findings: Sequence[CriterionFinding], model: Model
+) -> tuple[CriterionFinding, ...]:
     """Return the findings; a model judges those that no rule checked, if its quotes are in the outputs.
 
     Providers that did not produce the results are asked first. When no model answers, the findings stay not checked
@@ -86,7 +88,7 @@ def judged_by_model(view: RoundView, findings: Sequence[Finding], model: Model) 
     return _with(findings, judged)
 
 
-def _is_open(finding: Finding, view: RoundView) -> bool:
+def _is_open(finding: CriterionFinding, view: RoundView) -> bool:
     """Return whether a model may judge a finding: it has no rule, and its step finished."""
     if finding.checked_by is not CheckedBy.NOT_CHECKED or finding.reason is not None:
         return False
@@ -94,8 +96,8 @@ def _is_open(finding: Finding, view: RoundView) -> bool:
 
 
 def _judged(
-    finding: Finding, verdict: Mapping[str, Any] | None, shown: Mapping[str, str], *, judge: str
-) -> Finding:
+    finding: CriterionFinding, verdict: Mapping[str, Any] | None, shown: Mapping[str, str], *, judge: str
+) -> CriterionFinding:
     if verdict is None or verdict["met"] is None:
         why = verdict["explanation"] if verdict else "it gave no verdict"
         return replace(finding, explanation=f"the model could not decide: {why}")
@@ -137,7 +139,7 @@ def _text(output: Any) -> str:
     return json.dumps(output)
 
 
-def _question(view: RoundView, findings: Sequence[Finding], shown: Mapping[str, str]) -> list[Part]:
+def _question(view: RoundView, findings: Sequence[CriterionFinding], shown: Mapping[str, str]) -> list[Part]:
     outputs: list[Part] = []
     for name, text in shown.items():
         outputs += [Untrusted("step", name), Untrusted("output", text)]
@@ -149,7 +151,7 @@ def _question(view: RoundView, findings: Sequence[Finding], shown: Mapping[str, 
     ]
 
 
-def _criterion(number: int, finding: Finding) -> str:
+def _criterion(number: int, finding: CriterionFinding) -> str:
     """Return a criterion as one line of JSON, so that its text can't look like another criterion."""
     line = {"number": number, "criterion": finding.criterion, "step": finding.step}
     return json.dumps({name: value for name, value in line.items() if value is not None}, ensure_ascii=False)
@@ -163,5 +165,7 @@ def _producers(view: RoundView) -> list[str]:
     return list(dict.fromkeys(used))
 
 
-def _with(findings: Sequence[Finding], changed: Mapping[int, Finding]) -> tuple[Finding, ...]:
+def _with(
+    findings: Sequence[CriterionFinding], changed: Mapping[int, CriterionFinding]
+) -> tuple[CriterionFinding, ...]:
     return tuple(changed.get(index, finding) for index, finding in enumerate(findings))

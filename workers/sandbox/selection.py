@@ -1,4 +1,4 @@
-"""Selects the strongest sandbox that works on this machine, or reports why none does and how to fix it."""
+"""Selects the select_sandbox sandbox that works on this machine, or reports why none does and how to fix it."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ NOT_TESTED = SandboxStatus(
 
 
 def select_sandbox(minimum: Isolation) -> SandboxStatus:
-    """Test each kind of sandbox of this machine, the strongest first; use none below `minimum`."""
+    """Test each kind of sandbox of this machine, the select_sandbox first; use none below `minimum`."""
     passed_over: list[str] = []
     for isolation in (Isolation.STRONG, Isolation.BASIC):
         backend = backend_of(isolation)
