@@ -1,4 +1,4 @@
-"""Our workers with a retriever that can be told to hold the interpreter: run it with celery -A."""
+"""Our workers with a retriever that can block the interpreter on request: run it with celery -A."""
 
 import ctypes
 from pathlib import Path
@@ -18,11 +18,11 @@ def make(_standing: SandboxStatus) -> Arm:
 
 
 def collect(assignment: Assignment) -> StepResult:
-    """Hold the interpreter, as a catastrophic call in C does, at the first step that names this file; then collect."""
+    """Block the interpreter, like a hanging call in C, at the first step that names a new file; then collect."""
     values = assignment.inputs["values"]
     if isinstance(values, dict) and "hold" in values and not Path(values["hold"]).exists():
         Path(values["hold"]).touch()
-        # PyDLL keeps the interpreter's lock during the call
+        # PyDLL keeps the GIL during the call
         ctypes.PyDLL(None).sleep(600)
     return retriever.collect(assignment)
 

@@ -40,7 +40,7 @@ FAILING_TEST = "def test_planted():\n    assert 1 + 1 == 3\n"
 
 @pytest.fixture(scope="module")
 def sandbox() -> SandboxStatus:
-    """The select_sandbox sandbox of this machine."""
+    """The strongest sandbox of this machine."""
     return select_sandbox(Isolation.BASIC)
 
 
@@ -52,7 +52,7 @@ def packed(place: Path, **files: str) -> dict[str, bytes]:
 
 
 def sample(tmp_path: Path, **more: str) -> bytes:
-    """Pack the shipped example, with more test files put in."""
+    """Pack the shipped example with additional test files."""
     copy = tmp_path / "sample"
     copy.mkdir()
     for path in SAMPLE.rglob("*"):
@@ -66,7 +66,7 @@ def sample(tmp_path: Path, **more: str) -> bytes:
 
 
 def audit(content: bytes, sandbox: SandboxStatus) -> tuple[RoundView, dict[str, StepResult]]:
-    """Plan an audit by its recipe and let every arm do its steps, one after the other."""
+    """Plan an audit by its recipe and run its steps one after the other."""
     attached = attachment_of(content, "package.tar.gz")
     contract = Contract(goal="Audit this Python package", attachments=(attached.sha256,))
     plan = plan_by_recipe(contract, [attached])
@@ -181,10 +181,10 @@ def test_a():
 """
 
 
-def test_a_report_that_a_hostile_test_may_have_forged_is_told_as_such(
+def test_a_report_that_a_hostile_test_may_have_forged_is_marked(
     tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
-    """It runs in pytest's own process, which holds the report: no report can prove that tests ran."""
+    """The test runs in pytest's own process, which writes the report: no report can prove that tests ran."""
     result = run(
         assignment("executor", "tests", files=packed(tmp_path / "code", test_a=FORGED)), sandbox=sandbox
     )
@@ -207,7 +207,7 @@ FLASK = "import flask\n\n\ndef app():\n    return flask.Flask('x')\n"
 def test_a_package_whose_dependency_is_not_installed_is_inconclusive_and_the_dependency_named(
     tmp_path: Path, sandbox: SandboxStatus, module: str, name: str
 ) -> None:
-    """What OctoLLM itself stands on is no more installed for others' code than anything else."""
+    """The packages that OctoLLM itself uses are not installed for untrusted code."""
     files = packed(tmp_path / "code", m=module, test_m="import m\n\n\ndef test_m():\n    assert m\n")
 
     seen, results = audit(files["code.tar.gz"], sandbox)
@@ -252,9 +252,7 @@ def test_a_conftest_that_can_t_be_imported_names_its_dependency(
         assert output["not_checked"]["reason"] == "dependency_missing"
 
 
-def test_a_module_of_its_own_that_is_not_there_is_the_package_s_fault(
-    tmp_path: Path, sandbox: SandboxStatus
-) -> None:
+def test_a_missing_module_of_its_own_is_the_package_s_fault(tmp_path: Path, sandbox: SandboxStatus) -> None:
     files = packed(
         tmp_path / "code", m="import m.parts\n", test_m="import m\n\n\ndef test_m():\n    assert m\n"
     )
@@ -264,7 +262,7 @@ def test_a_module_of_its_own_that_is_not_there_is_the_package_s_fault(
     assert (output["errors"], output["missing_dependencies"], output["not_checked"]) == (1, [], None)
 
 
-def test_a_process_that_tests_start_can_import_no_more_than_they(
+def test_a_process_that_tests_start_can_import_no_more_than_the_tests(
     tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
     test = (
@@ -280,7 +278,7 @@ def test_a_process_that_tests_start_can_import_no_more_than_they(
     assert (output["passed"], output["failed"]) == (1, 0), output["failures"]
 
 
-def test_a_script_that_needs_what_is_not_installed_says_so(sandbox: SandboxStatus) -> None:
+def test_a_script_that_needs_a_missing_module_reports_it(sandbox: SandboxStatus) -> None:
     files = {"total.py": b"import pandas\n"}
     chosen = {"attachments": [attachment_of(files["total.py"], "total.py").sha256]}
 
@@ -290,8 +288,8 @@ def test_a_script_that_needs_what_is_not_installed_says_so(sandbox: SandboxStatu
     assert output["not_checked"]["reason"] == "dependency_missing"
 
 
-def test_what_the_bare_python_holds_is_all_that_pytest_and_coverage_need() -> None:
-    """A release of pytest that needs more must not be told as a missing dependency of what it tests."""
+def test_the_bare_python_has_everything_that_pytest_and_coverage_need() -> None:
+    """If a release of pytest needs more, the tested package must not be reported as lacking it."""
     needed = {"pytest", "coverage"}
     while (
         more := {
@@ -307,7 +305,7 @@ def test_what_the_bare_python_holds_is_all_that_pytest_and_coverage_need() -> No
     assert needed == set(DISTRIBUTIONS)
 
 
-def test_a_script_runs_on_one_file_and_its_output_is_told(sandbox: SandboxStatus) -> None:
+def test_a_script_runs_on_one_file_and_its_output_is_reported(sandbox: SandboxStatus) -> None:
     script = b"import sys\nprint(len(open(sys.argv[1]).read().split()))\nsys.exit(3)\n"
     files = {"count.py": script, "a.txt": b"one two three"}
     given = assignment("executor", "script", files=files)
@@ -351,10 +349,10 @@ def test_the_recipe_runs_a_script_on_every_input_and_finds_the_output_that_is_no
     assert verdict.decision is Decision.FAILED
 
 
-def test_without_a_sandbox_no_tool_runs_and_the_step_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_sandbox_no_tool_runs_and_the_error_has_the_fix(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     files = packed(tmp_path / "code", test_a=f"open({str(mark)!r}, 'w')\n")
-    none = SandboxStatus(None, reason="no sandbox works here", mend="install bubblewrap")
+    none = SandboxStatus(None, reason="no sandbox works here", fix="install bubblewrap")
 
     for action in ("lint", "tests", "security", "coverage"):
         with pytest.raises(SandboxUnavailable, match="no sandbox works here"):
@@ -363,7 +361,7 @@ def test_without_a_sandbox_no_tool_runs_and_the_step_says_what_to_do(tmp_path: P
     assert not mark.exists()
 
 
-def test_a_result_says_how_its_tool_was_kept_apart(tmp_path: Path, sandbox: SandboxStatus) -> None:
+def test_a_result_has_the_isolation_of_its_tool(tmp_path: Path, sandbox: SandboxStatus) -> None:
     files = packed(tmp_path / "code", good="A = 1\n")
 
     provenance = run(assignment("executor", "lint", files=files), sandbox=sandbox).provenance
@@ -419,7 +417,7 @@ def test_the_attachment_s_own_configuration_can_not_silence_the_linter(
         ("x = 1\n", (0, 0, 0, 0, 5)),
     ],
 )
-def test_a_run_of_tests_is_reported_as_it_was(
+def test_the_outcomes_of_tests_are_reported(
     source: str, counts: tuple[int, ...], tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
     files = packed(tmp_path / "code", test_a=source)
@@ -457,7 +455,7 @@ def test_a_path_must_lie_in_the_attachment(paths: list[str], tmp_path: Path, san
         run(assignment("executor", "tests", {"paths": paths}, files=files), sandbox=sandbox)
 
 
-def test_waiting_takes_its_time_and_stops_when_told_or_too_late() -> None:
+def test_waiting_takes_its_time_and_stops_on_cancellation_or_deadline() -> None:
     token = CancelToken()
     started = time.monotonic()
 

@@ -40,20 +40,20 @@ NEW = (
 
 @pytest.fixture(scope="module")
 def sandbox() -> SandboxStatus:
-    """The select_sandbox sandbox of this machine."""
+    """The strongest sandbox of this machine."""
     return select_sandbox(Isolation.BASIC)
 
 
 @pytest.fixture
 def fake() -> Iterator[FakeLLM]:
-    """A server that answers what it is told to."""
+    """A model server with scripted answers."""
     with FakeLLM() as running:
         yield running
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, bytes]:
-    """A package with a defect that its test shows."""
+    """A package with a defect that makes its test fail."""
     (tmp_path / "m.py").write_text(MODULE)
     (tmp_path / "test_m.py").write_text(TEST)
     return {"code.tar.gz": pack(tmp_path)}
@@ -81,7 +81,7 @@ def test_a_patch_is_accepted_when_it_applies_and_the_tests_pass(
     assert output["tests_passed"] == int(accepted)
 
 
-def test_a_model_is_told_exactly_what_is_wrong_until_the_tests_pass(
+def test_a_model_gets_the_exact_reason_until_the_tests_pass(
     files: dict[str, bytes], sandbox: SandboxStatus, fake: FakeLLM
 ) -> None:
     fake.answer(said(MISFIT), said(WORSE), said(GOOD))
@@ -96,7 +96,7 @@ def test_a_model_is_told_exactly_what_is_wrong_until_the_tests_pass(
     assert [model["prompt"] for model in result.provenance["models"]] == ["coder.patch@1.0.0"] * 3
 
 
-def test_what_tests_and_reports_say_goes_to_a_model_between_marks(
+def test_text_of_tests_and_reports_is_sent_to_a_model_between_marks(
     tmp_path: Path, sandbox: SandboxStatus, fake: FakeLLM
 ) -> None:
     (tmp_path / "m.py").write_text(MODULE)
@@ -114,7 +114,7 @@ def test_what_tests_and_reports_say_goes_to_a_model_between_marks(
     assert "1 of 1 test failed" in fake.received[1].text
 
 
-def test_after_two_fix_rounds_a_patch_that_fails_is_told_as_not_accepted(
+def test_after_two_fix_rounds_a_failing_patch_is_not_accepted(
     files: dict[str, bytes], sandbox: SandboxStatus, fake: FakeLLM
 ) -> None:
     fake.answer(*[said(WORSE)] * 3)
@@ -138,7 +138,7 @@ def test_new_code_comes_with_tests_or_is_not_accepted(sandbox: SandboxStatus, fa
 
 
 class Payer:
-    """A claimed step of a real task, whose model is paid from the task's budget."""
+    """A claimed step of a real task; its model calls are charged to the task's budget."""
 
     def __init__(self, engineer: Engineer, fake: FakeLLM, **budget_of: Any) -> None:
         self.engineer = engineer
@@ -157,7 +157,7 @@ class Payer:
 
 
 def large(tmp_path: Path) -> dict[str, bytes]:
-    """A package that fills the room in which code is shown."""
+    """A package that fills the room for code."""
     (tmp_path / "m.py").write_text(MODULE)
     (tmp_path / "test_m.py").write_text(TEST)
     (tmp_path / "other.py").write_text("# what else there is\n" * 180)
@@ -191,7 +191,7 @@ def test_two_corrections_are_paid_by_the_default_budget(
     assert (output["accepted"], output["fix_rounds"]) == (True, 2)
 
 
-def test_a_budget_that_pays_for_no_correction_tells_what_was_tried(
+def test_a_budget_without_room_for_a_correction_reports_the_last_patch(
     files: dict[str, bytes], sandbox: SandboxStatus, fake: FakeLLM, engineer: Engineer
 ) -> None:
     payer = Payer(engineer, fake, max_tokens=4_500)

@@ -1,4 +1,4 @@
-"""A sandbox is used only when it has held against a probe, and nothing is used below what is asked for."""
+"""A sandbox is used only when it passes the probe and is at least as strong as required."""
 
 import json
 import subprocess
@@ -14,7 +14,15 @@ import pytest
 from orchestrator.models.errors import SandboxUnavailable
 from tests.integration.sandbox_kit import kinds_here
 from workers.sandbox import backend_bubblewrap, landlock, probe
-from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, ToolLimits, Wires, orders
+from workers.sandbox.backend import (
+    LAUNCHER,
+    Cell,
+    HandshakePipes,
+    Isolation,
+    SandboxStart,
+    ToolLimits,
+    orders,
+)
 from workers.sandbox.backend_bubblewrap import BubblewrapBackend
 from workers.sandbox.backend_landlock import LandlockBackend
 from workers.sandbox.selection import select_sandbox
@@ -24,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Open:
-    """A sandbox that holds nothing back."""
+    """A sandbox without any isolation."""
 
     isolation: Isolation = Isolation.STRONG
 
@@ -42,10 +50,12 @@ class OpenCell:
     scratch: Path
     limits: ToolLimits
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
-        launch = (sys.executable, "-I", "-S", str(LAUNCHER), "tag", orders(self.limits, wires))
-        wired = (wires.go, wires.ready, wires.report)
-        return Start((*launch, *argv), environment, self.inputs, wired, is_keeper=True)
+    def start(
+        self, argv: Sequence[str], environment: Mapping[str, str], pipes: HandshakePipes
+    ) -> SandboxStart:
+        launch = (sys.executable, "-I", "-S", str(LAUNCHER), "tag", orders(self.limits, pipes))
+        wired = (pipes.go, pipes.ready, pipes.report)
+        return SandboxStart((*launch, *argv), environment, self.inputs, wired, is_keeper=True)
 
     def scratch_in_use(self, _pids: Sequence[int]) -> int:
         return 0
@@ -54,7 +64,7 @@ class OpenCell:
         return 0
 
 
-def test_the_probe_finds_what_an_open_sandbox_lets_through() -> None:
+def test_the_probe_finds_every_escape_of_an_open_sandbox() -> None:
     fault = probe.failure(Open())
 
     assert fault is not None
@@ -68,16 +78,16 @@ def test_the_probe_finds_what_an_open_sandbox_lets_through() -> None:
 
 
 @pytest.mark.parametrize("level", kinds_here())
-def test_the_probe_passes_what_holds(level: str) -> None:
+def test_a_real_sandbox_passes_the_probe(level: str) -> None:
     assert probe.failure(kinds_here()[level]) is None
 
 
 @pytest.mark.parametrize("abi", range(1, landlock.version() + 1 if "basic" in kinds_here() else 1))
-def test_basic_holds_on_older_kernels_too(abi: int) -> None:
+def test_basic_passes_the_probe_with_older_kernels(abi: int) -> None:
     assert probe.failure(LandlockBackend(abi)) is None
 
 
-def test_a_bubblewrap_that_can_not_start_is_passed_over_with_its_own_words(tmp_path: Path) -> None:
+def test_a_bubblewrap_that_can_not_start_is_passed_over_with_its_message(tmp_path: Path) -> None:
     broken = tmp_path / "bwrap"
     broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     broken.chmod(0o755)
@@ -85,7 +95,7 @@ def test_a_bubblewrap_that_can_not_start_is_passed_over_with_its_own_words(tmp_p
     assert "No permissions to create new namespace" in str(probe.failure(BubblewrapBackend(str(broken))))
 
 
-def test_below_the_level_that_is_asked_for_nothing_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_sandbox_below_the_required_level_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert backend_bubblewrap.program() is None
 
@@ -99,7 +109,7 @@ def test_below_the_level_that_is_asked_for_nothing_is_used(monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_the_command_says_the_same_as_the_worker() -> None:
+def test_the_command_prints_the_same_as_the_worker_finds() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "workers.sandbox", "strong"],
         cwd=ROOT,

@@ -76,7 +76,7 @@ def test_metrics_count_functions_branches_and_docstrings(tmp_path: Path) -> None
     }
 
 
-def test_what_can_not_be_parsed_is_named_in_the_metrics(tmp_path: Path) -> None:
+def test_metrics_name_files_that_can_not_be_parsed(tmp_path: Path) -> None:
     output = run(assignment("coder", "metrics", files=package(tmp_path, bad="def :", good="a = 1\n"))).output
 
     assert output["files"] == 2

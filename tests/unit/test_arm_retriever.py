@@ -1,4 +1,4 @@
-"""The retriever says what is there, and quotes it verbatim with its place."""
+"""The retriever lists what is attached, and quotes passages verbatim with their place."""
 
 import hashlib
 import time
@@ -24,7 +24,7 @@ def package(tmp_path: Path) -> bytes:
     return pack(tmp_path)
 
 
-def test_an_inventory_counts_what_is_there(tmp_path: Path) -> None:
+def test_an_inventory_counts_files_packages_and_tests(tmp_path: Path) -> None:
     output = run(assignment("retriever", "inventory", files={"thing.tar.gz": package(tmp_path)})).output
 
     files = {file["path"]: file for file in output["files"]}
@@ -38,7 +38,7 @@ def test_an_inventory_counts_what_is_there(tmp_path: Path) -> None:
     assert files["logo.png"]["sha256"] == hashlib.sha256(b"\x89PNG\0").hexdigest()
 
 
-def test_a_collection_holds_what_it_was_given() -> None:
+def test_a_collection_returns_the_given_values() -> None:
     values = {"a": [1, {"b": None}], "c": "d"}
 
     output = run(assignment("retriever", "collect", {"values": values})).output
@@ -68,7 +68,7 @@ def test_an_attachment_of_another_task_is_not_read() -> None:
         run(assignment("retriever", "inventory", {"attachment": "f" * 64}, files={"a.txt": b"a"}))
 
 
-def test_an_arm_that_was_cancelled_stops_and_one_that_is_late_says_so() -> None:
+def test_a_cancelled_arm_stops_and_a_late_one_times_out() -> None:
     token = CancelToken()
     token.set()
     given = replace(assignment("retriever", "collect", {"values": 1}), cancelled=token)
@@ -91,7 +91,7 @@ def test_a_passage_is_a_paragraph_and_names_its_lines_and_its_first_byte() -> No
     assert text.encode()[passages[1].first_byte :].startswith(b"A late")
 
 
-def test_long_paragraphs_and_long_lines_come_in_pieces_that_lose_nothing() -> None:
+def test_long_paragraphs_and_long_lines_are_split_without_loss() -> None:
     lines = ["x" * 30] * 30 + ["ü" * 5_000]
 
     passages = list(passages_of(SourceText("a.txt", "\n".join(lines))))

@@ -1,4 +1,4 @@
-"""Random input for what reads untrusted text and files: each is read or refused in words, in bounded time."""
+"""Random input for the readers of untrusted text and files: each is read or refused, in bounded time."""
 
 import json
 import string
@@ -20,7 +20,7 @@ from workers.arms.unified_diff import patch_files
 from workers.sandbox.limited import CallLimits, limited
 
 _HANG_SECONDS = 10.0
-"""Far above what any of it takes; what backtracks does not end within it."""
+"""Far above the time that any input needs; a backtracking pattern would exceed it."""
 _LETTERS = 8_000
 
 _PIECES = st.one_of(
@@ -170,7 +170,7 @@ def test_any_python_file_is_counted_or_is_an_error_of_that_file(text: str) -> No
 
 @given(st.binary(max_size=2_000) | st.builds(lambda pieces: "".join(pieces).encode(), _XML))
 @settings(max_examples=20, deadline=None)
-def test_what_a_child_reads_is_what_would_be_read_here_or_a_refusal(content: bytes) -> None:
+def test_a_child_reads_the_same_as_this_process_or_refuses(content: bytes) -> None:
     with suppress(InvalidStepInput):
         assert limited(parse_test_report, "a report", limits=CallLimits(cpu_seconds=2))(content, []) in (
             None,

@@ -1,4 +1,4 @@
-"""The registry is sound: every contract can be used, every arm is found, every change shows in the digest."""
+"""The registry: every contract is valid, every arm can be loaded, every change changes the digest."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ from orchestrator.rules.json_schema import schema_faults
 from workers.arms.base import ActionArm, load_arm
 
 
-def test_the_arms_are_those_that_clients_know_each_on_its_queue() -> None:
+def test_clients_find_the_same_arms_each_on_its_queue() -> None:
     assert {arm: queue_of(arm) for arm in ARMS} == {
         "planner": "planner",
         "retriever": "arm.retriever",

@@ -1,4 +1,4 @@
-"""A test report is read as pytest means it, and never trusted further than that."""
+"""A report of pytest is counted correctly, and a malformed one is refused."""
 
 from workers.arms.reports import read_test_report
 

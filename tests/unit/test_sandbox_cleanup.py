@@ -1,4 +1,4 @@
-"""Whatever a tool made of a directory, it can be removed."""
+"""Directories that a tool made hard to remove are removed."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_a_directory_deeper_than_any_recursion_is_removed(tmp_path: Path) -> Non
     assert not place.exists()
 
 
-def test_directories_without_rights_are_removed_and_links_are_not_followed(tmp_path: Path) -> None:
+def test_directories_without_permissions_are_removed_and_links_are_not_followed(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir(mode=0o500)
     place = tmp_path / "place"

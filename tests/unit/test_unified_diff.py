@@ -1,4 +1,4 @@
-"""A unified diff is applied as `patch` would, where its lines stand, or it is refused with nothing written."""
+"""A unified diff is applied like `patch` does, where its lines are found, or refused with nothing written."""
 
 import difflib
 import itertools
@@ -46,11 +46,11 @@ def test_a_hunk_changes_its_lines_and_is_counted(root: Path) -> None:
         "\n" + CHANGE_THREE + "\n\n",
     ],
 )
-def test_what_models_get_wrong_about_the_frame_does_no_harm(patch: str, root: Path) -> None:
+def test_errors_of_models_in_headers_are_tolerated(patch: str, root: Path) -> None:
     assert patched(root, patch) == OLD.replace("three", "THREE")
 
 
-def test_places_of_lines_are_all_places_where_they_stand() -> None:
+def test_all_places_of_lines_are_found() -> None:
     for size in range(9):
         for lines in itertools.product("ab", repeat=size):
             for wanted in (("a",), ("a", "b"), ("a", "a"), ("a", "b", "a"), ("a", "a", "b", "a")):
@@ -58,7 +58,7 @@ def test_places_of_lines_are_all_places_where_they_stand() -> None:
                 assert list(_places(wanted, lines)) == places
 
 
-def test_lines_that_stand_twice_are_changed_where_the_hunk_says(root: Path) -> None:
+def test_repeated_lines_are_changed_at_the_hunk_s_line_number(root: Path) -> None:
     (root / "a.txt").write_text("x\ny\n" * 5)
 
     assert (
@@ -80,7 +80,7 @@ def test_files_are_made_and_deleted_and_hunks_shift_each_other(root: Path) -> No
     assert not (root / "gone.txt").exists()
 
 
-def test_newlines_stay_as_the_file_has_them(root: Path) -> None:
+def test_the_file_s_newlines_are_kept(root: Path) -> None:
     (root / "a.txt").write_bytes(OLD.replace("\n", "\r\n").encode())
 
     assert patched(root, CHANGE_THREE) == OLD.replace("three", "THREE").replace("\n", "\r\n")

@@ -134,7 +134,7 @@ class Assignment:
 
     def require_tool(self, name: str) -> None:
         """Raise PermitDenied for a program that the step's permit does not allow."""
-        if name not in (self.offer.tools if self.tools is None else self.tools):
+        if name not in (self.action_contract.tools if self.tools is None else self.tools):
             raise PermitDenied(f"step {self.name} may not run {name}: its permit does not name it")
 
     def require_model(self) -> Model:
@@ -147,7 +147,7 @@ class Assignment:
         return self.model
 
     @property
-    def offer(self) -> Action:
+    def action_contract(self) -> Action:
         """Return the contract of the step's action."""
         return ARMS[self.arm].actions[self.action]
 
@@ -188,7 +188,7 @@ class ActionArm:
         function = self.actions.get(assignment.action)
         if function is None:
             raise InvalidStepInput(f"arm {assignment.arm} has no action {assignment.action!r}")
-        wrong = faults(assignment.offer.input_schema, dict(assignment.inputs))
+        wrong = faults(assignment.action_contract.input_schema, dict(assignment.inputs))
         if wrong:
             found = [{"field": ".".join(map(str, fault.path)), "message": fault.message} for fault in wrong]
             first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}"

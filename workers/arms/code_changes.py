@@ -21,7 +21,7 @@ from workers.arms.reports import (
     own_modules,
     read_test_report,
 )
-from workers.arms.sources import chosen, workspace
+from workers.arms.sources import selected_attachments, workspace
 from workers.arms.tools import run_tool
 from workers.arms.unified_diff import ChangedFile, patch_files
 from workers.sandbox.limited import limited
@@ -127,7 +127,7 @@ class Patcher:
 
     def _try(self, assignment: Assignment, patch: str) -> Trial:
         sandbox = self.sandbox.require()
-        with workspace(assignment, chosen(assignment)) as root:
+        with workspace(assignment, selected_attachments(assignment)) as root:
             try:
                 apply = limited(patch_files, "the patch", checkpoint=assignment.checkpoint)
                 files = tuple(ChangedFile(**file) for file in apply(patch, root))
@@ -226,7 +226,7 @@ def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = (
         else ""
     )
     texts = [inputs["instruction"], failures, assignment.feedback or ""]
-    with workspace(assignment, chosen(assignment)) as root:
+    with workspace(assignment, selected_attachments(assignment)) as root:
         shown = code_context(
             root,
             paths=inputs.get("paths", ()),

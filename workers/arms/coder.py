@@ -12,7 +12,7 @@ from workers.arms.code_changes import Patcher
 from workers.arms.code_context import DEFAULT_BYTES, code_context
 from workers.arms.judge_rules import check_citations
 from workers.arms.python_metrics import read_package
-from workers.arms.sources import the_one, workspace
+from workers.arms.sources import single_attachment, workspace
 from workers.sandbox.limited import MEBIBYTE, CallLimits, limited
 from workers.sandbox.selection import SandboxStatus
 
@@ -99,7 +99,7 @@ def explain(assignment: Assignment) -> StepResult:
     """Explain an attachment's code. Places whose quote is not in the code are left out, and counted."""
     model = assignment.require_model()
     inputs = assignment.inputs
-    with workspace(assignment, [the_one(assignment)]) as root:
+    with workspace(assignment, [single_attachment(assignment)]) as root:
         shown = code_context(
             root,
             paths=inputs.get("paths", ()),
@@ -134,7 +134,7 @@ def explain(assignment: Assignment) -> StepResult:
 
 def _read(assignment: Assignment) -> dict[str, Any]:
     """Return what python_metrics reads from the step's attachment."""
-    attachment = the_one(assignment)
+    attachment = single_attachment(assignment)
     with workspace(assignment, [attachment]) as root:
         read = limited(read_package, attachment.filename, checkpoint=assignment.checkpoint, limits=_LIMITS)
         return read(root)

@@ -29,9 +29,9 @@ from workers.arms.reports import (
     read_coverage,
     read_test_report,
 )
-from workers.arms.sources import chosen, folders, plain_name, the_one, workspace
+from workers.arms.sources import folders, plain_name, selected_attachments, single_attachment, workspace
 from workers.arms.tools import Command, ToolPaths, run_tool
-from workers.sandbox.run import Finished
+from workers.sandbox.run import ToolResult
 from workers.sandbox.selection import Sandbox, SandboxStatus
 
 MAX_LISTED = 200
@@ -174,7 +174,7 @@ class Executor:
 
     def script(self, assignment: Assignment) -> StepResult:
         """Run a script on a file; the output has its exit code and what it printed."""
-        script, *given = chosen(assignment)
+        script, *given = selected_attachments(assignment)
         if is_archive(script.filename):
             raise InvalidStepInput(f"{script.filename} is an archive, not a script")
 
@@ -210,7 +210,7 @@ class Executor:
     ) -> "_Ran":
         """Run a tool on the given attachments, or the only one; raises SandboxUnavailable without a sandbox."""
         sandbox = self.sandbox.require()
-        attachments = attachments or (the_one(assignment),)
+        attachments = attachments or (single_attachment(assignment),)
         with workspace(assignment, attachments) as root:
             own = own_modules(root)
             finished, places = run_tool(sandbox, root, command, assignment=assignment)
@@ -219,7 +219,7 @@ class Executor:
 
 @dataclass(frozen=True)
 class _Ran:
-    finished: Finished
+    finished: ToolResult
     places: ToolPaths
     attachment: Attachment
     sandbox: Sandbox
@@ -264,7 +264,7 @@ def wait(assignment: Assignment) -> StepResult:
     return answer(assignment, {"summary": f"Waited {waited:.1f} s", "seconds": waited})
 
 
-def _ruff_findings(finished: Finished) -> list[dict[str, Any]]:
+def _ruff_findings(finished: ToolResult) -> list[dict[str, Any]]:
     try:
         found = json.loads(finished.stdout)
     except (ValueError, RecursionError) as fault:
@@ -274,7 +274,7 @@ def _ruff_findings(finished: Finished) -> list[dict[str, Any]]:
     return found
 
 
-def _bandit_findings(finished: Finished) -> list[dict[str, Any]]:
+def _bandit_findings(finished: ToolResult) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = json.loads(finished.stdout)["results"]
     except (ValueError, LookupError, TypeError, RecursionError) as fault:
@@ -337,7 +337,7 @@ def _summary(report: TestReport) -> str:
     return f"{summary}; first: {report.failures[0].test}" if report.failures else summary
 
 
-def _failed(tool: str, finished: Finished) -> ToolFailed:
+def _failed(tool: str, finished: ToolResult) -> ToolFailed:
     tail = (finished.stderr or finished.stdout).decode("utf-8", "replace")[-TAIL_CHARACTERS:]
     return ToolFailed(
         f"{tool} ended with exit code {finished.exit_code} and no usable report",

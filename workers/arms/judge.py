@@ -14,10 +14,10 @@ from workers.arms.judge_llm import judged_by_model
 from workers.arms.judge_rules import (
     ALL_FINISHED,
     RoundView,
-    blamed,
     check_citations,
     check_values,
     findings_of,
+    responsible_steps,
 )
 from workers.arms.sources import read_sources
 from workers.sandbox.selection import SandboxStatus
@@ -144,7 +144,7 @@ def _faulty(view: RoundView, findings: tuple[CriterionFinding, ...]) -> dict[str
     rules = {criterion.text: criterion.check for criterion in view.contract.acceptance_criteria}
     for finding in findings:
         if finding.required and finding.met is False and finding.criterion != ALL_FINISHED:
-            for name in blamed(finding, rules.get(finding.criterion), view.plan):
+            for name in responsible_steps(finding, rules.get(finding.criterion), view.plan):
                 if view.is_done(name):
                     line = f"not met: {finding.criterion} ({finding.explanation})"
                     feedback.setdefault(name, []).append(line)

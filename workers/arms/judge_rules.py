@@ -24,7 +24,7 @@ FITS_SCHEMA = "The result fits the output schema"
 class RoundView:
     """What the judge gets of a round: the contract, the plan, and the state and result of each step.
 
-    `stowed` holds large outputs by step; their results have only a pointer to them.
+    `large_outputs` are those to which results have only a pointer, by step.
     """
 
     contract: Contract
@@ -32,7 +32,7 @@ class RoundView:
     results: Mapping[str, StepResult]
     states: Mapping[str, StepState]
     round: int
-    stowed: Mapping[str, Any] = field(default_factory=dict)
+    large_outputs: Mapping[str, Any] = field(default_factory=dict)
 
     def is_done(self, step: str) -> bool:
         """Return whether the step succeeded."""
@@ -40,7 +40,9 @@ class RoundView:
 
     def outputs(self) -> dict[str, Any]:
         """Return the outputs of the steps that are done, by step."""
-        return self.recorded() | {name: self.stowed[name] for name in self.stowed if self.is_done(name)}
+        return self.recorded() | {
+            name: self.large_outputs[name] for name in self.large_outputs if self.is_done(name)
+        }
 
     def recorded(self) -> dict[str, Any]:
         """Return the outputs as the rows hold them: pointers in place of large ones."""
@@ -79,7 +81,9 @@ def findings_of(view: RoundView) -> Iterator[CriterionFinding]:
         yield from _findings_of_step(step, view, Ground(outputs, view.states, result, step.id), reported)
 
 
-def blamed(finding: CriterionFinding, rule: Mapping[str, Any] | None, plan: Plan) -> tuple[str, ...]:
+def responsible_steps(
+    finding: CriterionFinding, rule: Mapping[str, Any] | None, plan: Plan
+) -> tuple[str, ...]:
     """Return the steps that caused a failed finding: those that its rule reads, else the plan's last ones."""
     named = [finding.step] if finding.step else list(steps_read(rule or {}))
     known = {step.id for step in plan.steps}

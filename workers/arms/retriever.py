@@ -19,12 +19,12 @@ from orchestrator.safety.archive import is_archive
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.sources import (
     SourceText,
-    chosen,
     context_source,
     folders,
     plain_name,
+    selected_attachments,
+    single_attachment,
     texts_below,
-    the_one,
     workspace,
 )
 from workers.arms.synthesis import synthesise
@@ -60,7 +60,7 @@ def make(_sandbox: SandboxStatus) -> Arm:
 
 def inventory(assignment: Assignment) -> StepResult:
     """List an attachment's files, and the Python packages and tests among them."""
-    attachment = the_one(assignment)
+    attachment = single_attachment(assignment)
     with workspace(assignment, [attachment]) as root:
         files = []
         for name, path in files_below(root):
@@ -103,7 +103,7 @@ def answer_question(assignment: Assignment) -> StepResult:
 
 def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str]]:
     terms = terms_of(query)
-    attachments = chosen(assignment)
+    attachments = selected_attachments(assignment)
     holdings = [_holding(assignment, attachment) for attachment in attachments]
     context = all_passages_of([context_source(assignment)], "the context") if assignment.context else []
     found, warnings = assignment.library.search(

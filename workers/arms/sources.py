@@ -32,7 +32,7 @@ class SourceText:
         return [line.removesuffix("\r") for line in self.text.split("\n")]
 
 
-def chosen(assignment: Assignment) -> tuple[Attachment, ...]:
+def selected_attachments(assignment: Assignment) -> tuple[Attachment, ...]:
     """Return the attachments that the step's inputs name, or all; raises InvalidStepInput for an unknown one."""
     named = assignment.inputs.get("attachments")
     if "attachment" in assignment.inputs:
@@ -48,9 +48,9 @@ def chosen(assignment: Assignment) -> tuple[Attachment, ...]:
     )
 
 
-def the_one(assignment: Assignment) -> Attachment:
+def single_attachment(assignment: Assignment) -> Attachment:
     """Return the attachment that the step reads; raises InvalidStepInput unless it is exactly one."""
-    attachments = chosen(assignment)
+    attachments = selected_attachments(assignment)
     if len(attachments) != 1:
         raise InvalidStepInput(f"step {assignment.name} reads one attachment; there are {len(attachments)}")
     return attachments[0]
@@ -91,7 +91,7 @@ def plain_name(attachment: Attachment) -> str:
 
 def read_sources(assignment: Assignment) -> tuple[list[SourceText], list[dict[str, str]]]:
     """Return the task's texts, and {file, reason} of each file that is no text."""
-    with workspace(assignment, chosen(assignment)) as root:
+    with workspace(assignment, selected_attachments(assignment)) as root:
         sources, skipped = texts_below(assignment, root)
     if assignment.context:
         sources.append(context_source(assignment))

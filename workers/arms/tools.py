@@ -12,7 +12,7 @@ from orchestrator.models.errors import InvalidStepInput
 from workers.arms.base import Assignment
 from workers.sandbox.backend import REPORT
 from workers.sandbox.readable_files import bare_python
-from workers.sandbox.run import Finished, run
+from workers.sandbox.run import ToolResult, run
 from workers.sandbox.selection import Sandbox
 
 RULES = ("E4", "E7", "E9", "F", "B")
@@ -179,7 +179,7 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 def run_tool(
     sandbox: Sandbox, root: Path, command: Callable[[ToolPaths], Command], *, assignment: Assignment
-) -> tuple[Finished, ToolPaths]:
+) -> tuple[ToolResult, ToolPaths]:
     """Run the call that `command` returns, in a sandbox around `root`; return how it ended, and its paths.
 
     Raises PermitDenied for a program that the step may not run, ToolFailed, and the errors of `checkpoint`.

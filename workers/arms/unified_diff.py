@@ -79,7 +79,7 @@ def parse_patch(text: str) -> tuple[FileChange, ...]:
     """
     if len(text) > MAX_PATCH_CHARACTERS:
         raise PatchRejected(f"the patch has {len(text)} characters; at most {MAX_PATCH_CHARACTERS} are read")
-    lines = _Lines(text.replace("\r\n", "\n").rstrip("\n").split("\n"))
+    lines = _DiffLines(text.replace("\r\n", "\n").rstrip("\n").split("\n"))
     changes, at = list[FileChange](), 0
     while at < len(lines):
         if _is_file_header(lines, at):
@@ -124,7 +124,7 @@ def apply_patch(changes: Sequence[FileChange], root: Path) -> list[ChangedFile]:
     return [_changed_file(change) for change in changes]
 
 
-class _Lines(list[str]):
+class _DiffLines(list[str]):
     """The lines of a diff, with an index of those that are not empty."""
 
     def __init__(self, lines: Sequence[str]) -> None:
@@ -141,7 +141,7 @@ def _is_file_header(lines: Sequence[str], at: int) -> bool:
     return lines[at].startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ ")
 
 
-def _read_file(lines: _Lines, at: int) -> tuple[FileChange, int]:
+def _read_file(lines: _DiffLines, at: int) -> tuple[FileChange, int]:
     old, new = _path(lines[at]), _path(lines[at + 1])
     start, at, hunks = at, at + 2, []
     while at < len(lines) and lines[at].startswith("@@"):
@@ -161,7 +161,7 @@ def _path(header: str) -> str | None:
     return name[2:] if name.startswith(("a/", "b/")) else name
 
 
-def _read_hunk(lines: _Lines, at: int) -> tuple[Hunk, int]:
+def _read_hunk(lines: _DiffLines, at: int) -> tuple[Hunk, int]:
     start = at
     body = list[tuple[str, str]]()
     at += 1
@@ -194,7 +194,7 @@ def _ends_bare(kinds: Sequence[str]) -> bool | None:
     return any(kind in " +" for kind in marked) if marked else None
 
 
-def _is_hunk_line(lines: _Lines, at: int) -> bool:
+def _is_hunk_line(lines: _DiffLines, at: int) -> bool:
     if _is_file_header(lines, at) or lines[at].startswith(("@@", "diff ")):
         return False
     if not lines[at]:

@@ -26,7 +26,7 @@ def prepare(app: Celery) -> None:
     if standing.sandbox is not None:
         log.info("sandbox.stands", isolation=standing.isolation, passed_over=list(standing.passed_over))
         return
-    log.error("sandbox.unavailable", reason=standing.reason, mend=standing.mend)
+    log.error("sandbox.unavailable", reason=standing.reason, mend=standing.fix)
     withheld = [arm.arm_id for arm in ARMS.values() if arm.needs_sandbox and arm.queue in queues]
     app.octollm_withheld = withheld  # type: ignore[attr-defined]  # as above
     app.amqp.queues.deselect([ARMS[arm].queue for arm in withheld])

@@ -15,7 +15,7 @@ def main() -> None:
             {
                 "isolation": status.isolation,
                 "reason": status.reason,
-                "mend": status.mend,
+                "mend": status.fix,
                 "passed_over": list(status.passed_over),
             }
         )

@@ -49,7 +49,7 @@ class ToolLimits:
 
 
 @dataclass(frozen=True)
-class Wires:
+class HandshakePipes:
     """Descriptors that a sandbox inherits: it reports that it is ready, waits for `go`, and writes a report."""
 
     go: int
@@ -58,11 +58,11 @@ class Wires:
 
 
 @dataclass(frozen=True)
-class Start:
+class SandboxStart:
     """How the first process of a sandbox is started; it inherits nothing but this.
 
-    With `is_keeper` the process ends the whole sandbox when `Wires.go` is closed. Without, its only child is the first
-    process of a pid namespace.
+    `is_keeper`: the process ends the whole sandbox when `HandshakePipes.go` is closed. Otherwise its only child is the
+    first process of a pid namespace.
     """
 
     argv: tuple[str, ...]
@@ -85,7 +85,9 @@ class Cell(Protocol):
         """Return the one writable directory."""
         ...
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
+    def start(
+        self, argv: Sequence[str], environment: Mapping[str, str], pipes: HandshakePipes
+    ) -> SandboxStart:
         """Return how to start `argv` with `environment` and nothing else in its environment."""
         ...
 
@@ -115,12 +117,12 @@ class Backend(Protocol):
         ...
 
 
-def orders(limits: ToolLimits, wires: Wires, **more: int) -> str:
+def orders(limits: ToolLimits, pipes: HandshakePipes, **more: int) -> str:
     """Return the launcher's orders for one tool: NAME=NUMBER pairs joined by commas."""
     numbers = {
-        "go": wires.go,
-        "ready": wires.ready,
-        "report": wires.report,
+        "go": pipes.go,
+        "ready": pipes.ready,
+        "report": pipes.report,
         "cpu": limits.cpu_seconds,
         "memory": limits.memory_bytes,
         "file": limits.file_bytes,

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from workers.sandbox import cleanup, readable_files, seccomp, tool_users
-from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, ToolLimits, Wires, common_facts, orders
+from workers.sandbox.backend import (
+    LAUNCHER,
+    Cell,
+    HandshakePipes,
+    Isolation,
+    SandboxStart,
+    ToolLimits,
+    common_facts,
+    orders,
+)
 
 SCRATCH = Path("/tmp")  # noqa: S108 - inside the sandbox, where it is private to the tool
 _LAUNCHER_INSIDE = Path("/launcher.py")
@@ -90,14 +99,16 @@ class _Bubble:
                 continue
         return 0
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
+    def start(
+        self, argv: Sequence[str], environment: Mapping[str, str], pipes: HandshakePipes
+    ) -> SandboxStart:
         """Return the start of bubblewrap. Its environment is empty, because a tool can read that of process 1."""
         become = {} if self.user is None else {"uid": self.user.uid}
-        tool_users.give_pipe(wires.report, self.user)
+        tool_users.give_pipe(pipes.report, self.user)
         launch = (sys.executable, "-I", "-S", str(_LAUNCHER_INSIDE), cleanup.tag())
         inside = {**environment, cleanup.VARIABLE: cleanup.tag()}
         variables = [word for name, value in inside.items() for word in ("--setenv", name, value)]
-        return Start(
+        return SandboxStart(
             argv=(
                 self.path,
                 *self._namespaces(),
@@ -106,12 +117,12 @@ class _Bubble:
                 *("--seccomp", str(self.filter)),
                 "--",
                 *launch,
-                orders(self.limits, wires, **become),
+                orders(self.limits, pipes, **become),
                 *argv,
             ),
             environment={},
             directory=Path("/"),
-            descriptors=(wires.go, wires.ready, wires.report, self.filter),
+            descriptors=(pipes.go, pipes.ready, pipes.report, self.filter),
             is_keeper=False,
         )
 

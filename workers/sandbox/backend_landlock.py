@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from workers.sandbox import cleanup, landlock, process_usage, readable_files, seccomp, tool_users
-from workers.sandbox.backend import LAUNCHER, Cell, Isolation, Start, ToolLimits, Wires, common_facts, orders
+from workers.sandbox.backend import (
+    LAUNCHER,
+    Cell,
+    HandshakePipes,
+    Isolation,
+    SandboxStart,
+    ToolLimits,
+    common_facts,
+    orders,
+)
 
 _DEVICES = tuple(Path("/dev", name) for name in ("null", "zero", "full", "random", "urandom"))
 _MAX_ENTRIES = 20_000
@@ -86,9 +95,11 @@ class _Confined:
     ruleset: int
     filter: int
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
+    def start(
+        self, argv: Sequence[str], environment: Mapping[str, str], pipes: HandshakePipes
+    ) -> SandboxStart:
         """Return the start of a keeper, which starts the tool and ends every process that the tool leaves."""
-        tool_users.give_pipe(wires.report, self.user)
+        tool_users.give_pipe(pipes.report, self.user)
         more = {"keep": 1, "landlock": self.ruleset, "seccomp": self.filter}
         if self.user is None:
             # the kernel counts all processes of the user, which include ours
@@ -100,11 +111,11 @@ class _Confined:
             more |= {} if all(map(readable_files.is_open_to_all, needed)) else {"search": 1}
         inherited = [more[name] for name in ("landlock", "seccomp", "lock") if name in more]
         launch = (sys.executable, "-I", "-S", str(LAUNCHER), cleanup.tag())
-        return Start(
-            argv=(*launch, orders(self.limits, wires, **more), *argv),
+        return SandboxStart(
+            argv=(*launch, orders(self.limits, pipes, **more), *argv),
             environment={**environment, cleanup.VARIABLE: cleanup.tag()},
             directory=self.inputs,
-            descriptors=(wires.go, wires.ready, wires.report, *inherited),
+            descriptors=(pipes.go, pipes.ready, pipes.report, *inherited),
             is_keeper=True,
         )
 

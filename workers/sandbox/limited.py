@@ -81,7 +81,7 @@ def limited(
     return call
 
 
-class _Server:
+class _ForkServer:
     """The server of this process; a forked child does not use its parent's and starts its own."""
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class _Server:
         return self._control
 
 
-_SERVER = _Server()
+_SERVER = _ForkServer()
 os.register_at_fork(after_in_child=_SERVER.forget_in_child)
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.models.errors import SandboxUnavailable, ToolFailed, ToolTimeout
-from workers.sandbox.backend import Cell, Start, ToolLimits, Wires
+from workers.sandbox.backend import Cell, HandshakePipes, SandboxStart, ToolLimits
 from workers.sandbox.process_usage import children_of, held_by, shares_of, tree_of
 
 _TICK_SECONDS = 0.05
@@ -24,7 +24,7 @@ _SANDBOX_PROCESSES = 2
 
 
 @dataclass(frozen=True)
-class Finished:
+class ToolResult:
     """How a tool ended: its exit code (128 + n for signal n), the first bytes of what it wrote, its run time."""
 
     exit_code: int
@@ -41,7 +41,7 @@ def run(
     environment: Mapping[str, str],
     limits: ToolLimits,
     checkpoint: Callable[[], None],
-) -> Finished:
+) -> ToolResult:
     """Run `argv` in the cell with `environment` alone; call it from a thread that lives as long as the tool.
 
     Calls `checkpoint` several times a second; an exception from it ends the tool. Raises ToolTimeout after
@@ -50,17 +50,19 @@ def run(
     """
     with ExitStack() as kept:
         pipes = {name: kept.enter_context(_pipe()) for name in ("stdout", "stderr", "report", "ready", "go")}
-        wires = Wires(go=pipes["go"].read, ready=pipes["ready"].write, report=pipes["report"].write)
-        start = cell.start(argv, environment, wires)
+        handshake = HandshakePipes(
+            go=pipes["go"].read, ready=pipes["ready"].write, report=pipes["report"].write
+        )
+        start = cell.start(argv, environment, handshake)
         bounds = {"stdout": limits.output_bytes, "stderr": limits.output_bytes, "report": limits.report_bytes}
         outputs = {name: _Output(pipes[name].read, bound) for name, bound in bounds.items()}
         reader = _OutputReader(outputs.values())
         kept.callback(reader.close)
         process = _spawn(start, pipes)
-        watch = _Watch(cell, process, limits, checkpoint, list(outputs.values()), reader)
+        watch = _ToolWatch(cell, process, limits, checkpoint, list(outputs.values()), reader)
         seconds = _run_to_end(watch, pipes, stderr=outputs["stderr"], is_keeper=start.is_keeper)
     kept_bytes = {name: bytes(output.kept) for name, output in outputs.items()}
-    return Finished(_exit_code(process.returncode), **kept_bytes, seconds=round(seconds, 3))
+    return ToolResult(_exit_code(process.returncode), **kept_bytes, seconds=round(seconds, 3))
 
 
 @dataclass
@@ -145,7 +147,7 @@ class _OutputReader:
 
 
 @dataclass
-class _Watch:
+class _ToolWatch:
     """Waits for a sandbox's start and end, and raises when the tool exceeds a limit."""
 
     cell: Cell
@@ -217,7 +219,7 @@ class _Watch:
         return exact.own + max(exact.shared, files) > self.limits.tree_memory_bytes
 
 
-def _spawn(start: Start, pipes: Mapping[str, _Pipe]) -> "subprocess.Popen[bytes]":
+def _spawn(start: SandboxStart, pipes: Mapping[str, _Pipe]) -> "subprocess.Popen[bytes]":
     """Start the sandbox, and close the ends of the pipes that it uses."""
     process = subprocess.Popen(
         start.argv,
@@ -235,7 +237,7 @@ def _spawn(start: Start, pipes: Mapping[str, _Pipe]) -> "subprocess.Popen[bytes]
     return process
 
 
-def _run_to_end(watch: _Watch, pipes: Mapping[str, _Pipe], *, stderr: _Output, is_keeper: bool) -> float:
+def _run_to_end(watch: _ToolWatch, pipes: Mapping[str, _Pipe], *, stderr: _Output, is_keeper: bool) -> float:
     """Start the tool once its sandbox is ready, watch it, and end the sandbox; return how long the tool ran."""
     init: int | None = None
     try:

@@ -1,4 +1,4 @@
-"""Selects the select_sandbox sandbox that works on this machine, or reports why none does and how to fix it."""
+"""Selects the strongest sandbox that works on this machine, or reports why none does and how to fix it."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class SandboxStatus:
-    """How tools are isolated on this machine; without a `sandbox`, the `reason` and how to fix it (`mend`).
+    """How tools are isolated on this machine; without a `sandbox`, the `reason` and how to `fix` it.
 
     `passed_over` gives the reason for each stronger kind that is not used.
     """
@@ -47,7 +47,7 @@ class SandboxStatus:
     sandbox: Sandbox | None
     passed_over: Sequence[str] = ()
     reason: str = ""
-    mend: str = ""
+    fix: str = ""
 
     @property
     def isolation(self) -> Isolation:
@@ -57,22 +57,22 @@ class SandboxStatus:
     @property
     def explanation(self) -> str:
         """Return why there is no sandbox and how to fix it, in one sentence each."""
-        return f"{self.reason}. To fix it, {self.mend}."
+        return f"{self.reason}. To fix it, {self.fix}."
 
     def require(self) -> Sandbox:
         """Return the sandbox; raises SandboxUnavailable with the reason and how to fix it."""
         if self.sandbox is None:
-            raise SandboxUnavailable(self.explanation, details={"reason": self.reason, "mend": self.mend})
+            raise SandboxUnavailable(self.explanation, details={"reason": self.reason, "mend": self.fix})
         return self.sandbox
 
 
 NOT_TESTED = SandboxStatus(
-    None, reason="this worker has not tested its sandbox", mend="start it by a line of the Procfile"
+    None, reason="this worker has not tested its sandbox", fix="start it by a line of the Procfile"
 )
 
 
 def select_sandbox(minimum: Isolation) -> SandboxStatus:
-    """Test each kind of sandbox of this machine, the select_sandbox first; use none below `minimum`."""
+    """Test each kind of sandbox of this machine, the strongest first; use none below `minimum`."""
     passed_over: list[str] = []
     for isolation in (Isolation.STRONG, Isolation.BASIC):
         backend = backend_of(isolation)
@@ -105,6 +105,6 @@ def backend_of(isolation: Isolation) -> Backend | str:
 def _status(sandbox: Sandbox, minimum: Isolation, passed_over: Sequence[str]) -> SandboxStatus:
     found = sandbox.backend.isolation
     if found.is_at_least(minimum):
-        return SandboxStatus(sandbox, passed_over, mend=FIX_STRONG if passed_over else "")
+        return SandboxStatus(sandbox, passed_over, fix=FIX_STRONG if passed_over else "")
     reason = f"EXECUTOR_MIN_ISOLATION is {minimum}, and only {found} works here: {'; '.join(passed_over)}"
     return SandboxStatus(None, passed_over, reason, FIX_STRONG)

@@ -91,7 +91,7 @@ def main(orders: dict[str, Any]) -> None:
         "be root": lambda: os.geteuid() == 0,
         "make a user namespace": _unshare,
     }
-    tries |= {told: partial(_read_any, paths) for told, paths in orders["withheld"].items()}
+    tries |= {attempt: partial(_read_any, paths) for attempt, paths in orders["withheld"].items()}
     could = {}
     for name, attempt in tries.items():
         try:

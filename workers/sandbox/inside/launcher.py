@@ -17,7 +17,7 @@ _SIGKILL = 9
 _CAP_DAC_READ_SEARCH = 2
 
 
-def become(orders: dict[str, int], tool: list[str]) -> None:
+def run_tool(orders: dict[str, int], tool: list[str]) -> None:
     """Apply the limits, wait for `go`, execute the tool; exit when the worker has died."""
     for kind, name in (
         (resource.RLIMIT_CPU, "cpu"),
@@ -48,7 +48,7 @@ def become(orders: dict[str, int], tool: list[str]) -> None:
         os._exit(NOT_FOUND)
 
 
-def keep(orders: dict[str, int], tool: list[str]) -> None:
+def run_as_keeper(orders: dict[str, int], tool: list[str]) -> None:
     """Run the tool in a child; when the child or the worker ends, kill every process of the tool. Does not return.
 
     In place of a pid namespace: orphaned processes of the tool become children of this process.
@@ -61,7 +61,7 @@ def keep(orders: dict[str, int], tool: list[str]) -> None:
     child = os.fork()
     if child == 0:
         orders["keeper"] = keeper
-        become(orders, tool)
+        run_tool(orders, tool)
     for name in ("ready", "report", "landlock", "seccomp"):
         os.close(orders[name])
     watch = select.poll()
@@ -167,7 +167,7 @@ def main() -> None:
     orders = {
         name: int(number) for name, _, number in (pair.partition("=") for pair in sys.argv[2].split(","))
     }
-    act = keep if "keep" in orders else become
+    act = run_as_keeper if "keep" in orders else run_tool
     try:
         act(orders, sys.argv[3:])
     except BaseException as error:
