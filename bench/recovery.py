@@ -25,12 +25,13 @@ from bench.support.chaos.broker import queue_keys
 from bench.support.chaos.ground import Ground
 from bench.support.chaos.run import client_of
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.models.arm_capability import ARMS
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect, wait
 from tests.acceptance.proc import owner_of, parent_of, row_of
 from tests.waiting import wait_until
 
-POOLS: Final = ("planner", "retriever", "coder", "executor", "guardian", "judge")
+POOLS: Final = tuple(arm.process for arm in ARMS.values())
 RUNS: Final = 5
 WAITING_TASKS: Final = 100
 LOAD_SECONDS: Final = 20.0

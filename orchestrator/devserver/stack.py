@@ -21,28 +21,19 @@ from orchestrator.devserver.service import Service, read_procfile
 from orchestrator.devserver.state_directory import LOCK_FILE
 from orchestrator.memory import migrate
 from orchestrator.models import signing_key
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import OctoError, SettingsError
 from orchestrator.models.model_choice import ModelName
 from orchestrator.process.loop import Loop
 from orchestrator.process.process_kind import environment_of
 from orchestrator.settings_file import STACK_FILE
 
-ONE_OF_EACH: Mapping[str, int] = {
-    "planner": 1,
-    "retriever": 1,
-    "coder": 1,
-    "executor": 1,
-    "guardian": 1,
-    "judge": 1,
-    "webhook": 1,
-    "sweeper": 1,
-    "web": 1,
-}
+ONE_OF_EACH: Mapping[str, int] = dict.fromkeys(
+    (*(arm.process for arm in ARMS.values()), "webhook", "sweeper", "web"), 1
+)
 READY_SECONDS = 120.0
 # longer than GRACE_SECONDS (30 by default), which workers give their running steps
 STOP_SECONDS = 35.0
-# a planner thread with a model mostly waits for it
-_PLANNER_THREADS_WITH_MODEL = 8
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
 _PROGRESS_SECONDS = 3.0
@@ -182,8 +173,9 @@ class Stack:
         checked = settings.load(self.environ)
         self._models = checked.models
         self.environ["PERMIT_PRIVATE_KEY"] = permit_private_key
+        # a planner that asks a model waits most of the time
         if not self.environ.get("PLANNER_THREADS") and (checked.openai_api_key or checked.anthropic_api_key):
-            self.environ["PLANNER_THREADS"] = str(_PLANNER_THREADS_WITH_MODEL)
+            self.environ["PLANNER_THREADS"] = str(ARMS["planner"].max_concurrent_tasks)
         row_security = migrate.upgrade(running.database_url)
         if row_security and row_security.fault:
             self._say(f"warning: {row_security.fault}: {row_security.advice}")

@@ -23,7 +23,7 @@ from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from workers.arms.base import CancelToken
 from workers.attempt import attempt
 from workers.runtime import containment
-from workers.sandbox.choice import NOT_TESTED
+from workers.sandbox.selection import NOT_TESTED
 
 KEY = signing_key.new_private_key()
 # numbers that jsonb writes in its own way

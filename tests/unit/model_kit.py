@@ -11,7 +11,7 @@ from orchestrator.llm.prompt import Message
 from orchestrator.planner.prompted import PLAN_SCHEMA, Proposal
 from tests.fake_llm.server import FakeLLM
 from tests.llm_kit import Caller
-from workers.arms.base import told
+from workers.arms.base import models_used
 
 
 @dataclass
@@ -50,7 +50,7 @@ class ScriptedModel:
             max_output_tokens=1_000,
             purpose=purpose,
         )
-        return Proposal(completion.value, completion.text, told([completion])[0])
+        return Proposal(completion.value, completion.text, models_used([completion])[0])
 
 
 def scripted(fake: FakeLLM, *chain: str) -> ScriptedModel:

@@ -49,7 +49,7 @@ def proposal(steps: list[dict[str, Any]] = STEPS, confidence: float = 0.9) -> di
 
 @pytest.fixture
 def fake() -> Iterator[FakeLLM]:
-    """A server that answers what it is told to."""
+    """A model server with scripted answers."""
     with FakeLLM() as running:
         yield running
 

@@ -20,8 +20,8 @@ from orchestrator.safety import redact
 from tests.fake_llm.server import FakeLLM
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import scripted
+from workers.arms.code_context import CodeContext
 from workers.arms.judge import judge_round
-from workers.arms.shown_source import ShownSource
 from workers.arms.synthesis import synthesise
 from workers.attempt.same_task import judge_pair
 
@@ -48,7 +48,7 @@ REGISTRY_TEXTS = {
 
 @pytest.fixture
 def fake() -> Iterator[FakeLLM]:
-    """A server that answers what it is told to."""
+    """A model server with scripted answers."""
     with FakeLLM() as running:
         yield running
 
@@ -169,9 +169,9 @@ def test_code_that_is_explained_stands_between_marks(
 
 
 @pytest.mark.parametrize(
-    "shown", [ShownSource(((EVIL, "x"),), ()), ShownSource((("m.py", EVIL),), ()), ShownSource((), (EVIL,))]
+    "shown", [CodeContext(((EVIL, "x"),), ()), CodeContext((("m.py", EVIL),), ()), CodeContext((), (EVIL,))]
 )
-def test_names_and_texts_of_files_stand_between_marks(shown: ShownSource) -> None:
+def test_names_and_texts_of_files_stand_between_marks(shown: CodeContext) -> None:
     said = compose(Role.USER, *shown.parts()).text
 
     assert WORD in said
