@@ -15,12 +15,12 @@ from werkzeug.test import TestResponse
 from api.app import create_app
 from api.middleware import audit
 from api.middleware.audit_buffer import AuditBuffer
-from api.middleware.context import hub_of
 from api.routes import readiness
+from api.streaming.hub import hub_of
 from orchestrator import settings as settings_module
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.settings import Rate, Settings
-from tests.integration.api.live import Api, Narrator, serving
+from tests.integration.api.live_server import Api, Narrator, serving
 from tests.integration.kit import TENANT
 
 
@@ -90,7 +90,7 @@ def app(settings: Settings) -> Iterator[Flask]:
 @pytest.fixture(autouse=True)
 def asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """GET /ready asks the servers each time: tests ask more often than once a second."""
-    monkeypatch.setattr(readiness, "REMEMBER_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "CACHE_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from orchestrator.memory import keys
 from orchestrator.memory.database import transaction
 from orchestrator.memory.keys import KeyRecord
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem
 from tests.tls import Reply, make_certificate, serve
 
 _EVERYWHERE = ("/health", "/ready", "/metrics", "/openapi.json", "/docs")

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from api.schemas.requests import TASK
+from api.routes.task_contract import TaskRequestSchema
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem
 
 JSON = "application/json"
 VALUES = st.recursive(
@@ -60,7 +60,7 @@ def test_a_bad_body_is_a_problem(call: Caller, raw: bytes, status: int, code: st
 @examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
-        st.sampled_from(sorted({*TASK.fields} - {"goal", "plan"})),
+        st.sampled_from(sorted({*TaskRequestSchema().fields} - {"goal", "plan"})),
         VALUES | st.dictionaries(st.sampled_from(["text", "check", "max_tokens", "type", "$ref"]), VALUES),
     ),
     st.none() | STEPS | VALUES,

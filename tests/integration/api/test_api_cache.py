@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_status
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem, assert_status
 from tests.integration.cache.kit import GOAL, Company
 from tests.integration.kit import Engineer
 

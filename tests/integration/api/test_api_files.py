@@ -6,8 +6,8 @@ from io import BytesIO
 import pytest
 
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_time
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem, assert_time
 from tests.integration.kit import Engineer
 
 SIZES = [1, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 1_000_000]

@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
-from api.streaming.places import StreamPlaces
+from api.streaming.stream_limit import StreamLimit
 from orchestrator.auth.credential import SCOPES, new_api_key, sign_token
 from orchestrator.devserver.child_process import free_port
 from orchestrator.lifecycle import backpressure
@@ -18,9 +18,9 @@ from orchestrator.memory import keys
 from orchestrator.memory.database import transaction
 from orchestrator.models.errors import TenantLimit
 from orchestrator.settings import Rate, Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.live import serving
-from tests.integration.api.shapes import assert_problem
+from tests.integration.api.live_server import serving
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
 
@@ -281,17 +281,17 @@ def test_a_tenant_has_no_more_streams_than_it_may_in_all_processes(
 
 
 def test_streams_are_limited_a_process_while_redis_is_away() -> None:
-    places = StreamPlaces(f"redis://127.0.0.1:{free_port()}/0", most=1)
-    place = places.take("acme")
-    places.renew()
+    stream_limit = StreamLimit(f"redis://127.0.0.1:{free_port()}/0", max_streams=1)
+    slot = stream_limit.acquire("acme")
+    stream_limit.renew()
 
     with pytest.raises(TenantLimit):
-        places.take("acme")
-    places.take("umbrella")
-    places.give_back(place)
-    places.give_back(place)
+        stream_limit.acquire("acme")
+    stream_limit.acquire("umbrella")
+    stream_limit.release(slot)
+    stream_limit.release(slot)
 
-    assert places.take("acme")
+    assert stream_limit.acquire("acme")
 
 
 def test_priority_critical_needs_a_scope_of_its_own(as_caller: AsCaller) -> None:

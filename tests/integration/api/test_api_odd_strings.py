@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem
 from tests.integration.kit import TENANT
 
 EXPLORE = settings(

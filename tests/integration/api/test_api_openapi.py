@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from openapi_spec_validator import validate
 
-from api.schemas.openapi import describe, routes
+from api.routes.openapi import describe, routes
 from api.schemas.operation import operation_of, scope_of
 from orchestrator.auth.credential import SCOPES
 from orchestrator.models.execution_state import Decision
@@ -67,7 +67,7 @@ def test_every_route_says_which_scope_it_needs_or_that_it_is_public(app: Flask) 
     for rule, _, view in routes(app):
         assert (scope_of(view) is None) == (rule.rule in PUBLIC), rule.rule
         assert scope_of(view) in {None, *SCOPES}
-        assert operation_of(view).answers
+        assert operation_of(view).responses
         assert view.__doc__
 
 

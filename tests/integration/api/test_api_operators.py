@@ -11,8 +11,8 @@ from api.app import create_app
 from api.middleware.context import orchestrator_of
 from api.routes import readiness
 from orchestrator.settings import Rate, Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem
 
 TOKEN = "scrape-" + "x" * 20
 
@@ -52,7 +52,7 @@ def test_ready_tells_others_nothing_but_whether_it_is(closed: Flask) -> None:
 def test_asking_for_readiness_asks_the_database_once_a_second(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readiness, "REMEMBER_SECONDS", 60.0)
+    monkeypatch.setattr(readiness, "CACHE_SECONDS", 60.0)
     app = create_app(settings)
     sent = _statements(orchestrator_of(app).engine)
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from sqlalchemy import make_url
 
 from api.app import create_app
-from api.middleware.context import hub_of
+from api.streaming.hub import hub_of
 from orchestrator.connections.redis_client import open_client
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.memory.database import open_engine, statement
 from orchestrator.models.execution_state import Decision
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem
 from tests.integration.api.test_api_system import staff
 from tests.integration.kit import Engineer, verdict, wait_step
 

@@ -10,7 +10,7 @@ from api.streaming.event_buffer import MAX_BEHIND
 from orchestrator.memory.database import transaction
 from orchestrator.models.execution_state import Decision
 from orchestrator.settings import Settings
-from tests.integration.api.live import Api, Narrator, serving
+from tests.integration.api.live_server import Api, Narrator, serving
 from tests.integration.kit import Engineer, verdict, wait_step
 from tests.waiting import wait_until
 from tests.ws import Rejected, WebSocket
@@ -137,7 +137,7 @@ def test_a_client_that_does_not_read_is_closed_and_can_go_on_where_it_was(
         for _ in range(4 * MAX_BEHIND // 16):
             narrator.tell(task_id, *["step.progress"] * 16, text="x" * 2000)
         wait_until(
-            lambda: api.hub.backlog(task_id) == MAX_BEHIND,
+            lambda: api.hub.buffered(task_id) == MAX_BEHIND,
             10,
             "the window of the newest events to be full",
         )
@@ -182,7 +182,7 @@ def test_streams_end_at_once_when_the_process_is_to_end(settings: Settings, engi
 def test_a_process_takes_no_more_streams_than_it_has_room_for(settings: Settings, engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     with serving(settings) as api:
-        api.hub.limit = 2
+        api.hub.max_streams = 2
         with api.open(task_id), api.open(task_id):
             with pytest.raises(Rejected) as refused:
                 api.open(task_id)

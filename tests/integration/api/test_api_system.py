@@ -10,15 +10,15 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from api.streaming.hub import Hub
-from api.streaming.places import StreamPlaces
+from api.streaming.stream_limit import StreamLimit
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.memory import pools
 from orchestrator.memory.database import transaction
 from orchestrator.models import signing_key
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_time
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem, assert_time
 from tests.integration.kit import Engineer, wait_step
 from tests.waiting import wait_until
 
@@ -108,11 +108,11 @@ def test_ready_says_that_permits_are_off(settings: Settings, engine: Engine) -> 
 def test_a_thread_that_can_not_do_its_work_is_shown_with_its_error_and_since_when(
     engineer: Engineer, engine: Engine
 ) -> None:
-    places = StreamPlaces(f"redis://{AWAY}/0", most=1)
-    hub = Hub(engine, f"redis://{AWAY}/0", places=places)
+    stream_limit = StreamLimit(f"redis://{AWAY}/0", max_streams=1)
+    hub = Hub(engine, f"redis://{AWAY}/0", stream_limit=stream_limit)
     task = engineer.task(engineer.start(wait_step("a")))
 
-    with hub.watch(task, after=0, ring=lambda: None):
+    with hub.subscribe(task, after=0, callback=lambda: None):
         wait_until(lambda: hub.threads()["hints"]["state"] == "failing", 5, "the listener to fail")
         wait_until(lambda: hub.threads()["hub"]["state"] == "working", 5, "the reader to work")
         hints = hub.threads()["hints"]

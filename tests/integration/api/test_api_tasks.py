@@ -10,8 +10,8 @@ from api.app import create_app
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.models.execution_state import Decision
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_status, assert_time
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem, assert_status, assert_time
 from tests.integration.kit import Engineer, verdict, wait_step
 
 TYPED = {"__type__": "uuid", "__value__": "zzz"}

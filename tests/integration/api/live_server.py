@@ -12,8 +12,7 @@ from sqlalchemy import Engine
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from api.app import create_app
-from api.middleware.context import hub_of
-from api.streaming.hub import Hub
+from api.streaming.hub import Hub, hub_of
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.memory import events
 from orchestrator.memory.database import transaction

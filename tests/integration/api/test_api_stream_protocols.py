@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from orchestrator.models.execution_state import Decision
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.live import Api, Narrator
-from tests.integration.api.shapes import assert_problem
+from tests.integration.api.live_server import Api, Narrator
 from tests.integration.kit import Engineer, verdict, wait_step
 from tests.waiting import wait_until
 from tests.ws import Rejected

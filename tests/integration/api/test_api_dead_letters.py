@@ -8,9 +8,9 @@ from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.cli.main import main
 from orchestrator.models.execution_state import Decision
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_time
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.live import Api
-from tests.integration.api.shapes import assert_problem, assert_time
+from tests.integration.api.live_server import Api
 from tests.integration.kit import TENANT, Engineer, failed, verdict, wait_step
 
 

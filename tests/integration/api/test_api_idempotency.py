@@ -15,8 +15,8 @@ from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.memory import submissions
 from orchestrator.memory.database import statement
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem
 from tests.integration.kit import TENANT
 from tests.waiting import wait_until
 
