@@ -47,7 +47,7 @@ _FEEDBACK = FeedbackRequestSchema()
 )
 @requires("task:submit")
 def report(principal: Principal, task_id: str) -> Response:
-    """Report that a task got another task's result wrongly: that result is no longer reused, and the report counts."""
+    """Report that a task got a wrong cached result: the result is no longer reused, and its layer may be disabled."""
     task = find_task(principal, task_id)
     feedback = read(_FEEDBACK, body.read_object())
     withdrawn = context.orchestrator().report_wrong_hit(

@@ -191,7 +191,7 @@ def submit(principal: Principal) -> Response:
 )
 @requires("task:submit")
 def retry(principal: Principal, task_id: str) -> Response:
-    """Run a finished task again as a new task; finished steps are reused, except `from_step` and the steps after it."""
+    """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it."""
     given = read(_RETRY, body.read_optional_object())
     from_step: str | None = given.get("from_step") or given.get("from_")
     idempotency = read_key({"retry_of": task_id, "from_step": from_step})

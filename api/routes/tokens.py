@@ -28,7 +28,7 @@ class TokenSchema(ResponseSchema):
 @describes({200: TokenSchema}, 401, 429, 503, takes_api_key=True, audit_action="token.issue")
 @public
 def exchange_key() -> Response:
-    """Return a JWT for an API key; it has the key's scopes and ends no later than the key."""
+    """Return a JWT for an API key; it has the key's scopes and is refused once the key has ended."""
     orchestrator = context.orchestrator()
     presented = presented_credential()
     parsed = credential.parse_api_key(presented)
