@@ -1,4 +1,4 @@
-"""Describes the API as OpenAPI 3.1, from the views' own declarations and the schemas that they use."""
+"""Generates the OpenAPI 3.1 document from the views' Operations and the schemas that they name."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +13,9 @@ from flask import Flask
 from marshmallow import fields as marshmallow_fields
 from werkzeug.routing import Rule
 
-from api.middleware import problem
-from api.schemas.operation import Operation, Shape, operation_of, scope_of
-from api.schemas.responses import Problem, Reply
+from api.middleware.problem import MEDIA_TYPE
+from api.schemas.operation import Content, Operation, operation_of, scope_of
+from api.schemas.responses import ProblemSchema, ResponseSchema
 
 VERSION = "3.1.0"
 _JSON = "application/json"
@@ -23,14 +23,19 @@ _TASK_ID = {"type": "string", "pattern": "^task_[a-zA-Z0-9]{16}$"}
 _PATH_SCHEMAS = {"task_id": _TASK_ID, "artifact_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-    "token": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The JWT once more."},
+    "token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The JWT, as OctoLLM's clients send it.",
+    },
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "octo_<env>_<id>_<secret>"},
 }
-_ABOUT = "A goal in, a verified result out. Errors are RFC 9457 problems; `code` is stable."
+_DESCRIPTION = "Send a goal, get a verified result. Errors are RFC 9457 problem details; `code` is stable."
 
 
 class _Converter(OpenAPIConverter):
-    """Knows our fields' own shapes, our answers' members, which are all there, and the schemas' docstrings."""
+    """Adds our fields' shapes, marks all members of responses as required, and takes descriptions from docstrings."""
 
     def init_attribute_functions(self, *args: Any, **kwargs: Any) -> None:
         super().init_attribute_functions(*args, **kwargs)  # type: ignore[no-untyped-call]  # theirs
@@ -38,9 +43,9 @@ class _Converter(OpenAPIConverter):
 
     def schema2jsonschema(self, schema: Any) -> Any:
         shape = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]  # theirs
-        made = resolve_schema_instance(schema)
-        shape["description"] = (made.__doc__ or "").strip().partition("\n")[0]
-        if isinstance(made, Reply):
+        instance = resolve_schema_instance(schema)
+        shape["description"] = (instance.__doc__ or "").strip().partition("\n")[0]
+        if isinstance(instance, ResponseSchema):
             shape["required"] = list(shape["properties"])
         return shape
 
@@ -50,7 +55,7 @@ class _Plugin(MarshmallowPlugin):
 
 
 def _own_shape(field: marshmallow_fields.Field[Any], **_: Any) -> dict[str, Any]:
-    """Return what a field of ours says of itself; with null among the choices where it may be left out so."""
+    """Return the JSON Schema that a field of ours declares, with null as a further choice if the field allows it."""
     shape: dict[str, Any] = dict(getattr(field, "shape", {}))
     if field.allow_none and "anyOf" in shape:
         shape["anyOf"] = [*shape["anyOf"], {"type": "null"}]
@@ -58,7 +63,7 @@ def _own_shape(field: marshmallow_fields.Field[Any], **_: Any) -> dict[str, Any]
 
 
 def routes(app: Flask) -> Iterator[tuple[Rule, str, Callable[..., Any]]]:
-    """Yield (rule, method, view) of everything under /v1 and at the root, aliases under /v1 left out."""
+    """Yield (rule, method, view) of every endpoint, without the aliases under /v1 of endpoints at the root."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         if rule.websocket or rule.endpoint.startswith("v1"):
             continue
@@ -67,14 +72,14 @@ def routes(app: Flask) -> Iterator[tuple[Rule, str, Callable[..., Any]]]:
 
 
 def describe(app: Flask, *, version: str) -> dict[str, Any]:
-    """Return the whole description."""
-    plugin = _Plugin(schema_name_resolver=lambda schema: resolve_schema_instance(schema).__class__.__name__)
+    """Return the document; `version` is the API's version."""
+    plugin = _Plugin(schema_name_resolver=_component_name)
     spec = APISpec(
         "OctoLLM Orchestrator",
         version,
         openapi_version=VERSION,
         plugins=[plugin],
-        info={"description": _ABOUT},
+        info={"description": _DESCRIPTION},
     )
     for name, scheme in _SECURITY.items():
         spec.components.security_scheme(name, scheme)
@@ -84,12 +89,18 @@ def describe(app: Flask, *, version: str) -> dict[str, Any]:
     return spec.to_dict()
 
 
+def _component_name(schema: Any) -> str:
+    return resolve_schema_instance(schema).__class__.__name__.removesuffix("Schema")
+
+
 def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, Any]:
     declared, scope = operation_of(view), scope_of(view)
+    # the blueprint's and the view's names, which clients are generated from
+    group, _, name = rule.endpoint.partition(".")
     text = (view.__doc__ or "").strip().partition("\n")
-    described: dict[str, Any] = {
-        "operationId": f"{view.__module__.rpartition('.')[2]}_{view.__name__}" + _alias(rule),
-        "tags": [view.__module__.rpartition(".")[2]],
+    operation: dict[str, Any] = {
+        "operationId": f"{group}_{name}" + _alias(rule),
+        "tags": [group],
         "summary": text[0],
         "description": re.sub(r"\s+", " ", text[2]).strip(),
         "x-scope": scope,
@@ -98,10 +109,10 @@ def _operation(rule: Rule, method: str, view: Callable[..., Any]) -> dict[str, A
         "responses": _responses(rule, declared, scope),
     }
     if declared.body is not None:
-        described["requestBody"] = _body(declared)
-    if view.__name__ == "exchange_key":
-        described["security"] = [{"key": []}]
-    return described
+        operation["requestBody"] = _body(declared)
+    if declared.takes_api_key:
+        operation["security"] = [{"key": []}]
+    return operation
 
 
 def _alias(rule: Rule) -> str:
@@ -122,22 +133,22 @@ def _parameters(rule: Rule, declared: Operation) -> list[Any]:
 
 
 def _responses(rule: Rule, declared: Operation, scope: str | None) -> dict[str, Any]:
-    responses = {str(status): _response(status, shape) for status, shape in declared.answers.items()}
-    entailed: set[int] = set(declared.errors)
+    responses = {str(status): _response(status, shape) for status, shape in declared.responses.items()}
+    implied: set[int] = set(declared.errors)
     if scope:
-        entailed |= {401, 403, 429, 503}
+        implied |= {401, 403, 429, 503}
     if rule.arguments:
-        entailed |= {404}
+        implied |= {404}
     if declared.query:
-        entailed |= {422}
+        implied |= {422}
     if isinstance(declared.body, type):
-        entailed |= {400, 413, 415, 422}
-    for status in sorted(entailed):
-        responses.setdefault(str(status), _response(status, {problem.MEDIA_TYPE: {"schema": Problem}}))
+        implied |= {400, 413, 415, 422}
+    for status in sorted(implied):
+        responses.setdefault(str(status), _response(status, {MEDIA_TYPE: {"schema": ProblemSchema}}))
     return responses
 
 
-def _response(status: int, shape: Shape) -> dict[str, Any]:
+def _response(status: int, shape: Content) -> dict[str, Any]:
     response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if content := _content(shape):
         response["content"] = content
@@ -151,7 +162,7 @@ def _body(declared: Operation) -> dict[str, Any]:
     return {"required": declared.is_body_required, "content": content}
 
 
-def _content(shape: Shape) -> dict[str, Any]:
+def _content(shape: Content) -> dict[str, Any]:
     if shape is None:
         return {}
     if isinstance(shape, Mapping):

@@ -1,4 +1,4 @@
-"""Who may open a stream and how, what may be said in it, and the other two ways to wait: SSE and long polling."""
+"""Streams over WebSocket, SSE and long polling: authentication, tickets, client messages, handshakes."""
 
 import hashlib
 import json
@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from orchestrator.models.verdict import Decision
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.live import Api, Narrator
-from tests.integration.api.shapes import assert_problem
+from tests.integration.api.live_server import Api, EventWriter
 from tests.integration.kit import Engineer, verdict, wait_step
 from tests.waiting import wait_until
 from tests.ws import Rejected
@@ -23,7 +23,7 @@ SSE = {"Accept": "text/event-stream"}
 
 @pytest.fixture
 def task_id(engineer: Engineer) -> str:
-    """A task that is under way, with four events."""
+    """A running task with four events."""
     started = engineer.start(wait_step("a"))
     assert len(engineer.events(started)) == 4
     return started
@@ -38,7 +38,7 @@ def refusal(api: Api, task_id: str, query: str = "", **how: Any) -> tuple[int, s
     return refused.value.status, problem["code"]
 
 
-def test_who_may_not_read_is_told_so_before_the_upgrade(api: Api, task_id: str) -> None:
+def test_an_unauthorized_stream_is_refused_before_the_upgrade(api: Api, task_id: str) -> None:
     assert refusal(api, task_id, token="") == (401, "missing_auth")
     assert refusal(api, task_id, token="x.y.z") == (401, "invalid_credential")
     assert refusal(api, task_id, "?ticket=x", token="") == (401, "invalid_credential")
@@ -48,7 +48,7 @@ def test_who_may_not_read_is_told_so_before_the_upgrade(api: Api, task_id: str) 
     assert refusal(api, task_id, "?after=-1") == (422, "validation_error")
 
 
-def test_a_token_may_come_as_api_key_or_as_subprotocol(api: Api, task_id: str) -> None:
+def test_a_token_may_be_sent_as_api_key_or_subprotocol(api: Api, task_id: str) -> None:
     offered = ["octollm.v1", f"bearer.{api.token()}"]
 
     with api.open(task_id, token="", headers={"X-API-Key": api.token()}) as first:
@@ -82,9 +82,7 @@ def test_a_ticket_opens_its_own_task_once(
     assert refusal(api, other, f"?ticket={ticket()}", token="") == (401, "invalid_credential")
 
 
-def test_a_ticket_is_kept_for_half_a_minute_under_a_name_that_opens_nothing(
-    call: Caller, task_id: str, redis_url: str
-) -> None:
+def test_a_ticket_is_stored_hashed_for_half_a_minute(call: Caller, task_id: str, redis_url: str) -> None:
     ticket = call("POST", f"/v1/tasks/{task_id}/stream-ticket").json["ticket"]
 
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
@@ -93,7 +91,7 @@ def test_a_ticket_is_kept_for_half_a_minute_under_a_name_that_opens_nothing(
     assert ticket not in key
 
 
-def test_who_may_write_in_redis_makes_no_ticket_and_changes_none(
+def test_write_access_to_redis_cannot_forge_or_change_a_ticket(
     api: Api, call: Caller, task_id: str, redis_url: str
 ) -> None:
     bearer = {
@@ -119,7 +117,7 @@ def test_who_may_write_in_redis_makes_no_ticket_and_changes_none(
         text,
         b"\0" * 32 + text,
         sealed[:32] + text,
-        # a ticket that holds, under another name
+        # a valid ticket under another key
         sealed,
         b"",
         b"\xff" * 40,
@@ -127,7 +125,7 @@ def test_who_may_write_in_redis_makes_no_ticket_and_changes_none(
         assert refusal(api, task_id, plant(forged), token="") == (401, "invalid_credential")
 
 
-def test_a_ticket_is_made_only_for_a_task_one_may_read(as_caller: AsCaller, task_id: str) -> None:
+def test_a_ticket_is_issued_only_for_a_readable_task(as_caller: AsCaller, task_id: str) -> None:
     path = f"/v1/tasks/{task_id}/stream-ticket"
 
     assert_problem(as_caller("umbrella")("POST", path), 404, "resource_not_found")
@@ -141,7 +139,7 @@ def test_a_stream_ends_with_its_token(api: Api, task_id: str) -> None:
     assert stream.close_code == 4401
 
 
-def test_a_ticket_lives_no_longer_than_the_token_it_was_made_with(api: Api, task_id: str) -> None:
+def test_a_ticket_s_stream_ends_with_the_token_that_issued_it(api: Api, task_id: str) -> None:
     short = {"Authorization": f"Bearer {api.token(ttl=2)}"}
     _, _, made = api.post(f"/v1/tasks/{task_id}/stream-ticket", headers=short)
 
@@ -151,7 +149,7 @@ def test_a_ticket_lives_no_longer_than_the_token_it_was_made_with(api: Api, task
     assert stream.close_code == 4401
 
 
-def test_a_client_may_ping_in_words(api: Api, task_id: str) -> None:
+def test_a_client_may_send_a_ping_message(api: Api, task_id: str) -> None:
     with api.open(task_id, "?after=4") as stream:
         stream.say({"type": "ping"})
 
@@ -161,38 +159,38 @@ def test_a_client_may_ping_in_words(api: Api, task_id: str) -> None:
 def test_a_client_may_cancel_and_sees_the_end(api: Api, task_id: str) -> None:
     with api.open(task_id, "?after=4") as stream:
         stream.say({"type": "cancel"})
-        told = stream.rest(timeout=5)
+        messages = stream.rest(timeout=5)
 
-    assert told[-1]["type"] == "task.cancelled"
+    assert messages[-1]["type"] == "task.cancelled"
     assert stream.close_code == 1000
 
 
-def test_a_client_without_the_scope_cancels_nothing_and_goes_on_listening(
-    api: Api, task_id: str, narrator: Narrator
+def test_a_cancel_without_the_scope_is_an_error_and_the_stream_continues(
+    api: Api, task_id: str, event_writer: EventWriter
 ) -> None:
     with api.open(task_id, "?after=4", token=api.token(scopes=("task:read",))) as stream:
         stream.say({"type": "cancel"})
         answer = stream.next(timeout=5)
-        narrator.tell(task_id, "step.progress")
+        event_writer.append(task_id, "step.progress")
 
         assert (answer["type"], answer["error"]["code"]) == ("error", "insufficient_permissions")
         assert stream.next(timeout=5)["seq"] == 5
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("message", "code"),
     [("hello", 1008), ('{"type": "dance"}', 1008), ("[]", 1008), ("[" * 4000, 1008), ("x" * 5000, 1009)],
-    ids=lambda said: str(said)[:20],
+    ids=lambda message: str(message)[:20],
 )
-def test_who_says_what_is_not_understood_is_shown_out(api: Api, task_id: str, said: str, code: int) -> None:
+def test_a_malformed_message_closes_the_stream(api: Api, task_id: str, message: str, code: int) -> None:
     with api.open(task_id, "?after=4") as stream:
-        stream.say(said)
+        stream.say(message)
         stream.rest(timeout=5)
 
     assert stream.close_code == code
 
 
-def test_a_client_that_talks_without_end_is_shown_out(api: Api, task_id: str) -> None:
+def test_too_many_messages_close_the_stream(api: Api, task_id: str) -> None:
     with api.open(task_id, "?after=4", receive_buffer=4096) as stream:
         try:
             for _ in range(100_000):
@@ -204,7 +202,7 @@ def test_a_client_that_talks_without_end_is_shown_out(api: Api, task_id: str) ->
     assert stream.close_code == 1008
 
 
-def test_compression_is_not_taken_up(api: Api, task_id: str) -> None:
+def test_compression_is_not_negotiated(api: Api, task_id: str) -> None:
     host, port = api.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as link:
         link.sendall(
@@ -221,7 +219,7 @@ def test_compression_is_not_taken_up(api: Api, task_id: str) -> None:
 @pytest.mark.parametrize(
     "changed", [{"Sec-WebSocket-Version": "8"}, {"Sec-WebSocket-Key": ""}, {"Host": "a..b"}], ids=str
 )
-def test_a_handshake_that_is_none_is_a_400(api: Api, task_id: str, changed: dict[str, str]) -> None:
+def test_a_malformed_handshake_is_a_400(api: Api, task_id: str, changed: dict[str, str]) -> None:
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -234,14 +232,14 @@ def test_a_handshake_that_is_none_is_a_400(api: Api, task_id: str, changed: dict
     assert (status, json.loads(body)["code"]) == (400, "bad_request")
 
 
-def test_without_an_upgrade_one_is_told_to_ask_for_it(call: Caller, task_id: str) -> None:
+def test_a_request_without_an_upgrade_is_a_426(call: Caller, task_id: str) -> None:
     answer = call("GET", f"/v1/tasks/{task_id}/stream")
 
     assert_problem(answer, 426, "upgrade_required")
     assert answer.headers["Upgrade"] == "websocket"
 
 
-def test_server_sent_events_go_on_after_the_last_id(api: Api, engineer: Engineer) -> None:
+def test_server_sent_events_continue_after_the_last_event_id(api: Api, engineer: Engineer) -> None:
     task_id = judged(engineer)
     path = f"/v1/tasks/{task_id}/events"
 
@@ -256,18 +254,18 @@ def test_server_sent_events_go_on_after_the_last_id(api: Api, engineer: Engineer
 
 
 def test_server_sent_events_are_live_and_end_with_the_task(
-    api: Api, task_id: str, narrator: Narrator
+    api: Api, task_id: str, event_writer: EventWriter
 ) -> None:
-    heard: list[str] = []
-    listener = Thread(target=lambda: heard.append(api.get(f"/v1/tasks/{task_id}/events", SSE)[2]))
+    received: list[str] = []
+    listener = Thread(target=lambda: received.append(api.get(f"/v1/tasks/{task_id}/events", SSE)[2]))
     listener.start()
     wait_until(lambda: api.hub.streams == 1, 5, "the stream")
 
-    narrator.tell(task_id, "step.progress")
-    narrator.tell(task_id, "task.failed")
+    event_writer.append(task_id, "step.progress")
+    event_writer.append(task_id, "task.failed")
     listener.join(5)
 
-    ids = [int(line[4:]) for line in heard[0].splitlines() if line.startswith("id: ")]
+    ids = [int(line[4:]) for line in received[0].splitlines() if line.startswith("id: ")]
     assert ids == [1, 2, 3, 4, 5, 6]
 
 
@@ -276,7 +274,7 @@ def test_a_task_can_be_waited_for(api: Api, engineer: Engineer) -> None:
     answers: list[Any] = []
     waiter = Thread(target=lambda: answers.append(api.get(f"/v1/tasks/{task_id}?wait=20")))
     waiter.start()
-    wait_until(lambda: api.hub.streams == 1, 5, "somebody to wait")
+    wait_until(lambda: api.hub.streams == 1, 5, "the waiting caller")
     api.post(f"/v1/tasks/{task_id}/cancel")
     waiter.join(5)
 
@@ -286,7 +284,7 @@ def test_a_task_can_be_waited_for(api: Api, engineer: Engineer) -> None:
 
 
 def test_a_change_can_be_waited_for_by_etag(
-    api: Api, task_id: str, engineer: Engineer, narrator: Narrator
+    api: Api, task_id: str, engineer: Engineer, event_writer: EventWriter
 ) -> None:
     path = f"/v1/tasks/{task_id}"
     _, headers, _ = api.get(path)
@@ -298,9 +296,9 @@ def test_a_change_can_be_waited_for_by_etag(
     answers: list[Any] = []
     waiter = Thread(target=lambda: answers.append(api.get(f"{path}?wait=20", known)))
     waiter.start()
-    wait_until(lambda: api.hub.streams == 1, 5, "somebody to wait")
+    wait_until(lambda: api.hub.streams == 1, 5, "the waiting caller")
     engineer.do(task_id, "a")
-    narrator.hint(task_id)
+    event_writer.hint(task_id)
     waiter.join(5)
 
     assert headers["ETag"].startswith('"')
@@ -312,7 +310,7 @@ def test_a_change_can_be_waited_for_by_etag(
 
 
 @pytest.mark.parametrize("wait", ["-1", "31", "x", "1.5"])
-def test_a_wrong_patience_is_refused(call: Caller, task_id: str, wait: str) -> None:
+def test_an_invalid_wait_is_refused(call: Caller, task_id: str, wait: str) -> None:
     assert_problem(call("GET", f"/v1/tasks/{task_id}?wait={wait}"), 422, "validation_error")
 
 

@@ -1,4 +1,4 @@
-"""Steps that killed their workers are listed for those who can replay them, and for nobody else."""
+"""Steps that killed their workers are listed for their tenant only."""
 
 import json
 
@@ -8,13 +8,13 @@ from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.cli.main import main
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_time
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.live import Api
-from tests.integration.api.shapes import assert_problem, assert_time
+from tests.integration.api.live_server import Api
 from tests.integration.kit import TENANT, Engineer, failed, verdict, wait_step
 
 
-def test_a_given_up_step_is_listed_with_what_replays_it(call: Caller, engineer: Engineer) -> None:
+def test_a_dead_letter_is_listed_with_its_retry_link(call: Caller, engineer: Engineer) -> None:
     task_id = _poisoned(engineer)
 
     (listed,) = call("GET", "/v1/dead-steps").json["steps"]
@@ -27,7 +27,7 @@ def test_a_given_up_step_is_listed_with_what_replays_it(call: Caller, engineer: 
     assert (listed["retried_by"], after["retried_by"]) == (None, again)
 
 
-def test_a_replay_starts_with_a_clean_record(call: Caller, engineer: Engineer) -> None:
+def test_a_replay_starts_without_earlier_kills(call: Caller, engineer: Engineer) -> None:
     task_id = _poisoned(engineer)
 
     again = engineer.retry(task_id)
@@ -48,7 +48,7 @@ def test_other_failures_and_other_tenants_steps_are_not_listed(
     assert as_caller("umbrella")("GET", "/v1/dead-steps").json == {"steps": [], "next_cursor": None}
 
 
-def test_the_list_comes_in_pages_the_newest_first(call: Caller, engineer: Engineer) -> None:
+def test_the_list_is_paged_newest_first(call: Caller, engineer: Engineer) -> None:
     ids = [_poisoned(engineer) for _ in range(3)]
 
     first = call("GET", "/v1/dead-steps?limit=2").json
@@ -60,7 +60,7 @@ def test_the_list_comes_in_pages_the_newest_first(call: Caller, engineer: Engine
     assert_problem(call("GET", "/v1/dead-steps?cursor=x"), 422, "validation_error")
 
 
-def test_the_command_says_how_to_replay(
+def test_the_command_prints_how_to_replay(
     api: Api, engineer: Engineer, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     token = sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES)
@@ -83,7 +83,7 @@ def test_the_command_says_how_to_replay(
 
 
 def _poisoned(engineer: Engineer) -> str:
-    """End a task by a step that is given up as the sweeper does it."""
+    """Fail a task with a step that the sweeper gives up."""
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"))
     engineer.do(task_id, "a")
     claim = engineer.take(task_id, "b")

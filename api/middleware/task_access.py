@@ -1,9 +1,7 @@
-"""Finds a caller's task, and answers where it stands."""
-
-from flask import Response, jsonify, request
+"""Reads a task for the tenant that called; another tenant's task is reported as not found."""
 
 from api.middleware import context
-from api.schemas import serializers
+from api.schemas import task_status
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import tasks
 from orchestrator.memory.database import statement
@@ -14,8 +12,8 @@ from orchestrator.models.ids import is_task_id
 from orchestrator.observability import log
 
 
-def find(principal: Principal, task_id: str) -> TaskRecord:
-    """Return the caller's task; another tenant's is not there, and neither is what can't be an id."""
+def find_task(principal: Principal, task_id: str) -> TaskRecord:
+    """Return the caller's task. Raises NotFound for an unknown or malformed id, or another tenant's task."""
     task = None
     if is_task_id(task_id):
         log.bind(task_id=task_id)
@@ -26,22 +24,13 @@ def find(principal: Principal, task_id: str) -> TaskRecord:
     return task
 
 
-def status_of(task: TaskRecord) -> dict[str, object]:
-    """Return the task's status with its steps and the arms it waits for.
+def read_status(task: TaskRecord) -> dict[str, object]:
+    """Return the task's status with its steps and the arms that it waits for.
 
-    Of a task that another one's result answers, or is to answer, these are the other one's.
+    A task that reuses another task's result has that task's steps.
     """
     with statement(context.orchestrator().engine, tenant=task.tenant) as conn:
         steps = tasks.steps_of(conn, task.worker_id)
         is_open = not TaskStatus(task.status).is_final()
         waiting_for = tasks.waiting_arms(conn, task.worker_id) if is_open else []
-    return serializers.task_status(task, steps=steps, waiting_for=waiting_for)
-
-
-def answer(task: TaskRecord) -> Response:
-    """Answer the task's status with an ETag; 304 when If-None-Match names it."""
-    response = jsonify(status_of(task))
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.add_etag()
-    response.make_conditional(request)
-    return response
+    return task_status.task_status(task, steps=steps, waiting_for=waiting_for)

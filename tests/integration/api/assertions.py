@@ -1,4 +1,4 @@
-"""The shapes that OctoLLM's published clients parse, checked member by member."""
+"""Assertions on the response members that OctoLLM's published clients parse."""
 
 import re
 from datetime import datetime
@@ -11,7 +11,7 @@ _NUMBER = (int, float)
 
 
 def assert_status(body: dict[str, Any]) -> None:
-    """Check a task status, in whatever state the task is."""
+    """Assert that a body is a valid task status, in any state."""
     assert _TASK_ID.fullmatch(body["task_id"])
     assert body["status"] in {"queued", "processing", "completed", "failed", "cancelled"}
     assert body["priority"] in {"low", "medium", "high", "critical"}
@@ -35,7 +35,7 @@ def assert_status(body: dict[str, Any]) -> None:
 
 
 def assert_problem(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
-    """Check that an answer is this problem, and return its body."""
+    """Assert that a response is this problem, and return its body."""
     body = answer.get_json(force=True)
     assert (answer.status_code, body["code"]) == (status, code), body
     assert answer.mimetype == "application/problem+json"
@@ -53,7 +53,7 @@ def assert_problem(answer: TestResponse, status: int, code: str) -> dict[str, An
 
 
 def assert_time(text: str) -> None:
-    """Check a moment: RFC 3339 in UTC."""
+    """Assert that a text is an RFC 3339 time in UTC."""
     assert text.endswith("Z")
     assert datetime.fromisoformat(text).tzinfo is not None
 

@@ -1,4 +1,4 @@
-"""A request becomes a contract, in either dialect, or every fault of it is named."""
+"""A request becomes a contract, in either dialect, or each of its faults is reported with its field."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from api.schemas import requests
-from api.schemas.fields import Moment
-from api.schemas.requests import read_contract
+from api.routes.task_contract import TaskRequestSchema, read_contract
+from api.routes.tasks import TaskListQuerySchema
+from api.schemas.fields import UtcDateTime
+from api.schemas.requests import read
 from orchestrator.models.errors import InvalidInput
 from orchestrator.models.task_contract import Budget, Contract, Criterion, Priority
 
@@ -25,11 +26,11 @@ def faulty_fields(**members: Any) -> set[str]:
     return {error["field"] for error in refused.value.details["errors"]}
 
 
-def test_a_goal_is_enough() -> None:
+def test_only_the_goal_is_required() -> None:
     assert contract() == Contract(goal="do it", budget=Budget(max_time_seconds=120))
 
 
-def test_white_space_around_a_goal_does_not_count() -> None:
+def test_white_space_around_a_goal_is_removed() -> None:
     assert contract(goal="  do it\n").goal == "do it"
     assert contract(goal=" " * 20 + "x" * 10_000).goal == "x" * 10_000
 
@@ -44,44 +45,44 @@ def test_context_is_an_object_or_a_string() -> None:
     assert contract(context=" as it is ").context == " as it is "
 
 
-def test_a_context_that_looks_like_a_typed_value_stays_what_it_is() -> None:
+def test_a_context_that_looks_like_a_typed_value_is_not_converted() -> None:
     payload = {"__type__": "uuid", "__value__": "zzz"}
 
     assert contract(context=payload, metadata=payload).to_record()["context"] == payload
 
 
 @pytest.mark.parametrize("name", ["max_cost_dollars", "max_cost_usd"])
-def test_cost_has_two_names(name: str) -> None:
+def test_the_cost_limit_has_two_names(name: str) -> None:
     assert contract(budget={name: 0.3}).budget.max_cost_dollars == Decimal("0.3")
 
 
-def test_two_names_of_cost_may_agree_but_not_differ() -> None:
+def test_both_names_of_the_cost_limit_must_have_the_same_value() -> None:
     agreed = contract(budget={"max_cost_dollars": 2, "max_cost_usd": 2.0})
 
     assert agreed.budget.max_cost_dollars == 2
     assert faulty_fields(budget={"max_cost_dollars": 1, "max_cost_usd": 2}) == {"budget.max_cost_usd"}
 
 
-def test_a_budget_keeps_the_defaults_of_what_it_leaves_out() -> None:
+def test_missing_members_of_a_budget_have_their_defaults() -> None:
     assert contract(budget={"max_retries": 0}).budget == Budget(max_time_seconds=120, max_retries=0)
 
 
 def test_null_means_absent() -> None:
-    nothing = dict.fromkeys(set(requests.TASK.fields) - {"goal"})
+    nothing = dict.fromkeys(set(TaskRequestSchema().fields) - {"goal"})
 
     assert contract(**nothing) == contract()
     assert contract(budget={"max_tokens": None}) == contract()
 
 
-def test_criteria_are_words_or_words_with_a_check() -> None:
+def test_a_criterion_is_a_text_or_a_text_with_a_check() -> None:
     rule = {"all_steps_done": True}
 
-    read = contract(acceptance_criteria=["is short", {"text": "all ran", "check": rule}, {"text": "good"}])
+    given = contract(acceptance_criteria=["is short", {"text": "all ran", "check": rule}, {"text": "good"}])
 
-    assert read.acceptance_criteria == (Criterion("is short"), Criterion("all ran", rule), Criterion("good"))
+    assert given.acceptance_criteria == (Criterion("is short"), Criterion("all ran", rule), Criterion("good"))
 
 
-def test_attachments_are_kept_once_each() -> None:
+def test_repeated_attachments_are_removed() -> None:
     assert contract(attachments=[ARTIFACT, "b" * 64, ARTIFACT]).attachments == (ARTIFACT, "b" * 64)
 
 
@@ -89,7 +90,7 @@ def test_a_plan_may_be_the_list_of_its_steps() -> None:
     assert contract(plan=[{"id": "a"}]).plan == contract(plan={"steps": [{"id": "a"}]}).plan
 
 
-def test_a_contract_survives_its_record() -> None:
+def test_a_contract_equals_its_stored_record() -> None:
     full = contract(
         constraints={"a": 1},
         acceptance_criteria=[{"text": "x", "check": {"all_steps_done": True}}],
@@ -165,17 +166,17 @@ def test_a_contract_survives_its_record() -> None:
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_a_fault_is_named_by_its_field(members: dict[str, Any], field: str) -> None:
+def test_a_fault_is_reported_with_its_field(members: dict[str, Any], field: str) -> None:
     assert faulty_fields(**members) == {field}
 
 
-def test_all_faults_are_named_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     found = faulty_fields(goal=" ", priority="x", budget={"max_tokens": 0, "max_fun": 1}, nonsense=1)
 
     assert found == {"goal", "priority", "budget.max_tokens", "budget.max_fun", "nonsense"}
 
 
-def test_what_a_client_sent_is_not_repeated_to_it() -> None:
+def test_an_error_does_not_repeat_the_client_s_values() -> None:
     with pytest.raises(InvalidInput) as refused:
         contract(priority="4111 1111 1111 1111", budget={"max_tokens": "sk-secret"})
 
@@ -193,26 +194,26 @@ def test_what_a_client_sent_is_not_repeated_to_it() -> None:
         ({"cursor": "task_x"}, "cursor"),
     ],
 )
-def test_a_list_query_is_checked(query: dict[str, str], field: str) -> None:
+def test_a_list_query_is_validated(query: dict[str, str], field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        requests.read(requests.TASK_LIST, query)
+        read(TaskListQuerySchema(), query)
 
     assert [error["field"] for error in refused.value.details["errors"]] == [field]
 
 
 def test_a_deadline_may_have_a_lower_case_t_and_z() -> None:
-    moment = Moment().deserialize("2999-01-01t10:00:00z")
+    deadline = UtcDateTime().deserialize("2999-01-01t10:00:00z")
 
-    assert moment == datetime(2999, 1, 1, 10, tzinfo=UTC)
+    assert deadline == datetime(2999, 1, 1, 10, tzinfo=UTC)
 
 
-def test_members_of_octollm_s_contract_that_say_nothing_here_are_taken_and_passed_over() -> None:
+def test_unused_members_of_octollm_s_contract_are_accepted_and_ignored() -> None:
     given = contract(api_version="v1", schema_version="1.0.0", task_id="task-0b5c1f6e-9d0e-4f7a")
 
     assert given == contract()
 
 
-def test_what_octollm_s_contract_says_of_arms_is_kept() -> None:
+def test_the_contract_s_members_about_arms_are_kept() -> None:
     given = contract(
         parent_task_id="task_0000000000000000",
         assigned_arm="guardian",
@@ -241,15 +242,15 @@ def test_what_octollm_s_contract_says_of_arms_is_kept() -> None:
         {"required_capabilities": ["lint"] * 11},
     ],
 )
-def test_members_of_octollm_s_contract_have_types_and_bounds(members: dict[str, Any]) -> None:
+def test_members_of_octollm_s_contract_have_types_and_limits(members: dict[str, Any]) -> None:
     assert faulty_fields(**members) == set(members)
 
 
-def test_a_capability_that_no_arm_has_is_a_fault() -> None:
+def test_an_unknown_capability_is_a_fault() -> None:
     assert faulty_fields(required_capabilities=["telepathy"]) == {"required_capabilities.0"}
 
 
-def test_a_contract_wrong_a_thousand_times_is_answered_with_fifty_short_faults() -> None:
+def test_at_most_fifty_faults_are_reported_and_each_is_short() -> None:
     members = {"goal": 1, **{f"{number}{'x' * 900}": 1 for number in range(900)}}
 
     with pytest.raises(InvalidInput, match="and 900 more") as refused:
@@ -259,7 +260,7 @@ def test_a_contract_wrong_a_thousand_times_is_answered_with_fifty_short_faults()
     assert len(str(refused.value.details)) < 30_000
 
 
-def test_a_contract_with_many_schemas_is_refused_in_words() -> None:
+def test_a_contract_with_too_many_schemas_is_refused() -> None:
     criteria = [{"text": "fits", "check": {"schema": {"properties": {str(n): {} for n in range(200)}}}}] * 6
 
     with pytest.raises(InvalidInput, match="at most 1000 objects"):

@@ -1,4 +1,4 @@
-"""An API that listens, and what tests of its streams need besides."""
+"""An API server in this process, and a writer of events for tests of its streams."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +12,7 @@ from sqlalchemy import Engine
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from api.app import create_app
-from api.middleware.context import hub_of
-from api.streaming.hub import Hub
+from api.streaming.hub import Hub, hub_of
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.memory import events
 from orchestrator.memory.database import transaction
@@ -25,7 +24,7 @@ from tests.ws import WebSocket
 
 @dataclass(frozen=True)
 class Api:
-    """The API on a port of its own, in threads of this process."""
+    """The API on its own port, in threads of this process."""
 
     url: str
     app: Flask
@@ -33,7 +32,7 @@ class Api:
 
     @property
     def hub(self) -> Hub:
-        """The process' hub."""
+        """The app's hub."""
         return hub_of(self.app)
 
     def token(self, *, tenant: str = TENANT, scopes: tuple[str, ...] = SCOPES, ttl: int = 600) -> str:
@@ -41,18 +40,18 @@ class Api:
         return sign_token(self.settings, tenant=tenant, key_id="tests", scopes=scopes, ttl=ttl)
 
     def open(self, task_id: str, query: str = "", *, token: str | None = None, **how: Any) -> WebSocket:
-        """Open a task's stream; `token` "" shows none."""
+        """Open a task's stream; an empty `token` sends none."""
         shown = self.token() if token is None else token
         headers = {"Authorization": f"Bearer {shown}"} if shown else {}
         headers |= how.pop("headers", {})
         return WebSocket.open(self.url, f"/v1/tasks/{task_id}/stream{query}", headers=headers, **how)
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Mapping[str, str], str]:
-        """Read an answer to its end; an error's answer is an answer. A header of no text is not sent."""
+        """Return status, headers and body of the response; an empty header is not sent."""
         return self._ask("GET", path, headers or {})
 
     def post(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Mapping[str, str], str]:
-        """Post nothing and read the answer."""
+        """Post an empty body and return the response."""
         return self._ask("POST", path, headers or {})
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], str]:
@@ -67,7 +66,7 @@ class Api:
 
 
 class _Quiet(WSGIRequestHandler):
-    """A handler that logs nothing: its threads may outlive the test that they served."""
+    """A handler that logs nothing: its threads may outlive their test."""
 
     def log(self, *_: object) -> None: ...
 
@@ -88,14 +87,14 @@ def serving(settings: Settings) -> Iterator[Api]:
         listening.server_close()
 
 
-class Narrator:
-    """Tells facts of a task, with the hint after the commit or without."""
+class EventWriter:
+    """Appends events to a task, with or without the hint after the commit."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._hints = Hints(settings.redis_url)
 
-    def tell(self, task_id: str, *facts: str, hint: bool = True, **payload: Any) -> None:
+    def append(self, task_id: str, *facts: str, hint: bool = True, **payload: Any) -> None:
         """Append events of these types."""
         with transaction(self._engine) as conn:
             events.tell(conn, task_id, [(fact, payload) for fact in facts], round_number=1)
@@ -103,5 +102,5 @@ class Narrator:
             self.hint(task_id)
 
     def hint(self, task_id: str) -> None:
-        """Hint at what somebody else told."""
+        """Send the hint for events that were appended elsewhere."""
         self._hints.send(task_id)

@@ -1,4 +1,4 @@
-"""A stream ends when its caller may no longer read: the key was revoked, the token ended, the scope is missing."""
+"""A stream ends when its caller loses access: a revoked key, an expired token, a missing scope."""
 
 import json
 from collections.abc import Iterator
@@ -9,37 +9,38 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from api.middleware import auth, right
+from api.middleware import auth
+from api.streaming import admission
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import keys
 from orchestrator.memory.database import transaction
 from orchestrator.models.errors import Forbidden
 from orchestrator.settings import Settings
-from tests.integration.api.live import Api, serving
+from tests.integration.api.live_server import Api, serving
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
 
 SSE = {"Accept": "text/event-stream"}
-WAYS = ["ws", "sse", "sse-ticket", "poll"]
+PROTOCOLS = ["ws", "sse", "sse-ticket", "poll"]
 
 
 @pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rights are asked for again after a moment, and nothing is remembered of them."""
-    monkeypatch.setattr(right, "RECHECK_SECONDS", 0.1)
+def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Access is rechecked after a moment, and nothing is cached."""
+    monkeypatch.setattr(admission, "RECHECK_SECONDS", 0.1)
     monkeypatch.setattr(auth, "REVOCATION_SECONDS", 0)
 
 
 @pytest.fixture(scope="module")
 def api(settings: Settings) -> Iterator[Api]:
-    """An API that listens."""
+    """An API server."""
     with serving(replace(settings, jwt_ttl_seconds=600)) as running:
         yield running
 
 
 @pytest.fixture
 def task_id(engineer: Engineer) -> str:
-    """A task that is under way, with four events."""
+    """A running task with four events."""
     return engineer.start(wait_step("a"))
 
 
@@ -56,24 +57,24 @@ def token_for(api: Api, key: str) -> str:
 
 
 def test_no_stream_outlives_a_revocation_by_more_than_25_seconds() -> None:
-    assert right.RECHECK_SECONDS + auth.REVOCATION_SECONDS <= 25
+    assert admission.RECHECK_SECONDS + auth.REVOCATION_SECONDS <= 25
 
 
-@pytest.mark.usefixtures("soon")
-@pytest.mark.parametrize("way", WAYS)
-def test_a_stream_ends_when_its_key_is_revoked(api: Api, engine: Engine, task_id: str, way: str) -> None:
+@pytest.mark.usefixtures("short_intervals")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_stream_ends_when_its_key_is_revoked(api: Api, engine: Engine, task_id: str, protocol: str) -> None:
     key_id, text = make_key(engine)
     bearer = {"Authorization": f"Bearer {token_for(api, text)}"}
     ended: list[Any] = []
 
     def listen() -> None:
-        if way == "ws":
+        if protocol == "ws":
             with api.open(task_id, token="", headers=bearer) as stream:
                 stream.rest(timeout=20)
             ended.append(stream.close_code)
-        elif way == "poll":
+        elif protocol == "poll":
             ended.append(api.get(f"/v1/tasks/{task_id}?wait=30", bearer)[0])
-        elif way == "sse":
+        elif protocol == "sse":
             ended.append(api.get(f"/v1/tasks/{task_id}/events", {**SSE, **bearer})[0])
         else:
             ticket = json.loads(api.post(f"/v1/tasks/{task_id}/stream-ticket", bearer)[2])["ticket"]
@@ -88,21 +89,21 @@ def test_a_stream_ends_when_its_key_is_revoked(api: Api, engine: Engine, task_id
         keys.revoke(conn, key_id)
     listener.join(20)
 
-    assert ended == [{"ws": 4401, "poll": 401}.get(way, 200)]
-    wait_until(lambda: api.hub.streams == 0, 10, "its place to be free")
+    assert ended == [{"ws": 4401, "poll": 401}.get(protocol, 200)]
+    wait_until(lambda: api.hub.streams == 0, 10, "its slot to be released")
 
 
-@pytest.mark.usefixtures("soon")
-def test_a_stream_of_a_key_that_holds_goes_on(api: Api, task_id: str) -> None:
+@pytest.mark.usefixtures("short_intervals")
+def test_a_stream_of_a_valid_key_continues(api: Api, task_id: str) -> None:
     checks: list[str] = []
-    watch = auth.key_watch_of(api.app)
-    required = watch.require
+    cache = auth.revocation_cache_of(api.app)
+    required = cache.require
 
     def count(key_id: str) -> None:
         checks.append(key_id)
         required(key_id)
 
-    watch.require = count  # type: ignore[method-assign]  # counts what goes through, and lets it through
+    cache.require = count  # type: ignore[method-assign]  # counts the calls and passes them on
     try:
         with api.open(task_id, "?after=4") as stream:
             wait_until(lambda: len(checks) >= 4, 10, "several checks")
@@ -110,25 +111,25 @@ def test_a_stream_of_a_key_that_holds_goes_on(api: Api, task_id: str) -> None:
 
             assert stream.next(timeout=5) == {"type": "pong"}
     finally:
-        watch.require = required  # type: ignore[method-assign]
+        cache.require = required  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("way", ["ws", "sse", "poll"])
-def test_a_stream_ends_with_its_token(api: Api, task_id: str, way: str) -> None:
+@pytest.mark.parametrize("protocol", ["ws", "sse", "poll"])
+def test_a_stream_ends_with_its_token(api: Api, task_id: str, protocol: str) -> None:
     bearer = {"Authorization": f"Bearer {api.token(ttl=2)}"}
 
-    if way == "ws":
+    if protocol == "ws":
         with api.open(task_id, token="", headers=bearer) as stream:
             stream.rest(timeout=20)
         assert stream.close_code == 4401
-    elif way == "sse":
+    elif protocol == "sse":
         assert api.get(f"/v1/tasks/{task_id}/events", {**SSE, **bearer})[0] == 200
     else:
         assert api.get(f"/v1/tasks/{task_id}?wait=30", bearer)[0] == 401
 
 
-def test_a_right_ends_with_its_scope(api: Api) -> None:
+def test_access_ends_without_the_scope(api: Api) -> None:
     caller = Principal(TENANT, "tests", frozenset({"arm:list"}), subject="tests")
 
     with api.app.app_context(), pytest.raises(Forbidden):
-        right.Right(caller, "task:read", is_asked=False).require()
+        admission.AccessRecheck(caller, "task:read", is_checked=False).require()

@@ -1,4 +1,4 @@
-"""Once: what a client sends again, because it saw no answer, is one task."""
+"""Idempotency: a submission that the client repeats, because it saw no response, creates one task."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,8 +15,8 @@ from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.memory import submissions
 from orchestrator.memory.database import statement
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem
 from tests.integration.kit import TENANT
 from tests.waiting import wait_until
 
@@ -28,13 +28,13 @@ def count_of_tasks(call: Caller) -> int:
     return len(call("GET", "/v1/tasks?limit=100").json["tasks"])
 
 
-def expire_names(engine: Engine) -> None:
+def expire_keys(engine: Engine) -> None:
     with statement(engine) as conn:
         conn.exec_driver_sql("UPDATE submissions SET expires_at = now()")
 
 
 @pytest.mark.parametrize("header", ["Idempotency-Key", "X-Request-ID"])
-def test_the_same_again_is_the_same_task(call: Caller, header: str) -> None:
+def test_a_repeated_submission_is_the_same_task(call: Caller, header: str) -> None:
     first = call("POST", "/v1/tasks", json=GOAL, headers={header: "abc-1"})
     again = call(
         "POST",
@@ -52,7 +52,7 @@ def test_the_same_again_is_the_same_task(call: Caller, header: str) -> None:
     assert count_of_tasks(call) == 1
 
 
-def test_the_key_of_another_body_is_a_conflict(call: Caller) -> None:
+def test_a_key_with_a_different_body_is_a_conflict(call: Caller) -> None:
     call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "k"})
 
     other = call("POST", "/v1/tasks", json={"goal": "another"}, headers={"Idempotency-Key": "k"})
@@ -61,7 +61,7 @@ def test_the_key_of_another_body_is_a_conflict(call: Caller) -> None:
     assert count_of_tasks(call) == 1
 
 
-def test_the_request_id_of_another_body_is_another_task(call: Caller) -> None:
+def test_a_request_id_with_a_different_body_is_another_task(call: Caller) -> None:
     answers = [
         call("POST", "/v1/tasks", json={"goal": goal}, headers={"X-Request-ID": "r-1"})
         for goal in ("one", "two", "one")
@@ -71,7 +71,7 @@ def test_the_request_id_of_another_body_is_another_task(call: Caller) -> None:
     assert answers[0].json["task_id"] == answers[2].json["task_id"] != answers[1].json["task_id"]
 
 
-def test_without_a_name_each_submission_is_its_own(call: Caller) -> None:
+def test_without_a_key_each_submission_is_a_new_task(call: Caller) -> None:
     answers = [call("POST", "/v1/tasks", json=GOAL) for _ in range(2)]
     odd = [call("POST", "/v1/tasks", json=GOAL, headers={"X-Request-ID": "not an id!"}) for _ in range(2)]
 
@@ -79,7 +79,7 @@ def test_without_a_name_each_submission_is_its_own(call: Caller) -> None:
     assert count_of_tasks(call) == 4
 
 
-def test_names_are_the_tenants_own(as_caller: AsCaller) -> None:
+def test_keys_are_separate_for_each_tenant(as_caller: AsCaller) -> None:
     answers = [
         as_caller(tenant)("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "k"})
         for tenant in ("acme", "umbrella")
@@ -89,21 +89,21 @@ def test_names_are_the_tenants_own(as_caller: AsCaller) -> None:
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "ключ", "a\tb"])
-def test_a_key_that_is_none_is_refused(call: Caller, key: str) -> None:
+def test_a_malformed_key_is_refused(call: Caller, key: str) -> None:
     answer = call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": key.encode().decode("latin-1")})
 
     problem = assert_problem(answer, 422, "validation_error")
     assert problem["details"]["errors"][0]["field"] == "Idempotency-Key"
 
 
-def test_what_was_refused_may_be_corrected_under_its_key(call: Caller) -> None:
+def test_a_refused_submission_may_be_corrected_with_the_same_key(call: Caller) -> None:
     refused = call("POST", "/v1/tasks", json={"goal": ""}, headers={"Idempotency-Key": "k"})
     corrected = call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "k"})
 
     assert (refused.status_code, corrected.status_code) == (422, 202)
 
 
-def test_sixteen_at_once_are_one_task(app: Flask, engine: Engine, settings: Settings) -> None:
+def test_sixteen_concurrent_submissions_are_one_task(app: Flask, engine: Engine, settings: Settings) -> None:
     token = sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES)
     start = Barrier(COPIES)
 
@@ -123,9 +123,9 @@ def test_sixteen_at_once_are_one_task(app: Flask, engine: Engine, settings: Sett
         assert conn.exec_driver_sql("SELECT count(*) FROM steps").scalar_one() == 1
 
 
-def test_a_name_is_free_again_when_its_time_is_over(call: Caller, engine: Engine) -> None:
+def test_an_expired_key_can_be_used_again(call: Caller, engine: Engine) -> None:
     first = call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "k"})
-    expire_names(engine)
+    expire_keys(engine)
 
     later = call("POST", "/v1/tasks", json={"goal": "another"}, headers={"Idempotency-Key": "k"})
     again = call("POST", "/v1/tasks", json={"goal": "another"}, headers={"Idempotency-Key": "k"})
@@ -134,10 +134,10 @@ def test_a_name_is_free_again_when_its_time_is_over(call: Caller, engine: Engine
     assert first.json["task_id"] != later.json["task_id"] == again.json["task_id"]
 
 
-def test_names_whose_time_is_over_are_swept_away(call: Caller, engine: Engine) -> None:
+def test_expired_keys_are_deleted(call: Caller, engine: Engine) -> None:
     for key in ("a", "b"):
         call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": key})
-    expire_names(engine)
+    expire_keys(engine)
     call("POST", "/v1/tasks", json=GOAL, headers={"Idempotency-Key": "c"})
 
     with statement(engine) as conn:
@@ -145,7 +145,7 @@ def test_names_whose_time_is_over_are_swept_away(call: Caller, engine: Engine) -
         assert submissions.find(conn, TENANT, "key:c") is not None
 
 
-def test_a_repeat_is_answered_also_when_there_is_no_room(settings: Settings) -> None:
+def test_a_repeat_is_answered_at_the_limit_of_open_tasks(settings: Settings) -> None:
     call = Caller(
         create_app(replace(settings, max_open_tasks=1)),
         sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES),
@@ -159,12 +159,12 @@ def test_a_repeat_is_answered_also_when_there_is_no_room(settings: Settings) -> 
 
 
 HOOKS = ("hooks.example.com",)
-CALLED_BACK = {**GOAL, "callback_url": "https://hooks.example.com/"}
+WITH_CALLBACK = {**GOAL, "callback_url": "https://hooks.example.com/"}
 CARD = {"goal": "check the card 4111 1111 1111 1111 for me"}
 
 
-def caller_under(settings: Settings, **changed: Any) -> Caller:
-    """Return a caller of an API that is configured in another way."""
+def caller_with(settings: Settings, **changed: Any) -> Caller:
+    """Return a caller of an API with changed settings."""
     return Caller(
         create_app(replace(settings, **changed)),
         sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES),
@@ -175,7 +175,7 @@ def submit_once(call: Caller, contract: dict[str, Any], key: str = "k") -> Any:
     return call("POST", "/v1/tasks", json=contract, headers={"Idempotency-Key": key})
 
 
-def test_a_repeat_after_its_deadline_is_the_first_task(call: Caller) -> None:
+def test_a_repeat_after_its_deadline_returns_the_first_task(call: Caller) -> None:
     deadline = datetime.now(UTC) + timedelta(seconds=0.7)
     contract = {**GOAL, "deadline": deadline.isoformat()}
     first = submit_once(call, contract)
@@ -191,16 +191,20 @@ def test_a_repeat_after_its_deadline_is_the_first_task(call: Caller) -> None:
     assert_problem(submit_once(call, contract, key="new"), 422, "validation_error")
 
 
-def test_a_repeat_when_webhooks_went_off_is_the_first_task(call: Caller, settings: Settings) -> None:
-    first = submit_once(caller_under(settings, webhook_allowed_hosts=HOOKS), CALLED_BACK)
+def test_a_repeat_after_webhooks_were_disabled_returns_the_first_task(
+    call: Caller, settings: Settings
+) -> None:
+    first = submit_once(caller_with(settings, webhook_allowed_hosts=HOOKS), WITH_CALLBACK)
 
-    again = submit_once(call, CALLED_BACK)
+    again = submit_once(call, WITH_CALLBACK)
 
     assert (first.status_code, again.status_code, again.json) == (202, 200, first.json)
-    assert_problem(submit_once(call, CALLED_BACK, key="new"), 422, "validation_error")
+    assert_problem(submit_once(call, WITH_CALLBACK, key="new"), 422, "validation_error")
 
 
-def test_a_repeat_when_its_attachment_is_gone_is_the_first_task(call: Caller, engine: Engine) -> None:
+def test_a_repeat_after_its_attachment_was_deleted_returns_the_first_task(
+    call: Caller, engine: Engine
+) -> None:
     file_id = call("POST", "/v1/files", data=b"some text").json["artifact_id"]
     contract = {**GOAL, "attachments": [file_id]}
     first = submit_once(call, contract)
@@ -213,17 +217,19 @@ def test_a_repeat_when_its_attachment_is_gone_is_the_first_task(call: Caller, en
     assert_problem(submit_once(call, contract, key="new"), 422, "validation_error")
 
 
-def test_a_repeat_that_the_policy_refuses_by_now_is_the_first_task(call: Caller, settings: Settings) -> None:
+def test_a_repeat_that_the_policy_refuses_now_returns_the_first_task(
+    call: Caller, settings: Settings
+) -> None:
     first = submit_once(call, CARD)
 
-    again = submit_once(caller_under(settings, safety_policy="block"), CARD)
+    again = submit_once(caller_with(settings, safety_policy="block"), CARD)
 
     assert (first.status_code, again.status_code) == (202, 200)
     assert first.json["redacted"] == {"pii.card": 1}
     assert again.json == first.json
 
 
-def test_a_wrong_body_under_a_key_in_use_is_a_conflict(call: Caller) -> None:
+def test_an_invalid_body_with_a_key_in_use_is_a_conflict(call: Caller) -> None:
     submit_once(call, GOAL)
 
     assert_problem(submit_once(call, {"goal": ""}), 409, "idempotency_conflict")

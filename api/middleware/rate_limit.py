@@ -1,4 +1,4 @@
-"""Holds callers to their rate, says on every answer what is left of it, and slows down who guesses credentials."""
+"""Limits each caller's rate of calls and of failed credentials, and reports what is left in response headers."""
 
 import hashlib
 import ipaddress
@@ -15,23 +15,23 @@ from orchestrator.settings import Rate
 
 
 def install(app: Flask) -> None:
-    """Put what is left of the caller's rate on every answer to somebody we know."""
-    app.after_request(_tell)
+    """Add the X-RateLimit headers to every response to an authenticated caller."""
+    app.after_request(_add_headers)
 
 
 def charge(principal: Principal) -> None:
-    """Count a call of this key; raise RateLimited when its bucket is empty."""
+    """Charge one call to this key; raise RateLimited if its bucket is empty."""
     orchestrator = context.orchestrator()
-    name = _name("key", principal.tenant, principal.key_id)
+    name = _bucket_name("key", principal.tenant, principal.key_id)
     g.allowance = orchestrator.limiter.take(name, orchestrator.settings.rate_limit)
     _require(g.allowance, orchestrator.settings.rate_limit, "Rate limit")
 
 
 @contextmanager
 def counting_failures() -> Iterator[None]:
-    """Count a credential that does not hold against the caller's address; raise RateLimited after too many.
+    """Charge an invalid credential to the caller's address; raise RateLimited after too many.
 
-    A credential that holds is not held up by others of the same address that do not.
+    A valid credential is accepted however many invalid ones came from the same address.
     """
     try:
         yield
@@ -43,7 +43,7 @@ def counting_failures() -> Iterator[None]:
 def _charge_address() -> None:
     orchestrator = context.orchestrator()
     rate = orchestrator.settings.failed_auth_limit
-    allowance = orchestrator.limiter.take(_name("address", network_of(request.remote_addr)), rate)
+    allowance = orchestrator.limiter.take(_bucket_name("address", network_of(request.remote_addr)), rate)
     _require(allowance, rate, "Limit of failed credentials")
 
 
@@ -57,7 +57,7 @@ def _require(allowance: Allowance, rate: Rate, what: str) -> None:
 
 
 def network_of(address: str | None) -> str:
-    """Return what one caller holds of addresses: an IPv4 address, the /64 network of an IPv6 one."""
+    """Return the address range that counts as one caller: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         ip = ipaddress.ip_address(address or "")
     except ValueError:
@@ -65,13 +65,13 @@ def network_of(address: str | None) -> str:
     return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)
 
 
-def _name(kind: str, *parts: str) -> str:
-    """Return a bucket's name: parts of any length and with any characters, never two callers in one."""
+def _bucket_name(kind: str, *parts: str) -> str:
+    """Return a bucket name that is unique to `parts`, which may have any length and any characters."""
     digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16)
     return f"{kind}:{digest.hexdigest()}"
 
 
-def _tell(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     allowance: Allowance | None = g.get("allowance")
     if allowance is not None:
         response.headers["X-RateLimit-Limit"] = str(allowance.limit)
