@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.lifecycle import cancel, metered_calls, requeue
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.llm.interface import Bound, BudgetAccount, Completion, Usage
@@ -24,6 +23,7 @@ from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown, StepError, Stopped
 from orchestrator.models.model_errors import ModelError, ModelNoAnswer
 from orchestrator.models.task_contract import Budget
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import HELLO, PURPOSE, ModelCaller
 
@@ -253,7 +253,11 @@ def test_a_completion_is_charged_and_recorded_in_the_trace_as_fake(engineer: Eng
     decisions = _model_decisions(engineer, claim)
     assert answer.text == "yes"
     assert _totals(engineer, claim) == (15, Decimal(0))
-    assert (decisions[0]["purpose"], decisions[0]["fake"], decisions[0]["provider"]) == (PURPOSE, True, "openai")
+    assert (decisions[0]["purpose"], decisions[0]["fake"], decisions[0]["provider"]) == (
+        PURPOSE,
+        True,
+        "openai",
+    )
     assert "yes" not in str(decisions)
 
 
@@ -265,7 +269,10 @@ def test_a_failed_completion_is_recorded_with_all_its_attempts(engineer: Enginee
         _complete(engineer, claim, ModelCaller(fake))
 
     decisions = _model_decisions(engineer, claim)[0]
-    assert (decisions["error"], decisions["attempts"][0]["outcome"]) == ("model_answer_broken", "model_answer_broken")
+    assert (decisions["error"], decisions["attempts"][0]["outcome"]) == (
+        "model_answer_broken",
+        "model_answer_broken",
+    )
     assert 50 < _totals(engineer, claim)[0] < _ledger(engineer, claim)[0].reserved_tokens / 2
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.lifecycle import cancel, retry
+from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory import events, pools, retention, steps, tasks
 from orchestrator.memory.database import statement, transaction
 from orchestrator.models.caller import Caller
@@ -68,6 +69,7 @@ def test_only_the_judge_runs_again_when_all_steps_are_reused(engineer: Engineer)
     ended = engineer.judge(again, verdict(Decision.PASSED))
 
     assert engineer.chord_of(again)["size"] == 0
+    assert isinstance(ended, Ended)
     assert ended.task_id == again
     assert engineer.task(again).status == "completed"
     assert _outputs(engineer, again).keys() == {"a", "b", "c"}

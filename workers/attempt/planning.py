@@ -24,7 +24,7 @@ from orchestrator.planner.by_model import PLAN_SCHEMA, Ask, PlanProposal, plan_b
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import ArmCandidate, Route, route
-from workers.arms.base import told
+from workers.arms.base import models_used
 from workers.attempt import attempt
 from workers.attempt.model import ClaimModel, OpenModels
 
@@ -86,7 +86,7 @@ def _asker(model: ClaimModel) -> Ask:
             max_output_tokens=_PLAN_TOKENS,
             purpose=purpose,
         )
-        return PlanProposal(completion.value, completion.text, told([completion])[0])
+        return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 
     return ask
 
