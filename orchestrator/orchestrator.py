@@ -1,20 +1,22 @@
-"""The main loop: the life of a task, from its submission to its end. Start reading here.
+"""The main loop: the life of a task from its submission to its end. Start reading here.
 
-    step        runs in    method here                 rooms it calls
-    ----------  ---------  --------------------------  -----------------------------------------------------
-    submit      the API    Orchestrator.submit         cache/ (answered already?), lifecycle/submission (save it)
-    plan        a worker   TaskLoop.adopt              planner/ and router.py chose, executor.adopt saves the round
-    route       a worker                               router.py, called by workers/attempt/planning
-    execute     a worker   TaskLoop.complete           workers/arms did the step, executor.complete releases the next
-    judge       a worker   TaskLoop.conclude           workers/arms/judge gave the verdict, executor.conclude decides:
-      repair                                             lifecycle/repair: a new round, back to execute
-      or finish                                          lifecycle/ending: the result, the terminal event
-    store       both                                   memory/ inside each transaction; cache/ after the commit
+    submit   The API: Orchestrator.submit answers the task from the cache (cache/), or saves it (lifecycle/submission)
+             and publishes its planning (queue/).
+    plan     A planner's worker makes a plan (planner/)
+    route    and chooses an arm for each step (router.py).
+             TaskLoop.adopt saves both as the first round (executor.py) and publishes the round's first steps.
+    execute  The arms' workers run the steps (workers/attempt, workers/arms).
+             TaskLoop.complete closes each step (executor.py) and publishes the steps that it released.
+    judge    When all steps have ended, a judge's worker checks the results (workers/arms/judge).
+             TaskLoop.conclude saves the verdict (executor.py), and then
+    repair   saves a new round with the faulty steps (lifecycle/repair) and publishes it: back to execute,
+    finish   or ends the task (lifecycle/ending).
+    store    Each transition is one transaction in Postgres (memory/); a passed result also goes to the cache (cache/).
 
-Each step is one transaction in Postgres. What it makes due is published to Celery after the commit (queue/), and then
-reported to watchers, metrics and the log. If a process dies in between, the sweeper publishes again.
+A transition's messages are published after its commit, then it is reported to watchers, metrics and the log. When a
+process dies in between, the sweeper publishes the messages.
 
-What else can happen to a task is in lifecycle/: retry, cancel, requeue, withdrawal, ending at a deadline.
+Everything else that happens to a task is in lifecycle/: retry, cancel, requeue, withdrawal, ending at a deadline.
 """
 
 from collections.abc import Callable, Mapping, Sequence
