@@ -31,17 +31,12 @@ from orchestrator.memory.steps import Claim, Finished, Message
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.models import record
 from orchestrator.models.errors import BudgetExceeded
-from orchestrator.models.execution_state import (
-    Decision,
-    Phase,
-    Plan,
-    StepResult,
-    StepState,
-    TaskStatus,
-    Verdict,
-)
+from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
+from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
+from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.models.wording import count_of
 from orchestrator.settings import Settings
 

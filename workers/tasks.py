@@ -15,7 +15,8 @@ from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory.steps import Claim
 from orchestrator.memory.webhooks import Ticket
 from orchestrator.models.errors import BudgetExceeded, MustWait, OctoError, OutputTooLarge, Stopped
-from orchestrator.models.execution_state import ResultStatus, StepKind, StepResult, TaskStatus
+from orchestrator.models.execution_state import StepKind, TaskStatus
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.observability import metric
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point

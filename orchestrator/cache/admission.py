@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from orchestrator.cache.exact import control_of
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import Decision, Plan, StepState, Verdict
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.safety import scan
 
 MIN_COVERAGE = 0.8

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from orchestrator.cache.exact import ResultCache
 from orchestrator.chord import sql
 from orchestrator.models.arm_capability import ARMS, Action
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 
 _KEY_VERSION = "s1"

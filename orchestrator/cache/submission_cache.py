@@ -13,7 +13,8 @@ from orchestrator.cache.exact import CacheEntry, ResultCache, control_of, is_eli
 from orchestrator.memory import submissions, tasks
 from orchestrator.memory.tasks import NewTask
 from orchestrator.models.errors import NotCached
-from orchestrator.models.execution_state import Plan, TaskStatus
+from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Contract
 
 # between our two statements the leader may end and another task may become leader; rarely several times in a row

@@ -5,8 +5,10 @@ import pytest
 from orchestrator.cache.admission import ExecutedAction, admit
 from orchestrator.cache.step_memo import StepCall
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import Decision, Plan, StepState, Verdict
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Decision, Verdict
 
 
 def test_only_actions_that_are_declared_to_give_the_same_and_to_do_nothing_are_repeatable() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.models.errors import InvalidPlan
-from orchestrator.models.execution_state import MAX_STEPS, Plan
+from orchestrator.models.plan import MAX_STEPS, Plan
 from orchestrator.models.task_contract import Budget, Contract, Criterion
 from orchestrator.planner.check import check_plan, descendants, leaves, path_lengths
 

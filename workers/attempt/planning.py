@@ -16,15 +16,9 @@ from orchestrator.memory import pools, rounds
 from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.errors import (
-    BudgetExceeded,
-    InvalidPlan,
-    ModelRefused,
-    MustWait,
-    StepError,
-    Unplannable,
-)
-from orchestrator.models.execution_state import Plan
+from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
+from orchestrator.models.model_errors import ModelRefused
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import check_plan
 from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, plan_by_model

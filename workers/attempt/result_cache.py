@@ -11,8 +11,9 @@ from orchestrator.cache.exact import CacheEntry, control_of
 from orchestrator.memory import rounds
 from orchestrator.memory.database import outlast, statement
 from orchestrator.memory.steps import Claim
-from orchestrator.models.execution_state import Plan, Verdict
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from orchestrator.cache.exact import control_of
 from orchestrator.cache.step_memo import StepCall, StepMemo
 from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CacheControl, Contract
 from orchestrator.observability import metric
 from workers.arms.base import Assignment

@@ -18,8 +18,10 @@ from orchestrator.llm.embedding import Embedder
 from orchestrator.memory.database import transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
-from orchestrator.models.execution_state import Decision, Plan, StepResult, Verdict
+from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings

@@ -13,8 +13,10 @@ from orchestrator import executor
 from orchestrator.lifecycle import recovery, submission
 from orchestrator.memory.database import transaction
 from orchestrator.memory.submissions import IdempotencyKey
-from orchestrator.models.execution_state import Decision, StepResult, TaskStatus
+from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CACHE_MODES, Budget, Contract, Priority
+from orchestrator.models.verdict import Decision
 from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, with_settings
 from tests.integration.kit import TENANT, failed
 

@@ -11,9 +11,18 @@ from orchestrator.cache.exact import CacheEntry, ResultCache
 from orchestrator.memory import events
 from orchestrator.memory.database import statement
 from orchestrator.models.errors import NotCached
-from orchestrator.models.execution_state import Decision, TaskStatus, Verdict
+from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl, Criterion, Priority
-from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, tampered, with_settings
+from orchestrator.models.verdict import Decision, Verdict
+from tests.integration.cache.kit import (
+    COLLECT,
+    GOAL,
+    RIGHT,
+    WAIT,
+    Company,
+    tampered,
+    with_settings,
+)
 from tests.integration.kit import TENANT, failed
 
 _ENTRIES = "octollm:cache:entry:*"

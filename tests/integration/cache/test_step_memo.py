@@ -11,8 +11,9 @@ from orchestrator.cache import coalescing
 from orchestrator.cache.signed_store import PREFIX
 from orchestrator.lifecycle.output_offload import INLINE_BYTES
 from orchestrator.memory.database import statement
-from orchestrator.models.execution_state import Decision, StepResult, Verdict
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CACHE_MODES, CacheControl
+from orchestrator.models.verdict import Decision, Verdict
 from tests.integration.cache.kit import COLLECT, WAIT, Company, tampered, with_settings
 from workers.arms.base import CancelToken
 from workers.attempt import attempt
