@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.safety import Finding, redact, risk, scan
+from orchestrator.safety import SafetyFinding, redact, risk, scan
 from tests.unit.pattern_kit import cpu_seconds
 
 _PIECES = [
@@ -45,7 +45,7 @@ _TEXTS = st.one_of(
 )
 
 
-def private(text: str) -> list[Finding]:
+def private(text: str) -> list[SafetyFinding]:
     return [finding for finding in scan(text) if finding.kind != "injection"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
-from orchestrator.safety import Finding, risk
+from orchestrator.safety import SafetyFinding, risk
 from orchestrator.safety.redaction import LEVELS, Risk
 from workers.arms import scanning
 from workers.arms.base import ActionArm, Arm, Assignment, answer
@@ -116,13 +116,15 @@ def _sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]
     return sources, skipped
 
 
-def _scanned(assignment: Assignment, sources: Iterable[Source]) -> Iterator[tuple[Source, list[Finding]]]:
+def _scanned(
+    assignment: Assignment, sources: Iterable[Source]
+) -> Iterator[tuple[Source, list[SafetyFinding]]]:
     for source in sources:
         assignment.checkpoint()
         yield source, scanning.scan(source.text, source.name, checkpoint=assignment.checkpoint)
 
 
-def _places(source: Source, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+def _places(source: Source, findings: Sequence[SafetyFinding]) -> Iterator[dict[str, Any]]:
     line, at = 1, 0
     for finding in sorted(findings, key=lambda finding: finding.start):
         line += source.text.count("\n", at, finding.start)

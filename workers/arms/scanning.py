@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator import safety
-from orchestrator.safety import Finding
+from orchestrator.safety import SafetyFinding
 from workers.sandbox.limited import MEBIBYTE, Limits, limited
 
 MAX_CHARACTERS_HERE = 8 * 1024
@@ -12,12 +12,14 @@ MAX_CHARACTERS_HERE = 8 * 1024
 _LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpu_seconds=60, wall_seconds=300, answer_bytes=64 * MEBIBYTE)
 
 
-def scan(text: str, about: str, *, checkpoint: Callable[[], None]) -> list[Finding]:
+def scan(text: str, about: str, *, checkpoint: Callable[[], None]) -> list[SafetyFinding]:
     """Return what is unsafe in a text; `about` and `checkpoint` are as in `limited`, and what is raised."""
     if len(text) <= MAX_CHARACTERS_HERE:
         return safety.scan(text)
     found = limited(scan_long, about, checkpoint=checkpoint, limits=_LIMITS)(text)
-    return [Finding(kind, start, end, score, tuple(evidence)) for kind, start, end, score, evidence in found]
+    return [
+        SafetyFinding(kind, start, end, score, tuple(evidence)) for kind, start, end, score, evidence in found
+    ]
 
 
 def redact(text: str, about: str, *, checkpoint: Callable[[], None]) -> str:
