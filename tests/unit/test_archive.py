@@ -186,10 +186,10 @@ def test_an_archive_of_too_many_files_is_stopped(kind: str, tmp_path: Path) -> N
         unpack(content, tmp_path, filename=f"a.{kind}")
 
 
-def test_a_name_that_stands_twice_is_named(tmp_path: Path) -> None:
+def test_a_duplicate_name_is_reported(tmp_path: Path) -> None:
     content = tar_of(tarfile.TarInfo("a.txt"), tarfile.TarInfo("a.txt"))
 
-    with pytest.raises(InvalidStepInput, match=r"holds 'a\.txt' twice"):
+    with pytest.raises(InvalidStepInput, match=r"contains 'a\.txt' twice"):
         unpack(content, tmp_path, filename="a.tar")
 
 
