@@ -24,10 +24,11 @@ from orchestrator.observability import metric
 from orchestrator.process.loop import Loop
 from orchestrator.queue import canvas
 from workers import webhook
-from workers.attempt.base_task import claim_row
+from workers.attempt.claims import claim_row
+from workers.attempt.completion import give_up
 from workers.runtime import process
 from workers.runtime.watchdog import Watchdog
-from workers.tasks import app, give_up
+from workers.tasks import app
 
 log = structlog.get_logger(__name__)
 
@@ -152,6 +153,7 @@ class Sweeper:
                 continue
             log.error("step.poison", task_id=claim.task_id, step=claim.name, kills=claim.kills)
             give_up(
+                app,
                 claim,
                 code="poison_step",
                 message=f"It killed its worker {claim.kills} times; it is not tried again.",
@@ -170,7 +172,7 @@ class Sweeper:
             except Ignore:
                 continue
             log.error("step.out_of_reach", task_id=claim.task_id, step=claim.name, reason=reason)
-            give_up(claim, code=SandboxUnavailable.code, message=reason)
+            give_up(app, claim, code=SandboxUnavailable.code, message=reason)
             given_up += 1
         return Swept(given_up)
 

@@ -15,7 +15,7 @@ from orchestrator.models.task_contract import Priority
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT, Engineer, wait_step
-from workers.attempt import base_task
+from workers.attempt import claims
 
 OTHER = "umbrella"
 NO_LIMIT = 64
@@ -162,7 +162,7 @@ def test_a_message_that_gives_its_turn_away_publishes_the_other_tenants_row_firs
     worker = bootstrap.WorkerProcess(our_settings, engineer.engine, Hints(our_settings.redis_url), app, "me")
 
     with pytest.raises(Ignore):
-        base_task.claim_in_turn(worker, engineer.row(second, "a")["id"])
+        claims.claim_in_turn(worker, engineer.row(second, "a")["id"])
 
     with app.connection_for_read() as connection:
         message = connection.SimpleQueue("arm.executor").get(timeout=5)

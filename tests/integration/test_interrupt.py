@@ -13,7 +13,7 @@ from orchestrator.memory.hints import STOP_CHANNEL, Hints
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
 from workers.arms.base import CancelToken
-from workers.runtime.cancellation import Interrupts
+from workers.runtime.cancellation import CancellationListener
 from workers.runtime.heartbeat import Leases
 
 NEVER = 3600.0
@@ -25,7 +25,9 @@ def leases(engine: Engine) -> Leases:
 
 
 @contextmanager
-def working(engineer: Engineer, leases: Leases, interrupts: Interrupts) -> Iterator[tuple[str, CancelToken]]:
+def working(
+    engineer: Engineer, leases: Leases, interrupts: CancellationListener
+) -> Iterator[tuple[str, CancelToken]]:
     """Run a step of a new task here, as far as its lease goes."""
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=NEVER)
@@ -42,7 +44,7 @@ def listeners(redis_url: str) -> int:
 def test_the_end_of_a_task_sets_the_tokens_of_its_attempts_and_no_others(
     engineer: Engineer, leases: Leases, redis_url: str
 ) -> None:
-    interrupts = Interrupts(redis_url, leases)
+    interrupts = CancellationListener(redis_url, leases)
     with (
         working(engineer, leases, interrupts) as (ended, token),
         working(engineer, leases, interrupts) as (_, other),
@@ -64,7 +66,7 @@ def test_an_end_told_before_anybody_listened_is_found_on_subscribing(
     submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
-        Interrupts(redis_url, leases).ensure_listening()
+        CancellationListener(redis_url, leases).ensure_listening()
 
         assert token.wait(5.0)
 
@@ -72,7 +74,7 @@ def test_an_end_told_before_anybody_listened_is_found_on_subscribing(
 def test_it_listens_again_after_the_connection_was_lost(
     engineer: Engineer, leases: Leases, redis_url: str
 ) -> None:
-    interrupts = Interrupts(redis_url, leases)
+    interrupts = CancellationListener(redis_url, leases)
     with working(engineer, leases, interrupts) as (task_id, token):
         wait_until(lambda: listeners(redis_url) > 0, 5, "a subscription")
         with redis.Redis.from_url(redis_url) as client:

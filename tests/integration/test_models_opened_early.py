@@ -21,7 +21,7 @@ from orchestrator.models.model_choice import ModelName
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.waiting import wait_until
-from workers.runtime.cancellation import Interrupts
+from workers.runtime.cancellation import CancellationListener
 from workers.runtime.heartbeat import Leases
 from workers.runtime.process import Worker
 
@@ -40,7 +40,7 @@ def worker_of(settings: Settings, engine: Engine) -> Worker:
         engine, lease_seconds=settings.lease_seconds, heartbeat_seconds=settings.heartbeat_seconds
     )
     process = WorkerProcess(settings, engine, Hints(settings.redis_url), make_app(lambda: settings), "me")
-    return Worker(process, leases, Interrupts(settings.redis_url, leases))
+    return Worker(process, leases, CancellationListener(settings.redis_url, leases))
 
 
 def test_all_who_ask_at_once_get_the_models_that_were_opened_once(

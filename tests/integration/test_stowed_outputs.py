@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from typing import Any
 
 import pytest
@@ -17,10 +16,10 @@ from orchestrator.memory.hints import Hints
 from orchestrator.models.execution_state import Decision, ResultStatus, StepResult
 from orchestrator.models.task_contract import Criterion
 from orchestrator.queue.app import make_app
+from tests.integration.attempt_kit import run_step
 from tests.integration.kit import TENANT, Engineer, wait_step
-from workers.arms.base import CancelToken
-from workers.attempt import attempt, judging
-from workers.sandbox.choice import NOT_TESTED
+from workers.attempt import judging
+from workers.attempt.context import AttemptContext
 
 LARGE = {"wanted": "needle", "rest": "x" * INLINE_BYTES}
 PLAN: list[dict[str, Any]] = [
@@ -51,9 +50,7 @@ class Worker:
     def do(self, task_id: str, name: str) -> StepResult:
         """Claim a step, do it, store what came of it."""
         claim = self.engineer.take(task_id, name)
-        result = attempt.run(
-            self.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
-        )
+        result = run_step(AttemptContext.of(self.process, claim))
         self.engineer.store(claim, result)
         return result
 
@@ -97,9 +94,7 @@ def test_the_judge_checks_the_whole_output_and_the_task_s_result_points_to_it(
     pointer = worker.do(task_id, "all").output
 
     claim = engineer.take(task_id, "$judge")
-    verdict = judging.judge(
-        worker.process, claim, deadline=time.monotonic() + 30, is_stopped=lambda: False, open_models=None
-    )
+    verdict = judging.judge(AttemptContext.of(worker.process, claim)).verdict
 
     assert verdict.decision is Decision.PASSED, verdict.output
     assert verdict.output_value == {"all": pointer}
@@ -163,9 +158,7 @@ def test_a_small_output_costs_no_transaction_and_no_inputs_cost_no_query(worker:
         sent.append(statement)
 
     event.listen(worker.process.engine, "before_cursor_execute", note)
-    result = attempt.run(
-        worker.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
-    )
+    result = run_step(AttemptContext.of(worker.process, claim))
     event.remove(worker.process.engine, "before_cursor_execute", note)
 
     assert result.output["seconds"] >= 0

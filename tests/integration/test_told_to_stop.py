@@ -74,7 +74,7 @@ def attempt(engineer: Engineer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Att
         monkeypatch.setenv("OPENAI_BASE_URL", fake.openai_url)
         process.start(app, service="tests")
         yield Attempt(engineer, fake)
-        process.of(app).interrupts.stop()
+        process.of(app).cancellations.stop()
         with redis.Redis.from_url(engineer.settings.redis_url) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     monkeypatch.undo()
@@ -149,7 +149,7 @@ def test_a_judge_that_takes_all_its_time_is_tried_again_and_gives_no_verdict(
     engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert process.of(app).models
-    monkeypatch.setattr("workers.attempt.attempt._PLAN_SECONDS", 2.0)
+    monkeypatch.setattr("workers.attempt.context._PLAN_SECONDS", 2.0)
     task_id = judged(engineer)
     attempt.begin(task_id, "$judge")
 
@@ -165,7 +165,7 @@ def test_a_planner_that_is_out_of_tries_and_time_ends_the_task_and_makes_do_with
 ) -> None:
     # the time is for the call alone, so that a slow import of the SDK does not use it up
     assert process.of(app).models
-    monkeypatch.setattr("workers.attempt.attempt._PLAN_SECONDS", 2.0)
+    monkeypatch.setattr("workers.attempt.context._PLAN_SECONDS", 2.0)
     task_id = submitted(engineer, budget=Budget(max_retries=0))
     attempt.begin(task_id, "$plan")
 

@@ -14,7 +14,7 @@ from orchestrator.memory.database import statement
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.observability import metric
 from orchestrator.process.loop import Loop
-from workers.runtime import containment, process
+from workers.runtime import process, startup_checks
 
 BEAT_SECONDS = 5.0
 
@@ -25,7 +25,7 @@ class Presence:
     def __init__(self, engine: Engine, *, app: Celery, node: str, concurrency: int) -> None:
         self._engine = engine
         self._app = app
-        self._withheld = containment.withheld_of(app)
+        self._withheld = startup_checks.withheld_of(app)
         queues = [*app.amqp.queues.consume_from, *(ARMS[arm].queue for arm in self._withheld)]
         self._rows = {f"{node}/{arm.queue}": arm for arm in ARMS.values() if arm.queue in queues}
         self._concurrency = concurrency
@@ -58,7 +58,7 @@ class Presence:
                     arm=arm.arm_id,
                     concurrency=self._concurrency,
                     busy=len(state.active_requests),
-                    isolation=containment.isolation_of(self._app, arm.arm_id),
+                    isolation=startup_checks.isolation_of(self._app, arm.arm_id),
                     unavailable=self._withheld.get(arm.arm_id),
                     version=version("octollm-orchestrator"),
                     registry_digest=registry_digest(),

@@ -26,8 +26,9 @@ from orchestrator.settings import Settings
 from tests.integration.kit import TENANT, Engineer, done
 from tests.llm_kit import Caller
 from workers.attempt import plan_reuse, planning, result_cache, semantic_cache
-from workers.attempt.model import OpenModels
-from workers.attempt.result_cache import Reuse
+from workers.attempt.context import AttemptContext
+from workers.attempt.result_cache import ReusedResult
+from workers.runtime.process import OpenModels
 
 GOAL = "List the 3 largest files of build 7"
 OTHERWISE = "Show the 3 largest files in build 7"
@@ -77,7 +78,9 @@ class Company:
     def plan(self, task_id: str, *steps: Mapping[str, Any]) -> Ended | None:
         """Claim the plan row; end the task by the cache if that has a result by now, else adopt the plan."""
         claim = self.engineer.take(task_id, "$plan")
-        if found := result_cache.recall(self.process, claim) or self._find_alias(claim):
+        if found := result_cache.find_result(AttemptContext.of(self.process, claim)) or self._find_equivalent(
+            claim
+        ):
             with transaction(self.process.engine) as conn:
                 ended = executor.complete_by(conn, claim, found.source, layer=found.entry.layer)
             self.cache.put(found.entry, seconds=found.source.left_seconds)
@@ -88,13 +91,7 @@ class Company:
     def plan_by_model(self, task_id: str) -> Plan:
         """Claim the plan row, have the task planned as the planner would, and adopt the plan."""
         claim = self.engineer.take(task_id, "$plan")
-        plan = planning.make_plan(
-            self.process,
-            claim,
-            deadline=float("inf"),
-            is_stopped=lambda: False,
-            open_models=self.open_models,
-        )
+        plan = planning.make_plan(AttemptContext.of(self.process, claim, open_models=self.open_models))
         self._adopt(claim, plan)
         return plan
 
@@ -104,14 +101,14 @@ class Company:
             saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
 
-    def _find_alias(self, claim: Claim) -> Reuse | None:
-        return semantic_cache.find_alias(
-            self.process,
-            claim,
-            deadline=float("inf"),
-            is_stopped=lambda: False,
-            open_models=self.open_models,
-            open_embedder=lambda: self.embedder,
+    def _find_equivalent(self, claim: Claim) -> ReusedResult | None:
+        return semantic_cache.find_equivalent(
+            AttemptContext.of(
+                self.process,
+                claim,
+                open_models=self.open_models,
+                open_embedder=lambda: self.embedder,
+            )
         )
 
     @cached_property
@@ -125,19 +122,19 @@ class Company:
     def judge(self, task_id: str, verdict: Verdict = RIGHT) -> Ended:
         """Let the judge's word take effect, and the cache know of it, as the worker does."""
         claim = self.engineer.take(task_id, "$judge")
-        keeping = result_cache.keep(self.process, claim, verdict)
-        if keeping is not None:
-            plan_reuse.learn(self.process, claim, keeping.plan, verdict)
+        cacheable = result_cache.admit(AttemptContext.of(self.process, claim), verdict)
+        if cacheable is not None:
+            plan_reuse.learn(self.process, claim, cacheable.plan, verdict)
         with transaction(self.process.engine) as conn:
             ended = executor.conclude(
                 conn,
                 claim,
                 verdict,
                 settings=self.settings,
-                admission=keeping.admission if keeping else None,
+                admission=cacheable.admission if cacheable else None,
             )
         assert isinstance(ended, Ended)
-        result_cache.remember(self.process, keeping)
+        result_cache.store(self.process, cacheable)
         return ended
 
     def run(

@@ -1,6 +1,5 @@
 """The step layer: a step that was done before on the same inputs is not done again, and everything else is."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +12,9 @@ from orchestrator.lifecycle.output_offload import INLINE_BYTES
 from orchestrator.memory.database import statement
 from orchestrator.models.execution_state import Decision, StepResult, Verdict
 from orchestrator.models.task_contract import CACHE_MODES, CacheControl
+from tests.integration.attempt_kit import run_step
 from tests.integration.cache.kit import COLLECT, WAIT, Company, in_another_world, tampered
-from workers.arms.base import CancelToken
-from workers.attempt import attempt
-from workers.sandbox.choice import NOT_TESTED
+from workers.attempt.context import AttemptContext
 
 SCAN = {"id": "a", "arm": "safety-guardian", "action": "scan"}
 TEXT = "Nothing is hidden here."
@@ -227,9 +225,7 @@ def started(company: Company, goal: str, step: Mapping[str, Any], **contract: An
 def attempted(company: Company, task_id: str) -> StepResult:
     """Do the task's step as its worker would, and record it."""
     claim = company.engineer.take(task_id, "a")
-    result = attempt.run(
-        company.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
-    )
+    result = run_step(AttemptContext.of(company.process, claim))
     company.engineer.store(claim, result)
     return result
 

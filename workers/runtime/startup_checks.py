@@ -1,4 +1,4 @@
-"""Prepares a worker: its sandbox is tested before it takes work that needs one, its keys of permits are looked at."""
+"""Checks a worker before it takes work: probes its sandbox, and warns when its permit keys are missing."""
 
 from collections.abc import Mapping
 
@@ -15,22 +15,22 @@ from workers.sandbox.choice import NOT_TESTED, Standing, strongest
 log = structlog.get_logger(__name__)
 
 RUN_TOOLS = frozenset({"coder", "executor"})
-"""Arms whose workers test the sandbox."""
+"""Arms whose workers probe the sandbox."""
 NEED_SANDBOX = frozenset({"executor"})
-"""Arms whose queue is not consumed where no sandbox holds."""
+"""Arms whose queue is not consumed without a sandbox."""
 
 SIGN_PERMITS = frozenset({"planner", "judge"})
-"""Arms whose workers save rounds."""
+"""Arms whose workers save rounds, and sign the permits of their steps."""
 
 
-def prepare(app: Celery) -> None:
-    """Test the sandbox in a worker's main process, whose children inherit what was found, and end orphans."""
+def probe_sandbox(app: Celery) -> None:
+    """Probe the sandbox in a worker's main process, whose children inherit the outcome; end orphaned tools."""
     queues = _queues(app)
     if not any(ARMS[arm].queue in queues for arm in RUN_TOOLS):
         return
     orphans.reap()
     standing = strongest(Isolation(settings.load().executor_min_isolation))
-    app.octollm_standing = standing  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+    app.octollm_standing = standing  # type: ignore[attr-defined]  # Celery's app holds the state of a process
     if standing.sandbox is not None:
         log.info("sandbox.stands", isolation=standing.isolation, passed_over=list(standing.passed_over))
         return
@@ -41,29 +41,28 @@ def prepare(app: Celery) -> None:
 
 
 def warn_without_permits(app: Celery) -> None:
-    """Log once, in a worker's main process, that its steps run without permits or can't, and what to do."""
-    known = settings.load()
+    """Log a warning, in a worker's main process, when permit keys are missing: what follows and what to do."""
+    loaded = settings.load()
     signs = any(ARMS[arm].queue in _queues(app) for arm in SIGN_PERMITS)
-    fault = permit.fault_of_keys(known.permit_private_key, known.permit_public_key, signs=signs)
+    fault = permit.fault_of_keys(loaded.permit_private_key, loaded.permit_public_key, signs=signs)
     if fault:
         log.warning("permit.keys_missing", reason=fault, mend=permit.HOW_TO_MAKE_KEYS)
 
 
-def standing_of(app: Celery) -> Standing:
-    """Return how this worker keeps tools apart."""
+def sandbox_of(app: Celery) -> Standing:
+    """Return the sandbox that `probe_sandbox` found."""
     standing: Standing = getattr(app, "octollm_standing", NOT_TESTED)
     return standing
 
 
 def withheld_of(app: Celery) -> Mapping[str, str]:
-    """Return the arms whose queue this worker was told to consume and does not, and why."""
-    standing = standing_of(app)
-    return dict.fromkeys(getattr(app, "octollm_withheld", ()), standing.told)
+    """Return {arm: reason} for each arm whose queue this worker should consume and does not."""
+    return dict.fromkeys(getattr(app, "octollm_withheld", ()), sandbox_of(app).told)
 
 
 def isolation_of(app: Celery, arm: str) -> str:
-    """Return how the tools of an arm's workers are kept apart."""
-    return standing_of(app).isolation if arm in RUN_TOOLS else "not_needed"
+    """Return how the tools of an arm's workers are isolated."""
+    return sandbox_of(app).isolation if arm in RUN_TOOLS else "not_needed"
 
 
 def _queues(app: Celery) -> set[str]:

@@ -1,0 +1,66 @@
+"""Reuses the result of the same step done before, and offers this attempt's result to later steps."""
+
+import structlog
+
+from orchestrator.cache import step_memo
+from orchestrator.cache.key import control_of
+from orchestrator.cache.step_memo import StepMemos
+from orchestrator.cache.step_memo import Work as MemoWork
+from orchestrator.memory.database import statement
+from orchestrator.models.execution_state import StepResult
+from orchestrator.observability import metric
+from workers.arms.sources import chosen
+from workers.attempt.context import AttemptContext, Work
+
+log = structlog.get_logger(__name__)
+
+
+def reuse_step_memo(attempt: AttemptContext, proceed: Work) -> StepResult:
+    """Return the result of the same work done before, else the arm's own, which later steps may then reuse.
+
+    Failed results and large outputs, which became files, are not offered.
+    """
+    work, control = _repeatable_work(attempt), control_of(attempt.contract)
+    if work is not None and control.reads:
+        known = _read(attempt, work)
+        metric.cache_asked("miss" if known is None else "hit", "step")
+        if known is not None:
+            log.info("step.remembered", memo_of=known.provenance["memo_of"])
+            return known
+    result: StepResult = proceed(attempt)
+    if work is not None and control.stores and result.error is None and result.artifact is None:
+        StepMemos(attempt.process.cache).put(work, attempt.claim.id)
+    return result
+
+
+def _repeatable_work(attempt: AttemptContext) -> MemoWork | None:
+    """Return what identifies the step's work; None where memos are off.
+
+    They are off for tasks outside the cache (no_store, bypass, a retry, a client's plan without `cache`), for repairs,
+    and for actions that are not declared repeatable.
+    """
+    claim = attempt.claim
+    if claim.cache_key is None or claim.round != 1 or attempt.process.cache.ttl_seconds <= 0:
+        return None
+    assignment = attempt.assignment
+    reads_files = assignment.offer.attachments != "none"
+    work = MemoWork(
+        tenant=claim.tenant,
+        arm=assignment.arm,
+        action=assignment.action,
+        inputs=assignment.inputs,
+        attachments=chosen(assignment) if reads_files else (),
+        context=assignment.context,
+    )
+    return work if work.is_repeatable else None
+
+
+def _read(attempt: AttemptContext, work: MemoWork) -> StepResult | None:
+    memos = StepMemos(attempt.process.cache)
+    step_id = memos.find(work)
+    if step_id is None:
+        return None
+    ages = [memos.lasting_seconds(work), control_of(attempt.contract).max_age_seconds]
+    max_age = min(age for age in ages if age is not None)
+    with statement(attempt.process.engine) as conn:
+        return step_memo.read(conn, work, step_id, max_age=max_age)
