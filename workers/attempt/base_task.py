@@ -17,7 +17,7 @@ from orchestrator.models.execution_state import StepResult
 from workers.attempt.claims import claim_in_turn
 from workers.attempt.concerns.failure import failure
 from workers.attempt.concerns.log_fields import log_fields
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.judging import JudgedRound
 from workers.attempt.planning import RoutedPlan
 from workers.attempt.result_cache import ReusedResult
@@ -79,7 +79,7 @@ class AttemptTask(Task[[str, str], dict[str, str]]):
         """Return the connections of this process."""
         return process.of(self.app).process
 
-    def attempt(self, work: Work) -> Any:
+    def attempt(self, work: Handler) -> Any:
         """Claim the request's row, run `work` and return its outcome, which the completion hook will store.
 
         Raises WorkFailed for a failed result, which the hook stores as any other. Raises Ignore when the row can't be

@@ -20,7 +20,7 @@ from workers.sandbox.choice import NOT_TESTED, Standing
 # for the planner and the judge: a model's answer, its corrections and a second model call
 _PLAN_SECONDS = 180.0
 
-Work = Callable[["AttemptContext"], Any]
+Handler = Callable[["AttemptContext"], Any]
 """What an attempt does: returns a RoutedPlan or ReusedResult (plan), a StepResult (step) or a JudgedRound (judge)."""
 
 

@@ -11,12 +11,12 @@ from orchestrator.models.errors import StepError
 from orchestrator.models.execution_state import StepResult
 from orchestrator.planner.references import resolve
 from workers.arms.base import Assignment, load_arm
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.library import TenantLibrary
 from workers.attempt.model import embedder_of, model_of
 
 
-def bind_inputs(attempt: AttemptContext, proceed: Work) -> Any:
+def bind_inputs(attempt: AttemptContext, proceed: Handler) -> Any:
     """Set the attempt's assignment. Raises InvalidStepInput for a reference that leads nowhere, OutputTooLarge."""
     return proceed(replace(attempt, bound=_assignment(attempt)))
 

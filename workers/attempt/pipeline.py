@@ -19,10 +19,10 @@ from workers.attempt.concerns.permit import check_permit
 from workers.attempt.concerns.provenance import add_provenance
 from workers.attempt.concerns.retry import postpone, retry
 from workers.attempt.concerns.step_memo import reuse_step_memo
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.execution import bind_inputs, run_arm
 
-Concern = Callable[[AttemptContext, Work], Any]
+Concern = Callable[[AttemptContext, Handler], Any]
 
 PLAN: Final[Sequence[Concern]] = (
     add_log_fields,  # names task, step, arm and attempt on each log line
@@ -47,17 +47,17 @@ STEP: Final[Sequence[Concern]] = (
 JUDGE: Final[Sequence[Concern]] = PLAN
 
 
-def wrap(work: Work, concerns: Sequence[Concern]) -> Work:
+def wrap(work: Handler, concerns: Sequence[Concern]) -> Handler:
     """Return `work` inside its concerns, the first one outermost."""
     for concern in reversed(concerns):
         work = _around(concern, work)
     return work
 
 
-def _around(concern: Concern, proceed: Work) -> Work:
+def _around(concern: Concern, proceed: Handler) -> Handler:
     return lambda attempt: concern(attempt, proceed)
 
 
-plan: Final[Work] = wrap(planning.plan_and_route, PLAN)
-step: Final[Work] = wrap(run_arm, STEP)
-judge: Final[Work] = wrap(judging.judge, JUDGE)
+plan: Final[Handler] = wrap(planning.plan_and_route, PLAN)
+step: Final[Handler] = wrap(run_arm, STEP)
+judge: Final[Handler] = wrap(judging.judge, JUDGE)

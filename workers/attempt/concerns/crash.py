@@ -6,12 +6,12 @@ from orchestrator.memory.database import is_away
 from orchestrator.models.errors import StepError
 from orchestrator.models.execution_state import StepResult
 from workers.attempt.concerns.failure import failure
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 
 log = structlog.get_logger(__name__)
 
 
-def contain_crash(attempt: AttemptContext, proceed: Work) -> StepResult:
+def contain_crash(attempt: AttemptContext, proceed: Handler) -> StepResult:
     """Return a failed result for an unexpected exception; passes on StepError and a database that is away."""
     try:
         result: StepResult = proceed(attempt)

@@ -5,10 +5,10 @@ from typing import Any
 
 from orchestrator.models.errors import ModelTimeout, MustWait, OctoError, Stopped, ToolTimeout
 from orchestrator.models.execution_state import ResultStatus, StepKind, StepResult
-from workers.attempt.context import AttemptContext, Work, limit_seconds
+from workers.attempt.context import AttemptContext, Handler, limit_seconds
 
 
-def fail_on_error(attempt: AttemptContext, proceed: Work) -> Any:
+def fail_on_error(attempt: AttemptContext, proceed: Handler) -> Any:
     """Return the work's outcome, or a failed StepResult for an OctoError and for a lapsed time limit.
 
     Passes on MustWait. Passes on Stopped when the attempt may store nothing: its lease is lost, or it was planning or

@@ -5,10 +5,10 @@ from orchestrator.memory.database import in_transaction, outlast
 from orchestrator.models import record
 from orchestrator.models.errors import OutputTooLarge
 from orchestrator.models.execution_state import StepResult
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 
 
-def store_large_output(attempt: AttemptContext, proceed: Work) -> StepResult:
+def store_large_output(attempt: AttemptContext, proceed: Handler) -> StepResult:
     """Return the result, with a pointer in place of an output above output_offload.INLINE_BYTES.
 
     Waits until the attempt's deadline for a database that is away. Raises OutputTooLarge.

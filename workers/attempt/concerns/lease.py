@@ -8,13 +8,13 @@ from celery.exceptions import Ignore
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.models.errors import Stopped
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 from workers.runtime import process
 
 log = structlog.get_logger(__name__)
 
 
-def hold_lease(attempt: AttemptContext, proceed: Work) -> Any:
+def hold_lease(attempt: AttemptContext, proceed: Handler) -> Any:
     """Renew the lease until the work is done; the attempt's stop signal is set when the lease is lost.
 
     Raises Ignore, so that nothing is stored, when the attempt was stopped or the database went away. In the second

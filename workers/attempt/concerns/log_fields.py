@@ -5,10 +5,10 @@ from typing import Any
 
 from orchestrator.memory.steps import Claim
 from orchestrator.observability import log
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 
 
-def add_log_fields(attempt: AttemptContext, proceed: Work) -> Any:
+def add_log_fields(attempt: AttemptContext, proceed: Handler) -> Any:
     """Add task, step, arm and attempt to the log lines of this attempt."""
     with log_fields(attempt.claim):
         return proceed(attempt)

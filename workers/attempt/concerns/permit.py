@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.auth import permit
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 
 
-def check_permit(attempt: AttemptContext, proceed: Work) -> Any:
+def check_permit(attempt: AttemptContext, proceed: Handler) -> Any:
     """Check the step's permit; raises PermitDenied. Without PERMIT_PUBLIC_KEY the action's own tools are allowed."""
     key = attempt.process.settings.permit_public_key
     if not key:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepResult
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 
 
-def add_provenance(attempt: AttemptContext, proceed: Work) -> StepResult:
+def add_provenance(attempt: AttemptContext, proceed: Handler) -> StepResult:
     """Add arm, action, version, isolation and milliseconds; what the arm recorded itself takes precedence."""
     result: StepResult = proceed(attempt)
     action = attempt.action

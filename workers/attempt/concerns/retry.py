@@ -13,7 +13,7 @@ from orchestrator.memory.database import in_transaction
 from orchestrator.models.errors import MustWait
 from orchestrator.models.execution_state import StepResult
 from orchestrator.observability import metric
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ _MAX_DELAY_SECONDS = 60.0
 _MIN_DELAY_SECONDS = 0.05
 
 
-def postpone(attempt: AttemptContext, proceed: Work) -> Any:
+def postpone(attempt: AttemptContext, proceed: Handler) -> Any:
     """Queue the row again when the work raises MustWait, without counting a failure; then raises Ignore.
 
     Changes nothing when the attempt is no longer the current one, or when its task has ended.
@@ -37,7 +37,7 @@ def postpone(attempt: AttemptContext, proceed: Work) -> Any:
         raise Ignore() from wait
 
 
-def retry(attempt: AttemptContext, proceed: Work) -> Any:
+def retry(attempt: AttemptContext, proceed: Handler) -> Any:
     """Queue the row again when the result is a failure that may be tried again; then raises Ignore.
 
     Changes nothing when the attempt is no longer the current one, or when its task has ended.

@@ -4,18 +4,17 @@ import structlog
 
 from orchestrator.cache import step_memo
 from orchestrator.cache.key import control_of
-from orchestrator.cache.step_memo import StepMemos
-from orchestrator.cache.step_memo import Work as MemoWork
+from orchestrator.cache.step_memo import StepMemos, Work
 from orchestrator.memory.database import statement
 from orchestrator.models.execution_state import StepResult
 from orchestrator.observability import metric
 from workers.arms.sources import chosen
-from workers.attempt.context import AttemptContext, Work
+from workers.attempt.context import AttemptContext, Handler
 
 log = structlog.get_logger(__name__)
 
 
-def reuse_step_memo(attempt: AttemptContext, proceed: Work) -> StepResult:
+def reuse_step_memo(attempt: AttemptContext, proceed: Handler) -> StepResult:
     """Return the result of the same work done before, else the arm's own, which later steps may then reuse.
 
     Failed results and large outputs, which became files, are not offered.
@@ -33,7 +32,7 @@ def reuse_step_memo(attempt: AttemptContext, proceed: Work) -> StepResult:
     return result
 
 
-def _repeatable_work(attempt: AttemptContext) -> MemoWork | None:
+def _repeatable_work(attempt: AttemptContext) -> Work | None:
     """Return what identifies the step's work; None where memos are off.
 
     They are off for tasks outside the cache (no_store, bypass, a retry, a client's plan without `cache`), for repairs,
@@ -44,7 +43,7 @@ def _repeatable_work(attempt: AttemptContext) -> MemoWork | None:
         return None
     assignment = attempt.assignment
     reads_files = assignment.offer.attachments != "none"
-    work = MemoWork(
+    work = Work(
         tenant=claim.tenant,
         arm=assignment.arm,
         action=assignment.action,
@@ -55,7 +54,7 @@ def _repeatable_work(attempt: AttemptContext) -> MemoWork | None:
     return work if work.is_repeatable else None
 
 
-def _read(attempt: AttemptContext, work: MemoWork) -> StepResult | None:
+def _read(attempt: AttemptContext, work: Work) -> StepResult | None:
     memos = StepMemos(attempt.process.cache)
     step_id = memos.find(work)
     if step_id is None:
