@@ -1,4 +1,4 @@
-"""A worker with a model configured opens it in the background; who asks meanwhile waits for that."""
+"""A worker opens its configured models in the background; concurrent callers wait for them."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def worker_of(settings: Settings, engine: Engine) -> Worker:
     return Worker(process, leases, CancellationListener(settings.redis_url, leases))
 
 
-def test_all_who_ask_at_once_get_the_models_that_were_opened_once(
+def test_concurrent_callers_get_the_same_models_opened_once(
     our_settings: Settings, engine: Engine, fake: FakeLLM
 ) -> None:
     chosen = replace(
@@ -66,7 +66,7 @@ def test_all_who_ask_at_once_get_the_models_that_were_opened_once(
     worker.models.close()
 
 
-def test_a_worker_without_a_model_opens_nothing(our_settings: Settings, engine: Engine) -> None:
+def test_a_worker_without_a_configured_model_opens_none(our_settings: Settings, engine: Engine) -> None:
     assert worker_of(our_settings, engine).open_early() is None
 
 
