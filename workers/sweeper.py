@@ -144,7 +144,7 @@ class Sweeper:
     def promote_followers(self) -> Swept:
         """Let a coalesced task run when the task that it waits for has ended without a result for it."""
         with statement(self._engine) as conn:
-            leaders = coalescing.leaderless(conn, limit=BATCH)
+            leaders = coalescing.find_ended_leaders(conn, limit=BATCH)
         return Swept.healing(sum(recovery.settle_leaderless(self._engine, leader) for leader in leaders))
 
     def give_up_poison(self) -> Swept:

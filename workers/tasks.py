@@ -1,7 +1,8 @@
 """The Celery tasks: plan, step, judge and webhook. What they do is in workers.attempt and workers.webhook."""
 
 from orchestrator.memory.webhooks import Ticket
-from orchestrator.models.execution_state import ResultStatus, StepKind
+from orchestrator.models.execution_state import StepKind
+from orchestrator.models.step_result import ResultStatus
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_TASK, make_app
 from workers.attempt import pipeline
 from workers.attempt.completion import JudgeTask, PlanTask, StepTask

@@ -2,7 +2,7 @@
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.memory.hints import Hints
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.queue.app import make_app
 from tests.integration.kit import Engineer
 from workers.attempt import pipeline

@@ -18,8 +18,11 @@ from orchestrator.lifecycle import submission
 from orchestrator.memory import budget
 from orchestrator.memory.database import statement, transaction
 from orchestrator.memory.steps import Claim
-from orchestrator.models.errors import BudgetExceeded, ModelQuotaExhausted, ModelUnavailable, MustWait
-from orchestrator.models.execution_state import Plan, StepResult, TaskStatus
+from orchestrator.models.errors import BudgetExceeded, MustWait
+from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailable
+from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Budget, Contract
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, wait_step

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.chord import Refused
 from orchestrator.memory.steps import Claim
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from workers.attempt.claims import claim_in_turn
 from workers.attempt.concerns.failure import failure
 from workers.attempt.concerns.log_fields import log_fields

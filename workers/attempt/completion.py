@@ -13,11 +13,12 @@ from orchestrator import bootstrap, executor
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import BudgetExceeded
-from orchestrator.models.execution_state import StepKind, StepResult, TaskStatus
+from orchestrator.models.execution_state import StepKind, TaskStatus
+from orchestrator.models.step_result import StepResult
 from orchestrator.observability import metric
 from orchestrator.queue import canvas
 from orchestrator.queue.app import TASK_NAMES
-from workers.attempt import plan_reuse, result_cache
+from workers.attempt import result_cache
 from workers.attempt.base_task import AttemptState, AttemptTask, WorkFailed
 from workers.attempt.concerns.failure import failure
 from workers.attempt.judging import JudgedRound
@@ -107,8 +108,6 @@ class JudgeTask(AttemptTask):
 
         def report() -> None:
             metric.verdict_given(verdict.decision.value)
-            if cacheable is not None:
-                plan_reuse.learn(self.process, state.claim, cacheable.plan, verdict)
             if isinstance(concluded, Ended):
                 bootstrap.tell_end(self.process.hints, concluded)
                 if concluded.status is TaskStatus.COMPLETED:

@@ -8,7 +8,7 @@ from orchestrator.lifecycle import output_offload
 from orchestrator.memory import files, steps
 from orchestrator.memory.database import statement
 from orchestrator.models.errors import StepError
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.planner.references import resolve
 from workers.arms.base import Assignment, load_arm
 from workers.attempt.context import AttemptContext, Handler

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from orchestrator.lifecycle import output_offload
 from orchestrator.memory import rounds, steps
 from orchestrator.memory.database import statement
-from orchestrator.models.execution_state import Verdict
+from orchestrator.models.verdict import Verdict
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from workers.arms.judge import RoundView, judge_round

@@ -11,7 +11,8 @@ from orchestrator.llm import stop
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.interface import Completion
 from orchestrator.llm.prompt import Message
-from orchestrator.models.errors import ModelBusy, ModelUnavailable, StepError, Stopped
+from orchestrator.models.errors import StepError, Stopped
+from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
 from orchestrator.safety import redact
 from workers.attempt.context import AttemptContext
 from workers.runtime.process import OpenModels

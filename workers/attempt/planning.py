@@ -15,22 +15,16 @@ from orchestrator.llm.prompt import Message
 from orchestrator.memory import pools, rounds
 from orchestrator.memory.database import statement
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.errors import (
-    BudgetExceeded,
-    InvalidPlan,
-    ModelRefused,
-    MustWait,
-    StepError,
-    Unplannable,
-)
-from orchestrator.models.execution_state import Plan
+from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
+from orchestrator.models.model_errors import ModelRefused
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import check_plan
 from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, plan_by_model
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import Candidate, Route, route
 from workers.arms.base import told
-from workers.attempt import plan_reuse, result_cache, semantic_cache
+from workers.attempt import result_cache, semantic_cache
 from workers.attempt.concerns.retry import may_retry
 from workers.attempt.context import AttemptContext
 from workers.attempt.model import AttemptModel, model_of
@@ -61,7 +55,6 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
 def make_plan(attempt: AttemptContext) -> Plan:
     """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
 
-    Where a model would plan, the known plan of a goal that differs only in its values is bound to this goal's values.
     A retry takes the plan of the task that it repeats, checked again, because the rules may have changed since.
     Raises Unplannable when no recipe fits, InvalidPlan when the plan breaks a rule, and the errors of the models.
     """
@@ -75,8 +68,6 @@ def make_plan(attempt: AttemptContext) -> Plan:
     model = model_of(attempt)
     if model is None:
         return plan_by_recipe(contract, attachments)
-    if known := plan_reuse.find_plan(attempt.process, attempt.claim, contract):
-        return known
     try:
         return plan_by_model(_asker(model), contract, attachments)
     except (MustWait, BudgetExceeded, ModelRefused):

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache import admission, coalescing
-from orchestrator.cache.admission import Admission, Executed
-from orchestrator.cache.coalescing import Source
-from orchestrator.cache.key import control_of
-from orchestrator.cache.lookup import Entry
+from orchestrator.cache.admission import Admission, ExecutedAction
+from orchestrator.cache.coalescing import FreshResult
+from orchestrator.cache.exact import CacheEntry, control_of
 from orchestrator.memory import rounds
 from orchestrator.memory.database import outlast, statement
-from orchestrator.models.execution_state import Plan, Verdict
+from orchestrator.models.plan import Plan
+from orchestrator.models.verdict import Verdict
 from workers.attempt.context import AttemptContext
 
 
@@ -19,8 +19,8 @@ from workers.attempt.context import AttemptContext
 class ReusedResult:
     """A result of another task, used in place of a plan; `entry` lets later submissions find it in one Redis trip."""
 
-    source: Source
-    entry: Entry
+    source: FreshResult
+    entry: CacheEntry
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class CacheableResult:
     """What the cache may do with a judged result; `entry` is None when the result may not answer later tasks."""
 
     admission: Admission
-    entry: Entry | None
+    entry: CacheEntry | None
     goal: str
     plan: Plan
 
@@ -40,10 +40,10 @@ def find_result(attempt: AttemptContext) -> ReusedResult | None:
         return None
     with statement(attempt.process.engine) as conn:
         source = coalescing.find_fresh(conn, claim.tenant, claim.cache_key, max_age=control.max_age_seconds)
-        parts = coalescing.parts(conn, claim.task_id) if source else None
+        parts = coalescing.read_key_parts(conn, claim.task_id) if source else None
     if source is None or parts is None:
         return None
-    return ReusedResult(source, Entry(parts, source.source_id, claim.cache_key))
+    return ReusedResult(source, CacheEntry(parts, source.source_id, claim.cache_key))
 
 
 def admit(attempt: AttemptContext, verdict: Verdict) -> CacheableResult | None:
@@ -60,17 +60,17 @@ def admit(attempt: AttemptContext, verdict: Verdict) -> CacheableResult | None:
         ttl_seconds=attempt.process.settings.cache_ttl,
     )
     is_kept = admitted.fresh_seconds > 0 and parts is not None
-    entry = Entry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None
+    entry = CacheEntry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None
     return CacheableResult(admitted, entry, attempt.contract.goal, plan)
 
 
-def _read(attempt: AttemptContext) -> tuple[Plan, list[Executed], dict[str, str] | None]:
+def _read(attempt: AttemptContext) -> tuple[Plan, list[ExecutedAction], dict[str, str] | None]:
     claim = attempt.claim
     with statement(attempt.process.engine) as conn:
         return (
             rounds.read(conn, claim.task_id, number=claim.round).plan,
-            coalescing.executed(conn, claim.task_id),
-            coalescing.parts(conn, claim.task_id),
+            coalescing.read_executed(conn, claim.task_id),
+            coalescing.read_key_parts(conn, claim.task_id),
         )
 
 
@@ -81,4 +81,4 @@ def store(process: WorkerProcess, result: CacheableResult | None) -> None:
     entry, seconds = result.entry, result.admission.fresh_seconds
     process.cache.put(entry, seconds=seconds)
     if process.settings.models:
-        process.candidates.add(entry.source_key, result.goal, entry.source_id, seconds=seconds)
+        process.similar_tasks.add(entry.source_key, result.goal, entry.source_id, seconds=seconds)

@@ -7,17 +7,13 @@ from typing import Any
 
 import structlog
 
-from orchestrator.cache import candidates, coalescing
-from orchestrator.cache.candidates import Candidate
-from orchestrator.cache.equivalence_cache import DIFFERENT_SECONDS, PairVerdict
-from orchestrator.cache.key import control_of
-from orchestrator.cache.lookup import Entry
+from orchestrator.cache import coalescing, semantic
+from orchestrator.cache.exact import CacheEntry, control_of
+from orchestrator.cache.semantic import DIFFERENT_SECONDS, MAX_CANDIDATES, EquivalenceVerdict, SimilarTask
 from orchestrator.memory import events
 from orchestrator.memory.database import statement
 from orchestrator.models.errors import StepError
 from orchestrator.observability import metric
-from orchestrator.safety import scan
-from orchestrator.similarity import known_difference
 from workers.attempt.context import AttemptContext
 from workers.attempt.model import AttemptEmbedder, AttemptModel, embedder_of, model_of
 from workers.attempt.result_cache import ReusedResult
@@ -47,13 +43,13 @@ def find_equivalent(attempt: AttemptContext) -> ReusedResult | None:
     return found
 
 
-def _by_words(attempt: AttemptContext) -> Sequence[Candidate]:
+def _by_words(attempt: AttemptContext) -> Sequence[SimilarTask]:
     goal = attempt.contract.goal
-    near = _read(attempt, attempt.process.candidates.find(str(attempt.claim.cache_key), goal))
-    return [candidate for candidate in near if candidates.is_near(goal, candidate.goal)]
+    near = _read(attempt, attempt.process.similar_tasks.find_by_words(str(attempt.claim.cache_key), goal))
+    return [candidate for candidate in near if semantic.shares_words(goal, candidate.goal)]
 
 
-def _by_meaning(attempt: AttemptContext, embedder: AttemptEmbedder) -> Sequence[Candidate]:
+def _by_meaning(attempt: AttemptContext, embedder: AttemptEmbedder) -> Sequence[SimilarTask]:
     claim, goal = attempt.claim, attempt.contract.goal
     try:
         [vector] = embedder.embed([goal])
@@ -61,25 +57,25 @@ def _by_meaning(attempt: AttemptContext, embedder: AttemptEmbedder) -> Sequence[
         log.warning("alias.not_embedded", code=failure.code)
         return ()
     own_id = claim.task_id if control_of(attempt.contract).stores else None
-    ids = attempt.process.neighbours.find_and_add(str(claim.cache_key), goal, vector, own_id)
-    return _read(attempt, ids)[: candidates.MAX_CANDIDATES]
+    ids = attempt.process.similar_tasks.find_by_vector(str(claim.cache_key), goal, vector, add_task_id=own_id)
+    return _read(attempt, ids)[:MAX_CANDIDATES]
 
 
-def _read(attempt: AttemptContext, ids: Sequence[str]) -> Sequence[Candidate]:
+def _read(attempt: AttemptContext, ids: Sequence[str]) -> Sequence[SimilarTask]:
     if not ids:
         return ()
     claim, max_age = attempt.claim, control_of(attempt.contract).max_age_seconds
     with statement(attempt.process.engine) as conn:
-        return candidates.read(conn, claim.tenant, ids, key=str(claim.cache_key), max_age=max_age)
+        return semantic.read_similar(conn, claim.tenant, ids, key=str(claim.cache_key), max_age=max_age)
 
 
 @dataclass(frozen=True)
 class Review:
     """What was decided about a candidate: why it was refused, or a verdict; `reason` is set for a new verdict only."""
 
-    candidate: Candidate
+    candidate: SimilarTask
     refused: str | None = None
-    verdict: PairVerdict | None = None
+    verdict: EquivalenceVerdict | None = None
     reason: str | None = None
 
     @property
@@ -107,7 +103,7 @@ class _Search:
     calls: int = field(default=0, init=False)
     reviews: list[Review] = field(default_factory=list, init=False)
 
-    def review(self, near: Sequence[Candidate]) -> ReusedResult | None:
+    def review(self, near: Sequence[SimilarTask]) -> ReusedResult | None:
         """Return the result of the first candidate that is the same task: by known verdicts first, then by a model."""
         seen = {review.candidate.task_id for review in self.reviews}
         reviews = [self._by_known_verdict(candidate) for candidate in near if candidate.task_id not in seen]
@@ -130,14 +126,11 @@ class _Search:
         with statement(self.attempt.process.engine) as conn:
             events.tell(conn, self.attempt.claim.task_id, [], round_number=0, decisions={"alias": decision})
 
-    def _by_known_verdict(self, candidate: Candidate) -> Review:
-        goal = self.attempt.contract.goal
-        difference = known_difference(goal, candidate.goal)
-        if difference is not None:
-            return Review(candidate, refused=difference.value)
-        if _instructs_model(goal) or _instructs_model(candidate.goal):
-            return Review(candidate, refused="injection")
-        verdict = self.attempt.process.verdicts.find(self._key, candidate.cache_key)
+    def _by_known_verdict(self, candidate: SimilarTask) -> Review:
+        refusal = semantic.guard(self.attempt.contract.goal, candidate.goal)
+        if refusal is not None:
+            return Review(candidate, refused=refusal)
+        verdict = self.attempt.process.equivalence.find(self._key, candidate.cache_key)
         return Review(candidate, verdict=verdict)
 
     def _by_model(self, review: Review) -> Review:
@@ -155,9 +148,9 @@ class _Search:
             log.warning("alias.not_judged", code=failure.code)
             return replace(review, refused=failure.code)
         metric.pair_judged("same" if answer.is_same else "different")
-        verdict = PairVerdict(answer.is_same, answer.prompt, self.attempt.claim.task_id)
+        verdict = EquivalenceVerdict(answer.is_same, answer.prompt, self.attempt.claim.task_id)
         seconds = candidate.left_seconds if answer.is_same else DIFFERENT_SECONDS
-        self.attempt.process.verdicts.put(self._key, candidate.cache_key, verdict, seconds=seconds)
+        self.attempt.process.equivalence.put(self._key, candidate.cache_key, verdict, seconds=seconds)
         return replace(review, verdict=verdict, reason=answer.reason)
 
     def _result_of(self, reviews: Sequence[Review]) -> ReusedResult | None:
@@ -169,16 +162,11 @@ class _Search:
             key = review.candidate.cache_key
             with statement(self.attempt.process.engine) as conn:
                 source = coalescing.find_fresh(conn, claim.tenant, key, max_age=max_age, layer="alias")
-                parts = coalescing.parts(conn, claim.task_id)
+                parts = coalescing.read_key_parts(conn, claim.task_id)
             if source is not None and parts is not None:
-                return ReusedResult(source, Entry(parts, source.source_id, key, layer="alias"))
+                return ReusedResult(source, CacheEntry(parts, source.source_id, key, layer="alias"))
         return None
 
     @property
     def _key(self) -> str:
         return str(self.attempt.claim.cache_key)
-
-
-def _instructs_model(goal: str) -> bool:
-    """Return whether a goal seems to instruct models: its author could have other tasks get its result."""
-    return any(finding.kind == "injection" for finding in scan(goal))

@@ -4,7 +4,7 @@ import structlog
 
 from orchestrator.memory.database import is_away
 from orchestrator.models.errors import StepError
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from workers.attempt.concerns.failure import failure
 from workers.attempt.context import AttemptContext, Handler
 

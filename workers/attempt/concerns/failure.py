@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.models.errors import ModelTimeout, MustWait, OctoError, Stopped, ToolTimeout
-from orchestrator.models.execution_state import ResultStatus, StepKind, StepResult
+from orchestrator.models.errors import MustWait, OctoError, Stopped, ToolTimeout
+from orchestrator.models.execution_state import StepKind
+from orchestrator.models.model_errors import ModelTimeout
+from orchestrator.models.step_result import ResultStatus, StepResult
 from workers.attempt.context import AttemptContext, Handler, limit_seconds
 
 

@@ -4,7 +4,7 @@ from orchestrator.lifecycle import output_offload
 from orchestrator.memory.database import in_transaction, outlast
 from orchestrator.models import record
 from orchestrator.models.errors import OutputTooLarge
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from workers.attempt.context import AttemptContext, Handler
 
 

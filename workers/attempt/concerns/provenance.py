@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from workers.attempt.context import AttemptContext, Handler
 
 

@@ -11,7 +11,7 @@ from orchestrator import executor
 from orchestrator.lifecycle import metered_calls
 from orchestrator.memory.database import in_transaction
 from orchestrator.models.errors import MustWait
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.observability import metric
 from workers.attempt.context import AttemptContext, Handler
 

@@ -3,10 +3,10 @@
 import structlog
 
 from orchestrator.cache import step_memo
-from orchestrator.cache.key import control_of
-from orchestrator.cache.step_memo import StepMemos, Work
+from orchestrator.cache.exact import control_of
+from orchestrator.cache.step_memo import StepCall, StepMemo
 from orchestrator.memory.database import statement
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.observability import metric
 from workers.arms.sources import chosen
 from workers.attempt.context import AttemptContext, Handler
@@ -19,20 +19,20 @@ def reuse_step_memo(attempt: AttemptContext, proceed: Handler) -> StepResult:
 
     Failed results and large outputs, which became files, are not offered.
     """
-    work, control = _repeatable_work(attempt), control_of(attempt.contract)
-    if work is not None and control.reads:
-        known = _read(attempt, work)
+    call, control = _repeatable_call(attempt), control_of(attempt.contract)
+    if call is not None and control.reads:
+        known = _read(attempt, call)
         metric.cache_asked("miss" if known is None else "hit", "step")
         if known is not None:
             log.info("step.remembered", memo_of=known.provenance["memo_of"])
             return known
     result: StepResult = proceed(attempt)
-    if work is not None and control.stores and result.error is None and result.artifact is None:
-        StepMemos(attempt.process.cache).put(work, attempt.claim.id)
+    if call is not None and control.stores and result.error is None and result.artifact is None:
+        StepMemo(attempt.process.cache).put(call, attempt.claim.id)
     return result
 
 
-def _repeatable_work(attempt: AttemptContext) -> Work | None:
+def _repeatable_call(attempt: AttemptContext) -> StepCall | None:
     """Return what identifies the step's work; None where memos are off.
 
     They are off for tasks outside the cache (no_store, bypass, a retry, a client's plan without `cache`), for repairs,
@@ -43,7 +43,7 @@ def _repeatable_work(attempt: AttemptContext) -> Work | None:
         return None
     assignment = attempt.assignment
     reads_files = assignment.offer.attachments != "none"
-    work = Work(
+    call = StepCall(
         tenant=claim.tenant,
         arm=assignment.arm,
         action=assignment.action,
@@ -51,15 +51,15 @@ def _repeatable_work(attempt: AttemptContext) -> Work | None:
         attachments=chosen(assignment) if reads_files else (),
         context=assignment.context,
     )
-    return work if work.is_repeatable else None
+    return call if call.is_repeatable else None
 
 
-def _read(attempt: AttemptContext, work: Work) -> StepResult | None:
-    memos = StepMemos(attempt.process.cache)
-    step_id = memos.find(work)
+def _read(attempt: AttemptContext, call: StepCall) -> StepResult | None:
+    memos = StepMemo(attempt.process.cache)
+    step_id = memos.find(call)
     if step_id is None:
         return None
-    ages = [memos.lasting_seconds(work), control_of(attempt.contract).max_age_seconds]
+    ages = [memos.max_age_seconds(call), control_of(attempt.contract).max_age_seconds]
     max_age = min(age for age in ages if age is not None)
     with statement(attempt.process.engine) as conn:
-        return step_memo.read(conn, work, step_id, max_age=max_age)
+        return step_memo.read(conn, call, step_id, max_age=max_age)
