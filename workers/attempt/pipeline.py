@@ -6,8 +6,9 @@ concerns/ and add it to the lists that need it. Two concerns are not in the list
 budget (model.py), and results are counted and logged after the commit that stores them (completion.py).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Protocol
 
 from workers.attempt import judging, planning
 from workers.attempt.concerns.crash import contain_crash
@@ -22,7 +23,14 @@ from workers.attempt.concerns.step_memo import reuse_step_memo
 from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.execution import bind_inputs, run_arm
 
-Concern = Callable[[AttemptContext, Handler], Any]
+
+class Concern(Protocol):
+    """The shape that all concerns share."""
+
+    def __call__(self, attempt: AttemptContext, proceed: Handler) -> Any:
+        """Call `proceed(attempt)`, at most once, and return the outcome."""
+        ...
+
 
 PLAN: Final[Sequence[Concern]] = (
     add_log_fields,  # names task, step, arm and attempt on each log line
@@ -50,12 +58,8 @@ JUDGE: Final[Sequence[Concern]] = PLAN
 def wrap(work: Handler, concerns: Sequence[Concern]) -> Handler:
     """Return `work` inside its concerns, the first one outermost."""
     for concern in reversed(concerns):
-        work = _around(concern, work)
+        work = partial(concern, proceed=work)
     return work
-
-
-def _around(concern: Concern, proceed: Handler) -> Handler:
-    return lambda attempt: concern(attempt, proceed)
 
 
 plan: Final[Handler] = wrap(planning.plan_and_route, PLAN)
