@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from orchestrator import executor
 from orchestrator.chord import chord
-from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.lifecycle import submission
 from orchestrator.memory import budget
 from orchestrator.memory.database import statement, transaction
@@ -24,6 +23,7 @@ from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailab
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Budget, Contract
+from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import Caller

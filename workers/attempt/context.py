@@ -15,7 +15,7 @@ from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Attachment, Contract
 from workers.arms.base import Assignment, CancelToken
 from workers.runtime.process import OpenEmbedder, OpenModels
-from workers.sandbox.choice import NOT_TESTED, Standing
+from workers.sandbox.selection import NOT_TESTED, SandboxStatus
 
 # for the planner and the judge: a model's answer, its corrections and a second model call
 _PLAN_SECONDS = 180.0
@@ -39,7 +39,7 @@ class AttemptContext:
     deadline: float
     started_at: float
     stop: CancelToken
-    sandbox: Standing
+    sandbox: SandboxStatus
     open_models: OpenModels | None
     open_embedder: OpenEmbedder
     tools: tuple[str, ...] | None = None
@@ -52,7 +52,7 @@ class AttemptContext:
         claim: Claim,
         *,
         stop: CancelToken | None = None,
-        sandbox: Standing = NOT_TESTED,
+        sandbox: SandboxStatus = NOT_TESTED,
         open_models: OpenModels | None = None,
         open_embedder: OpenEmbedder = lambda: None,
     ) -> "AttemptContext":

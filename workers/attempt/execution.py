@@ -26,7 +26,7 @@ def run_arm(attempt: AttemptContext) -> StepResult:
 
     Raises StepError, Stopped when the attempt lost its lease, and SQLAlchemyError when the database is away.
     """
-    arm = load_arm(attempt.claim.arm, standing=attempt.sandbox)
+    arm = load_arm(attempt.claim.arm, sandbox=attempt.sandbox)
     result = arm.run(attempt.assignment)
     attempt.stop.raise_if_revoked()
     return result

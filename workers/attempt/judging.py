@@ -44,5 +44,5 @@ def _view(attempt: AttemptContext) -> RoundView:
         results=results,
         states={row.name: row.state for row in outcomes},
         round=claim.round,
-        stowed=outputs,
+        large_outputs=outputs,
     )

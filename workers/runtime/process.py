@@ -21,6 +21,7 @@ from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.memory.database import outlast
 from orchestrator.memory.steps import Claim
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import SettingsError
 from workers.arms.base import CancelToken
 from workers.runtime import startup_checks
@@ -32,8 +33,6 @@ log = structlog.get_logger(__name__)
 
 _SWITCH_SECONDS = 0.0005
 _REAP_SECONDS = 0.5
-_QUEUES_WITHOUT_MODEL = {"arm.executor", "arm.guardian", "webhook"}
-"""Queues whose work calls no model."""
 
 OpenModels = Callable[[], Models]
 OpenEmbedder = Callable[[], Embedder | None]
@@ -160,9 +159,9 @@ def watchdog_of(app: Celery) -> Watchdog:
 
 def open_models_early(app: Celery) -> threading.Thread | None:
     """Open the models in the background if a queue of this process uses them; see Worker.open_early."""
-    if set(app.amqp.queues.consume_from) <= _QUEUES_WITHOUT_MODEL:
-        return None
-    return of(app).open_early()
+    queues = app.amqp.queues.consume_from
+    uses_models = any(arm.asks_models and arm.queue in queues for arm in ARMS.values())
+    return of(app).open_early() if uses_models else None
 
 
 def connect_signals(app: Celery) -> None:

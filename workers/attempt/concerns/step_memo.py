@@ -8,7 +8,7 @@ from orchestrator.cache.step_memo import StepCall, StepMemo
 from orchestrator.memory.database import statement
 from orchestrator.models.step_result import StepResult
 from orchestrator.observability import metric
-from workers.arms.sources import chosen
+from workers.arms.sources import selected_attachments
 from workers.attempt.context import AttemptContext, Handler
 
 log = structlog.get_logger(__name__)
@@ -42,13 +42,13 @@ def _repeatable_call(attempt: AttemptContext) -> StepCall | None:
     if claim.cache_key is None or claim.round != 1 or attempt.process.cache.ttl_seconds <= 0:
         return None
     assignment = attempt.assignment
-    reads_files = assignment.offer.attachments != "none"
+    reads_files = assignment.action_contract.attachments != "none"
     call = StepCall(
         tenant=claim.tenant,
         arm=assignment.arm,
         action=assignment.action,
         inputs=assignment.inputs,
-        attachments=chosen(assignment) if reads_files else (),
+        attachments=selected_attachments(assignment) if reads_files else (),
         context=assignment.context,
     )
     return call if call.is_repeatable else None
