@@ -12,7 +12,7 @@ from workers.tasks import app
 __all__ = ["app"]
 
 
-def make(_standing: SandboxStatus) -> Arm:
+def make(_sandbox: SandboxStatus) -> Arm:
     """Return a retriever that only collects."""
     return ActionArm({"collect": collect})
 

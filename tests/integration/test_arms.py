@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from orchestrator.cli.example import FLAWED
+from orchestrator.cli.up import FLAWED
 from orchestrator.models.errors import (
     InvalidStepInput,
     PermitDenied,

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.devserver.fake_llm import FakeLLM, Scripted
 from orchestrator.memory import budget
 from orchestrator.memory.database import statement
 from orchestrator.models.errors import BudgetExceeded, SandboxUnavailable
 from orchestrator.models.task_contract import Budget
 from orchestrator.safety.archive import pack
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.integration.kit import Engineer, wait_step
 from tests.llm_kit import Caller
 from tests.unit.arm_kit import assignment, run

@@ -34,8 +34,8 @@ SOURCE = b"def test_nothing(): pass\n"
 @pytest.fixture
 def signer(engine: Engine, our_settings: Settings) -> Engineer:
     """One who signs permits, and whose arms ask for them."""
-    keys = {"permit_private_key": KEY, "permit_public_key": signing_key.public_key_of(KEY)}
-    return Engineer(engine, replace(our_settings, **keys))
+    public = signing_key.public_key_of(KEY)
+    return Engineer(engine, replace(our_settings, permit_private_key=KEY, permit_public_key=public))
 
 
 def attempted(engineer: Engineer, claim: Claim) -> Any:

@@ -12,8 +12,8 @@ import redis
 from sqlalchemy import Engine
 
 from api.app import create_app
-from orchestrator.cli import examine
-from orchestrator.cli.finding import State
+from orchestrator.cli import checks
+from orchestrator.cli.checks import CheckStatus
 from orchestrator.memory import pools
 from orchestrator.memory.database import statement
 from orchestrator.memory.pools import Pool
@@ -75,7 +75,7 @@ def test_a_worker_without_a_sandbox_takes_no_work_and_reports_why(
         # one list a priority
         not_taken = sum(broker.llen(key) for key in broker.keys("arm.executor*"))
     ready = create_app(our_settings).test_client().get("/ready").json
-    findings = {finding.subject: finding for finding in examine.postgres(our_settings)}
+    findings = {result.subject: result for result in checks.postgres(our_settings)}
 
     assert withheld.isolation == "none"
     assert "bubblewrap is not installed" in str(withheld.unavailable)
@@ -86,4 +86,4 @@ def test_a_worker_without_a_sandbox_takes_no_work_and_reports_why(
     assert "apt-get install bubblewrap" in error["message"]
     assert ready["checks"]["workers"]["executor"] == 0
     assert "apt-get install bubblewrap" in ready["checks"]["withheld"]["executor"]
-    assert findings[withheld.node].state is State.TROUBLE
+    assert findings[withheld.node].status is CheckStatus.FAILURE

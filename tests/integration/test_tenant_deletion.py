@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.chord.chord import Refused
-from orchestrator.cli.ending import ExitStatus
+from orchestrator.cli.exit_status import ExitStatus
 from orchestrator.cli.main import main
 from orchestrator.memory import files, keys
 from orchestrator.memory.database import transaction

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
@@ -54,7 +54,7 @@ def assignment(
         deadline=time.monotonic() + 60,
         cancelled=CancelToken(),
         open_artifact={item.sha256: content for item, content in contents.items()}.__getitem__,
-        library=cast("Library", library),
+        library=library,
     )
 
 

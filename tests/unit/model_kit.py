@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Completion
 from orchestrator.llm.prompt import Message
 from orchestrator.planner.prompted import PLAN_SCHEMA, Proposal
+from tests.fake_llm.server import FakeLLM
 from tests.llm_kit import Caller
 from workers.arms.base import models_used
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devserver.program import PROCFILE, read_procfile
+from orchestrator.devserver.service import PROCFILE, read_procfile
 from orchestrator.devserver.stack import ONE_OF_EACH
 from orchestrator.models.arm_capability import ARMS
 

@@ -11,13 +11,13 @@ import pytest
 
 import orchestrator
 import workers
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.prompt import Role, Untrusted, compose, ours
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.model_errors import ModelAnswerInvalid
 from orchestrator.models.task_contract import Attachment, Contract, Criterion
 from orchestrator.planner.prompted import plan_by_model
 from orchestrator.safety import redact
+from tests.fake_llm.server import FakeLLM
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import scripted
 from workers.arms.code_context import CodeContext
@@ -109,7 +109,8 @@ def test_a_contract_is_planned_between_marks(fake: FakeLLM, contract: dict[str, 
 
 @pytest.mark.parametrize("member", ["id", "description", "action"])
 def test_a_plan_that_breaks_rules_goes_back_between_marks(fake: FakeLLM, member: str) -> None:
-    wrong = proposal(**{member: EVIL, "inputs": {EVIL: EVIL}})
+    members: dict[str, Any] = {member: EVIL, "inputs": {EVIL: EVIL}}
+    wrong = proposal(**members)
     fake.answer(*[wrong] * 3)
 
     with pytest.raises(InvalidPlan):
