@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from bench.support.chaos import broker as messages
 from bench.support.chaos import victims
-from bench.support.chaos.ground import Ground
+from bench.support.chaos.harness import Harness
 from orchestrator.devserver.stack import Stack
 from orchestrator.memory.steps import Message
 from orchestrator.models.arm_capability import ARMS
@@ -50,7 +50,7 @@ class Arsenal:
     """Every fault, committed on one stack; `zombie_seconds` is longer than a lease."""
 
     stack: Stack
-    ground: Ground
+    harness: Harness
     chance: random.Random
     zombie_seconds: float
     committed: list[Fault] = field(default_factory=list)
@@ -108,12 +108,12 @@ class Arsenal:
     def freeze_redis(self) -> None:
         """Stop the broker for some seconds: connections stay, nothing answers."""
         self._note("freeze_redis")
-        self.ground.freeze_redis(seconds=self.chance.uniform(1, 7))
+        self.harness.freeze_redis(seconds=self.chance.uniform(1, 7))
 
     def kill_redis(self) -> None:
         """SIGKILL the broker; it comes back empty."""
         self._note("kill_redis")
-        self.ground.kill_redis(away_seconds=self.chance.uniform(0, 3))
+        self.harness.kill_redis(away_seconds=self.chance.uniform(0, 3))
 
     def empty_redis(self) -> None:
         """FLUSHALL."""
@@ -123,11 +123,11 @@ class Arsenal:
     def kill_postgres(self) -> None:
         """SIGKILL all of Postgres; what was committed comes back."""
         self._note("kill_postgres")
-        self.ground.kill_postgres(away_seconds=self.chance.uniform(0, 3))
+        self.harness.kill_postgres(away_seconds=self.chance.uniform(0, 3))
 
     def duplicate_messages(self) -> None:
         """Copy what waits in the broker, and publish running, queued and done work once more."""
-        rows = self.ground.ask(_WORK, most=20)
+        rows = self.harness.ask(_WORK, most=20)
         self._note("duplicate_messages")
         self._with_broker(lambda broker: messages.duplicate(broker, most=20))
         with make_app(lambda: load(self.stack.environ)) as app:
@@ -173,12 +173,12 @@ class Arsenal:
         self.committed.append(Fault(kind, at, hits, pids))
 
     def _running(self) -> list[dict[str, Any]]:
-        return self.ground.ask(_RUNNING)
+        return self.harness.ask(_RUNNING)
 
     def _with_broker(self, act: Callable[[Any], Any]) -> None:
         """A broker that another fault took away is fault enough."""
         try:
-            with self.ground.broker() as broker:
+            with self.harness.broker() as broker:
                 act(broker)
         except RedisError:
             return

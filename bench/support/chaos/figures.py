@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.support.chaos.faults import Fault
-from bench.support.chaos.ground import Ground
+from bench.support.chaos.harness import Harness
 
 _COUNTS: Final = """
 SELECT (SELECT count(*) FROM tasks) AS tasks,
@@ -53,15 +53,15 @@ class Figures:
         return [name for name in wanted if not self.counts[name]]
 
 
-def read_figures(ground: Ground, faults: Sequence[Fault], *, logs: Path) -> Figures:
+def read_figures(harness: Harness, faults: Sequence[Fault], *, logs: Path) -> Figures:
     """Read the figures from Postgres; what was refused left no row, so it is counted in the logs."""
-    counts = {name: int(count) for name, count in ground.ask(_COUNTS)[0].items()}
+    counts = {name: int(count) for name, count in harness.ask(_COUNTS)[0].items()}
     logged = Counter(_events(logs.glob("*.log")))
     kinds = sorted({fault.kind for fault in faults})
     recovery: dict[str, list[float]] = {}
     for fault in faults:
         for step_id, attempt in fault.hits:
-            at = ground.ask(_NEXT_START, id=step_id, attempt=attempt)[0]["at"]
+            at = harness.ask(_NEXT_START, id=step_id, attempt=attempt)[0]["at"]
             if at is not None:
                 recovery.setdefault(fault.kind, []).append(at - fault.at)
     return Figures(

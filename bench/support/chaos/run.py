@@ -16,7 +16,7 @@ from bench.support.chaos.auditor import Violation, audit
 from bench.support.chaos.faults import Arsenal, Fault
 from bench.support.chaos.figures import Figures, read_figures
 from bench.support.chaos.graphs import Wanted
-from bench.support.chaos.ground import Ground
+from bench.support.chaos.harness import Harness
 from bench.support.chaos.load import Accepted, Load
 from orchestrator import settings
 from orchestrator.auth import credential
@@ -75,55 +75,55 @@ def run(conditions: Conditions) -> Outcome:
     """Run chaos once and audit it. Nothing of it is left, but what the outcome calls a violation."""
     with tempfile.TemporaryDirectory(prefix="octollm-chaos-") as folder, FakeLLM() as fake:
         home = Path(folder)
-        with Ground(home / "servers") as ground:
+        with Harness(home / "servers") as harness:
             stack = Stack(
                 home / "stack",
                 port=0,
-                environ=conditions.environ(fake) | ground.addresses,
+                environ=conditions.environ(fake) | harness.addresses,
                 processes={**ONE_OF_EACH, "executor": 2, "retriever": 2},
             )
             with stack:
-                calm, accepted, faults = _suffer(stack, ground, conditions)
-                left = _left_in_broker(ground)
+                calm, accepted, faults = _suffer(stack, harness, conditions)
+                left = _left_in_broker(harness)
                 ended = {pid for fault in faults for pid in fault.pids}
                 ended |= {pid for main in stack.pids() for pid in victims.with_descendants(main)}
             left += [*leftovers.processes(str(stack.home), ended), *leftovers.directories(ended)]
             violations = audit(
-                ground.engine,
+                harness.engine,
                 accepted,
                 calm=calm,
                 lease_seconds=conditions.lease_seconds,
                 is_stopped=True,
             )
-            figures = read_figures(ground, faults, logs=stack.home / "log")
+            figures = read_figures(harness, faults, logs=stack.home / "log")
     return Outcome(accepted, faults, figures, [*violations, *left])
 
 
 def _suffer(
-    stack: Stack, ground: Ground, conditions: Conditions
+    stack: Stack, harness: Harness, conditions: Conditions
 ) -> tuple[list[str], list[Accepted], list[Fault]]:
     """Run tasks in calm, then under faults, then wait for the end of all; return (calm ids, accepted, faults)."""
     chance = random.Random(conditions.seed)
     arsenal = Arsenal(
         stack,
-        ground,
+        harness,
         chance=random.Random(chance.getrandbits(32)),
         zombie_seconds=1.5 * conditions.lease_seconds,
     )
     load = Load(
         client_of(stack),
         random.Random(chance.getrandbits(32)),
-        count_open=lambda: count_open(ground),
+        count_open=lambda: count_open(harness),
         most=conditions.open_tasks,
         longest_wait_seconds=2.0,
     )
     calm = [load.submit(wanted).task_id for wanted in _calm()]
-    _wait_for_end(ground, 60)
+    _wait_for_end(harness, 60)
     load.start()
     with _beside(chance, arsenal.raise_zombie, arsenal.duplicate_messages):
         _commit(arsenal, random.Random(chance.getrandbits(32)), seconds=conditions.seconds)
     load.stop()
-    _wait_for_end(ground, DRAIN_SECONDS)
+    _wait_for_end(harness, DRAIN_SECONDS)
     return calm, load.accepted, arsenal.committed
 
 
@@ -167,20 +167,20 @@ def _beside(chance: random.Random, *faults: Callable[[], None]) -> Iterator[None
             thread.join()
 
 
-def _wait_for_end(ground: Ground, seconds: float) -> None:
+def _wait_for_end(harness: Harness, seconds: float) -> None:
     """Wait until no task is open and no chord waits; what still is after `seconds` the audit will tell."""
     with contextlib.suppress(AssertionError):
         wait_until(
-            lambda: count_open(ground) == 0 and not _unfired(ground), seconds, "the end of all", every=0.2
+            lambda: count_open(harness) == 0 and not _unfired(harness), seconds, "the end of all", every=0.2
         )
 
 
-def _left_in_broker(ground: Ground) -> list[Violation]:
+def _left_in_broker(harness: Harness) -> list[Violation]:
     """Give the workers a moment to refuse what is delivered twice, then say what is left."""
 
     def left() -> list[Violation]:
-        with ground.broker() as broker:
-            return [*leftovers.messages(broker, ground.ask), *leftovers.keys(broker)]
+        with harness.broker() as broker:
+            return [*leftovers.messages(broker, harness.ask), *leftovers.keys(broker)]
 
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not left(), 30, "an empty broker", every=0.5)
@@ -193,10 +193,10 @@ def client_of(stack: Stack) -> Client:
     return Client(stack.url, credential.sign_token(chosen, tenant="chaos", key_id="chaos", scopes=SCOPES))
 
 
-def count_open(ground: Ground) -> int:
+def count_open(harness: Harness) -> int:
     """Return how many tasks have not ended."""
-    return int(ground.ask("SELECT count(*) AS open FROM tasks WHERE finished_at IS NULL")[0]["open"])
+    return int(harness.ask("SELECT count(*) AS open FROM tasks WHERE finished_at IS NULL")[0]["open"])
 
 
-def _unfired(ground: Ground) -> bool:
-    return bool(ground.ask("SELECT FROM chords WHERE state = 'ready' LIMIT 1"))
+def _unfired(harness: Harness) -> bool:
+    return bool(harness.ask("SELECT FROM chords WHERE state = 'ready' LIMIT 1"))

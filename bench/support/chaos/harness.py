@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 AWAY_SECONDS: Final = 90.0
 
 
-class Ground:
+class Harness:
     """A durable Postgres and Valkey in `home`. A context manager."""
 
     def __init__(self, home: Path) -> None:
