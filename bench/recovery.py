@@ -1,7 +1,7 @@
-"""Measures how soon work goes on after a crash and through a restart, with the default settings.
+"""Measures how soon work continues after a crash and during a restart, with the default settings.
 
-Every kind of worker runs twice on durable servers. Arguments name measures; without any all are taken. Exit status 0
-if every target holds.
+Every kind of worker runs twice, on durable servers. Arguments name measures; default: all. Exit status 0 if every
+target is met.
 """
 
 import logging
@@ -61,14 +61,14 @@ WHERE s.task_id = ANY(%(ids)s) AND s.kind = 'step'
 
 @dataclass(frozen=True)
 class Scene:
-    """The running product, and its client."""
+    """The running product and a client of it."""
 
     stack: Stack
     harness: Harness
     client: Client
 
     def run_step(self, seconds: float) -> tuple[str, int]:
-        """Have one step of `seconds` run; return its task, and the pid of the child that runs it."""
+        """Start one step of `seconds`; return its task and the pid of the child that runs it."""
         task_id = self.client.submit(plan={"steps": [wait("one", seconds)]})
         return task_id, owner_of(self.harness.engine, task_id, "one")
 
@@ -81,7 +81,7 @@ class Scene:
         return float(wait_until(starts, 60, "the second attempt")[0]["at"]) - since
 
     def whole(self) -> None:
-        """Wait until both executors take steps again."""
+        """Wait until both executors accept steps again."""
 
         def is_whole() -> bool:
             rows = self.harness.ask(
@@ -96,7 +96,7 @@ class Scene:
 
 
 def main() -> int:
-    """Measure everything; print the figures and whether each target holds."""
+    """Run all measures; print the figures and whether each target is met."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     chosen = [MEASURES[name] for name in sys.argv[1:]] or MEASURES.values()
     with (
@@ -115,7 +115,7 @@ def main() -> int:
 
 
 def killed_worker(scene: Scene) -> Iterator[bool]:
-    """SIGKILL of a worker with its children: nobody is left to hand back, so the lease must end."""
+    """SIGKILL of a worker with its children: nothing returns the lease, so it must expire."""
     spans = []
     for _ in range(RUNS):
         scene.whole()
@@ -129,7 +129,7 @@ def killed_worker(scene: Scene) -> Iterator[bool]:
 
 
 def killed_child(scene: Scene) -> Iterator[bool]:
-    """SIGKILL of a pool's child: its parent hands the lease back."""
+    """SIGKILL of a pool's child: its parent returns the lease."""
     spans = []
     for _ in range(RUNS):
         scene.whole()
@@ -148,7 +148,7 @@ def _first_start(scene: Scene, at: float) -> float | None:
 
 
 def emptied_redis(scene: Scene) -> Iterator[bool]:
-    """The broker forgets hundreds of messages: the sweeper sends them again from their rows."""
+    """The broker loses hundreds of messages: the sweeper publishes them again from their rows."""
     ways: dict[str, Callable[[], object]] = {
         "FLUSHALL": partial(_flush, scene),
         "Redis killed, back and empty after 1 s": partial(scene.harness.kill_redis, away_seconds=1),
@@ -171,12 +171,12 @@ def emptied_redis(scene: Scene) -> Iterator[bool]:
 
 
 def killed_postgres(scene: Scene) -> Iterator[bool]:
-    """SIGKILL of Postgres while a step runs: its result waits for the server, and counts."""
+    """SIGKILL of Postgres while a step runs: its result waits for the server and is recorded."""
     spans, attempts = [], []
     for _ in range(RUNS):
         scene.whole()
         task_id, _child = scene.run_step(2)
-        # past what it reads at its start: the server goes while the arm works
+        # after the reads at its start, so that the server stops while the arm runs
         time.sleep(0.5)
         scene.harness.kill_postgres(away_seconds=2)
         at = time.time()
@@ -192,7 +192,7 @@ def killed_postgres(scene: Scene) -> Iterator[bool]:
 
 
 def handed_back(scene: Scene) -> Iterator[bool]:
-    """SIGTERM while a step outlasts the grace time (30 s): another worker starts it."""
+    """SIGTERM while a step runs longer than the grace time (30 s): another worker starts it."""
     scene.whole()
     task_id, child = scene.run_step(40)
     os.kill(parent_of(child), signal.SIGTERM)
@@ -207,7 +207,7 @@ def handed_back(scene: Scene) -> Iterator[bool]:
 
 
 def rolling_restart(scene: Scene) -> Iterator[bool]:
-    """Every worker is told to stop and started again, one after the other, while tasks run."""
+    """A rolling restart of all workers while tasks run."""
     scene.whole()
     calm, _ = _under_load(scene, lambda: time.sleep(LOAD_SECONDS))
     restarted, attempts = _under_load(scene, lambda: _restart_all(scene))
@@ -220,7 +220,7 @@ def rolling_restart(scene: Scene) -> Iterator[bool]:
 
 
 def _under_load(scene: Scene, act: Callable[[], None]) -> tuple[list[float], list[int]]:
-    """Keep two tasks under way while `act` runs; return each step's delay beside its own work, and its attempts."""
+    """Keep two tasks running while `act` runs; return each step's delay without its own work, and its attempts."""
     ids: list[str] = []
     over = False
 
@@ -274,7 +274,7 @@ def _queued(scene: Scene) -> int:
 
 
 def _is_all_sent(scene: Scene) -> bool:
-    """Answer whether the broker holds a message for every queued row."""
+    """Return whether the broker has a message for every queued row."""
     with scene.harness.broker() as broker:
         return sum(broker.llen(key) for key in queue_keys(broker)) >= _queued(scene)
 

@@ -1,4 +1,4 @@
-"""One run: a stack, a stream of tasks, faults at random moments, then quiet, and the audit."""
+"""One chaos run: a stack, a stream of tasks, faults at random times, then a quiet phase and the audit."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ _MUTATION: Final = Path(__file__).parent / "mutation"
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a run is made of. `mutation` names a defect that is put into every process from outside."""
+    """The parameters of a run. `mutation` names a defect that is injected into every process."""
 
     seed: int
     seconds: float
@@ -43,7 +43,7 @@ class Conditions:
     mutation: str = ""
 
     def environ(self, fake: FakeLLM) -> dict[str, str]:
-        """Return the stack's environment; what is not named here has its default."""
+        """Return the stack's environment; other settings have their defaults."""
         environ = {
             "LEASE_SECONDS": f"{self.lease_seconds:g}",
             "HEARTBEAT_SECONDS": f"{self.heartbeat_seconds:g}",
@@ -51,7 +51,7 @@ class Conditions:
             "OPENAI_BASE_URL": fake.openai_url,
             "LLM_CHAIN": "openai:fake-model",
             "RATE_LIMIT": "1000000/second",
-            # we kill innocent steps at random, some of them thrice
+            # chaos kills healthy steps at random, some of them three times
             "POISON_STEP": "1000",
             "LOG_FORMAT": "json",
         }
@@ -63,7 +63,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run found; no violations is the proof."""
+    """The result of a run; it passes without violations."""
 
     accepted: Sequence[Accepted]
     faults: Sequence[Fault]
@@ -72,7 +72,7 @@ class Outcome:
 
 
 def run(conditions: Conditions) -> Outcome:
-    """Run chaos once and audit it. Nothing of it is left, but what the outcome calls a violation."""
+    """Run chaos once and audit it; afterwards nothing runs, except what the outcome reports as a violation."""
     with tempfile.TemporaryDirectory(prefix="octollm-chaos-") as folder, FakeLLM() as fake:
         home = Path(folder)
         with Harness(home / "servers") as harness:
@@ -102,7 +102,7 @@ def run(conditions: Conditions) -> Outcome:
 def _suffer(
     stack: Stack, harness: Harness, conditions: Conditions
 ) -> tuple[list[str], list[Accepted], list[Fault]]:
-    """Run tasks in calm, then under faults, then wait for the end of all; return (calm ids, accepted, faults)."""
+    """Run tasks without faults, then with faults, then wait until all end; return (calm ids, accepted, faults)."""
     chance = random.Random(conditions.seed)
     arsenal = Arsenal(
         stack,
@@ -128,14 +128,14 @@ def _suffer(
 
 
 def _calm() -> Iterator[Wanted]:
-    """Yield a few tasks of different shapes, always the same ones."""
+    """Yield a few tasks of different shapes, the same in each run."""
     chance = random.Random(0)
     for _ in range(CALM_TASKS):
         yield graphs.draw_graph(chance, steps=8)
 
 
 def _commit(arsenal: Arsenal, chance: random.Random, *, seconds: float) -> None:
-    """Commit quick faults one after the other, each kind as often as the others, in random order."""
+    """Inject the faults one after the other, each kind equally often, in random order."""
     until = time.monotonic() + seconds
     bag: list[str] = []
     while time.monotonic() < until:
@@ -146,7 +146,7 @@ def _commit(arsenal: Arsenal, chance: random.Random, *, seconds: float) -> None:
 
 @contextlib.contextmanager
 def _beside(chance: random.Random, *faults: Callable[[], None]) -> Iterator[None]:
-    """Commit each of the faults again and again beside the block, whatever else goes on; all are over after it."""
+    """Inject each of the faults repeatedly while the block runs; all have ended after it."""
     over = threading.Event()
 
     def repeat(fault: Callable[[], None], pauses: random.Random) -> None:
@@ -168,7 +168,7 @@ def _beside(chance: random.Random, *faults: Callable[[], None]) -> Iterator[None
 
 
 def _wait_for_end(harness: Harness, seconds: float) -> None:
-    """Wait until no task is open and no chord waits; what still is after `seconds` the audit will tell."""
+    """Wait at most `seconds` until no task is open and no chord waits; the audit reports what is left."""
     with contextlib.suppress(AssertionError):
         wait_until(
             lambda: count_open(harness) == 0 and not _unfired(harness), seconds, "the end of all", every=0.2
@@ -176,7 +176,7 @@ def _wait_for_end(harness: Harness, seconds: float) -> None:
 
 
 def _left_in_broker(harness: Harness) -> list[Violation]:
-    """Give the workers a moment to refuse what is delivered twice, then say what is left."""
+    """Wait a moment for the workers to drop duplicates, then return what is left in the broker."""
 
     def left() -> list[Violation]:
         with harness.broker() as broker:
