@@ -19,6 +19,7 @@ process dies in between, the sweeper publishes the messages.
 Everything else that happens to a task is in lifecycle/: retry, cancel, requeue, withdrawal, ending at a deadline.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -163,17 +164,16 @@ class TaskLoop:
         plan: Plan,
         *,
         routes: Mapping[str, Mapping[str, Any]],
-        routing_seconds: Callable[[], float] | None = None,
+        planned_at: float,
     ) -> Transition:
         """Planned: save the first round and publish its chord; `routes` has the routing decision of each step.
 
-        `routing_seconds` returns the time since the plan was made.
+        `planned_at` (time.monotonic()) is when routing began.
         """
         saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
 
         def report() -> None:
-            if routing_seconds is not None:
-                metric.routed(routing_seconds())
+            metric.routed(time.monotonic() - planned_at)
             log.info("task.planned", steps=len(plan.steps), mode=plan.mode, released=len(saved.header))
 
         return Transition([canvas.round_chord(self.app, saved)], report)
