@@ -1,4 +1,4 @@
-"""Sends a stream of requests through the real submission, and plays the workers for those that are to run."""
+"""Sends a stream of requests through the real submission, and executes the tasks that have to run."""
 
 import heapq
 import time
@@ -29,8 +29,7 @@ FROM tasks
 class Drive:
     """One run over a stream. A task takes SERVICE_SECONDS of the virtual clock; its result names its class.
 
-    A task with side effects is done by an action whose result holds for the moment only, the strictest that the
-    registry has: none of its actions writes outside.
+    A task with side effects uses an action with max age 0, since no action of the registry has side effects.
     """
 
     orchestrator: Orchestrator
@@ -44,12 +43,12 @@ class Drive:
 
     @property
     def model_calls(self) -> int:
-        """Return how many calls to a model were booked: a judge of look-alikes would make them."""
+        """Return the number of model calls in the ledger; only a judge makes any."""
         [row] = self._ask("SELECT count(*) AS calls FROM ledger")
         return int(row["calls"])
 
     def run(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Submit all in their time and let all of them end; return what Postgres says of each."""
+        """Submit every request at its time and finish every task; return the outcomes from Postgres."""
         for request in requests:
             self._work_until(request.at)
             self.clock.advance(request.at)
@@ -89,12 +88,12 @@ class Drive:
         verdict = Verdict(Decision.PASSED, 1.0, output=request.label)
         self.company.run(task_id, step, verdict=verdict)
         waiting = self._followers.pop(task_id, [])
-        if waiting and (successor := self._heir(waiting)):
+        if waiting and (successor := self._find_successor(waiting)):
             self._followers[successor] = [other for other in waiting if other != successor]
             self._start(successor, at=at)
 
-    def _heir(self, waiting: list[str]) -> str | None:
-        """Return the follower that is to run now; None when all got the leader's result."""
+    def _find_successor(self, waiting: list[str]) -> str | None:
+        """Return the follower that became leader; None if all followers got the leader's result."""
         found = self._ask("SELECT id FROM tasks WHERE id = ANY(%(ids)s) AND leads", ids=waiting)
         return str(found[0]["id"]) if found else None
 
