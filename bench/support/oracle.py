@@ -1,4 +1,4 @@
-"""A perfect judge of similar tasks, which knows their classes, behind the providers' HTTP protocol."""
+"""A fake model that compares goals without errors, since it knows their classes; it speaks the providers' HTTP."""
 
 import json
 import re
@@ -13,9 +13,9 @@ _GOAL: Final = re.compile(r"<goal (\w+)>\n(.*?)\n</goal \1>", re.DOTALL)
 
 
 class Oracle(FakeLLM):
-    """Answers whether the two goals of a question belong to one class.
+    """Answers whether the two goals in a question belong to the same class.
 
-    It measures what the semantic layer makes of correct verdicts, not how well a model judges.
+    What it shows is what the layer makes of a judge's word, not how good a judge a model is.
     """
 
     def __init__(self, requests: Iterable[Request]) -> None:
@@ -25,7 +25,7 @@ class Oracle(FakeLLM):
             self._labels[request.goal].add(request.label)
 
     def take(self, request: Received) -> Scripted:
-        """Answer a question: equal if the goals share a label. Only goals with equal constraints are compared."""
+        """Answer a question. Only goals with equal constraints are compared, so a common label decides."""
         super().take(request)
         [(_, one), (_, other)] = _GOAL.findall(request.body["messages"][-1]["content"])
         is_same = not self._labels[one].isdisjoint(self._labels[other])

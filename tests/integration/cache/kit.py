@@ -28,8 +28,9 @@ from tests.fake_llm.server import FakeLLM
 from tests.integration.kit import TENANT, Engineer, done
 from tests.llm_kit import Caller
 from workers.attempt import result_cache, semantic_cache
-from workers.attempt.model import OpenModels
-from workers.attempt.result_cache import Reuse
+from workers.attempt.context import AttemptContext
+from workers.attempt.result_cache import ReusedResult
+from workers.runtime.process import OpenModels
 
 GOAL = "List the 3 largest files of build 7"
 OTHERWISE = "Show the 3 largest files in build 7"
@@ -79,7 +80,9 @@ class Company:
     def plan(self, task_id: str, *steps: Mapping[str, Any]) -> Ended | None:
         """Claim the plan row; complete the task from the cache if it has a result, else adopt the plan."""
         claim = self.engineer.take(task_id, "$plan")
-        if found := result_cache.recall(self.process, claim) or self._find_alias(claim):
+        if found := result_cache.find_result(AttemptContext.of(self.process, claim)) or self._find_equivalent(
+            claim
+        ):
             with transaction(self.process.engine) as conn:
                 ended = executor.complete_by(conn, claim, found.source, layer=found.entry.layer)
             self.cache.put(found.entry, seconds=found.source.left_seconds)
@@ -93,14 +96,14 @@ class Company:
             saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
 
-    def _find_alias(self, claim: Claim) -> Reuse | None:
-        return semantic_cache.find_alias(
-            self.process,
-            claim,
-            deadline=float("inf"),
-            is_stopped=lambda: False,
-            open_models=self.open_models,
-            open_embedder=lambda: self.embedder,
+    def _find_equivalent(self, claim: Claim) -> ReusedResult | None:
+        return semantic_cache.find_equivalent(
+            AttemptContext.of(
+                self.process,
+                claim,
+                open_models=self.open_models,
+                open_embedder=lambda: self.embedder,
+            )
         )
 
     @cached_property
@@ -114,17 +117,17 @@ class Company:
     def judge(self, task_id: str, verdict: Verdict = RIGHT) -> Ended:
         """Apply the verdict and store the result in the cache, as the worker does."""
         claim = self.engineer.take(task_id, "$judge")
-        keeping = result_cache.keep(self.process, claim, verdict)
+        cacheable = result_cache.admit(AttemptContext.of(self.process, claim), verdict)
         with transaction(self.process.engine) as conn:
             ended = executor.conclude(
                 conn,
                 claim,
                 verdict,
                 settings=self.settings,
-                admission=keeping.admission if keeping else None,
+                admission=cacheable.admission if cacheable else None,
             )
         assert isinstance(ended, Ended)
-        result_cache.remember(self.process, keeping)
+        result_cache.store(self.process, cacheable)
         return ended
 
     def run(

@@ -1,6 +1,5 @@
 """The step memo: a step with the same inputs as an earlier one is not executed again; every other step is."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +13,9 @@ from orchestrator.memory.database import statement
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CACHE_MODES, CacheControl
 from orchestrator.models.verdict import Decision, Verdict
+from tests.integration.attempt_kit import run_step
 from tests.integration.cache.kit import COLLECT, WAIT, Company, tampered, with_settings
-from workers.arms.base import CancelToken
-from workers.attempt import attempt
-from workers.sandbox.selection import NOT_TESTED
+from workers.attempt.context import AttemptContext
 
 SCAN = {"id": "a", "arm": "safety-guardian", "action": "scan"}
 TEXT = "Nothing is hidden here."
@@ -228,9 +226,7 @@ def started(company: Company, goal: str, step: Mapping[str, Any], **contract: An
 def attempted(company: Company, task_id: str) -> StepResult:
     """Execute the task's step as a worker does, and record it."""
     claim = company.engineer.take(task_id, "a")
-    result = attempt.run(
-        company.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
-    )
+    result = run_step(AttemptContext.of(company.process, claim))
     company.engineer.store(claim, result)
     return result
 

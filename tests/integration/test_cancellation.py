@@ -1,4 +1,4 @@
-"""A hint that a task ended sets the tokens of its attempts at once; the heartbeat is far away here."""
+"""A hint that a task ended sets the stop signals of its attempts at once, before the next heartbeat."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from orchestrator.memory.hints import STOP_CHANNEL, Hints
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
 from workers.arms.base import CancelToken
-from workers.runtime.cancellation import Interrupts
+from workers.runtime.cancellation import CancellationListener
 from workers.runtime.heartbeat import Leases
 
 NEVER = 3600.0
@@ -25,11 +25,13 @@ def leases(engine: Engine) -> Leases:
 
 
 @contextmanager
-def working(engineer: Engineer, leases: Leases, interrupts: Interrupts) -> Iterator[tuple[str, CancelToken]]:
-    """Run a step of a new task here, as far as its lease goes."""
+def working(
+    engineer: Engineer, leases: Leases, listener: CancellationListener
+) -> Iterator[tuple[str, CancelToken]]:
+    """Hold the lease of a step of a new task."""
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=NEVER)
-    interrupts.ensure_listening()
+    listener.ensure_listening()
     with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
         yield task_id, token
 
@@ -39,13 +41,13 @@ def listeners(redis_url: str) -> int:
         return int(client.pubsub_numsub(STOP_CHANNEL)[0][1])
 
 
-def test_the_end_of_a_task_sets_the_tokens_of_its_attempts_and_no_others(
+def test_the_end_of_a_task_stops_its_own_attempts_only(
     engineer: Engineer, leases: Leases, redis_url: str
 ) -> None:
-    interrupts = Interrupts(redis_url, leases)
+    listener = CancellationListener(redis_url, leases)
     with (
-        working(engineer, leases, interrupts) as (ended, token),
-        working(engineer, leases, interrupts) as (_, other),
+        working(engineer, leases, listener) as (ended, token),
+        working(engineer, leases, listener) as (_, other),
     ):
         wait_until(lambda: listeners(redis_url) == 1, 5, "one subscription of the process")
 
@@ -56,7 +58,7 @@ def test_the_end_of_a_task_sets_the_tokens_of_its_attempts_and_no_others(
         assert not other.is_set()
 
 
-def test_an_end_told_before_anybody_listened_is_found_on_subscribing(
+def test_an_end_announced_before_the_subscription_is_found_on_subscribing(
     engineer: Engineer, leases: Leases, redis_url: str
 ) -> None:
     task_id = engineer.start(wait_step("a"))
@@ -64,7 +66,7 @@ def test_an_end_told_before_anybody_listened_is_found_on_subscribing(
     submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
-        Interrupts(redis_url, leases).ensure_listening()
+        CancellationListener(redis_url, leases).ensure_listening()
 
         assert token.wait(5.0)
 
@@ -72,8 +74,8 @@ def test_an_end_told_before_anybody_listened_is_found_on_subscribing(
 def test_it_listens_again_after_the_connection_was_lost(
     engineer: Engineer, leases: Leases, redis_url: str
 ) -> None:
-    interrupts = Interrupts(redis_url, leases)
-    with working(engineer, leases, interrupts) as (task_id, token):
+    listener = CancellationListener(redis_url, leases)
+    with working(engineer, leases, listener) as (task_id, token):
         wait_until(lambda: listeners(redis_url) > 0, 5, "a subscription")
         with redis.Redis.from_url(redis_url) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")

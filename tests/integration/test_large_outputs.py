@@ -1,8 +1,7 @@
-"""An output that is too large for a row becomes a file by its hash; later steps and the judge still read all of it."""
+"""A large output is stored as a file; later steps and the judge read the whole output."""
 
 import hashlib
 import json
-import time
 from typing import Any
 
 import pytest
@@ -18,10 +17,10 @@ from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Criterion
 from orchestrator.models.verdict import Decision
 from orchestrator.queue.app import make_app
+from tests.integration.attempt_kit import run_step
 from tests.integration.kit import TENANT, Engineer, wait_step
-from workers.arms.base import CancelToken
-from workers.attempt import attempt, judging
-from workers.sandbox.selection import NOT_TESTED
+from workers.attempt import judging
+from workers.attempt.context import AttemptContext
 
 LARGE = {"wanted": "needle", "rest": "x" * INLINE_BYTES}
 PLAN: list[dict[str, Any]] = [
@@ -37,7 +36,7 @@ PLAN: list[dict[str, Any]] = [
 
 
 class Worker:
-    """One who does steps as a retriever's worker would."""
+    """Runs steps as a worker of the retriever would."""
 
     def __init__(self, engineer: Engineer, **settings: Any) -> None:
         self.engineer = engineer
@@ -50,11 +49,9 @@ class Worker:
         )
 
     def do(self, task_id: str, name: str) -> StepResult:
-        """Claim a step, do it, store what came of it."""
+        """Claim a step, run it and store its result."""
         claim = self.engineer.take(task_id, name)
-        result = attempt.run(
-            self.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
-        )
+        result = run_step(AttemptContext.of(self.process, claim))
         self.engineer.store(claim, result)
         return result
 
@@ -65,7 +62,9 @@ def worker(engineer: Engineer) -> Worker:
     return Worker(engineer)
 
 
-def test_a_large_output_is_a_file_and_the_row_a_pointer(engineer: Engineer, worker: Worker) -> None:
+def test_a_large_output_is_stored_as_a_file_and_the_row_holds_a_pointer(
+    engineer: Engineer, worker: Worker
+) -> None:
     result = worker.do(engineer.start(*PLAN), "all")
 
     with statement(engineer.engine) as conn:
@@ -81,7 +80,7 @@ def test_a_large_output_is_a_file_and_the_row_a_pointer(engineer: Engineer, work
     assert result.provenance["milliseconds"] >= 0
 
 
-def test_a_reference_reaches_into_an_output_that_is_a_file(engineer: Engineer, worker: Worker) -> None:
+def test_a_reference_reads_from_an_output_stored_as_a_file(engineer: Engineer, worker: Worker) -> None:
     task_id = engineer.start(*PLAN)
     worker.do(task_id, "all")
 
@@ -98,16 +97,14 @@ def test_the_judge_checks_the_whole_output_and_the_task_s_result_points_to_it(
     pointer = worker.do(task_id, "all").output
 
     claim = engineer.take(task_id, "$judge")
-    verdict = judging.judge(
-        worker.process, claim, deadline=time.monotonic() + 30, is_stopped=lambda: False, open_models=None
-    )
+    verdict = judging.judge(AttemptContext.of(worker.process, claim)).verdict
 
     assert verdict.decision is Decision.PASSED, verdict.output
     assert verdict.output_value == {"all": pointer}
     assert "2 values collected" in verdict.output
 
 
-def test_an_output_above_what_a_file_may_hold_fails_the_step(engineer: Engineer) -> None:
+def test_an_output_larger_than_a_file_may_be_fails_the_step(engineer: Engineer) -> None:
     small = Worker(engineer, max_file_bytes=INLINE_BYTES)
 
     result = small.do(engineer.start(*PLAN), "all")
@@ -117,7 +114,7 @@ def test_an_output_above_what_a_file_may_hold_fails_the_step(engineer: Engineer)
     assert result.error["code"] == "output_too_large"
 
 
-def test_large_outputs_that_are_too_much_together_are_not_read(
+def test_large_outputs_beyond_the_total_read_limit_are_not_read(
     engineer: Engineer, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_id = engineer.start(*PLAN)
@@ -131,7 +128,7 @@ def test_large_outputs_that_are_too_much_together_are_not_read(
     assert f"at most {INLINE_BYTES} are read" in result.error["message"]
 
 
-def test_a_file_stays_as_long_as_the_task_whose_output_it_is(engineer: Engineer, worker: Worker) -> None:
+def test_an_output_s_file_is_kept_as_long_as_its_task(engineer: Engineer, worker: Worker) -> None:
     task_id = engineer.start(*PLAN)
     artifact_id = worker.do(task_id, "all").output["artifact_id"]
     engineer.ask("UPDATE artifacts SET created_at = now() - interval '31 days'")
@@ -145,7 +142,9 @@ def test_a_file_stays_as_long_as_the_task_whose_output_it_is(engineer: Engineer,
     assert (kept, forgotten, left) == (0, 1, [])
 
 
-def test_a_step_whose_reference_leads_to_a_lost_file_says_so(engineer: Engineer, worker: Worker) -> None:
+def test_a_step_that_refers_to_a_lost_file_fails_with_invalid_input(
+    engineer: Engineer, worker: Worker
+) -> None:
     task_id = engineer.start(*PLAN)
     worker.do(task_id, "all")
     engineer.ask("DELETE FROM artifacts")
@@ -156,7 +155,7 @@ def test_a_step_whose_reference_leads_to_a_lost_file_says_so(engineer: Engineer,
     assert result.error["code"] == "invalid_input"
 
 
-def test_a_small_output_costs_no_transaction_and_no_inputs_cost_no_query(worker: Worker) -> None:
+def test_a_step_with_a_small_output_and_no_references_sends_no_statement(worker: Worker) -> None:
     claim = worker.engineer.take(worker.engineer.start(wait_step("a")), "a")
     sent: list[str] = []
 
@@ -164,9 +163,7 @@ def test_a_small_output_costs_no_transaction_and_no_inputs_cost_no_query(worker:
         sent.append(statement)
 
     event.listen(worker.process.engine, "before_cursor_execute", note)
-    result = attempt.run(
-        worker.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
-    )
+    result = run_step(AttemptContext.of(worker.process, claim))
     event.remove(worker.process.engine, "before_cursor_execute", note)
 
     assert result.output["seconds"] >= 0

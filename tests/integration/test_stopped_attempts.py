@@ -1,4 +1,4 @@
-"""Nothing that an attempt did because it was told to stop is stored, whatever told it: a plan, a verdict or a step."""
+"""A stopped attempt stores nothing, whatever stopped it: no plan, no verdict and no step result."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ NEVER = 3600.0
 
 
 class Attempt:
-    """A run of a row in a thread of its own, through Celery's tracer and the real hook, with a model that hangs."""
+    """Runs a row in its own thread, through Celery's tracer and the real completion hook, with a model that hangs."""
 
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer
@@ -57,7 +57,7 @@ class Attempt:
         assert not self._thread.is_alive()
 
     def lose_lease(self, task_id: str, name: str) -> None:
-        """Let the lease end and another worker claim the row, and have this process hear of it."""
+        """Let the lease expire, let another worker claim the row, and renew this process' leases."""
         self.engineer.ask(
             "UPDATE steps SET due = now() - interval '1 second' WHERE id = %(id)s",
             id=self.engineer.row(task_id, name)["id"],
@@ -75,7 +75,7 @@ def attempt(engineer: Engineer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Att
         monkeypatch.setenv("OPENAI_BASE_URL", fake.openai_url)
         process.start(app, service="tests")
         yield Attempt(engineer, fake)
-        process.of(app).interrupts.stop()
+        process.of(app).cancellations.stop()
         with redis.Redis.from_url(engineer.settings.redis_url) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     monkeypatch.undo()
@@ -90,7 +90,7 @@ def judged(engineer: Engineer, **contract: Any) -> str:
 
 
 def submitted(engineer: Engineer, *, budget: Budget | None = None) -> str:
-    """Return a task that a model is to plan, and that a recipe fits as well."""
+    """Return a task that the model should plan; a recipe fits it, too."""
     contract = Contract(goal=SCAN, context="a text", budget=budget or Budget())
     return submission.submit(
         engineer.engine,
@@ -134,9 +134,7 @@ def test_a_judge_whose_worker_stops_does_not_complete_the_task_unjudged(
     assert engineer.task(task_id).status == "processing"
 
 
-def test_a_judge_whom_the_task_s_deadline_stops_leaves_the_task_to_its_deadline(
-    engineer: Engineer, attempt: Attempt
-) -> None:
+def test_a_judge_stopped_by_the_task_s_deadline_stores_nothing(engineer: Engineer, attempt: Attempt) -> None:
     task_id = judged(engineer, budget=Budget(max_time_seconds=2))
     attempt.begin(task_id, "$judge")
 
@@ -146,11 +144,11 @@ def test_a_judge_whom_the_task_s_deadline_stops_leaves_the_task_to_its_deadline(
     assert engineer.task(task_id).status == "processing"
 
 
-def test_a_judge_that_takes_all_its_time_is_tried_again_and_gives_no_verdict(
+def test_a_judge_that_exceeds_its_time_limit_is_retried_without_a_verdict(
     engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert process.of(app).models
-    monkeypatch.setattr("workers.attempt.attempt._PLAN_SECONDS", 2.0)
+    monkeypatch.setattr("workers.attempt.context._PLAN_SECONDS", 2.0)
     task_id = judged(engineer)
     attempt.begin(task_id, "$judge")
 
@@ -161,12 +159,12 @@ def test_a_judge_that_takes_all_its_time_is_tried_again_and_gives_no_verdict(
     assert engineer.events(task_id)[-1].payload["error"]["code"] == "model_timeout"
 
 
-def test_a_planner_that_is_out_of_tries_and_time_ends_the_task_and_makes_do_with_no_recipe(
+def test_a_planner_out_of_time_and_retries_fails_the_task_and_uses_no_recipe(
     engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the time is for the call alone, so that a slow import of the SDK does not use it up
+    # open the models first: a slow import of the SDK must not use up the time limit
     assert process.of(app).models
-    monkeypatch.setattr("workers.attempt.attempt._PLAN_SECONDS", 2.0)
+    monkeypatch.setattr("workers.attempt.context._PLAN_SECONDS", 2.0)
     task_id = submitted(engineer, budget=Budget(max_retries=0))
     attempt.begin(task_id, "$plan")
 
@@ -176,7 +174,7 @@ def test_a_planner_that_is_out_of_tries_and_time_ends_the_task_and_makes_do_with
     assert (task.status, (task.error or {})["code"]) == ("failed", "model_timeout")
 
 
-def test_a_planner_whose_lease_was_lost_does_not_make_do_with_a_recipe(
+def test_a_planner_whose_lease_was_lost_does_not_fall_back_to_a_recipe(
     engineer: Engineer, attempt: Attempt
 ) -> None:
     task_id = submitted(engineer)
@@ -214,7 +212,7 @@ def test_a_cancelled_judge_stores_nothing(engineer: Engineer, attempt: Attempt) 
     assert engineer.ask("SELECT 1 FROM rounds WHERE verdict IS NOT NULL") == []
 
 
-def test_a_verdict_of_an_attempt_that_is_not_the_current_one_is_refused(engineer: Engineer) -> None:
+def test_a_verdict_of_a_superseded_attempt_is_refused(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     engineer.do(task_id, "a")
     first = engineer.take(task_id, "$judge", owner="frozen", lease_seconds=0)
@@ -227,7 +225,7 @@ def test_a_verdict_of_an_attempt_that_is_not_the_current_one_is_refused(engineer
     assert (engineer.task(task_id).result or {})["validation_passed"] is True
 
 
-def test_a_verdict_of_an_attempt_whose_lease_was_taken_back_is_refused(engineer: Engineer) -> None:
+def test_a_verdict_of_an_attempt_whose_lease_expired_is_refused(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     engineer.do(task_id, "a")
     frozen = engineer.take(task_id, "$judge", lease_seconds=0)
@@ -238,7 +236,7 @@ def test_a_verdict_of_an_attempt_whose_lease_was_taken_back_is_refused(engineer:
         engineer.conclude(frozen, verdict(Decision.INCONCLUSIVE))
 
 
-def test_a_plan_of_an_attempt_that_is_not_the_current_one_is_refused(engineer: Engineer) -> None:
+def test_a_plan_of_a_superseded_attempt_is_refused(engineer: Engineer) -> None:
     task_id = engineer.submit(wait_step("a"))
     first = engineer.take(task_id, "$plan", owner="frozen", lease_seconds=0)
     engineer.take(task_id, "$plan", owner="another")
@@ -248,7 +246,7 @@ def test_a_plan_of_an_attempt_that_is_not_the_current_one_is_refused(engineer: E
         executor.adopt(conn, first, plan, routes={"a": {"arm": "executor"}}, settings=engineer.settings)
 
 
-def test_a_step_s_success_still_wins_whoever_brings_it_first(engineer: Engineer) -> None:
+def test_a_step_s_first_success_counts_even_from_a_superseded_attempt(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     first = engineer.take(task_id, "a", owner="slow", lease_seconds=0)
     engineer.take(task_id, "a", owner="another")
