@@ -87,11 +87,11 @@ class Drive:
         verdict = Verdict(Decision.PASSED, 1.0, output=request.label)
         self.company.run(task_id, step, verdict=verdict)
         waiting = self._followers.pop(task_id, [])
-        if waiting and (successor := self._heir(waiting)):
+        if waiting and (successor := self._find_successor(waiting)):
             self._followers[successor] = [other for other in waiting if other != successor]
             self._start(successor, at=at)
 
-    def _heir(self, waiting: list[str]) -> str | None:
+    def _find_successor(self, waiting: list[str]) -> str | None:
         """Return the follower that must run now; None if all received the leader's result."""
         found = self._ask("SELECT id FROM tasks WHERE id = ANY(%(ids)s) AND leads", ids=waiting)
         return str(found[0]["id"]) if found else None
