@@ -1,4 +1,4 @@
-"""Flower, as the Procfile starts it, shows what ran by arm and action, and a failed step as a failure."""
+"""Flower, started by the Procfile's line, shows steps by arm and action, and a failed step as a failure."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ FAILING = verify("wrong", 3, {"pointer": "", "equals": 4}, depends_on=["a"])
 
 
 class Watched:
-    """A worker of every queue that the test needs, and Flower beside it."""
+    """A worker of every queue that the test needs, and Flower."""
 
     def __init__(self, folder: Path) -> None:
         self._port = free_port()
@@ -78,7 +78,7 @@ class Watched:
             return str(reply.read().decode())
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Return what Flower knows of tasks, by the names under which it shows them."""
+        """Return Flower's tasks by the names that it shows."""
         return {task["name"]: task for task in json.loads(self.read("/api/tasks")).values()}
 
 

@@ -332,7 +332,7 @@ def test_calls_without_an_answer_cost_nothing(engineer: Engineer, fake: FakeLLM)
 
 def test_an_answer_without_usage_is_charged_by_its_size(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer)
-    fake.add(Scripted("yes " * 10, untold=True))
+    fake.add(Scripted("yes " * 10, without_usage=True))
 
     _complete(engineer, claim, ModelCaller(fake, strict=False), messages=PROMPT, tokens=1_200)
 
@@ -376,7 +376,7 @@ def test_a_budget_of_calls_without_usage_says_that_it_was_estimated(
 ) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
     caller = ModelCaller(fake, strict=False)
-    fake.add(Scripted("yes", untold=True))
+    fake.add(Scripted("yes", without_usage=True))
     _complete(engineer, claim, caller)
 
     with pytest.raises(BudgetExceeded, match="reported no usage"):
