@@ -1,4 +1,4 @@
-"""Unicode forms and case, folded alike by every Python version."""
+"""Normalizes Unicode forms and case in the same way on every Python version."""
 
 import re
 from unicodedata import ucd_3_2_0 as unicode
@@ -29,7 +29,7 @@ _FORMS = {
 }
 _EN_DASH = re.compile(r"(?<=[0-9])\u2013(?=[0-9])")
 _JOINERS = re.compile(r"([ -~])[\u200c\u200d]++|(?<![\u200c\u200d])[\u200c\u200d]++(?=[ -~])")
-_PICTURE = re.compile(
+_EMOJI = re.compile(
     r"[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]"
     r"[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\u200d\u20e3]*+"
 )
@@ -37,33 +37,33 @@ _PICTURE = re.compile(
 _LATER_CASED = re.compile("[\u13a0-\u13fd\u1c90-\u1cbf\u1e9e\uab70-\uabbf]")
 
 
-def composed(text: str) -> str:
-    """Return Unicode's form C, by its version 3.2, whose tables no longer change.
+def compose(text: str) -> str:
+    """Return the text in Unicode normalization form C, by version 3.2, whose tables no longer change.
 
-    A text with more than 30 marks on one letter (UAX 15's bound for streams) comes back as it is: normalising sorts the
-    marks, in quadratic time.
+    A text with more than 30 marks on one letter (the bound of UAX 15 for streams) is returned unchanged, because
+    normalization sorts the marks in quadratic time.
     """
     if text.isascii() or _is_crowded(text):
         return text
     return unicode.normalize("NFC", text)
 
 
-def plain(text: str) -> str:
-    """Fold what only looks different: full width, ligatures, dashes, curly quotes and invisible characters.
+def fold_forms(text: str) -> str:
+    """Replace full-width forms, ligatures, dashes and curly quotes by ASCII, and remove invisible characters.
 
-    Superscripts and fractions stay what they are: 10⁵ is not 105.
+    Superscripts and fractions are kept: 10⁵ is not 105.
     """
     if text.isascii():
         return text
     text = _EN_DASH.sub("-", _JOINERS.sub(r"\1", text)).replace("\u2013", " — ")
-    return composed(_PICTURE.sub(r" \g<0> ", text.translate(_FORMS)))
+    return compose(_EMOJI.sub(r" \g<0> ", text.translate(_FORMS)))
 
 
 def fold_case(text: str) -> str:
-    """Return `text` without case; letters that Unicode added after Python 3.11 keep theirs."""
+    """Return the text case-folded; letters that Unicode added after Python 3.11 keep their case."""
     if text.isascii():
         return text.lower()
-    return composed("".join(c.casefold() if _has_known_case(c) else c for c in text))
+    return compose("".join(c.casefold() if _has_known_case(c) else c for c in text))
 
 
 def _has_known_case(letter: str) -> bool:

@@ -1,17 +1,18 @@
-"""The tokens in a chunk's core: which are words, and which are kept to the letter."""
+"""Tokens of a goal, and the classification of one chunk: which parts are words, and which are kept verbatim."""
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
 
-from orchestrator.similarity.letters import fold_case
-from orchestrator.similarity.token import Kind, Token
-from orchestrator.similarity.words import table, words
+from orchestrator.similarity.lexicon import table, words
+from orchestrator.similarity.unicode_forms import fold_case
 
 _BRANDS = words("case", "brands")
 _DOTTED_BRANDS = words("case", "dotted_brands")
 _DOMAINS = words("case", "domains")
 _DOTTED: Mapping[str, str] = table("case", "dotted")
-_WHOLE: Mapping[str, str] = table("contraction", "whole")
+_CONTRACTIONS: Mapping[str, str] = table("contraction", "whole")
 _UNITS = words("number", "units_of_measure")
 _ORDINALS: Mapping[str, str] = table("number", "ordinals")
 
@@ -38,20 +39,46 @@ _SLASHED = re.compile(r"[A-Za-z]+[+#]*(?:/[A-Za-z]+[+#]*){1,3}")
 _SLASHED_NAMES = re.compile(r"[A-Z+#]+(?:/[A-Z+#]+)+|[a-z+#]+(?:/[a-z+#]+)+|[A-Z][a-z]*(?:/[A-Za-z][a-z]*)+")
 _AMPERSAND = re.compile(r"[A-Za-z]+(?:&[A-Za-z]+)+")
 _COMMA = re.compile(rf"(?<={_LETTER}),(?={_LETTER})")
-_HUMPED = re.compile(
+_CAMEL_CASE = re.compile(
     r"(?!(?:[A-Z]{2,}s|(?:Mc|Mac|O')[A-Z][a-z]+|[a-z][A-Z]+)$)(?:[A-Za-z]*?[a-z][A-Z]|[A-Z]{2,}[a-z]{2})"
 )
-_PICTURES = re.compile("[\u2190-\u2bff\U0001f000-\U0001faff\u200d\u20e3]+")
-_SAYS = re.compile(r"[A-Za-z0-9\x80-\U0010ffff]")
+_EMOJI = re.compile("[\u2190-\u2bff\U0001f000-\U0001faff\u200d\u20e3]+")
+_MEANINGFUL = re.compile(r"[A-Za-z0-9\x80-\U0010ffff]")
 _DIGITS_AT_END = re.compile(r"(?<![0-9])[0-9]+\Z")
 
 
-def tokens_in(core: str, *, keeps_humps: bool) -> Iterator[Token]:
-    """Read one core; `keeps_humps` tells that camelCase is meant, and no accident of a text in random case."""
+class Kind(StrEnum):
+    """The class of a token: words are normalized most, numbers a little, the other kinds not at all."""
+
+    WORD = "w"
+    NUMBER = "n"
+    SYMBOL = "s"
+    QUOTE = "q"
+    CODE = "c"
+    ID = "i"
+
+
+class Token(NamedTuple):
+    """One token of a goal: `text` is its normalized form, `surface` its form in the goal.
+
+    `after_break` is true if punctuation precedes the token.
+    """
+
+    kind: Kind
+    text: str
+    surface: str
+    after_break: bool = False
+
+
+def classify(core: str, *, keeps_camel_case: bool) -> Iterator[Token]:
+    """Yield the tokens of a chunk without outer punctuation.
+
+    `keeps_camel_case` is false in a text with random capitals, where camelCase does not mark an identifier.
+    """
     if core.isascii() and core.isalpha():
-        yield _word(core, keeps_humps=keeps_humps)
+        yield _word(core, keeps_camel_case=keeps_camel_case)
     elif _is_plain(core):
-        yield Token(Kind.SYMBOL if _PICTURES.fullmatch(core) else Kind.WORD, fold_case(core), core)
+        yield Token(Kind.SYMBOL if _EMOJI.fullmatch(core) else Kind.WORD, fold_case(core), core)
     elif found := _NUMBER.fullmatch(core):
         yield from _number(found)
     elif found := _CLOCK.fullmatch(core):
@@ -60,28 +87,28 @@ def tokens_in(core: str, *, keeps_humps: bool) -> Iterator[Token]:
             yield Token(Kind.WORD, found["half"].lower(), found["half"])
     elif _HYPHENATED.fullmatch(core):
         for part in core.split("-"):
-            yield _word(part, keeps_humps=keeps_humps)
+            yield _word(part, keeps_camel_case=keeps_camel_case)
     elif _COMMA.search(core) and not _ADDRESS.fullmatch(core):
         for part in _COMMA.split(core):
-            yield from tokens_in(part, keeps_humps=keeps_humps)
+            yield from classify(part, keeps_camel_case=keeps_camel_case)
     else:
         yield _span(core)
 
 
 def _is_plain(core: str) -> bool:
     lowered = core.lower()
-    if lowered in _WHOLE or _AMPERSAND.fullmatch(core) or _TAILED.fullmatch(core):
+    if lowered in _CONTRACTIONS or _AMPERSAND.fullmatch(core) or _TAILED.fullmatch(core):
         return True
     return _WORD.fullmatch(core) is not None
 
 
-def _word(text: str, *, keeps_humps: bool) -> Token:
+def _word(text: str, *, keeps_camel_case: bool) -> Token:
     folded = fold_case(text)
     if (
-        keeps_humps
+        keeps_camel_case
         and text.isascii()
         and text.isalpha()
-        and _HUMPED.match(text)
+        and _CAMEL_CASE.match(text)
         and not {folded, folded.removesuffix("s")} & _BRANDS
     ):
         return Token(Kind.ID, text, text)
@@ -114,7 +141,7 @@ def _span(core: str) -> Token:
         return Token(Kind.WORD, _DOTTED.get(folded, folded), core)
     if _is_case_free(core):
         return Token(Kind.ID, folded, core)
-    return Token(Kind.ID if _SAYS.search(core) else Kind.SYMBOL, core, core)
+    return Token(Kind.ID if _MEANINGFUL.search(core) else Kind.SYMBOL, core, core)
 
 
 def _is_case_free(core: str) -> bool:

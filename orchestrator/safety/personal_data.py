@@ -1,4 +1,4 @@
-"""Numbers and addresses that name a person: cards, bank accounts, social security, e-mail and IP."""
+"""Finds personal data: payment cards, IBANs, US social security numbers, e-mail and IP addresses."""
 
 import ipaddress
 import re
@@ -10,23 +10,25 @@ from pathlib import Path
 from string import ascii_uppercase, digits
 from typing import Any
 
-from orchestrator.safety.finding import Finding
-from orchestrator.safety.nearby import lower, matches_near
+from orchestrator.safety.finding import SafetyFinding
+from orchestrator.safety.keyword_windows import finditer_near, lower_same_length
 
-_RULES: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("personal_rules.toml").read_text("utf-8"))
+_RULES: Mapping[str, Any] = tomllib.loads(
+    Path(__file__).with_name("personal_data_rules.toml").read_text("utf-8")
+)
 _LABEL_REACH = 48
 _MAX_GROUPS = 8
 _SHORTEST_CARD = 12
 _CLOSE = 200
 
 _NUMBERS = re.compile(r"\d[\d .-]{6,}+")
-# these three begin with the digit and look behind it afterwards: re leaps to a pattern's first letter
+# three patterns start with the digit and look behind it, because re skips quickly to a literal first character
 _DIGIT_RUN = re.compile(r"\d(?<![^\W_]\d)(?<!\d\.\d)\d*+(?:(?: ?[-.] ?| {1,2})\d++)*+(?=(?P<letter>[^\W_])?)")
 _DIGITS = re.compile(r"\d+")
 _CARD_LABEL = re.compile(_RULES["card"]["label"], re.I)
 _CARD_VETO = re.compile(_RULES["card"]["veto"], re.I)
 _CARD_GROUPINGS = frozenset(tuple(map(int, grouping.split("-"))) for grouping in _RULES["card"]["groupings"])
-# two groups joined by a point are a fraction
+# two groups joined by a point are a decimal fraction
 _CARD_SEPARATORS = (({""}, {"-"}), ({""}, {"-"}, {"."}))
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
@@ -131,8 +133,8 @@ _ISSUERS_BY_DIGIT = {
 }
 
 
-def find_personal(text: str) -> Iterator[Finding]:
-    """Find personal data except phone numbers in a plain copy of a text; findings may overlap."""
+def find_personal_data(text: str) -> Iterator[SafetyFinding]:
+    """Yield the personal data, except phone numbers, of a normalized text; findings may overlap."""
     for start, end in _numbers(text):
         yield from _cards(text, start, end)
         yield from _ssns(text, start, end)
@@ -144,39 +146,39 @@ def find_personal(text: str) -> Iterator[Finding]:
 
 
 def line_before(text: str, start: int, *, reach: int = _LABEL_REACH) -> str:
-    """Return what stands before a place on the same line, at most `reach` letters."""
+    """Return the text before `start` on the same line, at most `reach` characters."""
     window = text[max(0, start - reach) : start]
     return window[window.rfind("\n") + 1 :]
 
 
 def _numbers(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the stretches in which long numbers stand; what lies close together is one."""
+    """Yield the spans that contain long numbers; numbers close to each other share one span."""
     start = end = -1
     for numbers in _NUMBERS.finditer(text):
         if numbers.start() - end > _CLOSE:
             if end >= 0:
                 yield start, end
             start = numbers.start()
-        # two letters more, for what must not follow a number
+        # two characters more, for what must not follow a number
         end = min(len(text), numbers.end() + 2)
     if end >= 0:
         yield start, end
 
 
-def _cards(text: str, start: int, end: int) -> Iterator[Finding]:
+def _cards(text: str, start: int, end: int) -> Iterator[SafetyFinding]:
     for run in _DIGIT_RUN.finditer(text, start, end):
-        # a run that a letter ends is none, nor is any end of it: it is read once and left, not tried from each group
+        # a run that a letter follows contains no card: skip it as a whole instead of trying each of its groups
         if run["letter"] is None and run.end() - run.start() >= _SHORTEST_CARD:
             yield from _cards_in_run(text, [group.span() for group in _DIGITS.finditer(text, *run.span())])
 
 
-def _cards_in_run(text: str, groups: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+def _cards_in_run(text: str, groups: Sequence[tuple[int, int]]) -> Iterator[SafetyFinding]:
     first = 0
     while first < len(groups):
         last = _card_end(text, groups, first)
         if last is not None:
             start, end = groups[first][0], groups[last][1]
-            yield Finding("pii.card", start, end, 0.95)
+            yield SafetyFinding("pii.card", start, end, 0.95)
             first = last
         first += 1
 
@@ -223,25 +225,25 @@ def _passes_luhn(digits: str) -> bool:
     return (sum(values[::2]) + sum(_DOUBLED[value] for value in values[1::2])) % 10 == 0
 
 
-def _ibans(text: str) -> Iterator[Finding]:
+def _ibans(text: str) -> Iterator[SafetyFinding]:
     for match in _IBAN.finditer(text):
         length = _IBAN_LENGTHS.get(match[0][:2].upper())
         if length is None:
             continue
-        written = _IBAN_LETTERS[length].match(text, match.start())
-        if written and _is_iban(written[0]):
-            yield Finding("pii.iban", *written.span(), 0.98)
+        matched = _IBAN_LETTERS[length].match(text, match.start())
+        if matched and _is_iban(matched[0]):
+            yield SafetyFinding("pii.iban", *matched.span(), 0.98)
 
 
-def _is_iban(written: str) -> bool:
-    """Check country, form of the BBAN and the mod 97 digits (ISO 13616, ISO 7064)."""
-    code = written.translate(_SOLID).upper()
+def _is_iban(matched: str) -> bool:
+    """Check the country, the format of the BBAN and the mod 97 check digits (ISO 13616, ISO 7064)."""
+    code = matched.translate(_SOLID).upper()
     if not code.isascii() or not _IBAN_FORMS[code[:2]].fullmatch(code[4:]):
         return False
     return int((code[4:] + code[:4]).translate(_AS_NUMBERS)) % 97 == 1
 
 
-def _ssns(text: str, start: int, end: int) -> Iterator[Finding]:
+def _ssns(text: str, start: int, end: int) -> Iterator[SafetyFinding]:
     for match in _SSN.finditer(text, start, end):
         area, (separator, group, serial) = match[0][:3], match.groups()
         if area in {"000", "666"} or area >= "900" or group == "00" or serial == "0000":
@@ -249,21 +251,21 @@ def _ssns(text: str, start: int, end: int) -> Iterator[Finding]:
         before = line_before(text, match.start())
         labelled = _SSN_LABEL.search(before) is not None
         if labelled or (separator == "-" and not _SSN_VETO.search(before)):
-            yield Finding("pii.ssn", *match.span(), 0.95 if labelled else 0.8)
+            yield SafetyFinding("pii.ssn", *match.span(), 0.95 if labelled else 0.8)
 
 
-def _ipv4s(text: str, start: int, end: int) -> Iterator[Finding]:
+def _ipv4s(text: str, start: int, end: int) -> Iterator[SafetyFinding]:
     for match in _IPV4.finditer(text, start, end):
         before = line_before(text, match.start())
         address = _parsed(ipaddress.IPv4Address, match[0])
-        if address is None or _says_nothing(address) or _MASK_LABEL.search(before):
+        if address is None or _identifies_nobody(address) or _MASK_LABEL.search(before):
             continue
         labelled = _IP_LABEL.search(before) is not None or before.endswith("://")
-        if labelled or not _reads_as_version(text, *match.span(), before=before):
-            yield Finding("pii.ip", *match.span(), 0.95 if labelled else 0.75)
+        if labelled or not _looks_like_version(text, *match.span(), before=before):
+            yield SafetyFinding("pii.ip", *match.span(), 0.95 if labelled else 0.75)
 
 
-def _reads_as_version(text: str, start: int, end: int, *, before: str) -> bool:
+def _looks_like_version(text: str, start: int, end: int, *, before: str) -> bool:
     if _IP_VETO.search(before) or _VERSION_AFTER.match(text, end):
         return True
     if _SMALL_PARTS.fullmatch(text, start, end) and _IP_SMALL_VETO.search(text, max(0, start - 24), start):
@@ -271,30 +273,30 @@ def _reads_as_version(text: str, start: int, end: int, *, before: str) -> bool:
     return _VERSION_BEFORE.search(before) is not None and not _ADDRESS_BEFORE.search(before)
 
 
-def _ipv6s(text: str) -> Iterator[Finding]:
+def _ipv6s(text: str) -> Iterator[SafetyFinding]:
     for match in _IPV6.finditer(text):
-        written = match[0]
-        if written.endswith(":") and not written.endswith("::"):
-            written = written[:-1]
-        address = _parsed(ipaddress.IPv6Address, written) if written.count(":") > 1 else None
-        if address is None or _says_nothing(address) or _MAC_OR_GUID.fullmatch(written):
+        matched = match[0]
+        if matched.endswith(":") and not matched.endswith("::"):
+            matched = matched[:-1]
+        address = _parsed(ipaddress.IPv6Address, matched) if matched.count(":") > 1 else None
+        if address is None or _identifies_nobody(address) or _MAC_OR_GUID.fullmatch(matched):
             continue
-        groups = sum(1 for group in written.split(":") if group)
-        if groups > 2 or "." in written or _ROUTABLE_IPV6.match(written):
-            yield Finding("pii.ip", match.start(), match.start() + len(written), 0.9)
+        groups = sum(1 for group in matched.split(":") if group)
+        if groups > 2 or "." in matched or _ROUTABLE_IPV6.match(matched):
+            yield SafetyFinding("pii.ip", match.start(), match.start() + len(matched), 0.9)
 
 
 def _parsed(
-    kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], written: str
+    kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], matched: str
 ) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return kind(written)
+        return kind(matched)
     except ValueError:
         return None
 
 
-def _says_nothing(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Tell addresses that point at no one: loopback, unspecified, 0.x and netmasks."""
+def _identifies_nobody(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Return whether the address identifies nobody: loopback, unspecified, 0.x or a netmask."""
     if address.is_loopback or address.is_unspecified:
         return True
     width = 32 if address.version == 4 else 128
@@ -304,16 +306,16 @@ def _says_nothing(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> boo
     return is_mask or (address.version == 4 and number < 1 << 24)
 
 
-def _emails(text: str) -> Iterator[Finding]:
+def _emails(text: str) -> Iterator[SafetyFinding]:
     if "@" in text:
         for match in _AT.finditer(text):
             if _is_mailbox(text, match):
                 start = match.start() + len(match["local"]) - len(match["local"].lstrip(".'*`"))
-                yield Finding("pii.email", start, match.end(), 0.95)
-    lowered = lower(text)
+                yield SafetyFinding("pii.email", start, match.end(), 0.95)
+    lowered = lower_same_length(text)
     for keys, pattern in ((_SPELT_KEYS, _SPELT_AT), (_SPOKEN_KEYS, _SPOKEN_AT)):
-        for match in matches_near(text, lowered, keys, pattern):
-            yield Finding("pii.email", *match.span(), 0.8)
+        for match in finditer_near(text, lowered, keys, pattern):
+            yield SafetyFinding("pii.email", *match.span(), 0.8)
 
 
 def _is_mailbox(text: str, match: re.Match[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The door: secrets and high-risk personal data do not come in, certain injections neither, all else untouched."""
+"""Screening removes secrets and high-risk personal data, rejects certain injections, and changes nothing else."""
 
 from typing import Any
 
@@ -21,13 +21,13 @@ ORDINARY = [
 
 @pytest.mark.parametrize("policy", ["redact", "block"])
 @pytest.mark.parametrize("goal", ORDINARY)
-def test_an_ordinary_task_passes_untouched(policy: Any, goal: str) -> None:
+def test_an_ordinary_task_is_unchanged(policy: Any, goal: str) -> None:
     contract = Contract(goal=goal, context={"notes": [goal, 1, None]}, constraints=[goal])
 
     assert screen(contract, policy) is contract
 
 
-def test_what_is_private_is_replaced_by_its_kind_wherever_it_stands() -> None:
+def test_private_data_is_replaced_by_its_kind_everywhere() -> None:
     contract = Contract(
         goal=f"Charge {CARD} twice, {CARD}",
         constraints={"use": f"key {SECRET}"},
@@ -47,12 +47,12 @@ def test_what_is_private_is_replaced_by_its_kind_wherever_it_stands() -> None:
     assert screen(screened, "redact") is screened
 
 
-def test_a_text_as_context_is_redacted_too() -> None:
+def test_a_string_as_context_is_redacted() -> None:
     assert screen(Contract(goal="look", context=f"x {CARD} y"), "redact").context == "x [redacted:pii.card] y"
 
 
 @pytest.mark.parametrize("text", [CARD, SECRET, "DE89 3704 0044 0532 0130 00", "my SSN is 078-05-1120"])
-def test_under_block_what_is_private_is_refused_without_being_repeated(text: str) -> None:
+def test_block_rejects_private_data_without_repeating_it(text: str) -> None:
     with pytest.raises(BlockedByPolicy) as refused:
         screen(Contract(goal="do it", context={"a": text}), "block")
 
@@ -73,26 +73,26 @@ def test_a_certain_injection_is_refused_under_either_policy(policy: Any, contrac
     assert "reveal" not in refused.value.message
 
 
-def test_off_looks_at_nothing() -> None:
+def test_off_scans_nothing() -> None:
     contract = Contract(goal=f"{INJECTION} {CARD}")
 
     assert screen(contract, "off") is contract
 
 
-def test_a_plans_inputs_are_left_alone() -> None:
+def test_plan_inputs_are_not_screened() -> None:
     plan = {"steps": [{"id": "a", "arm": "safety-guardian", "inputs": {"text": f"{INJECTION} {CARD}"}}]}
     contract = Contract(goal="look", plan=plan)
 
     assert screen(contract, "block") is contract
 
 
-def test_texts_are_not_read_as_one() -> None:
+def test_separate_texts_are_not_joined() -> None:
     contract = Contract(goal="do it", context=["4111 1111", "1111 1111"])  # type: ignore[arg-type]  # any JSON
 
     assert screen(contract, "block") is contract
 
 
-def test_what_was_redacted_goes_into_the_record_and_comes_back() -> None:
+def test_redaction_counts_are_recorded_and_read_back() -> None:
     screened = screen(Contract(goal=f"Charge {CARD}"), "redact")
 
     assert Contract.from_record(screened.to_record()) == screened

@@ -1,4 +1,4 @@
-"""What goals say to the letter, and the words around it: equal signatures are what the guard demands."""
+"""Signatures of the verbatim tokens of a goal, and its content words."""
 
 import pytest
 
@@ -27,14 +27,14 @@ def test_words_do_not_change_the_signature(other: str) -> None:
         "List the 3% largest files of build 7",
     ],
 )
-def test_what_the_guard_refuses_to_the_letter_has_another_signature(other: str) -> None:
+def test_goals_with_different_verbatim_tokens_have_different_signatures(other: str) -> None:
     goal = "List the 3 largest files of build 7"
 
     assert known_difference(goal, other) is not None
     assert signature_of(other) != signature_of(goal)
 
 
-def test_the_words_are_those_that_carry_meaning() -> None:
+def test_content_words_exclude_function_words() -> None:
     assert words_of("Please list the 3 largest files of build 7") == {"list", "largest", "file", "build"}
 
 

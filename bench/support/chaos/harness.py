@@ -1,4 +1,4 @@
-"""The two servers under the stack, which can be killed, frozen, emptied and started again."""
+"""A Postgres and a Valkey for a stack under test, which can be killed, frozen, emptied and restarted."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 AWAY_SECONDS: Final = 90.0
 
 
-class Ground:
+class Harness:
     """A durable Postgres and Valkey in `home`. A context manager."""
 
     def __init__(self, home: Path) -> None:
@@ -50,11 +50,11 @@ class Ground:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """What the stack's environment says of the servers."""
+        """The environment variables with the addresses of the servers."""
         return {"DATABASE_URL": self._postgres.url, "REDIS_URL": self._valkey.url}
 
     def ask(self, sql: str, **values: Any) -> list[dict[str, Any]]:
-        """Run a statement and return its rows; again and again while Postgres is away."""
+        """Run a statement and return its rows; retry while Postgres is down."""
         give_up = time.monotonic() + AWAY_SECONDS
         while True:
             try:
@@ -67,12 +67,12 @@ class Ground:
 
     @contextlib.contextmanager
     def broker(self) -> Iterator["redis.Redis"]:
-        """Open a connection to the broker, which may not be there."""
+        """Open a connection to the broker, which may be down."""
         with redis.Redis.from_url(self._valkey.url, socket_timeout=5, socket_connect_timeout=2) as client:
             yield client
 
     def kill_postgres(self, *, away_seconds: float) -> None:
-        """SIGKILL all of Postgres, as a crash of the machine would, and start it again after a while."""
+        """SIGKILL all processes of Postgres, and start it again after `away_seconds`."""
         text = self.ask("SELECT pg_read_file('postmaster.pid') AS text")[0]["text"]
         pids = victims.with_descendants(int(text.splitlines()[0]))
         for pid in pids:
@@ -82,7 +82,7 @@ class Ground:
         self._postgres.start()
 
     def kill_redis(self, *, away_seconds: float) -> None:
-        """SIGKILL the broker, lose all that it knew, and start it again after a while."""
+        """SIGKILL the broker, delete its data, and start it again after `away_seconds`."""
         pid = self._valkey_pid()
         victims.send(pid, signal.SIGKILL)
         wait_until(lambda: not victims.runs(pid), 30, "Valkey to be gone")
@@ -91,7 +91,7 @@ class Ground:
         self._valkey.start()
 
     def freeze_redis(self, *, seconds: float) -> None:
-        """Stop the broker for a while: connections stay, nothing answers."""
+        """SIGSTOP the broker for `seconds`: connections stay open without answers."""
         pid = self._valkey_pid()
         os.kill(pid, signal.SIGSTOP)
         try:

@@ -1,4 +1,4 @@
-"""Personal data is found by what it proves about itself, and nothing that only looks like it."""
+"""Personal data is found by its format and check digits; look-alikes are not."""
 
 import pytest
 
@@ -80,7 +80,7 @@ def test_short_card_numbers_count_only_after_a_label() -> None:
         "DE 89 3704 0044 0532 0130 00",
     ],
 )
-def test_an_iban_of_right_country_length_and_check_is_found_whole(iban: str) -> None:
+def test_an_iban_with_valid_country_length_and_check_digits_is_found_whole(iban: str) -> None:
     text = f"Pay to {iban} today."
 
     assert found(text) == [("pii.iban", iban)]
@@ -96,7 +96,7 @@ def test_an_iban_of_right_country_length_and_check_is_found_whole(iban: str) -> 
         "GB29123460161331926819",
     ],
 )
-def test_an_iban_that_fails_its_rules_is_not_one(text: str) -> None:
+def test_an_invalid_iban_is_not_reported(text: str) -> None:
     assert kinds(text) == []
 
 
@@ -123,7 +123,7 @@ def test_a_social_security_number_is_found(text: str) -> None:
         "CAS 7732-18-5",
     ],
 )
-def test_numbers_no_office_issues_are_not_social_security_numbers(text: str) -> None:
+def test_numbers_that_are_never_issued_are_not_social_security_numbers(text: str) -> None:
     assert "pii.ssn" not in kinds(text)
 
 
@@ -171,7 +171,7 @@ def test_an_ip_address_is_found_whole(text: str, address: str) -> None:
         "dead::beef",
     ],
 )
-def test_versions_times_and_addresses_of_no_one_are_not_ip_addresses(text: str) -> None:
+def test_versions_times_and_special_addresses_are_not_ip_addresses(text: str) -> None:
     assert "pii.ip" not in kinds(text)
 
 
@@ -211,7 +211,7 @@ def test_an_e_mail_address_is_found_whole(email: str) -> None:
         "meet at noon, dot the i",
     ],
 )
-def test_at_signs_elsewhere_are_not_e_mail(text: str) -> None:
+def test_other_at_signs_are_not_e_mail(text: str) -> None:
     assert "pii.email" not in kinds(text)
 
 
@@ -249,7 +249,7 @@ def test_a_phone_number_is_found_whole_without_a_label(phone: str) -> None:
         ("dial 0044 20 7946 0958 now", "0044 20 7946 0958"),
     ],
 )
-def test_an_international_number_ends_where_its_country_ends_it(text: str, phone: str) -> None:
+def test_an_international_number_has_the_length_of_its_country(text: str, phone: str) -> None:
     assert found(text) == [("pii.phone", phone)]
 
 

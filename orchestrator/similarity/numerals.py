@@ -1,11 +1,11 @@
-"""Number words and digits written one way."""
+"""Normalizes numerals: number words, thousands separators, ordinals and units after a number."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from orchestrator.similarity.token import Kind, Token
-from orchestrator.similarity.words import table, words
+from orchestrator.similarity.lexicon import table, words
+from orchestrator.similarity.tokens import Kind, Token
 
 _UNITS: Mapping[str, int] = table("number", "units")
 _TENS: Mapping[str, int] = table("number", "tens")
@@ -20,23 +20,23 @@ _THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _SHORT = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 
 
-def with_digits(tokens: Sequence[Token], *, case_speaks: bool) -> list[Token]:
-    """Write numbers in digits: "twenty-one" 21, "2.5 million" 2500000, "1,000" 1000, "first" 1st."""
-    return list(_units_read(list(_digits(tokens)), case_speaks=case_speaks))
+def write_digits(tokens: Sequence[Token], *, case_is_significant: bool) -> list[Token]:
+    """Write numbers in digits: "twenty-one" as 21, "2.5 million" as 2500000, "1,000" as 1000, "first" as 1st."""
+    return list(_normalize_units(list(_digits(tokens)), case_is_significant=case_is_significant))
 
 
 def _digits(tokens: Sequence[Token]) -> Iterator[Token]:
-    place = 0
+    index = 0
     before = ""
-    while place < len(tokens):
-        token = tokens[place]
-        length, value = _Speech(tokens, place).number(before)
+    while index < len(tokens):
+        token = tokens[index]
+        length, value = _NumberReader(tokens, index).number(before)
         if length:
             yield token._replace(kind=Kind.NUMBER, text=value)
         else:
             yield from _written(token, before)
-        place += length or 1
-        before = tokens[place - 1].text
+        index += length or 1
+        before = tokens[index - 1].text
 
 
 def _written(token: Token, before: str) -> Iterator[Token]:
@@ -52,14 +52,14 @@ def _written(token: Token, before: str) -> Iterator[Token]:
         yield token
 
 
-class _Speech:
-    """The number that is spoken from a place on, if one is."""
+class _NumberReader:
+    """Reads the number, in words or digits, that starts at one token."""
 
-    def __init__(self, tokens: Sequence[Token], place: int) -> None:
-        self._tokens, self._start = tokens, place
+    def __init__(self, tokens: Sequence[Token], index: int) -> None:
+        self._tokens, self._start = tokens, index
 
     def number(self, before: str) -> tuple[int, str]:
-        """Return how many tokens it takes, 0 if there is none, and its digits."""
+        """Return the number of tokens read, 0 if no number starts here, and the digits."""
         if self._word(0) == "one" and before in _ONE_KEPT_AFTER:
             return 0, ""
         at, total, ceiling = 0, Decimal(0), _NO_SCALE
@@ -74,7 +74,7 @@ class _Speech:
         return at, f"{total.normalize():f}"
 
     def _group(self, at: int) -> tuple[int, Decimal] | None:
-        """Read what may stand before a scale: below a thousand, digits, or nothing for one."""
+        """Read what may precede a scale: a number below a thousand, digits, or nothing (for one)."""
         word = self._word(at)
         if word in _SCALES:
             return None if at else (0, Decimal(1))
@@ -99,23 +99,23 @@ class _Speech:
         return (2, _TENS[word] + unit) if 0 < unit < 10 else (1, _TENS[word])
 
     def _word(self, at: int) -> str:
-        place = self._start + at
-        if place >= len(self._tokens) or (at and self._tokens[place].pause):
+        index = self._start + at
+        if index >= len(self._tokens) or (at and self._tokens[index].after_break):
             return ""
-        token = self._tokens[place]
+        token = self._tokens[index]
         return token.text if token.kind in (Kind.WORD, Kind.NUMBER) else ""
 
 
-def _units_read(tokens: Sequence[Token], *, case_speaks: bool) -> Iterator[Token]:
-    for place, token in enumerate(tokens):
-        follows_number = place > 0 and tokens[place - 1].kind is Kind.NUMBER
+def _normalize_units(tokens: Sequence[Token], *, case_is_significant: bool) -> Iterator[Token]:
+    for index, token in enumerate(tokens):
+        follows_number = index > 0 and tokens[index - 1].kind is Kind.NUMBER
         if not follows_number or token.kind is not Kind.WORD:
             yield token
         elif token.text in _PERCENT:
             yield token._replace(kind=Kind.SYMBOL, text="%")
         elif token.text in ("a.m", "p.m"):
             yield token._replace(text=token.text.replace(".", ""))
-        elif case_speaks and token.written in _CASE_COUNTS:
-            yield token._replace(text=token.written)
+        elif case_is_significant and token.surface in _CASE_COUNTS:
+            yield token._replace(text=token.surface)
         else:
             yield token
