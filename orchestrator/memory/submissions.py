@@ -11,15 +11,6 @@ _SQL = sql.load(__file__)
 
 
 @dataclass(frozen=True)
-class IdempotencyKey:
-    """A submission's name, kept for `seconds`; `sha256` is of its body."""
-
-    name: str
-    sha256: str
-    seconds: int
-
-
-@dataclass(frozen=True)
 class Earlier:
     """The task that the first submission of a name made; `redacted` as its contract says."""
 

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from orchestrator import settings
-from orchestrator.bootstrap import Orchestrator, for_api
+from orchestrator.bootstrap import for_api
 from orchestrator.devserver.child_process import free_port
 from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.environment import environment
 from orchestrator.devserver.service import Service, read_procfile
 from orchestrator.memory import tasks
 from orchestrator.memory.database import statement
+from orchestrator.models.caller import Caller
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Contract
+from orchestrator.orchestrator import Orchestrator
 from tests.acceptance.plans import verify, wait
 from tests.waiting import wait_until
 
@@ -96,10 +98,8 @@ def orchestrator(postgres_url: str, redis_url: str) -> Orchestrator:
 def run(orchestrator: Orchestrator, *plan: dict[str, Any]) -> str:
     """Run a task to its end and return its status."""
     submitted = orchestrator.submit(
-        tenant=TENANT,
-        key_id=None,
-        request_id=None,
-        contract=Contract(goal="do it", plan={"steps": list(plan)}),
+        Caller(TENANT),
+        Contract(goal="do it", plan={"steps": list(plan)}),
     )
 
     def ended() -> str | None:

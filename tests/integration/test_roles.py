@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from orchestrator import executor
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.memory import audit_log, keys, pools, retention, roles
 from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.roles import GRANTS
@@ -212,7 +212,7 @@ def test_the_kinds_take_a_task_through_together(login: Login, our_settings: Sett
 
     assert web.task(task).status == "completed"
     cancelled = web.submit(wait_step("a"))
-    submission.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
+    cancel.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
     assert web.task(cancelled).status == "cancelled"
 
 
@@ -241,7 +241,7 @@ def test_an_arm_without_budget_ends_its_task_and_lets_a_follower_run(
 
 def test_the_sweeper_forgets_what_is_old(login: Login, engineer: Engineer) -> None:
     task = engineer.start(wait_step("a"))
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
     engineer.ask("UPDATE tasks SET finished_at = now() - interval '31 days'")
 
     with transaction(login("sweeper")) as conn:
