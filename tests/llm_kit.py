@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.llm.anthropic import AnthropicProvider
@@ -34,6 +35,18 @@ def embedder(fake: FakeLLM) -> Embedder:
     return Embedder(Candidate(opened, "fake-words"), meter)
 
 
+@dataclass(frozen=True)
+class Link:
+    """How a caller reaches the fake server; `strict` validates responses by the SDK's types."""
+
+    streams: bool = False
+    strict: bool = True
+    timeout_seconds: float = 10
+
+
+_DEFAULT_LINK = Link()
+
+
 class ModelCaller:
     """A caller of a chain of models; `attempts` has every observed attempt."""
 
@@ -45,18 +58,16 @@ class ModelCaller:
         gate: Gate | None = None,
         rates: Rates | None = None,
         prices: Mapping[str, Price] | None = None,
-        streams: bool = False,
-        strict: bool = True,
-        timeout_seconds: float = 10,
+        link: Link = _DEFAULT_LINK,
     ) -> None:
         self.attempts: list[Attempt] = []
         names = [name.partition(":") for name in chain]
         candidates = [
-            Candidate(provider(fake, kind, streams=streams, strict=strict), model, rates or Rates())
+            Candidate(provider(fake, kind, streams=link.streams, strict=link.strict), model, rates or Rates())
             for kind, _, model in names
         ]
         meter = Meter(
-            gate or LocalGate(Policy()), Prices(prices or {}), timeout_seconds, self.attempts.append
+            gate or LocalGate(Policy()), Prices(prices or {}), link.timeout_seconds, self.attempts.append
         )
         self.models = Models(candidates, meter=meter)
 

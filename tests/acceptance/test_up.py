@@ -82,7 +82,7 @@ def test_settings_of_the_env_file_are_used_and_the_file_is_named(
     )
 
     assert f"port {stack.port} is taken" in refused.stderr
-    assert f"settings: {tmp_path / '.env'} (what the environment holds goes before it)" in refused.stderr
+    assert f"settings: {tmp_path / '.env'} (environment variables override it)" in refused.stderr
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from orchestrator.models.model_errors import ModelError, ModelNoAnswer
 from orchestrator.models.task_contract import Budget
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.integration.kit import TENANT, Engineer, wait_step
-from tests.llm_kit import HELLO, PURPOSE, ModelCaller
+from tests.llm_kit import HELLO, PURPOSE, Link, ModelCaller
 
 PARALLEL = 16
 
@@ -295,7 +295,7 @@ def test_three_broken_calls_leave_room_for_the_promised_retry(
     engineer: Engineer, fake: FakeLLM, fault: Fault
 ) -> None:
     claim, _ = _working(engineer)
-    caller = ModelCaller(fake, timeout_seconds=0.5)
+    caller = ModelCaller(fake, link=Link(timeout_seconds=0.5))
     fake.fail(*[fault] * 3)
 
     for _ in range(3):
@@ -325,7 +325,7 @@ def test_calls_without_an_answer_cost_nothing(engineer: Engineer, fake: FakeLLM)
     for fault in (Fault.HTML, Fault.EMPTY_BODY, Fault.EMPTY_OBJECT):
         fake.fail(fault)
         with pytest.raises(ModelNoAnswer):
-            _complete(engineer, claim, ModelCaller(fake, strict=False))
+            _complete(engineer, claim, ModelCaller(fake, link=Link(strict=False)))
 
     assert _totals(engineer, claim) == (0, Decimal(0))
 
@@ -334,7 +334,7 @@ def test_an_answer_without_usage_is_charged_by_its_size(engineer: Engineer, fake
     claim, _ = _working(engineer)
     fake.add(Scripted("yes " * 10, without_usage=True))
 
-    _complete(engineer, claim, ModelCaller(fake, strict=False), messages=PROMPT, tokens=1_200)
+    _complete(engineer, claim, ModelCaller(fake, link=Link(strict=False)), messages=PROMPT, tokens=1_200)
 
     spent = _totals(engineer, claim)[0]
     assert 1_275 < spent < 1_400
@@ -346,7 +346,7 @@ def test_a_budget_that_failed_calls_used_up_names_the_first_failure(
     engineer: Engineer, fake: FakeLLM, fault: Fault
 ) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
-    caller = ModelCaller(fake, timeout_seconds=0.5)
+    caller = ModelCaller(fake, link=Link(timeout_seconds=0.5))
     fake.fail(fault)
     with pytest.raises(ModelError) as failure:
         _complete(engineer, claim, caller)
@@ -375,7 +375,7 @@ def test_a_budget_of_calls_without_usage_says_that_it_was_estimated(
     engineer: Engineer, fake: FakeLLM
 ) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
-    caller = ModelCaller(fake, strict=False)
+    caller = ModelCaller(fake, link=Link(strict=False))
     fake.add(Scripted("yes", without_usage=True))
     _complete(engineer, claim, caller)
 

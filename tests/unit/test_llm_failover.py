@@ -18,7 +18,7 @@ from orchestrator.models.model_choice import ModelName, Price, parse_chain
 from orchestrator.models.model_errors import ModelError
 from orchestrator.settings import Settings
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, ModelCaller
+from tests.llm_kit import HELLO, Link, ModelCaller
 
 CHAIN = ("anthropic:fake-first", "openai:fake-second")
 SONNET = ModelName("anthropic", "claude-sonnet-5-5")
@@ -96,7 +96,7 @@ def test_a_refusal_or_a_faulty_request_is_never_shopped_around(
 def test_a_hanging_model_leaves_time_for_the_next(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
 
-    answer = ModelCaller(fake, CHAIN, timeout_seconds=1).ask(seconds=10)
+    answer = ModelCaller(fake, CHAIN, link=Link(timeout_seconds=1)).ask(seconds=10)
 
     assert [attempt.outcome for attempt in answer.attempts] == ["model_timeout", "ok"]
     assert answer.attempts[0].dollars is None
@@ -161,7 +161,7 @@ def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, f
 
 
 def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -> None:
-    caller = ModelCaller(fake, gate=LocalGate(Policy(failures=1)), timeout_seconds=30)
+    caller = ModelCaller(fake, gate=LocalGate(Policy(failures=1)), link=Link(timeout_seconds=30))
     fake.fail(Fault.HANG)
     with pytest.raises(model_errors.ModelTimeout):
         caller.ask(seconds=0.1)

@@ -19,7 +19,7 @@ from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, ModelCaller
+from tests.llm_kit import HELLO, Link, ModelCaller
 
 SLOW_SECONDS = 0.5
 # what each fault ends as: whole answers, then streams where that differs
@@ -91,8 +91,8 @@ def test_every_fault_ends_in_time_as_an_answer_or_a_typed_error(
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_an_answer_says_how_it_ended_and_that_it_is_fake(fake: FakeLLM, name: str, streams: bool) -> None:
-    whole = ModelCaller(fake, [f"{name}:any-model"], streams=streams).ask()
-    cut = ModelCaller(fake, [f"{name}:fake-length"], streams=streams).ask()
+    whole = ModelCaller(fake, [f"{name}:any-model"], link=Link(streams=streams)).ask()
+    cut = ModelCaller(fake, [f"{name}:fake-length"], link=Link(streams=streams)).ask()
 
     assert (whole.text, whole.finish, whole.is_fake) == (SENTENCE, Finish.STOP, True)
     assert (cut.text, cut.finish) == (SENTENCE[: len(SENTENCE) // 2], Finish.LENGTH)
@@ -105,7 +105,7 @@ def test_an_answer_says_how_it_ended_and_that_it_is_fake(fake: FakeLLM, name: st
 def test_usage_means_the_same_for_both_providers(fresh: FakeLLM, name: str, streams: bool) -> None:
     fresh.add(Scripted("yes", input_tokens=1000, output_tokens=500, cached_tokens=200))
 
-    usage = ModelCaller(fresh, [f"{name}:fake-model"], streams=streams).ask().usage
+    usage = ModelCaller(fresh, [f"{name}:fake-model"], link=Link(streams=streams)).ask().usage
 
     assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (1000, 500, 200)
 
@@ -224,7 +224,7 @@ def test_no_process_loads_an_sdk_before_a_provider_is_built() -> None:
 
 
 def _end(fake: FakeLLM, name: str, fault: Fault, *, streams: bool, strict: bool) -> type[Exception] | None:
-    caller = ModelCaller(fake, [f"{name}:fake-{fault}"], streams=streams, strict=strict)
+    caller = ModelCaller(fake, [f"{name}:fake-{fault}"], link=Link(streams=streams, strict=strict))
     seconds = SLOW_SECONDS if fault in SLOW else 10
     started = time.monotonic()
     try:

@@ -17,7 +17,7 @@ from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, ModelCaller, embedder
+from tests.llm_kit import HELLO, Link, ModelCaller, embedder
 
 PROVIDERS = ("openai", "anthropic")
 BOTH_WAYS = pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
@@ -38,7 +38,7 @@ def fake() -> Iterator[FakeLLM]:
 
 
 def caller(fake: FakeLLM, name: str, *, streams: bool = False) -> ModelCaller:
-    return ModelCaller(fake, [f"{name}:fake-model"], streams=streams, strict=False)
+    return ModelCaller(fake, [f"{name}:fake-model"], link=Link(streams=streams, strict=False))
 
 
 @BOTH

@@ -18,7 +18,7 @@ from orchestrator.models.model_errors import ModelError
 from orchestrator.rules.json_schema import faults
 from tests.fake_llm.answers import example
 from tests.fake_llm.server import FakeLLM, Fault, Received, Scripted
-from tests.llm_kit import ModelCaller
+from tests.llm_kit import Link, ModelCaller
 
 PROVIDERS = ("openai", "anthropic")
 SCHEMA: dict[str, Any] = {
@@ -203,9 +203,8 @@ def callers(shared: FakeLLM) -> dict[tuple[str, bool], ModelCaller]:
         (name, streams): ModelCaller(
             shared,
             [f"{name}:fake-model"],
-            streams=streams,
-            strict=False,
             gate=LocalGate(Policy(failures=10**9)),
+            link=Link(streams=streams, strict=False),
         )
         for name in PROVIDERS
         for streams in (False, True)

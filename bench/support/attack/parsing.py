@@ -48,14 +48,13 @@ def _attack(
     content: bytes,
     filename: str,
     *,
-    arm: str = "retriever",
-    action: str = "inventory",
-    inputs: dict[str, Any] | None = None,
+    action: str = "retriever.inventory",
     allowed: tuple[str, ...] = _READ,
     times: int = 2,
 ) -> Generator[None, None, str]:
     file = scene.greedy.upload(content, filename=filename)
-    step = {"id": "a", "arm": arm, "action": action, "inputs": inputs or {}}
+    arm, _, name = action.partition(".")
+    step: dict[str, Any] = {"id": "a", "arm": arm, "action": name, "inputs": {}}
     begun = [scene.begin(step, attachments=[file]) for _ in range(times)]
     yield
     return f"{len(content):,} bytes; {ends(begun, allowed=allowed)}"
@@ -84,13 +83,13 @@ def gzip_bomb(scene: Scene) -> Generator[None, None, str]:
 def python_source_of_a_huge_tree(scene: Scene) -> Generator[None, None, str]:
     """3 kB that unpack to a list of a million names, for which `ast` needs gigabytes."""
     content = zipped({"evil.py": b"[" + b"a," * 1_000_000 + b"]"})
-    return (yield from _attack(scene, content, "evil.zip", arm="coder", action="metrics"))
+    return (yield from _attack(scene, content, "evil.zip", action="coder.metrics"))
 
 
 def report_in_utf_16(scene: Scene) -> Generator[None, None, str]:
     """Tests that replace their own report by one in UTF-16 with an entity expansion."""
     content = zipped({"conftest.py": _BOMB.encode(), "test_a.py": b"def test_a():\n    pass\n"})
-    return (yield from _attack(scene, content, "tests.zip", arm="executor", action="tests", times=1))
+    return (yield from _attack(scene, content, "tests.zip", action="executor.tests", times=1))
 
 
 def patch_of_blank_lines(scene: Scene) -> Generator[None, None, str]:
