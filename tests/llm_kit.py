@@ -8,7 +8,7 @@ from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
-from orchestrator.llm.gate import Gate, LocalGate, Policy, Rates
+from orchestrator.llm.gate import FallbackGate, Gate, Policy, Rates
 from orchestrator.llm.interface import Attempt, BudgetAccount, Completion, Provider
 from orchestrator.llm.metered import Candidate, Meter
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
@@ -30,7 +30,7 @@ def provider(fake: FakeLLM, name: str, *, streams: bool = False, strict: bool = 
 def embedder(fake: FakeLLM) -> Embedder:
     """Open an embedding model on the fake server: texts that share words lie near each other."""
     opened = OpenAIEmbeddings(api_key="k", base_url=fake.openai_url, is_strict=True)
-    meter = Meter(LocalGate(), Prices(), 10, lambda attempt: None)
+    meter = Meter(FallbackGate(), Prices(), 10, lambda attempt: None)
     return Embedder(Candidate(opened, "fake-words"), meter)
 
 
@@ -56,7 +56,7 @@ class Caller:
             for kind, _, model in names
         ]
         meter = Meter(
-            gate or LocalGate(Policy()), Prices(prices or {}), timeout_seconds, self.attempts.append
+            gate or FallbackGate(Policy()), Prices(prices or {}), timeout_seconds, self.attempts.append
         )
         self.models = Models(candidates, meter=meter)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.devserver.fake_answer import example
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Received, Scripted
-from orchestrator.llm.gate import LocalGate, Policy
+from orchestrator.llm.gate import FallbackGate, Policy
 from orchestrator.llm.interface import Form
 from orchestrator.llm.portable import portable, without_nulls
 from orchestrator.llm.structured import read_value
@@ -205,7 +205,7 @@ def callers(shared: FakeLLM) -> dict[tuple[str, bool], Caller]:
             [f"{name}:fake-model"],
             streams=streams,
             strict=False,
-            gate=LocalGate(Policy(failures=10**9)),
+            gate=FallbackGate(Policy(failures=10**9)),
         )
         for name in PROVIDERS
         for streams in (False, True)
