@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.auth.rate_limit import Bucket, draw
 from orchestrator.memory import audit_log
 from orchestrator.memory.audit_log import Entry, Outcome
 from orchestrator.memory.database import is_away, statement
 from orchestrator.observability import metric
+from orchestrator.process.fixed_window import FixedWindow
 from orchestrator.process.loop import Loop
 from orchestrator.settings import Rate
 
@@ -40,8 +40,8 @@ class AuditBuffer:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._held: deque[Entry] = deque()
-        self._sources: dict[str, Bucket] = {}
-        self._all: Bucket | None = None
+        self._sources: dict[str, FixedWindow] = {}
+        self._all = FixedWindow(DENIED_BY_ALL.seconds)
         self._left_out = 0
         self._told_at = float("-inf")
         self._loop = Loop(
@@ -110,12 +110,10 @@ class AuditBuffer:
                     self._left_out += 1
 
     def _has_room_for(self, source: str) -> bool:
-        now = time.time()
+        now = time.monotonic()
         if len(self._sources) >= _MAX_SOURCES:
             self._sources.clear()
-        bucket, of_source = draw(self._sources.get(source), DENIED_BY_SOURCE, calls=1, now=now)
-        self._sources[source] = bucket
-        if not of_source.is_allowed:
-            return False
-        self._all, of_all = draw(self._all, DENIED_BY_ALL, calls=1, now=now)
-        return of_all.is_allowed
+        of_source = self._sources.setdefault(source, FixedWindow(DENIED_BY_SOURCE.seconds))
+        return of_source.take(1, limit=DENIED_BY_SOURCE.calls, now=now) and self._all.take(
+            1, limit=DENIED_BY_ALL.calls, now=now
+        )

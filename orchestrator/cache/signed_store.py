@@ -9,7 +9,7 @@ import redis
 import structlog
 
 from orchestrator.auth import credential
-from orchestrator.connections.redis_client import Standing, open_client
+from orchestrator.connections.redis_client import Availability, open_client
 from orchestrator.settings import Settings
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class SealedStore:
     def __init__(self, settings: Settings) -> None:
         self._secret = credential.cache_secret(settings)
         self._redis = open_client(settings.redis_url, patience_seconds=_PATIENCE_SECONDS)
-        self._standing = Standing(pause_seconds=_PAUSE_SECONDS)
+        self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
 
     def get(self, name: str) -> Any | None:
         """Return the value that was put under this name; None for none, a tampered one or another's."""
@@ -62,16 +62,7 @@ class SealedStore:
 
     def attempt(self, work: Callable[["redis.Redis"], T]) -> T | None:
         """Do `work` with the client; None when Redis is away."""
-        if not self._standing.may_ask():
-            return None
-        try:
-            found = work(self._redis)
-        except redis.RedisError as error:
-            self._standing.failed()
-            log.warning("cache.redis_away", error=type(error).__name__)
-            return None
-        self._standing.answered()
-        return found
+        return self._availability.attempt(lambda: work(self._redis), event="cache.redis_away")
 
     def _mac(self, name: str, text: bytes) -> bytes:
         return hmac.new(self._secret, name.encode() + b"\0" + text, "sha256").digest()

@@ -9,7 +9,7 @@ import structlog
 from celery import Celery, Signature
 from kombu.exceptions import LimitExceeded, OperationalError
 
-from orchestrator.connections.redis_client import Standing
+from orchestrator.connections.redis_client import Availability
 
 PUBLISH_SECONDS: Final = 1.0
 """How long publishing may go on after one commit; a broker that is away ends it at once."""
@@ -29,21 +29,21 @@ def publish_all(app: Celery, signatures: Sequence["Signature[Any]"]) -> None:
     Raises nothing: the outcome is committed, and a failure here must not turn it into a failed task.
     """
     unsent = list(signatures)
-    broker = _standing(app)
+    broker = _availability(app)
     until = time.monotonic() + PUBLISH_SECONDS
     fault = "out of time"
     try:
         with app.producer_or_acquire() as producer:
             while unsent and time.monotonic() < until:
                 # others may have found out while we waited for a producer
-                if not broker.may_ask():
+                if not broker.may_try():
                     fault = "the broker is away"
                     break
                 unsent[0].apply_async(producer=producer, add_to_parent=False, retry_policy=RETRY)
-                broker.answered()
+                broker.record_success()
                 del unsent[0]
     except _BROKER_AWAY as error:
-        broker.failed()
+        broker.record_failure()
         fault = repr(error)
     except Exception as error:
         fault = repr(error)
@@ -61,19 +61,19 @@ def broker_needed(app: Celery, task_id: str | None) -> Iterator[None]:
 
     Raises whatever else hinders them, such as values that can't be encoded: trying again would not help.
     """
-    broker = _standing(app)
-    if not broker.may_ask():
+    broker = _availability(app)
+    if not broker.may_try():
         raise BrokerAway("the broker is away")
     try:
         yield
     except _BROKER_AWAY as error:
-        broker.failed()
+        broker.record_failure()
         log.warning("chord.publish_failed", error=repr(error), task_ids=[task_id])
         raise BrokerAway(str(error)) from error
-    broker.answered()
+    broker.record_success()
 
 
-def _standing(app: Celery) -> Standing:
+def _availability(app: Celery) -> Availability:
     """Return what this process knows of the app's broker: while it is away, one publisher a second tries it."""
-    known: Standing = vars(app).setdefault("octollm_broker", Standing(pause_seconds=_PAUSE_SECONDS))
+    known: Availability = vars(app).setdefault("octollm_broker", Availability(pause_seconds=_PAUSE_SECONDS))
     return known

@@ -2,12 +2,18 @@
 
 import threading
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import redis
+import structlog
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.retry import Retry
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS: Final = 2.0
 """How long a call waits for an answer, unless its caller has less time."""
@@ -85,30 +91,46 @@ _CLASSES_OF: Final = {
 }
 
 
-class Standing:
-    """Remembers that a server did not answer, so that not every call waits to find that out; threads share it."""
+class Availability:
+    """Records that a server did not answer, so that not every call waits to find that out; threads share it.
+
+    After a failure one call in `pause_seconds` tries the server again.
+    """
 
     def __init__(self, *, pause_seconds: float) -> None:
         self._pause_seconds = pause_seconds
-        self._ask_again_at = 0.0
+        self._away_until = 0.0
         self._lock = threading.Lock()
 
-    def may_ask(self) -> bool:
-        """Tell whether to ask the server now; of those who ask after a failure, one in `pause_seconds` may."""
-        if not self._ask_again_at:
+    def may_try(self) -> bool:
+        """Return whether to ask the server now; of all callers after a failure, one in `pause_seconds` may."""
+        if not self._away_until:
             return True
         with self._lock:
             now = time.monotonic()
-            if now < self._ask_again_at:
+            if now < self._away_until:
                 return False
-            if self._ask_again_at:
-                self._ask_again_at = now + self._pause_seconds
+            if self._away_until:
+                self._away_until = now + self._pause_seconds
         return True
 
-    def failed(self) -> None:
-        """Say that it did not answer."""
-        self._ask_again_at = time.monotonic() + self._pause_seconds
+    def record_failure(self) -> None:
+        """Record that the server did not answer."""
+        self._away_until = time.monotonic() + self._pause_seconds
 
-    def answered(self) -> None:
-        """Say that it did."""
-        self._ask_again_at = 0.0
+    def record_success(self) -> None:
+        """Record that the server answered."""
+        self._away_until = 0.0
+
+    def attempt(self, work: Callable[[], T], *, event: str) -> T | None:
+        """Call `work` and return its result; None while Redis is away, which is logged as `event` when it fails."""
+        if not self.may_try():
+            return None
+        try:
+            found = work()
+        except RedisError as error:
+            self.record_failure()
+            log.warning(event, error=type(error).__name__)
+            return None
+        self.record_success()
+        return found

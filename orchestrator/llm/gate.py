@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import redis
-import structlog
-from redis.exceptions import RedisError
 
-from orchestrator.connections.redis_client import Standing
+from orchestrator.connections.redis_client import Availability
 from orchestrator.process.fixed_window import FixedWindow
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
 
 _MINUTE = 60.0
 _RETRY_REDIS_SECONDS = 5.0
@@ -210,7 +207,7 @@ class SharedGate:
     def __init__(self, client: redis.Redis, policy: Policy | None = None) -> None:
         self._shared = RedisGate(client, policy)
         self._fallback = FallbackGate(policy)
-        self._standing = Standing(pause_seconds=_RETRY_REDIS_SECONDS)
+        self._availability = Availability(pause_seconds=_RETRY_REDIS_SECONDS)
 
     def admit(self, entry: Entry, *, must: bool = False) -> Verdict:
         """Say whether the call may be made, and count it if so."""
@@ -221,16 +218,8 @@ class SharedGate:
         return self._either(lambda gate: gate.report(entry, report))
 
     def _either(self, work: Callable[[Gate], T]) -> T:
-        if not self._standing.may_ask():
-            return work(self._fallback)
-        try:
-            found = work(self._shared)
-        except RedisError as error:
-            log.warning("gate.redis_away", error=type(error).__name__)
-            self._standing.failed()
-            return work(self._fallback)
-        self._standing.answered()
-        return found
+        found = self._availability.attempt(lambda: work(self._shared), event="gate.redis_away")
+        return work(self._fallback) if found is None else found
 
 
 def _take(window: FixedWindow, amount: int, *, limit: int | None, now: float, must: bool) -> bool:

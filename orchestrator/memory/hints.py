@@ -3,7 +3,7 @@
 import redis
 import structlog
 
-from orchestrator.connections.redis_client import Standing, open_client
+from orchestrator.connections.redis_client import Availability, open_client
 
 CHANNEL = "octollm:events"
 STOP_CHANNEL = "octollm:stops"
@@ -22,7 +22,7 @@ class Hints:
 
     def __init__(self, redis_url: str) -> None:
         self._redis = open_client(redis_url, patience_seconds=_PATIENCE_SECONDS)
-        self._standing = Standing(pause_seconds=_PAUSE_SECONDS)
+        self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
 
     def send(self, task_id: str) -> None:
         """Say that the task has new events; call it after the commit that made them. Raises nothing."""
@@ -33,12 +33,12 @@ class Hints:
         self._publish(STOP_CHANNEL, task_id)
 
     def _publish(self, channel: str, task_id: str) -> None:
-        if not self._standing.may_ask():
+        if not self._availability.may_try():
             return
         try:
             self._redis.publish(channel, task_id)
         except redis.RedisError as error:
-            self._standing.failed()
+            self._availability.record_failure()
             log.debug("hint.lost", task_id=task_id, error=type(error).__name__)
         else:
-            self._standing.answered()
+            self._availability.record_success()
