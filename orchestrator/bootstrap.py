@@ -24,6 +24,7 @@ from orchestrator.cache.lookup import ResultCache
 from orchestrator.cache.plan_template import PlanTemplates
 from orchestrator.cache.redis_policy import refuse_eviction
 from orchestrator.cache.vector_index import NeighbourIndex
+from orchestrator.chord.database import is_away, open_engine, statement
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle import retry, submission, withdrawal
 from orchestrator.lifecycle.backpressure import Occupancy
@@ -35,7 +36,6 @@ from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import SharedGate, policy_for
 from orchestrator.memory import row_security
-from orchestrator.memory.database import is_away, open_engine, statement
 from orchestrator.memory.encoding import refuse_encoding
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Fenced, Message

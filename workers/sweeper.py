@@ -15,10 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.cache import coalescing
+from orchestrator.chord.database import statement, transaction
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle import recovery
 from orchestrator.memory import audit_log, pools, retention, steps, submissions, tasks, webhooks
-from orchestrator.memory.database import statement, transaction
 from orchestrator.models.errors import SandboxUnavailable
 from orchestrator.observability import metric
 from orchestrator.process.loop import Loop

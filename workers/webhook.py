@@ -15,8 +15,8 @@ import structlog
 from orchestrator.auth import credential
 from orchestrator.auth.callback import Target, is_public, parse_callback
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement
 from orchestrator.memory import webhooks
-from orchestrator.memory.database import statement
 from orchestrator.memory.webhooks import Delivery, Ticket
 from orchestrator.models.errors import InvalidInput
 from orchestrator.settings import Settings

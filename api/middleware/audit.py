@@ -11,8 +11,8 @@ from api.middleware import context, limit
 from api.middleware.audit_buffer import AuditBuffer
 from api.middleware.problem import MEDIA_TYPE
 from orchestrator.auth.credential import Principal
+from orchestrator.chord.database import open_engine
 from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine
 from orchestrator.models.errors import Forbidden, NotFound, OctoError, Unauthenticated
 
 # every view that changes something stands here (a test sees to it), and the one that gives files away

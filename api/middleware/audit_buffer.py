@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.chord.database import is_away, statement
 from orchestrator.memory import audit_log
 from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import is_away, statement
 from orchestrator.observability import metric
 from orchestrator.process.fixed_window import FixedWindow
 from orchestrator.process.loop import Loop

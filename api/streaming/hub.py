@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.streaming.event_buffer import Frame, Topic
 from api.streaming.listener import PAUSE_SECONDS, hear
 from api.streaming.places import StreamPlaces
+from orchestrator.chord.database import statement
 from orchestrator.memory import events
-from orchestrator.memory.database import statement
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.execution_state import TaskStatus

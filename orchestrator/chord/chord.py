@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 
 _SQL = sql.load(__file__)
 

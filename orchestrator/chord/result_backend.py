@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 
 from orchestrator.chord import results
 from orchestrator.chord.chord import Outcome
-from orchestrator.chord.database import Database, is_transient, normalise
+from orchestrator.chord.database import Database, is_transient
+from orchestrator.connections.server_url import driver_url
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class ResultBackend(DatabaseBackend):
             self.max_retries = STORE_RETRIES
         # Celery makes a backend a thread unless it says so; this one shares one pool between all of them.
         self.thread_safe = True
-        self.url = normalise(self.url)
+        self.url = driver_url(self.url)
         self._is_extended = bool(self.extended_result)
         chosen = conf.database_engine_options if conf.value_set_for("database_engine_options") else {}
         self.database = Database(self.url, options={**chosen, **(engine_options or {})})

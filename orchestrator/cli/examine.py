@@ -15,10 +15,10 @@ from sqlalchemy import Connection
 
 import migrations
 from orchestrator.cache import redis_policy
+from orchestrator.chord.database import fault_of, is_away, open_engine, statement
 from orchestrator.cli.finding import Finding, good, note, trouble
 from orchestrator.connections import redis_client
 from orchestrator.memory import encoding, pools, roles, row_security
-from orchestrator.memory.database import fault_of, is_away, open_engine, statement
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.settings import Settings
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import settings
 from orchestrator.auth import credential
+from orchestrator.chord.database import open_engine, transaction
 from orchestrator.cli import operator_audit
 from orchestrator.cli.operator_audit import entry_of, since, write_if_there_is_a_log
 from orchestrator.cli.output import tell_env_file
@@ -23,7 +24,6 @@ from orchestrator.memory import audit_log
 from orchestrator.memory import keys as key_store
 from orchestrator.memory import migrate as migration
 from orchestrator.memory.audit_log import Outcome
-from orchestrator.memory.database import open_engine, transaction
 from orchestrator.memory.keys import KeyRecord
 from orchestrator.models import signing_key
 from orchestrator.models.errors import InvalidInput, NotFound, SettingsError, Unavailable

@@ -14,9 +14,9 @@ from typing import Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.memory import audit_log
 from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine, statement
 
 # anything else that is given for one might be a whole key
 _KEY_ID = re.compile(r"[0-9A-Za-z]{12}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator.chord.database import statement
 from orchestrator.memory import steps, tasks
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import QueueFull, TenantLimit, TooManyTasks
 from orchestrator.settings import Settings
 

@@ -10,8 +10,8 @@ from orchestrator.cache import coalescing
 from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import SharedEnd
 from orchestrator.chord import chord
+from orchestrator.chord.database import in_transaction
 from orchestrator.memory import budget, events, steps, tasks, webhooks
-from orchestrator.memory.database import in_transaction
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import Fenced, StepOutcome
 from orchestrator.memory.tasks import LockedTask

@@ -8,13 +8,13 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine
 
+from orchestrator.chord.database import in_transaction, statement
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Bound, Completion, Usage
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import budget, events, steps, tasks
 from orchestrator.memory.budget import Balance
-from orchestrator.memory.database import in_transaction, statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import BudgetExceeded, MustWait, StepError, Stopped
 

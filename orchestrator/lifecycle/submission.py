@@ -11,10 +11,10 @@ from orchestrator.cache.lookup import ResultCache
 from orchestrator.cache.submission_cache import BYPASSED, Cached, Door
 from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
 from orchestrator.memory import files, submissions, tasks
-from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Message
 from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tasks import LockedTask, NewTask, TaskRecord
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import (
     IdempotencyConflict,
     InvalidInput,
@@ -81,7 +81,7 @@ def submit(
     task_id = new_task_id()
     task = NewTask(task_id, tenant, key_id, request_id, contract, idempotency)
     door = Door(cache, task, plan=plan, scopes=scopes)
-    with statement(engine, tenant=tenant) as conn:
+    with tenant_statement(engine, tenant) as conn:
         attachments = _attachments(conn, tenant, contract.attachments) if contract.attachments else []
         accepted = door.answer(conn)
     if accepted is None:
@@ -89,7 +89,7 @@ def submit(
             # planners make the same plan of it, or none
             plan_by_recipe(contract, attachments)
         require_room()
-        with statement(engine, tenant=tenant) as conn:
+        with tenant_statement(engine, tenant) as conn:
             accepted = door.admit(conn, redispatch_seconds=settings.redispatch_seconds)
     if accepted is None:
         return require_earlier(engine, tenant=tenant, idempotency=idempotency)
@@ -112,7 +112,7 @@ def find_earlier(engine: Engine, *, tenant: str, idempotency: IdempotencyKey | N
     """
     if idempotency is None:
         return None
-    with statement(engine, tenant=tenant) as conn:
+    with tenant_statement(engine, tenant) as conn:
         earlier = submissions.find(conn, tenant, idempotency.name)
     if earlier is None:
         return None
@@ -141,7 +141,7 @@ def cancel(engine: Engine, *, tenant: str, task_id: str, reason: str = "") -> tu
     Raises NotFound, and InvalidOperation when the task has completed or failed. Calling it twice is safe.
     """
     ended = with_locked_task(engine, task_id, lambda conn, task: _cancel(conn, task, reason), tenant=tenant)
-    with statement(engine, tenant=tenant) as conn:
+    with tenant_statement(engine, tenant) as conn:
         task = tasks.find_task(conn, tenant, task_id)
     if task is None:
         raise NotFound(f"There is no task {task_id}.")

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 
 _SQL = sql.load(__file__)

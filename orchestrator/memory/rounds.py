@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 from orchestrator.memory.events import Fact, as_decisions, as_events
 from orchestrator.models import record
 from orchestrator.models.execution_state import Plan, Verdict

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepResult, StepState

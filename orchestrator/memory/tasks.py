@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 from orchestrator.memory.events import as_decisions
 from orchestrator.memory.pools import ALIVE_WITHIN_SECONDS
 from orchestrator.memory.submissions import IdempotencyKey

@@ -8,12 +8,12 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator import executor
 from orchestrator.chord import chord
+from orchestrator.chord.database import statement, transaction
 from orchestrator.executor import Completion, SavedRound
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.retry import retry as retry_task
 from orchestrator.memory import events, steps, tasks
-from orchestrator.memory.database import statement, transaction
 from orchestrator.memory.steps import Claim, Message
 from orchestrator.models.execution_state import Decision, ResultStatus, StepResult, Verdict
 from orchestrator.models.task_contract import Budget, Contract

@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
+from orchestrator.chord.database import statement
 from orchestrator.cli.main import octollm
 from orchestrator.memory import audit_log
 from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import statement
+from orchestrator.memory.tenancy import tenant_statement
 
 Run = Callable[..., tuple[int, str]]
 
@@ -92,7 +93,7 @@ def test_a_retention_shorter_than_a_week_deletes_nothing_younger(engine: Engine)
 def test_a_statement_on_behalf_of_a_tenant_does_not_see_the_log(engine: Engine) -> None:
     add(engine, entry(tenant="acme"))
 
-    with pytest.raises(ProgrammingError, match="permission denied"), statement(engine, tenant="acme") as conn:
+    with pytest.raises(ProgrammingError, match="permission denied"), tenant_statement(engine, "acme") as conn:
         audit_log.find(conn)
 
 

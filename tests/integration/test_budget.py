@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.lifecycle import metered_calls, submission
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount, guarded_complete
@@ -19,7 +20,6 @@ from orchestrator.llm.interface import Bound, Completion, Usage
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.memory import budget, events, steps
 from orchestrator.memory.budget import LedgerEntry
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import (
     BudgetExceeded,

@@ -7,8 +7,8 @@ from celery.exceptions import Ignore
 from sqlalchemy import Engine
 
 from orchestrator import bootstrap
+from orchestrator.chord.database import statement
 from orchestrator.memory import pools, steps
-from orchestrator.memory.database import statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Turn
 from orchestrator.models.task_contract import Priority

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import transaction
 from orchestrator.memory import pools
-from orchestrator.memory.database import transaction
 from orchestrator.models.arm_capability import ARMS
 from tests.integration.kit import Engineer, wait_step
 

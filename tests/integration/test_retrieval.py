@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import statement, transaction
 from orchestrator.memory import documents, files, retrieval
-from orchestrator.memory.database import statement, transaction
 from orchestrator.memory.documents import Document, Passage
 from orchestrator.memory.retrieval import Sought
 from orchestrator.safety.archive import pack

@@ -9,10 +9,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from orchestrator import executor
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.lifecycle import submission
 from orchestrator.memory import audit_log, keys, pools, retention, roles
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.roles import GRANTS
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.execution_state import Decision
 from orchestrator.process.process_kind import KINDS, ROLES
 from orchestrator.settings import Settings
@@ -148,9 +149,9 @@ def test_the_api_is_still_confined_to_the_tenant_it_acts_for(login: Login, engin
     engineer.start(wait_step("a"))
     api = login("web")
 
-    with statement(api, tenant="umbrella") as conn:
+    with tenant_statement(api, "umbrella") as conn:
         strangers = conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one()
-    with statement(api, tenant=TENANT) as conn:
+    with tenant_statement(api, TENANT) as conn:
         own = conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one()
 
     assert (strangers, own) == (0, 1)

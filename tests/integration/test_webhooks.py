@@ -17,9 +17,9 @@ import pytest
 
 from orchestrator.auth.credential import webhook_secret
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement
 from orchestrator.lifecycle import submission
 from orchestrator.memory import webhooks
-from orchestrator.memory.database import statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.webhooks import Ticket
 from orchestrator.models.errors import InvalidInput

@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.chord.chord import Refused
+from orchestrator.chord.database import statement
 from orchestrator.memory import steps
-from orchestrator.memory.database import statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import Stopped

@@ -6,10 +6,10 @@ from functools import cache
 
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import in_transaction, statement
 from orchestrator.llm.embedding import Vectors
 from orchestrator.memory import documents as index
 from orchestrator.memory import retrieval
-from orchestrator.memory.database import in_transaction, statement
 from orchestrator.memory.documents import Abilities, Document, Holding, Passage, Unread
 from orchestrator.memory.retrieval import Found, Sought
 from orchestrator.models.errors import StepError

@@ -6,7 +6,7 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache import plan_template
 from orchestrator.cache.key import control_of
 from orchestrator.cache.plan_template import MODE, KnownPlan
-from orchestrator.memory.database import statement
+from orchestrator.chord.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.execution_state import Decision, Plan, Verdict

@@ -9,8 +9,8 @@ from orchestrator.cache.admission import Admission, Executed
 from orchestrator.cache.coalescing import Source
 from orchestrator.cache.key import control_of
 from orchestrator.cache.lookup import Entry
+from orchestrator.chord.database import outlast, statement
 from orchestrator.memory import rounds
-from orchestrator.memory.database import outlast, statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.execution_state import Plan, Verdict
 from orchestrator.models.task_contract import Contract

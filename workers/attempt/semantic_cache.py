@@ -13,8 +13,8 @@ from orchestrator.cache.candidates import Candidate
 from orchestrator.cache.equivalence_cache import DIFFERENT_SECONDS, PairVerdict
 from orchestrator.cache.key import control_of
 from orchestrator.cache.lookup import Entry
+from orchestrator.chord.database import statement
 from orchestrator.memory import events
-from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import StepError
 from orchestrator.models.task_contract import Contract

@@ -10,8 +10,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.chord.database import statement
 from orchestrator.memory import steps
-from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.observability import metric
 from orchestrator.process.loop import Loop

@@ -9,8 +9,8 @@ from celery.worker import state
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.chord.database import statement
 from orchestrator.memory import pools
-from orchestrator.memory.database import statement
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.observability import metric
 from orchestrator.process.loop import Loop

@@ -15,8 +15,8 @@ from api.app import create_app
 from api.middleware.context import hub_of
 from api.streaming.hub import Hub
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import transaction
 from orchestrator.memory import events
-from orchestrator.memory.database import transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT

@@ -16,9 +16,9 @@ from api.middleware.audit_buffer import DENIED_BY_ALL, DENIED_BY_SOURCE, MAX_HEL
 from api.middleware.context import hub_of, orchestrator_of
 from api.schemas.operation import scope_of
 from orchestrator.auth.credential import SCOPES, new_api_key, sign_token
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.memory import audit_log, keys
 from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.live import serving

@@ -12,8 +12,8 @@ from api.app import create_app
 from api.streaming.hub import Hub
 from api.streaming.places import StreamPlaces
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import transaction
 from orchestrator.memory import pools
-from orchestrator.memory.database import transaction
 from orchestrator.models import signing_key
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.settings import Settings

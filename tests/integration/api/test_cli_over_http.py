@@ -13,6 +13,7 @@ from werkzeug.serving import make_server
 
 from api.app import create_app
 from orchestrator.auth.credential import SCOPES, sign_token, webhook_secret
+from orchestrator.chord.database import transaction
 from orchestrator.cli.board import Board
 from orchestrator.cli.doctor import examine_api
 from orchestrator.cli.ending import ExitStatus
@@ -21,7 +22,6 @@ from orchestrator.cli.follow import Silence, follow
 from orchestrator.cli.main import main
 from orchestrator.cli.server import Server
 from orchestrator.memory import pools
-from orchestrator.memory.database import transaction
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.models.execution_state import Decision
 from orchestrator.safety import archive

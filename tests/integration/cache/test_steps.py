@@ -9,8 +9,8 @@ import redis
 
 from orchestrator.cache import coalescing
 from orchestrator.cache.signed_store import PREFIX
+from orchestrator.chord.database import statement
 from orchestrator.lifecycle.output_offload import INLINE_BYTES
-from orchestrator.memory.database import statement
 from orchestrator.models.execution_state import Decision, StepResult, Verdict
 from orchestrator.models.task_contract import CACHE_MODES, CacheControl
 from tests.integration.cache.kit import COLLECT, WAIT, Company, in_another_world, tampered
