@@ -13,7 +13,7 @@ from orchestrator.memory import audit_log
 from orchestrator.memory.audit_log import Entry, Outcome
 from orchestrator.observability import metric
 from orchestrator.process.fixed_window import FixedWindow
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 from orchestrator.settings import Rate
 
 FLUSH_SECONDS = 1.0
@@ -47,8 +47,7 @@ class AuditBuffer:
         self._loop = Loop(
             "audit",
             self.flush,
-            every_seconds=FLUSH_SECONDS,
-            first_after_seconds=FLUSH_SECONDS,
+            pace=Pace(FLUSH_SECONDS, FLUSH_SECONDS),
             away=(SQLAlchemyError,),
             failed=metric.thread_failed,
         )

@@ -26,7 +26,7 @@ from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.observability import metric
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 
 DEFAULT_LIMIT = 112
 LOST_HINTS_SECONDS = 5.0
@@ -232,7 +232,7 @@ class Hub:
         return Loop(
             name,
             work,
-            longest_pause_seconds=pause_seconds,
+            pace=Pace(longest_pause_seconds=pause_seconds),
             away=away,
             failed=metric.thread_failed,
             stopped=self._stopping,

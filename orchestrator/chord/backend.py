@@ -25,8 +25,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
 from orchestrator.chord import chord as chords
-from orchestrator.chord import outbox, refire, results
-from orchestrator.chord.chord import Outcome, Ready, Refused
+from orchestrator.chord import outbox, results
+from orchestrator.chord.chord import FinishedPart, Outcome, Ready, Refused
 from orchestrator.chord.outbox import BrokerAway
 from orchestrator.chord.result_backend import ResultBackend
 from orchestrator.process import crash_point
@@ -56,7 +56,7 @@ class PostgresBackend(ResultBackend):
 
     def _start_refire(self, sender: Any, **_: Any) -> None:
         if sender.app is self.app and self.app.conf.get("octollm_fire_ready", True):
-            refire.start(self.fire_ready)
+            outbox.start_refiring(self.fire_ready)
 
     @property
     def engine(self) -> Engine:
@@ -211,18 +211,15 @@ class PostgresBackend(ResultBackend):
     ) -> None:
         outcome = self.outcome(self.encode_result(result, state), state, traceback=traceback, request=request)
         index = getattr(request, "group_index", None)
+        part = FinishedPart(
+            task_id,
+            idx=chords.ANYWHERE if index is None else index,
+            failed=state in states.PROPAGATE_STATES,
+            keep_value=True,
+        )
 
         def count(conn: Connection) -> chords.Count:
-            return chords.count_part(
-                conn,
-                request.group,
-                task_id,
-                idx=chords.ANYWHERE if index is None else index,
-                failed=state in states.PROPAGATE_STATES,
-                outcome=outcome,
-                store=store,
-                keep_value=True,
-            )
+            return chords.count_part(conn, request.group, part, outcome=outcome, store=store)
 
         counted = self.storing(task_id, state, lambda: self.database.run(count))
         ready = counted.ready
@@ -287,7 +284,7 @@ class PostgresBackend(ResultBackend):
         chords.join(conn, chord_id, [str(one.id) for one in plain])
         due.signatures += [_member(one, chord_id) for one in plain]
         # A failed step is data: the chord goes to its body all the same.
-        count = chords.count_part(conn, chord_id, task_id, failed=False, outcome=outcome, store=store)
+        count = chords.count_part(conn, chord_id, FinishedPart(task_id), outcome=outcome, store=store)
         if count.ready is not None:
             due.ready.append(count.ready)
         return due

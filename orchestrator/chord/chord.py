@@ -5,7 +5,7 @@ connection and never commits. Only the result backend writes here; the life of a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -88,6 +88,19 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedPart:
+    """A part to be counted, at place `idx` of the header; `failed` makes the chord end in an error.
+
+    With `keep_value` the part keeps the value for the body, otherwise the body reads it from the results.
+    """
+
+    task_id: str
+    idx: int = ANYWHERE
+    failed: bool = False
+    keep_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What a counted part left: its value, or its error when it `failed`."""
 
@@ -150,31 +163,18 @@ def join(conn: Connection, chord_id: str, task_ids: Sequence[str]) -> None:
 
 
 def count_part(
-    conn: Connection,
-    chord_id: str,
-    task_id: str,
-    *,
-    idx: int = ANYWHERE,
-    failed: bool = False,
-    outcome: Outcome | None,
-    store: bool = True,
-    keep_value: bool = False,
+    conn: Connection, chord_id: str, part: FinishedPart, *, outcome: Outcome | None, store: bool = True
 ) -> Count:
     """Count a part once, and store its outcome in the same statement if `store`.
 
-    `failed` makes the chord end in an error. With `keep_value` the part holds the value for the body, else it
-    is read from the results. Counting into a chord that is ready says so again; into a fired or closed one
-    does nothing.
+    Counting into a ready chord returns it as ready again; counting into a fired or closed one does nothing.
     """
     outcome = outcome or Outcome("", None)
     row = _COUNT_PART.execute(
         conn,
         {
             "chord_id": chord_id,
-            "task_id": task_id,
-            "idx": idx,
-            "failed": failed,
-            "keep_value": keep_value,
+            **asdict(part),
             "store": store,
             "status": outcome.status,
             "value": outcome.value,

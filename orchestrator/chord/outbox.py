@@ -1,7 +1,7 @@
-"""Publishes what a commit made due: what can't be sent stays in the rows, which are the outbox."""
+"""Publishes the messages a commit made due. The rows are the outbox: what could not be sent is sent later from them."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -10,12 +10,14 @@ from celery import Celery, Signature
 from kombu.exceptions import LimitExceeded, OperationalError
 
 from orchestrator.connections.redis_client import Availability
+from orchestrator.process.loop import Loop, Pace
 
+REFIRE_SECONDS: Final = 1.0
 PUBLISH_SECONDS: Final = 1.0
-"""How long publishing may go on after one commit; a broker that is away ends it at once."""
+"""How long publishing may take after one commit; it ends at once when the broker is away."""
 
 RETRY: Final = {"max_retries": 0}
-"""A connection that a restarted broker closed is replaced before it is used. What still fails is sent when due."""
+"""No retries: a connection that a restarted broker closed is replaced before use, and what fails is sent when due."""
 
 _PAUSE_SECONDS: Final = 1.0
 _BROKER_AWAY: Final = (OperationalError, LimitExceeded, OSError)
@@ -35,7 +37,7 @@ def publish_all(app: Celery, signatures: Sequence["Signature[Any]"]) -> None:
     try:
         with app.producer_or_acquire() as producer:
             while unsent and time.monotonic() < until:
-                # others may have found out while we waited for a producer
+                # another thread may have recorded a failure while this one waited for a producer
                 if not broker.may_try():
                     fault = "the broker is away"
                     break
@@ -52,14 +54,14 @@ def publish_all(app: Celery, signatures: Sequence["Signature[Any]"]) -> None:
 
 
 class BrokerAway(Exception):
-    """The broker takes no messages now."""
+    """The broker accepts no messages at the moment."""
 
 
 @contextmanager
 def broker_needed(app: Celery, task_id: str | None) -> Iterator[None]:
-    """Raise BrokerAway when the broker takes none of the block's messages; a body that is not sent stays ready.
+    """Raise BrokerAway if the broker does not accept the block's messages; a body that is not sent stays ready.
 
-    Raises whatever else hinders them, such as values that can't be encoded: trying again would not help.
+    Other errors, such as values that can't be encoded, pass through: trying again would not help.
     """
     broker = _availability(app)
     if not broker.may_try():
@@ -73,7 +75,21 @@ def broker_needed(app: Celery, task_id: str | None) -> Iterator[None]:
     broker.record_success()
 
 
+def start_refiring(fire_ready: Callable[[], int]) -> None:
+    """Call `fire_ready` once a second, in a thread, for applications without a sweeper.
+
+    It publishes bodies that a crash left ready.
+    """
+
+    def refire() -> None:
+        fired = fire_ready()
+        if fired:
+            log.warning("chord.refired", chords=fired)
+
+    Loop("octollm-refire", refire, pace=Pace(REFIRE_SECONDS)).start()
+
+
 def _availability(app: Celery) -> Availability:
-    """Return what this process knows of the app's broker: while it is away, one publisher a second tries it."""
+    """Return the availability of the app's broker, as this process saw it; after a failure one try a second."""
     known: Availability = vars(app).setdefault("octollm_broker", Availability(pause_seconds=_PAUSE_SECONDS))
     return known

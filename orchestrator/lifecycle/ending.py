@@ -94,15 +94,8 @@ def end_task(
         chord.close(conn, chord_id(task.id, round_number=task.round))
     if result is None:
         result = partial_result(steps.results_of(conn, task.id, round_number=task.round))
-    written = tasks.finish_task(
-        conn,
-        task.id,
-        status=status.value,
-        result=result,
-        error=error,
-        fresh_seconds=admission.fresh_seconds,
-        cache=cache,
-    )
+    end = tasks.TaskEnd(status.value, result, error, admission.fresh_seconds, cache)
+    written = tasks.finish_task(conn, task.id, end)
     if not written:
         raise RuntimeError(f"{task.id} had ended before, though its row was locked and open")
     summary = {

@@ -56,13 +56,10 @@ class ClaimBudgetAccount:
     ) -> None:
         balance = budget.settle(
             conn,
-            self.claim.task_id,
-            step_id=self.claim.id,
-            attempt=self.claim.attempt,
-            call=call,
+            budget.Reservation(self.claim.task_id, self.claim.id, self.claim.attempt, call),
             tokens=usage.tokens if usage else None,
             cost=dollars,
-            is_told=is_told,
+            is_reported=is_told,
         )
         warnings = budget_warnings(balance) if balance else []
         if warnings:

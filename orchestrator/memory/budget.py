@@ -1,11 +1,9 @@
 """Owns the ledger: what each call to a model may cost is set aside before it, and what it did cost charged after it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -51,6 +49,16 @@ class Balance:
 
 
 @dataclass(frozen=True)
+class Reservation:
+    """The key of a call in the ledger: calls of an attempt are numbered 1, 2, ..."""
+
+    task_id: str
+    step_id: str
+    attempt: int
+    call: int
+
+
+@dataclass(frozen=True)
 class LedgerEntry:
     """A call in the ledger; not settled while `settled_at` is None."""
 
@@ -91,29 +99,18 @@ def reserve(
 
 def settle(
     conn: Connection,
-    task_id: str,
+    reservation: Reservation,
     *,
-    step_id: str,
-    attempt: int,
-    call: int,
     tokens: int | None,
     cost: Decimal | None,
-    is_told: bool = True,
+    is_reported: bool = True,
 ) -> Balance | None:
-    """Charge what a call used, all that was set aside when `tokens` is None; None when it was charged before.
+    """Charge what a call used, or the whole reservation when `tokens` is None; None when it was charged before.
 
-    Figures that were not told but estimated are charged as far as the budget keeps room for a call of the same size:
-    the retry. Locks the task's row until the transaction ends.
+    Estimated figures (not `is_reported`) are charged only as far as the budget keeps room for a call of the same size,
+    its retry. Locks the task's row until the transaction ends.
     """
-    values: Mapping[str, Any] = {
-        "task_id": task_id,
-        "step_id": step_id,
-        "attempt": attempt,
-        "call": call,
-        "tokens": tokens,
-        "cost": cost,
-        "is_told": is_told,
-    }
+    values = {**asdict(reservation), "tokens": tokens, "cost": cost, "is_reported": is_reported}
     row = conn.exec_driver_sql(_SQL["settle"], values).one_or_none()
     return Balance(*row) if row else None
 

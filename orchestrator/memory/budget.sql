@@ -59,14 +59,14 @@ WITH task AS (
     UPDATE ledger l
     SET spent_tokens = CASE
             WHEN %(tokens)s::bigint IS NULL THEN l.reserved_tokens
-            WHEN %(is_told)s THEN %(tokens)s
+            WHEN %(is_reported)s THEN %(tokens)s
             ELSE least(
                 %(tokens)s, l.reserved_tokens, greatest(task.max_tokens - task.tokens_used - l.reserved_tokens, 0)
             )
         END,
         spent_cost = CASE
             WHEN %(tokens)s::bigint IS NULL THEN l.reserved_cost
-            WHEN %(is_told)s OR %(cost)s::numeric IS NULL THEN %(cost)s::numeric
+            WHEN %(is_reported)s OR %(cost)s::numeric IS NULL THEN %(cost)s::numeric
             ELSE least(
                 %(cost)s::numeric, l.reserved_cost,
                 greatest(task.max_cost - task.cost_dollars - l.reserved_cost, 0)

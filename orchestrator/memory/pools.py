@@ -1,7 +1,7 @@
 """Owns which worker pools live, how each arm does, and what was declared about it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +19,11 @@ STATISTICS_DAYS = 7
 _SQL = load(__file__)
 
 
-@dataclass(frozen=True)
-class Pool:
-    """A worker process that serves one arm's queue; `busy` of its `concurrency` slots work.
+@dataclass(frozen=True, kw_only=True)
+class PoolReport:
+    """One heartbeat of a worker process that serves one arm's queue; `busy` of its `concurrency` slots work.
 
-    `isolation` says how the tools of its arm are kept apart; `unavailable` why it lives and takes no work.
+    `isolation` is the sandbox of its arm's tools. `unavailable` is the reason when the process runs but takes no work.
     """
 
     node: str
@@ -34,7 +34,13 @@ class Pool:
     isolation: str
     version: str
     registry_digest: str
-    unavailable: str | None
+    unavailable: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool(PoolReport):
+    """A worker process by its last heartbeat."""
+
     started_at: datetime
     seen_at: datetime
 
@@ -56,32 +62,9 @@ class ArmStatistics:
     declared_at: datetime | None
 
 
-def beat(
-    conn: Connection,
-    node: str,
-    *,
-    queue: str,
-    arm: str,
-    concurrency: int,
-    busy: int,
-    isolation: str,
-    version: str,
-    registry_digest: str,
-    unavailable: str | None = None,
-) -> None:
-    """Say that a worker process lives; it counts as alive for ALIVE_WITHIN_SECONDS."""
-    values = {
-        "node": node,
-        "queue": queue,
-        "arm": arm,
-        "concurrency": concurrency,
-        "busy": busy,
-        "isolation": isolation,
-        "version": version,
-        "registry_digest": registry_digest,
-        "unavailable": unavailable,
-    }
-    conn.exec_driver_sql(_SQL["beat"], values)
+def record_heartbeat(conn: Connection, report: PoolReport) -> None:
+    """Record that a worker process is alive; it counts as alive for ALIVE_WITHIN_SECONDS."""
+    conn.exec_driver_sql(_SQL["record_heartbeat"], asdict(report))
 
 
 def leave(conn: Connection, node: str) -> None:

@@ -1,4 +1,4 @@
--- name: beat
+-- name: record_heartbeat
 -- Says that a worker process lives. A restarted process has the same node name and takes the row over.
 INSERT INTO pools (node, queue, arm, concurrency, busy, isolation, version, registry_digest, unavailable)
 VALUES (

@@ -39,6 +39,15 @@ class Sought:
 
 
 @dataclass(frozen=True)
+class Corpus:
+    """What is searched: indexed documents of a tenant, and passages `given` with the call."""
+
+    tenant: str
+    documents: Sequence[Document]
+    given: Sequence[Passage] = ()
+
+
+@dataclass(frozen=True)
 class Hit:
     """A passage that fits; `document` is None for a text that came with the call.
 
@@ -61,26 +70,17 @@ class Found:
     loosely: bool
 
 
-def search(
-    conn: Connection,
-    tenant: str,
-    sought: Sought,
-    *,
-    abilities: Abilities,
-    documents: Sequence[Document],
-    given: Sequence[Passage] = (),
-    limit: int,
-) -> Found:
-    """Return the passages of the documents, and of those `given`, that fit best.
+def search(conn: Connection, sought: Sought, corpus: Corpus, *, abilities: Abilities, limit: int) -> Found:
+    """Return the `limit` best passages of the corpus.
 
-    Where no passage holds all words of the query, those count that hold one of its terms.
+    If no passage contains all words of the query, passages that contain one of its terms count.
     """
     question = {"query": sought.query, "terms": list(sought.terms), "unwanted": sought.unwanted}
     asked = conn.exec_driver_sql(_SQL["read_query"], question).one()
     values: dict[str, Any] = {
-        "tenant": tenant,
-        **keys(documents),
-        "given": record.encode([asdict(passage) for passage in given]),
+        "tenant": corpus.tenant,
+        **keys(corpus.documents),
+        "given": record.encode([asdict(passage) for passage in corpus.given]),
         "terms": list(sought.terms),
         "limit": max(limit, CANDIDATES),
     }

@@ -144,6 +144,20 @@ class NewTask:
         }
 
 
+@dataclass(frozen=True)
+class TaskEnd:
+    """How a task ended; `cache` is set if its result came from elsewhere.
+
+    The result may answer equal tasks for `fresh_seconds`.
+    """
+
+    status: str
+    result: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    fresh_seconds: int = 0
+    cache: Mapping[str, Any] | None = None
+
+
 def submit(
     conn: Connection,
     task: NewTask,
@@ -232,27 +246,15 @@ def past_deadline(conn: Connection, *, limit: int) -> list[str]:
     return [row.id for row in conn.exec_driver_sql(_SQL["past_deadline"], {"limit": limit})]
 
 
-def finish_task(
-    conn: Connection,
-    task_id: str,
-    *,
-    status: str,
-    result: Mapping[str, Any] | None,
-    error: Mapping[str, Any] | None,
-    fresh_seconds: int = 0,
-    cache: Mapping[str, Any] | None = None,
-) -> bool:
-    """Write the task's end; False when it had ended before.
-
-    The result may answer for equal tasks for `fresh_seconds`; `cache` says where it came from, if from elsewhere.
-    """
+def finish_task(conn: Connection, task_id: str, end: TaskEnd) -> bool:
+    """Write the task's end; False when it had ended before."""
     values = {
-        "fresh_seconds": fresh_seconds,
-        "cache": record.encode(cache) if cache is not None else None,
+        "fresh_seconds": end.fresh_seconds,
+        "cache": record.encode(end.cache) if end.cache is not None else None,
         "task_id": task_id,
-        "status": status,
-        "result": record.encode(result) if result is not None else None,
-        "error": record.encode(error) if error is not None else None,
+        "status": end.status,
+        "result": record.encode(end.result) if end.result is not None else None,
+        "error": record.encode(end.error) if end.error is not None else None,
     }
     return conn.exec_driver_sql(_SQL["finish_task"], values).rowcount == 1
 

@@ -123,7 +123,7 @@ class Engineer:
             chord.lock(conn, claim.chord_id)
             completion = executor.complete(conn, claim, result, settings=self.settings)
             chord.join(conn, claim.chord_id, [message.id for message in completion.released])
-            chord.count_part(conn, claim.chord_id, claim.id, outcome=None, store=False)
+            chord.count_part(conn, claim.chord_id, chord.FinishedPart(claim.id), outcome=None, store=False)
         return completion
 
     def do(self, task_id: str, name: str, *, output: Any = None, **how: Any) -> Completion:

@@ -37,7 +37,9 @@ def test_every_chord_is_ready_exactly_once_though_each_part_comes_twice(postgres
 
     def deliver(delivery: tuple[str, str]) -> bool:
         name, task_id = delivery
-        count = database.run(lambda conn: chord.count_part(conn, name, task_id, idx=0, outcome=outcome))
+        count = database.run(
+            lambda conn: chord.count_part(conn, name, chord.FinishedPart(task_id, idx=0), outcome=outcome)
+        )
         return count.ready is not None
 
     try:

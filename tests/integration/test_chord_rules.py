@@ -229,7 +229,7 @@ def make_ready(backend: PostgresBackend, chord_id: str) -> None:
     """Count a chord's only part as a process that dies before it publishes the body."""
     open_chord(backend, chord_id, 1)
     with backend.transaction() as conn:
-        chord.count_part(conn, chord_id, f"{chord_id}-part", outcome=NOTHING)
+        chord.count_part(conn, chord_id, chord.FinishedPart(f"{chord_id}-part"), outcome=NOTHING)
 
 
 def test_a_part_that_comes_again_fires_a_ready_chord(app: Celery, backend: PostgresBackend) -> None:

@@ -29,16 +29,18 @@ def pool(engine: Engine) -> None:
 
 def beat(engine: Engine, *, slots: int) -> None:
     with statement(engine) as conn:
-        pools.beat(
+        pools.record_heartbeat(
             conn,
-            node="executor@here",
-            queue="arm.executor",
-            arm="executor",
-            concurrency=slots,
-            busy=0,
-            isolation="basic",
-            version="0",
-            registry_digest="",
+            pools.PoolReport(
+                node="executor@here",
+                queue="arm.executor",
+                arm="executor",
+                concurrency=slots,
+                busy=0,
+                isolation="basic",
+                version="0",
+                registry_digest="",
+            ),
         )
 
 

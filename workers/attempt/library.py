@@ -11,7 +11,7 @@ from orchestrator.llm.embedding import Vectors
 from orchestrator.memory import documents as index
 from orchestrator.memory import retrieval
 from orchestrator.memory.documents import Abilities, Document, Holding, Passage, Unread
-from orchestrator.memory.retrieval import Found, Sought
+from orchestrator.memory.retrieval import Corpus, Found, Sought
 from orchestrator.models.errors import StepError
 from workers.attempt.model import ClaimEmbedder
 
@@ -55,11 +55,9 @@ class TenantLibrary:
         with statement(self.engine) as conn:
             found = retrieval.search(
                 conn,
-                self.tenant,
                 sought,
+                Corpus(self.tenant, documents, given),
                 abilities=abilities_of(self.engine),
-                documents=documents,
-                given=given,
                 limit=limit,
             )
         return found, warnings

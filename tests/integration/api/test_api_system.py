@@ -35,16 +35,18 @@ def staff(engine: Engine, *arms: str) -> None:
     """Let a worker of each arm beat."""
     with transaction(engine) as conn:
         for arm in arms:
-            pools.beat(
+            pools.record_heartbeat(
                 conn,
-                f"{arm}@here",
-                queue=ARMS[arm].queue,
-                arm=arm,
-                concurrency=4,
-                busy=1,
-                isolation="none",
-                version="1",
-                registry_digest="d",
+                pools.PoolReport(
+                    node=f"{arm}@here",
+                    queue=ARMS[arm].queue,
+                    arm=arm,
+                    concurrency=4,
+                    busy=1,
+                    isolation="none",
+                    version="1",
+                    registry_digest="d",
+                ),
             )
 
 

@@ -220,10 +220,19 @@ def test_the_doctor_says_that_permits_are_off_and_that_all_else_works(
 ) -> None:
     with transaction(engineer.engine) as conn:
         for arm in ARMS.values():
-            pools.beat(
-                conn, f"{arm.arm_id}@here", queue=arm.queue, arm=arm.arm_id, concurrency=2, busy=0,
-                isolation="none", version="0", registry_digest=registry_digest(),
-            )  # fmt: skip
+            pools.record_heartbeat(
+                conn,
+                pools.PoolReport(
+                    node=f"{arm.arm_id}@here",
+                    queue=arm.queue,
+                    arm=arm.arm_id,
+                    concurrency=2,
+                    busy=0,
+                    isolation="none",
+                    version="0",
+                    registry_digest=registry_digest(),
+                ),
+            )
 
     status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
 
@@ -248,10 +257,19 @@ def test_the_doctor_names_workers_of_another_release(
     octollm: Octollm, server: Server, engineer: Engineer
 ) -> None:
     with transaction(engineer.engine) as conn:
-        pools.beat(
-            conn, "coder.1@elsewhere", queue="arm.coder", arm="coder", concurrency=2, busy=0,
-            isolation="none", version="0", registry_digest="another",
-        )  # fmt: skip
+        pools.record_heartbeat(
+            conn,
+            pools.PoolReport(
+                node="coder.1@elsewhere",
+                queue="arm.coder",
+                arm="coder",
+                concurrency=2,
+                busy=0,
+                isolation="none",
+                version="0",
+                registry_digest="another",
+            ),
+        )
 
     status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
 
