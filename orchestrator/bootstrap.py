@@ -38,7 +38,7 @@ from orchestrator.llm.gate import SharedGate, policy_for
 from orchestrator.memory import row_security
 from orchestrator.memory.encoding import refuse_encoding
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.steps import Fenced, Message
+from orchestrator.memory.steps import Fenced, StepMessage
 from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.execution_state import StepState
@@ -70,7 +70,7 @@ class Orchestrator:
         """What seals stream tickets."""
         return credential.ticket_secret(self.settings)
 
-    def publish(self, messages: Sequence[Message]) -> int:
+    def publish(self, messages: Sequence[StepMessage]) -> int:
         """Publish rows of work; what the broker does not take stays due in the database."""
         return canvas.publish(self.app, messages)
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.chord.database import is_away, statement
 from orchestrator.memory import audit_log
-from orchestrator.memory.audit_log import Entry, Outcome
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 from orchestrator.observability import metric
 from orchestrator.process.fixed_window import FixedWindow
 from orchestrator.process.loop import Loop, Pace
@@ -39,7 +39,7 @@ class AuditBuffer:
         self._engine = engine
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._held: deque[Entry] = deque()
+        self._held: deque[AuditEntry] = deque()
         self._sources: dict[str, FixedWindow] = {}
         self._all = FixedWindow(DENIED_BY_ALL.seconds)
         self._left_out = 0
@@ -52,10 +52,10 @@ class AuditBuffer:
             failed=metric.thread_failed,
         )
 
-    def add(self, entry: Entry, *, source: str) -> None:
+    def add(self, entry: AuditEntry, *, source: str) -> None:
         """Take an entry; one that was not allowed only while `source`, and all together, have few of them."""
         with self._lock:
-            is_kept = entry.outcome is Outcome.ALLOWED or self._has_room_for(source)
+            is_kept = entry.outcome is AuditOutcome.ALLOWED or self._has_room_for(source)
             if is_kept and len(self._held) < MAX_HELD:
                 self._held.append(entry)
             else:
@@ -87,16 +87,16 @@ class AuditBuffer:
         """Return how its thread fares; see Loop.health."""
         return self._loop.health()
 
-    def _take(self) -> list[Entry]:
+    def _take(self) -> list[AuditEntry]:
         with self._lock:
             batch = [self._held.popleft() for _ in range(min(BATCH, len(self._held)))]
             now = time.monotonic()
             if self._left_out and now - self._told_at >= TELL_LEFT_OUT_SECONDS:
-                batch.append(Entry(action=_LEFT_OUT, outcome=Outcome.DENIED, times=self._left_out))
+                batch.append(AuditEntry(action=_LEFT_OUT, outcome=AuditOutcome.DENIED, times=self._left_out))
                 self._left_out, self._told_at = 0, now
             return batch
 
-    def _put_back(self, batch: list[Entry], *, room: int) -> None:
+    def _put_back(self, batch: list[AuditEntry], *, room: int) -> None:
         """Hold a batch again, the oldest first, as far as there is room for so many; count the rest."""
         with self._lock:
             for entry in reversed(batch):

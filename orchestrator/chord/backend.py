@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from orchestrator.chord import chord as chords
 from orchestrator.chord import outbox, results
-from orchestrator.chord.chord import FinishedPart, Outcome, Ready, Refused
+from orchestrator.chord.chord import EncodedResult, FinishedPart, Ready, Refused
 from orchestrator.chord.outbox import BrokerAway
 from orchestrator.chord.result_backend import ResultBackend
 from orchestrator.process import crash_point
@@ -264,7 +264,7 @@ class PostgresBackend(ResultBackend):
         self,
         conn: Connection,
         task_id: str,
-        outcome: Outcome,
+        outcome: EncodedResult,
         signatures: Sequence[Signature[Any]],
         *,
         chord_id: str | None,

@@ -50,7 +50,7 @@ class Refused(Exception):
     """
 
 
-class State(StrEnum):
+class ChordState(StrEnum):
     """Where a chord stands."""
 
     OPEN = "open"
@@ -60,7 +60,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EncodedResult:
     """What a task stores; `value` and `meta` are encoded by the backend's serializer."""
 
     status: str
@@ -82,7 +82,7 @@ class Ready:
 class Count:
     """A chord's state after a part; `ready` is set when its body is to be published now."""
 
-    state: State
+    state: ChordState
     ready: Ready | None
     lacks_body: bool
 
@@ -140,7 +140,7 @@ def reopen(
 def resize(conn: Connection, chord_id: str, size: int) -> Ready | None:
     """Set the number of the header's tasks; return the chord if that completed it."""
     row = conn.exec_driver_sql(_SQL["resize"], {"chord_id": chord_id, "size": size}).one_or_none()
-    if row is None or row.state != State.READY:
+    if row is None or row.state != ChordState.READY:
         return None
     return Ready(chord_id, _bytes(row.body), _bytes(row.header))
 
@@ -150,10 +150,10 @@ def keep_body(conn: Connection, chord_id: str, *, body: bytes) -> None:
     conn.exec_driver_sql(_SQL["keep_body"], {"chord_id": chord_id, "body": body})
 
 
-def lock(conn: Connection, chord_id: str) -> State | None:
+def lock(conn: Connection, chord_id: str) -> ChordState | None:
     """Lock the chord's row until the transaction ends; None when there is no such chord."""
     state = _LOCK.execute(conn, {"chord_id": chord_id}).scalar_one_or_none()
-    return None if state is None else State(state)
+    return None if state is None else ChordState(state)
 
 
 def join(conn: Connection, chord_id: str, task_ids: Sequence[str]) -> None:
@@ -163,13 +163,13 @@ def join(conn: Connection, chord_id: str, task_ids: Sequence[str]) -> None:
 
 
 def count_part(
-    conn: Connection, chord_id: str, part: FinishedPart, *, outcome: Outcome | None, store: bool = True
+    conn: Connection, chord_id: str, part: FinishedPart, *, outcome: EncodedResult | None, store: bool = True
 ) -> Count:
     """Count a part once, and store its outcome in the same statement if `store`.
 
     Counting into a ready chord returns it as ready again; counting into a fired or closed one does nothing.
     """
-    outcome = outcome or Outcome("", None)
+    outcome = outcome or EncodedResult("", None)
     row = _COUNT_PART.execute(
         conn,
         {
@@ -182,8 +182,8 @@ def count_part(
             "meta": outcome.meta,
         },
     ).one()
-    state = State(row.state)
-    ready = Ready(chord_id, _bytes(row.body), _bytes(row.header)) if state is State.READY else None
+    state = ChordState(row.state)
+    ready = Ready(chord_id, _bytes(row.body), _bytes(row.header)) if state is ChordState.READY else None
     return Count(state, ready, row.lacks_body)
 
 

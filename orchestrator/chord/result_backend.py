@@ -13,7 +13,7 @@ from kombu.utils.encoding import ensure_bytes
 from sqlalchemy import Connection
 
 from orchestrator.chord import results
-from orchestrator.chord.chord import Outcome
+from orchestrator.chord.chord import EncodedResult
 from orchestrator.chord.database import Database, is_transient
 from orchestrator.connections.server_url import driver_url
 
@@ -74,10 +74,10 @@ class ResultBackend(DatabaseBackend):
         answer: T = self._ensure_retryable(self.database.run, work)
         return answer
 
-    def outcome(self, value: Any, state: str, *, traceback: Any, request: Any) -> Outcome:
+    def outcome(self, value: Any, state: str, *, traceback: Any, request: Any) -> EncodedResult:
         """Encode what a task stores; `value` has been through `encode_result`."""
         rest = self._rest(state, request)
-        return Outcome(
+        return EncodedResult(
             state,
             self.to_bytes(value),
             None if traceback is None else str(traceback),

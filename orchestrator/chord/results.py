@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
-from orchestrator.chord.chord import Outcome
+from orchestrator.chord.chord import EncodedResult
 
 _SQL = sql.load(__file__)
 
@@ -17,11 +17,11 @@ class StoredResult:
     """A row of `results`."""
 
     task_id: str
-    outcome: Outcome
+    outcome: EncodedResult
     stored_at: datetime
 
 
-def store(conn: Connection, task_id: str, *, outcome: Outcome) -> None:
+def store(conn: Connection, task_id: str, *, outcome: EncodedResult) -> None:
     """Store an outcome; the first SUCCESS of a task stays."""
     conn.exec_driver_sql(
         _SQL["store"],
@@ -41,7 +41,7 @@ def read(conn: Connection, task_ids: Collection[str]) -> list[StoredResult]:
     return [
         StoredResult(
             row.task_id,
-            Outcome(row.status, _bytes(row.value), row.traceback, _bytes(row.meta)),
+            EncodedResult(row.status, _bytes(row.value), row.traceback, _bytes(row.meta)),
             row.stored_at,
         )
         for row in rows

@@ -108,7 +108,9 @@ def end_task(
         *(_stopped_event(row) for row in stopped if row.kind == "step"),
         (f"task.{status.value}", summary),
     ]
-    events.tell(conn, task.id, told, round_number=task.round, decisions={**(decisions or {}), "end": summary})
+    events.write(
+        conn, task.id, told, round_number=task.round, decisions={**(decisions or {}), "end": summary}
+    )
     if task.contract.get("callback_url"):
         webhooks.enqueue(conn, task.id)
     is_shared = admission.is_shared or (error is not None and error["code"] in _SHARED_FAILURES)

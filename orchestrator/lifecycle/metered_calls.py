@@ -64,7 +64,7 @@ class ClaimBudgetAccount:
         warnings = budget_warnings(balance) if balance else []
         if warnings:
             facts = [("budget.warning", warning) for warning in warnings]
-            events.tell(conn, self.claim.task_id, facts, round_number=self.claim.round)
+            events.write(conn, self.claim.task_id, facts, round_number=self.claim.round)
 
 
 def guarded_complete(
@@ -144,7 +144,7 @@ def postpone(engine: Engine, claim: Claim, wait: MustWait) -> bool:
             "delay_seconds": round(delay, 3),
             "error": {"code": wait.code, "message": wait.message},
         }
-        events.tell(conn, claim.task_id, [("step.retrying", fact)], round_number=claim.round)
+        events.write(conn, claim.task_id, [("step.retrying", fact)], round_number=claim.round)
         return True
 
     return in_transaction(engine, work)
@@ -195,4 +195,4 @@ def _charged_in_vain(record: Mapping[str, Any]) -> dict[str, str] | None:
 def _tell(engine: Engine, claim: Claim, record: Mapping[str, Any]) -> None:
     told = {"step": claim.name, "step_id": claim.id, "attempt": claim.attempt, **record}
     with statement(engine) as conn:
-        events.tell(conn, claim.task_id, [], round_number=claim.round, decisions={"model": told})
+        events.write(conn, claim.task_id, [], round_number=claim.round, decisions={"model": told})

@@ -62,7 +62,7 @@ def _tell(conn: Connection, row: Reclaimed | None, *, reason: str) -> Reclaimed 
             "reason": reason,
         }
         attempt = {**fact, "outcome": reason}
-        events.tell(
+        events.write(
             conn,
             row.task_id,
             [("step.retrying", fact)],

@@ -11,7 +11,7 @@ from orchestrator.cache.lookup import ResultCache
 from orchestrator.cache.submission_cache import BYPASSED, Cached, Door
 from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
 from orchestrator.memory import files, submissions, tasks
-from orchestrator.memory.steps import Message
+from orchestrator.memory.steps import StepMessage
 from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tasks import LockedTask, NewTask, TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
@@ -31,7 +31,7 @@ from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from orchestrator.settings import Settings
 
-Publish = Callable[[Sequence[Message]], int]
+Publish = Callable[[Sequence[StepMessage]], int]
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,9 @@ def _require_callback(url: str, settings: Settings) -> None:
     )
 
 
-def plan_message(task_id: TaskId, contract: Contract) -> Message:
+def plan_message(task_id: TaskId, contract: Contract) -> StepMessage:
     """Return what the message of a new task's plan row says."""
-    return Message(
+    return StepMessage(
         id=step_id(task_id, round_number=0, name=PLAN_STEP),
         task_id=task_id,
         name=PLAN_STEP,

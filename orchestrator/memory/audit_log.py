@@ -16,7 +16,7 @@ LEAST_RETENTION_DAYS = 7
 _SQL = sql.load(__file__)
 
 
-class Outcome(StrEnum):
+class AuditOutcome(StrEnum):
     """Whether it was done, refused for want of a right, or came to nothing otherwise."""
 
     ALLOWED = "allowed"
@@ -25,7 +25,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class AuditEntry:
     """One deed. `object` is an id, `reason` a code: no text of a client's, for it might hold a secret.
 
     `key_id` of a refused credential is what it claims to be. `times` above 1 counts deeds that were left out.
@@ -34,7 +34,7 @@ class Entry:
     """
 
     action: str
-    outcome: Outcome
+    outcome: AuditOutcome
     tenant: str | None = None
     key_id: str | None = None
     subject: str | None = None
@@ -47,7 +47,7 @@ class Entry:
     noted_at: float = field(default_factory=time.monotonic, compare=False)
 
 
-def append(conn: Connection, entries: Sequence[Entry]) -> None:
+def append(conn: Connection, entries: Sequence[AuditEntry]) -> None:
     """Add entries, in one statement."""
     now = time.monotonic()
     rows = [{**asdict(entry), "age_seconds": now - entry.noted_at} for entry in entries]
@@ -59,14 +59,14 @@ def find(
     *,
     tenant: str | None = None,
     action: str | None = None,
-    outcome: Outcome | None = None,
+    outcome: AuditOutcome | None = None,
     since: datetime | None = None,
     limit: int = 100,
-) -> list[Entry]:
+) -> list[AuditEntry]:
     """Return at most `limit` entries, the newest first. The action `task` is any of task.submit, task.cancel, ..."""
     values = {"tenant": tenant, "action": action, "outcome": outcome, "since": since, "limit": limit}
     rows = conn.exec_driver_sql(_SQL["find"], values).mappings()
-    return [Entry(**{**row, "outcome": Outcome(row["outcome"])}) for row in rows]
+    return [AuditEntry(**{**row, "outcome": AuditOutcome(row["outcome"])}) for row in rows]
 
 
 def forget(conn: Connection, *, days: int, limit: int) -> int:

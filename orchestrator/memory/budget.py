@@ -16,7 +16,7 @@ _WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Account:
+class BudgetTotals:
     """A task's budget, what is spent of it, and what open calls hold."""
 
     max_tokens: int
@@ -90,7 +90,7 @@ def reserve(
     conn.exec_driver_sql(_SQL["charge_abandoned"], {"task_id": task_id})
     sums = conn.exec_driver_sql(_SQL["account"], {"task_id": task_id, **claim}).mappings().one()
     call: int = sums["next_call"]
-    account = Account(**budget, **{name: value for name, value in sums.items() if name != "next_call"})
+    account = BudgetTotals(**budget, **{name: value for name, value in sums.items() if name != "next_call"})
     _require_room(account, tokens=tokens, cost=cost)
     values = {"task_id": task_id, **claim, "call": call, "tokens": tokens, "cost": cost}
     conn.exec_driver_sql(_SQL["reserve"], values)
@@ -132,7 +132,7 @@ def room_for(asked: Decimal, *, spent: Decimal, held: Decimal, limit: Decimal) -
     return Room.LATER if spent + held + asked > limit else Room.NOW
 
 
-def _require_room(account: Account, *, tokens: int, cost: Decimal | None) -> None:
+def _require_room(account: BudgetTotals, *, tokens: int, cost: Decimal | None) -> None:
     if cost is None and account.is_cost_explicit:
         raise PriceUnknown(
             "The model's price is not known, so max_cost_dollars can't be kept: set LLM_PRICES, or leave it out."

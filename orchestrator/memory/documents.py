@@ -35,7 +35,7 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Holding:
+class IndexState:
     """What of a document is indexed, and {file, reason} of what is no text."""
 
     files: int
@@ -52,7 +52,7 @@ class Abilities:
 
 
 @dataclass(frozen=True)
-class Unread:
+class UnembeddedPassage:
     """A passage that an embedding model was not asked about yet."""
 
     document: Document
@@ -60,10 +60,12 @@ class Unread:
     content: str
 
 
-def describe(conn: Connection, tenant: str, documents: Sequence[Document]) -> dict[Document, Holding]:
+def describe(conn: Connection, tenant: str, documents: Sequence[Document]) -> dict[Document, IndexState]:
     """Return what is indexed of those of the documents that are."""
-    rows = conn.exec_driver_sql(_SQL["describe"], {"tenant": tenant, **keys(documents)})
-    return {Document(row.sha256, row.unpacked): Holding(row.files, row.passages, row.skipped) for row in rows}
+    rows = conn.exec_driver_sql(_SQL["describe"], {"tenant": tenant, **document_parameters(documents)})
+    return {
+        Document(row.sha256, row.unpacked): IndexState(row.files, row.passages, row.skipped) for row in rows
+    }
 
 
 def add(
@@ -93,31 +95,36 @@ def abilities(conn: Connection) -> Abilities:
 
 def without_vectors(
     conn: Connection, tenant: str, documents: Sequence[Document], *, model: str, limit: int
-) -> list[Unread]:
+) -> list[UnembeddedPassage]:
     """Return at most `limit` passages of the documents that have no vector of the model; needs pgvector."""
-    values = {"tenant": tenant, **keys(documents), "model": model, "limit": limit}
+    values = {"tenant": tenant, **document_parameters(documents), "model": model, "limit": limit}
     rows = conn.exec_driver_sql(_SQL["without_vectors"], values)
-    return [Unread(Document(row.sha256, row.unpacked), row.number, row.content) for row in rows]
+    return [UnembeddedPassage(Document(row.sha256, row.unpacked), row.number, row.content) for row in rows]
 
 
 def add_vectors(
-    conn: Connection, tenant: str, *, model: str, passages: Sequence[Unread], vectors: Sequence[Vector]
+    conn: Connection,
+    tenant: str,
+    *,
+    model: str,
+    passages: Sequence[UnembeddedPassage],
+    vectors: Sequence[Vector],
 ) -> None:
     """Keep the vectors of passages, one each; calling it twice is safe. Needs pgvector."""
     rows = [
-        {**asdict(passage.document), "number": passage.number, "embedding": written(vector)}
+        {**asdict(passage.document), "number": passage.number, "embedding": vector_text(vector)}
         for passage, vector in zip(passages, vectors, strict=True)
     ]
     values = {"tenant": tenant, "model": model, "rows": record.encode(rows)}
     conn.exec_driver_sql(_SQL["add_vectors"], values)
 
 
-def written(vector: Vector) -> str:
+def vector_text(vector: Vector) -> str:
     """Return the vector as pgvector reads it."""
     return f"[{','.join(map(repr, vector))}]"
 
 
-def keys(documents: Sequence[Document]) -> dict[str, list[str] | list[bool]]:
+def document_parameters(documents: Sequence[Document]) -> dict[str, list[str] | list[bool]]:
     """Return the documents as the parameters `ids` and `unpacked`."""
     return {
         "ids": [document.sha256 for document in documents],

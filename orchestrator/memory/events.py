@@ -12,9 +12,9 @@ from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 
 _SQL = sql.load(__file__)
-_TELL = Prepared(
-    "octollm_tell",
-    _SQL["tell"],
+_WRITE = Prepared(
+    "octollm_write_events",
+    _SQL["write"],
     {
         "task_id": "text",
         "round": "int",
@@ -40,7 +40,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Decision:
+class TraceEntry:
     """One entry of a task's trace."""
 
     id: int
@@ -50,7 +50,7 @@ class Decision:
     payload: dict[str, Any]
 
 
-def tell(
+def write(
     conn: Connection,
     task_id: str,
     facts: Sequence[Fact],
@@ -72,7 +72,7 @@ def tell(
         "decisions": as_decisions(decisions or {}),
         "progress": progress,
     }
-    _TELL.execute(conn, values)
+    _WRITE.execute(conn, values)
 
 
 def as_events(facts: Sequence[Fact]) -> str:
@@ -104,7 +104,7 @@ def last_numbers(conn: Connection, task_ids: Sequence[str]) -> dict[str, int]:
     return {row.id: row.event_seq for row in rows}
 
 
-def trace(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Decision]:
+def trace(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[TraceEntry]:
     """Return the task's decisions with id above `after`, oldest first."""
     rows = conn.exec_driver_sql(_SQL["trace"], {"task_id": task_id, "after": after, "limit": limit})
-    return [Decision(*row) for row in rows]
+    return [TraceEntry(*row) for row in rows]

@@ -1,4 +1,4 @@
--- name: tell
+-- name: write
 -- Numbers events by the task row's own counter, so that they have no gap and no double, and records decisions; the
 -- caller holds the task's lock, or takes it here. With `progress` the percentage rises to what the round has
 -- finished: a high-water mark, what a client was shown never falls.

@@ -14,7 +14,7 @@ from orchestrator.chord import sql
 from orchestrator.connections.server_url import driver_url
 from orchestrator.memory import roles, row_security
 from orchestrator.memory.encoding import refuse_encoding
-from orchestrator.memory.row_security import Standing
+from orchestrator.memory.row_security import RowSecurityState
 from orchestrator.models.errors import Unavailable
 
 _SQL = sql.load(__file__)
@@ -27,7 +27,7 @@ WAIT_SECONDS = 60.0
 
 def upgrade(
     database_url: str, *, revision: str = "head", wait_seconds: float = WAIT_SECONDS
-) -> Standing | None:
+) -> RowSecurityState | None:
     """Apply every revision up to `revision` that is missing, in one transaction; calling it twice is safe.
 
     At the head it also puts row-level security in place where it could not be before, and returns how it stands; and it

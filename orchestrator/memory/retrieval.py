@@ -7,7 +7,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator.chord.sql import load
-from orchestrator.memory.documents import Abilities, Document, Passage, Vector, keys, written
+from orchestrator.memory.documents import (
+    Abilities,
+    Document,
+    Passage,
+    Vector,
+    document_parameters,
+    vector_text,
+)
 from orchestrator.models import record
 
 RRF_K = 60
@@ -23,7 +30,7 @@ _SQL = load(__file__)
 
 
 @dataclass(frozen=True)
-class Sought:
+class SearchQuery:
     """What is looked for: `query` in websearch syntax, its `terms`, and what is `unwanted`, as "-word -word".
 
     A `literal` one asks for phrases or excludes words, so that only words answer it. `vector` is what `model` made
@@ -62,7 +69,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The best passages, how many were found in all, and whether none holds all of the query's words."""
 
     hits: list[Hit]
@@ -70,7 +77,9 @@ class Found:
     loosely: bool
 
 
-def search(conn: Connection, sought: Sought, corpus: Corpus, *, abilities: Abilities, limit: int) -> Found:
+def search(
+    conn: Connection, sought: SearchQuery, corpus: Corpus, *, abilities: Abilities, limit: int
+) -> SearchResult:
     """Return the `limit` best passages of the corpus.
 
     If no passage contains all words of the query, passages that contain one of its terms count.
@@ -79,7 +88,7 @@ def search(conn: Connection, sought: Sought, corpus: Corpus, *, abilities: Abili
     asked = conn.exec_driver_sql(_SQL["read_query"], question).one()
     values: dict[str, Any] = {
         "tenant": corpus.tenant,
-        **keys(corpus.documents),
+        **document_parameters(corpus.documents),
         "given": record.encode([asdict(passage) for passage in corpus.given]),
         "terms": list(sought.terms),
         "limit": max(limit, CANDIDATES),
@@ -95,7 +104,7 @@ def search(conn: Connection, sought: Sought, corpus: Corpus, *, abilities: Abili
     rankings += [_hits(found, way) for way, found in others]
     strangers = {_place(row) for _, found in others for row in found if not row.fits}
     total = (rows[0].found if rows else 0) + len(strangers)
-    return Found(fuse(rankings, terms=sought.terms)[:limit], total, loosely)
+    return SearchResult(fuse(rankings, terms=sought.terms)[:limit], total, loosely)
 
 
 def fuse(rankings: Sequence[Sequence[Hit]], *, terms: Sequence[str] = ()) -> list[Hit]:
@@ -116,7 +125,7 @@ def fuse(rankings: Sequence[Sequence[Hit]], *, terms: Sequence[str] = ()) -> lis
 
 
 def _beside_words(
-    conn: Connection, sought: Sought, values: Mapping[str, Any], *, abilities: Abilities
+    conn: Connection, sought: SearchQuery, values: Mapping[str, Any], *, abilities: Abilities
 ) -> list[tuple[str, Sequence[Any]]]:
     found = []
     if abilities.trigrams:
@@ -124,7 +133,7 @@ def _beside_words(
         long = [term for term in sought.terms if len(term) >= LEAST_TRIGRAM_LETTERS]
         found.append(("trigrams", _rows(conn, "by_trigrams", {**values, "terms": long})))
     if abilities.meaning and sought.vector is not None:
-        meant = {"model": sought.model, "vector": written(sought.vector)}
+        meant = {"model": sought.model, "vector": vector_text(sought.vector)}
         found.append(("meaning", _rows(conn, "by_meaning", {**values, **meant})))
     return found
 

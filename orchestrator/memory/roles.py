@@ -124,7 +124,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-class RolesStanding(NamedTuple):
+class RolesState(NamedTuple):
     """Which roles are not there, and who we are."""
 
     missing: tuple[str, ...]
@@ -149,20 +149,20 @@ class RolesStanding(NamedTuple):
         return f"as a superuser of that database: {made} then octollm migrate again"
 
 
-def look(conn: Connection) -> RolesStanding:
+def inspect(conn: Connection) -> RolesState:
     """Return how the roles stand in a migrated database."""
-    found = conn.exec_driver_sql(_SQL["look"], {"names": list(GRANTS)}).mappings().one()
-    return RolesStanding(tuple(found["missing"]), found["user"])
+    found = conn.exec_driver_sql(_SQL["inspect"], {"names": list(GRANTS)}).mappings().one()
+    return RolesState(tuple(found["missing"]), found["user"])
 
 
-def complete(conn: Connection) -> RolesStanding:
+def complete(conn: Connection) -> RolesState:
     """Make the roles that are missing, and give each its rights and no other; calling it twice is safe.
 
     Where the database's user may not make roles, those that are there get their rights all the same.
     """
-    for name in look(conn).missing:
+    for name in inspect(conn).missing:
         conn.exec_driver_sql(_SQL["make"].replace("{role}", name))
-    standing = look(conn)
+    standing = inspect(conn)
     for name in GRANTS.keys() - set(standing.missing):
         conn.exec_driver_sql(_SQL["renew"].replace("{role}", name))
         there = set(conn.exec_driver_sql(_SQL["tables"]).scalars())

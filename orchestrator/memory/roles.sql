@@ -1,4 +1,4 @@
--- name: look
+-- name: inspect
 -- Which roles are not there, and who we are.
 SELECT
     coalesce(array_agg(wanted.name ORDER BY wanted.name) FILTER (WHERE to_regrole(wanted.name) IS NULL), '{}') AS missing,

@@ -26,7 +26,7 @@ OWNED = (
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
 
 
-class Standing(NamedTuple):
+class RowSecurityState(NamedTuple):
     """Whether we may become the tenants' role, which tables it is not kept out of, and who we are."""
 
     may_become: bool
@@ -59,38 +59,38 @@ class Standing(NamedTuple):
         )
 
 
-def look(conn: Connection) -> Standing:
+def inspect(conn: Connection) -> RowSecurityState:
     """Return how row-level security stands in a migrated database."""
     unprotected = conn.exec_driver_sql(
         _SQL["unprotected"], {"owned": list(OWNED), "children": list(CHILDREN)}
     )
-    return Standing(
+    return RowSecurityState(
         may_become=bool(conn.exec_driver_sql(_SQL["may_become"]).scalar_one()),
         unprotected=tuple(unprotected.scalars()),
         user=str(conn.exec_driver_sql("SELECT current_user").scalar_one()),
     )
 
 
-def complete(conn: Connection) -> Standing:
+def complete(conn: Connection) -> RowSecurityState:
     """Protect the tables that migrations could not, now that the role may be there; return how it stands then.
 
     Locks the tables that it protects until the transaction ends. Calling it twice is safe.
     """
-    standing = look(conn)
+    standing = inspect(conn)
     if not standing.may_become or not standing.unprotected:
         return standing
     conn.exec_driver_sql(_SQL["let_in"])
     for table in standing.unprotected:
         statements = _SQL["protect_owned" if table in OWNED else "protect_child"]
         conn.exec_driver_sql(statements.replace("{table}", table))
-    return look(conn)
+    return inspect(conn)
 
 
 def require(engine: Engine) -> None:
     """Raise SettingsError where row-level security is off, or can't be asked for: REQUIRE_ROW_LEVEL_SECURITY is on."""
     try:
         with engine.connect() as conn:
-            standing = look(conn)
+            standing = inspect(conn)
     except SQLAlchemyError as error:
         raise SettingsError(
             f"REQUIRE_ROW_LEVEL_SECURITY is on, and the database does not say whether it is: {type(error).__name__}"

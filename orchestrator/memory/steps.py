@@ -31,7 +31,7 @@ _RELEASE = Prepared(
 
 
 @dataclass(frozen=True)
-class Message:
+class StepMessage:
     """What is published of a row: ids and where it goes; never what a user wrote."""
 
     id: str
@@ -73,11 +73,11 @@ class Claim:
 class Turn:
     """A tenant has its share of an arm: `message` is another tenant's row that waits, if there is one."""
 
-    message: Message | None
+    message: StepMessage | None
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedStep:
     """A row that has just got its end."""
 
     id: str
@@ -165,12 +165,12 @@ def next_in_turn(conn: Connection, step_id: str, *, poison_step: int, max_runnin
     """Say who is to run instead of a row whose tenant has its share; None when its claim was refused otherwise."""
     values = {"id": step_id, "poison_step": poison_step, "max_running": max_running}
     row = conn.exec_driver_sql(_SQL["next_in_turn"], values).mappings().one_or_none()
-    return None if row is None else Turn(Message(**row) if row["id"] else None)
+    return None if row is None else Turn(StepMessage(**row) if row["id"] else None)
 
 
-def put_off(conn: Connection, step_id: str, *, delay_seconds: float) -> None:
+def delay_queued(conn: Connection, step_id: str, *, delay_seconds: float) -> None:
     """Let a queued row wait for `delay_seconds` before it is published and may be claimed again."""
-    conn.exec_driver_sql(_SQL["put_off"], {"id": step_id, "delay_seconds": delay_seconds})
+    conn.exec_driver_sql(_SQL["delay_queued"], {"id": step_id, "delay_seconds": delay_seconds})
 
 
 def outputs(conn: Connection, ids: Sequence[str]) -> dict[str, StepResult]:
@@ -195,7 +195,7 @@ def finish(
     attempt: int,
     state: StepState,
     result: Mapping[str, Any],
-) -> Finished | None:
+) -> FinishedStep | None:
     """Close the row and free its dependents; None when this attempt may not (a late duplicate, a zombie).
 
     The caller holds the locks of the chord and the task.
@@ -208,12 +208,12 @@ def finish(
         "result": record.encode(result),
     }
     row = _FINISH.execute(conn, values).mappings().one_or_none()
-    return Finished(**row) if row else None
+    return FinishedStep(**row) if row else None
 
 
 def release(
     conn: Connection, task_id: str, *, round_number: int, max_parallel: int, redispatch_seconds: float
-) -> list[Message]:
+) -> list[StepMessage]:
     """Queue held steps into the task's free slots and return them; let the judge be claimed after the last.
 
     The caller holds the task's lock. At most `max_parallel` steps of the round are queued or running.
@@ -271,7 +271,7 @@ def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[Ste
 
 def take_due(
     conn: Connection, *, redispatch_seconds: float, poison_step: int, limit: int
-) -> tuple[list[Message], int]:
+) -> tuple[list[StepMessage], int]:
     """Take queued rows that are due, each due again after a doubled delay (at most 8 x).
 
     Return them, and how many of them had been sent before, so that their message may be lost; the others' time has
@@ -280,7 +280,7 @@ def take_due(
     values = {"redispatch_seconds": redispatch_seconds, "poison_step": poison_step, "limit": limit}
     rows = [dict(row) for row in conn.exec_driver_sql(_SQL["take_due"], values).mappings()]
     overdue = sum(row.pop("is_overdue") for row in rows)
-    return [Message(**row) for row in rows], overdue
+    return [StepMessage(**row) for row in rows], overdue
 
 
 def count_queued(conn: Connection, *, most: int) -> int:
@@ -346,5 +346,5 @@ def postgres_up_seconds(conn: Connection) -> float:
     return seconds
 
 
-def _messages(rows: CursorResult[Any]) -> list[Message]:
-    return [Message(**row) for row in rows.mappings()]
+def _messages(rows: CursorResult[Any]) -> list[StepMessage]:
+    return [StepMessage(**row) for row in rows.mappings()]

@@ -97,7 +97,7 @@ SELECT turn.id, turn.task_id, turn.name, turn.kind, turn.arm, turn.queue, turn.p
 FROM mine
 LEFT JOIN turn ON true;
 
--- name: put_off
+-- name: delay_queued
 -- A row that gives its turn away: its message is spent, so it is published again when it may be claimed.
 UPDATE steps
 SET not_before = now() + %(delay_seconds)s * interval '1 second',

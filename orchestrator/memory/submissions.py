@@ -20,7 +20,7 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierSubmission:
     """The task that the first submission of a name made; `redacted` as its contract says."""
 
     sha256: str
@@ -29,10 +29,10 @@ class Earlier:
     redacted: dict[str, int]
 
 
-def find(conn: Connection, tenant: str, name: str) -> Earlier | None:
+def find(conn: Connection, tenant: str, name: str) -> EarlierSubmission | None:
     """Return what the tenant's submission of this name made; None when there is none, or it is too long ago."""
     row = conn.exec_driver_sql(_SQL["find"], {"tenant": tenant, "name": name}).one_or_none()
-    return Earlier(*row) if row else None
+    return EarlierSubmission(*row) if row else None
 
 
 def forget_expired(conn: Connection, *, limit: int) -> int:

@@ -11,7 +11,7 @@ _SQL = sql.load(__file__)
 
 
 @dataclass(frozen=True)
-class Deleted:
+class DeletedTasks:
     """Tasks that were deleted: how many, and the names of their results in the cache."""
 
     count: int
@@ -28,12 +28,12 @@ def open_tasks(conn: Connection, tenant: str, *, limit: int) -> list[str]:
     return list(conn.exec_driver_sql(_SQL["open_tasks"], {"tenant": tenant, "limit": limit}).scalars())
 
 
-def delete_ended_tasks(conn: Connection, tenant: str, *, limit: int) -> Deleted:
+def delete_ended_tasks(conn: Connection, tenant: str, *, limit: int) -> DeletedTasks:
     """Delete at most `limit` tasks that have ended, with all that is theirs; call it in a transaction."""
     values = {"tenant": tenant, "limit": limit}
     rows = conn.exec_driver_sql(_SQL["take_ended_tasks"], values).all()
     retention.delete_tasks(conn, [row.id for row in rows])
-    return Deleted(len(rows), tuple(row.cache_key for row in rows if row.cache_key))
+    return DeletedTasks(len(rows), tuple(row.cache_key for row in rows if row.cache_key))
 
 
 def delete_files(conn: Connection, tenant: str, *, limit: int) -> int:

@@ -11,7 +11,7 @@ from orchestrator.chord import sql
 _SQL = sql.load(__file__)
 
 
-class Ticket(NamedTuple):
+class DeliveryLease(NamedTuple):
     """The right to try a delivery once: `attempt` fences it against later tickets."""
 
     task_id: str
@@ -37,9 +37,9 @@ class Delivery:
     error: dict[str, Any] | None
 
     @property
-    def ticket(self) -> Ticket:
+    def ticket(self) -> DeliveryLease:
         """Return the right by which this is tried."""
-        return Ticket(self.task_id, self.seq, self.attempt)
+        return DeliveryLease(self.task_id, self.seq, self.attempt)
 
 
 def enqueue(conn: Connection, task_id: str) -> None:
@@ -47,13 +47,13 @@ def enqueue(conn: Connection, task_id: str) -> None:
     conn.exec_driver_sql(_SQL["enqueue"], {"task_id": task_id})
 
 
-def take_due(conn: Connection, *, lease_seconds: float, limit: int) -> list[Ticket]:
+def take_due(conn: Connection, *, lease_seconds: float, limit: int) -> list[DeliveryLease]:
     """Return tickets for what is due, which is due again after `lease_seconds`."""
     values = {"lease_seconds": lease_seconds, "limit": limit}
-    return [Ticket(*row) for row in conn.exec_driver_sql(_SQL["take_due"], values)]
+    return [DeliveryLease(*row) for row in conn.exec_driver_sql(_SQL["take_due"], values)]
 
 
-def read(conn: Connection, ticket: Ticket) -> Delivery | None:
+def read(conn: Connection, ticket: DeliveryLease) -> Delivery | None:
     """Return what the ticket is for; None when it is done, or another ticket was given out since."""
     row = conn.exec_driver_sql(_SQL["read"], ticket._asdict()).one_or_none()
     return Delivery(*row) if row else None
@@ -61,7 +61,7 @@ def read(conn: Connection, ticket: Ticket) -> Delivery | None:
 
 def record(
     conn: Connection,
-    ticket: Ticket,
+    ticket: DeliveryLease,
     *,
     state: str,
     reason: str | None = None,

@@ -14,7 +14,7 @@ from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.retry import retry as retry_task
 from orchestrator.memory import events, steps, tasks
-from orchestrator.memory.steps import Claim, Message
+from orchestrator.memory.steps import Claim, StepMessage
 from orchestrator.models.execution_state import Decision, ResultStatus, StepResult, Verdict
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.planner.check import check_plan
@@ -41,7 +41,7 @@ class Engineer:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
-        self.published: list[Message] = []
+        self.published: list[StepMessage] = []
 
     def submit(
         self, *plan: dict[str, Any], budget: Budget | None = None, tenant: str = TENANT, **contract: Any
@@ -184,7 +184,7 @@ class Engineer:
             result = conn.exec_driver_sql(sql, values)
             return [dict(row) for row in result.mappings()] if result.returns_rows else []
 
-    def _publish(self, messages: Sequence[Message]) -> int:
+    def _publish(self, messages: Sequence[StepMessage]) -> int:
         self.published.extend(messages)
         return len(messages)
 

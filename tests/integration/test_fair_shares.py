@@ -147,7 +147,7 @@ def test_a_claim_refused_for_another_reason_gives_no_turn_away(engineer: Enginee
     engineer.start(wait_step("a"), tenant=OTHER)
     engineer.take(first, "a", max_running=NO_LIMIT)
     with statement(engineer.engine) as conn:
-        steps.put_off(conn, engineer.row(second, "a")["id"], delay_seconds=60)
+        steps.delay_queued(conn, engineer.row(second, "a")["id"], delay_seconds=60)
 
     assert turn_of(engineer, first, "a") is None
     assert turn_of(engineer, second, "a") is None

@@ -185,7 +185,7 @@ def test_where_roles_may_not_be_made_all_works_as_before_and_the_doctor_says_so(
     engine: Engine, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with statement(engine) as conn:
-        assert roles.look(conn) == roles.RolesStanding((), str(make_url(postgres_url).username))
+        assert roles.inspect(conn) == roles.RolesState((), str(make_url(postgres_url).username))
         monkeypatch.setattr(roles, "GRANTS", {"octollm_new": {"tasks": "SELECT"}})
         conn.exec_driver_sql("CREATE ROLE plain")
         try:
@@ -195,7 +195,7 @@ def test_where_roles_may_not_be_made_all_works_as_before_and_the_doctor_says_so(
             conn.exec_driver_sql("RESET ROLE")
             conn.exec_driver_sql("DROP ROLE plain")
 
-    assert standing == roles.RolesStanding(("octollm_new",), "plain")
+    assert standing == roles.RolesState(("octollm_new",), "plain")
     assert "octollm_new" in standing.fault
     assert "CREATE ROLE octollm_new NOLOGIN" in standing.advice
 

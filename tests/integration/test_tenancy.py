@@ -251,7 +251,7 @@ def test_migrating_again_enforces_what_could_not_be_at_first(
         conn.exec_driver_sql(f"GRANT octollm_tenant TO {make_url(owner).username}")
     plain = open_engine(owner, pool_size=1)
     with statement(plain) as conn:
-        between = row_security.look(conn)
+        between = row_security.inspect(conn)
 
     standing = migrate.upgrade(owner)
 

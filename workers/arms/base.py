@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from orchestrator.llm.interface import Completion, Usage
 from orchestrator.llm.prompt import Message
-from orchestrator.memory.documents import Document, Holding, Passage
-from orchestrator.memory.retrieval import Found, Sought
+from orchestrator.memory.documents import Document, IndexState, Passage
+from orchestrator.memory.retrieval import SearchQuery, SearchResult
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import InvalidStepInput, NoModel, PermitDenied, Stopped, ToolTimeout
 from orchestrator.models.execution_state import ResultStatus, StepResult
@@ -87,7 +87,7 @@ class Model(Protocol):
 class Library(Protocol):
     """The index of documents as an arm may use it: of the task's own tenant, and of what the task attaches."""
 
-    def describe(self, documents: Sequence[Document]) -> dict[Document, Holding]:
+    def describe(self, documents: Sequence[Document]) -> dict[Document, IndexState]:
         """Return what is indexed of those of the documents that are."""
         ...
 
@@ -103,8 +103,8 @@ class Library(Protocol):
         ...
 
     def search(
-        self, sought: Sought, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
-    ) -> tuple[Found, list[str]]:
+        self, sought: SearchQuery, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
+    ) -> tuple[SearchResult, list[str]]:
         """Return the passages that fit best, and warnings; see orchestrator.memory.retrieval.search."""
         ...
 

@@ -148,7 +148,7 @@ class _Search:
             "source_task_id": found.source.source_id if found else None,
         }
         with statement(self.process.engine) as conn:
-            events.tell(conn, self.claim.task_id, [], round_number=0, decisions={"alias": told})
+            events.write(conn, self.claim.task_id, [], round_number=0, decisions={"alias": told})
 
     def _known(self, candidate: Candidate) -> Look:
         difference = known_difference(self.contract.goal, candidate.goal)

@@ -98,7 +98,7 @@ class Narrator:
     def tell(self, task_id: str, *facts: str, hint: bool = True, **payload: Any) -> None:
         """Append events of these types."""
         with transaction(self._engine) as conn:
-            events.tell(conn, task_id, [(fact, payload) for fact in facts], round_number=1)
+            events.write(conn, task_id, [(fact, payload) for fact in facts], round_number=1)
         if hint:
             self.hint(task_id)
 
