@@ -272,7 +272,7 @@ def open_embedder(settings: Settings) -> Embedder | None:
 
 def _gate(settings: Settings) -> SharedGate:
     return SharedGate(
-        open_client(settings.redis_url, patience_seconds=1), policy_for(settings.llm_timeout_seconds)
+        open_client(settings.redis_url, timeout_seconds=1), policy_for(settings.llm_timeout_seconds)
     )
 
 

@@ -13,7 +13,7 @@ HELD_SECONDS = 30
 """How long a place is held without being renewed: the streams of a process that was killed count for so long."""
 
 _PREFIX = "octollm:streams:"
-_PATIENCE_SECONDS = 0.25
+_TIMEOUT_SECONDS = 0.25
 _PAUSE_SECONDS = 1.0
 _RETRY_AFTER_SECONDS = 5
 _SCRIPT = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ class StreamPlaces:
 
     def __init__(self, redis_url: str, *, most: int) -> None:
         self._most = most
-        self._redis = open_client(redis_url, patience_seconds=_PATIENCE_SECONDS)
+        self._redis = open_client(redis_url, timeout_seconds=_TIMEOUT_SECONDS)
         self._script = self._redis.register_script(_SCRIPT)
         self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
         self._held: dict[str, str] = {}

@@ -16,7 +16,7 @@ from orchestrator.settings import Rate
 
 _SCRIPT = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
 _PREFIX = "octollm:rate:"
-_PATIENCE_SECONDS = 0.25
+_TIMEOUT_SECONDS = 0.25
 _PAUSE_SECONDS = 1.0
 _MICRO = 1_000_000
 _MAX_WINDOWS = 10_000
@@ -36,7 +36,7 @@ class RateLimiter:
     """Takes from token buckets in Redis, or from windows of this process while Redis is away; threads share it."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = open_client(redis_url, patience_seconds=_PATIENCE_SECONDS)
+        self._redis = open_client(redis_url, timeout_seconds=_TIMEOUT_SECONDS)
         self._script = self._redis.register_script(_SCRIPT)
         self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
         self._windows: dict[str, FixedWindow] = {}

@@ -15,7 +15,7 @@ from orchestrator.settings import Settings
 T = TypeVar("T")
 
 PREFIX = "octollm:cache:"
-_PATIENCE_SECONDS = 0.05
+_TIMEOUT_SECONDS = 0.05
 _PAUSE_SECONDS = 1.0
 _MAC_BYTES = 32
 _NAME_DIGITS = 24
@@ -32,7 +32,7 @@ class SealedStore:
 
     def __init__(self, settings: Settings) -> None:
         self._secret = credential.cache_secret(settings)
-        self._redis = open_client(settings.redis_url, patience_seconds=_PATIENCE_SECONDS)
+        self._redis = open_client(settings.redis_url, timeout_seconds=_TIMEOUT_SECONDS)
         self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
 
     def get(self, name: str) -> Any | None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_SECONDS: Final = 2.0
+TIMEOUT_SECONDS: Final = 2.0
 """How long a call waits for an answer, unless its caller has less time."""
 _SUBSCRIBER_SECONDS: Final = 5.0
 _PROBE_SECONDS: Final = 10
@@ -33,15 +33,15 @@ _REFUSALS: Final = (
 )
 
 
-def open_client(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> "redis.Redis":
-    """Return a client that threads may share; no call waits longer than `patience_seconds`, twice when it connects.
+def open_client(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> "redis.Redis":
+    """Return a client that threads may share; no call waits longer than `timeout_seconds`, twice when it connects.
 
     It tries nothing again: the caller knows better than redis-py, which by default goes on for a minute.
     """
     return redis.Redis.from_url(
         url,
-        socket_timeout=patience_seconds,
-        socket_connect_timeout=patience_seconds,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
         retry=Retry(NoBackoff(), 0),
     )
 

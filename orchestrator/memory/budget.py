@@ -84,7 +84,7 @@ def reserve(
     BudgetExceeded, BudgetTaken, PriceUnknown; Stopped when the attempt is not the current one.
     """
     claim = {"step_id": step_id, "attempt": attempt}
-    budget = conn.exec_driver_sql(_SQL["lock_purse"], claim).mappings().one_or_none()
+    budget = conn.exec_driver_sql(_SQL["lock_budget"], claim).mappings().one_or_none()
     if budget is None:
         raise Stopped()
     conn.exec_driver_sql(_SQL["charge_abandoned"], {"task_id": task_id})

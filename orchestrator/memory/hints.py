@@ -7,7 +7,7 @@ from orchestrator.connections.redis_client import Availability, open_client
 
 CHANNEL = "octollm:events"
 STOP_CHANNEL = "octollm:stops"
-_PATIENCE_SECONDS = 0.25
+_TIMEOUT_SECONDS = 0.25
 _PAUSE_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,7 @@ class Hints:
     """
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = open_client(redis_url, patience_seconds=_PATIENCE_SECONDS)
+        self._redis = open_client(redis_url, timeout_seconds=_TIMEOUT_SECONDS)
         self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
 
     def send(self, task_id: str) -> None:

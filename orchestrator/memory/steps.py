@@ -283,14 +283,14 @@ def take_due(
     return [StepMessage(**row) for row in rows], overdue
 
 
-def count_queued(conn: Connection, *, most: int) -> int:
-    """Return how many rows of all tasks wait for a worker; counts no further than `most`."""
-    return int(conn.exec_driver_sql(_SQL["count_queued"], {"most": most}).scalar_one())
+def count_queued(conn: Connection, *, limit: int) -> int:
+    """Return how many rows of all tasks wait for a worker; counts no further than `limit`."""
+    return int(conn.exec_driver_sql(_SQL["count_queued"], {"limit": limit}).scalar_one())
 
 
-def count_queued_of(conn: Connection, tenant: str, *, most: int) -> int:
-    """Return how many rows of the tenant wait for a worker; counts no further than `most`."""
-    values = {"tenant": tenant, "arms": list(ARMS), "most": most}
+def count_queued_of(conn: Connection, tenant: str, *, limit: int) -> int:
+    """Return how many rows of the tenant wait for a worker; counts no further than `limit`."""
+    values = {"tenant": tenant, "arms": list(ARMS), "limit": limit}
     return int(conn.exec_driver_sql(_SQL["count_queued_of"], values).scalar_one())
 
 

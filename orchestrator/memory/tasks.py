@@ -211,9 +211,9 @@ def list_tasks(
     return _tasks(conn.exec_driver_sql(_SQL["list_tasks"], values))
 
 
-def count_open(conn: Connection, tenant: str, *, most: int) -> int:
-    """Return how many tasks of the tenant have not ended; counts no further than `most`."""
-    return int(conn.exec_driver_sql(_SQL["count_open"], {"tenant": tenant, "most": most}).scalar_one())
+def count_open(conn: Connection, tenant: str, *, limit: int) -> int:
+    """Return how many tasks of the tenant have not ended; counts no further than `limit`."""
+    return int(conn.exec_driver_sql(_SQL["count_open"], {"tenant": tenant, "limit": limit}).scalar_one())
 
 
 def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:

@@ -40,13 +40,13 @@ def environment_of(kind: str, environ: Mapping[str, str], *, models: Iterable[ob
 
     It says which kind it is, so that settings are read from there alone: neither from `.env` nor from `stack.env`.
     """
-    kept = {name: text for name, text in environ.items() if may_know(kind, name)}
+    kept = {name: text for name, text in environ.items() if may_receive(kind, name)}
     chain = ",".join(map(str, models))
     told = {"OCTOLLM_KIND": kind, VARIABLE: NO_FILE}
     return kept | told | ({"LLM_CHAIN": chain} if chain else {})
 
 
-def may_know(kind: str, name: str) -> bool:
+def may_receive(kind: str, name: str) -> bool:
     """Tell whether a process of this kind gets this variable."""
     if name in SECRETS:
         return kind in SECRETS[name]
