@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from orchestrator.auth import permit
 from orchestrator.cache.admission import Admission
-from orchestrator.cache.coalescing import Source
+from orchestrator.cache.coalescing import FreshResult
 from orchestrator.chord import chord
 from orchestrator.chord.chord import Refused
 from orchestrator.lifecycle.ending import Ended, end_task, task_error
@@ -31,17 +31,12 @@ from orchestrator.memory.steps import Claim, FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.models import record
 from orchestrator.models.errors import BudgetExceeded
-from orchestrator.models.execution_state import (
-    Decision,
-    Phase,
-    Plan,
-    StepResult,
-    StepState,
-    TaskStatus,
-    Verdict,
-)
+from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
+from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
+from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.models.wording import count_of
 from orchestrator.settings import Settings
 
@@ -165,7 +160,7 @@ def conclude(
     return _repair_or_reject(conn, task, verdict, settings=settings)
 
 
-def complete_by(conn: Connection, claim: Claim, source: Source, *, layer: str) -> Ended:
+def complete_by(conn: Connection, claim: Claim, source: FreshResult, *, layer: str) -> Ended:
     """Complete a task in the planner's own transaction with a result that another task made.
 
     Raises Refused like `adopt`.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import PlanStep
+from orchestrator.models.plan import PlanStep
 
 _CAPABILITY, _SUCCESS, _AVAILABILITY, _COST = 0.4, 0.3, 0.2, 0.1
 # an arm that nobody tried yet counts as 9 of 10 done, and ten real attempts weigh as much as that

@@ -13,8 +13,8 @@ from bench.workload.outcome import RAN, Outcome
 from bench.workload.stream import Kind, Request
 from orchestrator.bootstrap import Orchestrator
 from orchestrator.chord.database import statement
-from orchestrator.models.execution_state import Decision, Verdict
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Decision, Verdict
 from tests.integration.cache.kit import COLLECT, WAIT, Company
 from tests.integration.kit import TENANT
 

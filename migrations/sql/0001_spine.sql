@@ -64,7 +64,7 @@ CREATE TABLE steps (
     priority smallint NOT NULL CHECK (priority BETWEEN 0 AND 9),
     -- the chord it is a part of; null for a plan row and for the judge, who is the body
     chord_id text COLLATE "C",
-    -- the plan's step (orchestrator.models.execution_state.PlanStep) as JSON
+    -- the plan's step (orchestrator.models.plan.PlanStep) as JSON
     spec jsonb NOT NULL DEFAULT '{}',
     -- {name of an earlier step: id of the row whose output is meant}
     bindings jsonb NOT NULL DEFAULT '{}',

@@ -4,7 +4,8 @@ from typing import Any
 
 from orchestrator.lifecycle.round_rows import RoundLayout
 from orchestrator.memory.steps import Claim, FinishedStep, StepMessage, StepOutcome
-from orchestrator.models.execution_state import Decision, StepResult, Verdict
+from orchestrator.models.step_result import StepResult
+from orchestrator.models.verdict import Decision, Verdict
 
 
 def result_of(verdict: Verdict) -> dict[str, Any]:

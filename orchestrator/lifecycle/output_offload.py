@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from orchestrator.memory import files
 from orchestrator.models import record
 from orchestrator.models.errors import OutputTooLarge
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 
 INLINE_BYTES = 256 * 1024

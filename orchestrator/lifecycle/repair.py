@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import Plan, PlanStep, StepState, Verdict
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Plan, PlanStep
+from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants
 
 

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.memory.steps import StepOutcome
-from orchestrator.models.execution_state import Plan, StepState
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Plan
 from orchestrator.models.record import known
 from orchestrator.planner.check import descendants
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from orchestrator.memory.steps import StepMessage
 from orchestrator.models.arm_capability import queue_of
-from orchestrator.models.execution_state import JUDGE_STEP, Plan, PlanStep, StepKind
+from orchestrator.models.execution_state import JUDGE_STEP, StepKind
 from orchestrator.models.ids import chord_id, step_id
+from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.planner.check import path_lengths
 
 JUDGE_ARM = "judge"

@@ -16,7 +16,8 @@ from orchestrator.llm.metered import Candidate, Meter, MeteredCalls, Observe
 from orchestrator.llm.price import FAKE, Prices
 from orchestrator.llm.prompt import Message
 from orchestrator.llm.structured import FormMemory, Shaped, converse
-from orchestrator.models.errors import ModelBusy, ModelError, MustWait, NoModel, StepError, Stopped
+from orchestrator.models.errors import MustWait, StepError, Stopped
+from orchestrator.models.model_errors import ModelBusy, ModelError, NoModel
 from orchestrator.rules.json_schema import schema_faults
 from orchestrator.settings import Settings, drop_empty
 

@@ -12,7 +12,7 @@ import httpx2
 
 from orchestrator.llm.interface import Finish
 from orchestrator.llm.transport import AnswerPacked, AnswerTooLarge, NotAnswered, Redirected
-from orchestrator.models.errors import (
+from orchestrator.models.model_errors import (
     ModelAnswerBroken,
     ModelConnectionLost,
     ModelError,

@@ -11,7 +11,9 @@ from orchestrator.llm import stop
 from orchestrator.llm.gate import Entry, Gate, Rates, Report, Verdict
 from orchestrator.llm.interface import Answer, Attempt, Bound, BudgetAccount, Finish, Provider, Query, Usage
 from orchestrator.llm.price import FAKE, Prices
-from orchestrator.models.errors import (
+from orchestrator.models.errors import StepError, Stopped
+from orchestrator.models.model_choice import ModelName
+from orchestrator.models.model_errors import (
     ModelAnswerBroken,
     ModelAnswerCut,
     ModelBusy,
@@ -20,10 +22,7 @@ from orchestrator.models.errors import (
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
-    StepError,
-    Stopped,
 )
-from orchestrator.models.model_choice import ModelName
 
 OVERHEAD_TOKENS = 512
 """What providers add to a request: their own words for a schema, the marks between turns."""

@@ -10,12 +10,8 @@ from orchestrator.llm.answer_text import storable, values_in, without_reasoning
 from orchestrator.llm.interface import Answer, Finish, Form, Query
 from orchestrator.llm.portable import portable, verdicts_in, without_nulls
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, extended, of_registry, ours
-from orchestrator.models.errors import (
-    BudgetExceeded,
-    ModelAnswerCut,
-    ModelAnswerInvalid,
-    ModelRequestRejected,
-)
+from orchestrator.models.errors import BudgetExceeded
+from orchestrator.models.model_errors import ModelAnswerCut, ModelAnswerInvalid, ModelRequestRejected
 from orchestrator.rules.json_schema import Fault, faults
 
 MAX_CORRECTIONS = 2

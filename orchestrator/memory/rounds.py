@@ -10,7 +10,8 @@ from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
 from orchestrator.memory.events import Fact, as_decisions, as_events
 from orchestrator.models import record
-from orchestrator.models.execution_state import Plan, Verdict
+from orchestrator.models.plan import Plan
+from orchestrator.models.verdict import Verdict
 
 _SQL = sql.load(__file__)
 _SAVE = Prepared(

@@ -10,7 +10,8 @@ from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import StepResult, StepState
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.step_result import StepResult
 
 _SQL = sql.load(__file__)
 _CLAIM = Prepared(

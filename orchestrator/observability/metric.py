@@ -10,8 +10,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from orchestrator.llm.interface import Attempt
-from orchestrator.models.execution_state import Decision, TaskStatus
+from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Priority
+from orchestrator.models.verdict import Decision
 from orchestrator.observability.slot import share
 
 IS_SHARED = share()

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan
-from orchestrator.models.execution_state import MAX_STEPS, Plan, PlanStep
+from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.planner.fit import shortfalls
 from orchestrator.planner.step import Faults, read_step, schemas_in

@@ -5,7 +5,7 @@ from decimal import Decimal
 from graphlib import TopologicalSorter
 
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import PlanStep
+from orchestrator.models.plan import PlanStep
 from orchestrator.models.task_contract import Budget
 
 

@@ -21,7 +21,7 @@ from orchestrator.llm.prompt import (
 )
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import InvalidPlan
-from orchestrator.models.execution_state import MAX_STEPS, Plan
+from orchestrator.models.plan import MAX_STEPS, Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import check_plan
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.models.arm_capability import REGISTRY
 from orchestrator.models.errors import Unplannable
-from orchestrator.models.execution_state import Plan
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import check_plan

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, canonical_arm
-from orchestrator.models.execution_state import PlanStep
+from orchestrator.models.plan import PlanStep
 from orchestrator.models.task_contract import MAX_CRITERIA
 from orchestrator.planner.references import fault_of, is_reference, references_in
 from orchestrator.rules.check_rule import schemas_of, validate_rule

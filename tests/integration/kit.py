@@ -15,8 +15,9 @@ from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.retry import retry as retry_task
 from orchestrator.memory import events, steps, tasks
 from orchestrator.memory.steps import Claim, StepMessage
-from orchestrator.models.execution_state import Decision, ResultStatus, StepResult, Verdict
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Budget, Contract
+from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.planner.check import check_plan
 from orchestrator.settings import Settings
 

@@ -3,7 +3,7 @@
 import ctypes
 from pathlib import Path
 
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from workers.arms import base, retriever
 from workers.arms.base import ActionArm, Arm, Assignment
 from workers.sandbox.choice import Standing

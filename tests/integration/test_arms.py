@@ -19,8 +19,10 @@ from orchestrator.models.errors import (
     ToolFailed,
     ToolTimeout,
 )
-from orchestrator.models.execution_state import Decision, StepResult, StepState
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Decision
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.planner.references import resolve
 from orchestrator.safety.archive import pack

@@ -21,15 +21,8 @@ from orchestrator.llm.prompt import Message, Role
 from orchestrator.memory import budget, events, steps
 from orchestrator.memory.budget import LedgerEntry
 from orchestrator.memory.steps import Claim
-from orchestrator.models.errors import (
-    BudgetExceeded,
-    BudgetTaken,
-    ModelError,
-    ModelNoAnswer,
-    PriceUnknown,
-    StepError,
-    Stopped,
-)
+from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown, StepError, Stopped
+from orchestrator.models.model_errors import ModelError, ModelNoAnswer
 from orchestrator.models.task_contract import Budget
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import HELLO, PURPOSE, Caller

@@ -8,7 +8,7 @@ from bench.support.chaos.auditor import CHECKS, audit
 from bench.support.chaos.graphs import Wanted
 from bench.support.chaos.load import Accepted
 from orchestrator.lifecycle import submission
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
 LEASE_SECONDS = 15.0

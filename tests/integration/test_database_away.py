@@ -14,7 +14,7 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import open_engine, statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
-from orchestrator.models.execution_state import ResultStatus, StepResult
+from orchestrator.models.step_result import ResultStatus, StepResult
 from tests.integration.kit import Engineer, wait_step
 from tests.waiting import wait_until
 from workers.arms.base import CancelToken

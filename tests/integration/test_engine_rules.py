@@ -14,8 +14,9 @@ from orchestrator.executor import SavedRound
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory import steps
-from orchestrator.models.execution_state import Decision, StepState
+from orchestrator.models.execution_state import StepState
 from orchestrator.models.ids import chord_id, step_id
+from orchestrator.models.verdict import Decision
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import make_app
 from orchestrator.queue.canvas import signature

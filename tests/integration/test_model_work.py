@@ -20,8 +20,10 @@ from orchestrator.lifecycle import submission
 from orchestrator.memory import budget
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
-from orchestrator.models.errors import BudgetExceeded, ModelQuotaExhausted, ModelUnavailable, MustWait
-from orchestrator.models.execution_state import Plan, TaskStatus
+from orchestrator.models.errors import BudgetExceeded, MustWait
+from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailable
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.queue.app import make_app
 from tests.integration.kit import TENANT, Engineer, wait_step

@@ -12,7 +12,7 @@ from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import submission
 from orchestrator.memory import tasks
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
 from workers.runtime.heartbeat import Leases

@@ -15,7 +15,8 @@ from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models import signing_key
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import Decision, ResultStatus
+from orchestrator.models.step_result import ResultStatus
+from orchestrator.models.verdict import Decision
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step

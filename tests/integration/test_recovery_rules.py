@@ -16,8 +16,8 @@ from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import recovery, submission
 from orchestrator.memory.hints import Hints
 from orchestrator.models.errors import InvalidOperation, NotFound
-from orchestrator.models.execution_state import Decision
 from orchestrator.models.task_contract import Budget
+from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
 from workers.runtime import process

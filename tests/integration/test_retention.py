@@ -2,7 +2,7 @@
 
 from orchestrator.chord.database import transaction
 from orchestrator.memory import files, retention
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
 TABLES = ("tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results")

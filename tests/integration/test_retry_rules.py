@@ -9,8 +9,8 @@ from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import retry, submission
 from orchestrator.memory import events, pools, retention, steps, tasks
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
-from orchestrator.models.execution_state import Decision
 from orchestrator.models.task_contract import Budget
+from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
 CHAIN = (wait_step("a"), wait_step("b", "a"), wait_step("c", "b"))

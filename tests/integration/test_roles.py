@@ -14,7 +14,7 @@ from orchestrator.lifecycle import submission
 from orchestrator.memory import audit_log, keys, pools, retention, roles
 from orchestrator.memory.roles import GRANTS
 from orchestrator.memory.tenancy import tenant_statement
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from orchestrator.process.process_kind import KINDS, ROLES
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT, Engineer, failed, verdict, wait_step

@@ -8,7 +8,8 @@ import pytest
 from orchestrator import executor
 from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import recovery, submission
-from orchestrator.models.execution_state import Decision, StepState
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from tests.waiting import wait_until
 

@@ -14,8 +14,9 @@ from orchestrator.lifecycle import output_offload
 from orchestrator.lifecycle.output_offload import INLINE_BYTES
 from orchestrator.memory import files, retention
 from orchestrator.memory.hints import Hints
-from orchestrator.models.execution_state import Decision, ResultStatus, StepResult
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Criterion
+from orchestrator.models.verdict import Decision
 from orchestrator.queue.app import make_app
 from tests.integration.kit import TENANT, Engineer, wait_step
 from workers.arms.base import CancelToken

@@ -13,7 +13,7 @@ import structlog
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.lifecycle import recovery
 from orchestrator.memory.hints import Hints
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from orchestrator.queue import canvas
 from tests.integration.kit import Engineer, verdict, wait_step
 from tests.waiting import wait_until

@@ -11,7 +11,7 @@ from orchestrator.chord.database import transaction
 from orchestrator.cli.ending import ExitStatus
 from orchestrator.cli.main import main
 from orchestrator.memory import files, keys
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from tests.integration.kit import Engineer, done, verdict, wait_step
 
 DOOMED, KEPT = "doomed", "kept"

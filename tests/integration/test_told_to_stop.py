@@ -14,8 +14,9 @@ from orchestrator.chord.database import statement, transaction
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.lifecycle import submission
 from orchestrator.memory import steps
-from orchestrator.models.execution_state import Decision, StepKind
+from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Budget, Contract, Criterion
+from orchestrator.models.verdict import Decision
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import TASK_NAMES
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step

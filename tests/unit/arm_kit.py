@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import Plan, ResultStatus, StepResult, StepState
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import check_plan
 from orchestrator.rules.json_schema import faults

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
-from orchestrator.models.errors import ModelQuotaExhausted, NoModel
-from orchestrator.models.execution_state import CheckedBy, Decision, ResultStatus, StepResult, Verdict
+from orchestrator.models.model_errors import ModelQuotaExhausted, NoModel
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Contract, Criterion
+from orchestrator.models.verdict import CheckedBy, Decision, Verdict
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import ScriptedModel, scripted
 from workers.arms.judge import judge_round

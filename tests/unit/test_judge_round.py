@@ -6,8 +6,9 @@ import pytest
 
 from orchestrator.lifecycle.event_payloads import result_of
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import CheckedBy, Decision, StepResult, Verdict
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Criterion
+from orchestrator.models.verdict import CheckedBy, Decision, Verdict
 from orchestrator.rules.check_rule import validate_rule
 from tests.unit.arm_kit import done, failed, view
 from workers.arms.judge import judge_round

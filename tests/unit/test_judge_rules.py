@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from orchestrator.models.errors import VerificationFailed
-from orchestrator.models.execution_state import CheckedBy, Decision, StepState
+from orchestrator.models.execution_state import StepState
 from orchestrator.models.task_contract import Contract, Criterion
+from orchestrator.models.verdict import CheckedBy, Decision
 from tests.unit.arm_kit import assignment, done, failed, run, view
 from workers.arms.judge import judge_round
 

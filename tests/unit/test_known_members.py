@@ -5,23 +5,16 @@ from typing import Any
 import pytest
 
 from orchestrator.lifecycle.reuse import Source, source_of
-from orchestrator.models.execution_state import (
-    CheckedBy,
-    Decision,
-    Finding,
-    Plan,
-    PlanStep,
-    ResultStatus,
-    StepResult,
-    Verdict,
-)
+from orchestrator.models.plan import Plan, PlanStep
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Contract, Criterion
+from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, Verdict
 
 VALUES = [
     Contract(goal="g", acceptance_criteria=(Criterion("it holds", {"at_least": 1}),)),
     Plan((PlanStep("a", "executor", "wait"),)),
     StepResult(ResultStatus.DONE, output={"a": 1}),
-    Verdict(Decision.PASSED, 1.0, findings=(Finding("it holds", True, CheckedBy.RULE, explanation="yes"),)),
+    Verdict(Decision.PASSED, 1.0, findings=(CriterionFinding("it holds", True, CheckedBy.RULE, explanation="yes"),)),
 ]  # fmt: skip
 
 

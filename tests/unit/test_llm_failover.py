@@ -13,9 +13,10 @@ from orchestrator.llm.interface import Bound, Completion, Usage
 from orchestrator.llm.metered import OVERHEAD_TOKENS
 from orchestrator.llm.price import Prices
 from orchestrator.llm.prompt import Message, Role
-from orchestrator.models import errors
-from orchestrator.models.errors import BudgetExceeded, ModelError
+from orchestrator.models import errors, model_errors
+from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.model_choice import ModelName, Price, parse_chain
+from orchestrator.models.model_errors import ModelError
 from orchestrator.settings import Settings
 from tests.llm_kit import HELLO, Caller
 
@@ -77,7 +78,7 @@ def test_the_next_model_answers_and_the_record_says_why(fake: FakeLLM, fault: Fa
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [(Fault.REFUSAL, errors.ModelRefused), (Fault.TOO_LARGE, errors.ModelRequestRejected)],
+    [(Fault.REFUSAL, model_errors.ModelRefused), (Fault.TOO_LARGE, model_errors.ModelRequestRejected)],
 )
 def test_a_refusal_or_a_faulty_request_is_never_shopped_around(
     fake: FakeLLM, fault: Fault, kind: type[ModelError]
@@ -104,7 +105,7 @@ def test_a_hanging_model_leaves_time_for_the_next(fake: FakeLLM) -> None:
 def test_nobody_is_asked_after_the_deadline(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
 
-    with pytest.raises(errors.ModelTimeout) as late:
+    with pytest.raises(model_errors.ModelTimeout) as late:
         Caller(fake, CHAIN).ask(seconds=0.3)
 
     assert len(late.value.details["attempts"]) == 1
@@ -113,7 +114,7 @@ def test_nobody_is_asked_after_the_deadline(fake: FakeLLM) -> None:
 def test_all_in_vain_says_what_can_be_tried_again(fake: FakeLLM) -> None:
     fake.fail(Fault.UNAUTHORISED, Fault.OVERLOADED)
 
-    with pytest.raises(errors.ModelUnavailable) as vain:
+    with pytest.raises(model_errors.ModelUnavailable) as vain:
         Caller(fake, CHAIN).ask()
 
     outcomes = [attempt["outcome"] for attempt in vain.value.details["attempts"]]
@@ -124,7 +125,7 @@ def test_without_a_model_nothing_is_faked(fake: FakeLLM) -> None:
     caller = Caller(fake, ())
 
     assert not caller.models.is_configured
-    with pytest.raises(errors.NoModel):
+    with pytest.raises(model_errors.NoModel):
         caller.ask()
 
 
@@ -162,7 +163,7 @@ def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, f
 def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -> None:
     caller = Caller(fake, gate=FallbackGate(Policy(failures=1)), timeout_seconds=30)
     fake.fail(Fault.HANG)
-    with pytest.raises(errors.ModelTimeout):
+    with pytest.raises(model_errors.ModelTimeout):
         caller.ask(seconds=0.1)
 
     assert caller.ask().text
@@ -171,10 +172,10 @@ def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -
 def test_a_pause_that_a_provider_asks_for_holds_for_everyone(fake: FakeLLM) -> None:
     gate = FallbackGate(Policy())
     fake.fail(Fault.RATE_LIMITED, retry_after="40")
-    with pytest.raises(errors.ModelRateLimited):
+    with pytest.raises(model_errors.ModelRateLimited):
         Caller(fake, gate=gate).ask()
 
-    with pytest.raises(errors.ModelBusy) as busy:
+    with pytest.raises(model_errors.ModelBusy) as busy:
         Caller(fake, gate=gate).ask()
 
     assert 10 < busy.value.details["retry_after"] <= 40
@@ -187,7 +188,7 @@ def test_a_rate_that_is_used_up_is_waited_for_and_never_slept(fake: FakeLLM) -> 
     caller.ask()
     caller.ask()
 
-    with pytest.raises(errors.ModelBusy) as busy:
+    with pytest.raises(model_errors.ModelBusy) as busy:
         caller.ask()
 
     assert 10 < busy.value.details["retry_after"] <= 60
@@ -371,7 +372,7 @@ def test_a_call_that_nobody_wants_any_more_is_closed_and_nobody_else_is_asked(fa
 def test_a_call_that_can_be_stopped_and_is_not_ends_as_any_other(fake: FakeLLM) -> None:
     fake.fail(Fault.DRIP)
 
-    with pytest.raises(errors.ModelTimeout), stop.stoppable(lambda: False):
+    with pytest.raises(model_errors.ModelTimeout), stop.stoppable(lambda: False):
         Caller(fake, CHAIN[:1]).ask(seconds=1)
 
     with stop.stoppable(lambda: False):

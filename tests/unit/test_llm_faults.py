@@ -17,40 +17,40 @@ from orchestrator.llm.fault import retry_after_seconds
 from orchestrator.llm.interface import Finish, Query
 from orchestrator.llm.openai import OpenAIProvider
 from orchestrator.llm.transport import MAX_ANSWER_BYTES
-from orchestrator.models import errors
-from orchestrator.models.errors import ModelError
+from orchestrator.models import model_errors
+from orchestrator.models.model_errors import ModelError
 from tests.llm_kit import HELLO, Caller
 
 SLOW_SECONDS = 0.5
 # what each fault ends as: whole answers, then streams where that differs
 ENDS: dict[Fault, type[ModelError] | None] = {
     Fault.NONE: None,
-    Fault.RATE_LIMITED: errors.ModelRateLimited,
-    Fault.INSUFFICIENT_QUOTA: errors.ModelQuotaExhausted,
-    Fault.SERVER_ERROR: errors.ModelUnavailable,
-    Fault.OVERLOADED: errors.ModelUnavailable,
-    Fault.UNAUTHORISED: errors.ModelUnauthorised,
-    Fault.NOT_FOUND: errors.ModelUnknown,
-    Fault.TOO_LARGE: errors.ModelRequestRejected,
+    Fault.RATE_LIMITED: model_errors.ModelRateLimited,
+    Fault.INSUFFICIENT_QUOTA: model_errors.ModelQuotaExhausted,
+    Fault.SERVER_ERROR: model_errors.ModelUnavailable,
+    Fault.OVERLOADED: model_errors.ModelUnavailable,
+    Fault.UNAUTHORISED: model_errors.ModelUnauthorised,
+    Fault.NOT_FOUND: model_errors.ModelUnknown,
+    Fault.TOO_LARGE: model_errors.ModelRequestRejected,
     Fault.NO_SCHEMA: None,
-    Fault.HANG: errors.ModelTimeout,
-    Fault.DRIP: errors.ModelTimeout,
-    Fault.DRIP_HEADERS: errors.ModelTimeout,
-    Fault.FLOOD: errors.ModelAnswerBroken,
-    Fault.RESET: errors.ModelConnectionLost,
-    Fault.CUT_BODY: errors.ModelConnectionLost,
-    Fault.TRUNCATED_STREAM: errors.ModelConnectionLost,
-    Fault.ERROR_IN_STREAM: errors.ModelConnectionLost,
-    Fault.BAD_JSON: errors.ModelAnswerBroken,
-    Fault.HTML: errors.ModelNoAnswer,
-    Fault.EMPTY_BODY: errors.ModelNoAnswer,
-    Fault.EMPTY_OBJECT: errors.ModelNoAnswer,
-    Fault.EMPTY: errors.ModelAnswerBroken,
-    Fault.REFUSAL: errors.ModelRefused,
+    Fault.HANG: model_errors.ModelTimeout,
+    Fault.DRIP: model_errors.ModelTimeout,
+    Fault.DRIP_HEADERS: model_errors.ModelTimeout,
+    Fault.FLOOD: model_errors.ModelAnswerBroken,
+    Fault.RESET: model_errors.ModelConnectionLost,
+    Fault.CUT_BODY: model_errors.ModelConnectionLost,
+    Fault.TRUNCATED_STREAM: model_errors.ModelConnectionLost,
+    Fault.ERROR_IN_STREAM: model_errors.ModelConnectionLost,
+    Fault.BAD_JSON: model_errors.ModelAnswerBroken,
+    Fault.HTML: model_errors.ModelNoAnswer,
+    Fault.EMPTY_BODY: model_errors.ModelNoAnswer,
+    Fault.EMPTY_OBJECT: model_errors.ModelNoAnswer,
+    Fault.EMPTY: model_errors.ModelAnswerBroken,
+    Fault.REFUSAL: model_errors.ModelRefused,
     Fault.LENGTH: None,
 }
 STREAM_ENDS = ENDS | dict.fromkeys(
-    (Fault.CUT_BODY, Fault.TRUNCATED_STREAM, Fault.ERROR_IN_STREAM), errors.ModelAnswerBroken
+    (Fault.CUT_BODY, Fault.TRUNCATED_STREAM, Fault.ERROR_IN_STREAM), model_errors.ModelAnswerBroken
 )
 SLOW = {Fault.HANG, Fault.DRIP, Fault.DRIP_HEADERS}
 PROVIDERS = ("openai", "anthropic")
@@ -130,7 +130,7 @@ def test_a_pause_that_is_asked_for_is_told_and_not_slept(
 ) -> None:
     fresh.fail(Fault.RATE_LIMITED, retry_after=text)
 
-    with pytest.raises(errors.ModelRateLimited) as refused:
+    with pytest.raises(model_errors.ModelRateLimited) as refused:
         Caller(fresh, [f"{name}:fake-model"]).ask()
 
     assert refused.value.details.get("retry_after") == seconds
@@ -171,7 +171,7 @@ def test_models_are_reached_by_the_environments_proxy(
 def test_an_answer_is_never_longer_than_its_limit(fresh: FakeLLM) -> None:
     fresh.answer("x" * MAX_ANSWER_BYTES)
 
-    with pytest.raises(errors.ModelAnswerBroken, match="longer"):
+    with pytest.raises(model_errors.ModelAnswerBroken, match="longer"):
         Caller(fresh).ask()
 
 
@@ -179,7 +179,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_costs_nothing() -> None:
     with FakeLLM() as gone:
         caller = Caller(gone)
 
-    with pytest.raises(errors.ModelUnavailable, match="can't be reached") as refused:
+    with pytest.raises(model_errors.ModelUnavailable, match="can't be reached") as refused:
         caller.ask()
 
     assert refused.value.retryable
@@ -188,12 +188,12 @@ def test_a_server_that_is_not_there_is_unavailable_and_costs_nothing() -> None:
 
 def test_an_error_keeps_its_kind_and_details_between_processes(fresh: FakeLLM) -> None:
     fresh.fail(Fault.RATE_LIMITED, retry_after="3")
-    with pytest.raises(errors.ModelRateLimited) as refused:
+    with pytest.raises(model_errors.ModelRateLimited) as refused:
         Caller(fresh).ask()
 
     copy = pickle.loads(pickle.dumps(refused.value))
 
-    assert type(copy) is errors.ModelRateLimited
+    assert type(copy) is model_errors.ModelRateLimited
     assert (copy.message, copy.details) == (refused.value.message, refused.value.details)
     assert copy.details["retry_after"] == 3.0
 
@@ -201,7 +201,7 @@ def test_an_error_keeps_its_kind_and_details_between_processes(fresh: FakeLLM) -
 def test_a_key_that_a_provider_echoes_is_not_told_on(fresh: FakeLLM) -> None:
     fresh.fail(Fault.UNAUTHORISED)
 
-    with pytest.raises(errors.ModelUnauthorised) as refused:
+    with pytest.raises(model_errors.ModelUnauthorised) as refused:
         Caller(fresh).ask()
 
     assert str(refused.value) == "openai fake-model answered 401"

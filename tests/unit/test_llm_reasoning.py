@@ -10,7 +10,7 @@ import pytest
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm.answer_text import values_in, without_reasoning
 from orchestrator.llm.structured import read_value
-from orchestrator.models import errors
+from orchestrator.models import model_errors
 from tests.llm_kit import Caller
 
 PROVIDERS = ("openai", "anthropic")
@@ -125,7 +125,7 @@ def test_verdicts_that_differ_are_asked_for_again(fake: FakeLLM, name: str, othe
 def test_verdicts_that_keep_differing_are_an_error(fake: FakeLLM) -> None:
     fake.answer(*[verdict(True) + verdict(False)] * 3)
 
-    with pytest.raises(errors.ModelAnswerInvalid, match="differ in"):
+    with pytest.raises(model_errors.ModelAnswerInvalid, match="differ in"):
         Caller(fake).ask(VERDICT)
 
     assert len(fake.received) == 3
@@ -136,7 +136,7 @@ def test_a_draft_before_an_answer_that_the_limit_cut_is_not_taken(fake: FakeLLM)
     # the fault cuts the text in half
     fake.add(Scripted(draft + begun + " " * len(draft + begun), fault=Fault.LENGTH))
 
-    with pytest.raises(errors.ModelAnswerCut):
+    with pytest.raises(model_errors.ModelAnswerCut):
         Caller(fake).ask(VERDICT)
 
 

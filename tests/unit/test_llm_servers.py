@@ -15,8 +15,8 @@ from orchestrator.llm.interface import Finish, Query
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
 from orchestrator.llm.price import Prices
-from orchestrator.models import errors
-from orchestrator.models.errors import ModelError
+from orchestrator.models import model_errors
+from orchestrator.models.model_errors import ModelError
 from tests.llm_kit import HELLO, Caller, embedder
 
 PROVIDERS = ("openai", "anthropic")
@@ -60,7 +60,7 @@ def test_an_unknown_finish_reason_of_a_fitting_answer_counts_as_stop(
 def test_a_servers_own_word_for_the_output_limit_is_understood(fake: FakeLLM, name: str, word: str) -> None:
     fake.add(Scripted(GOOD[:-3], finish=word))
 
-    with pytest.raises(errors.ModelAnswerCut):
+    with pytest.raises(model_errors.ModelAnswerCut):
         caller(fake, name).ask(SCHEMA)
 
 
@@ -116,7 +116,7 @@ def test_the_last_refusal_of_all_forms_is_told(fake: FakeLLM, name: str) -> None
     ]:
         fake.add(Scripted(raw=json.dumps({"error": {"message": said}}).encode(), status=400))
 
-    with pytest.raises(errors.ModelRequestRejected, match="the context is too long"):
+    with pytest.raises(model_errors.ModelRequestRejected, match="the context is too long"):
         caller(fake, name).ask(SCHEMA)
 
 
@@ -148,7 +148,7 @@ def test_an_error_with_a_good_status_is_told_and_costs_nothing(
 ) -> None:
     fake.add(Scripted(raw=b'{"error": "no model is loaded"}'))
 
-    with pytest.raises(errors.ModelNoAnswer, match="no model is loaded") as refused:
+    with pytest.raises(model_errors.ModelNoAnswer, match="no model is loaded") as refused:
         caller(fake, name, streams=streams).ask()
 
     assert not refused.value.may_have_cost
@@ -157,7 +157,7 @@ def test_an_error_with_a_good_status_is_told_and_costs_nothing(
 def test_a_page_in_an_errors_body_is_not_told(fake: FakeLLM) -> None:
     fake.add(Scripted(raw=b"<html>bad gateway</html>", status=502))
 
-    with pytest.raises(errors.ModelUnavailable) as refused:
+    with pytest.raises(model_errors.ModelUnavailable) as refused:
         Caller(fake).ask()
 
     assert refused.value.message == "openai fake-model answered 502"
@@ -174,7 +174,7 @@ def test_a_redirect_says_what_to_set_and_costs_nothing(
     fake.add(Scripted(raw=b"", status=status, headers=to))
     base = "https://models.example/v1" if name == "openai" else "https://models.example"
 
-    with pytest.raises(errors.ModelMisconfigured) as refused:
+    with pytest.raises(model_errors.ModelMisconfigured) as refused:
         caller(fake, name, streams=streams).ask()
 
     assert refused.value.message == f"The server redirects to {base}: set {name.upper()}_BASE_URL to it."
@@ -184,7 +184,7 @@ def test_a_redirect_says_what_to_set_and_costs_nothing(
 def test_a_redirect_of_embeddings_says_what_to_set(fake: FakeLLM) -> None:
     fake.add(Scripted(raw=b"", status=308, headers={"location": "/v2/embeddings"}))
 
-    with pytest.raises(errors.ModelMisconfigured, match=f"{fake.url}/v2: set OPENAI_BASE_URL"):
+    with pytest.raises(model_errors.ModelMisconfigured, match=f"{fake.url}/v2: set OPENAI_BASE_URL"):
         embedder(fake).embed(["a"], deadline=10.0**9)
 
 
@@ -201,7 +201,7 @@ def test_a_gzipped_answer_is_unpacked(fake: FakeLLM, name: str, streams: bool) -
 def test_an_answer_that_can_not_be_unpacked_says_so(fake: FakeLLM, name: str, how: str) -> None:
     fake.add(Scripted(raw=GOOD.encode(), headers={"content-encoding": how}))
 
-    with pytest.raises(errors.ModelAnswerBroken, match="packed"):
+    with pytest.raises(model_errors.ModelAnswerBroken, match="packed"):
         caller(fake, name).ask()
 
 
@@ -213,7 +213,7 @@ def test_a_request_that_can_not_be_made_is_no_broken_answer(fake: FakeLLM, opene
         candidate, meter=Meter(FallbackGate(), Prices(), 10, lambda attempt: None), budget=None, attempts=[]
     )
 
-    with pytest.raises(errors.ModelMisconfigured, match="_API_KEY") as refused:
+    with pytest.raises(model_errors.ModelMisconfigured, match="_API_KEY") as refused:
         calls.ask(Query(HELLO, 10, time.monotonic() + 5))
 
     assert not refused.value.may_have_cost

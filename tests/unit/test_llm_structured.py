@@ -14,9 +14,9 @@ from orchestrator.llm.gate import FallbackGate, Policy
 from orchestrator.llm.interface import Form
 from orchestrator.llm.portable import portable, without_nulls
 from orchestrator.llm.structured import read_value
-from orchestrator.models import errors
+from orchestrator.models import model_errors
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.errors import ModelError
+from orchestrator.models.model_errors import ModelError
 from orchestrator.rules.json_schema import faults
 from tests.llm_kit import Caller
 
@@ -106,7 +106,7 @@ def test_a_wrong_answer_goes_back_with_its_faults_at_most_twice(fake: FakeLLM, n
 def test_three_wrong_answers_are_an_error_that_says_what_was_wrong(fake: FakeLLM) -> None:
     fake.answer("one", "two", {"name": "a", "count": 1}, GOOD)
 
-    with pytest.raises(errors.ModelAnswerInvalid, match="count breaks minimum 3") as refused:
+    with pytest.raises(model_errors.ModelAnswerInvalid, match="count breaks minimum 3") as refused:
         Caller(fake).ask(SCHEMA)
 
     assert len(fake.received) == 3
@@ -117,7 +117,7 @@ def test_three_wrong_answers_are_an_error_that_says_what_was_wrong(fake: FakeLLM
 def test_an_answer_cut_by_the_output_limit_is_not_sent_back(fake: FakeLLM) -> None:
     fake.add(Scripted(json.dumps(GOOD), fault=Fault.LENGTH))
 
-    with pytest.raises(errors.ModelAnswerCut, match="100 tokens"):
+    with pytest.raises(model_errors.ModelAnswerCut, match="100 tokens"):
         Caller(fake).ask(SCHEMA)
 
     assert len(fake.received) == 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.devserver.fake_llm import FakeLLM, Scripted
 from orchestrator.models.errors import InvalidPlan, StepError
-from orchestrator.models.execution_state import Plan
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.prompted import catalogue, plan_by_model
 from tests.unit.model_kit import scripted

@@ -13,7 +13,8 @@ import orchestrator
 import workers
 from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.prompt import Role, Untrusted, compose, ours
-from orchestrator.models.errors import InvalidPlan, ModelAnswerInvalid
+from orchestrator.models.errors import InvalidPlan
+from orchestrator.models.model_errors import ModelAnswerInvalid
 from orchestrator.models.task_contract import Attachment, Contract, Criterion
 from orchestrator.planner.prompted import plan_by_model
 from orchestrator.safety import redact

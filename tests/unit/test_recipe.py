@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.models.errors import Unplannable
-from orchestrator.models.execution_state import Plan
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import path_lengths
 from orchestrator.planner.recipe import plan_by_recipe, recipes

@@ -1,7 +1,7 @@
 """A step goes to the best arm that can do it now, and the reason is kept."""
 
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import PlanStep
+from orchestrator.models.plan import PlanStep
 from orchestrator.router import Candidate, route
 
 LINT = PlanStep(id="lint", arm="executor", action="lint")

@@ -15,8 +15,9 @@ from orchestrator.llm.prompt import Message
 from orchestrator.memory.documents import Document, IndexState, Passage
 from orchestrator.memory.retrieval import SearchQuery, SearchResult
 from orchestrator.models.arm_capability import ARMS, Action
-from orchestrator.models.errors import InvalidStepInput, NoModel, PermitDenied, Stopped, ToolTimeout
-from orchestrator.models.execution_state import ResultStatus, StepResult
+from orchestrator.models.errors import InvalidStepInput, PermitDenied, Stopped, ToolTimeout
+from orchestrator.models.model_errors import NoModel
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.rules.json_schema import faults
 from workers.sandbox.choice import NOT_TESTED, Standing

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.models.arm_capability import ARMS, FORGEABLE
-from orchestrator.models.execution_state import CheckedBy, Finding, Plan, PlanStep, StepResult, StepState
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Plan, PlanStep
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import CheckedBy, CriterionFinding
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import leaves, unknown_steps
 from orchestrator.rules.check_rule import Ground, check, check_schema, steps_read
@@ -55,7 +58,7 @@ class RoundView:
         return {name: outputs[name] for name in leaves(self.plan) if name in outputs}
 
 
-def findings_of(view: RoundView) -> Iterator[Finding]:
+def findings_of(view: RoundView) -> Iterator[CriterionFinding]:
     """Yield what is found, each once: did all finish, the output schema, the contract's and each step's criteria.
 
     A step that is done also has the criteria of its action.
@@ -65,7 +68,7 @@ def findings_of(view: RoundView) -> Iterator[Finding]:
     ground = Ground(outputs, view.states, result)
     if view.contract.output_schema is not None:
         outcome = check_schema(view.contract.output_schema, result)
-        yield Finding(
+        yield CriterionFinding(
             FITS_SCHEMA, outcome.met, CheckedBy.RULE, outcome.explanation, evidence=outcome.evidence
         )
     told = _Told()
@@ -76,7 +79,7 @@ def findings_of(view: RoundView) -> Iterator[Finding]:
         yield from _findings_of_step(step, view, Ground(outputs, view.states, result, step.id), told)
 
 
-def blamed(finding: Finding, rule: Mapping[str, Any] | None, plan: Plan) -> tuple[str, ...]:
+def blamed(finding: CriterionFinding, rule: Mapping[str, Any] | None, plan: Plan) -> tuple[str, ...]:
     """Return the steps that a failed finding is the fault of: those that it reads, else the last ones."""
     named = [finding.step] if finding.step else list(steps_read(rule or {}))
     known = {step.id for step in plan.steps}
@@ -127,7 +130,7 @@ def _answer(text: str, *, met: bool, explanation: str, evidence: list[dict[str, 
     return {"text": text, "met": met, "explanation": explanation, "evidence": evidence}
 
 
-def _finished(view: RoundView) -> Finding:
+def _finished(view: RoundView) -> CriterionFinding:
     undone = [step for step in view.plan.steps if not view.is_done(step.id)]
     needed = [f"{step.id} {_end_of(step.id, view)}" for step in undone if not step.optional]
     evidence = [
@@ -135,7 +138,7 @@ def _finished(view: RoundView) -> Finding:
     ]
     total = len(view.plan.steps)
     told = "; ".join(needed) or f"{total - len(undone)} of {count_of(total, 'step')} done"
-    return Finding(ALL_FINISHED, not needed, CheckedBy.RULE, told, evidence=evidence)
+    return CriterionFinding(ALL_FINISHED, not needed, CheckedBy.RULE, told, evidence=evidence)
 
 
 def _end_of(step: str, view: RoundView) -> str:
@@ -176,7 +179,9 @@ def _canonical(rule: Mapping[str, Any] | None, step: str | None) -> str:
     return json.dumps([places, None], sort_keys=True)
 
 
-def _findings_of_step(step: PlanStep, view: RoundView, ground: Ground, told: _Told) -> Iterator[Finding]:
+def _findings_of_step(
+    step: PlanStep, view: RoundView, ground: Ground, told: _Told
+) -> Iterator[CriterionFinding]:
     for criterion in step.acceptance_criteria:
         text, rule = criterion["text"], criterion["check"]
         if not told.is_new(text, rule, step=step.id):
@@ -185,7 +190,9 @@ def _findings_of_step(step: PlanStep, view: RoundView, ground: Ground, told: _To
             finding = _finding(text, rule, ground, view)
             yield replace(finding, required=step.required or finding.reason is None)
         elif not step.optional:
-            yield Finding(text, None, CheckedBy.NOT_CHECKED, f"step {step.id} did not finish", step.id)
+            yield CriterionFinding(
+                text, None, CheckedBy.NOT_CHECKED, f"step {step.id} did not finish", step.id
+            )
     if view.is_done(step.id):
         for own in ARMS[step.arm].actions[step.action].met:
             if not told.has_rule(own["check"], step=step.id):
@@ -193,18 +200,18 @@ def _findings_of_step(step: PlanStep, view: RoundView, ground: Ground, told: _To
                 yield replace(finding, required=step.required)
 
 
-def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground, view: RoundView) -> Finding:
+def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground, view: RoundView) -> CriterionFinding:
     if rule is None:
         told = "it has no machine check, and no model is configured to judge its words"
-        return Finding(text, None, CheckedBy.NOT_CHECKED, told, ground.step)
+        return CriterionFinding(text, None, CheckedBy.NOT_CHECKED, told, ground.step)
     if objection := _uncheckable(rule, ground, view):
         reason, told = objection
-        return Finding(text, None, CheckedBy.NOT_CHECKED, told, ground.step, reason=reason)
+        return CriterionFinding(text, None, CheckedBy.NOT_CHECKED, told, ground.step, reason=reason)
     outcome = check(rule, ground)
     told = (
         f"{outcome.explanation} ({FORGEABLE})" if _is_forgeable(rule, ground, view) else outcome.explanation
     )
-    return Finding(text, outcome.met, CheckedBy.RULE, told, ground.step, outcome.evidence)
+    return CriterionFinding(text, outcome.met, CheckedBy.RULE, told, ground.step, outcome.evidence)
 
 
 def _is_forgeable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> bool:

@@ -3,7 +3,7 @@
 import platform
 from typing import Any
 
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.explaining import explain

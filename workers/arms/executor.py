@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.models.arm_capability import FORGEABLE
 from orchestrator.models.errors import InvalidStepInput, ToolFailed
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.llm.prompt import Role, Untrusted, compose, load_prompt
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment, answer
 from workers.arms.checks import check_citations

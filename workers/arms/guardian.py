@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from orchestrator.safety import Finding, risk
 from orchestrator.safety.redaction import LEVELS, Risk

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.models.errors import InvalidStepInput, VerificationFailed
-from orchestrator.models.execution_state import CheckedBy, Decision, Finding, StepResult, StepState, Verdict
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.step_result import StepResult
+from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, Verdict
 from orchestrator.models.wording import count_of
 from orchestrator.rules.check_rule import validate_rule
 from workers.arms.base import ActionArm, Arm, Assignment, Model, answer
@@ -111,13 +113,13 @@ def _flat(citations: list[Any]) -> Iterator[Mapping[str, Any]]:
         yield from citation if isinstance(citation, list) else [citation]
 
 
-def _coverage(required: Sequence[Finding]) -> float:
+def _coverage(required: Sequence[CriterionFinding]) -> float:
     """Return the share of what was asked that was checked; where nothing was, that of the one thing we ask."""
     asked = _asked(required) or required
     return round(sum(finding.checked_by is not CheckedBy.NOT_CHECKED for finding in asked) / len(asked), 4)
 
 
-def _confidence(decision: Decision, required: Sequence[Finding]) -> float | None:
+def _confidence(decision: Decision, required: Sequence[CriterionFinding]) -> float | None:
     """Return how sure it is that the result is right; None where that was not measured.
 
     A model's word is no measurement: it does not say how sure it is.
@@ -128,11 +130,11 @@ def _confidence(decision: Decision, required: Sequence[Finding]) -> float | None
     return 1.0 if asked and all(finding.checked_by is CheckedBy.RULE for finding in asked) else None
 
 
-def _asked(findings: Sequence[Finding]) -> list[Finding]:
+def _asked(findings: Sequence[CriterionFinding]) -> list[CriterionFinding]:
     return [finding for finding in findings if finding.criterion != ALL_FINISHED]
 
 
-def _faulty(view: RoundView, findings: tuple[Finding, ...]) -> dict[str, str]:
+def _faulty(view: RoundView, findings: tuple[CriterionFinding, ...]) -> dict[str, str]:
     feedback: dict[str, list[str]] = {}
     for step in view.plan.steps:
         result = view.results.get(step.id)
@@ -149,7 +151,7 @@ def _faulty(view: RoundView, findings: tuple[Finding, ...]) -> dict[str, str]:
     return {name: "\n".join(lines) for name, lines in feedback.items()}
 
 
-def _told(view: RoundView, decision: Decision, findings: tuple[Finding, ...]) -> str:
+def _told(view: RoundView, decision: Decision, findings: tuple[CriterionFinding, ...]) -> str:
     required = [finding for finding in findings if finding.required]
     held = sum(finding.met is True for finding in required)
     lines = [f"{decision.capitalize()}: {held} of {count_of(len(required), 'check')} held."]
@@ -168,7 +170,7 @@ def _summary(output: Any) -> str:
     return str(output["summary"]) if isinstance(output, Mapping) and "summary" in output else "done"
 
 
-def _warnings(view: RoundView, findings: tuple[Finding, ...]) -> Iterator[str]:
+def _warnings(view: RoundView, findings: tuple[CriterionFinding, ...]) -> Iterator[str]:
     for finding in findings:
         if not finding.required and finding.met is False:
             yield f"not met, and not required: {finding.criterion} ({finding.explanation})"

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
 from orchestrator.models.arm_capability import FORGEABLE
 from orchestrator.models.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms import dependencies, tools
 from workers.arms.base import Assignment, answer

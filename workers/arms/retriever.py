@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.memory.documents import Document, IndexState
 from orchestrator.memory.retrieval import Hit, SearchQuery
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive

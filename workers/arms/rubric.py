@@ -9,7 +9,7 @@ import structlog
 
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
 from orchestrator.models.errors import MustWait, StepError
-from orchestrator.models.execution_state import CheckedBy, Finding
+from orchestrator.models.verdict import CheckedBy, CriterionFinding
 from workers.arms.base import Model
 from workers.arms.checks import RoundView
 
@@ -49,7 +49,9 @@ _SCHEMA: Mapping[str, Any] = {
 }
 
 
-def judged_by_model(view: RoundView, findings: Sequence[Finding], model: Model) -> tuple[Finding, ...]:
+def judged_by_model(
+    view: RoundView, findings: Sequence[CriterionFinding], model: Model
+) -> tuple[CriterionFinding, ...]:
     """Return the findings, with those that nobody checked judged by a model where its quotes hold.
 
     Another provider than those that made the results is asked first. When no model answers, they stay not checked
@@ -86,7 +88,7 @@ def judged_by_model(view: RoundView, findings: Sequence[Finding], model: Model) 
     return _with(findings, judged)
 
 
-def _is_open(finding: Finding, view: RoundView) -> bool:
+def _is_open(finding: CriterionFinding, view: RoundView) -> bool:
     """Tell whether a model may have a word on it: what has a rule is no matter of words, and a step that did not
     finish has shown nothing."""
     if finding.checked_by is not CheckedBy.NOT_CHECKED or finding.reason is not None:
@@ -95,8 +97,8 @@ def _is_open(finding: Finding, view: RoundView) -> bool:
 
 
 def _judged(
-    finding: Finding, word: Mapping[str, Any] | None, shown: Mapping[str, str], *, said_by: str
-) -> Finding:
+    finding: CriterionFinding, word: Mapping[str, Any] | None, shown: Mapping[str, str], *, said_by: str
+) -> CriterionFinding:
     if word is None or word["met"] is None:
         told = word["explanation"] if word else "the model said nothing of it"
         return replace(finding, explanation=f"the model could not tell: {told}")
@@ -140,7 +142,7 @@ def _text(output: Any) -> str:
     return json.dumps(output)
 
 
-def _question(view: RoundView, findings: Sequence[Finding], shown: Mapping[str, str]) -> list[Part]:
+def _question(view: RoundView, findings: Sequence[CriterionFinding], shown: Mapping[str, str]) -> list[Part]:
     outputs: list[Part] = []
     for name, text in shown.items():
         outputs += [Untrusted("step", name), Untrusted("output", text)]
@@ -152,7 +154,7 @@ def _question(view: RoundView, findings: Sequence[Finding], shown: Mapping[str, 
     ]
 
 
-def _criterion(number: int, finding: Finding) -> str:
+def _criterion(number: int, finding: CriterionFinding) -> str:
     """Return a criterion as one line of JSON: its text can't pretend to be another one."""
     told = {"number": number, "criterion": finding.criterion, "step": finding.step}
     return json.dumps({name: value for name, value in told.items() if value is not None}, ensure_ascii=False)
@@ -166,5 +168,7 @@ def _producers(view: RoundView) -> list[str]:
     return list(dict.fromkeys(used))
 
 
-def _with(findings: Sequence[Finding], changed: Mapping[int, Finding]) -> tuple[Finding, ...]:
+def _with(
+    findings: Sequence[CriterionFinding], changed: Mapping[int, CriterionFinding]
+) -> tuple[CriterionFinding, ...]:
     return tuple(changed.get(index, finding) for index, finding in enumerate(findings))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
-from orchestrator.models.execution_state import StepResult
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment, answer
 

@@ -20,8 +20,10 @@ from orchestrator.memory import files, steps
 from orchestrator.memory.steps import Claim
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.errors import ModelTimeout, MustWait, OutputTooLarge, StepError, Stopped, ToolTimeout
-from orchestrator.models.execution_state import ResultStatus, StepKind, StepResult
+from orchestrator.models.errors import MustWait, OutputTooLarge, StepError, Stopped, ToolTimeout
+from orchestrator.models.execution_state import StepKind
+from orchestrator.models.model_errors import ModelTimeout
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.observability import metric
 from orchestrator.planner.references import resolve

@@ -21,8 +21,10 @@ from orchestrator.memory import steps
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import Stopped
-from orchestrator.models.execution_state import Plan, StepResult, Verdict
+from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Priority
+from orchestrator.models.verdict import Verdict
 from orchestrator.observability import log
 from orchestrator.queue import canvas
 from orchestrator.settings import Settings

@@ -7,8 +7,8 @@ from orchestrator.chord.database import statement
 from orchestrator.lifecycle import output_offload
 from orchestrator.memory import rounds, steps
 from orchestrator.memory.steps import Claim
-from orchestrator.models.execution_state import Verdict
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Verdict
 from workers.arms.judge import RoundView, judge_round
 from workers.attempt.model import ClaimModel, OpenModels
 

@@ -15,7 +15,8 @@ from orchestrator.llm.failover import Models
 from orchestrator.llm.interface import Completion
 from orchestrator.llm.prompt import Message
 from orchestrator.memory.steps import Claim
-from orchestrator.models.errors import ModelBusy, ModelUnavailable, StepError, Stopped
+from orchestrator.models.errors import StepError, Stopped
+from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
 from orchestrator.safety import redact
 
 OpenModels = Callable[[], Models]

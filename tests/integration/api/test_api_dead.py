@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.cli.main import main
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.live import Api

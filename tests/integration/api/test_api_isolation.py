@@ -8,8 +8,8 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from orchestrator.chord.database import statement
-from orchestrator.models.execution_state import Decision
 from orchestrator.models.ids import new_task_id
+from orchestrator.models.verdict import Decision
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 

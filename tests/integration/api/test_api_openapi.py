@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 from api.schemas.openapi import describe, routes
 from api.schemas.operation import operation_of, scope_of
 from orchestrator.auth.credential import SCOPES
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.cache.kit import GOAL, Company
 from tests.integration.kit import Engineer, verdict, wait_step

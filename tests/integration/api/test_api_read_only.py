@@ -11,7 +11,7 @@ from api.middleware.context import hub_of
 from orchestrator.chord.database import open_engine, statement
 from orchestrator.connections.redis_client import open_client
 from orchestrator.devserver.valkey import Valkey
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.shapes import assert_problem

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem, assert_status
 from tests.integration.kit import Engineer, verdict, wait_step

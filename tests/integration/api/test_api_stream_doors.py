@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.live import Api, Narrator
 from tests.integration.api.shapes import assert_problem

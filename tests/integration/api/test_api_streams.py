@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from api.streaming.event_buffer import MAX_BEHIND
 from orchestrator.chord.database import transaction
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.live import Api, Narrator, serving
 from tests.integration.kit import Engineer, verdict, wait_step

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from orchestrator.auth.credential import SCOPES, sign_token
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.shapes import assert_problem, assert_status, assert_time

@@ -23,7 +23,7 @@ from orchestrator.cli.main import main
 from orchestrator.cli.server import Server
 from orchestrator.memory import pools
 from orchestrator.models.arm_capability import ARMS, registry_digest
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from orchestrator.safety import archive
 from orchestrator.settings import Rate, Settings
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step

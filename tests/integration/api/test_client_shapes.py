@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from orchestrator.models.execution_state import Decision
+from orchestrator.models.verdict import Decision
 from tests.integration.api.conftest import Caller
 from tests.integration.kit import Engineer, verdict, wait_step
 
