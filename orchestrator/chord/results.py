@@ -1,4 +1,4 @@
-"""Task results and saved groups in Postgres, as rows of encoded bytes."""
+"""Reads and writes task results and saved groups, as rows of encoded bytes."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def store(conn: Connection, task_id: str, *, outcome: EncodedResult) -> None:
 
 
 def read(conn: Connection, task_ids: Collection[str]) -> list[StoredResult]:
-    """Return what these tasks stored; those that stored nothing are left out."""
+    """Return the results of these tasks; a task that stored nothing is left out."""
     rows = conn.exec_driver_sql(_SQL["read"], {"task_ids": list(task_ids)})
     return [
         StoredResult(
@@ -54,7 +54,7 @@ def forget(conn: Connection, task_id: str) -> None:
 
 
 def save_group(conn: Connection, group_id: str, *, value: bytes) -> None:
-    """Store a group's result, over an older one."""
+    """Store a group's result, replacing an older one."""
     conn.exec_driver_sql(_SQL["save_group"], {"group_id": group_id, "value": value})
 
 

@@ -1,4 +1,4 @@
-"""Owns the ledger: what each call to a model may cost is set aside before it, and what it did cost charged after it."""
+"""Keeps the budget ledger: reserves the most a model call can cost before it, and charges its real cost after it."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,12 +12,12 @@ from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown
 
 _SQL = sql.load(__file__)
 _WAIT_SECONDS = 1.0
-"""How soon a step looks again for room that other calls hold; they last seconds."""
+"""How soon a step retries when other calls reserve the rest of the budget; calls last seconds."""
 
 
 @dataclass(frozen=True)
 class BudgetTotals:
-    """A task's budget, what is spent of it, and what open calls hold."""
+    """A task's budget, what it has spent, and what its open calls reserve (`held`)."""
 
     max_tokens: int
     max_cost: Decimal
@@ -29,7 +29,7 @@ class BudgetTotals:
 
 
 class Room(StrEnum):
-    """Is there room for a call: now, once other calls have ended, or never any more?"""
+    """When the budget has room for a call: now, after other calls end, or never."""
 
     NOW = "now"
     LATER = "later"
@@ -38,7 +38,7 @@ class Room(StrEnum):
 
 @dataclass(frozen=True)
 class Balance:
-    """A task's totals before and after a call was settled; a cost is None when a part of it is not known."""
+    """A task's totals before and after a call was settled; a cost is None if part of it is unknown."""
 
     tokens_before: int
     tokens_after: int
@@ -60,7 +60,7 @@ class Reservation:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """A call in the ledger; not settled while `settled_at` is None."""
+    """A call in the ledger; it is open while `settled_at` is None."""
 
     step_id: str
     step: str
@@ -78,10 +78,10 @@ class LedgerEntry:
 def reserve(
     conn: Connection, task_id: str, *, step_id: str, attempt: int, tokens: int, cost: Decimal | None
 ) -> int:
-    """Set aside the most that a call can use and return the call's number: 1, 2, ... of the attempt.
+    """Reserve the most that a call can use, and return the call's number within the attempt: 1, 2, ...
 
-    `cost` is None when the price is not known. Locks the task's row until the transaction ends. Raises
-    BudgetExceeded, BudgetTaken, PriceUnknown; Stopped when the attempt is not the current one.
+    `cost` is None if the price is unknown. Locks the task's row until the transaction ends. Raises BudgetExceeded,
+    BudgetTaken, PriceUnknown; Stopped if the attempt is not the current one.
     """
     claim = {"step_id": step_id, "attempt": attempt}
     budget = conn.exec_driver_sql(_SQL["lock_budget"], claim).mappings().one_or_none()
@@ -116,17 +116,17 @@ def settle(
 
 
 def charge_open(conn: Connection, task_id: str) -> None:
-    """Charge in full what a task's calls still hold, at its end; the caller holds the task's lock."""
+    """Charge a task's open reservations in full, at its end; the caller holds the task's lock."""
     conn.exec_driver_sql(_SQL["charge_open"], {"task_id": task_id})
 
 
 def entries(conn: Connection, task_id: str) -> list[LedgerEntry]:
-    """Return the task's calls in the order in which they were reserved."""
+    """Return the task's calls in the order of reservation."""
     return [LedgerEntry(*row) for row in conn.exec_driver_sql(_SQL["entries"], {"task_id": task_id})]
 
 
 def room_for(asked: Decimal, *, spent: Decimal, held: Decimal, limit: Decimal) -> Room:
-    """Tell whether a call fits: never when it would not even if every open call cost nothing."""
+    """Return when a call fits; NEVER if it would not fit even if every open call cost nothing."""
     if spent + asked > limit:
         return Room.NEVER
     return Room.LATER if spent + held + asked > limit else Room.NOW
@@ -135,7 +135,7 @@ def room_for(asked: Decimal, *, spent: Decimal, held: Decimal, limit: Decimal) -
 def _require_room(account: BudgetTotals, *, tokens: int, cost: Decimal | None) -> None:
     if cost is None and account.is_cost_explicit:
         raise PriceUnknown(
-            "The model's price is not known, so max_cost_dollars can't be kept: set LLM_PRICES, or leave it out."
+            "The model's price is not known, so max_cost_dollars can't be enforced: set LLM_PRICES, or leave it out."
         )
     of_tokens = (Decimal(tokens), Decimal(account.spent_tokens), Decimal(account.held_tokens))
     of_dollars = (cost or Decimal(0), account.spent_cost, account.held_cost)
@@ -147,11 +147,11 @@ def _require_room(account: BudgetTotals, *, tokens: int, cost: Decimal | None) -
         figures = {"budget": budget, "limit": str(limit), "spent": str(spent), "asked": str(asked)}
         if room is Room.NEVER:
             raise BudgetExceeded(
-                f"{budget} is {limit}: {spent} are spent, and the next call may cost {asked}.",
+                f"{budget} is {limit}; {spent} is spent, and the next call may cost {asked}.",
                 details=figures,
             )
         if room is Room.LATER:
             raise BudgetTaken(
-                f"Other calls of the task hold {held} of {budget} until they end.",
+                f"Other calls of the task reserve {held} of {budget} until they end.",
                 details={**figures, "held": str(held), "retry_after": _WAIT_SECONDS},
             )

@@ -1,4 +1,4 @@
-"""Owns the index of documents: passages of artifacts' texts, and what embedding models say about them."""
+"""Maintains the search index: documents, their passages, and the passages' embedding vectors."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ Vector = Sequence[float]
 
 @dataclass(frozen=True)
 class Document:
-    """An artifact as a text to search; `unpacked` says that it was read as an archive."""
+    """An artifact as searchable text; `unpacked` if it was read as an archive."""
 
     sha256: str
     unpacked: bool
@@ -25,7 +25,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Passage:
-    """Consecutive lines, or a piece of a long one: its place, 1-based lines and the byte it starts at."""
+    """Consecutive lines, or a piece of a long line. Lines are 1-based; `first_byte` is the offset in the file."""
 
     file: str
     line: int
@@ -36,7 +36,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class IndexState:
-    """What of a document is indexed, and {file, reason} of what is no text."""
+    """How much of a document is indexed, and {file, reason} for each file that was skipped."""
 
     files: int
     passages: int
@@ -45,7 +45,7 @@ class IndexState:
 
 @dataclass(frozen=True)
 class Abilities:
-    """What the server can search by besides words: pg_trgm is there, pgvector is there."""
+    """The server's search extensions: `trigrams` needs pg_trgm, `meaning` needs pgvector."""
 
     trigrams: bool
     meaning: bool
@@ -53,7 +53,7 @@ class Abilities:
 
 @dataclass(frozen=True)
 class UnembeddedPassage:
-    """A passage that an embedding model was not asked about yet."""
+    """A passage without a vector of some embedding model; `number` is its position in the document."""
 
     document: Document
     number: int
@@ -61,7 +61,7 @@ class UnembeddedPassage:
 
 
 def describe(conn: Connection, tenant: str, documents: Sequence[Document]) -> dict[Document, IndexState]:
-    """Return what is indexed of those of the documents that are."""
+    """Return the index state of those of the documents that are indexed."""
     rows = conn.exec_driver_sql(_SQL["describe"], {"tenant": tenant, **document_parameters(documents)})
     return {
         Document(row.sha256, row.unpacked): IndexState(row.files, row.passages, row.skipped) for row in rows
@@ -77,7 +77,7 @@ def add(
     files: int,
     skipped: Sequence[dict[str, str]],
 ) -> None:
-    """Index a document in the caller's transaction; one that is indexed already stays as it is."""
+    """Index a document in the caller's transaction; an indexed document does not change."""
     key = {"tenant": tenant, "sha256": document.sha256, "unpacked": document.unpacked}
     counts = {"files": files, "passages": len(passages), "skipped": record.encode(list(skipped))}
     if conn.exec_driver_sql(_SQL["add_document"], {**key, **counts}).one_or_none() is None:
@@ -89,7 +89,7 @@ def add(
 
 
 def abilities(conn: Connection) -> Abilities:
-    """Return what this server can search by besides words."""
+    """Return the server's search extensions."""
     return Abilities(*conn.exec_driver_sql(_SQL["abilities"]).one())
 
 
@@ -110,7 +110,7 @@ def add_vectors(
     passages: Sequence[UnembeddedPassage],
     vectors: Sequence[Vector],
 ) -> None:
-    """Keep the vectors of passages, one each; calling it twice is safe. Needs pgvector."""
+    """Store one vector for each passage; calling it twice is safe. Needs pgvector."""
     rows = [
         {**asdict(passage.document), "number": passage.number, "embedding": vector_text(vector)}
         for passage, vector in zip(passages, vectors, strict=True)
@@ -120,12 +120,12 @@ def add_vectors(
 
 
 def vector_text(vector: Vector) -> str:
-    """Return the vector as pgvector reads it."""
+    """Return the vector as text for pgvector."""
     return f"[{','.join(map(repr, vector))}]"
 
 
 def document_parameters(documents: Sequence[Document]) -> dict[str, list[str] | list[bool]]:
-    """Return the documents as the parameters `ids` and `unpacked`."""
+    """Return the statement parameters `ids` and `unpacked` for these documents."""
     return {
         "ids": [document.sha256 for document in documents],
         "unpacked": [document.unpacked for document in documents],

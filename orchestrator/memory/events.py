@@ -1,4 +1,4 @@
-"""Owns what is told about a task: its numbered events, and the trace of its decisions."""
+"""Reads and writes a task's numbered events and the trace of its decisions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ Fact = tuple[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Event:
-    """A numbered fact of a task's life; `seq` starts at 1 and has no gaps."""
+    """An event of a task; `seq` starts at 1 and has no gaps."""
 
     seq: int
     occurred_at: datetime
@@ -41,7 +41,7 @@ class Event:
 
 @dataclass(frozen=True)
 class TraceEntry:
-    """One entry of a task's trace."""
+    """One decision in a task's trace."""
 
     id: int
     round: int
@@ -59,10 +59,10 @@ def write(
     decisions: Mapping[str, Mapping[str, Any]] | None = None,
     progress: bool = False,
 ) -> None:
-    """Append (type, payload) pairs to the task's events, and {kind: payload} to its trace, where they became true.
+    """Append (type, payload) pairs to the task's events and {kind: payload} to its trace.
 
-    Locks the task's row until the transaction ends. With `progress` its percentage rises to what the round has
-    finished.
+    Call it in the transaction that makes them true. Locks the task's row until the transaction ends. With `progress`
+    the task's percentage rises to what the round has finished.
     """
     values = {
         "task_id": task_id,
@@ -76,12 +76,12 @@ def write(
 
 
 def as_events(facts: Sequence[Fact]) -> str:
-    """Return facts as the statements take them."""
+    """Encode facts as a statement's `events` parameter."""
     return record.encode([{"type": kind, "payload": payload} for kind, payload in facts])
 
 
 def as_decisions(decisions: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return decisions as the statements take them."""
+    """Encode decisions as a statement's `decisions` parameter."""
     return record.encode([{"kind": kind, "payload": payload} for kind, payload in decisions.items()])
 
 
@@ -92,19 +92,19 @@ def read(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -
 
 
 def read_after(conn: Connection, cursors: Mapping[str, int], *, limit: int) -> list[tuple[str, Event]]:
-    """Return (task id, event) of what each task in `cursors` has after its number; by task, oldest first."""
+    """Return (task id, event) for the events of each task after its number in `cursors`; by task, oldest first."""
     values = {"ids": list(cursors), "afters": list(cursors.values()), "limit": limit}
     rows = conn.exec_driver_sql(_SQL["read_after"], values)
     return [(task_id, Event(*event)) for task_id, *event in rows]
 
 
 def last_numbers(conn: Connection, task_ids: Sequence[str]) -> dict[str, int]:
-    """Return the number of each task's last event; tasks that are gone are left out."""
+    """Return the number of each task's last event; deleted tasks are left out."""
     rows = conn.exec_driver_sql(_SQL["last_numbers"], {"ids": list(task_ids)})
     return {row.id: row.event_seq for row in rows}
 
 
 def trace(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[TraceEntry]:
-    """Return the task's decisions with id above `after`, oldest first."""
+    """Return the task's trace entries with an id above `after`, oldest first."""
     rows = conn.exec_driver_sql(_SQL["trace"], {"task_id": task_id, "after": after, "limit": limit})
     return [TraceEntry(*row) for row in rows]

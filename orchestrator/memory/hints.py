@@ -1,4 +1,4 @@
-"""Owns the hints about tasks, of new events and of an end: sent after the commit, never waited for, free to be lost."""
+"""Publishes hints over Redis that a task has new events or has ended; a lost hint only delays its receivers."""
 
 import redis
 import structlog
@@ -14,10 +14,10 @@ log = structlog.get_logger(__name__)
 
 
 class Hints:
-    """Sends hints: the id of a task, no more. Where its events go on, whoever listens knows best.
+    """Publishes hints, each only a task's id; receivers read the events from Postgres.
 
-    Threads share it. While Redis does not answer, only one hint a second is tried: work does not wait for those who
-    watch it, and they ask Postgres every few seconds anyway.
+    Threads share it. While Redis is away, one hint a second is tried, so that work is not slowed down; receivers poll
+    Postgres every few seconds anyway.
     """
 
     def __init__(self, redis_url: str) -> None:
@@ -25,11 +25,11 @@ class Hints:
         self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
 
     def send(self, task_id: str) -> None:
-        """Say that the task has new events; call it after the commit that made them. Raises nothing."""
+        """Announce that the task has new events. Call it after the commit that wrote them. Raises nothing."""
         self._publish(CHANNEL, task_id)
 
     def stop(self, task_id: str) -> None:
-        """Say that the task ended while steps of it ran, so that their workers ask. Raises nothing."""
+        """Announce that the task ended while its steps were running, so that their workers check. Raises nothing."""
         self._publish(STOP_CHANNEL, task_id)
 
     def _publish(self, channel: str, task_id: str) -> None:

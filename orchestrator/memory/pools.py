@@ -1,4 +1,4 @@
-"""Owns which worker pools live, how each arm does, and what was declared about it."""
+"""Records the heartbeats of worker pools, and reads each arm's statistics and declarations."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,8 +12,8 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.record import encode
 
 ALIVE_WITHIN_SECONDS = 13
-"""How old a pool's last beat may be: two of each 5 s may be lost, and with the gauges' own age (2 s) a dead pool is
-still seen within 15 s."""
+"""How old a live pool's last heartbeat may be. With a beat every 5 s two may be lost, and with the gauges' own age
+(2 s) a dead pool is still noticed within 15 s."""
 STATISTICS_DAYS = 7
 
 _SQL = load(__file__)
@@ -47,7 +47,7 @@ class Pool(PoolReport):
 
 @dataclass(frozen=True)
 class ArmStatistics:
-    """An arm now (workers, busy, concurrency, queued) and lately (attempts, successes, latency)."""
+    """An arm's current state (workers, busy, concurrency, queued) and recent history (attempts, successes, latency)."""
 
     arm: str
     workers: int
@@ -68,32 +68,32 @@ def record_heartbeat(conn: Connection, report: PoolReport) -> None:
 
 
 def leave(conn: Connection, node: str) -> None:
-    """Say that a worker process has stopped; safe to call twice."""
+    """Delete the row of a worker process that stops; calling it twice is safe."""
     conn.exec_driver_sql(_SQL["leave"], {"node": node})
 
 
 def alive(conn: Connection, *, within_seconds: float = ALIVE_WITHIN_SECONDS) -> list[Pool]:
-    """Return the worker processes that beat lately, by arm and node."""
+    """Return the worker processes with a recent heartbeat, ordered by arm and node."""
     rows = conn.exec_driver_sql(_SQL["alive"], {"within_seconds": within_seconds}).mappings()
     return [Pool(**row) for row in rows]
 
 
 def try_write(conn: Connection) -> None:
-    """Write next to nothing; raises what Postgres says when it takes no writes. It may be called at any rate."""
+    """Check that Postgres takes writes; raises its error if not. It writes nothing, so it may be called at any rate."""
     conn.exec_driver_sql(_SQL["try_write"])
 
 
 def forget_dead(conn: Connection, *, after_seconds: float = 3600) -> int:
-    """Drop the rows of processes that died without leaving; return how many."""
+    """Delete the rows of processes that died; return how many."""
     return conn.exec_driver_sql(_SQL["forget_dead"], {"after_seconds": after_seconds}).rowcount
 
 
 def arm_statistics(
     conn: Connection, *, tenant: str | None = None, within_seconds: float = ALIVE_WITHIN_SECONDS
 ) -> dict[str, ArmStatistics]:
-    """Return each arm's statistics by arm id, with what this tenant declared.
+    """Return each arm's statistics by arm id, with this tenant's declarations.
 
-    History is an arm's last 1,000 ended steps of STATISTICS_DAYS, of all tenants.
+    The history is of all tenants: an arm's last 1,000 ended steps within STATISTICS_DAYS.
     """
     values = {
         "arms": list(ARMS),
@@ -108,7 +108,7 @@ def arm_statistics(
 def declare(
     conn: Connection, tenant: str, arm: str, *, status: str, metadata: Mapping[str, Any], declared_by: str
 ) -> None:
-    """Replace what a tenant declared about an arm; `status` is healthy, degraded or unavailable."""
+    """Replace a tenant's declaration about an arm; `status` is healthy, degraded or unavailable."""
     values = {
         "tenant": tenant,
         "arm": arm,

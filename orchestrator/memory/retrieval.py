@@ -1,4 +1,4 @@
-"""Finds passages: by their words, by trigrams and by meaning as far as the server can, in one order."""
+"""Searches passages by words, trigrams and embeddings, as the server supports them, and ranks them together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,21 +20,21 @@ from orchestrator.models import record
 RRF_K = 60
 """Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", SIGIR 2009."""
 CANDIDATES = 50
-"""How many passages each way of searching may bring in; never fewer than are asked for."""
+"""How many passages each search method contributes; at least as many as are requested."""
 LEAST_TRIGRAM_LETTERS = 4
-"""A shorter term is like half of all words."""
+"""Shorter terms are similar to too many words."""
 LEAST_LIKENESS = 0.4
-"""Of two spellings, as pg_trgm measures it; its own 0.6 takes one wrong letter for another word."""
+"""The least similarity of two spellings by pg_trgm; its default, 0.6, rejects words with one wrong letter."""
 
 _SQL = load(__file__)
 
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """What is looked for: `query` in websearch syntax, its `terms`, and what is `unwanted`, as "-word -word".
+    """A query in websearch syntax, with its `terms` and its `unwanted` words, as "-word -word".
 
-    A `literal` one asks for phrases or excludes words, so that only words answer it. `vector` is what `model` made
-    of it.
+    A `literal` query contains phrases or excluded words, so it is searched by words only. `vector` is its embedding
+    by `model`.
     """
 
     query: str
@@ -47,7 +47,7 @@ class SearchQuery:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is searched: indexed documents of a tenant, and passages `given` with the call."""
+    """What to search: indexed documents of a tenant, and passages `given` with the call."""
 
     tenant: str
     documents: Sequence[Document]
@@ -56,9 +56,9 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Hit:
-    """A passage that fits; `document` is None for a text that came with the call.
+    """A matching passage; `document` is None for a text that came with the call.
 
-    `score` is the sum of 1 / (60 + rank) over the ways in `found_by`: words, trigrams, meaning.
+    `score` is the sum of 1 / (60 + rank) over the methods in `found_by`: words, trigrams, meaning.
     """
 
     document: Document | None
@@ -70,7 +70,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The best passages, how many were found in all, and whether none holds all of the query's words."""
+    """The best passages, the total number found, and `loosely` if none contains all words of the query."""
 
     hits: list[Hit]
     total: int
@@ -108,7 +108,7 @@ def search(
 
 
 def fuse(rankings: Sequence[Sequence[Hit]], *, terms: Sequence[str] = ()) -> list[Hit]:
-    """Join rankings by reciprocal rank fusion; what ranks alike keeps the order of the first ranking it is in."""
+    """Merge rankings by reciprocal rank fusion; equal scores keep the order of the first ranking they are in."""
     fused: dict[tuple[Document | None, Passage], Hit] = {}
     for ranking in rankings:
         for rank, hit in enumerate(ranking, start=1):
