@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
@@ -15,6 +14,7 @@ from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
 from orchestrator.llm.price import Prices
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.models.model_choice import Price
+from tests.fake_llm.server import FakeLLM
 
 HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
 PURPOSE = "test@1.0.0"

@@ -218,7 +218,8 @@ def test_a_token_made_for_longer_than_the_bound_is_refused(settings: Settings, l
 
 
 def test_a_token_that_never_ends_is_refused(settings: Settings) -> None:
-    for never in (float("inf"), [], {}):
+    values: tuple[object, ...] = (float("inf"), [], {})
+    for never in values:
         with pytest.raises(InvalidCredential):
             verify_token(settings, _encode_anything({"exp": never}))
 

@@ -113,7 +113,7 @@ def test_a_deep_schema_is_refused() -> None:
 
 
 def test_many_schemas_together_are_refused_by_number_and_by_size() -> None:
-    large = {"properties": {str(number): {} for number in range(400)}}
+    large: dict[str, Any] = {"properties": {str(number): {} for number in range(400)}}
 
     assert together_faults([{}] * MAX_SCHEMAS) == []
     assert together_faults([{}] * (MAX_SCHEMAS + 1)) == ["at most 20 JSON Schemas are allowed, not 21"]
