@@ -1,7 +1,7 @@
 """Prints precision and recall of `orchestrator.safety` per kind on a seeded corpus, and its throughput.
 
-Every sentence is built around a value whose label is known by construction; negatives are values that look alike and
-break one rule. Run `python bench/safety.py [--count 400] [--seed 1]`.
+Every sentence contains a value whose label is known by construction; negatives are similar values that break one
+rule. Run `python bench/safety.py [--count 400] [--seed 1]`.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _FRAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A text and the one kind of finding it holds at a place, or none."""
+    """A text and the kind and place of the one finding in it, if any."""
 
     text: str
     kind: str | None

@@ -28,14 +28,14 @@ def provider(fake: FakeLLM, name: str, *, streams: bool = False, strict: bool = 
 
 
 def embedder(fake: FakeLLM) -> Embedder:
-    """Open an embedding model on the fake server: texts that share words lie near each other."""
+    """Open an embedding model on the fake server: texts that share words have similar vectors."""
     opened = OpenAIEmbeddings(api_key="k", base_url=fake.openai_url, is_strict=True)
     meter = Meter(FallbackGate(), Prices(), 10, lambda attempt: None)
     return Embedder(Candidate(opened, "fake-words"), meter)
 
 
 class Caller:
-    """One who asks a chain of models; `attempts` is all that was observed."""
+    """A caller of a chain of models; `attempts` has every observed attempt."""
 
     def __init__(
         self,

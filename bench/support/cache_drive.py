@@ -1,4 +1,4 @@
-"""Sends a stream of requests through the real submission, and plays the workers for those that are to run."""
+"""Sends a stream of requests through the real submission, and acts as the workers for tasks that must run."""
 
 import heapq
 import time
@@ -27,7 +27,7 @@ FROM tasks
 
 @dataclass
 class Drive:
-    """One run over a stream. A task takes SERVICE_SECONDS of the virtual clock; its result names its class.
+    """One run over a stream. A task takes SERVICE_SECONDS of the virtual clock; its result contains its class.
 
     A task with side effects is done by an action whose result holds for the moment only, the strictest that the
     registry has: none of its actions writes outside.
@@ -44,12 +44,12 @@ class Drive:
 
     @property
     def model_calls(self) -> int:
-        """Return how many calls to a model were booked: a judge of look-alikes would make them."""
+        """Return the number of model calls that were recorded: comparisons of similar goals cause them."""
         [row] = self._ask("SELECT count(*) AS calls FROM ledger")
         return int(row["calls"])
 
     def run(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Submit all in their time and let all of them end; return what Postgres says of each."""
+        """Submit all requests at their times and finish all tasks; return the outcome of each from Postgres."""
         for request in requests:
             self._work_until(request.at)
             self.clock.advance(request.at)
@@ -94,7 +94,7 @@ class Drive:
             self._start(successor, at=at)
 
     def _heir(self, waiting: list[str]) -> str | None:
-        """Return the follower that is to run now; None when all got the leader's result."""
+        """Return the follower that must run now; None if all received the leader's result."""
         found = self._ask("SELECT id FROM tasks WHERE id = ANY(%(ids)s) AND leads", ids=waiting)
         return str(found[0]["id"]) if found else None
 

@@ -59,7 +59,7 @@ class Stopped(BaseException):
 
     No OctoError and no Exception, so that whoever makes do with a failure (a recipe instead of a model's plan, a
     criterion that is not checked) can't take it for one. Only the end of an attempt catches it; see
-    workers.attempt.base_task. `counts_against_model` and `may_have_cost` are as in ModelError.
+    workers.attempt.concerns. `counts_against_model` and `may_have_cost` are as in ModelError.
     """
 
     code: ClassVar[str] = "cancelled"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import make_url
@@ -15,12 +16,11 @@ from orchestrator.chord.database import open_engine, statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models.step_result import ResultStatus, StepResult
+from tests.integration.attempt_kit import run_step
 from tests.integration.kit import Engineer, wait_step
 from tests.waiting import wait_until
-from workers.arms.base import CancelToken
-from workers.attempt import attempt
+from workers.attempt.context import AttemptContext
 from workers.runtime import process
-from workers.sandbox.selection import NOT_TESTED
 from workers.tasks import app
 
 
@@ -31,7 +31,7 @@ def worker_on(engineer: Engineer, url: str) -> WorkerProcess:
 
 
 def run(worker: WorkerProcess, claim: Claim) -> StepResult:
-    return attempt.run(worker, claim, CancelToken(), deadline=time.monotonic() + 60, standing=NOT_TESTED)
+    return run_step(replace(AttemptContext.of(worker, claim), deadline=time.monotonic() + 60))
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The retriever also finds passages by trigrams and by meaning, where the server can, and says where it can't."""
 
 import math
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,11 +16,13 @@ from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import SettingsError
 from tests import machine
 from tests.fake_llm.server import FakeLLM, Fault
+from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import embedder
 from tests.unit.arm_kit import assignment, run
+from workers.attempt.context import AttemptContext
 from workers.attempt.library import TenantLibrary, abilities_of
-from workers.attempt.model import ClaimEmbedder
+from workers.attempt.model import AttemptEmbedder
 
 MANUAL = b"A late delivery is refunded in full.\n\nCall parse_invoice_header first.\n\nIt is what it was.\n"
 
@@ -50,10 +51,10 @@ def machine_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]
         reaper.close()
 
 
-def search(engine: Engine, query: str, *, embedder: ClaimEmbedder | None = None, **inputs: Any) -> Any:
+def search(engine: Engine, query: str, *, embedder: AttemptEmbedder | None = None, **inputs: Any) -> Any:
     with transaction(engine) as conn:
         files.put(conn, TENANT, filename="manual.md", media_type="text/plain", content=MANUAL)
-    library = TenantLibrary(engine, TENANT, embedder)
+    library = TenantLibrary(engine, TENANT, lambda: embedder)
     given = assignment(
         "retriever", "search", {"query": query, **inputs}, files={"manual.md": MANUAL}, library=library
     )
@@ -115,13 +116,7 @@ class Asker:
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer
         self.claim: Claim = engineer.take(engineer.start(wait_step("a")), "a")
-        self.embedder = ClaimEmbedder(
-            embedder(fake),
-            engineer.engine,
-            self.claim,
-            time.monotonic() + 30,
-            lambda: False,
-        )
+        self.embedder = AttemptEmbedder(AttemptContext.of(process_of(engineer), self.claim), embedder(fake))
 
 
 @pytest.fixture
