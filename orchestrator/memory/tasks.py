@@ -169,9 +169,9 @@ def submit(
 ) -> datetime | None:
     """Insert the task, its plan row and its first event in one statement; return when it was created.
 
-    None, and nothing is inserted, when the tenant has submitted something under the same name before. With `leads`
-    equal tasks may follow it; raises IntegrityError then, when one under the same key leads already. `plan_spec` is
-    what the plan row says to the planner, of a task that repeats another one.
+    Returns None and inserts nothing if the tenant has already submitted a task under the same name. With `leads` equal
+    tasks may follow it; raises IntegrityError if another task with the same key leads already. `plan_spec` is the plan
+    row's spec: a retry's instructions for the planner.
     """
     values = {
         **task.values(),
@@ -186,7 +186,7 @@ def submit(
 
 
 def hold_source(conn: Connection, tenant: str, task_id: str) -> SourceTask | None:
-    """Return the tenant's task, locked against deletion until the transaction ends; None when it is not there."""
+    """Return the tenant's task, locked against deletion until the transaction ends; None if there is none."""
     row = conn.exec_driver_sql(_SQL["hold_source"], {"tenant": tenant, "task_id": task_id}).one_or_none()
     return SourceTask(*row) if row else None
 
