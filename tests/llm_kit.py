@@ -34,7 +34,7 @@ def embedder(fake: FakeLLM) -> Embedder:
     return Embedder(Candidate(opened, "fake-words"), meter)
 
 
-class Caller:
+class ModelCaller:
     """A caller of a chain of models; `attempts` has every observed attempt."""
 
     def __init__(

@@ -20,10 +20,11 @@ from orchestrator import bootstrap
 from orchestrator.cache import coalescing
 from orchestrator.chord.database import statement, transaction
 from orchestrator.connections.redis_client import open_client
-from orchestrator.lifecycle import recovery
+from orchestrator.lifecycle import ending, requeue
 from orchestrator.memory import audit_log, pools, retention, steps, submissions, tasks, webhooks
 from orchestrator.models.errors import SandboxUnavailable
 from orchestrator.observability import metric
+from orchestrator.orchestrator import report_end
 from orchestrator.process.loop import Loop, Pace
 from orchestrator.queue import canvas
 from workers import webhook
@@ -116,10 +117,10 @@ class Sweeper:
         """End tasks whose deadline has passed."""
         with statement(self._engine) as conn:
             late = tasks.past_deadline(conn, limit=BATCH)
-        ended = [recovery.end_at_deadline(self._engine, task_id) for task_id in late]
+        ended = [ending.end_at_deadline(self._engine, task_id) for task_id in late]
         for task in ended:
             if task is not None:
-                bootstrap.tell_end(self._hints, task)
+                report_end(self._hints, task)
         return Swept(sum(task is not None for task in ended))
 
     def expire_leases(self) -> Swept:
@@ -131,7 +132,7 @@ class Sweeper:
             late = steps.expired(conn, limit=BATCH)
             if not late or self._is_too_soon(steps.postgres_up_seconds(conn)):
                 return Swept()
-        healed = [recovery.expire_lease(self._engine, step_id, task_id=task_id) for step_id, task_id in late]
+        healed = [requeue.expire_lease(self._engine, step_id, task_id=task_id) for step_id, task_id in late]
         for row in healed:
             if row is not None:
                 metric.lease_expired()
@@ -145,7 +146,7 @@ class Sweeper:
         """Let a coalesced task run when the task that it waits for has ended without a result for it."""
         with statement(self._engine) as conn:
             leaders = coalescing.find_ended_leaders(conn, limit=BATCH)
-        return Swept.healing(sum(recovery.settle_leaderless(self._engine, leader) for leader in leaders))
+        return Swept.healing(sum(ending.settle_leaderless(self._engine, leader) for leader in leaders))
 
     def give_up_poison(self) -> Swept:
         """Fail rows whose worker died too often while it ran them."""

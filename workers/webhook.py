@@ -224,7 +224,7 @@ def _post(
     """Return the answer's status; does not read its body and does not follow redirects."""
     connection = _Pinned(target, addresses, deadline=deadline)
     # a socket's timeout restarts with each byte received: this timer limits the whole exchange
-    watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, [connection])
+    watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _shut_down, [connection])
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -235,7 +235,7 @@ def _post(
         connection.close()
 
 
-def _cut(connection: http.client.HTTPSConnection) -> None:
+def _shut_down(connection: http.client.HTTPSConnection) -> None:
     if connection.sock is not None:
         try:
             connection.sock.shutdown(socket.SHUT_RDWR)

@@ -11,10 +11,11 @@ from bench.support.virtual_clock import VirtualClock
 from bench.workload.dictionary import repeatable
 from bench.workload.outcome import RAN, Outcome
 from bench.workload.stream import Kind, Request
-from orchestrator.bootstrap import Orchestrator
 from orchestrator.chord.database import statement
+from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision, Verdict
+from orchestrator.orchestrator import Orchestrator
 from tests.integration.cache.kit import COLLECT, WAIT, Company
 from tests.integration.kit import TENANT
 
@@ -60,10 +61,7 @@ class Drive:
     def _submit(self, request: Request) -> None:
         started = time.perf_counter()
         submitted = self.orchestrator.submit(
-            tenant=TENANT,
-            key_id=None,
-            request_id=None,
-            contract=Contract(request.goal, constraints=request.constraints),
+            Caller(TENANT), Contract(request.goal, constraints=request.constraints)
         )
         seconds = time.perf_counter() - started
         self._requests[submitted.task_id] = request
@@ -89,11 +87,11 @@ class Drive:
         verdict = Verdict(Decision.PASSED, 1.0, output=request.label)
         self.company.run(task_id, step, verdict=verdict)
         waiting = self._followers.pop(task_id, [])
-        if waiting and (successor := self._heir(waiting)):
+        if waiting and (successor := self._find_successor(waiting)):
             self._followers[successor] = [other for other in waiting if other != successor]
             self._start(successor, at=at)
 
-    def _heir(self, waiting: list[str]) -> str | None:
+    def _find_successor(self, waiting: list[str]) -> str | None:
         """Return the follower that must run now; None if all received the leader's result."""
         found = self._ask("SELECT id FROM tasks WHERE id = ANY(%(ids)s) AND leads", ids=waiting)
         return str(found[0]["id"]) if found else None

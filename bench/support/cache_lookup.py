@@ -36,7 +36,7 @@ def time_lookups(settings: Settings, *, seed: int) -> bool:
     _fill(cache, known)
     entry_bytes = (client.info("memory")["used_memory"] - before) / client.dbsize()
     print(
-        f"{client.dbsize()} entries of {entry_bytes:.0f} bytes; key, trip and seal, medians of {ROUNDS} rounds:"
+        f"{client.dbsize()} entries of {entry_bytes:.0f} bytes; key, trip and signature, medians of {ROUNDS} rounds:"
     )
     asked = list(zip(chance.sample(known, LOOKUPS), unknown, strict=True))
     rounds = [_undisturbed(cache, asked[start::ROUNDS], chance) for start in range(ROUNDS)]

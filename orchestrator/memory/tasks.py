@@ -12,8 +12,8 @@ from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
 from orchestrator.memory.events import as_decisions
 from orchestrator.memory.pools import ALIVE_WITHIN_SECONDS
-from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.models import record
+from orchestrator.models.caller import Caller
 from orchestrator.models.ids import step_id
 from orchestrator.models.task_contract import Contract
 
@@ -113,23 +113,20 @@ class NewTask:
     """A task to be inserted; its result is cached only with a `cache_key`, which is made from `cache_parts`."""
 
     id: str
-    tenant: str
-    key_id: str | None
-    request_id: str | None
+    caller: Caller
     contract: Contract
-    idempotency: IdempotencyKey | None = None
     cache_key: str | None = None
     cache_parts: Mapping[str, str] | None = None
     retry_of: str | None = None
 
     def values(self) -> dict[str, Any]:
         """Return the parameters that every statement which inserts a task takes."""
-        contract, idempotency = self.contract, self.idempotency
+        contract, caller, idempotency = self.contract, self.caller, self.caller.idempotency
         return {
             "id": self.id,
-            "tenant": self.tenant,
-            "key_id": self.key_id,
-            "request_id": self.request_id,
+            "tenant": caller.tenant,
+            "key_id": caller.key_id,
+            "request_id": caller.request_id,
             "priority": contract.priority.value,
             "broker_priority": contract.priority.broker_priority,
             "contract": record.encode(contract.to_record()),

@@ -37,7 +37,7 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal):
         return str(value)
-    if isinstance(value, set | frozenset | tuple):
+    if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     if isinstance(value, Mapping):
         return dict(value)

@@ -52,8 +52,8 @@ def canonical_tokens(goal: str) -> Sequence[Token]:
         return tokenized.tokens
     if _is_about_words(tokenized.tokens):
         return unify_questions(remove_politeness(tokenized.tokens))
-    asked = unify_questions(remove_politeness(expand_contractions(tokenized.tokens)))
-    bare = remove_articles(asked, case_is_significant=tokenized.case_is_significant)
+    unified = unify_questions(remove_politeness(expand_contractions(tokenized.tokens)))
+    bare = remove_articles(unified, case_is_significant=tokenized.case_is_significant)
     return [
         token._replace(text=singular(token.text)) if token.kind is Kind.WORD else token
         for token in write_digits(bare, case_is_significant=tokenized.case_is_significant)

@@ -10,39 +10,41 @@ _PLEASE_KEPT_AFTER = words("politeness", "please_kept_after")
 _PLEASE_ENDS_AFTER = words("politeness", "please_ends_after")
 _PLEA_AFTER = words("politeness", "plea_after")
 _PLEA_BEFORE = words("politeness", "plea_before") | _PLEAS
-_NOT_ORDERED = words("politeness", "not_ordered")
+_NOT_REQUESTED = words("politeness", "not_requested")
 _KINDLY_AFTER = words("politeness", "kindly_after")
 _GREETINGS = phrases("politeness", "greetings")
 _BARE_GREETINGS = words("politeness", "bare_greetings")
-_LEADS = phrases("politeness", "leads")
+_REQUEST_OPENINGS = phrases("politeness", "request_openings")
 _THANKS = phrases("politeness", "thanks", by=-1)
 _BARE_THANKS = words("politeness", "bare_thanks")
 _THANKS_KEPT_AFTER = words("politeness", "thanks_kept_after")
-_ASKED = words("politeness", "asked")
-_ASKED_ABOUT_ONE = words("politeness", "asked_about_one")
-_DEFINITE = words("politeness", "definite")
-_ADDRESSED = words("politeness", "addressed") | _ASKED | _ASKED_ABOUT_ONE
+_REQUEST_VERBS = words("politeness", "request_verbs")
+_VERBS_WITH_SPECIFIC_OBJECT = words("politeness", "request_verbs_with_specific_object")
+_DEFINITE_DETERMINERS = words("politeness", "definite_determiners")
+_AFTER_BARE_GREETING = (
+    words("politeness", "after_bare_greeting") | _REQUEST_VERBS | _VERBS_WITH_SPECIFIC_OBJECT
+)
 _CAN = frozenset(("can", "could"))
 _WILL = frozenset(("will", "would"))
-_NOT_ASKED_BY_WOULD = words("politeness", "not_asked_by_would")
+_OPINION_VERBS = words("politeness", "opinion_verbs")
 _IDENTIFIER_MARKS = frozenset("/\\_.:#@")
-_PERSONAL = words("asking", "personal")
-_ABOUT_MYSELF = words("asking", "about_myself")
-_ABOUT_ME = words("asking", "about_me")
-_ABOUT_YOU = words("asking", "about_you")
-_ABOUT_ANYONE = _ABOUT_ME | _ABOUT_YOU
-_INTRODUCTIONS = phrases("asking", "introductions")
+_VERBS_ABOUT_YOU = words("question", "verbs_about_you")
+_VERBS_ABOUT_ME = words("question", "verbs_about_me")
+_FIRST_PERSON = words("question", "first_person")
+_SECOND_PERSON = words("question", "second_person")
+_PERSONS = _FIRST_PERSON | _SECOND_PERSON
+_INTRODUCTIONS = phrases("question", "introductions")
 _QUESTIONS = frozenset(("how", "what", "where", "when", "why", "who", "which"))
-_ME = frozenset(("i", "we"))
-_ANYONE = _ME | {"you", "one"}
+_SPEAKER = frozenset(("i", "we"))
+_GENERIC_SUBJECTS = _SPEAKER | {"you", "one"}
 _HOW = "how-to"
 _NO_SUBJECT = ""
 
 
 def remove_politeness(tokens: Sequence[Token]) -> list[Token]:
     """Remove greetings, pleas and thanks; "could you list" becomes "list"."""
-    begin, is_polite = _begin(tokens)
-    end = _end(tokens, begin)
+    begin, is_polite = _skip_opening(tokens)
+    end = _skip_closing(tokens, begin)
     kept = [
         token for index, token in enumerate(tokens[:end]) if index >= begin and not _is_plea(tokens, index)
     ]
@@ -57,40 +59,42 @@ def starts_with(tokens: Sequence[Token], index: int, phrase: Sequence[str]) -> b
     )
 
 
-def _begin(tokens: Sequence[Token]) -> tuple[int, bool]:
+def _skip_opening(tokens: Sequence[Token]) -> tuple[int, bool]:
     begin, is_polite = 0, False
     while begin < len(tokens):
-        if step := _skip_greeting(tokens, begin):
+        if step := _greeting_length(tokens, begin):
             begin += step
         elif _is_plea(tokens, begin):
             begin, is_polite = begin + 1, True
-        elif step := _skip_lead(tokens, begin):
+        elif step := _opening_length(tokens, begin):
             begin, is_polite = begin + step, True
         else:
             break
     return begin, is_polite
 
 
-def _skip_lead(tokens: Sequence[Token], index: int) -> int:
-    for lead in _LEADS.get(tokens[index].text, ()):
-        after = index + len(lead)
-        if starts_with(tokens, index, lead):
-            return len(lead) if _is_request(tokens, after) else 0
+def _opening_length(tokens: Sequence[Token], index: int) -> int:
+    for opening in _REQUEST_OPENINGS.get(tokens[index].text, ()):
+        after = index + len(opening)
+        if starts_with(tokens, index, opening):
+            return len(opening) if _is_request(tokens, after) else 0
     return 0
 
 
 def _is_request(tokens: Sequence[Token], index: int) -> bool:
     verb = tokens[index].text if index < len(tokens) else ""
-    return verb not in _NOT_ORDERED or (verb in _ASKED_ABOUT_ONE and _has_specific_object(tokens[index:]))
+    return verb not in _NOT_REQUESTED or (
+        verb in _VERBS_WITH_SPECIFIC_OBJECT and _has_specific_object(tokens[index:])
+    )
 
 
-def _skip_greeting(tokens: Sequence[Token], index: int) -> int:
+def _greeting_length(tokens: Sequence[Token], index: int) -> int:
     for greeting in _GREETINGS.get(tokens[index].text, ()):
         after = index + len(greeting)
         if starts_with(tokens, index, greeting) and after < len(tokens):
             then = tokens[after]
             is_parted = then.after_break and then.text != "world"
-            is_bare = greeting[0] in _BARE_GREETINGS and then.text in _ADDRESSED
+            is_bare = greeting[0] in _BARE_GREETINGS and then.text in _AFTER_BARE_GREETING
             return len(greeting) if is_parted or is_bare else 0
     return 0
 
@@ -110,14 +114,14 @@ def _is_plea(tokens: Sequence[Token], index: int) -> bool:
     return is_at_edge and not is_meant
 
 
-def _end(tokens: Sequence[Token], begin: int) -> int:
+def _skip_closing(tokens: Sequence[Token], begin: int) -> int:
     end = len(tokens)
-    while end > begin and (step := _skip_thanks(tokens, begin, end)):
+    while end > begin and (step := _thanks_length(tokens, begin, end)):
         end -= step
     return end
 
 
-def _skip_thanks(tokens: Sequence[Token], begin: int, end: int) -> int:
+def _thanks_length(tokens: Sequence[Token], begin: int, end: int) -> int:
     for phrase in _THANKS.get(tokens[end - 1].text, ()):
         index = end - len(phrase)
         if index < begin or not starts_with(tokens, index, phrase):
@@ -134,16 +138,18 @@ def _to_imperative(tokens: list[Token], *, is_polite: bool) -> list[Token]:
     verb = tokens[2].text
     if is_polite:
         is_request = verb != "not"
-    elif tokens[0].text in _WILL and verb in _NOT_ASKED_BY_WOULD:
+    elif tokens[0].text in _WILL and verb in _OPINION_VERBS:
         is_request = False
     else:
-        is_request = verb in _ASKED or (verb in _ASKED_ABOUT_ONE and _has_specific_object(tokens[2:]))
+        is_request = verb in _REQUEST_VERBS or (
+            verb in _VERBS_WITH_SPECIFIC_OBJECT and _has_specific_object(tokens[2:])
+        )
     return tokens[2:] if is_request else tokens
 
 
 def _has_specific_object(tokens: Sequence[Token]) -> bool:
     """Return whether the first verb has a specific object: a definite noun phrase, an identifier, a quote or code."""
-    return (len(tokens) > 1 and tokens[1].text in _DEFINITE) or any(map(_is_specific, tokens))
+    return (len(tokens) > 1 and tokens[1].text in _DEFINITE_DETERMINERS) or any(map(_is_specific, tokens))
 
 
 def _is_specific(token: Token) -> bool:
@@ -157,40 +163,40 @@ def unify_questions(tokens: Sequence[Token]) -> list[Token]:
 
     The subject is kept where it changes the meaning: "how do you contact me" is not "how do I contact me".
     """
-    named_after = _persons_from(tokens)
-    asked: list[Token] = []
+    persons_after = _persons_from(tokens)
+    unified: list[Token] = []
     index = 0
     while index < len(tokens):
         length, subject = _match_how(tokens, index)
         if length and _is_generic(subject, tokens[index + length : index + length + 2]):
-            asked.append(tokens[index]._replace(text=_HOW))
-            asked += _subject_token(subject, named_after[index + length])
+            unified.append(tokens[index]._replace(text=_HOW))
+            unified += _subject_token(subject, persons_after[index + length])
             index += length
         else:
-            asked.append(_unify_modal(tokens, index))
+            unified.append(_unify_modal(tokens, index))
             index += 1
-    return _without_introduction(asked)
+    return _without_introduction(unified)
 
 
 def _persons_from(tokens: Sequence[Token]) -> Sequence[frozenset[str]]:
     """Return, for each index, the first and second person pronouns at or after it."""
-    named: list[frozenset[str]] = [frozenset()]
+    persons: list[frozenset[str]] = [frozenset()]
     for token in reversed(tokens):
-        is_new = token.text in _ABOUT_ANYONE and token.text not in named[-1]
-        named.append(named[-1] | {token.text} if is_new else named[-1])
-    return named[::-1]
+        is_new = token.text in _PERSONS and token.text not in persons[-1]
+        persons.append(persons[-1] | {token.text} if is_new else persons[-1])
+    return persons[::-1]
 
 
 def _match_how(tokens: Sequence[Token], index: int) -> tuple[int, str]:
     """Return the length and the subject of a "how" question that starts at `index`; length 0 if there is none."""
-    asked = tuple(token.text for token in tokens[index : index + 3])
-    if asked[:2] == ("how", "to"):
+    words_here = tuple(token.text for token in tokens[index : index + 3])
+    if words_here[:2] == ("how", "to"):
         return 2, _NO_SUBJECT
-    match asked:
+    match words_here:
         case ("how", "do" | "can", ("i" | "we" | "you" | "one") as subject):
             return 3, subject
         case ("how", "does", "one") | ("how", "could", "i" | "we" | "one"):
-            return 3, asked[2]
+            return 3, words_here[2]
         case ("how", ("i" | "we" | "you" | "one") as subject, "can"):
             return 3, subject
     return 0, _NO_SUBJECT
@@ -203,22 +209,24 @@ def _is_generic(subject: str, then: Sequence[Token]) -> bool:
     if verb == "not" or (verb == "do" and len(then) == 1):
         return False
     if subject == "you":
-        return verb not in _PERSONAL and len(then) > 1
-    return subject == _NO_SUBJECT or verb not in _ABOUT_MYSELF
+        return verb not in _VERBS_ABOUT_YOU and len(then) > 1
+    return subject == _NO_SUBJECT or verb not in _VERBS_ABOUT_ME
 
 
-def _subject_token(subject: str, named: frozenset[str]) -> list[Token]:
-    if (subject in _ME and named & _ABOUT_YOU) or (subject == "you" and named & _ABOUT_ME):
+def _subject_token(subject: str, persons: frozenset[str]) -> list[Token]:
+    if (subject in _SPEAKER and persons & _SECOND_PERSON) or (subject == "you" and persons & _FIRST_PERSON):
         return [Token(Kind.WORD, subject, subject)]
     return []
 
 
 def _unify_modal(tokens: Sequence[Token], index: int) -> Token:
     token = tokens[index]
-    if token.text != "could" or index + 2 >= len(tokens) or tokens[index + 1].text not in _ANYONE:
+    if token.text != "could" or index + 2 >= len(tokens) or tokens[index + 1].text not in _GENERIC_SUBJECTS:
         return token
-    asks = index == 0 or tokens[index - 1].text in _QUESTIONS
-    return token._replace(text="can") if asks and tokens[index + 2].text not in ("not", "have") else token
+    is_question = index == 0 or tokens[index - 1].text in _QUESTIONS
+    return (
+        token._replace(text="can") if is_question and tokens[index + 2].text not in ("not", "have") else token
+    )
 
 
 def _without_introduction(tokens: list[Token]) -> list[Token]:

@@ -8,7 +8,7 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.memory.hints import STOP_CHANNEL, Hints
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
@@ -51,7 +51,7 @@ def test_the_end_of_a_task_stops_its_own_attempts_only(
     ):
         wait_until(lambda: listeners(redis_url) == 1, 5, "one subscription of the process")
 
-        submission.cancel(engineer.engine, tenant=TENANT, task_id=ended)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=ended)
         Hints(redis_url).stop(ended)
 
         assert token.wait(1.0)
@@ -63,7 +63,7 @@ def test_an_end_announced_before_the_subscription_is_found_on_subscribing(
 ) -> None:
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=NEVER)
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
         CancellationListener(redis_url, leases).ensure_listening()
@@ -79,6 +79,6 @@ def test_it_listens_again_after_the_connection_was_lost(
         wait_until(lambda: listeners(redis_url) > 0, 5, "a subscription")
         with redis.Redis.from_url(redis_url) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
         assert token.wait(10.0)

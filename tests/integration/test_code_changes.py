@@ -17,7 +17,7 @@ from orchestrator.safety.archive import pack
 from tests.fake_llm.server import FakeLLM, Scripted
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import Engineer, wait_step
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 from tests.unit.arm_kit import assignment, run
 from tests.unit.model_kit import scripted
 from workers.attempt.context import AttemptContext
@@ -145,7 +145,7 @@ class Payer:
         self.engineer = engineer
         task_id = engineer.start(wait_step("a"), budget=Budget(**budget_of))
         self.claim = engineer.take(task_id, "a")
-        models = Caller(fake).models
+        models = ModelCaller(fake).models
         self.model = AttemptModel(AttemptContext.of(process_of(engineer), self.claim), lambda: models)
 
     def spent(self) -> int:

@@ -15,15 +15,17 @@ from api.streaming import tickets
 from orchestrator import bootstrap
 from orchestrator.auth.credential import Principal
 from orchestrator.auth.rate_limit import RateLimiter
-from orchestrator.bootstrap import Orchestrator, WorkerProcess
+from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.redis_policy import refuse_eviction
 from orchestrator.cli import checks
 from orchestrator.connections.redis_client import open_client
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.memory.hints import Hints
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.task_contract import Contract
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Rate, Settings
 from tests.integration.kit import TENANT, Engineer, wait_step
@@ -61,10 +63,8 @@ def seconds_for(work: Callable[[], object]) -> float:
 def submit(orchestrator: Orchestrator, goal: str) -> str:
     """Accept a task as POST does."""
     return orchestrator.submit(
-        tenant=TENANT,
-        key_id=None,
-        request_id=None,
-        contract=Contract(goal=goal, plan={"steps": [wait_step("a")]}),
+        Caller(TENANT),
+        Contract(goal=goal, plan={"steps": [wait_step("a")]}),
     ).task_id
 
 

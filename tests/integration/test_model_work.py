@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from orchestrator import executor
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import budget
 from orchestrator.memory.steps import Claim
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded, MustWait
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailable
@@ -26,7 +27,7 @@ from orchestrator.models.task_contract import Budget, Contract
 from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, wait_step
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 from workers.attempt import pipeline, planning
 from workers.attempt.concerns.failure import failure
 from workers.attempt.concerns.lease import hold_lease
@@ -53,18 +54,15 @@ class Planner:
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer
         self.fake = fake
-        self.caller = Caller(fake)
+        self.caller = ModelCaller(fake)
         self.process = process_of(engineer)
 
     def submit(self, goal: str, **budget_of: Any) -> Claim:
         """Submit a goal with a context and claim its planning."""
         task_id = submission.submit(
             self.engineer.engine,
-            len,
             settings=replace(self.engineer.settings, openai_api_key="k"),
-            tenant=TENANT,
-            key_id=None,
-            request_id=None,
+            caller=Caller(TENANT),
             contract=Contract(goal=goal, context="a text", budget=Budget(**budget_of)),
         ).task_id
         return self.engineer.take(task_id, "$plan")
@@ -176,7 +174,7 @@ def test_an_attempt_that_is_superseded_tells_nobody_that_it_is_queued_again(
     planner: Planner, outcome: StepResult | MustWait
 ) -> None:
     claim = planner.submit(SCAN)
-    submission.cancel(planner.engineer.engine, tenant=TENANT, task_id=claim.task_id)
+    cancel.cancel(planner.engineer.engine, tenant=TENANT, task_id=claim.task_id)
 
     with structlog.testing.capture_logs() as logged, pytest.raises(Ignore):
         planner.finish(claim, outcome)

@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from orchestrator import bootstrap
 from orchestrator.devserver.valkey import Valkey
+from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
 from orchestrator.process.process_kind import KINDS
 from orchestrator.settings import Settings
@@ -103,7 +104,7 @@ def test_a_worker_works_as_its_own_user(
     planner = ["-m", "celery", "-A", "workers", "worker", "-Q", "planner", "-P", "threads", "-c", "1", *alone]
     orchestrator = bootstrap.for_api(replace(our_settings, redis_url=address("web")))
     contract = Contract(goal="do it", plan={"steps": [wait_step("a")]})
-    task_id = orchestrator.submit(tenant=TENANT, key_id=None, request_id=None, contract=contract).task_id
+    task_id = orchestrator.submit(Caller(TENANT), contract).task_id
     done = "SELECT id FROM steps WHERE name = '$plan' AND state = 'done' AND task_id = %(id)s"
 
     with (tmp_path / "worker.log").open("w") as log:

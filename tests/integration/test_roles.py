@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from orchestrator import executor
 from orchestrator.chord.database import open_engine, statement, transaction
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.memory import audit_log, keys, pools, retention, roles
 from orchestrator.memory.roles import GRANTS
 from orchestrator.memory.tenancy import tenant_statement
@@ -213,7 +213,7 @@ def test_the_kinds_of_processes_complete_a_task_together(login: Login, our_setti
 
     assert web.task(task).status == "completed"
     cancelled = web.submit(wait_step("a"))
-    submission.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
+    cancel.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
     assert web.task(cancelled).status == "cancelled"
 
 
@@ -242,7 +242,7 @@ def test_an_arm_without_budget_ends_its_task_and_lets_a_follower_run(
 
 def test_the_sweeper_deletes_expired_rows(login: Login, engineer: Engineer) -> None:
     task = engineer.start(wait_step("a"))
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
     engineer.ask("UPDATE tasks SET finished_at = now() - interval '31 days'")
 
     with transaction(login("sweeper")) as conn:

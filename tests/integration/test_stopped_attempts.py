@@ -11,8 +11,9 @@ from celery.app.trace import build_tracer
 from orchestrator import executor
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import statement, transaction
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import steps
+from orchestrator.models.caller import Caller
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Budget, Contract, Criterion
 from orchestrator.models.verdict import Decision
@@ -94,11 +95,8 @@ def submitted(engineer: Engineer, *, budget: Budget | None = None) -> str:
     contract = Contract(goal=SCAN, context="a text", budget=budget or Budget())
     return submission.submit(
         engineer.engine,
-        len,
         settings=engineer.settings,
-        tenant=TENANT,
-        key_id=None,
-        request_id=None,
+        caller=Caller(TENANT),
         contract=contract,
     ).task_id
 
@@ -204,7 +202,7 @@ def test_a_cancelled_judge_stores_nothing(engineer: Engineer, attempt: Attempt) 
     task_id = judged(engineer)
     attempt.begin(task_id, "$judge")
 
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     process.of(app).leases.beat()
     attempt.end()
 

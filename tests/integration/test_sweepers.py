@@ -11,7 +11,7 @@ import redis
 import structlog
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.lifecycle import recovery
+from orchestrator.lifecycle import requeue
 from orchestrator.memory.hints import Hints
 from orchestrator.models.verdict import Decision
 from orchestrator.queue import canvas
@@ -124,7 +124,7 @@ def _with_poison(engineer: Engineer) -> str:
     task_id = _with_body(engineer)
     for _ in range(engineer.settings.poison_step):
         claim = engineer.take(task_id, "a", owner="host:1")
-        recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
+        requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
     return task_id
 
 

@@ -13,12 +13,13 @@ import pytest
 import redis
 
 from orchestrator import bootstrap
-from orchestrator.bootstrap import Orchestrator
 from orchestrator.cli import checks
 from orchestrator.cli.checks import CheckStatus
 from orchestrator.connections.redis_client import fault_of, open_client, try_write
 from orchestrator.devserver.valkey import Valkey
+from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
@@ -130,8 +131,6 @@ def _planner(redis_url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def _submit(orchestrator: Orchestrator) -> str:
     return orchestrator.submit(
-        tenant=TENANT,
-        key_id=None,
-        request_id=None,
-        contract=Contract(goal="do it", plan={"steps": [wait_step("a")]}),
+        Caller(TENANT),
+        Contract(goal="do it", plan={"steps": [wait_step("a")]}),
     ).task_id

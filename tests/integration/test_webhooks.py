@@ -18,7 +18,7 @@ import pytest
 from orchestrator.auth.credential import webhook_secret
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.memory import webhooks
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.webhooks import DeliveryLease
@@ -68,7 +68,7 @@ def process(engineer: Engineer, served: Served) -> WorkerProcess:
 def end_one(engineer: Engineer, url: str) -> str:
     """Submit a task with a callback and cancel it; return its id."""
     task_id = engineer.start(wait_step("a"), callback_url=url)
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     return task_id
 
 
@@ -357,7 +357,7 @@ def test_a_result_that_is_too_large_is_left_out(
 
 def test_tasks_without_a_callback_have_no_delivery(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     assert tickets(engineer) == []
 
@@ -365,7 +365,7 @@ def test_tasks_without_a_callback_have_no_delivery(engineer: Engineer) -> None:
 def test_a_callback_is_refused_when_no_host_is_allowed(engineer: Engineer, our_settings: Settings) -> None:
     assert our_settings.webhook_allowed_hosts == ()
 
-    with pytest.raises(InvalidInput, match="webhooks are off"):
+    with pytest.raises(InvalidInput, match="webhooks are switched off"):
         engineer.submit(wait_step("a"), callback_url="https://hooks.example.com/")
 
 

@@ -18,7 +18,7 @@ from orchestrator.models.model_choice import ModelName, Price, parse_chain
 from orchestrator.models.model_errors import ModelError
 from orchestrator.settings import Settings
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, Caller
+from tests.llm_kit import HELLO, ModelCaller
 
 CHAIN = ("anthropic:fake-first", "openai:fake-second")
 SONNET = ModelName("anthropic", "claude-sonnet-5-5")
@@ -67,7 +67,7 @@ def fake() -> Iterator[FakeLLM]:
 def test_the_next_model_answers_and_the_record_says_why(fake: FakeLLM, fault: Fault, code: str) -> None:
     fake.fail(fault)
 
-    answer = Caller(fake, CHAIN).ask()
+    answer = ModelCaller(fake, CHAIN).ask()
 
     assert (answer.provider, answer.model) == ("openai", "fake-second")
     assert [(attempt.provider, attempt.outcome) for attempt in answer.attempts] == [
@@ -86,7 +86,7 @@ def test_a_refusal_or_a_faulty_request_is_never_shopped_around(
     fake.fail(fault)
 
     with pytest.raises(kind) as refused:
-        Caller(fake, CHAIN).ask()
+        ModelCaller(fake, CHAIN).ask()
 
     assert not refused.value.retryable
     assert [request.path for request in fake.received] == ["/v1/messages"]
@@ -96,7 +96,7 @@ def test_a_refusal_or_a_faulty_request_is_never_shopped_around(
 def test_a_hanging_model_leaves_time_for_the_next(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
 
-    answer = Caller(fake, CHAIN, timeout_seconds=1).ask(seconds=10)
+    answer = ModelCaller(fake, CHAIN, timeout_seconds=1).ask(seconds=10)
 
     assert [attempt.outcome for attempt in answer.attempts] == ["model_timeout", "ok"]
     assert answer.attempts[0].dollars is None
@@ -106,7 +106,7 @@ def test_nobody_is_asked_after_the_deadline(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
 
     with pytest.raises(model_errors.ModelTimeout) as late:
-        Caller(fake, CHAIN).ask(seconds=0.3)
+        ModelCaller(fake, CHAIN).ask(seconds=0.3)
 
     assert len(late.value.details["attempts"]) == 1
 
@@ -115,14 +115,14 @@ def test_all_in_vain_says_what_can_be_tried_again(fake: FakeLLM) -> None:
     fake.fail(Fault.UNAUTHORISED, Fault.OVERLOADED)
 
     with pytest.raises(model_errors.ModelUnavailable) as vain:
-        Caller(fake, CHAIN).ask()
+        ModelCaller(fake, CHAIN).ask()
 
     outcomes = [attempt["outcome"] for attempt in vain.value.details["attempts"]]
     assert outcomes == ["model_unauthorised", "model_unavailable"]
 
 
 def test_without_a_model_nothing_is_faked(fake: FakeLLM) -> None:
-    caller = Caller(fake, ())
+    caller = ModelCaller(fake, ())
 
     assert not caller.models.is_configured
     with pytest.raises(model_errors.NoModel):
@@ -130,14 +130,14 @@ def test_without_a_model_nothing_is_faked(fake: FakeLLM) -> None:
 
 
 def test_a_judge_asks_another_provider_than_the_producer_where_there_is_one(fake: FakeLLM) -> None:
-    caller = Caller(fake, CHAIN)
+    caller = ModelCaller(fake, CHAIN)
 
     assert caller.ask(avoid=["anthropic"]).provider == "openai"
     assert caller.ask(avoid=["anthropic", "openai"]).provider == "anthropic"
 
 
 def test_a_model_that_failed_too_often_is_left_alone(fake: FakeLLM) -> None:
-    caller = Caller(fake, CHAIN, gate=FallbackGate(Policy(failures=3)))
+    caller = ModelCaller(fake, CHAIN, gate=FallbackGate(Policy(failures=3)))
     fake.fail(*[Fault.OVERLOADED] * 3, match="fake-first")
     for _ in range(3):
         caller.ask()
@@ -151,7 +151,7 @@ def test_a_model_that_failed_too_often_is_left_alone(fake: FakeLLM) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.REFUSAL, Fault.TOO_LARGE, Fault.UNAUTHORISED, Fault.RATE_LIMITED])
 def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, fault: Fault) -> None:
-    caller = Caller(fake, gate=FallbackGate(Policy(failures=2)))
+    caller = ModelCaller(fake, gate=FallbackGate(Policy(failures=2)))
     fake.fail(*[fault] * 4, retry_after="0")
     for _ in range(4):
         with pytest.raises(ModelError):
@@ -161,7 +161,7 @@ def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, f
 
 
 def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -> None:
-    caller = Caller(fake, gate=FallbackGate(Policy(failures=1)), timeout_seconds=30)
+    caller = ModelCaller(fake, gate=FallbackGate(Policy(failures=1)), timeout_seconds=30)
     fake.fail(Fault.HANG)
     with pytest.raises(model_errors.ModelTimeout):
         caller.ask(seconds=0.1)
@@ -173,10 +173,10 @@ def test_a_pause_that_a_provider_asks_for_holds_for_everyone(fake: FakeLLM) -> N
     gate = FallbackGate(Policy())
     fake.fail(Fault.RATE_LIMITED, retry_after="40")
     with pytest.raises(model_errors.ModelRateLimited):
-        Caller(fake, gate=gate).ask()
+        ModelCaller(fake, gate=gate).ask()
 
     with pytest.raises(model_errors.ModelBusy) as busy:
-        Caller(fake, gate=gate).ask()
+        ModelCaller(fake, gate=gate).ask()
 
     assert 10 < busy.value.details["retry_after"] <= 40
     assert busy.value.details["reason"] == "paused"
@@ -184,21 +184,21 @@ def test_a_pause_that_a_provider_asks_for_holds_for_everyone(fake: FakeLLM) -> N
 
 
 def test_a_rate_that_is_used_up_is_waited_for_and_never_slept(fake: FakeLLM) -> None:
-    caller = Caller(fake, rates=Rates(requests=2))
+    caller = ModelCaller(fake, rates=Rates(requests=2))
     caller.ask()
     caller.ask()
 
     with pytest.raises(model_errors.ModelBusy) as busy:
         caller.ask()
 
-    assert 10 < busy.value.details["retry_after"] <= 60
+    assert 10 < busy.value.details["retry_after"] <= 30
     assert busy.value.retryable
 
 
 def test_a_conversation_that_began_is_finished_though_the_rate_is_used_up(fake: FakeLLM) -> None:
     fake.answer("wrong", {"a": 1})
 
-    answer = Caller(fake, rates=Rates(requests=1)).ask({"type": "object", "required": ["a"]})
+    answer = ModelCaller(fake, rates=Rates(requests=1)).ask({"type": "object", "required": ["a"]})
 
     assert answer.value == {"a": 1}
 
@@ -210,7 +210,7 @@ def test_every_call_is_reserved_before_and_settled_after_by_what_it_used(fake: F
         Scripted('{"a": 1}', input_tokens=30, output_tokens=4),
     )
 
-    Caller(fake).ask({"type": "object", "required": ["a"]}, budget=budget)
+    ModelCaller(fake).ask({"type": "object", "required": ["a"]}, budget=budget)
 
     assert [(call, usage and usage.tokens) for call, usage, _ in budget.settled] == [(1, 12), (2, 34)]
     assert all(bound.output_tokens == 100 for bound in budget.reserved)
@@ -222,7 +222,7 @@ def test_a_call_of_unknown_outcome_is_charged_what_it_likely_used(fake: FakeLLM,
     fake.fail(fault)
 
     with pytest.raises(ModelError):
-        Caller(fake).ask(budget=budget, seconds=1)
+        ModelCaller(fake).ask(budget=budget, seconds=1)
 
     call, usage, _ = budget.settled[0]
     assert (call, budget.told) == (1, [False])
@@ -237,13 +237,13 @@ def test_a_call_that_a_provider_turned_away_is_free(fake: FakeLLM, fault: Fault)
     fake.fail(fault)
 
     with pytest.raises(ModelError):
-        Caller(fake).ask(budget=budget)
+        ModelCaller(fake).ask(budget=budget)
 
     assert budget.settled == [(1, Usage(), Decimal(0))]
 
 
 def test_without_budget_nothing_is_sent_and_the_rate_is_given_back(fake: FakeLLM) -> None:
-    caller = Caller(fake, CHAIN, rates=Rates(requests=1))
+    caller = ModelCaller(fake, CHAIN, rates=Rates(requests=1))
 
     for _ in range(3):
         with pytest.raises(BudgetExceeded):
@@ -257,7 +257,7 @@ def test_the_reserved_bound_is_never_below_what_the_words_can_come_to(fake: Fake
     budget = BudgetAccount()
     words = [Message(Role.USER, "žluťoučký kůň 🐎")]
 
-    Caller(fake).ask(budget=budget, messages=words)
+    ModelCaller(fake).ask(budget=budget, messages=words)
 
     assert budget.reserved[0].input_tokens >= len(words[0].text.encode()) + OVERHEAD_TOKENS
 
@@ -290,7 +290,7 @@ def test_the_bound_of_a_cost_covers_writing_to_a_cache() -> None:
 
 
 def test_what_a_fake_model_says_costs_nothing_though_the_name_has_a_price(fake: FakeLLM) -> None:
-    answer: Completion = Caller(fake, ["anthropic:claude-sonnet-5-5"]).ask()
+    answer: Completion = ModelCaller(fake, ["anthropic:claude-sonnet-5-5"]).ask()
 
     assert answer.is_fake
     assert answer.dollars == 0
@@ -356,7 +356,7 @@ def test_a_key_alone_chooses_the_registrys_model() -> None:
 
 def test_a_call_that_nobody_wants_any_more_is_closed_and_nobody_else_is_asked(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
-    caller = Caller(fake, CHAIN)
+    caller = ModelCaller(fake, CHAIN)
     began = time.monotonic()
 
     # the task ends once the server has the request
@@ -373,7 +373,7 @@ def test_a_call_that_can_be_stopped_and_is_not_ends_as_any_other(fake: FakeLLM) 
     fake.fail(Fault.DRIP)
 
     with pytest.raises(model_errors.ModelTimeout), stop.stoppable(lambda: False):
-        Caller(fake, CHAIN[:1]).ask(seconds=1)
+        ModelCaller(fake, CHAIN[:1]).ask(seconds=1)
 
     with stop.stoppable(lambda: False):
-        assert Caller(fake, CHAIN).ask().text
+        assert ModelCaller(fake, CHAIN).ask().text

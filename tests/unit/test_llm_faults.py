@@ -19,7 +19,7 @@ from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, Caller
+from tests.llm_kit import HELLO, ModelCaller
 
 SLOW_SECONDS = 0.5
 # what each fault ends as: whole answers, then streams where that differs
@@ -91,8 +91,8 @@ def test_every_fault_ends_in_time_as_an_answer_or_a_typed_error(
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_an_answer_says_how_it_ended_and_that_it_is_fake(fake: FakeLLM, name: str, streams: bool) -> None:
-    whole = Caller(fake, [f"{name}:any-model"], streams=streams).ask()
-    cut = Caller(fake, [f"{name}:fake-length"], streams=streams).ask()
+    whole = ModelCaller(fake, [f"{name}:any-model"], streams=streams).ask()
+    cut = ModelCaller(fake, [f"{name}:fake-length"], streams=streams).ask()
 
     assert (whole.text, whole.finish, whole.is_fake) == (SENTENCE, Finish.STOP, True)
     assert (cut.text, cut.finish) == (SENTENCE[: len(SENTENCE) // 2], Finish.LENGTH)
@@ -105,7 +105,7 @@ def test_an_answer_says_how_it_ended_and_that_it_is_fake(fake: FakeLLM, name: st
 def test_usage_means_the_same_for_both_providers(fresh: FakeLLM, name: str, streams: bool) -> None:
     fresh.add(Scripted("yes", input_tokens=1000, output_tokens=500, cached_tokens=200))
 
-    usage = Caller(fresh, [f"{name}:fake-model"], streams=streams).ask().usage
+    usage = ModelCaller(fresh, [f"{name}:fake-model"], streams=streams).ask().usage
 
     assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (1000, 500, 200)
 
@@ -116,7 +116,7 @@ def test_the_sdks_never_try_again_by_themselves(fresh: FakeLLM, name: str, fault
     fresh.fail(fault)
 
     with pytest.raises(ModelError):
-        Caller(fresh, [f"{name}:fake-model"]).ask(seconds=SLOW_SECONDS)
+        ModelCaller(fresh, [f"{name}:fake-model"]).ask(seconds=SLOW_SECONDS)
 
     assert len(fresh.received) == 1
 
@@ -131,7 +131,7 @@ def test_a_pause_that_is_asked_for_is_told_and_not_slept(
     fresh.fail(Fault.RATE_LIMITED, retry_after=text)
 
     with pytest.raises(model_errors.ModelRateLimited) as refused:
-        Caller(fresh, [f"{name}:fake-model"]).ask()
+        ModelCaller(fresh, [f"{name}:fake-model"]).ask()
 
     assert refused.value.details.get("retry_after") == seconds
 
@@ -172,12 +172,12 @@ def test_an_answer_is_never_longer_than_its_limit(fresh: FakeLLM) -> None:
     fresh.answer("x" * MAX_ANSWER_BYTES)
 
     with pytest.raises(model_errors.ModelAnswerBroken, match="longer"):
-        Caller(fresh).ask()
+        ModelCaller(fresh).ask()
 
 
 def test_a_server_that_is_not_there_is_unavailable_and_costs_nothing() -> None:
     with FakeLLM() as gone:
-        caller = Caller(gone)
+        caller = ModelCaller(gone)
 
     with pytest.raises(model_errors.ModelUnavailable, match="can't be reached") as refused:
         caller.ask()
@@ -189,7 +189,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_costs_nothing() -> None:
 def test_an_error_keeps_its_kind_and_details_between_processes(fresh: FakeLLM) -> None:
     fresh.fail(Fault.RATE_LIMITED, retry_after="3")
     with pytest.raises(model_errors.ModelRateLimited) as refused:
-        Caller(fresh).ask()
+        ModelCaller(fresh).ask()
 
     copy = pickle.loads(pickle.dumps(refused.value))
 
@@ -202,7 +202,7 @@ def test_a_key_that_a_provider_echoes_is_not_told_on(fresh: FakeLLM) -> None:
     fresh.fail(Fault.UNAUTHORISED)
 
     with pytest.raises(model_errors.ModelUnauthorised) as refused:
-        Caller(fresh).ask()
+        ModelCaller(fresh).ask()
 
     assert str(refused.value) == "openai fake-model answered 401"
 
@@ -224,7 +224,7 @@ def test_no_process_loads_an_sdk_before_a_provider_is_built() -> None:
 
 
 def _end(fake: FakeLLM, name: str, fault: Fault, *, streams: bool, strict: bool) -> type[Exception] | None:
-    caller = Caller(fake, [f"{name}:fake-{fault}"], streams=streams, strict=strict)
+    caller = ModelCaller(fake, [f"{name}:fake-{fault}"], streams=streams, strict=strict)
     seconds = SLOW_SECONDS if fault in SLOW else 10
     started = time.monotonic()
     try:

@@ -18,7 +18,7 @@ from orchestrator.models.model_errors import ModelError
 from orchestrator.rules.json_schema import faults
 from tests.fake_llm.answers import example
 from tests.fake_llm.server import FakeLLM, Fault, Received, Scripted
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 
 PROVIDERS = ("openai", "anthropic")
 SCHEMA: dict[str, Any] = {
@@ -45,7 +45,7 @@ def fake() -> Iterator[FakeLLM]:
 def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -> None:
     fake.answer({**GOOD, "note": None})
 
-    answer = Caller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
+    answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
 
     assert (answer.value, answer.form) == (GOOD, Form.JSON_SCHEMA)
     sent = _sent_schema(fake.received[0])
@@ -64,7 +64,7 @@ def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -
 def test_a_server_without_schemas_is_asked_in_words_and_that_is_remembered(
     fake: FakeLLM, name: str, forms: list[Form]
 ) -> None:
-    caller = Caller(fake, [f"{name}:fake-model"])
+    caller = ModelCaller(fake, [f"{name}:fake-model"])
     fake.fail(*[Fault.NO_SCHEMA] * (len(forms) - 1))
     fake.answer(f"Here you are:\n```json\n{json.dumps(GOOD)}\n```\nAnything else?")
 
@@ -83,7 +83,7 @@ def test_a_server_without_schemas_is_asked_in_words_and_that_is_remembered(
 def test_a_schema_that_no_server_enforces_is_told_in_other_ways(fake: FakeLLM, name: str, form: Form) -> None:
     fake.answer({"inputs": {"anything": 1}})
 
-    answer = Caller(fake, [f"{name}:fake-model"]).ask(FREE)
+    answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(FREE)
 
     assert (answer.value, answer.form) == ({"inputs": {"anything": 1}}, form)
     if form is Form.JSON_SCHEMA:
@@ -94,7 +94,7 @@ def test_a_schema_that_no_server_enforces_is_told_in_other_ways(fake: FakeLLM, n
 def test_a_wrong_answer_goes_back_with_its_faults_at_most_twice(fake: FakeLLM, name: str) -> None:
     fake.answer({"name": "a", "count": 1}, {"name": "a"}, GOOD)
 
-    answer = Caller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
+    answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
 
     assert answer.value == GOOD
     assert "- count breaks minimum 3" in _last_turn(fake.received[1])
@@ -107,7 +107,7 @@ def test_three_wrong_answers_are_an_error_that_says_what_was_wrong(fake: FakeLLM
     fake.answer("one", "two", {"name": "a", "count": 1}, GOOD)
 
     with pytest.raises(model_errors.ModelAnswerInvalid, match="count breaks minimum 3") as refused:
-        Caller(fake).ask(SCHEMA)
+        ModelCaller(fake).ask(SCHEMA)
 
     assert len(fake.received) == 3
     attempts = refused.value.details["attempts"]
@@ -118,7 +118,7 @@ def test_an_answer_cut_by_the_output_limit_is_not_sent_back(fake: FakeLLM) -> No
     fake.add(Scripted(json.dumps(GOOD), fault=Fault.LENGTH))
 
     with pytest.raises(model_errors.ModelAnswerCut, match="100 tokens"):
-        Caller(fake).ask(SCHEMA)
+        ModelCaller(fake).ask(SCHEMA)
 
     assert len(fake.received) == 1
 
@@ -198,9 +198,9 @@ def shared() -> Iterator[FakeLLM]:
 
 
 @pytest.fixture(scope="module")
-def callers(shared: FakeLLM) -> dict[tuple[str, bool], Caller]:
+def callers(shared: FakeLLM) -> dict[tuple[str, bool], ModelCaller]:
     return {
-        (name, streams): Caller(
+        (name, streams): ModelCaller(
             shared,
             [f"{name}:fake-model"],
             streams=streams,
@@ -215,7 +215,7 @@ def callers(shared: FakeLLM) -> dict[tuple[str, bool], Caller]:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200), name=st.sampled_from(PROVIDERS), streams=st.booleans())
 def test_any_bytes_a_model_says_end_as_a_value_or_a_typed_error(
-    shared: FakeLLM, callers: dict[tuple[str, bool], Caller], content: bytes, name: str, streams: bool
+    shared: FakeLLM, callers: dict[tuple[str, bool], ModelCaller], content: bytes, name: str, streams: bool
 ) -> None:
     shared.answer(*[content.decode("utf-8", "surrogateescape")] * 3)
 
@@ -232,7 +232,7 @@ def test_any_bytes_a_model_says_end_as_a_value_or_a_typed_error(
     name=st.sampled_from(PROVIDERS),
 )
 def test_any_json_a_model_says_ends_as_a_value_or_a_typed_error(
-    shared: FakeLLM, callers: dict[tuple[str, bool], Caller], value: Any, name: str
+    shared: FakeLLM, callers: dict[tuple[str, bool], ModelCaller], value: Any, name: str
 ) -> None:
     shared.answer(*[json.dumps(value)] * 3)
 
@@ -259,7 +259,7 @@ def test_any_json_a_model_says_ends_as_a_value_or_a_typed_error(
     streams=st.booleans(),
 )
 def test_any_body_a_server_sends_ends_as_a_value_or_a_typed_error(
-    shared: FakeLLM, callers: dict[tuple[str, bool], Caller], raw: bytes, name: str, streams: bool
+    shared: FakeLLM, callers: dict[tuple[str, bool], ModelCaller], raw: bytes, name: str, streams: bool
 ) -> None:
     body = b"data: " + raw + b"\n\n" if streams else raw
     shared.add(*[Scripted(raw=body)] * 3)
@@ -267,7 +267,7 @@ def test_any_body_a_server_sends_ends_as_a_value_or_a_typed_error(
     _ends_well(callers[name, streams], shared)
 
 
-def _ends_well(caller: Caller, fake: FakeLLM) -> None:
+def _ends_well(caller: ModelCaller, fake: FakeLLM) -> None:
     try:
         answer = caller.ask(SCHEMA)
     except ModelError:

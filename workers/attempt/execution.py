@@ -37,7 +37,7 @@ def _assignment(attempt: AttemptContext) -> Assignment:
     with statement(attempt.process.engine) as conn:
         results = steps.outputs(conn, list(claim.bindings.values()))
         referred = {name: results[row_id] for name, row_id in claim.bindings.items() if row_id in results}
-        outputs = output_offload.whole_outputs(conn, claim.tenant, referred)
+        outputs = output_offload.load_outputs(conn, claim.tenant, referred)
         attachments = attempt.describe_attachments(conn)
     return Assignment(
         task_id=claim.task_id,

@@ -37,7 +37,7 @@ def _view(attempt: AttemptContext) -> RoundView:
         outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
         results = {row.name: row.result for row in outcomes if row.result is not None}
         offloaded = {name: result for name, result in results.items() if result.artifact is not None}
-        outputs = output_offload.whole_outputs(conn, claim.tenant, offloaded)
+        outputs = output_offload.load_outputs(conn, claim.tenant, offloaded)
     return RoundView(
         contract=attempt.contract,
         plan=record.plan,

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from orchestrator.lifecycle import metered_calls
+from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.llm import stop
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.interface import Completion
@@ -39,7 +41,7 @@ class AttemptModel:
         purpose: str,
         avoid: Collection[str] = (),
     ) -> Completion:
-        """Return an answer and add it to `completions`; see orchestrator.lifecycle.metered_calls.guarded_complete.
+        """Return an answer and add it to `completions`; see orchestrator.lifecycle.metered_calls.complete.
 
         Secrets are removed from the messages; personal data is not, because quotes are checked verbatim. Raises
         ModelUnavailable instead of ModelBusy when the models are free only after the task's deadline.
@@ -47,18 +49,19 @@ class AttemptModel:
         attempt = self.attempt
         try:
             with _stoppable(attempt.stop.is_set):
-                completion = metered_calls.guarded_complete(
-                    self.open_models(),
-                    attempt.process.engine,
-                    claim=attempt.claim,
-                    messages=[
-                        replace(message, text=redact(message.text, only="secret.")) for message in messages
-                    ],
-                    schema=schema,
+                call = partial(
+                    self.open_models().complete,
+                    [replace(message, text=redact(message.text, only="secret.")) for message in messages],
+                    schema,
                     max_output_tokens=max_output_tokens,
                     deadline=attempt.deadline,
                     purpose=purpose,
                     avoid=avoid,
+                )
+                completion = metered_calls.complete(
+                    ClaimBudgetAccount(attempt.process.engine, attempt.claim),
+                    lambda budget: call(budget=budget),
+                    purpose=purpose,
                 )
         except ModelBusy as busy:
             left = attempt.started_at + attempt.claim.seconds_left - time.monotonic()
@@ -84,14 +87,13 @@ class AttemptEmbedder:
         return self.embedder.model
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return a vector for each text; see orchestrator.lifecycle.metered_calls.guarded_embed."""
+        """Return a vector for each text; see orchestrator.lifecycle.metered_calls.embed."""
         attempt = self.attempt
         with _stoppable(attempt.stop.is_set):
-            return metered_calls.guarded_embed(
+            return metered_calls.embed(
+                ClaimBudgetAccount(attempt.process.engine, attempt.claim),
                 self.embedder,
-                attempt.process.engine,
-                claim=attempt.claim,
-                texts=[redact(text, only="secret.") for text in texts],
+                [redact(text, only="secret.") for text in texts],
                 deadline=attempt.deadline,
             )
 

@@ -11,8 +11,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from workers.attempt import judging, planning
-from workers.attempt.concerns.crash import contain_crash
-from workers.attempt.concerns.failure import fail_on_error
+from workers.attempt.concerns.failure import contain_crash, fail_on_error
 from workers.attempt.concerns.large_output import store_large_output
 from workers.attempt.concerns.lease import hold_lease
 from workers.attempt.concerns.log_fields import add_log_fields

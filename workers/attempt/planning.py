@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
-from orchestrator.lifecycle.reuse import Source, source_of
+from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import pools, rounds
 from orchestrator.models.arm_capability import ARMS
@@ -19,10 +19,10 @@ from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, St
 from orchestrator.models.model_errors import ModelRefused
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
-from orchestrator.planner.check import check_plan
-from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, plan_by_model
+from orchestrator.planner.by_model import PLAN_SCHEMA, Ask, PlanProposal, plan_by_model
+from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.recipe import plan_by_recipe
-from orchestrator.router import Candidate, Route, route
+from orchestrator.router import ArmCandidate, Route, route
 from workers.arms.base import models_used
 from workers.attempt import result_cache, semantic_cache
 from workers.attempt.concerns.retry import may_retry
@@ -78,27 +78,25 @@ def make_plan(attempt: AttemptContext) -> Plan:
         return _plan_without(failure, contract, attachments)
 
 
-def _earlier_plan(process: WorkerProcess, source: Source, contract: Contract) -> Plan:
+def _earlier_plan(process: WorkerProcess, source: RetrySource, contract: Contract) -> Plan:
     with statement(process.engine) as conn:
         plan = rounds.read(conn, source.task_id, number=source.round).plan
     return check_plan(
         {"steps": plan.to_record()["steps"]},
         attachments=contract.attachments,
-        mode=plan.mode,
-        rationale=plan.rationale,
-        provenance=plan.provenance,
+        origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )
 
 
 def _asker(model: AttemptModel) -> Ask:
-    def ask(messages: Sequence[Message], *, purpose: str) -> Proposal:
+    def ask(messages: Sequence[Message], *, purpose: str) -> PlanProposal:
         completion = model.ask(
             messages,
             PLAN_SCHEMA,
             max_output_tokens=_PLAN_TOKENS,
             purpose=purpose,
         )
-        return Proposal(completion.value, completion.text, models_used([completion])[0])
+        return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 
     return ask
 
@@ -129,11 +127,11 @@ def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]
 
 
 @lru_cache(maxsize=1)
-def _candidates(engine: Engine, _second: int) -> Sequence[Candidate]:
+def _candidates(engine: Engine, _second: int) -> Sequence[ArmCandidate]:
     with statement(engine) as conn:
         statistics = pools.arm_statistics(conn)
     return [
-        Candidate(
+        ArmCandidate(
             arm=arm.arm_id,
             capabilities=arm.capabilities,
             cost_tier=arm.cost_tier,

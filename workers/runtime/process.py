@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import outlast
-from orchestrator.lifecycle import recovery
+from orchestrator.lifecycle import requeue
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.memory.steps import Claim
@@ -120,7 +120,7 @@ class Worker:
         """
         try:
             outlast(
-                lambda: recovery.hand_back(
+                lambda: requeue.hand_back(
                     self.process.engine, step_id, task_id=task_id, owner=owner, died=died
                 ),
                 until=time.monotonic() + patience_seconds,

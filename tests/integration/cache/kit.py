@@ -17,6 +17,7 @@ from orchestrator.lifecycle.submission import Submitted
 from orchestrator.llm.embedding import Embedder
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
+from orchestrator.models.caller import Caller
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
@@ -26,7 +27,7 @@ from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.fake_llm.server import FakeLLM
 from tests.integration.kit import TENANT, Engineer, done
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 from workers.attempt import result_cache, semantic_cache
 from workers.attempt.context import AttemptContext
 from workers.attempt.result_cache import ReusedResult
@@ -66,15 +67,11 @@ class Company:
         """Submit a goal as the API does."""
         return submission.submit(
             self.process.engine,
-            len,
             # where a model is configured, goals that no recipe fits are let in
             settings=replace(self.settings, openai_api_key="k"),
-            tenant=tenant,
-            key_id=None,
-            request_id=None,
+            caller=Caller(tenant, scopes=frozenset(scopes)),
             contract=Contract(goal=goal, **contract),
             cache=self.cache,
-            scopes=frozenset(scopes),
         )
 
     def plan(self, task_id: str, *steps: Mapping[str, Any]) -> Ended | None:
@@ -111,7 +108,7 @@ class Company:
         """Opens the models of the fake server; None without one."""
         if self.fake is None:
             return None
-        models = Caller(self.fake).models
+        models = ModelCaller(self.fake).models
         return lambda: models
 
     def judge(self, task_id: str, verdict: Verdict = RIGHT) -> Ended:

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator import executor
 from orchestrator.chord.database import transaction
-from orchestrator.lifecycle import recovery, submission
-from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.lifecycle import cancel, ending, submission
+from orchestrator.models.caller import Caller, IdempotencyKey
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CACHE_MODES, Budget, Contract, Priority
@@ -72,7 +72,7 @@ def test_the_oldest_follower_runs_when_the_leader_is_cancelled(company: Company)
     leader = company.submit().task_id
     successor, other = follow(company), follow(company)
 
-    submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
+    cancel.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     assert company.engineer.states(successor) == {"$plan": "queued"}
     cache = company.engineer.task(other).cache
@@ -91,7 +91,7 @@ def test_a_promoted_follower_is_queued_at_once(company: Company) -> None:
     leader = company.submit().task_id
     successor = follow(company)
 
-    submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
+    cancel.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     [row] = company.engineer.ask(
         "SELECT due <= now() AS is_due, sends FROM steps WHERE task_id = %(id)s", id=successor
@@ -103,7 +103,7 @@ def test_cancelling_a_follower_affects_no_other_task(company: Company) -> None:
     leader = company.submit().task_id
     leaving, staying = follow(company), follow(company)
 
-    submission.cancel(company.process.engine, tenant=TENANT, task_id=leaving)
+    cancel.cancel(company.process.engine, tenant=TENANT, task_id=leaving)
     company.run(leader)
 
     assert company.engineer.task(leaving).status == "cancelled"
@@ -115,7 +115,7 @@ def test_a_follower_keeps_its_own_deadline(company: Company) -> None:
     late = follow(company)
     company.engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
 
-    ended = recovery.end_at_deadline(company.process.engine, late)
+    ended = ending.end_at_deadline(company.process.engine, late)
 
     assert ended is not None
     assert ended.status is TaskStatus.FAILED
@@ -129,7 +129,7 @@ def test_a_leaders_deadline_promotes_a_follower(company: Company) -> None:
     successor = follow(company)
     company.engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=leader)
 
-    recovery.end_at_deadline(company.process.engine, leader)
+    ending.end_at_deadline(company.process.engine, leader)
 
     assert company.engineer.states(successor) == {"$plan": "queued"}
 
@@ -139,7 +139,7 @@ def test_followers_without_time_left_are_not_promoted(company: Company) -> None:
     late, successor = follow(company), follow(company)
     company.engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
 
-    submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
+    cancel.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     assert company.engineer.states(late) == {}
     assert company.engineer.states(successor) == {"$plan": "queued"}
@@ -307,15 +307,10 @@ def test_a_task_submitted_while_the_leader_ends_ends_too(company: Company) -> No
 def _submit_once(company: Company, idempotency: IdempotencyKey) -> submission.Submitted:
     return submission.submit(
         company.process.engine,
-        len,
         settings=replace(company.settings, openai_api_key="k"),
-        tenant=TENANT,
-        key_id=None,
-        request_id=None,
+        caller=Caller(TENANT, scopes=frozenset(["task:submit"]), idempotency=idempotency),
         contract=Contract(goal=GOAL),
-        idempotency=idempotency,
         cache=company.cache,
-        scopes=frozenset(["task:submit"]),
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator.lifecycle import withdrawal
-from orchestrator.lifecycle.withdrawal import Withdrawn
+from orchestrator.lifecycle.withdrawal import WithdrawnHit
 from orchestrator.models.errors import InvalidOperation
 from orchestrator.models.task_contract import CACHE_MODES
 from orchestrator.settings import Settings
@@ -17,7 +17,7 @@ def company(engine: Engine, our_settings: Settings) -> Company:
     return Company(engine, our_settings)
 
 
-def reported(company: Company, task_id: str, *, tenant: str = TENANT, reason: str = "") -> Withdrawn:
+def reported(company: Company, task_id: str, *, tenant: str = TENANT, reason: str = "") -> WithdrawnHit:
     return withdrawal.report_wrong_hit(company.process.engine, tenant=tenant, task_id=task_id, reason=reason)
 
 

@@ -1,13 +1,18 @@
-"""Turns an error, or the end of an attempt's time, into a failed result."""
+"""Turns errors, the end of an attempt's time, and defects of an arm into failed results."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.models.errors import MustWait, OctoError, Stopped, ToolTimeout
+import structlog
+
+from orchestrator.chord.database import is_away
+from orchestrator.models.errors import MustWait, OctoError, StepError, Stopped, ToolTimeout
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.model_errors import ModelTimeout
 from orchestrator.models.step_result import ResultStatus, StepResult
 from workers.attempt.context import AttemptContext, Handler, limit_seconds
+
+log = structlog.get_logger(__name__)
 
 
 def fail_on_error(attempt: AttemptContext, proceed: Handler) -> Any:
@@ -31,6 +36,27 @@ def fail_on_error(attempt: AttemptContext, proceed: Handler) -> Any:
         if limit >= claim.seconds_left:
             raise
         return failed_by(ModelTimeout(f"The {claim.arm} did not end within {limit:g} s."))
+
+
+def contain_crash(attempt: AttemptContext, proceed: Handler) -> StepResult:
+    """Return a failed result for an unexpected exception, so that a defect of an arm does not end its worker.
+
+    Passes on StepError, and the error of a database that is away.
+    """
+    try:
+        result: StepResult = proceed(attempt)
+    except StepError:
+        raise
+    except Exception as error:
+        # a database that is away is not the arm's failure: the lease is handed back and the step runs again
+        if is_away(error):
+            raise
+        log.exception("step.crashed")
+        return failure(
+            "arm_crashed",
+            f"The {attempt.claim.arm} arm raised an unexpected exception; the worker's log has its traceback.",
+        )
+    return result
 
 
 def failed_by(error: OctoError) -> StepResult:

@@ -29,5 +29,5 @@ def _offload(attempt: AttemptContext, result: StepResult) -> StepResult:
         return result
     return in_transaction(
         attempt.process.engine,
-        lambda conn: output_offload.stow(conn, claim.tenant, result, name=claim.name, content=content),
+        lambda conn: output_offload.offload(conn, claim.tenant, result, name=claim.name, content=content),
     )

@@ -7,9 +7,8 @@ from typing import Any
 import structlog
 from celery.exceptions import Ignore
 
-from orchestrator import executor
 from orchestrator.chord.database import in_transaction
-from orchestrator.lifecycle import metered_calls
+from orchestrator.lifecycle import requeue
 from orchestrator.models.errors import MustWait
 from orchestrator.models.step_result import StepResult
 from orchestrator.observability import metric
@@ -29,7 +28,7 @@ def postpone(attempt: AttemptContext, proceed: Handler) -> Any:
     try:
         return proceed(attempt)
     except MustWait as wait:
-        if metered_calls.postpone(attempt.process.engine, attempt.claim, wait):
+        if requeue.postpone(attempt.process.engine, attempt.claim, wait):
             attempt.process.hints.send(attempt.claim.task_id)
             log.info("step.postponed", reason=wait.code)
         else:
@@ -80,7 +79,7 @@ def _queue_again(attempt: AttemptContext, error: Mapping[str, Any]) -> None:
         longest=claim.seconds_left - seconds,
     )
     is_queued = in_transaction(
-        attempt.process.engine, lambda conn: executor.retry(conn, claim, error=error, delay_seconds=delay)
+        attempt.process.engine, lambda conn: requeue.retry_step(conn, claim, error=error, delay_seconds=delay)
     )
     if not is_queued:
         log.info("attempt.superseded", error=error["code"])

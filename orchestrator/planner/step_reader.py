@@ -1,4 +1,4 @@
-"""Reads one step of a plan that others wrote: completes it, and says everything that is wrong with it."""
+"""Reads one step of a plan as it was sent: fills in defaults and collects every fault."""
 
 import math
 import re
@@ -37,28 +37,28 @@ _MEMBERS = frozenset(
         "required",
     ]
 )
-# a keyword that looks into its value: it can't be decided while a part of the value is a reference
-_LOOKING_INSIDE = frozenset(
+# keywords that test a value's members: undecidable while one of the members is a reference
+_MEMBER_KEYWORDS = frozenset(
     ["oneOf", "anyOf", "allOf", "not", "enum", "const", "contains", "uniqueItems", "if", "$ref"]
 )
 
 
 @dataclass
-class Faults:
-    """Collects what is wrong with a plan: the first MAX_FAULTS fields and messages, and how many there are."""
+class PlanFaults:
+    """The faults of a plan: the first MAX_FAULTS fields and messages, and the count of all."""
 
     found: list[dict[str, str]] = field(default_factory=list)
     count: int = 0
 
     def add(self, place: str, message: str) -> None:
-        """Note one fault; `place` is a dotted path in the plan."""
+        """Add a fault; `place` is a dotted path in the plan."""
         self.count += 1
         if len(self.found) < MAX_FAULTS:
             self.found.append({"field": _cut(place, 200), "message": _cut(message, 500)})
 
 
-def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: Faults) -> PlanStep | None:
-    """Return the step that `item` describes, or None when it is too broken to go on with."""
+def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: PlanFaults) -> PlanStep | None:
+    """Return the step that `item` describes; None when it is no object or has no valid id."""
     if not isinstance(item, Mapping):
         faults.add(place, "must be an object")
         return None
@@ -89,7 +89,7 @@ def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: Faul
     return _with_referenced(step) if name else None
 
 
-def _read_id(record: Mapping[str, Any], place: str, faults: Faults) -> str:
+def _read_id(record: Mapping[str, Any], place: str, faults: PlanFaults) -> str:
     name = record.get("id")
     if isinstance(name, str) and STEP_ID.fullmatch(name):
         return name
@@ -98,9 +98,9 @@ def _read_id(record: Mapping[str, Any], place: str, faults: Faults) -> str:
 
 
 def _read_offer(
-    record: Mapping[str, Any], wanted: set[str], place: str, faults: Faults
+    record: Mapping[str, Any], wanted: set[str], place: str, faults: PlanFaults
 ) -> tuple[ArmCapability, Action] | None:
-    """Return the one arm and action that arm, action and capabilities together name."""
+    """Return the only arm and action that match the step's arm, action and capabilities."""
     arm_id, action = record.get("arm"), _action_named(record)
     if arm_id is not None and not _is_step_arm(arm_id):
         faults.add(f"{place}.arm", f"must be one of {', '.join(_STEP_ARMS)}")
@@ -123,7 +123,7 @@ def _read_offer(
     ]
     if len(offers) == 1:
         return offers[0]
-    _say_ambiguous(offers, place, faults, arm_named=arm_id is not None)
+    _add_ambiguous(offers, place, faults, arm_named=arm_id is not None)
     return None
 
 
@@ -140,21 +140,21 @@ def _fits(wanted: set[str], arm: ArmCapability, action: Action, *, named: bool) 
     return wanted <= set(arm.capabilities if named else action.capabilities)
 
 
-def _say_ambiguous(
-    offers: Sequence[tuple[ArmCapability, Action]], place: str, faults: Faults, *, arm_named: bool
+def _add_ambiguous(
+    offers: Sequence[tuple[ArmCapability, Action]], place: str, faults: PlanFaults, *, arm_named: bool
 ) -> None:
     choices = ", ".join(f"{arm.arm_id}.{action.name}" for arm, action in offers)
     if not offers:
         faults.add(f"{place}.capabilities", "no single action offers all of them")
     elif arm_named:
-        faults.add(f"{place}.action", f"is needed: {choices} are possible")
+        faults.add(f"{place}.action", f"is required: one of {choices}")
     else:
         faults.add(
-            f"{place}.arm", f"is needed, or capabilities that only one action offers: {choices} are possible"
+            f"{place}.arm", f"is required, or capabilities that only one action offers; one of {choices}"
         )
 
 
-def _read_text(record: Mapping[str, Any], place: str, faults: Faults) -> str:
+def _read_text(record: Mapping[str, Any], place: str, faults: PlanFaults) -> str:
     text = record.get("description", "")
     if isinstance(text, str) and len(text) <= MAX_DESCRIPTION_CHARACTERS:
         return text
@@ -162,7 +162,7 @@ def _read_text(record: Mapping[str, Any], place: str, faults: Faults) -> str:
     return ""
 
 
-def _read_names(record: Mapping[str, Any], member: str, place: str, faults: Faults) -> tuple[str, ...]:
+def _read_names(record: Mapping[str, Any], member: str, place: str, faults: PlanFaults) -> tuple[str, ...]:
     names = record.get(member, [])
     if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
         return tuple(dict.fromkeys(names))
@@ -171,7 +171,7 @@ def _read_names(record: Mapping[str, Any], member: str, place: str, faults: Faul
 
 
 def _read_flag(
-    record: Mapping[str, Any], member: str, place: str, faults: Faults, *, default: bool = False
+    record: Mapping[str, Any], member: str, place: str, faults: PlanFaults, *, default: bool = False
 ) -> bool:
     flag = record.get(member, default)
     if not isinstance(flag, bool):
@@ -179,7 +179,7 @@ def _read_flag(
     return flag is True
 
 
-def _read_timeout(record: Mapping[str, Any], place: str, faults: Faults) -> float | None:
+def _read_timeout(record: Mapping[str, Any], place: str, faults: PlanFaults) -> float | None:
     seconds = record.get("timeout_seconds")
     if seconds is None:
         return None
@@ -193,23 +193,25 @@ def _read_timeout(record: Mapping[str, Any], place: str, faults: Faults) -> floa
     return None
 
 
-def _read_estimate(record: Mapping[str, Any], place: str, faults: Faults) -> dict[str, float]:
+def _read_estimate(record: Mapping[str, Any], place: str, faults: PlanFaults) -> dict[str, float]:
     estimate = record.get("estimate", {})
     if not isinstance(estimate, Mapping):
         faults.add(f"{place}.estimate", f"must be an object with {', '.join(ESTIMATED)}")
         return {}
-    told = {name: estimate[name] for name in ESTIMATED if estimate.get(name) is not None}
-    wrong = [name for name, number in told.items() if not _is_amount(number)]
+    given = {name: estimate[name] for name in ESTIMATED if estimate.get(name) is not None}
+    wrong = [name for name, number in given.items() if not _is_amount(number)]
     for name in wrong:
         faults.add(f"{place}.estimate.{name}", "must be a number of at least 0")
-    return {} if wrong else told
+    return {} if wrong else given
 
 
 def _is_amount(number: Any) -> bool:
     return isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < math.inf
 
 
-def _read_inputs(record: Mapping[str, Any], member: str, place: str, faults: Faults) -> dict[str, Any] | None:
+def _read_inputs(
+    record: Mapping[str, Any], member: str, place: str, faults: PlanFaults
+) -> dict[str, Any] | None:
     inputs = record.get(member)
     if inputs is None:
         return None
@@ -219,7 +221,7 @@ def _read_inputs(record: Mapping[str, Any], member: str, place: str, faults: Fau
     return {name: value for name, value in inputs.items() if name != "action"}
 
 
-def _read_criteria(record: Mapping[str, Any], place: str, faults: Faults) -> tuple[dict[str, Any], ...]:
+def _read_criteria(record: Mapping[str, Any], place: str, faults: PlanFaults) -> tuple[dict[str, Any], ...]:
     items = record.get("acceptance_criteria", [])
     if not isinstance(items, (list, tuple)) or len(items) > MAX_CRITERIA:
         faults.add(f"{place}.acceptance_criteria", f"must be a list of at most {MAX_CRITERIA}")
@@ -232,7 +234,7 @@ def _read_criteria(record: Mapping[str, Any], place: str, faults: Faults) -> tup
     )
 
 
-def _is_criterion(item: Any, place: str, faults: Faults) -> bool:
+def _is_criterion(item: Any, place: str, faults: PlanFaults) -> bool:
     if not isinstance(item, Mapping) or not isinstance(item.get("text"), str) or not item["text"].strip():
         faults.add(place, "must be a string, or an object {text, check}")
         return False
@@ -244,7 +246,7 @@ def _is_criterion(item: Any, place: str, faults: Faults) -> bool:
     return not messages
 
 
-def _check_inputs(step: PlanStep, action: Action, place: str, faults: Faults) -> None:
+def _check_inputs(step: PlanStep, action: Action, place: str, faults: PlanFaults) -> None:
     _check_against(action, step.inputs, f"{place}.inputs", faults)
     if step.repair_inputs is not None:
         _check_against(action, {**step.inputs, **step.repair_inputs}, f"{place}.repair_inputs", faults)
@@ -254,7 +256,7 @@ def _check_inputs(step: PlanStep, action: Action, place: str, faults: Faults) ->
                 faults.add(f"{place}.{member}.{path}", message)
 
 
-def _check_against(action: Action, inputs: Mapping[str, Any], place: str, faults: Faults) -> None:
+def _check_against(action: Action, inputs: Mapping[str, Any], place: str, faults: PlanFaults) -> None:
     references = dict(references_in(inputs))
     for path, reference in references.items():
         if message := fault_of(reference):
@@ -262,12 +264,12 @@ def _check_against(action: Action, inputs: Mapping[str, Any], place: str, faults
     for fault in schema_faults_of(action.input_schema, inputs):
         inside = any(path[: len(fault.path)] == fault.path for path in references)
         behind = any(fault.path[: len(path)] == path for path in references)
-        if not behind and not (inside and fault.keyword in _LOOKING_INSIDE):
+        if not behind and not (inside and fault.keyword in _MEMBER_KEYWORDS):
             faults.add(_dotted(place, fault.path), fault.message)
 
 
 def _check_attachments(
-    step: PlanStep, action: Action, place: str, attachments: Sequence[str], faults: Faults
+    step: PlanStep, action: Action, place: str, attachments: Sequence[str], faults: PlanFaults
 ) -> None:
     inputs = {**step.inputs, **(step.repair_inputs or {})}
     named = [inputs["attachment"]] if "attachment" in inputs else inputs.get("attachments", [])
@@ -280,7 +282,7 @@ def _check_attachments(
 
 
 def _rules_in(inputs: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
-    """Yield the machine checks among the inputs of judge.verify with their paths."""
+    """Yield (rule, path) for each machine check in the inputs of judge.verify."""
     if "check" in inputs and not is_reference(inputs["check"]):
         yield inputs["check"], "check"
     checks = inputs.get("checks")
@@ -296,7 +298,7 @@ def _with_referenced(step: PlanStep) -> PlanStep:
 
 
 def schemas_in(steps: Sequence[Any]) -> Iterator[Any]:
-    """Yield the JSON Schemas in the machine checks of steps as they were sent."""
+    """Yield the JSON Schemas in the machine checks of the steps as they were sent."""
     for step in steps:
         if not isinstance(step, Mapping):
             continue
@@ -308,8 +310,8 @@ def schemas_in(steps: Sequence[Any]) -> Iterator[Any]:
         yield from schemas_of(rules)
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _dotted(place: str, path: tuple[str | int, ...]) -> str:

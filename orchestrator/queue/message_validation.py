@@ -1,7 +1,7 @@
-"""Says what is wrong with a message that was found on a queue: whoever may write in Redis can put anything there.
+"""Validates messages from a queue, because anyone who can write to Redis can put anything there.
 
-A message of ours carries ids and no more, so it is small and plain. What is none is dropped: if it was meant for a row
-of work, that row is due again soon.
+A message of ours carries only ids, so it is small and plain. A foreign message is dropped; if it was meant for a row,
+the sweeper publishes that row again.
 """
 
 import base64
@@ -17,9 +17,9 @@ _PLAIN: Final = (str, int, float, bool, type(None))
 
 
 def read(raw: bytes, *, known_tasks: Collection[str] = ()) -> dict[str, Any]:
-    """Return a message as kombu wrote it. Raises ValueError saying why it is none.
+    """Return the message as kombu wrote it; raises ValueError with the reason when it is not one of ours.
 
-    With `known_tasks` it is for one of these.
+    With `known_tasks` the message's task must be one of them.
     """
     if len(raw) > MAX_BYTES:
         raise ValueError(f"it has {len(raw)} bytes, and {MAX_BYTES} are allowed")
@@ -35,7 +35,7 @@ def read(raw: bytes, *, known_tasks: Collection[str] = ()) -> dict[str, Any]:
 
 def _fault_of(message: Any, known_tasks: Collection[str]) -> str:
     if not isinstance(message, dict) or not isinstance(message.get("body"), str):
-        return "it is no object with a body"
+        return "it is not an object with a body"
     if message.get("content-type") != "application/json" or message.get("content-encoding") != "utf-8":
         return "its content type is not JSON in UTF-8"
     return (
@@ -54,41 +54,41 @@ def _fault_of_properties(properties: Any) -> str:
     if not isinstance(place, dict) or not all(
         isinstance(place.get(name), str) for name in ("exchange", "routing_key")
     ):
-        return "it does not say where it was sent to"
+        return "it has no exchange or routing key"
     priority = properties.get("priority", 0)
     if not isinstance(priority, int) or not 0 <= priority <= 9:
-        return "its priority is none"
+        return "its priority is not a number from 0 to 9"
     if not all(isinstance(properties.get(name, ""), str | None) for name in ("correlation_id", "reply_to")):
-        return "what it answers to is no text"
+        return "its correlation id or reply address is not a string"
     return ""
 
 
 def _fault_of_headers(headers: Any, known_tasks: Collection[str]) -> str:
     if not isinstance(headers, dict) or not (_is_id(headers.get("task")) and _is_id(headers.get("id"))):
-        return "it names no task and id"
+        return "it has no task name or id"
     if known_tasks and headers["task"] not in known_tasks:
-        return "it is for a task that there is none of"
+        return "its task is unknown"
     if strange := [name for name in _NEVER_OURS if headers.get(name) is not None]:
         return f"it has {', '.join(strange)}"
     limits, stamps = headers.get("timelimit") or [], headers.get("stamps") or {}
     if not isinstance(limits, list) or not all(isinstance(limit, int | float | None) for limit in limits):
-        return "its time limits are no numbers"
+        return "its time limits are not numbers"
     rest = (value for name, value in headers.items() if name not in {"timelimit", "stamps"})
     if stamps or not all(isinstance(value, _PLAIN) for value in rest):
-        return "its headers are no plain values"
-    return "" if isinstance(headers.get("retries", 0), int) else "its retries are no number"
+        return "its headers are not plain values"
+    return "" if isinstance(headers.get("retries", 0), int) else "its retries are not a number"
 
 
 def _fault_of_body(text: str) -> str:
-    """Celery's second protocol: arguments, named arguments, and what follows."""
+    """Check the body in Celery's protocol 2: arguments, named arguments, and the signatures that follow."""
     try:
         body = json.loads(base64.b64decode(text, validate=True))
     except (ValueError, RecursionError):
         return "its body is not JSON in base64"
     if not isinstance(body, list) or [type(part) for part in body] != [list, dict, dict]:
-        return "its body is no call"
+        return "its body is not a task call"
     if not all(isinstance(value, dict | list | None) for value in body[2].values()):
-        return "what follows it is no call"
+        return "its callbacks are not signatures"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Plans by a model: asks for a plan, checks it as any other, has faults corrected, and thinks twice when unsure."""
+"""Makes a plan by a model: has the model correct an illegal plan, and reconsider one that it is unsure of."""
 
 import json
 import re
@@ -23,17 +23,17 @@ from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan
 from orchestrator.models.task_contract import Attachment, Contract
-from orchestrator.planner.check import check_plan
+from orchestrator.planner.check import PlanOrigin, check_plan
 
 MAX_CORRECTIONS = 2
 SURE = 0.75
-"""Below this confidence the model is asked once to think again; OctoLLM's planner does so too."""
+"""Below this confidence the model is asked once to reconsider, as in OctoLLM's planner."""
 MAX_CONTEXT_CHARACTERS = 2_000
-_MAX_FAULTS_TOLD = 10
-_MAX_OUTPUTS_TOLD = 5
-_MAX_GIST_CHARACTERS = 60
-# members that plans do well without
-_NOT_TOLD = frozenset(
+_MAX_LISTED_FAULTS = 10
+_MAX_LISTED_OUTPUTS = 5
+_MAX_SUMMARY_CHARACTERS = 60
+# inputs and outputs that the catalogue leaves out, because plans seldom need them
+_LEFT_OUT = frozenset(
     ["summary", "query", "terms", "skipped", "python", "room", "select", "line_length", "max_failures",
      "listed", "total_bytes", "patch", "fix_rounds", "policy", "left_out", "files_searched", "statements"]
 )  # fmt: skip
@@ -85,8 +85,8 @@ PLAN_SCHEMA: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """What a model answered: a value of PLAN_SCHEMA, its text, and who it was, for the plan's provenance."""
+class PlanProposal:
+    """A model's answer: a value of PLAN_SCHEMA, its text, and the model's record for the plan's provenance."""
 
     value: Mapping[str, Any]
     text: str
@@ -96,17 +96,17 @@ class Proposal:
 class Ask(Protocol):
     """Asks a model for a plan."""
 
-    def __call__(self, messages: Sequence[Message], *, purpose: str) -> Proposal:
-        """Return what it proposes; raises StepError."""
+    def __call__(self, messages: Sequence[Message], *, purpose: str) -> PlanProposal:
+        """Return the model's answer; raises StepError."""
         ...
 
 
 def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment]) -> Plan:
-    """Return a plan that a model made and that breaks no rule.
+    """Return a legal plan made by a model.
 
-    The model sees the goal and the files' names, never what is in them: the plan, and with it every right, is fixed
-    before untrusted text is read. Raises InvalidPlan when its plan is still wrong after MAX_CORRECTIONS, and what
-    `ask` raises.
+    The model sees the goal and the names of the files, never their contents: the plan, and so every permission of its
+    steps, is fixed before untrusted text is read. Raises InvalidPlan when the plan is still illegal after
+    MAX_CORRECTIONS, and what `ask` raises.
     """
     prompt = load_prompt("planner")
     messages = [
@@ -138,7 +138,7 @@ def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment
 
 
 def catalogue() -> str:
-    """Return what the arms can do, a line an action; the same text each time, so that providers can cache it."""
+    """Return the arms' actions, one a line; the text never varies, so that providers can cache the prompt."""
     return "\n".join(
         f"{arm.arm_id}\n" + "\n".join(f" {_line(action)}" for action in arm.actions.values())
         for arm in ARMS.values()
@@ -147,9 +147,9 @@ def catalogue() -> str:
 
 
 def _legal_plan(
-    ask: Ask, messages: list[Message], check: Callable[[Proposal], Plan], *, prompt: Prompt
-) -> tuple[Plan, Proposal, int]:
-    """Return a plan that breaks no rule, and how often it had to be corrected; adds to `messages` what was said."""
+    ask: Ask, messages: list[Message], check: Callable[[PlanProposal], Plan], *, prompt: Prompt
+) -> tuple[Plan, PlanProposal, int]:
+    """Return a legal plan, its answer, and the number of corrections; adds each correction to `messages`."""
     for corrections in range(MAX_CORRECTIONS + 1):
         proposal = ask(messages, purpose=prompt.purpose)
         try:
@@ -164,14 +164,14 @@ def _legal_plan(
     raise AssertionError("unreachable")
 
 
-def _checked(proposal: Proposal, *, contract: Contract, attachments: Sequence[Attachment]) -> Plan:
+def _checked(proposal: PlanProposal, *, contract: Contract, attachments: Sequence[Attachment]) -> Plan:
     return check_plan(
         proposal.value["steps"],
         attachments=[attachment.sha256 for attachment in attachments],
         budget=contract.budget,
         contract=contract,
         is_ours=True,
-        rationale=proposal.value["rationale"],
+        origin=PlanOrigin("llm", proposal.value["rationale"]),
     )
 
 
@@ -195,8 +195,8 @@ def _request(contract: Contract, attachments: Sequence[Attachment]) -> list[Part
     ]
 
 
-def _correction(proposal: Proposal, wrong: InvalidPlan) -> list[Part]:
-    faults = wrong.details.get("errors", [])[:_MAX_FAULTS_TOLD]
+def _correction(proposal: PlanProposal, wrong: InvalidPlan) -> list[Part]:
+    faults = wrong.details.get("errors", [])[:_MAX_LISTED_FAULTS]
     listed = "\n".join(f"- {fault['field']}: {fault['message']}" for fault in faults)
     return [
         ours("You answered before:"),
@@ -207,7 +207,7 @@ def _correction(proposal: Proposal, wrong: InvalidPlan) -> list[Part]:
     ]
 
 
-def _doubt(proposal: Proposal, confidence: float) -> list[Part]:
+def _doubt(proposal: PlanProposal, confidence: float) -> list[Part]:
     return [
         ours("You answered before:"),
         Untrusted("answer", proposal.text),
@@ -220,10 +220,10 @@ def _doubt(proposal: Proposal, confidence: float) -> list[Part]:
 
 
 def _line(action: Action) -> str:
-    """Return what one action takes, gives and does: in few words, for they are paid for with every plan."""
+    """Describe an action's inputs, outputs and purpose briefly, because every plan pays for these tokens."""
     required = set(action.input_schema["required"])
-    taken = [name for name in action.input_schema["properties"] if name in required or name not in _NOT_TOLD]
-    given = [name for name in action.output_schema["properties"] if name not in _NOT_TOLD]
-    inputs = ", ".join(name if name in required else f"{name}?" for name in taken)
-    gist = re.split(r"[.;(]|, |: ", action.description.removeprefix("With a model: "), maxsplit=1)[0]
-    return f"{action.name}({inputs}) -> {', '.join(given[:_MAX_OUTPUTS_TOLD])}: {gist[:_MAX_GIST_CHARACTERS]}"
+    inputs = [name for name in action.input_schema["properties"] if name in required or name not in _LEFT_OUT]
+    outputs = [name for name in action.output_schema["properties"] if name not in _LEFT_OUT]
+    listed = ", ".join(name if name in required else f"{name}?" for name in inputs)
+    summary = re.split(r"[.;(]|, |: ", action.description.removeprefix("With a model: "), maxsplit=1)[0]
+    return f"{action.name}({listed}) -> {', '.join(outputs[:_MAX_LISTED_OUTPUTS])}: {summary[:_MAX_SUMMARY_CHARACTERS]}"

@@ -1,4 +1,4 @@
-"""What may lie on a queue: a message of ours, and anything that somebody else put there."""
+"""Messages of ours are read from a queue; anything else there is refused."""
 
 import base64
 import json
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.queue import wire_message
+from orchestrator.queue import message_validation
 
 TASKS = ("tasks.step",)
 
@@ -41,7 +41,7 @@ def made(*, headers: Any = None, properties: Any = None, **changes: Any) -> byte
 
 
 def test_a_message_of_ours_is_read() -> None:
-    assert wire_message.read(made(), known_tasks=TASKS)["headers"]["id"] == "b7d0"
+    assert message_validation.read(made(), known_tasks=TASKS)["headers"]["id"] == "b7d0"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_message_of_ours_is_read() -> None:
         b"[]",
         b"{}",
         b"[" * 100_000,
-        b'"' + b"x" * wire_message.MAX_BYTES + b'"',
+        b'"' + b"x" * message_validation.MAX_BYTES + b'"',
         made(body=None),
         made(body={}),
         made(**{"content-type": "application/x-python-serialize"}),
@@ -91,6 +91,6 @@ def test_a_message_of_ours_is_read() -> None:
         made(body=in_base64(b'[[], {}, {"chord": 5}]')),
     ],
 )
-def test_what_is_no_message_of_ours_is_refused(raw: bytes) -> None:
+def test_a_foreign_message_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match=r"^(its?|what) "):
-        wire_message.read(raw, known_tasks=TASKS)
+        message_validation.read(raw, known_tasks=TASKS)
