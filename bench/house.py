@@ -21,9 +21,9 @@ from typing import Any, Final
 from celery.app.trace import build_tracer
 
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import open_engine
 from orchestrator.devserver import servers
 from orchestrator.memory import migrate
-from orchestrator.memory.database import open_engine
 from orchestrator.models.execution_state import StepKind
 from orchestrator.queue.app import TASK_NAMES
 

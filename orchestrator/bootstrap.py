@@ -21,6 +21,7 @@ from orchestrator.cache.semantic import (
     EquivalenceMemo,
     SimilarTaskIndex,
 )
+from orchestrator.chord.database import is_away, open_engine, statement
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.llm import failover, price
@@ -28,7 +29,6 @@ from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import SharedGate, policy_for
 from orchestrator.memory import row_security
-from orchestrator.memory.database import is_away, open_engine, statement
 from orchestrator.memory.encoding import refuse_encoding
 from orchestrator.memory.hints import Hints
 from orchestrator.observability import log, metric
@@ -150,5 +150,5 @@ def open_embedder(settings: Settings) -> Embedder | None:
 
 def _gate(settings: Settings) -> SharedGate:
     return SharedGate(
-        open_client(settings.redis_url, patience_seconds=1), policy_for(settings.llm_timeout_seconds)
+        open_client(settings.redis_url, timeout_seconds=1), policy_for(settings.llm_timeout_seconds)
     )

@@ -26,7 +26,7 @@ from orchestrator.lifecycle.round_rows import RoundLayout, judge_message, messag
 from orchestrator.memory import events, rounds, steps, tasks
 from orchestrator.memory.events import Fact
 from orchestrator.memory.rounds import NewRound
-from orchestrator.memory.steps import Claim, Finished, Message
+from orchestrator.memory.steps import Claim, FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.models import record
 from orchestrator.models.errors import BudgetExceeded
@@ -45,16 +45,16 @@ class SavedRound:
     """A saved round; its released steps are the header of the chord to publish, its judge is the body."""
 
     chord_id: str
-    header: Sequence[Message]
-    judge: Message
+    header: Sequence[StepMessage]
+    judge: StepMessage
 
 
 @dataclass(frozen=True)
 class StepCompletion:
     """A step's end, and the steps that it released."""
 
-    finished: Finished
-    released: Sequence[Message]
+    finished: FinishedStep
+    released: Sequence[StepMessage]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
         max_parallel=settings.max_parallel_arms,
         redispatch_seconds=settings.redispatch_seconds,
     )
-    events.tell(
+    events.write(
         conn,
         task.id,
         [step_event(claim, finished, result), *map(queued_event, released)],
@@ -152,7 +152,7 @@ def conclude(
     ]
     decisions = {"verdict": verdict.to_record()}
     if verdict.decision is Decision.FAILED:
-        events.tell(conn, task.id, facts, round_number=claim.round, decisions=decisions)
+        events.write(conn, task.id, facts, round_number=claim.round, decisions=decisions)
         return _repair_or_reject(conn, task, verdict, settings=settings)
     if admission is not None:
         decisions["admission"] = asdict(admission)
@@ -240,7 +240,7 @@ def _open_task(conn: Connection, claim: Claim) -> LockedTask:
     return task
 
 
-def _finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> Finished:
+def _finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> FinishedStep:
     """Close the claim's row; raises Refused when the claim is not the current one."""
     finished = steps.finish(
         conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
-from orchestrator.llm.gate import Gate, LocalGate, Policy, Rates
+from orchestrator.llm.gate import FallbackGate, Gate, Policy, Rates
 from orchestrator.llm.interface import Attempt, BudgetAccount, Completion, Provider
 from orchestrator.llm.metered import Candidate, Meter
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
@@ -31,7 +31,7 @@ def provider(fake: FakeLLM, name: str, *, streams: bool = False, strict: bool = 
 def embedder(fake: FakeLLM) -> Embedder:
     """Open an embedding model on the fake server: texts that share words have similar vectors."""
     opened = OpenAIEmbeddings(api_key="k", base_url=fake.openai_url, is_strict=True)
-    meter = Meter(LocalGate(), Prices(), 10, lambda attempt: None)
+    meter = Meter(FallbackGate(), Prices(), 10, lambda attempt: None)
     return Embedder(Candidate(opened, "fake-words"), meter)
 
 
@@ -67,7 +67,7 @@ class ModelCaller:
             for kind, _, model in names
         ]
         meter = Meter(
-            gate or LocalGate(Policy()), Prices(prices or {}), link.timeout_seconds, self.attempts.append
+            gate or FallbackGate(Policy()), Prices(prices or {}), link.timeout_seconds, self.attempts.append
         )
         self.models = Models(candidates, meter=meter)
 

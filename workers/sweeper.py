@@ -18,14 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.cache import coalescing
+from orchestrator.chord.database import statement, transaction
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle import ending, requeue
 from orchestrator.memory import audit_log, pools, retention, steps, submissions, tasks, webhooks
-from orchestrator.memory.database import statement, transaction
 from orchestrator.models.errors import SandboxUnavailable
 from orchestrator.observability import metric
 from orchestrator.orchestrator import report_end
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 from orchestrator.queue import canvas
 from workers import webhook
 from workers.attempt.claims import claim_row
@@ -263,8 +263,7 @@ def main() -> None:
     Loop(
         "sweeper",
         sweep,
-        every_seconds=every,
-        longest_pause_seconds=every,
+        pace=Pace(every, longest_pause_seconds=every),
         failed=metric.thread_failed,
         stopped=stopped,
     ).run()

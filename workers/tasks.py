@@ -1,6 +1,6 @@
 """The Celery tasks: plan, step, judge and webhook. What they do is in workers.attempt and workers.webhook."""
 
-from orchestrator.memory.webhooks import Ticket
+from orchestrator.memory.webhooks import DeliveryLease
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.step_result import ResultStatus
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_TASK, make_app
@@ -38,4 +38,4 @@ def judge(self: JudgeTask, /, task_id: str, name: str, *_: object, **__: object)
 @app.task(name=WEBHOOK_TASK, acks_late=True, ignore_result=True)
 def webhook(task_id: str, seq: int, attempt_number: int, *_: object, **__: object) -> None:
     """Deliver the end of a task to the address that its contract names."""
-    deliver(process.of(app).process, Ticket(task_id, seq, attempt_number))
+    deliver(process.of(app).process, DeliveryLease(task_id, seq, attempt_number))

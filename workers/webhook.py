@@ -15,9 +15,9 @@ import structlog
 from orchestrator.auth import credential
 from orchestrator.auth.callback import Target, is_public, parse_callback
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement
 from orchestrator.memory import webhooks
-from orchestrator.memory.database import statement
-from orchestrator.memory.webhooks import Delivery, Ticket
+from orchestrator.memory.webhooks import Delivery, DeliveryLease
 from orchestrator.models.errors import InvalidInput
 from orchestrator.settings import Settings
 
@@ -45,7 +45,7 @@ class Undeliverable(Exception):
     """The target must not be contacted; holds the reason's code."""
 
 
-def deliver(process: WorkerProcess, ticket: Ticket) -> None:
+def deliver(process: WorkerProcess, ticket: DeliveryLease) -> None:
     """Try a delivery once and record the outcome; does nothing for a ticket that another worker took over.
 
     Delivers at least once: a receiver whose answer is lost gets it again, with the same task_id and seq.

@@ -10,8 +10,8 @@ from api.middleware import context, rate_limit
 from api.middleware.audit_buffer import AuditBuffer
 from api.middleware.problem import MEDIA_TYPE
 from orchestrator.auth.credential import Principal
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine
+from orchestrator.chord.database import open_engine
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 from orchestrator.models.errors import Forbidden, NotFound, OctoError, Unauthenticated
 
 _OTHER_CALL = "call"
@@ -59,7 +59,9 @@ def record_object(name: str) -> None:
 def record_action(action: str, *, target: str, error: OctoError | None = None) -> None:
     """Add an entry for one of several actions in a request, such as a message on a WebSocket."""
     is_denied = isinstance(error, Unauthenticated | Forbidden | NotFound)
-    outcome = Outcome.ALLOWED if error is None else Outcome.DENIED if is_denied else Outcome.FAILED
+    outcome = (
+        AuditOutcome.ALLOWED if error is None else AuditOutcome.DENIED if is_denied else AuditOutcome.FAILED
+    )
     _add(action, target, outcome, reason=error.code if error else None)
 
 
@@ -71,9 +73,13 @@ def _record_request(response: Response) -> Response:
     status = response.status_code
     if status < HTTPStatus.BAD_REQUEST:
         if action is not None:
-            _add(action, _object(response), Outcome.ALLOWED)
+            _add(action, _object(response), AuditOutcome.ALLOWED)
     elif action is not None or (request.endpoint and status in _DENIED):
-        outcome = Outcome.DENIED if status in _DENIED or status == HTTPStatus.NOT_FOUND else Outcome.FAILED
+        outcome = (
+            AuditOutcome.DENIED
+            if status in _DENIED or status == HTTPStatus.NOT_FOUND
+            else AuditOutcome.FAILED
+        )
         _add(
             action or _OTHER_CALL,
             _object(response) if action else f"{request.method} {request.url_rule}",
@@ -83,10 +89,10 @@ def _record_request(response: Response) -> Response:
     return response
 
 
-def _add(action: str, target: str | None, outcome: Outcome, *, reason: str | None = None) -> None:
+def _add(action: str, target: str | None, outcome: AuditOutcome, *, reason: str | None = None) -> None:
     principal: Principal | None = g.get("principal")
     network = rate_limit.network_of(request.remote_addr)
-    entry = Entry(
+    entry = AuditEntry(
         action=action,
         outcome=outcome,
         tenant=principal.tenant if principal else None,

@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.chord.database import is_away, statement
 from orchestrator.memory import audit_log
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import is_away, statement
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 from orchestrator.observability import metric
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 
 FLUSH_SECONDS = 1.0
 BATCH = 500
@@ -58,23 +58,24 @@ class AuditBuffer:
         self._engine = engine
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._held: deque[Entry] = deque()
+        self._held: deque[AuditEntry] = deque()
         self._refusals = RefusalWindow()
         self._left_out = 0
         self._reported_at = float("-inf")
         self._loop = Loop(
             "audit",
             self.flush,
-            every_seconds=FLUSH_SECONDS,
-            first_after_seconds=FLUSH_SECONDS,
+            pace=Pace(FLUSH_SECONDS, FLUSH_SECONDS),
             away=(SQLAlchemyError,),
             failed=metric.thread_failed,
         )
 
-    def add(self, entry: Entry, *, source: str) -> None:
+    def add(self, entry: AuditEntry, *, source: str) -> None:
         """Add an entry; refused and failed calls are kept only up to a limit for `source` and for all sources."""
         with self._lock:
-            is_kept = entry.outcome is Outcome.ALLOWED or self._refusals.admit(source, now=time.monotonic())
+            is_kept = entry.outcome is AuditOutcome.ALLOWED or self._refusals.admit(
+                source, now=time.monotonic()
+            )
             if is_kept and len(self._held) < MAX_HELD:
                 self._held.append(entry)
             else:
@@ -106,16 +107,16 @@ class AuditBuffer:
         """Return the state of its thread; see Loop.health."""
         return self._loop.health()
 
-    def _take_batch(self) -> list[Entry]:
+    def _take_batch(self) -> list[AuditEntry]:
         with self._lock:
             batch = [self._held.popleft() for _ in range(min(BATCH, len(self._held)))]
             now = time.monotonic()
             if self._left_out and now - self._reported_at >= REPORT_LEFT_OUT_SECONDS:
-                batch.append(Entry(action=_LEFT_OUT, outcome=Outcome.DENIED, times=self._left_out))
+                batch.append(AuditEntry(action=_LEFT_OUT, outcome=AuditOutcome.DENIED, times=self._left_out))
                 self._left_out, self._reported_at = 0, now
             return batch
 
-    def _put_back(self, batch: list[Entry], *, room: int) -> None:
+    def _put_back(self, batch: list[AuditEntry], *, room: int) -> None:
         """Return a batch to the front of the buffer while it holds fewer than `room` entries; count the rest."""
         with self._lock:
             for entry in reversed(batch):

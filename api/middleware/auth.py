@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 from api.middleware import audit, context, rate_limit
 from orchestrator.auth import credential
 from orchestrator.auth.credential import Principal
+from orchestrator.chord.database import statement
 from orchestrator.memory import keys
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import Forbidden, InvalidCredential, Unauthenticated
 
 REVOCATION_SECONDS = 5

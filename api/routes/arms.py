@@ -12,9 +12,10 @@ from api.schemas.operation import describes
 from api.schemas.requests import RequestSchema, read
 from api.schemas.responses import ResponseSchema, one_of
 from orchestrator.auth.credential import Principal
+from orchestrator.chord.database import statement
 from orchestrator.memory import pools
-from orchestrator.memory.database import statement
 from orchestrator.memory.pools import ArmStatistics
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.arm_capability import ARMS, ArmCapability, canonical_arm
 from orchestrator.models.task_contract import MAX_CONTEXT_BYTES
 
@@ -113,7 +114,7 @@ def register(principal: Principal) -> Response:
     arm_id = canonical_arm(declared["arm_id"])
     audit.record_object(arm_id)
     engine = context.orchestrator().engine
-    with statement(engine, tenant=principal.tenant) as conn:
+    with tenant_statement(engine, principal.tenant) as conn:
         pools.declare(
             conn,
             principal.tenant,

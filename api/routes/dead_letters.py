@@ -13,8 +13,8 @@ from api.schemas.requests import MAX_PAGE, read
 from api.schemas.responses import ResponseSchema, status_field, task_id_field
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import dead_letters
-from orchestrator.memory.database import statement
 from orchestrator.memory.dead_letters import DeadLetter
+from orchestrator.memory.tenancy import tenant_statement
 
 # operation ids and the label `endpoint` of metrics contain the name
 blueprint = Blueprint("dead", __name__, url_prefix="/v1")
@@ -60,7 +60,7 @@ def index(principal: Principal) -> Response:
     """List the tenant's steps that failed with poison_step, newest first; POST to links.retry to run one again."""
     query = read(_QUERY, request.args)
     limit, cursor = query["limit"], query["cursor"]
-    with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         found = dead_letters.list_dead(conn, principal.tenant, limit=limit + 1, before=cursor and str(cursor))
     page = found[:limit]
     next_cursor = page[-1].id if len(found) > limit else None

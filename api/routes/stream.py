@@ -27,8 +27,8 @@ from api.streaming.hub import EndReason, Subscription, TooSlow, current_hub
 from api.streaming.websocket import StreamQuerySchema
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import events
-from orchestrator.memory.database import statement
 from orchestrator.memory.tasks import TaskRecord
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import Forbidden, InvalidCredential
 
 SSE = "text/event-stream"
@@ -98,7 +98,7 @@ def read_events(principal: Principal, task_id: str) -> Response:
     task = find_task(principal, task_id)
     if wants_stream:
         return _stream(principal, task, after=after)
-    with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         found = events.read(conn, task.id, after=after, limit=query["limit"])
     page = {
         "task_id": task.id,

@@ -30,9 +30,9 @@ from api.streaming.hub import current_hub
 from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory import events, tasks
-from orchestrator.memory.database import statement
-from orchestrator.memory.events import Decision
+from orchestrator.memory.events import TraceEntry
 from orchestrator.memory.tasks import StepRecord, TaskRecord
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BlockedByPolicy, TenantLimit, Unavailable
 from orchestrator.models.execution_state import TaskStatus
@@ -232,7 +232,7 @@ def index(principal: Principal) -> Response:
     """List the tenant's tasks, newest first, in pages."""
     query = read(_TASK_LIST_QUERY, request.args)
     limit, status = query["limit"], query["status"]
-    with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         found = tasks.list_tasks(
             conn,
             principal.tenant,
@@ -252,7 +252,7 @@ def explain(principal: Principal, task_id: str) -> Response:
     """Return a task's contract, its steps' results and the decisions about it."""
     query = read(_TRACE_QUERY, request.args)
     task = find_task(principal, task_id)
-    with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         steps = tasks.steps_of(conn, task.worker_id)
         decisions = events.trace(conn, task.id, after=query["after"], limit=query["limit"])
     return jsonify(_trace(task, steps, decisions, after=query["after"]))
@@ -345,7 +345,7 @@ def _has_changed(task: TaskRecord, response: Response) -> bool:
 
 
 def _trace(
-    task: TaskRecord, steps: Sequence[StepRecord], decisions: Sequence[Decision], *, after: int
+    task: TaskRecord, steps: Sequence[StepRecord], decisions: Sequence[TraceEntry], *, after: int
 ) -> dict[str, Any]:
     return {
         "task_id": task.id,

@@ -8,8 +8,8 @@ from api.middleware.auth import presented_credential
 from api.schemas.operation import describes, public
 from api.schemas.responses import ResponseSchema
 from orchestrator.auth import credential
+from orchestrator.chord.database import statement
 from orchestrator.memory import keys
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import InvalidCredential
 
 blueprint = Blueprint("auth", __name__, url_prefix="/v1/auth")

@@ -19,16 +19,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.streaming.event_buffer import EventBuffer, Frame
 from api.streaming.stream_limit import StreamLimit
+from orchestrator.chord.database import statement
 from orchestrator.connections.redis_client import open_subscriber
 from orchestrator.memory import events
-from orchestrator.memory.database import statement
 from orchestrator.memory.hints import CHANNEL
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.observability import metric
 from orchestrator.orchestrator import Orchestrator
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 
 DEFAULT_MAX_STREAMS = 112
 LOST_HINTS_SECONDS = 5.0
@@ -234,7 +234,7 @@ class Hub:
         return Loop(
             name,
             work,
-            longest_pause_seconds=pause_seconds,
+            pace=Pace(longest_pause_seconds=pause_seconds),
             away=(away,),
             failed=metric.thread_failed,
             stopped=self._stopping,

@@ -11,7 +11,7 @@ from bench.support.virtual_clock import VirtualClock
 from bench.workload.dictionary import repeatable
 from bench.workload.outcome import RAN, Outcome
 from bench.workload.stream import Kind, Request
-from orchestrator.memory.database import statement
+from orchestrator.chord.database import statement
 from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision, Verdict

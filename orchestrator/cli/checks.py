@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 
 import migrations
 from orchestrator.cache import redis_policy
+from orchestrator.chord.database import fault_of, is_away, open_engine, statement
 from orchestrator.connections import redis_client
 from orchestrator.memory import encoding, pools, roles, row_security
-from orchestrator.memory.database import fault_of, is_away, open_engine, statement
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.settings import Settings
 
@@ -178,19 +178,21 @@ def _schema(conn: Connection, known: Settings) -> Iterator[CheckResult]:
     yield ok("schema", f"at {head}")
     pools.try_write(conn)
     yield ok("postgres writes", "are accepted")
-    yield row_security_result(row_security.look(conn), is_required=known.require_row_level_security == "on")
-    yield _roles(roles.look(conn))
+    yield row_security_result(
+        row_security.inspect(conn), is_required=known.require_row_level_security == "on"
+    )
+    yield _roles(roles.inspect(conn))
     yield from _workers(conn)
 
 
-def row_security_result(standing: row_security.Standing, *, is_required: bool) -> CheckResult:
+def row_security_result(standing: row_security.RowSecurityState, *, is_required: bool) -> CheckResult:
     """Return whether row-level security separates tenants: a failure if it is required, else a warning."""
     if standing.fault:
         return (failure if is_required else warning)("tenants", standing.fault, standing.advice)
     return ok("tenants", "separated by row-level security")
 
 
-def _roles(standing: roles.RolesStanding) -> CheckResult:
+def _roles(standing: roles.RolesState) -> CheckResult:
     if standing.missing:
         return warning("roles", standing.fault, standing.advice)
     return ok("roles", "each kind of process can have a login with its own rights")

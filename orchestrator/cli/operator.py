@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from orchestrator import settings
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.cli.operator_session import database, database_errors, database_url, entry_of, stack_environ
 from orchestrator.cli.output import print_env_file
 from orchestrator.memory import audit_log
 from orchestrator.memory import migrate as migration
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine, statement
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _SPAN = re.compile(r"(\d{1,6})([mhd])")
@@ -94,7 +94,7 @@ def _parse_since(_context: click.Context, _parameter: click.Parameter, text: str
     "--action", help="Only this action (task.submit, key.revoke, ...) or this group of actions (task, key)."
 )
 @click.option(
-    "--outcome", type=click.Choice([outcome.value for outcome in Outcome]), help="Only this outcome."
+    "--outcome", type=click.Choice([outcome.value for outcome in AuditOutcome]), help="Only this outcome."
 )
 @click.option(
     "--since", callback=_parse_since, help="Only entries since 90m, 24h or 7d ago, or since a date."
@@ -121,7 +121,7 @@ def audit(
             conn,
             tenant=tenant,
             action=action,
-            outcome=Outcome(outcome) if outcome else None,
+            outcome=AuditOutcome(outcome) if outcome else None,
             since=since,
             limit=limit,
         )
@@ -132,11 +132,11 @@ def audit(
         click.echo(_line_of(entry))
 
 
-def _entries_as_json(entries: list[Entry]) -> str:
+def _entries_as_json(entries: list[AuditEntry]) -> str:
     return json.dumps([_document(entry) for entry in entries], indent=2)
 
 
-def _line_of(entry: Entry) -> str:
+def _line_of(entry: AuditEntry) -> str:
     who = entry.subject or entry.tenant or (f"key {entry.key_id}?" if entry.key_id else "-")
     parts = [
         f"{_moment(entry):%Y-%m-%dT%H:%M:%SZ}",
@@ -152,12 +152,12 @@ def _line_of(entry: Entry) -> str:
     return "  ".join(parts).rstrip()
 
 
-def _document(entry: Entry) -> Mapping[str, Any]:
+def _document(entry: AuditEntry) -> Mapping[str, Any]:
     document = {**asdict(entry), "occurred_at": _moment(entry).isoformat()}
     del document["noted_at"]
     return document
 
 
-def _moment(entry: Entry) -> datetime:
+def _moment(entry: AuditEntry) -> datetime:
     """Return the time of an entry; now if it is not written yet."""
     return (entry.occurred_at or datetime.now(UTC)).astimezone(UTC)

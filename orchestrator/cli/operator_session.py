@@ -11,11 +11,11 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.connections import server_url
 from orchestrator.devserver import state_directory
 from orchestrator.memory import audit_log
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine, statement, transaction
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 from orchestrator.models.errors import SettingsError, Unavailable
 from orchestrator.settings_file import read_stack_file
 
@@ -70,11 +70,11 @@ def stack_environ() -> dict[str, str]:
     return {**os.environ, "OCTOLLM_HOME": str(state_directory.find().path)}
 
 
-def entry_of(action: str, *, tenant: str | None, key_id: str | None, is_done: bool = True) -> Entry:
+def entry_of(action: str, *, tenant: str | None, key_id: str | None, is_done: bool = True) -> AuditEntry:
     """Return an audit entry of this operator: login name and host. `key_id` is omitted unless it is well-formed."""
-    return Entry(
+    return AuditEntry(
         action=action,
-        outcome=Outcome.ALLOWED if is_done else Outcome.FAILED,
+        outcome=AuditOutcome.ALLOWED if is_done else AuditOutcome.FAILED,
         tenant=tenant,
         subject=f"operator:{_login()}",
         address=f"host:{socket.gethostname()}",
@@ -83,7 +83,7 @@ def entry_of(action: str, *, tenant: str | None, key_id: str | None, is_done: bo
     )
 
 
-def write_audit_entry(entry: Entry) -> None:
+def write_audit_entry(entry: AuditEntry) -> None:
     """Write an audit entry for a command that works without a database; a failure is only a warning."""
     url = find_database_url()
     if url is None:

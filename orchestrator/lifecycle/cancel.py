@@ -4,8 +4,8 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.lifecycle.ending import Ended, Ending, end_task, task_error, with_locked_task
 from orchestrator.memory import tasks
-from orchestrator.memory.database import statement
 from orchestrator.memory.tasks import LockedTask, TaskRecord
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import InvalidOperation, NotFound
 from orchestrator.models.execution_state import TaskStatus
 
@@ -16,7 +16,7 @@ def cancel(engine: Engine, *, tenant: str, task_id: str, reason: str = "") -> tu
     Raises NotFound, and InvalidOperation when the task has completed or failed. Calling it twice is safe.
     """
     ended = with_locked_task(engine, task_id, lambda conn, task: _cancel(conn, task, reason), tenant=tenant)
-    with statement(engine, tenant=tenant) as conn:
+    with tenant_statement(engine, tenant) as conn:
         task = tasks.find_task(conn, tenant, task_id)
     if task is None:
         raise NotFound(f"There is no task {task_id}.")

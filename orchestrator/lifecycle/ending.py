@@ -10,8 +10,8 @@ from orchestrator.cache import coalescing
 from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import EndedFollower
 from orchestrator.chord import chord
+from orchestrator.chord.database import in_transaction
 from orchestrator.memory import budget, events, steps, tasks, webhooks
-from orchestrator.memory.database import in_transaction
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import Fenced, StepOutcome
 from orchestrator.memory.tasks import LockedTask
@@ -100,15 +100,8 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
     result, error = ending.result, ending.error
     if result is None:
         result = partial_result(steps.results_of(conn, task.id, round_number=task.round))
-    written = tasks.finish_task(
-        conn,
-        task.id,
-        status=ending.status.value,
-        result=result,
-        error=error,
-        fresh_seconds=ending.admission.fresh_seconds,
-        cache=ending.cache,
-    )
+    end = tasks.TaskEnd(ending.status.value, result, error, ending.admission.fresh_seconds, ending.cache)
+    written = tasks.finish_task(conn, task.id, end)
     if not written:
         raise RuntimeError(f"{task.id} had already ended, though its row was locked and open")
     summary = {
@@ -122,7 +115,7 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
         (f"task.{ending.status.value}", summary),
     ]
     decisions = {**ending.decisions, "end": summary}
-    events.tell(conn, task.id, facts, round_number=task.round, decisions=decisions)
+    events.write(conn, task.id, facts, round_number=task.round, decisions=decisions)
     if task.contract.get("callback_url"):
         webhooks.enqueue(conn, task.id)
     is_shared = ending.admission.is_shared or (error is not None and error["code"] in _SHARED_FAILURES)

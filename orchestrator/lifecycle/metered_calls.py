@@ -8,11 +8,11 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine
 
+from orchestrator.chord.database import in_transaction, statement
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.interface import Bound, BudgetAccount, Completion, Usage
 from orchestrator.memory import budget, events
 from orchestrator.memory.budget import Balance
-from orchestrator.memory.database import in_transaction, statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import BudgetExceeded, StepError, Stopped
 
@@ -54,18 +54,15 @@ class ClaimBudgetAccount:
     ) -> None:
         balance = budget.settle(
             conn,
-            self.claim.task_id,
-            step_id=self.claim.id,
-            attempt=self.claim.attempt,
-            call=call,
+            budget.Reservation(self.claim.task_id, self.claim.id, self.claim.attempt, call),
             tokens=usage.tokens if usage else None,
             cost=dollars,
-            is_told=is_told,
+            is_reported=is_told,
         )
         warnings = budget_warnings(balance) if balance else []
         if warnings:
             facts = [("budget.warning", warning) for warning in warnings]
-            events.tell(conn, self.claim.task_id, facts, round_number=self.claim.round)
+            events.write(conn, self.claim.task_id, facts, round_number=self.claim.round)
 
 
 def complete(
@@ -151,4 +148,4 @@ def _record(account: ClaimBudgetAccount, record: Mapping[str, Any]) -> None:
     claim = account.claim
     decision = {"step": claim.name, "step_id": claim.id, "attempt": claim.attempt, **record}
     with statement(account.engine) as conn:
-        events.tell(conn, claim.task_id, [], round_number=claim.round, decisions={"model": decision})
+        events.write(conn, claim.task_id, [], round_number=claim.round, decisions={"model": decision})

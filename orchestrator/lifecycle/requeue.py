@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle.event_payloads import claim_ids
 from orchestrator.memory import events, steps, tasks
-from orchestrator.memory.database import in_transaction
 from orchestrator.memory.steps import Claim, Reclaimed
 from orchestrator.models.errors import MustWait
 
@@ -28,7 +28,7 @@ def retry_step(conn: Connection, claim: Claim, *, error: Mapping[str, Any], dela
         "error": dict(error),
     }
     attempt = {**fact, "outcome": "retried"}
-    events.tell(
+    events.write(
         conn,
         claim.task_id,
         [("step.retrying", fact)],
@@ -56,7 +56,7 @@ def postpone(engine: Engine, claim: Claim, wait: MustWait) -> bool:
             "delay_seconds": round(delay, 3),
             "error": {"code": wait.code, "message": wait.message},
         }
-        events.tell(conn, claim.task_id, [("step.retrying", fact)], round_number=claim.round)
+        events.write(conn, claim.task_id, [("step.retrying", fact)], round_number=claim.round)
         return True
 
     return in_transaction(engine, work)
@@ -102,7 +102,7 @@ def _record(conn: Connection, row: Reclaimed | None, *, reason: str) -> Reclaime
             "reason": reason,
         }
         attempt = {**fact, "outcome": reason}
-        events.tell(
+        events.write(
             conn,
             row.task_id,
             [("step.retrying", fact)],

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle.submission import Submitted, plan_message, require_earlier
 from orchestrator.memory import rounds, tasks
-from orchestrator.memory.database import in_transaction
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.memory.tasks import NewTask, SourceTask
 from orchestrator.models.caller import Caller

@@ -10,9 +10,9 @@ from orchestrator.auth.callback import parse_callback
 from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.submission_cache import BYPASSED, CacheStatus, SubmissionCache
 from orchestrator.memory import files, submissions
-from orchestrator.memory.database import statement
-from orchestrator.memory.steps import Message
+from orchestrator.memory.steps import StepMessage
 from orchestrator.memory.tasks import NewTask
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import IdempotencyConflict, InvalidInput, Unavailable
 from orchestrator.models.execution_state import PLAN_STEP, TaskStatus
@@ -37,7 +37,7 @@ class Submitted:
     is_replay: bool = False
     cached: CacheStatus = BYPASSED
     redacted: Mapping[str, int] = field(default_factory=dict)
-    messages: Sequence[Message] = ()
+    messages: Sequence[StepMessage] = ()
 
 
 def submit(
@@ -67,7 +67,7 @@ def submit(
     task_id = new_task_id()
     task = NewTask(task_id, caller, contract)
     submission_cache = SubmissionCache(cache, task, plan=plan)
-    with statement(engine, tenant=caller.tenant) as conn:
+    with tenant_statement(engine, caller.tenant) as conn:
         attachments = _attachments(conn, caller.tenant, contract.attachments) if contract.attachments else []
         accepted = submission_cache.serve(conn)
     if accepted is None:
@@ -75,7 +75,7 @@ def submit(
             # the planner would choose the same recipe: refuse now what it could not plan
             plan_by_recipe(contract, attachments)
         require_room()
-        with statement(engine, tenant=caller.tenant) as conn:
+        with tenant_statement(engine, caller.tenant) as conn:
             accepted = submission_cache.follow_or_run(conn, redispatch_seconds=settings.redispatch_seconds)
     if accepted is None:
         return require_earlier(engine, caller)
@@ -97,7 +97,7 @@ def find_earlier(engine: Engine, caller: Caller) -> Submitted | None:
     key = caller.idempotency
     if key is None:
         return None
-    with statement(engine, tenant=caller.tenant) as conn:
+    with tenant_statement(engine, caller.tenant) as conn:
         earlier = submissions.find(conn, caller.tenant, key.name)
     if earlier is None:
         return None
@@ -122,9 +122,9 @@ def require_earlier(engine: Engine, caller: Caller) -> Submitted:
     return earlier
 
 
-def plan_message(task_id: TaskId, contract: Contract) -> Message:
+def plan_message(task_id: TaskId, contract: Contract) -> StepMessage:
     """Return the message that has a new task planned."""
-    return Message(
+    return StepMessage(
         id=step_id(task_id, round_number=0, name=PLAN_STEP),
         task_id=task_id,
         name=PLAN_STEP,

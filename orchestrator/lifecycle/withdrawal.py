@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 from orchestrator.cache import coalescing, feedback
 from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.semantic import DIFFERENT_SECONDS, FEEDBACK, EquivalenceMemo, EquivalenceVerdict
-from orchestrator.memory.database import in_transaction
+from orchestrator.chord.database import in_transaction
 from orchestrator.models.errors import InvalidOperation
 
 

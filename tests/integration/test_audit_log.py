@@ -1,4 +1,4 @@
-"""The audit log is only added to; what is old enough goes, and operators find in it what they did themselves."""
+"""The audit log is append-only; expired entries are deleted, and operators' own actions are recorded."""
 
 import json
 from collections.abc import Callable
@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
+from orchestrator.chord.database import statement
 from orchestrator.cli.main import octollm
 from orchestrator.memory import audit_log
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import statement
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
+from orchestrator.memory.tenancy import tenant_statement
 
 Run = Callable[..., tuple[int, str]]
 
@@ -32,14 +33,14 @@ def run(engine: Engine, redis_url: str) -> Run:
     return command
 
 
-def add(engine: Engine, *entries: Entry) -> None:
+def add(engine: Engine, *entries: AuditEntry) -> None:
     with statement(engine) as conn:
         audit_log.append(conn, entries)
 
 
-def entry(action: str = "task.submit", *, days: float = 0, **members: Any) -> Entry:
+def entry(action: str = "task.submit", *, days: float = 0, **members: Any) -> AuditEntry:
     moment = datetime.now(UTC) - timedelta(days=days)
-    return Entry(**{"action": action, "outcome": Outcome.ALLOWED, "occurred_at": moment, **members})
+    return AuditEntry(**{"action": action, "outcome": AuditOutcome.ALLOWED, "occurred_at": moment, **members})
 
 
 def count(engine: Engine) -> int:
@@ -56,7 +57,7 @@ def count(engine: Engine) -> int:
         "TRUNCATE audit_log",
     ],
 )
-def test_nobody_changes_or_deletes_an_entry(engine: Engine, attempt: str) -> None:
+def test_no_entry_can_be_changed_or_deleted(engine: Engine, attempt: str) -> None:
     add(engine, entry(), entry(days=6))
 
     with pytest.raises(ProgrammingError, match="only added to"), statement(engine) as conn:
@@ -72,7 +73,7 @@ def test_an_old_entry_can_not_be_changed_either(engine: Engine) -> None:
         conn.exec_driver_sql("UPDATE audit_log SET tenant = 'nobody'")
 
 
-def test_what_is_older_than_its_retention_goes_in_batches_and_the_rest_stays(engine: Engine) -> None:
+def test_expired_entries_are_deleted_in_batches_and_others_kept(engine: Engine) -> None:
     add(engine, *(entry(days=100) for _ in range(3)), entry(days=80), entry())
 
     with statement(engine) as conn:
@@ -92,12 +93,12 @@ def test_a_retention_shorter_than_a_week_deletes_nothing_younger(engine: Engine)
 def test_a_statement_on_behalf_of_a_tenant_does_not_see_the_log(engine: Engine) -> None:
     add(engine, entry(tenant="acme"))
 
-    with pytest.raises(ProgrammingError, match="permission denied"), statement(engine, tenant="acme") as conn:
+    with pytest.raises(ProgrammingError, match="permission denied"), tenant_statement(engine, "acme") as conn:
         audit_log.find(conn)
 
 
 def test_entries_are_found_by_tenant_action_outcome_and_time(engine: Engine) -> None:
-    denied: dict[str, Any] = {"outcome": Outcome.DENIED, "reason": "insufficient_permissions"}
+    denied: dict[str, Any] = {"outcome": AuditOutcome.DENIED, "reason": "insufficient_permissions"}
     add(
         engine,
         entry(tenant="acme", days=3),
@@ -112,7 +113,7 @@ def test_entries_are_found_by_tenant_action_outcome_and_time(engine: Engine) -> 
 
     assert found() == ["tasks", "task.cancel", "task.submit", "task.submit"]
     assert found(tenant="acme", action="task") == ["task.submit"] * 2
-    assert found(outcome=Outcome.DENIED) == ["task.submit"]
+    assert found(outcome=AuditOutcome.DENIED) == ["task.submit"]
     assert found(since=datetime.now(UTC) - timedelta(days=1), tenant="acme") == ["tasks", "task.submit"]
     assert found(limit=1) == ["tasks"]
 
@@ -127,7 +128,7 @@ def test_any_text_can_be_kept(engine: Engine) -> None:
     assert kept.subject == "a\ufffdb\ufffd'; DROP TABLE audit_log; -- %s"
 
 
-def test_what_operators_do_with_keys_is_written_down_without_the_secret(run: Run) -> None:
+def test_operators_actions_on_keys_are_recorded_without_the_secret(run: Run) -> None:
     made = json.loads(run("keys", "create", "--tenant", "acme", "--json")[1])
     run("keys", "rotate", made["id"])
     run("keys", "revoke", made["id"])
@@ -152,7 +153,7 @@ def test_what_operators_do_with_keys_is_written_down_without_the_secret(run: Run
     assert made["key"] not in told
 
 
-def test_operators_read_it_as_lines_and_choose(run: Run, engine: Engine) -> None:
+def test_operators_can_list_and_filter_entries(run: Run, engine: Engine) -> None:
     add(engine, entry(tenant="acme", subject="acme/k1", address="192.0.2.7"), entry("key.create", days=2))
 
     lines = run("audit", "--since", "24h")[1].splitlines()

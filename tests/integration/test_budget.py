@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.lifecycle import cancel, metered_calls, requeue
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.llm.interface import Bound, BudgetAccount, Completion, Usage
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.memory import budget, events, steps
 from orchestrator.memory.budget import LedgerEntry
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown, StepError, Stopped
 from orchestrator.models.model_errors import ModelError, ModelNoAnswer

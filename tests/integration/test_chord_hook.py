@@ -1,4 +1,4 @@
-"""Rules 4 and 5: a task's own rows and its chord are one transaction; what it releases goes out after it."""
+"""Rules 4 and 5: a task's own rows and its chord are one transaction; messages are published after the commit."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestrator.chord import chord as chords
 from orchestrator.chord.backend import PostgresBackend
-from orchestrator.chord.chord import Refused, State
+from orchestrator.chord.chord import ChordState, Refused
 
 Stored = Callable[[Connection, Any, str, Any], list["Signature[Any]"]]
 
 
 class Work(Task[Any, Any]):
-    """A task whose hook does what the test wants."""
+    """A task whose hook is set by the test."""
 
     name = "hook.work"
     stored: Stored
@@ -28,7 +28,7 @@ class Work(Task[Any, Any]):
         """Do nothing: the tests report outcomes themselves."""
 
     def on_stored(self, conn: Connection, request: Any, state: str, result: Any) -> list["Signature[Any]"]:
-        """Ask the test."""
+        """Call the test's hook."""
         return self.stored(conn, request, state, result)
 
 
@@ -71,7 +71,7 @@ def chord_row(backend: PostgresBackend, chord_id: str = "c") -> Any:
 
 
 def messages(app: Celery, queue: str = "hook") -> list[Any]:
-    """Take the messages that lie in the broker."""
+    """Take the messages from the broker."""
     found = []
     with app.connection_for_read() as connection, connection.channel() as channel:
         while message := channel.basic_get(queue, no_ack=True):
@@ -94,10 +94,10 @@ def test_what_a_task_releases_joins_before_its_own_part_is_counted(
 
     store(app, "root", lambda *_: [member(app, "next")])
 
-    assert chord_row(backend) == (State.OPEN, 1, 1, 1)
+    assert chord_row(backend) == (ChordState.OPEN, 1, 1, 1)
     assert ids(app) == ["next"]
     store(app, "next", nothing)
-    assert chord_row(backend) == (State.FIRED, 1, 1, 2)
+    assert chord_row(backend) == (ChordState.FIRED, 1, 1, 2)
     assert ids(app) == ["c-body"]
 
 
@@ -143,7 +143,7 @@ def test_the_chords_row_is_locked_while_the_hook_runs(app: Celery, backend: Post
     assert locked == [True]
 
 
-def test_a_refused_outcome_leaves_nothing_and_raises_nothing(app: Celery, backend: PostgresBackend) -> None:
+def test_a_refused_outcome_writes_nothing_and_raises_nothing(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 1)
 
     def stored(conn: Connection, *_: Any) -> list["Signature[Any]"]:
@@ -153,7 +153,7 @@ def test_a_refused_outcome_leaves_nothing_and_raises_nothing(app: Celery, backen
     with structlog.testing.capture_logs() as logs:
         store(app, "root", stored)
 
-    assert chord_row(backend) == (State.OPEN, 1, 0, 0)
+    assert chord_row(backend) == (ChordState.OPEN, 1, 0, 0)
     assert backend.get_state("root") == "PENDING"
     assert backend.restore_group("mine", cache=False) is None
     assert ids(app) == []
@@ -173,17 +173,17 @@ def test_an_error_in_the_hook_rolls_everything_back_and_is_raised(
     with pytest.raises(LookupError):
         store(app, "root", stored)
 
-    assert chord_row(backend) == (State.OPEN, 1, 0, 0)
+    assert chord_row(backend) == (ChordState.OPEN, 1, 0, 0)
     assert backend.get_state("root") == "PENDING"
 
 
-def test_a_failure_is_data_and_the_chord_goes_to_its_body(app: Celery, backend: PostgresBackend) -> None:
+def test_a_failure_is_data_and_the_chord_runs_its_body(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 1)
     app.tasks["hook.work"].stored = nothing
 
     backend.mark_as_failure("root", ValueError("no"), request=Context(id="root", group="c", task="hook.work"))
 
-    assert chord_row(backend)[0] == State.FIRED
+    assert chord_row(backend)[0] == ChordState.FIRED
     assert ids(app) == ["c-body"]
     assert backend.get_state("c-body") == "PENDING"
 
@@ -194,7 +194,7 @@ def test_a_returned_chord_is_opened_and_its_header_published(app: Celery, backen
 
     store(app, "plan", lambda *_: [saved], group=None)
 
-    assert chord_row(backend, "saved") == (State.OPEN, 2, 0, 0)
+    assert chord_row(backend, "saved") == (ChordState.OPEN, 2, 0, 0)
     found = messages(app)
     assert [message.headers["id"] for message in found] == ["one", "two"]
     assert {message.headers["group"] for message in found} == {"saved"}
@@ -203,12 +203,12 @@ def test_a_returned_chord_is_opened_and_its_header_published(app: Celery, backen
     assert ids(app) == ["saved-body"]
 
 
-def test_a_returned_chord_without_a_header_goes_to_its_body(app: Celery, backend: PostgresBackend) -> None:
+def test_a_returned_chord_without_a_header_runs_its_body(app: Celery, backend: PostgresBackend) -> None:
     saved = chord([], member(app, "saved-body"), app=app, task_id="saved")
 
     store(app, "plan", lambda *_: [saved], group=None)
 
-    assert chord_row(backend, "saved")[0] == State.FIRED
+    assert chord_row(backend, "saved")[0] == ChordState.FIRED
     assert ids(app) == ["saved-body"]
 
 
@@ -220,7 +220,7 @@ def test_a_group_without_a_chord_is_not_counted(app: Celery, backend: PostgresBa
         assert conn.exec_driver_sql("SELECT count(*) FROM chord_parts").scalar_one() == 0
 
 
-def test_a_deadlocks_victim_tries_again_on_a_fresh_transaction(app: Celery, backend: PostgresBackend) -> None:
+def test_a_deadlock_victim_retries_in_a_new_transaction(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 1)
     tries: list[int] = []
 
@@ -234,10 +234,10 @@ def test_a_deadlocks_victim_tries_again_on_a_fresh_transaction(app: Celery, back
     store(app, "root", stored)
 
     assert tries == [0, 0, 0]
-    assert chord_row(backend)[0] == State.FIRED
+    assert chord_row(backend)[0] == ChordState.FIRED
 
 
-def test_a_pooler_that_swaps_sessions_is_not_noticed(app: Celery, backend: PostgresBackend) -> None:
+def test_a_pooler_that_swaps_sessions_causes_no_error(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 2)
     store(app, "root", nothing)
     with backend.transaction() as conn:
@@ -247,10 +247,10 @@ def test_a_pooler_that_swaps_sessions_is_not_noticed(app: Celery, backend: Postg
     store(app, "other", lambda *_: tries.append(1) or [])
 
     assert tries == [1]
-    assert chord_row(backend)[0] == State.FIRED
+    assert chord_row(backend)[0] == ChordState.FIRED
 
 
-def test_an_error_that_another_try_cant_mend_is_raised_at_once(app: Celery, backend: PostgresBackend) -> None:
+def test_an_error_that_a_retry_cannot_fix_is_raised_at_once(app: Celery, backend: PostgresBackend) -> None:
     tries: list[int] = []
 
     def stored(conn: Connection, *_: Any) -> list["Signature[Any]"]:
@@ -279,5 +279,5 @@ def test_a_broker_that_is_away_delays_nothing_and_loses_nothing(
     assert time.monotonic() - began < 1.5
     assert [log["event"] for log in logs] == ["chord.publish_failed"]
     assert len(logs[0]["task_ids"]) == 20
-    assert chord_row(backend) == (State.OPEN, 1, 20, 1)
+    assert chord_row(backend) == (ChordState.OPEN, 1, 20, 1)
     away.backend.database.dispose()

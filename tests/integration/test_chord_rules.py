@@ -1,4 +1,4 @@
-"""The chord engine's rules 1 to 3, asked of the rows and of the statements that reach Postgres."""
+"""The chord engine's rules 1 to 3, checked in the rows and in the statements that reach Postgres."""
 
 import multiprocessing
 import os
@@ -18,10 +18,10 @@ from sqlalchemy.exc import OperationalError
 
 from orchestrator.chord import chord
 from orchestrator.chord.backend import PostgresBackend
-from orchestrator.chord.chord import Outcome, State
+from orchestrator.chord.chord import ChordState, EncodedResult
 from orchestrator.chord.database import Database
 
-NOTHING = Outcome("SUCCESS", b"null")
+NOTHING = EncodedResult("SUCCESS", b"null")
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def state_of(backend: PostgresBackend, chord_id: str) -> str:
 
 
 def published(app: Celery) -> list[str]:
-    """Take the ids of the tasks that lie in the broker."""
+    """Take the task ids of the messages in the broker."""
     ids = []
     with app.connection_for_read() as connection, connection.channel() as channel:
         while message := channel.basic_get("rules", no_ack=True):
@@ -89,12 +89,10 @@ def test_a_part_delivered_twice_counts_once(backend: PostgresBackend) -> None:
     for _ in range(3):
         backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
-    assert state_of(backend, "c") == State.OPEN
+    assert state_of(backend, "c") == ChordState.OPEN
 
 
-def test_a_frozen_task_that_stands_twice_in_a_header_counts_twice(
-    app: Celery, backend: PostgresBackend
-) -> None:
+def test_a_frozen_task_that_is_twice_in_a_header_counts_twice(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, "c", 2)
 
     for index in (0, 1):
@@ -162,7 +160,7 @@ def test_a_chord_whose_size_comes_after_its_parts_is_ready_then(
 ) -> None:
     open_chord(backend, "c", None)
     backend.mark_as_done("t1", 1, part_of("c", "t1"))
-    assert state_of(backend, "c") == State.OPEN
+    assert state_of(backend, "c") == ChordState.OPEN
 
     backend.set_chord_size("c", 1)
 
@@ -184,7 +182,7 @@ def test_the_first_success_stays(backend: PostgresBackend) -> None:
     assert backend.get_task_meta("t1", cache=False)["result"] == "first"
 
 
-def test_a_chord_applied_again_after_it_fired_starts_anew(app: Celery, backend: PostgresBackend) -> None:
+def test_a_fired_chord_that_is_applied_again_starts_again(app: Celery, backend: PostgresBackend) -> None:
     header = ("c", [app.AsyncResult("t1")])
     for _ in range(2):
         backend.apply_chord(header, app.signature("rules.body", task_id="c-body"))
@@ -212,7 +210,7 @@ def test_counting_into_a_closed_chord_does_nothing(app: Celery, backend: Postgre
 
     backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
-    assert state_of(backend, "c") == State.CLOSED
+    assert state_of(backend, "c") == ChordState.CLOSED
     assert published(app) == []
 
 
@@ -220,7 +218,7 @@ def test_fired_follows_the_publication_of_the_body(app: Celery, backend: Postgre
     open_chord(backend, "c", 1)
     backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
-    assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+    assert (state_of(backend, "c"), published(app)) == (ChordState.FIRED, ["c-body"])
     backend.mark_as_done("t1", 1, part_of("c", "t1"))
     assert published(app) == []
 
@@ -229,15 +227,15 @@ def make_ready(backend: PostgresBackend, chord_id: str) -> None:
     """Count a chord's only part as a process that dies before it publishes the body."""
     open_chord(backend, chord_id, 1)
     with backend.transaction() as conn:
-        chord.count_part(conn, chord_id, f"{chord_id}-part", outcome=NOTHING)
+        chord.count_part(conn, chord_id, chord.FinishedPart(f"{chord_id}-part"), outcome=NOTHING)
 
 
-def test_a_part_that_comes_again_fires_a_ready_chord(app: Celery, backend: PostgresBackend) -> None:
+def test_a_repeated_part_fires_a_ready_chord(app: Celery, backend: PostgresBackend) -> None:
     make_ready(backend, "c")
 
     backend.mark_as_done("c-part", None, part_of("c", "c-part", chord.ANYWHERE))
 
-    assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+    assert (state_of(backend, "c"), published(app)) == (ChordState.FIRED, ["c-body"])
 
 
 def test_fire_ready_publishes_what_has_been_ready_for_long(app: Celery, backend: PostgresBackend) -> None:
@@ -247,11 +245,11 @@ def test_fire_ready_publishes_what_has_been_ready_for_long(app: Celery, backend:
     assert backend.fire_ready(older_than_seconds=60) == 0
     assert backend.fire_ready(older_than_seconds=0) == 1
 
-    assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+    assert (state_of(backend, "c"), published(app)) == (ChordState.FIRED, ["c-body"])
 
 
 @pytest.mark.parametrize("body", [b"no json", b"null", b'"a word"', b"[1]", b"\xff"])
-def test_a_body_that_can_not_be_read_is_set_aside_and_blocks_none_behind_it(
+def test_an_undecodable_body_is_set_aside_and_blocks_no_other(
     app: Celery, backend: PostgresBackend, body: bytes
 ) -> None:
     make_ready(backend, "bad")
@@ -266,14 +264,14 @@ def test_a_body_that_can_not_be_read_is_set_aside_and_blocks_none_behind_it(
         fired = [backend.fire_ready(older_than_seconds=0) for _ in range(2)]
 
     assert fired == [1, 0]
-    assert (state_of(backend, "bad"), state_of(backend, "good")) == (State.CLOSED, State.FIRED)
+    assert (state_of(backend, "bad"), state_of(backend, "good")) == (ChordState.CLOSED, ChordState.FIRED)
     assert published(app) == ["good-body"]
     assert [(line["event"], line["chord_id"]) for line in logged if line["log_level"] == "error"] == [
         ("chord.set_aside", "bad")
     ]
 
 
-def test_a_body_that_can_not_be_read_does_not_fail_the_task_whose_part_was_the_last(
+def test_an_undecodable_body_does_not_fail_the_task_of_the_last_part(
     backend: PostgresBackend,
 ) -> None:
     open_chord(backend, "bad", 1)
@@ -284,7 +282,7 @@ def test_a_body_that_can_not_be_read_does_not_fail_the_task_whose_part_was_the_l
     backend.mark_as_done("part", 1, part_of("bad", "part"))
 
     assert backend.get_state("part") == "SUCCESS"
-    assert state_of(backend, "bad") == State.CLOSED
+    assert state_of(backend, "bad") == ChordState.CLOSED
 
 
 def test_fire_ready_stops_at_the_first_sign_that_the_broker_is_away(
@@ -299,13 +297,13 @@ def test_fire_ready_stops_at_the_first_sign_that_the_broker_is_away(
 
     assert fired == 0
     assert [line["event"] for line in logged] == ["chord.publish_failed"]
-    assert {state_of(backend, f"c{number}") for number in range(4)} == {State.READY}
+    assert {state_of(backend, f"c{number}") for number in range(4)} == {ChordState.READY}
 
 
-def test_a_chord_is_put_off_only_when_its_own_body_is_about_to_be_published(
+def test_a_chord_is_delayed_only_when_its_own_body_is_about_to_be_published(
     app: Celery, backend: PostgresBackend
 ) -> None:
-    """Else a slow publisher's later chords are ready again for another process before their turn comes."""
+    """Otherwise another process could take a slow publisher's later chords before their turn."""
     for number in range(3):
         make_ready(backend, f"c{number}")
     backend.database.run(
@@ -354,7 +352,7 @@ def test_a_body_that_cant_be_published_stays_ready(postgres_url: str, backend: P
 
     away.backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
-    assert state_of(backend, "c") == State.READY
+    assert state_of(backend, "c") == ChordState.READY
     away.backend.database.dispose()
 
 
@@ -378,7 +376,7 @@ def test_a_transaction_gives_up_when_postgres_stays_away(monkeypatch: pytest.Mon
         pass
 
 
-def test_a_forked_child_uses_connections_of_its_own(backend: PostgresBackend) -> None:
+def test_a_forked_child_uses_its_own_connections(backend: PostgresBackend) -> None:
     pids: Any = multiprocessing.get_context("fork").SimpleQueue()
 
     def ask() -> int:
@@ -397,7 +395,7 @@ def test_a_forked_child_uses_connections_of_its_own(backend: PostgresBackend) ->
     assert ask() == before
 
 
-def test_the_tables_are_made_by_whoever_comes_first(postgres_url: str) -> None:
+def test_the_first_process_creates_the_tables(postgres_url: str) -> None:
     name = "chord_tables"
     admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as conn:
@@ -415,7 +413,7 @@ def test_the_tables_are_made_by_whoever_comes_first(postgres_url: str) -> None:
     admin.dispose()
 
 
-def test_a_chord_that_waits_expires_only_if_the_application_says_so(
+def test_a_waiting_chord_expires_only_if_the_application_sets_it(
     app: Celery, backend: PostgresBackend
 ) -> None:
     open_chord(backend, "waiting", 1)
@@ -429,7 +427,7 @@ def test_a_chord_that_waits_expires_only_if_the_application_says_so(
         assert conn.exec_driver_sql("SELECT count(*) FROM chords").scalar_one() == 0
 
 
-def test_expiry_spares_what_still_waits(app: Celery, backend: PostgresBackend) -> None:
+def test_expiry_keeps_waiting_chords(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, "waiting", 1)
     open_chord(backend, "done", 1)
     backend.mark_as_done("t1", 1, part_of("done", "t1"))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.chord.database import statement
 from orchestrator.memory import budget
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import BudgetExceeded, SandboxUnavailable
 from orchestrator.models.task_contract import Budget
 from orchestrator.safety.archive import pack

@@ -1,4 +1,4 @@
-"""Postgres goes away while a step is under way: nothing computed is lost, and nobody is blamed."""
+"""Postgres goes away while a step runs: no computed result is lost, and no failure is counted."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.memory.database import open_engine, statement
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models.step_result import ResultStatus, StepResult
@@ -25,7 +25,7 @@ from workers.tasks import app
 
 
 def worker_on(engineer: Engineer, url: str) -> WorkerProcess:
-    """A worker's process with connections of its own."""
+    """A worker process with its own connections."""
     engine = open_engine(url, pool_size=1)
     return WorkerProcess(engineer.settings, engine, Hints(engineer.settings.redis_url), app, owner="me")
 
@@ -36,7 +36,7 @@ def run(worker: WorkerProcess, claim: Claim) -> StepResult:
 
 @contextmanager
 def closed_to_new_connections(url: str) -> Iterator[None]:
-    """A database to which nobody can connect; who is connected stays."""
+    """A database that refuses new connections; open ones stay."""
     address = make_url(url)
     beside = address.set(database="postgres").render_as_string(hide_password=False)
     elsewhere = open_engine(beside, pool_size=1)
@@ -65,7 +65,7 @@ def test_a_step_that_finds_no_database_has_not_failed(engineer: Engineer) -> Non
 def test_a_computed_result_outlasts_the_database(
     engineer: Engineer, postgres_url: str, inline_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is put away waits for the database; a small one does not need it until it is stored."""
+    """A result stored as a file waits for the database; a small one needs it only when it is recorded."""
     monkeypatch.setattr("orchestrator.lifecycle.output_offload.INLINE_BYTES", inline_bytes)
     claim = engineer.take(engineer.start(wait_step("a", inputs={"seconds": 1})), "a")
     worker = worker_on(engineer, postgres_url)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from orchestrator import executor
 from orchestrator.chord import chord
+from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import budget
-from orchestrator.memory.database import statement, transaction
 from orchestrator.memory.steps import Claim
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded, MustWait

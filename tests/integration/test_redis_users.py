@@ -1,4 +1,4 @@
-"""The users of deploy/redis/users.acl: what each may not do, and that a worker can work as one."""
+"""The users of deploy/redis/users.acl: what each may not do, and that a worker can run as its user."""
 
 import os
 import re
@@ -59,7 +59,7 @@ Address = Callable[[str], str]
 
 @pytest.fixture
 def address(own_redis: Valkey) -> Address:
-    """The server's address for a kind of process, the users in place."""
+    """Returns the server's URL for a kind of process, with the users loaded."""
     with redis.Redis.from_url(own_redis.url) as admin:
         for _, name, *rules in USERS:
             if name != "default":
@@ -74,7 +74,7 @@ def may(client: redis.Redis, command: str) -> bool:
     except NoPermissionError:
         return False
     except RedisError:
-        # the server would have done it, were there anything to do it with
+        # allowed: it fails only because its key is missing
         return True
     return True
 
@@ -87,7 +87,7 @@ def test_the_file_names_each_kind_the_operator_and_nobody_else() -> None:
     assert all(re.fullmatch(r">CHANGE_ME_[A-Z]+", line[3]) for line in USERS[1:])
 
 
-def test_no_kind_may_do_what_none_needs_and_each_only_its_own(address: Address) -> None:
+def test_no_kind_may_run_commands_that_it_does_not_need(address: Address) -> None:
     for kind in KINDS:
         with redis.Redis.from_url(address(kind), socket_timeout=5) as client:
             assert client.ping()

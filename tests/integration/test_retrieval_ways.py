@@ -1,4 +1,4 @@
-"""The retriever also finds passages by trigrams and by meaning, where the server can, and says where it can't."""
+"""The retriever also searches by trigrams and by vectors if the server can, and warns if it can't."""
 
 import math
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.devserver import binaries
 from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.memory import budget, files, migrate
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import SettingsError
 from tests import machine
@@ -76,7 +76,7 @@ def test_a_misspelt_word_is_found_where_the_server_has_trigrams(query: str, mach
     assert result.output["found"] == len(result.output["matches"])
 
 
-def test_what_both_ways_find_is_counted_once_and_comes_first(machine_engine: Engine) -> None:
+def test_a_passage_found_both_ways_counts_once_and_comes_first(machine_engine: Engine) -> None:
     result = search(machine_engine, "late delivry")
 
     assert lines(result) == [(1, ["words", "trigrams"])]
@@ -111,7 +111,7 @@ def test_without_trigrams_a_misspelt_word_is_not_found(engine: Engine) -> None:
 
 
 class Asker:
-    """A claim of a real task, and an embedding model that a fake server plays."""
+    """A claim of a real task, and an embedding model on a fake server."""
 
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer
@@ -155,7 +155,9 @@ def test_words_and_meaning_are_joined(engine: Engine, asker: Asker) -> None:
     assert result.output["found"] == 3
 
 
-def test_a_vector_is_told_in_the_trace_and_costs_no_tokens_of_the_task(engine: Engine, asker: Asker) -> None:
+def test_an_embedding_call_is_in_the_trace_and_costs_no_tokens_of_the_task(
+    engine: Engine, asker: Asker
+) -> None:
     search(engine, "late delivery", embedder=asker.embedder)
 
     with statement(engine) as conn:
@@ -171,7 +173,7 @@ def test_a_vector_is_told_in_the_trace_and_costs_no_tokens_of_the_task(engine: E
 @pytest.mark.parametrize(
     "fault", [Fault.SERVER_ERROR, Fault.UNAUTHORISED, Fault.BAD_JSON, Fault.RATE_LIMITED]
 )
-def test_when_no_vectors_come_words_still_find_and_a_warning_says_so(
+def test_without_vectors_words_still_find_passages_and_a_warning_is_returned(
     fault: Fault, engine: Engine, asker: Asker, fake: FakeLLM
 ) -> None:
     fake.fail(fault)

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import cancel, retry
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory import events, pools, retention, steps, tasks
-from orchestrator.memory.database import statement, transaction
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.task_contract import Budget

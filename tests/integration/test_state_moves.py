@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import cancel, requeue
-from orchestrator.memory.database import transaction
 from orchestrator.models.execution_state import LEGAL_MOVES, StepState
 from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step

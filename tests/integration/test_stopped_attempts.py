@@ -10,9 +10,9 @@ from celery.app.trace import build_tracer
 
 from orchestrator import executor
 from orchestrator.chord.chord import Refused
+from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import steps
-from orchestrator.memory.database import statement, transaction
 from orchestrator.models.caller import Caller
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Budget, Contract, Criterion

@@ -1,4 +1,4 @@
-"""Redis answers and takes no writes: workers wait for it as for a lost one, and everything says what is wrong."""
+"""Redis answers but takes no writes: workers wait as for a lost server, and every check names the fault."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ PLANNER = ["-m", "celery", "-A", "workers", "worker", "-Q", "planner", "-P", "th
 
 
 class Spoilt:
-    """What makes a server take no writes, what mends it, and how we call it."""
+    """How to make a server refuse writes, how to repair it, and our description of the fault."""
 
     def __init__(
         self, spoil: Callable[[Client], object], mend: Callable[[Client], object], fault: str
@@ -53,7 +53,7 @@ SPOILT = {
 
 @pytest.fixture(params=SPOILT)
 def spoilt(request: pytest.FixtureRequest) -> Spoilt:
-    """A way in which a server takes no writes."""
+    """One way in which a server takes no writes."""
     return SPOILT[request.param]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from orchestrator import settings
 from orchestrator.cli.checks import CheckStatus, _eviction, _skew, _version, row_security_result
 from orchestrator.cli.doctor import check_permits, check_settings
-from orchestrator.memory.row_security import Standing
+from orchestrator.memory.row_security import RowSecurityState
 from orchestrator.models import signing_key
 
 
@@ -68,7 +68,7 @@ def test_missing_permit_keys_are_a_warning_and_a_wrong_pair_is_a_failure(tmp_pat
 
 
 def test_missing_row_level_security_is_a_warning_and_a_failure_if_required() -> None:
-    off, on = Standing(False, ("tasks",), "o'ctollm"), Standing(True, (), "octollm")
+    off, on = RowSecurityState(False, ("tasks",), "o'ctollm"), RowSecurityState(True, (), "octollm")
 
     assert row_security_result(off, is_required=False).status is CheckStatus.WARNING
     assert row_security_result(off, is_required=True).status is CheckStatus.FAILURE

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.llm.anthropic import AnthropicProvider
-from orchestrator.llm.gate import LocalGate
+from orchestrator.llm.gate import FallbackGate
 from orchestrator.llm.interface import Finish, Query
 from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
@@ -210,7 +210,7 @@ def test_a_request_that_can_not_be_made_is_no_broken_answer(fake: FakeLLM, opene
     url = fake.anthropic_url if opened is AnthropicProvider else fake.openai_url
     candidate = Candidate(opened(api_key="schl\nüssel", base_url=url), "fake-model")
     calls = MeteredCalls(
-        candidate, meter=Meter(LocalGate(), Prices(), 10, lambda attempt: None), budget=None, attempts=[]
+        candidate, meter=Meter(FallbackGate(), Prices(), 10, lambda attempt: None), budget=None, attempts=[]
     )
 
     with pytest.raises(model_errors.ModelMisconfigured, match="_API_KEY") as refused:

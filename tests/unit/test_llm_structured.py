@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.llm.gate import LocalGate, Policy
+from orchestrator.llm.gate import FallbackGate, Policy
 from orchestrator.llm.interface import Form
 from orchestrator.llm.portable import portable, without_nulls
 from orchestrator.llm.structured import read_value
@@ -203,7 +203,7 @@ def callers(shared: FakeLLM) -> dict[tuple[str, bool], ModelCaller]:
         (name, streams): ModelCaller(
             shared,
             [f"{name}:fake-model"],
-            gate=LocalGate(Policy(failures=10**9)),
+            gate=FallbackGate(Policy(failures=10**9)),
             link=Link(streams=streams, strict=False),
         )
         for name in PROVIDERS

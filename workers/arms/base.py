@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from orchestrator.llm.interface import Completion, Usage
 from orchestrator.llm.prompt import Message
-from orchestrator.memory.documents import Document, Holding, Passage
-from orchestrator.memory.retrieval import Found, Sought
+from orchestrator.memory.documents import Document, IndexState, Passage
+from orchestrator.memory.retrieval import SearchQuery, SearchResult
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import InvalidStepInput, PermitDenied, Stopped, ToolTimeout
 from orchestrator.models.model_errors import NoModel
@@ -80,7 +80,7 @@ class Model(Protocol):
 class Library(Protocol):
     """The search index of documents, limited to the task's tenant and attachments."""
 
-    def describe(self, documents: Sequence[Document]) -> dict[Document, Holding]:
+    def describe(self, documents: Sequence[Document]) -> dict[Document, IndexState]:
         """Return what is indexed of each document; documents that are not indexed are left out."""
         ...
 
@@ -96,8 +96,8 @@ class Library(Protocol):
         ...
 
     def search(
-        self, sought: Sought, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
-    ) -> tuple[Found, list[str]]:
+        self, sought: SearchQuery, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
+    ) -> tuple[SearchResult, list[str]]:
         """Return the best passages, and warnings; see orchestrator.memory.retrieval.search."""
         ...
 

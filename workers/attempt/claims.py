@@ -8,8 +8,8 @@ import structlog
 from celery.exceptions import Ignore
 
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement
 from orchestrator.memory import steps
-from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.task_contract import Priority
 from orchestrator.queue import canvas
@@ -58,7 +58,7 @@ def claim_in_turn(process: WorkerProcess, step_id: str) -> Claim:
         time.sleep(_POLL_SECONDS)
     with statement(process.engine) as conn:
         delay = _PUT_OFF_SECONDS if turn.message else _PUT_OFF_ALONE_SECONDS
-        steps.put_off(conn, step_id, delay_seconds=delay)
+        steps.delay_queued(conn, step_id, delay_seconds=delay)
     if turn.message is not None:
         canvas.publish(process.app, [replace(turn.message, priority=Priority.CRITICAL.broker_priority)])
     log.info("claim.put_off", step_id=step_id, next_step_id=turn.message.id if turn.message else None)

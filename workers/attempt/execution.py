@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.chord.database import statement
 from orchestrator.lifecycle import output_offload
 from orchestrator.memory import files, steps
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import StepError
 from orchestrator.models.step_result import StepResult
 from orchestrator.planner.references import resolve

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from orchestrator.chord.database import statement
 from orchestrator.lifecycle import output_offload
 from orchestrator.memory import rounds, steps
-from orchestrator.memory.database import statement
 from orchestrator.models.verdict import Verdict
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point

@@ -6,12 +6,12 @@ from functools import cache
 
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import in_transaction, statement
 from orchestrator.llm.embedding import Vectors
 from orchestrator.memory import documents as index
 from orchestrator.memory import retrieval
-from orchestrator.memory.database import in_transaction, statement
-from orchestrator.memory.documents import Abilities, Document, Holding, Passage, Unread
-from orchestrator.memory.retrieval import Found, Sought
+from orchestrator.memory.documents import Abilities, Document, IndexState, Passage, UnembeddedPassage
+from orchestrator.memory.retrieval import Corpus, SearchQuery, SearchResult
 from orchestrator.models.errors import StepError
 from workers.attempt.model import AttemptEmbedder
 
@@ -29,7 +29,7 @@ class TenantLibrary:
     tenant: str
     open_embedder: Callable[[], AttemptEmbedder | None] = lambda: None
 
-    def describe(self, documents: Sequence[Document]) -> dict[Document, Holding]:
+    def describe(self, documents: Sequence[Document]) -> dict[Document, IndexState]:
         """Return what the index holds of each document; documents that are not indexed are left out."""
         with statement(self.engine) as conn:
             return index.describe(conn, self.tenant, documents)
@@ -51,23 +51,23 @@ class TenantLibrary:
         )
 
     def search(
-        self, sought: Sought, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
-    ) -> tuple[Found, list[str]]:
+        self, sought: SearchQuery, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
+    ) -> tuple[SearchResult, list[str]]:
         """Return the best matching passages, and a warning for each requested way of searching that failed."""
         sought, warnings = self._with_vector(sought, documents)
         with statement(self.engine) as conn:
             found = retrieval.search(
                 conn,
-                self.tenant,
                 sought,
+                Corpus(self.tenant, documents, given),
                 abilities=abilities_of(self.engine),
-                documents=documents,
-                given=given,
                 limit=limit,
             )
         return found, warnings
 
-    def _with_vector(self, sought: Sought, documents: Sequence[Document]) -> tuple[Sought, list[str]]:
+    def _with_vector(
+        self, sought: SearchQuery, documents: Sequence[Document]
+    ) -> tuple[SearchQuery, list[str]]:
         """Add the query's vector; without it, passages are still found by words."""
         if sought.literal or not documents:
             return sought, []
@@ -95,7 +95,7 @@ class TenantLibrary:
             vectors = embedder.embed([passage.content for passage in without_vector])
             self._store(embedder.model, without_vector, vectors)
 
-    def _store(self, model: str, passages: Sequence[Unread], vectors: Vectors) -> None:
+    def _store(self, model: str, passages: Sequence[UnembeddedPassage], vectors: Vectors) -> None:
         in_transaction(
             self.engine,
             lambda conn: index.add_vectors(

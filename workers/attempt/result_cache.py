@@ -8,8 +8,8 @@ from orchestrator.cache import admission, coalescing
 from orchestrator.cache.admission import Admission, ExecutedAction
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.cache.exact import CacheEntry, control_of
+from orchestrator.chord.database import outlast, statement
 from orchestrator.memory import rounds
-from orchestrator.memory.database import outlast, statement
 from orchestrator.models.plan import Plan
 from orchestrator.models.verdict import Verdict
 from workers.attempt.context import AttemptContext

@@ -10,8 +10,8 @@ import structlog
 from orchestrator.cache import coalescing, semantic
 from orchestrator.cache.exact import CacheEntry, control_of
 from orchestrator.cache.semantic import DIFFERENT_SECONDS, MAX_CANDIDATES, EquivalenceVerdict, SimilarTask
+from orchestrator.chord.database import statement
 from orchestrator.memory import events
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import StepError
 from orchestrator.observability import metric
 from workers.attempt.context import AttemptContext
@@ -124,7 +124,7 @@ class _Search:
             "source_task_id": found.source.source_id if found else None,
         }
         with statement(self.attempt.process.engine) as conn:
-            events.tell(conn, self.attempt.claim.task_id, [], round_number=0, decisions={"alias": decision})
+            events.write(conn, self.attempt.claim.task_id, [], round_number=0, decisions={"alias": decision})
 
     def _by_known_verdict(self, candidate: SimilarTask) -> Review:
         refusal = semantic.guard(self.attempt.contract.goal, candidate.goal)

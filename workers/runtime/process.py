@@ -16,10 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import outlast
 from orchestrator.lifecycle import requeue
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.failover import Models
-from orchestrator.memory.database import outlast
 from orchestrator.memory.steps import Claim
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import SettingsError

@@ -13,7 +13,7 @@ from bench.support.chaos import broker as messages
 from bench.support.chaos import victims
 from bench.support.chaos.harness import Harness
 from orchestrator.devserver.stack import Stack
-from orchestrator.memory.steps import Message
+from orchestrator.memory.steps import StepMessage
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
@@ -131,7 +131,7 @@ class Arsenal:
         self._note("duplicate_messages")
         self._with_broker(lambda broker: messages.duplicate(broker, most=20))
         with make_app(lambda: load(self.stack.environ)) as app:
-            canvas.publish(app, [Message(**row) for row in rows])
+            canvas.publish(app, [StepMessage(**row) for row in rows])
 
     def delay_messages(self) -> None:
         """Delay every message."""

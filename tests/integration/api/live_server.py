@@ -14,8 +14,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from api.app import create_app
 from api.streaming.hub import Hub, hub_of
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import transaction
 from orchestrator.memory import events
-from orchestrator.memory.database import transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT
@@ -97,7 +97,7 @@ class EventWriter:
     def append(self, task_id: str, *facts: str, hint: bool = True, **payload: Any) -> None:
         """Append events of these types."""
         with transaction(self._engine) as conn:
-            events.tell(conn, task_id, [(fact, payload) for fact in facts], round_number=1)
+            events.write(conn, task_id, [(fact, payload) for fact in facts], round_number=1)
         if hint:
             self.hint(task_id)
 

@@ -17,9 +17,9 @@ from api.middleware.context import orchestrator_of
 from api.schemas.operation import scope_of
 from api.streaming.hub import hub_of
 from orchestrator.auth.credential import SCOPES, new_api_key, sign_token
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.memory import audit_log, keys
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine, statement, transaction
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.live_server import serving
@@ -46,7 +46,7 @@ def caller(app: Flask, settings: Settings, *scopes: str, tenant: str = "acme") -
     return Caller(app, sign_token(settings, tenant=tenant, key_id="k1", scopes=scopes or SCOPES))
 
 
-def entries(app: Flask, **wanted: Any) -> list[Entry]:
+def entries(app: Flask, **wanted: Any) -> list[AuditEntry]:
     """Write the buffered entries, and return the log, oldest first."""
     audit.buffer_of(app).flush()
     with statement(orchestrator_of(app).engine) as conn:
@@ -76,7 +76,7 @@ def test_an_action_is_recorded_with_caller_address_and_object(audited: Flask, se
     ]
     first = found[0]
     assert (first.tenant, first.key_id, first.subject) == ("acme", "k1", "acme/k1")
-    assert (first.address, first.request_id, first.outcome) == ("192.0.2.33", "r-1", Outcome.ALLOWED)
+    assert (first.address, first.request_id, first.outcome) == ("192.0.2.33", "r-1", AuditOutcome.ALLOWED)
     assert SECRET not in repr(found)
 
 
@@ -152,7 +152,7 @@ def test_refusals_of_all_addresses_are_limited_together(engine: Engine, postgres
     buffer = AuditBuffer(open_engine(postgres_url, pool_size=1))
 
     for number in range(5 * MAX_REFUSED):
-        buffer.add(Entry(action="call", outcome=Outcome.DENIED), source=str(number))
+        buffer.add(AuditEntry(action="call", outcome=AuditOutcome.DENIED), source=str(number))
     buffer.close()
 
     with statement(engine) as conn:
@@ -166,7 +166,7 @@ def test_while_the_database_is_away_entries_are_held_up_to_a_limit(
     settings: Settings, engine: Engine, postgres_url: str
 ) -> None:
     away = AuditBuffer(open_engine("postgresql+psycopg2://u:p@127.0.0.1:1/d", pool_size=1))
-    entry = Entry(action="task.submit", outcome=Outcome.ALLOWED)
+    entry = AuditEntry(action="task.submit", outcome=AuditOutcome.ALLOWED)
 
     for _ in range(MAX_HELD + 7):
         away.add(entry, source="s")
@@ -184,11 +184,11 @@ def test_an_entry_that_the_database_refuses_does_not_block_the_others(
     engine: Engine, postgres_url: str
 ) -> None:
     buffer = AuditBuffer(open_engine(postgres_url, pool_size=1))
-    buffer.add(Entry(action="task.submit", outcome=Outcome.ALLOWED, times=0), source="s")
+    buffer.add(AuditEntry(action="task.submit", outcome=AuditOutcome.ALLOWED, times=0), source="s")
 
     with pytest.raises(IntegrityError):
         buffer.flush()
-    buffer.add(Entry(action="task.cancel", outcome=Outcome.ALLOWED), source="s")
+    buffer.add(AuditEntry(action="task.cancel", outcome=AuditOutcome.ALLOWED), source="s")
     buffer.close()
 
     with statement(engine) as conn:
@@ -224,7 +224,7 @@ def test_a_cancel_over_a_websocket_is_recorded(settings: Settings, engineer: Eng
         audit.buffer_of(api.app).close()
 
     assert [(entry.object, entry.outcome, entry.tenant) for entry in found] == [
-        (task_id, Outcome.ALLOWED, "acme")
+        (task_id, AuditOutcome.ALLOWED, "acme")
     ]
 
 
@@ -269,4 +269,4 @@ def test_a_call_without_a_credential_is_never_recorded_as_allowed(audited: Flask
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
             anonymous(method, path)
 
-    assert {entry.outcome for entry in entries(audited, limit=1000)} == {Outcome.DENIED}
+    assert {entry.outcome for entry in entries(audited, limit=1000)} == {AuditOutcome.DENIED}

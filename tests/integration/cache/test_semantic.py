@@ -7,8 +7,8 @@ from prometheus_client import REGISTRY
 from orchestrator.bootstrap import for_api
 from orchestrator.cache.semantic import DIFFERENT_SECONDS, MAX_CANDIDATES
 from orchestrator.cache.signed_store import PREFIX
+from orchestrator.chord.database import statement
 from orchestrator.memory import budget
-from orchestrator.memory.database import statement
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl
 from tests.fake_llm.server import FakeLLM, Fault

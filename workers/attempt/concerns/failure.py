@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from orchestrator.memory.database import is_away
+from orchestrator.chord.database import is_away
 from orchestrator.models.errors import MustWait, OctoError, StepError, Stopped, ToolTimeout
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.model_errors import ModelTimeout

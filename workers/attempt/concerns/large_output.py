@@ -1,7 +1,7 @@
 """Stores a large output as a file, and refuses a result that is too large to record."""
 
+from orchestrator.chord.database import in_transaction, outlast
 from orchestrator.lifecycle import output_offload
-from orchestrator.memory.database import in_transaction, outlast
 from orchestrator.models import record
 from orchestrator.models.errors import OutputTooLarge
 from orchestrator.models.step_result import StepResult

@@ -7,8 +7,8 @@ from typing import Any
 import structlog
 from celery.exceptions import Ignore
 
+from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle import requeue
-from orchestrator.memory.database import in_transaction
 from orchestrator.models.errors import MustWait
 from orchestrator.models.step_result import StepResult
 from orchestrator.observability import metric

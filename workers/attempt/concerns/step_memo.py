@@ -5,7 +5,7 @@ import structlog
 from orchestrator.cache import step_memo
 from orchestrator.cache.exact import control_of
 from orchestrator.cache.step_memo import StepCall, StepMemo
-from orchestrator.memory.database import statement
+from orchestrator.chord.database import statement
 from orchestrator.models.step_result import StepResult
 from orchestrator.observability import metric
 from workers.arms.sources import selected_attachments
