@@ -30,10 +30,10 @@ from orchestrator.lifecycle.backpressure import Occupancy
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.lifecycle.withdrawal import Withdrawn
-from orchestrator.llm import failover, price
+from orchestrator.llm import model_chain, pricing
 from orchestrator.llm.embedding import Embedder
-from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import SharedGate, policy_for
+from orchestrator.llm.model_chain import ModelChain
 from orchestrator.memory import row_security
 from orchestrator.memory.database import is_away, open_engine, statement
 from orchestrator.memory.encoding import refuse_encoding
@@ -248,24 +248,24 @@ def _require_secret(settings: Settings) -> None:
         credential.cache_secret(settings)
 
 
-def open_models(settings: Settings) -> Models:
+def open_models(settings: Settings) -> ModelChain:
     """Return the models that the settings choose, their breakers and rates shared with all other processes.
 
     One a process; imports the SDKs of the chosen providers. Calls are counted in the metrics.
     """
-    return failover.open_models(
+    return model_chain.open_models(
         settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
     )
 
 
 def load_prices() -> None:
     """Load the table of all models' prices, which the first call needs."""
-    price.load()
+    pricing.preload_prices()
 
 
 def open_embedder(settings: Settings) -> Embedder | None:
     """Return the embedding model that the settings choose, or None; see `open_models`."""
-    return failover.open_embedder(
+    return model_chain.open_embedder(
         settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
     )
 

@@ -6,14 +6,15 @@ from typing import Any
 
 from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.anthropic import AnthropicProvider
+from orchestrator.llm.completion import BudgetAccount, CallRecord, Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder
-from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import Gate, LocalGate, Policy, Rates
-from orchestrator.llm.interface import Attempt, BudgetAccount, Completion, Provider
-from orchestrator.llm.metered import Candidate, Meter
+from orchestrator.llm.model_call import CallContext, ModelEndpoint
+from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
-from orchestrator.llm.price import Prices
+from orchestrator.llm.pricing import Prices
 from orchestrator.llm.prompt import Message, Role
+from orchestrator.llm.provider import Provider
 from orchestrator.models.model_choice import Price
 
 HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
@@ -28,14 +29,14 @@ def provider(fake: FakeLLM, name: str, *, streams: bool = False, strict: bool = 
 
 
 def embedder(fake: FakeLLM) -> Embedder:
-    """Open an embedding model on the fake server: texts that share words lie near each other."""
+    """Open an embedding model on the fake server: texts that share words get similar vectors."""
     opened = OpenAIEmbeddings(api_key="k", base_url=fake.openai_url, is_strict=True)
-    meter = Meter(LocalGate(), Prices(), 10, lambda attempt: None)
-    return Embedder(Candidate(opened, "fake-words"), meter)
+    context = CallContext(LocalGate(), Prices(), 10, lambda attempt: None)
+    return Embedder(ModelEndpoint(opened, "fake-words"), context)
 
 
 class Caller:
-    """One who asks a chain of models; `attempts` is all that was observed."""
+    """A client of a chain of models; `attempts` lists all calls that were observed."""
 
     def __init__(
         self,
@@ -49,16 +50,16 @@ class Caller:
         strict: bool = True,
         timeout_seconds: float = 10,
     ) -> None:
-        self.attempts: list[Attempt] = []
+        self.attempts: list[CallRecord] = []
         names = [name.partition(":") for name in chain]
-        candidates = [
-            Candidate(provider(fake, kind, streams=streams, strict=strict), model, rates or Rates())
+        endpoints = [
+            ModelEndpoint(provider(fake, kind, streams=streams, strict=strict), model, rates or Rates())
             for kind, _, model in names
         ]
-        meter = Meter(
+        context = CallContext(
             gate or LocalGate(Policy()), Prices(prices or {}), timeout_seconds, self.attempts.append
         )
-        self.models = Models(candidates, meter=meter)
+        self.models = ModelChain(endpoints, context=context)
 
     def ask(
         self,
@@ -70,13 +71,7 @@ class Caller:
         avoid: Sequence[str] = (),
         messages: Sequence[Message] = HELLO,
     ) -> Completion:
-        """Ask and return the completion."""
-        return self.models.complete(
-            messages,
-            schema,
-            max_output_tokens=tokens,
-            deadline=time.monotonic() + seconds,
-            purpose=PURPOSE,
-            budget=budget,
-            avoid=avoid,
-        )
+        """Ask the chain; return the completion."""
+        deadline = time.monotonic() + seconds
+        request = CompletionRequest(messages, PURPOSE, tokens, deadline, schema, avoid)
+        return self.models.complete(request, budget=budget)

@@ -1,6 +1,6 @@
 """Spends a task's budget on models: each call is reserved and settled, each completion told in the trace."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -8,10 +8,10 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine
 
+from orchestrator.llm.completion import Completion, CompletionRequest, UsageBound
 from orchestrator.llm.embedding import Embedder, Vectors
-from orchestrator.llm.failover import Models
-from orchestrator.llm.interface import Bound, Completion, Usage
-from orchestrator.llm.prompt import Message
+from orchestrator.llm.model_chain import ModelChain
+from orchestrator.llm.provider import Usage
 from orchestrator.memory import budget, events, steps, tasks
 from orchestrator.memory.budget import Balance
 from orchestrator.memory.database import in_transaction, statement
@@ -31,7 +31,7 @@ class ClaimBudgetAccount:
     engine: Engine
     claim: Claim
 
-    def reserve(self, bound: Bound) -> int:
+    def reserve(self, bound: UsageBound) -> int:
         """Set aside the most that a call can use; return its number. Raises BudgetExceeded, MustWait."""
         return in_transaction(
             self.engine,
@@ -46,13 +46,13 @@ class ClaimBudgetAccount:
         )
 
     def settle(
-        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_reported: bool = True
     ) -> None:
         """Charge what a call did use; without a usage, all that was set aside; see budget.settle."""
-        in_transaction(self.engine, lambda conn: self._settle(conn, call, usage, dollars, is_told))
+        in_transaction(self.engine, lambda conn: self._settle(conn, call, usage, dollars, is_reported))
 
     def _settle(
-        self, conn: Connection, call: int, usage: Usage | None, dollars: Decimal | None, is_told: bool
+        self, conn: Connection, call: int, usage: Usage | None, dollars: Decimal | None, is_reported: bool
     ) -> None:
         balance = budget.settle(
             conn,
@@ -62,7 +62,7 @@ class ClaimBudgetAccount:
             call=call,
             tokens=usage.tokens if usage else None,
             cost=dollars,
-            is_told=is_told,
+            is_told=is_reported,
         )
         warnings = budget_warnings(balance) if balance else []
         if warnings:
@@ -71,35 +71,18 @@ class ClaimBudgetAccount:
 
 
 def guarded_complete(
-    models: Models,
-    engine: Engine,
-    *,
-    claim: Claim,
-    messages: Sequence[Message],
-    schema: Mapping[str, Any] | None = None,
-    max_output_tokens: int,
-    deadline: float,
-    purpose: str,
-    avoid: Collection[str] = (),
+    models: ModelChain, engine: Engine, claim: Claim, request: CompletionRequest
 ) -> Completion:
-    """Ask the models within the task's budget; see Models.complete.
+    """Ask the models within the task's budget; see ModelChain.complete.
 
     Who answered, why others did not and what it cost goes into the task's trace, whatever came of it. Opens short
     transactions of its own: the caller must hold none, for they lock the task.
     """
     try:
-        completion = models.complete(
-            messages,
-            schema,
-            max_output_tokens=max_output_tokens,
-            deadline=deadline,
-            purpose=purpose,
-            budget=ClaimBudgetAccount(engine, claim),
-            avoid=avoid,
-        )
+        completion = models.complete(request, budget=ClaimBudgetAccount(engine, claim))
     except (StepError, Stopped) as error:
         told = _with_cause(engine, claim, error)
-        _tell(engine, claim, {"purpose": purpose, "error": told.code, **told.details})
+        _tell(engine, claim, {"purpose": request.purpose, "error": told.code, **told.details})
         if told is error:
             raise
         raise told from error

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from orchestrator.llm.interface import Attempt
+from orchestrator.llm.completion import CallRecord
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Priority
 from orchestrator.models.verdict import Decision
@@ -153,7 +153,7 @@ def swept(kind: str, count: int = 1) -> None:
         _SWEPT.labels(kind).inc(count)
 
 
-def model_attempted(attempt: Attempt) -> None:
+def model_attempted(attempt: CallRecord) -> None:
     """Count a call to a model, or why it was not called; model names come from the settings alone."""
     provider, model = attempt.provider, attempt.model
     _MODEL_REQUESTS.labels(provider, model, attempt.outcome).inc()

@@ -7,12 +7,13 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
-from orchestrator.llm import failover, stop
+from orchestrator.llm import cancellation, model_chain
+from orchestrator.llm.completion import Completion, CompletionRequest, UsageBound
 from orchestrator.llm.gate import LocalGate, Policy, Rates
-from orchestrator.llm.interface import Bound, Completion, Usage
-from orchestrator.llm.metered import OVERHEAD_TOKENS
-from orchestrator.llm.price import Prices
+from orchestrator.llm.model_call import OVERHEAD_TOKENS
+from orchestrator.llm.pricing import Prices
 from orchestrator.llm.prompt import Message, Role
+from orchestrator.llm.provider import Usage
 from orchestrator.models import errors, model_errors
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.model_choice import ModelName, Price, parse_chain
@@ -29,21 +30,21 @@ class BudgetAccount:
 
     def __init__(self, *, empty: bool = False) -> None:
         self.empty = empty
-        self.reserved: list[Bound] = []
+        self.reserved: list[UsageBound] = []
         self.settled: list[tuple[int, Usage | None, Decimal | None]] = []
         self.told: list[bool] = []
 
-    def reserve(self, bound: Bound) -> int:
+    def reserve(self, bound: UsageBound) -> int:
         if self.empty:
             raise BudgetExceeded()
         self.reserved.append(bound)
         return len(self.reserved)
 
     def settle(
-        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_reported: bool = True
     ) -> None:
         self.settled.append((call, usage, dollars))
-        self.told.append(is_told)
+        self.told.append(is_reported)
 
 
 @pytest.fixture
@@ -308,7 +309,7 @@ def test_models_are_opened_as_the_settings_say(fake: FakeLLM) -> None:
         llm_extra_body={"openai:local": {"reasoning_effort": "low"}},
     )
 
-    models = failover.open_models(chosen, gate=LocalGate(), observe=lambda _: None, environ=environ)
+    models = model_chain.open_models(chosen, gate=LocalGate(), observe=lambda _: None, environ=environ)
     answers = [_complete(models) for _ in range(3)]
 
     assert environ == {"PATH": ""}
@@ -323,7 +324,7 @@ def test_openai_itself_is_told_the_limit_by_its_newer_name(fake: FakeLLM) -> Non
         openai_base_url=fake.openai_url, llm_chain=(ModelName("openai", "m"),), llm_flavour="openai"
     )
 
-    _complete(failover.open_models(chosen, gate=LocalGate(), observe=lambda _: None, environ={}))
+    _complete(model_chain.open_models(chosen, gate=LocalGate(), observe=lambda _: None, environ={}))
 
     assert fake.received[0].body["max_completion_tokens"] == 50
 
@@ -337,8 +338,8 @@ def _settings(**chosen: object) -> Settings:
     )
 
 
-def _complete(models: failover.Models) -> Completion:
-    return models.complete(HELLO, max_output_tokens=50, deadline=time.monotonic() + 5, purpose="t@1.0.0")
+def _complete(models: model_chain.ModelChain) -> Completion:
+    return models.complete(CompletionRequest(HELLO, "t@1.0.0", 50, deadline=time.monotonic() + 5))
 
 
 def test_a_chain_needs_its_providers_keys() -> None:
@@ -360,7 +361,7 @@ def test_a_call_that_nobody_wants_any_more_is_closed_and_nobody_else_is_asked(fa
     began = time.monotonic()
 
     # the task ends once the server has the request
-    with pytest.raises(errors.Stopped) as stopped, stop.stoppable(lambda: bool(fake.received)):
+    with pytest.raises(errors.Stopped) as stopped, cancellation.cancellable(lambda: bool(fake.received)):
         caller.ask(seconds=10)
 
     assert time.monotonic() - began < 5
@@ -372,8 +373,8 @@ def test_a_call_that_nobody_wants_any_more_is_closed_and_nobody_else_is_asked(fa
 def test_a_call_that_can_be_stopped_and_is_not_ends_as_any_other(fake: FakeLLM) -> None:
     fake.fail(Fault.DRIP)
 
-    with pytest.raises(model_errors.ModelTimeout), stop.stoppable(lambda: False):
+    with pytest.raises(model_errors.ModelTimeout), cancellation.cancellable(lambda: False):
         Caller(fake, CHAIN[:1]).ask(seconds=1)
 
-    with stop.stoppable(lambda: False):
+    with cancellation.cancellable(lambda: False):
         assert Caller(fake, CHAIN).ask().text

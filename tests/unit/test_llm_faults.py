@@ -13,9 +13,9 @@ import pytest
 from orchestrator.devserver.fake_answer import SENTENCE
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm.anthropic import AnthropicProvider
-from orchestrator.llm.fault import retry_after_seconds
-from orchestrator.llm.interface import Finish, Query
+from orchestrator.llm.error_translation import retry_after_seconds
 from orchestrator.llm.openai import OpenAIProvider
+from orchestrator.llm.provider import FinishReason, ModelRequest
 from orchestrator.llm.transport import MAX_ANSWER_BYTES
 from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
@@ -94,8 +94,8 @@ def test_an_answer_says_how_it_ended_and_that_it_is_fake(fake: FakeLLM, name: st
     whole = Caller(fake, [f"{name}:any-model"], streams=streams).ask()
     cut = Caller(fake, [f"{name}:fake-length"], streams=streams).ask()
 
-    assert (whole.text, whole.finish, whole.is_fake) == (SENTENCE, Finish.STOP, True)
-    assert (cut.text, cut.finish) == (SENTENCE[: len(SENTENCE) // 2], Finish.LENGTH)
+    assert (whole.text, whole.finish, whole.is_fake) == (SENTENCE, FinishReason.STOP, True)
+    assert (cut.text, cut.finish) == (SENTENCE[: len(SENTENCE) // 2], FinishReason.LENGTH)
     assert whole.model == "fake-any-model"
     assert whole.usage.tokens > 0
 
@@ -162,7 +162,7 @@ def test_models_are_reached_by_the_environments_proxy(
     base_url = "http://models.invalid/v1" if name == "openai" else "http://models.invalid"
     opened = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}[name](api_key="k", base_url=base_url)
 
-    answer = opened.ask(Query(HELLO, 10, time.monotonic() + 5), "fake-model")
+    answer = opened.send(ModelRequest(HELLO, 10, time.monotonic() + 5), "fake-model")
 
     assert answer.text == SENTENCE
     assert fresh.received[0].path.startswith("http://models.invalid/v1/")
@@ -219,7 +219,7 @@ def test_no_process_loads_an_sdk_before_a_provider_is_built() -> None:
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.split()
     )
 
-    assert "orchestrator.llm.failover" in loaded
+    assert "orchestrator.llm.model_chain" in loaded
     assert not loaded & {"openai", "anthropic", "httpx2", "genai_prices"}
 
 

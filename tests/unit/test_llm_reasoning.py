@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
-from orchestrator.llm.answer_text import values_in, without_reasoning
-from orchestrator.llm.structured import read_value
+from orchestrator.llm.answer_parser import parse_values, without_reasoning
+from orchestrator.llm.structured_output import parse_value
 from orchestrator.models import model_errors
 from tests.llm_kit import Caller
 
@@ -65,23 +65,23 @@ def verdict(met: bool | None) -> str:
     ],
 )
 def test_the_last_value_after_the_reasoning_is_the_answer(text: str) -> None:
-    assert read_value(text, NAMED) == ({"name": "final"}, [])
+    assert parse_value(text, NAMED) == ({"name": "final"}, [])
 
 
 @pytest.mark.parametrize("around", ["{}", "So: {} Done."])
 def test_marks_inside_a_value_are_part_of_it(around: str) -> None:
     value = {"name": "what </think> and <think> mean"}
 
-    assert read_value(around.replace("{}", json.dumps(value)), NAMED) == (value, [])
+    assert parse_value(around.replace("{}", json.dumps(value)), NAMED) == (value, [])
 
 
 @pytest.mark.parametrize("text", [f"<think>{DRAFT}", f"<think>{DRAFT}</think>", f"{DRAFT}</think>"])
 def test_reasoning_alone_is_no_answer(text: str) -> None:
-    assert read_value(text, NAMED) == (None, ["there is no JSON value in it"])
+    assert parse_value(text, NAMED) == (None, ["there is no JSON value in it"])
 
 
 def test_a_faulty_last_value_is_not_replaced_by_a_draft() -> None:
-    value, wrong = read_value(f'{DRAFT} or rather {{"name": 3}}', NAMED)
+    value, wrong = parse_value(f'{DRAFT} or rather {{"name": 3}}', NAMED)
 
     assert (value, wrong) == (None, ["name must be of type string"])
 
@@ -161,6 +161,6 @@ def test_an_answer_that_can_not_be_kept_is_corrected_once_and_not_charged_as_bro
 def test_no_text_takes_long_to_read(text: str) -> None:
     started = time.monotonic()
 
-    values_in(text)
+    parse_values(text)
 
     assert time.monotonic() - started < 20

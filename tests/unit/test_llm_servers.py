@@ -11,10 +11,10 @@ from orchestrator.devserver.fake_answer import SENTENCE
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.gate import LocalGate
-from orchestrator.llm.interface import Finish, Query
-from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
+from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
-from orchestrator.llm.price import Prices
+from orchestrator.llm.pricing import Prices
+from orchestrator.llm.provider import FinishReason, ModelRequest
 from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.llm_kit import HELLO, Caller, embedder
@@ -51,7 +51,7 @@ def test_an_unknown_finish_reason_of_a_fitting_answer_counts_as_stop(
 
     answer = caller(fake, name, streams=streams).ask(SCHEMA)
 
-    assert (answer.value, answer.finish) == ({"name": "a"}, Finish.STOP)
+    assert (answer.value, answer.finish) == ({"name": "a"}, FinishReason.STOP)
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (30, 7)
 
 
@@ -201,20 +201,23 @@ def test_a_gzipped_answer_is_unpacked(fake: FakeLLM, name: str, streams: bool) -
 def test_an_answer_that_can_not_be_unpacked_says_so(fake: FakeLLM, name: str, how: str) -> None:
     fake.add(Scripted(raw=GOOD.encode(), headers={"content-encoding": how}))
 
-    with pytest.raises(model_errors.ModelAnswerBroken, match="packed"):
+    with pytest.raises(model_errors.ModelAnswerBroken, match="content encoding"):
         caller(fake, name).ask()
 
 
 @pytest.mark.parametrize("opened", [OpenAIProvider, AnthropicProvider, OpenAIEmbeddings])
 def test_a_request_that_can_not_be_made_is_no_broken_answer(fake: FakeLLM, opened: Any) -> None:
     url = fake.anthropic_url if opened is AnthropicProvider else fake.openai_url
-    candidate = Candidate(opened(api_key="schl\nüssel", base_url=url), "fake-model")
-    calls = MeteredCalls(
-        candidate, meter=Meter(LocalGate(), Prices(), 10, lambda attempt: None), budget=None, attempts=[]
+    endpoint = ModelEndpoint(opened(api_key="schl\nüssel", base_url=url), "fake-model")
+    calls = ModelCalls(
+        endpoint,
+        context=CallContext(LocalGate(), Prices(), 10, lambda attempt: None),
+        budget=None,
+        attempts=[],
     )
 
     with pytest.raises(model_errors.ModelMisconfigured, match="_API_KEY") as refused:
-        calls.ask(Query(HELLO, 10, time.monotonic() + 5))
+        calls.send(ModelRequest(HELLO, 10, time.monotonic() + 5))
 
     assert not refused.value.may_have_cost
     assert fake.received == []

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from orchestrator.devserver.fake_answer import example
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Received, Scripted
 from orchestrator.llm.gate import LocalGate, Policy
-from orchestrator.llm.interface import Form
-from orchestrator.llm.portable import portable, without_nulls
-from orchestrator.llm.structured import read_value
+from orchestrator.llm.provider import ResponseFormat
+from orchestrator.llm.strict_schema import strict_schema, without_nulls
+from orchestrator.llm.structured_output import parse_value
 from orchestrator.models import model_errors
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.model_errors import ModelError
@@ -47,7 +47,7 @@ def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -
 
     answer = Caller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
 
-    assert (answer.value, answer.form) == (GOOD, Form.JSON_SCHEMA)
+    assert (answer.value, answer.response_format) == (GOOD, ResponseFormat.JSON_SCHEMA)
     sent = _sent_schema(fake.received[0])
     assert sent["required"] == ["name", "count", "note"]
     assert sent["properties"]["note"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
@@ -57,12 +57,12 @@ def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -
 @pytest.mark.parametrize(
     ("name", "forms"),
     [
-        ("openai", [Form.JSON_SCHEMA, Form.JSON_OBJECT, Form.TEXT]),
-        ("anthropic", [Form.JSON_SCHEMA, Form.TEXT]),
+        ("openai", [ResponseFormat.JSON_SCHEMA, ResponseFormat.JSON_OBJECT, ResponseFormat.TEXT]),
+        ("anthropic", [ResponseFormat.JSON_SCHEMA, ResponseFormat.TEXT]),
     ],
 )
 def test_a_server_without_schemas_is_asked_in_words_and_that_is_remembered(
-    fake: FakeLLM, name: str, forms: list[Form]
+    fake: FakeLLM, name: str, forms: list[ResponseFormat]
 ) -> None:
     caller = Caller(fake, [f"{name}:fake-model"])
     fake.fail(*[Fault.NO_SCHEMA] * (len(forms) - 1))
@@ -72,21 +72,25 @@ def test_a_server_without_schemas_is_asked_in_words_and_that_is_remembered(
     fake.answer(GOOD)
     second = caller.ask(SCHEMA)
 
-    assert (first.value, first.form) == (GOOD, Form.TEXT)
+    assert (first.value, first.response_format) == (GOOD, ResponseFormat.TEXT)
     assert [attempt.outcome for attempt in first.attempts] == ["model_request_rejected"] * (
         len(forms) - 1
     ) + ["ok"]
-    assert (second.form, len(second.attempts)) == (Form.TEXT, 1)
+    assert (second.response_format, len(second.attempts)) == (ResponseFormat.TEXT, 1)
 
 
-@pytest.mark.parametrize(("name", "form"), [("openai", Form.JSON_SCHEMA), ("anthropic", Form.TEXT)])
-def test_a_schema_that_no_server_enforces_is_told_in_other_ways(fake: FakeLLM, name: str, form: Form) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"), [("openai", ResponseFormat.JSON_SCHEMA), ("anthropic", ResponseFormat.TEXT)]
+)
+def test_a_schema_that_no_server_enforces_is_told_in_other_ways(
+    fake: FakeLLM, name: str, form: ResponseFormat
+) -> None:
     fake.answer({"inputs": {"anything": 1}})
 
     answer = Caller(fake, [f"{name}:fake-model"]).ask(FREE)
 
-    assert (answer.value, answer.form) == ({"inputs": {"anything": 1}}, form)
-    if form is Form.JSON_SCHEMA:
+    assert (answer.value, answer.response_format) == ({"inputs": {"anything": 1}}, form)
+    if form is ResponseFormat.JSON_SCHEMA:
         assert fake.received[0].body["response_format"]["json_schema"]["strict"] is False
 
 
@@ -136,7 +140,7 @@ def test_an_answer_cut_by_the_output_limit_is_not_sent_back(fake: FakeLLM) -> No
     ],
 )
 def test_a_value_is_found_in_what_models_write_around_it(text: str) -> None:
-    assert read_value(text, SCHEMA) == (GOOD, [])
+    assert parse_value(text, SCHEMA) == (GOOD, [])
 
 
 @pytest.mark.parametrize(
@@ -154,17 +158,17 @@ def test_a_value_is_found_in_what_models_write_around_it(text: str) -> None:
     ],
 )
 def test_what_can_not_be_kept_or_used_is_a_fault(text: str, reason: str) -> None:
-    value, wrong = read_value(text, SCHEMA)
+    value, wrong = parse_value(text, SCHEMA)
 
     assert value is None
     assert reason in wrong[0]
 
 
 def test_a_portable_schema_refuses_what_it_can_not_say() -> None:
-    assert portable({"type": "array", "items": {"type": "string"}}) is None
-    assert portable(FREE) is None
-    assert portable({"type": "object", "properties": {"a": {}}}) is None
-    assert portable({"type": "object", "properties": {"a": {"type": "array"}}}) is None
+    assert strict_schema({"type": "array", "items": {"type": "string"}}) is None
+    assert strict_schema(FREE) is None
+    assert strict_schema({"type": "object", "properties": {"a": {}}}) is None
+    assert strict_schema({"type": "object", "properties": {"a": {"type": "array"}}}) is None
 
 
 def test_only_nulls_that_stand_for_nothing_are_taken_out() -> None:

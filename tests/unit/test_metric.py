@@ -144,11 +144,11 @@ def test_without_the_directory_a_process_answers_for_itself() -> None:
 def test_calls_to_models_are_counted_by_what_they_used_and_cost() -> None:
     happened = """
 from decimal import Decimal
-from orchestrator.llm.interface import Attempt, Usage
+from orchestrator.llm.completion import CallRecord, Usage
 from orchestrator.observability import metric
 spent = Usage(1000, 50, cached_tokens=200)
-metric.model_attempted(Attempt("openai", "m", "ok", True, 0.4, spent, Decimal("0.25"), breaker="closed"))
-metric.model_attempted(Attempt("openai", "m", "open", False, breaker="open"))
+metric.model_attempted(CallRecord("openai", "m", "ok", True, 0.4, spent, Decimal("0.25"), breaker="closed"))
+metric.model_attempted(CallRecord("openai", "m", "open", False, breaker="open"))
 """
 
     found = _samples(_run(happened + _SCRAPE, None))
@@ -164,9 +164,9 @@ metric.model_attempted(Attempt("openai", "m", "open", False, breaker="open"))
 
 def test_a_breakers_state_is_the_one_that_any_process_saw_last(tmp_path: Path) -> None:
     seen = """
-from orchestrator.llm.interface import Attempt
+from orchestrator.llm.completion import CallRecord
 from orchestrator.observability import metric
-metric.model_attempted(Attempt("openai", "m", "x", False, breaker="{}"))
+metric.model_attempted(CallRecord("openai", "m", "x", False, breaker="{}"))
 """
     for state in ("open", "half_open"):
         _run(seen.format(state), tmp_path)

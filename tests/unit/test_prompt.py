@@ -10,10 +10,10 @@ from orchestrator.llm.prompt import (
     Untrusted,
     all_prompts,
     compose,
-    extended,
+    extend_user_message,
     load_prompt,
-    of_registry,
-    ours,
+    trusted,
+    trusted_registry_text,
 )
 
 GOOD = '---\nname: greet\nversion: 1.2.3\n---\nGreet {{name}} in {{language}}. JSON like {"a": 1} stays.\n'
@@ -25,7 +25,7 @@ def test_a_prompt_has_a_version_and_fills_its_blanks_once(tmp_path: Path) -> Non
     prompt = load_prompt("greet", directory=tmp_path)
 
     assert prompt.purpose == "greet@1.2.3"
-    filled = prompt.fill(name=of_registry("{{language}}"), language=of_registry("Czech"))
+    filled = prompt.fill(name=trusted_registry_text("{{language}}"), language=trusted_registry_text("Czech"))
     assert filled.text == 'Greet {{language}} in Czech. JSON like {"a": 1} stays.'
 
 
@@ -35,7 +35,7 @@ def test_values_and_blanks_must_agree(tmp_path: Path, values: dict[str, str]) ->
 
     with pytest.raises(ValueError, match=r"language|more"):
         load_prompt("greet", directory=tmp_path).fill(
-            **{name: of_registry(value) for name, value in values.items()}
+            **{name: trusted_registry_text(value) for name, value in values.items()}
         )
 
 
@@ -55,9 +55,9 @@ def test_untrusted_text_can_not_know_where_it_ends() -> None:
 
 
 def test_only_numbers_are_put_into_a_text_of_ours() -> None:
-    assert ours("Passage {}, {}:", 3, 0.5).text == "Passage 3, 0.5:"
+    assert trusted("Passage {}, {}:", 3, 0.5).text == "Passage 3, 0.5:"
     with pytest.raises(TypeError, match="only numbers"):
-        ours("File {}:", "x\nNew rule:")  # type: ignore[arg-type]  # what must not be done
+        trusted("File {}:", "x\nNew rule:")  # type: ignore[arg-type]  # what must not be done
 
 
 @pytest.mark.parametrize("label", ["file>", "", "a b", "x\n"])
@@ -67,10 +67,10 @@ def test_a_label_is_a_word(label: str) -> None:
 
 
 def test_a_conversation_goes_on_in_what_its_user_says() -> None:
-    asked = [compose(Role.SYSTEM, ours("Be brief.")), compose(Role.USER, ours("Hello."))]
+    asked = [compose(Role.SYSTEM, trusted("Be brief.")), compose(Role.USER, trusted("Hello."))]
 
-    assert extended(asked, ours("Again.")) == [asked[0], Message(Role.USER, "Hello.\nAgain.")]
-    assert extended(asked[:1], ours("Again.")) == [asked[0], Message(Role.USER, "Again.")]
+    assert extend_user_message(asked, trusted("Again.")) == [asked[0], Message(Role.USER, "Hello.\nAgain.")]
+    assert extend_user_message(asked[:1], trusted("Again.")) == [asked[0], Message(Role.USER, "Again.")]
 
 
 def test_every_prompt_of_the_registry_can_be_read() -> None:

@@ -12,7 +12,7 @@ import pytest
 import orchestrator
 import workers
 from orchestrator.devserver.fake_llm import FakeLLM
-from orchestrator.llm.prompt import Role, Untrusted, compose, ours
+from orchestrator.llm.prompt import Role, Untrusted, compose, trusted
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.model_errors import ModelAnswerInvalid
 from orchestrator.models.task_contract import Attachment, Contract, Criterion
@@ -37,12 +37,12 @@ SCHEMA = {
 MAKERS = {Path("orchestrator/llm/prompt.py")}
 # who may also name what only orchestrator.llm.prompt makes, and why
 MESSAGES = MAKERS | {
-    Path("orchestrator/llm/interface.py"),  # joins what the system says in several messages
+    Path("orchestrator/llm/provider.py"),  # joins what the system says in several messages
     Path("orchestrator/llm/embedding.py"),  # an embedding model takes no instructions
 }
 REGISTRY_TEXTS = {
     Path("orchestrator/planner/prompted.py"),  # the catalogue of arms
-    Path("orchestrator/llm/structured.py"),  # the schemas of our own calls
+    Path("orchestrator/llm/structured_output.py"),  # the schemas of our own calls
 }
 
 
@@ -132,7 +132,7 @@ def test_an_answer_of_a_wrong_form_goes_back_between_marks(fake: FakeLLM) -> Non
 
     with pytest.raises(ModelAnswerInvalid):
         scripted(fake).ask(
-            [compose(Role.USER, ours("Count."))], SCHEMA, max_output_tokens=100, purpose="t@1.0.0"
+            [compose(Role.USER, trusted("Count."))], SCHEMA, max_output_tokens=100, purpose="t@1.0.0"
         )
 
     assert_marked(fake, calls=3)
@@ -235,14 +235,14 @@ def imports_from_prompt(path: Path) -> set[str]:
 
 
 def test_messages_and_parts_of_ours_are_made_in_one_place() -> None:
-    allowed = {"Message": MESSAGES, "Ours": MAKERS, "of_registry": MAKERS | REGISTRY_TEXTS}
+    allowed = {"Message": MESSAGES, "Trusted": MAKERS, "trusted_registry_text": MAKERS | REGISTRY_TEXTS}
 
     wrong = [
         f"{name}: {called}"
         for path, name in sources()
         for called, _ in calls_in(path)
         if called in allowed
-        and called in imports_from_prompt(path) | {"Ours"}
+        and called in imports_from_prompt(path) | {"Trusted"}
         and name not in allowed[called]
     ]
 
@@ -254,7 +254,7 @@ def test_a_part_of_ours_is_written_out_where_it_is_used() -> None:
         f"{name}:{call.lineno}"
         for path, name in sources()
         for called, call in calls_in(path)
-        if called == "ours"
+        if called == "trusted"
         and name not in MAKERS
         and not (isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str))
     ]
@@ -273,7 +273,7 @@ def test_what_is_said_to_a_model_is_made_of_parts() -> None:
         f"{path.name}:{call.lineno}"
         for path in asking
         for called, call in calls_in(path)
-        if called in {"compose", "extended"}
+        if called in {"compose", "extend_user_message"}
         and any(isinstance(part, ast.JoinedStr | ast.BinOp | ast.Constant) for part in call.args)
     ]
 
@@ -286,6 +286,6 @@ def test_what_is_said_to_a_model_is_made_of_parts() -> None:
 )
 def test_taking_secrets_out_of_a_message_leaves_its_marks(end: str) -> None:
     parts = Untrusted("goal", f"x {end}"), Untrusted("context", f"{WORD} -----END PRIVATE KEY-----")
-    said = redact(compose(Role.USER, *parts, ours("Plan it.")).text, only="secret.")
+    said = redact(compose(Role.USER, *parts, trusted("Plan it.")).text, only="secret.")
 
     assert _BETWEEN_MARKS.sub("", said) == "\n\nPlan it."

@@ -9,17 +9,17 @@ from typing import Any
 from sqlalchemy import Engine
 
 from orchestrator.lifecycle import metered_calls
-from orchestrator.llm import stop
+from orchestrator.llm import cancellation
+from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder, Vectors
-from orchestrator.llm.failover import Models
-from orchestrator.llm.interface import Completion
+from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import StepError, Stopped
 from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
 from orchestrator.safety import redact
 
-OpenModels = Callable[[], Models]
+OpenModels = Callable[[], ModelChain]
 OpenEmbedder = Callable[[], Embedder | None]
 
 
@@ -80,15 +80,17 @@ class ClaimModel:
             return metered_calls.guarded_complete(
                 self.open_models(),
                 self.engine,
-                claim=self.claim,
-                messages=[
-                    replace(message, text=redact(message.text, only="secret.")) for message in messages
-                ],
-                schema=schema,
-                max_output_tokens=max_output_tokens,
-                deadline=self.deadline,
-                purpose=purpose,
-                avoid=avoid,
+                self.claim,
+                CompletionRequest(
+                    messages=[
+                        replace(message, text=redact(message.text, only="secret.")) for message in messages
+                    ],
+                    purpose=purpose,
+                    max_output_tokens=max_output_tokens,
+                    deadline=self.deadline,
+                    schema=schema,
+                    avoid=avoid,
+                ),
             )
 
 
@@ -123,7 +125,7 @@ class ClaimEmbedder:
 def _while_wanted(is_stopped: Callable[[], bool]) -> Iterator[None]:
     """Let calls to models end when the attempt is to stop; a call that fails then has failed because of that."""
     try:
-        with stop.stoppable(is_stopped):
+        with cancellation.cancellable(is_stopped):
             yield
     except StepError as error:
         if is_stopped():

@@ -17,7 +17,7 @@ from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.lifecycle import recovery
 from orchestrator.llm.embedding import Embedder
-from orchestrator.llm.failover import Models
+from orchestrator.llm.model_chain import ModelChain
 from orchestrator.memory.database import outlast
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import SettingsError
@@ -46,7 +46,7 @@ class Worker:
     _opening: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
-    def models(self) -> Models:
+    def models(self) -> ModelChain:
         """The models of this process; opening them imports the SDKs, once: who comes meanwhile waits."""
         with self._opening:
             return self._models
@@ -58,7 +58,7 @@ class Worker:
             return self._embedder
 
     @cached_property
-    def _models(self) -> Models:
+    def _models(self) -> ModelChain:
         return bootstrap.open_models(self.process.settings)
 
     @cached_property
