@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from orchestrator.auth import credential
-from orchestrator.auth.callback import Target, is_public, parse_callback
+from orchestrator.auth.callback import CallbackTarget, is_public, parse_callback
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.memory import webhooks
 from orchestrator.memory.database import statement
@@ -144,7 +144,7 @@ def _attempt(settings: Settings, delivery: Delivery) -> Outcome:
     return Outcome("redirect_refused" if 300 <= status < 400 else "http_error", status, status == _GONE)
 
 
-def _resolve(target: Target, *, deadline: float, is_local: bool) -> list[str]:
+def _resolve(target: CallbackTarget, *, deadline: float, is_local: bool) -> list[str]:
     """Return the host's addresses, all of which must be public: the connection goes to one, not to the name."""
     found: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
@@ -171,7 +171,7 @@ def _resolve(target: Target, *, deadline: float, is_local: bool) -> list[str]:
 class _Pinned(http.client.HTTPSConnection):
     """HTTPS to the first of some addresses that takes it, its certificate checked against the name."""
 
-    def __init__(self, target: Target, addresses: Sequence[str], *, deadline: float) -> None:
+    def __init__(self, target: CallbackTarget, addresses: Sequence[str], *, deadline: float) -> None:
         self._tls = ssl.create_default_context()
         super().__init__(target.host, target.port, context=self._tls)
         self._addresses = addresses
@@ -212,7 +212,7 @@ class _Pinned(http.client.HTTPSConnection):
 
 
 def _post(
-    target: Target,
+    target: CallbackTarget,
     addresses: Sequence[str],
     *,
     body: bytes,

@@ -40,7 +40,7 @@ _NOT_PUBLIC_UNICAST = tuple(
 )
 
 
-class Target(NamedTuple):
+class CallbackTarget(NamedTuple):
     """A callback URL in parts; `path` has its query."""
 
     host: str
@@ -48,7 +48,7 @@ class Target(NamedTuple):
     path: str
 
 
-def parse_callback(url: str, *, allowed_hosts: Iterable[str], local_targets: Iterable[str]) -> Target:
+def parse_callback(url: str, *, allowed_hosts: Iterable[str], local_targets: Iterable[str]) -> CallbackTarget:
     """Take a callback URL apart. Raises InvalidInput when it is none, or its host is not allowed.
 
     `allowed_hosts` are names, or *.names for what is below one; their port is 443. `local_targets` are host:port
@@ -69,7 +69,7 @@ def parse_callback(url: str, *, allowed_hosts: Iterable[str], local_targets: Ite
     if not is_local and not (port == 443 and any(_fits(host, name) for name in allowed_hosts)):
         raise InvalidInput.at(_FIELD, "its host is not one that WEBHOOK_ALLOWED_HOSTS names, on port 443")
     query = f"?{parts.query}" if parts.query else ""
-    return Target(host, port, (parts.path or "/") + query)
+    return CallbackTarget(host, port, (parts.path or "/") + query)
 
 
 def is_public(address: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 from orchestrator.planner.check import descendants
 
 _MEMBER = "retry"
@@ -36,7 +36,7 @@ class Reuse:
 
 def source_of(plan_spec: Mapping[str, Any]) -> Source | None:
     """Return what a plan row's spec says of the task that it repeats; None for a task that is planned anew."""
-    return Source(**known(Source, plan_spec[_MEMBER])) if _MEMBER in plan_spec else None
+    return Source(**known_members(Source, plan_spec[_MEMBER])) if _MEMBER in plan_spec else None
 
 
 def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | None = None) -> Reuse:

@@ -20,7 +20,7 @@ from orchestrator.llm.provider import FinishReason, ModelRequest, ModelResponse,
 from orchestrator.llm.strict_schema import resolve, strict_schema, without_nulls
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.model_errors import ModelAnswerCut, ModelAnswerInvalid, ModelRequestRejected
-from orchestrator.rules.json_schema import Fault, faults
+from orchestrator.rules.json_schema import SchemaFault, faults
 
 MAX_CORRECTIONS = 2
 _MAX_DEPTH = 200
@@ -232,7 +232,7 @@ def _correction(text: str, wrong: Sequence[str], sent: ModelRequest) -> tuple[Pa
     )
 
 
-def _fault_text(fault: Fault) -> str:
+def _fault_text(fault: SchemaFault) -> str:
     return f"{'.'.join(map(str, fault.path)) or 'the value'} {fault.message}"
 
 

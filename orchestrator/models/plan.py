@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 
 MAX_STEPS = 50
 
@@ -39,7 +39,7 @@ class PlanStep:
         sequences = {
             name: tuple(record[name]) for name in ("capabilities", "depends_on", "acceptance_criteria")
         }
-        return cls(**{**known(cls, record), **sequences})
+        return cls(**{**known_members(cls, record), **sequences})
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def encode(value: Any) -> str:
     return _SURROGATE.sub("\ufffd", _NUL.sub("\\1\ufffd", text))
 
 
-def known(kind: type, members: Mapping[str, Any]) -> dict[str, Any]:
+def known_members(kind: type, members: Mapping[str, Any]) -> dict[str, Any]:
     """Return those members that the dataclass `kind` has: a newer release beside us may write more."""
     names = {field.name for field in fields(kind)}
     return {name: value for name, value in members.items() if name in names}

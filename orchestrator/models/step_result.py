@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 
 
 class ResultStatus(StrEnum):
@@ -39,4 +39,4 @@ class StepResult:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Read back what `to_record` wrote."""
-        return cls(**{**known(cls, record), "status": ResultStatus(record["status"])})
+        return cls(**{**known_members(cls, record), "status": ResultStatus(record["status"])})

@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 
 MAX_GOAL_CHARACTERS = 10_000
 MAX_CONTEXT_CHARACTERS = 50_000
@@ -139,7 +139,7 @@ class Contract:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Contract":
         """Read back what `to_record` wrote."""
-        budget = known(Budget, record["budget"])
+        budget = known_members(Budget, record["budget"])
         budget["max_cost_dollars"] = Decimal(budget["max_cost_dollars"])
         deadline = record["deadline"]
         cache = record.get("cache")
@@ -147,7 +147,7 @@ class Contract:
             goal=record["goal"],
             constraints=record["constraints"],
             acceptance_criteria=tuple(
-                Criterion(**known(Criterion, item)) for item in record["acceptance_criteria"]
+                Criterion(**known_members(Criterion, item)) for item in record["acceptance_criteria"]
             ),
             context=record["context"],
             attachments=tuple(record["attachments"]),

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 
 
 class Decision(StrEnum):
@@ -68,7 +68,9 @@ class Verdict:
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Read back what `to_record` wrote."""
         findings = tuple(
-            CriterionFinding(**{**known(CriterionFinding, item), "checked_by": CheckedBy(item["checked_by"])})
+            CriterionFinding(
+                **{**known_members(CriterionFinding, item), "checked_by": CheckedBy(item["checked_by"])}
+            )
             for item in record["findings"]
         )
         return cls(

@@ -1,6 +1,6 @@
 """Owns the metrics that are counted where something happens, and the one text that /metrics answers with.
 
-All processes of a host share a directory (see slot.share): any of them can answer for all.
+All processes of a host share a directory (see multiprocess.share): any of them can answer for all.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from orchestrator.llm.completion import CallRecord
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Priority
 from orchestrator.models.verdict import Decision
-from orchestrator.observability.slot import share
+from orchestrator.observability.multiprocess import share
 
 IS_SHARED = share()
 

@@ -31,7 +31,7 @@ class CheckOutcome:
 
 
 @dataclass(frozen=True)
-class Ground:
+class CheckContext:
     """What rules are checked against; `step` is the one that the rule belongs to, if any."""
 
     outputs: Mapping[str, Any]
@@ -89,7 +89,7 @@ def _step_in_result(place: Mapping[str, Any]) -> str | None:
     return next(iter(place.get("pointer", "").split("/")[1:]), None)
 
 
-def check(rule: Mapping[str, Any], ground: Ground) -> CheckOutcome:
+def check(rule: Mapping[str, Any], ground: CheckContext) -> CheckOutcome:
     """Answer a rule that `validate_rule` accepts; a value that is not there never meets one."""
     if "all_steps_done" in rule:
         return _check_all_done(ground)
@@ -119,7 +119,7 @@ def check_schema(schema: Mapping[str, Any], value: Any) -> CheckOutcome:
     return CheckOutcome(True, "the result fits the schema", [{"schema": "valid"}])
 
 
-def _check_all_done(ground: Ground) -> CheckOutcome:
+def _check_all_done(ground: CheckContext) -> CheckOutcome:
     undone = [f"{name} ({state})" for name, state in ground.states.items() if state is not StepState.DONE]
     evidence = [{"step": name, "state": str(state)} for name, state in ground.states.items()]
     if undone or not ground.states:
@@ -160,7 +160,7 @@ def _pattern_faults(operand: Any) -> list[str]:
     return []
 
 
-def _value_at(place: Mapping[str, Any], ground: Ground) -> Any:
+def _value_at(place: Mapping[str, Any], ground: CheckContext) -> Any:
     name = place.get("step", ground.step)
     if name is not None and name not in ground.outputs:
         raise _Missing(f"step {name} has no output: it is {ground.states.get(name, 'not in the plan')}")
@@ -170,7 +170,7 @@ def _value_at(place: Mapping[str, Any], ground: Ground) -> Any:
         raise _Missing(f"{_place_name(place, ground)} is not there: {missing.args[0]}") from missing
 
 
-def _place_name(place: Mapping[str, Any], ground: Ground) -> str:
+def _place_name(place: Mapping[str, Any], ground: CheckContext) -> str:
     return f"{place.get('step', ground.step) or 'result'}:{place.get('pointer') or '/'}"
 
 
@@ -207,40 +207,40 @@ def _matches(value: Any, expression: str) -> bool:
     )
 
 
-def _equals(value: Any, wanted: Any, _: Ground) -> str | None:
+def _equals(value: Any, wanted: Any, _: CheckContext) -> str | None:
     return None if _same(value, wanted) else f"does not equal {_shown(wanted)}"
 
 
-def _differs(value: Any, unwanted: Any, _: Ground) -> str | None:
+def _differs(value: Any, unwanted: Any, _: CheckContext) -> str | None:
     return f"equals {_shown(unwanted)}" if _same(value, unwanted) else None
 
 
-def _at_least(value: Any, bound: Any, _: Ground) -> str | None:
+def _at_least(value: Any, bound: Any, _: CheckContext) -> str | None:
     return None if _is_number(value) and value >= bound else f"is not at least {bound}"
 
 
-def _at_most(value: Any, bound: Any, _: Ground) -> str | None:
+def _at_most(value: Any, bound: Any, _: CheckContext) -> str | None:
     return None if _is_number(value) and value <= bound else f"is not at most {bound}"
 
 
-def _has(value: Any, wanted: Any, _: Ground) -> str | None:
+def _has(value: Any, wanted: Any, _: CheckContext) -> str | None:
     return None if _contains(value, wanted) else f"does not contain {_shown(wanted)}"
 
 
-def _fits_pattern(value: Any, expression: Any, _: Ground) -> str | None:
+def _fits_pattern(value: Any, expression: Any, _: CheckContext) -> str | None:
     return None if _matches(value, expression) else f"does not match {_shown(expression)}"
 
 
-def _exists(_value: Any, wanted: Any, _: Ground) -> str | None:
+def _exists(_value: Any, wanted: Any, _: CheckContext) -> str | None:
     return None if wanted else "should not be there"
 
 
-def _fits_schema(value: Any, schema: Any, _: Ground) -> str | None:
+def _fits_schema(value: Any, schema: Any, _: CheckContext) -> str | None:
     outcome = check_schema(schema, value)
     return None if outcome.met else outcome.explanation
 
 
-def _same_as(value: Any, place: Any, ground: Ground) -> str | None:
+def _same_as(value: Any, place: Any, ground: CheckContext) -> str | None:
     try:
         other = _value_at(place, ground)
     except _Missing as missing:
@@ -248,7 +248,7 @@ def _same_as(value: Any, place: Any, ground: Ground) -> str | None:
     return None if _same(value, other) else f"but {_place_name(place, ground)} is {_shown(other)}"
 
 
-_OPERATIONS: Mapping[str, Callable[[Any, Any, Ground], str | None]] = {
+_OPERATIONS: Mapping[str, Callable[[Any, Any, CheckContext], str | None]] = {
     "equals": _equals,
     "not_equals": _differs,
     "at_least": _at_least,

@@ -32,7 +32,7 @@ _left: ContextVar[list[int]] = ContextVar("left")
 
 
 @dataclass(frozen=True)
-class Fault:
+class SchemaFault:
     """One thing wrong with a value: where (keys and indexes), which keyword says so, and in words."""
 
     path: tuple[str | int, ...]
@@ -59,24 +59,26 @@ def schema_faults(schema: Any) -> list[str]:
     return [*_reference_faults(schema), *_pattern_faults(schema)]
 
 
-def faults(schema: Mapping[str, Any] | bool, value: Any) -> list[Fault]:
+def faults(schema: Mapping[str, Any] | bool, value: Any) -> list[SchemaFault]:
     """Return what is wrong with `value`, at most MAX_FAULTS; a schema that can't be followed is a fault."""
-    found: list[Fault] = []
+    found: list[SchemaFault] = []
     counting = _left.set([MAX_WORK])
     try:
         # an empty registry: jsonschema's own would fetch remote references over the network
         for error in _Validator(schema, registry=Registry()).iter_errors(value):
             found.append(
-                Fault(tuple(error.absolute_path), str(error.validator), _words(error), error.instance)
+                SchemaFault(tuple(error.absolute_path), str(error.validator), _words(error), error.instance)
             )
             if len(found) == MAX_FAULTS:
                 break
     except _TooMuchWork:
         found.append(
-            Fault((), "$schema", "the value takes too many checks by this schema: make either smaller")
+            SchemaFault((), "$schema", "the value takes too many checks by this schema: make either smaller")
         )
     except (Unresolvable, RecursionError, ValueError):
-        found.append(Fault((), "$ref", "the schema can't be followed: a reference leads nowhere or too deep"))
+        found.append(
+            SchemaFault((), "$ref", "the schema can't be followed: a reference leads nowhere or too deep")
+        )
     finally:
         _left.reset(counting)
     return found

@@ -2,27 +2,27 @@
 
 import pytest
 
-from orchestrator.auth.callback import Target, is_public, parse_callback
+from orchestrator.auth.callback import CallbackTarget, is_public, parse_callback
 from orchestrator.models.errors import InvalidInput
 
 ALLOWED = ("hooks.example.com", "*.example.org")
 
 
-def parse(url: str) -> Target:
+def parse(url: str) -> CallbackTarget:
     return parse_callback(url, allowed_hosts=ALLOWED, local_targets=("localhost:8443",))
 
 
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("https://hooks.example.com/a/b?c=d", Target("hooks.example.com", 443, "/a/b?c=d")),
-        ("https://HOOKS.example.com:443", Target("hooks.example.com", 443, "/")),
-        ("https://hooks.example.com./", Target("hooks.example.com", 443, "/")),
-        ("https://a.b.example.org/x", Target("a.b.example.org", 443, "/x")),
-        ("https://localhost:8443/x", Target("localhost", 8443, "/x")),
+        ("https://hooks.example.com/a/b?c=d", CallbackTarget("hooks.example.com", 443, "/a/b?c=d")),
+        ("https://HOOKS.example.com:443", CallbackTarget("hooks.example.com", 443, "/")),
+        ("https://hooks.example.com./", CallbackTarget("hooks.example.com", 443, "/")),
+        ("https://a.b.example.org/x", CallbackTarget("a.b.example.org", 443, "/x")),
+        ("https://localhost:8443/x", CallbackTarget("localhost", 8443, "/x")),
     ],
 )
-def test_an_allowed_address_is_taken_apart(url: str, target: Target) -> None:
+def test_an_allowed_address_is_taken_apart(url: str, target: CallbackTarget) -> None:
     assert parse(url) == target
 
 

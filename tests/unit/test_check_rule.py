@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.models.execution_state import StepState
-from orchestrator.rules.check_rule import Ground, check, steps_named, validate_rule
+from orchestrator.rules.check_rule import CheckContext, check, steps_named, validate_rule
 
 OUTPUTS = {
     "tests": {
@@ -19,7 +19,7 @@ OUTPUTS = {
     },
     "lint": {"count": 3},
 }
-GROUND = Ground(
+GROUND = CheckContext(
     OUTPUTS, {"tests": StepState.DONE, "lint": StepState.DONE, "slow": StepState.FAILED}, result=OUTPUTS
 )
 
@@ -73,13 +73,13 @@ def test_what_is_not_there_never_holds(operation: dict[str, Any]) -> None:
 
 
 def test_a_rule_of_a_step_means_that_step() -> None:
-    assert check({"pointer": "/count", "equals": 3}, Ground(OUTPUTS, step="lint")).met
+    assert check({"pointer": "/count", "equals": 3}, CheckContext(OUTPUTS, step="lint")).met
 
 
 def test_all_steps_done_holds_only_when_they_are() -> None:
     assert not check({"all_steps_done": True}, GROUND).met
-    assert check({"all_steps_done": True}, Ground({}, {"a": StepState.DONE})).met
-    assert not check({"all_steps_done": True}, Ground({})).met
+    assert check({"all_steps_done": True}, CheckContext({}, {"a": StepState.DONE})).met
+    assert not check({"all_steps_done": True}, CheckContext({})).met
 
 
 def test_an_answer_carries_the_value_it_stands_on() -> None:
@@ -128,7 +128,7 @@ def test_a_rule_that_can_not_be_used_is_told_why(rule: Any) -> None:
 def test_a_pattern_made_to_hang_does_not(rule: dict[str, Any]) -> None:
     started = time.perf_counter()
 
-    outcome = check(rule, Ground({}, result={"text": "a" * 5_000 + "!"}))
+    outcome = check(rule, CheckContext({}, result={"text": "a" * 5_000 + "!"}))
 
     assert not outcome.met
     assert time.perf_counter() - started < 2
@@ -139,7 +139,7 @@ def test_a_schema_whose_references_double_at_each_level_ends() -> None:
     schema = {"$defs": {**levels, "d40": {}}, "$ref": "#/$defs/d0"}
 
     assert validate_rule({"schema": schema}) == []
-    outcome = check({"schema": schema}, Ground({}, result=1))
+    outcome = check({"schema": schema}, CheckContext({}, result=1))
 
     assert not outcome.met
     assert "takes too many checks" in outcome.explanation

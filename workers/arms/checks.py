@@ -13,7 +13,7 @@ from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import CheckedBy, CriterionFinding
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import leaves, unknown_steps
-from orchestrator.rules.check_rule import Ground, check, check_schema, steps_read
+from orchestrator.rules.check_rule import CheckContext, check, check_schema, steps_read
 from orchestrator.rules.json_pointer import follow
 
 ALL_FINISHED = "Every step of the plan finished"
@@ -65,7 +65,7 @@ def findings_of(view: RoundView) -> Iterator[CriterionFinding]:
     """
     yield _finished(view)
     outputs, result = view.outputs(), view.result()
-    ground = Ground(outputs, view.states, result)
+    ground = CheckContext(outputs, view.states, result)
     if view.contract.output_schema is not None:
         outcome = check_schema(view.contract.output_schema, result)
         yield CriterionFinding(
@@ -76,7 +76,7 @@ def findings_of(view: RoundView) -> Iterator[CriterionFinding]:
         if told.is_new(criterion.text, criterion.check):
             yield _finding(criterion.text, criterion.check, ground, view)
     for step in view.plan.steps:
-        yield from _findings_of_step(step, view, Ground(outputs, view.states, result, step.id), told)
+        yield from _findings_of_step(step, view, CheckContext(outputs, view.states, result, step.id), told)
 
 
 def blamed(finding: CriterionFinding, rule: Mapping[str, Any] | None, plan: Plan) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def check_values(value: Any, checks: Sequence[Mapping[str, Any]]) -> list[dict[s
     """Answer checks {text, check} whose pointers lead into `value`."""
     answers = []
     for item in checks:
-        outcome = check(item["check"], Ground({}, result=value))
+        outcome = check(item["check"], CheckContext({}, result=value))
         text = item.get("text") or "the value is as asked"
         answers.append(
             _answer(text, met=outcome.met, explanation=outcome.explanation, evidence=outcome.evidence)
@@ -180,7 +180,7 @@ def _canonical(rule: Mapping[str, Any] | None, step: str | None) -> str:
 
 
 def _findings_of_step(
-    step: PlanStep, view: RoundView, ground: Ground, told: _Told
+    step: PlanStep, view: RoundView, ground: CheckContext, told: _Told
 ) -> Iterator[CriterionFinding]:
     for criterion in step.acceptance_criteria:
         text, rule = criterion["text"], criterion["check"]
@@ -200,7 +200,9 @@ def _findings_of_step(
                 yield replace(finding, required=step.required)
 
 
-def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground, view: RoundView) -> CriterionFinding:
+def _finding(
+    text: str, rule: Mapping[str, Any] | None, ground: CheckContext, view: RoundView
+) -> CriterionFinding:
     if rule is None:
         told = "it has no machine check, and no model is configured to judge its words"
         return CriterionFinding(text, None, CheckedBy.NOT_CHECKED, told, ground.step)
@@ -214,7 +216,7 @@ def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground, view: Ro
     return CriterionFinding(text, outcome.met, CheckedBy.RULE, told, ground.step, outcome.evidence)
 
 
-def _is_forgeable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> bool:
+def _is_forgeable(rule: Mapping[str, Any], ground: CheckContext, view: RoundView) -> bool:
     """Tell whether a rule reads what the code under test could have written itself."""
     read = steps_read(rule, own=ground.step)
     return any(
@@ -222,7 +224,7 @@ def _is_forgeable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> b
     )
 
 
-def _uncheckable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> tuple[str, str] | None:
+def _uncheckable(rule: Mapping[str, Any], ground: CheckContext, view: RoundView) -> tuple[str, str] | None:
     """Return why a rule says nothing: a reason's code, and words."""
     if ground.step is None and (unknown := unknown_steps(rule, view.plan.steps)):
         return "unknown_step", f"the plan has no such step: {', '.join(unknown)}"

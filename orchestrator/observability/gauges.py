@@ -35,7 +35,7 @@ _MEANING = {
 _log = structlog.get_logger(__name__)
 
 
-class Census(Collector):
+class StateGauges(Collector):
     """Gauges computed at scrape, at most once in `cache_seconds`; safe to scrape from several threads.
 
     A server that is away leaves its gauges out and shows 0 in octollm_census_up.
