@@ -4,7 +4,7 @@
 what is to run. Time is virtual: Postgres' now() and the TTLs of the entries in Valkey are moved to each request's
 time, so the TTL of an hour runs out by itself, three times. The first 40 % warm up and are not measured. Whose result
 each task got is read from Postgres afterwards. Ceiling: the share that a perfect cache would answer, one that
-knows the classes and has the same TTL; capture: how much of that was answered. Reused plans and steps are no hits.
+knows the classes and has the same TTL; capture: how much of that was answered. Reused steps are no hits.
 `alias` (only when asked for) is the same with a judge of look-alikes, who is never wrong (bench/support/oracle.py).
 `lookup` times the exact lookup among 100,000 entries. `table` (only when asked for) prints what the keys alone can do
 for other sizes, Zipf exponents and phrasings, with a dictionary in place of the servers.

@@ -18,12 +18,15 @@ from orchestrator import settings as settings_module
 from orchestrator.auth import credential
 from orchestrator.auth.jwks import KeySet
 from orchestrator.auth.rate_limit import RateLimiter
-from orchestrator.cache.candidates import CandidateIndex
-from orchestrator.cache.equivalence_cache import DIFFERENT_SECONDS, FEEDBACK, PairVerdict, PairVerdicts
-from orchestrator.cache.lookup import ResultCache
-from orchestrator.cache.plan_template import PlanTemplates
+from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.redis_policy import refuse_eviction
-from orchestrator.cache.vector_index import NeighbourIndex
+from orchestrator.cache.semantic import (
+    DIFFERENT_SECONDS,
+    FEEDBACK,
+    EquivalenceMemo,
+    EquivalenceVerdict,
+    SimilarTaskIndex,
+)
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle import retry, submission, withdrawal
 from orchestrator.lifecycle.backpressure import Occupancy
@@ -172,24 +175,14 @@ class WorkerProcess:
         return ResultCache(self.settings)
 
     @cached_property
-    def candidates(self) -> CandidateIndex:
-        """Where tasks are found that may be the same in other words."""
-        return CandidateIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
+    def similar_tasks(self) -> SimilarTaskIndex:
+        """Index of tasks with similar goals."""
+        return SimilarTaskIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
 
     @cached_property
-    def neighbours(self) -> NeighbourIndex:
-        """Where such tasks are found by what they mean."""
-        return NeighbourIndex(self.cache.store, ttl_seconds=self.cache.ttl_seconds)
-
-    @cached_property
-    def templates(self) -> PlanTemplates:
-        """Which plans may be bound to other goals."""
-        return PlanTemplates(self.cache)
-
-    @cached_property
-    def verdicts(self) -> PairVerdicts:
-        """What judges said of such tasks."""
-        return PairVerdicts(self.cache.store)
+    def equivalence(self) -> EquivalenceMemo:
+        """Verdicts on pairs of such tasks."""
+        return EquivalenceMemo(self.cache.store)
 
 
 def for_api(settings: Settings | None = None) -> Orchestrator:
@@ -283,10 +276,10 @@ def forget_hit(cache: ResultCache, withdrawn: Withdrawn) -> None:
     """
     for key in withdrawn.keys:
         cache.forget(key)
-    different = PairVerdict(False, FEEDBACK, withdrawn.task_id)
+    different = EquivalenceVerdict(False, FEEDBACK, withdrawn.task_id)
     for one, other in pairwise(withdrawn.keys):
         if one != other:
-            PairVerdicts(cache.store).put(one, other, different, seconds=DIFFERENT_SECONDS)
+            EquivalenceMemo(cache.store).put(one, other, different, seconds=DIFFERENT_SECONDS)
 
 
 def tell_end(hints: Hints, ended: Ended) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from orchestrator.auth import permit
 from orchestrator.cache.admission import Admission
-from orchestrator.cache.coalescing import Source
+from orchestrator.cache.coalescing import FreshResult
 from orchestrator.chord import chord
 from orchestrator.chord.chord import Refused
 from orchestrator.lifecycle.ending import Ended, end_task, task_error
@@ -160,7 +160,7 @@ def conclude(
     return _repair_or_reject(conn, task, verdict, settings=settings)
 
 
-def complete_by(conn: Connection, claim: Claim, source: Source, *, layer: str) -> Ended:
+def complete_by(conn: Connection, claim: Claim, source: FreshResult, *, layer: str) -> Ended:
     """Complete a task in the planner's own transaction with a result that another task made.
 
     Raises Refused like `adopt`.

@@ -137,7 +137,7 @@ class Sweeper:
     def promote_followers(self) -> Swept:
         """Let a follower run whose leader has ended without settling it."""
         with statement(self._engine) as conn:
-            leaders = coalescing.leaderless(conn, limit=BATCH)
+            leaders = coalescing.find_ended_leaders(conn, limit=BATCH)
         return Swept.healing(sum(recovery.settle_leaderless(self._engine, leader) for leader in leaders))
 
     def give_up_poison(self) -> Swept:

@@ -23,7 +23,7 @@ from orchestrator.process.crash_point import Point
 from orchestrator.queue import canvas
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_TASK, make_app
 from orchestrator.settings import Settings
-from workers.attempt import attempt, base_task, judging, plan_reuse, planning, result_cache, semantic_cache
+from workers.attempt import attempt, base_task, judging, planning, result_cache, semantic_cache
 from workers.attempt.base_task import Carried, Work, WorkFailed
 from workers.attempt.result_cache import Reuse
 from workers.runtime import containment, presence, process, shutdown
@@ -102,9 +102,6 @@ class JudgeWork(Work):
 
         def tell() -> None:
             metric.verdict_given(outcome.decision.value)
-            if carried.keeping is not None:
-                worker = process.of(self.app).process
-                plan_reuse.learn(worker, carried.claim, carried.keeping.plan, outcome)
             if isinstance(concluded, Ended):
                 bootstrap.tell_end(process.of(self.app).process.hints, concluded)
                 if concluded.status is TaskStatus.COMPLETED:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import request
 
-from orchestrator.cache.submission_cache import Cached
+from orchestrator.cache.submission_cache import CacheStatus
 from orchestrator.models.errors import InvalidInput
 from orchestrator.models.task_contract import CACHE_MODES, CacheControl, Contract
 
@@ -36,7 +36,7 @@ def with_header(contract: Contract) -> Contract:
     return contract
 
 
-def status_of(cached: Cached) -> str:
+def status_of(cached: CacheStatus) -> str:
     """Return the Cache-Status header of a submission."""
     match cached.outcome:
         case "hit":

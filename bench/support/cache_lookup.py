@@ -10,8 +10,7 @@ import redis
 
 from bench.workload.phrasing import noisily, plainly
 from bench.workload.task import Task, draw_task
-from orchestrator.cache.key import key_of
-from orchestrator.cache.lookup import Entry, ResultCache
+from orchestrator.cache.exact import CacheEntry, ResultCache, key_of
 from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
 
@@ -68,7 +67,7 @@ def _fill(cache: ResultCache, tasks: Sequence[Task]) -> None:
     for number, task in enumerate(tasks):
         contract = _contract(task, plainly(task, task.ways[0]))
         parts = cache.parts_of(contract, tenant="acme", scopes=_SCOPES)
-        cache.put(Entry(parts, f"task_{number:016}", key_of(parts)), seconds=3600)
+        cache.put(CacheEntry(parts, f"task_{number:016}", key_of(parts)), seconds=3600)
 
 
 def _undisturbed(

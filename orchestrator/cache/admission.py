@@ -1,9 +1,9 @@
-"""Decides by what a task's plan did whether its result may answer for others: pure."""
+"""Owns the admission policy of the cache: which completed tasks may share their result, and for how long. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.cache.key import control_of
+from orchestrator.cache.exact import control_of
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan
@@ -11,15 +11,15 @@ from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.safety import scan
 
-LEAST_COVERAGE = 0.8
+MIN_COVERAGE = 0.8
 _MAX_SCANNED_CHARACTERS = 256 * 1024
 
 
 @dataclass(frozen=True)
-class Executed:
-    """An action that ran for the task, in whatever round, and how its latest row of that step ended.
+class ExecutedAction:
+    """An action that ran for a task in any round, with the state of the latest row of its step.
 
-    `age_seconds` is how old its result was when it was taken over from an earlier step.
+    `age_seconds` is the age of its result when it came from the step memo, else 0.
     """
 
     arm: str
@@ -30,9 +30,10 @@ class Executed:
 
 @dataclass(frozen=True)
 class Admission:
-    """What a completed task's result may do: complete its followers, and answer later tasks for `fresh_seconds`.
+    """What a completed task's result may do.
 
-    `reason` says why it may not.
+    `is_shared`: it completes the task's followers. `fresh_seconds`: how long it may be served to later tasks; with 0,
+    `reason` says why not.
     """
 
     is_shared: bool
@@ -40,58 +41,64 @@ class Admission:
     reason: str | None = None
 
 
-def may_answer(actions: Sequence[tuple[str, str]]) -> bool:
-    """Tell whether results of these (arm, action) pairs hold for others: no effects, not of the moment."""
-    return _max_age([Executed(arm, action, StepState.DONE) for arm, action in actions], ceiling=1) > 0
+def are_cacheable(actions: Sequence[tuple[str, str]]) -> bool:
+    """Return whether results of these (arm, action) pairs may be reused: no side effects, and a max age above 0."""
+    return (
+        _fresh_seconds(
+            [ExecutedAction(arm, action, StepState.DONE) for arm, action in actions], ttl_seconds=1
+        )
+        > 0
+    )
 
 
 def admit(
-    contract: Contract, plan: Plan, verdict: Verdict, *, executed: Sequence[Executed], ttl_seconds: int
+    contract: Contract, plan: Plan, verdict: Verdict, *, executed: Sequence[ExecutedAction], ttl_seconds: int
 ) -> Admission:
-    """Judge a completed task: a result is kept only if it is right, whole, without secrets, and free of effects."""
+    """Decide about a completed task: store only results that are correct, complete, secret-free and without effects."""
     actions = [(item.arm, item.action) for item in executed]
-    fresh_seconds = _max_age(executed, ceiling=ttl_seconds)
-    if not may_answer(actions):
+    fresh_seconds = _fresh_seconds(executed, ttl_seconds=ttl_seconds)
+    if not are_cacheable(actions):
         return Admission(
-            is_shared=False, reason="an action has effects, or its result holds for the moment only"
+            is_shared=False, reason="an action has side effects, or its result is valid for the moment only"
         )
-    if reason := _reservation(contract, plan, verdict, executed):
+    if reason := _reason_not_to_store(contract, plan, verdict, executed):
         return Admission(is_shared=True, reason=reason)
     return Admission(is_shared=True, fresh_seconds=fresh_seconds)
 
 
-def _reservation(
-    contract: Contract, plan: Plan, verdict: Verdict, executed: Sequence[Executed]
+def _reason_not_to_store(
+    contract: Contract, plan: Plan, verdict: Verdict, executed: Sequence[ExecutedAction]
 ) -> str | None:
-    """Say why a result that followers may have is not to be kept."""
+    """Return why a result that completes followers is not stored for later tasks."""
     if not control_of(contract).stores:
-        return "the client does not want it kept"
+        return "the client forbids storing it"
     if verdict.decision is not Decision.PASSED:
-        return f"the judge's word is {verdict.decision.value}"
-    if verdict.coverage < LEAST_COVERAGE:
-        return f"the judge checked less than {LEAST_COVERAGE} of the criteria"
+        return f"the verdict is {verdict.decision.value}"
+    if verdict.coverage < MIN_COVERAGE:
+        return f"the judge checked less than {MIN_COVERAGE} of the criteria"
     if any(item.state is not StepState.DONE for item in executed):
         return "a step did not finish"
     if plan.provenance.get("model_failed"):
-        return "the plan was a fallback"
-    return _too_much_said(verdict)
+        return "the plan is a fallback"
+    return _reason_in_output(verdict)
 
 
-def _too_much_said(verdict: Verdict) -> str | None:
+def _reason_in_output(verdict: Verdict) -> str | None:
     text = f"{verdict.output}\n{verdict.output_value}"
     if len(text) > _MAX_SCANNED_CHARACTERS:
         return "the result is too large"
     if any(finding.kind.startswith("secret.") for finding in scan(text)):
-        return "the result holds a secret"
+        return "the result contains a secret"
     return None
 
 
-def _max_age(executed: Sequence[Executed], *, ceiling: int) -> int:
-    ages = [ceiling]
+def _fresh_seconds(executed: Sequence[ExecutedAction], *, ttl_seconds: int) -> int:
+    """Return the TTL, or the shortest remaining max age of an action; 0 if an action has side effects."""
+    limits = [ttl_seconds]
     for item in executed:
         action = ARMS[item.arm].actions.get(item.action)
         if action is None or action.effects not in ("none", "read"):
             return 0
         if action.max_age_seconds is not None:
-            ages.append(max(0, int(action.max_age_seconds - item.age_seconds)))
-    return min(ages)
+            limits.append(max(0, int(action.max_age_seconds - item.age_seconds)))
+    return min(limits)

@@ -1,4 +1,4 @@
-"""Owns what ties tasks under one key together: who leads, who follows, whose result answers; all in Postgres."""
+"""Owns request coalescing in Postgres: the leader of a key, its followers, and which stored result is served."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.cache.admission import Executed
-from orchestrator.cache.lookup import Entry
+from orchestrator.cache.admission import ExecutedAction
+from orchestrator.cache.exact import CacheEntry
 from orchestrator.chord import sql
 from orchestrator.memory.tasks import NewTask
 from orchestrator.models.execution_state import PLAN_STEP, StepState
@@ -23,7 +23,7 @@ _URGENCY = ["critical", "high", "medium", "low"]
 
 @dataclass(frozen=True)
 class Served:
-    """A task that an earlier result answered; ages and times in seconds, by Postgres' clock."""
+    """A task that was completed with an earlier result; ages in seconds by the clock of Postgres."""
 
     created_at: datetime
     age_seconds: float
@@ -31,8 +31,8 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A result that may answer now."""
+class FreshResult:
+    """A stored result that may be served now; ages in seconds by the clock of Postgres."""
 
     source_id: str
     result: dict[str, Any]
@@ -42,7 +42,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Followed:
-    """A task that waits for what another one brings."""
+    """A task that was inserted as a follower of `leader_id`."""
 
     created_at: datetime
     leader_id: str
@@ -50,7 +50,7 @@ class Followed:
 
 @dataclass(frozen=True)
 class Follower:
-    """An open task that follows a leader."""
+    """An unfinished task that follows a leader."""
 
     id: str
     priority: str
@@ -58,8 +58,8 @@ class Follower:
 
 
 @dataclass(frozen=True)
-class SharedEnd:
-    """A follower that ended as its leader did."""
+class EndedFollower:
+    """A follower that ended with its leader."""
 
     task_id: str
     priority: str
@@ -67,17 +67,17 @@ class SharedEnd:
 
 
 @dataclass(frozen=True)
-class Withdrawn:
-    """A task whose result answers for no other any more."""
+class WithdrawnResult:
+    """A task whose result is no longer served to other tasks."""
 
     id: str
     cache_key: str | None
 
 
-def serve(conn: Connection, task: NewTask, entry: Entry, *, max_age: float | None) -> Served | None:
-    """Insert the task as completed by the entry's source; None when that may not answer (any more).
+def serve(conn: Connection, task: NewTask, entry: CacheEntry, *, max_age: float | None) -> Served | None:
+    """Insert the task as completed with the result of the entry's source.
 
-    None too when the tenant has submitted something under the task's name before.
+    Returns None if that result may not be served, or if the tenant has used the task's idempotency key before.
     """
     values = {
         **task.values(),
@@ -93,17 +93,17 @@ def serve(conn: Connection, task: NewTask, entry: Entry, *, max_age: float | Non
 
 def find_fresh(
     conn: Connection, tenant: str, key: str, *, max_age: float | None, layer: str = "exact"
-) -> Source | None:
-    """Return the newest of the tenant's results under the key that may answer now, by that layer."""
+) -> FreshResult | None:
+    """Return the tenant's newest result under the key that the layer may serve now."""
     values = {"tenant": tenant, "cache_key": key, "max_age": max_age, "layer": layer}
     row = conn.exec_driver_sql(_SQL["find_fresh"], values).one_or_none()
-    return Source(*row) if row else None
+    return FreshResult(*row) if row else None
 
 
 def follow(conn: Connection, task: NewTask) -> Followed | None:
-    """Insert the task as a follower of the one that runs under its key; None when there is none that it may follow.
+    """Insert the task as a follower of the task that runs under its key.
 
-    None too when the tenant has submitted something under the task's name before.
+    Returns None if there is no leader that it may follow, or if the tenant has used the task's idempotency key before.
     """
     budget = task.contract.budget
     values = {
@@ -116,26 +116,26 @@ def follow(conn: Connection, task: NewTask) -> Followed | None:
     return Followed(*row) if row else None
 
 
-def is_led(error: IntegrityError) -> bool:
-    """Tell whether an insertion failed because a task under the same key is running."""
+def is_leader_conflict(error: IntegrityError) -> bool:
+    """Return whether an insert failed because the key already has a running leader."""
     return getattr(getattr(error.orig, "diag", None), "constraint_name", None) == _ONE_LEADER
 
 
 def lock_followers(conn: Connection, leader_id: str) -> list[Follower]:
-    """Lock the leader's open followers, the oldest first; the caller holds the leader's lock."""
+    """Lock and return the leader's unfinished followers, the oldest first; the caller holds the leader's row lock."""
     return [Follower(*row) for row in conn.exec_driver_sql(_SQL["followers"], {"leader_id": leader_id})]
 
 
-def share(conn: Connection, leader_id: str, followers: Sequence[Follower]) -> list[SharedEnd]:
-    """End locked followers as their leader, which is written, has ended."""
+def share(conn: Connection, leader_id: str, followers: Sequence[Follower]) -> list[EndedFollower]:
+    """Give locked followers the final state of their leader, whose row has it already."""
     values = {"leader_id": leader_id, "ids": [follower.id for follower in followers]}
-    return [SharedEnd(*row) for row in conn.exec_driver_sql(_SQL["share"], values)]
+    return [EndedFollower(*row) for row in conn.exec_driver_sql(_SQL["share"], values)]
 
 
 def promote(conn: Connection, leader_id: str, followers: Sequence[Follower]) -> str | None:
-    """Let the oldest of the locked followers run in its ended leader's place and the others follow it.
+    """Make the oldest locked follower the new leader of the others; its plan step is queued at once.
 
-    Returns its id; None when none of them has time left.
+    Returns its id, or None if every follower is past its deadline.
     """
     able = [follower for follower in followers if not follower.is_past_deadline]
     if not able:
@@ -152,29 +152,28 @@ def promote(conn: Connection, leader_id: str, followers: Sequence[Follower]) -> 
     return successor.id
 
 
-def leaderless(conn: Connection, *, limit: int) -> list[str]:
-    """Return ended leaders for whom open tasks wait."""
-    return [row.leader_id for row in conn.exec_driver_sql(_SQL["leaderless"], {"limit": limit})]
+def find_ended_leaders(conn: Connection, *, limit: int) -> list[str]:
+    """Return ids of ended leaders that still have unfinished followers."""
+    return [row.leader_id for row in conn.exec_driver_sql(_SQL["find_ended_leaders"], {"limit": limit})]
 
 
-def executed(conn: Connection, task_id: str) -> list[Executed]:
-    """Return what ran for the task."""
-    rows = conn.exec_driver_sql(_SQL["executed"], {"task_id": task_id})
-    return [Executed(row.arm, row.action, StepState(row.state), row.age_seconds) for row in rows]
+def read_executed(conn: Connection, task_id: str) -> list[ExecutedAction]:
+    """Return the actions that ran for the task, in all rounds."""
+    rows = conn.exec_driver_sql(_SQL["read_executed"], {"task_id": task_id})
+    return [ExecutedAction(row.arm, row.action, StepState(row.state), row.age_seconds) for row in rows]
 
 
-def parts(conn: Connection, task_id: str) -> dict[str, str] | None:
-    """Return what the task's key was made of; None when the cache does not know the task."""
-    found: dict[str, str] | None = conn.exec_driver_sql(
-        _SQL["parts"], {"task_id": task_id}
-    ).scalar_one_or_none()
-    return found
+def read_key_parts(conn: Connection, task_id: str) -> dict[str, str] | None:
+    """Return the parts of the task's cache key; None if the task bypasses the cache."""
+    row = conn.exec_driver_sql(_SQL["read_key_parts"], {"task_id": task_id})
+    parts: dict[str, str] | None = row.scalar_one_or_none()
+    return parts
 
 
-def withdraw(conn: Connection, tenant: str, task_id: str) -> list[Withdrawn]:
-    """Stop what answered the tenant's task from answering for others; return the task and its sources, to the last.
+def withdraw(conn: Connection, tenant: str, task_id: str) -> list[WithdrawnResult]:
+    """Withdraw the result behind the tenant's task; return the chain from the task back to the original.
 
-    One that has been the source of others is the last one's own; [] when there is no such task.
+    Returns [] if the tenant has no such task. The last item is the task that produced the result.
     """
     rows = conn.exec_driver_sql(_SQL["withdraw"], {"tenant": tenant, "task_id": task_id})
-    return [Withdrawn(*row) for row in rows]
+    return [WithdrawnResult(*row) for row in rows]

@@ -1,6 +1,6 @@
 -- name: serve
--- A task that is answered at once: inserted as completed with the source's result, if the source may still answer.
--- No row comes back when it may not, or when the tenant has submitted something under the same name before.
+-- Inserts a task as completed with the source's result, if that result may still be served.
+-- Returns no row if it may not, or if the tenant has used the same idempotency key before.
 WITH source AS (
     SELECT s.id, s.result, extract(epoch FROM now() - s.finished_at)::float8 AS age_seconds,
         extract(epoch FROM s.fresh_until - now())::float8 AS left_seconds
@@ -58,7 +58,7 @@ SELECT task.created_at, served.age_seconds, served.left_seconds
 FROM task, served;
 
 -- name: find_fresh
--- The newest result under a key that may answer now.
+-- Returns the newest result under a key that may be served now.
 SELECT s.id AS source_id, s.result, extract(epoch FROM now() - s.finished_at)::float8 AS age_seconds,
     extract(epoch FROM s.fresh_until - now())::float8 AS left_seconds
 FROM tasks s
@@ -71,9 +71,9 @@ ORDER BY s.finished_at DESC
 LIMIT 1;
 
 -- name: follow
--- A task that follows the one that runs under the same key. Locks the leader and looks again whether it is open; one
--- that has less time or less to spend than the leader does not follow. A higher priority lifts the leader. No row
--- comes back when there is none to follow, or the tenant has submitted something under the same name before.
+-- Inserts a task as a follower of the task that runs under the same key. Locks the leader and checks again that it is
+-- unfinished. A task with an earlier deadline or a smaller budget than the leader does not follow. A higher priority
+-- raises the leader's. Returns no row if there is no leader to follow, or if the tenant has used the same idempotency key.
 WITH mine AS (
     SELECT least(%(deadline)s::timestamptz, now() + %(max_time_seconds)s * interval '1 second') AS deadline_at
 ), leader AS (
@@ -90,7 +90,7 @@ WITH mine AS (
         AND (l.contract -> 'budget' ->> 'max_tokens')::int <= %(max_tokens)s
         AND (l.contract -> 'budget' ->> 'max_cost_dollars')::numeric <= %(max_cost_dollars)s::numeric
     RETURNING l.id
-), lifted AS (
+), raised AS (
     UPDATE steps s
     SET priority = %(broker_priority)s, due = CASE WHEN s.state = 'queued' THEN now() ELSE s.due END,
         sends = CASE WHEN s.state = 'queued' THEN 0 ELSE s.sends END
@@ -130,7 +130,7 @@ SELECT task.created_at, task.cache ->> 'source_task_id' AS leader_id
 FROM task;
 
 -- name: followers
--- The open followers of a leader whose row is locked, the oldest first; locks them.
+-- Locks and returns the unfinished followers of a leader, the oldest first. The caller has locked the leader's row.
 SELECT f.id, f.priority, f.deadline_at <= now() AS is_past_deadline
 FROM tasks f
 WHERE f.leader_id = %(leader_id)s AND f.finished_at IS NULL
@@ -138,7 +138,7 @@ ORDER BY f.id
 FOR UPDATE;
 
 -- name: share
--- The leader's end is that of its followers, whose rows are locked.
+-- Copies the leader's final state to its followers. The caller has locked their rows.
 WITH ended AS (
     UPDATE tasks f
     SET status = l.status, phase = 'done', result = l.result, error = l.error, finished_at = now(), updated_at = now(),
@@ -147,29 +147,29 @@ WITH ended AS (
     WHERE l.id = %(leader_id)s AND f.id = ANY(%(ids)s)
     RETURNING f.id, f.status, f.priority, f.error, f.event_seq, f.contract ->> 'callback_url' AS callback_url,
         extract(epoch FROM now() - f.created_at)::float8 AS age_seconds
-), told AS (
+), summaries AS (
     SELECT ended.*, jsonb_build_object('status', ended.status, 'error', ended.error, 'stopped', '[]'::jsonb) AS summary
     FROM ended
 ), event AS (
     INSERT INTO events (task_id, seq, type, payload)
-    SELECT told.id, told.event_seq, 'task.' || told.status, told.summary
-    FROM told
+    SELECT summaries.id, summaries.event_seq, 'task.' || summaries.status, summaries.summary
+    FROM summaries
 ), decision AS (
     INSERT INTO traces (task_id, round, kind, payload)
-    SELECT told.id, 0, 'end', told.summary || jsonb_build_object('leader', %(leader_id)s::text)
-    FROM told
+    SELECT summaries.id, 0, 'end', summaries.summary || jsonb_build_object('leader', %(leader_id)s::text)
+    FROM summaries
 ), webhook AS (
     INSERT INTO webhooks (task_id, seq)
-    SELECT told.id, told.event_seq
-    FROM told
-    WHERE told.callback_url IS NOT NULL
+    SELECT summaries.id, summaries.event_seq
+    FROM summaries
+    WHERE summaries.callback_url IS NOT NULL
 )
 SELECT id, priority, age_seconds
 FROM ended
 ORDER BY id;
 
 -- name: promote
--- A follower runs in its leader's place, and the others follow it; all rows are locked. Its plan row is due at once.
+-- Makes a follower the leader of the others and queues its plan step at once. The caller has locked all rows.
 WITH promoted AS (
     UPDATE tasks f
     SET leader_id = NULL, leads = true, cache = NULL, event_seq = f.event_seq + 1, updated_at = now()
@@ -194,8 +194,8 @@ INSERT INTO traces (task_id, round, kind, payload)
 SELECT promoted.id, 0, 'cache', jsonb_build_object('outcome', 'promoted', 'former_leader', %(leader_id)s::text)
 FROM promoted;
 
--- name: leaderless
--- Open tasks that wait for a leader who has ended: nothing of ours leaves any, so each is a fault to heal.
+-- name: find_ended_leaders
+-- Returns ended leaders that still have unfinished followers. No code path leaves such rows, so each one is a fault.
 SELECT f.leader_id
 FROM tasks f
 JOIN tasks l ON l.id = f.leader_id
@@ -204,23 +204,23 @@ GROUP BY f.leader_id
 ORDER BY f.leader_id
 LIMIT %(limit)s;
 
--- name: executed
--- Every row of the task's steps, in all rounds, with the state of the latest row of that step.
+-- name: read_executed
+-- Returns every step row of the task, in all rounds, with the state of the latest row of that step.
 SELECT s.arm, s.spec ->> 'action' AS action,
     first_value(s.state) OVER (PARTITION BY s.name ORDER BY s.round DESC) AS state,
     coalesce((s.result -> 'provenance' ->> 'memo_age_seconds')::float8, 0) AS age_seconds
 FROM steps s
 WHERE s.task_id = %(task_id)s AND s.kind = 'step';
 
--- name: parts
--- What a task's key was made of.
+-- name: read_key_parts
+-- Returns the parts of a task's cache key.
 SELECT cache_parts
 FROM tasks
 WHERE id = %(task_id)s;
 
 -- name: withdraw
--- A result that was wrong answers for nothing any more: the source of the tenant's task, and that source's own source
--- if it was answered itself, to the one that ran. The task itself comes first, whose key may have an entry too.
+-- Withdraws a wrong result: follows the sources from the tenant's task back to the task that ran, and makes none of them
+-- servable. Returns the chain; the task itself comes first, because its key may have an entry too.
 WITH RECURSIVE chain AS (
     SELECT t.id, t.tenant, t.cache_key, t.cache, 0 AS depth
     FROM tasks t

@@ -1,4 +1,4 @@
-"""Refuses a Redis that deletes whatever it likes when memory is short: queues and cache share one."""
+"""Rejects a Redis whose eviction policy may delete queues: queues and cache share one server."""
 
 import redis
 import structlog
@@ -13,14 +13,14 @@ log = structlog.get_logger(__name__)
 
 
 def policy_of(client: "redis.Redis") -> str:
-    """Return the server's maxmemory-policy, also where CONFIG is forbidden."""
+    """Return the server's maxmemory-policy; works without permission for CONFIG."""
     return str(client.info("memory").get("maxmemory_policy", "noeviction"))
 
 
 def refuse_eviction(redis_url: str) -> None:
-    """Raise SettingsError when the server may evict keys without a time to live: it would delete messages.
+    """Raise SettingsError if the server may evict keys that have no time to live, which would delete messages.
 
-    A server that is away is let pass: it may come back, and all that needs it says so itself.
+    An unreachable server passes: it may return, and whatever needs it reports its absence.
     """
     client = open_client(redis_url)
     try:

@@ -1,4 +1,4 @@
-"""Keeps values in Redis that nobody else can make up or move; there every fault finds nothing."""
+"""Stores values in Redis signed with an HMAC, so that forged or moved values read as absent. Every fault is a miss."""
 
 import hmac
 import json
@@ -15,57 +15,57 @@ from orchestrator.settings import Settings
 T = TypeVar("T")
 
 PREFIX = "octollm:cache:"
-_PATIENCE_SECONDS = 0.05
+_TIMEOUT_SECONDS = 0.05
 _PAUSE_SECONDS = 1.0
 _MAC_BYTES = 32
-_NAME_DIGITS = 24
+_DIGEST_DIGITS = 24
 
 log = structlog.get_logger(__name__)
 
 
-class SealedStore:
-    """One process' way to the cache's Redis; threads share it.
+class SignedStore:
+    """One process' access to the cache's Redis. Thread-safe.
 
-    When Redis is away, slow or refuses to write, nothing is found and nothing kept, and it is asked again a second
-    later. Every value has a time to live.
+    While Redis is unreachable, slower than 50 ms or refuses writes, reads find nothing, writes are dropped, and the
+    next attempt is made a second later. Every value has a time to live.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._secret = credential.cache_secret(settings)
-        self._redis = open_client(settings.redis_url, patience_seconds=_PATIENCE_SECONDS)
+        self._redis = open_client(settings.redis_url, patience_seconds=_TIMEOUT_SECONDS)
         self._standing = Standing(pause_seconds=_PAUSE_SECONDS)
 
     def get(self, name: str) -> Any | None:
-        """Return the value that was put under this name; None for none, a tampered one or another's."""
-        sealed: Any = self.attempt(lambda client: client.get(PREFIX + name))
-        if sealed is None:
+        """Return the value stored under this name; None if it is absent or its signature is wrong."""
+        signed: Any = self.run(lambda client: client.get(PREFIX + name))
+        if signed is None:
             return None
-        mac, text = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
+        mac, text = signed[:_MAC_BYTES], signed[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(name, text)):
-            log.warning("cache.entry_refused", reason="seal broken")
+            log.warning("cache.entry_refused", reason="wrong signature")
             return None
         return json.loads(text)
 
     def put(self, name: str, value: Any, *, seconds: float) -> None:
-        """Keep a JSON value for at most `seconds`."""
+        """Store a JSON value for at most `seconds`."""
         text = json.dumps(value, sort_keys=True).encode()
-        sealed = self._mac(name, text) + text
-        self.attempt(lambda client: client.set(PREFIX + name, sealed, ex=max(1, round(seconds))))
+        signed = self._mac(name, text) + text
+        self.run(lambda client: client.set(PREFIX + name, signed, ex=max(1, round(seconds))))
 
     def forget(self, name: str) -> None:
-        """Drop the value under a name."""
-        self.attempt(lambda client: client.unlink(PREFIX + name))
+        """Delete the value under a name."""
+        self.run(lambda client: client.unlink(PREFIX + name))
 
-    def veiled(self, text: str) -> str:
-        """Return a name for the text that tells nothing of it to those who can read in Redis."""
-        return hmac.new(self._secret, b"name\0" + text.encode(), "sha256").hexdigest()[:_NAME_DIGITS]
+    def keyed_digest(self, text: str) -> str:
+        """Return an HMAC of the text for use in key names: a reader of Redis cannot recover the text."""
+        return hmac.new(self._secret, b"name\0" + text.encode(), "sha256").hexdigest()[:_DIGEST_DIGITS]
 
-    def attempt(self, work: Callable[["redis.Redis"], T]) -> T | None:
-        """Do `work` with the client; None when Redis is away."""
+    def run(self, command: Callable[["redis.Redis"], T]) -> T | None:
+        """Call `command` with the client; return None while Redis is unreachable."""
         if not self._standing.may_ask():
             return None
         try:
-            found = work(self._redis)
+            found = command(self._redis)
         except redis.RedisError as error:
             self._standing.failed()
             log.warning("cache.redis_away", error=type(error).__name__)

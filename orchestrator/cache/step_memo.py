@@ -1,4 +1,4 @@
-"""Finds the result of a step that was done before on the same inputs: sealed pointers in Redis to rows in Postgres."""
+"""Owns memoization of steps: signed pointers in Redis to the rows of earlier steps with the same inputs."""
 
 import hashlib
 import json
@@ -8,21 +8,21 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from orchestrator.cache.lookup import ResultCache
+from orchestrator.cache.exact import ResultCache
 from orchestrator.chord import sql
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 
-_SCHEMA = "s1"
+_KEY_VERSION = "s1"
 _PREFIX = "step:"
 
 _SQL = sql.load(__file__)
 
 
 @dataclass(frozen=True)
-class Work:
-    """All that decides what a step's result is: `inputs` with references resolved, `attachments` those it reads."""
+class StepCall:
+    """Everything that decides a step's result: `inputs` with references resolved, `attachments` that it reads."""
 
     tenant: str
     arm: str
@@ -32,56 +32,56 @@ class Work:
     context: Any
 
     @property
-    def offer(self) -> Action:
-        """Return the action's contract."""
+    def declaration(self) -> Action:
+        """Return the action as its arm's manifest declares it."""
         return ARMS[self.arm].actions[self.action]
 
     @property
     def is_repeatable(self) -> bool:
-        """Tell whether doing it again would give the same and do nothing."""
-        offer = self.offer
-        return offer.deterministic and offer.effects in ("none", "read") and offer.max_age_seconds != 0
+        """Return whether the action is deterministic, has no side effects and may be reused for some time."""
+        action = self.declaration
+        return action.deterministic and action.effects in ("none", "read") and action.max_age_seconds != 0
 
 
-class StepMemos:
-    """The pointers of one process; Postgres decides whether the row that one leads to may answer."""
+class StepMemo:
+    """Access to the pointers. Postgres decides whether the row that a pointer names may be used."""
 
     def __init__(self, cache: ResultCache) -> None:
         self._cache = cache
 
-    def find(self, work: Work) -> str | None:
-        """Return the id of the row that may hold the work's result."""
-        found: str | None = self._cache.store.get(self._name(work))
+    def find(self, call: StepCall) -> str | None:
+        """Return the id of the step row that may hold the result of the same call."""
+        found: str | None = self._cache.store.get(self._name(call))
         return found
 
-    def put(self, work: Work, step_id: str) -> None:
-        """Let later steps find a row; it may still be open, for it answers only once it is done."""
-        self._cache.store.put(self._name(work), step_id, seconds=self.lasting_seconds(work))
+    def put(self, call: StepCall, step_id: str) -> None:
+        """Store a pointer to a step row. The row may be unfinished: `read` uses it only once it is done."""
+        self._cache.store.put(self._name(call), step_id, seconds=self.max_age_seconds(call))
 
-    def lasting_seconds(self, work: Work) -> float:
-        """Return how old a result of this work may be."""
-        most = work.offer.max_age_seconds
-        return min(self._cache.ttl_seconds, most if most is not None else self._cache.ttl_seconds)
+    def max_age_seconds(self, call: StepCall) -> float:
+        """Return the highest age at which a result of the call may be used."""
+        declared = call.declaration.max_age_seconds
+        return min(self._cache.ttl_seconds, declared if declared is not None else self._cache.ttl_seconds)
 
-    def _name(self, work: Work) -> str:
-        files = [[item.sha256, item.filename, item.media_type] for item in work.attachments]
-        version = ARMS[work.arm].version
-        made_of = [_SCHEMA, work.tenant, self._cache.world, work.arm, version, work.action]
-        # not the key's own digest: what tasks may differ in, such as 1 and 1.0, an output may show
-        text = json.dumps([*made_of, work.inputs, files, work.context], sort_keys=True)
+    def _name(self, call: StepCall) -> str:
+        files = [[item.sha256, item.filename, item.media_type] for item in call.attachments]
+        version = ARMS[call.arm].version
+        fixed = [_KEY_VERSION, call.tenant, self._cache.environment, call.arm, version, call.action]
+        # exact JSON, not the normalized form of a task's key: an output may show the difference between 1 and 1.0
+        text = json.dumps([*fixed, call.inputs, files, call.context], sort_keys=True)
         return _PREFIX + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def read(conn: Connection, work: Work, step_id: str, *, max_age: float) -> StepResult | None:
-    """Return what that row's step gave, as that of a step that did no work; None when it may not answer.
+def read(conn: Connection, call: StepCall, step_id: str, *, max_age: float) -> StepResult | None:
+    """Return the result of that step row with empty usage; None if it may not be used.
 
-    Its provenance says `memo_of`, the row, and `memo_age_seconds`.
+    `memo_of` (the row's id) and `memo_age_seconds` are added to its provenance. `max_age` is in seconds.
     """
     values = {
         "id": step_id,
-        "tenant": work.tenant,
-        "arm": work.arm,
-        "action": work.action,
+        "tenant": call.tenant,
+        "arm": call.arm,
+        "action": call.action,
         "max_age": max_age,
     }
     row = conn.exec_driver_sql(_SQL["read"], values).one_or_none()

@@ -1,6 +1,6 @@
 -- name: read
--- A step of the tenant's that is done, not too long ago, and whose output is in its row; an output that was put away
--- as a file lives only as long as its own task.
+-- Returns the result of a finished step of the tenant that is at most max_age seconds old. Results stored as files are
+-- left out, because a file lives only as long as its task, and so are results that came from the memo themselves.
 SELECT s.result, extract(epoch FROM now() - s.finished_at)::float8 AS age_seconds
 FROM steps s
 JOIN tasks t ON t.id = s.task_id

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import click
 
 from orchestrator import settings
-from orchestrator.cache.lookup import ResultCache
+from orchestrator.cache.exact import ResultCache
 from orchestrator.cli.operator import database_errors, stack_environ
 from orchestrator.cli.operator_audit import entry_of
 from orchestrator.lifecycle.tenant_deletion import delete_tenant

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.cache import coalescing
 from orchestrator.cache.admission import Admission
-from orchestrator.cache.coalescing import SharedEnd
+from orchestrator.cache.coalescing import EndedFollower
 from orchestrator.chord import chord
 from orchestrator.memory import budget, events, steps, tasks, webhooks
 from orchestrator.memory.database import in_transaction
@@ -34,7 +34,7 @@ class Ended:
     priority: str
     age_seconds: float
     stopped: Sequence[Fenced]
-    shared: Sequence[SharedEnd] = ()
+    shared: Sequence[EndedFollower] = ()
 
 
 class _RoundMoved(Exception):
@@ -123,7 +123,7 @@ def end_task(
     return Ended(task.id, status, task.priority, task.age_seconds, stopped, shared)
 
 
-def settle_followers(conn: Connection, leader_id: str, *, is_shared: bool) -> Sequence[SharedEnd]:
+def settle_followers(conn: Connection, leader_id: str, *, is_shared: bool) -> Sequence[EndedFollower]:
     """End the followers as their leader has ended, or let the oldest run in its place; the leader is locked."""
     followers = coalescing.lock_followers(conn, leader_id)
     if not followers:

@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from orchestrator.auth.callback import parse_callback
-from orchestrator.cache.lookup import ResultCache
-from orchestrator.cache.submission_cache import BYPASSED, Cached, Door
+from orchestrator.cache.exact import ResultCache
+from orchestrator.cache.submission_cache import BYPASSED, CacheStatus, SubmissionCache
 from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
 from orchestrator.memory import files, submissions, tasks
 from orchestrator.memory.database import statement
@@ -46,7 +46,7 @@ class Submitted:
     status: TaskStatus
     created_at: datetime
     is_replay: bool = False
-    cached: Cached = BYPASSED
+    cached: CacheStatus = BYPASSED
     redacted: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -80,20 +80,20 @@ def submit(
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()
     task = NewTask(task_id, tenant, key_id, request_id, contract, idempotency)
-    door = Door(cache, task, plan=plan, scopes=scopes)
+    submission_cache = SubmissionCache(cache, task, plan=plan, scopes=scopes)
     with statement(engine, tenant=tenant) as conn:
         attachments = _attachments(conn, tenant, contract.attachments) if contract.attachments else []
-        accepted = door.answer(conn)
+        accepted = submission_cache.serve(conn)
     if accepted is None:
         if contract.plan is None and not settings.models:
             # planners make the same plan of it, or none
             plan_by_recipe(contract, attachments)
         require_room()
         with statement(engine, tenant=tenant) as conn:
-            accepted = door.admit(conn, redispatch_seconds=settings.redispatch_seconds)
+            accepted = submission_cache.follow_or_run(conn, redispatch_seconds=settings.redispatch_seconds)
     if accepted is None:
         return require_earlier(engine, tenant=tenant, idempotency=idempotency)
-    if accepted.is_to_run:
+    if accepted.needs_planning:
         crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
         publish([plan_message(task_id, contract)])
     return Submitted(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
-from orchestrator.cache import coalescing, reports
+from orchestrator.cache import coalescing, feedback
 from orchestrator.memory.database import in_transaction
 from orchestrator.models.errors import InvalidOperation
 
@@ -31,12 +31,12 @@ def report_wrong_hit(engine: Engine, *, tenant: str, task_id: str, reason: str) 
     """
 
     def withdraw(conn: Connection) -> Withdrawn:
-        layer = reports.report(conn, tenant, task_id, reason=reason)
+        layer = feedback.record_wrong_hit(conn, tenant, task_id, reason=reason)
         if layer is None:
             raise InvalidOperation(f"{task_id} was not answered by an earlier result.")
         sources = coalescing.withdraw(conn, tenant, task_id)
         keys = [source.cache_key for source in sources if source.cache_key]
-        switched = reports.switch_off_if_reported_often(conn, tenant, layer)
+        switched = feedback.switch_off_if_reported_often(conn, tenant, layer)
         return Withdrawn(task_id, layer, sources[-1].id if sources else None, keys, switched)
 
     return in_transaction(engine, withdraw)

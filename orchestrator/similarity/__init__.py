@@ -3,14 +3,11 @@
 from orchestrator.similarity.difference import Difference, known_difference
 from orchestrator.similarity.key import canonical_key
 from orchestrator.similarity.parameters import signature_of, words_of
-from orchestrator.similarity.template import Template, template_of
 
 __all__ = [
     "Difference",
-    "Template",
     "canonical_key",
     "known_difference",
     "signature_of",
-    "template_of",
     "words_of",
 ]

@@ -57,7 +57,7 @@ def client(fake: FakeLLM) -> Iterator[Client]:
 
 
 def asked(client: Client, **more: Any) -> dict[str, Any]:
-    """Ask anew: neither a result nor a plan of an earlier task is to be used."""
+    """Run the goal with the cache bypassed."""
     manual = client.upload(MANUAL, filename="manual.md")
     again = {"attachments": [manual], "acceptance_criteria": [CRITERION], "cache": {"mode": "bypass"}}
     return client.run(GOAL, **again, **more)
@@ -111,9 +111,7 @@ def test_a_criterion_that_the_judge_s_model_can_not_show_is_not_passed(client: C
     assert any("not checked" in warning for warning in task["result"]["warnings"])
 
 
-def test_a_goal_in_other_words_gets_the_earlier_result_and_one_with_another_value_its_plan(
-    client: Client, fake: FakeLLM
-) -> None:
+def test_a_goal_in_other_words_gets_the_earlier_result(client: Client, fake: FakeLLM) -> None:
     manual = client.upload(MANUAL, filename="manual.md")
     search = {**json.loads(str(PLAN.text))["steps"][0], "inputs": {"query": "refund", "limit": 12}}
     fake.answer({"rationale": "search", "confidence": 0.9, "steps": [search]}, match="Plan this task")
@@ -122,12 +120,8 @@ def test_a_goal_in_other_words_gets_the_earlier_result_and_one_with_another_valu
     asked_before = len(fake.received)
 
     second = client.run("Search for the 12 best passages on a refund", attachments=[manual])
-    third = client.run("Find the 14 best passages on a refund", attachments=[manual])
 
-    assert [task["status"] for task in (first, second, third)] == ["completed"] * 3
+    assert [task["status"] for task in (first, second)] == ["completed"] * 2
     assert (second["cache"]["layer"], second["cache"]["source_task_id"]) == ("alias", first["task_id"])
     assert (second["steps"], second["result"]) == (first["steps"], first["result"])
     assert len(fake.received) - asked_before == 1
-    plan = next(item["data"] for item in client.trace(third["task_id"]) if item["kind"] == "plan")
-    assert (plan["mode"], plan["provenance"]["template_of"]) == ("template", first["task_id"])
-    assert plan["steps"][0]["inputs"]["limit"] == 14

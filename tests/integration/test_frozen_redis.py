@@ -16,7 +16,7 @@ from orchestrator import bootstrap
 from orchestrator.auth.credential import Principal
 from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.bootstrap import Orchestrator, WorkerProcess
-from orchestrator.cache.lookup import ResultCache
+from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.redis_policy import refuse_eviction
 from orchestrator.cli import examine
 from orchestrator.connections.redis_client import open_client

@@ -16,7 +16,6 @@ _SHARDS = 4
 _JOINED_LITERALS = {
     "api/middleware/cors.py re.escape(origin) + '\\\\Z'",
     "orchestrator/observability/log.py '|'.join(map(re.escape, longest_first))",
-    "orchestrator/planner/rebinding.py f\"(?<![\\\\w./-])(?:{longest_first or '(?!)'})(?![\\\\w/-]|\\\\.\\\\w)\"",
     "workers/sandbox/deleted.py b'^\\\\S+ \\\\S+ \\\\S+ \\\\S+ (\\\\d+) +' + re.escape(os.fsencode(below)) + "
     "b'/.* \\\\(deleted\\\\)$'",
 }

@@ -364,3 +364,18 @@ def test_a_plan_with_many_or_large_schemas_is_refused_before_any_is_read(
         check_plan(
             [{"id": f"s{number}", "acceptance_criteria": [item]} for number, item in enumerate(criteria)]
         )
+
+
+def test_a_plan_recorded_by_a_release_that_bound_templates_is_read_and_checked_again() -> None:
+    provenance = {"llm_used": False, "template_of": "task_0VbisZXHmaF93KJf", "values": [["20", "45"]]}
+    recorded = {
+        "steps": check_plan([wait("a")]).to_record()["steps"],
+        "mode": "template",
+        "rationale": "The plan of an earlier task",
+        "provenance": provenance,
+    }
+
+    plan = Plan.from_record(recorded)
+
+    assert plan.to_record() == {**recorded, "steps": plan.to_record()["steps"]}
+    assert check_plan({"steps": recorded["steps"]}, mode=plan.mode).steps == plan.steps

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bench.workload.phrasing import noisily, plainly
 from bench.workload.slot import in_words
 from bench.workload.task import Change, Task, changed, changes_of, draw_task
-from orchestrator.cache.key import key_of, parts_of
+from orchestrator.cache.exact import key_of, key_parts
 from orchestrator.models.task_contract import Contract
 from orchestrator.similarity import canonical_key, known_difference
 
@@ -65,7 +65,7 @@ def cache_key(task: Task, goal: str, *, reverse: bool = False) -> str:
     """Return the key under which the cache would keep the task's result, its constraints written in some order."""
     names = sorted(task.constraints, reverse=reverse)
     contract = Contract(goal, constraints={name: task.constraints[name] for name in names})
-    return key_of(parts_of(contract, tenant="acme", scopes=["task:submit"], world="w"))
+    return key_of(key_parts(contract, tenant="acme", scopes=["task:submit"], environment="e"))
 
 
 @given(st.integers(0, 10**12), st.integers(0, 10**12))

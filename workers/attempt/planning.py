@@ -25,7 +25,7 @@ from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, plan_by_mo
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import Candidate, Route, route
 from workers.arms.base import told
-from workers.attempt import attempt, plan_reuse
+from workers.attempt import attempt
 from workers.attempt.model import ClaimModel, OpenModels
 
 log = structlog.get_logger(__name__)
@@ -43,8 +43,7 @@ def make_plan(
 ) -> Plan:
     """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
 
-    Where a model would plan, one that it made for a goal that differs only in its values is bound to these. A task that
-    repeats another has that one's plan, checked again: this release may be another one.
+    A retried task uses the earlier task's plan, which is checked again: this release may have other rules.
     Raises Unplannable when no recipe fits, InvalidPlan when the plan can't run, and what the models raise.
     """
     started = time.monotonic()
@@ -57,8 +56,6 @@ def make_plan(
         attachments = attempt.described(conn, claim.tenant, contract)
     if open_models is None:
         return plan_by_recipe(contract, attachments)
-    if known := plan_reuse.find_plan(process, claim, contract):
-        return known
     model = ClaimModel(open_models, process.engine, claim, deadline, is_stopped)
     try:
         return plan_by_model(_asker(model), contract, attachments)

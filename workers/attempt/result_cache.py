@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache import admission, coalescing
-from orchestrator.cache.admission import Admission, Executed
-from orchestrator.cache.coalescing import Source
-from orchestrator.cache.key import control_of
-from orchestrator.cache.lookup import Entry
+from orchestrator.cache.admission import Admission, ExecutedAction
+from orchestrator.cache.coalescing import FreshResult
+from orchestrator.cache.exact import CacheEntry, control_of
 from orchestrator.memory import rounds
 from orchestrator.memory.database import outlast, statement
 from orchestrator.memory.steps import Claim
@@ -21,8 +20,8 @@ from orchestrator.models.verdict import Verdict
 class Reuse:
     """A result that another task made, in place of a plan; `entry` is to lead to it in one trip from now on."""
 
-    source: Source
-    entry: Entry
+    source: FreshResult
+    entry: CacheEntry
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Keeping:
     """What a judged result may do for other tasks, and the entry that leads to it, if it may answer later ones."""
 
     admission: Admission
-    entry: Entry | None
+    entry: CacheEntry | None
     goal: str
     plan: Plan
 
@@ -42,10 +41,10 @@ def recall(process: WorkerProcess, claim: Claim) -> Reuse | None:
         return None
     with statement(process.engine) as conn:
         source = coalescing.find_fresh(conn, claim.tenant, claim.cache_key, max_age=control.max_age_seconds)
-        parts = coalescing.parts(conn, claim.task_id) if source else None
+        parts = coalescing.read_key_parts(conn, claim.task_id) if source else None
     if source is None or parts is None:
         return None
-    return Reuse(source, Entry(parts, source.source_id, claim.cache_key))
+    return Reuse(source, CacheEntry(parts, source.source_id, claim.cache_key))
 
 
 def keep(process: WorkerProcess, claim: Claim, verdict: Verdict) -> Keeping | None:
@@ -64,16 +63,16 @@ def keep(process: WorkerProcess, claim: Claim, verdict: Verdict) -> Keeping | No
         ttl_seconds=process.settings.cache_ttl,
     )
     is_kept = admitted.fresh_seconds > 0 and parts is not None
-    entry = Entry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None
+    entry = CacheEntry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None
     return Keeping(admitted, entry, contract.goal, plan)
 
 
-def _judged(process: WorkerProcess, claim: Claim) -> tuple[Plan, list[Executed], dict[str, str] | None]:
+def _judged(process: WorkerProcess, claim: Claim) -> tuple[Plan, list[ExecutedAction], dict[str, str] | None]:
     with statement(process.engine) as conn:
         return (
             rounds.read(conn, claim.task_id, number=claim.round).plan,
-            coalescing.executed(conn, claim.task_id),
-            coalescing.parts(conn, claim.task_id),
+            coalescing.read_executed(conn, claim.task_id),
+            coalescing.read_key_parts(conn, claim.task_id),
         )
 
 
@@ -87,4 +86,4 @@ def remember(process: WorkerProcess, keeping: Keeping | None) -> None:
     entry, seconds = keeping.entry, keeping.admission.fresh_seconds
     process.cache.put(entry, seconds=seconds)
     if process.settings.models:
-        process.candidates.add(entry.source_key, keeping.goal, entry.source_id, seconds=seconds)
+        process.similar_tasks.add(entry.source_key, keeping.goal, entry.source_id, seconds=seconds)

@@ -8,19 +8,15 @@ from typing import Any
 import structlog
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.cache import candidates, coalescing
-from orchestrator.cache.candidates import Candidate
-from orchestrator.cache.equivalence_cache import DIFFERENT_SECONDS, PairVerdict
-from orchestrator.cache.key import control_of
-from orchestrator.cache.lookup import Entry
+from orchestrator.cache import coalescing, semantic
+from orchestrator.cache.exact import CacheEntry, control_of
+from orchestrator.cache.semantic import DIFFERENT_SECONDS, MAX_CANDIDATES, EquivalenceVerdict, SimilarTask
 from orchestrator.memory import events
 from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import StepError
 from orchestrator.models.task_contract import Contract
 from orchestrator.observability import metric
-from orchestrator.safety import scan
-from orchestrator.similarity import known_difference
 from workers.attempt.model import ClaimEmbedder, ClaimModel, OpenEmbedder, OpenModels
 from workers.attempt.result_cache import Reuse
 from workers.attempt.same_task import is_affordable, judge_pair
@@ -62,42 +58,44 @@ def find_alias(
     return found
 
 
-def _by_words(process: WorkerProcess, claim: Claim, contract: Contract) -> Sequence[Candidate]:
-    ids = process.candidates.find(str(claim.cache_key), contract.goal)
+def _by_words(process: WorkerProcess, claim: Claim, contract: Contract) -> Sequence[SimilarTask]:
+    ids = process.similar_tasks.find_by_words(str(claim.cache_key), contract.goal)
     near = _read(process, claim, contract, ids)
-    return [candidate for candidate in near if candidates.is_near(contract.goal, candidate.goal)]
+    return [candidate for candidate in near if semantic.shares_words(contract.goal, candidate.goal)]
 
 
 def _by_meaning(
     process: WorkerProcess, claim: Claim, contract: Contract, embedder: ClaimEmbedder
-) -> Sequence[Candidate]:
+) -> Sequence[SimilarTask]:
     try:
         [vector] = embedder.embed([contract.goal])
     except StepError as failure:
         log.warning("alias.not_embedded", code=failure.code)
         return ()
     own_id = claim.task_id if control_of(contract).stores else None
-    ids = process.neighbours.find_and_add(str(claim.cache_key), contract.goal, vector, own_id)
-    return _read(process, claim, contract, ids)[: candidates.MAX_CANDIDATES]
+    ids = process.similar_tasks.find_by_vector(
+        str(claim.cache_key), contract.goal, vector, add_task_id=own_id
+    )
+    return _read(process, claim, contract, ids)[:MAX_CANDIDATES]
 
 
 def _read(
     process: WorkerProcess, claim: Claim, contract: Contract, ids: Sequence[str]
-) -> Sequence[Candidate]:
+) -> Sequence[SimilarTask]:
     if not ids:
         return ()
     max_age = control_of(contract).max_age_seconds
     with statement(process.engine) as conn:
-        return candidates.read(conn, claim.tenant, ids, key=str(claim.cache_key), max_age=max_age)
+        return semantic.read_similar(conn, claim.tenant, ids, key=str(claim.cache_key), max_age=max_age)
 
 
 @dataclass(frozen=True)
 class Look:
     """What came of looking at a candidate: why it was refused, or what was said of it; just now, if with a reason."""
 
-    candidate: Candidate
+    candidate: SimilarTask
     refused: str | None = None
-    verdict: PairVerdict | None = None
+    verdict: EquivalenceVerdict | None = None
     reason: str | None = None
 
     @property
@@ -127,7 +125,7 @@ class _Search:
     calls: int = field(default=0, init=False)
     looks: list[Look] = field(default_factory=list, init=False)
 
-    def among(self, near: Sequence[Candidate]) -> Reuse | None:
+    def among(self, near: Sequence[SimilarTask]) -> Reuse | None:
         """Return the result of the first that is the same task: by known verdicts first, then by asking."""
         seen = {look.candidate.task_id for look in self.looks}
         looks = [self._known(candidate) for candidate in near if candidate.task_id not in seen]
@@ -150,13 +148,11 @@ class _Search:
         with statement(self.process.engine) as conn:
             events.tell(conn, self.claim.task_id, [], round_number=0, decisions={"alias": told})
 
-    def _known(self, candidate: Candidate) -> Look:
-        difference = known_difference(self.contract.goal, candidate.goal)
-        if difference is not None:
-            return Look(candidate, refused=difference.value)
-        if _speaks_to_the_judge(self.contract.goal) or _speaks_to_the_judge(candidate.goal):
-            return Look(candidate, refused="injection")
-        return Look(candidate, verdict=self.process.verdicts.find(self._key, candidate.cache_key))
+    def _known(self, candidate: SimilarTask) -> Look:
+        refusal = semantic.guard(self.contract.goal, candidate.goal)
+        if refusal is not None:
+            return Look(candidate, refused=refusal)
+        return Look(candidate, verdict=self.process.equivalence.find(self._key, candidate.cache_key))
 
     def _asked(self, look: Look) -> Look:
         """Ask a model, at most MAX_CALLS times and for little money, and remember what it says."""
@@ -173,9 +169,9 @@ class _Search:
             log.warning("alias.not_judged", code=failure.code)
             return replace(look, refused=failure.code)
         metric.pair_judged("same" if word.is_same else "different")
-        verdict = PairVerdict(word.is_same, word.prompt, self.claim.task_id)
+        verdict = EquivalenceVerdict(word.is_same, word.prompt, self.claim.task_id)
         seconds = candidate.left_seconds if word.is_same else DIFFERENT_SECONDS
-        self.process.verdicts.put(self._key, candidate.cache_key, verdict, seconds=seconds)
+        self.process.equivalence.put(self._key, candidate.cache_key, verdict, seconds=seconds)
         return replace(look, verdict=verdict, reason=word.reason)
 
     def _opened(self, looks: Sequence[Look]) -> Reuse | None:
@@ -186,16 +182,11 @@ class _Search:
             key, max_age = look.candidate.cache_key, control_of(self.contract).max_age_seconds
             with statement(self.process.engine) as conn:
                 source = coalescing.find_fresh(conn, self.claim.tenant, key, max_age=max_age, layer="alias")
-                parts = coalescing.parts(conn, self.claim.task_id)
+                parts = coalescing.read_key_parts(conn, self.claim.task_id)
             if source is not None and parts is not None:
-                return Reuse(source, Entry(parts, source.source_id, key, layer="alias"))
+                return Reuse(source, CacheEntry(parts, source.source_id, key, layer="alias"))
         return None
 
     @property
     def _key(self) -> str:
         return str(self.claim.cache_key)
-
-
-def _speaks_to_the_judge(goal: str) -> bool:
-    """Tell whether a goal seems to instruct models: who writes it could have others get its result."""
-    return any(finding.kind == "injection" for finding in scan(goal))

@@ -6,8 +6,8 @@ import structlog
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache import step_memo
-from orchestrator.cache.key import control_of
-from orchestrator.cache.step_memo import StepMemos, Work
+from orchestrator.cache.exact import control_of
+from orchestrator.cache.step_memo import StepCall, StepMemo
 from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.step_result import StepResult
@@ -26,7 +26,7 @@ class StepMemory:
     process: WorkerProcess
     claim: Claim
     control: CacheControl
-    work: Work | None
+    work: StepCall | None
 
     @classmethod
     def of(cls, process: WorkerProcess, claim: Claim, assignment: Assignment) -> "StepMemory":
@@ -56,22 +56,22 @@ class StepMemory:
         if self.work is not None and self.control.stores and is_whole:
             self._memos.put(self.work, self.claim.id)
 
-    def _read(self, work: Work) -> StepResult | None:
+    def _read(self, work: StepCall) -> StepResult | None:
         step_id = self._memos.find(work)
         if step_id is None:
             return None
-        ages = [self._memos.lasting_seconds(work), self.control.max_age_seconds]
+        ages = [self._memos.max_age_seconds(work), self.control.max_age_seconds]
         with statement(self.process.engine) as conn:
             return step_memo.read(conn, work, step_id, max_age=min(age for age in ages if age is not None))
 
     @property
-    def _memos(self) -> StepMemos:
-        return StepMemos(self.process.cache)
+    def _memos(self) -> StepMemo:
+        return StepMemo(self.process.cache)
 
 
-def _work_of(claim: Claim, assignment: Assignment) -> Work:
+def _work_of(claim: Claim, assignment: Assignment) -> StepCall:
     reads_files = assignment.offer.attachments != "none"
-    return Work(
+    return StepCall(
         tenant=claim.tenant,
         arm=assignment.arm,
         action=assignment.action,

@@ -27,7 +27,7 @@ from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT, Engineer, done
 from tests.llm_kit import Caller
-from workers.attempt import plan_reuse, planning, result_cache, semantic_cache
+from workers.attempt import result_cache, semantic_cache
 from workers.attempt.model import OpenModels
 from workers.attempt.result_cache import Reuse
 
@@ -87,19 +87,6 @@ class Company:
         self._adopt(claim, check_plan({"steps": list(steps or [COLLECT])}))
         return None
 
-    def plan_by_model(self, task_id: str) -> Plan:
-        """Claim the plan row, have the task planned as the planner would, and adopt the plan."""
-        claim = self.engineer.take(task_id, "$plan")
-        plan = planning.make_plan(
-            self.process,
-            claim,
-            deadline=float("inf"),
-            is_stopped=lambda: False,
-            open_models=self.open_models,
-        )
-        self._adopt(claim, plan)
-        return plan
-
     def _adopt(self, claim: Claim, plan: Plan) -> None:
         routes = {step.id: {"arm": step.arm} for step in plan.steps}
         with transaction(self.process.engine) as conn:
@@ -128,8 +115,6 @@ class Company:
         """Let the judge's word take effect, and the cache know of it, as the worker does."""
         claim = self.engineer.take(task_id, "$judge")
         keeping = result_cache.keep(self.process, claim, verdict)
-        if keeping is not None:
-            plan_reuse.learn(self.process, claim, keeping.plan, verdict)
         with transaction(self.process.engine) as conn:
             ended = executor.conclude(
                 conn,
@@ -172,7 +157,7 @@ class Company:
         return task_id
 
 
-def in_another_world(company: Company, **settings: Any) -> Company:
+def with_settings(company: Company, **settings: Any) -> Company:
     """Return the same company after a change of its settings."""
     return Company(company.process.engine, replace(company.settings, **settings))
 

@@ -17,7 +17,7 @@ from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CACHE_MODES, Budget, Contract, Priority
 from orchestrator.models.verdict import Decision
-from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world
+from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, with_settings
 from tests.integration.kit import TENANT, failed
 
 CROWD = 50
@@ -59,7 +59,7 @@ def test_a_follower_says_whom_it_follows(company: Company) -> None:
 
 
 def test_followers_have_their_own_callbacks(company: Company) -> None:
-    reachable = in_another_world(company, webhook_allowed_hosts=("example.org",))
+    reachable = with_settings(company, webhook_allowed_hosts=("example.org",))
     leader = company.submit().task_id
     follower = reachable.submit(callback_url="https://example.org/told").task_id
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from orchestrator.cache.vector_index import nearest, signs_of
+from orchestrator.cache.semantic import nearest, sign_bits
 from orchestrator.models.ids import new_task_id
 
 DIMENSIONS = 512
@@ -24,24 +24,24 @@ def between(one: list[float], other: list[float], *, share: float) -> list[float
 @pytest.mark.parametrize(("share", "is_found"), [(0.0, True), (0.2, True), (0.9, False), (1.0, False)])
 def test_what_is_near_is_found_and_what_is_unrelated_is_not(share: float, *, is_found: bool) -> None:
     name = new_task_id()
-    member = name.encode() + signs_of(between(vector(1), vector(2), share=share))
+    member = name.encode() + sign_bits(between(vector(1), vector(2), share=share))
 
-    assert list(nearest(signs_of(vector(1)), [member])) == ([name] if is_found else [])
+    assert list(nearest(sign_bits(vector(1)), [member])) == ([name] if is_found else [])
 
 
 def test_thenearest_come_first() -> None:
     names = [new_task_id() for _ in range(3)]
     shares = (0.3, 0.0, 0.15)
     members = [
-        name.encode() + signs_of(between(vector(1), vector(2), share=share))
+        name.encode() + sign_bits(between(vector(1), vector(2), share=share))
         for name, share in zip(names, shares, strict=True)
     ]
 
-    assert list(nearest(signs_of(vector(1)), members)) == [names[1], names[2], names[0]]
+    assert list(nearest(sign_bits(vector(1)), members)) == [names[1], names[2], names[0]]
 
 
 def test_what_someone_else_wrote_there_is_passed_over() -> None:
-    signs = signs_of(vector(1))
+    signs = sign_bits(vector(1))
     members = [b"", b"\xff" * 40, b"task_0000000000000000", b"task_0000000000000000" + signs[:-1]]
 
     assert list(nearest(signs, members)) == []

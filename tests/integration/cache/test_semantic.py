@@ -5,8 +5,7 @@ import redis
 from prometheus_client import REGISTRY
 
 from orchestrator.bootstrap import for_api
-from orchestrator.cache.candidates import MAX_CANDIDATES
-from orchestrator.cache.equivalence_cache import DIFFERENT_SECONDS
+from orchestrator.cache.semantic import DIFFERENT_SECONDS, MAX_CANDIDATES
 from orchestrator.cache.signed_store import PREFIX
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.memory import budget

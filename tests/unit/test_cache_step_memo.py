@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.cache.admission import Executed, admit
-from orchestrator.cache.step_memo import Work
+from orchestrator.cache.admission import ExecutedAction, admit
+from orchestrator.cache.step_memo import StepCall
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan
@@ -16,7 +16,7 @@ def test_only_actions_that_are_declared_to_give_the_same_and_to_do_nothing_are_r
         (arm.arm_id, name)
         for arm in ARMS.values()
         for name in arm.actions
-        if Work("t", arm.arm_id, name, {}, (), None).is_repeatable
+        if StepCall("t", arm.arm_id, name, {}, (), None).is_repeatable
     }
 
     assert ("retriever", "collect") in repeatable
@@ -30,7 +30,7 @@ def test_only_actions_that_are_declared_to_give_the_same_and_to_do_nothing_are_r
 
 @pytest.mark.parametrize(("age", "fresh"), [(0, 3600), (86_000, 400), (90_000, 0)])
 def test_a_result_that_rests_on_an_older_one_is_fresh_no_longer_than_that(age: float, fresh: int) -> None:
-    script = Executed("executor", "script", StepState.DONE, age_seconds=age)
+    script = ExecutedAction("executor", "script", StepState.DONE, age_seconds=age)
 
     admitted = admit(
         Contract(goal="g"), Plan(()), Verdict(Decision.PASSED, 1.0), executed=[script], ttl_seconds=3600

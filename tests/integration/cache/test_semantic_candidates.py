@@ -6,7 +6,7 @@ from typing import Any
 import redis
 from sqlalchemy import Engine
 
-from orchestrator.cache.candidates import MAX_POSTING
+from orchestrator.cache.semantic import MAX_POSTING
 from orchestrator.cache.signed_store import PREFIX
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.memory import budget
@@ -152,7 +152,7 @@ def test_the_index_is_bounded_and_every_key_ends(
     key = office.engineer.ask("SELECT cache_key FROM tasks WHERE id = %(id)s", id=source)[0]["cache_key"]
 
     for number in range(MAX_POSTING + 5):
-        office.process.candidates.add(key, "List the 3 files of build 7", f"task_{number:016}", seconds=60)
+        office.process.similar_tasks.add(key, "List the 3 files of build 7", f"task_{number:016}", seconds=60)
 
     names = client.keys(f"{PREFIX}*")
     assert {name.split(b":")[2] for name in names} == {b"entry", b"pair", b"word"}

@@ -1,10 +1,11 @@
--- Ids in the postings of the rarest words: who stands in many of them, and in short ones, comes first.
+-- Returns task ids from the shortest posting lists of a goal's words. A task ranks higher the more of these lists
+-- hold it, and the shorter they are.
 --
--- KEYS     sorted sets {task id: until when its result answers, seconds since 1970}, one a word of the goal
--- ARGV     now, how many of the shortest postings to read, how many ids to return
--- returns  ids, the likeliest first
+-- KEYS     sorted sets {task id: Unix time in seconds until which its result may be served}, one per word of the goal
+-- ARGV     now (Unix time in seconds), how many of the shortest lists to read, how many ids to return
+-- returns  task ids, the best first
 
-local now, most, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local now, max_lists, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local postings = {}
 for _, key in ipairs(KEYS) do
@@ -19,7 +20,7 @@ table.sort(postings, function(one, other)
 end)
 
 local weights, ids = {}, {}
-for place = 1, math.min(most, #postings) do
+for place = 1, math.min(max_lists, #postings) do
   local posting = postings[place]
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', posting.key, now, '+inf')) do
     if not weights[id] then
@@ -30,7 +31,7 @@ for place = 1, math.min(most, #postings) do
   end
 end
 
--- ids are ordered by time: of equals the youngest
+-- ids sort by creation time: among equal weights the newest comes first
 table.sort(ids, function(one, other)
   if weights[one] ~= weights[other] then return weights[one] > weights[other] end
   return one > other

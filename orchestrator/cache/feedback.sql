@@ -1,6 +1,6 @@
--- name: report
--- What a client says of a hit; saying it twice changes nothing but the reason. Who followed an equal task was answered
--- by the key, as by the exact layer.
+-- name: record_wrong_hit
+-- Records a client's report of a wrong hit. A second report of the same task only replaces the reason. A coalesced task
+-- was answered by an equal key, so its report counts for the exact layer.
 INSERT INTO cache_audits (task_id, kind, tenant, layer, source_task_id, agrees, reason, decided_at)
 SELECT t.id, 'report', t.tenant, replace(t.cache ->> 'layer', 'coalesced', 'exact'), t.cache ->> 'source_task_id', false, %(reason)s, now()
 FROM tasks t
@@ -10,13 +10,13 @@ SET reason = excluded.reason
 RETURNING layer;
 
 -- name: switch_off
--- Off for the tenant, if it was reported too often of late; no row comes back when it was not.
+-- Switches the layer off for the tenant if it was reported more than max_reports times within `days`; else no row.
 INSERT INTO cache_switches (tenant, layer, off_until, reason)
 SELECT %(tenant)s, %(layer)s, now() + make_interval(days => %(days)s), count(*) || ' hits were reported as wrong'
 FROM cache_audits a
 WHERE a.tenant = %(tenant)s AND a.layer = %(layer)s AND a.kind = 'report' AND a.agrees IS NOT NULL
     AND a.decided_at > now() - make_interval(days => %(days)s)
-HAVING count(*) > %(most)s
+HAVING count(*) > %(max_reports)s
 ON CONFLICT (tenant, layer) DO UPDATE
 SET off_until = excluded.off_until, reason = excluded.reason
 RETURNING layer;

@@ -7,14 +7,22 @@ from typing import Any
 import pytest
 import redis
 
-from orchestrator.cache.lookup import Entry, ResultCache
+from orchestrator.cache.exact import CacheEntry, ResultCache
 from orchestrator.memory import events
 from orchestrator.memory.database import statement
 from orchestrator.models.errors import NotCached
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl, Criterion, Priority
 from orchestrator.models.verdict import Decision, Verdict
-from tests.integration.cache.kit import COLLECT, GOAL, RIGHT, WAIT, Company, in_another_world, tampered
+from tests.integration.cache.kit import (
+    COLLECT,
+    GOAL,
+    RIGHT,
+    WAIT,
+    Company,
+    tampered,
+    with_settings,
+)
 from tests.integration.kit import TENANT, failed
 
 _ENTRIES = "octollm:cache:entry:*"
@@ -65,7 +73,7 @@ def test_a_hit_that_is_to_be_told_is_told(company: Company) -> None:
 
 
 def requests_with_callback(company: Company) -> str:
-    allowed = in_another_world(company, webhook_allowed_hosts=("example.org",))
+    allowed = with_settings(company, webhook_allowed_hosts=("example.org",))
     return str(allowed.submit(callback_url="https://example.org/told").task_id)
 
 
@@ -132,9 +140,9 @@ def test_another_registry_or_another_model_makes_a_miss(
 ) -> None:
     company.solved()
 
-    other_model = in_another_world(company, openai_api_key="sk-x")
-    monkeypatch.setattr("orchestrator.cache.key.registry_digest", lambda: "0" * 64)
-    other_registry = in_another_world(company)
+    other_model = with_settings(company, openai_api_key="sk-x")
+    monkeypatch.setattr("orchestrator.cache.exact.registry_digest", lambda: "0" * 64)
+    other_registry = with_settings(company)
 
     assert other_model.submit().cached.outcome == "miss"
     assert other_registry.submit("List the 3 largest files of build 7").cached.outcome == "miss"
@@ -257,7 +265,7 @@ def test_a_result_past_its_time_does_not_answer_though_redis_has_it(company: Com
 
 
 def test_a_result_is_fresh_for_as_long_as_the_shortest_lived_of_its_actions(company: Company) -> None:
-    short = in_another_world(company, cache_ttl=60)
+    short = with_settings(company, cache_ttl=60)
     source = short.solved()
 
     [row] = company.engineer.ask(
@@ -270,7 +278,7 @@ def test_a_result_is_fresh_for_as_long_as_the_shortest_lived_of_its_actions(comp
 
 def test_cache_ttl_0_keeps_and_reads_nothing(company: Company) -> None:
     company.solved()
-    off = in_another_world(company, cache_ttl=0)
+    off = with_settings(company, cache_ttl=0)
 
     assert off.submit().cached.outcome == "bypass"
     assert off.submit(cache=CacheControl()).cached.outcome == "bypass"
@@ -293,7 +301,7 @@ def test_an_entry_of_another_key_is_a_miss(company: Company) -> None:
     parts = company.cache.parts_of(
         _contract("Count the 5 oldest branches"), tenant=TENANT, scopes=frozenset(["task:submit"])
     )
-    from orchestrator.cache.key import key_of
+    from orchestrator.cache.exact import key_of
 
     client.set("octollm:cache:entry:" + key_of(parts), client.get(name))
 
@@ -304,7 +312,7 @@ def test_an_entry_sealed_with_another_secret_is_a_miss(company: Company) -> None
     source = company.solved()
     stranger = ResultCache(replace(company.settings, jwt_secret="x" * 48))
     parts = company.cache.parts_of(_contract(GOAL), tenant=TENANT, scopes=frozenset(["task:submit"]))
-    stranger.put(Entry(parts, source, "k"), seconds=60)
+    stranger.put(CacheEntry(parts, source, "k"), seconds=60)
 
     assert company.submit().cached.outcome == "miss"
 
@@ -313,21 +321,21 @@ def test_a_well_sealed_entry_cannot_make_another_tenants_result_answer(company: 
     source = company.solved(tenant="another")
     key = company.engineer.ask("SELECT cache_key FROM tasks WHERE id = %(id)s", id=source)[0]["cache_key"]
     parts = company.cache.parts_of(_contract(GOAL), tenant=TENANT, scopes=frozenset(["task:submit"]))
-    company.cache.put(Entry(parts, source, key), seconds=60)
+    company.cache.put(CacheEntry(parts, source, key), seconds=60)
 
     assert company.submit().cached.outcome == "miss"
 
 
 def test_without_redis_all_is_a_miss(company: Company) -> None:
     company.solved()
-    alone = in_another_world(company, redis_url="redis://127.0.0.1:1/0")
+    alone = with_settings(company, redis_url="redis://127.0.0.1:1/0")
 
     assert alone.submit().cached.outcome == "miss"
 
 
 def test_a_redis_that_does_not_answer_is_a_miss(company: Company) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        deaf = in_another_world(company, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        deaf = with_settings(company, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
 
         assert deaf.submit().cached.outcome == "miss"
 

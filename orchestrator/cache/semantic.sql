@@ -1,5 +1,5 @@
 -- name: read
--- Those of the tasks whose results may answer now, in the order that was asked for; none while the layer is off.
+-- Returns the given tasks whose results may be served now, in the given order; no row while the layer is switched off.
 SELECT t.id AS task_id, t.cache_key, t.contract ->> 'goal' AS goal,
     extract(epoch FROM t.fresh_until - now())::float8 AS left_seconds
 FROM tasks t

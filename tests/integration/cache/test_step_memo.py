@@ -14,7 +14,7 @@ from orchestrator.memory.database import statement
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CACHE_MODES, CacheControl
 from orchestrator.models.verdict import Decision, Verdict
-from tests.integration.cache.kit import COLLECT, WAIT, Company, in_another_world, tampered
+from tests.integration.cache.kit import COLLECT, WAIT, Company, tampered, with_settings
 from workers.arms.base import CancelToken
 from workers.attempt import attempt
 from workers.sandbox.choice import NOT_TESTED
@@ -69,7 +69,7 @@ def test_another_tenant_or_another_context_is_other_work(company: Company) -> No
 
 def test_another_world_is_other_work(company: Company) -> None:
     attempted(company, started(company, "Look at it", SCAN))
-    changed = in_another_world(company, openai_api_key="k")
+    changed = with_settings(company, openai_api_key="k")
 
     assert not is_memo(attempted(changed, started(changed, "Look again", SCAN)))
 
@@ -123,13 +123,13 @@ def test_how_old_a_taken_over_result_is_counts_for_the_tasks_own(company: Compan
     attempted(company, again)
 
     with statement(company.process.engine) as conn:
-        [executed] = coalescing.executed(conn, again)
+        [executed] = coalescing.read_executed(conn, again)
 
     assert 100 <= executed.age_seconds < 160
 
 
 def test_cache_ttl_0_keeps_no_steps(company: Company, client: "redis.Redis") -> None:
-    off = in_another_world(company, cache_ttl=0)
+    off = with_settings(company, cache_ttl=0)
 
     attempted(off, started(off, "Collect", COLLECT))
 
@@ -212,7 +212,7 @@ def test_a_well_sealed_pointer_to_another_tenants_row_is_none(
 
 
 def test_without_redis_steps_are_done(company: Company) -> None:
-    alone = in_another_world(company, redis_url="redis://127.0.0.1:1/0")
+    alone = with_settings(company, redis_url="redis://127.0.0.1:1/0")
     attempted(alone, started(alone, "Collect", COLLECT))
 
     assert not is_memo(attempted(alone, started(alone, "Collect again", COLLECT)))
