@@ -8,9 +8,11 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import structlog
+from standardwebhooks import Webhook
 
 from orchestrator.auth import credential
 from orchestrator.auth.callback import CallbackTarget, is_public, parse_callback
@@ -103,13 +105,21 @@ def body_of(delivery: Delivery) -> bytes:
 
 
 def headers_of(settings: Settings, delivery: Delivery, body: bytes, *, now: int) -> dict[str, str]:
-    """Return the headers; the signature is over "<timestamp>.<body>", so that neither can be replayed with another."""
+    """Return the headers, with a signature over id, timestamp and body by https://www.standardwebhooks.com.
+
+    The X-OctoLLM headers are those of release 0.1, kept for one more release.
+    """
     secret = credential.webhook_secret(settings, delivery.tenant)
+    delivery_id = f"{delivery.task_id}:{delivery.seq}"
+    signature = Webhook(secret).sign(delivery_id, datetime.fromtimestamp(now, tz=UTC), body.decode())
     return {
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": signature,
         "Content-Type": "application/json",
         "User-Agent": "OctoLLM-Webhook/1",
         "X-OctoLLM-Event": delivery.type,
-        "X-OctoLLM-Delivery": f"{delivery.task_id}:{delivery.seq}",
+        "X-OctoLLM-Delivery": delivery_id,
         "X-OctoLLM-Timestamp": str(now),
         "X-OctoLLM-Signature": f"sha256={credential.sign_webhook(secret, timestamp=now, body=body)}",
     }

@@ -233,9 +233,10 @@ def _is_name(claim: object) -> bool:
 
 
 def webhook_secret(settings: Settings, tenant: str) -> str:
-    """Return the secret (64 hex digits) with which webhooks to this tenant are signed.
+    """Return the secret (64 hex digits) that signs this tenant's webhooks.
 
-    It follows from WEBHOOK_SECRET; where that is unset, from JWT_SECRET. Raises SettingsError without either.
+    It is derived from WEBHOOK_SECRET, or from JWT_SECRET if that is unset. Raises SettingsError without either.
+    Verifiers of Standard Webhooks take this text as it is: they decode it as base64 to a key of 48 bytes.
     """
     root = _root("WEBHOOK_SECRET", settings.webhook_secret, settings.jwt_secret)
     return _derived(root, b"octollm webhook 1\0" + tenant.encode()).hex()
@@ -264,7 +265,7 @@ def _derived(root: str, purpose: bytes) -> bytes:
 
 
 def sign_webhook(secret: str, *, timestamp: int, body: bytes) -> str:
-    """Return the hex HMAC-SHA256 of "<timestamp>.<body>"."""
+    """Return the hex HMAC-SHA256 of "<timestamp>.<body>" for the deprecated header X-OctoLLM-Signature."""
     return hmac.new(secret.encode(), b"%d." % timestamp + body, "sha256").hexdigest()
 
 
