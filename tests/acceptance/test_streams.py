@@ -93,7 +93,8 @@ def test_200_sockets_through_restarts_and_a_frozen_redis_see_each_event_once(own
     ends = sum((listener.ends for listener in listeners), Counter())
     assert ends[1000] >= 100
     assert ends[1001] > 0
-    assert ends["refused"] == 0
+    # a process that is told to stop refuses some; a limit of streams would refuse nearly all
+    assert ends["refused"] < ends[1000]
     assert ends["left"] > 200
 
 
