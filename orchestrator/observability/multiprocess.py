@@ -1,7 +1,8 @@
-"""Gives each process of a host the lowest free number: its metrics continue the files of a dead one.
+"""Shares the metrics of all processes of a host through files, one set of files per slot.
 
-prometheus_client names a process's files after its pid: a pool that recycles its children leaves a set of
-files for each of them, for ever. A number that is free again is taken over with its counters.
+prometheus_client names a process's files after its pid, so that a pool which recycles its children leaves a set of
+files for each child forever. Here a process takes the lowest free slot number, and continues the counters of the
+dead process that had it before.
 """
 
 import fcntl
@@ -18,7 +19,7 @@ ALONE = "none"
 
 
 class Slots:
-    """The numbered slots of a directory; the holder of a slot has a lock on `slot-N.lock`."""
+    """The numbered slots of a directory; a process that holds slot N locks `slot-N.lock`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -26,8 +27,8 @@ class Slots:
         self._name = ""
         self._lock_file = -1
 
-    def mine(self) -> str:
-        """Return this process's slot, taking one if it has none; a forked child has none yet."""
+    def own(self) -> str:
+        """Return this process's slot; take one if it has none, as after a fork."""
         if self._pid != os.getpid():
             self._take()
         return self._name
@@ -36,14 +37,14 @@ class Slots:
         if self._lock_file >= 0:
             os.close(self._lock_file)
         self._directory.mkdir(parents=True, exist_ok=True)
-        tries = (self._try(f"slot-{number}") for number in count())
-        self._name, self._lock_file = next(held for held in tries if held)
+        attempts = (self._try(f"slot-{number}") for number in count())
+        self._name, self._lock_file = next(held for held in attempts if held)
         self._pid = os.getpid()
 
     def _try(self, name: str) -> tuple[str, int] | None:
         lock_file = os.open(self._directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            # a POSIX lock, not flock: a fork does not inherit it, and the kernel frees it with its process
+            # a POSIX lock, not flock: a fork does not inherit it, and the kernel releases it when the process ends
             fcntl.lockf(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock_file)
@@ -52,17 +53,17 @@ class Slots:
 
 
 def share() -> bool:
-    """Have every metric made from now on shared by the processes of this host; call it before the first is made.
+    """Share all metrics created from now on with the other processes of this host; return whether that worked.
 
-    They share PROMETHEUS_MULTIPROC_DIR, by default `metrics` in the state directory, which is made. False where it
-    is `none` or can't be made: this process then has figures of its own.
+    Call it before the first metric is created. The directory is PROMETHEUS_MULTIPROC_DIR, by default `metrics` in the
+    state directory; it is created. Returns False if it is `none` or can't be created: metrics are then per process.
     """
     read_env_file()
     named = os.environ.get(VARIABLE, "").strip()
     default = Path(os.environ.get("OCTOLLM_HOME") or DEFAULT_HOME) / "metrics"
     directory = Path(named or default).absolute()
-    if named == ALONE or not _made(directory):
-        # the libraries take its presence for a yes
+    if named == ALONE or not _is_writable(directory):
+        # the libraries check only whether it is set
         os.environ.pop(VARIABLE, None)
         values.ValueClass = values.MutexValue
         return False
@@ -71,9 +72,9 @@ def share() -> bool:
     return True
 
 
-def _made(directory: Path) -> bool:
+def _is_writable(directory: Path) -> bool:
     try:
-        # as `octollm up` makes it: secrets will lie beside the metrics
+        # with the mode that `octollm up` uses, since secrets will be stored beside the metrics
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.mkdir(exist_ok=True)
     except OSError:
@@ -82,8 +83,8 @@ def _made(directory: Path) -> bool:
 
 
 def use_slots(directory: Path) -> None:
-    """Make every metric made from now on keep its values in `directory`, one set of files a slot.
+    """Store the values of all metrics created from now on in `directory`, one set of files per slot.
 
-    Call it before the first metric is made; PROMETHEUS_MULTIPROC_DIR must name the same directory.
+    Call it before the first metric is created; PROMETHEUS_MULTIPROC_DIR must name the same directory.
     """
-    values.ValueClass = values.MultiProcessValue(Slots(directory).mine)  # type: ignore[no-untyped-call]  # theirs
+    values.ValueClass = values.MultiProcessValue(Slots(directory).own)  # type: ignore[no-untyped-call]  # theirs
