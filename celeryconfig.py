@@ -3,7 +3,7 @@
 from kombu import Queue
 
 from orchestrator.chord import outbox
-from orchestrator.connections.redis_client import PATIENCE_SECONDS
+from orchestrator.connections.redis_client import TIMEOUT_SECONDS
 from orchestrator.models.arm_capability import ALL_QUEUES
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
 
@@ -26,9 +26,9 @@ broker_transport_options = {
     "visibility_timeout": 3600,
     "priority_steps": [0, 3, 6, 9],
     "health_check_interval": 25,
-    "socket_connect_timeout": PATIENCE_SECONDS,
+    "socket_connect_timeout": TIMEOUT_SECONDS,
     # a consumer reads when there is something to read, so this bounds publishing and acknowledging only
-    "socket_timeout": PATIENCE_SECONDS,
+    "socket_timeout": TIMEOUT_SECONDS,
     # ours (orchestrator.queue.transport): a message for another task is dropped
     "known_tasks": (*TASK_NAMES.values(), WEBHOOK_TASK),
 }

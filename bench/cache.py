@@ -36,9 +36,9 @@ from bench.workload.outcome import ordinary, shares
 from bench.workload.stream import Mix, stream
 from orchestrator import bootstrap
 from orchestrator import settings as settings_module
+from orchestrator.chord.database import open_engine
 from orchestrator.devserver import servers
 from orchestrator.memory import migrate
-from orchestrator.memory.database import open_engine
 from orchestrator.settings import Settings
 from tests.integration.cache.kit import Company
 

@@ -27,6 +27,7 @@ from orchestrator.cache.semantic import (
     EquivalenceVerdict,
     SimilarTaskIndex,
 )
+from orchestrator.chord.database import is_away, open_engine, statement
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle import retry, submission, withdrawal
 from orchestrator.lifecycle.backpressure import Occupancy
@@ -38,10 +39,9 @@ from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import SharedGate, policy_for
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.memory import row_security
-from orchestrator.memory.database import is_away, open_engine, statement
 from orchestrator.memory.encoding import refuse_encoding
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.steps import Fenced, Message
+from orchestrator.memory.steps import Fenced, StepMessage
 from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.execution_state import StepState
@@ -73,7 +73,7 @@ class Orchestrator:
         """What seals stream tickets."""
         return credential.ticket_secret(self.settings)
 
-    def publish(self, messages: Sequence[Message]) -> int:
+    def publish(self, messages: Sequence[StepMessage]) -> int:
         """Publish rows of work; what the broker does not take stays due in the database."""
         return canvas.publish(self.app, messages)
 
@@ -265,7 +265,7 @@ def open_embedder(settings: Settings) -> Embedder | None:
 
 def _gate(settings: Settings) -> SharedGate:
     return SharedGate(
-        open_client(settings.redis_url, patience_seconds=1), policy_for(settings.llm_timeout_seconds)
+        open_client(settings.redis_url, timeout_seconds=1), policy_for(settings.llm_timeout_seconds)
     )
 
 

@@ -27,7 +27,7 @@ from orchestrator.lifecycle.round_rows import RoundLayout, judge_message, messag
 from orchestrator.memory import events, rounds, steps, tasks
 from orchestrator.memory.events import Fact
 from orchestrator.memory.rounds import NewRound
-from orchestrator.memory.steps import Claim, Finished, Message
+from orchestrator.memory.steps import Claim, FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.models import record
 from orchestrator.models.errors import BudgetExceeded
@@ -46,16 +46,16 @@ class SavedRound:
     """A round that is in the database: its chord's header and body are to be opened and published."""
 
     chord_id: str
-    header: Sequence[Message]
-    judge: Message
+    header: Sequence[StepMessage]
+    judge: StepMessage
 
 
 @dataclass(frozen=True)
 class Completion:
     """A step's end, and the steps that it released."""
 
-    finished: Finished
-    released: Sequence[Message]
+    finished: FinishedStep
+    released: Sequence[StepMessage]
 
 
 def adopt(
@@ -110,7 +110,7 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
         max_parallel=settings.max_parallel_arms,
         redispatch_seconds=settings.redispatch_seconds,
     )
-    events.tell(
+    events.write(
         conn,
         task.id,
         [step_event(claim, finished, result), *map(queued_event, released)],
@@ -156,7 +156,7 @@ def conclude(
             decisions=decisions,
             admission=admission or Admission(is_shared=False),
         )
-    events.tell(conn, task.id, facts, round_number=claim.round, decisions=decisions)
+    events.write(conn, task.id, facts, round_number=claim.round, decisions=decisions)
     return _repair_or_reject(conn, task, verdict, settings=settings)
 
 
@@ -245,7 +245,7 @@ def retry(conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_sec
         "error": dict(error),
     }
     attempt = {**fact, "outcome": "retried"}
-    events.tell(
+    events.write(
         conn, task.id, [("step.retrying", fact)], round_number=claim.round, decisions={"attempt": attempt}
     )
     return True
@@ -261,7 +261,7 @@ def open_task(conn: Connection, claim: Claim) -> LockedTask:
     return task
 
 
-def finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> Finished:
+def finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> FinishedStep:
     """Close the claim's row; raises Refused when the claim is not the current one."""
     finished = steps.finish(
         conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result

@@ -17,10 +17,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from xdist.remote import Producer
 
+from orchestrator.chord.database import open_engine
 from orchestrator.devserver import servers as devstack_servers
 from orchestrator.devserver.servers import Servers
 from orchestrator.memory import migrate
-from orchestrator.memory.database import open_engine
 from tests import sharing
 
 # at import: modules that tests import read these at their own

@@ -8,7 +8,7 @@ from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.completion import BudgetAccount, CallRecord, Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder
-from orchestrator.llm.gate import Gate, LocalGate, Policy, Rates
+from orchestrator.llm.gate import FallbackGate, Gate, Policy, Rates
 from orchestrator.llm.model_call import CallContext, ModelEndpoint
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
@@ -31,7 +31,7 @@ def provider(fake: FakeLLM, name: str, *, streams: bool = False, strict: bool = 
 def embedder(fake: FakeLLM) -> Embedder:
     """Open an embedding model on the fake server: texts that share words get similar vectors."""
     opened = OpenAIEmbeddings(api_key="k", base_url=fake.openai_url, is_strict=True)
-    context = CallContext(LocalGate(), Prices(), 10, lambda attempt: None)
+    context = CallContext(FallbackGate(), Prices(), 10, lambda attempt: None)
     return Embedder(ModelEndpoint(opened, "fake-words"), context)
 
 
@@ -57,7 +57,7 @@ class Caller:
             for kind, _, model in names
         ]
         context = CallContext(
-            gate or LocalGate(Policy()), Prices(prices or {}), timeout_seconds, self.attempts.append
+            gate or FallbackGate(Policy()), Prices(prices or {}), timeout_seconds, self.attempts.append
         )
         self.models = ModelChain(endpoints, context=context)
 

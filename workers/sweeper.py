@@ -15,13 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.cache import coalescing
+from orchestrator.chord.database import statement, transaction
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle import recovery
 from orchestrator.memory import audit_log, pools, retention, steps, submissions, tasks, webhooks
-from orchestrator.memory.database import statement, transaction
 from orchestrator.models.errors import SandboxUnavailable
 from orchestrator.observability import metric
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 from orchestrator.queue import canvas
 from workers import webhook
 from workers.attempt.base_task import claim_row
@@ -254,8 +254,7 @@ def main() -> None:
     Loop(
         "sweeper",
         sweep,
-        every_seconds=every,
-        longest_pause_seconds=every,
+        pace=Pace(every, longest_pause_seconds=every),
         failed=metric.thread_failed,
         stopped=stopped,
     ).run()

@@ -13,7 +13,7 @@ from orchestrator import bootstrap, executor
 from orchestrator.executor import complete_by
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory.steps import Claim
-from orchestrator.memory.webhooks import Ticket
+from orchestrator.memory.webhooks import DeliveryLease
 from orchestrator.models.errors import BudgetExceeded, MustWait, OctoError, OutputTooLarge, Stopped
 from orchestrator.models.execution_state import StepKind, TaskStatus
 from orchestrator.models.step_result import ResultStatus, StepResult
@@ -253,4 +253,4 @@ def judge(self: JudgeWork, /, task_id: str, name: str, *_: object, **__: object)
 @app.task(name=WEBHOOK_TASK, acks_late=True, ignore_result=True)
 def webhook(task_id: str, seq: int, attempt_number: int, *_: object, **__: object) -> None:
     """Tell the end of a task to the address that its contract names."""
-    deliver(process.of(app).process, Ticket(task_id, seq, attempt_number))
+    deliver(process.of(app).process, DeliveryLease(task_id, seq, attempt_number))

@@ -17,9 +17,9 @@ from standardwebhooks import Webhook
 from orchestrator.auth import credential
 from orchestrator.auth.callback import CallbackTarget, is_public, parse_callback
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement
 from orchestrator.memory import webhooks
-from orchestrator.memory.database import statement
-from orchestrator.memory.webhooks import Delivery, Ticket
+from orchestrator.memory.webhooks import Delivery, DeliveryLease
 from orchestrator.models.errors import InvalidInput
 from orchestrator.settings import Settings
 
@@ -47,7 +47,7 @@ class Undeliverable(Exception):
     """The target may not be reached: a word of ours says why."""
 
 
-def deliver(process: WorkerProcess, ticket: Ticket) -> None:
+def deliver(process: WorkerProcess, ticket: DeliveryLease) -> None:
     """Try a delivery once and record the outcome; a ticket that was taken over does nothing.
 
     At least once: a receiver that got it and could not say so gets it again, with the same task_id and seq.

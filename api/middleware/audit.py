@@ -11,8 +11,8 @@ from api.middleware import context, limit
 from api.middleware.audit_buffer import AuditBuffer
 from api.middleware.problem import MEDIA_TYPE
 from orchestrator.auth.credential import Principal
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine
+from orchestrator.chord.database import open_engine
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 from orchestrator.models.errors import Forbidden, NotFound, OctoError, Unauthenticated
 
 # every view that changes something stands here (a test sees to it), and the one that gives files away
@@ -67,7 +67,9 @@ def concerns(thing: str) -> None:
 def note(action: str, *, thing: str, error: OctoError | None = None) -> None:
     """Write down a deed inside a request that does more than one: what is said on a WebSocket."""
     is_denied = isinstance(error, Unauthenticated | Forbidden | NotFound)
-    outcome = Outcome.ALLOWED if error is None else Outcome.DENIED if is_denied else Outcome.FAILED
+    outcome = (
+        AuditOutcome.ALLOWED if error is None else AuditOutcome.DENIED if is_denied else AuditOutcome.FAILED
+    )
     _add(action, thing, outcome, reason=error.code if error else None)
 
 
@@ -79,9 +81,13 @@ def _note_request(response: Response) -> Response:
     status = response.status_code
     if status < HTTPStatus.BAD_REQUEST:
         if action is not None:
-            _add(action, _thing(response), Outcome.ALLOWED)
+            _add(action, _thing(response), AuditOutcome.ALLOWED)
     elif action is not None or (request.endpoint and status in _DENIED):
-        outcome = Outcome.DENIED if status in _DENIED or status == HTTPStatus.NOT_FOUND else Outcome.FAILED
+        outcome = (
+            AuditOutcome.DENIED
+            if status in _DENIED or status == HTTPStatus.NOT_FOUND
+            else AuditOutcome.FAILED
+        )
         _add(
             action or _ANY_CALL,
             _thing(response) if action else f"{request.method} {request.url_rule}",
@@ -91,10 +97,10 @@ def _note_request(response: Response) -> Response:
     return response
 
 
-def _add(action: str, thing: str | None, outcome: Outcome, *, reason: str | None = None) -> None:
+def _add(action: str, thing: str | None, outcome: AuditOutcome, *, reason: str | None = None) -> None:
     principal: Principal | None = g.get("principal")
     network = limit.network_of(request.remote_addr)
-    entry = Entry(
+    entry = AuditEntry(
         action=action,
         outcome=outcome,
         tenant=principal.tenant if principal else None,

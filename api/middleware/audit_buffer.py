@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.auth.rate_limit import Bucket, draw
+from orchestrator.chord.database import is_away, statement
 from orchestrator.memory import audit_log
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import is_away, statement
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 from orchestrator.observability import metric
-from orchestrator.process.loop import Loop
+from orchestrator.process.fixed_window import FixedWindow
+from orchestrator.process.loop import Loop, Pace
 from orchestrator.settings import Rate
 
 FLUSH_SECONDS = 1.0
@@ -39,24 +39,23 @@ class AuditBuffer:
         self._engine = engine
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._held: deque[Entry] = deque()
-        self._sources: dict[str, Bucket] = {}
-        self._all: Bucket | None = None
+        self._held: deque[AuditEntry] = deque()
+        self._sources: dict[str, FixedWindow] = {}
+        self._all = FixedWindow(DENIED_BY_ALL.seconds)
         self._left_out = 0
         self._told_at = float("-inf")
         self._loop = Loop(
             "audit",
             self.flush,
-            every_seconds=FLUSH_SECONDS,
-            first_after_seconds=FLUSH_SECONDS,
+            pace=Pace(FLUSH_SECONDS, FLUSH_SECONDS),
             away=(SQLAlchemyError,),
             failed=metric.thread_failed,
         )
 
-    def add(self, entry: Entry, *, source: str) -> None:
+    def add(self, entry: AuditEntry, *, source: str) -> None:
         """Take an entry; one that was not allowed only while `source`, and all together, have few of them."""
         with self._lock:
-            is_kept = entry.outcome is Outcome.ALLOWED or self._has_room_for(source)
+            is_kept = entry.outcome is AuditOutcome.ALLOWED or self._has_room_for(source)
             if is_kept and len(self._held) < MAX_HELD:
                 self._held.append(entry)
             else:
@@ -88,16 +87,16 @@ class AuditBuffer:
         """Return how its thread fares; see Loop.health."""
         return self._loop.health()
 
-    def _take(self) -> list[Entry]:
+    def _take(self) -> list[AuditEntry]:
         with self._lock:
             batch = [self._held.popleft() for _ in range(min(BATCH, len(self._held)))]
             now = time.monotonic()
             if self._left_out and now - self._told_at >= TELL_LEFT_OUT_SECONDS:
-                batch.append(Entry(action=_LEFT_OUT, outcome=Outcome.DENIED, times=self._left_out))
+                batch.append(AuditEntry(action=_LEFT_OUT, outcome=AuditOutcome.DENIED, times=self._left_out))
                 self._left_out, self._told_at = 0, now
             return batch
 
-    def _put_back(self, batch: list[Entry], *, room: int) -> None:
+    def _put_back(self, batch: list[AuditEntry], *, room: int) -> None:
         """Hold a batch again, the oldest first, as far as there is room for so many; count the rest."""
         with self._lock:
             for entry in reversed(batch):
@@ -110,12 +109,10 @@ class AuditBuffer:
                     self._left_out += 1
 
     def _has_room_for(self, source: str) -> bool:
-        now = time.time()
+        now = time.monotonic()
         if len(self._sources) >= _MAX_SOURCES:
             self._sources.clear()
-        bucket, of_source = draw(self._sources.get(source), DENIED_BY_SOURCE, calls=1, now=now)
-        self._sources[source] = bucket
-        if not of_source.is_allowed:
-            return False
-        self._all, of_all = draw(self._all, DENIED_BY_ALL, calls=1, now=now)
-        return of_all.is_allowed
+        of_source = self._sources.setdefault(source, FixedWindow(DENIED_BY_SOURCE.seconds))
+        return of_source.take(1, limit=DENIED_BY_SOURCE.calls, now=now) and self._all.take(
+            1, limit=DENIED_BY_ALL.calls, now=now
+        )

@@ -13,8 +13,8 @@ from api.schemas import responses
 from api.schemas.operation import describes, public
 from orchestrator.auth import credential
 from orchestrator.auth.credential import Principal
+from orchestrator.chord.database import statement
 from orchestrator.memory import keys
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import Forbidden, InvalidCredential, Unauthenticated
 
 REVOCATION_SECONDS = 5

@@ -10,7 +10,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from api.middleware.context import request_id
-from orchestrator.memory.database import is_away
+from orchestrator.chord.database import is_away
 from orchestrator.models.errors import (
     Forbidden,
     InvalidCredential,

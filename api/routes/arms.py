@@ -9,9 +9,10 @@ from api.middleware.auth import requires
 from api.schemas import examples, requests, responses
 from api.schemas.operation import describes
 from orchestrator.auth.credential import Principal
+from orchestrator.chord.database import statement
 from orchestrator.memory import pools
-from orchestrator.memory.database import statement
 from orchestrator.memory.pools import ArmStatistics
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.arm_capability import ARMS, ArmCapability, canonical_arm
 
 # below it more fails than one bad plan explains; under so many ends there is nothing to conclude
@@ -47,7 +48,7 @@ def register(principal: Principal) -> Response:
     arm_id = canonical_arm(declared["arm_id"])
     audit.concerns(arm_id)
     engine = context.orchestrator().engine
-    with statement(engine, tenant=principal.tenant) as conn:
+    with tenant_statement(engine, principal.tenant) as conn:
         pools.declare(
             conn,
             principal.tenant,

@@ -8,7 +8,7 @@ from api.schemas import requests, responses, serializers
 from api.schemas.operation import describes
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import dead_letters
-from orchestrator.memory.database import statement
+from orchestrator.memory.tenancy import tenant_statement
 
 blueprint = Blueprint("dead", __name__, url_prefix="/v1")
 
@@ -25,7 +25,7 @@ def index(principal: Principal) -> Response:
     """List the tenant's steps that failed with poison_step, newest first; POST to links.retry runs one again."""
     query = requests.read(requests.DEAD, request.args)
     limit, cursor = query["limit"], query["cursor"]
-    with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         found = dead_letters.list_dead(conn, principal.tenant, limit=limit + 1, before=cursor and str(cursor))
     page = found[:limit]
     return jsonify(serializers.dead_list(page, next_cursor=page[-1].id if len(found) > limit else None))

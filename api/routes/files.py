@@ -15,8 +15,9 @@ from api.schemas import responses
 from api.schemas.fields import Timestamp
 from api.schemas.operation import describes
 from orchestrator.auth.credential import Principal
+from orchestrator.chord.database import transaction
 from orchestrator.memory import files
-from orchestrator.memory.database import statement, transaction
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import InvalidInput, NotFound, StorageFull
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -97,7 +98,7 @@ def fetch(principal: Principal, artifact_id: str) -> Response:
     """Answer a file's bytes, to be saved and not shown: nobody vouches for what is in it."""
     found, content = [], None
     if _ID.fullmatch(artifact_id):
-        with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+        with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
             found = files.describe(conn, principal.tenant, [artifact_id])
             content = files.read(conn, principal.tenant, artifact_id) if found else None
     if content is None:

@@ -14,9 +14,9 @@ from flask import Flask, current_app
 from api.middleware import audit, context
 from orchestrator.auth import permit
 from orchestrator.bootstrap import Orchestrator
+from orchestrator.chord.database import fault_of, is_away, statement
 from orchestrator.connections import redis_client
 from orchestrator.memory import pools
-from orchestrator.memory.database import fault_of, is_away, statement
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.observability import metric
 from orchestrator.settings import Settings

@@ -6,8 +6,8 @@ from api.middleware import context
 from api.schemas import serializers
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import tasks
-from orchestrator.memory.database import statement
 from orchestrator.memory.tasks import TaskRecord
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import NotFound
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.ids import is_task_id
@@ -19,7 +19,7 @@ def find(principal: Principal, task_id: str) -> TaskRecord:
     task = None
     if is_task_id(task_id):
         log.bind(task_id=task_id)
-        with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+        with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
             task = tasks.find_task(conn, principal.tenant, task_id)
     if task is None:
         raise NotFound("There is no such task.")
@@ -31,7 +31,7 @@ def status_of(task: TaskRecord) -> dict[str, object]:
 
     Of a task that another one's result answers, or is to answer, these are the other one's.
     """
-    with statement(context.orchestrator().engine, tenant=task.tenant) as conn:
+    with tenant_statement(context.orchestrator().engine, task.tenant) as conn:
         steps = tasks.steps_of(conn, task.worker_id)
         is_open = not TaskStatus(task.status).is_final()
         waiting_for = tasks.waiting_arms(conn, task.worker_id) if is_open else []

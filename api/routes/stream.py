@@ -19,8 +19,8 @@ from api.streaming.admission import admits
 from api.streaming.hub import End, TooSlow, Watch
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import events
-from orchestrator.memory.database import statement
 from orchestrator.memory.tasks import TaskRecord
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import Forbidden, InvalidCredential
 
 SSE = "text/event-stream"
@@ -67,7 +67,7 @@ def read(principal: Principal, task_id: str) -> Response:
     task = find(principal, task_id)
     if wants_stream:
         return _stream(principal, task, after=query["after"])
-    with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         found = events.read(conn, task.id, after=query["after"], limit=query["limit"])
     return jsonify(serializers.events(task, found, after=query["after"]))
 

@@ -15,8 +15,8 @@ from api.streaming import long_poll
 from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory import events, tasks
-from orchestrator.memory.database import statement
 from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import BlockedByPolicy, OctoError
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.observability import log, metric
@@ -168,7 +168,7 @@ def index(principal: Principal) -> Response:
     """List the tenant's tasks, newest first, a page at a time."""
     query = requests.read(requests.TASK_LIST, request.args)
     limit, status = query["limit"], query["status"]
-    with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         found = tasks.list_tasks(
             conn,
             principal.tenant,
@@ -187,7 +187,7 @@ def explain(principal: Principal, task_id: str) -> Response:
     """Answer every decision that was taken about a task."""
     query = requests.read(requests.TRACE, request.args)
     task = find(principal, task_id)
-    with statement(context.orchestrator().engine, tenant=principal.tenant) as conn:
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         steps = tasks.steps_of(conn, task.worker_id)
         decisions = events.trace(conn, task.id, after=query["after"], limit=query["limit"])
     return jsonify(serializers.trace(task, steps=steps, decisions=decisions, after=query["after"]))

@@ -17,7 +17,7 @@ from api.schemas.responses import (
 )
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory.dead_letters import DeadLetter
-from orchestrator.memory.events import Decision, Event
+from orchestrator.memory.events import Event, TraceEntry
 from orchestrator.memory.steps import Fenced
 from orchestrator.memory.tasks import StepRecord, TaskRecord
 from orchestrator.models.execution_state import Phase, StepKind, StepState, TaskStatus
@@ -122,7 +122,7 @@ def event(found: Event) -> dict[str, Any]:
 
 
 def trace(
-    task: TaskRecord, *, steps: Sequence[StepRecord], decisions: Sequence[Decision], after: int
+    task: TaskRecord, *, steps: Sequence[StepRecord], decisions: Sequence[TraceEntry], after: int
 ) -> dict[str, Any]:
     """Return what was asked, what each step answered, and a page of the decisions between the two."""
     return {

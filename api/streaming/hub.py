@@ -20,13 +20,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.streaming.event_buffer import Frame, Topic
 from api.streaming.listener import PAUSE_SECONDS, hear
 from api.streaming.places import StreamPlaces
+from orchestrator.chord.database import statement
 from orchestrator.memory import events
-from orchestrator.memory.database import statement
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.observability import metric
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 
 DEFAULT_LIMIT = 112
 LOST_HINTS_SECONDS = 5.0
@@ -232,7 +232,7 @@ class Hub:
         return Loop(
             name,
             work,
-            longest_pause_seconds=pause_seconds,
+            pace=Pace(longest_pause_seconds=pause_seconds),
             away=away,
             failed=metric.thread_failed,
             stopped=self._stopping,

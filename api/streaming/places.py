@@ -6,22 +6,17 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import structlog
-from redis.exceptions import RedisError
-
-from orchestrator.connections.redis_client import Standing, open_client
+from orchestrator.connections.redis_client import Availability, open_client
 from orchestrator.models.errors import TenantLimit
 
 HELD_SECONDS = 30
 """How long a place is held without being renewed: the streams of a process that was killed count for so long."""
 
 _PREFIX = "octollm:streams:"
-_PATIENCE_SECONDS = 0.25
+_TIMEOUT_SECONDS = 0.25
 _PAUSE_SECONDS = 1.0
 _RETRY_AFTER_SECONDS = 5
 _SCRIPT = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
-
-log = structlog.get_logger(__name__)
 
 
 class StreamPlaces:
@@ -32,9 +27,9 @@ class StreamPlaces:
 
     def __init__(self, redis_url: str, *, most: int) -> None:
         self._most = most
-        self._redis = open_client(redis_url, patience_seconds=_PATIENCE_SECONDS)
+        self._redis = open_client(redis_url, timeout_seconds=_TIMEOUT_SECONDS)
         self._script = self._redis.register_script(_SCRIPT)
-        self._standing = Standing(pause_seconds=_PAUSE_SECONDS)
+        self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
         self._held: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -78,16 +73,9 @@ class StreamPlaces:
 
     def _ask(self, keys: list[str], arguments: list[Any]) -> int | None:
         """Run the script; None while Redis is away."""
-        if not self._standing.may_ask():
-            return None
-        try:
-            answer = int(self._script(keys=keys, args=arguments))
-        except RedisError as error:
-            self._standing.failed()
-            log.warning("places.redis_away", error=type(error).__name__)
-            return None
-        self._standing.answered()
-        return answer
+        return self._availability.attempt(
+            lambda: int(self._script(keys=keys, args=arguments)), event="places.redis_away"
+        )
 
 
 def _key(tenant: str) -> str:

@@ -12,7 +12,7 @@ from bench.workload.dictionary import repeatable
 from bench.workload.outcome import RAN, Outcome
 from bench.workload.stream import Kind, Request
 from orchestrator.bootstrap import Orchestrator
-from orchestrator.memory.database import statement
+from orchestrator.chord.database import statement
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision, Verdict
 from tests.integration.cache.kit import COLLECT, WAIT, Company

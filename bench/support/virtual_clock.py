@@ -7,7 +7,7 @@ import redis
 from sqlalchemy import Engine, make_url
 
 from orchestrator.chord import sql
-from orchestrator.memory.database import open_engine, statement
+from orchestrator.chord.database import open_engine, statement
 
 _SQL: Final = sql.load(__file__)
 _LUA: Final = Path(__file__).with_suffix(".lua").read_text("utf-8")

@@ -1,10 +1,10 @@
--- One token bucket for all processes, by Redis' own clock.
+-- A token bucket shared by all processes, by Redis' own clock.
 --
--- KEYS[1]  string "tokens moment": what the bucket held at a moment (microseconds); absent: it is full.
---          A refused call writes nothing: what a bucket holds follows from its last moment.
--- ARGV     tokens a full bucket holds, microseconds in which an empty one fills, tokens wanted (0: only look)
--- returns {1 taken | 0 refused, whole tokens left, microseconds until it is full, microseconds until the wanted
---          tokens are there, Redis' time in microseconds}
+-- KEYS[1]  string "tokens moment": how many tokens the bucket held at a moment (microseconds); absent if it is full.
+--          A refused call writes nothing: the present tokens are computed from the stored moment.
+-- ARGV     the bucket's capacity in tokens, microseconds in which an empty bucket fills, tokens to take (0: only report)
+-- returns {1 taken | 0 refused, whole tokens left, microseconds until the bucket is full, microseconds until the wanted
+--          tokens are available, Redis' time in microseconds}
 
 local capacity, period, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -14,7 +14,7 @@ local tokens = capacity
 local stored = redis.call('GET', KEYS[1])
 if stored then
   local held, moment = string.match(stored, '(%S+) (%S+)')
-  -- a clock that was set back refills nothing, rather than taking something away
+  -- if the clock was set back, nothing is refilled and nothing is taken away
   local passed = math.max(0, now - tonumber(moment))
   tokens = math.min(capacity, tonumber(held) + passed * capacity / period)
 end

@@ -1,6 +1,7 @@
-"""Holds callers to a rate: one token bucket a name, exact over all processes, by Redis' clock.
+"""Limits callers to a rate: one token bucket a name, shared by all processes, by Redis' clock.
 
-Models have a gate of their own (orchestrator.llm.gate): it decides on breaker, pause and two rates in one trip.
+While Redis is away each process counts in fixed windows of the rate's length instead, so N processes admit at most N
+times the rate; Redis is tried again once a second. Models have a gate of their own (orchestrator.llm.gate).
 """
 
 import math
@@ -9,24 +10,20 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import redis
-import structlog
-
-from orchestrator.connections.redis_client import Standing, open_client
+from orchestrator.connections.redis_client import Availability, open_client
+from orchestrator.process.fixed_window import FixedWindow
 from orchestrator.settings import Rate
 
 _SCRIPT = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
 _PREFIX = "octollm:rate:"
-_PATIENCE_SECONDS = 0.25
+_TIMEOUT_SECONDS = 0.25
 _PAUSE_SECONDS = 1.0
 _MICRO = 1_000_000
-_MAX_LOCAL_BUCKETS = 10_000
-
-log = structlog.get_logger(__name__)
+_MAX_WINDOWS = 10_000
 
 
 class Allowance(NamedTuple):
-    """What a bucket answered: `reset_at` is when it is full again, in seconds since 1970."""
+    """The answer to one call; `reset_at` is when the whole limit is available again, in seconds since 1970."""
 
     is_allowed: bool
     limit: int
@@ -35,39 +32,22 @@ class Allowance(NamedTuple):
     retry_after_seconds: int
 
 
-class Bucket(NamedTuple):
-    """What a bucket held at a moment, in seconds of some clock."""
-
-    tokens: float
-    moment: float
-
-
 class RateLimiter:
-    """Takes from buckets in Redis; threads share it.
-
-    While Redis is away each process keeps buckets of its own, so that N processes admit at most N times the rate;
-    Redis is asked again once a second.
-    """
+    """Takes from token buckets in Redis, or from windows of this process while Redis is away; threads share it."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = open_client(redis_url, patience_seconds=_PATIENCE_SECONDS)
+        self._redis = open_client(redis_url, timeout_seconds=_TIMEOUT_SECONDS)
         self._script = self._redis.register_script(_SCRIPT)
-        self._standing = Standing(pause_seconds=_PAUSE_SECONDS)
-        self._local: dict[str, Bucket] = {}
+        self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
+        self._windows: dict[str, FixedWindow] = {}
         self._lock = threading.Lock()
 
     def take(self, name: str, rate: Rate, *, calls: int = 1) -> Allowance:
-        """Take `calls` from the bucket called `name`, or nothing when they are not there; 0 only looks."""
-        if self._standing.may_ask():
-            try:
-                allowance = self._take_shared(name, rate, calls)
-            except redis.RedisError as error:
-                self._standing.failed()
-                log.warning("rate_limit.redis_away", error=type(error).__name__)
-            else:
-                self._standing.answered()
-                return allowance
-        return self._take_local(name, rate, calls)
+        """Take `calls` from the limit called `name`, or nothing when fewer are left; 0 takes nothing and reports."""
+        shared = self._availability.attempt(
+            lambda: self._take_shared(name, rate, calls), event="rate_limit.redis_away"
+        )
+        return shared or self._take_local(name, rate, calls)
 
     def _take_shared(self, name: str, rate: Rate, calls: int) -> Allowance:
         answer: list[int] = self._script(
@@ -83,28 +63,17 @@ class RateLimiter:
         )
 
     def _take_local(self, name: str, rate: Rate, calls: int) -> Allowance:
-        now = time.time()
+        now = time.monotonic()
         with self._lock:
-            if len(self._local) >= _MAX_LOCAL_BUCKETS:
-                self._local.clear()
-            bucket, allowance = draw(self._local.get(name), rate, calls=calls, now=now)
-            self._local[name] = bucket
-        return allowance
-
-
-def draw(bucket: Bucket | None, rate: Rate, *, calls: int, now: float) -> tuple[Bucket, Allowance]:
-    """Take `calls` from a bucket (None: a full one) at `now`; what rate_limit.lua does, in this process."""
-    tokens = float(rate.calls)
-    if bucket is not None:
-        passed = max(0.0, now - bucket.moment)
-        tokens = min(tokens, bucket.tokens + passed * rate.calls / rate.seconds)
-    taken = tokens >= calls
-    tokens -= calls if taken else 0
-    seconds_a_call = rate.seconds / rate.calls
-    return Bucket(tokens, now), Allowance(
-        taken,
-        rate.calls,
-        remaining=math.floor(tokens),
-        reset_at=math.ceil(now + (rate.calls - tokens) * seconds_a_call),
-        retry_after_seconds=0 if taken else max(1, math.ceil((calls - tokens) * seconds_a_call)),
-    )
+            if name not in self._windows and len(self._windows) >= _MAX_WINDOWS:
+                self._windows.clear()
+            window = self._windows.setdefault(name, FixedWindow(rate.seconds))
+            is_allowed = window.take(calls, limit=rate.calls, now=now)
+            used, seconds_left = window.used, window.seconds_left(now)
+        return Allowance(
+            is_allowed,
+            rate.calls,
+            remaining=rate.calls - math.ceil(used),
+            reset_at=math.ceil(time.time() + seconds_left),
+            retry_after_seconds=0 if is_allowed else max(1, math.ceil(seconds_left)),
+        )

@@ -9,7 +9,7 @@ import redis
 import structlog
 
 from orchestrator.auth import credential
-from orchestrator.connections.redis_client import Standing, open_client
+from orchestrator.connections.redis_client import Availability, open_client
 from orchestrator.settings import Settings
 
 T = TypeVar("T")
@@ -32,8 +32,8 @@ class SignedStore:
 
     def __init__(self, settings: Settings) -> None:
         self._secret = credential.cache_secret(settings)
-        self._redis = open_client(settings.redis_url, patience_seconds=_TIMEOUT_SECONDS)
-        self._standing = Standing(pause_seconds=_PAUSE_SECONDS)
+        self._redis = open_client(settings.redis_url, timeout_seconds=_TIMEOUT_SECONDS)
+        self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
 
     def get(self, name: str) -> Any | None:
         """Return the value stored under this name; None if it is absent or its signature is wrong."""
@@ -62,16 +62,7 @@ class SignedStore:
 
     def run(self, command: Callable[["redis.Redis"], T]) -> T | None:
         """Call `command` with the client; return None while Redis is unreachable."""
-        if not self._standing.may_ask():
-            return None
-        try:
-            found = command(self._redis)
-        except redis.RedisError as error:
-            self._standing.failed()
-            log.warning("cache.redis_away", error=type(error).__name__)
-            return None
-        self._standing.answered()
-        return found
+        return self._availability.attempt(lambda: command(self._redis), event="cache.redis_away")
 
     def _mac(self, name: str, text: bytes) -> bytes:
         return hmac.new(self._secret, name.encode() + b"\0" + text, "sha256").digest()

@@ -1,12 +1,12 @@
-"""The result backend: a result, its chord part and the count are one commit; what that makes due follows.
+"""The Celery result backend: commits a result, its chord part and the chord's count together, then publishes.
 
-Any Celery application may use it (`octollm+postgresql://...`); it knows no plans. A task may have a hook,
+Any Celery application may use it (`octollm+postgresql://...`); it does not depend on plans. A task may define a hook,
 
     on_stored(conn, request, state, result) -> list[Signature]
 
-which runs in the transaction that stores the task's outcome, before the outcome is written and counted. It
-may raise `Refused`: then nothing is written and the message is acknowledged. Plain signatures that it returns
-join the chord `request.group`; each chord that it returns is opened. All are published after the commit.
+which runs in the transaction that stores the task's outcome, before the outcome is written and counted. If it raises
+`Refused`, nothing is written and the message is acknowledged. Plain signatures that it returns join the chord
+`request.group`; each chord that it returns is opened. All are published after the commit.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
 from orchestrator.chord import chord as chords
-from orchestrator.chord import outbox, refire, results
-from orchestrator.chord.chord import Outcome, Ready, Refused
+from orchestrator.chord import outbox, results
+from orchestrator.chord.chord import EncodedResult, FinishedPart, Ready, Refused
 from orchestrator.chord.outbox import BrokerAway
 from orchestrator.chord.result_backend import ResultBackend
 from orchestrator.process import crash_point
@@ -37,14 +37,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Due:
-    """What a commit made due."""
+    """Messages and chord bodies to publish after a commit."""
 
     signatures: list[Signature[Any]] = field(default_factory=list)
     ready: list[Ready] = field(default_factory=list)
 
 
 class PostgresBackend(ResultBackend):
-    """Results and chords in Postgres."""
+    """Stores results and chords in Postgres."""
 
     _call_task_errbacks: Callable[..., None]
     _fail_chain: Callable[..., None]
@@ -56,18 +56,18 @@ class PostgresBackend(ResultBackend):
 
     def _start_refire(self, sender: Any, **_: Any) -> None:
         if sender.app is self.app and self.app.conf.get("octollm_fire_ready", True):
-            refire.start(self.fire_ready)
+            outbox.start_refiring(self.fire_ready)
 
     @property
     def engine(self) -> Engine:
-        """The process's one engine: threads share it, a fork empties it, dead connections are replaced."""
+        """The process' one engine: threads share it, a forked child starts with an empty pool."""
         return self.database.engine
 
     def transaction(self) -> AbstractContextManager[Connection]:
-        """Open a transaction of the caller's own; it waits some seconds for a server that restarts."""
+        """Open a transaction for the caller; waits some seconds for a server that restarts."""
         return self.database.transaction()
 
-    # Celery stores a result and then counts the part. These three do both at once.
+    # Celery stores a result and then counts the part. The three methods below do both in one commit.
 
     def mark_as_done(
         self,
@@ -92,7 +92,7 @@ class PostgresBackend(ResultBackend):
         call_errbacks: bool = True,
         state: str = states.FAILURE,
     ) -> None:
-        """Store a task's error and count its part; fail the rest of its chain and call its errbacks."""
+        """Store a task's error and count its part; fail the rest of its chain and call its error callbacks."""
         if not self._conclude(task_id, exc, state, traceback=traceback, request=request, store=store_result):
             return
         if request:
@@ -121,19 +121,19 @@ class PostgresBackend(ResultBackend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Store a state; for a task of a chain that failed before its turn, count its part as well."""
+        """Store a state. For a task of a chain that failed before the task's turn, count its part as well."""
         if _is_unrun_member(request):
             self._count(task_id, result, state, traceback=traceback, request=request)
             return self.encode_result(result, state)
         return super().store_result(task_id, result, state, traceback, request, **kwargs)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
-        """Count a part whose result is not stored; counting one twice changes nothing."""
+        """Count a part whose result is not stored. Counting a part twice changes nothing."""
         if request.group and request.id:
             self._count(request.id, result, state, request=request, store=False)
 
     def apply_chord(self, header_result_args: tuple[Any, Any], body: Any, **kwargs: Any) -> None:
-        """Open the chord before its header is published; a lazy header is not touched, its size follows."""
+        """Open the chord before its header is published. A lazy header is not iterated; its size is set later."""
         chord_id, members = header_result_args[:2]
         size, header = self._shape(chord_id, members)
         encoded = self.to_bytes(body)
@@ -143,7 +143,7 @@ class PostgresBackend(ResultBackend):
             self._fire_or_leave(Ready(chord_id, encoded, header))
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Set the header's size; no query when `apply_chord` has just done so."""
+        """Set the header's size; runs no query if `apply_chord` has just set it."""
         if self._announced == (group_id, chord_size):
             return
         ready = self.run(lambda conn: chords.resize(conn, group_id, chord_size))
@@ -151,14 +151,14 @@ class PostgresBackend(ResultBackend):
             self._fire_or_leave(ready)
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:
-        """Make a task a member of an open chord; again for the same task id changes nothing."""
+        """Make a task a member of an open chord. Adding the same task id twice changes nothing."""
         self.run(lambda conn: chords.join(conn, chord_id, [result.id]))
 
     def fire_ready(self, limit: int = 100, *, older_than_seconds: float = 1.0) -> int:
-        """Publish the bodies of chords that have been ready for longer than that; return how many went out.
+        """Publish the bodies of chords that have been ready for longer than that; return how many were published.
 
-        Any number of processes may call it: each takes one chord at a time, and puts it off while it publishes. A
-        broker that is away ends it at once.
+        Any number of processes may call it: each takes one chord at a time and delays it while it publishes. Returns
+        at once if the broker is away.
         """
         fired = 0
         for _ in range(limit):
@@ -189,7 +189,7 @@ class PostgresBackend(ResultBackend):
         request: Any,
         store: bool,
     ) -> bool:
-        """Store and count a final outcome; False when the task's own rules refused it."""
+        """Store and count a final outcome; False if the task's hook refused it."""
         task = self._with_hook(request)
         if task is not None:
             return self._conclude_own(task, result, state, traceback=traceback, request=request, store=store)
@@ -211,18 +211,15 @@ class PostgresBackend(ResultBackend):
     ) -> None:
         outcome = self.outcome(self.encode_result(result, state), state, traceback=traceback, request=request)
         index = getattr(request, "group_index", None)
+        part = FinishedPart(
+            task_id,
+            idx=chords.ANYWHERE if index is None else index,
+            failed=state in states.PROPAGATE_STATES,
+            keep_value=True,
+        )
 
         def count(conn: Connection) -> chords.Count:
-            return chords.count_part(
-                conn,
-                request.group,
-                task_id,
-                idx=chords.ANYWHERE if index is None else index,
-                failed=state in states.PROPAGATE_STATES,
-                outcome=outcome,
-                store=store,
-                keep_value=True,
-            )
+            return chords.count_part(conn, request.group, part, outcome=outcome, store=store)
 
         counted = self.storing(task_id, state, lambda: self.database.run(count))
         ready = counted.ready
@@ -267,13 +264,13 @@ class PostgresBackend(ResultBackend):
         self,
         conn: Connection,
         task_id: str,
-        outcome: Outcome,
+        outcome: EncodedResult,
         signatures: Sequence[Signature[Any]],
         *,
         chord_id: str | None,
         store: bool,
     ) -> _Due:
-        """Write what a task with a hook returned: its members join before its own part is counted."""
+        """Write the outcome of a task with a hook; the members it added join before its own part is counted."""
         due = _Due()
         plain = [one for one in signatures if not isinstance(one, chord)]
         for opened in signatures:
@@ -286,8 +283,8 @@ class PostgresBackend(ResultBackend):
             return due
         chords.join(conn, chord_id, [str(one.id) for one in plain])
         due.signatures += [_member(one, chord_id) for one in plain]
-        # A failed step is data: the chord goes to its body all the same.
-        count = chords.count_part(conn, chord_id, task_id, failed=False, outcome=outcome, store=store)
+        # a failed step is data, so the chord still runs its body
+        count = chords.count_part(conn, chord_id, FinishedPart(task_id), outcome=outcome, store=store)
         if count.ready is not None:
             due.ready.append(count.ready)
         return due
@@ -301,7 +298,7 @@ class PostgresBackend(ResultBackend):
             due.ready.append(Ready(opened.id, body, None))
 
     def _shape(self, chord_id: str, members: Any) -> tuple[int | None, bytes | None]:
-        """Return a header's size, if it can be told yet, and its GroupResult, if it is nested."""
+        """Return a header's size, or None if not known yet, and its encoded GroupResult if it is nested."""
         if isinstance(members, _regen):
             return None, None
         if any(isinstance(member, GroupResult) for member in members):
@@ -309,17 +306,17 @@ class PostgresBackend(ResultBackend):
         return len(members), None
 
     def _fire_or_leave(self, ready: Ready) -> None:
-        """Fire; if a server is away the chord stays ready for `fire_ready` or a part that comes again."""
+        """Fire; if a server is away, the chord stays ready for `fire_ready` or a repeated part."""
         try:
             self._fire(ready)
         except (SQLAlchemyError, BackendStoreError, BrokerAway) as error:
             log.warning("chord.fire_failed", chord_id=ready.chord_id, error=repr(error))
 
     def _fire(self, ready: Ready) -> bool:
-        """Publish a ready chord's body, or fail it with a part's error, and say so in its row.
+        """Publish a ready chord's body, or fail it with a part's error, and record that in its row.
 
-        Raises SQLAlchemyError, BackendStoreError or BrokerAway when a server is away. A chord that can neither be
-        fired nor failed is set aside: False.
+        Raises SQLAlchemyError, BackendStoreError or BrokerAway when a server is away. Returns False for a chord that
+        can be neither fired nor failed: it is closed.
         """
         try:
             callback: Any = maybe_signature(self.decode(ready.body or b"null"), app=self.app)
@@ -327,7 +324,7 @@ class PostgresBackend(ResultBackend):
         except (SQLAlchemyError, BackendStoreError, BrokerAway):
             raise
         except Exception:
-            # trying again would not help, and would keep others waiting
+            # another try would fail too and would delay other chords
             log.exception("chord.set_aside", chord_id=ready.chord_id)
             self.run(lambda conn: chords.close(conn, ready.chord_id))
             return False
@@ -352,7 +349,7 @@ class PostgresBackend(ResultBackend):
             self.chord_error_from_stack(callback, error)
 
     def _values(self, ready: Ready, callback: Any) -> list[Any]:
-        """Return what the parts returned, in the header's order and shape; raise ChordError if one failed."""
+        """Return the parts' values in the header's order and shape; raise ChordError if a part failed."""
         needs_none = bool(callback.immutable) or ready.header is not None
         parts = self.run(lambda conn: chords.parts(conn, ready.chord_id, failed_only=needs_none))
         for part in parts:
@@ -372,7 +369,7 @@ class PostgresBackend(ResultBackend):
 
 
 def _is_unrun_member(request: Any) -> bool:
-    """Tell whether the request is made of a signature, as for a chain's tasks that will not run."""
+    """Return whether the request was made from a signature, as for a chain's tasks that will not run."""
     return bool(request and "subtask_type" in vars(request) and request.chord and request.group)
 
 

@@ -1,18 +1,18 @@
-"""Chords and their parts in Postgres: who joined, who came, and the one moment when a chord is ready.
+"""Stores chords and their parts: members, counted parts, and the single transition to ready.
 
-A chord goes open -> ready -> fired; `closed` ends one whose body must not run. Every verb takes the caller's
-connection and never commits. Only the result backend writes here; the life of a task may close.
+A chord's states are open -> ready -> fired; `closed` ends a chord whose body must not run. Every function uses the
+caller's connection and never commits. Only the result backend writes chords, except that a task's end closes one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 
 _SQL = sql.load(__file__)
 
@@ -40,18 +40,18 @@ _COUNT_PART = Prepared(
 _PART_VALUES = Prepared("octollm_part_values", _SQL["part_values"], {"chord_id": "text", "all": "boolean"})
 
 ANYWHERE = -1
-"""The index of a part whose place in the header does not matter, or is not known."""
+"""The index of a part whose place in the header does not matter or is unknown."""
 
 
 class Refused(Exception):
-    """The task's own rules do not accept this outcome: a late duplicate, or a run whose lease was lost.
+    """The task's hook does not accept this outcome: a late duplicate, or an attempt that lost its lease.
 
-    Raised by a task's `on_stored`: everything rolls back and the message is acknowledged.
+    Raised by a task's `on_stored`; everything rolls back and the message is acknowledged.
     """
 
 
-class State(StrEnum):
-    """Where a chord stands."""
+class ChordState(StrEnum):
+    """The state of a chord."""
 
     OPEN = "open"
     READY = "ready"
@@ -60,8 +60,8 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a task stores; `value` and `meta` are encoded by the backend's serializer."""
+class EncodedResult:
+    """A task's stored outcome; `value` and `meta` are encoded by the backend's serializer."""
 
     status: str
     value: bytes | None
@@ -71,7 +71,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A chord whose body is to be published; `body` and `header` as they were given to `open`."""
+    """A chord whose body is due to be published; `body` and `header` as given to `open`."""
 
     chord_id: str
     body: bytes | None
@@ -80,16 +80,29 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A chord's state after a part; `ready` is set when its body is to be published now."""
+    """A chord's state after a part was counted; `ready` is set if its body is due to be published now."""
 
-    state: State
+    state: ChordState
     ready: Ready | None
     lacks_body: bool
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedPart:
+    """A part to be counted, at place `idx` of the header; `failed` makes the chord end in an error.
+
+    With `keep_value` the part keeps the value for the body, otherwise the body reads it from the results.
+    """
+
+    task_id: str
+    idx: int = ANYWHERE
+    failed: bool = False
+    keep_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """What a counted part left: its value, or its error when it `failed`."""
+    """A counted part: its value, or its error if it `failed`."""
 
     task_id: str
     failed: bool
@@ -97,12 +110,12 @@ class Part:
 
 
 def schema_sql() -> str:
-    """Return the statements that make the engine's four tables; running them again changes nothing."""
+    """Return the statements that create the engine's four tables; running them twice is safe."""
     return Path(__file__).with_name("backend.sql").read_text(encoding="utf-8")
 
 
 def prepare(conn: Connection) -> None:
-    """Make the tables unless they are there; other processes that do the same wait."""
+    """Create the tables if they are missing; concurrent processes wait for each other."""
     if conn.exec_driver_sql(_SQL["is_missing"]).scalar_one():
         conn.exec_driver_sql(_SQL["lock_schema"])
         conn.exec_driver_sql(schema_sql())
@@ -111,7 +124,7 @@ def prepare(conn: Connection) -> None:
 def open(  # noqa: A001
     conn: Connection, chord_id: str, *, body: bytes, header: bytes | None = None, size: int | None = None
 ) -> None:
-    """Open a chord of `size` parts (None: not known yet, see `resize`). Opening it twice changes nothing."""
+    """Open a chord of `size` parts (None if not known yet, see `resize`). Opening it twice changes nothing."""
     parameters = {"chord_id": chord_id, "body": body, "header": header, "size": size}
     _OPEN.execute(conn, parameters)
 
@@ -119,7 +132,7 @@ def open(  # noqa: A001
 def reopen(
     conn: Connection, chord_id: str, *, body: bytes, header: bytes | None = None, size: int | None = None
 ) -> None:
-    """Open a chord, or start it anew if it has fired: Celery lets a frozen chord be applied again."""
+    """Open a chord, or start it anew if it has fired: Celery allows a frozen chord to be applied again."""
     parameters = {"chord_id": chord_id, "body": body, "header": header, "size": size}
     _REOPEN.execute(conn, parameters)
 
@@ -127,7 +140,7 @@ def reopen(
 def resize(conn: Connection, chord_id: str, size: int) -> Ready | None:
     """Set the number of the header's tasks; return the chord if that completed it."""
     row = conn.exec_driver_sql(_SQL["resize"], {"chord_id": chord_id, "size": size}).one_or_none()
-    if row is None or row.state != State.READY:
+    if row is None or row.state != ChordState.READY:
         return None
     return Ready(chord_id, _bytes(row.body), _bytes(row.header))
 
@@ -137,44 +150,31 @@ def keep_body(conn: Connection, chord_id: str, *, body: bytes) -> None:
     conn.exec_driver_sql(_SQL["keep_body"], {"chord_id": chord_id, "body": body})
 
 
-def lock(conn: Connection, chord_id: str) -> State | None:
-    """Lock the chord's row until the transaction ends; None when there is no such chord."""
+def lock(conn: Connection, chord_id: str) -> ChordState | None:
+    """Lock the chord's row until the transaction ends; None if there is no such chord."""
     state = _LOCK.execute(conn, {"chord_id": chord_id}).scalar_one_or_none()
-    return None if state is None else State(state)
+    return None if state is None else ChordState(state)
 
 
 def join(conn: Connection, chord_id: str, task_ids: Sequence[str]) -> None:
-    """Make tasks members of an open chord: it waits for them too. One that has joined is not added twice."""
+    """Make tasks members of an open chord, which then waits for them too. Joining twice changes nothing."""
     if task_ids:
         _JOIN.execute(conn, {"chord_id": chord_id, "task_ids": list(task_ids)})
 
 
 def count_part(
-    conn: Connection,
-    chord_id: str,
-    task_id: str,
-    *,
-    idx: int = ANYWHERE,
-    failed: bool = False,
-    outcome: Outcome | None,
-    store: bool = True,
-    keep_value: bool = False,
+    conn: Connection, chord_id: str, part: FinishedPart, *, outcome: EncodedResult | None, store: bool = True
 ) -> Count:
     """Count a part once, and store its outcome in the same statement if `store`.
 
-    `failed` makes the chord end in an error. With `keep_value` the part holds the value for the body, else it
-    is read from the results. Counting into a chord that is ready says so again; into a fired or closed one
-    does nothing.
+    Counting into a ready chord returns it as ready again; counting into a fired or closed one does nothing.
     """
-    outcome = outcome or Outcome("", None)
+    outcome = outcome or EncodedResult("", None)
     row = _COUNT_PART.execute(
         conn,
         {
             "chord_id": chord_id,
-            "task_id": task_id,
-            "idx": idx,
-            "failed": failed,
-            "keep_value": keep_value,
+            **asdict(part),
             "store": store,
             "status": outcome.status,
             "value": outcome.value,
@@ -182,30 +182,30 @@ def count_part(
             "meta": outcome.meta,
         },
     ).one()
-    state = State(row.state)
-    ready = Ready(chord_id, _bytes(row.body), _bytes(row.header)) if state is State.READY else None
+    state = ChordState(row.state)
+    ready = Ready(chord_id, _bytes(row.body), _bytes(row.header)) if state is ChordState.READY else None
     return Count(state, ready, row.lacks_body)
 
 
 def parts(conn: Connection, chord_id: str, *, failed_only: bool) -> list[Part]:
-    """Return the counted parts in the header's order, or those that failed."""
+    """Return the counted parts in the header's order, or only the failed ones."""
     rows = _PART_VALUES.execute(conn, {"chord_id": chord_id, "all": not failed_only})
     return [Part(row.task_id, row.failed, _bytes(row.value)) for row in rows]
 
 
 def ready(conn: Connection, limit: int, *, older_than_seconds: float = 1.0) -> list[Ready]:
-    """Take chords that have been ready for longer than that and put them off by the same time."""
+    """Take chords that have been ready for longer than that, and delay them by the same time."""
     rows = conn.exec_driver_sql(_SQL["ready"], {"limit": limit, "older_than_seconds": older_than_seconds})
     return [Ready(row.id, _bytes(row.body), _bytes(row.header)) for row in rows]
 
 
 def mark_fired(conn: Connection, chord_id: str) -> None:
-    """Say that the chord's body has been published."""
+    """Record that the chord's body has been published."""
     conn.exec_driver_sql(_SQL["mark_fired"], {"chord_id": chord_id})
 
 
 def close(conn: Connection, chord_id: str) -> None:
-    """End a chord without its body: parts that still come are not counted. Closing twice is safe.
+    """Close a chord without running its body; later parts are not counted. Closing twice is safe.
 
     A chord whose body was published stays `fired`.
     """
@@ -213,7 +213,7 @@ def close(conn: Connection, chord_id: str) -> None:
 
 
 def forget(conn: Connection, chord_ids: Sequence[str], *, task_ids: Sequence[str]) -> None:
-    """Delete chords with their parts, and the results of tasks; what is not there is no error."""
+    """Delete chords with their parts, and the results of tasks; missing ones are ignored."""
     conn.exec_driver_sql(_SQL["forget"], {"chord_ids": list(chord_ids), "task_ids": list(task_ids)})
 
 

@@ -1,5 +1,5 @@
 -- name: open
--- Opens a chord. Opening it again while it lives changes nothing; a header of size 0 is ready at once.
+-- Open a chord. Opening it again while it exists changes nothing; a chord with a header of size 0 is ready at once.
 INSERT INTO chords (id, body, header, size, state, ready_at)
 VALUES (
     %(chord_id)s, %(body)s, %(header)s, %(size)s,
@@ -9,7 +9,7 @@ VALUES (
 ON CONFLICT (id) DO NOTHING
 
 -- name: reopen
--- Opens a chord whose signature may be applied again: a fired one starts anew, its old parts go.
+-- Open a chord whose signature may be applied again: a fired one starts anew and its old parts are deleted.
 WITH old_parts AS (
     DELETE FROM chord_parts p
     USING chords c
@@ -35,8 +35,8 @@ SET body = excluded.body,
 WHERE c.state = 'fired'
 
 -- name: resize
--- Sets the number of header tasks when it becomes known: that may complete the chord. Makes the row when
--- nobody announced the chord.
+-- Set the number of header tasks once it is known, which may complete the chord. Inserts the row if the chord was
+-- not announced.
 INSERT INTO chords AS c (id, size)
 VALUES (%(chord_id)s, %(size)s)
 ON CONFLICT (id) DO UPDATE
@@ -47,30 +47,30 @@ WHERE c.state = 'open'
 RETURNING state, body, header
 
 -- name: keep_body
--- Remembers the body of a chord that nobody announced.
+-- Store the body of a chord that was not announced.
 UPDATE chords
 SET body = %(body)s
 WHERE id = %(chord_id)s
   AND body IS NULL
 
 -- name: is_missing
--- Asks whether one of the engine's tables is not there yet.
+-- Check whether one of the engine's tables is missing.
 SELECT bool_or(to_regclass(name) IS NULL)
 FROM unnest(ARRAY['results', 'groups', 'chords', 'chord_parts']) AS name
 
 -- name: lock_schema
--- Lets one process at a time make the tables: CREATE TABLE IF NOT EXISTS races with itself.
+-- Let one process at a time create the tables: concurrent CREATE TABLE IF NOT EXISTS statements can fail.
 SELECT pg_advisory_xact_lock(hashtext('octollm chord engine'))
 
 -- name: lock
--- Takes the chord's row: the first lock in the one lock order.
+-- Lock the chord's row, the first lock in the one lock order.
 SELECT state
 FROM chords
 WHERE id = %(chord_id)s
 FOR UPDATE
 
 -- name: join
--- Adds members. One that has joined before is not added twice: the row of the part decides.
+-- Add members. A member that has joined already is not added twice: the part's row decides.
 WITH members AS (
     INSERT INTO chord_parts (chord_id, task_id, idx)
     SELECT %(chord_id)s, unnest(%(task_ids)s::text[]), -1
@@ -86,10 +86,10 @@ SET added = c.added + excluded.added
 WHERE c.state = 'open'
 
 -- name: count_part
--- Stores a result, its part and the count in one statement. The part's row makes a message that is delivered
--- twice count once; the upsert of the chord's row waits for other parts and sees their counts, so one part and
--- only one turns open into ready. The chord's row comes last: it stays locked until the commit is on disk.
--- Answers the chord's state; body and header only when it is ready.
+-- Store a result, its part and the count in one statement. The part's row makes a message that is delivered twice
+-- count once. The upsert of the chord's row waits for other parts and sees their counts, so exactly one part turns
+-- the chord from open to ready. The chord's row comes last, because it stays locked until the commit is on disk.
+-- Returns the chord's state; body and header only when it is ready.
 WITH stored AS (
     INSERT INTO results AS r (task_id, status, value, traceback, meta)
     SELECT %(task_id)s, %(status)s, %(value)s::bytea, %(traceback)s, %(meta)s::bytea
@@ -146,7 +146,7 @@ SELECT
 FROM seen
 
 -- name: part_values
--- Reads what the counted parts returned, in the header's order. Without %(all)s only those that failed.
+-- Read what the counted parts returned, in the header's order. Without %(all)s, only those that failed.
 SELECT p.task_id, p.failed, coalesce(p.value, r.value) AS value
 FROM chord_parts p
 LEFT JOIN results r ON r.task_id = p.task_id
@@ -156,8 +156,8 @@ WHERE p.chord_id = %(chord_id)s
 ORDER BY nullif(p.idx, -1) NULLS LAST, p.counted_at, p.task_id
 
 -- name: ready
--- Picks chords that are ready but not fired, and puts each off by the same time: two sweepers take
--- different ones.
+-- Take chords that are ready but not fired, and delay each by the same time, so that two sweepers take different
+-- ones.
 UPDATE chords
 SET ready_at = now()
 WHERE id = ANY(ARRAY(
@@ -173,8 +173,8 @@ WHERE id = ANY(ARRAY(
 RETURNING id, body, header
 
 -- name: mark_fired
--- Says that the body has been published. This commit does not wait for the disk: if Postgres itself crashes
--- just now, the body is published once more.
+-- Record that the body has been published. This commit does not wait for the disk: if Postgres crashes now, the body
+-- is published once more.
 UPDATE chords
 SET state = 'fired'
 WHERE id = %(chord_id)s
@@ -182,14 +182,14 @@ WHERE id = %(chord_id)s
   AND set_config('synchronous_commit', 'off', true) = 'off'
 
 -- name: close
--- Closes a chord whose body must not run any more; one whose body was published stays as it is.
+-- Close a chord whose body must not run any more; a chord whose body was published stays fired.
 UPDATE chords
 SET state = 'closed'
 WHERE id = %(chord_id)s
   AND state IN ('open', 'ready')
 
 -- name: forget
--- Deletes chords with their parts, and the results of tasks.
+-- Delete chords with their parts, and the results of tasks.
 WITH parts AS (
     DELETE FROM chord_parts
     WHERE chord_id = ANY(%(chord_ids)s)
@@ -201,7 +201,7 @@ DELETE FROM chords
 WHERE id = ANY(%(chord_ids)s)
 
 -- name: expire
--- Deletes old chords with their parts: ended ones, and those that still wait when %(open_too)s.
+-- Delete old chords with their parts: ended ones, and waiting ones if %(open_too)s.
 WITH old_chords AS (
     DELETE FROM chords
     WHERE opened_at < now() - %(seconds)s * interval '1 second'

@@ -1,4 +1,8 @@
-"""The process's connections to Postgres: safe across forks and server restarts."""
+"""The one database layer: opens connections to Postgres, runs transactions on them and recognises its errors.
+
+All connections are in autocommit mode and begin transactions by a BEGIN statement: switching a connection's mode to and
+fro costs as much as a statement (120 of 270 us measured), and more where threads wait for the interpreter.
+"""
 
 import os
 import random
@@ -6,48 +10,102 @@ import select
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import ExceptionContext, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    InvalidatePoolError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.chord import chord
-from orchestrator.chord.prepared import lacks_statement
+from orchestrator.chord.sql import lacks_statement
+from orchestrator.connections.server_url import driver_url
 
-RECONNECT_SECONDS: Final = 5.0
-"""How long a transaction waits for a server that restarts before its first statement."""
-
-_OPTIONS: Final[Mapping[str, Any]] = {
-    "pool_size": 8,
-    "max_overflow": 8,
-    "pool_use_lifo": True,
-    # an error's text goes to the log: it must not carry what clients sent
-    "hide_parameters": True,
-    "connect_args": {
-        "connect_timeout": 5,
-        "keepalives_idle": 30,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-    },
-}
 T = TypeVar("T")
 
-READ_ONLY: Final = "25006"
-_LOST_RACES: Final = frozenset({"40001", "40P01"})
+RECONNECT_SECONDS: Final = 5.0
+"""How long a result backend's transaction waits for a server that restarts before its first statement."""
+PREFIX: Final = "octollm_prefix"
+"""Execution option: (statement, parameters) that run before each statement of a connection, in the same trip."""
+
 _RACES: Final = 5
+_AWAY_PAUSE_SECONDS: Final = 0.25
+_READ_ONLY: Final = "25006"
+_LOST_RACES: Final = frozenset({"40001", "40P01"})
+_CONNECT_ARGS: Final[Mapping[str, Any]] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+_BACKEND_OPTIONS: Final[Mapping[str, Any]] = {
+    "pool_size": 8,
+    "max_overflow": 8,
+    "connect_args": _CONNECT_ARGS,
+}
+
+
+def open_engine(url: str, *, pool_size: int = 8) -> Engine:
+    """Return an engine with at most `pool_size` connections; threads share it, one a process is enough.
+
+    A forked child starts with an empty pool. Raises ValueError for a URL that is not of Postgres.
+    """
+    return _open(
+        url,
+        {
+            "pool_size": pool_size,
+            "max_overflow": 0,
+            "pool_timeout": 10,
+            "connect_args": {**_CONNECT_ARGS, "application_name": "octollm"},
+        },
+    )
+
+
+@contextmanager
+def statement(engine: Engine) -> Iterator[Connection]:
+    """Open a connection in autocommit mode, for work that is one statement: one round trip."""
+    with engine.connect() as conn:
+        yield conn
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that commits at the end and rolls back on an error."""
+    with engine.connect() as conn, _begun(conn):
+        yield conn
+
+
+def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Run `work` in a transaction of its own; again, at most five times in all, when Postgres broke a deadlock.
+
+    `work` must not act outside the database: it may run more than once.
+    """
+    return _retry_lost_races(lambda: transaction(engine), work)
+
+
+def outlast(work: Callable[[], T], *, until: float) -> T:
+    """Repeat `work` while Postgres is away; from `until` (time.monotonic) on, raise its error."""
+    while True:
+        try:
+            return work()
+        except SQLAlchemyError as error:
+            if not is_away(error) or time.monotonic() >= until:
+                raise
+        time.sleep(_AWAY_PAUSE_SECONDS)
 
 
 class Database:
-    """A pool in autocommit mode, opened at first use. Threads share it; a forked child starts with an empty one.
-
-    Transactions begin and end by statements of their own: switching a connection's mode to and fro costs as much as
-    a statement (120 of 270 us measured), and more where threads wait for the interpreter.
-    """
+    """The connections of a result backend, with the chord engine's tables, which it makes at first use."""
 
     def __init__(self, url: str, *, options: Mapping[str, Any] | None = None) -> None:
-        self.engine: Engine = _open(url, {**_OPTIONS, **(options or {}), "isolation_level": "AUTOCOMMIT"})
+        self.engine: Engine = _open(url, {**_BACKEND_OPTIONS, **(options or {})})
         self._is_prepared = False
 
     def dispose(self) -> None:
@@ -55,28 +113,20 @@ class Database:
         self.engine.dispose()
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` with a connection in autocommit mode: each statement is its own transaction."""
+        """Run `work` with a connection in autocommit mode: each statement is its own transaction."""
         self._prepare()
-        with self.engine.connect() as conn:
+        with statement(self.engine) as conn:
             return work(conn)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` in one transaction; again on a fresh one when it lost a race (deadlock)."""
-        for race in range(_RACES):
-            try:
-                with self.transaction() as conn:
-                    return work(conn)
-            except DBAPIError as error:
-                if not (lost_race(error) or lacks_statement(error)) or race == _RACES - 1:
-                    raise
-                time.sleep(random.uniform(0, 0.01 * 2**race))
-        raise AssertionError("unreachable")
+        """Run `work` in one transaction; again, at most five times in all, when Postgres broke a deadlock."""
+        return _retry_lost_races(self.transaction, work)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Open a transaction, waiting `RECONNECT_SECONDS` for a server that is away; commit at the end."""
         self._prepare()
-        with self._connected() as conn, begun(conn):
+        with self._connected() as conn, _begun(conn):
             yield conn
 
     def _connected(self) -> Connection:
@@ -93,14 +143,57 @@ class Database:
 
     def _prepare(self) -> None:
         if not self._is_prepared:
-            with self._connected() as conn, begun(conn):
+            with self._connected() as conn, _begun(conn):
                 chord.prepare(conn)
             self._is_prepared = True
 
 
+def is_away(error: Exception) -> bool:
+    """Return whether no connection to a Postgres that takes writes could be had, or it was lost."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, OperationalError | InterfaceError | PoolTimeout)
+
+
+def lost_race(error: Exception) -> bool:
+    """Return whether the transaction was the victim of a deadlock or of serialization."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) in _LOST_RACES
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether the same work may succeed on another connection, or a moment later."""
+    return is_away(error) or lost_race(error)
+
+
+def fault_of(error: Exception) -> str:
+    """Describe, for operators, why Postgres `is_away`; contains nothing of the server's own text."""
+    code = str(getattr(getattr(error, "orig", None), "pgcode", None) or "")
+    if code == _READ_ONLY:
+        return "it is read-only: a standby, or set so"
+    if code.startswith("53"):
+        return "it is out of connections, memory or disk"
+    if isinstance(error, PoolTimeout):
+        return "all our connections to it are in use"
+    return "it can't be reached"
+
+
+def _retry_lost_races(
+    opened: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]
+) -> T:
+    for race in range(_RACES):
+        try:
+            with opened() as conn:
+                return work(conn)
+        except DBAPIError as error:
+            if not (lost_race(error) or lacks_statement(error)) or race == _RACES - 1:
+                raise
+            time.sleep(random.uniform(0, 0.01 * 2**race))
+    raise AssertionError("unreachable")
+
+
 @contextmanager
-def begun(conn: Connection) -> Iterator[Connection]:
-    """Run the block in a transaction on a connection in autocommit mode; an error rolls it back."""
+def _begun(conn: Connection) -> Iterator[Connection]:
+    """Run the block in a transaction; an error rolls it back."""
     conn.exec_driver_sql("BEGIN")
     try:
         yield conn
@@ -111,7 +204,7 @@ def begun(conn: Connection) -> Iterator[Connection]:
 
 
 def _roll_back(conn: Connection) -> None:
-    """Undo what was done; a connection that can't is dropped, which undoes it as well."""
+    """Roll back; a connection that can't is dropped, which has the same effect."""
     if not conn.invalidated:
         try:
             conn.exec_driver_sql("ROLLBACK")
@@ -120,38 +213,28 @@ def _roll_back(conn: Connection) -> None:
 
 
 def _open(url: str, options: Mapping[str, Any]) -> Engine:
-    engine = create_engine(normalise(url), **options)
-    event.listen(engine, "checkout", refuse_dead)
-    event.listen(engine, "handle_error", leave_read_only)
-    _forget_after_fork(engine)
+    engine = create_engine(
+        driver_url(url),
+        **{
+            "pool_use_lifo": True,
+            # an error's text goes to the log: it must not carry what clients sent
+            "hide_parameters": True,
+            **options,
+            "isolation_level": "AUTOCOMMIT",
+        },
+    )
+    event.listen(engine, "checkout", _replace_dead)
+    event.listen(engine, "handle_error", _leave_read_only)
+    event.listen(engine, "before_cursor_execute", _prepend, retval=True)
+    _empty_after_fork(engine)
     return engine
 
 
-def normalise(url: str) -> str:
-    """Name the driver: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3."""
-    parsed = make_url(url)
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+psycopg2")
-    return parsed.render_as_string(hide_password=False)
+def _replace_dead(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
+    """Replace a connection whose server has closed it, when it is taken from the pool.
 
-
-def lost_race(error: Exception) -> bool:
-    """Tell whether the transaction was the victim of a deadlock or of serialization."""
-    return isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) in _LOST_RACES
-
-
-def is_transient(error: Exception) -> bool:
-    """Tell whether the same work may succeed on another connection, or a moment later."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    return isinstance(error, OperationalError | InterfaceError) or lost_race(error)
-
-
-def refuse_dead(dbapi_connection: Any, record: Any, proxy: Any) -> None:
-    """Replace a connection whose server has gone.
-
-    An idle connection has nothing to read; when it has, that is the server's farewell. Looking costs a few
-    microseconds where a ping costs a round trip.
+    An idle connection has nothing to read, unless the server closed it. Polling costs a few microseconds, a ping would
+    cost a round trip.
     """
     poller = select.poll()
     poller.register(dbapi_connection.fileno(), select.POLLIN)
@@ -159,22 +242,32 @@ def refuse_dead(dbapi_connection: Any, record: Any, proxy: Any) -> None:
         raise InvalidatePoolError("the server closed this connection")
 
 
-def leave_read_only(context: ExceptionContext) -> None:
-    """Count a server that takes no writes (a standby after a failover) as lost: drop all connections to it.
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Treat a server that takes no writes (a standby after a failover) as lost: drop all connections to it.
 
-    The next one may reach the new primary, and whoever waits for a lost server waits for this one too.
+    The next connection may reach the new primary, and code that waits for a lost server waits for this one too.
     """
-    if getattr(context.original_exception, "pgcode", None) == READ_ONLY:
+    if getattr(context.original_exception, "pgcode", None) == _READ_ONLY:
         context.is_disconnect = True
 
 
-def _forget_after_fork(engine: Engine) -> None:
+def _prepend(
+    conn: Connection, _cursor: Any, text: str, parameters: Any, _context: Any, _many: bool
+) -> tuple[str, Any]:
+    """Put a connection's PREFIX before its statement."""
+    prefix = conn.get_execution_options().get(PREFIX)
+    if prefix is None:
+        return text, parameters
+    return f"{prefix[0]}\n{text}", {**parameters, **prefix[1]}
+
+
+def _empty_after_fork(engine: Engine) -> None:
     known = weakref.ref(engine)
 
-    def forget() -> None:
+    def empty() -> None:
         inherited = known()
         if inherited is not None:
             # close=False: the sockets are the parent's, and closing them would end its sessions.
             inherited.dispose(close=False)
 
-    os.register_at_fork(after_in_child=forget)
+    os.register_at_fork(after_in_child=empty)

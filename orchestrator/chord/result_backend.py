@@ -1,4 +1,4 @@
-"""Celery's results and groups in Postgres, without the ORM: one statement an operation."""
+"""Stores Celery's results and groups in Postgres without the ORM: one statement for each operation."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -13,13 +13,14 @@ from kombu.utils.encoding import ensure_bytes
 from sqlalchemy import Connection
 
 from orchestrator.chord import results
-from orchestrator.chord.chord import Outcome
-from orchestrator.chord.database import Database, is_transient, normalise
+from orchestrator.chord.chord import EncodedResult
+from orchestrator.chord.database import Database, is_transient
+from orchestrator.connections.server_url import driver_url
 
 T = TypeVar("T")
 
 STORE_RETRIES: Final = 20
-"""Tries while Postgres is away, unless the application sets result_backend_max_retries: about a minute."""
+"""Retries while Postgres is away (about a minute), unless the application sets result_backend_max_retries."""
 
 _FIRST_POLL_SECONDS: Final = 0.01
 
@@ -51,32 +52,32 @@ class ResultBackend(DatabaseBackend):
         conf = self.app.conf
         if not conf.value_set_for("result_backend_max_retries"):
             self.max_retries = STORE_RETRIES
-        # Celery makes a backend a thread unless it says so; this one shares one pool between all of them.
+        # Without this Celery creates a backend for each thread; this one shares its pool between threads.
         self.thread_safe = True
-        self.url = normalise(self.url)
+        self.url = driver_url(self.url)
         self._is_extended = bool(self.extended_result)
         chosen = conf.database_engine_options if conf.value_set_for("database_engine_options") else {}
         self.database = Database(self.url, options={**chosen, **(engine_options or {})})
 
     def _create_tables(self) -> None:
-        """Do nothing: the tables are made at first use, so that no process needs Postgres to start."""
+        """Do nothing: the tables are created at first use, so that no process needs Postgres to start."""
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
-        """Tell whether Celery may try the operation again."""
+        """Return whether Celery may retry the operation."""
         return is_transient(exc)
 
     def on_backend_retryable_error(self, exc: Exception) -> None:
-        """Do nothing: the pool has dropped the broken connection already."""
+        """Do nothing: the pool has already dropped the broken connection."""
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """Do idempotent `work` in autocommit mode, again and again while Postgres is away."""
+        """Run idempotent `work` in autocommit mode, and repeat it while Postgres is away."""
         answer: T = self._ensure_retryable(self.database.run, work)
         return answer
 
-    def outcome(self, value: Any, state: str, *, traceback: Any, request: Any) -> Outcome:
-        """Encode what a task stores; `value` has been through `encode_result`."""
+    def outcome(self, value: Any, state: str, *, traceback: Any, request: Any) -> EncodedResult:
+        """Encode a task's outcome; `value` was returned by `encode_result`."""
         rest = self._rest(state, request)
-        return Outcome(
+        return EncodedResult(
             state,
             self.to_bytes(value),
             None if traceback is None else str(traceback),
@@ -84,7 +85,7 @@ class ResultBackend(DatabaseBackend):
         )
 
     def _rest(self, state: str, request: Any) -> dict[str, Any]:
-        """Return what Celery wants to know of a task besides its outcome."""
+        """Return what Celery stores about a task besides its outcome."""
         if self._is_extended:
             meta = self._get_result_meta(result=None, state=state, traceback=None, request=request)
         else:
@@ -120,7 +121,7 @@ class ResultBackend(DatabaseBackend):
         return encoded
 
     def storing(self, task_id: str, state: str, work: Callable[[], T]) -> T:
-        """Do `work` again and again while Postgres is away; in the end raise BackendStoreError."""
+        """Run `work` and repeat it while Postgres is away; raise BackendStoreError when the retries are used up."""
 
         def give_up(message: str) -> BackendStoreError:
             return BackendStoreError(message, task_id=task_id, state=state)  # type: ignore[call-arg]  # celery-types
@@ -131,7 +132,7 @@ class ResultBackend(DatabaseBackend):
         return answer
 
     def task_result_exists(self, task_id: str) -> bool:
-        """Tell whether the task has stored anything."""
+        """Return whether the task has stored anything."""
         return bool(self.run(lambda conn: results.read(conn, [task_id])))
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
@@ -193,7 +194,7 @@ class ResultBackend(DatabaseBackend):
         max_iterations: int | None = None,
         READY_STATES: frozenset[str] = states.READY_STATES,  # noqa: N803
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (task id, meta) of each task that has ended; one query a poll for all that are missing."""
+        """Yield (task id, meta) of each task that has ended; each poll is one query for all missing tasks."""
         missing = set(task_ids)
         for _ in _polls(timeout, interval, max_iterations):
             ended = {
@@ -224,7 +225,7 @@ class ResultBackend(DatabaseBackend):
         self._ensure_not_eager()
         for _ in _polls(timeout, interval, None):
             meta = self.get_task_meta(task_id)
-            # A failure asks first: a parent's own error says more than the ChordError that it led to.
+            # Check the parent first: its own error is more useful than the ChordError that it caused.
             if on_interval is not None and meta["status"] != states.SUCCESS:
                 on_interval()
             if meta["status"] in states.READY_STATES:
@@ -233,7 +234,10 @@ class ResultBackend(DatabaseBackend):
 
 
 def _polls(timeout: float | None, interval: float | None, limit: int | None) -> Iterator[int]:
-    """Count polls: soon at first, then every `interval` seconds, until `limit`; raise at the timeout."""
+    """Yield the number of each poll: in quick succession at first, later every `interval` seconds, up to `limit`.
+
+    Raises Celery's TimeoutError after `timeout` seconds.
+    """
     until = None if timeout is None else time.monotonic() + timeout
     longest = 0.5 if interval is None else interval
     pause = min(_FIRST_POLL_SECONDS, longest)

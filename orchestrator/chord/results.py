@@ -1,4 +1,4 @@
-"""Task results and saved groups in Postgres, as rows of encoded bytes."""
+"""Reads and writes task results and saved groups, as rows of encoded bytes."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
-from orchestrator.chord.chord import Outcome
+from orchestrator.chord.chord import EncodedResult
 
 _SQL = sql.load(__file__)
 
@@ -17,11 +17,11 @@ class StoredResult:
     """A row of `results`."""
 
     task_id: str
-    outcome: Outcome
+    outcome: EncodedResult
     stored_at: datetime
 
 
-def store(conn: Connection, task_id: str, *, outcome: Outcome) -> None:
+def store(conn: Connection, task_id: str, *, outcome: EncodedResult) -> None:
     """Store an outcome; the first SUCCESS of a task stays."""
     conn.exec_driver_sql(
         _SQL["store"],
@@ -36,12 +36,12 @@ def store(conn: Connection, task_id: str, *, outcome: Outcome) -> None:
 
 
 def read(conn: Connection, task_ids: Collection[str]) -> list[StoredResult]:
-    """Return what these tasks stored; those that stored nothing are left out."""
+    """Return the results of these tasks; a task that stored nothing is left out."""
     rows = conn.exec_driver_sql(_SQL["read"], {"task_ids": list(task_ids)})
     return [
         StoredResult(
             row.task_id,
-            Outcome(row.status, _bytes(row.value), row.traceback, _bytes(row.meta)),
+            EncodedResult(row.status, _bytes(row.value), row.traceback, _bytes(row.meta)),
             row.stored_at,
         )
         for row in rows
@@ -54,7 +54,7 @@ def forget(conn: Connection, task_id: str) -> None:
 
 
 def save_group(conn: Connection, group_id: str, *, value: bytes) -> None:
-    """Store a group's result, over an older one."""
+    """Store a group's result, replacing an older one."""
     conn.exec_driver_sql(_SQL["save_group"], {"group_id": group_id, "value": value})
 
 

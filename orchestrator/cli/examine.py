@@ -15,10 +15,10 @@ from sqlalchemy import Connection
 
 import migrations
 from orchestrator.cache import redis_policy
+from orchestrator.chord.database import fault_of, is_away, open_engine, statement
 from orchestrator.cli.finding import Finding, good, note, trouble
 from orchestrator.connections import redis_client
 from orchestrator.memory import encoding, pools, roles, row_security
-from orchestrator.memory.database import fault_of, is_away, open_engine, statement
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.settings import Settings
 
@@ -136,19 +136,21 @@ def _schema(conn: Connection, known: Settings) -> Iterator[Finding]:
     yield good("schema", f"at {head}")
     pools.try_write(conn)
     yield good("postgres writes", "are taken")
-    yield row_security_finding(row_security.look(conn), is_required=known.require_row_level_security == "on")
-    yield _roles(roles.look(conn))
+    yield row_security_finding(
+        row_security.inspect(conn), is_required=known.require_row_level_security == "on"
+    )
+    yield _roles(roles.inspect(conn))
     yield from _workers(conn)
 
 
-def row_security_finding(standing: row_security.Standing, *, is_required: bool) -> Finding:
+def row_security_finding(standing: row_security.RowSecurityState, *, is_required: bool) -> Finding:
     """Say whether Postgres keeps tenants apart; where it must, no process starts without."""
     if standing.fault:
         return (trouble if is_required else note)("tenants", standing.fault, standing.advice)
     return good("tenants", "kept apart by row-level security")
 
 
-def _roles(standing: roles.RolesStanding) -> Finding:
+def _roles(standing: roles.RolesState) -> Finding:
     if standing.missing:
         return note("roles", standing.fault, standing.advice)
     return good("roles", "each kind of process can have a login with its own rights")

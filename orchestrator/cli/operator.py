@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import settings
 from orchestrator.auth import credential
+from orchestrator.chord.database import open_engine, transaction
 from orchestrator.cli import operator_audit
 from orchestrator.cli.operator_audit import entry_of, since, write_if_there_is_a_log
 from orchestrator.cli.output import tell_env_file
@@ -22,8 +23,7 @@ from orchestrator.devserver import home
 from orchestrator.memory import audit_log
 from orchestrator.memory import keys as key_store
 from orchestrator.memory import migrate as migration
-from orchestrator.memory.audit_log import Outcome
-from orchestrator.memory.database import open_engine, transaction
+from orchestrator.memory.audit_log import AuditOutcome
 from orchestrator.memory.keys import KeyRecord
 from orchestrator.models import signing_key
 from orchestrator.models.errors import InvalidInput, NotFound, SettingsError, Unavailable
@@ -223,7 +223,7 @@ def token(tenant: str, scopes: str, ttl: int | None) -> None:
 @click.command()
 @click.option("--tenant", help="Only what this tenant's callers did.")
 @click.option("--action", help="Only this: task.submit, key.revoke, ..., or all that begin so: task, key.")
-@click.option("--outcome", type=click.Choice([outcome.value for outcome in Outcome]), help="Only these.")
+@click.option("--outcome", type=click.Choice([outcome.value for outcome in AuditOutcome]), help="Only these.")
 @click.option("--since", callback=since, help="Only since then: 90m, 24h, 7d ago, or a date.")
 @click.option(
     "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many."
@@ -247,7 +247,7 @@ def audit(
             conn,
             tenant=tenant,
             action=action,
-            outcome=Outcome(outcome) if outcome else None,
+            outcome=AuditOutcome(outcome) if outcome else None,
             since=since,
             limit=limit,
         )

@@ -14,9 +14,9 @@ from typing import Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.memory import audit_log
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine, statement
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 
 # anything else that is given for one might be a whole key
 _KEY_ID = re.compile(r"[0-9A-Za-z]{12}")
@@ -24,11 +24,11 @@ _SPAN = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-def entry_of(action: str, *, tenant: str | None, thing: str | None, is_done: bool = True) -> Entry:
+def entry_of(action: str, *, tenant: str | None, thing: str | None, is_done: bool = True) -> AuditEntry:
     """Return what an operator did: as whom of this machine, on which. `thing` is left out unless it is a key's id."""
-    return Entry(
+    return AuditEntry(
         action=action,
-        outcome=Outcome.ALLOWED if is_done else Outcome.FAILED,
+        outcome=AuditOutcome.ALLOWED if is_done else AuditOutcome.FAILED,
         tenant=tenant,
         subject=f"operator:{_login()}",
         address=f"host:{socket.gethostname()}",
@@ -37,7 +37,7 @@ def entry_of(action: str, *, tenant: str | None, thing: str | None, is_done: boo
     )
 
 
-def write_if_there_is_a_log(entry: Entry, database_url: str | None) -> None:
+def write_if_there_is_a_log(entry: AuditEntry, database_url: str | None) -> None:
     """Write an entry of a command that needs no database; say on stderr where that fails, and go on."""
     if database_url is None:
         return
@@ -64,12 +64,12 @@ def since(_context: click.Context, _parameter: click.Parameter, text: str | None
     raise click.BadParameter("must be such as 90m, 24h, 7d, 2026-11-28 or 2026-11-28T10:00:00Z")
 
 
-def as_json(entries: list[Entry]) -> str:
+def as_json(entries: list[AuditEntry]) -> str:
     """Return entries as JSON, the newest first."""
     return json.dumps([_document(entry) for entry in entries], indent=2)
 
 
-def as_line(entry: Entry) -> str:
+def as_line(entry: AuditEntry) -> str:
     """Return an entry as one line."""
     who = entry.subject or entry.tenant or (f"key {entry.key_id}?" if entry.key_id else "-")
     told = [
@@ -86,13 +86,13 @@ def as_line(entry: Entry) -> str:
     return "  ".join(told).rstrip()
 
 
-def _document(entry: Entry) -> Mapping[str, Any]:
+def _document(entry: AuditEntry) -> Mapping[str, Any]:
     document = {**asdict(entry), "occurred_at": _moment(entry).isoformat()}
     del document["noted_at"]
     return document
 
 
-def _moment(entry: Entry) -> datetime:
+def _moment(entry: AuditEntry) -> datetime:
     """Return when it happened: now, for an entry that is not written yet."""
     return (entry.occurred_at or datetime.now(UTC)).astimezone(UTC)
 

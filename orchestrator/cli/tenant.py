@@ -7,11 +7,11 @@ import click
 
 from orchestrator import settings
 from orchestrator.cache.exact import ResultCache
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.cli.operator import database_errors, stack_environ
 from orchestrator.cli.operator_audit import entry_of
 from orchestrator.lifecycle.tenant_deletion import delete_tenant
 from orchestrator.memory import audit_log
-from orchestrator.memory.database import open_engine, statement
 
 
 @click.group()

@@ -1,4 +1,4 @@
-"""Reads the variables that name a proxy for requests to models: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."""
+"""Reads the proxy for model requests from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."""
 
 import re
 import urllib.request
@@ -9,7 +9,7 @@ NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def proxy_for(scheme: str, host: str) -> str:
-    """Return the proxy that leads to `host` by the environment; an empty string for none."""
+    """Return the URL of the proxy for `host` from the environment; an empty string for none."""
     if urllib.request.proxy_bypass(host):
         return ""
     named = urllib.request.getproxies()
@@ -18,7 +18,7 @@ def proxy_for(scheme: str, host: str) -> str:
 
 
 def proxy_url(text: str) -> str:
-    """Return the URL of an HTTP proxy, which may be given as host:port; raises ValueError for another kind."""
+    """Return the URL of an HTTP proxy, given as a URL or host:port; raises ValueError for other kinds of proxy."""
     whole = text.strip() if "://" in text else f"http://{text.strip()}"
     scheme = whole.partition("://")[0].lower()
     if scheme.startswith("socks"):
@@ -29,7 +29,7 @@ def proxy_url(text: str) -> str:
 
 
 def first_fault(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the variable that names a proxy wrongly, and what it must be; None when all are right."""
+    """Return the first invalid proxy variable and its expected form; None if all are valid."""
     for name, text in environ.items():
         if name.upper() in NAMES and text.strip():
             try:

@@ -1,4 +1,4 @@
-"""Reads the addresses of Postgres and Redis: each form works for every library we use, or is refused in words."""
+"""Normalises the URLs of Postgres and Redis for every library we use, and rejects unusable ones with a reason."""
 
 import re
 import ssl
@@ -29,17 +29,17 @@ _HIGHEST_PORT = 65535
 class _Parts(NamedTuple):
     scheme: str
     user: str
-    """What stands before the @, as it was written."""
+    """The text before the @, as written."""
     hosts: str
     path: str
     query: str
 
 
 def driver_url(text: str) -> str:
-    """Return a Postgres URL as SQLAlchemy reads it: psycopg2 named (2.1 reads a bare postgresql:// as psycopg 3).
+    """Return a Postgres URL for SQLAlchemy, with psycopg2 named (2.1 reads a bare postgresql:// as psycopg 3).
 
-    Several hosts, and a socket's directory in the place of the host, become parameters. Raises ValueError for the
-    URL of anything but Postgres, and for one that can't be read.
+    Several hosts, and a socket's directory in place of the host, become parameters. Raises ValueError for a URL that
+    is not of Postgres or can't be parsed.
     """
     parts = _parts(text)
     if parts is None or parts.scheme.partition("+")[0] not in {"postgresql", "postgres"}:
@@ -50,16 +50,16 @@ def driver_url(text: str) -> str:
     if len(hosts) == 1 and not hosts[0][0].startswith("/"):
         return f"{DRIVER}{user}{parts.hosts}{parts.path}{parts.query}"
     if any(host.startswith("[") for host, _ in hosts):
-        raise ValueError("usable: of several hosts each needs a name or an IPv4 address")
+        raise ValueError("usable: with several hosts each must be a name or an IPv4 address")
     pairs = [("host", f"{host}:{port}" if port else host) for host, port in hosts]
     more = f"&{parts.query[1:]}" if parts.query[1:] else ""
     return f"{DRIVER}{user}{parts.path or '/'}?{urlencode(pairs, safe='/:')}{more}"
 
 
 def redis_url(text: str) -> str:
-    """Return a Redis URL as redis-py reads it; TLS verifies the server unless the URL says `ssl_cert_reqs=none`.
+    """Return a Redis URL for redis-py; TLS verifies the server unless the URL has `ssl_cert_reqs=none`.
 
-    Raises ValueError for one that can't be used, saying which form can.
+    Raises ValueError with the usable forms for a URL that can't be used.
     """
     parts = _parts(text)
     if parts is None:
@@ -77,14 +77,14 @@ def redis_url(text: str) -> str:
     if parts.scheme == "rediss":
         wanted.setdefault("ssl_cert_reqs", "required")
     elif any(name.startswith("ssl_") for name in wanted):
-        raise ValueError("usable: its ssl_ parameters need rediss:// in the place of redis://")
+        raise ValueError("usable: its ssl_ parameters need rediss:// instead of redis://")
     query = f"?{urlencode(wanted, safe='/')}" if wanted else ""
     user = f"{parts.user}@" if parts.user else ""
     return f"{parts.scheme}://{user}{parts.hosts}{parts.path or '/0'}{query}"
 
 
 def broker_settings(url: str) -> dict[str, Any]:
-    """Return Celery's settings for a URL that `redis_url` returned; Flower reads TLS's from broker_use_ssl only."""
+    """Return Celery's settings for a URL from `redis_url`; Flower reads the TLS settings only from broker_use_ssl."""
     parts = _parts(url)
     if parts is None:
         raise ValueError(_REDIS_FORM)
@@ -125,11 +125,11 @@ def _check_ports(parameters: list[tuple[str, str]]) -> None:
 
 
 def _host(text: str) -> tuple[str, str]:
-    """Return host and port, each perhaps empty. A directory, percent-encoded, is a host of Postgres."""
+    """Return host and port, each possibly empty. For Postgres a percent-encoded directory is a host."""
     found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::(\d{0,5}))?", text)
     if found is None or int(found[2] or 1) not in range(1, _HIGHEST_PORT + 1):
         raise ValueError(
-            "usable: after the host stands a colon and a port from 1 to 65535 (IPv6: [::1]:port)"
+            "usable: its port must follow the host and a colon, from 1 to 65535 (IPv6: [::1]:port)"
         )
     host = unquote(found[1])
     if not host.startswith(("/", "[")):
@@ -138,16 +138,16 @@ def _host(text: str) -> tuple[str, str]:
         except UnicodeError:
             is_name = False
         if not is_name:
-            raise ValueError("usable: its host is no name that can be looked up")
+            raise ValueError("usable: its host is not a valid host name")
     return host, found[2] or ""
 
 
 def _socket_url(parts: _Parts) -> str:
     if parts.hosts or parts.path in {"", "/"}:
-        raise ValueError("usable: a socket is named by its absolute path: unix:///path/to/socket?db=number")
+        raise ValueError("usable: a socket needs its absolute path: unix:///path/to/socket?db=number")
     wanted = _parameters(parts.query.replace("virtual_host=", "db="))
     if set(wanted) - {"db"}:
-        raise ValueError("usable: a socket has no TLS, and takes ?db=number only")
+        raise ValueError("usable: a socket has no TLS and accepts only ?db=number")
     user = f"{parts.user}@" if parts.user else ""
     return f"unix://{user}{parts.path}?db={wanted.get('db', '0')}"
 
@@ -157,22 +157,22 @@ def _parameters(query: str) -> dict[str, str]:
     unknown = sorted(set(wanted) - _PARAMETERS)
     if unknown:
         raise ValueError(
-            f"usable: its parameters may be {', '.join(sorted(_PARAMETERS))}; not {unknown[0][:40]}"
+            f"usable: its parameters may be {', '.join(sorted(_PARAMETERS))}, not {unknown[0][:40]}"
         )
     if not re.fullmatch(r"\d{1,6}", wanted.get("db", "0")):
-        raise ValueError("usable: db is a number")
+        raise ValueError("usable: db must be a number")
     if "ssl_cert_reqs" in wanted:
         wanted["ssl_cert_reqs"] = wanted["ssl_cert_reqs"].lower().removeprefix("cert_")
         if wanted["ssl_cert_reqs"] not in _VERIFY:
-            raise ValueError("usable: ssl_cert_reqs is required, optional or none")
+            raise ValueError("usable: ssl_cert_reqs must be required, optional or none")
     if "ssl_check_hostname" in wanted:
         wanted["ssl_check_hostname"] = wanted["ssl_check_hostname"].lower()
         if wanted["ssl_check_hostname"] not in {"true", "false"}:
-            raise ValueError("usable: ssl_check_hostname is true or false")
+            raise ValueError("usable: ssl_check_hostname must be true or false")
     return wanted
 
 
 def _quoted(user: str) -> str:
-    """Return user and password with every special character encoded: Celery takes a ; for the next server."""
+    """Return user and password with special characters encoded: Celery reads a ; as the start of the next server."""
     name, colon, password = user.partition(":")
     return quote(unquote(name), safe="") + colon + quote(unquote(password), safe="")

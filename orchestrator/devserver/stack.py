@@ -22,7 +22,7 @@ from orchestrator.memory import migrate
 from orchestrator.models import signing_key
 from orchestrator.models.errors import OctoError, SettingsError
 from orchestrator.models.model_choice import ModelName
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 from orchestrator.process.process_kind import environment_of
 from orchestrator.settings_file import STACK_FILE
 
@@ -246,7 +246,7 @@ class Stack:
         self._ending.callback(self._end_programs)
         for program in self._programs:
             program.start()
-        watcher = Loop("stack-watcher", self._watch, every_seconds=_POLL_SECONDS)
+        watcher = Loop("stack-watcher", self._watch, pace=Pace(_POLL_SECONDS))
         watcher.start()
         self._ending.callback(watcher.stop, wait_seconds=_LONGEST_TEND_SECONDS)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator.chord.database import statement
 from orchestrator.memory import steps, tasks
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import QueueFull, TenantLimit, TooManyTasks
 from orchestrator.settings import Settings
 
@@ -43,14 +43,14 @@ class Occupancy:
     def require_room(self, tenant: str) -> None:
         """Raise QueueFull, TooManyTasks or TenantLimit when a task more is too much."""
         most = self._settings.max_queued_steps
-        if self._number("queued", _ALL, lambda conn: steps.count_queued(conn, most=most)) >= most:
+        if self._number("queued", _ALL, lambda conn: steps.count_queued(conn, limit=most)) >= most:
             raise QueueFull(details={"limit": most, "retry_after": _RETRY_AFTER_SECONDS})
         most = self._settings.max_open_tasks
-        if self._number("open", tenant, lambda conn: tasks.count_open(conn, tenant, most=most)) >= most:
+        if self._number("open", tenant, lambda conn: tasks.count_open(conn, tenant, limit=most)) >= most:
             raise TooManyTasks(details={"limit": most, "retry_after": _RETRY_AFTER_SECONDS})
         most = self._settings.tenant_max_queued_steps
         if (
-            self._number("queued", tenant, lambda conn: steps.count_queued_of(conn, tenant, most=most))
+            self._number("queued", tenant, lambda conn: steps.count_queued_of(conn, tenant, limit=most))
             >= most
         ):
             raise _limit(

@@ -10,8 +10,8 @@ from orchestrator.cache import coalescing
 from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import EndedFollower
 from orchestrator.chord import chord
+from orchestrator.chord.database import in_transaction
 from orchestrator.memory import budget, events, steps, tasks, webhooks
-from orchestrator.memory.database import in_transaction
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import Fenced, StepOutcome
 from orchestrator.memory.tasks import LockedTask
@@ -94,15 +94,8 @@ def end_task(
         chord.close(conn, chord_id(task.id, round_number=task.round))
     if result is None:
         result = partial_result(steps.results_of(conn, task.id, round_number=task.round))
-    written = tasks.finish_task(
-        conn,
-        task.id,
-        status=status.value,
-        result=result,
-        error=error,
-        fresh_seconds=admission.fresh_seconds,
-        cache=cache,
-    )
+    end = tasks.TaskEnd(status.value, result, error, admission.fresh_seconds, cache)
+    written = tasks.finish_task(conn, task.id, end)
     if not written:
         raise RuntimeError(f"{task.id} had ended before, though its row was locked and open")
     summary = {
@@ -115,7 +108,9 @@ def end_task(
         *(_stopped_event(row) for row in stopped if row.kind == "step"),
         (f"task.{status.value}", summary),
     ]
-    events.tell(conn, task.id, told, round_number=task.round, decisions={**(decisions or {}), "end": summary})
+    events.write(
+        conn, task.id, told, round_number=task.round, decisions={**(decisions or {}), "end": summary}
+    )
     if task.contract.get("callback_url"):
         webhooks.enqueue(conn, task.id)
     is_shared = admission.is_shared or (error is not None and error["code"] in _SHARED_FAILURES)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from orchestrator.lifecycle.round_rows import RoundLayout
-from orchestrator.memory.steps import Claim, Finished, Message, StepOutcome
+from orchestrator.memory.steps import Claim, FinishedStep, StepMessage, StepOutcome
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.verdict import Decision, Verdict
 
@@ -50,7 +50,7 @@ def who(claim: Claim) -> dict[str, Any]:
     }
 
 
-def step_event(claim: Claim, finished: Finished, result: StepResult) -> tuple[str, dict[str, Any]]:
+def step_event(claim: Claim, finished: FinishedStep, result: StepResult) -> tuple[str, dict[str, Any]]:
     """Return what is told of a step's end."""
     fact = {**who(claim), "duration_ms": round(finished.seconds * 1000)}
     if result.error is not None:
@@ -58,7 +58,7 @@ def step_event(claim: Claim, finished: Finished, result: StepResult) -> tuple[st
     return "step.completed", {**fact, "warnings": result.warnings}
 
 
-def attempt_of(claim: Claim, finished: Finished, result: StepResult) -> dict[str, Any]:
+def attempt_of(claim: Claim, finished: FinishedStep, result: StepResult) -> dict[str, Any]:
     """Return what the trace keeps of an attempt."""
     return {
         **who(claim),
@@ -83,7 +83,7 @@ def reused_event(layout: RoundLayout, row: StepOutcome) -> tuple[str, dict[str, 
     }
 
 
-def queued_event(message: Message) -> tuple[str, dict[str, Any]]:
+def queued_event(message: StepMessage) -> tuple[str, dict[str, Any]]:
     """Return what is told of a step that is published."""
     return "step.queued", {
         "step": message.name,

@@ -8,13 +8,13 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine
 
+from orchestrator.chord.database import in_transaction, statement
 from orchestrator.llm.completion import Completion, CompletionRequest, UsageBound
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.provider import Usage
 from orchestrator.memory import budget, events, steps, tasks
 from orchestrator.memory.budget import Balance
-from orchestrator.memory.database import in_transaction, statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import BudgetExceeded, MustWait, StepError, Stopped
 
@@ -56,18 +56,15 @@ class ClaimBudgetAccount:
     ) -> None:
         balance = budget.settle(
             conn,
-            self.claim.task_id,
-            step_id=self.claim.id,
-            attempt=self.claim.attempt,
-            call=call,
+            budget.Reservation(self.claim.task_id, self.claim.id, self.claim.attempt, call),
             tokens=usage.tokens if usage else None,
             cost=dollars,
-            is_told=is_reported,
+            is_reported=is_reported,
         )
         warnings = budget_warnings(balance) if balance else []
         if warnings:
             facts = [("budget.warning", warning) for warning in warnings]
-            events.tell(conn, self.claim.task_id, facts, round_number=self.claim.round)
+            events.write(conn, self.claim.task_id, facts, round_number=self.claim.round)
 
 
 def guarded_complete(
@@ -130,7 +127,7 @@ def postpone(engine: Engine, claim: Claim, wait: MustWait) -> bool:
             "delay_seconds": round(delay, 3),
             "error": {"code": wait.code, "message": wait.message},
         }
-        events.tell(conn, claim.task_id, [("step.retrying", fact)], round_number=claim.round)
+        events.write(conn, claim.task_id, [("step.retrying", fact)], round_number=claim.round)
         return True
 
     return in_transaction(engine, work)
@@ -181,4 +178,4 @@ def _charged_in_vain(record: Mapping[str, Any]) -> dict[str, str] | None:
 def _tell(engine: Engine, claim: Claim, record: Mapping[str, Any]) -> None:
     told = {"step": claim.name, "step_id": claim.id, "attempt": claim.attempt, **record}
     with statement(engine) as conn:
-        events.tell(conn, claim.task_id, [], round_number=claim.round, decisions={"model": told})
+        events.write(conn, claim.task_id, [], round_number=claim.round, decisions={"model": told})

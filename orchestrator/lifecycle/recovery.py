@@ -3,9 +3,9 @@
 from sqlalchemy import Connection, Engine
 
 from orchestrator.cache import coalescing
+from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
 from orchestrator.memory import events, steps, tasks
-from orchestrator.memory.database import in_transaction
 from orchestrator.memory.steps import Reclaimed
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.models.execution_state import TaskStatus
@@ -62,7 +62,7 @@ def _tell(conn: Connection, row: Reclaimed | None, *, reason: str) -> Reclaimed 
             "reason": reason,
         }
         attempt = {**fact, "outcome": reason}
-        events.tell(
+        events.write(
             conn,
             row.task_id,
             [("step.retrying", fact)],

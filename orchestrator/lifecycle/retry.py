@@ -5,10 +5,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
+from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle.reuse import Source
 from orchestrator.lifecycle.submission import Publish, Submitted, plan_message, require_earlier
 from orchestrator.memory import rounds, tasks
-from orchestrator.memory.database import in_transaction
 from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tasks import NewTask, SourceTask
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from orchestrator.memory.steps import Message
+from orchestrator.memory.steps import StepMessage
 from orchestrator.models.arm_capability import queue_of
 from orchestrator.models.execution_state import JUDGE_STEP, StepKind
 from orchestrator.models.ids import chord_id, step_id
@@ -61,16 +61,16 @@ def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str
     return [*reused, *steps, _judge_row(layout)]
 
 
-def messages(rows: list[dict[str, Any]]) -> list[Message]:
+def messages(rows: list[dict[str, Any]]) -> list[StepMessage]:
     """Return what the messages of the queued rows say, the longest path first."""
     queued = [row for row in rows if row["state"] == "queued" and row["kind"] == StepKind.STEP]
     queued.sort(key=lambda row: (-row["path_length"], row["name"]))
-    return [Message(**{field.name: row[field.name] for field in fields(Message)}) for row in queued]
+    return [StepMessage(**{field.name: row[field.name] for field in fields(StepMessage)}) for row in queued]
 
 
-def judge_message(layout: RoundLayout) -> Message:
+def judge_message(layout: RoundLayout) -> StepMessage:
     """Return what the message of the round's judge says: the body of its chord."""
-    return Message(
+    return StepMessage(
         **_common(layout, JUDGE_STEP, JUDGE_ARM), kind=StepKind.JUDGE.value, chord_id=None, spec={}
     )
 

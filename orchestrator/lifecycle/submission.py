@@ -11,10 +11,10 @@ from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.submission_cache import BYPASSED, CacheStatus, SubmissionCache
 from orchestrator.lifecycle.ending import Ended, end_task, task_error, with_locked_task
 from orchestrator.memory import files, submissions, tasks
-from orchestrator.memory.database import statement
-from orchestrator.memory.steps import Message
+from orchestrator.memory.steps import StepMessage
 from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tasks import LockedTask, NewTask, TaskRecord
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import (
     IdempotencyConflict,
     InvalidInput,
@@ -31,7 +31,7 @@ from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from orchestrator.settings import Settings
 
-Publish = Callable[[Sequence[Message]], int]
+Publish = Callable[[Sequence[StepMessage]], int]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def submit(
     task_id = new_task_id()
     task = NewTask(task_id, tenant, key_id, request_id, contract, idempotency)
     submission_cache = SubmissionCache(cache, task, plan=plan, scopes=scopes)
-    with statement(engine, tenant=tenant) as conn:
+    with tenant_statement(engine, tenant) as conn:
         attachments = _attachments(conn, tenant, contract.attachments) if contract.attachments else []
         accepted = submission_cache.serve(conn)
     if accepted is None:
@@ -89,7 +89,7 @@ def submit(
             # planners make the same plan of it, or none
             plan_by_recipe(contract, attachments)
         require_room()
-        with statement(engine, tenant=tenant) as conn:
+        with tenant_statement(engine, tenant) as conn:
             accepted = submission_cache.follow_or_run(conn, redispatch_seconds=settings.redispatch_seconds)
     if accepted is None:
         return require_earlier(engine, tenant=tenant, idempotency=idempotency)
@@ -112,7 +112,7 @@ def find_earlier(engine: Engine, *, tenant: str, idempotency: IdempotencyKey | N
     """
     if idempotency is None:
         return None
-    with statement(engine, tenant=tenant) as conn:
+    with tenant_statement(engine, tenant) as conn:
         earlier = submissions.find(conn, tenant, idempotency.name)
     if earlier is None:
         return None
@@ -141,7 +141,7 @@ def cancel(engine: Engine, *, tenant: str, task_id: str, reason: str = "") -> tu
     Raises NotFound, and InvalidOperation when the task has completed or failed. Calling it twice is safe.
     """
     ended = with_locked_task(engine, task_id, lambda conn, task: _cancel(conn, task, reason), tenant=tenant)
-    with statement(engine, tenant=tenant) as conn:
+    with tenant_statement(engine, tenant) as conn:
         task = tasks.find_task(conn, tenant, task_id)
     if task is None:
         raise NotFound(f"There is no task {task_id}.")
@@ -181,9 +181,9 @@ def _require_callback(url: str, settings: Settings) -> None:
     )
 
 
-def plan_message(task_id: TaskId, contract: Contract) -> Message:
+def plan_message(task_id: TaskId, contract: Contract) -> StepMessage:
     """Return what the message of a new task's plan row says."""
-    return Message(
+    return StepMessage(
         id=step_id(task_id, round_number=0, name=PLAN_STEP),
         task_id=task_id,
         name=PLAN_STEP,

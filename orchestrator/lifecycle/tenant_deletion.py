@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import in_transaction, statement
 from orchestrator.lifecycle import submission
 from orchestrator.memory import tenants
-from orchestrator.memory.database import in_transaction, statement
 from orchestrator.models.errors import InvalidOperation, NotFound
 
 _BATCH = 200

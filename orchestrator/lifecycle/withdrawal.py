@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine
 
 from orchestrator.cache import coalescing, feedback
-from orchestrator.memory.database import in_transaction
+from orchestrator.chord.database import in_transaction
 from orchestrator.models.errors import InvalidOperation
 
 

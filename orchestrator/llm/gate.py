@@ -1,21 +1,21 @@
 """Decides whether a model may be called now: its breaker, its provider's pause, its rates; shared by all processes."""
 
+import math
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import redis
-import structlog
-from redis.exceptions import RedisError
 
-from orchestrator.connections.redis_client import Standing
+from orchestrator.connections.redis_client import Availability
+from orchestrator.process.fixed_window import FixedWindow
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
 
 _MINUTE = 60.0
 _RETRY_REDIS_SECONDS = 5.0
@@ -139,96 +139,75 @@ class RedisGate:
 
 
 @dataclass
-class _State:
-    """What gate.lua keeps in its hash and set, for one model of this process."""
+class _Uses:
+    """What this process counts of one model while Redis is away."""
 
-    failures: list[float] = field(default_factory=list)
+    requests: FixedWindow = field(default_factory=lambda: FixedWindow(_MINUTE))
+    tokens: FixedWindow = field(default_factory=lambda: FixedWindow(_MINUTE))
+    failures_in_a_row: int = 0
     open_until: float = 0.0
-    ticket: str = ""
-    probe_until: float = 0.0
     pause_until: float = 0.0
-    requests_at: float = 0.0
-    tokens_at: float = 0.0
 
     def breaker(self, now: float) -> str:
-        if not self.open_until:
-            return "closed"
-        return "open" if now < self.open_until else "half_open"
+        return "open" if now < self.open_until else "closed"
 
 
-class LocalGate:
-    """The gate of one process, for as long as Redis is away; the same rules as gate.lua."""
+class FallbackGate:
+    """The gate of one process while Redis is away, simpler than the shared one.
+
+    Each process admits the rates' worth of calls in a fixed window of a minute, so N processes admit at most N times
+    the rates. `Policy.failures` failed calls in a row stop calls to the model for `open_seconds`; after that they are
+    admitted again, without a probe. A provider's pause is kept. Counts start at zero and are not carried over.
+    """
 
     def __init__(self, policy: Policy | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._policy = policy or Policy()
         self._clock = clock
-        self._states: dict[str, _State] = {}
+        self._uses: defaultdict[str, _Uses] = defaultdict(_Uses)
         self._lock = threading.Lock()
 
     def admit(self, entry: Entry, *, must: bool = False) -> Verdict:
         """Say whether the call may be made, and count it if so."""
         with self._lock:
-            state, now = self._states.setdefault(entry.model, _State()), self._clock()
-            return self._admit(state, entry, now=now, must=must)
+            uses, now = self._uses[entry.model], self._clock()
+            breaker = uses.breaker(now)
+            if now < uses.pause_until:
+                return Verdict("paused", uses.pause_until - now, breaker)
+            if now < uses.open_until:
+                return Verdict("open", uses.open_until - now, breaker)
+            if not _take(uses.requests, 1, limit=entry.rates.requests, now=now, must=must):
+                return Verdict("requests", uses.requests.seconds_left(now), breaker)
+            if not _take(uses.tokens, entry.tokens, limit=entry.rates.tokens, now=now, must=must):
+                uses.requests.correct(-1)
+                return Verdict("tokens", uses.tokens.seconds_left(now), breaker)
+            return Verdict("admitted", 0.0, breaker)
 
     def report(self, entry: Entry, report: Report) -> str:
-        """Take notice of what came of an admitted call; return the breaker's state."""
+        """Count the outcome of an admitted call; return the breaker's state."""
         with self._lock:
-            state, now = self._states.setdefault(entry.model, _State()), self._clock()
-            self._judge(state, entry, report.outcome, now=now)
-            if report.pause_seconds > 0:
-                pause = min(report.pause_seconds, LONGEST_PAUSE_SECONDS)
-                state.pause_until = max(state.pause_until, now + pause)
-            is_back = report.outcome == "abandoned"
-            if entry.rates.requests and is_back:
-                state.requests_at = max(now, state.requests_at) - _MINUTE / entry.rates.requests
-            used = 0 if is_back else report.tokens
-            if entry.rates.tokens and used is not None:
-                shift = (used - entry.tokens) / entry.rates.tokens * _MINUTE
-                state.tokens_at = max(now, state.tokens_at) + shift
-            return state.breaker(now)
-
-    def _admit(self, state: _State, entry: Entry, *, now: float, must: bool) -> Verdict:
-        breaker = state.breaker(now)
-        if now < state.pause_until:
-            return Verdict("paused", state.pause_until - now, breaker)
-        if breaker == "open":
-            return Verdict("open", state.open_until - now, breaker)
-        if breaker == "half_open" and now < state.probe_until:
-            return Verdict("probing", state.probe_until - now, breaker)
-        requests_at, request_wait = _arrival(state.requests_at, entry.rates.requests, 1, now=now)
-        tokens_at, token_wait = _arrival(state.tokens_at, entry.rates.tokens, entry.tokens, now=now)
-        if request_wait and not must:
-            return Verdict("requests", request_wait, breaker)
-        if token_wait and not must:
-            return Verdict("tokens", token_wait, breaker)
-        state.requests_at, state.tokens_at = requests_at, tokens_at
-        if breaker == "half_open":
-            state.ticket, state.probe_until = entry.ticket, now + self._policy.probe_seconds
-            return Verdict("probe", 0.0, breaker)
-        return Verdict("admitted", 0.0, breaker)
-
-    def _judge(self, state: _State, entry: Entry, outcome: str, *, now: float) -> None:
-        is_probe = state.ticket == entry.ticket
-        if outcome == "failed":
-            state.failures = [at for at in state.failures if at > now - self._policy.window_seconds] + [now]
-            is_full = len(state.failures) >= self._policy.failures and not state.open_until
-            if is_probe or is_full:
-                state.open_until = now + self._policy.open_seconds
-                state.ticket, state.probe_until = "", 0.0
-        elif is_probe:
-            state.ticket, state.probe_until = "", 0.0
-            if outcome == "alive":
-                state.open_until, state.failures = 0.0, []
+            uses, now = self._uses[entry.model], self._clock()
+            is_abandoned = report.outcome == "abandoned"
+            if report.outcome == "alive":
+                uses.failures_in_a_row = 0
+            elif report.outcome == "failed":
+                uses.failures_in_a_row += 1
+            if uses.failures_in_a_row >= self._policy.failures:
+                uses.failures_in_a_row, uses.open_until = 0, now + self._policy.open_seconds
+            pause = min(report.pause_seconds, LONGEST_PAUSE_SECONDS)
+            uses.pause_until = max(uses.pause_until, now + pause)
+            uses.requests.correct(-1 if is_abandoned else 0)
+            used = 0 if is_abandoned else report.tokens
+            uses.tokens.correct(0 if used is None else used - entry.tokens)
+            return uses.breaker(now)
 
 
 class SharedGate:
-    """The Redis gate while Redis answers, the process's own while it does not."""
+    """The Redis gate; while Redis is away, the process's FallbackGate."""
 
     def __init__(self, client: redis.Redis, policy: Policy | None = None) -> None:
         self._shared = RedisGate(client, policy)
-        self._own = LocalGate(policy)
-        self._standing = Standing(pause_seconds=_RETRY_REDIS_SECONDS)
+        self._fallback = FallbackGate(policy)
+        self._availability = Availability(pause_seconds=_RETRY_REDIS_SECONDS)
 
     def admit(self, entry: Entry, *, must: bool = False) -> Verdict:
         """Say whether the call may be made, and count it if so."""
@@ -239,22 +218,10 @@ class SharedGate:
         return self._either(lambda gate: gate.report(entry, report))
 
     def _either(self, work: Callable[[Gate], T]) -> T:
-        if not self._standing.may_ask():
-            return work(self._own)
-        try:
-            found = work(self._shared)
-        except RedisError as error:
-            log.warning("gate.redis_away", error=type(error).__name__)
-            self._standing.failed()
-            return work(self._own)
-        self._standing.answered()
-        return found
+        found = self._availability.attempt(lambda: work(self._shared), event="gate.redis_away")
+        return work(self._fallback) if found is None else found
 
 
-def _arrival(at: float, per_minute: int | None, amount: int, *, now: float) -> tuple[float, float]:
-    """Return the theoretical arrival time after `amount` more, and how long until there is room for it (GCRA)."""
-    if not per_minute:
-        return at, 0.0
-    after = max(at, now) + min(amount / per_minute * _MINUTE, _MINUTE)
-    # to the microsecond: what was given back must leave no rounding error behind
-    return after, max(0.0, round(after - now - _MINUTE, 6))
+def _take(window: FixedWindow, amount: int, *, limit: int | None, now: float, must: bool) -> bool:
+    """Take from a minute's window; a call larger than a whole minute's limit takes all of it."""
+    return not limit or window.take(min(amount, limit), limit=math.inf if must else limit, now=now)

@@ -1,4 +1,4 @@
-"""Owns the audit log: who did what, from where, and whether it was allowed. Entries are added, never changed."""
+"""Reads and writes the audit log: who did what, from where, and whether it was allowed. Entries never change."""
 
 import time
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from orchestrator.chord import sql
 from orchestrator.models import record
 
 LEAST_RETENTION_DAYS = 7
-"""As the table's trigger has it."""
+"""The table's trigger enforces the same minimum."""
 _SQL = sql.load(__file__)
 
 
-class Outcome(StrEnum):
-    """Whether it was done, refused for want of a right, or came to nothing otherwise."""
+class AuditOutcome(StrEnum):
+    """The action was done, refused for a missing right, or failed for another reason."""
 
     ALLOWED = "allowed"
     DENIED = "denied"
@@ -25,16 +25,15 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One deed. `object` is an id, `reason` a code: no text of a client's, for it might hold a secret.
+class AuditEntry:
+    """One action. `object` is an id and `reason` a code: never a client's text, which might contain a secret.
 
-    `key_id` of a refused credential is what it claims to be. `times` above 1 counts deeds that were left out.
-    `occurred_at` is set when the entry is read; Postgres' clock sets it, less the seconds since `noted_at`, a value
-    of time.monotonic().
+    `key_id` of a refused credential is the id it claims. `times` above 1 counts actions that got no entry of their own.
+    `noted_at` (time.monotonic()) is when it happened; Postgres converts it to `occurred_at`, which is set on reading.
     """
 
     action: str
-    outcome: Outcome
+    outcome: AuditOutcome
     tenant: str | None = None
     key_id: str | None = None
     subject: str | None = None
@@ -47,7 +46,7 @@ class Entry:
     noted_at: float = field(default_factory=time.monotonic, compare=False)
 
 
-def append(conn: Connection, entries: Sequence[Entry]) -> None:
+def append(conn: Connection, entries: Sequence[AuditEntry]) -> None:
     """Add entries, in one statement."""
     now = time.monotonic()
     rows = [{**asdict(entry), "age_seconds": now - entry.noted_at} for entry in entries]
@@ -59,14 +58,14 @@ def find(
     *,
     tenant: str | None = None,
     action: str | None = None,
-    outcome: Outcome | None = None,
+    outcome: AuditOutcome | None = None,
     since: datetime | None = None,
     limit: int = 100,
-) -> list[Entry]:
-    """Return at most `limit` entries, the newest first. The action `task` is any of task.submit, task.cancel, ..."""
+) -> list[AuditEntry]:
+    """Return at most `limit` entries, newest first. The action `task` matches task.submit, task.cancel, ..."""
     values = {"tenant": tenant, "action": action, "outcome": outcome, "since": since, "limit": limit}
     rows = conn.exec_driver_sql(_SQL["find"], values).mappings()
-    return [Entry(**{**row, "outcome": Outcome(row["outcome"])}) for row in rows]
+    return [AuditEntry(**{**row, "outcome": AuditOutcome(row["outcome"])}) for row in rows]
 
 
 def forget(conn: Connection, *, days: int, limit: int) -> int:

@@ -1,5 +1,5 @@
 -- name: append
--- Adds entries, in one trip however many they are. Their time is Postgres', less the seconds they waited to be written.
+-- Insert entries in one statement. Each entry's time is Postgres' now() minus the seconds it waited to be written.
 INSERT INTO audit_log (
     occurred_at, tenant, key_id, subject, address, action, object, outcome, reason, request_id, times
 )
@@ -21,7 +21,7 @@ FROM jsonb_to_recordset(CAST(%(entries)s AS jsonb)) AS entry (
 );
 
 -- name: find
--- The newest entries that fit, the newest first; `action` is one, or what its name begins with before a full stop.
+-- Read the newest matching entries, newest first. `action` matches a whole action or the part before its first dot.
 SELECT occurred_at, tenant, key_id, subject, address, action, object, outcome, reason, request_id, times
 FROM audit_log
 WHERE (CAST(%(tenant)s AS text) IS NULL OR tenant = %(tenant)s)
@@ -36,8 +36,8 @@ ORDER BY id DESC
 LIMIT %(limit)s;
 
 -- name: forget
--- Deletes the oldest entries that are too old; the table's trigger lets nobody delete younger ones. It locks nothing
--- beforehand: the right to lock is that to update, which nobody needs here.
+-- Delete the oldest entries past their retention; the table's trigger refuses younger ones. Takes no row lock first:
+-- locking a row needs the UPDATE right, which no process has on this table.
 DELETE FROM audit_log
 WHERE id IN (
     SELECT id

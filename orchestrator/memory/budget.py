@@ -1,11 +1,9 @@
-"""Owns the ledger: what each call to a model may cost is set aside before it, and what it did cost charged after it."""
+"""Keeps the budget ledger: reserves the most a model call can cost before it, and charges its real cost after it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -14,12 +12,12 @@ from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown
 
 _SQL = sql.load(__file__)
 _WAIT_SECONDS = 1.0
-"""How soon a step looks again for room that other calls hold; they last seconds."""
+"""How soon a step retries when other calls reserve the rest of the budget; calls last seconds."""
 
 
 @dataclass(frozen=True)
-class Account:
-    """A task's budget, what is spent of it, and what open calls hold."""
+class BudgetTotals:
+    """A task's budget, what it has spent, and what its open calls reserve (`held`)."""
 
     max_tokens: int
     max_cost: Decimal
@@ -31,7 +29,7 @@ class Account:
 
 
 class Room(StrEnum):
-    """Is there room for a call: now, once other calls have ended, or never any more?"""
+    """When the budget has room for a call: now, after other calls end, or never."""
 
     NOW = "now"
     LATER = "later"
@@ -40,7 +38,7 @@ class Room(StrEnum):
 
 @dataclass(frozen=True)
 class Balance:
-    """A task's totals before and after a call was settled; a cost is None when a part of it is not known."""
+    """A task's totals before and after a call was settled; a cost is None if part of it is unknown."""
 
     tokens_before: int
     tokens_after: int
@@ -51,8 +49,18 @@ class Balance:
 
 
 @dataclass(frozen=True)
+class Reservation:
+    """The key of a call in the ledger: calls of an attempt are numbered 1, 2, ..."""
+
+    task_id: str
+    step_id: str
+    attempt: int
+    call: int
+
+
+@dataclass(frozen=True)
 class LedgerEntry:
-    """A call in the ledger; not settled while `settled_at` is None."""
+    """A call in the ledger; it is open while `settled_at` is None."""
 
     step_id: str
     step: str
@@ -70,19 +78,19 @@ class LedgerEntry:
 def reserve(
     conn: Connection, task_id: str, *, step_id: str, attempt: int, tokens: int, cost: Decimal | None
 ) -> int:
-    """Set aside the most that a call can use and return the call's number: 1, 2, ... of the attempt.
+    """Reserve the most that a call can use, and return the call's number within the attempt: 1, 2, ...
 
-    `cost` is None when the price is not known. Locks the task's row until the transaction ends. Raises
-    BudgetExceeded, BudgetTaken, PriceUnknown; Stopped when the attempt is not the current one.
+    `cost` is None if the price is unknown. Locks the task's row until the transaction ends. Raises BudgetExceeded,
+    BudgetTaken, PriceUnknown; Stopped if the attempt is not the current one.
     """
     claim = {"step_id": step_id, "attempt": attempt}
-    budget = conn.exec_driver_sql(_SQL["lock_purse"], claim).mappings().one_or_none()
+    budget = conn.exec_driver_sql(_SQL["lock_budget"], claim).mappings().one_or_none()
     if budget is None:
         raise Stopped()
     conn.exec_driver_sql(_SQL["charge_abandoned"], {"task_id": task_id})
     sums = conn.exec_driver_sql(_SQL["account"], {"task_id": task_id, **claim}).mappings().one()
     call: int = sums["next_call"]
-    account = Account(**budget, **{name: value for name, value in sums.items() if name != "next_call"})
+    account = BudgetTotals(**budget, **{name: value for name, value in sums.items() if name != "next_call"})
     _require_room(account, tokens=tokens, cost=cost)
     values = {"task_id": task_id, **claim, "call": call, "tokens": tokens, "cost": cost}
     conn.exec_driver_sql(_SQL["reserve"], values)
@@ -91,54 +99,43 @@ def reserve(
 
 def settle(
     conn: Connection,
-    task_id: str,
+    reservation: Reservation,
     *,
-    step_id: str,
-    attempt: int,
-    call: int,
     tokens: int | None,
     cost: Decimal | None,
-    is_told: bool = True,
+    is_reported: bool = True,
 ) -> Balance | None:
-    """Charge what a call used, all that was set aside when `tokens` is None; None when it was charged before.
+    """Charge what a call used, or the whole reservation when `tokens` is None; None when it was charged before.
 
-    Figures that were not told but estimated are charged as far as the budget keeps room for a call of the same size:
-    the retry. Locks the task's row until the transaction ends.
+    Estimated figures (not `is_reported`) are charged only as far as the budget keeps room for a call of the same size,
+    its retry. Locks the task's row until the transaction ends.
     """
-    values: Mapping[str, Any] = {
-        "task_id": task_id,
-        "step_id": step_id,
-        "attempt": attempt,
-        "call": call,
-        "tokens": tokens,
-        "cost": cost,
-        "is_told": is_told,
-    }
+    values = {**asdict(reservation), "tokens": tokens, "cost": cost, "is_reported": is_reported}
     row = conn.exec_driver_sql(_SQL["settle"], values).one_or_none()
     return Balance(*row) if row else None
 
 
 def charge_open(conn: Connection, task_id: str) -> None:
-    """Charge in full what a task's calls still hold, at its end; the caller holds the task's lock."""
+    """Charge a task's open reservations in full, at its end; the caller holds the task's lock."""
     conn.exec_driver_sql(_SQL["charge_open"], {"task_id": task_id})
 
 
 def entries(conn: Connection, task_id: str) -> list[LedgerEntry]:
-    """Return the task's calls in the order in which they were reserved."""
+    """Return the task's calls in the order of reservation."""
     return [LedgerEntry(*row) for row in conn.exec_driver_sql(_SQL["entries"], {"task_id": task_id})]
 
 
 def room_for(asked: Decimal, *, spent: Decimal, held: Decimal, limit: Decimal) -> Room:
-    """Tell whether a call fits: never when it would not even if every open call cost nothing."""
+    """Return when a call fits; NEVER if it would not fit even if every open call cost nothing."""
     if spent + asked > limit:
         return Room.NEVER
     return Room.LATER if spent + held + asked > limit else Room.NOW
 
 
-def _require_room(account: Account, *, tokens: int, cost: Decimal | None) -> None:
+def _require_room(account: BudgetTotals, *, tokens: int, cost: Decimal | None) -> None:
     if cost is None and account.is_cost_explicit:
         raise PriceUnknown(
-            "The model's price is not known, so max_cost_dollars can't be kept: set LLM_PRICES, or leave it out."
+            "The model's price is not known, so max_cost_dollars can't be enforced: set LLM_PRICES, or leave it out."
         )
     of_tokens = (Decimal(tokens), Decimal(account.spent_tokens), Decimal(account.held_tokens))
     of_dollars = (cost or Decimal(0), account.spent_cost, account.held_cost)
@@ -150,11 +147,11 @@ def _require_room(account: Account, *, tokens: int, cost: Decimal | None) -> Non
         figures = {"budget": budget, "limit": str(limit), "spent": str(spent), "asked": str(asked)}
         if room is Room.NEVER:
             raise BudgetExceeded(
-                f"{budget} is {limit}: {spent} are spent, and the next call may cost {asked}.",
+                f"{budget} is {limit}; {spent} is spent, and the next call may cost {asked}.",
                 details=figures,
             )
         if room is Room.LATER:
             raise BudgetTaken(
-                f"Other calls of the task hold {held} of {budget} until they end.",
+                f"Other calls of the task reserve {held} of {budget} until they end.",
                 details={**figures, "held": str(held), "retry_after": _WAIT_SECONDS},
             )

@@ -1,6 +1,6 @@
--- name: lock_purse
--- The task's lock serialises all reservations of a task: two that are made at once can't both see the same room.
--- No row: the attempt is no longer the current one, or its task has ended.
+-- name: lock_budget
+-- Lock the task's row, which serialises its reservations, so that two concurrent ones can't both use the same room.
+-- Returns no row if the attempt is no longer the current one or the task has ended.
 SELECT (t.contract #>> '{budget,max_tokens}')::bigint AS max_tokens,
     (t.contract #>> '{budget,max_cost_dollars}')::numeric AS max_cost,
     coalesce((t.contract #>> '{budget,is_cost_explicit}')::boolean, false) AS is_cost_explicit
@@ -10,8 +10,8 @@ WHERE s.id = %(step_id)s AND s.attempt = %(attempt)s AND s.state = 'running' AND
 FOR UPDATE OF t;
 
 -- name: charge_abandoned
--- Reservations whose attempt is not at work any more (its worker died, was fenced or handed the lease back) are
--- charged in full: nobody knows what the provider bills. The caller holds the task's lock.
+-- Charge in full the reservations of attempts that no longer run (the worker died, was fenced or handed the lease
+-- back): what the provider bills for them is unknown. The caller holds the task's lock.
 WITH abandoned AS (
     UPDATE ledger l
     SET spent_tokens = l.reserved_tokens, spent_cost = l.reserved_cost, settled_at = clock_timestamp()
@@ -30,7 +30,8 @@ FROM total
 WHERE t.id = %(task_id)s;
 
 -- name: account
--- What the task has spent and what its open calls hold; a new statement after the lock, so it sees all of them.
+-- Sum what the task has spent and what its open calls reserve. Runs as a new statement after the lock, so it sees
+-- every reservation committed before.
 SELECT coalesce(sum(spent_tokens) FILTER (WHERE settled_at IS NOT NULL), 0)::bigint AS spent_tokens,
     coalesce(sum(spent_cost) FILTER (WHERE settled_at IS NOT NULL), 0) AS spent_cost,
     coalesce(sum(reserved_tokens) FILTER (WHERE settled_at IS NULL), 0)::bigint AS held_tokens,
@@ -40,14 +41,15 @@ FROM ledger
 WHERE task_id = %(task_id)s;
 
 -- name: reserve
--- The clock is read under the lock: by now(), the transaction's start, entries would seem to overlap.
+-- Insert a reservation. It uses clock_timestamp(), read under the lock: with now(), the transaction's start, entries
+-- would seem to overlap.
 INSERT INTO ledger (task_id, step_id, attempt, call, reserved_tokens, reserved_cost, reserved_at)
 VALUES (%(task_id)s, %(step_id)s, %(attempt)s, %(call)s, %(tokens)s, %(cost)s, clock_timestamp());
 
 -- name: settle
--- What a call did use; all that was set aside when nobody knows. An estimate is charged as far as it leaves room for
--- another call of the same size, or the retry of a call that broke could not be paid. A reservation that was charged as
--- abandoned, or when its task ended, stays as it was charged. The task's totals move with it, under the task's lock.
+-- Charge a call's usage, or the whole reservation when the usage is unknown. An estimate is capped so that another
+-- call of the same size still fits; otherwise the retry of a broken call could not be paid. A reservation already
+-- charged (as abandoned, or at the task's end) does not change. Updates the task's totals under the task's lock.
 WITH task AS (
     SELECT id, tokens_used, cost_dollars,
         (contract #>> '{budget,max_tokens}')::bigint AS max_tokens,
@@ -59,14 +61,14 @@ WITH task AS (
     UPDATE ledger l
     SET spent_tokens = CASE
             WHEN %(tokens)s::bigint IS NULL THEN l.reserved_tokens
-            WHEN %(is_told)s THEN %(tokens)s
+            WHEN %(is_reported)s THEN %(tokens)s
             ELSE least(
                 %(tokens)s, l.reserved_tokens, greatest(task.max_tokens - task.tokens_used - l.reserved_tokens, 0)
             )
         END,
         spent_cost = CASE
             WHEN %(tokens)s::bigint IS NULL THEN l.reserved_cost
-            WHEN %(is_told)s OR %(cost)s::numeric IS NULL THEN %(cost)s::numeric
+            WHEN %(is_reported)s OR %(cost)s::numeric IS NULL THEN %(cost)s::numeric
             ELSE least(
                 %(cost)s::numeric, l.reserved_cost,
                 greatest(task.max_cost - task.cost_dollars - l.reserved_cost, 0)
@@ -87,7 +89,7 @@ RETURNING t.tokens_used - settled.spent_tokens AS tokens_before, t.tokens_used A
     (t.contract #>> '{budget,max_cost_dollars}')::numeric AS max_cost;
 
 -- name: charge_open
--- At a task's end: whatever is still held is charged in full. The caller holds the task's lock.
+-- Charge every open reservation in full, at the task's end. The caller holds the task's lock.
 WITH held AS (
     UPDATE ledger
     SET spent_tokens = reserved_tokens, spent_cost = reserved_cost, settled_at = clock_timestamp()
@@ -104,6 +106,7 @@ FROM total
 WHERE t.id = %(task_id)s;
 
 -- name: entries
+-- Read a task's ledger entries in the order of reservation.
 SELECT l.step_id, s.name AS step, s.round, l.attempt, l.call, l.reserved_tokens, l.reserved_cost, l.spent_tokens,
     l.spent_cost, l.reserved_at, l.settled_at
 FROM ledger l

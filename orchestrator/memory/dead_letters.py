@@ -1,4 +1,4 @@
-"""Reads which work was given up because it killed its workers: nothing will try it again by itself."""
+"""Reads dead letters: steps that were given up because they killed their workers, and are not retried by themselves."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ _SQL = sql.load(__file__)
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A row of work that was given up after `kills` deaths; `retried_by` is the last task that repeats its task."""
+    """A step that was given up after `kills` deaths; `retried_by` is the latest task that retries its task."""
 
     id: str
     task_id: str
@@ -28,6 +28,6 @@ class DeadLetter:
 
 
 def list_dead(conn: Connection, tenant: str, *, limit: int, before: str | None = None) -> list[DeadLetter]:
-    """Return the tenant's given-up rows, newest first: those after the row id `before`."""
+    """Return the tenant's dead letters, newest first, starting after the row id `before`."""
     values = {"tenant": tenant, "limit": limit, "before": before}
     return [DeadLetter(*row) for row in conn.exec_driver_sql(_SQL["list"], values)]

@@ -1,5 +1,6 @@
 -- name: list
--- Rows that were given up since they killed their workers, the newest first; and the last task that repeats theirs.
+-- Read steps that were given up because they killed their workers, newest first, each with the latest task that
+-- retries its task.
 SELECT s.id, s.task_id, s.name, s.arm, s.round, s.kills, s.result -> 'error' AS error, s.finished_at,
     t.status AS task_status,
     (SELECT max(r.id) FROM tasks r WHERE r.retry_of = t.id) AS retried_by

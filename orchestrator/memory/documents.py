@@ -1,4 +1,4 @@
-"""Owns the index of documents: passages of artifacts' texts, and what embedding models say about them."""
+"""Maintains the search index: documents, their passages, and the passages' embedding vectors."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ Vector = Sequence[float]
 
 @dataclass(frozen=True)
 class Document:
-    """An artifact as a text to search; `unpacked` says that it was read as an archive."""
+    """An artifact as searchable text; `unpacked` if it was read as an archive."""
 
     sha256: str
     unpacked: bool
@@ -25,7 +25,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Passage:
-    """Consecutive lines, or a piece of a long one: its place, 1-based lines and the byte it starts at."""
+    """Consecutive lines, or a piece of a long line. Lines are 1-based; `first_byte` is the offset in the file."""
 
     file: str
     line: int
@@ -35,8 +35,8 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Holding:
-    """What of a document is indexed, and {file, reason} of what is no text."""
+class IndexState:
+    """How much of a document is indexed, and {file, reason} for each file that was skipped."""
 
     files: int
     passages: int
@@ -45,25 +45,27 @@ class Holding:
 
 @dataclass(frozen=True)
 class Abilities:
-    """What the server can search by besides words: pg_trgm is there, pgvector is there."""
+    """The server's search extensions: `trigrams` needs pg_trgm, `meaning` needs pgvector."""
 
     trigrams: bool
     meaning: bool
 
 
 @dataclass(frozen=True)
-class Unread:
-    """A passage that an embedding model was not asked about yet."""
+class UnembeddedPassage:
+    """A passage without a vector of some embedding model; `number` is its position in the document."""
 
     document: Document
     number: int
     content: str
 
 
-def describe(conn: Connection, tenant: str, documents: Sequence[Document]) -> dict[Document, Holding]:
-    """Return what is indexed of those of the documents that are."""
-    rows = conn.exec_driver_sql(_SQL["describe"], {"tenant": tenant, **keys(documents)})
-    return {Document(row.sha256, row.unpacked): Holding(row.files, row.passages, row.skipped) for row in rows}
+def describe(conn: Connection, tenant: str, documents: Sequence[Document]) -> dict[Document, IndexState]:
+    """Return the index state of those of the documents that are indexed."""
+    rows = conn.exec_driver_sql(_SQL["describe"], {"tenant": tenant, **document_parameters(documents)})
+    return {
+        Document(row.sha256, row.unpacked): IndexState(row.files, row.passages, row.skipped) for row in rows
+    }
 
 
 def add(
@@ -75,7 +77,7 @@ def add(
     files: int,
     skipped: Sequence[dict[str, str]],
 ) -> None:
-    """Index a document in the caller's transaction; one that is indexed already stays as it is."""
+    """Index a document in the caller's transaction; an indexed document does not change."""
     key = {"tenant": tenant, "sha256": document.sha256, "unpacked": document.unpacked}
     counts = {"files": files, "passages": len(passages), "skipped": record.encode(list(skipped))}
     if conn.exec_driver_sql(_SQL["add_document"], {**key, **counts}).one_or_none() is None:
@@ -87,38 +89,43 @@ def add(
 
 
 def abilities(conn: Connection) -> Abilities:
-    """Return what this server can search by besides words."""
+    """Return the server's search extensions."""
     return Abilities(*conn.exec_driver_sql(_SQL["abilities"]).one())
 
 
 def without_vectors(
     conn: Connection, tenant: str, documents: Sequence[Document], *, model: str, limit: int
-) -> list[Unread]:
+) -> list[UnembeddedPassage]:
     """Return at most `limit` passages of the documents that have no vector of the model; needs pgvector."""
-    values = {"tenant": tenant, **keys(documents), "model": model, "limit": limit}
+    values = {"tenant": tenant, **document_parameters(documents), "model": model, "limit": limit}
     rows = conn.exec_driver_sql(_SQL["without_vectors"], values)
-    return [Unread(Document(row.sha256, row.unpacked), row.number, row.content) for row in rows]
+    return [UnembeddedPassage(Document(row.sha256, row.unpacked), row.number, row.content) for row in rows]
 
 
 def add_vectors(
-    conn: Connection, tenant: str, *, model: str, passages: Sequence[Unread], vectors: Sequence[Vector]
+    conn: Connection,
+    tenant: str,
+    *,
+    model: str,
+    passages: Sequence[UnembeddedPassage],
+    vectors: Sequence[Vector],
 ) -> None:
-    """Keep the vectors of passages, one each; calling it twice is safe. Needs pgvector."""
+    """Store one vector for each passage; calling it twice is safe. Needs pgvector."""
     rows = [
-        {**asdict(passage.document), "number": passage.number, "embedding": written(vector)}
+        {**asdict(passage.document), "number": passage.number, "embedding": vector_text(vector)}
         for passage, vector in zip(passages, vectors, strict=True)
     ]
     values = {"tenant": tenant, "model": model, "rows": record.encode(rows)}
     conn.exec_driver_sql(_SQL["add_vectors"], values)
 
 
-def written(vector: Vector) -> str:
-    """Return the vector as pgvector reads it."""
+def vector_text(vector: Vector) -> str:
+    """Return the vector as text for pgvector."""
     return f"[{','.join(map(repr, vector))}]"
 
 
-def keys(documents: Sequence[Document]) -> dict[str, list[str] | list[bool]]:
-    """Return the documents as the parameters `ids` and `unpacked`."""
+def document_parameters(documents: Sequence[Document]) -> dict[str, list[str] | list[bool]]:
+    """Return the statement parameters `ids` and `unpacked` for these documents."""
     return {
         "ids": [document.sha256 for document in documents],
         "unpacked": [document.unpacked for document in documents],

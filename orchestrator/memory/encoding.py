@@ -1,4 +1,4 @@
-"""Refuses a database that can't hold every text: in LATIN1 or SQL_ASCII all goes well until the first emoji."""
+"""Checks that the database stores texts as UTF-8: others, such as LATIN1, fail at the first emoji."""
 
 from sqlalchemy import Connection
 
@@ -9,14 +9,14 @@ ADVICE = "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, and name that 
 
 
 def encoding_of(conn: Connection) -> str:
-    """Return the encoding of the database's texts."""
+    """Return the database's text encoding."""
     return str(conn.exec_driver_sql("SHOW server_encoding").scalar_one())
 
 
 def refuse_encoding(conn: Connection) -> None:
-    """Raise SettingsError unless the database stores its texts in UTF-8."""
+    """Raise SettingsError unless the database stores texts as UTF-8."""
     encoding = encoding_of(conn)
     if encoding != NEEDED:
         raise SettingsError(
-            f"DATABASE_URL is wrong: its database stores texts as {encoding} and can't hold all; {ADVICE}"
+            f"DATABASE_URL is wrong: its database stores texts as {encoding} and can't store every character; {ADVICE}"
         )

@@ -1,4 +1,4 @@
-"""Owns what is told about a task: its numbered events, and the trace of its decisions."""
+"""Reads and writes a task's numbered events and the trace of its decisions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 
 _SQL = sql.load(__file__)
-_TELL = Prepared(
-    "octollm_tell",
-    _SQL["tell"],
+_WRITE = Prepared(
+    "octollm_write_events",
+    _SQL["write"],
     {
         "task_id": "text",
         "round": "int",
@@ -31,7 +31,7 @@ Fact = tuple[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Event:
-    """A numbered fact of a task's life; `seq` starts at 1 and has no gaps."""
+    """An event of a task; `seq` starts at 1 and has no gaps."""
 
     seq: int
     occurred_at: datetime
@@ -40,8 +40,8 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """One entry of a task's trace."""
+class TraceEntry:
+    """One decision in a task's trace."""
 
     id: int
     round: int
@@ -50,7 +50,7 @@ class Decision:
     payload: dict[str, Any]
 
 
-def tell(
+def write(
     conn: Connection,
     task_id: str,
     facts: Sequence[Fact],
@@ -59,10 +59,10 @@ def tell(
     decisions: Mapping[str, Mapping[str, Any]] | None = None,
     progress: bool = False,
 ) -> None:
-    """Append (type, payload) pairs to the task's events, and {kind: payload} to its trace, where they became true.
+    """Append (type, payload) pairs to the task's events and {kind: payload} to its trace.
 
-    Locks the task's row until the transaction ends. With `progress` its percentage rises to what the round has
-    finished.
+    Call it in the transaction that makes them true. Locks the task's row until the transaction ends. With `progress`
+    the task's percentage rises to what the round has finished.
     """
     values = {
         "task_id": task_id,
@@ -72,16 +72,16 @@ def tell(
         "decisions": as_decisions(decisions or {}),
         "progress": progress,
     }
-    _TELL.execute(conn, values)
+    _WRITE.execute(conn, values)
 
 
 def as_events(facts: Sequence[Fact]) -> str:
-    """Return facts as the statements take them."""
+    """Encode facts as a statement's `events` parameter."""
     return record.encode([{"type": kind, "payload": payload} for kind, payload in facts])
 
 
 def as_decisions(decisions: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return decisions as the statements take them."""
+    """Encode decisions as a statement's `decisions` parameter."""
     return record.encode([{"kind": kind, "payload": payload} for kind, payload in decisions.items()])
 
 
@@ -92,19 +92,19 @@ def read(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -
 
 
 def read_after(conn: Connection, cursors: Mapping[str, int], *, limit: int) -> list[tuple[str, Event]]:
-    """Return (task id, event) of what each task in `cursors` has after its number; by task, oldest first."""
+    """Return (task id, event) for the events of each task after its number in `cursors`; by task, oldest first."""
     values = {"ids": list(cursors), "afters": list(cursors.values()), "limit": limit}
     rows = conn.exec_driver_sql(_SQL["read_after"], values)
     return [(task_id, Event(*event)) for task_id, *event in rows]
 
 
 def last_numbers(conn: Connection, task_ids: Sequence[str]) -> dict[str, int]:
-    """Return the number of each task's last event; tasks that are gone are left out."""
+    """Return the number of each task's last event; deleted tasks are left out."""
     rows = conn.exec_driver_sql(_SQL["last_numbers"], {"ids": list(task_ids)})
     return {row.id: row.event_seq for row in rows}
 
 
-def trace(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Decision]:
-    """Return the task's decisions with id above `after`, oldest first."""
+def trace(conn: Connection, task_id: str, *, after: int = 0, limit: int = 1000) -> list[TraceEntry]:
+    """Return the task's trace entries with an id above `after`, oldest first."""
     rows = conn.exec_driver_sql(_SQL["trace"], {"task_id": task_id, "after": after, "limit": limit})
-    return [Decision(*row) for row in rows]
+    return [TraceEntry(*row) for row in rows]

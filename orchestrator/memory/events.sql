@@ -1,7 +1,6 @@
--- name: tell
--- Numbers events by the task row's own counter, so that they have no gap and no double, and records decisions; the
--- caller holds the task's lock, or takes it here. With `progress` the percentage rises to what the round has
--- finished: a high-water mark, what a client was shown never falls.
+-- name: write
+-- Append events, numbered without gaps by a counter in the task's row, and trace entries. Takes the task's lock
+-- unless the caller holds it. With `progress` the percentage rises to what the round has finished; it never falls.
 WITH numbered AS (
     UPDATE tasks t
     SET event_seq = t.event_seq + %(count)s, updated_at = now(),
@@ -24,6 +23,7 @@ SELECT %(task_id)s, numbered.event_seq - %(count)s + fact.position, fact.event -
 FROM numbered, jsonb_array_elements(%(events)s::jsonb) WITH ORDINALITY AS fact (event, position);
 
 -- name: read
+-- Read a task's events after a number, oldest first.
 SELECT seq, occurred_at, type, payload
 FROM events
 WHERE task_id = %(task_id)s AND seq > %(after)s
@@ -31,7 +31,7 @@ ORDER BY seq
 LIMIT %(limit)s;
 
 -- name: read_after
--- New events of many tasks, each after its own number: one query for all that a process' streams wait for.
+-- Read new events of many tasks, each after its own number: one query for all streams of a process.
 SELECT e.task_id, e.seq, e.occurred_at, e.type, e.payload
 FROM unnest(%(ids)s::text[], %(afters)s::int[]) AS watched (task_id, after)
 JOIN events e ON e.task_id = watched.task_id AND e.seq > watched.after
@@ -39,12 +39,13 @@ ORDER BY e.task_id, e.seq
 LIMIT %(limit)s;
 
 -- name: last_numbers
--- What a lost hint would have told; a task that does not come back is gone.
+-- Read each task's last event number, to find events whose hint was lost. A deleted task has no row.
 SELECT id, event_seq
 FROM tasks
 WHERE id = ANY(%(ids)s);
 
 -- name: trace
+-- Read a task's trace entries after an id, oldest first.
 SELECT id, round, decided_at, kind, payload
 FROM traces
 WHERE task_id = %(task_id)s AND id > %(after)s

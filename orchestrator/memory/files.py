@@ -1,4 +1,4 @@
-"""Owns the artifacts: files by their SHA-256, kept in chunks, each tenant's apart."""
+"""Stores artifacts: files named by their SHA-256, in chunks, separately for each tenant."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _SQL = load(__file__)
 
 @dataclass(frozen=True)
 class Artifact:
-    """A stored file; `sha256` (64 hex digits) is its id on the wire."""
+    """A stored file; `sha256` (64 hex digits) is its id in the HTTP API."""
 
     sha256: str
     filename: str
@@ -27,7 +27,7 @@ class Artifact:
 
 
 def put(conn: Connection, tenant: str, *, filename: str, media_type: str, content: bytes) -> Artifact:
-    """Store a file and return it. The same content again is the same artifact, under the newest name."""
+    """Store a file and return its description. Storing the same content again only updates its name."""
     sha256 = hashlib.sha256(content).hexdigest()
     values = {
         "tenant": tenant,
@@ -53,7 +53,7 @@ def put(conn: Connection, tenant: str, *, filename: str, media_type: str, conten
 
 
 def describe(conn: Connection, tenant: str, ids: Sequence[str]) -> list[Artifact]:
-    """Return the tenant's artifacts of these ids, in their order; unknown ones are left out, no query for no ids."""
+    """Return the tenant's artifacts with these ids, in the same order; unknown ids are left out."""
     if not ids:
         return []
     rows = conn.exec_driver_sql(_SQL["describe_artifacts"], {"tenant": tenant, "ids": list(ids)}).mappings()
@@ -61,19 +61,19 @@ def describe(conn: Connection, tenant: str, ids: Sequence[str]) -> list[Artifact
 
 
 def read(conn: Connection, tenant: str, sha256: str) -> bytes | None:
-    """Return a file's content, or None when the tenant has no such file."""
+    """Return a file's content, or None if the tenant has no such file."""
     chunks = conn.exec_driver_sql(_SQL["read_chunks"], {"tenant": tenant, "sha256": sha256}).scalars().all()
-    # an empty file is one row without a chunk; no row at all is no file
+    # an empty file has one row without a chunk, an unknown file has no row
     return b"".join(bytes(chunk) for chunk in chunks if chunk is not None) if chunks else None
 
 
 def stored_bytes(conn: Connection, tenant: str) -> int:
-    """Return how many bytes the tenant's files have."""
+    """Return the total size of the tenant's files in bytes."""
     return int(conn.exec_driver_sql(_SQL["stored_bytes"], {"tenant": tenant}).scalar_one())
 
 
 def delete(conn: Connection, tenant: str, sha256: str) -> int | None:
-    """Delete a file and return its size in bytes; None when the tenant has no such file.
+    """Delete a file and return its size in bytes; None if the tenant has no such file.
 
     Raises InvalidOperation while an open task needs it. Locks the file's row.
     """

@@ -1,6 +1,6 @@
 -- name: put_artifact
--- Stores a file's description. Two uploads of one content at once: the second waits for the first on the
--- primary key, then finds it there (xmax is 0 only for a row that this statement inserted).
+-- Insert a file's description. If the same content is uploaded twice at once, the second upload waits on the primary
+-- key and then updates the row; `xmax` is 0 only for a row that this statement inserted.
 INSERT INTO artifacts (tenant, sha256, filename, media_type, size_bytes)
 VALUES (%(tenant)s, %(sha256)s, %(filename)s, %(media_type)s, %(size_bytes)s)
 ON CONFLICT (tenant, sha256) DO UPDATE
@@ -9,19 +9,19 @@ SET filename = excluded.filename,
 RETURNING created_at, xmax = 0 AS is_new
 
 -- name: put_chunk
--- Stores one part of a new file.
+-- Insert one chunk of a new file.
 INSERT INTO artifact_chunks (tenant, sha256, number, content)
 VALUES (%(tenant)s, %(sha256)s, %(number)s, %(content)s)
 
 -- name: describe_artifacts
--- Describes files in the order in which they were asked for.
+-- Read descriptions of files, in the requested order.
 SELECT artifacts.sha256, filename, media_type, size_bytes, created_at
 FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS wanted (sha256, position)
 JOIN artifacts ON artifacts.tenant = %(tenant)s AND artifacts.sha256 = wanted.sha256
 ORDER BY position
 
 -- name: read_chunks
--- Reads a file's parts in order: one row with NULL for an empty file, none for an unknown one.
+-- Read a file's chunks in order: one row with NULL for an empty file, no row for an unknown one.
 SELECT content
 FROM artifacts
 LEFT JOIN artifact_chunks USING (tenant, sha256)
@@ -30,20 +30,20 @@ WHERE tenant = %(tenant)s
 ORDER BY number
 
 -- name: stored_bytes
--- What a tenant's files take.
+-- Sum the sizes of a tenant's files.
 SELECT coalesce(sum(size_bytes), 0)::bigint
 FROM artifacts
 WHERE tenant = %(tenant)s
 
 -- name: hold_artifact
--- Locks a file's description, so that it is deleted once.
+-- Lock a file's description, so that only one request deletes it.
 SELECT size_bytes
 FROM artifacts
 WHERE tenant = %(tenant)s AND sha256 = %(sha256)s
 FOR UPDATE
 
 -- name: needs_artifact
--- An open task that needs a file: it is attached, or holds what one of its steps returned.
+-- Find an open task that needs the file, as an attachment or as a step's stored output.
 SELECT t.id
 FROM tasks t
 WHERE t.tenant = %(tenant)s AND t.finished_at IS NULL
@@ -56,6 +56,6 @@ WHERE s.result ->> 'artifact' = %(sha256)s AND t.tenant = %(tenant)s AND t.finis
 LIMIT 1
 
 -- name: delete_artifact
--- Deletes a file with its chunks and what was made searchable of it.
+-- Delete a file with its chunks and its search index.
 DELETE FROM artifacts
 WHERE tenant = %(tenant)s AND sha256 = %(sha256)s

@@ -1,4 +1,4 @@
-"""Owns the API keys: who may call for which tenant, until when."""
+"""Creates, checks, rotates and revokes API keys."""
 
 import hmac
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _SQL = load(__file__)
 
 @dataclass(frozen=True)
 class KeyRecord:
-    """A key as we know it: everything but its secret."""
+    """A stored key without its secret."""
 
     id: str
     tenant: str
@@ -37,7 +37,7 @@ def create(
     environment: str = "live",
     expires_at: datetime | None = None,
 ) -> tuple[KeyRecord, str]:
-    """Make a key and return it with its text, which nobody can show again. Scopes may be ["all"]."""
+    """Create a key and return it with its text, which is not stored. Scopes may be ["all"]."""
     key = new_api_key(environment)
     values = {
         "id": key.id,
@@ -53,7 +53,7 @@ def create(
 
 
 def verify(conn: Connection, raw_key: str) -> Principal | None:
-    """Return whom a key stands for, or None when it is unknown, wrong, expired or revoked."""
+    """Return the principal of a key, or None if the key is unknown, wrong, expired or revoked."""
     key = parse_api_key(raw_key)
     if key is None:
         return None
@@ -66,9 +66,10 @@ def verify(conn: Connection, raw_key: str) -> Principal | None:
 
 
 def rotate(conn: Connection, key_id: str, *, overlap_seconds: int) -> tuple[KeyRecord, str] | None:
-    """Make a key like this one, which itself ends after `overlap_seconds`; None when it does not hold any more.
+    """Create a successor with the same rights, and let the old key expire after `overlap_seconds`.
 
-    The new one lives as long as the old one was made for. Locks the old key; call it in a transaction.
+    The successor's lifetime is the one the old key was created with. Returns None if the old key is no longer valid.
+    Locks the old key; call it in a transaction.
     """
     row = conn.exec_driver_sql(_SQL["retire_key"], {"id": key_id, "overlap": overlap_seconds}).one_or_none()
     if row is None:
@@ -84,28 +85,28 @@ def rotate(conn: Connection, key_id: str, *, overlap_seconds: int) -> tuple[KeyR
 
 
 def touch(conn: Connection, key_id: str) -> None:
-    """Note that the key was used now; at most one write a minute."""
+    """Record that the key was used now; writes at most once a minute."""
     conn.exec_driver_sql(_SQL["touch_key"], {"id": key_id})
 
 
 def revoke(conn: Connection, key_id: str, *, tenant: str | None = None) -> bool:
-    """Revoke a key; calling twice is safe. Return False when there is none (or it is another tenant's)."""
+    """Revoke a key; calling twice is safe. Return False if there is no such key, or not of this tenant."""
     return conn.exec_driver_sql(_SQL["revoke_key"], {"id": key_id, "tenant": tenant}).rowcount == 1
 
 
 def tenant_of(conn: Connection, key_id: str) -> str | None:
-    """Return whose key it is; None when there is none of that id."""
+    """Return the tenant of a key; None if there is no such key."""
     tenant: str | None = conn.exec_driver_sql(_SQL["tenant_of_key"], {"id": key_id}).scalar_one_or_none()
     return tenant
 
 
 def is_revoked(conn: Connection, key_id: str) -> bool:
-    """Tell whether tokens of this key must be refused: it was revoked or has expired."""
+    """Return whether tokens of this key must be refused because it was revoked or has expired."""
     return bool(conn.exec_driver_sql(_SQL["is_key_revoked"], {"id": key_id}).scalar_one())
 
 
 def list_keys(conn: Connection, *, tenant: str | None = None) -> list[KeyRecord]:
-    """Return a tenant's keys, or everybody's, newest first."""
+    """Return a tenant's keys, or all keys, newest first."""
     return [_record(row) for row in conn.exec_driver_sql(_SQL["list_keys"], {"tenant": tenant}).mappings()]
 
 

@@ -1,13 +1,14 @@
 -- name: wait
--- Bounds each wait for a lock in this transaction.
+-- Bound each wait for a lock in this transaction.
 SELECT set_config('lock_timeout', %(milliseconds)s, true)
 
 -- name: lock
--- Lets one migration run at a time, until the end of the transaction.
+-- Take the migrations' advisory lock until the end of the transaction: one migration runs at a time.
 SELECT pg_advisory_xact_lock(%(lock)s)
 
 -- name: holders
--- Lists who may stand in the way: who holds the migrations' lock, then transactions that hold a lock on a table.
+-- List sessions that may block a migration: first the holder of its advisory lock, then transactions that hold locks
+-- on tables.
 SELECT
     a.pid,
     a.application_name,

@@ -1,7 +1,7 @@
-"""Owns which worker pools live, how each arm does, and what was declared about it."""
+"""Records the heartbeats of worker pools, and reads each arm's statistics and declarations."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,18 +12,18 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.record import encode
 
 ALIVE_WITHIN_SECONDS = 13
-"""How old a pool's last beat may be: two of each 5 s may be lost, and with the gauges' own age (2 s) a dead pool is
-still seen within 15 s."""
+"""How old a live pool's last heartbeat may be. With a beat every 5 s two may be lost, and with the gauges' own age
+(2 s) a dead pool is still noticed within 15 s."""
 STATISTICS_DAYS = 7
 
 _SQL = load(__file__)
 
 
-@dataclass(frozen=True)
-class Pool:
-    """A worker process that serves one arm's queue; `busy` of its `concurrency` slots work.
+@dataclass(frozen=True, kw_only=True)
+class PoolReport:
+    """One heartbeat of a worker process that serves one arm's queue; `busy` of its `concurrency` slots work.
 
-    `isolation` says how the tools of its arm are kept apart; `unavailable` why it lives and takes no work.
+    `isolation` is the sandbox of its arm's tools. `unavailable` is the reason when the process runs but takes no work.
     """
 
     node: str
@@ -34,14 +34,20 @@ class Pool:
     isolation: str
     version: str
     registry_digest: str
-    unavailable: str | None
+    unavailable: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool(PoolReport):
+    """A worker process by its last heartbeat."""
+
     started_at: datetime
     seen_at: datetime
 
 
 @dataclass(frozen=True)
 class ArmStatistics:
-    """An arm now (workers, busy, concurrency, queued) and lately (attempts, successes, latency)."""
+    """An arm's current state (workers, busy, concurrency, queued) and recent history (attempts, successes, latency)."""
 
     arm: str
     workers: int
@@ -56,61 +62,38 @@ class ArmStatistics:
     declared_at: datetime | None
 
 
-def beat(
-    conn: Connection,
-    node: str,
-    *,
-    queue: str,
-    arm: str,
-    concurrency: int,
-    busy: int,
-    isolation: str,
-    version: str,
-    registry_digest: str,
-    unavailable: str | None = None,
-) -> None:
-    """Say that a worker process lives; it counts as alive for ALIVE_WITHIN_SECONDS."""
-    values = {
-        "node": node,
-        "queue": queue,
-        "arm": arm,
-        "concurrency": concurrency,
-        "busy": busy,
-        "isolation": isolation,
-        "version": version,
-        "registry_digest": registry_digest,
-        "unavailable": unavailable,
-    }
-    conn.exec_driver_sql(_SQL["beat"], values)
+def record_heartbeat(conn: Connection, report: PoolReport) -> None:
+    """Record that a worker process is alive; it counts as alive for ALIVE_WITHIN_SECONDS."""
+    conn.exec_driver_sql(_SQL["record_heartbeat"], asdict(report))
 
 
 def leave(conn: Connection, node: str) -> None:
-    """Say that a worker process has stopped; safe to call twice."""
+    """Delete the row of a worker process that stops; calling it twice is safe."""
     conn.exec_driver_sql(_SQL["leave"], {"node": node})
 
 
 def alive(conn: Connection, *, within_seconds: float = ALIVE_WITHIN_SECONDS) -> list[Pool]:
-    """Return the worker processes that beat lately, by arm and node."""
+    """Return the worker processes with a recent heartbeat, ordered by arm and node."""
     rows = conn.exec_driver_sql(_SQL["alive"], {"within_seconds": within_seconds}).mappings()
     return [Pool(**row) for row in rows]
 
 
 def try_write(conn: Connection) -> None:
-    """Write next to nothing; raises what Postgres says when it takes no writes. It may be called at any rate."""
+    """Check that Postgres takes writes; raises its error if not. It writes nothing, so it may be called at any rate."""
     conn.exec_driver_sql(_SQL["try_write"])
 
 
 def forget_dead(conn: Connection, *, after_seconds: float = 3600) -> int:
-    """Drop the rows of processes that died without leaving; return how many."""
+    """Delete the rows of processes that died; return how many."""
     return conn.exec_driver_sql(_SQL["forget_dead"], {"after_seconds": after_seconds}).rowcount
 
 
 def arm_statistics(
     conn: Connection, *, tenant: str | None = None, within_seconds: float = ALIVE_WITHIN_SECONDS
 ) -> dict[str, ArmStatistics]:
-    """Return each arm's statistics by arm id, with what this tenant declared.
+    """Return each arm's statistics by arm id, with this tenant's declarations.
 
-    History is an arm's last 1,000 ended steps of STATISTICS_DAYS, of all tenants.
+    The history is of all tenants: an arm's last 1,000 ended steps within STATISTICS_DAYS.
     """
     values = {
         "arms": list(ARMS),
@@ -125,7 +108,7 @@ def arm_statistics(
 def declare(
     conn: Connection, tenant: str, arm: str, *, status: str, metadata: Mapping[str, Any], declared_by: str
 ) -> None:
-    """Replace what a tenant declared about an arm; `status` is healthy, degraded or unavailable."""
+    """Replace a tenant's declaration about an arm; `status` is healthy, degraded or unavailable."""
     values = {
         "tenant": tenant,
         "arm": arm,

@@ -1,5 +1,5 @@
--- name: beat
--- Says that a worker process lives. A restarted process has the same node name and takes the row over.
+-- name: record_heartbeat
+-- Upsert a worker process' heartbeat. A restarted process has the same node name and takes the row over.
 INSERT INTO pools (node, queue, arm, concurrency, busy, isolation, version, registry_digest, unavailable)
 VALUES (
     %(node)s, %(queue)s, %(arm)s, %(concurrency)s, %(busy)s, %(isolation)s, %(version)s, %(registry_digest)s,
@@ -17,20 +17,20 @@ SET queue = excluded.queue,
     seen_at = now()
 
 -- name: leave
--- Forgets a worker process that stopped.
+-- Delete the row of a worker process that stopped.
 DELETE FROM pools
 WHERE node = %(node)s
 
 -- name: alive
--- Lists the worker processes seen lately, by Postgres' clock.
+-- Read the worker processes with a recent heartbeat, by Postgres' clock.
 SELECT node, queue, arm, concurrency, busy, isolation, version, registry_digest, unavailable, started_at, seen_at
 FROM pools
 WHERE seen_at > now() - make_interval(secs => %(within_seconds)s)
 ORDER BY arm, node
 
 -- name: try_write
--- Locks a row for a moment, which a server that takes no writes refuses. It writes no new version of the row, so it
--- leaves nothing to vacuum, and waits for nobody.
+-- Lock a row for a moment; a server that takes no writes refuses. Writes no new version of the row, so there is
+-- nothing to vacuum, and waits for no other lock.
 SELECT node
 FROM pools
 ORDER BY node
@@ -38,13 +38,14 @@ LIMIT 1
 FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: forget_dead
--- Forgets processes that were killed: nobody said for them that they left.
+-- Delete rows of processes that were killed before they could delete their own.
 DELETE FROM pools
 WHERE seen_at < now() - make_interval(secs => %(after_seconds)s)
 
 -- name: arm_statistics
--- Says how each arm is and did. History is bounded twice, by days and by 1,000 rows an arm taken from the index
--- steps_by_arm, because the router asks before every plan. What was declared is a tenant's own.
+-- Read each arm's current workers and recent history. The history is limited to some days and to 1,000 rows an arm,
+-- read from the index steps_by_arm, because the router runs this before every plan. Declarations are the tenant's
+-- own.
 SELECT
     wanted.arm,
     living.workers,
@@ -94,7 +95,7 @@ CROSS JOIN LATERAL (
 ORDER BY position
 
 -- name: declare
--- Replaces what a tenant declared about an arm.
+-- Upsert what a tenant declared about an arm.
 INSERT INTO declarations (tenant, arm, status, metadata, declared_by)
 VALUES (%(tenant)s, %(arm)s, %(status)s, %(metadata)s::jsonb, %(declared_by)s)
 ON CONFLICT (tenant, arm) DO UPDATE

@@ -1,6 +1,6 @@
 -- name: take_old_tasks
--- Tasks that ended long ago, the oldest first; several sweepers take different ones. One that a retry still
--- refers to stays as long as the retry does.
+-- Lock tasks that ended long ago, oldest first; concurrent sweepers take different ones. A task that a retry refers
+-- to is kept as long as the retry.
 SELECT id
 FROM tasks
 WHERE finished_at < now() - make_interval(days => %(days)s)
@@ -10,17 +10,18 @@ LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;
 
 -- name: engine_ids
--- What the chord engine keeps of these tasks: the chords of their rounds, the Celery ids of their rows.
+-- Read what the chord engine stores for these tasks: their rounds' chords and their steps' Celery ids.
 SELECT
     ARRAY(SELECT chord_id FROM rounds WHERE task_id = ANY(%(ids)s)) AS chord_ids,
     ARRAY(SELECT id FROM steps WHERE task_id = ANY(%(ids)s)) AS step_ids;
 
 -- name: delete_tasks
+-- Delete tasks; their rows in other tables are deleted by cascade.
 DELETE FROM tasks
 WHERE id = ANY(%(ids)s);
 
 -- name: delete_artifacts
--- Files that are old and that no task we still have refers to.
+-- Delete old files that no stored task refers to.
 DELETE FROM artifacts a
 USING (
     SELECT f.tenant, f.sha256

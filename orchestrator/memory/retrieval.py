@@ -1,4 +1,4 @@
-"""Finds passages: by their words, by trigrams and by meaning as far as the server can, in one order."""
+"""Searches passages by words, trigrams and embeddings, as the server supports them, and ranks them together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,27 +7,34 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator.chord.sql import load
-from orchestrator.memory.documents import Abilities, Document, Passage, Vector, keys, written
+from orchestrator.memory.documents import (
+    Abilities,
+    Document,
+    Passage,
+    Vector,
+    document_parameters,
+    vector_text,
+)
 from orchestrator.models import record
 
 RRF_K = 60
 """Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", SIGIR 2009."""
 CANDIDATES = 50
-"""How many passages each way of searching may bring in; never fewer than are asked for."""
+"""How many passages each search method contributes; at least as many as are requested."""
 LEAST_TRIGRAM_LETTERS = 4
-"""A shorter term is like half of all words."""
+"""Shorter terms are similar to too many words."""
 LEAST_LIKENESS = 0.4
-"""Of two spellings, as pg_trgm measures it; its own 0.6 takes one wrong letter for another word."""
+"""The least similarity of two spellings by pg_trgm; its default, 0.6, rejects words with one wrong letter."""
 
 _SQL = load(__file__)
 
 
 @dataclass(frozen=True)
-class Sought:
-    """What is looked for: `query` in websearch syntax, its `terms`, and what is `unwanted`, as "-word -word".
+class SearchQuery:
+    """A query in websearch syntax, with its `terms` and its `unwanted` words, as "-word -word".
 
-    A `literal` one asks for phrases or excludes words, so that only words answer it. `vector` is what `model` made
-    of it.
+    A `literal` query contains phrases or excluded words, so it is searched by words only. `vector` is its embedding
+    by `model`.
     """
 
     query: str
@@ -39,10 +46,19 @@ class Sought:
 
 
 @dataclass(frozen=True)
-class Hit:
-    """A passage that fits; `document` is None for a text that came with the call.
+class Corpus:
+    """What to search: indexed documents of a tenant, and passages `given` with the call."""
 
-    `score` is the sum of 1 / (60 + rank) over the ways in `found_by`: words, trigrams, meaning.
+    tenant: str
+    documents: Sequence[Document]
+    given: Sequence[Passage] = ()
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A matching passage; `document` is None for a text that came with the call.
+
+    `score` is the sum of 1 / (60 + rank) over the methods in `found_by`: words, trigrams, meaning.
     """
 
     document: Document | None
@@ -53,8 +69,8 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The best passages, how many were found in all, and whether none holds all of the query's words."""
+class SearchResult:
+    """The best passages, the total number found, and `loosely` if none contains all words of the query."""
 
     hits: list[Hit]
     total: int
@@ -62,25 +78,18 @@ class Found:
 
 
 def search(
-    conn: Connection,
-    tenant: str,
-    sought: Sought,
-    *,
-    abilities: Abilities,
-    documents: Sequence[Document],
-    given: Sequence[Passage] = (),
-    limit: int,
-) -> Found:
-    """Return the passages of the documents, and of those `given`, that fit best.
+    conn: Connection, sought: SearchQuery, corpus: Corpus, *, abilities: Abilities, limit: int
+) -> SearchResult:
+    """Return the `limit` best passages of the corpus.
 
-    Where no passage holds all words of the query, those count that hold one of its terms.
+    If no passage contains all words of the query, passages that contain one of its terms count.
     """
     question = {"query": sought.query, "terms": list(sought.terms), "unwanted": sought.unwanted}
     asked = conn.exec_driver_sql(_SQL["read_query"], question).one()
     values: dict[str, Any] = {
-        "tenant": tenant,
-        **keys(documents),
-        "given": record.encode([asdict(passage) for passage in given]),
+        "tenant": corpus.tenant,
+        **document_parameters(corpus.documents),
+        "given": record.encode([asdict(passage) for passage in corpus.given]),
         "terms": list(sought.terms),
         "limit": max(limit, CANDIDATES),
     }
@@ -95,11 +104,11 @@ def search(
     rankings += [_hits(found, way) for way, found in others]
     strangers = {_place(row) for _, found in others for row in found if not row.fits}
     total = (rows[0].found if rows else 0) + len(strangers)
-    return Found(fuse(rankings, terms=sought.terms)[:limit], total, loosely)
+    return SearchResult(fuse(rankings, terms=sought.terms)[:limit], total, loosely)
 
 
 def fuse(rankings: Sequence[Sequence[Hit]], *, terms: Sequence[str] = ()) -> list[Hit]:
-    """Join rankings by reciprocal rank fusion; what ranks alike keeps the order of the first ranking it is in."""
+    """Merge rankings by reciprocal rank fusion; equal scores keep the order of the first ranking they are in."""
     fused: dict[tuple[Document | None, Passage], Hit] = {}
     for ranking in rankings:
         for rank, hit in enumerate(ranking, start=1):
@@ -116,7 +125,7 @@ def fuse(rankings: Sequence[Sequence[Hit]], *, terms: Sequence[str] = ()) -> lis
 
 
 def _beside_words(
-    conn: Connection, sought: Sought, values: Mapping[str, Any], *, abilities: Abilities
+    conn: Connection, sought: SearchQuery, values: Mapping[str, Any], *, abilities: Abilities
 ) -> list[tuple[str, Sequence[Any]]]:
     found = []
     if abilities.trigrams:
@@ -124,7 +133,7 @@ def _beside_words(
         long = [term for term in sought.terms if len(term) >= LEAST_TRIGRAM_LETTERS]
         found.append(("trigrams", _rows(conn, "by_trigrams", {**values, "terms": long})))
     if abilities.meaning and sought.vector is not None:
-        meant = {"model": sought.model, "vector": written(sought.vector)}
+        meant = {"model": sought.model, "vector": vector_text(sought.vector)}
         found.append(("meaning", _rows(conn, "by_meaning", {**values, **meant})))
     return found
 

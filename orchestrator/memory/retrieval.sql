@@ -1,6 +1,6 @@
 -- name: read_query
--- The query as written (all of it must fit), and its terms with one of them enough, what is unwanted still left out;
--- empty when they hold nothing but words too common to be indexed.
+-- Parse the query as written (every word must match) and as alternatives (one of its terms is enough, unwanted words
+-- still excluded). Empty if they contain only stop words.
 SELECT websearch_to_tsquery('english', %(query)s)::text AS every,
     (any_of.terms::tsquery && websearch_to_tsquery('english', %(unwanted)s))::text AS some
 FROM (
@@ -11,8 +11,8 @@ FROM (
 ) any_of
 
 -- name: by_words
--- The passages that fit: of indexed documents by the GIN index, and of texts that come with the call. Those that
--- hold more of the terms first, then by cover density.
+-- Find matching passages, in indexed documents by the GIN index and in texts that come with the call. Ordered by the
+-- number of terms found, then by cover density.
 WITH fitting AS (
     SELECT p.sha256, p.unpacked, p.file, p.line, p.end_line, p.first_byte, p.content, p.words
     FROM passages p
@@ -39,12 +39,12 @@ ORDER BY cardinality(terms) DESC, density DESC, sha256 NULLS LAST, unpacked, fil
 LIMIT %(limit)s
 
 -- name: set_likeness
--- How much alike two spellings must be for %%>, in this session; a letter left out of eight comes to 0.54.
+-- Set how similar two spellings must be for %%> in this session; a letter missing out of eight gives 0.54.
 SELECT set_config('pg_trgm.word_similarity_threshold', %(likeness)s, false)
 
 -- name: by_trigrams
--- Passages with a word that is spelt much like a term: of indexed documents by the
--- trigram index, and of texts that come with the call. `fits` says which of them hold the words as well.
+-- Find passages with a word spelt much like a term, in indexed documents by the trigram index and in texts that come
+-- with the call. `fits` marks those that also match the words.
 WITH near AS (
     SELECT p.sha256, p.unpacked, p.file, p.line, p.end_line, p.first_byte, p.content, p.words, asked.term, asked.position
     FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS asked (term, position)
@@ -67,7 +67,7 @@ ORDER BY sum(word_similarity(term, content)) DESC, sha256 NULLS LAST, unpacked, 
 LIMIT %(limit)s
 
 -- name: by_meaning
--- The indexed passages whose vectors point most nearly where the query's does, whatever words they use.
+-- Find the indexed passages whose vectors are nearest to the query's.
 SELECT p.sha256, p.unpacked, p.file, p.line, p.end_line, p.first_byte, p.content,
     ARRAY[]::text[] AS terms, p.words @@ %(query)s::tsquery AS fits
 FROM passage_vectors v

@@ -1,7 +1,7 @@
-"""Owns the roles of Postgres for kinds of processes: what each may do with which table, and no more.
+"""Defines a Postgres role for each kind of process, with the rights its work needs and no others.
 
-They are groups without a login. Who gives each kind of process a login of its own grants it the kind's group; whoever
-connects as the owner of the tables, as a single login for everything does, may do all as before.
+The roles are groups without a login. An operator may give each kind of process its own login and grant it the kind's
+group. A process that connects as the owner of the tables has all rights.
 """
 
 import secrets
@@ -16,17 +16,17 @@ from orchestrator.process.process_kind import KINDS, ROLES
 
 _SQL = sql.load(__file__)
 
-# the columns of a task that the end of a step moves; its contract, tenant, deadline and plan are not among them
+# the columns of a task that a step's end changes; not its contract, tenant, deadline or plan
 _TASK_MOVES: Final = (
     "event_seq, status, phase, percentage, updated_at, tokens_used, cost_dollars, result, error, finished_at, "
     "fresh_until, cache, leader_id, leads"
 )
-# the columns of a step that its work moves; what it is to do (arm, spec with its permit, bindings) is not among them
+# the columns of a step that its execution changes; not its instructions (arm, spec with its permit, bindings)
 _STEP_MOVES: Final = (
     "state, attempt, failures, kills, sends, owner, not_before, due, result, waiting, queued_at, started_at, "
     "finished_at"
 )
-# a follower that takes over from its leader gets a plan row; without a spec no row is a step that an arm would do
+# a follower that takes over from its leader gets a plan row; an arm does not execute a row without a spec
 _PLAN_ROW: Final = (
     "id, task_id, tenant, round, kind, name, arm, queue, priority, state, due, queued_at, sends"
 )
@@ -59,13 +59,13 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "rounds": "SELECT",
         "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES}, priority)",
         "submissions": "SELECT, INSERT, UPDATE",
-        # keys are made and revoked by operators
+        # operators create and revoke keys
         "api_keys": "SELECT, UPDATE (last_used_at)",
         "cache_audits": "SELECT, INSERT, UPDATE",
         "cache_switches": "SELECT, INSERT, UPDATE",
         "declarations": "SELECT, INSERT, UPDATE",
         "audit_log": "INSERT",
-        # the right to lock a row is that to write one of its columns: /ready asks so whether the server takes writes
+        # locking a row needs UPDATE on one of its columns; /ready locks one to check that the server takes writes
         "pools": "SELECT, UPDATE (seen_at)",
     },
     "octollm_rounds": {
@@ -79,7 +79,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "rounds": "SELECT, INSERT, UPDATE",
         "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES})",
         "documents": "SELECT",
-        # the router asks how each arm does
+        # the router reads each arm's statistics
         "declarations": "SELECT",
     },
     "octollm_arm": {
@@ -124,45 +124,45 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-class RolesStanding(NamedTuple):
-    """Which roles are not there, and who we are."""
+class RolesState(NamedTuple):
+    """Which roles are missing, and the current user."""
 
     missing: tuple[str, ...]
     user: str
 
     @property
     def fault(self) -> str:
-        """What is wrong, in words; empty for nothing."""
+        """The problem, for operators; empty if there is none."""
         if self.missing:
             return (
-                f"the database lacks the roles {', '.join(self.missing)}, which {self.user} may not make. All works "
-                "without, but every process has the rights of its login, not of its kind"
+                f"the database lacks the roles {', '.join(self.missing)}, which {self.user} may not create. Everything "
+                "works without them, but every process has the rights of its login, not of its kind"
             )
         return ""
 
     @property
     def advice(self) -> str:
-        """How to have the roles; empty where they are."""
+        """How to create the roles; empty if none is missing."""
         if not self.missing:
             return ""
         made = " ".join(f"CREATE ROLE {name} NOLOGIN;" for name in self.missing)
         return f"as a superuser of that database: {made} then octollm migrate again"
 
 
-def look(conn: Connection) -> RolesStanding:
-    """Return how the roles stand in a migrated database."""
-    found = conn.exec_driver_sql(_SQL["look"], {"names": list(GRANTS)}).mappings().one()
-    return RolesStanding(tuple(found["missing"]), found["user"])
+def inspect(conn: Connection) -> RolesState:
+    """Return the state of the roles in a migrated database."""
+    found = conn.exec_driver_sql(_SQL["inspect"], {"names": list(GRANTS)}).mappings().one()
+    return RolesState(tuple(found["missing"]), found["user"])
 
 
-def complete(conn: Connection) -> RolesStanding:
-    """Make the roles that are missing, and give each its rights and no other; calling it twice is safe.
+def complete(conn: Connection) -> RolesState:
+    """Create missing roles and give each exactly its rights; calling it twice is safe.
 
-    Where the database's user may not make roles, those that are there get their rights all the same.
+    If the database's user may not create roles, the existing ones still get their rights.
     """
-    for name in look(conn).missing:
+    for name in inspect(conn).missing:
         conn.exec_driver_sql(_SQL["make"].replace("{role}", name))
-    standing = look(conn)
+    standing = inspect(conn)
     for name in GRANTS.keys() - set(standing.missing):
         conn.exec_driver_sql(_SQL["renew"].replace("{role}", name))
         there = set(conn.exec_driver_sql(_SQL["tables"]).scalars())
@@ -175,9 +175,9 @@ def complete(conn: Connection) -> RolesStanding:
 
 
 def make_logins(conn: Connection, database_url: str) -> dict[str, str]:
-    """Make a login for each kind of process, with the rights of its role; return their addresses by kind.
+    """Create a login for each kind of process, with the rights of its role; return their URLs by kind.
 
-    Each call sets new passwords. Only for a server of our own: its user must be a superuser.
+    Each call sets new passwords. Only for a server of our own: the current user must be a superuser.
     """
     addresses = {}
     for kind in KINDS:

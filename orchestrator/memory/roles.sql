@@ -1,12 +1,13 @@
--- name: look
--- Which roles are not there, and who we are.
+-- name: inspect
+-- Read which roles are missing, and the current user.
 SELECT
     coalesce(array_agg(wanted.name ORDER BY wanted.name) FILTER (WHERE to_regrole(wanted.name) IS NULL), '{}') AS missing,
     current_user AS "user"
 FROM unnest(%(names)s::text[]) AS wanted (name);
 
 -- name: make
--- A group, if this user may make one. Roles belong to the cluster: another of its databases may make the same just now.
+-- Create a group role if this user may. Roles belong to the cluster: a migration of another database may create the
+-- same role at the same time.
 DO $$
 BEGIN
     CREATE ROLE {role} NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
@@ -15,12 +16,13 @@ EXCEPTION
 END $$;
 
 -- name: tables
+-- List the tables of this schema.
 SELECT relname
 FROM pg_class
 WHERE relkind = 'r' AND relnamespace = CAST(current_schema() AS regnamespace);
 
 -- name: renew
--- Takes away every right that a role has here, so that those which follow are all.
+-- Revoke every right of a role in this database, so that the following grants are its only ones.
 DO $$
 DECLARE
     here CONSTANT text := quote_ident(current_schema());
@@ -31,11 +33,11 @@ BEGIN
 END $$;
 
 -- name: let_api_confine
--- The API's statements on behalf of a tenant run as that role (docs/decisions/0008). It may become it, and does not have
--- its rights as itself: NOINHERIT, before the grant, says so to Postgres 15 and to later ones.
+-- Let the API become the tenants' role for statements on behalf of a tenant (docs/decisions/0008), without having
+-- that role's rights itself: NOINHERIT, set before the grant, has this effect on Postgres 15 and later.
 DO $$
 BEGIN
-    -- only where it is missing: roles belong to the cluster, and two databases may migrate at the same time
+    -- only if it is missing: roles belong to the cluster, and two databases may migrate at the same time
     IF to_regrole('octollm_tenant') IS NOT NULL AND NOT pg_has_role('octollm_api', 'octollm_tenant', 'MEMBER') THEN
         ALTER ROLE octollm_api NOINHERIT;
         GRANT octollm_tenant TO octollm_api;
@@ -46,7 +48,7 @@ EXCEPTION
 END $$;
 
 -- name: make_login
--- A login of a server of our own. The password is a literal here: ALTER ROLE takes no parameters.
+-- Create a login on a server of our own. The password is a literal: ALTER ROLE takes no parameters.
 DO $$
 BEGIN
     IF to_regrole('{login}') IS NULL THEN

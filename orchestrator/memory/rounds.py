@@ -1,4 +1,4 @@
-"""Owns the rows of rounds: saving one with all that begins with it, its verdict, reading it back."""
+"""Reads and writes rounds: saves a round with its steps, stores its verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 from orchestrator.memory.events import Fact, as_decisions, as_events
 from orchestrator.models import record
 from orchestrator.models.plan import Plan
@@ -46,7 +46,7 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class NewRound:
-    """A round to be saved; `rows` map the columns of steps to JSON values, each with its first state."""
+    """A round to be saved; each of `rows` is a step: its columns' JSON values, with its first state."""
 
     task_id: str
     number: int
@@ -65,9 +65,9 @@ def save(
     decisions: Mapping[str, Mapping[str, Any]],
     redispatch_seconds: float,
 ) -> None:
-    """Insert the round and its rows, make it the task's current one, tell of it; one statement.
+    """Insert the round and its steps, make it the task's current one, and write its events; one statement.
 
-    The caller holds the task's lock. Raises IntegrityError when the round is there.
+    The caller holds the task's lock. Raises IntegrityError if the round exists.
     """
     _SAVE.execute(
         conn,
@@ -88,13 +88,13 @@ def save(
 
 
 def save_verdict(conn: Connection, task_id: str, *, number: int, verdict: Verdict) -> None:
-    """Record the judge's word on a round."""
+    """Store the judge's verdict on a round."""
     values = {"task_id": task_id, "number": number, "verdict": record.encode(verdict.to_record())}
     conn.exec_driver_sql(_SQL["save_verdict"], values)
 
 
 def read(conn: Connection, task_id: str, *, number: int) -> RoundRecord:
-    """Return a round that exists."""
+    """Return a round; raises NoResultFound if it does not exist."""
     row = conn.exec_driver_sql(_SQL["read"], {"task_id": task_id, "number": number}).one()
     verdict = Verdict.from_record(row.verdict) if row.verdict else None
     return RoundRecord(row.number, row.plan_id, row.chord_id, Plan.from_record(row.plan), verdict)

@@ -1,6 +1,6 @@
 -- name: save
--- A round with its rows of work, the task's move into it, and what is told of it: all in one statement, so that a
--- plan in hand is not long on its way to its roots. The caller holds the task's lock.
+-- Insert a round with its steps, move the task into it, and write its events and trace, all in one statement: root
+-- steps are published soon after the plan is made. The caller holds the task's lock.
 WITH round AS (
     INSERT INTO rounds (task_id, number, plan_id, chord_id, plan)
     VALUES (%(task_id)s, %(number)s, %(plan_id)s, %(chord_id)s, %(plan)s::jsonb)
@@ -37,11 +37,13 @@ SELECT %(task_id)s, numbered.event_seq - %(count)s + fact.position, fact.event -
 FROM numbered, jsonb_array_elements(%(events)s::jsonb) WITH ORDINALITY AS fact (event, position);
 
 -- name: save_verdict
+-- Store the judge's verdict on a round.
 UPDATE rounds
 SET verdict = %(verdict)s::jsonb, concluded_at = now()
 WHERE task_id = %(task_id)s AND number = %(number)s;
 
 -- name: read
+-- Read one round of a task.
 SELECT number, plan_id, chord_id, plan, verdict
 FROM rounds
 WHERE task_id = %(task_id)s AND number = %(number)s;

@@ -1,4 +1,4 @@
-"""Says whether Postgres' row-level security stands behind the tenant in every query, and puts it there."""
+"""Checks and enables Postgres' row-level security, which confines statements to one tenant's rows."""
 
 from typing import NamedTuple
 
@@ -26,8 +26,8 @@ OWNED = (
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
 
 
-class Standing(NamedTuple):
-    """Whether we may become the tenants' role, which tables it is not kept out of, and who we are."""
+class RowSecurityState(NamedTuple):
+    """Whether the current user may become the tenants' role, and which tables have no forced policy."""
 
     may_become: bool
     unprotected: tuple[str, ...]
@@ -35,11 +35,11 @@ class Standing(NamedTuple):
 
     @property
     def fault(self) -> str:
-        """What is wrong, in words; empty for nothing."""
+        """The problem, for operators; empty if there is none."""
         if not self.may_become:
             return (
                 f"row-level security is off: the database's user {self.user} may not become the role octollm_tenant. "
-                "Tenants are kept apart by the queries alone"
+                "Only the queries keep tenants apart"
             )
         if self.unprotected:
             return f"row-level security is off on {', '.join(self.unprotected)}"
@@ -47,7 +47,7 @@ class Standing(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """How to turn it on; empty where it is."""
+        """How to turn it on; empty if it is on."""
         if not self.fault:
             return ""
         if self.may_become:
@@ -55,45 +55,45 @@ class Standing(NamedTuple):
         user = '"' + self.user.replace('"', '""') + '"'
         return (
             f"as a superuser of that database: CREATE ROLE octollm_tenant NOLOGIN; GRANT octollm_tenant TO {user}; "
-            "(the first is not needed where the role is there); then octollm migrate again"
+            "(leave the first out if the role exists); then octollm migrate again"
         )
 
 
-def look(conn: Connection) -> Standing:
-    """Return how row-level security stands in a migrated database."""
+def inspect(conn: Connection) -> RowSecurityState:
+    """Return the state of row-level security in a migrated database."""
     unprotected = conn.exec_driver_sql(
         _SQL["unprotected"], {"owned": list(OWNED), "children": list(CHILDREN)}
     )
-    return Standing(
+    return RowSecurityState(
         may_become=bool(conn.exec_driver_sql(_SQL["may_become"]).scalar_one()),
         unprotected=tuple(unprotected.scalars()),
         user=str(conn.exec_driver_sql("SELECT current_user").scalar_one()),
     )
 
 
-def complete(conn: Connection) -> Standing:
-    """Protect the tables that migrations could not, now that the role may be there; return how it stands then.
+def complete(conn: Connection) -> RowSecurityState:
+    """Protect tables that earlier migrations could not protect, and return the state afterwards.
 
-    Locks the tables that it protects until the transaction ends. Calling it twice is safe.
+    Locks the tables it protects until the transaction ends. Calling it twice is safe.
     """
-    standing = look(conn)
+    standing = inspect(conn)
     if not standing.may_become or not standing.unprotected:
         return standing
     conn.exec_driver_sql(_SQL["let_in"])
     for table in standing.unprotected:
         statements = _SQL["protect_owned" if table in OWNED else "protect_child"]
         conn.exec_driver_sql(statements.replace("{table}", table))
-    return look(conn)
+    return inspect(conn)
 
 
 def require(engine: Engine) -> None:
-    """Raise SettingsError where row-level security is off, or can't be asked for: REQUIRE_ROW_LEVEL_SECURITY is on."""
+    """Raise SettingsError if row-level security is off or can't be checked. For REQUIRE_ROW_LEVEL_SECURITY=on."""
     try:
         with engine.connect() as conn:
-            standing = look(conn)
+            standing = inspect(conn)
     except SQLAlchemyError as error:
         raise SettingsError(
-            f"REQUIRE_ROW_LEVEL_SECURITY is on, and the database does not say whether it is: {type(error).__name__}"
+            f"REQUIRE_ROW_LEVEL_SECURITY is on, but the database can't be asked: {type(error).__name__}"
         ) from error
     if standing.fault:
         raise SettingsError(f"REQUIRE_ROW_LEVEL_SECURITY is on, but {standing.fault}: {standing.advice}")

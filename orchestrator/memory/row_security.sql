@@ -1,5 +1,5 @@
 -- name: unprotected
--- Tables with tenants' rows on which no policy is forced.
+-- List tables with tenants' rows that have no forced policy.
 SELECT c.relname
 FROM pg_class c
 WHERE c.relkind = 'r'
@@ -12,7 +12,7 @@ WHERE c.relkind = 'r'
 ORDER BY c.relname;
 
 -- name: may_become
--- Whether the role is there, and we may become it.
+-- Check that the tenants' role exists and that the current user may become it.
 SELECT coalesce(
     pg_has_role(
         current_user, to_regrole('octollm_tenant'),
@@ -22,7 +22,7 @@ SELECT coalesce(
 );
 
 -- name: protect_owned
--- As migration 0006 does with one table, where it could: whoever is not the tenants' role sees all rows.
+-- Protect one table as migration 0006 does: every role except the tenants' sees all rows.
 GRANT SELECT, INSERT, UPDATE ON {table} TO octollm_tenant;
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
 ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
@@ -33,8 +33,8 @@ CREATE POLICY one_tenant ON {table} TO octollm_tenant
 USING (tenant = nullif(current_setting('octollm.tenant', true), ''));
 
 -- name: protect_child
--- The same for a table whose rows belong to a task. Inserts are not checked: a submission makes the task in the same
--- statement, where no policy sees it yet.
+-- Protect a table whose rows belong to a task. Inserts are not checked: a submission inserts the task in the same
+-- statement, where the policy can't see it yet.
 GRANT SELECT, INSERT, UPDATE ON {table} TO octollm_tenant;
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
 ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
@@ -48,7 +48,7 @@ USING (
 WITH CHECK (true);
 
 -- name: let_in
--- What the tenants' role needs besides.
+-- Grant the tenants' role the other rights it needs.
 DO $$
 BEGIN
     EXECUTE 'GRANT USAGE ON SCHEMA ' || quote_ident(current_schema()) || ' TO octollm_tenant';

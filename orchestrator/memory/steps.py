@@ -1,4 +1,4 @@
-"""Owns the rows of work: claims with a lease and a fencing number, completion, release into free slots."""
+"""Reads and writes steps: claims with a lease and a fencing number, completion, release into free slots."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
@@ -32,8 +32,8 @@ _RELEASE = Prepared(
 
 
 @dataclass(frozen=True)
-class Message:
-    """What is published of a row: ids and where it goes; never what a user wrote."""
+class StepMessage:
+    """What is published about a row: ids and routing, never text from a user."""
 
     id: str
     task_id: str
@@ -49,7 +49,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a row: `attempt` fences, `seconds_left` is the time to the task's deadline."""
+    """The right to work on a row; `attempt` is the fencing number, `seconds_left` the time to the task's deadline."""
 
     id: str
     task_id: str
@@ -72,14 +72,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Turn:
-    """A tenant has its share of an arm: `message` is another tenant's row that waits, if there is one."""
+    """The answer when a tenant has its share of an arm: `message` is another tenant's waiting row, if any."""
 
-    message: Message | None
+    message: StepMessage | None
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A row that has just got its end."""
+class FinishedStep:
+    """A row that has just ended."""
 
     id: str
     task_id: str
@@ -93,7 +93,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Fenced:
-    """A row that the end of its task closed; `former_state` is what it was doing."""
+    """A row closed by its task's end; `former_state` is its state before."""
 
     id: str
     name: str
@@ -108,9 +108,9 @@ class Fenced:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """The latest row of a step of the plan; `was_repaired` says that it ran with the judge's feedback.
+    """The latest row of a step of the plan; `was_repaired` if it ran with the judge's feedback.
 
-    `id` and `task_id` name the row that holds the result: an earlier task's, where it is reused.
+    `id` and `task_id` are those of the row that holds the result: an earlier task's if the result is reused.
     """
 
     id: str
@@ -125,7 +125,7 @@ class StepOutcome:
 
 @dataclass(frozen=True)
 class Reclaimed:
-    """A row taken from an owner who died or gave it back; it is due now."""
+    """A row whose owner died or handed it back; it is due now."""
 
     id: str
     task_id: str
@@ -146,10 +146,10 @@ def claim(
     poison_step: int,
     max_running: int | None = None,
 ) -> Claim | None:
-    """Take the row for `lease_seconds`; None when it is not to be had: done, running, too early, task ended.
+    """Take the row for `lease_seconds`; None if it can't be claimed: done, running, too early, or the task ended.
 
-    None too when its tenant runs `max_running` steps or has its share of the arm's slots; without `max_running`
-    nobody asks for shares. One statement, made for AUTOCOMMIT. Locks the task's row, then the step's.
+    Also None if its tenant runs `max_running` steps or has its share of the arm's slots; shares are not checked without
+    `max_running`. One statement, made for autocommit mode. Locks the task's row, then the step's.
     """
     values = {
         "id": step_id,
@@ -163,19 +163,19 @@ def claim(
 
 
 def next_in_turn(conn: Connection, step_id: str, *, poison_step: int, max_running: int) -> Turn | None:
-    """Say who is to run instead of a row whose tenant has its share; None when its claim was refused otherwise."""
+    """Return which row runs instead of one whose tenant has its share; None if another reason refused its claim."""
     values = {"id": step_id, "poison_step": poison_step, "max_running": max_running}
     row = conn.exec_driver_sql(_SQL["next_in_turn"], values).mappings().one_or_none()
-    return None if row is None else Turn(Message(**row) if row["id"] else None)
+    return None if row is None else Turn(StepMessage(**row) if row["id"] else None)
 
 
-def put_off(conn: Connection, step_id: str, *, delay_seconds: float) -> None:
-    """Let a queued row wait for `delay_seconds` before it is published and may be claimed again."""
-    conn.exec_driver_sql(_SQL["put_off"], {"id": step_id, "delay_seconds": delay_seconds})
+def delay_queued(conn: Connection, step_id: str, *, delay_seconds: float) -> None:
+    """Delay a queued row: it is published and may be claimed again after `delay_seconds`."""
+    conn.exec_driver_sql(_SQL["delay_queued"], {"id": step_id, "delay_seconds": delay_seconds})
 
 
 def outputs(conn: Connection, ids: Sequence[str]) -> dict[str, StepResult]:
-    """Return {row id: result} of those rows that are done; no query for no rows."""
+    """Return {row id: result} of those rows that are done."""
     if not ids:
         return {}
     rows = conn.exec_driver_sql(_SQL["outputs"], {"ids": list(ids)})
@@ -183,7 +183,7 @@ def outputs(conn: Connection, ids: Sequence[str]) -> dict[str, StepResult]:
 
 
 def renew(conn: Connection, leases: Mapping[str, int], *, lease_seconds: float) -> set[str]:
-    """Prolong the leases {row id: attempt}; return the ids that are still held."""
+    """Extend the leases {row id: attempt}; return the ids that are still held."""
     values = {"ids": list(leases), "attempts": list(leases.values()), "lease_seconds": lease_seconds}
     return {row.id for row in conn.exec_driver_sql(_SQL["renew"], values)}
 
@@ -196,8 +196,8 @@ def finish(
     attempt: int,
     state: StepState,
     result: Mapping[str, Any],
-) -> Finished | None:
-    """Close the row and free its dependents; None when this attempt may not (a late duplicate, a zombie).
+) -> FinishedStep | None:
+    """Close the row and free its dependents; None if this attempt may not (a late duplicate, a zombie).
 
     The caller holds the locks of the chord and the task.
     """
@@ -209,13 +209,13 @@ def finish(
         "result": record.encode(result),
     }
     row = _FINISH.execute(conn, values).mappings().one_or_none()
-    return Finished(**row) if row else None
+    return FinishedStep(**row) if row else None
 
 
 def release(
     conn: Connection, task_id: str, *, round_number: int, max_parallel: int, redispatch_seconds: float
-) -> list[Message]:
-    """Queue held steps into the task's free slots and return them; let the judge be claimed after the last.
+) -> list[StepMessage]:
+    """Queue held steps into the task's free slots and return them; make the judge claimable after the last step.
 
     The caller holds the task's lock. At most `max_parallel` steps of the round are queued or running.
     """
@@ -229,20 +229,20 @@ def release(
 
 
 def retry(conn: Connection, step_id: str, *, attempt: int, delay_seconds: float) -> int | None:
-    """Queue the row again after `delay_seconds`; return its failures, None when the attempt is not current."""
+    """Queue the row again after `delay_seconds`; return its failures, or None if the attempt is not current."""
     values = {"id": step_id, "attempt": attempt, "delay_seconds": delay_seconds}
     failures: int | None = conn.exec_driver_sql(_SQL["retry"], values).scalar_one_or_none()
     return failures
 
 
 def postpone(conn: Connection, step_id: str, *, attempt: int, delay_seconds: float) -> bool:
-    """Queue the row again after `delay_seconds`, counting nothing; False when the attempt is not current."""
+    """Queue the row again after `delay_seconds` without counting a failure; False if the attempt is not current."""
     values = {"id": step_id, "attempt": attempt, "delay_seconds": delay_seconds}
     return conn.exec_driver_sql(_SQL["postpone"], values).rowcount == 1
 
 
 def skip_blocked(conn: Connection, task_id: str, *, round_number: int) -> list[str]:
-    """Mark what is still blocked in the round as skipped; return the names."""
+    """Mark the round's blocked steps as skipped; return their names."""
     values = {"task_id": task_id, "round": round_number}
     return sorted(row.name for row in conn.exec_driver_sql(_SQL["skip_blocked"], values))
 
@@ -253,7 +253,7 @@ def fence(conn: Connection, task_id: str) -> list[Fenced]:
 
 
 def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[StepOutcome]:
-    """Return the latest outcome of every step up to this round, kept ones too."""
+    """Return the latest outcome of every step up to this round, including those kept from earlier rounds."""
     rows = conn.exec_driver_sql(_SQL["results_of"], {"task_id": task_id, "round": round_number})
     return [
         StepOutcome(
@@ -272,26 +272,26 @@ def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[Ste
 
 def take_due(
     conn: Connection, *, redispatch_seconds: float, poison_step: int, limit: int
-) -> tuple[list[Message], int]:
-    """Take queued rows that are due, each due again after a doubled delay (at most 8 x).
+) -> tuple[list[StepMessage], int]:
+    """Take queued rows that are due; each is due again after a doubled delay (at most 8 x).
 
-    Return them, and how many of them had been sent before, so that their message may be lost; the others' time has
-    come: a retry's, or that of a row which nobody published.
+    Return them, and how many of them are overdue: sent before, so their message may be lost. The others are due for
+    the first time: retries, and rows that were never published.
     """
     values = {"redispatch_seconds": redispatch_seconds, "poison_step": poison_step, "limit": limit}
     rows = [dict(row) for row in conn.exec_driver_sql(_SQL["take_due"], values).mappings()]
     overdue = sum(row.pop("is_overdue") for row in rows)
-    return [Message(**row) for row in rows], overdue
+    return [StepMessage(**row) for row in rows], overdue
 
 
-def count_queued(conn: Connection, *, most: int) -> int:
-    """Return how many rows of all tasks wait for a worker; counts no further than `most`."""
-    return int(conn.exec_driver_sql(_SQL["count_queued"], {"most": most}).scalar_one())
+def count_queued(conn: Connection, *, limit: int) -> int:
+    """Return how many rows of all tasks wait for a worker, at most `limit`."""
+    return int(conn.exec_driver_sql(_SQL["count_queued"], {"limit": limit}).scalar_one())
 
 
-def count_queued_of(conn: Connection, tenant: str, *, most: int) -> int:
-    """Return how many rows of the tenant wait for a worker; counts no further than `most`."""
-    values = {"tenant": tenant, "arms": list(ARMS), "most": most}
+def count_queued_of(conn: Connection, tenant: str, *, limit: int) -> int:
+    """Return how many rows of the tenant wait for a worker, at most `limit`."""
+    values = {"tenant": tenant, "arms": list(ARMS), "limit": limit}
     return int(conn.exec_driver_sql(_SQL["count_queued_of"], values).scalar_one())
 
 
@@ -301,25 +301,25 @@ def tool_seconds(conn: Connection, tenant: str) -> int:
 
 
 def queue_again(conn: Connection) -> int:
-    """Make every queued row due now: the broker came back empty; return how many."""
+    """Make every queued row due now, after the broker lost its messages; return how many."""
     return conn.exec_driver_sql(_SQL["queue_again"], {}).rowcount
 
 
 def expired(conn: Connection, *, limit: int) -> list[tuple[str, str]]:
-    """Return (row id, task id) of running rows whose lease has ended, seen without a lock."""
+    """Return (row id, task id) of running rows whose lease has expired; takes no lock."""
     return [(row.id, row.task_id) for row in conn.exec_driver_sql(_SQL["expired"], {"limit": limit})]
 
 
 def expire(conn: Connection, step_id: str) -> Reclaimed | None:
-    """Queue a row whose lease ended, due now; None when it was renewed or has ended."""
+    """Queue a row whose lease expired, due now; None if the lease was renewed or the row has ended."""
     row = conn.exec_driver_sql(_SQL["expire"], {"id": step_id}).one_or_none()
     return Reclaimed(*row) if row else None
 
 
 def hand_back(conn: Connection, step_id: str, *, owner: str, kills: int) -> Reclaimed | None:
-    """Queue a row whose `owner` gives it back, due now; None when `owner` does not hold it.
+    """Queue a row whose `owner` hands it back, due now; None if `owner` does not hold it.
 
-    `kills` is 1 when the owner died of it, else 0.
+    `kills` is 1 if the owner died while running it, else 0.
     """
     values = {"id": step_id, "owner": owner, "kills": kills}
     row = conn.exec_driver_sql(_SQL["hand_back"], values).one_or_none()
@@ -333,9 +333,9 @@ def poisoned(conn: Connection, *, poison_step: int, limit: int) -> list[str]:
 
 
 def out_of_reach(conn: Connection, *, patience_seconds: float, limit: int) -> list[tuple[str, str]]:
-    """Return ids of queued rows whose arm's live workers all take no work, and why they don't.
+    """Return (row id, reason) of queued rows whose arm's live workers all take no work.
 
-    `patience_seconds` is how old a worker's last sign of life may be, and how long a row waits for another.
+    `patience_seconds` is the age up to which a heartbeat counts as live, and how long a row waits for another worker.
     """
     values = {"patience_seconds": patience_seconds, "limit": limit}
     return [(row.id, row.reason) for row in conn.exec_driver_sql(_SQL["out_of_reach"], values)]
@@ -347,5 +347,5 @@ def postgres_up_seconds(conn: Connection) -> float:
     return seconds
 
 
-def _messages(rows: CursorResult[Any]) -> list[Message]:
-    return [Message(**row) for row in rows.mappings()]
+def _messages(rows: CursorResult[Any]) -> list[StepMessage]:
+    return [StepMessage(**row) for row in rows.mappings()]

@@ -1,9 +1,9 @@
 -- name: claim
--- The right to work on a row until a time. Two deliveries of one message race here: the second finds the row
--- running with a live lease and gets nothing. The task's lock comes first (the lock order), so that an ended task
--- is never worked on, and the event gets its number. The wait for it is not taken from the lease: now() is the
--- statement's start. A tenant that has its share of the arm's slots gets nothing either; octollm_may_run says which
--- that is, and is asked last.
+-- Take the right to work on a row until a time. If two deliveries of a message race here, the second finds the row
+-- running with a live lease and gets no row. The task is locked first (the lock order), so that no work starts on an
+-- ended task and the event gets its number. The lease starts after the wait for that lock: now() would be the
+-- statement's start. A tenant that already has its share of the arm's slots gets no row; octollm_may_run decides
+-- that and runs last.
 WITH task AS (
     SELECT t.id, t.tenant, t.contract, t.cache_key, t.deadline_at
     FROM tasks t
@@ -49,9 +49,9 @@ SELECT claimed.id, claimed.task_id, claimed.round, claimed.kind, claimed.name, c
 FROM claimed, task;
 
 -- name: next_in_turn
--- Why a row that is queued and due could not be claimed: its tenant has its share. The other tenants that wait for the
--- arm each offer their most urgent row; the one with the fewest running steps comes first. No row: the claim was refused
--- for another reason. A row of nulls: nobody else waits, so the tenant waits for its own slots.
+-- Find which row runs instead of a queued row whose tenant has its share. Each other tenant waiting for the arm
+-- offers its most urgent row; the tenant with the fewest running steps comes first. No row: the claim was refused
+-- for another reason. A row of nulls: no other tenant waits, so this tenant waits for one of its own slots.
 WITH RECURSIVE mine AS (
     SELECT s.arm, s.tenant, CASE WHEN busy.everywhere >= %(max_running)s THEN 1000000 ELSE busy.here END AS running
     FROM steps s
@@ -97,21 +97,22 @@ SELECT turn.id, turn.task_id, turn.name, turn.kind, turn.arm, turn.queue, turn.p
 FROM mine
 LEFT JOIN turn ON true;
 
--- name: put_off
--- A row that gives its turn away: its message is spent, so it is published again when it may be claimed.
+-- name: delay_queued
+-- Delay a queued row that gave up its turn. Its message is used up, so it is published again when it may be claimed.
 UPDATE steps
 SET not_before = now() + %(delay_seconds)s * interval '1 second',
     due = now() + %(delay_seconds)s * interval '1 second'
 WHERE id = %(id)s AND state = 'queued' AND not_before <= now();
 
 -- name: outputs
+-- Read the results of rows that are done.
 SELECT id, result
 FROM steps
 WHERE id = ANY(%(ids)s) AND state = 'done'
 ORDER BY id;
 
 -- name: renew
--- Leases of this process' own attempts; a pair that does not come back was fenced, cancelled or taken over.
+-- Extend this process' leases. A (row, attempt) pair that is not returned was fenced, cancelled or taken over.
 UPDATE steps s
 SET due = now() + %(lease_seconds)s * interval '1 second'
 FROM (
@@ -127,10 +128,10 @@ WHERE s.id = live.id
 RETURNING s.id;
 
 -- name: finish
--- The end of an attempt. A step's success: the first wins, whoever it is. A plan, a verdict and every failure: only
--- the current attempt may write it, for what a planner or a judge makes do with depends on how long it was allowed to
--- work.
--- Dependents lose one dependency; those without any left are held until a slot is free.
+-- Close a row at the end of an attempt. Any attempt may write a step's success, and the first one wins. Only the
+-- current attempt may write a plan, a verdict or a failure: their content depends on how long that attempt was
+-- allowed to work. Each dependent has one dependency less; a dependent without any left is held until a slot is
+-- free.
 WITH finished AS (
     UPDATE steps s
     SET state = %(state)s, result = %(result)s::jsonb, due = NULL, finished_at = now()
@@ -151,9 +152,9 @@ WITH finished AS (
 SELECT id, task_id, round, name, arm, attempt, owner, seconds FROM finished;
 
 -- name: release
--- Held steps take the task's free slots, the longest remaining path first; a released one keeps its slot until it
--- ends, also while it waits for a retry. The judge becomes claimable when nothing of its round is open any more:
--- the same moment at which the round's chord becomes ready.
+-- Give the task's free slots to held steps, longest remaining path first. A released step keeps its slot until it
+-- ends, also while it waits for a retry. The judge becomes claimable when no step of its round is open, which is
+-- also when the round's chord becomes ready.
 WITH chosen AS (
     SELECT s.id
     FROM steps s
@@ -189,7 +190,7 @@ FROM released
 ORDER BY path_length DESC, name;
 
 -- name: retry
--- A failure that may pass: queued again with a later not_before; it keeps its slot.
+-- Queue a row again after a failure that may be temporary, with a later not_before; it keeps its slot.
 UPDATE steps
 SET state = 'queued', failures = failures + 1, not_before = now() + %(delay_seconds)s * interval '1 second',
     due = now() + %(delay_seconds)s * interval '1 second'
@@ -197,21 +198,21 @@ WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
 RETURNING failures;
 
 -- name: postpone
--- No room in a budget or a rate: queued again for later; it keeps its slot, and nothing is counted against it.
+-- Queue a row again for later because a budget or a rate has no room; it keeps its slot, and no failure is counted.
 UPDATE steps
 SET state = 'queued', not_before = now() + %(delay_seconds)s * interval '1 second',
     due = now() + %(delay_seconds)s * interval '1 second'
 WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s;
 
 -- name: skip_blocked
--- Steps behind a failure never joined; the judge says so of them.
+-- Mark steps behind a failed step as skipped; they never joined the chord.
 UPDATE steps
 SET state = 'skipped', finished_at = now()
 WHERE task_id = %(task_id)s AND round = %(round)s AND kind = 'step' AND state = 'blocked'
 RETURNING id, name, arm;
 
 -- name: fence
--- Nothing of an ended task may be started or recorded any more.
+-- Close every open row of an ended task, so that none is started or recorded any more.
 UPDATE steps s
 SET state = CASE WHEN s.state = 'blocked' AND s.kind = 'step' THEN 'skipped' ELSE 'cancelled' END,
     due = NULL, finished_at = now()
@@ -226,10 +227,10 @@ WHERE s.id = open.id
 RETURNING s.id, s.name, s.arm, s.kind, s.round, s.attempt, s.state, open.state AS former_state, s.owner;
 
 -- name: take_due
--- Queued rows whose message may be lost: sent again with doubling back-off, at most 8 times the first delay.
--- Several sweepers share the rows by SKIP LOCKED. The rows are chosen once: a join may repeat a plain subquery, and so
--- take more than the limit. `is_overdue`: it was sent before, and not only now came the time for
--- it (a retry's time is its not_before).
+-- Take queued rows whose message may be lost, to publish them again with doubling back-off (at most 8 times the
+-- first delay). Concurrent sweepers share the rows by SKIP LOCKED. The rows are chosen in a MATERIALIZED query: a
+-- join may evaluate a plain subquery again and take more than the limit. `is_overdue` means that the row was sent
+-- before and is not merely due now for the first time (a retry is due at its not_before).
 WITH late AS MATERIALIZED (
     SELECT id, sends > 0 AND due > not_before AS is_overdue
     FROM steps
@@ -246,34 +247,35 @@ WHERE s.id = late.id
 RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec, late.is_overdue;
 
 -- name: count_queued
+-- Count queued rows up to a limit.
 SELECT count(*)
-FROM (SELECT FROM steps WHERE state = 'queued' LIMIT %(most)s) queued;
+FROM (SELECT FROM steps WHERE state = 'queued' LIMIT %(limit)s) queued;
 
 -- name: count_queued_of
--- By arms, because the index begins with them.
+-- Count a tenant's queued rows up to a limit. It lists the arms because the index starts with them.
 SELECT count(*)
 FROM (
     SELECT FROM steps
     WHERE state = 'queued' AND arm = ANY(%(arms)s) AND tenant = %(tenant)s
-    LIMIT %(most)s
+    LIMIT %(limit)s
 ) queued;
 
 -- name: tool_seconds
--- How long the last attempts of a tenant's executor and coder steps of the last 24 hours took, by the clock: what their
--- tools computed is not recorded, and is less.
+-- Sum the wall-clock seconds of the last attempts of a tenant's executor and coder steps in 24 hours. CPU time is
+-- not recorded, and is less.
 SELECT coalesce(sum(extract(epoch FROM finished_at - started_at)), 0)::bigint
 FROM steps
 WHERE tenant = %(tenant)s AND state IN ('done', 'failed') AND arm IN ('executor', 'coder')
     AND finished_at > now() - interval '24 hours' AND reuses IS NULL;
 
 -- name: queue_again
--- The broker lost everything: whatever is queued is due now.
+-- Make every queued row due now: the broker lost its messages.
 UPDATE steps
 SET due = now(), sends = 0
 WHERE state = 'queued' AND due > now() AND not_before <= now();
 
 -- name: expired
--- Leases that ended, found without locks; each is healed in its own transaction.
+-- Find expired leases without locking; each is handled in its own transaction.
 SELECT id, task_id
 FROM steps
 WHERE state = 'running' AND due < now()
@@ -281,9 +283,9 @@ ORDER BY due, id
 LIMIT %(limit)s;
 
 -- name: expire
--- Checked again under the lock: the owner may have renewed in between. A row whose workers died twice may be what
--- killed them, or may have run beside it: it comes back at a time of its own, so that rows that died together are not
--- claimed together until all of them count as poison.
+-- Queue a row whose lease expired, checked again under the lock because the owner may have renewed it. A row whose
+-- workers died twice may have killed them, or only have run beside the row that did. It gets a random delay, so that
+-- rows whose workers died together are not claimed together until all of them count as poison.
 WITH back AS (
     SELECT now() + random() * interval '10 seconds' AS late
 )
@@ -296,14 +298,14 @@ WHERE id = %(id)s AND state = 'running' AND due < now()
 RETURNING id, task_id, name, arm, round, attempt, kills, owner;
 
 -- name: hand_back
--- A lease given back before its end: nobody works on the row, so it is due at once. `kills` counts the deaths.
+-- Queue a row whose lease was handed back early: no worker has it, so it is due at once. `kills` counts the deaths.
 UPDATE steps
 SET state = 'queued', kills = kills + %(kills)s, not_before = now(), due = now(), sends = 0
 WHERE id = %(id)s AND state = 'running' AND owner = %(owner)s
 RETURNING id, task_id, name, arm, round, attempt, kills, owner;
 
 -- name: poisoned
--- Rows that killed too many workers: nobody may claim them, the sweeper gives them up.
+-- Find rows that killed too many workers: they can't be claimed any more, and the sweeper gives them up.
 SELECT id
 FROM steps
 WHERE state = 'queued' AND due <= now() AND kills >= %(poison_step)s
@@ -311,7 +313,7 @@ ORDER BY due, id
 LIMIT %(limit)s;
 
 -- name: out_of_reach
--- Rows that nobody will claim: workers of their arm live, and every one of them says why it takes no work.
+-- Find rows that no worker will claim: all live workers of their arm report a reason for taking no work.
 SELECT s.id, withheld.reason
 FROM steps AS s
 JOIN (
@@ -328,8 +330,8 @@ ORDER BY s.due, s.id
 LIMIT %(limit)s;
 
 -- name: results_of
--- The latest row of every step of the plan with its result, kept ones from earlier rounds too. Of a reused step
--- the row that holds the result stands for it.
+-- Read the latest row of every step of the plan with its result, including results kept from earlier rounds. For a
+-- reused step it returns the row that holds the result.
 SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
     s.arm, s.state, s.round, coalesce(s.result, origin.result) AS result,
     s.spec ->> 'feedback' IS NOT NULL AS was_repaired
@@ -339,4 +341,5 @@ WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.round <= %(round)s
 ORDER BY s.name, s.round DESC;
 
 -- name: postgres_up_seconds
+-- Read how long Postgres has been running.
 SELECT extract(epoch FROM now() - pg_postmaster_start_time())::float8;

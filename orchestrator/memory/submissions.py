@@ -1,4 +1,4 @@
-"""Owns what makes a submission the same as an earlier one; memory.submit writes it with the task."""
+"""Reads the names (idempotency keys) of submissions; memory.tasks.submit writes them with the task."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ _SQL = sql.load(__file__)
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A submission's name, kept for `seconds`; `sha256` is of its body."""
+    """A submission's name, stored for `seconds`; `sha256` is the digest of its body."""
 
     name: str
     sha256: str
@@ -20,8 +20,8 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """The task that the first submission of a name made; `redacted` as its contract says."""
+class EarlierSubmission:
+    """The task made by the first submission of a name; `redacted` is copied from its contract."""
 
     sha256: str
     task_id: str
@@ -29,12 +29,12 @@ class Earlier:
     redacted: dict[str, int]
 
 
-def find(conn: Connection, tenant: str, name: str) -> Earlier | None:
-    """Return what the tenant's submission of this name made; None when there is none, or it is too long ago."""
+def find(conn: Connection, tenant: str, name: str) -> EarlierSubmission | None:
+    """Return the task of the tenant's earlier submission of this name; None if there is none or it has expired."""
     row = conn.exec_driver_sql(_SQL["find"], {"tenant": tenant, "name": name}).one_or_none()
-    return Earlier(*row) if row else None
+    return EarlierSubmission(*row) if row else None
 
 
 def forget_expired(conn: Connection, *, limit: int) -> int:
-    """Delete names that are kept no longer, the oldest first; return how many."""
+    """Delete at most `limit` expired names, oldest first; return how many."""
     return conn.exec_driver_sql(_SQL["forget_expired"], {"limit": limit}).rowcount

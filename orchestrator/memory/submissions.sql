@@ -1,11 +1,12 @@
 -- name: find
--- The task that a submission of this name made, while the name is kept.
+-- Read the task made by an earlier submission of this name that has not expired.
 SELECT s.sha256, t.id, t.created_at, coalesce(t.contract -> 'redacted', '{}')
 FROM submissions s
 JOIN tasks t ON t.id = s.task_id
 WHERE s.tenant = %(tenant)s AND s.name = %(name)s AND s.expires_at > now();
 
 -- name: forget_expired
+-- Delete expired names, oldest first.
 DELETE FROM submissions
 WHERE (tenant, name) IN (
     SELECT tenant, name

@@ -1,4 +1,4 @@
-"""Owns the rows of tasks and rounds: what was asked, where it stands, what came of it."""
+"""Reads and writes tasks: their contracts, states and results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult
 
 from orchestrator.chord import sql
-from orchestrator.chord.prepared import Prepared
+from orchestrator.chord.sql import Prepared
 from orchestrator.memory.events import as_decisions
 from orchestrator.memory.pools import ALIVE_WITHIN_SECONDS
 from orchestrator.memory.submissions import IdempotencyKey
@@ -23,9 +23,9 @@ _LOCK_TASK = Prepared("octollm_lock_task", _SQL["lock_task"], {"task_id": "text"
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """A row of tasks; `result` and `error` have the shapes that clients get.
+    """A row of tasks; `result` and `error` have the shapes that the HTTP API returns.
 
-    `cache` is {layer, source_task_id, age_seconds} of a result that another task made, or is to make.
+    `cache` is {layer, source_task_id, age_seconds} if the result comes, or will come, from another task.
     """
 
     id: str
@@ -53,13 +53,13 @@ class TaskRecord:
 
     @property
     def worker_id(self) -> str:
-        """Return the id of the task whose steps make this one's result: its own, or that of `cache`'s source."""
+        """Return the id of the task whose steps make this one's result: its own id, or `cache`'s source."""
         return str(self.cache["source_task_id"]) if self.cache else self.id
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """The latest row of a step of the plan; `reused_from` is the task that did the work, if it was another one."""
+    """The latest row of a step of the plan; `reused_from` is the task that did the work, if it was another."""
 
     id: str
     round: int
@@ -78,7 +78,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class SourceTask:
-    """What a retry needs of the task that it repeats; `is_too_late`: the deadline that the client set has passed."""
+    """The task that a retry repeats; `is_too_late` if the client's deadline has passed."""
 
     id: str
     status: str
@@ -89,7 +89,7 @@ class SourceTask:
 
 @dataclass(frozen=True)
 class LockedTask:
-    """What a decision needs of a task whose row is locked; `age_seconds` is by Postgres' clock."""
+    """A task whose row is locked; `age_seconds` is by Postgres' clock."""
 
     id: str
     tenant: str
@@ -110,7 +110,7 @@ class LockedTask:
 
 @dataclass(frozen=True)
 class NewTask:
-    """A task to be inserted; without a `cache_key`, made of `cache_parts`, its result answers for no other."""
+    """A task to be inserted; its result is cached only with a `cache_key`, which is made from `cache_parts`."""
 
     id: str
     tenant: str
@@ -142,6 +142,20 @@ class NewTask:
             "cache_parts": record.encode(self.cache_parts) if self.cache_parts else None,
             "retry_of": self.retry_of,
         }
+
+
+@dataclass(frozen=True)
+class TaskEnd:
+    """How a task ended; `cache` is set if its result came from elsewhere.
+
+    The result may answer equal tasks for `fresh_seconds`.
+    """
+
+    status: str
+    result: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    fresh_seconds: int = 0
+    cache: Mapping[str, Any] | None = None
 
 
 def submit(
@@ -178,13 +192,13 @@ def hold_source(conn: Connection, tenant: str, task_id: str) -> SourceTask | Non
 
 
 def link_retry(conn: Connection, retry_id: str, *, source_id: str, from_step: str | None) -> None:
-    """Tell in the traces of both tasks that the one repeats the other."""
+    """Link the two tasks in each other's trace."""
     values = {"retry_id": retry_id, "source_id": source_id, "from_step": from_step}
     conn.exec_driver_sql(_SQL["link_retry"], values)
 
 
 def find_task(conn: Connection, tenant: str, task_id: str) -> TaskRecord | None:
-    """Return the tenant's task, or None: another tenant's task does not exist."""
+    """Return the tenant's task; None if there is none, or it is another tenant's."""
     rows = _tasks(conn.exec_driver_sql(_SQL["find_task"], {"tenant": tenant, "task_id": task_id}))
     return rows[0] if rows else None
 
@@ -197,9 +211,9 @@ def list_tasks(
     return _tasks(conn.exec_driver_sql(_SQL["list_tasks"], values))
 
 
-def count_open(conn: Connection, tenant: str, *, most: int) -> int:
-    """Return how many tasks of the tenant have not ended; counts no further than `most`."""
-    return int(conn.exec_driver_sql(_SQL["count_open"], {"tenant": tenant, "most": most}).scalar_one())
+def count_open(conn: Connection, tenant: str, *, limit: int) -> int:
+    """Return how many tasks of the tenant are open, at most `limit`."""
+    return int(conn.exec_driver_sql(_SQL["count_open"], {"tenant": tenant, "limit": limit}).scalar_one())
 
 
 def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:
@@ -209,7 +223,7 @@ def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:
 
 
 def waiting_arms(conn: Connection, task_id: str) -> list[str]:
-    """Return the arms that the task's queued work waits for and that no live pool serves."""
+    """Return the arms that the task's queued steps wait for and that no live pool serves."""
     values = {"task_id": task_id, "within_seconds": ALIVE_WITHIN_SECONDS}
     return [row.arm for row in conn.exec_driver_sql(_SQL["waiting_arms"], values)]
 
@@ -221,7 +235,7 @@ def lock_task(conn: Connection, task_id: str) -> LockedTask | None:
 
 
 def current_round(conn: Connection, task_id: str, *, tenant: str | None = None) -> int | None:
-    """Return the number of the task's round, unlocked; None when the tenant has no such task."""
+    """Return the number of the task's round without a lock; None if the tenant has no such task."""
     values = {"task_id": task_id, "tenant": tenant}
     number: int | None = conn.exec_driver_sql(_SQL["current_round"], values).scalar_one_or_none()
     return number
@@ -232,27 +246,15 @@ def past_deadline(conn: Connection, *, limit: int) -> list[str]:
     return [row.id for row in conn.exec_driver_sql(_SQL["past_deadline"], {"limit": limit})]
 
 
-def finish_task(
-    conn: Connection,
-    task_id: str,
-    *,
-    status: str,
-    result: Mapping[str, Any] | None,
-    error: Mapping[str, Any] | None,
-    fresh_seconds: int = 0,
-    cache: Mapping[str, Any] | None = None,
-) -> bool:
-    """Write the task's end; False when it had ended before.
-
-    The result may answer for equal tasks for `fresh_seconds`; `cache` says where it came from, if from elsewhere.
-    """
+def finish_task(conn: Connection, task_id: str, end: TaskEnd) -> bool:
+    """Write the task's end; False if it has ended before."""
     values = {
-        "fresh_seconds": fresh_seconds,
-        "cache": record.encode(cache) if cache is not None else None,
+        "fresh_seconds": end.fresh_seconds,
+        "cache": record.encode(end.cache) if end.cache is not None else None,
         "task_id": task_id,
-        "status": status,
-        "result": record.encode(result) if result is not None else None,
-        "error": record.encode(error) if error is not None else None,
+        "status": end.status,
+        "result": record.encode(end.result) if end.result is not None else None,
+        "error": record.encode(end.error) if end.error is not None else None,
     }
     return conn.exec_driver_sql(_SQL["finish_task"], values).rowcount == 1
 

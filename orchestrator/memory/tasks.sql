@@ -1,7 +1,7 @@
 -- name: submit
--- A task, its plan row and its first event in one statement: an accepted task always has work to be found.
--- A submission with a name takes it first: of concurrent ones the first makes the task, the others wait for its
--- commit and make nothing. No row comes back then.
+-- Insert a task, its plan row and its first event in one statement, so that an accepted task always has work. A
+-- submission with a name claims the name first. Of concurrent ones the first inserts the task; the others wait for
+-- its commit, insert nothing and return no row.
 WITH named AS (
     INSERT INTO submissions AS earlier (tenant, name, sha256, task_id, expires_at)
     SELECT %(tenant)s, %(once_name)s, %(once_sha256)s, %(id)s, now() + %(once_seconds)s * interval '1 second'
@@ -37,14 +37,14 @@ WITH named AS (
 SELECT created_at FROM task;
 
 -- name: hold_source
--- A task that is to be repeated, held so that retention can't take it before the new one refers to it.
+-- Lock a task to be retried, so that retention can't delete it before the new task refers to it.
 SELECT t.id, t.status, t.round, t.contract, (t.contract ->> 'deadline')::timestamptz <= now() AS is_too_late
 FROM tasks t
 WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s
 FOR KEY SHARE;
 
 -- name: link_retry
--- Tells in both traces of the other task.
+-- Link the two tasks in each other's trace.
 INSERT INTO traces (task_id, round, kind, payload)
 SELECT s.id, s.round, 'retried', jsonb_build_object('by', %(retry_id)s::text, 'from_step', %(from_step)s::text)
 FROM tasks s
@@ -53,11 +53,13 @@ UNION ALL
 SELECT %(retry_id)s, 0, 'retry', jsonb_build_object('of', %(source_id)s::text, 'from_step', %(from_step)s::text);
 
 -- name: find_task
+-- Read one task of a tenant.
 SELECT t.*, contract ->> 'goal' AS goal
 FROM tasks t
 WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s;
 
 -- name: list_tasks
+-- Read a tenant's tasks, newest first, below an id.
 SELECT t.*, contract ->> 'goal' AS goal
 FROM tasks t
 WHERE t.tenant = %(tenant)s
@@ -67,15 +69,16 @@ ORDER BY t.id DESC
 LIMIT %(limit)s;
 
 -- name: count_open
+-- Count a tenant's open tasks up to a limit.
 SELECT count(*)
 FROM (
     SELECT FROM tasks t
     WHERE t.tenant = %(tenant)s AND t.status IN ('queued', 'processing')
-    LIMIT %(most)s
+    LIMIT %(limit)s
 ) open;
 
 -- name: steps_of
--- The latest row of every step of the plan, in the plan's order; a reused result is read where it is.
+-- Read the latest row of every step of the plan, in the plan's order. A reused result is read from its own row.
 SELECT latest.*
 FROM (
     SELECT DISTINCT ON (s.name)
@@ -89,7 +92,7 @@ FROM (
 ORDER BY (latest.spec ->> 'position')::int, latest.name;
 
 -- name: waiting_arms
--- Arms that the task's queued work needs and that no live pool takes work for.
+-- List arms that the task's queued steps need and that have no live pool taking work.
 SELECT DISTINCT s.arm
 FROM steps s
 WHERE s.task_id = %(task_id)s
@@ -103,7 +106,7 @@ WHERE s.task_id = %(task_id)s
 ORDER BY s.arm;
 
 -- name: lock_task
--- The task's lock; taken after its chord's, before its steps'.
+-- Lock the task's row, after its chord's and before its steps'.
 SELECT t.id, t.tenant, t.status, t.phase, t.round, t.plan_id, t.priority, t.contract, t.percentage,
     t.leads, t.created_at, t.deadline_at, t.finished_at, t.deadline_at <= now() AS is_past_deadline,
     extract(epoch FROM now() - t.created_at)::float8 AS age_seconds
@@ -112,12 +115,13 @@ WHERE t.id = %(task_id)s
 FOR UPDATE;
 
 -- name: current_round
--- The number of the task's current round, read without a lock; 0 before the first plan.
+-- Read the number of the task's current round without a lock; 0 before the first plan.
 SELECT round
 FROM tasks
 WHERE id = %(task_id)s AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s);
 
 -- name: past_deadline
+-- Find open tasks past their deadline, oldest deadline first.
 SELECT id
 FROM tasks
 WHERE finished_at IS NULL AND deadline_at <= now()
@@ -125,6 +129,7 @@ ORDER BY deadline_at, id
 LIMIT %(limit)s;
 
 -- name: finish_task
+-- Write a task's end, unless it has one.
 UPDATE tasks
 SET status = %(status)s, phase = 'done', result = %(result)s::jsonb, error = %(error)s::jsonb,
     percentage = CASE WHEN %(status)s = 'completed' THEN 100 ELSE percentage END,

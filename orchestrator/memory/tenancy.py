@@ -1,38 +1,33 @@
-"""Confines statements to one tenant's rows: the second line behind the tenant in every query."""
+"""Confines statements to one tenant's rows by row-level security, in addition to the tenant in every query."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from orchestrator.chord import sql
+from orchestrator.chord.database import PREFIX, statement
 
 _SQL = sql.load(__file__)
-_TENANT = "octollm_tenant"
 _CAN_CONFINE = "octollm_can_confine"
 
 log = structlog.get_logger(__name__)
 
 
-def confined(conn: Connection, tenant: str) -> Connection:
-    """Return the connection with each of its statements confined to the tenant's rows, without a round trip more.
+@contextmanager
+def tenant_statement(engine: Engine, tenant: str) -> Iterator[Connection]:
+    """Open a connection in autocommit mode whose statements see only the tenant's rows, without an extra round trip.
 
-    Where the migration could not make the role (its database user may not), statements stay as they are: the tenant
-    stands in each of them anyway. That is asked once a connection, and told by a warning.
+    Where the migration could not create the role (its database user may not), statements run unconfined: each of them
+    names the tenant anyway. This is checked once a connection and logged as a warning.
     """
-    known = conn.info
-    if _CAN_CONFINE not in known:
-        known[_CAN_CONFINE] = bool(conn.exec_driver_sql(_SQL["can_confine"]).scalar_one())
-        if not known[_CAN_CONFINE]:
-            log.warning("tenancy.not_enforced")
-    return conn.execution_options(**{_TENANT: tenant}) if known[_CAN_CONFINE] else conn
-
-
-def confine(
-    conn: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
-) -> tuple[str, Any]:
-    """Put the tenant before a confined connection's statement; an SQLAlchemy before_cursor_execute hook."""
-    tenant = conn.get_execution_options().get(_TENANT)
-    if tenant is None:
-        return statement, parameters
-    return f"{_SQL['confine']}\n{statement}", {**parameters, _TENANT: tenant}
+    with statement(engine) as conn:
+        if _CAN_CONFINE not in conn.info:
+            conn.info[_CAN_CONFINE] = bool(conn.exec_driver_sql(_SQL["can_confine"]).scalar_one())
+            if not conn.info[_CAN_CONFINE]:
+                log.warning("tenancy.not_enforced")
+        if conn.info[_CAN_CONFINE]:
+            prefix = (_SQL["confine"], {"octollm_tenant": tenant})
+            conn = conn.execution_options(**{PREFIX: prefix})  # noqa: PLW2901
+        yield conn

@@ -1,5 +1,5 @@
 -- name: can_confine
--- Whether the migration could make role and policies, and we may become that role.
+-- Check that the role and its policies exist and that the current user may become the role.
 SELECT EXISTS (SELECT FROM pg_policies WHERE policyname = 'one_tenant' AND tablename = 'tasks')
     AND pg_has_role(
         current_user, to_regrole('octollm_tenant'),
@@ -7,6 +7,6 @@ SELECT EXISTS (SELECT FROM pg_policies WHERE policyname = 'one_tenant' AND table
     )
 
 -- name: confine
--- Goes before another statement in the same simple query, which is one implicit transaction: what is set locally
--- holds for that statement, and no longer.
+-- Set the tenant for the statement that follows in the same simple query. Both are one implicit transaction, so the
+-- local settings end with it.
 SELECT set_config('role', 'octollm_tenant', true), set_config('octollm.tenant', %(octollm_tenant)s, true);

@@ -1,4 +1,4 @@
-"""Deletes what belongs to a tenant, a batch a call."""
+"""Deletes everything that belongs to a tenant, in batches."""
 
 from dataclasses import dataclass
 
@@ -11,29 +11,29 @@ _SQL = sql.load(__file__)
 
 
 @dataclass(frozen=True)
-class Deleted:
-    """Tasks that were deleted: how many, and the names of their results in the cache."""
+class DeletedTasks:
+    """How many tasks were deleted, and the cache keys of their results."""
 
     count: int
     cache_keys: tuple[str, ...]
 
 
 def revoke_keys(conn: Connection, tenant: str) -> int:
-    """Revoke the tenant's keys that still hold; return how many."""
+    """Revoke the tenant's valid keys; return how many."""
     return conn.exec_driver_sql(_SQL["revoke_keys"], {"tenant": tenant}).rowcount
 
 
 def open_tasks(conn: Connection, tenant: str, *, limit: int) -> list[str]:
-    """Return ids of tasks that have not ended."""
+    """Return the ids of at most `limit` open tasks."""
     return list(conn.exec_driver_sql(_SQL["open_tasks"], {"tenant": tenant, "limit": limit}).scalars())
 
 
-def delete_ended_tasks(conn: Connection, tenant: str, *, limit: int) -> Deleted:
-    """Delete at most `limit` tasks that have ended, with all that is theirs; call it in a transaction."""
+def delete_ended_tasks(conn: Connection, tenant: str, *, limit: int) -> DeletedTasks:
+    """Delete at most `limit` ended tasks with everything that belongs to them; call it in a transaction."""
     values = {"tenant": tenant, "limit": limit}
     rows = conn.exec_driver_sql(_SQL["take_ended_tasks"], values).all()
     retention.delete_tasks(conn, [row.id for row in rows])
-    return Deleted(len(rows), tuple(row.cache_key for row in rows if row.cache_key))
+    return DeletedTasks(len(rows), tuple(row.cache_key for row in rows if row.cache_key))
 
 
 def delete_files(conn: Connection, tenant: str, *, limit: int) -> int:
@@ -42,6 +42,6 @@ def delete_files(conn: Connection, tenant: str, *, limit: int) -> int:
 
 
 def delete_rest(conn: Connection, tenant: str) -> None:
-    """Delete the names of submissions, which cache layers are off, and what was declared about arms."""
+    """Delete the tenant's submission names, switched-off cache layers and declarations about arms."""
     for name in ("delete_submissions", "delete_switches", "delete_declarations"):
         conn.exec_driver_sql(_SQL[name], {"tenant": tenant})

@@ -1,10 +1,11 @@
 -- name: revoke_keys
--- A tenant's keys hold no more; the rows stay, and say until when they held.
+-- Revoke a tenant's keys; the rows stay and record when the keys ended.
 UPDATE api_keys
 SET revoked_at = now()
 WHERE tenant = %(tenant)s AND revoked_at IS NULL
 
 -- name: open_tasks
+-- List a tenant's open tasks.
 SELECT id
 FROM tasks
 WHERE tenant = %(tenant)s AND status IN ('queued', 'processing')
@@ -12,7 +13,7 @@ ORDER BY id
 LIMIT %(limit)s
 
 -- name: take_ended_tasks
--- Ended tasks of a tenant; one that a retry still refers to comes after the retry.
+-- Lock ended tasks of a tenant; a task that a retry refers to is taken after the retry.
 SELECT id, cache_key
 FROM tasks
 WHERE tenant = %(tenant)s AND status IN ('completed', 'failed', 'cancelled')
@@ -22,7 +23,7 @@ LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED
 
 -- name: delete_files
--- With their chunks, and what was made searchable of them.
+-- Delete a tenant's files with their chunks and their search index.
 DELETE FROM artifacts a
 USING (
     SELECT tenant, sha256
@@ -35,13 +36,16 @@ USING (
 WHERE a.tenant = batch.tenant AND a.sha256 = batch.sha256
 
 -- name: delete_submissions
+-- Delete a tenant's submission names.
 DELETE FROM submissions
 WHERE tenant = %(tenant)s
 
 -- name: delete_switches
+-- Delete a tenant's switched-off cache layers.
 DELETE FROM cache_switches
 WHERE tenant = %(tenant)s
 
 -- name: delete_declarations
+-- Delete a tenant's declarations about arms.
 DELETE FROM declarations
 WHERE tenant = %(tenant)s

@@ -1,4 +1,4 @@
-"""Owns the deliveries of webhooks: what is to be told to whom, when, and what came of it."""
+"""Reads and writes webhook deliveries: what to send, where, when, and with what outcome."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +11,8 @@ from orchestrator.chord import sql
 _SQL = sql.load(__file__)
 
 
-class Ticket(NamedTuple):
-    """The right to try a delivery once: `attempt` fences it against later tickets."""
+class DeliveryLease(NamedTuple):
+    """The right to try a delivery once; `attempt` is the fencing number."""
 
     task_id: str
     seq: int
@@ -21,7 +21,7 @@ class Ticket(NamedTuple):
 
 @dataclass(frozen=True)
 class Delivery:
-    """What to tell: the task's last event, and what came of the task."""
+    """What to send: the task's last event, and the task's status, result and error."""
 
     task_id: str
     seq: int
@@ -36,44 +36,39 @@ class Delivery:
     result: dict[str, Any] | None
     error: dict[str, Any] | None
 
-    @property
-    def ticket(self) -> Ticket:
-        """Return the right by which this is tried."""
-        return Ticket(self.task_id, self.seq, self.attempt)
-
 
 def enqueue(conn: Connection, task_id: str) -> None:
-    """Have the task's last event told; the caller holds the task's lock and has just written the event."""
+    """Queue the delivery of the task's last event; the caller holds the task's lock and has just written the event."""
     conn.exec_driver_sql(_SQL["enqueue"], {"task_id": task_id})
 
 
-def take_due(conn: Connection, *, lease_seconds: float, limit: int) -> list[Ticket]:
-    """Return tickets for what is due, which is due again after `lease_seconds`."""
+def take_due(conn: Connection, *, lease_seconds: float, limit: int) -> list[DeliveryLease]:
+    """Take due deliveries; each is due again after `lease_seconds`."""
     values = {"lease_seconds": lease_seconds, "limit": limit}
-    return [Ticket(*row) for row in conn.exec_driver_sql(_SQL["take_due"], values)]
+    return [DeliveryLease(*row) for row in conn.exec_driver_sql(_SQL["take_due"], values)]
 
 
-def read(conn: Connection, ticket: Ticket) -> Delivery | None:
-    """Return what the ticket is for; None when it is done, or another ticket was given out since."""
-    row = conn.exec_driver_sql(_SQL["read"], ticket._asdict()).one_or_none()
+def read(conn: Connection, lease: DeliveryLease) -> Delivery | None:
+    """Return the delivery of a lease; None if it is done or was leased again."""
+    row = conn.exec_driver_sql(_SQL["read"], lease._asdict()).one_or_none()
     return Delivery(*row) if row else None
 
 
 def record(
     conn: Connection,
-    ticket: Ticket,
+    lease: DeliveryLease,
     *,
     state: str,
     reason: str | None = None,
     http_status: int | None = None,
     delay_seconds: float | None = None,
 ) -> bool:
-    """Write what came of an attempt, also into the trace: delivered, failed, or pending again after a delay.
+    """Write an attempt's outcome, also into the trace: delivered, failed, or pending again after a delay.
 
-    False, and nothing is written, if another ticket was given out since.
+    Returns False and writes nothing if the delivery was leased again.
     """
     values = {
-        **ticket._asdict(),
+        **lease._asdict(),
         "state": state,
         "reason": reason,
         "http_status": http_status,

@@ -1,12 +1,12 @@
 -- name: enqueue
--- Tells the task's last event; in the transaction that made it, under the task's lock.
+-- Queue the delivery of the task's last event, in the transaction that wrote the event and under the task's lock.
 INSERT INTO webhooks (task_id, seq)
 SELECT id, event_seq
 FROM tasks
 WHERE id = %(task_id)s;
 
 -- name: take_due
--- Deliveries to publish; each is due again when this message must count as lost.
+-- Take deliveries to publish; each is due again when its message must count as lost.
 WITH late AS MATERIALIZED (
     SELECT task_id, seq
     FROM webhooks
@@ -22,7 +22,7 @@ WHERE w.task_id = late.task_id AND w.seq = late.seq
 RETURNING w.task_id, w.seq, w.attempt;
 
 -- name: read
--- What to deliver; no row when another message has taken over.
+-- Read what to deliver; no row if another message has taken over.
 SELECT w.task_id, w.seq, w.attempt, w.failures, t.tenant, t.contract ->> 'callback_url' AS url,
     e.type, e.occurred_at, e.payload, t.status, t.result, t.error
 FROM webhooks w
@@ -31,7 +31,8 @@ JOIN events e ON e.task_id = w.task_id AND e.seq = w.seq
 WHERE w.task_id = %(task_id)s AND w.seq = %(seq)s AND w.attempt = %(attempt)s AND w.state = 'pending';
 
 -- name: record
--- The outcome of an attempt, from its bearer only, and its line in the trace. Without a delay it is the last one.
+-- Write an attempt's outcome and its trace entry; only the current attempt may. Without a delay it is the last
+-- attempt.
 WITH recorded AS (
     UPDATE webhooks
     SET state = %(state)s, reason = %(reason)s, http_status = %(http_status)s,

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.chord import sql
-from orchestrator.memory.database import statement
+from orchestrator.chord.database import statement
 from orchestrator.memory.pools import ALIVE_WITHIN_SECONDS
 from orchestrator.models.arm_capability import ALL_QUEUES, ARMS
 from orchestrator.models.execution_state import Phase

@@ -1,4 +1,4 @@
-"""Names the moments at which a crash would hurt most, and has a test's process die there, for real."""
+"""Defines crash points: moments at which a test can kill the process, to check that a crash there loses nothing."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ _KILL_AFTER_SECONDS = 0.2
 
 
 class Point(StrEnum):
-    """A moment, named by what has just happened and what has not yet."""
+    """A crash point, named by what has happened and what has not happened yet."""
 
     COMMITTED_NOT_PUBLISHED = "committed-not-published"
     PUBLISHED_NOT_ACKNOWLEDGED = "published-not-acknowledged"
@@ -25,17 +25,17 @@ class Point(StrEnum):
 
 
 def here(point: Point) -> None:
-    """Kill this process if a test has armed the point; do nothing, at the cost of a comparison, elsewhere.
+    """Kill this process with SIGKILL if a test has armed the point; otherwise do nothing, at the cost of a comparison.
 
-    A test arms it by a file of its name in $OCTOLLM_CRASH_POINTS. One process takes the file, leaves its pid in
-    NAME.hit and dies of it: whatever is started instead goes on.
+    A test arms a point by creating a file with its name in $OCTOLLM_CRASH_POINTS. One process takes the file, writes
+    its pid to NAME.hit and dies; its replacement continues.
     """
     if _FOLDER is not None and _take(Path(_FOLDER) / point):
         _die()
 
 
 def within(conn: Connection, point: Point) -> None:
-    """Do as `here`, but die while a statement of the connection's transaction runs in Postgres."""
+    """Like `here`, but die while a statement of the connection's transaction runs in Postgres."""
     if _FOLDER is not None and _take(Path(_FOLDER) / point):
         threading.Timer(_KILL_AFTER_SECONDS, _die).start()
         conn.exec_driver_sql(_STATEMENT)

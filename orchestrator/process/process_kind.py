@@ -1,6 +1,6 @@
-"""Says what each kind of process may know: one table, by the names of the Procfile's lines.
+"""Defines which secrets and database role each kind of process gets, by the names of the Procfile's lines.
 
-A process that was taken over can use what it was given. So it is given what its work needs and no more.
+An attacker who takes over a process gets its secrets, so each process gets only those its work needs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ _ARMS: Final = ("retriever", "coder", "executor", "guardian")
 _ROUNDS: Final = ("planner", "judge")
 KINDS: Final = ("web", *_ROUNDS, *_ARMS, "webhook", "sweeper", "flower")
 
-# the kinds that ask models; all others know which there are, and have no key for them
+# the kinds that call models; the others get the models' names but no keys
 WITH_MODELS: Final = frozenset((*_ROUNDS, "retriever", "coder"))
 SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "JWT_PRIVATE_KEY": frozenset(("web",)),
@@ -25,7 +25,7 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
 }
 _OF_PROVIDERS: Final = ("OPENAI_", "ANTHROPIC_")
 
-# the role of Postgres (orchestrator.memory.roles) whose rights a kind needs; flower needs none
+# each kind's Postgres role (orchestrator.memory.roles); flower needs none
 ROLES: Final[Mapping[str, str]] = {
     "web": "octollm_api",
     **dict.fromkeys(_ROUNDS, "octollm_rounds"),
@@ -36,18 +36,18 @@ ROLES: Final[Mapping[str, str]] = {
 
 
 def environment_of(kind: str, environ: Mapping[str, str], *, models: Iterable[object] = ()) -> dict[str, str]:
-    """Return what a process of this kind gets of a whole environment, which names `models` where it has keys for them.
+    """Return the part of a complete environment that a process of this kind gets, with the `models` as LLM_CHAIN.
 
-    It says which kind it is, so that settings are read from there alone: neither from `.env` nor from `stack.env`.
+    It names the kind, so that settings are read only from it: neither from `.env` nor from `stack.env`.
     """
-    kept = {name: text for name, text in environ.items() if may_know(kind, name)}
+    kept = {name: text for name, text in environ.items() if may_receive(kind, name)}
     chain = ",".join(map(str, models))
-    told = {"OCTOLLM_KIND": kind, VARIABLE: NO_FILE}
-    return kept | told | ({"LLM_CHAIN": chain} if chain else {})
+    fixed = {"OCTOLLM_KIND": kind, VARIABLE: NO_FILE}
+    return kept | fixed | ({"LLM_CHAIN": chain} if chain else {})
 
 
-def may_know(kind: str, name: str) -> bool:
-    """Tell whether a process of this kind gets this variable."""
+def may_receive(kind: str, name: str) -> bool:
+    """Return whether a process of this kind gets this variable."""
     if name in SECRETS:
         return kind in SECRETS[name]
     return kind in WITH_MODELS or not name.startswith(_OF_PROVIDERS)

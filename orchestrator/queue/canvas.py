@@ -8,8 +8,8 @@ from celery import Celery, Signature
 
 from orchestrator.chord import outbox
 from orchestrator.executor import SavedRound
-from orchestrator.memory.steps import Message
-from orchestrator.memory.webhooks import Ticket
+from orchestrator.memory.steps import StepMessage
+from orchestrator.memory.webhooks import DeliveryLease
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepKind
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
@@ -20,7 +20,7 @@ _KILL_AFTER_LIMIT_SECONDS = 10
 _SHOWN_NAMES = {StepKind.PLAN: "planner.plan", StepKind.JUDGE: "judge.round"}
 
 
-def signature(app: Celery, message: Message) -> "Signature[Any]":
+def signature(app: Celery, message: StepMessage) -> "Signature[Any]":
     """Return the one message that a row can have: ids only, never what a user wrote."""
     options: dict[str, Any] = {
         "task_id": message.id,
@@ -41,13 +41,13 @@ def round_chord(app: Celery, saved: SavedRound) -> "Signature[Any]":
     return celery.chord(header, signature(app, saved.judge), app=app, task_id=saved.chord_id)
 
 
-def publish(app: Celery, messages: Sequence[Message]) -> int:
+def publish(app: Celery, messages: Sequence[StepMessage]) -> int:
     """Publish rows; what fails is logged and comes again when it is due. Return how many were given."""
     outbox.publish_all(app, [signature(app, message) for message in messages])
     return len(messages)
 
 
-def publish_webhooks(app: Celery, tickets: Sequence[Ticket]) -> None:
+def publish_webhooks(app: Celery, tickets: Sequence[DeliveryLease]) -> None:
     """Publish deliveries; what is lost on the way is due again when its ticket's time is over."""
     messages: list[Signature[Any]] = [
         app.signature(
@@ -62,13 +62,13 @@ def publish_webhooks(app: Celery, tickets: Sequence[Ticket]) -> None:
     outbox.publish_all(app, messages)
 
 
-def _shown_name(message: Message) -> str:
+def _shown_name(message: StepMessage) -> str:
     """Return the name under which Celery's events, Flower and logs show the row: its arm and action."""
     kind = StepKind(message.kind)
     return f"{message.arm}.{message.spec['action']}" if kind is StepKind.STEP else _SHOWN_NAMES[kind]
 
 
-def _time_limit(message: Message) -> float | None:
+def _time_limit(message: StepMessage) -> float | None:
     arm = ARMS.get(message.arm)
     if arm is None or arm.pool != "prefork" or message.kind != StepKind.STEP:
         return None

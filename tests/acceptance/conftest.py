@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 from orchestrator import settings
 from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
+from orchestrator.chord.database import open_engine
 from orchestrator.devserver.child_process import is_free
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
-from orchestrator.memory.database import open_engine
 from orchestrator.process import crash_point
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait

@@ -15,7 +15,7 @@ from orchestrator.devserver.child_process import free_port
 from orchestrator.devserver.child_reaper import Leash
 from orchestrator.devserver.program import Program, environment, read_procfile
 from orchestrator.memory import tasks
-from orchestrator.memory.database import statement
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Contract
 from tests.acceptance.plans import verify, wait
@@ -102,7 +102,7 @@ def run(orchestrator: Orchestrator, *plan: dict[str, Any]) -> str:
     )
 
     def ended() -> str | None:
-        with statement(orchestrator.engine, tenant=TENANT) as conn:
+        with tenant_statement(orchestrator.engine, TENANT) as conn:
             task = tasks.find_task(conn, TENANT, submitted.task_id)
         return task.status if task and TaskStatus(task.status).is_final() else None
 

@@ -17,8 +17,8 @@ from sqlalchemy import Engine
 
 from orchestrator import settings
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import statement
 from orchestrator.memory import audit_log
-from orchestrator.memory.database import statement
 from orchestrator.settings import Settings
 from tests.acceptance import web
 

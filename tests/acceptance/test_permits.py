@@ -6,8 +6,8 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from orchestrator import settings
+from orchestrator.chord.database import statement
 from orchestrator.devserver.stack import Stack
-from orchestrator.memory.database import statement
 from orchestrator.process.process_kind import SECRETS
 from orchestrator.settings_file import read_stack_file
 from tests.acceptance.client import Client

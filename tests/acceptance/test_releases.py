@@ -13,10 +13,10 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.devserver.servers import Servers
 from orchestrator.devserver.stack import Stack
 from orchestrator.memory import migrate
-from orchestrator.memory.database import open_engine, statement
 from tests.acceptance.audit import assert_completed_once
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of

@@ -8,13 +8,13 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator import executor
 from orchestrator.chord import chord
+from orchestrator.chord.database import statement, transaction
 from orchestrator.executor import Completion, SavedRound
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.retry import retry as retry_task
 from orchestrator.memory import events, steps, tasks
-from orchestrator.memory.database import statement, transaction
-from orchestrator.memory.steps import Claim, Message
+from orchestrator.memory.steps import Claim, StepMessage
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.models.verdict import Decision, Verdict
@@ -42,7 +42,7 @@ class Engineer:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
-        self.published: list[Message] = []
+        self.published: list[StepMessage] = []
 
     def submit(
         self, *plan: dict[str, Any], budget: Budget | None = None, tenant: str = TENANT, **contract: Any
@@ -124,7 +124,7 @@ class Engineer:
             chord.lock(conn, claim.chord_id)
             completion = executor.complete(conn, claim, result, settings=self.settings)
             chord.join(conn, claim.chord_id, [message.id for message in completion.released])
-            chord.count_part(conn, claim.chord_id, claim.id, outcome=None, store=False)
+            chord.count_part(conn, claim.chord_id, chord.FinishedPart(claim.id), outcome=None, store=False)
         return completion
 
     def do(self, task_id: str, name: str, *, output: Any = None, **how: Any) -> Completion:
@@ -185,7 +185,7 @@ class Engineer:
             result = conn.exec_driver_sql(sql, values)
             return [dict(row) for row in result.mappings()] if result.returns_rows else []
 
-    def _publish(self, messages: Sequence[Message]) -> int:
+    def _publish(self, messages: Sequence[StepMessage]) -> int:
         self.published.extend(messages)
         return len(messages)
 

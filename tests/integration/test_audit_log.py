@@ -10,10 +10,11 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
+from orchestrator.chord.database import statement
 from orchestrator.cli.main import octollm
 from orchestrator.memory import audit_log
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import statement
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
+from orchestrator.memory.tenancy import tenant_statement
 
 Run = Callable[..., tuple[int, str]]
 
@@ -32,14 +33,14 @@ def run(engine: Engine, redis_url: str) -> Run:
     return command
 
 
-def add(engine: Engine, *entries: Entry) -> None:
+def add(engine: Engine, *entries: AuditEntry) -> None:
     with statement(engine) as conn:
         audit_log.append(conn, entries)
 
 
-def entry(action: str = "task.submit", *, days: float = 0, **members: Any) -> Entry:
+def entry(action: str = "task.submit", *, days: float = 0, **members: Any) -> AuditEntry:
     moment = datetime.now(UTC) - timedelta(days=days)
-    return Entry(**{"action": action, "outcome": Outcome.ALLOWED, "occurred_at": moment, **members})
+    return AuditEntry(**{"action": action, "outcome": AuditOutcome.ALLOWED, "occurred_at": moment, **members})
 
 
 def count(engine: Engine) -> int:
@@ -92,12 +93,12 @@ def test_a_retention_shorter_than_a_week_deletes_nothing_younger(engine: Engine)
 def test_a_statement_on_behalf_of_a_tenant_does_not_see_the_log(engine: Engine) -> None:
     add(engine, entry(tenant="acme"))
 
-    with pytest.raises(ProgrammingError, match="permission denied"), statement(engine, tenant="acme") as conn:
+    with pytest.raises(ProgrammingError, match="permission denied"), tenant_statement(engine, "acme") as conn:
         audit_log.find(conn)
 
 
 def test_entries_are_found_by_tenant_action_outcome_and_time(engine: Engine) -> None:
-    denied = {"outcome": Outcome.DENIED, "reason": "insufficient_permissions"}
+    denied = {"outcome": AuditOutcome.DENIED, "reason": "insufficient_permissions"}
     add(
         engine,
         entry(tenant="acme", days=3),
@@ -112,7 +113,7 @@ def test_entries_are_found_by_tenant_action_outcome_and_time(engine: Engine) -> 
 
     assert found() == ["tasks", "task.cancel", "task.submit", "task.submit"]
     assert found(tenant="acme", action="task") == ["task.submit"] * 2
-    assert found(outcome=Outcome.DENIED) == ["task.submit"]
+    assert found(outcome=AuditOutcome.DENIED) == ["task.submit"]
     assert found(since=datetime.now(UTC) - timedelta(days=1), tenant="acme") == ["tasks", "task.submit"]
     assert found(limit=1) == ["tasks"]
 

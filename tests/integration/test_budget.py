@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.lifecycle import metered_calls, submission
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount, guarded_complete
@@ -20,7 +21,6 @@ from orchestrator.llm.prompt import Message, Role
 from orchestrator.llm.provider import Usage
 from orchestrator.memory import budget, events, steps
 from orchestrator.memory.budget import LedgerEntry
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown, StepError, Stopped
 from orchestrator.models.model_errors import ModelError, ModelNoAnswer

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy import create_engine
 
 from orchestrator.chord import chord
-from orchestrator.chord.chord import Outcome
+from orchestrator.chord.chord import EncodedResult
 from orchestrator.chord.database import Database
 
 CHORDS = 20
@@ -29,7 +29,7 @@ def test_every_chord_is_ready_exactly_once_though_each_part_comes_twice(postgres
     names = [f"chord-{number}" for number in range(CHORDS)]
     deliveries = [(name, f"{name}-{part}") for name in names for part in range(PARTS)] * 2
     random.Random(8000).shuffle(deliveries)
-    outcome = Outcome("SUCCESS", b"1")
+    outcome = EncodedResult("SUCCESS", b"1")
     with database.transaction() as conn:
         conn.exec_driver_sql(_NOTE_TRANSITIONS)
         for name in names:
@@ -37,7 +37,9 @@ def test_every_chord_is_ready_exactly_once_though_each_part_comes_twice(postgres
 
     def deliver(delivery: tuple[str, str]) -> bool:
         name, task_id = delivery
-        count = database.run(lambda conn: chord.count_part(conn, name, task_id, idx=0, outcome=outcome))
+        count = database.run(
+            lambda conn: chord.count_part(conn, name, chord.FinishedPart(task_id, idx=0), outcome=outcome)
+        )
         return count.ready is not None
 
     try:

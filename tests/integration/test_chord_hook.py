@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestrator.chord import chord as chords
 from orchestrator.chord.backend import PostgresBackend
-from orchestrator.chord.chord import Refused, State
+from orchestrator.chord.chord import ChordState, Refused
 
 Stored = Callable[[Connection, Any, str, Any], list["Signature[Any]"]]
 
@@ -94,10 +94,10 @@ def test_what_a_task_releases_joins_before_its_own_part_is_counted(
 
     store(app, "root", lambda *_: [member(app, "next")])
 
-    assert chord_row(backend) == (State.OPEN, 1, 1, 1)
+    assert chord_row(backend) == (ChordState.OPEN, 1, 1, 1)
     assert ids(app) == ["next"]
     store(app, "next", nothing)
-    assert chord_row(backend) == (State.FIRED, 1, 1, 2)
+    assert chord_row(backend) == (ChordState.FIRED, 1, 1, 2)
     assert ids(app) == ["c-body"]
 
 
@@ -153,7 +153,7 @@ def test_a_refused_outcome_leaves_nothing_and_raises_nothing(app: Celery, backen
     with structlog.testing.capture_logs() as logs:
         store(app, "root", stored)
 
-    assert chord_row(backend) == (State.OPEN, 1, 0, 0)
+    assert chord_row(backend) == (ChordState.OPEN, 1, 0, 0)
     assert backend.get_state("root") == "PENDING"
     assert backend.restore_group("mine", cache=False) is None
     assert ids(app) == []
@@ -173,7 +173,7 @@ def test_an_error_in_the_hook_rolls_everything_back_and_is_raised(
     with pytest.raises(LookupError):
         store(app, "root", stored)
 
-    assert chord_row(backend) == (State.OPEN, 1, 0, 0)
+    assert chord_row(backend) == (ChordState.OPEN, 1, 0, 0)
     assert backend.get_state("root") == "PENDING"
 
 
@@ -183,7 +183,7 @@ def test_a_failure_is_data_and_the_chord_goes_to_its_body(app: Celery, backend: 
 
     backend.mark_as_failure("root", ValueError("no"), request=Context(id="root", group="c", task="hook.work"))
 
-    assert chord_row(backend)[0] == State.FIRED
+    assert chord_row(backend)[0] == ChordState.FIRED
     assert ids(app) == ["c-body"]
     assert backend.get_state("c-body") == "PENDING"
 
@@ -194,7 +194,7 @@ def test_a_returned_chord_is_opened_and_its_header_published(app: Celery, backen
 
     store(app, "plan", lambda *_: [saved], group=None)
 
-    assert chord_row(backend, "saved") == (State.OPEN, 2, 0, 0)
+    assert chord_row(backend, "saved") == (ChordState.OPEN, 2, 0, 0)
     found = messages(app)
     assert [message.headers["id"] for message in found] == ["one", "two"]
     assert {message.headers["group"] for message in found} == {"saved"}
@@ -208,7 +208,7 @@ def test_a_returned_chord_without_a_header_goes_to_its_body(app: Celery, backend
 
     store(app, "plan", lambda *_: [saved], group=None)
 
-    assert chord_row(backend, "saved")[0] == State.FIRED
+    assert chord_row(backend, "saved")[0] == ChordState.FIRED
     assert ids(app) == ["saved-body"]
 
 
@@ -234,7 +234,7 @@ def test_a_deadlocks_victim_tries_again_on_a_fresh_transaction(app: Celery, back
     store(app, "root", stored)
 
     assert tries == [0, 0, 0]
-    assert chord_row(backend)[0] == State.FIRED
+    assert chord_row(backend)[0] == ChordState.FIRED
 
 
 def test_a_pooler_that_swaps_sessions_is_not_noticed(app: Celery, backend: PostgresBackend) -> None:
@@ -247,7 +247,7 @@ def test_a_pooler_that_swaps_sessions_is_not_noticed(app: Celery, backend: Postg
     store(app, "other", lambda *_: tries.append(1) or [])
 
     assert tries == [1]
-    assert chord_row(backend)[0] == State.FIRED
+    assert chord_row(backend)[0] == ChordState.FIRED
 
 
 def test_an_error_that_another_try_cant_mend_is_raised_at_once(app: Celery, backend: PostgresBackend) -> None:
@@ -279,5 +279,5 @@ def test_a_broker_that_is_away_delays_nothing_and_loses_nothing(
     assert time.monotonic() - began < 1.5
     assert [log["event"] for log in logs] == ["chord.publish_failed"]
     assert len(logs[0]["task_ids"]) == 20
-    assert chord_row(backend) == (State.OPEN, 1, 20, 1)
+    assert chord_row(backend) == (ChordState.OPEN, 1, 20, 1)
     away.backend.database.dispose()

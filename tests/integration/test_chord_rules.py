@@ -18,10 +18,10 @@ from sqlalchemy.exc import OperationalError
 
 from orchestrator.chord import chord
 from orchestrator.chord.backend import PostgresBackend
-from orchestrator.chord.chord import Outcome, State
+from orchestrator.chord.chord import ChordState, EncodedResult
 from orchestrator.chord.database import Database
 
-NOTHING = Outcome("SUCCESS", b"null")
+NOTHING = EncodedResult("SUCCESS", b"null")
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_part_delivered_twice_counts_once(backend: PostgresBackend) -> None:
     for _ in range(3):
         backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
-    assert state_of(backend, "c") == State.OPEN
+    assert state_of(backend, "c") == ChordState.OPEN
 
 
 def test_a_frozen_task_that_stands_twice_in_a_header_counts_twice(
@@ -162,7 +162,7 @@ def test_a_chord_whose_size_comes_after_its_parts_is_ready_then(
 ) -> None:
     open_chord(backend, "c", None)
     backend.mark_as_done("t1", 1, part_of("c", "t1"))
-    assert state_of(backend, "c") == State.OPEN
+    assert state_of(backend, "c") == ChordState.OPEN
 
     backend.set_chord_size("c", 1)
 
@@ -212,7 +212,7 @@ def test_counting_into_a_closed_chord_does_nothing(app: Celery, backend: Postgre
 
     backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
-    assert state_of(backend, "c") == State.CLOSED
+    assert state_of(backend, "c") == ChordState.CLOSED
     assert published(app) == []
 
 
@@ -220,7 +220,7 @@ def test_fired_follows_the_publication_of_the_body(app: Celery, backend: Postgre
     open_chord(backend, "c", 1)
     backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
-    assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+    assert (state_of(backend, "c"), published(app)) == (ChordState.FIRED, ["c-body"])
     backend.mark_as_done("t1", 1, part_of("c", "t1"))
     assert published(app) == []
 
@@ -229,7 +229,7 @@ def make_ready(backend: PostgresBackend, chord_id: str) -> None:
     """Count a chord's only part as a process that dies before it publishes the body."""
     open_chord(backend, chord_id, 1)
     with backend.transaction() as conn:
-        chord.count_part(conn, chord_id, f"{chord_id}-part", outcome=NOTHING)
+        chord.count_part(conn, chord_id, chord.FinishedPart(f"{chord_id}-part"), outcome=NOTHING)
 
 
 def test_a_part_that_comes_again_fires_a_ready_chord(app: Celery, backend: PostgresBackend) -> None:
@@ -237,7 +237,7 @@ def test_a_part_that_comes_again_fires_a_ready_chord(app: Celery, backend: Postg
 
     backend.mark_as_done("c-part", None, part_of("c", "c-part", chord.ANYWHERE))
 
-    assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+    assert (state_of(backend, "c"), published(app)) == (ChordState.FIRED, ["c-body"])
 
 
 def test_fire_ready_publishes_what_has_been_ready_for_long(app: Celery, backend: PostgresBackend) -> None:
@@ -247,7 +247,7 @@ def test_fire_ready_publishes_what_has_been_ready_for_long(app: Celery, backend:
     assert backend.fire_ready(older_than_seconds=60) == 0
     assert backend.fire_ready(older_than_seconds=0) == 1
 
-    assert (state_of(backend, "c"), published(app)) == (State.FIRED, ["c-body"])
+    assert (state_of(backend, "c"), published(app)) == (ChordState.FIRED, ["c-body"])
 
 
 @pytest.mark.parametrize("body", [b"no json", b"null", b'"a word"', b"[1]", b"\xff"])
@@ -266,7 +266,7 @@ def test_a_body_that_can_not_be_read_is_set_aside_and_blocks_none_behind_it(
         fired = [backend.fire_ready(older_than_seconds=0) for _ in range(2)]
 
     assert fired == [1, 0]
-    assert (state_of(backend, "bad"), state_of(backend, "good")) == (State.CLOSED, State.FIRED)
+    assert (state_of(backend, "bad"), state_of(backend, "good")) == (ChordState.CLOSED, ChordState.FIRED)
     assert published(app) == ["good-body"]
     assert [(line["event"], line["chord_id"]) for line in logged if line["log_level"] == "error"] == [
         ("chord.set_aside", "bad")
@@ -284,7 +284,7 @@ def test_a_body_that_can_not_be_read_does_not_fail_the_task_whose_part_was_the_l
     backend.mark_as_done("part", 1, part_of("bad", "part"))
 
     assert backend.get_state("part") == "SUCCESS"
-    assert state_of(backend, "bad") == State.CLOSED
+    assert state_of(backend, "bad") == ChordState.CLOSED
 
 
 def test_fire_ready_stops_at_the_first_sign_that_the_broker_is_away(
@@ -299,7 +299,7 @@ def test_fire_ready_stops_at_the_first_sign_that_the_broker_is_away(
 
     assert fired == 0
     assert [line["event"] for line in logged] == ["chord.publish_failed"]
-    assert {state_of(backend, f"c{number}") for number in range(4)} == {State.READY}
+    assert {state_of(backend, f"c{number}") for number in range(4)} == {ChordState.READY}
 
 
 def test_a_chord_is_put_off_only_when_its_own_body_is_about_to_be_published(
@@ -354,7 +354,7 @@ def test_a_body_that_cant_be_published_stays_ready(postgres_url: str, backend: P
 
     away.backend.mark_as_done("t1", 1, part_of("c", "t1"))
 
-    assert state_of(backend, "c") == State.READY
+    assert state_of(backend, "c") == ChordState.READY
     away.backend.database.dispose()
 
 

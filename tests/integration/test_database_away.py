@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.memory.database import open_engine, statement
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models.step_result import ResultStatus, StepResult

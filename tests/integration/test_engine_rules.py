@@ -9,11 +9,11 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator import executor
 from orchestrator.chord.chord import Refused
+from orchestrator.chord.database import transaction
 from orchestrator.executor import SavedRound
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory import steps
-from orchestrator.memory.database import transaction
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.ids import chord_id, step_id
 from orchestrator.models.verdict import Decision

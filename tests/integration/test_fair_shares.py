@@ -7,8 +7,8 @@ from celery.exceptions import Ignore
 from sqlalchemy import Engine
 
 from orchestrator import bootstrap
+from orchestrator.chord.database import statement
 from orchestrator.memory import pools, steps
-from orchestrator.memory.database import statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Turn
 from orchestrator.models.task_contract import Priority
@@ -29,16 +29,18 @@ def pool(engine: Engine) -> None:
 
 def beat(engine: Engine, *, slots: int) -> None:
     with statement(engine) as conn:
-        pools.beat(
+        pools.record_heartbeat(
             conn,
-            node="executor@here",
-            queue="arm.executor",
-            arm="executor",
-            concurrency=slots,
-            busy=0,
-            isolation="basic",
-            version="0",
-            registry_digest="",
+            pools.PoolReport(
+                node="executor@here",
+                queue="arm.executor",
+                arm="executor",
+                concurrency=slots,
+                busy=0,
+                isolation="basic",
+                version="0",
+                registry_digest="",
+            ),
         )
 
 
@@ -145,7 +147,7 @@ def test_a_claim_refused_for_another_reason_gives_no_turn_away(engineer: Enginee
     engineer.start(wait_step("a"), tenant=OTHER)
     engineer.take(first, "a", max_running=NO_LIMIT)
     with statement(engineer.engine) as conn:
-        steps.put_off(conn, engineer.row(second, "a")["id"], delay_seconds=60)
+        steps.delay_queued(conn, engineer.row(second, "a")["id"], delay_seconds=60)
 
     assert turn_of(engineer, first, "a") is None
     assert turn_of(engineer, second, "a") is None

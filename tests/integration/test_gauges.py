@@ -63,10 +63,19 @@ def test_open_tasks_ages_and_workers_are_counted(engine: Engine, broker: "redis.
             conn.exec_driver_sql(_TASK, {"id": f"task_000000000000000{number}", "phase": phase})
         conn.exec_driver_sql(_STEP, {"id": "old", "queue": "arm.coder", "wait": -30})
         conn.exec_driver_sql(_STEP, {"id": "waits for its retry", "queue": "judge", "wait": 60})
-        pools.beat(
-            conn, "n", queue="arm.coder", arm="coder", concurrency=2, busy=0,
-            isolation="none", version="0", registry_digest="d",
-        )  # fmt: skip
+        pools.record_heartbeat(
+            conn,
+            pools.PoolReport(
+                node="n",
+                queue="arm.coder",
+                arm="coder",
+                concurrency=2,
+                busy=0,
+                isolation="none",
+                version="0",
+                registry_digest="d",
+            ),
+        )
 
     found = _samples(list(StateGauges(engine, broker).collect()))
 

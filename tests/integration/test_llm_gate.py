@@ -1,4 +1,4 @@
-"""The gate keeps the same rules in Redis, for all processes, and in one process, while Redis is away."""
+"""The gate that all processes share in Redis, and the simpler one of each process while Redis is away."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ from redis.retry import Retry
 
 from orchestrator.llm.gate import (
     Entry,
+    FallbackGate,
     Gate,
-    LocalGate,
     Policy,
     Rates,
     RedisGate,
@@ -42,15 +42,16 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
         yield connected
 
 
-@pytest.fixture(params=["redis", "local"])
-def make(request: pytest.FixtureRequest, client: redis.Redis) -> Callable[[Policy], Gate]:
-    """Opens a gate of either kind."""
-    return LocalGate if request.param == "local" else partial(RedisGate, client)
-
-
 @pytest.fixture
-def gate(make: Callable[[Policy], Gate]) -> Gate:
-    return make(OPEN)
+def make(client: redis.Redis) -> Callable[[Policy], Gate]:
+    """Opens the shared gate."""
+    return partial(RedisGate, client)
+
+
+@pytest.fixture(params=["redis", "fallback"])
+def gate(request: pytest.FixtureRequest, client: redis.Redis) -> Gate:
+    """A gate of either kind: what tests with it state holds for both."""
+    return FallbackGate(OPEN) if request.param == "fallback" else RedisGate(client, OPEN)
 
 
 def test_a_breaker_opens_at_so_many_failures_and_not_before(gate: Gate) -> None:
@@ -136,6 +137,14 @@ def test_a_rate_lets_a_minutes_worth_through_and_says_how_long_to_wait(gate: Gat
     verdicts = [_try(gate, rates) for _ in range(6)]
 
     assert [verdict.reason for verdict in verdicts] == ["admitted"] * 5 + ["requests"]
+    assert 0 < verdicts[-1].wait_seconds <= 60
+
+
+def test_the_shared_rate_refills_evenly(make: Callable[[Policy], Gate]) -> None:
+    gate, rates = make(OPEN), Rates(requests=5)
+
+    verdicts = [_try(gate, rates) for _ in range(6)]
+
     assert 0 < verdicts[-1].wait_seconds <= 12
 
 
@@ -184,13 +193,36 @@ def test_a_pause_stops_all_calls_and_is_never_shortened(gate: Gate) -> None:
     assert gate.admit(_entry(), must=True).reason == "paused"
 
 
-def test_a_pause_of_days_is_heard_for_minutes(gate: Gate) -> None:
+def test_a_pause_of_days_is_capped_at_minutes(gate: Gate) -> None:
     entry = _entry()
     gate.admit(entry)
 
     gate.report(entry, Report("alive", pause_seconds=4_294_967))
 
     assert _try(gate).wait_seconds <= 300
+
+
+def test_the_fallback_admits_again_when_its_window_or_its_breaker_has_ended() -> None:
+    now = 0.0
+    gate, rates = FallbackGate(OPEN, clock=lambda: now), Rates(requests=2)
+    before = [_try(gate, rates).reason for _ in range(3)]
+    _fail(gate, 3)
+    opened = _try(gate)
+
+    now = 61.0
+    after = [_try(gate, rates).reason for _ in range(3)]
+
+    assert before == after == ["admitted", "admitted", "requests"]
+    assert (opened.reason, opened.wait_seconds) == ("open", 60.0)
+
+
+def test_the_fallback_opens_only_after_failures_in_a_row() -> None:
+    gate = FallbackGate(OPEN)
+    _fail(gate, 2)
+    gate.report(_entry(), ALIVE)
+    _fail(gate, 2)
+
+    assert _try(gate).reason == "admitted"
 
 
 def test_models_do_not_share_what_happens_to_them(gate: Gate) -> None:
@@ -225,7 +257,7 @@ def test_eight_processes_share_one_rate(client: redis.Redis, redis_url: str) -> 
     assert reasons["admitted"] + reasons["requests"] == 240
 
 
-def test_without_redis_a_process_keeps_the_rules_for_itself() -> None:
+def test_without_redis_a_process_limits_its_own_calls() -> None:
     nobody = redis.Redis(port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
     gate = SharedGate(nobody, Policy(failures=2, open_seconds=60))
 

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, make_url
 
 from orchestrator import bootstrap
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.cli import examine
 from orchestrator.devserver import binaries
 from orchestrator.devserver.child_reaper import Leash
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.memory import migrate
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.models.errors import SettingsError, Unavailable
 from orchestrator.settings import Settings
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
+from orchestrator.chord.database import statement, transaction
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.lifecycle import submission
 from orchestrator.memory import budget
-from orchestrator.memory.database import statement, transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import BudgetExceeded, MustWait

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.cli import examine
 from orchestrator.cli.doctor import examine_settings
 from orchestrator.cli.finding import State
 from orchestrator.connections import server_url
 from orchestrator.connections.redis_client import open_client
 from orchestrator.devserver import binaries
-from orchestrator.memory.database import open_engine, statement
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.unit.test_server_url import ODD

@@ -9,9 +9,9 @@ import orchestrator
 from orchestrator import executor
 from orchestrator.chord import chord
 from orchestrator.chord.chord import Refused
+from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import submission
 from orchestrator.memory import tasks
-from orchestrator.memory.database import transaction
 from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.chord.database import statement
 from orchestrator.devserver.fake_llm import FakeLLM, Scripted
 from orchestrator.memory import budget
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import BudgetExceeded, SandboxUnavailable
 from orchestrator.models.task_contract import Budget
 from orchestrator.safety.archive import pack

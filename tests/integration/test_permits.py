@@ -9,8 +9,8 @@ import structlog
 from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import transaction
 from orchestrator.memory import files
-from orchestrator.memory.database import transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models import signing_key

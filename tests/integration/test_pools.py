@@ -2,24 +2,26 @@
 
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import transaction
 from orchestrator.memory import pools
-from orchestrator.memory.database import transaction
 from orchestrator.models.arm_capability import ARMS
 from tests.integration.kit import Engineer, wait_step
 
 
 def beat(engine: Engine, node: str, arm: str, *, busy: int = 0) -> None:
     with transaction(engine) as conn:
-        pools.beat(
+        pools.record_heartbeat(
             conn,
-            node,
-            queue=ARMS[arm].queue,
-            arm=arm,
-            concurrency=4,
-            busy=busy,
-            isolation="basic",
-            version="1.0",
-            registry_digest="d",
+            pools.PoolReport(
+                node=node,
+                queue=ARMS[arm].queue,
+                arm=arm,
+                concurrency=4,
+                busy=busy,
+                isolation="basic",
+                version="1.0",
+                registry_digest="d",
+            ),
         )
 
 

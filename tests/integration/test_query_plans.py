@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 import orchestrator
 from orchestrator.chord import sql
-from orchestrator.memory.database import transaction
+from orchestrator.chord.database import transaction
 from orchestrator.models.arm_capability import ARMS
 from tests.integration.kit import TENANT, Engineer, wait_step
 

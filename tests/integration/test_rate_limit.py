@@ -1,4 +1,4 @@
-"""One bucket for many processes, by Redis' clock; a bucket of one's own while Redis is away."""
+"""One bucket for all processes, by Redis' clock; a fixed window in each process while Redis is away."""
 
 import multiprocessing
 import time
@@ -52,13 +52,18 @@ def test_buckets_of_different_names_are_apart_and_vanish_when_they_are_full(redi
         assert 0 < client.pttl("octollm:rate:a") <= 1002
 
 
-def test_without_redis_a_process_keeps_its_own_bucket() -> None:
+def test_without_redis_each_process_admits_the_rate_by_itself() -> None:
     limiter, rate = RateLimiter(f"redis://127.0.0.1:{free_port()}/0"), Rate(2, 3600)
     started = time.monotonic()
 
-    answers = [limiter.take("a", rate).is_allowed for _ in range(4)]
+    answers = [limiter.take("a", rate) for _ in range(4)]
 
-    assert answers == [True, True, False, False]
+    assert [one.is_allowed for one in answers] == [True, True, False, False]
+    assert [one.remaining for one in answers] == [1, 0, 0, 0]
+    assert answers[1].retry_after_seconds == 0
+    assert 3590 < answers[2].retry_after_seconds <= 3600
+    assert abs(answers[2].reset_at - time.time() - 3600) < 5
+    assert limiter.take("a", rate, calls=0).is_allowed
     assert limiter.take("b", rate).is_allowed
     assert time.monotonic() - started < 2
 

@@ -12,8 +12,8 @@ import structlog
 from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.chord import Refused
+from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import recovery, submission
-from orchestrator.memory.database import transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.models.errors import InvalidOperation, NotFound
 from orchestrator.models.task_contract import Budget

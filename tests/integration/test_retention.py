@@ -1,7 +1,7 @@
 """What is older than RETENTION_DAYS goes, with all that is its own; nothing else does."""
 
+from orchestrator.chord.database import transaction
 from orchestrator.memory import files, retention
-from orchestrator.memory.database import transaction
 from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 

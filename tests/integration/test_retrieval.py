@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import statement, transaction
 from orchestrator.memory import documents, files, retrieval
-from orchestrator.memory.database import statement, transaction
 from orchestrator.memory.documents import Document, Passage
-from orchestrator.memory.retrieval import Sought
+from orchestrator.memory.retrieval import Corpus, SearchQuery
 from orchestrator.safety.archive import pack
 from tests.integration.kit import TENANT
 from tests.unit.arm_kit import assignment, run
@@ -182,10 +182,9 @@ def test_another_tenant_s_documents_are_not_found(reader: Reader, engine: Engine
         row = conn.exec_driver_sql("SELECT sha256, unpacked FROM documents").one()
         found = retrieval.search(
             conn,
-            "other",
-            Sought("late", ["late"]),
+            SearchQuery("late", ["late"]),
+            Corpus("other", [Document(*row)]),
             abilities=documents.abilities(conn),
-            documents=[Document(*row)],
             limit=5,
         )
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.devserver import binaries
 from orchestrator.devserver.child_reaper import Leash
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.memory import budget, files, migrate
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import SettingsError
 from tests import machine

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import retry, submission
 from orchestrator.memory import events, pools, retention, steps, tasks
-from orchestrator.memory.database import statement, transaction
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.task_contract import Budget
 from orchestrator.models.verdict import Decision

@@ -9,10 +9,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from orchestrator import executor
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.lifecycle import submission
 from orchestrator.memory import audit_log, keys, pools, retention, roles
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.roles import GRANTS
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.verdict import Decision
 from orchestrator.process.process_kind import KINDS, ROLES
 from orchestrator.settings import Settings
@@ -148,9 +149,9 @@ def test_the_api_is_still_confined_to_the_tenant_it_acts_for(login: Login, engin
     engineer.start(wait_step("a"))
     api = login("web")
 
-    with statement(api, tenant="umbrella") as conn:
+    with tenant_statement(api, "umbrella") as conn:
         strangers = conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one()
-    with statement(api, tenant=TENANT) as conn:
+    with tenant_statement(api, TENANT) as conn:
         own = conn.exec_driver_sql("SELECT count(*) FROM tasks").scalar_one()
 
     assert (strangers, own) == (0, 1)
@@ -184,7 +185,7 @@ def test_where_roles_may_not_be_made_all_works_as_before_and_the_doctor_says_so(
     engine: Engine, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with statement(engine) as conn:
-        assert roles.look(conn) == roles.RolesStanding((), str(make_url(postgres_url).username))
+        assert roles.inspect(conn) == roles.RolesState((), str(make_url(postgres_url).username))
         monkeypatch.setattr(roles, "GRANTS", {"octollm_new": {"tasks": "SELECT"}})
         conn.exec_driver_sql("CREATE ROLE plain")
         try:
@@ -194,7 +195,7 @@ def test_where_roles_may_not_be_made_all_works_as_before_and_the_doctor_says_so(
             conn.exec_driver_sql("RESET ROLE")
             conn.exec_driver_sql("DROP ROLE plain")
 
-    assert standing == roles.RolesStanding(("octollm_new",), "plain")
+    assert standing == roles.RolesState(("octollm_new",), "plain")
     assert "octollm_new" in standing.fault
     assert "CREATE ROLE octollm_new NOLOGIN" in standing.advice
 

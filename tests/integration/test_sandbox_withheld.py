@@ -12,10 +12,10 @@ import redis
 from sqlalchemy import Engine
 
 from api.app import create_app
+from orchestrator.chord.database import statement
 from orchestrator.cli import examine
 from orchestrator.cli.finding import State
 from orchestrator.memory import pools
-from orchestrator.memory.database import statement
 from orchestrator.memory.pools import Pool
 from orchestrator.settings import Settings
 from tests.integration.kit import Engineer, wait_step

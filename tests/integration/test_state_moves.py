@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator import executor
+from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import recovery, submission
-from orchestrator.memory.database import transaction
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step

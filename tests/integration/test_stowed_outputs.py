@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import event
 
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import output_offload
 from orchestrator.lifecycle.output_offload import INLINE_BYTES
 from orchestrator.memory import files, retention
-from orchestrator.memory.database import statement, transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Criterion

@@ -10,11 +10,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
 from orchestrator import bootstrap
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.lifecycle import submission
 from orchestrator.memory import files, migrate, row_security, tasks
-from orchestrator.memory.database import open_engine, statement, transaction
 from orchestrator.memory.row_security import CHILDREN, OWNED
 from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import SettingsError
 from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
@@ -55,9 +56,9 @@ def theirs(engineer: Engineer, our_settings: Settings) -> str:
 def test_another_tenant_sees_no_row_that_is_there_without_the_policy(engine: Engine) -> None:
     with statement(engine) as conn:
         without = counts(conn, HELD)
-    with statement(engine, tenant="umbrella") as conn:
+    with tenant_statement(engine, "umbrella") as conn:
         strangers = counts(conn, HELD)
-    with statement(engine, tenant=TENANT) as conn:
+    with tenant_statement(engine, TENANT) as conn:
         own = counts(conn, HELD)
 
     assert all(count > 0 for count in without.values()), without
@@ -71,7 +72,7 @@ def test_a_query_that_forgets_the_tenant_finds_nothing_of_another(engine: Engine
     with statement(engine) as conn:
         assert conn.exec_driver_sql(forgetful, {"id": theirs}).scalar_one() == 1
 
-    with statement(engine, tenant="umbrella") as conn:
+    with tenant_statement(engine, "umbrella") as conn:
         assert conn.exec_driver_sql(forgetful, {"id": theirs}).scalar_one() == 0
         assert conn.exec_driver_sql(update, {"id": theirs}).rowcount == 0
         assert tasks.find_task(conn, TENANT, theirs) is None
@@ -82,7 +83,7 @@ def test_nothing_can_be_written_for_another(engine: Engine) -> None:
 
     with (
         pytest.raises(ProgrammingError, match="row-level security"),
-        statement(engine, tenant="umbrella") as conn,
+        tenant_statement(engine, "umbrella") as conn,
     ):
         conn.exec_driver_sql(row, {"t": TENANT, "s": "0" * 64})
 
@@ -92,7 +93,7 @@ def test_the_tenant_of_one_statement_does_not_stay_with_its_connection(postgres_
     one = open_engine(postgres_url, pool_size=1)
     sees = "SELECT count(*), current_user <> session_user, current_setting('octollm.tenant', true) FROM tasks"
 
-    with statement(one, tenant="umbrella") as conn:
+    with tenant_statement(one, "umbrella") as conn:
         first = tuple(conn.exec_driver_sql(sees).one())
     with statement(one) as conn:
         second = tuple(conn.exec_driver_sql(sees).one())
@@ -109,7 +110,7 @@ def test_any_text_is_a_tenant_and_none_sees_anothers(
     if tenant:
         submit(engine, our_settings, tenant)
 
-    with statement(engine, tenant=tenant) as conn:
+    with tenant_statement(engine, tenant) as conn:
         assert len(tasks.list_tasks(conn, tenant)) == bool(tenant)
         assert tasks.find_task(conn, TENANT, theirs) is None
 
@@ -177,7 +178,7 @@ def test_an_owner_who_may_become_the_role_enforces_it_and_still_works_for_all(
     submit(plain, our_settings, "acme")
     with statement(plain) as conn:
         everybodys = counts(conn, ("tasks", "steps"))
-    with statement(plain, tenant="umbrella") as conn:
+    with tenant_statement(plain, "umbrella") as conn:
         strangers = counts(conn, ("tasks", "steps"))
     plain.dispose()
 
@@ -223,7 +224,7 @@ def test_an_owner_who_may_not_works_without_it(our_settings: Settings, owner: st
     plain = open_engine(owner, pool_size=1)
 
     task_id = submit(plain, our_settings, "acme")
-    with statement(plain, tenant="umbrella") as conn:
+    with tenant_statement(plain, "umbrella") as conn:
         assert tasks.find_task(conn, "umbrella", task_id) is None
         assert tasks.find_task(conn, "acme", task_id) is not None
     plain.dispose()
@@ -250,7 +251,7 @@ def test_migrating_again_enforces_what_could_not_be_at_first(
         conn.exec_driver_sql(f"GRANT octollm_tenant TO {make_url(owner).username}")
     plain = open_engine(owner, pool_size=1)
     with statement(plain) as conn:
-        between = row_security.look(conn)
+        between = row_security.inspect(conn)
 
     standing = migrate.upgrade(owner)
 
@@ -258,7 +259,7 @@ def test_migrating_again_enforces_what_could_not_be_at_first(
     submit(plain, our_settings, "acme")
     with statement(plain) as conn:
         everybodys = counts(conn, ("tasks", "steps", "cache_audits"))
-    with statement(plain, tenant="umbrella") as conn:
+    with tenant_statement(plain, "umbrella") as conn:
         strangers = counts(conn, ("tasks", "steps", "cache_audits"))
     plain.dispose()
     assert between.advice == "octollm migrate, as the owner of the tables"

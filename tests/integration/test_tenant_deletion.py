@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrator.chord.chord import Refused
+from orchestrator.chord.database import transaction
 from orchestrator.cli.ending import ExitStatus
 from orchestrator.cli.main import main
 from orchestrator.memory import files, keys
-from orchestrator.memory.database import transaction
 from orchestrator.models.verdict import Decision
 from tests.integration.kit import Engineer, done, verdict, wait_step
 

@@ -10,10 +10,10 @@ from celery.app.trace import build_tracer
 
 from orchestrator import executor
 from orchestrator.chord.chord import Refused
+from orchestrator.chord.database import statement, transaction
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.lifecycle import submission
 from orchestrator.memory import steps
-from orchestrator.memory.database import statement, transaction
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Budget, Contract, Criterion
 from orchestrator.models.verdict import Decision

@@ -19,11 +19,11 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from orchestrator.auth.credential import webhook_secret
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement
 from orchestrator.lifecycle import submission
 from orchestrator.memory import webhooks
-from orchestrator.memory.database import statement
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.webhooks import Ticket
+from orchestrator.memory.webhooks import DeliveryLease
 from orchestrator.models.errors import InvalidInput
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
@@ -74,7 +74,7 @@ def end_one(engineer: Engineer, url: str) -> str:
     return task_id
 
 
-def tickets(engineer: Engineer, *, lease_seconds: float = 60) -> list[Ticket]:
+def tickets(engineer: Engineer, *, lease_seconds: float = 60) -> list[DeliveryLease]:
     with statement(engineer.engine) as conn:
         return webhooks.take_due(conn, lease_seconds=lease_seconds, limit=10)
 

@@ -20,9 +20,9 @@ import redis
 from sqlalchemy import Engine
 
 from orchestrator.bootstrap import for_api
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.devserver import servers
 from orchestrator.memory import migrate
-from orchestrator.memory.database import open_engine, statement
 from orchestrator.models import signing_key
 from orchestrator.models.task_contract import Contract
 from tests.acceptance.plans import collect, ref, wait

@@ -6,7 +6,7 @@ from orchestrator import settings
 from orchestrator.cli.doctor import examine_permits, examine_settings
 from orchestrator.cli.examine import _eviction, _skew, _version, row_security_finding
 from orchestrator.cli.finding import State
-from orchestrator.memory.row_security import Standing
+from orchestrator.memory.row_security import RowSecurityState
 from orchestrator.models import signing_key
 
 
@@ -66,7 +66,7 @@ def test_missing_keys_of_permits_are_worth_knowing_and_a_wrong_pair_is_trouble(t
 
 
 def test_row_level_security_that_is_off_is_worth_knowing_and_trouble_where_it_is_required() -> None:
-    off, on = Standing(False, ("tasks",), "o'ctollm"), Standing(True, (), "octollm")
+    off, on = RowSecurityState(False, ("tasks",), "o'ctollm"), RowSecurityState(True, (), "octollm")
 
     assert row_security_finding(off, is_required=False).state is State.NOTE
     assert row_security_finding(off, is_required=True).state is State.TROUBLE

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm import cancellation, model_chain
 from orchestrator.llm.completion import Completion, CompletionRequest, UsageBound
-from orchestrator.llm.gate import LocalGate, Policy, Rates
+from orchestrator.llm.gate import FallbackGate, Policy, Rates
 from orchestrator.llm.model_call import OVERHEAD_TOKENS
 from orchestrator.llm.pricing import Prices
 from orchestrator.llm.prompt import Message, Role
@@ -138,7 +138,7 @@ def test_a_judge_asks_another_provider_than_the_producer_where_there_is_one(fake
 
 
 def test_a_model_that_failed_too_often_is_left_alone(fake: FakeLLM) -> None:
-    caller = Caller(fake, CHAIN, gate=LocalGate(Policy(failures=3)))
+    caller = Caller(fake, CHAIN, gate=FallbackGate(Policy(failures=3)))
     fake.fail(*[Fault.OVERLOADED] * 3, match="fake-first")
     for _ in range(3):
         caller.ask()
@@ -152,7 +152,7 @@ def test_a_model_that_failed_too_often_is_left_alone(fake: FakeLLM) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.REFUSAL, Fault.TOO_LARGE, Fault.UNAUTHORISED, Fault.RATE_LIMITED])
 def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, fault: Fault) -> None:
-    caller = Caller(fake, gate=LocalGate(Policy(failures=2)))
+    caller = Caller(fake, gate=FallbackGate(Policy(failures=2)))
     fake.fail(*[fault] * 4, retry_after="0")
     for _ in range(4):
         with pytest.raises(ModelError):
@@ -162,7 +162,7 @@ def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, f
 
 
 def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -> None:
-    caller = Caller(fake, gate=LocalGate(Policy(failures=1)), timeout_seconds=30)
+    caller = Caller(fake, gate=FallbackGate(Policy(failures=1)), timeout_seconds=30)
     fake.fail(Fault.HANG)
     with pytest.raises(model_errors.ModelTimeout):
         caller.ask(seconds=0.1)
@@ -171,7 +171,7 @@ def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -
 
 
 def test_a_pause_that_a_provider_asks_for_holds_for_everyone(fake: FakeLLM) -> None:
-    gate = LocalGate(Policy())
+    gate = FallbackGate(Policy())
     fake.fail(Fault.RATE_LIMITED, retry_after="40")
     with pytest.raises(model_errors.ModelRateLimited):
         Caller(fake, gate=gate).ask()
@@ -192,7 +192,7 @@ def test_a_rate_that_is_used_up_is_waited_for_and_never_slept(fake: FakeLLM) -> 
     with pytest.raises(model_errors.ModelBusy) as busy:
         caller.ask()
 
-    assert 10 < busy.value.details["retry_after"] <= 30
+    assert 10 < busy.value.details["retry_after"] <= 60
     assert busy.value.retryable
 
 
@@ -309,7 +309,7 @@ def test_models_are_opened_as_the_settings_say(fake: FakeLLM) -> None:
         llm_extra_body={"openai:local": {"reasoning_effort": "low"}},
     )
 
-    models = model_chain.open_models(chosen, gate=LocalGate(), observe=lambda _: None, environ=environ)
+    models = model_chain.open_models(chosen, gate=FallbackGate(), observe=lambda _: None, environ=environ)
     answers = [_complete(models) for _ in range(3)]
 
     assert environ == {"PATH": ""}
@@ -324,7 +324,7 @@ def test_openai_itself_is_told_the_limit_by_its_newer_name(fake: FakeLLM) -> Non
         openai_base_url=fake.openai_url, llm_chain=(ModelName("openai", "m"),), llm_flavour="openai"
     )
 
-    _complete(model_chain.open_models(chosen, gate=LocalGate(), observe=lambda _: None, environ={}))
+    _complete(model_chain.open_models(chosen, gate=FallbackGate(), observe=lambda _: None, environ={}))
 
     assert fake.received[0].body["max_completion_tokens"] == 50
 

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.devserver.fake_answer import SENTENCE
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm.anthropic import AnthropicProvider
-from orchestrator.llm.gate import LocalGate
+from orchestrator.llm.gate import FallbackGate
 from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
 from orchestrator.llm.pricing import Prices
@@ -211,7 +211,7 @@ def test_a_request_that_can_not_be_made_is_no_broken_answer(fake: FakeLLM, opene
     endpoint = ModelEndpoint(opened(api_key="schl\nüssel", base_url=url), "fake-model")
     calls = ModelCalls(
         endpoint,
-        context=CallContext(LocalGate(), Prices(), 10, lambda attempt: None),
+        context=CallContext(FallbackGate(), Prices(), 10, lambda attempt: None),
         budget=None,
         attempts=[],
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.devserver.fake_answer import example
 from orchestrator.devserver.fake_llm import FakeLLM, Fault, Received, Scripted
-from orchestrator.llm.gate import LocalGate, Policy
+from orchestrator.llm.gate import FallbackGate, Policy
 from orchestrator.llm.provider import ResponseFormat
 from orchestrator.llm.strict_schema import strict_schema, without_nulls
 from orchestrator.llm.structured_output import parse_value
@@ -209,7 +209,7 @@ def callers(shared: FakeLLM) -> dict[tuple[str, bool], Caller]:
             [f"{name}:fake-model"],
             streams=streams,
             strict=False,
-            gate=LocalGate(Policy(failures=10**9)),
+            gate=FallbackGate(Policy(failures=10**9)),
         )
         for name in PROVIDERS
         for streams in (False, True)

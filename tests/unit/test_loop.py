@@ -4,7 +4,7 @@ import threading
 
 import structlog
 
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 from tests.waiting import wait_until
 
 
@@ -31,7 +31,7 @@ class Work:
 
 def test_a_thread_whose_work_raises_an_unforeseen_exception_goes_on() -> None:
     work = Work(Unforeseen(), MemoryError(), ValueError())
-    loop = Loop("ours", work, longest_pause_seconds=0.01)
+    loop = Loop("ours", work, pace=Pace(longest_pause_seconds=0.01))
 
     loop.start()
     wait_until(lambda: work.calls > 3, 5, "the work to be called again")
@@ -49,7 +49,7 @@ def test_a_failing_thread_says_since_when_and_of_what() -> None:
             seen.set()
         raise Unforeseen("with a secret")
 
-    loop = Loop("ours", work, longest_pause_seconds=0.01, failed=failed.append)
+    loop = Loop("ours", work, pace=Pace(longest_pause_seconds=0.01), failed=failed.append)
     idle = loop.health()
 
     loop.start()
@@ -84,7 +84,7 @@ def test_a_long_series_of_failures_is_logged_ever_more_seldom_and_a_server_that_
     work = Work(*(Away() for _ in range(20)), Unforeseen())
 
     with structlog.testing.capture_logs() as logged:
-        loop = Loop("ours", work, longest_pause_seconds=0.001, away=(Away,))
+        loop = Loop("ours", work, pace=Pace(longest_pause_seconds=0.001), away=(Away,))
         loop.start()
         wait_until(lambda: work.calls > 21, 5, "the work to do well")
         loop.stop(wait_seconds=5)
@@ -97,7 +97,7 @@ def test_a_long_series_of_failures_is_logged_ever_more_seldom_and_a_server_that_
 
 def test_a_loop_is_started_once() -> None:
     work = Work()
-    loop = Loop("once", work, every_seconds=60)
+    loop = Loop("once", work, pace=Pace(60))
 
     loop.start()
     loop.start()

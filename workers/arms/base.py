@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from orchestrator.llm.completion import Completion
 from orchestrator.llm.prompt import Message
 from orchestrator.llm.provider import Usage
-from orchestrator.memory.documents import Document, Holding, Passage
-from orchestrator.memory.retrieval import Found, Sought
+from orchestrator.memory.documents import Document, IndexState, Passage
+from orchestrator.memory.retrieval import SearchQuery, SearchResult
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import InvalidStepInput, PermitDenied, Stopped, ToolTimeout
 from orchestrator.models.model_errors import NoModel
@@ -89,7 +89,7 @@ class Model(Protocol):
 class Library(Protocol):
     """The index of documents as an arm may use it: of the task's own tenant, and of what the task attaches."""
 
-    def describe(self, documents: Sequence[Document]) -> dict[Document, Holding]:
+    def describe(self, documents: Sequence[Document]) -> dict[Document, IndexState]:
         """Return what is indexed of those of the documents that are."""
         ...
 
@@ -105,8 +105,8 @@ class Library(Protocol):
         ...
 
     def search(
-        self, sought: Sought, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
-    ) -> tuple[Found, list[str]]:
+        self, sought: SearchQuery, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
+    ) -> tuple[SearchResult, list[str]]:
         """Return the passages that fit best, and warnings; see orchestrator.memory.retrieval.search."""
         ...
 

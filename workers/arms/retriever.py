@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.memory.documents import Document, Holding
-from orchestrator.memory.retrieval import Hit, Sought
+from orchestrator.memory.documents import Document, IndexState
+from orchestrator.memory.retrieval import Hit, SearchQuery
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.models.wording import count_of
@@ -98,7 +98,7 @@ def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str
     holdings = [_holding(assignment, attachment) for attachment in attachments]
     context = all_passages_of([context_source(assignment)], "the context") if assignment.context else []
     found, warnings = assignment.library.search(
-        Sought(query, terms, unwanted=unwanted_in(query), literal=is_literal(query)),
+        SearchQuery(query, terms, unwanted=unwanted_in(query), literal=is_literal(query)),
         documents=[_document(attachment) for attachment in attachments],
         given=context,
         limit=assignment.inputs.get("limit", DEFAULT_LIMIT),
@@ -171,7 +171,7 @@ def _packages(names: list[str]) -> list[str]:
     )
 
 
-def _holding(assignment: Assignment, attachment: Attachment) -> Holding:
+def _holding(assignment: Assignment, attachment: Attachment) -> IndexState:
     """Return what is indexed of an attachment, after indexing it if nobody did yet."""
     document = _document(attachment)
     known = assignment.library.describe([document])
@@ -185,7 +185,7 @@ def _holding(assignment: Assignment, attachment: Attachment) -> Holding:
         passages = [replace(passage, file="") for passage in passages]
         skipped = [{**item, "file": ""} for item in skipped]
     assignment.library.add(document, passages=passages, files=len(sources), skipped=skipped)
-    return Holding(len(sources), len(passages), skipped)
+    return IndexState(len(sources), len(passages), skipped)
 
 
 def _document(attachment: Attachment) -> Document:
@@ -222,7 +222,7 @@ def _match(hit: Hit, names: Mapping[Document, PurePosixPath]) -> dict[str, Any]:
     }
 
 
-def _unread(holding: Holding, name: PurePosixPath) -> list[dict[str, str]]:
+def _unread(holding: IndexState, name: PurePosixPath) -> list[dict[str, str]]:
     return [{**item, "file": (name / item["file"]).as_posix()} for item in holding.skipped]
 
 

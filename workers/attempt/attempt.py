@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from orchestrator import executor
 from orchestrator.auth import permit
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import in_transaction, is_away, outlast, statement
 from orchestrator.lifecycle import metered_calls, output_offload
 from orchestrator.memory import files, steps
-from orchestrator.memory.database import in_transaction, is_away, outlast, statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS

@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.chord.chord import Refused
+from orchestrator.chord.database import statement
 from orchestrator.memory import steps
-from orchestrator.memory.database import statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import Stopped
@@ -196,7 +196,7 @@ def claim_in_turn(worker: bootstrap.WorkerProcess, step_id: str) -> Claim:
         time.sleep(_LOOK_SECONDS)
     with statement(worker.engine) as conn:
         delay = _PUT_OFF_SECONDS if turn.message else _PUT_OFF_ALONE_SECONDS
-        steps.put_off(conn, step_id, delay_seconds=delay)
+        steps.delay_queued(conn, step_id, delay_seconds=delay)
     if turn.message is not None:
         canvas.publish(worker.app, [replace(turn.message, priority=Priority.CRITICAL.broker_priority)])
     logger.info("claim.put_off", step_id=step_id, next_step_id=turn.message.id if turn.message else None)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement
 from orchestrator.lifecycle import output_offload
 from orchestrator.memory import rounds, steps
-from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Verdict

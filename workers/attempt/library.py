@@ -6,12 +6,12 @@ from functools import cache
 
 from sqlalchemy import Engine
 
+from orchestrator.chord.database import in_transaction, statement
 from orchestrator.llm.embedding import Vectors
 from orchestrator.memory import documents as index
 from orchestrator.memory import retrieval
-from orchestrator.memory.database import in_transaction, statement
-from orchestrator.memory.documents import Abilities, Document, Holding, Passage, Unread
-from orchestrator.memory.retrieval import Found, Sought
+from orchestrator.memory.documents import Abilities, Document, IndexState, Passage, UnembeddedPassage
+from orchestrator.memory.retrieval import Corpus, SearchQuery, SearchResult
 from orchestrator.models.errors import StepError
 from workers.attempt.model import ClaimEmbedder
 
@@ -26,7 +26,7 @@ class TenantLibrary:
     tenant: str
     embedder: ClaimEmbedder | None = None
 
-    def describe(self, documents: Sequence[Document]) -> dict[Document, Holding]:
+    def describe(self, documents: Sequence[Document]) -> dict[Document, IndexState]:
         """Return what is indexed of those of the documents that are."""
         with statement(self.engine) as conn:
             return index.describe(conn, self.tenant, documents)
@@ -48,23 +48,21 @@ class TenantLibrary:
         )
 
     def search(
-        self, sought: Sought, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
-    ) -> tuple[Found, list[str]]:
+        self, sought: SearchQuery, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
+    ) -> tuple[SearchResult, list[str]]:
         """Return the passages that fit best, and warnings about ways of searching that were asked for and failed."""
         sought, warnings = self._meant(sought, documents)
         with statement(self.engine) as conn:
             found = retrieval.search(
                 conn,
-                self.tenant,
                 sought,
+                Corpus(self.tenant, documents, given),
                 abilities=abilities_of(self.engine),
-                documents=documents,
-                given=given,
                 limit=limit,
             )
         return found, warnings
 
-    def _meant(self, sought: Sought, documents: Sequence[Document]) -> tuple[Sought, list[str]]:
+    def _meant(self, sought: SearchQuery, documents: Sequence[Document]) -> tuple[SearchQuery, list[str]]:
         """Add to what is sought what the embedding model makes of it; without that, words still find passages."""
         if self.embedder is None or sought.literal or not documents:
             return sought, []
@@ -89,7 +87,7 @@ class TenantLibrary:
             vectors = embedder.embed([passage.content for passage in unread])
             self._keep(embedder.model, unread, vectors)
 
-    def _keep(self, model: str, passages: Sequence[Unread], vectors: Vectors) -> None:
+    def _keep(self, model: str, passages: Sequence[UnembeddedPassage], vectors: Vectors) -> None:
         in_transaction(
             self.engine,
             lambda conn: index.add_vectors(

@@ -10,10 +10,10 @@ import structlog
 from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement
 from orchestrator.lifecycle.reuse import Source, source_of
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import pools, rounds
-from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable

@@ -8,8 +8,8 @@ from orchestrator.cache import admission, coalescing
 from orchestrator.cache.admission import Admission, ExecutedAction
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.cache.exact import CacheEntry, control_of
+from orchestrator.chord.database import outlast, statement
 from orchestrator.memory import rounds
-from orchestrator.memory.database import outlast, statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Contract

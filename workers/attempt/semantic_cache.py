@@ -11,8 +11,8 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache import coalescing, semantic
 from orchestrator.cache.exact import CacheEntry, control_of
 from orchestrator.cache.semantic import DIFFERENT_SECONDS, MAX_CANDIDATES, EquivalenceVerdict, SimilarTask
+from orchestrator.chord.database import statement
 from orchestrator.memory import events
-from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import StepError
 from orchestrator.models.task_contract import Contract
@@ -146,7 +146,7 @@ class _Search:
             "source_task_id": found.source.source_id if found else None,
         }
         with statement(self.process.engine) as conn:
-            events.tell(conn, self.claim.task_id, [], round_number=0, decisions={"alias": told})
+            events.write(conn, self.claim.task_id, [], round_number=0, decisions={"alias": told})
 
     def _known(self, candidate: SimilarTask) -> Look:
         refusal = semantic.guard(self.contract.goal, candidate.goal)

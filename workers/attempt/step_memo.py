@@ -8,7 +8,7 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache import step_memo
 from orchestrator.cache.exact import control_of
 from orchestrator.cache.step_memo import StepCall, StepMemo
-from orchestrator.memory.database import statement
+from orchestrator.chord.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CacheControl, Contract

@@ -7,7 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.connections.redis_client import open_subscriber
 from orchestrator.memory.hints import STOP_CHANNEL
 from orchestrator.observability import metric
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 from workers.runtime.heartbeat import Leases
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class Interrupts:
         self._loop = Loop(
             "interrupts",
             self._listen,
-            longest_pause_seconds=_PAUSE_SECONDS,
+            pace=Pace(longest_pause_seconds=_PAUSE_SECONDS),
             away=(redis.RedisError,),
             failed=metric.thread_failed,
         )

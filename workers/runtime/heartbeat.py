@@ -10,11 +10,11 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.chord.database import statement
 from orchestrator.memory import steps
-from orchestrator.memory.database import statement
 from orchestrator.memory.steps import Claim
 from orchestrator.observability import metric
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 from workers.arms.base import CancelToken
 
 log = structlog.get_logger(__name__)
@@ -43,9 +43,7 @@ class Leases:
         self._loop = Loop(
             "leases",
             self.beat,
-            every_seconds=heartbeat_seconds,
-            first_after_seconds=heartbeat_seconds,
-            longest_pause_seconds=heartbeat_seconds,
+            pace=Pace(heartbeat_seconds, heartbeat_seconds, heartbeat_seconds),
             away=(SQLAlchemyError,),
             failed=metric.thread_failed,
         )

@@ -9,11 +9,12 @@ from celery.worker import state
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.chord.database import statement
 from orchestrator.memory import pools
-from orchestrator.memory.database import statement
+from orchestrator.memory.pools import PoolReport
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.observability import metric
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 from workers.runtime import containment, process
 
 BEAT_SECONDS = 5.0
@@ -32,7 +33,7 @@ class Presence:
         self._loop = Loop(
             "presence",
             self._beat,
-            every_seconds=BEAT_SECONDS,
+            pace=Pace(BEAT_SECONDS),
             away=(SQLAlchemyError,),
             failed=metric.thread_failed,
         )
@@ -51,17 +52,19 @@ class Presence:
     def _beat(self) -> None:
         with statement(self._engine) as conn:
             for node, arm in self._rows.items():
-                pools.beat(
+                pools.record_heartbeat(
                     conn,
-                    node,
-                    queue=arm.queue,
-                    arm=arm.arm_id,
-                    concurrency=self._concurrency,
-                    busy=len(state.active_requests),
-                    isolation=containment.isolation_of(self._app, arm.arm_id),
-                    unavailable=self._withheld.get(arm.arm_id),
-                    version=version("octollm-orchestrator"),
-                    registry_digest=registry_digest(),
+                    PoolReport(
+                        node=node,
+                        queue=arm.queue,
+                        arm=arm.arm_id,
+                        concurrency=self._concurrency,
+                        busy=len(state.active_requests),
+                        isolation=containment.isolation_of(self._app, arm.arm_id),
+                        unavailable=self._withheld.get(arm.arm_id),
+                        version=version("octollm-orchestrator"),
+                        registry_digest=registry_digest(),
+                    ),
                 )
 
 

@@ -15,10 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import outlast
 from orchestrator.lifecycle import recovery
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.model_chain import ModelChain
-from orchestrator.memory.database import outlast
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import SettingsError
 from workers.arms.base import CancelToken

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from orchestrator.observability import metric
-from orchestrator.process.loop import Loop
+from orchestrator.process.loop import Loop, Pace
 
 BEAT = struct.Struct("!q")
 """A sign of life: the number of the process that it is of."""
@@ -67,7 +67,7 @@ class Watchdog:
             os.close(descriptor)
         pause = min(_LONGEST_PAUSE_SECONDS, self._silence_seconds / BEATS_IN_SILENCE)
         self._loop = Loop(
-            "watchdog", self._send, every_seconds=pause, away=(OSError,), failed=metric.thread_failed
+            "watchdog", self._send, pace=Pace(pause), away=(OSError,), failed=metric.thread_failed
         )
         self._loop.start()
 

@@ -15,8 +15,8 @@ from bench.support.attack.crowding import MINUTES, status_of, streaming
 from bench.support.attack.parsing import zipped
 from bench.support.attack.scene import DidNotHold, Scene, ends
 from bench.support.chaos.broker import QUEUES, queue_keys
+from orchestrator.chord.database import open_engine, transaction
 from orchestrator.memory import keys
-from orchestrator.memory.database import open_engine, transaction
 from orchestrator.models.wording import count_of
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait

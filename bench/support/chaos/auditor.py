@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from bench.support.chaos.load import Accepted
 from orchestrator.chord import sql
-from orchestrator.memory.database import transaction
+from orchestrator.chord.database import transaction
 
 _SQL = sql.load(__file__)
 CHECKS: Final = tuple(name for name in _SQL if name != "prepare")

@@ -13,7 +13,7 @@ from bench.support.chaos import broker as messages
 from bench.support.chaos import victims
 from bench.support.chaos.ground import Ground
 from orchestrator.devserver.stack import Stack
-from orchestrator.memory.steps import Message
+from orchestrator.memory.steps import StepMessage
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
 from orchestrator.settings import load
@@ -130,7 +130,7 @@ class Arsenal:
         self._note("duplicate_messages")
         self._with_broker(lambda broker: messages.duplicate(broker, most=20))
         with make_app(lambda: load(self.stack.environ)) as app:
-            canvas.publish(app, [Message(**row) for row in rows])
+            canvas.publish(app, [StepMessage(**row) for row in rows])
 
     def delay_messages(self) -> None:
         """Hold back every message for a while."""

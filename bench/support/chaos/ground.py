@@ -14,11 +14,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from bench.support.chaos import victims
+from orchestrator.chord.database import is_away, open_engine, statement
 from orchestrator.devserver import binaries
 from orchestrator.devserver.child_reaper import Leash
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.devserver.valkey import Valkey
-from orchestrator.memory.database import is_away, open_engine, statement
 from tests.waiting import wait_until
 
 AWAY_SECONDS: Final = 90.0

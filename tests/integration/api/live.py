@@ -15,8 +15,8 @@ from api.app import create_app
 from api.middleware.context import hub_of
 from api.streaming.hub import Hub
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import transaction
 from orchestrator.memory import events
-from orchestrator.memory.database import transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT
@@ -98,7 +98,7 @@ class Narrator:
     def tell(self, task_id: str, *facts: str, hint: bool = True, **payload: Any) -> None:
         """Append events of these types."""
         with transaction(self._engine) as conn:
-            events.tell(conn, task_id, [(fact, payload) for fact in facts], round_number=1)
+            events.write(conn, task_id, [(fact, payload) for fact in facts], round_number=1)
         if hint:
             self.hint(task_id)
 

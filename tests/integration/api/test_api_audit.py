@@ -16,9 +16,9 @@ from api.middleware.audit_buffer import DENIED_BY_ALL, DENIED_BY_SOURCE, MAX_HEL
 from api.middleware.context import hub_of, orchestrator_of
 from api.schemas.operation import scope_of
 from orchestrator.auth.credential import SCOPES, new_api_key, sign_token
+from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.memory import audit_log, keys
-from orchestrator.memory.audit_log import Entry, Outcome
-from orchestrator.memory.database import open_engine, statement, transaction
+from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.live import serving
@@ -45,7 +45,7 @@ def caller(app: Flask, settings: Settings, *scopes: str, tenant: str = "acme") -
     return Caller(app, sign_token(settings, tenant=tenant, key_id="k1", scopes=scopes or SCOPES))
 
 
-def entries(app: Flask, **wanted: Any) -> list[Entry]:
+def entries(app: Flask, **wanted: Any) -> list[AuditEntry]:
     """Write what is held, and return what stands there, oldest first."""
     audit.buffer_of(app).flush()
     with statement(orchestrator_of(app).engine) as conn:
@@ -77,7 +77,7 @@ def test_what_a_caller_does_is_written_down_with_who_where_and_on_what(
     ]
     first = found[0]
     assert (first.tenant, first.key_id, first.subject) == ("acme", "k1", "acme/k1")
-    assert (first.address, first.request_id, first.outcome) == ("192.0.2.33", "r-1", Outcome.ALLOWED)
+    assert (first.address, first.request_id, first.outcome) == ("192.0.2.33", "r-1", AuditOutcome.ALLOWED)
     assert SECRET not in repr(found)
 
 
@@ -157,7 +157,7 @@ def test_refusals_of_many_addresses_are_bounded_together(engine: Engine, postgre
     buffer = AuditBuffer(open_engine(postgres_url, pool_size=1))
 
     for number in range(5 * DENIED_BY_ALL.calls):
-        buffer.add(Entry(action="call", outcome=Outcome.DENIED), source=str(number))
+        buffer.add(AuditEntry(action="call", outcome=AuditOutcome.DENIED), source=str(number))
     buffer.close()
 
     with statement(engine) as conn:
@@ -171,7 +171,7 @@ def test_while_the_database_is_away_no_more_than_so_many_wait_and_no_caller_does
     settings: Settings, engine: Engine, postgres_url: str
 ) -> None:
     away = AuditBuffer(open_engine("postgresql+psycopg2://u:p@127.0.0.1:1/d", pool_size=1))
-    entry = Entry(action="task.submit", outcome=Outcome.ALLOWED)
+    entry = AuditEntry(action="task.submit", outcome=AuditOutcome.ALLOWED)
 
     for _ in range(MAX_HELD + 7):
         away.add(entry, source="s")
@@ -189,11 +189,11 @@ def test_an_entry_that_the_database_refuses_does_not_hold_up_the_others(
     engine: Engine, postgres_url: str
 ) -> None:
     buffer = AuditBuffer(open_engine(postgres_url, pool_size=1))
-    buffer.add(Entry(action="task.submit", outcome=Outcome.ALLOWED, times=0), source="s")
+    buffer.add(AuditEntry(action="task.submit", outcome=AuditOutcome.ALLOWED, times=0), source="s")
 
     with pytest.raises(IntegrityError):
         buffer.flush()
-    buffer.add(Entry(action="task.cancel", outcome=Outcome.ALLOWED), source="s")
+    buffer.add(AuditEntry(action="task.cancel", outcome=AuditOutcome.ALLOWED), source="s")
     buffer.close()
 
     with statement(engine) as conn:
@@ -229,7 +229,7 @@ def test_a_cancel_on_a_websocket_is_written_down(settings: Settings, engineer: E
         audit.buffer_of(api.app).close()
 
     assert [(entry.object, entry.outcome, entry.tenant) for entry in found] == [
-        (task_id, Outcome.ALLOWED, "acme")
+        (task_id, AuditOutcome.ALLOWED, "acme")
     ]
 
 
@@ -271,4 +271,4 @@ def test_nothing_is_called_allowed_that_nobody_was_allowed_to(audited: Flask) ->
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
             nobody(method, path)
 
-    assert {entry.outcome for entry in entries(audited, limit=1000)} == {Outcome.DENIED}
+    assert {entry.outcome for entry in entries(audited, limit=1000)} == {AuditOutcome.DENIED}

@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 from api.app import create_app
 from api.middleware import auth
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import transaction
 from orchestrator.memory import keys
-from orchestrator.memory.database import transaction
 from orchestrator.memory.keys import KeyRecord
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import AsCaller, Caller

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine
 
-from orchestrator.memory.database import statement
+from orchestrator.chord.database import statement
 from orchestrator.models.ids import new_task_id
 from orchestrator.models.verdict import Decision
 from tests.integration.api.conftest import AsCaller, Caller

@@ -12,10 +12,10 @@ from sqlalchemy import Engine
 from api.app import create_app
 from api.streaming.places import StreamPlaces
 from orchestrator.auth.credential import SCOPES, new_api_key, sign_token
+from orchestrator.chord.database import transaction
 from orchestrator.devserver.child_process import free_port
 from orchestrator.lifecycle import backpressure
 from orchestrator.memory import keys
-from orchestrator.memory.database import transaction
 from orchestrator.models.errors import TenantLimit
 from orchestrator.settings import Rate, Settings
 from tests.integration.api.conftest import AsCaller, Caller

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import statement
 from orchestrator.memory import submissions
-from orchestrator.memory.database import statement
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.shapes import assert_problem

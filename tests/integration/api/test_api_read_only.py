@@ -8,9 +8,9 @@ from sqlalchemy import make_url
 
 from api.app import create_app
 from api.middleware.context import hub_of
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.connections.redis_client import open_client
 from orchestrator.devserver.valkey import Valkey
-from orchestrator.memory.database import open_engine, statement
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller

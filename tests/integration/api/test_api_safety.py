@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from orchestrator.auth.credential import SCOPES, sign_token
-from orchestrator.memory.database import statement
+from orchestrator.chord.database import statement
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Caller
 from tests.integration.api.shapes import assert_problem

@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from api.middleware import auth, right
 from orchestrator.auth.credential import Principal
+from orchestrator.chord.database import transaction
 from orchestrator.memory import keys
-from orchestrator.memory.database import transaction
 from orchestrator.models.errors import Forbidden
 from orchestrator.settings import Settings
 from tests.integration.api.live import Api, serving

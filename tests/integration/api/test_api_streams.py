@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from api.streaming.event_buffer import MAX_BEHIND
-from orchestrator.memory.database import transaction
+from orchestrator.chord.database import transaction
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.live import Api, Narrator, serving

@@ -12,8 +12,8 @@ from api.app import create_app
 from api.streaming.hub import Hub
 from api.streaming.places import StreamPlaces
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.chord.database import transaction
 from orchestrator.memory import pools
-from orchestrator.memory.database import transaction
 from orchestrator.models import signing_key
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.settings import Settings
@@ -35,16 +35,18 @@ def staff(engine: Engine, *arms: str) -> None:
     """Let a worker of each arm beat."""
     with transaction(engine) as conn:
         for arm in arms:
-            pools.beat(
+            pools.record_heartbeat(
                 conn,
-                f"{arm}@here",
-                queue=ARMS[arm].queue,
-                arm=arm,
-                concurrency=4,
-                busy=1,
-                isolation="none",
-                version="1",
-                registry_digest="d",
+                pools.PoolReport(
+                    node=f"{arm}@here",
+                    queue=ARMS[arm].queue,
+                    arm=arm,
+                    concurrency=4,
+                    busy=1,
+                    isolation="none",
+                    version="1",
+                    registry_digest="d",
+                ),
             )
 
 

@@ -13,6 +13,7 @@ from werkzeug.serving import make_server
 
 from api.app import create_app
 from orchestrator.auth.credential import SCOPES, sign_token, webhook_secret
+from orchestrator.chord.database import transaction
 from orchestrator.cli.board import Board
 from orchestrator.cli.doctor import examine_api
 from orchestrator.cli.ending import ExitStatus
@@ -21,7 +22,6 @@ from orchestrator.cli.follow import Silence, follow
 from orchestrator.cli.main import main
 from orchestrator.cli.server import Server
 from orchestrator.memory import pools
-from orchestrator.memory.database import transaction
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.models.verdict import Decision
 from orchestrator.safety import archive
@@ -220,10 +220,19 @@ def test_the_doctor_says_that_permits_are_off_and_that_all_else_works(
 ) -> None:
     with transaction(engineer.engine) as conn:
         for arm in ARMS.values():
-            pools.beat(
-                conn, f"{arm.arm_id}@here", queue=arm.queue, arm=arm.arm_id, concurrency=2, busy=0,
-                isolation="none", version="0", registry_digest=registry_digest(),
-            )  # fmt: skip
+            pools.record_heartbeat(
+                conn,
+                pools.PoolReport(
+                    node=f"{arm.arm_id}@here",
+                    queue=arm.queue,
+                    arm=arm.arm_id,
+                    concurrency=2,
+                    busy=0,
+                    isolation="none",
+                    version="0",
+                    registry_digest=registry_digest(),
+                ),
+            )
 
     status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
 
@@ -248,10 +257,19 @@ def test_the_doctor_names_workers_of_another_release(
     octollm: Octollm, server: Server, engineer: Engineer
 ) -> None:
     with transaction(engineer.engine) as conn:
-        pools.beat(
-            conn, "coder.1@elsewhere", queue="arm.coder", arm="coder", concurrency=2, busy=0,
-            isolation="none", version="0", registry_digest="another",
-        )  # fmt: skip
+        pools.record_heartbeat(
+            conn,
+            pools.PoolReport(
+                node="coder.1@elsewhere",
+                queue="arm.coder",
+                arm="coder",
+                concurrency=2,
+                busy=0,
+                isolation="none",
+                version="0",
+                registry_digest="another",
+            ),
+        )
 
     status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
 

@@ -10,12 +10,12 @@ from sqlalchemy import Engine
 from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
+from orchestrator.chord.database import transaction
 from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.llm.embedding import Embedder
-from orchestrator.memory.database import transaction
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models.plan import Plan

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator import executor
+from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import recovery, submission
-from orchestrator.memory.database import transaction
 from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.step_result import StepResult

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from orchestrator.cache.exact import CacheEntry, ResultCache
+from orchestrator.chord.database import statement
 from orchestrator.memory import events
-from orchestrator.memory.database import statement
 from orchestrator.models.errors import NotCached
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl, Criterion, Priority

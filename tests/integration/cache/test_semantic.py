@@ -7,9 +7,9 @@ from prometheus_client import REGISTRY
 from orchestrator.bootstrap import for_api
 from orchestrator.cache.semantic import DIFFERENT_SECONDS, MAX_CANDIDATES
 from orchestrator.cache.signed_store import PREFIX
+from orchestrator.chord.database import statement
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.memory import budget
-from orchestrator.memory.database import statement
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl
 from tests.integration.cache.kit import GOAL, OTHERWISE, SAME, Company, aliased, told

@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 
 from orchestrator.cache.semantic import MAX_POSTING
 from orchestrator.cache.signed_store import PREFIX
+from orchestrator.chord.database import statement
 from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.memory import budget
-from orchestrator.memory.database import statement
 from orchestrator.settings import Settings
 from tests.integration.cache.kit import GOAL, OTHERWISE, SAME, Company, aliased, told
 from tests.llm_kit import embedder

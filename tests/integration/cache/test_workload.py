@@ -13,7 +13,7 @@ from bench.workload.dictionary import answer
 from bench.workload.outcome import shares
 from bench.workload.stream import Kind, Mix, Request, stream
 from orchestrator import bootstrap
-from orchestrator.memory.database import open_engine
+from orchestrator.chord.database import open_engine
 from orchestrator.settings import Settings
 from tests.integration.cache.kit import Company
 
