@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from orchestrator.llm import cancellation
 from orchestrator.llm.completion import BudgetAccount, CallRecord, UsageBound
-from orchestrator.llm.gate import Entry, Gate, Rates, Report, Verdict
+from orchestrator.llm.gate import Admission, CallOutcome, CallTicket, Gate, Rates
 from orchestrator.llm.pricing import FAKE, Prices
 from orchestrator.llm.provider import FinishReason, ModelRequest, ModelResponse, Provider, Usage
 from orchestrator.models.errors import StepError, Stopped
@@ -70,7 +70,7 @@ class _PendingCall:
     """A call that was admitted and reserved; `reservation` is its number in the budget."""
 
     request: ModelRequest
-    entry: Entry
+    ticket: CallTicket
     reservation: int
     started_at: float
 
@@ -109,10 +109,10 @@ class ModelCalls:
             input_tokens=input_bound(request),
             output_tokens=request.max_output_tokens,
         )
-        entry = self._admitted(bound)
-        reservation = self._reserved(bound, entry)
+        ticket = self._admitted(bound)
+        reservation = self._reserved(bound, ticket)
         self._sent += 1
-        call = _PendingCall(request, entry, reservation, started_at=time.monotonic())
+        call = _PendingCall(request, ticket, reservation, started_at=time.monotonic())
         try:
             response = self._endpoint.provider.send(request, self._endpoint.model)
         except ModelError as failure:
@@ -128,33 +128,39 @@ class ModelCalls:
     def _stopped(self) -> Stopped:
         return Stopped("The attempt was stopped while the model answered.", details=self._details())
 
-    def _admitted(self, bound: UsageBound) -> Entry:
+    def _admitted(self, bound: UsageBound) -> CallTicket:
         rates = self._endpoint.rates
         estimate = bound.input_tokens // _BYTES_A_TOKEN + bound.output_tokens
         tokens = min(estimate, rates.tokens) if rates.tokens else estimate
-        entry = Entry(self._endpoint.key, rates, tokens)
-        verdict = self._context.gate.admit(entry, must=self._sent > 0)
-        if verdict.is_admitted:
-            return entry
-        detail = f"wait {verdict.wait_seconds:.1f} s"
+        ticket = CallTicket(self._endpoint.key, rates, tokens)
+        admission = self._context.gate.admit(ticket, must=self._sent > 0)
+        if admission.is_admitted:
+            return ticket
+        detail = f"wait {admission.wait_seconds:.1f} s"
         self._record(
-            CallRecord(*self._endpoint.name, verdict.reason, False, detail=detail, breaker=verdict.breaker)
+            CallRecord(
+                *self._endpoint.name, admission.reason, False, detail=detail, breaker=admission.breaker
+            )
         )
-        raise self._refusal(verdict)
+        raise self._refusal(admission)
 
-    def _refusal(self, verdict: Verdict) -> StepError:
-        wait = {**self._details(), "reason": verdict.reason, "retry_after": round(verdict.wait_seconds, 3)}
-        if verdict.reason in ("open", "probing"):
+    def _refusal(self, admission: Admission) -> StepError:
+        wait = {
+            **self._details(),
+            "reason": admission.reason,
+            "retry_after": round(admission.wait_seconds, 3),
+        }
+        if admission.reason in ("open", "probing"):
             return ModelUnavailable(
                 f"{self._endpoint.name} failed too often recently; it is tried again later.", details=wait
             )
-        return ModelBusy(f"{self._endpoint.name} is at its rate limit ({verdict.reason}).", details=wait)
+        return ModelBusy(f"{self._endpoint.name} is at its rate limit ({admission.reason}).", details=wait)
 
-    def _reserved(self, bound: UsageBound, entry: Entry) -> int:
+    def _reserved(self, bound: UsageBound, ticket: CallTicket) -> int:
         try:
             return self._budget.reserve(bound) if self._budget else 0
         except BaseException:
-            self._context.gate.report(entry, Report("abandoned"))
+            self._context.gate.report(ticket, CallOutcome("abandoned"))
             raise
 
     def _problem(self, response: ModelResponse) -> ModelError | None:
@@ -182,12 +188,12 @@ class ModelCalls:
         seconds = call.seconds
         usage, dollars = self._spent(error, response)
         given_seconds = call.request.deadline - call.started_at
-        report = Report(
+        outcome_of_call = CallOutcome(
             "failed" if error and self._counts_against_model(error, given_seconds) else "alive",
             tokens=usage.tokens if usage else None,
             pause_seconds=_pause_seconds(error),
         )
-        breaker = self._context.gate.report(call.entry, report)
+        breaker = self._context.gate.report(call.ticket, outcome_of_call)
         self._settle(call, response, usage, dollars)
         outcome, detail = (error.code, error.message) if error else ("ok", "")
         is_fake = response is not None and response.model.startswith(FAKE)

@@ -16,15 +16,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator.llm.gate import (
-    Entry,
+    Admission,
+    CallOutcome,
+    CallTicket,
     FallbackGate,
     Gate,
     Policy,
     Rates,
     RedisGate,
-    Report,
     SharedGate,
-    Verdict,
     policy_for,
 )
 from tests.waiting import wait_until
@@ -33,7 +33,7 @@ from tests.waiting import wait_until
 OPEN = Policy(failures=3, open_seconds=60)
 HALF_OPEN = Policy(failures=3, open_seconds=0.05)
 CROWD = Path(__file__).with_name("llm_crowd.py")
-FAILED, ALIVE, ABANDONED = Report("failed"), Report("alive"), Report("abandoned")
+FAILED, ALIVE, ABANDONED = CallOutcome("failed"), CallOutcome("alive"), CallOutcome("abandoned")
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_tokens_are_settled_by_what_was_really_used(gate: Gate) -> None:
     gate.admit(entry)
     refused = _try(gate, rates, tokens=600)
 
-    gate.report(entry, Report("alive", tokens=100))
+    gate.report(entry, CallOutcome("alive", tokens=100))
 
     assert refused.reason == "tokens"
     assert _try(gate, rates, tokens=600).reason == "admitted"
@@ -165,7 +165,7 @@ def test_more_tokens_than_were_reserved_are_owed(gate: Gate) -> None:
     entry = _entry(rates, tokens=100)
     gate.admit(entry)
 
-    gate.report(entry, Report("alive", tokens=900))
+    gate.report(entry, CallOutcome("alive", tokens=900))
 
     assert _try(gate, rates, tokens=600).reason == "tokens"
 
@@ -183,8 +183,8 @@ def test_what_was_never_sent_gives_its_share_back(gate: Gate) -> None:
 def test_a_pause_stops_all_calls_and_is_never_shortened(gate: Gate) -> None:
     entry = _entry()
     gate.admit(entry)
-    gate.report(entry, Report("alive", pause_seconds=50))
-    gate.report(entry, Report("alive", pause_seconds=1))
+    gate.report(entry, CallOutcome("alive", pause_seconds=50))
+    gate.report(entry, CallOutcome("alive", pause_seconds=1))
 
     verdict = _try(gate)
 
@@ -197,7 +197,7 @@ def test_a_pause_of_days_is_capped_at_minutes(gate: Gate) -> None:
     entry = _entry()
     gate.admit(entry)
 
-    gate.report(entry, Report("alive", pause_seconds=4_294_967))
+    gate.report(entry, CallOutcome("alive", pause_seconds=4_294_967))
 
     assert _try(gate).wait_seconds <= 300
 
@@ -228,7 +228,7 @@ def test_the_fallback_opens_only_after_failures_in_a_row() -> None:
 def test_models_do_not_share_what_happens_to_them(gate: Gate) -> None:
     _fail(gate, 3)
 
-    assert gate.admit(Entry("another", Rates(), 1)).reason == "admitted"
+    assert gate.admit(CallTicket("another", Rates(), 1)).reason == "admitted"
 
 
 @pytest.mark.slow
@@ -264,7 +264,7 @@ def test_without_redis_a_process_limits_its_own_calls() -> None:
     _fail(gate, 2)
 
     assert _try(gate).reason == "open"
-    assert gate.admit(Entry("another", Rates(), 1)).reason == "admitted"
+    assert gate.admit(CallTicket("another", Rates(), 1)).reason == "admitted"
 
 
 def _crowd(
@@ -283,11 +283,11 @@ def _crowd(
     return sum((Counter(json.loads(answer)) for answer in answers), start=Counter())
 
 
-def _entry(rates: Rates | None = None, *, tokens: int = 1) -> Entry:
-    return Entry("m", rates or Rates(), tokens)
+def _entry(rates: Rates | None = None, *, tokens: int = 1) -> CallTicket:
+    return CallTicket("m", rates or Rates(), tokens)
 
 
-def _try(gate: Gate, rates: Rates | None = None, *, tokens: int = 1) -> Verdict:
+def _try(gate: Gate, rates: Rates | None = None, *, tokens: int = 1) -> Admission:
     return gate.admit(_entry(rates, tokens=tokens))
 
 
@@ -298,10 +298,10 @@ def _fail(gate: Gate, times: int) -> None:
         gate.report(entry, FAILED)
 
 
-def _until_probe(gate: Gate) -> Entry:
+def _until_probe(gate: Gate) -> CallTicket:
     _fail(gate, 3)
 
-    def probed() -> Entry | None:
+    def probed() -> CallTicket | None:
         entry = _entry()
         return entry if gate.admit(entry).reason == "probe" else None
 
