@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.devserver.fake_llm import FakeLLM
@@ -35,30 +36,29 @@ def embedder(fake: FakeLLM) -> Embedder:
     return Embedder(ModelEndpoint(opened, "fake-words"), context)
 
 
+@dataclass
 class Caller:
-    """A client of a chain of models; `attempts` lists all calls that were observed."""
+    """A client of a chain of models on the fake server; `attempts` lists all calls that were observed."""
 
-    def __init__(
-        self,
-        fake: FakeLLM,
-        chain: Sequence[str] = ("openai:fake-model",),
-        *,
-        gate: Gate | None = None,
-        rates: Rates | None = None,
-        prices: Mapping[str, Price] | None = None,
-        streams: bool = False,
-        strict: bool = True,
-        timeout_seconds: float = 10,
-    ) -> None:
-        self.attempts: list[CallRecord] = []
-        names = [name.partition(":") for name in chain]
+    fake: FakeLLM
+    chain: Sequence[str] = ("openai:fake-model",)
+    gate: Gate = field(default_factory=lambda: FallbackGate(Policy()), kw_only=True)
+    rates: Rates = field(default_factory=Rates, kw_only=True)
+    prices: Mapping[str, Price] = field(default_factory=dict, kw_only=True)
+    streams: bool = field(default=False, kw_only=True)
+    strict: bool = field(default=True, kw_only=True)
+    timeout_seconds: float = field(default=10, kw_only=True)
+    attempts: list[CallRecord] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        names = [name.partition(":") for name in self.chain]
         endpoints = [
-            ModelEndpoint(provider(fake, kind, streams=streams, strict=strict), model, rates or Rates())
+            ModelEndpoint(
+                provider(self.fake, kind, streams=self.streams, strict=self.strict), model, self.rates
+            )
             for kind, _, model in names
         ]
-        context = CallContext(
-            gate or FallbackGate(Policy()), Prices(prices or {}), timeout_seconds, self.attempts.append
-        )
+        context = CallContext(self.gate, Prices(self.prices), self.timeout_seconds, self.attempts.append)
         self.models = ModelChain(endpoints, context=context)
 
     def ask(

@@ -35,7 +35,7 @@ def _samples(metrics: list[Metric]) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_queues_and_phases_without_anything_show_zero(engine: Engine, broker: "redis.Redis") -> None:
+def test_empty_queues_and_phases_are_zero(engine: Engine, broker: "redis.Redis") -> None:
     found = _samples(list(StateGauges(engine, broker).collect()))
 
     assert {found["octollm_queue_depth", queue] for queue in ALL_QUEUES} == {0.0}
@@ -85,7 +85,7 @@ def test_open_tasks_ages_and_workers_are_counted(engine: Engine, broker: "redis.
     assert found["octollm_workers", "coder"] == 1.0
 
 
-def test_a_scrape_within_two_seconds_asks_nobody(engine: Engine, broker: "redis.Redis") -> None:
+def test_a_second_scrape_within_two_seconds_sends_no_query(engine: Engine, broker: "redis.Redis") -> None:
     census = StateGauges(engine, broker, cache_seconds=60)
     list(census.collect())
     broker.rpush("judge", "m")
@@ -94,7 +94,7 @@ def test_a_scrape_within_two_seconds_asks_nobody(engine: Engine, broker: "redis.
     assert _samples(list(StateGauges(engine, broker).collect()))["octollm_queue_depth", "judge"] == 1.0
 
 
-def test_a_server_that_is_away_leaves_the_other_ones_figures(engine: Engine) -> None:
+def test_if_one_server_is_down_the_others_gauges_remain(engine: Engine) -> None:
     # port 9 (discard) is one that nothing of ours listens on
     nobody = redis.Redis(port=9, socket_connect_timeout=0.2, retry=None)
 

@@ -51,7 +51,7 @@ def attempted(engineer: Engineer, claim: Claim) -> Any:
     return attempt.run(process, claim, CancelToken(), deadline=float("inf"), standing=NOT_TESTED)
 
 
-def test_a_step_runs_by_its_permit(signer: Engineer) -> None:
+def test_a_step_with_a_valid_permit_runs(signer: Engineer) -> None:
     task = signer.start(wait_step("a", inputs=ODD, timeout_seconds=1e1))
 
     result = attempted(signer, signer.take(task, "a"))
@@ -59,7 +59,7 @@ def test_a_step_runs_by_its_permit(signer: Engineer) -> None:
     assert result.status is ResultStatus.DONE, result.error
 
 
-def test_a_step_that_failed_says_too_how_its_tools_were_kept_apart(signer: Engineer) -> None:
+def test_a_failed_step_reports_its_sandbox_too(signer: Engineer) -> None:
     tests = {"id": "a", "arm": "executor", "action": "tests", "inputs": {}, "depends_on": []}
     with transaction(signer.engine) as conn:
         files.put(conn, TENANT, filename="a.py", media_type="text/x-python", content=SOURCE)
@@ -87,7 +87,7 @@ def test_a_step_that_failed_says_too_how_its_tools_were_kept_apart(signer: Engin
         "UPDATE steps SET spec = (SELECT spec FROM steps WHERE name = 'b') WHERE name = 'a'",
     ],
 )
-def test_a_row_that_was_changed_after_it_was_saved_is_not_done(forgery: str, signer: Engineer) -> None:
+def test_a_row_that_was_changed_after_saving_does_not_run(forgery: str, signer: Engineer) -> None:
     task = signer.start(wait_step("a"), wait_step("b"))
     signer.ask(forgery)
 
@@ -97,7 +97,7 @@ def test_a_row_that_was_changed_after_it_was_saved_is_not_done(forgery: str, sig
     assert (result.error["code"], result.error["retryable"]) == ("permit_denied", False)
 
 
-def test_a_repair_round_has_permits_of_its_own(signer: Engineer) -> None:
+def test_a_repair_round_has_its_own_permits(signer: Engineer) -> None:
     task = signer.start(wait_step("a", repair_inputs={"seconds": 0.25}))
     signer.do(task, "a")
     signer.judge(task, verdict(Decision.FAILED, a="again, please"))
@@ -125,7 +125,7 @@ def test_without_keys_steps_run_without_permits(engineer: Engineer) -> None:
         ("judge", {"PERMIT_PUBLIC_KEY": signing_key.public_key_of(KEY), "PERMIT_PRIVATE_KEY": KEY}, None),
     ],
 )
-def test_a_worker_without_the_keys_it_needs_says_once_how_to_make_them(
+def test_a_worker_without_its_keys_logs_once_how_to_make_them(
     queue: str,
     keys: dict[str, str],
     told: str | None,

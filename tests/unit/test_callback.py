@@ -22,7 +22,7 @@ def parse(url: str) -> CallbackTarget:
         ("https://localhost:8443/x", CallbackTarget("localhost", 8443, "/x")),
     ],
 )
-def test_an_allowed_address_is_taken_apart(url: str, target: CallbackTarget) -> None:
+def test_an_allowed_url_is_parsed(url: str, target: CallbackTarget) -> None:
     assert parse(url) == target
 
 
@@ -54,7 +54,7 @@ def test_an_allowed_address_is_taken_apart(url: str, target: CallbackTarget) -> 
         "https://hooks.example.com/" + "x" * 2048,
     ],
 )
-def test_any_other_is_refused_by_its_field(url: str) -> None:
+def test_any_other_url_is_rejected_with_its_field(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         parse(url)
 
@@ -64,7 +64,7 @@ def test_any_other_is_refused_by_its_field(url: str) -> None:
 @pytest.mark.parametrize(
     "address", ["8.8.8.8", "2606:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8", "192.0.1.1", "100.128.0.1"]
 )
-def test_addresses_of_the_internet_are_public(address: str) -> None:
+def test_internet_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
@@ -115,5 +115,5 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "4000::1",
     ],
 )
-def test_all_others_are_not(address: str) -> None:
+def test_all_other_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)

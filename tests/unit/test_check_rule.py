@@ -55,7 +55,7 @@ def at(pointer: str, **operations: Any) -> dict[str, Any]:
         ({"output_schema": {"required": ["lint"]}}, {"output_schema": {"required": ["audit"]}}),
     ],
 )
-def test_a_rule_holds_or_fails(holds: dict[str, Any], fails: dict[str, Any]) -> None:
+def test_a_rule_is_met_or_not(holds: dict[str, Any], fails: dict[str, Any]) -> None:
     assert validate_rule(holds) == validate_rule(fails) == []
 
     assert check(holds, GROUND).met
@@ -63,7 +63,7 @@ def test_a_rule_holds_or_fails(holds: dict[str, Any], fails: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("operation", [{"equals": None}, {"not_equals": 1}, {"at_most": 1}, {"same_as": {}}])
-def test_what_is_not_there_never_holds(operation: dict[str, Any]) -> None:
+def test_a_missing_value_meets_no_rule(operation: dict[str, Any]) -> None:
     missing_value = check({"step": "tests", "pointer": "/nothing", **operation}, GROUND)
     missing_step = check({"step": "slow", "pointer": "", **operation}, GROUND)
 
@@ -72,17 +72,17 @@ def test_what_is_not_there_never_holds(operation: dict[str, Any]) -> None:
     assert "slow has no output: it is failed" in missing_step.explanation
 
 
-def test_a_rule_of_a_step_means_that_step() -> None:
+def test_a_rule_of_a_step_reads_that_step() -> None:
     assert check({"pointer": "/count", "equals": 3}, CheckContext(OUTPUTS, step="lint")).met
 
 
-def test_all_steps_done_holds_only_when_they_are() -> None:
+def test_all_steps_done_is_met_only_if_they_are() -> None:
     assert not check({"all_steps_done": True}, GROUND).met
     assert check({"all_steps_done": True}, CheckContext({}, {"a": StepState.DONE})).met
     assert not check({"all_steps_done": True}, CheckContext({})).met
 
 
-def test_an_answer_carries_the_value_it_stands_on() -> None:
+def test_the_evidence_contains_the_checked_value() -> None:
     outcome = check(at("/failed", equals=1), GROUND)
 
     assert outcome.evidence == [{"place": "tests:/failed", "value": "0"}]
@@ -114,7 +114,7 @@ def test_an_answer_carries_the_value_it_stands_on() -> None:
         {"output_schema": {}, "equals": 1},
     ],
 )
-def test_a_rule_that_can_not_be_used_is_told_why(rule: Any) -> None:
+def test_an_invalid_rule_gets_a_reason(rule: Any) -> None:
     assert validate_rule(rule)
 
 
@@ -145,6 +145,6 @@ def test_a_schema_whose_references_double_at_each_level_ends() -> None:
     assert "takes too much work" in outcome.explanation
 
 
-def test_the_steps_that_a_rule_names_are_known() -> None:
+def test_the_steps_that_a_rule_names_and_reads() -> None:
     assert steps_named({"step": "a", "same_as": {"step": "b"}}) == ("a", "b")
     assert steps_named({"pointer": "/x", "equals": 1}) == ()

@@ -81,7 +81,7 @@ def test_the_next_model_answers_and_the_record_says_why(fake: FakeLLM, fault: Fa
     ("fault", "kind"),
     [(Fault.REFUSAL, model_errors.ModelRefused), (Fault.TOO_LARGE, model_errors.ModelRequestRejected)],
 )
-def test_a_refusal_or_a_faulty_request_is_never_shopped_around(
+def test_after_a_refusal_or_a_rejected_request_no_other_model_is_asked(
     fake: FakeLLM, fault: Fault, kind: type[ModelError]
 ) -> None:
     fake.fail(fault)
@@ -103,7 +103,7 @@ def test_a_hanging_model_leaves_time_for_the_next(fake: FakeLLM) -> None:
     assert answer.attempts[0].dollars is None
 
 
-def test_nobody_is_asked_after_the_deadline(fake: FakeLLM) -> None:
+def test_no_model_is_asked_after_the_deadline(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
 
     with pytest.raises(model_errors.ModelTimeout) as late:
@@ -112,7 +112,7 @@ def test_nobody_is_asked_after_the_deadline(fake: FakeLLM) -> None:
     assert len(late.value.details["attempts"]) == 1
 
 
-def test_all_in_vain_says_what_can_be_tried_again(fake: FakeLLM) -> None:
+def test_if_all_models_fail_the_error_says_whether_to_retry(fake: FakeLLM) -> None:
     fake.fail(Fault.UNAUTHORISED, Fault.OVERLOADED)
 
     with pytest.raises(model_errors.ModelUnavailable) as vain:
@@ -122,7 +122,7 @@ def test_all_in_vain_says_what_can_be_tried_again(fake: FakeLLM) -> None:
     assert outcomes == ["model_unauthorised", "model_unavailable"]
 
 
-def test_without_a_model_nothing_is_faked(fake: FakeLLM) -> None:
+def test_without_a_model_there_is_an_error_and_no_fake_answer(fake: FakeLLM) -> None:
     caller = Caller(fake, ())
 
     assert not caller.models.is_configured
@@ -130,14 +130,14 @@ def test_without_a_model_nothing_is_faked(fake: FakeLLM) -> None:
         caller.ask()
 
 
-def test_a_judge_asks_another_provider_than_the_producer_where_there_is_one(fake: FakeLLM) -> None:
+def test_avoided_providers_are_asked_last(fake: FakeLLM) -> None:
     caller = Caller(fake, CHAIN)
 
     assert caller.ask(avoid=["anthropic"]).provider == "openai"
     assert caller.ask(avoid=["anthropic", "openai"]).provider == "anthropic"
 
 
-def test_a_model_that_failed_too_often_is_left_alone(fake: FakeLLM) -> None:
+def test_an_open_breaker_stops_calls_to_the_model(fake: FakeLLM) -> None:
     caller = Caller(fake, CHAIN, gate=FallbackGate(Policy(failures=3)))
     fake.fail(*[Fault.OVERLOADED] * 3, match="fake-first")
     for _ in range(3):
@@ -151,7 +151,7 @@ def test_a_model_that_failed_too_often_is_left_alone(fake: FakeLLM) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.REFUSAL, Fault.TOO_LARGE, Fault.UNAUTHORISED, Fault.RATE_LIMITED])
-def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, fault: Fault) -> None:
+def test_errors_that_the_model_did_not_cause_do_not_open_its_breaker(fake: FakeLLM, fault: Fault) -> None:
     caller = Caller(fake, gate=FallbackGate(Policy(failures=2)))
     fake.fail(*[fault] * 4, retry_after="0")
     for _ in range(4):
@@ -161,7 +161,7 @@ def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, f
     assert caller.ask().text
 
 
-def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -> None:
+def test_a_short_deadline_of_ours_does_not_count_against_the_model(fake: FakeLLM) -> None:
     caller = Caller(fake, gate=FallbackGate(Policy(failures=1)), timeout_seconds=30)
     fake.fail(Fault.HANG)
     with pytest.raises(model_errors.ModelTimeout):
@@ -170,7 +170,7 @@ def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -
     assert caller.ask().text
 
 
-def test_a_pause_that_a_provider_asks_for_holds_for_everyone(fake: FakeLLM) -> None:
+def test_a_providers_pause_applies_to_all_callers(fake: FakeLLM) -> None:
     gate = FallbackGate(Policy())
     fake.fail(Fault.RATE_LIMITED, retry_after="40")
     with pytest.raises(model_errors.ModelRateLimited):
@@ -184,7 +184,7 @@ def test_a_pause_that_a_provider_asks_for_holds_for_everyone(fake: FakeLLM) -> N
     assert len(fake.received) == 1
 
 
-def test_a_rate_that_is_used_up_is_waited_for_and_never_slept(fake: FakeLLM) -> None:
+def test_a_used_up_rate_limit_is_an_error_with_retry_after_and_no_sleep(fake: FakeLLM) -> None:
     caller = Caller(fake, rates=Rates(requests=2))
     caller.ask()
     caller.ask()
@@ -196,7 +196,7 @@ def test_a_rate_that_is_used_up_is_waited_for_and_never_slept(fake: FakeLLM) -> 
     assert busy.value.retryable
 
 
-def test_a_conversation_that_began_is_finished_though_the_rate_is_used_up(fake: FakeLLM) -> None:
+def test_a_started_conversation_ignores_the_rate_limit(fake: FakeLLM) -> None:
     fake.answer("wrong", {"a": 1})
 
     answer = Caller(fake, rates=Rates(requests=1)).ask({"type": "object", "required": ["a"]})
@@ -204,7 +204,7 @@ def test_a_conversation_that_began_is_finished_though_the_rate_is_used_up(fake: 
     assert answer.value == {"a": 1}
 
 
-def test_every_call_is_reserved_before_and_settled_after_by_what_it_used(fake: FakeLLM) -> None:
+def test_every_call_is_reserved_before_and_settled_by_its_usage_afterwards(fake: FakeLLM) -> None:
     budget = BudgetAccount()
     fake.add(
         Scripted("wrong", input_tokens=10, output_tokens=2),
@@ -218,7 +218,7 @@ def test_every_call_is_reserved_before_and_settled_after_by_what_it_used(fake: F
 
 
 @pytest.mark.parametrize("fault", [Fault.HANG, Fault.RESET, Fault.BAD_JSON])
-def test_a_call_of_unknown_outcome_is_charged_what_it_likely_used(fake: FakeLLM, fault: Fault) -> None:
+def test_a_call_without_reported_usage_is_charged_an_estimate(fake: FakeLLM, fault: Fault) -> None:
     budget = BudgetAccount()
     fake.fail(fault)
 
@@ -233,7 +233,7 @@ def test_a_call_of_unknown_outcome_is_charged_what_it_likely_used(fake: FakeLLM,
 
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.OVERLOADED, Fault.UNAUTHORISED])
-def test_a_call_that_a_provider_turned_away_is_free(fake: FakeLLM, fault: Fault) -> None:
+def test_a_call_that_the_provider_rejected_is_free(fake: FakeLLM, fault: Fault) -> None:
     budget = BudgetAccount()
     fake.fail(fault)
 
@@ -243,7 +243,7 @@ def test_a_call_that_a_provider_turned_away_is_free(fake: FakeLLM, fault: Fault)
     assert budget.settled == [(1, Usage(), Decimal(0))]
 
 
-def test_without_budget_nothing_is_sent_and_the_rate_is_given_back(fake: FakeLLM) -> None:
+def test_without_budget_nothing_is_sent_and_the_rate_limit_is_released(fake: FakeLLM) -> None:
     caller = Caller(fake, CHAIN, rates=Rates(requests=1))
 
     for _ in range(3):
@@ -254,7 +254,7 @@ def test_without_budget_nothing_is_sent_and_the_rate_is_given_back(fake: FakeLLM
     assert caller.ask().text
 
 
-def test_the_reserved_bound_is_never_below_what_the_words_can_come_to(fake: FakeLLM) -> None:
+def test_the_reserved_bound_is_at_least_the_actual_usage(fake: FakeLLM) -> None:
     budget = BudgetAccount()
     words = [Message(Role.USER, "žluťoučký kůň 🐎")]
 
@@ -263,7 +263,7 @@ def test_the_reserved_bound_is_never_below_what_the_words_can_come_to(fake: Fake
     assert budget.reserved[0].input_tokens >= len(words[0].text.encode()) + OVERHEAD_TOKENS
 
 
-def test_a_known_price_is_worked_out_with_cached_tokens_in_the_input() -> None:
+def test_cached_tokens_are_part_of_the_input_in_a_known_price() -> None:
     cost = Prices().cost(SONNET, Usage(1000, 500, cached_tokens=200))
 
     assert cost == Decimal("0.00662")
@@ -277,7 +277,7 @@ def test_an_unknown_price_is_none_and_never_zero(model: str) -> None:
     assert Prices().bound(name, input_tokens=1, output_tokens=1).dollars is None
 
 
-def test_the_operators_own_price_comes_first() -> None:
+def test_the_operators_own_price_takes_precedence() -> None:
     own = Prices({str(SONNET): Price(Decimal(1), Decimal(2), Decimal("0.5"))})
 
     assert own.cost(SONNET, Usage(1_000_000, 1_000_000, cached_tokens=500_000)) == Decimal("2.75")
@@ -290,7 +290,7 @@ def test_the_bound_of_a_cost_covers_writing_to_a_cache() -> None:
     assert bound.dollars >= Prices().cost(SONNET, Usage(1000, 500, cache_write_tokens=1000))  # type: ignore[operator]
 
 
-def test_what_a_fake_model_says_costs_nothing_though_the_name_has_a_price(fake: FakeLLM) -> None:
+def test_a_fake_model_costs_nothing_even_if_its_name_has_a_price(fake: FakeLLM) -> None:
     answer: Completion = Caller(fake, ["anthropic:claude-sonnet-5-5"]).ask()
 
     assert answer.is_fake
@@ -298,7 +298,7 @@ def test_what_a_fake_model_says_costs_nothing_though_the_name_has_a_price(fake: 
     assert answer.to_record()["fake"] is True
 
 
-def test_models_are_opened_as_the_settings_say(fake: FakeLLM) -> None:
+def test_models_are_opened_according_to_the_settings(fake: FakeLLM) -> None:
     environ = {"OPENAI_BASE_URL": "", "OPENAI_ORG_ID": " ", "ANTHROPIC_AUTH_TOKEN": "", "PATH": ""}
     chosen = _settings(
         openai_base_url=fake.openai_url,
@@ -319,7 +319,7 @@ def test_models_are_opened_as_the_settings_say(fake: FakeLLM) -> None:
     assert (sent["reasoning_effort"], sent["max_tokens"]) == ("low", 50)
 
 
-def test_openai_itself_is_told_the_limit_by_its_newer_name(fake: FakeLLM) -> None:
+def test_openai_itself_gets_the_newer_name_of_the_output_limit(fake: FakeLLM) -> None:
     chosen = _settings(
         openai_base_url=fake.openai_url, llm_chain=(ModelName("openai", "m"),), llm_flavour="openai"
     )
@@ -347,7 +347,7 @@ def test_a_chain_needs_its_providers_keys() -> None:
         _settings(llm_chain=parse_chain("anthropic:m"))
 
 
-def test_a_key_alone_chooses_the_registrys_model() -> None:
+def test_an_api_key_alone_selects_the_registrys_default_model() -> None:
     assert [name.provider for name in _settings(openai_api_key="k", anthropic_api_key="k").models] == [
         "anthropic",
         "openai",
@@ -355,7 +355,7 @@ def test_a_key_alone_chooses_the_registrys_model() -> None:
     assert _settings().models == ()
 
 
-def test_a_call_that_nobody_wants_any_more_is_closed_and_nobody_else_is_asked(fake: FakeLLM) -> None:
+def test_a_cancelled_call_is_closed_and_no_other_model_is_asked(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
     caller = Caller(fake, CHAIN)
     began = time.monotonic()
@@ -370,7 +370,7 @@ def test_a_call_that_nobody_wants_any_more_is_closed_and_nobody_else_is_asked(fa
     assert len(fake.received) == 1
 
 
-def test_a_call_that_can_be_stopped_and_is_not_ends_as_any_other(fake: FakeLLM) -> None:
+def test_a_cancellable_call_that_is_not_cancelled_succeeds(fake: FakeLLM) -> None:
     fake.fail(Fault.DRIP)
 
     with pytest.raises(model_errors.ModelTimeout), cancellation.cancellable(lambda: False):

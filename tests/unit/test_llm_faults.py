@@ -90,7 +90,9 @@ def test_every_fault_ends_in_time_as_an_answer_or_a_typed_error(
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_an_answer_says_how_it_ended_and_that_it_is_fake(fake: FakeLLM, name: str, streams: bool) -> None:
+def test_an_answer_has_its_finish_reason_and_is_marked_as_fake(
+    fake: FakeLLM, name: str, streams: bool
+) -> None:
     whole = Caller(fake, [f"{name}:any-model"], streams=streams).ask()
     cut = Caller(fake, [f"{name}:fake-length"], streams=streams).ask()
 
@@ -112,7 +114,7 @@ def test_usage_means_the_same_for_both_providers(fresh: FakeLLM, name: str, stre
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.SERVER_ERROR, Fault.RESET, Fault.HANG])
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_the_sdks_never_try_again_by_themselves(fresh: FakeLLM, name: str, fault: Fault) -> None:
+def test_the_sdks_do_not_retry(fresh: FakeLLM, name: str, fault: Fault) -> None:
     fresh.fail(fault)
 
     with pytest.raises(ModelError):
@@ -125,7 +127,7 @@ def test_the_sdks_never_try_again_by_themselves(fresh: FakeLLM, name: str, fault
     ("text", "seconds"), [("7", 7.0), ("1.5", 1.5), ("4294967", 4294967.0), ("-3", None), ("soon", None)]
 )
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_a_pause_that_is_asked_for_is_told_and_not_slept(
+def test_a_requested_pause_is_reported_without_sleeping(
     fresh: FakeLLM, name: str, text: str, seconds: float | None
 ) -> None:
     fresh.fail(Fault.RATE_LIMITED, retry_after=text)
@@ -147,14 +149,14 @@ def test_a_pause_that_is_asked_for_is_told_and_not_slept(
         ({}, None),
     ],
 )
-def test_a_pause_is_read_in_all_its_spellings(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_is_parsed_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 
     assert retry_after_seconds(headers, now=noon) == seconds
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_models_are_reached_by_the_environments_proxy(
+def test_models_are_reached_through_the_proxy_of_the_environment(
     fresh: FakeLLM, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", fresh.url)
@@ -175,7 +177,7 @@ def test_an_answer_is_never_longer_than_its_limit(fresh: FakeLLM) -> None:
         Caller(fresh).ask()
 
 
-def test_a_server_that_is_not_there_is_unavailable_and_costs_nothing() -> None:
+def test_an_unreachable_server_is_unavailable_and_costs_nothing() -> None:
     with FakeLLM() as gone:
         caller = Caller(gone)
 
@@ -186,7 +188,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_costs_nothing() -> None:
     assert not refused.value.may_have_cost
 
 
-def test_an_error_keeps_its_kind_and_details_between_processes(fresh: FakeLLM) -> None:
+def test_an_error_keeps_its_class_and_details_when_pickled(fresh: FakeLLM) -> None:
     fresh.fail(Fault.RATE_LIMITED, retry_after="3")
     with pytest.raises(model_errors.ModelRateLimited) as refused:
         Caller(fresh).ask()
@@ -198,7 +200,7 @@ def test_an_error_keeps_its_kind_and_details_between_processes(fresh: FakeLLM) -
     assert copy.details["retry_after"] == 3.0
 
 
-def test_a_key_that_a_provider_echoes_is_not_told_on(fresh: FakeLLM) -> None:
+def test_an_api_key_that_a_provider_echoes_is_not_in_the_error(fresh: FakeLLM) -> None:
     fresh.fail(Fault.UNAUTHORISED)
 
     with pytest.raises(model_errors.ModelUnauthorised) as refused:
@@ -208,7 +210,7 @@ def test_a_key_that_a_provider_echoes_is_not_told_on(fresh: FakeLLM) -> None:
 
 
 @pytest.mark.parametrize(("package", "major"), [("openai", 3), ("anthropic", 2), ("httpx2", 2)])
-def test_the_resolver_picked_the_sdks_that_we_wrote_for(package: str, major: int) -> None:
+def test_the_installed_sdks_have_the_expected_major_versions(package: str, major: int) -> None:
     assert int(version(package).partition(".")[0]) == major
 
 

@@ -61,7 +61,7 @@ def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -
         ("anthropic", [ResponseFormat.JSON_SCHEMA, ResponseFormat.TEXT]),
     ],
 )
-def test_a_server_without_schemas_is_asked_in_words_and_that_is_remembered(
+def test_a_server_without_schemas_gets_the_schema_as_text_from_then_on(
     fake: FakeLLM, name: str, forms: list[ResponseFormat]
 ) -> None:
     caller = Caller(fake, [f"{name}:fake-model"])
@@ -82,7 +82,7 @@ def test_a_server_without_schemas_is_asked_in_words_and_that_is_remembered(
 @pytest.mark.parametrize(
     ("name", "form"), [("openai", ResponseFormat.JSON_SCHEMA), ("anthropic", ResponseFormat.TEXT)]
 )
-def test_a_schema_that_no_server_enforces_is_told_in_other_ways(
+def test_a_schema_that_no_server_enforces_is_sent_in_another_format(
     fake: FakeLLM, name: str, form: ResponseFormat
 ) -> None:
     fake.answer({"inputs": {"anything": 1}})
@@ -139,7 +139,7 @@ def test_an_answer_cut_by_the_output_limit_is_not_sent_back(fake: FakeLLM) -> No
         f"[{json.dumps(GOOD)}",
     ],
 )
-def test_a_value_is_found_in_what_models_write_around_it(text: str) -> None:
+def test_a_value_is_found_between_other_text(text: str) -> None:
     assert parse_value(text, SCHEMA) == (GOOD, [])
 
 
@@ -157,21 +157,21 @@ def test_a_value_is_found_in_what_models_write_around_it(text: str) -> None:
         ('{"name": "a", "count": "3"}', "count must be of type integer"),
     ],
 )
-def test_what_can_not_be_kept_or_used_is_a_fault(text: str, reason: str) -> None:
+def test_an_unstorable_or_unusable_value_is_a_fault(text: str, reason: str) -> None:
     value, wrong = parse_value(text, SCHEMA)
 
     assert value is None
     assert reason in wrong[0]
 
 
-def test_a_portable_schema_refuses_what_it_can_not_say() -> None:
+def test_a_schema_outside_the_strict_subset_has_no_strict_form() -> None:
     assert strict_schema({"type": "array", "items": {"type": "string"}}) is None
     assert strict_schema(FREE) is None
     assert strict_schema({"type": "object", "properties": {"a": {}}}) is None
     assert strict_schema({"type": "object", "properties": {"a": {"type": "array"}}}) is None
 
 
-def test_only_nulls_that_stand_for_nothing_are_taken_out() -> None:
+def test_only_nulls_of_optional_members_are_removed() -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -187,7 +187,7 @@ def test_only_nulls_that_stand_for_nothing_are_taken_out() -> None:
     assert found == {"kept": None, "items": [{}, {"x": 1}]}
 
 
-def test_the_fake_server_makes_values_of_our_own_contracts() -> None:
+def test_the_fake_server_makes_values_for_all_our_schemas() -> None:
     for arm in ARMS.values():
         for action in arm.actions.values():
             made = example(action.output_schema)
@@ -218,7 +218,7 @@ def callers(shared: FakeLLM) -> dict[tuple[str, bool], Caller]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200), name=st.sampled_from(PROVIDERS), streams=st.booleans())
-def test_any_bytes_a_model_says_end_as_a_value_or_a_typed_error(
+def test_any_text_of_a_model_ends_as_a_value_or_a_typed_error(
     shared: FakeLLM, callers: dict[tuple[str, bool], Caller], content: bytes, name: str, streams: bool
 ) -> None:
     shared.answer(*[content.decode("utf-8", "surrogateescape")] * 3)
@@ -235,7 +235,7 @@ def test_any_bytes_a_model_says_end_as_a_value_or_a_typed_error(
     ),
     name=st.sampled_from(PROVIDERS),
 )
-def test_any_json_a_model_says_ends_as_a_value_or_a_typed_error(
+def test_any_json_of_a_model_ends_as_a_value_or_a_typed_error(
     shared: FakeLLM, callers: dict[tuple[str, bool], Caller], value: Any, name: str
 ) -> None:
     shared.answer(*[json.dumps(value)] * 3)
@@ -262,7 +262,7 @@ def test_any_json_a_model_says_ends_as_a_value_or_a_typed_error(
     name=st.sampled_from(PROVIDERS),
     streams=st.booleans(),
 )
-def test_any_body_a_server_sends_ends_as_a_value_or_a_typed_error(
+def test_any_body_of_a_server_ends_as_a_value_or_a_typed_error(
     shared: FakeLLM, callers: dict[tuple[str, bool], Caller], raw: bytes, name: str, streams: bool
 ) -> None:
     body = b"data: " + raw + b"\n\n" if streams else raw
