@@ -18,8 +18,8 @@ import structlog
 
 from bench.support.attack import crowding, parsing, texts, trespass
 from bench.support.attack.scene import MAX_MEBIBYTES, Attack, DidNotHold, Scene
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from tests.fake_llm.server import FakeLLM
 
 OTHER_SECONDS: Final = 5.0
 SECONDS: Final = 280.0

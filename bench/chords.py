@@ -21,8 +21,8 @@ from typing import Any, Final
 import redis
 from celery import Celery
 from sqlalchemy import create_engine
-from support import chord_tasks
 
+from bench.support import chord_tasks
 from orchestrator.devserver import servers
 
 RUNS: Final = 5
@@ -129,7 +129,7 @@ def sides(pool: str, running: servers.Servers, *, log: Path) -> Iterator[list[Si
 @contextlib.contextmanager
 def worker(pool: str, environ: dict[str, str], *, log: Path) -> Iterator[None]:
     """Run one worker until the block ends."""
-    command = [sys.executable, "-m", "celery", "-A", "support.chord_tasks", "worker", "-P", pool]
+    command = [sys.executable, "-m", "celery", "-A", "bench.support.chord_tasks", "worker", "-P", pool]
     with (
         log.open("wb") as output,
         subprocess.Popen(

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Final
 
-from workers.arms.junit import parse_report
+from workers.arms.reports import parse_test_report
 from workers.sandbox.limited import limited
 
 CALLS: Final = 200
@@ -17,7 +17,7 @@ TARGET_MS: Final = 30.0
 
 def main() -> int:
     """Print the first call, which starts the server, and quantiles of the rest."""
-    parse = limited(parse_report, "nothing")
+    parse = limited(parse_test_report, "nothing")
     milliseconds: list[float] = []
     for _ in range(CALLS + 1):
         began = time.perf_counter()

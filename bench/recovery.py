@@ -25,12 +25,13 @@ from bench.support.chaos.broker import queue_keys
 from bench.support.chaos.ground import Ground
 from bench.support.chaos.run import client_of
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.models.arm_capability import ARMS
 from tests.acceptance.client import Client
 from tests.acceptance.plans import collect, wait
 from tests.acceptance.proc import owner_of, parent_of, row_of
 from tests.waiting import wait_until
 
-POOLS: Final = ("planner", "retriever", "coder", "executor", "guardian", "judge")
+POOLS: Final = tuple(arm.process for arm in ARMS.values())
 RUNS: Final = 5
 WAITING_TASKS: Final = 100
 LOAD_SECONDS: Final = 20.0
@@ -140,25 +141,30 @@ def killed_child(scene: Scene) -> Iterator[bool]:
     yield _told("SIGKILL of a pool's child: its step runs again after", spans, at_most=2)
 
 
+def _first_start(scene: Scene, at: float) -> float | None:
+    """Return the seconds from `at` to the first start of a step after it."""
+    seconds: float | None = scene.ground.ask(_FIRST_START, at=at)[0]["seconds"]
+    return seconds
+
+
 def emptied_redis(scene: Scene) -> Iterator[bool]:
     """The broker forgets hundreds of messages: the sweeper sends them again from their rows."""
-    for name, forget in (
-        ("FLUSHALL", lambda: _flush(scene)),
-        ("Redis killed, back and empty after 1 s", lambda: scene.ground.kill_redis(away_seconds=1)),
-    ):
+    ways: dict[str, Callable[[], object]] = {
+        "FLUSHALL": partial(_flush, scene),
+        "Redis killed, back and empty after 1 s": partial(scene.ground.kill_redis, away_seconds=1),
+    }
+    for name, forget in ways.items():
         scene.whole()
         plan = {"steps": [wait(f"w{number}", 0.5) for number in range(5)]}
         with ThreadPoolExecutor(16) as pool:
             ids = list(pool.map(lambda _, plan=plan: scene.client.submit(plan=plan), range(WAITING_TASKS)))
-        wait_until(lambda ids=ids: _planned(scene, ids), 60, "all plans")
+        wait_until(partial(_planned, scene, ids), 60, "all plans")
         forget()
         at = time.time()
         wait_until(lambda: _is_all_sent(scene), 60, "all work in the broker")
         waiting = _queued(scene)
         yield _told(f"{name}: {waiting} waiting messages sent again after", [time.time() - at], at_most=5)
-        first = wait_until(
-            lambda at=at: scene.ground.ask(_FIRST_START, at=at)[0]["seconds"], 60, "a step to start"
-        )
+        first = wait_until(partial(_first_start, scene, at), 60, "a step to start")
         print(f"  the first step starts after {first:.2f} s")
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda task_id: scene.client.call("POST", f"/v1/tasks/{task_id}/cancel"), ids))

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from workers.sandbox.backend import Backend, Isolation
-from workers.sandbox.choice import backend_of
-from workers.sandbox.limits import Limits
+from workers.sandbox.backend import Backend, Isolation, ToolLimits
 from workers.sandbox.run import run
+from workers.sandbox.selection import backend_of
 
 RUNS: Final = 40
 TARGET_MS: Final = 50.0
-LIMITS: Final = Limits()
+LIMITS: Final = ToolLimits()
 
 
 def sandboxed(backend: Backend, inputs: Path) -> None:

@@ -29,7 +29,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = "none"
 
 # Else what hypothesis draws depends on which of our modules a process happens to have imported, and on every number
 # that we change in one.
-providers.is_local_module_file = lambda path: False  # type: ignore[assignment]  # a cached function
+providers.is_local_module_file = lambda path: False  # type: ignore[assignment, attr-defined]  # a cached function
 # the gate: the same examples each time, drawn from the test's own source
 settings.register_profile("gate", derandomize=True, database=None, deadline=None)
 # `make fuzz` and `make check-slow`: new examples by --hypothesis-seed

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.completion import BudgetAccount, CallRecord, Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder
@@ -17,6 +16,7 @@ from orchestrator.llm.pricing import Prices
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.llm.provider import Provider
 from orchestrator.models.model_choice import Price
+from tests.fake_llm.server import FakeLLM
 
 HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
 PURPOSE = "test@1.0.0"

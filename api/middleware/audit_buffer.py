@@ -1,8 +1,8 @@
-"""Holds what happened until it is written to the audit log: off the callers' way, bounded in memory and on disk."""
+"""Buffers audit entries and writes them to the database in batches, outside the callers' requests."""
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 from sqlalchemy import Engine
@@ -12,27 +12,46 @@ from orchestrator.chord.database import is_away, statement
 from orchestrator.memory import audit_log
 from orchestrator.memory.audit_log import AuditEntry, AuditOutcome
 from orchestrator.observability import metric
-from orchestrator.process.fixed_window import FixedWindow
 from orchestrator.process.loop import Loop, Pace
-from orchestrator.settings import Rate
 
 FLUSH_SECONDS = 1.0
 BATCH = 500
 MAX_HELD = 10_000
-# what was refused costs nobody anything: of it so much is kept, of one source and of all, in each process
-DENIED_BY_SOURCE = Rate(10, 60)
-DENIED_BY_ALL = Rate(60, 60)
-TELL_LEFT_OUT_SECONDS = 60.0
-_MAX_SOURCES = 10_000
+# refused calls cost their sender nothing, so each process keeps only so many of them in a window
+WINDOW_SECONDS = 60.0
+MAX_REFUSED_BY_SOURCE = 10
+MAX_REFUSED = 60
+REPORT_LEFT_OUT_SECONDS = 60.0
 _LEFT_OUT = "audit.left_out"
 
 
-class AuditBuffer:
-    """Entries of one process on their way to the database; threads share it. Its thread starts with the first entry.
+class RefusalWindow:
+    """Counts the refused calls kept in the current window, for each source and in total. Not thread-safe.
 
-    A process that is killed loses what it took in the last FLUSH_SECONDS; one that ends by `close` nothing. While the
-    database is away MOST_HELD entries wait. What had no room, and what was refused too often, is counted: the number
-    is told as an entry of its own, audit.left_out, once a minute.
+    A window starts with its first refused call. MAX_REFUSED also limits how many sources are held.
+    """
+
+    def __init__(self) -> None:
+        self._ends_at = float("-inf")
+        self._kept: Counter[str] = Counter()
+
+    def admit(self, source: str, *, now: float) -> bool:
+        """Return whether one more refused call of `source` is kept; `now` is in seconds of a monotonic clock."""
+        if now >= self._ends_at:
+            self._kept.clear()
+            self._ends_at = now + WINDOW_SECONDS
+        if self._kept[source] >= MAX_REFUSED_BY_SOURCE or self._kept.total() >= MAX_REFUSED:
+            return False
+        self._kept[source] += 1
+        return True
+
+
+class AuditBuffer:
+    """Audit entries of one process that are not written yet; thread-safe. Its thread starts with the first entry.
+
+    A killed process loses the entries of the last FLUSH_SECONDS; `close` writes them all. While the database is away
+    at most MAX_HELD entries are held. Entries that were dropped, for lack of room or as too many refusals, are counted:
+    once a minute the count is written as an entry of its own, audit.left_out.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -40,10 +59,9 @@ class AuditBuffer:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._held: deque[AuditEntry] = deque()
-        self._sources: dict[str, FixedWindow] = {}
-        self._all = FixedWindow(DENIED_BY_ALL.seconds)
+        self._refusals = RefusalWindow()
         self._left_out = 0
-        self._told_at = float("-inf")
+        self._reported_at = float("-inf")
         self._loop = Loop(
             "audit",
             self.flush,
@@ -53,9 +71,11 @@ class AuditBuffer:
         )
 
     def add(self, entry: AuditEntry, *, source: str) -> None:
-        """Take an entry; one that was not allowed only while `source`, and all together, have few of them."""
+        """Add an entry; refused and failed calls are kept only up to a limit for `source` and for all sources."""
         with self._lock:
-            is_kept = entry.outcome is AuditOutcome.ALLOWED or self._has_room_for(source)
+            is_kept = entry.outcome is AuditOutcome.ALLOWED or self._refusals.admit(
+                source, now=time.monotonic()
+            )
             if is_kept and len(self._held) < MAX_HELD:
                 self._held.append(entry)
             else:
@@ -63,9 +83,9 @@ class AuditBuffer:
         self._loop.start()
 
     def flush(self) -> None:
-        """Write what is held. Raises SQLAlchemyError; it is held still, unless the database refuses it for good."""
+        """Write all entries. Raises SQLAlchemyError: entries stay buffered only if the database was away."""
         with self._flushing:
-            while batch := self._take():
+            while batch := self._take_batch():
                 try:
                     with statement(self._engine) as conn:
                         audit_log.append(conn, batch)
@@ -74,45 +94,36 @@ class AuditBuffer:
                     raise
 
     def close(self) -> None:
-        """Write what is held, and end the thread; what the database does not take is lost."""
+        """Write all entries and stop the thread; entries that the database does not take are lost."""
         self._loop.stop()
         with self._lock:
-            self._told_at = float("-inf")
+            self._reported_at = float("-inf")
         try:
             self.flush()
         finally:
             self._engine.dispose()
 
     def health(self) -> dict[str, Any]:
-        """Return how its thread fares; see Loop.health."""
+        """Return the state of its thread; see Loop.health."""
         return self._loop.health()
 
-    def _take(self) -> list[AuditEntry]:
+    def _take_batch(self) -> list[AuditEntry]:
         with self._lock:
             batch = [self._held.popleft() for _ in range(min(BATCH, len(self._held)))]
             now = time.monotonic()
-            if self._left_out and now - self._told_at >= TELL_LEFT_OUT_SECONDS:
+            if self._left_out and now - self._reported_at >= REPORT_LEFT_OUT_SECONDS:
                 batch.append(AuditEntry(action=_LEFT_OUT, outcome=AuditOutcome.DENIED, times=self._left_out))
-                self._left_out, self._told_at = 0, now
+                self._left_out, self._reported_at = 0, now
             return batch
 
     def _put_back(self, batch: list[AuditEntry], *, room: int) -> None:
-        """Hold a batch again, the oldest first, as far as there is room for so many; count the rest."""
+        """Return a batch to the front of the buffer while it holds fewer than `room` entries; count the rest."""
         with self._lock:
             for entry in reversed(batch):
                 if entry.action == _LEFT_OUT:
                     self._left_out += entry.times
-                    self._told_at = float("-inf")
+                    self._reported_at = float("-inf")
                 elif len(self._held) < room:
                     self._held.appendleft(entry)
                 else:
                     self._left_out += 1
-
-    def _has_room_for(self, source: str) -> bool:
-        now = time.monotonic()
-        if len(self._sources) >= _MAX_SOURCES:
-            self._sources.clear()
-        of_source = self._sources.setdefault(source, FixedWindow(DENIED_BY_SOURCE.seconds))
-        return of_source.take(1, limit=DENIED_BY_SOURCE.calls, now=now) and self._all.take(
-            1, limit=DENIED_BY_ALL.calls, now=now
-        )

@@ -1,4 +1,4 @@
-"""Reads JSON bodies: bounded before they are decoded, and strict where Python's decoder is lenient."""
+"""Reads JSON bodies: limits their size before decoding, and is strict where Python's decoder is lenient."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def read_object() -> dict[str, Any]:
 
 
 def read_optional_object() -> dict[str, Any]:
-    """Return the request's JSON object, or an empty one when there is no body."""
+    """Return the request's JSON object, or an empty one if there is no body."""
     if not request.content_length and "Transfer-Encoding" not in request.headers:
         return {}
     return read_object()
@@ -44,8 +44,8 @@ def read_optional_object() -> dict[str, Any]:
 def decode(raw: bytes) -> Any:
     """Decode strict JSON (RFC 8259): UTF-8, unique names, finite numbers, at most MAX_DEPTH levels.
 
-    A byte order mark before it is passed over. Raises MalformedBody, or InvalidInput for characters that can't be
-    stored: NUL and lone surrogates.
+    A leading byte order mark is skipped. Raises MalformedBody, or InvalidInput for characters that Postgres can't
+    store: NUL and lone surrogates.
     """
     try:
         text = raw.decode("utf-8-sig")
@@ -56,14 +56,14 @@ def decode(raw: bytes) -> Any:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise MalformedBody(f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
-    # both come only from escapes: raw ones are not JSON, or not UTF-8
+    # only escapes can produce them: raw ones are invalid JSON or invalid UTF-8
     if "\\u" in text:
         _check_characters(value)
     return value
 
 
 def _read_bounded(limit: int) -> bytes:
-    """Read the body; one byte more than allowed, since Werkzeug cuts a chunked body off at its limit."""
+    """Read the body, and one byte more than allowed, since Werkzeug silently truncates a chunked body at its limit."""
     request.max_content_length = limit + 1
     raw = request.get_data(cache=False)
     if len(raw) > limit:
@@ -72,7 +72,7 @@ def _read_bounded(limit: int) -> bytes:
 
 
 def _check_depth(text: str) -> None:
-    """Count brackets outside strings, before a decoder recurses into them."""
+    """Count brackets outside strings, before the decoder recurses into them."""
     depth = 0
     for bracket in _BRACKET.finditer(_STRING.sub("", text)):
         depth += 1 if bracket.group() in "[{" else -1
@@ -112,11 +112,11 @@ _DECODER = json.JSONDecoder(
 def _check_characters(value: Any) -> None:
     for path, text in _strings(value, ""):
         if "\0" in text or _SURROGATE.search(text):
-            raise InvalidInput.at(path or "body", "must hold neither NUL characters nor lone surrogates")
+            raise InvalidInput.at(path or "body", "must not contain NUL characters or lone surrogates")
 
 
 def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield every string in `value`, names included, with its dotted path."""
+    """Yield every string in `value`, including member names, with its dotted path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Reads what a request wants of the cache, and says what the cache did: RFC 9111's directives, RFC 9211's answer."""
+"""Maps a request's cache directives (RFC 9111) to the contract, and the cache's outcome to Cache-Status (RFC 9211)."""
 
 import re
 from collections.abc import Mapping
@@ -16,27 +16,27 @@ _DIRECTIVE = re.compile(r'\s*([a-z-]+)(?:\s*=\s*"?(\d{1,9})"?)?\s*', re.IGNORECA
 
 
 def read_member(member: Mapping[str, Any]) -> CacheControl:
-    """Return what the contract's member `cache` asks for: {mode, max_age}."""
+    """Return the cache control that the contract's member `cache`, {mode, max_age}, describes."""
     control = CACHE_MODES[member["mode"]]
-    return control.tightened(_at_most(member["max_age"])) if "max_age" in member else control
+    return control.tightened(_max_age(member["max_age"])) if "max_age" in member else control
 
 
 def with_header(contract: Contract) -> Contract:
-    """Return the contract with what the request's Cache-Control header asks for as well; the tighter holds.
+    """Return the contract restricted further by the request's Cache-Control header; the stricter setting wins.
 
-    Raises InvalidInput when a result is to come from the cache and must not come from there.
+    Raises InvalidInput if the result must come from the cache and must also not come from it.
     """
     for directive in request.headers.get("Cache-Control", "").split(","):
         found = _DIRECTIVE.fullmatch(directive)
-        asked = _meaning(found[1].lower(), found[2]) if found else None
-        if asked is not None:
-            contract = replace(contract, cache=(contract.cache or CacheControl()).tightened(asked))
+        requested = _parse(found[1].lower(), found[2]) if found else None
+        if requested is not None:
+            contract = replace(contract, cache=(contract.cache or CacheControl()).tightened(requested))
     if contract.cache is not None and contract.cache.only_cached and not contract.cache.reads:
         raise InvalidInput.at("cache", "only_cached and a fresh result exclude each other")
     return contract
 
 
-def status_of(cached: CacheStatus) -> str:
+def cache_status(cached: CacheStatus) -> str:
     """Return the Cache-Status header of a submission."""
     match cached.outcome:
         case "hit":
@@ -51,13 +51,13 @@ def status_of(cached: CacheStatus) -> str:
             return f"{_NAME}; fwd=bypass"
 
 
-def _meaning(directive: str, seconds: str | None) -> CacheControl | None:
+def _parse(directive: str, seconds: str | None) -> CacheControl | None:
     if directive == "max-age" and seconds is not None:
-        return _at_most(int(seconds))
+        return _max_age(int(seconds))
     mode = {"no-cache": "refresh", "no-store": "no_store", "only-if-cached": "only_cached"}.get(directive)
     return CACHE_MODES[mode] if mode else None
 
 
-def _at_most(seconds: int) -> CacheControl:
-    # no result is younger than its request
+def _max_age(seconds: int) -> CacheControl:
+    # no stored result has age 0, so max-age=0 means refresh
     return CacheControl(max_age_seconds=seconds) if seconds else CACHE_MODES["refresh"]

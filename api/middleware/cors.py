@@ -1,4 +1,4 @@
-"""Lets scripts of other origins' pages call the API and read its answers: those origins that the operator named."""
+"""Lets pages of the origins in CORS_ORIGINS call the API from a browser."""
 
 import re
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from flask import Flask, Response, request
 from flask_cors import CORS
 
 METHODS = ("GET", "HEAD", "POST", "DELETE")
-# what a script may send beside what any page may
-_SENT = (
+# request headers that a script may send besides the safelisted ones
+_REQUEST_HEADERS = (
     "Accept",
     "Authorization",
     "Cache-Control",
@@ -19,8 +19,8 @@ _SENT = (
     "X-API-Key",
     "X-Request-ID",
 )
-# what a script may read beside what any page may
-_READ = (
+# response headers that a script may read besides the safelisted ones
+_RESPONSE_HEADERS = (
     "Cache-Status",
     "Content-Disposition",
     "ETag",
@@ -33,25 +33,25 @@ _READ = (
     "X-RateLimit-Reset",
     "X-Request-ID",
 )
-# browsers keep a preflight's answer for two hours at most
-_KEPT_SECONDS = 7200
+# browsers cache a preflight response for two hours at most
+_PREFLIGHT_CACHE_SECONDS = 7200
 
 
 def install(app: Flask, origins: Sequence[str]) -> None:
-    """Answer these origins' scripts as the Fetch standard says; without any, nothing changes.
+    """Add the CORS headers of the Fetch standard for these origins; do nothing if there are none.
 
-    There are no credentials in its sense: a caller shows a token, and no cookie is read.
+    Requests have no credentials in its sense: callers send a token, and the API reads no cookie.
     """
     if not origins:
         return
     CORS(
         app,
-        # the library would take a text with brackets, as of an IPv6 address, for a pattern
+        # the library treats a string with brackets, such as an IPv6 address, as a pattern
         origins=[re.compile(re.escape(origin) + r"\Z") for origin in origins],
         methods=list(METHODS),
-        allow_headers=list(_SENT),
-        expose_headers=list(_READ),
-        max_age=_KEPT_SECONDS,
+        allow_headers=list(_REQUEST_HEADERS),
+        expose_headers=list(_RESPONSE_HEADERS),
+        max_age=_PREFLIGHT_CACHE_SECONDS,
         always_send=False,
         intercept_exceptions=False,
     )
@@ -59,7 +59,7 @@ def install(app: Flask, origins: Sequence[str]) -> None:
 
 
 def _answer_preflight() -> Response | None:
-    """Answer a preflight before anything else does: it can show no token, and counts in no rate."""
+    """Answer a preflight first: it carries no token and does not count towards a rate limit."""
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return Response(status=204)
     return None

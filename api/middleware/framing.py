@@ -1,4 +1,4 @@
-"""Says when a request that arrives in pieces is whole; what is wrong with it is for the server's parser to say."""
+"""Detects when all of an HTTP/1.1 request has arrived; the server's parser validates it afterwards."""
 
 import re
 from enum import Enum, auto
@@ -11,45 +11,47 @@ _EXPECTS = re.compile(rb"(?im)^expect[ \t]*:[ \t]*100-continue")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 
 
-class Arrived(Enum):
-    """How much of a request is there."""
+class Progress(Enum):
+    """How much of a request has arrived."""
 
     PART_OF_HEAD = auto()
     PART_OF_BODY = auto()
-    WHOLE = auto()
+    COMPLETE = auto()
     HEAD_TOO_LARGE = auto()
 
 
 class Framing:
-    """Follows one request's bytes; a body of more than `max_body_bytes` counts as whole, for it will be refused.
+    """Tracks the bytes of one request; a body of more than `max_body_bytes` counts as complete, as it will be refused.
 
-    `body_bytes` is what the head says of the body's size, `expects_continue` that the client waits for a 100 before
-    it sends the body; both are known after the head.
+    Once the head has arrived, `body_bytes` is its Content-Length (0 if there is none), and `expects_continue` says
+    whether the client waits for a 100 before it sends the body.
     """
 
     def __init__(self, *, max_body_bytes: int) -> None:
         self.body_bytes = 0
         self.expects_continue = False
-        self._most = max_body_bytes
+        self._max_body_bytes = max_body_bytes
         self._searched = 0
         self._head_end = 0
         self._is_chunked = False
         self._is_in_trailer = False
         self._position = 0
 
-    def look(self, data: bytearray) -> Arrived:
-        """Look at all bytes so far; each call looks only at what is new."""
+    def scan(self, data: bytearray) -> Progress:
+        """Return the progress, given all bytes so far; each call examines only the new ones."""
         if not self._head_end:
             end = data.find(b"\r\n\r\n", max(0, self._searched - 3))
             self._searched = len(data)
             if end < 0:
-                return Arrived.HEAD_TOO_LARGE if len(data) > MAX_HEAD_BYTES else Arrived.PART_OF_HEAD
+                return Progress.HEAD_TOO_LARGE if len(data) > MAX_HEAD_BYTES else Progress.PART_OF_HEAD
             self._read_head(bytes(data[: end + 2]))
         if self._is_chunked:
-            is_whole = len(data) - self._head_end > self._most or self._has_last_chunk(data)
+            is_complete = len(data) - self._head_end > self._max_body_bytes or self._has_last_chunk(data)
         else:
-            is_whole = self.body_bytes > self._most or len(data) - self._head_end >= self.body_bytes
-        return Arrived.WHOLE if is_whole else Arrived.PART_OF_BODY
+            is_complete = (
+                self.body_bytes > self._max_body_bytes or len(data) - self._head_end >= self.body_bytes
+            )
+        return Progress.COMPLETE if is_complete else Progress.PART_OF_BODY
 
     def _read_head(self, head: bytes) -> None:
         self._head_end = self._position = len(head) + 2
@@ -59,7 +61,7 @@ class Framing:
         self.expects_continue = _EXPECTS.search(head) is not None
 
     def _has_last_chunk(self, data: bytearray) -> bool:
-        """Go on from chunk to chunk (RFC 9112, 7.1); what is no chunk counts as the end."""
+        """Skip from chunk to chunk (RFC 9112, 7.1); a malformed chunk counts as the last one."""
         while True:
             line_end = data.find(b"\r\n", self._position, self._position + _MAX_LINE_BYTES)
             if line_end < 0:
@@ -74,7 +76,7 @@ class Framing:
             if not _SIZE.fullmatch(size):
                 return True
             count = int(size, 16)
-            if count > self._most:
+            if count > self._max_body_bytes:
                 return True
             following = line_end + 2 + (count + 2 if count else 0)
             if following > len(data):

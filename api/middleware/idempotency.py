@@ -1,27 +1,29 @@
-"""Reads what makes a submission the same as an earlier one: its Idempotency-Key, else its X-Request-ID."""
+"""Idempotent submission: reads the Idempotency-Key or X-Request-ID, and returns the earlier task for a repeated one."""
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import request
 
-from api.middleware.context import request_id
+from api.middleware import context
+from orchestrator.auth.credential import Principal
+from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory.submissions import IdempotencyKey
-from orchestrator.models.errors import InvalidInput
+from orchestrator.models.errors import InvalidInput, OctoError
 
 KEY_SECONDS = 24 * 3600
 REQUEST_SECONDS = 600
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
-def read_once(members: Mapping[str, Any]) -> IdempotencyKey | None:
-    """Return under which name the body `members` is submitted once; None when the client gave none.
+def read_key(members: Mapping[str, Any]) -> IdempotencyKey | None:
+    """Return the idempotency key of a request with the body `members`; None if the client sent none.
 
-    OctoLLM's clients send a POST again after a timeout, with the same X-Request-ID: the same body under it within
-    ten minutes is the same task, another body another one. Raises InvalidInput for a key that is none.
+    OctoLLM's clients repeat a POST after a timeout with the same X-Request-ID. Within ten minutes the same body with
+    the same id is the same task; a different body is a different task. Raises InvalidInput if the key is malformed.
     """
     canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
     sha256 = hashlib.sha256(canonical.encode()).hexdigest()
@@ -30,7 +32,26 @@ def read_once(members: Mapping[str, Any]) -> IdempotencyKey | None:
         if not _KEY.fullmatch(key):
             raise InvalidInput.at("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
         return IdempotencyKey(f"key:{key}", sha256, KEY_SECONDS)
-    # else the id is one that we made
-    if request.headers.get("X-Request-ID") == request_id():
-        return IdempotencyKey(f"request:{request_id()}:{sha256}", sha256, REQUEST_SECONDS)
+    request_id = context.request_id()
+    # otherwise the id was made here
+    if request.headers.get("X-Request-ID") == request_id:
+        return IdempotencyKey(f"request:{request_id}:{sha256}", sha256, REQUEST_SECONDS)
     return None
+
+
+def submit_once(
+    principal: Principal, key: IdempotencyKey | None, submit: Callable[[], Submitted]
+) -> Submitted:
+    """Return the task that `submit` creates, or the task of an earlier submission with the same key.
+
+    `submit` creates nothing when the key is taken, but it may fail before it finds out: since the first submission a
+    deadline may have passed, an attachment been deleted, a setting changed. So the key is looked up after any error.
+    (A lookup before `submit` would cost each submission with a key one more query.)
+    """
+    try:
+        return submit()
+    except OctoError:
+        earlier = context.orchestrator().find_earlier(principal.tenant, key)
+        if earlier is None:
+            raise
+        return earlier

@@ -1,4 +1,4 @@
-"""Turns every error into one shape: RFC 9457 problem details, with the members OctoLLM's clients read."""
+"""Turns every error into RFC 9457 problem details, with the extra members that OctoLLM's clients read."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 
 class MalformedBody(OctoError):
-    """The body can't be read as JSON."""
+    """The body is not valid JSON."""
 
     code = "malformed_json"
 
@@ -54,35 +54,42 @@ _STATUS: dict[type[OctoError], int] = {
 }
 _HTTP_CODES = {
     404: ("endpoint_not_found", "There is no such endpoint."),
-    405: ("method_not_allowed", "This endpoint does not know this method; see the Allow header."),
-    413: ("payload_too_large", "The body is larger than this endpoint takes."),
-    500: ("internal_error", "Something went wrong here; the request's id finds it in our log."),
-    426: ("upgrade_required", "This is a WebSocket: ask for an upgrade, or read GET /events instead."),
+    405: ("method_not_allowed", "This endpoint does not support this method; see the Allow header."),
+    413: ("payload_too_large", "The body is larger than this endpoint accepts."),
+    500: ("internal_error", "Internal error; search the server's log for the request id."),
+    426: (
+        "upgrade_required",
+        "This endpoint is a WebSocket: send an upgrade request, or use GET /events instead.",
+    ),
     415: ("unsupported_media_type", "Send the body as application/json in UTF-8."),
 }
 
 
 def install(app: Flask) -> None:
-    """Answer all errors of the app, also those of unknown routes and unforeseen ones, as problems."""
-    app.register_error_handler(OctoError, _from_ours)
+    """Answer every error of the app as a problem, including unknown routes and unexpected exceptions."""
+    app.register_error_handler(OctoError, _from_octo_error)
     app.register_error_handler(HTTPException, from_http)
-    app.register_error_handler(Exception, _from_unforeseen)
+    app.register_error_handler(Exception, _from_unexpected)
 
 
-def _from_ours(error: OctoError) -> Response:
+def _from_octo_error(error: OctoError) -> Response:
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _from_unforeseen(error)
-    response = _problem(status, error.code, error.message, details=error.details, retry_after=_pause(error))
+        return _from_unexpected(error)
+    response = _problem(
+        status, error.code, error.message, details=error.details, retry_after=_retry_after(error)
+    )
     if isinstance(error, Unauthenticated):
-        # RFC 6750, 3: a caller who showed nothing is told no error
-        showed = isinstance(error, InvalidCredential)
-        response.headers["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if showed else "")
+        # RFC 6750, 3: no error attribute if the request had no credential
+        has_credential = isinstance(error, InvalidCredential)
+        response.headers["WWW-Authenticate"] = _CHALLENGE + (
+            ', error="invalid_token"' if has_credential else ""
+        )
     return response
 
 
 def from_http(error: HTTPException) -> Response | HTTPException:
-    """Answer one of Werkzeug's errors as a problem; a redirect stays itself."""
+    """Return one of Werkzeug's errors as a problem; return a redirect unchanged."""
     status = error.code or 500
     if status < HTTPStatus.BAD_REQUEST:
         return error
@@ -94,18 +101,18 @@ def from_http(error: HTTPException) -> Response | HTTPException:
     return response
 
 
-def _from_unforeseen(error: Exception) -> Response:
+def _from_unexpected(error: Exception) -> Response:
     if is_away(error):
         _log.warning("http.database_away", error=type(error).__name__)
-        return _from_ours(Unavailable("The database can't be reached; try again."))
+        return _from_octo_error(Unavailable("The database can't be reached; try again."))
     _log.error("http.failed", exc_info=error)
-    return _problem(500, "internal_error", "Something went wrong here; the request's id finds it in our log.")
+    return _problem(500, "internal_error", "Internal error; search the server's log for the request id.")
 
 
 def _problem(
     status: int, code: str, message: str, *, details: Mapping[str, Any] | None = None, retry_after: int = 0
 ) -> Response:
-    """Make a problem; `retry_after` is in seconds, 0 when trying again can't help."""
+    """Return a problem response; `retry_after` is in seconds, 0 if a retry can't succeed."""
     details = dict(details or {})
     body = {
         "type": f"urn:octollm:problem:{code}",
@@ -130,7 +137,7 @@ def _problem(
     return response
 
 
-def _pause(error: OctoError) -> int:
+def _retry_after(error: OctoError) -> int:
     return int(error.details.get("retry_after", RETRY_AFTER_SECONDS)) if error.retryable else 0
 
 

@@ -1,4 +1,4 @@
-"""Surrounds each exchange: the request's id, its log line, and the headers that every answer carries."""
+"""Gives each request its id, logs one line for it, and sets the headers of every response."""
 
 import re
 import secrets
@@ -17,23 +17,23 @@ _log = structlog.get_logger(__name__)
 
 
 def install(app: Flask) -> None:
-    """Put our hooks around the app's requests; call it before anything else adds its own."""
-    app.before_request(_open)
-    app.after_request(_close)
-    app.teardown_request(_forget)
+    """Add the hooks; call it before any other module adds its own, so that these run outermost."""
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.teardown_request(_unbind)
 
 
-def _open() -> None:
+def _begin() -> None:
     g.started = time.perf_counter()
     given = request.headers.get("X-Request-ID", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
     log.bind(request_id=g.request_id)
     if request.method not in _METHODS:
-        # any token is a legal method, and the exporter would make a time series of each
+        # any token is a legal method, and the exporter would create a time series for each
         request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
 
 
-def _close(response: Response) -> Response:
+def _finish(response: Response) -> Response:
     response.headers["X-Request-ID"] = request_id()
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Cache-Control", "no-store")
@@ -48,5 +48,5 @@ def _close(response: Response) -> Response:
     return response
 
 
-def _forget(_error: BaseException | None) -> None:
+def _unbind(_error: BaseException | None) -> None:
     log.unbind()

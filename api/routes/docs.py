@@ -1,12 +1,12 @@
-"""Serves the API's description: as OpenAPI for machines, as one page without any script for people."""
+"""Serves the OpenAPI document: as JSON, and as one HTML page without scripts."""
 
 import re
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, make_response, render_template, request
 
+from api.routes.openapi import describe
 from api.routes.system import VERSION
-from api.schemas.openapi import describe
 from api.schemas.operation import describes, public
 
 _EXTENSION = "octollm_openapi"
@@ -15,15 +15,15 @@ blueprint = Blueprint("docs", __name__, template_folder="templates")
 
 
 def install(app: Flask) -> None:
-    """Add the endpoints, at the root and under /v1; call it after all others were added."""
+    """Add the endpoints, at the root and under /v1; call it after all other endpoints were added."""
     app.register_blueprint(blueprint)
     app.register_blueprint(blueprint, url_prefix="/v1", name="v1docs")
     app.extensions[_EXTENSION] = describe(app, version=VERSION)
     app.add_template_filter(type_name)
 
 
-def description() -> dict[str, Any]:
-    """Return the OpenAPI description of the app that answers."""
+def current_document() -> dict[str, Any]:
+    """Return the OpenAPI document of the current app."""
     return cast(dict[str, Any], current_app.extensions[_EXTENSION])
 
 
@@ -31,16 +31,16 @@ def description() -> dict[str, Any]:
 @describes({200: {"application/json": {"schema": {"type": "object"}}}, 304: None})
 @public
 def openapi() -> Response:
-    """Answer this description, as OpenAPI 3.1."""
-    return _cacheable(jsonify(description()))
+    """Return this description as OpenAPI 3.1."""
+    return _cacheable(jsonify(current_document()))
 
 
 @blueprint.get("/docs")
 @describes({200: {"text/html": {"schema": {"type": "string"}}}, 304: None})
 @public
 def page() -> Response:
-    """Answer the description as a page; all of it comes from here, nothing from elsewhere."""
-    spec = description()
+    """Return this description as an HTML page, which loads nothing from other hosts."""
+    spec = current_document()
     operations = [
         {"path": path, "method": method, **item[method]}
         for path, item in spec["paths"].items()
@@ -55,7 +55,7 @@ def page() -> Response:
 
 
 def type_name(shape: dict[str, Any]) -> str:
-    """Say in a few words what a JSON Schema admits; a schema of ours is its name."""
+    """Return a short description of a JSON Schema: a component's name, or its types and limits."""
     if "$ref" in shape:
         return str(shape["$ref"].rpartition("/")[2])
     for word in ("anyOf", "oneOf"):

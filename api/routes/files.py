@@ -1,19 +1,20 @@
-"""Artifacts over HTTP: a file goes in as multipart or as the body itself, and comes out by its SHA-256."""
+"""The endpoints of /v1/files: upload, download and delete artifacts, which are identified by their SHA-256."""
 
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from flask import Blueprint, Flask, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request
+from marshmallow import fields, validate
 from sqlalchemy import Connection
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import dump_options_header
 
 from api.middleware import context
 from api.middleware.auth import requires
-from api.schemas import responses
 from api.schemas.fields import Timestamp
 from api.schemas.operation import describes
+from api.schemas.responses import ResponseSchema
 from orchestrator.auth.credential import Principal
 from orchestrator.chord.database import transaction
 from orchestrator.memory import files
@@ -29,9 +30,22 @@ _MAX_NAME_CHARACTERS = 255
 blueprint = Blueprint("files", __name__, url_prefix="/v1/files")
 
 
-def install(app: Flask) -> None:
-    """Add the endpoints."""
-    app.register_blueprint(blueprint)
+class ArtifactSchema(ResponseSchema):
+    """A stored file; its id is the SHA-256 of its content."""
+
+    artifact_id = fields.String(validate=validate.Regexp(r"^[0-9a-f]{64}$"))
+    sha256 = fields.String()
+    filename = fields.String()
+    media_type = fields.String()
+    size_bytes = fields.Integer()
+    created_at = Timestamp()
+
+
+class DeletedFileSchema(ResponseSchema):
+    """A file that was deleted."""
+
+    artifact_id = fields.String()
+    freed_bytes = fields.Integer()
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class _Upload:
 
 @blueprint.post("")
 @describes(
-    {201: responses.Artifact},
+    {201: ArtifactSchema},
     400,
     413,
     422,
@@ -57,10 +71,11 @@ class _Upload:
             }
         },
     },
+    audit_action="file.upload",
 )
 @requires("task:submit")
 def store(principal: Principal) -> Response:
-    """Keep a file: 201 with its id; the same content again has the same id."""
+    """Store a file: 201 with its id; the same content always has the same id."""
     orchestrator = context.orchestrator()
     limit = orchestrator.settings.max_file_bytes
     request.max_content_length = limit + MULTIPART_OVERHEAD_BYTES
@@ -77,7 +92,7 @@ def store(principal: Principal) -> Response:
             else "application/octet-stream",
             content=upload.content,
         )
-        _require_room(conn, principal.tenant)
+        _require_storage(conn, principal.tenant)
     response = jsonify(
         artifact_id=artifact.sha256,
         sha256=artifact.sha256,
@@ -92,10 +107,10 @@ def store(principal: Principal) -> Response:
 
 
 @blueprint.get("/<artifact_id>")
-@describes({200: {"*/*": {"schema": {}}}})
+@describes({200: {"*/*": {"schema": {}}}}, audit_action="file.download")
 @requires("task:read")
 def fetch(principal: Principal, artifact_id: str) -> Response:
-    """Answer a file's bytes, to be saved and not shown: nobody vouches for what is in it."""
+    """Return a file's bytes, as a download that browsers don't display: its content is untrusted."""
     found, content = [], None
     if _ID.fullmatch(artifact_id):
         with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
@@ -112,10 +127,10 @@ def fetch(principal: Principal, artifact_id: str) -> Response:
 
 
 @blueprint.delete("/<artifact_id>")
-@describes({200: responses.DeletedFile}, 409)
+@describes({200: DeletedFileSchema}, 409, audit_action="file.delete")
 @requires("task:submit")
 def delete(principal: Principal, artifact_id: str) -> Response:
-    """Delete a file, which frees its bytes; 409 while an open task needs it."""
+    """Delete a file and free its bytes; 409 while an open task needs it."""
     size = None
     if _ID.fullmatch(artifact_id):
         with transaction(context.orchestrator().engine) as conn:
@@ -125,21 +140,21 @@ def delete(principal: Principal, artifact_id: str) -> Response:
     return jsonify(artifact_id=artifact_id, freed_bytes=size)
 
 
-def _require_room(conn: Connection, tenant: str) -> None:
-    """Raise StorageFull, which takes back what was stored, when the tenant's files have more bytes than they may."""
-    most = context.orchestrator().settings.tenant_max_stored_bytes
-    if files.stored_bytes(conn, tenant) > most:
+def _require_storage(conn: Connection, tenant: str) -> None:
+    """Raise StorageFull, which rolls the upload back, if the tenant's files exceed their limit."""
+    max_bytes = context.orchestrator().settings.tenant_max_stored_bytes
+    if files.stored_bytes(conn, tenant) > max_bytes:
         raise StorageFull(
-            f"The tenant's files may have {most} bytes together; delete some with DELETE /v1/files/{{id}}.",
-            details={"setting": "TENANT_MAX_STORED_BYTES", "limit": most},
+            f"The tenant may store {max_bytes} bytes of files; delete some with DELETE /v1/files/{{id}}.",
+            details={"setting": "TENANT_MAX_STORED_BYTES", "limit": max_bytes},
         )
 
 
 def _from_form() -> _Upload:
-    sent = request.files.get("file")
-    if sent is None:
-        raise InvalidInput.at("file", "send the file as the form's part `file`, or as the body itself")
-    return _Upload(sent.filename or "", sent.mimetype, sent.read())
+    part = request.files.get("file")
+    if part is None:
+        raise InvalidInput.at("file", "is missing: send the file as the form part `file`, or as the body")
+    return _Upload(part.filename or "", part.mimetype, part.read())
 
 
 def _from_body() -> _Upload:
@@ -150,6 +165,6 @@ def _from_body() -> _Upload:
 
 
 def _plain_name(given: str) -> str:
-    """Return the last part of a path without control characters; `file` when nothing is left."""
+    """Return the last part of a path without control characters; `file` if nothing is left."""
     name = PurePosixPath(_CONTROL.sub("", given).replace("\\", "/")).name
     return "file" if name in {"", ".."} else name[-_MAX_NAME_CHARACTERS:]

@@ -1,4 +1,4 @@
-"""Finds out whether tasks can be done; asks the servers once a second at most, whoever asks us and how often."""
+"""Checks whether tasks can run; queries the servers at most once a second, however often it is called."""
 
 import threading
 import time
@@ -12,6 +12,7 @@ import structlog
 from flask import Flask, current_app
 
 from api.middleware import audit, context
+from api.streaming.hub import current_hub
 from orchestrator.auth import permit
 from orchestrator.bootstrap import Orchestrator
 from orchestrator.chord.database import fault_of, is_away, statement
@@ -21,61 +22,61 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.observability import metric
 from orchestrator.settings import Settings
 
-REMEMBER_SECONDS = 1.0
-_NAME = "octollm_readiness"
+CACHE_SECONDS = 1.0
+_EXTENSION = "octollm_readiness"
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was found at `found_at`."""
+class ReadinessReport:
+    """The result of the checks at `checked_at`."""
 
     is_ready: bool
     checks: dict[str, Any]
     warnings: list[str]
-    found_at: datetime
+    checked_at: datetime
 
 
 @dataclass
-class Readiness:
-    """One app's last report; threads share it."""
+class ReadinessProbe:
+    """One app's latest report; thread-safe."""
 
     orchestrator: Orchestrator
-    _report: Report | None = None
-    _found_at: float = float("-inf")
+    _report: ReadinessReport | None = None
+    _checked_at: float = float("-inf")
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def report(self) -> Report:
-        """Return a report that is REMEMBER_SECONDS old at most; an older one while somebody else asks for a new one.
+    def report(self) -> ReadinessReport:
+        """Return a report at most CACHE_SECONDS old, or an older one while another thread makes a new one.
 
-        Servers that are away answer slowly: callers must not all wait for them.
+        Servers that are away respond slowly: callers must not all wait for them.
         """
-        known = self._report
-        if known and time.monotonic() - self._found_at < REMEMBER_SECONDS:
-            return known
-        if not self._lock.acquire(blocking=known is None):
-            return cast(Report, known)
+        latest = self._report
+        if latest and time.monotonic() - self._checked_at < CACHE_SECONDS:
+            return latest
+        if not self._lock.acquire(blocking=latest is None):
+            return cast(ReadinessReport, latest)
         try:
-            if self._report is None or time.monotonic() - self._found_at >= REMEMBER_SECONDS:
-                self._report = _look(self.orchestrator)
-                self._found_at = time.monotonic()
+            if self._report is None or time.monotonic() - self._checked_at >= CACHE_SECONDS:
+                self._report = _check(self.orchestrator)
+                self._checked_at = time.monotonic()
             return self._report
         finally:
             self._lock.release()
 
 
 def install(app: Flask) -> None:
-    """Give the app its readiness."""
-    app.extensions[_NAME] = Readiness(context.orchestrator_of(app))
+    """Give the app its readiness probe."""
+    app.extensions[_EXTENSION] = ReadinessProbe(context.orchestrator_of(app))
 
 
-def report() -> Report:
-    """Return the report of the app that answers."""
-    return cast(Readiness, current_app.extensions[_NAME]).report()
+def report() -> ReadinessReport:
+    """Return the report of the current app."""
+    return cast(ReadinessProbe, current_app.extensions[_EXTENSION]).report()
 
 
-def _look(orchestrator: Orchestrator) -> Report:
+def _check(orchestrator: Orchestrator) -> ReadinessReport:
     workers = dict.fromkeys(ARMS, 0)
     withheld: dict[str, str] = {}
     faults = {
@@ -87,35 +88,35 @@ def _look(orchestrator: Orchestrator) -> Report:
         "faults": {server: fault for server, fault in faults.items() if fault},
         "workers": workers,
         "withheld": withheld,
-        "threads": {**context.hub().threads(), "audit": audit.buffer_of(current_app).health()},
+        "threads": {**current_hub().threads(), "audit": audit.buffer_of(current_app).health()},
     }
     staffed = all(workers[arm] or arm in withheld for arm in ARMS)
     is_ready = checks["database"] == checks["redis"] == "healthy" and staffed
-    return Report(is_ready, checks, _warnings(orchestrator.settings), datetime.now(UTC))
+    return ReadinessReport(is_ready, checks, _warnings(orchestrator.settings), datetime.now(UTC))
 
 
 def _warnings(settings: Settings) -> list[str]:
-    """Return what does not keep tasks from being done, and should not stay so."""
+    """Return problems that do not keep tasks from running but should be fixed."""
     found = []
     if fault := permit.fault_of_keys(settings.permit_private_key, settings.permit_public_key, signs=False):
         found.append(f"{fault}; {permit.HOW_TO_MAKE_KEYS}")
     if not metric.IS_SHARED:
-        found.append("/metrics has this process' figures only: see PROMETHEUS_MULTIPROC_DIR in .env.example")
+        found.append("/metrics has this process' values only: see PROMETHEUS_MULTIPROC_DIR in .env.example")
     return found
 
 
 def _count_workers(orchestrator: Orchestrator, workers: dict[str, int], withheld: dict[str, str]) -> None:
-    """Count the workers that take work; of an arm that has none of them, say why its others don't."""
+    """Count each arm's workers that accept work; for an arm without any, store why its other workers refuse it."""
     with statement(orchestrator.engine) as conn:
         pools.try_write(conn)
-        living = pools.alive(conn)
-    for pool in living:
+        alive = pools.alive(conn)
+    for pool in alive:
         workers[pool.arm] = workers.get(pool.arm, 0) + (pool.unavailable is None)
-    withheld |= {pool.arm: pool.unavailable for pool in living if pool.unavailable and not workers[pool.arm]}
+    withheld |= {pool.arm: pool.unavailable for pool in alive if pool.unavailable and not workers[pool.arm]}
 
 
 def _fault(ask: Callable[[], object]) -> str:
-    """Return what is wrong with a server, in words that may be shown to anybody; nothing when `ask` goes well."""
+    """Return the fault of the server that `ask` queries, without secrets; an empty string if there is none."""
     try:
         ask()
     except redis.RedisError as error:

@@ -1,22 +1,30 @@
-"""A task's numbered events over HTTP, from any number on: in pages, or as server-sent events."""
+"""The endpoints for a task's events: pages, server-sent events, the WebSocket's description, and stream tickets."""
 
 import threading
 from collections.abc import Iterator
 
 import structlog
-from flask import Blueprint, Flask, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request
+from marshmallow import EXCLUDE, Schema, fields, validate
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from api.middleware import context
 from api.middleware.auth import requires
-from api.middleware.right import Right
-from api.routes.status import find
-from api.schemas import requests, responses, serializers
+from api.middleware.task_access import find_task
 from api.schemas.operation import describes
-from api.streaming import tickets, websocket
-from api.streaming.admission import admits
-from api.streaming.hub import End, TooSlow, Watch
+from api.schemas.requests import MAX_EVENTS, MAX_SEQ, read
+from api.schemas.responses import (
+    EventReplySchema,
+    ResponseSchema,
+    event_reply,
+    status_field,
+    task_id_field,
+)
+from api.streaming import tickets
+from api.streaming.admission import AccessRecheck, admits
+from api.streaming.hub import EndReason, Subscription, TooSlow, current_hub
+from api.streaming.websocket import StreamQuerySchema
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import events
 from orchestrator.memory.tasks import TaskRecord
@@ -31,45 +39,74 @@ log = structlog.get_logger(__name__)
 blueprint = Blueprint("stream", __name__, url_prefix="/v1/tasks")
 
 
-def install(app: Flask) -> None:
-    """Add the endpoints."""
-    app.register_blueprint(blueprint)
-    websocket.install(app)
+class EventsQuerySchema(Schema):
+    """Which events to read: at most `limit` (for a page) after number `after`; a ticket replaces a token."""
+
+    after = fields.Integer(load_default=0, validate=validate.Range(0, MAX_SEQ))
+    limit = fields.Integer(load_default=MAX_EVENTS, validate=validate.Range(1, MAX_EVENTS))
+    ticket = fields.String(load_default=None)
+
+
+class EventPageSchema(ResponseSchema):
+    """A page of events; request the next page with after = `next_after`."""
+
+    task_id = task_id_field()
+    status = status_field()
+    events = fields.List(fields.Nested(EventReplySchema))
+    next_after = fields.Integer()
+
+
+class TicketSchema(ResponseSchema):
+    """A ticket that opens a task's stream once."""
+
+    ticket = fields.String()
+    expires_in = fields.Integer()
+    links = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+_EVENTS_QUERY = EventsQuerySchema(unknown=EXCLUDE)
 
 
 class UpgradeRequired(HTTPException):
-    """The stream is a WebSocket."""
+    """The endpoint is a WebSocket, and the request is not an upgrade."""
 
     code = 426
 
     def get_headers(self, *args: object, **kwargs: object) -> list[tuple[str, str]]:
-        """Say to what to upgrade (RFC 9110, 15.5.22)."""
+        """Return the protocol to upgrade to (RFC 9110, 15.5.22)."""
         return [("Upgrade", "websocket"), ("Connection", "Upgrade")]
 
 
-@blueprint.get("/<task_id>/events")
+@blueprint.get("/<task_id>/events", endpoint="read")
 @describes(
     {
-        200: {"application/json": {"schema": responses.EventPage}, SSE: {"schema": {"type": "string"}}},
+        200: {"application/json": {"schema": EventPageSchema}, SSE: {"schema": {"type": "string"}}},
         204: None,
     },
-    query=requests.EventsQuery,
-    headers={"Last-Event-ID": "The number of the last event seen; wins over `after` in a stream."},
+    query=EventsQuerySchema,
+    headers={"Last-Event-ID": "The number of the last event received; overrides `after` in a stream."},
 )
 @admits("task:read")
-def read(principal: Principal, task_id: str) -> Response:
-    """Answer the events after number `after`; each number comes once, and none is left out."""
+def read_events(principal: Principal, task_id: str) -> Response:
+    """Return the events after number `after`, each exactly once, as a page or a stream."""
     wants_stream = request.accept_mimetypes.best_match(["application/json", SSE]) == SSE
     given = request.args.to_dict()
     if wants_stream and "Last-Event-ID" in request.headers:
         given["after"] = request.headers["Last-Event-ID"]
-    query = requests.read(requests.EVENTS, given)
-    task = find(principal, task_id)
+    query = read(_EVENTS_QUERY, given)
+    after = query["after"]
+    task = find_task(principal, task_id)
     if wants_stream:
-        return _stream(principal, task, after=query["after"])
+        return _stream(principal, task, after=after)
     with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
-        found = events.read(conn, task.id, after=query["after"], limit=query["limit"])
-    return jsonify(serializers.events(task, found, after=query["after"]))
+        found = events.read(conn, task.id, after=after, limit=query["limit"])
+    page = {
+        "task_id": task.id,
+        "status": task.status,
+        "events": [event_reply(event) for event in found],
+        "next_after": found[-1].seq if found else after,
+    }
+    return jsonify(page)
 
 
 @blueprint.get("/<task_id>/stream")
@@ -78,26 +115,28 @@ def read(principal: Principal, task_id: str) -> Response:
     400,
     422,
     426,
-    query=requests.StreamQuery,
-    headers={"Sec-WebSocket-Protocol": "octollm.v1, bearer.<JWT>: for who can send no other header."},
+    query=StreamQuerySchema,
+    headers={
+        "Sec-WebSocket-Protocol": "octollm.v1, bearer.<JWT>: for clients that can send no other header."
+    },
 )
 @requires("task:read")
 def explain_stream(_principal: Principal, task_id: str) -> Response:
     """Upgrade to a WebSocket that sends the events after number `after`, one JSON text each.
 
-    The client may say {"type": "ping"} and {"type": "cancel"}. Close codes: 1000 after the last event; 1001 this
-    process restarts; 1008 not understood, or no answer to pings; 1009 too long; 1013 too slow, or the database is
-    away: come back with `after`; 4401 the token has expired; 4404 the task is gone. Without an upgrade: 426.
+    The client may send {"type": "ping"} and {"type": "cancel"}. Close codes: 1000 after the last event; 1001 the
+    server restarts; 1008 malformed message, or no reply to pings; 1009 message too long; 1013 too slow, or the
+    database is away: reconnect with `after`; 4401 the token has expired; 4404 the task is gone. 426 without an upgrade.
     """
     raise UpgradeRequired
 
 
 @blueprint.post("/<task_id>/stream-ticket")
-@describes({201: responses.Ticket})
+@describes({201: TicketSchema}, audit_action="ticket.issue")
 @requires("task:read")
 def issue_ticket(principal: Principal, task_id: str) -> Response:
-    """Answer a ticket that opens this task's stream once, in a URL: for a browser, which can send no header."""
-    task = find(principal, task_id)
+    """Return a ticket that opens this task's stream once, in a URL: for browsers, which can't send headers."""
+    task = find_task(principal, task_id)
     orchestrator = context.orchestrator()
     ticket = tickets.issue(orchestrator.redis, principal, task_id=task.id, secret=orchestrator.ticket_secret)
     path = f"/v1/tasks/{task.id}"
@@ -112,28 +151,31 @@ def issue_ticket(principal: Principal, task_id: str) -> Response:
 
 def _stream(principal: Principal, task: TaskRecord, *, after: int) -> Response:
     request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
-    bell = threading.Event()
-    watch = context.hub().watch(task, after=after, ring=bell.set)
-    if watch.end is End.DONE:
-        watch.close()
-        # the one answer after which an EventSource does not come back
+    wakeup = threading.Event()
+    subscription = current_hub().subscribe(task, after=after, callback=wakeup.set)
+    if subscription.end is EndReason.DONE:
+        subscription.close()
+        # the only response after which an EventSource does not reconnect
         return Response(status=204)
-    response = Response(_server_sent(watch, bell, Right(principal, "task:read")), content_type=SSE)
+    recheck = AccessRecheck(principal, "task:read")
+    response = Response(_server_sent(subscription, wakeup, recheck), content_type=SSE)
     response.headers["X-Accel-Buffering"] = "no"
-    response.call_on_close(watch.close)
+    response.call_on_close(subscription.close)
     return response
 
 
-def _server_sent(watch: Watch, bell: threading.Event, right: Right) -> Iterator[str]:
-    """Yield the events (WHATWG HTML, 9.2), until the last one, a restart, or the end of the caller's right.
+def _server_sent(
+    subscription: Subscription, wakeup: threading.Event, recheck: AccessRecheck
+) -> Iterator[str]:
+    """Yield the events (WHATWG HTML, 9.2) until the last one, a restart, or the end of the caller's access.
 
-    A client that did not get the last one comes back with Last-Event-ID, and is then told what is wrong.
+    A client that missed the last event reconnects with Last-Event-ID, and then gets an error response.
     """
     yield f"retry: {_RETRY_MS}\n\n"
     while True:
         try:
-            right.require()
-            frames = watch.take()
+            recheck.require()
+            frames = subscription.next_frames()
         except (InvalidCredential, Forbidden):
             return
         except (TooSlow, SQLAlchemyError) as error:
@@ -141,8 +183,8 @@ def _server_sent(watch: Watch, bell: threading.Event, right: Right) -> Iterator[
             return
         if frames:
             yield "".join(f"id: {frame.seq}\ndata: {frame.text}\n\n" for frame in frames)
-        if watch.end is not None:
+        if subscription.end is not None:
             return
-        if not frames and not bell.wait(min(_PING_SECONDS, right.seconds_left)):
+        if not frames and not wakeup.wait(min(_PING_SECONDS, recheck.seconds_left)):
             yield ": ping\n\n"
-        bell.clear()
+        wakeup.clear()

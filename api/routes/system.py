@@ -1,4 +1,4 @@
-"""What operators ask: does the process live, can it work, how much does it do."""
+"""The endpoints for operators: /health, /ready and /metrics."""
 
 import hmac
 import time
@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
+from marshmallow import fields
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
-from api.middleware import context, limit
-from api.middleware.auth import shown_credential
+from api.middleware import context, rate_limit
+from api.middleware.auth import presented_credential
 from api.routes import readiness
-from api.schemas import responses
 from api.schemas.operation import describes, public
+from api.schemas.responses import ResponseSchema, one_of
 from orchestrator.bootstrap import Orchestrator
 from orchestrator.models.errors import InvalidCredential
 from orchestrator.observability import metric
@@ -27,8 +28,28 @@ _COLLECTORS = "octollm_collectors"
 blueprint = Blueprint("system", __name__)
 
 
+class HealthSchema(ResponseSchema):
+    """The process responds."""
+
+    status = one_of("healthy", "degraded", "unhealthy")
+    version = fields.String()
+    uptime_seconds = fields.Integer()
+    components = fields.Dict(keys=fields.String(), values=fields.String())
+    timestamp = fields.String()
+
+
+class ReadinessSchema(ResponseSchema):
+    """Whether tasks can run, and what prevents it."""
+
+    ready = fields.Boolean()
+    checks = fields.Dict()
+    warnings = fields.List(fields.String())
+    version = fields.String()
+    timestamp = fields.String()
+
+
 def install(app: Flask, orchestrator: Orchestrator) -> None:
-    """Add the endpoints, at the root and under /v1, and count the app's requests."""
+    """Add the endpoints, at the root and under /v1, and the metrics of the app's requests."""
     readiness.install(app)
     app.register_blueprint(blueprint)
     app.register_blueprint(blueprint, url_prefix="/v1", name="v1")
@@ -39,10 +60,10 @@ def install(app: Flask, orchestrator: Orchestrator) -> None:
 
 
 @blueprint.get("/health")
-@describes({200: responses.Health})
+@describes({200: HealthSchema})
 @public
 def health() -> Response:
-    """Say that the process answers; depends on nothing."""
+    """Return 200 if the process responds; checks no other server."""
     return jsonify(
         status="healthy",
         version=VERSION,
@@ -53,27 +74,26 @@ def health() -> Response:
 
 
 @blueprint.get("/ready")
-@describes({200: responses.Readiness, 503: responses.Readiness})
+@describes({200: ReadinessSchema, 503: ReadinessSchema})
 @public
 def ready() -> Response:
-    """Say whether tasks can be done: 200 when both servers take writes and every arm has a worker, else 503.
+    """Return whether tasks can run: 200 if Postgres and Redis accept writes and every arm has a worker, else 503.
 
-    What is wrong with a server stands in `faults`.
-    An arm whose workers live and take no work, for want of a sandbox, is `withheld`: its steps fail with the reason
-    that stands there, and all else can be done. `warnings` name what should be mended and holds up no task. `threads`
-    says how those of the process that answers fare. The servers are asked once a second at most. Where METRICS_TOKEN
-    is set, who does not show it is told `ready` and nothing else.
+    `faults` names the fault of each server. An arm is `withheld` if its workers are alive but refuse work for lack of
+    a sandbox: its steps fail with the reason given there, and all other steps run. `warnings` lists problems that stop
+    no task but should be fixed. `threads` is the state of this process's threads. The servers are queried at most once
+    a second. If METRICS_TOKEN is set, callers without it get `ready` and nothing else.
     """
-    found = readiness.report()
-    is_told = _is_operator()
+    report = readiness.report()
+    is_operator = _is_operator()
     response = jsonify(
-        ready=found.is_ready,
-        checks=found.checks if is_told else {},
-        warnings=found.warnings if is_told else [],
+        ready=report.is_ready,
+        checks=report.checks if is_operator else {},
+        warnings=report.warnings if is_operator else [],
         version=VERSION,
-        timestamp=_written(found.found_at),
+        timestamp=_timestamp(report.checked_at),
     )
-    response.status_code = 200 if found.is_ready else 503
+    response.status_code = 200 if report.is_ready else 503
     return response
 
 
@@ -81,22 +101,22 @@ def ready() -> Response:
 @describes({200: {"text/plain": {"schema": {"type": "string"}}}}, 401, 429)
 @public
 def metrics() -> Response:
-    """Answer the metrics of all processes on this host, and what is counted in Postgres and Redis now.
+    """Return the metrics of all processes on this host, and current counts from Postgres and Redis.
 
-    Where METRICS_TOKEN is set, it must be shown as the bearer token.
+    If METRICS_TOKEN is set, send it as the bearer token.
     """
     if not _is_operator():
-        shown_credential()
-        with limit.counting_failures():
-            raise InvalidCredential("This is not METRICS_TOKEN.", details={"reason": "metrics_token"})
+        presented_credential()
+        with rate_limit.counting_failures():
+            raise InvalidCredential("The token is not METRICS_TOKEN.", details={"reason": "metrics_token"})
     collectors: list[Collector] = current_app.extensions[_COLLECTORS]
     return Response(metric.exposition(collectors), content_type=metric.CONTENT_TYPE)
 
 
 def _count_requests(app: Flask) -> list[Collector]:
-    """Count requests by endpoint, never by path; return what /metrics must add.
+    """Count requests by endpoint, never by path; return the collectors that /metrics must add.
 
-    Without a shared directory each app has a registry of its own: the default one takes a metric only once.
+    Without a shared directory each app has its own registry, as the default registry accepts each metric only once.
     """
     registry = CollectorRegistry()
     PrometheusMetrics(app, path=None, group_by="endpoint", registry=registry)
@@ -104,21 +124,21 @@ def _count_requests(app: Flask) -> list[Collector]:
 
 
 def _is_operator() -> bool:
-    """Tell whether the caller shows METRICS_TOKEN, or need not.
+    """Return whether the caller sent METRICS_TOKEN, or none is set.
 
-    A caller's address proves nothing: behind a proxy on this machine, everybody's is 127.0.0.1.
+    A caller's address proves nothing: behind a proxy on this machine, every caller has 127.0.0.1.
     """
-    wanted = context.orchestrator().settings.metrics_token
-    if wanted is None:
+    expected = context.orchestrator().settings.metrics_token
+    if expected is None:
         return True
-    shown = request.authorization
-    given = (shown.token or "") if shown is not None and shown.type == "bearer" else ""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+    sent = request.authorization
+    given = (sent.token or "") if sent is not None and sent.type == "bearer" else ""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
 
 
 def _now() -> str:
-    return _written(datetime.now(UTC))
+    return _timestamp(datetime.now(UTC))
 
 
-def _written(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _timestamp(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

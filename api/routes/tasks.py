@@ -1,56 +1,171 @@
-"""Tasks over HTTP: submit one, retry one, read one, list them, explain one."""
+"""The endpoints of /v1/tasks: submit, retry, read, list and trace tasks."""
 
-from collections.abc import Callable, Mapping
-from typing import cast
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
-from flask import Blueprint, Flask, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
 from api.middleware import body, cache_control, context
-from api.middleware.auth import permit, requires
-from api.middleware.idempotency import read_once
-from api.routes.status import answer, find
-from api.schemas import examples, requests, responses, serializers
+from api.middleware.auth import authorize, requires
+from api.middleware.idempotency import read_key, submit_once
+from api.middleware.task_access import find_task, read_status
+from api.routes.task_contract import EXAMPLES, TaskRequestSchema, read_contract
+from api.schemas.fields import Timestamp
 from api.schemas.operation import describes
-from api.streaming import long_poll
+from api.schemas.requests import MAX_EVENTS, MAX_PAGE, RequestSchema, read
+from api.schemas.responses import ResponseSchema, status_field, task_id_field
+from api.schemas.task_status import (
+    CacheReplySchema,
+    StatusSchema,
+    StepSchema,
+    TaskSummarySchema,
+    step_reply,
+    task_summary,
+)
+from api.streaming.admission import AccessRecheck
+from api.streaming.hub import current_hub
 from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory import events, tasks
-from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.memory.events import TraceEntry
+from orchestrator.memory.tasks import StepRecord, TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
-from orchestrator.models.errors import BlockedByPolicy, OctoError
+from orchestrator.models.errors import BlockedByPolicy, TenantLimit, Unavailable
+from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.ids import is_task_id
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.observability import log, metric
 from orchestrator.safety import screening
 
+MAX_WAIT_SECONDS = 30
+MAX_STEP_ID_CHARACTERS = 64
+_MAX_DECISION_ID = 2**63 - 1
+_MESSAGES = {
+    "hit": "The task is completed by an earlier result.",
+    "coalesced": "The same task is already running; it will provide the result.",
+}
+_RETRY_EXAMPLES = {"all that follows a step": {"from_step": "a"}}
+
 blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks")
 
 
-def install(app: Flask) -> None:
-    """Add the endpoints."""
-    app.register_blueprint(blueprint)
+class RetryRequestSchema(RequestSchema):
+    """The step from which a task runs again, including finished steps; from is another name for from_step."""
+
+    from_step = fields.String(validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
+    from_ = fields.String(data_key="from", validate=validate.Length(1, MAX_STEP_ID_CHARACTERS))
+
+    @validates_schema
+    def _has_one_step(self, members: dict[str, Any], **_: Any) -> None:
+        if len({name for name in members.values() if name is not None}) > 1:
+            raise ValidationError("Differs from from_step.", "from")
+
+
+class StatusQuerySchema(Schema):
+    """How many seconds to wait for the task's end, or until its status no longer matches If-None-Match."""
+
+    wait = fields.Integer(load_default=0, validate=validate.Range(0, MAX_WAIT_SECONDS))
+
+
+def _require_cursor(cursor: str) -> None:
+    if not is_task_id(cursor):
+        raise ValidationError("Not a cursor of this list.")
+
+
+class TaskListQuerySchema(Schema):
+    """Which tasks to list; the cursor is the previous page's `next_cursor`."""
+
+    status = fields.Enum(TaskStatus, by_value=True, load_default=None)
+    limit = fields.Integer(load_default=20, validate=validate.Range(1, MAX_PAGE))
+    cursor = fields.String(load_default=None, validate=_require_cursor)
+
+
+class TraceQuerySchema(Schema):
+    """Which decisions to read: at most `limit` after id `after`."""
+
+    after = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_DECISION_ID))
+    limit = fields.Integer(load_default=MAX_EVENTS, validate=validate.Range(1, MAX_EVENTS))
+
+
+class AcceptedSchema(ResponseSchema):
+    """The reply to a submission; `redacted` counts the texts that were replaced, by kind."""
+
+    task_id = task_id_field()
+    status = status_field()
+    created_at = Timestamp()
+    estimated_completion = Timestamp(allow_none=True)
+    message = fields.String()
+    cache = fields.Nested(CacheReplySchema, allow_none=True)
+    redacted = fields.Dict(keys=fields.String(), values=fields.Integer())
+    links = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class TaskPageSchema(ResponseSchema):
+    """A page of the tenant's tasks, newest first; request the next page with cursor = `next_cursor`."""
+
+    tasks = fields.List(fields.Nested(TaskSummarySchema))
+    next_cursor = fields.String(allow_none=True)
+
+
+class DecisionReplySchema(ResponseSchema):
+    """One decision about a task."""
+
+    id = fields.Integer()
+    round = fields.Integer()
+    timestamp = Timestamp(attribute="decided_at")
+    kind = fields.String()
+    data = fields.Raw(attribute="payload")
+
+
+class TracedStepSchema(StepSchema):
+    """A step of the plan with its complete result."""
+
+    result = fields.Raw(allow_none=True)
+
+
+class TraceSchema(ResponseSchema):
+    """A task's contract, each step's result, and a page of the decisions in between."""
+
+    task_id = task_id_field()
+    status = status_field()
+    contract = fields.Dict()
+    steps = fields.List(fields.Nested(TracedStepSchema))
+    decisions = fields.List(fields.Nested(DecisionReplySchema))
+    next_after = fields.Integer()
+
+
+_RETRY = RetryRequestSchema()
+_STATUS_QUERY = StatusQuerySchema(unknown=EXCLUDE)
+_TASK_LIST_QUERY = TaskListQuerySchema(unknown=EXCLUDE)
+_TRACE_QUERY = TraceQuerySchema(unknown=EXCLUDE)
+_ACCEPTED = AcceptedSchema()
+_STEP = StepSchema()
+_DECISION = DecisionReplySchema()
 
 
 @blueprint.post("")
 @describes(
-    {200: responses.Accepted, 202: responses.Accepted},
+    {200: AcceptedSchema, 202: AcceptedSchema},
     409,
     504,
-    body=requests.TaskRequest,
-    headers={
-        "Cache-Control": "no-cache, no-store, only-if-cached or max-age, as the member `cache` says it."
-    },
-    examples=examples.CONTRACTS,
+    body=TaskRequestSchema,
+    headers={"Cache-Control": "no-cache, no-store, only-if-cached or max-age; see the member `cache`."},
+    examples=EXAMPLES,
+    audit_action="task.submit",
 )
 @requires("task:submit")
 def submit(principal: Principal) -> Response:
-    """Accept a task: 202, and where to follow it; 200 for one that was accepted before under the same name."""
+    """Submit a task: 202 with links to follow it; 200 if it was submitted before with the same idempotency key."""
     orchestrator = context.orchestrator()
     members = body.read_object()
-    idempotency = read_once(members)
+    idempotency = read_key(members)
 
-    def accept() -> Submitted:
-        contract = requests.read_contract(members, task_timeout=orchestrator.settings.task_timeout)
-        _require_scope_of(principal, contract.priority)
+    def create() -> Submitted:
+        contract = read_contract(members, task_timeout=orchestrator.settings.task_timeout)
+        _require_priority_scope(principal, contract.priority)
         return orchestrator.submit(
             tenant=principal.tenant,
             key_id=principal.key_id,
@@ -60,28 +175,30 @@ def submit(principal: Principal) -> Response:
             scopes=principal.scopes,
         )
 
-    task = _accept_once(principal, idempotency, accept)
+    task = submit_once(principal, idempotency, create)
     log.bind(task_id=task.task_id)
-    return accepted(task, redacted=task.redacted)
+    return _accepted(task, redacted=task.redacted)
 
 
 @blueprint.post("/<task_id>/retry")
 @describes(
-    {200: responses.Accepted, 202: responses.Accepted},
+    {200: AcceptedSchema, 202: AcceptedSchema},
     409,
-    body=requests.RetryRequest,
+    body=RetryRequestSchema,
     is_body_required=False,
-    examples=examples.RETRIES,
+    examples=_RETRY_EXAMPLES,
+    audit_action="task.retry",
 )
 @requires("task:submit")
 def retry(principal: Principal, task_id: str) -> Response:
-    """Run a task that has ended again, as a new one: what had finished is reused, unless it follows `from_step`."""
-    from_step = requests.read_from_step(body.read_optional_object())
-    idempotency = read_once({"retry_of": task_id, "from_step": from_step})
+    """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it."""
+    given = read(_RETRY, body.read_optional_object())
+    from_step: str | None = given.get("from_step") or given.get("from_")
+    idempotency = read_key({"retry_of": task_id, "from_step": from_step})
 
-    def accept() -> Submitted:
-        source = find(principal, task_id)
-        _require_scope_of(principal, Priority(source.priority))
+    def create() -> Submitted:
+        source = find_task(principal, task_id)
+        _require_priority_scope(principal, Priority(source.priority))
         return context.orchestrator().retry(
             tenant=principal.tenant,
             key_id=principal.key_id,
@@ -91,49 +208,66 @@ def retry(principal: Principal, task_id: str) -> Response:
             idempotency=idempotency,
         )
 
-    return accepted(_accept_once(principal, idempotency, accept), retry_of=task_id)
+    return _accepted(submit_once(principal, idempotency, create), retry_of=task_id)
 
 
-def _require_scope_of(principal: Principal, priority: Priority) -> None:
-    """Raise Forbidden when the caller may not go before everybody else."""
+@blueprint.get("/<task_id>")
+@describes(
+    {200: StatusSchema, 304: None},
+    query=StatusQuerySchema,
+    headers={"If-None-Match": "The ETag of an earlier response."},
+)
+@requires("task:read")
+def show(principal: Principal, task_id: str) -> Response:
+    """Return a task's status and result; with `wait`, as soon as it ends or changes, at the latest after `wait` s."""
+    query = read(_STATUS_QUERY, request.args)
+    task = find_task(principal, task_id)
+    if query["wait"]:
+        return _long_poll(principal, task, seconds=query["wait"])
+    return _status_response(task)
+
+
+@blueprint.get("")
+@describes({200: TaskPageSchema}, query=TaskListQuerySchema)
+@requires("task:read")
+def index(principal: Principal) -> Response:
+    """List the tenant's tasks, newest first, in pages."""
+    query = read(_TASK_LIST_QUERY, request.args)
+    limit, status = query["limit"], query["status"]
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
+        found = tasks.list_tasks(
+            conn,
+            principal.tenant,
+            status=status.value if status else None,
+            limit=limit + 1,
+            before=query["cursor"],
+        )
+    page = found[:limit]
+    next_cursor = page[-1].id if len(found) > limit else None
+    return jsonify({"tasks": [task_summary(task) for task in page], "next_cursor": next_cursor})
+
+
+@blueprint.get("/<task_id>/trace")
+@describes({200: TraceSchema}, query=TraceQuerySchema)
+@requires("task:read")
+def explain(principal: Principal, task_id: str) -> Response:
+    """Return a task's contract, its steps' results and the decisions about it."""
+    query = read(_TRACE_QUERY, request.args)
+    task = find_task(principal, task_id)
+    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
+        steps = tasks.steps_of(conn, task.worker_id)
+        decisions = events.trace(conn, task.id, after=query["after"], limit=query["limit"])
+    return jsonify(_trace(task, steps, decisions, after=query["after"]))
+
+
+def _require_priority_scope(principal: Principal, priority: Priority) -> None:
+    """Raise Forbidden if the priority is critical and the caller lacks its scope."""
     if priority is Priority.CRITICAL:
-        permit(principal, "task:critical")
-
-
-def _accept_once(
-    principal: Principal, idempotency: IdempotencyKey | None, accept: Callable[[], Submitted]
-) -> Submitted:
-    """Return what an earlier submission of the same name made, if there is one; else what `accept` makes.
-
-    `accept` makes nothing when the name is taken, but may refuse before it knows: since the first submission the
-    deadline may have passed, an attachment gone, a setting changed. So every refusal asks for the name. (Asking
-    before `accept` would cost each submission that has a name one more trip to the database.)
-    """
-    try:
-        return accept()
-    except OctoError:
-        earlier = context.orchestrator().find_earlier(principal.tenant, idempotency)
-        if earlier is None:
-            raise
-        return earlier
-
-
-def accepted(
-    task: Submitted, *, redacted: Mapping[str, int] | None = None, retry_of: str | None = None
-) -> Response:
-    """Answer that a task is accepted: 202, or 200 when it was so before under the same name."""
-    response = jsonify(serializers.accepted(task, redacted=redacted or {}, retry_of=retry_of))
-    response.status_code = 200 if task.is_replay else 202
-    if task.is_replay:
-        response.headers["Idempotency-Replayed"] = "true"
-    else:
-        response.headers["Cache-Status"] = cache_control.status_of(task.cached)
-    response.headers["Location"] = f"/v1/tasks/{task.task_id}"
-    return response
+        authorize(principal, "task:critical")
 
 
 def _screened(contract: Contract) -> Contract:
-    """Return the contract as the safety policy lets it in, and count what it took out or refused."""
+    """Return the contract after redaction by the safety policy, and count what was redacted or blocked."""
     try:
         screened = screening.screen(
             contract, cast(screening.Policy, context.orchestrator().settings.safety_policy)
@@ -145,49 +279,81 @@ def _screened(contract: Contract) -> Contract:
     return screened
 
 
-@blueprint.get("/<task_id>")
-@describes(
-    {200: responses.Status, 304: None},
-    query=requests.StatusQuery,
-    headers={"If-None-Match": "The ETag of an earlier answer."},
-)
-@requires("task:read")
-def show(principal: Principal, task_id: str) -> Response:
-    """Answer where a task stands and what came of it; with `wait`, when it has ended or changed, if that is soon."""
-    query = requests.read(requests.STATUS, request.args)
-    task = find(principal, task_id)
-    if query["wait"]:
-        return long_poll.hold(principal, task, seconds=query["wait"])
-    return answer(task)
+def _accepted(
+    task: Submitted, *, redacted: Mapping[str, int] | None = None, retry_of: str | None = None
+) -> Response:
+    """Return the reply to a submission: 202, or 200 if it repeats an earlier one; `retry_of` is the retried task."""
+    path = f"/v1/tasks/{task.task_id}"
+    source = {"retry_of": f"/v1/tasks/{retry_of}"} if retry_of else {}
+    reply = {
+        "task_id": task.task_id,
+        "status": task.status.value,
+        "created_at": task.created_at,
+        "estimated_completion": None,
+        "message": _MESSAGES.get(task.cached.outcome, "The task is queued."),
+        "cache": task.cached if task.cached.layer else None,
+        "redacted": redacted or {},
+        "links": {"self": path, "events": f"{path}/events", "trace": f"{path}/trace", **source},
+    }
+    response = jsonify(_ACCEPTED.to_json(reply))
+    response.status_code = 200 if task.is_replay else 202
+    if task.is_replay:
+        response.headers["Idempotency-Replayed"] = "true"
+    else:
+        response.headers["Cache-Status"] = cache_control.cache_status(task.cached)
+    response.headers["Location"] = path
+    return response
 
 
-@blueprint.get("")
-@describes({200: responses.TaskPage}, query=requests.TaskListQuery)
-@requires("task:read")
-def index(principal: Principal) -> Response:
-    """List the tenant's tasks, newest first, a page at a time."""
-    query = requests.read(requests.TASK_LIST, request.args)
-    limit, status = query["limit"], query["status"]
-    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
-        found = tasks.list_tasks(
-            conn,
-            principal.tenant,
-            status=status.value if status else None,
-            limit=limit + 1,
-            before=query["cursor"],
-        )
-    page = found[:limit]
-    return jsonify(serializers.task_list(page, next_cursor=page[-1].id if len(found) > limit else None))
+def _status_response(task: TaskRecord) -> Response:
+    """Return the task's status with an ETag; 304 if If-None-Match has the same one."""
+    response = jsonify(read_status(task))
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
 
 
-@blueprint.get("/<task_id>/trace")
-@describes({200: responses.Trace}, query=requests.TraceQuery)
-@requires("task:read")
-def explain(principal: Principal, task_id: str) -> Response:
-    """Answer every decision that was taken about a task."""
-    query = requests.read(requests.TRACE, request.args)
-    task = find(principal, task_id)
-    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
-        steps = tasks.steps_of(conn, task.worker_id)
-        decisions = events.trace(conn, task.id, after=query["after"], limit=query["limit"])
-    return jsonify(serializers.trace(task, steps=steps, decisions=decisions, after=query["after"]))
+def _long_poll(principal: Principal, task: TaskRecord, *, seconds: float) -> Response:
+    """Return the status when the task has ended or no longer matches If-None-Match, at the latest after `seconds`.
+
+    Returns at once if there is no room for another waiting caller. Raises InvalidCredential if the caller's access
+    ends meanwhile.
+    """
+    request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
+    wakeup = threading.Event()
+    try:
+        subscription = current_hub().subscribe(task, after=task.event_seq, callback=wakeup.set)
+    except (Unavailable, TenantLimit):
+        return _status_response(task)
+    recheck = AccessRecheck(principal, "task:read")
+    until = time.monotonic() + seconds
+    with subscription:
+        while True:
+            wakeup.clear()
+            recheck.require()
+            task = find_task(principal, task.id)
+            response = _status_response(task)
+            remaining = until - time.monotonic()
+            if remaining <= 0 or subscription.end is not None or _has_changed(task, response):
+                return response
+            wakeup.wait(min(remaining, recheck.seconds_left))
+
+
+def _has_changed(task: TaskRecord, response: Response) -> bool:
+    if TaskStatus(task.status).is_final():
+        return True
+    return bool(request.if_none_match) and response.status_code != 304
+
+
+def _trace(
+    task: TaskRecord, steps: Sequence[StepRecord], decisions: Sequence[TraceEntry], *, after: int
+) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "status": task.status,
+        "contract": task.contract,
+        "steps": [{**_STEP.to_json(step_reply(step)), "result": step.result} for step in steps],
+        "decisions": [_DECISION.to_json(decision) for decision in decisions],
+        "next_after": decisions[-1].id if decisions else after,
+    }

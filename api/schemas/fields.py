@@ -1,4 +1,7 @@
-"""Fields of our requests and answers: values of two shapes, bounded objects, times in UTC."""
+"""Marshmallow fields of requests and responses: values of several JSON types, size-limited objects, times in UTC.
+
+A field's `shape` is its JSON Schema in the OpenAPI document.
+"""
 
 import json
 from collections.abc import Mapping
@@ -15,9 +18,9 @@ from orchestrator.models.task_contract import (
 )
 from orchestrator.rules.check_rule import validate_rule
 
-MAX_WORDS = 2_000
+MAX_TEXT_CHARACTERS = 2_000
 MAX_OBJECT_BYTES = 16 * 1024
-_WORDS = {"type": "string", "minLength": 1, "maxLength": MAX_WORDS}
+_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARACTERS}
 _STEPS = {
     "type": "array",
     "minItems": 1,
@@ -37,7 +40,7 @@ _STEPS = {
 
 
 class TrimmedText(fields.String):
-    """A string whose surrounding white space does not count."""
+    """A string without its surrounding white space."""
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
@@ -46,7 +49,7 @@ class TrimmedText(fields.String):
 
 
 class Dollars(fields.Float):
-    """A number; a string that looks like one is refused."""
+    """A number; a numeric string is refused."""
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
@@ -56,23 +59,23 @@ class Dollars(fields.Float):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-class Moment(fields.AwareDateTime):
-    """A moment with its offset, brought to UTC: Postgres does not take every offset that Python does."""
+class UtcDateTime(fields.AwareDateTime):
+    """A time with its offset, converted to UTC: Postgres does not accept every offset that Python does."""
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> datetime:
         # RFC 3339 allows a lower-case t and z, marshmallow does not
         text = value.upper() if isinstance(value, str) else value
-        moment = super()._deserialize(text, attr, data, **kwargs)
+        value_in_zone = super()._deserialize(text, attr, data, **kwargs)
         try:
-            return moment.astimezone(UTC)
+            return value_in_zone.astimezone(UTC)
         except OverflowError as error:
             raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
 
 
 class JsonObject(fields.Field[dict[str, Any]]):
-    """A JSON object of at most `max_bytes` when written compactly."""
+    """A JSON object of at most `max_bytes` as compact JSON."""
 
     shape: ClassVar[dict[str, Any]] = {"type": "object"}
 
@@ -85,11 +88,11 @@ class JsonObject(fields.Field[dict[str, Any]]):
 
 
 class Constraints(fields.Field[list[str] | dict[str, Any]]):
-    """What the result must respect: a list of strings, or an object."""
+    """Constraints on the result: a list of strings, or an object."""
 
     shape: ClassVar[dict[str, Any]] = {
         "anyOf": [
-            {"type": "array", "maxItems": MAX_CONSTRAINTS, "items": _WORDS},
+            {"type": "array", "maxItems": MAX_CONSTRAINTS, "items": _TEXT},
             {"type": "object", "maxProperties": MAX_CONSTRAINTS},
         ]
     }
@@ -101,11 +104,11 @@ class Constraints(fields.Field[list[str] | dict[str, Any]]):
             raise ValidationError(f"Longer than {MAX_CONSTRAINTS} entries.")
         if isinstance(value, dict):
             return _bounded_object(value, MAX_OBJECT_BYTES)
-        return [_words(item, "Every constraint") for item in value]
+        return [_text(item, "Every constraint") for item in value]
 
 
 class Context(fields.Field[dict[str, Any] | str]):
-    """What the arms should know: an object, or a text."""
+    """Background for the arms: an object, or a text."""
 
     shape: ClassVar[dict[str, Any]] = {
         "anyOf": [{"type": "object"}, {"type": "string", "maxLength": MAX_CONTEXT_CHARACTERS}]
@@ -122,23 +125,23 @@ class Context(fields.Field[dict[str, Any] | str]):
 
 
 class CriterionField(fields.Field[Criterion]):
-    """An acceptance criterion: words alone, or {text, check} with a machine check."""
+    """An acceptance criterion: a text, or {text, check} with a machine check."""
 
     shape: ClassVar[dict[str, Any]] = {
         "anyOf": [
-            _WORDS,
+            _TEXT,
             {
                 "type": "object",
                 "required": ["text"],
                 "additionalProperties": False,
-                "properties": {"text": _WORDS, "check": {"type": ["object", "null"]}},
+                "properties": {"text": _TEXT, "check": {"type": ["object", "null"]}},
             },
         ]
     }
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Criterion:
         if isinstance(value, str):
-            return Criterion(_words(value, "A criterion"))
+            return Criterion(_text(value, "A criterion"))
         if not isinstance(value, dict):
             raise ValidationError("Must be a string or an object {text, check}.")
         if unknown := sorted(set(value) - {"text", "check"}):
@@ -146,11 +149,11 @@ class CriterionField(fields.Field[Criterion]):
         check = value.get("check")
         if check is not None and (faults := validate_rule(check)):
             raise ValidationError({"check": faults})
-        return Criterion(_words(value.get("text"), "A criterion's text"), check)
+        return Criterion(_text(value.get("text"), "A criterion's text"), check)
 
 
 class PlanField(fields.Field[dict[str, Any]]):
-    """A client's plan: {"steps": [...]}, or the list alone; the planner checks what it holds."""
+    """A client's plan: {"steps": [...]}, or the list alone; the planner checks its contents."""
 
     shape: ClassVar[dict[str, Any]] = {
         "anyOf": [
@@ -168,21 +171,21 @@ class PlanField(fields.Field[dict[str, Any]]):
 
 
 class Timestamp(fields.Field[datetime]):
-    """A moment as RFC 3339 in UTC with milliseconds."""
+    """A time as RFC 3339 in UTC with milliseconds."""
 
     shape: ClassVar[dict[str, Any]] = {"type": "string", "format": "date-time"}
 
     def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> str | None:
         if value is None:
             return None
-        moment: datetime = value
-        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at: datetime = value
+        return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _words(value: Any, what: str) -> str:
+def _text(value: Any, what: str) -> str:
     text = value.strip() if isinstance(value, str) else ""
-    if not 0 < len(text) <= MAX_WORDS:
-        raise ValidationError(f"{what} must be a string of 1 to {MAX_WORDS} characters.")
+    if not 0 < len(text) <= MAX_TEXT_CHARACTERS:
+        raise ValidationError(f"{what} must be a string of 1 to {MAX_TEXT_CHARACTERS} characters.")
     return text
 
 

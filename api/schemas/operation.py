@@ -1,4 +1,4 @@
-"""What a view declares of itself for the API's description: what it takes, and what it answers."""
+"""Metadata that each view declares, from which the OpenAPI document, the scopes and the audit log are derived."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,26 +7,32 @@ from typing import Any, TypeVar
 from marshmallow import Schema
 
 View = TypeVar("View", bound=Callable[..., Any])
-Shape = type[Schema] | Mapping[str, Any] | None
-"""A schema (as application/json), content by media type as OpenAPI writes it, or nothing at all."""
+Content = type[Schema] | Mapping[str, Any] | None
+"""A schema (sent as application/json), OpenAPI content by media type, or None for an empty body."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path; `errors` are those that its parameters and its scope don't already entail."""
+    """One method of one path; `errors` lists statuses that its scope, parameters and body do not already imply.
 
-    answers: Mapping[int, Shape]
+    `takes_api_key`: the credential is an API key, not a token. `audit_action` is the action's name in the audit log,
+    required for every view that changes something.
+    """
+
+    responses: Mapping[int, Content]
     errors: tuple[int, ...] = ()
-    body: Shape = None
+    body: Content = None
     is_body_required: bool = True
     query: type[Schema] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     examples: Mapping[str, Any] = field(default_factory=dict)
+    takes_api_key: bool = False
+    audit_action: str | None = None
 
 
-def describes(answers: Mapping[int, Shape], *errors: int, **more: Any) -> Callable[[View], View]:
+def describes(responses: Mapping[int, Content], *errors: int, **more: Any) -> Callable[[View], View]:
     """Attach an Operation to a view; `more` are the Operation's other members."""
-    operation = Operation(answers, errors, **more)
+    operation = Operation(responses, errors, **more)
 
     def decorate(view: View) -> View:
         view.__dict__["operation"] = operation
@@ -36,13 +42,13 @@ def describes(answers: Mapping[int, Shape], *errors: int, **more: Any) -> Callab
 
 
 def operation_of(view: Callable[..., Any]) -> Operation:
-    """Return what a view declares; every one of ours does."""
+    """Return the Operation that a view declares. Raises KeyError for a view without `@describes`."""
     operation: Operation = view.__dict__["operation"]
     return operation
 
 
 def scope_of(view: Callable[..., Any]) -> str | None:
-    """Return the scope that a view needs; None for a public one. Raises KeyError for a view that does not say."""
+    """Return the scope that a view requires; None for a public view. Raises KeyError for a view that declares none."""
     scope: str | None = view.__dict__["scope"]
     return scope
 

@@ -1,4 +1,4 @@
-"""One task's newest events in memory, shared by the streams that watch it."""
+"""The newest events of one task, held in memory and shared by the streams that subscribe to it."""
 
 import json
 from collections import deque
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from api.schemas import serializers
+from api.schemas.responses import event_reply
 from orchestrator.memory.events import Event
 from orchestrator.models.execution_state import TaskStatus
 
@@ -16,7 +16,7 @@ _FINAL = frozenset(f"task.{status.value}" for status in TaskStatus if status.is_
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One event as JSON, encoded once for all streams; `is_last` of the task's events."""
+    """One event as JSON, encoded once for all streams; `is_last`: no event follows it."""
 
     seq: int
     text: str
@@ -25,17 +25,20 @@ class Frame:
     @classmethod
     def of(cls, event: Event) -> Self:
         """Return an event as streams send it."""
-        text = json.dumps(serializers.event(event), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(event_reply(event), ensure_ascii=False, separators=(",", ":"))
         return cls(event.seq, text, event.type in _FINAL)
 
 
-class Topic:
-    """One task's newest events, all that come after number `base`, and whom to ring when there are more."""
+class EventBuffer:
+    """The newest events of one task after number `base`, and the callbacks to call when there are more.
+
+    `is_over`: the task has no further events. `is_gone`: the task was deleted. Not thread-safe.
+    """
 
     def __init__(self, base: int, *, is_over: bool) -> None:
         self.base = base
         self.frames: deque[Frame] = deque()
-        self.rings: set[Callable[[], None]] = set()
+        self.callbacks: set[Callable[[], None]] = set()
         self.is_over = is_over
         self.is_gone = False
 
@@ -45,7 +48,7 @@ class Topic:
         return self.base + len(self.frames)
 
     def add(self, frames: Iterable[Frame]) -> None:
-        """Append what continues the row; anything else was added before, or is read again from `last` on."""
+        """Append the frames that follow `last` without a gap; skip all others."""
         for frame in frames:
             if frame.seq == self.last + 1:
                 self.frames.append(frame)
@@ -54,7 +57,7 @@ class Topic:
             self.base = self.frames.popleft().seq
 
     def after(self, seq: int) -> list[Frame] | None:
-        """Return the frames after `seq`; None when some of them are no longer here."""
+        """Return the frames after `seq`; None if some of them are no longer in memory."""
         if seq < self.base:
             return None
         return [frame for frame in self.frames if frame.seq > seq] if seq < self.last else []

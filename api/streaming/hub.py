@@ -1,42 +1,47 @@
-"""Keeps the streams of this process fed: one thread reads what is new from Postgres, each stream takes its part.
+"""Delivers new events to the streams of this process: one thread reads them from Postgres for all streams.
 
-Postgres is the truth and a hint only a reason to look. A task's events are numbered without a gap, so a stream
-is its cursor: what it takes next is the event after it, from memory or from Postgres, never twice.
+Postgres holds the events; a hint from Redis only says that there may be new ones. A task's events are numbered without
+gaps, so a stream's state is its cursor: it gets each event after the cursor once, from memory or from Postgres.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from enum import Enum
-from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import redis
+from flask import Flask, current_app
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.streaming.event_buffer import Frame, Topic
-from api.streaming.listener import PAUSE_SECONDS, hear
-from api.streaming.places import StreamPlaces
+from api.streaming.event_buffer import EventBuffer, Frame
+from api.streaming.stream_limit import StreamLimit
+from orchestrator.bootstrap import Orchestrator
 from orchestrator.chord.database import statement
+from orchestrator.connections.redis_client import open_subscriber
 from orchestrator.memory import events
+from orchestrator.memory.hints import CHANNEL
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.observability import metric
 from orchestrator.process.loop import Loop, Pace
 
-DEFAULT_LIMIT = 112
+DEFAULT_MAX_STREAMS = 112
 LOST_HINTS_SECONDS = 5.0
+RESUBSCRIBE_SECONDS = 0.5
+"""The longest pause before a lost subscription is opened again."""
 _READ_LIMIT = 2000
 _PAGE = 500
-_LOOK_SECONDS = 0.25
-_NO_ROOM = "There is no room for another stream here; try again."
+_WAIT_SECONDS = 0.25
+_NO_ROOM = "This process has no room for another stream; try again."
+_EXTENSION = "octollm_hub"
 
 
-class End(Enum):
+class EndReason(Enum):
     """Why a stream must end."""
 
     DONE = "done"
@@ -45,53 +50,63 @@ class End(Enum):
 
 
 class TooSlow(Exception):
-    """A stream that had caught up fell further behind than memory reaches."""
+    """A stream that had caught up fell behind further than the buffer in memory reaches."""
 
 
-class Watch:
-    """One stream's place in a task's events; close it, or use it as a context manager."""
+class Subscription:
+    """One stream's position in a task's events; close it, or use it as a context manager.
+
+    The stream's `callback` is called from another thread when there may be more events.
+    """
 
     def __init__(
-        self, hub: "Hub", task_id: str, topic: Topic, *, place: str, after: int, ring: Callable[[], None]
+        self,
+        hub: "Hub",
+        task_id: str,
+        *,
+        buffer: EventBuffer,
+        slot: str,
+        after: int,
+        callback: Callable[[], None],
     ) -> None:
         self.cursor = after
-        self._place = place
+        self.task_id = task_id
+        self.callback = callback
+        self.slot = slot
+        self.buffer = buffer
         self._hub = hub
-        self._task_id = task_id
-        self._topic = topic
-        self._ring = ring
         self._was_live = False
         self._is_done = False
 
     @property
-    def end(self) -> End | None:
-        """Why the stream must end now, if it must."""
-        if self._is_done or (self._topic.is_over and self.cursor >= self._topic.last):
-            return End.DONE
-        if self._topic.is_gone:
-            return End.GONE
-        return End.RESTART if self._hub.is_stopping else None
+    def end(self) -> EndReason | None:
+        """Why the stream must end now; None if it goes on."""
+        if self._is_done or (self.buffer.is_over and self.cursor >= self.buffer.last):
+            return EndReason.DONE
+        if self.buffer.is_gone:
+            return EndReason.GONE
+        return EndReason.RESTART if self._hub.is_stopping else None
 
-    def take(self) -> list[Frame]:
-        """Return the next frames, if there are any: from memory, or a page of them from Postgres.
+    def next_frames(self) -> list[Frame]:
+        """Return the next frames, from memory or as a page from Postgres; an empty list if there are none yet.
 
-        Raises TooSlow, and SQLAlchemyError when Postgres is away.
+        Raises TooSlow, and SQLAlchemyError if Postgres is away.
         """
-        frames = self._hub.frames_after(self._topic, self.cursor)
+        frames = self._hub.frames_after(self.buffer, self.cursor)
         if frames is not None:
             self._was_live = True
         elif self._was_live:
             raise TooSlow
         else:
-            frames = self._hub.replay(self._task_id, after=self.cursor, limit=_PAGE)
+            frames = self._hub.replay(self.task_id, after=self.cursor, limit=_PAGE)
         if frames:
             self.cursor = frames[-1].seq
             self._is_done = frames[-1].is_last
         return frames
 
     def close(self) -> None:
-        """Give the place back; calling twice is safe."""
-        self._hub.leave(self._task_id, self._topic, self._ring, place=self._place)
+        """End the subscription and free its slot; calling twice is safe."""
+        self._hub.unsubscribe(self)
 
     def __enter__(self) -> Self:
         return self
@@ -101,120 +116,112 @@ class Watch:
 
 
 class Hub:
-    """The streams of one process, at most `limit` of them. Its threads start with the first.
+    """The streams of one process, at most `max_streams` of them. Its threads start with the first stream.
 
-    `streams` is how many there are now. `is_leaving` is asked several times a second whether the process is about
-    to end; then all streams do.
+    `streams` is their number. `is_leaving` is called several times a second and returns whether the process is about
+    to stop; then all streams end.
     """
 
     def __init__(
-        self, engine: Engine, redis_url: str, *, places: StreamPlaces, limit: int = DEFAULT_LIMIT
+        self,
+        engine: Engine,
+        redis_url: str,
+        *,
+        stream_limit: StreamLimit,
+        max_streams: int = DEFAULT_MAX_STREAMS,
     ) -> None:
-        self.limit = limit
-        self._places = places
+        self.max_streams = max_streams
+        self.streams = 0
         self.is_leaving: Callable[[], bool] = lambda: False
+        self._stream_limit = stream_limit
         self._stopping = threading.Event()
         self._engine = engine
+        self._redis_url = redis_url
         self._lock = threading.Lock()
-        self._bell = threading.Event()
-        self._topics: dict[str, Topic] = {}
+        self._wakeup = threading.Event()
+        self._buffers: dict[str, EventBuffer] = {}
         self._dirty: set[str] = set()
-        self.streams = 0
         self._checked_at = time.monotonic()
-        self._reader = self._loop("hub", self._look, away=(SQLAlchemyError,), pause_seconds=_LOOK_SECONDS)
-        listening = partial(
-            hear, redis_url, hint=self.hint, resubscribed=self._hears_again, stop=self._stopping
+        self._reader = self._loop("hub", self._read, away=SQLAlchemyError, pause_seconds=_WAIT_SECONDS)
+        self._listener = self._loop(
+            "hints", self._listen, away=redis.RedisError, pause_seconds=RESUBSCRIBE_SECONDS
         )
-        self._listener = self._loop("hints", listening, away=(redis.RedisError,), pause_seconds=PAUSE_SECONDS)
 
     @property
     def is_stopping(self) -> bool:
         """Whether all streams must end."""
         return self._stopping.is_set()
 
-    def watch(self, task: TaskRecord, *, after: int, ring: Callable[[], None]) -> Watch:
-        """Give a stream its place after number `after`; `ring` is called from another thread when to look again.
+    def subscribe(self, task: TaskRecord, *, after: int, callback: Callable[[], None]) -> Subscription:
+        """Subscribe a stream to a task's events after number `after`; `callback` is called when there may be more.
 
-        Raises Unavailable when the process has no room for another stream, or is about to end, and TenantLimit when
-        the tenant has as many as it may have.
+        Raises Unavailable if the process has no room for another stream or is about to stop, TenantLimit if the
+        tenant has as many streams as it may have.
         """
         if self._is_full():
             raise Unavailable(_NO_ROOM)
-        place = self._places.take(task.tenant)
+        slot = self._stream_limit.acquire(task.tenant)
         try:
-            topic = self._enter(task, ring)
+            buffer = self._add_callback(task, callback)
         except Unavailable:
-            self._places.give_back(place)
+            self._stream_limit.release(slot)
             raise
-        self._bell.set()
-        return Watch(self, task.id, topic, place=place, after=after, ring=ring)
+        self._wakeup.set()
+        return Subscription(self, task.id, buffer=buffer, slot=slot, after=after, callback=callback)
 
     def _is_full(self) -> bool:
-        return self.is_stopping or self.streams >= self.limit
+        return self.is_stopping or self.streams >= self.max_streams
 
-    def _enter(self, task: TaskRecord, ring: Callable[[], None]) -> Topic:
+    def _add_callback(self, task: TaskRecord, callback: Callable[[], None]) -> EventBuffer:
         with self._lock:
             if self._is_full():
                 raise Unavailable(_NO_ROOM)
-            topic = self._topics.get(task.id)
-            if topic is None or topic.is_gone:
+            buffer = self._buffers.get(task.id)
+            if buffer is None or buffer.is_gone:
                 is_over = TaskStatus(task.status).is_final()
-                topic = self._topics[task.id] = Topic(task.event_seq, is_over=is_over)
+                buffer = self._buffers[task.id] = EventBuffer(task.event_seq, is_over=is_over)
                 self._dirty.add(task.id)
-            topic.rings.add(ring)
+            buffer.callbacks.add(callback)
             self.streams += 1
         self._reader.start()
         self._listener.start()
-        return topic
+        return buffer
 
-    def leave(self, task_id: str, topic: Topic, ring: Callable[[], None], *, place: str) -> None:
-        """Take a stream off; the task is forgotten with the last one."""
-        self._places.give_back(place)
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Remove a stream, and the task's buffer with its last stream; calling twice is safe."""
+        self._stream_limit.release(subscription.slot)
+        buffer, task_id = subscription.buffer, subscription.task_id
         with self._lock:
-            if ring not in topic.rings:
+            if subscription.callback not in buffer.callbacks:
                 return
-            topic.rings.remove(ring)
+            buffer.callbacks.remove(subscription.callback)
             self.streams -= 1
-            if not topic.rings and self._topics.get(task_id) is topic:
-                del self._topics[task_id]
+            if not buffer.callbacks and self._buffers.get(task_id) is buffer:
+                del self._buffers[task_id]
 
-    def hint(self, task_id: str) -> None:
-        """Look for new events of this task, if anybody watches it."""
-        with self._lock:
-            if task_id not in self._topics:
-                return
-            self._dirty.add(task_id)
-        self._bell.set()
-
-    def backlog(self, task_id: str) -> int:
+    def buffered(self, task_id: str) -> int:
         """Return how many events of a task are in memory."""
         with self._lock:
-            topic = self._topics.get(task_id)
-            return len(topic.frames) if topic else 0
-
-    def look_at_all(self) -> None:
-        """Look for new events of every task that is watched: hints may have been lost."""
-        with self._lock:
-            self._dirty.update(self._topics)
-        self._bell.set()
+            buffer = self._buffers.get(task_id)
+            return len(buffer.frames) if buffer else 0
 
     def threads(self) -> dict[str, dict[str, Any]]:
-        """Return how each thread fares; see Loop.health."""
+        """Return the state of each thread; see Loop.health."""
         return {loop.name: loop.health() for loop in (self._reader, self._listener)}
 
     def stop(self) -> None:
-        """End all streams, and both threads."""
+        """End all streams and both threads."""
         self._stopping.set()
-        self._bell.set()
+        self._wakeup.set()
         with self._lock:
-            rings = [ring for topic in self._topics.values() for ring in topic.rings]
-        for ring in rings:
-            ring()
+            callbacks = [callback for buffer in self._buffers.values() for callback in buffer.callbacks]
+        for callback in callbacks:
+            callback()
 
-    def frames_after(self, topic: Topic, seq: int) -> list[Frame] | None:
-        """Return what memory has of a task after `seq`; None when that is not all."""
+    def frames_after(self, buffer: EventBuffer, seq: int) -> list[Frame] | None:
+        """Return the frames after `seq` from memory; None if some are no longer there."""
         with self._lock:
-            return topic.after(seq)
+            return buffer.after(seq)
 
     def replay(self, task_id: str, *, after: int, limit: int) -> list[Frame]:
         """Return a page of a task's events from Postgres."""
@@ -222,59 +229,82 @@ class Hub:
             return [Frame.of(event) for event in events.read(conn, task_id, after=after, limit=limit)]
 
     def _loop(
-        self,
-        name: str,
-        work: Callable[[], object],
-        *,
-        away: tuple[type[Exception], ...],
-        pause_seconds: float,
+        self, name: str, work: Callable[[], object], *, away: type[Exception], pause_seconds: float
     ) -> Loop:
         return Loop(
             name,
             work,
             pace=Pace(longest_pause_seconds=pause_seconds),
-            away=away,
+            away=(away,),
             failed=metric.thread_failed,
             stopped=self._stopping,
         )
 
-    def _hears_again(self) -> None:
-        self._listener.succeed()
-        self.look_at_all()
+    def _listen(self) -> None:
+        """Receive hints until the hub stops. Raises RedisError if the connection is lost.
 
-    def _look(self) -> None:
-        """Wait until there is something to look for, but not for long, and read it."""
-        self._bell.wait(_LOOK_SECONDS)
-        self._bell.clear()
+        Hints sent between two subscriptions are lost, so a new subscription makes all tasks dirty.
+        """
+        client = open_subscriber(self._redis_url)
+        with client, client.pubsub() as subscriber:  # type: ignore[no-untyped-call]  # theirs
+            subscriber.subscribe(CHANNEL)
+            while not self._stopping.is_set():
+                message = subscriber.get_message(timeout=1.0)
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":
+                    self._listener.succeed()
+                    self._mark_all_dirty()
+                elif message["type"] == "message":
+                    self._mark_dirty(message["data"].decode(errors="replace"))
+
+    def _mark_dirty(self, task_id: str) -> None:
+        with self._lock:
+            if task_id not in self._buffers:
+                return
+            self._dirty.add(task_id)
+        self._wakeup.set()
+
+    def _mark_all_dirty(self) -> None:
+        with self._lock:
+            self._dirty.update(self._buffers)
+        self._wakeup.set()
+
+    def _read(self) -> None:
+        """Wait for new events, for _WAIT_SECONDS at most, and read them."""
+        self._wakeup.wait(_WAIT_SECONDS)
+        self._wakeup.clear()
         if self.is_leaving():
             self.stop()
         if time.monotonic() - self._checked_at >= LOST_HINTS_SECONDS:
             self._checked_at = time.monotonic()
-            self._places.renew()
-            self._find_lost()
+            self._stream_limit.renew()
+            self._find_missed()
         self._read_dirty()
 
-    def _find_lost(self) -> None:
-        """Find tasks with events that no hint told of, and tasks that are gone."""
+    def _find_missed(self) -> None:
+        """Find tasks with events whose hints were lost, and tasks that were deleted."""
         with self._lock:
-            lasts = {task_id: topic.last for task_id, topic in self._topics.items()}
+            lasts = {task_id: buffer.last for task_id, buffer in self._buffers.items()}
         if not lasts:
             return
         with statement(self._engine) as conn:
             newest = events.last_numbers(conn, list(lasts))
         with self._lock:
-            gone = [self._topics[task_id] for task_id in lasts.keys() - newest if task_id in self._topics]
-            for topic in gone:
-                topic.is_gone = True
+            gone = [self._buffers[task_id] for task_id in lasts.keys() - newest if task_id in self._buffers]
+            for buffer in gone:
+                buffer.is_gone = True
             self._dirty.update(task_id for task_id, seq in newest.items() if seq > lasts[task_id])
-            rings = [ring for topic in gone for ring in topic.rings]
-        for ring in rings:
-            ring()
+            callbacks = [callback for buffer in gone for callback in buffer.callbacks]
+        for callback in callbacks:
+            callback()
 
     def _read_dirty(self) -> None:
-        """Read what the dirty tasks have after what is in memory, in one query; ring whoever waits for it."""
+        """Read the dirty tasks' events that are not in memory yet, in one query, and call the streams' callbacks."""
         with self._lock:
-            lasts = {task_id: topic.last for task_id in self._dirty if (topic := self._topics.get(task_id))}
+            lasts = {
+                task_id: buffer.last for task_id in self._dirty if (buffer := self._buffers.get(task_id))
+            }
             self._dirty.clear()
         if not lasts:
             return
@@ -282,19 +312,36 @@ class Hub:
             with statement(self._engine) as conn:
                 found = events.read_after(conn, lasts, limit=_READ_LIMIT)
         except SQLAlchemyError:
-            self.look_at_all()
+            self._mark_all_dirty()
             raise
         if len(found) == _READ_LIMIT:
-            self.look_at_all()
+            self._mark_all_dirty()
         for task_id, group in groupby(found, key=itemgetter(0)):
             self._add(task_id, [Frame.of(event) for _, event in group])
 
     def _add(self, task_id: str, frames: list[Frame]) -> None:
         with self._lock:
-            topic = self._topics.get(task_id)
-            if topic is None:
+            buffer = self._buffers.get(task_id)
+            if buffer is None:
                 return
-            topic.add(frames)
-            rings = list(topic.rings)
-        for ring in rings:
-            ring()
+            buffer.add(frames)
+            callbacks = list(buffer.callbacks)
+        for callback in callbacks:
+            callback()
+
+
+def install(app: Flask, orchestrator: Orchestrator) -> None:
+    """Give the app its hub, on the orchestrator's servers."""
+    settings = orchestrator.settings
+    stream_limit = StreamLimit(settings.redis_url, max_streams=settings.tenant_max_streams)
+    app.extensions[_EXTENSION] = Hub(orchestrator.engine, settings.redis_url, stream_limit=stream_limit)
+
+
+def current_hub() -> Hub:
+    """Return the hub of the current app."""
+    return hub_of(current_app)
+
+
+def hub_of(app: Flask) -> Hub:
+    """Return an app's hub."""
+    return cast(Hub, app.extensions[_EXTENSION])

@@ -51,12 +51,12 @@ def make_app(broker: str, backend: str, queue: str) -> Celery:
         worker_hijack_root_logger=False,
     )
 
-    @app.task(name="work", shared=False)  # type: ignore[untyped-decorator]  # celery-types leaves `name` untyped
+    @app.task(name="work", shared=False)
     def work(*_: Any, seconds: float = 0.0) -> int:
         time.sleep(seconds)
         return 1
 
-    @app.task(name="finish", shared=False)  # type: ignore[untyped-decorator]
+    @app.task(name="finish", shared=False)
     def finish(*_: Any, run: str) -> None:
         with redis.Redis.from_url(broker) as client:
             client.lpush(f"finished:{queue}", f"{run} {time.time()}")
@@ -100,7 +100,7 @@ def start_dataflow(app: Celery, plan: str, run: str) -> None:
             [{"run": run, "name": name, "waiting": len(needs)} for name, (needs, _) in steps.items()],
         )
         chords.open(conn, run, body=backend.to_bytes(body), size=len(roots))
-    outbox.publish_all(app, [step(app, plan, run, name=name).set(group_id=run) for name in roots])
+    outbox.publish_all(app, [step(app, plan, run, name=name).set(group_id=run) for name in roots])  # type: ignore[call-arg]  # an option that celery-types omits
 
 
 def start_canvas(app: Celery, plan: str, run: str) -> None:

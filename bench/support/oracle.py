@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bench.workload.stream import Request
-from orchestrator.devserver.fake_llm import FakeLLM, Received, Scripted
+from tests.fake_llm.server import FakeLLM, Received, Scripted
 
 _GOAL: Final = re.compile(r"<goal (\w+)>\n(.*?)\n</goal \1>", re.DOTALL)
 

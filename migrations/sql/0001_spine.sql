@@ -1,4 +1,5 @@
--- The tables of the spine. Text ids are compared bytewise: COLLATE "C" keeps them sorted by time everywhere.
+-- The core tables: tasks, rounds, steps, ledger, events, traces, artifacts, keys and pools. COLLATE "C" compares text
+-- ids bytewise, so that they sort by time under every locale.
 
 CREATE TABLE tasks (
     id text COLLATE "C" PRIMARY KEY CHECK (id ~ '^task_[0-9A-Za-z]{16}$'),
@@ -11,11 +12,11 @@ CREATE TABLE tasks (
         CHECK (status IN ('queued', 'processing', 'completed', 'failed', 'cancelled')),
     phase text NOT NULL DEFAULT 'accepted'
         CHECK (phase IN ('accepted', 'planning', 'executing', 'judging', 'repairing', 'finishing', 'done')),
-    -- the current round; 0 until a plan is saved
+    -- the number of the current round; 0 until a plan is saved
     round integer NOT NULL DEFAULT 0 CHECK (round >= 0),
     plan_id text,
     percentage smallint NOT NULL DEFAULT 0 CHECK (percentage BETWEEN 0 AND 100),
-    -- the last number given to an event of this task; written only under this row's lock
+    -- the number of the task's last event; changed only under this row's lock
     event_seq integer NOT NULL DEFAULT 0,
     result jsonb,
     error jsonb,
@@ -27,7 +28,7 @@ CREATE TABLE tasks (
     updated_at timestamptz NOT NULL DEFAULT now(),
     deadline_at timestamptz NOT NULL,
     finished_at timestamptz,
-    -- a task that ended has an end, an open one has none
+    -- an ended task has an end time, an open one has none
     CONSTRAINT tasks_final_has_end CHECK ((status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
     CONSTRAINT tasks_final_is_done CHECK ((status IN ('completed', 'failed', 'cancelled')) = (phase = 'done')),
     CONSTRAINT tasks_failed_says_why CHECK (status <> 'failed' OR error IS NOT NULL)
@@ -42,7 +43,7 @@ CREATE TABLE rounds (
     task_id text COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     number integer NOT NULL CHECK (number >= 1),
     plan_id text NOT NULL,
-    -- the round is this chord: no round without its chord, never two rounds on one
+    -- the round's chord: every round has one, and no two rounds share one
     chord_id text COLLATE "C" NOT NULL UNIQUE,
     plan jsonb NOT NULL,
     verdict jsonb,
@@ -53,7 +54,7 @@ CREATE TABLE rounds (
 );
 
 CREATE TABLE steps (
-    -- uuid5 of task, round and name: a step can't be made twice; also its Celery task id
+    -- uuid5 of task, round and name, so a step can't be inserted twice; also its Celery task id
     id text COLLATE "C" PRIMARY KEY,
     task_id text COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     round integer NOT NULL,
@@ -62,28 +63,28 @@ CREATE TABLE steps (
     arm text NOT NULL,
     queue text NOT NULL,
     priority smallint NOT NULL CHECK (priority BETWEEN 0 AND 9),
-    -- the chord it is a part of; null for a plan row and for the judge, who is the body
+    -- the chord it is a part of; null for a plan row and for the judge, which is the chord's body
     chord_id text COLLATE "C",
     -- the plan's step (orchestrator.models.plan.PlanStep) as JSON
     spec jsonb NOT NULL DEFAULT '{}',
-    -- {name of an earlier step: id of the row whose output is meant}
+    -- {name of an earlier step: id of the row whose output it uses}
     bindings jsonb NOT NULL DEFAULT '{}',
-    -- how many dependencies inside the round are not done yet, and who waits for this one
+    -- how many of its dependencies in the round are not done, and which steps depend on it
     waiting integer NOT NULL DEFAULT 0 CHECK (waiting >= 0),
     unblocks text[] NOT NULL DEFAULT '{}',
-    -- number of steps on the longest path that starts here: the urgent ones are released first
+    -- number of steps on the longest path from here; the longest paths are released first
     path_length integer NOT NULL DEFAULT 1,
     state text NOT NULL
         CHECK (state IN ('blocked', 'held', 'queued', 'running', 'done', 'failed', 'skipped', 'cancelled')),
-    -- fencing number of the last claim
+    -- the fencing number of the last claim
     attempt integer NOT NULL DEFAULT 0,
     failures integer NOT NULL DEFAULT 0,
     kills integer NOT NULL DEFAULT 0,
     sends integer NOT NULL DEFAULT 0,
     owner text,
-    -- queued: earliest claim
+    -- queued: the earliest time of a claim
     not_before timestamptz NOT NULL DEFAULT now(),
-    -- queued: when to publish (again); running: when the lease ends
+    -- queued: when to publish it (again); running: when the lease expires
     due timestamptz,
     result jsonb,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -94,19 +95,19 @@ CREATE TABLE steps (
     CONSTRAINT steps_due_while_open CHECK ((state IN ('queued', 'running')) = (due IS NOT NULL)),
     CONSTRAINT steps_running_has_owner CHECK (state <> 'running' OR (owner IS NOT NULL AND attempt > 0)),
     CONSTRAINT steps_final_has_end CHECK ((state IN ('done', 'failed', 'skipped', 'cancelled')) = (finished_at IS NOT NULL)),
-    -- a step that waits for something is blocked: it can't have been queued early
+    -- prevents a step that is queued before its dependencies are done
     CONSTRAINT steps_waiting_is_blocked CHECK (waiting = 0 OR state IN ('blocked', 'skipped', 'cancelled')),
     CONSTRAINT steps_step_has_chord CHECK ((kind = 'step') = (chord_id IS NOT NULL)),
     CONSTRAINT steps_end_has_result CHECK (state NOT IN ('done', 'failed') OR result IS NOT NULL)
 );
--- one judge a round
+-- prevents two judges in a round
 CREATE UNIQUE INDEX steps_one_judge ON steps (task_id, round) WHERE kind = 'judge';
 CREATE INDEX steps_queued_due ON steps (due) WHERE state = 'queued';
 CREATE INDEX steps_running_due ON steps (due) WHERE state = 'running';
 CREATE INDEX steps_open ON steps (task_id, round) WHERE state IN ('blocked', 'held', 'queued', 'running');
 CREATE INDEX steps_by_arm ON steps (arm, finished_at) WHERE state IN ('done', 'failed');
 
--- What a step's attempt may spend on one call, reserved before it and settled after it.
+-- The budget ledger: what a step's attempt may spend on one model call, reserved before it and settled after it.
 CREATE TABLE ledger (
     task_id text COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     step_id text COLLATE "C" NOT NULL REFERENCES steps (id) ON DELETE CASCADE,
@@ -122,7 +123,7 @@ CREATE TABLE ledger (
 );
 CREATE INDEX ledger_by_task ON ledger (task_id);
 
--- Numbered facts of a task's life, without gaps: what streams are replayed from.
+-- A task's events, numbered without gaps; streams are replayed from them.
 CREATE TABLE events (
     task_id text COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     seq integer NOT NULL CHECK (seq >= 1),
@@ -132,7 +133,7 @@ CREATE TABLE events (
     PRIMARY KEY (task_id, seq)
 );
 
--- Every decision of a task: why it was answered as it was.
+-- A task's trace: every decision that led to its result.
 CREATE TABLE traces (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     task_id text COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
@@ -166,7 +167,7 @@ CREATE TABLE api_keys (
     tenant text NOT NULL,
     name text NOT NULL DEFAULT '',
     environment text NOT NULL,
-    -- only the digest: the secret is shown once, when the key is made
+    -- only the digest; the secret is shown once, when the key is created
     secret_sha256 text NOT NULL CHECK (secret_sha256 ~ '^[0-9a-f]{64}$'),
     scopes text[] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -176,7 +177,7 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant, created_at);
 
--- Which worker pools live; a row a worker process, refreshed by its heartbeat.
+-- Live worker pools: one row for each worker process, updated by its heartbeat.
 CREATE TABLE pools (
     node text COLLATE "C" PRIMARY KEY,
     queue text NOT NULL,

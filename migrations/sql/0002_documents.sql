@@ -1,13 +1,13 @@
--- Documents that were made searchable: the texts of artifacts, cut into passages.
+-- The search index: the texts of artifacts, cut into passages.
 
 CREATE TABLE documents (
     tenant text NOT NULL,
     sha256 text COLLATE "C" NOT NULL,
-    -- the same bytes are an archive under one filename and a plain file under another
+    -- whether it was read as an archive: the same bytes can be one under one filename and a plain file under another
     unpacked boolean NOT NULL,
     files integer NOT NULL CHECK (files >= 0),
     passages integer NOT NULL CHECK (passages >= 0),
-    -- [{file, reason}] of what is no text
+    -- [{file, reason}] of files that are not text
     skipped jsonb NOT NULL DEFAULT '[]',
     indexed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant, sha256, unpacked),
@@ -19,7 +19,7 @@ CREATE TABLE passages (
     sha256 text COLLATE "C" NOT NULL,
     unpacked boolean NOT NULL,
     number integer NOT NULL CHECK (number >= 0),
-    -- the path inside an archive; empty for a plain file, whose name is its artifact's
+    -- the path inside an archive; empty for a plain file, which has its artifact's name
     file text NOT NULL,
     line integer NOT NULL CHECK (line >= 1),
     end_line integer NOT NULL,

@@ -1,5 +1,5 @@
--- The second line behind the tenant in every query: a statement on behalf of a tenant runs as octollm_tenant, whom
--- Postgres shows that tenant's rows only. docs/decisions/0008-row-level-security.md says who is who.
+-- Row-level security, in addition to the tenant in every query: a statement on behalf of a tenant runs as the role
+-- octollm_tenant, which sees only that tenant's rows. docs/decisions/0008-row-level-security.md describes the roles.
 
 DO $$
 DECLARE
@@ -10,7 +10,7 @@ BEGIN
     BEGIN
         CREATE ROLE octollm_tenant NOLOGIN NOSUPERUSER NOBYPASSRLS NOINHERIT;
     EXCEPTION
-        -- roles belong to the cluster: another of its databases may have made it
+        -- roles belong to the cluster: a migration of another database may have created it
         WHEN duplicate_object OR unique_violation THEN NULL;
         WHEN insufficient_privilege THEN
             IF to_regrole('octollm_tenant') IS NULL THEN
@@ -21,7 +21,7 @@ BEGIN
     BEGIN
         EXECUTE format('GRANT octollm_tenant TO %I', current_user);
     EXCEPTION
-        -- a superuser may have granted it before; who made a role himself may, but must, grant it to himself
+        -- a superuser may have granted it already; a user who created the role may grant it to itself, and must
         WHEN insufficient_privilege THEN NULL;
     END;
     BEGIN
@@ -37,7 +37,7 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT, UPDATE ON %I TO octollm_tenant', name);
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
-        -- workers and the sweeper work for all tenants: as the owner, or as whoever else was given the tables
+        -- workers and the sweeper act for all tenants, as the owner or as another role with rights on the tables
         EXECUTE format('CREATE POLICY all_tenants ON %I USING (current_user <> ''octollm_tenant'')', name);
     END LOOP;
     GRANT SELECT ON pools TO octollm_tenant;
@@ -48,7 +48,7 @@ BEGIN
         );
     END LOOP;
     FOREACH name IN ARRAY children LOOP
-        -- a subquery for a value, which is looked up by key: EXISTS could become a scan of all of a tenant's tasks
+        -- a scalar subquery is looked up by key; EXISTS could become a scan of all of a tenant's tasks
         EXECUTE format(
             $policy$CREATE POLICY one_tenant ON %1$I TO octollm_tenant
             USING (

@@ -1,5 +1,5 @@
--- What passages are found by besides their words: trigrams with pg_trgm, vectors with pgvector. Either extension may be
--- missing, or this role may not create it: then search does without, and the retriever's result says so.
+-- Search by trigrams (pg_trgm) and by vectors (pgvector). Either extension may be missing, or this role may not create
+-- it; search then works without it, and the retriever's result contains a warning.
 
 DO $$
 BEGIN
@@ -18,7 +18,7 @@ BEGIN
         sha256 text COLLATE "C" NOT NULL,
         unpacked boolean NOT NULL,
         number integer NOT NULL,
-        -- provider:model; vectors of different models can't be compared
+        -- provider:model; vectors of different models are not comparable
         model text NOT NULL,
         embedding vector NOT NULL,
         PRIMARY KEY (tenant, sha256, unpacked, number, model),
@@ -33,7 +33,7 @@ END $$;
 
 DO $$
 BEGIN
-    -- as migration 0006 does with the other tables, where it could
+    -- the same policies as in migration 0006, if it could create them
     IF to_regclass('passage_vectors') IS NULL
         OR NOT (SELECT relrowsecurity FROM pg_class WHERE oid = 'passages'::regclass) THEN
         RETURN;

@@ -1,15 +1,15 @@
--- How often the cache was wrong: hits that were run again and compared, and hits that a client called wrong.
+-- Errors of the cache: hits that were run again and compared (an earlier release), and hits reported as wrong.
 
 CREATE TABLE cache_audits (
-    -- the task that an earlier result answered
+    -- the task that was answered from the cache
     task_id text COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     kind text NOT NULL CHECK (kind IN ('audit', 'report')),
     tenant text NOT NULL,
     layer text NOT NULL CHECK (layer IN ('exact', 'alias')),
     source_task_id text COLLATE "C" NOT NULL,
-    -- the task that runs it again; null for a report
+    -- the task that ran it again; null for a report
     rerun_task_id text COLLATE "C" REFERENCES tasks (id) ON DELETE SET NULL,
-    -- null: not decided (yet), or nothing could be compared
+    -- null if undecided, or if nothing could be compared
     agrees boolean,
     reason text,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -20,7 +20,7 @@ CREATE TABLE cache_audits (
 CREATE INDEX cache_audits_by_layer ON cache_audits (tenant, layer, decided_at) WHERE agrees IS NOT NULL;
 CREATE INDEX cache_audits_open ON cache_audits (rerun_task_id) WHERE decided_at IS NULL;
 
--- Layers that were wrong too often: they answer nothing for the tenant until then.
+-- Cache layers that were wrong too often; they are off for the tenant until this time.
 CREATE TABLE cache_switches (
     tenant text NOT NULL,
     layer text NOT NULL,
@@ -29,14 +29,14 @@ CREATE TABLE cache_switches (
     PRIMARY KEY (tenant, layer)
 );
 
--- hits, for whoever samples them
+-- cache hits, for sampling (an earlier release)
 CREATE INDEX tasks_hits ON tasks (finished_at) WHERE cache IS NOT NULL AND finished_at IS NOT NULL;
 
 DO $$
 DECLARE
     name text;
 BEGIN
-    -- without the role row-level security is not enforced: 0006 said so
+    -- without the role, row-level security is off; migration 0006 has warned of it
     IF to_regrole('octollm_tenant') IS NULL THEN
         RETURN;
     END IF;

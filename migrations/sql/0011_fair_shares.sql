@@ -1,6 +1,6 @@
 -- Fair shares of the worker pools between tenants.
 
--- The task's tenant again, for the indexes below. Null in rows that an earlier release inserts: their shares are not
+-- A copy of the task's tenant, for the indexes below. Null in rows inserted by an earlier release, whose shares are not
 -- limited.
 ALTER TABLE steps ADD COLUMN tenant text;
 UPDATE steps s
@@ -10,16 +10,16 @@ WHERE t.id = s.task_id AND s.state IN ('blocked', 'held', 'queued', 'running');
 
 CREATE INDEX steps_waiting ON steps (arm, tenant, priority, queued_at) WHERE state = 'queued';
 CREATE INDEX steps_running_of_tenant ON steps (tenant, arm) WHERE state = 'running';
--- what a tenant's tools ran lately
+-- for the seconds a tenant's tools ran in the last 24 hours
 CREATE INDEX steps_tools_of_tenant ON steps (tenant, finished_at)
     WHERE state IN ('done', 'failed') AND arm IN ('executor', 'coder');
 
--- Whether a tenant may start one more step of an arm now. It may not when it runs `max_running` steps already. Where
--- other tenants are known (by a task or a key) it also may not when only one slot of the arm's live workers would be
--- left without it, or when another tenant with fewer running steps waits for the arm.
--- The claim asks this. Two claims of one tenant and arm ask one after the other: the lock is held until the claim is
+-- Returns whether a tenant may start one more step of an arm now. It may not if it runs `max_running` steps already. If
+-- other tenants exist (with a task or a key), it also may not if it would take the last free slot of the arm's live
+-- workers, or if another tenant with fewer running steps waits for the arm.
+-- The claim calls it. Two claims of one tenant and arm run one after the other: the lock is held until the claim is
 -- committed, and each statement of a volatile function sees what was committed before it.
--- It runs with its owner's rights, because an arm's database user need not be allowed to read keys.
+-- It runs with its owner's rights, because an arm's database user may lack the right to read keys.
 CREATE FUNCTION octollm_may_run(step_arm text, step_tenant text, max_running integer) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER COST 100000 SET search_path FROM CURRENT
 AS $$

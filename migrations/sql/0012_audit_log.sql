@@ -1,13 +1,13 @@
--- Who did what, from where, and whether it was allowed. Apart from the tasks' events: it outlives the tasks, and holds
--- neither bodies nor secrets. Rows are only added.
+-- The audit log: who did what, from where, and whether it was allowed. It is separate from the tasks' events because it
+-- outlives the tasks. It contains no request bodies and no secrets. Rows are only added.
 
 CREATE TABLE audit_log (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- when it happened, by the clock of the process that saw it
+    -- when it happened: the time of the insert minus the seconds the entry waited
     occurred_at timestamptz NOT NULL,
-    -- null: nobody that we know
+    -- null for an unknown caller
     tenant text,
-    -- of a credential that was refused: what it claims to be
+    -- for a refused credential, the id it claims
     key_id text,
     subject text,
     address text,
@@ -16,7 +16,7 @@ CREATE TABLE audit_log (
     outcome text NOT NULL CHECK (outcome IN ('allowed', 'denied', 'failed')),
     reason text,
     request_id text,
-    -- above 1: so many that were left out at that time
+    -- above 1: the number of entries left out until then
     times integer NOT NULL DEFAULT 1 CHECK (times > 0)
 );
 CREATE INDEX audit_log_by_time ON audit_log (occurred_at);
@@ -40,11 +40,11 @@ FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log();
 
 DO $$
 BEGIN
-    -- without the role row-level security is not enforced: 0006 said so
+    -- without the role, row-level security is off; migration 0006 has warned of it
     IF to_regrole('octollm_tenant') IS NULL THEN
         RETURN;
     END IF;
-    -- nothing is granted: no statement on behalf of a tenant reads or writes it
+    -- no grants: no statement on behalf of a tenant reads or writes it
     ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY;
     ALTER TABLE audit_log FORCE ROW LEVEL SECURITY;
     CREATE POLICY all_tenants ON audit_log USING (current_user <> 'octollm_tenant');

@@ -1,5 +1,5 @@
--- What a tenant declared about an arm (POST /v1/arms/register) is its own. `arm_declarations` stays for the release
--- before, which shows one tenant's text to all; nothing of this one reads it.
+-- Each tenant's own declarations about an arm (POST /v1/arms/register). `arm_declarations`, which is shared by all
+-- tenants, stays for the previous release; this release does not read it.
 CREATE TABLE declarations (
     tenant text NOT NULL,
     arm text COLLATE "C" NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE declarations (
     declared_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant, arm)
 );
--- a subject is tenant/key
+-- a subject is tenant/key id
 INSERT INTO declarations (tenant, arm, status, metadata, declared_by, declared_at)
 SELECT split_part(declared_by, '/', 1), arm, status, metadata, declared_by, declared_at
 FROM arm_declarations
@@ -17,7 +17,7 @@ WHERE declared_by LIKE '_%/%';
 
 DO $$
 BEGIN
-    -- without the role row-level security is not enforced: 0006 said so
+    -- without the role, row-level security is off; migration 0006 has warned of it
     IF to_regrole('octollm_tenant') IS NULL THEN
         RETURN;
     END IF;

@@ -1,4 +1,4 @@
-"""The spine's tables, and the chord engine's own four."""
+"""Creates the core tables and the chord engine's four tables."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the chord engine's tables by its own schema, then ours."""
+    """Create the chord engine's tables from its own schema, then ours."""
     connection = op.get_bind()
     connection.exec_driver_sql(chord.schema_sql().replace("%", "%%"))
     spine = Path(__file__).parents[1] / "sql" / "0001_spine.sql"

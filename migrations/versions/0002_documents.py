@@ -1,4 +1,4 @@
-"""The tables of full-text search."""
+"""Creates the tables of full-text search."""
 
 from pathlib import Path
 

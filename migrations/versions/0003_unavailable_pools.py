@@ -1,4 +1,4 @@
-"""Workers that live and take no work say why."""
+"""Adds the reason why a live worker takes no work."""
 
 from alembic import op
 
@@ -9,5 +9,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column."""
+    """Add the column. One statement, so it has no file in sql/."""
     op.get_bind().exec_driver_sql("ALTER TABLE pools ADD COLUMN unavailable text")

@@ -1,4 +1,4 @@
-"""The table of submissions that a client may repeat."""
+"""Creates the table of submission names, which make a submission repeatable."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The table of webhook deliveries."""
+"""Creates the table of webhook deliveries."""
 
 from pathlib import Path
 

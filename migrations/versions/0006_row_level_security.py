@@ -1,4 +1,4 @@
-"""Policies that show a tenant its own rows only."""
+"""Creates the row-level security policies that show a tenant only its own rows."""
 
 from pathlib import Path
 

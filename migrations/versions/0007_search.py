@@ -1,4 +1,4 @@
-"""Search by trigrams and by meaning, where the server has the extensions; outputs that are kept as files."""
+"""Adds search by trigrams and vectors if the server has the extensions, and an index of outputs stored as files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add an index of trigrams and a table of vectors, as far as the server can, and the index of stowed outputs."""
+    """Add the trigram index and the table of vectors if possible, and the index of stored outputs."""
     for name in ("0007_search.sql", "0007_stowed_outputs.sql"):
         script = Path(__file__).parents[1] / "sql" / name
         op.get_bind().exec_driver_sql(script.read_text(encoding="utf-8").replace("%", "%%"))

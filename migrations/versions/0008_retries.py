@@ -1,4 +1,4 @@
-"""Tasks that repeat an ended one, and steps that reuse its results."""
+"""Adds retries: tasks that repeat an ended one, and steps that reuse its results."""
 
 from pathlib import Path
 
@@ -11,6 +11,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns, their indexes and their rules."""
+    """Add the columns, their indexes and their constraints."""
     retries = Path(__file__).parents[1] / "sql" / "0008_retries.sql"
     op.get_bind().exec_driver_sql(retries.read_text(encoding="utf-8").replace("%", "%%"))

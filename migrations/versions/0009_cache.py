@@ -1,4 +1,4 @@
-"""What the cache of results knows of a task."""
+"""Adds the result cache's columns to tasks."""
 
 from pathlib import Path
 

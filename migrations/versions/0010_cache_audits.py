@@ -1,4 +1,4 @@
-"""How often the cache was wrong."""
+"""Creates the tables of cache errors and of switched-off cache layers."""
 
 from pathlib import Path
 

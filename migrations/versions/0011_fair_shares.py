@@ -1,4 +1,4 @@
-"""Fair shares of the worker pools between tenants."""
+"""Adds fair shares of the worker pools between tenants."""
 
 from pathlib import Path
 
@@ -11,6 +11,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the steps' tenant, its indexes and the function that the claim asks."""
+    """Add the steps' tenant, its indexes and the function that the claim calls."""
     changes = Path(__file__).parents[1] / "sql" / "0011_fair_shares.sql"
     op.get_bind().exec_driver_sql(changes.read_text(encoding="utf-8").replace("%", "%%"))

@@ -1,4 +1,4 @@
-"""Who did what, and whether it was allowed."""
+"""Creates the audit log."""
 
 from pathlib import Path
 

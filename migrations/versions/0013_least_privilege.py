@@ -1,4 +1,4 @@
-"""What a tenant declares about an arm is its own; kinds of processes have roles of their own."""
+"""Separates declarations about arms by tenant."""
 
 from pathlib import Path
 

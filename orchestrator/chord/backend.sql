@@ -26,8 +26,8 @@ CREATE TABLE IF NOT EXISTS groups (
 -- part updates its chord's row, so no indexed column changes before the chord is ready (heap-only updates).
 CREATE TABLE IF NOT EXISTS chords (
     id text PRIMARY KEY,
-    -- the body's signature; NULL only after a part was counted and before its body arrives (for a group that Celery made
-    -- part of a chord without announcing it)
+    -- the body's signature; NULL only after a part was counted and before its body arrives (for a group that Celery
+    -- made part of a chord without announcing it)
     body bytea,
     -- the header's GroupResult if it is nested: the body's argument gets its shape
     header bytea,

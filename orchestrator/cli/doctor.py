@@ -1,4 +1,4 @@
-"""The command that examines settings, programs, servers and workers, and says what to do."""
+"""`octollm doctor`: checks settings, programs, servers, workers and the API, and says what to do."""
 
 import os
 import re
@@ -13,17 +13,20 @@ import click
 
 from orchestrator import settings
 from orchestrator.auth import permit
-from orchestrator.cli import examine
-from orchestrator.cli.access import Access
-from orchestrator.cli.ending import ExitStatus, Refused, Unreachable
-from orchestrator.cli.finding import Finding, State, good, note, trouble
-from orchestrator.cli.server import Server, find_server
-from orchestrator.devserver import binaries, home
+from orchestrator.cli import checks
+from orchestrator.cli.checks import CheckResult, CheckStatus, failure, ok, warning
+from orchestrator.cli.client import ApiClient, ServerOptions, open_client
+from orchestrator.cli.exit_status import ExitStatus, RequestRefused, ServerUnreachable
+from orchestrator.devserver import binaries, state_directory
 from orchestrator.models.errors import SettingsError
 from orchestrator.settings import Settings
 from orchestrator.settings_file import read_env_file
 
-_MARKS = {State.GOOD: ("✓", "green"), State.NOTE: ("!", "yellow"), State.TROUBLE: ("✗", "red")}
+_MARKS = {
+    CheckStatus.OK: ("✓", "green"),
+    CheckStatus.WARNING: ("!", "yellow"),
+    CheckStatus.FAILURE: ("✗", "red"),
+}
 _TOOLS = ("gunicorn", "celery", "ruff", "pytest")
 _BY_THE_STACK = ("DATABASE_URL", "REDIS_URL")
 _WRONG = re.compile(r"([A-Z][A-Z0-9_]+) is wrong")
@@ -34,56 +37,56 @@ _WRONG = re.compile(r"([A-Z][A-Z0-9_]+) is wrong")
     "--port", type=click.IntRange(1, 65535), help="The API's, on this machine.  [default: as `octollm --url`]"
 )
 @click.pass_obj
-def doctor(access: Access, /, port: int | None) -> int:
-    """Check settings, programs, servers, workers, clocks, the API; say what to do. Exit status: 1 for trouble."""
-    told = Counter[State]()
-    server = find_server(access._replace(url=f"http://127.0.0.1:{port}") if port else access)
-    for finding in _examine(server):
-        mark, colour = _MARKS[finding.state]
-        click.echo(f"{click.style(mark, fg=colour)} {finding.subject:<16} {finding.told}")
-        if finding.advice:
-            click.echo(f"  {'':<16} -> {finding.advice}")
-        told[finding.state] += 1
-    click.echo(_summary(told))
-    return ExitStatus.FAILED if told[State.TROUBLE] else ExitStatus.OK
+def doctor(access: ServerOptions, /, port: int | None) -> int:
+    """Check settings, programs, servers, workers, clocks and the API; say what to do. Exit status 1: a failure."""
+    counts = Counter[CheckStatus]()
+    client = open_client(access._replace(url=f"http://127.0.0.1:{port}") if port else access)
+    for result in _check(client):
+        mark, colour = _MARKS[result.status]
+        click.echo(f"{click.style(mark, fg=colour)} {result.subject:<16} {result.message}")
+        if result.advice:
+            click.echo(f"  {'':<16} -> {result.advice}")
+        counts[result.status] += 1
+    click.echo(_summary(counts))
+    return ExitStatus.FAILED if counts[CheckStatus.FAILURE] else ExitStatus.OK
 
 
-def _summary(told: Mapping[State, int]) -> str:
-    if told[State.TROUBLE]:
-        return f"{told[State.TROUBLE]} to deal with"
+def _summary(counts: Mapping[CheckStatus, int]) -> str:
+    if counts[CheckStatus.FAILURE]:
+        return f"{counts[CheckStatus.FAILURE]} to fix"
     return (
-        f"it works; marked with ! is what should not stay so: {told[State.NOTE]}"
-        if told[State.NOTE]
+        f"it works; to improve, marked with !: {counts[CheckStatus.WARNING]}"
+        if counts[CheckStatus.WARNING]
         else "all is well"
     )
 
 
-def _examine(server: Server) -> Iterator[Finding]:
+def _check(client: ApiClient) -> Iterator[CheckResult]:
     if env_file := read_env_file():
-        yield good("env file", f"{env_file} is read; the environment goes before it")
-    wrong, known = examine_settings({**os.environ, "OCTOLLM_HOME": str(home.find().path)})
+        yield ok("env file", f"{env_file} is read; the environment overrides it")
+    wrong, known = check_settings({**os.environ, "OCTOLLM_HOME": str(state_directory.find().path)})
     yield from wrong
     yield from _programs(known)
     if known:
-        yield examine_permits(known)
-        yield from examine.postgres(known)
-        yield from examine.redis(known)
-    yield from examine_api(server)
-    yield examine.sandbox(known.executor_min_isolation if known else "basic")
+        yield check_permits(known)
+        yield from checks.postgres(known)
+        yield from checks.redis(known)
+    yield from check_api(client)
+    yield checks.sandbox(known.executor_min_isolation if known else "basic")
 
 
-def examine_permits(known: Settings) -> Finding:
-    """Examine the keys of permits, as far as this process knows them: few have the private one."""
+def check_permits(known: Settings) -> CheckResult:
+    """Check the permit keys that this process has; only few processes have the private one."""
     fault = permit.fault_of_keys(known.permit_private_key, known.permit_public_key, signs=False)
     if not fault:
-        return good("permits", "arms ask for them")
-    state = State.TROUBLE if known.permit_public_key else State.NOTE
-    return Finding(state, "permits", fault, permit.HOW_TO_MAKE_KEYS)
+        return ok("permits", "checked by the arms")
+    status = CheckStatus.FAILURE if known.permit_public_key else CheckStatus.WARNING
+    return CheckResult(status, "permits", fault, permit.HOW_TO_MAKE_KEYS)
 
 
-def examine_settings(environ: dict[str, str]) -> tuple[list[Finding], Settings | None]:
-    """Return all that is wrong with the settings, and the settings without the wrong ones (None: too few)."""
-    found: list[Finding] = []
+def check_settings(environ: dict[str, str]) -> tuple[list[CheckResult], Settings | None]:
+    """Return a result for each wrong setting, and the settings without those (None: required ones are missing)."""
+    found: list[CheckResult] = []
     while True:
         try:
             known = settings.load(environ)
@@ -92,67 +95,77 @@ def examine_settings(environ: dict[str, str]) -> tuple[list[Finding], Settings |
             if name is None or name[1] not in environ:
                 found.append(_missing(error.message))
                 return found, None
-            found.append(trouble(name[1], error.message, "see .env.example"))
+            found.append(failure(name[1], error.message, "see .env.example"))
             del environ[name[1]]
         else:
-            return found or [good("settings", "all can be used")], known
+            return found or [ok("settings", "all are valid")], known
 
 
-def _missing(message: str) -> Finding:
+def _missing(message: str) -> CheckResult:
     if any(name in message for name in _BY_THE_STACK):
-        advice = "octollm up makes these two itself; production sets them"
-        return trouble("settings", message, advice)
-    return trouble("settings", message, "see .env.example")
+        advice = "octollm up sets these two itself; set them in production"
+        return failure("settings", message, advice)
+    return failure("settings", message, "see .env.example")
 
 
-def _programs(known: Settings | None) -> Iterator[Finding]:
+def _programs(known: Settings | None) -> Iterator[CheckResult]:
     if known is None:
         yield from _bundled()
     bin_directory = Path(sys.executable).parent
-    lost = [tool for tool in _TOOLS if not (bin_directory / tool).exists() and not shutil.which(tool)]
-    if lost:
-        yield trouble("programs", f"not found: {', '.join(lost)}", "make setup, or install the package again")
+    missing = [tool for tool in _TOOLS if not (bin_directory / tool).exists() and not shutil.which(tool)]
+    if missing:
+        yield failure(
+            "programs", f"not found: {', '.join(missing)}", "make setup, or install the package again"
+        )
     else:
-        yield good("programs", ", ".join(_TOOLS))
+        yield ok("programs", ", ".join(_TOOLS))
 
 
-def _bundled() -> Iterator[Finding]:
-    """Say what `octollm up` would start."""
+def _bundled() -> Iterator[CheckResult]:
+    """Check the server programs that `octollm up` would start."""
     try:
         found = binaries.postgres()
-        yield good("postgres program", f"{found.origin}, version {found.major}")
+        yield ok("postgres program", f"{found.origin}, version {found.major}")
         program, origin = binaries.valkey()
-        yield good("redis program", f"{origin}, {program.name}")
+        yield ok("redis program", f"{origin}, {program.name}")
     except SettingsError as error:
-        yield trouble("programs", error.message, "install them, or set DATABASE_URL and REDIS_URL")
+        yield failure("programs", error.message, "install them, or set DATABASE_URL and REDIS_URL")
 
 
-def examine_api(server: Server) -> Iterator[Finding]:
-    """Examine what answers at the server's address: ours, with our secret, able to do tasks."""
-    asked = replace(server, timeout_seconds=5)
+def check_api(client: ApiClient) -> Iterator[CheckResult]:
+    """Check that the address belongs to an OctoLLM that accepts our token and is ready."""
+    client = replace(client, timeout_seconds=5)
     try:
-        answer = asked.get("/health")
-    except Unreachable as error:
-        yield trouble("api", error.message, "octollm up, or the web line of Procfile; or pass --url")
+        answer = client.get("/health")
+    except ServerUnreachable as error:
+        yield failure("api", error.message, "octollm up, or the web line of Procfile; or pass --url")
         return
-    except Refused as error:
+    except RequestRefused as error:
         answer = error.message
     if not (isinstance(answer, dict) and {"version", "components"} <= set(answer)):
-        yield trouble("api", f"what answers at {server.url} is no OctoLLM", "name ours with --url, or --port")
+        yield failure(
+            "api",
+            f"{client.url} answers, but is not an OctoLLM",
+            "name an OctoLLM server with --url, or --port",
+        )
         return
-    yield good("api", f"an OctoLLM answers at {server.url}, version {answer['version']}")
+    yield ok("api", f"an OctoLLM answers at {client.url}, version {answer['version']}")
     try:
-        asked.get("/v1/arms")
-    except (Refused, Unreachable) as error:
-        yield trouble(
+        client.get("/v1/arms")
+    except (RequestRefused, ServerUnreachable) as error:
+        yield failure(
             "api", error.message, "name the server of this JWT_PRIVATE_KEY with --url, or pass --token"
         )
         return
-    yield from _readiness(asked)
+    yield from _readiness(client)
 
 
-def _readiness(server: Server) -> Iterator[Finding]:
+def _readiness(client: ApiClient) -> Iterator[CheckResult]:
     try:
-        yield from (note("api", warning) for warning in server.get("/ready").get("warnings", []))
-    except (Refused, Unreachable):
-        yield trouble("api", "GET /ready says that it can't do tasks", f"see above, and {server.url}/ready")
+        yield from (warning("api", text) for text in client.get("/ready").get("warnings", []))
+    except (RequestRefused, ServerUnreachable):
+        yield failure(
+            "api",
+            "GET /ready reports that it can't run tasks",
+            f"see the checks above and {client.url}/ready",
+        )

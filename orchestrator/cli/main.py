@@ -1,36 +1,39 @@
-"""The octollm command: finds a command's module when it is called for, and turns errors into one line."""
+"""The octollm command: imports the module of the chosen subcommand, and prints errors as one line."""
 
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 import click
 
 from orchestrator.cli import output
-from orchestrator.cli.access import Access
-from orchestrator.cli.ending import EXIT_STATUSES, ExitStatus, status_of_error
+from orchestrator.cli.exit_status import EXIT_STATUSES, ExitStatus, status_of_error
 from orchestrator.models.errors import OctoError
 from orchestrator.settings_file import read_env_file
 
-# name -> module and its one line in --help: a command's module is imported only to run it
+# name -> module, imported only to run the command, and the command's line in --help
 _COMMANDS = {
-    "run": ("task", "Submit a goal, show its progress, print the result and the judge's verdict."),
-    "submit": ("task", "Submit a goal and print the task's id."),
-    "watch": ("task", "Show the progress of a task until it ends."),
-    "status": ("task", "Print where a task is."),
-    "cancel": ("task", "Stop a task."),
-    "retry": ("task", "Run a task that has ended again, as a new one; what had finished is reused."),
-    "dead": ("dead", "List steps that killed their workers and were given up, and how to replay them."),
-    "arms": ("arm", "List the arms and how they are."),
-    "up": ("stack", "Start everything on this machine and stay."),
+    "run": ("tasks", "Submit a goal, show its progress, print the result and the judge's verdict."),
+    "submit": ("tasks", "Submit a goal and print the task's id."),
+    "watch": ("tasks", "Show the progress of a task until it ends."),
+    "status": ("tasks", "Print the status of a task."),
+    "cancel": ("tasks", "Stop a task."),
+    "retry": ("tasks", "Run a task that has ended again, as a new one that reuses finished steps."),
+    "dead": ("listings", "List steps that killed their workers and were given up, and how to replay them."),
+    "arms": ("listings", "List the arms and their status."),
+    "up": ("up", "Start everything on this machine and run until Ctrl-C."),
     "demo": ("demo", "Start everything, audit a Python package, print the verdict, stop everything."),
     "migrate": ("operator", "Bring the database to this release's schema."),
-    "keys": ("operator", "Create, revoke and list API keys."),
-    "tenant": ("tenant", "Delete a tenant with all its tasks and files."),
-    "token": ("operator", "Print a JWT."),
+    "keys": ("keys", "Create, revoke and list API keys."),
+    "tenant": ("operator", "Delete a tenant with all its tasks and files."),
+    "token": ("keys", "Print a JWT."),
     "audit": ("operator", "List who did what, and whether it was allowed."),
-    "fake-llm": ("fake_llm", "Run a model server without a model, to try the LLM path without a key."),
+    "fake-llm": (
+        "tests.fake_llm.command",
+        "Run a fake model server, to try the LLM path without a key (from a checkout).",
+    ),
     "doctor": ("doctor", "Check settings, servers and workers; say what to do."),
 }
 
@@ -39,26 +42,31 @@ class Commands(click.Group):
     """A group whose commands are imported one by one: `octollm` must start fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the table's order."""
+        """Return the names in the order of _COMMANDS."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a command."""
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"orchestrator.cli.{_COMMANDS[cmd_name][0]}")
+        name = _COMMANDS[cmd_name][0]
+        if name.startswith("tests.") and not find_spec(name.partition(".")[0]):
+            raise click.UsageError(
+                f"octollm {cmd_name} needs a source checkout: this installation has no tests/"
+            )
+        module = importlib.import_module(name if "." in name else f"orchestrator.cli.{name}")
         command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        """Parse the command line; help is written here, perhaps into a closed pipe."""
-        with output.ends_by_closed_pipe():
+        """Parse the command line; prints help, which a closed pipe may interrupt."""
+        with output.exit_on_closed_pipe():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; where its output goes nowhere, end as other programs do, which click does not."""
-        with output.ends_by_closed_pipe():
+        """Run the command; a closed pipe ends it by SIGPIPE, which click would report as an error."""
+        with output.exit_on_closed_pipe():
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -81,8 +89,10 @@ class Commands(click.Group):
 @click.version_option(package_name="octollm-orchestrator", prog_name="octollm")
 @click.pass_context
 def octollm(ctx: click.Context, /, *, url: str | None, token: str | None, **_options: bool) -> None:
-    """Run goals on OctoLLM: planned, fanned out to arms, joined, judged."""
-    ctx.obj = Access(url, token)
+    """Run goals on OctoLLM: plan, run steps on arms in parallel, join, judge."""
+    from orchestrator.cli.client import ServerOptions  # noqa: PLC0415 - --help needs no HTTP client
+
+    ctx.obj = ServerOptions(url, token)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -105,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _report(error: Exception) -> ExitStatus:
-    """Print what went wrong as one line on stderr; return the exit status for it."""
+    """Print an error as one line on stderr; return its exit status."""
     if isinstance(error, OctoError):
         click.echo(f"octollm: {error.message}", err=True)
         return status_of_error(error)

@@ -1,4 +1,4 @@
-"""Fits what we write to who reads it: a terminal of another encoding, a pipe that was closed."""
+"""Writes output that suits the terminal's encoding, as JSON on request, and ends quietly on a closed pipe."""
 
 import codecs
 import json
@@ -22,31 +22,31 @@ _ASCII = {
 
 
 def prepare() -> None:
-    """Have characters that the encoding of stdout or stderr lacks written as the nearest that it has."""
+    """Replace characters that the encoding of stdout or stderr lacks by similar ASCII ones."""
     codecs.register_error(_HANDLER, _nearest)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)
 
 
-def tell_env_file() -> None:
-    """Say on stderr which file settings were read from, if one was."""
+def print_env_file() -> None:
+    """Print on stderr which file the settings were read from, if any."""
     if env_file := read_env_file():
-        click.echo(f"settings: {env_file} (what the environment holds goes before it)", err=True)
+        click.echo(f"settings: {env_file} (environment variables override it)", err=True)
 
 
 def json_text(document: Any) -> str:
-    """Return a document as JSON for stdout: with other characters escaped, unless stdout takes them all."""
-    return json.dumps(document, indent=2, ensure_ascii=not _takes_all(sys.stdout.encoding))
+    """Return a document as JSON, in ASCII unless the encoding of stdout can represent every character."""
+    return json.dumps(document, indent=2, ensure_ascii=not _is_unicode(sys.stdout.encoding))
 
 
 @contextmanager
-def ends_by_closed_pipe() -> Iterator[None]:
-    """End the process by SIGPIPE, as other programs do, when whoever read its output (head, less) has gone."""
+def exit_on_closed_pipe() -> Iterator[None]:
+    """End the process by SIGPIPE, as other programs do, when the reader of its output (head, less) has exited."""
     try:
         yield
     except BrokenPipeError:
-        # nothing may be flushed into it any more
+        # the interpreter flushes stdout at exit, which would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)
@@ -59,5 +59,5 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
     return "".join(_ASCII.get(character, "?") for character in lost), error.end
 
 
-def _takes_all(encoding: str | None) -> bool:
+def _is_unicode(encoding: str | None) -> bool:
     return codecs.lookup(encoding or "ascii").name in {"utf-8", "utf-16", "utf-32"}

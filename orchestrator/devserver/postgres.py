@@ -1,4 +1,4 @@
-"""A private Postgres under the state directory: made once, started, found again, stopped."""
+"""A private Postgres in the state directory: made once, started, found again, stopped."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ from typing import Any
 
 import psycopg2
 
-from orchestrator.devserver import account, child_process
-from orchestrator.devserver.account import Account
+from orchestrator.devserver import child_process, postgres_user
 from orchestrator.devserver.binaries import Binaries
 from orchestrator.devserver.child_process import Process
-from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.child_reaper import ChildReaper
+from orchestrator.devserver.postgres_user import PostgresUser
 from orchestrator.models.errors import SettingsError
 
 DATABASE = "octollm"
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-_FAST_AND_LOOSE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 class Postgres:
@@ -34,18 +34,18 @@ class Postgres:
         home: Path,
         binaries: Binaries,
         *,
-        leash: Leash,
+        reaper: ChildReaper,
         durable: bool = True,
-        run_as: Account | None = None,
+        run_as: PostgresUser | None = None,
     ) -> None:
-        self._account = run_as or account.choose()
+        self._user = run_as or postgres_user.choose()
         self._state = home / "postgres"
         self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._room = self._account.room(self._state)
-        self._data = self._room / "data"
+        self._directory = self._user.make_directory(self._state)
+        self._data = self._directory / "data"
         self._log = home / "log" / "postgres.log"
         self._binaries = binaries
-        self._leash = leash
+        self._reaper = reaper
         self._durable = durable
         self._process: Process | None = None
 
@@ -55,7 +55,7 @@ class Postgres:
         return f"postgresql+psycopg2://postgres:{self._password}@127.0.0.1:{self._port}/{DATABASE}"
 
     def start(self) -> None:
-        """Bring the cluster up and make the database; one that already runs is kept. Raises SettingsError."""
+        """Start the cluster unless it runs already, and make the database. Raises SettingsError."""
         self._forget_orphan()
         if not self._data.exists():
             self._make()
@@ -64,44 +64,44 @@ class Postgres:
         self._make_database()
 
     def find(self) -> bool:
-        """Answer whether the cluster answers to our password, without starting anything."""
+        """Return whether the cluster runs and accepts our password; starts nothing."""
         return self._data.exists() and self._answers()
 
     def stop(self) -> None:
-        """Stop the cluster and break off open connections: SIGINT is the fast stop, SIGTERM the slow one."""
+        """Stop the cluster by SIGINT, the fast shutdown, which closes open connections."""
         if self._process is not None:
             self._process.stop(signal.SIGINT, seconds=STOP_SECONDS)
             self._process = None
 
     def _make(self) -> None:
-        """Run initdb beside the final place, so that a broken run leaves no half-made cluster there."""
-        unfinished = self._room / "data.new"
+        """Run initdb in a temporary directory and rename it, so that a failure leaves no incomplete cluster."""
+        unfinished = self._directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         password = secrets.token_urlsafe(24)
         _write_secret(self._state / "password", password)
-        told = _write_secret(self._room / "password.initdb", password)
-        self._account.own(unfinished)
-        self._account.own(told)
+        password_file = _write_secret(self._directory / "password.initdb", password)
+        self._user.give(unfinished)
+        self._user.give(password_file)
         options = ["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--auth=scram-sha-256"]
         done = subprocess.run(
-            self._argv("initdb", "-D", str(unfinished), f"--pwfile={told}", *options),
+            self._argv("initdb", "-D", str(unfinished), f"--pwfile={password_file}", *options),
             check=False,
             capture_output=True,
             text=True,
             env=_environment(),
-            **self._account.options,
+            **self._user.popen_options,
         )
-        told.unlink()
+        password_file.unlink()
         if done.returncode != 0:
             raise SettingsError(
-                f"initdb failed: {done.stderr.strip()}; or set DATABASE_URL to a Postgres that runs"
+                f"initdb failed: {done.stderr.strip()}; or set DATABASE_URL to a running Postgres"
             )
         unfinished.rename(self._data)
 
     def _forget_orphan(self) -> None:
-        """Remove a cluster under /var/tmp whose state directory, and with it the password, was deleted."""
-        if self._room != self._state and not (self._state / "password").exists():
+        """Remove a cluster under /var/tmp whose state directory, with the password, was deleted."""
+        if self._directory != self._state and not (self._state / "password").exists():
             shutil.rmtree(self._data, ignore_errors=True)
 
     def _check_version(self) -> None:
@@ -109,11 +109,11 @@ class Postgres:
         if major != self._binaries.major:
             raise SettingsError(
                 f"{self._data} was made by Postgres {major} and can't be read by {self._binaries.major}: "
-                f"dump it with the old ones, or move {self._state} away to start anew"
+                f"dump it with Postgres {major}, or move {self._state} away to start with an empty one"
             )
 
     def _left_running(self) -> Process | None:
-        """Find our cluster still running, or clear what a dead one left."""
+        """Return our cluster if it still runs; else remove its stale postmaster.pid."""
         status = self._status()
         if not status:
             return None
@@ -122,23 +122,23 @@ class Postgres:
             (self._data / "postmaster.pid").unlink()
             return None
         if self._answers():
-            self._leash.hold(found.pid, signal.SIGINT)
-            found.leash = self._leash
+            self._reaper.add(found.pid, signal.SIGINT)
+            found.reaper = self._reaper
             return found
         found.stop(signal.SIGINT, seconds=STOP_SECONDS)
         return None
 
     def _launch(self) -> Process:
-        """Start postgres on the port kept from last time; when another server snatches it, on a new one."""
+        """Start postgres on the port of the last start, or on a new one if another server takes it."""
         for _ in range(3):
             port = child_process.keep_port(self._state / "port")
             started = child_process.launch(
                 self._argv("postgres", "-D", str(self._data), *self._settings(port)),
                 environ=_environment(),
                 log=self._log,
-                leash=self._leash,
-                at_death=signal.SIGINT,
-                **self._account.options,
+                reaper=self._reaper,
+                orphan_signal=signal.SIGINT,
+                **self._user.popen_options,
             )
             if self._becomes_ready(started):
                 return started
@@ -155,7 +155,7 @@ class Postgres:
             f"port={port}",
             "unix_socket_directories=",
             "max_connections=200",
-            *(() if self._durable else _FAST_AND_LOOSE),
+            *(() if self._durable else _NOT_DURABLE),
         ]
         for setting in chosen:
             yield from ("-c", setting)
@@ -170,14 +170,14 @@ class Postgres:
         return False
 
     def _status(self) -> list[str]:
-        """Read postmaster.pid: process id first, port fourth, state eighth."""
+        """Return the lines of postmaster.pid: process id first, port fourth, state eighth."""
         try:
             return (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return []
 
     def _answers(self) -> bool:
-        """Answer whether what listens on our port knows our password and serves our data directory."""
+        """Return whether the server on our port accepts our password and serves our data directory."""
         try:
             with self._session() as session:
                 session.execute("SHOW data_directory")
@@ -209,8 +209,8 @@ class Postgres:
             connection.close()
 
     def _argv(self, program: str, *arguments: str) -> list[str]:
-        directory = self._account.reachable(self._binaries.directory, room=self._room)
-        return self._account.argv([str(directory / program), *arguments])
+        directory = self._user.executable(self._binaries.directory, directory=self._directory)
+        return self._user.argv([str(directory / program), *arguments])
 
     @property
     def _port(self) -> int:
@@ -229,5 +229,5 @@ def _write_secret(path: Path, text: str) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment in which no PG* variable of the user's misleads Postgres."""
+    """Return an environment without the user's PG* variables."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}

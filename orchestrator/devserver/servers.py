@@ -1,4 +1,4 @@
-"""The two servers everything needs, Postgres and Valkey: the user's own if named, else private ones."""
+"""Postgres and Valkey for development and tests: the servers of the settings, else private ones."""
 
 import fcntl
 import os
@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from orchestrator.devserver import binaries
-from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.models.errors import SettingsError
 
 
 class Servers:
-    """Addresses of a Postgres and a Valkey that run, and the means to stop what we started of them."""
+    """Addresses of a running Postgres and Valkey; `stop` stops those that we started."""
 
     def __init__(
         self, database_url: str, redis_url: str, *, origins: tuple[str, ...], ending: ExitStack
@@ -27,7 +27,7 @@ class Servers:
         self._ending = ending
 
     def stop(self) -> None:
-        """Stop what `start` started, and nothing else. Safe to call twice."""
+        """Stop the servers that `start` started. Safe to call twice."""
         self._ending.close()
 
     def __enter__(self) -> Self:
@@ -39,8 +39,8 @@ class Servers:
         self.stop()
 
 
-class Server(Protocol):
-    """A private server under a state directory."""
+class PrivateServer(Protocol):
+    """A private server in a state directory."""
 
     @property
     def url(self) -> str: ...
@@ -52,37 +52,37 @@ class Server(Protocol):
 def start(
     home: Path, *, durable: bool = True, environ: Mapping[str, str] | None = None, bundled: bool = True
 ) -> Servers:
-    """Bring up what `environ` (os.environ by default) does not name in DATABASE_URL and REDIS_URL.
+    """Start the servers that `environ` (default: os.environ) does not name by DATABASE_URL and REDIS_URL.
 
-    State lies in `home` (made 0700). Ports and passwords stay the same from one start to the next. Private
-    servers end when this process dies, however it dies. Where another live process holds `home`, its servers
-    are used and left alone; what a dead one left running is taken over. `durable=False` trades crash safety
-    for speed: for tests. `bundled=False` passes over the servers from wheels. Raises SettingsError.
+    State is in `home` (made 0700). Ports and passwords stay the same from one start to the next. Private servers end
+    when this process ends, even by SIGKILL. If another live process owns `home`, its servers are used and not stopped;
+    servers that a dead process left running are taken over. `durable=False` gives up crash safety for speed, for
+    tests. `bundled=False` ignores the servers from wheels. Raises SettingsError.
     """
     named = os.environ if environ is None else environ
     home = home.resolve()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as ending:
-        leash = Leash()
+        reaper = ChildReaper()
         owned = _own(home, ending)
-        ending.callback(leash.release)
+        ending.callback(reaper.close)
         database_url, redis_url = named.get("DATABASE_URL", ""), named.get("REDIS_URL", "")
         origins = []
         if not database_url:
             found = binaries.postgres(bundled=bundled)
-            postgres = Postgres(home, found, leash=leash, durable=durable)
-            database_url = _bring_up(postgres, owned=owned, ending=ending)
+            postgres = Postgres(home, found, reaper=reaper, durable=durable)
+            database_url = _start_or_find(postgres, owned=owned, ending=ending)
             origins.append(f"postgres: {found.origin}, version {found.major}, state in {home / 'postgres'}")
         if not redis_url:
             program, origin = binaries.valkey(bundled=bundled)
-            valkey = Valkey(home, program, leash=leash, durable=durable)
-            redis_url = _bring_up(valkey, owned=owned, ending=ending)
+            valkey = Valkey(home, program, reaper=reaper, durable=durable)
+            redis_url = _start_or_find(valkey, owned=owned, ending=ending)
             origins.append(f"redis: {origin}, {program.name}, state in {home / 'valkey'}")
         return Servers(database_url, redis_url, origins=tuple(origins), ending=ending.pop_all())
 
 
 def _own(home: Path, ending: ExitStack) -> bool:
-    """Take the lock on `home`, which the kernel frees when we die; answer whether we got it."""
+    """Try to lock `home`; the kernel frees the lock when we end. Return whether we got it."""
     lock = ending.enter_context((home / "servers.lock").open("a"))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +91,7 @@ def _own(home: Path, ending: ExitStack) -> bool:
     return True
 
 
-def _bring_up(server: Server, *, owned: bool, ending: ExitStack) -> str:
+def _start_or_find(server: PrivateServer, *, owned: bool, ending: ExitStack) -> str:
     if owned:
         ending.callback(server.stop)
         server.start()

@@ -1,4 +1,4 @@
-"""Everything `octollm up` runs on one machine: servers, migration, API, workers, sweeper, Flower."""
+"""Runs all of OctoLLM on one machine, for `octollm up`: servers, migration, API, workers, sweeper, Flower."""
 
 import contextlib
 import fcntl
@@ -14,39 +14,31 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator import settings
-from orchestrator.devserver import child_process, key_ring, servers
-from orchestrator.devserver.child_reaper import Leash
-from orchestrator.devserver.home import LOCK_FILE
-from orchestrator.devserver.program import Program, environment, read_procfile
+from orchestrator.devserver import child_process, servers
+from orchestrator.devserver.child_reaper import ChildReaper
+from orchestrator.devserver.environment import choose_secrets, environment, permit_key
+from orchestrator.devserver.service import Service, read_procfile
+from orchestrator.devserver.state_directory import LOCK_FILE
 from orchestrator.memory import migrate
 from orchestrator.models import signing_key
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import OctoError, SettingsError
 from orchestrator.models.model_choice import ModelName
 from orchestrator.process.loop import Loop, Pace
 from orchestrator.process.process_kind import environment_of
 from orchestrator.settings_file import STACK_FILE
 
-ONE_OF_EACH: Mapping[str, int] = {
-    "planner": 1,
-    "retriever": 1,
-    "coder": 1,
-    "executor": 1,
-    "guardian": 1,
-    "judge": 1,
-    "webhook": 1,
-    "sweeper": 1,
-    "web": 1,
-}
+ONE_OF_EACH: Mapping[str, int] = dict.fromkeys(
+    (*(arm.process for arm in ARMS.values()), "webhook", "sweeper", "web"), 1
+)
 READY_SECONDS = 120.0
-# a worker gives its running steps GRACE_SECONDS, 30 by default
+# longer than GRACE_SECONDS (30 by default), which workers give their running steps
 STOP_SECONDS = 35.0
-# a planner that asks a model waits most of the time
-_PLANNER_THREADS_WITH_MODEL = 8
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
 _PROGRESS_SECONDS = 3.0
-_LONGEST_TEND_SECONDS = 30.0
-_HOPELESS_STARTS = 3
+_LONGEST_RESTART_SECONDS = 30.0
+_MAX_FAILED_STARTS = 3
 
 
 class StackError(OctoError):
@@ -56,15 +48,15 @@ class StackError(OctoError):
     retryable = True
 
 
-def _silent(_line: str) -> None:
-    """Say nothing."""
+def _say_nothing(_line: str) -> None:
+    """Ignore a progress line."""
 
 
 class Stack:
-    """A whole OctoLLM on this machine. A context manager: inside it is ready, afterwards nothing is left.
+    """A whole OctoLLM on this machine. A context manager: ready inside the block, nothing runs after it.
 
-    `port` 0 takes a free one. `environ` covers our environment for every process. `processes` is how many of
-    each of the Procfile's lines to run. `say` gets lines for the person who watches. One stack a `home`.
+    `port` 0 chooses a free one. `environ` overrides our environment for every process. `processes` is the number of
+    processes for each line of the Procfile. `say` receives progress lines for the user. One stack per `home`.
     """
 
     def __init__(
@@ -75,7 +67,7 @@ class Stack:
         environ: Mapping[str, str] | None = None,
         processes: Mapping[str, int] = ONE_OF_EACH,
         durable: bool = True,
-        say: Callable[[str], None] = _silent,
+        say: Callable[[str], None] = _say_nothing,
     ) -> None:
         self.home = home.resolve()
         self.port = port
@@ -86,33 +78,33 @@ class Stack:
         self._say = say
         self._logins: dict[str, str] = {}
         self._models: Sequence[ModelName] = ()
-        self._programs: list[Program] = []
+        self._services: list[Service] = []
         self._ending = ExitStack()
-        # a count, not an Event: a handler that interrupts Event.set in another handler deadlocks
+        # a counter, not an Event: a signal handler that interrupts Event.set in another one deadlocks
         self._interrupts = 0
 
     @property
     def url(self) -> str:
-        """Where the API answers."""
+        """The address of the API."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def database_url(self) -> str:
-        """The database that all processes use."""
+        """The database of all processes."""
         return self.environ["DATABASE_URL"]
 
     @property
     def redis_url(self) -> str:
-        """The broker and cache that all processes use."""
+        """The broker and cache of all processes."""
         return self.environ["REDIS_URL"]
 
     def pids(self, kind: str = "") -> list[int]:
-        """Return the ids of the processes that run: of one line of the Procfile, or all."""
-        wanted = [program for program in self._programs if kind in {"", program.name.partition(".")[0]}]
-        return [pid for program in wanted if (pid := program.pid) is not None]
+        """Return the ids of the running processes: of one line of the Procfile, or of all."""
+        wanted = [service for service in self._services if kind in {"", service.name.partition(".")[0]}]
+        return [pid for service in wanted if (pid := service.pid) is not None]
 
     def start(self) -> None:
-        """Start everything and wait until it is ready. Raises SettingsError or StackError, nothing left."""
+        """Start everything and wait until it is ready. Raises SettingsError or StackError; nothing runs then."""
         try:
             self._prepare()
             self._launch()
@@ -122,11 +114,11 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """Stop everything, newest first; workers get 35 s to finish their steps. Safe to call twice."""
+        """Stop everything, newest first; processes get STOP_SECONDS to end. Safe to call twice."""
         self._ending.close()
 
     def run(self, ready: Callable[[str], None]) -> None:
-        """Start, call `ready` with the URL, and stay until SIGINT, SIGTERM or SIGHUP; a second one hurries.
+        """Start, call `ready` with the URL, and run until SIGINT, SIGTERM or SIGHUP; a second one kills at once.
 
         Only for the main thread. Raises as `start` does.
         """
@@ -140,7 +132,7 @@ class Stack:
             finally:
                 if self._interrupts:
                     self._say(
-                        f"stopping: running steps get {STOP_SECONDS:g} s to finish; Ctrl-C again hurries"
+                        f"stopping: running steps get {STOP_SECONDS:g} s to finish; press Ctrl-C again to stop at once"
                     )
                 self.stop()
 
@@ -157,7 +149,7 @@ class Stack:
         self._interrupts += 1
 
     def _prepare(self) -> None:
-        """Bring up the servers, migrate, and write down what was chosen."""
+        """Start the servers, choose secrets, write the stack file, migrate."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
         if self.port == 0:
@@ -168,29 +160,30 @@ class Stack:
         self._ending.callback(running.stop)
         for line in running.origins:
             self._say(line)
-        permit_key = key_ring.permit_key(self.home, self._wanted)
+        permit_private_key = permit_key(self.home, self._wanted)
         chosen = {
             "DATABASE_URL": running.database_url,
             "REDIS_URL": running.redis_url,
-            **key_ring.choose(self.home, self._wanted),
-            "PERMIT_PUBLIC_KEY": signing_key.public_key_of(permit_key),
+            **choose_secrets(self.home, self._wanted),
+            "PERMIT_PUBLIC_KEY": signing_key.public_key_of(permit_private_key),
             "OCTOLLM_URL": self.url,
         }
-        self._write_down(chosen)
-        self.environ = self._wanted | chosen | self._places()
+        self._write_stack_file(chosen)
+        self.environ = self._wanted | chosen | self._process_settings()
         checked = settings.load(self.environ)
         self._models = checked.models
-        self.environ["PERMIT_PRIVATE_KEY"] = permit_key
+        self.environ["PERMIT_PRIVATE_KEY"] = permit_private_key
+        # a planner that asks a model waits most of the time
         if not self.environ.get("PLANNER_THREADS") and (checked.openai_api_key or checked.anthropic_api_key):
-            self.environ["PLANNER_THREADS"] = str(_PLANNER_THREADS_WITH_MODEL)
-        standing = migrate.upgrade(running.database_url)
-        if standing and standing.fault:
-            self._say(f"warning: {standing.fault}: {standing.advice}")
+            self.environ["PLANNER_THREADS"] = str(ARMS["planner"].max_concurrent_tasks)
+        row_security = migrate.upgrade(running.database_url)
+        if row_security and row_security.fault:
+            self._say(f"warning: {row_security.fault}: {row_security.advice}")
         if not self._wanted.get("DATABASE_URL"):
             self._logins = migrate.make_logins(running.database_url)
 
     def _lock(self) -> None:
-        """Hold the home for as long as this process lives: the kernel frees the lock of a dead one."""
+        """Lock the state directory for the lifetime of this process; the kernel frees a dead process's lock."""
         lock = self._ending.enter_context((self.home / LOCK_FILE).open("a+"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -206,18 +199,18 @@ class Stack:
         lock.flush()
 
     def _environ_of(self, kind: str) -> dict[str, str]:
-        """Return the environment of one kind of process: what it may know, and a login of its own."""
+        """Return the environment of one kind of process: its settings and secrets, and its own database login."""
         own = {"DATABASE_URL": self._logins[kind]} if kind in self._logins else {}
         return environment_of(kind, self.environ, models=self._models) | own
 
-    def _write_down(self, chosen: Mapping[str, str]) -> None:
+    def _write_stack_file(self, chosen: Mapping[str, str]) -> None:
         path = self.home / STACK_FILE
         path.touch(mode=0o600)
         path.chmod(0o600)
         path.write_text("".join(f"{name}={value}\n" for name, value in chosen.items()))
 
-    def _places(self) -> dict[str, str]:
-        """Return where processes put things; metrics begin at zero with each start."""
+    def _process_settings(self) -> dict[str, str]:
+        """Return the settings for directories, addresses and flags; empties the metrics directory."""
         metrics = self.home / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir()
@@ -230,55 +223,55 @@ class Stack:
         }
 
     def _launch(self) -> None:
-        """Start every process, then watch over them in a thread."""
+        """Start every process, and a thread that restarts those that end."""
         commands = read_procfile()
-        leash = Leash()
-        self._ending.callback(leash.release)
+        reaper = ChildReaper()
+        self._ending.callback(reaper.close)
         for kind, count in self._counts.items():
             for number in range(1, count + 1):
                 name = f"{kind}.{number}"
                 log = self.home / "log" / f"{name}.log"
                 log.unlink(missing_ok=True)
-                self._programs.append(
-                    Program(name, commands[kind], environ=self._environ_of(kind), log=log, leash=leash)
+                self._services.append(
+                    Service(name, commands[kind], environ=self._environ_of(kind), log=log, reaper=reaper)
                 )
-        self._ending.callback(self._programs.clear)
-        self._ending.callback(self._end_programs)
-        for program in self._programs:
-            program.start()
+        self._ending.callback(self._services.clear)
+        self._ending.callback(self._end_services)
+        for service in self._services:
+            service.start()
         watcher = Loop("stack-watcher", self._watch, pace=Pace(_POLL_SECONDS))
         watcher.start()
-        self._ending.callback(watcher.stop, wait_seconds=_LONGEST_TEND_SECONDS)
+        self._ending.callback(watcher.stop, wait_seconds=_LONGEST_RESTART_SECONDS)
 
     def _watch(self) -> None:
-        for program in self._programs:
-            if told := program.tend():
-                self._say(told)
+        for service in self._services:
+            if message := service.restart_if_ended():
+                self._say(message)
 
     def _wait_until_ready(self) -> None:
         give_up = time.monotonic() + READY_SECONDS
         while not self._interrupts:
-            status, body = self._ask_ready()
+            status, body = self._get_ready()
             if status == http.HTTPStatus.OK:
                 return
-            self._refuse_a_broken_program()
+            self._raise_if_a_start_fails()
             if time.monotonic() >= give_up:
                 raise StackError(
-                    f"not ready after {READY_SECONDS:g} s; GET /ready says: {body or 'nothing'}; "
+                    f"not ready after {READY_SECONDS:g} s; GET /ready answers: {body or 'nothing'}; "
                     f"the logs are in {self.home / 'log'}"
                 )
             time.sleep(_POLL_SECONDS)
 
-    def _refuse_a_broken_program(self) -> None:
-        """Give up early on a start that can't succeed: a wrong setting, a program that can't be imported."""
-        for program in self._programs:
-            if program.early_deaths >= _HOPELESS_STARTS:
+    def _raise_if_a_start_fails(self) -> None:
+        """Raise StackError early for a start that can't succeed: a wrong setting, a module that can't be imported."""
+        for service in self._services:
+            if service.failed_starts >= _MAX_FAILED_STARTS:
                 raise StackError(
-                    f"{program.name} died {program.early_deaths} times; {program.log} ends with:\n"
-                    f"{child_process.tail(program.log)}"
+                    f"{service.name} ended {service.failed_starts} times during its start; {service.log} ends with:\n"
+                    f"{child_process.tail(service.log)}"
                 )
 
-    def _ask_ready(self) -> tuple[int, str]:
+    def _get_ready(self) -> tuple[int, str]:
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             link.request("GET", "/ready")
@@ -289,27 +282,27 @@ class Stack:
         finally:
             link.close()
 
-    def _end_programs(self) -> None:
-        """End what faces clients first, then the workers, together; what does not end in time is killed."""
-        front = [program for program in self._programs if program.name.partition(".")[0] in _FRONT]
-        behind = [program for program in reversed(self._programs) if program not in front]
+    def _end_services(self) -> None:
+        """Stop the services that clients use, then the workers; kill those that do not end in time."""
+        front = [service for service in self._services if service.name.partition(".")[0] in _FRONT]
+        behind = [service for service in reversed(self._services) if service not in front]
         give_up = time.monotonic() + STOP_SECONDS
         for batch in (front, behind):
-            for program in batch:
-                program.ask_to_stop()
+            for service in batch:
+                service.ask_to_stop()
             self._wait_for_the_end(batch, give_up)
-            for program in batch:
-                program.kill()
+            for service in batch:
+                service.kill()
 
-    def _wait_for_the_end(self, batch: Sequence[Program], give_up: float) -> None:
-        """Wait until all have ended, the time is up, or somebody is in a hurry; say now and then for whom."""
+    def _wait_for_the_end(self, batch: Sequence[Service], give_up: float) -> None:
+        """Wait until all have ended, the time is up or a second signal came; report at intervals which are left."""
         say_again_at = time.monotonic() + _PROGRESS_SECONDS
-        while left := [program.name for program in batch if not program.is_stopped()]:
+        while left := [service.name for service in batch if not service.is_stopped()]:
             now = time.monotonic()
             if self._interrupts > 1 or now >= give_up:
                 return
             if now >= say_again_at:
-                self._say(f"waiting for {', '.join(sorted(left))}: {give_up - now:.0f} s at most")
+                self._say(f"waiting at most {give_up - now:.0f} s for {', '.join(sorted(left))}")
                 say_again_at = now + _PROGRESS_SECONDS
             time.sleep(_POLL_SECONDS)
 

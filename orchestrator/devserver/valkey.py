@@ -1,4 +1,4 @@
-"""A private Valkey (or Redis) under the state directory: started, found again, stopped."""
+"""A private Valkey (or Redis) in the state directory: started, found again, stopped."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.devserver import child_process
 from orchestrator.devserver.child_process import Process
-from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.models.errors import SettingsError
 
 START_SECONDS = 30.0
@@ -20,15 +20,15 @@ STOP_SECONDS = 15.0
 class Valkey:
     """One server: data, password and port in `home`/valkey, log in `home`/log.
 
-    Nothing is evicted: the broker's queues live here, and an evicted queue is lost work.
+    It never evicts keys: it stores the broker's queues, and an evicted queue is lost work.
     """
 
-    def __init__(self, home: Path, program: Path, *, leash: Leash, durable: bool = True) -> None:
+    def __init__(self, home: Path, program: Path, *, reaper: ChildReaper, durable: bool = True) -> None:
         self._state = home / "valkey"
         self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._log = home / "log" / "valkey.log"
         self._program = program
-        self._leash = leash
+        self._reaper = reaper
         self._durable = durable
         self._process: Process | None = None
 
@@ -38,11 +38,11 @@ class Valkey:
         return f"redis://:{self._password()}@127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
-        """Bring the server up; one that already runs is kept. Raises SettingsError."""
+        """Start the server unless it runs already. Raises SettingsError."""
         self._process = self._left_running() or self._launch()
 
     def find(self) -> bool:
-        """Answer whether the server answers to our password, without starting anything."""
+        """Return whether the server runs and accepts our password; starts nothing."""
         return (self._state / "port").exists() and self._ask("PING") == "+PONG"
 
     def stop(self) -> None:
@@ -54,20 +54,20 @@ class Valkey:
     def _left_running(self) -> Process | None:
         if not self.find():
             return None
-        found = Process(int((self._state / "pid").read_text()), leash=self._leash)
-        self._leash.hold(found.pid, signal.SIGTERM)
+        found = Process(int((self._state / "pid").read_text()), reaper=self._reaper)
+        self._reaper.add(found.pid, signal.SIGTERM)
         return found
 
     def _launch(self) -> Process:
-        """Start it on the port kept from last time; when another server snatches that, on a new one."""
+        """Start it on the port of the last start, or on a new one if another server takes it."""
         for _ in range(3):
             port = child_process.keep_port(self._state / "port")
             started = child_process.launch(
                 [str(self._program), str(self._configure(port))],
                 environ={"PATH": os.environ.get("PATH", os.defpath)},
                 log=self._log,
-                leash=self._leash,
-                at_death=signal.SIGTERM,
+                reaper=self._reaper,
+                orphan_signal=signal.SIGTERM,
                 cwd=self._state,
             )
             if self._becomes_ready(started):
@@ -78,7 +78,7 @@ class Valkey:
         raise SettingsError(f"Valkey did not start; {self._log} ends with:\n{child_process.tail(self._log)}")
 
     def _configure(self, port: int) -> Path:
-        """Write the configuration; the password stands in it, since a command line is for all to read."""
+        """Write the configuration, with the password: other users could read a command line."""
         path = self._state / "valkey.conf"
         path.touch(mode=0o600)
         path.write_text(
@@ -97,7 +97,7 @@ class Valkey:
         return False
 
     def _ask(self, command: str) -> str:
-        """Send one inline command behind the password; return the first line of its answer, or nothing."""
+        """Authenticate and send one inline command; return the first line of the answer, empty on failure."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 2) as link:
             link.sendall(f"AUTH {self._password()}\r\n{command}\r\nQUIT\r\n".encode())
             answer = b"".join(iter(lambda: link.recv(4096), b""))

@@ -6,14 +6,15 @@ An attacker who takes over a process gets its secrets, so each process gets only
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.settings_file import NO_FILE, VARIABLE
 
-_ARMS: Final = ("retriever", "coder", "executor", "guardian")
-_ROUNDS: Final = ("planner", "judge")
+_ROUNDS: Final = tuple(arm.process for arm in ARMS.values() if arm.saves_rounds)
+_ARMS: Final = tuple(arm.process for arm in ARMS.values() if not arm.saves_rounds)
 KINDS: Final = ("web", *_ROUNDS, *_ARMS, "webhook", "sweeper", "flower")
 
 # the kinds that call models; the others get the models' names but no keys
-WITH_MODELS: Final = frozenset((*_ROUNDS, "retriever", "coder"))
+WITH_MODELS: Final = frozenset(arm.process for arm in ARMS.values() if arm.asks_models)
 SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "JWT_PRIVATE_KEY": frozenset(("web",)),
     "JWT_SECRET": frozenset(("web",)),

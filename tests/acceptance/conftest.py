@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,11 @@ def whole_again(stack: Stack) -> Iterator[None]:
     yield
     expected = {"planner": 1, "executor": 2, "retriever": 1, "judge": 1, "sweeper": 1, "web": 1}
     for kind, count in expected.items():
-        wait_until(lambda kind=kind, count=count: len(stack.pids(kind)) == count, 40, f"{kind} to be back")
+        wait_until(partial(_has_processes, stack, kind, count), 40, f"{kind} to be back")
+
+
+def _has_processes(stack: Stack, kind: str, count: int) -> bool:
+    return len(stack.pids(kind)) == count
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ def owner_of(database: Engine, task_id: str, name: str) -> int:
 
     def running() -> str | None:
         row = row_of(database, task_id, name)
-        return row["owner"] if row and row["state"] == "running" else None
+        return str(row["owner"]) if row and row["state"] == "running" else None
 
     return int(wait_until(running, 30, f"{name} to run").rpartition(":")[2])
 

@@ -42,7 +42,7 @@ def test_a_step_that_another_task_did_on_the_same_inputs_is_not_done_again(
 ) -> None:
     inputs = {"values": {"number": 4711}}
     collect = {"id": "collect", "arm": "retriever", "action": "collect", "inputs": inputs}
-    contract = {"plan": {"steps": [collect]}, "cache": {"mode": "default"}}
+    contract: dict[str, Any] = {"plan": {"steps": [collect]}, "cache": {"mode": "default"}}
     first = client.run("Collect the number", **contract)
 
     second = client.run("Collect the number for another report", **contract)

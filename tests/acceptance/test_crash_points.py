@@ -117,7 +117,7 @@ def test_an_api_process_dies_between_committing_a_task_and_publishing_it(
 ) -> None:
     """The client sees no answer and asks again under the same name: it is the task that was committed."""
     died = arm(Point.SUBMITTED_NOT_PUBLISHED)
-    body = {"goal": "do it", "plan": PLAN}
+    body: dict[str, object] = {"goal": "do it", "plan": PLAN}
 
     with pytest.raises((RemoteDisconnected, ConnectionError, URLError)):
         client.call("POST", "/v1/tasks", body, headers={"Idempotency-Key": "crash-point"})

@@ -12,8 +12,9 @@ import pytest
 from orchestrator import settings
 from orchestrator.bootstrap import Orchestrator, for_api
 from orchestrator.devserver.child_process import free_port
-from orchestrator.devserver.child_reaper import Leash
-from orchestrator.devserver.program import Program, environment, read_procfile
+from orchestrator.devserver.child_reaper import ChildReaper
+from orchestrator.devserver.environment import environment
+from orchestrator.devserver.service import Service, read_procfile
 from orchestrator.memory import tasks
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.execution_state import TaskStatus
@@ -42,11 +43,11 @@ class Watched:
         )
         lines = read_procfile()
         worker = lines["executor"].replace("-Q arm.executor", "-Q arm.executor,planner,judge")
-        self._leash = Leash()
+        self._reaper = ChildReaper()
         self._programs = [
-            Program("executor.1", worker, environ=environ, log=self.log, leash=self._leash),
-            Program(
-                "flower.1", lines["flower"], environ=environ, log=folder / "flower.log", leash=self._leash
+            Service("executor.1", worker, environ=environ, log=self.log, reaper=self._reaper),
+            Service(
+                "flower.1", lines["flower"], environ=environ, log=folder / "flower.log", reaper=self._reaper
             ),
         ]
 
@@ -60,7 +61,7 @@ class Watched:
             program.ask_to_stop()
         for program in self._programs:
             wait_until(program.is_stopped, 30, f"{program.name} to stop")
-        self._leash.release()
+        self._reaper.close()
 
     def is_up(self) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine
@@ -51,7 +52,7 @@ def test_a_step_that_kills_its_worker_thrice_is_given_up_listed_and_replayed(
     task_id = client.submit(plan={"steps": [collect("first", 1), wait("deadly", 2, "first")]})
     for attempt in (1, 2, 3):
         wait_until(
-            lambda number=attempt: row_of(database, task_id, "deadly").get("attempt") == number,
+            partial(_is_at, database, task_id, attempt),
             30,
             f"attempt {attempt}",
         )
@@ -78,3 +79,7 @@ def _attempts(task: dict[str, object]) -> dict[str, int]:
     steps = task["steps"]
     assert isinstance(steps, list)
     return {step["step_id"]: step["attempt"] for step in steps}
+
+
+def _is_at(database: Engine, task_id: str, attempt: int) -> bool:
+    return bool(row_of(database, task_id, "deadly").get("attempt") == attempt)

@@ -10,7 +10,7 @@ from secrets import token_hex
 
 import pytest
 
-from api.middleware.reception import HEAD_SECONDS, MAX_ARRIVING_OF_ADDRESS
+from api.middleware.request_receiver import HEAD_SECONDS, MAX_RECEIVING_PER_ADDRESS
 from orchestrator import settings
 from orchestrator.auth.credential import SCOPES, sign_token
 from tests.acceptance import web
@@ -77,7 +77,7 @@ def test_a_crowd_of_half_sent_requests_does_not_silence_the_api(url: str, half: 
 
 
 def test_one_address_ends_its_own_oldest_requests_and_not_its_newest(url: str) -> None:
-    crowd_size = 2 * MAX_ARRIVING_OF_ADDRESS + CROWD
+    crowd_size = 2 * MAX_RECEIVING_PER_ADDRESS + CROWD
     with ExitStack() as stack:
         crowd = [stack.enter_context(connect(url)) for _ in range(crowd_size)]
         for link in crowd:

@@ -7,6 +7,7 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def _waiting(client: Client, task_id: str) -> dict[str, object] | None:
     return status if status["waiting_for"] == ["retriever"] else None
 
 
-def _ready(stack: Stack) -> dict[str, object]:
+def _ready(stack: Stack) -> dict[str, Any]:
     try:
         with urllib.request.urlopen(f"{stack.url}/ready", timeout=10) as answer:
             return dict(json.loads(answer.read()))

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.fake_llm import read_script
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
+from tests.fake_llm.command import read_script
+from tests.fake_llm.server import FakeLLM
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,11 @@ def client(fake: FakeLLM) -> Iterator[Client]:
 def asked(client: Client, **more: Any) -> dict[str, Any]:
     """Run the goal with the cache bypassed."""
     manual = client.upload(MANUAL, filename="manual.md")
-    again = {"attachments": [manual], "acceptance_criteria": [CRITERION], "cache": {"mode": "bypass"}}
+    again: dict[str, Any] = {
+        "attachments": [manual],
+        "acceptance_criteria": [CRITERION],
+        "cache": {"mode": "bypass"},
+    }
     return client.run(GOAL, **again, **more)
 
 

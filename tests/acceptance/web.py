@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.devserver.child_process import free_port
-from orchestrator.devserver.child_reaper import Leash
-from orchestrator.devserver.program import Program, environment, read_procfile
+from orchestrator.devserver.child_reaper import ChildReaper
+from orchestrator.devserver.environment import environment
+from orchestrator.devserver.service import Service, read_procfile
 from tests.waiting import wait_until
 
 
@@ -16,8 +17,8 @@ def running(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """Run the Procfile's gunicorn for the block and yield its address."""
     port = free_port()
     whole = environment({"PORT": str(port), "BIND_HOST": "127.0.0.1", **environ})
-    leash = Leash()
-    program = Program("web.1", read_procfile()["web"], environ=whole, log=folder / "log", leash=leash)
+    reaper = ChildReaper()
+    program = Service("web.1", read_procfile()["web"], environ=whole, log=folder / "log", reaper=reaper)
     program.start()
     try:
         wait_until(lambda: answers(port), 60, "gunicorn to listen")
@@ -25,7 +26,7 @@ def running(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
     finally:
         program.ask_to_stop()
         wait_until(program.is_stopped, 20, "gunicorn to stop")
-        leash.release()
+        reaper.close()
 
 
 def answers(port: int) -> bool:

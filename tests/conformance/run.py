@@ -80,7 +80,7 @@ def unpack_suite() -> Path:
 
 def run_suite(python: Path, suite: Path, running: Servers, options: list[str]) -> Iterator[str]:
     """Run pytest, print its output and yield it line by line."""
-    command = ["timeout", str(_TIMEOUT_SECONDS), python, "-m", "pytest", "-q", "-rfER", "--reruns", "2"]
+    command = ["timeout", str(_TIMEOUT_SECONDS), str(python), "-m", "pytest", "-q", "-rfER", "--reruns", "2"]
     environ = {**os.environ, **addresses(running), "WORKER_LOGLEVEL": "INFO"}
     environ["PYTHONUNBUFFERED"] = "1"
     environ["PYTHONPATH"] = f"{suite}:{_ROOT}"

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from orchestrator import settings
 from orchestrator.devserver import binaries
-from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.settings import Settings
 from tests.integration.kit import Engineer
@@ -31,12 +31,12 @@ def engineer(engine: Engine, our_settings: Settings) -> Engineer:
 def own_redis(tmp_path: Path) -> Iterator[Valkey]:
     """A Valkey of the test's own, to be frozen or spoilt."""
     program, _ = binaries.valkey()
-    leash = Leash()
-    server = Valkey(tmp_path, program, leash=leash, durable=False)
+    reaper = ChildReaper()
+    server = Valkey(tmp_path, program, reaper=reaper, durable=False)
     server.start()
     yield server
     server.stop()
-    leash.release()
+    reaper.close()
 
 
 @pytest.fixture

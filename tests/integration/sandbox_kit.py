@@ -1,4 +1,4 @@
-"""Runs attacks with and without a sandbox, by the very code that runs tools."""
+"""Runs attacks with and without a sandbox, by the same code that runs tools."""
 
 import os
 import subprocess
@@ -6,13 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from workers.sandbox.backend import Backend, Isolation
-from workers.sandbox.choice import backend_of
-from workers.sandbox.limits import MEBIBYTE, Limits
-from workers.sandbox.readable import is_open_to_all
-from workers.sandbox.run import Finished, run
+from workers.sandbox.backend import MEBIBYTE, Backend, Isolation, ToolLimits
+from workers.sandbox.readable_files import is_open_to_all
+from workers.sandbox.run import ToolResult, run
+from workers.sandbox.selection import backend_of
 
-SMALL = Limits(
+SMALL = ToolLimits(
     cpu_seconds=5,
     memory_bytes=256 * MEBIBYTE,
     file_bytes=2 * MEBIBYTE,
@@ -27,12 +26,14 @@ NOBODY = 65_533
 
 
 def kinds_here() -> dict[str, Backend]:
-    """Return every kind of sandbox that this machine has by its level, and basic as an old kernel has it."""
+    """Return every kind of sandbox of this machine by its level, and basic as on an old kernel."""
     found = {level: backend_of(level) for level in (Isolation.STRONG, Isolation.BASIC)}
     return {str(level): kind for level, kind in found.items() if not isinstance(kind, str)}
 
 
-def guarded(backend: Backend, attack: str, *arguments: str, inputs: Path, limits: Limits = SMALL) -> Finished:
+def guarded(
+    backend: Backend, attack: str, *arguments: str, inputs: Path, limits: ToolLimits = SMALL
+) -> ToolResult:
     """Run an attack in a sandbox; the word SCRATCH among its arguments stands for its scratch directory."""
     with backend.cell(inputs, limits) as cell:
         words = [str(cell.scratch) if word == "SCRATCH" else word for word in arguments]
@@ -67,13 +68,13 @@ def marked(mark: str) -> list[int]:
 
 
 def end(pids: Sequence[int]) -> None:
-    """Kill processes that an unguarded attack left."""
+    """Kill processes that an attack without a sandbox left."""
     for pid in pids:
         os.kill(pid, 9)
 
 
 def as_nobody(place: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the start of a command line, and an environment, for a user without rights whose own is `place`.
+    """Return the start of a command line, and an environment, for an unprivileged user who owns `place`.
 
     Empty where the tests run as such a user already. Root's Python may lie in a home that nobody else may enter: in
     a mount namespace it then lies in an open one.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from orchestrator.cli.example import FLAWED
+from orchestrator.cli.up import FLAWED
 from orchestrator.models.errors import (
     InvalidStepInput,
     PermitDenied,
@@ -30,8 +30,8 @@ from tests.unit.arm_kit import assignment, attachment_of, run, view
 from workers.arms.base import CancelToken
 from workers.arms.judge import RoundView, judge_round
 from workers.sandbox.backend import Isolation
-from workers.sandbox.choice import Standing, strongest
-from workers.sandbox.interpreter import DISTRIBUTIONS
+from workers.sandbox.readable_files import DISTRIBUTIONS
+from workers.sandbox.selection import SandboxStatus, select_sandbox
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample_package"
 PLANTED_KEY = (FLAWED / "courier" / "carrier.ini").read_text().split()[-1]
@@ -39,9 +39,9 @@ FAILING_TEST = "def test_planted():\n    assert 1 + 1 == 3\n"
 
 
 @pytest.fixture(scope="module")
-def standing() -> Standing:
+def sandbox() -> SandboxStatus:
     """The strongest sandbox of this machine."""
-    return strongest(Isolation.BASIC)
+    return select_sandbox(Isolation.BASIC)
 
 
 def packed(place: Path, **files: str) -> dict[str, bytes]:
@@ -52,7 +52,7 @@ def packed(place: Path, **files: str) -> dict[str, bytes]:
 
 
 def sample(tmp_path: Path, **more: str) -> bytes:
-    """Pack the shipped example, with more test files put in."""
+    """Pack the shipped example with additional test files."""
     copy = tmp_path / "sample"
     copy.mkdir()
     for path in SAMPLE.rglob("*"):
@@ -65,8 +65,8 @@ def sample(tmp_path: Path, **more: str) -> bytes:
     return pack(copy)
 
 
-def audit(content: bytes, standing: Standing) -> tuple[RoundView, dict[str, StepResult]]:
-    """Plan an audit by its recipe and let every arm do its steps, one after the other."""
+def audit(content: bytes, sandbox: SandboxStatus) -> tuple[RoundView, dict[str, StepResult]]:
+    """Plan an audit by its recipe and run its steps one after the other."""
     attached = attachment_of(content, "package.tar.gz")
     contract = Contract(goal="Audit this Python package", attachments=(attached.sha256,))
     plan = plan_by_recipe(contract, [attached])
@@ -74,12 +74,12 @@ def audit(content: bytes, standing: Standing) -> tuple[RoundView, dict[str, Step
     for step in plan.steps:
         inputs = resolve(step.inputs, {name: result.output for name, result in results.items()})
         given = assignment(step.arm, step.action, inputs, files={"package.tar.gz": content})
-        results[step.id] = run(given, standing=standing)
+        results[step.id] = run(given, sandbox=sandbox)
     return RoundView(contract, plan, results, dict.fromkeys(results, StepState.DONE), 1), results
 
 
-def test_the_shipped_example_passes_its_audit(tmp_path: Path, standing: Standing) -> None:
-    seen, results = audit(sample(tmp_path), standing)
+def test_the_shipped_example_passes_its_audit(tmp_path: Path, sandbox: SandboxStatus) -> None:
+    seen, results = audit(sample(tmp_path), sandbox)
 
     verdict = judge_round(seen)
 
@@ -90,9 +90,9 @@ def test_the_shipped_example_passes_its_audit(tmp_path: Path, standing: Standing
 
 
 def test_a_copy_with_a_failing_test_is_rejected_with_that_test_as_evidence(
-    tmp_path: Path, standing: Standing
+    tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
-    seen, results = audit(sample(tmp_path, test_planted=FAILING_TEST), standing)
+    seen, results = audit(sample(tmp_path, test_planted=FAILING_TEST), sandbox)
 
     verdict = judge_round(seen)
 
@@ -106,9 +106,9 @@ def test_a_copy_with_a_failing_test_is_rejected_with_that_test_as_evidence(
 
 
 def test_the_flawed_example_is_rejected_with_evidence_for_each_of_its_defects(
-    standing: Standing,
+    sandbox: SandboxStatus,
 ) -> None:
-    seen, results = audit(pack(FLAWED), standing)
+    seen, results = audit(pack(FLAWED), sandbox)
     verdict = judge_round(seen)
 
     failed = {finding.criterion for finding in verdict.findings if finding.met is False}
@@ -129,7 +129,7 @@ def test_the_flawed_example_is_rejected_with_evidence_for_each_of_its_defects(
 
 
 def test_insecure_code_is_found_whatever_the_attachment_says_about_it(
-    tmp_path: Path, standing: Standing
+    tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
     place = tmp_path / "code"
     place.mkdir()
@@ -137,7 +137,7 @@ def test_insecure_code_is_found_whatever_the_attachment_says_about_it(
     (place / ".bandit").write_text("[bandit]\nskips: B602\nexclude: bad.py\n")
     files = {"code.tar.gz": pack(place)}
 
-    output = run(assignment("executor", "security", files=files), standing=standing).output
+    output = run(assignment("executor", "security", files=files), sandbox=sandbox).output
 
     assert (output["high_count"], output["finding_count"]) == (1, 2)
     assert [(item["file"], item["line"], item["code"]) for item in output["findings"]][1] == (
@@ -147,7 +147,7 @@ def test_insecure_code_is_found_whatever_the_attachment_says_about_it(
     )
 
 
-def test_functions_that_no_test_enters_are_named(tmp_path: Path, standing: Standing) -> None:
+def test_functions_that_no_test_enters_are_named(tmp_path: Path, sandbox: SandboxStatus) -> None:
     module = (
         "def used(x):\n    if x:\n        return 1\n    return 2\n\n\n"
         "class K:\n    def unused(self):\n        return 3\n"
@@ -155,18 +155,20 @@ def test_functions_that_no_test_enters_are_named(tmp_path: Path, standing: Stand
     tests = "from m import used\n\ndef test_u():\n    assert used(1) == 1\n"
     files = packed(tmp_path / "code", m=module, test_m=tests)
 
-    output = run(assignment("executor", "coverage", files=files), standing=standing).output
+    output = run(assignment("executor", "coverage", files=files), sandbox=sandbox).output
 
     assert output["never_run"] == [{"name": "K.unused", "file": "m.py", "line": 8}]
     assert output["files"] == [{"file": "m.py", "statements": 7, "run": 5}]
     assert (output["functions"], output["exit_code"]) == (2, 0)
 
 
-def test_a_coverage_report_that_the_tests_forged_is_a_failed_tool(tmp_path: Path, standing: Standing) -> None:
+def test_a_coverage_report_that_the_tests_forged_is_a_failed_tool(
+    tmp_path: Path, sandbox: SandboxStatus
+) -> None:
     files = packed(tmp_path / "code", test_a="import os\n\ndef test_a():\n    os._exit(0)\n")
 
     with pytest.raises(ToolFailed, match="coverage ended"):
-        run(assignment("executor", "coverage", files=files), standing=standing)
+        run(assignment("executor", "coverage", files=files), sandbox=sandbox)
 
 
 FORGED = """import os
@@ -179,12 +181,12 @@ def test_a():
 """
 
 
-def test_a_report_that_a_hostile_test_may_have_forged_is_told_as_such(
-    tmp_path: Path, standing: Standing
+def test_a_report_that_a_hostile_test_may_have_forged_is_marked(
+    tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
-    """It runs in pytest's own process, which holds the report: no report can prove that tests ran."""
+    """The test runs in pytest's own process, which writes the report: no report can prove that tests ran."""
     result = run(
-        assignment("executor", "tests", files=packed(tmp_path / "code", test_a=FORGED)), standing=standing
+        assignment("executor", "tests", files=packed(tmp_path / "code", test_a=FORGED)), sandbox=sandbox
     )
     step = {"id": "tests", "arm": "executor", "action": "tests", "inputs": {}}
 
@@ -203,12 +205,12 @@ FLASK = "import flask\n\n\ndef app():\n    return flask.Flask('x')\n"
 
 @pytest.mark.parametrize(("module", "name"), [(PANDAS, "pandas"), (FLASK, "flask")])
 def test_a_package_whose_dependency_is_not_installed_is_inconclusive_and_the_dependency_named(
-    tmp_path: Path, standing: Standing, module: str, name: str
+    tmp_path: Path, sandbox: SandboxStatus, module: str, name: str
 ) -> None:
-    """What OctoLLM itself stands on is no more installed for others' code than anything else."""
+    """The packages that OctoLLM itself uses are not installed for untrusted code."""
     files = packed(tmp_path / "code", m=module, test_m="import m\n\n\ndef test_m():\n    assert m\n")
 
-    seen, results = audit(files["code.tar.gz"], standing)
+    seen, results = audit(files["code.tar.gz"], sandbox)
     verdict = judge_round(seen)
 
     tests = results["tests"].output
@@ -222,7 +224,7 @@ def test_a_package_whose_dependency_is_not_installed_is_inconclusive_and_the_dep
 
 
 def test_tests_that_can_run_still_run_and_a_failing_one_still_rejects(
-    tmp_path: Path, standing: Standing
+    tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
     files = packed(
         tmp_path / "code",
@@ -231,36 +233,38 @@ def test_tests_that_can_run_still_run_and_a_failing_one_still_rejects(
         test_c="def test_c():\n    assert True\n",
     )
 
-    output = run(assignment("executor", "tests", files=files), standing=standing).output
+    output = run(assignment("executor", "tests", files=files), sandbox=sandbox).output
 
     assert (output["passed"], output["failed"], output["errors"], output["not_run"]) == (1, 1, 0, 1)
     assert output["missing_dependencies"] == ["pandas"]
     assert output["not_checked"] is None
 
 
-def test_a_conftest_that_can_t_be_imported_names_its_dependency(tmp_path: Path, standing: Standing) -> None:
+def test_a_conftest_that_can_t_be_imported_names_its_dependency(
+    tmp_path: Path, sandbox: SandboxStatus
+) -> None:
     files = packed(tmp_path / "code", conftest="import numpy\n", test_a="def test_a():\n    assert True\n")
 
     for action in ("tests", "coverage"):
-        output = run(assignment("executor", action, files=files), standing=standing).output
+        output = run(assignment("executor", action, files=files), sandbox=sandbox).output
 
         assert output["missing_dependencies"] == ["numpy"]
         assert output["not_checked"]["reason"] == "dependency_missing"
 
 
-def test_a_module_of_its_own_that_is_not_there_is_the_package_s_fault(
-    tmp_path: Path, standing: Standing
-) -> None:
+def test_a_missing_module_of_its_own_is_the_package_s_fault(tmp_path: Path, sandbox: SandboxStatus) -> None:
     files = packed(
         tmp_path / "code", m="import m.parts\n", test_m="import m\n\n\ndef test_m():\n    assert m\n"
     )
 
-    output = run(assignment("executor", "tests", files=files), standing=standing).output
+    output = run(assignment("executor", "tests", files=files), sandbox=sandbox).output
 
     assert (output["errors"], output["missing_dependencies"], output["not_checked"]) == (1, [], None)
 
 
-def test_a_process_that_tests_start_can_import_no_more_than_they(tmp_path: Path, standing: Standing) -> None:
+def test_a_process_that_tests_start_can_import_no_more_than_the_tests(
+    tmp_path: Path, sandbox: SandboxStatus
+) -> None:
     test = (
         "import subprocess, sys\n\n\ndef test_a():\n"
         "    for name in ('celery', 'flask', 'sqlalchemy', 'openai'):\n"
@@ -269,23 +273,23 @@ def test_a_process_that_tests_start_can_import_no_more_than_they(tmp_path: Path,
     )
     files = packed(tmp_path / "code", test_a=test)
 
-    output = run(assignment("executor", "tests", files=files), standing=standing).output
+    output = run(assignment("executor", "tests", files=files), sandbox=sandbox).output
 
     assert (output["passed"], output["failed"]) == (1, 0), output["failures"]
 
 
-def test_a_script_that_needs_what_is_not_installed_says_so(standing: Standing) -> None:
+def test_a_script_that_needs_a_missing_module_reports_it(sandbox: SandboxStatus) -> None:
     files = {"total.py": b"import pandas\n"}
     chosen = {"attachments": [attachment_of(files["total.py"], "total.py").sha256]}
 
-    output = run(assignment("executor", "script", chosen, files=files), standing=standing).output
+    output = run(assignment("executor", "script", chosen, files=files), sandbox=sandbox).output
 
     assert (output["exit_code"], output["missing_dependencies"]) == (1, ["pandas"])
     assert output["not_checked"]["reason"] == "dependency_missing"
 
 
-def test_what_the_bare_python_holds_is_all_that_pytest_and_coverage_need() -> None:
-    """A release of pytest that needs more must not be told as a missing dependency of what it tests."""
+def test_the_bare_python_has_everything_that_pytest_and_coverage_need() -> None:
+    """If a release of pytest needs more, the tested package must not be reported as lacking it."""
     needed = {"pytest", "coverage"}
     while (
         more := {
@@ -301,7 +305,7 @@ def test_what_the_bare_python_holds_is_all_that_pytest_and_coverage_need() -> No
     assert needed == set(DISTRIBUTIONS)
 
 
-def test_a_script_runs_on_one_file_and_its_output_is_told(standing: Standing) -> None:
+def test_a_script_runs_on_one_file_and_its_output_is_reported(sandbox: SandboxStatus) -> None:
     script = b"import sys\nprint(len(open(sys.argv[1]).read().split()))\nsys.exit(3)\n"
     files = {"count.py": script, "a.txt": b"one two three"}
     given = assignment("executor", "script", files=files)
@@ -309,14 +313,14 @@ def test_a_script_runs_on_one_file_and_its_output_is_told(standing: Standing) ->
         "executor", "script", {"attachments": [item.sha256 for item in given.attachments]}, files=files
     )
 
-    output = run(named, standing=standing).output
+    output = run(named, sandbox=sandbox).output
 
     assert (output["exit_code"], output["stdout"], output["complete"]) == (3, "3\n", True)
     assert output["stdout_sha256"] == hashlib.sha256(b"3\n").hexdigest()
 
 
 def test_the_recipe_runs_a_script_on_every_input_and_finds_the_output_that_is_not_as_expected(
-    standing: Standing,
+    sandbox: SandboxStatus,
 ) -> None:
     files = {
         "count.py": b"import sys\nprint(len(open(sys.argv[1]).read().split()))\n",
@@ -331,7 +335,7 @@ def test_the_recipe_runs_a_script_on_every_input_and_finds_the_output_that_is_no
     results: dict[str, StepResult] = {}
     for step in plan.steps:
         inputs = resolve(step.inputs, {name: result.output for name, result in results.items()})
-        results[step.id] = run(assignment(step.arm, step.action, inputs, files=files), standing=standing)
+        results[step.id] = run(assignment(step.arm, step.action, inputs, files=files), sandbox=sandbox)
 
     verdict = judge_round(RoundView(contract, plan, results, dict.fromkeys(results, StepState.DONE), 1))
 
@@ -345,41 +349,41 @@ def test_the_recipe_runs_a_script_on_every_input_and_finds_the_output_that_is_no
     assert verdict.decision is Decision.FAILED
 
 
-def test_without_a_sandbox_no_tool_runs_and_the_step_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_sandbox_no_tool_runs_and_the_error_has_the_fix(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     files = packed(tmp_path / "code", test_a=f"open({str(mark)!r}, 'w')\n")
-    none = Standing(None, reason="no sandbox holds here", mend="install bubblewrap")
+    none = SandboxStatus(None, reason="no sandbox works here", fix="install bubblewrap")
 
     for action in ("lint", "tests", "security", "coverage"):
-        with pytest.raises(SandboxUnavailable, match="no sandbox holds here"):
-            run(assignment("executor", action, files=files), standing=none)
+        with pytest.raises(SandboxUnavailable, match="no sandbox works here"):
+            run(assignment("executor", action, files=files), sandbox=none)
 
     assert not mark.exists()
 
 
-def test_a_result_says_how_its_tool_was_kept_apart(tmp_path: Path, standing: Standing) -> None:
+def test_a_result_has_the_isolation_of_its_tool(tmp_path: Path, sandbox: SandboxStatus) -> None:
     files = packed(tmp_path / "code", good="A = 1\n")
 
-    provenance = run(assignment("executor", "lint", files=files), standing=standing).provenance
+    provenance = run(assignment("executor", "lint", files=files), sandbox=sandbox).provenance
 
-    assert provenance["isolation"] == standing.isolation != "none"
+    assert provenance["isolation"] == sandbox.isolation != "none"
     assert provenance["limits"]["memory_bytes"]["per"] == "process"
     assert provenance["limits"]["tree_memory_bytes"]["per"] == "tree"
 
 
-def test_a_tool_that_the_permit_does_not_name_is_not_run(tmp_path: Path, standing: Standing) -> None:
+def test_a_tool_that_the_permit_does_not_name_is_not_run(tmp_path: Path, sandbox: SandboxStatus) -> None:
     given = assignment("executor", "lint", {}, files={"package.tar.gz": sample(tmp_path)})
 
     with pytest.raises(PermitDenied, match="may not run ruff"):
-        run(replace(given, tools=("pytest",)), standing=standing)
+        run(replace(given, tools=("pytest",)), sandbox=sandbox)
 
 
-def test_lint_findings_have_code_and_place_and_count(tmp_path: Path, standing: Standing) -> None:
+def test_lint_findings_have_code_and_place_and_count(tmp_path: Path, sandbox: SandboxStatus) -> None:
     files = packed(
         tmp_path / "code", good="A = 1\n", bad="import os\nimport sys\n\n\ndef f(x=[]):\n    return x\n"
     )
 
-    output = run(assignment("executor", "lint", files=files), standing=standing).output
+    output = run(assignment("executor", "lint", files=files), sandbox=sandbox).output
 
     assert output["by_code"] == {"B006": 1, "F401": 2}
     assert {(item["file"], item["line"], item["code"]) for item in output["findings"]} == {
@@ -390,7 +394,7 @@ def test_lint_findings_have_code_and_place_and_count(tmp_path: Path, standing: S
 
 
 def test_the_attachment_s_own_configuration_can_not_silence_the_linter(
-    tmp_path: Path, standing: Standing
+    tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
     place = tmp_path / "code"
     place.mkdir()
@@ -398,7 +402,7 @@ def test_the_attachment_s_own_configuration_can_not_silence_the_linter(
     (place / "ruff.toml").write_text('exclude = ["*"]\n')
     (place / "ruff.py").write_text("raise SystemExit(0)\n")
 
-    output = run(assignment("executor", "lint", files={"a.tgz": pack(place)}), standing=standing).output
+    output = run(assignment("executor", "lint", files={"a.tgz": pack(place)}), sandbox=sandbox).output
 
     assert output["finding_count"] == 1
 
@@ -413,54 +417,54 @@ def test_the_attachment_s_own_configuration_can_not_silence_the_linter(
         ("x = 1\n", (0, 0, 0, 0, 5)),
     ],
 )
-def test_a_run_of_tests_is_reported_as_it_was(
-    source: str, counts: tuple[int, ...], tmp_path: Path, standing: Standing
+def test_the_outcomes_of_tests_are_reported(
+    source: str, counts: tuple[int, ...], tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
     files = packed(tmp_path / "code", test_a=source)
 
-    output = run(assignment("executor", "tests", files=files), standing=standing).output
+    output = run(assignment("executor", "tests", files=files), sandbox=sandbox).output
 
     assert tuple(output[name] for name in ("passed", "failed", "errors", "skipped", "exit_code")) == counts
 
 
-def test_tests_that_kill_pytest_are_a_failed_tool_not_a_pass(tmp_path: Path, standing: Standing) -> None:
+def test_tests_that_kill_pytest_are_a_failed_tool_not_a_pass(tmp_path: Path, sandbox: SandboxStatus) -> None:
     files = packed(tmp_path / "code", test_a="import os\n\ndef test_a():\n    os._exit(0)\n")
 
     with pytest.raises(ToolFailed, match="pytest ended with exit code 0 and no usable report"):
-        run(assignment("executor", "tests", files=files), standing=standing)
+        run(assignment("executor", "tests", files=files), sandbox=sandbox)
 
 
 def test_a_tool_sees_nothing_of_our_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, standing: Standing
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: SandboxStatus
 ) -> None:
     monkeypatch.setenv("JWT_SECRET", "not-for-tools")
     source = "import os\n\ndef test_a():\n    assert 'JWT_SECRET' not in os.environ, os.environ\n"
 
     output = run(
-        assignment("executor", "tests", files=packed(tmp_path / "code", test_a=source)), standing=standing
+        assignment("executor", "tests", files=packed(tmp_path / "code", test_a=source)), sandbox=sandbox
     ).output
 
     assert output["passed"] == 1, output
 
 
 @pytest.mark.parametrize("paths", [["../outside"], ["a/../../x"], ["nothing"], ["-x"]])
-def test_a_path_must_lie_in_the_attachment(paths: list[str], tmp_path: Path, standing: Standing) -> None:
+def test_a_path_must_lie_in_the_attachment(paths: list[str], tmp_path: Path, sandbox: SandboxStatus) -> None:
     files = packed(tmp_path / "code", test_a="x = 1\n")
 
     with pytest.raises(InvalidStepInput):
-        run(assignment("executor", "tests", {"paths": paths}, files=files), standing=standing)
+        run(assignment("executor", "tests", {"paths": paths}, files=files), sandbox=sandbox)
 
 
-def test_waiting_takes_its_time_and_stops_when_told_or_too_late() -> None:
+def test_waiting_takes_its_time_and_stops_on_cancellation_or_deadline() -> None:
     token = CancelToken()
     started = time.monotonic()
 
     output = run(assignment("executor", "wait", {"seconds": 0.2})).output
     with pytest.raises(ToolTimeout):
-        run(assignment("executor", "wait", {"seconds": 30}, seconds=0.1))
+        run(replace(assignment("executor", "wait", {"seconds": 30}), deadline=time.monotonic() + 0.1))
     threading.Timer(0.1, token.set).start()
     with pytest.raises(Stopped):
-        run(assignment("executor", "wait", {"seconds": 30}, cancelled=token))
+        run(replace(assignment("executor", "wait", {"seconds": 30}), cancelled=token))
 
     assert 0.2 <= output["seconds"] < 2
     assert time.monotonic() - started < 5

@@ -98,7 +98,7 @@ def test_a_statement_on_behalf_of_a_tenant_does_not_see_the_log(engine: Engine) 
 
 
 def test_entries_are_found_by_tenant_action_outcome_and_time(engine: Engine) -> None:
-    denied = {"outcome": AuditOutcome.DENIED, "reason": "insufficient_permissions"}
+    denied: dict[str, Any] = {"outcome": AuditOutcome.DENIED, "reason": "insufficient_permissions"}
     add(
         engine,
         entry(tenant="acme", days=3),

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator.chord.database import open_engine, statement, transaction
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.lifecycle import metered_calls, submission
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount, guarded_complete
 from orchestrator.llm.completion import Completion, CompletionRequest, UsageBound
@@ -25,6 +24,7 @@ from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown, StepError, Stopped
 from orchestrator.models.model_errors import ModelError, ModelNoAnswer
 from orchestrator.models.task_contract import Budget
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import HELLO, PURPOSE, Caller
 

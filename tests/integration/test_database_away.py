@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 from workers.arms.base import CancelToken
 from workers.attempt import attempt
 from workers.runtime import process
-from workers.sandbox.choice import NOT_TESTED
+from workers.sandbox.selection import NOT_TESTED
 from workers.tasks import app
 
 

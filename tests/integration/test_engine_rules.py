@@ -11,11 +11,11 @@ from orchestrator import executor
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import transaction
 from orchestrator.executor import SavedRound
-from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory import steps
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.ids import chord_id, step_id
+from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import make_app
@@ -382,7 +382,7 @@ def test_rule_12_a_repair_that_could_change_nothing_is_not_begun(engineer: Engin
 
 
 def test_rule_12_no_more_repairs_than_the_budget_has(engineer: Engineer) -> None:
-    budget = replace(submission.Contract(goal="x").budget, max_repairs=0)
+    budget = replace(Contract(goal="x").budget, max_repairs=0)
     task_id = engineer.start(wait_step("a", repair_inputs={"seconds": 1}), budget=budget)
     engineer.do(task_id, "a")
 

@@ -18,7 +18,7 @@ from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.bootstrap import Orchestrator, WorkerProcess
 from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.redis_policy import refuse_eviction
-from orchestrator.cli import examine
+from orchestrator.cli import checks
 from orchestrator.connections.redis_client import open_client
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.memory.hints import Hints
@@ -129,7 +129,7 @@ def test_each_other_way_to_redis_has_an_end(our_settings: Settings, mute: str) -
         stranger = Principal(TENANT, "key", frozenset(), subject="me")
         with pytest.raises(Unavailable):
             tickets.issue(open_client(mute), stranger, task_id="task_1", secret=b"s" * 32)
-        told = [finding.told for finding in examine.redis(chosen)]
+        told = [result.message for result in checks.redis(chosen)]
         assert told[0].startswith("it does not answer")
 
     assert seconds_for(ask_all) < BOUND_SECONDS

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, make_url
 
 from orchestrator import bootstrap
 from orchestrator.chord.database import open_engine, statement, transaction
-from orchestrator.cli import examine
+from orchestrator.cli import checks
 from orchestrator.devserver import binaries
-from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.memory import migrate
 from orchestrator.models.errors import SettingsError, Unavailable
@@ -24,12 +24,12 @@ from orchestrator.settings import Settings
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a new database: on the bundled Postgres, and on the machine's own where it has one."""
     program = binaries.postgres(bundled=request.param == "bundled" or not _has_its_own())
-    leash = Leash()
-    server = Postgres(tmp_path, program, durable=False, leash=leash)
+    reaper = ChildReaper()
+    server = Postgres(tmp_path, program, durable=False, reaper=reaper)
     server.start()
     yield server.url
     server.stop()
-    leash.release()
+    reaper.close()
 
 
 def test_migrating_again_changes_nothing(empty_database: str) -> None:
@@ -123,9 +123,7 @@ def test_a_database_that_can_not_hold_every_text_is_refused(
     with pytest.raises(SettingsError, match=encoding):
         bootstrap.for_api(chosen)
     assert [
-        encoding in finding.told
-        for finding in examine.postgres(chosen)
-        if finding.subject == "postgres texts"
+        encoding in result.message for result in checks.postgres(chosen) if result.subject == "postgres texts"
     ] == [True]
 
 

@@ -15,7 +15,6 @@ from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
-from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.lifecycle import submission
 from orchestrator.memory import budget
 from orchestrator.memory.hints import Hints
@@ -26,6 +25,7 @@ from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailab
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.queue.app import make_app
+from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import Caller
 from workers.attempt import attempt, planning

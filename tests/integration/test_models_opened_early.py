@@ -15,11 +15,11 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.memory.hints import Hints
 from orchestrator.models.model_choice import ModelName
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
+from tests.fake_llm.server import FakeLLM
 from tests.waiting import wait_until
 from workers.runtime.cancellation import Interrupts
 from workers.runtime.heartbeat import Leases

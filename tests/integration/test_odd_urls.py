@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import make_url
 
 from orchestrator.chord.database import open_engine, statement
-from orchestrator.cli import examine
-from orchestrator.cli.doctor import examine_settings
-from orchestrator.cli.finding import State
+from orchestrator.cli import checks
+from orchestrator.cli.checks import CheckStatus
+from orchestrator.cli.doctor import check_settings
 from orchestrator.connections import server_url
 from orchestrator.connections.redis_client import open_client
 from orchestrator.devserver import binaries
@@ -49,26 +49,26 @@ REDIS = [
 
 @pytest.mark.parametrize("url", POSTGRES)
 def test_the_doctor_survives_every_address_of_postgres(url: str) -> None:
-    wrong, known = examine_settings(_environ(DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1/0"))
+    wrong, known = check_settings(_environ(DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1/0"))
 
-    found = [*wrong, *examine.postgres(known)] if known else wrong
-    assert any(finding.state is not State.GOOD and finding.told and finding.advice for finding in found)
+    found = [*wrong, *checks.postgres(known)] if known else wrong
+    assert any(result.status is not CheckStatus.OK and result.message and result.advice for result in found)
 
 
 @pytest.mark.parametrize("url", REDIS)
 def test_the_doctor_survives_every_address_of_redis(url: str) -> None:
-    wrong, known = examine_settings(_environ(DATABASE_URL="postgresql://127.0.0.1:1/d", REDIS_URL=url))
+    wrong, known = check_settings(_environ(DATABASE_URL="postgresql://127.0.0.1:1/d", REDIS_URL=url))
 
-    found = [*wrong, *examine.redis(known)] if known else wrong
-    assert any(finding.state is not State.GOOD and finding.told and finding.advice for finding in found)
+    found = [*wrong, *checks.redis(known)] if known else wrong
+    assert any(result.status is not CheckStatus.OK and result.message and result.advice for result in found)
 
 
 def test_a_database_number_that_redis_lacks_is_trouble(redis_url: str) -> None:
     url = redis_url.rpartition("/")[0] + "/4711"
-    _, known = examine_settings(_environ(DATABASE_URL="postgresql://127.0.0.1:1/d", REDIS_URL=url))
+    _, known = check_settings(_environ(DATABASE_URL="postgresql://127.0.0.1:1/d", REDIS_URL=url))
 
     assert known is not None
-    assert [finding.state for finding in examine.redis(known)] == [State.TROUBLE]
+    assert [result.status for result in checks.redis(known)] == [CheckStatus.FAILURE]
 
 
 def test_the_second_host_is_reached_when_the_first_is_away(our_settings: Settings) -> None:
@@ -82,7 +82,7 @@ def test_the_second_host_is_reached_when_the_first_is_away(our_settings: Setting
 
     with statement(engine) as conn:
         assert conn.exec_driver_sql("SELECT 1").scalar_one() == 1
-    assert app.AsyncResult("never").state == "PENDING"
+    assert app.AsyncResult("never").status == "PENDING"
     engine.dispose()
 
 

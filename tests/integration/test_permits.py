@@ -23,7 +23,7 @@ from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from workers.arms.base import CancelToken
 from workers.attempt import attempt
 from workers.runtime import containment
-from workers.sandbox.choice import NOT_TESTED
+from workers.sandbox.selection import NOT_TESTED
 
 KEY = signing_key.new_private_key()
 # numbers that jsonb writes in its own way
@@ -34,8 +34,8 @@ SOURCE = b"def test_nothing(): pass\n"
 @pytest.fixture
 def signer(engine: Engine, our_settings: Settings) -> Engineer:
     """One who signs permits, and whose arms ask for them."""
-    keys = {"permit_private_key": KEY, "permit_public_key": signing_key.public_key_of(KEY)}
-    return Engineer(engine, replace(our_settings, **keys))
+    public = signing_key.public_key_of(KEY)
+    return Engineer(engine, replace(our_settings, permit_private_key=KEY, permit_public_key=public))
 
 
 def attempted(engineer: Engineer, claim: Claim) -> Any:

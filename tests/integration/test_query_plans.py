@@ -140,7 +140,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
     spans |= dict.fromkeys(
         ("patience_seconds", "after_seconds", "older_than_seconds", "seconds", "max_age"), 15
     )
-    texts = {"state": "done", "owner": "me", "query": "word", "rows": "[]", "given": "[]"}
+    texts: dict[str, Any] = {"state": "done", "owner": "me", "query": "word", "rows": "[]", "given": "[]"}
     texts |= {
         "cache_key": "k",
         "source_key": "k",

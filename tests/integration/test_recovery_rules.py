@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import redis
@@ -148,9 +149,7 @@ def test_rows_that_died_together_twice_do_not_come_back_together(engineer: Engin
             engineer.ask("UPDATE steps SET not_before = now() WHERE task_id = %(id)s", id=task_id)
             claim = engineer.take(task_id, "a", lease_seconds=0.001)
             wait_until(
-                lambda claim=claim, task_id=task_id: recovery.expire_lease(
-                    engineer.engine, claim.id, task_id=task_id
-                ),
+                partial(recovery.expire_lease, engineer.engine, claim.id, task_id=task_id),
                 5,
                 "the lease to end",
             )

@@ -69,7 +69,7 @@ def address(own_redis: Valkey) -> Address:
 
 def may(client: redis.Redis, command: str) -> bool:
     try:
-        client.execute_command(*command.split())
+        client.execute_command(*command.split())  # type: ignore[no-untyped-call]
     except NoPermissionError:
         return False
     except RedisError:

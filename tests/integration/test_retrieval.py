@@ -150,7 +150,7 @@ def test_what_a_search_finds_is_found_where_it_says_by_the_judge(reader: Reader,
         "b.txt": b"\n\nhalf\r\nhalf again\r\n",
         "c.tgz": pack(tmp_path),
     }
-    stored = {name.replace(".", "__"): content for name, content in contents.items()}
+    stored: dict[str, Any] = {name.replace(".", "__"): content for name, content in contents.items()}
 
     found = reader.search("half", **stored)
     matches = found["matches"]

@@ -10,13 +10,13 @@ from sqlalchemy import Engine
 
 from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.devserver import binaries
-from orchestrator.devserver.child_reaper import Leash
-from orchestrator.devserver.fake_llm import FakeLLM, Fault
+from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.memory import budget, files, migrate
 from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import SettingsError
 from tests import machine
+from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import embedder
 from tests.unit.arm_kit import assignment, run
@@ -33,8 +33,8 @@ def machine_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]
         program = binaries.postgres(bundled=False)
     except SettingsError:
         machine.lacks("Postgres of its own")
-    leash = Leash()
-    server = Postgres(tmp_path_factory.mktemp("machine"), program, durable=False, leash=leash)
+    reaper = ChildReaper()
+    server = Postgres(tmp_path_factory.mktemp("machine"), program, durable=False, reaper=reaper)
     server.start()
     engine = open_engine(server.url)
     try:
@@ -47,7 +47,7 @@ def machine_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]
     finally:
         engine.dispose()
         server.stop()
-        leash.release()
+        reaper.close()
 
 
 def search(engine: Engine, query: str, *, embedder: ClaimEmbedder | None = None, **inputs: Any) -> Any:

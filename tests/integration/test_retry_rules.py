@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import retry, submission
+from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory import events, pools, retention, steps, tasks
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.task_contract import Budget
@@ -67,6 +68,7 @@ def test_where_all_is_reused_only_the_judge_runs_again(engineer: Engineer) -> No
     ended = engineer.judge(again, verdict(Decision.PASSED))
 
     assert engineer.chord_of(again)["size"] == 0
+    assert isinstance(ended, Ended)
     assert ended.task_id == again
     assert engineer.task(again).status == "completed"
     assert _outputs(engineer, again).keys() == {"a", "b", "c"}

@@ -1,4 +1,4 @@
-"""Attacks on every kind of sandbox here: each first gets what it wants without one, then does not with it."""
+"""Attacks on every kind of sandbox here: each succeeds without a sandbox, and fails in one."""
 
 import os
 import socket
@@ -47,7 +47,7 @@ def port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_continuous_integration_tries_both_kinds() -> None:
+def test_continuous_integration_tests_both_kinds() -> None:
     wanted = {"strong", "basic"} if os.environ.get("CI") else set()
 
     assert KINDS.keys() >= wanted, (
@@ -67,7 +67,7 @@ def test_a_tool_reads_its_inputs_and_writes_its_scratch(kind: Backend, inputs: P
     assert (finished.exit_code, finished.stdout) == (0, b"input True\n"), finished.stderr
 
 
-def test_what_packages_ordinarily_do_is_allowed(kind: Backend, inputs: Path) -> None:
+def test_ordinary_work_of_packages_is_allowed(kind: Backend, inputs: Path) -> None:
     program = Path(__file__).with_name("ordinary_work.py").read_text()
     limits = replace(SMALL, memory_bytes=2**30, scratch_bytes=2**28, file_bytes=2**26)
     # no sockets, no terminals, and no /dev/shm for semaphores
@@ -125,7 +125,7 @@ for kind in kinds_here().values():
     assert worker.stdout.splitlines() == ["True", *(["0 b''"] * len(KINDS))], worker.stderr
 
 
-def test_no_network_is_in_reach(kind: Backend, inputs: Path, port: int, tmp_path: Path) -> None:
+def test_no_network_can_be_reached(kind: Backend, inputs: Path, port: int, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -138,7 +138,7 @@ def test_no_network_is_in_reach(kind: Backend, inputs: Path, port: int, tmp_path
 
 
 @pytest.mark.parametrize("attack", [attacks.SIGNAL, attacks.TRACE])
-def test_the_worker_can_not_be_touched(kind: Backend, inputs: Path, attack: str) -> None:
+def test_the_worker_can_not_be_attacked(kind: Backend, inputs: Path, attack: str) -> None:
     with subprocess.Popen(["sleep", "30"]) as victim:
         try:
             assert BROKE_OUT in unguarded(attack, str(victim.pid), inputs=inputs)
@@ -147,7 +147,7 @@ def test_the_worker_can_not_be_touched(kind: Backend, inputs: Path, attack: str)
             victim.kill()
 
 
-def test_file_names_of_others_can_not_be_watched(kind: Backend, inputs: Path) -> None:
+def test_file_events_can_not_be_watched(kind: Backend, inputs: Path) -> None:
     assert BROKE_OUT in unguarded(attacks.WATCH, tempfile.gettempdir(), inputs=inputs)
     for place in (tempfile.gettempdir(), "/usr", str(inputs)):
         assert BROKE_OUT not in guarded(kind, attacks.WATCH, place, inputs=inputs).stdout
@@ -168,7 +168,7 @@ def test_a_fork_bomb_is_stopped_and_leaves_nothing(kind: Backend, inputs: Path) 
         assert word == "stopped"
         assert 0 < int(made) <= SMALL.processes
     else:
-        # the kernel stops it, or where others of the user end meanwhile, the watch does
+        # the kernel stops it; when other processes of the user end meanwhile, the watch does
         with suppress(ToolFailed):
             assert BROKE_OUT not in guarded(kind, attacks.FORK, "60", mark, inputs=inputs).stdout
 
@@ -176,7 +176,7 @@ def test_a_fork_bomb_is_stopped_and_leaves_nothing(kind: Backend, inputs: Path) 
     assert marked(mark) == []
 
 
-def test_sandboxes_do_not_use_up_each_other_s_processes(kind: Backend, tmp_path: Path) -> None:
+def test_sandboxes_do_not_share_a_process_limit(kind: Backend, tmp_path: Path) -> None:
     made: list[str] = []
 
     def fork(number: int) -> None:
@@ -226,7 +226,7 @@ def test_memory_of_children_of_threads_is_bounded(kind: Backend, inputs: Path) -
     "attack", [attacks.SHARE_MEMORY, attacks.HIDE_SHARED_MEMORY], ids=["plain", "unmapped"]
 )
 def test_shared_memory_is_bounded(kind: Backend, inputs: Path, attack: str) -> None:
-    """2,700 MiB under a limit of 1 GiB, at an eighth of the size."""
+    """2,700 MiB with a limit of 1 GiB, both divided by eight."""
     mebibytes = str(2_700 // 8)
 
     assert BROKE_OUT in unguarded(attack, mebibytes, inputs=inputs)
@@ -310,7 +310,7 @@ for kind in kinds_here().values():
     assert tried.stdout.splitlines() == expected, tried.stderr
 
 
-def test_files_that_lie_in_memory_count_as_memory(inputs: Path) -> None:
+def test_files_in_memory_count_as_memory(inputs: Path) -> None:
     limits = replace(SMALL, scratch_bytes=2 * SMALL.tree_memory_bytes)
     files = str(3 * SMALL.tree_memory_bytes // 2 // 2**20)
     strong = [kind for kind in KINDS.values() if kind.facts(limits)["scratch_bytes"]["how"] == "tmpfs"]
@@ -347,7 +347,7 @@ def test_a_flood_of_output_ends_the_tool(kind: Backend, inputs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_time_is_bounded_on_the_clock_and_on_the_processor(kind: Backend, inputs: Path) -> None:
+def test_wall_time_and_processor_time_are_bounded(kind: Backend, inputs: Path) -> None:
     with pytest.raises(ToolTimeout):
         guarded(kind, "import time; time.sleep(20)", inputs=inputs, limits=replace(SMALL, wall_seconds=0.5))
     finished = guarded(kind, attacks.BURN, inputs=inputs, limits=replace(SMALL, cpu_seconds=1))
@@ -369,11 +369,11 @@ def test_a_daemon_ends_with_its_tool(kind: Backend, inputs: Path) -> None:
     assert marked(inside) == []
 
 
-def test_all_of_a_tool_ends_when_its_step_does(kind: Backend, inputs: Path) -> None:
+def test_all_processes_of_a_tool_end_with_its_step(kind: Backend, inputs: Path) -> None:
     mark, calls = uuid.uuid4().hex, []
 
     class Cancelled(StepError):
-        """The step is over."""
+        """Ends the step."""
 
     def checkpoint() -> None:
         calls.append(len(marked(mark)))

@@ -1,4 +1,4 @@
-"""A tool reads Python and nothing that lies beside it, wherever the worker's user has put its interpreter."""
+"""A tool can read Python and nothing beside it, wherever the worker's interpreter is installed."""
 
 import json
 import os
@@ -29,13 +29,13 @@ for kind in kinds_here().values():
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home directory in which uv has put a Python, with links to it in ~/.local/bin and in ~/bin."""
+    """A home directory with a Python installed by uv, and links to it in ~/.local/bin and ~/bin."""
     home = tmp_path / "home"
     real = home / ".local" / "share" / "uv" / "python" / "cpython-3-linux"
     for place in (real, home / ".local" / "bin", home / "bin", home / ".ssh"):
         place.mkdir(parents=True)
     base = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]  # not in typeshed
-    # the interpreter itself stays where it is: it finds its library beside its real place
+    # the interpreter itself is not moved: it finds its library next to its real path
     (real / "bin").symlink_to(base.parent)
     (home / ".local" / "share" / "uv" / "python" / "cpython-3").symlink_to(real.name)
     (home / ".local" / "bin" / "python3").symlink_to("../share/uv/python/cpython-3/bin/" + base.name)
@@ -57,14 +57,14 @@ def virtual_environment(place: Path, interpreter: Path) -> Path:
 
 
 def secrets_of(home: Path) -> list[str]:
-    """Write secrets that lie in the home, near links and near the interpreter; return their paths."""
+    """Write secrets in the home, next to links and next to the interpreter; return their paths."""
     places = (".ssh/id_ed25519", ".netrc", ".local/bin/token", ".local/share/keyring", "bin/token")
     for name in places:
         (home / name).write_text(attacks.SECRET)
     return [str(home / name) for name in places]
 
 
-def test_what_lies_beside_a_link_to_the_interpreter_can_not_be_read(home: Path, tmp_path: Path) -> None:
+def test_the_neighbours_of_a_link_to_the_interpreter_can_not_be_read(home: Path, tmp_path: Path) -> None:
     secrets = secrets_of(home)
     python = virtual_environment(tmp_path / "venv", home / "bin" / "python3")
 
@@ -80,18 +80,18 @@ def test_what_lies_beside_a_link_to_the_interpreter_can_not_be_read(home: Path, 
     assert told.stdout.splitlines() == [r"0 b'runs\n' b''"] * len(kinds_here()), told.stderr
 
 
-def test_no_sandbox_is_used_in_which_the_home_can_be_read(home: Path) -> None:
+def test_a_sandbox_that_can_read_the_home_is_not_used(home: Path) -> None:
     secrets_of(home)
-    # `python -m venv ~`: all of the home belongs to Python
+    # `python -m venv ~`: the whole home is Python's prefix
     python = virtual_environment(home, home / ".local" / "bin" / "python3")
 
-    standing = standing_of(python, HOME=str(home))
+    status = status_of(python, HOME=str(home))
 
-    assert standing["isolation"] == "none"
-    assert standing["reason"].count("read the home directory of the worker's user") == len(kinds_here())
+    assert status["isolation"] == "none"
+    assert status["reason"].count("read the home directory of the worker's user") == len(kinds_here())
 
 
-def test_no_sandbox_is_used_in_which_the_state_directory_can_be_read(tmp_path: Path) -> None:
+def test_a_sandbox_that_can_read_the_state_directory_is_not_used(tmp_path: Path) -> None:
     python = virtual_environment(
         tmp_path / "venv",
         Path(sys._base_executable),  # type: ignore[attr-defined]  # not in typeshed
@@ -99,14 +99,14 @@ def test_no_sandbox_is_used_in_which_the_state_directory_can_be_read(tmp_path: P
     state = tmp_path / "venv" / "state"
     state.mkdir()
 
-    standing = standing_of(python, OCTOLLM_HOME=str(state))
+    status = status_of(python, OCTOLLM_HOME=str(state))
 
-    assert standing["isolation"] == "none"
-    assert standing["reason"].count("read OctoLLM's state directory") == len(kinds_here())
+    assert status["isolation"] == "none"
+    assert status["reason"].count("read OctoLLM's state directory") == len(kinds_here())
 
 
-def standing_of(python: Path, **environment: str) -> dict[str, str]:
-    """Return what a worker of `python` would find when it tests its sandboxes."""
+def status_of(python: Path, **environment: str) -> dict[str, str]:
+    """Return what a worker with `python` finds when it tests its sandboxes."""
     told = subprocess.run(
         [python, "-m", "workers.sandbox", "basic"],
         cwd=ROOT,
@@ -115,5 +115,5 @@ def standing_of(python: Path, **environment: str) -> dict[str, str]:
         timeout=60,
         check=True,
     )
-    standing: dict[str, str] = json.loads(told.stdout)
-    return standing
+    status: dict[str, str] = json.loads(told.stdout)
+    return status

@@ -1,4 +1,4 @@
-"""Where the worker is not root its tools run as its own user, whose other processes and files they do not reach."""
+"""When the worker is not root, its tools have its user, and can't reach that user's other processes and files."""
 
 import os
 import subprocess
@@ -36,11 +36,11 @@ tries = [
     (attacks.SHARE_MEMORY, "340"),
     (attacks.KEEP_DELETED, "SCRATCH", "16", "open"),
 ]
-# 6: the size of the secret. Landlock does not rule stat, and the path is known
+# 6: the size of the secret. Landlock does not cover stat, and the path is known
 print(os.geteuid() != 0, *(guarded(kind, attacks.STAT, str(place / "secret"), inputs=inputs).stdout
     for kind in kinds_here().values()))
 for kind in kinds_here().values():
-    print(probe.trouble(kind))
+    print(probe.failure(kind))
     for attack, *arguments in tries:
         try:
             said = guarded(kind, attack, *arguments, inputs=inputs).stdout
@@ -61,7 +61,7 @@ def own() -> Iterator[Path]:
         yield Path(name, "own")
 
 
-def test_a_tool_of_the_worker_s_own_user_reaches_nothing_else_of_it(own: Path) -> None:
+def test_a_tool_with_the_worker_s_user_can_not_reach_that_user_s_files_and_processes(own: Path) -> None:
     drop, environment = as_nobody(own)
 
     tried = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a worker leaves when it is killed: nothing that runs; and what still stands is ended by the next."""
+"""A killed worker leaves no running tool, and the next worker removes what it left."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.sandbox_kit import SMALL, guarded, kinds_here
 from tests.waiting import wait_until
-from workers.sandbox import account, orphans
+from workers.sandbox import cleanup, tool_users
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10
@@ -36,12 +36,12 @@ def test_no_tool_outlives_a_worker_killed_at_any_moment(tmp_path: Path) -> None:
     assert left == {level: [0] * KILLS for level in kinds_here()}, killer.stdout
 
 
-def test_orphans_are_ended_and_the_sandboxes_of_living_workers_are_not() -> None:
-    dead = subprocess.Popen(["sleep", "60"], env={orphans.VARIABLE: "octollm-sandbox:1:1"})
-    ours = subprocess.Popen(["sleep", "60"], env={orphans.VARIABLE: orphans.tag()})
+def test_orphans_are_killed_and_sandboxes_of_living_workers_are_not() -> None:
+    dead = subprocess.Popen(["sleep", "60"], env={cleanup.VARIABLE: "octollm-sandbox:1:1"})
+    ours = subprocess.Popen(["sleep", "60"], env={cleanup.VARIABLE: cleanup.tag()})
     other = subprocess.Popen(["sleep", "60"], env={"NOTE": "octollm-sandbox:1:1"})
     try:
-        assert orphans.reap() >= 1
+        assert cleanup.reap() >= 1
 
         assert dead.wait(5) == -9
         assert ours.poll() is other.poll() is None
@@ -51,11 +51,11 @@ def test_orphans_are_ended_and_the_sandboxes_of_living_workers_are_not() -> None
             process.wait()
 
 
-def test_directories_of_dead_workers_are_removed_and_those_of_the_living_are_not() -> None:
+def test_directories_of_dead_workers_are_removed_and_others_are_kept() -> None:
     left = Path(tempfile.mkdtemp(prefix="octollm-1-1-"))
-    ours = Path(tempfile.mkdtemp(prefix=orphans.directory_prefix()))
+    ours = Path(tempfile.mkdtemp(prefix=cleanup.directory_prefix()))
 
-    orphans.reap()
+    cleanup.reap()
     found = (left.exists(), ours.exists())
     ours.rmdir()
 
@@ -63,13 +63,13 @@ def test_directories_of_dead_workers_are_removed_and_those_of_the_living_are_not
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives tools a user of their own")
-def test_what_runs_as_a_tool_s_user_without_a_tool_is_ended() -> None:
-    with account.lone_user() as user:
+def test_a_process_of_a_free_tool_user_is_killed() -> None:
+    with tool_users.exclusive_user() as user:
         assert user is not None
         stray = subprocess.Popen(["/bin/sleep", "60"], user=user.uid, group=user.uid, extra_groups=[], env={})
-        orphans.reap()
+        cleanup.reap()
         held = stray.poll()
-    orphans.reap()
+    cleanup.reap()
 
     assert held is None
     assert stray.wait(5) == -9
@@ -95,5 +95,5 @@ def open_descriptors() -> int:
 
 
 def is_zombie(pid: str) -> bool:
-    """Tell whether a process has ended and waits to be waited for."""
+    """Return whether a process is a zombie."""
     return "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]

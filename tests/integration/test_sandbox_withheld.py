@@ -1,4 +1,4 @@
-"""Where no sandbox is strong enough, a real executor's worker takes no work, says why, and its steps fail with that."""
+"""Without a strong enough sandbox an executor's worker takes no work, reports why, and its steps fail with that."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from orchestrator.chord.database import statement
-from orchestrator.cli import examine
-from orchestrator.cli.finding import State
+from orchestrator.cli import checks
+from orchestrator.cli.checks import CheckStatus
 from orchestrator.memory import pools
 from orchestrator.memory.pools import Pool
 from orchestrator.settings import Settings
@@ -30,7 +30,7 @@ _COMMAND = ("-A", "workers", "worker", "-P", "prefork", "-c", "1", "--without-mi
 
 @pytest.fixture
 def withheld(engine: Engine, our_settings: Settings, tmp_path: Path) -> Iterator[Pool]:
-    """A worker told to consume two queues, on a machine without bubblewrap where only strong would do."""
+    """A worker for two queues that requires a strong sandbox, on a machine without bubblewrap."""
     environment = {**os.environ, "PATH": "/nowhere", "EXECUTOR_MIN_ISOLATION": "strong"}
     queues = ("-Q", "arm.executor,arm.coder", "-n", "withheld@here")
     with (tmp_path / "worker.log").open("wb") as log:
@@ -55,7 +55,7 @@ def living(engine: Engine) -> dict[str, Pool]:
         return {pool.arm: pool for pool in pools.alive(conn)}
 
 
-def test_a_worker_without_a_sandbox_takes_no_work_and_everybody_can_see_why(
+def test_a_worker_without_a_sandbox_takes_no_work_and_reports_why(
     withheld: Pool, engine: Engine, engineer: Engineer, our_settings: Settings, redis_url: str
 ) -> None:
     process.start(app, service="tests")
@@ -75,7 +75,7 @@ def test_a_worker_without_a_sandbox_takes_no_work_and_everybody_can_see_why(
         # one list a priority
         not_taken = sum(broker.llen(key) for key in broker.keys("arm.executor*"))
     ready = create_app(our_settings).test_client().get("/ready").json
-    findings = {finding.subject: finding for finding in examine.postgres(our_settings)}
+    findings = {result.subject: result for result in checks.postgres(our_settings)}
 
     assert withheld.isolation == "none"
     assert "bubblewrap is not installed" in str(withheld.unavailable)
@@ -86,4 +86,4 @@ def test_a_worker_without_a_sandbox_takes_no_work_and_everybody_can_see_why(
     assert "apt-get install bubblewrap" in error["message"]
     assert ready["checks"]["workers"]["executor"] == 0
     assert "apt-get install bubblewrap" in ready["checks"]["withheld"]["executor"]
-    assert findings[withheld.node].state is State.TROUBLE
+    assert findings[withheld.node].status is CheckStatus.FAILURE

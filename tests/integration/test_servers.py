@@ -15,8 +15,8 @@ import psycopg2
 import pytest
 import redis
 
-from orchestrator.devserver import account, binaries, child_process, servers
-from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver import binaries, child_process, postgres_user, servers
+from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.devserver.servers import Servers
 from orchestrator.devserver.valkey import Valkey
@@ -141,10 +141,10 @@ def test_servers_end_when_their_starter_is_killed(place: Path) -> None:
         assert _query(running, "SELECT 1") == 1
 
 
-def test_servers_that_outlived_starter_and_leash_are_taken_over_and_stopped(place: Path) -> None:
+def test_servers_that_outlived_starter_and_reaper_are_taken_over_and_stopped(place: Path) -> None:
     starter = _start_in_another_process(place)
     left = _pids_in(place)
-    for pid in [*_children(starter.pid, "leash.py"), starter.pid]:
+    for pid in [*_children(starter.pid, "reaper.py"), starter.pid]:
         os.kill(pid, signal.SIGKILL)
     starter.wait()
 
@@ -187,21 +187,23 @@ def test_a_cluster_of_another_version_is_refused_with_a_way_out(place: Path) -> 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root must hand Postgres to another account")
 def test_root_runs_postgres_as_nobody_where_user_namespaces_are_forbidden(tmp_path: Path) -> None:
-    run_as = account.choose(may_unshare=False)
-    leash = Leash()
-    cluster = Postgres(tmp_path, binaries.postgres(), leash=leash, durable=False, run_as=run_as)
-    room = run_as.room(tmp_path / "postgres")
+    run_as = postgres_user.choose(may_unshare=False)
+    reaper = ChildReaper()
+    cluster = Postgres(tmp_path, binaries.postgres(), reaper=reaper, durable=False, run_as=run_as)
+    directory = run_as.make_directory(tmp_path / "postgres")
     try:
         cluster.start()
-        owner = Path(f"/proc/{(room / 'data' / 'postmaster.pid').read_text().splitlines()[0]}").stat().st_uid
+        owner = (
+            Path(f"/proc/{(directory / 'data' / 'postmaster.pid').read_text().splitlines()[0]}").stat().st_uid
+        )
 
         assert run_as.user == "nobody"
         assert owner != 0
         assert cluster.find()
     finally:
         cluster.stop()
-        leash.release()
-        shutil.rmtree(room)
+        reaper.close()
+        shutil.rmtree(directory)
 
 
 @pytest.mark.parametrize("bundled", [True, False])
@@ -210,15 +212,15 @@ def test_the_machines_postgres_and_the_bundled_one_can_be_made(tmp_path: Path, *
         found = binaries.postgres(bundled=bundled)
     except SettingsError:
         machine.lacks("Postgres of its own")
-    leash = Leash()
-    cluster = Postgres(tmp_path, found, leash=leash, durable=False)
+    reaper = ChildReaper()
+    cluster = Postgres(tmp_path, found, reaper=reaper, durable=False)
 
     cluster.start()
 
     assert cluster.find()
     cluster.stop()
     assert not cluster.find()
-    leash.release()
+    reaper.close()
 
 
 def test_without_any_server_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,12 +231,12 @@ def test_without_any_server_the_message_says_what_to_install(monkeypatch: pytest
 
 
 def test_a_server_that_can_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    leash = Leash()
-    broken = Valkey(tmp_path, Path("/bin/false"), leash=leash)
+    reaper = ChildReaper()
+    broken = Valkey(tmp_path, Path("/bin/false"), reaper=reaper)
 
     with pytest.raises(SettingsError, match=r"did not start; .*valkey\.log"):
         broken.start()
-    leash.release()
+    reaper.close()
 
 
 def _start_in_another_process(place: Path) -> subprocess.Popen[bytes]:

@@ -21,7 +21,7 @@ from orchestrator.queue.app import make_app
 from tests.integration.kit import TENANT, Engineer, wait_step
 from workers.arms.base import CancelToken
 from workers.attempt import attempt, judging
-from workers.sandbox.choice import NOT_TESTED
+from workers.sandbox.selection import NOT_TESTED
 
 LARGE = {"wanted": "needle", "rest": "x" * INLINE_BYTES}
 PLAN: list[dict[str, Any]] = [

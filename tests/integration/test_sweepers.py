@@ -165,10 +165,10 @@ def _told(engineer: Engineer, task_id: str) -> Counter[str]:
     return Counter(event.type for event in engineer.events(task_id))
 
 
-def _at_once(works: list[Callable[[], None]]) -> None:
+def _at_once(works: list[Callable[[], object]]) -> None:
     start = threading.Barrier(len(works))
 
-    def run(work: Callable[[], None]) -> None:
+    def run(work: Callable[[], object]) -> None:
         start.wait()
         work()
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import transaction
-from orchestrator.cli.ending import ExitStatus
+from orchestrator.cli.exit_status import ExitStatus
 from orchestrator.cli.main import main
 from orchestrator.memory import files, keys
 from orchestrator.models.verdict import Decision

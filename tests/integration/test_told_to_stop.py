@@ -11,7 +11,6 @@ from celery.app.trace import build_tracer
 from orchestrator import executor
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import statement, transaction
-from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.lifecycle import submission
 from orchestrator.memory import steps
 from orchestrator.models.execution_state import StepKind
@@ -19,6 +18,7 @@ from orchestrator.models.task_contract import Budget, Contract, Criterion
 from orchestrator.models.verdict import Decision
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import TASK_NAMES
+from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
 from workers.runtime import process

@@ -14,8 +14,8 @@ import redis
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import Orchestrator
-from orchestrator.cli import examine
-from orchestrator.cli.finding import State
+from orchestrator.cli import checks
+from orchestrator.cli.checks import CheckStatus
 from orchestrator.connections.redis_client import fault_of, open_client, try_write
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.models.task_contract import Contract
@@ -64,11 +64,11 @@ def test_the_fault_is_named_wherever_redis_is_examined(
 
     with pytest.raises(redis.RedisError) as caught:
         try_write(client)
-    found = list(examine.redis(replace(our_settings, redis_url=own_redis.url)))
+    found = list(checks.redis(replace(our_settings, redis_url=own_redis.url)))
 
     assert fault_of(caught.value).startswith(spoilt.fault)
-    assert found[-1].state is State.TROUBLE
-    assert found[-1].told.startswith(spoilt.fault)
+    assert found[-1].status is CheckStatus.FAILURE
+    assert found[-1].message.startswith(spoilt.fault)
 
 
 @pytest.mark.parametrize(

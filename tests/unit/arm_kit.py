@@ -1,9 +1,9 @@
-"""Makes what arms and the judge are given in tests: assignments over real files, results, rounds."""
+"""Makes assignments over real files, results and rounds for tests of arms and of the judge."""
 
 import hashlib
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
@@ -14,11 +14,11 @@ from orchestrator.planner.check import check_plan
 from orchestrator.rules.json_schema import faults
 from workers.arms.base import Assignment, CancelToken, Library, load_arm
 from workers.arms.judge import RoundView
-from workers.sandbox.choice import NOT_TESTED, Standing
+from workers.sandbox.selection import NOT_TESTED, SandboxStatus
 
 
 def attachment_of(content: bytes, filename: str) -> Attachment:
-    """Describe a file as the store would."""
+    """Return the attachment that the store would record for a file."""
     digest = hashlib.sha256(content).hexdigest()
     return Attachment(digest, filename, "application/octet-stream", len(content))
 
@@ -30,13 +30,11 @@ def assignment(
     *,
     files: Mapping[str, bytes] | None = None,
     context: dict[str, Any] | str | None = None,
-    seconds: float = 60.0,
-    cancelled: CancelToken | None = None,
     library: Library | None = None,
 ) -> Assignment:
-    """Make an assignment of a task whose attachments are `files` (content by name).
+    """Return an assignment of a task that attaches `files` (content by name).
 
-    Without a `library`, which needs a database, an arm can't search.
+    A search needs a `library`, which needs a database.
     """
     contents = {attachment_of(content, name): content for name, content in (files or {}).items()}
     return Assignment(
@@ -53,28 +51,28 @@ def assignment(
         context=context,
         attachments=tuple(contents),
         feedback=None,
-        deadline=time.monotonic() + seconds,
-        cancelled=cancelled or CancelToken(),
+        deadline=time.monotonic() + 60,
+        cancelled=CancelToken(),
         open_artifact={item.sha256: content for item, content in contents.items()}.__getitem__,
-        library=cast("Library", library),
+        library=library,
     )
 
 
-def run(given: Assignment, *, standing: Standing = NOT_TESTED) -> StepResult:
-    """Let the arm do it; the output must keep the contract of its action."""
-    result = load_arm(given.arm, standing=standing).run(given)
+def run(given: Assignment, *, sandbox: SandboxStatus = NOT_TESTED) -> StepResult:
+    """Run the step; asserts that the output meets the contract of its action."""
+    result = load_arm(given.arm, sandbox=sandbox).run(given)
     broken = faults(ARMS[given.arm].actions[given.action].output_schema, result.output)
     assert not broken, broken
     return result
 
 
 def done(output: Any) -> StepResult:
-    """Return a result of a step that is done."""
+    """Return the result of a successful step."""
     return StepResult(ResultStatus.DONE, output=output)
 
 
 def failed(code: str, message: str) -> StepResult:
-    """Return a result of a step that failed."""
+    """Return the result of a failed step."""
     error = {"code": code, "message": message, "retryable": False, "details": {}}
     return StepResult(ResultStatus.FAILED, error=error)
 
@@ -82,7 +80,7 @@ def failed(code: str, message: str) -> StepResult:
 def view(
     steps: list[dict[str, Any]], results: Mapping[str, StepResult], *, contract: Contract | None = None
 ) -> RoundView:
-    """Make a round in which steps without a result were skipped."""
+    """Return a round in which the steps without a result were skipped."""
     plan: Plan = check_plan(steps, attachments=["a" * 64])
     ends = {ResultStatus.DONE: StepState.DONE, ResultStatus.FAILED: StepState.FAILED}
     states = {

@@ -1,4 +1,4 @@
-"""Functions that take more than they may, run in a child by test_limited."""
+"""Functions that exceed limits; test_limited runs them in a child."""
 
 import os
 import time
@@ -14,18 +14,18 @@ def greet(name: str, *, times: int = 1) -> str:
 
 
 def hold(count: int) -> int:
-    """Hold that many bytes."""
+    """Allocate that many bytes."""
     return len(bytearray(count))
 
 
 def spin() -> None:
-    """Use the processor without end."""
+    """Use the processor for ever."""
     while True:
         pass
 
 
 def sleep(seconds: float) -> None:
-    """Wait, and use nothing."""
+    """Sleep."""
     time.sleep(seconds)
 
 
@@ -35,22 +35,22 @@ def write(path: str, count: int) -> None:
 
 
 def refuse(message: str) -> None:
-    """Find fault with the input."""
+    """Refuse the input."""
     raise InvalidStepInput(message)
 
 
 def fail() -> None:
-    """Have a defect."""
+    """Raise an unexpected error."""
     raise KeyError("of a secret")
 
 
 def crash() -> None:
-    """End as a defect in C does."""
+    """Crash like a defect in C."""
     os.abort()
 
 
 def nest(depth: int) -> Any:
-    """Return lists in lists."""
+    """Return nested lists."""
     made: Any = 0
     for _ in range(depth):
         made = [made]
@@ -58,7 +58,7 @@ def nest(depth: int) -> Any:
 
 
 def pid_after(path: str) -> int:
-    """Tell who runs, then wait for long."""
+    """Write this process' pid, then sleep."""
     Path(path).write_text(str(os.getpid()))
     time.sleep(600)
     return 0
@@ -70,5 +70,5 @@ def server_pid() -> int:
 
 
 def environment() -> dict[str, str]:
-    """Return what a parser may know of the worker's settings."""
+    """Return the environment that a parser has."""
     return dict(os.environ)

@@ -5,13 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
 from orchestrator.planner.prompted import PLAN_SCHEMA, Proposal
+from tests.fake_llm.server import FakeLLM
 from tests.llm_kit import Caller
-from workers.arms.base import told
+from workers.arms.base import models_used
 
 
 @dataclass
@@ -46,7 +46,7 @@ class ScriptedModel:
             max_output_tokens=1_000,
             purpose=purpose,
         )
-        return Proposal(completion.value, completion.text, told([completion])[0])
+        return Proposal(completion.value, completion.text, models_used([completion])[0])
 
 
 def scripted(fake: FakeLLM, *chain: str) -> ScriptedModel:

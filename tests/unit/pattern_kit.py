@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from re import _constants as sre
-from re import _parser as sre_parser
+from re import _constants as sre  # type: ignore[attr-defined]  # private
+from re import _parser as sre_parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
@@ -114,7 +114,9 @@ def _written() -> Iterator[Found]:
 def _literal(node: ast.expr) -> str | None:
     if not isinstance(node, ast.Constant):
         return None
-    return node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
+    if isinstance(node.value, bytes):
+        return node.value.decode("latin-1")
+    return node.value if isinstance(node.value, str) else None
 
 
 def _recorded() -> list[Found]:

@@ -18,7 +18,7 @@ def step(name: str, arm: str, **fact: Any) -> dict[str, Any]:
     return {"step": name, "step_id": f"id-of-{name}", "round": 1, "arm": arm, **fact}
 
 
-VERDICT = {
+VERDICT: dict[str, Any] = {
     "round": 1,
     "decision": "failed",
     "coverage": 0.5,

@@ -1,4 +1,4 @@
-"""Packing depends on content only; unpacking writes nothing outside its directory and not without end."""
+"""Packing depends on content only; unpacking is bounded and writes nothing outside its directory."""
 
 import gzip
 import io
@@ -34,7 +34,7 @@ def zip_of(name: str, content: bytes = b"x", *, mode: int = stat.S_IFREG | 0o644
 
 
 def chain_of_headers(count: int, *, kind: bytes = tarfile.XHDTYPE) -> bytes:
-    """Return a tar whose first file has `count` headers of the kind that describes what follows."""
+    """Return a tar whose first file has `count` extended headers."""
     header = tarfile.TarInfo("header")
     header.type, header.size = kind, 6
     return (header.tobuf(tarfile.USTAR_FORMAT) + b"6 a=b\n".ljust(512, b"\0")) * count + bytes(1024)
@@ -61,7 +61,7 @@ def package(tmp_path: Path) -> Path:
     return place
 
 
-def test_the_same_content_gives_the_same_bytes_whenever_and_whoever_packs_it(
+def test_the_same_content_gives_the_same_bytes_at_any_time_for_any_user(
     package: Path, tmp_path: Path
 ) -> None:
     first = pack(package)
@@ -75,7 +75,7 @@ def test_the_same_content_gives_the_same_bytes_whenever_and_whoever_packs_it(
     assert pack(package) != first
 
 
-def test_what_was_packed_is_unpacked_as_it_was(package: Path, tmp_path: Path) -> None:
+def test_unpacking_restores_what_was_packed(package: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.mkdir()
 
@@ -101,7 +101,7 @@ def test_a_link_is_not_packed(package: Path) -> None:
         pack(package)
 
 
-def test_nothing_is_not_packed(tmp_path: Path) -> None:
+def test_an_empty_directory_is_not_packed(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no files"):
         pack(tmp_path)
 
@@ -134,7 +134,7 @@ def test_nothing_is_not_packed(tmp_path: Path) -> None:
         (chain_of_headers(2000, kind=tarfile.GNUTYPE_LONGNAME), "a.tar"),
     ],
 )
-def test_an_archive_that_tricks_is_refused_and_nothing_is_outside(
+def test_a_malicious_archive_is_refused_and_writes_nothing_outside(
     content: bytes, filename: str, tmp_path: Path
 ) -> None:
     target = tmp_path / "deep" / "target"
@@ -149,7 +149,7 @@ def test_an_archive_that_tricks_is_refused_and_nothing_is_outside(
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
-def test_an_archive_that_swells_is_stopped(kind: str, tmp_path: Path) -> None:
+def test_an_archive_that_unpacks_to_too_many_bytes_is_stopped(kind: str, tmp_path: Path) -> None:
     swollen = bytes(archive.MAX_UNPACKED_BYTES + 1)
     content = tar_of(tarfile.TarInfo("a"), content=swollen) if kind == "tar.gz" else zip_of("a", swollen)
 
@@ -186,14 +186,14 @@ def test_an_archive_of_too_many_files_is_stopped(kind: str, tmp_path: Path) -> N
         unpack(content, tmp_path, filename=f"a.{kind}")
 
 
-def test_a_name_that_stands_twice_is_named(tmp_path: Path) -> None:
+def test_a_duplicate_name_is_reported(tmp_path: Path) -> None:
     content = tar_of(tarfile.TarInfo("a.txt"), tarfile.TarInfo("a.txt"))
 
     with pytest.raises(InvalidStepInput, match=r"holds 'a\.txt' twice"):
         unpack(content, tmp_path, filename="a.tar")
 
 
-def test_a_name_that_is_no_utf_8_becomes_one_that_can_be_told(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_converted(tmp_path: Path) -> None:
     unpack(tar_of(tarfile.TarInfo("caf\udce9.txt")), tmp_path, filename="a.tar")
 
     assert tree(tmp_path) == {"caf\ufffd.txt": b"x"}

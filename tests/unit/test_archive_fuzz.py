@@ -1,4 +1,4 @@
-"""Whatever bytes are called an archive: they are unpacked, or refused in words, and nothing else comes of them."""
+"""Mutated archives are unpacked or refused with a message, and have no other effect."""
 
 import gzip
 import io

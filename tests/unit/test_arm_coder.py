@@ -65,18 +65,18 @@ def test_code_nested_too_deeply_is_an_error_not_a_crash(tmp_path: Path) -> None:
 def test_metrics_count_functions_branches_and_docstrings(tmp_path: Path) -> None:
     output = run(assignment("coder", "metrics", files=package(tmp_path, branched=BRANCHED))).output
 
-    worst = output["max_complex"][0]
+    worst = output["most_complex"][0]
     assert (output["files"], output["functions"], output["classes"]) == (1, 3, 1)
     assert (output["documented"], output["documentable"]) == (3, 4)
     assert (worst["name"], worst["line"], worst["complexity"]) == ("choose", 7, 7)
-    assert {item["name"]: item["complexity"] for item in output["max_complex"]} == {
+    assert {item["name"]: item["complexity"] for item in output["most_complex"]} == {
         "choose": 7,
         "_private": 1,
         "inner": 2,
     }
 
 
-def test_what_can_not_be_parsed_is_named_in_the_metrics(tmp_path: Path) -> None:
+def test_metrics_name_files_that_can_not_be_parsed(tmp_path: Path) -> None:
     output = run(assignment("coder", "metrics", files=package(tmp_path, bad="def :", good="a = 1\n"))).output
 
     assert output["files"] == 2

@@ -1,4 +1,4 @@
-"""The guardian tells what is where, and never repeats it."""
+"""The guardian reports kinds and places of findings, and never repeats their values."""
 
 import json
 from typing import Any
@@ -47,7 +47,7 @@ def test_the_context_is_scanned() -> None:
     assert output["findings"][0]["file"] == "(context)"
 
 
-def test_a_redacted_text_holds_nothing_any_more() -> None:
+def test_a_redacted_text_has_no_findings_left() -> None:
     output = run(assignment("safety-guardian", "redact", {"text": TEXT})).output
 
     assert KEY not in output["text"]
@@ -85,7 +85,7 @@ def test_a_policy_decides_by_the_highest_risk_and_never_redacts_an_injection(
     assert decision != "redact" or not {MAIL, "203.0.113.77"} & set(output["text"].split())
 
 
-def test_a_decision_on_files_says_where_and_passes_no_text_on() -> None:
+def test_a_decision_on_files_has_places_and_no_text() -> None:
     output = run(assignment("safety-guardian", "decide", files={"notes.txt": TEXT.encode()})).output
 
     assert (output["decision"], output["text"]) == ("block", None)

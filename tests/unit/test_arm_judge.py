@@ -17,7 +17,7 @@ def verify(inputs: dict[str, Any], **files: bytes) -> dict[str, Any]:
     return output
 
 
-def test_each_check_is_answered_with_its_reason() -> None:
+def test_each_check_has_a_finding_with_its_reason() -> None:
     output = verify({"values": {"n": 3}, "checks": [GOOD, BAD]})
 
     assert (output["passed"], output["checked"], output["failed"]) == (False, 2, 1)
@@ -54,9 +54,7 @@ def test_a_required_check_that_fails_fails_the_step_with_its_findings() -> None:
         ({"file": "b.txt", "line": 1}, False),
     ],
 )
-def test_a_cited_place_must_be_there_and_a_quote_stand_there_verbatim(
-    citation: dict[str, Any], met: bool
-) -> None:
+def test_a_cited_place_must_exist_and_contain_its_quote_verbatim(citation: dict[str, Any], met: bool) -> None:
     output = run(assignment("judge", "verify", {"citations": [citation]}, files={"a.txt": SOURCE})).output
 
     assert output["passed"] is met

@@ -1,4 +1,4 @@
-"""Arms with a model say only what its quotes show: what does not stand verbatim where it is said to is left out."""
+"""Arms with a model keep only what a verbatim quote proves."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.models.model_errors import ModelQuotaExhausted, NoModel
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Contract, Criterion
 from orchestrator.models.verdict import CheckedBy, Decision, Verdict
+from tests.fake_llm.server import FakeLLM, Fault
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import ScriptedModel, scripted
 from workers.arms.judge import judge_round
@@ -32,7 +32,7 @@ OUTPUT = {"summary": "The refund takes three days.", "count": 3}
 
 @pytest.fixture
 def fake() -> Iterator[FakeLLM]:
-    """A server that answers what it is told to."""
+    """A model server with scripted answers."""
     with FakeLLM() as running:
         yield running
 
@@ -47,7 +47,7 @@ def cite(passage: int, quote: str) -> dict[str, Any]:
     return {"passage": passage, "quote": quote}
 
 
-def test_a_sentence_is_kept_with_the_place_that_its_quote_stands_at(fake: FakeLLM) -> None:
+def test_a_sentence_is_kept_with_the_place_of_its_quote(fake: FakeLLM) -> None:
     result = answered(fake, {"text": "Three days.", "citations": [cite(1, "takes three days")]})
 
     assert result.output["citations"] == [{"file": "a.md", "line": 4, "quote": "takes three days"}]
@@ -60,7 +60,7 @@ def test_a_sentence_is_kept_with_the_place_that_its_quote_stands_at(fake: FakeLL
     "citation",
     [cite(2, "takes three days"), cite(1, "takes 3 days"), cite(3, "x"), cite(0, "x"), cite(1, " ")],
 )
-def test_a_sentence_whose_quote_does_not_stand_there_is_left_out_and_told(
+def test_a_sentence_without_a_verbatim_quote_is_left_out_with_a_warning(
     citation: dict[str, Any], fake: FakeLLM
 ) -> None:
     result = answered(
@@ -75,7 +75,7 @@ def test_a_sentence_whose_quote_does_not_stand_there_is_left_out_and_told(
     assert "2 sentences left out" in result.warnings[0]
 
 
-def test_no_answer_is_told_as_none(fake: FakeLLM) -> None:
+def test_a_missing_answer_is_reported_as_missing(fake: FakeLLM) -> None:
     output = answered(fake, missing="the price is not there").output
 
     assert output["answer"] == ""
@@ -91,12 +91,12 @@ def test_no_answer_is_told_as_none(fake: FakeLLM) -> None:
         ("coder", "explain", {"question": "x"}),
     ],
 )
-def test_without_a_model_nothing_is_made_up(arm: str, action: str, inputs: dict[str, Any]) -> None:
+def test_without_a_model_the_step_fails_with_no_model(arm: str, action: str, inputs: dict[str, Any]) -> None:
     with pytest.raises(NoModel, match="OPENAI_API_KEY"):
         run(assignment(arm, action, inputs, files={"m.py": CODE}))
 
 
-def test_an_explanation_keeps_the_places_that_are_there(fake: FakeLLM) -> None:
+def test_an_explanation_keeps_the_places_that_exist(fake: FakeLLM) -> None:
     right = {"file": "m.py", "line": 2, "quote": "return 2 * x"}
     wrong = [{**right, "line": 1}, {**right, "file": "n.py"}, {**right, "quote": "return 3 * x"}]
     wrong.append({**right, "quote": " "})
@@ -139,7 +139,7 @@ def word(met: bool | None, *quotes: str, number: int = 1, step: str = "a") -> di
         (word(True, "takes three days", number=7), None, Decision.INCONCLUSIVE),
     ],
 )
-def test_a_model_s_word_on_a_criterion_counts_where_its_quote_stands(
+def test_a_model_s_verdict_counts_only_with_a_verbatim_quote(
     said: dict[str, Any], met: bool | None, decision: Decision, fake: FakeLLM
 ) -> None:
     fake.answer({"verdicts": [said]})
@@ -156,7 +156,7 @@ def test_a_model_s_word_on_a_criterion_counts_where_its_quote_stands(
 @pytest.mark.parametrize(
     "fault", [Fault.INSUFFICIENT_QUOTA, Fault.SERVER_ERROR, Fault.REFUSAL, Fault.BAD_JSON]
 )
-def test_a_judge_that_is_away_leaves_the_criterion_not_checked(fault: Fault, fake: FakeLLM) -> None:
+def test_an_unavailable_model_leaves_the_criterion_not_checked(fault: Fault, fake: FakeLLM) -> None:
     fake.fail(*[fault] * 3)
 
     verdict = judged(scripted(fake), WORDS)
@@ -165,21 +165,21 @@ def test_a_judge_that_is_away_leaves_the_criterion_not_checked(fault: Fault, fak
     assert any("no model could judge it" in warning for warning in verdict.warnings)
 
 
-def test_a_model_is_not_asked_about_what_rules_decide(fake: FakeLLM) -> None:
+def test_a_model_is_not_asked_about_criteria_with_a_rule(fake: FakeLLM) -> None:
     verdict = judged(scripted(fake), Criterion("three", {"step": "a", "pointer": "/count", "equals": 3}))
 
     assert verdict.decision is Decision.PASSED
     assert fake.received == []
 
 
-def test_a_model_is_not_asked_what_a_rule_could_not_check(fake: FakeLLM) -> None:
+def test_a_model_is_not_asked_about_a_rule_that_can_not_be_checked(fake: FakeLLM) -> None:
     verdict = judged(scripted(fake), Criterion("ghost", {"step": "ghost", "pointer": "/count", "equals": 3}))
 
     assert (verdict.decision, verdict.findings[1].reason) == (Decision.INCONCLUSIVE, "unknown_step")
     assert fake.received == []
 
 
-def test_a_model_s_word_is_no_measured_confidence(fake: FakeLLM) -> None:
+def test_a_model_s_verdict_gives_no_confidence(fake: FakeLLM) -> None:
     fake.answer({"verdicts": [word(True, "takes three days")]})
 
     verdict = judged(scripted(fake), WORDS)
@@ -187,7 +187,7 @@ def test_a_model_s_word_is_no_measured_confidence(fake: FakeLLM) -> None:
     assert (verdict.decision, verdict.coverage, verdict.confidence) == (Decision.PASSED, 1.0, None)
 
 
-def test_another_provider_than_the_producer_s_judges(fake: FakeLLM) -> None:
+def test_the_judge_avoids_the_provider_that_produced_the_result(fake: FakeLLM) -> None:
     fake.answer({"verdicts": [word(True, "takes three days")]})
 
     verdict = judged(scripted(fake, "openai:fake-one", "anthropic:fake-two"), WORDS, made_by="openai")

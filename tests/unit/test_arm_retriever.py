@@ -1,6 +1,8 @@
-"""The retriever says what is there, and quotes it verbatim with its place."""
+"""The retriever lists what is attached, and quotes passages verbatim with their place."""
 
 import hashlib
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ from orchestrator.models.errors import InvalidStepInput, Stopped, ToolTimeout
 from orchestrator.safety.archive import pack
 from tests.unit.arm_kit import assignment, run
 from workers.arms.base import CancelToken
-from workers.arms.passages import passages_of, terms_of
-from workers.arms.sources import Source
+from workers.arms.retriever import passages_of, terms_of
+from workers.arms.sources import SourceText
 
 
 def package(tmp_path: Path) -> bytes:
@@ -22,7 +24,7 @@ def package(tmp_path: Path) -> bytes:
     return pack(tmp_path)
 
 
-def test_an_inventory_counts_what_is_there(tmp_path: Path) -> None:
+def test_an_inventory_counts_files_packages_and_tests(tmp_path: Path) -> None:
     output = run(assignment("retriever", "inventory", files={"thing.tar.gz": package(tmp_path)})).output
 
     files = {file["path"]: file for file in output["files"]}
@@ -36,7 +38,7 @@ def test_an_inventory_counts_what_is_there(tmp_path: Path) -> None:
     assert files["logo.png"]["sha256"] == hashlib.sha256(b"\x89PNG\0").hexdigest()
 
 
-def test_a_collection_holds_what_it_was_given() -> None:
+def test_a_collection_returns_the_given_values() -> None:
     values = {"a": [1, {"b": None}], "c": "d"}
 
     output = run(assignment("retriever", "collect", {"values": values})).output
@@ -66,20 +68,21 @@ def test_an_attachment_of_another_task_is_not_read() -> None:
         run(assignment("retriever", "inventory", {"attachment": "f" * 64}, files={"a.txt": b"a"}))
 
 
-def test_an_arm_that_was_cancelled_stops_and_one_that_is_late_says_so() -> None:
+def test_a_cancelled_arm_stops_and_a_late_one_times_out() -> None:
     token = CancelToken()
     token.set()
+    given = replace(assignment("retriever", "collect", {"values": 1}), cancelled=token)
 
     with pytest.raises(Stopped):
-        run(assignment("retriever", "collect", {"values": 1}, cancelled=token))
+        run(given)
     with pytest.raises(ToolTimeout):
-        run(assignment("retriever", "collect", {"values": 1}, seconds=-1, cancelled=token))
+        run(replace(given, deadline=time.monotonic() - 1))
 
 
 def test_a_passage_is_a_paragraph_and_names_its_lines_and_its_first_byte() -> None:
     text = "# Übersicht\r\n\r\nA late delivery.\nThree days.\n"
 
-    passages = list(passages_of(Source("a.md", text)))
+    passages = list(passages_of(SourceText("a.md", text)))
 
     assert [(item.line, item.end_line, item.content) for item in passages] == [
         (1, 1, "# Übersicht"),
@@ -88,10 +91,10 @@ def test_a_passage_is_a_paragraph_and_names_its_lines_and_its_first_byte() -> No
     assert text.encode()[passages[1].first_byte :].startswith(b"A late")
 
 
-def test_long_paragraphs_and_long_lines_come_in_pieces_that_lose_nothing() -> None:
+def test_long_paragraphs_and_long_lines_are_split_without_loss() -> None:
     lines = ["x" * 30] * 30 + ["ü" * 5_000]
 
-    passages = list(passages_of(Source("a.txt", "\n".join(lines))))
+    passages = list(passages_of(SourceText("a.txt", "\n".join(lines))))
 
     assert "".join(item.content.replace("\n", "") for item in passages) == "".join(lines)
     assert max(len(item.content) for item in passages) <= 2_000

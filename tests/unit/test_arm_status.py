@@ -1,4 +1,4 @@
-"""An arm is as well as the worse of what is measured and what was declared."""
+"""An arm's status is the worse of its measured and its declared status."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ IDLE = ArmStatistics(
         (1, 20, 0, "unavailable", "unavailable"),
     ],
 )
-def test_an_arms_status_is_the_worst_of_what_is_known(
+def test_an_arms_status_is_the_worst_of_measured_and_declared(
     workers: int, attempts: int, successes: int, declared: str | None, status: str
 ) -> None:
     now = replace(IDLE, workers=workers, attempts=attempts, successes=successes, declared_status=declared)

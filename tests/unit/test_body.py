@@ -1,4 +1,4 @@
-"""Bodies are refused before they can hurt, and nothing legal is."""
+"""Harmful bodies are refused before they are decoded; every legal body is accepted."""
 
 import json
 import time
@@ -43,7 +43,7 @@ from orchestrator.models.errors import InvalidInput
     ],
     ids=lambda raw: repr(raw[:24]),
 )
-def test_what_is_not_strict_json_is_malformed(raw: bytes) -> None:
+def test_anything_but_strict_json_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedBody):
         decode(raw)
 
@@ -63,7 +63,7 @@ def test_what_is_not_strict_json_is_malformed(raw: bytes) -> None:
     ],
     ids=lambda raw: repr(raw)[:24],
 )
-def test_strict_json_is_read_as_it_stands(raw: bytes, value: Any) -> None:
+def test_strict_json_is_decoded(raw: bytes, value: Any) -> None:
     decoded = decode(raw)
 
     if value is not None:
@@ -79,7 +79,7 @@ def test_strict_json_is_read_as_it_stands(raw: bytes, value: Any) -> None:
         ("\udfff", "body"),
     ],
 )
-def test_characters_that_cannot_be_stored_are_named_by_field(value: Any, field: str) -> None:
+def test_characters_that_cannot_be_stored_are_reported_with_their_field(value: Any, field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         decode(json.dumps(value).encode())
 
@@ -89,7 +89,7 @@ def test_characters_that_cannot_be_stored_are_named_by_field(value: Any, field: 
 @pytest.mark.parametrize(
     "raw", [b"[]," * 350_000, b'"\\' * 500_000, b'["' + b"\\\\" * 500_000, b"{[" * 500_000, b'"' * 999_999]
 )
-def test_a_megabyte_of_anything_is_judged_quickly(raw: bytes) -> None:
+def test_a_megabyte_of_malformed_json_is_refused_quickly(raw: bytes) -> None:
     started = time.perf_counter()
 
     with pytest.raises(MalformedBody):

@@ -1,4 +1,4 @@
-"""The manners of the octollm command: it starts fast, tells trouble in one line, ends with a fit status."""
+"""The octollm command starts fast, prints an error as one line, and exits with a documented status."""
 
 import json
 import subprocess
@@ -10,12 +10,12 @@ import pytest
 
 from orchestrator.auth import permit
 from orchestrator.auth.credential import verify_token
-from orchestrator.cli.ending import ExitStatus
+from orchestrator.cli.client import DEFAULT_URL, ServerOptions, open_client
+from orchestrator.cli.exit_status import ExitStatus
 from orchestrator.cli.main import main
-from orchestrator.cli.server import DEFAULT_URL, Access, find_server
 from orchestrator.settings import load
 
-# port 9 (discard) is one that nothing of ours listens on
+# nothing of ours listens on port 9 (discard)
 _NOBODY = ["--url", "http://127.0.0.1:9"]
 
 
@@ -27,7 +27,7 @@ def _run(*arguments: str) -> int:
 
 @pytest.fixture
 def stack_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home in which `octollm up` has written down what it chose."""
+    """A state directory with the stack file of `octollm up`."""
     lines = {
         "DATABASE_URL": "postgresql://postgres@127.0.0.1:1/octollm",
         "REDIS_URL": "redis://127.0.0.1:1/0",
@@ -52,7 +52,7 @@ def test_help_is_on_stdout_and_wrong_usage_on_stderr(
     assert "no-such-option" in capsys.readouterr().err.lower()
 
 
-def test_help_imports_neither_servers_nor_drawing() -> None:
+def test_help_imports_neither_server_libraries_nor_rich() -> None:
     script = (
         "import sys; from orchestrator.cli.main import main\n"
         "try: main(['--help'])\n"
@@ -67,7 +67,7 @@ def test_help_imports_neither_servers_nor_drawing() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_server_that_is_away_is_one_line_and_status_4(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_server_is_one_line_and_status_4(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(*_NOBODY, "--token", "t", "status", "task_0000000000000000") == ExitStatus.UNREACHABLE
 
     told = capsys.readouterr().err
@@ -108,8 +108,8 @@ def test_wrong_usage_is_status_2(
     assert capsys.readouterr().err
 
 
-def test_the_stack_that_runs_here_is_found_with_its_secret(stack_home: Path) -> None:
-    server = find_server(Access(None, None))
+def test_the_running_stack_is_found_with_its_signing_key(stack_home: Path) -> None:
+    server = open_client(ServerOptions(None, None))
 
     assert server.url == "http://127.0.0.1:4321"
     principal = verify_token(load(), server.token or "")
@@ -117,41 +117,41 @@ def test_the_stack_that_runs_here_is_found_with_its_secret(stack_home: Path) -> 
     assert principal.may("task:submit")
 
 
-def test_what_is_said_on_the_command_line_wins(stack_home: Path) -> None:
-    server = find_server(Access("https://octollm.example/v1/", "a token"))
+def test_options_override_the_running_stack(stack_home: Path) -> None:
+    server = open_client(ServerOptions("https://octollm.example/v1/", "a token"))
 
     assert (server.url, server.token) == ("https://octollm.example", "a token")
 
 
-def test_without_a_stack_port_8000_is_asked_without_a_token(
+def test_without_a_stack_the_default_url_is_used_without_a_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCTOLLM_HOME", str(tmp_path))
     for name in ("DATABASE_URL", "REDIS_URL", "JWT_SECRET"):
         monkeypatch.delenv(name, raising=False)
 
-    server = find_server(Access(None, None))
+    server = open_client(ServerOptions(None, None))
 
     assert (server.url, server.token) == (DEFAULT_URL, None)
 
 
-def test_a_home_without_a_stack_is_told_so(
+def test_an_error_says_that_the_state_directory_has_no_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OCTOLLM_HOME", str(tmp_path))
-    monkeypatch.setattr("orchestrator.cli.server.DEFAULT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("orchestrator.cli.client.DEFAULT_URL", "http://127.0.0.1:9")
 
     assert _run("--token", "t", "arms") == ExitStatus.UNREACHABLE
 
     assert f"no stack was found in OCTOLLM_HOME, {tmp_path}" in capsys.readouterr().err
 
 
-def test_away_from_any_stack_it_says_what_was_tried(
+def test_an_error_says_where_a_stack_was_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("OCTOLLM_HOME")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr("orchestrator.cli.server.DEFAULT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("orchestrator.cli.client.DEFAULT_URL", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
 
     assert _run("--token", "t", "arms") == ExitStatus.UNREACHABLE
@@ -161,7 +161,7 @@ def test_away_from_any_stack_it_says_what_was_tried(
     assert str(tmp_path / "state") in told
 
 
-def test_token_needs_the_secret_only(
+def test_token_needs_only_the_signing_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("DATABASE_URL", "REDIS_URL"):
@@ -186,11 +186,11 @@ def test_token_prints_a_jwt_and_nothing_else(stack_home: Path, capsys: pytest.Ca
     principal = verify_token(load(), printed.out.strip())
     assert principal.tenant == "acme"
     assert principal.scopes == {"task:read", "task:submit"}
-    # the database of this home is away
+    # the database of this stack does not run
     assert printed.err == "warning: not written to the audit log: OperationalError\n"
 
 
-def test_a_pair_of_keys_for_tokens_signs_and_checks(
+def test_a_key_pair_for_tokens_signs_and_verifies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OCTOLLM_HOME", str(tmp_path))
@@ -210,7 +210,7 @@ def test_a_pair_of_keys_for_tokens_signs_and_checks(
     assert _run("keys", "tokens", "--name", "two words") == ExitStatus.FAILED
 
 
-def test_a_pair_of_keys_for_permits_can_be_evaluated_by_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_pair_for_permits_can_be_evaluated_by_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("keys", "permits") == ExitStatus.OK
 
     script = capsys.readouterr().out + 'echo "$PERMIT_PRIVATE_KEY $PERMIT_PUBLIC_KEY"'
@@ -224,12 +224,12 @@ def test_an_unknown_scope_names_the_known_ones(stack_home: Path, capsys: pytest.
     assert "task:submit" in capsys.readouterr().err
 
 
-def test_a_database_that_is_away_is_one_line(stack_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_database_is_one_line(stack_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("keys", "list") == ExitStatus.UNREACHABLE
     assert _run("migrate") == ExitStatus.UNREACHABLE
 
     told = capsys.readouterr().err
-    assert "the database says" in told
+    assert "the database reports" in told
     assert "Traceback" not in told
 
 

@@ -1,4 +1,4 @@
-"""What the command writes fits who reads it: another encoding, a closed pipe; and a server that refuses early."""
+"""Output suits other encodings and closed pipes; a server that rejects a body early is understood."""
 
 import json
 import os
@@ -13,18 +13,18 @@ from threading import Thread
 
 import pytest
 
-from orchestrator.cli.contract import upload
-from orchestrator.cli.ending import Refused, Unreachable
-from orchestrator.cli.server import Server
+from orchestrator.cli.client import ApiClient
+from orchestrator.cli.exit_status import RequestRefused, ServerUnreachable
+from orchestrator.cli.tasks import upload
 
 SCRIPT = """
 import sys
 from orchestrator.cli import output
-from orchestrator.cli.task import print_end
+from orchestrator.cli.task_report import print_report
 output.prepare()
 finding = {"criterion": sys.argv[1], "met": True, "checked_by": "rule"}
 task = {"task_id": "task_1", "status": "completed"}
-print_end(task, {"decision": "passed", "findings": [finding, {**finding, "met": False}]})
+print_report(task, {"decision": "passed", "findings": [finding, {**finding, "met": False}]})
 print(output.json_text({"told": sys.argv[1]}))
 """
 
@@ -37,7 +37,7 @@ print(output.json_text({"told": sys.argv[1]}))
         ("gbk", "+x", "na?ve “日本”"),
     ],
 )
-def test_no_encoding_ends_a_passed_task_with_an_error(encoding: str, marks: str, told: str) -> None:
+def test_no_encoding_of_stdout_causes_an_error(encoding: str, marks: str, told: str) -> None:
     environ = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"}
 
     done = subprocess.run(
@@ -52,7 +52,7 @@ def test_no_encoding_ends_a_passed_task_with_an_error(encoding: str, marks: str,
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["keys", "permits"]])
-def test_a_reader_that_has_gone_ends_it_as_it_ends_other_programs(arguments: list[str]) -> None:
+def test_a_closed_pipe_ends_the_command_by_sigpipe(arguments: list[str]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
 
@@ -85,17 +85,20 @@ def _refusing(answer: bytes) -> Iterator[str]:
         thread.join()
 
 
-def test_the_answer_of_a_server_that_refuses_a_body_early_is_read(tmp_path: Path) -> None:
+def test_the_response_to_an_early_rejected_body_is_read(tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(b"x" * 32 * 2**20)
     body = b'{"message": "the file is too large"}'
     head = b"HTTP/1.1 413 Too Large\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n\r\n"
 
-    with _refusing(head % len(body) + body) as url, pytest.raises(Refused, match="the file is too large"):
-        upload(Server(url), tmp_path / "large.bin")
+    with (
+        _refusing(head % len(body) + body) as url,
+        pytest.raises(RequestRefused, match="the file is too large"),
+    ):
+        upload(ApiClient(url), tmp_path / "large.bin")
 
 
-def test_a_server_that_closes_without_an_answer_is_away(tmp_path: Path) -> None:
+def test_a_server_that_closes_without_a_response_is_unreachable(tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(b"x" * 32 * 2**20)
 
-    with _refusing(b"") as url, pytest.raises(Unreachable, match="does not answer"):
-        upload(Server(url), tmp_path / "large.bin")
+    with _refusing(b"") as url, pytest.raises(ServerUnreachable, match="does not answer"):
+        upload(ApiClient(url), tmp_path / "large.bin")

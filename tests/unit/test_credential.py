@@ -218,7 +218,8 @@ def test_a_token_with_a_longer_life_than_allowed_is_rejected(settings: Settings,
 
 
 def test_a_token_that_never_expires_is_rejected(settings: Settings) -> None:
-    for never in (float("inf"), [], {}):
+    values: tuple[object, ...] = (float("inf"), [], {})
+    for never in values:
         with pytest.raises(InvalidCredential):
             verify_token(settings, _encode_anything({"exp": never}))
 

@@ -1,4 +1,4 @@
-"""octollm fake-llm: a server that anybody may try the LLM path on, and that says that it is fake."""
+"""`octollm fake-llm` serves both protocols without a model, by script, and marks its answers as fake."""
 
 import json
 import signal
@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.devserver.fake_answer import SENTENCE
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
+from orchestrator.cli.main import main
+from tests.fake_llm.answers import SENTENCE
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 
 _COMMAND = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", "fake-llm", "--port", "0"]
 
@@ -34,7 +35,7 @@ def test_the_command_answers_by_script_and_stops_cleanly(tmp_path: Path) -> None
     assert (body["model"], headers["x-octollm-fake"]) == ("fake-m", "true")
 
 
-def test_a_script_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_an_invalid_script_is_refused_in_one_line(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text('[{"fault": "earthquake"}]')
 
@@ -57,7 +58,7 @@ def test_a_request_takes_the_first_entry_that_matches_it() -> None:
     assert [request.path for request in fake.received] == ["/v1/chat/completions"] * 2
 
 
-def test_an_entry_that_stays_serves_every_time_and_others_once() -> None:
+def test_an_entry_that_stays_answers_every_time_and_others_once() -> None:
     asked = ["again", "again", "one time", "one time"]
     with FakeLLM() as fake:
         fake.add(Scripted("always", match="again", stays=True), Scripted("once", match="one time"))
@@ -67,7 +68,7 @@ def test_an_entry_that_stays_serves_every_time_and_others_once() -> None:
     assert said == ["always", "always", "once", SENTENCE]
 
 
-def test_a_schema_that_is_told_in_words_is_answered_too() -> None:
+def test_a_schema_in_the_prompt_is_followed() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 3}}, "required": ["n"]}
     with FakeLLM() as fake:
         asked = f"It must follow this JSON Schema:\n{json.dumps(schema)}\nGo."
@@ -77,7 +78,7 @@ def test_a_schema_that_is_told_in_words_is_answered_too() -> None:
     assert json.loads(said) == {"n": 3}
 
 
-def test_what_is_neither_protocol_is_not_found() -> None:
+def test_an_unknown_path_is_not_found() -> None:
     with FakeLLM() as fake, pytest.raises(urllib.error.HTTPError) as missing:
         _post(f"{fake.url}/v1/images", "hello")
 
@@ -103,3 +104,15 @@ def _post(url: str, text: str) -> tuple[HTTPMessage, dict[str, Any]]:
 def _said(body: dict[str, Any]) -> str:
     text: str = body["choices"][0]["message"]["content"]
     return text
+
+
+def test_without_a_checkout_the_command_says_that_it_needs_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("orchestrator.cli.main.find_spec", lambda name: None)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["fake-llm"])
+
+    assert ended.value.code == 2
+    assert "octollm fake-llm needs a source checkout" in capsys.readouterr().err

@@ -1,17 +1,17 @@
-"""When a request that arrives in pieces is whole."""
+"""A request that arrives in pieces is complete at its last byte."""
 
 import pytest
 
-from api.middleware.framing import MAX_HEAD_BYTES, Arrived, Framing
+from api.middleware.framing import MAX_HEAD_BYTES, Framing, Progress
 
-MOST = 1000
+MAX_BODY_BYTES = 1000
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\ncontent-length:\t5\r\n\r\n12345"
 CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
 
 
-def look(data: bytes) -> Arrived:
-    return Framing(max_body_bytes=MOST).look(bytearray(data))
+def scan(data: bytes) -> Progress:
+    return Framing(max_body_bytes=MAX_BODY_BYTES).scan(bytearray(data))
 
 
 @pytest.mark.parametrize(
@@ -23,16 +23,16 @@ def look(data: bytes) -> Arrived:
         CHUNKED + b"3;x=y\r\nabc\r\nA\r\n0\r\n\r\n45678\r\n0\r\nTrailer: a\r\n\r\n",
     ],
 )
-def test_a_request_is_whole_at_its_last_byte_and_not_before(request_bytes: bytes) -> None:
-    framing, data = Framing(max_body_bytes=MOST), bytearray()
+def test_a_request_is_complete_at_its_last_byte_and_not_before(request_bytes: bytes) -> None:
+    framing, data = Framing(max_body_bytes=MAX_BODY_BYTES), bytearray()
 
-    stages = []
+    progress = []
     for byte in request_bytes:
         data.append(byte)
-        stages.append(framing.look(data))
+        progress.append(framing.scan(data))
 
-    assert stages[-1] is Arrived.WHOLE
-    assert Arrived.WHOLE not in stages[:-1]
+    assert progress[-1] is Progress.COMPLETE
+    assert Progress.COMPLETE not in progress[:-1]
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_a_request_is_whole_at_its_last_byte_and_not_before(request_bytes: bytes
         CHUNKED + b"1\r\na\r\n" * 200,
     ],
 )
-def test_what_will_be_refused_anyway_is_not_waited_for(refused: bytes) -> None:
-    assert look(refused) is Arrived.WHOLE
+def test_a_request_that_will_be_refused_counts_as_complete(refused: bytes) -> None:
+    assert scan(refused) is Progress.COMPLETE
 
 
-def test_a_head_has_a_largest_size() -> None:
-    assert look(b"a" * MAX_HEAD_BYTES) is Arrived.PART_OF_HEAD
-    assert look(b"a" * (MAX_HEAD_BYTES + 1)) is Arrived.HEAD_TOO_LARGE
+def test_the_size_of_a_head_is_limited() -> None:
+    assert scan(b"a" * MAX_HEAD_BYTES) is Progress.PART_OF_HEAD
+    assert scan(b"a" * (MAX_HEAD_BYTES + 1)) is Progress.HEAD_TOO_LARGE

@@ -1,4 +1,4 @@
-"""Small files that were made to cost much: each is refused in words or read within the limits of a child."""
+"""Small files made to be expensive: each is refused with a message or read within the limits of a child."""
 
 import contextlib
 import gzip
@@ -14,11 +14,11 @@ from orchestrator import safety
 from orchestrator.models.errors import InvalidStepInput, PatchRejected
 from orchestrator.safety import archive
 from tests.unit.arm_kit import assignment, run
-from workers.arms import scanning
-from workers.arms.junit import parse_report, read_report
-from workers.arms.passages import MAX_PASSAGES, all_passages_of, passages_of
-from workers.arms.patch import parse_patch, patch_files
-from workers.arms.sources import Source
+from workers.arms.reports import parse_test_report, read_test_report
+from workers.arms.retriever import MAX_PASSAGES, all_passages_of, passages_of
+from workers.arms.sources import SourceText
+from workers.arms.text_files import MAX_CHARACTERS_HERE, redact_text, scan_text
+from workers.arms.unified_diff import parse_patch, patch_files
 
 
 def described(header: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
@@ -50,7 +50,7 @@ def test_a_tar_of_some_hundred_bytes_costs_its_worker_nothing(digits: int) -> No
     assert time.thread_time() - before < 0.5
 
 
-def test_a_zip_that_holds_gigabytes_is_refused_at_the_limit_of_what_is_unpacked() -> None:
+def test_a_zip_of_gigabytes_is_refused_at_the_limit_of_unpacked_bytes() -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
         for number in range(5):
@@ -60,7 +60,7 @@ def test_a_zip_that_holds_gigabytes_is_refused_at_the_limit_of_what_is_unpacked(
         run(assignment("retriever", "inventory", files={"evil.zip": packed.getvalue()}))
 
 
-def test_a_python_file_that_makes_gigabytes_of_tree_is_an_error_of_that_file() -> None:
+def test_a_python_file_with_a_syntax_tree_of_gigabytes_is_an_error_of_that_file() -> None:
     # 500 kB that Python's parser makes more than 512 MiB of
     evil = b"[" + b"a," * 1_000_000 + b"]"
     files = {"code.zip": _zipped({"good.py": b"a = 1\n", "evil.py": evil})}
@@ -74,13 +74,13 @@ def test_a_python_file_that_makes_gigabytes_of_tree_is_an_error_of_that_file() -
 def test_a_report_in_another_encoding_hides_no_document_type(encoding: str) -> None:
     bomb = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE x [<!ENTITY a "aaaa">]><x><testcase name="&a;"/></x>'
 
-    assert parse_report(bomb.encode(encoding), []) is None
+    assert parse_test_report(bomb.encode(encoding), []) is None
 
 
 def test_a_report_that_names_another_encoding_than_utf_8_is_read_as_utf_8() -> None:
     report = '<?xml version="1.0" encoding="utf-16"?><x><testcase name="é"/></x>'.encode()
 
-    read = parse_report(report, [])
+    read = parse_test_report(report, [])
 
     assert read is not None
     assert read["passed"] == 1
@@ -89,7 +89,7 @@ def test_a_report_that_names_another_encoding_than_utf_8_is_read_as_utf_8() -> N
 def test_a_report_of_a_million_cases_gives_counts_and_not_a_million_failures() -> None:
     evil = b"<x>" + b"<testcase><error/></testcase>" * 100_000 + b"</x>"
 
-    report = read_report(evil)
+    report = read_test_report(evil)
 
     assert report is not None
     assert (report.errors, len(report.failures)) == (100_000, 10_000)
@@ -103,7 +103,7 @@ def test_a_report_of_a_million_cases_gives_counts_and_not_a_million_failures() -
         ("@@ -1 +1 @@\n-a\n+b\n" + "\n" * 50) * 400,
     ],
 )
-def test_a_patch_of_blank_lines_takes_time_in_proportion(body: str) -> None:
+def test_a_patch_of_blank_lines_takes_linear_time(body: str) -> None:
     before = time.process_time()
 
     with contextlib.suppress(PatchRejected):
@@ -112,7 +112,7 @@ def test_a_patch_of_blank_lines_takes_time_in_proportion(body: str) -> None:
     assert time.process_time() - before < 10
 
 
-def test_a_hunk_of_equal_lines_is_looked_for_in_proportion(tmp_path: Path) -> None:
+def test_a_hunk_of_equal_lines_is_found_in_linear_time(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("\n" * 300_000 + "x\n")
     hunk = "@@ -1 +1 @@\n" + " \n" * 50_000 + "-y\n+z\n"
     before = time.process_time()
@@ -123,29 +123,29 @@ def test_a_hunk_of_equal_lines_is_looked_for_in_proportion(tmp_path: Path) -> No
     assert time.process_time() - before < 10
 
 
-def test_a_text_of_short_paragraphs_gives_no_more_passages_than_are_kept() -> None:
-    sources = [Source(name, "a\n\n" * (MAX_PASSAGES // 2 + 1)) for name in ("a.txt", "b.txt")]
+def test_a_text_of_short_paragraphs_gives_at_most_the_kept_passages() -> None:
+    sources = [SourceText(name, "a\n\n" * (MAX_PASSAGES // 2 + 1)) for name in ("a.txt", "b.txt")]
 
     with pytest.raises(InvalidStepInput, match=rf"evil\.zip has more than {MAX_PASSAGES} paragraphs"):
         all_passages_of(sources, "evil.zip")
 
 
-def test_one_line_of_two_megabytes_is_cut_in_proportion() -> None:
+def test_one_line_of_two_megabytes_is_split_in_linear_time() -> None:
     before = time.process_time()
 
-    passages = list(passages_of(Source("a.txt", "é" * 2_000_000)))
+    passages = list(passages_of(SourceText("a.txt", "é" * 2_000_000)))
 
     assert passages[-1].first_byte == 2 * 1_998_000
     assert time.process_time() - before < 5
 
 
-def test_a_long_text_is_scanned_in_a_child_which_finds_the_same() -> None:
+def test_a_long_text_is_scanned_in_a_child_with_the_same_findings() -> None:
     text = "Mail jo@example.org, card 4111 1111 1111 1111, é. " * 400
-    assert len(text) > scanning.MAX_CHARACTERS_HERE
+    assert len(text) > MAX_CHARACTERS_HERE
     before = time.thread_time()
 
-    found = scanning.scan(text, "a.txt", checkpoint=lambda: None)
-    redacted = scanning.redact(text, "a.txt", checkpoint=lambda: None)
+    found = scan_text(text, "a.txt", checkpoint=lambda: None)
+    redacted = redact_text(text, "a.txt", checkpoint=lambda: None)
 
     assert time.thread_time() - before < 0.5
     assert found == safety.scan(text)

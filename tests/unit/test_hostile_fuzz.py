@@ -1,4 +1,4 @@
-"""Random input for what reads untrusted text and files: each is read or refused in words, in bounded time."""
+"""Random input for the readers of untrusted text and files: each is read or refused, in bounded time."""
 
 import json
 import string
@@ -14,14 +14,13 @@ from orchestrator.models.errors import InvalidStepInput, PatchRejected
 from orchestrator.rules.pattern import compile_pattern
 from orchestrator.safety import redact, scan
 from orchestrator.similarity import canonical_key
-from workers.arms.coverage_map import parse_coverage
-from workers.arms.junit import parse_report
-from workers.arms.patch import patch_files
-from workers.arms.python_source import read_package
-from workers.sandbox.limited import Limits, limited
+from workers.arms.python_metrics import read_package
+from workers.arms.reports import parse_coverage, parse_test_report
+from workers.arms.unified_diff import patch_files
+from workers.sandbox.limited import CallLimits, limited
 
 _HANG_SECONDS = 10.0
-"""Far above what any of it takes; what backtracks does not end within it."""
+"""Far above the time that any input needs; a backtracking pattern would exceed it."""
 _LETTERS = 8_000
 
 _PIECES = st.one_of(
@@ -143,7 +142,7 @@ def test_any_patch_is_applied_below_its_root_or_refused_with_nothing_written(lin
 @given(_XML, _ENCODINGS)
 @settings(max_examples=300, deadline=None)
 def test_any_report_of_tests_is_read_or_is_none(pieces: list[str], encoding: str) -> None:
-    report = parse_report("".join(pieces).encode(encoding), [])
+    report = parse_test_report("".join(pieces).encode(encoding), [])
 
     assert report is None or {"passed", "failed"} <= report.keys()
     assert report is None or not encoding.startswith(("utf-16", "utf-32"))
@@ -171,9 +170,9 @@ def test_any_python_file_is_counted_or_is_an_error_of_that_file(text: str) -> No
 
 @given(st.binary(max_size=2_000) | st.builds(lambda pieces: "".join(pieces).encode(), _XML))
 @settings(max_examples=20, deadline=None)
-def test_what_a_child_reads_is_what_would_be_read_here_or_a_refusal(content: bytes) -> None:
+def test_a_child_reads_the_same_as_this_process_or_refuses(content: bytes) -> None:
     with suppress(InvalidStepInput):
-        assert limited(parse_report, "a report", limits=Limits(cpu_seconds=2))(content, []) in (
+        assert limited(parse_test_report, "a report", limits=CallLimits(cpu_seconds=2))(content, []) in (
             None,
-            json.loads(json.dumps(parse_report(content, []))),
+            json.loads(json.dumps(parse_test_report(content, []))),
         )

@@ -115,7 +115,7 @@ def test_a_deep_schema_is_rejected() -> None:
 
 
 def test_schemas_together_are_limited_in_number_and_size() -> None:
-    large = {"properties": {str(number): {} for number in range(400)}}
+    large: dict[str, Any] = {"properties": {str(number): {} for number in range(400)}}
 
     assert together_faults([{}] * MAX_SCHEMAS) == []
     assert together_faults([{}] * (MAX_SCHEMAS + 1)) == ["at most 20 JSON Schemas are allowed, not 21"]

@@ -1,4 +1,4 @@
-"""What is parsed in a child can take no more than its limits, from its worker or from anybody."""
+"""A function in a limited child stays within its limits, whatever it parses."""
 
 import os
 import signal
@@ -15,20 +15,22 @@ import pytest
 from orchestrator.models.errors import InvalidStepInput, Stopped, ToolFailed
 from tests.unit import greedy
 from tests.waiting import wait_until
-from workers.sandbox.limited import MEBIBYTE, Limits, limited
+from workers.sandbox.limited import MEBIBYTE, CallLimits, limited
 
-SMALL = Limits(memory_bytes=64 * MEBIBYTE, cpu_seconds=1, wall_seconds=30, file_bytes=1024, answer_bytes=1000)
+SMALL = CallLimits(
+    memory_bytes=64 * MEBIBYTE, cpu_seconds=1, wall_seconds=30, file_bytes=1024, answer_bytes=1000
+)
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that waits to be reaped does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
 
 
-def test_a_function_gives_what_it_would_give_here() -> None:
+def test_a_function_returns_the_same_as_in_this_process() -> None:
     assert limited(greedy.greet, "a name")("you", times=2) == "hello youhello you"
 
 
@@ -37,13 +39,13 @@ def test_a_function_gives_what_it_would_give_here() -> None:
     [
         (greedy.hold, [128 * MEBIBYTE], SMALL),
         (greedy.spin, [], SMALL),
-        (greedy.sleep, [600.0], Limits(wall_seconds=1)),
+        (greedy.sleep, [600.0], CallLimits(wall_seconds=1)),
         (greedy.nest, [100_000], SMALL),
         (greedy.crash, [], SMALL),
     ],
 )
-def test_a_child_that_takes_too_much_is_invalid_input_in_words(
-    function: Callable[..., Any], arguments: list[Any], limits: Limits
+def test_a_child_that_exceeds_a_limit_is_invalid_input(
+    function: Callable[..., Any], arguments: list[Any], limits: CallLimits
 ) -> None:
     with pytest.raises(
         InvalidStepInput, match=r"^evil\.zip is too costly to read: .* MiB of memory, .* smaller"
@@ -54,7 +56,7 @@ def test_a_child_that_takes_too_much_is_invalid_input_in_words(
 
 
 def test_an_answer_that_is_too_long_is_not_read() -> None:
-    with pytest.raises(InvalidStepInput, match=r"evil\.zip holds too much: .* 1000 bytes"):
+    with pytest.raises(InvalidStepInput, match=r"evil\.zip contains too much: .* 1000 bytes"):
         limited(greedy.greet, "evil.zip", limits=SMALL)("you", times=1000)
 
 
@@ -65,7 +67,7 @@ def test_a_child_writes_no_large_file(tmp_path: Path) -> None:
     assert (tmp_path / "file").stat().st_size <= 1024
 
 
-def test_a_fault_that_the_function_finds_comes_through_and_a_defect_says_nothing_of_the_input() -> None:
+def test_a_refusal_keeps_its_message_and_a_defect_reveals_nothing_of_the_input() -> None:
     with pytest.raises(InvalidStepInput, match="not for me"):
         limited(greedy.refuse, "a file")("not for me")
     with pytest.raises(ToolFailed) as defect:
@@ -74,7 +76,7 @@ def test_a_fault_that_the_function_finds_comes_through_and_a_defect_says_nothing
     assert "secret" not in defect.value.message
 
 
-def test_a_child_knows_no_secret_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_has_no_secret_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", "of the worker")
 
     assert not limited(greedy.environment, "nothing")().keys() - {"PYTHONPATH", "PYTHONUTF8", "LC_CTYPE"}
@@ -94,7 +96,7 @@ def test_an_attempt_that_is_stopped_ends_its_child(tmp_path: Path) -> None:
     wait_until(lambda: not is_alive(child), 10, "the end of the child")
 
 
-def test_threads_parse_beside_each_other_through_one_server() -> None:
+def test_threads_parse_in_parallel_through_one_server() -> None:
     with ThreadPoolExecutor(4) as threads:
         servers = set(threads.map(lambda _: limited(greedy.server_pid, "nothing")(), range(8)))
 
@@ -124,7 +126,7 @@ def test_a_forked_process_has_a_server_of_its_own_even_when_its_parent_holds_the
     assert limited(greedy.server_pid, "nothing")() == mine
 
 
-def test_nothing_of_a_killed_worker_goes_on(tmp_path: Path) -> None:
+def test_a_killed_worker_leaves_no_running_child(tmp_path: Path) -> None:
     place = tmp_path / "pid"
     program = (
         "from tests.unit import greedy; from workers.sandbox.limited import limited; "

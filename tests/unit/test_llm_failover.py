@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import pytest
 
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm import cancellation, model_chain
 from orchestrator.llm.completion import Completion, CompletionRequest, UsageBound
 from orchestrator.llm.gate import FallbackGate, Policy, Rates
@@ -19,6 +18,7 @@ from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.model_choice import ModelName, Price, parse_chain
 from orchestrator.models.model_errors import ModelError
 from orchestrator.settings import Settings
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import HELLO, Caller
 
 CHAIN = ("anthropic:fake-first", "openai:fake-second")
@@ -287,7 +287,7 @@ def test_the_bound_of_a_cost_covers_writing_to_a_cache() -> None:
     bound = Prices().bound(SONNET, input_tokens=1000, output_tokens=500)
 
     assert bound.dollars is not None
-    assert bound.dollars >= Prices().cost(SONNET, Usage(1000, 500, cache_write_tokens=1000))  # type: ignore[operator]
+    assert bound.dollars >= Prices().cost(SONNET, Usage(1000, 500, cache_write_tokens=1000))
 
 
 def test_a_fake_model_costs_nothing_even_if_its_name_has_a_price(fake: FakeLLM) -> None:

@@ -10,8 +10,6 @@ from importlib.metadata import version
 
 import pytest
 
-from orchestrator.devserver.fake_answer import SENTENCE
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.error_translation import retry_after_seconds
 from orchestrator.llm.openai import OpenAIProvider
@@ -19,6 +17,8 @@ from orchestrator.llm.provider import FinishReason, ModelRequest
 from orchestrator.llm.transport import MAX_ANSWER_BYTES
 from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
+from tests.fake_llm.answers import SENTENCE
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import HELLO, Caller
 
 SLOW_SECONDS = 0.5

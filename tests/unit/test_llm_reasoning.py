@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm.answer_parser import parse_values, without_reasoning
 from orchestrator.llm.structured_output import parse_value
 from orchestrator.models import model_errors
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import Caller
 
 PROVIDERS = ("openai", "anthropic")

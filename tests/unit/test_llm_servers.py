@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.devserver.fake_answer import SENTENCE
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Scripted
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.gate import FallbackGate
 from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint
@@ -17,6 +15,8 @@ from orchestrator.llm.pricing import Prices
 from orchestrator.llm.provider import FinishReason, ModelRequest
 from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
+from tests.fake_llm.answers import SENTENCE
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import HELLO, Caller, embedder
 
 PROVIDERS = ("openai", "anthropic")

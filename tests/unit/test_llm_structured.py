@@ -8,8 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.devserver.fake_answer import example
-from orchestrator.devserver.fake_llm import FakeLLM, Fault, Received, Scripted
 from orchestrator.llm.gate import FallbackGate, Policy
 from orchestrator.llm.provider import ResponseFormat
 from orchestrator.llm.strict_schema import strict_schema, without_nulls
@@ -18,6 +16,8 @@ from orchestrator.models import model_errors
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.model_errors import ModelError
 from orchestrator.rules.json_schema import faults
+from tests.fake_llm.answers import example
+from tests.fake_llm.server import FakeLLM, Fault, Received, Scripted
 from tests.llm_kit import Caller
 
 PROVIDERS = ("openai", "anthropic")

@@ -16,7 +16,7 @@ _SHARDS = 4
 _JOINED_LITERALS = {
     "api/middleware/cors.py re.escape(origin) + '\\\\Z'",
     "orchestrator/observability/log.py '|'.join(map(re.escape, longest_first))",
-    "workers/sandbox/deleted.py b'^\\\\S+ \\\\S+ \\\\S+ \\\\S+ (\\\\d+) +' + re.escape(os.fsencode(below)) + "
+    "workers/sandbox/process_usage.py b'^\\\\S+ \\\\S+ \\\\S+ \\\\S+ (\\\\d+) +' + re.escape(os.fsencode(below)) + "
     "b'/.* \\\\(deleted\\\\)$'",
 }
 # one pass at 64,000 letters costs at most this without a look at how it grew

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.devserver.fake_llm import FakeLLM, Scripted
 from orchestrator.models.errors import InvalidPlan, StepError
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.prompted import catalogue, plan_by_model
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.unit.model_kit import scripted
 
 NOTES = Attachment("b" * 64, "notes.txt", "text/plain", 1)
@@ -49,7 +49,7 @@ def proposal(steps: list[dict[str, Any]] = STEPS, confidence: float = 0.9) -> di
 
 @pytest.fixture
 def fake() -> Iterator[FakeLLM]:
-    """A server that answers what it is told to."""
+    """A model server with scripted answers."""
     with FakeLLM() as running:
         yield running
 

@@ -357,7 +357,7 @@ def test_a_plan_wrong_a_thousand_times_is_answered_with_fifty_short_faults() -> 
 def test_a_plan_with_many_or_large_schemas_is_refused_before_any_is_read(
     count: int, size: int, words: str
 ) -> None:
-    schema = {"properties": {str(number): {} for number in range(size)}}
+    schema: dict[str, Any] = {"properties": {str(number): {} for number in range(size)}}
     criteria = [{"text": "fits", "check": {"schema": schema}}] * count
 
     with pytest.raises(InvalidPlan, match=words):

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from orchestrator import settings
-from orchestrator.devserver.program import read_procfile
+from orchestrator.devserver.service import read_procfile
 from orchestrator.models import signing_key
 from orchestrator.models.errors import SettingsError
 from orchestrator.process.process_kind import KINDS, SECRETS, environment_of

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devserver.program import PROCFILE, read_procfile
+from orchestrator.devserver.service import PROCFILE, read_procfile
 from orchestrator.devserver.stack import ONE_OF_EACH
 from orchestrator.models.arm_capability import ARMS
-
-NAMES = {"safety-guardian": "guardian"}
 
 
 def test_honcho_reads_the_same_lines_as_we_do() -> None:
@@ -30,9 +28,17 @@ def test_honcho_reads_the_same_lines_as_we_do() -> None:
 @pytest.mark.parametrize("arm_id", sorted(ARMS))
 def test_every_arm_has_a_line_with_its_queue_and_its_pool(arm_id: str) -> None:
     arm = ARMS[arm_id]
-    words = shlex.split(read_procfile()[NAMES.get(arm_id, arm_id)])
+    words = shlex.split(read_procfile()[arm.process])
+    size = words[words.index("-c") + 1]
 
     assert (words[words.index("-Q") + 1], words[words.index("-P") + 1]) == (arm.queue, arm.pool)
+    assert size == str(arm.max_concurrent_tasks) or re.fullmatch(r"\$\{[A-Z]+_THREADS:-\d\}", size)
+
+
+def test_every_worker_line_is_an_arm_s_or_that_of_webhooks() -> None:
+    workers = {name for name, command in read_procfile().items() if "celery -A workers worker" in command}
+
+    assert workers == {arm.process for arm in ARMS.values()} | {"webhook"}
 
 
 def test_up_runs_every_line_but_flower_and_the_release() -> None:

@@ -11,17 +11,17 @@ import pytest
 
 import orchestrator
 import workers
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.llm.prompt import Role, Untrusted, compose, trusted
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.model_errors import ModelAnswerInvalid
 from orchestrator.models.task_contract import Attachment, Contract, Criterion
 from orchestrator.planner.prompted import plan_by_model
 from orchestrator.safety import redact
+from tests.fake_llm.server import FakeLLM
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import scripted
+from workers.arms.code_context import CodeContext
 from workers.arms.judge import judge_round
-from workers.arms.shown_source import ShownSource
 from workers.arms.synthesis import synthesise
 from workers.attempt.same_task import judge_pair
 
@@ -48,7 +48,7 @@ REGISTRY_TEXTS = {
 
 @pytest.fixture
 def fake() -> Iterator[FakeLLM]:
-    """A server that answers what it is told to."""
+    """A model server with scripted answers."""
     with FakeLLM() as running:
         yield running
 
@@ -109,7 +109,8 @@ def test_a_contract_is_delimited_in_the_planners_prompt(fake: FakeLLM, contract:
 
 @pytest.mark.parametrize("member", ["id", "description", "action"])
 def test_an_invalid_plan_is_delimited_in_the_correction(fake: FakeLLM, member: str) -> None:
-    wrong = proposal(**{member: EVIL, "inputs": {EVIL: EVIL}})
+    members: dict[str, Any] = {member: EVIL, "inputs": {EVIL: EVIL}}
+    wrong = proposal(**members)
     fake.answer(*[wrong] * 3)
 
     with pytest.raises(InvalidPlan):
@@ -166,9 +167,9 @@ def test_explained_code_is_delimited(fake: FakeLLM, name: str, text: bytes, ques
 
 
 @pytest.mark.parametrize(
-    "shown", [ShownSource(((EVIL, "x"),), ()), ShownSource((("m.py", EVIL),), ()), ShownSource((), (EVIL,))]
+    "shown", [CodeContext(((EVIL, "x"),), ()), CodeContext((("m.py", EVIL),), ()), CodeContext((), (EVIL,))]
 )
-def test_names_and_contents_of_files_are_delimited(shown: ShownSource) -> None:
+def test_names_and_contents_of_files_are_delimited(shown: CodeContext) -> None:
     said = compose(Role.USER, *shown.parts()).text
 
     assert WORD in said

@@ -15,7 +15,7 @@ def test_one_ranking_keeps_its_order() -> None:
     assert fused[0].score == 1 / (RRF_K + 1)
 
 
-def test_what_several_ways_find_comes_before_what_one_finds_best() -> None:
+def test_a_passage_in_several_rankings_precedes_the_best_of_one() -> None:
     words = [hit(1, "words", "late"), hit(2, "words", "late")]
     trigrams = [hit(3, "trigrams", "refnud"), hit(2, "trigrams", "refnud", "late")]
 

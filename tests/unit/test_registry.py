@@ -1,7 +1,8 @@
-"""The registry is sound: every contract can be used, every arm is found, every change shows in the digest."""
+"""The registry: every contract is valid, every arm can be loaded, every change changes the digest."""
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,12 @@ from orchestrator.models.arm_capability import (
     queue_of,
     registry_digest,
 )
+from orchestrator.models.arm_manifest import read_manifests
 from orchestrator.rules.json_schema import schema_faults
 from workers.arms.base import ActionArm, load_arm
 
 
-def test_the_arms_are_those_that_clients_know_each_on_its_queue() -> None:
+def test_clients_find_the_same_arms_each_on_its_queue() -> None:
     assert {arm: queue_of(arm) for arm in ARMS} == {
         "planner": "planner",
         "retriever": "arm.retriever",
@@ -64,13 +66,62 @@ def test_every_action_of_a_plan_s_arm_has_behaviour() -> None:
             assert set(behaviour.actions) == set(arm.actions)
 
 
-def test_a_changed_recipe_or_contract_shows_in_the_digest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["recipes/scan_files.json", "arms/coder.toml"])
+def test_a_changed_recipe_or_manifest_changes_the_digest(tmp_path: Path, name: str) -> None:
     copy = tmp_path / "registry"
     shutil.copytree(REGISTRY, copy)
     same = digest_of(copy)
-    recipe = copy / "recipes" / "scan_files.json"
+    file = copy / name
 
-    recipe.write_text(recipe.read_text().replace("1.0.0", "1.0.1"))
+    file.write_text(file.read_text().replace("1.0.0", "1.0.1"))
 
     assert same == registry_digest()
     assert digest_of(copy) != same
+
+
+def test_short_types_become_json_schemas(tmp_path: Path) -> None:
+    schemas = _schemas(
+        tmp_path,
+        types="name = { type = 'string', maxLength = 9 }",
+        action="""
+        input = "pair"
+        output = { names = ["name"], "note?" = "any", ends = { anyOf = ["name", "null"] } }
+        [types.pair]
+        members = { left = "name", "right?" = "name" }
+        description = "two names"
+        """,
+    )
+
+    name = {"type": "string", "maxLength": 9}
+    assert schemas == (
+        {
+            "type": "object",
+            "description": "two names",
+            "properties": {"left": name, "right": name},
+            "required": ["left"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "names": {"type": "array", "items": name},
+                "note": {},
+                "ends": {"anyOf": [name, {"type": "null"}]},
+            },
+            "required": ["names", "ends"],
+            "additionalProperties": False,
+        },
+    )
+
+
+def test_a_type_that_is_defined_nowhere_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"one\.toml names a type .* 'nmae'"):
+        _schemas(tmp_path, types="", action="input = { a = 'nmae' }\noutput = {}")
+
+
+def _schemas(registry: Path, *, types: str, action: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    (registry / "arms").mkdir()
+    (registry / "types.toml").write_text(f"[types]\n{types}\n")
+    (registry / "arms" / "one.toml").write_text(f"[actions.do]\n{action}\n")
+    (manifest,) = read_manifests(registry)
+    return manifest["actions"]["do"]["input_schema"], manifest["actions"]["do"]["output_schema"]

@@ -1,24 +1,24 @@
-"""The filter of system calls does on both machines what its rules say: its program is run here, step by step."""
+"""The system call filter follows its rules on both machines: the tests interpret its program."""
 
 import errno
 import struct
 
 import pytest
 
-from workers.sandbox.seccomp import Rules, program
+from workers.sandbox.seccomp import FilterRules, program
 from workers.sandbox.syscalls import DEADLY, NUMBERS, ORDINARY, REFUSED
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-OUTSIDE = Rules(sockets=False, own_uid=False, signals=False, truncate=False)
-ALONE = Rules(sockets=False, own_uid=True)
-NAMESPACED = Rules(sockets=True, own_uid=True)
+OUTSIDE = FilterRules(sockets=False, own_uid=False, signals=False, truncate=False)
+ALONE = FilterRules(sockets=False, own_uid=True)
+NAMESPACED = FilterRules(sockets=True, own_uid=True)
 KILLED, ALLOWED = "killed", "allowed"
 
 
 def verdict(
-    rules: Rules, machine: str, call: str | int, *arguments: int, architecture: int | None = None
+    rules: FilterRules, machine: str, call: str | int, *arguments: int, architecture: int | None = None
 ) -> object:
-    """Run the filter as the kernel does; return ALLOWED, KILLED or the number of the error."""
+    """Run the filter as the kernel does; return ALLOWED, KILLED or the error number."""
     column, own = MACHINES[machine]
     number = call if isinstance(call, int) else NUMBERS[call][column]
     words = [*arguments, *[0] * (6 - len(arguments))]
@@ -39,7 +39,7 @@ def verdict(
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("rules", [OUTSIDE, ALONE, NAMESPACED])
-def test_what_is_not_listed_does_not_exist(rules: Rules, machine: str) -> None:
+def test_an_unlisted_call_does_not_exist(rules: FilterRules, machine: str) -> None:
     column = MACHINES[machine][0]
     listed = {numbers[column] for numbers in NUMBERS.values()}
 
@@ -50,7 +50,7 @@ def test_what_is_not_listed_does_not_exist(rules: Rules, machine: str) -> None:
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("rules", [OUTSIDE, ALONE, NAMESPACED])
-def test_each_listed_call_is_answered_as_its_list_says(rules: Rules, machine: str) -> None:
+def test_each_listed_call_gets_the_result_of_its_list(rules: FilterRules, machine: str) -> None:
     for group, answer in ((ORDINARY, ALLOWED), (REFUSED, errno.EPERM), (DEADLY, KILLED)):
         for call, numbers in group.items():
             if numbers[MACHINES[machine][0]] is not None:
@@ -58,7 +58,7 @@ def test_each_listed_call_is_answered_as_its_list_says(rules: Rules, machine: st
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_names_and_processes_of_others_can_not_be_watched(machine: str) -> None:
+def test_file_events_and_processes_can_not_be_watched(machine: str) -> None:
     watchers = ("inotify_init1", "inotify_add_watch", "fanotify_init", "fanotify_mark", "ptrace", "keyctl")
     others = (
         "io_uring_setup",
@@ -78,7 +78,7 @@ def test_names_and_processes_of_others_can_not_be_watched(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_memory_that_can_not_be_counted_can_not_be_had(machine: str) -> None:
+def test_memory_that_can_not_be_counted_is_refused(machine: str) -> None:
     shared, private, anonymous, validated = 0x01, 0x02, 0x20, 0x03
     assert verdict(NAMESPACED, machine, "mmap", 0, 4096, 3, shared | anonymous) == errno.EPERM
     assert verdict(NAMESPACED, machine, "mmap", 0, 4096, 3, validated | anonymous) == errno.EPERM
@@ -125,7 +125,7 @@ def test_sockets_need_a_network_of_their_own(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_tool_under_the_worker_s_user_touches_nothing_else_of_that_user(machine: str) -> None:
+def test_a_tool_with_the_worker_s_user_can_not_change_that_user_s_processes_and_files(machine: str) -> None:
     assert verdict(OUTSIDE, machine, "kill", 1234, 9) == errno.EPERM
     assert verdict(OUTSIDE, machine, "truncate") == errno.EPERM
     assert verdict(OUTSIDE, machine, "sched_setaffinity", 1234) == errno.EPERM
@@ -134,7 +134,7 @@ def test_a_tool_under_the_worker_s_user_touches_nothing_else_of_that_user(machin
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_limits_are_one_s_own_and_a_terminal_takes_no_input(machine: str) -> None:
+def test_only_own_limits_can_be_read_and_a_terminal_takes_no_input(machine: str) -> None:
     assert verdict(ALONE, machine, "prlimit64", 0) == ALLOWED
     assert verdict(ALONE, machine, "prlimit64", 4321) == errno.EPERM
     assert (

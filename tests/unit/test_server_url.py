@@ -40,7 +40,7 @@ ODD = [
 
 def connect_arguments(url: str) -> dict[str, Any]:
     """What psycopg2.connect is given for a setting."""
-    _, arguments = PGDialect_psycopg2().create_connect_args(make_url(driver_url(url)))
+    _, arguments = PGDialect_psycopg2().create_connect_args(make_url(driver_url(url)))  # type: ignore[no-untyped-call]
     return dict(arguments)
 
 

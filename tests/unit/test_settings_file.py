@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.devserver import home
+from orchestrator.devserver import state_directory
 from orchestrator.models.errors import SettingsError
 from orchestrator.settings_file import STACK_FILE, read_env_file
 
@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _stack(home_directory: Path, *, pid: int | None = None) -> Path:
     home_directory.mkdir(parents=True)
     (home_directory / STACK_FILE).write_text("OCTOLLM_URL=http://127.0.0.1:4321\n")
-    (home_directory / home.LOCK_FILE).write_text(f"{pid}\n" if pid else "")
+    (home_directory / state_directory.LOCK_FILE).write_text(f"{pid}\n" if pid else "")
     return home_directory
 
 
@@ -93,39 +93,39 @@ print(chosen.task_timeout)
 def test_the_nearest_state_directory_upwards_is_found(here: Path) -> None:
     state = _stack(here.parent / ".octollm")
 
-    assert home.find().path == state
+    assert state_directory.find().path == state
 
 
 def test_the_state_of_the_last_octollm_up_is_found_from_anywhere(here: Path, tmp_path: Path) -> None:
     state = _stack(tmp_path / "elsewhere")
-    home.remember(state)
+    state_directory.remember(state)
 
-    found = home.find()
+    found = state_directory.find()
 
     assert found.path == state
-    assert "started last" in found.told
+    assert "last started" in found.origin
 
 
 def test_a_running_stack_takes_precedence_over_a_nearer_stopped_one(here: Path, tmp_path: Path) -> None:
     _stack(here / ".octollm")
     running = _stack(tmp_path / "elsewhere", pid=os.getpid())
-    home.remember(running)
+    state_directory.remember(running)
 
-    assert home.find().path == running
+    assert state_directory.find().path == running
 
 
 def test_only_octollm_home_is_searched_if_it_is_set(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _stack(here / ".octollm", pid=os.getpid())
     monkeypatch.setenv("OCTOLLM_HOME", "elsewhere")
 
-    assert home.find().path == Path("elsewhere")
+    assert state_directory.find().path == Path("elsewhere")
 
 
 def test_another_users_state_is_ignored(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _stack(here / ".octollm")
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
 
-    found = home.find()
+    found = state_directory.find()
 
-    assert str(here) in found.told
-    assert "last-up" in found.told
+    assert str(here) in found.origin
+    assert "last-up" in found.origin

@@ -1,4 +1,4 @@
-"""What a task attached is unpacked where nothing else is, and is gone afterwards."""
+"""Attachments are unpacked in a private directory, which is removed afterwards."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from orchestrator.models.errors import InvalidStepInput
 from orchestrator.safety.archive import pack
 from tests.unit.arm_kit import assignment, attachment_of
 from workers.arms.base import Assignment
-from workers.arms.file_tree import files_below
-from workers.arms.sources import chosen, read_sources, workspace
+from workers.arms.sources import read_sources, selected_attachments, workspace
+from workers.arms.text_files import files_below
 
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary directory in which what is left behind would be seen."""
+    """A temporary directory that must be empty after the test."""
     place = tmp_path / "scratch"
     place.mkdir()
     monkeypatch.setenv("TMPDIR", str(place))
@@ -26,7 +26,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def lock_up(root: Path) -> None:
-    """Behave like a tool that takes rights away from its own directory, then breaks."""
+    """Behave like a tool that removes permissions from its own directory, then fails."""
     (root / "locked").mkdir()
     (root / "locked" / "file").write_text("x")
     (root / "locked").chmod(0o000)
@@ -34,7 +34,7 @@ def lock_up(root: Path) -> None:
 
 
 def names(given: Assignment) -> list[str]:
-    with workspace(given, chosen(given)) as root:
+    with workspace(given, selected_attachments(given)) as root:
         return [name for name, _ in files_below(root)]
 
 
@@ -63,7 +63,7 @@ def test_several_attachments_do_not_mix(tmp_path: Path) -> None:
     assert names(given) == ["one.tgz/x.txt", "other.tgz/x.txt", "other.tgz/y.txt", "x.txt"]
 
 
-def test_two_files_of_one_name_are_both_there() -> None:
+def test_two_files_with_the_same_name_are_both_kept() -> None:
     given = assignment("retriever", "search", files={"a/x.txt": b"1", "b/x.txt": b"2"})
 
     assert names(given) == ["1-x.txt/x.txt", "2-x.txt/x.txt"]
@@ -75,24 +75,24 @@ def test_two_files_of_one_name_are_both_there() -> None:
 def test_a_file_name_leads_nowhere_else(name: str, scratch: Path) -> None:
     given = assignment("retriever", "search", files={name: b"x"})
 
-    with workspace(given, chosen(given)) as root:
+    with workspace(given, selected_attachments(given)) as root:
         written = [path for path in scratch.rglob("*") if path.is_file()]
         assert [path.parent for path in written] == [root]
 
 
-def test_nothing_is_left_behind_whatever_happens(scratch: Path) -> None:
+def test_the_workspace_is_removed_after_any_outcome(scratch: Path) -> None:
     given = assignment("retriever", "search", files={"a.txt": b"x"})
     broken = assignment("coder", "syntax", files={"a.tar.gz": b"no archive"})
 
-    with pytest.raises(ZeroDivisionError), workspace(given, chosen(given)) as root:
+    with pytest.raises(ZeroDivisionError), workspace(given, selected_attachments(given)) as root:
         lock_up(root)
-    with pytest.raises(InvalidStepInput), workspace(broken, chosen(broken)):
+    with pytest.raises(InvalidStepInput), workspace(broken, selected_attachments(broken)):
         pass
 
     assert not list(scratch.iterdir())
 
 
-def test_texts_of_more_than_the_limit_are_named_not_read() -> None:
+def test_texts_above_the_limit_are_listed_as_skipped() -> None:
     given = assignment(
         "retriever", "search", files={f"{n:02}.txt": b"%02d" % n + b"x" * 2_000_000 for n in range(10)}
     )

@@ -1,4 +1,4 @@
-"""A stack that is told to stop says what it waits for."""
+"""A stack that is lines to stop says what it waits for."""
 
 import time
 from pathlib import Path
@@ -6,23 +6,23 @@ from pathlib import Path
 import pytest
 
 from orchestrator.devserver import stack
-from orchestrator.devserver.child_reaper import Leash
-from orchestrator.devserver.program import Program
+from orchestrator.devserver.child_reaper import ChildReaper
+from orchestrator.devserver.service import Service
 from orchestrator.devserver.stack import Stack
 
 
-def test_what_does_not_stop_is_named_while_it_is_waited_for(
+def test_a_service_that_does_not_stop_is_named_while_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack, "_PROGRESS_SECONDS", 0.1)
-    told: list[str] = []
-    leash = Leash()
-    program = Program("coder.1", "exec sleep 60", environ={}, log=tmp_path / "log", leash=leash)
-    program.start()
+    lines: list[str] = []
+    reaper = ChildReaper()
+    service = Service("coder.1", "exec sleep 60", environ={}, log=tmp_path / "log", reaper=reaper)
+    service.start()
 
-    Stack(tmp_path, say=told.append)._wait_for_the_end([program], time.monotonic() + 0.5)
+    Stack(tmp_path, say=lines.append)._wait_for_the_end([service], time.monotonic() + 0.5)
 
-    program.kill()
-    leash.release()
-    assert told
-    assert set(told) <= {"waiting for coder.1: 0 s at most", "waiting for coder.1: 1 s at most"}
+    service.kill()
+    reaper.close()
+    assert lines
+    assert set(lines) <= {"waiting at most 0 s for coder.1", "waiting at most 1 s for coder.1"}

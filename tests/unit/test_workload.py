@@ -114,7 +114,7 @@ def test_traps_and_side_effects_have_their_shares(requests: list[Request]) -> No
 def test_the_fixed_share_asks_in_the_first_phrasing_to_the_letter() -> None:
     for fixed in (0.0, 0.7, 1.0):
         asked = list(stream(replace(MIX, fixed=fixed)))
-        goals = defaultdict(Counter)
+        goals: dict[str, Counter[str]] = defaultdict(Counter)
         for request in asked:
             goals[request.label][request.goal] += 1
         label, hottest = max(goals.items(), key=lambda item: item[1].total())

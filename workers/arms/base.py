@@ -1,4 +1,4 @@
-"""What every arm stands on: the assignment it is given, the result it answers, and how it is found."""
+"""What all arms share: the assignment of a step, the result of a step, and how an arm is loaded."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -21,38 +21,30 @@ from orchestrator.models.model_errors import NoModel
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.rules.json_schema import faults
-from workers.sandbox.choice import NOT_TESTED, Standing
-
-_MODULES = {
-    "retriever": "workers.arms.retriever",
-    "coder": "workers.arms.coder",
-    "executor": "workers.arms.executor",
-    "safety-guardian": "workers.arms.guardian",
-    "judge": "workers.arms.judge",
-}
+from workers.sandbox.selection import NOT_TESTED, Sandbox, SandboxStatus
 
 
 class CancelToken:
-    """Tells an attempt to stop: when another thread sets it, or when its deadline (time.monotonic) has passed."""
+    """Signals an attempt to stop: set by another thread, or by its deadline, a value of time.monotonic()."""
 
     def __init__(self, deadline: float = math.inf) -> None:
         self._revoked = threading.Event()
         self._deadline = deadline
 
     def set(self) -> None:
-        """Ask the attempt to stop, for its lease is lost, its task has ended or its worker stops."""
+        """Ask the attempt to stop: its lease is lost, its task has ended or its worker stops."""
         self._revoked.set()
 
     def is_set(self) -> bool:
-        """Tell whether the attempt is to stop."""
+        """Return whether the attempt must stop."""
         return self.is_revoked() or self.is_late()
 
     def is_revoked(self) -> bool:
-        """Tell whether the attempt has lost the right to store anything."""
+        """Return whether the attempt has lost the right to store anything."""
         return self._revoked.is_set()
 
     def is_late(self) -> bool:
-        """Tell whether the attempt has used up its time."""
+        """Return whether the deadline has passed."""
         return time.monotonic() >= self._deadline
 
     def wait(self, seconds: float) -> bool:
@@ -66,11 +58,11 @@ class CancelToken:
 
 
 class Model(Protocol):
-    """The models as an arm may ask them; `completions` are what they answered to this assignment so far."""
+    """The models that an arm may ask; `completions` are their answers for this assignment so far."""
 
     @property
     def completions(self) -> Sequence[Completion]:
-        """Return all answers, the oldest first."""
+        """Return all completions, the oldest first."""
         ...
 
     def ask(
@@ -82,15 +74,15 @@ class Model(Protocol):
         purpose: str,
         avoid: Collection[str] = (),
     ) -> Completion:
-        """Return an answer; raises StepError, a ModelError, BudgetExceeded or MustWait among them."""
+        """Return a completion; raises StepError, for example ModelError, BudgetExceeded or MustWait."""
         ...
 
 
 class Library(Protocol):
-    """The index of documents as an arm may use it: of the task's own tenant, and of what the task attaches."""
+    """The search index of documents, limited to the task's tenant and attachments."""
 
     def describe(self, documents: Sequence[Document]) -> dict[Document, IndexState]:
-        """Return what is indexed of those of the documents that are."""
+        """Return what is indexed of each document; documents that are not indexed are left out."""
         ...
 
     def add(
@@ -101,24 +93,24 @@ class Library(Protocol):
         files: int,
         skipped: Sequence[dict[str, str]],
     ) -> None:
-        """Index a document; calling it twice is safe."""
+        """Index a document; safe to call twice."""
         ...
 
     def search(
         self, sought: SearchQuery, *, documents: Sequence[Document], given: Sequence[Passage], limit: int
     ) -> tuple[SearchResult, list[str]]:
-        """Return the passages that fit best, and warnings; see orchestrator.memory.retrieval.search."""
+        """Return the best passages, and warnings; see orchestrator.memory.retrieval.search."""
         ...
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One attempt at a step, as its arm sees it.
+    """One attempt at a step, as its arm gets it.
 
-    `inputs` have their references resolved; `feedback` is the judge's in a repair round; `deadline` is a
-    value of time.monotonic(); `open_artifact` returns an attachment's bytes by its sha256; `library` is where
-    documents are searched; `model` is None where no model is configured; `tools` are what the step's permit lets it
-    run, None where none is asked for.
+    References in `inputs` are resolved. `feedback` is the judge's, set in a repair round. `deadline` is a value of
+    time.monotonic(). `open_artifact` returns an attachment's bytes by its sha256. `library` searches documents.
+    `model` is None when no model is configured. `tools` are the programs that the step's permit allows, None when
+    permits are not used.
     """
 
     task_id: str
@@ -142,8 +134,8 @@ class Assignment:
     tools: tuple[str, ...] | None = None
 
     def require_tool(self, name: str) -> None:
-        """Raise PermitDenied for a tool that this step was not planned to run."""
-        if name not in (self.offer.tools if self.tools is None else self.tools):
+        """Raise PermitDenied for a program that the step's permit does not allow."""
+        if name not in (self.action_contract.tools if self.tools is None else self.tools):
             raise PermitDenied(f"step {self.name} may not run {name}: its permit does not name it")
 
     def require_model(self) -> Model:
@@ -156,18 +148,18 @@ class Assignment:
         return self.model
 
     @property
-    def offer(self) -> Action:
-        """Return the contract of the action that is asked for."""
+    def action_contract(self) -> Action:
+        """Return the contract of the step's action."""
         return ARMS[self.arm].actions[self.action]
 
     def checkpoint(self) -> None:
-        """Call between units of work: raises Stopped or, past the deadline, ToolTimeout."""
+        """Raise Stopped when the attempt must stop, ToolTimeout after the deadline; call it between units of work."""
         if time.monotonic() >= self.deadline:
             raise ToolTimeout(f"step {self.name} ran longer than its limit")
         self.cancelled.raise_if_revoked()
 
     def digest(self) -> str:
-        """Return the sha256 over everything that the output may depend on but the arm's version."""
+        """Return the sha256 over everything that the output may depend on, except the arm's version."""
         record = [
             self.action,
             self.inputs,
@@ -179,25 +171,25 @@ class Assignment:
 
 
 class Arm(Protocol):
-    """Does the steps of one arm; may be used by several threads at once."""
+    """Runs the steps of one arm; several threads may use it at the same time."""
 
     def run(self, assignment: Assignment) -> StepResult:
-        """Do the step; raises StepError when that can't be done."""
+        """Run the step; raises StepError when it fails."""
         ...
 
 
 @dataclass(frozen=True)
 class ActionArm:
-    """An arm made of one function an action; checks the inputs before."""
+    """An arm with one function for each action; checks a step's inputs against its contract first."""
 
     actions: Mapping[str, Callable[[Assignment], StepResult]]
 
     def run(self, assignment: Assignment) -> StepResult:
-        """Do the step; raises StepError when that can't be done."""
-        behaviour = self.actions.get(assignment.action)
-        if behaviour is None:
+        """Run the step; raises StepError when it fails."""
+        function = self.actions.get(assignment.action)
+        if function is None:
             raise InvalidStepInput(f"arm {assignment.arm} has no action {assignment.action!r}")
-        wrong = faults(assignment.offer.input_schema, dict(assignment.inputs))
+        wrong = faults(assignment.action_contract.input_schema, dict(assignment.inputs))
         if wrong:
             found = [{"field": ".".join(map(str, fault.path)), "message": fault.message} for fault in wrong]
             first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}"
@@ -206,13 +198,37 @@ class ActionArm:
                 details={"errors": found},
             )
         assignment.checkpoint()
-        return behaviour(assignment)
+        return function(assignment)
 
 
-def load_arm(arm_id: str, *, standing: Standing = NOT_TESTED) -> Arm:
-    """Import and make one arm; `standing` says in what sandbox it may run tools."""
-    make: Callable[[Standing], Arm] = import_module(_MODULES[arm_id]).make
-    return make(standing)
+@dataclass(frozen=True)
+class ToolUse:
+    """The programs that a step ran, with their versions, and the sandbox that they ran in."""
+
+    versions: Mapping[str, str]
+    isolation: str = "not_needed"
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def inside(cls, sandbox: Sandbox, versions: Mapping[str, str]) -> "ToolUse":
+        """Return the use of programs in a sandbox."""
+        return cls(versions, sandbox.backend.isolation, sandbox.facts())
+
+
+NO_TOOLS = ToolUse({})
+
+
+def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
+    """Import the module of an arm and make the arm; `sandbox` is where it may run tools."""
+    make: Callable[[SandboxStatus], Arm] = import_module(_module_of(arm_id)).make
+    return make(sandbox)
+
+
+def _module_of(arm_id: str) -> str:
+    module = ARMS[arm_id].module
+    if module is None:
+        raise LookupError(f"the arm {arm_id} does no steps: its manifest names no module")
+    return module
 
 
 def answer(
@@ -221,11 +237,9 @@ def answer(
     *,
     evidence: list[dict[str, Any]] | None = None,
     warnings: list[str] | None = None,
-    tools: Mapping[str, str] | None = None,
-    isolation: str = "not_needed",
-    limits: Mapping[str, Any] | None = None,
+    tools: ToolUse = NO_TOOLS,
 ) -> StepResult:
-    """Return the result of a step that was done."""
+    """Return the result of a step that succeeded."""
     completions = assignment.model.completions if assignment.model else ()
     return StepResult(
         status=ResultStatus.DONE,
@@ -237,17 +251,17 @@ def answer(
             "arm": assignment.arm,
             "action": assignment.action,
             "version": ARMS[assignment.arm].version,
-            "tools": dict(tools or {}),
+            "tools": dict(tools.versions),
             "input_sha256": assignment.digest(),
-            "isolation": isolation,
-            "limits": dict(limits or {}),
-            "models": told(completions),
+            "isolation": tools.isolation,
+            "limits": dict(tools.limits),
+            "models": models_used(completions),
         },
     )
 
 
-def told(completions: Sequence[Completion]) -> list[dict[str, Any]]:
-    """Return which models answered to which prompts; `fake` says that our own fake server did."""
+def models_used(completions: Sequence[Completion]) -> list[dict[str, Any]]:
+    """Return which models answered which prompts; `fake` marks answers of our own fake server."""
     return [
         {"provider": item.provider, "model": item.model, "prompt": item.purpose, "fake": item.is_fake}
         for item in completions
@@ -255,7 +269,7 @@ def told(completions: Sequence[Completion]) -> list[dict[str, Any]]:
 
 
 def _usage(completions: Sequence[Completion]) -> dict[str, Any]:
-    """Return what the answers took; a cost that is not known is null."""
+    """Return the tokens and the cost of the completions; an unknown cost is null."""
     if not completions:
         return {}
     usage = sum((item.usage for item in completions), start=Usage())

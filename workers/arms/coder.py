@@ -1,25 +1,51 @@
-"""Codes: reads Python code without running it, tries patches in the sandbox, and has a model write and explain."""
+"""The coder: measures Python code without running it, tests patches in a sandbox, explains code by a model."""
 
 import platform
+from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.llm.prompt import Role, Untrusted, compose, load_prompt
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
-from workers.arms.base import ActionArm, Arm, Assignment, answer
-from workers.arms.explaining import explain
-from workers.arms.patching import Patcher
-from workers.arms.python_source import read_package
-from workers.arms.sources import the_one, workspace
-from workers.sandbox.choice import Standing
-from workers.sandbox.limited import MEBIBYTE, Limits, limited
+from workers.arms.base import ActionArm, Arm, Assignment, ToolUse, answer
+from workers.arms.code_changes import Patcher
+from workers.arms.code_context import DEFAULT_BYTES, code_context
+from workers.arms.judge_rules import check_citations
+from workers.arms.python_metrics import read_package
+from workers.arms.sources import single_attachment, workspace
+from workers.sandbox.limited import MEBIBYTE, CallLimits, limited
+from workers.sandbox.selection import SandboxStatus
 
-# Python's own parser makes up to a few hundred bytes of each byte of source
-_LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpu_seconds=60, wall_seconds=120)
+MAX_EXPLANATION_TOKENS = 1_000
+_EXPLANATION_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "explanation": {"type": "string", "minLength": 1, "maxLength": 10_000},
+        "places": {
+            "type": "array",
+            "maxItems": 50,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "string"},
+                    "line": {"type": "integer", "minimum": 1},
+                    "quote": {"type": "string"},
+                },
+                "required": ["file", "line", "quote"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["explanation", "places"],
+    "additionalProperties": False,
+}
+# Python's own parser needs up to a few hundred bytes for each byte of source
+_LIMITS = CallLimits(memory_bytes=512 * MEBIBYTE, cpu_seconds=60, wall_seconds=120)
 
 
-def make(standing: Standing) -> Arm:
-    """Return the coder, whose patches are tried in the sandbox that stands here."""
-    patcher = Patcher(standing)
+def make(sandbox: SandboxStatus) -> Arm:
+    """Return the coder; its patches are tested in the given sandbox."""
+    patcher = Patcher(sandbox)
     return ActionArm(
         {
             "syntax": syntax,
@@ -34,7 +60,7 @@ def make(standing: Standing) -> Arm:
 
 
 def syntax(assignment: Assignment) -> StepResult:
-    """Parse every Python file; say where one can't be parsed."""
+    """Parse every Python file; report the place of each syntax error."""
     read = _read(assignment)
     count, errors = read["error_count"], read["errors"]
     summary = f"{count_of(read['files'], 'Python file')} parsed, {count_of(count, 'error')}"
@@ -48,7 +74,7 @@ def syntax(assignment: Assignment) -> StepResult:
         "python": platform.python_version(),
     }
     evidence = [{"file": error["file"], "line": error["line"]} for error in errors]
-    return answer(assignment, output, evidence=evidence, tools={"python": platform.python_version()})
+    return answer(assignment, output, evidence=evidence, tools=ToolUse({"python": platform.python_version()}))
 
 
 def metrics(assignment: Assignment) -> StepResult:
@@ -61,17 +87,54 @@ def metrics(assignment: Assignment) -> StepResult:
         **{
             name: read[name]
             for name in (
-                "files", "lines", "functions", "classes", "documented", "documentable", "max_complex"
+                "files", "lines", "functions", "classes", "documented", "documentable", "most_complex"
             )
         },
         "unparsed": [error["file"] for error in read["errors"]],
     }  # fmt: skip
-    return answer(assignment, output, tools={"python": platform.python_version()})
+    return answer(assignment, output, tools=ToolUse({"python": platform.python_version()}))
+
+
+def explain(assignment: Assignment) -> StepResult:
+    """Explain an attachment's code. Places whose quote is not in the code are left out, and counted."""
+    model = assignment.require_model()
+    inputs = assignment.inputs
+    with workspace(assignment, [single_attachment(assignment)]) as root:
+        shown = code_context(
+            root,
+            paths=inputs.get("paths", ()),
+            hints=[inputs["question"]],
+            room=inputs.get("room", DEFAULT_BYTES),
+        )
+    prompt = load_prompt("coder.explain")
+    completion = model.ask(
+        [
+            compose(Role.SYSTEM, prompt.fill()),
+            compose(Role.USER, *shown.parts(), Untrusted("question", inputs["question"])),
+        ],
+        _EXPLANATION_SCHEMA,
+        max_output_tokens=MAX_EXPLANATION_TOKENS,
+        purpose=prompt.purpose,
+    )
+    given = completion.value["places"]
+    checked = check_citations(given, shown.lines())
+    places = [place for place, finding in zip(given, checked, strict=True) if finding["met"]]
+    left_out = len(given) - len(places)
+    output = {
+        "summary": completion.value["explanation"],
+        "explanation": completion.value["explanation"],
+        "places": places,
+        "left_out": left_out,
+        "not_shown": list(shown.left_out),
+    }
+    warnings = [f"{count_of(left_out, 'place')} left out: the quote is not there"] if left_out else []
+    evidence = [{"file": place["file"], "line": place["line"]} for place in places]
+    return answer(assignment, output, evidence=evidence, warnings=warnings)
 
 
 def _read(assignment: Assignment) -> dict[str, Any]:
-    """Return what python_source reads of the step's attachment."""
-    attachment = the_one(assignment)
+    """Return what python_metrics reads from the step's attachment."""
+    attachment = single_attachment(assignment)
     with workspace(assignment, [attachment]) as root:
         read = limited(read_package, attachment.filename, checkpoint=assignment.checkpoint, limits=_LIMITS)
         return read(root)

@@ -1,4 +1,4 @@
-"""Executes: ruff, bandit, pytest, coverage and Python scripts in a sandbox, and a timer; never a shell."""
+"""The executor: runs ruff, bandit, pytest, coverage and Python scripts in a sandbox, and a timer; never a shell."""
 
 import hashlib
 import json
@@ -16,28 +16,36 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive
-from workers.arms import dependencies, tools
-from workers.arms.base import ActionArm, Arm, Assignment, answer
-from workers.arms.coverage_map import CoverageMap, read_coverage
-from workers.arms.junit import TestReport, read_report
-from workers.arms.sources import chosen, folders, plain_name, the_one, workspace
-from workers.arms.tool_use import use_tool
-from workers.arms.tools import Command, Places
-from workers.sandbox.choice import Sandbox, Standing
-from workers.sandbox.run import Finished
+from workers.arms import tools
+from workers.arms.base import ActionArm, Arm, Assignment, ToolUse, answer
+from workers.arms.reports import (
+    CoverageReport,
+    TestReport,
+    ends_by_missing_module,
+    missing_modules,
+    missing_sentence,
+    not_checked,
+    own_modules,
+    read_coverage,
+    read_test_report,
+)
+from workers.arms.sources import folders, plain_name, selected_attachments, single_attachment, workspace
+from workers.arms.tools import Command, ToolPaths, run_tool
+from workers.sandbox.run import ToolResult
+from workers.sandbox.selection import Sandbox, SandboxStatus
 
 MAX_LISTED = 200
 TAIL_CHARACTERS = 2_000
 MAX_OUTPUT_CHARACTERS = 50_000
 _TESTS_NEED = "the tests need"
 _USAGE_ERROR = 4
-_RAN = frozenset({0, 1, 2, 5})
-"""pytest's exit codes with a report: all passed, some failed, interrupted or not collected, none found."""
+_REPORTED = frozenset({0, 1, 2, 5})
+"""pytest's exit codes that come with a report: all passed, some failed, interrupted or not collected, no tests."""
 
 
-def make(standing: Standing) -> Arm:
-    """Return the executor, whose tools run in the sandbox that stands here."""
-    executor = Executor(standing)
+def make(sandbox: SandboxStatus) -> Arm:
+    """Return the executor; its tools run in the given sandbox."""
+    executor = Executor(sandbox)
     return ActionArm(
         {
             "lint": executor.lint,
@@ -52,16 +60,16 @@ def make(standing: Standing) -> Arm:
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs allow-listed tools on attachments, whose code nobody trusts."""
+    """Runs allow-listed tools on attachments, whose code is untrusted."""
 
-    standing: Standing
+    sandbox: SandboxStatus
 
     def lint(self, assignment: Assignment) -> StepResult:
-        """Run ruff with fixed rules; its findings are the output, whatever their number."""
+        """Run ruff with fixed rules; findings never fail the step."""
         inputs = assignment.inputs
         rules = inputs.get("select", tools.RULES)
 
-        def command(places: Places) -> Command:
+        def command(places: ToolPaths) -> Command:
             return tools.ruff_check(
                 places,
                 paths=inputs.get("paths", ["."]),
@@ -70,7 +78,7 @@ class Executor:
             )
 
         ran = self._run(assignment, command)
-        findings = [_finding(item, ran.places) for item in _ruff_answer(ran.finished)]
+        findings = [_ruff_finding(item, ran.places) for item in _ruff_findings(ran.finished)]
         by_code = dict(sorted(Counter(finding["code"] for finding in findings).items()))
         found = ", ".join(f"{count} x {code}" for code, count in by_code.items())
         output = {
@@ -83,16 +91,18 @@ class Executor:
         return ran.answer(assignment, output, tool="ruff")
 
     def tests(self, assignment: Assignment) -> StepResult:
-        """Run pytest; a failing test is an output, not a failed step."""
+        """Run pytest; a failing test does not fail the step."""
         inputs = assignment.inputs
-        most = inputs.get("max_failures", tools.MAX_FAILURES)
+        max_failures = inputs.get("max_failures", tools.MAX_FAILURES)
         ran = self._run(
             assignment,
-            lambda places: tools.pytest_run(places, paths=inputs.get("paths", ["."]), max_failures=most),
+            lambda places: tools.pytest_run(
+                places, paths=inputs.get("paths", ["."]), max_failures=max_failures
+            ),
         )
-        report = _report(ran, assignment.checkpoint)
+        report = _test_report(ran, assignment.checkpoint)
         output = {
-            "summary": _told(report),
+            "summary": _summary(report),
             "exit_code": ran.finished.exit_code,
             "total": report.total,
             "passed": report.passed,
@@ -101,22 +111,24 @@ class Executor:
             "skipped": report.skipped,
             "seconds": ran.finished.seconds,
             "failures": [asdict(failure) for failure in report.failures[:MAX_LISTED]],
-            "stopped_early": report.failed + report.errors >= most,
+            "stopped_early": report.failed + report.errors >= max_failures,
             "output_tail": ran.finished.stdout.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
             "not_run": report.not_run,
             "report_trusted": False,
             "report_note": FORGEABLE,
-            **_lacking(report.missing if report.shows_nothing else (), named=report.missing, who=_TESTS_NEED),
+            **_about_missing(
+                report.missing if report.is_inconclusive else (), named=report.missing, subject=_TESTS_NEED
+            ),
         }
         return ran.answer(assignment, output, tool="pytest")
 
     def security(self, assignment: Assignment) -> StepResult:
-        """Run bandit; its findings are the output, whatever their number."""
+        """Run bandit; findings never fail the step."""
         ran = self._run(
             assignment,
             lambda places: tools.bandit_scan(places, paths=assignment.inputs.get("paths", ["."])),
         )
-        findings = [_weakness(item) for item in _bandit_answer(ran.finished)]
+        findings = [_bandit_finding(item) for item in _bandit_findings(ran.finished)]
         levels = Counter(finding["severity"] for finding in findings)
         output = {
             "summary": f"bandit finds {count_of(len(findings), 'problem')}, {levels['high']} of them severe",
@@ -127,7 +139,7 @@ class Executor:
         return ran.answer(assignment, output, tool="bandit")
 
     def coverage(self, assignment: Assignment) -> StepResult:
-        """Run the tests and report which functions they never enter; whether they pass is another action's."""
+        """Run the tests and report which functions they never enter; failing tests do not fail the step."""
         ran = self._run(
             assignment,
             lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
@@ -137,8 +149,8 @@ class Executor:
         )
         missing = ran.missing()
         if missing and ran.finished.exit_code == _USAGE_ERROR:
-            found = CoverageMap((), ())
-        elif found is None or ran.finished.exit_code not in _RAN:
+            found = CoverageReport((), ())
+        elif found is None or ran.finished.exit_code not in _REPORTED:
             raise _failed("coverage", ran.finished)
         never = found.never_run
         names = ", ".join(f"{item.name} ({item.file}:{item.line})" for item in never[:5])
@@ -156,17 +168,17 @@ class Executor:
             "exit_code": ran.finished.exit_code,
             "report_trusted": False,
             "report_note": FORGEABLE,
-            **_lacking(missing, who=_TESTS_NEED),
+            **_about_missing(missing, subject=_TESTS_NEED),
         }
         return ran.answer(assignment, output, tool="coverage")
 
     def script(self, assignment: Assignment) -> StepResult:
-        """Run a script on a file; how it ends and what it prints are the output."""
-        script, *given = chosen(assignment)
+        """Run a script on a file; the output has its exit code and what it printed."""
+        script, *given = selected_attachments(assignment)
         if is_archive(script.filename):
             raise InvalidStepInput(f"{script.filename} is an archive, not a script")
 
-        def command(places: Places) -> Command:
+        def command(places: ToolPaths) -> Command:
             names = [
                 f"{folder}/{plain_name(attachment)}"
                 for folder, attachment in zip(folders([script, *given]), [script, *given], strict=True)
@@ -185,41 +197,41 @@ class Executor:
             "complete": len(finished.stdout) < ran.sandbox.limits.output_bytes,
             "stderr_tail": finished.stderr.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
             "seconds": finished.seconds,
-            **_lacking(ran.missing() if ran.ends_by_import() else (), who="the script needs"),
+            **_about_missing(ran.missing() if ran.lacks_module() else (), subject="the script needs"),
         }
         return ran.answer(assignment, output, tool="python")
 
     def _run(
         self,
         assignment: Assignment,
-        command: Callable[[Places], Command],
+        command: Callable[[ToolPaths], Command],
         *,
         attachments: tuple[Attachment, ...] = (),
     ) -> "_Ran":
-        """Run a tool on the attachments, or the only one; raises SandboxUnavailable without a sandbox for it."""
-        sandbox = self.standing.use()
-        attachments = attachments or (the_one(assignment),)
+        """Run a tool on the given attachments, or the only one; raises SandboxUnavailable without a sandbox."""
+        sandbox = self.sandbox.require()
+        attachments = attachments or (single_attachment(assignment),)
         with workspace(assignment, attachments) as root:
-            own = dependencies.own_modules(root)
-            finished, places = use_tool(sandbox, root, command, assignment=assignment)
+            own = own_modules(root)
+            finished, places = run_tool(sandbox, root, command, assignment=assignment)
         return _Ran(finished, places, attachments[0], sandbox, own)
 
 
 @dataclass(frozen=True)
 class _Ran:
-    finished: Finished
-    places: Places
+    finished: ToolResult
+    places: ToolPaths
     attachment: Attachment
     sandbox: Sandbox
     own: frozenset[str]
 
     def missing(self) -> tuple[str, ...]:
-        """Return the modules that the tool's output names as not installed."""
-        return dependencies.named(self._written(), own=self.own)
+        """Return the modules that the tool's output reports as not installed."""
+        return missing_modules(self._written(), own=self.own)
 
-    def ends_by_import(self) -> bool:
-        """Tell whether a missing module ended the tool."""
-        return self.finished.exit_code != 0 and dependencies.explains(self._written()[1], own=self.own)
+    def lacks_module(self) -> bool:
+        """Return whether a missing module ended the tool."""
+        return self.finished.exit_code != 0 and ends_by_missing_module(self._written()[1], own=self.own)
 
     def _written(self) -> tuple[str, str]:
         return (
@@ -234,14 +246,15 @@ class _Ran:
             evidence=[
                 {"tool": tool, "exit_code": self.finished.exit_code, "artifact": self.attachment.sha256}
             ],
-            tools={tool: platform.python_version() if tool == "python" else tools.tool_version(tool)},
-            isolation=self.sandbox.backend.isolation,
-            limits=self.sandbox.facts(),
+            tools=ToolUse.inside(
+                self.sandbox,
+                {tool: platform.python_version() if tool == "python" else tools.tool_version(tool)},
+            ),
         )
 
 
 def wait(assignment: Assignment) -> StepResult:
-    """Wait; the time is measured. Raises ToolTimeout when the step's limit comes first."""
+    """Wait; the output has the measured time. Raises ToolTimeout at the step's limit."""
     started = time.monotonic()
     end = started + assignment.inputs["seconds"]
     while (now := time.monotonic()) < end:
@@ -251,17 +264,17 @@ def wait(assignment: Assignment) -> StepResult:
     return answer(assignment, {"summary": f"Waited {waited:.1f} s", "seconds": waited})
 
 
-def _ruff_answer(finished: Finished) -> list[dict[str, Any]]:
+def _ruff_findings(finished: ToolResult) -> list[dict[str, Any]]:
     try:
-        answered = json.loads(finished.stdout)
+        found = json.loads(finished.stdout)
     except (ValueError, RecursionError) as fault:
         raise _failed("ruff", finished) from fault
-    if finished.exit_code != 0 or not isinstance(answered, list):
+    if finished.exit_code != 0 or not isinstance(found, list):
         raise _failed("ruff", finished)
-    return answered
+    return found
 
 
-def _bandit_answer(finished: Finished) -> list[dict[str, Any]]:
+def _bandit_findings(finished: ToolResult) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = json.loads(finished.stdout)["results"]
     except (ValueError, LookupError, TypeError, RecursionError) as fault:
@@ -269,7 +282,7 @@ def _bandit_answer(finished: Finished) -> list[dict[str, Any]]:
     return found
 
 
-def _weakness(item: dict[str, Any]) -> dict[str, Any]:
+def _bandit_finding(item: dict[str, Any]) -> dict[str, Any]:
     return {
         "file": PurePosixPath(item["filename"]).as_posix(),
         "line": item["line_number"],
@@ -280,7 +293,7 @@ def _weakness(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _finding(item: dict[str, Any], places: Places) -> dict[str, Any]:
+def _ruff_finding(item: dict[str, Any], places: ToolPaths) -> dict[str, Any]:
     path = Path(item["filename"])
     return {
         "file": (path.relative_to(places.inputs) if path.is_absolute() else path).as_posix(),
@@ -291,14 +304,14 @@ def _finding(item: dict[str, Any], places: Places) -> dict[str, Any]:
     }
 
 
-def _report(ran: _Ran, checkpoint: Callable[[], None]) -> TestReport:
+def _test_report(ran: _Ran, checkpoint: Callable[[], None]) -> TestReport:
     finished = ran.finished
     if finished.exit_code == _USAGE_ERROR and (missing := ran.missing()):
-        # a conftest.py that can't be imported: no test was looked for
+        # a conftest.py that can't be imported: pytest collected no test
         return TestReport(0, 0, 0, 0, (), missing=missing)
     report = (
-        read_report(finished.report, own=ran.own, checkpoint=checkpoint)
-        if finished.exit_code in _RAN
+        read_test_report(finished.report, own=ran.own, checkpoint=checkpoint)
+        if finished.exit_code in _REPORTED
         else None
     )
     if report is None:
@@ -306,25 +319,27 @@ def _report(ran: _Ran, checkpoint: Callable[[], None]) -> TestReport:
     return report
 
 
-def _lacking(missing: Sequence[str], *, who: str, named: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return the members of an output that say what is missing, and whether it shows nothing for want of it."""
+def _about_missing(
+    missing: Sequence[str], *, subject: str, named: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return the output's members about missing modules; `missing` are those because of which it proves nothing."""
     return {
         "missing_dependencies": list(missing if named is None else named),
-        "not_checked": dependencies.not_checked(missing, who=who) if missing else None,
+        "not_checked": not_checked(missing, subject=subject) if missing else None,
     }
 
 
-def _told(report: TestReport) -> str:
+def _summary(report: TestReport) -> str:
     parts = [f"{report.passed} passed", f"{report.failed} failed", f"{report.errors} with errors"]
-    told = f"{count_of(report.total, 'test')}: {', '.join(parts)}, {report.skipped} skipped"
+    summary = f"{count_of(report.total, 'test')}: {', '.join(parts)}, {report.skipped} skipped"
     if report.missing:
-        told += f", {report.not_run} not run; {dependencies.told(report.missing, who=_TESTS_NEED)}"
-    return f"{told}; first: {report.failures[0].test}" if report.failures else told
+        summary += f", {report.not_run} not run; {missing_sentence(report.missing, subject=_TESTS_NEED)}"
+    return f"{summary}; first: {report.failures[0].test}" if report.failures else summary
 
 
-def _failed(tool: str, finished: Finished) -> ToolFailed:
-    said = (finished.stderr or finished.stdout).decode("utf-8", "replace")[-TAIL_CHARACTERS:]
+def _failed(tool: str, finished: ToolResult) -> ToolFailed:
+    tail = (finished.stderr or finished.stdout).decode("utf-8", "replace")[-TAIL_CHARACTERS:]
     return ToolFailed(
         f"{tool} ended with exit code {finished.exit_code} and no usable report",
-        details={"exit_code": finished.exit_code, "output_tail": said},
+        details={"exit_code": finished.exit_code, "output_tail": tail},
     )

@@ -1,4 +1,4 @@
-"""Guards: finds secrets, personal data and injections in what a task reads, redacts, and decides by policy."""
+"""The safety guardian: finds secrets, personal data and injections, redacts them, and decides by a policy."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,30 +8,30 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from orchestrator.safety import Finding, risk
 from orchestrator.safety.redaction import LEVELS, Risk
-from workers.arms import scanning
 from workers.arms.base import ActionArm, Arm, Assignment, answer
-from workers.arms.sources import Source, read_sources
-from workers.sandbox.choice import Standing
+from workers.arms.sources import SourceText, read_sources
+from workers.arms.text_files import redact_text, scan_text
+from workers.sandbox.selection import SandboxStatus
 
 GIVEN_NAME = "(text)"
 MAX_LISTED = 500
-MAX_TOLD = 3
+MAX_IN_SUMMARY = 3
 # OctoLLM's guardian blocks high and critical, and redacts medium
 DEFAULT_POLICY: Mapping[str, Any] = {"redact_at": "medium", "block_at": "high", "ignore": []}
 
 
-def make(_standing: Standing) -> Arm:
+def make(_sandbox: SandboxStatus) -> Arm:
     """Return the guardian."""
     return ActionArm({"scan": scan, "redact": redact, "decide": decide})
 
 
 def scan(assignment: Assignment) -> StepResult:
-    """Scan the given text alone, or else attachments and context; never repeats what it finds."""
+    """Scan the given text, or else attachments and context; the output never repeats what was found."""
     sources, skipped = _sources(assignment)
     findings = [place for source, found in _scanned(assignment, sources) for place in _places(source, found)]
     kinds = Counter(finding["kind"] for finding in findings)
     output = {
-        "summary": _told(len(sources), findings, skipped=len(skipped)),
+        "summary": _summary(len(sources), findings, skipped=len(skipped)),
         "finding_count": len(findings),
         "secret_count": _sum(kinds, "secret."),
         "personal_count": _sum(kinds, "pii."),
@@ -49,11 +49,11 @@ def scan(assignment: Assignment) -> StepResult:
 def redact(assignment: Assignment) -> StepResult:
     """Return the text with secrets and personal data replaced."""
     text = assignment.inputs["text"]
-    found = scanning.scan(text, GIVEN_NAME, checkpoint=assignment.checkpoint)
+    found = scan_text(text, GIVEN_NAME, checkpoint=assignment.checkpoint)
     kinds = Counter(finding.kind for finding in found if finding.kind != "injection")
     output = {
         "summary": f"{count_of(kinds.total(), 'place')} redacted",
-        "text": scanning.redact(text, GIVEN_NAME, checkpoint=assignment.checkpoint),
+        "text": redact_text(text, GIVEN_NAME, checkpoint=assignment.checkpoint),
         "replaced": kinds.total(),
         "by_kind": dict(sorted(kinds.items())),
     }
@@ -61,9 +61,9 @@ def redact(assignment: Assignment) -> StepResult:
 
 
 def decide(assignment: Assignment) -> StepResult:
-    """Say what a policy makes of what the given text, or else attachments and context, hold.
+    """Decide by a policy on the given text, or else on attachments and context: allow, redact or block.
 
-    Redacting can't take an injection out: one that weighs as much as what is redacted blocks.
+    Redaction can't remove an injection, so an injection at the level of redaction blocks.
     """
     sources, skipped = _sources(assignment)
     policy = {**DEFAULT_POLICY, **assignment.inputs.get("policy", {})}
@@ -78,10 +78,10 @@ def decide(assignment: Assignment) -> StepResult:
     kinds = Counter(finding.kind for finding in findings)
     places = [place for source, counted in found for place in _places(source, counted)]
     output = {
-        "summary": f"{decision}: risk {level}; {_told(len(sources), places, skipped=len(skipped))}",
+        "summary": f"{decision}: risk {level}; {_summary(len(sources), places, skipped=len(skipped))}",
         "risk": level,
         "decision": decision,
-        "text": _passed_on(assignment, decision),
+        "text": _released_text(assignment, decision),
         "finding_count": len(findings),
         "by_kind": dict(sorted(kinds.items())),
         "findings": places[:MAX_LISTED],
@@ -97,32 +97,34 @@ def _decision(level: Risk, injected: Risk, policy: Mapping[str, Any]) -> str:
     return "redact" if LEVELS.index(level) >= redact_at else "allow"
 
 
-def _passed_on(assignment: Assignment, decision: str) -> str | None:
+def _released_text(assignment: Assignment, decision: str) -> str | None:
     text: str | None = assignment.inputs.get("text")
     if text is None or decision == "block":
         return None
     if decision == "redact":
-        return scanning.redact(text, GIVEN_NAME, checkpoint=assignment.checkpoint)
+        return redact_text(text, GIVEN_NAME, checkpoint=assignment.checkpoint)
     return text
 
 
-def _sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]]:
-    sources: list[Source] = []
+def _sources(assignment: Assignment) -> tuple[list[SourceText], list[dict[str, str]]]:
+    sources: list[SourceText] = []
     skipped: list[dict[str, str]] = []
     if "text" not in assignment.inputs or "attachments" in assignment.inputs:
         sources, skipped = read_sources(assignment)
     if "text" in assignment.inputs:
-        sources.append(Source(GIVEN_NAME, assignment.inputs["text"]))
+        sources.append(SourceText(GIVEN_NAME, assignment.inputs["text"]))
     return sources, skipped
 
 
-def _scanned(assignment: Assignment, sources: Iterable[Source]) -> Iterator[tuple[Source, list[Finding]]]:
+def _scanned(
+    assignment: Assignment, sources: Iterable[SourceText]
+) -> Iterator[tuple[SourceText, list[Finding]]]:
     for source in sources:
         assignment.checkpoint()
-        yield source, scanning.scan(source.text, source.name, checkpoint=assignment.checkpoint)
+        yield source, scan_text(source.text, source.name, checkpoint=assignment.checkpoint)
 
 
-def _places(source: Source, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+def _places(source: SourceText, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
     line, at = 1, 0
     for finding in sorted(findings, key=lambda finding: finding.start):
         line += source.text.count("\n", at, finding.start)
@@ -140,12 +142,12 @@ def _sum(kinds: Counter[str], prefix: str) -> int:
     return sum(count for kind, count in kinds.items() if kind.startswith(prefix))
 
 
-def _told(texts: int, places: Sequence[Mapping[str, Any]], *, skipped: int) -> str:
+def _summary(texts: int, places: Sequence[Mapping[str, Any]], *, skipped: int) -> str:
     by_kind: dict[str, list[str]] = {}
     for place in places:
         by_kind.setdefault(place["kind"], []).append(f"{place['file']}:{place['line']}")
     found = ", ".join(
-        f"{len(at)} x {kind} ({', '.join(at[:MAX_TOLD])}{', …' * (len(at) > MAX_TOLD)})"
+        f"{len(at)} x {kind} ({', '.join(at[:MAX_IN_SUMMARY])}{', …' * (len(at) > MAX_IN_SUMMARY)})"
         for kind, at in sorted(by_kind.items())
     )
     unread = f"; {count_of(skipped, 'file')} not text" if skipped else ""

@@ -1,4 +1,4 @@
-"""Judges: a round against its contract, and, as a step of a plan, values and citations against checks."""
+"""The judge: decides whether a round meets its contract; as a plan's step, checks values and citations."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,17 +10,17 @@ from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, V
 from orchestrator.models.wording import count_of
 from orchestrator.rules.check_rule import validate_rule
 from workers.arms.base import ActionArm, Arm, Assignment, Model, answer
-from workers.arms.checks import (
+from workers.arms.judge_llm import judged_by_model
+from workers.arms.judge_rules import (
     ALL_FINISHED,
     RoundView,
-    blamed,
     check_citations,
     check_values,
     findings_of,
+    responsible_steps,
 )
-from workers.arms.rubric import judged_by_model
 from workers.arms.sources import read_sources
-from workers.sandbox.choice import Standing
+from workers.sandbox.selection import SandboxStatus
 
 __all__ = ["RoundView", "judge_round", "make"]
 
@@ -30,15 +30,15 @@ NOTHING_TO_CHECK: Mapping[str, str] = {
 }
 
 
-def make(_standing: Standing) -> Arm:
-    """Return the judge as an arm of plans."""
+def make(_sandbox: SandboxStatus) -> Arm:
+    """Return the judge as an arm that plans can use."""
     return ActionArm({"verify": verify})
 
 
 def judge_round(view: RoundView, model: Model | None = None) -> Verdict:
-    """Decide a round: by rules, and by a model what no rule can check.
+    """Decide a round by rules, and by a model for criteria without a rule.
 
-    What neither can check is not_checked, and never counts as passed.
+    A criterion that neither can check is not_checked, and never counts as passed.
     """
     findings = tuple(findings_of(view))
     if model is not None:
@@ -56,16 +56,16 @@ def judge_round(view: RoundView, model: Model | None = None) -> Verdict:
         confidence=_confidence(decision, required),
         findings=findings,
         faulty=_faulty(view, findings),
-        output=_told(view, decision, findings),
+        output=_report(view, decision, findings),
         output_value=view.recorded_result(),
         warnings=tuple(_warnings(view, findings)),
     )
 
 
 def verify(assignment: Assignment) -> StepResult:
-    """Check given values and citations; where there is nothing to check, as with no citation at all, it says so.
+    """Check given values and citations; the output reports when there was nothing to check, like no citation at all.
 
-    With `required`, raise VerificationFailed when it is not.
+    With `required`, raises VerificationFailed unless all checks pass.
     """
     inputs = assignment.inputs
     value = inputs.get("values", inputs.get("value"))
@@ -108,21 +108,21 @@ def verify(assignment: Assignment) -> StepResult:
 
 
 def _flat(citations: list[Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield citations one by one: a list of them among others is usually an earlier step's output."""
+    """Yield citations one by one; a list among them is usually the output of an earlier step."""
     for citation in citations:
         yield from citation if isinstance(citation, list) else [citation]
 
 
 def _coverage(required: Sequence[CriterionFinding]) -> float:
-    """Return the share of what was asked that was checked; where nothing was, that of the one thing we ask."""
+    """Return the share of the criteria that was checked; without criteria, whether all steps finished counts alone."""
     asked = _asked(required) or required
     return round(sum(finding.checked_by is not CheckedBy.NOT_CHECKED for finding in asked) / len(asked), 4)
 
 
 def _confidence(decision: Decision, required: Sequence[CriterionFinding]) -> float | None:
-    """Return how sure it is that the result is right; None where that was not measured.
+    """Return the confidence that the result is right; None when it was not measured.
 
-    A model's word is no measurement: it does not say how sure it is.
+    A model's verdict is no measurement: it comes without a probability.
     """
     if decision is Decision.FAILED:
         return 0.0
@@ -144,14 +144,14 @@ def _faulty(view: RoundView, findings: tuple[CriterionFinding, ...]) -> dict[str
     rules = {criterion.text: criterion.check for criterion in view.contract.acceptance_criteria}
     for finding in findings:
         if finding.required and finding.met is False and finding.criterion != ALL_FINISHED:
-            for name in blamed(finding, rules.get(finding.criterion), view.plan):
+            for name in responsible_steps(finding, rules.get(finding.criterion), view.plan):
                 if view.is_done(name):
-                    told = f"not met: {finding.criterion} ({finding.explanation})"
-                    feedback.setdefault(name, []).append(told)
+                    line = f"not met: {finding.criterion} ({finding.explanation})"
+                    feedback.setdefault(name, []).append(line)
     return {name: "\n".join(lines) for name, lines in feedback.items()}
 
 
-def _told(view: RoundView, decision: Decision, findings: tuple[CriterionFinding, ...]) -> str:
+def _report(view: RoundView, decision: Decision, findings: tuple[CriterionFinding, ...]) -> str:
     required = [finding for finding in findings if finding.required]
     held = sum(finding.met is True for finding in required)
     lines = [f"{decision.capitalize()}: {held} of {count_of(len(required), 'check')} held."]

@@ -1,42 +1,51 @@
-"""Retrieves: what attachments hold, passages that fit a query, values of earlier steps in one place."""
+"""The retriever: lists attachments, finds passages in them, answers from them, collects and compares values."""
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.memory.documents import Document, IndexState
+from orchestrator.memory.documents import Document, IndexState, Passage
 from orchestrator.memory.retrieval import Hit, SearchQuery
+from orchestrator.models.errors import InvalidStepInput
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive
 from workers.arms.base import ActionArm, Arm, Assignment, answer
-from workers.arms.file_tree import NotText, files_below, is_test_file, python_files, read_text
-from workers.arms.passages import all_passages_of, is_literal, terms_of, unwanted_in
 from workers.arms.sources import (
-    chosen,
+    SourceText,
     context_source,
     folders,
     plain_name,
+    selected_attachments,
+    single_attachment,
     texts_below,
-    the_one,
     workspace,
 )
 from workers.arms.synthesis import synthesise
-from workers.sandbox.choice import Standing
+from workers.arms.text_files import NotText, files_below, is_test_file, python_files, read_text
+from workers.sandbox.selection import SandboxStatus
 
 MAX_LISTED_FILES = 500
 DEFAULT_LIMIT = 10
-MAX_TOLD = 3
-TOLD_CHARACTERS = 160
+MAX_IN_SUMMARY = 3
+MAX_SUMMARY_CHARACTERS = 160
+MAX_LINES = 12
+MAX_CHARACTERS = 2_000
+MAX_PASSAGES = 100_000
+"""The limit for one document. Its text is at most 16 MiB, which is fewer passages at 200 bytes a paragraph."""
+_WORD = re.compile(r"\w[\w'-]*")
+_QUOTED = re.compile(r'"([^"]+)"')
+_EXCLUDED = re.compile(r'(?:^|(?<=\s))-(?:"[^"]*"|\S+)')
 _TEST_FUNCTION = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+test\w*[ \t]*\(", re.MULTILINE)
 
 
-def make(_standing: Standing) -> Arm:
+def make(_sandbox: SandboxStatus) -> Arm:
     """Return the retriever."""
     return ActionArm(
         {
@@ -51,7 +60,7 @@ def make(_standing: Standing) -> Arm:
 
 def inventory(assignment: Assignment) -> StepResult:
     """List an attachment's files, and the Python packages and tests among them."""
-    attachment = the_one(assignment)
+    attachment = single_attachment(assignment)
     with workspace(assignment, [attachment]) as root:
         files = []
         for name, path in files_below(root):
@@ -79,14 +88,14 @@ def inventory(assignment: Assignment) -> StepResult:
 
 
 def search(assignment: Assignment) -> StepResult:
-    """Find the passages that fit the query best, quoted verbatim with their places."""
+    """Find the passages that match the query best, quoted verbatim with their places."""
     output, warnings = _found(assignment, assignment.inputs["query"])
     evidence = [{"file": match["file"], "line": match["line"]} for match in output["matches"]]
     return answer(assignment, output, evidence=evidence, warnings=_warnings(output["skipped"]) + warnings)
 
 
 def answer_question(assignment: Assignment) -> StepResult:
-    """Answer a question from the passages that fit it, or the query, best; needs a model."""
+    """Answer a question from the passages that match it, or the query, best; needs a model."""
     assignment.require_model()
     output, warnings = _found(assignment, assignment.inputs.get("query", assignment.inputs["question"]))
     return synthesise(assignment, output["matches"], warnings=warnings)
@@ -94,7 +103,7 @@ def answer_question(assignment: Assignment) -> StepResult:
 
 def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str]]:
     terms = terms_of(query)
-    attachments = chosen(assignment)
+    attachments = selected_attachments(assignment)
     holdings = [_holding(assignment, attachment) for attachment in attachments]
     context = all_passages_of([context_source(assignment)], "the context") if assignment.context else []
     found, warnings = assignment.library.search(
@@ -111,7 +120,7 @@ def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str
         for holding, name in zip(holdings, _names(attachments), strict=True)
         for item in _unread(holding, name)
     ]
-    places = "; ".join(map(_told, matches[:MAX_TOLD])) or "nowhere"
+    places = "; ".join(map(_match_summary, matches[:MAX_IN_SUMMARY])) or "nowhere"
     output = {
         "summary": f"{found.total} of {count_of(passages, 'passage')} fit "
         f"{', '.join(terms)}{' (any of it)' if found.hits and found.loosely else ''}: {places}",
@@ -127,7 +136,7 @@ def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str
 
 
 def collect(assignment: Assignment) -> StepResult:
-    """Return the given values; their references were resolved before."""
+    """Return the given values; their references are already resolved."""
     values = assignment.inputs["values"]
     held = f": {', '.join(list(values)[:20])}" if isinstance(values, dict) else ""
     count = len(values) if isinstance(values, (dict, list)) else 1
@@ -135,7 +144,7 @@ def collect(assignment: Assignment) -> StepResult:
 
 
 def compare(assignment: Assignment) -> StepResult:
-    """Group values that are equal as JSON, the largest group first."""
+    """Group the values that are equal as JSON, the largest group first."""
     groups: dict[str, list[str]] = {}
     values = assignment.inputs["values"]
     for name, value in values.items():
@@ -172,7 +181,7 @@ def _packages(names: list[str]) -> list[str]:
 
 
 def _holding(assignment: Assignment, attachment: Attachment) -> IndexState:
-    """Return what is indexed of an attachment, after indexing it if nobody did yet."""
+    """Return what is indexed of an attachment; index it first when that was not done yet."""
     document = _document(attachment)
     known = assignment.library.describe([document])
     if document in known:
@@ -181,7 +190,7 @@ def _holding(assignment: Assignment, attachment: Attachment) -> IndexState:
         sources, skipped = texts_below(assignment, root)
     passages = all_passages_of(sources, attachment.filename, checkpoint=assignment.checkpoint)
     if not document.unpacked:
-        # the same content may come under another name
+        # the same content may be attached under another name
         passages = [replace(passage, file="") for passage in passages]
         skipped = [{**item, "file": ""} for item in skipped]
     assignment.library.add(document, passages=passages, files=len(sources), skipped=skipped)
@@ -193,17 +202,17 @@ def _document(attachment: Attachment) -> Document:
 
 
 def _names(attachments: Sequence[Attachment]) -> list[PurePosixPath]:
-    """Return the path that each attachment, or what is packed in it, is cited by."""
+    """Return the path by which each attachment, or what an archive contains, is cited."""
     return [
         PurePosixPath(folder) / ("" if is_archive(attachment.filename) else plain_name(attachment))
         for attachment, folder in zip(attachments, folders(attachments), strict=True)
     ]
 
 
-def _told(match: Mapping[str, Any]) -> str:
-    """Return a match in a line: where it is, and how its quote begins."""
-    said = " ".join(match["quote"].split())
-    shown = said if len(said) <= TOLD_CHARACTERS else f"{said[:TOLD_CHARACTERS]}…"
+def _match_summary(match: Mapping[str, Any]) -> str:
+    """Return a match in one line: its place and the start of its quote."""
+    quote = " ".join(match["quote"].split())
+    shown = quote if len(quote) <= MAX_SUMMARY_CHARACTERS else f"{quote[:MAX_SUMMARY_CHARACTERS]}…"
     return f"{match['file']}:{match['line']} “{shown}”"
 
 
@@ -230,3 +239,66 @@ def _warnings(skipped: list[dict[str, str]]) -> list[str]:
     if not skipped:
         return []
     return [f"{count_of(len(skipped), 'file')} not read: {skipped[0]['file']} is {skipped[0]['reason']}"]
+
+
+def passages_of(source: SourceText) -> Iterator[Passage]:
+    """Yield the paragraphs of a source; long ones in pieces of MAX_LINES lines or MAX_CHARACTERS characters."""
+    held: list[str] = []
+    first = start = at = 0
+    for number, raw in enumerate([*source.text.split("\n"), ""], start=1):
+        line = raw.removesuffix("\r")
+        if held and (not line.strip() or _is_full(held, line)):
+            yield from _pieces(source.name, held, line=first, first_byte=start)
+            held = []
+        if line.strip():
+            if not held:
+                first, start = number, at
+            held.append(line)
+        at += len(raw.encode()) + 1
+
+
+def all_passages_of(
+    sources: Iterable[SourceText], about: str, *, checkpoint: Callable[[], None] = lambda: None
+) -> list[Passage]:
+    """Return the passages of all sources; more than MAX_PASSAGES raise InvalidStepInput, which names `about`."""
+    passages: list[Passage] = []
+    for source in sources:
+        checkpoint()
+        passages.extend(islice(passages_of(source), MAX_PASSAGES + 1 - len(passages)))
+        if len(passages) > MAX_PASSAGES:
+            raise InvalidStepInput(
+                f"{about} has more than {MAX_PASSAGES} paragraphs or pieces of text: attach less of it at once"
+            )
+    return passages
+
+
+def terms_of(query: str) -> list[str]:
+    """Return the terms of a query without duplicates, folded: quoted phrases, then the other words."""
+    included = _EXCLUDED.sub(" ", query)
+    phrases = [" ".join(phrase.split()) for phrase in _QUOTED.findall(included)]
+    words = [word for word in _WORD.findall(_QUOTED.sub(" ", included)) if word.casefold() != "or"]
+    return list(dict.fromkeys(term.casefold() for term in [*phrases, *words] if term))
+
+
+def unwanted_in(query: str) -> str:
+    """Return the exclusions of a query, verbatim."""
+    return " ".join(_EXCLUDED.findall(query))
+
+
+def is_literal(query: str) -> bool:
+    """Return whether a query has a phrase or an exclusion; then only exact words match."""
+    return bool(_QUOTED.search(query) or unwanted_in(query))
+
+
+def _is_full(held: list[str], line: str) -> bool:
+    return len(held) == MAX_LINES or sum(map(len, held)) + len(held) + len(line) > MAX_CHARACTERS
+
+
+def _pieces(file: str, lines: list[str], *, line: int, first_byte: int) -> Iterator[Passage]:
+    """Yield the lines as one passage, or as several when they are too long for one."""
+    text = "\n".join(lines)
+    last = line + len(lines) - 1
+    for start in range(0, len(text), MAX_CHARACTERS):
+        piece = text[start : start + MAX_CHARACTERS]
+        yield Passage(file, line, last, first_byte, piece)
+        first_byte += len(piece.encode())

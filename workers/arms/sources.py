@@ -1,4 +1,4 @@
-"""What an arm may read of a task: its attachments, unpacked in a private directory, and its context."""
+"""Reads a task's inputs: its attachments, unpacked in a private directory, and its context."""
 
 import json
 import tempfile
@@ -12,18 +12,17 @@ from orchestrator.models.errors import InvalidStepInput
 from orchestrator.models.task_contract import Attachment
 from orchestrator.safety.archive import is_archive, unpack
 from workers.arms.base import Assignment
-from workers.arms.file_tree import files_below, read_text
-from workers.sandbox import orphans
+from workers.arms.text_files import files_below, read_text
+from workers.sandbox.cleanup import directory_prefix, remove
 from workers.sandbox.limited import limited
-from workers.sandbox.scratch import remove
 
 CONTEXT_NAME = "(context)"
 MAX_TEXTS_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Source:
-    """A text that can be cited: an attached file by its path, or the context."""
+class SourceText:
+    """A text that can be cited by its name: an attached file or the context."""
 
     name: str
     text: str
@@ -33,8 +32,8 @@ class Source:
         return [line.removesuffix("\r") for line in self.text.split("\n")]
 
 
-def chosen(assignment: Assignment) -> tuple[Attachment, ...]:
-    """Return the attachments that the inputs name, or all; raises InvalidStepInput for an unknown one."""
+def selected_attachments(assignment: Assignment) -> tuple[Attachment, ...]:
+    """Return the attachments that the step's inputs name, or all; raises InvalidStepInput for an unknown one."""
     named = assignment.inputs.get("attachments")
     if "attachment" in assignment.inputs:
         named = [assignment.inputs["attachment"]]
@@ -49,9 +48,9 @@ def chosen(assignment: Assignment) -> tuple[Attachment, ...]:
     )
 
 
-def the_one(assignment: Assignment) -> Attachment:
+def single_attachment(assignment: Assignment) -> Attachment:
     """Return the attachment that the step reads; raises InvalidStepInput unless it is exactly one."""
-    attachments = chosen(assignment)
+    attachments = selected_attachments(assignment)
     if len(attachments) != 1:
         raise InvalidStepInput(f"step {assignment.name} reads one attachment; there are {len(attachments)}")
     return attachments[0]
@@ -59,12 +58,12 @@ def the_one(assignment: Assignment) -> Attachment:
 
 @contextmanager
 def workspace(assignment: Assignment, attachments: Sequence[Attachment]) -> Iterator[Path]:
-    """Give a private directory with the attachments unpacked in it; it is removed in every case.
+    """Give a private directory with the attachments unpacked in it; it is always removed at the end.
 
-    An archive's single outer directory is entered. One attachment lies at the top; of several, archives and files
-    of one name have directories of their own, named by `folders`.
+    The single outer directory of an archive is left out. A single attachment is at the top; of several, archives and
+    files with the same name get directories of their own, named by `folders`.
     """
-    scratch = Path(tempfile.mkdtemp(prefix=orphans.directory_prefix()))
+    scratch = Path(tempfile.mkdtemp(prefix=directory_prefix()))
     try:
         top = scratch / "work"
         top.mkdir()
@@ -90,17 +89,17 @@ def plain_name(attachment: Attachment) -> str:
     return name.decode("utf-8", "ignore") if name not in (b"", b"..") else "attachment"
 
 
-def read_sources(assignment: Assignment) -> tuple[list[Source], list[dict[str, str]]]:
-    """Return the task's texts, and which files are none with the reason: {file, reason}."""
-    with workspace(assignment, chosen(assignment)) as root:
+def read_sources(assignment: Assignment) -> tuple[list[SourceText], list[dict[str, str]]]:
+    """Return the task's texts, and {file, reason} of each file that is no text."""
+    with workspace(assignment, selected_attachments(assignment)) as root:
         sources, skipped = texts_below(assignment, root)
     if assignment.context:
         sources.append(context_source(assignment))
     return sources, skipped
 
 
-def texts_below(assignment: Assignment, root: Path) -> tuple[list[Source], list[dict[str, str]]]:
-    """Return the texts below `root`, and which files are none with the reason: {file, reason}."""
+def texts_below(assignment: Assignment, root: Path) -> tuple[list[SourceText], list[dict[str, str]]]:
+    """Return the texts below `root`, and {file, reason} of each file that is no text."""
     sources, skipped, size = [], [], 0
     for name, path in files_below(root):
         assignment.checkpoint()
@@ -109,15 +108,15 @@ def texts_below(assignment: Assignment, root: Path) -> tuple[list[Source], list[
         if size > MAX_TEXTS_BYTES:
             skipped.append({"file": name, "reason": f"texts of more than {MAX_TEXTS_BYTES} bytes in all"})
         elif isinstance(text, str):
-            sources.append(Source(name, text))
+            sources.append(SourceText(name, text))
         else:
             skipped.append({"file": name, "reason": text.reason})
     return sources, skipped
 
 
-def context_source(assignment: Assignment) -> Source:
-    """Return the task's context as a text; it is cited by a name that no file has."""
-    return Source(CONTEXT_NAME, context_text(assignment.context or ""))
+def context_source(assignment: Assignment) -> SourceText:
+    """Return the task's context as a text; no file can have its name."""
+    return SourceText(CONTEXT_NAME, context_text(assignment.context or ""))
 
 
 def context_text(context: dict[str, Any] | str) -> str:
@@ -143,14 +142,14 @@ def _folder(attachment: Attachment, index: int, attachments: Sequence[Attachment
 
 
 def _move(directory: Path, place: Path) -> None:
-    """Move what lies in a directory to `place`, which may hold files already, but none of these names."""
+    """Move the contents of a directory to `place`, which may have other files already."""
     place.mkdir(exist_ok=True)
     for path in directory.iterdir():
         path.rename(place / path.name)
 
 
 def _entered(top: Path) -> Path:
-    """Return the single outer directory of a source distribution, unless it is the package itself."""
+    """Return the single outer directory of an archive, unless it is a package itself; else `top`."""
     inner = list(top.iterdir())
     if len(inner) == 1 and inner[0].is_dir() and not (inner[0] / "__init__.py").exists():
         return inner[0]

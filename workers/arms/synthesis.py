@@ -1,4 +1,4 @@
-"""Answers a question from passages by a model: every sentence rests on quotes that stand verbatim in them."""
+"""Answers a question from passages by a model; each sentence must cite quotes that are verbatim in them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -44,25 +44,25 @@ _SCHEMA: Mapping[str, Any] = {
 def synthesise(
     assignment: Assignment, matches: Sequence[Mapping[str, Any]], *, warnings: Sequence[str] = ()
 ) -> StepResult:
-    """Answer the question of the inputs from what a search found; raises NoModel without a model.
+    """Answer the question of the inputs from the matches of a search; raises NoModel without a model.
 
-    A sentence without a quote that stands in its passage is left out, and told as a warning beside the search's.
+    A sentence without a verbatim quote is left out, and counted in a warning after those of the search.
     """
     model = assignment.require_model()
     shown = list(_shown(matches))
     prompt = load_prompt("retriever.answer")
-    asked: list[Part] = []
+    parts: list[Part] = []
     for number, match in enumerate(shown, start=1):
-        asked += [
+        parts += [
             trusted("Passage {}:", number),
             Untrusted("place", f"{match['file']}:{match['line']}"),
             Untrusted("passage", match["quote"]),
         ]
-    asked.append(Untrusted("question", assignment.inputs["question"]))
+    parts.append(Untrusted("question", assignment.inputs["question"]))
     if assignment.feedback:
-        asked.append(Untrusted("feedback", assignment.feedback))
+        parts.append(Untrusted("feedback", assignment.feedback))
     completion = model.ask(
-        [compose(Role.SYSTEM, prompt.fill()), compose(Role.USER, *asked, trusted("Answer it."))],
+        [compose(Role.SYSTEM, prompt.fill()), compose(Role.USER, *parts, trusted("Answer it."))],
         _SCHEMA,
         max_output_tokens=MAX_OUTPUT_TOKENS,
         purpose=prompt.purpose,
@@ -82,13 +82,13 @@ def synthesise(
         "left_out": left_out,
         "passages": len(shown),
     }
-    unproved = [f"{count_of(left_out, 'sentence')} left out: no quote stands for it"] if left_out else []
+    dropped = [f"{count_of(left_out, 'sentence')} left out: without a verbatim quote"] if left_out else []
     evidence = [{"file": item["file"], "line": item["line"]} for item in citations]
-    return answer(assignment, output, evidence=evidence, warnings=[*unproved, *warnings])
+    return answer(assignment, output, evidence=evidence, warnings=[*dropped, *warnings])
 
 
 def _shown(matches: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield the passages that fit into the room, the best first."""
+    """Yield the passages that fit into MAX_SHOWN_CHARACTERS, the best first."""
     room = MAX_SHOWN_CHARACTERS
     for match in matches:
         room -= len(match["quote"])
@@ -96,14 +96,14 @@ def _shown(matches: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
             yield match
 
 
-def _sentence(said: Mapping[str, Any], shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"text": said["text"], "citations": list(_standing(said["citations"], shown))}
+def _sentence(written: Mapping[str, Any], shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"text": written["text"], "citations": list(_found_quotes(written["citations"], shown))}
 
 
-def _standing(
+def _found_quotes(
     citations: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield file, line and quote of the citations whose quote stands verbatim in its passage."""
+    """Yield file, line and quote of each citation whose quote is verbatim in its passage."""
     for citation in citations:
         number, quote = citation["passage"], citation["quote"]
         passage = shown[number - 1] if 0 < number <= len(shown) else None

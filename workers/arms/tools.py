@@ -1,22 +1,26 @@
-"""The tools that the executor may run: argument lists made from checked inputs, never a shell's line."""
+"""The programs that arms may run: builds argument lists from checked inputs, never a shell command, and runs them."""
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 from orchestrator.models.errors import InvalidStepInput
-from workers.sandbox.interpreter import bare_python
+from workers.arms.base import Assignment
+from workers.sandbox.backend import REPORT
+from workers.sandbox.readable_files import bare_python
+from workers.sandbox.run import ToolResult, run
+from workers.sandbox.selection import Sandbox
 
 RULES = ("E4", "E7", "E9", "F", "B")
 LINE_LENGTH = 120
 MAX_FAILURES = 100
-# -P: a ruff.py or pytest.py in the attachment must not be taken for the tool
-_SAFELY = ("-P", "-s", "-B")
-_COVER = Path(__file__).parents[1] / "sandbox" / "cover.py"
+# -P: Python must not import a ruff.py or pytest.py of the attachment in place of the tool
+_SAFE_OPTIONS = ("-P", "-s", "-B")
+_COVERAGE_RUN = Path(__file__).parents[1] / "sandbox" / "inside" / "coverage_run.py"
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where a tool finds things: `inputs`, `scratch` and `report` as it sees them, `host` are the inputs for us."""
+class ToolPaths:
+    """Paths of a tool's files: `inputs`, `scratch` and `report` inside the sandbox; `host` are the inputs outside."""
 
     host: Path
     inputs: Path
@@ -44,8 +48,10 @@ def tool_version(distribution: str) -> str:
     return version(distribution)
 
 
-def ruff_check(places: Places, *, paths: Sequence[str], select: Sequence[str], line_length: int) -> Command:
-    """Return the call that lints `paths` by the rules of `select` alone; no configuration file is read."""
+def ruff_check(
+    places: ToolPaths, *, paths: Sequence[str], select: Sequence[str], line_length: int
+) -> Command:
+    """Return the call that lints `paths` by the rules of `select`; no configuration file is read."""
     argv = (
         *_module("ruff"),
         "check",
@@ -61,8 +67,8 @@ def ruff_check(places: Places, *, paths: Sequence[str], select: Sequence[str], l
     return Command("ruff", argv, _environment(places.scratch))
 
 
-def bandit_scan(places: Places, *, paths: Sequence[str]) -> Command:
-    """Return the call that looks for insecure code; the attachment's configuration and `nosec` are not heard."""
+def bandit_scan(places: ToolPaths, *, paths: Sequence[str]) -> Command:
+    """Return the call that looks for insecure code; it ignores the attachment's configuration and `nosec` marks."""
     argv = (
         *_module("bandit"),
         "--recursive",
@@ -71,7 +77,7 @@ def bandit_scan(places: Places, *, paths: Sequence[str]) -> Command:
         "--exit-zero",
         "--ignore-nosec",
         f"--ini={os.devnull}",
-        # asserts are what tests are made of
+        # tests use asserts
         "--skip=B101",
         "--",
         *inside(places.host, paths),
@@ -79,7 +85,7 @@ def bandit_scan(places: Places, *, paths: Sequence[str]) -> Command:
     return Command("bandit", argv, _environment(places.scratch))
 
 
-def pytest_run(places: Places, *, paths: Sequence[str], max_failures: int) -> Command:
+def pytest_run(places: ToolPaths, *, paths: Sequence[str], max_failures: int) -> Command:
     """Return the call that runs the tests in `paths` and writes a JUnit report."""
     argv = (
         *_bare_python("-m", "pytest"),
@@ -90,10 +96,10 @@ def pytest_run(places: Places, *, paths: Sequence[str], max_failures: int) -> Co
     return Command("pytest", argv, _pytest_environment(places))
 
 
-def coverage_run(places: Places, *, paths: Sequence[str]) -> Command:
-    """Return the call that runs the tests in `paths` and reports what of the attachment they ran, as JSON."""
+def coverage_run(places: ToolPaths, *, paths: Sequence[str]) -> Command:
+    """Return the call that runs the tests in `paths` and writes coverage's JSON report on the attachment."""
     argv = (
-        *_bare_python("-c", _COVER.read_text("utf-8")),
+        *_bare_python("-c", _COVERAGE_RUN.read_text("utf-8")),
         str(places.inputs),
         str(places.report),
         *_pytest_arguments(places, paths),
@@ -101,16 +107,16 @@ def coverage_run(places: Places, *, paths: Sequence[str]) -> Command:
     return Command("coverage", argv, _pytest_environment(places))
 
 
-def python_script(places: Places, *, script: str, argument: str | None) -> Command:
-    """Return the call that runs a script of the inputs, with the path of another of them as its argument."""
+def python_script(places: ToolPaths, *, script: str, argument: str | None) -> Command:
+    """Return the call that runs a script of the inputs, with the path of another input as its argument."""
     names = inside(places.host, [script, *([argument] if argument is not None else [])])
-    # the script's own directory, its inputs', is not searched for modules
+    # by -P, the script's own directory is not searched for modules
     argv = _bare_python(*(str(places.inputs / name) for name in names))
     return Command("python", argv, _environment(places.scratch))
 
 
 def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
-    """Return `paths` when each lies in `root`; raises InvalidStepInput for one that does not."""
+    """Return `paths`; raises InvalidStepInput for one that does not lie in `root`."""
     for name in paths:
         parts = PurePosixPath(name).parts
         if name.startswith("-") or ".." in parts or PurePosixPath(name).is_absolute():
@@ -120,17 +126,17 @@ def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def _pytest_arguments(places: Places, paths: Sequence[str]) -> tuple[str, ...]:
-    """Return what every run of pytest has in common.
+def _pytest_arguments(places: ToolPaths, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the arguments of every run of pytest.
 
-    The package's own options and plug-ins are left out: they could change what a test's outcome means.
+    The package's own options and plug-ins are disabled: they could change the meaning of a test's outcome.
     """
     return (
         "-q",
         "--no-header",
         "--color=no",
         "--tb=short",
-        # a file that can't be imported says nothing of the others
+        # one file that can't be imported must not stop the others
         "--continue-on-collection-errors",
         "-p",
         "no:cacheprovider",
@@ -143,23 +149,23 @@ def _pytest_arguments(places: Places, paths: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _pytest_environment(places: Places) -> dict[str, str]:
+def _pytest_environment(places: ToolPaths) -> dict[str, str]:
     roots = [str(places.inputs / name) for name in (".", "src") if (places.host / name).is_dir()]
     extra = {"PYTHONPATH": os.pathsep.join(roots), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return {**_environment(places.scratch), **extra}
 
 
 def _module(name: str) -> tuple[str, ...]:
-    return (sys.executable, *_SAFELY, "-m", name)
+    return (sys.executable, *_SAFE_OPTIONS, "-m", name)
 
 
 def _bare_python(*arguments: str) -> tuple[str, ...]:
-    """Return the call of the Python in which code of others runs: it can import nothing that we stand on."""
-    return (str(bare_python()), *_SAFELY, *arguments)
+    """Return a call of the bare Python, in which untrusted code can't import our own packages."""
+    return (str(bare_python()), *_SAFE_OPTIONS, *arguments)
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """Return all that a tool sees of an environment: nothing of ours, no secrets."""
+    """Return the whole environment of a tool, without ours and without secrets."""
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": str(scratch),
@@ -169,3 +175,24 @@ def _environment(scratch: Path) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def run_tool(
+    sandbox: Sandbox, root: Path, command: Callable[[ToolPaths], Command], *, assignment: Assignment
+) -> tuple[ToolResult, ToolPaths]:
+    """Run the call that `command` returns, in a sandbox around `root`; return how it ended, and its paths.
+
+    Raises PermitDenied for a program that the step may not run, ToolFailed, and the errors of `checkpoint`.
+    """
+    with sandbox.cell(root) as cell:
+        places = ToolPaths(host=root, inputs=cell.inputs, scratch=cell.scratch, report=REPORT)
+        made = command(places)
+        assignment.require_tool(made.tool)
+        finished = run(
+            cell,
+            made.argv,
+            environment=made.environment,
+            limits=sandbox.limits,
+            checkpoint=assignment.checkpoint,
+        )
+    return finished, places

@@ -31,7 +31,7 @@ from workers.arms.base import Assignment, CancelToken, Library, Model, load_arm
 from workers.attempt.library import TenantLibrary
 from workers.attempt.model import ClaimEmbedder, ClaimModel, OpenEmbedder, OpenModels
 from workers.attempt.step_memo import StepMemory
-from workers.sandbox.choice import Standing
+from workers.sandbox.selection import SandboxStatus
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ def run(
     token: CancelToken,
     *,
     deadline: float,
-    standing: Standing,
+    standing: SandboxStatus,
     open_models: OpenModels | None = None,
     open_embedder: OpenEmbedder = lambda: None,
 ) -> StepResult:
@@ -178,14 +178,14 @@ def _result(
     token: CancelToken,
     *,
     deadline: float,
-    standing: Standing,
+    standing: SandboxStatus,
     open_models: OpenModels | None,
     open_embedder: OpenEmbedder,
 ) -> StepResult:
     try:
         grant = _grant(process, claim)
         deadline = min(deadline, time.monotonic() + grant.seconds)
-        arm = load_arm(claim.arm, standing=standing)
+        arm = load_arm(claim.arm, sandbox=standing)
         model = (
             ClaimModel(open_models, process.engine, claim, deadline, token.is_set) if open_models else None
         )
@@ -232,8 +232,7 @@ def _embedder(
     *,
     deadline: float,
 ) -> ClaimEmbedder | None:
-    searches = claim.arm == "retriever"
-    embedder = open_embedder() if searches else None
+    embedder = open_embedder() if ARMS[claim.arm].uses_embeddings else None
     return ClaimEmbedder(embedder, process.engine, claim, deadline, token.is_set) if embedder else None
 
 

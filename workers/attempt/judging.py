@@ -36,7 +36,7 @@ def judge(
             results=results,
             states={row.name: row.state for row in outcomes},
             round=claim.round,
-            stowed=outputs,
+            large_outputs=outputs,
         ),
         model,
     )

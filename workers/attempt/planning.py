@@ -24,7 +24,7 @@ from orchestrator.planner.check import check_plan
 from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, plan_by_model
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import Candidate, Route, route
-from workers.arms.base import told
+from workers.arms.base import models_used
 from workers.attempt import attempt
 from workers.attempt.model import ClaimModel, OpenModels
 
@@ -88,7 +88,7 @@ def _asker(model: ClaimModel) -> Ask:
             max_output_tokens=_PLAN_TOKENS,
             purpose=purpose,
         )
-        return Proposal(completion.value, completion.text, told([completion])[0])
+        return Proposal(completion.value, completion.text, models_used([completion])[0])
 
     return ask
 

@@ -14,7 +14,7 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CacheControl, Contract
 from orchestrator.observability import metric
 from workers.arms.base import Assignment
-from workers.arms.sources import chosen
+from workers.arms.sources import selected_attachments
 
 log = structlog.get_logger(__name__)
 
@@ -70,12 +70,12 @@ class StepMemory:
 
 
 def _work_of(claim: Claim, assignment: Assignment) -> StepCall:
-    reads_files = assignment.offer.attachments != "none"
+    reads_files = assignment.action_contract.attachments != "none"
     return StepCall(
         tenant=claim.tenant,
         arm=assignment.arm,
         action=assignment.action,
         inputs=assignment.inputs,
-        attachments=chosen(assignment) if reads_files else (),
+        attachments=selected_attachments(assignment) if reads_files else (),
         context=assignment.context,
     )

@@ -1,22 +1,22 @@
-"""Says as one JSON object how tools are kept apart on this machine: `python -m workers.sandbox`."""
+"""Tests the sandboxes of this machine and prints the result as JSON: `python -m workers.sandbox [MINIMUM]`."""
 
 import json
 import sys
 
 from workers.sandbox.backend import Isolation
-from workers.sandbox.choice import strongest
+from workers.sandbox.selection import select_sandbox
 
 
 def main() -> None:
-    """Test the sandboxes of this machine; the argument is the weakest level that would do."""
-    standing = strongest(Isolation(sys.argv[1] if len(sys.argv) > 1 else Isolation.BASIC))
+    """Test the sandboxes; the argument is the weakest isolation that is acceptable, `basic` by default."""
+    status = select_sandbox(Isolation(sys.argv[1] if len(sys.argv) > 1 else Isolation.BASIC))
     print(
         json.dumps(
             {
-                "isolation": standing.isolation,
-                "reason": standing.reason,
-                "mend": standing.mend,
-                "passed_over": list(standing.passed_over),
+                "isolation": status.isolation,
+                "reason": status.reason,
+                "mend": status.fix,
+                "passed_over": list(status.passed_over),
             }
         )
     )

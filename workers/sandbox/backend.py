@@ -1,4 +1,4 @@
-"""What a kind of sandbox offers: how strong it is, whether it can be had, and how a tool is started in it."""
+"""The interface of a kind of sandbox: how strong it is, what limits it sets, and how a tool is started in it."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -7,29 +7,50 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from workers.sandbox.limits import Limits
-
-LAUNCHER = Path(__file__).with_name("launch.py")
+MEBIBYTE = 1024**2
+LAUNCHER = Path(__file__).with_name("inside") / "launcher.py"
 REPORT = Path("/proc/self/fd/3")
-"""Where a tool writes its report: a pipe that the worker reads, so that no file comes out of a sandbox."""
+"""Where a tool writes its report: a pipe that the worker reads, so that no file leaves a sandbox."""
 
 
 class Isolation(StrEnum):
-    """How far a tool is kept from everything else."""
+    """How strongly a tool is isolated from the rest of the machine."""
 
     NONE = "none"
     BASIC = "basic"
     STRONG = "strong"
 
     def is_at_least(self, other: "Isolation") -> bool:
-        """Tell whether this is as strong as `other`, or stronger."""
+        """Return whether this is as strong as `other`, or stronger."""
         levels = list(Isolation)
         return levels.index(self) >= levels.index(other)
 
 
 @dataclass(frozen=True)
-class Wires:
-    """Descriptors that go in with a tool: it says that it is ready, waits for go, and writes a report."""
+class ToolLimits:
+    """What one tool may use: the first four limits hold for each process, the rest for all its processes together.
+
+    `memory_bytes` is address space. `tree_memory_bytes` is the memory that all processes hold, sampled several times
+    a second. Of each stream the first `output_bytes` are kept; a tool that writes more than `flood_factor` times as
+    much is killed.
+    """
+
+    cpu_seconds: int = 120
+    memory_bytes: int = 2048 * MEBIBYTE
+    file_bytes: int = 64 * MEBIBYTE
+    open_files: int = 256
+    processes: int = 64
+    tree_memory_bytes: int = 1024 * MEBIBYTE
+    scratch_bytes: int = 256 * MEBIBYTE
+    wall_seconds: float = 600.0
+    output_bytes: int = MEBIBYTE
+    report_bytes: int = 8 * MEBIBYTE
+    flood_factor: int = 16
+
+
+@dataclass(frozen=True)
+class HandshakePipes:
+    """Descriptors that a sandbox inherits: it reports that it is ready, waits for `go`, and writes a report."""
 
     go: int
     ready: int
@@ -37,11 +58,11 @@ class Wires:
 
 
 @dataclass(frozen=True)
-class Start:
-    """How the first process of a sandbox is started: all that it gets, and nothing of ours.
+class SandboxStart:
+    """How the first process of a sandbox is started; it inherits nothing but this.
 
-    `is_keeper`: it ends all of the sandbox itself when `Wires.go` is closed; else its one child is the first
-    process of a namespace.
+    `is_keeper`: the process ends the whole sandbox when `HandshakePipes.go` is closed. Otherwise its only child is the
+    first process of a pid namespace.
     """
 
     argv: tuple[str, ...]
@@ -52,54 +73,56 @@ class Start:
 
 
 class Cell(Protocol):
-    """One sandbox around one directory of inputs; paths are those that the tool sees."""
+    """One sandbox around one directory of inputs; all paths are as the tool sees them."""
 
     @property
     def inputs(self) -> Path:
-        """Return where the inputs lie, read-only."""
+        """Return the directory of the inputs, which is read-only."""
         ...
 
     @property
     def scratch(self) -> Path:
-        """Return the one directory that can be written."""
+        """Return the one writable directory."""
         ...
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], wires: Wires) -> Start:
-        """Return how to start `argv` with `environment` alone."""
+    def start(
+        self, argv: Sequence[str], environment: Mapping[str, str], pipes: HandshakePipes
+    ) -> SandboxStart:
+        """Return how to start `argv` with `environment` and nothing else in its environment."""
         ...
 
     def scratch_in_use(self, pids: Sequence[int]) -> int:
-        """Return how many bytes the processes keep in the scratch directory, where nothing else bounds them; else 0."""
+        """Return the bytes that the processes keep in the scratch directory; 0 when a file system limits them."""
         ...
 
     def memory_of_files(self, pids: Sequence[int]) -> int:
-        """Return how many bytes of memory the files of the processes take, where they lie in memory; else 0."""
+        """Return the bytes of memory that the processes' files use; 0 when files are not kept in memory."""
         ...
 
 
 class Backend(Protocol):
-    """A kind of sandbox on this machine."""
+    """One kind of sandbox on this machine."""
 
     @property
     def isolation(self) -> Isolation:
         """Return how strong it is."""
         ...
 
-    def cell(self, inputs: Path, limits: Limits) -> AbstractContextManager[Cell]:
-        """Make a sandbox around `inputs`; raises SandboxUnavailable when that can't be done."""
+    def cell(self, inputs: Path, limits: ToolLimits) -> AbstractContextManager[Cell]:
+        """Make a sandbox around `inputs`; raises SandboxUnavailable when that fails."""
         ...
 
-    def facts(self, limits: Limits) -> dict[str, Any]:
-        """Return what is limited, and whether for each process or for all of a tool, for the provenance."""
+    def facts(self, limits: ToolLimits) -> dict[str, Any]:
+        """Return each limit and whether it holds per process or for the whole tool, for the provenance."""
         ...
 
 
-def orders(limits: Limits, wires: Wires, **more: int) -> str:
-    """Return the launcher's orders for one tool."""
+def orders(limits: ToolLimits, pipes: HandshakePipes, **more: int) -> str:
+    """Return the launcher's orders for one tool: NAME=NUMBER pairs joined by commas."""
     numbers = {
-        "go": wires.go,
-        "ready": wires.ready,
-        "report": wires.report,
+        "go": pipes.go,
+        "ready": pipes.ready,
+        "report": pipes.report,
         "cpu": limits.cpu_seconds,
         "memory": limits.memory_bytes,
         "file": limits.file_bytes,
@@ -110,7 +133,7 @@ def orders(limits: Limits, wires: Wires, **more: int) -> str:
     return ",".join(f"{name}={number}" for name, number in numbers.items())
 
 
-def common_facts(limits: Limits) -> dict[str, Any]:
+def common_facts(limits: ToolLimits) -> dict[str, Any]:
     """Return the limits that every kind of sandbox sets in the same way."""
     return {
         "wall_seconds": limits.wall_seconds,

@@ -1,4 +1,4 @@
-"""Makes Landlock rulesets by system calls: which files a process may touch. See landlock(7)."""
+"""Makes Landlock rulesets by system calls: they limit the files that a process can open. See landlock(7)."""
 
 import ctypes
 import os
@@ -43,15 +43,15 @@ def version() -> int:
 
 
 def ruleset(*, readable: Iterable[Path], writable: Iterable[Path], abi: int) -> int:
-    """Return the descriptor of a ruleset under which nothing but these can be opened; `abi` is at least 1.
+    """Return the descriptor of a ruleset that allows only these files; `abi` is at least 1.
 
-    What is readable can be executed too. A process takes it upon itself with landlock_restrict_self.
+    Readable files can be executed, too. A process applies the ruleset to itself by landlock_restrict_self.
     """
     handled = _handled(abi)
     attributes = _Ruleset(
         handled, _ALL_TCP if abi >= NETWORK_SINCE else 0, _ALL_SCOPES if abi >= SIGNALS_SINCE else 0
     )
-    # an older kernel refuses the fields that it does not know, even when they are zero
+    # an older kernel refuses unknown fields, even when they are zero
     size = 24 if abi >= SIGNALS_SINCE else 16 if abi >= NETWORK_SINCE else 8
     descriptor = _call(_CREATE_RULESET, ctypes.byref(attributes), size, 0)
     try:

@@ -1,7 +1,7 @@
-"""The one door through which untrusted bytes are parsed: a function runs in a child that the kernel limits.
+"""Parses untrusted bytes: runs a function in a child process with kernel limits on memory, time and files.
 
-Each process has a server (limited_server), started at the first call, that has imported the parsers and forks for
-each call. It holds no secret and no connection. It ends with its process, and its children end with it.
+Each process has a server (limited_server), started at the first call, which has imported the parsers and forks for
+each call. The server has no secrets and no connections. It ends with its process, and its children end with it.
 """
 
 import json
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 MEBIBYTE = 1024**2
 LENGTH = struct.Struct("!Q")
-"""What stands before a request and an answer: how many bytes it has."""
+"""The header of a request and of an answer: its length in bytes."""
 _START_SECONDS = 30.0
 _TICK_MILLISECONDS = 100
 _CHUNK_BYTES = 256 * 1024
@@ -40,8 +40,8 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one call may use: memory on top of the server's, processor time, time, and the size of its answer."""
+class CallLimits:
+    """What one call may use; `memory_bytes` is on top of the server's memory, `answer_bytes` the size of its JSON."""
 
     memory_bytes: int = 256 * MEBIBYTE
     cpu_seconds: int = 10
@@ -51,7 +51,7 @@ class Limits:
     answer_bytes: int = 4 * MEBIBYTE
 
 
-DEFAULT = Limits()
+DEFAULT = CallLimits()
 
 
 def limited(
@@ -59,14 +59,14 @@ def limited(
     about: str,
     *,
     checkpoint: Callable[[], None] = lambda: None,
-    limits: Limits = DEFAULT,
+    limits: CallLimits = DEFAULT,
 ) -> Callable[P, T]:
-    """Return `function` as one that runs in a limited child; `about` names in messages what is parsed.
+    """Return a function that runs `function` in a limited child; `about` names the parsed thing in messages.
 
-    The function is one at the top of a module; its arguments can be pickled; what it returns is JSON, and comes back
-    as JSON does: tuples as lists. Called, it raises what the function raises of InvalidStepInput and PatchRejected,
-    InvalidStepInput when a limit ends it, ToolFailed for any other end, and whatever `checkpoint` raises, which is
-    called several times a second.
+    `function` must be at the top of a module, with arguments that can be pickled. It returns JSON values; tuples come
+    back as lists. The call raises InvalidStepInput and PatchRejected as `function` does, InvalidStepInput when a limit
+    ends the child, ToolFailed for any other failure, and what `checkpoint` raises; that is called several times a
+    second.
     """
 
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -81,8 +81,8 @@ def limited(
     return call
 
 
-class _Server:
-    """The server of this process; a forked child has none of its parent's and starts its own."""
+class _ForkServer:
+    """The server of this process; a forked child does not use its parent's and starts its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -90,18 +90,18 @@ class _Server:
         self._control: socket.socket | None = None
 
     def forget_in_child(self) -> None:
-        """Let go of the parent's server: it must see the end of its parent, whatever became of the child."""
+        """Close this copy of the connection to the parent's server, so that the server notices the parent's end."""
         if self._control is not None:
             self._control.close()
         if self._process is not None:
-            # not a child of this process, so there is nothing to wait for
+            # it is not a child of this process, which can't wait for it
             self._process.returncode = 0
         self._lock = threading.Lock()
         self._process = self._control = None
 
     @contextmanager
     def child(self) -> Iterator[socket.socket]:
-        """Give the socket of a new child, which is killed in the end."""
+        """Give the socket of a new child, which is killed at the end."""
         link, descriptor = self._fork()
         try:
             yield link
@@ -115,7 +115,7 @@ class _Server:
                 os.close(descriptor)
 
     def _fork(self) -> tuple[socket.socket, int]:
-        """Return the socket and the process descriptor of a new child; a server that died is started again."""
+        """Return the socket and the pidfd of a new child; starts the server again when it has died."""
         for _ in range(2):
             link, theirs = socket.socketpair()
             link.settimeout(_START_SECONDS)
@@ -142,27 +142,27 @@ class _Server:
         return self._control
 
 
-_SERVER = _Server()
+_SERVER = _ForkServer()
 os.register_at_fork(after_in_child=_SERVER.forget_in_child)
 
 
 def _spawn(control: socket.socket) -> "subprocess.Popen[bytes]":
-    """Start a server with none of our environment; it reads its standard input until that ends."""
+    """Start a server without our environment; it reads its standard input until the end."""
     places = [str(Path(place).absolute()) for place in sys.path]
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "workers.sandbox.limited_server"],
         stdin=control.fileno(),
         stdout=subprocess.DEVNULL,
         env={"PYTHONPATH": os.pathsep.join(places), "PYTHONUTF8": "1"},
-        # Ctrl-C in a terminal is for the worker, which may want its server until it ends
+        # Ctrl-C in a terminal must not end the server before the worker
         start_new_session=True,
     )
 
 
 def _ask(
-    link: socket.socket, request: bytes, *, limits: Limits, checkpoint: Callable[[], None]
+    link: socket.socket, request: bytes, *, limits: CallLimits, checkpoint: Callable[[], None]
 ) -> dict[str, Any]:
-    """Return what the child answers; {"ended": why} for a child that does not."""
+    """Return the child's answer, or {"ended": reason} when there is none."""
     end = time.monotonic() + limits.wall_seconds
     link.settimeout(limits.wall_seconds)
     try:
@@ -194,7 +194,7 @@ def _received(link: socket.socket) -> bytes:
 
 
 def _decoded(answer: bytes) -> dict[str, Any]:
-    """Return the answer, of which nothing is believed but that it is JSON: a child may have been taken over."""
+    """Return the answer as a dict. It is not trusted beyond that: the parsed bytes may control the child."""
     if len(answer) < LENGTH.size or LENGTH.unpack_from(answer)[0] != len(answer) - LENGTH.size:
         return {"ended": "limit"}
     try:
@@ -204,8 +204,8 @@ def _decoded(answer: bytes) -> dict[str, Any]:
     return decoded if isinstance(decoded, dict) else {"ended": "answer"}
 
 
-def _value(answered: Mapping[str, Any], name: str, about: str, *, limits: Limits) -> Any:
-    """Return the function's value, or raise what kept it from one."""
+def _value(answered: Mapping[str, Any], name: str, about: str, *, limits: CallLimits) -> Any:
+    """Return the function's value, or raise the error for its failure."""
     if "value" in answered:
         return answered["value"]
     if "error" in answered:
@@ -213,11 +213,11 @@ def _value(answered: Mapping[str, Any], name: str, about: str, *, limits: Limits
         raise kind(str(answered.get("message", "")))
     if answered.get("ended") == "answer":
         raise InvalidStepInput(
-            f"{about} holds too much: reading it gives more than {limits.answer_bytes} bytes of results"
+            f"{about} contains too much: its results are more than {limits.answer_bytes} bytes"
         )
     if answered.get("ended") == "limit":
         raise InvalidStepInput(
             f"{about} is too costly to read: it takes more than {limits.memory_bytes // MEBIBYTE} MiB of memory, "
             f"{limits.cpu_seconds} s of processor time or {limits.wall_seconds:g} s; send a smaller or simpler one"
         )
-    raise ToolFailed(f"{name} failed on {about} in a way it does not know; the worker's log says more")
+    raise ToolFailed(f"{name} failed on {about} with an unexpected error; the worker's log has its place")

@@ -1,7 +1,7 @@
-"""Run as a module: imports the parsers once, then forks a limited child for each call of workers.sandbox.limited.
+"""The server of workers.sandbox.limited, run as a module: imports the parsers once, then forks a child for each call.
 
-Its standard input is a socket that brings each call's own socket. It ends when that ends, which is when the worker
-does, and the kernel then ends its children. It has one thread, so that forking is safe.
+Its standard input is a socket that passes each call's own socket. The server ends when the worker closes it or dies,
+and the kernel then kills its children. It has one thread, so that forking is safe.
 """
 
 import ctypes
@@ -24,24 +24,23 @@ from workers.sandbox.limited import LENGTH, MEBIBYTE
 
 PRELOADED = (
     "orchestrator.safety.archive",
-    "workers.arms.coverage_map",
-    "workers.arms.junit",
-    "workers.arms.patch",
-    "workers.arms.python_source",
-    "workers.arms.scanning",
+    "workers.arms.python_metrics",
+    "workers.arms.reports",
+    "workers.arms.text_files",
+    "workers.arms.unified_diff",
 )
-"""What children find imported; anything else costs them its import."""
+"""The modules that are imported before the fork; a child must import any other module itself."""
 _SET_PARENT_DEATH_SIGNAL = 1
 _TO_ANSWER_BYTES = 64 * MEBIBYTE
-"""Memory that is set free to say that there was not enough."""
+"""Extra memory for reporting that the limit was reached."""
 
 
 def serve(control: socket.socket) -> None:
-    """Fork for each socket that comes, until none can come any more."""
+    """Fork a child for each socket that arrives, until `control` is closed."""
     for name in PRELOADED:
         importlib.import_module(name)
-    # the worker dies rather than its tenants' neighbours: of all processes the kernel ends these first
-    _prefer_to_die()
+    # when memory runs out the kernel must kill these processes first
+    _be_killed_first()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -57,7 +56,7 @@ def serve(control: socket.socket) -> None:
 
 
 def _fork(link: socket.socket, control: socket.socket, prctl: Any, server: int) -> None:
-    """Start a child that waits for its request, and send a descriptor of it; without one the caller tries again."""
+    """Start a child and send its pidfd; without one the caller tries again."""
     try:
         child = os.fork()
     except OSError:
@@ -94,12 +93,12 @@ def _be_child(link: socket.socket, control: socket.socket, prctl: Any, server: i
 
 
 def _answer(link: socket.socket) -> dict[str, Any]:
-    """Do what the request asks for, within its limits."""
+    """Run the requested function within its limits; return the answer."""
     size = LENGTH.unpack(_exactly(link, LENGTH.size))[0]
-    # our own worker's words; what comes back is JSON, for by then untrusted bytes were read here
+    # the request comes from our own worker; the answer is JSON, because by then untrusted bytes were parsed here
     module, name, limits, args, kwargs = pickle.loads(_exactly(link, size))  # noqa: S301
     function = getattr(importlib.import_module(module), name)
-    _take(limits)
+    _apply(limits)
     try:
         return {"value": function(*args, **kwargs)}
     except (InvalidStepInput, PatchRejected) as error:
@@ -108,18 +107,18 @@ def _answer(link: socket.socket) -> dict[str, Any]:
         _free_memory()
         return {"ended": "limit"}
     except Exception as error:
-        # where, not what: a message may quote what was read
+        # the place only: a message may quote what was parsed
         place = traceback.extract_tb(error.__traceback__)[-1]
         sys.stderr.write(f"{name}: {type(error).__name__} at {place.filename}:{place.lineno}\n")
         return {"ended": "defect"}
 
 
-def _take(limits: Mapping[str, Any]) -> None:
-    """Limit this process: memory is counted on top of what it has mapped already."""
+def _apply(limits: Mapping[str, Any]) -> None:
+    """Apply the limits to this process; memory counts on top of what is already mapped."""
     mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
-    most = mapped + limits["memory_bytes"]
+    memory_limit = mapped + limits["memory_bytes"]
     for kind, soft, hard in (
-        (resource.RLIMIT_AS, most, most + _TO_ANSWER_BYTES),
+        (resource.RLIMIT_AS, memory_limit, memory_limit + _TO_ANSWER_BYTES),
         (resource.RLIMIT_CPU, limits["cpu_seconds"], limits["cpu_seconds"] + 1),
         (resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"]),
         (resource.RLIMIT_NOFILE, limits["open_files"], limits["open_files"]),
@@ -139,12 +138,12 @@ def _exactly(link: socket.socket, size: int) -> bytearray:
     while view:
         read = link.recv_into(view)
         if not read:
-            raise EOFError("the worker has gone")
+            raise EOFError("the worker has closed the connection")
         view = view[read:]
     return content
 
 
-def _prefer_to_die() -> None:
+def _be_killed_first() -> None:
     try:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     except OSError:

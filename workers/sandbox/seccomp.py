@@ -1,4 +1,4 @@
-"""Builds the filter of system calls: what tools need is allowed and nothing else, for x86_64 and aarch64.
+"""Builds the system call filter, which allows only what tools need, for x86_64 and aarch64.
 
 The filter is a classic BPF program over struct seccomp_data: see seccomp(2) and linux/filter.h.
 """
@@ -32,10 +32,10 @@ _IOCTLS = (
     0x5429, 0x5441, 0x5450, 0x5451, 0x80045430, 0x40045431, 0x8910, 0x8912, 0x8913, 0x8915, 0x8919, 0x891B, 0x8921,
     0x8927, 0x8933,
 )  # fmt: skip
-# linux/fcntl.h: duplicates, flags and locks; no owner or signal (it would reach others), no lease, no notification
+# linux/fcntl.h: duplicates, flags and locks; no owner or signal (it could reach other processes), no lease
 _FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 36, 37, 38, 1030, 1032, 1034)
 # linux/prctl.h: names, the parent's death, timer slack, huge pages, what is allowed; and a machine's own registers.
-# A process can't hide itself from the worker by PR_SET_DUMPABLE.
+# Without PR_SET_DUMPABLE, by which a process could hide its files from the worker.
 _PRCTLS = (1, 2, 3, 15, 16, 21, 23, 29, 30, 38, 39, 41, 42, 51, 54, 55, 56, 0x53564D41)
 
 _OF_ANOTHER = ("setpriority", "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr")
@@ -48,12 +48,12 @@ _FILE_OWNERS = (
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What the filter lets through beyond the ordinary.
+class FilterRules:
+    """What the filter allows besides ordinary calls.
 
-    `sockets`: local and loopback ones, where a network namespace stands around the tool. `own_uid`: no other
-    process runs as the tool's user, so that files and processes of that user are the tool's alone. `signals`:
-    something else keeps signals inside. `truncate`: something else keeps truncation inside.
+    `sockets`: Unix and IP sockets; the tool has a network namespace. `own_uid`: calls on files and processes of the
+    tool's user; no other process has that user. `signals`: signals; another mechanism limits their targets.
+    `truncate`: truncation by path; another mechanism limits the files.
     """
 
     sockets: bool
@@ -62,8 +62,8 @@ class Rules:
     truncate: bool = True
 
 
-def program(rules: Rules, *, machine: str | None = None) -> bytes:
-    """Return the compiled filter for `machine` (this one's by default); raises LookupError for an unknown one."""
+def program(rules: FilterRules, *, machine: str | None = None) -> bytes:
+    """Return the compiled filter for `machine`, by default this one; raises LookupError for an unknown machine."""
     column, architecture = _ARCHITECTURES[machine or platform.machine()]
     code = [
         *_load(_ARCHITECTURE_AT), _jump(_JUMP_EQUAL, architecture, 1, 0), _end(_KILL), *_load(_NUMBER_AT),
@@ -85,13 +85,13 @@ def program(rules: Rules, *, machine: str | None = None) -> bytes:
                 _jump(_JUMP_AT_LEAST, last + 1, 1, 0),
                 _end(action),
             ]
-    # libraries fall back to older calls
+    # by ENOSYS libraries fall back to older calls
     return b"".join([*code, _end(_ERRNO | errno.ENOSYS)])
 
 
 @contextmanager
-def compiled(rules: Rules) -> Iterator[int]:
-    """Give a descriptor from which this machine's filter is read."""
+def compiled(rules: FilterRules) -> Iterator[int]:
+    """Give a descriptor of a file with this machine's filter."""
     with tempfile.TemporaryFile() as file:
         file.write(program(rules))
         file.seek(0)
@@ -99,12 +99,12 @@ def compiled(rules: Rules) -> Iterator[int]:
 
 
 def is_supported(machine: str | None = None) -> bool:
-    """Tell whether we know the system calls of a Linux on `machine` (this one by default)."""
+    """Return whether this is Linux and the system calls of `machine`, by default this one, are known."""
     return sys.platform == "linux" and (machine or platform.machine()) in _ARCHITECTURES
 
 
-def _blocks(rules: Rules) -> dict[str, list[bytes]]:
-    """Return what to do for each call whose arguments matter; every block ends by returning."""
+def _blocks(rules: FilterRules) -> dict[str, list[bytes]]:
+    """Return the instructions for each call whose arguments matter; every block ends with a return."""
     families = (_AF_UNIX, _AF_INET, _AF_INET6) if rules.sockets else ()
     device = [*_argument(1), _jump(_JUMP_ANY_BIT, _DEVICE_MODE, 0, 1), *_refuse(errno.EPERM), _end(_ALLOW)]
     blocks = {name: [_end(_ALLOW)] for name in syscalls.CONDITIONAL}
@@ -112,12 +112,12 @@ def _blocks(rules: Rules) -> dict[str, list[bytes]]:
         "socket": _only(0, families, errno.EACCES),
         "socketpair": _only(0, (_AF_UNIX,), errno.EACCES),
         "clone": [*_argument(0), _jump(_JUMP_ANY_BIT, _NEW_NAMESPACES, 0, 1), *_refuse(errno.EPERM), _end(_ALLOW)],
-        # its flags lie in memory, where no filter can look; libc falls back to clone
+        # its flags are in memory, which a filter can't read; libc falls back to clone
         "clone3": _refuse(errno.ENOSYS),
         "ioctl": _only(1, _IOCTLS, errno.ENOTTY),
         "fcntl": _only(1, _FCNTLS, errno.EINVAL),
         "prctl": _only(0, _PRCTLS, errno.EPERM),
-        # nobody can count it: unmapped in part, all of it is kept; shared memory in files of scratch is counted
+        # it can't be counted: after a partial unmap all of it stays allocated; scratch files can be mapped
         "mmap": [
             *_argument(3), _jump(_JUMP_ANY_BIT, _MAP_SHARED, 0, 2), _jump(_JUMP_ANY_BIT, _MAP_ANONYMOUS, 0, 1),
             *_refuse(errno.EPERM), _end(_ALLOW),
@@ -127,12 +127,12 @@ def _blocks(rules: Rules) -> dict[str, list[bytes]]:
         "prlimit64": _only(0, (0,), errno.EPERM),
     }  # fmt: skip
     if not rules.sockets:
-        # a deleted file that travels in a socket is in nobody's list of open files
+        # a deleted file in a socket's queue is in no process' list of open files
         blocks |= dict.fromkeys(("sendmsg", "sendmmsg"), _refuse(errno.EPERM))
     if not rules.own_uid:
         blocks |= {name: _only(0, (0,), errno.EPERM) for name in _OF_ANOTHER}
         blocks["ioprio_set"] = _refuse(errno.EPERM)
-        # they succeed and change nothing: shutil.copy works, and nobody's files change mode or owner
+        # they succeed without effect: shutil.copy works, and no file changes its mode or owner
         blocks |= dict.fromkeys(_FILE_OWNERS, _refuse(0))
         if not rules.signals:
             blocks |= dict.fromkeys(_SIGNALS, _refuse(errno.EPERM))
@@ -158,7 +158,7 @@ def _only(argument: int, values: Sequence[int], refusal: int) -> list[bytes]:
 
 
 def _argument(index: int) -> list[bytes]:
-    # the low half: these arguments are ints, of which the kernel itself takes no more
+    # the low half: the kernel reads these arguments as ints
     return _load(_ARGUMENTS_AT + 8 * index)
 
 

@@ -1,7 +1,7 @@
-"""Lists Linux's system calls by what a tool may do with them: (number on x86_64, number on aarch64).
+"""Linux's system calls in four groups: allowed, conditional, refused and deadly; (x86_64 number, aarch64 number).
 
-None is where a machine has no such call. The numbers are those of the kernel's tables: arch/x86/entry/syscalls and
-include/uapi/asm-generic/unistd.h. A call in none of the lists is answered as by a kernel that does not have it.
+None: the machine has no such call. The numbers are from the kernel's tables: arch/x86/entry/syscalls and
+include/uapi/asm-generic/unistd.h. A call in no group fails with ENOSYS, as on a kernel without it.
 """
 
 Numbers = tuple[int | None, int | None]
@@ -54,7 +54,7 @@ ORDINARY: dict[str, Numbers] = {
     "umask": (95, 166), "uname": (63, 160), "unlink": (87, None), "unlinkat": (263, 35), "vfork": (58, None),
     "wait4": (61, 260), "waitid": (247, 95), "write": (1, 64), "writev": (20, 66),
 }  # fmt: skip
-"""Files, processes, time and waiting: what Python, pytest, coverage, ruff and bandit are made of."""
+"""Files, processes, time and waiting: what Python, pytest, coverage, ruff and bandit need."""
 
 CONDITIONAL: dict[str, Numbers] = {
     "chmod": (90, None), "chown": (92, None), "clone": (56, 220), "clone3": (435, 435), "fchmod": (91, 52),
@@ -70,7 +70,7 @@ CONDITIONAL: dict[str, Numbers] = {
     "tgkill": (234, 131), "tkill": (200, 130), "truncate": (76, 45), "utime": (132, None), "utimensat": (280, 88),
     "utimes": (235, None),
 }  # fmt: skip
-"""Calls of which some arguments are allowed: the filter says which."""
+"""Calls that are allowed with some arguments only: see seccomp.py."""
 
 REFUSED: dict[str, Numbers] = {
     "add_key": (248, 217), "adjtimex": (159, 171), "capset": (126, 91), "chroot": (161, 51),
@@ -97,7 +97,7 @@ REFUSED: dict[str, Numbers] = {
     "umount2": (166, 39), "unshare": (272, 97), "uselib": (134, None), "userfaultfd": (323, 282),
     "vhangup": (153, 58), "vmsplice": (278, 75),
 }  # fmt: skip
-"""Calls that look at other processes, at file names of others, at the machine, or take memory that is not counted."""
+"""Calls that read other processes or file events, change the machine, or allocate memory that is not counted."""
 
 DEADLY: dict[str, Numbers] = {
     "acct": (163, 89), "bpf": (321, 280), "delete_module": (176, 106), "finit_module": (313, 273),
@@ -105,6 +105,6 @@ DEADLY: dict[str, Numbers] = {
     "kexec_load": (246, 104), "modify_ldt": (154, None), "open_by_handle_at": (304, 265), "reboot": (169, 142),
     "swapoff": (168, 225), "swapon": (167, 224),
 }  # fmt: skip
-"""Calls that only an attack makes: they end the process."""
+"""Calls that only an attack makes: they kill the process."""
 
 NUMBERS: dict[str, Numbers] = {**ORDINARY, **CONDITIONAL, **REFUSED, **DEADLY}

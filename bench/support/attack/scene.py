@@ -15,10 +15,10 @@ from bench.support.chaos import victims
 from orchestrator import settings
 from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Answer, Client
 from tests.acceptance.plans import Step, collect, wait
+from tests.fake_llm.server import FakeLLM
 
 ANSWER_SECONDS: Final = 5.0
 """An answer of the API to an attacker may take so long."""

@@ -14,11 +14,12 @@ from bench.support.chaos import victims
 from bench.support.chaos.ground import Ground
 from orchestrator.devserver.stack import Stack
 from orchestrator.memory.steps import StepMessage
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
 from orchestrator.settings import load
 
-POOLS: Final = ("planner", "retriever", "coder", "executor", "guardian", "judge")
+POOLS: Final = tuple(arm.process for arm in ARMS.values())
 PREFORK: Final = ("coder", "executor")
 _RUNNING: Final = """
 SELECT id, attempt, arm, split_part(owner, ':', 2)::int AS pid

@@ -93,11 +93,12 @@ def _step(
         checked = outputs[numbers[0]]["values"][0]
         step = verify(name, ref(numbers[0], "/values/0"), {"equals": checked}, depends_on=after)
         return step, {"passed": True, "checked": 1}
-    arm, inputs, output = {
+    kinds: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         "redact": ("safety-guardian", {"text": WORDS}, {"text": WORDS, "replaced": 0}),
         "syntax": ("coder", {"attachment": script}, {"files_checked": 1, "error_count": 0}),
         "script": ("executor", {"attachments": [script]}, {"exit_code": 0, "stdout": "42\n"}),
-    }[action]
+    }
+    arm, inputs, output = kinds[action]
     return {"id": name, "arm": arm, "action": action, "inputs": inputs, "depends_on": after}, output
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from bench.support.chaos import victims
 from orchestrator.chord.database import is_away, open_engine, statement
 from orchestrator.devserver import binaries
-from orchestrator.devserver.child_reaper import Leash
+from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.devserver.valkey import Valkey
 from tests.waiting import wait_until
@@ -33,10 +33,10 @@ class Ground:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as ending:
-            leash = Leash()
-            ending.callback(leash.release)
-            self._postgres = Postgres(self.home, binaries.postgres(), leash=leash)
-            self._valkey = Valkey(self.home, binaries.valkey()[0], leash=leash)
+            reaper = ChildReaper()
+            ending.callback(reaper.close)
+            self._postgres = Postgres(self.home, binaries.postgres(), reaper=reaper)
+            self._valkey = Valkey(self.home, binaries.valkey()[0], reaper=reaper)
             for server in (self._postgres, self._valkey):
                 ending.callback(server.stop)
                 server.start()

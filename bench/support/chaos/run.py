@@ -21,9 +21,9 @@ from bench.support.chaos.load import Accepted, Load
 from orchestrator import settings
 from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
+from tests.fake_llm.server import FakeLLM
 from tests.waiting import wait_until
 
 DRAIN_SECONDS: Final = 240.0

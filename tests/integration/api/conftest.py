@@ -1,4 +1,4 @@
-"""The API's app on real servers, and callers of it."""
+"""Fixtures: the API's app on real servers, and clients of it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,17 +15,17 @@ from werkzeug.test import TestResponse
 from api.app import create_app
 from api.middleware import audit
 from api.middleware.audit_buffer import AuditBuffer
-from api.middleware.context import hub_of
 from api.routes import readiness
+from api.streaming.hub import hub_of
 from orchestrator import settings as settings_module
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.settings import Rate, Settings
-from tests.integration.api.live import Api, Narrator, serving
+from tests.integration.api.live_server import Api, EventWriter, serving
 from tests.integration.kit import TENANT
 
 
 class Caller:
-    """A client that shows the same token with every call."""
+    """A client that sends the same token with every call."""
 
     def __init__(self, app: Flask, token: str | None) -> None:
         self._client = app.test_client()
@@ -40,10 +40,10 @@ class Caller:
 AsCaller = Callable[..., Caller]
 
 
-class KnownBuffer(AuditBuffer):
-    """A buffer that the tests can find again, whichever app it belongs to."""
+class TrackedBuffer(AuditBuffer):
+    """A buffer that the fixtures can flush, whichever app it belongs to."""
 
-    made: ClassVar["WeakSet[KnownBuffer]"] = WeakSet()
+    made: ClassVar["WeakSet[TrackedBuffer]"] = WeakSet()
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -51,18 +51,18 @@ class KnownBuffer(AuditBuffer):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def known_buffers() -> Iterator[None]:
-    """Each app of these tests has a buffer that the tests can find again."""
+def track_buffers() -> Iterator[None]:
+    """Make each app of these tests use a buffer that the fixtures can flush."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit, "AuditBuffer", KnownBuffer)
+        patch.setattr(audit, "AuditBuffer", TrackedBuffer)
         yield
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_written_later(known_buffers: None) -> Iterator[None]:
-    """Write what a test's apps hold for the audit log, so that the next test does not find it."""
+def flush_audit_buffers(track_buffers: None) -> Iterator[None]:
+    """Write the buffered audit entries after each test, so that they don't appear in the next one."""
     yield
-    for buffer in list(KnownBuffer.made):
+    for buffer in list(TrackedBuffer.made):
         # some tests' apps have no database
         with suppress(SQLAlchemyError):
             buffer.flush()
@@ -70,32 +70,32 @@ def nothing_is_written_later(known_buffers: None) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def settings(postgres_url: str, redis_url: str) -> Settings:
-    """The settings of the session's servers; tests call more often than people, and read no log of it.
+    """The settings of the session's servers, with a high rate limit and little logging.
 
-    A model is configured, which nobody asks here: goals that no recipe fits are accepted.
+    A model is configured but never called, so goals that no recipe fits are accepted.
     """
-    often = Rate(1_000_000, 60)
+    no_limit = Rate(1_000_000, 60)
     quiet = replace(settings_module.load(), log_level="error")
-    return replace(quiet, rate_limit=often, failed_auth_limit=often, openai_api_key="none")
+    return replace(quiet, rate_limit=no_limit, failed_auth_limit=no_limit, openai_api_key="none")
 
 
 @pytest.fixture(scope="session")
 def app(settings: Settings) -> Iterator[Flask]:
-    """One app for the session, as a process has."""
+    """One app for the session."""
     made = create_app(settings)
     yield made
     hub_of(made).stop()
 
 
 @pytest.fixture(autouse=True)
-def asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GET /ready asks the servers each time: tests ask more often than once a second."""
-    monkeypatch.setattr(readiness, "REMEMBER_SECONDS", 0.0)
+def no_readiness_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make GET /ready query the servers each time: tests call it more often than once a second."""
+    monkeypatch.setattr(readiness, "CACHE_SECONDS", 0.0)
 
 
 @pytest.fixture
 def as_caller(app: Flask, settings: Settings) -> AsCaller:
-    """Make a caller of a tenant with scopes (all by default)."""
+    """Return a function that makes a caller of a tenant with scopes (all by default)."""
 
     def make(tenant: str = TENANT, scopes: tuple[str, ...] = SCOPES) -> Caller:
         return Caller(app, sign_token(settings, tenant=tenant, key_id=f"key-of-{tenant}", scopes=scopes))
@@ -105,18 +105,18 @@ def as_caller(app: Flask, settings: Settings) -> AsCaller:
 
 @pytest.fixture
 def call(as_caller: AsCaller) -> Caller:
-    """A caller who may do everything, for the tenant that `engineer` works for."""
+    """A caller with all scopes, of the tenant that `engineer` works for."""
     return as_caller()
 
 
 @pytest.fixture(scope="module")
 def api(settings: Settings) -> Iterator[Api]:
-    """An API that listens."""
+    """An API server."""
     with serving(settings) as running:
         yield running
 
 
 @pytest.fixture
-def narrator(engine: Engine, settings: Settings) -> Narrator:
-    """Somebody who makes things happen."""
-    return Narrator(engine, settings)
+def event_writer(engine: Engine, settings: Settings) -> EventWriter:
+    """Appends events to tasks."""
+    return EventWriter(engine, settings)

@@ -1,4 +1,4 @@
-"""Who may call: keys become tokens, tokens carry scopes, and nothing of another tenant's is there."""
+"""Authentication and authorization: keys, tokens, scopes and tenants."""
 
 import json
 import time
@@ -20,8 +20,8 @@ from orchestrator.chord.database import transaction
 from orchestrator.memory import keys
 from orchestrator.memory.keys import KeyRecord
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem
 from tests.tls import Reply, make_certificate, serve
 
 _EVERYWHERE = ("/health", "/ready", "/metrics", "/openapi.json", "/docs")
@@ -36,12 +36,12 @@ def make_key(
 
 
 @pytest.fixture
-def nobody(app: Flask) -> Caller:
+def anonymous(app: Flask) -> Caller:
     """A caller without a token."""
     return Caller(app, None)
 
 
-def test_every_call_but_the_public_ones_needs_a_token(app: Flask, nobody: Caller) -> None:
+def test_every_endpoint_but_the_public_ones_needs_a_token(app: Flask, anonymous: Caller) -> None:
     guarded = [
         (method, rule.rule.replace("<task_id>", "task_0000000000000000").replace("<artifact_id>", "0" * 64))
         for rule in app.url_map.iter_rules()
@@ -49,7 +49,7 @@ def test_every_call_but_the_public_ones_needs_a_token(app: Flask, nobody: Caller
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     ]
 
-    answers = {(method, path): nobody(method, path) for method, path in guarded}
+    answers = {(method, path): anonymous(method, path) for method, path in guarded}
 
     assert len(answers) == 18
     for answer in answers.values():
@@ -86,7 +86,7 @@ def test_a_call_needs_its_scope(as_caller: AsCaller, method: str, path: str, sco
     assert answer.status_code not in {401, 403}
 
 
-def test_a_token_is_taken_from_either_header(app: Flask, settings: Settings, nobody: Caller) -> None:
+def test_a_token_is_accepted_in_either_header(app: Flask, settings: Settings, anonymous: Caller) -> None:
     token = sign_token(settings, tenant="acme", key_id="k", scopes=["arm:list"])
 
     headers = [
@@ -95,26 +95,26 @@ def test_a_token_is_taken_from_either_header(app: Flask, settings: Settings, nob
         {"X-API-Key": token},
     ]
 
-    assert [nobody("GET", "/v1/arms", headers=given).status_code for given in headers] == [200, 200, 200]
+    assert [anonymous("GET", "/v1/arms", headers=given).status_code for given in headers] == [200, 200, 200]
 
 
-def test_the_bearer_token_wins_over_the_other_header(settings: Settings, nobody: Caller) -> None:
+def test_the_bearer_token_takes_precedence(settings: Settings, anonymous: Caller) -> None:
     token = sign_token(settings, tenant="acme", key_id="k", scopes=["arm:list"])
 
-    answer = nobody("GET", "/v1/arms", headers={"Authorization": "Bearer x.y.z", "X-API-Key": token})
+    answer = anonymous("GET", "/v1/arms", headers={"Authorization": "Bearer x.y.z", "X-API-Key": token})
 
     assert_problem(answer, 401, "invalid_credential")
 
 
 @pytest.mark.parametrize("header", ["Basic YTpi", "Bearer", "Bearer ", "x", "Digest a=b", "Bearer a b"])
-def test_another_authorization_is_none(nobody: Caller, header: str) -> None:
-    answer = nobody("GET", "/v1/arms", headers={"Authorization": header})
+def test_any_other_authorization_is_refused(anonymous: Caller, header: str) -> None:
+    answer = anonymous("GET", "/v1/arms", headers={"Authorization": header})
 
     assert answer.status_code == 401
     assert answer.json["code"] in {"missing_auth", "invalid_credential"}
 
 
-def test_a_token_of_another_make_is_refused(settings: Settings, nobody: Caller) -> None:
+def test_a_forged_token_is_refused(settings: Settings, anonymous: Caller) -> None:
     good = jwt.decode(
         sign_token(settings, tenant="acme", key_id="k", scopes=SCOPES), options={"verify_signature": False}
     )
@@ -127,39 +127,39 @@ def test_a_token_of_another_make_is_refused(settings: Settings, nobody: Caller) 
         jwt.encode(good, settings.jwt_secret * 2, algorithm="HS512"),
     ]
 
-    answers = [nobody("GET", "/v1/arms", headers={"Authorization": f"Bearer {token}"}) for token in forged]
+    answers = [anonymous("GET", "/v1/arms", headers={"Authorization": f"Bearer {token}"}) for token in forged]
 
     for answer in answers:
         assert_problem(answer, 401, "invalid_credential")
 
 
-def test_a_key_is_exchanged_for_a_token_with_its_scopes(engine: Engine, nobody: Caller) -> None:
+def test_a_key_is_exchanged_for_a_token_with_its_scopes(engine: Engine, anonymous: Caller) -> None:
     key, text = make_key(engine, scopes=("arm:list",))
 
-    answer = nobody("POST", "/v1/auth/token", headers={"X-API-Key": text})
+    answer = anonymous("POST", "/v1/auth/token", headers={"X-API-Key": text})
     bearer = {"Authorization": f"Bearer {answer.json['access_token']}"}
 
     assert answer.status_code == 200
     assert (answer.json["token_type"], answer.json["scopes"]) == ("Bearer", ["arm:list"])
     assert answer.json["expires_in"] > 0
     assert answer.headers["Cache-Control"] == "no-store"
-    assert nobody("GET", "/v1/arms", headers=bearer).status_code == 200
-    assert nobody("GET", "/v1/tasks", headers=bearer).status_code == 403
+    assert anonymous("GET", "/v1/arms", headers=bearer).status_code == 200
+    assert anonymous("GET", "/v1/tasks", headers=bearer).status_code == 403
     with transaction(engine) as conn:
         assert keys.list_keys(conn, tenant="acme")[0].last_used_at is not None
         assert keys.list_keys(conn, tenant="acme")[0].id == key.id
 
 
-def test_a_key_opens_nothing_else(engine: Engine, nobody: Caller) -> None:
+def test_a_key_is_accepted_nowhere_else(engine: Engine, anonymous: Caller) -> None:
     _, text = make_key(engine)
 
     for headers in ({"X-API-Key": text}, {"Authorization": f"Bearer {text}"}):
-        problem = assert_problem(nobody("GET", "/v1/arms", headers=headers), 401, "invalid_credential")
+        problem = assert_problem(anonymous("GET", "/v1/arms", headers=headers), 401, "invalid_credential")
         assert "/v1/auth/token" in problem["message"]
         assert text not in str(problem)
 
 
-def test_a_key_that_does_not_hold_is_refused(engine: Engine, nobody: Caller) -> None:
+def test_an_invalid_key_is_refused(engine: Engine, anonymous: Caller) -> None:
     _, expired = make_key(engine, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     revoked_key, revoked = make_key(engine)
     _, good = make_key(engine)
@@ -168,32 +168,32 @@ def test_a_key_that_does_not_hold_is_refused(engine: Engine, nobody: Caller) -> 
     other_end = good[:-1] + ("a" if good[-1] != "a" else "b")
     bad = [expired, revoked, other_end, good.replace("octo_live", "octo_test"), "octo_live_x_y", "x"]
 
-    answers = [nobody("POST", "/v1/auth/token", headers={"X-API-Key": text}) for text in bad]
+    answers = [anonymous("POST", "/v1/auth/token", headers={"X-API-Key": text}) for text in bad]
 
     for answer in answers:
         assert_problem(answer, 401, "invalid_credential")
-    assert_problem(nobody("POST", "/v1/auth/token"), 401, "missing_auth")
+    assert_problem(anonymous("POST", "/v1/auth/token"), 401, "missing_auth")
 
 
-def test_a_token_ends_with_its_key(
+def test_a_token_is_refused_after_its_key_was_revoked(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auth, "REVOCATION_SECONDS", 0)
-    nobody = Caller(create_app(settings), None)
+    anonymous = Caller(create_app(settings), None)
     key, text = make_key(engine)
-    token = nobody("POST", "/v1/auth/token", headers={"X-API-Key": text}).json["access_token"]
+    token = anonymous("POST", "/v1/auth/token", headers={"X-API-Key": text}).json["access_token"]
     bearer = {"Authorization": f"Bearer {token}"}
 
-    before = nobody("GET", "/v1/arms", headers=bearer)
+    before = anonymous("GET", "/v1/arms", headers=bearer)
     with transaction(engine) as conn:
         keys.revoke(conn, key.id)
-    after = nobody("GET", "/v1/arms", headers=bearer)
+    after = anonymous("GET", "/v1/arms", headers=bearer)
 
     assert before.status_code == 200
     assert_problem(after, 401, "invalid_credential")
 
 
-def test_another_tenants_things_are_not_there(as_caller: AsCaller) -> None:
+def test_another_tenant_s_objects_are_not_found(as_caller: AsCaller) -> None:
     ours, theirs = as_caller("acme"), as_caller("umbrella")
     task_id = ours("POST", "/v1/tasks", json={"goal": "ours"}).json["task_id"]
     file_id = ours("POST", "/v1/files", data=b"ours", content_type="text/plain").json["artifact_id"]
@@ -222,24 +222,24 @@ def test_another_tenants_things_are_not_there(as_caller: AsCaller) -> None:
     assert ours("GET", f"/v1/tasks/{task_id}").json["status"] == "queued"
 
 
-def test_a_key_and_its_successor_overlap(engine: Engine, nobody: Caller) -> None:
+def test_a_key_and_its_successor_overlap(engine: Engine, anonymous: Caller) -> None:
     record, old = make_key(engine, scopes=("arm:list",))
     with transaction(engine) as conn:
         made = keys.rotate(conn, record.id, overlap_seconds=3600)
     assert made is not None
     successor, new = made
 
-    answers = [nobody("POST", "/v1/auth/token", headers={"X-API-Key": text}) for text in (old, new)]
+    answers = [anonymous("POST", "/v1/auth/token", headers={"X-API-Key": text}) for text in (old, new)]
     with transaction(engine) as conn:
         keys.rotate(conn, record.id, overlap_seconds=0)
-    later = nobody("POST", "/v1/auth/token", headers={"X-API-Key": old})
+    later = anonymous("POST", "/v1/auth/token", headers={"X-API-Key": old})
 
     assert [answer.json["scopes"] for answer in answers] == [["arm:list"], ["arm:list"]]
     assert (successor.tenant, successor.scopes, successor.expires_at) == ("acme", ("arm:list",), None)
     assert_problem(later, 401, "invalid_credential")
 
 
-def test_a_successor_lives_as_long_as_its_key_was_made_for(engine: Engine) -> None:
+def test_a_successor_has_the_lifetime_of_its_key(engine: Engine) -> None:
     days = timedelta(days=90)
     record, _ = make_key(engine, expires_at=datetime.now(UTC) + days)
 
@@ -251,7 +251,7 @@ def test_a_successor_lives_as_long_as_its_key_was_made_for(engine: Engine) -> No
     assert abs(made[0].expires_at - datetime.now(UTC) - days) < timedelta(minutes=1)
 
 
-def test_a_key_that_ended_has_no_successor(engine: Engine) -> None:
+def test_a_revoked_key_has_no_successor(engine: Engine) -> None:
     record, _ = make_key(engine)
     with transaction(engine) as conn:
         keys.revoke(conn, record.id)
@@ -260,7 +260,7 @@ def test_a_key_that_ended_has_no_successor(engine: Engine) -> None:
         assert keys.rotate(conn, "unknown", overlap_seconds=60) is None
 
 
-def test_an_identity_providers_tokens_open_the_api_too(
+def test_tokens_of_an_identity_provider_are_accepted(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate, private = make_certificate(tmp_path), Ed25519PrivateKey.generate()

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a problem that says what is wrong, never a 500 and never an echo."""
+"""Any malformed request gets a problem that names the fault, never a 500 and never the sent values."""
 
 import json
 from io import BytesIO
@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from api.schemas.requests import TASK
+from api.routes.task_contract import TaskRequestSchema
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem
 
 JSON = "application/json"
 VALUES = st.recursive(
@@ -52,7 +52,7 @@ STEPS = st.lists(
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_bad_body_is_a_problem(call: Caller, raw: bytes, status: int, code: str) -> None:
+def test_a_malformed_body_is_a_problem(call: Caller, raw: bytes, status: int, code: str) -> None:
     assert_problem(call("POST", "/v1/tasks", data=raw, content_type=JSON), status, code)
 
 
@@ -60,12 +60,12 @@ def test_a_bad_body_is_a_problem(call: Caller, raw: bytes, status: int, code: st
 @examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
-        st.sampled_from(sorted({*TASK.fields} - {"goal", "plan"})),
+        st.sampled_from(sorted({*TaskRequestSchema().fields} - {"goal", "plan"})),
         VALUES | st.dictionaries(st.sampled_from(["text", "check", "max_tokens", "type", "$ref"]), VALUES),
     ),
     st.none() | STEPS | VALUES,
 )
-def test_no_contract_makes_a_500(call: Caller, members: dict[str, Any], plan: Any) -> None:
+def test_no_contract_causes_a_500(call: Caller, members: dict[str, Any], plan: Any) -> None:
     answer = call("POST", "/v1/tasks", json={"goal": "x", **members, "plan": plan})
 
     assert answer.status_code in {202, 400, 422}, answer.get_data(as_text=True)
@@ -76,7 +76,7 @@ def test_no_contract_makes_a_500(call: Caller, members: dict[str, Any], plan: An
 @pytest.mark.slow
 @examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES | st.binary())
-def test_no_body_makes_a_500(call: Caller, value: Any) -> None:
+def test_no_body_causes_a_500(call: Caller, value: Any) -> None:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
 
     answer = call("POST", "/v1/tasks", data=raw, content_type=JSON)
@@ -103,11 +103,11 @@ def test_a_body_must_be_json_in_utf8(call: Caller, headers: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("content_type", [JSON, "application/json; charset=UTF-8", "Application/JSON"])
-def test_json_may_be_named_in_several_ways(call: Caller, content_type: str) -> None:
+def test_json_has_several_accepted_content_types(call: Caller, content_type: str) -> None:
     assert call("POST", "/v1/tasks", data=b'{"goal": "x"}', content_type=content_type).status_code == 202
 
 
-def test_a_body_may_be_as_large_as_the_settings_say_and_no_larger(call: Caller, settings: Settings) -> None:
+def test_a_body_may_be_as_large_as_the_setting_and_no_larger(call: Caller, settings: Settings) -> None:
     filler = b" " * (settings.max_body_bytes - len(b'{"goal": "x"}'))
 
     fits = call("POST", "/v1/tasks", data=b'{"goal": "x"}' + filler, content_type=JSON)
@@ -117,7 +117,7 @@ def test_a_body_may_be_as_large_as_the_settings_say_and_no_larger(call: Caller, 
     assert_problem(spills, 413, "payload_too_large")
 
 
-def test_a_body_without_a_length_is_bounded_too(call: Caller, settings: Settings) -> None:
+def test_a_body_without_a_length_is_limited_too(call: Caller, settings: Settings) -> None:
     stream = BytesIO(b" " * (settings.max_body_bytes + 1))
 
     answer = call(
@@ -157,14 +157,14 @@ def test_an_unknown_route_or_method_is_a_problem(
     assert ("Allow" in answer.headers) == (status == 405)
 
 
-def test_an_id_that_came_along_is_echoed(call: Caller) -> None:
+def test_a_given_request_id_is_returned(call: Caller) -> None:
     answer = call("GET", "/v1/arms", headers={"X-Request-ID": "my-id_1.2:3"})
 
     assert answer.headers["X-Request-ID"] == "my-id_1.2:3"
 
 
 @pytest.mark.parametrize("given", [None, "", "a b", "x" * 129, "ä", '"<script>'])
-def test_else_a_request_gets_an_id(call: Caller, given: str | None) -> None:
+def test_a_request_without_a_valid_id_gets_one(call: Caller, given: str | None) -> None:
     headers = {} if given is None else {"X-Request-ID": given}
 
     made = [call("GET", "/v1/nothing", headers=headers).headers["X-Request-ID"] for _ in range(2)]
@@ -188,7 +188,7 @@ def test_else_a_request_gets_an_id(call: Caller, given: str | None) -> None:
     ],
     ids=str,
 )
-def test_what_was_sent_is_not_echoed(call: Caller, members: dict[str, Any]) -> None:
+def test_an_error_does_not_repeat_the_sent_values(call: Caller, members: dict[str, Any]) -> None:
     answer = call("POST", "/v1/tasks", json=members)
 
     assert_problem(answer, 422, "validation_error")

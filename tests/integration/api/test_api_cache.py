@@ -1,12 +1,12 @@
-"""The result cache over HTTP: what a request may ask of it, what the answer says it did."""
+"""The result cache over HTTP: the directives of a request, and the Cache-Status of the response."""
 
 from typing import Any
 
 import pytest
 
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_status
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem, assert_status
 from tests.integration.cache.kit import GOAL, Company
 from tests.integration.kit import Engineer
 
@@ -21,7 +21,7 @@ def post(call: Caller, headers: dict[str, str] | None = None, **members: Any) ->
 
 
 def solve(call: Caller, company: Company) -> str:
-    """Have the goal done, and return the task's id."""
+    """Complete a task with the goal, and return its id."""
     task_id = str(post(call).json["task_id"])
     company.run(task_id)
     return task_id
@@ -44,7 +44,7 @@ def test_a_miss_then_a_collapsed_request_then_a_hit(call: Caller, company: Compa
     assert hit.json["status"] == "completed"
 
 
-def test_a_hits_status_says_where_it_came_from(call: Caller, company: Company) -> None:
+def test_the_status_of_a_hit_names_its_source(call: Caller, company: Company) -> None:
     source = solve(call, company)
 
     status = call("GET", f"/v1/tasks/{post(call).json['task_id']}").json
@@ -59,7 +59,7 @@ def test_a_hits_status_says_where_it_came_from(call: Caller, company: Company) -
     assert status["progress"]["completed_steps"] == status["progress"]["total_steps"] == 1
 
 
-def test_a_follower_shows_what_its_leader_does_and_waits_for(call: Caller, company: Company) -> None:
+def test_a_follower_shows_its_leader_s_steps_and_waiting_arms(call: Caller, company: Company) -> None:
     leader = post(call).json["task_id"]
     follower = post(call).json["task_id"]
     company.plan(leader)
@@ -70,7 +70,7 @@ def test_a_follower_shows_what_its_leader_does_and_waits_for(call: Caller, compa
     assert status["waiting_for"] == ["retriever"]
 
 
-def test_who_ran_himself_had_no_hit(call: Caller, company: Company) -> None:
+def test_a_task_that_ran_itself_shows_no_hit(call: Caller, company: Company) -> None:
     status = call("GET", f"/v1/tasks/{solve(call, company)}").json
 
     assert status["cache"] is None
@@ -89,7 +89,9 @@ def test_who_ran_himself_had_no_hit(call: Caller, company: Company) -> None:
         ("no-transform, stale-while-revalidate=7, ,;", "octollm; hit"),
     ],
 )
-def test_the_request_directives_count(call: Caller, company: Company, directives: str, status: str) -> None:
+def test_the_request_directives_are_followed(
+    call: Caller, company: Company, directives: str, status: str
+) -> None:
     solve(call, company)
 
     answer = post(call, headers={"Cache-Control": directives})
@@ -105,7 +107,7 @@ def test_a_header_can_only_tighten_what_the_body_allows(call: Caller, company: C
     assert answer.headers["Cache-Status"] == "octollm; fwd=bypass"
 
 
-def test_only_if_cached_is_a_504_when_nothing_is(call: Caller) -> None:
+def test_only_if_cached_is_a_504_without_a_cached_result(call: Caller) -> None:
     assert_problem(post(call, cache={"mode": "only_cached"}), 504, "not_cached")
     assert call("GET", "/v1/tasks").json["tasks"] == []
 
@@ -119,7 +121,7 @@ def test_only_if_cached_is_a_504_when_nothing_is(call: Caller) -> None:
         ({"cache": "bypass"}, "cache"),
     ],
 )
-def test_what_the_cache_can_not_be_asked_is_a_422(call: Caller, members: dict[str, Any], field: str) -> None:
+def test_an_invalid_cache_member_is_a_422(call: Caller, members: dict[str, Any], field: str) -> None:
     answer = post(call, **members)
 
     assert_problem(answer, 422, "validation_error")
@@ -132,13 +134,13 @@ def test_a_result_that_must_be_fresh_and_cached_is_a_422(call: Caller) -> None:
     assert_problem(answer, 422, "validation_error")
 
 
-def test_another_tenants_result_never_answers(as_caller: AsCaller, call: Caller, company: Company) -> None:
+def test_another_tenant_s_result_is_never_used(as_caller: AsCaller, call: Caller, company: Company) -> None:
     solve(call, company)
 
     assert post(as_caller("another")).headers["Cache-Status"] == "octollm; fwd=miss"
 
 
-def test_a_follower_is_told_of_a_cancel_only_of_its_own(call: Caller, company: Company) -> None:
+def test_a_follower_is_not_cancelled_with_its_leader(call: Caller, company: Company) -> None:
     leader = post(call).json["task_id"]
     follower = post(call).json["task_id"]
 
@@ -147,7 +149,7 @@ def test_a_follower_is_told_of_a_cancel_only_of_its_own(call: Caller, company: C
     assert call("GET", f"/v1/tasks/{leader}").json["status"] == "queued"
 
 
-def test_a_client_takes_back_what_answered_wrongly(call: Caller, company: Company) -> None:
+def test_a_client_withdraws_a_wrong_result(call: Caller, company: Company) -> None:
     source = solve(call, company)
     hit = post(call).json["task_id"]
 

@@ -1,4 +1,4 @@
-"""Scripts of the origins that CORS_ORIGINS names may call the API and read its answers; others may not."""
+"""Scripts of the origins in CORS_ORIGINS may call the API and read its responses; others may not."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ READABLE = {"X-Request-ID", "ETag", "Location", "Retry-After", "X-RateLimit-Rema
 
 @pytest.fixture(scope="module")
 def open_app(settings: Settings) -> Flask:
-    """An app whose operator named two origins; a key may make three calls an hour."""
+    """An app with two allowed origins and a limit of three calls an hour for each key."""
     return create_app(replace(settings, cors_origins=(PAGE, LOCAL), rate_limit=Rate(3, 3600)))
 
 
@@ -29,7 +29,7 @@ def caller_of(app: Flask, settings: Settings, key: str) -> Caller:
 
 
 def preflight(app: Flask, path: str, *, origin: str = PAGE, method: str = "POST") -> TestResponse:
-    """Ask as a browser does before a script's call with a token."""
+    """Send the preflight of a script's call with a token, as a browser does."""
     return app.test_client().options(
         path,
         headers={
@@ -84,7 +84,7 @@ def test_a_preflight_is_answered_without_a_token(
         "http://:3000",
     ],
 )
-def test_another_origin_gets_no_leave(open_app: Flask, settings: Settings, origin: str) -> None:
+def test_another_origin_gets_no_cors_headers(open_app: Flask, settings: Settings, origin: str) -> None:
     asked = preflight(open_app, "/v1/tasks", origin=origin)
     read = caller_of(open_app, settings, origin)("GET", "/v1/tasks", headers={"Origin": origin})
 
@@ -93,7 +93,7 @@ def test_another_origin_gets_no_leave(open_app: Flask, settings: Settings, origi
     assert read.status_code == 200
 
 
-def test_preflights_count_in_no_rate_and_a_refusal_can_be_read(open_app: Flask, settings: Settings) -> None:
+def test_preflights_are_not_rate_limited_and_a_429_is_readable(open_app: Flask, settings: Settings) -> None:
     call = caller_of(open_app, settings, "counted")
     for _ in range(10):
         preflight(open_app, "/v1/tasks")
@@ -110,7 +110,7 @@ def test_preflights_count_in_no_rate_and_a_refusal_can_be_read(open_app: Flask, 
     ("method", "path", "status"),
     [("GET", "/v1/tasks", 401), ("GET", "/nowhere", 404), ("PUT", "/v1/tasks", 405), ("GET", "/health", 200)],
 )
-def test_every_answer_can_be_read(open_app: Flask, method: str, path: str, status: int) -> None:
+def test_every_response_is_readable(open_app: Flask, method: str, path: str, status: int) -> None:
     answer = open_app.test_client().open(path, method=method, headers={"Origin": PAGE})
 
     assert answer.status_code == status
@@ -133,14 +133,14 @@ def test_an_event_source_with_a_ticket_can_read_its_stream(
     answer.close()
 
 
-def test_where_no_origin_is_named_nothing_is_said(app: Flask) -> None:
+def test_without_origins_there_are_no_cors_headers(app: Flask) -> None:
     answer = app.test_client().get("/health", headers={"Origin": PAGE})
 
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control-")]
     assert preflight(app, "/v1/tasks").headers.get("Access-Control-Allow-Origin") is None
 
 
-def test_scripts_may_use_every_method_that_there_is(app: Flask) -> None:
+def test_scripts_may_use_every_method_of_the_api(app: Flask) -> None:
     used = {method for rule in app.url_map.iter_rules() for method in rule.methods or ()}
 
     assert used - {"OPTIONS"} <= set(cors.METHODS)

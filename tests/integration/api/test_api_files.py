@@ -1,4 +1,4 @@
-"""Files go in and come out by their SHA-256, byte for byte."""
+"""Files are uploaded and downloaded unchanged, under their SHA-256."""
 
 import hashlib
 from io import BytesIO
@@ -6,8 +6,8 @@ from io import BytesIO
 import pytest
 
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_time
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem, assert_time
 from tests.integration.kit import Engineer
 
 SIZES = [1, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 1_000_000]
@@ -18,7 +18,7 @@ def content_of(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_file_comes_out_as_it_went_in(call: Caller, size: int) -> None:
+def test_a_downloaded_file_equals_the_uploaded_one(call: Caller, size: int) -> None:
     content = content_of(size)[:size]
 
     stored = call("POST", "/v1/files?filename=a.bin", data=content, content_type="application/zip")
@@ -34,7 +34,7 @@ def test_a_file_comes_out_as_it_went_in(call: Caller, size: int) -> None:
     assert fetched.mimetype == "application/zip"
 
 
-def test_a_form_may_carry_the_file(call: Caller) -> None:
+def test_a_file_may_be_sent_as_a_form(call: Caller) -> None:
     form = {"file": (BytesIO(b"print('hi')\n"), "hi.py", "text/x-python"), "other": "ignored"}
 
     stored = call("POST", "/v1/files", data=form)
@@ -43,7 +43,7 @@ def test_a_form_may_carry_the_file(call: Caller) -> None:
     assert call("GET", stored.headers["Location"]).data == b"print('hi')\n"
 
 
-def test_an_empty_file_is_a_file_in_a_form(call: Caller) -> None:
+def test_an_empty_file_is_accepted_in_a_form(call: Caller) -> None:
     stored = call("POST", "/v1/files", data={"file": (BytesIO(b""), "__init__.py")})
 
     fetched = call("GET", stored.headers["Location"])
@@ -103,7 +103,7 @@ def test_a_file_is_never_shown_by_a_browser(call: Caller) -> None:
 
 
 @pytest.mark.parametrize("media_type", ["", "nonsense", "a/b/c", "x" * 100 + "/y"])
-def test_a_media_type_that_is_none_is_bytes(call: Caller, media_type: str) -> None:
+def test_a_malformed_media_type_becomes_octet_stream(call: Caller, media_type: str) -> None:
     stored = call("POST", "/v1/files", data=b"x", content_type=media_type)
 
     assert stored.json["media_type"] == "application/octet-stream"
@@ -119,7 +119,7 @@ def test_a_call_without_a_file_is_refused(call: Caller, request_of: dict[str, ob
     assert_problem(call("POST", "/v1/files", data=data, content_type=content_type), 422, "validation_error")
 
 
-def test_a_file_may_be_as_large_as_the_settings_say_and_no_larger(call: Caller, settings: Settings) -> None:
+def test_a_file_may_be_as_large_as_the_setting_and_no_larger(call: Caller, settings: Settings) -> None:
     full = b"x" * settings.max_file_bytes
 
     fits = call("POST", "/v1/files", data=full, content_type="text/plain")
@@ -140,7 +140,7 @@ def test_an_unknown_file_is_not_found(call: Caller, file_id: str) -> None:
     assert answer.json["code"] in {"resource_not_found", "endpoint_not_found"}
 
 
-def test_a_deleted_file_is_gone_and_its_bytes_are_free(call: Caller, engineer: Engineer) -> None:
+def test_a_deleted_file_is_not_found_and_its_bytes_are_free(call: Caller, engineer: Engineer) -> None:
     file_id = call("POST", "/v1/files", data=b"text").json["artifact_id"]
 
     deleted = call("DELETE", f"/v1/files/{file_id}")
@@ -165,7 +165,7 @@ def test_a_file_that_an_open_task_needs_is_not_deleted(call: Caller) -> None:
     assert deleted.status_code == 200
 
 
-def test_another_tenants_file_is_not_deleted(call: Caller, as_caller: AsCaller) -> None:
+def test_another_tenant_s_file_is_not_deleted(call: Caller, as_caller: AsCaller) -> None:
     file_id = call("POST", "/v1/files", data=b"text").json["artifact_id"]
 
     refused = as_caller("umbrella")("DELETE", f"/v1/files/{file_id}")

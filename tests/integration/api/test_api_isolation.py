@@ -1,4 +1,4 @@
-"""Two tenants: at every endpoint, what belongs to the other is answered exactly as what does not exist."""
+"""At every endpoint, another tenant's object gets the same response as one that does not exist."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ def theirs(engineer: Engineer, as_caller: AsCaller) -> dict[str, str]:
 
 @pytest.fixture
 def stranger(as_caller: AsCaller) -> Caller:
-    """A caller with every scope, of another tenant."""
+    """A caller of another tenant with all scopes."""
     return as_caller("umbrella")
 
 
@@ -43,7 +43,7 @@ def rules_with_ids(app: Flask) -> list[tuple[str, str]]:
 
 
 def ask(call: Caller, method: str, rule: str, ids: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
-    """Send the call and return status and body, without what differs in any two answers."""
+    """Send the call and return status and body, without the members that differ in any two responses."""
     path = rule.replace("<task_id>", ids["task_id"]).replace("<artifact_id>", ids["artifact_id"])
     answer = call(method, path, json=BODIES.get(rule)) if rule in BODIES else call(method, path)
     body = {name: value for name, value in answer.json.items() if name not in OWN}
@@ -51,7 +51,7 @@ def ask(call: Caller, method: str, rule: str, ids: Mapping[str, str]) -> tuple[i
     return answer.status_code, body
 
 
-def test_every_id_of_the_other_is_unknown_at_every_endpoint(
+def test_another_tenant_s_ids_are_unknown_at_every_endpoint(
     app: Flask, stranger: Caller, theirs: dict[str, str], engineer: Engineer
 ) -> None:
     unknown = {"task_id": str(new_task_id()), "artifact_id": UNKNOWN_FILE}
@@ -62,7 +62,7 @@ def test_every_id_of_the_other_is_unknown_at_every_endpoint(
         answered, absent = ask(stranger, method, rule, theirs), ask(stranger, method, rule, unknown)
 
         assert answered == absent, f"{method} {rule}"
-        # the WebSocket's path says so to everybody who asks for no upgrade
+        # the WebSocket's path answers any request without an upgrade like this
         assert answered[0] == (426 if rule.endswith("/stream") else 404), f"{method} {rule}"
 
     assert len(rules) >= 8
@@ -70,10 +70,10 @@ def test_every_id_of_the_other_is_unknown_at_every_endpoint(
     assert len(engineer.events(theirs["task_id"])) == events
 
 
-def test_the_owner_gets_something_else_at_each_of_them(
+def test_the_owner_s_ids_are_known_at_every_endpoint(
     app: Flask, as_caller: AsCaller, theirs: dict[str, str]
 ) -> None:
-    """What makes the test above one that can fail: the very same calls of the owner are answered."""
+    """The same calls succeed for the owner, so the test above can fail."""
     owner = as_caller(TENANT)
 
     for method, rule in rules_with_ids(app):
@@ -83,7 +83,9 @@ def test_the_owner_gets_something_else_at_each_of_them(
         assert answer.status_code != 404, f"{method} {rule}"
 
 
-def test_no_list_shows_anything_of_the_other(app: Flask, stranger: Caller, theirs: dict[str, str]) -> None:
+def test_no_list_contains_another_tenant_s_objects(
+    app: Flask, stranger: Caller, theirs: dict[str, str]
+) -> None:
     paths = [
         rule.rule
         for rule in app.url_map.iter_rules()
@@ -96,7 +98,7 @@ def test_no_list_shows_anything_of_the_other(app: Flask, stranger: Caller, their
     assert stranger("GET", "/v1/tasks").json["tasks"] == []
 
 
-def test_attaching_the_others_file_is_attaching_none(stranger: Caller, theirs: dict[str, str]) -> None:
+def test_another_tenant_s_file_cannot_be_attached(stranger: Caller, theirs: dict[str, str]) -> None:
     answers = [
         stranger("POST", "/v1/tasks", json={"goal": "read it", "attachments": [sha256]})
         for sha256 in (theirs["artifact_id"], UNKNOWN_FILE)
@@ -110,7 +112,7 @@ def test_attaching_the_others_file_is_attaching_none(stranger: Caller, theirs: d
     assert messages[0] == messages[1]
 
 
-def test_a_name_of_the_others_submission_is_free(as_caller: AsCaller, stranger: Caller) -> None:
+def test_another_tenant_s_idempotency_key_is_free(as_caller: AsCaller, stranger: Caller) -> None:
     first = as_caller(TENANT)("POST", "/v1/tasks", json={"goal": "a"}, headers={"Idempotency-Key": "k"})
 
     same = stranger("POST", "/v1/tasks", json={"goal": "a"}, headers={"Idempotency-Key": "k"})
@@ -131,8 +133,10 @@ def test_a_ticket_opens_its_own_task_only(
     assert "other tenant" not in answer.get_data(as_text=True)
 
 
-def test_the_same_bytes_are_two_files(as_caller: AsCaller, stranger: Caller, engine: Engine) -> None:
-    """Ids are digests, so the other can name a file: he gets his own copy, with his own filename."""
+def test_two_tenants_with_the_same_bytes_have_two_files(
+    as_caller: AsCaller, stranger: Caller, engine: Engine
+) -> None:
+    """Ids are digests, so another tenant can name a file; it gets its own copy with its own filename."""
     names = {"acme": "ours.txt", "umbrella": "theirs.txt"}
     for tenant, name in names.items():
         stored = as_caller(tenant)(
@@ -146,7 +150,7 @@ def test_the_same_bytes_are_two_files(as_caller: AsCaller, stranger: Caller, eng
         assert conn.exec_driver_sql("SELECT count(*) FROM artifacts").scalar_one() == 2
 
 
-def test_a_result_of_the_other_is_in_no_answer(engineer: Engineer, stranger: Caller) -> None:
+def test_another_tenant_s_result_is_in_no_response(engineer: Engineer, stranger: Caller) -> None:
     task_id = engineer.start(wait_step("a"))
     engineer.do(task_id, "a")
     engineer.judge(task_id, verdict(Decision.PASSED))

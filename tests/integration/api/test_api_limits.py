@@ -1,4 +1,4 @@
-"""How often: every answer says what is left, too much is a 429 that says when, and guessing gets slow."""
+"""Limits: rates of calls and failed credentials, open tasks, queued steps, tool seconds, files and streams."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
-from api.streaming.places import StreamPlaces
+from api.streaming.stream_limit import StreamLimit
 from orchestrator.auth.credential import SCOPES, new_api_key, sign_token
 from orchestrator.chord.database import transaction
 from orchestrator.devserver.child_process import free_port
@@ -18,9 +18,9 @@ from orchestrator.lifecycle import backpressure
 from orchestrator.memory import keys
 from orchestrator.models.errors import TenantLimit
 from orchestrator.settings import Rate, Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.live import serving
-from tests.integration.api.shapes import assert_problem
+from tests.integration.api.live_server import serving
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
 
@@ -29,7 +29,7 @@ LIMITED = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
 
 @pytest.fixture(scope="module")
 def limited(settings: Settings) -> Flask:
-    """An app that allows three calls an hour, and as many credentials that do not hold."""
+    """An app that allows three calls and three failed credentials an hour."""
     return create_app(replace(settings, rate_limit=Rate(3, 3600), failed_auth_limit=Rate(3, 3600)))
 
 
@@ -37,7 +37,7 @@ def token_of(settings: Settings, *, key_id: str, tenant: str = "acme") -> str:
     return sign_token(settings, tenant=tenant, key_id=key_id, scopes=SCOPES)
 
 
-def test_every_answer_says_what_is_left_and_one_too_many_says_when(
+def test_each_response_has_the_remaining_calls_and_a_429_has_retry_after(
     limited: Flask, settings: Settings
 ) -> None:
     call = Caller(limited, token_of(settings, key_id="a"))
@@ -74,40 +74,40 @@ def test_each_key_has_its_own_rate_and_its_tokens_share_it(limited: Flask, setti
     assert [other("GET", "/v1/arms").headers["X-RateLimit-Remaining"] for other in others] == ["2", "2"]
 
 
-def test_what_needs_no_credential_is_not_limited(limited: Flask) -> None:
+def test_public_endpoints_are_not_limited(limited: Flask) -> None:
     answers = [Caller(limited, None)("GET", "/health") for _ in range(5)]
 
     assert {answer.status_code for answer in answers} == {200}
     assert not any(LIMITED & set(answer.headers.keys()) for answer in answers)
 
 
-def test_making_tokens_counts_as_calls_of_the_key(limited: Flask, engine: Engine) -> None:
+def test_token_requests_count_as_calls_of_the_key(limited: Flask, engine: Engine) -> None:
     with transaction(engine) as conn:
         _, text = keys.create(conn, tenant="acme", scopes=["all"])
-    nobody = Caller(limited, None)
+    anonymous = Caller(limited, None)
 
-    answers = [nobody("POST", "/v1/auth/token", headers={"X-API-Key": text}) for _ in range(4)]
+    answers = [anonymous("POST", "/v1/auth/token", headers={"X-API-Key": text}) for _ in range(4)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert answers[0].headers["X-RateLimit-Remaining"] == "2"
 
 
-def test_wrong_keys_do_not_block_a_right_key_of_the_same_address(limited: Flask, engine: Engine) -> None:
+def test_invalid_keys_do_not_block_a_valid_key_of_the_same_address(limited: Flask, engine: Engine) -> None:
     with transaction(engine) as conn:
         _, good = keys.create(conn, tenant="acme", scopes=["all"])
-    nobody = Caller(limited, None)
+    anonymous = Caller(limited, None)
     guesses = [new_api_key().text for _ in range(4)]
 
-    answers = [nobody("POST", "/v1/auth/token", headers={"X-API-Key": guess}) for guess in guesses]
-    right = nobody("POST", "/v1/auth/token", headers={"X-API-Key": good})
-    one_more = nobody("POST", "/v1/auth/token", headers={"X-API-Key": guesses[0]})
+    answers = [anonymous("POST", "/v1/auth/token", headers={"X-API-Key": guess}) for guess in guesses]
+    right = anonymous("POST", "/v1/auth/token", headers={"X-API-Key": good})
+    one_more = anonymous("POST", "/v1/auth/token", headers={"X-API-Key": guesses[0]})
 
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
     assert right.status_code == 200
     assert_problem(one_more, 429, "rate_limit_exceeded")
 
 
-def test_a_token_that_holds_is_heard_from_an_address_that_failed(limited: Flask, settings: Settings) -> None:
+def test_a_valid_token_is_accepted_from_an_address_that_failed(limited: Flask, settings: Settings) -> None:
     bad, good = Caller(limited, "x.y.z"), Caller(limited, token_of(settings, key_id="d"))
 
     refused = [bad("GET", "/v1/arms").status_code for _ in range(4)]
@@ -116,7 +116,7 @@ def test_a_token_that_holds_is_heard_from_an_address_that_failed(limited: Flask,
     assert good("GET", "/v1/arms").status_code == 200
 
 
-def test_behind_a_proxy_of_ours_the_clients_own_address_counts(settings: Settings) -> None:
+def test_behind_a_trusted_proxy_the_client_s_address_counts(settings: Settings) -> None:
     app = create_app(replace(settings, failed_auth_limit=Rate(1, 3600), trusted_proxies=1))
     bad = Caller(app, "x.y.z")
 
@@ -128,7 +128,7 @@ def test_behind_a_proxy_of_ours_the_clients_own_address_counts(settings: Setting
     assert (first, second, other) == (401, 429, 401)
 
 
-def test_a_network_of_ipv6_is_one_caller(settings: Settings) -> None:
+def test_an_ipv6_network_is_one_caller(settings: Settings) -> None:
     app = create_app(replace(settings, failed_auth_limit=Rate(1, 3600)))
     bad = Caller(app, "x.y.z")
 
@@ -151,7 +151,7 @@ def test_calls_are_limited_also_while_redis_is_away(settings: Settings) -> None:
     assert set(answers[0].headers.keys()) >= LIMITED
 
 
-def test_a_tenant_with_enough_open_tasks_waits_for_some_to_end(
+def test_a_tenant_at_its_limit_of_open_tasks_gets_429(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backpressure, "KEPT_SECONDS", 0)
@@ -170,7 +170,7 @@ def test_a_tenant_with_enough_open_tasks_waits_for_some_to_end(
     assert (others.status_code, later.status_code) == (202, 202)
 
 
-def test_a_full_queue_pushes_back_on_everybody(settings: Settings) -> None:
+def test_a_full_queue_refuses_every_tenant(settings: Settings) -> None:
     app = create_app(replace(settings, max_queued_steps=2))
     callers = [
         Caller(app, token_of(settings, key_id="g", tenant=name)) for name in ("acme", "acme", "umbrella")
@@ -184,14 +184,14 @@ def test_a_full_queue_pushes_back_on_everybody(settings: Settings) -> None:
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counts are never old."""
+def without_count_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the app count anew for each submission."""
     monkeypatch.setattr(backpressure, "KEPT_SECONDS", 0)
     monkeypatch.setattr(backpressure, "TOOL_SECONDS_KEPT_SECONDS", 0)
 
 
-@pytest.mark.usefixtures("at_once")
-def test_a_tenant_with_enough_queued_steps_waits_and_others_do_not(settings: Settings) -> None:
+@pytest.mark.usefixtures("without_count_cache")
+def test_the_limit_of_queued_steps_applies_to_one_tenant_only(settings: Settings) -> None:
     app = create_app(replace(settings, tenant_max_queued_steps=2))
     ours, theirs = (Caller(app, token_of(settings, key_id="f", tenant=name)) for name in ("acme", "umbrella"))
 
@@ -206,10 +206,8 @@ def test_a_tenant_with_enough_queued_steps_waits_and_others_do_not(settings: Set
     assert int(answers[2].headers["Retry-After"]) == problem["retry_after"] > 0
 
 
-@pytest.mark.usefixtures("at_once")
-def test_a_tenant_whose_tools_ran_long_enough_today_submits_later(
-    settings: Settings, engineer: Engineer
-) -> None:
+@pytest.mark.usefixtures("without_count_cache")
+def test_a_tenant_at_its_daily_limit_of_tool_seconds_gets_429(settings: Settings, engineer: Engineer) -> None:
     app = create_app(replace(settings, tenant_cpu_seconds_a_day=100))
     ours, theirs = (Caller(app, token_of(settings, key_id="f", tenant=name)) for name in (TENANT, "umbrella"))
     task_id = engineer.start(wait_step("a"), wait_step("b"))
@@ -232,7 +230,7 @@ def test_a_tenant_whose_tools_ran_long_enough_today_submits_later(
     assert (others.status_code, later.status_code) == (202, 202)
 
 
-def test_a_tenants_files_have_no_more_bytes_than_they_may(settings: Settings) -> None:
+def test_a_tenant_s_files_are_limited_in_bytes(settings: Settings) -> None:
     app = create_app(replace(settings, tenant_max_stored_bytes=100))
     ours, theirs = (Caller(app, token_of(settings, key_id="f", tenant=name)) for name in ("acme", "umbrella"))
     kept = ours("POST", "/v1/files", data=b"a" * 60).json["artifact_id"]
@@ -250,9 +248,7 @@ def test_a_tenants_files_have_no_more_bytes_than_they_may(settings: Settings) ->
     assert freed.json == {"artifact_id": kept, "freed_bytes": 60}
 
 
-def test_a_tenant_has_no_more_streams_than_it_may_in_all_processes(
-    settings: Settings, engineer: Engineer
-) -> None:
+def test_a_tenant_s_streams_are_limited_over_all_processes(settings: Settings, engineer: Engineer) -> None:
     few = replace(settings, tenant_max_streams=2)
     tenant = f"watcher-{token_hex(4)}"
     task_ids = {
@@ -280,18 +276,18 @@ def test_a_tenant_has_no_more_streams_than_it_may_in_all_processes(
     assert int(headers["Retry-After"]) > 0
 
 
-def test_streams_are_limited_a_process_while_redis_is_away() -> None:
-    places = StreamPlaces(f"redis://127.0.0.1:{free_port()}/0", most=1)
-    place = places.take("acme")
-    places.renew()
+def test_streams_are_limited_per_process_while_redis_is_away() -> None:
+    stream_limit = StreamLimit(f"redis://127.0.0.1:{free_port()}/0", max_streams=1)
+    slot = stream_limit.acquire("acme")
+    stream_limit.renew()
 
     with pytest.raises(TenantLimit):
-        places.take("acme")
-    places.take("umbrella")
-    places.give_back(place)
-    places.give_back(place)
+        stream_limit.acquire("acme")
+    stream_limit.acquire("umbrella")
+    stream_limit.release(slot)
+    stream_limit.release(slot)
 
-    assert places.take("acme")
+    assert stream_limit.acquire("acme")
 
 
 def test_priority_critical_needs_a_scope_of_its_own(as_caller: AsCaller) -> None:

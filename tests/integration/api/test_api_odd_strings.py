@@ -1,4 +1,4 @@
-"""Whatever characters a client sends, in a token's claims, a header, a path or a query: 4xx, never 5xx."""
+"""Unusual characters in a token's claims, a header, a path or a query cause a 4xx, never a 5xx."""
 
 import base64
 import json
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem
 from tests.integration.kit import TENANT
 
 EXPLORE = settings(
@@ -35,7 +35,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 def token_of(chosen: Settings, **changed: Any) -> str:
-    """Sign a token with claims of any kind."""
+    """Sign a token with changed claims."""
     now = int(time.time())
     claims = {
         "iss": chosen.jwt_issuer,
@@ -58,7 +58,7 @@ def statuses(app: Flask, token: str) -> set[int]:
 
 @pytest.mark.parametrize("claim", ["tenant", "key_id", "sub"])
 @pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800", "a\udfffb", "x" * 3000, "\n"])
-def test_a_claim_that_can_not_be_kept_is_refused(
+def test_a_claim_that_cannot_be_stored_is_refused(
     app: Flask, settings: Settings, claim: str, text: str
 ) -> None:
     answer = Caller(app, token_of(settings, **{claim: text}))("POST", "/v1/tasks", json={"goal": "do it"})
@@ -67,7 +67,7 @@ def test_a_claim_that_can_not_be_kept_is_refused(
 
 
 @pytest.mark.parametrize("scope", ["task:submit\0", "\ud800"])
-def test_a_scope_that_can_not_be_kept_is_refused(app: Flask, settings: Settings, scope: str) -> None:
+def test_a_scope_that_cannot_be_stored_is_refused(app: Flask, settings: Settings, scope: str) -> None:
     token = token_of(settings, scopes=[*SCOPES, scope])
 
     assert_problem(Caller(app, token)("POST", "/v1/tasks", json={"goal": "do it"}), 401, "invalid_credential")
@@ -75,11 +75,11 @@ def test_a_scope_that_can_not_be_kept_is_refused(app: Flask, settings: Settings,
 
 @pytest.mark.parametrize("claim", ["exp", "iat", "nbf"])
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), [], {}, "soon", None, -1, True])
-def test_a_time_that_is_none_is_refused(app: Flask, settings: Settings, claim: str, value: Any) -> None:
+def test_a_malformed_time_is_refused(app: Flask, settings: Settings, claim: str, value: Any) -> None:
     assert max(statuses(app, token_of(settings, **{claim: value}))) < 500
 
 
-def test_a_token_that_ends_after_all_time_is_refused(app: Flask, settings: Settings) -> None:
+def test_an_expiry_beyond_the_calendar_is_refused(app: Flask, settings: Settings) -> None:
     call = Caller(app, token_of(settings, exp=10**400))
 
     assert_problem(call("POST", "/v1/tasks", json={"goal": "do it"}), 401, "invalid_credential")
@@ -88,7 +88,7 @@ def test_a_token_that_ends_after_all_time_is_refused(app: Flask, settings: Setti
 @pytest.mark.parametrize(
     "part", [b"[" * 5000, b'{"alg": "HS256", "kid": ' + b"[" * 5000, b"\xff\xfe", b"9" * 5000]
 )
-def test_a_header_of_a_token_that_is_none_is_refused(app: Flask, part: bytes) -> None:
+def test_a_malformed_token_header_is_refused(app: Flask, part: bytes) -> None:
     head = base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
     assert_problem(Caller(app, f"{head}.e30.AAAA")("GET", "/v1/tasks"), 401, "invalid_credential")
@@ -110,7 +110,7 @@ def test_a_header_of_a_token_that_is_none_is_refused(app: Flask, part: bytes) ->
     ),
 )
 @EXPLORE
-def test_no_claim_makes_a_server_error(app: Flask, settings: Settings, claim: str, value: Any) -> None:
+def test_no_claim_causes_a_server_error(app: Flask, settings: Settings, claim: str, value: Any) -> None:
     assert max(statuses(app, token_of(settings, **{claim: value}))) < 500
 
 
@@ -120,7 +120,7 @@ _HEADERS = [
     "RANGE", "REFERER", "SEC_WEBSOCKET_PROTOCOL", "TRANSFER_ENCODING", "UPGRADE", "USER_AGENT", "X_API_KEY",
     "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "X_HTTP_METHOD_OVERRIDE", "X_REQUEST_ID",
 ]  # fmt: skip
-# what a server hands on of a header: bytes as Latin-1 (PEP 3333)
+# servers pass header bytes on as Latin-1 (PEP 3333)
 _VALUES = st.one_of(
     st.text(st.characters(max_codepoint=255), max_size=30),
     st.sampled_from(["Bearer ", "Basic //8=", "bytes=9-1", 'W/"', "q=", "a;q=nan", "9" * 5000, "-1", "0x10", "١"]),
@@ -130,7 +130,7 @@ _VALUES = st.one_of(
 
 @given(header=st.sampled_from(_HEADERS), value=_VALUES, call=st.sampled_from(CALLS))
 @EXPLORE
-def test_no_header_makes_a_server_error(
+def test_no_header_causes_a_server_error(
     app: Flask, settings: Settings, header: str, value: str, call: tuple[str, str, dict[str, Any]]
 ) -> None:
     method, path, request = call
@@ -144,7 +144,7 @@ def test_no_header_makes_a_server_error(
 
 @given(content_type=_VALUES, path=st.sampled_from(["/v1/tasks", "/v1/files"]), content=st.binary(max_size=40))
 @EXPLORE
-def test_no_content_type_makes_a_server_error(
+def test_no_content_type_causes_a_server_error(
     app: Flask, settings: Settings, content_type: str, path: str, content: bytes
 ) -> None:
     token = sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES)
@@ -178,7 +178,7 @@ _QUERIES = ["after", "cursor", "filename", "limit", "status", "ticket", "wait"]
     ),
 )
 @EXPLORE
-def test_no_path_and_no_query_makes_a_server_error(
+def test_no_path_or_query_causes_a_server_error(
     app: Flask, settings: Settings, *, path: str, odd: str, name: str, value: str
 ) -> None:
     call = Caller(app, sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES))

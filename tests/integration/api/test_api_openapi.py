@@ -1,4 +1,4 @@
-"""The description of the API is the API: its routes, its scopes, its examples, its answers."""
+"""The OpenAPI document matches the API: routes, scopes, examples and responses."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from openapi_spec_validator import validate
 
-from api.schemas.openapi import describe, routes
+from api.routes.openapi import describe, routes
 from api.schemas.operation import operation_of, scope_of
 from orchestrator.auth.credential import SCOPES
 from orchestrator.models.verdict import Decision
@@ -24,13 +24,13 @@ Conforms = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def spec(app: Flask) -> dict[str, Any]:
-    """The description."""
+    """The OpenAPI document."""
     return describe(app, version="1")
 
 
 @pytest.fixture
 def conforms(spec: dict[str, Any]) -> Conforms:
-    """Check an answer against what the description says of its operation and status."""
+    """Assert that a response matches the schema of its operation and status."""
 
     def check(answer: Any, method: str, template: str) -> Any:
         operation = spec["paths"][template][method.lower()]
@@ -44,13 +44,13 @@ def conforms(spec: dict[str, Any]) -> Conforms:
     return check
 
 
-def test_it_is_openapi(spec: dict[str, Any]) -> None:
+def test_the_document_is_valid_openapi(spec: dict[str, Any]) -> None:
     validate(spec)
 
     assert spec["openapi"].startswith("3.1")
 
 
-def test_it_has_every_route_and_no_other(app: Flask, spec: dict[str, Any]) -> None:
+def test_the_document_has_exactly_the_app_s_routes(app: Flask, spec: dict[str, Any]) -> None:
     routed = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
@@ -63,15 +63,15 @@ def test_it_has_every_route_and_no_other(app: Flask, spec: dict[str, Any]) -> No
     assert described <= routed
 
 
-def test_every_route_says_which_scope_it_needs_or_that_it_is_public(app: Flask) -> None:
+def test_every_view_declares_its_scope_or_that_it_is_public(app: Flask) -> None:
     for rule, _, view in routes(app):
         assert (scope_of(view) is None) == (rule.rule in PUBLIC), rule.rule
         assert scope_of(view) in {None, *SCOPES}
-        assert operation_of(view).answers
+        assert operation_of(view).responses
         assert view.__doc__
 
 
-def test_a_scope_that_is_declared_is_demanded(app: Flask, as_caller: AsCaller) -> None:
+def test_a_declared_scope_is_required(app: Flask, as_caller: AsCaller) -> None:
     for rule, method, view in routes(app):
         if scope := scope_of(view):
             others = tuple(name for name in SCOPES if name not in {scope, "admin"})
@@ -99,7 +99,7 @@ def test_every_example_is_accepted(
 
 
 def _hit(call: Caller, engineer: Engineer) -> str:
-    """Return a task that an earlier result answered."""
+    """Return a task that was completed by an earlier result."""
     company = Company(engineer.engine, engineer.settings)
     company.run(call("POST", "/v1/tasks", json={"goal": GOAL}).json["task_id"])
     return str(call("POST", "/v1/tasks", json={"goal": GOAL}).json["task_id"])
@@ -120,7 +120,7 @@ def test_every_json_body_has_an_example(spec: dict[str, Any]) -> None:
             assert "application/json" not in content or content["application/json"]["examples"], template
 
 
-def test_every_answer_is_as_described(
+def test_every_response_matches_its_schema(
     call: Caller, as_caller: AsCaller, engineer: Engineer, spec: dict[str, Any], conforms: Conforms
 ) -> None:
     task_id = engineer.start(wait_step("a"))
@@ -154,18 +154,18 @@ def test_every_answer_is_as_described(
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_it_is_served_and_can_be_cached(app: Flask, spec: dict[str, Any], prefix: str) -> None:
-    nobody = Caller(app, None)
+def test_the_document_is_served_and_cacheable(app: Flask, spec: dict[str, Any], prefix: str) -> None:
+    anonymous = Caller(app, None)
 
-    served = nobody("GET", f"{prefix}/openapi.json")
-    again = nobody("GET", f"{prefix}/openapi.json", headers={"If-None-Match": served.headers["ETag"]})
+    served = anonymous("GET", f"{prefix}/openapi.json")
+    again = anonymous("GET", f"{prefix}/openapi.json", headers={"If-None-Match": served.headers["ETag"]})
 
     assert served.json["paths"] == json.loads(json.dumps(spec["paths"]))
     assert (again.status_code, again.data) == (304, b"")
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_the_page_shows_every_operation_and_loads_nothing(
+def test_the_page_shows_every_operation_and_loads_nothing_else(
     app: Flask, spec: dict[str, Any], prefix: str
 ) -> None:
     answer = Caller(app, None)("GET", f"{prefix}/docs")

@@ -1,4 +1,4 @@
-"""What operators ask is closed to others where METRICS_TOKEN is set, and loads no server however often it is asked."""
+"""METRICS_TOKEN protects the operators' endpoints, and frequent readiness checks don't load the servers."""
 
 from dataclasses import replace
 from threading import Thread
@@ -11,37 +11,37 @@ from api.app import create_app
 from api.middleware.context import orchestrator_of
 from api.routes import readiness
 from orchestrator.settings import Rate, Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem
 
 TOKEN = "scrape-" + "x" * 20
 
 
 @pytest.fixture(scope="module")
-def closed(settings: Settings) -> Flask:
-    """An app with METRICS_TOKEN; an address may fail three times."""
+def protected(settings: Settings) -> Flask:
+    """An app with METRICS_TOKEN, which allows three failed credentials of an address."""
     return create_app(replace(settings, metrics_token=TOKEN, failed_auth_limit=Rate(3, 3600)))
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_metrics_need_their_token_where_there_is_one(closed: Flask, prefix: str) -> None:
+def test_metrics_need_the_metrics_token_if_one_is_set(protected: Flask, prefix: str) -> None:
     path = f"{prefix}/metrics"
 
-    assert_problem(Caller(closed, None)("GET", path), 401, "missing_auth")
-    assert_problem(Caller(closed, f"{TOKEN}x")("GET", path), 401, "invalid_credential")
-    assert Caller(closed, TOKEN)("GET", path).status_code == 200
+    assert_problem(Caller(protected, None)("GET", path), 401, "missing_auth")
+    assert_problem(Caller(protected, f"{TOKEN}x")("GET", path), 401, "invalid_credential")
+    assert Caller(protected, TOKEN)("GET", path).status_code == 200
 
 
-def test_a_wrong_metrics_token_counts_as_a_credential_that_does_not_hold(closed: Flask) -> None:
+def test_a_wrong_metrics_token_counts_as_a_failed_credential(protected: Flask) -> None:
     guess = {"headers": {"Authorization": "Bearer gu\xe9ss"}, "environ_base": {"REMOTE_ADDR": "192.0.2.9"}}
 
-    answers = [Caller(closed, None)("GET", "/metrics", **guess).status_code for _ in range(4)]
+    answers = [Caller(protected, None)("GET", "/metrics", **guess).status_code for _ in range(4)]
 
     assert answers == [401, 401, 401, 429]
 
 
-def test_ready_tells_others_nothing_but_whether_it_is(closed: Flask) -> None:
-    of_others, of_ours = Caller(closed, None)("GET", "/ready"), Caller(closed, TOKEN)("GET", "/ready")
+def test_ready_returns_only_ready_to_callers_without_the_token(protected: Flask) -> None:
+    of_others, of_ours = Caller(protected, None)("GET", "/ready"), Caller(protected, TOKEN)("GET", "/ready")
 
     assert of_others.status_code == of_ours.status_code
     assert of_others.json["ready"] == of_ours.json["ready"]
@@ -49,10 +49,10 @@ def test_ready_tells_others_nothing_but_whether_it_is(closed: Flask) -> None:
     assert of_ours.json["checks"]["database"] == "healthy"
 
 
-def test_asking_for_readiness_asks_the_database_once_a_second(
+def test_readiness_queries_the_database_once_a_second(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readiness, "REMEMBER_SECONDS", 60.0)
+    monkeypatch.setattr(readiness, "CACHE_SECONDS", 60.0)
     app = create_app(settings)
     sent = _statements(orchestrator_of(app).engine)
 

@@ -1,27 +1,28 @@
-"""Postgres becomes a standby: what writes answers 503 until a primary is back, and nothing says that all is well."""
+"""While Postgres or Redis is read-only, writes get 503 and the API is not ready."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import make_url
 
 from api.app import create_app
-from api.middleware.context import hub_of
+from api.streaming.hub import hub_of
 from orchestrator.chord.database import open_engine, statement
 from orchestrator.connections.redis_client import open_client
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem
 from tests.integration.api.test_api_system import staff
 from tests.integration.kit import Engineer, verdict, wait_step
 
 
 @contextmanager
 def read_only(url: str) -> Iterator[None]:
-    """A database that failed over: its connections are cut, and it takes no writes."""
+    """Simulate a failover: cut the database's connections and make it read-only."""
     address = make_url(url)
     beside = open_engine(address.set(database="postgres").render_as_string(hide_password=False), pool_size=1)
 
@@ -43,14 +44,14 @@ def read_only(url: str) -> Iterator[None]:
         beside.dispose()
 
 
-def test_every_write_answers_503_and_is_taken_when_a_primary_is_back(
+def test_every_write_gets_503_until_a_primary_is_back(
     call: Caller, engineer: Engineer, postgres_url: str
 ) -> None:
     open_task = engineer.start(wait_step("a"))
     ended = engineer.start(wait_step("a"))
     engineer.do(ended, "a")
     engineer.judge(ended, verdict(Decision.PASSED))
-    writes = [
+    writes: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/v1/tasks", {"json": {"goal": "wait for it"}}),
         ("POST", "/v1/tasks", {"json": {"goal": "wait"}, "headers": {"Idempotency-Key": "k"}}),
         ("POST", "/v1/files?filename=a.txt", {"data": b"a", "content_type": "application/octet-stream"}),
@@ -73,7 +74,7 @@ def test_every_write_answers_503_and_is_taken_when_a_primary_is_back(
     assert call("POST", "/v1/tasks", json={"goal": "wait for it"}).status_code == 202
 
 
-def test_a_database_that_takes_no_writes_is_not_ready(call: Caller, postgres_url: str) -> None:
+def test_a_read_only_database_is_not_ready(call: Caller, postgres_url: str) -> None:
     before = call("GET", "/ready").json["checks"]["database"]
 
     with read_only(postgres_url):
@@ -85,7 +86,7 @@ def test_a_database_that_takes_no_writes_is_not_ready(call: Caller, postgres_url
     assert call("GET", "/ready").json["checks"]["database"] == "healthy"
 
 
-def test_a_redis_that_takes_no_writes_is_not_ready(settings: Settings, own_redis: Valkey) -> None:
+def test_a_read_only_redis_is_not_ready(settings: Settings, own_redis: Valkey) -> None:
     open_client(own_redis.url).replicaof("127.0.0.1", "1")
     app = create_app(replace(settings, redis_url=own_redis.url))
 
@@ -98,7 +99,7 @@ def test_a_redis_that_takes_no_writes_is_not_ready(settings: Settings, own_redis
     hub_of(app).stop()
 
 
-def test_asking_whether_it_is_ready_leaves_nothing_to_vacuum(call: Caller, engineer: Engineer) -> None:
+def test_readiness_checks_leave_no_dead_rows(call: Caller, engineer: Engineer) -> None:
     staff(engineer.engine, "coder")
     versions = [engineer.ask("SELECT ctid::text FROM pools")]
 

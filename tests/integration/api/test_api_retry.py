@@ -1,16 +1,16 @@
-"""A retry over HTTP: accepted once, linked to what it repeats, shown with what it reuses."""
+"""A retry over HTTP: accepted once, linked to its source, shown with the reused steps."""
 
 import pytest
 
 from orchestrator.models.verdict import Decision
+from tests.integration.api.assertions import assert_problem, assert_status
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem, assert_status
 from tests.integration.kit import Engineer, verdict, wait_step
 
 
 @pytest.fixture
 def ended(engineer: Engineer) -> str:
-    """A task of two steps that was completed."""
+    """A completed task of two steps."""
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"))
     for name in ("a", "b"):
         engineer.do(task_id, name, output={"summary": f"{name} is done"})
@@ -18,7 +18,7 @@ def ended(engineer: Engineer) -> str:
     return task_id
 
 
-def test_a_retry_is_accepted_and_names_what_it_repeats(call: Caller, ended: str) -> None:
+def test_a_retry_is_accepted_and_names_its_source(call: Caller, ended: str) -> None:
     answer = call("POST", f"/v1/tasks/{ended}/retry")
 
     assert answer.status_code == 202
@@ -30,7 +30,9 @@ def test_a_retry_is_accepted_and_names_what_it_repeats(call: Caller, ended: str)
 
 
 @pytest.mark.parametrize("member", ["from_step", "from"])
-def test_its_status_shows_what_is_reused(call: Caller, engineer: Engineer, ended: str, member: str) -> None:
+def test_a_retry_s_status_shows_the_reused_steps(
+    call: Caller, engineer: Engineer, ended: str, member: str
+) -> None:
     again = call("POST", f"/v1/tasks/{ended}/retry", json={member: "b"}).json["task_id"]
     engineer.plan(again)
 
@@ -54,11 +56,11 @@ def test_an_open_task_is_a_conflict(call: Caller, engineer: Engineer) -> None:
 
 @pytest.mark.parametrize("body", [{"from_step": "c"}, {"from_step": ""}, {"from_step": 1}, {"to": "a"},
                                   {"from_step": "a", "from": "b"}])  # fmt: skip
-def test_a_step_that_can_not_be_meant_is_refused(call: Caller, ended: str, body: dict[str, object]) -> None:
+def test_an_invalid_from_step_is_refused(call: Caller, ended: str, body: dict[str, object]) -> None:
     assert_problem(call("POST", f"/v1/tasks/{ended}/retry", json=body), 422, "validation_error")
 
 
-def test_the_same_retry_again_is_the_same_task(call: Caller, ended: str) -> None:
+def test_a_repeated_retry_is_the_same_task(call: Caller, ended: str) -> None:
     key = {"Idempotency-Key": "again"}
     first = call("POST", f"/v1/tasks/{ended}/retry", json={"from_step": "a"}, headers=key)
 
@@ -74,7 +76,7 @@ def test_the_same_retry_again_is_the_same_task(call: Caller, ended: str) -> None
 
 
 @pytest.mark.parametrize("wrong", ["a step that is not there", "a task that is not there"])
-def test_a_wrong_retry_under_a_key_in_use_is_a_conflict(call: Caller, ended: str, wrong: str) -> None:
+def test_an_invalid_retry_with_a_key_in_use_is_a_conflict(call: Caller, ended: str, wrong: str) -> None:
     key = {"Idempotency-Key": "again"}
     call("POST", f"/v1/tasks/{ended}/retry", headers=key)
     path, body = (ended, {"from_step": "c"}) if "step" in wrong else ("task_0000000000000000", {})
@@ -84,7 +86,7 @@ def test_a_wrong_retry_under_a_key_in_use_is_a_conflict(call: Caller, ended: str
     assert_problem(answer, 409, "idempotency_conflict")
 
 
-def test_it_needs_the_scope_of_a_submission(as_caller: AsCaller, ended: str) -> None:
+def test_a_retry_needs_the_scope_task_submit(as_caller: AsCaller, ended: str) -> None:
     reader = as_caller(scopes=("task:read", "task:cancel"))
 
     assert reader("POST", f"/v1/tasks/{ended}/retry").status_code == 403

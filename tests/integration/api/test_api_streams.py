@@ -1,4 +1,4 @@
-"""A task's stream: every event once and in order, whoever comes when, until the last one."""
+"""A task's stream has each event once and in order until the last one, whenever it was opened."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ from api.streaming.event_buffer import MAX_BEHIND
 from orchestrator.chord.database import transaction
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
-from tests.integration.api.live import Api, Narrator, serving
+from tests.integration.api.live_server import Api, EventWriter, serving
 from tests.integration.kit import Engineer, verdict, wait_step
 from tests.waiting import wait_until
 from tests.ws import Rejected, WebSocket
@@ -27,17 +27,17 @@ def numbers(messages: list[dict[str, int]]) -> list[int]:
     return [message["seq"] for message in messages]
 
 
-def test_a_stream_replays_what_was_then_tells_what_is_then_closes(
-    api: Api, engineer: Engineer, narrator: Narrator
+def test_a_stream_replays_old_events_then_sends_new_ones_then_closes(
+    api: Api, engineer: Engineer, event_writer: EventWriter
 ) -> None:
     task_id = engineer.start(wait_step("a"))
     before = len(engineer.events(task_id))
 
     with api.open(task_id) as stream:
         replayed = [stream.next() for _ in range(before)]
-        narrator.tell(task_id, "step.progress", "step.progress")
+        event_writer.append(task_id, "step.progress", "step.progress")
         live = [stream.next(timeout=2) for _ in range(2)]
-        narrator.tell(task_id, "task.completed")
+        event_writer.append(task_id, "task.completed")
         last = stream.rest()
 
     assert numbers(replayed + live + last) == list(range(1, before + 4))
@@ -46,7 +46,7 @@ def test_a_stream_replays_what_was_then_tells_what_is_then_closes(
     assert stream.close_code == 1000
 
 
-def test_a_stream_is_the_same_events_in_the_same_form_as_the_pages(api: Api, engineer: Engineer) -> None:
+def test_streams_and_pages_have_the_same_events_in_the_same_format(api: Api, engineer: Engineer) -> None:
     task_id = ended(engineer)
 
     with api.open(task_id) as stream:
@@ -73,14 +73,14 @@ def test_an_ended_task_is_replayed_from_any_number_and_closed(api: Api, engineer
 
 
 @pytest.mark.slow
-def test_an_event_whose_hint_was_lost_comes_some_seconds_later(
-    api: Api, engineer: Engineer, narrator: Narrator
+def test_an_event_whose_hint_was_lost_arrives_seconds_later(
+    api: Api, engineer: Engineer, event_writer: EventWriter
 ) -> None:
     task_id = engineer.start(wait_step("a"))
     seen = len(engineer.events(task_id))
 
     with api.open(task_id, f"?after={seen}") as stream:
-        narrator.tell(task_id, "step.progress", hint=False)
+        event_writer.append(task_id, "step.progress", hint=False)
 
         assert stream.next(timeout=7)["seq"] == seen + 1
 
@@ -98,46 +98,46 @@ def test_a_task_that_is_deleted_closes_its_streams(api: Api, engine: Engine, eng
     assert stream.close_code == 4404
 
 
-def test_many_streams_and_a_storm_of_events_lose_and_double_nothing(
-    api: Api, engineer: Engineer, narrator: Narrator
+def test_many_streams_under_load_get_each_event_exactly_once(
+    api: Api, engineer: Engineer, event_writer: EventWriter
 ) -> None:
     task_ids = [engineer.start(wait_step("a")) for _ in range(3)]
     begun = {task_id: len(engineer.events(task_id)) for task_id in task_ids}
-    heard: list[tuple[str, list[int], int | None]] = []
+    received: list[tuple[str, list[int], int | None]] = []
 
     def listen(task_id: str) -> None:
         with api.open(task_id) as stream:
-            heard.append((task_id, numbers(stream.rest()), stream.close_code))
+            received.append((task_id, numbers(stream.rest()), stream.close_code))
 
     listeners = [threading.Thread(target=listen, args=(task_ids[n % 3],)) for n in range(24)]
     for number, listener in enumerate(listeners):
         listener.start()
         for task_id in task_ids:
-            narrator.tell(task_id, *["step.progress"] * (number % 4 + 1), hint=number % 3 > 0)
+            event_writer.append(task_id, *["step.progress"] * (number % 4 + 1), hint=number % 3 > 0)
     for task_id in task_ids:
-        narrator.tell(task_id, "task.failed")
+        event_writer.append(task_id, "task.failed")
     for listener in listeners:
         listener.join(30)
 
     total = {task_id: begun[task_id] + 6 * (1 + 2 + 3 + 4) + 1 for task_id in task_ids}
-    assert len(heard) == 24
-    for task_id, seqs, code in heard:
+    assert len(received) == 24
+    for task_id, seqs, code in received:
         assert seqs == list(range(1, total[task_id] + 1))
         assert code == 1000
 
 
-def test_a_client_that_does_not_read_is_closed_and_can_go_on_where_it_was(
-    api: Api, engineer: Engineer, narrator: Narrator
+def test_a_client_that_does_not_read_is_closed_and_can_resume(
+    api: Api, engineer: Engineer, event_writer: EventWriter
 ) -> None:
     task_id = engineer.start(wait_step("a"))
     seen = len(engineer.events(task_id))
     with api.open(task_id, f"?after={seen}", receive_buffer=4096) as slow:
-        narrator.tell(task_id, "step.progress")
+        event_writer.append(task_id, "step.progress")
         assert slow.next()["seq"] == seen + 1
         for _ in range(4 * MAX_BEHIND // 16):
-            narrator.tell(task_id, *["step.progress"] * 16, text="x" * 2000)
+            event_writer.append(task_id, *["step.progress"] * 16, text="x" * 2000)
         wait_until(
-            lambda: api.hub.backlog(task_id) == MAX_BEHIND,
+            lambda: api.hub.buffered(task_id) == MAX_BEHIND,
             10,
             "the window of the newest events to be full",
         )
@@ -145,28 +145,28 @@ def test_a_client_that_does_not_read_is_closed_and_can_go_on_where_it_was(
         first = numbers(slow.rest())
 
     assert slow.close_code == 1013
-    narrator.tell(task_id, "task.failed")
+    event_writer.append(task_id, "task.failed")
     with api.open(task_id, f"?after={first[-1]}") as again:
         rest = numbers(again.rest())
     assert [seen + 1, *first, *rest] == list(range(seen + 1, seen + 4 * MAX_BEHIND + 3))
 
 
-def test_pings_of_the_client_never_land_inside_an_event(
-    api: Api, engineer: Engineer, narrator: Narrator
+def test_replies_to_client_pings_never_split_an_event(
+    api: Api, engineer: Engineer, event_writer: EventWriter
 ) -> None:
     task_id = engineer.start(wait_step("a"))
     seen = len(engineer.events(task_id))
     with api.open(task_id, f"?after={seen}", receive_buffer=4096) as stream:
-        narrator.tell(task_id, "step.progress", text="x" * 900_000)
+        event_writer.append(task_id, "step.progress", text="x" * 900_000)
         for _ in range(20):
             stream.ping()
-        narrator.tell(task_id, "task.failed")
+        event_writer.append(task_id, "task.failed")
 
         assert numbers(stream.rest()) == [seen + 1, seen + 2]
         assert stream.close_code == 1000
 
 
-def test_streams_end_at_once_when_the_process_is_to_end(settings: Settings, engineer: Engineer) -> None:
+def test_streams_end_at_once_when_the_process_stops(settings: Settings, engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     with serving(settings) as api, api.open(task_id) as stream:
         api.hub.stop()
@@ -179,24 +179,24 @@ def test_streams_end_at_once_when_the_process_is_to_end(settings: Settings, engi
     assert refused.value.status == 503
 
 
-def test_a_process_takes_no_more_streams_than_it_has_room_for(settings: Settings, engineer: Engineer) -> None:
+def test_a_process_limits_its_streams(settings: Settings, engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     with serving(settings) as api:
-        api.hub.limit = 2
+        api.hub.max_streams = 2
         with api.open(task_id), api.open(task_id):
             with pytest.raises(Rejected) as refused:
                 api.open(task_id)
             status, _, _ = api.get(f"/v1/tasks/{task_id}/events", {"Accept": "text/event-stream"})
             waited, _, _ = api.get(f"/v1/tasks/{task_id}?wait=30")
 
-        wait_until(lambda: _opens(api, task_id), 5, "a place to be free again")
+        wait_until(lambda: _opens(api, task_id), 5, "a slot to be free again")
 
     assert (refused.value.status, status, waited) == (503, 503, 200)
     assert int(refused.value.headers["retry-after"]) > 0
     assert json.loads(refused.value.body)["code"] == "service_unavailable"
 
 
-def test_metrics_do_not_count_how_long_streams_live(settings: Settings, engineer: Engineer) -> None:
+def test_metrics_exclude_the_duration_of_streams(settings: Settings, engineer: Engineer) -> None:
     task_id = ended(engineer)
     with serving(settings) as api:
         with api.open(task_id) as stream:

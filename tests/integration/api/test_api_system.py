@@ -1,4 +1,4 @@
-"""What operators ask, and what the API does when a server is away."""
+"""The operators' endpoints, and the API while a server is away."""
 
 import time
 from dataclasses import replace
@@ -10,15 +10,15 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from api.streaming.hub import Hub
-from api.streaming.places import StreamPlaces
+from api.streaming.stream_limit import StreamLimit
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.chord.database import transaction
 from orchestrator.memory import pools
 from orchestrator.models import signing_key
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_time
 from tests.integration.api.conftest import AsCaller, Caller
-from tests.integration.api.shapes import assert_problem, assert_time
 from tests.integration.kit import Engineer, wait_step
 from tests.waiting import wait_until
 
@@ -26,13 +26,13 @@ AWAY = "127.0.0.1:1"
 
 
 @pytest.fixture
-def nobody(app: Flask) -> Caller:
+def anonymous(app: Flask) -> Caller:
     """A caller without a token."""
     return Caller(app, None)
 
 
 def staff(engine: Engine, *arms: str) -> None:
-    """Let a worker of each arm beat."""
+    """Store a heartbeat of a worker of each arm."""
     with transaction(engine) as conn:
         for arm in arms:
             pools.record_heartbeat(
@@ -67,11 +67,11 @@ def test_health_depends_on_nothing(settings: Settings, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_ready_needs_a_worker_of_every_arm(engine: Engine, nobody: Caller, prefix: str) -> None:
+def test_ready_needs_a_worker_of_every_arm(engine: Engine, anonymous: Caller, prefix: str) -> None:
     staff(engine, *(arm for arm in ARMS if arm != "coder"))
-    before = nobody("GET", f"{prefix}/ready")
+    before = anonymous("GET", f"{prefix}/ready")
     staff(engine, "coder")
-    after = nobody("GET", f"{prefix}/ready")
+    after = anonymous("GET", f"{prefix}/ready")
 
     assert (before.status_code, before.json["ready"]) == (503, False)
     assert before.json["checks"]["workers"]["coder"] == 0
@@ -92,7 +92,7 @@ def test_ready_needs_a_worker_of_every_arm(engine: Engine, nobody: Caller, prefi
     }
 
 
-def test_ready_says_that_permits_are_off(settings: Settings, engine: Engine) -> None:
+def test_ready_warns_that_permits_are_off(settings: Settings, engine: Engine) -> None:
     staff(engine, *ARMS)
     private = signing_key.new_private_key()
     without = replace(settings, permit_private_key=None, permit_public_key=None)
@@ -102,19 +102,17 @@ def test_ready_says_that_permits_are_off(settings: Settings, engine: Engine) -> 
     on = Caller(create_app(with_keys), None)("GET", "/ready")
 
     assert off.status_code == on.status_code == 200
-    assert any("steps run without permits" in told for told in off.json["warnings"])
-    assert any("octollm keys permits" in told for told in off.json["warnings"])
-    assert not any("permits" in told for told in on.json["warnings"])
+    assert any("steps run without permits" in warning for warning in off.json["warnings"])
+    assert any("octollm keys permits" in warning for warning in off.json["warnings"])
+    assert not any("permits" in warning for warning in on.json["warnings"])
 
 
-def test_a_thread_that_can_not_do_its_work_is_shown_with_its_error_and_since_when(
-    engineer: Engineer, engine: Engine
-) -> None:
-    places = StreamPlaces(f"redis://{AWAY}/0", most=1)
-    hub = Hub(engine, f"redis://{AWAY}/0", places=places)
+def test_a_failing_thread_is_reported_with_its_error_and_start(engineer: Engineer, engine: Engine) -> None:
+    stream_limit = StreamLimit(f"redis://{AWAY}/0", max_streams=1)
+    hub = Hub(engine, f"redis://{AWAY}/0", stream_limit=stream_limit)
     task = engineer.task(engineer.start(wait_step("a")))
 
-    with hub.watch(task, after=0, ring=lambda: None):
+    with hub.subscribe(task, after=0, callback=lambda: None):
         wait_until(lambda: hub.threads()["hints"]["state"] == "failing", 5, "the listener to fail")
         wait_until(lambda: hub.threads()["hub"]["state"] == "working", 5, "the reader to work")
         hints = hub.threads()["hints"]
@@ -124,7 +122,7 @@ def test_a_thread_that_can_not_do_its_work_is_shown_with_its_error_and_since_whe
     assert_time(hints["failing_since"])
 
 
-def test_ready_has_the_same_shape_when_a_server_is_away(settings: Settings, nobody: Caller) -> None:
+def test_ready_has_the_same_shape_when_a_server_is_away(settings: Settings, anonymous: Caller) -> None:
     without_database = replace(settings, database_url=f"postgresql+psycopg2://u:p@{AWAY}/d")
     without_redis = replace(settings, redis_url=f"redis://{AWAY}/0")
 
@@ -134,10 +132,10 @@ def test_ready_has_the_same_shape_when_a_server_is_away(settings: Settings, nobo
     assert first.status_code == second.status_code == 503
     assert (first.json["checks"]["database"], first.json["checks"]["redis"]) == ("unhealthy", "healthy")
     assert (second.json["checks"]["database"], second.json["checks"]["redis"]) == ("healthy", "unhealthy")
-    assert set(first.json) == set(second.json) == set(nobody("GET", "/ready").json)
+    assert set(first.json) == set(second.json) == set(anonymous("GET", "/ready").json)
 
 
-def test_a_database_that_is_away_is_a_503_that_says_when_to_try_again(settings: Settings) -> None:
+def test_while_the_database_is_away_calls_get_503_with_retry_after(settings: Settings) -> None:
     lonely = replace(settings, database_url=f"postgresql+psycopg2://u:hunter2@{AWAY}/d")
     call = Caller(create_app(lonely), sign_token(settings, tenant="acme", key_id="k", scopes=SCOPES))
 
@@ -160,7 +158,7 @@ def test_a_task_is_accepted_while_redis_is_away(settings: Settings, call: Caller
     assert call("GET", answer.headers["Location"]).json["status"] == "queued"
 
 
-def test_an_unforeseen_error_tells_nothing_but_where_to_look(settings: Settings) -> None:
+def test_an_unexpected_error_reveals_only_the_request_id(settings: Settings) -> None:
     app = create_app(settings)
 
     @app.get("/v1/broken")
@@ -176,13 +174,13 @@ def test_an_unforeseen_error_tells_nothing_but_where_to_look(settings: Settings)
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
 def test_metrics_count_requests_by_endpoint_and_never_by_path(
-    nobody: Caller, call: Caller, prefix: str
+    anonymous: Caller, call: Caller, prefix: str
 ) -> None:
     call("GET", "/v1/tasks/task_0000000000000000")
     call("GET", "/v1/no/such/path")
     call("BREW", "/v1/tasks")
 
-    answer = nobody("GET", f"{prefix}/metrics")
+    answer = anonymous("GET", f"{prefix}/metrics")
     text = answer.get_data(as_text=True)
 
     assert answer.status_code == 200
@@ -196,7 +194,7 @@ def test_metrics_count_requests_by_endpoint_and_never_by_path(
 
 
 @pytest.mark.parametrize("path", ["/v1/arms", "/v1/capabilities"])
-def test_arms_say_what_they_offer_and_how_they_are(engine: Engine, call: Caller, path: str) -> None:
+def test_arms_are_listed_with_capabilities_and_status(engine: Engine, call: Caller, path: str) -> None:
     staff(engine, "coder")
 
     arms = {arm["arm_id"]: arm for arm in call("GET", path).json["arms"]}
@@ -215,7 +213,7 @@ def test_arms_say_what_they_offer_and_how_they_are(engine: Engine, call: Caller,
         )
 
 
-def test_a_declaration_is_replaced_and_never_beats_what_is_measured(engine: Engine, call: Caller) -> None:
+def test_a_declaration_is_replaced_and_measured_values_win(engine: Engine, call: Caller) -> None:
     staff(engine, "coder", "safety-guardian")
     register = "/v1/arms/register"
 
@@ -232,10 +230,10 @@ def test_a_declaration_is_replaced_and_never_beats_what_is_measured(engine: Engi
     assert dead.json["arm"]["status"] == "unavailable"
 
 
-def test_what_one_tenant_declares_of_an_arm_is_shown_to_no_other(engine: Engine, as_caller: AsCaller) -> None:
+def test_a_declaration_is_visible_to_its_tenant_only(engine: Engine, as_caller: AsCaller) -> None:
     staff(engine, "coder")
-    said = {"arm_id": "coder", "status": "degraded", "metadata": {"note": "call 555 now"}}
-    as_caller("acme")("POST", "/v1/arms/register", json=said)
+    declaration = {"arm_id": "coder", "status": "degraded", "metadata": {"note": "call 555 now"}}
+    as_caller("acme")("POST", "/v1/arms/register", json=declaration)
     as_caller("umbrella")("POST", "/v1/arms/register", json={"arm_id": "coder", "metadata": {"note": "ours"}})
 
     def coder(tenant: str) -> Any:
@@ -248,7 +246,7 @@ def test_what_one_tenant_declares_of_an_arm_is_shown_to_no_other(engine: Engine,
     assert "note" not in coder("nobody")["metadata"]
 
 
-def test_an_arm_may_be_registered_with_the_whole_of_its_description(call: Caller) -> None:
+def test_an_arm_may_be_registered_with_its_complete_description(call: Caller) -> None:
     described = call("GET", "/v1/arms").json["arms"][1]
 
     answer = call("POST", "/v1/arms/register", json={**described, "status": "degraded"})
@@ -260,11 +258,11 @@ def test_an_arm_may_be_registered_with_the_whole_of_its_description(call: Caller
 @pytest.mark.parametrize(
     "body", [{"arm_id": "toaster"}, {}, {"arm_id": "coder", "status": "asleep"}, {"arm_id": "coder", "x": 1}]
 )
-def test_a_wrong_registration_is_refused(call: Caller, body: dict[str, object]) -> None:
+def test_an_invalid_registration_is_refused(call: Caller, body: dict[str, object]) -> None:
     assert_problem(call("POST", "/v1/arms/register", json=body), 422, "validation_error")
 
 
-def test_one_tenants_requests_do_not_show_in_anothers_arms(as_caller: AsCaller) -> None:
+def test_one_tenant_s_requests_are_not_visible_in_another_s_arms(as_caller: AsCaller) -> None:
     as_caller("acme")("POST", "/v1/tasks", json={"goal": "a secret goal"})
 
     assert "secret goal" not in as_caller("umbrella")("GET", "/v1/arms").get_data(as_text=True)

@@ -1,4 +1,4 @@
-"""A task over HTTP: in, seen, listed, explained, cancelled."""
+"""Tasks over HTTP: submit, read, list, trace, cancel."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,8 +10,8 @@ from api.app import create_app
 from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
+from tests.integration.api.assertions import assert_problem, assert_status, assert_time
 from tests.integration.api.conftest import Caller
-from tests.integration.api.shapes import assert_problem, assert_status, assert_time
 from tests.integration.kit import Engineer, verdict, wait_step
 
 TYPED = {"__type__": "uuid", "__value__": "zzz"}
@@ -34,7 +34,7 @@ def test_a_goal_is_accepted_and_can_be_followed(call: Caller) -> None:
         assert call("GET", path).status_code == 200
 
 
-def test_a_new_task_is_queued_and_says_what_it_waits_for(call: Caller) -> None:
+def test_a_new_task_is_queued_and_names_the_arms_it_waits_for(call: Caller) -> None:
     task_id = submit(call, priority="high")
 
     status = call("GET", f"/v1/tasks/{task_id}").json
@@ -45,7 +45,7 @@ def test_a_new_task_is_queued_and_says_what_it_waits_for(call: Caller) -> None:
     assert status["result"] is status["error"] is status["metadata"] is None
 
 
-def test_what_looks_like_a_typed_value_comes_back_as_it_was_sent(call: Caller) -> None:
+def test_values_that_look_typed_are_returned_unchanged(call: Caller) -> None:
     members = {"goal": '{"__type__": "uuid", "__value__": "zzz"}', "context": TYPED, "metadata": TYPED}
 
     task_id = submit(call, **members, plan=[{**wait_step("a"), "inputs": {"seconds": 0}}])
@@ -54,7 +54,7 @@ def test_what_looks_like_a_typed_value_comes_back_as_it_was_sent(call: Caller) -
     assert {name: contract[name] for name in members} == members
 
 
-def test_any_text_comes_back_as_it_was_sent(call: Caller) -> None:
+def test_any_text_is_returned_unchanged(call: Caller) -> None:
     goal = "😀 \u202eright-to-left %s %(x)s {} \\u0000 '; DROP TABLE tasks; --\t\x7f\u2028 <script>"
 
     task_id = submit(call, goal=goal, context={goal: [goal, 1.5, -0.0, 2**63, None, True]})
@@ -64,7 +64,7 @@ def test_any_text_comes_back_as_it_was_sent(call: Caller) -> None:
     assert contract["context"] == {goal: [goal, 1.5, 0.0, 2**63, None, True]}
 
 
-def test_a_far_deadline_is_no_error(call: Caller) -> None:
+def test_a_distant_deadline_is_accepted(call: Caller) -> None:
     submit(call, deadline="9999-12-30T23:59:59-23:59")
 
 
@@ -102,7 +102,7 @@ def test_progress_counts_the_steps_that_are_done(call: Caller, engineer: Enginee
     assert status["waiting_for"] == ["executor"]
 
 
-def test_a_completed_task_tells_its_result_and_what_it_took(call: Caller, engineer: Engineer) -> None:
+def test_a_completed_task_has_its_result_and_usage(call: Caller, engineer: Engineer) -> None:
     task_id = _judged(engineer, Decision.PASSED)
 
     status = call("GET", f"/v1/tasks/{task_id}").json
@@ -114,7 +114,7 @@ def test_a_completed_task_tells_its_result_and_what_it_took(call: Caller, engine
     assert status["metadata"]["plan_id"].startswith("plan_")
 
 
-def test_events_are_numbered_and_can_be_read_from_any_of_them(call: Caller, engineer: Engineer) -> None:
+def test_events_are_numbered_and_readable_from_any_number(call: Caller, engineer: Engineer) -> None:
     task_id = _judged(engineer, Decision.PASSED)
 
     whole = call("GET", f"/v1/tasks/{task_id}/events").json
@@ -132,7 +132,7 @@ def test_events_are_numbered_and_can_be_read_from_any_of_them(call: Caller, engi
     assert call("GET", f"/v1/tasks/{task_id}/events?after={after}").json["next_after"] == after
 
 
-def test_a_trace_tells_the_decisions_in_order_and_in_pages(call: Caller, engineer: Engineer) -> None:
+def test_a_trace_has_the_decisions_in_order_and_in_pages(call: Caller, engineer: Engineer) -> None:
     task_id = _judged(engineer, Decision.PASSED)
 
     trace = call("GET", f"/v1/tasks/{task_id}/trace").json
@@ -164,12 +164,12 @@ def test_tasks_are_listed_newest_first_in_pages(call: Caller) -> None:
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=1000", "status=odd", "cursor=x", "cursor=%00", "limit=%00"]
 )
-def test_a_wrong_list_query_is_refused(call: Caller, query: str) -> None:
+def test_an_invalid_list_query_is_refused(call: Caller, query: str) -> None:
     assert_problem(call("GET", f"/v1/tasks?{query}"), 422, "validation_error")
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "after=99999999999999999999", "limit=0"])
-def test_a_wrong_cursor_of_events_is_refused(call: Caller, query: str) -> None:
+def test_an_invalid_event_cursor_is_refused(call: Caller, query: str) -> None:
     task_id = submit(call)
 
     assert_problem(call("GET", f"/v1/tasks/{task_id}/events?{query}"), 422, "validation_error")
@@ -177,7 +177,7 @@ def test_a_wrong_cursor_of_events_is_refused(call: Caller, query: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["DELETE", "POST"])
-def test_cancelling_answers_the_cancelled_task_and_may_be_repeated(call: Caller, how: str) -> None:
+def test_cancel_returns_the_task_and_may_be_repeated(call: Caller, how: str) -> None:
     task_id = submit(call)
     path = f"/v1/tasks/{task_id}" + ("/cancel" if how == "POST" else "")
 
@@ -189,7 +189,7 @@ def test_cancelling_answers_the_cancelled_task_and_may_be_repeated(call: Caller,
     assert first.json["status"] == "cancelled"
 
 
-def test_a_reason_to_cancel_is_kept(call: Caller) -> None:
+def test_the_reason_of_a_cancel_is_stored(call: Caller) -> None:
     task_id = submit(call)
 
     answer = call("POST", f"/v1/tasks/{task_id}/cancel", json={"reason": "too slow"})
@@ -198,7 +198,7 @@ def test_a_reason_to_cancel_is_kept(call: Caller) -> None:
 
 
 @pytest.mark.parametrize("body", [{"reason": 5}, {"reason": "x" * 501}, {"why": "x"}])
-def test_a_wrong_cancel_body_is_refused_and_cancels_nothing(call: Caller, body: dict[str, Any]) -> None:
+def test_an_invalid_cancel_body_is_refused_and_cancels_nothing(call: Caller, body: dict[str, Any]) -> None:
     task_id = submit(call)
 
     assert_problem(call("POST", f"/v1/tasks/{task_id}/cancel", json=body), 422, "validation_error")
@@ -240,7 +240,7 @@ def test_a_criterion_that_names_an_unknown_step_is_refused_at_submission(call: C
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "told"),
+    ("body", "code", "message"),
     [
         ({"goal": "Audit this Python package"}, "unplannable", "attach a package"),
         ({"goal": "Write me a sonnet about autumn"}, "unplannable", "OPENAI_BASE_URL"),
@@ -260,15 +260,15 @@ def test_a_criterion_that_names_an_unknown_step_is_refused_at_submission(call: C
         ),
     ],
 )
-def test_what_can_never_be_planned_is_refused_at_submission(
-    settings: Settings, body: dict[str, Any], code: str, told: str
+def test_a_goal_that_cannot_be_planned_is_refused_at_submission(
+    settings: Settings, body: dict[str, Any], code: str, message: str
 ) -> None:
     without_model = create_app(replace(settings, openai_api_key=None))
     call = Caller(without_model, sign_token(settings, tenant="acme", key_id="k", scopes=SCOPES))
 
     problem = assert_problem(call("POST", "/v1/tasks", json=body), 422, code)
 
-    assert told in problem["message"]
+    assert message in problem["message"]
     assert call("GET", "/v1/tasks").json["tasks"] == []
 
 
@@ -297,7 +297,7 @@ def test_members_of_octollm_s_contract_are_accepted(call: Caller) -> None:
     assert (contract["assigned_arm"], contract["required_capabilities"]) == ("executor", ["timer"])
 
 
-def test_an_attachment_that_was_never_stored_is_refused(call: Caller) -> None:
+def test_an_unknown_attachment_is_refused(call: Caller) -> None:
     answer = call("POST", "/v1/tasks", json={"goal": "do it", "attachments": ["a" * 64]})
 
     problem = assert_problem(answer, 422, "validation_error")

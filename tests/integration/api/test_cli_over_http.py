@@ -1,4 +1,4 @@
-"""The octollm command against a real API and database; somebody plays the workers by hand."""
+"""The octollm command against a real API and database; the test does the workers' part."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ from werkzeug.serving import make_server
 from api.app import create_app
 from orchestrator.auth.credential import SCOPES, sign_token, webhook_secret
 from orchestrator.chord.database import transaction
-from orchestrator.cli.board import Board
-from orchestrator.cli.doctor import examine_api
-from orchestrator.cli.ending import ExitStatus
-from orchestrator.cli.finding import State
-from orchestrator.cli.follow import Silence, follow
+from orchestrator.cli.checks import CheckStatus
+from orchestrator.cli.client import ApiClient
+from orchestrator.cli.doctor import check_api
+from orchestrator.cli.exit_status import ExitStatus
 from orchestrator.cli.main import main
-from orchestrator.cli.server import Server
+from orchestrator.cli.progress import TaskProgress
+from orchestrator.cli.watch import NoDisplay, follow
 from orchestrator.memory import pools
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.models.verdict import Decision
@@ -33,20 +33,20 @@ _PLAN = [wait_step("first"), wait_step("second", "first")]
 
 
 @pytest.fixture
-def server(app: Flask, settings: Settings) -> Iterator[Server]:
-    """The API on a port of its own, and who may do everything there."""
+def server(app: Flask, settings: Settings) -> Iterator[ApiClient]:
+    """The API on its own port, and a token with all scopes."""
     listening = make_server("127.0.0.1", 0, app, threaded=True)
     thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     token = sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES)
-    yield Server(f"http://127.0.0.1:{listening.server_port}", token)
+    yield ApiClient(f"http://127.0.0.1:{listening.server_port}", token)
     listening.shutdown()
     thread.join()
 
 
 @pytest.fixture
-def octollm(server: Server, capsys: pytest.CaptureFixture[str]) -> Octollm:
-    """Run the command; return its exit status and what it wrote, stderr last."""
+def octollm(server: ApiClient, capsys: pytest.CaptureFixture[str]) -> Octollm:
+    """Run the command; return its exit status and its output, stderr last."""
 
     def run(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()
@@ -66,7 +66,7 @@ def plan_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_submitted_task_is_watched_to_its_verdict(
+def test_a_submitted_task_is_watched_until_its_verdict(
     octollm: Octollm, engineer: Engineer, plan_file: Path
 ) -> None:
     status, task_id = octollm("submit", "wait twice", "--plan", str(plan_file), "--priority", "high")
@@ -82,31 +82,31 @@ def test_a_submitted_task_is_watched_to_its_verdict(
     assert "processing: execution, 47%, 1 of 2 steps" in octollm("status", task_id)[1]
     engineer.do(task_id, "second")
     engineer.judge(task_id, verdict(Decision.PASSED))
-    status, told = octollm("watch", task_id)
+    status, output = octollm("watch", task_id)
 
     assert status == ExitStatus.OK
-    assert "second" in told
-    assert "100%  completed" in told
-    assert "Verdict: passed" in told
-    assert "it is so" in told
+    assert "second" in output
+    assert "100%  completed" in output
+    assert "Verdict: passed" in output
+    assert "it is so" in output
 
 
-def test_a_rejected_task_is_status_1_and_its_json_holds_the_verdict(
+def test_a_rejected_task_exits_with_1_and_its_json_has_the_verdict(
     octollm: Octollm, engineer: Engineer
 ) -> None:
     task_id = engineer.start(*_PLAN)
     engineer.fail(task_id, "first")
     engineer.judge(task_id, verdict(Decision.FAILED))
 
-    status, told = octollm("watch", task_id, "--json")
+    status, output = octollm("watch", task_id, "--json")
 
     assert status == ExitStatus.FAILED
-    document = json.loads(told)
+    document = json.loads(output)
     assert document["status"] == "failed"
     assert document["verdict"]["decision"] == "failed"
 
 
-def test_a_cancelled_task_is_status_3(octollm: Octollm, engineer: Engineer) -> None:
+def test_a_cancelled_task_exits_with_3(octollm: Octollm, engineer: Engineer) -> None:
     task_id = engineer.start(*_PLAN)
 
     assert octollm("cancel", task_id, "--reason", "no longer wanted") == (
@@ -117,7 +117,7 @@ def test_a_cancelled_task_is_status_3(octollm: Octollm, engineer: Engineer) -> N
     assert octollm("status", task_id)[0] == ExitStatus.CANCELLED
 
 
-def test_a_retry_is_a_new_task_that_says_what_it_reuses(octollm: Octollm, engineer: Engineer) -> None:
+def test_a_retry_is_a_new_task_and_lists_reused_steps(octollm: Octollm, engineer: Engineer) -> None:
     source = engineer.start(*_PLAN)
     assert octollm("retry", source)[0] == ExitStatus.REFUSED
     engineer.do(source, "first")
@@ -129,45 +129,45 @@ def test_a_retry_is_a_new_task_that_says_what_it_reuses(octollm: Octollm, engine
     engineer.plan(task_id)
     engineer.do(task_id, "second")
     engineer.judge(task_id, verdict(Decision.PASSED))
-    told = octollm("watch", task_id)[1].splitlines()
+    output = octollm("watch", task_id)[1].splitlines()
 
     assert status == ExitStatus.OK
-    assert [line for line in told if "first" in line and f"reused from {source}" in line]
-    assert [line for line in told if "second" in line and "done in" in line]
+    assert [line for line in output if "first" in line and f"reused from {source}" in line]
+    assert [line for line in output if "second" in line and "done in" in line]
 
 
-def test_a_directory_is_attached_as_one_archive_with_what_lies_in_it(
-    octollm: Octollm, engineer: Engineer, server: Server, plan_file: Path, tmp_path: Path
+def test_a_directory_is_attached_as_one_archive_of_its_files(
+    octollm: Octollm, engineer: Engineer, server: ApiClient, plan_file: Path, tmp_path: Path
 ) -> None:
     package = tmp_path / "package"
     (package / "inside").mkdir(parents=True)
     (package / "inside" / "a.py").write_text("A = 1\n")
 
-    status, told = octollm("submit", "g", "--plan", str(plan_file), "--attach", str(package), "--json")
+    status, output = octollm("submit", "g", "--plan", str(plan_file), "--attach", str(package), "--json")
 
     assert status == ExitStatus.OK
-    (artifact,) = server.get(f"/v1/tasks/{json.loads(told)['task_id']}/trace")["contract"]["attachments"]
+    (artifact,) = server.get(f"/v1/tasks/{json.loads(output)['task_id']}/trace")["contract"]["attachments"]
     (row,) = engineer.ask("SELECT filename, size_bytes FROM artifacts WHERE sha256 = %(id)s", id=artifact)
     assert row == {"filename": "package.tar.gz", "size_bytes": len(archive.pack(package))}
 
 
-def test_what_the_server_refuses_names_the_field_and_is_status_5(octollm: Octollm, tmp_path: Path) -> None:
+def test_a_refusal_by_the_server_names_the_field_and_exits_with_5(octollm: Octollm, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text('[{"id": "a", "arm": "nobody"}]')
 
-    status, told = octollm("run", "a goal", "--plan", str(plan))
+    status, output = octollm("run", "a goal", "--plan", str(plan))
 
     assert status == ExitStatus.REFUSED
-    assert "steps.0.arm" in told
+    assert "steps.0.arm" in output
     assert octollm("status", "task_0000000000000000")[0] == ExitStatus.REFUSED
 
 
-def test_following_goes_on_after_the_last_event_seen(server: Server, engineer: Engineer) -> None:
-    class Witness(Silence):
+def test_watching_resumes_after_the_last_event(server: ApiClient, engineer: Engineer) -> None:
+    class Witness(NoDisplay):
         def __init__(self) -> None:
             self.seen: list[int] = []
 
-        def show(self, board: Board, event: dict[str, object]) -> None:
+        def show(self, board: TaskProgress, event: dict[str, object]) -> None:
             assert event["seq"] == board.seq
             self.seen.append(board.seq)
             if event["type"] == "step.completed" and event["data"]["step"] == "first":  # type: ignore[index]
@@ -184,7 +184,7 @@ def test_following_goes_on_after_the_last_event_seen(server: Server, engineer: E
     assert witness.seen == list(range(1, board.seq + 1))
 
 
-def test_keys_are_made_listed_and_revoked_on_the_database(octollm: Octollm) -> None:
+def test_keys_are_created_listed_and_revoked(octollm: Octollm) -> None:
     _, made = octollm(
         "keys", "create", "--tenant", "acme", "--scopes", "task:read", "--expires-days", "2", "--json"
     )
@@ -203,20 +203,20 @@ def test_migrating_twice_is_safe(octollm: Octollm) -> None:
     assert octollm("migrate")[0] == ExitStatus.OK
 
 
-def test_the_doctor_is_not_content_while_no_worker_lives(octollm: Octollm, server: Server) -> None:
-    status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
+def test_the_doctor_fails_without_live_workers(octollm: Octollm, server: ApiClient) -> None:
+    status, output = octollm("doctor", "--port", server.url.rpartition(":")[2])
 
     assert status == ExitStatus.FAILED
-    assert "✓ schema" in told
-    assert "✓ redis memory" in told
-    assert "✓ tenants" in told
-    assert "✗ workers          none is alive" in told
-    assert "an OctoLLM answers" in told
-    assert "all is well" not in told
+    assert "✓ schema" in output
+    assert "✓ redis memory" in output
+    assert "✓ tenants" in output
+    assert "✗ workers          none is alive" in output
+    assert "an OctoLLM answers" in output
+    assert "all is well" not in output
 
 
-def test_the_doctor_says_that_permits_are_off_and_that_all_else_works(
-    octollm: Octollm, server: Server, engineer: Engineer, monkeypatch: pytest.MonkeyPatch
+def test_the_doctor_warns_that_permits_are_off(
+    octollm: Octollm, server: ApiClient, engineer: Engineer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with transaction(engineer.engine) as conn:
         for arm in ARMS.values():
@@ -234,27 +234,28 @@ def test_the_doctor_says_that_permits_are_off_and_that_all_else_works(
                 ),
             )
 
-    status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
+    status, output = octollm("doctor", "--port", server.url.rpartition(":")[2])
 
-    assert status == ExitStatus.OK, told
-    assert "! permits          steps run without permits" in told
-    assert "it works; marked with ! is what should not stay so" in told
-    assert "all is well" not in told
+    assert status == ExitStatus.OK, output
+    assert "! permits          steps run without permits" in output
+    assert "it works; to improve, marked with !" in output
+    assert "all is well" not in output
 
 
-def test_the_doctor_names_an_address_where_nothing_or_another_answers(
-    octollm: Octollm, server: Server
-) -> None:
-    status, told = octollm("doctor", "--port", "9")
+def test_the_doctor_names_an_address_without_an_octollm(octollm: Octollm, server: ApiClient) -> None:
+    status, output = octollm("doctor", "--port", "9")
     assert status == ExitStatus.FAILED
-    assert "✗ api              http://127.0.0.1:9 does not answer" in told
+    assert "✗ api              http://127.0.0.1:9 does not answer" in output
 
-    stranger = Server(server.url, "no token of ours")
-    assert [(found.state, found.subject) for found in examine_api(stranger)][-1] == (State.TROUBLE, "api")
+    stranger = ApiClient(server.url, "no token of ours")
+    assert [(found.status, found.subject) for found in check_api(stranger)][-1] == (
+        CheckStatus.FAILURE,
+        "api",
+    )
 
 
 def test_the_doctor_names_workers_of_another_release(
-    octollm: Octollm, server: Server, engineer: Engineer
+    octollm: Octollm, server: ApiClient, engineer: Engineer
 ) -> None:
     with transaction(engineer.engine) as conn:
         pools.record_heartbeat(
@@ -271,21 +272,21 @@ def test_the_doctor_names_workers_of_another_release(
             ),
         )
 
-    status, told = octollm("doctor", "--port", server.url.rpartition(":")[2])
+    status, output = octollm("doctor", "--port", server.url.rpartition(":")[2])
 
     assert status == ExitStatus.FAILED
-    assert "✗ registry         coder.1@elsewhere run with other arms" in told
-    assert "none is alive for executor, judge, planner" in told
+    assert "✗ registry         coder.1@elsewhere run with arms" in output
+    assert "none is alive for executor, judge, planner" in output
 
 
 def test_arms_are_listed_with_their_workers(octollm: Octollm) -> None:
-    status, told = octollm("arms")
+    status, output = octollm("arms")
 
     assert status == ExitStatus.OK
-    assert told.splitlines()[0].split()[:2] == ["planner", "unavailable"]
+    assert output.splitlines()[0].split()[:2] == ["planner", "unavailable"]
 
 
-def test_a_key_has_the_least_scopes_and_an_end_unless_more_is_said(octollm: Octollm) -> None:
+def test_a_key_has_minimal_scopes_and_an_expiry_by_default(octollm: Octollm) -> None:
     least = json.loads(octollm("keys", "create", "--tenant", "acme", "--json")[1])
     most = json.loads(
         octollm("keys", "create", "--tenant", "acme", "--scopes", "all", "--no-expiry", "--json")[1]
@@ -310,22 +311,20 @@ def test_a_key_is_rotated_with_an_overlap(octollm: Octollm) -> None:
     assert octollm("keys", "rotate", "nobody")[0] == ExitStatus.FAILED
 
 
-def test_what_signs_a_tenants_webhooks_is_printed_and_nothing_else(
-    octollm: Octollm, settings: Settings
-) -> None:
+def test_only_the_webhook_secret_is_printed(octollm: Octollm, settings: Settings) -> None:
     assert octollm("keys", "webhook-secret", "--tenant", "acme") == (
         ExitStatus.OK,
         webhook_secret(settings, "acme") + "\n",
     )
 
 
-def test_a_command_waits_while_its_key_has_used_up_its_rate(settings: Settings) -> None:
+def test_a_command_waits_while_its_key_is_rate_limited(settings: Settings) -> None:
     app = create_app(replace(settings, rate_limit=Rate(2, 2)))
     listening = make_server("127.0.0.1", 0, app, threaded=True)
     thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     token = sign_token(settings, tenant=TENANT, key_id="hasty", scopes=SCOPES)
-    hasty = Server(f"http://127.0.0.1:{listening.server_port}", token)
+    hasty = ApiClient(f"http://127.0.0.1:{listening.server_port}", token)
 
     answers = [hasty.post("/v1/tasks", {"goal": "do it"}) for _ in range(4)]
     listening.shutdown()

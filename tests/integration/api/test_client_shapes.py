@@ -1,4 +1,4 @@
-"""What OctoLLM's published Python and TypeScript clients parse, in every status that a task can have."""
+"""Responses match the shapes that OctoLLM's published Python and TypeScript clients parse, in every task status."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ SHAPES = {
 
 @pytest.fixture(params=sorted(SHAPES))
 def parse(request: pytest.FixtureRequest) -> Any:
-    """Check an answer as one of the clients does."""
+    """Assert that a response has the shape that one of the clients parses."""
 
     def check(answer: Any, shape: str) -> Any:
         whole = SHAPES[request.param]

@@ -6,8 +6,8 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.settings import Settings
+from tests.fake_llm.server import FakeLLM
 from tests.integration.cache.kit import Company
 
 

@@ -11,7 +11,6 @@ from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
 from orchestrator.chord.database import transaction
-from orchestrator.devserver.fake_llm import FakeLLM
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.submission import Submitted
@@ -25,6 +24,7 @@ from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
+from tests.fake_llm.server import FakeLLM
 from tests.integration.kit import TENANT, Engineer, done
 from tests.llm_kit import Caller
 from workers.attempt import result_cache, semantic_cache

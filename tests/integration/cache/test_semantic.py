@@ -8,10 +8,10 @@ from orchestrator.bootstrap import for_api
 from orchestrator.cache.semantic import DIFFERENT_SECONDS, MAX_CANDIDATES
 from orchestrator.cache.signed_store import PREFIX
 from orchestrator.chord.database import statement
-from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.memory import budget
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl
+from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.cache.kit import GOAL, OTHERWISE, SAME, Company, aliased, told
 from tests.integration.kit import TENANT
 from workers.attempt.semantic_cache import MAX_CALLS

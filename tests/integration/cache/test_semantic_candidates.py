@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 from orchestrator.cache.semantic import MAX_POSTING
 from orchestrator.cache.signed_store import PREFIX
 from orchestrator.chord.database import statement
-from orchestrator.devserver.fake_llm import FakeLLM, Fault
 from orchestrator.memory import budget
 from orchestrator.settings import Settings
+from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.cache.kit import GOAL, OTHERWISE, SAME, Company, aliased, told
 from tests.llm_kit import embedder
 

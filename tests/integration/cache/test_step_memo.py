@@ -17,7 +17,7 @@ from orchestrator.models.verdict import Decision, Verdict
 from tests.integration.cache.kit import COLLECT, WAIT, Company, tampered, with_settings
 from workers.arms.base import CancelToken
 from workers.attempt import attempt
-from workers.sandbox.choice import NOT_TESTED
+from workers.sandbox.selection import NOT_TESTED
 
 SCAN = {"id": "a", "arm": "safety-guardian", "action": "scan"}
 TEXT = "Nothing is hidden here."

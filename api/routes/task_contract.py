@@ -1,0 +1,203 @@
+"""The body of POST /v1/tasks: its schema, its examples, and its conversion to a Contract."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from marshmallow import ValidationError, fields, pre_load, validate, validates_schema
+
+from api.middleware import cache_control
+from api.schemas.fields import (
+    Constraints,
+    Context,
+    CriterionField,
+    Dollars,
+    JsonObject,
+    PlanField,
+    TrimmedText,
+    UtcDateTime,
+)
+from api.schemas.requests import RequestSchema, read
+from orchestrator.auth.callback import MAX_URL_CHARACTERS
+from orchestrator.models.arm_capability import ARMS, canonical_arm
+from orchestrator.models.task_contract import (
+    CACHE_MODES,
+    MAX_ATTACHMENTS,
+    MAX_CAPABILITIES,
+    MAX_CONTEXT_BYTES,
+    MAX_CRITERIA,
+    MAX_GOAL_CHARACTERS,
+    Budget,
+    Contract,
+    Priority,
+)
+from orchestrator.rules.check_rule import schemas_of
+from orchestrator.rules.json_schema import schema_faults, together_faults
+
+MAX_CACHE_AGE_SECONDS = 31 * 86_400
+MAX_VERSION_CHARACTERS = 16
+MAX_FOREIGN_ID_CHARACTERS = 64
+_STEP_ARMS = {name: arm for name, arm in ARMS.items() if arm.in_plans}
+_CAPABILITIES = sorted({word for arm in _STEP_ARMS.values() for word in arm.capabilities})
+_IGNORED = ("api_version", "schema_version", "task_id")
+
+_EXAMPLE_PLAN = {
+    "steps": [
+        {"id": "numbers", "arm": "retriever", "action": "collect", "inputs": {"values": [1, 2]}},
+        {
+            "id": "pause",
+            "arm": "executor",
+            "action": "wait",
+            "inputs": {"seconds": 0.1},
+            "depends_on": ["numbers"],
+        },
+        {
+            "id": "agree",
+            "arm": "judge",
+            "action": "verify",
+            "depends_on": ["pause"],
+            "inputs": {
+                "value": {"$from": "numbers", "pointer": "/values/1"},
+                "check": {"at_least": 2},
+            },
+        },
+    ]
+}
+EXAMPLES: dict[str, Any] = {
+    "a goal": {"goal": "Scan this text for secrets and personal data", "context": "Call me at noon."},
+    "OctoLLM's Python and TypeScript clients": {
+        "goal": "What do the notes say about refunds?",
+        "constraints": ["Change nothing"],
+        "acceptance_criteria": ["Every sum is named"],
+        "context": {"notes": "Refunds of up to 20 dollars are paid at once."},
+        "budget": {"max_tokens": 5000, "max_time_seconds": 60, "max_cost_dollars": 0.5},
+    },
+    "the other dialect": {
+        "goal": 'Find "late delivery" in this text',
+        "constraints": {"style": "short"},
+        "context": "After a late delivery half of the price is paid back.",
+        "budget": {"max_cost_usd": 0.5},
+        "priority": "high",
+        "metadata": {"ticket": 17},
+    },
+    "a plan of one's own": {
+        "goal": "See that the second number is at least 2",
+        "plan": _EXAMPLE_PLAN,
+        "acceptance_criteria": [
+            {
+                "text": "The first number is 1",
+                "check": {"step": "numbers", "pointer": "/values/0", "at_least": 1},
+            }
+        ],
+        "output_schema": {"type": "object"},
+    },
+}
+
+
+def _require_usable_schema(schema: dict[str, Any]) -> None:
+    if faults := schema_faults(schema):
+        raise ValidationError(faults)
+
+
+def _require_future(moment: datetime) -> None:
+    if moment <= datetime.now(UTC):
+        raise ValidationError("Must be in the future.")
+
+
+def _require_step_arm(name: str) -> None:
+    if canonical_arm(name) not in _STEP_ARMS:
+        raise ValidationError(f"Not an arm that plans can use; known: {', '.join(_STEP_ARMS)}.")
+
+
+class BudgetRequestSchema(RequestSchema):
+    """What a task may spend; max_cost_usd is another name for max_cost_dollars."""
+
+    max_tokens = fields.Integer(strict=True, validate=validate.Range(1, 100_000))
+    max_time_seconds = fields.Integer(strict=True, validate=validate.Range(1, 3_600))
+    max_cost_dollars = Dollars(validate=validate.Range(0, 100))
+    max_cost_usd = Dollars(validate=validate.Range(0, 100))
+    max_retries = fields.Integer(strict=True, validate=validate.Range(0, 10))
+    max_repairs = fields.Integer(strict=True, validate=validate.Range(0, 5))
+
+    @validates_schema
+    def _has_one_cost(self, budget: dict[str, Any], **_: Any) -> None:
+        dollars, usd = budget.get("max_cost_dollars"), budget.get("max_cost_usd")
+        if dollars is not None and usd is not None and dollars != usd:
+            raise ValidationError("Differs from max_cost_dollars.", "max_cost_usd")
+
+
+class CacheRequestSchema(RequestSchema):
+    """How the task may use the cache; `max_age` is the greatest age of a cached result, in seconds."""
+
+    mode = fields.String(load_default="default", validate=validate.OneOf(list(CACHE_MODES)))
+    max_age = fields.Integer(strict=True, validate=validate.Range(0, MAX_CACHE_AGE_SECONDS))
+
+
+class TaskRequestSchema(RequestSchema):
+    """A task contract as clients write it, in either of OctoLLM's dialects."""
+
+    goal = TrimmedText(required=True, validate=validate.Length(1, MAX_GOAL_CHARACTERS))
+    constraints = Constraints()
+    acceptance_criteria = fields.List(CriterionField(), validate=validate.Length(max=MAX_CRITERIA))
+    context = Context()
+    attachments = fields.List(
+        fields.String(
+            validate=validate.Regexp(r"[0-9a-f]{64}\Z", error="Not an artifact id."),
+            metadata={"pattern": "^[0-9a-f]{64}$"},
+        ),
+        validate=validate.Length(max=MAX_ATTACHMENTS),
+    )
+    budget = fields.Nested(BudgetRequestSchema)
+    priority = fields.Enum(Priority, by_value=True)
+    metadata = JsonObject()
+    deadline = UtcDateTime(format="iso", validate=_require_future)
+    output_schema = JsonObject(max_bytes=MAX_CONTEXT_BYTES, validate=_require_usable_schema)
+    plan = PlanField()
+    callback_url = fields.String(validate=validate.Length(1, MAX_URL_CHARACTERS))
+    cache = fields.Nested(CacheRequestSchema)
+    required_capabilities = fields.List(
+        fields.String(validate=validate.OneOf(_CAPABILITIES)),
+        validate=validate.Length(max=MAX_CAPABILITIES),
+    )
+    assigned_arm = fields.String(validate=_require_step_arm)
+    parent_task_id = fields.String(validate=validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z"))
+    # members of OctoLLM's contract that are accepted and ignored
+    api_version = fields.String(validate=validate.Length(1, MAX_VERSION_CHARACTERS))
+    schema_version = fields.String(validate=validate.Length(1, MAX_VERSION_CHARACTERS))
+    task_id = fields.String(validate=validate.Length(1, MAX_FOREIGN_ID_CHARACTERS))
+
+    @pre_load
+    def _limit_schemas(self, members: Any, **_: Any) -> Any:
+        """Refuse too many or too large JSON Schemas before any is examined; the planner limits those in a plan."""
+        if isinstance(members, dict):
+            criteria = members.get("acceptance_criteria")
+            items = criteria if isinstance(criteria, list) else []
+            rules = [item.get("check") for item in items if isinstance(item, dict)]
+            output = {"output_schema": members["output_schema"]} if members.get("output_schema") else {}
+            if faults := together_faults(schemas_of([output, *rules])):
+                raise ValidationError(faults[0], "acceptance_criteria")
+        return members
+
+
+_TASK = TaskRequestSchema()
+
+
+def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:
+    """Return the contract that a request's body describes; `task_timeout` (seconds) is the default time limit.
+
+    Raises InvalidInput. The submission checks later whether a plan can run and whether attachments exist.
+    """
+    given = {name: value for name, value in read(_TASK, members).items() if name not in _IGNORED}
+    budget = given.pop("budget", {})
+    dollars = budget.pop("max_cost_usd", None)
+    if (dollars := budget.pop("max_cost_dollars", dollars)) is not None:
+        budget |= {"max_cost_dollars": Decimal(str(dollars)), "is_cost_explicit": True}
+    if (cache := given.pop("cache", None)) is not None:
+        given["cache"] = cache_control.read_member(cache)
+    given["acceptance_criteria"] = tuple(given.get("acceptance_criteria", ()))
+    given["attachments"] = tuple(dict.fromkeys(given.get("attachments", ())))
+    given["required_capabilities"] = tuple(dict.fromkeys(given.get("required_capabilities", ())))
+    if "assigned_arm" in given:
+        given["assigned_arm"] = canonical_arm(given["assigned_arm"])
+    return Contract(budget=Budget(**{"max_time_seconds": task_timeout, **budget}), **given)

@@ -1,0 +1,122 @@
+"""The progress of a task and its steps, computed from the task's numbered events."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+FINAL_EVENTS = {"task.completed": "completed", "task.failed": "failed", "task.cancelled": "cancelled"}
+_PLANNED_PERCENT = 5
+_STEPS_PERCENT = 85
+
+
+@dataclass
+class StepProgress:
+    """The state of one step; `seconds` is the duration of its last attempt that ended."""
+
+    name: str
+    arm: str = ""
+    state: str = "waiting"
+    attempt: int = 0
+    started_at: datetime | None = None
+    seconds: float | None = None
+    note: str = ""
+
+    def is_final(self) -> bool:
+        """Return whether the step has ended in this round."""
+        return self.state in ("done", "failed", "skipped", "cancelled")
+
+    def seconds_at(self, now: datetime) -> float | None:
+        """Return the seconds the step took, or has been running for; None before it starts."""
+        if self.seconds is not None or self.started_at is None:
+            return self.seconds
+        return max((now - self.started_at).total_seconds(), 0.0)
+
+
+@dataclass
+class TaskProgress:
+    """The state of a task after event number `seq`; events with a lower or equal number are ignored."""
+
+    task_id: str
+    seq: int = 0
+    status: str = "queued"
+    activity: str = "waiting for a planner"
+    round: int = 1
+    percentage: int = 0
+    steps: dict[str, StepProgress] = field(default_factory=dict)
+    verdict: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+    def is_final(self) -> bool:
+        """Return whether the task has ended."""
+        return self.status in FINAL_EVENTS.values()
+
+    def apply(self, event: dict[str, Any]) -> bool:
+        """Apply an event {seq, timestamp, type, data}; return False when it was applied before."""
+        if event["seq"] <= self.seq:
+            return False
+        self.seq = event["seq"]
+        kind, data = event["type"], event["data"]
+        if kind.startswith("step.") and not str(data.get("step", "")).startswith("$"):
+            self._apply_step(kind, data, datetime.fromisoformat(event["timestamp"]))
+        elif kind.startswith("step."):
+            self.activity = {"$plan": "planning", "$judge": "judging"}.get(data["step"], self.activity)
+        else:
+            self._apply_task(kind, data)
+        self._raise_percentage()
+        return True
+
+    def _apply_task(self, kind: str, data: dict[str, Any]) -> None:
+        if kind == "task.planned":
+            self.status, self.activity = "processing", "executing"
+            self.steps = {
+                step["step"]: StepProgress(step["step"], step.get("arm", ""))
+                for step in data.get("steps", [])
+            }
+        elif kind == "judge.verdict":
+            self.verdict, self.activity = data, "judged"
+        elif kind == "task.repair":
+            self.round, self.activity = data.get("round", self.round + 1), "repairing"
+            for name in data.get("reruns", []):
+                self.steps[name] = StepProgress(
+                    name, self._step(name).arm, note=data.get("feedback", {}).get(name, "")
+                )
+        elif kind in FINAL_EVENTS:
+            self.status, self.activity = FINAL_EVENTS[kind], FINAL_EVENTS[kind]
+            self.error = data.get("error")
+
+    def _apply_step(self, kind: str, data: dict[str, Any], at: datetime) -> None:
+        step = self._step(data["step"])
+        step.arm = data.get("arm", step.arm)
+        step.attempt = data.get("attempt", step.attempt)
+        error = data.get("error") or {}
+        match kind:
+            case "step.queued":
+                step.state = "queued"
+            case "step.started":
+                step.state, step.started_at, step.seconds = "running", at, None
+            case "step.progress":
+                step.note = str(data.get("message", step.note))
+            case "step.completed":
+                step.state, step.note = "done", "; ".join(data.get("warnings") or [])
+            case "step.reused":
+                step.state, step.note = "done", f"reused from {data['from']['task_id']}"
+            case "step.retrying":
+                step.state, step.started_at, step.note = "retrying", None, str(error.get("message", ""))
+            case "step.failed":
+                step.state = "cancelled" if error.get("code") == "cancelled" else "failed"
+                step.note = str(error.get("message", ""))
+            case "step.skipped":
+                step.state, step.note = "skipped", "a step it depends on did not finish"
+        if step.is_final():
+            step.seconds = data["duration_ms"] / 1000 if "duration_ms" in data else step.seconds_at(at)
+
+    def _step(self, name: str) -> StepProgress:
+        return self.steps.setdefault(name, StepProgress(name))
+
+    def _raise_percentage(self) -> None:
+        """Count as the server does: 5 for the plan, 85 for the steps, 100 at the end; never decreases."""
+        percent = 0
+        if self.steps:
+            done = sum(step.is_final() for step in self.steps.values())
+            percent = _PLANNED_PERCENT + _STEPS_PERCENT * done // len(self.steps)
+        self.percentage = 100 if self.is_final() else max(self.percentage, percent)

@@ -1,0 +1,120 @@
+"""Prints how a task ended: the judge's verdict with its evidence, the result, the costs."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from orchestrator.cli.client import ApiClient
+from orchestrator.models.wording import count_of
+
+_MARKS = {True: "✓", False: "✗", None: "?"}
+_NOT_REQUIRED = "–"
+# lines of the output that repeat the verdict's findings begin so
+_REPEATED = ("Not met: ", "not checked: ")
+_COLOURS = {True: "green", False: "red", None: "yellow"}
+_CHECKERS = {"rule": "by rule", "llm": "by model", "not_checked": "not checked"}
+_EVIDENCE_WIDTH = 200
+
+Line = tuple[str, str | None]
+
+
+def last_verdict(client: ApiClient, task_id: str) -> dict[str, Any] | None:
+    """Return the judge's last verdict with its evidence from the task's trace; None without a verdict."""
+    after, verdict = 0, None
+    while True:
+        page = client.get(f"/v1/tasks/{task_id}/trace?after={after}")
+        verdicts = [decision["data"] for decision in page["decisions"] if decision["kind"] == "verdict"]
+        verdict = verdicts[-1] if verdicts else verdict
+        if not page["decisions"]:
+            return verdict
+        after = page["next_after"]
+
+
+def print_report(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> None:
+    """Print how a task ended, in colours if stdout is a terminal."""
+    for line, look in lines_of_task(task, verdict):
+        style: dict[str, Any] = {look: True} if look in ("dim", "bold") else {"fg": look}
+        click.echo(click.style(line, **style) if look else line)
+
+
+def lines_of_task(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> Iterator[Line]:
+    """Yield (line, style or None): verdict, output, warnings and a closing line, without repetitions."""
+    repeated = _REPEATED if verdict else ()
+    if verdict:
+        yield from lines_of_verdict(verdict)
+        yield "", None
+    result = task.get("result") or {}
+    if result.get("output"):
+        yield ("Result (partial)" if result.get("partial") else "Result"), "bold"
+        yield from ((f"  {line}", None) for line in _without(repeated, str(result["output"]).splitlines()))
+    for warning in _without(repeated, result.get("warnings") or []):
+        yield f"  ! {warning}", "yellow"
+    error = task.get("error")
+    if error:
+        yield error["message"], "red"
+    yield _closing(task), "dim"
+
+
+def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
+    """Yield (line, style or None): each criterion, whether it is met, how it was checked, the evidence."""
+    colour = {"passed": "green", "failed": "red"}.get(verdict["decision"], "yellow")
+    # release 0.1 named the coverage `confidence`
+    coverage = verdict.get("coverage", verdict.get("confidence"))
+    findings = verdict.get("findings") or []
+    counted = "criteria" if all(item.get("required", True) for item in findings) else "required criteria"
+    share = "" if coverage is None else f" ({100 * coverage:.0f} % of the {counted} were checked)"
+    yield f"Verdict: {verdict['decision']}{share}", colour
+    for finding in findings:
+        met = finding["met"]
+        checker = _CHECKERS.get(finding["checked_by"], finding["checked_by"])
+        place = f", step {finding['step']}" if finding.get("step") else ""
+        is_required = met or finding.get("required", True)
+        mark, look = (_MARKS[met], _COLOURS[met]) if is_required else (_NOT_REQUIRED, "dim")
+        note = "" if is_required else ", not required"
+        yield f"  {mark} {finding['criterion']}  [{checker}{place}{note}]", look
+        if finding.get("explanation"):
+            yield f"      {finding['explanation']}", None
+        if evidence := _evidence_of(finding):
+            yield f"      evidence: {_shortened(evidence)}", "dim"
+
+
+def _evidence_of(finding: Mapping[str, Any]) -> str:
+    """Return the evidence on one line, without values that the explanation contains."""
+    explanation = str(finding.get("explanation") or "")
+    items = [
+        item if isinstance(item, Mapping) else {"evidence": item} for item in finding.get("evidence") or []
+    ]
+    rest = [
+        {name: value for name, value in item.items() if value not in (None, "", [], {})}
+        for item in items
+        if not all(_compact(value) in explanation for value in item.values())
+    ]
+    return "; ".join(", ".join(f"{name} {_compact(value)}" for name, value in item.items()) for item in rest)
+
+
+def _without(beginnings: tuple[str, ...], lines: Iterable[str]) -> Iterator[str]:
+    return (line for line in lines if not line.startswith(beginnings))
+
+
+def _closing(task: Mapping[str, Any]) -> str:
+    spent = task.get("metadata") or {}
+    parts = [f"{task['task_id']} {task['status']}"]
+    if spent.get("duration_seconds") is not None:
+        parts.append(f"{spent['duration_seconds']:.1f} s")
+    if spent.get("arms_used"):
+        parts.append("arms " + ", ".join(spent["arms_used"]))
+    if spent.get("repairs"):
+        parts.append(count_of(spent["repairs"], "repair"))
+    parts.append(count_of(spent.get("tokens_used", 0), "token"))
+    return " · ".join(parts)
+
+
+def _compact(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _EVIDENCE_WIDTH else text[: _EVIDENCE_WIDTH - 1] + "…"

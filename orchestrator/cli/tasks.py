@@ -1,0 +1,277 @@
+"""The commands about tasks: run, submit, watch, status, cancel, retry; and the task contract they build."""
+
+import codecs
+import json
+import mimetypes
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from orchestrator.cli.client import ApiClient, ServerOptions, open_client
+from orchestrator.cli.exit_status import EXIT_STATUSES, ExitStatus, status_of_task
+from orchestrator.cli.output import json_text
+from orchestrator.cli.task_report import last_verdict, print_report
+from orchestrator.cli.watch import choose_display, follow
+from orchestrator.models.task_contract import CACHE_MODES
+from orchestrator.safety import archive
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
+_CONTRACT = (
+    click.argument("goal"),
+    click.option(
+        "--attach",
+        "attached",
+        multiple=True,
+        type=_EXISTING,
+        help="A file, or a directory (sent as an archive).",
+    ),
+    click.option(
+        "--criteria",
+        multiple=True,
+        metavar="TEXT",
+        help='A criterion in words, or \'{"text": ..., "check": {...}}\' for a check without a model.',
+    ),
+    click.option(
+        "--plan",
+        type=_FILE,
+        help="Your own plan, JSON {steps: [...]}, instead of a generated one. - reads it from stdin.",
+    ),
+    click.option(
+        "--context", type=_FILE, help="Text or a JSON object for the arms to read. - reads it from stdin."
+    ),
+    click.option(
+        "--cache",
+        type=click.Choice(list(CACHE_MODES)),
+        help="Whether this task may use a cached result, and store its own.  [default: default]",
+    ),
+    click.option("--max-time", type=click.IntRange(min=1), metavar="SECONDS", help="The task's deadline."),
+    click.option(
+        "--priority", type=click.Choice(["low", "medium", "high", "critical"]), help="[default: medium]"
+    ),
+)
+
+
+def _contract_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_CONTRACT):
+        command = option(command)
+    return command
+
+
+@click.command(epilog=EXIT_STATUSES)
+@_contract_options
+@click.option("--watch/--no-watch", default=True, help="Show the progress while waiting for the end.")
+@_AS_JSON
+@click.pass_obj
+def run(access: ServerOptions, /, goal: str, watch: bool, as_json: bool, **options: Any) -> int:
+    """Submit GOAL (- reads it from stdin), wait until it ends, print the result and the judge's verdict."""
+    client = open_client(access)
+    task_id = _post(client, goal, options)["task_id"]
+    return _wait_until_final(client, task_id, watch=watch and not as_json, as_json=as_json)
+
+
+@click.command(epilog=EXIT_STATUSES)
+@_contract_options
+@_AS_JSON
+@click.pass_obj
+def submit(access: ServerOptions, /, goal: str, as_json: bool, **options: Any) -> None:
+    """Submit GOAL (- reads it from stdin) and print the task's id."""
+    accepted = _post(open_client(access), goal, options)
+    click.echo(json_text(accepted) if as_json else accepted["task_id"])
+
+
+@click.command(epilog=EXIT_STATUSES)
+@click.argument("task_id", metavar="TASK")
+@_AS_JSON
+@click.pass_obj
+def watch(access: ServerOptions, /, task_id: str, as_json: bool) -> int:
+    """Show the progress of TASK from its first event until it ends; Ctrl-C leaves it running."""
+    client = open_client(access)
+    return _wait_until_final(client, task_id, watch=not as_json, as_json=as_json)
+
+
+@click.command(epilog=EXIT_STATUSES)
+@click.argument("task_id", metavar="TASK")
+@_AS_JSON
+@click.pass_obj
+def status(access: ServerOptions, /, task_id: str, as_json: bool) -> int:
+    """Print the status of TASK; after its end print the result, and exit with the status of its end."""
+    client = open_client(access)
+    task = client.get(f"/v1/tasks/{task_id}")
+    if as_json:
+        click.echo(json_text(task))
+    elif task["status"] in ("queued", "processing"):
+        progress = task["progress"]
+        click.echo(
+            f"{task_id} {task['status']}: {progress['current_step']}, {progress['percentage']}%, "
+            f"{progress['completed_steps']} of {progress['total_steps']} steps"
+            + (f"; {task['message']}" if task.get("message") else "")
+        )
+    else:
+        print_report(task, last_verdict(client, task_id))
+    return status_of_task(task)
+
+
+@click.command(epilog=EXIT_STATUSES)
+@click.argument("task_id", metavar="TASK")
+@click.option("--reason", default="", help="Recorded in the task's trace.")
+@_AS_JSON
+@click.pass_obj
+def cancel(access: ServerOptions, /, task_id: str, reason: str, as_json: bool) -> None:
+    """Stop TASK; the outputs of its finished steps are kept as a partial result."""
+    body = {"reason": reason} if reason else None
+    task = open_client(access).post(f"/v1/tasks/{task_id}/cancel", body)
+    click.echo(json_text(task) if as_json else f"{task_id} {task['status']}")
+
+
+@click.command(epilog=EXIT_STATUSES)
+@click.argument("task_id", metavar="TASK")
+@click.option(
+    "--from", "from_step", metavar="STEP", help="Run STEP again, and every step that depends on it."
+)
+@_AS_JSON
+@click.pass_obj
+def retry(access: ServerOptions, /, task_id: str, from_step: str | None, as_json: bool) -> None:
+    """Run TASK, which has ended, again as a new task that reuses finished steps; print the new task's id."""
+    body = {"from_step": from_step} if from_step else None
+    accepted = open_client(access).post(f"/v1/tasks/{task_id}/retry", body)
+    click.echo(json_text(accepted) if as_json else accepted["task_id"])
+
+
+def read_goal(text: str) -> str:
+    """Return the goal; `-` reads it from standard input. Raises BadParameter when it is blank."""
+    goal = _standard_input("GOAL") if text == "-" else text
+    if not goal.strip():
+        raise click.BadParameter("is empty", param_hint="GOAL")
+    return goal
+
+
+def read_criterion(text: str) -> str | dict[str, Any]:
+    """Return a criterion: a text, or the JSON object {"text": ..., "check": {...}} if it begins with a brace."""
+    if not text.lstrip().startswith("{"):
+        return text
+    criterion = _decode(text, "--criteria")
+    if not isinstance(criterion, dict):
+        raise click.BadParameter("must be an object {text, check}", param_hint="--criteria")
+    return criterion
+
+
+def read_plan(path: Path) -> Any:
+    """Return the plan in a JSON file, {"steps": [...]} or a list of steps, as {"steps": [...]}."""
+    plan = _decode(_read(path, "--plan"), f"--plan {path}")
+    return {"steps": plan} if isinstance(plan, list) else plan
+
+
+def read_context(path: Path) -> Any:
+    """Return the content of a context file: an object if it is a JSON object, else its text."""
+    text = _read(path, "--context")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, dict) else text
+
+
+def upload_all(client: ApiClient, paths: Sequence[Path]) -> list[str]:
+    """Upload each file, and each directory as one archive; return the ids of the artifacts."""
+    return [upload(client, path)["artifact_id"] for path in paths]
+
+
+def upload(client: ApiClient, path: Path) -> dict[str, Any]:
+    """Upload a file, or a directory as one archive; return the API's description of the artifact."""
+    # a file name that is not valid UTF-8 can't be sent unchanged
+    name = os.fsencode(path.resolve().name).decode("utf-8", "replace")
+    if path.is_dir():
+        content, media_type, name = archive.pack(path), "application/gzip", f"{name}.tar.gz"
+    else:
+        content = path.read_bytes()
+        if not content:
+            raise click.BadParameter(f"{path} is empty: attach a file with content", param_hint="--attach")
+        media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    described: dict[str, Any] = client.upload(
+        f"/v1/files?filename={quote(name)}", content=content, media_type=media_type, headers={}
+    )
+    return described
+
+
+def _post(client: ApiClient, goal: str, options: dict[str, Any]) -> dict[str, Any]:
+    if [goal, str(options["plan"]), str(options["context"])].count("-") > 1:
+        raise click.UsageError(
+            "only one of GOAL, --plan and --context can be -: standard input can be read once"
+        )
+    contract: dict[str, Any] = {"goal": read_goal(goal)}
+    if options["criteria"]:
+        contract["acceptance_criteria"] = [read_criterion(text) for text in options["criteria"]]
+    if options["plan"]:
+        contract["plan"] = read_plan(options["plan"])
+    if options["cache"]:
+        contract["cache"] = {"mode": options["cache"]}
+    if options["context"]:
+        contract["context"] = read_context(options["context"])
+    if options["max_time"]:
+        contract["budget"] = {"max_time_seconds": options["max_time"]}
+    if options["priority"]:
+        contract["priority"] = options["priority"]
+    if options["attached"]:
+        contract["attachments"] = upload_all(client, options["attached"])
+    accepted: dict[str, Any] = client.post("/v1/tasks", contract)
+    return accepted
+
+
+def _wait_until_final(client: ApiClient, task_id: str, *, watch: bool, as_json: bool) -> int:
+    try:
+        follow(client, task_id, choose_display(watch=watch))
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nDetached; {task_id} is still running. Watch it again: octollm watch {task_id}; "
+            f"stop it: octollm cancel {task_id}",
+            err=True,
+        )
+        return ExitStatus.DETACHED
+    task = client.get(f"/v1/tasks/{task_id}")
+    verdict = last_verdict(client, task_id)
+    if as_json:
+        click.echo(json_text({**task, "verdict": verdict}))
+    else:
+        click.echo()
+        print_report(task, verdict)
+    return status_of_task(task)
+
+
+def _read(path: Path, option: str) -> str:
+    if str(path) == "-":
+        return _standard_input(option)
+    return _text(path.read_bytes(), str(path), option)
+
+
+def _standard_input(option: str) -> str:
+    """Return the text on standard input: decoded like a file, else in the terminal's encoding."""
+    content = sys.stdin.buffer.read()
+    try:
+        return _text(content, "standard input", option)
+    except click.BadParameter:
+        if codecs.lookup(sys.stdin.encoding).name == "utf-8":
+            raise
+        return content.decode(sys.stdin.encoding, "replace")
+
+
+def _text(content: bytes, source: str, option: str) -> str:
+    """Decode UTF-8, with or without a byte order mark, or UTF-16 with one."""
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{source} is not UTF-8 text", param_hint=option) from error
+
+
+def _decode(text: str, option: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"is not JSON: {error}", param_hint=option) from error

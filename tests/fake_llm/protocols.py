@@ -1,0 +1,216 @@
+"""The words of OpenAI's Chat Completions and Anthropic's Messages, as a server says them: JSON and SSE."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol
+
+from tests.fake_llm.answers import vector_of
+
+_NUMBER = count(1)
+_CREATED = 1_790_000_000
+_OPENAI_FINISH = {"stop": "stop", "length": "length", "refusal": "stop"}
+_ANTHROPIC_FINISH = {"stop": "end_turn", "length": "max_tokens", "refusal": "refusal"}
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer to be put into words: `finish` is stop, length or refusal; tokens are what it claims to have used.
+
+    `input_tokens` include the cached ones, as OpenAI counts. `own_finish` is a server's own word instead of `finish`.
+    """
+
+    text: str
+    finish: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    own_finish: str | None = None
+    in_parts: bool = False
+    tells_usage: bool = True
+
+    def ended_by(self, words: Mapping[str, str]) -> str | None:
+        """Return the protocol's word for why it ended, or the server's own; null for an empty one."""
+        return words[self.finish] if self.own_finish is None else self.own_finish or None
+
+    def content(self, text: str) -> str | list[dict[str, Any]]:
+        """Return a text of the answer as its content: as it is, or as parts after a thought."""
+        if not self.in_parts:
+            return text
+        thought = {"type": "thinking", "thinking": [{"type": "text", "text": "A thought."}]}
+        return [thought, {"type": "text", "text": text}]
+
+
+class Wire(Protocol):
+    """One provider's way to say things."""
+
+    def whole(self, said: Said) -> dict[str, Any]:
+        """Return the answer as one JSON value."""
+        ...
+
+    def stream(self, said: Said, *, with_usage: bool) -> Iterator[bytes]:
+        """Yield the answer as events, the last of which ends it."""
+        ...
+
+    def error(self, status: int, *, kind: str, message: str) -> dict[str, Any]:
+        """Return the body of an error."""
+        ...
+
+    def error_event(self) -> bytes:
+        """Return an error inside a stream."""
+        ...
+
+
+class OpenAIWire:
+    """Chat Completions."""
+
+    def whole(self, said: Said) -> dict[str, Any]:
+        """Return the answer as one JSON value."""
+        refused = said.finish == "refusal"
+        message = {
+            "role": "assistant",
+            "content": None if refused else said.content(said.text),
+            "refusal": said.text if refused else None,
+        }
+        choice = {
+            "index": 0,
+            "message": message,
+            "finish_reason": said.ended_by(_OPENAI_FINISH),
+            "logprobs": None,
+        }
+        return {
+            **self._head(said, "chat.completion"),
+            "choices": [choice],
+            "usage": self._usage(said) if said.tells_usage else None,
+        }
+
+    def stream(self, said: Said, *, with_usage: bool) -> Iterator[bytes]:
+        """Yield the answer as chunks; usage comes last, when it was asked for."""
+        head = self._head(said, "chat.completion.chunk")
+        member = "refusal" if said.finish == "refusal" else "content"
+        parts = [
+            {"role": "assistant", member: ""},
+            *({member: said.content(part)} for part in _parts(said.text)),
+            {},
+        ]
+        for number, delta in enumerate(parts, start=1):
+            finish = said.ended_by(_OPENAI_FINISH) if number == len(parts) else None
+            choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+            yield _event({**head, "choices": [choice]})
+        if with_usage and said.tells_usage:
+            yield _event({**head, "choices": [], "usage": self._usage(said)})
+        yield b"data: [DONE]\n\n"
+
+    def error(self, status: int, *, kind: str, message: str) -> dict[str, Any]:
+        """Return the body of an error."""
+        return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
+
+    def error_event(self) -> bytes:
+        """Return an error inside a stream."""
+        return _event(self.error(500, kind="server_error", message="The fake server broke off, as asked."))
+
+    def _head(self, said: Said, kind: str) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-fake-{next(_NUMBER)}",
+            "object": kind,
+            "created": _CREATED,
+            "model": said.model,
+        }
+
+    def _usage(self, said: Said) -> dict[str, Any]:
+        return {
+            "prompt_tokens": said.input_tokens,
+            "completion_tokens": said.output_tokens,
+            "total_tokens": said.input_tokens + said.output_tokens,
+            "prompt_tokens_details": {"cached_tokens": said.cached_tokens},
+        }
+
+
+class EmbeddingsWire(OpenAIWire):
+    """Embeddings of the given texts, whatever is said."""
+
+    def __init__(self, texts: Any) -> None:
+        self._texts = [texts] if isinstance(texts, str) else list(texts or ())
+
+    def whole(self, said: Said) -> dict[str, Any]:
+        """Return the vectors as one JSON value."""
+        return {
+            "object": "list",
+            "model": said.model,
+            "data": [
+                {"object": "embedding", "index": index, "embedding": vector_of(str(text))}
+                for index, text in enumerate(self._texts)
+            ],
+            "usage": {"prompt_tokens": said.input_tokens, "total_tokens": said.input_tokens},
+        }
+
+
+class AnthropicWire:
+    """Messages."""
+
+    def whole(self, said: Said) -> dict[str, Any]:
+        """Return the answer as one JSON value."""
+        content = [] if said.finish == "refusal" else [{"type": "text", "text": said.text, "citations": None}]
+        return {
+            **self._head(said),
+            "content": content,
+            "stop_reason": said.ended_by(_ANTHROPIC_FINISH),
+            "usage": self._usage(said, said.output_tokens) if said.tells_usage else None,
+        }
+
+    def stream(self, said: Said, *, with_usage: bool) -> Iterator[bytes]:
+        """Yield the answer as events; usage is always told."""
+        begun = {**self._head(said), "content": [], "stop_reason": None, "usage": self._usage(said, 1)}
+        yield _named("message_start", message=begun)
+        if said.finish != "refusal":
+            block = {"type": "text", "text": "", "citations": None}
+            yield _named("content_block_start", index=0, content_block=block)
+            for part in _parts(said.text):
+                yield _named("content_block_delta", index=0, delta={"type": "text_delta", "text": part})
+            yield _named("content_block_stop", index=0)
+        yield _named(
+            "message_delta",
+            delta={"stop_reason": said.ended_by(_ANTHROPIC_FINISH), "stop_sequence": None},
+            usage={"output_tokens": said.output_tokens},
+        )
+        yield _named("message_stop")
+
+    def error(self, status: int, *, kind: str, message: str) -> dict[str, Any]:
+        """Return the body of an error."""
+        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_fake"}
+
+    def error_event(self) -> bytes:
+        """Return an error inside a stream."""
+        inner = {"type": "overloaded_error", "message": "The fake server broke off, as asked."}
+        return _named("error", error=inner)
+
+    def _head(self, said: Said) -> dict[str, Any]:
+        return {
+            "id": f"msg_fake_{next(_NUMBER)}",
+            "type": "message",
+            "role": "assistant",
+            "model": said.model,
+            "stop_sequence": None,
+        }
+
+    def _usage(self, said: Said, output_tokens: int) -> dict[str, Any]:
+        return {
+            "input_tokens": said.input_tokens - said.cached_tokens,
+            "output_tokens": output_tokens,
+            "cache_read_input_tokens": said.cached_tokens,
+            "cache_creation_input_tokens": 0,
+        }
+
+
+def _parts(text: str, *, size: int = 24) -> Iterator[str]:
+    yield from (text[at : at + size] for at in range(0, len(text), size))
+
+
+def _event(body: Mapping[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def _named(kind: str, **body: Any) -> bytes:
+    return f"event: {kind}\n".encode() + _event({"type": kind, **body})

@@ -1,0 +1,383 @@
+"""A model server without a model: speaks both providers' protocols, answers by script, and breaks as it is told.
+
+Whatever it answers is declared as fake: the model's name begins with `fake-`, and the header x-octollm-fake says so.
+"""
+
+import gzip
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from tests.fake_llm.answers import SENTENCE, example, schema_in_words
+from tests.fake_llm.protocols import AnthropicWire, EmbeddingsWire, OpenAIWire, Said, Wire
+
+PREFIX = "fake-"
+_MAX_BODY_BYTES = 16 * 2**20
+
+
+class Fault(StrEnum):
+    """How an answer goes wrong; a model called `fake-` and one of these words always fails so."""
+
+    NONE = "none"
+    RATE_LIMITED = "rate_limited"
+    INSUFFICIENT_QUOTA = "insufficient_quota"
+    SERVER_ERROR = "server_error"
+    OVERLOADED = "overloaded"
+    UNAUTHORISED = "unauthorised"
+    NOT_FOUND = "not_found"
+    TOO_LARGE = "too_large"
+    NO_SCHEMA = "no_schema"
+    HANG = "hang"
+    DRIP = "drip"
+    DRIP_HEADERS = "drip_headers"
+    FLOOD = "flood"
+    RESET = "reset"
+    CUT_BODY = "cut_body"
+    TRUNCATED_STREAM = "truncated_stream"
+    ERROR_IN_STREAM = "error_in_stream"
+    BAD_JSON = "bad_json"
+    HTML = "html"
+    EMPTY_BODY = "empty_body"
+    EMPTY_OBJECT = "empty_object"
+    EMPTY = "empty"
+    REFUSAL = "refusal"
+    LENGTH = "length"
+
+
+# fault -> status, and the error's type
+_STATUSES = {
+    Fault.RATE_LIMITED: (429, "rate_limit_error"),
+    Fault.INSUFFICIENT_QUOTA: (429, "insufficient_quota"),
+    Fault.SERVER_ERROR: (500, "api_error"),
+    Fault.OVERLOADED: (529, "overloaded_error"),
+    Fault.UNAUTHORISED: (401, "authentication_error"),
+    Fault.NOT_FOUND: (404, "not_found_error"),
+    Fault.TOO_LARGE: (413, "request_too_large"),
+    Fault.NO_SCHEMA: (400, "invalid_request_error"),
+}
+_BODIES = {
+    Fault.BAD_JSON: ("application/json", b'{"id": "chatcmpl-fake-0", "choices": [{"mess'),
+    Fault.HTML: ("text/html", b"<!doctype html><title>Sign in to the guest network</title>"),
+    Fault.EMPTY_BODY: ("application/json", b""),
+    Fault.EMPTY_OBJECT: ("application/json", b"{}"),
+}
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """What to do with one request: answer `text`, or break; `raw` is sent as it is, whatever the protocol.
+
+    A `match` reserves it for a request that contains this text; it serves once, or with `stays` each time;
+    `retry_after` goes with RATE_LIMITED. `finish` is the server's own word for why the answer ended ("" sends null).
+    The answer's content is a list of parts with `in_parts`; it comes whole with `unstreamed` though a stream was asked
+    for, packed with `gzipped`, and without usage with `untold`. `status` and `headers` go with `raw`.
+    """
+
+    text: str | None = None
+    fault: Fault = Fault.NONE
+    match: str = ""
+    retry_after: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int = 0
+    raw: bytes | None = None
+    stays: bool = False
+    finish: str | None = None
+    in_parts: bool = False
+    unstreamed: bool = False
+    gzipped: bool = False
+    untold: bool = False
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request that came in."""
+
+    path: str
+    body: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """Return all that was said in it."""
+        return json.dumps(self.body, ensure_ascii=False)
+
+
+class FakeLLM:
+    """The server, while its `with` block lasts; `url` is its address without a path.
+
+    `openai_url` and `anthropic_url` are what belongs into OPENAI_BASE_URL and ANTHROPIC_BASE_URL.
+    """
+
+    def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.received: list[Received] = []
+        self.stopping = threading.Event()
+        self._script: list[Scripted] = []
+        self._lock = threading.Lock()
+        self._server = _Server((host, port), self)
+        self.url = f"http://{host}:{self._server.server_port}"
+        self.openai_url, self.anthropic_url = f"{self.url}/v1", self.url
+
+    def __enter__(self) -> Self:
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="fake-llm", daemon=True
+        ).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, *answers: str | Mapping[str, Any] | list[Any], match: str = "") -> None:
+        """Script answers, one a request; what is not a text is sent as JSON."""
+        texts = (answer if isinstance(answer, str) else json.dumps(answer) for answer in answers)
+        self.add(*(Scripted(text, match=match) for text in texts))
+
+    def fail(self, *faults: Fault, match: str = "", retry_after: str | None = None) -> None:
+        """Script faults, one a request."""
+        self.add(*(Scripted(fault=fault, match=match, retry_after=retry_after) for fault in faults))
+
+    def add(self, *entries: Scripted) -> None:
+        """Append to the script; a request takes the first entry that matches it."""
+        with self._lock:
+            self._script.extend(entries)
+
+    def forget(self) -> None:
+        """Drop what is left of the script, and what came in."""
+        with self._lock:
+            self._script.clear()
+            self.received.clear()
+
+    def take(self, request: Received) -> Scripted:
+        """Record a request; return what to do with it: by script, else by the model's name, else answer."""
+        text = request.text
+        with self._lock:
+            self.received.append(request)
+            for number, entry in enumerate(self._script):
+                if entry.match in text:
+                    return entry if entry.stays else self._script.pop(number)
+        word = str(request.body.get("model", "")).removeprefix(PREFIX).replace("-", "_")
+        return Scripted(fault=Fault(word)) if word in set(Fault) else Scripted()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], fake: FakeLLM) -> None:
+        self.fake = fake
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that go away are what this server is for."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the standard library's name
+        """Keep quiet."""
+
+    def do_GET(self) -> None:
+        """Say that the server is there."""
+        self._json(200, {"object": "list", "data": [{"id": f"{PREFIX}model", "object": "model"}]})
+
+    def do_POST(self) -> None:
+        """Answer a request of either protocol."""
+        wires: dict[str, Wire] = {"/v1/chat/completions": OpenAIWire(), "/v1/messages": AnthropicWire()}
+        # a request that came by way of a proxy names the whole address
+        wire = wires.get(urlsplit(self.path).path)
+        body = self._body()
+        if urlsplit(self.path).path == "/v1/embeddings":
+            wire = EmbeddingsWire((body or {}).get("input"))
+        if wire is None or body is None:
+            wrong = wires["/v1/messages"].error(404, kind="not_found_error", message=f"No {self.path} here.")
+            return self._json(404, wrong)
+        self.wire = wire
+        request = Received(self.path, body)
+        scripted = self.server.fake.take(request)
+        if scripted.fault is Fault.NO_SCHEMA and not ({"response_format", "output_config"} & body.keys()):
+            scripted = replace(scripted, fault=Fault.NONE)
+        if scripted.raw is not None:
+            return self._send(
+                scripted.status, scripted.raw, kind="application/json", headers=scripted.headers
+            )
+        if scripted.fault in _STATUSES:
+            return self._refuse(scripted)
+        if scripted.fault in _BODIES:
+            kind, content = _BODIES[scripted.fault]
+            return self._send(200, content, kind=kind)
+        return self._say(scripted, request)
+
+    def _say(self, scripted: Scripted, request: Received) -> None:
+        said = _said(scripted, request)
+        breaks: dict[Fault, Callable[[], None]] = {
+            Fault.HANG: self._hang,
+            Fault.RESET: self._reset,
+            Fault.DRIP_HEADERS: self._drip_headers,
+        }
+        if scripted.fault in breaks:
+            breaks[scripted.fault]()
+        elif scripted.gzipped:
+            self._send_packed(said)
+        elif request.body.get("stream") and not scripted.unstreamed:
+            self._stream(said, scripted.fault, request)
+        else:
+            self._whole(said, scripted.fault)
+
+    def _send_packed(self, said: Said) -> None:
+        content = gzip.compress(json.dumps(self.wire.whole(said)).encode())
+        self._send(200, content, kind="application/json", headers={"content-encoding": "gzip"})
+
+    def _whole(self, said: Said, fault: Fault) -> None:
+        content = json.dumps(self.wire.whole(said)).encode()
+        match fault:
+            case Fault.DRIP:
+                self._head(200, "application/json", len(content))
+                self._drip(content)
+            case Fault.FLOOD:
+                self._head(200, "application/json", 2**40)
+                self._flood()
+            case Fault.CUT_BODY | Fault.TRUNCATED_STREAM | Fault.ERROR_IN_STREAM:
+                self._head(200, "application/json", len(content))
+                self.wfile.write(content[: len(content) // 2])
+                self.close_connection = True
+            case _:
+                self._send(200, content, kind="application/json")
+
+    def _stream(self, said: Said, fault: Fault, request: Received) -> None:
+        options = request.body.get("stream_options") or {}
+        events = list(self.wire.stream(said, with_usage=bool(options.get("include_usage"))))
+        self._head(200, "text/event-stream", None)
+        self.close_connection = True
+        match fault:
+            case Fault.DRIP:
+                self._drip(b"".join(events))
+            case Fault.FLOOD:
+                self._flood()
+            case Fault.CUT_BODY | Fault.TRUNCATED_STREAM:
+                self.wfile.write(b"".join(events[:2]))
+            case Fault.ERROR_IN_STREAM:
+                self.wfile.write(b"".join(events[:2]) + self.wire.error_event())
+            case _:
+                self.wfile.write(b"".join(events))
+
+    def _refuse(self, scripted: Scripted) -> None:
+        status, kind = _STATUSES[scripted.fault]
+        body = self.wire.error(status, kind=kind, message="The fake server refuses, as asked.")
+        headers = {"retry-after": scripted.retry_after} if scripted.retry_after is not None else {}
+        self._json(status, body, headers=headers)
+
+    def _hang(self) -> None:
+        self.server.fake.stopping.wait()
+        self.close_connection = True
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def _drip_headers(self) -> None:
+        self._drip(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-filler: " + b"." * 1000)
+
+    def _drip(self, content: bytes) -> None:
+        """Send a byte at a time: each comes before any read of it could time out."""
+        self.close_connection = True
+        for byte in content:
+            self.wfile.write(bytes([byte]))
+            if self.server.fake.stopping.wait(0.2):
+                return
+
+    def _flood(self) -> None:
+        self.close_connection = True
+        part = b'data: {"filler": "' + b"." * 2**16 + b'"}\n\n'
+        while not self.server.fake.stopping.is_set():
+            self.wfile.write(part)
+
+    def _body(self) -> dict[str, Any] | None:
+        length = int(self.headers.get("content-length") or 0)
+        if length > _MAX_BODY_BYTES:
+            return None
+        try:
+            body = json.loads(self.rfile.read(length))
+        except ValueError:
+            return None
+        return body if isinstance(body, dict) else None
+
+    def _json(
+        self, status: int, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._send(status, json.dumps(body).encode(), kind="application/json", headers=headers)
+
+    def _send(
+        self, status: int, content: bytes, *, kind: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._head(status, kind, len(content), headers=headers)
+        self.wfile.write(content)
+
+    def _head(
+        self, status: int, kind: str, length: int | None, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("x-octollm-fake", "true")
+        for name, value in {
+            **(headers or {}),
+            **({} if length is None else {"content-length": str(length)}),
+        }.items():
+            self.send_header(name, value)
+        if length is None:
+            self.send_header("connection", "close")
+        self.end_headers()
+
+
+def _said(scripted: Scripted, request: Received) -> Said:
+    text = scripted.text if scripted.text is not None else _default(request.body)
+    if scripted.fault is Fault.EMPTY:
+        text = ""
+    if scripted.fault is Fault.LENGTH:
+        text = text[: max(1, len(text) // 2)]
+    finish = scripted.fault.value if scripted.fault in (Fault.REFUSAL, Fault.LENGTH) else "stop"
+    model = str(request.body.get("model", "model"))
+    return Said(
+        text=text,
+        finish=finish,
+        model=model if model.startswith(PREFIX) else PREFIX + model,
+        # four characters a token is what English comes to
+        input_tokens=scripted.input_tokens or max(1, len(json.dumps(_asked(request.body))) // 4),
+        output_tokens=scripted.output_tokens or max(1, len(text) // 4),
+        cached_tokens=scripted.cached_tokens,
+        own_finish=scripted.finish,
+        in_parts=scripted.in_parts,
+        tells_usage=not scripted.untold,
+    )
+
+
+def _asked(body: Mapping[str, Any]) -> Any:
+    return body.get("messages", body.get("input"))
+
+
+def _default(body: Mapping[str, Any]) -> str:
+    asked = body.get("response_format") or (body.get("output_config") or {}).get("format") or {}
+    schema = asked.get("schema") or (asked.get("json_schema") or {}).get("schema")
+    schema = schema or schema_in_words(f"{body.get('system', '')}\n{_said_by_all(body)}")
+    return json.dumps(example(schema)) if schema else SENTENCE
+
+
+def _said_by_all(body: Mapping[str, Any]) -> str:
+    turns = body.get("messages")
+    return "\n".join(str(turn.get("content", "")) for turn in turns or () if isinstance(turn, Mapping))

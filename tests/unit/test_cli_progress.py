@@ -1,0 +1,144 @@
+"""The progress of a task is computed from its events, and shown as lines or as a table."""
+
+import io
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from orchestrator.cli.live_table import draw
+from orchestrator.cli.progress import TaskProgress
+from orchestrator.cli.watch import line_of
+from tests.unit.recorded import RUN, TASK_ID, events, step
+
+
+def _progress(until: int) -> TaskProgress:
+    progress = TaskProgress(TASK_ID)
+    for event in RUN[:until]:
+        progress.apply(event)
+    return progress
+
+
+def _drawn(progress: TaskProgress, now: datetime) -> str:
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    console.print(draw(progress, now))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_planned_task_shows_all_its_steps_in_the_plans_order() -> None:
+    progress = _progress(3)
+
+    assert list(progress.steps) == ["inventory", "lint", "tests", "report"]
+    assert {item.state for item in progress.steps.values()} == {"waiting"}
+    assert progress.percentage == 5
+
+
+def test_an_event_applied_before_changes_nothing() -> None:
+    progress = _progress(len(RUN))
+
+    assert not progress.apply(RUN[4])
+    assert progress.steps["inventory"].state == "done"
+
+
+def test_the_seconds_of_a_running_step_count_from_its_start() -> None:
+    progress = _progress(5)
+
+    assert progress.steps["inventory"].seconds_at(datetime(2026, 11, 22, 12, 0, 7, tzinfo=UTC)) == 2.0
+    assert progress.steps["lint"].seconds_at(datetime(2026, 11, 22, 12, 0, 7, tzinfo=UTC)) is None
+
+
+def test_a_retried_step_shows_the_reason_and_then_its_second_attempt() -> None:
+    assert _progress(10).steps["lint"].state == "retrying"
+    assert _progress(10).steps["lint"].note == "ruff ran longer than 5 s"
+
+    assert _progress(14).steps["lint"].attempt == 2
+    assert _progress(14).steps["lint"].state == "done"
+
+
+def test_a_repair_resets_the_rerun_steps_and_keeps_the_others() -> None:
+    progress = _progress(18)
+
+    assert progress.round == 2
+    assert progress.steps["tests"].state == "waiting"
+    assert progress.steps["tests"].note == "1 of 3"
+    assert progress.steps["inventory"].state == "done"
+
+
+def test_the_percentage_never_decreases_and_ends_at_100() -> None:
+    progress = TaskProgress(TASK_ID)
+    shown = []
+    for event in RUN:
+        progress.apply(event)
+        shown.append(progress.percentage)
+
+    assert shown == sorted(shown)
+    assert shown[-2] == 90
+    assert shown[-1] == 100
+
+
+def test_a_step_stopped_by_a_cancel_is_cancelled_not_failed() -> None:
+    progress = TaskProgress(TASK_ID)
+    for event in events(
+        ("step.started", step("lint", "executor", attempt=1)),
+        ("step.failed", step("lint", "executor", attempt=1, error={"code": "cancelled", "message": "ended"})),
+        ("task.cancelled", {"status": "cancelled", "error": None}),
+    ):
+        progress.apply(event)
+
+    assert progress.steps["lint"].state == "cancelled"
+    assert progress.status == "cancelled"
+
+
+def test_each_change_is_printed_once() -> None:
+    progress = TaskProgress(TASK_ID)
+    lines = []
+    for event in RUN:
+        progress.apply(event)
+        lines.append(" ".join(line_of(progress, event).split()[1:]))
+
+    assert [line for line in lines if line] == [
+        f"0% {TASK_ID} accepted",
+        "5% planned, steps: 4 (mode rules)",
+        "5% inventory retriever started",
+        "26% inventory retriever done in 1.5 s: 2 links left out",
+        "26% lint executor started",
+        "26% lint executor retrying: ruff ran longer than 5 s",
+        "26% tests executor started",
+        "47% tests executor failed in 0.2 s: pytest found no tests",
+        "47% lint executor started (attempt 2): ruff ran longer than 5 s",
+        "68% lint executor done in 0.3 s",
+        "90% report retriever skipped: a step it depends on did not finish",
+        "90% judge: failed",
+        "90% repair, round 2: report, tests again",
+        "90% tests executor started: 1 of 3",
+        "90% tests executor done in 0.1 s",
+        "100% failed",
+    ]
+
+
+def test_the_table_shows_step_arm_state_attempt_and_seconds() -> None:
+    drawn = _drawn(_progress(14), datetime(2026, 11, 22, 12, 0, 14, tzinfo=UTC))
+
+    assert TASK_ID in drawn
+    assert " 68%" in drawn
+    lint = next(line for line in drawn.splitlines() if " lint " in line)
+    assert lint.split() == ["✓", "lint", "executor", "done", "2", "0.3", "s"]
+
+
+def test_a_long_note_never_narrows_the_other_columns() -> None:
+    progress = _progress(14)
+    progress.steps["lint"].note = "it says a lot " * 30
+
+    drawn = _drawn(progress, datetime(2026, 11, 22, 12, 0, 14, tzinfo=UTC))
+
+    assert "inventory" in drawn
+    assert "retriever" in drawn
+    assert max(map(len, drawn.splitlines())) <= 120
+
+
+def test_text_of_a_step_is_never_parsed_as_markup() -> None:
+    progress = TaskProgress(TASK_ID)
+    for event in events(("step.failed", step("lint", "executor", error={"message": "[red]boo[/red] [/]"}))):
+        progress.apply(event)
+
+    assert "[red]boo[/red] [/]" in _drawn(progress, datetime(2026, 11, 22, 12, 1, tzinfo=UTC))

@@ -1,0 +1,127 @@
+"""The end of a task, written for people."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.exit_status import ExitStatus, status_of_task
+from orchestrator.cli.task_report import lines_of_task, lines_of_verdict
+from tests.unit.recorded import TASK_ID, VERDICT
+
+
+def _task(**members: Any) -> dict[str, Any]:
+    result = {"output": "tests: 3 passed", "validation_passed": True, "warnings": [], "partial": False}
+    return {
+        "task_id": TASK_ID,
+        "status": "completed",
+        "result": result,
+        "error": None,
+        "metadata": None,
+    } | members
+
+
+def _text(lines: Any) -> str:
+    return "\n".join(line for line, _ in lines)
+
+
+def test_each_criterion_tells_whether_it_is_met_and_who_checked_it() -> None:
+    text = _text(lines_of_verdict(VERDICT))
+
+    assert "Verdict: failed (50 % of the criteria were checked)" in text
+    assert "✗ No test fails  [by rule, step tests]" in text
+    assert "? It reads well  [not checked]" in text
+    assert "✓ No secret  [by rule]" in text
+
+
+def test_each_criterion_is_listed_once() -> None:
+    output = "Failed: 1 of 3 checks held.\n[tests] 3 tests\nNot met: No test fails: 1 of 3"
+    warnings = ["not checked: It reads well (no model)", "tests: 2 files not read"]
+
+    lines = [
+        line for line, _ in lines_of_task(_task(result={"output": output, "warnings": warnings}), VERDICT)
+    ]
+
+    assert sum("No test fails" in line for line in lines) == 1
+    assert sum("It reads well" in line for line in lines) == 1
+    assert "  ! tests: 2 files not read" in lines
+
+
+def test_a_criterion_that_is_not_required_is_marked_so() -> None:
+    finding = {**VERDICT["findings"][0], "required": False}
+
+    text = _text(lines_of_verdict({**VERDICT, "findings": [finding]}))
+
+    assert "– No test fails  [by rule, step tests, not required]" in text
+
+
+def test_the_share_that_was_checked_is_told_of_required_criteria_where_others_stand_beside_them() -> None:
+    findings = [VERDICT["findings"][0], {**VERDICT["findings"][1], "required": False}]
+
+    text = _text(lines_of_verdict({**VERDICT, "coverage": 1.0, "findings": findings}))
+
+    assert "(100 % of the required criteria were checked)" in text
+
+
+@pytest.mark.parametrize(
+    ("spent", "told"),
+    [
+        ({"repairs": 1, "tokens_used": 1}, "1 repair · 1 token"),
+        ({"repairs": 2, "tokens_used": 0}, "2 repairs · 0 tokens"),
+    ],
+)
+def test_one_repair_is_told_in_the_singular(spent: dict[str, Any], told: str) -> None:
+    assert _text(lines_of_task(_task(metadata=spent), None)).endswith(told)
+
+
+def test_evidence_is_one_short_line_without_what_was_said() -> None:
+    evidence: list[dict[str, Any]] = [
+        {"place": "tests:/failed", "value": 1},
+        {"test": "test_a", "empty": None},
+    ]
+    finding = {
+        "criterion": "c",
+        "met": False,
+        "checked_by": "rule",
+        "explanation": "tests:/failed is 1, not 0",
+    }
+
+    text = _text(lines_of_verdict({**VERDICT, "findings": [{**finding, "evidence": evidence}]}))
+    long = _text(
+        lines_of_verdict({**VERDICT, "findings": [{**finding, "evidence": [{"quote": "x y" * 500}]}]})
+    )
+
+    assert "      evidence: test test_a" in text.splitlines()
+    assert max(map(len, long.splitlines())) < 230
+
+
+def test_a_partial_result_is_called_partial() -> None:
+    task = _task(
+        status="cancelled", result={"output": "lint: done", "partial": True, "warnings": ["not judged"]}
+    )
+
+    text = _text(lines_of_task(task, None))
+
+    assert "Result (partial)" in text
+    assert "! not judged" in text
+
+
+def test_a_failed_task_tells_why() -> None:
+    error = {"message": "No recipe fits this goal."}
+
+    assert "No recipe fits this goal." in _text(
+        lines_of_task(_task(status="failed", error=error, result=None), None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "status"),
+    [
+        (_task(), ExitStatus.OK),
+        (_task(result={"validation_passed": False}), ExitStatus.NOT_VALIDATED),
+        (_task(status="failed", result=None), ExitStatus.FAILED),
+        (_task(status="cancelled", result=None), ExitStatus.CANCELLED),
+        (_task(status="processing", result=None), ExitStatus.OK),
+    ],
+)
+def test_the_exit_status_tells_how_a_task_ended(task: dict[str, Any], status: ExitStatus) -> None:
+    assert status_of_task(task) == status

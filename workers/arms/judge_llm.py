@@ -1,0 +1,171 @@
+"""Judges criteria that have no rule by a model; a verdict counts only with quotes that are in the outputs."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
+from orchestrator.models.errors import MustWait, StepError
+from orchestrator.models.verdict import CheckedBy, CriterionFinding
+from workers.arms.base import Model
+from workers.arms.judge_rules import RoundView
+
+log = structlog.get_logger(__name__)
+
+MAX_OUTPUT_TOKENS = 800
+MAX_SHOWN_CHARACTERS = 3_000
+MIN_QUOTE_CHARACTERS = 3
+_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "verdicts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "number": {"type": "integer"},
+                    "met": {"type": ["boolean", "null"]},
+                    "explanation": {"type": "string", "maxLength": 2_000},
+                    "quotes": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "properties": {"step": {"type": "string"}, "quote": {"type": "string"}},
+                            "required": ["step", "quote"],
+                            "additionalProperties": False,
+                        },
+                    },
+                },
+                "required": ["number", "met", "explanation", "quotes"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["verdicts"],
+    "additionalProperties": False,
+}
+
+
+def judged_by_model(
+    view: RoundView, findings: Sequence[CriterionFinding], model: Model
+) -> tuple[CriterionFinding, ...]:
+    """Return the findings; a model judges those that no rule checked, if its quotes are in the outputs.
+
+    Providers that did not produce the results are asked first. When no model answers, the findings stay not checked
+    and have the reason. Raises MustWait when a model can be asked later.
+    """
+    open_ones = [index for index, finding in enumerate(findings) if _is_open(finding, view)]
+    if not open_ones:
+        return tuple(findings)
+    shown = _shown(view)
+    try:
+        prompt = load_prompt("judge.rubric")
+        completion = model.ask(
+            [
+                compose(Role.SYSTEM, prompt.fill()),
+                compose(Role.USER, *_question(view, [findings[index] for index in open_ones], shown)),
+            ],
+            _SCHEMA,
+            max_output_tokens=MAX_OUTPUT_TOKENS,
+            purpose=prompt.purpose,
+            avoid=_producers(view),
+        )
+    except MustWait:
+        raise
+    except StepError as away:
+        log.warning("judge.no_model", code=away.code)
+        why = f"no model could judge it ({away.code}: {away.message})"
+        return _with(findings, {index: replace(findings[index], explanation=why) for index in open_ones})
+    verdicts = {verdict["number"]: verdict for verdict in completion.value["verdicts"]}
+    judge = f"{completion.provider}:{completion.model}"
+    judged = {
+        index: _judged(findings[index], verdicts.get(number), shown, judge=judge)
+        for number, index in enumerate(open_ones, start=1)
+    }
+    return _with(findings, judged)
+
+
+def _is_open(finding: CriterionFinding, view: RoundView) -> bool:
+    """Return whether a model may judge a finding: it has no rule, and its step finished."""
+    if finding.checked_by is not CheckedBy.NOT_CHECKED or finding.reason is not None:
+        return False
+    return finding.step is None or view.is_done(finding.step)
+
+
+def _judged(
+    finding: CriterionFinding, verdict: Mapping[str, Any] | None, shown: Mapping[str, str], *, judge: str
+) -> CriterionFinding:
+    if verdict is None or verdict["met"] is None:
+        why = verdict["explanation"] if verdict else "it gave no verdict"
+        return replace(finding, explanation=f"the model could not decide: {why}")
+    quotes = list(_found_quotes(verdict["quotes"], shown))
+    if verdict["met"] and not quotes:
+        return replace(finding, explanation="the model calls it met, but none of its quotes is in an output")
+    return replace(
+        finding,
+        met=verdict["met"],
+        checked_by=CheckedBy.LLM,
+        explanation=verdict["explanation"],
+        evidence=[*quotes, {"model": judge}],
+    )
+
+
+def _found_quotes(quotes: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the quotes that are verbatim in the shown part of their step's output."""
+    for item in quotes:
+        quote = item["quote"]
+        if len(quote.strip()) >= MIN_QUOTE_CHARACTERS and quote in shown.get(item["step"], ""):
+            yield {"step": item["step"], "quote": quote}
+
+
+def _shown(view: RoundView) -> dict[str, str]:
+    """Return the part of each output that the model gets; all have the same room."""
+    outputs = view.outputs()
+    room = MAX_SHOWN_CHARACTERS // max(1, len(outputs))
+    return {name: _text(output)[:room] for name, output in outputs.items()}
+
+
+def _text(output: Any) -> str:
+    """Return an output as text with unchanged strings, so that they can be quoted verbatim."""
+    if isinstance(output, str):
+        return output
+    if isinstance(output, Mapping):
+        return "\n".join(f"{name}: {_text(value)}" for name, value in output.items())
+    if isinstance(output, list):
+        return "\n".join(f"- {_text(item)}" for item in output)
+    return json.dumps(output)
+
+
+def _question(view: RoundView, findings: Sequence[CriterionFinding], shown: Mapping[str, str]) -> list[Part]:
+    outputs: list[Part] = []
+    for name, text in shown.items():
+        outputs += [Untrusted("step", name), Untrusted("output", text)]
+    return [
+        Untrusted("goal", view.contract.goal),
+        Untrusted("criteria", "\n".join(_criterion(*numbered) for numbered in enumerate(findings, start=1))),
+        *outputs,
+        trusted("Judge each criterion."),
+    ]
+
+
+def _criterion(number: int, finding: CriterionFinding) -> str:
+    """Return a criterion as one line of JSON, so that its text can't look like another criterion."""
+    line = {"number": number, "criterion": finding.criterion, "step": finding.step}
+    return json.dumps({name: value for name, value in line.items() if value is not None}, ensure_ascii=False)
+
+
+def _producers(view: RoundView) -> list[str]:
+    """Return the providers whose models produced the results."""
+    used = [
+        model["provider"] for result in view.results.values() for model in result.provenance.get("models", ())
+    ]
+    return list(dict.fromkeys(used))
+
+
+def _with(
+    findings: Sequence[CriterionFinding], changed: Mapping[int, CriterionFinding]
+) -> tuple[CriterionFinding, ...]:
+    return tuple(changed.get(index, finding) for index, finding in enumerate(findings))
