@@ -1,6 +1,6 @@
-"""One of many processes at a gate: waits for `go`, tries so many times, prints {reason: how often} as JSON.
+"""One of many processes at a gate: waits for `go`, asks for admission, prints {reason: count} as JSON.
 
-Arguments: Redis' URL, the model, tries, requests a minute (0: any).
+Arguments: the URL of Redis, the model, the number of attempts, requests per minute (0: no limit).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The gauges of /metrics are what stands in Postgres and Redis."""
+"""The gauges of /metrics show the state of Postgres and Redis."""
 
 from collections.abc import Iterator
 
@@ -47,7 +47,7 @@ def test_empty_queues_and_phases_are_zero(engine: Engine, broker: "redis.Redis")
 
 
 def test_messages_of_all_priorities_count_as_one_queue(engine: Engine, broker: "redis.Redis") -> None:
-    # kombu's own names: the bare queue is priority 0
+    # kombu's names: the queue without a suffix has priority 0
     for step, messages in (("", 1), ("\x06\x163", 2), ("\x06\x166", 3), ("\x06\x169", 4)):
         broker.rpush(f"arm.coder{step}", *["m"] * messages)
 
@@ -95,7 +95,7 @@ def test_a_second_scrape_within_two_seconds_sends_no_query(engine: Engine, broke
 
 
 def test_if_one_server_is_down_the_others_gauges_remain(engine: Engine) -> None:
-    # port 9 (discard) is one that nothing of ours listens on
+    # none of our servers listens on port 9 (discard)
     nobody = redis.Redis(port=9, socket_connect_timeout=0.2, retry=None)
 
     text = metric.exposition([StateGauges(engine, nobody)]).decode()

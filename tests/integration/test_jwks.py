@@ -1,4 +1,4 @@
-"""Tokens of an identity provider: checked with its public keys, which are fetched by HTTPS and not kept for ever."""
+"""Tokens of an identity provider are verified with its public keys, which are fetched over HTTPS and expire."""
 
 import json
 import time
@@ -47,7 +47,7 @@ def token(key: Any, algorithm: str, key_id: str = "k1", **changes: Any) -> str:
 
 
 class Provider:
-    """An identity provider whose keys the test chooses."""
+    """An identity provider with keys chosen by the test."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = [public(RSA_KEY, "k1"), public(ED_KEY, "k2", use="sig")]

@@ -1,4 +1,4 @@
-"""The gate that all processes share in Redis, and the simpler one of each process while Redis is away."""
+"""The gate that all processes share in Redis, and each process's simpler gate while Redis is away."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ from orchestrator.llm.gate import (
 )
 from tests.waiting import wait_until
 
-# the breaker stays open, or is half open at once, and a probe keeps its place: no test races with a clock
+# the breaker stays open or is half open at once, and probes do not expire, so that no test depends on time
 OPEN = Policy(failures=3, open_seconds=60)
 HALF_OPEN = Policy(failures=3, open_seconds=0.05)
 CROWD = Path(__file__).with_name("llm_crowd.py")
@@ -44,13 +44,13 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def make(client: redis.Redis) -> Callable[[Policy], Gate]:
-    """Opens the shared gate."""
+    """Return the shared gate."""
     return partial(RedisGate, client)
 
 
 @pytest.fixture(params=["redis", "fallback"])
 def gate(request: pytest.FixtureRequest, client: redis.Redis) -> Gate:
-    """A gate of either kind: what tests with it state holds for both."""
+    """A gate of either kind, for tests that apply to both."""
     return FallbackGate(OPEN) if request.param == "fallback" else RedisGate(client, OPEN)
 
 

@@ -1,4 +1,4 @@
-"""Counters of a real prefork pool outlive the children that counted."""
+"""The counters of a real prefork pool survive the children that counted."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Work with a model on real rows: paid from the task's budget, told in its trace, put off or ended when it must be."""
+"""Model calls on real rows: charged to the budget, recorded in the trace, postponed or ended as required."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ SCAN = "Scan this text for secrets"
 
 
 class Planner:
-    """One who plans submitted goals with the model that a fake server plays."""
+    """Plans submitted goals with a model of the fake server."""
 
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer

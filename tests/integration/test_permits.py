@@ -1,4 +1,4 @@
-"""Steps are saved with permits that their rows keep through the database, and arms do none without one."""
+"""Steps are stored with permits, and arms run no step without one."""
 
 import hashlib
 from dataclasses import replace
@@ -26,20 +26,20 @@ from workers.runtime import containment
 from workers.sandbox.selection import NOT_TESTED
 
 KEY = signing_key.new_private_key()
-# numbers that jsonb writes in its own way
+# numbers that jsonb changes
 ODD = {"seconds": 0.0}
 SOURCE = b"def test_nothing(): pass\n"
 
 
 @pytest.fixture
 def signer(engine: Engine, our_settings: Settings) -> Engineer:
-    """One who signs permits, and whose arms ask for them."""
+    """An engineer who signs permits and whose arms require them."""
     public = signing_key.public_key_of(KEY)
     return Engineer(engine, replace(our_settings, permit_private_key=KEY, permit_public_key=public))
 
 
 def attempted(engineer: Engineer, claim: Claim) -> Any:
-    """Run a claimed step as its worker would, who lacks the private key."""
+    """Run a claimed step like a worker, without the private key."""
     settings = replace(engineer.settings, permit_private_key=None)
     process = WorkerProcess(
         settings=settings,

@@ -1,4 +1,4 @@
-"""Where a webhook may go: hosts that the operator named, and only to the public internet."""
+"""Webhooks may be sent only to allowed hosts on the public internet."""
 
 import pytest
 

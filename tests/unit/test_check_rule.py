@@ -1,4 +1,4 @@
-"""A machine check holds or fails for a stated reason; what is not there never holds."""
+"""A machine check is met or not, with a reason; a missing value meets none."""
 
 import time
 from typing import Any

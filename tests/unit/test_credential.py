@@ -1,4 +1,4 @@
-"""What we sign holds, and what anybody else made does not."""
+"""Tokens and keys that we made are accepted, all others are rejected."""
 
 import base64
 import json

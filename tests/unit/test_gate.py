@@ -1,4 +1,4 @@
-"""The gate throws no dice: its random tests draw the same examples in every process."""
+"""`make test` is deterministic: its random tests draw the same examples in every process."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ print(drawn())
 
 
 def drawn() -> list[tuple[int, str]]:
-    """Return what hypothesis draws."""
+    """Return the examples that hypothesis draws."""
     tried: list[tuple[int, str]] = []
 
     @given(st.integers(), st.text())

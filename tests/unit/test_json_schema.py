@@ -1,4 +1,4 @@
-"""A client's JSON Schema costs bounded time whatever it says, and answers like the reference implementation."""
+"""Validation by any client's JSON Schema takes bounded time and agrees with the reference implementation."""
 
 import time
 from collections.abc import Mapping

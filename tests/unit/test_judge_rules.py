@@ -1,4 +1,4 @@
-"""For each kind of rule, one criterion that the judge finds met and one that was planted to fail."""
+"""Each kind of rule has one criterion that is met and one that fails."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a newer release writes beside what this one knows is passed over when it is read back."""
+"""Members that a newer release wrote are ignored when a record is read."""
 
 from typing import Any
 

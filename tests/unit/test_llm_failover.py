@@ -1,4 +1,4 @@
-"""The chain: who is asked, who is passed over and why, what is never shopped around, and what it costs."""
+"""The chain of models: which model is asked, which errors fail over, and what calls cost."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ SONNET = ModelName("anthropic", "claude-sonnet-5-5")
 
 
 class BudgetAccount:
-    """A purse that writes down what it is asked."""
+    """A budget account that records its calls."""
 
     def __init__(self, *, empty: bool = False) -> None:
         self.empty = empty
@@ -334,7 +334,7 @@ def _settings(**chosen: object) -> Settings:
         database_url="postgresql://x",
         redis_url="redis://x",
         jwt_secret="x" * 40,
-        **chosen,  # type: ignore[arg-type]  # a test's own words
+        **chosen,  # type: ignore[arg-type]  # keywords of the test
     )
 
 
@@ -360,7 +360,7 @@ def test_a_cancelled_call_is_closed_and_no_other_model_is_asked(fake: FakeLLM) -
     caller = Caller(fake, CHAIN)
     began = time.monotonic()
 
-    # the task ends once the server has the request
+    # the task ends when the server has the request
     with pytest.raises(errors.Stopped) as stopped, cancellation.cancellable(lambda: bool(fake.received)):
         caller.ask(seconds=10)
 

@@ -1,4 +1,4 @@
-"""Whatever a provider does, a call ends in time, as a right answer or as one of our errors."""
+"""For every fault of a provider, a call ends in time with an answer or with one of our errors."""
 
 import pickle
 import subprocess
@@ -22,7 +22,7 @@ from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import HELLO, Caller
 
 SLOW_SECONDS = 0.5
-# what each fault ends as: whole answers, then streams where that differs
+# the outcome of each fault: single responses, then streams if they differ
 ENDS: dict[Fault, type[ModelError] | None] = {
     Fault.NONE: None,
     Fault.RATE_LIMITED: model_errors.ModelRateLimited,

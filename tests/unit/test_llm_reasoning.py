@@ -1,4 +1,4 @@
-"""What a model thinks, drafts and echoes before its answer is not taken for the answer."""
+"""Reasoning, drafts and echoes before a model's answer are not mistaken for the answer."""
 
 import json
 import time

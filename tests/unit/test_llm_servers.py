@@ -1,4 +1,4 @@
-"""Servers that speak a provider's protocol in their own way are understood, or told of in words."""
+"""Servers that deviate from a provider's protocol are supported, or give a clear error."""
 
 import json
 import time

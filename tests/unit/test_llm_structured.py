@@ -1,4 +1,4 @@
-"""A value of a schema comes out of a model, or a typed error: whatever its server knows and whatever it says."""
+"""Structured output ends with a valid value or a typed error, for every server and every answer."""
 
 import json
 from collections.abc import Iterator

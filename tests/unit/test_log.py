@@ -1,4 +1,4 @@
-"""Every line of a process, ours or a library's, is one JSON object with the ids of the moment, no secret."""
+"""Every log line, also a library's, is one JSON object with the current ids and without secrets."""
 
 import io
 import json
@@ -20,14 +20,14 @@ _PASSWORD = "pg-passw0rd"
 
 
 class Output(io.StringIO):
-    """What the process wrote, as one object a line."""
+    """The lines that the process wrote, as objects."""
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.getvalue().splitlines()]
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -47,7 +47,7 @@ def _settings(home: Path, **given: str) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Put logging back as pytest had it."""
+    """Restore pytest's logging configuration."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -59,7 +59,7 @@ def _as_before() -> Iterator[None]:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Output:
-    """A configured log that is written to memory."""
+    """A configured log that writes to memory."""
     written = Output()
     log.configure(_settings(tmp_path), service="worker", stream=written)
     return written

@@ -1,4 +1,4 @@
-"""Metrics of many processes become one answer, and processes that come and go leave no heap of files."""
+"""The metrics of all processes are reported together, and short-lived processes do not leave many files."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 # a parent that, like a prefork pool, keeps two children alive and replaces them; gunicorn's workers and
-# thread pools are the simpler case of a process that stays
+# thread pools are the simpler case of a long-lived process
 _POOL = """
 import os
 from orchestrator.observability import metric

@@ -1,4 +1,4 @@
-"""Models, rates, prices and parameters as operators write them."""
+"""The settings for models, rates, prices and parameters are parsed."""
 
 from decimal import Decimal
 

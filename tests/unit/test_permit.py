@@ -1,4 +1,4 @@
-"""A permit is good for one row as it was saved, for its time, and only from whoever holds the private key."""
+"""A permit is valid for one unchanged row, until its expiry, and only if the private key signed it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Prompts are files with a name, a version and blanks; what fills a blank stays what it is."""
+"""Prompts are files with a name, a version and placeholders; inserted values are not interpreted."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Text that others wrote reaches a model between marks only; orchestrator.llm.prompt alone makes messages."""
+"""Untrusted text reaches a model only between delimiters; only orchestrator.llm.prompt creates messages."""
 
 import ast
 import re
@@ -35,9 +35,9 @@ SCHEMA = {
     "additionalProperties": False,
 }
 MAKERS = {Path("orchestrator/llm/prompt.py")}
-# who may also name what only orchestrator.llm.prompt makes, and why
+# the other modules that may create such parts, and why
 MESSAGES = MAKERS | {
-    Path("orchestrator/llm/provider.py"),  # joins what the system says in several messages
+    Path("orchestrator/llm/provider.py"),  # joins system messages
     Path("orchestrator/llm/embedding.py"),  # an embedding model takes no instructions
 }
 REGISTRY_TEXTS = {
@@ -54,7 +54,7 @@ def fake() -> Iterator[FakeLLM]:
 
 
 def assert_delimited(fake: FakeLLM, *, calls: int = 1) -> None:
-    """Check that the word went out with the last of so many calls, and between marks only."""
+    """Check that the last of `calls` requests contains the word, and only between delimiters."""
     assert len(fake.received) == calls
     said = [turn for received in fake.received for turn in received.body["messages"]]
     assert {turn["role"] for turn in said} <= {"system", "user"}
@@ -262,7 +262,7 @@ def test_a_trusted_part_is_a_literal_at_its_call() -> None:
 
 
 def test_messages_to_models_are_composed_of_parts() -> None:
-    """A model is asked by the name `ask`, with messages that `compose` made: no arm formats a text."""
+    """Arms call `ask` with messages that `compose` made; no arm formats a text itself."""
     asking = [
         path
         for path, name in sources()
