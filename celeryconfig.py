@@ -1,4 +1,4 @@
-"""Celery's settings; the queues come from the registry of arms, the addresses from orchestrator.settings."""
+"""Celery's settings; the arm registry defines the queues, orchestrator.settings the addresses."""
 
 from kombu import Queue
 
@@ -15,21 +15,21 @@ result_serializer = "json"
 accept_content = ["json"]
 result_accept_content = ["json"]
 
-# a message is acknowledged when its outcome is in Postgres; a dead child's message comes again at once
+# a message is acknowledged after its outcome is in Postgres; a dead child's message is delivered again at once
 task_acks_late = True
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
 
-# rows decide what is published again and when (ENGINE.md 9, 14): the broker's own redelivery only has to be late
+# the rows decide what is published again and when (ENGINE.md 9, 14), so the broker's redelivery can be late
 broker_transport_options = {
     "visibility_timeout": 3600,
     "priority_steps": [0, 3, 6, 9],
     "health_check_interval": 25,
     "socket_connect_timeout": TIMEOUT_SECONDS,
-    # a consumer reads when there is something to read, so this bounds publishing and acknowledging only
+    # a consumer reads only when data is there, so this limits publishing and acknowledging only
     "socket_timeout": TIMEOUT_SECONDS,
-    # ours (orchestrator.queue.transport): a message for another task is dropped
+    # read by orchestrator.queue.transport, which drops messages for other tasks
     "known_tasks": (*TASK_NAMES.values(), WEBHOOK_TASK),
 }
 broker_connection_retry_on_startup = True
@@ -41,7 +41,7 @@ result_backend_max_retries = 100
 result_backend_base_sleep_between_retries_ms = 50
 result_backend_max_sleep_between_retries_ms = 2000
 result_expires = None
-# our sweeper fires ready chords whose body was not published
+# our sweeper publishes the body of a ready chord that was not published
 octollm_fire_ready = False
 
 worker_max_tasks_per_child = 500
@@ -49,7 +49,7 @@ worker_proc_alive_timeout = 60
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
-# whoever may publish in Redis could stop workers, or limit their rates, with one message
+# with remote control, anyone who can publish to Redis could stop workers with one message
 worker_enable_remote_control = False
 worker_send_task_events = False
 task_send_sent_event = False

@@ -1,9 +1,9 @@
 """Measures POST /v1/tasks over 50 kept connections: open loop at 50, 100 and 200 requests/s, then closed loop.
 
 A whole stack as `octollm up` runs it, Postgres with fsync. A task has a plan of one step that collects a number: the
-workers, who do it and judge it, share the machine with the API, and so does this client. Open
-loop: arrivals are random (Poisson) and latency counts from the arrival, not from the sending, so a slow answer makes
-the next ones late. CPU is that of the API's processes alone. Exit status 0 if P95 at 100/s is under 100 ms.
+workers that run and judge it share the machine with the API and this client. Open loop: arrivals are random
+(Poisson) and latency counts from the arrival, not from the sending, so a slow answer delays the next ones. CPU is
+that of the API's processes only. Exit status 0 if P95 at 100/s is under 100 ms.
 
     python bench/api.py [seconds for each run, 15 by default]
 """
@@ -36,7 +36,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Run(NamedTuple):
-    """What a run measured; times in seconds."""
+    """The figures of a run; times in seconds."""
 
     name: str
     latencies: list[float]
@@ -65,7 +65,7 @@ class Caller:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def submit(self) -> bool:
-        """Submit a task; tell whether it was accepted."""
+        """Submit a task; return whether it was accepted."""
         body = json.dumps({"goal": "Collect a number", "plan": PLAN, "priority": "low"})
         self._connection.request("POST", "/v1/tasks", body, self._headers)
         answer = self._connection.getresponse()
@@ -103,7 +103,7 @@ def main() -> int:
 
 
 def arrivals(rate: int, seconds: float) -> Iterator[float]:
-    """Yield times of random arrivals, from now on."""
+    """Yield times of random arrivals, starting now."""
     at, end = time.monotonic(), time.monotonic() + seconds
     chance = random.Random(rate)
     while (at := at + chance.expovariate(rate)) < end:
@@ -111,7 +111,7 @@ def arrivals(rate: int, seconds: float) -> Iterator[float]:
 
 
 def endless(seconds: float) -> Iterator[float]:
-    """Yield now, as often as asked, until the time is over."""
+    """Yield the current time on each call until the time is over."""
     end = time.monotonic() + seconds
     for _ in count():
         if (now := time.monotonic()) >= end:
@@ -120,7 +120,7 @@ def endless(seconds: float) -> Iterator[float]:
 
 
 def measure(stack: Stack, callers: list[Caller], name: str, times: Iterator[float]) -> Run:
-    """Let all callers take arrivals in turn, and send each when its time has come."""
+    """Let the callers take arrivals in turn and send each at its time."""
     latencies: list[float] = []
     refused: list[float] = []
     lock = threading.Lock()

@@ -1,7 +1,7 @@
-"""Attacks a running stack, one attack after the other; each time another tenant's small task must end soon.
+"""Attacks a running stack, one attack after the other; meanwhile another tenant's small task must end soon.
 
-Prints a line an attack: what held or limited it, and the other tenant's seconds. Names on the command line choose
-attacks; without any all are made. Exit status 0 if every one held. Loopback only; the stack is private and goes.
+Prints a line for each attack: what stopped or limited it, and the other tenant's seconds. Names on the command line
+choose attacks; default: all. Exit status 0 if none succeeded. Loopback only; the stack is private and is removed.
 """
 
 import argparse
@@ -51,14 +51,14 @@ ATTACKS: Final[Mapping[str, Attack]] = {
         trespass.remote_control,
         trespass.revoked_key,
         trespass.file_name_with_marks,
-        # after the others: for a minute, wrong credentials of this address are refused unread
+        # last: for a minute after it, credentials from this address are refused without a check
         trespass.wrong_keys_of_one_address,
     )
 }
 
 
 class Row(NamedTuple):
-    """What came of an attack; `other_seconds` is None when the other tenant's task did not end."""
+    """The result of an attack; `other_seconds` is None if the other tenant's task did not end."""
 
     held: bool
     told: str
@@ -66,7 +66,7 @@ class Row(NamedTuple):
 
 
 def main() -> int:
-    """Make the attacks that the command line names, all by default."""
+    """Run the attacks that the command line names, by default all."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     arguments = _arguments()
     chosen = {name: ATTACKS[name] for name in arguments.attacks or ATTACKS}
@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def _environ(fake: FakeLLM) -> dict[str, str]:
-    """Return the stack's settings: the defaults, but for a rate limit that would hide what holds behind it."""
+    """Return the stack's settings: the defaults, but with a high rate limit, which would stop the attacks first."""
     return {
         "DATABASE_URL": "",
         "REDIS_URL": "",
@@ -100,7 +100,7 @@ def _environ(fake: FakeLLM) -> dict[str, str]:
 
 
 def _make(scene: Scene, name: str, attack: Attack, *, until: float) -> bool:
-    """Make one attack, print its line, answer whether it held."""
+    """Run one attack, print its line, return whether the stack withstood it."""
     if time.monotonic() > until:
         print(f"{'NOT MADE':<9} {name}: the time is over; give more, SECONDS=600", flush=True)
         return False
@@ -124,7 +124,7 @@ def _make(scene: Scene, name: str, attack: Attack, *, until: float) -> bool:
 
 
 def _attacked(scene: Scene, attack: Attack) -> Row:
-    """Begin the attack, run the other tenant's task beside it, end the attack."""
+    """Start the attack, run the other tenant's task meanwhile, end the attack."""
     other_seconds = None
     course = attack(scene)
     try:
@@ -136,7 +136,7 @@ def _attacked(scene: Scene, attack: Attack) -> Row:
     except DidNotHold as broken:
         return Row(False, str(broken), other_seconds)
     except (AssertionError, OSError) as error:
-        # the product does not answer as it must: that is an effect, too
+        # an unexpected answer counts as a success of the attack
         return Row(False, f"{type(error).__name__}: {error}"[:300], other_seconds)
     finally:
         course.close()

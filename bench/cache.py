@@ -1,13 +1,13 @@
-"""Measures the cache of results: how much it can answer, how much it does answer, and that it never answers wrongly.
+"""Measures the result cache: its ceiling, its hit rate, and that it serves no wrong result.
 
-`drive` sends a seeded stream (bench/workload) through Orchestrator.submit on real servers and plays the workers of
-what is to run. Time is virtual: Postgres' now() and the TTLs of the entries in Valkey are moved to each request's
-time, so the TTL of an hour runs out by itself, three times. The first 40 % warm up and are not measured. Whose result
-each task got is read from Postgres afterwards. Ceiling: the share that a perfect cache would answer, one that
-knows the classes and has the same TTL; capture: how much of that was answered. Reused steps are no hits.
-`alias` (only when asked for) is the same with a judge of look-alikes, who is never wrong (bench/support/oracle.py).
-`lookup` times the exact lookup among 100,000 entries. `table` (only when asked for) prints what the keys alone can do
-for other sizes, Zipf exponents and phrasings, with a dictionary in place of the servers.
+`drive` sends a seeded stream of requests (bench/workload) through Orchestrator.submit on real servers, and executes the
+tasks that have to run. Time is virtual: Postgres' now() and the TTLs in Valkey follow the time of each request, so the
+TTL of an hour expires three times. The first 40 % of the requests are the warm-up and are not measured. The source of
+each result is read from Postgres afterwards. Ceiling: the share that a perfect cache would serve, which knows the
+classes and has the same TTL. Capture: the share of the ceiling that was reached. Reused steps are no hits.
+`alias` (only on request) is the same with a perfect judge of similar tasks (bench/support/oracle.py). `lookup` times
+the exact lookup among 100,000 entries. `table` (only on request) prints the hit rates of exact keys for other sizes,
+Zipf exponents and phrasings, with a dictionary in place of the servers.
 
     python bench/cache.py [drive] [alias] [lookup] [table] [--requests N] [--seed N]
 
@@ -50,17 +50,19 @@ _PLAIN_SHARE: Final = 0.85
 
 
 def main() -> int:
-    """Run the parts that are asked for; return 1 when a target is missed."""
+    """Run the requested parts; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="drive|alias|lookup|table")
-    parser.add_argument("--requests", type=int, help="sent by the drive; by default what three TTLs bring")
+    parser.add_argument(
+        "--requests", type=int, help="requests of the drive; default: as many as arrive in three TTLs"
+    )
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     parts = asked.parts or ["drive", "lookup"]
     if unknown := set(parts) - {"drive", "alias", "lookup", "table"}:
-        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
     met = []
     if "drive" in parts:
         met.append(drive(asked.seed, requests=asked.requests))
@@ -75,7 +77,7 @@ def main() -> int:
 
 
 def drive(seed: int, *, requests: int | None, judged: bool = False) -> bool:
-    """Drive the real thing with 2,000 tasks, Zipf 1.0, 70 % fixed phrasing; tell whether the targets are met."""
+    """Drive real servers with 2,000 tasks, Zipf 1.0, 70 % fixed phrasing; return whether the targets are met."""
     mix = mix_of(tasks=2000, zipf=1.0, fixed=0.7, seed=seed, requests=requests)
     asked = list(stream(mix))
     with real_servers() as real, ExitStack() as ending:
@@ -85,7 +87,7 @@ def drive(seed: int, *, requests: int | None, judged: bool = False) -> bool:
         ending.callback(engine.dispose)
         oracle = ending.enter_context(Oracle(asked)) if judged else None
         company = Company(engine, replace(real, database_url=clock.database_url), oracle)
-        # where a model is configured, goals that no recipe fits are let in
+        # with a model configured, goals that fit no recipe are accepted
         orchestrator = bootstrap.for_api(replace(company.settings, openai_api_key="k"))
         ending.callback(orchestrator.engine.dispose)
         driven = Drive(orchestrator, company, clock)
@@ -95,11 +97,11 @@ def drive(seed: int, *, requests: int | None, judged: bool = False) -> bool:
     print(
         f"{mix.requests} requests for {mix.tasks} tasks, Zipf {mix.zipf:g}, {mix.fixed:.0%} fixed phrasing, "
         f"seed {seed}: {mix.per_second:g} ordinary ones a second, {asked[-1].at / TTL_SECONDS:.1f} TTLs, "
-        f"in {seconds:.0f} s; {'a judge who is never wrong' if judged else 'no judge'}"
+        f"in {seconds:.0f} s; {'a perfect judge' if judged else 'no judge'}"
     )
     for name, times in (
         ("answered at once", driven.hit_seconds),
-        ("to run or to wait", driven.miss_seconds),
+        ("to run or to follow", driven.miss_seconds),
     ):
         p50, p95 = quantiles(times)
         print(f"Orchestrator.submit, {name}: P50 {p50:.1f} ms, P95 {p95:.1f} ms")
@@ -107,7 +109,7 @@ def drive(seed: int, *, requests: int | None, judged: bool = False) -> bool:
 
 
 def table(seed: int) -> None:
-    """Print ceiling and hit rate of ordinary requests, by the keys alone."""
+    """Print the ceiling and the hit rate of exact keys for ordinary requests."""
     print(
         f"{'tasks':>6} {'Zipf':>5} {'fixed':>6}",
         *(f"{f'{rate}/s: ceiling':>13} {'hit rate':>9}" for rate in RATES),
@@ -133,7 +135,7 @@ def mix_of(
     per_second: float = PER_SECOND,
     requests: int | None = None,
 ) -> Mix:
-    """Return a stream's shape, long enough for TTLS times the TTL."""
+    """Return the mix of a stream that lasts TTLS times the TTL."""
     enough = round(TTLS * TTL_SECONDS * per_second / _PLAIN_SHARE)
     return Mix(
         requests=requests or enough, tasks=tasks, zipf=zipf, fixed=fixed, per_second=per_second, seed=seed
@@ -142,7 +144,7 @@ def mix_of(
 
 @contextmanager
 def real_servers() -> Iterator[Settings]:
-    """Run an empty Postgres (fsync off) and an empty Valkey; yield the settings of a process that uses them."""
+    """Run an empty Postgres (fsync off) and an empty Valkey; yield settings that use them."""
     with (
         tempfile.TemporaryDirectory(prefix="octollm-bench-") as folder,
         servers.start(Path(folder), durable=False, environ={}) as running,

@@ -1,7 +1,7 @@
-"""Chaos: everything dies, freezes, forgets and repeats itself while tasks run; an auditor says what came of it.
+"""Injects faults into every process and server while tasks run, then audits the result.
 
 Exit status 0 when the audit finds nothing, and the faults hit enough running work to prove something. `--mutations`
-runs the same chaos on three broken copies of the product instead: then 0 means that the auditor reported each.
+runs the same chaos on three broken copies of the product instead; 0 then means that the auditor reported each.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from bench.support.chaos.run import Conditions, Outcome, run
 
 MUTATIONS: Final = ("fence", "count", "publish")
 LONG_SECONDS: Final = 300.0
-"""From here on leases have their default length, and every kind of hit must have happened."""
+"""From this duration on leases have their default length, and every kind of hit must have occurred."""
 _SHOWN: Final = 5
 
 
 def main() -> int:
-    """Run what the command line asks for and print what came of it."""
-    # a broker that we took away ourselves is no news
+    """Run what the command line asks for and print the result."""
+    # warnings about a broker that we stopped ourselves would only be noise
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     arguments = _arguments()
     seed = arguments.seed if arguments.seed is not None else random.randrange(2**31)
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def _mutated(conditions: Conditions) -> bool:
-    """Run on a broken copy; answer whether the auditor noticed."""
+    """Run on a broken copy; return whether the auditor reported it."""
     outcome = run(conditions)
     checks = sorted({violation.check for violation in outcome.violations})
     print(

@@ -54,7 +54,7 @@ class Side:
             chord_tasks.start_canvas(self.app, plan, run)
 
     def finished(self) -> tuple[str, float]:
-        """Wait for a body's end; return the run's name and the time."""
+        """Wait for the end of a chord's body; return the run's name and the time."""
         popped = self.client.brpop([f"finished:{self.queue}"], timeout=60)
         if popped is None:
             raise TimeoutError(f"a chord on {self.queue} did not end in 60 s")
@@ -69,7 +69,7 @@ class Side:
         return (self.finished()[1] - began) * 1000
 
     def burst(self, chords: int) -> float:
-        """Return the seconds that some chords take with IN_FLIGHT of them on their way."""
+        """Return the seconds for some chords with IN_FLIGHT of them running at once."""
         began = time.time()
         for _ in range(IN_FLIGHT):
             self.start("fan8", _new_run())
@@ -120,7 +120,7 @@ def sides(pool: str, running: servers.Servers, *, log: Path) -> Iterator[list[Si
             stack.enter_context(worker(pool, environ, log=log / f"{queue}.log"))
             found.append(Side(kind, app, queue, client))
         yield found
-        # results that live on would look for the Redis that is gone
+        # results that outlive the block would connect to a Redis that has stopped
         consumer: Any = found[0].app.backend.result_consumer  # type: ignore[attr-defined]  # the Redis side's
         consumer.stop()
         consumer._pubsub = None
@@ -147,7 +147,7 @@ def worker(pool: str, environ: dict[str, str], *, log: Path) -> Iterator[None]:
 
 
 def measure(pool: str, chosen: list[Side]) -> None:
-    """Take turns in random order: single chords, then short bursts; other load hits all backends alike."""
+    """Measure in random order: single chords, then short bursts, so that other load affects all backends equally."""
     plans = ["fan8"] if pool == "prefork" else ["fan8", "diamond", "ragged"]
     for side in chosen:
         for plan in plans:
@@ -172,7 +172,7 @@ def measure_latency(plan: str, chosen: list[Side], chance: random.Random) -> Non
 
 
 def measure_rate(chosen: list[Side], chance: random.Random) -> None:
-    """Add one rate to each side's; the database backend, which is slow, gets one burst."""
+    """Add one rate to each side's; the slow database backend gets one burst."""
     seconds: dict[str, list[float]] = {side.kind: [] for side in chosen}
     for turn in range(BURSTS):
         for side in chance.sample(chosen, len(chosen)):
@@ -211,7 +211,7 @@ def _row(figures: dict[str, list[float]]) -> str:
 
 
 def _ratio(ours: list[float], theirs: list[float]) -> float:
-    """Return the median of the runs' ratios: within a run both sides saw the same machine."""
+    """Return the median of the runs' ratios; both sides of a ratio were measured in the same run."""
     return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 

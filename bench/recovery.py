@@ -1,7 +1,7 @@
-"""Measures how soon work goes on after a crash and through a restart, with the default settings.
+"""Measures how soon work continues after a crash and during a restart, with the default settings.
 
-Every kind of worker runs twice on durable servers. Arguments name measures; without any all are taken. Exit status 0
-if every target holds.
+Every kind of worker runs twice, on durable servers. Arguments name measures; default: all. Exit status 0 if every
+target is met.
 """
 
 import logging
@@ -22,7 +22,7 @@ import structlog
 
 from bench.support.chaos import victims
 from bench.support.chaos.broker import queue_keys
-from bench.support.chaos.ground import Ground
+from bench.support.chaos.harness import Harness
 from bench.support.chaos.run import client_of
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from orchestrator.models.arm_capability import ARMS
@@ -61,30 +61,30 @@ WHERE s.task_id = ANY(%(ids)s) AND s.kind = 'step'
 
 @dataclass(frozen=True)
 class Scene:
-    """The running product, and its client."""
+    """The running product and a client of it."""
 
     stack: Stack
-    ground: Ground
+    harness: Harness
     client: Client
 
     def run_step(self, seconds: float) -> tuple[str, int]:
-        """Have one step of `seconds` run; return its task, and the pid of the child that runs it."""
+        """Start one step of `seconds`; return its task and the pid of the child that runs it."""
         task_id = self.client.submit(plan={"steps": [wait("one", seconds)]})
-        return task_id, owner_of(self.ground.engine, task_id, "one")
+        return task_id, owner_of(self.harness.engine, task_id, "one")
 
     def second_start(self, task_id: str, *, since: float) -> float:
         """Wait for the step's second attempt; return the seconds from `since` (time.time()) to its start."""
 
         def starts() -> list[dict[str, Any]]:
-            return [row for row in self.ground.ask(_STARTS, task=task_id, step="one") if row["attempt"] == 2]
+            return [row for row in self.harness.ask(_STARTS, task=task_id, step="one") if row["attempt"] == 2]
 
         return float(wait_until(starts, 60, "the second attempt")[0]["at"]) - since
 
     def whole(self) -> None:
-        """Wait until both executors take steps again."""
+        """Wait until both executors accept steps again."""
 
         def is_whole() -> bool:
-            rows = self.ground.ask(
+            rows = self.harness.ask(
                 "SELECT count(*) AS live FROM pools WHERE arm = 'executor' AND seen_at > now() - interval '6 seconds'"
             )
             mains = self.stack.pids("executor")
@@ -96,26 +96,26 @@ class Scene:
 
 
 def main() -> int:
-    """Measure everything; print the figures and whether each target holds."""
+    """Run all measures; print the figures and whether each target is met."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     chosen = [MEASURES[name] for name in sys.argv[1:]] or MEASURES.values()
     with (
         tempfile.TemporaryDirectory(prefix="octollm-recovery-") as folder,
-        Ground(Path(folder) / "servers") as ground,
+        Harness(Path(folder) / "servers") as harness,
         Stack(
             Path(folder) / "stack",
             port=0,
-            environ={"RATE_LIMIT": "100000/second", **ground.addresses},
+            environ={"RATE_LIMIT": "100000/second", **harness.addresses},
             processes={**ONE_OF_EACH, **dict.fromkeys(POOLS, 2)},
         ) as stack,
     ):
-        scene = Scene(stack, ground, client_of(stack))
+        scene = Scene(stack, harness, client_of(stack))
         held = [holds for measure in chosen for holds in measure(scene)]
     return 0 if all(held) else 1
 
 
 def killed_worker(scene: Scene) -> Iterator[bool]:
-    """SIGKILL of a worker with its children: nobody is left to hand back, so the lease must end."""
+    """SIGKILL of a worker with its children: nothing returns the lease, so it must expire."""
     spans = []
     for _ in range(RUNS):
         scene.whole()
@@ -129,7 +129,7 @@ def killed_worker(scene: Scene) -> Iterator[bool]:
 
 
 def killed_child(scene: Scene) -> Iterator[bool]:
-    """SIGKILL of a pool's child: its parent hands the lease back."""
+    """SIGKILL of a pool's child: its parent returns the lease."""
     spans = []
     for _ in range(RUNS):
         scene.whole()
@@ -143,15 +143,15 @@ def killed_child(scene: Scene) -> Iterator[bool]:
 
 def _first_start(scene: Scene, at: float) -> float | None:
     """Return the seconds from `at` to the first start of a step after it."""
-    seconds: float | None = scene.ground.ask(_FIRST_START, at=at)[0]["seconds"]
+    seconds: float | None = scene.harness.ask(_FIRST_START, at=at)[0]["seconds"]
     return seconds
 
 
 def emptied_redis(scene: Scene) -> Iterator[bool]:
-    """The broker forgets hundreds of messages: the sweeper sends them again from their rows."""
+    """The broker loses hundreds of messages: the sweeper publishes them again from their rows."""
     ways: dict[str, Callable[[], object]] = {
         "FLUSHALL": partial(_flush, scene),
-        "Redis killed, back and empty after 1 s": partial(scene.ground.kill_redis, away_seconds=1),
+        "Redis killed, back and empty after 1 s": partial(scene.harness.kill_redis, away_seconds=1),
     }
     for name, forget in ways.items():
         scene.whole()
@@ -171,17 +171,17 @@ def emptied_redis(scene: Scene) -> Iterator[bool]:
 
 
 def killed_postgres(scene: Scene) -> Iterator[bool]:
-    """SIGKILL of Postgres while a step runs: its result waits for the server, and counts."""
+    """SIGKILL of Postgres while a step runs: its result waits for the server and is recorded."""
     spans, attempts = [], []
     for _ in range(RUNS):
         scene.whole()
         task_id, _child = scene.run_step(2)
-        # past what it reads at its start: the server goes while the arm works
+        # after the reads at its start, so that the server stops while the arm runs
         time.sleep(0.5)
-        scene.ground.kill_postgres(away_seconds=2)
+        scene.harness.kill_postgres(away_seconds=2)
         at = time.time()
         scene.client.end_of(task_id)
-        row = row_of(scene.ground.engine, task_id, "one")
+        row = row_of(scene.harness.engine, task_id, "one")
         spans.append(row["finished_at"].timestamp() - at)
         attempts.append(row["attempt"])
     yield _told(
@@ -192,12 +192,12 @@ def killed_postgres(scene: Scene) -> Iterator[bool]:
 
 
 def handed_back(scene: Scene) -> Iterator[bool]:
-    """SIGTERM while a step outlasts the grace time (30 s): another worker starts it."""
+    """SIGTERM while a step runs longer than the grace time (30 s): another worker starts it."""
     scene.whole()
     task_id, child = scene.run_step(40)
     os.kill(parent_of(child), signal.SIGTERM)
     scene.second_start(task_id, since=0)
-    back = scene.ground.ask(_HANDED_BACK, task=task_id)[0]["at"]
+    back = scene.harness.ask(_HANDED_BACK, task=task_id)[0]["at"]
     yield _told(
         "SIGTERM past the grace time: handed over within",
         [scene.second_start(task_id, since=back)],
@@ -207,7 +207,7 @@ def handed_back(scene: Scene) -> Iterator[bool]:
 
 
 def rolling_restart(scene: Scene) -> Iterator[bool]:
-    """Every worker is told to stop and started again, one after the other, while tasks run."""
+    """A rolling restart of all workers while tasks run."""
     scene.whole()
     calm, _ = _under_load(scene, lambda: time.sleep(LOAD_SECONDS))
     restarted, attempts = _under_load(scene, lambda: _restart_all(scene))
@@ -220,7 +220,7 @@ def rolling_restart(scene: Scene) -> Iterator[bool]:
 
 
 def _under_load(scene: Scene, act: Callable[[], None]) -> tuple[list[float], list[int]]:
-    """Keep two tasks under way while `act` runs; return each step's delay beside its own work, and its attempts."""
+    """Keep two tasks running while `act` runs; return each step's delay without its own work, and its attempts."""
     ids: list[str] = []
     over = False
 
@@ -237,7 +237,7 @@ def _under_load(scene: Scene, act: Callable[[], None]) -> tuple[list[float], lis
         over = True
         for client in clients:
             client.result()
-    rows = scene.ground.ask(_DELAYS, ids=ids)
+    rows = scene.harness.ask(_DELAYS, ids=ids)
     return [row["seconds"] for row in rows], [row["attempt"] for row in rows]
 
 
@@ -251,7 +251,7 @@ def _restart_all(scene: Scene) -> None:
 
 def _is_back(scene: Scene, kind: str, *, old: int, since: float) -> bool:
     pids = scene.stack.pids(kind)
-    rows = scene.ground.ask(
+    rows = scene.harness.ask(
         "SELECT count(*) AS live FROM pools WHERE node LIKE %(node)s AND seen_at > to_timestamp(%(since)s)",
         node=f"{kind}.%",
         since=since,
@@ -260,22 +260,22 @@ def _is_back(scene: Scene, kind: str, *, old: int, since: float) -> bool:
 
 
 def _flush(scene: Scene) -> None:
-    with scene.ground.broker() as broker:
+    with scene.harness.broker() as broker:
         broker.flushall()
 
 
 def _planned(scene: Scene, ids: Sequence[str]) -> bool:
     sql = "SELECT count(*) AS planned FROM rounds WHERE task_id = ANY(%(ids)s)"
-    return bool(scene.ground.ask(sql, ids=list(ids))[0]["planned"] == len(ids))
+    return bool(scene.harness.ask(sql, ids=list(ids))[0]["planned"] == len(ids))
 
 
 def _queued(scene: Scene) -> int:
-    return int(scene.ground.ask("SELECT count(*) AS queued FROM steps WHERE state = 'queued'")[0]["queued"])
+    return int(scene.harness.ask("SELECT count(*) AS queued FROM steps WHERE state = 'queued'")[0]["queued"])
 
 
 def _is_all_sent(scene: Scene) -> bool:
-    """Answer whether the broker holds a message for every queued row."""
-    with scene.ground.broker() as broker:
+    """Return whether the broker has a message for every queued row."""
+    with scene.harness.broker() as broker:
         return sum(broker.llen(key) for key in queue_keys(broker)) >= _queued(scene)
 
 

@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def burst(client: Client) -> tuple[float, float, float]:
-    """Submit TASKS at once, wait for their ends; return P50, P95 in seconds and tasks per second."""
+    """Submit TASKS at once and wait until they end; return P50 and P95 in seconds, and tasks per second."""
     before = buckets(client)
     started = time.monotonic()
     with ThreadPoolExecutor(TASKS) as pool:

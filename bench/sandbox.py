@@ -22,7 +22,7 @@ LIMITS: Final = ToolLimits()
 
 
 def sandboxed(backend: Backend, inputs: Path) -> None:
-    """Run the tool that does nothing, as the executor runs its tools."""
+    """Run /bin/true as the executor runs its tools."""
     with backend.cell(inputs, LIMITS) as cell:
         finished = run(cell, ["/bin/true"], environment={}, limits=LIMITS, checkpoint=lambda: None)
     assert finished.exit_code == 0, finished.stderr

@@ -1,7 +1,7 @@
 """Prints keys a second and the two error rates of `canonical_key` on seeded goals with labels known by construction.
 
-Noise keeps the task and must keep the key; a mutation changes the task and must change the key. The guard is counted
-on the same mutations: what it lets through costs a call to the judge.
+Noise keeps the task and must keep the key; a mutation changes the task and must change the key. The guard is measured
+on the same mutations: each one that it accepts costs a model call.
 Run `python bench/similarity.py [--count 5000] [--seed 1]`.
 """
 

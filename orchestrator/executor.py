@@ -1,4 +1,4 @@
-"""What the engine does to a task: adopt a plan, complete a step, conclude a round; each in one transaction."""
+"""Runs a task's rounds as dataflow: adopts a plan, completes a step, concludes a round; each in one transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,18 +11,17 @@ from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.chord import chord
 from orchestrator.chord.chord import Refused
-from orchestrator.lifecycle.ending import Ended, end_task, task_error
+from orchestrator.lifecycle.ending import Ended, Ending, end_task, task_error
 from orchestrator.lifecycle.event_payloads import (
-    attempt_of,
+    attempt_decision,
     queued_event,
     result_of,
     reused_event,
     step_event,
     verdict_event,
-    who,
 )
 from orchestrator.lifecycle.repair import NoRepair, plan_repair
-from orchestrator.lifecycle.reuse import Reuse, plan_reuse, source_of
+from orchestrator.lifecycle.retry import RoundReuse, plan_reuse, source_of
 from orchestrator.lifecycle.round_rows import RoundLayout, judge_message, messages, rows
 from orchestrator.memory import events, rounds, steps, tasks
 from orchestrator.memory.events import Fact
@@ -43,7 +42,7 @@ from orchestrator.settings import Settings
 
 @dataclass(frozen=True)
 class SavedRound:
-    """A round that is in the database: its chord's header and body are to be opened and published."""
+    """A saved round; its released steps are the header of the chord to publish, its judge is the body."""
 
     chord_id: str
     header: Sequence[StepMessage]
@@ -51,26 +50,34 @@ class SavedRound:
 
 
 @dataclass(frozen=True)
-class Completion:
+class StepCompletion:
     """A step's end, and the steps that it released."""
 
     finished: FinishedStep
     released: Sequence[StepMessage]
 
 
+@dataclass(frozen=True)
+class _RoundFacts:
+    """The events and trace decisions that a new round adds; the first event gets the plan's id and the round."""
+
+    facts: Sequence[Fact]
+    decisions: Mapping[str, Mapping[str, Any]]
+
+
 def adopt(
     conn: Connection, claim: Claim, plan: Plan, *, routes: Mapping[str, Mapping[str, Any]], settings: Settings
 ) -> SavedRound:
-    """Save a task's first round in the planner's own transaction.
+    """Save a task's first round, in the transaction that stores the planner's outcome.
 
-    `routes` maps each step to its routing decision, with the key `arm`. Raises Refused when the planner's claim
-    is no longer the current one or the task has ended or is planned.
+    `routes` maps each step to its routing decision, whose key `arm` names the arm. Raises Refused when the planner's
+    claim is not the current one, or the task has ended or already has a round.
     """
-    task = open_task(conn, claim)
-    finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
+    task = _open_task(conn, claim)
+    _finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
     reuse = _reuse(conn, claim, plan)
     reused = {name: row.id for name, row in reuse.kept.items()}
-    round_layout = RoundLayout(
+    layout = RoundLayout(
         task_id=task.id,
         number=1,
         priority=Priority(task.priority).broker_priority,
@@ -80,29 +87,29 @@ def adopt(
         kept=reused,
     )
     graph = [
-        {"step": step.id, "arm": round_layout.routes[step.id], "depends_on": step.depends_on}
-        for step in plan.steps
+        {"step": step.id, "arm": layout.routes[step.id], "depends_on": step.depends_on} for step in plan.steps
     ]
-    fact = ("task.planned", {"mode": plan.mode, "steps": graph})
     decisions: dict[str, Mapping[str, Any]] = {
         "plan": plan.to_record(),
         "route": {name: route for name, route in routes.items() if name in reuse.reruns},
     }
     if reused:
         decisions["reuse"] = {"steps": reused, "reruns": sorted(reuse.reruns)}
-    told = [reused_event(round_layout, row) for row in reuse.kept.values()]
-    return _save(
-        conn, task, plan, layout=round_layout, fact=fact, told=told, decisions=decisions, settings=settings
-    )
+    facts = [
+        ("task.planned", {"mode": plan.mode, "steps": graph}),
+        *(reused_event(layout, row) for row in reuse.kept.values()),
+    ]
+    return _save_round(conn, task, plan, layout, _RoundFacts(facts, decisions), settings=settings)
 
 
-def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> Completion:
-    """Close a step, free its dependents, release into free slots: rule 10, in the backend's transaction.
+def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> StepCompletion:
+    """Close a step, unblock its dependents and release steps into free slots, in the backend's transaction.
 
-    The backend holds the lock of the chord `claim.chord_id`. Raises Refused for a late duplicate or a zombie.
+    Rule 10 of ENGINE.md. The backend holds the lock of the chord `claim.chord_id`. Raises Refused for a late
+    duplicate, or an attempt that is not the current one.
     """
-    task = open_task(conn, claim)
-    finished = finish_row(conn, claim, StepState(result.status.value), result.to_record())
+    task = _open_task(conn, claim)
+    finished = _finish_row(conn, claim, StepState(result.status.value), result.to_record())
     released = steps.release(
         conn,
         task.id,
@@ -115,10 +122,10 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
         task.id,
         [step_event(claim, finished, result), *map(queued_event, released)],
         round_number=claim.round,
-        decisions={"attempt": attempt_of(claim, finished, result)},
+        decisions={"attempt": attempt_decision(claim, finished, result)},
         progress=True,
     )
-    return Completion(finished, released)
+    return StepCompletion(finished, released)
 
 
 def conclude(
@@ -129,14 +136,14 @@ def conclude(
     settings: Settings,
     admission: Admission | None = None,
 ) -> Ended | SavedRound:
-    """Do all that the judge's word entails, fenced by the judge's row: rule 12.
+    """Save the verdict and skip the steps that it leaves blocked; then end the task or save a repair round.
 
-    The verdict, what it skips, and either the end of the task or the next round. `admission` says what a result
-    may do for other tasks. Raises Refused when this judge's claim is not the current one.
+    Rule 12 of ENGINE.md. `admission` says what the result may do for other tasks. Raises Refused when the judge's
+    claim is not the current one.
     """
     chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
-    task = open_task(conn, claim)
-    finish_row(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
+    task = _open_task(conn, claim)
+    _finish_row(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
     rounds.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
     skipped = steps.skip_blocked(conn, task.id, round_number=claim.round)
     facts: list[Fact] = [
@@ -144,76 +151,69 @@ def conclude(
         ("judge.verdict", verdict_event(claim, verdict)),
     ]
     decisions = {"verdict": verdict.to_record()}
-    if verdict.decision is not Decision.FAILED:
-        if admission is not None:
-            decisions["admission"] = asdict(admission)
-        return end_task(
-            conn,
-            task,
-            status=TaskStatus.COMPLETED,
-            result=result_of(verdict),
-            facts=facts,
-            decisions=decisions,
-            admission=admission or Admission(is_shared=False),
-        )
-    events.write(conn, task.id, facts, round_number=claim.round, decisions=decisions)
-    return _repair_or_reject(conn, task, verdict, settings=settings)
+    if verdict.decision is Decision.FAILED:
+        events.write(conn, task.id, facts, round_number=claim.round, decisions=decisions)
+        return _repair_or_reject(conn, task, verdict, settings=settings)
+    if admission is not None:
+        decisions["admission"] = asdict(admission)
+    ending = Ending(
+        TaskStatus.COMPLETED,
+        result=result_of(verdict),
+        facts=facts,
+        decisions=decisions,
+        admission=admission or Admission(is_shared=False),
+    )
+    return end_task(conn, task, ending)
 
 
 def complete_by(conn: Connection, claim: Claim, source: FreshResult, *, layer: str) -> Ended:
-    """Complete a task in the planner's own transaction with a result that another task made.
+    """Complete a task with another task's result, in the transaction that stores the planner's outcome.
 
     Raises Refused like `adopt`.
     """
-    task = open_task(conn, claim)
-    finish_row(conn, claim, StepState.DONE, {"source_task_id": source.source_id})
+    task = _open_task(conn, claim)
+    _finish_row(conn, claim, StepState.DONE, {"source_task_id": source.source_id})
     cache = {
         "layer": layer,
         "source_task_id": source.source_id,
         "age_seconds": round(source.age_seconds, 3),
     }
-    return end_task(
-        conn,
-        task,
-        status=TaskStatus.COMPLETED,
+    ending = Ending(
+        TaskStatus.COMPLETED,
         result=source.result,
         facts=[("task.cache", cache)],
         decisions={"cache": {**cache, "outcome": "hit"}},
         admission=Admission(is_shared=True),
         cache=cache,
     )
+    return end_task(conn, task, ending)
 
 
 def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
-    """End the task because this step found no budget left; what was finished is kept as a partial result.
+    """End the task with a partial result because this step found no budget left.
 
     The backend holds the lock of the chord `claim.chord_id`. Raises Refused like `complete`.
     """
-    task = open_task(conn, claim)
-    finished = finish_row(conn, claim, StepState.FAILED, result.to_record())
+    task = _open_task(conn, claim)
+    finished = _finish_row(conn, claim, StepState.FAILED, result.to_record())
     error = result.error or {}
-    reason = task_error(
-        "budget_exceeded",
-        code=error["code"],
-        message=error["message"],
-        details=_as_text(error),
-    )
-    return end_task(
-        conn,
-        task,
-        status=TaskStatus.FAILED,
-        error=reason,
+    ending = Ending(
+        TaskStatus.FAILED,
+        error=task_error(
+            "budget_exceeded", code=error["code"], message=error["message"], details=_as_text(error)
+        ),
         facts=[step_event(claim, finished, result)],
-        decisions={"attempt": attempt_of(claim, finished, result)},
+        decisions={"attempt": attempt_decision(claim, finished, result)},
     )
+    return end_task(conn, task, ending)
 
 
 def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Ended:
-    """End the task because its plan or its judge could not be had. Raises Refused like `adopt`."""
+    """End the task because its planning or its judging failed. Raises Refused like `adopt`."""
     if claim.round:
         chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
-    task = open_task(conn, claim)
-    finish_row(conn, claim, StepState.FAILED, {"error": dict(error)})
+    task = _open_task(conn, claim)
+    _finish_row(conn, claim, StepState.FAILED, {"error": dict(error)})
     reason = task_error(
         BudgetExceeded.code if error["code"] == BudgetExceeded.code else kind,
         code=error["code"],
@@ -221,38 +221,17 @@ def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind:
         retryable=bool(error.get("retryable")),
         details=_as_text(error),
     )
-    return end_task(conn, task, status=TaskStatus.FAILED, error=reason)
+    return end_task(conn, task, Ending(TaskStatus.FAILED, error=reason))
 
 
 def _as_text(error: Mapping[str, Any]) -> str | None:
-    """Return an error's details as JSON, for clients take them as a string."""
+    """Return an error's details as JSON text: the client libraries parse them as a string."""
     details = error.get("details")
     return record.encode(details) if details else None
 
 
-def retry(conn: Connection, claim: Claim, *, error: Mapping[str, Any], delay_seconds: float) -> bool:
-    """Queue a failed attempt again after `delay_seconds`; False when the attempt is no longer the current one."""
-    task = tasks.lock_task(conn, claim.task_id)
-    if task is None or task.finished_at is not None:
-        return False
-    failures = steps.retry(conn, claim.id, attempt=claim.attempt, delay_seconds=delay_seconds)
-    if failures is None:
-        return False
-    fact = {
-        **who(claim),
-        "failures": failures,
-        "delay_seconds": round(delay_seconds, 3),
-        "error": dict(error),
-    }
-    attempt = {**fact, "outcome": "retried"}
-    events.write(
-        conn, task.id, [("step.retrying", fact)], round_number=claim.round, decisions={"attempt": attempt}
-    )
-    return True
-
-
-def open_task(conn: Connection, claim: Claim) -> LockedTask:
-    """Lock the claim's task; raises Refused when it has ended or gone on to another round."""
+def _open_task(conn: Connection, claim: Claim) -> LockedTask:
+    """Lock the claim's task; raises Refused when it has ended or is in another round."""
     task = tasks.lock_task(conn, claim.task_id)
     if task is None or task.finished_at is not None:
         raise Refused(f"{claim.task_id} has ended")
@@ -261,7 +240,7 @@ def open_task(conn: Connection, claim: Claim) -> LockedTask:
     return task
 
 
-def finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> FinishedStep:
+def _finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> FinishedStep:
     """Close the claim's row; raises Refused when the claim is not the current one."""
     finished = steps.finish(
         conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result
@@ -273,8 +252,8 @@ def finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping
     return finished
 
 
-def _reuse(conn: Connection, claim: Claim, plan: Plan) -> Reuse:
-    """Return what the task takes over: nothing, unless its plan row says which ended task it repeats."""
+def _reuse(conn: Connection, claim: Claim, plan: Plan) -> RoundReuse:
+    """Return which steps of a retry keep their results; none for a task that repeats no other."""
     source = source_of(claim.spec)
     if source is None:
         return plan_reuse(plan, ())
@@ -282,16 +261,14 @@ def _reuse(conn: Connection, claim: Claim, plan: Plan) -> Reuse:
     return plan_reuse(plan, outcomes, from_step=source.from_step)
 
 
-def _save(
+def _save_round(
     conn: Connection,
     task: LockedTask,
     plan: Plan,
-    *,
     layout: RoundLayout,
-    fact: Fact,
-    decisions: Mapping[str, Mapping[str, Any]],
+    recorded: _RoundFacts,
+    *,
     settings: Settings,
-    told: Sequence[Fact] = (),
 ) -> SavedRound:
     number = layout.number
     work = _permitted(rows(plan, layout, max_parallel=settings.max_parallel_arms), task, settings)
@@ -305,19 +282,19 @@ def _save(
         rows=work,
     )
     released = messages(work)
-    kind, payload = fact
+    (kind, payload), *facts = recorded.facts
     rounds.save(
         conn,
         new,
-        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *told, *map(queued_event, released)],
-        decisions=decisions,
+        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *facts, *map(queued_event, released)],
+        decisions=recorded.decisions,
         redispatch_seconds=settings.redispatch_seconds,
     )
     return SavedRound(new.chord_id, released, judge_message(layout))
 
 
 def _permitted(new: list[dict[str, Any]], task: LockedTask, settings: Settings) -> list[dict[str, Any]]:
-    """Put a permit into each step's row, where this process has the key for it."""
+    """Add a permit to each step's row when this process has the key that signs permits."""
     key = settings.permit_private_key
     if key is None:
         return new
@@ -351,15 +328,8 @@ def _repair_or_reject(
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
     decision = {"repair": True, "reruns": reruns, "kept": dict(repair.kept)}
-    return _save(
-        conn,
-        task,
-        plan,
-        layout=layout,
-        fact=("task.repair", fact),
-        decisions={"repair": decision},
-        settings=settings,
-    )
+    recorded = _RoundFacts([("task.repair", fact)], {"repair": decision})
+    return _save_round(conn, task, plan, layout, recorded, settings=settings)
 
 
 def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
@@ -371,12 +341,10 @@ def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str
         message=f"The judge rejected the result: {len(failed)} of {count_of(len(checks), 'check')} failed; {reason}.",
         details="; ".join(failed),
     )
-    decision = {"repair": False, "reason": reason}
-    return end_task(
-        conn,
-        task,
-        status=TaskStatus.FAILED,
+    ending = Ending(
+        TaskStatus.FAILED,
         result=result_of(verdict),
         error=error,
-        decisions={"repair": decision},
+        decisions={"repair": {"repair": False, "reason": reason}},
     )
+    return end_task(conn, task, ending)

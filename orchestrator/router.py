@@ -1,4 +1,4 @@
-"""Decides which arm does a step: a hard filter, then a score whose parts are kept for the trace."""
+"""Chooses the arm for a step: a hard filter, then a score; all parts of the score go into the trace."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.plan import PlanStep
 
 _CAPABILITY, _SUCCESS, _AVAILABILITY, _COST = 0.4, 0.3, 0.2, 0.1
-# an arm that nobody tried yet counts as 9 of 10 done, and ten real attempts weigh as much as that
+# an untried arm counts as 9 successes in 10 attempts; real attempts are added to these
 _PRIOR_SUCCESSES, _PRIOR_ATTEMPTS = 9, 10
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """An arm as it is now; `load` is the busy share of its slots (0 to 1), counts are of the last 7 days."""
+class ArmCandidate:
+    """An arm's present state: `load` is the share of its slots in use (0 to 1); the counts cover the last 7 days."""
 
     arm: str
     capabilities: tuple[str, ...]
@@ -26,7 +26,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Route:
-    """Where a step goes and why; `scores` has every candidate's parts, or why it was excluded."""
+    """The arm chosen for a step and why; `scores` has each candidate's score parts, or why it was excluded."""
 
     arm: str
     score: float
@@ -34,10 +34,10 @@ class Route:
     scores: dict[str, dict[str, float | str]] = field(default_factory=dict)
 
 
-def route(step: PlanStep, candidates: Sequence[Candidate]) -> Route:
-    """Choose among arms that have the step's action, offer all its capabilities and are available.
+def route(step: PlanStep, candidates: Sequence[ArmCandidate]) -> Route:
+    """Return the best-scored arm that has the step's action, offers all its capabilities and is available.
 
-    When none is available the step goes to the arm that its plan names and waits there.
+    If there is none, the step is routed to the arm that its plan names and waits in that arm's queue.
     """
     required = step.capabilities or ARMS[step.arm].actions[step.action].capabilities
     scores = {candidate.arm: _score(candidate, step, required) for candidate in candidates}
@@ -48,7 +48,7 @@ def route(step: PlanStep, candidates: Sequence[Candidate]) -> Route:
     return Route(best, float(totals[best]), _reason(best, totals, required), scores)
 
 
-def _score(candidate: Candidate, step: PlanStep, required: Sequence[str]) -> dict[str, float | str]:
+def _score(candidate: ArmCandidate, step: PlanStep, required: Sequence[str]) -> dict[str, float | str]:
     if excluded := _excluded(candidate, step, required):
         return {"excluded": excluded}
     success = (candidate.successes + _PRIOR_SUCCESSES) / (candidate.attempts + _PRIOR_ATTEMPTS)
@@ -61,7 +61,7 @@ def _score(candidate: Candidate, step: PlanStep, required: Sequence[str]) -> dic
     return {**{name: round(part, 4) for name, part in parts.items()}, "total": round(sum(parts.values()), 4)}
 
 
-def _excluded(candidate: Candidate, step: PlanStep, required: Sequence[str]) -> str | None:
+def _excluded(candidate: ArmCandidate, step: PlanStep, required: Sequence[str]) -> str | None:
     if candidate.arm not in ARMS or step.action not in ARMS[candidate.arm].actions:
         return f"has no action {step.action}"
     missing = sorted(set(required) - set(candidate.capabilities))

@@ -1,6 +1,6 @@
-"""What every test may ask for: a real Postgres and a real Valkey, migrated and empty; and how tests are run.
+"""Fixtures of all tests: a real Postgres and a real Valkey, migrated and empty; and how tests are ordered.
 
-Under pytest-xdist each worker has servers of its own, so that tests may stop, configure and flush them.
+Under pytest-xdist each worker has its own servers, so that tests may stop, configure and flush them.
 """
 
 import os
@@ -18,19 +18,18 @@ from sqlalchemy.exc import OperationalError
 from xdist.remote import Producer
 
 from orchestrator.chord.database import open_engine
-from orchestrator.devserver import servers as devstack_servers
+from orchestrator.devserver import servers as private_servers
 from orchestrator.devserver.servers import Servers
 from orchestrator.memory import migrate
 from tests import sharing
 
-# at import: modules that tests import read these at their own
+# at import, since modules that tests import read these when they are imported
 os.environ["OCTOLLM_ENV_FILE"] = "none"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = "none"
 
-# Else what hypothesis draws depends on which of our modules a process happens to have imported, and on every number
-# that we change in one.
+# Otherwise hypothesis' examples depend on which of our modules a process has imported, and on every constant in them.
 providers.is_local_module_file = lambda path: False  # type: ignore[assignment, attr-defined]  # a cached function
-# the gate: the same examples each time, drawn from the test's own source
+# the gate: the same examples each time, derived from the test's source
 settings.register_profile("gate", derandomize=True, database=None, deadline=None)
 # `make fuzz` and `make check-slow`: new examples by --hypothesis-seed
 settings.register_profile("fuzz", database=None, deadline=None)
@@ -39,7 +38,7 @@ _LONGEST_ID = 40
 _SECRET = "a secret of the tests, the same in each run and long enough for HS256"
 _OURS = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "JWT_SECRET")
 
-# replica: neither foreign keys nor the triggers that keep history from being deleted stand in the way
+# replica: disables foreign keys and the triggers that prevent the deletion of history
 _EMPTY_ALL_TABLES = """
 DO $$
 DECLARE
@@ -58,41 +57,41 @@ END $$
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Throw no dice unless the command line names a profile."""
+    """Use deterministic examples unless the command line names a profile."""
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("gate")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name a test after the argument, not after binary bytes: an archive made here holds the time of day.
+    """Name a test after the argument instead of binary bytes: an archive made here contains the time of day.
 
-    Workers of pytest-xdist must find tests of the same names.
+    All workers of pytest-xdist must collect tests of the same names.
     """
     is_text = not isinstance(val, bytes) or (val.isascii() and len(val) <= _LONGEST_ID)
     return None if is_text else argname
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what hypothesis drives as `fuzz`."""
+    """Mark hypothesis tests as `fuzz`."""
     if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
         item.add_marker("fuzz")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what takes longest come first where several workers share the tests."""
+    """Run the slowest tests first if several workers share the tests."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
         items.sort(key=lambda item: sharing.turn_of(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> sharing.ByShare:
-    """Share the tests out as tests/sharing.py says."""
+    """Distribute the tests as tests/sharing.py says."""
     return sharing.ByShare(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
-    """A state directory of the session's own, with no setting of the developer's environment."""
+    """A state directory for this session, without settings of the developer's environment."""
     path = Path(tempfile.mkdtemp(prefix="octollm-tests-"))
     with pytest.MonkeyPatch.context() as patch:
         for name in _OURS:
@@ -106,9 +105,9 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def servers(home: Path) -> Iterator[Servers]:
-    """One Postgres (fsync off) and one Valkey for the session; their addresses stand in the environment."""
+    """One Postgres (fsync off) and one Valkey for the session; their addresses are in the environment."""
     with (
-        devstack_servers.start(home, durable=False, environ={}) as running,
+        private_servers.start(home, durable=False, environ={}) as running,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("DATABASE_URL", running.database_url)
@@ -139,7 +138,7 @@ def engine(postgres_url: str) -> Iterator[Engine]:
 
 @pytest.fixture(autouse=True)
 def _leave_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Empty every table and every key after a test that had the servers."""
+    """Delete all rows and keys after a test that used the servers."""
     wanted = set(request.fixturenames)
     tables = request.getfixturevalue("engine") if wanted & {"engine", "postgres_url"} else None
     keys = request.getfixturevalue("redis_url") if wanted & {"servers", "redis_url"} else None
@@ -152,7 +151,7 @@ def _leave_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _empty_tables(engine: Engine) -> None:
-    """DELETE, not TRUNCATE, which costs a file a table; again when a straggling worker deadlocks with it."""
+    """Use DELETE, since TRUNCATE creates files for each table; retry if a worker that still runs deadlocks with it."""
     for attempt in range(5):
         try:
             with engine.begin() as conn:

@@ -1,7 +1,7 @@
-"""Tries new random input on every test that hypothesis drives, round after round, until the time is over.
+"""Runs every hypothesis test with new random examples, in rounds, until the time is over.
 
 Run `python -m tests.fuzz [--seconds 120] [--seed N] [pytest arguments]`. Each round has the seed of the one before
-plus one; a seed and a test give the same examples again. The first round that fails ends it with exit code 1.
+plus one; a seed repeats a round's examples. It stops at the first round that fails, with exit code 1.
 """
 
 import argparse
@@ -14,24 +14,24 @@ from collections.abc import Sequence
 
 _STOPPING_SECONDS = 60
 _FAILED = 1
-# pytest's own code, and what Python gives where pytest was still starting
+# pytest's own code, and Python's if pytest was still starting
 _INTERRUPTED = (2, -signal.SIGINT)
 
 
 def main() -> int:
-    """Run rounds until the time is over or one fails; print how to run that one again."""
+    """Run rounds until the time is over or one fails; print the command that repeats that round."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**9))
     chosen, arguments = parser.parse_known_args()
-    # a shell's background job ignores it, and what it starts would too
+    # a background job of a shell ignores SIGINT, and so would its children
     signal.signal(signal.SIGINT, signal.default_int_handler)
     give_up_at = time.monotonic() + chosen.seconds
     seed = chosen.seed
     while True:
-        print(f"seed {seed}; once more: make fuzz SEED={seed}", flush=True)
+        print(f"seed {seed}; repeat with: make fuzz SEED={seed}", flush=True)
         code = _round(seed, arguments, give_up_at=give_up_at)
         if code is None:
             print(f"{chosen.seconds:g} s are over: {seed - chosen.seed} whole rounds, nothing found")
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _round(seed: int, arguments: Sequence[str], *, give_up_at: float) -> int | None:
-    """Return the exit code of one round, None if the time was over before its end and nothing had failed."""
+    """Return the exit code of one round; None if the time ended first and nothing had failed."""
     command = [sys.executable, "-m", "pytest", "-m", "fuzz", "--maxfail=1", "-p", "no:cacheprovider"]
     command += ["--hypothesis-profile=fuzz", f"--hypothesis-seed={seed}", *arguments]
     with subprocess.Popen(command) as running:

@@ -37,7 +37,7 @@ def embedder(fake: FakeLLM) -> Embedder:
 
 
 @dataclass
-class Caller:
+class ModelCaller:
     """A client of a chain of models on the fake server; `attempts` lists all calls that were observed."""
 
     fake: FakeLLM

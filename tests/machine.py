@@ -1,4 +1,4 @@
-"""What a test does where the machine lacks a server of its own: it is left out, but for continuous integration."""
+"""Skips a test that needs a program which this machine lacks; in continuous integration it fails."""
 
 import os
 from typing import NoReturn
@@ -7,7 +7,7 @@ import pytest
 
 
 def lacks(what: str) -> NoReturn:
-    """Leave the test out; where CI is set fail it, since nothing may go untested there for want of a package."""
+    """Skip the test; fail it if CI is set, where a missing package must not hide a test."""
     if os.environ.get("CI"):
         pytest.fail(f"this machine has no {what}: install it (apt-get install postgresql)")
     pytest.skip(f"this machine has no {what}")

@@ -1,4 +1,4 @@
-"""A server on this machine with a certificate that only we trust: for what speaks HTTPS to the outside."""
+"""A local HTTPS server with a self-signed certificate, for code that calls outside servers."""
 
 import ssl
 import threading
@@ -19,7 +19,7 @@ NAME = "localhost"
 
 
 class Received(NamedTuple):
-    """A request that came in."""
+    """A received request."""
 
     path: str
     headers: dict[str, str]
@@ -27,7 +27,7 @@ class Received(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What to answer."""
+    """A response to send."""
 
     status: int = 200
     body: bytes = b""
@@ -35,7 +35,7 @@ class Reply(NamedTuple):
 
 
 class Served(NamedTuple):
-    """A running server: its port, and what came in so far."""
+    """A running server: its port and the requests received so far."""
 
     port: int
     received: list[Received]
@@ -96,7 +96,7 @@ def serve(certificate: Path, reply: Callable[[Received], Reply], *, port: int = 
         do_GET = do_POST = answer  # noqa: N815 - the names that http.server calls
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

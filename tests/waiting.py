@@ -1,4 +1,4 @@
-"""Waiting for what other processes do, without sleeping blindly."""
+"""Waits for a condition in other processes instead of sleeping for a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ Found = TypeVar("Found")
 
 
 def wait_until(predicate: Callable[[], Found], timeout: float, what: str, *, every: float = 0.02) -> Found:
-    """Ask `predicate` each `every` seconds until its answer is true; return that answer.
+    """Call `predicate` every `every` seconds until it returns a true value; return that value.
 
     Raises AssertionError naming `what` after `timeout` seconds.
     """

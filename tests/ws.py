@@ -1,4 +1,4 @@
-"""A WebSocket client as small as can be: it answers pings, and never reads unless it is told to."""
+"""A minimal WebSocket client for tests: it answers pings, and reads only when a test asks for a message."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ from wsproto.utilities import RemoteProtocolError
 
 
 class Rejected(Exception):
-    """The server answered the handshake with an ordinary answer."""
+    """The server answered the handshake with an ordinary HTTP response."""
 
     def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
         super().__init__(status, body[:500])
@@ -38,7 +38,7 @@ class Cut(Exception):
 
 @dataclass
 class WebSocket:
-    """One connection; `close_code` is there when the server has closed it."""
+    """One connection; `close_code` is set after the server has closed it."""
 
     link: socket.socket
     protocol: WSConnection
@@ -115,7 +115,7 @@ class WebSocket:
         self.link.sendall(self.protocol.send(Ping(b"are you there")))
 
     def next(self, *, timeout: float = 30) -> Any:
-        """Return the next message, decoded; None when the server has closed. Raises Cut or TimeoutError."""
+        """Return the next message, decoded; None after the server has closed. Raises Cut or TimeoutError."""
         give_up = time.monotonic() + timeout
         while not self._texts:
             if self.close_code is not None:

@@ -1,6 +1,6 @@
-"""The workers' wing; `celery -A workers worker -Q QUEUE` finds the app here.
+"""The worker processes; `celery -A workers worker -Q QUEUE` finds the Celery app here.
 
-The app is imported when it is asked for: processes that only parse (see limited_server) start without Celery.
+The app is imported at its first use, so that processes which only parse files start without Celery.
 """
 
 from importlib import import_module

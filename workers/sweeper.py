@@ -1,4 +1,7 @@
-"""Finds what a crash, a lost message or time left behind, and sets it going again; any number may run."""
+"""The sweeper process: repairs what crashes and lost messages left behind, and ends or deletes what is overdue.
+
+Any number of sweepers may run at once.
+"""
 
 import signal
 import threading
@@ -17,32 +20,34 @@ from orchestrator import bootstrap
 from orchestrator.cache import coalescing
 from orchestrator.chord.database import statement, transaction
 from orchestrator.connections.redis_client import open_client
-from orchestrator.lifecycle import recovery
+from orchestrator.lifecycle import ending, requeue
 from orchestrator.memory import audit_log, pools, retention, steps, submissions, tasks, webhooks
 from orchestrator.models.errors import SandboxUnavailable
 from orchestrator.observability import metric
+from orchestrator.orchestrator import report_end
 from orchestrator.process.loop import Loop, Pace
 from orchestrator.queue import canvas
 from workers import webhook
-from workers.attempt.base_task import claim_row
+from workers.attempt.claims import claim_row
+from workers.attempt.completion import give_up
 from workers.runtime import process
 from workers.runtime.watchdog import Watchdog
-from workers.tasks import app, give_up
+from workers.tasks import app
 
 log = structlog.get_logger(__name__)
 
 BATCH = 200
 EPOCH_KEY = "octollm:broker-epoch"
-_ANY_KILLS = 2**31 - 1
+_UNLIMITED_KILLS = 2**31 - 1
 _FORGET_EVERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Swept:
-    """How many rows a sweep worked on, BATCH when there may be more, and how many of them it healed.
+    """How many rows a sweep worked on (BATCH: there may be more), and how many of them it healed.
 
-    Healing is what had gone wrong: a lost message, a lease that ended. A retry whose time has come, a deadline and
-    retention are a sweeper's ordinary work.
+    A healed row is one that a fault left behind: a lost message, an expired lease. Due retries, deadlines and
+    retention are ordinary work.
     """
 
     taken: int = 0
@@ -50,12 +55,12 @@ class Swept:
 
     @classmethod
     def healing(cls, count: int) -> "Swept":
-        """Return what a sweep did whose every row is a fault."""
+        """Return the outcome of a sweep whose rows are all healed."""
         return cls(count, count)
 
 
 class Sweeper:
-    """One process' sweeps; `tick` does each once. Everything is checked again under its lock."""
+    """The sweeps of one process; `tick` runs each once. Each sweep checks a row again after locking it."""
 
     def __init__(self, worker: bootstrap.WorkerProcess, broker: "redis.Redis") -> None:
         self._worker = worker
@@ -67,7 +72,7 @@ class Sweeper:
         self._forget_again_at = 0.0
 
     def tick(self) -> bool:
-        """Heal once, and tell whether a full batch says that there is more; a sweep that fails is tried again then."""
+        """Run each sweep once; return whether one found a full batch. A failed sweep runs again at the next tick."""
         sweeps: tuple[Callable[[], Swept], ...] = (
             self.queue_again_after_flush,
             self.end_past_deadline,
@@ -99,7 +104,7 @@ class Sweeper:
         return has_more
 
     def queue_again_after_flush(self) -> Swept:
-        """Make all queued rows due when the broker has lost its memory: its epoch key is gone."""
+        """Make all queued rows due when the broker has lost its data, which shows in a missing epoch key."""
         try:
             if not self._broker.set(EPOCH_KEY, str(time.time()), nx=True):
                 return Swept()
@@ -112,19 +117,22 @@ class Sweeper:
         """End tasks whose deadline has passed."""
         with statement(self._engine) as conn:
             late = tasks.past_deadline(conn, limit=BATCH)
-        ended = [recovery.end_at_deadline(self._engine, task_id) for task_id in late]
-        for one in ended:
-            if one is not None:
-                bootstrap.tell_end(self._hints, one)
-        return Swept(sum(one is not None for one in ended))
+        ended = [ending.end_at_deadline(self._engine, task_id) for task_id in late]
+        for task in ended:
+            if task is not None:
+                report_end(self._hints, task)
+        return Swept(sum(task is not None for task in ended))
 
     def expire_leases(self) -> Swept:
-        """Take back rows whose owner did not renew, unless he could not: just after Postgres or we came back."""
+        """Take back rows whose lease expired, except just after Postgres or this sweeper started.
+
+        Owners could not renew their leases while Postgres was away.
+        """
         with statement(self._engine) as conn:
             late = steps.expired(conn, limit=BATCH)
             if not late or self._is_too_soon(steps.postgres_up_seconds(conn)):
                 return Swept()
-        healed = [recovery.expire_lease(self._engine, step_id, task_id=task_id) for step_id, task_id in late]
+        healed = [requeue.expire_lease(self._engine, step_id, task_id=task_id) for step_id, task_id in late]
         for row in healed:
             if row is not None:
                 metric.lease_expired()
@@ -135,32 +143,33 @@ class Sweeper:
         return Swept.healing(sum(row is not None for row in healed))
 
     def promote_followers(self) -> Swept:
-        """Let a follower run whose leader has ended without settling it."""
+        """Let a coalesced task run when the task that it waits for has ended without a result for it."""
         with statement(self._engine) as conn:
             leaders = coalescing.find_ended_leaders(conn, limit=BATCH)
-        return Swept.healing(sum(recovery.settle_leaderless(self._engine, leader) for leader in leaders))
+        return Swept.healing(sum(ending.settle_leaderless(self._engine, leader) for leader in leaders))
 
     def give_up_poison(self) -> Swept:
-        """Fail rows that killed their worker too often."""
+        """Fail rows whose worker died too often while it ran them."""
         with statement(self._engine) as conn:
             ids = steps.poisoned(conn, poison_step=self._settings.poison_step, limit=BATCH)
         given_up = 0
         for step_id in ids:
             try:
-                claim = claim_row(self._worker, step_id, poison_step=_ANY_KILLS)
+                claim = claim_row(self._worker, step_id, poison_step=_UNLIMITED_KILLS)
             except Ignore:
                 continue
             log.error("step.poison", task_id=claim.task_id, step=claim.name, kills=claim.kills)
             give_up(
+                app,
                 claim,
                 code="poison_step",
-                message=f"It killed its worker {claim.kills} times; it is not tried again.",
+                message=f"Its worker died {claim.kills} times while running it; it is not tried again.",
             )
             given_up += 1
         return Swept(given_up)
 
     def give_up_out_of_reach(self) -> Swept:
-        """Fail steps whose arm has workers, all of them without a sandbox: they would wait till their deadline."""
+        """Fail steps whose arm has only workers without a sandbox; they would wait until their deadline."""
         with statement(self._engine) as conn:
             late = steps.out_of_reach(conn, patience_seconds=pools.ALIVE_WITHIN_SECONDS, limit=BATCH)
         given_up = 0
@@ -170,12 +179,12 @@ class Sweeper:
             except Ignore:
                 continue
             log.error("step.out_of_reach", task_id=claim.task_id, step=claim.name, reason=reason)
-            give_up(claim, code=SandboxUnavailable.code, message=reason)
+            give_up(app, claim, code=SandboxUnavailable.code, message=reason)
             given_up += 1
         return Swept(given_up)
 
     def publish_due(self) -> Swept:
-        """Publish queued rows that are due: those whose message may be lost, and those whose time has come."""
+        """Publish queued rows that are due: retries whose time has come, and rows whose message may be lost."""
         with statement(self._engine) as conn:
             messages, overdue = steps.take_due(
                 conn,
@@ -187,32 +196,32 @@ class Sweeper:
         return Swept(len(messages), overdue)
 
     def fire_ready(self) -> Swept:
-        """Publish the bodies of chords that are ready and that nobody has published."""
+        """Publish the bodies of ready chords that were not published yet."""
         backend: Any = self._worker.app.backend
         fired: int = backend.fire_ready(BATCH)
         return Swept.healing(fired)
 
     def forget_dead_pools(self) -> Swept:
-        """Drop the rows of worker pools that died long ago."""
+        """Delete the rows of worker pools that died long ago."""
         with statement(self._engine) as conn:
             return Swept(pools.forget_dead(conn))
 
     def publish_webhooks(self) -> Swept:
-        """Publish deliveries that are due, their first message too."""
+        """Publish webhook deliveries that are due, first ones included."""
         with statement(self._engine) as conn:
             tickets = webhooks.take_due(conn, lease_seconds=webhook.LEASE_SECONDS, limit=BATCH)
         canvas.publish_webhooks(self._worker.app, tickets)
         return Swept(len(tickets))
 
     def forget_submissions(self) -> Swept:
-        """Drop names of submissions that are kept no longer."""
+        """Delete expired idempotency keys."""
         with statement(self._engine) as conn:
             return Swept(submissions.forget_expired(conn, limit=BATCH))
 
     def forget_old(self) -> Swept:
         """Delete what is older than RETENTION_DAYS, and entries of the audit log older than AUDIT_RETENTION_DAYS.
 
-        A small batch a tick while there is more, else once a minute.
+        Deletes one batch a tick while there is more, else looks once a minute.
         """
         if time.monotonic() < self._forget_again_at:
             return Swept()
@@ -225,7 +234,7 @@ class Sweeper:
             entries = audit_log.forget(conn, days=self._settings.audit_retention_days, limit=BATCH)
         if forgotten + files + entries == 0:
             self._forget_again_at = time.monotonic() + _FORGET_EVERY_SECONDS
-        # each takes a batch of its own: their sum says nothing of whether one was full
+        # each has its own batch: their sum does not show whether one was full
         return Swept(max(forgotten, files, entries))
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:
@@ -234,7 +243,7 @@ class Sweeper:
 
 
 def main() -> None:
-    """Sweep every SWEEP_SECONDS, at once while batches are full, until SIGTERM or SIGINT."""
+    """Sweep every SWEEP_SECONDS, without a pause while batches are full, until SIGTERM, SIGINT or SIGQUIT."""
     worker = process.start(app, service="sweeper").process
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

@@ -1,4 +1,4 @@
-"""One delivery of a webhook: signed, to a pinned public address, with limits, and its outcome recorded."""
+"""Delivers a webhook: signs it, sends it to a checked public address within limits, and records the outcome."""
 
 import http.client
 import json
@@ -25,7 +25,7 @@ from orchestrator.settings import Settings
 
 LIMIT_SECONDS = 5.0
 MAX_BODY_BYTES = 1024 * 1024
-# longer than a message may wait in the queue and be worked on
+# longer than a message waits in the queue and is processed
 LEASE_SECONDS = 60.0
 _FIRST_DELAY_SECONDS = 5.0
 _LONGEST_DELAY_SECONDS = 3600.0
@@ -35,8 +35,8 @@ _GONE = 410
 log = structlog.get_logger(__name__)
 
 
-class Outcome(NamedTuple):
-    """What came of an attempt: no reason when it was delivered."""
+class DeliveryOutcome(NamedTuple):
+    """The outcome of one delivery; `reason` is None when it succeeded, `is_final` rules out another try."""
 
     reason: str | None
     http_status: int | None = None
@@ -44,13 +44,13 @@ class Outcome(NamedTuple):
 
 
 class Undeliverable(Exception):
-    """The target may not be reached: a word of ours says why."""
+    """The target must not be contacted; holds the reason's code."""
 
 
 def deliver(process: WorkerProcess, ticket: DeliveryLease) -> None:
-    """Try a delivery once and record the outcome; a ticket that was taken over does nothing.
+    """Try a delivery once and record the outcome; does nothing for a ticket that another worker took over.
 
-    At least once: a receiver that got it and could not say so gets it again, with the same task_id and seq.
+    Delivers at least once: a receiver whose answer is lost gets it again, with the same task_id and seq.
     """
     with statement(process.engine) as conn:
         delivery = webhooks.read(conn, ticket)
@@ -83,13 +83,13 @@ def deliver(process: WorkerProcess, ticket: DeliveryLease) -> None:
 
 
 def delay_seconds(failures: int) -> float:
-    """Return the pause after so many failures (at least 1): doubling from 5 s to an hour."""
+    """Return the pause after `failures` (at least 1): it doubles from 5 s up to an hour."""
     return float(min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** (failures - 1)))
 
 
 def body_of(delivery: Delivery) -> bytes:
-    """Return what is sent: the event as on a stream, and what came of the task unless that is too large."""
-    told = {
+    """Return the body: the event as on a stream, and the task's result unless that is too large."""
+    event = {
         "task_id": delivery.task_id,
         "seq": delivery.seq,
         "type": delivery.type,
@@ -98,17 +98,14 @@ def body_of(delivery: Delivery) -> bytes:
         "status": delivery.status,
         "error": delivery.error,
     }
-    whole = json.dumps({**told, "result": delivery.result}, ensure_ascii=False).encode()
+    whole = json.dumps({**event, "result": delivery.result}, ensure_ascii=False).encode()
     if len(whole) <= MAX_BODY_BYTES:
         return whole
-    return json.dumps({**told, "result": None, "result_omitted": True}, ensure_ascii=False).encode()
+    return json.dumps({**event, "result": None, "result_omitted": True}, ensure_ascii=False).encode()
 
 
 def headers_of(settings: Settings, delivery: Delivery, body: bytes, *, now: int) -> dict[str, str]:
-    """Return the headers, with a signature over id, timestamp and body by https://www.standardwebhooks.com.
-
-    The X-OctoLLM headers are those of release 0.1, kept for one more release.
-    """
+    """Return the headers; the signature covers "<timestamp>.<body>", so that neither can be exchanged."""
     secret = credential.webhook_secret(settings, delivery.tenant)
     delivery_id = f"{delivery.task_id}:{delivery.seq}"
     signature = Webhook(secret).sign(delivery_id, datetime.fromtimestamp(now, tz=UTC), body.decode())
@@ -125,7 +122,7 @@ def headers_of(settings: Settings, delivery: Delivery, body: bytes, *, now: int)
     }
 
 
-def _attempt(settings: Settings, delivery: Delivery) -> Outcome:
+def _attempt(settings: Settings, delivery: Delivery) -> DeliveryOutcome:
     body = body_of(delivery)
     headers = headers_of(settings, delivery, body, now=int(time.time()))
     try:
@@ -135,27 +132,29 @@ def _attempt(settings: Settings, delivery: Delivery) -> Outcome:
             local_targets=settings.webhook_local_targets,
         )
     except InvalidInput:
-        return Outcome("host_not_allowed", is_final=True)
+        return DeliveryOutcome("host_not_allowed", is_final=True)
     is_local = f"{target.host}:{target.port}" in settings.webhook_local_targets
     deadline = time.monotonic() + LIMIT_SECONDS
     try:
         addresses = _resolve(target, deadline=deadline, is_local=is_local)
         status = _post(target, addresses, body=body, headers=headers, deadline=deadline)
     except Undeliverable as refused:
-        return Outcome(str(refused))
+        return DeliveryOutcome(str(refused))
     except TimeoutError:
-        return Outcome("timeout")
+        return DeliveryOutcome("timeout")
     except (OSError, http.client.HTTPException) as error:
         if time.monotonic() >= deadline:
-            return Outcome("timeout")
-        return Outcome("tls_failed" if isinstance(error, ssl.SSLError) else "connection_failed")
+            return DeliveryOutcome("timeout")
+        return DeliveryOutcome("tls_failed" if isinstance(error, ssl.SSLError) else "connection_failed")
     if 200 <= status < 300:
-        return Outcome(None, status)
-    return Outcome("redirect_refused" if 300 <= status < 400 else "http_error", status, status == _GONE)
+        return DeliveryOutcome(None, status)
+    return DeliveryOutcome(
+        "redirect_refused" if 300 <= status < 400 else "http_error", status, status == _GONE
+    )
 
 
 def _resolve(target: CallbackTarget, *, deadline: float, is_local: bool) -> list[str]:
-    """Return the host's addresses, all of which must be public: the connection goes to one, not to the name."""
+    """Return the host's addresses, all of which must be public; the connection uses one of them, not the name."""
     found: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -179,7 +178,7 @@ def _resolve(target: CallbackTarget, *, deadline: float, is_local: bool) -> list
 
 
 class _Pinned(http.client.HTTPSConnection):
-    """HTTPS to the first of some addresses that takes it, its certificate checked against the name."""
+    """An HTTPS connection to the first address that accepts it; the certificate is checked against the host name."""
 
     def __init__(self, target: CallbackTarget, addresses: Sequence[str], *, deadline: float) -> None:
         self._tls = ssl.create_default_context()
@@ -188,9 +187,9 @@ class _Pinned(http.client.HTTPSConnection):
         self._deadline = deadline
 
     def connect(self) -> None:
-        """Connect to an address that was checked: asking the resolver again could give another one.
+        """Connect to one of the checked addresses, because another DNS lookup could return an unchecked one.
 
-        One after the other gets its share of the time that is left. Raises what the last one did.
+        Tries them in turn, each for an equal share of the time that is left. Raises the last one's error.
         """
         for number, address in enumerate(self._addresses):
             share = self._left() / (len(self._addresses) - number)
@@ -205,7 +204,7 @@ class _Pinned(http.client.HTTPSConnection):
 
     def _connect_to(self, address: str, *, seconds: float) -> None:
         plain = socket.create_connection((address, self.port), seconds)
-        # the watchdog finds the connection from here on, and what it came too early for is late
+        # from here on the watchdog timer can close the socket; a timer that fired before is noticed by _left
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
         try:
             self._left()
@@ -229,10 +228,10 @@ def _post(
     headers: Mapping[str, Any],
     deadline: float,
 ) -> int:
-    """Return the status of the answer, whose body nobody reads; redirects are not followed."""
+    """Return the answer's status; does not read its body and does not follow redirects."""
     connection = _Pinned(target, addresses, deadline=deadline)
-    # a socket's timeout begins anew with each byte: this one does not
-    watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, [connection])
+    # a socket's timeout restarts with each byte received: this timer limits the whole exchange
+    watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _shut_down, [connection])
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -243,7 +242,7 @@ def _post(
         connection.close()
 
 
-def _cut(connection: http.client.HTTPSConnection) -> None:
+def _shut_down(connection: http.client.HTTPSConnection) -> None:
     if connection.sock is not None:
         try:
             connection.sock.shutdown(socket.SHUT_RDWR)

@@ -4,7 +4,7 @@ from typing import cast
 
 from flask import Flask, current_app, g
 
-from orchestrator.bootstrap import Orchestrator
+from orchestrator.orchestrator import Orchestrator
 
 _EXTENSION = "octollm"
 

@@ -9,9 +9,8 @@ from typing import Any
 from flask import request
 
 from api.middleware import context
-from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle.submission import Submitted
-from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.models.caller import Caller, IdempotencyKey
 from orchestrator.models.errors import InvalidInput, OctoError
 
 KEY_SECONDS = 24 * 3600
@@ -39,10 +38,8 @@ def read_key(members: Mapping[str, Any]) -> IdempotencyKey | None:
     return None
 
 
-def submit_once(
-    principal: Principal, key: IdempotencyKey | None, submit: Callable[[], Submitted]
-) -> Submitted:
-    """Return the task that `submit` creates, or the task of an earlier submission with the same key.
+def submit_once(caller: Caller, submit: Callable[[], Submitted]) -> Submitted:
+    """Return the task that `submit` creates, or the task of an earlier submission with the caller's idempotency key.
 
     `submit` creates nothing when the key is taken, but it may fail before it finds out: since the first submission a
     deadline may have passed, an attachment been deleted, a setting changed. So the key is looked up after any error.
@@ -51,7 +48,7 @@ def submit_once(
     try:
         return submit()
     except OctoError:
-        earlier = context.orchestrator().find_earlier(principal.tenant, key)
+        earlier = context.orchestrator().find_earlier(caller)
         if earlier is None:
             raise
         return earlier

@@ -14,12 +14,12 @@ from flask import Flask, current_app
 from api.middleware import audit, context
 from api.streaming.hub import current_hub
 from orchestrator.auth import permit
-from orchestrator.bootstrap import Orchestrator
 from orchestrator.chord.database import fault_of, is_away, statement
 from orchestrator.connections import redis_client
 from orchestrator.memory import pools
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.observability import metric
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import Settings
 
 CACHE_SECONDS = 1.0

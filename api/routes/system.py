@@ -16,10 +16,10 @@ from api.middleware.auth import presented_credential
 from api.routes import readiness
 from api.schemas.operation import describes, public
 from api.schemas.responses import ResponseSchema, one_of
-from orchestrator.bootstrap import Orchestrator
 from orchestrator.models.errors import InvalidCredential
 from orchestrator.observability import metric
 from orchestrator.observability.gauges import StateGauges
+from orchestrator.orchestrator import Orchestrator
 
 VERSION = version("octollm-orchestrator")
 _STARTED = time.monotonic()

@@ -33,6 +33,7 @@ from orchestrator.memory import events, tasks
 from orchestrator.memory.events import TraceEntry
 from orchestrator.memory.tasks import StepRecord, TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BlockedByPolicy, TenantLimit, Unavailable
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.ids import is_task_id
@@ -161,21 +162,14 @@ def submit(principal: Principal) -> Response:
     """Submit a task: 202 with links to follow it; 200 if it was submitted before with the same idempotency key."""
     orchestrator = context.orchestrator()
     members = body.read_object()
-    idempotency = read_key(members)
+    caller = _caller(principal, members)
 
     def create() -> Submitted:
         contract = read_contract(members, task_timeout=orchestrator.settings.task_timeout)
         _require_priority_scope(principal, contract.priority)
-        return orchestrator.submit(
-            tenant=principal.tenant,
-            key_id=principal.key_id,
-            request_id=context.request_id(),
-            contract=_screened(cache_control.with_header(contract)),
-            idempotency=idempotency,
-            scopes=principal.scopes,
-        )
+        return orchestrator.submit(caller, _screened(cache_control.with_header(contract)))
 
-    task = submit_once(principal, idempotency, create)
+    task = submit_once(caller, create)
     log.bind(task_id=task.task_id)
     return _accepted(task, redacted=task.redacted)
 
@@ -194,21 +188,25 @@ def retry(principal: Principal, task_id: str) -> Response:
     """Run a finished task again as a new task; finished steps are reused, except `from_step` and what depends on it."""
     given = read(_RETRY, body.read_optional_object())
     from_step: str | None = given.get("from_step") or given.get("from_")
-    idempotency = read_key({"retry_of": task_id, "from_step": from_step})
+    caller = _caller(principal, {"retry_of": task_id, "from_step": from_step})
 
     def create() -> Submitted:
         source = find_task(principal, task_id)
         _require_priority_scope(principal, Priority(source.priority))
-        return context.orchestrator().retry(
-            tenant=principal.tenant,
-            key_id=principal.key_id,
-            request_id=context.request_id(),
-            task_id=source.id,
-            from_step=from_step,
-            idempotency=idempotency,
-        )
+        return context.orchestrator().retry(caller, task_id=source.id, from_step=from_step)
 
-    return _accepted(submit_once(principal, idempotency, create), retry_of=task_id)
+    return _accepted(submit_once(caller, create), retry_of=task_id)
+
+
+def _caller(principal: Principal, members: Mapping[str, Any]) -> Caller:
+    """Return the sender of this request; its idempotency key covers `members`."""
+    return Caller(
+        tenant=principal.tenant,
+        key_id=principal.key_id,
+        scopes=principal.scopes,
+        request_id=context.request_id(),
+        idempotency=read_key(members),
+    )
 
 
 @blueprint.get("/<task_id>")

@@ -19,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.streaming.event_buffer import EventBuffer, Frame
 from api.streaming.stream_limit import StreamLimit
-from orchestrator.bootstrap import Orchestrator
 from orchestrator.chord.database import statement
 from orchestrator.connections.redis_client import open_subscriber
 from orchestrator.memory import events
@@ -28,6 +27,7 @@ from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.observability import metric
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.process.loop import Loop, Pace
 
 DEFAULT_MAX_STREAMS = 112

@@ -1,4 +1,4 @@
-"""Sends a stream of requests through the real submission, and plays the workers for those that are to run."""
+"""Sends a stream of requests through the real submission, and acts as the workers for tasks that must run."""
 
 import heapq
 import time
@@ -11,10 +11,11 @@ from bench.support.virtual_clock import VirtualClock
 from bench.workload.dictionary import repeatable
 from bench.workload.outcome import RAN, Outcome
 from bench.workload.stream import Kind, Request
-from orchestrator.bootstrap import Orchestrator
 from orchestrator.chord.database import statement
+from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision, Verdict
+from orchestrator.orchestrator import Orchestrator
 from tests.integration.cache.kit import COLLECT, WAIT, Company
 from tests.integration.kit import TENANT
 
@@ -27,7 +28,7 @@ FROM tasks
 
 @dataclass
 class Drive:
-    """One run over a stream. A task takes SERVICE_SECONDS of the virtual clock; its result names its class.
+    """One run over a stream. A task takes SERVICE_SECONDS of the virtual clock; its result contains its class.
 
     A task with side effects is done by an action whose result holds for the moment only, the strictest that the
     registry has: none of its actions writes outside.
@@ -44,12 +45,12 @@ class Drive:
 
     @property
     def model_calls(self) -> int:
-        """Return how many calls to a model were booked: a judge of look-alikes would make them."""
+        """Return the number of model calls that were recorded: comparisons of similar goals cause them."""
         [row] = self._ask("SELECT count(*) AS calls FROM ledger")
         return int(row["calls"])
 
     def run(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Submit all in their time and let all of them end; return what Postgres says of each."""
+        """Submit all requests at their times and finish all tasks; return the outcome of each from Postgres."""
         for request in requests:
             self._work_until(request.at)
             self.clock.advance(request.at)
@@ -60,10 +61,7 @@ class Drive:
     def _submit(self, request: Request) -> None:
         started = time.perf_counter()
         submitted = self.orchestrator.submit(
-            tenant=TENANT,
-            key_id=None,
-            request_id=None,
-            contract=Contract(request.goal, constraints=request.constraints),
+            Caller(TENANT), Contract(request.goal, constraints=request.constraints)
         )
         seconds = time.perf_counter() - started
         self._requests[submitted.task_id] = request
@@ -89,12 +87,12 @@ class Drive:
         verdict = Verdict(Decision.PASSED, 1.0, output=request.label)
         self.company.run(task_id, step, verdict=verdict)
         waiting = self._followers.pop(task_id, [])
-        if waiting and (successor := self._heir(waiting)):
+        if waiting and (successor := self._find_successor(waiting)):
             self._followers[successor] = [other for other in waiting if other != successor]
             self._start(successor, at=at)
 
-    def _heir(self, waiting: list[str]) -> str | None:
-        """Return the follower that is to run now; None when all got the leader's result."""
+    def _find_successor(self, waiting: list[str]) -> str | None:
+        """Return the follower that must run now; None if all received the leader's result."""
         found = self._ask("SELECT id FROM tasks WHERE id = ANY(%(ids)s) AND leads", ids=waiting)
         return str(found[0]["id"]) if found else None
 

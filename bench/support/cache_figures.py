@@ -1,4 +1,4 @@
-"""Prints what a drive measured, and says whether its targets are met."""
+"""Prints the figures of a drive and compares them with the targets."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ TARGET_HIT_RATE: Final = 0.77
 
 
 def report(outcomes: Sequence[Outcome], *, model_calls: int) -> bool:
-    """Print the figures of all but the warm-up, and the wrong hits of all; tell whether the targets are met."""
+    """Print the figures without the warm-up, and the wrong hits with it; return whether the targets are met."""
     measured = after_warm_up(outcomes)
     eligible = [one for one in measured if one.request.kind is not Kind.EFFECT]
     ordinaries = shares(ordinary(measured))
@@ -37,7 +37,7 @@ def report(outcomes: Sequence[Outcome], *, model_calls: int) -> bool:
 
 
 def after_warm_up(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-    """Return what is measured."""
+    """Return the outcomes after the warm-up."""
     return outcomes[round(len(outcomes) * WARM_UP) :]
 
 

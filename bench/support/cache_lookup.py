@@ -1,4 +1,4 @@
-"""Times the exact lookup among many entries: the key made of the goal, one trip to Valkey, the seal checked."""
+"""Times the exact lookup among many entries: compute the key, one round trip to Valkey, verify the signature."""
 
 import random
 import statistics
@@ -23,7 +23,7 @@ _SCOPES: Final = frozenset(("task:submit",))
 
 
 def time_lookups(settings: Settings, *, seed: int) -> bool:
-    """Print P50 and P95 of hits and of misses; tell whether both P95 are within the target."""
+    """Print P50 and P95 of hits and of misses; return whether both P95 meet the target."""
     chance = random.Random(seed)
     cache = ResultCache(settings)
     tasks: dict[str, Task] = {}
@@ -36,7 +36,7 @@ def time_lookups(settings: Settings, *, seed: int) -> bool:
     _fill(cache, known)
     entry_bytes = (client.info("memory")["used_memory"] - before) / client.dbsize()
     print(
-        f"{client.dbsize()} entries of {entry_bytes:.0f} bytes; key, trip and seal, medians of {ROUNDS} rounds:"
+        f"{client.dbsize()} entries of {entry_bytes:.0f} bytes; key, trip and signature, medians of {ROUNDS} rounds:"
     )
     asked = list(zip(chance.sample(known, LOOKUPS), unknown, strict=True))
     rounds = [_undisturbed(cache, asked[start::ROUNDS], chance) for start in range(ROUNDS)]
@@ -73,7 +73,7 @@ def _fill(cache: ResultCache, tasks: Sequence[Task]) -> None:
 def _undisturbed(
     cache: ResultCache, asked: Sequence[tuple[Task, Task]], chance: random.Random
 ) -> tuple[_Times, _Times]:
-    """Time a round; again when the cache gave Valkey up meanwhile, for then its misses cost nothing."""
+    """Time a round; repeat it if the cache skipped Valkey meanwhile, since its misses then cost nothing."""
     for _ in range(_TRIES):
         _fill(cache, [known for known, _ in asked])
         hits, misses = _Stopwatch(), _Stopwatch()

@@ -16,7 +16,7 @@ SHORT: Final = 0.02
 LONG: Final = 0.2
 
 Plan = Mapping[str, tuple[Sequence[str], float]]
-"""Steps by name: what they depend on, and how many seconds they work."""
+"""Steps by name: their dependencies and their duration in seconds."""
 
 DIAMOND: Final[Plan] = {"a": ((), 0.0), "b": (("a",), 0.0), "c": (("a",), 0.0), "d": (("b", "c"), 0.0)}
 
@@ -25,7 +25,7 @@ RAGGED: Final[Plan] = {
     for straggler, line in enumerate("xyz")
     for level in range(3)
 }
-"""Three chains of three steps with one straggler a level: 240 ms as dataflow, 600 ms level by level."""
+"""Three chains of three steps with one slow step per level: 240 ms as dataflow, 600 ms level by level."""
 
 PLANS: Final = {"diamond": DIAMOND, "ragged": RAGGED}
 
@@ -66,17 +66,17 @@ def make_app(broker: str, backend: str, queue: str) -> Celery:
 
 
 class Step(Task[Any, Any]):
-    """A step of a plan on our backend: its hook releases what it unblocked into the same chord."""
+    """A step of a plan on our backend: its hook adds the steps that it unblocked to the same chord."""
 
     name = "step"
 
     def run(self, plan: str, run: str, name: str) -> int:
-        """Work as long as the plan says."""
+        """Sleep for the duration in the plan."""
         time.sleep(PLANS[plan][name][1])
         return 1
 
     def on_stored(self, conn: Connection, request: Any, state: str, result: Any) -> list["Signature[Any]"]:
-        """Return the steps that waited for this one only."""
+        """Return the steps whose last open dependency was this one."""
         plan, run, done = request.args
         names = [name for name, (needs, _) in PLANS[plan].items() if done in needs]
         rows = conn.exec_driver_sql(_UNBLOCK, {"run": run, "names": names})
@@ -104,7 +104,7 @@ def start_dataflow(app: Celery, plan: str, run: str) -> None:
 
 
 def start_canvas(app: Celery, plan: str, run: str) -> None:
-    """Publish a plan with what Celery has: fan8 as one chord, the others as groups level by level."""
+    """Publish a plan as Celery's canvas: fan8 as one chord, the others as groups level by level."""
     body = app.signature("finish", kwargs={"run": run}, immutable=True)
     if plan == "fan8":
         chord([app.signature("work", immutable=True) for _ in range(8)], app=app)(body)
@@ -117,7 +117,7 @@ def start_canvas(app: Celery, plan: str, run: str) -> None:
 
 
 def _levels(plan: Plan) -> list[list[float]]:
-    """Return the seconds of the steps, level by level."""
+    """Return the durations of the steps, level by level."""
     depth: dict[str, int] = {}
     for name, (needs, _) in plan.items():
         depth[name] = max((depth[need] + 1 for need in needs), default=0)

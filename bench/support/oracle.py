@@ -1,4 +1,4 @@
-"""A judge of look-alikes who is never wrong, because it knows the classes: behind the providers' own HTTP."""
+"""A fake model that compares goals without errors, since it knows their classes; it speaks the providers' HTTP."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _GOAL: Final = re.compile(r"<goal (\w+)>\n(.*?)\n</goal \1>", re.DOTALL)
 
 
 class Oracle(FakeLLM):
-    """Says of the two goals in a question whether they are of one class.
+    """Answers whether the two goals in a question belong to the same class.
 
     What it shows is what the layer makes of a judge's word, not how good a judge a model is.
     """
@@ -25,7 +25,7 @@ class Oracle(FakeLLM):
             self._labels[request.goal].add(request.label)
 
     def take(self, request: Received) -> Scripted:
-        """Answer a question; two goals are only compared under the same constraints, so a common label decides."""
+        """Answer a question. Only goals with equal constraints are compared, so a common label decides."""
         super().take(request)
         [(_, one), (_, other)] = _GOAL.findall(request.body["messages"][-1]["content"])
         is_same = not self._labels[one].isdisjoint(self._labels[other])

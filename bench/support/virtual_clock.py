@@ -1,4 +1,4 @@
-"""One clock for Postgres and Valkey that the bench moves by hand: hours pass in minutes, and what is old runs out."""
+"""A clock for Postgres and Valkey that the benchmark advances, so that hours pass in minutes and entries expire."""
 
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,7 @@ class VirtualClock:
             conn.exec_driver_sql(_SQL["make"])
 
     def advance(self, to: float) -> None:
-        """Let it be `to` seconds after the start."""
+        """Set the clock to `to` seconds after the start."""
         with statement(self._engine) as conn:
             conn.exec_driver_sql(_SQL["set"], {"passed_ms": round(to * 1000)})
         if to - self._aged_at >= _STEP_SECONDS:
@@ -43,7 +43,7 @@ class VirtualClock:
             self._aged_at = to
 
     def close(self) -> None:
-        """Take the clock out of the database, and give the connections back."""
+        """Remove the clock from the database and close the connections."""
         with statement(self._engine) as conn:
             conn.exec_driver_sql(_SQL["remove"])
         self._engine.dispose()

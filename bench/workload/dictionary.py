@@ -1,4 +1,4 @@
-"""A stream answered by a dictionary: by the class as a perfect cache would, by the key as the exact layer can."""
+"""Simulates a cache with a dictionary: by class for a perfect cache, by key for the exact layer."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -13,23 +13,23 @@ _key_of_goal = lru_cache(maxsize=100_000)(canonical_key)
 
 
 def by_class(request: Request) -> str:
-    """Return the request's class: a perfect cache knows it."""
+    """Return the request's class, the key of a perfect cache."""
     return request.label
 
 
 def by_key(request: Request) -> str:
-    """Return what the exact layer goes by."""
+    """Return the request's key in the exact layer."""
     return f"{_key_of_goal(request.goal)} {json.dumps(request.constraints, sort_keys=True)}"
 
 
 def repeatable(requests: Sequence[Request], *, ttl_seconds: float, service_seconds: float) -> list[bool]:
-    """Tell of each request whether a perfect cache would answer it: its class runs, or ended within the TTL."""
+    """Return, for each request, whether a perfect cache serves it: its class runs, or ended within the TTL."""
     found = _answers(requests, by_class, ttl_seconds=ttl_seconds, service_seconds=service_seconds)
     return [layer != RAN for layer, _ in found]
 
 
 def answer(requests: Sequence[Request], *, ttl_seconds: float, service_seconds: float) -> list[Outcome]:
-    """Answer every request from the result under its key, if that is fresh, or else run it."""
+    """Serve each request from a fresh result under its key, else run it; return the outcomes."""
     times = {"ttl_seconds": ttl_seconds, "service_seconds": service_seconds}
     could = repeatable(requests, **times)
     found = _answers(requests, by_key, **times)
@@ -51,7 +51,7 @@ def _answers(
     ttl_seconds: float,
     service_seconds: float,
 ) -> Iterable[tuple[str, str]]:
-    """Yield for each request which layer answers it, and the class of the result that it gets."""
+    """Yield, for each request, the layer that serves it and the class of the result."""
     results: dict[str, _Result] = {}
     for request in requests:
         key = key_of(request)

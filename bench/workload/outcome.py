@@ -1,4 +1,4 @@
-"""What became of a stream's requests, and the figures made of it."""
+"""Outcomes of a stream's requests, and their statistics."""
 
 import math
 from collections import Counter
@@ -14,9 +14,9 @@ _Z95: Final = 1.6448536269514722
 
 @dataclass(frozen=True)
 class Outcome:
-    """Which layer answered a request (RAN: none did), and the class of the task whose result it got.
+    """The layer that served a request (RAN: none did), and the class of the task whose result it got.
 
-    `was_repeatable`: a perfect cache, one that knows the classes, would have answered it.
+    `was_repeatable`: a perfect cache, which knows the classes, would have served it.
     """
 
     request: Request
@@ -30,12 +30,12 @@ class Outcome:
 
     @property
     def is_wrong(self) -> bool:
-        """True for a hit with another class' result, or with one whose making had effects."""
+        """True for a hit with the result of another class, or of a task with side effects."""
         return self.is_hit and (self.served != self.request.label or self.request.kind is Kind.EFFECT)
 
 
 class Shares(NamedTuple):
-    """Shares of some requests: what a perfect cache would answer, and what each layer did answer."""
+    """Shares of requests that a perfect cache would serve (`ceiling`) and that each layer served."""
 
     requests: int
     ceiling: float
@@ -47,12 +47,12 @@ class Shares(NamedTuple):
 
     @property
     def capture(self) -> float:
-        """Return how much of the ceiling was reached."""
+        """Return the share of the ceiling that was reached."""
         return self.hit_rate / self.ceiling if self.ceiling else 0.0
 
 
 def shares(outcomes: Sequence[Outcome]) -> Shares:
-    """Count layers and repeatable classes among the outcomes."""
+    """Return the shares over all outcomes."""
     count = max(1, len(outcomes))
     layers = Counter(outcome.layer for outcome in outcomes if outcome.is_hit)
     repeatable = sum(outcome.was_repeatable for outcome in outcomes)
@@ -62,7 +62,7 @@ def shares(outcomes: Sequence[Outcome]) -> Shares:
 
 
 def ordinary(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Return the outcomes of plain requests, of a burst only that of the first one."""
+    """Return the outcomes of plain requests; of a burst only the first."""
     kept, bursts = [], set()
     for outcome in outcomes:
         burst = outcome.request.burst
@@ -73,7 +73,7 @@ def ordinary(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def wilson_upper(wrong: int, trials: int) -> float:
-    """Return the one-sided 95 % upper bound of a share that was seen `wrong` times in `trials` (Wilson 1927)."""
+    """Return the one-sided 95 % upper bound of a rate observed `wrong` times in `trials` (Wilson 1927)."""
     if not trials:
         return 1.0
     share, z2 = wrong / trials, _Z95**2

@@ -1,4 +1,4 @@
-"""How callers put a task: the words around what its slots hold change, the task does not."""
+"""Phrases a task as callers do: the words around its slot values vary, the task does not."""
 
 import random
 import re
@@ -45,12 +45,12 @@ _ENDS: Final = ("", "", ".", "!", " ", "\n")
 
 
 def plainly(task: Task, template: str) -> str:
-    """Put a task in the words of one of its templates."""
+    """Return the goal of a task in one of its phrasings, without noise."""
     return template.format(**task.held)
 
 
 def noisily(task: Task, template: str, chance: random.Random) -> str:
-    """Put the same words with other case, marks, courtesy, articles, contractions, number words or question forms."""
+    """Return the goal with noise in case, punctuation, politeness, articles, contractions, numerals and questions."""
     template = _framed(template, chance)
     if chance.random() < 0.5:
         template = _ARTICLE.sub("", template)

@@ -1,4 +1,4 @@
-"""What the slots of a goal may hold: values to draw, and for each the ones that are easily taken for it."""
+"""Draws the values of a goal's slots, and near misses of a value."""
 
 import random
 import tomllib
@@ -53,12 +53,12 @@ _OPEN: Final[Mapping[str, Callable[[_Dice], str]]] = {
 
 
 def draw(slot: str, chance: random.Random) -> str:
-    """Return a value for `slot`."""
+    """Return a random value for `slot`."""
     return chance.choice(_CLOSED[slot]) if slot in _CLOSED else _OPEN[slot](_Dice(chance))
 
 
 def near_miss(slot: str, held: str, chance: random.Random) -> str:
-    """Return another value than `held`, one digit, one letter's case or one choice away."""
+    """Return a value that differs from `held` in one digit, the case of one letter, or one choice."""
     ways = [_another]
     if any(map(str.isdigit, held)):
         ways += [_other_digit, _other_digit, _swapped_digits]
@@ -70,7 +70,7 @@ def near_miss(slot: str, held: str, chance: random.Random) -> str:
 
 
 def in_words(number: int) -> str:
-    """Return a number from 0 to 99 as it is spoken."""
+    """Return a number from 0 to 99 in words."""
     ones, tens = _SPOKEN["ones"], _SPOKEN["tens"]
     if number < len(ones):
         return ones[number]
@@ -101,7 +101,7 @@ def _swapped_digits(slot: str, held: str, chance: random.Random) -> str:
 
 
 def _other_case(slot: str, held: str, chance: random.Random) -> str:
-    # the case of a URL's host says nothing
+    # the case of a URL's host is not significant
     start = held.index("/", len("https://")) if slot == "url" else 0
     place = chance.choice([place for place in range(start, len(held)) if held[place].isalpha()])
     return held[:place] + held[place].swapcase() + held[place + 1 :]

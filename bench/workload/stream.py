@@ -1,4 +1,4 @@
-"""A seeded stream of requests: popular tasks more often than rare ones, and traps, side effects and bursts."""
+"""A seeded stream of requests with Zipf-distributed tasks, traps (near misses), side effects and bursts."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,12 @@ from typing import Any, Final
 from bench.workload.phrasing import noisily, plainly
 from bench.workload.task import Change, Task, changed, changes_of, draw_task
 
-# so many plain requests lie between a task and the trap that imitates it: it has been completed
+# this many plain requests lie between a task and its trap, so that the task has been completed
 _OLD_ENOUGH: Final = 100
 
 
 class Kind(StrEnum):
-    """What a request is there to show."""
+    """The purpose of a request."""
 
     PLAIN = "plain"
     TRAP = "trap"
@@ -24,9 +24,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Mix:
-    """The shape of a stream. `fixed` is the share of requests by callers that always use a task's first phrasing,
-    to the letter; the others use any phrasing, with noise. `traps` and `effects` are shares of what is no burst;
-    `per_second` is how many plain requests arrive in a second of the virtual clock, at random times.
+    """The parameters of a stream.
+
+    `fixed` is the share of requests with a task's first phrasing, verbatim; the others use any phrasing, with noise.
+    `traps` and `effects` are shares of the requests outside bursts. `per_second` is the mean number of plain requests
+    per second of the virtual clock, which arrive at random times.
     """
 
     requests: int
@@ -43,10 +45,10 @@ class Mix:
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `at` is its second on the virtual clock; `label` the class of requests that one result answers.
+    """One request. `at` is its time in seconds on the virtual clock; requests with one `label` share a result.
 
-    `burst` is the number of the burst it belongs to; `imitates` the label of the hot task that a trap looks like,
-    and `change` what parts the two.
+    `burst` is the number of its burst; `imitates` is the label of the popular task that a trap resembles, and `change`
+    the difference between the two.
     """
 
     at: float
@@ -60,12 +62,12 @@ class Request:
 
 
 def stream(mix: Mix) -> Iterator[Request]:
-    """Yield the requests in the order of their arrival: the same for the same mix, on every machine."""
+    """Yield the requests in order of arrival; equal mixes give equal streams on every machine."""
     return _Stream(mix).requests()
 
 
 class _Popularity:
-    """Distinct tasks, of which the one of rank r is asked for in proportion to 1 / r ** zipf."""
+    """Distinct tasks; the task of rank r is drawn in proportion to 1 / r ** zipf."""
 
     def __init__(self, count: int, zipf: float, chance: random.Random, *, effects: bool) -> None:
         tasks: dict[str, Task] = {}
@@ -121,7 +123,7 @@ class _Stream:
         return replace(trap, imitates=hot.label, change=change)
 
     def _ready(self) -> Sequence[Change]:
-        """Return the changes for which a task was asked for long enough ago to be cached."""
+        """Return the changes that apply to a task requested long enough ago to be cached."""
         return [change for change, asked in self._asked.items() if len(asked) > _OLD_ENOUGH]
 
     def _put(self, at: float, task: Task, *, kind: Kind) -> Request:

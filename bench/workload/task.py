@@ -1,4 +1,4 @@
-"""Tasks that callers may want, each with the class of all requests that its result answers: known by construction."""
+"""Tasks of the workload, each labelled by construction with the class of requests that its result serves."""
 
 import json
 import random
@@ -16,7 +16,7 @@ _CONSTRAINED: Final = 0.25
 
 
 class Change(StrEnum):
-    """How one task becomes another that looks like it."""
+    """A change that turns a task into a similar but different one."""
 
     SLOT = "slot"
     NEGATION = "negation"
@@ -27,7 +27,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Intent:
-    """What is asked for, with `{slot}`s: ways to say it, and {change: swaps of words that ask for another thing}."""
+    """A kind of task: `phrasings` with `{slot}`s, and `twists`, {change: swaps of words that make another task}."""
 
     name: str
     phrasings: Sequence[str]
@@ -36,11 +36,11 @@ class Intent:
 
     @property
     def slots(self) -> Sequence[str]:
-        """Return the slots that every phrasing has."""
+        """Return the slot names, which every phrasing has."""
         return sorted(slots_in(self.phrasings[0]))
 
     def ways(self, twist: Change | None) -> Sequence[str]:
-        """Return the phrasings, or with a twist those of the task that it makes."""
+        """Return the phrasings of the intent, or of the task that the twist makes."""
         if twist is None:
             return self.phrasings
         swaps = [swap.split(" -> ") for swap in self.twists[twist]]
@@ -49,7 +49,7 @@ class Intent:
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to be done: an intent, perhaps twisted, what its slots hold and the contract's constraints."""
+    """One task: an intent with an optional twist, its slot values (`held`) and the contract's constraints."""
 
     intent: Intent
     held: Mapping[str, str]
@@ -58,18 +58,18 @@ class Task:
 
     @property
     def label(self) -> str:
-        """Return the class: the same for two requests if, and only if, one result answers both."""
+        """Return the class: equal for two requests if and only if one result serves both."""
         held = " ".join(f"{slot}={self.held[slot]}" for slot in self.intent.slots)
         return f"{self.intent.name}/{self.twist or 'plain'} {held} {json.dumps(self.constraints, sort_keys=True)}"
 
     @property
     def ways(self) -> Sequence[str]:
-        """Return the templates that ask for it."""
+        """Return the task's phrasings."""
         return self.intent.ways(self.twist)
 
 
 def slots_in(template: str) -> set[str]:
-    """Return the names of the slots in a template."""
+    """Return the slot names of a phrasing."""
     return {name for _, name, _, _ in Formatter().parse(template) if name}
 
 
@@ -83,7 +83,7 @@ INTENTS: Final[Sequence[Intent]] = tuple(_read_intents())
 
 
 def draw_task(chance: random.Random, *, effects: bool = False) -> Task:
-    """Draw a task with outside effects, or one without."""
+    """Return a random task, with or without side effects."""
     intent = chance.choice([intent for intent in INTENTS if intent.effects == effects])
     held = {slot: slots.draw(slot, chance) for slot in intent.slots}
     constrained = chance.random() < _CONSTRAINED
@@ -91,13 +91,13 @@ def draw_task(chance: random.Random, *, effects: bool = False) -> Task:
 
 
 def changes_of(task: Task) -> Sequence[Change]:
-    """Return how this task may be changed into another."""
+    """Return the changes that apply to the task."""
     twists = [Change(kind) for kind in task.intent.twists] if task.twist is None else []
     return [Change.SLOT, *twists, Change.CONSTRAINT]
 
 
 def changed(task: Task, change: Change, chance: random.Random) -> Task:
-    """Return another task that looks like this one."""
+    """Return a similar task that differs by `change`."""
     if change is Change.SLOT:
         slot = chance.choice(task.intent.slots)
         return replace(task, held={**task.held, slot: slots.near_miss(slot, task.held[slot], chance)})

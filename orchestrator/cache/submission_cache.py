@@ -57,7 +57,7 @@ class SubmissionCache:
     """The cache as one submission uses it.
 
     The task bypasses it without `cache`, with a TTL of 0, or when the contract or `plan` (the client's, checked) rules
-    it out. `scopes` are the caller's. Connections must be in autocommit mode: each step is one statement.
+    it out. Connections must be in autocommit mode: each step is one statement.
     """
 
     def __init__(
@@ -66,14 +66,15 @@ class SubmissionCache:
         task: NewTask,
         *,
         plan: Plan | None,
-        scopes: frozenset[str],
     ) -> None:
         is_on = cache is not None and cache.ttl_seconds > 0 and _may_use_cache(task.contract, plan)
         self._cache = cache if is_on else None
         self._control = control_of(task.contract)
         self._parts: Mapping[str, str] = {}
         if self._cache is not None:
-            self._parts = self._cache.parts_of(task.contract, tenant=task.tenant, scopes=scopes)
+            self._parts = self._cache.parts_of(
+                task.contract, tenant=task.caller.tenant, scopes=task.caller.scopes
+            )
             task = replace(task, cache_key=key_of(self._parts), cache_parts=self._parts)
         self._task = task
 
@@ -125,7 +126,9 @@ class SubmissionCache:
     def _find_in_postgres(self, conn: Connection) -> CacheEntry | None:
         """Return an entry for a result that Redis no longer knows."""
         key = str(self._task.cache_key)
-        found = coalescing.find_fresh(conn, self._task.tenant, key, max_age=self._control.max_age_seconds)
+        found = coalescing.find_fresh(
+            conn, self._task.caller.tenant, key, max_age=self._control.max_age_seconds
+        )
         return CacheEntry(self._parts, found.source_id, key) if found else None
 
     def _insert(self, conn: Connection, redispatch_seconds: float, *, leads: bool) -> InsertedTask | None:
@@ -147,10 +150,10 @@ class SubmissionCache:
 
     def _was_submitted(self, conn: Connection) -> bool:
         """Return whether the task's idempotency key was used before; its first submission answers then."""
-        idempotency = self._task.idempotency
+        idempotency = self._task.caller.idempotency
         return (
             idempotency is not None
-            and submissions.find(conn, self._task.tenant, idempotency.name) is not None
+            and submissions.find(conn, self._task.caller.tenant, idempotency.name) is not None
         )
 
 

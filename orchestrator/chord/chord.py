@@ -132,7 +132,7 @@ def open(  # noqa: A001
 def reopen(
     conn: Connection, chord_id: str, *, body: bytes, header: bytes | None = None, size: int | None = None
 ) -> None:
-    """Open a chord, or start it anew if it has fired: Celery allows a frozen chord to be applied again."""
+    """Open a chord, or start it again if it has fired: Celery allows a frozen chord to be applied again."""
     parameters = {"chord_id": chord_id, "body": body, "header": header, "size": size}
     _REOPEN.execute(conn, parameters)
 

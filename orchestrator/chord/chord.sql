@@ -9,7 +9,7 @@ VALUES (
 ON CONFLICT (id) DO NOTHING
 
 -- name: reopen
--- Open a chord whose signature may be applied again: a fired one starts anew and its old parts are deleted.
+-- Open a chord whose signature may be applied again: a fired chord starts again and its old parts are deleted.
 WITH old_parts AS (
     DELETE FROM chord_parts p
     USING chords c

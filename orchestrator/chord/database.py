@@ -83,7 +83,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
-    """Run `work` in a transaction of its own; again, at most five times in all, when Postgres broke a deadlock.
+    """Run `work` in a transaction; repeat it, at most five times in all, if Postgres broke a deadlock.
 
     `work` must not act outside the database: it may run more than once.
     """
@@ -119,7 +119,7 @@ class Database:
             return work(conn)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction; again, at most five times in all, when Postgres broke a deadlock."""
+        """Run `work` in a transaction; repeat it, at most five times in all, if Postgres broke a deadlock."""
         return _retry_lost_races(self.transaction, work)
 
     @contextmanager

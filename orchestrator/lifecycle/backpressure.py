@@ -1,4 +1,4 @@
-"""Says when enough is under way: a tenant's open tasks and queued steps, what its tools took, all tenants' steps."""
+"""Refuses new tasks while too many are open or queued, of one tenant or of all, or its tools took too much time."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ TOOL_SECONDS_KEPT_SECONDS = 30.0
 _TOOL_RETRY_AFTER_SECONDS = 600
 _RETRY_AFTER_SECONDS = 5
 _MAX_TENANTS = 10_000
-# no tenant is called so: names are not empty
+# stands for all tenants: a tenant's name is never empty
 _ALL = ""
 
 
@@ -27,11 +27,11 @@ class _Count:
     number: int
 
 
-class Occupancy:
-    """Counts what is under way, each number at most once in so many seconds; threads share it.
+class Backpressure:
+    """Counts open tasks, queued steps and tool seconds, and keeps each count for a second or more; thread-safe.
 
-    In between what this process accepts is added, so P processes overshoot a limit by what P - 1 of them accept
-    in that time.
+    Between two counts it adds the tasks that this process accepts, so P processes can exceed a limit by what the
+    other P - 1 accept in that time.
     """
 
     def __init__(self, engine: Engine, *, settings: Settings) -> None:
@@ -41,36 +41,36 @@ class Occupancy:
         self._lock = threading.Lock()
 
     def require_room(self, tenant: str) -> None:
-        """Raise QueueFull, TooManyTasks or TenantLimit when a task more is too much."""
-        most = self._settings.max_queued_steps
-        if self._number("queued", _ALL, lambda conn: steps.count_queued(conn, limit=most)) >= most:
-            raise QueueFull(details={"limit": most, "retry_after": _RETRY_AFTER_SECONDS})
-        most = self._settings.max_open_tasks
-        if self._number("open", tenant, lambda conn: tasks.count_open(conn, tenant, limit=most)) >= most:
-            raise TooManyTasks(details={"limit": most, "retry_after": _RETRY_AFTER_SECONDS})
-        most = self._settings.tenant_max_queued_steps
+        """Raise QueueFull, TooManyTasks or TenantLimit when the tenant may not submit another task now."""
+        limit = self._settings.max_queued_steps
+        if self._number("queued", _ALL, lambda conn: steps.count_queued(conn, limit=limit)) >= limit:
+            raise QueueFull(details={"limit": limit, "retry_after": _RETRY_AFTER_SECONDS})
+        limit = self._settings.max_open_tasks
+        if self._number("open", tenant, lambda conn: tasks.count_open(conn, tenant, limit=limit)) >= limit:
+            raise TooManyTasks(details={"limit": limit, "retry_after": _RETRY_AFTER_SECONDS})
+        limit = self._settings.tenant_max_queued_steps
         if (
-            self._number("queued", tenant, lambda conn: steps.count_queued_of(conn, tenant, limit=most))
-            >= most
+            self._number("queued", tenant, lambda conn: steps.count_queued_of(conn, tenant, limit=limit))
+            >= limit
         ):
             raise _limit(
                 "TENANT_MAX_QUEUED_STEPS",
-                most,
-                f"The tenant has {most} queued steps, as many as it may have; wait until some have run.",
+                limit,
+                f"The tenant has {limit} queued steps, as many as it may have; wait until some have run.",
                 retry_after=_RETRY_AFTER_SECONDS,
             )
-        most = self._settings.tenant_cpu_seconds_a_day
-        if self._number("tools", tenant, lambda conn: steps.tool_seconds(conn, tenant)) >= most:
+        limit = self._settings.tenant_cpu_seconds_a_day
+        if self._number("tools", tenant, lambda conn: steps.tool_seconds(conn, tenant)) >= limit:
             raise _limit(
                 "TENANT_CPU_SECONDS_A_DAY",
-                most,
-                f"The tenant's executor and coder steps took {most} seconds in the last 24 hours, as many as they may; "
-                "submit again later.",
+                limit,
+                f"The tenant's executor and coder steps took {limit} seconds in the last 24 hours, as many as they "
+                "may; submit again later.",
                 retry_after=_TOOL_RETRY_AFTER_SECONDS,
             )
 
     def add(self, tenant: str) -> None:
-        """Note that this process accepted a task."""
+        """Count a task that this process accepted."""
         with self._lock:
             for name in (("queued", _ALL), ("open", tenant), ("queued", tenant)):
                 if name in self._counts:

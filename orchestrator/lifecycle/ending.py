@@ -1,7 +1,7 @@
-"""Ends tasks: the one way in which finish, rejection, cancel, deadline and poison close a task."""
+"""Ends tasks: completion, rejection, cancellation, failure and deadline all close a task through `end_task`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -21,13 +21,30 @@ from orchestrator.models.ids import chord_id
 T = TypeVar("T")
 
 _NOT_SHARED = Admission(is_shared=False)
-# the same question would fail in the same way
+# equal tasks would fail in the same way
 _SHARED_FAILURES = frozenset({"unplannable", "invalid_plan", "validation_failed"})
 
 
 @dataclass(frozen=True)
+class Ending:
+    """How a task is to end, and what to record of it before its terminal event.
+
+    `admission` says what the result may do for other tasks; `cache` is {layer, source_task_id, age_seconds} of a
+    result that another task made.
+    """
+
+    status: TaskStatus
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    facts: Sequence[Fact] = ()
+    decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    admission: Admission = _NOT_SHARED
+    cache: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Ended:
-    """How a task ended, which rows that closed, and which followers ended with it."""
+    """A task that has ended: the rows that its end stopped, and the followers that ended with it."""
 
     task_id: str
     status: TaskStatus
@@ -38,16 +55,16 @@ class Ended:
 
 
 class _RoundMoved(Exception):
-    """Between reading the round and locking its chord, the judge saved the next one."""
+    """The judge saved the next round after the round was read and before its chord was locked."""
 
 
 def with_locked_task(
     engine: Engine, task_id: str, work: Callable[[Connection, LockedTask], T], *, tenant: str | None = None
 ) -> T | None:
-    """Run `work` in a transaction that holds the locks of the task's current chord and of the task, in that order.
+    """Run `work` in a transaction that locks the task's current chord and then the task.
 
-    The round is read without a lock and read again under it: if it moved, all starts again. None when there is
-    no such task (of that tenant).
+    Reads the round without a lock and checks it under the lock; starts again if it changed. None when there is no
+    such task (of that tenant).
     """
 
     def attempt(conn: Connection) -> T | None:
@@ -70,56 +87,57 @@ def with_locked_task(
             continue
 
 
-def end_task(
-    conn: Connection,
-    task: LockedTask,
-    *,
-    status: TaskStatus,
-    result: Mapping[str, Any] | None = None,
-    error: Mapping[str, Any] | None = None,
-    facts: Sequence[Fact] = (),
-    decisions: Mapping[str, Mapping[str, Any]] | None = None,
-    admission: Admission = _NOT_SHARED,
-    cache: Mapping[str, Any] | None = None,
-) -> Ended:
-    """Close the task: its chord, its open rows, then itself, with the terminal event and the trace of it.
+def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
+    """Close the task: its chord, its open rows, then the task itself, with its terminal event and trace.
 
-    The caller holds the locks of the current chord and the task, and has seen that the task is open. Without a
-    `result` what was finished is kept as a partial one. `facts` and `decisions` are told before the end. `admission`
-    says what the result may do for others, `cache` where it came from, if from elsewhere.
+    The caller holds the locks of the current chord and of the task, and has checked that the task is open. Without a
+    result the outputs of the finished steps are kept as a partial result.
     """
     stopped = steps.fence(conn, task.id)
     budget.charge_open(conn, task.id)
     if task.round:
         chord.close(conn, chord_id(task.id, round_number=task.round))
+    result, error = ending.result, ending.error
     if result is None:
         result = partial_result(steps.results_of(conn, task.id, round_number=task.round))
-    end = tasks.TaskEnd(status.value, result, error, admission.fresh_seconds, cache)
+    end = tasks.TaskEnd(ending.status.value, result, error, ending.admission.fresh_seconds, ending.cache)
     written = tasks.finish_task(conn, task.id, end)
     if not written:
-        raise RuntimeError(f"{task.id} had ended before, though its row was locked and open")
+        raise RuntimeError(f"{task.id} had already ended, though its row was locked and open")
     summary = {
-        "status": status.value,
+        "status": ending.status.value,
         "error": dict(error) if error else None,
         "stopped": [row.name for row in stopped if row.state == "cancelled" and row.kind == "step"],
     }
-    told = [
-        *facts,
+    facts = [
+        *ending.facts,
         *(_stopped_event(row) for row in stopped if row.kind == "step"),
-        (f"task.{status.value}", summary),
+        (f"task.{ending.status.value}", summary),
     ]
-    events.write(
-        conn, task.id, told, round_number=task.round, decisions={**(decisions or {}), "end": summary}
-    )
+    decisions = {**ending.decisions, "end": summary}
+    events.write(conn, task.id, facts, round_number=task.round, decisions=decisions)
     if task.contract.get("callback_url"):
         webhooks.enqueue(conn, task.id)
-    is_shared = admission.is_shared or (error is not None and error["code"] in _SHARED_FAILURES)
+    is_shared = ending.admission.is_shared or (error is not None and error["code"] in _SHARED_FAILURES)
     shared = settle_followers(conn, task.id, is_shared=is_shared) if task.leads else ()
-    return Ended(task.id, status, task.priority, task.age_seconds, stopped, shared)
+    return Ended(task.id, ending.status, task.priority, task.age_seconds, stopped, shared)
+
+
+def end_at_deadline(engine: Engine, task_id: str) -> Ended | None:
+    """End a task whose deadline has passed, with a partial result; None when it is not due or has ended."""
+
+    def end(conn: Connection, task: LockedTask) -> Ended | None:
+        if task.finished_at is not None or not task.is_past_deadline:
+            return None
+        message = f"The task did not end before its deadline, {task.deadline_at.isoformat()}."
+        error = task_error("deadline_exceeded", code="deadline_exceeded", message=message, retryable=True)
+        return end_task(conn, task, Ending(TaskStatus.FAILED, error=error))
+
+    return with_locked_task(engine, task_id, end)
 
 
 def settle_followers(conn: Connection, leader_id: str, *, is_shared: bool) -> Sequence[EndedFollower]:
-    """End the followers as their leader has ended, or let the oldest run in its place; the leader is locked."""
+    """End the followers as their leader ended, or else promote the oldest one; the caller holds the leader's lock."""
     followers = coalescing.lock_followers(conn, leader_id)
     if not followers:
         return ()
@@ -129,8 +147,20 @@ def settle_followers(conn: Connection, leader_id: str, *, is_shared: bool) -> Se
     return ()
 
 
+def settle_leaderless(engine: Engine, leader_id: str) -> bool:
+    """Promote the oldest follower of a leader that has ended; False when there is none."""
+
+    def promote(conn: Connection) -> bool:
+        leader = tasks.lock_task(conn, leader_id)
+        if leader is None or leader.finished_at is None:
+            return False
+        return coalescing.promote(conn, leader_id, coalescing.lock_followers(conn, leader_id)) is not None
+
+    return in_transaction(engine, promote)
+
+
 def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:
-    """Return what finished steps gave, marked as partial and not validated; None when nothing did."""
+    """Return the outputs of finished steps as a result marked partial and not validated; None without any."""
     done = {
         row.name: row.result for row in outcomes if row.state is StepState.DONE and row.result is not None
     }
@@ -144,7 +174,9 @@ def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:
         "validation_passed": False,
         "data": {name: result.output for name, result in done.items()},
         "artifacts": [],
-        "warnings": ["The task ended before its result was judged; this is what had been finished."],
+        "warnings": [
+            "The task ended before its result was judged; these outputs are of the steps that had finished."
+        ],
         "partial": True,
     }
 

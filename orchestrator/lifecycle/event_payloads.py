@@ -1,4 +1,4 @@
-"""Words what the engine did: the payloads of events and decisions, and the result that clients get."""
+"""Builds the payloads of events and trace decisions, and the result that clients get."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from orchestrator.models.verdict import Decision, Verdict
 
 
 def result_of(verdict: Verdict) -> dict[str, Any]:
-    """Return the task's result, in the shape that clients get, of a judged round."""
+    """Return the result of a judged round in the shape that clients get."""
     return {
         "output": verdict.output,
         "coverage": verdict.coverage,
-        # the client libraries need a number: what nobody measured is no confidence
+        # the client libraries need a number: 0 where no confidence was measured
         "confidence": verdict.confidence or 0.0,
         "validation_passed": verdict.decision is Decision.PASSED,
         "data": verdict.output_value,
@@ -24,7 +24,7 @@ def result_of(verdict: Verdict) -> dict[str, Any]:
 
 
 def verdict_event(claim: Claim, verdict: Verdict) -> dict[str, Any]:
-    """Return what is told of a verdict."""
+    """Return the payload of `judge.verdict`."""
     return {
         "round": claim.round,
         "decision": verdict.decision.value,
@@ -39,8 +39,8 @@ def verdict_event(claim: Claim, verdict: Verdict) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def who(claim: Claim) -> dict[str, Any]:
-    """Return the names of a claim that every event and decision about it carries."""
+def claim_ids(claim: Claim) -> dict[str, Any]:
+    """Return the members that identify a claim in every event and decision about it."""
     return {
         "step": claim.name,
         "step_id": claim.id,
@@ -51,17 +51,17 @@ def who(claim: Claim) -> dict[str, Any]:
 
 
 def step_event(claim: Claim, finished: FinishedStep, result: StepResult) -> tuple[str, dict[str, Any]]:
-    """Return what is told of a step's end."""
-    fact = {**who(claim), "duration_ms": round(finished.seconds * 1000)}
+    """Return the event of a step's end: `step.completed` or `step.failed`."""
+    fact = {**claim_ids(claim), "duration_ms": round(finished.seconds * 1000)}
     if result.error is not None:
         return "step.failed", {**fact, "error": result.error}
     return "step.completed", {**fact, "warnings": result.warnings}
 
 
-def attempt_of(claim: Claim, finished: FinishedStep, result: StepResult) -> dict[str, Any]:
-    """Return what the trace keeps of an attempt."""
+def attempt_decision(claim: Claim, finished: FinishedStep, result: StepResult) -> dict[str, Any]:
+    """Return the trace's record of a finished attempt."""
     return {
-        **who(claim),
+        **claim_ids(claim),
         "outcome": result.status.value,
         "worker": finished.owner,
         "waited_ms": round(claim.waited_seconds * 1000),
@@ -73,7 +73,7 @@ def attempt_of(claim: Claim, finished: FinishedStep, result: StepResult) -> dict
 
 
 def reused_event(layout: RoundLayout, row: StepOutcome) -> tuple[str, dict[str, Any]]:
-    """Return what is told of a step whose result an earlier task made."""
+    """Return the event of a step whose result an earlier task made."""
     return "step.reused", {
         "step": row.name,
         "step_id": layout.row_id(row.name),
@@ -84,7 +84,7 @@ def reused_event(layout: RoundLayout, row: StepOutcome) -> tuple[str, dict[str, 
 
 
 def queued_event(message: StepMessage) -> tuple[str, dict[str, Any]]:
-    """Return what is told of a step that is published."""
+    """Return the event of a step that is published."""
     return "step.queued", {
         "step": message.name,
         "step_id": message.id,

@@ -1,4 +1,4 @@
-"""Keeps large outputs of steps as artifacts: the row holds a pointer, whoever reads the output gets all of it."""
+"""Stores large outputs of steps as artifacts; the step's row then holds a pointer to the artifact."""
 
 import json
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from orchestrator.models.wording import count_of
 
 INLINE_BYTES = 256 * 1024
 MAX_READ_BYTES = 128 * 1024 * 1024
-"""The large outputs that a step, or the judge of a round, reads at once."""
+"""Most bytes of large outputs that a step, or the judge of a round, reads at once."""
 MEDIA_TYPE = "application/json"
 
 
 def large_output(result: StepResult, *, name: str, max_bytes: int) -> bytes | None:
-    """Return an output above INLINE_BYTES as JSON, to be put away; None for a smaller one, which stays in the row.
+    """Return an output above INLINE_BYTES as JSON, to be passed to `offload`; None for one that stays in the row.
 
     Raises OutputTooLarge above `max_bytes`.
     """
@@ -32,10 +32,10 @@ def large_output(result: StepResult, *, name: str, max_bytes: int) -> bytes | No
     return content
 
 
-def stow(conn: Connection, tenant: str, result: StepResult, *, name: str, content: bytes) -> StepResult:
-    """Put a large output away and return the result with a pointer: {artifact_id, size_bytes, media_type, summary}.
+def offload(conn: Connection, tenant: str, result: StepResult, *, name: str, content: bytes) -> StepResult:
+    """Store a large output; return the result with a pointer {artifact_id, size_bytes, media_type, summary}.
 
-    The same output again is the same artifact.
+    Equal outputs share one artifact.
     """
     artifact = files.put(conn, tenant, filename=f"{name}.json", media_type=MEDIA_TYPE, content=content)
     pointer = {
@@ -47,10 +47,10 @@ def stow(conn: Connection, tenant: str, result: StepResult, *, name: str, conten
     return replace(result, output=pointer, artifact=artifact.sha256)
 
 
-def whole_outputs(conn: Connection, tenant: str, results: Mapping[str, StepResult]) -> dict[str, Any]:
-    """Return each output, wherever it is kept; one whose file is gone is left out.
+def load_outputs(conn: Connection, tenant: str, results: Mapping[str, StepResult]) -> dict[str, Any]:
+    """Return the complete output of each result by name; an output whose file was deleted is left out.
 
-    Raises OutputTooLarge, before any is read, when those kept as files have more than MAX_READ_BYTES together.
+    Raises OutputTooLarge, before it reads any, when the stored outputs have more than MAX_READ_BYTES together.
     """
     outputs = {name: result.output for name, result in results.items()}
     size = sum(result.output["size_bytes"] for result in results.values() if result.artifact is not None)

@@ -1,4 +1,4 @@
-"""Decides whether a rejected round is worth repairing, and what the repair runs again: pure."""
+"""Decides whether a repair can change a rejected round, and which steps it runs again; does no I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from orchestrator.planner.check import descendants
 
 @dataclass(frozen=True)
 class Repair:
-    """What the next round runs again, and the ids of the rows whose results it keeps."""
+    """The steps that the next round runs again, and by name the ids of the rows whose results it keeps."""
 
     reruns: frozenset[str]
     kept: Mapping[str, str]
@@ -21,7 +21,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class NoRepair:
-    """Why the verdict stands."""
+    """Why the round can't be repaired."""
 
     reason: str
 
@@ -29,10 +29,10 @@ class NoRepair:
 def plan_repair(
     plan: Plan, verdict: Verdict, outcomes: Sequence[StepOutcome], *, repairs_done: int, max_repairs: int
 ) -> Repair | NoRepair:
-    """Choose the steps at fault and all that follows them, if running them again can change anything.
+    """Return the steps at fault and their descendants to run again, if that can change their results.
 
-    A step can come out otherwise when its action is not deterministic, when it has repair inputs that were not
-    used yet, or when one of its ancestors can. Everything else is kept.
+    A step's result can change when its action is not deterministic, when it has repair inputs that were not used yet,
+    or when the result of an ancestor can change. All other steps keep their results.
     """
     if not verdict.faulty:
         return NoRepair("no step is at fault")
@@ -51,7 +51,7 @@ def plan_repair(
     }
     if not any(set(step.depends_on) - reruns <= set(kept) and not set(step.depends_on) & reruns
                for step in plan.steps if step.id in reruns):  # fmt: skip
-        return NoRepair("nothing of it could start: what it depends on did not finish")
+        return NoRepair("no step of a repair could start, because the steps before it did not finish")
     return Repair(frozenset(reruns), kept)
 
 

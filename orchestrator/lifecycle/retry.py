@@ -1,51 +1,68 @@
-"""What a client does to a task that has ended: run it again, as a new one that reuses what had finished."""
+"""Retries a task that has ended: a new task with the same contract and plan, which keeps the steps that finished."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction
-from orchestrator.lifecycle.reuse import Source
-from orchestrator.lifecycle.submission import Publish, Submitted, plan_message, require_earlier
+from orchestrator.lifecycle.submission import Submitted, plan_message, require_earlier
 from orchestrator.memory import rounds, tasks
-from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.memory.steps import StepOutcome
 from orchestrator.memory.tasks import NewTask, SourceTask
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
-from orchestrator.models.execution_state import TaskStatus
+from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.ids import TaskId, new_task_id
+from orchestrator.models.plan import Plan
+from orchestrator.models.record import known_members
 from orchestrator.models.task_contract import Contract
-from orchestrator.process import crash_point
-from orchestrator.process.crash_point import Point
+from orchestrator.planner.check import descendants
 from orchestrator.settings import Settings
+
+_MEMBER = "retry"
+
+
+@dataclass(frozen=True)
+class RetrySource:
+    """The ended task, and its last round, whose plan and results a retry reuses; `from_step` is run again."""
+
+    task_id: str
+    round: int
+    from_step: str | None
+
+    def to_spec(self) -> dict[str, Any]:
+        """Return the spec of the new task's plan row."""
+        return {_MEMBER: asdict(self)}
+
+
+@dataclass(frozen=True)
+class RoundReuse:
+    """The steps that a retry's round runs again, and by name the rows whose results it keeps."""
+
+    reruns: frozenset[str]
+    kept: Mapping[str, StepOutcome]
 
 
 def retry(
-    engine: Engine,
-    publish: Publish,
-    *,
-    settings: Settings,
-    tenant: str,
-    key_id: str | None,
-    request_id: str | None,
-    task_id: str,
-    from_step: str | None = None,
-    idempotency: IdempotencyKey | None = None,
+    engine: Engine, *, settings: Settings, caller: Caller, task_id: str, from_step: str | None = None
 ) -> Submitted:
-    """Accept a new task with the contract of an ended one, and publish its planning; with `once` as `submit` does.
+    """Save a new task with the contract of an ended one; with an idempotency key a second call saves nothing.
 
-    Nobody plans: the plan row names the ended task, whose plan and results are taken over when the round is saved.
-    Raises NotFound, InvalidOperation for a task that is still open, InvalidInput for a `from_step` that its plan does
-    not have, IdempotencyConflict.
+    The new task is not planned again: its plan row names the ended task, whose plan and results are reused when the
+    round is saved. Raises NotFound, InvalidOperation for a task that is still open, InvalidInput for a `from_step`
+    that the plan does not have, IdempotencyConflict.
     """
     new_id = new_task_id()
 
-    def accept(conn: Connection) -> tuple[Contract, datetime | None]:
-        source = _hold_ended(conn, tenant, task_id)
+    def save(conn: Connection) -> tuple[Contract, datetime | None]:
+        source = _hold_ended(conn, caller.tenant, task_id)
         contract = _contract_of(source)
         created_at = tasks.submit(
             conn,
-            NewTask(new_id, tenant, key_id, request_id, contract, idempotency, retry_of=source.id),
+            NewTask(new_id, caller, contract, retry_of=source.id),
             redispatch_seconds=settings.redispatch_seconds,
             plan_spec=_plan_spec(conn, source, from_step),
         )
@@ -53,12 +70,23 @@ def retry(
             tasks.link_retry(conn, new_id, source_id=source.id, from_step=from_step)
         return contract, created_at
 
-    contract, created_at = in_transaction(engine, accept)
+    contract, created_at = in_transaction(engine, save)
     if created_at is None:
-        return require_earlier(engine, tenant=tenant, idempotency=idempotency)
-    crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
-    publish([plan_message(new_id, contract)])
-    return Submitted(TaskId(new_id), TaskStatus.QUEUED, created_at)
+        return require_earlier(engine, caller)
+    return Submitted(TaskId(new_id), TaskStatus.QUEUED, created_at, messages=[plan_message(new_id, contract)])
+
+
+def source_of(plan_spec: Mapping[str, Any]) -> RetrySource | None:
+    """Return the task that a plan row's spec says to repeat; None for a task that is planned anew."""
+    return RetrySource(**known_members(RetrySource, plan_spec[_MEMBER])) if _MEMBER in plan_spec else None
+
+
+def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | None = None) -> RoundReuse:
+    """Keep the steps that are done; run again the others, `from_step`, and all steps that depend on either."""
+    done = {row.name: row for row in outcomes if row.state is StepState.DONE}
+    again = {step.id for step in plan.steps if step.id not in done or step.id == from_step}
+    reruns = frozenset(again | descendants(plan, again))
+    return RoundReuse(reruns, {name: row for name, row in done.items() if name not in reruns})
 
 
 def _hold_ended(conn: Connection, tenant: str, task_id: str) -> SourceTask:
@@ -73,13 +101,13 @@ def _hold_ended(conn: Connection, tenant: str, task_id: str) -> SourceTask:
 
 
 def _contract_of(source: SourceTask) -> Contract:
-    """Return the ended task's contract, without a deadline that could not be met any more."""
+    """Return the ended task's contract, without a deadline that has passed."""
     contract = Contract.from_record(source.contract)
     return replace(contract, deadline=None) if source.is_too_late else contract
 
 
 def _plan_spec(conn: Connection, source: SourceTask, from_step: str | None) -> dict[str, object]:
-    """Return what the new task's plan row says: whose plan to take over, or nothing where there is none."""
+    """Return the spec of the new plan row: which plan to reuse, or {} when the ended task was never planned."""
     if not source.round:
         if from_step is not None:
             raise InvalidInput.at("from_step", f"{source.id} was never planned, so it has no steps")
@@ -90,4 +118,4 @@ def _plan_spec(conn: Connection, source: SourceTask, from_step: str | None) -> d
         raise InvalidInput.at(
             "from_step", f"the plan of {source.id} has no such step; it has {', '.join(names)}"
         )
-    return Source(source.id, source.round, from_step).to_spec()
+    return RetrySource(source.id, source.round, from_step).to_spec()

@@ -1,4 +1,4 @@
-"""Lays a round out as rows of work: pure, from a plan to what the steps table will hold."""
+"""Builds a round's rows of the steps table from a plan; does no I/O."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,11 +16,11 @@ JUDGE_ARM = "judge"
 
 @dataclass(frozen=True)
 class RoundLayout:
-    """What a round runs: all of its plan at first, in a repair the faulty steps and what follows them.
+    """The steps that a round runs: the whole plan at first, the faulty steps and their descendants in a repair.
 
-    `kept` maps names of steps that are done to the ids of their rows: of earlier rounds, or, in the first round of a
-    retry, of the task that it repeats. `feedback` maps the faulty ones to the judge's words; `routes` every step to
-    its arm.
+    `kept` maps the names of finished steps to the ids of their rows, which belong to earlier rounds or, in the first
+    round of a retry, to the task that it repeats. `feedback` maps the faulty steps to the judge's explanation, `routes`
+    each step to its arm.
     """
 
     task_id: str
@@ -37,10 +37,10 @@ class RoundLayout:
 
 
 def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str, Any]]:
-    """Return the rows of a round: its steps, queued, held or blocked, and its judge, blocked.
+    """Return a round's rows: steps that are queued, held or blocked, and the judge's row, which is blocked.
 
-    Of the steps that nothing blocks, `max_parallel` are queued, those with the longest path first. A retry's kept
-    steps have rows too, done; where they are all, the judge is queued.
+    Of the unblocked steps, the `max_parallel` ones with the longest paths are queued and the others held. The kept
+    steps of a retry have rows in the state `done`; if all steps are kept, the judge is queued.
     """
     lengths = path_lengths(plan)
     steps = [
@@ -62,14 +62,14 @@ def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str
 
 
 def messages(rows: list[dict[str, Any]]) -> list[StepMessage]:
-    """Return what the messages of the queued rows say, the longest path first."""
+    """Return the messages of the queued step rows, the longest path first."""
     queued = [row for row in rows if row["state"] == "queued" and row["kind"] == StepKind.STEP]
     queued.sort(key=lambda row: (-row["path_length"], row["name"]))
     return [StepMessage(**{field.name: row[field.name] for field in fields(StepMessage)}) for row in queued]
 
 
 def judge_message(layout: RoundLayout) -> StepMessage:
-    """Return what the message of the round's judge says: the body of its chord."""
+    """Return the message of the round's judge: the body of the round's chord."""
     return StepMessage(
         **_common(layout, JUDGE_STEP, JUDGE_ARM), kind=StepKind.JUDGE.value, chord_id=None, spec={}
     )
@@ -78,7 +78,7 @@ def judge_message(layout: RoundLayout) -> StepMessage:
 def _step_row(
     plan: Plan, step: PlanStep, layout: RoundLayout, *, position: int, path_length: int
 ) -> dict[str, Any]:
-    # a dependency that is neither run again nor done can't be met any more: the step stays blocked
+    # a dependency that is neither run again nor done is never met: the step stays blocked
     unmet = [name for name in step.depends_on if name in layout.reruns or name not in layout.kept]
     followers = [
         other.id for other in plan.steps if step.id in other.depends_on and other.id in layout.reruns

@@ -1,4 +1,4 @@
-"""Deletes a tenant: its keys are revoked, its tasks cancelled, and all that is stored of it is deleted."""
+"""Deletes a tenant: revokes its keys, cancels its tasks, and deletes everything that is stored for it."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from orchestrator.chord.database import in_transaction, statement
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.memory import tenants
 from orchestrator.models.errors import InvalidOperation, NotFound
 
@@ -15,8 +15,8 @@ _BATCH = 200
 
 
 @dataclass
-class Departure:
-    """How much of a tenant there was."""
+class DeletedTenant:
+    """How much was deleted of a tenant."""
 
     keys_revoked: int = 0
     tasks_cancelled: int = 0
@@ -25,32 +25,32 @@ class Departure:
     cache_entries_dropped: int = 0
 
 
-def delete_tenant(engine: Engine, tenant: str, *, forget_result: Callable[[str], None]) -> Departure:
-    """Delete the tenant, a batch a transaction, and return the counts. Calling it twice is safe.
+def delete_tenant(engine: Engine, tenant: str, *, forget_result: Callable[[str], None]) -> DeletedTenant:
+    """Delete the tenant, one batch in each transaction, and return the counts. Calling it twice is safe.
 
-    `forget_result` drops the entry of a cache key. A worker that is busy with one of the tasks can't store its outcome,
-    and stops at its next heartbeat.
+    `forget_result` drops the cache entry of a key. A worker that runs one of the tasks can't store its outcome, and
+    stops at its next heartbeat.
     """
-    gone = Departure()
+    counts = DeletedTenant()
     with statement(engine) as conn:
-        gone.keys_revoked = tenants.revoke_keys(conn, tenant)
+        counts.keys_revoked = tenants.revoke_keys(conn, tenant)
     while open_ids := _open_tasks(engine, tenant):
         for task_id in open_ids:
             with suppress(InvalidOperation, NotFound):
-                submission.cancel(engine, tenant=tenant, task_id=task_id, reason="its tenant is deleted")
-                gone.tasks_cancelled += 1
+                cancel.cancel(engine, tenant=tenant, task_id=task_id, reason="its tenant is deleted")
+                counts.tasks_cancelled += 1
     while True:
         deleted = in_transaction(engine, lambda conn: tenants.delete_ended_tasks(conn, tenant, limit=_BATCH))
         if not deleted.count:
             break
-        gone.tasks_deleted += deleted.count
+        counts.tasks_deleted += deleted.count
         for key in set(deleted.cache_keys):
             forget_result(key)
-            gone.cache_entries_dropped += 1
+            counts.cache_entries_dropped += 1
     while count := in_transaction(engine, lambda conn: tenants.delete_files(conn, tenant, limit=_BATCH)):
-        gone.files_deleted += count
+        counts.files_deleted += count
     in_transaction(engine, lambda conn: tenants.delete_rest(conn, tenant))
-    return gone
+    return counts
 
 
 def _open_tasks(engine: Engine, tenant: str) -> list[str]:

@@ -11,15 +11,6 @@ _SQL = sql.load(__file__)
 
 
 @dataclass(frozen=True)
-class IdempotencyKey:
-    """A submission's name, stored for `seconds`; `sha256` is the digest of its body."""
-
-    name: str
-    sha256: str
-    seconds: int
-
-
-@dataclass(frozen=True)
 class EarlierSubmission:
     """The task made by the first submission of a name; `redacted` is copied from its contract."""
 

@@ -12,8 +12,8 @@ from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
 from orchestrator.memory.events import as_decisions
 from orchestrator.memory.pools import ALIVE_WITHIN_SECONDS
-from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.models import record
+from orchestrator.models.caller import Caller
 from orchestrator.models.ids import step_id
 from orchestrator.models.task_contract import Contract
 
@@ -113,23 +113,20 @@ class NewTask:
     """A task to be inserted; its result is cached only with a `cache_key`, which is made from `cache_parts`."""
 
     id: str
-    tenant: str
-    key_id: str | None
-    request_id: str | None
+    caller: Caller
     contract: Contract
-    idempotency: IdempotencyKey | None = None
     cache_key: str | None = None
     cache_parts: Mapping[str, str] | None = None
     retry_of: str | None = None
 
     def values(self) -> dict[str, Any]:
         """Return the parameters that every statement which inserts a task takes."""
-        contract, idempotency = self.contract, self.idempotency
+        contract, caller, idempotency = self.contract, self.caller, self.caller.idempotency
         return {
             "id": self.id,
-            "tenant": self.tenant,
-            "key_id": self.key_id,
-            "request_id": self.request_id,
+            "tenant": caller.tenant,
+            "key_id": caller.key_id,
+            "request_id": caller.request_id,
             "priority": contract.priority.value,
             "broker_priority": contract.priority.broker_priority,
             "contract": record.encode(contract.to_record()),
@@ -169,9 +166,9 @@ def submit(
 ) -> datetime | None:
     """Insert the task, its plan row and its first event in one statement; return when it was created.
 
-    None, and nothing is inserted, when the tenant has submitted something under the same name before. With `leads`
-    equal tasks may follow it; raises IntegrityError then, when one under the same key leads already. `plan_spec` is
-    what the plan row says to the planner, of a task that repeats another one.
+    Returns None and inserts nothing if the tenant has already submitted a task under the same name. With `leads` equal
+    tasks may follow it; raises IntegrityError if another task with the same key leads already. `plan_spec` is the plan
+    row's spec: a retry's instructions for the planner.
     """
     values = {
         **task.values(),
@@ -186,7 +183,7 @@ def submit(
 
 
 def hold_source(conn: Connection, tenant: str, task_id: str) -> SourceTask | None:
-    """Return the tenant's task, locked against deletion until the transaction ends; None when it is not there."""
+    """Return the tenant's task, locked against deletion until the transaction ends; None if there is none."""
     row = conn.exec_driver_sql(_SQL["hold_source"], {"tenant": tenant, "task_id": task_id}).one_or_none()
     return SourceTask(*row) if row else None
 

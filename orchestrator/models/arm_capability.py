@@ -56,7 +56,7 @@ class ArmCapability:
     `cost_tier` is 1 (free) to 5. `in_plans`: a plan's steps may name it. `module` has the function `make`, which
     returns the arm; None when the arm does no steps. `process` is the name of its line in the Procfile. `pool` is
     threads or prefork, `max_concurrent_tasks` the size of one worker's pool. `asks_models`: its workers get the
-    providers' keys. `saves_rounds`: they save rounds and sign permits. `uses_embeddings`: its steps get an embedder.
+    providers' keys. `saves_rounds`: they save rounds and sign permits.
     `needs_sandbox`: its queue is not consumed where no sandbox works.
     """
 
@@ -76,7 +76,6 @@ class ArmCapability:
     aliases: tuple[str, ...] = ()
     asks_models: bool = False
     saves_rounds: bool = False
-    uses_embeddings: bool = False
     needs_sandbox: bool = False
 
     @property

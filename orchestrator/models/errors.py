@@ -59,7 +59,7 @@ class Stopped(BaseException):
     """The attempt was stopped: its lease is lost, its task has ended, its worker stops, or its time is over.
 
     Not an Exception, so that code with a fallback for failures (a recipe instead of a model's plan, an unchecked
-    criterion) does not catch it. Only the end of an attempt does; see workers.attempt.base_task.
+    criterion) does not catch it. Only the end of an attempt does; see workers.attempt.concerns.
     `counts_against_model` and `may_have_cost` are as in ModelError.
     """
 

@@ -28,7 +28,6 @@ class Phase(StrEnum):
     EXECUTING = "executing"
     JUDGING = "judging"
     REPAIRING = "repairing"
-    FINISHING = "finishing"
     DONE = "done"
 
     @property
@@ -43,7 +42,6 @@ _CURRENT_STEP = {
     Phase.EXECUTING: "execution",
     Phase.JUDGING: "validation",
     Phase.REPAIRING: "validation",
-    Phase.FINISHING: "synthesis",
     Phase.DONE: "synthesis",
 }
 
@@ -57,7 +55,7 @@ class StepKind(StrEnum):
 
 
 class StepState(StrEnum):
-    """The state of a row in `steps`; `_MOVES` holds the only legal transitions."""
+    """The state of a row in `steps`; `LEGAL_MOVES` holds the only legal transitions."""
 
     BLOCKED = "blocked"
     HELD = "held"
@@ -70,15 +68,11 @@ class StepState(StrEnum):
 
     def is_final(self) -> bool:
         """Tell whether the row can no longer change its state."""
-        return not _MOVES[self]
-
-    def may_become(self, state: "StepState") -> bool:
-        """Tell whether `state` may follow this one."""
-        return state in _MOVES[self]
+        return not LEGAL_MOVES[self]
 
 
 _END = frozenset({StepState.DONE, StepState.FAILED, StepState.CANCELLED})
-_MOVES: dict[StepState, frozenset[StepState]] = {
+LEGAL_MOVES: dict[StepState, frozenset[StepState]] = {
     StepState.BLOCKED: frozenset({StepState.HELD, StepState.QUEUED, StepState.SKIPPED, StepState.CANCELLED}),
     StepState.HELD: frozenset({StepState.QUEUED, StepState.CANCELLED}),
     # a step that was queued again may still succeed in its earlier attempt: the first success wins

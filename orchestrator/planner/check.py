@@ -1,6 +1,8 @@
-"""Decides whether a plan is legal, whoever made it, and answers questions about its graph."""
+"""Checks that a plan is legal, whether a client, a model or a recipe made it, and reads its graph."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -8,13 +10,21 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import Budget, Contract
-from orchestrator.planner.fit import shortfalls
-from orchestrator.planner.step import Faults, read_step, schemas_in
+from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
 from orchestrator.rules.json_schema import together_faults
 
 _MAX_NAMED_CHARACTERS = 500
 _PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})
+
+
+@dataclass(frozen=True)
+class PlanOrigin:
+    """Who made a plan (`mode`: client, llm, rules) and why; `provenance` goes into the trace."""
+
+    mode: str
+    rationale: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_plan(
@@ -24,17 +34,15 @@ def check_plan(
     budget: Budget | None = None,
     contract: Contract | None = None,
     is_ours: bool = False,
-    mode: str = "client",
-    rationale: str = "",
-    provenance: Mapping[str, Any] | None = None,
+    origin: PlanOrigin | None = None,
 ) -> Plan:
-    """Return the plan that `record` ({"steps": [...]} or the list alone) describes, completed.
+    """Return the plan that `record` ({"steps": [...]} or the list alone) describes, with defaults filled in.
 
-    `attachments` are the task's artifact ids; the steps have to fit into `budget`. A plan that `is_ours`, a
-    model's or a recipe's, must verify itself, too. With `contract` it must have the steps, arm and capabilities that
-    the task names. Raises InvalidPlan; its details.errors names every fault found.
+    `attachments` are the task's artifact ids; the steps must fit into `budget`. A plan that `is_ours`, made by a model
+    or a recipe, must also contain a check of its own result. With `contract` the plan must have the steps, arm and
+    capabilities that the task names. Raises InvalidPlan; its details.errors names every fault found.
     """
-    faults = Faults()
+    faults = PlanFaults()
     items = _items(record, faults)
     if many := together_faults(schemas_in(items)):
         raise InvalidPlan(
@@ -49,20 +57,22 @@ def check_plan(
     if is_ours and not faults.found:
         _check_ours(steps, faults)
     if contract and not faults.found:
-        _check_wishes(steps, contract, faults)
+        _check_contract(steps, contract, faults)
     if budget and not faults.found:
-        for message in shortfalls(steps, budget, is_ours=is_ours):
+        for message in _shortfalls(steps, budget, is_ours=is_ours):
             faults.add("steps", message)
     if faults.found:
         first = "{field}: {message}".format(**faults.found[0])
         more = f" (and {faults.count - 1} more)" if faults.count > 1 else ""
         raise InvalidPlan(f"the plan breaks a rule: {first}{more}", details={"errors": faults.found})
-    said = record.get("rationale") if isinstance(record, Mapping) else ""
-    return Plan(steps, mode, rationale or said or "", dict(provenance or {}))
+    if origin is None:
+        rationale = record.get("rationale") if isinstance(record, Mapping) else ""
+        origin = PlanOrigin("client", rationale or "")
+    return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance))
 
 
 def path_lengths(plan: Plan) -> dict[str, int]:
-    """Return for each step the number of steps on the longest path that starts there, itself included."""
+    """Return for each step the number of steps on the longest path that starts with it."""
     followers = _followers(plan)
     lengths: dict[str, int] = {}
     for name in reversed(list(_sorter(plan.steps).static_order())):
@@ -71,7 +81,7 @@ def path_lengths(plan: Plan) -> dict[str, int]:
 
 
 def descendants(plan: Plan, ids: Iterable[str]) -> set[str]:
-    """Return the steps that depend on any of `ids`, directly or not, without `ids` themselves."""
+    """Return the steps that depend on any of `ids`, directly or indirectly, without `ids` themselves."""
     followers, given = _followers(plan), set(ids)
     waiting, found = list(given), set[str]()
     while waiting:
@@ -83,9 +93,9 @@ def descendants(plan: Plan, ids: Iterable[str]) -> set[str]:
 
 
 def unknown_steps(rule: Mapping[str, Any], steps: Sequence[PlanStep]) -> list[str]:
-    """Return what a rule of the task's own names that the plan lacks: steps, or members of the result.
+    """Return the steps that a check of the task names and the plan, or the result, does not have.
 
-    The result has the plan's last steps, by id.
+    The result has only the outputs of the plan's last steps, by id.
     """
     ids = [step.id for step in steps]
     inner = {name for step in steps for name in step.depends_on}
@@ -99,7 +109,7 @@ def leaves(plan: Plan) -> tuple[str, ...]:
     return tuple(step.id for step in plan.steps if not followers[step.id])
 
 
-def _items(record: Mapping[str, Any] | Sequence[Any], faults: Faults) -> Sequence[Any]:
+def _items(record: Mapping[str, Any] | Sequence[Any], faults: PlanFaults) -> Sequence[Any]:
     items: Any = record
     if isinstance(record, Mapping):
         for name in sorted(set(record) - _PLAN_MEMBERS):
@@ -115,16 +125,16 @@ def _items(record: Mapping[str, Any] | Sequence[Any], faults: Faults) -> Sequenc
     return items
 
 
-def _check_graph(read: Sequence[PlanStep | None], faults: Faults) -> None:
+def _check_graph(read: Sequence[PlanStep | None], faults: PlanFaults) -> None:
     places = {step.id: f"steps.{index}" for index, step in reversed(list(enumerate(read))) if step}
     for index, step in enumerate(read):
         if step is None:
             continue
         if places[step.id] != f"steps.{index}":
             faults.add(f"steps.{index}.id", f"{step.id!r} is already the id of {places[step.id]}")
-        for field, name in _names_used(step):
+        for member, name in _names_used(step):
             if name not in places:
-                faults.add(f"steps.{index}.{field}", f"there is no step {name[:64]!r}")
+                faults.add(f"steps.{index}.{member}", f"there is no step {name[:64]!r}")
     steps = [step for step in read if step]
     try:
         _sorter(steps).prepare()
@@ -133,8 +143,8 @@ def _check_graph(read: Sequence[PlanStep | None], faults: Faults) -> None:
         faults.add(f"{places[cycle.args[1][0]]}.depends_on", f"the steps depend on each other: {circle}")
 
 
-def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
-    """Note what a plan of ours lacks and a client's need not have."""
+def _check_ours(steps: Sequence[PlanStep], faults: PlanFaults) -> None:
+    """Add the faults of rules that a model's or a recipe's plan must keep and a client's need not."""
     places = {step.id: index for index, step in enumerate(steps)}
     for index, step in enumerate(steps):
         for name in step.depends_on:
@@ -149,8 +159,8 @@ def _check_ours(steps: Sequence[PlanStep], faults: Faults) -> None:
         )
 
 
-def _check_wishes(steps: Sequence[PlanStep], contract: Contract, faults: Faults) -> None:
-    """Note what the task names and the plan lacks."""
+def _check_contract(steps: Sequence[PlanStep], contract: Contract, faults: PlanFaults) -> None:
+    """Add a fault for each step, capability or arm that the task names and the plan does not have."""
     for number, criterion in enumerate(contract.acceptance_criteria):
         for name in unknown_steps(criterion.check or {}, steps):
             place = f"acceptance_criteria.{number}.check"
@@ -164,6 +174,36 @@ def _check_wishes(steps: Sequence[PlanStep], contract: Contract, faults: Faults)
         faults.add("required_capabilities", f"no step of the plan offers {', '.join(missing)}")
     if contract.assigned_arm and all(step.arm != contract.assigned_arm for step in steps):
         faults.add("assigned_arm", f"no step of the plan is done by arm {contract.assigned_arm}")
+
+
+def _shortfalls(steps: Sequence[PlanStep], budget: Budget, *, is_ours: bool) -> Iterator[str]:
+    """Yield a message for each budget that the steps' estimates exceed; the graph has no cycle.
+
+    Seconds are those of the longest path. A step without a token estimate counts the fewest tokens that its action
+    needs in a plan of ours, and none in a client's plan.
+    """
+    tokens = sum(step.estimate.get("tokens", _least_tokens(step) if is_ours else 0) for step in steps)
+    dollars = sum(Decimal(str(step.estimate.get("dollars", 0))) for step in steps)
+    for name, needed, limit in (
+        ("max_tokens", tokens, budget.max_tokens),
+        ("max_cost_dollars", dollars, budget.max_cost_dollars),
+        ("max_time_seconds", _longest_seconds(steps), budget.max_time_seconds),
+    ):
+        if needed > limit:
+            yield f"the steps take about {needed:,}, and {name} is {limit:,}"
+
+
+def _least_tokens(step: PlanStep) -> int:
+    return ARMS[step.arm].actions[step.action].least_tokens
+
+
+def _longest_seconds(steps: Sequence[PlanStep]) -> float:
+    known = {step.id: step for step in steps}
+    ends: dict[str, float] = {}
+    for name in _sorter(steps).static_order():
+        begins = max((ends[source] for source in known[name].depends_on), default=0)
+        ends[name] = begins + known[name].estimate.get("seconds", 0)
+    return max(ends.values(), default=0)
 
 
 def _names_used(step: PlanStep) -> Iterator[tuple[str, str]]:

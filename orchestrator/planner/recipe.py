@@ -1,4 +1,4 @@
-"""Plans without a model: recipes are data that say which goals they fit and which steps they make of them."""
+"""Makes a plan without a model: a recipe is data that says which goals it fits and which steps it makes."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from orchestrator.models.errors import Unplannable
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.models.wording import count_of
-from orchestrator.planner.check import check_plan
-from orchestrator.planner.filling import Filling, filled_steps
+from orchestrator.planner.check import PlanOrigin, check_plan
+from orchestrator.planner.recipe_template import TemplateValues, fill_steps
 from orchestrator.safety.archive import is_archive
 
 MAX_TERMS = 12
@@ -27,11 +27,11 @@ _NEEDS = {
     "an input holds what the script must print for it",
 }
 _ADVICE = (
-    "Attach the files that the goal speaks of (--attach PATH, or the task's `attachments`), and say it in a "
-    "recipe's words.",
+    "Attach the files that the goal names (--attach PATH, or the task's `attachments`), and word the goal as a "
+    "recipe does.",
     "Or send your own plan (--plan FILE, or the task's `plan`).",
-    "Or configure a model: set OPENAI_API_KEY or ANTHROPIC_API_KEY; for a server of your own OPENAI_BASE_URL, too; "
-    "`octollm fake-llm` is one to try it with.",
+    "Or configure a model: set OPENAI_API_KEY or ANTHROPIC_API_KEY; for a server of your own also OPENAI_BASE_URL; "
+    "`octollm fake-llm` starts a server for a trial.",
 )
 _EXPECTED = ".expected"
 MAX_INPUTS = 40
@@ -39,9 +39,10 @@ MAX_INPUTS = 40
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which goals it fits, by words, and the steps it makes; see registry/recipes/.
+    """The words of the goals that a recipe fits, and the steps that it makes; see registry/recipes/.
 
-    A goal fits that has a verb and a noun and none of `unless`; `extras` only count. `rank` decides ties.
+    A goal fits when it has one of the verbs and one of the nouns and none of `unless`; `extras` only raise the number
+    of matched words. The lowest `rank` wins among recipes with equal numbers.
     """
 
     recipe: str
@@ -63,12 +64,12 @@ class Recipe:
 class _Fit:
     recipe: Recipe
     matched: tuple[str, ...]
-    filling: Filling
+    filling: TemplateValues
 
 
 @dataclass(frozen=True)
 class _Misfit:
-    """Why a recipe does not fit; `lacks` is what the task would have to bring, where only that is missing."""
+    """Why a recipe does not fit; `lacks` when the words fit and only attachments or terms are missing."""
 
     recipe: Recipe
     why: str
@@ -78,7 +79,7 @@ class _Misfit:
 def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Plan:
     """Return the plan of the recipe that fits the goal best.
 
-    Raises Unplannable; its details list the recipes, why each does not fit, and what can be done.
+    Raises Unplannable when none fits; its details list the recipes, why each does not fit, and advice.
     """
     outcomes = [_fit(recipe, contract, attachments) for recipe in recipes()]
     fits = [outcome for outcome in outcomes if isinstance(outcome, _Fit)]
@@ -87,26 +88,28 @@ def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Pla
     best = min(fits, key=lambda fit: (-len(fit.matched), fit.recipe.rank))
     words = ", ".join(best.matched)
     return check_plan(
-        filled_steps(best.recipe.steps, best.filling),
+        fill_steps(best.recipe.steps, best.filling),
         attachments=[attachment.sha256 for attachment in attachments],
         budget=contract.budget,
         contract=contract,
         is_ours=True,
-        mode="rules",
-        rationale=f"Recipe {best.recipe.recipe} fits by the words {words}.",
-        provenance={
-            "recipe": best.recipe.recipe,
-            "version": best.recipe.version,
-            "matched": list(best.matched),
-            "filling": best.filling.to_record(),
-            "llm_used": False,
-        },
+        origin=PlanOrigin(
+            "rules",
+            f"Recipe {best.recipe.recipe} fits by the words {words}.",
+            {
+                "recipe": best.recipe.recipe,
+                "version": best.recipe.version,
+                "matched": list(best.matched),
+                "filling": best.filling.to_record(),
+                "llm_used": False,
+            },
+        ),
     )
 
 
 @cache
 def recipes() -> tuple[Recipe, ...]:
-    """Return all recipes of the registry, by name of their files."""
+    """Return all recipes of the registry in the order of their file names."""
     return tuple(_read(path) for path in sorted((REGISTRY / "recipes").glob("*.json")))
 
 
@@ -119,7 +122,7 @@ def _read(path: Path) -> Recipe:
 
 
 def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) -> _Fit | _Misfit:
-    """Return how the recipe fits, or why it does not."""
+    """Return how the recipe fits the task, or why it does not."""
     words = [word.lower() for word in _WORD.findall(_QUOTED.sub(" ", contract.goal))]
     if refused := _present(recipe.unless, words):
         return _Misfit(recipe, f"the goal asks to {refused[0]}, which this recipe can't do without a model")
@@ -127,7 +130,7 @@ def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) 
     if not verbs or not nouns:
         kind, known = ("nouns", recipe.nouns) if verbs else ("verbs", recipe.verbs)
         return _Misfit(recipe, f"the goal has none of its {kind} ({', '.join(known)})")
-    filling = _filling(recipe, contract, attachments, words)
+    filling = _template_values(recipe, contract, attachments, words)
     if isinstance(filling, str):
         return _Misfit(recipe, filling, lacks=True)
     return _Fit(recipe, tuple(dict.fromkeys([*verbs, *nouns, *_present(recipe.extras, words)])), filling)
@@ -150,18 +153,18 @@ def _is_form(word: str, term: str) -> bool:
     }
 
 
-def _filling(
+def _template_values(
     recipe: Recipe, contract: Contract, attachments: Sequence[Attachment], words: Sequence[str]
-) -> Filling | str:
+) -> TemplateValues | str:
     if recipe.needs == "script":
-        return _script_filling(attachments)
+        return _script_values(attachments)
     values: dict[str, str | int] = {}
     if recipe.needs == "package":
         packages = [
             item for item in attachments if is_archive(item.filename) or item.filename.endswith(".py")
         ]
         if len(packages) != 1:
-            advice = "attach a package" if not packages else "attach the one that is meant"
+            advice = "attach a package" if not packages else "attach only the one to work on"
             return f"it needs {_NEEDS['package']}; there are {len(packages)}: {advice}"
         values["attachment"] = packages[0].sha256
     elif not attachments and not contract.context:
@@ -171,11 +174,11 @@ def _filling(
         if not terms:
             return 'the goal names nothing to look for; put it in quotes: find "late delivery" in the files'
         values["query"] = " ".join(terms)
-    return Filling(values)
+    return TemplateValues(values)
 
 
-def _script_filling(attachments: Sequence[Attachment]) -> Filling | str:
-    """Return the script, its inputs, and which of them have an expected output: a group each."""
+def _script_values(attachments: Sequence[Attachment]) -> TemplateValues | str:
+    """Return the script, the group of its inputs, and the group of the inputs that have an expected output."""
     scripts = [item for item in attachments if item.filename.endswith(".py")]
     expected = {item.filename: item for item in attachments if item.filename.endswith(_EXPECTED)}
     inputs = [item for item in attachments if item not in scripts and item.filename not in expected]
@@ -184,23 +187,25 @@ def _script_filling(attachments: Sequence[Attachment]) -> Filling | str:
         return f"it needs {_NEEDS['script']}; attached are {found}"
     if len(inputs) > MAX_INPUTS:
         return f"it runs a script on at most {MAX_INPUTS} inputs, not on {len(inputs)}"
-    things: list[dict[str, str | int]] = [
+    members: list[dict[str, str | int]] = [
         {"number": number, "input": item.sha256, "name": f"{number} {item.filename[:80]}"}
         for number, item in enumerate(inputs, start=1)
     ]
-    # an artifact's id is the sha256 of its bytes, and the script's output is told by its own
+    # an artifact's id is the sha256 of its bytes; the script's output is compared by its own sha256
     known: list[dict[str, str | int]] = [
-        {**thing, "expected": expected[item.filename + _EXPECTED].sha256}
-        for thing, item in zip(things, inputs, strict=True)
+        {**member, "expected": expected[item.filename + _EXPECTED].sha256}
+        for member, item in zip(members, inputs, strict=True)
         if item.filename + _EXPECTED in expected
     ]
     if len(known) < len(expected):
-        return f"a file named {_EXPECTED} has no input: INPUT{_EXPECTED} stands beside INPUT"
-    return Filling({"script": scripts[0].sha256, "count": len(inputs)}, {"inputs": things, "known": known})
+        return f"a file named {_EXPECTED} has no input: name it INPUT{_EXPECTED} after its INPUT"
+    return TemplateValues(
+        {"script": scripts[0].sha256, "count": len(inputs)}, {"inputs": members, "known": known}
+    )
 
 
 def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:
-    """Return the goal's quoted phrases, or else its words that carry meaning."""
+    """Return the goal's quoted phrases, or without any its words except verbs, nouns and stop words."""
     quoted = ["".join(groups).strip() for groups in _QUOTED.findall(goal)]
     phrases = [f'"{phrase}"' for phrase in quoted if phrase]
     known = {*recipe.stop_words}
@@ -210,7 +215,7 @@ def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:
 
 
 def _unplannable(misfits: Sequence[_Misfit]) -> Unplannable:
-    """Return the refusal: the nearest recipe and what it lacks, and every other way to a plan."""
+    """Return the error: the nearest recipe, what is missing for it, and every other way to a plan."""
     offers = [
         {
             "recipe": misfit.recipe.recipe,

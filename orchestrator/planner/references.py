@@ -1,4 +1,4 @@
-"""Reads references in inputs: {"$from": step, "pointer": JSON pointer} stands for a part of its output."""
+"""Resolves references in a step's inputs: {"$from": step, "pointer": JSON pointer} is a part of that step's output."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,11 +10,11 @@ FROM = "$from"
 POINTER = "pointer"
 MAX_RESOLVED_BYTES = 64 * 1024 * 1024
 _NODE_BYTES = 64
-"""What Python takes for an empty list or object, and about what it takes for a short text or number in one."""
+"""Approximate memory of an empty list or object, or of a short text or number in one."""
 
 
 def is_reference(value: Any) -> bool:
-    """Tell whether `value` is meant as a reference, well-formed or not."""
+    """Return whether `value` is a reference, well-formed or not."""
     return isinstance(value, dict) and FROM in value
 
 
@@ -43,10 +43,10 @@ def references_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], dict[str,
 
 
 def resolve(value: Any, outputs: Mapping[str, Any]) -> Any:
-    """Return `value` with each reference replaced by what it means in `outputs`, by step.
+    """Return `value` with each reference replaced by the part of `outputs` (by step) that it names.
 
-    Each reference counts as a copy: that is what becomes of it when the value is written. Raises InvalidStepInput
-    where a step has no output, a pointer leads nowhere, or all of it takes more than MAX_RESOLVED_BYTES.
+    Each reference counts as a copy, because writing the value copies it. Raises InvalidStepInput when a step has no
+    output, a pointer names no member, or all copies together take more than MAX_RESOLVED_BYTES.
     """
     return _Resolver(outputs).resolve(value)
 
@@ -68,15 +68,15 @@ class _Resolver:
         return value
 
     def _take(self, value: Any) -> None:
-        """Count what a copy of the value takes, and stop where there is no room left for it."""
+        """Subtract the memory of a copy from the room that is left; raises InvalidStepInput below zero."""
         waiting = [value]
         while waiting:
             node = waiting.pop()
             self._left -= _NODE_BYTES + (len(node) if isinstance(node, str) else 0)
             if self._left < 0:
                 raise InvalidStepInput(
-                    f"what the inputs refer to takes more than {MAX_RESOLVED_BYTES} bytes in all: refer to less of "
-                    "it, by a pointer, or fewer times"
+                    f"the values that the inputs refer to take more than {MAX_RESOLVED_BYTES} bytes in all: refer to "
+                    "less of them, by a pointer, or fewer times"
                 )
             if isinstance(node, dict):
                 self._left -= sum(map(len, node)) + _NODE_BYTES * len(node)

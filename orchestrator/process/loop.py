@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When a loop calls its work: first after a delay, then again so long after each success.
+    """When a loop calls its work: after `first_after_seconds`, then `every_seconds` after each success.
 
     After a failure the pause doubles from 0.25 s up to `longest_pause_seconds`.
     """

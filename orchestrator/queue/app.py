@@ -1,4 +1,4 @@
-"""Makes the Celery app, and names its tasks."""
+"""Makes the Celery app and defines the names of its tasks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ TASK_NAMES = {StepKind.PLAN: "tasks.plan", StepKind.STEP: "tasks.step", StepKind
 
 
 def make_app(settings: Callable[[], Settings] = load) -> Celery:
-    """Return the app; `settings` is called at the first use of its configuration, not before."""
+    """Return the app; `settings` is called when the app's configuration is first used."""
     transport.install()
     app = Celery("octollm", config_source="celeryconfig")
 

@@ -1,4 +1,4 @@
-"""The public name of the result backend; the engine behind it is orchestrator.chord."""
+"""Keeps the public name of the result backend; orchestrator.chord implements it."""
 
 from orchestrator.chord.backend import PostgresBackend
 

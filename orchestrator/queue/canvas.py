@@ -1,4 +1,4 @@
-"""Turns rows of work into Celery's words: a row is a signature, a round is one chord; and publishes them."""
+"""Turns rows into Celery signatures and a round into a Celery chord, and publishes them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +14,14 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepKind
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
 
-# past its own limit a hung child of a prefork pool is killed, so that it does not hold its slot for ever
+# a prefork child that hangs past its step's limit is killed, or it would keep its slot for ever
 _KILL_AFTER_LIMIT_SECONDS = 10
 
 _SHOWN_NAMES = {StepKind.PLAN: "planner.plan", StepKind.JUDGE: "judge.round"}
 
 
 def signature(app: Celery, message: StepMessage) -> "Signature[Any]":
-    """Return the one message that a row can have: ids only, never what a user wrote."""
+    """Return the row's only message; it holds ids, and nothing that a user wrote."""
     options: dict[str, Any] = {
         "task_id": message.id,
         "queue": message.queue,
@@ -36,19 +36,19 @@ def signature(app: Celery, message: StepMessage) -> "Signature[Any]":
 
 
 def round_chord(app: Celery, saved: SavedRound) -> "Signature[Any]":
-    """Return the round as Celery's chord: its released roots are the header, its judge is the body."""
+    """Return the round as a chord: the released root steps are the header, the judge is the body."""
     header = [signature(app, message) for message in saved.header]
     return celery.chord(header, signature(app, saved.judge), app=app, task_id=saved.chord_id)
 
 
 def publish(app: Celery, messages: Sequence[StepMessage]) -> int:
-    """Publish rows; what fails is logged and comes again when it is due. Return how many were given."""
+    """Publish rows and return their number; one that fails is logged, and the sweeper publishes it again."""
     outbox.publish_all(app, [signature(app, message) for message in messages])
     return len(messages)
 
 
 def publish_webhooks(app: Celery, tickets: Sequence[DeliveryLease]) -> None:
-    """Publish deliveries; what is lost on the way is due again when its ticket's time is over."""
+    """Publish webhook deliveries; a lost one is published again when its ticket expires."""
     messages: list[Signature[Any]] = [
         app.signature(
             WEBHOOK_TASK,
@@ -63,7 +63,7 @@ def publish_webhooks(app: Celery, tickets: Sequence[DeliveryLease]) -> None:
 
 
 def _shown_name(message: StepMessage) -> str:
-    """Return the name under which Celery's events, Flower and logs show the row: its arm and action."""
+    """Return the name that Celery's events, Flower and logs show for the row: its arm and action."""
     kind = StepKind(message.kind)
     return f"{message.arm}.{message.spec['action']}" if kind is StepKind.STEP else _SHOWN_NAMES[kind]
 
@@ -72,7 +72,7 @@ def _time_limit(message: StepMessage) -> float | None:
     arm = ARMS.get(message.arm)
     if arm is None or arm.pool != "prefork" or message.kind != StepKind.STEP:
         return None
-    # a newer release beside us may have an action that this one lacks: its row is sent all the same
+    # a newer release may have an action that this one lacks: its row is published all the same
     action = arm.actions.get(message.spec["action"])
     limit = message.spec.get("timeout_seconds") or (action.timeout_seconds if action else None)
     return float(limit) + _KILL_AFTER_LIMIT_SECONDS if limit else None

@@ -1,7 +1,7 @@
-"""Celery's way to Redis: it outlives a server that takes no writes, and messages that are none of ours.
+"""The Celery transport for Redis: survives a server that refuses writes, and drops foreign messages.
 
-A server that takes no writes is as good as away, so workers wait for it as for a lost one. Kombu by itself raises at a
-message that it can't read, at which a worker ends; here such a message is dropped with a log line.
+Workers wait for a server that refuses writes as for one that is away. Kombu raises at a message that it can't read,
+which ends the worker; this transport drops such a message and logs it.
 """
 
 from collections.abc import Callable, Collection
@@ -14,7 +14,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import RedisError, ResponseError
 
 from orchestrator.connections import redis_client
-from orchestrator.queue import wire_message
+from orchestrator.queue import message_validation
 
 _OURS: Final = f"{__name__}:Transport"
 
@@ -22,36 +22,36 @@ log = structlog.get_logger(__name__)
 
 
 class Unwritable(redis.get_redis_ConnectionError()):  # type: ignore[misc]  # kombu's way to redis-py's class
-    """Redis answers and takes no writes."""
+    """Redis answers but refuses writes."""
 
 
 class QoS(redis.QoS):
-    """What a consumer has taken and not yet acknowledged: as much as its slots hold."""
+    """The messages that a consumer has taken and not yet acknowledged, at most one for each slot."""
 
     # kombu's own, which celery-types lacks
     channel: Any
     _remove_from_indices: Any
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge; the slot is free again even when Redis hears nothing of it, or it stayed taken for ever.
+        """Acknowledge a message; frees its slot even when Redis is away, or the slot would stay taken for ever.
 
-        The message comes again after the visibility timeout, and its row says that it is done.
+        Redis then delivers the message again after the visibility timeout, and its row shows that it is done.
         """
         self._free(delivery_tag, super().ack)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Give a message back, or drop it; the slot is free again as after `ack`, and the sweeper sends the row."""
+        """Return a message to its queue or drop it; frees the slot like `ack`. The sweeper publishes the row again."""
         self._free(delivery_tag, partial(super().reject, requeue=requeue))
 
-    def _free(self, delivery_tag: str, tell: Callable[[str], object]) -> None:
+    def _free(self, delivery_tag: str, notify: Callable[[str], object]) -> None:
         try:
-            tell(delivery_tag)
+            notify(delivery_tag)
         except RedisError as error:
             log.warning("broker.not_acknowledged", fault=redis_client.fault_of(error))
             super(redis.QoS, self).ack(delivery_tag)
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
-        """Give back what a dead consumer had taken; forget what can't be read there, or it would stay for ever."""
+        """Return a dead consumer's message to its queue; drop one that can't be read, or it would stay for ever."""
         try:
             super().restore_by_tag(tag, client, leftmost)
         except self.channel.connection_errors:
@@ -63,7 +63,7 @@ class QoS(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """A channel that counts as we do, and delivers nothing but messages."""
+    """A channel that uses our QoS and delivers only messages of ours."""
 
     QoS = QoS
     # kombu's own, which celery-types lacks
@@ -73,7 +73,7 @@ class Channel(redis.Channel):
     _flush_brpop_reauth: Any
 
     def _brpop_read(self, **options: Any) -> bool:
-        """Read one message and deliver it, as kombu's method of this name does; drop what is none."""
+        """Read one message and deliver it, as kombu's method does; drop a foreign message."""
         try:
             try:
                 found = self.client.parse_response(self.client.connection, "BRPOP", **options)
@@ -93,7 +93,7 @@ class Channel(redis.Channel):
 
     def _deliver(self, queue: str, raw: bytes) -> None:
         try:
-            found = wire_message.read(raw, known_tasks=self._known_tasks)
+            found = message_validation.read(raw, known_tasks=self._known_tasks)
         except ValueError as fault:
             log.warning("broker.message_dropped", queue=queue, reason=str(fault))
             return
@@ -107,24 +107,24 @@ class Channel(redis.Channel):
 
     @property
     def _known_tasks(self) -> Collection[str]:
-        """The tasks that messages may be for; none are refused where the app names none."""
+        """The task names that messages may have; empty allows all."""
         known: Collection[str] = self.connection.client.transport_options.get("known_tasks", ())
         return known
 
 
 class Transport(redis.Transport):
-    """Kombu's transport, which knows an answer that refuses (READONLY, OOM, MISCONF) as a fault of the connection.
+    """Kombu's transport, which treats a refusal by Redis (READONLY, OOM, MISCONF) as a connection error.
 
-    By itself it takes such an answer for an error of ours, at which a worker ends.
+    Kombu alone treats it as a programming error, which ends the worker.
     """
 
     Channel = Channel
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
 
     def establish_connection(self) -> Any:
-        """Connect, and write a little, so that Celery's pauses between its attempts grow while Redis refuses."""
+        """Connect and try a write, so that Celery's retry delays grow while Redis refuses writes."""
         connection = super().establish_connection()
-        # the first channel, made to see whether the server answers, and kept for whoever asks for one
+        # kombu makes the first channel to test the connection, and keeps it for the next user
         kept: list[Any] = vars(self)["_avail_channels"]
         channel = kept[-1]
         try:
@@ -133,10 +133,10 @@ class Transport(redis.Transport):
         except RedisError as error:
             kept.remove(channel)
             channel.close()
-            raise Unwritable(f"Redis takes no writes: {redis_client.fault_of(error)}") from error
+            raise Unwritable(f"Redis refuses writes: {redis_client.fault_of(error)}") from error
         return connection
 
 
 def install() -> None:
-    """Have Celery use this transport for Redis, however its address is written."""
+    """Make Celery use this transport for every spelling of a Redis URL."""
     TRANSPORT_ALIASES.update(redis=_OURS, rediss=_OURS)

@@ -1,6 +1,6 @@
-"""The guardian's eyes: finds what is personal, secret or an order to the model, and takes it out."""
+"""Finds and redacts personal data and secrets in text, and finds prompt injection."""
 
-from orchestrator.safety.finding import Finding
+from orchestrator.safety.finding import SafetyFinding
 from orchestrator.safety.redaction import redact, risk, scan
 
-__all__ = ["Finding", "redact", "risk", "scan"]
+__all__ = ["SafetyFinding", "redact", "risk", "scan"]

@@ -1,4 +1,4 @@
-"""Packs a directory into bytes that depend on its content only, and unpacks archives that nobody trusts."""
+"""Packs directories reproducibly, and unpacks untrusted archives safely."""
 
 import gzip
 import io
@@ -26,7 +26,7 @@ _DESCRIPTIONS = frozenset(
         tarfile.GNUTYPE_LONGLINK,
     }
 )
-"""Entries that describe the one that follows; tarfile holds and parses the whole of each."""
+"""Header entries that describe the next entry; tarfile reads each one into memory as a whole."""
 _LEFT_OUT = frozenset(
     {"__pycache__", "node_modules", "build", "dist", ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox",
      ".octollm", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis", ".eggs"}
@@ -39,12 +39,12 @@ _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".whl")
 def pack(directory: Path) -> bytes:
     """Return the regular files under `directory` as a tar.gz: sorted, without times, owners and caches.
 
-    The same content gives the same bytes (with the same zlib), so that it has one sha256.
-    Raises InvalidInput when there is nothing to pack or a file is a link.
+    Equal content gives equal bytes (with the same zlib), and so one sha256. Raises InvalidInput if there is nothing
+    to pack or a file is a link.
     """
     members = sorted(_members(directory, PurePosixPath()), key=lambda member: member[0])
     if not members:
-        raise InvalidInput(f"{directory} holds no files to pack")
+        raise InvalidInput(f"{directory} contains no files to pack")
     packed = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as zipped,
@@ -60,15 +60,15 @@ def pack(directory: Path) -> bytes:
 
 
 def is_archive(filename: str) -> bool:
-    """Tell whether a file of this name is unpacked before it is read."""
+    """Return whether a file of this name is an archive, which is unpacked before it is read."""
     return filename.lower().endswith(_ARCHIVE_SUFFIXES)
 
 
 def unpack(content: bytes, into: Path, *, filename: str) -> None:
     """Write an archive's regular files under the empty directory `into`.
 
-    Raises InvalidStepInput for what is no archive, links, devices, names that lead outside, and more than MAX_FILES
-    or MAX_UNPACKED_BYTES; what was written before stays.
+    Raises InvalidStepInput for unreadable archives, links, devices, paths outside `into`, and more than MAX_FILES files
+    or MAX_UNPACKED_BYTES bytes; files written before the error stay.
     """
     try:
         if filename.lower().endswith((".zip", ".whl")):
@@ -82,7 +82,7 @@ def unpack(content: bytes, into: Path, *, filename: str) -> None:
     except OSError as fault:
         raise InvalidStepInput(f"{filename} can't be unpacked: {fault.strerror or 'unreadable'}") from fault
     except Exception as fault:
-        # zipfile and tarfile raise whatever a damaged header leads them to: IndexError, NotImplementedError,
+        # damaged headers make zipfile and tarfile raise almost anything: IndexError, NotImplementedError,
         # RecursionError, struct.error, zlib.error ...
         raise InvalidStepInput(f"{filename} is not a readable archive") from fault
 
@@ -93,7 +93,7 @@ def _members(directory: Path, below: PurePosixPath) -> Iterator[tuple[str, Path]
         if path.name in _LEFT_OUT or path.name.endswith((".pyc", ".egg-info")):
             continue
         if path.is_symlink():
-            raise InvalidInput(f"{path} is a link: replace it by what it points to, or take it away")
+            raise InvalidInput(f"{path} is a link: replace it by its target, or remove it")
         if path.is_dir():
             yield from _members(path, name)
         elif path.is_file():
@@ -101,7 +101,7 @@ def _members(directory: Path, below: PurePosixPath) -> Iterator[tuple[str, Path]
 
 
 class _Writer:
-    """Writes files below one directory and counts what they hold."""
+    """Writes files below one directory, and counts files and bytes."""
 
     def __init__(self, into: Path) -> None:
         self._into = into
@@ -112,19 +112,19 @@ class _Writer:
     def write(self, name: str, source: IO[bytes]) -> None:
         self._files += 1
         if self._files > MAX_FILES:
-            raise InvalidStepInput(f"the archive holds more than {MAX_FILES} files")
+            raise InvalidStepInput(f"the archive contains more than {MAX_FILES} files")
         safe = _safe(name)
         path = self._into / safe
         path.parent.mkdir(parents=True, exist_ok=True)
         if safe in self._names:
-            # readers do not agree on which one counts
-            raise InvalidStepInput(f"the archive holds {str(safe)[:80]!r} twice: pack it anew")
+            # readers disagree about which of the two counts
+            raise InvalidStepInput(f"the archive contains {str(safe)[:80]!r} twice: remove the duplicate")
         self._names.add(safe)
         with path.open("xb") as target:
             while chunk := source.read(_CHUNK_BYTES):
                 self._bytes += len(chunk)
                 if self._bytes > MAX_UNPACKED_BYTES:
-                    raise InvalidStepInput(f"the archive holds more than {MAX_UNPACKED_BYTES} bytes")
+                    raise InvalidStepInput(f"the archive contains more than {MAX_UNPACKED_BYTES} bytes")
                 target.write(chunk)
 
 
@@ -132,12 +132,12 @@ def _safe(name: str) -> PurePosixPath:
     path = PurePosixPath(_SURROGATES.sub("\ufffd", name))
     outside = path.is_absolute() or ".." in path.parts or not path.parts
     if outside or "\\" in name or "\0" in name or len(path.parts) > MAX_DEPTH:
-        raise InvalidStepInput(f"the archive holds a name that we don't write: {name[:80]!r}")
+        raise InvalidStepInput(f"the archive contains a path that is not allowed: {name[:80]!r}")
     return path
 
 
 class _Bounded(io.RawIOBase):
-    """Reads at most so many bytes: tarfile itself would follow a header that claims gigabytes."""
+    """Reads at most `limit` bytes; tarfile alone would read as much as a header claims."""
 
     def __init__(self, source: gzip.GzipFile | io.BytesIO, limit: int) -> None:
         self._source = source
@@ -150,18 +150,20 @@ class _Bounded(io.RawIOBase):
         chunk = self._source.read(self._left + 1 if size < 0 else min(size, self._left + 1))
         self._left -= len(chunk)
         if self._left < 0:
-            raise InvalidStepInput(f"the archive holds more than {MAX_UNPACKED_BYTES} bytes")
+            raise InvalidStepInput(f"the archive contains more than {MAX_UNPACKED_BYTES} bytes")
         return chunk
 
 
 class _Entry(tarfile.TarInfo):
-    """An entry of an archive that nobody trusts: a description that is too long is refused before it is read."""
+    """An entry of an untrusted archive; rejects a header entry that is too long before it is read."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Entry":
         entry = super().frombuf(buf, encoding, errors)
         if entry.type in _DESCRIPTIONS and entry.size > MAX_DESCRIPTION_BYTES:
-            raise InvalidStepInput(f"the archive holds a header of more than {MAX_DESCRIPTION_BYTES} bytes")
+            raise InvalidStepInput(
+                f"the archive contains a header of more than {MAX_DESCRIPTION_BYTES} bytes"
+            )
         return entry
 
 
@@ -175,19 +177,19 @@ def _unpack_tar(content: bytes, into: Path) -> None:
     with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Entry) as archive:
         for number, entry in enumerate(archive):
             if number > 2 * MAX_FILES:
-                raise InvalidStepInput(f"the archive holds more than {2 * MAX_FILES} entries")
+                raise InvalidStepInput(f"the archive contains more than {2 * MAX_FILES} entries")
             if entry.isdir():
                 continue
             file = archive.extractfile(entry) if entry.isfile() else None
             if file is None:
-                raise InvalidStepInput(f"the archive holds a link or device: {entry.name[:80]!r}")
+                raise InvalidStepInput(f"the archive contains a link or device: {entry.name[:80]!r}")
             writer.write(entry.name, file)
 
 
 def _unpack_zip(content: bytes, into: Path) -> None:
-    # each entry of the directory starts with this signature: refuse before zipfile reads them all
+    # each entry of the central directory starts with this signature: reject before zipfile reads them all
     if content.count(b"PK\x01\x02") > 2 * MAX_FILES:
-        raise InvalidStepInput(f"the archive holds more than {2 * MAX_FILES} entries")
+        raise InvalidStepInput(f"the archive contains more than {2 * MAX_FILES} entries")
     writer = _Writer(into)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for entry in archive.infolist():
@@ -195,10 +197,10 @@ def _unpack_zip(content: bytes, into: Path) -> None:
             if entry.is_dir():
                 continue
             if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                raise InvalidStepInput(f"the archive holds a link or device: {entry.filename[:80]!r}")
+                raise InvalidStepInput(f"the archive contains a link or device: {entry.filename[:80]!r}")
             if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise InvalidStepInput(
-                    f"encrypted, or packed in a way we don't read: {entry.filename[:80]!r}"
+                    f"encrypted, or compressed with an unsupported method: {entry.filename[:80]!r}"
                 )
             with archive.open(entry) as file:
                 writer.write(entry.filename, file)

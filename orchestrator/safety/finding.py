@@ -1,20 +1,19 @@
-"""What a scan found, and which of two overlapping findings stays."""
+"""Owns the finding of a scan, and the rule that decides between overlapping findings."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-# The more a kind proves about itself (checksum, vendor prefix), the earlier it stands.
+# from the strongest proof (checksum, vendor prefix) to the weakest
 _PRECEDENCE = ("pii.iban", "pii.card", "secret.", "pii.email", "pii.ip", "pii.ssn", "pii.phone")
 _WEAKEST = len(_PRECEDENCE)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A place in a text that holds something unsafe; it never carries the matched value.
+class SafetyFinding:
+    """A span of a text that is unsafe. It never contains the matched value.
 
-    `start` and `end` index the text as it was given (end exclusive); `score` is 0..1; `evidence` names
-    the rules that fired.
+    `start` and `end` (exclusive) index the scanned text; `score` is 0..1; `evidence` names the rules that matched.
     """
 
     kind: str
@@ -28,11 +27,11 @@ class Finding:
         return self.kind == "injection"
 
 
-def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:
-    """Keep the strongest of findings that overlap, ordered by place; the answer depends on no input order."""
+def remove_overlaps(findings: Iterable[SafetyFinding]) -> list[SafetyFinding]:
+    """Keep the strongest of overlapping findings, ordered by start; the result does not depend on the input order."""
     strongest_first = sorted(findings, key=_strength)
     taken = bytearray(max((finding.end for finding in strongest_first), default=0))
-    kept: list[Finding] = []
+    kept: list[SafetyFinding] = []
     for finding in strongest_first:
         if taken.find(1, finding.start, finding.end) < 0:
             taken[finding.start : finding.end] = b"\1" * (finding.end - finding.start)
@@ -40,7 +39,7 @@ def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(kept, key=lambda finding: finding.start)
 
 
-def _strength(finding: Finding) -> tuple[int, float, int, int, str]:
+def _strength(finding: SafetyFinding) -> tuple[int, float, int, int, str]:
     return _rank(finding.kind), -finding.score, finding.start - finding.end, finding.start, finding.kind
 
 

@@ -1,4 +1,4 @@
-"""Prompt injection: scored evidence that a text gives orders to the model that reads it."""
+"""Finds prompt injection: scored evidence that a text instructs the model that reads it."""
 
 import re
 import tomllib
@@ -10,11 +10,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from orchestrator.safety.disguise import bare, smuggled, without_accents
-from orchestrator.safety.finding import Finding
-from orchestrator.safety.nearby import lower, matches_near
-from orchestrator.safety.payload import payloads, whole_text_readings
-from orchestrator.safety.words import Words, words_of
+from orchestrator.safety.deobfuscation import count_tag_letters, normalize_for_words, strip_accents
+from orchestrator.safety.finding import SafetyFinding
+from orchestrator.safety.keyword_windows import finditer_near, lower_same_length
+from orchestrator.safety.payload import decode_payloads, whole_text_readings
+from orchestrator.safety.trigger_words import RestoredWords, restore_words
 
 _RULES: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("injection_rules.toml").read_text("utf-8"))
 THRESHOLD = 0.5
@@ -22,8 +22,8 @@ _REACH = 500
 _NESTING = 2
 _ENCODED_WEIGHT = 0.3
 _SMUGGLED_WEIGHT = 0.45
-_MENDED_WEIGHT = 0.15
-_LEAST_SMUGGLED = 8
+_RESTORED_WEIGHT = 0.15
+_MIN_SMUGGLED = 8
 
 _MENTION = re.compile(_RULES["mention"]["pattern"], re.I)
 _MENTION_REACH: int = _RULES["mention"]["reach"]
@@ -37,7 +37,7 @@ _SENTENCE_END = re.compile(r"[.!?]\s|\n\s*\n")
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A phrase that every match of a rule holds: whole words, then the beginning of one (nothing if unsure)."""
+    """A phrase that every match of a rule contains: whole words, then the beginning of a word (empty if unknown)."""
 
     text: str
     whole: frozenset[str]
@@ -60,7 +60,7 @@ class _Hit:
     end: int
     rule: str
     weight: float
-    doubted: bool = False
+    is_doubted: bool = False
 
 
 def _compiled(rule: Mapping[str, Any]) -> _Rule:
@@ -69,12 +69,12 @@ def _compiled(rule: Mapping[str, Any]) -> _Rule:
     for name, part in _RULES["part"].items():
         pattern = pattern.replace(f"{{{name}}}", part)
     flags = re.M if rule.get("case") else re.I | re.M
-    keys = tuple(key if reads_raw else without_accents(key) for key in rule["keys"])
+    keys = tuple(key if reads_raw else strip_accents(key) for key in rule["keys"])
     return _Rule(
         name=rule["name"],
         weight=rule["weight"],
         keys=tuple(_key(key) for key in keys),
-        pattern=re.compile(pattern if reads_raw else without_accents(pattern), flags if reads_raw else 0),
+        pattern=re.compile(pattern if reads_raw else strip_accents(pattern), flags if reads_raw else 0),
         reads_raw=reads_raw,
         negatable=rule.get("negatable", False),
     )
@@ -93,9 +93,9 @@ _FIRST_LETTERS = 2
 
 def _by_beginning() -> Mapping[str, Sequence[tuple[int, _Key]]]:
     keyed: defaultdict[str, list[tuple[int, _Key]]] = defaultdict(list)
-    for place, rule in enumerate(_COMPILED):
+    for index, rule in enumerate(_COMPILED):
         for key in () if rule.reads_raw else rule.keys:
-            keyed[key.beginning].append((place, key))
+            keyed[key.beginning].append((index, key))
     return keyed
 
 
@@ -106,11 +106,11 @@ _BEGINNINGS = {
 }
 
 
-def find_injections(text: str) -> Iterator[Finding]:
-    """Find stretches whose evidence adds up to THRESHOLD (0.5) or more, in order; they never overlap.
+def find_injections(text: str) -> Iterator[SafetyFinding]:
+    """Yield the spans whose score is THRESHOLD (0.5) or more, in order; they never overlap.
 
-    The score of a stretch is 1 - product(1 - weight) over its distinct rules (noisy-or, Pearl 1988). Wording
-    is all it sees: an order phrased as an ordinary request is not found, so a low score proves nothing.
+    The score of a span is 1 - product(1 - weight) over its distinct rules (noisy-or, Pearl 1988). Only wording is
+    examined: an instruction phrased as an ordinary request is not found, so a low score proves nothing.
     """
     hits = sorted(_hits(text, nesting=_NESTING), key=lambda hit: (hit.start, hit.end, hit.rule))
     for cluster in _clusters(hits):
@@ -120,22 +120,22 @@ def find_injections(text: str) -> Iterator[Finding]:
 
 
 def _hits(text: str, *, nesting: int) -> Iterator[_Hit]:
-    copy = bare(text)
-    words = words_of(copy)
+    mapped = normalize_for_words(text)
+    words = restore_words(mapped)
     yield from _word_hits(text, words)
     yield from _raw_hits(text)
-    for name, reading in whole_text_readings(copy, words.distinct):
-        yield from _word_hits(text, words_of(reading))
+    for name, reading in whole_text_readings(mapped, words.distinct):
+        yield from _word_hits(text, restore_words(reading))
         yield _Hit(0, max(1, len(text)), name, _ENCODED_WEIGHT)
-    hidden = smuggled(text)
-    if hidden >= _LEAST_SMUGGLED:
+    hidden = count_tag_letters(text)
+    if hidden >= _MIN_SMUGGLED:
         yield _Hit(0, len(text), "hidden_letters", _SMUGGLED_WEIGHT)
     if nesting:
         yield from _payload_hits(text, nesting=nesting)
 
 
 def _keys_in(distinct: Set[str]) -> Mapping[int, Sequence[str]]:
-    """Return, by the rule's place, the keys whose words all stand in a text."""
+    """Return {rule index: keys whose words all occur in the text}."""
     others = {
         beginning
         for word in distinct
@@ -144,48 +144,48 @@ def _keys_in(distinct: Set[str]) -> Mapping[int, Sequence[str]]:
     }
     found: defaultdict[int, list[str]] = defaultdict(list)
     for beginning in others | {""}:
-        for place, key in _KEYED[beginning]:
+        for index, key in _KEYED[beginning]:
             if key.whole <= distinct:
-                found[place].append(key.text)
+                found[index].append(key.text)
     return found
 
 
-def _word_hits(text: str, words: Words) -> Iterator[_Hit]:
-    for place, keys in _keys_in(words.distinct).items():
-        rule = _COMPILED[place]
-        for match in matches_near(words.text, words.text, keys, rule.pattern):
+def _word_hits(text: str, words: RestoredWords) -> Iterator[_Hit]:
+    for index, keys in _keys_in(words.distinct).items():
+        rule = _COMPILED[index]
+        for match in finditer_near(words.text, words.text, keys, rule.pattern):
             start, end = words.span(*match.span())
             lead = max(0, match.start() - _NEGATION_REACH)
             is_negated = rule.negatable and _NEGATION.search(words.text, lead, match.start())
-            yield _hit(start, end, rule=rule, doubted=bool(is_negated) or _is_mentioned(text, start, end))
+            yield _hit(start, end, rule=rule, is_doubted=bool(is_negated) or _is_mentioned(text, start, end))
 
 
 def _raw_hits(text: str) -> Iterator[_Hit]:
-    lowered = lower(text)
+    lowered = lower_same_length(text)
     for rule in _COMPILED:
         for match in (
-            matches_near(text, lowered, [key.text for key in rule.keys], rule.pattern)
+            finditer_near(text, lowered, [key.text for key in rule.keys], rule.pattern)
             if rule.reads_raw
             else ()
         ):
-            yield _hit(*match.span(), rule=rule, doubted=_is_mentioned(text, *match.span()))
+            yield _hit(*match.span(), rule=rule, is_doubted=_is_mentioned(text, *match.span()))
 
 
 def _payload_hits(text: str, *, nesting: int) -> Iterator[_Hit]:
-    for payload in payloads(text):
+    for payload in decode_payloads(text):
         inner = list(_hits(payload.text, nesting=nesting - 1))
         if inner:
             yield _Hit(payload.start, payload.end, payload.encoding, _ENCODED_WEIGHT)
         yield from (_Hit(payload.start, payload.end, hit.rule, hit.weight) for hit in inner)
 
 
-def _hit(start: int, end: int, *, rule: _Rule, doubted: bool) -> _Hit:
-    weight = rule.weight * _MENTION_FACTOR if doubted else rule.weight
-    return _Hit(start, end, rule.name, weight, doubted)
+def _hit(start: int, end: int, *, rule: _Rule, is_doubted: bool) -> _Hit:
+    weight = rule.weight * _MENTION_FACTOR if is_doubted else rule.weight
+    return _Hit(start, end, rule.name, weight, is_doubted)
 
 
 def _is_mentioned(text: str, start: int, end: int) -> bool:
-    """Tell a hit that is quoted after words that speak about attacks: it mentions an order and gives none."""
+    """Return whether a hit is quoted after words about attacks: the text mentions an instruction and gives none."""
     before = text[max(0, start - _MENTION_REACH) : start]
     opening = max(before.rfind(quote) for quote in _QUOTES)
     if opening < 0 or len(before) - opening > _QUOTED_REACH:
@@ -209,18 +209,18 @@ def _clusters(hits: Sequence[_Hit]) -> Iterator[list[_Hit]]:
         yield cluster
 
 
-def _weighed(cluster: Iterable[_Hit]) -> Finding:
+def _weighed(cluster: Iterable[_Hit]) -> SafetyFinding:
     strongest: dict[str, _Hit] = {}
     for hit in cluster:
         if hit.rule not in strongest or hit.weight > strongest[hit.rule].weight:
             strongest[hit.rule] = hit
     hits = strongest.values()
-    sure = prod(1 - hit.weight for hit in hits if not hit.doubted)
-    doubted = max((hit.weight for hit in hits if hit.doubted), default=0.0)
-    return Finding(
+    remaining = prod(1 - hit.weight for hit in hits if not hit.is_doubted)
+    is_doubted = max((hit.weight for hit in hits if hit.is_doubted), default=0.0)
+    return SafetyFinding(
         kind="injection",
         start=min(hit.start for hit in hits),
         end=max(hit.end for hit in hits),
-        score=round(1 - sure * (1 - doubted), 4),
+        score=round(1 - remaining * (1 - is_doubted), 4),
         evidence=tuple(sorted(strongest)),
     )

@@ -1,4 +1,4 @@
-"""Instructions wrapped in an encoding: base64 and its kin, hex, binary, Morse, escapes, rot13, reversal."""
+"""Decodes encoded text: base64, base32, base85, hex, binary, Morse, escapes, entities, rot13 and reversal."""
 
 import base64
 import binascii
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from urllib.parse import unquote
 
-from orchestrator.safety.disguise import Copy, backwards
+from orchestrator.safety.deobfuscation import MappedText, reversed_text
 
-_LEAST_LETTERS = 12
+_MIN_LETTERS = 12
 _LONGEST_WORD = 24
 _LONG_WORD = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
-    """A decoded stretch of a text; `start` and `end` are the encoded stretch."""
+class DecodedPayload:
+    """Decoded text; `start` and `end` are the span of its encoded form."""
 
     encoding: str
     start: int
@@ -27,32 +27,32 @@ class Payload:
     text: str
 
 
-def _base64(written: str) -> str:
-    solid = re.sub(r"\s", "", written).rstrip("=").replace("-", "+").replace("_", "/")
-    return base64.b64decode(solid[: len(solid) - (len(solid) % 4 == 1)] + "=" * (-len(solid) % 4)).decode(
-        "utf-8"
-    )
+def _base64(encoded: str) -> str:
+    compact = re.sub(r"\s", "", encoded).rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(
+        compact[: len(compact) - (len(compact) % 4 == 1)] + "=" * (-len(compact) % 4)
+    ).decode("utf-8")
 
 
-def _base32(written: str) -> str:
-    solid = written.rstrip("=")
-    return base64.b32decode(solid + "=" * (-len(solid) % 8)).decode("utf-8")
+def _base32(encoded: str) -> str:
+    compact = encoded.rstrip("=")
+    return base64.b32decode(compact + "=" * (-len(compact) % 8)).decode("utf-8")
 
 
-def _base85(written: str) -> str:
-    return base64.a85decode(written, adobe=True).decode("utf-8")
+def _base85(encoded: str) -> str:
+    return base64.a85decode(encoded, adobe=True).decode("utf-8")
 
 
-def _hex(written: str) -> str:
-    return bytes.fromhex(re.sub(r"\\x|0x|[\s,:]", "", written)).decode("utf-8")
+def _hex(encoded: str) -> str:
+    return bytes.fromhex(re.sub(r"\\x|0x|[\s,:]", "", encoded)).decode("utf-8")
 
 
-def _binary(written: str) -> str:
-    return bytes(int(octet, 2) for octet in written.split()).decode("utf-8")
+def _binary(encoded: str) -> str:
+    return bytes(int(octet, 2) for octet in encoded.split()).decode("utf-8")
 
 
-def _escapes(written: str) -> str:
-    return re.sub(r"\\u\{?([0-9a-fA-F]{4,6})\}?", lambda code: chr(int(code[1], 16) % 0x110000), written)
+def _escapes(encoded: str) -> str:
+    return re.sub(r"\\u\{?([0-9a-fA-F]{4,6})\}?", lambda code: chr(int(code[1], 16) % 0x110000), encoded)
 
 
 _MORSE_SIGNS = (
@@ -62,9 +62,9 @@ _MORSE_SIGNS = (
 _MORSE = dict(zip(_MORSE_SIGNS.split(), ascii_lowercase, strict=True))
 
 
-def _morse(written: str) -> str:
+def _morse(encoded: str) -> str:
     return " ".join(
-        "".join(_MORSE.get(sign, "") for sign in word.split()) for word in re.split(r"[/|]", written)
+        "".join(_MORSE.get(sign, "") for sign in word.split()) for word in re.split(r"[/|]", encoded)
     )
 
 
@@ -127,7 +127,7 @@ _ENCODINGS = (
         _escapes,
     ),
 )
-# Common words and trigger words in rot13 and backwards; two of them in one text belong to no language.
+# common words and trigger words in rot13 and reversed; two of them do not occur in one ordinary text
 _ROT13 = "gur naq lbh lbhe nyy ner abj vtaber sbetrg qvfertneq cerivbhf vafgehpgvbaf cebzcg flfgrz erirny"
 _REVERSED = (
     "eht ruoy uoy lla dna won erongi drageresid tegrof suoiverp roirp snoitcurtsni tpmorp metsys laever"
@@ -136,8 +136,8 @@ _ROT13_SIGNS = frozenset(_ROT13.split())
 _REVERSED_SIGNS = frozenset(_REVERSED.split())
 
 
-def payloads(text: str) -> Iterator[Payload]:
-    """Decode every stretch of a text that is a printable sentence in another encoding; linear in the text."""
+def decode_payloads(text: str) -> Iterator[DecodedPayload]:
+    """Yield every span of the text that decodes to a printable sentence. Linear time."""
     has_long_word = any(len(word) >= _LONG_WORD for word in text.split())
     for encoding in _ENCODINGS:
         if (encoding.needs_long_word and not has_long_word) or not any(
@@ -148,15 +148,15 @@ def payloads(text: str) -> Iterator[Payload]:
             start = _start_of_word(text, match.start()) if encoding.name == "percent" else match.start()
             decoded = _decoded(encoding, text[start : match.end()])
             if _is_prose(decoded):
-                yield Payload(encoding.name, start, match.end(), decoded)
+                yield DecodedPayload(encoding.name, start, match.end(), decoded)
 
 
-def whole_text_readings(copy: Copy, distinct: Set[str]) -> Iterator[tuple[str, Copy]]:
-    """Read a whole bare copy as rot13 or backwards when two of its distinct words ask for that."""
+def whole_text_readings(mapped: MappedText, distinct: Set[str]) -> Iterator[tuple[str, MappedText]]:
+    """Yield the whole text decoded from rot13 or reversed, if two of its distinct words suggest that encoding."""
     if len(_ROT13_SIGNS & distinct) > 1:
-        yield "rot13", Copy(codecs.encode(copy.text, "rot13"), copy.origin)
+        yield "rot13", MappedText(codecs.encode(mapped.text, "rot13"), mapped.origin)
     if len(_REVERSED_SIGNS & distinct) > 1:
-        yield "reversed", backwards(copy)
+        yield "reversed", reversed_text(mapped)
 
 
 def _start_of_word(text: str, start: int) -> int:
@@ -164,15 +164,15 @@ def _start_of_word(text: str, start: int) -> int:
     return start - len(words[-1]) if words and not text[start - 1].isspace() else start
 
 
-def _decoded(encoding: _Encoding, written: str) -> str:
+def _decoded(encoding: _Encoding, encoded: str) -> str:
     try:
-        return encoding.decode(written)
+        return encoding.decode(encoded)
     except (binascii.Error, ValueError, OverflowError):
         return ""
 
 
 def _is_prose(text: str) -> bool:
-    if len(text) < _LEAST_LETTERS or (
+    if len(text) < _MIN_LETTERS or (
         not text.isprintable() and not text.replace("\n", " ").replace("\t", " ").isprintable()
     ):
         return False

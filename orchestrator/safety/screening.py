@@ -1,4 +1,4 @@
-"""The reflex check at the door: what a task's goal, constraints and context must not bring in."""
+"""Screens the goal, constraints and context of a submitted task before it is stored."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -8,40 +8,40 @@ from typing import Any, Literal
 
 from orchestrator.models.errors import BlockedByPolicy
 from orchestrator.models.task_contract import Contract
-from orchestrator.safety.finding import Finding
-from orchestrator.safety.redaction import scan, without
+from orchestrator.safety.finding import SafetyFinding
+from orchestrator.safety.redaction import replace_findings, scan
 
 Policy = Literal["off", "redact", "block"]
 
-# "ignore previous instructions" alone scores 0.92; what only sounds like an order stays below
+# "ignore previous instructions" alone scores 0.92; ordinary imperative wording scores less
 CRITICAL_INJECTION = 0.9
 _HIGH_RISK = ("secret.", "pii.card", "pii.iban", "pii.ssn")
-# no finding reads over it as if two texts were one
-_BETWEEN = "\n\n\x1f\n\n"
+# separates texts that are scanned together: no finding spans it
+_SEPARATOR = "\n\n\x1f\n\n"
 _ROUNDS = 6
-_EVERYTHING = "[redacted]"
+_ALL_REDACTED = "[redacted]"
 
 
 def screen(contract: Contract, policy: Policy) -> Contract:
-    """Return the contract without secrets and high-risk personal data; `redacted` says how many of which kind.
+    """Return the contract without secrets and high-risk personal data; its `redacted` counts them by kind.
 
-    Raises BlockedByPolicy for an injection that is certain, and under `block` for anything that would be redacted.
-    A plan's inputs are left alone: they may be what the guardian is to look at. One scan for an ordinary task; only
-    texts in which it finds something are looked at again.
+    Raises BlockedByPolicy for a certain injection and, under `block`, for anything that would be redacted. The inputs
+    of a plan are not screened, because they may be meant for the guardian. An ordinary task takes one scan; only texts
+    with findings are scanned again.
     """
     if policy == "off":
         return contract
     texts = list(_texts([contract.goal, contract.constraints, contract.context]))
-    findings = scan(_BETWEEN.join(texts))
+    findings = scan(_SEPARATOR.join(texts))
     _refuse(f for f in findings if f.is_injection and f.score >= CRITICAL_INJECTION)
     private = [finding for finding in findings if finding.kind.startswith(_HIGH_RISK)]
     if not private:
         return contract
     if policy == "block":
         _refuse(private)
-    taken: Counter[str] = Counter()
-    cleaned = {text: _redacted(text, taken) for text in _holding(texts, private)}
-    if not taken:
+    counts: Counter[str] = Counter()
+    cleaned = {text: _redacted(text, counts) for text in _texts_with(texts, private)}
+    if not counts:
         return contract
 
     def clean(text: str) -> str:
@@ -52,44 +52,44 @@ def screen(contract: Contract, policy: Policy) -> Contract:
         goal=clean(contract.goal),
         constraints=_mapped(contract.constraints, clean),
         context=_mapped(contract.context, clean),
-        redacted=dict(sorted(taken.items())),
+        redacted=dict(sorted(counts.items())),
     )
 
 
-def _refuse(findings: Iterable[Finding]) -> None:
+def _refuse(findings: Iterable[SafetyFinding]) -> None:
     kinds = sorted({finding.kind for finding in findings})
     if kinds:
         raise BlockedByPolicy(
-            f"The safety policy refuses this task: it holds {', '.join(kinds)}.", details={"kinds": kinds}
+            f"The safety policy refuses this task: it contains {', '.join(kinds)}.", details={"kinds": kinds}
         )
 
 
-def _redacted(text: str, taken: Counter[str]) -> str:
-    """Replace what is high-risk, again while taking something out shows more; count it in `taken`."""
+def _redacted(text: str, counts: Counter[str]) -> str:
+    """Redact high-risk findings until none is left, and count them in `counts`."""
     for _ in range(_ROUNDS):
         findings = [finding for finding in scan(text) if finding.kind.startswith(_HIGH_RISK)]
         if not findings:
             return text
-        taken.update(finding.kind for finding in findings)
-        text = without(text, findings)
-    return _EVERYTHING
+        counts.update(finding.kind for finding in findings)
+        text = replace_findings(text, findings)
+    return _ALL_REDACTED
 
 
-def _holding(texts: Sequence[str], findings: Sequence[Finding]) -> set[str]:
-    """Return those of the joined texts in which a finding lies, or begins or ends."""
+def _texts_with(texts: Sequence[str], findings: Sequence[SafetyFinding]) -> set[str]:
+    """Return those of the joined texts that overlap a finding."""
     starts, at = [], 0
     for text in texts:
         starts.append(at)
-        at += len(text) + len(_BETWEEN)
+        at += len(text) + len(_SEPARATOR)
     held: set[str] = set()
     for finding in findings:
-        first, last = (bisect_right(starts, place) - 1 for place in (finding.start, finding.end - 1))
+        first, last = (bisect_right(starts, index) - 1 for index in (finding.start, finding.end - 1))
         held.update(texts[first : last + 1])
     return held
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every string in a JSON value, names included."""
+    """Yield every string of a JSON value, member names included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

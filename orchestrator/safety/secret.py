@@ -1,4 +1,4 @@
-"""Secrets: keys in the shapes that vendors publish, private keys, and values assigned to a telling name."""
+"""Finds secrets: keys in formats that vendors publish, private keys, and values assigned to names such as password."""
 
 import base64
 import binascii
@@ -13,8 +13,8 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
-from orchestrator.safety.finding import Finding
-from orchestrator.safety.nearby import lower, matches_near
+from orchestrator.safety.finding import SafetyFinding
+from orchestrator.safety.keyword_windows import finditer_near, lower_same_length
 
 _RULES: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("secret_rules.toml").read_text("utf-8"))
 
@@ -66,7 +66,7 @@ _CLOSERS = ")]}.:\\"
 _LONG_VALUE = 64
 _CLOSED_KEY = 8
 _OPEN_KEY = 40
-_LEAST_TOKEN = 20
+_MIN_TOKEN = 20
 
 
 _HEAD = re.compile(r"(?:[A-Za-z0-9_-]|\[[^]\\^]+\])+(?![?*+{])")
@@ -87,7 +87,7 @@ class _Rule:
 def _compiled(rule: Mapping[str, Any]) -> _Rule:
     pattern = rule["pattern"]
     if not rule.get("open", False):
-        # the head stands before the lookbehind: re leaps to letters that begin a pattern, and over nothing else
+        # the literal head precedes the lookbehind, because re skips quickly to a literal first character only
         head = sure[0] if (sure := _HEAD.match(pattern)) else ""
         pattern = rf"{head}(?<![A-Za-z0-9]{head})(?:{pattern[len(head) :]})(?![A-Za-z0-9])"
     return _Rule(
@@ -105,10 +105,10 @@ def _compiled(rule: Mapping[str, Any]) -> _Rule:
 _VENDORS = tuple(_compiled(rule) for rule in _RULES["rule"])
 
 
-def find_secrets(text: str) -> Iterator[Finding]:
-    """Find secrets in a plain copy of a text; findings may overlap."""
-    lowered = lower(text)
-    long_words = " ".join([word for word in lowered.split() if len(word) >= _LEAST_TOKEN])
+def find_secrets(text: str) -> Iterator[SafetyFinding]:
+    """Yield the secrets of a normalized text; findings may overlap."""
+    lowered = lower_same_length(text)
+    long_words = " ".join([word for word in lowered.split() if len(word) >= _MIN_TOKEN])
     for rule in _VENDORS:
         sought = lowered if rule.spaced else long_words
         if any(key in sought for key in rule.keys):
@@ -119,12 +119,12 @@ def find_secrets(text: str) -> Iterator[Finding]:
 
 
 def entropy(value: str) -> float:
-    """Return the Shannon entropy of a string in bits a letter."""
+    """Return the Shannon entropy of a string in bits per character."""
     total = len(value)
     return -sum(count / total * math.log2(count / total) for count in Counter(value).values())
 
 
-def _vendor_secrets(text: str, rule: _Rule) -> Iterator[Finding]:
+def _vendor_secrets(text: str, rule: _Rule) -> Iterator[SafetyFinding]:
     group = "v" if "v" in rule.pattern.groupindex else 0
     accepts = _CHECKS.get(rule.name, _is_genuine)
     for match in rule.pattern.finditer(text):
@@ -138,7 +138,7 @@ def _vendor_secrets(text: str, rule: _Rule) -> Iterator[Finding]:
                 entropy(value) >= rule.entropy and (not rule.mixed or _looks_random(value)) and accepts(value)
             )
         if genuine:
-            yield Finding(f"secret.{rule.name}", *match.span(group), 0.95)
+            yield SafetyFinding(f"secret.{rule.name}", *match.span(group), 0.95)
 
 
 def _is_genuine(value: str) -> bool:
@@ -180,18 +180,18 @@ _CHECKS: Mapping[str, Callable[[str], bool]] = {
 }
 
 
-def _private_keys(text: str) -> Iterator[Finding]:
+def _private_keys(text: str) -> Iterator[SafetyFinding]:
     begins = list(_PEM_BEGIN.finditer(text))
     ends = [match.span() for match in _PEM_END.finditer(text)]
     for begin, following in zip_longest(begins, begins[1:]):
         limit = following.start() if following else len(text)
-        place = bisect_left(ends, (begin.end(), 0))
-        closing = ends[place] if place < len(ends) and ends[place][1] <= limit else None
+        index = bisect_left(ends, (begin.end(), 0))
+        closing = ends[index] if index < len(ends) and ends[index][1] <= limit else None
         stop = _end_of_body(text, begin.end(), limit, closing=closing)
         if stop is not None:
-            yield Finding("secret.private_key", begin.start(), stop, 0.99)
+            yield SafetyFinding("secret.private_key", begin.start(), stop, 0.99)
     for match in _PUTTY.finditer(text):
-        yield Finding("secret.private_key", *match.span("v"), 0.99)
+        yield SafetyFinding("secret.private_key", *match.span("v"), 0.99)
 
 
 def _end_of_body(text: str, start: int, limit: int, *, closing: tuple[int, int] | None) -> int | None:
@@ -205,9 +205,9 @@ def _end_of_body(text: str, start: int, limit: int, *, closing: tuple[int, int] 
     return closing[1] if closing and is_closed else start + len(written.rstrip())
 
 
-def _assignments(text: str, lowered: str) -> Iterator[Finding]:
+def _assignments(text: str, lowered: str) -> Iterator[SafetyFinding]:
     read = 0
-    for name in matches_near(lowered, lowered, _NAME_KEYS, _NAME, reach=_NAME_REACH):
+    for name in finditer_near(lowered, lowered, _NAME_KEYS, _NAME, reach=_NAME_REACH):
         assigned = _ASSIGNED.match(text, name.end()) if name.start() >= read else None
         if assigned is None or _is_about_the_name(text, name, assigned):
             continue
@@ -220,7 +220,7 @@ def _assignments(text: str, lowered: str) -> Iterator[Finding]:
         read = end if len(value) > _LONG_VALUE else 0
         if value and _is_assigned_secret(value, name, assigned):
             kind = "secret.password" if name["password"] else "secret.generic"
-            yield Finding(kind, start, end, 0.85 if assigned["quote"] else 0.75)
+            yield SafetyFinding(kind, start, end, 0.85 if assigned["quote"] else 0.75)
 
 
 def _is_about_the_name(text: str, name: re.Match[str], assigned: re.Match[str]) -> bool:
@@ -259,7 +259,7 @@ def _is_strong(value: str) -> bool:
 
 
 def _looks_random(value: str) -> bool:
-    """Tell a generated value from a word, a name or a path."""
+    """Return whether a value looks generated, and is no word, name or path."""
     if len(value) < 12 or " " in value:
         return False
     letters, digits = sum(map(str.isalpha, value)), sum(map(str.isdigit, value))

@@ -1,8 +1,7 @@
-"""Whether two goals are one task: the canonical key, the guard that refuses a look-alike, and what goals share."""
+"""Compares goals: the canonical key, the known differences of similar goals, and the words that goals share."""
 
+from orchestrator.similarity.canonical import canonical_key, signature_of, words_of
 from orchestrator.similarity.difference import Difference, known_difference
-from orchestrator.similarity.key import canonical_key
-from orchestrator.similarity.parameters import signature_of, words_of
 
 __all__ = [
     "Difference",

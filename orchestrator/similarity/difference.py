@@ -1,4 +1,4 @@
-"""The guard before the judge: names what makes two goals two tasks, however alike they look."""
+"""Finds differences that make two similar goals two tasks, before a judge is asked."""
 
 import tomllib
 from collections import Counter
@@ -7,10 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.similarity.key import canonical_tokens, has_content
-from orchestrator.similarity.token import Kind, Token
+from orchestrator.similarity.canonical import canonical_tokens, has_content
+from orchestrator.similarity.tokens import Kind, Token
 
-_LISTS: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("rivals.toml").read_text("utf-8"))
+_LISTS: Mapping[str, Any] = tomllib.loads(Path(__file__).with_name("contrasts.toml").read_text("utf-8"))
 _NEGATIONS = frozenset(_LISTS["negations"].split())
 _LIMITS = frozenset(_LISTS["limits"].split())
 _MORE = frozenset(_LISTS["more"].split())
@@ -18,11 +18,11 @@ _LESS = frozenset(_LISTS["less"].split())
 _PREFIXES = tuple(_LISTS["prefixes"].split())
 _ENDINGS = tuple(_LISTS["endings"].split())
 _LOOSE = frozenset(_LISTS["loose"].split())
-_SHORTEST_STEM = 3
+_MIN_STEM = 3
 
 
 class Difference(StrEnum):
-    """Why two goals are not one task."""
+    """Why two goals are different tasks."""
 
     NUMBER = "number"
     QUOTE = "quote"
@@ -41,41 +41,43 @@ class Difference(StrEnum):
     TOO_SHORT = "too_short"
 
 
-class _Rivalry:
-    """Sides that exclude one another, looked up by word."""
+class _ContrastSets:
+    """Sets of mutually exclusive sides, such as on : off, looked up by word."""
 
-    def __init__(self, contests: Iterable[Sequence[Set[str]]]) -> None:
+    def __init__(self, sets: Iterable[Sequence[Set[str]]]) -> None:
         self._sides: dict[str, set[tuple[int, int]]] = {}
-        for contest, sides in enumerate(contests):
+        for set_index, sides in enumerate(sets):
             for side, members in enumerate(sides):
                 for word in members:
-                    self._sides.setdefault(word, set()).add((contest, side))
+                    self._sides.setdefault(word, set()).add((set_index, side))
 
-    def parts(self, one: Set[str], other: Set[str]) -> bool:
-        """Tell whether a word here and a word there stand on two sides of a contest."""
-        here, there = self._stands(one), self._stands(other)
-        return any(len(sides | there[contest]) > 1 for contest, sides in here.items() if contest in there)
+    def separate(self, one: Set[str], other: Set[str]) -> bool:
+        """Return whether a word of `one` and a word of `other` are on different sides of one set."""
+        here, there = self._sides_of(one), self._sides_of(other)
+        return any(len(sides | there[index]) > 1 for index, sides in here.items() if index in there)
 
-    def _stands(self, words: Set[str]) -> Mapping[int, set[int]]:
-        stands: dict[int, set[int]] = {}
+    def _sides_of(self, words: Set[str]) -> Mapping[int, set[int]]:
+        found: dict[int, set[int]] = {}
         for word in words:
-            for contest, side in self._sides.get(word, ()):
-                stands.setdefault(contest, set()).add(side)
-        return stands
+            for set_index, side in self._sides.get(word, ()):
+                found.setdefault(set_index, set()).add(side)
+        return found
 
 
-def _opposed(name: str) -> _Rivalry:
-    return _Rivalry([frozenset(side.split()) for side in contest.split(":")] for contest in _LISTS[name])
+def _contrast_sets(name: str) -> _ContrastSets:
+    return _ContrastSets([frozenset(side.split()) for side in listed.split(":")] for listed in _LISTS[name])
 
 
-_RIVALRIES = {
-    Difference.OPPOSITE: _opposed("opposites"),
-    Difference.TENSE: _opposed("tenses"),
-    Difference.PERSON: _opposed("persons"),
-    Difference.QUESTION: _opposed("questions"),
-    Difference.GROUP: _Rivalry([frozenset((word,)) for word in group.split()] for group in _LISTS["groups"]),
+_CONTRASTS = {
+    Difference.OPPOSITE: _contrast_sets("opposites"),
+    Difference.TENSE: _contrast_sets("tenses"),
+    Difference.PERSON: _contrast_sets("persons"),
+    Difference.QUESTION: _contrast_sets("questions"),
+    Difference.GROUP: _ContrastSets(
+        [frozenset((word,)) for word in group.split()] for group in _LISTS["groups"]
+    ),
 }
-_TO_THE_LETTER = (
+_VERBATIM = (
     (Difference.NUMBER, (Kind.NUMBER,)),
     (Difference.QUOTE, (Kind.QUOTE, Kind.CODE)),
     (Difference.IDENTIFIER, (Kind.ID,)),
@@ -84,31 +86,31 @@ _TO_THE_LETTER = (
 
 
 def known_difference(one: str, other: str) -> Difference | None:
-    """Name a difference that makes `one` and `other` two tasks; None if a judge has to say.
+    """Return a difference that makes two goals different tasks; None if a judge has to decide.
 
-    Refuses in doubt and approves nothing: None means "not known to differ". Symmetric, and in linear time. Made for the
-    cache's candidates, which are near in words.
+    None means "not known to differ", never "equal": in doubt a difference is returned. Symmetric; linear time. Made
+    for the candidates of the semantic cache, whose words are similar.
     """
     here, there = canonical_tokens(one), canonical_tokens(other)
-    for difference, kinds in _TO_THE_LETTER:
+    for difference, kinds in _VERBATIM:
         if _bag(here, kinds) != _bag(there, kinds):
             return difference
     if not (has_content(here) and has_content(there)):
         return None if one.strip() == other.strip() else Difference.TOO_SHORT
     words, others = _bag(here, (Kind.WORD,)), _bag(there, (Kind.WORD,))
-    return _worded(words, others) or _named(here, there) or _ordered(here, there)
+    return _word_difference(words, others) or _name_difference(here, there) or _order_difference(here, there)
 
 
 def _bag(tokens: Sequence[Token], kinds: Sequence[Kind]) -> Counter[str]:
     return Counter(token.text for token in tokens if token.kind in kinds)
 
 
-def _worded(words: Counter[str], others: Counter[str]) -> Difference | None:
+def _word_difference(words: Counter[str], others: Counter[str]) -> Difference | None:
     here, there = frozenset(words - others), frozenset(others - words)
     if _count(words, _NEGATIONS) != _count(others, _NEGATIONS):
         return Difference.NEGATION
-    for difference, rivalry in _RIVALRIES.items():
-        if rivalry.parts(here, there):
+    for difference, contrast in _CONTRASTS.items():
+        if contrast.separate(here, there):
             return difference
     if _differ_by_prefix(here, there):
         return Difference.OPPOSITE
@@ -125,7 +127,7 @@ def _count(words: Counter[str], of: Set[str]) -> int:
 
 def _differ_by_prefix(here: Set[str], there: Set[str]) -> bool:
     return any(
-        word.startswith(prefix) and len(word) - len(prefix) >= _SHORTEST_STEM and word[len(prefix) :] in stems
+        word.startswith(prefix) and len(word) - len(prefix) >= _MIN_STEM and word[len(prefix) :] in stems
         for words, stems in ((here, there), (there, here))
         for word in words
         for prefix in _PREFIXES
@@ -133,25 +135,25 @@ def _differ_by_prefix(here: Set[str], there: Set[str]) -> bool:
 
 
 def _forms(words: Set[str]) -> Set[str]:
-    """Return the words and what they may be forms of."""
+    """Return the words and the stems that they may be forms of."""
     stems = {word.removesuffix(ending) for word in words for ending in _ENDINGS}
     silent = {word.removesuffix("ing") + "e" for word in words if word.endswith("ing")}
-    return {stem for stem in words | stems | silent if len(stem) >= _SHORTEST_STEM}
+    return {stem for stem in words | stems | silent if len(stem) >= _MIN_STEM}
 
 
-def _named(here: Sequence[Token], there: Sequence[Token]) -> Difference | None:
-    said = [{token.text for token in tokens} for tokens in (here, there)]
-    is_missed = not _names(here) <= said[1] or not _names(there) <= said[0]
-    return Difference.NAME if is_missed else None
+def _name_difference(here: Sequence[Token], there: Sequence[Token]) -> Difference | None:
+    texts = [{token.text for token in tokens} for tokens in (here, there)]
+    is_missing = not _names(here) <= texts[1] or not _names(there) <= texts[0]
+    return Difference.NAME if is_missing else None
 
 
 def _names(tokens: Sequence[Token]) -> Set[str]:
     words = [token for token in tokens if token.kind is Kind.WORD]
-    names = {token.text for token in words if "A" <= token.written[:1] <= "Z" and not token.pause}
+    names = {token.text for token in words if "A" <= token.surface[:1] <= "Z" and not token.after_break}
     return names if 2 * len(names) < len(words) else frozenset()
 
 
-def _ordered(here: Sequence[Token], there: Sequence[Token]) -> Difference | None:
+def _order_difference(here: Sequence[Token], there: Sequence[Token]) -> Difference | None:
     shared = _content(here) & _content(there)
     return None if _sequence(here, shared) == _sequence(there, shared) else Difference.ORDER
 
@@ -161,12 +163,12 @@ def _content(tokens: Sequence[Token]) -> Counter[tuple[Kind, str]]:
 
 
 def _sequence(tokens: Sequence[Token], shared: Counter[tuple[Kind, str]]) -> Sequence[tuple[Kind, str]]:
-    """Return the shared tokens as they stand here, each as often as both have it."""
+    """Return the shared tokens in the order of `tokens`, each as often as both goals have it."""
     left = shared.copy()
     sequence = []
     for token in tokens:
-        place = (token.kind, token.text)
-        if left[place] > 0:
-            left[place] -= 1
-            sequence.append(place)
+        index = (token.kind, token.text)
+        if left[index] > 0:
+            left[index] -= 1
+            sequence.append(index)
     return sequence

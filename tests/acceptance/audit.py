@@ -1,4 +1,4 @@
-"""Reads off a task's events that nothing of it was lost or counted twice."""
+"""Checks by a task's events that nothing was lost or counted twice."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ from tests.acceptance.client import Client
 
 
 def assert_completed_once(client: Client, task_id: str, *, steps: list[str]) -> None:
-    """Check that the task completes, each step and the judge once, its events without gap or double."""
+    """Check that the task completed, each step and the judge ended once, and its events have no gap or duplicate."""
     task = client.end_of(task_id, timeout=60)
     events = client.events(task_id)
     completed = Counter(event["data"]["step"] for event in events if event["type"] == "step.completed")
@@ -18,5 +18,5 @@ def assert_completed_once(client: Client, task_id: str, *, steps: list[str]) -> 
 
 
 def reasons(client: Client, task_id: str) -> list[str]:
-    """Return why steps of the task were taken from their workers."""
+    """Return the reasons for which workers lost steps of the task."""
     return [event["data"]["reason"] for event in client.events(task_id) if event["type"] == "step.retrying"]

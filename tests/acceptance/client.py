@@ -1,4 +1,4 @@
-"""A client of the HTTP API, as any application would write one."""
+"""A client of the HTTP API, as an application would write it."""
 
 import json
 import urllib.error
@@ -14,7 +14,7 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(frozen=True)
 class Answer:
-    """What the API answered."""
+    """A response of the API."""
 
     status: int
     headers: dict[str, str]
@@ -23,7 +23,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """Talks to one API as one tenant."""
+    """Calls one API as one tenant."""
 
     url: str
     token: str
@@ -37,7 +37,7 @@ class Client:
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send one request; an error's answer is an answer."""
+        """Send one request; return error responses like any other."""
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self.url + path, data=content, method=method, headers=dict(headers or {})

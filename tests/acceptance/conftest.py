@@ -26,7 +26,7 @@ GRACE_SECONDS = 3
 
 @pytest.fixture(scope="session")
 def webhook_port() -> int:
-    """The port of this machine to which webhooks may go.
+    """The local port to which webhooks may be sent.
 
     Nobody listens there between the tests: it lies below the ports that `free_port` gives to other workers' servers.
     """
@@ -43,7 +43,7 @@ def certificate() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def crash_points() -> Iterator[Path]:
-    """The directory in which a test arms a crash point of the stack's processes: orchestrator.process.crash_point."""
+    """The directory in which a test arms a crash point of the stack's processes (orchestrator.process.crash_point)."""
     with tempfile.TemporaryDirectory(prefix="octollm-crash-points-") as folder:
         yield Path(folder)
 
@@ -72,10 +72,10 @@ def stack(webhook_port: int, certificate: Path, crash_points: Path) -> Iterator[
             processes={**ONE_OF_EACH, "executor": 2},
         ) as running,
     ):
-        # with another tenant about, one tenant may hold three of the executor's four slots
+        # while another tenant has work, one tenant may use three of the executor's four slots
         client_of(running, tenant="neighbour").run(plan={"steps": [wait("hello")]})
         yield running
-        # each kind of process has a login of its own, which may do what its work needs
+        # each kind of process has its own login with the rights that its work needs
         denied = [line for line in _postgres_log(running).splitlines() if "permission denied" in line]
         assert not denied, denied[:5]
 
@@ -86,7 +86,7 @@ def _postgres_log(stack: Stack) -> str:
 
 @pytest.fixture
 def whole_again(stack: Stack) -> Iterator[None]:
-    """Let the stack start again what a test killed, so that the next one finds all of it."""
+    """Wait after the test until the stack has restarted the processes that it killed."""
     yield
     expected = {"planner": 1, "executor": 2, "retriever": 1, "judge": 1, "sweeper": 1, "web": 1}
     for kind, count in expected.items():
@@ -105,7 +105,7 @@ def client(stack: Stack) -> Client:
 
 @pytest.fixture
 def database(stack: Stack) -> Iterator[Engine]:
-    """The stack's database, for what only an operator sees."""
+    """The stack's database, for data that the API does not show."""
     engine = open_engine(stack.database_url, pool_size=2)
     yield engine
     engine.dispose()

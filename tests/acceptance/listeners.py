@@ -1,4 +1,4 @@
-"""Clients that follow a task's stream as well as they can: they come back after whatever cut them off."""
+"""Clients that follow a task's stream and reconnect after every interruption."""
 
 import random
 import socket
@@ -14,7 +14,7 @@ _FINAL = ("task.completed", "task.failed", "task.cancelled")
 
 
 class Listener(threading.Thread):
-    """One client of one task's WebSocket; it also leaves by itself, at random, and comes back.
+    """One client of one task's WebSocket; it also disconnects at random and reconnects.
 
     `seqs` are the numbers it was told, in order, `last_type` the type of the last event; `ends` counts how
     its connections ended: close codes, "cut", "left", "refused".
@@ -31,7 +31,7 @@ class Listener(threading.Thread):
         self._give_up_at = give_up_at
 
     def run(self) -> None:
-        """Listen until the last event, or until it is time to give up."""
+        """Receive events until the last one or the time limit."""
         while self.last_type not in _FINAL and time.monotonic() < self._give_up_at:
             self.ends[self._listen_once()] += 1
             self._pause()
@@ -65,7 +65,7 @@ class Listener(threading.Thread):
 
 
 def is_open(client: Client) -> bool:
-    """Tell whether the API takes connections."""
+    """Return whether the API accepts connections."""
     host, _, port = client.url.removeprefix("http://").partition(":")
     try:
         socket.create_connection((host, int(port)), timeout=1).close()

@@ -1,4 +1,4 @@
-"""Plans that clients make: steps that wait, hand on values, and are checked; nothing of them needs a model."""
+"""Plans of clients: steps that wait, pass values on, and are checked, all without a model."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def wait(name: str, seconds: float = 0, *after: str, **more: Any) -> Step:
 
 
 def collect(name: str, values: Any, *after: str, **more: Any) -> Step:
-    """Return a step whose output holds `values`, references among them resolved."""
+    """Return a step whose output contains `values`, with references resolved."""
     return {
         "id": name,
         "arm": "retriever",
@@ -30,7 +30,7 @@ def collect(name: str, values: Any, *after: str, **more: Any) -> Step:
 
 
 def verify(name: str, value: Any, check: dict[str, Any], *, required: bool = True, **more: Any) -> Step:
-    """Return a step that fails when `check` does not hold of `value`."""
+    """Return a step that fails if `value` does not pass `check`."""
     inputs = {"value": value, "check": check, "required": required}
     return {"id": name, "arm": "judge", "action": "verify", "inputs": inputs, **more}
 

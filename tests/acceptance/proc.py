@@ -1,4 +1,4 @@
-"""Looks at the stack's processes and rows: who runs which step."""
+"""Reads the stack's processes and rows: which process runs which step."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def owner_of(database: Engine, task_id: str, name: str) -> int:
 
 
 def row_of(database: Engine, task_id: str, name: str) -> dict[str, Any]:
-    """Return the step's row, empty when there is none yet."""
+    """Return the step's row; empty if it does not exist yet."""
     sql = "SELECT * FROM steps WHERE task_id = %(id)s AND name = %(name)s"
     with database.connect() as conn:
         row = conn.exec_driver_sql(sql, {"id": task_id, "name": name}).mappings().one_or_none()
@@ -27,6 +27,6 @@ def row_of(database: Engine, task_id: str, name: str) -> dict[str, Any]:
 
 
 def parent_of(pid: int) -> int:
-    """Return the pid of the process' parent."""
+    """Return the pid of the process's parent."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[1])

@@ -1,4 +1,4 @@
-"""Whatever schemathesis makes of the API's own description, right or wrong: no 5xx, nothing undescribed."""
+"""Requests generated from the OpenAPI description, valid or not, get no 5xx and only described responses."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ CHECKS = (
     "content_type_conformance",
     "response_schema_conformance",
 )
-# only-if-cached without a cached result is answered 504, as RFC 9111 (5.2.1.7) has it
+# only-if-cached without a cached result gets 504 (RFC 9111, 5.2.1.7)
 _EXPECTED = '[checks]\nnot_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 504]\n'
 
 
@@ -24,10 +24,10 @@ _EXPECTED = '[checks]\nnot_a_server_error.expected-statuses = ["2xx", "3xx", "4x
 @pytest.mark.fuzz
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("ids", ["made up", "real"])
-def test_right_and_wrong_requests_get_described_answers(
+def test_valid_and_invalid_requests_get_described_responses(
     client: Client, tmp_path: Path, request: pytest.FixtureRequest, ids: str
 ) -> None:
-    """Positive and negative generation on all operations; once on ids made up, once on a task and a file that exist."""
+    """Positive and negative generation for all operations, with random ids and with existing ones."""
     seed = request.config.getoption("--hypothesis-seed") or "1"
     config = tmp_path / "schemathesis.toml"
     config.write_text(_EXPECTED + (_real_ids(client) if ids == "real" else ""))

@@ -1,4 +1,4 @@
-"""Every attack on a running stack holds, and another tenant's small task is in time beside each."""
+"""No attack on a running stack succeeds, and another tenant's small task ends in time during each."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_every_attack_holds_while_another_tenant_works() -> None:
+def test_no_attack_succeeds_while_another_tenant_works() -> None:
     finished = subprocess.run(
         [sys.executable, str(ROOT / "bench" / "attack.py"), "--seconds", "700"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The result cache in the running product: fifty equal goals run once, also when whoever runs it is killed."""
+"""The result cache in the running product: fifty equal goals run once, also if the worker that runs it is killed."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ CONTEXT = {"text": "Nothing is hidden here."}
 SLOW = b"import time\ntime.sleep(4)\nprint(42)\n"
 
 
-def test_fifty_equal_goals_run_once_and_the_next_is_answered_at_once(stack: Stack) -> None:
+def test_fifty_equal_goals_run_once_and_the_next_is_a_cache_hit(stack: Stack) -> None:
     crowd = client_of(stack, tenant="equals")
     with ThreadPoolExecutor(16) as pool:
         ids = list(pool.map(lambda _: crowd.submit(GOAL, context=CONTEXT), range(CROWD)))
@@ -37,7 +37,7 @@ def test_fifty_equal_goals_run_once_and_the_next_is_answered_at_once(stack: Stac
     assert later.headers["Cache-Status"].startswith("octollm; hit; ")
 
 
-def test_a_step_that_another_task_did_on_the_same_inputs_is_not_done_again(
+def test_a_step_with_the_same_inputs_as_in_another_task_is_not_run_again(
     client: Client, database: Engine
 ) -> None:
     inputs = {"values": {"number": 4711}}
@@ -68,7 +68,7 @@ def test_fifty_equal_tasks_run_once_though_their_leaders_worker_is_killed(
     followers = [client.submit("print the answer.", **contract) for _ in range(5)]
 
     os.kill(child, signal.SIGKILL)
-    # the rest while the step is run again, so that a slow machine has the time of both attempts
+    # the other submissions happen while the step runs again, so that a slow machine has time for both attempts
     with ThreadPoolExecutor(16) as pool:
         rest = pool.map(lambda _: client.submit("print the answer.", **contract), range(CROWD - 6))
         followers += list(rest)
@@ -80,7 +80,7 @@ def test_fifty_equal_tasks_run_once_though_their_leaders_worker_is_killed(
 
 
 def _slow_contract(client: Client) -> dict[str, Any]:
-    """A plan of the client's, which takes seconds; that it names a mode lets the cache in."""
+    """A client's plan that takes seconds; its cache mode enables the cache."""
     script = client.upload(SLOW, filename="slow.py")
     slow = {"id": "slow", "arm": "executor", "action": "script", "inputs": {"attachments": [script]}}
     check = verify("check", {"$from": "slow", "pointer": "/stdout"}, {"pointer": "", "equals": "42\n"})

@@ -1,4 +1,4 @@
-"""Cancel: what runs is stopped within moments, long before a heartbeat, and its slot is free for others."""
+"""A cancel stops running steps at once, before the next heartbeat, and frees their slots."""
 
 import secrets
 import time
@@ -15,12 +15,12 @@ from tests.acceptance.plans import wait
 from tests.acceptance.proc import owner_of, row_of
 from tests.waiting import wait_until
 
-# as many of the executors' four as one tenant may hold
+# the number of the executors' four slots that one tenant may use
 SLOTS = 3
 
 
 def busy(database: Engine) -> int:
-    """Return how many steps the executors' pools say that they work on."""
+    """Return the number of running steps that the executors report."""
     with database.connect() as conn:
         return int(
             conn.exec_driver_sql(
@@ -30,7 +30,7 @@ def busy(database: Engine) -> int:
 
 
 def running(mark: str) -> list[int]:
-    """Return the processes whose command line holds `mark`."""
+    """Return the processes whose command line contains `mark`."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -67,7 +67,7 @@ def test_running_steps_are_stopped_at_once_and_their_slots_are_free(client: Clie
 
 
 def test_a_tool_in_its_sandbox_is_killed(client: Client, database: Engine, tmp_path: Path) -> None:
-    """A test suite that would run for a minute, and ignores being asked, is gone with its task."""
+    """A test suite that would run for a minute and ignores SIGTERM ends with its task."""
     mark = f"cancelled_{secrets.token_hex(8)}"
     (tmp_path / f"test_{mark}.py").write_text(
         "import signal, time\n\ndef test_long():\n"
@@ -89,7 +89,7 @@ def test_a_tool_in_its_sandbox_is_killed(client: Client, database: Engine, tmp_p
     wait_until(lambda: not running(mark), 3, "the tool to be killed")
 
 
-def test_a_deadline_stops_what_runs_in_the_same_way(client: Client, database: Engine) -> None:
+def test_a_deadline_stops_running_steps_in_the_same_way(client: Client, database: Engine) -> None:
     budget = {"max_time_seconds": 2}
     task_ids = [
         client.submit(plan={"steps": [wait("long", 60, timeout_seconds=120)]}, budget=budget)
@@ -106,7 +106,7 @@ def test_a_deadline_stops_what_runs_in_the_same_way(client: Client, database: En
 
 
 def test_a_cancel_before_the_start_wins(client: Client, database: Engine) -> None:
-    """What is queued behind others never starts, and its message does nothing."""
+    """A cancelled step that is still queued never starts, and its message has no effect."""
     blocker = client.submit(plan={"steps": [wait(f"b{number}", 60) for number in range(SLOTS)]})
     for number in range(SLOTS):
         owner_of(database, blocker, f"b{number}")
@@ -125,7 +125,7 @@ def test_a_cancel_before_the_start_wins(client: Client, database: Engine) -> Non
 
 
 def test_a_false_hint_stops_nothing(stack: Stack, client: Client, database: Engine) -> None:
-    """Anybody may publish: Postgres says what has ended."""
+    """Any Redis client could publish a hint; Postgres decides which attempts have ended."""
     task_id = client.submit(plan={"steps": [wait("short", 1.5)]})
     owner_of(database, task_id, "short")
 

@@ -1,4 +1,4 @@
-"""Chaos for a minute: the auditor finds nothing wrong with the product, and much with a broken copy of it."""
+"""A minute of chaos: the auditor finds no violation in the product, and some in a broken copy of it."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run bench/chaos.py to its end; its seed, and what it found, stand in its output."""
+    """Run bench/chaos.py to its end; its output has the seed and the violations."""
     return subprocess.run(
         [sys.executable, str(ROOT / "bench" / "chaos.py"), *arguments],
         cwd=ROOT,
@@ -24,7 +24,7 @@ def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_whatever_dies_nothing_is_lost_and_nothing_doubled() -> None:
+def test_under_all_faults_nothing_is_lost_or_counted_twice() -> None:
     finished = chaos("--seconds", "60")
 
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -1,4 +1,4 @@
-"""Real processes die at the very moments at which a crash would hurt most: nothing is lost, nothing is doubled."""
+"""Real processes are killed at the worst moments for a crash: nothing is lost or counted twice."""
 
 from collections.abc import Callable
 from http.client import RemoteDisconnected
@@ -25,7 +25,7 @@ Arm = Callable[[Point], Callable[[], int]]
 
 @pytest.fixture
 def arm(crash_points: Path) -> Arm:
-    """Arm a point; what comes back waits for the hit and returns the pid of the process that died of it."""
+    """Arm a crash point; the returned function waits for the hit and returns the pid of the killed process."""
 
     def armed(point: Point) -> Callable[[], int]:
         hit = crash_points / f"{point}.hit"
@@ -43,7 +43,7 @@ def arm(crash_points: Path) -> Arm:
 def test_a_planner_dies_between_committing_a_round_and_publishing_it(
     stack: Stack, client: Client, database: Engine, arm: Arm
 ) -> None:
-    """The round's first step stands in its row, with no message: the sweeper sends it."""
+    """The row of the round's first step has no message: the sweeper publishes it."""
     (planner,) = stack.pids("planner")
     died = arm(Point.COMMITTED_NOT_PUBLISHED)
 
@@ -57,7 +57,7 @@ def test_a_planner_dies_between_committing_a_round_and_publishing_it(
 def test_a_worker_dies_between_committing_its_step_and_publishing_the_next(
     client: Client, database: Engine, arm: Arm
 ) -> None:
-    """The step is done and is not done again, though its message comes again; the next one is sent by the sweeper."""
+    """The finished step is not run again though its message is redelivered; the sweeper publishes the next step."""
     task_id = client.submit(plan=PLAN)
     worker = owner_of(database, task_id, "first")
 
@@ -72,7 +72,7 @@ def test_a_worker_dies_between_committing_its_step_and_publishing_the_next(
 def test_a_worker_dies_between_committing_the_last_step_and_publishing_the_judge(
     client: Client, database: Engine, arm: Arm
 ) -> None:
-    """The chord is ready, and its body has no message: the sweeper fires it."""
+    """The chord is ready, but its body has no message: the sweeper publishes it."""
     task_id = client.submit(plan=PLAN)
     worker = owner_of(database, task_id, "last")
 
@@ -86,7 +86,7 @@ def test_a_worker_dies_between_committing_the_last_step_and_publishing_the_judge
 def test_a_worker_dies_between_publishing_and_acknowledging(
     client: Client, database: Engine, arm: Arm, name: str
 ) -> None:
-    """All is done but for the broker to hear of it: the message comes again and finds nothing to do."""
+    """Everything is done except the acknowledgement: the message is redelivered and has no effect."""
     task_id = client.submit(plan=PLAN)
     worker = owner_of(database, task_id, name)
 
@@ -100,7 +100,7 @@ def test_a_worker_dies_between_publishing_and_acknowledging(
 def test_a_worker_dies_while_its_statement_runs_in_postgres(
     client: Client, database: Engine, arm: Arm
 ) -> None:
-    """Nobody commits: the step's end is rolled back with all that followed from it, and the step runs again."""
+    """Without a commit the step's end and its consequences are rolled back, and the step runs again."""
     task_id = client.submit(plan=PLAN)
     worker = owner_of(database, task_id, "first")
 
@@ -115,7 +115,7 @@ def test_a_worker_dies_while_its_statement_runs_in_postgres(
 def test_an_api_process_dies_between_committing_a_task_and_publishing_it(
     client: Client, database: Engine, arm: Arm
 ) -> None:
-    """The client sees no answer and asks again under the same name: it is the task that was committed."""
+    """The client gets no answer and repeats the request with the same key: it gets the committed task."""
     died = arm(Point.SUBMITTED_NOT_PUBLISHED)
     body: dict[str, object] = {"goal": "do it", "plan": PLAN}
 
@@ -131,7 +131,7 @@ def test_an_api_process_dies_between_committing_a_task_and_publishing_it(
 def test_a_judge_dies_between_its_verdict_and_the_end_of_the_task(
     stack: Stack, client: Client, database: Engine, arm: Arm
 ) -> None:
-    """A verdict that nobody wrote down is none: when the lease has ended another judge gives it, once."""
+    """An unrecorded verdict has no effect: after the lease has expired another judge decides, once."""
     (judge,) = stack.pids("judge")
     died = arm(Point.JUDGED_NOT_FINISHED)
 

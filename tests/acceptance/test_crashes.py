@@ -1,4 +1,4 @@
-"""Real processes die, freeze and forget; every accepted task ends all the same, each step's effect counted once."""
+"""Real processes are killed, frozen and emptied; every accepted task still ends, and each step counts once."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("whole_again")
 
 
 def test_a_killed_child_costs_its_step_one_attempt(stack: Stack, client: Client, database: Engine) -> None:
-    """SIGKILL of the child that works: its parent hands the lease back at once and the step runs again."""
+    """SIGKILL of the child that runs the step: its parent returns the lease at once and the step runs again."""
     task_id = client.submit(plan={"steps": [wait("slow", 2), collect("after", 1, "slow")]})
     pid = owner_of(database, task_id, "slow")
 
@@ -31,7 +31,7 @@ def test_a_killed_child_costs_its_step_one_attempt(stack: Stack, client: Client,
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_its_step_one_lease(stack: Stack, client: Client, database: Engine) -> None:
-    """SIGKILL of a worker with all its children: nobody is left to hand back, so the lease ends."""
+    """SIGKILL of a worker with all its children: nothing returns the lease, so it expires."""
     task_id = client.submit(plan={"steps": [wait("slow", 2)]})
     child = owner_of(database, task_id, "slow")
 
@@ -43,10 +43,10 @@ def test_a_killed_worker_costs_its_step_one_lease(stack: Stack, client: Client, 
 
 
 @pytest.mark.slow
-def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
+def test_a_frozen_worker_that_continues_does_not_record_its_step_twice(
     stack: Stack, client: Client, database: Engine
 ) -> None:
-    """SIGSTOP past the lease: another one does the step; the zombie's late outcome is refused."""
+    """SIGSTOP until after the lease: another worker runs the step; the late outcome is refused."""
     task_id = client.submit(plan={"steps": [wait("slow", 1), collect("after", 1, "slow")]})
     child = owner_of(database, task_id, "slow")
     frozen = [parent_of(child), child]
@@ -75,7 +75,7 @@ def test_a_frozen_worker_that_comes_back_does_not_double_its_step(
     ],
 )
 def test_a_killed_pool_of_any_kind_only_delays(stack: Stack, client: Client, kind: str) -> None:
-    """SIGKILL of the planner's, the judge's, an arm's or the sweeper's process while work is under way."""
+    """SIGKILL of the planner, the judge, an arm or the sweeper while tasks run."""
     ids = [
         client.submit(plan={"steps": [collect("a", 1), wait("b", 0.1, "a"), collect("c", 2, "b")]})
         for _ in range(5)
@@ -89,7 +89,7 @@ def test_a_killed_pool_of_any_kind_only_delays(stack: Stack, client: Client, kin
 
 
 def test_an_emptied_broker_loses_nothing(stack: Stack, client: Client) -> None:
-    """FLUSHALL while messages wait: the rows are the work, and what is queued is sent again at once."""
+    """FLUSHALL while messages wait: queued rows are published again at once."""
     ids = [client.submit(plan={"steps": [wait("a", 0.2), collect("b", 1, "a")]}) for _ in range(10)]
 
     with redis.Redis.from_url(stack.redis_url) as broker:

@@ -1,4 +1,4 @@
-"""`octollm demo`, as a new user runs it: a sound package passes, a flawed one is rejected for its flaws."""
+"""`octollm demo` as a new user runs it: the sample package passes, the flawed one is rejected for its defects."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A state directory that both runs share: the second one finds its servers made."""
+    """A state directory that both runs share, so that the second one reuses its servers."""
     with tempfile.TemporaryDirectory(prefix="octollm-demo-test-") as folder:
         yield Path(folder)
 

@@ -1,4 +1,4 @@
-"""One tenant's load does not keep another tenant waiting."""
+"""One tenant's load does not delay another tenant."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Flower, as the Procfile starts it, shows what ran by arm and action, and a failed step as a failure."""
+"""Flower, started by the Procfile's line, shows steps by arm and action, and a failed step as a failure."""
 
 import base64
 import json
@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from orchestrator import settings
-from orchestrator.bootstrap import Orchestrator, for_api
+from orchestrator.bootstrap import for_api
 from orchestrator.devserver.child_process import free_port
 from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.environment import environment
 from orchestrator.devserver.service import Service, read_procfile
 from orchestrator.memory import tasks
 from orchestrator.memory.tenancy import tenant_statement
+from orchestrator.models.caller import Caller
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Contract
+from orchestrator.orchestrator import Orchestrator
 from tests.acceptance.plans import verify, wait
 from tests.waiting import wait_until
 
@@ -28,7 +30,7 @@ FAILING = verify("wrong", 3, {"pointer": "", "equals": 4}, depends_on=["a"])
 
 
 class Watched:
-    """A worker of every queue that the test needs, and Flower beside it."""
+    """A worker of every queue that the test needs, and Flower."""
 
     def __init__(self, folder: Path) -> None:
         self._port = free_port()
@@ -76,7 +78,7 @@ class Watched:
             return str(reply.read().decode())
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Return what Flower knows of tasks, by the names under which it shows them."""
+        """Return Flower's tasks by the names that it shows."""
         return {task["name"]: task for task in json.loads(self.read("/api/tasks")).values()}
 
 
@@ -96,10 +98,8 @@ def orchestrator(postgres_url: str, redis_url: str) -> Orchestrator:
 def run(orchestrator: Orchestrator, *plan: dict[str, Any]) -> str:
     """Run a task to its end and return its status."""
     submitted = orchestrator.submit(
-        tenant=TENANT,
-        key_id=None,
-        request_id=None,
-        contract=Contract(goal="do it", plan={"steps": list(plan)}),
+        Caller(TENANT),
+        Contract(goal="do it", plan={"steps": list(plan)}),
     )
 
     def ended() -> str | None:

@@ -1,4 +1,4 @@
-"""The Procfile's gunicorn at its edges: large bodies that are refused, and requests that nobody means well."""
+"""The Procfile's gunicorn under refused large bodies and malformed requests."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ from orchestrator.settings import Settings
 from tests.acceptance import web
 
 MIB = 2**20
-# more than the kernels' buffers of a connection take
+# larger than the kernel's buffers for a connection
 LARGE = 12 * MIB
 JSON = "application/json"
 RAW = "application/octet-stream"
@@ -38,7 +38,7 @@ def chosen(postgres_url: str, redis_url: str) -> Settings:
 
 @pytest.fixture(scope="module")
 def url(chosen: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a gunicorn as the Procfile starts it."""
+    """The address of a gunicorn started by the Procfile's line."""
     environ = {"RATE_LIMIT": "2/hour", "MAX_FILE_BYTES": str(MIB)}
     with web.running(tmp_path_factory.mktemp("gunicorn"), environ) as address:
         yield address
@@ -70,13 +70,13 @@ def by_httpx(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, by
 
 
 def headers_of(settings: Settings, content_type: str, scopes: tuple[str, ...] = SCOPES) -> dict[str, str]:
-    """Return the headers of a caller with a key of its own."""
+    """Return the headers of a caller with its own key."""
     token = sign_token(settings, tenant="acme", key_id=token_hex(4), scopes=scopes)
     return {"Authorization": f"Bearer {token}", "Content-Type": content_type}
 
 
 def refused(chosen: Settings, url: str, why: str) -> tuple[str, dict[str, str]]:
-    """Return a path, and the headers with which a large body is refused there."""
+    """Return a path and headers with which a large body is refused there."""
     match why:
         case "missing_auth":
             return "/v1/files", {"Content-Type": RAW}
@@ -112,7 +112,7 @@ def refused(chosen: Settings, url: str, why: str) -> tuple[str, dict[str, str]]:
         (by_httpx, "payload_too_large", 413),
     ],
 )
-def test_who_sends_a_large_body_sees_the_refusal(
+def test_the_sender_of_a_large_body_receives_the_refusal(
     url: str, chosen: Settings, *, send: Send, why: str, status: int
 ) -> None:
     path, headers = refused(chosen, url, why)
@@ -130,7 +130,7 @@ def test_a_connection_whose_body_was_refused_serves_the_next_request(url: str) -
     assert codes == [401, 401, 401, 200]
 
 
-def test_a_refused_sender_that_falls_silent_is_cut_off(url: str) -> None:
+def test_a_refused_sender_that_stops_sending_is_disconnected(url: str) -> None:
     port = int(url.rpartition(":")[2])
     started = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
@@ -144,7 +144,7 @@ def test_a_refused_sender_that_falls_silent_is_cut_off(url: str) -> None:
 
 
 def raw(url: str, *lines: bytes) -> bytes:
-    """Send a request as it stands and return the head of the answer."""
+    """Send the raw request and return the head of the response."""
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as link:
         link.sendall(b"\r\n".join([*lines, b"Host: a", b"", b""]))
         answer = b""
@@ -173,7 +173,7 @@ def raw(url: str, *lines: bytes) -> bytes:
     ],
 )
 @pytest.mark.parametrize("target", [b"GET /v1/tasks", b"POST /v1/auth/token", b"GET /v1/tasks/a%00b/stream"])
-def test_no_header_makes_a_server_error(url: str, target: bytes, header: bytes) -> None:
+def test_no_header_causes_a_server_error(url: str, target: bytes, header: bytes) -> None:
     answer = raw(url, target + b" HTTP/1.1", header)
 
     assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
@@ -182,13 +182,13 @@ def test_no_header_makes_a_server_error(url: str, target: bytes, header: bytes) 
 @pytest.mark.parametrize(
     "target", [b"GET /a b", b"GET \xff", b"GET http://[::1", b"GET //", b"GET *", b"get /", b"G\xc9T /"]
 )
-def test_no_request_line_makes_a_server_error(url: str, target: bytes) -> None:
+def test_no_request_line_causes_a_server_error(url: str, target: bytes) -> None:
     answer = raw(url, target + b" HTTP/1.1")
 
     assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
 
 
-def test_what_was_done_last_before_a_stop_stands_in_the_audit_log(
+def test_the_last_action_before_a_stop_is_in_the_audit_log(
     chosen: Settings, tmp_path: Path, engine: Engine
 ) -> None:
     with web.running(tmp_path, {}) as address:

@@ -1,4 +1,4 @@
-"""Many tasks at once on one instance: all are under way at one instant, and all complete."""
+"""Many tasks run at once on one instance, and all complete."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,7 +31,7 @@ def test_a_hundred_tasks_are_processed_at_one_instant_and_all_complete(stack: St
 
 
 def _holds(client: Client, task_id: str) -> bool:
-    """Whether the task's waiting step has an executor's slot."""
+    """Return whether the task's waiting step has an executor's slot."""
     facts = [(event["type"], event["data"].get("step")) for event in client.events(task_id)]
     return ("step.started", "hold") in facts
 

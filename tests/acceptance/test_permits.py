@@ -1,4 +1,4 @@
-"""On the whole product only who saves rounds can sign permits, and a row that was changed is not done."""
+"""In the whole product only processes that save rounds can sign permits, and a manipulated row is not run."""
 
 from pathlib import Path
 
@@ -14,19 +14,19 @@ from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
 from tests.waiting import wait_until
 
-# what an arm that was taken over might do with its access to the database
+# what a compromised arm could do with its access to the database
 FORGE = (
     "UPDATE steps SET spec = jsonb_set(spec, '{inputs,seconds}', '9') WHERE task_id = %(task)s AND name = 'b'"
 )
 
 
 def environ_of(pid: int) -> dict[str, str]:
-    """Return a process' environment."""
+    """Return a process's environment."""
     pairs = (line.partition(b"=") for line in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
     return {name.decode(): value.decode() for name, _, value in pairs}
 
 
-def test_each_process_holds_the_secrets_of_its_kind_and_a_login_of_its_own(stack: Stack) -> None:
+def test_each_process_has_the_secrets_of_its_kind_and_its_own_login(stack: Stack) -> None:
     whole = settings.load(stack.environ)
     kinds = ("planner", "judge", "retriever", "coder", "executor", "guardian", "web", "sweeper", "webhook")
 
@@ -36,7 +36,7 @@ def test_each_process_holds_the_secrets_of_its_kind_and_a_login_of_its_own(stack
         for pid in pids:
             environ = environ_of(pid)
             held = {name for name in SECRETS if environ.get(name)}
-            # the tests' own JWT_SECRET is for the API, too; nobody asked for metrics' token or Flower
+            # the API also gets the tests' JWT_SECRET; this stack has no METRICS_TOKEN and no Flower
             assert held == {name for name, may in SECRETS.items() if kind in may and name in stack.environ}, (
                 kind
             )
@@ -48,7 +48,7 @@ def test_each_process_holds_the_secrets_of_its_kind_and_a_login_of_its_own(stack
     assert whole.permit_public_key
 
 
-def test_a_row_that_was_changed_after_it_was_saved_is_not_done(client: Client, database: Engine) -> None:
+def test_a_row_that_was_changed_after_it_was_saved_is_not_run(client: Client, database: Engine) -> None:
     task_id = client.submit(plan={"steps": [wait("a", 2), wait("b", 0, "a")]})
     wait_until(lambda: client.task(task_id)["steps"], 30, "the plan to be saved")
 

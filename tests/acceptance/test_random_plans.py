@@ -51,7 +51,7 @@ def test_every_step_runs_exactly_once_after_its_dependencies_and_the_judge_once(
 
 
 def _assert_values_flowed(task: dict[str, Any], steps: list[dict[str, Any]]) -> None:
-    """The leaves' outputs are what their inputs say: their own number, then their dependencies' first values."""
+    """The leaves' outputs are their own number, then the first values of their dependencies."""
     by_id = {step["id"]: step for step in steps}
     for name, output in task["result"]["data"].items():
         if by_id[name]["action"] == "collect":

@@ -1,4 +1,4 @@
-"""README: its lines work when they are pasted."""
+"""The commands of the README work when they are pasted."""
 
 import json
 import os
@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [(found[1], found[2]) for found in BLOCK.finditer(README)]
 LANGUAGES = {"sh", "json", "text"}
-# a block that begins with this command is tested there
+# command at the start of a block -> the test that covers it
 SCALE_IT = "export DATABASE_URL"
 TESTED_ELSEWHERE = {
     "make demo": "test_demo.py",
@@ -72,7 +72,7 @@ def test_a_block_works_when_it_is_pasted(stack: Stack, script: str) -> None:
     assert "inconclusive" not in done.stdout
 
 
-def test_the_plan_that_it_shows_is_the_one_that_is_shipped() -> None:
+def test_the_plan_in_the_readme_is_the_shipped_example() -> None:
     shipped = json.loads((PLAN_FILES / "audit.json").read_text(encoding="utf-8"))
 
     assert [json.loads(plan) for plan in PLANS] == [shipped]
@@ -80,7 +80,7 @@ def test_the_plan_that_it_shows_is_the_one_that_is_shipped() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_what_is_scaled_has_metrics_of_all_processes_and_permits(servers: Servers, tmp_path: Path) -> None:
+def test_scaled_processes_have_common_metrics_and_permits(servers: Servers, tmp_path: Path) -> None:
     (script,) = [script for _, script in BLOCKS if script.startswith(SCALE_IT)]
     port, token = free_port(), tmp_path / "token"
     for placeholder, ours in (

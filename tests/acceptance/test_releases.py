@@ -1,4 +1,4 @@
-"""Old and new release side by side: what 0.1 left in tables and queues in the middle of work is taken up and ended."""
+"""An upgrade in the middle of work: tasks that release 0.1 left in tables and queues are continued and ended."""
 
 import base64
 import json
@@ -48,10 +48,10 @@ def database_url(servers: Servers) -> str:
 
 @pytest.fixture(scope="module")
 def redis_url(servers: Servers) -> str:
-    """A broker with the messages of release 0.1, and one of a release to come."""
+    """A broker with the messages of release 0.1, and with one of a future release."""
     url = servers.redis_url.rpartition("/")[0] + "/5"
     with redis.Redis.from_url(url) as broker:
-        # the broker remembers: nothing is sent again because it came back empty
+        # the broker counts as not lost, so that nothing is published again for that reason
         broker.set(EPOCH_KEY, "recorded")
         for queue, messages in RECORDED["messages"].items():
             for message in messages:
@@ -62,7 +62,7 @@ def redis_url(servers: Servers) -> str:
 
 @pytest.fixture(scope="module")
 def taken_over(database_url: str, redis_url: str) -> Iterator[Stack]:
-    """This release's processes, started on what the old one left: they migrate first."""
+    """This release's processes, started on the old release's data after the migration."""
     environ = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
@@ -84,7 +84,7 @@ def left(taken_over: Stack) -> Client:
 
 
 @pytest.mark.parametrize("stage", OLD)
-def test_a_message_and_the_rows_of_the_release_before_are_understood(
+def test_messages_and_rows_of_the_previous_release_are_processed(
     left: Client, taken_over: Stack, stage: str
 ) -> None:
     task_id = RECORDED["tasks"][stage]
@@ -96,10 +96,8 @@ def test_a_message_and_the_rows_of_the_release_before_are_understood(
     )
 
 
-def test_a_message_and_rows_of_a_release_to_come_are_understood_as_far_as_they_are_known(
-    left: Client, taken_over: Stack
-) -> None:
-    """In a rolling upgrade a newer planner's round is done by older arms: what they do not know is passed over."""
+def test_unknown_members_of_a_future_release_are_ignored(left: Client, taken_over: Stack) -> None:
+    """In a rolling upgrade older arms run a newer planner's round: they ignore members that they do not know."""
     task_id = RECORDED["tasks"]["newer"]
 
     assert_completed_once(left, task_id, steps=["first", "second"])
@@ -107,7 +105,7 @@ def test_a_message_and_rows_of_a_release_to_come_are_understood_as_far_as_they_a
     assert _sends(taken_over, task_id, "step") == 1
 
 
-def test_a_task_of_the_release_before_is_shown_explained_and_can_be_retried(left: Client) -> None:
+def test_a_task_of_the_previous_release_can_be_read_traced_and_retried(left: Client) -> None:
     task_id = RECORDED["tasks"]["step"]
     left.end_of(task_id)
 
@@ -120,7 +118,7 @@ def test_a_task_of_the_release_before_is_shown_explained_and_can_be_retried(left
 
 
 def _load(engine: Engine, table: str, rows: list[dict[str, Any]]) -> None:
-    """Insert recorded rows; what waits for its message is not due for an hour, so that no sweeper sends another."""
+    """Insert the recorded rows; rows with a message are due in an hour, so that the sweeper publishes no second one."""
     with statement(engine) as conn:
         conn.exec_driver_sql(
             f"INSERT INTO {table} OVERRIDING SYSTEM VALUE"
@@ -134,7 +132,7 @@ def _load(engine: Engine, table: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _let_the_newer_release_write_on(engine: Engine) -> None:
-    """Add members that this release does not know wherever a release to come might."""
+    """Add unknown members wherever a future release might add some."""
     newer = {"id": RECORDED["tasks"]["newer"]}
     with statement(engine) as conn:
         for statement_text in (
@@ -150,7 +148,7 @@ def _let_the_newer_release_write_on(engine: Engine) -> None:
 
 
 def _as_of_newer(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a step's message with all that a release to come might add to it."""
+    """Return a step's message with additions of a future release."""
     arguments, named, embedded = json.loads(base64.b64decode(message["body"]))
     body = [[*arguments, "newer"], {**named, "newer": {"a": 1}}, {**embedded, "newer": None}]
     return {
@@ -162,7 +160,7 @@ def _as_of_newer(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sends(stack: Stack, task_id: str, stage: str) -> int:
-    """Return how many messages of the row that the recorded one belongs to were sent."""
+    """Return the number of messages sent for the row of the recorded message."""
     engine = open_engine(stack.database_url, pool_size=1)
     name = {"plan": "$plan", "step": "second", "judge": "$judge"}[stage]
     sends: int = row_of(engine, task_id, name)["sends"]

@@ -1,4 +1,4 @@
-"""A task that failed is run again by real processes: what had finished is not done twice."""
+"""Real processes retry a failed task: finished steps are not run twice."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.acceptance.proc import owner_of, row_of
 from tests.waiting import wait_until
 
 
-def test_a_retry_does_only_what_had_not_finished(stack: Stack, client: Client) -> None:
+def test_a_retry_runs_only_unfinished_steps(stack: Stack, client: Client) -> None:
     plan = [
         collect("first", [1, 2]),
         collect("second", ref("first", "/values/1"), "first"),
@@ -32,8 +32,8 @@ def test_a_retry_does_only_what_had_not_finished(stack: Stack, client: Client) -
     assert again["metadata"]["tokens_used"] == 0
 
 
-def test_a_retry_of_what_was_all_done_is_judged_again(stack: Stack, client: Client) -> None:
-    """A round with nothing to run: its chord is ready as soon as it is opened."""
+def test_a_retry_of_a_fully_finished_task_is_only_judged_again(stack: Stack, client: Client) -> None:
+    """A round without steps to run: its chord is ready as soon as it is opened."""
     completed = client.run(plan={"steps": [collect("only", 1)]})
 
     again = client.end_of(_retry(client, completed["task_id"]))

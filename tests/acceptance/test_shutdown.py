@@ -1,4 +1,4 @@
-"""Workers that are told to stop: short steps finish, long ones go back, nothing counts against them."""
+"""Workers that get SIGTERM: short steps finish, long ones return to the queue without a counted failure."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture(autouse=True)
 def _both_at_work(stack: Stack, client: Client, database: Engine) -> None:
-    """Begin when both of the executor's workers take steps: one that has just been started takes a while."""
+    """Wait until both executor workers accept steps: a new one needs a while."""
 
     def both_took_steps() -> bool:
         names = [f"s{number}" for number in range(4)]
@@ -32,7 +32,7 @@ def _both_at_work(stack: Stack, client: Client, database: Engine) -> None:
 def test_a_worker_told_to_stop_lets_its_running_step_finish(
     stack: Stack, client: Client, database: Engine
 ) -> None:
-    """SIGTERM: the step that runs is not lost, not repeated, and the worker does not outstay it."""
+    """SIGTERM: the running step is neither lost nor repeated, and the worker ends after it."""
     task_id = client.submit(plan={"steps": [wait("short", 1)]})
     worker = parent_of(owner_of(database, task_id, "short"))
 
@@ -45,10 +45,10 @@ def test_a_worker_told_to_stop_lets_its_running_step_finish(
 
 
 @pytest.mark.slow
-def test_a_step_that_outlasts_the_grace_time_is_handed_back_at_once(
+def test_a_step_longer_than_the_grace_time_is_returned_at_once(
     stack: Stack, client: Client, database: Engine
 ) -> None:
-    """After the grace time another worker starts the step, long before the lease would have ended."""
+    """After the grace time another worker starts the step, long before the lease would expire."""
     task_id = client.submit(plan={"steps": [wait("long", GRACE_SECONDS + 3)]})
     child = owner_of(database, task_id, "long")
 

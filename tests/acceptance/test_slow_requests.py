@@ -1,4 +1,4 @@
-"""Requests that are sent slowly hold no thread of the API, and are ended at a deadline."""
+"""Requests that are sent slowly occupy no thread of the API, and end at a deadline."""
 
 import http.client
 import json
@@ -30,7 +30,7 @@ HALF_CHUNKS = POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{  "
 
 @pytest.fixture(scope="module")
 def url(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a gunicorn as the Procfile starts it."""
+    """The address of a gunicorn started by the Procfile's line."""
     with web.running(tmp_path_factory.mktemp("gunicorn"), {}) as address:
         yield address
 
@@ -45,7 +45,7 @@ def token() -> str:
 
 
 def ask(url: str, method: str, path: str, body: bytes | None = None) -> tuple[int, float]:
-    """Return an answer's status and the seconds that it took."""
+    """Return a response's status and its duration in seconds."""
     started_at = time.monotonic()
     link = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
     headers = {"Authorization": f"Bearer {token()}", "Content-Type": "application/json"}
@@ -58,7 +58,7 @@ def ask(url: str, method: str, path: str, body: bytes | None = None) -> tuple[in
 @pytest.mark.parametrize(
     "half", [b"", HALF_HEAD, HALF_BODY, HALF_CHUNKS], ids=["nothing", "heads", "bodies", "chunks"]
 )
-def test_a_crowd_of_half_sent_requests_does_not_silence_the_api(url: str, half: bytes) -> None:
+def test_many_incomplete_requests_do_not_block_the_api(url: str, half: bytes) -> None:
     with ExitStack() as stack:
         crowd = [stack.enter_context(connect(url, source=f"127.0.0.{2 + n % 5}")) for n in range(CROWD)]
         for link in crowd:
@@ -76,7 +76,7 @@ def test_a_crowd_of_half_sent_requests_does_not_silence_the_api(url: str, half: 
     assert max(seconds for _, seconds in answers) < PROMPT_SECONDS
 
 
-def test_one_address_ends_its_own_oldest_requests_and_not_its_newest(url: str) -> None:
+def test_too_many_requests_of_one_address_end_its_oldest_ones(url: str) -> None:
     crowd_size = 2 * MAX_RECEIVING_PER_ADDRESS + CROWD
     with ExitStack() as stack:
         crowd = [stack.enter_context(connect(url)) for _ in range(crowd_size)]
@@ -101,7 +101,7 @@ def is_closed(link: socket.socket) -> bool:
 
 
 @pytest.mark.slow
-def test_what_never_becomes_whole_is_answered_408_at_its_deadline(url: str) -> None:
+def test_an_incomplete_request_gets_408_at_its_deadline(url: str) -> None:
     started_at = time.monotonic()
     with connect(url) as slow_head, connect(url) as slow_body:
         slow_head.sendall(HALF_HEAD)
@@ -116,7 +116,7 @@ def test_what_never_becomes_whole_is_answered_408_at_its_deadline(url: str) -> N
     assert HEAD_SECONDS - 1 < seconds < HEAD_SECONDS + 5
 
 
-def test_pieces_pipelines_and_kept_connections_are_answered_in_order(url: str) -> None:
+def test_fragments_pipelines_and_kept_connections_are_answered_in_order(url: str) -> None:
     request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
     with connect(url) as link:
         for piece in (request[:10], request[10:] + request + request[:7], request[7:]):
@@ -130,7 +130,7 @@ def test_pieces_pipelines_and_kept_connections_are_answered_in_order(url: str) -
     assert last.startswith(b"HTTP/1.1 200 ")
 
 
-def test_who_expects_a_100_is_told_to_continue(url: str) -> None:
+def test_expect_100_gets_100_continue(url: str) -> None:
     head = b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     with connect(url) as link:
         link.sendall(head)
@@ -143,7 +143,7 @@ def test_who_expects_a_100_is_told_to_continue(url: str) -> None:
     assert first == b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def test_a_head_without_end_is_refused(url: str) -> None:
+def test_an_endless_head_is_refused(url: str) -> None:
     with connect(url) as link:
         link.sendall(b"GET /health HTTP/1.1\r\n" + b"X-A: aaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 3000)
         answer = link.recv(65536)
@@ -151,7 +151,7 @@ def test_a_head_without_end_is_refused(url: str) -> None:
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
-def test_clients_that_do_not_close_a_connection_hold_nobody_up(url: str) -> None:
+def test_clients_that_do_not_close_a_connection_block_nobody(url: str) -> None:
     with ExitStack() as stack:
         crowd = [stack.enter_context(connect(url)) for _ in range(50)]
         for link in crowd:

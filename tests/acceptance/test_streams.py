@@ -1,4 +1,4 @@
-"""Streams through real processes that end, freeze and come back: each client sees each event exactly once."""
+"""Streams while real processes end, freeze and restart: each client receives each event exactly once."""
 
 import os
 import random
@@ -25,8 +25,8 @@ from tests.waiting import wait_until
 from tests.ws import WebSocket
 
 
-def test_an_event_reaches_a_stream_within_a_second_whoever_made_it(client: Client) -> None:
-    """Planner, workers of threads and of children, judge and API hint at what they commit."""
+def test_an_event_of_any_process_reaches_a_stream_within_a_second(client: Client) -> None:
+    """The planner, thread and prefork workers, the judge and the API publish hints after their commits."""
     task_id = client.submit(plan={"steps": [collect("a", 1), wait("b", 0.1, "a")]})
     with _open(client, task_id) as stream:
         first = stream.next()
@@ -37,10 +37,10 @@ def test_an_event_reaches_a_stream_within_a_second_whoever_made_it(client: Clien
 
 
 @pytest.mark.slow
-def test_clients_that_come_and_go_while_the_api_restarts_see_each_event_once(
+def test_clients_that_reconnect_while_the_api_restarts_receive_each_event_once(
     stack: Stack, client: Client
 ) -> None:
-    """SIGTERM to the API: its streams are told to come back, at once, and do."""
+    """SIGTERM to the API: its streams close at once with a request to reconnect, and do so."""
     task_ids = [client.submit(plan={"steps": _chain(8, 0.2)}) for _ in range(4)]
     listeners = _listen(client, task_ids, count=24, seconds=60)
     wait_until(lambda: all(listener.seqs for listener in listeners), 20, "everybody to hear something")
@@ -58,9 +58,9 @@ def test_clients_that_come_and_go_while_the_api_restarts_see_each_event_once(
 
 @pytest.fixture
 def own_stack() -> Iterator[Stack]:
-    """A stack that may be hurt: with its own servers and room for 200 streams in either process."""
+    """A separate stack for faults, with its own servers and room for 200 streams in each API process."""
     environ = {"DATABASE_URL": "", "REDIS_URL": "", "LOG_LEVEL": "warning", "WEB_THREADS": "256"}
-    # one tenant listens here; what a killed process held counts a while longer
+    # all streams are one tenant's; those of a killed process count a while longer
     limits = {"RATE_LIMIT": "1000000/minute", "TENANT_MAX_STREAMS": "1000"}
     with (
         tempfile.TemporaryDirectory(prefix="octollm-streams-") as folder,
@@ -77,8 +77,8 @@ def own_stack() -> Iterator[Stack]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_200_sockets_through_restarts_and_a_frozen_redis_see_each_event_once(own_stack: Stack) -> None:
-    """20 tasks; the API is ended, then killed; Redis stands still for 10 s and then drops its subscribers."""
+def test_200_sockets_receive_each_event_once_through_restarts_and_a_frozen_redis(own_stack: Stack) -> None:
+    """20 tasks; the API gets SIGTERM, then SIGKILL; Redis freezes for 10 s and then drops its subscribers."""
     client = client_of(own_stack, tenant="acme")
     task_ids = [client.submit(plan={"steps": _chain(12, 0.5)}) for _ in range(20)]
     listeners = _listen(client, task_ids, count=200, seconds=200)
@@ -93,7 +93,7 @@ def test_200_sockets_through_restarts_and_a_frozen_redis_see_each_event_once(own
     ends = sum((listener.ends for listener in listeners), Counter())
     assert ends[1000] >= 100
     assert ends[1001] > 0
-    # a process that is told to stop refuses some; a limit of streams would refuse nearly all
+    # a stopping process refuses some streams; a limit would refuse nearly all
     assert ends["refused"] < ends[1000]
     assert ends["left"] > 200
 
@@ -122,7 +122,7 @@ def _assert_each_event_once(client: Client, listeners: Sequence[Listener]) -> No
 
 
 def _events(client: Client, task_id: str) -> list[dict[str, Any]]:
-    """Return the task's events; a worker of the API whose parent was killed drops connections until it ends."""
+    """Return the task's events; retry, since an API worker whose parent was killed drops connections until it ends."""
 
     def ask() -> list[dict[str, Any]]:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""A queue that nobody consumes is seen by everyone who asks, and its tasks say what they wait for."""
+"""A queue without a consumer shows in readiness, arms and metrics; its tasks name the arm that they wait for."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from tests.acceptance.client import Client
 from tests.acceptance.plans import collect
 from tests.waiting import wait_until
 
-# it is to be seen within 15 s; the rest is for a machine that does other work too
+# expected within 15 s; the rest is for a busy machine
 WITHIN_SECONDS = 15 + 5
 
 
 @pytest.fixture
 def frozen(stack: Stack) -> Iterator[None]:
-    """Freeze the retriever's only worker: it consumes nothing and beats no more."""
+    """Freeze the retriever's only worker: it consumes nothing and sends no heartbeat."""
     (worker,) = stack.pids("retriever")
     os.kill(worker, signal.SIGSTOP)
     yield
@@ -31,7 +31,7 @@ def frozen(stack: Stack) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_an_arm_without_a_worker_is_visible_everywhere_and_its_work_goes_on_with_the_next(
+def test_an_arm_without_a_worker_is_visible_and_its_work_continues_with_the_next_worker(
     stack: Stack, client: Client, request: pytest.FixtureRequest
 ) -> None:
     request.getfixturevalue("frozen")

@@ -1,4 +1,4 @@
-"""`octollm up`: one line when it is ready, nothing left when it is gone, however it goes."""
+"""`octollm up` prints one line when it is ready, and leaves no process, however it ends."""
 
 import json
 import os
@@ -23,13 +23,13 @@ READY = re.compile(r"^ready (http://127\.0\.0\.1:\d+)$")
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A state directory that the tests of this file share, one after the other."""
+    """A state directory that the tests of this file share."""
     with tempfile.TemporaryDirectory(prefix="octollm-up-") as path:
         yield Path(path)
 
 
 @pytest.mark.slow
-def test_it_says_ready_once_it_is_and_leaves_nothing_when_it_is_interrupted(home: Path) -> None:
+def test_it_prints_ready_and_leaves_nothing_after_an_interrupt(home: Path) -> None:
     with _up(home) as running:
         url = _ready(running)
         with urllib.request.urlopen(f"{url}/ready") as answer:
@@ -51,7 +51,7 @@ def test_it_says_ready_once_it_is_and_leaves_nothing_when_it_is_interrupted(home
     assert "stopping: running steps get 35 s" in told
 
 
-def test_a_second_one_in_the_same_home_is_refused_and_the_first_goes_on(stack: Stack) -> None:
+def test_a_second_one_in_the_same_state_directory_is_refused(stack: Stack) -> None:
     second = subprocess.run(_command(), env=_environ(stack.home), capture_output=True, text=True, timeout=60)
 
     assert second.returncode != 0
@@ -60,7 +60,7 @@ def test_a_second_one_in_the_same_home_is_refused_and_the_first_goes_on(stack: S
     assert _is_ready(stack.url)
 
 
-def test_a_port_that_is_taken_is_named(stack: Stack, home: Path) -> None:
+def test_an_error_names_a_port_in_use(stack: Stack, home: Path) -> None:
     refused = subprocess.run(
         _command(stack.port), env=_environ(home), capture_output=True, text=True, timeout=60
     )
@@ -69,7 +69,7 @@ def test_a_port_that_is_taken_is_named(stack: Stack, home: Path) -> None:
     assert f"port {stack.port} is taken" in refused.stderr
 
 
-def test_settings_of_the_env_file_count_and_the_file_is_told(
+def test_settings_of_the_env_file_are_used_and_the_file_is_named(
     stack: Stack, home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(f"PORT={stack.port}\nFLOWER_BASIC_AUTH=me:secret\n")
@@ -86,7 +86,7 @@ def test_settings_of_the_env_file_count_and_the_file_is_told(
 
 
 @pytest.mark.slow
-def test_nothing_outlives_it_when_it_is_killed(home: Path) -> None:
+def test_sigkill_leaves_no_process(home: Path) -> None:
     with _up(home) as running:
         _ready(running)
         started = _processes_of(home)
@@ -97,7 +97,7 @@ def test_nothing_outlives_it_when_it_is_killed(home: Path) -> None:
         wait_until(lambda: not _processes_of(home), 20, f"the end of {started}")
 
 
-def test_a_process_that_dies_is_started_again(stack: Stack) -> None:
+def test_a_process_that_dies_is_restarted(stack: Stack) -> None:
     (before,) = stack.pids("retriever")
 
     os.kill(before, signal.SIGKILL)
@@ -127,7 +127,7 @@ def _environ(home: Path) -> dict[str, str]:
 
 
 def _ready(running: subprocess.Popen[str]) -> str:
-    """Read the one line on its standard output; return the URL in it."""
+    """Read the line on its standard output; return the URL in it."""
     assert running.stdout is not None
     line = running.stdout.readline().rstrip("\n")
     found = READY.match(line)

@@ -1,4 +1,4 @@
-"""Webhooks with real processes: the end of a task reaches a server by itself, and again when it did not take it."""
+"""Webhooks with real processes: a server is notified of a task's end, with retries until it accepts."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 
 @pytest.mark.slow
-def test_the_end_of_a_task_reaches_the_receiver_which_may_refuse_it_at_first(
+def test_a_receiver_that_refuses_at_first_is_notified_again(
     stack: Stack, client: Client, certificate: Path, webhook_port: int
 ) -> None:
     replies = iter([Reply(503), Reply(204)])
@@ -44,7 +44,7 @@ def test_the_end_of_a_task_reaches_the_receiver_which_may_refuse_it_at_first(
     assert outcomes[0] == "pending"
 
 
-def test_a_host_that_is_not_allowed_is_refused_at_the_door(client: Client) -> None:
+def test_a_host_that_is_not_allowed_is_refused_at_submission(client: Client) -> None:
     answer = client.call("POST", "/v1/tasks", {"goal": "do it", "callback_url": "https://example.com/"})
 
     assert (answer.status, answer.body["details"]["errors"][0]["field"]) == (422, "callback_url")

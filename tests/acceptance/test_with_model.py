@@ -1,4 +1,4 @@
-"""A task with a model, on the whole product: the fake server speaks the provider's protocol, and is told as fake."""
+"""A task with a model on the whole product: the fake server speaks the provider's protocol and is marked as fake."""
 
 import json
 import tempfile
@@ -93,7 +93,9 @@ def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
     assert (checked[CRITERION], checked["Every quote stands"]) == ("llm", "rule")
 
 
-def test_a_task_whose_budget_runs_out_fails_with_what_was_finished(client: Client, fake: FakeLLM) -> None:
+def test_a_task_that_exhausts_its_budget_fails_with_its_finished_outputs(
+    client: Client, fake: FakeLLM
+) -> None:
     fake.add(replace(PLAN, input_tokens=5_000, output_tokens=900))
 
     task = asked(client, budget={"max_tokens": 8_000})
@@ -105,7 +107,7 @@ def test_a_task_whose_budget_runs_out_fails_with_what_was_finished(client: Clien
     assert task["metadata"]["tokens_used"] == 5_900
 
 
-def test_a_criterion_that_the_judge_s_model_can_not_show_is_not_passed(client: Client, fake: FakeLLM) -> None:
+def test_a_criterion_that_the_judges_model_can_not_prove_is_not_passed(client: Client, fake: FakeLLM) -> None:
     unshown = str(VERDICT.text).replace("takes three days", "takes two days")
     fake.add(PLAN, ANSWER, replace(VERDICT, text=unshown))
 

@@ -1,4 +1,4 @@
-"""Runs the API alone, as the Procfile does."""
+"""Runs only the API, by the Procfile's line."""
 
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ def running(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def answers(port: int) -> bool:
-    """Tell whether the API answers there."""
+    """Return whether the API answers there."""
     try:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10).close()
     except OSError:

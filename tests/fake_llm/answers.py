@@ -1,4 +1,4 @@
-"""What the fake model says when nobody scripted it: a value of the form that was asked for, or a plain sentence."""
+"""Answers without a script: a value that fits the requested JSON Schema, or a fixed sentence; and text vectors."""
 
 import json
 import math
@@ -10,12 +10,12 @@ from typing import Any
 SENTENCE = "This text was made by the fake model server, not by a model."
 _DEEPEST = 12
 _DIMENSIONS = 64
-_TOLD = re.compile(r"JSON Schema:\n(?=\{)")
+_SCHEMA_IN_PROMPT = re.compile(r"JSON Schema:\n(?=\{)")
 _WORD = re.compile(r"\w+")
 
 
 def vector_of(text: str) -> list[float]:
-    """Return a vector of length 1 in which each word of the text stands for itself: alike texts lie near each other."""
+    """Return a vector of length 1 that counts the text's words, so that similar texts have similar vectors."""
     counts = [0.0] * _DIMENSIONS
     for word in _WORD.findall(text.casefold()):
         counts[zlib.crc32(word.encode()) % _DIMENSIONS] += 1.0
@@ -24,16 +24,16 @@ def vector_of(text: str) -> list[float]:
 
 
 def schema_in_words(text: str) -> Any:
-    """Return the JSON Schema that a prompt tells to a server that knows none; None when it tells none."""
-    told = _TOLD.search(text)
+    """Return the JSON Schema in a prompt for servers without schema support; None if there is none."""
+    found = _SCHEMA_IN_PROMPT.search(text)
     try:
-        return json.JSONDecoder().raw_decode(text, told.end())[0] if told else None
+        return json.JSONDecoder().raw_decode(text, found.end())[0] if found else None
     except ValueError:
         return None
 
 
 def example(schema: Any, *, root: Any = None, depth: int = 0) -> Any:
-    """Return a small value that a JSON Schema of the usual keywords accepts; the same one each time."""
+    """Return a small value that satisfies a JSON Schema of the usual keywords, always the same one."""
     root = schema if root is None else root
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return None

@@ -1,4 +1,4 @@
-"""The words of OpenAI's Chat Completions and Anthropic's Messages, as a server says them: JSON and SSE."""
+"""The server side of OpenAI's Chat Completions and Embeddings and Anthropic's Messages: JSON and SSE."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,10 +15,10 @@ _ANTHROPIC_FINISH = {"stop": "end_turn", "length": "max_tokens", "refusal": "ref
 
 
 @dataclass(frozen=True)
-class Said:
-    """An answer to be put into words: `finish` is stop, length or refusal; tokens are what it claims to have used.
+class Answer:
+    """An answer to encode: `finish` is stop, length or refusal; the token counts are reported as its usage.
 
-    `input_tokens` include the cached ones, as OpenAI counts. `own_finish` is a server's own word instead of `finish`.
+    `input_tokens` include the cached ones, as OpenAI counts. `own_finish` replaces the protocol's word for `finish`.
     """
 
     text: str
@@ -29,14 +29,14 @@ class Said:
     cached_tokens: int = 0
     own_finish: str | None = None
     in_parts: bool = False
-    tells_usage: bool = True
+    has_usage: bool = True
 
     def ended_by(self, words: Mapping[str, str]) -> str | None:
-        """Return the protocol's word for why it ended, or the server's own; null for an empty one."""
+        """Return the protocol's word for the end, or `own_finish`; None if that is empty."""
         return words[self.finish] if self.own_finish is None else self.own_finish or None
 
     def content(self, text: str) -> str | list[dict[str, Any]]:
-        """Return a text of the answer as its content: as it is, or as parts after a thought."""
+        """Return a text as content: a string, or a list of parts after a thought."""
         if not self.in_parts:
             return text
         thought = {"type": "thinking", "thinking": [{"type": "text", "text": "A thought."}]}
@@ -44,14 +44,14 @@ class Said:
 
 
 class Wire(Protocol):
-    """One provider's way to say things."""
+    """One provider's encoding of answers, streams and errors."""
 
-    def whole(self, said: Said) -> dict[str, Any]:
+    def whole(self, answer: Answer) -> dict[str, Any]:
         """Return the answer as one JSON value."""
         ...
 
-    def stream(self, said: Said, *, with_usage: bool) -> Iterator[bytes]:
-        """Yield the answer as events, the last of which ends it."""
+    def stream(self, answer: Answer, *, with_usage: bool) -> Iterator[bytes]:
+        """Yield the answer as events."""
         ...
 
     def error(self, status: int, *, kind: str, message: str) -> dict[str, Any]:
@@ -66,41 +66,41 @@ class Wire(Protocol):
 class OpenAIWire:
     """Chat Completions."""
 
-    def whole(self, said: Said) -> dict[str, Any]:
+    def whole(self, answer: Answer) -> dict[str, Any]:
         """Return the answer as one JSON value."""
-        refused = said.finish == "refusal"
+        refused = answer.finish == "refusal"
         message = {
             "role": "assistant",
-            "content": None if refused else said.content(said.text),
-            "refusal": said.text if refused else None,
+            "content": None if refused else answer.content(answer.text),
+            "refusal": answer.text if refused else None,
         }
         choice = {
             "index": 0,
             "message": message,
-            "finish_reason": said.ended_by(_OPENAI_FINISH),
+            "finish_reason": answer.ended_by(_OPENAI_FINISH),
             "logprobs": None,
         }
         return {
-            **self._head(said, "chat.completion"),
+            **self._head(answer, "chat.completion"),
             "choices": [choice],
-            "usage": self._usage(said) if said.tells_usage else None,
+            "usage": self._usage(answer) if answer.has_usage else None,
         }
 
-    def stream(self, said: Said, *, with_usage: bool) -> Iterator[bytes]:
-        """Yield the answer as chunks; usage comes last, when it was asked for."""
-        head = self._head(said, "chat.completion.chunk")
-        member = "refusal" if said.finish == "refusal" else "content"
+    def stream(self, answer: Answer, *, with_usage: bool) -> Iterator[bytes]:
+        """Yield the answer as chunks; the last one has the usage, if it was requested."""
+        head = self._head(answer, "chat.completion.chunk")
+        member = "refusal" if answer.finish == "refusal" else "content"
         parts = [
             {"role": "assistant", member: ""},
-            *({member: said.content(part)} for part in _parts(said.text)),
+            *({member: answer.content(part)} for part in _parts(answer.text)),
             {},
         ]
         for number, delta in enumerate(parts, start=1):
-            finish = said.ended_by(_OPENAI_FINISH) if number == len(parts) else None
+            finish = answer.ended_by(_OPENAI_FINISH) if number == len(parts) else None
             choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
             yield _event({**head, "choices": [choice]})
-        if with_usage and said.tells_usage:
-            yield _event({**head, "choices": [], "usage": self._usage(said)})
+        if with_usage and answer.has_usage:
+            yield _event({**head, "choices": [], "usage": self._usage(answer)})
         yield b"data: [DONE]\n\n"
 
     def error(self, status: int, *, kind: str, message: str) -> dict[str, Any]:
@@ -109,71 +109,73 @@ class OpenAIWire:
 
     def error_event(self) -> bytes:
         """Return an error inside a stream."""
-        return _event(self.error(500, kind="server_error", message="The fake server broke off, as asked."))
+        return _event(self.error(500, kind="server_error", message="The fake server broke off, as scripted."))
 
-    def _head(self, said: Said, kind: str) -> dict[str, Any]:
+    def _head(self, answer: Answer, kind: str) -> dict[str, Any]:
         return {
             "id": f"chatcmpl-fake-{next(_NUMBER)}",
             "object": kind,
             "created": _CREATED,
-            "model": said.model,
+            "model": answer.model,
         }
 
-    def _usage(self, said: Said) -> dict[str, Any]:
+    def _usage(self, answer: Answer) -> dict[str, Any]:
         return {
-            "prompt_tokens": said.input_tokens,
-            "completion_tokens": said.output_tokens,
-            "total_tokens": said.input_tokens + said.output_tokens,
-            "prompt_tokens_details": {"cached_tokens": said.cached_tokens},
+            "prompt_tokens": answer.input_tokens,
+            "completion_tokens": answer.output_tokens,
+            "total_tokens": answer.input_tokens + answer.output_tokens,
+            "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
         }
 
 
 class EmbeddingsWire(OpenAIWire):
-    """Embeddings of the given texts, whatever is said."""
+    """Embeddings of the given texts; scripted texts are ignored."""
 
     def __init__(self, texts: Any) -> None:
         self._texts = [texts] if isinstance(texts, str) else list(texts or ())
 
-    def whole(self, said: Said) -> dict[str, Any]:
+    def whole(self, answer: Answer) -> dict[str, Any]:
         """Return the vectors as one JSON value."""
         return {
             "object": "list",
-            "model": said.model,
+            "model": answer.model,
             "data": [
                 {"object": "embedding", "index": index, "embedding": vector_of(str(text))}
                 for index, text in enumerate(self._texts)
             ],
-            "usage": {"prompt_tokens": said.input_tokens, "total_tokens": said.input_tokens},
+            "usage": {"prompt_tokens": answer.input_tokens, "total_tokens": answer.input_tokens},
         }
 
 
 class AnthropicWire:
     """Messages."""
 
-    def whole(self, said: Said) -> dict[str, Any]:
+    def whole(self, answer: Answer) -> dict[str, Any]:
         """Return the answer as one JSON value."""
-        content = [] if said.finish == "refusal" else [{"type": "text", "text": said.text, "citations": None}]
+        content = (
+            [] if answer.finish == "refusal" else [{"type": "text", "text": answer.text, "citations": None}]
+        )
         return {
-            **self._head(said),
+            **self._head(answer),
             "content": content,
-            "stop_reason": said.ended_by(_ANTHROPIC_FINISH),
-            "usage": self._usage(said, said.output_tokens) if said.tells_usage else None,
+            "stop_reason": answer.ended_by(_ANTHROPIC_FINISH),
+            "usage": self._usage(answer, answer.output_tokens) if answer.has_usage else None,
         }
 
-    def stream(self, said: Said, *, with_usage: bool) -> Iterator[bytes]:
-        """Yield the answer as events; usage is always told."""
-        begun = {**self._head(said), "content": [], "stop_reason": None, "usage": self._usage(said, 1)}
+    def stream(self, answer: Answer, *, with_usage: bool) -> Iterator[bytes]:
+        """Yield the answer as events, always with the usage."""
+        begun = {**self._head(answer), "content": [], "stop_reason": None, "usage": self._usage(answer, 1)}
         yield _named("message_start", message=begun)
-        if said.finish != "refusal":
+        if answer.finish != "refusal":
             block = {"type": "text", "text": "", "citations": None}
             yield _named("content_block_start", index=0, content_block=block)
-            for part in _parts(said.text):
+            for part in _parts(answer.text):
                 yield _named("content_block_delta", index=0, delta={"type": "text_delta", "text": part})
             yield _named("content_block_stop", index=0)
         yield _named(
             "message_delta",
-            delta={"stop_reason": said.ended_by(_ANTHROPIC_FINISH), "stop_sequence": None},
-            usage={"output_tokens": said.output_tokens},
+            delta={"stop_reason": answer.ended_by(_ANTHROPIC_FINISH), "stop_sequence": None},
+            usage={"output_tokens": answer.output_tokens},
         )
         yield _named("message_stop")
 
@@ -183,23 +185,23 @@ class AnthropicWire:
 
     def error_event(self) -> bytes:
         """Return an error inside a stream."""
-        inner = {"type": "overloaded_error", "message": "The fake server broke off, as asked."}
+        inner = {"type": "overloaded_error", "message": "The fake server broke off, as scripted."}
         return _named("error", error=inner)
 
-    def _head(self, said: Said) -> dict[str, Any]:
+    def _head(self, answer: Answer) -> dict[str, Any]:
         return {
             "id": f"msg_fake_{next(_NUMBER)}",
             "type": "message",
             "role": "assistant",
-            "model": said.model,
+            "model": answer.model,
             "stop_sequence": None,
         }
 
-    def _usage(self, said: Said, output_tokens: int) -> dict[str, Any]:
+    def _usage(self, answer: Answer, output_tokens: int) -> dict[str, Any]:
         return {
-            "input_tokens": said.input_tokens - said.cached_tokens,
+            "input_tokens": answer.input_tokens - answer.cached_tokens,
             "output_tokens": output_tokens,
-            "cache_read_input_tokens": said.cached_tokens,
+            "cache_read_input_tokens": answer.cached_tokens,
             "cache_creation_input_tokens": 0,
         }
 

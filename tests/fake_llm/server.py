@@ -1,6 +1,6 @@
-"""A model server without a model: speaks both providers' protocols, answers by script, and breaks as it is told.
+"""A model server without a model: speaks both providers' protocols, answers by script, and injects faults.
 
-Whatever it answers is declared as fake: the model's name begins with `fake-`, and the header x-octollm-fake says so.
+It marks all answers as fake: by a model name that begins with `fake-`, and by the header x-octollm-fake.
 """
 
 import gzip
@@ -17,14 +17,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tests.fake_llm.answers import SENTENCE, example, schema_in_words
-from tests.fake_llm.protocols import AnthropicWire, EmbeddingsWire, OpenAIWire, Said, Wire
+from tests.fake_llm.protocols import Answer, AnthropicWire, EmbeddingsWire, OpenAIWire, Wire
 
 PREFIX = "fake-"
 _MAX_BODY_BYTES = 16 * 2**20
 
 
 class Fault(StrEnum):
-    """How an answer goes wrong; a model called `fake-` and one of these words always fails so."""
+    """How an answer fails; a model named `fake-` plus one of these words always fails in that way."""
 
     NONE = "none"
     RATE_LIMITED = "rate_limited"
@@ -73,12 +73,12 @@ _BODIES = {
 
 @dataclass(frozen=True)
 class Scripted:
-    """What to do with one request: answer `text`, or break; `raw` is sent as it is, whatever the protocol.
+    """What to do with one request: answer `text`, or fail; `raw` is sent unchanged, whatever the protocol.
 
-    A `match` reserves it for a request that contains this text; it serves once, or with `stays` each time;
+    A `match` restricts it to requests that contain this text; it is used once, or with `stays` each time;
     `retry_after` goes with RATE_LIMITED. `finish` is the server's own word for why the answer ended ("" sends null).
-    The answer's content is a list of parts with `in_parts`; it comes whole with `unstreamed` though a stream was asked
-    for, packed with `gzipped`, and without usage with `untold`. `status` and `headers` go with `raw`.
+    `in_parts` sends the content as a list of parts, `unstreamed` ignores a request for a stream, `gzipped` compresses,
+    `without_usage` omits the usage. `status` and `headers` go with `raw`.
     """
 
     text: str | None = None
@@ -94,28 +94,28 @@ class Scripted:
     in_parts: bool = False
     unstreamed: bool = False
     gzipped: bool = False
-    untold: bool = False
+    without_usage: bool = False
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Received:
-    """A request that came in."""
+    """A received request."""
 
     path: str
     body: Mapping[str, Any]
 
     @property
     def text(self) -> str:
-        """Return all that was said in it."""
+        """Return its body as JSON text."""
         return json.dumps(self.body, ensure_ascii=False)
 
 
 class FakeLLM:
     """The server, while its `with` block lasts; `url` is its address without a path.
 
-    `openai_url` and `anthropic_url` are what belongs into OPENAI_BASE_URL and ANTHROPIC_BASE_URL.
+    `openai_url` and `anthropic_url` are the values for OPENAI_BASE_URL and ANTHROPIC_BASE_URL.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -141,27 +141,27 @@ class FakeLLM:
         self._server.server_close()
 
     def answer(self, *answers: str | Mapping[str, Any] | list[Any], match: str = "") -> None:
-        """Script answers, one a request; what is not a text is sent as JSON."""
+        """Script answers, one for each request; values other than strings are sent as JSON."""
         texts = (answer if isinstance(answer, str) else json.dumps(answer) for answer in answers)
         self.add(*(Scripted(text, match=match) for text in texts))
 
     def fail(self, *faults: Fault, match: str = "", retry_after: str | None = None) -> None:
-        """Script faults, one a request."""
+        """Script faults, one for each request."""
         self.add(*(Scripted(fault=fault, match=match, retry_after=retry_after) for fault in faults))
 
     def add(self, *entries: Scripted) -> None:
-        """Append to the script; a request takes the first entry that matches it."""
+        """Append entries to the script; a request uses the first one that matches it."""
         with self._lock:
             self._script.extend(entries)
 
     def forget(self) -> None:
-        """Drop what is left of the script, and what came in."""
+        """Clear the script and the received requests."""
         with self._lock:
             self._script.clear()
             self.received.clear()
 
     def take(self, request: Received) -> Scripted:
-        """Record a request; return what to do with it: by script, else by the model's name, else answer."""
+        """Record a request; return its entry: by script, else by the model's name, else an answer."""
         text = request.text
         with self._lock:
             self.received.append(request)
@@ -181,7 +181,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that go away are what this server is for."""
+        """Log nothing: clients that disconnect are expected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -190,16 +190,16 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the standard library's name
-        """Keep quiet."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
-        """Say that the server is there."""
+        """Answer a health check."""
         self._json(200, {"object": "list", "data": [{"id": f"{PREFIX}model", "object": "model"}]})
 
     def do_POST(self) -> None:
         """Answer a request of either protocol."""
         wires: dict[str, Wire] = {"/v1/chat/completions": OpenAIWire(), "/v1/messages": AnthropicWire()}
-        # a request that came by way of a proxy names the whole address
+        # a request through a proxy has the whole URL in its path
         wire = wires.get(urlsplit(self.path).path)
         body = self._body()
         if urlsplit(self.path).path == "/v1/embeddings":
@@ -221,10 +221,10 @@ class _Handler(BaseHTTPRequestHandler):
         if scripted.fault in _BODIES:
             kind, content = _BODIES[scripted.fault]
             return self._send(200, content, kind=kind)
-        return self._say(scripted, request)
+        return self._respond(scripted, request)
 
-    def _say(self, scripted: Scripted, request: Received) -> None:
-        said = _said(scripted, request)
+    def _respond(self, scripted: Scripted, request: Received) -> None:
+        answer = _answer_to(scripted, request)
         breaks: dict[Fault, Callable[[], None]] = {
             Fault.HANG: self._hang,
             Fault.RESET: self._reset,
@@ -233,18 +233,18 @@ class _Handler(BaseHTTPRequestHandler):
         if scripted.fault in breaks:
             breaks[scripted.fault]()
         elif scripted.gzipped:
-            self._send_packed(said)
+            self._send_packed(answer)
         elif request.body.get("stream") and not scripted.unstreamed:
-            self._stream(said, scripted.fault, request)
+            self._stream(answer, scripted.fault, request)
         else:
-            self._whole(said, scripted.fault)
+            self._whole(answer, scripted.fault)
 
-    def _send_packed(self, said: Said) -> None:
-        content = gzip.compress(json.dumps(self.wire.whole(said)).encode())
+    def _send_packed(self, answer: Answer) -> None:
+        content = gzip.compress(json.dumps(self.wire.whole(answer)).encode())
         self._send(200, content, kind="application/json", headers={"content-encoding": "gzip"})
 
-    def _whole(self, said: Said, fault: Fault) -> None:
-        content = json.dumps(self.wire.whole(said)).encode()
+    def _whole(self, answer: Answer, fault: Fault) -> None:
+        content = json.dumps(self.wire.whole(answer)).encode()
         match fault:
             case Fault.DRIP:
                 self._head(200, "application/json", len(content))
@@ -259,9 +259,9 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._send(200, content, kind="application/json")
 
-    def _stream(self, said: Said, fault: Fault, request: Received) -> None:
+    def _stream(self, answer: Answer, fault: Fault, request: Received) -> None:
         options = request.body.get("stream_options") or {}
-        events = list(self.wire.stream(said, with_usage=bool(options.get("include_usage"))))
+        events = list(self.wire.stream(answer, with_usage=bool(options.get("include_usage"))))
         self._head(200, "text/event-stream", None)
         self.close_connection = True
         match fault:
@@ -278,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, scripted: Scripted) -> None:
         status, kind = _STATUSES[scripted.fault]
-        body = self.wire.error(status, kind=kind, message="The fake server refuses, as asked.")
+        body = self.wire.error(status, kind=kind, message="The fake server refuses, as scripted.")
         headers = {"retry-after": scripted.retry_after} if scripted.retry_after is not None else {}
         self._json(status, body, headers=headers)
 
@@ -295,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._drip(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-filler: " + b"." * 1000)
 
     def _drip(self, content: bytes) -> None:
-        """Send a byte at a time: each comes before any read of it could time out."""
+        """Send one byte at a time, so fast that no single read times out."""
         self.close_connection = True
         for byte in content:
             self.wfile.write(bytes([byte]))
@@ -345,7 +345,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def _said(scripted: Scripted, request: Received) -> Said:
+def _answer_to(scripted: Scripted, request: Received) -> Answer:
     text = scripted.text if scripted.text is not None else _default(request.body)
     if scripted.fault is Fault.EMPTY:
         text = ""
@@ -353,17 +353,17 @@ def _said(scripted: Scripted, request: Received) -> Said:
         text = text[: max(1, len(text) // 2)]
     finish = scripted.fault.value if scripted.fault in (Fault.REFUSAL, Fault.LENGTH) else "stop"
     model = str(request.body.get("model", "model"))
-    return Said(
+    return Answer(
         text=text,
         finish=finish,
         model=model if model.startswith(PREFIX) else PREFIX + model,
-        # four characters a token is what English comes to
+        # English has about four characters per token
         input_tokens=scripted.input_tokens or max(1, len(json.dumps(_asked(request.body))) // 4),
         output_tokens=scripted.output_tokens or max(1, len(text) // 4),
         cached_tokens=scripted.cached_tokens,
         own_finish=scripted.finish,
         in_parts=scripted.in_parts,
-        tells_usage=not scripted.untold,
+        has_usage=not scripted.without_usage,
     )
 
 
@@ -374,10 +374,10 @@ def _asked(body: Mapping[str, Any]) -> Any:
 def _default(body: Mapping[str, Any]) -> str:
     asked = body.get("response_format") or (body.get("output_config") or {}).get("format") or {}
     schema = asked.get("schema") or (asked.get("json_schema") or {}).get("schema")
-    schema = schema or schema_in_words(f"{body.get('system', '')}\n{_said_by_all(body)}")
+    schema = schema or schema_in_words(f"{body.get('system', '')}\n{_all_messages(body)}")
     return json.dumps(example(schema)) if schema else SENTENCE
 
 
-def _said_by_all(body: Mapping[str, Any]) -> str:
+def _all_messages(body: Mapping[str, Any]) -> str:
     turns = body.get("messages")
     return "\n".join(str(turn.get("content", "")) for turn in turns or () if isinstance(turn, Mapping))

@@ -1,6 +1,6 @@
-"""Plays worker against the real database: claims rows and stores outcomes, without a broker in between."""
+"""Acts as a worker on the real database: claims rows and stores outcomes, without a broker."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -9,12 +9,13 @@ from sqlalchemy import Connection, Engine
 from orchestrator import executor
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
-from orchestrator.executor import Completion, SavedRound
+from orchestrator.executor import SavedRound, StepCompletion
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.retry import retry as retry_task
 from orchestrator.memory import events, steps, tasks
 from orchestrator.memory.steps import Claim, StepMessage
+from orchestrator.models.caller import Caller
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.models.verdict import Decision, Verdict
@@ -37,7 +38,7 @@ def wait_step(name: str, *after: str, **more: Any) -> dict[str, Any]:
 
 
 class Engineer:
-    """One who does by hand what planner, arms and judge do, each move in its transaction."""
+    """Does by hand what planner, arms and judge do, each transition in its own transaction."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
@@ -51,29 +52,25 @@ class Engineer:
         asked = Contract(goal="do it", plan={"steps": list(plan)}, budget=budget or Budget(), **contract)
         submitted = submission.submit(
             self.engine,
-            self._publish,
             settings=self.settings,
-            tenant=tenant,
-            key_id=None,
-            request_id=None,
+            caller=Caller(tenant),
             contract=asked,
         )
+        self.published.extend(submitted.messages)
         return submitted.task_id
 
     def retry(self, task_id: str, **how: Any) -> str:
         """Retry an ended task, adopt its plan again, and return the new task's id."""
         again = retry_task(
             self.engine,
-            self._publish,
             settings=self.settings,
-            tenant=TENANT,
-            key_id=None,
-            request_id=None,
+            caller=Caller(TENANT),
             task_id=task_id,
             **how,
-        ).task_id
-        self.plan(again)
-        return again
+        )
+        self.published.extend(again.messages)
+        self.plan(again.task_id)
+        return again.task_id
 
     def start(self, *plan: dict[str, Any], **contract: Any) -> str:
         """Submit a task and adopt its plan; return its id."""
@@ -102,7 +99,7 @@ class Engineer:
             )
 
     def take(self, task_id: str, name: str, **how: Any) -> Claim:
-        """Claim a row that must be there to be had."""
+        """Claim a row; fails the test when it can't be claimed."""
         claim = self.claim(task_id, name, **how)
         assert claim is not None, f"{name} could not be claimed: {self.row(task_id, name)}"
         return claim
@@ -117,7 +114,7 @@ class Engineer:
             _open_chord(conn, saved)
         return saved
 
-    def store(self, claim: Claim, result: StepResult) -> Completion:
+    def store(self, claim: Claim, result: StepResult) -> StepCompletion:
         """Store a step's outcome as the backend would: chord lock, hook, join, count."""
         with transaction(self.engine) as conn:
             assert claim.chord_id is not None
@@ -127,20 +124,20 @@ class Engineer:
             chord.count_part(conn, claim.chord_id, chord.FinishedPart(claim.id), outcome=None, store=False)
         return completion
 
-    def do(self, task_id: str, name: str, *, output: Any = None, **how: Any) -> Completion:
-        """Claim a step and finish it well."""
+    def do(self, task_id: str, name: str, *, output: Any = None, **how: Any) -> StepCompletion:
+        """Claim a step and complete it successfully."""
         return self.store(self.take(task_id, name, **how), done(output))
 
-    def fail(self, task_id: str, name: str) -> Completion:
-        """Claim a step and fail it for good."""
+    def fail(self, task_id: str, name: str) -> StepCompletion:
+        """Claim a step and fail it without a retry."""
         return self.store(self.take(task_id, name), failed())
 
     def judge(self, task_id: str, verdict: Verdict) -> Ended | SavedRound:
-        """Claim the judge and let the verdict take effect."""
+        """Claim the judge and conclude the round with a verdict."""
         return self.conclude(self.take(task_id, "$judge"), verdict)
 
     def conclude(self, claim: Claim, verdict: Verdict) -> Ended | SavedRound:
-        """Let a claimed judge's verdict take effect, opening the next round's chord if there is one."""
+        """Conclude a round with a verdict, and open the next round's chord if there is one."""
         with transaction(self.engine) as conn:
             concluded = executor.conclude(conn, claim, verdict, settings=self.settings)
             if isinstance(concluded, SavedRound):
@@ -185,13 +182,9 @@ class Engineer:
             result = conn.exec_driver_sql(sql, values)
             return [dict(row) for row in result.mappings()] if result.returns_rows else []
 
-    def _publish(self, messages: Sequence[StepMessage]) -> int:
-        self.published.extend(messages)
-        return len(messages)
-
 
 def done(output: Any = None) -> StepResult:
-    """Return the result of a step that went well."""
+    """Return the result of a successful step."""
     return StepResult(ResultStatus.DONE, output=output if output is not None else {"summary": "done"})
 
 
@@ -207,7 +200,7 @@ def verdict(decision: Decision, **faulty: str) -> Verdict:
 
 
 class _Died(Exception):
-    """The process that held a transaction is gone."""
+    """The process that held a transaction died."""
 
 
 @contextmanager

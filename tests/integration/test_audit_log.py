@@ -1,4 +1,4 @@
-"""The audit log is only added to; what is old enough goes, and operators find in it what they did themselves."""
+"""The audit log is append-only; expired entries are deleted, and operators' own actions are recorded."""
 
 import json
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def count(engine: Engine) -> int:
         "TRUNCATE audit_log",
     ],
 )
-def test_nobody_changes_or_deletes_an_entry(engine: Engine, attempt: str) -> None:
+def test_no_entry_can_be_changed_or_deleted(engine: Engine, attempt: str) -> None:
     add(engine, entry(), entry(days=6))
 
     with pytest.raises(ProgrammingError, match="only added to"), statement(engine) as conn:
@@ -73,7 +73,7 @@ def test_an_old_entry_can_not_be_changed_either(engine: Engine) -> None:
         conn.exec_driver_sql("UPDATE audit_log SET tenant = 'nobody'")
 
 
-def test_what_is_older_than_its_retention_goes_in_batches_and_the_rest_stays(engine: Engine) -> None:
+def test_expired_entries_are_deleted_in_batches_and_others_kept(engine: Engine) -> None:
     add(engine, *(entry(days=100) for _ in range(3)), entry(days=80), entry())
 
     with statement(engine) as conn:
@@ -128,7 +128,7 @@ def test_any_text_can_be_kept(engine: Engine) -> None:
     assert kept.subject == "a\ufffdb\ufffd'; DROP TABLE audit_log; -- %s"
 
 
-def test_what_operators_do_with_keys_is_written_down_without_the_secret(run: Run) -> None:
+def test_operators_actions_on_keys_are_recorded_without_the_secret(run: Run) -> None:
     made = json.loads(run("keys", "create", "--tenant", "acme", "--json")[1])
     run("keys", "rotate", made["id"])
     run("keys", "revoke", made["id"])
@@ -153,7 +153,7 @@ def test_what_operators_do_with_keys_is_written_down_without_the_secret(run: Run
     assert made["key"] not in told
 
 
-def test_operators_read_it_as_lines_and_choose(run: Run, engine: Engine) -> None:
+def test_operators_can_list_and_filter_entries(run: Run, engine: Engine) -> None:
     add(engine, entry(tenant="acme", subject="acme/k1", address="192.0.2.7"), entry("key.create", days=2))
 
     lines = run("audit", "--since", "24h")[1].splitlines()

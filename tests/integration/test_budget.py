@@ -1,4 +1,4 @@
-"""A task's budget: reserved before each call, settled after it, never overshot, whoever dies in between."""
+"""A task's budget is reserved before each call and settled after it, and never exceeded, even when workers die."""
 
 import random
 import time
@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator.chord.database import open_engine, statement, transaction
-from orchestrator.lifecycle import metered_calls, submission
-from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount, guarded_complete
-from orchestrator.llm.completion import Completion, CompletionRequest, UsageBound
+from orchestrator.lifecycle import cancel, metered_calls, requeue
+from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
+from orchestrator.llm.completion import BudgetAccount, Completion, CompletionRequest, UsageBound
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.llm.provider import Usage
 from orchestrator.memory import budget, events, steps
@@ -26,7 +26,7 @@ from orchestrator.models.model_errors import ModelError, ModelNoAnswer
 from orchestrator.models.task_contract import Budget
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.integration.kit import TENANT, Engineer, wait_step
-from tests.llm_kit import HELLO, PURPOSE, Caller
+from tests.llm_kit import HELLO, PURPOSE, ModelCaller
 
 PARALLEL = 16
 
@@ -39,13 +39,13 @@ def fake() -> Iterator[FakeLLM]:
 
 @pytest.fixture
 def crowd(postgres_url: str) -> Iterator[Engine]:
-    """Connections enough for all parallel steps at once."""
+    """An engine with a connection for each parallel step."""
     engine = open_engine(postgres_url, pool_size=PARALLEL)
     yield engine
     engine.dispose()
 
 
-def test_a_call_is_set_aside_then_charged_by_what_it_used(engineer: Engineer) -> None:
+def test_a_call_is_reserved_then_charged_by_its_usage(engineer: Engineer) -> None:
     claim, account = _working(engineer)
 
     call = account.reserve(UsageBound(300, 100, Decimal("0.4")))
@@ -57,7 +57,7 @@ def test_a_call_is_set_aside_then_charged_by_what_it_used(engineer: Engineer) ->
     assert account.reserve(UsageBound(1, 1, None)) == 2
 
 
-def test_a_call_that_nobody_can_price_makes_the_cost_unknown_and_not_zero(engineer: Engineer) -> None:
+def test_a_call_without_a_price_makes_the_cost_unknown_and_not_zero(engineer: Engineer) -> None:
     claim, account = _working(engineer)
 
     account.settle(account.reserve(UsageBound(10, 10, None)), Usage(1, 1), None)
@@ -91,7 +91,7 @@ def test_a_call_is_charged_once(engineer: Engineer) -> None:
         (Budget(max_cost_dollars=Decimal("0.5")), UsageBound(1, 1, Decimal("0.51")), "max_cost_dollars"),
     ],
 )
-def test_what_can_never_fit_fails_and_says_which_budget(
+def test_a_call_that_can_never_fit_fails_and_names_the_budget(
     engineer: Engineer, limit: Budget, bound: UsageBound, named: str
 ) -> None:
     _, account = _working(engineer, limit)
@@ -103,7 +103,7 @@ def test_what_can_never_fit_fails_and_says_which_budget(
     assert not refused.value.retryable
 
 
-def test_what_fits_but_for_other_open_calls_waits(engineer: Engineer) -> None:
+def test_a_call_that_fits_after_other_open_calls_waits(engineer: Engineer) -> None:
     _, account = _working(engineer, Budget(max_tokens=100))
     held = account.reserve(UsageBound(30, 30, Decimal(0)))
 
@@ -148,7 +148,7 @@ def test_a_dead_workers_reservation_is_charged_in_full_when_its_step_is_claimed_
     assert [entry.spent_tokens for entry in _ledger(engineer, claim)] == [400, None]
 
 
-def test_a_neighbour_is_not_held_up_by_a_dead_workers_reservation(engineer: Engineer) -> None:
+def test_another_step_is_not_delayed_by_a_dead_workers_reservation(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b"), budget=Budget(max_tokens=100))
     dead, alive = engineer.take(task_id, "a"), engineer.take(task_id, "b")
     ClaimBudgetAccount(engineer.engine, dead).reserve(UsageBound(20, 20, Decimal(0)))
@@ -161,11 +161,11 @@ def test_a_neighbour_is_not_held_up_by_a_dead_workers_reservation(engineer: Engi
     assert _totals(engineer, alive) == (40, Decimal(0))
 
 
-def test_the_end_of_a_task_charges_what_is_still_held(engineer: Engineer) -> None:
+def test_the_end_of_a_task_charges_its_open_reservations(engineer: Engineer) -> None:
     claim, account = _working(engineer)
     call = account.reserve(UsageBound(300, 100, Decimal("0.4")))
 
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=claim.task_id, reason="")
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=claim.task_id, reason="")
     account.settle(call, Usage(1, 1), Decimal(0))
 
     assert _totals(engineer, claim) == (400, Decimal("0.4"))
@@ -192,9 +192,7 @@ def test_sixteen_parallel_calls_do_not_overshoot_by_one_token(engineer: Engineer
     assert sum(entry.reserved_tokens for entry in _ledger(engineer, claims[0])) == 500
 
 
-def test_sixteen_that_spend_until_nothing_is_left_stay_within_both_budgets(
-    engineer: Engineer, crowd: Engine
-) -> None:
+def test_sixteen_parallel_spenders_stay_within_both_budgets(engineer: Engineer, crowd: Engine) -> None:
     limit = Budget(max_tokens=6000, max_cost_dollars=Decimal("0.6"))
     claims = _parallel(engineer, limit)
 
@@ -226,7 +224,7 @@ def test_sixteen_that_spend_until_nothing_is_left_stay_within_both_budgets(
     assert _most_at_once(ledger) <= 6000
 
 
-def test_passing_four_fifths_of_a_budget_is_told_once(engineer: Engineer) -> None:
+def test_using_four_fifths_of_a_budget_gives_one_warning(engineer: Engineer) -> None:
     claim, account = _working(engineer, Budget(max_tokens=100))
     for _ in range(9):
         account.settle(account.reserve(UsageBound(5, 5, Decimal(0))), Usage(5, 5), Decimal(0))
@@ -239,36 +237,43 @@ def test_passing_four_fifths_of_a_budget_is_told_once(engineer: Engineer) -> Non
 def test_waiting_for_room_counts_as_no_failure(engineer: Engineer) -> None:
     claim, _ = _working(engineer)
 
-    postponed = metered_calls.postpone(engineer.engine, claim, BudgetTaken(details={"retry_after": 0.05}))
+    postponed = requeue.postpone(engineer.engine, claim, BudgetTaken(details={"retry_after": 0.05}))
 
     row = engineer.row(claim.task_id, claim.name)
     assert postponed
     assert (row["state"], row["failures"], row["kills"]) == ("queued", 0, 0)
-    assert not metered_calls.postpone(engineer.engine, claim, BudgetTaken())
+    assert not requeue.postpone(engineer.engine, claim, BudgetTaken())
 
 
-def test_a_completion_is_paid_for_and_told_in_the_trace_as_fake(engineer: Engineer, fake: FakeLLM) -> None:
+def test_a_completion_is_charged_and_recorded_in_the_trace_as_fake(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer)
     fake.add(Scripted("yes", input_tokens=12, output_tokens=3))
 
-    answer = _complete(engineer, claim, Caller(fake))
+    answer = _complete(engineer, claim, ModelCaller(fake))
 
-    told = _model_decisions(engineer, claim)
+    decisions = _model_decisions(engineer, claim)
     assert answer.text == "yes"
     assert _totals(engineer, claim) == (15, Decimal(0))
-    assert (told[0]["purpose"], told[0]["fake"], told[0]["provider"]) == (PURPOSE, True, "openai")
-    assert "yes" not in str(told)
+    assert (decisions[0]["purpose"], decisions[0]["fake"], decisions[0]["provider"]) == (
+        PURPOSE,
+        True,
+        "openai",
+    )
+    assert "yes" not in str(decisions)
 
 
-def test_a_completion_in_vain_is_told_with_all_its_attempts(engineer: Engineer, fake: FakeLLM) -> None:
+def test_a_failed_completion_is_recorded_with_all_its_attempts(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer)
     fake.fail(Fault.BAD_JSON)
 
     with pytest.raises(ModelError):
-        _complete(engineer, claim, Caller(fake))
+        _complete(engineer, claim, ModelCaller(fake))
 
-    told = _model_decisions(engineer, claim)[0]
-    assert (told["error"], told["attempts"][0]["outcome"]) == ("model_answer_broken", "model_answer_broken")
+    decisions = _model_decisions(engineer, claim)[0]
+    assert (decisions["error"], decisions["attempts"][0]["outcome"]) == (
+        "model_answer_broken",
+        "model_answer_broken",
+    )
     assert 50 < _totals(engineer, claim)[0] < _ledger(engineer, claim)[0].reserved_tokens / 2
 
 
@@ -276,7 +281,7 @@ def test_a_model_is_not_asked_when_the_budget_is_too_small(engineer: Engineer, f
     claim, _ = _working(engineer, Budget(max_tokens=100))
 
     with pytest.raises(BudgetExceeded):
-        _complete(engineer, claim, Caller(fake))
+        _complete(engineer, claim, ModelCaller(fake))
 
     assert fake.received == []
 
@@ -287,11 +292,11 @@ PROMPT = [Message(Role.SYSTEM, "x" * 5_100), Message(Role.USER, "Hello.")]
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_three_calls_that_broke_leave_room_for_the_promised_retry(
+def test_three_broken_calls_leave_room_for_the_promised_retry(
     engineer: Engineer, fake: FakeLLM, fault: Fault
 ) -> None:
     claim, _ = _working(engineer)
-    caller = Caller(fake, timeout_seconds=0.5)
+    caller = ModelCaller(fake, timeout_seconds=0.5)
     fake.fail(*[fault] * 3)
 
     for _ in range(3):
@@ -318,21 +323,21 @@ def test_an_estimate_of_money_leaves_room_for_the_retry_too(engineer: Engineer) 
     assert account.reserve(UsageBound(10, 10, Decimal("0.7"))) == 2
 
 
-def test_calls_that_never_were_answered_cost_nothing(engineer: Engineer, fake: FakeLLM) -> None:
+def test_calls_without_an_answer_cost_nothing(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer)
     for fault in (Fault.HTML, Fault.EMPTY_BODY, Fault.EMPTY_OBJECT):
         fake.fail(fault)
         with pytest.raises(ModelNoAnswer):
-            _complete(engineer, claim, Caller(fake, strict=False))
+            _complete(engineer, claim, ModelCaller(fake, strict=False))
 
     assert _totals(engineer, claim) == (0, Decimal(0))
 
 
 def test_an_answer_without_usage_is_charged_by_its_size(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer)
-    fake.add(Scripted("yes " * 10, untold=True))
+    fake.add(Scripted("yes " * 10, without_usage=True))
 
-    _complete(engineer, claim, Caller(fake, strict=False), messages=PROMPT, tokens=1_200)
+    _complete(engineer, claim, ModelCaller(fake, strict=False), messages=PROMPT, tokens=1_200)
 
     spent = _totals(engineer, claim)[0]
     assert 1_275 < spent < 1_400
@@ -344,7 +349,7 @@ def test_a_budget_that_failed_calls_used_up_names_the_first_failure(
     engineer: Engineer, fake: FakeLLM, fault: Fault
 ) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
-    caller = Caller(fake, timeout_seconds=0.5)
+    caller = ModelCaller(fake, timeout_seconds=0.5)
     fake.fail(fault)
     with pytest.raises(ModelError) as failure:
         _complete(engineer, claim, caller)
@@ -358,14 +363,12 @@ def test_a_budget_that_failed_calls_used_up_names_the_first_failure(
     assert exceeded.value.details["budget"] == "max_tokens"
 
 
-def test_a_budget_that_has_no_room_for_a_correction_names_what_was_wrong(
-    engineer: Engineer, fake: FakeLLM
-) -> None:
+def test_a_budget_without_room_for_a_correction_names_the_fault(engineer: Engineer, fake: FakeLLM) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
     fake.add(Scripted('{"name": "a\\u0000"}', input_tokens=400, output_tokens=50))
 
     with pytest.raises(BudgetExceeded, match="holds a NUL character") as exceeded:
-        _complete(engineer, claim, Caller(fake), schema=NAMED)
+        _complete(engineer, claim, ModelCaller(fake), schema=NAMED)
 
     assert exceeded.value.details["earlier_error"]["code"] == "model_answer_invalid"
     assert exceeded.value.details["budget"] == "max_tokens"
@@ -375,11 +378,11 @@ def test_a_budget_of_calls_without_usage_says_that_it_was_estimated(
     engineer: Engineer, fake: FakeLLM
 ) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
-    caller = Caller(fake, strict=False)
-    fake.add(Scripted("yes", untold=True))
+    caller = ModelCaller(fake, strict=False)
+    fake.add(Scripted("yes", without_usage=True))
     _complete(engineer, claim, caller)
 
-    with pytest.raises(BudgetExceeded, match="told no usage"):
+    with pytest.raises(BudgetExceeded, match="reported no usage"):
         _complete(engineer, claim, caller, tokens=950)
 
 
@@ -389,10 +392,10 @@ def test_a_budget_that_is_too_small_from_the_start_names_no_other_error(
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
     fake.fail(Fault.RATE_LIMITED)
     with pytest.raises(ModelError):
-        _complete(engineer, claim, Caller(fake))
+        _complete(engineer, claim, ModelCaller(fake))
 
     with pytest.raises(BudgetExceeded) as exceeded:
-        _complete(engineer, claim, Caller(fake), tokens=2_000)
+        _complete(engineer, claim, ModelCaller(fake), tokens=2_000)
 
     assert "earlier_error" not in exceeded.value.details
 
@@ -418,18 +421,18 @@ def _claim_again(engineer: Engineer, claim: Claim) -> Claim:
 def _complete(
     engineer: Engineer,
     claim: Claim,
-    caller: Caller,
+    caller: ModelCaller,
     *,
     messages: Sequence[Message] = HELLO,
     tokens: int = 50,
     schema: Mapping[str, Any] | None = None,
 ) -> Completion:
-    return guarded_complete(
-        caller.models,
-        engineer.engine,
-        claim,
-        CompletionRequest(messages, PURPOSE, tokens, time.monotonic() + 5, schema),
-    )
+    request = CompletionRequest(messages, PURPOSE, tokens, time.monotonic() + 5, schema)
+
+    def ask(budget: BudgetAccount) -> Completion:
+        return caller.models.complete(request, budget=budget)
+
+    return metered_calls.complete(ClaimBudgetAccount(engineer.engine, claim), ask, purpose=PURPOSE)
 
 
 def _model_decisions(engineer: Engineer, claim: Claim) -> list[dict[str, Any]]:
@@ -448,7 +451,7 @@ def _totals(engineer: Engineer, claim: Claim) -> tuple[int, Decimal | None]:
 
 
 def _most_at_once(ledger: list[LedgerEntry]) -> int:
-    """Return the most that was ever spent and held together, by the ledger's own times."""
+    """Return the highest sum of spent and reserved tokens at any time in the ledger."""
     moves = [(entry.reserved_at, entry.reserved_tokens) for entry in ledger]
     moves += [
         (entry.settled_at, (entry.spent_tokens or 0) - entry.reserved_tokens)

@@ -7,7 +7,7 @@ import pytest
 from bench.support.chaos.auditor import CHECKS, audit
 from bench.support.chaos.graphs import Wanted
 from bench.support.chaos.load import Accepted
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
@@ -76,7 +76,7 @@ def accepted(engineer: Engineer) -> list[Accepted]:
     engineer.judge(completed, verdict(Decision.PASSED))
     cancelled = engineer.start(wait_step("a"), wait_step("b", "a"))
     engineer.do(cancelled, "a", output=OUTPUT)
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=cancelled)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=cancelled)
     engineer.ask("INSERT INTO results (task_id, status) SELECT id, 'SUCCESS' FROM steps WHERE state = 'done'")
     return [
         Accepted(completed, Wanted("graph", {}, outputs=OUTPUTS)),

@@ -24,7 +24,7 @@ WHEN (OLD.state = 'open' AND NEW.state = 'ready') EXECUTE FUNCTION note_transiti
 _FORGET_TRANSITIONS = "DROP TABLE chord_transitions; DROP FUNCTION note_transition() CASCADE"
 
 
-def test_every_chord_is_ready_exactly_once_though_each_part_comes_twice(postgres_url: str) -> None:
+def test_every_chord_is_ready_exactly_once_when_each_part_is_delivered_twice(postgres_url: str) -> None:
     database = Database(postgres_url, options={"pool_size": THREADS})
     names = [f"chord-{number}" for number in range(CHORDS)]
     deliveries = [(name, f"{name}-{part}") for name in names for part in range(PARTS)] * 2

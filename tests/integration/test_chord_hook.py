@@ -1,4 +1,4 @@
-"""Rules 4 and 5: a task's own rows and its chord are one transaction; what it releases goes out after it."""
+"""Rules 4 and 5: a task's own rows and its chord are one transaction; messages are published after the commit."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Stored = Callable[[Connection, Any, str, Any], list["Signature[Any]"]]
 
 
 class Work(Task[Any, Any]):
-    """A task whose hook does what the test wants."""
+    """A task whose hook is set by the test."""
 
     name = "hook.work"
     stored: Stored
@@ -28,7 +28,7 @@ class Work(Task[Any, Any]):
         """Do nothing: the tests report outcomes themselves."""
 
     def on_stored(self, conn: Connection, request: Any, state: str, result: Any) -> list["Signature[Any]"]:
-        """Ask the test."""
+        """Call the test's hook."""
         return self.stored(conn, request, state, result)
 
 
@@ -71,7 +71,7 @@ def chord_row(backend: PostgresBackend, chord_id: str = "c") -> Any:
 
 
 def messages(app: Celery, queue: str = "hook") -> list[Any]:
-    """Take the messages that lie in the broker."""
+    """Take the messages from the broker."""
     found = []
     with app.connection_for_read() as connection, connection.channel() as channel:
         while message := channel.basic_get(queue, no_ack=True):
@@ -143,7 +143,7 @@ def test_the_chords_row_is_locked_while_the_hook_runs(app: Celery, backend: Post
     assert locked == [True]
 
 
-def test_a_refused_outcome_leaves_nothing_and_raises_nothing(app: Celery, backend: PostgresBackend) -> None:
+def test_a_refused_outcome_writes_nothing_and_raises_nothing(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 1)
 
     def stored(conn: Connection, *_: Any) -> list["Signature[Any]"]:
@@ -177,7 +177,7 @@ def test_an_error_in_the_hook_rolls_everything_back_and_is_raised(
     assert backend.get_state("root") == "PENDING"
 
 
-def test_a_failure_is_data_and_the_chord_goes_to_its_body(app: Celery, backend: PostgresBackend) -> None:
+def test_a_failure_is_data_and_the_chord_runs_its_body(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 1)
     app.tasks["hook.work"].stored = nothing
 
@@ -203,7 +203,7 @@ def test_a_returned_chord_is_opened_and_its_header_published(app: Celery, backen
     assert ids(app) == ["saved-body"]
 
 
-def test_a_returned_chord_without_a_header_goes_to_its_body(app: Celery, backend: PostgresBackend) -> None:
+def test_a_returned_chord_without_a_header_runs_its_body(app: Celery, backend: PostgresBackend) -> None:
     saved = chord([], member(app, "saved-body"), app=app, task_id="saved")
 
     store(app, "plan", lambda *_: [saved], group=None)
@@ -220,7 +220,7 @@ def test_a_group_without_a_chord_is_not_counted(app: Celery, backend: PostgresBa
         assert conn.exec_driver_sql("SELECT count(*) FROM chord_parts").scalar_one() == 0
 
 
-def test_a_deadlocks_victim_tries_again_on_a_fresh_transaction(app: Celery, backend: PostgresBackend) -> None:
+def test_a_deadlock_victim_retries_in_a_new_transaction(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 1)
     tries: list[int] = []
 
@@ -237,7 +237,7 @@ def test_a_deadlocks_victim_tries_again_on_a_fresh_transaction(app: Celery, back
     assert chord_row(backend)[0] == ChordState.FIRED
 
 
-def test_a_pooler_that_swaps_sessions_is_not_noticed(app: Celery, backend: PostgresBackend) -> None:
+def test_a_pooler_that_swaps_sessions_causes_no_error(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, 2)
     store(app, "root", nothing)
     with backend.transaction() as conn:
@@ -250,7 +250,7 @@ def test_a_pooler_that_swaps_sessions_is_not_noticed(app: Celery, backend: Postg
     assert chord_row(backend)[0] == ChordState.FIRED
 
 
-def test_an_error_that_another_try_cant_mend_is_raised_at_once(app: Celery, backend: PostgresBackend) -> None:
+def test_an_error_that_a_retry_cannot_fix_is_raised_at_once(app: Celery, backend: PostgresBackend) -> None:
     tries: list[int] = []
 
     def stored(conn: Connection, *_: Any) -> list["Signature[Any]"]:

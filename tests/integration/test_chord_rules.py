@@ -1,4 +1,4 @@
-"""The chord engine's rules 1 to 3, asked of the rows and of the statements that reach Postgres."""
+"""The chord engine's rules 1 to 3, checked in the rows and in the statements that reach Postgres."""
 
 import multiprocessing
 import os
@@ -75,7 +75,7 @@ def state_of(backend: PostgresBackend, chord_id: str) -> str:
 
 
 def published(app: Celery) -> list[str]:
-    """Take the ids of the tasks that lie in the broker."""
+    """Take the task ids of the messages in the broker."""
     ids = []
     with app.connection_for_read() as connection, connection.channel() as channel:
         while message := channel.basic_get("rules", no_ack=True):
@@ -92,9 +92,7 @@ def test_a_part_delivered_twice_counts_once(backend: PostgresBackend) -> None:
     assert state_of(backend, "c") == ChordState.OPEN
 
 
-def test_a_frozen_task_that_stands_twice_in_a_header_counts_twice(
-    app: Celery, backend: PostgresBackend
-) -> None:
+def test_a_frozen_task_that_is_twice_in_a_header_counts_twice(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, "c", 2)
 
     for index in (0, 1):
@@ -184,7 +182,7 @@ def test_the_first_success_stays(backend: PostgresBackend) -> None:
     assert backend.get_task_meta("t1", cache=False)["result"] == "first"
 
 
-def test_a_chord_applied_again_after_it_fired_starts_anew(app: Celery, backend: PostgresBackend) -> None:
+def test_a_fired_chord_that_is_applied_again_starts_again(app: Celery, backend: PostgresBackend) -> None:
     header = ("c", [app.AsyncResult("t1")])
     for _ in range(2):
         backend.apply_chord(header, app.signature("rules.body", task_id="c-body"))
@@ -232,7 +230,7 @@ def make_ready(backend: PostgresBackend, chord_id: str) -> None:
         chord.count_part(conn, chord_id, chord.FinishedPart(f"{chord_id}-part"), outcome=NOTHING)
 
 
-def test_a_part_that_comes_again_fires_a_ready_chord(app: Celery, backend: PostgresBackend) -> None:
+def test_a_repeated_part_fires_a_ready_chord(app: Celery, backend: PostgresBackend) -> None:
     make_ready(backend, "c")
 
     backend.mark_as_done("c-part", None, part_of("c", "c-part", chord.ANYWHERE))
@@ -251,7 +249,7 @@ def test_fire_ready_publishes_what_has_been_ready_for_long(app: Celery, backend:
 
 
 @pytest.mark.parametrize("body", [b"no json", b"null", b'"a word"', b"[1]", b"\xff"])
-def test_a_body_that_can_not_be_read_is_set_aside_and_blocks_none_behind_it(
+def test_an_undecodable_body_is_set_aside_and_blocks_no_other(
     app: Celery, backend: PostgresBackend, body: bytes
 ) -> None:
     make_ready(backend, "bad")
@@ -273,7 +271,7 @@ def test_a_body_that_can_not_be_read_is_set_aside_and_blocks_none_behind_it(
     ]
 
 
-def test_a_body_that_can_not_be_read_does_not_fail_the_task_whose_part_was_the_last(
+def test_an_undecodable_body_does_not_fail_the_task_of_the_last_part(
     backend: PostgresBackend,
 ) -> None:
     open_chord(backend, "bad", 1)
@@ -302,10 +300,10 @@ def test_fire_ready_stops_at_the_first_sign_that_the_broker_is_away(
     assert {state_of(backend, f"c{number}") for number in range(4)} == {ChordState.READY}
 
 
-def test_a_chord_is_put_off_only_when_its_own_body_is_about_to_be_published(
+def test_a_chord_is_delayed_only_when_its_own_body_is_about_to_be_published(
     app: Celery, backend: PostgresBackend
 ) -> None:
-    """Else a slow publisher's later chords are ready again for another process before their turn comes."""
+    """Otherwise another process could take a slow publisher's later chords before their turn."""
     for number in range(3):
         make_ready(backend, f"c{number}")
     backend.database.run(
@@ -378,7 +376,7 @@ def test_a_transaction_gives_up_when_postgres_stays_away(monkeypatch: pytest.Mon
         pass
 
 
-def test_a_forked_child_uses_connections_of_its_own(backend: PostgresBackend) -> None:
+def test_a_forked_child_uses_its_own_connections(backend: PostgresBackend) -> None:
     pids: Any = multiprocessing.get_context("fork").SimpleQueue()
 
     def ask() -> int:
@@ -397,7 +395,7 @@ def test_a_forked_child_uses_connections_of_its_own(backend: PostgresBackend) ->
     assert ask() == before
 
 
-def test_the_tables_are_made_by_whoever_comes_first(postgres_url: str) -> None:
+def test_the_first_process_creates_the_tables(postgres_url: str) -> None:
     name = "chord_tables"
     admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as conn:
@@ -415,7 +413,7 @@ def test_the_tables_are_made_by_whoever_comes_first(postgres_url: str) -> None:
     admin.dispose()
 
 
-def test_a_chord_that_waits_expires_only_if_the_application_says_so(
+def test_a_waiting_chord_expires_only_if_the_application_sets_it(
     app: Celery, backend: PostgresBackend
 ) -> None:
     open_chord(backend, "waiting", 1)
@@ -429,7 +427,7 @@ def test_a_chord_that_waits_expires_only_if_the_application_says_so(
         assert conn.exec_driver_sql("SELECT count(*) FROM chords").scalar_one() == 0
 
 
-def test_expiry_spares_what_still_waits(app: Celery, backend: PostgresBackend) -> None:
+def test_expiry_keeps_waiting_chords(app: Celery, backend: PostgresBackend) -> None:
     open_chord(backend, "waiting", 1)
     open_chord(backend, "done", 1)
     backend.mark_as_done("t1", 1, part_of("done", "t1"))

@@ -1,4 +1,4 @@
-"""What Celery promises about chords, asked of its own Redis backend and of ours with the same words."""
+"""What Celery promises about chords, checked by the same tests on its own Redis backend and on ours."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,14 +29,14 @@ def clients(
         for name, client in (("postgres", ours), ("redis", stock)):
             workers.enter_context(chord_worker(client.environ, log=log / f"{name}.log"))
         yield {"postgres": ours, "redis": stock}
-    # results that live on would look for the Redis that is gone
+    # remaining results would look for a Redis that has stopped
     stock.app.backend.result_consumer.stop()
     stock.app.backend.result_consumer._pubsub = None
 
 
 @pytest.fixture(params=["redis", "postgres"])
 def client(request: pytest.FixtureRequest, clients: dict[str, ChordClient]) -> Iterator[ChordClient]:
-    """One of the two clients; what the tasks noted is forgotten afterwards."""
+    """One of the two clients; the tasks' notes are deleted afterwards."""
     chosen = clients[request.param]
     yield chosen
     for name in chosen.notes.scan_iter("note:*"):

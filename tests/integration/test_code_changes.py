@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,13 @@ from orchestrator.models.errors import BudgetExceeded, SandboxUnavailable
 from orchestrator.models.task_contract import Budget
 from orchestrator.safety.archive import pack
 from tests.fake_llm.server import FakeLLM, Scripted
+from tests.integration.attempt_kit import process_of
 from tests.integration.kit import Engineer, wait_step
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 from tests.unit.arm_kit import assignment, run
 from tests.unit.model_kit import scripted
-from workers.attempt.model import ClaimModel
+from workers.attempt.context import AttemptContext
+from workers.attempt.model import AttemptModel
 from workers.sandbox.backend import Isolation
 from workers.sandbox.selection import SandboxStatus, select_sandbox
 
@@ -144,10 +145,8 @@ class Payer:
         self.engineer = engineer
         task_id = engineer.start(wait_step("a"), budget=Budget(**budget_of))
         self.claim = engineer.take(task_id, "a")
-        models = Caller(fake).models
-        self.model = ClaimModel(
-            lambda: models, engineer.engine, self.claim, time.monotonic() + 60, lambda: False
-        )
+        models = ModelCaller(fake).models
+        self.model = AttemptModel(AttemptContext.of(process_of(engineer), self.claim), lambda: models)
 
     def spent(self) -> int:
         """Return the tokens that the task has used."""

@@ -1,10 +1,11 @@
-"""Postgres goes away while a step is under way: nothing computed is lost, and nobody is blamed."""
+"""Postgres goes away while a step runs: no computed result is lost, and no failure is counted."""
 
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import make_url
@@ -15,28 +16,27 @@ from orchestrator.chord.database import open_engine, statement
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
 from orchestrator.models.step_result import ResultStatus, StepResult
+from tests.integration.attempt_kit import run_step
 from tests.integration.kit import Engineer, wait_step
 from tests.waiting import wait_until
-from workers.arms.base import CancelToken
-from workers.attempt import attempt
+from workers.attempt.context import AttemptContext
 from workers.runtime import process
-from workers.sandbox.selection import NOT_TESTED
 from workers.tasks import app
 
 
 def worker_on(engineer: Engineer, url: str) -> WorkerProcess:
-    """A worker's process with connections of its own."""
+    """A worker process with its own connections."""
     engine = open_engine(url, pool_size=1)
     return WorkerProcess(engineer.settings, engine, Hints(engineer.settings.redis_url), app, owner="me")
 
 
 def run(worker: WorkerProcess, claim: Claim) -> StepResult:
-    return attempt.run(worker, claim, CancelToken(), deadline=time.monotonic() + 60, standing=NOT_TESTED)
+    return run_step(replace(AttemptContext.of(worker, claim), deadline=time.monotonic() + 60))
 
 
 @contextmanager
 def closed_to_new_connections(url: str) -> Iterator[None]:
-    """A database to which nobody can connect; who is connected stays."""
+    """A database that refuses new connections; open ones stay."""
     address = make_url(url)
     beside = address.set(database="postgres").render_as_string(hide_password=False)
     elsewhere = open_engine(beside, pool_size=1)
@@ -65,7 +65,7 @@ def test_a_step_that_finds_no_database_has_not_failed(engineer: Engineer) -> Non
 def test_a_computed_result_outlasts_the_database(
     engineer: Engineer, postgres_url: str, inline_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is put away waits for the database; a small one does not need it until it is stored."""
+    """A result stored as a file waits for the database; a small one needs it only when it is recorded."""
     monkeypatch.setattr("orchestrator.lifecycle.output_offload.INLINE_BYTES", inline_bytes)
     claim = engineer.take(engineer.start(wait_step("a", inputs={"seconds": 1})), "a")
     worker = worker_on(engineer, postgres_url)

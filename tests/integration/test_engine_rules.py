@@ -11,6 +11,7 @@ from orchestrator import executor
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import transaction
 from orchestrator.executor import SavedRound
+from orchestrator.lifecycle import requeue
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory import steps
 from orchestrator.models.execution_state import StepState
@@ -132,7 +133,7 @@ def test_rule_9_of_two_claims_of_one_message_one_gets_it(engineer: Engineer) -> 
 
 
 @pytest.mark.parametrize("name", ["b", "$judge", "$plan"])
-def test_rule_9_what_is_blocked_or_done_can_not_be_claimed(engineer: Engineer, name: str) -> None:
+def test_rule_9_a_blocked_or_finished_row_can_not_be_claimed(engineer: Engineer, name: str) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"))
 
     assert engineer.claim(task_id, name) is None
@@ -142,7 +143,7 @@ def test_rule_9_nothing_is_claimed_before_its_not_before(engineer: Engineer) -> 
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a")
     with transaction(engineer.engine) as conn:
-        executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
+        requeue.retry_step(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
 
     assert engineer.claim(task_id, "a") is None
     assert engineer.row(task_id, "a")["failures"] == 1
@@ -157,7 +158,7 @@ def test_rule_9_a_running_row_is_claimed_again_once_its_lease_has_ended(engineer
     assert (again.attempt, again.kills, again.failures) == (2, 1, 0)
 
 
-def test_rule_10_success_is_won_by_the_first_even_by_a_fenced_attempt(engineer: Engineer) -> None:
+def test_rule_10_the_first_success_counts_even_of_a_fenced_attempt(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     slow = engineer.take(task_id, "a", lease_seconds=0.01)
     quick = wait_until(lambda: engineer.claim(task_id, "a", owner="w2"), 5, "the lease to end")
@@ -233,7 +234,7 @@ def test_rule_10_a_step_that_waits_for_its_retry_keeps_its_slot(engineer: Engine
     task_id = engineer.start(wait_step("a"), wait_step("b"))
     claim = engineer.take(task_id, "a")
     with transaction(engineer.engine) as conn:
-        executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
+        requeue.retry_step(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=30)
 
     assert engineer.states(task_id)["b"] == "held"
 
@@ -249,7 +250,7 @@ def test_rule_10_the_chord_is_ready_exactly_when_the_judge_may_be_claimed(engine
     assert seen == [("open", "blocked"), ("open", "blocked"), ("ready", "queued")]
 
 
-def test_rule_11_a_failed_step_is_data_and_what_is_behind_it_never_joins(engineer: Engineer) -> None:
+def test_rule_11_a_failed_step_is_stored_and_its_dependents_never_join(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"), wait_step("c"))
 
     engineer.fail(task_id, "a")
@@ -267,7 +268,7 @@ def test_rule_11_a_retry_is_queued_with_a_later_time_and_counts_one_failure(engi
     claim = engineer.take(task_id, "a")
 
     with transaction(engineer.engine) as conn:
-        took = executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=7)
+        took = requeue.retry_step(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=7)
 
     row = engineer.row(task_id, "a")
     assert took is True
@@ -353,7 +354,7 @@ def test_rule_12_the_judge_of_a_repair_sees_kept_results_and_new_ones(engineer: 
     assert engineer.task(task_id).round == 2
 
 
-def test_rule_12_percentage_never_falls_not_even_in_a_repair(engineer: Engineer) -> None:
+def test_rule_12_the_percentage_never_falls_even_in_a_repair(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a", repair_inputs={"seconds": 1}), wait_step("b"))
     shown = [engineer.task(task_id).percentage]
     for name in ("a", "b"):
@@ -369,7 +370,7 @@ def test_rule_12_percentage_never_falls_not_even_in_a_repair(engineer: Engineer)
     assert shown[-1] == 100
 
 
-def test_rule_12_a_repair_that_could_change_nothing_is_not_begun(engineer: Engineer) -> None:
+def test_rule_12_a_repair_that_can_not_change_a_result_is_not_started(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     engineer.do(task_id, "a")
 

@@ -1,4 +1,4 @@
-"""A Redis that evicts queues: nothing of ours starts on it, and everything says why."""
+"""A Redis that may evict queues: no process starts on it, and each names the reason."""
 
 import os
 import subprocess
@@ -26,14 +26,14 @@ def evicting(redis_url: str) -> Iterator[str]:
         client.config_set("maxmemory-policy", before)
 
 
-def test_a_server_that_keeps_what_has_no_time_to_live_will_do(redis_url: str) -> None:
+def test_a_server_that_evicts_only_expiring_keys_is_accepted(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         for policy in ("volatile-lru", "noeviction"):
             client.config_set("maxmemory-policy", policy)
             refuse_eviction(redis_url)
 
 
-def test_a_server_that_is_away_is_let_pass() -> None:
+def test_a_server_that_is_away_is_not_refused() -> None:
     refuse_eviction("redis://127.0.0.1:1/0")
 
 

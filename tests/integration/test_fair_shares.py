@@ -1,4 +1,4 @@
-"""No tenant takes a whole worker pool: shares of an arm's slots, turns, and the limits of one tenant."""
+"""No tenant takes a whole worker pool: shares of an arm's slots, turns, and the limit of one tenant."""
 
 import threading
 
@@ -15,7 +15,7 @@ from orchestrator.models.task_contract import Priority
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT, Engineer, wait_step
-from workers.attempt import base_task
+from workers.attempt import claims
 
 OTHER = "umbrella"
 NO_LIMIT = 64
@@ -60,7 +60,7 @@ def crowd(engineer: Engineer, count: int, *, tenant: str = TENANT) -> list[str]:
 
 
 @pytest.mark.usefixtures("pool")
-def test_a_tenant_alone_may_take_every_slot(engineer: Engineer) -> None:
+def test_a_tenant_may_take_every_slot_while_no_other_tenant_has_work(engineer: Engineer) -> None:
     tasks = crowd(engineer, 2)
 
     claims = [engineer.claim(task, "a", max_running=NO_LIMIT) for task in tasks]
@@ -69,7 +69,7 @@ def test_a_tenant_alone_may_take_every_slot(engineer: Engineer) -> None:
 
 
 @pytest.mark.usefixtures("pool")
-def test_the_last_free_slot_is_kept_for_other_tenants_once_there_are_any(engineer: Engineer) -> None:
+def test_the_last_free_slot_is_kept_for_other_tenants(engineer: Engineer) -> None:
     first, second = crowd(engineer, 2)
     other = engineer.start(wait_step("a"), tenant=OTHER)
     engineer.take(first, "a", max_running=NO_LIMIT)
@@ -84,7 +84,7 @@ def test_the_last_free_slot_is_kept_for_other_tenants_once_there_are_any(enginee
 
 
 @pytest.mark.usefixtures("pool")
-def test_nobody_comes_first_while_no_other_tenant_waits(engineer: Engineer) -> None:
+def test_no_other_row_is_published_while_no_other_tenant_waits(engineer: Engineer) -> None:
     first, second = crowd(engineer, 2)
     engineer.submit(wait_step("a"), tenant=OTHER)
     engineer.take(first, "a", max_running=NO_LIMIT)
@@ -94,7 +94,7 @@ def test_nobody_comes_first_while_no_other_tenant_waits(engineer: Engineer) -> N
 
 
 @pytest.mark.usefixtures("pool")
-def test_two_claims_at_once_do_not_both_get_the_last_slot_of_a_share(engineer: Engineer) -> None:
+def test_concurrent_claims_do_not_exceed_a_tenant_s_share(engineer: Engineer) -> None:
     engineer.submit(wait_step("a"), tenant=OTHER)
     tasks = crowd(engineer, 8)
     rows = [engineer.row(task, "a")["id"] for task in tasks]
@@ -130,7 +130,7 @@ def test_the_tenant_with_fewer_running_steps_comes_first_in_a_large_pool(
     assert _task_of(turn) == few[1]
 
 
-def test_a_tenant_runs_no_more_steps_than_it_may(engineer: Engineer) -> None:
+def test_a_tenant_runs_at_most_max_running_steps(engineer: Engineer) -> None:
     first, second = crowd(engineer, 2)
     engineer.take(first, "a", max_running=1)
 
@@ -142,7 +142,7 @@ def test_a_tenant_runs_no_more_steps_than_it_may(engineer: Engineer) -> None:
 
 
 @pytest.mark.usefixtures("pool")
-def test_a_claim_refused_for_another_reason_gives_no_turn_away(engineer: Engineer) -> None:
+def test_a_claim_refused_for_another_reason_passes_no_turn_on(engineer: Engineer) -> None:
     first, second = crowd(engineer, 2)
     engineer.start(wait_step("a"), tenant=OTHER)
     engineer.take(first, "a", max_running=NO_LIMIT)
@@ -154,7 +154,7 @@ def test_a_claim_refused_for_another_reason_gives_no_turn_away(engineer: Enginee
 
 
 @pytest.mark.usefixtures("pool")
-def test_a_message_that_gives_its_turn_away_publishes_the_other_tenants_row_first(
+def test_a_message_that_passes_its_turn_on_publishes_the_other_tenant_s_row_first(
     engineer: Engineer, our_settings: Settings
 ) -> None:
     first, second = crowd(engineer, 2)
@@ -164,7 +164,7 @@ def test_a_message_that_gives_its_turn_away_publishes_the_other_tenants_row_firs
     worker = bootstrap.WorkerProcess(our_settings, engineer.engine, Hints(our_settings.redis_url), app, "me")
 
     with pytest.raises(Ignore):
-        base_task.claim_in_turn(worker, engineer.row(second, "a")["id"])
+        claims.claim_in_turn(worker, engineer.row(second, "a")["id"])
 
     with app.connection_for_read() as connection:
         message = connection.SimpleQueue("arm.executor").get(timeout=5)

@@ -12,6 +12,7 @@ import redis
 from celery import Celery
 
 from orchestrator import bootstrap
+from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT, Engineer, wait_step
@@ -66,7 +67,7 @@ def test_a_worker_outlives_what_is_no_message_keeps_its_slots_and_takes_no_order
 
     def plan_one_more() -> None:
         contract = Contract(goal="do it", plan={"steps": [wait_step("a")]})
-        task_id = orchestrator.submit(tenant=TENANT, key_id=None, request_id=None, contract=contract).task_id
+        task_id = orchestrator.submit(Caller(TENANT), contract).task_id
         done = "SELECT id FROM steps WHERE name = '$plan' AND state = 'done' AND task_id = %(id)s"
         wait_until(lambda: bool(engineer.ask(done, id=task_id)), 40, "a plan", every=0.1)
 

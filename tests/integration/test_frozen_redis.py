@@ -1,4 +1,4 @@
-"""Redis accepts connections and never answers: nothing waits for it without an end."""
+"""Redis accepts connections and never answers: every wait for it is bounded."""
 
 import os
 import signal
@@ -15,34 +15,36 @@ from api.streaming import tickets
 from orchestrator import bootstrap
 from orchestrator.auth.credential import Principal
 from orchestrator.auth.rate_limit import RateLimiter
-from orchestrator.bootstrap import Orchestrator, WorkerProcess
+from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.redis_policy import refuse_eviction
 from orchestrator.cli import checks
 from orchestrator.connections.redis_client import open_client
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.memory.hints import Hints
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.task_contract import Contract
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Rate, Settings
 from tests.integration.kit import TENANT, Engineer, wait_step
 from workers.sweeper import Sweeper
 
 BOUND_SECONDS = 20.0
-"""Against waiting without an end; with the bounds of today it takes 2 to 5 seconds."""
+"""The longest acceptable wait; the present bounds give 2 to 5 seconds."""
 
 
 @pytest.fixture
 def mute() -> Iterator[str]:
-    """The URL of a server that accepts connections and says nothing."""
+    """The URL of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
 
 @contextmanager
 def frozen(server: Valkey) -> Iterator[None]:
-    """A server that was answering and is stopped in its tracks."""
+    """A server that answered and is then stopped by a signal."""
     pid = open_client(server.url).info("server")["process_id"]
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -52,7 +54,7 @@ def frozen(server: Valkey) -> Iterator[None]:
 
 
 def seconds_for(work: Callable[[], object]) -> float:
-    """Do something and return how long it took."""
+    """Run `work` and return how many seconds it took."""
     started = time.monotonic()
     work()
     return time.monotonic() - started
@@ -61,10 +63,8 @@ def seconds_for(work: Callable[[], object]) -> float:
 def submit(orchestrator: Orchestrator, goal: str) -> str:
     """Accept a task as POST does."""
     return orchestrator.submit(
-        tenant=TENANT,
-        key_id=None,
-        request_id=None,
-        contract=Contract(goal=goal, plan={"steps": [wait_step("a")]}),
+        Caller(TENANT),
+        Contract(goal=goal, plan={"steps": [wait_step("a")]}),
     ).task_id
 
 
@@ -82,7 +82,7 @@ def test_tasks_are_accepted_while_the_broker_is_mute(
     assert engineer.ask("SELECT count(*) AS tasks FROM tasks") == [{"tasks": 32}]
 
 
-def test_a_connected_broker_that_freezes_holds_nobody(
+def test_a_connected_broker_that_freezes_blocks_no_one(
     our_settings: Settings, engineer: Engineer, own_redis: Valkey
 ) -> None:
     orchestrator = bootstrap.for_api(replace(our_settings, redis_url=own_redis.url))
@@ -117,7 +117,7 @@ def test_a_sweep_ends_while_the_broker_is_mute(our_settings: Settings, engineer:
     assert seconds_for(Sweeper(worker, open_client(mute)).tick) < BOUND_SECONDS
 
 
-def test_each_other_way_to_redis_has_an_end(our_settings: Settings, mute: str) -> None:
+def test_every_other_use_of_redis_is_bounded(our_settings: Settings, mute: str) -> None:
     chosen = replace(our_settings, redis_url=mute)
     limiter, cache = RateLimiter(mute), ResultCache(chosen)
 

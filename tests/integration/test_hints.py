@@ -1,4 +1,4 @@
-"""The hint that a task has new events: heard by who listens, missed without harm."""
+"""Hints that a task has new events: subscribers receive them, and a lost hint does no harm."""
 
 import time
 

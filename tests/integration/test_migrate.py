@@ -1,4 +1,4 @@
-"""Migrations: any number of times, by several processes at once, on the bundled Postgres and the machine's own."""
+"""Migrations may run repeatedly and concurrently, on the bundled Postgres and on the machine's own."""
 
 import secrets
 import threading
@@ -97,7 +97,7 @@ def test_a_lock_left_in_a_pooler_does_not_hang_the_next_migration(empty_beside: 
     migrate.upgrade(url)
 
 
-def test_a_table_in_use_is_waited_for_and_its_user_named(empty_beside: Callable[..., str]) -> None:
+def test_a_migration_waits_for_a_table_in_use_and_names_its_user(empty_beside: Callable[..., str]) -> None:
     url = empty_beside()
     migrate.upgrade(url, revision="0001")
     user = open_engine(url, pool_size=1)
@@ -112,7 +112,7 @@ def test_a_table_in_use_is_waited_for_and_its_user_named(empty_beside: Callable[
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
-def test_a_database_that_can_not_hold_every_text_is_refused(
+def test_a_database_without_utf8_is_refused(
     empty_beside: Callable[..., str], our_settings: Settings, encoding: str
 ) -> None:
     url = empty_beside(encoding)

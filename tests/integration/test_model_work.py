@@ -1,7 +1,7 @@
 """Model calls on real rows: charged to the budget, recorded in the trace, postponed or ended as required."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,23 +12,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import executor
-from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import budget
-from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded, MustWait
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailable
 from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Budget, Contract
-from orchestrator.queue.app import make_app
 from tests.fake_llm.server import FakeLLM, Fault
+from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, wait_step
-from tests.llm_kit import Caller
-from workers.attempt import attempt, planning
+from tests.llm_kit import ModelCaller
+from workers.attempt import pipeline, planning
+from workers.attempt.concerns.failure import failure
+from workers.attempt.concerns.lease import hold_lease
+from workers.attempt.concerns.retry import backoff_seconds
+from workers.attempt.context import AttemptContext
 
 STEP = {
     "id": "wait",
@@ -50,37 +54,35 @@ class Planner:
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer
         self.fake = fake
-        self.caller = Caller(fake)
-        self.process = WorkerProcess(
-            settings=engineer.settings,
-            engine=engineer.engine,
-            hints=Hints(engineer.settings.redis_url),
-            app=make_app(lambda: engineer.settings),
-            owner="me",
-        )
+        self.caller = ModelCaller(fake)
+        self.process = process_of(engineer)
 
     def submit(self, goal: str, **budget_of: Any) -> Claim:
         """Submit a goal with a context and claim its planning."""
         task_id = submission.submit(
             self.engineer.engine,
-            len,
             settings=replace(self.engineer.settings, openai_api_key="k"),
-            tenant=TENANT,
-            key_id=None,
-            request_id=None,
+            caller=Caller(TENANT),
             contract=Contract(goal=goal, context="a text", budget=Budget(**budget_of)),
         ).task_id
         return self.engineer.take(task_id, "$plan")
 
     def plan(self, claim: Claim) -> Plan:
         """Plan it."""
-        return planning.make_plan(
-            self.process,
-            claim,
-            deadline=float("inf"),
-            is_stopped=lambda: False,
-            open_models=lambda: self.caller.models,
-        )
+        attempt = AttemptContext.of(self.process, claim, open_models=lambda: self.caller.models)
+        return planning.make_plan(attempt)
+
+    def finish(self, claim: Claim, outcome: StepResult | MustWait) -> StepResult:
+        """Let the planning end in this outcome, and return what would be stored. Raises Ignore when nothing would."""
+
+        def work(_: AttemptContext) -> StepResult:
+            if isinstance(outcome, MustWait):
+                raise outcome
+            return outcome
+
+        concerns = [concern for concern in pipeline.PLAN if concern is not hold_lease]
+        stored: StepResult = pipeline.wrap(work, concerns)(AttemptContext.of(self.process, claim))
+        return stored
 
 
 @pytest.fixture
@@ -143,7 +145,7 @@ def test_a_budget_too_small_for_a_plan_fails_before_any_call(planner: Planner) -
 
     with pytest.raises(BudgetExceeded, match="max_tokens is 500") as refused:
         planner.plan(claim)
-    failed = attempt.failure("budget_exceeded", "", details=refused.value.details).error or {}
+    failed = failure("budget_exceeded", "", details=refused.value.details).error or {}
     with transaction(planner.engineer.engine) as conn:
         executor.fail_task(conn, claim, error=failed, kind="planning_failed")
 
@@ -157,30 +159,25 @@ def test_a_waiting_row_is_queued_again_without_counting_a_failure(planner: Plann
     claim = planner.submit(SCAN)
 
     with pytest.raises(Ignore):
-        attempt.put_off(planner.process, claim, MustWait(details={"retry_after": 7}))
+        planner.finish(claim, MustWait(details={"retry_after": 7}))
 
     row = planner.engineer.row(claim.task_id, "$plan")
     assert (row["state"], row["failures"], row["kills"]) == ("queued", 0, 0)
 
 
 @pytest.mark.parametrize(
-    "queue_again",
-    [
-        lambda process, claim: attempt.put_off(process, claim, MustWait()),
-        lambda process, claim: attempt.retry_later(
-            process, claim, attempt.failure("model_unavailable", "away", retryable=True), seconds=0.1
-        ),
-    ],
+    "outcome",
+    [MustWait(), failure("model_unavailable", "away", retryable=True)],
     ids=["put off", "tried again"],
 )
 def test_a_superseded_attempt_does_not_queue_the_row_again(
-    planner: Planner, queue_again: Callable[[WorkerProcess, Claim], None]
+    planner: Planner, outcome: StepResult | MustWait
 ) -> None:
     claim = planner.submit(SCAN)
-    submission.cancel(planner.engineer.engine, tenant=TENANT, task_id=claim.task_id)
+    cancel.cancel(planner.engineer.engine, tenant=TENANT, task_id=claim.task_id)
 
     with structlog.testing.capture_logs() as logged, pytest.raises(Ignore):
-        queue_again(planner.process, claim)
+        planner.finish(claim, outcome)
 
     assert [line["event"] for line in logged] == ["attempt.superseded"]
     assert planner.engineer.row(claim.task_id, "$plan")["state"] == "cancelled"
@@ -188,10 +185,10 @@ def test_a_superseded_attempt_does_not_queue_the_row_again(
 
 def test_a_temporary_model_error_retries_the_row_after_the_servers_pause(planner: Planner) -> None:
     claim = planner.submit(SCAN)
-    failed = attempt.failure("model_rate_limited", "slow down", retryable=True, details={"retry_after": 30})
+    failed = failure("model_rate_limited", "slow down", retryable=True, details={"retry_after": 30})
 
     with pytest.raises(Ignore):
-        attempt.retry_later(planner.process, claim, failed, seconds=0.1)
+        planner.finish(claim, failed)
 
     row = planner.engineer.row(claim.task_id, "$plan")
     assert (row["state"], row["failures"]) == ("queued", 1)
@@ -204,8 +201,8 @@ def test_a_model_that_is_free_only_after_the_deadline_is_unavailable(planner: Pl
 
     turned_away = planner.plan(planner.submit(SCAN, max_time_seconds=60))
     paused = planner.plan(planner.submit(SCAN + " now", max_time_seconds=60))
-    failed = attempt.failure("model_rate_limited", "", retryable=True, details={"retry_after": 100})
-    attempt.retry_later(planner.process, late, failed, seconds=0.1)
+    failed = failure("model_rate_limited", "", retryable=True, details={"retry_after": 100})
+    planner.finish(late, failed)
 
     assert turned_away.provenance["model_failed"] == "model_rate_limited"
     assert paused.provenance["model_failed"] == "model_unavailable"
@@ -218,7 +215,7 @@ def test_a_model_that_is_free_only_after_the_deadline_is_unavailable(planner: Pl
 def test_a_retry_pause_has_jitter_respects_retry_after_and_ends_before_the_deadline(
     failures: int, asked: float | None, chance: float, left: float
 ) -> None:
-    pause = attempt.backoff_seconds(failures, retry_after=asked, chance=chance, longest=left)
+    pause = backoff_seconds(failures, retry_after=asked, chance=chance, longest=left)
 
     least = max(asked or 0.0, 0.05)
     assert least <= pause <= max(least, min(60.0, 2.0**failures, left))
@@ -228,7 +225,7 @@ def test_a_step_without_budget_ends_the_task_and_keeps_finished_outputs(engineer
     task = engineer.start(wait_step("a"), wait_step("b", "a"), wait_step("c", "b"))
     engineer.do(task, "a", output={"summary": "a is done"})
     claim = engineer.take(task, "b")
-    outcome = attempt.failure("budget_exceeded", "max_tokens is 10", details={"budget": "max_tokens"})
+    outcome = failure("budget_exceeded", "max_tokens is 10", details={"budget": "max_tokens"})
 
     with transaction(engineer.engine) as conn:
         assert claim.chord_id is not None

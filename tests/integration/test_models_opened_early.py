@@ -1,4 +1,4 @@
-"""A worker with a model configured opens it in the background; who asks meanwhile waits for that."""
+"""A worker opens its configured models in the background; concurrent callers wait for them."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.fake_llm.server import FakeLLM
 from tests.waiting import wait_until
-from workers.runtime.cancellation import Interrupts
+from workers.runtime.cancellation import CancellationListener
 from workers.runtime.heartbeat import Leases
 from workers.runtime.process import Worker
 
@@ -40,10 +40,10 @@ def worker_of(settings: Settings, engine: Engine) -> Worker:
         engine, lease_seconds=settings.lease_seconds, heartbeat_seconds=settings.heartbeat_seconds
     )
     process = WorkerProcess(settings, engine, Hints(settings.redis_url), make_app(lambda: settings), "me")
-    return Worker(process, leases, Interrupts(settings.redis_url, leases))
+    return Worker(process, leases, CancellationListener(settings.redis_url, leases))
 
 
-def test_all_who_ask_at_once_get_the_models_that_were_opened_once(
+def test_concurrent_callers_get_the_same_models_opened_once(
     our_settings: Settings, engine: Engine, fake: FakeLLM
 ) -> None:
     chosen = replace(
@@ -66,7 +66,7 @@ def test_all_who_ask_at_once_get_the_models_that_were_opened_once(
     worker.models.close()
 
 
-def test_a_worker_without_a_model_opens_nothing(our_settings: Settings, engine: Engine) -> None:
+def test_a_worker_without_a_configured_model_opens_none(our_settings: Settings, engine: Engine) -> None:
     assert worker_of(our_settings, engine).open_early() is None
 
 

@@ -1,4 +1,4 @@
-"""Addresses of all forms: they work everywhere, or the doctor says what is wrong, never in a traceback."""
+"""URLs of all forms work everywhere, or the doctor names the fault without a traceback."""
 
 import subprocess
 import tempfile
@@ -63,7 +63,7 @@ def test_the_doctor_survives_every_address_of_redis(url: str) -> None:
     assert any(result.status is not CheckStatus.OK and result.message and result.advice for result in found)
 
 
-def test_a_database_number_that_redis_lacks_is_trouble(redis_url: str) -> None:
+def test_a_database_number_that_redis_lacks_is_reported(redis_url: str) -> None:
     url = redis_url.rpartition("/")[0] + "/4711"
     _, known = check_settings(_environ(DATABASE_URL="postgresql://127.0.0.1:1/d", REDIS_URL=url))
 

@@ -10,7 +10,7 @@ from orchestrator import executor
 from orchestrator.chord import chord
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import transaction
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.memory import tasks
 from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
@@ -37,7 +37,7 @@ def test_rule_19_completions_cancels_and_heartbeats_do_not_deadlock(engineer: En
         works = [
             *(lambda claim=claim: engineer.store(claim, done()) for claim in claims),
             *([leases.beat] * 3),
-            lambda task_id=task_id: submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id),
+            lambda task_id=task_id: cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id),
         ]
         threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
         for thread in threads:
@@ -49,13 +49,13 @@ def test_rule_19_completions_cancels_and_heartbeats_do_not_deadlock(engineer: En
         assert engineer.task(task_id).status == "cancelled"
 
 
-def test_rule_19_cancel_starts_again_when_the_round_moved_under_it(engineer: Engineer) -> None:
+def test_rule_19_cancel_starts_again_when_a_new_round_was_saved_meanwhile(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a", repair_inputs={"seconds": 1}))
     engineer.do(task_id, "a")
     judge = engineer.take(task_id, "$judge")
     old = engineer.chord_of(task_id)["id"]
     canceller = threading.Thread(
-        target=lambda: submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id), daemon=True
+        target=lambda: cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id), daemon=True
     )
     with transaction(engineer.engine) as conn:
         chord.lock(conn, old)
@@ -71,7 +71,7 @@ def test_rule_19_cancel_starts_again_when_the_round_moved_under_it(engineer: Eng
     assert engineer.row(task_id, "a")["state"] == "cancelled"
 
 
-def test_rule_20_a_claim_that_waited_for_its_lock_has_the_whole_lease(engineer: Engineer) -> None:
+def test_rule_20_a_claim_that_waited_for_its_lock_gets_a_full_lease(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     claimant = threading.Thread(target=lambda: engineer.take(task_id, "a", lease_seconds=30), daemon=True)
     with transaction(engineer.engine) as conn:

@@ -19,11 +19,10 @@ from orchestrator.models.step_result import ResultStatus
 from orchestrator.models.verdict import Decision
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
+from tests.integration.attempt_kit import run_step
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
-from workers.arms.base import CancelToken
-from workers.attempt import attempt
-from workers.runtime import containment
-from workers.sandbox.selection import NOT_TESTED
+from workers.attempt.context import AttemptContext
+from workers.runtime import startup_checks
 
 KEY = signing_key.new_private_key()
 # numbers that jsonb changes
@@ -48,7 +47,7 @@ def attempted(engineer: Engineer, claim: Claim) -> Any:
         app=make_app(lambda: settings),
         owner="me",
     )
-    return attempt.run(process, claim, CancelToken(), deadline=float("inf"), standing=NOT_TESTED)
+    return run_step(AttemptContext.of(process, claim))
 
 
 def test_a_step_with_a_valid_permit_runs(signer: Engineer) -> None:
@@ -138,7 +137,7 @@ def test_a_worker_without_its_keys_logs_once_how_to_make_them(
     app.amqp.queues.select([queue])
 
     with structlog.testing.capture_logs() as logs:
-        containment.warn_without_permits(app)
+        startup_checks.warn_without_permits(app)
 
     warnings = [item for item in logs if item["event"] == "permit.keys_missing"]
     assert len(warnings) == (told is not None)

@@ -1,4 +1,4 @@
-"""What is known of workers and arms: who lives, how arms did, what was declared."""
+"""Records of workers and arms: live processes, statistics, declarations."""
 
 from sqlalchemy import Engine
 
@@ -33,7 +33,9 @@ def grow_old(engine: Engine, node: str, seconds: int) -> None:
         )
 
 
-def test_a_pool_lives_until_it_leaves_or_falls_silent(engine: Engine, postgres_url: str) -> None:
+def test_a_pool_is_alive_until_it_leaves_or_stops_sending_heartbeats(
+    engine: Engine, postgres_url: str
+) -> None:
     for node in ("stays", "leaves", "silent"):
         beat(engine, node, "coder")
     beat(engine, "stays", "coder", busy=3)
@@ -49,7 +51,7 @@ def test_a_pool_lives_until_it_leaves_or_falls_silent(engine: Engine, postgres_u
     assert [pool.node for pool in patient] == ["silent", "stays"]
 
 
-def test_the_dead_are_forgotten_and_the_living_are_not(engine: Engine, postgres_url: str) -> None:
+def test_rows_of_dead_processes_are_deleted_and_others_kept(engine: Engine, postgres_url: str) -> None:
     beat(engine, "living", "coder")
     beat(engine, "dead", "coder")
     grow_old(engine, "dead", 4000)
@@ -62,7 +64,7 @@ def test_the_dead_are_forgotten_and_the_living_are_not(engine: Engine, postgres_
     assert [pool.node for pool in left] == ["living"]
 
 
-def test_every_arm_has_statistics_also_one_that_nobody_serves(engine: Engine, postgres_url: str) -> None:
+def test_every_arm_has_statistics_even_without_a_worker(engine: Engine, postgres_url: str) -> None:
     beat(engine, "one", "coder", busy=1)
     beat(engine, "two", "coder", busy=2)
 

@@ -1,4 +1,4 @@
-"""With 100,000 finished steps in the tables no statement of ours reads one of them from end to end."""
+"""With 100,000 finished steps in the database, none of our statements scans a large table."""
 
 import re
 from collections import defaultdict
@@ -17,9 +17,9 @@ from tests.integration.kit import TENANT, Engineer, wait_step
 
 ORCHESTRATOR = Path(orchestrator.__file__).parent
 LARGE = {"tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results", "artifacts"}
-# what a foreign application's cleanup does; ours expires nothing by these (celeryconfig.result_expires)
+# used by a foreign application's cleanup; ours does not run them (celeryconfig.result_expires)
 NOT_OURS = {"chord.expire", "results.expire"}
-# schemas and roles, what goes before others' statements, what reads passages (some by extensions that may be missing)
+# schemas and roles, prefixes of statements, and searches (some need extensions that may be missing)
 PASSED_OVER = {"backend", "roles", "tenancy", "row_security", "retrieval", "documents"}
 
 FINISHED = """
@@ -54,7 +54,7 @@ SET LOCAL session_replication_role = origin;
 
 @pytest.fixture
 def crowded(engineer: Engineer, engine: Engine) -> dict[str, Any]:
-    """A database with a long history and some work; what the statements may be asked about."""
+    """A database with a long history and some open work; returns parameters for the statements."""
     with transaction(engine) as conn:
         conn.exec_driver_sql(FINISHED, {})
     ids = [engineer.start(wait_step("a"), wait_step("b", "a")) for _ in range(10)]
@@ -66,7 +66,7 @@ def crowded(engineer: Engineer, engine: Engine) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_no_statement_reads_a_large_table_from_end_to_end(crowded: dict[str, Any], engine: Engine) -> None:
+def test_no_statement_scans_a_large_table(crowded: dict[str, Any], engine: Engine) -> None:
     scanned: dict[str, set[str]] = {}
     skipped = []
     statements = dict(_statements())
@@ -105,7 +105,7 @@ def _scans(plan: str) -> set[str]:
 
 
 def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
-    """Return a value for every parameter that a statement of ours has; null for those that are only written."""
+    """Return a value for every parameter of our statements; null for those that are only written."""
     row = engineer.row(task_id, "a")
     what = {
         "id": row["id"],

@@ -42,7 +42,7 @@ def test_a_burst_is_exact_whatever_the_rate(redis_url: str, rate: Rate) -> None:
     assert abs(more.reset_at - time.time() - rate.seconds) < 3
 
 
-def test_buckets_of_different_names_are_apart_and_vanish_when_they_are_full(redis_url: str) -> None:
+def test_buckets_of_different_names_are_separate_and_expire_when_they_are_full(redis_url: str) -> None:
     limiter, rate = RateLimiter(redis_url), Rate(1, 1)
 
     assert limiter.take("a", rate).is_allowed

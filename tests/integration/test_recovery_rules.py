@@ -10,11 +10,10 @@ import pytest
 import redis
 import structlog
 
-from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import transaction
-from orchestrator.lifecycle import recovery, submission
+from orchestrator.lifecycle import cancel, requeue
 from orchestrator.memory.hints import Hints
 from orchestrator.models.errors import InvalidOperation, NotFound
 from orchestrator.models.task_contract import Budget
@@ -29,14 +28,14 @@ from workers.tasks import app
 
 @pytest.fixture
 def broker(redis_url: str) -> Iterator["redis.Redis"]:
-    """The broker as an operator sees it."""
+    """A client of the broker."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
 
 @pytest.fixture
 def sweeper(engineer: Engineer, broker: "redis.Redis") -> Sweeper:
-    """A sweeper that has been connected for longer than a lease; it knows the broker."""
+    """A sweeper that has been connected for longer than a lease."""
     process.start(app, service="tests")
     settings = replace(engineer.settings, lease_seconds=0.05, heartbeat_seconds=0.01, poison_step=3)
     sweeper = Sweeper(
@@ -67,11 +66,11 @@ def test_rule_13_a_heartbeat_renews_a_lease_and_a_lost_one_sets_its_token(engine
         assert dead.is_set()
 
 
-def test_rule_13_a_cancelled_task_sets_the_token_of_what_runs(engineer: Engineer) -> None:
+def test_rule_13_cancelling_a_task_sets_the_tokens_of_its_running_steps(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     leases = Leases(engineer.engine, lease_seconds=15, heartbeat_seconds=60)
     with leases.hold(engineer.take(task_id, "a"), deadline=time.monotonic() + 60) as token:
-        submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
         leases.beat()
 
@@ -94,8 +93,8 @@ def test_rule_13_a_dead_childs_lease_is_handed_back_at_once_and_counts_a_kill(en
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", owner="host:42")
 
-    not_his = recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:43", died=True)
-    row = recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:42", died=True)
+    not_his = requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:43", died=True)
+    row = requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:42", died=True)
 
     assert not_his is None
     assert row is not None
@@ -140,8 +139,8 @@ def test_rule_14_an_expired_lease_is_queued_again_and_published(
     assert engineer.events(task_id)[-1].payload["reason"] == "lease_expired"
 
 
-def test_rows_that_died_together_twice_do_not_come_back_together(engineer: Engineer) -> None:
-    """Else what kills a pool of threads makes poison of all that ran beside it."""
+def test_rows_whose_worker_died_twice_are_published_apart(engineer: Engineer) -> None:
+    """Otherwise a step that kills a pool of threads would count as a kill for all steps beside it."""
     steps_of = {engineer.start(wait_step("a")): list[float]() for _ in range(8)}
 
     for _ in range(2):
@@ -149,7 +148,7 @@ def test_rows_that_died_together_twice_do_not_come_back_together(engineer: Engin
             engineer.ask("UPDATE steps SET not_before = now() WHERE task_id = %(id)s", id=task_id)
             claim = engineer.take(task_id, "a", lease_seconds=0.001)
             wait_until(
-                partial(recovery.expire_lease, engineer.engine, claim.id, task_id=task_id),
+                partial(requeue.expire_lease, engineer.engine, claim.id, task_id=task_id),
                 5,
                 "the lease to end",
             )
@@ -170,7 +169,7 @@ def test_rule_14_a_renewed_lease_is_left_alone(engineer: Engineer, sweeper: Swee
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=30)
 
-    assert recovery.expire_lease(engineer.engine, claim.id, task_id=task_id) is None
+    assert requeue.expire_lease(engineer.engine, claim.id, task_id=task_id) is None
     assert sweeper.expire_leases().taken == 0
     assert engineer.row(task_id, "a")["state"] == "running"
 
@@ -196,14 +195,14 @@ def test_rule_14_a_lost_message_is_sent_again_with_doubling_delay(
     assert engineer.row(task_id, "a")["attempt"] == 0
 
 
-def test_a_retry_whose_time_has_come_and_a_deadline_are_no_healing(
+def test_a_due_retry_and_a_deadline_do_not_count_as_healing(
     engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
 ) -> None:
     retried, late = engineer.start(wait_step("a")), engineer.start(wait_step("a"))
     claim = engineer.take(retried, "a")
     with transaction(engineer.engine) as conn:
         error = {"code": "tool_failed", "message": "", "retryable": True}
-        assert executor.retry(conn, claim, error=error, delay_seconds=0)
+        assert requeue.retry_step(conn, claim, error=error, delay_seconds=0)
     engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
 
     with structlog.testing.capture_logs() as logged:
@@ -214,9 +213,7 @@ def test_a_retry_whose_time_has_come_and_a_deadline_are_no_healing(
     assert engineer.task(late).status == "failed"
 
 
-def test_retention_is_no_healing_and_files_are_not_added_to_tasks(
-    engineer: Engineer, sweeper: Sweeper
-) -> None:
+def test_retention_does_not_count_as_healing_nor_files_as_tasks(engineer: Engineer, sweeper: Sweeper) -> None:
     engineer.ask(
         """INSERT INTO artifacts (tenant, sha256, filename, media_type, size_bytes, created_at)
            SELECT 'acme', lpad(n::text, 64, '0'), 'f', 'text/plain', 0, now() - interval '99 days'
@@ -257,7 +254,7 @@ def test_rule_14_a_plan_row_that_nobody_claimed_is_sent_again(
     assert broker.llen("planner\x06\x166") == 1
 
 
-def test_rule_14_an_empty_broker_makes_everything_queued_due_at_once(
+def test_rule_14_an_empty_broker_makes_all_queued_rows_due_at_once(
     engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis"
 ) -> None:
     engineer.start(wait_step("a"), wait_step("b"))
@@ -282,13 +279,11 @@ def test_rule_14_a_ready_chord_whose_judge_was_not_published_is_fired(
     assert broker.llen("judge\x06\x166") == 1
 
 
-def test_rule_14_a_step_that_killed_its_worker_thrice_is_given_up(
-    engineer: Engineer, sweeper: Sweeper
-) -> None:
+def test_rule_14_a_step_that_killed_three_workers_is_given_up(engineer: Engineer, sweeper: Sweeper) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b"))
     for _ in range(3):
         claim = engineer.take(task_id, "a", owner="host:1")
-        recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
+        requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
     refused = engineer.claim(task_id, "a")
 
     sweeper.give_up_poison()
@@ -302,11 +297,13 @@ def test_rule_14_a_step_that_killed_its_worker_thrice_is_given_up(
     assert engineer.states(task_id)["b"] == "queued"
 
 
-def test_rule_14_a_poisonous_plan_ends_its_task(engineer: Engineer, sweeper: Sweeper) -> None:
+def test_rule_14_a_plan_row_that_kills_its_workers_ends_its_task(
+    engineer: Engineer, sweeper: Sweeper
+) -> None:
     task_id = engineer.submit(wait_step("a"))
     for _ in range(3):
         claim = engineer.take(task_id, "$plan", owner="host:1")
-        recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
+        requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
 
     sweeper.give_up_poison()
 
@@ -339,7 +336,7 @@ def test_rule_15_cancel_closes_the_chord_and_fences_every_open_row(engineer: Eng
     )
     claim = engineer.take(task_id, "run")
 
-    task, ended = submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id, reason="enough")
+    task, ended = cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id, reason="enough")
 
     assert task.status == "cancelled"
     assert ended is not None
@@ -357,7 +354,7 @@ def test_rule_15_cancel_closes_the_chord_and_fences_every_open_row(engineer: Eng
 def test_rule_15_cancel_before_planning_wins(engineer: Engineer) -> None:
     task_id = engineer.submit(wait_step("a"))
 
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     assert engineer.claim(task_id, "$plan") is None
     assert engineer.task(task_id).status == "cancelled"
@@ -370,25 +367,25 @@ def test_rule_15_cancel_twice_is_one_cancel_and_a_finished_task_can_not_be_cance
     engineer.do(second, "a")
     engineer.judge(second, verdict(Decision.PASSED))
 
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=first)
-    again, ended = submission.cancel(engineer.engine, tenant=TENANT, task_id=first)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=first)
+    again, ended = cancel.cancel(engineer.engine, tenant=TENANT, task_id=first)
 
     assert (again.status, ended) == ("cancelled", None)
     assert [event.type for event in engineer.events(first)].count("task.cancelled") == 1
     with pytest.raises(InvalidOperation):
-        submission.cancel(engineer.engine, tenant=TENANT, task_id=second)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=second)
 
 
 def test_rule_15_another_tenants_task_can_not_be_cancelled(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
 
     with pytest.raises(NotFound):
-        submission.cancel(engineer.engine, tenant="other", task_id=task_id)
+        cancel.cancel(engineer.engine, tenant="other", task_id=task_id)
 
     assert engineer.task(task_id).status == "processing"
 
 
-def test_rule_16_past_its_deadline_a_task_ends_with_what_was_finished_and_no_judge(
+def test_rule_16_at_its_deadline_a_task_ends_with_a_partial_result_and_no_judge(
     engineer: Engineer, sweeper: Sweeper
 ) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b"), budget=Budget(max_time_seconds=1))

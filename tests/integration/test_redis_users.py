@@ -1,4 +1,4 @@
-"""The users of deploy/redis/users.acl: what each may not do, and that a worker can work as one."""
+"""The users of deploy/redis/users.acl: what each may not do, and that a worker can run as its user."""
 
 import os
 import re
@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from orchestrator import bootstrap
 from orchestrator.devserver.valkey import Valkey
+from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
 from orchestrator.process.process_kind import KINDS
 from orchestrator.settings import Settings
@@ -58,7 +59,7 @@ Address = Callable[[str], str]
 
 @pytest.fixture
 def address(own_redis: Valkey) -> Address:
-    """The server's address for a kind of process, the users in place."""
+    """Returns the server's URL for a kind of process, with the users loaded."""
     with redis.Redis.from_url(own_redis.url) as admin:
         for _, name, *rules in USERS:
             if name != "default":
@@ -73,7 +74,7 @@ def may(client: redis.Redis, command: str) -> bool:
     except NoPermissionError:
         return False
     except RedisError:
-        # the server would have done it, were there anything to do it with
+        # allowed: it fails only because its key is missing
         return True
     return True
 
@@ -86,7 +87,7 @@ def test_the_file_names_each_kind_the_operator_and_nobody_else() -> None:
     assert all(re.fullmatch(r">CHANGE_ME_[A-Z]+", line[3]) for line in USERS[1:])
 
 
-def test_no_kind_may_do_what_none_needs_and_each_only_its_own(address: Address) -> None:
+def test_no_kind_may_run_commands_that_it_does_not_need(address: Address) -> None:
     for kind in KINDS:
         with redis.Redis.from_url(address(kind), socket_timeout=5) as client:
             assert client.ping()
@@ -103,7 +104,7 @@ def test_a_worker_works_as_its_own_user(
     planner = ["-m", "celery", "-A", "workers", "worker", "-Q", "planner", "-P", "threads", "-c", "1", *alone]
     orchestrator = bootstrap.for_api(replace(our_settings, redis_url=address("web")))
     contract = Contract(goal="do it", plan={"steps": [wait_step("a")]})
-    task_id = orchestrator.submit(tenant=TENANT, key_id=None, request_id=None, contract=contract).task_id
+    task_id = orchestrator.submit(Caller(TENANT), contract).task_id
     done = "SELECT id FROM steps WHERE name = '$plan' AND state = 'done' AND task_id = %(id)s"
 
     with (tmp_path / "worker.log").open("w") as log:

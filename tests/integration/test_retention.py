@@ -1,4 +1,4 @@
-"""What is older than RETENTION_DAYS goes, with all that is its own; nothing else does."""
+"""Tasks and files older than RETENTION_DAYS are deleted with everything that belongs to them, and nothing else."""
 
 from orchestrator.chord.database import transaction
 from orchestrator.memory import files, retention
@@ -8,7 +8,7 @@ from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 TABLES = ("tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results")
 
 
-def test_an_old_task_goes_with_all_that_is_its_own_and_a_new_one_stays(engineer: Engineer) -> None:
+def test_an_old_task_is_deleted_with_its_rows_and_a_new_one_is_kept(engineer: Engineer) -> None:
     old, new = _ended(engineer), _ended(engineer)
     before = {table: _count(engineer, table) for table in TABLES}
     engineer.ask("UPDATE tasks SET finished_at = now() - interval '31 days' WHERE id = %(id)s", id=old)
@@ -23,7 +23,7 @@ def test_an_old_task_goes_with_all_that_is_its_own_and_a_new_one_stays(engineer:
     }
 
 
-def test_an_open_task_stays_however_old_it_is(engineer: Engineer) -> None:
+def test_an_open_task_is_kept_at_any_age(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     engineer.ask("UPDATE tasks SET created_at = now() - interval '99 days' WHERE id = %(id)s", id=task_id)
 
@@ -31,7 +31,7 @@ def test_an_open_task_stays_however_old_it_is(engineer: Engineer) -> None:
         assert retention.forget_tasks(conn, days=30, limit=10) == 0
 
 
-def test_an_old_file_stays_while_a_task_refers_to_it(engineer: Engineer) -> None:
+def test_an_old_file_is_kept_while_a_task_refers_to_it(engineer: Engineer) -> None:
     with transaction(engineer.engine) as conn:
         needed, idle = (
             files.put(conn, TENANT, filename="f", media_type="text/plain", content=content).sha256

@@ -1,4 +1,4 @@
-"""The retriever finds passages by Postgres' full-text search, and quotes what stands there."""
+"""The retriever finds passages by Postgres' full-text search and quotes them exactly."""
 
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def test_a_search_quotes_the_best_passage_with_its_place(reader: Reader) -> None
     assert (output["files_searched"], output["passages_searched"], output["found"]) == (2, 5, 1)
 
 
-def test_all_words_are_wanted_first_and_any_of_them_when_nothing_has_all(reader: Reader) -> None:
+def test_all_words_must_match_unless_no_passage_has_all(reader: Reader) -> None:
     text = b"red apples\n\ngreen apples\n\ngreen and red pears\n"
 
     every = reader.search("green apples", a__txt=text)
@@ -85,7 +85,7 @@ def test_all_words_are_wanted_first_and_any_of_them_when_nothing_has_all(reader:
     assert "(any of it)" in some["summary"]
 
 
-def test_a_phrase_must_stand_as_it_is_and_in_any_case(reader: Reader) -> None:
+def test_a_phrase_matches_exactly_in_any_case(reader: Reader) -> None:
     def found(query: str) -> int:
         return int(reader.search(query, context=MANUAL.decode())["found"])
 
@@ -107,7 +107,7 @@ def test_any_query_is_answered(query: str, reader: Reader) -> None:
     assert output["found"] == len(output["matches"])
 
 
-def test_what_is_no_text_is_named_and_not_searched(reader: Reader) -> None:
+def test_a_file_that_is_not_text_is_named_and_not_searched(reader: Reader) -> None:
     output = reader.search("png", a__bin=b"png\0", b__txt=b"\xff png")
 
     assert output["found"] == 0
@@ -129,7 +129,7 @@ def test_the_context_is_searched_and_cited_by_its_own_name(reader: Reader) -> No
     assert places(reader.search("blue", context={"sky": "blue"})) == [("(context)", 1)]
 
 
-def test_a_document_is_cited_by_the_name_that_this_task_gave_it(reader: Reader, tmp_path: Path) -> None:
+def test_a_document_is_cited_by_its_name_in_this_task(reader: Reader, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text("in the archive\n")
     packed = pack(tmp_path)
@@ -143,7 +143,7 @@ def test_a_document_is_cited_by_the_name_that_this_task_gave_it(reader: Reader, 
     assert places(renamed) == [("four.txt", 1)]
 
 
-def test_what_a_search_finds_is_found_where_it_says_by_the_judge(reader: Reader, tmp_path: Path) -> None:
+def test_the_judge_finds_a_quote_at_its_stated_place(reader: Reader, tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text("half " * 1_000 + "\n" + "one half\n" * 30)
     contents = {
         "a.txt": b"one\ntwo and a half\n",

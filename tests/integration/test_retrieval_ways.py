@@ -1,7 +1,6 @@
-"""The retriever also finds passages by trigrams and by meaning, where the server can, and says where it can't."""
+"""The retriever also searches by trigrams and by vectors if the server can, and warns if it can't."""
 
 import math
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,11 +16,13 @@ from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import SettingsError
 from tests import machine
 from tests.fake_llm.server import FakeLLM, Fault
+from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import embedder
 from tests.unit.arm_kit import assignment, run
+from workers.attempt.context import AttemptContext
 from workers.attempt.library import TenantLibrary, abilities_of
-from workers.attempt.model import ClaimEmbedder
+from workers.attempt.model import AttemptEmbedder
 
 MANUAL = b"A late delivery is refunded in full.\n\nCall parse_invoice_header first.\n\nIt is what it was.\n"
 
@@ -50,10 +51,10 @@ def machine_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]
         reaper.close()
 
 
-def search(engine: Engine, query: str, *, embedder: ClaimEmbedder | None = None, **inputs: Any) -> Any:
+def search(engine: Engine, query: str, *, embedder: AttemptEmbedder | None = None, **inputs: Any) -> Any:
     with transaction(engine) as conn:
         files.put(conn, TENANT, filename="manual.md", media_type="text/plain", content=MANUAL)
-    library = TenantLibrary(engine, TENANT, embedder)
+    library = TenantLibrary(engine, TENANT, lambda: embedder)
     given = assignment(
         "retriever", "search", {"query": query, **inputs}, files={"manual.md": MANUAL}, library=library
     )
@@ -75,7 +76,7 @@ def test_a_misspelt_word_is_found_where_the_server_has_trigrams(query: str, mach
     assert result.output["found"] == len(result.output["matches"])
 
 
-def test_what_both_ways_find_is_counted_once_and_comes_first(machine_engine: Engine) -> None:
+def test_a_passage_found_both_ways_counts_once_and_comes_first(machine_engine: Engine) -> None:
     result = search(machine_engine, "late delivry")
 
     assert lines(result) == [(1, ["words", "trigrams"])]
@@ -110,18 +111,12 @@ def test_without_trigrams_a_misspelt_word_is_not_found(engine: Engine) -> None:
 
 
 class Asker:
-    """A claim of a real task, and an embedding model that a fake server plays."""
+    """A claim of a real task, and an embedding model on a fake server."""
 
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer
         self.claim: Claim = engineer.take(engineer.start(wait_step("a")), "a")
-        self.embedder = ClaimEmbedder(
-            embedder(fake),
-            engineer.engine,
-            self.claim,
-            time.monotonic() + 30,
-            lambda: False,
-        )
+        self.embedder = AttemptEmbedder(AttemptContext.of(process_of(engineer), self.claim), embedder(fake))
 
 
 @pytest.fixture
@@ -160,7 +155,9 @@ def test_words_and_meaning_are_joined(engine: Engine, asker: Asker) -> None:
     assert result.output["found"] == 3
 
 
-def test_a_vector_is_told_in_the_trace_and_costs_no_tokens_of_the_task(engine: Engine, asker: Asker) -> None:
+def test_an_embedding_call_is_in_the_trace_and_costs_no_tokens_of_the_task(
+    engine: Engine, asker: Asker
+) -> None:
     search(engine, "late delivery", embedder=asker.embedder)
 
     with statement(engine) as conn:
@@ -176,7 +173,7 @@ def test_a_vector_is_told_in_the_trace_and_costs_no_tokens_of_the_task(engine: E
 @pytest.mark.parametrize(
     "fault", [Fault.SERVER_ERROR, Fault.UNAUTHORISED, Fault.BAD_JSON, Fault.RATE_LIMITED]
 )
-def test_when_no_vectors_come_words_still_find_and_a_warning_says_so(
+def test_without_vectors_words_still_find_passages_and_a_warning_is_returned(
     fault: Fault, engine: Engine, asker: Asker, fake: FakeLLM
 ) -> None:
     fake.fail(fault)

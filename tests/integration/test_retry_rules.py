@@ -1,4 +1,4 @@
-"""A task that has ended is run again as a new one, which takes over by reference what the first had finished."""
+"""A retry is a new task that reuses, by reference, the results of the ended task's finished steps."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.chord.database import statement, transaction
-from orchestrator.lifecycle import retry, submission
+from orchestrator.lifecycle import cancel, retry
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.memory import events, pools, retention, steps, tasks
+from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.task_contract import Budget
 from orchestrator.models.verdict import Decision
@@ -17,7 +18,7 @@ from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 CHAIN = (wait_step("a"), wait_step("b", "a"), wait_step("c", "b"))
 
 
-def test_what_had_finished_is_done_from_the_start_and_the_rest_runs_again(engineer: Engineer) -> None:
+def test_finished_steps_are_reused_and_the_others_run_again(engineer: Engineer) -> None:
     source = _rejected(engineer, done=("a", "b"))
 
     again = engineer.retry(source)
@@ -48,7 +49,7 @@ def test_a_step_that_runs_again_is_given_the_outputs_that_are_reused(engineer: E
     assert [result.output for result in outputs.values()] == [{"summary": "b of the first"}]
 
 
-def test_from_step_runs_it_and_all_that_depends_on_it_again(engineer: Engineer) -> None:
+def test_from_step_runs_that_step_and_its_descendants_again(engineer: Engineer) -> None:
     source = _passed(engineer)
 
     again = engineer.retry(source, from_step="b")
@@ -62,7 +63,7 @@ def test_from_step_runs_it_and_all_that_depends_on_it_again(engineer: Engineer) 
     }
 
 
-def test_where_all_is_reused_only_the_judge_runs_again(engineer: Engineer) -> None:
+def test_only_the_judge_runs_again_when_all_steps_are_reused(engineer: Engineer) -> None:
     again = engineer.retry(_passed(engineer))
 
     ended = engineer.judge(again, verdict(Decision.PASSED))
@@ -85,11 +86,11 @@ def test_a_retry_of_a_retry_refers_to_the_row_that_did_the_work(engineer: Engine
     assert _outputs(engineer, third)["a"] == {"summary": "a of the first"}
 
 
-def test_a_repair_round_of_a_retry_keeps_what_is_reused(engineer: Engineer) -> None:
+def test_a_repair_round_of_a_retry_keeps_the_reused_results(engineer: Engineer) -> None:
     source = engineer.start(wait_step("a"), wait_step("b", "a", repair_inputs={"seconds": 0}))
     engineer.do(source, "a", output={"summary": "a of the first"})
     engineer.fail(source, "b")
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=source)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=source)
     again = engineer.retry(source)
     engineer.do(again, "b")
 
@@ -100,20 +101,20 @@ def test_a_repair_round_of_a_retry_keeps_what_is_reused(engineer: Engineer) -> N
     assert claim.bindings == {"a": engineer.row(source, "a")["id"]}
 
 
-def test_events_and_traces_tell_of_it_on_both_sides(engineer: Engineer) -> None:
+def test_events_and_traces_of_both_tasks_record_a_retry(engineer: Engineer) -> None:
     source = _rejected(engineer, done=("a", "b"))
 
     again = engineer.retry(source, from_step="b")
 
-    told = engineer.events(again)
-    assert told[0].payload["retry_of"] == source
-    reused = [event.payload for event in told if event.type == "step.reused"]
+    recorded = engineer.events(again)
+    assert recorded[0].payload["retry_of"] == source
+    reused = [event.payload for event in recorded if event.type == "step.reused"]
     assert [(fact["step"], fact["from"]["task_id"]) for fact in reused] == [("a", source)]
     assert _decisions(engineer, source)["retried"] == {"by": again, "from_step": "b"}
     assert _decisions(engineer, again)["retry"] == {"of": source, "from_step": "b"}
     assert _decisions(engineer, again)["reuse"]["reruns"] == ["b", "c"]
     assert set(_decisions(engineer, again)["route"]) == {"b", "c"}
-    assert [event.seq for event in told] == list(range(1, len(told) + 1))
+    assert [event.seq for event in recorded] == list(range(1, len(recorded) + 1))
 
 
 def test_an_ended_task_is_as_it_was_after_a_retry(engineer: Engineer) -> None:
@@ -131,13 +132,10 @@ def test_an_open_task_can_not_be_retried_and_another_tenants_is_not_there(engine
     with pytest.raises(InvalidOperation, match="still processing"):
         engineer.retry(task_id)
     with pytest.raises(NotFound):
-        retry.retry(
-            engineer.engine, lambda _: 0, settings=engineer.settings, tenant="umbrella", key_id=None, request_id=None,
-            task_id=task_id,
-        )  # fmt: skip
+        retry.retry(engineer.engine, settings=engineer.settings, caller=Caller("umbrella"), task_id=task_id)
 
 
-def test_a_step_that_the_plan_does_not_have_is_refused_and_nothing_is_made(engineer: Engineer) -> None:
+def test_an_unknown_from_step_is_refused_and_no_task_is_saved(engineer: Engineer) -> None:
     source = _passed(engineer)
 
     with pytest.raises(InvalidInput, match="it has a, b, c"):
@@ -148,7 +146,7 @@ def test_a_step_that_the_plan_does_not_have_is_refused_and_nothing_is_made(engin
 
 def test_a_task_that_was_never_planned_is_planned_anew(engineer: Engineer) -> None:
     source = engineer.submit(*CHAIN)
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=source)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=source)
 
     again = engineer.retry(source)
 
@@ -157,12 +155,12 @@ def test_a_task_that_was_never_planned_is_planned_anew(engineer: Engineer) -> No
         engineer.retry(source, from_step="a")
 
 
-def test_a_deadline_that_has_passed_is_not_taken_over(engineer: Engineer) -> None:
+def test_a_deadline_that_has_passed_is_not_copied(engineer: Engineer) -> None:
     budget = Budget(max_time_seconds=60)
     soon = datetime.now(UTC) + timedelta(hours=1)
     ids = [engineer.submit(*CHAIN, budget=budget, deadline=deadline) for deadline in (soon, soon)]
     for task_id in ids:
-        submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     late, early = ids
     past = """UPDATE tasks SET contract = jsonb_set(contract, '{deadline}', '"2020-01-01T00:00:00+00:00"')
               WHERE id = %(id)s"""
@@ -192,7 +190,7 @@ def test_a_result_that_a_retry_refers_to_outlives_its_retention(engineer: Engine
     assert engineer.ask("SELECT id FROM tasks UNION ALL SELECT id FROM steps") == []
 
 
-def test_what_is_reused_says_nothing_about_how_good_an_arm_is(engineer: Engineer) -> None:
+def test_a_reused_step_does_not_count_in_an_arms_success_rate(engineer: Engineer) -> None:
     source = _passed(engineer)
 
     engineer.retry(source)
@@ -202,13 +200,13 @@ def test_what_is_reused_says_nothing_about_how_good_an_arm_is(engineer: Engineer
 
 
 def test_the_plan_that_failed_does_not_count_as_done(engineer: Engineer) -> None:
-    """A step that was done in one round and not in the next has no result that may be reused."""
+    """The result of a step that finished in one round and not in the next is not reused."""
     engineer.settings = replace(engineer.settings, max_parallel_arms=5)
     source = engineer.start(wait_step("a", repair_inputs={"seconds": 0}), wait_step("b"))
     engineer.do(source, "a")
     engineer.do(source, "b")
     engineer.judge(source, verdict(Decision.FAILED, a="again"))
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=source)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=source)
 
     again = engineer.retry(source)
 

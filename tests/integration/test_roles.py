@@ -1,4 +1,4 @@
-"""What each kind of process may not do in Postgres, tried with a login of its own."""
+"""What each kind of process may not do in Postgres, tried with its own login."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from orchestrator import executor
 from orchestrator.chord.database import open_engine, statement, transaction
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.memory import audit_log, keys, pools, retention, roles
 from orchestrator.memory.roles import GRANTS
 from orchestrator.memory.tenancy import tenant_statement
@@ -21,7 +21,7 @@ from tests.integration.kit import TENANT, Engineer, failed, verdict, wait_step
 
 Login = Callable[[str], Engine]
 
-# statement by statement, what nobody but the roles named behind it may do; every one is refused to all others
+# each statement is allowed to the roles behind it and refused to all others
 FORBIDDEN = {
     "SELECT secret_sha256 FROM api_keys": {"octollm_api"},
     "INSERT INTO api_keys (id, tenant, environment, secret_sha256, scopes) "
@@ -102,7 +102,7 @@ def login(postgres_url: str, engine: Engine) -> Iterator[Login]:
 
 
 def is_allowed(engine: Engine, sql: str) -> bool:
-    """Tell whether Postgres lets the statement run; it leaves nothing behind."""
+    """Return whether Postgres allows the statement; it is rolled back."""
     with engine.connect() as conn:
         conn.exec_driver_sql("BEGIN")
         try:
@@ -111,7 +111,7 @@ def is_allowed(engine: Engine, sql: str) -> bool:
             # must be owner, permission denied
             return getattr(error.orig, "pgcode", "") != "42501"
         except DBAPIError as error:
-            # what stopped it was not its rights: a key that is not there, a table's rule
+            # it failed for another reason than its rights: a missing key or a constraint
             return getattr(error.orig, "pgcode", "") != "42501"
         finally:
             with suppress(DBAPIError):
@@ -129,8 +129,8 @@ def test_a_kind_of_process_may_do_none_of_this(login: Login, engineer: Engineer,
     assert allowed == {sql for sql, may in FORBIDDEN.items() if ROLES.get(kind) in may}
 
 
-def test_the_owner_may_do_what_is_tried(engine: Engine, engineer: Engineer) -> None:
-    """A statement that fails for another reason than its rights would show nothing."""
+def test_the_owner_may_run_every_statement(engine: Engine, engineer: Engineer) -> None:
+    """A statement that fails for another reason than its rights would prove nothing."""
     engineer.start(wait_step("a"))
 
     refused = {sql for sql in FORBIDDEN if not is_allowed(engine, sql)}
@@ -138,7 +138,7 @@ def test_the_owner_may_do_what_is_tried(engine: Engine, engineer: Engineer) -> N
     assert refused == set()
 
 
-def test_a_role_is_no_way_back_to_the_rights_of_another(login: Login) -> None:
+def test_a_role_can_not_become_another(login: Login) -> None:
     arm = login("coder")
 
     for role in ("octollm_api", "octollm_rounds", "octollm_sweeper", "octollm_up_web", "octollm_tenant"):
@@ -158,7 +158,7 @@ def test_the_api_is_still_confined_to_the_tenant_it_acts_for(login: Login, engin
 
 
 def test_each_table_has_its_rights_stated(engine: Engine) -> None:
-    """A new table that no role names can be used by the owner only: say in orchestrator.memory.roles who needs it."""
+    """Only the owner can use a table that no role names: grant a new table in orchestrator.memory.roles."""
     of_a_release_before = {"arm_declarations"}
     with statement(engine) as conn:
         there = set(
@@ -181,7 +181,7 @@ def test_rights_that_a_role_should_not_have_are_taken_away_by_the_next_migration
     assert not is_allowed(arm, "DELETE FROM api_keys")
 
 
-def test_where_roles_may_not_be_made_all_works_as_before_and_the_doctor_says_so(
+def test_without_the_right_to_create_roles_everything_works_and_the_doctor_warns(
     engine: Engine, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with statement(engine) as conn:
@@ -200,7 +200,7 @@ def test_where_roles_may_not_be_made_all_works_as_before_and_the_doctor_says_so(
     assert "CREATE ROLE octollm_new NOLOGIN" in standing.advice
 
 
-def test_the_kinds_take_a_task_through_together(login: Login, our_settings: Settings) -> None:
+def test_the_kinds_of_processes_complete_a_task_together(login: Login, our_settings: Settings) -> None:
     web, planner, arm, judge = (
         Engineer(login(kind), our_settings) for kind in ("web", "planner", "coder", "judge")
     )
@@ -213,7 +213,7 @@ def test_the_kinds_take_a_task_through_together(login: Login, our_settings: Sett
 
     assert web.task(task).status == "completed"
     cancelled = web.submit(wait_step("a"))
-    submission.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
+    cancel.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
     assert web.task(cancelled).status == "cancelled"
 
 
@@ -240,9 +240,9 @@ def test_an_arm_without_budget_ends_its_task_and_lets_a_follower_run(
     assert engineer.states(follower) == {"$plan": "queued"}
 
 
-def test_the_sweeper_forgets_what_is_old(login: Login, engineer: Engineer) -> None:
+def test_the_sweeper_deletes_expired_rows(login: Login, engineer: Engineer) -> None:
     task = engineer.start(wait_step("a"))
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task, reason="")
     engineer.ask("UPDATE tasks SET finished_at = now() - interval '31 days'")
 
     with transaction(login("sweeper")) as conn:
@@ -251,7 +251,7 @@ def test_the_sweeper_forgets_what_is_old(login: Login, engineer: Engineer) -> No
         assert audit_log.forget(conn, days=7, limit=10) == 0
 
 
-def test_the_api_checks_keys_and_asks_whether_the_server_writes(login: Login, engine: Engine) -> None:
+def test_the_api_checks_keys_and_that_the_server_takes_writes(login: Login, engine: Engine) -> None:
     with transaction(engine) as conn:
         record, text = keys.create(conn, tenant=TENANT, scopes=["task:read"])
     with transaction(login("web")) as conn:

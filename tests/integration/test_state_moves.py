@@ -1,14 +1,13 @@
-"""The statements move rows only as orchestrator.models.execution_state allows, whatever happens to them."""
+"""SQL statements change a row's state only as orchestrator.models.execution_state allows."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from orchestrator import executor
 from orchestrator.chord.database import transaction
-from orchestrator.lifecycle import recovery, submission
-from orchestrator.models.execution_state import StepState
+from orchestrator.lifecycle import cancel, requeue
+from orchestrator.models.execution_state import LEGAL_MOVES, StepState
 from orchestrator.models.verdict import Decision
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from tests.waiting import wait_until
@@ -24,7 +23,7 @@ CREATE TRIGGER note_move AFTER UPDATE OF state ON steps FOR EACH ROW
 
 @pytest.fixture
 def watched(engineer: Engineer) -> Iterator[Engineer]:
-    """Someone whose every move of a row is noted."""
+    """An engineer in whose database a trigger records every change of a row's state."""
     engineer.ask(_WATCH)
     yield engineer
     engineer.ask("DROP TRIGGER note_move ON steps; DROP FUNCTION note_move; DROP TABLE moves")
@@ -36,7 +35,7 @@ def test_every_move_of_a_row_is_a_legal_one(watched: Engineer) -> None:
 
     moves = {(row["former"], row["latter"]) for row in watched.ask("SELECT * FROM moves")}
 
-    assert [move for move in sorted(moves) if not StepState(move[0]).may_become(StepState(move[1]))] == []
+    assert [move for move in sorted(moves) if move[1] not in LEGAL_MOVES[StepState(move[0])]] == []
     assert {
         ("queued", "running"), ("running", "queued"), ("running", "done"), ("running", "failed"), ("held", "queued"),
         ("blocked", "skipped"), ("blocked", "cancelled"), ("held", "cancelled"), ("queued", "cancelled"),
@@ -50,10 +49,10 @@ def _retry_expire_fail_and_repair(engineer: Engineer) -> None:
     )
     claim = engineer.take(task_id, "a")
     with transaction(engineer.engine) as conn:
-        executor.retry(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=0)
+        requeue.retry_step(conn, claim, error={"code": "x", "message": "y"}, delay_seconds=0)
     late = engineer.take(task_id, "a", lease_seconds=0.01)
     wait_until(
-        lambda: recovery.expire_lease(engineer.engine, late.id, task_id=task_id), 5, "the lease to expire"
+        lambda: requeue.expire_lease(engineer.engine, late.id, task_id=task_id), 5, "the lease to expire"
     )
     engineer.do(task_id, "a")
     engineer.fail(task_id, "b")
@@ -66,6 +65,6 @@ def _cancel_in_every_state(engineer: Engineer) -> None:
         wait_step("run"), wait_step("queued"), wait_step("held"), wait_step("after", "run")
     )
     engineer.take(task_id, "run")
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     second = engineer.start(wait_step("one"), wait_step("two"), wait_step("three"))
     engineer.do(second, "one")

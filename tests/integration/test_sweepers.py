@@ -1,4 +1,4 @@
-"""Three sweepers at once heal everything, each thing once, and get into nobody's way."""
+"""Three concurrent sweepers repair each fault exactly once."""
 
 import threading
 from collections import Counter
@@ -11,7 +11,7 @@ import redis
 import structlog
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.lifecycle import recovery
+from orchestrator.lifecycle import requeue
 from orchestrator.memory.hints import Hints
 from orchestrator.models.verdict import Decision
 from orchestrator.queue import canvas
@@ -35,20 +35,22 @@ def broker(redis_url: str) -> Iterator["redis.Redis"]:
 
 @pytest.fixture
 def sweepers(engineer: Engineer, broker: "redis.Redis") -> list[Sweeper]:
-    """Sweepers that know the broker and have been connected for longer than a lease."""
+    """Sweepers that have set the broker's epoch and been connected for longer than a lease."""
     process.start(app, service="tests")
     settings = replace(engineer.settings, lease_seconds=0.05, heartbeat_seconds=0.01)
     worker = WorkerProcess(settings, engineer.engine, Hints(settings.redis_url), app, owner="sweeper")
     made = [Sweeper(worker, broker) for _ in range(SWEEPERS)]
     made[0].queue_again_after_flush()
-    wait_until(lambda: not made[-1]._is_too_soon(1e9), 5, "the sweepers to trust their connection")
+    wait_until(
+        lambda: not made[-1]._is_too_soon(1e9), 5, "the sweepers to be connected for longer than a lease"
+    )
     return made
 
 
-def test_three_sweepers_heal_each_thing_once(
+def test_three_sweepers_repair_each_fault_once(
     engineer: Engineer, sweepers: list[Sweeper], broker: "redis.Redis"
 ) -> None:
-    leases = _many(lambda: _with_ended_lease(engineer))
+    leases = _many(lambda: _with_expired_lease(engineer))
     poisoned = _many(lambda: _with_poison(engineer))
     late = _many(lambda: _past_deadline(engineer))
     ready = _many(lambda: _with_ready_chord(engineer))
@@ -58,7 +60,7 @@ def test_three_sweepers_heal_each_thing_once(
         "UPDATE steps SET due = now() WHERE state = 'queued' AND task_id = ANY(%(ids)s)",
         ids=[*lost, *poisoned],
     )
-    # a judge's message may be sent again after REDISPATCH_SECONDS, which a busy machine spends on the rows above
+    # on a busy machine the rows above can take REDISPATCH_SECONDS; a judge's message must not be sent again here
     engineer.ask(
         "UPDATE steps SET due = now() + interval '1 hour' WHERE kind = 'judge' AND task_id = ANY(%(ids)s)",
         ids=ready,
@@ -68,15 +70,15 @@ def test_three_sweepers_heal_each_thing_once(
         _at_once([sweeper.tick for sweeper in sweepers for _ in range(2)])
 
     assert [line for line in logged if line["event"] == "sweep.failed"] == []
-    assert {_told(engineer, task_id)["step.retrying"] for task_id in leases} == {1}
+    assert {_event_counts(engineer, task_id)["step.retrying"] for task_id in leases} == {1}
     assert {engineer.row(task_id, "a")["kills"] for task_id in leases} == {1}
-    assert {_told(engineer, task_id)["step.failed"] for task_id in poisoned} == {1}
+    assert {_event_counts(engineer, task_id)["step.failed"] for task_id in poisoned} == {1}
     assert {engineer.chord_of(task_id)["done"] for task_id in poisoned} == {1}
-    assert {_told(engineer, task_id)["task.failed"] for task_id in late} == {1}
+    assert {_event_counts(engineer, task_id)["task.failed"] for task_id in late} == {1}
     assert {engineer.chord_of(task_id)["state"] for task_id in ready} == {"fired"}
     assert engineer.ask("SELECT id FROM tasks WHERE id = ANY(%(ids)s)", ids=old) == []
     assert broker.llen("arm.executor\x06\x166") == len(leases) + len(lost)
-    # the chords that were ready, and those that the poisoned steps' ends have made so
+    # the chords that were ready, and those that became ready when the poisoned steps were given up
     assert broker.llen("judge\x06\x166") == len(ready) + len(poisoned)
 
 
@@ -95,10 +97,10 @@ def test_a_sweep_takes_no_more_than_a_batch(engineer: Engineer, sweepers: list[S
     assert counts == [BATCH, 5]
 
 
-def test_a_row_of_a_newer_release_is_sent_like_any_other(
+def test_a_row_of_a_newer_release_is_published_like_any_other(
     engineer: Engineer, sweepers: list[Sweeper], broker: "redis.Redis"
 ) -> None:
-    """Its action is one that this release does not have: no reason to leave it, or the others, unsent."""
+    """An action that this release does not have keeps neither its row nor other rows from being published."""
     task_id = engineer.start(wait_step("a"), wait_step("b"))
     engineer.ask("UPDATE steps SET due = now() WHERE state = 'queued' AND task_id = %(id)s", id=task_id)
     engineer.ask("UPDATE steps SET spec = jsonb_set(spec, '{action}', '\"newer\"') WHERE name = 'a'")
@@ -112,7 +114,7 @@ def _many(make: Callable[[], str]) -> list[str]:
     return [make() for _ in range(EACH)]
 
 
-def _with_ended_lease(engineer: Engineer) -> str:
+def _with_expired_lease(engineer: Engineer) -> str:
     task_id = engineer.start(wait_step("a"))
     engineer.take(task_id, "a", lease_seconds=0)
     return task_id
@@ -122,7 +124,7 @@ def _with_poison(engineer: Engineer) -> str:
     task_id = _with_body(engineer)
     for _ in range(engineer.settings.poison_step):
         claim = engineer.take(task_id, "a", owner="host:1")
-        recovery.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
+        requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
     return task_id
 
 
@@ -133,7 +135,7 @@ def _past_deadline(engineer: Engineer) -> str:
 
 
 def _with_ready_chord(engineer: Engineer) -> str:
-    """Finish the only step; whoever did so died before the judge's message was sent."""
+    """Finish the only step without publishing the judge's message, as a worker that died would."""
     task_id = _with_body(engineer)
     engineer.do(task_id, "a")
     engineer.ask("UPDATE chords SET ready_at = now() - interval '5 seconds' WHERE state = 'ready'")
@@ -141,7 +143,7 @@ def _with_ready_chord(engineer: Engineer) -> str:
 
 
 def _with_body(engineer: Engineer) -> str:
-    """Start a task whose chord has the judge's message for its body, as the backend writes it."""
+    """Start a task whose chord body is the judge's message, as the backend writes it."""
     task_id = engineer.submit(wait_step("a"))
     saved = engineer.plan(task_id)
     backend: Any = app.backend
@@ -161,7 +163,7 @@ def _old(engineer: Engineer) -> str:
     return task_id
 
 
-def _told(engineer: Engineer, task_id: str) -> Counter[str]:
+def _event_counts(engineer: Engineer, task_id: str) -> Counter[str]:
     return Counter(event.type for event in engineer.events(task_id))
 
 

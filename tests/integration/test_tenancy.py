@@ -1,4 +1,4 @@
-"""Row-level security: a statement on behalf of a tenant sees that tenant's rows only, whatever it asks for."""
+"""Row-level security: a statement on behalf of a tenant sees only that tenant's rows, whatever its conditions."""
 
 import secrets
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.lifecycle import submission
 from orchestrator.memory import files, migrate, row_security, tasks
 from orchestrator.memory.row_security import CHILDREN, OWNED
-from orchestrator.memory.submissions import IdempotencyKey
 from orchestrator.memory.tenancy import tenant_statement
+from orchestrator.models.caller import Caller, IdempotencyKey
 from orchestrator.models.errors import SettingsError
 from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
@@ -27,13 +27,9 @@ HELD = ("tasks", "artifacts", "artifact_chunks", "submissions", "rounds", "steps
 def submit(engine: Engine, settings: Settings, tenant: str) -> str:
     submitted = submission.submit(
         engine,
-        len,
         settings=settings,
-        tenant=tenant,
-        key_id=None,
-        request_id=None,
+        caller=Caller(tenant, idempotency=IdempotencyKey("key:k", "0" * 64, 60)),
         contract=Contract(goal="Scan this for secrets", context="x"),
-        idempotency=IdempotencyKey("key:k", "0" * 64, 60),
     )
     return submitted.task_id
 
@@ -53,7 +49,7 @@ def theirs(engineer: Engineer, our_settings: Settings) -> str:
 
 
 @pytest.mark.usefixtures("theirs")
-def test_another_tenant_sees_no_row_that_is_there_without_the_policy(engine: Engine) -> None:
+def test_the_policy_hides_all_rows_from_another_tenant(engine: Engine) -> None:
     with statement(engine) as conn:
         without = counts(conn, HELD)
     with tenant_statement(engine, "umbrella") as conn:
@@ -78,7 +74,7 @@ def test_a_query_that_forgets_the_tenant_finds_nothing_of_another(engine: Engine
         assert tasks.find_task(conn, TENANT, theirs) is None
 
 
-def test_nothing_can_be_written_for_another(engine: Engine) -> None:
+def test_a_tenant_can_not_write_rows_of_another(engine: Engine) -> None:
     row = "INSERT INTO submissions (tenant, name, sha256, task_id, expires_at) VALUES (%(t)s, 'n', %(s)s, 'x', now())"
 
     with (
@@ -89,7 +85,7 @@ def test_nothing_can_be_written_for_another(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("theirs")
-def test_the_tenant_of_one_statement_does_not_stay_with_its_connection(postgres_url: str) -> None:
+def test_the_tenant_of_a_statement_does_not_stay_on_its_connection(postgres_url: str) -> None:
     one = open_engine(postgres_url, pool_size=1)
     sees = "SELECT count(*), current_user <> session_user, current_setting('octollm.tenant', true) FROM tasks"
 
@@ -104,7 +100,7 @@ def test_the_tenant_of_one_statement_does_not_stay_with_its_connection(postgres_
 
 
 @pytest.mark.parametrize("tenant", ["", "o'brien; DROP TABLE tasks", "%s %(x)s", "тенант", "\\"])
-def test_any_text_is_a_tenant_and_none_sees_anothers(
+def test_any_text_can_be_a_tenants_name_and_none_sees_anothers_rows(
     engine: Engine, our_settings: Settings, theirs: str, tenant: str
 ) -> None:
     if tenant:
@@ -115,7 +111,7 @@ def test_any_text_is_a_tenant_and_none_sees_anothers(
         assert tasks.find_task(conn, TENANT, theirs) is None
 
 
-def test_a_submission_costs_no_round_trip_more(engine: Engine, our_settings: Settings) -> None:
+def test_row_level_security_costs_a_submission_no_round_trip(engine: Engine, our_settings: Settings) -> None:
     submit(engine, our_settings, "warm-up")
     sent: list[str] = []
 
@@ -151,7 +147,7 @@ def test_every_table_with_a_tenants_rows_has_a_policy_that_binds_its_owner_too(e
 
 @pytest.fixture
 def owner(engine: Engine, postgres_url: str) -> Iterator[str]:
-    """The URL of a fresh database whose owner is no superuser."""
+    """The URL of a new database whose owner is not a superuser."""
     name = f"plain_{secrets.token_hex(4)}"
     with statement(engine) as conn:
         conn.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
@@ -167,7 +163,7 @@ def owner(engine: Engine, postgres_url: str) -> Iterator[str]:
         conn.exec_driver_sql(f"DROP ROLE {name}")
 
 
-def test_an_owner_who_may_become_the_role_enforces_it_and_still_works_for_all(
+def test_an_owner_that_can_set_the_role_enforces_policies_and_reads_all_tenants(
     engine: Engine, our_settings: Settings, owner: str
 ) -> None:
     with statement(engine) as conn:
@@ -185,10 +181,10 @@ def test_an_owner_who_may_become_the_role_enforces_it_and_still_works_for_all(
     assert (everybodys, strangers) == ({"tasks": 1, "steps": 1}, {"tasks": 0, "steps": 0})
 
 
-def test_another_login_than_the_owners_works_for_all(
+def test_a_login_other_than_the_owner_reads_all_tenants(
     engine: Engine, our_settings: Settings, owner: str
 ) -> None:
-    """Who migrates need not be who runs: grants are what it takes, as without policies."""
+    """The service may run under another login than the migrations: it needs the same grants as without policies."""
     worker, url = f"worker_{secrets.token_hex(4)}", make_url(owner)
     with statement(engine) as conn:
         conn.exec_driver_sql(f"GRANT octollm_tenant TO {url.username}")
@@ -218,8 +214,10 @@ def test_another_login_than_the_owners_works_for_all(
     assert found is not None
 
 
-def test_an_owner_who_may_not_works_without_it(our_settings: Settings, owner: str) -> None:
-    """The tenant stands in every query anyway; the log says that the second line is missing."""
+def test_an_owner_that_can_not_set_the_role_works_without_policies(
+    our_settings: Settings, owner: str
+) -> None:
+    """Every query names the tenant anyway; the log warns that the second line of defence is missing."""
     migrate.upgrade(owner)
     plain = open_engine(owner, pool_size=1)
 
@@ -230,7 +228,7 @@ def test_an_owner_who_may_not_works_without_it(our_settings: Settings, owner: st
     plain.dispose()
 
 
-def test_an_owner_who_may_not_is_warned_and_refused_where_it_is_required(
+def test_an_owner_that_can_not_set_the_role_is_refused_where_it_is_required(
     our_settings: Settings, owner: str
 ) -> None:
     standing = migrate.upgrade(owner)
@@ -243,7 +241,7 @@ def test_an_owner_who_may_not_is_warned_and_refused_where_it_is_required(
     bootstrap.for_api(replace(our_settings, database_url=owner)).engine.dispose()
 
 
-def test_migrating_again_enforces_what_could_not_be_at_first(
+def test_migrating_again_enforces_policies_that_could_not_be_enforced_before(
     engine: Engine, our_settings: Settings, owner: str
 ) -> None:
     migrate.upgrade(owner)

@@ -1,4 +1,4 @@
-"""`octollm tenant delete` leaves nothing of a tenant, and everything of the others."""
+"""`octollm tenant delete` deletes all rows of a tenant and none of the others."""
 
 import json
 from io import StringIO
@@ -53,16 +53,16 @@ def rows_of(engineer: Engineer, tenant: str, task_ids: list[str]) -> dict[str, i
     return found
 
 
-def test_nothing_of_a_deleted_tenant_is_left_and_all_of_the_others(
+def test_deleting_a_tenant_deletes_all_its_rows_and_none_of_the_others(
     engineer: Engineer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     doomed, kept = furnish(engineer, DOOMED), furnish(engineer, KEPT)
     before = rows_of(engineer, KEPT, kept)
     claim = engineer.take(doomed[1], "a")
 
-    status, told = octollm(capsys, "tenant", "delete", DOOMED, "--yes", "--json")
+    status, output = octollm(capsys, "tenant", "delete", DOOMED, "--yes", "--json")
 
-    assert (status, json.loads(told)) == (
+    assert (status, json.loads(output)) == (
         ExitStatus.OK,
         {
             "tenant": DOOMED,
@@ -88,7 +88,7 @@ def test_nothing_of_a_deleted_tenant_is_left_and_all_of_the_others(
         engineer.store(claim, done())
 
 
-def test_nothing_is_deleted_without_a_yes(
+def test_nothing_is_deleted_without_confirmation(
     engineer: Engineer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", StringIO("n\n"))

@@ -1,4 +1,4 @@
-"""Redis behind TLS: its certificate is verified by every library, unless the URL says that it is not."""
+"""Redis behind TLS: every library verifies its certificate, unless the URL turns that off."""
 
 import asyncio
 import socket
@@ -34,13 +34,13 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate that no authority vouches for."""
+    """A self-signed certificate."""
     return tls.make_certificate(tmp_path)
 
 
 @pytest.fixture
 def tls_url(own_redis: Valkey, certificate: Path) -> Iterator[str]:
-    """The rediss:// URL of a server that shows this certificate; what it hears it passes on to a Valkey."""
+    """The rediss:// URL of a TLS proxy with this certificate in front of a Valkey."""
     plain = redis.ConnectionPool.from_url(own_redis.url).connection_kwargs
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -70,13 +70,13 @@ def tls_url(own_redis: Valkey, certificate: Path) -> Iterator[str]:
 
 
 def app_on(settings: Settings, url: str) -> Celery:
-    """Celery's app as a worker has it."""
+    """The Celery app, configured as in a worker."""
     chosen = replace(settings, redis_url=server_url.redis_url(url))
     return make_app(lambda: chosen)
 
 
 def queue_length(app: Celery) -> int:
-    """Ask as Flower does."""
+    """Connect as Flower does."""
     broker = Broker(
         app.connection_for_read().as_uri(include_password=True),
         broker_options=app.conf.broker_transport_options,
@@ -97,7 +97,7 @@ def test_an_unknown_certificate_is_refused_by_every_library(our_settings: Settin
 
 
 @pytest.mark.parametrize("wish", ["?ssl_ca_certs={}", "?ssl_cert_reqs=none"])
-def test_a_known_certificate_or_the_users_wish_lets_all_through(
+def test_a_known_certificate_or_verification_turned_off_works_in_every_library(
     our_settings: Settings, tls_url: str, certificate: Path, wish: str
 ) -> None:
     url = tls_url + wish.format(certificate)

@@ -1,4 +1,4 @@
-"""Redis answers and takes no writes: workers wait for it as for a lost one, and everything says what is wrong."""
+"""Redis answers but takes no writes: workers wait as for a lost server, and every check names the fault."""
 
 import os
 import signal
@@ -13,12 +13,13 @@ import pytest
 import redis
 
 from orchestrator import bootstrap
-from orchestrator.bootstrap import Orchestrator
 from orchestrator.cli import checks
 from orchestrator.cli.checks import CheckStatus
 from orchestrator.connections.redis_client import fault_of, open_client, try_write
 from orchestrator.devserver.valkey import Valkey
+from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import Settings
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.waiting import wait_until
@@ -28,7 +29,7 @@ PLANNER = ["-m", "celery", "-A", "workers", "worker", "-Q", "planner", "-P", "th
 
 
 class Spoilt:
-    """What makes a server take no writes, what mends it, and how we call it."""
+    """How to make a server refuse writes, how to repair it, and our description of the fault."""
 
     def __init__(
         self, spoil: Callable[[Client], object], mend: Callable[[Client], object], fault: str
@@ -52,7 +53,7 @@ SPOILT = {
 
 @pytest.fixture(params=SPOILT)
 def spoilt(request: pytest.FixtureRequest) -> Spoilt:
-    """A way in which a server takes no writes."""
+    """One way in which a server takes no writes."""
     return SPOILT[request.param]
 
 
@@ -130,8 +131,6 @@ def _planner(redis_url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def _submit(orchestrator: Orchestrator) -> str:
     return orchestrator.submit(
-        tenant=TENANT,
-        key_id=None,
-        request_id=None,
-        contract=Contract(goal="do it", plan={"steps": [wait_step("a")]}),
+        Caller(TENANT),
+        Contract(goal="do it", plan={"steps": [wait_step("a")]}),
     ).task_id

@@ -1,4 +1,4 @@
-"""A worker whose interpreter stands still is killed from outside, and its work and everybody else's goes on."""
+"""A worker whose interpreter hangs is killed from outside; its work and all other work continues."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def collect(name: str, values: Any) -> dict[str, Any]:
 
 @contextmanager
 def kept_running(pool: str, log: Path) -> Iterator[list[int]]:
-    """Run a worker and start it again whenever it ends, as `octollm up` does; gives the codes that it ended with."""
+    """Run a worker and restart it when it ends, as `octollm up` does; yields the list of its exit codes."""
     command = ["-A", "tests.integration.stuck_app", "worker", "-Q", "arm.retriever", "-P", pool, "-c", "2"]
     stopping, codes, running = threading.Event(), list[int](), list[subprocess.Popen[bytes]]()
 
@@ -70,7 +70,7 @@ def kept_running(pool: str, log: Path) -> Iterator[list[int]]:
 
 @contextmanager
 def swept(engineer: Engineer, redis_url: str) -> Iterator[None]:
-    """Sweep as a sweeper's process does."""
+    """Sweep as the sweeper process does."""
     process.start(app, service="tests")
     settings = replace(engineer.settings, lease_seconds=3.0, heartbeat_seconds=1.0)
     worker = WorkerProcess(settings, engineer.engine, Hints(redis_url), app, owner="sweeper")
@@ -92,7 +92,7 @@ def swept(engineer: Engineer, redis_url: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.slow)])
-def test_a_worker_that_stands_still_is_killed_and_every_task_s_step_is_done(
+def test_a_hung_worker_is_killed_and_every_task_s_step_is_done(
     pool: str, engineer: Engineer, redis_url: str, tmp_path: Path
 ) -> None:
     log, held = tmp_path / "worker.log", tmp_path / "held"
@@ -115,12 +115,12 @@ def test_a_worker_that_stands_still_is_killed_and_every_task_s_step_is_done(
         )
 
     assert engineer.row(evil, "a")["kills"] >= 1
-    # of threads all of the worker had to go, of children only the one
+    # a thread pool ends with its whole worker, a prefork pool loses one child only
     assert codes[:-1] == ([-signal.SIGKILL] if pool == "threads" else [])
 
 
-def living_child(seconds: float, *, then: str) -> int:
-    """Start a watched process that does `then` after its first signs of life; return its exit code."""
+def exit_code_of_watched(seconds: float, *, then: str) -> int:
+    """Start a watched process that runs `then` after its first heartbeat; return its exit code."""
     program = (
         "import ctypes, os, signal, subprocess, sys, threading, time\n"
         "from workers.runtime.watchdog import Watchdog\n"
@@ -132,24 +132,24 @@ def living_child(seconds: float, *, then: str) -> int:
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=60).returncode
 
 
-def test_a_process_that_holds_the_interpreter_is_killed_and_not_without_a_watchdog() -> None:
-    assert living_child(SILENT_SECONDS, then="ctypes.PyDLL(None).sleep(60)") == -signal.SIGKILL
-    assert living_child(0, then="ctypes.PyDLL(None).sleep(4)") == 0
+def test_a_process_that_holds_the_interpreter_lock_is_killed_unless_the_watchdog_is_off() -> None:
+    assert exit_code_of_watched(SILENT_SECONDS, then="ctypes.PyDLL(None).sleep(60)") == -signal.SIGKILL
+    assert exit_code_of_watched(0, then="ctypes.PyDLL(None).sleep(4)") == 0
 
 
-def test_a_process_that_somebody_stopped_is_not_killed_for_its_silence() -> None:
-    # a helper of its own wakes it up: as the chaos of bench/ does, and a terminal
+def test_a_process_stopped_by_a_signal_is_not_killed() -> None:
+    # a helper process continues it, as a terminal or the chaos tests of bench/ would
     stop = (
         "subprocess.Popen(['sh', '-c', f'sleep 5; kill -CONT {os.getpid()}'])\n"
         "os.kill(os.getpid(), signal.SIGSTOP)\n"
         "time.sleep(1)"
     )
 
-    assert living_child(SILENT_SECONDS, then=stop) == 0
+    assert exit_code_of_watched(SILENT_SECONDS, then=stop) == 0
 
 
-def test_a_watcher_that_was_stopped_too_forgives_the_silence() -> None:
-    # all of it stops, and the watcher goes on first
+def test_silence_while_the_watcher_was_stopped_does_not_count() -> None:
+    # both stop, and the watcher continues first
     stop = (
         "own, watcher = os.getpid(), watchdog._watcher.pid\n"
         "subprocess.Popen(['sh', '-c', f'sleep 5; kill -CONT {watcher}; sleep 0.2; kill -CONT {own}'])\n"
@@ -158,10 +158,10 @@ def test_a_watcher_that_was_stopped_too_forgives_the_silence() -> None:
         "time.sleep(1)"
     )
 
-    assert living_child(SILENT_SECONDS, then=stop) == 0
+    assert exit_code_of_watched(SILENT_SECONDS, then=stop) == 0
 
 
-def test_a_watcher_ends_with_those_it_watches() -> None:
+def test_a_watcher_ends_when_its_last_watched_process_ends() -> None:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

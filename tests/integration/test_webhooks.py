@@ -1,4 +1,4 @@
-"""Webhooks: the end of a task is told, signed, at least once, and to nobody whom the operator did not name."""
+"""A webhook delivers the end of a task: signed, at least once, and only to hosts that the operator allowed."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from orchestrator.auth.credential import webhook_secret
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
-from orchestrator.lifecycle import submission
+from orchestrator.lifecycle import cancel
 from orchestrator.memory import webhooks
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.webhooks import DeliveryLease
@@ -33,7 +33,7 @@ from workers import webhook
 
 
 class Receiver:
-    """Somebody's server: answers as the test says, one reply after the other, the last for ever."""
+    """A client's server: sends the test's replies in order, then repeats the last one."""
 
     def __init__(self) -> None:
         self.replies = [Reply(204)]
@@ -70,7 +70,7 @@ def process(engineer: Engineer, served: Served) -> WorkerProcess:
 def end_one(engineer: Engineer, url: str) -> str:
     """Submit a task with a callback and cancel it; return its id."""
     task_id = engineer.start(wait_step("a"), callback_url=url)
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
     return task_id
 
 
@@ -83,7 +83,7 @@ def row(engineer: Engineer, task_id: str) -> dict[str, object]:
     return engineer.ask("SELECT * FROM webhooks WHERE task_id = %(id)s", id=task_id)[0]
 
 
-def test_the_end_of_a_task_is_told_and_signed(
+def test_the_end_of_a_task_is_delivered_and_signed(
     engineer: Engineer, process: WorkerProcess, served: Served
 ) -> None:
     task_id = end_one(engineer, f"{served.url}/hook?x=1")
@@ -92,15 +92,15 @@ def test_the_end_of_a_task_is_told_and_signed(
     webhook.deliver(process, ticket)
 
     (came,) = served.received
-    told, last = json.loads(came.body), engineer.events(task_id)[-1]
+    body, last = json.loads(came.body), engineer.events(task_id)[-1]
     timestamp, signature = came.headers["X-OctoLLM-Timestamp"], came.headers["X-OctoLLM-Signature"]
     secret = webhook_secret(process.settings, TENANT).encode()
     expected = hmac.new(secret, timestamp.encode() + b"." + came.body, hashlib.sha256).hexdigest()
     assert came.path == "/hook?x=1"
     assert signature == f"sha256={expected}"
     assert abs(int(timestamp) - time.time()) < 10
-    assert (told["task_id"], told["seq"], told["type"]) == (task_id, last.seq, "task.cancelled")
-    assert (told["status"], told["error"]["code"]) == ("cancelled", "cancelled")
+    assert (body["task_id"], body["seq"], body["type"]) == (task_id, last.seq, "task.cancelled")
+    assert (body["status"], body["error"]["code"]) == ("cancelled", "cancelled")
     assert came.headers["X-OctoLLM-Delivery"] == f"{task_id}:{last.seq}"
     assert row(engineer, task_id)["state"] == "delivered"
     assert tickets(engineer) == []
@@ -126,7 +126,7 @@ def test_a_verifier_of_standard_webhooks_accepts_the_delivery_and_no_other_body(
         Webhook(secret).verify(came.body + b" ", came.headers)
 
 
-def test_a_failure_is_tried_again_later_with_the_same_number(
+def test_a_failed_delivery_is_retried_later_with_the_same_number(
     engineer: Engineer, process: WorkerProcess, served: Served, receiver: Receiver
 ) -> None:
     receiver.replies = [Reply(500), Reply(200)]
@@ -143,7 +143,7 @@ def test_a_failure_is_tried_again_later_with_the_same_number(
     assert len({came.headers["X-OctoLLM-Delivery"] for came in served.received}) == 1
 
 
-def test_a_message_that_was_lost_is_published_again_and_the_old_one_does_nothing(
+def test_a_lost_message_is_published_again_and_the_old_one_does_nothing(
     engineer: Engineer, process: WorkerProcess, served: Served
 ) -> None:
     end_one(engineer, f"{served.url}/")
@@ -166,7 +166,7 @@ def test_a_message_that_was_lost_is_published_again_and_the_old_one_does_nothing
         (Reply(404), "pending", "http_error"),
     ],
 )
-def test_other_answers_are_no_delivery(
+def test_an_answer_outside_2xx_is_a_failed_delivery(
     engineer: Engineer,
     process: WorkerProcess,
     *,
@@ -186,7 +186,7 @@ def test_other_answers_are_no_delivery(
     assert len(served.received) == 1
 
 
-def test_it_is_given_up_in_the_end(
+def test_a_delivery_is_given_up_after_15_failures(
     engineer: Engineer, process: WorkerProcess, served: Served, receiver: Receiver
 ) -> None:
     receiver.replies = [Reply(503)]
@@ -198,7 +198,7 @@ def test_it_is_given_up_in_the_end(
     assert row(engineer, task_id)["state"] == "failed"
 
 
-def test_who_answers_slowly_is_cut_off(
+def test_a_slow_receiver_is_cut_off(
     engineer: Engineer,
     process: WorkerProcess,
     served: Served,
@@ -216,7 +216,7 @@ def test_who_answers_slowly_is_cut_off(
     assert row(engineer, task_id)["reason"] == "timeout"
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(
+def test_an_untrusted_certificate_is_refused(
     engineer: Engineer, process: WorkerProcess, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
@@ -231,10 +231,10 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
 @pytest.mark.parametrize(
     "addresses", [["10.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["169.254.169.254"], ["::ffff:127.0.0.1"], []]
 )
-def test_a_name_that_leads_inside_is_not_called(
+def test_a_name_that_resolves_to_a_private_address_is_not_contacted(
     engineer: Engineer, process: WorkerProcess, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
 ) -> None:
-    """The operator allowed the name; whoever owns it may point it anywhere."""
+    """The operator allowed the name, but the name's owner may point it to any address."""
     allowed = replace(process.settings, webhook_allowed_hosts=("hooks.example.com",))
     engineer.settings = allowed
     task_id = end_one(engineer, "https://hooks.example.com/")
@@ -261,7 +261,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, port: int, *addresses: str) -> N
     monkeypatch.setattr(socket, "getaddrinfo", answer)
 
 
-def test_the_next_address_of_a_name_is_tried_when_one_refuses(
+def test_the_next_address_is_tried_when_one_refuses_the_connection(
     engineer: Engineer, process: WorkerProcess, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_id = end_one(engineer, f"{served.url}/")
@@ -286,7 +286,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(
     assert row(engineer, task_id)["state"] == "delivered"
 
 
-def test_all_addresses_together_get_the_time_of_one_delivery(
+def test_all_addresses_share_the_time_limit_of_one_delivery(
     engineer: Engineer, process: WorkerProcess, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook, "LIMIT_SECONDS", 0.5)
@@ -304,7 +304,7 @@ def test_all_addresses_together_get_the_time_of_one_delivery(
     assert row(engineer, task_id)["reason"] == "timeout"
 
 
-def test_a_handshake_that_trickles_gets_no_more_time(
+def test_a_trickling_handshake_gets_no_extra_time(
     engineer: Engineer, process: WorkerProcess, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook, "LIMIT_SECONDS", 0.5)
@@ -315,7 +315,7 @@ def test_a_handshake_that_trickles_gets_no_more_time(
     def trickle(listening: socket.socket) -> None:
         link, _ = listening.accept()
         with link, suppress(OSError):
-            # the head of a TLS record of 16 KiB
+            # the header of a TLS record of 16 KiB
             link.sendall(b"\x16\x03\x03\x40\x00")
             while not is_over.wait(0.05):
                 link.sendall(b"\x00")
@@ -330,7 +330,7 @@ def test_a_handshake_that_trickles_gets_no_more_time(
     assert row(engineer, task_id)["reason"] in {"timeout", "tls_failed"}
 
 
-def test_an_answer_is_not_asked_for_again_at_the_next_address(
+def test_after_an_answer_the_next_address_is_not_tried(
     engineer: Engineer,
     process: WorkerProcess,
     *,
@@ -348,7 +348,7 @@ def test_an_answer_is_not_asked_for_again_at_the_next_address(
     assert len(served.received) == 1
 
 
-def test_a_host_that_is_allowed_no_more_gets_nothing(
+def test_a_host_that_is_no_longer_allowed_gets_nothing(
     engineer: Engineer, process: WorkerProcess, served: Served
 ) -> None:
     task_id = end_one(engineer, f"{served.url}/")
@@ -371,25 +371,25 @@ def test_a_result_that_is_too_large_is_left_out(
 
     webhook.deliver(process, tickets(engineer)[0])
 
-    told = json.loads(served.received[0].body)
-    assert (told["result"], told["result_omitted"]) == (None, True)
+    body = json.loads(served.received[0].body)
+    assert (body["result"], body["result_omitted"]) == (None, True)
 
 
 def test_tasks_without_a_callback_have_no_delivery(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
-    submission.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
 
     assert tickets(engineer) == []
 
 
-def test_where_no_host_is_allowed_a_callback_is_refused(engineer: Engineer, our_settings: Settings) -> None:
+def test_a_callback_is_refused_when_no_host_is_allowed(engineer: Engineer, our_settings: Settings) -> None:
     assert our_settings.webhook_allowed_hosts == ()
 
-    with pytest.raises(InvalidInput, match="webhooks are off"):
+    with pytest.raises(InvalidInput, match="webhooks are switched off"):
         engineer.submit(wait_step("a"), callback_url="https://hooks.example.com/")
 
 
-def test_secrets_are_the_tenants_own(our_settings: Settings) -> None:
+def test_each_tenant_has_its_own_secret(our_settings: Settings) -> None:
     assert webhook_secret(our_settings, "acme") != webhook_secret(our_settings, "umbrella")
 
 

@@ -24,6 +24,7 @@ from orchestrator.chord.database import open_engine, statement
 from orchestrator.devserver import servers
 from orchestrator.memory import migrate
 from orchestrator.models import signing_key
+from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
 from tests.acceptance.plans import collect, ref, wait
 from tests.waiting import wait_until
@@ -88,7 +89,7 @@ def _record(engine: Engine, broker: "redis.Redis") -> dict[str, Any]:
 def _submitter(api: Any, engine: Engine) -> Any:
     def submit() -> str:
         contract = Contract(goal="a task of an earlier release", plan=_PLAN)
-        task_id: str = api.submit(tenant="acme", key_id=None, request_id=None, contract=contract).task_id
+        task_id: str = api.submit(Caller("acme"), contract).task_id
         # replayed in a hundred years at the latest; before the permits are signed, which end with the task
         with statement(engine) as conn:
             conn.exec_driver_sql(

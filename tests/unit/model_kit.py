@@ -8,9 +8,9 @@ from typing import Any
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
-from orchestrator.planner.prompted import PLAN_SCHEMA, Proposal
+from orchestrator.planner.by_model import PLAN_SCHEMA, PlanProposal
 from tests.fake_llm.server import FakeLLM
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 from workers.arms.base import models_used
 
 
@@ -38,7 +38,7 @@ class ScriptedModel:
         self.completions.append(completion)
         return completion
 
-    def propose(self, messages: Sequence[Message], *, purpose: str) -> Proposal:
+    def propose(self, messages: Sequence[Message], *, purpose: str) -> PlanProposal:
         """Ask for a plan."""
         completion = self.ask(
             messages,
@@ -46,9 +46,9 @@ class ScriptedModel:
             max_output_tokens=1_000,
             purpose=purpose,
         )
-        return Proposal(completion.value, completion.text, models_used([completion])[0])
+        return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 
 
 def scripted(fake: FakeLLM, *chain: str) -> ScriptedModel:
     """Return models on the fake server: one of OpenAI's unless a chain is given."""
-    return ScriptedModel(Caller(fake, chain or ("openai:fake-model",)).models)
+    return ScriptedModel(ModelCaller(fake, chain or ("openai:fake-model",)).models)

@@ -189,7 +189,7 @@ def test_an_archive_of_too_many_files_is_stopped(kind: str, tmp_path: Path) -> N
 def test_a_duplicate_name_is_reported(tmp_path: Path) -> None:
     content = tar_of(tarfile.TarInfo("a.txt"), tarfile.TarInfo("a.txt"))
 
-    with pytest.raises(InvalidStepInput, match=r"holds 'a\.txt' twice"):
+    with pytest.raises(InvalidStepInput, match=r"contains 'a\.txt' twice"):
         unpack(content, tmp_path, filename="a.tar")
 
 

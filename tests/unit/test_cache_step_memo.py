@@ -1,4 +1,4 @@
-"""Which steps may be spared, and how old a result is that rests on a spared one."""
+"""Which step calls may be memoized, and how long a result with a memoized step is fresh."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision, Verdict
 
 
-def test_only_actions_that_are_declared_to_give_the_same_and_to_do_nothing_are_repeatable() -> None:
+def test_only_deterministic_actions_without_side_effects_are_repeatable() -> None:
     repeatable = {
         (arm.arm_id, name)
         for arm in ARMS.values()
@@ -29,7 +29,7 @@ def test_only_actions_that_are_declared_to_give_the_same_and_to_do_nothing_are_r
 
 
 @pytest.mark.parametrize(("age", "fresh"), [(0, 3600), (86_000, 400), (90_000, 0)])
-def test_a_result_that_rests_on_an_older_one_is_fresh_no_longer_than_that(age: float, fresh: int) -> None:
+def test_a_result_is_fresh_no_longer_than_its_memoized_step(age: float, fresh: int) -> None:
     script = ExecutedAction("executor", "script", StepState.DONE, age_seconds=age)
 
     admitted = admit(

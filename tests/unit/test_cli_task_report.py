@@ -1,4 +1,4 @@
-"""The end of a task, written for people."""
+"""The report of how a task ended."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def _text(lines: Any) -> str:
     return "\n".join(line for line, _ in lines)
 
 
-def test_each_criterion_tells_whether_it_is_met_and_who_checked_it() -> None:
+def test_each_criterion_shows_whether_it_is_met_and_how_it_was_checked() -> None:
     text = _text(lines_of_verdict(VERDICT))
 
     assert "Verdict: failed (50 % of the criteria were checked)" in text
@@ -54,7 +54,7 @@ def test_a_criterion_that_is_not_required_is_marked_so() -> None:
     assert "– No test fails  [by rule, step tests, not required]" in text
 
 
-def test_the_share_that_was_checked_is_told_of_required_criteria_where_others_stand_beside_them() -> None:
+def test_the_checked_share_counts_only_required_criteria() -> None:
     findings = [VERDICT["findings"][0], {**VERDICT["findings"][1], "required": False}]
 
     text = _text(lines_of_verdict({**VERDICT, "coverage": 1.0, "findings": findings}))
@@ -69,11 +69,11 @@ def test_the_share_that_was_checked_is_told_of_required_criteria_where_others_st
         ({"repairs": 2, "tokens_used": 0}, "2 repairs · 0 tokens"),
     ],
 )
-def test_one_repair_is_told_in_the_singular(spent: dict[str, Any], told: str) -> None:
+def test_counts_are_singular_or_plural(spent: dict[str, Any], told: str) -> None:
     assert _text(lines_of_task(_task(metadata=spent), None)).endswith(told)
 
 
-def test_evidence_is_one_short_line_without_what_was_said() -> None:
+def test_evidence_is_one_short_line_without_repetitions() -> None:
     evidence: list[dict[str, Any]] = [
         {"place": "tests:/failed", "value": 1},
         {"test": "test_a", "empty": None},
@@ -105,7 +105,7 @@ def test_a_partial_result_is_called_partial() -> None:
     assert "! not judged" in text
 
 
-def test_a_failed_task_tells_why() -> None:
+def test_a_failed_task_shows_its_error() -> None:
     error = {"message": "No recipe fits this goal."}
 
     assert "No recipe fits this goal." in _text(
@@ -123,5 +123,5 @@ def test_a_failed_task_tells_why() -> None:
         (_task(status="processing", result=None), ExitStatus.OK),
     ],
 )
-def test_the_exit_status_tells_how_a_task_ended(task: dict[str, Any], status: ExitStatus) -> None:
+def test_the_exit_status_shows_how_a_task_ended(task: dict[str, Any], status: ExitStatus) -> None:
     assert status_of_task(task) == status

@@ -1,4 +1,4 @@
-"""The judge says of a round what rules can show, and of the rest that nobody checked it."""
+"""The judge decides by rules what rules can decide, and marks the rest as not checked."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ WORDS = Criterion("It reads well")
         ([BAD, WORDS], Decision.FAILED, 0.5, 0.0),
     ],
 )
-def test_one_failure_fails_and_what_nobody_checked_never_passes(
+def test_one_failed_criterion_fails_and_unchecked_criteria_never_pass(
     criteria: list[Criterion], decision: Decision, coverage: float, confidence: float | None
 ) -> None:
     verdict = judge_round(view(STEPS, DONE, contract=asked(*criteria)))
@@ -62,7 +62,7 @@ def test_a_rejected_result_has_no_confidence_however_much_was_checked() -> None:
     assert (verdict.confidence, result_of(verdict)["confidence"]) == (0.0, 0.0)
 
 
-def test_a_confidence_that_nobody_measured_is_the_number_that_clients_can_read() -> None:
+def test_an_unknown_confidence_is_reported_as_zero() -> None:
     verdict = judge_round(view(STEPS, DONE, contract=asked(WORDS)))
 
     assert (verdict.confidence, result_of(verdict)["confidence"]) == (None, 0.0)
@@ -83,7 +83,7 @@ UNMET = {
 
 
 @pytest.mark.parametrize(("step", "output"), UNMET.values(), ids=UNMET)
-def test_what_a_step_s_action_says_is_not_met_fails_the_task(
+def test_an_unmet_criterion_of_a_step_s_action_fails_the_task(
     step: dict[str, Any], output: dict[str, Any]
 ) -> None:
     verdict = judge_round(view([step], {"c": done({**output, "not_checked": None})}))
@@ -95,7 +95,7 @@ def test_what_a_step_s_action_says_is_not_met_fails_the_task(
 
 
 @pytest.mark.parametrize(("step", "output"), UNMET.values(), ids=UNMET)
-def test_a_step_that_is_not_required_is_told_and_decides_nothing(
+def test_a_step_that_is_not_required_is_reported_and_decides_nothing(
     step: dict[str, Any], output: dict[str, Any]
 ) -> None:
     verdict = judge_round(view([{**step, "required": False}], {"c": done({**output, "not_checked": None})}))
@@ -106,7 +106,7 @@ def test_a_step_that_is_not_required_is_told_and_decides_nothing(
     assert any("not required" in warning for warning in verdict.warnings)
 
 
-def test_a_criterion_that_the_plan_writes_down_itself_is_listed_once() -> None:
+def test_a_criterion_that_the_plan_repeats_is_listed_once() -> None:
     clean = {"text": "It ends well", "check": {"pointer": "/exit_code", "equals": 0}}
     same = Criterion("It ends well", {"step": "c", "pointer": "/exit_code", "equals": 0})
     step = {**SCRIPT, "acceptance_criteria": [clean, clean]}
@@ -116,14 +116,14 @@ def test_a_criterion_that_the_plan_writes_down_itself_is_listed_once() -> None:
     assert [finding.criterion for finding in verdict.findings[1:]] == ["It ends well"]
 
 
-def test_every_action_that_says_how_it_came_out_has_criteria_of_its_own() -> None:
-    telling = {"passed", "accepted", "exit_code"}
-    # coverage runs tests to measure; whether they pass is the action tests
+def test_every_action_whose_output_reports_success_has_its_own_criteria() -> None:
+    success_members = {"passed", "accepted", "exit_code"}
+    # the action `coverage` only measures; whether tests pass is decided by the action `tests`
     measuring = {"coverage"}
 
     for arm in ARMS.values():
         for action in arm.actions.values():
-            if telling & set(action.output_schema["properties"]) and action.name not in measuring:
+            if success_members & set(action.output_schema["properties"]) and action.name not in measuring:
                 assert action.met, action.name
             for criterion in action.met:
                 assert validate_rule(criterion["check"]) == []
@@ -132,7 +132,7 @@ def test_every_action_that_says_how_it_came_out_has_criteria_of_its_own() -> Non
             assert (action.unchecked is None) == ("not_checked" not in action.output_schema["properties"])
 
 
-def test_every_action_that_runs_code_under_test_owns_that_its_report_can_be_forged() -> None:
+def test_every_action_that_runs_code_under_test_declares_its_report_untrusted() -> None:
     for arm in ARMS.values():
         for action in arm.actions.values():
             assert action.report_trusted == (not {"pytest", "coverage"} & set(action.tools)), action.name
@@ -152,7 +152,7 @@ LACKING = {"reason": "dependency_missing", "message": "the tests need pandas, wh
         ),
     ],
 )
-def test_a_rule_over_an_output_that_shows_nothing_is_not_checked(criterion: Criterion) -> None:
+def test_a_rule_over_an_output_without_evidence_is_not_checked(criterion: Criterion) -> None:
     output = {"failed": 0, "errors": 0, "passed": 0, "not_checked": LACKING}
 
     verdict = judge_round(
@@ -170,7 +170,7 @@ def test_a_rule_over_an_output_that_shows_nothing_is_not_checked(criterion: Crit
     assert verdict.faulty == {}
 
 
-def test_what_had_nothing_to_check_is_not_checked_and_where_that_may_be_decides_nothing() -> None:
+def test_a_check_without_anything_to_check_is_not_checked_and_decides_nothing_where_allowed() -> None:
     nothing = {
         "passed": False,
         "failed": 0,
@@ -190,7 +190,7 @@ def test_what_had_nothing_to_check_is_not_checked_and_where_that_may_be_decides_
     assert spare.coverage == 1.0
 
 
-def test_a_criterion_without_a_check_is_told_as_not_checked() -> None:
+def test_a_criterion_without_a_check_is_reported_as_not_checked() -> None:
     verdict = judge_round(view(STEPS, DONE, contract=asked(WORDS)))
 
     finding = next(finding for finding in verdict.findings if finding.criterion == WORDS.text)
@@ -227,7 +227,7 @@ def test_a_failed_step_is_at_fault_and_its_dependents_are_only_skipped() -> None
     assert "[b] not done: it is skipped" in verdict.output
 
 
-def test_criteria_of_a_step_that_did_not_finish_are_told_as_not_checked() -> None:
+def test_criteria_of_an_unfinished_step_are_reported_as_not_checked() -> None:
     picky = wait("a", acceptance_criteria=["fine"])
 
     verdict = judge_round(view([picky], {"a": failed("x", "y")}))
@@ -235,7 +235,7 @@ def test_criteria_of_a_step_that_did_not_finish_are_told_as_not_checked() -> Non
     assert [(finding.criterion, finding.met) for finding in verdict.findings[1:]] == [("fine", None)]
 
 
-def test_an_optional_step_may_fail_but_that_is_told() -> None:
+def test_an_optional_step_may_fail_but_is_reported() -> None:
     spare = wait("spare", optional=True, acceptance_criteria=["fine"])
 
     verdict = judge_round(view([wait("a"), spare], {"a": DONE["a"], "spare": failed("x", "y")}))
@@ -245,7 +245,7 @@ def test_an_optional_step_may_fail_but_that_is_told() -> None:
     assert any("optional step spare did not finish" in warning for warning in verdict.warnings)
 
 
-def test_the_result_is_what_the_last_steps_put_out_and_must_fit_the_schema() -> None:
+def test_the_result_is_the_output_of_the_last_steps_and_must_fit_the_schema() -> None:
     fits = {"required": ["b"], "properties": {"b": {"properties": {"count": {"const": 4}}}}}
     misfits = {"required": ["a"]}
 
@@ -258,7 +258,7 @@ def test_the_result_is_what_the_last_steps_put_out_and_must_fit_the_schema() -> 
     assert set(refused.faulty) == {"b"}
 
 
-def test_the_answer_is_composed_of_what_the_steps_say() -> None:
+def test_the_answer_is_composed_of_the_steps_summaries() -> None:
     verdict = judge_round(view(STEPS, DONE, contract=asked(GOOD)))
 
     assert verdict.output.splitlines() == ["Passed: 2 of 2 checks held.", "[a] A is well", "[b] B is well"]
@@ -273,7 +273,7 @@ def test_warnings_of_steps_reach_the_verdict_with_their_names() -> None:
 @pytest.mark.parametrize(
     "place", [{"step": "ghost", "pointer": ""}, {"pointer": "/ghost"}, {"pointer": "/a"}]
 )
-def test_a_check_of_a_step_that_is_not_in_the_plan_is_no_innocent_step_s_fault(place: dict[str, str]) -> None:
+def test_a_check_of_a_step_that_is_not_in_the_plan_blames_no_step(place: dict[str, str]) -> None:
     elsewhere = Criterion("elsewhere", {**place, "exists": True})
 
     verdict = judge_round(view(STEPS, DONE, contract=asked(elsewhere)))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.lifecycle.reuse import Source, source_of
+from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Contract, Criterion
@@ -36,7 +36,7 @@ def test_the_confidence_of_a_release_0_1_verdict_is_its_coverage() -> None:
 
 
 def test_unknown_members_of_a_plan_rows_source_are_ignored() -> None:
-    source = Source("task_0000000000000000", 1, from_step=None)
+    source = RetrySource("task_0000000000000000", 1, from_step=None)
 
     assert source_of(_with_more(source.to_spec())) == source
 

@@ -19,7 +19,7 @@ from orchestrator.models.model_choice import ModelName, Price, parse_chain
 from orchestrator.models.model_errors import ModelError
 from orchestrator.settings import Settings
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, Caller
+from tests.llm_kit import HELLO, ModelCaller
 
 CHAIN = ("anthropic:fake-first", "openai:fake-second")
 SONNET = ModelName("anthropic", "claude-sonnet-5-5")
@@ -68,7 +68,7 @@ def fake() -> Iterator[FakeLLM]:
 def test_the_next_model_answers_and_the_record_says_why(fake: FakeLLM, fault: Fault, code: str) -> None:
     fake.fail(fault)
 
-    answer = Caller(fake, CHAIN).ask()
+    answer = ModelCaller(fake, CHAIN).ask()
 
     assert (answer.provider, answer.model) == ("openai", "fake-second")
     assert [(attempt.provider, attempt.outcome) for attempt in answer.attempts] == [
@@ -87,7 +87,7 @@ def test_after_a_refusal_or_a_rejected_request_no_other_model_is_asked(
     fake.fail(fault)
 
     with pytest.raises(kind) as refused:
-        Caller(fake, CHAIN).ask()
+        ModelCaller(fake, CHAIN).ask()
 
     assert not refused.value.retryable
     assert [request.path for request in fake.received] == ["/v1/messages"]
@@ -97,7 +97,7 @@ def test_after_a_refusal_or_a_rejected_request_no_other_model_is_asked(
 def test_a_hanging_model_leaves_time_for_the_next(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
 
-    answer = Caller(fake, CHAIN, timeout_seconds=1).ask(seconds=10)
+    answer = ModelCaller(fake, CHAIN, timeout_seconds=1).ask(seconds=10)
 
     assert [attempt.outcome for attempt in answer.attempts] == ["model_timeout", "ok"]
     assert answer.attempts[0].dollars is None
@@ -107,7 +107,7 @@ def test_no_model_is_asked_after_the_deadline(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
 
     with pytest.raises(model_errors.ModelTimeout) as late:
-        Caller(fake, CHAIN).ask(seconds=0.3)
+        ModelCaller(fake, CHAIN).ask(seconds=0.3)
 
     assert len(late.value.details["attempts"]) == 1
 
@@ -116,14 +116,14 @@ def test_if_all_models_fail_the_error_says_whether_to_retry(fake: FakeLLM) -> No
     fake.fail(Fault.UNAUTHORISED, Fault.OVERLOADED)
 
     with pytest.raises(model_errors.ModelUnavailable) as vain:
-        Caller(fake, CHAIN).ask()
+        ModelCaller(fake, CHAIN).ask()
 
     outcomes = [attempt["outcome"] for attempt in vain.value.details["attempts"]]
     assert outcomes == ["model_unauthorised", "model_unavailable"]
 
 
 def test_without_a_model_there_is_an_error_and_no_fake_answer(fake: FakeLLM) -> None:
-    caller = Caller(fake, ())
+    caller = ModelCaller(fake, ())
 
     assert not caller.models.is_configured
     with pytest.raises(model_errors.NoModel):
@@ -131,14 +131,14 @@ def test_without_a_model_there_is_an_error_and_no_fake_answer(fake: FakeLLM) -> 
 
 
 def test_avoided_providers_are_asked_last(fake: FakeLLM) -> None:
-    caller = Caller(fake, CHAIN)
+    caller = ModelCaller(fake, CHAIN)
 
     assert caller.ask(avoid=["anthropic"]).provider == "openai"
     assert caller.ask(avoid=["anthropic", "openai"]).provider == "anthropic"
 
 
 def test_an_open_breaker_stops_calls_to_the_model(fake: FakeLLM) -> None:
-    caller = Caller(fake, CHAIN, gate=FallbackGate(Policy(failures=3)))
+    caller = ModelCaller(fake, CHAIN, gate=FallbackGate(Policy(failures=3)))
     fake.fail(*[Fault.OVERLOADED] * 3, match="fake-first")
     for _ in range(3):
         caller.ask()
@@ -152,7 +152,7 @@ def test_an_open_breaker_stops_calls_to_the_model(fake: FakeLLM) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.REFUSAL, Fault.TOO_LARGE, Fault.UNAUTHORISED, Fault.RATE_LIMITED])
 def test_errors_that_the_model_did_not_cause_do_not_open_its_breaker(fake: FakeLLM, fault: Fault) -> None:
-    caller = Caller(fake, gate=FallbackGate(Policy(failures=2)))
+    caller = ModelCaller(fake, gate=FallbackGate(Policy(failures=2)))
     fake.fail(*[fault] * 4, retry_after="0")
     for _ in range(4):
         with pytest.raises(ModelError):
@@ -162,7 +162,7 @@ def test_errors_that_the_model_did_not_cause_do_not_open_its_breaker(fake: FakeL
 
 
 def test_a_short_deadline_of_ours_does_not_count_against_the_model(fake: FakeLLM) -> None:
-    caller = Caller(fake, gate=FallbackGate(Policy(failures=1)), timeout_seconds=30)
+    caller = ModelCaller(fake, gate=FallbackGate(Policy(failures=1)), timeout_seconds=30)
     fake.fail(Fault.HANG)
     with pytest.raises(model_errors.ModelTimeout):
         caller.ask(seconds=0.1)
@@ -174,10 +174,10 @@ def test_a_providers_pause_applies_to_all_callers(fake: FakeLLM) -> None:
     gate = FallbackGate(Policy())
     fake.fail(Fault.RATE_LIMITED, retry_after="40")
     with pytest.raises(model_errors.ModelRateLimited):
-        Caller(fake, gate=gate).ask()
+        ModelCaller(fake, gate=gate).ask()
 
     with pytest.raises(model_errors.ModelBusy) as busy:
-        Caller(fake, gate=gate).ask()
+        ModelCaller(fake, gate=gate).ask()
 
     assert 10 < busy.value.details["retry_after"] <= 40
     assert busy.value.details["reason"] == "paused"
@@ -185,21 +185,21 @@ def test_a_providers_pause_applies_to_all_callers(fake: FakeLLM) -> None:
 
 
 def test_a_used_up_rate_limit_is_an_error_with_retry_after_and_no_sleep(fake: FakeLLM) -> None:
-    caller = Caller(fake, rates=Rates(requests=2))
+    caller = ModelCaller(fake, rates=Rates(requests=2))
     caller.ask()
     caller.ask()
 
     with pytest.raises(model_errors.ModelBusy) as busy:
         caller.ask()
 
-    assert 10 < busy.value.details["retry_after"] <= 60
+    assert 10 < busy.value.details["retry_after"] <= 30
     assert busy.value.retryable
 
 
 def test_a_started_conversation_ignores_the_rate_limit(fake: FakeLLM) -> None:
     fake.answer("wrong", {"a": 1})
 
-    answer = Caller(fake, rates=Rates(requests=1)).ask({"type": "object", "required": ["a"]})
+    answer = ModelCaller(fake, rates=Rates(requests=1)).ask({"type": "object", "required": ["a"]})
 
     assert answer.value == {"a": 1}
 
@@ -211,7 +211,7 @@ def test_every_call_is_reserved_before_and_settled_by_its_usage_afterwards(fake:
         Scripted('{"a": 1}', input_tokens=30, output_tokens=4),
     )
 
-    Caller(fake).ask({"type": "object", "required": ["a"]}, budget=budget)
+    ModelCaller(fake).ask({"type": "object", "required": ["a"]}, budget=budget)
 
     assert [(call, usage and usage.tokens) for call, usage, _ in budget.settled] == [(1, 12), (2, 34)]
     assert all(bound.output_tokens == 100 for bound in budget.reserved)
@@ -223,7 +223,7 @@ def test_a_call_without_reported_usage_is_charged_an_estimate(fake: FakeLLM, fau
     fake.fail(fault)
 
     with pytest.raises(ModelError):
-        Caller(fake).ask(budget=budget, seconds=1)
+        ModelCaller(fake).ask(budget=budget, seconds=1)
 
     call, usage, _ = budget.settled[0]
     assert (call, budget.told) == (1, [False])
@@ -238,13 +238,13 @@ def test_a_call_that_the_provider_rejected_is_free(fake: FakeLLM, fault: Fault) 
     fake.fail(fault)
 
     with pytest.raises(ModelError):
-        Caller(fake).ask(budget=budget)
+        ModelCaller(fake).ask(budget=budget)
 
     assert budget.settled == [(1, Usage(), Decimal(0))]
 
 
 def test_without_budget_nothing_is_sent_and_the_rate_limit_is_released(fake: FakeLLM) -> None:
-    caller = Caller(fake, CHAIN, rates=Rates(requests=1))
+    caller = ModelCaller(fake, CHAIN, rates=Rates(requests=1))
 
     for _ in range(3):
         with pytest.raises(BudgetExceeded):
@@ -258,7 +258,7 @@ def test_the_reserved_bound_is_at_least_the_actual_usage(fake: FakeLLM) -> None:
     budget = BudgetAccount()
     words = [Message(Role.USER, "žluťoučký kůň 🐎")]
 
-    Caller(fake).ask(budget=budget, messages=words)
+    ModelCaller(fake).ask(budget=budget, messages=words)
 
     assert budget.reserved[0].input_tokens >= len(words[0].text.encode()) + OVERHEAD_TOKENS
 
@@ -291,7 +291,7 @@ def test_the_bound_of_a_cost_covers_writing_to_a_cache() -> None:
 
 
 def test_a_fake_model_costs_nothing_even_if_its_name_has_a_price(fake: FakeLLM) -> None:
-    answer: Completion = Caller(fake, ["anthropic:claude-sonnet-5-5"]).ask()
+    answer: Completion = ModelCaller(fake, ["anthropic:claude-sonnet-5-5"]).ask()
 
     assert answer.is_fake
     assert answer.dollars == 0
@@ -357,7 +357,7 @@ def test_an_api_key_alone_selects_the_registrys_default_model() -> None:
 
 def test_a_cancelled_call_is_closed_and_no_other_model_is_asked(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
-    caller = Caller(fake, CHAIN)
+    caller = ModelCaller(fake, CHAIN)
     began = time.monotonic()
 
     # the task ends when the server has the request
@@ -374,7 +374,7 @@ def test_a_cancellable_call_that_is_not_cancelled_succeeds(fake: FakeLLM) -> Non
     fake.fail(Fault.DRIP)
 
     with pytest.raises(model_errors.ModelTimeout), cancellation.cancellable(lambda: False):
-        Caller(fake, CHAIN[:1]).ask(seconds=1)
+        ModelCaller(fake, CHAIN[:1]).ask(seconds=1)
 
     with cancellation.cancellable(lambda: False):
-        assert Caller(fake, CHAIN).ask().text
+        assert ModelCaller(fake, CHAIN).ask().text

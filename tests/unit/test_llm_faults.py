@@ -19,7 +19,7 @@ from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, Caller
+from tests.llm_kit import HELLO, ModelCaller
 
 SLOW_SECONDS = 0.5
 # the outcome of each fault: single responses, then streams if they differ
@@ -93,8 +93,8 @@ def test_every_fault_ends_in_time_as_an_answer_or_a_typed_error(
 def test_an_answer_has_its_finish_reason_and_is_marked_as_fake(
     fake: FakeLLM, name: str, streams: bool
 ) -> None:
-    whole = Caller(fake, [f"{name}:any-model"], streams=streams).ask()
-    cut = Caller(fake, [f"{name}:fake-length"], streams=streams).ask()
+    whole = ModelCaller(fake, [f"{name}:any-model"], streams=streams).ask()
+    cut = ModelCaller(fake, [f"{name}:fake-length"], streams=streams).ask()
 
     assert (whole.text, whole.finish, whole.is_fake) == (SENTENCE, FinishReason.STOP, True)
     assert (cut.text, cut.finish) == (SENTENCE[: len(SENTENCE) // 2], FinishReason.LENGTH)
@@ -107,7 +107,7 @@ def test_an_answer_has_its_finish_reason_and_is_marked_as_fake(
 def test_usage_means_the_same_for_both_providers(fresh: FakeLLM, name: str, streams: bool) -> None:
     fresh.add(Scripted("yes", input_tokens=1000, output_tokens=500, cached_tokens=200))
 
-    usage = Caller(fresh, [f"{name}:fake-model"], streams=streams).ask().usage
+    usage = ModelCaller(fresh, [f"{name}:fake-model"], streams=streams).ask().usage
 
     assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (1000, 500, 200)
 
@@ -118,7 +118,7 @@ def test_the_sdks_do_not_retry(fresh: FakeLLM, name: str, fault: Fault) -> None:
     fresh.fail(fault)
 
     with pytest.raises(ModelError):
-        Caller(fresh, [f"{name}:fake-model"]).ask(seconds=SLOW_SECONDS)
+        ModelCaller(fresh, [f"{name}:fake-model"]).ask(seconds=SLOW_SECONDS)
 
     assert len(fresh.received) == 1
 
@@ -133,7 +133,7 @@ def test_a_requested_pause_is_reported_without_sleeping(
     fresh.fail(Fault.RATE_LIMITED, retry_after=text)
 
     with pytest.raises(model_errors.ModelRateLimited) as refused:
-        Caller(fresh, [f"{name}:fake-model"]).ask()
+        ModelCaller(fresh, [f"{name}:fake-model"]).ask()
 
     assert refused.value.details.get("retry_after") == seconds
 
@@ -174,12 +174,12 @@ def test_an_answer_is_never_longer_than_its_limit(fresh: FakeLLM) -> None:
     fresh.answer("x" * MAX_ANSWER_BYTES)
 
     with pytest.raises(model_errors.ModelAnswerBroken, match="longer"):
-        Caller(fresh).ask()
+        ModelCaller(fresh).ask()
 
 
 def test_an_unreachable_server_is_unavailable_and_costs_nothing() -> None:
     with FakeLLM() as gone:
-        caller = Caller(gone)
+        caller = ModelCaller(gone)
 
     with pytest.raises(model_errors.ModelUnavailable, match="can't be reached") as refused:
         caller.ask()
@@ -191,7 +191,7 @@ def test_an_unreachable_server_is_unavailable_and_costs_nothing() -> None:
 def test_an_error_keeps_its_class_and_details_when_pickled(fresh: FakeLLM) -> None:
     fresh.fail(Fault.RATE_LIMITED, retry_after="3")
     with pytest.raises(model_errors.ModelRateLimited) as refused:
-        Caller(fresh).ask()
+        ModelCaller(fresh).ask()
 
     copy = pickle.loads(pickle.dumps(refused.value))
 
@@ -204,7 +204,7 @@ def test_an_api_key_that_a_provider_echoes_is_not_in_the_error(fresh: FakeLLM) -
     fresh.fail(Fault.UNAUTHORISED)
 
     with pytest.raises(model_errors.ModelUnauthorised) as refused:
-        Caller(fresh).ask()
+        ModelCaller(fresh).ask()
 
     assert str(refused.value) == "openai fake-model answered 401"
 
@@ -226,7 +226,7 @@ def test_no_process_loads_an_sdk_before_a_provider_is_built() -> None:
 
 
 def _end(fake: FakeLLM, name: str, fault: Fault, *, streams: bool, strict: bool) -> type[Exception] | None:
-    caller = Caller(fake, [f"{name}:fake-{fault}"], streams=streams, strict=strict)
+    caller = ModelCaller(fake, [f"{name}:fake-{fault}"], streams=streams, strict=strict)
     seconds = SLOW_SECONDS if fault in SLOW else 10
     started = time.monotonic()
     try:

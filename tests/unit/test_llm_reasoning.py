@@ -11,7 +11,7 @@ from orchestrator.llm.answer_parser import parse_values, without_reasoning
 from orchestrator.llm.structured_output import parse_value
 from orchestrator.models import model_errors
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 
 PROVIDERS = ("openai", "anthropic")
 VERDICT: dict[str, Any] = {
@@ -104,7 +104,7 @@ def test_text_answers_lose_their_leading_reasoning(text: str, left: str) -> None
 def test_a_judges_draft_does_not_override_its_verdict(fake: FakeLLM, name: str) -> None:
     fake.answer(f"<think>{verdict(True)}</think>{verdict(False)}")
 
-    answer = Caller(fake, [f"{name}:fake-model"]).ask(VERDICT)
+    answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(VERDICT)
 
     assert answer.value["verdicts"][0]["met"] is False
     assert answer.text == verdict(False)
@@ -116,7 +116,7 @@ def test_a_judges_draft_does_not_override_its_verdict(fake: FakeLLM, name: str) 
 def test_contradictory_verdicts_are_corrected(fake: FakeLLM, name: str, other: bool | None) -> None:
     fake.answer(f"{verdict(other)}\nno:\n{verdict(False)}", verdict(False))
 
-    answer = Caller(fake, [f"{name}:fake-model"]).ask(VERDICT)
+    answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(VERDICT)
 
     assert answer.value["verdicts"][0]["met"] is False
     assert "differ in verdicts.0.met" in fake.received[1].text
@@ -126,7 +126,7 @@ def test_verdicts_that_stay_contradictory_are_an_error(fake: FakeLLM) -> None:
     fake.answer(*[verdict(True) + verdict(False)] * 3)
 
     with pytest.raises(model_errors.ModelAnswerInvalid, match="differ in"):
-        Caller(fake).ask(VERDICT)
+        ModelCaller(fake).ask(VERDICT)
 
     assert len(fake.received) == 3
 
@@ -137,7 +137,7 @@ def test_a_draft_before_an_answer_that_the_limit_cut_is_not_taken(fake: FakeLLM)
     fake.add(Scripted(draft + begun + " " * len(draft + begun), fault=Fault.LENGTH))
 
     with pytest.raises(model_errors.ModelAnswerCut):
-        Caller(fake).ask(VERDICT)
+        ModelCaller(fake).ask(VERDICT)
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
@@ -147,7 +147,7 @@ def test_an_unstorable_answer_is_corrected_once_and_does_not_count_as_broken(
 ) -> None:
     fake.answer(json.dumps({"name": f"a{character}"}) + character, FINAL)
 
-    answer = Caller(fake, [f"{name}:fake-model"]).ask(NAMED)
+    answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(NAMED)
 
     assert [attempt.outcome for attempt in answer.attempts] == ["ok", "ok"]
     assert all(attempt.usage for attempt in answer.attempts)

@@ -17,7 +17,7 @@ from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, Caller, embedder
+from tests.llm_kit import HELLO, ModelCaller, embedder
 
 PROVIDERS = ("openai", "anthropic")
 BOTH_WAYS = pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
@@ -37,8 +37,8 @@ def fake() -> Iterator[FakeLLM]:
         yield running
 
 
-def caller(fake: FakeLLM, name: str, *, streams: bool = False) -> Caller:
-    return Caller(fake, [f"{name}:fake-model"], streams=streams, strict=False)
+def caller(fake: FakeLLM, name: str, *, streams: bool = False) -> ModelCaller:
+    return ModelCaller(fake, [f"{name}:fake-model"], streams=streams, strict=False)
 
 
 @BOTH
@@ -104,7 +104,7 @@ def test_all_system_texts_are_sent_as_one_message(fake: FakeLLM, form: dict[str,
     fake.fail(Fault.NO_SCHEMA, Fault.NO_SCHEMA)
     fake.answer(GOOD)
 
-    Caller(fake).ask(form)
+    ModelCaller(fake).ask(form)
 
     for request in fake.received:
         assert [turn["role"] for turn in request.body["messages"]] == ["system", "user"]
@@ -160,7 +160,7 @@ def test_an_html_page_in_an_errors_body_is_not_reported(fake: FakeLLM) -> None:
     fake.add(Scripted(raw=b"<html>bad gateway</html>", status=502))
 
     with pytest.raises(model_errors.ModelUnavailable) as refused:
-        Caller(fake).ask()
+        ModelCaller(fake).ask()
 
     assert refused.value.message == "openai fake-model answered 502"
 
@@ -231,7 +231,7 @@ def test_all_proxy_is_used(fake: FakeLLM, monkeypatch: pytest.MonkeyPatch) -> No
     # without a scheme, as curl takes it
     monkeypatch.setenv("ALL_PROXY", fake.url.removeprefix("http://"))
     with FakeLLM() as server:
-        asked = Caller(server)
+        asked = ModelCaller(server)
         answer = asked.ask()
 
     assert answer.text == SENTENCE

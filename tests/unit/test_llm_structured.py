@@ -18,7 +18,7 @@ from orchestrator.models.model_errors import ModelError
 from orchestrator.rules.json_schema import faults
 from tests.fake_llm.answers import example
 from tests.fake_llm.server import FakeLLM, Fault, Received, Scripted
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 
 PROVIDERS = ("openai", "anthropic")
 SCHEMA: dict[str, Any] = {
@@ -45,7 +45,7 @@ def fake() -> Iterator[FakeLLM]:
 def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -> None:
     fake.answer({**GOOD, "note": None})
 
-    answer = Caller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
+    answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
 
     assert (answer.value, answer.response_format) == (GOOD, ResponseFormat.JSON_SCHEMA)
     sent = _sent_schema(fake.received[0])
@@ -64,7 +64,7 @@ def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -
 def test_a_server_without_schemas_gets_the_schema_as_text_from_then_on(
     fake: FakeLLM, name: str, forms: list[ResponseFormat]
 ) -> None:
-    caller = Caller(fake, [f"{name}:fake-model"])
+    caller = ModelCaller(fake, [f"{name}:fake-model"])
     fake.fail(*[Fault.NO_SCHEMA] * (len(forms) - 1))
     fake.answer(f"Here you are:\n```json\n{json.dumps(GOOD)}\n```\nAnything else?")
 
@@ -87,7 +87,7 @@ def test_a_schema_that_no_server_enforces_is_sent_in_another_format(
 ) -> None:
     fake.answer({"inputs": {"anything": 1}})
 
-    answer = Caller(fake, [f"{name}:fake-model"]).ask(FREE)
+    answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(FREE)
 
     assert (answer.value, answer.response_format) == ({"inputs": {"anything": 1}}, form)
     if form is ResponseFormat.JSON_SCHEMA:
@@ -98,7 +98,7 @@ def test_a_schema_that_no_server_enforces_is_sent_in_another_format(
 def test_a_wrong_answer_goes_back_with_its_faults_at_most_twice(fake: FakeLLM, name: str) -> None:
     fake.answer({"name": "a", "count": 1}, {"name": "a"}, GOOD)
 
-    answer = Caller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
+    answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
 
     assert answer.value == GOOD
     assert "- count breaks minimum 3" in _last_turn(fake.received[1])
@@ -111,7 +111,7 @@ def test_three_wrong_answers_are_an_error_that_says_what_was_wrong(fake: FakeLLM
     fake.answer("one", "two", {"name": "a", "count": 1}, GOOD)
 
     with pytest.raises(model_errors.ModelAnswerInvalid, match="count breaks minimum 3") as refused:
-        Caller(fake).ask(SCHEMA)
+        ModelCaller(fake).ask(SCHEMA)
 
     assert len(fake.received) == 3
     attempts = refused.value.details["attempts"]
@@ -122,7 +122,7 @@ def test_an_answer_cut_by_the_output_limit_is_not_sent_back(fake: FakeLLM) -> No
     fake.add(Scripted(json.dumps(GOOD), fault=Fault.LENGTH))
 
     with pytest.raises(model_errors.ModelAnswerCut, match="100 tokens"):
-        Caller(fake).ask(SCHEMA)
+        ModelCaller(fake).ask(SCHEMA)
 
     assert len(fake.received) == 1
 
@@ -202,9 +202,9 @@ def shared() -> Iterator[FakeLLM]:
 
 
 @pytest.fixture(scope="module")
-def callers(shared: FakeLLM) -> dict[tuple[str, bool], Caller]:
+def callers(shared: FakeLLM) -> dict[tuple[str, bool], ModelCaller]:
     return {
-        (name, streams): Caller(
+        (name, streams): ModelCaller(
             shared,
             [f"{name}:fake-model"],
             streams=streams,
@@ -219,7 +219,7 @@ def callers(shared: FakeLLM) -> dict[tuple[str, bool], Caller]:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200), name=st.sampled_from(PROVIDERS), streams=st.booleans())
 def test_any_text_of_a_model_ends_as_a_value_or_a_typed_error(
-    shared: FakeLLM, callers: dict[tuple[str, bool], Caller], content: bytes, name: str, streams: bool
+    shared: FakeLLM, callers: dict[tuple[str, bool], ModelCaller], content: bytes, name: str, streams: bool
 ) -> None:
     shared.answer(*[content.decode("utf-8", "surrogateescape")] * 3)
 
@@ -236,7 +236,7 @@ def test_any_text_of_a_model_ends_as_a_value_or_a_typed_error(
     name=st.sampled_from(PROVIDERS),
 )
 def test_any_json_of_a_model_ends_as_a_value_or_a_typed_error(
-    shared: FakeLLM, callers: dict[tuple[str, bool], Caller], value: Any, name: str
+    shared: FakeLLM, callers: dict[tuple[str, bool], ModelCaller], value: Any, name: str
 ) -> None:
     shared.answer(*[json.dumps(value)] * 3)
 
@@ -263,7 +263,7 @@ def test_any_json_of_a_model_ends_as_a_value_or_a_typed_error(
     streams=st.booleans(),
 )
 def test_any_body_of_a_server_ends_as_a_value_or_a_typed_error(
-    shared: FakeLLM, callers: dict[tuple[str, bool], Caller], raw: bytes, name: str, streams: bool
+    shared: FakeLLM, callers: dict[tuple[str, bool], ModelCaller], raw: bytes, name: str, streams: bool
 ) -> None:
     body = b"data: " + raw + b"\n\n" if streams else raw
     shared.add(*[Scripted(raw=body)] * 3)
@@ -271,7 +271,7 @@ def test_any_body_of_a_server_ends_as_a_value_or_a_typed_error(
     _ends_well(callers[name, streams], shared)
 
 
-def _ends_well(caller: Caller, fake: FakeLLM) -> None:
+def _ends_well(caller: ModelCaller, fake: FakeLLM) -> None:
     try:
         answer = caller.ask(SCHEMA)
     except ModelError:

@@ -1,4 +1,4 @@
-"""A thread of ours goes on whatever its work raises, and says how it fares."""
+"""A loop continues through every exception of its work and reports its health."""
 
 import threading
 
@@ -9,7 +9,7 @@ from tests.waiting import wait_until
 
 
 class Unforeseen(Exception):
-    """What nobody who wrote a loop has thought of."""
+    """An exception that no loop expects."""
 
 
 class Away(Exception):
@@ -17,7 +17,7 @@ class Away(Exception):
 
 
 class Work:
-    """Raises what it is told to, then does well."""
+    """Raises the given errors, one a call, then succeeds."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -29,7 +29,7 @@ class Work:
             raise self.errors.pop(0)
 
 
-def test_a_thread_whose_work_raises_an_unforeseen_exception_goes_on() -> None:
+def test_a_loop_continues_after_an_unforeseen_exception() -> None:
     work = Work(Unforeseen(), MemoryError(), ValueError())
     loop = Loop("ours", work, pace=Pace(longest_pause_seconds=0.01))
 
@@ -40,7 +40,7 @@ def test_a_thread_whose_work_raises_an_unforeseen_exception_goes_on() -> None:
     assert loop.health()["state"] == "working"
 
 
-def test_a_failing_thread_says_since_when_and_of_what() -> None:
+def test_a_failing_loop_reports_since_when_and_the_error() -> None:
     failed: list[str] = []
     seen = threading.Event()
 
@@ -64,7 +64,7 @@ def test_a_failing_thread_says_since_when_and_of_what() -> None:
     assert set(failed) == {"ours"}
 
 
-def test_work_that_does_not_return_says_itself_that_it_does_well() -> None:
+def test_work_that_does_not_return_can_report_success() -> None:
     stopped = threading.Event()
     loop: Loop
 
@@ -80,7 +80,7 @@ def test_work_that_does_not_return_says_itself_that_it_does_well() -> None:
     loop.stop(wait_seconds=5)
 
 
-def test_a_long_series_of_failures_is_logged_ever_more_seldom_and_a_server_that_is_away_in_one_line() -> None:
+def test_repeated_failures_are_logged_less_and_less_often_and_an_absent_server_in_one_line() -> None:
     work = Work(*(Away() for _ in range(20)), Unforeseen())
 
     with structlog.testing.capture_logs() as logged:
@@ -95,7 +95,7 @@ def test_a_long_series_of_failures_is_logged_ever_more_seldom_and_a_server_that_
     assert [line["failures"] for line in logged if line["event"] == "thread.recovered"] == [21]
 
 
-def test_a_loop_is_started_once() -> None:
+def test_starting_a_loop_twice_starts_one_thread() -> None:
     work = Work()
     loop = Loop("once", work, pace=Pace(60))
 

@@ -1,4 +1,4 @@
-"""A machine without a server of its own: its tests are left out, and fail in continuous integration."""
+"""A test that needs a missing program is skipped, and fails in continuous integration."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests import machine
 
 
 @pytest.mark.parametrize(("value", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
-def test_what_a_machine_lacks_is_a_failure_in_continuous_integration(
+def test_a_missing_program_is_a_failure_in_continuous_integration(
     value: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CI", value)

@@ -1,4 +1,4 @@
-"""A plan is accepted exactly when it can run, and is told everything that is wrong with it."""
+"""A plan is accepted exactly when it can run; otherwise the error lists all its faults."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan
 from orchestrator.models.task_contract import Budget, Contract, Criterion
-from orchestrator.planner.check import check_plan, descendants, leaves, path_lengths
+from orchestrator.planner.check import PlanOrigin, check_plan, descendants, leaves, path_lengths
 
 SHA = "a" * 64
 
@@ -34,7 +34,7 @@ def faults_of(plan: Any, **more: Any) -> dict[str, str]:
 
 @st.composite
 def edges_of_graphs(draw: st.DrawFn) -> list[set[int]]:
-    """For each of up to 50 steps, the steps it depends on; most graphs have a cycle, some have none."""
+    """Draw for each of up to 50 steps the steps that it depends on; most graphs have a cycle."""
     size = draw(st.integers(1, MAX_STEPS))
     forward_only = draw(st.booleans())
     return [
@@ -45,7 +45,7 @@ def edges_of_graphs(draw: st.DrawFn) -> list[set[int]]:
 
 
 def longest_by_force(sources: list[set[int]]) -> dict[str, int] | None:
-    """Find path lengths by relaxing size times; None when they still grow, so when there is a cycle."""
+    """Return the path lengths by relaxing once for each step; None when they still grow, that is for a cycle."""
     lengths = [1] * len(sources)
     for _ in range(len(sources) + 1):
         before = list(lengths)
@@ -77,7 +77,7 @@ def test_a_cycle_is_named() -> None:
     assert "d" not in messages.split("each other:")[1]
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_listed_at_once() -> None:
     found = faults_of(
         {
             "steps": [
@@ -132,14 +132,14 @@ def test_a_plan_has_at_most_fifty_steps() -> None:
         ({"action": "collect", "inputs": {"values": 1}}, "retriever", "collect"),
     ],
 )
-def test_what_can_be_concluded_may_be_left_out(step: dict[str, Any], arm: str, action: str) -> None:
+def test_members_that_follow_from_others_may_be_left_out(step: dict[str, Any], arm: str, action: str) -> None:
     only = check_plan([{"id": "only", **step}]).steps[0]
 
     assert (only.arm, only.action) == (arm, action)
     assert "action" not in only.inputs
 
 
-def test_what_can_not_be_concluded_is_asked_for() -> None:
+def test_members_that_do_not_follow_from_others_are_required() -> None:
     found = faults_of([{"id": "a", "arm": "coder"}, {"id": "b", "capabilities": ["code_analysis"]}])
 
     assert "syntax" in found["steps.0.action"]
@@ -153,7 +153,7 @@ def test_an_arm_must_offer_the_capabilities() -> None:
     assert "mind_reading" in found["steps.0.capabilities"]
 
 
-def test_a_step_that_is_referred_to_is_a_dependency() -> None:
+def test_a_referenced_step_is_a_dependency() -> None:
     plan = check_plan(
         [
             {
@@ -168,7 +168,7 @@ def test_a_step_that_is_referred_to_is_a_dependency() -> None:
     assert plan.steps[0].depends_on == ("one",)
 
 
-def test_a_reference_may_stand_for_any_value_but_not_for_nothing() -> None:
+def test_a_reference_may_replace_any_input_and_must_name_a_known_step() -> None:
     reference = {"$from": "one", "pointer": "/seconds"}
 
     assert check_plan([wait("one"), wait("two", inputs={"seconds": reference})])
@@ -194,7 +194,7 @@ def test_repair_inputs_must_keep_the_contract_too() -> None:
     assert "steps.0.repair_inputs.seconds" in faults_of([wait("a", repair_inputs={"seconds": "2"})])
 
 
-def test_a_criterion_is_words_or_words_with_a_check_that_can_be_used() -> None:
+def test_a_criterion_is_a_text_or_a_text_with_a_valid_check() -> None:
     plan = check_plan([wait("a", acceptance_criteria=["fast", {"text": "slow", "check": {"exists": True}}])])
     found = faults_of(
         [wait("a", acceptance_criteria=[{"text": "x", "check": {"matches": "("}}, {"check": {}}])]
@@ -204,13 +204,13 @@ def test_a_criterion_is_words_or_words_with_a_check_that_can_be_used() -> None:
     assert set(found) == {"steps.0.acceptance_criteria.0.check", "steps.0.acceptance_criteria.1"}
 
 
-def test_a_check_of_a_verify_step_is_checked_when_the_plan_is() -> None:
+def test_the_checks_of_a_verify_step_are_validated_with_the_plan() -> None:
     step = {"id": "v", "arm": "judge", "inputs": {"value": 1, "checks": [{"check": {"at_least": "many"}}]}}
 
     assert "steps.0.inputs.checks.0.check" in faults_of([step])
 
 
-def test_a_step_that_reads_one_attachment_knows_which() -> None:
+def test_a_step_that_reads_one_attachment_must_name_it_among_several() -> None:
     step = {"id": "parse", "arm": "coder", "action": "syntax"}
     named = {**step, "inputs": {"attachment": SHA}}
 
@@ -222,32 +222,32 @@ def test_a_step_that_reads_one_attachment_knows_which() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimates", "told"),
+    ("estimates", "message"),
     [
         ([{"tokens": 6_000}, {"tokens": 5_000}], "take about 11,000, and max_tokens is 10,000"),
         ([{"dollars": 0.6}, {"dollars": 0.6}], "take about 1.2, and max_cost_dollars is 1.0"),
         ([{"seconds": 200}, {"seconds": 101}], "take about 301, and max_time_seconds is 300"),
     ],
 )
-def test_steps_that_take_more_than_the_budget_are_refused(
-    estimates: list[dict[str, float]], told: str
+def test_steps_that_need_more_than_the_budget_are_refused(
+    estimates: list[dict[str, float]], message: str
 ) -> None:
     first, second = estimates
     apart = [wait("a", estimate=first), wait("b", estimate=second)]
     chain = [wait("a", estimate=first), wait("b", "a", estimate=second)]
 
-    assert told in faults_of(chain, budget=Budget())["steps"]
+    assert message in faults_of(chain, budget=Budget())["steps"]
     assert check_plan([chain[0], wait("b", "a")], budget=Budget()).steps[0].estimate == first
     if "seconds" in first:
         assert check_plan(apart, budget=Budget())
 
 
 @pytest.mark.parametrize("estimate", [5, {"tokens": -1}, {"seconds": "1"}, {"dollars": True}])
-def test_an_estimate_says_numbers(estimate: Any) -> None:
+def test_an_estimate_has_numbers(estimate: Any) -> None:
     assert any("estimate" in field for field in faults_of([wait("a", estimate=estimate)]))
 
 
-def test_a_plan_of_ours_verifies_itself_names_earlier_steps_and_can_pay_for_its_models() -> None:
+def test_a_plan_of_ours_checks_its_result_names_earlier_steps_and_fits_the_budget() -> None:
     sure = [{"text": "x", "check": {"exists": True}}]
     asks = {"arm": "retriever", "action": "answer", "inputs": {"question": "Why?"}}
     answers = [{**asks, "id": f"a{number}"} for number in range(4)]
@@ -271,7 +271,7 @@ def test_a_plan_of_ours_verifies_itself_names_earlier_steps_and_can_pay_for_its_
                         st.sampled_from(["steps", "id", "arm", "action", "inputs", "$from", "checks", "check",
                                          "depends_on", "capabilities", "acceptance_criteria", "text"]),
                         inner, max_size=5), max_leaves=20))  # fmt: skip
-def test_no_json_value_at_all_makes_the_checker_stumble(value: Any) -> None:
+def test_any_json_value_gives_a_plan_or_an_invalid_plan_error(value: Any) -> None:
     twice = {"steps": [value, {"id": "a", "arm": "judge", "inputs": value}, value]}
 
     assert faults_of(twice)
@@ -294,7 +294,7 @@ def test_a_plan_read_back_from_its_record_is_the_same_and_still_legal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "message"),
     [
         (
             {"step": "ghost", "pointer": "", "exists": True},
@@ -307,7 +307,7 @@ def test_a_plan_read_back_from_its_record_is_the_same_and_still_legal() -> None:
     ],
 )
 def test_a_criterion_of_the_task_that_names_an_unknown_step_is_a_fault(
-    rule: dict[str, Any], told: str
+    rule: dict[str, Any], message: str
 ) -> None:
     known = Criterion("known", {"pointer": "/b/seconds", "same_as": {"step": "a", "pointer": "/seconds"}})
     contract = Contract(goal="g", acceptance_criteria=(known, Criterion("words"), Criterion("unknown", rule)))
@@ -315,7 +315,7 @@ def test_a_criterion_of_the_task_that_names_an_unknown_step_is_a_fault(
     faults = faults_of([wait("a"), wait("b", "a")], contract=contract)
 
     assert list(faults) == ["acceptance_criteria.2.check"]
-    assert told in faults["acceptance_criteria.2.check"]
+    assert message in faults["acceptance_criteria.2.check"]
 
 
 def test_a_plan_has_the_capabilities_and_the_arm_that_its_task_requires() -> None:
@@ -334,13 +334,13 @@ def test_a_plan_has_the_capabilities_and_the_arm_that_its_task_requires() -> Non
     }
 
 
-def test_a_step_says_whether_its_own_check_is_required() -> None:
+def test_a_step_has_a_flag_whether_its_own_check_is_required() -> None:
     assert check_plan([wait("a")]).steps[0].required
     assert not check_plan([wait("a", required=False)]).steps[0].required
     assert faults_of([wait("a", required="no")]) == {"steps.0.required": "must be true or false"}
 
 
-def test_a_plan_wrong_a_thousand_times_is_answered_with_fifty_short_faults() -> None:
+def test_a_plan_with_a_thousand_faults_lists_fifty_short_ones() -> None:
     wrong = {**{f"{number}{'x' * 900}": 1 for number in range(900)}, "id": "a" * 9_000}
 
     with pytest.raises(InvalidPlan, match=r"and \d{3,} more") as refused:
@@ -378,4 +378,4 @@ def test_a_plan_recorded_by_a_release_that_bound_templates_is_read_and_checked_a
     plan = Plan.from_record(recorded)
 
     assert plan.to_record() == {**recorded, "steps": plan.to_record()["steps"]}
-    assert check_plan({"steps": recorded["steps"]}, mode=plan.mode).steps == plan.steps
+    assert check_plan({"steps": recorded["steps"]}, origin=PlanOrigin(plan.mode)).steps == plan.steps

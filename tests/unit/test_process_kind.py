@@ -1,4 +1,4 @@
-"""Each kind of process is given the secrets that its work needs, and no other."""
+"""Each kind of process gets the secrets that its work needs and no others."""
 
 from dataclasses import fields
 
@@ -71,7 +71,7 @@ def test_a_kind_can_start_with_what_it_gets_and_sees_the_same_models(kind: str) 
     assert its_own.octollm_kind == kind
 
 
-def test_a_kind_without_keys_is_told_which_models_there_are_but_any_other_process_needs_the_key() -> None:
+def test_a_kind_without_keys_gets_the_models_names_and_any_other_process_needs_the_key() -> None:
     environ = {**WHOLE, "OPENAI_API_KEY": "", "OPENAI_BASE_URL": "", "LLM_CHAIN": "openai:m"}
 
     settings.load(environment_of("executor", environ))
@@ -80,7 +80,7 @@ def test_a_kind_without_keys_is_told_which_models_there_are_but_any_other_proces
             settings.load(refused)
 
 
-def test_every_secret_setting_and_every_line_of_the_procfile_has_its_place() -> None:
+def test_every_secret_setting_and_every_procfile_line_is_in_the_tables() -> None:
     addresses = {"DATABASE_URL", "REDIS_URL"}
     secrets = {item.name.upper() for item in fields(settings.Settings) if item.metadata["secret"]}
 

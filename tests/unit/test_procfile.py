@@ -13,7 +13,7 @@ from orchestrator.devserver.stack import ONE_OF_EACH
 from orchestrator.models.arm_capability import ARMS
 
 
-def test_honcho_reads_the_same_lines_as_we_do() -> None:
+def test_honcho_accepts_the_procfile() -> None:
     checked = subprocess.run(
         [Path(sys.executable).with_name("honcho"), "-f", PROCFILE, "check"],
         check=True,
@@ -35,7 +35,7 @@ def test_every_arm_has_a_line_with_its_queue_and_its_pool(arm_id: str) -> None:
     assert size == str(arm.max_concurrent_tasks) or re.fullmatch(r"\$\{[A-Z]+_THREADS:-\d\}", size)
 
 
-def test_every_worker_line_is_an_arm_s_or_that_of_webhooks() -> None:
+def test_every_worker_line_belongs_to_an_arm_or_to_webhooks() -> None:
     workers = {name for name, command in read_procfile().items() if "celery -A workers worker" in command}
 
     assert workers == {arm.process for arm in ARMS.values()} | {"webhook"}
@@ -45,7 +45,7 @@ def test_up_runs_every_line_but_flower_and_the_release() -> None:
     assert set(ONE_OF_EACH) == set(read_procfile()) - {"flower", "release"}
 
 
-def test_every_line_becomes_the_process_it_starts_so_that_signals_reach_it() -> None:
+def test_every_line_execs_its_program_so_that_signals_reach_it() -> None:
     for name, command in read_procfile().items():
         last = re.split(r";|&&", command)[-1].strip()
 
@@ -71,7 +71,7 @@ def test_two_workers_of_a_kind_have_two_names() -> None:
         assert len(set(shown)) == 4
 
 
-def test_worker_lines_differ_in_nothing_but_arm_and_pool() -> None:
+def test_worker_lines_differ_only_in_arm_and_pool() -> None:
     shapes = {
         re.sub(
             r"^\[.*/dev/null; |-Q \S+ -P \w+ -c (?:\d+|\$\{\w+:-\d+\}) -n \$\{HONCHO_PROCESS_NAME:-\w+\.",

@@ -15,7 +15,7 @@ from orchestrator.llm.prompt import Role, Untrusted, compose, trusted
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.model_errors import ModelAnswerInvalid
 from orchestrator.models.task_contract import Attachment, Contract, Criterion
-from orchestrator.planner.prompted import plan_by_model
+from orchestrator.planner.by_model import plan_by_model
 from orchestrator.safety import redact
 from tests.fake_llm.server import FakeLLM
 from tests.unit.arm_kit import assignment, done, run, view
@@ -41,7 +41,7 @@ MESSAGES = MAKERS | {
     Path("orchestrator/llm/embedding.py"),  # an embedding model takes no instructions
 }
 REGISTRY_TEXTS = {
-    Path("orchestrator/planner/prompted.py"),  # the catalogue of arms
+    Path("orchestrator/planner/by_model.py"),  # the catalogue of arms
     Path("orchestrator/llm/structured_output.py"),  # the schemas of our own calls
 }
 

@@ -1,4 +1,4 @@
-"""A goal is planned by a recipe that fits it, or refused with what could be said instead."""
+"""A goal is planned by the recipe that fits it, or refused with advice on other wordings."""
 
 import pytest
 
@@ -85,7 +85,7 @@ def test_a_goal_that_no_recipe_can_serve_is_refused(goal: str, attachments: list
         ("Write me a sonnet about autumn", [], None, "No recipe fits"),
     ],
 )
-def test_a_refusal_names_the_nearest_recipe_what_it_lacks_and_every_other_way(
+def test_the_error_names_the_nearest_recipe_what_is_missing_and_every_other_way(
     goal: str, attachments: list[Attachment], nearest: str | None, lacks: str
 ) -> None:
     with pytest.raises(Unplannable) as refused:
@@ -98,14 +98,14 @@ def test_a_refusal_names_the_nearest_recipe_what_it_lacks_and_every_other_way(
     assert all(recipe.say in refused.value.message for recipe in recipes())
 
 
-def test_what_a_recipe_tells_users_to_say_works() -> None:
+def test_the_example_goal_of_each_recipe_works() -> None:
     needed = {"package": [PACKAGE], "text": [NOTES], "script": [SCRIPT, *INPUTS]}
 
     for recipe in recipes():
         assert plan(recipe.say, *needed[recipe.needs]).provenance["recipe"] == recipe.recipe
 
 
-def test_a_script_is_run_once_an_input_and_what_is_expected_is_checked() -> None:
+def test_a_script_runs_once_for_each_input_and_expected_outputs_are_checked() -> None:
     made = plan("Run this script on these inputs", SCRIPT, *INPUTS, EXPECTED)
 
     steps = {step.id: step for step in made.steps}
@@ -155,9 +155,7 @@ def test_an_audit_has_steps_that_depend_on_others_and_ends_with_a_verification()
         ("Answer from these documents: when is a late delivery refunded?", "late delivery refunded"),
     ],
 )
-def test_a_search_looks_for_what_is_quoted_or_else_for_the_words_that_carry_meaning(
-    goal: str, query: str
-) -> None:
+def test_a_search_uses_the_quoted_phrases_or_else_the_meaningful_words(goal: str, query: str) -> None:
     assert plan(goal, NOTES).steps[0].inputs["query"] == query
 
 

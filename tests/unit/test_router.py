@@ -1,15 +1,15 @@
-"""A step goes to the best arm that can do it now, and the reason is kept."""
+"""A step is routed to the best available arm, with the reason recorded."""
 
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.plan import PlanStep
-from orchestrator.router import Candidate, route
+from orchestrator.router import ArmCandidate, route
 
 LINT = PlanStep(id="lint", arm="executor", action="lint")
 
 
-def candidate(arm: str, **more: object) -> Candidate:
+def candidate(arm: str, **more: object) -> ArmCandidate:
     offered = {"capabilities": ARMS[arm].capabilities, "cost_tier": ARMS[arm].cost_tier, "available": True}
-    return Candidate(arm, **{**offered, **more})  # type: ignore[arg-type]  # a test's shorthand
+    return ArmCandidate(arm, **{**offered, **more})  # type: ignore[arg-type]  # a test's shorthand
 
 
 def test_only_an_arm_with_the_action_and_all_capabilities_is_chosen() -> None:
@@ -19,7 +19,7 @@ def test_only_an_arm_with_the_action_and_all_capabilities_is_chosen() -> None:
     assert {arm for arm, parts in chosen.scores.items() if "excluded" in parts} == set(ARMS) - {"executor"}
 
 
-def test_an_arm_without_one_of_the_capabilities_is_excluded_however_good() -> None:
+def test_an_arm_that_lacks_a_capability_is_excluded_whatever_its_score() -> None:
     chosen = route(LINT, [candidate("executor", capabilities=("timer",), successes=1000, attempts=1000)])
 
     assert chosen.scores["executor"] == {"excluded": "does not offer lint"}
@@ -46,7 +46,7 @@ def test_the_score_has_the_published_weights() -> None:
     assert parts["total"] == 0.885
 
 
-def test_a_few_failures_do_not_condemn_an_arm_and_many_do() -> None:
+def test_a_few_failures_lower_an_arms_score_little_and_many_a_lot() -> None:
     def score(successes: int, attempts: int) -> float:
         return route(LINT, [candidate("executor", successes=successes, attempts=attempts)]).score
 

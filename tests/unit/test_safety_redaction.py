@@ -1,4 +1,4 @@
-"""Redaction leaves nothing to find, is done once and for all, and costs linear time on any text."""
+"""Redaction leaves no finding, is idempotent, and takes linear time on any text."""
 
 import random
 from itertools import pairwise
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.safety import Finding, redact, risk, scan
+from orchestrator.safety import SafetyFinding, redact, risk, scan
 from tests.unit.pattern_kit import cpu_seconds
 
 _PIECES = [
@@ -45,13 +45,13 @@ _TEXTS = st.one_of(
 )
 
 
-def private(text: str) -> list[Finding]:
+def private(text: str) -> list[SafetyFinding]:
     return [finding for finding in scan(text) if finding.kind != "injection"]
 
 
 @settings(max_examples=400, deadline=None)
 @given(_TEXTS)
-def test_any_text_is_scanned_with_places_inside_it(text: str) -> None:
+def test_spans_are_inside_the_text(text: str) -> None:
     findings = scan(text)
 
     assert all(0 <= f.start < f.end <= len(text) and 0 < f.score <= 1 for f in findings)
@@ -68,7 +68,7 @@ def test_private_findings_never_overlap(text: str) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(_TEXTS)
-def test_a_redacted_text_holds_nothing_private_and_stays_as_it_is(text: str) -> None:
+def test_a_redacted_text_has_no_private_findings_and_is_not_changed_again(text: str) -> None:
     redacted = redact(text)
 
     assert private(redacted) == []
@@ -90,7 +90,7 @@ def test_a_text_without_private_data_is_returned_unchanged() -> None:
     assert redact(text) is text
 
 
-def test_no_finding_carries_the_value_it_found() -> None:
+def test_no_finding_contains_the_matched_value() -> None:
     text = "card 4111 1111 1111 1111, password=hunter2x"
 
     assert not any("4111" in repr(f) or "hunter2x" in repr(f) for f in scan(text))
@@ -121,7 +121,7 @@ _HOSTILE = [
 
 
 @pytest.mark.parametrize("unit", _HOSTILE)
-def test_a_hostile_text_costs_bounded_time(unit: str) -> None:
+def test_a_hostile_text_takes_bounded_time(unit: str) -> None:
     text = unit * (100_000 // len(unit))
 
     assert cpu_seconds(scan, text) < 2

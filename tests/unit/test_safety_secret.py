@@ -1,4 +1,4 @@
-"""Secrets are found by their vendor's shape or by the name they are assigned to; look-alikes are left alone.
+"""Secrets are found by their vendor's format or by the name they are assigned to; look-alikes are not.
 
 Every fake key is put together here at run time, so that no scanner of this repository takes it for a live one.
 """
@@ -61,7 +61,7 @@ VENDORS = {
 @pytest.mark.parametrize(
     "frame", ["{}", "key = '{}'", "use {} please", '{{"k": "{}"}}', "A={}\nB=1", "`{}`."]
 )
-def test_a_vendor_key_is_found_whole_wherever_it_stands(name: str, frame: str) -> None:
+def test_a_vendor_key_is_found_whole_in_every_context(name: str, frame: str) -> None:
     text = frame.format(VENDORS[name])
 
     secrets = [finding for finding in scan(text) if finding.kind.startswith("secret.")]
@@ -107,7 +107,7 @@ def test_a_private_key_is_found_from_begin_to_end(label: str, newline: str) -> N
         ("Authorization: Basic YWRtaW46aHVudGVyMg==", "YWRtaW46aHVudGVyMg=="),
     ],
 )
-def test_a_value_under_a_telling_name_is_found_without_the_name(text: str, value: str) -> None:
+def test_a_value_assigned_to_a_secret_name_is_found_without_the_name(text: str, value: str) -> None:
     secrets = [finding for finding in scan(text) if finding.kind.startswith("secret.")]
 
     assert [text[s.start : s.end] for s in secrets] == [value]

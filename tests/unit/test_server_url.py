@@ -1,4 +1,4 @@
-"""The addresses of Postgres and Redis: every form works for all libraries, or is refused in words."""
+"""URLs of Postgres and Redis: every form works for all libraries, or is refused with a reason."""
 
 import ssl
 from typing import Any
@@ -39,13 +39,13 @@ ODD = [
 
 
 def connect_arguments(url: str) -> dict[str, Any]:
-    """What psycopg2.connect is given for a setting."""
+    """Return the arguments that psycopg2.connect gets for a setting."""
     _, arguments = PGDialect_psycopg2().create_connect_args(make_url(driver_url(url)))  # type: ignore[no-untyped-call]
     return dict(arguments)
 
 
 @pytest.mark.parametrize("url", [text.format(scheme="postgresql") for text in ODD])
-def test_an_odd_url_of_postgres_is_refused_in_words(url: str) -> None:
+def test_an_unusable_postgres_url_is_refused_with_a_reason(url: str) -> None:
     with pytest.raises(ValueError, match=r"postgresql://|usable: "):
         driver_url(url)
 
@@ -67,7 +67,7 @@ def test_an_odd_url_of_postgres_is_refused_in_words(url: str) -> None:
         "unix:///path?db=one",
     ],
 )
-def test_an_odd_url_of_redis_is_refused_in_words(url: str) -> None:
+def test_an_unusable_redis_url_is_refused_with_a_reason(url: str) -> None:
     with pytest.raises(ValueError, match=r"redis://|usable: "):
         redis_url(url)
 
@@ -104,7 +104,7 @@ def test_postgres_is_reached_over_a_unix_socket(url: str) -> None:
     assert connect_arguments(url) == {"host": "/run/postgresql", "dbname": "octollm"}
 
 
-def test_an_ipv6_address_stays() -> None:
+def test_an_ipv6_address_is_not_changed() -> None:
     assert connect_arguments("postgres://me@[::1]:5433/octollm")["host"] == "::1"
     assert redis_url("redis://[::1]:6380/2") == "redis://[::1]:6380/2"
 
@@ -120,7 +120,7 @@ def test_redis_is_reached_over_a_unix_socket(url: str) -> None:
     assert broker_settings(known) == {"broker_url": "redis+socket:///run/redis.sock?virtual_host=3"}
 
 
-def test_tls_verifies_the_server_unless_the_url_says_no() -> None:
+def test_tls_verifies_the_server_unless_the_url_turns_it_off() -> None:
     assert redis_url("rediss://h:1/0") == "rediss://h:1/0?ssl_cert_reqs=required"
     assert redis_url("rediss://h/0?ssl_cert_reqs=CERT_NONE") == "rediss://h/0?ssl_cert_reqs=none"
 
@@ -138,7 +138,7 @@ def test_the_broker_verifies_as_redis_does() -> None:
     assert free["broker_use_ssl"]["ssl_cert_reqs"] == ssl.CERT_NONE
 
 
-def test_a_password_of_special_characters_reaches_the_broker_whole() -> None:
+def test_a_password_with_special_characters_reaches_the_broker_unchanged() -> None:
     asked = broker_settings(redis_url("redis://me:a;b%40%2F@h/1"))
 
     broker = Connection(asked["broker_url"])

@@ -1,4 +1,4 @@
-"""A goal's key forgets how it is put and nothing else; the guard names what makes two goals two tasks."""
+"""The canonical key ignores the form of a goal and nothing else; known differences are named."""
 
 import subprocess
 import sys
@@ -61,12 +61,12 @@ FRAMES = ["{}", "please {}", "Could you please {}?", "{}, thanks!", "I would lik
 
 
 @pytest.mark.parametrize(("one", "other"), EQUAL)
-def test_goals_that_only_are_put_differently_share_a_key(one: str, other: str) -> None:
+def test_goals_that_differ_in_form_only_share_a_key(one: str, other: str) -> None:
     assert canonical_key(one) == canonical_key(other)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_goals_that_ask_for_two_things_do_not_share_a_key(one: str, other: str) -> None:
+def test_goals_of_different_tasks_have_different_keys(one: str, other: str) -> None:
     assert canonical_key(one) != canonical_key(other)
 
 
@@ -86,7 +86,7 @@ def test_any_text_has_a_key_of_the_same_form(goal: str) -> None:
 
 
 @given(GOALS, st.sampled_from([str.upper, str.title, str.capitalize, str.swapcase, str.lower]))
-def test_case_is_forgotten(goal: str, recase: Callable[[str], str]) -> None:
+def test_case_is_ignored(goal: str, recase: Callable[[str], str]) -> None:
     assert canonical_key(recase(goal)) == canonical_key(goal)
 
 
@@ -95,12 +95,12 @@ def test_case_is_forgotten(goal: str, recase: Callable[[str], str]) -> None:
     st.sampled_from(["", ".", "!", "?", "...", " ?"]),
     st.sampled_from([" ", "  ", "\n", "\t", "\u00a0"]),
 )
-def test_closing_marks_and_spaces_are_forgotten(goal: str, mark: str, space: str) -> None:
+def test_final_punctuation_and_spaces_are_ignored(goal: str, mark: str, space: str) -> None:
     assert canonical_key(goal.replace(" ", space) + mark) == canonical_key(goal)
 
 
 @given(GOALS, st.randoms(use_true_random=False))
-def test_commas_between_words_are_forgotten(goal: str, chance: object) -> None:
+def test_commas_between_words_are_ignored(goal: str, chance: object) -> None:
     words = goal.split(" ")
     at = chance.randrange(1, len(words))  # type: ignore[attr-defined]  # hypothesis hides the type
 
@@ -108,7 +108,7 @@ def test_commas_between_words_are_forgotten(goal: str, chance: object) -> None:
 
 
 @given(st.sampled_from(MUTATIONS), st.sampled_from(FRAMES), st.sampled_from(FRAMES), st.booleans())
-def test_courtesy_never_hides_a_changed_word(
+def test_politeness_never_hides_a_changed_word(
     mutation: tuple[str, str, str], frame: str, other_frame: str, shouts: bool
 ) -> None:
     goal, old, new = mutation
@@ -127,7 +127,7 @@ def test_the_order_of_words_counts(goal: str) -> None:
 
 
 @given(st.text("abcXYZ019_/.- ", min_size=1, max_size=20).map(str.strip).filter(bool))
-def test_quotes_and_code_are_kept_to_the_letter(content: str) -> None:
+def test_quotes_and_code_are_kept_verbatim(content: str) -> None:
     for mark in ('"', "`"):
         goal = f"find {mark}{content}{mark} in the logs"
 
@@ -175,7 +175,7 @@ def test_another_process_makes_the_same_key() -> None:
     ],
 )
 def test_hostile_text_takes_linear_time(part: str) -> None:
-    """Eight times the text; what is quadratic takes 64 times as long. The best of some runs is not the machine's."""
+    """Quadratic code takes 64 times as long for 8 times the text. The best of several runs leaves out noise."""
     short, long = part * (8_000 // len(part)), part * (64_000 // len(part))
 
     assert cpu_seconds(canonical_key, long, times=2) < 24 * cpu_seconds(canonical_key, short, times=3) + 0.05
@@ -211,7 +211,7 @@ def test_hostile_text_takes_linear_time(part: str) -> None:
         ("merge main into dev", "merge dev into main", Difference.ORDER),
     ],
 )
-def test_the_guard_names_the_difference_both_ways(one: str, other: str, difference: Difference) -> None:
+def test_the_difference_is_named_in_both_directions(one: str, other: str, difference: Difference) -> None:
     assert known_difference(one, other) is difference
     assert known_difference(other, one) is difference
 
@@ -225,21 +225,21 @@ def test_the_guard_names_the_difference_both_ways(one: str, other: str, differen
         ("fix the failing login test", "repair the failing login test"),
     ],
 )
-def test_the_guard_leaves_paraphrases_to_the_judge(one: str, other: str) -> None:
+def test_paraphrases_have_no_known_difference(one: str, other: str) -> None:
     assert known_difference(one, other) is None
 
 
 @pytest.mark.parametrize(("one", "other"), EQUAL)
-def test_the_guard_has_nothing_against_goals_of_one_key(one: str, other: str) -> None:
+def test_goals_with_one_key_have_no_known_difference(one: str, other: str) -> None:
     assert known_difference(one, other) is None
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_the_guard_is_symmetric_and_never_fails(one: str, other: str) -> None:
+def test_known_difference_is_symmetric_and_never_raises(one: str, other: str) -> None:
     assert known_difference(one, other) == known_difference(other, one)
 
 
-def test_the_guard_refuses_nearly_every_look_alike() -> None:
+def test_nearly_every_near_miss_has_a_known_difference() -> None:
     missed = [pair.values for pair in DIFFERENT if known_difference(*map(str, pair.values)) is None]
 
     assert len(missed) < 0.15 * len(DIFFERENT), missed

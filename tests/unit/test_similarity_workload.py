@@ -1,4 +1,4 @@
-"""Over whole streams of goals: noise keeps the key, and every change of the task changes it."""
+"""Over streams of goals: noise keeps the key, and every change of the task changes it."""
 
 import random
 
@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 2**32)
 IDS = st.from_regex(
     r"[a-z]{1,6}_[A-Za-z]{1,6}|src/[A-Za-z]{1,6}\.py|#[0-9]{1,6}|[0-9]{1,3}(\.[0-9]{1,3}){3}", fullmatch=True
 )
-# a constraint is no part of the goal, but of the cache's key, which is tested below
+# a constraint is part of the cache key, not of the goal; the cache key is tested below
 IN_GOAL = [change for change in Change if change is not Change.CONSTRAINT]
 
 
@@ -34,7 +34,7 @@ def test_noise_keeps_the_key(seed: int) -> None:
 
 @settings(max_examples=300)
 @given(SEEDS)
-def test_a_changed_task_has_another_key_in_whatever_noise(seed: int) -> None:
+def test_a_changed_task_has_another_key_under_any_noise(seed: int) -> None:
     chance = random.Random(seed)
     task = draw_task(chance, effects=chance.random() < 0.1)
     asked = {canonical_key(noisily(task, way, chance)) for way in task.ways}
@@ -49,7 +49,7 @@ def test_a_changed_task_has_another_key_in_whatever_noise(seed: int) -> None:
 
 @settings(max_examples=200)
 @given(SEEDS)
-def test_the_cache_has_a_key_for_each_task_and_one_only(seed: int) -> None:
+def test_each_task_has_exactly_one_cache_key(seed: int) -> None:
     chance = random.Random(seed)
     task = draw_task(chance)
     way = chance.choice(task.ways)
@@ -62,7 +62,7 @@ def test_the_cache_has_a_key_for_each_task_and_one_only(seed: int) -> None:
 
 
 def cache_key(task: Task, goal: str, *, reverse: bool = False) -> str:
-    """Return the key under which the cache would keep the task's result, its constraints written in some order."""
+    """Return the task's cache key, with its constraints in original or reverse order."""
     names = sorted(task.constraints, reverse=reverse)
     contract = Contract(goal, constraints={name: task.constraints[name] for name in names})
     return key_of(key_parts(contract, tenant="acme", scopes=["task:submit"], environment="e"))
@@ -95,7 +95,7 @@ def test_two_identifiers_have_two_keys(one: str, other: str) -> None:
 
 @settings(max_examples=300)
 @given(SEEDS)
-def test_the_guard_has_nothing_against_noise(seed: int) -> None:
+def test_noise_makes_no_known_difference(seed: int) -> None:
     chance = random.Random(seed)
     task = draw_task(chance)
     way = chance.choice(task.ways)

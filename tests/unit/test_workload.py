@@ -1,4 +1,4 @@
-"""The benchmark's stream of requests: seeded, of the shape that was asked for, and labelled truly."""
+"""The benchmark's request stream is seeded, has the requested mix, and is labelled correctly."""
 
 import random
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ def requests() -> list[Request]:
     return list(stream(MIX))
 
 
-def test_a_seed_makes_the_same_stream_and_another_one_another(requests: list[Request]) -> None:
+def test_equal_seeds_make_equal_streams_and_other_seeds_others(requests: list[Request]) -> None:
     assert list(stream(MIX)) == requests
     assert list(stream(replace(MIX, seed=2))) != requests
 
@@ -34,7 +34,7 @@ def test_every_phrasing_of_an_intent_has_the_same_slots() -> None:
         assert len(set(intent.phrasings)) == len(intent.phrasings) >= 2
 
 
-def test_every_swap_of_a_twist_is_to_be_had_and_keeps_the_slots() -> None:
+def test_every_swap_of_a_twist_applies_and_keeps_the_slots() -> None:
     for intent in INTENTS:
         for twist, swaps in intent.twists.items():
             for swap in swaps:
@@ -45,7 +45,7 @@ def test_every_swap_of_a_twist_is_to_be_had_and_keeps_the_slots() -> None:
             assert not set(intent.ways(Change(twist))) & set(intent.phrasings)
 
 
-def test_two_classes_are_never_asked_for_in_the_same_words() -> None:
+def test_two_classes_never_share_a_goal() -> None:
     chance = random.Random(3)
     labels = defaultdict(set)
     for _ in range(3000):
@@ -75,7 +75,7 @@ def test_a_near_miss_is_another_value(slot: str) -> None:
         assert near_miss(slot, held, chance) != held
 
 
-def test_noise_leaves_what_the_slots_hold_to_the_letter() -> None:
+def test_noise_keeps_slot_values_verbatim() -> None:
     chance = random.Random(6)
 
     for _ in range(2000):
@@ -94,7 +94,7 @@ def test_a_trap_is_never_in_the_class_of_what_it_imitates(requests: list[Request
     assert all(trap.imitates not in (None, trap.label) for trap in traps)
 
 
-def test_what_a_trap_imitates_was_asked_for_before(requests: list[Request]) -> None:
+def test_a_trap_imitates_an_earlier_request(requests: list[Request]) -> None:
     asked = set()
     for request in requests:
         assert request.imitates is None or request.imitates in asked
@@ -111,7 +111,7 @@ def test_traps_and_side_effects_have_their_shares(requests: list[Request]) -> No
     assert min(changes.values()) > 0.5 * max(changes.values())
 
 
-def test_the_fixed_share_asks_in_the_first_phrasing_to_the_letter() -> None:
+def test_the_fixed_share_uses_the_first_phrasing_verbatim() -> None:
     for fixed in (0.0, 0.7, 1.0):
         asked = list(stream(replace(MIX, fixed=fixed)))
         goals: dict[str, Counter[str]] = defaultdict(Counter)
@@ -123,7 +123,7 @@ def test_the_fixed_share_asks_in_the_first_phrasing_to_the_letter() -> None:
         assert share == pytest.approx(max(fixed, 0.0), abs=0.12), label
 
 
-def test_popularity_falls_as_zipf_says() -> None:
+def test_popularity_follows_zipfs_law() -> None:
     for zipf in (0.6, 1.0):
         asked = stream(Mix(requests=20_000, tasks=500, zipf=zipf, traps=0, effects=0, burst_size=1))
         counts = sorted(Counter(request.label for request in asked).values(), reverse=True)
@@ -134,7 +134,7 @@ def test_popularity_falls_as_zipf_says() -> None:
         )
 
 
-def test_bursts_are_of_one_request_at_one_time(requests: list[Request]) -> None:
+def test_a_burst_repeats_one_request_at_one_time(requests: list[Request]) -> None:
     bursts = defaultdict(list)
     for request in requests:
         if request.burst is not None:
@@ -145,7 +145,7 @@ def test_bursts_are_of_one_request_at_one_time(requests: list[Request]) -> None:
     assert all(len({(item.at, item.goal, item.label) for item in burst}) == 1 for burst in bursts.values())
 
 
-def test_the_clock_only_goes_on_at_the_rate_of_the_mix(requests: list[Request]) -> None:
+def test_time_increases_at_the_rate_of_the_mix(requests: list[Request]) -> None:
     times = [request.at for request in requests if request.burst is None]
     plain = sum(request.kind is Kind.PLAIN and request.burst is None for request in requests)
 

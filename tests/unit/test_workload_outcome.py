@@ -20,7 +20,7 @@ def test_a_hit_with_another_class_or_with_effects_is_wrong() -> None:
     assert not Outcome(effect, RAN, "a", was_repeatable=True).is_wrong
 
 
-def test_shares_are_of_all_that_was_asked() -> None:
+def test_shares_are_relative_to_all_requests() -> None:
     found = shares(
         [
             Outcome(PLAIN, "exact", "a", was_repeatable=True),
@@ -35,7 +35,7 @@ def test_shares_are_of_all_that_was_asked() -> None:
     assert found.capture == pytest.approx(2 / 3)
 
 
-def test_a_burst_counts_once_and_a_trap_not_at_all() -> None:
+def test_a_burst_counts_once_and_a_trap_never() -> None:
     burst = [Outcome(replace(PLAIN, burst=1), RAN, "a", was_repeatable=False)] * 50
     trap = Outcome(replace(PLAIN, kind=Kind.TRAP), RAN, "a", was_repeatable=False)
     alone = Outcome(PLAIN, RAN, "a", was_repeatable=False)
@@ -43,7 +43,7 @@ def test_a_burst_counts_once_and_a_trap_not_at_all() -> None:
     assert ordinary([alone, *burst, trap, alone]) == [alone, burst[0], alone]
 
 
-def test_a_perfect_cache_answers_while_its_class_runs_and_for_the_ttl() -> None:
+def test_a_perfect_cache_serves_a_class_while_it_runs_and_for_the_ttl() -> None:
     asked = [replace(PLAIN, goal=f"list it {at}", at=at) for at in (0.0, 10.0, 20.0, 119.0, 120.0)]
     effect = replace(PLAIN, kind=Kind.EFFECT, at=121.0)
 
@@ -60,11 +60,11 @@ def test_the_upper_bound_solves_wilsons_equation(wrong: int, trials: int) -> Non
     assert (bound - seen) ** 2 == pytest.approx(1.644854**2 * bound * (1 - bound) / trials)
 
 
-def test_nothing_tried_proves_nothing() -> None:
+def test_without_trials_the_upper_bound_is_one() -> None:
     assert wilson_upper(0, 0) == 1.0
 
 
-def test_nobody_gets_another_class_result_by_the_keys_alone() -> None:
+def test_exact_keys_never_serve_another_class() -> None:
     mix = Mix(requests=3000, tasks=200, fixed=0.5)
 
     outcomes = answer(list(stream(mix)), ttl_seconds=3600, service_seconds=20)
@@ -73,7 +73,7 @@ def test_nobody_gets_another_class_result_by_the_keys_alone() -> None:
     assert not any(outcome.is_wrong for outcome in outcomes)
 
 
-def test_with_one_phrasing_the_keys_reach_the_ceiling() -> None:
+def test_with_one_phrasing_exact_keys_reach_the_ceiling() -> None:
     mix = Mix(requests=3000, tasks=200, fixed=1.0)
 
     found = shares(ordinary(answer(list(stream(mix)), ttl_seconds=3600, service_seconds=20)))
@@ -81,7 +81,7 @@ def test_with_one_phrasing_the_keys_reach_the_ceiling() -> None:
     assert found.capture == pytest.approx(1.0)
 
 
-def test_what_is_older_than_its_ttl_is_run_again() -> None:
+def test_a_result_older_than_the_ttl_runs_again() -> None:
     requests = [replace(PLAIN, at=at) for at in (0.0, 10.0, 25.0, 119.0, 121.0)]
 
     outcomes = answer(requests, ttl_seconds=100, service_seconds=20)

@@ -143,7 +143,7 @@ class Assignment:
         if self.model is None:
             raise NoModel(
                 f"{self.arm}.{self.action} needs a model, and none is configured: set OPENAI_API_KEY or "
-                "ANTHROPIC_API_KEY, for a server of your own OPENAI_BASE_URL, too (`octollm fake-llm` is one to try)"
+                "ANTHROPIC_API_KEY, and OPENAI_BASE_URL for a server of your own (`octollm fake-llm` starts one to try)"
             )
         return self.model
 
@@ -227,7 +227,7 @@ def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
 def _module_of(arm_id: str) -> str:
     module = ARMS[arm_id].module
     if module is None:
-        raise LookupError(f"the arm {arm_id} does no steps: its manifest names no module")
+        raise LookupError(f"the arm {arm_id} runs no steps: its manifest has no module")
     return module
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
-from orchestrator.safety import Finding, risk
+from orchestrator.safety import SafetyFinding, risk
 from orchestrator.safety.redaction import LEVELS, Risk
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.sources import SourceText, read_sources
@@ -118,13 +118,13 @@ def _sources(assignment: Assignment) -> tuple[list[SourceText], list[dict[str, s
 
 def _scanned(
     assignment: Assignment, sources: Iterable[SourceText]
-) -> Iterator[tuple[SourceText, list[Finding]]]:
+) -> Iterator[tuple[SourceText, list[SafetyFinding]]]:
     for source in sources:
         assignment.checkpoint()
         yield source, scan_text(source.text, source.name, checkpoint=assignment.checkpoint)
 
 
-def _places(source: SourceText, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+def _places(source: SourceText, findings: Sequence[SafetyFinding]) -> Iterator[dict[str, Any]]:
     line, at = 1, 0
     for finding in sorted(findings, key=lambda finding: finding.start):
         line += source.text.count("\n", at, finding.start)

@@ -1,6 +1,8 @@
 """Reads what pytest (JUnit XML, family xunit1) and coverage (JSON) report, and names missing modules.
 
-The code under test can write both reports, so they are parsed in a child process with limits.
+The code under test can write both reports, so they are parsed in a child process with limits. The library junitparser
+is not used: its test cases have no `file` and `line`, of which node ids are made, and it fails on a UTF-8 report that
+declares another encoding and on `time="x"`.
 """
 
 import json

@@ -267,7 +267,7 @@ def all_passages_of(
         passages.extend(islice(passages_of(source), MAX_PASSAGES + 1 - len(passages)))
         if len(passages) > MAX_PASSAGES:
             raise InvalidStepInput(
-                f"{about} has more than {MAX_PASSAGES} paragraphs or pieces of text: attach less of it at once"
+                f"{about} has more than {MAX_PASSAGES} paragraphs or pieces of text: attach a smaller part of it"
             )
     return passages
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator import safety
-from orchestrator.safety import Finding
+from orchestrator.safety import SafetyFinding
 from workers.sandbox.limited import MEBIBYTE, CallLimits, limited
 
 MAX_TEXT_BYTES = 2 * 1024 * 1024
@@ -55,12 +55,14 @@ def read_text(path: Path, *, utf16: bool = True) -> str | NotText:
     return NotText("binary") if "\0" in text else text
 
 
-def scan_text(text: str, about: str, *, checkpoint: Callable[[], None]) -> list[Finding]:
+def scan_text(text: str, about: str, *, checkpoint: Callable[[], None]) -> list[SafetyFinding]:
     """Return what is unsafe in a text. `about`, `checkpoint` and the errors are those of `limited`."""
     if len(text) <= MAX_CHARACTERS_HERE:
         return safety.scan(text)
     found = limited(_scan_in_child, about, checkpoint=checkpoint, limits=_LIMITS)(text)
-    return [Finding(kind, start, end, score, tuple(evidence)) for kind, start, end, score, evidence in found]
+    return [
+        SafetyFinding(kind, start, end, score, tuple(evidence)) for kind, start, end, score, evidence in found
+    ]
 
 
 def redact_text(text: str, about: str, *, checkpoint: Callable[[], None]) -> str:

@@ -1,42 +1,48 @@
-"""Shows the judge a round, kept results and new ones, and takes its verdict."""
+"""Judges a round: reads its results, asks the judge arm, and decides what the cache may keep."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
-from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle import output_offload
 from orchestrator.memory import rounds, steps
-from orchestrator.memory.steps import Claim
-from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Verdict
+from orchestrator.process import crash_point
+from orchestrator.process.crash_point import Point
 from workers.arms.judge import RoundView, judge_round
-from workers.attempt.model import ClaimModel, OpenModels
+from workers.attempt import result_cache
+from workers.attempt.context import AttemptContext
+from workers.attempt.model import model_of
+from workers.attempt.result_cache import CacheableResult
 
 
-def judge(
-    process: WorkerProcess,
-    claim: Claim,
-    *,
-    deadline: float,
-    is_stopped: Callable[[], bool],
-    open_models: OpenModels | None,
-) -> Verdict:
-    """Return the verdict on the claimed round; of it nothing is written. Raises MustWait."""
-    model = ClaimModel(open_models, process.engine, claim, deadline, is_stopped) if open_models else None
-    with statement(process.engine) as conn:
+@dataclass(frozen=True)
+class JudgedRound:
+    """The verdict on a round; `cacheable` is None for a task outside the cache."""
+
+    verdict: Verdict
+    cacheable: CacheableResult | None
+
+
+def judge(attempt: AttemptContext) -> JudgedRound:
+    """Return the verdict on the claimed round, and what the cache may keep. Writes nothing. Raises MustWait."""
+    verdict = judge_round(_view(attempt), model_of(attempt))
+    crash_point.here(Point.JUDGED_NOT_FINISHED)
+    return JudgedRound(verdict, result_cache.admit(attempt, verdict))
+
+
+def _view(attempt: AttemptContext) -> RoundView:
+    claim = attempt.claim
+    with statement(attempt.process.engine) as conn:
         record = rounds.read(conn, claim.task_id, number=claim.round)
         outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
         results = {row.name: row.result for row in outcomes if row.result is not None}
-        stowed = {name: result for name, result in results.items() if result.artifact is not None}
-        outputs = output_offload.whole_outputs(conn, claim.tenant, stowed)
-    return judge_round(
-        RoundView(
-            contract=Contract.from_record(claim.contract),
-            plan=record.plan,
-            results=results,
-            states={row.name: row.state for row in outcomes},
-            round=claim.round,
-            large_outputs=outputs,
-        ),
-        model,
+        offloaded = {name: result for name, result in results.items() if result.artifact is not None}
+        outputs = output_offload.load_outputs(conn, claim.tenant, offloaded)
+    return RoundView(
+        contract=attempt.contract,
+        plan=record.plan,
+        results=results,
+        states={row.name: row.state for row in outcomes},
+        round=claim.round,
+        large_outputs=outputs,
     )

@@ -1,4 +1,4 @@
-"""Lets a claimed piece of work ask the models: within its task's budget, its deadline, and with secrets taken out."""
+"""Gives an attempt its models: within the task's budget and the attempt's deadline, with secrets removed."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -6,38 +6,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Engine
-
 from orchestrator.lifecycle import metered_calls
+from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.llm import cancellation
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder, Vectors
-from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
-from orchestrator.memory.steps import Claim
 from orchestrator.models.errors import StepError, Stopped
 from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
 from orchestrator.safety import redact
-
-OpenModels = Callable[[], ModelChain]
-OpenEmbedder = Callable[[], Embedder | None]
+from workers.attempt.context import AttemptContext
+from workers.runtime.process import OpenModels
 
 
 @dataclass(frozen=True)
-class ClaimModel:
-    """The models, as one claim may ask them; `completions` are what they answered so far.
+class AttemptModel:
+    """The models for one attempt; `completions` are their answers so far.
 
-    `open_models` is called at the first question: most work asks none, and the SDKs are dear. When `is_stopped` says
-    that the attempt is to stop, a call under way is closed: Stopped. `claimed_at` is of time.monotonic().
+    `open_models` is called at the first question: most work asks none, and importing the SDKs takes seconds. When the
+    attempt is stopped, a call in progress is closed and raises Stopped.
     """
 
+    attempt: AttemptContext
     open_models: OpenModels
-    engine: Engine
-    claim: Claim
-    deadline: float
-    is_stopped: Callable[[], bool]
     completions: list[Completion] = field(default_factory=list)
-    claimed_at: float = field(default_factory=time.monotonic)
 
     def ask(
         self,
@@ -48,17 +40,32 @@ class ClaimModel:
         purpose: str,
         avoid: Collection[str] = (),
     ) -> Completion:
-        """Ask, and keep the answer in mind; see orchestrator.lifecycle.metered_calls.guarded_complete.
+        """Return an answer and add it to `completions`; see orchestrator.lifecycle.metered_calls.complete.
 
-        What looks like a secret does not leave the house; personal data does, for quotes are checked verbatim. Models
-        that are free again after the task's deadline only are not waited for: ModelUnavailable.
+        Secrets are removed from the messages; personal data is not, because quotes are checked verbatim. Raises
+        ModelUnavailable instead of ModelBusy when the models are free only after the task's deadline.
         """
+        attempt = self.attempt
         try:
-            completion = self._answer(
-                messages, schema, max_output_tokens=max_output_tokens, purpose=purpose, avoid=avoid
-            )
+            with _stoppable(attempt.stop.is_set):
+                models = self.open_models()
+                request = CompletionRequest(
+                    messages=[
+                        replace(message, text=redact(message.text, only="secret.")) for message in messages
+                    ],
+                    purpose=purpose,
+                    max_output_tokens=max_output_tokens,
+                    deadline=attempt.deadline,
+                    schema=schema,
+                    avoid=avoid,
+                )
+                completion = metered_calls.complete(
+                    ClaimBudgetAccount(attempt.process.engine, attempt.claim),
+                    lambda budget: models.complete(request, budget=budget),
+                    purpose=purpose,
+                )
         except ModelBusy as busy:
-            left = self.claimed_at + self.claim.seconds_left - time.monotonic()
+            left = attempt.started_at + attempt.claim.seconds_left - time.monotonic()
             if float(busy.details.get("retry_after", 0)) < left:
                 raise
             raise ModelUnavailable(
@@ -67,42 +74,13 @@ class ClaimModel:
         self.completions.append(completion)
         return completion
 
-    def _answer(
-        self,
-        messages: Sequence[Message],
-        schema: Mapping[str, Any] | None,
-        *,
-        max_output_tokens: int,
-        purpose: str,
-        avoid: Collection[str],
-    ) -> Completion:
-        with _while_wanted(self.is_stopped):
-            return metered_calls.guarded_complete(
-                self.open_models(),
-                self.engine,
-                self.claim,
-                CompletionRequest(
-                    messages=[
-                        replace(message, text=redact(message.text, only="secret.")) for message in messages
-                    ],
-                    purpose=purpose,
-                    max_output_tokens=max_output_tokens,
-                    deadline=self.deadline,
-                    schema=schema,
-                    avoid=avoid,
-                ),
-            )
-
 
 @dataclass(frozen=True)
-class ClaimEmbedder:
-    """The embedding model, as one claim may ask it; secrets do not leave the house."""
+class AttemptEmbedder:
+    """The embedding model for one attempt; secrets are removed from the texts."""
 
+    attempt: AttemptContext
     embedder: Embedder
-    engine: Engine
-    claim: Claim
-    deadline: float
-    is_stopped: Callable[[], bool]
 
     @property
     def model(self) -> str:
@@ -110,20 +88,31 @@ class ClaimEmbedder:
         return self.embedder.model
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return a vector for each text; see orchestrator.lifecycle.metered_calls.guarded_embed."""
-        with _while_wanted(self.is_stopped):
-            return metered_calls.guarded_embed(
+        """Return a vector for each text; see orchestrator.lifecycle.metered_calls.embed."""
+        attempt = self.attempt
+        with _stoppable(attempt.stop.is_set):
+            return metered_calls.embed(
+                ClaimBudgetAccount(attempt.process.engine, attempt.claim),
                 self.embedder,
-                self.engine,
-                claim=self.claim,
-                texts=[redact(text, only="secret.") for text in texts],
-                deadline=self.deadline,
+                [redact(text, only="secret.") for text in texts],
+                deadline=attempt.deadline,
             )
 
 
+def model_of(attempt: AttemptContext) -> AttemptModel | None:
+    """Return the attempt's models, unopened; None when no model is configured."""
+    return AttemptModel(attempt, attempt.open_models) if attempt.open_models else None
+
+
+def embedder_of(attempt: AttemptContext) -> AttemptEmbedder | None:
+    """Open the embedding model and return it; None when none is configured."""
+    embedder = attempt.open_embedder()
+    return AttemptEmbedder(attempt, embedder) if embedder else None
+
+
 @contextmanager
-def _while_wanted(is_stopped: Callable[[], bool]) -> Iterator[None]:
-    """Let calls to models end when the attempt is to stop; a call that fails then has failed because of that."""
+def _stoppable(is_stopped: Callable[[], bool]) -> Iterator[None]:
+    """Close model calls when the attempt is stopped, and raise Stopped for the errors that this causes."""
     try:
         with cancellation.cancellable(is_stopped):
             yield

@@ -1,8 +1,8 @@
-"""Makes a task's plan and routes its steps: the client's own plan, a model's, or a recipe's."""
+"""Plans a task: reuses a cached result, or makes a plan and routes its steps."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,84 +11,92 @@ from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
-from orchestrator.lifecycle.reuse import Source, source_of
+from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import pools, rounds
-from orchestrator.memory.steps import Claim
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
 from orchestrator.models.model_errors import ModelRefused
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
-from orchestrator.planner.check import check_plan
-from orchestrator.planner.prompted import PLAN_SCHEMA, Ask, Proposal, plan_by_model
+from orchestrator.planner.by_model import PLAN_SCHEMA, Ask, PlanProposal, plan_by_model
+from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.recipe import plan_by_recipe
-from orchestrator.router import Candidate, Route, route
+from orchestrator.router import ArmCandidate, Route, route
 from workers.arms.base import models_used
-from workers.attempt import attempt
-from workers.attempt.model import ClaimModel, OpenModels
+from workers.attempt import result_cache, semantic_cache
+from workers.attempt.concerns.retry import may_retry
+from workers.attempt.context import AttemptContext
+from workers.attempt.model import AttemptModel, model_of
+from workers.attempt.result_cache import ReusedResult
 
 log = structlog.get_logger(__name__)
 
 _PLAN_TOKENS = 1_200
 
 
-def make_plan(
-    process: WorkerProcess,
-    claim: Claim,
-    *,
-    deadline: float,
-    is_stopped: Callable[[], bool],
-    open_models: OpenModels | None,
-) -> Plan:
+@dataclass(frozen=True)
+class RoutedPlan:
+    """A plan and {step: routing decision}; `planned_at` (time.monotonic()) is when routing began."""
+
+    plan: Plan
+    routes: Mapping[str, Mapping[str, Any]]
+    planned_at: float
+
+
+def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
+    """Return a cached result for the claimed task, else its plan and the arm of each step."""
+    if reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt):
+        return reused
+    plan, planned_at = make_plan(attempt), time.monotonic()
+    return RoutedPlan(plan, choose_arms(attempt.process, plan), planned_at)
+
+
+def make_plan(attempt: AttemptContext) -> Plan:
     """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
 
-    A retried task uses the earlier task's plan, which is checked again: this release may have other rules.
-    Raises Unplannable when no recipe fits, InvalidPlan when the plan can't run, and what the models raise.
+    A retry takes the plan of the task that it repeats, checked again, because the rules may have changed since.
+    Raises Unplannable when no recipe fits, InvalidPlan when the plan breaks a rule, and the errors of the models.
     """
-    started = time.monotonic()
-    contract = Contract.from_record(claim.contract)
-    if source := source_of(claim.spec):
-        return _earlier_plan(process, source, contract)
+    contract = attempt.contract
+    if source := source_of(attempt.claim.spec):
+        return _earlier_plan(attempt.process, source, contract)
     if contract.plan is not None:
         return check_plan(contract.plan, attachments=contract.attachments)
-    with statement(process.engine) as conn:
-        attachments = attempt.described(conn, claim.tenant, contract)
-    if open_models is None:
+    with statement(attempt.process.engine) as conn:
+        attachments = attempt.describe_attachments(conn)
+    model = model_of(attempt)
+    if model is None:
         return plan_by_recipe(contract, attachments)
-    model = ClaimModel(open_models, process.engine, claim, deadline, is_stopped)
     try:
         return plan_by_model(_asker(model), contract, attachments)
     except (MustWait, BudgetExceeded, ModelRefused):
         raise
     except (StepError, InvalidPlan) as failure:
-        error = {"retryable": failure.retryable, "details": failure.details}
-        if attempt.may_retry(claim, error, seconds=time.monotonic() - started):
+        if may_retry(attempt, {"retryable": failure.retryable, "details": failure.details}):
             raise
         return _plan_without(failure, contract, attachments)
 
 
-def _earlier_plan(process: WorkerProcess, source: Source, contract: Contract) -> Plan:
+def _earlier_plan(process: WorkerProcess, source: RetrySource, contract: Contract) -> Plan:
     with statement(process.engine) as conn:
         plan = rounds.read(conn, source.task_id, number=source.round).plan
     return check_plan(
         {"steps": plan.to_record()["steps"]},
         attachments=contract.attachments,
-        mode=plan.mode,
-        rationale=plan.rationale,
-        provenance=plan.provenance,
+        origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )
 
 
-def _asker(model: ClaimModel) -> Ask:
-    def ask(messages: Sequence[Message], *, purpose: str) -> Proposal:
+def _asker(model: AttemptModel) -> Ask:
+    def ask(messages: Sequence[Message], *, purpose: str) -> PlanProposal:
         completion = model.ask(
             messages,
             PLAN_SCHEMA,
             max_output_tokens=_PLAN_TOKENS,
             purpose=purpose,
         )
-        return Proposal(completion.value, completion.text, models_used([completion])[0])
+        return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 
     return ask
 
@@ -96,7 +104,7 @@ def _asker(model: ClaimModel) -> Ask:
 def _plan_without(
     failure: StepError | InvalidPlan, contract: Contract, attachments: Sequence[Attachment]
 ) -> Plan:
-    """Return a recipe's plan where the models gave none; raises their failure when no recipe fits either."""
+    """Return a recipe's plan after the models failed; raises their failure when no recipe fits."""
     try:
         plan = plan_by_recipe(contract, attachments)
     except Unplannable:
@@ -112,18 +120,18 @@ def _plan_without(
 def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]:
     """Return {step: routing decision}, each with its `arm`, score, reason and all candidates' scores.
 
-    The arms' statistics are at most a second old: a burst of plans asks for them once.
+    The arms' statistics are cached for at most a second, so that a burst of plans reads them once.
     """
     candidates = _candidates(process.engine, int(time.monotonic()))
     return {step.id: _decision(route(step, candidates)) for step in plan.steps}
 
 
 @lru_cache(maxsize=1)
-def _candidates(engine: Engine, _second: int) -> Sequence[Candidate]:
+def _candidates(engine: Engine, _second: int) -> Sequence[ArmCandidate]:
     with statement(engine) as conn:
         statistics = pools.arm_statistics(conn)
     return [
-        Candidate(
+        ArmCandidate(
             arm=arm.arm_id,
             capabilities=arm.capabilities,
             cost_tier=arm.cost_tier,

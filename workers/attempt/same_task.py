@@ -1,4 +1,4 @@
-"""Asks a model whether one output would do for two tasks whose goals are worded differently."""
+"""Asks a model whether one output would answer two tasks whose goals are worded differently."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from orchestrator.models.task_contract import Budget
 from workers.arms.base import Model
 
 MAX_OUTPUT_TOKENS = 150
-# what is left of the budget has to pay for a plan, if the answer is no
-_LARGEST_SHARE = 0.15
+# the rest of the budget must pay for a plan when the answer is no
+_MAX_BUDGET_SHARE = 0.15
 
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -20,23 +20,23 @@ _SCHEMA: Mapping[str, Any] = {
 }
 
 
-def is_affordable(goal: str, other: str, budget: Budget) -> bool:
-    """Tell whether the question is small beside the task's budget: a token is at least a byte."""
-    asked = sum(len(text.encode("utf-8", "surrogatepass")) for text in (_prompt().text, goal, other))
-    return asked + MAX_OUTPUT_TOKENS <= _LARGEST_SHARE * budget.max_tokens
-
-
 @dataclass(frozen=True)
-class Word:
-    """A model's word on two goals; `prompt` is name@version of what it was asked."""
+class PairAnswer:
+    """A model's answer about two goals; `prompt` is name@version of the prompt."""
 
     is_same: bool
     reason: str
     prompt: str
 
 
-def judge_pair(goal: str, other: str, model: Model) -> Word:
-    """Return the model's word on two goals of one family. Raises StepError when there is none."""
+def is_affordable(goal: str, other: str, budget: Budget) -> bool:
+    """Return whether the question is small beside the task's budget; counts each byte as a token, an upper bound."""
+    asked = sum(len(text.encode("utf-8", "surrogatepass")) for text in (_prompt().text, goal, other))
+    return asked + MAX_OUTPUT_TOKENS <= _MAX_BUDGET_SHARE * budget.max_tokens
+
+
+def judge_pair(goal: str, other: str, model: Model) -> PairAnswer:
+    """Return the model's answer about two goals. Raises StepError when the model gives none."""
     prompt = _prompt()
     completion = model.ask(
         [
@@ -49,7 +49,7 @@ def judge_pair(goal: str, other: str, model: Model) -> Word:
         max_output_tokens=MAX_OUTPUT_TOKENS,
         purpose=prompt.purpose,
     )
-    return Word(completion.value["same"], completion.value["reason"], prompt.purpose)
+    return PairAnswer(completion.value["same"], completion.value["reason"], prompt.purpose)
 
 
 def _prompt() -> Prompt:

@@ -12,15 +12,15 @@ from workers.runtime.heartbeat import Leases
 
 log = structlog.get_logger(__name__)
 
-_PAUSE_SECONDS = 1.0
-_LISTEN_SECONDS = 5.0
+_MAX_PAUSE_SECONDS = 1.0
+_RECEIVE_TIMEOUT_SECONDS = 5.0
 
 
-class Interrupts:
-    """One subscription a process, held by a thread that starts with the process' first lease.
+class CancellationListener:
+    """One Redis subscription of the process, in a thread that starts with the first lease.
 
-    A hint stops nothing by itself: it has the leases renewed now, and Postgres says which of them have ended. What
-    is missed while Redis is away, the next heartbeat finds.
+    A hint only causes the leases to be renewed at once; Postgres decides which of them have ended. The next heartbeat
+    finds what was missed while Redis was away.
     """
 
     def __init__(self, redis_url: str, leases: Leases) -> None:
@@ -29,32 +29,32 @@ class Interrupts:
         self._loop = Loop(
             "interrupts",
             self._listen,
-            pace=Pace(longest_pause_seconds=_PAUSE_SECONDS),
+            pace=Pace(longest_pause_seconds=_MAX_PAUSE_SECONDS),
             away=(redis.RedisError,),
             failed=metric.thread_failed,
         )
 
     def ensure_listening(self) -> None:
-        """Start to listen, once a process: a forked child has no thread of its parent's."""
+        """Start the thread once a process: a forked child does not inherit its parent's threads."""
         self._loop.start()
 
     def stop(self) -> None:
-        """Listen no more once the connection ends."""
+        """Stop listening when the connection ends."""
         self._loop.stop()
 
     def _listen(self) -> None:
         with self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]  # theirs
             subscription.subscribe(STOP_CHANNEL)
             while True:
-                message = subscription.get_message(timeout=_LISTEN_SECONDS)
+                message = subscription.get_message(timeout=_RECEIVE_TIMEOUT_SECONDS)
                 self._loop.succeed()
                 if message is None or message["type"] not in {"subscribe", "message"}:
                     continue
-                # the first one confirms the subscription: an end told before it was not heard
+                # hints sent before the subscription was confirmed were missed
                 if message["type"] == "subscribe" or self._leases.has_task(message["data"].decode()):
-                    self._ask_postgres()
+                    self._renew_leases()
 
-    def _ask_postgres(self) -> None:
+    def _renew_leases(self) -> None:
         try:
             self._leases.beat()
         except SQLAlchemyError as error:

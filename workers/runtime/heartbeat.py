@@ -1,4 +1,4 @@
-"""Keeps the leases of this process alive, and tells its attempts when they have lost theirs."""
+"""Renews the leases of this process, and stops the attempts whose lease is lost."""
 
 import threading
 import time
@@ -32,7 +32,7 @@ class Leases:
     """The leases that this process holds; one thread renews all of them in one statement.
 
     The thread starts with the first lease, so that a forked child has its own. A lease is not renewed past its
-    attempt's deadline: a call that hangs for ever loses it.
+    attempt's deadline, so that an attempt which hangs loses it.
     """
 
     def __init__(self, engine: Engine, *, lease_seconds: float, heartbeat_seconds: float) -> None:
@@ -52,7 +52,7 @@ class Leases:
     def hold(self, claim: Claim, *, deadline: float) -> Iterator[CancelToken]:
         """Renew the claim's lease until the block ends or `deadline` (time.monotonic) passes.
 
-        The token is set when the lease is lost, the task has ended or the deadline has passed.
+        Yields the stop signal: set when the lease is lost, the task has ended or the deadline has passed.
         """
         token = CancelToken(deadline)
         with self._lock:
@@ -66,7 +66,7 @@ class Leases:
                     del self._held[claim.id]
 
     def beat(self) -> None:
-        """Renew what is held and has time left; set the token of whatever is lost."""
+        """Renew the held leases before their deadline; set the token of each lease that is lost."""
         now = time.monotonic()
         with self._lock:
             held = dict(self._held)
@@ -80,12 +80,12 @@ class Leases:
             held[step_id].token.set()
 
     def has_task(self, task_id: str) -> bool:
-        """Tell whether an attempt at a step of this task runs here."""
+        """Return whether an attempt at a step of this task runs here."""
         with self._lock:
             return any(lease.task_id == task_id for lease in self._held.values())
 
     def drop(self) -> None:
-        """Renew nothing any more and set every token: the leases were handed back."""
+        """Set every token and renew no lease again; call it once the leases were handed back."""
         with self._lock:
             held, self._held = self._held, {}
         for lease in held.values():

@@ -1,4 +1,4 @@
-"""Says of this worker's pool that it lives, how busy it is and what it serves, until it stops."""
+"""Reports this worker in the table `pools`: that it is alive, how busy it is and which arms it serves."""
 
 from importlib.metadata import version
 from typing import Any
@@ -15,18 +15,18 @@ from orchestrator.memory.pools import PoolReport
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.observability import metric
 from orchestrator.process.loop import Loop, Pace
-from workers.runtime import containment, process
+from workers.runtime import process, startup_checks
 
 BEAT_SECONDS = 5.0
 
 
 class Presence:
-    """A thread that refreshes one row of pools for each queue that the worker consumes, or would."""
+    """A thread that refreshes one row of `pools` for each queue that the worker consumes or withholds."""
 
     def __init__(self, engine: Engine, *, app: Celery, node: str, concurrency: int) -> None:
         self._engine = engine
         self._app = app
-        self._withheld = containment.withheld_of(app)
+        self._withheld = startup_checks.withheld_of(app)
         queues = [*app.amqp.queues.consume_from, *(ARMS[arm].queue for arm in self._withheld)]
         self._rows = {f"{node}/{arm.queue}": arm for arm in ARMS.values() if arm.queue in queues}
         self._concurrency = concurrency
@@ -39,11 +39,11 @@ class Presence:
         )
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the thread."""
         self._loop.start()
 
     def stop(self) -> None:
-        """Stop beating and say so, so that nobody waits for the rows to grow old."""
+        """Stop the thread and delete the rows, so that the worker counts as gone at once."""
         self._loop.stop(wait_seconds=2 * BEAT_SECONDS)
         with statement(self._engine) as conn:
             for node in self._rows:
@@ -60,7 +60,7 @@ class Presence:
                         arm=arm.arm_id,
                         concurrency=self._concurrency,
                         busy=len(state.active_requests),
-                        isolation=containment.isolation_of(self._app, arm.arm_id),
+                        isolation=startup_checks.isolation_of(self._app, arm.arm_id),
                         unavailable=self._withheld.get(arm.arm_id),
                         version=version("octollm-orchestrator"),
                         registry_digest=registry_digest(),
@@ -69,7 +69,7 @@ class Presence:
 
 
 def connect_signals(app: Celery) -> None:
-    """Beat from the time the worker consumes until it stops."""
+    """Report the worker from the time it consumes until it stops."""
 
     def begin(sender: Any, **_: object) -> None:
         presence = Presence(
@@ -79,7 +79,7 @@ def connect_signals(app: Celery) -> None:
             concurrency=sender.pool.num_processes if sender.pool else 1,
         )
         presence.start()
-        app.octollm_presence = presence  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+        app.octollm_presence = presence  # type: ignore[attr-defined]  # Celery's app holds the state of a process
 
     def end(**_: object) -> None:
         presence: Presence | None = getattr(app, "octollm_presence", None)

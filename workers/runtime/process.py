@@ -1,8 +1,9 @@
-"""The one thing that a worker's process has: its connections, its name in leases, the leases it holds."""
+"""Worker: the state of one worker process (connections, leases, models), and Celery's signals that set it up."""
 
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,15 +17,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import outlast
-from orchestrator.lifecycle import recovery
+from orchestrator.lifecycle import requeue
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.memory.steps import Claim
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import SettingsError
 from workers.arms.base import CancelToken
-from workers.attempt.model import OpenModels
-from workers.runtime import containment
-from workers.runtime.cancellation import Interrupts
+from workers.runtime import startup_checks
+from workers.runtime.cancellation import CancellationListener
 from workers.runtime.heartbeat import Leases
 from workers.runtime.watchdog import Watchdog
 
@@ -32,28 +33,29 @@ log = structlog.get_logger(__name__)
 
 _SWITCH_SECONDS = 0.0005
 _REAP_SECONDS = 0.5
-_ASKS_NO_MODEL = {"arm.executor", "arm.guardian", "webhook"}
-"""Queues whose work asks no model."""
+
+OpenModels = Callable[[], ModelChain]
+OpenEmbedder = Callable[[], Embedder | None]
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that does work, in a pool's child or in a pool of threads."""
+    """A process that runs attempts: a child of a prefork pool, or the main process of a thread pool."""
 
     process: WorkerProcess
     leases: Leases
-    interrupts: Interrupts
+    cancellations: CancellationListener
     _opening: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
     def models(self) -> ModelChain:
-        """The models of this process; opening them imports the SDKs, once: who comes meanwhile waits."""
+        """The models of this process. The first use opens them, which imports the SDKs; concurrent callers wait."""
         with self._opening:
             return self._models
 
     @property
     def embedder(self) -> Embedder | None:
-        """The embedding model of this process, if one is configured; opened like the models."""
+        """The embedding model of this process, None when none is configured; opened like the models."""
         with self._opening:
             return self._embedder
 
@@ -66,7 +68,10 @@ class Worker:
         return bootstrap.open_embedder(self.process.settings)
 
     def open_early(self) -> threading.Thread | None:
-        """Open the models in the background, for importing the SDKs takes seconds; None when none is configured."""
+        """Open the models in a background thread and return it; None when no model is configured.
+
+        Importing the SDKs takes seconds.
+        """
         settings = self.process.settings
         if not settings.models and settings.embeddings is None:
             return None
@@ -82,22 +87,22 @@ class Worker:
                 _ = self.models
             _ = self.embedder
         except Exception as error:
-            # the first call tries again, and its failure is told
+            # the first model call tries again and reports its failure
             log.warning("models.not_opened", error=type(error).__name__)
         else:
             log.info("models.opened", seconds=round(time.monotonic() - started, 3))
 
     def open_models(self) -> OpenModels | None:
-        """Return what opens the models, or None when none is configured."""
+        """Return a function that opens the models; None when none is configured."""
         return (lambda: self.models) if self.process.settings.models else None
 
     def hold(self, claim: Claim, *, deadline: float) -> AbstractContextManager[CancelToken]:
-        """Keep the claim's lease for the block, and hear of its task's end; see Leases.hold."""
-        self.interrupts.ensure_listening()
+        """Keep the claim's lease for the block, and listen for the end of its task; see Leases.hold."""
+        self.cancellations.ensure_listening()
         return self.leases.hold(claim, deadline=deadline)
 
     def give_back(self, claim: Claim) -> None:
-        """Give a lease of this process back, as soon as a database that is away is there again."""
+        """Hand a lease of this process back, as soon as a database that is away has returned."""
         self.hand_back(
             claim.id,
             task_id=claim.task_id,
@@ -109,13 +114,13 @@ class Worker:
     def hand_back(
         self, step_id: str, *, task_id: str, owner: str, died: bool, patience_seconds: float = 0
     ) -> None:
-        """Give a lease back before it ends; where that fails the lease ends by itself, so nothing is raised.
+        """Hand a lease back before it expires. Raises nothing: where that fails, the lease expires by itself.
 
-        A database that is away is waited for `patience_seconds`.
+        Waits up to `patience_seconds` for a database that is away.
         """
         try:
             outlast(
-                lambda: recovery.hand_back(
+                lambda: requeue.hand_back(
                     self.process.engine, step_id, task_id=task_id, owner=owner, died=died
                 ),
                 until=time.monotonic() + patience_seconds,
@@ -127,69 +132,69 @@ class Worker:
 
 
 def start(app: Celery, *, service: str = "worker") -> Worker:
-    """Wire this process and remember it on the app; a forked child does so again for itself."""
-    # threads that wait for Postgres get the interpreter back sooner than Python's 5 ms
+    """Open this process' connections and store them on the app; a forked child does so again."""
+    # a shorter switch interval than Python's 5 ms: threads that waited for Postgres run again sooner
     sys.setswitchinterval(_SWITCH_SECONDS)
     process = bootstrap.for_worker(app, service=service)
     settings = process.settings
     leases = Leases(
         process.engine, lease_seconds=settings.lease_seconds, heartbeat_seconds=settings.heartbeat_seconds
     )
-    worker = Worker(process, leases, Interrupts(settings.redis_url, leases))
-    app.octollm_worker = worker  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+    worker = Worker(process, leases, CancellationListener(settings.redis_url, leases))
+    app.octollm_worker = worker  # type: ignore[attr-defined]  # Celery's app holds the state of a process
     return worker
 
 
 def of(app: Celery) -> Worker:
-    """Return what `start` wired in this process."""
+    """Return this process' Worker; `start` must have run."""
     worker: Worker = app.octollm_worker  # type: ignore[attr-defined]  # see `start`
     return worker
 
 
 def watchdog_of(app: Celery) -> Watchdog:
-    """Return the line to what watches this worker."""
+    """Return this worker's watchdog."""
     watchdog: Watchdog = app.octollm_watchdog  # type: ignore[attr-defined]  # see `connect_signals`
     return watchdog
 
 
 def open_models_early(app: Celery) -> threading.Thread | None:
-    """Open this process' models in the background, where its queues have work for them; see Worker.open_early."""
-    if set(app.amqp.queues.consume_from) <= _ASKS_NO_MODEL:
-        return None
-    return of(app).open_early()
+    """Open the models in the background if a queue of this process uses them; see Worker.open_early."""
+    queues = app.amqp.queues.consume_from
+    uses_models = any(arm.asks_models and arm.queue in queues for arm in ARMS.values())
+    return of(app).open_early() if uses_models else None
 
 
 def connect_signals(app: Celery) -> None:
-    """Have Celery wire its processes: threads run in the main one, prefork's work in children."""
+    """Set up each of Celery's processes: a thread pool works in the main process, a prefork pool in its children."""
 
     def keep_our_logging(**_: object) -> None:
-        """Having a receiver is enough: Celery then sets no level and adds no handler."""
+        """Do nothing: with a receiver connected, Celery sets no log level and adds no handler."""
 
     setup_logging.connect(keep_our_logging, weak=False)
 
-    def wire_and_prepare(**_: object) -> None:
+    def set_up_main(**_: object) -> None:
         worker = start(app)
         try:
             bootstrap.refuse_servers(worker.process.settings, worker.process.engine)
         except SettingsError as error:
-            # Celery logs what a receiver raises, and goes on
+            # Celery logs an Exception of a receiver and goes on; SystemExit ends the worker
             raise SystemExit(error.message) from None
         watchdog = Watchdog(worker.process.settings.watchdog_seconds)
-        app.octollm_watchdog = watchdog  # type: ignore[attr-defined]  # Celery's app is where a process keeps its own
+        app.octollm_watchdog = watchdog  # type: ignore[attr-defined]  # Celery's app holds the state of a process
         watchdog.start()
-        containment.prepare(app)
-        containment.warn_without_permits(app)
+        startup_checks.probe_sandbox(app)
+        startup_checks.warn_without_permits(app)
 
-    def wire_child(**_: object) -> None:
+    def set_up_child(**_: object) -> None:
         start(app)
         watchdog_of(app).beat()
         open_models_early(app)
 
-    def work_begins(sender: Any, **_: object) -> None:
-        """Let this process be watched, and look for dead children twice a second; without any, open the models here.
+    def on_ready(sender: Any, **_: object) -> None:
+        """Register with the watchdog; look for dead children twice a second, or open the models of a thread pool.
 
-        Celery asks once when a child's pipe closes, which is a little before the kernel lets it be reaped: it then
-        sees none, and asks again after 5 s.
+        Celery looks once when a child's pipe closes, a little before the kernel lets the child be reaped; it finds
+        nothing then, and looks again only after 5 s.
         """
         watchdog_of(app).beat()
         reap = getattr(getattr(sender.pool, "_pool", None), "maintain_pool", None)
@@ -198,6 +203,6 @@ def connect_signals(app: Celery) -> None:
         elif sender.hub is not None:
             sender.hub.call_repeatedly(_REAP_SECONDS, reap)
 
-    worker_init.connect(wire_and_prepare, weak=False)
-    worker_ready.connect(work_begins, weak=False)
-    worker_process_init.connect(wire_child, weak=False)
+    worker_init.connect(set_up_main, weak=False)
+    worker_ready.connect(on_ready, weak=False)
+    worker_process_init.connect(set_up_child, weak=False)

@@ -1,4 +1,4 @@
-"""Ends a worker without losing time: running steps may finish for a while, then their leases go back at once."""
+"""Limits a warm shutdown: running steps may finish within the grace time, then their leases are handed back."""
 
 import os
 import signal
@@ -14,11 +14,11 @@ from workers.runtime import process
 
 log = structlog.get_logger(__name__)
 
-_LAST_WORDS_SECONDS = 3.0
+_QUIT_SECONDS = 3.0
 
 
 def connect_signals(app: Celery) -> None:
-    """Watch over a warm shutdown (SIGTERM): it waits for running steps, but not for ever."""
+    """Limit a warm shutdown (SIGTERM), which otherwise waits for running steps without end, to the grace time."""
 
     def begin(how: str = "", **_: object) -> None:
         if how == "Warm":
@@ -29,21 +29,21 @@ def connect_signals(app: Celery) -> None:
 
 
 def _end_after(app: Celery, grace_seconds: float) -> None:
-    """Hand back what still runs after the grace time and end this process, whatever hangs in it."""
+    """Wait for the grace time, hand back the leases of what still runs, and end this process even if it hangs."""
     threading.Event().wait(grace_seconds)
     try:
         hand_back_all(app)
     except Exception:
-        # whatever it is, this process must end: its leases then end by themselves
+        # the process must end in any case; its leases then expire by themselves
         log.exception("shutdown.hand_back_failed")
     os.kill(os.getpid(), signal.SIGQUIT)
-    threading.Event().wait(_LAST_WORDS_SECONDS)
+    threading.Event().wait(_QUIT_SECONDS)
     log.warning("worker.killed_itself")
     os._exit(1)
 
 
 def hand_back_all(app: Celery) -> None:
-    """Give back the leases of all active requests of this worker: another one starts them within a second."""
+    """Hand back the leases of all active requests, so that another worker starts them within a second."""
     worker = process.of(app)
     for request in list(state.active_requests):
         # in a prefork pool a child holds the lease, in a pool of threads this process

@@ -1,7 +1,8 @@
-"""Has a process killed from outside when nothing of it moves any more: a thread that holds the interpreter stops all.
+"""Has a hung process killed from outside: a thread that never releases the interpreter lock stops all others.
 
-One watcher a worker (watchdog_process) hears from its main process and from each child of its pool, and kills what is
-silent for too long. Whoever started the worker starts it again, and the leases of the dead bring its work back.
+Each worker has one watcher process (watchdog_process). The worker's main process and each child of its pool send it
+heartbeats; it kills a process whose heartbeats stop. The supervisor restarts the worker, and the leases of the killed
+process expire, so that its work runs again.
 """
 
 import os
@@ -17,7 +18,7 @@ from orchestrator.observability import metric
 from orchestrator.process.loop import Loop, Pace
 
 BEAT = struct.Struct("!q")
-"""A sign of life: the number of the process that it is of."""
+"""A heartbeat: the sender's process id, 8 bytes."""
 BEATS_IN_SILENCE = 10
 _LONGEST_PAUSE_SECONDS = 1.0
 _PROGRAM = Path(__file__).with_name("watchdog_process.py")
@@ -26,40 +27,40 @@ log = structlog.get_logger(__name__)
 
 
 class Watchdog:
-    """A worker's line to its watcher; a forked child inherits it and registers itself by `beat`.
+    """A worker's socket to its watcher; a forked child inherits it and registers itself by `beat`.
 
-    `silence_seconds`: how long a process may be silent; 0 means that none is watched.
+    A process may go `silence_seconds` without a heartbeat; 0 turns the watchdog off.
     """
 
     def __init__(self, silence_seconds: float) -> None:
         self._silence_seconds = silence_seconds
-        self._line: socket.socket | None = None
+        self._socket: socket.socket | None = None
         self._loop: Loop | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the watcher, in a worker's main process, before there are children."""
+        """Start the watcher; call it in a worker's main process before its pool forks."""
         if not self._silence_seconds:
             return
-        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # a watcher that has stopped must not stop those it watches
-        self._line.setblocking(False)
-        with theirs:
+        self._socket, watcher_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # a stopped watcher must not block the processes that it watches
+        self._socket.setblocking(False)
+        with watcher_end:
             self._watcher = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_PROGRAM), str(self._silence_seconds)],
-                stdin=theirs.fileno(),
+                stdin=watcher_end.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={},
                 start_new_session=True,
             )
 
     def beat(self) -> None:
-        """Register this process and give signs of life from a thread of its own until it ends."""
-        if self._line is None:
+        """Register this process, and send heartbeats from a thread of its own until the process ends."""
+        if self._socket is None:
             return
         descriptor = os.pidfd_open(os.getpid())
         try:
-            socket.send_fds(self._line, [BEAT.pack(os.getpid())], [descriptor])
+            socket.send_fds(self._socket, [BEAT.pack(os.getpid())], [descriptor])
         except OSError as error:
             log.error("watchdog.away", error=type(error).__name__)
             return
@@ -73,8 +74,8 @@ class Watchdog:
 
     def _send(self) -> None:
         try:
-            if self._line is not None:
-                self._line.send(BEAT.pack(os.getpid()))
+            if self._socket is not None:
+                self._socket.send(BEAT.pack(os.getpid()))
         except BlockingIOError:
-            # it has more signs than it can read: one is as good as many
+            # the watcher has unread heartbeats: one more adds nothing
             return

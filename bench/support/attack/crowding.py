@@ -1,4 +1,4 @@
-"""Attacks by one tenant that takes everything: connections, streams, slots, the first place."""
+"""Attacks by one tenant that exhausts shared resources: connections, streams, slots, priority."""
 
 import socket
 import time
@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 CROWD: Final = 300
 _UNCLOSED: Final = 100
 MINUTES: Final = 120.0
-"""How long the attacker's steps take if nobody ends them."""
+"""Duration of the attacker's steps if nothing ends them."""
 _SCRIPT: Final = b"import time\ntime.sleep(120)\n"
 
 
@@ -26,7 +26,7 @@ def half_sent_heads(scene: Scene) -> Generator[None, None, str]:
 
 
 def half_sent_bodies(scene: Scene) -> Generator[None, None, str]:
-    """300 requests whose body never ends, from five addresses, with a token that holds."""
+    """300 requests whose body never ends, from five addresses, with a valid token."""
     head = (
         "POST /v1/tasks HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {scene.greedy.token}\r\nContent-Length: 1000\r\n\r\n{{"
@@ -49,7 +49,7 @@ def _half_sent(scene: Scene, half: bytes) -> Generator[None, None, str]:
 
 
 def answers_that_nobody_closes(scene: Scene) -> Generator[None, None, str]:
-    """100 requests without a credential that ask for the connection's end, and clients that keep theirs open."""
+    """100 requests without a credential and with `Connection: close`, whose clients keep the connection open."""
     with ExitStack() as stack:
         links = [stack.enter_context(_connect(scene, f"127.0.0.{2 + n % 5}")) for n in range(_UNCLOSED)]
         for link in links:
@@ -62,7 +62,7 @@ def answers_that_nobody_closes(scene: Scene) -> Generator[None, None, str]:
 
 
 def all_streams(scene: Scene) -> Generator[None, None, str]:
-    """One tenant opens 300 streams; another one wants its first."""
+    """One tenant opens 300 streams; another one opens its first."""
     task_id = scene.submit(wait("a", MINUTES))
     with ExitStack() as stack:
         links = [
@@ -82,7 +82,7 @@ def all_streams(scene: Scene) -> Generator[None, None, str]:
 
 
 def three_long_scripts(scene: Scene) -> Generator[None, None, str]:
-    """More scripts than the executor has slots, two minutes each."""
+    """More scripts of two minutes than the executor has slots."""
     script = scene.greedy.upload(_SCRIPT, filename="long.py")
     step = {"id": "a", "arm": "executor", "action": "script", "inputs": {"attachments": [script]}}
     tasks = [scene.submit(step, attachments=[script]) for _ in range(3)]
@@ -121,7 +121,7 @@ def _connect(scene: Scene, source: str) -> Iterator[socket.socket]:
 
 @contextmanager
 def streaming(scene: Scene, task_id: str, *, token: str = "", query: str = "") -> Iterator[socket.socket]:
-    """Ask for a task's events as they come; `token` or `query` says by which right."""
+    """Open a stream of a task's events, authenticated by `token` or `query`."""
     shown = f"Authorization: Bearer {token}\r\n" if token else ""
     with _connect(scene, "127.0.0.1") as link:
         link.sendall(
@@ -132,7 +132,7 @@ def streaming(scene: Scene, task_id: str, *, token: str = "", query: str = "") -
 
 
 def status_of(link: socket.socket) -> int:
-    """Return the status of the answer that arrives; 0 if none does in time."""
+    """Return the status of the answer; 0 if none arrives in time."""
     link.settimeout(ANSWER_SECONDS)
     try:
         words = link.recv(200).split(b" ", 2)

@@ -1,4 +1,4 @@
-"""Attacks by files: small ones that cost much where they are unpacked or parsed."""
+"""Attacks by small files that are expensive to unpack or parse."""
 
 import gzip
 import io
@@ -11,7 +11,7 @@ from bench.support.attack.scene import Scene, ends
 
 _REFUSED: Final = ("invalid_input", "patch_rejected", "tool_failed")
 _READ: Final = ("completed", "validation_failed", *_REFUSED)
-"""Read within the limits, or refused; a patch that is refused makes its plan's own criterion unmet."""
+"""Accepted outcomes: parsed within the limits, or refused. A refused patch fails its plan's own criterion."""
 _BOMB: Final = """
 import codecs, pathlib, pytest
 
@@ -34,7 +34,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def _described(header: bytes) -> bytes:
-    """Return a tar.gz whose one file has this pax header in front of it."""
+    """Return a tar.gz with one file, preceded by this pax header."""
     entry = tarfile.TarInfo("header")
     entry.type, entry.size = tarfile.XHDTYPE, len(header)
     padded = header + bytes(-len(header) % 512)
@@ -62,7 +62,7 @@ def _attack(
 
 
 def tar_of_cve_2024_6232(scene: Scene) -> Generator[None, None, str]:
-    """A tar of some hundred bytes whose pax header is digits: tarfile needs time by their square."""
+    """A tar of some hundred bytes with a pax header of digits, for which tarfile needs quadratic time."""
     return (yield from _attack(scene, _described(b"0" * 120_000), "evil.tar.gz", times=4))
 
 
@@ -82,19 +82,19 @@ def gzip_bomb(scene: Scene) -> Generator[None, None, str]:
 
 
 def python_source_of_a_huge_tree(scene: Scene) -> Generator[None, None, str]:
-    """3 kB that are unpacked to a list of a million names, of which `ast` makes gigabytes."""
+    """3 kB that unpack to a list of a million names, for which `ast` needs gigabytes."""
     content = zipped({"evil.py": b"[" + b"a," * 1_000_000 + b"]"})
     return (yield from _attack(scene, content, "evil.zip", arm="coder", action="metrics"))
 
 
 def report_in_utf_16(scene: Scene) -> Generator[None, None, str]:
-    """Tests that replace their own report by one in UTF-16, whose document type multiplies."""
+    """Tests that replace their own report by one in UTF-16 with an entity expansion."""
     content = zipped({"conftest.py": _BOMB.encode(), "test_a.py": b"def test_a():\n    pass\n"})
     return (yield from _attack(scene, content, "tests.zip", arm="executor", action="tests", times=1))
 
 
 def patch_of_blank_lines(scene: Scene) -> Generator[None, None, str]:
-    """30 kB and 190 kB of blank lines behind a hunk."""
+    """30 kB and 190 kB of blank lines after a hunk."""
     file = scene.greedy.upload(zipped({"a": b"a\n"}), filename="a.zip")
     begun = []
     for count in (30_000, 190_000):

@@ -1,4 +1,4 @@
-"""What an attack acts on: a running stack, the tenant that attacks it, and the one that must not notice."""
+"""The target of the attacks: a running stack, the attacking tenant, and another tenant that must not be affected."""
 
 import contextlib
 import json
@@ -21,24 +21,24 @@ from tests.acceptance.plans import Step, collect, wait
 from tests.fake_llm.server import FakeLLM
 
 ANSWER_SECONDS: Final = 5.0
-"""An answer of the API to an attacker may take so long."""
+"""Longest time for an answer of the API to an attacker."""
 END_SECONDS: Final = 45.0
-"""An attacker's own task must have ended by then."""
+"""Longest time for an attacker's own task."""
 MAX_MEBIBYTES: Final = 900
-"""No process of the stack may hold more: a limited child has 256 MiB, a tool in its sandbox 1 GiB for all of it."""
+"""Memory limit for each process of the stack: a limited child has 256 MiB, a sandboxed tool 1 GiB in all."""
 _MEBIBYTE: Final = 1024**2
 _PAGE_BYTES: Final = 4096
 
 Attack = Callable[["Scene"], Generator[None, None, str]]
-"""Attacks until its `yield`, at which the other tenant's task runs; returns what held. Raises DidNotHold."""
+"""Attacks until its `yield`, during which the other tenant's task runs; returns what held. Raises DidNotHold."""
 
 
 class DidNotHold(Exception):
-    """The attack had its effect."""
+    """The attack succeeded."""
 
 
 class Timed(NamedTuple):
-    """An answer and the seconds that it took."""
+    """An answer and its duration in seconds."""
 
     answer: Answer
     seconds: float
@@ -79,12 +79,12 @@ class Scene:
         return time.monotonic() - began
 
     def processes(self) -> list[int]:
-        """Return what must outlive an attack: every process of the Procfile, and the API's workers."""
+        """Return the processes that must survive an attack: those of the Procfile, and the API's workers."""
         workers = [child for pid in self.stack.pids("web") for child in victims.children(pid)]
         return [*self.stack.pids(), *sorted(workers)]
 
     def begin(self, *steps: Step, **contract: Any) -> "Future[str]":
-        """Have the attacker run a plan; return how it ends: completed, or the code of its step's error or its own."""
+        """Run a plan as the attacker; return `completed`, or the error code of its step or of the task."""
         return self.pool.submit(self._end_of, self.submit(*steps, **contract))
 
     def submit(self, *steps: Step, **contract: Any) -> str:
@@ -92,7 +92,7 @@ class Scene:
         return self.greedy.submit("attack", plan={"steps": list(steps)}, cache={"mode": "bypass"}, **contract)
 
     def answers(self, count: int, call: Callable[[], Answer]) -> "list[Future[Timed]]":
-        """Send so many requests at once."""
+        """Send that many requests at once."""
         return [self.pool.submit(timed, call) for _ in range(count)]
 
     def post(self, body: Any) -> Callable[[], Answer]:

@@ -60,7 +60,7 @@ def forged_ticket(scene: Scene) -> Generator[None, None, str]:
 
 
 def garbage_on_the_queues(scene: Scene) -> Generator[None, None, str]:
-    """On every queue, and among what is not acknowledged, what is no message."""
+    """Invalid messages on every queue and among the unacknowledged ones."""
     with redis.Redis.from_url(scene.stack.redis_url) as client:
         for queue in QUEUES:
             client.lpush(queue, *_GARBAGE)
@@ -72,7 +72,7 @@ def garbage_on_the_queues(scene: Scene) -> Generator[None, None, str]:
 
 
 def remote_control(scene: Scene) -> Generator[None, None, str]:
-    """Celery's orders to every worker: stop, and plan once an hour."""
+    """Celery's remote control commands to every worker: shut down, and limit the rate to one an hour."""
     with Celery(broker=scene.stack.redis_url) as app:
         app.control.rate_limit("tasks.plan", "1/h")
         app.control.rate_limit("tasks.step", "1/h")
@@ -82,7 +82,7 @@ def remote_control(scene: Scene) -> Generator[None, None, str]:
 
 
 def revoked_key(scene: Scene) -> Generator[None, None, str]:
-    """A stream of events that was open when its key was revoked."""
+    """A stream of events that is open while its key is revoked."""
     engine = open_engine(scene.stack.database_url, pool_size=1)
     try:
         with transaction(engine) as conn:
@@ -111,7 +111,7 @@ def revoked_key(scene: Scene) -> Generator[None, None, str]:
 
 
 def file_name_with_marks(scene: Scene) -> Generator[None, None, str]:
-    """A file whose name ends our marks and gives an order, shown to a model (a fake one, which keeps what it gets)."""
+    """A file whose name closes our delimiters and contains an instruction, shown to a fake model that records it."""
     scene.fake.forget()
     file = scene.greedy.upload(zipped({f"{_EVIL_NAME}": b"a = 1\n"}), filename="named.zip")
     step = {"id": "a", "arm": "coder", "action": "explain", "inputs": {"question": "What does MARKER.py do?"}}

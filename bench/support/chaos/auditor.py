@@ -1,4 +1,4 @@
-"""Reads Postgres after the chaos and says what breaks the promise; each check has a name and its own statement."""
+"""Checks Postgres after the chaos: each check has a name and one statement that returns violations."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ CHECKS: Final = tuple(name for name in _SQL if name != "prepare")
 
 @dataclass(frozen=True)
 class Violation:
-    """What breaks the promise: the check that found it, which row, and what is wrong with it."""
+    """A broken promise: the check that found it, the row, and what is wrong with it."""
 
     check: str
     subject: str
@@ -32,7 +32,7 @@ def audit(
     lease_seconds: float,
     is_stopped: bool = False,
 ) -> list[Violation]:
-    """Return every violation; none is the proof.
+    """Return every violation; an empty list is a pass.
 
     `accepted` is the client's record of its 202s. `calm` are the tasks that ran alone, without a fault.
     `is_stopped`: all workers have been stopped in order, so none may say that it lives.

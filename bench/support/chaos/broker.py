@@ -1,4 +1,4 @@
-"""Faults of messages: sent twice, held back, refused by a broker without memory."""
+"""Faults of the broker's messages: duplicates, delays, and a broker out of memory."""
 
 import json
 import time
@@ -11,17 +11,17 @@ from orchestrator.models.arm_capability import ALL_QUEUES
 
 QUEUES: Final = tuple(ALL_QUEUES)
 _SEPARATOR: Final = "\x06\x16"
-"""What kombu puts between a queue's name and a priority."""
+"""The separator that kombu puts between a queue's name and a priority."""
 
 
 def queue_keys(broker: "redis.Redis") -> list[str]:
-    """Return the lists that hold messages now: one a queue and priority."""
+    """Return the Redis lists that contain messages now: one for each queue and priority."""
     found = {raw.decode() for raw in broker.scan_iter(count=1000, _type="list")}
     return sorted(key for key in found if key.partition(_SEPARATOR)[0] in QUEUES)
 
 
 def duplicate(broker: "redis.Redis", *, most: int) -> int:
-    """Put copies of waiting messages into their queues; return how many."""
+    """Copy waiting messages within their queues; return the number of copies."""
     count = 0
     for key in queue_keys(broker):
         copies: list[bytes] = broker.lrange(key, 0, most - 1)
@@ -32,7 +32,7 @@ def duplicate(broker: "redis.Redis", *, most: int) -> int:
 
 
 def delay(broker: "redis.Redis", *, seconds: float) -> int:
-    """Take every message that comes within `seconds` out of its queue, then put all of them back."""
+    """Remove every message that arrives within `seconds` from its queue, then put all of them back."""
     held: list[tuple[str, bytes]] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -45,7 +45,7 @@ def delay(broker: "redis.Redis", *, seconds: float) -> int:
 
 
 def fill(broker: "redis.Redis", *, seconds: float) -> None:
-    """Let the broker refuse whatever needs memory, as one that is full does."""
+    """Make the broker refuse every command that needs memory, as a full one does."""
     broker.config_set("maxmemory", "1")
     try:
         time.sleep(seconds)
@@ -54,7 +54,7 @@ def fill(broker: "redis.Redis", *, seconds: float) -> None:
 
 
 def unacknowledged(broker: "redis.Redis") -> list[str]:
-    """Return the task ids of messages that were delivered and not acknowledged."""
+    """Return the task ids of messages that were delivered but not acknowledged."""
     return [json.loads(raw)[0]["headers"]["id"] for raw in broker.hvals("unacked")]
 
 

@@ -1,4 +1,4 @@
-"""The faults that chaos commits, each by its name, and which running work each of them hit."""
+"""The faults that chaos injects, by name, and the running work that each of them hit."""
 
 import random
 import signal
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from bench.support.chaos import broker as messages
 from bench.support.chaos import victims
-from bench.support.chaos.ground import Ground
+from bench.support.chaos.harness import Harness
 from orchestrator.devserver.stack import Stack
 from orchestrator.memory.steps import StepMessage
 from orchestrator.models.arm_capability import ARMS
@@ -37,7 +37,7 @@ LIMIT %(most)s
 
 @dataclass(frozen=True)
 class Fault:
-    """What was done, when (time.time()), to which processes, and which (step id, attempt) it hit."""
+    """One injected fault: its name, time (time.time()), processes, and the (step id, attempt) pairs that it hit."""
 
     kind: str
     at: float
@@ -47,17 +47,17 @@ class Fault:
 
 @dataclass
 class Arsenal:
-    """Every fault, committed on one stack; `zombie_seconds` is longer than a lease."""
+    """Injects faults into one stack; `zombie_seconds` is longer than a lease."""
 
     stack: Stack
-    ground: Ground
+    harness: Harness
     chance: random.Random
     zombie_seconds: float
     committed: list[Fault] = field(default_factory=list)
 
     @property
     def quick(self) -> Mapping[str, Callable[[], None]]:
-        """Faults that are committed one at a time; zombies and doubles go on beside them."""
+        """The faults that are injected one at a time; zombies and duplicates run beside them."""
         return {
             "kill_child": self.kill_child,
             "kill_worker": self.kill_worker,
@@ -72,7 +72,7 @@ class Arsenal:
         }
 
     def kill_child(self) -> None:
-        """SIGKILL a child of a prefork pool, one that works if any does."""
+        """SIGKILL a child of a prefork pool, preferably one that runs a step."""
         pools = {
             pid: children
             for arm in PREFORK
@@ -86,7 +86,7 @@ class Arsenal:
             self._kill("kill_child", [self.chance.choice(working or everyone)])
 
     def kill_worker(self) -> None:
-        """SIGKILL a worker with its children, of any arm; rather one that works."""
+        """SIGKILL a worker of any arm with its children, preferably one that runs a step."""
         busy = {row["pid"] for row in self._running()}
         trees = [victims.with_descendants(pid) for arm in POOLS for pid in self.stack.pids(arm)]
         working = [tree for tree in trees if busy & set(tree)]
@@ -95,25 +95,25 @@ class Arsenal:
             self._kill("kill_worker", self.chance.choice(chosen))
 
     def kill_api(self) -> None:
-        """SIGKILL the API: its main process, or one of those that answer."""
+        """SIGKILL the API: its main process or one of its workers."""
         for pid in self.stack.pids("web"):
             answering = victims.children(pid)
             main = not answering or self.chance.random() < 0.5
             self._kill("kill_api", victims.with_descendants(pid) if main else [self.chance.choice(answering)])
 
     def kill_sweeper(self) -> None:
-        """SIGKILL what heals."""
+        """SIGKILL the sweeper."""
         self._kill("kill_sweeper", self.stack.pids("sweeper"))
 
     def freeze_redis(self) -> None:
-        """Stop the broker for some seconds: connections stay, nothing answers."""
+        """SIGSTOP the broker for some seconds: connections stay open without answers."""
         self._note("freeze_redis")
-        self.ground.freeze_redis(seconds=self.chance.uniform(1, 7))
+        self.harness.freeze_redis(seconds=self.chance.uniform(1, 7))
 
     def kill_redis(self) -> None:
-        """SIGKILL the broker; it comes back empty."""
+        """SIGKILL the broker and start it again empty."""
         self._note("kill_redis")
-        self.ground.kill_redis(away_seconds=self.chance.uniform(0, 3))
+        self.harness.kill_redis(away_seconds=self.chance.uniform(0, 3))
 
     def empty_redis(self) -> None:
         """FLUSHALL."""
@@ -121,32 +121,32 @@ class Arsenal:
         self._with_broker(lambda broker: broker.flushall())
 
     def kill_postgres(self) -> None:
-        """SIGKILL all of Postgres; what was committed comes back."""
+        """SIGKILL all of Postgres and start it again."""
         self._note("kill_postgres")
-        self.ground.kill_postgres(away_seconds=self.chance.uniform(0, 3))
+        self.harness.kill_postgres(away_seconds=self.chance.uniform(0, 3))
 
     def duplicate_messages(self) -> None:
-        """Copy what waits in the broker, and publish running, queued and done work once more."""
-        rows = self.ground.ask(_WORK, most=20)
+        """Duplicate waiting messages, and publish running, queued and finished work again."""
+        rows = self.harness.ask(_WORK, most=20)
         self._note("duplicate_messages")
         self._with_broker(lambda broker: messages.duplicate(broker, most=20))
         with make_app(lambda: load(self.stack.environ)) as app:
             canvas.publish(app, [StepMessage(**row) for row in rows])
 
     def delay_messages(self) -> None:
-        """Hold back every message for a while."""
+        """Delay every message."""
         self._note("delay_messages")
         seconds = self.chance.uniform(0.5, 4)
         self._with_broker(lambda broker: messages.delay(broker, seconds=seconds))
 
     def fill_redis(self) -> None:
-        """Fill the broker's memory: it refuses every write."""
+        """Fill the broker's memory, so that it refuses every write."""
         self._note("fill_redis")
         seconds = self.chance.uniform(0.5, 4)
         self._with_broker(lambda broker: messages.fill(broker, seconds=seconds))
 
     def raise_zombie(self) -> None:
-        """SIGSTOP a worker with its children past its lease, then let it go on."""
+        """SIGSTOP a worker with its children until after its lease, then continue it."""
         trees = [victims.with_descendants(pid) for arm in POOLS for pid in self.stack.pids(arm)]
         busy = {row["pid"] for row in self._running()}
         working = [tree for tree in trees if busy & set(tree)]
@@ -167,18 +167,18 @@ class Arsenal:
             self._note(kind, pids=killed)
 
     def _note(self, kind: str, *, pids: Sequence[int] = ()) -> None:
-        """Record the fault with the work that its victims hold: rows that are running under their name."""
+        """Record the fault with the work of its victims: the running rows that they own."""
         at = time.time()
         hits = [(row["id"], row["attempt"]) for row in self._running() if row["pid"] in pids] if pids else []
         self.committed.append(Fault(kind, at, hits, pids))
 
     def _running(self) -> list[dict[str, Any]]:
-        return self.ground.ask(_RUNNING)
+        return self.harness.ask(_RUNNING)
 
     def _with_broker(self, act: Callable[[Any], Any]) -> None:
-        """A broker that another fault took away is fault enough."""
+        """Ignore errors of a broker that another fault made unavailable."""
         try:
-            with self.ground.broker() as broker:
+            with self.harness.broker() as broker:
                 act(broker)
         except RedisError:
             return

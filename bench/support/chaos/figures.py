@@ -1,4 +1,4 @@
-"""The figures of a run: what was done, how often faults hit running work, how long recovery took."""
+"""The figures of a run: finished work, faults that hit running work, recovery times."""
 
 import json
 import statistics
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.support.chaos.faults import Fault
-from bench.support.chaos.ground import Ground
+from bench.support.chaos.harness import Harness
 
 _COUNTS: Final = """
 SELECT (SELECT count(*) FROM tasks) AS tasks,
@@ -33,7 +33,7 @@ _LOGGED: Final = {"claim.refused": "refused_duplicates", "chord.refused": "refus
 
 @dataclass(frozen=True)
 class Figures:
-    """Counts by name, faults by kind with those that hit running work, seconds from a fault to the next start."""
+    """Counts by name, faults and hits by kind, and seconds from a fault to the next start of its step."""
 
     counts: Mapping[str, int]
     faults: Mapping[str, tuple[int, int]]
@@ -41,7 +41,7 @@ class Figures:
 
     @property
     def unhit(self) -> list[str]:
-        """What chaos must have met to prove anything, and did not."""
+        """The kinds of hit that a meaningful run needs and that did not occur."""
         wanted = (
             "reclaims",
             "expired_leases",
@@ -53,15 +53,15 @@ class Figures:
         return [name for name in wanted if not self.counts[name]]
 
 
-def read_figures(ground: Ground, faults: Sequence[Fault], *, logs: Path) -> Figures:
-    """Read the figures from Postgres; what was refused left no row, so it is counted in the logs."""
-    counts = {name: int(count) for name, count in ground.ask(_COUNTS)[0].items()}
+def read_figures(harness: Harness, faults: Sequence[Fault], *, logs: Path) -> Figures:
+    """Read the figures from Postgres; refused duplicates leave no row and are counted in the logs."""
+    counts = {name: int(count) for name, count in harness.ask(_COUNTS)[0].items()}
     logged = Counter(_events(logs.glob("*.log")))
     kinds = sorted({fault.kind for fault in faults})
     recovery: dict[str, list[float]] = {}
     for fault in faults:
         for step_id, attempt in fault.hits:
-            at = ground.ask(_NEXT_START, id=step_id, attempt=attempt)[0]["at"]
+            at = harness.ask(_NEXT_START, id=step_id, attempt=attempt)[0]["at"]
             if at is not None:
                 recovery.setdefault(fault.kind, []).append(at - fault.at)
     return Figures(
@@ -78,7 +78,7 @@ def read_figures(ground: Ground, faults: Sequence[Fault], *, logs: Path) -> Figu
 
 
 def p50_and_max(seconds: Sequence[float]) -> str:
-    """Return the median and the largest of some spans, as text."""
+    """Return the median and the maximum of some spans as text."""
     return f"P50 {statistics.median(seconds):.1f} s, max {max(seconds):.1f} s, n {len(seconds)}"
 
 

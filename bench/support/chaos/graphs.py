@@ -1,4 +1,4 @@
-"""Random tasks whose outcome is known beforehand: graphs over all arms, repairs, rejections, model calls, twins."""
+"""Random tasks with known outcomes: graphs over all arms, repairs, rejections, model calls, duplicates."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ WORDS: Final = "The goods left the depot on time and the driver signed for them.
 SCRIPT: Final = b"print(6 * 7)\n"
 SCRIPT_NAME: Final = "answer.py"
 CRITERION: Final = "The work is told in plain words"
-"""Words that no rule can check: the judge asks a model, on the task's budget."""
+"""A criterion that no rule can check: the judge asks a model, on the task's budget."""
 
 _SOURCES: Final = ("collect", "verify")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A task to submit, and what must come of it.
+    """A task to submit and its expected outcome.
 
     `statuses` are the ends that are right; `outputs` maps each step to members that its output must have, where
     the task completes.
@@ -32,7 +32,7 @@ class Wanted:
 
 
 def draw(chance: random.Random, *, script: str | None, longest_wait_seconds: float) -> Wanted:
-    """Draw one task; `script` is the artifact id of SCRIPT, without which no step runs in a sandbox."""
+    """Draw one task; `script` is the artifact id of SCRIPT, which the sandboxed steps need."""
     kinds: dict[Callable[[], Wanted], int] = {
         lambda: draw_graph(
             chance,
@@ -52,7 +52,7 @@ def draw(chance: random.Random, *, script: str | None, longest_wait_seconds: flo
 def draw_graph(
     chance: random.Random, *, steps: int, script: str | None = None, longest_wait_seconds: float = 0.1
 ) -> Wanted:
-    """Draw a graph of so many steps, each after at most four earlier ones; numbers flow along the edges."""
+    """Draw a graph of that many steps, each with at most four dependencies; numbers are passed along the edges."""
     made: list[Step] = []
     outputs: dict[str, dict[str, Any]] = {}
     for number in range(steps):
@@ -76,7 +76,7 @@ def _step(
     script: str | None,
     longest_wait_seconds: float,
 ) -> tuple[Step, dict[str, Any]]:
-    """Return a step and what its output must have."""
+    """Return a step and the members that its output must have."""
     numbers = [other for other in after if "values" in outputs[other]]
     action = chance.choices(
         ("collect", "wait", "verify", "redact", "syntax", "script"),
@@ -103,7 +103,7 @@ def _step(
 
 
 def _repaired(chance: random.Random) -> Wanted:
-    """The judge finds the first draft at fault; its repair, and what follows from it, is right."""
+    """A task whose first round fails the judge and whose repair passes."""
     good = chance.randint(1_000, 1_999)
     criterion = {
         "text": "The draft is right",
@@ -120,7 +120,7 @@ def _repaired(chance: random.Random) -> Wanted:
 
 
 def _rejected(chance: random.Random) -> Wanted:
-    """A required check that can't hold: every round fails, what stands behind it is skipped."""
+    """A task with a check that can't pass: every round fails, and dependent steps are skipped."""
     steps = [
         collect("one", [chance.randint(0, 999)]),
         verify("never", ref("one", "/values/0"), {"equals": -1}, depends_on=["one"]),
@@ -130,7 +130,7 @@ def _rejected(chance: random.Random) -> Wanted:
 
 
 def _judged_by_model(chance: random.Random) -> Wanted:
-    """The judge asks a model on the task's budget; a worker that dies in the call may have it charged in full."""
+    """A task whose judge asks a model; if a worker dies during the call, its full reservation may be charged."""
     steps = [collect("one", [chance.randint(0, 999)]), wait("two", 0.1, "one")]
     budget = {"max_tokens": chance.choice((4_000, 40_000)), "max_time_seconds": 3_600}
     contract = _contract(chance, steps, acceptance_criteria=[CRITERION], budget=budget)
@@ -138,7 +138,7 @@ def _judged_by_model(chance: random.Random) -> Wanted:
 
 
 def _cancelled(chance: random.Random) -> Wanted:
-    """Its client thinks better of it."""
+    """A task that its client cancels."""
     steps = [wait(f"w{number}", chance.uniform(0.1, 1.0)) for number in range(8)]
     steps.append(collect("end", [1], *(step["id"] for step in steps)))
     return Wanted(
@@ -150,7 +150,7 @@ def _cancelled(chance: random.Random) -> Wanted:
 
 
 def _twin(chance: random.Random) -> Wanted:
-    """One of a few tasks that are asked again and again: it runs, follows one, or the cache answers."""
+    """One of a few repeated tasks: it runs, follows a running one, or is answered by the cache."""
     number = chance.randint(1, 3)
     steps = [collect("one", [number]), wait("two", 0.5, "one")]
     criterion = {"text": "It is there", "check": {"step": "one", "pointer": "/values/0", "equals": number}}
@@ -159,6 +159,6 @@ def _twin(chance: random.Random) -> Wanted:
 
 
 def _contract(chance: random.Random, steps: list[Step], **more: Any) -> dict[str, Any]:
-    """Its goal is nobody else's. An hour: chaos may take long, and a deadline that passed would look like a loss."""
+    """A task with a unique goal. Its deadline is an hour, since a missed deadline would look like lost work."""
     goal = f"stand the chaos of {chance.getrandbits(48):012x}"
     return {"goal": goal, "plan": {"steps": steps}, "budget": {"max_time_seconds": 3_600}, **more}

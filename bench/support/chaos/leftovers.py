@@ -1,4 +1,4 @@
-"""Looks for what chaos left behind outside of Postgres: messages, keys, processes, directories of sandboxes."""
+"""Finds what chaos left outside of Postgres: messages, keys, processes, sandbox directories."""
 
 import re
 import tempfile
@@ -16,13 +16,13 @@ Ask = Callable[..., list[dict[str, Any]]]
 """Runs a statement with named values and returns its rows."""
 
 _LASTING: Final = ("_kombu.binding", "unacked", "octollm:broker-epoch", *QUEUES)
-"""Keys that are meant to stay: the broker's, whose messages `messages` looks at, and the sign that it lost nothing."""
+"""Keys that may stay: the broker's, which `messages` checks, and the mark by which a lost broker is noticed."""
 
 _SANDBOX: Final = re.compile(r"octollm-sandbox:(\d+):")
 
 
 def messages(broker: "redis.Redis", ask: Ask) -> Iterator[Violation]:
-    """Yield queues that are not empty, and unacknowledged messages of work that is not over.
+    """Yield queues that are not empty, and unacknowledged messages of work that has not ended.
 
     What a killed worker had not acknowledged stays in the broker for its visibility timeout, an hour, then comes
     again and is refused: of ended work it is no violation.
@@ -36,7 +36,7 @@ def messages(broker: "redis.Redis", ask: Ask) -> Iterator[Violation]:
 
 
 def keys(broker: "redis.Redis") -> Iterator[Violation]:
-    """Yield keys that nobody will ever remove."""
+    """Yield keys without an expiry that nothing removes."""
     for raw in broker.scan_iter(count=1000):
         key = raw.decode()
         if not key.startswith(_LASTING) and broker.ttl(raw) == -1:
@@ -44,7 +44,7 @@ def keys(broker: "redis.Redis") -> Iterator[Violation]:
 
 
 def processes(mark: str, ended: set[int]) -> Iterator[Violation]:
-    """Yield processes of the stopped stack, known by `mark` in their environment, and sandboxes of its `ended` ones."""
+    """Yield processes with `mark` in their environment, and sandboxes of the `ended` processes."""
     for pid in victims.others():
         told = victims.told_of(pid)
         owner = _SANDBOX.search(told)
@@ -53,7 +53,7 @@ def processes(mark: str, ended: set[int]) -> Iterator[Violation]:
 
 
 def directories(ended: set[int]) -> Iterator[Violation]:
-    """Yield temporary directories of workers that have `ended`."""
+    """Yield temporary directories of the `ended` workers."""
     for path in Path(tempfile.gettempdir()).glob("octollm-*-*-*"):
         owner = path.name.split("-")[1]
         if owner.isdigit() and int(owner) in ended:

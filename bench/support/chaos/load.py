@@ -1,4 +1,4 @@
-"""A client under chaos: keeps tasks under way, and records what the API accepted."""
+"""A client that keeps tasks running during chaos and records what the API accepted."""
 
 import random
 import threading
@@ -19,7 +19,7 @@ _RETRY_SECONDS: Final = 0.3
 
 @dataclass(frozen=True)
 class Accepted:
-    """A task for which the API answered 202."""
+    """A task that the API accepted with 202."""
 
     task_id: str
     wanted: Wanted
@@ -53,7 +53,7 @@ class Load(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Submit until stopped; what should not happen is kept in `failure`."""
+        """Submit until stopped; store an unexpected error in `failure`."""
         try:
             while not self._stopped.is_set():
                 if self._count_open() < self._most:
@@ -64,7 +64,7 @@ class Load(threading.Thread):
             self.failure = error
 
     def submit(self, wanted: Wanted) -> Accepted:
-        """Submit one task, however often that must be tried."""
+        """Submit one task, with retries until it is accepted."""
         key = f"chaos-{self._chance.getrandbits(64):016x}"
         while True:
             answer = self._call("POST", "/v1/tasks", dict(wanted.contract), headers={"Idempotency-Key": key})
@@ -83,7 +83,7 @@ class Load(threading.Thread):
         return accepted
 
     def stop(self) -> None:
-        """Submit no more; raise what went wrong."""
+        """Stop submitting; raise the stored error, if any."""
         self._stopped.set()
         self.join()
         for timer in self.cancels:
@@ -95,11 +95,11 @@ class Load(threading.Thread):
         return graphs.draw(self._chance, script=self._script, longest_wait_seconds=self._longest_wait_seconds)
 
     def _cancel(self, task_id: str) -> None:
-        """Ask once; a cancel that is not heard is none, and the task completes."""
+        """Try once; if the request fails, the task is expected to complete."""
         self._call("POST", f"/v1/tasks/{task_id}/cancel", None)
 
     def _call(self, method: str, path: str, body: Any, **more: Any) -> Any:
-        """Return the answer; None when there was none, or one that says try again."""
+        """Return the answer; None if there was none or it asks to retry."""
         try:
             answer = self._client.call(method, path, body, **more)
         except _AWAY:

@@ -1,4 +1,4 @@
-"""One run: a stack, a stream of tasks, faults at random moments, then quiet, and the audit."""
+"""One chaos run: a stack, a stream of tasks, faults at random times, then a quiet phase and the audit."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from bench.support.chaos.auditor import Violation, audit
 from bench.support.chaos.faults import Arsenal, Fault
 from bench.support.chaos.figures import Figures, read_figures
 from bench.support.chaos.graphs import Wanted
-from bench.support.chaos.ground import Ground
+from bench.support.chaos.harness import Harness
 from bench.support.chaos.load import Accepted, Load
 from orchestrator import settings
 from orchestrator.auth import credential
@@ -33,7 +33,7 @@ _MUTATION: Final = Path(__file__).parent / "mutation"
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a run is made of. `mutation` names a defect that is put into every process from outside."""
+    """The parameters of a run. `mutation` names a defect that is injected into every process."""
 
     seed: int
     seconds: float
@@ -43,7 +43,7 @@ class Conditions:
     mutation: str = ""
 
     def environ(self, fake: FakeLLM) -> dict[str, str]:
-        """Return the stack's environment; what is not named here has its default."""
+        """Return the stack's environment; other settings have their defaults."""
         environ = {
             "LEASE_SECONDS": f"{self.lease_seconds:g}",
             "HEARTBEAT_SECONDS": f"{self.heartbeat_seconds:g}",
@@ -51,7 +51,7 @@ class Conditions:
             "OPENAI_BASE_URL": fake.openai_url,
             "LLM_CHAIN": "openai:fake-model",
             "RATE_LIMIT": "1000000/second",
-            # we kill innocent steps at random, some of them thrice
+            # chaos kills healthy steps at random, some of them three times
             "POISON_STEP": "1000",
             "LOG_FORMAT": "json",
         }
@@ -63,7 +63,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run found; no violations is the proof."""
+    """The result of a run; it passes without violations."""
 
     accepted: Sequence[Accepted]
     faults: Sequence[Fault]
@@ -72,70 +72,70 @@ class Outcome:
 
 
 def run(conditions: Conditions) -> Outcome:
-    """Run chaos once and audit it. Nothing of it is left, but what the outcome calls a violation."""
+    """Run chaos once and audit it; afterwards nothing runs, except what the outcome reports as a violation."""
     with tempfile.TemporaryDirectory(prefix="octollm-chaos-") as folder, FakeLLM() as fake:
         home = Path(folder)
-        with Ground(home / "servers") as ground:
+        with Harness(home / "servers") as harness:
             stack = Stack(
                 home / "stack",
                 port=0,
-                environ=conditions.environ(fake) | ground.addresses,
+                environ=conditions.environ(fake) | harness.addresses,
                 processes={**ONE_OF_EACH, "executor": 2, "retriever": 2},
             )
             with stack:
-                calm, accepted, faults = _suffer(stack, ground, conditions)
-                left = _left_in_broker(ground)
+                calm, accepted, faults = _suffer(stack, harness, conditions)
+                left = _left_in_broker(harness)
                 ended = {pid for fault in faults for pid in fault.pids}
                 ended |= {pid for main in stack.pids() for pid in victims.with_descendants(main)}
             left += [*leftovers.processes(str(stack.home), ended), *leftovers.directories(ended)]
             violations = audit(
-                ground.engine,
+                harness.engine,
                 accepted,
                 calm=calm,
                 lease_seconds=conditions.lease_seconds,
                 is_stopped=True,
             )
-            figures = read_figures(ground, faults, logs=stack.home / "log")
+            figures = read_figures(harness, faults, logs=stack.home / "log")
     return Outcome(accepted, faults, figures, [*violations, *left])
 
 
 def _suffer(
-    stack: Stack, ground: Ground, conditions: Conditions
+    stack: Stack, harness: Harness, conditions: Conditions
 ) -> tuple[list[str], list[Accepted], list[Fault]]:
-    """Run tasks in calm, then under faults, then wait for the end of all; return (calm ids, accepted, faults)."""
+    """Run tasks without faults, then with faults, then wait until all end; return (calm ids, accepted, faults)."""
     chance = random.Random(conditions.seed)
     arsenal = Arsenal(
         stack,
-        ground,
+        harness,
         chance=random.Random(chance.getrandbits(32)),
         zombie_seconds=1.5 * conditions.lease_seconds,
     )
     load = Load(
         client_of(stack),
         random.Random(chance.getrandbits(32)),
-        count_open=lambda: count_open(ground),
+        count_open=lambda: count_open(harness),
         most=conditions.open_tasks,
         longest_wait_seconds=2.0,
     )
     calm = [load.submit(wanted).task_id for wanted in _calm()]
-    _wait_for_end(ground, 60)
+    _wait_for_end(harness, 60)
     load.start()
     with _beside(chance, arsenal.raise_zombie, arsenal.duplicate_messages):
         _commit(arsenal, random.Random(chance.getrandbits(32)), seconds=conditions.seconds)
     load.stop()
-    _wait_for_end(ground, DRAIN_SECONDS)
+    _wait_for_end(harness, DRAIN_SECONDS)
     return calm, load.accepted, arsenal.committed
 
 
 def _calm() -> Iterator[Wanted]:
-    """Yield a few tasks of different shapes, always the same ones."""
+    """Yield a few tasks of different shapes, the same in each run."""
     chance = random.Random(0)
     for _ in range(CALM_TASKS):
         yield graphs.draw_graph(chance, steps=8)
 
 
 def _commit(arsenal: Arsenal, chance: random.Random, *, seconds: float) -> None:
-    """Commit quick faults one after the other, each kind as often as the others, in random order."""
+    """Inject the faults one after the other, each kind equally often, in random order."""
     until = time.monotonic() + seconds
     bag: list[str] = []
     while time.monotonic() < until:
@@ -146,7 +146,7 @@ def _commit(arsenal: Arsenal, chance: random.Random, *, seconds: float) -> None:
 
 @contextlib.contextmanager
 def _beside(chance: random.Random, *faults: Callable[[], None]) -> Iterator[None]:
-    """Commit each of the faults again and again beside the block, whatever else goes on; all are over after it."""
+    """Inject each of the faults repeatedly while the block runs; all have ended after it."""
     over = threading.Event()
 
     def repeat(fault: Callable[[], None], pauses: random.Random) -> None:
@@ -167,20 +167,20 @@ def _beside(chance: random.Random, *faults: Callable[[], None]) -> Iterator[None
             thread.join()
 
 
-def _wait_for_end(ground: Ground, seconds: float) -> None:
-    """Wait until no task is open and no chord waits; what still is after `seconds` the audit will tell."""
+def _wait_for_end(harness: Harness, seconds: float) -> None:
+    """Wait at most `seconds` until no task is open and no chord waits; the audit reports what is left."""
     with contextlib.suppress(AssertionError):
         wait_until(
-            lambda: count_open(ground) == 0 and not _unfired(ground), seconds, "the end of all", every=0.2
+            lambda: count_open(harness) == 0 and not _unfired(harness), seconds, "the end of all", every=0.2
         )
 
 
-def _left_in_broker(ground: Ground) -> list[Violation]:
-    """Give the workers a moment to refuse what is delivered twice, then say what is left."""
+def _left_in_broker(harness: Harness) -> list[Violation]:
+    """Wait a moment for the workers to drop duplicates, then return what is left in the broker."""
 
     def left() -> list[Violation]:
-        with ground.broker() as broker:
-            return [*leftovers.messages(broker, ground.ask), *leftovers.keys(broker)]
+        with harness.broker() as broker:
+            return [*leftovers.messages(broker, harness.ask), *leftovers.keys(broker)]
 
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not left(), 30, "an empty broker", every=0.5)
@@ -193,10 +193,10 @@ def client_of(stack: Stack) -> Client:
     return Client(stack.url, credential.sign_token(chosen, tenant="chaos", key_id="chaos", scopes=SCOPES))
 
 
-def count_open(ground: Ground) -> int:
+def count_open(harness: Harness) -> int:
     """Return how many tasks have not ended."""
-    return int(ground.ask("SELECT count(*) AS open FROM tasks WHERE finished_at IS NULL")[0]["open"])
+    return int(harness.ask("SELECT count(*) AS open FROM tasks WHERE finished_at IS NULL")[0]["open"])
 
 
-def _unfired(ground: Ground) -> bool:
-    return bool(ground.ask("SELECT FROM chords WHERE state = 'ready' LIMIT 1"))
+def _unfired(harness: Harness) -> bool:
+    return bool(harness.ask("SELECT FROM chords WHERE state = 'ready' LIMIT 1"))

@@ -1,4 +1,4 @@
-"""Finds processes: whose children they are, what they hold, whether they still run; and signals them."""
+"""Finds and signals processes: children, descendants, command lines, environments."""
 
 import contextlib
 import os
@@ -17,12 +17,12 @@ def children(pid: int) -> list[int]:
 
 
 def pool_children(pid: int) -> list[int]:
-    """Return the children of a worker that do its work: not what watches it, nor what parses for it."""
+    """Return the children of a worker that run steps: not its watchdog, nor its limited parser."""
     return [child for child in children(pid) if "celery" in told_of(child).partition("\n")[0]]
 
 
 def with_descendants(pid: int) -> list[int]:
-    """Return the id and those of all that came from it."""
+    """Return the id and the ids of all descendants."""
     found = [pid]
     for child in children(pid):
         found += with_descendants(child)
@@ -30,7 +30,7 @@ def with_descendants(pid: int) -> list[int]:
 
 
 def runs(pid: int) -> bool:
-    """Answer whether the process runs: one that is dead and not buried does not."""
+    """Return whether the process runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
     except OSError:
@@ -39,7 +39,7 @@ def runs(pid: int) -> bool:
 
 
 def send(pid: int, number: signal.Signals) -> bool:
-    """Signal a process; False when it is gone."""
+    """Signal a process; return False if it has ended."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
         return True
@@ -47,14 +47,14 @@ def send(pid: int, number: signal.Signals) -> bool:
 
 
 def others() -> Iterator[int]:
-    """Yield every process of this machine that runs, but us."""
+    """Yield every running process of this machine except ourselves."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid() and runs(int(entry.name)):
             yield int(entry.name)
 
 
 def told_of(pid: int) -> str:
-    """Return a process' command line and, on the following lines, its environment; empty when it has gone."""
+    """Return a process's command line and, on the following lines, its environment; empty if it has ended."""
     try:
         command, environment = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
     except OSError:

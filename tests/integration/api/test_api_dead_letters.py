@@ -77,7 +77,7 @@ def test_the_command_prints_how_to_replay(
 
     assert "no step was given up" in nothing
     assert f"replay: octollm retry {task_id} --from b" in listed
-    assert "It killed its worker" in listed
+    assert "Its worker died" in listed
     assert f"replayed as {again}" in octollm("dead")
     assert json.loads(octollm("dead", "--json"))["steps"][0]["retried_by"] == again
 
@@ -89,7 +89,8 @@ def _poisoned(engineer: Engineer) -> str:
     claim = engineer.take(task_id, "b")
     engineer.ask("UPDATE steps SET kills = 3 WHERE id = %(id)s", id=claim.id)
     engineer.store(
-        claim, failed("poison_step", message="It killed its worker 3 times; it is not tried again.")
+        claim,
+        failed("poison_step", message="Its worker died 3 times while running it; it is not tried again."),
     )
     engineer.judge(task_id, verdict(Decision.FAILED))
     return task_id

@@ -1,4 +1,4 @@
-"""Plays clients and workers around the result cache, on real servers."""
+"""Clients and workers around the result cache, driven by hand on real servers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +17,7 @@ from orchestrator.lifecycle.submission import Submitted
 from orchestrator.llm.embedding import Embedder
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Claim
+from orchestrator.models.caller import Caller
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
@@ -26,10 +27,11 @@ from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.fake_llm.server import FakeLLM
 from tests.integration.kit import TENANT, Engineer, done
-from tests.llm_kit import Caller
+from tests.llm_kit import ModelCaller
 from workers.attempt import result_cache, semantic_cache
-from workers.attempt.model import OpenModels
-from workers.attempt.result_cache import Reuse
+from workers.attempt.context import AttemptContext
+from workers.attempt.result_cache import ReusedResult
+from workers.runtime.process import OpenModels
 
 GOAL = "List the 3 largest files of build 7"
 OTHERWISE = "Show the 3 largest files in build 7"
@@ -40,7 +42,7 @@ RIGHT = Verdict(Decision.PASSED, 1.0, output="it is so", output_value={"a": [1]}
 
 
 class Company:
-    """Clients who submit goals, and the workers who do them by hand."""
+    """Clients that submit goals, and workers that a test drives step by step."""
 
     def __init__(self, engine: Engine, settings: Settings, fake: FakeLLM | None = None) -> None:
         if fake is not None:
@@ -65,21 +67,19 @@ class Company:
         """Submit a goal as the API does."""
         return submission.submit(
             self.process.engine,
-            len,
             # where a model is configured, goals that no recipe fits are let in
             settings=replace(self.settings, openai_api_key="k"),
-            tenant=tenant,
-            key_id=None,
-            request_id=None,
+            caller=Caller(tenant, scopes=frozenset(scopes)),
             contract=Contract(goal=goal, **contract),
             cache=self.cache,
-            scopes=frozenset(scopes),
         )
 
     def plan(self, task_id: str, *steps: Mapping[str, Any]) -> Ended | None:
-        """Claim the plan row; end the task by the cache if that has a result by now, else adopt the plan."""
+        """Claim the plan row; complete the task from the cache if it has a result, else adopt the plan."""
         claim = self.engineer.take(task_id, "$plan")
-        if found := result_cache.recall(self.process, claim) or self._find_alias(claim):
+        if found := result_cache.find_result(AttemptContext.of(self.process, claim)) or self._find_equivalent(
+            claim
+        ):
             with transaction(self.process.engine) as conn:
                 ended = executor.complete_by(conn, claim, found.source, layer=found.entry.layer)
             self.cache.put(found.entry, seconds=found.source.left_seconds)
@@ -93,38 +93,38 @@ class Company:
             saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
 
-    def _find_alias(self, claim: Claim) -> Reuse | None:
-        return semantic_cache.find_alias(
-            self.process,
-            claim,
-            deadline=float("inf"),
-            is_stopped=lambda: False,
-            open_models=self.open_models,
-            open_embedder=lambda: self.embedder,
+    def _find_equivalent(self, claim: Claim) -> ReusedResult | None:
+        return semantic_cache.find_equivalent(
+            AttemptContext.of(
+                self.process,
+                claim,
+                open_models=self.open_models,
+                open_embedder=lambda: self.embedder,
+            )
         )
 
     @cached_property
     def open_models(self) -> OpenModels | None:
-        """The way to the models that the fake server plays; None where there is none."""
+        """Opens the models of the fake server; None without one."""
         if self.fake is None:
             return None
-        models = Caller(self.fake).models
+        models = ModelCaller(self.fake).models
         return lambda: models
 
     def judge(self, task_id: str, verdict: Verdict = RIGHT) -> Ended:
-        """Let the judge's word take effect, and the cache know of it, as the worker does."""
+        """Apply the verdict and store the result in the cache, as the worker does."""
         claim = self.engineer.take(task_id, "$judge")
-        keeping = result_cache.keep(self.process, claim, verdict)
+        cacheable = result_cache.admit(AttemptContext.of(self.process, claim), verdict)
         with transaction(self.process.engine) as conn:
             ended = executor.conclude(
                 conn,
                 claim,
                 verdict,
                 settings=self.settings,
-                admission=keeping.admission if keeping else None,
+                admission=cacheable.admission if cacheable else None,
             )
         assert isinstance(ended, Ended)
-        result_cache.remember(self.process, keeping)
+        result_cache.store(self.process, cacheable)
         return ended
 
     def run(
@@ -134,7 +134,7 @@ class Company:
         verdict: Verdict = RIGHT,
         results: Mapping[str, StepResult] | None = None,
     ) -> Ended:
-        """Do all of a task."""
+        """Plan and finish a task."""
         return self.plan(task_id, *steps) or self.finish(task_id, *steps, verdict=verdict, results=results)
 
     def finish(
@@ -144,26 +144,26 @@ class Company:
         verdict: Verdict = RIGHT,
         results: Mapping[str, StepResult] | None = None,
     ) -> Ended:
-        """Do all of a planned task."""
+        """Execute the steps of a planned task and judge it."""
         for step in steps or [COLLECT]:
             result = (results or {}).get(step["id"], done())
             self.engineer.store(self.engineer.take(task_id, step["id"]), result)
         return self.judge(task_id, verdict)
 
     def solved(self, goal: str = GOAL, **contract: Any) -> str:
-        """Submit a goal and do it; return the task's id."""
+        """Submit a goal and finish the task; return its id."""
         task_id = self.submit(goal, **contract).task_id
         self.run(task_id)
         return task_id
 
 
 def with_settings(company: Company, **settings: Any) -> Company:
-    """Return the same company after a change of its settings."""
+    """Return the same clients and workers with changed settings."""
     return Company(company.process.engine, replace(company.settings, **settings))
 
 
 def aliased(company: Company, fake: FakeLLM) -> str:
-    """Have OTHERWISE answered by what GOAL brought; return the task's id."""
+    """Complete OTHERWISE with the result of GOAL; return the task's id."""
     fake.answer(SAME)
     task_id = company.submit(OTHERWISE).task_id
     company.plan(task_id)
@@ -172,13 +172,13 @@ def aliased(company: Company, fake: FakeLLM) -> str:
 
 
 def told(company: Company, task_id: str) -> list[dict[str, Any]]:
-    """Return what the task's trace says of its candidates."""
+    """Return the candidates in the task's trace."""
     rows = company.engineer.ask(
         "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'alias'", task=task_id
     )
     return [one for row in rows for one in row["payload"]["candidates"]]
 
 
-def tampered(sealed: bytes) -> bytes:
-    """Return what stands in Redis with one bit changed."""
-    return sealed[:-1] + bytes([sealed[-1] ^ 1])
+def tampered(signed: bytes) -> bytes:
+    """Return a signed value with one bit changed."""
+    return signed[:-1] + bytes([signed[-1] ^ 1])

@@ -1,4 +1,4 @@
-"""Single flight, rule 18: of equal tasks one runs, the others follow it, and none is left behind."""
+"""Request coalescing (rule 18): of equal tasks one runs, the others follow it, and every follower ends."""
 
 import random
 import threading
@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator import executor
 from orchestrator.chord.database import transaction
-from orchestrator.lifecycle import recovery, submission
-from orchestrator.memory.submissions import IdempotencyKey
+from orchestrator.lifecycle import cancel, ending, submission
+from orchestrator.models.caller import Caller, IdempotencyKey
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CACHE_MODES, Budget, Contract, Priority
@@ -24,7 +24,7 @@ CROWD = 50
 
 
 def follow(company: Company, **contract: Any) -> str:
-    """Submit the goal again, which must follow."""
+    """Submit the goal again as a follower; return its id."""
     submitted = company.submit(**contract)
     assert submitted.cached.outcome == "coalesced", submitted
     return submitted.task_id
@@ -49,7 +49,7 @@ def test_of_fifty_equal_submissions_at_once_one_runs(company: Company) -> None:
         assert [event.seq for event in told] == [1, 2, 3]
 
 
-def test_a_follower_says_whom_it_follows(company: Company) -> None:
+def test_a_follower_names_its_leader(company: Company) -> None:
     leader = company.submit().task_id
 
     task = company.engineer.task(follow(company))
@@ -72,7 +72,7 @@ def test_the_oldest_follower_runs_when_the_leader_is_cancelled(company: Company)
     leader = company.submit().task_id
     successor, other = follow(company), follow(company)
 
-    submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
+    cancel.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     assert company.engineer.states(successor) == {"$plan": "queued"}
     cache = company.engineer.task(other).cache
@@ -87,11 +87,11 @@ def test_the_oldest_follower_runs_when_the_leader_is_cancelled(company: Company)
     )
 
 
-def test_what_is_promoted_is_due_at_once(company: Company) -> None:
+def test_a_promoted_follower_is_queued_at_once(company: Company) -> None:
     leader = company.submit().task_id
     successor = follow(company)
 
-    submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
+    cancel.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     [row] = company.engineer.ask(
         "SELECT due <= now() AS is_due, sends FROM steps WHERE task_id = %(id)s", id=successor
@@ -99,11 +99,11 @@ def test_what_is_promoted_is_due_at_once(company: Company) -> None:
     assert row == {"is_due": True, "sends": 0}
 
 
-def test_a_cancel_of_a_follower_concerns_nobody_else(company: Company) -> None:
+def test_cancelling_a_follower_affects_no_other_task(company: Company) -> None:
     leader = company.submit().task_id
     leaving, staying = follow(company), follow(company)
 
-    submission.cancel(company.process.engine, tenant=TENANT, task_id=leaving)
+    cancel.cancel(company.process.engine, tenant=TENANT, task_id=leaving)
     company.run(leader)
 
     assert company.engineer.task(leaving).status == "cancelled"
@@ -115,7 +115,7 @@ def test_a_follower_keeps_its_own_deadline(company: Company) -> None:
     late = follow(company)
     company.engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
 
-    ended = recovery.end_at_deadline(company.process.engine, late)
+    ended = ending.end_at_deadline(company.process.engine, late)
 
     assert ended is not None
     assert ended.status is TaskStatus.FAILED
@@ -124,12 +124,12 @@ def test_a_follower_keeps_its_own_deadline(company: Company) -> None:
     assert error["code"] == "deadline_exceeded"
 
 
-def test_a_leaders_deadline_promotes(company: Company) -> None:
+def test_a_leaders_deadline_promotes_a_follower(company: Company) -> None:
     leader = company.submit().task_id
     successor = follow(company)
     company.engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=leader)
 
-    recovery.end_at_deadline(company.process.engine, leader)
+    ending.end_at_deadline(company.process.engine, leader)
 
     assert company.engineer.states(successor) == {"$plan": "queued"}
 
@@ -139,14 +139,14 @@ def test_followers_without_time_left_are_not_promoted(company: Company) -> None:
     late, successor = follow(company), follow(company)
     company.engineer.ask("UPDATE tasks SET deadline_at = now() WHERE id = %(id)s", id=late)
 
-    submission.cancel(company.process.engine, tenant=TENANT, task_id=leader)
+    cancel.cancel(company.process.engine, tenant=TENANT, task_id=leader)
 
     assert company.engineer.states(late) == {}
     assert company.engineer.states(successor) == {"$plan": "queued"}
 
 
 @pytest.mark.parametrize(("code", "status"), [("unplannable", "failed"), ("model_unavailable", "queued")])
-def test_a_failure_is_shared_if_all_would_fail_so_else_the_next_one_runs(
+def test_a_permanent_failure_is_shared_and_a_passing_one_promotes_a_follower(
     company: Company, code: str, status: str
 ) -> None:
     leader = company.submit().task_id
@@ -161,7 +161,7 @@ def test_a_failure_is_shared_if_all_would_fail_so_else_the_next_one_runs(
     assert (task.error or {}).get("code") == (code if status == "failed" else None)
 
 
-def test_a_rejected_result_is_rejected_for_all(company: Company) -> None:
+def test_a_rejected_result_is_rejected_for_all_followers(company: Company) -> None:
     leader = company.submit(budget=Budget(max_repairs=0)).task_id
     follower = follow(company)
 
@@ -171,7 +171,7 @@ def test_a_rejected_result_is_rejected_for_all(company: Company) -> None:
     assert company.submit(budget=Budget(max_repairs=0)).cached.outcome == "miss"
 
 
-def test_a_spent_budget_promotes(company: Company) -> None:
+def test_an_exhausted_budget_promotes_a_follower(company: Company) -> None:
     leader = company.submit().task_id
     follower = follow(company)
     company.plan(leader)
@@ -184,7 +184,7 @@ def test_a_spent_budget_promotes(company: Company) -> None:
     assert company.engineer.states(follower) == {"$plan": "queued"}
 
 
-def test_a_result_with_a_moments_truth_is_nobody_elses(company: Company) -> None:
+def test_a_result_valid_for_the_moment_only_is_not_shared(company: Company) -> None:
     leader = company.submit().task_id
     follower = follow(company)
 
@@ -194,7 +194,7 @@ def test_a_result_with_a_moments_truth_is_nobody_elses(company: Company) -> None
     assert company.engineer.states(follower) == {"$plan": "queued"}
 
 
-def test_a_doubtful_result_is_shared_but_not_kept(company: Company) -> None:
+def test_an_inconclusive_result_is_shared_but_not_stored(company: Company) -> None:
     leader = company.submit().task_id
     follower = follow(company)
 
@@ -204,7 +204,7 @@ def test_a_doubtful_result_is_shared_but_not_kept(company: Company) -> None:
     assert company.submit().cached.outcome == "miss"
 
 
-def test_higher_priority_lifts_the_leader_and_its_queued_work(company: Company) -> None:
+def test_a_follower_with_higher_priority_raises_the_leader_and_its_queued_steps(company: Company) -> None:
     leader = company.submit(priority=Priority.LOW).task_id
     company.plan(leader, COLLECT, {**COLLECT, "id": "b", "depends_on": ["a"]})
     company.engineer.ask("UPDATE steps SET due = now() + interval '1 hour' WHERE state = 'queued'")
@@ -222,7 +222,7 @@ def test_higher_priority_lifts_the_leader_and_its_queued_work(company: Company) 
     ]
 
 
-def test_lower_priority_leaves_the_leader_as_it_is(company: Company) -> None:
+def test_a_follower_with_lower_priority_leaves_the_leader_unchanged(company: Company) -> None:
     leader = company.submit(priority=Priority.HIGH).task_id
 
     follow(company, priority=Priority.LOW)
@@ -238,7 +238,9 @@ def test_lower_priority_leaves_the_leader_as_it_is(company: Company) -> None:
         Budget(max_time_seconds=10),
     ],
 )
-def test_who_has_less_to_spend_than_the_leader_runs_apart(company: Company, budget: Budget) -> None:
+def test_a_task_with_a_smaller_budget_than_the_leader_does_not_follow(
+    company: Company, budget: Budget
+) -> None:
     company.submit()
 
     apart = company.submit(budget=budget)
@@ -247,7 +249,7 @@ def test_who_has_less_to_spend_than_the_leader_runs_apart(company: Company, budg
     assert company.engineer.states(apart.task_id) == {"$plan": "queued"}
 
 
-def test_refresh_runs_beside_a_leader_and_is_followed_by_none(company: Company) -> None:
+def test_a_refresh_neither_follows_nor_leads(company: Company) -> None:
     company.submit()
 
     refreshed = company.submit(cache=CACHE_MODES["refresh"])
@@ -256,7 +258,7 @@ def test_refresh_runs_beside_a_leader_and_is_followed_by_none(company: Company) 
     assert company.engineer.task(follow(company)).cache != {"source_task_id": refreshed.task_id}
 
 
-def test_a_name_makes_one_follower(company: Company) -> None:
+def test_an_idempotency_key_makes_one_follower(company: Company) -> None:
     company.submit()
     idempotency = IdempotencyKey("key:k", "0" * 64, 60)
 
@@ -267,7 +269,7 @@ def test_a_name_makes_one_follower(company: Company) -> None:
     assert len(company.engineer.ask("SELECT id FROM tasks")) == 2
 
 
-def test_a_name_makes_one_hit(company: Company) -> None:
+def test_an_idempotency_key_makes_one_hit(company: Company) -> None:
     company.solved()
     idempotency = IdempotencyKey("key:k", "0" * 64, 60)
 
@@ -277,7 +279,7 @@ def test_a_name_makes_one_hit(company: Company) -> None:
     assert (second.task_id, second.is_replay) == (first.task_id, True)
 
 
-def test_who_comes_while_the_leader_ends_is_not_left_behind(company: Company) -> None:
+def test_a_task_submitted_while_the_leader_ends_ends_too(company: Company) -> None:
     chance = random.Random(7)
     for number in range(12):
         goal = f"List the {number + 10} largest files"
@@ -305,15 +307,10 @@ def test_who_comes_while_the_leader_ends_is_not_left_behind(company: Company) ->
 def _submit_once(company: Company, idempotency: IdempotencyKey) -> submission.Submitted:
     return submission.submit(
         company.process.engine,
-        len,
         settings=replace(company.settings, openai_api_key="k"),
-        tenant=TENANT,
-        key_id=None,
-        request_id=None,
+        caller=Caller(TENANT, scopes=frozenset(["task:submit"]), idempotency=idempotency),
         contract=Contract(goal=GOAL),
-        idempotency=idempotency,
         cache=company.cache,
-        scopes=frozenset(["task:submit"]),
     )
 
 

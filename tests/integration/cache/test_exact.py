@@ -1,4 +1,4 @@
-"""The exact layer: an equal task is answered by the earlier one's result, any other task is not."""
+"""The exact layer: an equal task gets the earlier result, and no other task does."""
 
 import socket
 from dataclasses import replace
@@ -46,7 +46,7 @@ def test_an_equal_task_is_completed_at_once_by_the_earlier_result(company: Compa
     assert 0 <= task.cache["age_seconds"] < 60
 
 
-def test_a_hit_tells_its_own_story(company: Company) -> None:
+def test_a_hit_has_its_own_events_and_trace(company: Company) -> None:
     source = company.solved()
 
     second = company.submit()
@@ -61,7 +61,7 @@ def test_a_hit_tells_its_own_story(company: Company) -> None:
     ]
 
 
-def test_a_hit_that_is_to_be_told_is_told(company: Company) -> None:
+def test_a_hit_sends_its_callback(company: Company) -> None:
     company.solved()
 
     second = company.submit(callback_url=None)
@@ -85,7 +85,7 @@ def requests_with_callback(company: Company) -> str:
         "LIST  the 3 largest files of build 7",
     ],
 )
-def test_the_same_words_put_otherwise_are_the_same_task(company: Company, goal: str) -> None:
+def test_another_form_of_the_same_words_is_the_same_task(company: Company, goal: str) -> None:
     company.solved(GOAL)
 
     assert company.submit(goal).cached.outcome == "hit"
@@ -105,7 +105,7 @@ def test_the_same_words_put_otherwise_are_the_same_task(company: Company, goal: 
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_what_decides_the_result_parts_tasks(company: Company, other: dict[str, Any]) -> None:
+def test_a_change_of_any_part_of_the_key_is_a_miss(company: Company, other: dict[str, Any]) -> None:
     company.solved()
 
     assert company.submit(**other).cached.outcome == "miss"
@@ -122,13 +122,13 @@ def test_what_decides_the_result_parts_tasks(company: Company, other: dict[str, 
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_what_does_not_decide_the_result_does_not(company: Company, other: dict[str, Any]) -> None:
+def test_a_change_of_anything_else_is_a_hit(company: Company, other: dict[str, Any]) -> None:
     company.solved()
 
     assert company.submit(**other).cached.outcome == "hit"
 
 
-def test_constraints_are_equal_as_values(company: Company) -> None:
+def test_constraints_are_compared_as_json_values(company: Company) -> None:
     company.solved(constraints={"limit": 3, "unit": None, "of": {"b": 1, "a": 2.5}})
 
     assert company.submit(constraints={"of": {"a": 2.5, "b": 1.0}, "limit": 3.0}).cached.outcome == "hit"
@@ -158,7 +158,7 @@ def test_another_registry_or_another_model_makes_a_miss(
     ],
     ids=["inconclusive", "doubtful", "secret", "too large"],
 )
-def test_a_result_that_is_not_right_whole_and_clean_is_not_kept(company: Company, verdict: Verdict) -> None:
+def test_only_a_correct_complete_and_clean_result_is_stored(company: Company, verdict: Verdict) -> None:
     first = company.submit().task_id
 
     company.run(first, verdict=verdict)
@@ -168,7 +168,7 @@ def test_a_result_that_is_not_right_whole_and_clean_is_not_kept(company: Company
     assert _entries(company) == []
 
 
-def test_a_result_for_the_moment_only_is_not_kept(company: Company) -> None:
+def test_a_result_valid_for_the_moment_only_is_not_stored(company: Company) -> None:
     first = company.submit().task_id
 
     company.run(first, WAIT)
@@ -177,7 +177,7 @@ def test_a_result_for_the_moment_only_is_not_kept(company: Company) -> None:
     assert company.submit().cached.outcome == "miss"
 
 
-def test_a_result_of_steps_that_did_not_all_finish_is_not_kept(company: Company) -> None:
+def test_a_result_with_an_unfinished_step_is_not_stored(company: Company) -> None:
     first = company.submit().task_id
 
     company.run(first, COLLECT, {**COLLECT, "id": "b", "optional": True}, results={"b": failed()})
@@ -186,7 +186,7 @@ def test_a_result_of_steps_that_did_not_all_finish_is_not_kept(company: Company)
     assert company.submit().cached.outcome == "miss"
 
 
-def test_a_failure_is_never_kept(company: Company) -> None:
+def test_a_failure_is_never_stored(company: Company) -> None:
     first = company.submit(budget=Budget(max_repairs=0)).task_id
 
     company.run(first, verdict=replace(RIGHT, decision=Decision.FAILED))
@@ -196,7 +196,7 @@ def test_a_failure_is_never_kept(company: Company) -> None:
     assert _entries(company) == []
 
 
-def test_a_task_in_which_the_door_redacted_something_stays_outside(company: Company) -> None:
+def test_a_redacted_task_bypasses_the_cache(company: Company) -> None:
     first = company.submit(redacted={"secret.github": 1}).task_id
 
     company.run(first)
@@ -205,7 +205,7 @@ def test_a_task_in_which_the_door_redacted_something_stays_outside(company: Comp
     assert company.submit().cached.outcome == "miss"
 
 
-def test_a_clients_own_plan_is_run_unless_it_speaks_of_the_cache(company: Company) -> None:
+def test_a_clients_plan_bypasses_the_cache_unless_cache_is_set(company: Company) -> None:
     plan = {"steps": [COLLECT]}
     company.run(company.submit(plan=plan, cache=CacheControl()).task_id)
 
@@ -224,7 +224,7 @@ def test_a_clients_own_plan_is_run_unless_it_speaks_of_the_cache(company: Compan
         ("only_cached", "hit", False),
     ],
 )
-def test_the_modes_read_and_keep_as_they_say(
+def test_each_mode_reads_and_stores_as_documented(
     company: Company, mode: str, outcome: str, *, keeps: bool
 ) -> None:
     control = CACHE_MODES[mode]
@@ -239,14 +239,14 @@ def test_the_modes_read_and_keep_as_they_say(
     assert company.submit("Count the 5 oldest branches").cached.outcome == ("hit" if keeps else "miss")
 
 
-def test_only_cached_leaves_no_task_behind(company: Company) -> None:
+def test_only_cached_inserts_no_task_on_a_miss(company: Company) -> None:
     with pytest.raises(NotCached):
         company.submit(cache=CACHE_MODES["only_cached"])
 
     assert company.engineer.ask("SELECT count(*) AS tasks FROM tasks") == [{"tasks": 0}]
 
 
-def test_a_result_older_than_the_client_wants_does_not_answer(company: Company) -> None:
+def test_a_result_older_than_max_age_is_not_served(company: Company) -> None:
     source = company.solved()
     company.engineer.ask(
         "UPDATE tasks SET finished_at = finished_at - interval '100 seconds' WHERE id = %(id)s", id=source
@@ -256,7 +256,7 @@ def test_a_result_older_than_the_client_wants_does_not_answer(company: Company) 
     assert company.submit(cache=CacheControl(max_age_seconds=50)).cached.outcome == "miss"
 
 
-def test_a_result_past_its_time_does_not_answer_though_redis_has_it(company: Company) -> None:
+def test_an_expired_result_is_not_served_although_redis_has_its_entry(company: Company) -> None:
     source = company.solved()
     company.engineer.ask("UPDATE tasks SET fresh_until = now() WHERE id = %(id)s", id=source)
 
@@ -276,7 +276,7 @@ def test_a_result_is_fresh_for_as_long_as_the_shortest_lived_of_its_actions(comp
     assert 50 <= _client(company).ttl(_entries(company)[0]) <= 60
 
 
-def test_cache_ttl_0_keeps_and_reads_nothing(company: Company) -> None:
+def test_cache_ttl_0_stores_and_reads_nothing(company: Company) -> None:
     company.solved()
     off = with_settings(company, cache_ttl=0)
 
@@ -308,7 +308,7 @@ def test_an_entry_of_another_key_is_a_miss(company: Company) -> None:
     assert company.submit("Count the 5 oldest branches").cached.outcome == "miss"
 
 
-def test_an_entry_sealed_with_another_secret_is_a_miss(company: Company) -> None:
+def test_an_entry_signed_with_another_secret_is_a_miss(company: Company) -> None:
     source = company.solved()
     stranger = ResultCache(replace(company.settings, jwt_secret="x" * 48))
     parts = company.cache.parts_of(_contract(GOAL), tenant=TENANT, scopes=frozenset(["task:submit"]))
@@ -317,7 +317,7 @@ def test_an_entry_sealed_with_another_secret_is_a_miss(company: Company) -> None
     assert company.submit().cached.outcome == "miss"
 
 
-def test_a_well_sealed_entry_cannot_make_another_tenants_result_answer(company: Company) -> None:
+def test_a_validly_signed_entry_cannot_serve_another_tenants_result(company: Company) -> None:
     source = company.solved(tenant="another")
     key = company.engineer.ask("SELECT cache_key FROM tasks WHERE id = %(id)s", id=source)[0]["cache_key"]
     parts = company.cache.parts_of(_contract(GOAL), tenant=TENANT, scopes=frozenset(["task:submit"]))
@@ -326,7 +326,7 @@ def test_a_well_sealed_entry_cannot_make_another_tenants_result_answer(company: 
     assert company.submit().cached.outcome == "miss"
 
 
-def test_without_redis_all_is_a_miss(company: Company) -> None:
+def test_without_redis_every_lookup_is_a_miss(company: Company) -> None:
     company.solved()
     alone = with_settings(company, redis_url="redis://127.0.0.1:1/0")
 
@@ -353,7 +353,7 @@ def test_a_redis_that_refuses_to_write_loses_the_entry_only(company: Company) ->
     assert _entries(company) == []
 
 
-def test_what_redis_lost_the_planner_finds_in_postgres(company: Company) -> None:
+def test_the_planner_finds_in_postgres_what_redis_lost(company: Company) -> None:
     source = company.solved()
     _client(company).flushdb()
 

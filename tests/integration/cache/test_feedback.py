@@ -1,10 +1,10 @@
-"""Reports of wrong hits: the result answers nothing any more, and a layer that is reported twice goes off."""
+"""Reports of wrong hits: the result is withdrawn, and two reports switch the layer off."""
 
 import pytest
 from sqlalchemy import Engine
 
 from orchestrator.lifecycle import withdrawal
-from orchestrator.lifecycle.withdrawal import Withdrawn
+from orchestrator.lifecycle.withdrawal import WithdrawnHit
 from orchestrator.models.errors import InvalidOperation
 from orchestrator.models.task_contract import CACHE_MODES
 from orchestrator.settings import Settings
@@ -17,11 +17,11 @@ def company(engine: Engine, our_settings: Settings) -> Company:
     return Company(engine, our_settings)
 
 
-def reported(company: Company, task_id: str, *, tenant: str = TENANT, reason: str = "") -> Withdrawn:
+def reported(company: Company, task_id: str, *, tenant: str = TENANT, reason: str = "") -> WithdrawnHit:
     return withdrawal.report_wrong_hit(company.process.engine, tenant=tenant, task_id=task_id, reason=reason)
 
 
-def test_a_reported_result_answers_nothing_any_more(company: Company) -> None:
+def test_a_reported_result_is_no_longer_served(company: Company) -> None:
     source = company.solved()
     hit = company.submit().task_id
 
@@ -36,8 +36,8 @@ def test_a_reported_result_answers_nothing_any_more(company: Company) -> None:
     ]
 
 
-def test_a_report_reaches_the_task_that_ran(company: Company) -> None:
-    """An answered task may have been somebody's leader; the one that ran is the one to be withdrawn."""
+def test_a_report_withdraws_the_result_of_the_task_that_ran(company: Company) -> None:
+    """The reported task's source may itself have been answered: the chain ends at the task that ran."""
     source = company.solved()
     company.cache.forget(_key_of(company, source))
     leader = company.submit().task_id
@@ -60,7 +60,7 @@ def test_two_reports_switch_the_layer_off(company: Company) -> None:
     assert (one.switched_off, two.switched_off) == (False, True)
 
 
-def test_a_layer_that_was_reported_twice_is_off_for_the_tenant_alone_and_comes_back_in_time(
+def test_a_layer_is_off_for_the_reporting_tenant_only_and_for_a_week(
     company: Company,
 ) -> None:
     company.solved()
@@ -78,7 +78,7 @@ def test_a_layer_that_was_reported_twice_is_off_for_the_tenant_alone_and_comes_b
     assert company.submit("Count the 9 oldest branches").cached.outcome == "hit"
 
 
-def test_an_audit_of_the_release_before_counts_for_nothing(company: Company) -> None:
+def test_an_audit_row_of_an_earlier_release_is_ignored(company: Company) -> None:
     company.solved("Count the 5 oldest branches")
     hit = company.submit("Count the 5 oldest branches").task_id
     company.engineer.ask(
@@ -91,7 +91,7 @@ def test_an_audit_of_the_release_before_counts_for_nothing(company: Company) -> 
     assert reported(company, hit).switched_off is False
 
 
-def test_only_a_hit_of_ones_own_can_be_reported(company: Company) -> None:
+def test_a_tenant_can_report_its_own_hits_only(company: Company) -> None:
     source = company.solved()
     hit = company.submit().task_id
 

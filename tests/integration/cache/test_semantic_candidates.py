@@ -1,4 +1,4 @@
-"""Candidates of the alias layer: what the index and the embeddings find, and what they must not."""
+"""Candidates of the alias layer: what the word index and the embeddings find, and what they must not find."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,9 @@ IN_NO_COMMON_WORD = "Display 3 biggest artefacts from compilation 7"
 DIFFERENT = {"same": False, "reason": "one wants more"}
 
 
-def test_what_differs_to_the_letter_or_shares_no_word_is_no_candidate(office: Company, fake: FakeLLM) -> None:
+def test_a_goal_with_another_signature_or_no_shared_word_is_no_candidate(
+    office: Company, fake: FakeLLM
+) -> None:
     office.solved(GOAL)
     for other in (
         "Show the 4 largest files in build 7",
@@ -33,7 +35,7 @@ def test_what_differs_to_the_letter_or_shares_no_word_is_no_candidate(office: Co
         assert (fake.received, told(office, second)) == ([], [])
 
 
-def test_only_tasks_that_are_equal_but_for_their_goals_are_candidates(office: Company, fake: FakeLLM) -> None:
+def test_only_tasks_of_one_family_are_candidates(office: Company, fake: FakeLLM) -> None:
     office.solved(GOAL)
     others: list[dict[str, Any]] = [
         {"tenant": "another"},
@@ -46,7 +48,7 @@ def test_only_tasks_that_are_equal_but_for_their_goals_are_candidates(office: Co
     assert fake.received == []
 
 
-def test_another_tenants_task_that_someone_wrote_into_the_index_is_no_candidate(
+def test_another_tenants_task_forged_into_the_index_is_no_candidate(
     office: Company, fake: FakeLLM, client: "redis.Redis"
 ) -> None:
     foreign = office.solved(GOAL, tenant="another")
@@ -93,7 +95,7 @@ def test_an_embedding_model_finds_candidates_that_share_no_word(
     assert first_call.spent_tokens == 0
 
 
-def test_what_an_embedding_model_finds_is_guarded_like_all_else(office: Company, fake: FakeLLM) -> None:
+def test_candidates_found_by_embedding_pass_the_guard_too(office: Company, fake: FakeLLM) -> None:
     office.embedder = embedder(fake)
     office.solved("Increase volume by 5")
     second = office.submit("Decrease loudness by 5").task_id
@@ -104,7 +106,7 @@ def test_what_an_embedding_model_finds_is_guarded_like_all_else(office: Company,
     assert {request.path for request in fake.received} == {"/v1/embeddings"}
 
 
-def test_an_embedding_model_that_fails_costs_its_candidates_only(office: Company, fake: FakeLLM) -> None:
+def test_a_failing_embedding_model_only_loses_its_candidates(office: Company, fake: FakeLLM) -> None:
     office.embedder = embedder(fake)
     fake.fail(*[Fault.INSUFFICIENT_QUOTA] * 2)
     office.solved(GOAL)
@@ -125,9 +127,7 @@ def test_without_redis_tasks_are_planned(engine: Engine, our_settings: Settings,
     assert fake.received == []
 
 
-def test_nothing_that_a_goal_says_can_be_read_in_redis(
-    office: Company, fake: FakeLLM, client: "redis.Redis"
-) -> None:
+def test_redis_contains_no_text_of_a_goal(office: Company, fake: FakeLLM, client: "redis.Redis") -> None:
     office.embedder = embedder(fake)
     office.solved(GOAL)
     aliased(office, fake)
@@ -144,7 +144,7 @@ def test_nothing_that_a_goal_says_can_be_read_in_redis(
     assert [word for word in (b"largest", b"build", SAME["reason"].encode()) if word in held] == []
 
 
-def test_the_index_is_bounded_and_every_key_ends(
+def test_the_index_is_bounded_and_every_key_expires(
     office: Company, fake: FakeLLM, client: "redis.Redis"
 ) -> None:
     source = office.solved(GOAL)

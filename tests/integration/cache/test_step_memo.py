@@ -1,6 +1,5 @@
-"""The step layer: a step that was done before on the same inputs is not done again, and everything else is."""
+"""The step memo: a step with the same inputs as an earlier one is not executed again; every other step is."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,16 +13,15 @@ from orchestrator.lifecycle.output_offload import INLINE_BYTES
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import CACHE_MODES, CacheControl
 from orchestrator.models.verdict import Decision, Verdict
+from tests.integration.attempt_kit import run_step
 from tests.integration.cache.kit import COLLECT, WAIT, Company, tampered, with_settings
-from workers.arms.base import CancelToken
-from workers.attempt import attempt
-from workers.sandbox.selection import NOT_TESTED
+from workers.attempt.context import AttemptContext
 
 SCAN = {"id": "a", "arm": "safety-guardian", "action": "scan"}
 TEXT = "Nothing is hidden here."
 
 
-def test_a_step_that_was_done_on_the_same_inputs_is_not_done_again(company: Company) -> None:
+def test_a_step_with_the_same_inputs_is_not_executed_again(company: Company) -> None:
     first, source = started(company, "Look at it", SCAN), started(company, "Look again", SCAN)
     done = attempted(company, first)
 
@@ -37,8 +35,8 @@ def test_a_step_that_was_done_on_the_same_inputs_is_not_done_again(company: Comp
     assert company.engineer.row(source, "a")["state"] == "done"
 
 
-def test_a_remembered_result_is_the_one_that_was_recorded(company: Company) -> None:
-    """No step is done without its row: what stands there answers, whatever Redis or a worker may say."""
+def test_a_memoized_result_is_read_from_the_recorded_row(company: Company) -> None:
+    """The row in Postgres decides, whatever Redis or the worker's memory contains."""
     first = started(company, "Look at it", SCAN)
     attempted(company, first)
     company.engineer.ask(
@@ -50,7 +48,7 @@ def test_a_remembered_result_is_the_one_that_was_recorded(company: Company) -> N
     assert attempted(company, started(company, "Look again", SCAN)).output == {"summary": "of the row"}
 
 
-def test_other_inputs_are_other_work(company: Company) -> None:
+def test_other_inputs_are_another_call(company: Company) -> None:
     pairs: list[tuple[Any, Any]] = [(2, 1), ([3], [3.0]), ([4, 1], [4, True]), ({"a": None}, {}), ("A", "a")]
     for number, (values, others) in enumerate(pairs):
         one, other = ({**COLLECT, "inputs": {"values": item}} for item in (values, others))
@@ -60,21 +58,21 @@ def test_other_inputs_are_other_work(company: Company) -> None:
         assert is_memo(attempted(company, started(company, f"Collect again {number}", one))), values
 
 
-def test_another_tenant_or_another_context_is_other_work(company: Company) -> None:
+def test_another_tenant_or_context_is_another_call(company: Company) -> None:
     attempted(company, started(company, "Look at it", SCAN))
 
     assert not is_memo(attempted(company, started(company, "Look at it", SCAN, tenant="another")))
     assert not is_memo(attempted(company, started(company, "Look at it", SCAN, context="another text")))
 
 
-def test_another_world_is_other_work(company: Company) -> None:
+def test_another_environment_is_another_call(company: Company) -> None:
     attempted(company, started(company, "Look at it", SCAN))
     changed = with_settings(company, openai_api_key="k")
 
     assert not is_memo(attempted(changed, started(changed, "Look again", SCAN)))
 
 
-def test_what_holds_for_the_moment_only_is_done_again(company: Company) -> None:
+def test_an_action_with_max_age_0_is_executed_again(company: Company) -> None:
     attempted(company, started(company, "Wait", WAIT))
 
     assert not is_memo(attempted(company, started(company, "Wait again", WAIT)))
@@ -89,7 +87,7 @@ def test_what_holds_for_the_moment_only_is_done_again(company: Company) -> None:
         ("no_store", False, False),
     ],
 )
-def test_the_modes_hold_for_steps_too(company: Company, mode: str, *, reads: bool, keeps: bool) -> None:
+def test_the_cache_modes_apply_to_steps(company: Company, mode: str, *, reads: bool, keeps: bool) -> None:
     control = CACHE_MODES[mode]
     attempted(company, started(company, "Collect", COLLECT, cache=control))
     assert is_memo(attempted(company, started(company, "Collect again", COLLECT))) is keeps
@@ -97,7 +95,7 @@ def test_the_modes_hold_for_steps_too(company: Company, mode: str, *, reads: boo
     assert is_memo(attempted(company, started(company, "Collect more", COLLECT, cache=control))) is reads
 
 
-def test_a_clients_plan_that_does_not_speak_of_the_cache_is_run(company: Company) -> None:
+def test_a_clients_plan_without_cache_set_is_executed(company: Company) -> None:
     plan = {"steps": [COLLECT]}
     attempted(company, started(company, "Collect", COLLECT))
 
@@ -105,7 +103,7 @@ def test_a_clients_plan_that_does_not_speak_of_the_cache_is_run(company: Company
     assert is_memo(attempted(company, started(company, "Run it", COLLECT, plan=plan, cache=CacheControl())))
 
 
-def test_a_result_older_than_the_client_or_the_registry_wants_is_made_anew(company: Company) -> None:
+def test_a_result_older_than_the_client_or_the_registry_allows_is_not_reused(company: Company) -> None:
     attempted(company, started(company, "Collect", COLLECT))
     aged(company, seconds=100)
 
@@ -116,7 +114,7 @@ def test_a_result_older_than_the_client_or_the_registry_wants_is_made_anew(compa
     assert not is_memo(attempted(company, started(company, "Collect late", COLLECT)))
 
 
-def test_how_old_a_taken_over_result_is_counts_for_the_tasks_own(company: Company) -> None:
+def test_the_age_of_a_memoized_result_shortens_the_freshness_of_the_tasks_result(company: Company) -> None:
     attempted(company, started(company, "Collect", COLLECT))
     aged(company, seconds=100)
     again = started(company, "Collect again", COLLECT)
@@ -128,7 +126,7 @@ def test_how_old_a_taken_over_result_is_counts_for_the_tasks_own(company: Compan
     assert 100 <= executed.age_seconds < 160
 
 
-def test_cache_ttl_0_keeps_no_steps(company: Company, client: "redis.Redis") -> None:
+def test_cache_ttl_0_memoizes_no_steps(company: Company, client: "redis.Redis") -> None:
     off = with_settings(company, cache_ttl=0)
 
     attempted(off, started(off, "Collect", COLLECT))
@@ -136,7 +134,7 @@ def test_cache_ttl_0_keeps_no_steps(company: Company, client: "redis.Redis") -> 
     assert client.keys(f"{PREFIX}*") == []
 
 
-def test_a_retry_does_its_steps_again(company: Company) -> None:
+def test_a_retry_executes_its_steps_again(company: Company) -> None:
     contract: dict[str, Any] = {"plan": {"steps": [COLLECT]}, "cache": CacheControl()}
     first = started(company, "Collect", COLLECT, **contract)
     attempted(company, first)
@@ -147,7 +145,7 @@ def test_a_retry_does_its_steps_again(company: Company) -> None:
     assert not is_memo(attempted(company, again))
 
 
-def test_a_repair_does_the_step_again(company: Company) -> None:
+def test_a_repair_executes_the_step_again(company: Company) -> None:
     repaired = {**COLLECT, "inputs": {"values": [2]}}
     attempted(company, started(company, "Collect 2", repaired))
     task = started(company, "Collect", {**COLLECT, "repair_inputs": repaired["inputs"]})
@@ -159,7 +157,7 @@ def test_a_repair_does_the_step_again(company: Company) -> None:
     assert not is_memo(attempted(company, task))
 
 
-def test_a_failed_step_is_remembered_by_nobody(company: Company, client: "redis.Redis") -> None:
+def test_a_failed_step_is_not_memoized(company: Company, client: "redis.Redis") -> None:
     inputs = {"value": 1, "check": {"pointer": "", "equals": 2}, "required": True}
     verify = {"id": "a", "arm": "judge", "action": "verify", "inputs": inputs}
 
@@ -169,14 +167,14 @@ def test_a_failed_step_is_remembered_by_nobody(company: Company, client: "redis.
     assert client.keys(f"{PREFIX}step:*") == []
 
 
-def test_an_output_that_was_put_away_as_a_file_is_made_anew(company: Company) -> None:
+def test_an_output_stored_as_a_file_is_not_reused(company: Company) -> None:
     large = {**COLLECT, "inputs": {"values": ["x" * INLINE_BYTES]}}
     attempted(company, started(company, "Collect", large))
 
     assert not is_memo(attempted(company, started(company, "Collect again", large)))
 
 
-def test_a_row_that_failed_or_is_gone_answers_nothing(company: Company) -> None:
+def test_a_failed_or_deleted_row_is_not_reused(company: Company) -> None:
     first = started(company, "Collect", COLLECT)
     attempted(company, first)
     company.engineer.ask("UPDATE steps SET state = 'failed' WHERE task_id = %(id)s AND name = 'a'", id=first)
@@ -184,7 +182,7 @@ def test_a_row_that_failed_or_is_gone_answers_nothing(company: Company) -> None:
     assert not is_memo(attempted(company, started(company, "Collect again", COLLECT)))
 
 
-def test_a_pointer_that_was_tampered_with_or_moved_is_none(company: Company, client: "redis.Redis") -> None:
+def test_a_tampered_or_moved_pointer_is_ignored(company: Company, client: "redis.Redis") -> None:
     attempted(company, started(company, "Collect", COLLECT))
     [name] = client.keys(f"{PREFIX}step:*")
     other = {**COLLECT, "inputs": {"values": [2]}}
@@ -197,7 +195,7 @@ def test_a_pointer_that_was_tampered_with_or_moved_is_none(company: Company, cli
     assert not is_memo(attempted(company, started(company, "Collect again", COLLECT)))
 
 
-def test_a_well_sealed_pointer_to_another_tenants_row_is_none(
+def test_a_validly_signed_pointer_to_another_tenants_row_is_ignored(
     company: Company, client: "redis.Redis"
 ) -> None:
     foreign = started(company, "Collect", COLLECT, tenant="another")
@@ -211,7 +209,7 @@ def test_a_well_sealed_pointer_to_another_tenants_row_is_none(
     assert not is_memo(attempted(company, started(company, "Collect again", COLLECT)))
 
 
-def test_without_redis_steps_are_done(company: Company) -> None:
+def test_without_redis_steps_are_executed(company: Company) -> None:
     alone = with_settings(company, redis_url="redis://127.0.0.1:1/0")
     attempted(alone, started(alone, "Collect", COLLECT))
 
@@ -226,22 +224,20 @@ def started(company: Company, goal: str, step: Mapping[str, Any], **contract: An
 
 
 def attempted(company: Company, task_id: str) -> StepResult:
-    """Do the task's step as its worker would, and record it."""
+    """Execute the task's step as a worker does, and record it."""
     claim = company.engineer.take(task_id, "a")
-    result = attempt.run(
-        company.process, claim, CancelToken(), deadline=time.monotonic() + 30, standing=NOT_TESTED
-    )
+    result = run_step(AttemptContext.of(company.process, claim))
     company.engineer.store(claim, result)
     return result
 
 
 def is_memo(result: StepResult) -> bool:
-    """Tell whether the result was taken over."""
+    """Return whether the result came from the memo."""
     return "memo_of" in result.provenance
 
 
 def aged(company: Company, *, seconds: float) -> None:
-    """Make all results older."""
+    """Make all step results older by `seconds`."""
     company.engineer.ask(
         "UPDATE steps SET finished_at = finished_at - make_interval(secs => %(seconds)s)"
         " WHERE finished_at IS NOT NULL",

@@ -1,4 +1,4 @@
-"""A stream with traps through the real submission: nobody ever gets another task's answer."""
+"""Sends a stream with near misses through the real submission: no task gets another task's result."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -23,7 +23,7 @@ MIX = Mix(requests=500, tasks=60, fixed=0.5, burst_every=200, burst_size=20)
 
 @pytest.fixture(scope="module")
 def requests() -> list[Request]:
-    """What is asked for, over several times the TTL."""
+    """Requests over more than three times the TTL."""
     asked = list(stream(MIX))
     assert asked[-1].at > 3 * TTL_SECONDS
     return asked
@@ -31,7 +31,7 @@ def requests() -> list[Request]:
 
 @contextmanager
 def driving(settings: Settings, oracle: Oracle | None = None) -> Iterator[Drive]:
-    """The real thing on a clock of its own, with a judge of look-alikes if there is an oracle."""
+    """Yield a drive of the real servers on a virtual clock; `oracle` judges similar tasks."""
     with closing(VirtualClock(settings.database_url, settings.redis_url)) as clock:
         chosen = replace(settings, database_url=clock.database_url, cache_ttl=TTL_SECONDS)
         workers = open_engine(clock.database_url)
@@ -45,7 +45,7 @@ def driving(settings: Settings, oracle: Oracle | None = None) -> Iterator[Drive]
 
 
 @pytest.mark.slow
-def test_no_request_of_a_stream_gets_another_ones_answer(
+def test_no_request_of_a_stream_gets_another_tasks_result(
     our_settings: Settings, requests: list[Request]
 ) -> None:
     with driving(our_settings) as drive:
@@ -57,9 +57,7 @@ def test_no_request_of_a_stream_gets_another_ones_answer(
 
 
 @pytest.mark.slow
-def test_a_judge_who_is_never_wrong_makes_more_hits_and_none_that_is_wrong(
-    our_settings: Settings, requests: list[Request]
-) -> None:
+def test_a_perfect_judge_adds_hits_and_no_wrong_hit(our_settings: Settings, requests: list[Request]) -> None:
     with Oracle(requests) as oracle, driving(our_settings, oracle) as drive:
         outcomes = drive.run(requests)
         model_calls = drive.model_calls
@@ -72,5 +70,5 @@ def test_a_judge_who_is_never_wrong_makes_more_hits_and_none_that_is_wrong(
 
 
 def rate_by_key(requests: list[Request]) -> float:
-    """Return the hit rate that the keys alone come to."""
+    """Return the hit rate of the exact keys alone."""
     return shares(answer(requests, ttl_seconds=TTL_SECONDS, service_seconds=SERVICE_SECONDS)).hit_rate

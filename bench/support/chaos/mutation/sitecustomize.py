@@ -1,4 +1,4 @@
-"""Breaks the product from outside: Python imports this module at its start where the directory is in PYTHONPATH.
+"""Injects a defect into the product: Python imports this module at its start if its directory is in PYTHONPATH.
 
 CHAOS_MUTATION names the defect. `fence`: a claim takes what runs, and whoever is done may say so again. `count`: parts
 of a chord are not counted. `publish`: what a transaction made due is sent before its commit, which takes a tenth of a

@@ -1,0 +1,251 @@
+"""The main loop: the life of a task from its submission to its end. Start reading here.
+
+    submit   The API: Orchestrator.submit answers the task from the cache (cache/), or saves it (lifecycle/submission)
+             and publishes its planning (queue/).
+    plan     A planner's worker makes a plan (planner/)
+    route    and chooses an arm for each step (router.py).
+             TaskLoop.adopt saves both as the first round (executor.py) and publishes the round's first steps.
+    execute  The arms' workers run the steps (workers/attempt, workers/arms).
+             TaskLoop.complete closes each step (executor.py) and publishes the steps that it released.
+    judge    When all steps have ended, a judge's worker checks the results (workers/arms/judge).
+             TaskLoop.conclude saves the verdict (executor.py), and then
+    repair   saves a new round with the faulty steps (lifecycle/repair) and publishes it: back to execute,
+    finish   or ends the task (lifecycle/ending).
+    store    Each transition is one transaction in Postgres (memory/); a passed result also goes to the cache (cache/).
+
+A transition's messages are published after its commit, then it is reported to watchers, metrics and the log. When a
+process dies in between, the sweeper publishes the messages.
+
+Everything else that happens to a task is in lifecycle/: retry, cancel, requeue, withdrawal, ending at a deadline.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import redis
+import structlog
+from celery import Celery, Signature
+from sqlalchemy import Connection, Engine
+
+from orchestrator import executor
+from orchestrator.auth import credential
+from orchestrator.auth.jwks import KeySet
+from orchestrator.auth.rate_limit import RateLimiter
+from orchestrator.cache.admission import Admission
+from orchestrator.cache.coalescing import FreshResult
+from orchestrator.cache.exact import CacheEntry, ResultCache
+from orchestrator.lifecycle import cancel, retry, submission, withdrawal
+from orchestrator.lifecycle.backpressure import Backpressure
+from orchestrator.lifecycle.ending import Ended
+from orchestrator.lifecycle.submission import Submitted
+from orchestrator.lifecycle.withdrawal import WithdrawnHit
+from orchestrator.memory.hints import Hints
+from orchestrator.memory.steps import Claim, Fenced
+from orchestrator.memory.tasks import TaskRecord
+from orchestrator.models.caller import Caller
+from orchestrator.models.errors import BudgetExceeded
+from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import StepResult
+from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import Verdict
+from orchestrator.observability import metric
+from orchestrator.process import crash_point
+from orchestrator.process.crash_point import Point
+from orchestrator.queue import canvas
+from orchestrator.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Orchestrator:
+    """The API's half of the loop: what a client does to a task, and the connections of an API process."""
+
+    settings: Settings
+    engine: Engine
+    redis: redis.Redis
+    hints: Hints
+    limiter: RateLimiter
+    backpressure: Backpressure
+    cache: ResultCache
+    provider: KeySet | None
+    app: Celery = field(repr=False)
+
+    @cached_property
+    def ticket_secret(self) -> bytes:
+        """Return the key that signs stream tickets."""
+        return credential.ticket_secret(self.settings)
+
+    def submit(self, caller: Caller, contract: Contract) -> Submitted:
+        """Answer a task from the cache, or save it and publish its planning; see lifecycle.submission.submit.
+
+        Raises TooManyTasks, TenantLimit or QueueFull when there is no room, except for a task that the cache answers.
+        """
+        submitted = submission.submit(
+            self.engine,
+            settings=self.settings,
+            caller=caller,
+            contract=contract,
+            cache=self.cache,
+            require_room=lambda: self.backpressure.require_room(caller.tenant),
+        )
+        return self._publish(submitted, caller)
+
+    def retry(self, caller: Caller, *, task_id: str, from_step: str | None = None) -> Submitted:
+        """Save a task that repeats an ended one, and publish it; see lifecycle.retry.retry. Raises like `submit`."""
+        self.backpressure.require_room(caller.tenant)
+        submitted = retry.retry(
+            self.engine, settings=self.settings, caller=caller, task_id=task_id, from_step=from_step
+        )
+        return self._publish(submitted, caller)
+
+    def find_earlier(self, caller: Caller) -> Submitted | None:
+        """Return the task of an earlier request with the same idempotency key; see lifecycle.submission."""
+        return submission.find_earlier(self.engine, caller)
+
+    def cancel(self, *, tenant: str, task_id: str, reason: str = "") -> tuple[TaskRecord, Sequence[Fenced]]:
+        """Cancel a task; return it and the rows that this stopped; see lifecycle.cancel.cancel."""
+        task, ended = cancel.cancel(self.engine, tenant=tenant, task_id=task_id, reason=reason)
+        if ended is not None:
+            report_end(self.hints, ended)
+        return task, ended.stopped if ended is not None else ()
+
+    def report_wrong_hit(self, *, tenant: str, task_id: str, reason: str = "") -> WithdrawnHit:
+        """Withdraw the cached result that answered a task wrongly; see lifecycle.withdrawal."""
+        withdrawn = withdrawal.report_wrong_hit(self.engine, tenant=tenant, task_id=task_id, reason=reason)
+        withdrawal.forget(self.cache, withdrawn)
+        metric.wrong_hit_reported(withdrawn.layer)
+        return withdrawn
+
+    def _publish(self, submitted: Submitted, caller: Caller) -> Submitted:
+        if submitted.messages:
+            crash_point.here(Point.SUBMITTED_NOT_PUBLISHED)
+            canvas.publish(self.app, submitted.messages)
+        if not submitted.is_replay:
+            metric.cache_asked(submitted.cached.outcome, submitted.cached.layer)
+            if not submitted.status.is_final():
+                self.backpressure.add(caller.tenant)
+        return submitted
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What a transaction of the loop leaves to do after its commit: publish `messages`, then call `report`.
+
+    `ended` is set when the task has ended.
+    """
+
+    messages: Sequence["Signature[Any]"]
+    report: Callable[[], None]
+    ended: Ended | None = None
+
+
+@dataclass(frozen=True)
+class TaskLoop:
+    """The workers' half of the loop: what the outcome of planning, of a step and of judging changes.
+
+    Celery's result backend calls these methods in the transaction that stores the outcome. Each raises Refused when
+    the outcome's claim is not the current one or the task has ended; then nothing is stored.
+    """
+
+    settings: Settings
+    hints: Hints
+    cache: ResultCache
+    app: Celery = field(repr=False)
+
+    def adopt(
+        self,
+        conn: Connection,
+        claim: Claim,
+        plan: Plan,
+        *,
+        routes: Mapping[str, Mapping[str, Any]],
+        planned_at: float,
+    ) -> Transition:
+        """Planned: save the first round and publish its chord; `routes` has the routing decision of each step.
+
+        `planned_at` (time.monotonic()) is when routing began.
+        """
+        saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
+
+        def report() -> None:
+            metric.routed(time.monotonic() - planned_at)
+            log.info("task.planned", steps=len(plan.steps), mode=plan.mode, released=len(saved.header))
+
+        return Transition([canvas.round_chord(self.app, saved)], report)
+
+    def answer(self, conn: Connection, claim: Claim, source: FreshResult, *, entry: CacheEntry) -> Transition:
+        """Found in the cache instead of planned: complete the task with the result of another one."""
+        ended = executor.complete_by(conn, claim, source, layer=entry.layer)
+
+        def report() -> None:
+            metric.cache_asked("hit", entry.layer)
+            self.cache.put(entry, seconds=source.left_seconds)
+            report_end(self.hints, ended)
+            log.info("task.reused", layer=entry.layer, source=source.source_id)
+
+        return Transition((), report, ended)
+
+    def complete(self, conn: Connection, claim: Claim, result: StepResult) -> Transition:
+        """Executed: close the step and publish the steps that it released; without budget left, end the task."""
+        if result.error is not None and result.error["code"] == BudgetExceeded.code:
+            ended = executor.exhaust(conn, claim, result)
+            return self._failed(ended, code=BudgetExceeded.code)
+        completion = executor.complete(conn, claim, result, settings=self.settings)
+
+        def report() -> None:
+            seconds = completion.finished.seconds
+            metric.arm_invoked(claim.arm, result.status.value, seconds)
+            error = result.error["code"] if result.error else None
+            log.info(f"step.{result.status.value}", seconds=round(seconds, 3), error=error)
+
+        return Transition([canvas.signature(self.app, message) for message in completion.released], report)
+
+    def conclude(
+        self, conn: Connection, claim: Claim, verdict: Verdict, *, admission: Admission | None
+    ) -> Transition:
+        """Judged: finish the task, or publish a repair round, or reject the result.
+
+        `admission` says what the result may do for other tasks.
+        """
+        concluded = executor.conclude(conn, claim, verdict, settings=self.settings, admission=admission)
+        decision = verdict.decision.value
+
+        def report() -> None:
+            metric.verdict_given(decision)
+            if isinstance(concluded, Ended):
+                report_end(self.hints, concluded)
+                log.info("task.ended", status=concluded.status.value, decision=decision)
+            else:
+                metric.repaired()
+                log.info("task.repair", decision=decision, released=len(concluded.header))
+
+        if isinstance(concluded, Ended):
+            return Transition((), report, concluded)
+        return Transition([canvas.round_chord(self.app, concluded)], report)
+
+    def fail(self, conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Transition:
+        """Planning or judging failed for good: end the task with an error of type `kind`."""
+        return self._failed(executor.fail_task(conn, claim, error=error, kind=kind), code=error.get("code"))
+
+    def _failed(self, ended: Ended, *, code: str | None) -> Transition:
+        def report() -> None:
+            report_end(self.hints, ended)
+            log.info("task.ended", status=ended.status.value, error=code)
+
+        return Transition((), report, ended)
+
+
+def report_end(hints: Hints, ended: Ended) -> None:
+    """Count a task's end, notify its watchers, and stop its running steps. Call it after the commit."""
+    metric.task_ended(ended.status.value, ended.priority, ended.age_seconds)
+    hints.send(ended.task_id)
+    for follower in ended.shared:
+        metric.task_ended(ended.status.value, follower.priority, follower.age_seconds)
+        hints.send(follower.task_id)
+    if any(row.former_state == StepState.RUNNING for row in ended.stopped):
+        hints.stop(ended.task_id)

@@ -1,0 +1,229 @@
+"""Makes a plan by a model: has the model correct an illegal plan, and reconsider one that it is unsure of."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from orchestrator.llm.prompt import (
+    Message,
+    Part,
+    Prompt,
+    Role,
+    Untrusted,
+    compose,
+    extend_user_message,
+    load_prompt,
+    trusted,
+    trusted_registry_text,
+)
+from orchestrator.models.arm_capability import ARMS, Action
+from orchestrator.models.errors import InvalidPlan
+from orchestrator.models.plan import MAX_STEPS, Plan
+from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.planner.check import PlanOrigin, check_plan
+
+MAX_CORRECTIONS = 2
+SURE = 0.75
+"""Below this confidence the model is asked once to reconsider, as in OctoLLM's planner."""
+MAX_CONTEXT_CHARACTERS = 2_000
+_MAX_LISTED_FAULTS = 10
+_MAX_LISTED_OUTPUTS = 5
+_MAX_SUMMARY_CHARACTERS = 60
+# inputs and outputs that the catalogue leaves out, because plans seldom need them
+_LEFT_OUT = frozenset(
+    ["summary", "query", "terms", "skipped", "python", "room", "select", "line_length", "max_failures",
+     "listed", "total_bytes", "patch", "fix_rounds", "policy", "left_out", "files_searched", "statements"]
+)  # fmt: skip
+
+PLAN_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "rationale": {"type": "string", "maxLength": 2_000},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "steps": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_STEPS,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string"},
+                    "description": {"type": "string"},
+                    "arm": {"enum": [arm.arm_id for arm in ARMS.values() if arm.in_plans]},
+                    "action": {"type": "string"},
+                    "inputs": {"type": "object"},
+                    "depends_on": {"type": "array", "items": {"type": "string"}},
+                    "acceptance_criteria": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "properties": {"text": {"type": "string"}, "check": {"type": ["object", "null"]}},
+                            "required": ["text", "check"],
+                            "additionalProperties": False,
+                        },
+                    },
+                },
+                "required": [
+                    "id",
+                    "description",
+                    "arm",
+                    "action",
+                    "inputs",
+                    "depends_on",
+                    "acceptance_criteria",
+                ],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["rationale", "confidence", "steps"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True)
+class PlanProposal:
+    """A model's answer: a value of PLAN_SCHEMA, its text, and the model's record for the plan's provenance."""
+
+    value: Mapping[str, Any]
+    text: str
+    model: Mapping[str, Any]
+
+
+class Ask(Protocol):
+    """Asks a model for a plan."""
+
+    def __call__(self, messages: Sequence[Message], *, purpose: str) -> PlanProposal:
+        """Return the model's answer; raises StepError."""
+        ...
+
+
+def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment]) -> Plan:
+    """Return a legal plan made by a model.
+
+    The model sees the goal and the names of the files, never their contents: the plan, and so every permission of its
+    steps, is fixed before untrusted text is read. Raises InvalidPlan when the plan is still illegal after
+    MAX_CORRECTIONS, and what `ask` raises.
+    """
+    prompt = load_prompt("planner")
+    messages = [
+        compose(Role.SYSTEM, prompt.fill(catalogue=trusted_registry_text(catalogue()))),
+        compose(Role.USER, *_request(contract, attachments)),
+    ]
+    check = partial(_checked, contract=contract, attachments=attachments)
+    plan, proposal, corrections = _legal_plan(ask, messages, check, prompt=prompt)
+    first = confidence = float(proposal.value["confidence"])
+    if confidence < SURE:
+        messages = extend_user_message(messages, *_doubt(proposal, confidence))
+        try:
+            second, other, more = _legal_plan(ask, messages, check, prompt=prompt)
+        except InvalidPlan:
+            more = MAX_CORRECTIONS
+        else:
+            if float(other.value["confidence"]) >= confidence:
+                plan, proposal, confidence = second, other, float(other.value["confidence"])
+        corrections += more
+    provenance = {
+        "llm_used": True,
+        "prompt": prompt.purpose,
+        "model": dict(proposal.model),
+        "confidence": confidence,
+        "first_confidence": first,
+        "corrections": corrections,
+    }
+    return Plan(plan.steps, "llm", plan.rationale, provenance)
+
+
+def catalogue() -> str:
+    """Return the arms' actions, one a line; the text never varies, so that providers can cache the prompt."""
+    return "\n".join(
+        f"{arm.arm_id}\n" + "\n".join(f" {_line(action)}" for action in arm.actions.values())
+        for arm in ARMS.values()
+        if arm.in_plans
+    )
+
+
+def _legal_plan(
+    ask: Ask, messages: list[Message], check: Callable[[PlanProposal], Plan], *, prompt: Prompt
+) -> tuple[Plan, PlanProposal, int]:
+    """Return a legal plan, its answer, and the number of corrections; adds each correction to `messages`."""
+    for corrections in range(MAX_CORRECTIONS + 1):
+        proposal = ask(messages, purpose=prompt.purpose)
+        try:
+            return check(proposal), proposal, corrections
+        except InvalidPlan as wrong:
+            if corrections == MAX_CORRECTIONS:
+                raise InvalidPlan(
+                    f"the model's plan is still wrong after {corrections} corrections: {wrong.message}",
+                    details=wrong.details,
+                ) from wrong
+            messages[:] = extend_user_message(messages, *_correction(proposal, wrong))
+    raise AssertionError("unreachable")
+
+
+def _checked(proposal: PlanProposal, *, contract: Contract, attachments: Sequence[Attachment]) -> Plan:
+    return check_plan(
+        proposal.value["steps"],
+        attachments=[attachment.sha256 for attachment in attachments],
+        budget=contract.budget,
+        contract=contract,
+        is_ours=True,
+        origin=PlanOrigin("llm", proposal.value["rationale"]),
+    )
+
+
+def _request(contract: Contract, attachments: Sequence[Attachment]) -> list[Part]:
+    files = [
+        {"id": item.sha256, "filename": item.filename[:200], "bytes": item.size_bytes} for item in attachments
+    ]
+    wanted: dict[str, Any] = {
+        "constraints": contract.constraints,
+        "acceptance_criteria": [criterion.text for criterion in contract.acceptance_criteria],
+        "attachments": files,
+        "required_capabilities": list(contract.required_capabilities),
+        "assigned_arm": contract.assigned_arm,
+    }
+    context = contract.context if isinstance(contract.context, str) else json.dumps(contract.context)
+    return [
+        Untrusted("goal", contract.goal),
+        *(Untrusted(name, json.dumps(value, ensure_ascii=False)) for name, value in wanted.items() if value),
+        *([Untrusted("context", context[:MAX_CONTEXT_CHARACTERS])] if contract.context else []),
+        trusted("Plan this task."),
+    ]
+
+
+def _correction(proposal: PlanProposal, wrong: InvalidPlan) -> list[Part]:
+    faults = wrong.details.get("errors", [])[:_MAX_LISTED_FAULTS]
+    listed = "\n".join(f"- {fault['field']}: {fault['message']}" for fault in faults)
+    return [
+        trusted("You answered before:"),
+        Untrusted("answer", proposal.text),
+        trusted("That plan breaks rules:"),
+        Untrusted("faults", listed),
+        trusted("Answer again with the whole, corrected plan."),
+    ]
+
+
+def _doubt(proposal: PlanProposal, confidence: float) -> list[Part]:
+    return [
+        trusted("You answered before:"),
+        Untrusted("answer", proposal.text),
+        trusted(
+            "You are only {} sure of it. Think again: is there a plan of these arms that reaches the goal more surely? "
+            "Answer with the whole plan, a better one or the same, and how sure you are of it now.",
+            confidence,
+        ),
+    ]
+
+
+def _line(action: Action) -> str:
+    """Describe an action's inputs, outputs and purpose briefly, because every plan pays for these tokens."""
+    required = set(action.input_schema["required"])
+    inputs = [name for name in action.input_schema["properties"] if name in required or name not in _LEFT_OUT]
+    outputs = [name for name in action.output_schema["properties"] if name not in _LEFT_OUT]
+    listed = ", ".join(name if name in required else f"{name}?" for name in inputs)
+    summary = re.split(r"[.;(]|, |: ", action.description.removeprefix("With a model: "), maxsplit=1)[0]
+    return f"{action.name}({listed}) -> {', '.join(outputs[:_MAX_LISTED_OUTPUTS])}: {summary[:_MAX_SUMMARY_CHARACTERS]}"

@@ -1,0 +1,91 @@
+"""The completion hooks of plan, step and judge: each hands the attempt's outcome to the main loop."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery, Signature
+from celery.app.task import Context
+from sqlalchemy import Connection
+
+from orchestrator.memory.steps import Claim
+from orchestrator.models.execution_state import StepKind, TaskStatus
+from orchestrator.models.step_result import StepResult
+from orchestrator.orchestrator import Transition
+from orchestrator.queue.app import TASK_NAMES
+from workers.attempt import result_cache
+from workers.attempt.base_task import AttemptState, AttemptTask, WorkFailed
+from workers.attempt.concerns.failure import failure
+from workers.attempt.judging import JudgedRound
+from workers.attempt.planning import RoutedPlan
+from workers.attempt.result_cache import ReusedResult
+
+Messages = Sequence["Signature[Any]"]
+
+
+class PlanTask(AttemptTask):
+    """Plans a task; its hook saves the first round, whose chord is published after the commit."""
+
+    abstract = True
+
+    def complete(
+        self, conn: Connection, state: AttemptState, outcome: RoutedPlan | ReusedResult | StepResult
+    ) -> Messages:
+        """Save the round; end the task with the reused result, or with the failure when there is no plan."""
+        loop, claim = self.process.loop, state.claim
+        if isinstance(outcome, StepResult):
+            return _follow(state, loop.fail(conn, claim, error=outcome.error or {}, kind="planning_failed"))
+        if isinstance(outcome, ReusedResult):
+            return _follow(state, loop.answer(conn, claim, outcome.source, entry=outcome.entry))
+        return _follow(
+            state,
+            loop.adopt(conn, claim, outcome.plan, routes=outcome.routes, planned_at=outcome.planned_at),
+        )
+
+
+class StepTask(AttemptTask):
+    """Runs a step; its hook completes the step and releases what it unblocked into the same chord."""
+
+    abstract = True
+
+    def complete(self, conn: Connection, state: AttemptState, outcome: StepResult) -> Messages:
+        """Complete the step and return the released steps; end the task when its budget is used up."""
+        return _follow(state, self.process.loop.complete(conn, state.claim, outcome))
+
+
+class JudgeTask(AttemptTask):
+    """Judges a round; its hook ends the task or saves the next round."""
+
+    abstract = True
+
+    def complete(self, conn: Connection, state: AttemptState, outcome: JudgedRound | StepResult) -> Messages:
+        """Apply the verdict, once a round; then store a passed result in the cache."""
+        loop, claim = self.process.loop, state.claim
+        if isinstance(outcome, StepResult):
+            return _follow(state, loop.fail(conn, claim, error=outcome.error or {}, kind="judge_failed"))
+        cacheable = outcome.cacheable
+        admission = cacheable.admission if cacheable else None
+        transition = loop.conclude(conn, claim, outcome.verdict, admission=admission)
+
+        def report_and_store() -> None:
+            transition.report()
+            if transition.ended is not None and transition.ended.status is TaskStatus.COMPLETED:
+                result_cache.store(self.process, cacheable)
+
+        state.after_commit = report_and_store
+        return transition.messages
+
+
+def give_up(app: Celery, claim: Claim, *, code: str, message: str) -> None:
+    """Store a failed result for a claimed row, through the backend and the hook as an attempt's own."""
+    task: Any = app.tasks[TASK_NAMES[StepKind(claim.kind)]]
+    request = Context({"id": claim.id, "task": task.name, "group": claim.chord_id})
+    state = AttemptState(claim, failure(code, message))
+    request.update(attempt_state=state)
+    app.backend.mark_as_failure(claim.id, WorkFailed(code), request=request)
+    task.report(state)
+
+
+def _follow(state: AttemptState, transition: Transition) -> Messages:
+    """Leave the transition's report for after the commit, and return the messages that the backend publishes."""
+    state.after_commit = transition.report
+    return transition.messages

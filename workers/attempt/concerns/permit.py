@@ -1,0 +1,18 @@
+"""Limits a step to the tools and the time that its permit allows."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.auth import permit
+from workers.attempt.context import AttemptContext, Handler
+
+
+def check_permit(attempt: AttemptContext, proceed: Handler) -> Any:
+    """Check the step's permit; raises PermitDenied. Without PERMIT_PUBLIC_KEY the action's own tools are allowed."""
+    key = attempt.process.settings.permit_public_key
+    if not key:
+        return proceed(replace(attempt, tools=attempt.action.tools))
+    grant = permit.check(key, vars(attempt.claim))
+    limited = attempt.until(time.monotonic() + grant.seconds)
+    return proceed(replace(limited, tools=grant.tools))

@@ -1,0 +1,106 @@
+"""AttemptContext: everything that one attempt at a plan, a step or a judgement uses."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.memory import files
+from orchestrator.memory.steps import Claim
+from orchestrator.models.arm_capability import ARMS, Action
+from orchestrator.models.execution_state import StepKind
+from orchestrator.models.task_contract import Attachment, Contract
+from workers.arms.base import Assignment, CancelToken
+from workers.runtime.process import OpenEmbedder, OpenModels
+from workers.sandbox.selection import NOT_TESTED, SandboxStatus
+
+# for the planner and the judge: a model's answer, its corrections and a second model call
+_PLAN_SECONDS = 180.0
+
+Handler = Callable[["AttemptContext"], Any]
+"""What an attempt does: returns a RoutedPlan or ReusedResult (plan), a StepResult (step) or a JudgedRound (judge)."""
+
+
+@dataclass(frozen=True)
+class AttemptContext:
+    """One attempt; a concern that changes a value passes on a copy.
+
+    `deadline` and `started_at` are values of time.monotonic(). `stop` is set when the attempt must end. `open_models`
+    is None when no model is configured; models and embedder are opened at their first use. `tools` are the tools that
+    the step's permit allows. `bound` is the arm's assignment, set by the concern bind_inputs.
+    """
+
+    process: WorkerProcess
+    claim: Claim
+    contract: Contract
+    deadline: float
+    started_at: float
+    stop: CancelToken
+    sandbox: SandboxStatus
+    open_models: OpenModels | None
+    open_embedder: OpenEmbedder
+    tools: tuple[str, ...] | None = None
+    bound: Assignment | None = None
+
+    @classmethod
+    def of(
+        cls,
+        process: WorkerProcess,
+        claim: Claim,
+        *,
+        stop: CancelToken | None = None,
+        sandbox: SandboxStatus = NOT_TESTED,
+        open_models: OpenModels | None = None,
+        open_embedder: OpenEmbedder = lambda: None,
+    ) -> "AttemptContext":
+        """Return the context of a claim made just now; its time starts here."""
+        now = time.monotonic()
+        return cls(
+            process,
+            claim,
+            contract=Contract.from_record(claim.contract),
+            deadline=now + limit_seconds(claim),
+            started_at=now,
+            stop=stop or CancelToken(),
+            sandbox=sandbox,
+            open_models=open_models,
+            open_embedder=open_embedder,
+        )
+
+    @property
+    def action(self) -> Action:
+        """Return the manifest's entry of the step's action."""
+        return ARMS[self.claim.arm].actions[self.claim.spec["action"]]
+
+    @property
+    def assignment(self) -> Assignment:
+        """Return what the arm is asked to do; raises LookupError before bind_inputs."""
+        if self.bound is None:
+            raise LookupError("bind_inputs must come before whatever reads the assignment")
+        return self.bound
+
+    def elapsed_seconds(self) -> float:
+        """Return the time since the claim."""
+        return time.monotonic() - self.started_at
+
+    def until(self, deadline: float) -> "AttemptContext":
+        """Return a copy whose deadline is at most `deadline`."""
+        return replace(self, deadline=min(self.deadline, deadline))
+
+    def describe_attachments(self, conn: Connection) -> tuple[Attachment, ...]:
+        """Return the files that the contract attaches, in its order."""
+        return tuple(
+            Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
+            for item in files.describe(conn, self.claim.tenant, self.contract.attachments)
+        )
+
+
+def limit_seconds(claim: Claim) -> float:
+    """Return how long an attempt may take: its own limit, but not past the task's deadline."""
+    if claim.kind != StepKind.STEP:
+        return min(_PLAN_SECONDS, claim.seconds_left)
+    own = claim.spec.get("timeout_seconds") or ARMS[claim.arm].actions[claim.spec["action"]].timeout_seconds
+    return min(float(own), claim.seconds_left)

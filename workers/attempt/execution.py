@@ -1,0 +1,73 @@
+"""Does one step: binds its inputs to the outputs that they refer to, and runs its arm."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.chord.database import statement
+from orchestrator.lifecycle import output_offload
+from orchestrator.memory import files, steps
+from orchestrator.models.errors import StepError
+from orchestrator.models.step_result import StepResult
+from orchestrator.planner.references import resolve
+from workers.arms.base import Assignment, load_arm
+from workers.attempt.context import AttemptContext, Handler
+from workers.attempt.library import TenantLibrary
+from workers.attempt.model import embedder_of, model_of
+
+
+def bind_inputs(attempt: AttemptContext, proceed: Handler) -> Any:
+    """Set the attempt's assignment. Raises InvalidStepInput for a reference that leads nowhere, OutputTooLarge."""
+    return proceed(replace(attempt, bound=_assignment(attempt)))
+
+
+def run_arm(attempt: AttemptContext) -> StepResult:
+    """Return the arm's result; its tools run in the attempt's sandbox.
+
+    Raises StepError, Stopped when the attempt lost its lease, and SQLAlchemyError when the database is away.
+    """
+    arm = load_arm(attempt.claim.arm, sandbox=attempt.sandbox)
+    result = arm.run(attempt.assignment)
+    attempt.stop.raise_if_revoked()
+    return result
+
+
+def _assignment(attempt: AttemptContext) -> Assignment:
+    claim, contract = attempt.claim, attempt.contract
+    with statement(attempt.process.engine) as conn:
+        results = steps.outputs(conn, list(claim.bindings.values()))
+        referred = {name: results[row_id] for name, row_id in claim.bindings.items() if row_id in results}
+        outputs = output_offload.load_outputs(conn, claim.tenant, referred)
+        attachments = attempt.describe_attachments(conn)
+    return Assignment(
+        task_id=claim.task_id,
+        step_id=claim.id,
+        name=claim.name,
+        arm=claim.arm,
+        round=claim.round,
+        attempt=claim.attempt,
+        action=claim.spec["action"],
+        inputs=resolve(claim.spec["inputs"], outputs),
+        goal=contract.goal,
+        constraints=contract.constraints,
+        context=contract.context,
+        attachments=attachments,
+        feedback=claim.spec.get("feedback"),
+        deadline=attempt.deadline,
+        cancelled=attempt.stop,
+        open_artifact=_opener(attempt),
+        library=TenantLibrary(attempt.process.engine, claim.tenant, lambda: embedder_of(attempt)),
+        model=model_of(attempt),
+        tools=attempt.tools,
+    )
+
+
+def _opener(attempt: AttemptContext) -> Callable[[str], bytes]:
+    def open_artifact(sha256: str) -> bytes:
+        with statement(attempt.process.engine) as conn:
+            content = files.read(conn, attempt.claim.tenant, sha256)
+        if content is None:
+            raise StepError(f"The attached file {sha256} was deleted; send it again and submit a new task.")
+        return content
+
+    return open_artifact

@@ -1,0 +1,66 @@
+"""The three kinds of attempt, each with the list of concerns around its work.
+
+A concern is a function `concern(attempt, proceed)`: it calls `proceed(attempt)`, which runs the next concern or, at the
+end of the list, the work, and returns the outcome. The first of a list is the outermost. To add one, write a file in
+concerns/ and add it to the lists that need it. Two concerns are not in the lists: each model call charges the task's
+budget (model.py), and results are counted and logged after the commit that stores them (completion.py).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+from workers.attempt import judging, planning
+from workers.attempt.concerns.failure import contain_crash, fail_on_error
+from workers.attempt.concerns.large_output import store_large_output
+from workers.attempt.concerns.lease import hold_lease
+from workers.attempt.concerns.log_fields import add_log_fields
+from workers.attempt.concerns.permit import check_permit
+from workers.attempt.concerns.provenance import add_provenance
+from workers.attempt.concerns.retry import postpone, retry
+from workers.attempt.concerns.step_memo import reuse_step_memo
+from workers.attempt.context import AttemptContext, Handler
+from workers.attempt.execution import bind_inputs, run_arm
+
+
+class Concern(Protocol):
+    """The shape that all concerns share."""
+
+    def __call__(self, attempt: AttemptContext, proceed: Handler) -> Any:
+        """Call `proceed(attempt)`, at most once, and return the outcome."""
+        ...
+
+
+PLAN: Final[Sequence[Concern]] = (
+    add_log_fields,  # names task, step, arm and attempt on each log line
+    hold_lease,  # renews the lease; discards the outcome when the lease is lost
+    postpone,  # queues the row again when there is no room now; counts no failure
+    retry,  # queues the row again when it failed and may be tried again
+    fail_on_error,  # turns an error, or the end of the attempt's time, into a failed result
+)
+STEP: Final[Sequence[Concern]] = (
+    add_log_fields,
+    hold_lease,
+    postpone,
+    retry,
+    add_provenance,  # records which arm made the result, how isolated its tools were and how long it took
+    fail_on_error,
+    contain_crash,  # turns a defect of the arm into a failed result
+    check_permit,  # limits tools and time to what the step's permit allows
+    bind_inputs,  # reads the outputs that the step's inputs refer to
+    reuse_step_memo,  # returns the result of the same work done before; offers this one to later steps
+    store_large_output,  # moves a large output into a file; refuses a result that is too large
+)
+JUDGE: Final[Sequence[Concern]] = PLAN
+
+
+def wrap(work: Handler, concerns: Sequence[Concern]) -> Handler:
+    """Return `work` inside its concerns, the first one outermost."""
+    for concern in reversed(concerns):
+        work = partial(concern, proceed=work)
+    return work
+
+
+plan: Final[Handler] = wrap(planning.plan_and_route, PLAN)
+step: Final[Handler] = wrap(run_arm, STEP)
+judge: Final[Handler] = wrap(judging.judge, JUDGE)
