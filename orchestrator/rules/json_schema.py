@@ -1,4 +1,4 @@
-"""Validates values by untrusted JSON Schemas: offline, with bounded work and linear regexes, unlike plain jsonschema."""
+"""Validates values by untrusted JSON Schemas: offline, with bounded work and without backtracking regexes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
