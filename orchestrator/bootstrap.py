@@ -24,10 +24,10 @@ from orchestrator.cache.semantic import (
 from orchestrator.chord.database import is_away, open_engine, statement
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle.backpressure import Backpressure
-from orchestrator.llm import failover, price
+from orchestrator.llm import model_chain, pricing
 from orchestrator.llm.embedding import Embedder
-from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import SharedGate, policy_for
+from orchestrator.llm.model_chain import ModelChain
 from orchestrator.memory import row_security
 from orchestrator.memory.encoding import refuse_encoding
 from orchestrator.memory.hints import Hints
@@ -126,24 +126,24 @@ def _require_secret(settings: Settings) -> None:
         credential.cache_secret(settings)
 
 
-def open_models(settings: Settings) -> Models:
+def open_models(settings: Settings) -> ModelChain:
     """Return the models that the settings choose; circuit breakers and rates are shared with all processes.
 
     Call it once in a process: it imports the SDKs of the chosen providers. The metrics count each call.
     """
-    return failover.open_models(
+    return model_chain.open_models(
         settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
     )
 
 
 def load_prices() -> None:
     """Load the price table of all models, which the first call to a model needs."""
-    price.load()
+    pricing.preload_prices()
 
 
 def open_embedder(settings: Settings) -> Embedder | None:
     """Return the embedding model that the settings choose, or None; see `open_models`."""
-    return failover.open_embedder(
+    return model_chain.open_embedder(
         settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
     )
 

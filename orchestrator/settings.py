@@ -1,4 +1,4 @@
-"""The settings of a process: read from the environment once, checked once, then frozen."""
+"""The settings of a process: read from the environment, validated once, then frozen."""
 
 import os
 import re
@@ -30,27 +30,29 @@ _PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
 class Rate(NamedTuple):
-    """So many calls in so many seconds."""
+    """A rate limit: `calls` within `seconds`."""
 
     calls: int
     seconds: int
 
 
 def _setting(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
-    """Declare a setting: `parse` turns its text into a value or raises ValueError saying what it must be."""
+    """Declare a setting; `parse` converts its text, or raises ValueError whose message completes "it must be ..."."""
     return field(default=default, repr=not secret, metadata={"parse": parse, "secret": secret})
 
 
-def _whole(*, least: int, most: int | None = None) -> Callable[[str], int]:
-    span = f"a whole number of at least {least}" + (f" and at most {most}" if most is not None else "")
+def _integer(*, minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    wanted = f"a whole number of at least {minimum}" + (
+        f" and at most {maximum}" if maximum is not None else ""
+    )
 
     def parse(text: str) -> int:
         if (
             not re.fullmatch(r"-?\d{1,18}", text)
-            or int(text) < least
-            or (most is not None and int(text) > most)
+            or int(text) < minimum
+            or (maximum is not None and int(text) > maximum)
         ):
-            raise ValueError(span)
+            raise ValueError(wanted)
         return int(text)
 
     return parse
@@ -62,7 +64,7 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
-def _seconds_or_none(text: str) -> float:
+def _seconds_or_zero(text: str) -> float:
     return 0.0 if re.fullmatch(r"0+(\.0+)?", text) else _seconds(text)
 
 
@@ -87,22 +89,22 @@ def _signing_secret(text: str) -> str:
 
 def _long_secret(text: str) -> str:
     if not re.fullmatch(r"[!-~]{16,}", text):
-        raise ValueError("at least 16 ASCII characters without blanks (openssl rand -hex 24)")
+        raise ValueError("at least 16 ASCII characters without spaces (openssl rand -hex 24)")
     return text
 
 
 def _model_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[!-~]+", text) or not _names_a_host(text):
+    if not re.fullmatch(r"https?://[!-~]+", text) or not _has_host(text):
         raise ValueError("http://host:port/path or https://host/path")
     url = text.rstrip("/")
     if url.endswith(("/chat/completions", "/messages", "/embeddings")):
         raise ValueError(
-            "the address before /chat/completions, /v1/messages and /embeddings, which are added to it"
+            "the base URL without /chat/completions, /v1/messages or /embeddings, which we append"
         )
     return url
 
 
-def _names_a_host(url: str) -> bool:
+def _has_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0
@@ -112,7 +114,7 @@ def _names_a_host(url: str) -> bool:
 
 def _api_key(text: str) -> str:
     if not re.fullmatch(r"[!-~]+", text):
-        raise ValueError("one line of ASCII characters without blanks, as the provider shows it")
+        raise ValueError("one line of ASCII characters without spaces, as the provider shows it")
     return text
 
 
@@ -132,9 +134,9 @@ def _rate(text: str) -> Rate:
 def _hosts(text: str) -> tuple[str, ...]:
     names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
     if not all(re.fullmatch(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+", name) for name in names):
-        raise ValueError("host names, or *.domain for those below it, separated by commas")
+        raise ValueError("host names, or *.domain for all its subdomains, separated by commas")
     if any(re.fullmatch(r"[\d.]+", name) for name in names):
-        raise ValueError("names of hosts, not addresses")
+        raise ValueError("host names, not IP addresses")
     return names
 
 
@@ -146,7 +148,7 @@ def _local_targets(text: str) -> tuple[str, ...]:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    """Return origins as browsers write them (RFC 6454): without the scheme's own port."""
+    """Return origins as browsers send them (RFC 6454): without the scheme's default port."""
     origins = tuple(origin.strip().lower() for origin in text.split(",") if origin.strip())
     if not all(
         re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?", origin) for origin in origins
@@ -159,7 +161,7 @@ def _origins(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Each setting is the environment variable of the same name in capitals; .env.example explains them."""
+    """All settings; each is the environment variable of the same name in capitals. .env.example explains them."""
 
     database_url: str = _setting(server_url.driver_url, secret=True)
     redis_url: str = _setting(server_url.redis_url, secret=True)
@@ -174,26 +176,26 @@ class Settings:
     permit_public_key: str | None = _setting(signing_key.parse_key, default=None)
     jwt_jwks_url: str | None = _setting(_https_url, default=None)
     jwt_jwks_issuer: str | None = _setting(_text, default=None)
-    jwt_ttl_seconds: int = _setting(_whole(least=1, most=86_400), default=3600)
-    jwt_max_age_seconds: int = _setting(_whole(least=60, most=31_536_000), default=86_400)
+    jwt_ttl_seconds: int = _setting(_integer(minimum=1, maximum=86_400), default=3600)
+    jwt_max_age_seconds: int = _setting(_integer(minimum=60, maximum=31_536_000), default=86_400)
     rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
     metrics_token: str | None = _setting(_long_secret, default=None, secret=True)
     failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
-    trusted_proxies: int = _setting(_whole(least=0, most=10), default=0)
+    trusted_proxies: int = _setting(_integer(minimum=0, maximum=10), default=0)
     cors_origins: tuple[str, ...] = _setting(_origins, default=())
     safety_policy: str = _setting(_one_of("off", "redact", "block"), default="redact")
     webhook_allowed_hosts: tuple[str, ...] = _setting(_hosts, default=())
     webhook_local_targets: tuple[str, ...] = _setting(_local_targets, default=())
-    max_open_tasks: int = _setting(_whole(least=1), default=10_000)
-    tenant_max_streams: int = _setting(_whole(least=1), default=64)
-    tenant_max_running_steps: int = _setting(_whole(least=1), default=64)
-    tenant_max_queued_steps: int = _setting(_whole(least=1), default=10_000)
-    tenant_max_stored_bytes: int = _setting(_whole(least=0), default=2**33)
-    tenant_cpu_seconds_a_day: int = _setting(_whole(least=1), default=100_000)
-    max_queued_steps: int = _setting(_whole(least=1), default=20_000)
-    max_body_bytes: int = _setting(_whole(least=1024), default=2**20)
-    max_file_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**24)
-    max_recorded_result_bytes: int = _setting(_whole(least=1024, most=2**28), default=2**20)
+    max_open_tasks: int = _setting(_integer(minimum=1), default=10_000)
+    tenant_max_streams: int = _setting(_integer(minimum=1), default=64)
+    tenant_max_running_steps: int = _setting(_integer(minimum=1), default=64)
+    tenant_max_queued_steps: int = _setting(_integer(minimum=1), default=10_000)
+    tenant_max_stored_bytes: int = _setting(_integer(minimum=0), default=2**33)
+    tenant_cpu_seconds_a_day: int = _setting(_integer(minimum=1), default=100_000)
+    max_queued_steps: int = _setting(_integer(minimum=1), default=20_000)
+    max_body_bytes: int = _setting(_integer(minimum=1024), default=2**20)
+    max_file_bytes: int = _setting(_integer(minimum=1024, maximum=2**28), default=2**24)
+    max_recorded_result_bytes: int = _setting(_integer(minimum=1024, maximum=2**28), default=2**20)
     openai_api_key: str | None = _setting(_api_key, default=None, secret=True)
     anthropic_api_key: str | None = _setting(_api_key, default=None, secret=True)
     openai_base_url: str | None = _setting(_model_url, default=None, secret=True)
@@ -207,22 +209,22 @@ class Settings:
     llm_tpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
     llm_prices: Mapping[str, Price] | None = _setting(parse_prices, default=None)
     llm_extra_body: Mapping[str, Mapping[str, Any]] | None = _setting(parse_bodies, default=None)
-    max_parallel_arms: int = _setting(_whole(least=1, most=50), default=5)
-    task_timeout: int = _setting(_whole(least=1), default=300)
-    cache_ttl: int = _setting(_whole(least=0), default=3600)
+    max_parallel_arms: int = _setting(_integer(minimum=1, maximum=50), default=5)
+    task_timeout: int = _setting(_integer(minimum=1), default=300)
+    cache_ttl: int = _setting(_integer(minimum=0), default=3600)
     lease_seconds: float = _setting(_seconds, default=15.0)
     heartbeat_seconds: float = _setting(_seconds, default=5.0)
-    watchdog_seconds: float = _setting(_seconds_or_none, default=30.0)
+    watchdog_seconds: float = _setting(_seconds_or_zero, default=30.0)
     grace_seconds: float = _setting(_seconds, default=30.0)
     sweep_seconds: float = _setting(_seconds, default=1.0)
     redispatch_seconds: float = _setting(_seconds, default=5.0)
-    poison_step: int = _setting(_whole(least=1), default=3)
+    poison_step: int = _setting(_integer(minimum=1), default=3)
     require_row_level_security: str = _setting(_one_of("on", "off"), default="off")
-    database_pool_size: int = _setting(_whole(least=1, most=500), default=8)
+    database_pool_size: int = _setting(_integer(minimum=1, maximum=500), default=8)
     executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
-    # the audit log's table lets nobody delete what is younger than a week
-    audit_retention_days: int = _setting(_whole(least=7), default=90)
-    retention_days: int = _setting(_whole(least=1), default=30)
+    # the audit log's table forbids deleting entries that are less than a week old
+    audit_retention_days: int = _setting(_integer(minimum=7), default=90)
+    retention_days: int = _setting(_integer(minimum=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
     octollm_kind: str = _setting(_one_of(*KINDS), default="")
@@ -232,15 +234,15 @@ class Settings:
         if self.heartbeat_seconds >= self.lease_seconds:
             raise SettingsError(
                 f"HEARTBEAT_SECONDS is {self.heartbeat_seconds:g}: set it below LEASE_SECONDS "
-                f"({self.lease_seconds:g}), or every lease runs out before it is renewed"
+                f"({self.lease_seconds:g}), or every lease expires before it is renewed"
             )
         if self.jwt_ttl_seconds > self.jwt_max_age_seconds:
             raise SettingsError(
                 f"JWT_TTL_SECONDS is {self.jwt_ttl_seconds}: set it to at most JWT_MAX_AGE_SECONDS "
-                f"({self.jwt_max_age_seconds}), or our own tokens are refused"
+                f"({self.jwt_max_age_seconds}), or our own tokens are rejected"
             )
         if self.octollm_kind and self.octollm_kind not in WITH_MODELS:
-            # it knows which models there are and has no key for them
+            # such a process has the names of models, but no API keys
             return
         named = {("LLM_CHAIN", model.provider) for model in self.llm_chain}
         if self.embeddings:
@@ -253,24 +255,24 @@ class Settings:
                 )
 
     def can_reach(self, provider: str) -> bool:
-        """Tell whether there is a key for the provider, or a server of the operator's own."""
+        """Tell whether the provider has an API key or a base URL."""
         return bool(getattr(self, f"{provider}_api_key") or getattr(self, f"{provider}_base_url"))
 
     @property
     def models(self) -> tuple[ModelName, ...]:
-        """The models to ask, the first choice first: LLM_CHAIN, else the registry's for each key there is."""
+        """The models to ask, the first choice first: LLM_CHAIN, else the registry's default for each API key."""
         return self.llm_chain or tuple(
             ModelName(name, default_models()[name]) for name in PROVIDERS if getattr(self, f"{name}_api_key")
         )
 
     @property
     def celery_result_backend(self) -> str:
-        """The database as Celery's result backend; Celery finds our class by the scheme."""
+        """The URL of Celery's result backend, whose scheme selects our class."""
         return "octollm+postgresql://" + self.database_url.removeprefix(server_url.DRIVER)
 
 
 class Signing(NamedTuple):
-    """The settings that tokens are signed with."""
+    """The settings for signing tokens."""
 
     jwt_private_key: str | None
     jwt_public_keys: tuple[tuple[str, str], ...]
@@ -282,20 +284,31 @@ class Signing(NamedTuple):
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read `environ` (by default os.environ and `.env`), then OCTOLLM_HOME's stack.env, which `octollm up` writes.
+    """Read `environ` (default: os.environ and `.env`), then stack.env in OCTOLLM_HOME, which `octollm up` writes.
 
-    A process that knows its kind (OCTOLLM_KIND) was given all it may know: it reads the environment only. An empty
-    value counts as unset. Raises SettingsError naming the variable and what it must be.
+    A process with OCTOLLM_KIND reads only the environment, which holds all the settings of its kind. An empty value
+    counts as unset. Raises SettingsError, which names every missing or wrong variable and what it must be.
     """
     texts = _texts(environ)
-    values = {item.name: _value(item, texts) for item in fields(Settings) if item.name.upper() in texts}
     missing = [
-        item.name.upper() for item in fields(Settings) if item.default is MISSING and item.name not in values
+        item.name.upper()
+        for item in fields(Settings)
+        if item.default is MISSING and item.name.upper() not in texts
     ]
+    wrong = []
     if missing:
-        raise SettingsError(
+        wrong.append(
             f"{', '.join(missing)} must be set: see .env.example, or start everything with `octollm up`"
         )
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        if item.name.upper() in texts:
+            try:
+                values[item.name] = _value(item, texts)
+            except SettingsError as error:
+                wrong.append(error.message)
+    if wrong:
+        raise SettingsError("; ".join(wrong))
     chosen = Settings(**values)
     if chosen.models or chosen.embeddings:
         _require_proxies(texts)
@@ -303,19 +316,19 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _require_proxies(environ: Mapping[str, str]) -> None:
-    """Raise SettingsError for a proxy that no request to a model could go by; a proxy's URL may hold a password."""
-    if wrong := first_fault(environ):
-        name, wanted = wrong
+    """Raise SettingsError for an unusable proxy; its URL may hold a password and is not shown."""
+    if fault := first_fault(environ):
+        name, wanted = fault
         raise SettingsError(f"{name} is wrong: its value is not {wanted}")
 
 
 def load_signing(environ: Mapping[str, str] | None = None) -> Signing:
-    """Read what tokens are signed with, and nothing else, from the same places as `load`. Raises SettingsError."""
+    """Read only the settings for signing tokens, from the same sources as `load`. Raises SettingsError."""
     texts = _texts(environ)
     if not texts.keys() & {"JWT_PRIVATE_KEY", "JWT_SECRET"}:
         raise SettingsError(
-            "JWT_PRIVATE_KEY must be set: tokens are signed with it; `octollm keys tokens` makes a pair, "
-            "`octollm up` its own"
+            "JWT_PRIVATE_KEY must be set: it signs tokens; `octollm keys tokens` makes a pair of keys, "
+            "`octollm up` makes its own"
         )
     known = {item.name: item for item in fields(Settings)}
     values: dict[str, Any] = {
@@ -326,31 +339,31 @@ def load_signing(environ: Mapping[str, str] | None = None) -> Signing:
 
 
 def drop_empty(environ: MutableMapping[str, str]) -> None:
-    """Delete the empty variables of the providers' SDKs: OPENAI_BASE_URL= would make every call fail."""
+    """Delete empty variables that the providers' SDKs read: OPENAI_BASE_URL= would make every call fail."""
     for name, text in list(environ.items()):
         if name.startswith(("OPENAI_", "ANTHROPIC_")) and not text.strip():
             del environ[name]
 
 
 def _texts(environ: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the texts of all settings that are set."""
+    """Return the texts of all variables that are set, from the environment and a stack's file."""
     if environ is None:
         read_env_file()
         environ = os.environ
     given = {name: text.strip() for name, text in environ.items() if text.strip()}
     if "OCTOLLM_KIND" in given:
         return given
-    of_the_stack = read_stack_file(Path(given.get("OCTOLLM_HOME") or DEFAULT_HOME))
-    database = given.get("DATABASE_URL", of_the_stack.get("DATABASE_URL"))
-    # who names another database means another system: the keys of the stack are not for that one
-    return given if database != of_the_stack.get("DATABASE_URL") else of_the_stack | given
+    stack = read_stack_file(Path(given.get("OCTOLLM_HOME") or DEFAULT_HOME))
+    database = given.get("DATABASE_URL", stack.get("DATABASE_URL"))
+    # another database means another system, for which the stack's keys are not meant
+    return given if database != stack.get("DATABASE_URL") else stack | given
 
 
 def _value(item: Field[Any], texts: Mapping[str, str]) -> Any:
-    """Parse one setting; a secret's text stays out of the message."""
+    """Parse one setting. Raises SettingsError, without the text of a secret."""
     name = item.name.upper()
     try:
         return item.metadata["parse"](texts[name])
-    except ValueError as wrong:
+    except ValueError as error:
         shown = "its value" if item.metadata["secret"] else repr(texts[name])
-        raise SettingsError(f"{name} is wrong: {shown} is not {wrong}") from None
+        raise SettingsError(f"{name} is wrong: {shown} is not {error}") from None

@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.llm.anthropic import AnthropicProvider
+from orchestrator.llm.completion import BudgetAccount, CallRecord, Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder
-from orchestrator.llm.failover import Models
 from orchestrator.llm.gate import FallbackGate, Gate, Policy, Rates
-from orchestrator.llm.interface import Attempt, BudgetAccount, Completion, Provider
-from orchestrator.llm.metered import Candidate, Meter
+from orchestrator.llm.model_call import CallContext, ModelEndpoint
+from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
-from orchestrator.llm.price import Prices
+from orchestrator.llm.pricing import Prices
 from orchestrator.llm.prompt import Message, Role
+from orchestrator.llm.provider import Provider
 from orchestrator.models.model_choice import Price
 from tests.fake_llm.server import FakeLLM
 
@@ -29,47 +30,36 @@ def provider(fake: FakeLLM, name: str, *, streams: bool = False, strict: bool = 
 
 
 def embedder(fake: FakeLLM) -> Embedder:
-    """Open an embedding model on the fake server: texts that share words have similar vectors."""
+    """Open an embedding model on the fake server: texts that share words get similar vectors."""
     opened = OpenAIEmbeddings(api_key="k", base_url=fake.openai_url, is_strict=True)
-    meter = Meter(FallbackGate(), Prices(), 10, lambda attempt: None)
-    return Embedder(Candidate(opened, "fake-words"), meter)
+    context = CallContext(FallbackGate(), Prices(), 10, lambda attempt: None)
+    return Embedder(ModelEndpoint(opened, "fake-words"), context)
 
 
-@dataclass(frozen=True)
-class Link:
-    """How a caller reaches the fake server; `strict` validates responses by the SDK's types."""
-
-    streams: bool = False
-    strict: bool = True
-    timeout_seconds: float = 10
-
-
-_DEFAULT_LINK = Link()
-
-
+@dataclass
 class ModelCaller:
-    """A caller of a chain of models; `attempts` has every observed attempt."""
+    """A client of a chain of models on the fake server; `attempts` lists all calls that were observed."""
 
-    def __init__(
-        self,
-        fake: FakeLLM,
-        chain: Sequence[str] = ("openai:fake-model",),
-        *,
-        gate: Gate | None = None,
-        rates: Rates | None = None,
-        prices: Mapping[str, Price] | None = None,
-        link: Link = _DEFAULT_LINK,
-    ) -> None:
-        self.attempts: list[Attempt] = []
-        names = [name.partition(":") for name in chain]
-        candidates = [
-            Candidate(provider(fake, kind, streams=link.streams, strict=link.strict), model, rates or Rates())
+    fake: FakeLLM
+    chain: Sequence[str] = ("openai:fake-model",)
+    gate: Gate = field(default_factory=lambda: FallbackGate(Policy()), kw_only=True)
+    rates: Rates = field(default_factory=Rates, kw_only=True)
+    prices: Mapping[str, Price] = field(default_factory=dict, kw_only=True)
+    streams: bool = field(default=False, kw_only=True)
+    strict: bool = field(default=True, kw_only=True)
+    timeout_seconds: float = field(default=10, kw_only=True)
+    attempts: list[CallRecord] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        names = [name.partition(":") for name in self.chain]
+        endpoints = [
+            ModelEndpoint(
+                provider(self.fake, kind, streams=self.streams, strict=self.strict), model, self.rates
+            )
             for kind, _, model in names
         ]
-        meter = Meter(
-            gate or FallbackGate(Policy()), Prices(prices or {}), link.timeout_seconds, self.attempts.append
-        )
-        self.models = Models(candidates, meter=meter)
+        context = CallContext(self.gate, Prices(self.prices), self.timeout_seconds, self.attempts.append)
+        self.models = ModelChain(endpoints, context=context)
 
     def ask(
         self,
@@ -81,13 +71,7 @@ class ModelCaller:
         avoid: Sequence[str] = (),
         messages: Sequence[Message] = HELLO,
     ) -> Completion:
-        """Ask and return the completion."""
-        return self.models.complete(
-            messages,
-            schema,
-            max_output_tokens=tokens,
-            deadline=time.monotonic() + seconds,
-            purpose=PURPOSE,
-            budget=budget,
-            avoid=avoid,
-        )
+        """Ask the chain; return the completion."""
+        deadline = time.monotonic() + seconds
+        request = CompletionRequest(messages, PURPOSE, tokens, deadline, schema, avoid)
+        return self.models.complete(request, budget=budget)

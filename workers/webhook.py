@@ -8,12 +8,14 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import structlog
+from standardwebhooks import Webhook
 
 from orchestrator.auth import credential
-from orchestrator.auth.callback import Target, is_public, parse_callback
+from orchestrator.auth.callback import CallbackTarget, is_public, parse_callback
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
 from orchestrator.memory import webhooks
@@ -105,11 +107,16 @@ def body_of(delivery: Delivery) -> bytes:
 def headers_of(settings: Settings, delivery: Delivery, body: bytes, *, now: int) -> dict[str, str]:
     """Return the headers; the signature covers "<timestamp>.<body>", so that neither can be exchanged."""
     secret = credential.webhook_secret(settings, delivery.tenant)
+    delivery_id = f"{delivery.task_id}:{delivery.seq}"
+    signature = Webhook(secret).sign(delivery_id, datetime.fromtimestamp(now, tz=UTC), body.decode())
     return {
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": signature,
         "Content-Type": "application/json",
         "User-Agent": "OctoLLM-Webhook/1",
         "X-OctoLLM-Event": delivery.type,
-        "X-OctoLLM-Delivery": f"{delivery.task_id}:{delivery.seq}",
+        "X-OctoLLM-Delivery": delivery_id,
         "X-OctoLLM-Timestamp": str(now),
         "X-OctoLLM-Signature": f"sha256={credential.sign_webhook(secret, timestamp=now, body=body)}",
     }
@@ -146,7 +153,7 @@ def _attempt(settings: Settings, delivery: Delivery) -> DeliveryOutcome:
     )
 
 
-def _resolve(target: Target, *, deadline: float, is_local: bool) -> list[str]:
+def _resolve(target: CallbackTarget, *, deadline: float, is_local: bool) -> list[str]:
     """Return the host's addresses, all of which must be public; the connection uses one of them, not the name."""
     found: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
@@ -173,7 +180,7 @@ def _resolve(target: Target, *, deadline: float, is_local: bool) -> list[str]:
 class _Pinned(http.client.HTTPSConnection):
     """An HTTPS connection to the first address that accepts it; the certificate is checked against the host name."""
 
-    def __init__(self, target: Target, addresses: Sequence[str], *, deadline: float) -> None:
+    def __init__(self, target: CallbackTarget, addresses: Sequence[str], *, deadline: float) -> None:
         self._tls = ssl.create_default_context()
         super().__init__(target.host, target.port, context=self._tls)
         self._addresses = addresses
@@ -214,7 +221,7 @@ class _Pinned(http.client.HTTPSConnection):
 
 
 def _post(
-    target: Target,
+    target: CallbackTarget,
     addresses: Sequence[str],
     *,
     body: bytes,

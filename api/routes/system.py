@@ -18,7 +18,7 @@ from api.schemas.operation import describes, public
 from api.schemas.responses import ResponseSchema, one_of
 from orchestrator.models.errors import InvalidCredential
 from orchestrator.observability import metric
-from orchestrator.observability.census import Census
+from orchestrator.observability.gauges import StateGauges
 from orchestrator.orchestrator import Orchestrator
 
 VERSION = version("octollm-orchestrator")
@@ -53,7 +53,10 @@ def install(app: Flask, orchestrator: Orchestrator) -> None:
     readiness.install(app)
     app.register_blueprint(blueprint)
     app.register_blueprint(blueprint, url_prefix="/v1", name="v1")
-    app.extensions[_COLLECTORS] = [Census(orchestrator.engine, orchestrator.redis), *_count_requests(app)]
+    app.extensions[_COLLECTORS] = [
+        StateGauges(orchestrator.engine, orchestrator.redis),
+        *_count_requests(app),
+    ]
 
 
 @blueprint.get("/health")

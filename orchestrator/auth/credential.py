@@ -1,4 +1,4 @@
-"""Makes and checks what callers show us: API keys, and the JWTs that they are exchanged for."""
+"""Issues and verifies API keys and JWTs, and derives the secrets for webhooks, cache and tickets."""
 
 import hashlib
 import hmac
@@ -31,9 +31,9 @@ _KEY = re.compile(r"octo_([a-z]{1,16})_([0-9A-Za-z]{12})_([0-9A-Za-z]{43})")
 
 @dataclass(frozen=True)
 class Principal:
-    """Who calls: a tenant, through one of its keys.
+    """An authenticated caller: a tenant, identified by one of its keys.
 
-    `subject` is the JWT's sub, `expires_at` its exp: seconds since 1970, None for a caller who shows a key.
+    `subject` is the JWT's sub, `expires_at` its exp in seconds since 1970; None if the caller sent an API key.
     """
 
     tenant: str
@@ -43,13 +43,13 @@ class Principal:
     expires_at: int | None = None
 
     def may(self, scope: str) -> bool:
-        """Tell whether this caller has `scope`; admin has every one."""
+        """Tell whether this caller has `scope`; admin includes all scopes."""
         return scope in self.scopes or "admin" in self.scopes
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key in parts; only `text` as a whole opens anything, so it stays out of `repr`."""
+    """A parsed API key; its secret is left out of `repr`."""
 
     environment: str
     id: str
@@ -57,20 +57,20 @@ class ApiKey:
 
     @property
     def text(self) -> str:
-        """Return the key as its owner sees it: octo_<environment>_<id>_<secret>."""
+        """Return the whole key: octo_<environment>_<id>_<secret>."""
         return f"octo_{self.environment}_{self.id}_{self.secret}"
 
     @property
     def digest(self) -> str:
-        """Return what we store: the hex SHA-256 of the secret.
+        """Return the hex SHA-256 of the secret, which we store.
 
-        A slow hash would add nothing: the secret is 256 random bits, not a password.
+        A slow hash would not add security: the secret is 256 random bits, not a password.
         """
         return hashlib.sha256(self.secret.encode()).hexdigest()
 
 
 def new_api_key(environment: str = "live") -> ApiKey:
-    """Make a key: random id (71 bits) and secret (256 bits). Raises InvalidInput for a bad environment."""
+    """Return a new key with a random id (71 bits) and secret (256 bits). Raises InvalidInput."""
     key = ApiKey(environment, id=_random_text(12), secret=_random_text(43))
     if parse_api_key(key.text) is None:
         raise InvalidInput.at("environment", "must be 1 to 16 lower-case letters, such as live or test")
@@ -78,13 +78,13 @@ def new_api_key(environment: str = "live") -> ApiKey:
 
 
 def parse_api_key(text: str) -> ApiKey | None:
-    """Take a key apart, or return None when it does not have the form of one."""
+    """Parse a key; return None if it is malformed."""
     match = _KEY.fullmatch(text)
     return ApiKey(*match.groups()) if match else None
 
 
 def expand_scopes(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the named scopes in our order; `all` is every one. Raises InvalidInput for an unknown name."""
+    """Return the named scopes in a fixed order; `all` means every scope. Raises InvalidInput for an unknown name."""
     wanted = set(names)
     unknown = wanted - {*SCOPES, "all"}
     if unknown or not wanted:
@@ -93,19 +93,19 @@ def expand_scopes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def require_signing(settings: Settings | Signing) -> None:
-    """Raise SettingsError where there is nothing that tokens could be signed with."""
+    """Raise SettingsError if no key for signing tokens is set."""
     if not (settings.jwt_private_key or settings.jwt_secret):
         raise SettingsError(
-            "JWT_PRIVATE_KEY must be set: the API signs tokens with it; `octollm keys tokens` makes a pair"
+            "JWT_PRIVATE_KEY must be set: the API signs tokens with it; `octollm keys tokens` makes a pair of keys"
         )
 
 
 def sign_token(
     settings: Settings | Signing, *, tenant: str, key_id: str, scopes: Iterable[str], ttl: int | None = None
 ) -> str:
-    """Return a JWT that lets its bearer act as `tenant` for `ttl` seconds (JWT_TTL_SECONDS by default).
+    """Return a JWT with which its bearer acts as `tenant` for `ttl` seconds (default: JWT_TTL_SECONDS).
 
-    JWT_PRIVATE_KEY signs it; where there is none, JWT_SECRET. Raises InvalidInput for a ttl above JWT_MAX_AGE_SECONDS.
+    Signed with JWT_PRIVATE_KEY, else with JWT_SECRET. Raises InvalidInput for a ttl above JWT_MAX_AGE_SECONDS.
     """
     require_signing(settings)
     seconds = settings.jwt_ttl_seconds if ttl is None else ttl
@@ -130,23 +130,23 @@ def sign_token(
 
 
 def verify_token(settings: Settings, token: str, *, provider: jwks.KeySet | None = None) -> Principal:
-    """Return who signed in with `token`: one of ours, or of the identity provider whose keys are `provider`.
+    """Return the caller of a token, issued by us or by the identity provider whose keys are `provider`.
 
     Raises InvalidCredential, whose details.reason says what is wrong, and Unavailable without the provider's keys.
-    The token's header only says which key it claims to be signed with; that key decides algorithm and issuer
-    (RFC 8725, 3.1): JWT_SECRET is for HS256, a key of ours for EdDSA, a provider's for what its own entry says.
+    The token's header only selects a key; the key determines algorithm and issuer (RFC 8725, 3.1): HS256 for
+    JWT_SECRET, EdDSA for our own keys, the algorithm of its JWK entry for a provider's key.
     """
     try:
         claims = _claims(settings, token, provider)
-        _refuse_long_life(settings, claims)
+        _reject_long_life(settings, claims)
     except jwt.ExpiredSignatureError as error:
-        raise _refused("expired") from error
+        raise _rejected("expired") from error
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        # the last three are PyJWT's for times that are no numbers, and for JSON that is nested too deeply
-        raise _refused("invalid") from error
-    # the leeway is for clocks that run behind the signer's (iat, nbf); it must not lengthen a token's life
+        # PyJWT raises the last three for times that are not numbers, and for JSON that is nested too deeply
+        raise _rejected("invalid") from error
+    # the leeway is for clocks that are behind the signer's (iat, nbf); it must not extend a token's life
     if int(claims["exp"]) <= time.time():
-        raise _refused("expired")
+        raise _rejected("expired")
     return _principal(claims)
 
 
@@ -162,11 +162,11 @@ def _claims(settings: Settings, token: str, provider: jwks.KeySet | None) -> dic
         )
     if provider is not None and algorithm in jwks.ALGORITHMS:
         return _foreign_claims(settings, token, provider)
-    raise _refused("invalid")
+    raise _rejected("invalid")
 
 
 def _public_keys(settings: Settings | Signing) -> dict[str, str]:
-    """Return the public keys whose tokens are ours, by their names: those listed, and our private key's own."""
+    """Return our public keys by key id: those in JWT_PUBLIC_KEYS, and the one of our private key."""
     keys = dict(settings.jwt_public_keys)
     if settings.jwt_private_key:
         own = signing_key.public_key_of(settings.jwt_private_key)
@@ -175,22 +175,22 @@ def _public_keys(settings: Settings | Signing) -> dict[str, str]:
 
 
 def _key_id(settings: Settings | Signing, public_key: str) -> str:
-    """Return the name under which JWT_PUBLIC_KEYS lists a key, else one made from the key."""
+    """Return the name of a key in JWT_PUBLIC_KEYS, else an id derived from the key."""
     listed = (name for name, key in settings.jwt_public_keys if key == public_key)
     return next(listed, signing_key.key_id_of(public_key))
 
 
-def _refuse_long_life(settings: Settings, claims: dict[str, Any]) -> None:
-    """Refuse a token made for longer than JWT_MAX_AGE_SECONDS: who stole it would have it for as long."""
+def _reject_long_life(settings: Settings, claims: dict[str, Any]) -> None:
+    """Reject a token with a life above JWT_MAX_AGE_SECONDS, which would limit a thief as little."""
     if int(claims["exp"]) - int(claims["iat"]) > settings.jwt_max_age_seconds:
-        raise _refused("too_long")
+        raise _rejected("too_long")
 
 
 def _foreign_claims(settings: Settings, token: str, provider: jwks.KeySet) -> dict[str, Any]:
-    """Return what the provider's token says, in our words: OAuth's `scope` is a text, and has no key_id."""
+    """Return the claims of a provider's token under our names: OAuth has `scope` as a string, and no key_id."""
     key = provider.find(str(jwt.get_unverified_header(token).get("kid")))
     if key is None:
-        raise _refused("invalid")
+        raise _rejected("invalid")
     issuer = settings.jwt_jwks_issuer or settings.jwt_issuer
     claims = _decoded(settings, token, key=key, algorithm=key.algorithm_name, issuer=issuer)
     if "scopes" not in claims and isinstance(claims.get("scope"), str):
@@ -217,7 +217,7 @@ def _principal(claims: dict[str, Any]) -> Principal:
     tenant, key_id, scopes = (claims.get(name) for name in ("tenant", "key_id", "scopes"))
     named = all(map(_is_name, (tenant, key_id, claims["sub"])))
     if not (named and isinstance(scopes, list) and all(map(_is_name, scopes))):
-        raise _refused("claims")
+        raise _rejected("claims")
     return Principal(
         str(tenant),
         str(key_id),
@@ -228,27 +228,28 @@ def _principal(claims: dict[str, Any]) -> Principal:
 
 
 def _is_name(claim: object) -> bool:
-    """Tell whether a claim is a text that can be kept: Postgres takes neither NUL nor lone surrogates."""
+    """Tell whether a claim is a string that can be stored: Postgres accepts neither NUL nor lone surrogates."""
     return isinstance(claim, str) and _NAME.fullmatch(claim) is not None
 
 
 def webhook_secret(settings: Settings, tenant: str) -> str:
-    """Return the secret (64 hex digits) with which webhooks to this tenant are signed.
+    """Return the secret (64 hex digits) that signs this tenant's webhooks.
 
-    It follows from WEBHOOK_SECRET; where that is unset, from JWT_SECRET. Raises SettingsError without either.
+    It is derived from WEBHOOK_SECRET, or from JWT_SECRET if that is unset. Raises SettingsError without either.
+    Verifiers of Standard Webhooks take this text as it is: they decode it as base64 to a key of 48 bytes.
     """
     root = _root("WEBHOOK_SECRET", settings.webhook_secret, settings.jwt_secret)
     return _derived(root, b"octollm webhook 1\0" + tenant.encode()).hex()
 
 
 def cache_secret(settings: Settings) -> bytes:
-    """Return the secret with which entries of the result cache are sealed: from CACHE_SECRET, else JWT_SECRET."""
+    """Return the secret that signs entries of the result cache, derived from CACHE_SECRET or JWT_SECRET."""
     root = _root("CACHE_SECRET", settings.cache_secret, settings.jwt_secret)
     return _derived(root, b"octollm cache 1")
 
 
 def ticket_secret(settings: Settings) -> bytes:
-    """Return the secret with which tickets are sealed: only who may sign tokens knows it."""
+    """Return the secret that signs stream tickets, derived from the key that signs tokens."""
     require_signing(settings)
     return _derived(settings.jwt_private_key or settings.jwt_secret or "", b"octollm ticket 1")
 
@@ -264,20 +265,20 @@ def _derived(root: str, purpose: bytes) -> bytes:
 
 
 def sign_webhook(secret: str, *, timestamp: int, body: bytes) -> str:
-    """Return the hex HMAC-SHA256 of "<timestamp>.<body>"."""
+    """Return the hex HMAC-SHA256 of "<timestamp>.<body>" for the deprecated header X-OctoLLM-Signature."""
     return hmac.new(secret.encode(), b"%d." % timestamp + body, "sha256").hexdigest()
 
 
 _REASONS = {
     "expired": "The token has expired; get a new one from POST /v1/auth/token.",
-    "invalid": "The token is not one that this service accepts.",
-    "too_long": "The token was made for longer than this service accepts.",
-    "claims": "The token's claims tenant, key_id and sub must be texts of 1 to 255 characters without control "
-    "characters, and scopes a list of such texts.",
+    "invalid": "This service does not accept the token.",
+    "too_long": "The token is valid for longer than this service accepts.",
+    "claims": "The token's claims tenant, key_id and sub must be strings of 1 to 255 characters without control "
+    "characters, and scopes a list of such strings.",
 }
 
 
-def _refused(reason: str) -> InvalidCredential:
+def _rejected(reason: str) -> InvalidCredential:
     return InvalidCredential(_REASONS[reason], details={"reason": reason})
 
 

@@ -1,4 +1,8 @@
-"""Keeps the public keys of an identity provider (RFC 7517): fetched by HTTPS, for a limited time."""
+"""The public keys of an identity provider (RFC 7517): fetched over HTTPS and cached.
+
+jwt.PyJWKClient would fetch keys too, but it fails as soon as its cache expires while the provider is down, and reads
+answers of any size. This cache serves stale keys for STALE_SECONDS, so that a provider's outage logs nobody out.
+"""
 
 import http.client
 import json
@@ -14,14 +18,14 @@ import structlog
 
 from orchestrator.models.errors import Unavailable
 
-# a key that the provider withdraws is refused after this, or after STALE_SECONDS while the provider is away
+# a withdrawn key is rejected after this time, or after STALE_SECONDS while the provider is down
 KEPT_SECONDS = 600.0
 STALE_SECONDS = 3600.0
-# an unknown key id asks the provider at most this often, whatever callers send
+# the shortest time between two fetches, even if callers send unknown key ids
 PAUSE_SECONDS = 30.0
 _TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 256 * 1024
-# the type of the key decides, never the token's header; symmetric keys have no place in a public set
+# the key's type determines the algorithm, never the token's header; symmetric keys are ignored
 _ALGORITHMS = {"RSA": "RS256", "OKP": "EdDSA"}
 ALGORITHMS = frozenset(_ALGORITHMS.values())
 
@@ -29,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class KeySet:
-    """The keys at one address; threads share it, and one of them fetches."""
+    """The keys at one URL; safe for use by several threads, of which one fetches."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -39,14 +43,14 @@ class KeySet:
         self._lock = threading.Lock()
 
     def find(self, key_id: str) -> jwt.PyJWK | None:
-        """Return the key, or None when the provider has none of that id. Raises Unavailable without any keys."""
+        """Return the key, or None if the provider has no key of that id. Raises Unavailable without any keys."""
         with self._lock:
             now = time.monotonic()
             is_old = now - self._fetched_at >= KEPT_SECONDS
             if (is_old or key_id not in self._keys) and now - self._tried_at >= PAUSE_SECONDS:
                 self._fetch(now)
             if now - self._fetched_at >= STALE_SECONDS:
-                raise Unavailable("The keys that tokens are checked with can't be fetched now.")
+                raise Unavailable("The keys that verify tokens can't be fetched now.")
             return self._keys.get(key_id)
 
     def _fetch(self, now: float) -> None:
@@ -60,10 +64,7 @@ class KeySet:
 
 
 def parse_keys(document: bytes) -> dict[str, jwt.PyJWK]:
-    """Return the signing keys of a JWK set by their ids, those left out that we do not use.
-
-    Raises ValueError for what is no JWK set.
-    """
+    """Return the supported signing keys of a JWK set by key id. Raises ValueError if it is not a JWK set."""
     read = json.loads(document)
     if not isinstance(read, dict) or not isinstance(read.get("keys"), list):
         raise ValueError("not a JWK set")
@@ -90,12 +91,12 @@ def _parse_key(entry: Mapping[str, Any]) -> jwt.PyJWK | None:
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow nowhere: the operator named the one address that is believed."""
+        """Follow no redirect: only the operator's URL is trusted."""
 
 
 def _get(url: str) -> bytes:
     opener = urllib.request.build_opener(_NoRedirect)
-    # settings admit https only
+    # the setting accepts only https
     with opener.open(url, timeout=_TIMEOUT_SECONDS) as answer:
         content: bytes = answer.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:

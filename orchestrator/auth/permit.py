@@ -1,7 +1,7 @@
-"""Signs what a step may do when its round is saved, and lets arms check it before they do it.
+"""Permits: signed statements of what a step may do, issued when its round is saved and verified by its arm.
 
-A permit is a JWT signed with EdDSA (RFC 8037). Only the pools that save rounds hold the private key; arms hold the
-public one, so that an arm that was taken over can write rows, but can't give itself or others new rights.
+A permit is a JWT signed with EdDSA (RFC 8037). Only the pools that save rounds have the private key. Arms have the
+public key, so that a compromised arm can write rows, but can't grant itself or other arms new rights.
 """
 
 import hashlib
@@ -28,27 +28,27 @@ _CLAIMS = ("iss", "aud", "exp", "iat", "jti", "task", "round", "step", "action",
 
 
 class Grant(NamedTuple):
-    """What a permit lets a step do: run so many seconds, and these tools in the sandbox."""
+    """What a permit allows: a run time of `seconds`, and `tools` in the sandbox."""
 
     seconds: float
     tools: tuple[str, ...]
 
 
 def fault_of_keys(private_key: str | None, public_key: str | None, *, signs: bool) -> str:
-    """Return what the keys of a process lack that `signs` permits or only checks them; empty for nothing."""
+    """Return what is wrong with a process's keys, or an empty string; `signs`: it issues permits itself."""
     if public_key is None:
         return "steps run without permits: PERMIT_PUBLIC_KEY is not set"
     if private_key is None:
-        return "steps get no permit and are refused: PERMIT_PRIVATE_KEY is not set" if signs else ""
+        return "steps get no permit and are rejected: PERMIT_PRIVATE_KEY is not set" if signs else ""
     if signing_key.public_key_of(private_key) != public_key:
-        return "every step is refused: PERMIT_PRIVATE_KEY and PERMIT_PUBLIC_KEY are no pair"
+        return "every step is rejected: PERMIT_PRIVATE_KEY and PERMIT_PUBLIC_KEY are not a pair"
     return ""
 
 
 def sign(private_key: str, row: Mapping[str, Any], *, deadline_at: datetime) -> str:
-    """Return the permit of a step's row (id, task_id, round, name, arm, spec): this arm may do this, once.
+    """Return the permit for a step's row (id, task_id, round, name, arm, spec).
 
-    It holds until GRACE_SECONDS after the task's deadline, and for the row's spec as it is, inputs and all.
+    It is valid until GRACE_SECONDS after the task's deadline, and only for the row's spec, including its inputs.
     """
     claims = {
         "iss": _ISSUER,
@@ -68,10 +68,10 @@ def sign(private_key: str, row: Mapping[str, Any], *, deadline_at: datetime) -> 
 
 
 def check(public_key: str, row: Mapping[str, Any]) -> Grant:
-    """Return what the permit in a row's spec grants; raise PermitDenied when it is not good for the row."""
+    """Return what the permit in a row's spec allows. Raises PermitDenied if it is missing or not valid for the row."""
     token = row["spec"].get("permit")
     if not token:
-        raise PermitDenied(f"step {row['name']} has no permit, and its arm asks for one")
+        raise PermitDenied(f"step {row['name']} has no permit, but its arm requires one")
     try:
         claims = jwt.decode(
             token,
@@ -83,9 +83,9 @@ def check(public_key: str, row: Mapping[str, Any]) -> Grant:
         )
     except (jwt.PyJWTError, ValueError) as error:
         raise PermitDenied(
-            f"the permit of step {row['name']} does not hold: {error.__class__.__name__}"
+            f"the permit of step {row['name']} is invalid: {error.__class__.__name__}"
         ) from error
-    wanted = {
+    expected = {
         "jti": row["id"],
         "task": row["task_id"],
         "round": row["round"],
@@ -93,10 +93,10 @@ def check(public_key: str, row: Mapping[str, Any]) -> Grant:
         "action": row["spec"]["action"],
         "spec": _digest(row["spec"]),
     }
-    wrong = [name for name, value in wanted.items() if claims[name] != value]
+    wrong = [name for name, value in expected.items() if claims[name] != value]
     if wrong:
         raise PermitDenied(f"the permit of step {row['name']} is for another {', '.join(wrong)}")
-    # a permit of release 0.1 names no tools
+    # permits of release 0.1 have no tools claim
     return Grant(float(claims["limits"]["seconds"]), tuple(claims.get("tools", _action(row).tools)))
 
 
@@ -109,13 +109,13 @@ def _action(row: Mapping[str, Any]) -> Action:
 
 
 def _digest(spec: Mapping[str, Any]) -> str:
-    """Return the sha256 of a spec, the same before it is written to jsonb and after it was read from there."""
+    """Return the sha256 of a spec, which is the same before and after a round trip through jsonb."""
     signed = json.loads(record.encode({name: value for name, value in spec.items() if name != "permit"}))
     return hashlib.sha256(json.dumps(_as_read(signed), sort_keys=True).encode()).hexdigest()
 
 
 def _as_read(value: Any) -> Any:
-    """Return a JSON value with its numbers as jsonb gives them back: 1e22 is a whole number there."""
+    """Return a JSON value with its numbers as jsonb returns them: 1e22 becomes an integer."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):

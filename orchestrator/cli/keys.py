@@ -119,9 +119,9 @@ def rotate(key_id: str, overlap_hours: int, as_json: bool) -> None:
 @keys.command(name="webhook-secret")
 @click.option("--tenant", required=True, help="The tenant whose webhooks it signs.")
 def webhook_secret(tenant: str) -> None:
-    """Print the secret that signs a tenant's webhooks: HMAC-SHA256 over "<X-OctoLLM-Timestamp>.<body>".
+    """Print the secret that signs a tenant's webhooks, for a verifier of Standard Webhooks.
 
-    It is derived from WEBHOOK_SECRET (JWT_SECRET if that is unset) and changes with it.
+    It is derived from WEBHOOK_SECRET, or from JWT_SECRET if that is unset, and changes with it.
     """
     secret = credential.webhook_secret(settings.load(stack_environ()), tenant)
     write_audit_entry(entry_of("webhook.secret", tenant=tenant, key_id=None))

@@ -9,8 +9,9 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction, statement
+from orchestrator.llm.completion import BudgetAccount, Completion, UsageBound
 from orchestrator.llm.embedding import Embedder, Vectors
-from orchestrator.llm.interface import Bound, BudgetAccount, Completion, Usage
+from orchestrator.llm.provider import Usage
 from orchestrator.memory import budget, events
 from orchestrator.memory.budget import Balance
 from orchestrator.memory.steps import Claim
@@ -29,7 +30,7 @@ class ClaimBudgetAccount:
     engine: Engine
     claim: Claim
 
-    def reserve(self, bound: Bound) -> int:
+    def reserve(self, bound: UsageBound) -> int:
         """Reserve the most that a call can use; return the call's number. Raises BudgetExceeded, MustWait."""
         return in_transaction(
             self.engine,
@@ -44,20 +45,20 @@ class ClaimBudgetAccount:
         )
 
     def settle(
-        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_reported: bool = True
     ) -> None:
         """Charge what a call used; without a usage, all that was reserved; see budget.settle."""
-        in_transaction(self.engine, lambda conn: self._settle(conn, call, usage, dollars, is_told))
+        in_transaction(self.engine, lambda conn: self._settle(conn, call, usage, dollars, is_reported))
 
     def _settle(
-        self, conn: Connection, call: int, usage: Usage | None, dollars: Decimal | None, is_told: bool
+        self, conn: Connection, call: int, usage: Usage | None, dollars: Decimal | None, is_reported: bool
     ) -> None:
         balance = budget.settle(
             conn,
             budget.Reservation(self.claim.task_id, self.claim.id, self.claim.attempt, call),
             tokens=usage.tokens if usage else None,
             cost=dollars,
-            is_reported=is_told,
+            is_reported=is_reported,
         )
         warnings = budget_warnings(balance) if balance else []
         if warnings:

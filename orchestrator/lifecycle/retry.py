@@ -17,7 +17,7 @@ from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.ids import TaskId, new_task_id
 from orchestrator.models.plan import Plan
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 from orchestrator.models.task_contract import Contract
 from orchestrator.planner.check import descendants
 from orchestrator.settings import Settings
@@ -78,7 +78,7 @@ def retry(
 
 def source_of(plan_spec: Mapping[str, Any]) -> RetrySource | None:
     """Return the task that a plan row's spec says to repeat; None for a task that is planned anew."""
-    return RetrySource(**known(RetrySource, plan_spec[_MEMBER])) if _MEMBER in plan_spec else None
+    return RetrySource(**known_members(RetrySource, plan_spec[_MEMBER])) if _MEMBER in plan_spec else None
 
 
 def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | None = None) -> RoundReuse:

@@ -1,4 +1,4 @@
-"""Speaks Messages by Anthropic's SDK."""
+"""The Anthropic provider: the Messages API through Anthropic's SDK."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,29 +7,35 @@ from typing import Any
 import anthropic
 from anthropic.types import Message
 
-from orchestrator.llm import fault
-from orchestrator.llm.interface import Answer, Finish, Form, Query, Usage, told_usage
-from orchestrator.llm.parts import text_of
+from orchestrator.llm import error_translation
 from orchestrator.llm.prompt import Role
-from orchestrator.llm.sdk import SdkProvider
+from orchestrator.llm.provider import (
+    FinishReason,
+    ModelRequest,
+    ModelResponse,
+    ResponseFormat,
+    Usage,
+    parse_usage,
+)
+from orchestrator.llm.sdk_provider import ReceivedParts, SdkProvider, text_of
 from orchestrator.llm.transport import open_client
 
 BASE_URL = "https://api.anthropic.com"
-_FINISH = {
-    "end_turn": Finish.STOP,
-    "stop_sequence": Finish.STOP,
-    "refusal": Finish.STOP,
-    "max_tokens": Finish.LENGTH,
-    "model_context_window_exceeded": Finish.LENGTH,
+_FINISH_REASONS = {
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "refusal": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.LENGTH,
 }
 
 
 class AnthropicProvider(SdkProvider):
-    """Anthropic's protocol at one address."""
+    """The Messages API at one base URL."""
 
     name = "anthropic"
     sdk_error = anthropic.AnthropicError
-    forms: tuple[Form, ...] = (Form.JSON_SCHEMA, Form.TEXT)
+    response_formats: tuple[ResponseFormat, ...] = (ResponseFormat.JSON_SCHEMA, ResponseFormat.TEXT)
 
     def __init__(
         self,
@@ -46,112 +52,98 @@ class AnthropicProvider(SdkProvider):
             base_url=base_url or BASE_URL,
             max_retries=0,
             http_client=open_client(),
-            # our own figures say what its spans would
+            # our own metrics cover what its spans would
             open_telemetry=False,
             _strict_response_validation=is_strict,
         )
-        # the SDK imports this part, the larger one, when it is first named
+        # the SDK imports the larger part of itself when this attribute is first read
         self._messages = client.messages
         super().__init__(
             client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
         )
 
-    def _request(self, query: Query, model: str) -> dict[str, Any]:
-        system = "\n\n".join(turn.text for turn in query.messages if turn.role is Role.SYSTEM)
-        request: dict[str, Any] = {
+    def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
+        system = "\n\n".join(message.text for message in request.messages if message.role is Role.SYSTEM)
+        parameters: dict[str, Any] = {
             "model": model,
             "messages": [
-                {"role": turn.role.value, "content": turn.text}
-                for turn in query.messages
-                if turn.role is not Role.SYSTEM
+                {"role": message.role.value, "content": message.text}
+                for message in request.messages
+                if message.role is not Role.SYSTEM
             ],
-            "max_tokens": query.max_output_tokens,
+            "max_tokens": request.max_output_tokens,
             "extra_body": self._extra_body.get(f"{self.name}:{model}"),
         }
         if system:
-            request["system"] = system
-        if query.form is Form.JSON_SCHEMA:
-            request["output_config"] = {"format": {"type": "json_schema", "schema": query.schema}}
-        return request
+            parameters["system"] = system
+        if request.response_format is ResponseFormat.JSON_SCHEMA:
+            parameters["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
+        return parameters
 
-    def _whole(self, request: dict[str, Any]) -> Answer:
-        return self._told(self._messages.create(**request), request["model"])
+    def _single(self, parameters: dict[str, Any]) -> ModelResponse:
+        return self._parsed(self._messages.create(**parameters), parameters["model"])
 
-    def _told(self, reply: Any, model: str) -> Answer:
-        """Read an answer that came in one piece."""
+    def _parsed(self, reply: Any, model: str) -> ModelResponse:
+        """Parse a response that came in one piece."""
         if reply.content is None:
-            raise fault.no_answer(reply, provider=self.name, model=model)
-        return self._answer(
-            model,
+            raise error_translation.no_answer_error(reply, provider=self.name, model=model)
+        received = ReceivedParts(
             text=text_of(reply.content),
             finish=reply.stop_reason,
-            stop=getattr(reply, "stop_details", None),
+            refusal=_refusal(reply),
             usage=_usage(reply.usage),
-            answering=reply.model,
+            model=reply.model,
         )
+        return received.to_response(model, finish_reasons=_FINISH_REASONS)
 
-    def _streamed(self, request: dict[str, Any]) -> Answer:
-        text, finish, stop, answering, is_whole = "", None, None, None, False
-        usage: Usage | None = None
-        with self._messages.create(**request, stream=True) as events:
-            if fault.is_whole(events.response):
-                return self._told(Message.construct(**fault.whole_body(events.response)), request["model"])
+    def _streamed(self, parameters: dict[str, Any]) -> ModelResponse:
+        received = ReceivedParts(is_cut=True)
+        with self._messages.create(**parameters, stream=True) as events:
+            if error_translation.is_single_response(events.response):
+                body = error_translation.read_single_response(events.response)
+                return self._parsed(Message.construct(**body), parameters["model"])
             for event in events:
                 match event.type:
                     case "message_start":
-                        answering, usage = event.message.model, _usage(event.message.usage)
+                        received.model, received.usage = event.message.model, _usage(event.message.usage)
                     case "content_block_start":
-                        text += text_of([event.content_block])
+                        received.text += text_of([event.content_block])
                     case "content_block_delta":
-                        text += text_of([event.delta])
+                        received.text += text_of([event.delta])
                     case "message_delta":
-                        finish, stop = event.delta.stop_reason, getattr(event.delta, "stop_details", None)
-                        usage = _at_end(usage, event.usage)
+                        received.finish, received.refusal = event.delta.stop_reason, _refusal(event.delta)
+                        received.usage = _final_usage(received.usage, event.usage)
                     case "message_stop":
-                        is_whole = True
-        return self._answer(
-            request["model"],
-            text=text,
-            finish=finish,
-            stop=stop,
-            usage=usage if is_whole else None,
-            answering=answering,
-            is_cut=not is_whole,
-        )
+                        received.is_cut = False
+        if received.is_cut:
+            received.usage = None
+        return received.to_response(parameters["model"], finish_reasons=_FINISH_REASONS)
 
-    def _answer(
-        self,
-        model: str,
-        *,
-        text: str,
-        finish: Any,
-        stop: Any,
-        usage: Usage | None,
-        answering: Any,
-        is_cut: bool = False,
-    ) -> Answer:
-        refused = str(getattr(stop, "category", None) or "refusal")[:500] if finish == "refusal" else None
-        ended = Finish.CUT if is_cut else fault.finish_of(finish, _FINISH)
-        return Answer(text=text, finish=ended, usage=usage, model=str(answering or model), refusal=refused)
+
+def _refusal(reply: Any) -> str:
+    """Return the reason of a refusal in a message or a delta, or an empty string."""
+    if reply.stop_reason != "refusal":
+        return ""
+    return str(getattr(getattr(reply, "stop_details", None), "category", None) or "refusal")
 
 
 def _usage(usage: Any) -> Usage | None:
-    """Read Anthropic's usage, whose input tokens exclude what a cache served or took."""
+    """Parse Anthropic's usage, whose input tokens exclude tokens read from and written to the cache."""
     if usage is None:
         return None
-    told = told_usage(
+    parsed = parse_usage(
         usage.input_tokens,
         usage.output_tokens,
         getattr(usage, "cache_read_input_tokens", None),
         getattr(usage, "cache_creation_input_tokens", None),
     )
-    return told and replace(
-        told, input_tokens=told.input_tokens + told.cached_tokens + told.cache_write_tokens
+    return parsed and replace(
+        parsed, input_tokens=parsed.input_tokens + parsed.cached_tokens + parsed.cache_write_tokens
     )
 
 
-def _at_end(begun: Usage | None, usage: Any) -> Usage | None:
-    """Return a stream's usage: the input as it began, the output as it ended."""
-    return begun and told_usage(
-        begun.input_tokens, usage.output_tokens, begun.cached_tokens, begun.cache_write_tokens
+def _final_usage(first: Usage | None, usage: Any) -> Usage | None:
+    """Return a stream's usage: the input tokens of its first event, the output tokens of its last."""
+    return first and parse_usage(
+        first.input_tokens, usage.output_tokens, first.cached_tokens, first.cache_write_tokens
     )

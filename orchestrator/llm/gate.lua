@@ -1,21 +1,21 @@
--- One model's breaker, pause and rates, for all processes at once, by Redis' own clock (seconds).
+-- The breaker, pause and rate limits of one model, shared by all processes, by Redis' own clock (seconds).
 --
--- KEYS[1]  hash:  open_until    calls are refused until then; there while the breaker is not closed
---                 ticket        the one call that probes a half-open breaker
---                 probe_until   when that probe counts as lost
---                 pause_until   the provider asked for silence until then (Retry-After)
---                 requests_at   theoretical arrival time of requests (GCRA)
---                 tokens_at     the same of tokens
--- KEYS[2]  sorted set of failures: member a ticket, score its time
+-- KEYS[1]  hash:  open_until    calls are refused until this time; set while the breaker is not closed
+--                 ticket        the id of the one call that probes a half-open breaker
+--                 probe_until   the time when that probe counts as lost
+--                 pause_until   the provider asked for a pause until this time (Retry-After)
+--                 requests_at   the theoretical arrival time of requests (GCRA)
+--                 tokens_at     the theoretical arrival time of tokens (GCRA)
+-- KEYS[2]  sorted set of failures: the member is a ticket, the score its time
 --
--- ARGV admit:  'admit', ticket, probe seconds, requests a minute (0: any), tokens a minute (0: any), tokens,
---              1 to pass the rates though they are used up (never the pause or the breaker)
+-- ARGV admit:  'admit', ticket, probe seconds, requests per minute (0: no limit), tokens per minute (0: no limit), tokens,
+--              1 to ignore the rate limits (but not the pause or the breaker)
 --   returns {verdict, seconds to wait, breaker's state}
 -- ARGV report: 'report', ticket, alive | failed | abandoned, failures to open at, window seconds, open seconds,
---              pause seconds, requests a minute, requests to give back, tokens a minute, tokens to add (may be below 0)
+--              pause seconds, requests per minute, requests to give back, tokens per minute, tokens to add (may be negative)
 --   returns {'', '0', breaker's state}
 --
--- GCRA: an allowance of a minute's worth, refilled evenly, as the providers' own token buckets are
+-- GCRA: one minute's worth of calls, refilled at a constant rate, like the providers' own token buckets
 -- (ITU-T I.371, generic cell rate algorithm).
 
 local MINUTE, DAY = 60, 86400
@@ -43,7 +43,7 @@ local function answer(verdict, wait)
   return {verdict, string.format('%.3f', wait), state()}
 end
 
--- the theoretical arrival time after `amount` more, and how long until there is room for it
+-- returns the theoretical arrival time after `amount` more, and the seconds until they are admitted
 local function arrival(field, per_minute, amount)
   local room = MINUTE
   local at = math.max(stored(field), now)

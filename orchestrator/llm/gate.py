@@ -1,4 +1,4 @@
-"""Decides whether a model may be called now: its breaker, its provider's pause, its rates; shared by all processes."""
+"""The gate of model calls, shared by all processes: circuit breaker, provider's pause, and rate limits."""
 
 import math
 import threading
@@ -21,12 +21,12 @@ _MINUTE = 60.0
 _RETRY_REDIS_SECONDS = 5.0
 _PROBE_GRACE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 300.0
-"""What a provider may ask of everyone at once; a longer wish is heard again by the next call."""
+"""Longer Retry-After values are capped; the next call receives them again."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A breaker opens at `failures` within `window_seconds`, for `open_seconds`; a probe is lost after its own."""
+    """A breaker opens for `open_seconds` after `failures` in `window_seconds`; `probe_seconds` end a lost probe."""
 
     failures: int = 5
     window_seconds: float = 60.0
@@ -35,33 +35,33 @@ class Policy:
 
 
 def policy_for(timeout_seconds: float) -> Policy:
-    """Return the usual policy for calls that may take so long: no probe is lost that may still be answered."""
+    """Return the default policy for calls with this timeout; a probe is lost only after the timeout."""
     return Policy(probe_seconds=max(Policy.probe_seconds, timeout_seconds + _PROBE_GRACE_SECONDS))
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Requests and tokens a minute; None for no limit."""
+    """Requests and tokens per minute; None means no limit."""
 
     requests: int | None = None
     tokens: int | None = None
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A call that wants to be made: `model` is provider, address and name; `tokens` what it will use, about."""
+class CallTicket:
+    """A call that asks for admission: `model` is ModelEndpoint.key, `tokens` the estimated usage."""
 
     model: str
     rates: Rates
     tokens: int
-    ticket: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """May it? `reason` is admitted, probe, or why not: paused, open, probing, requests, tokens.
+class Admission:
+    """The answer to a call: `reason` is admitted or probe, or if refused paused, open, probing, requests or tokens.
 
-    `breaker` is closed, half_open or open.
+    `breaker` is the breaker's state: closed, half_open or open.
     """
 
     reason: str
@@ -75,58 +75,58 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What came of a call: `outcome` is alive, failed or abandoned (never sent); `tokens` is what it really used."""
+class CallOutcome:
+    """The outcome of an admitted call: `kind` is alive, failed or abandoned (never sent), `tokens` the actual usage."""
 
-    outcome: str
+    kind: str
     tokens: int | None = None
     pause_seconds: float = 0.0
 
 
 class Gate(Protocol):
-    """Keeps the models' breakers and rates."""
+    """Admits calls by the models' breakers, pauses and rate limits."""
 
-    def admit(self, entry: Entry, *, must: bool = False) -> Verdict:
-        """Say whether the call may be made, and count it if so; `must` passes the rates only."""
+    def admit(self, ticket: CallTicket, *, must: bool = False) -> Admission:
+        """Tell whether the call may be made, and count it if so; `must` ignores the rate limits only."""
         ...
 
-    def report(self, entry: Entry, report: Report) -> str:
-        """Take notice of what came of an admitted call; return the breaker's state."""
+    def report(self, ticket: CallTicket, outcome: CallOutcome) -> str:
+        """Record the outcome of an admitted call; return the breaker's state."""
         ...
 
 
 class RedisGate:
-    """The gate that all processes share; raises RedisError when Redis is away."""
+    """The gate that all processes share in Redis. Raises RedisError."""
 
     def __init__(self, client: redis.Redis, policy: Policy | None = None) -> None:
         self._policy = policy or Policy()
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text("utf-8"))
 
-    def admit(self, entry: Entry, *, must: bool = False) -> Verdict:
-        """Say whether the call may be made, and count it if so."""
-        rates = entry.rates
-        limits = (rates.requests or 0, rates.tokens or 0, entry.tokens, int(must))
+    def admit(self, ticket: CallTicket, *, must: bool = False) -> Admission:
+        """Tell whether the call may be made, and count it if so."""
+        rates = ticket.rates
+        limits = (rates.requests or 0, rates.tokens or 0, ticket.tokens, int(must))
         reason, wait, breaker = self._run(
-            entry.model, "admit", entry.ticket, self._policy.probe_seconds, *limits
+            ticket.model, "admit", ticket.id, self._policy.probe_seconds, *limits
         )
-        return Verdict(reason, float(wait), breaker)
+        return Admission(reason, float(wait), breaker)
 
-    def report(self, entry: Entry, report: Report) -> str:
-        """Take notice of what came of an admitted call; return the breaker's state."""
-        policy, rates = self._policy, entry.rates
-        used = 0 if report.outcome == "abandoned" else report.tokens
-        difference = 0 if used is None else used - entry.tokens
+    def report(self, ticket: CallTicket, outcome: CallOutcome) -> str:
+        """Record the outcome of an admitted call; return the breaker's state."""
+        policy, rates = self._policy, ticket.rates
+        used = 0 if outcome.kind == "abandoned" else outcome.tokens
+        difference = 0 if used is None else used - ticket.tokens
         return self._run(
-            entry.model,
+            ticket.model,
             "report",
-            entry.ticket,
-            report.outcome,
+            ticket.id,
+            outcome.kind,
             policy.failures,
             policy.window_seconds,
             policy.open_seconds,
-            min(report.pause_seconds, LONGEST_PAUSE_SECONDS),
+            min(outcome.pause_seconds, LONGEST_PAUSE_SECONDS),
             rates.requests or 0,
-            int(report.outcome == "abandoned"),
+            int(outcome.kind == "abandoned"),
             rates.tokens or 0,
             difference,
         )[2]
@@ -134,13 +134,13 @@ class RedisGate:
     def _run(self, model: str, *arguments: str | float) -> tuple[str, str, str]:
         keys = [f"octollm:llm:{{{model}}}", f"octollm:llm:{{{model}}}:failures"]
         answer = self._script(keys=keys, args=list(arguments))
-        verdict, wait, breaker = (part.decode() if isinstance(part, bytes) else str(part) for part in answer)
-        return verdict, wait, breaker
+        reason, wait, breaker = (part.decode() if isinstance(part, bytes) else str(part) for part in answer)
+        return reason, wait, breaker
 
 
 @dataclass
-class _Uses:
-    """What this process counts of one model while Redis is away."""
+class _LocalCounts:
+    """This process's counts for one model while Redis is away."""
 
     requests: FixedWindow = field(default_factory=lambda: FixedWindow(_MINUTE))
     tokens: FixedWindow = field(default_factory=lambda: FixedWindow(_MINUTE))
@@ -163,41 +163,41 @@ class FallbackGate:
     def __init__(self, policy: Policy | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._policy = policy or Policy()
         self._clock = clock
-        self._uses: defaultdict[str, _Uses] = defaultdict(_Uses)
+        self._uses: defaultdict[str, _LocalCounts] = defaultdict(_LocalCounts)
         self._lock = threading.Lock()
 
-    def admit(self, entry: Entry, *, must: bool = False) -> Verdict:
-        """Say whether the call may be made, and count it if so."""
+    def admit(self, ticket: CallTicket, *, must: bool = False) -> Admission:
+        """Tell whether the call may be made, and count it if so."""
         with self._lock:
-            uses, now = self._uses[entry.model], self._clock()
+            uses, now = self._uses[ticket.model], self._clock()
             breaker = uses.breaker(now)
             if now < uses.pause_until:
-                return Verdict("paused", uses.pause_until - now, breaker)
+                return Admission("paused", uses.pause_until - now, breaker)
             if now < uses.open_until:
-                return Verdict("open", uses.open_until - now, breaker)
-            if not _take(uses.requests, 1, limit=entry.rates.requests, now=now, must=must):
-                return Verdict("requests", uses.requests.seconds_left(now), breaker)
-            if not _take(uses.tokens, entry.tokens, limit=entry.rates.tokens, now=now, must=must):
+                return Admission("open", uses.open_until - now, breaker)
+            if not _take(uses.requests, 1, limit=ticket.rates.requests, now=now, must=must):
+                return Admission("requests", uses.requests.seconds_left(now), breaker)
+            if not _take(uses.tokens, ticket.tokens, limit=ticket.rates.tokens, now=now, must=must):
                 uses.requests.correct(-1)
-                return Verdict("tokens", uses.tokens.seconds_left(now), breaker)
-            return Verdict("admitted", 0.0, breaker)
+                return Admission("tokens", uses.tokens.seconds_left(now), breaker)
+            return Admission("admitted", 0.0, breaker)
 
-    def report(self, entry: Entry, report: Report) -> str:
-        """Count the outcome of an admitted call; return the breaker's state."""
+    def report(self, ticket: CallTicket, outcome: CallOutcome) -> str:
+        """Record the outcome of an admitted call; return the breaker's state."""
         with self._lock:
-            uses, now = self._uses[entry.model], self._clock()
-            is_abandoned = report.outcome == "abandoned"
-            if report.outcome == "alive":
+            uses, now = self._uses[ticket.model], self._clock()
+            is_abandoned = outcome.kind == "abandoned"
+            if outcome.kind == "alive":
                 uses.failures_in_a_row = 0
-            elif report.outcome == "failed":
+            elif outcome.kind == "failed":
                 uses.failures_in_a_row += 1
             if uses.failures_in_a_row >= self._policy.failures:
                 uses.failures_in_a_row, uses.open_until = 0, now + self._policy.open_seconds
-            pause = min(report.pause_seconds, LONGEST_PAUSE_SECONDS)
+            pause = min(outcome.pause_seconds, LONGEST_PAUSE_SECONDS)
             uses.pause_until = max(uses.pause_until, now + pause)
             uses.requests.correct(-1 if is_abandoned else 0)
-            used = 0 if is_abandoned else report.tokens
-            uses.tokens.correct(0 if used is None else used - entry.tokens)
+            used = 0 if is_abandoned else outcome.tokens
+            uses.tokens.correct(0 if used is None else used - ticket.tokens)
             return uses.breaker(now)
 
 
@@ -209,13 +209,13 @@ class SharedGate:
         self._fallback = FallbackGate(policy)
         self._availability = Availability(pause_seconds=_RETRY_REDIS_SECONDS)
 
-    def admit(self, entry: Entry, *, must: bool = False) -> Verdict:
-        """Say whether the call may be made, and count it if so."""
-        return self._either(lambda gate: gate.admit(entry, must=must))
+    def admit(self, ticket: CallTicket, *, must: bool = False) -> Admission:
+        """Tell whether the call may be made, and count it if so."""
+        return self._either(lambda gate: gate.admit(ticket, must=must))
 
-    def report(self, entry: Entry, report: Report) -> str:
-        """Take notice of what came of an admitted call; return the breaker's state."""
-        return self._either(lambda gate: gate.report(entry, report))
+    def report(self, ticket: CallTicket, outcome: CallOutcome) -> str:
+        """Record the outcome of an admitted call; return the breaker's state."""
+        return self._either(lambda gate: gate.report(ticket, outcome))
 
     def _either(self, work: Callable[[Gate], T]) -> T:
         found = self._availability.attempt(lambda: work(self._shared), event="gate.redis_away")

@@ -1,4 +1,4 @@
-"""Speaks Chat Completions by OpenAI's SDK: to OpenAI, and to the many servers that understand the same."""
+"""The OpenAI provider: Chat Completions and embeddings through OpenAI's SDK, also of compatible servers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,22 +7,37 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
-from orchestrator.llm import fault
-from orchestrator.llm.interface import Answer, Finish, Form, Query, Usage, one_system, told_usage
-from orchestrator.llm.parts import refusal_of, text_of
-from orchestrator.llm.sdk import SdkProvider
+from orchestrator.llm import error_translation
+from orchestrator.llm.provider import (
+    FinishReason,
+    ModelRequest,
+    ModelResponse,
+    ResponseFormat,
+    Usage,
+    parse_usage,
+    with_one_system_message,
+)
+from orchestrator.llm.sdk_provider import ReceivedParts, SdkProvider, refusal_of, text_of
 from orchestrator.llm.transport import open_client
 
 BASE_URL = "https://api.openai.com/v1"
-_FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.STOP}
+_FINISH_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "content_filter": FinishReason.STOP,
+}
 
 
 class OpenAIProvider(SdkProvider):
-    """OpenAI's protocol at one address."""
+    """Chat Completions at one base URL."""
 
     name = "openai"
     sdk_error = openai.OpenAIError
-    forms: tuple[Form, ...] = (Form.JSON_SCHEMA, Form.JSON_OBJECT, Form.TEXT)
+    response_formats: tuple[ResponseFormat, ...] = (
+        ResponseFormat.JSON_SCHEMA,
+        ResponseFormat.JSON_OBJECT,
+        ResponseFormat.TEXT,
+    )
 
     def __init__(
         self,
@@ -36,104 +51,81 @@ class OpenAIProvider(SdkProvider):
     ) -> None:
         """Open the client.
 
-        `is_compatible`: another server, which knows the older name of the output limit. `extra_body` maps model
-        to parameters. `is_strict`: the SDK checks answers against its types, for tests; a new word of OpenAI's
-        would stop a product.
+        `is_compatible`: another server than OpenAI's, which accepts only the older name of the output limit.
+        `extra_body` maps provider:model to parameters. `is_strict`: the SDK validates responses against its types;
+        for tests only, since a new value in OpenAI's responses would then fail every call.
         """
         self._limit = "max_tokens" if is_compatible else "max_completion_tokens"
         client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
-        # the SDK imports this part, the larger one, when it is first named
+        # the SDK imports the larger part of itself when this attribute is first read
         self._completions = client.chat.completions
         super().__init__(
             client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
         )
 
-    def _request(self, query: Query, model: str) -> dict[str, Any]:
-        request: dict[str, Any] = {
+    def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
+        parameters: dict[str, Any] = {
             "model": model,
             "messages": [
-                {"role": turn.role.value, "content": turn.text} for turn in one_system(query.messages)
+                {"role": message.role.value, "content": message.text}
+                for message in with_one_system_message(request.messages)
             ],
-            self._limit: query.max_output_tokens,
+            self._limit: request.max_output_tokens,
             "extra_body": self._extra_body.get(f"{self.name}:{model}"),
         }
-        if query.form is Form.JSON_SCHEMA:
-            schema = {"name": "answer", "schema": query.schema, "strict": query.is_strict}
-            request["response_format"] = {"type": "json_schema", "json_schema": schema}
-        elif query.form is Form.JSON_OBJECT:
-            request["response_format"] = {"type": "json_object"}
-        return request
+        if request.response_format is ResponseFormat.JSON_SCHEMA:
+            schema = {"name": "answer", "schema": request.schema, "strict": request.is_strict}
+            parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif request.response_format is ResponseFormat.JSON_OBJECT:
+            parameters["response_format"] = {"type": "json_object"}
+        return parameters
 
-    def _whole(self, request: dict[str, Any]) -> Answer:
-        return self._told(self._completions.create(**request), request["model"])
+    def _single(self, parameters: dict[str, Any]) -> ModelResponse:
+        return self._parsed(self._completions.create(**parameters), parameters["model"])
 
-    def _told(self, reply: Any, model: str) -> Answer:
-        """Read an answer that came in one piece."""
+    def _parsed(self, reply: Any, model: str) -> ModelResponse:
+        """Parse a response that came in one piece."""
         if not reply.choices:
-            raise fault.no_answer(reply, provider=self.name, model=model)
+            raise error_translation.no_answer_error(reply, provider=self.name, model=model)
         choice = reply.choices[0]
         message = choice.message
-        return self._answer(
-            model,
+        received = ReceivedParts(
             text=text_of(message.content),
             finish=choice.finish_reason,
             refusal=message.refusal or refusal_of(message.content),
             usage=_usage(reply.usage),
-            answering=reply.model,
+            model=reply.model,
         )
+        return _response(received, model)
 
-    def _streamed(self, request: dict[str, Any]) -> Answer:
-        text, refusal, finish, usage, answering = "", "", None, None, None
+    def _streamed(self, parameters: dict[str, Any]) -> ModelResponse:
+        received = ReceivedParts()
         options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-        with self._completions.create(**(request | options)) as chunks:
-            if fault.is_whole(chunks.response):
-                reply = ChatCompletion.construct(**fault.whole_body(chunks.response))
-                return self._told(reply, request["model"])
+        usage = None
+        with self._completions.create(**(parameters | options)) as chunks:
+            if error_translation.is_single_response(chunks.response):
+                body = error_translation.read_single_response(chunks.response)
+                return self._parsed(ChatCompletion.construct(**body), parameters["model"])
             for chunk in chunks:
-                answering = chunk.model or answering
+                received.model = chunk.model or received.model
                 usage = chunk.usage or usage
                 for choice in chunk.choices or ():
-                    text += text_of(choice.delta.content)
-                    refusal += choice.delta.refusal or refusal_of(choice.delta.content)
-                    finish = finish if choice.finish_reason is None else choice.finish_reason
-        return self._answer(
-            request["model"],
-            text=text,
-            finish=finish,
-            refusal=refusal,
-            usage=_usage(usage),
-            answering=answering,
-            # usage is told last: after it, only the reason is missing
-            is_cut=finish is None and usage is None,
-        )
-
-    def _answer(
-        self,
-        model: str,
-        *,
-        text: str,
-        finish: Any,
-        refusal: Any,
-        usage: Usage | None,
-        answering: Any,
-        is_cut: bool = False,
-    ) -> Answer:
-        refused = refusal or ("content_filter" if finish == "content_filter" else None)
-        return Answer(
-            text=text,
-            finish=Finish.CUT if is_cut else fault.finish_of(finish, _FINISH),
-            usage=usage,
-            model=str(answering or model),
-            refusal=str(refused)[:500] if refused else None,
-        )
+                    received.text += text_of(choice.delta.content)
+                    received.refusal += choice.delta.refusal or refusal_of(choice.delta.content)
+                    if choice.finish_reason is not None:
+                        received.finish = choice.finish_reason
+        received.usage = _usage(usage)
+        # the usage comes last: a stream that sent it is complete, even without a finish reason
+        received.is_cut = received.finish is None and usage is None
+        return _response(received, parameters["model"])
 
 
 class OpenAIEmbeddings(SdkProvider):
-    """OpenAI's embeddings at one address, as a provider whose answers are a vector for each message."""
+    """OpenAI's embeddings at one base URL, as a provider whose responses hold one vector for each message."""
 
     name = "openai"
     sdk_error = openai.OpenAIError
-    forms: tuple[Form, ...] = (Form.TEXT,)
+    response_formats: tuple[ResponseFormat, ...] = (ResponseFormat.TEXT,)
 
     def __init__(self, *, api_key: str | None, base_url: str | None = None, is_strict: bool = False) -> None:
         """Open the client; the parameters are those of OpenAIProvider."""
@@ -141,21 +133,23 @@ class OpenAIEmbeddings(SdkProvider):
         self._embeddings = client.embeddings
         super().__init__(client, base_url=base_url or BASE_URL)
 
-    def _request(self, query: Query, model: str) -> dict[str, Any]:
-        # without a format the SDK asks for base64, which not every compatible server knows
-        texts = [turn.text for turn in query.messages]
+    def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
+        # without a format the SDK requests base64, which some compatible servers do not support
+        texts = [message.text for message in request.messages]
         return {"model": model, "input": texts, "encoding_format": "float"}
 
-    def _whole(self, request: dict[str, Any]) -> Answer:
-        model = request["model"]
-        reply = self._embeddings.create(**request)
+    def _single(self, parameters: dict[str, Any]) -> ModelResponse:
+        model = parameters["model"]
+        reply = self._embeddings.create(**parameters)
         ordered = sorted(reply.data, key=lambda item: item.index)
         vectors = tuple(tuple(map(float, item.embedding)) for item in ordered)
-        if not _are_vectors(vectors, count=len(request["input"])):
-            raise fault.broken("holds no vector for each text", provider=self.name, model=model)
-        # a compatible server may tell no usage
-        used = told_usage(getattr(reply.usage, "prompt_tokens", None), 0)
-        return Answer("", Finish.STOP, used, str(reply.model or model), vectors=vectors)
+        if not _are_vectors(vectors, count=len(parameters["input"])):
+            raise error_translation.broken_answer_error(
+                "holds no vector for each text", provider=self.name, model=model
+            )
+        # a compatible server may report no usage
+        usage = parse_usage(getattr(reply.usage, "prompt_tokens", None), 0)
+        return ModelResponse("", FinishReason.STOP, usage, str(reply.model or model), vectors=vectors)
 
 
 def _open(api_key: str | None, base_url: str, *, is_strict: bool) -> openai.OpenAI:
@@ -168,6 +162,12 @@ def _open(api_key: str | None, base_url: str, *, is_strict: bool) -> openai.Open
     )
 
 
+def _response(received: ReceivedParts, model: str) -> ModelResponse:
+    if not received.refusal and received.finish == "content_filter":
+        received.refusal = "content_filter"
+    return received.to_response(model, finish_reasons=_FINISH_REASONS)
+
+
 def _are_vectors(vectors: Sequence[Sequence[float]], *, count: int) -> bool:
     sizes = {len(vector) for vector in vectors}
     return len(vectors) == count and len(sizes) == 1 and 0 not in sizes and _are_finite(vectors)
@@ -178,11 +178,11 @@ def _are_finite(vectors: Sequence[Sequence[float]]) -> bool:
 
 
 def _usage(usage: Any) -> Usage | None:
-    """Read OpenAI's usage, whose prompt tokens include the cached ones."""
+    """Parse OpenAI's usage, whose prompt tokens include the cached ones."""
     if usage is None:
         return None
     details = getattr(usage, "prompt_tokens_details", None)
-    return told_usage(
+    return parse_usage(
         getattr(usage, "prompt_tokens", None),
         getattr(usage, "completion_tokens", None),
         getattr(details, "cached_tokens", None),

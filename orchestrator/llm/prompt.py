@@ -1,8 +1,8 @@
-"""Makes what is said to models: of prompts, files in registry/prompts, and of texts that others wrote, between marks.
+"""Builds messages to models from prompts (files in registry/prompts) and untrusted texts between delimiters.
 
-`compose` and `extended` are the only makers of messages, and take two kinds of parts. What we wrote stands as it is.
-What anybody else wrote (clients, files and their names, tools, models) stands between marks that it can't know, so
-that it can't pretend to be ours.
+Only `compose` and `extend_user_message` build messages, from two kinds of parts. Trusted text, which we wrote, is
+inserted as it is. Untrusted text, which anybody else wrote (clients, files and their names, tools, models), is
+inserted between random delimiters, so that it can't imitate trusted text.
 """
 
 import re
@@ -17,12 +17,12 @@ from orchestrator.models.arm_capability import REGISTRY
 
 PROMPTS = REGISTRY / "prompts"
 _FILE = re.compile(r"\A---\nname: ([a-z][a-z0-9_.]*)\nversion: (\d+\.\d+\.\d+)\n---\n(.+)\Z", re.DOTALL)
-_BLANK = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
 _LABEL = re.compile(r"[a-z][a-z_]*")
 
 
 class Role(StrEnum):
-    """Who says a message; the system's come first."""
+    """The author of a message; system messages come first."""
 
     SYSTEM = "system"
     USER = "user"
@@ -31,66 +31,67 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation."""
+    """One message of a conversation."""
 
     role: Role
     text: str
 
 
 @dataclass(frozen=True)
-class Ours:
-    """A part that we wrote; `ours`, `of_registry` and Prompt.fill make it, and nobody else."""
+class Trusted:
+    """A text that we wrote; only `trusted`, `trusted_registry_text` and Prompt.fill create one."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Untrusted:
-    """A part that somebody else wrote; the label says in a word of ours what it is."""
+    """A text that somebody else wrote; our own `label` says what it is."""
 
     label: str
     text: str
 
     def __post_init__(self) -> None:
         if not _LABEL.fullmatch(self.label):
-            raise ValueError("a label is a word of ours: small letters and _")
+            raise ValueError("a label consists of lower-case letters and _")
 
 
-Part = Ours | Untrusted
+Part = Trusted | Untrusted
 
 
-def ours(text: str, *numbers: float) -> Ours:
-    """Return a part of our own: `text` is written out where this is called (a test sees to it), with {} for numbers."""
+def trusted(text: str, *numbers: float) -> Trusted:
+    """Return a trusted part; `text` is a literal at the call (a test enforces it), with {} for each number."""
     if not all(isinstance(number, int | float) for number in numbers):
-        raise TypeError("only numbers are put into a text of ours: anything else is Untrusted")
-    return Ours(text.format(*(f"{number:g}" for number in numbers)) if numbers else text)
+        raise TypeError("only numbers may be inserted into trusted text: anything else is Untrusted")
+    return Trusted(text.format(*(f"{number:g}" for number in numbers)) if numbers else text)
 
 
-def of_registry(text: str) -> Ours:
-    """Return a part of our own that was not written where it is used, but comes from the registry or the code."""
-    return Ours(text)
+def trusted_registry_text(text: str) -> Trusted:
+    """Return a trusted part that is not a literal at the call, but comes from the registry or our code."""
+    return Trusted(text)
 
 
 def compose(role: Role, *parts: Part) -> Message:
-    """Return a message of these parts, a line or more each."""
-    return Message(role, _written(parts))
+    """Return a message of these parts, each on lines of its own."""
+    return Message(role, _joined(parts))
 
 
-def extended(messages: Sequence[Message], *parts: Part) -> list[Message]:
-    """Return the conversation with `parts` at the end of what its user says.
+def extend_user_message(messages: Sequence[Message], *parts: Part) -> list[Message]:
+    """Return the conversation with `parts` appended to its last user message.
 
-    What a model answered before is a part too, not a turn of its own: untrusted texts speak through it. Its marks are
-    new ones, which it did not see. (Also, some servers refuse turns that do not alternate.)
+    A model's earlier answer is appended as an untrusted part, not as an assistant message, since untrusted text may
+    have shaped it. Its delimiters are new, so the model never saw them. (Some servers also reject messages whose
+    roles do not alternate.)
     """
     *earlier, last = messages
     if last.role is not Role.USER:
         return [*messages, compose(Role.USER, *parts)]
-    return [*earlier, Message(Role.USER, f"{last.text}\n{_written(parts)}")]
+    return [*earlier, Message(Role.USER, f"{last.text}\n{_joined(parts)}")]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text for a model, with blanks written {{like_this}}."""
+    """A prompt of the registry, with placeholders written {{like_this}}."""
 
     name: str
     version: str
@@ -98,43 +99,43 @@ class Prompt:
 
     @property
     def purpose(self) -> str:
-        """Return name@version: what the trace and a completion call it."""
+        """Return name@version, as the trace and a completion show it."""
         return f"{self.name}@{self.version}"
 
     @property
-    def blanks(self) -> frozenset[str]:
-        """Return the names of its blanks."""
-        return frozenset(_BLANK.findall(self.text))
+    def placeholders(self) -> frozenset[str]:
+        """Return the names of its placeholders."""
+        return frozenset(_PLACEHOLDER.findall(self.text))
 
-    def fill(self, **values: Ours) -> Ours:
-        """Return the text with every blank filled; what is filled in is never looked at for blanks again.
+    def fill(self, **values: Trusted) -> Trusted:
+        """Return the text with every placeholder replaced once; values are not searched for placeholders.
 
-        Raises ValueError when a value is missing or has no blank.
+        Raises ValueError if a value is missing or has no placeholder.
         """
-        if values.keys() != self.blanks:
-            wrong = ", ".join(sorted(values.keys() ^ self.blanks))
-            raise ValueError(f"prompt {self.name}: values and blanks differ in {wrong}")
-        return Ours(_BLANK.sub(lambda blank: values[blank[1]].text, self.text))
+        if values.keys() != self.placeholders:
+            wrong = ", ".join(sorted(values.keys() ^ self.placeholders))
+            raise ValueError(f"prompt {self.name}: values and placeholders differ in {wrong}")
+        return Trusted(_PLACEHOLDER.sub(lambda match: values[match[1]].text, self.text))
 
 
 @cache
 def load_prompt(name: str, *, directory: Path = PROMPTS) -> Prompt:
-    """Return the prompt `name`. Raises FileNotFoundError, or ValueError when the file is not as it should be."""
+    """Return the prompt `name`. Raises FileNotFoundError, or ValueError if the file is malformed."""
     return _read(directory / f"{name}.md")
 
 
 def all_prompts(*, directory: Path = PROMPTS) -> Iterator[Prompt]:
-    """Yield every prompt there is."""
+    """Yield every prompt in the directory."""
     yield from (_read(path) for path in sorted(directory.glob("*.md")))
 
 
-def _written(parts: Iterable[Part]) -> str:
-    return "\n".join(part.text if isinstance(part, Ours) else _between_marks(part) for part in parts)
+def _joined(parts: Iterable[Part]) -> str:
+    return "\n".join(part.text if isinstance(part, Trusted) else _delimited(part) for part in parts)
 
 
-def _between_marks(part: Untrusted) -> str:
-    mark = secrets.token_hex(8)
-    return f"<{part.label} {mark}>\n{part.text}\n</{part.label} {mark}>"
+def _delimited(part: Untrusted) -> str:
+    delimiter = secrets.token_hex(8)
+    return f"<{part.label} {delimiter}>\n{part.text}\n</{part.label} {delimiter}>"
 
 
 def _read(path: Path) -> Prompt:

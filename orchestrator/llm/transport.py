@@ -1,7 +1,7 @@
-"""Carries requests to models under one absolute deadline and one size limit, however the server doles out bytes.
+"""The HTTP transport to model servers, with one absolute deadline and one size limit for each request.
 
-A library's own timeout is per read: a server that sends a byte every half second never meets it. Here every read,
-write, connect and handshake gets what is left until the deadline, headers included.
+The libraries' timeout is per read, so that a server which sends one byte every half second never exceeds it. Here
+every connect, handshake, write and read gets the time that is left until the deadline.
 """
 
 import ssl
@@ -16,42 +16,42 @@ import httpcore2
 import httpx2
 
 from orchestrator.connections.forward_proxy import proxy_for
-from orchestrator.llm import stop
+from orchestrator.llm import cancellation
 
 MAX_ANSWER_BYTES = 8 * 2**20
 MAX_CONNECTIONS = 64
-STOP_SECONDS = 0.25
-"""How often a request that waits for its answer asks whether it is still wanted."""
+CANCEL_CHECK_SECONDS = 0.25
+"""How often a request that waits for its response checks whether it was cancelled."""
 CONNECT_SECONDS = 5.0
-"""For one address: a name may have several, and each is tried."""
+"""For each address of a host name, which may have several."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
-_OF_THE_PACKING = {"content-encoding", "content-length"}
+_ENCODING_HEADERS = {"content-encoding", "content-length"}
 _REQUEST_HEADERS = {"accept-encoding": "identity"}
 
 
 class AnswerTooLarge(httpx2.ReadError):
-    """The answer is longer than MAX_ANSWER_BYTES."""
+    """The response is longer than MAX_ANSWER_BYTES."""
 
 
-class AnswerPacked(httpx2.ReadError):
-    """The answer is packed in a way that can't be read."""
+class AnswerEncoded(httpx2.ReadError):
+    """The response has a content encoding that can't be decoded."""
 
 
 class NotAnswered(httpx2.RemoteProtocolError):
-    """What came back with a good status is a page or nothing: no model said it."""
+    """The response has status 2xx, but is an HTML page or empty."""
 
 
 class Redirected(httpx2.RemoteProtocolError):
-    """The server is somewhere else: `location` is its address."""
+    """The server redirects the request to `location`."""
 
     def __init__(self, location: str) -> None:
         super().__init__("redirected")
         self.location = location
 
 
-class _Until(threading.local):
-    """The deadline of the request that this thread is carrying."""
+class _RequestState(threading.local):
+    """The deadline of this thread's current request, and whether any of it was sent."""
 
     deadline: float = float("inf")
     is_sent: bool = False
@@ -65,7 +65,7 @@ class _Until(threading.local):
             self.deadline = before
 
     def left(self, timeout: float | None, *, error: type[Exception]) -> float | None:
-        """Return the time for one operation; raises `error` when there is none."""
+        """Return the seconds for one operation. Raises `error` if the deadline has passed."""
         if self.deadline == float("inf"):
             return timeout
         left = self.deadline - time.monotonic()
@@ -74,11 +74,11 @@ class _Until(threading.local):
         return left if timeout is None else min(left, timeout)
 
 
-_UNTIL = _Until()
+_REQUEST = _RequestState()
 
 
-class CallStopped(httpcore2.ReadError):
-    """Nobody wants the answer any more."""
+class CallCancelled(httpcore2.ReadError):
+    """The request was cancelled."""
 
 
 class _Stream(httpcore2.NetworkStream):
@@ -86,26 +86,26 @@ class _Stream(httpcore2.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = _UNTIL.left(timeout, error=httpcore2.ReadTimeout)
-        if not stop.is_watched() or left is None:
+        left = _REQUEST.left(timeout, error=httpcore2.ReadTimeout)
+        if not cancellation.is_cancellable() or left is None:
             return self._stream.read(max_bytes, left)
-        return self._read_watching(max_bytes, until=time.monotonic() + left)
+        return self._read_cancellable(max_bytes, until=time.monotonic() + left)
 
-    def _read_watching(self, max_bytes: int, *, until: float) -> bytes:
-        """Read in short waits, looking in between whether the answer is still wanted."""
+    def _read_cancellable(self, max_bytes: int, *, until: float) -> bytes:
+        """Read with short timeouts and check between them whether the request was cancelled."""
         while True:
-            if stop.is_stopped():
-                raise CallStopped("the task has ended")
+            if cancellation.is_cancelled():
+                raise CallCancelled("the request was cancelled")
             left = until - time.monotonic()
             try:
-                return self._stream.read(max_bytes, max(0.001, min(left, STOP_SECONDS)))
+                return self._stream.read(max_bytes, max(0.001, min(left, CANCEL_CHECK_SECONDS)))
             except httpcore2.ReadTimeout:
-                if left <= STOP_SECONDS:
+                if left <= CANCEL_CHECK_SECONDS:
                     raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        _UNTIL.is_sent = True
-        self._stream.write(buffer, _UNTIL.left(timeout, error=httpcore2.WriteTimeout))
+        _REQUEST.is_sent = True
+        self._stream.write(buffer, _REQUEST.left(timeout, error=httpcore2.WriteTimeout))
 
     def close(self) -> None:
         self._stream.close()
@@ -113,7 +113,7 @@ class _Stream(httpcore2.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        left = _UNTIL.left(timeout, error=httpcore2.ConnectTimeout)
+        left = _REQUEST.left(timeout, error=httpcore2.ConnectTimeout)
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
@@ -130,27 +130,27 @@ class _Backend(httpcore2.SyncBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
         longest = CONNECT_SECONDS if timeout is None else min(timeout, CONNECT_SECONDS)
-        left = _UNTIL.left(longest, error=httpcore2.ConnectTimeout)
+        left = _REQUEST.left(longest, error=httpcore2.ConnectTimeout)
         return _Stream(super().connect_tcp(host, port, left, local_address, socket_options))
 
 
 class _Body(httpx2.SyncByteStream):
-    """An answer's body: never longer than MAX_ANSWER_BYTES, never later than the deadline."""
+    """A response's body; reading beyond MAX_ANSWER_BYTES or the deadline is an error."""
 
-    def __init__(self, parts: Any, *, deadline: float, unpack: Any = None) -> None:
+    def __init__(self, parts: Any, *, deadline: float, decoder: Any = None) -> None:
         self._parts = parts
         self._deadline = deadline
-        self._unpack = unpack
+        self._decoder = decoder
 
     def __iter__(self) -> Iterator[bytes]:
         received = 0
         parts = iter(self._parts)
-        while (part := _carry(lambda: next(parts, None), deadline=self._deadline)) is not None:
-            if self._unpack is not None:
-                part = _unpacked(self._unpack, part, room=MAX_ANSWER_BYTES + 1 - received)
+        while (part := _run_until(lambda: next(parts, None), deadline=self._deadline)) is not None:
+            if self._decoder is not None:
+                part = _decoded(self._decoder, part, room=MAX_ANSWER_BYTES + 1 - received)
             received += len(part)
             if received > MAX_ANSWER_BYTES:
-                raise AnswerTooLarge(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+                raise AnswerTooLarge(f"the response is longer than {MAX_ANSWER_BYTES} bytes")
             yield part
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class _Body(httpx2.SyncByteStream):
 
 
 class DeadlineTransport(httpx2.BaseTransport):
-    """HTTP with one deadline a request: now and the request's read timeout, when it is sent."""
+    """HTTP with one deadline for each request: its read timeout, counted from when it is sent."""
 
     def __init__(self) -> None:
         self._pools: dict[str, httpcore2.ConnectionPool] = {}
@@ -166,7 +166,7 @@ class DeadlineTransport(httpx2.BaseTransport):
         self._tls = httpx2.create_ssl_context()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send the request and return its answer, whose body is bounded; raises httpx2.TransportError."""
+        """Send the request; return its response, whose body is bounded. Raises httpx2.TransportError."""
         deadline = time.monotonic() + float(request.extensions["timeout"]["read"])
         outgoing = httpcore2.Request(
             method=request.method,
@@ -181,21 +181,21 @@ class DeadlineTransport(httpx2.BaseTransport):
             extensions=request.extensions,
         )
         pool = self._pool(request.url)
-        answer = _carry(lambda: pool.handle_request(outgoing), deadline=deadline)
-        headers = httpx2.Headers(answer.headers)
+        response = _run_until(lambda: pool.handle_request(outgoing), deadline=deadline)
+        headers = httpx2.Headers(response.headers)
         try:
-            _require_answer(answer.status, headers, request.url)
-            unpack = _unpacker(headers)
+            _require_answer(response.status, headers, request.url)
+            decoder = _decoder(headers)
         except httpx2.HTTPError:
-            answer.close()
+            response.close()
             raise
         return httpx2.Response(
-            answer.status,
-            headers=[item for item in headers.multi_items() if item[0] not in _OF_THE_PACKING]
-            if unpack
+            response.status,
+            headers=[item for item in headers.multi_items() if item[0] not in _ENCODING_HEADERS]
+            if decoder
             else headers,
-            stream=_Body(answer.stream, deadline=deadline, unpack=unpack),
-            extensions=answer.extensions,
+            stream=_Body(response.stream, deadline=deadline, decoder=decoder),
+            extensions=response.extensions,
         )
 
     def close(self) -> None:
@@ -206,7 +206,7 @@ class DeadlineTransport(httpx2.BaseTransport):
             self._pools.clear()
 
     def _pool(self, url: httpx2.URL) -> httpcore2.ConnectionPool:
-        """Return the connections that lead to `url`: straight, or by the proxy of HTTPS_PROXY and its kin."""
+        """Return the connection pool for `url`: direct, or through the proxy of HTTPS_PROXY or its variants."""
         proxy = proxy_for(url.scheme, url.host)
         with self._lock:
             if proxy not in self._pools:
@@ -229,21 +229,21 @@ class DeadlineTransport(httpx2.BaseTransport):
 
 
 def open_client() -> httpx2.Client:
-    """Return a client for an SDK; its requests must carry a timeout, which becomes their deadline."""
+    """Return an HTTP client for an SDK; every request must set a timeout, which becomes its deadline."""
     return httpx2.Client(transport=DeadlineTransport(), headers=_REQUEST_HEADERS, follow_redirects=False)
 
 
 @contextmanager
-def sending() -> Iterator[Callable[[], bool]]:
-    """Give what tells whether this thread has sent anything within the block."""
-    _UNTIL.is_sent = False
-    yield lambda: _UNTIL.is_sent
+def track_sending() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether this thread has sent anything within the block."""
+    _REQUEST.is_sent = False
+    yield lambda: _REQUEST.is_sent
 
 
 def _require_answer(status: int, headers: httpx2.Headers, url: httpx2.URL) -> None:
-    """Raise Redirected or NotAnswered for what no model can have said."""
+    """Raise Redirected or NotAnswered for a response that can't be a model's."""
     if status in _REDIRECTS and (location := headers.get("location")):
-        # neither a login nor a query is told on
+        # without credentials and query, which must not appear in an error
         there = url.join(location).copy_with(username=None, password=None, query=None, fragment=None)
         raise Redirected(str(there))
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -253,29 +253,31 @@ def _require_answer(status: int, headers: httpx2.Headers, url: httpx2.URL) -> No
         raise NotAnswered("sent an empty answer")
 
 
-def _unpacker(headers: httpx2.Headers) -> Any:
-    """Return what unpacks the answer, None where it is plain; raises AnswerPacked for what can't be unpacked."""
+def _decoder(headers: httpx2.Headers) -> Any:
+    """Return a decoder for the response's content encoding, or None. Raises AnswerEncoded for an unsupported one."""
     how = headers.get("content-encoding", "identity").strip().lower()
     if how in ("identity", ""):
         return None
     if how not in ("gzip", "x-gzip", "deflate"):
-        raise AnswerPacked(f"the answer is packed by {how[:40]!r} though plain text was asked for")
-    # gzip or zlib, whichever its head says
+        raise AnswerEncoded(
+            f"the response has the content encoding {how[:40]!r} though identity was requested"
+        )
+    # detects gzip or zlib by the header
     return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
 
 
-def _unpacked(unpack: Any, part: bytes, *, room: int) -> bytes:
+def _decoded(decoder: Any, part: bytes, *, room: int) -> bytes:
     try:
-        plain: bytes = unpack.decompress(part, room)
+        plain: bytes = decoder.decompress(part, room)
     except zlib.error as error:
-        raise AnswerPacked("the answer is packed, and broken") from error
+        raise AnswerEncoded("the response's content encoding is broken") from error
     return plain
 
 
-def _carry(operation: Callable[[], Any], *, deadline: float) -> Any:
-    """Do a part of a request until `deadline`; tell its failures as httpx2 does, whom the SDKs understand."""
+def _run_until(operation: Callable[[], Any], *, deadline: float) -> Any:
+    """Run a part of a request until `deadline`; raise httpx2's exceptions, which the SDKs expect."""
     try:
-        with _UNTIL.set(deadline):
+        with _REQUEST.set(deadline):
             return operation()
     except httpcore2.ConnectTimeout as error:
         raise httpx2.ConnectTimeout(str(error)) from error

@@ -1,41 +1,42 @@
-"""The tree of our errors: each class has a stable code, says whether trying again can help, and what to do.
+"""The tree of our errors: each class has a stable code, says whether a retry can help, and what to do.
 
 OctoError
-├── SettingsError            the environment is wrong; the process must not start
-├── InvalidInput             what the client sent can't be used (details.errors lists field and message)
-│   └── InvalidPlan          a plan, the client's or a model's, breaks a rule
-├── NotFound                 no such thing, or another tenant's
-├── NotCached                no earlier result answers a task that is not to run
-├── InvalidOperation         the thing is in a state that forbids it
-│   └── IdempotencyConflict  the key of an earlier submission with another body
-├── Unauthenticated          no credential, or one that does not hold
+├── SettingsError            a setting is missing or wrong; the process must not start
+├── InvalidInput             the request is invalid (details.errors lists field and message)
+│   └── InvalidPlan          a client's or a model's plan breaks a rule
+├── NotFound                 the resource does not exist, or belongs to another tenant
+├── NotCached                no cached result for a task with only_cached
+├── InvalidOperation         the resource's state does not allow the operation
+│   └── IdempotencyConflict  the Idempotency-Key was used with another body
+├── Unauthenticated          the credential is missing or invalid
+│   └── InvalidCredential    the credential is invalid
 ├── Forbidden                the credential lacks a scope
-│   ├── BlockedByPolicy      the safety policy refuses what the task holds (details.kinds)
-│   └── StorageFull          the tenant's files take as much room as they may
-├── TooMuch                  more than we take now (details.retry_after, in seconds)
-│   ├── RateLimited          more calls than the caller's rate allows
+│   ├── BlockedByPolicy      the safety policy rejects the task's content (details.kinds)
+│   └── StorageFull          the tenant's files use all of its storage
+├── TooMuch                  a limit is reached for now (details.retry_after, in seconds)
+│   ├── RateLimited          the caller's rate limit is used up
 │   ├── TooManyTasks         the tenant has too many open tasks
-│   ├── TenantLimit          the tenant has as much of something else as it may have (details.setting)
-│   └── QueueFull            all tenants together have queued more work than we take on
-├── Unavailable              a server we need is away
-└── StepError                an arm could not do its step; recorded as the step's result
-    ├── InvalidStepInput     its inputs break the arm's contract
-    ├── SandboxUnavailable   no sandbox strong enough holds on this machine
-    ├── ToolTimeout          a tool ran longer than its limit
-    ├── ToolFailed           a tool could not do its work at all
-    ├── OutputTooLarge       more than a step may return
-    ├── VerificationFailed   a check that had to hold does not
-    ├── PermitDenied         the step's row has no permit that is good for it
-    ├── PatchRejected        a diff can't be read, or does not fit
-    ├── Unplannable          no recipe fits the goal and no model is configured
-    ├── BudgetExceeded       what the task may still spend is less than this call could cost
-    ├── PriceUnknown         nobody knows the model's price, and the client set a limit in dollars
-    ├── MustWait             not a failure: there is no room now (details.retry_after)
-    │   ├── BudgetTaken      other calls of the task hold the rest of its budget
+│   ├── TenantLimit          another limit of the tenant is reached (details.setting)
+│   └── QueueFull            all tenants together have queued too much work
+├── Unavailable              a required server can't be reached
+└── StepError                an arm failed to do its step; recorded as the step's result
+    ├── InvalidStepInput     the inputs break the arm's contract
+    ├── SandboxUnavailable   this machine has no sandbox that is strong enough
+    ├── ToolTimeout          a tool exceeded its time limit
+    ├── ToolFailed           a tool failed to run
+    ├── OutputTooLarge       the output exceeds the limit of a step
+    ├── VerificationFailed   a required check failed
+    ├── PermitDenied         the step has no valid permit
+    ├── PatchRejected        a diff can't be parsed, or does not apply
+    ├── Unplannable          no recipe matches the goal and no model is configured
+    ├── BudgetExceeded       the rest of the task's budget is less than the call could cost
+    ├── PriceUnknown         the model's price is unknown, and the client set a limit in dollars
+    ├── MustWait             not a failure: the call must wait (details.retry_after, in seconds)
+    │   ├── BudgetTaken      other calls of the task have reserved the rest of its budget
     │   └── ModelBusy        every model is at its rate limit (in model_errors)
     └── ModelError           a model gave no usable answer: orchestrator.models.model_errors
 
-Stopped, a BaseException: the attempt was told to stop, so nothing that came of it may be stored
+Stopped, a BaseException: the attempt was stopped, and none of its results may be stored
 """
 
 from collections.abc import Mapping
@@ -55,11 +56,11 @@ class OctoError(Exception):
 
 
 class Stopped(BaseException):
-    """The attempt was told to stop: its lease is lost, its task has ended, its worker stops, or its time is over.
+    """The attempt was stopped: its lease is lost, its task has ended, its worker stops, or its time is over.
 
-    No OctoError and no Exception, so that whoever makes do with a failure (a recipe instead of a model's plan, a
-    criterion that is not checked) can't take it for one. Only the end of an attempt catches it; see
-    workers.attempt.concerns. `counts_against_model` and `may_have_cost` are as in ModelError.
+    Not an Exception, so that code with a fallback for failures (a recipe instead of a model's plan, an unchecked
+    criterion) does not catch it. Only the end of an attempt does; see workers.attempt.concerns.
+    `counts_against_model` and `may_have_cost` are as in ModelError.
     """
 
     code: ClassVar[str] = "cancelled"
@@ -67,7 +68,7 @@ class Stopped(BaseException):
     may_have_cost: ClassVar[bool] = True
 
     def __init__(
-        self, message: str = "The attempt was told to stop.", *, details: Mapping[str, Any] | None = None
+        self, message: str = "The attempt was stopped.", *, details: Mapping[str, Any] | None = None
     ) -> None:
         self.message = message
         self.details = dict(details or {})
@@ -75,19 +76,19 @@ class Stopped(BaseException):
 
 
 class SettingsError(OctoError):
-    """A setting is wrong."""
+    """A setting is missing or wrong."""
 
     code = "settings_error"
 
 
 class InvalidInput(OctoError):
-    """The request is well formed but can't be used."""
+    """The request is well-formed but invalid."""
 
     code = "validation_error"
 
     @classmethod
     def at(cls, field: str, message: str) -> "InvalidInput":
-        """Make the error of one field; `field` is a dotted path in the request."""
+        """Return the error for one field; `field` is a dotted path in the request."""
         return cls(f"{field}: {message}", details={"errors": [{"field": field, "message": message}]})
 
 
@@ -98,37 +99,37 @@ class InvalidPlan(InvalidInput):
 
 
 class NotFound(OctoError):
-    """There is no such resource."""
+    """The resource does not exist."""
 
     code = "resource_not_found"
 
 
 class NotCached(OctoError):
-    """No earlier result answers this task, and it is not to be run (only_cached)."""
+    """No cached result answers this task, and only_cached forbids running it."""
 
     code = "not_cached"
 
 
 class InvalidOperation(OctoError):
-    """The resource's state does not allow this."""
+    """The resource's state does not allow this operation."""
 
     code = "invalid_operation"
 
 
 class IdempotencyConflict(InvalidOperation):
-    """This Idempotency-Key was used with another body; take a new key for a new task."""
+    """This Idempotency-Key was used with another body; use a new key for a new task."""
 
     code = "idempotency_conflict"
 
 
 class Unauthenticated(OctoError):
-    """Send a JWT as `Authorization: Bearer <token>`; POST /v1/auth/token makes one from an API key."""
+    """Send a JWT as `Authorization: Bearer <token>`; POST /v1/auth/token issues one for an API key."""
 
     code = "missing_auth"
 
 
 class InvalidCredential(Unauthenticated):
-    """The credential does not hold."""
+    """The credential is invalid."""
 
     code = "invalid_credential"
 
@@ -140,19 +141,19 @@ class Forbidden(OctoError):
 
 
 class BlockedByPolicy(Forbidden):
-    """The safety policy refuses this task."""
+    """The safety policy rejects this task."""
 
     code = "blocked_by_policy"
 
 
 class StorageFull(Forbidden):
-    """The tenant's files take as much room as they may; delete some with DELETE /v1/files/{id}."""
+    """The tenant's files use all of its storage; delete some with DELETE /v1/files/{id}."""
 
     code = "storage_limit_exceeded"
 
 
 class TooMuch(OctoError):
-    """This is more than we take now; try again after details.retry_after seconds."""
+    """A limit is reached; try again after details.retry_after seconds."""
 
     code = "too_much"
     retryable = True
@@ -165,32 +166,32 @@ class RateLimited(TooMuch):
 
 
 class TooManyTasks(TooMuch):
-    """The tenant has as many open tasks as it may have; wait for some to end."""
+    """The tenant has reached its limit of open tasks; wait for some to end."""
 
     code = "too_many_tasks"
 
 
 class TenantLimit(TooMuch):
-    """The tenant has as much of this as it may have."""
+    """The tenant has reached a limit."""
 
     code = "tenant_limit_exceeded"
 
 
 class QueueFull(TooMuch):
-    """More work is queued than the workers can take on soon."""
+    """More work is queued than the workers can start soon."""
 
     code = "queue_full"
 
 
 class Unavailable(OctoError):
-    """A server that this needs is away; try again."""
+    """A required server can't be reached; try again."""
 
     code = "service_unavailable"
     retryable = True
 
 
 class StepError(OctoError):
-    """The arm could not do the step."""
+    """The arm failed to do the step."""
 
     code = "step_failed"
 
@@ -202,74 +203,74 @@ class InvalidStepInput(StepError):
 
 
 class SandboxUnavailable(StepError):
-    """No sandbox that is strong enough holds on this machine."""
+    """This machine has no sandbox that is strong enough."""
 
     code = "sandbox_unavailable"
 
 
 class ToolTimeout(StepError):
-    """A tool ran longer than its limit."""
+    """A tool exceeded its time limit."""
 
     code = "tool_timeout"
     retryable = True
 
 
 class ToolFailed(StepError):
-    """A tool could not do its work."""
+    """A tool failed to run."""
 
     code = "tool_failed"
 
 
 class OutputTooLarge(StepError):
-    """The step's output is larger than a step may return."""
+    """The step's output exceeds the limit."""
 
     code = "output_too_large"
 
 
 class VerificationFailed(StepError):
-    """A check that had to hold does not."""
+    """A required check failed."""
 
     code = "verification_failed"
 
 
 class PermitDenied(StepError):
-    """The step has no permit that is good for it."""
+    """The step has no valid permit."""
 
     code = "permit_denied"
 
 
 class PatchRejected(StepError):
-    """The patch can't be read, or does not fit the files."""
+    """The patch can't be parsed, or does not apply to the files."""
 
     code = "patch_rejected"
 
 
 class Unplannable(StepError):
-    """No recipe fits this goal and no model is configured."""
+    """No recipe matches this goal and no model is configured."""
 
     code = "unplannable"
 
 
 class BudgetExceeded(StepError):
-    """What the task may still spend is less than this call could cost."""
+    """The rest of the task's budget is less than this call could cost."""
 
     code = "budget_exceeded"
 
 
 class PriceUnknown(StepError):
-    """The model's price is not known, so a limit in dollars can't be kept."""
+    """The model's price is unknown, so a limit in dollars can't be enforced."""
 
     code = "price_unknown"
 
 
 class MustWait(StepError):
-    """There is no room now; try again after details.retry_after seconds. Counts as no failure."""
+    """The call must wait; try again after details.retry_after seconds. Does not count as a failure."""
 
     code = "must_wait"
     retryable = True
 
 
 class BudgetTaken(MustWait):
-    """The task's other calls hold what is left of its budget until they end."""
+    """The task's other calls have reserved the rest of its budget until they end."""
 
     code = "budget_taken"

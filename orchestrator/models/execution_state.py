@@ -1,4 +1,4 @@
-"""States of tasks and steps with their only legal moves, and the values between them: plan, result, verdict."""
+"""The states of tasks and steps, and the only legal moves between them."""
 
 from enum import StrEnum
 
@@ -7,7 +7,7 @@ JUDGE_STEP = "$judge"
 
 
 class TaskStatus(StrEnum):
-    """A task's status as clients see it."""
+    """A task's status, as clients see it."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -21,7 +21,7 @@ class TaskStatus(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where inside its life a task is; `current_step` is the name that clients are shown."""
+    """The phase of a task's life; `current_step` is its name for clients."""
 
     ACCEPTED = "accepted"
     PLANNING = "planning"
@@ -32,7 +32,7 @@ class Phase(StrEnum):
 
     @property
     def current_step(self) -> str:
-        """Return the client libraries' word for this phase."""
+        """Return the name of this phase in the client libraries."""
         return _CURRENT_STEP[self]
 
 
@@ -47,7 +47,7 @@ _CURRENT_STEP = {
 
 
 class StepKind(StrEnum):
-    """What a row of work is: making the plan, a step of it, or judging the round."""
+    """The kind of a row in `steps`: make the plan, do a step of it, or judge the round."""
 
     PLAN = "plan"
     STEP = "step"
@@ -55,7 +55,7 @@ class StepKind(StrEnum):
 
 
 class StepState(StrEnum):
-    """Where a row of work is; `LEGAL_MOVES` holds the only legal transitions."""
+    """The state of a row in `steps`; `LEGAL_MOVES` holds the only legal transitions."""
 
     BLOCKED = "blocked"
     HELD = "held"
@@ -67,7 +67,7 @@ class StepState(StrEnum):
     CANCELLED = "cancelled"
 
     def is_final(self) -> bool:
-        """Tell whether nothing can happen to the row any more."""
+        """Tell whether the row can no longer change its state."""
         return not LEGAL_MOVES[self]
 
 
@@ -75,7 +75,7 @@ _END = frozenset({StepState.DONE, StepState.FAILED, StepState.CANCELLED})
 LEGAL_MOVES: dict[StepState, frozenset[StepState]] = {
     StepState.BLOCKED: frozenset({StepState.HELD, StepState.QUEUED, StepState.SKIPPED, StepState.CANCELLED}),
     StepState.HELD: frozenset({StepState.QUEUED, StepState.CANCELLED}),
-    # a late success of a step that was queued again counts: first success wins
+    # a step that was queued again may still succeed in its earlier attempt: the first success wins
     StepState.QUEUED: frozenset({StepState.RUNNING}) | _END,
     StepState.RUNNING: frozenset({StepState.QUEUED}) | _END,
     StepState.DONE: frozenset(),

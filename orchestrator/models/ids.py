@@ -1,4 +1,4 @@
-"""Makes and recognises ids: tasks and plans sort by time, steps are derived, so that a step is never made twice."""
+"""Ids of tasks, plans, steps and chords; a step's id is derived from its task, round and name, so it is unique."""
 
 import re
 import secrets
@@ -25,7 +25,7 @@ def new_task_id() -> TaskId:
 
 
 def new_plan_id() -> PlanId:
-    """Return `plan_` and 16 base62 characters, time-ordered like a task's."""
+    """Return `plan_` and 16 base62 characters, time-ordered like a task id."""
     return PlanId("plan_" + _time_ordered())
 
 
@@ -35,12 +35,12 @@ def is_task_id(text: str) -> bool:
 
 
 def step_id(task_id: str, *, round_number: int, name: str) -> StepId:
-    """Return the one id that this step can have: uuid5 of task, round and name; also its Celery task id."""
+    """Return the id of a step: uuid5 of task, round and name; it is also its Celery task id."""
     return StepId(str(uuid.uuid5(_STEPS, f"{task_id}/{round_number}/{name}")))
 
 
 def chord_id(task_id: str, *, round_number: int) -> ChordId:
-    """Return the id of a round's chord; also its header's Celery group id."""
+    """Return the id of a round's chord; it is also the Celery group id of the chord's header."""
     return ChordId(str(uuid.uuid5(_STEPS, f"{task_id}/{round_number}")))
 
 

@@ -1,4 +1,4 @@
-"""Which models an operator chose: their names, rates, prices and extra parameters, as the settings spell them."""
+"""Parses the settings about models: their names, rates, prices and extra parameters."""
 
 import json
 import re
@@ -27,7 +27,7 @@ class ModelName(NamedTuple):
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars a million tokens; cached input costs as much as other input unless it has a price."""
+    """US dollars per million tokens; cached input costs as much as other input unless it has its own price."""
 
     input: Decimal
     output: Decimal
@@ -35,24 +35,24 @@ class Price:
 
 
 def parse_chain(text: str) -> tuple[ModelName, ...]:
-    """Read provider:model names separated by commas, the first choice first; ValueError when one is wrong."""
+    """Parse provider:model names separated by commas, the first choice first. Raises ValueError."""
     chain = tuple(_name(part.strip()) for part in text.split(",") if part.strip())
     if len(set(chain)) != len(chain):
-        raise ValueError("a list in which no model stands twice")
+        raise ValueError("a list without duplicate models")
     return chain
 
 
 def parse_embeddings(text: str) -> ModelName:
-    """Read openai:MODEL, the one provider of embeddings; ValueError when it is something else."""
+    """Parse openai:MODEL; OpenAI is the only provider of embeddings. Raises ValueError."""
     if not text.startswith("openai:"):
-        raise ValueError("openai:MODEL (by OPENAI_BASE_URL also another server's model)")
+        raise ValueError("openai:MODEL (or the model of another server at OPENAI_BASE_URL)")
     return _name(text)
 
 
 def parse_limits(text: str) -> Mapping[str, int]:
-    """Read one number for all models, or provider:model=number pairs separated by commas.
+    """Parse one number for all models, or provider:model=number pairs separated by commas.
 
-    Returns {provider:model: number}, the number for all under `*`; ValueError when one is wrong.
+    Returns {provider:model: number}, with the number for all models under `*`. Raises ValueError.
     """
     limits: dict[str, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -64,7 +64,7 @@ def parse_limits(text: str) -> Mapping[str, int]:
 
 
 def parse_prices(text: str) -> Mapping[str, Price]:
-    """Read JSON {"provider:model": {"input": 0.15, "output": 0.6}}; ValueError when it is something else."""
+    """Parse JSON {"provider:model": {"input": 0.15, "output": 0.6}}. Raises ValueError."""
     prices = {}
     for name, price in _object(text).items():
         if not isinstance(price, dict) or not {"input", "output"} <= price.keys() <= _PRICED:
@@ -76,7 +76,7 @@ def parse_prices(text: str) -> Mapping[str, Price]:
 
 
 def parse_bodies(text: str) -> Mapping[str, Mapping[str, Any]]:
-    """Read JSON {"provider:model": {parameter: value}}; ValueError when it is something else."""
+    """Parse JSON {"provider:model": {parameter: value}}. Raises ValueError."""
     bodies = _object(text)
     if not all(isinstance(body, dict) for body in bodies.values()):
         raise ValueError('JSON like {"openai:MODEL": {"reasoning_effort": "low"}}')
@@ -85,7 +85,7 @@ def parse_bodies(text: str) -> Mapping[str, Mapping[str, Any]]:
 
 @cache
 def default_models() -> Mapping[str, str]:
-    """Return {provider: the model used when LLM_CHAIN names none}, from the registry."""
+    """Return {provider: its default model}, from the registry, for when LLM_CHAIN is unset."""
     return MappingProxyType(json.loads((REGISTRY / "models.json").read_text("utf-8"))["default"])
 
 
@@ -115,5 +115,5 @@ def _dollars(number: Any) -> Decimal:
     except InvalidOperation:
         dollars = Decimal("nan")
     if not dollars.is_finite() or dollars < 0:
-        raise ValueError("prices that are numbers of at least 0")
+        raise ValueError("prices of at least 0")
     return dollars

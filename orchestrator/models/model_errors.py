@@ -33,10 +33,10 @@ class ModelBusy(MustWait):
 
 
 class ModelError(StepError):
-    """A model gave no answer that can be used.
+    """A model gave no usable answer.
 
-    `may_fail_over`: another model may be asked instead. `counts_against_model`: it is a sign that the model
-    is down. `may_have_cost`: the provider may bill the call though nothing came of it.
+    `may_fail_over`: another model may be asked instead. `counts_against_model`: the error suggests that the model is
+    down. `may_have_cost`: the provider may charge for the failed call.
     """
 
     code = "model_error"
@@ -52,7 +52,7 @@ class NoModel(ModelError):
 
 
 class ModelUnavailable(ModelError):
-    """The model is away or overloaded."""
+    """The model is down or overloaded."""
 
     code = "model_unavailable"
     retryable = True
@@ -61,7 +61,7 @@ class ModelUnavailable(ModelError):
 
 
 class ModelTimeout(ModelError):
-    """The model gave no whole answer before the deadline."""
+    """The model gave no complete answer before the deadline."""
 
     code = "model_timeout"
     retryable = True
@@ -71,7 +71,7 @@ class ModelTimeout(ModelError):
 
 
 class ModelConnectionLost(ModelError):
-    """The connection to the model broke before its answer was whole."""
+    """The connection to the model broke before its answer was complete."""
 
     code = "model_connection_lost"
     retryable = True
@@ -99,20 +99,20 @@ class ModelAnswerBroken(ModelError):
 
 
 class ModelNoAnswer(ModelAnswerBroken):
-    """What came back never was a model's answer: a page, nothing, or a body of another kind; nothing is charged."""
+    """The response is not a model's answer: a web page, nothing, or another kind of body. Nothing is charged."""
 
     code = "model_no_answer"
     may_have_cost = False
 
 
 class ModelAnswerInvalid(ModelError):
-    """The model's answer breaks the schema, also after it was told how."""
+    """The model's answer breaks the schema, even after corrections."""
 
     code = "model_answer_invalid"
 
 
 class ModelAnswerCut(ModelError):
-    """The model's answer does not fit into the tokens it was given."""
+    """The model's answer does not fit into the output limit."""
 
     code = "model_answer_cut"
 
@@ -124,26 +124,26 @@ class ModelRefused(ModelError):
 
 
 class ModelRequestRejected(ModelError):
-    """The model's provider finds fault with the request."""
+    """The model's provider rejects the request."""
 
     code = "model_request_rejected"
 
 
 class ModelAccountProblem(ModelError):
-    """The account at the model's provider needs its operator; other providers are not concerned."""
+    """The operator must fix the account at the model's provider; other providers are not affected."""
 
     code = "model_account_problem"
     may_fail_over = True
 
 
 class ModelUnauthorised(ModelAccountProblem):
-    """The model's provider does not take the key."""
+    """The model's provider rejects the API key."""
 
     code = "model_unauthorised"
 
 
 class ModelMisconfigured(ModelAccountProblem):
-    """The model can't be reached as it is configured: its key, its address or the proxy is wrong."""
+    """The model's configuration is wrong: its API key, its base URL or the proxy."""
 
     code = "model_misconfigured"
 

@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 
 MAX_STEPS = 50
 
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One node of a plan: which arm does what, on which inputs, after which steps.
+    """One node of a plan: which arm does which action, with which inputs, after which steps.
 
     `inputs` may hold references {"$from": step id, "pointer": JSON pointer into that step's output}.
-    `repair_inputs` replace inputs of the same name when a repair round runs the step again. `estimate` is what
-    its author expects it to take: tokens, seconds, dollars. Where `required` is false, what the step's action checks
-    by itself (Action.met) is told and decides nothing.
+    `repair_inputs` replace inputs of the same name when a repair round runs the step again. `estimate` is its
+    author's estimate of tokens, seconds and dollars. If `required` is false, the criteria that the step's action
+    brings itself (Action.met) are reported but do not affect the verdict.
     """
 
     id: str
@@ -35,16 +35,16 @@ class PlanStep:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read back a step that was written as JSON."""
+        """Return the step of a record that `Plan.to_record` wrote."""
         sequences = {
             name: tuple(record[name]) for name in ("capabilities", "depends_on", "acceptance_criteria")
         }
-        return cls(**{**known(cls, record), **sequences})
+        return cls(**{**known_members(cls, record), **sequences})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked graph of steps, and how it came to be."""
+    """A valid graph of steps, and its origin; `mode` is client, llm or rules."""
 
     steps: tuple[PlanStep, ...]
     mode: str = "client"
@@ -57,6 +57,6 @@ class Plan:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read back what `to_record` wrote."""
+        """Return the plan of a record that `to_record` wrote."""
         steps = tuple(PlanStep.from_record(step) for step in record["steps"])
         return cls(steps, record["mode"], record["rationale"], record["provenance"])

@@ -1,4 +1,4 @@
-"""Writes our values as the JSON text that Postgres' jsonb takes, and reads of it what this release knows."""
+"""Writes values as JSON text for Postgres' jsonb, and ignores members of newer releases when reading it."""
 
 import json
 import math
@@ -14,10 +14,10 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def encode(value: Any) -> str:
-    """Return `value` as JSON text that jsonb accepts, whatever an arm put into it.
+    """Return any value of an arm as JSON text that jsonb accepts.
 
     NUL characters and lone surrogates become U+FFFD, numbers that JSON lacks (NaN, infinities) become null;
-    datetimes are ISO 8601, decimals strings, unknown objects their repr.
+    datetimes become ISO 8601, decimals strings, unknown objects their repr.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
@@ -26,8 +26,8 @@ def encode(value: Any) -> str:
     return _SURROGATE.sub("\ufffd", _NUL.sub("\\1\ufffd", text))
 
 
-def known(kind: type, members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those members that the dataclass `kind` has: a newer release beside us may write more."""
+def known_members(kind: type, members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that the dataclass `kind` has: a newer release may have written more."""
     names = {field.name for field in fields(kind)}
     return {name: value for name, value in members.items() if name in names}
 

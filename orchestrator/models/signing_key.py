@@ -1,4 +1,4 @@
-"""Makes Ed25519 keys and reads them: 32 bytes in base64 each."""
+"""Generates and parses Ed25519 keys, each 32 bytes in base64."""
 
 import base64
 import hashlib
@@ -22,12 +22,12 @@ def public_key_of(private_key: str) -> str:
 
 
 def key_id_of(public_key: str) -> str:
-    """Return a name for a public key to which nobody gave one: the start of its SHA-256."""
+    """Return a key id for a public key without a name: the start of its SHA-256."""
     return hashlib.sha256(base64.b64decode(public_key)).hexdigest()[:16]
 
 
 def parse_key(text: str) -> str:
-    """Return a key's text. Raises ValueError saying what it must be."""
+    """Return a key's text. Raises ValueError if it is not 32 bytes in base64."""
     try:
         size = len(base64.b64decode(text, validate=True))
     except ValueError:
@@ -38,7 +38,7 @@ def parse_key(text: str) -> str:
 
 
 def parse_named_keys(text: str) -> tuple[tuple[str, str], ...]:
-    """Read `name=key` pairs separated by commas. Raises ValueError saying what they must be."""
+    """Parse `name=key` pairs separated by commas. Raises ValueError."""
     pairs = tuple(
         (name.strip(), key.strip())
         for name, _, key in (item.partition("=") for item in text.split(",") if item.strip())
@@ -54,11 +54,11 @@ def parse_named_keys(text: str) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=8)
 def read_private(key: str) -> Ed25519PrivateKey:
-    """Return a private key that can sign. Raises ValueError."""
+    """Return a private key for signing. Raises ValueError."""
     return Ed25519PrivateKey.from_private_bytes(base64.b64decode(key, validate=True))
 
 
 @lru_cache(maxsize=32)
 def read_public(key: str) -> Ed25519PublicKey:
-    """Return a public key that can verify. Raises ValueError."""
+    """Return a public key for verifying. Raises ValueError."""
     return Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))

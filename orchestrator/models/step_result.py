@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 
 
 class ResultStatus(StrEnum):
-    """How an attempt at a step ended."""
+    """The outcome of an attempt at a step."""
 
     DONE = "done"
     FAILED = "failed"
@@ -17,10 +17,10 @@ class ResultStatus(StrEnum):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What an arm answers: output, where it comes from, and what the judge may rely on.
+    """An arm's result: the output, its provenance, and the evidence for the judge.
 
     `error` is {code, message, retryable, details} of a failed step, else None. `artifact` is the id of the file that
-    holds the output where that was too large to be kept here; `output` then is a pointer to it.
+    holds an output which is too large to be stored in the row; `output` is then a pointer to it.
     """
 
     status: ResultStatus
@@ -38,5 +38,5 @@ class StepResult:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read back what `to_record` wrote."""
-        return cls(**{**known(cls, record), "status": ResultStatus(record["status"])})
+        """Return the result of a record that `to_record` wrote."""
+        return cls(**{**known_members(cls, record), "status": ResultStatus(record["status"])})

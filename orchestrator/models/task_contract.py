@@ -1,4 +1,4 @@
-"""What a client asks: the task contract, its budget and its acceptance criteria, as plain frozen values."""
+"""The task contract: a client's goal, budget, acceptance criteria and other options, as plain frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 
 MAX_GOAL_CHARACTERS = 10_000
 MAX_CONTEXT_CHARACTERS = 50_000
@@ -19,7 +19,7 @@ MAX_CAPABILITIES = 10
 
 
 class Priority(StrEnum):
-    """How urgent a task is; `broker_priority` is its level on Redis, where 0 is served first."""
+    """The priority of a task; `broker_priority` is its level on Redis, where 0 is served first."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -34,9 +34,9 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True)
 class Budget:
-    """What a task may spend: tokens, seconds, US dollars, retries a step, repair rounds a task.
+    """The limits of a task: tokens, seconds, US dollars, retries per step, repair rounds.
 
-    `is_cost_explicit`: the client itself set the limit in dollars, so a model without a price is not for it.
+    `is_cost_explicit`: the client set the limit in dollars itself, so no model without a known price may be used.
     """
 
     max_tokens: int = 10_000
@@ -49,9 +49,9 @@ class Budget:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that must hold of the result: words, and a machine check where there is one.
+    """One requirement on the result: a text, and optionally a machine check.
 
-    `check` follows orchestrator.rules.check_rule; without one only a model can judge the words.
+    `check` is a rule of orchestrator.rules.check_rule; without one only a model can judge the text.
     """
 
     text: str
@@ -60,10 +60,10 @@ class Criterion:
 
 @dataclass(frozen=True)
 class CacheControl:
-    """What a client lets the cache do for its task; it can only tighten what is allowed anyway.
+    """What the cache may do for a task; a client can only restrict what the operator allows.
 
     `reads`: an earlier result may answer, if it is at most `max_age_seconds` old. `stores`: this task's result may
-    answer later ones. `only_cached`: the task is not to be run.
+    answer later tasks. `only_cached`: the task must not run.
     """
 
     reads: bool = True
@@ -72,7 +72,7 @@ class CacheControl:
     max_age_seconds: int | None = None
 
     def tightened(self, other: "CacheControl") -> "CacheControl":
-        """Return what both allow."""
+        """Return what both `self` and `other` allow."""
         ages = [age for age in (self.max_age_seconds, other.max_age_seconds) if age is not None]
         return CacheControl(
             self.reads and other.reads,
@@ -93,7 +93,7 @@ CACHE_MODES: Mapping[str, CacheControl] = {
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file that a task may read; `sha256` (64 hex digits) is its artifact id."""
+    """A file that a task may read; its `sha256` (64 hex digits) is the artifact id."""
 
     sha256: str
     filename: str
@@ -103,11 +103,11 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Contract:
-    """A task as the client wants it, normalised; `plan` is a client-made plan or None.
+    """A client's request for a task, normalised; `plan` is the client's own plan or None.
 
-    `redacted` is {kind: how many} of what was taken out of it at the door (orchestrator.safety.screening). `cache` is
-    None when the client said nothing of it. A plan must have a step of `assigned_arm`, and its steps together
-    `required_capabilities`. `parent_task_id` is the client's own note of what the task belongs to.
+    `redacted` is {kind: count} of what orchestrator.safety.screening replaced. `cache` is None if the client did not
+    set it. The plan must have a step of `assigned_arm`, and its steps together the `required_capabilities`.
+    `parent_task_id` is only for the client's own use.
     """
 
     goal: str
@@ -138,8 +138,8 @@ class Contract:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Contract":
-        """Read back what `to_record` wrote."""
-        budget = known(Budget, record["budget"])
+        """Return the contract of a record that `to_record` wrote."""
+        budget = known_members(Budget, record["budget"])
         budget["max_cost_dollars"] = Decimal(budget["max_cost_dollars"])
         deadline = record["deadline"]
         cache = record.get("cache")
@@ -147,7 +147,7 @@ class Contract:
             goal=record["goal"],
             constraints=record["constraints"],
             acceptance_criteria=tuple(
-                Criterion(**known(Criterion, item)) for item in record["acceptance_criteria"]
+                Criterion(**known_members(Criterion, item)) for item in record["acceptance_criteria"]
             ),
             context=record["context"],
             attachments=tuple(record["attachments"]),

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from orchestrator.models.record import known
+from orchestrator.models.record import known_members
 
 
 class Decision(StrEnum):
-    """What the judge says of a round."""
+    """The judge's decision on a round."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -17,7 +17,7 @@ class Decision(StrEnum):
 
 
 class CheckedBy(StrEnum):
-    """Who checked a criterion."""
+    """How a criterion was checked."""
 
     RULE = "rule"
     LLM = "llm"
@@ -26,10 +26,10 @@ class CheckedBy(StrEnum):
 
 @dataclass(frozen=True)
 class CriterionFinding:
-    """The judge's word on one criterion: `met` is None exactly when nobody could check it.
+    """The judge's finding on one criterion; `met` is None exactly if it was not checked.
 
-    `reason` is a code that says why a machine check could not be made: dependency_missing, nothing_to_check,
-    unknown_step. What is not `required` is told and decides nothing.
+    `reason` is a code for why a machine check was impossible: dependency_missing, nothing_to_check, unknown_step. A
+    finding that is not `required` is reported but does not affect the verdict.
     """
 
     criterion: str
@@ -44,11 +44,11 @@ class CriterionFinding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judge's word on a round; `faulty` names the steps at fault, with feedback for each.
+    """The judge's verdict on a round; `faulty` maps the steps at fault to feedback.
 
-    `coverage` is the share of required criteria that were checked (0 to 1); without any, of the check that all steps
-    ended. `confidence` is how sure it is that the result is right: 0 when it was rejected, 1 when rules alone
-    show that every required criterion is met, None where nothing measured it.
+    `coverage` is the share of required criteria that were checked (0 to 1); without criteria, of the check that all
+    steps are done. `confidence` in the result is 0 if it was rejected, 1 if rules alone show that every required
+    criterion is met, and None if it was not measured.
     """
 
     decision: Decision
@@ -66,14 +66,16 @@ class Verdict:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read back what `to_record` wrote."""
+        """Return the verdict of a record that `to_record` wrote."""
         findings = tuple(
-            CriterionFinding(**{**known(CriterionFinding, item), "checked_by": CheckedBy(item["checked_by"])})
+            CriterionFinding(
+                **{**known_members(CriterionFinding, item), "checked_by": CheckedBy(item["checked_by"])}
+            )
             for item in record["findings"]
         )
         return cls(
             decision=Decision(record["decision"]),
-            # release 0.1 called the coverage confidence
+            # release 0.1 stored the coverage as confidence
             coverage=record.get("coverage", record["confidence"]),
             confidence=record["confidence"] if "coverage" in record else None,
             findings=findings,

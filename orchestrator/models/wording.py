@@ -1,4 +1,4 @@
-"""Words numbers for people."""
+"""Formats counts for messages."""
 
 
 def count_of(number: int, noun: str) -> str:

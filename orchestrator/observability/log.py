@@ -1,4 +1,4 @@
-"""Shapes every log line of a process, ours and the libraries': one form, the ids of the moment, no secret."""
+"""Formats every log line of a process, including the libraries': one format, with the current ids, without secrets."""
 
 import logging
 import os
@@ -18,13 +18,15 @@ from orchestrator.settings import Settings
 from orchestrator.settings_file import read_env_file
 
 _CAPTURED = ("gunicorn.error", "gunicorn.access", "werkzeug", "celery", "celery.task", "celery.redirected")
-# Celery's trace repeats a task's return value at INFO
+# Celery's trace logs a task's return value at INFO
 _NOISY = ("kombu", "amqp", "alembic", "httpx", "celery.app.trace", "celery.worker.strategy")
 _MASKED_KINDS = ("secret.", "pii.card", "pii.iban", "pii.email", "pii.ssn")
-# ours, on every line: nothing of a client's can stand there
-_OURS = frozenset({"level", "logger", "timestamp", "task_id", "step_id", "arm", "attempt", "round", "pid"})
+# on every line, set by us: they never contain a client's text
+_OUR_KEYS = frozenset(
+    {"level", "logger", "timestamp", "task_id", "step_id", "arm", "attempt", "round", "pid"}
+)
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
-# a scan costs 1 ms and more: it is for what could be a number, an address, a token, or the value of a secret
+# a scan takes 1 ms or more: it runs only on text that may contain a number, an address, a token or a secret
 _SUSPECT = re.compile(
     r"@|\d(?:[ -]?\d){6}|[A-Za-z0-9_+-]{16}|passw|secret|token|key|bearer|credential|authoriz", re.IGNORECASE
 )
@@ -32,16 +34,16 @@ _OUR_IDS = re.compile(
     r"\b(?:req|task|plan)_[0-9A-Za-z]{16}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
 )
 _MAX_CHARACTERS = 1_000
-# the end of a traceback says what was wrong
+# the end of a traceback has the cause
 _MAX_TRACEBACK_CHARACTERS = 6_000
 _TRACEBACKS = frozenset({"exception", "stack"})
-# of all values of one line together
+# for all values of one line together
 _MAX_LINE_CHARACTERS = 16_000
 _MAX_ITEMS = 100
-# looked at beyond a cut, so that a secret across it is still seen whole
-_BEYOND = 256
+# scanned beyond a cut, so that a secret across the cut is still found
+_MARGIN = 256
 _MASK: Final = "[redacted]"
-# a shorter one would mask ordinary words
+# masking shorter secrets would also mask ordinary words
 _SHORTEST_SECRET = 6
 _MAX_DEPTH = 6
 
@@ -49,12 +51,12 @@ Event = MutableMapping[str, Any]
 
 
 def configure(settings: Settings, *, service: str, stream: TextIO | None = None) -> None:
-    """Send the whole process's log to `stream` (the real stderr); safe to call again, the last call wins.
+    """Send all logs of the process to `stream` (default: the real stderr); a further call replaces the first.
 
     `service` names the process on every line (api, worker, sweeper, cli). LOG_FORMAT auto means console on a
-    terminal, else one JSON object a line. Handlers that gunicorn and Celery made are taken away.
+    terminal, else one JSON object per line. Handlers of gunicorn and Celery are removed.
     """
-    # Celery puts a proxy that logs in place of sys.stderr
+    # Celery replaces sys.stderr by a proxy that logs
     stream = stream or sys.__stderr__ or sys.stderr
     chain = _shared_processors(service, _secret_values(settings))
     structlog.configure(
@@ -80,18 +82,18 @@ def configure(settings: Settings, *, service: str, stream: TextIO | None = None)
 
 @contextmanager
 def bound(**values: Any) -> Iterator[None]:
-    """Put `values` (request_id, task_id, step_id ...) on every line logged inside, also by libraries."""
+    """Add `values` (request_id, task_id, step_id, ...) to every line logged within the block, also by libraries."""
     with structlog.contextvars.bound_contextvars(**values):
         yield
 
 
 def bind(**values: Any) -> None:
-    """Put `values` on every following line of this thread, until `unbind`."""
+    """Add `values` to every following line of this thread, until `unbind`."""
     structlog.contextvars.bind_contextvars(**values)
 
 
 def unbind() -> None:
-    """Forget what `bind` put on this thread's lines."""
+    """Remove what `bind` added to this thread's lines."""
     structlog.contextvars.clear_contextvars()
 
 
@@ -117,7 +119,7 @@ def _shared_processors(service: str, secrets: tuple[str, ...]) -> list[Callable[
 
 
 def _secret_values(settings: Settings) -> tuple[str, ...]:
-    """Return what must never be logged: the values of secret settings, and the passwords in their URLs."""
+    """Return the texts that must never be logged: the values of secret settings, and the passwords in their URLs."""
     values = [getattr(settings, field.name) for field in fields(settings) if field.metadata.get("secret")]
     texts = [value for value in values if isinstance(value, str)]
     passwords = [urlsplit(text).password or "" for text in texts if "://" in text]
@@ -143,63 +145,65 @@ def _take_over(handler: logging.Handler, level: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
-class _Room:
-    """How many characters one line still has room for."""
+class _CharacterBudget:
+    """The number of characters that are left for one line."""
 
     def __init__(self, characters: int) -> None:
         self._left = characters
 
-    def take(self, most: int) -> int:
-        """Return how many characters, at most `most`, a value may have, and keep them for it."""
-        taken = min(most, self._left)
+    def take(self, maximum: int) -> int:
+        """Reserve up to `maximum` characters for a value; return how many."""
+        taken = min(maximum, self._left)
         self._left -= taken
         return taken
 
 
 class Redactor:
-    """A structlog processor: masks known secrets, and what orchestrator.safety finds secret or private."""
+    """A structlog processor that masks known secrets, and secrets and personal data found by orchestrator.safety."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         longest_first = sorted(secrets, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if secrets else None
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
-        """Return the event with every string in it shortened and cleaned, at any depth."""
-        room = _Room(_MAX_LINE_CHARACTERS)
+        """Return the event with every string, at any depth, shortened and masked."""
+        budget = _CharacterBudget(_MAX_LINE_CHARACTERS)
         for key, value in event.items():
             if key in _TRACEBACKS and isinstance(value, str):
                 event[key] = self._clean_end(value)
-            elif key not in _OURS:
-                event[key] = self._clean(value, room, depth=0)
+            elif key not in _OUR_KEYS:
+                event[key] = self._clean(value, budget, depth=0)
         return event
 
-    def _clean(self, value: Any, room: _Room, *, depth: int) -> Any:
+    def _clean(self, value: Any, budget: _CharacterBudget, *, depth: int) -> Any:
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, Mapping) and depth < _MAX_DEPTH:
             return {
-                self._clean(str(key), room, depth=depth): self._clean(item, room, depth=depth + 1)
+                self._clean(str(key), budget, depth=depth): self._clean(item, budget, depth=depth + 1)
                 for key, item in islice(value.items(), _MAX_ITEMS)
             }
         if isinstance(value, list | tuple | set | frozenset) and depth < _MAX_DEPTH:
-            return [self._clean(item, room, depth=depth + 1) for item in islice(value, _MAX_ITEMS)]
+            return [self._clean(item, budget, depth=depth + 1) for item in islice(value, _MAX_ITEMS)]
         text = str(value)
-        return self._clean_start(text, most=room.take(min(len(text), _MAX_CHARACTERS)))
+        return self._clean_start(text, maximum=budget.take(min(len(text), _MAX_CHARACTERS)))
 
-    def _clean_start(self, text: str, *, most: int) -> str:
-        if len(text) <= most:
+    def _clean_start(self, text: str, *, maximum: int) -> str:
+        if len(text) <= maximum:
             return self._clean_text(text)
-        cleaned = self._clean_text(text[: most + _BEYOND])
-        # masks shorten: what was cut in two at the far end must not move into sight
-        shown = cleaned[: max(0, min(most, len(cleaned) - _BEYOND))]
-        return f"{shown} ... and {len(text) - most} characters more"
+        cleaned = self._clean_text(text[: maximum + _MARGIN])
+        # masking shortens the text: a secret that is cut at the end of the margin must not become visible
+        shown = cleaned[: max(0, min(maximum, len(cleaned) - _MARGIN))]
+        return f"{shown} ... and {len(text) - maximum} characters more"
 
     def _clean_end(self, text: str) -> str:
-        most = _MAX_TRACEBACK_CHARACTERS
-        if len(text) <= most:
+        maximum = _MAX_TRACEBACK_CHARACTERS
+        if len(text) <= maximum:
             return self._clean_text(text)
-        cleaned = self._clean_text(text[-most - _BEYOND :])
-        return f"{len(text) - most} characters before ... {cleaned[max(_BEYOND, len(cleaned) - most) :]}"
+        cleaned = self._clean_text(text[-maximum - _MARGIN :])
+        return (
+            f"{len(text) - maximum} characters before ... {cleaned[max(_MARGIN, len(cleaned) - maximum) :]}"
+        )
 
     def _clean_text(self, text: str) -> str:
         if self._secrets:

@@ -14,10 +14,10 @@ from orchestrator.llm.prompt import (
     Role,
     Untrusted,
     compose,
-    extended,
+    extend_user_message,
     load_prompt,
-    of_registry,
-    ours,
+    trusted,
+    trusted_registry_text,
 )
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import InvalidPlan
@@ -110,14 +110,14 @@ def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment
     """
     prompt = load_prompt("planner")
     messages = [
-        compose(Role.SYSTEM, prompt.fill(catalogue=of_registry(catalogue()))),
+        compose(Role.SYSTEM, prompt.fill(catalogue=trusted_registry_text(catalogue()))),
         compose(Role.USER, *_request(contract, attachments)),
     ]
     check = partial(_checked, contract=contract, attachments=attachments)
     plan, proposal, corrections = _legal_plan(ask, messages, check, prompt=prompt)
     first = confidence = float(proposal.value["confidence"])
     if confidence < SURE:
-        messages = extended(messages, *_doubt(proposal, confidence))
+        messages = extend_user_message(messages, *_doubt(proposal, confidence))
         try:
             second, other, more = _legal_plan(ask, messages, check, prompt=prompt)
         except InvalidPlan:
@@ -160,7 +160,7 @@ def _legal_plan(
                     f"the model's plan is still wrong after {corrections} corrections: {wrong.message}",
                     details=wrong.details,
                 ) from wrong
-            messages[:] = extended(messages, *_correction(proposal, wrong))
+            messages[:] = extend_user_message(messages, *_correction(proposal, wrong))
     raise AssertionError("unreachable")
 
 
@@ -191,7 +191,7 @@ def _request(contract: Contract, attachments: Sequence[Attachment]) -> list[Part
         Untrusted("goal", contract.goal),
         *(Untrusted(name, json.dumps(value, ensure_ascii=False)) for name, value in wanted.items() if value),
         *([Untrusted("context", context[:MAX_CONTEXT_CHARACTERS])] if contract.context else []),
-        ours("Plan this task."),
+        trusted("Plan this task."),
     ]
 
 
@@ -199,19 +199,19 @@ def _correction(proposal: PlanProposal, wrong: InvalidPlan) -> list[Part]:
     faults = wrong.details.get("errors", [])[:_MAX_LISTED_FAULTS]
     listed = "\n".join(f"- {fault['field']}: {fault['message']}" for fault in faults)
     return [
-        ours("You answered before:"),
+        trusted("You answered before:"),
         Untrusted("answer", proposal.text),
-        ours("That plan breaks rules:"),
+        trusted("That plan breaks rules:"),
         Untrusted("faults", listed),
-        ours("Answer again with the whole, corrected plan."),
+        trusted("Answer again with the whole, corrected plan."),
     ]
 
 
 def _doubt(proposal: PlanProposal, confidence: float) -> list[Part]:
     return [
-        ours("You answered before:"),
+        trusted("You answered before:"),
         Untrusted("answer", proposal.text),
-        ours(
+        trusted(
             "You are only {} sure of it. Think again: is there a plan of these arms that reaches the goal more surely? "
             "Answer with the whole plan, a better one or the same, and how sure you are of it now.",
             confidence,

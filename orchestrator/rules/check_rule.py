@@ -1,10 +1,10 @@
-"""Decides machine checks of acceptance criteria: rules over outputs of steps, each answered with evidence.
+"""Evaluates the machine checks of acceptance criteria: rules over the outputs of steps, with evidence.
 
-A rule is {"all_steps_done": true}, {"output_schema": JSON Schema of the result}, or a place and what must
-hold there: {"step": id, "pointer": JSON pointer, OPERATION: value, ...}. Operations: equals, not_equals,
-at_least, at_most, contains, matches (RE2, anywhere), exists, schema, same_as ({"step", "pointer"} of another
-place). Without "step" the place is in the step that the rule belongs to, or else in the result: the last
-steps' outputs by id.
+A rule is {"all_steps_done": true}, {"output_schema": JSON Schema of the result}, or a place with conditions on its
+value: {"step": id, "pointer": JSON pointer, OPERATION: operand, ...}. Operations: equals, not_equals, at_least,
+at_most, contains, matches (RE2, anywhere in the text), exists, schema, same_as ({"step", "pointer"} of another
+place). Without "step" the place is in the output of the step that the rule belongs to, or in the result, which maps
+the last steps' ids to their outputs.
 """
 
 import json
@@ -23,7 +23,7 @@ MAX_SHOWN_CHARACTERS = 120
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """Whether a rule holds, why, and on what the answer stands."""
+    """Whether a rule is met, why, and the evidence."""
 
     met: bool
     explanation: str
@@ -31,8 +31,8 @@ class CheckOutcome:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What rules are checked against; `step` is the one that the rule belongs to, if any."""
+class CheckContext:
+    """The values that rules are checked against; `step` is the id of the step that the rule belongs to, if any."""
 
     outputs: Mapping[str, Any]
     states: Mapping[str, StepState] = field(default_factory=dict)
@@ -41,17 +41,21 @@ class Ground:
 
 
 class _Missing(Exception):
-    """There is no value at the place that a rule names."""
+    """There is no value at the place of a rule."""
 
 
 def validate_rule(rule: Any) -> list[str]:
-    """Return what is wrong with a rule; empty when it can be checked."""
+    """Return what is wrong with a rule; an empty list if it is valid."""
     if not isinstance(rule, Mapping):
         return ["a check must be an object"]
     if "all_steps_done" in rule:
-        return [] if dict(rule) == {"all_steps_done": True} else ["all_steps_done stands alone, with true"]
+        return (
+            []
+            if dict(rule) == {"all_steps_done": True}
+            else ["all_steps_done must be true and the only member"]
+        )
     if "output_schema" in rule:
-        alone = [] if len(rule) == 1 else ["output_schema stands alone"]
+        alone = [] if len(rule) == 1 else ["output_schema must be the only member"]
         return alone + schema_faults(rule["output_schema"])
     wrong = _place_faults(rule)
     wrong += [
@@ -64,67 +68,67 @@ def validate_rule(rule: Any) -> list[str]:
 
 
 def schemas_of(rules: Iterable[Any]) -> Iterator[Any]:
-    """Yield the JSON Schemas that rules hold, valid or not."""
+    """Yield the JSON Schemas in rules, valid or not."""
     for rule in rules:
         if isinstance(rule, Mapping):
             yield from (rule[name] for name in ("schema", "output_schema") if name in rule)
 
 
 def steps_named(rule: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the steps whose outputs a rule names."""
+    """Return the steps that a rule names."""
     other = rule.get("same_as")
     named = [rule.get("step"), other.get("step") if isinstance(other, Mapping) else None]
     return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 def steps_read(rule: Mapping[str, Any], *, own: str | None = None) -> tuple[str, ...]:
-    """Return the steps whose outputs decide a rule of step `own`; of the task's result, which its pointer names."""
+    """Return the steps whose outputs decide a rule of step `own`, or of the result, where its pointer names them."""
     places = [rule, rule["same_as"]] if isinstance(rule.get("same_as"), Mapping) else [rule]
     read = [place.get("step", own) or _step_in_result(place) for place in places]
     return tuple(dict.fromkeys(name for name in read if name))
 
 
 def _step_in_result(place: Mapping[str, Any]) -> str | None:
-    """Return the member of the result, a last step's id, at which a place without a step begins."""
+    """Return the first token of a place's pointer into the result, which is the id of a last step."""
     return next(iter(place.get("pointer", "").split("/")[1:]), None)
 
 
-def check(rule: Mapping[str, Any], ground: Ground) -> CheckOutcome:
-    """Answer a rule that `validate_rule` accepts; a value that is not there never meets one."""
+def check(rule: Mapping[str, Any], context: CheckContext) -> CheckOutcome:
+    """Check a valid rule; a missing value meets none but `exists: false`."""
     if "all_steps_done" in rule:
-        return _check_all_done(ground)
+        return _check_all_done(context)
     if "output_schema" in rule:
-        return check_schema(rule["output_schema"], ground.result)
-    place = _place_name(rule, ground)
+        return check_schema(rule["output_schema"], context.result)
+    place = _place_name(rule, context)
     try:
-        value = _value_at(rule, ground)
+        value = _value_at(rule, context)
     except _Missing as missing:
         met = rule.get("exists") is False and not set(rule) - {"step", "pointer", "exists"}
         return CheckOutcome(met, str(missing), [{"place": place, "value": None}])
     evidence = [{"place": place, "value": _shown(value)}]
     for name, operation in _OPERATIONS.items():
-        if name in rule and (objection := operation(value, rule[name], ground)):
+        if name in rule and (objection := operation(value, rule[name], context)):
             return CheckOutcome(False, f"{place} is {_shown(value)}: {objection}", evidence)
     held = ", ".join(f"{name} {_shown(rule[name])}" for name in _OPERATIONS if name in rule)
-    return CheckOutcome(True, f"{place} is {_shown(value)}, as asked ({held})", evidence)
+    return CheckOutcome(True, f"{place} is {_shown(value)}, as required ({held})", evidence)
 
 
 def check_schema(schema: Mapping[str, Any], value: Any) -> CheckOutcome:
-    """Answer whether `value` fits a JSON Schema."""
+    """Check whether `value` matches a JSON Schema."""
     found = [
         f"{'/'.join(map(str, fault.path)) or 'the result'} {fault.message}" for fault in faults(schema, value)
     ]
     if found:
         return CheckOutcome(False, "; ".join(found[:5]), [{"fault": fault} for fault in found])
-    return CheckOutcome(True, "the result fits the schema", [{"schema": "valid"}])
+    return CheckOutcome(True, "the result matches the schema", [{"schema": "valid"}])
 
 
-def _check_all_done(ground: Ground) -> CheckOutcome:
-    undone = [f"{name} ({state})" for name, state in ground.states.items() if state is not StepState.DONE]
-    evidence = [{"step": name, "state": str(state)} for name, state in ground.states.items()]
-    if undone or not ground.states:
+def _check_all_done(context: CheckContext) -> CheckOutcome:
+    undone = [f"{name} ({state})" for name, state in context.states.items() if state is not StepState.DONE]
+    evidence = [{"step": name, "state": str(state)} for name, state in context.states.items()]
+    if undone or not context.states:
         return CheckOutcome(False, f"not done: {', '.join(undone) or 'there are no steps'}", evidence)
-    return CheckOutcome(True, f"{len(ground.states)} of {len(ground.states)} steps are done", evidence)
+    return CheckOutcome(True, f"{len(context.states)} of {len(context.states)} steps are done", evidence)
 
 
 def _place_faults(rule: Mapping[str, Any]) -> list[str]:
@@ -160,18 +164,18 @@ def _pattern_faults(operand: Any) -> list[str]:
     return []
 
 
-def _value_at(place: Mapping[str, Any], ground: Ground) -> Any:
-    name = place.get("step", ground.step)
-    if name is not None and name not in ground.outputs:
-        raise _Missing(f"step {name} has no output: it is {ground.states.get(name, 'not in the plan')}")
+def _value_at(place: Mapping[str, Any], context: CheckContext) -> Any:
+    name = place.get("step", context.step)
+    if name is not None and name not in context.outputs:
+        raise _Missing(f"step {name} has no output: it is {context.states.get(name, 'not in the plan')}")
     try:
-        return follow(ground.result if name is None else ground.outputs[name], place.get("pointer", ""))
+        return follow(context.result if name is None else context.outputs[name], place.get("pointer", ""))
     except LookupError as missing:
-        raise _Missing(f"{_place_name(place, ground)} is not there: {missing.args[0]}") from missing
+        raise _Missing(f"{_place_name(place, context)} is missing: {missing.args[0]}") from missing
 
 
-def _place_name(place: Mapping[str, Any], ground: Ground) -> str:
-    return f"{place.get('step', ground.step) or 'result'}:{place.get('pointer') or '/'}"
+def _place_name(place: Mapping[str, Any], context: CheckContext) -> str:
+    return f"{place.get('step', context.step) or 'result'}:{place.get('pointer') or '/'}"
 
 
 def _shown(value: Any) -> str:
@@ -207,55 +211,55 @@ def _matches(value: Any, expression: str) -> bool:
     )
 
 
-def _equals(value: Any, wanted: Any, _: Ground) -> str | None:
+def _equals(value: Any, wanted: Any, _: CheckContext) -> str | None:
     return None if _same(value, wanted) else f"does not equal {_shown(wanted)}"
 
 
-def _differs(value: Any, unwanted: Any, _: Ground) -> str | None:
+def _not_equals(value: Any, unwanted: Any, _: CheckContext) -> str | None:
     return f"equals {_shown(unwanted)}" if _same(value, unwanted) else None
 
 
-def _at_least(value: Any, bound: Any, _: Ground) -> str | None:
+def _at_least(value: Any, bound: Any, _: CheckContext) -> str | None:
     return None if _is_number(value) and value >= bound else f"is not at least {bound}"
 
 
-def _at_most(value: Any, bound: Any, _: Ground) -> str | None:
+def _at_most(value: Any, bound: Any, _: CheckContext) -> str | None:
     return None if _is_number(value) and value <= bound else f"is not at most {bound}"
 
 
-def _has(value: Any, wanted: Any, _: Ground) -> str | None:
+def _has(value: Any, wanted: Any, _: CheckContext) -> str | None:
     return None if _contains(value, wanted) else f"does not contain {_shown(wanted)}"
 
 
-def _fits_pattern(value: Any, expression: Any, _: Ground) -> str | None:
+def _matches_pattern(value: Any, expression: Any, _: CheckContext) -> str | None:
     return None if _matches(value, expression) else f"does not match {_shown(expression)}"
 
 
-def _exists(_value: Any, wanted: Any, _: Ground) -> str | None:
-    return None if wanted else "should not be there"
+def _exists(_value: Any, wanted: Any, _: CheckContext) -> str | None:
+    return None if wanted else "must not exist"
 
 
-def _fits_schema(value: Any, schema: Any, _: Ground) -> str | None:
+def _matches_schema(value: Any, schema: Any, _: CheckContext) -> str | None:
     outcome = check_schema(schema, value)
     return None if outcome.met else outcome.explanation
 
 
-def _same_as(value: Any, place: Any, ground: Ground) -> str | None:
+def _same_as(value: Any, place: Any, context: CheckContext) -> str | None:
     try:
-        other = _value_at(place, ground)
+        other = _value_at(place, context)
     except _Missing as missing:
         return str(missing)
-    return None if _same(value, other) else f"but {_place_name(place, ground)} is {_shown(other)}"
+    return None if _same(value, other) else f"but {_place_name(place, context)} is {_shown(other)}"
 
 
-_OPERATIONS: Mapping[str, Callable[[Any, Any, Ground], str | None]] = {
+_OPERATIONS: Mapping[str, Callable[[Any, Any, CheckContext], str | None]] = {
     "equals": _equals,
-    "not_equals": _differs,
+    "not_equals": _not_equals,
     "at_least": _at_least,
     "at_most": _at_most,
     "contains": _has,
-    "matches": _fits_pattern,
+    "matches": _matches_pattern,
     "exists": _exists,
-    "schema": _fits_schema,
+    "schema": _matches_schema,
     "same_as": _same_as,
 }

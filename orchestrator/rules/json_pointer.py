@@ -1,4 +1,4 @@
-"""Follows JSON pointers (RFC 6901)."""
+"""JSON pointers (RFC 6901)."""
 
 import re
 from typing import Any
@@ -7,12 +7,12 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def is_pointer(text: Any) -> bool:
-    """Tell whether `text` has the form of a pointer: empty (all of the document) or starting with `/`."""
+    """Tell whether `text` is a pointer: empty (the whole document) or starting with `/`."""
     return isinstance(text, str) and (not text or text.startswith("/"))
 
 
 def follow(document: Any, pointer: str) -> Any:
-    """Return what `pointer` means in `document`; raises LookupError when there is nothing."""
+    """Return the value at `pointer` in `document`. Raises LookupError if there is none."""
     node = document
     for token in pointer.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")

@@ -1,4 +1,4 @@
-"""Checks values against JSON Schemas that others wrote: offline, bounded, without repeating the value."""
+"""Validates values by untrusted JSON Schemas: offline, with bounded work and without backtracking regexes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -16,24 +16,24 @@ from orchestrator.rules.pattern import compile_pattern
 MAX_FAULTS = 20
 MAX_SCHEMA_OBJECTS = 500
 MAX_SCHEMA_VALUES = 5_000
-"""How many members and items a schema may hold, those of `enum` and `required` among them."""
+"""The most members and items of a schema, including those of `enum` and `required`."""
 MAX_SCHEMA_DEPTH = 32
 MAX_SCHEMAS = 20
-"""How many schemas one task or one plan may bring, with MAX_TOGETHER objects in all of them."""
+"""The most schemas of one task or plan; all together may have MAX_TOGETHER objects."""
 MAX_TOGETHER = 1_000
 MAX_FAULT_CHARACTERS = 300
 MAX_WORK = 500_000
-"""How much one check may do: references can double at each level. About 2 seconds of a processor at most."""
+"""The most work of one validation, about 2 CPU seconds: references can double the work at each level."""
 
 _STEP = 10
 _SHOWN = 5
-# the work that the check of this thread has left
+# the work that is left for the current validation
 _left: ContextVar[list[int]] = ContextVar("left")
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One thing wrong with a value: where (keys and indexes), which keyword says so, and in words."""
+class SchemaFault:
+    """One fault of a value: its path (keys and indexes), the violated keyword, and a message."""
 
     path: tuple[str | int, ...]
     keyword: str
@@ -42,11 +42,11 @@ class Fault:
 
 
 class _TooMuchWork(Exception):
-    """The check has used up MAX_WORK."""
+    """The validation has used up MAX_WORK."""
 
 
 def schema_faults(schema: Any) -> list[str]:
-    """Return what is wrong with a schema itself; empty when it can be used."""
+    """Return what is wrong with a schema; an empty list if it is valid."""
     if not isinstance(schema, (dict, bool)):
         return ["a JSON Schema must be an object"]
     if large := _size_faults(schema):
@@ -59,31 +59,39 @@ def schema_faults(schema: Any) -> list[str]:
     return [*_reference_faults(schema), *_pattern_faults(schema)]
 
 
-def faults(schema: Mapping[str, Any] | bool, value: Any) -> list[Fault]:
-    """Return what is wrong with `value`, at most MAX_FAULTS; a schema that can't be followed is a fault."""
-    found: list[Fault] = []
+def faults(schema: Mapping[str, Any] | bool, value: Any) -> list[SchemaFault]:
+    """Return the faults of `value`, at most MAX_FAULTS; an unresolvable schema is a fault too."""
+    found: list[SchemaFault] = []
     counting = _left.set([MAX_WORK])
     try:
         # an empty registry: jsonschema's own would fetch remote references over the network
         for error in _Validator(schema, registry=Registry()).iter_errors(value):
             found.append(
-                Fault(tuple(error.absolute_path), str(error.validator), _words(error), error.instance)
+                SchemaFault(tuple(error.absolute_path), str(error.validator), _message(error), error.instance)
             )
             if len(found) == MAX_FAULTS:
                 break
     except _TooMuchWork:
         found.append(
-            Fault((), "$schema", "the value takes too many checks by this schema: make either smaller")
+            SchemaFault(
+                (),
+                "$schema",
+                "validating the value takes too much work: make the value or the schema smaller",
+            )
         )
     except (Unresolvable, RecursionError, ValueError):
-        found.append(Fault((), "$ref", "the schema can't be followed: a reference leads nowhere or too deep"))
+        found.append(
+            SchemaFault(
+                (), "$ref", "the schema can't be applied: a reference can't be resolved or is too deep"
+            )
+        )
     finally:
         _left.reset(counting)
     return found
 
 
 def together_faults(schemas: Iterable[Any]) -> list[str]:
-    """Return what is wrong with the number and the size of all schemas that one request brings."""
+    """Return what is wrong with the number and the total size of one request's schemas."""
     count = total = 0
     for schema in schemas:
         count += 1
@@ -102,7 +110,7 @@ def _spend(work: int) -> None:
 
 
 def _weight(value: Any) -> int:
-    """Return how much work it is to walk through a value, or to write it down; no more than is left."""
+    """Return the work of walking through a value or formatting it; at most what is left, plus 1."""
     total, most, waiting = 0, _left.get()[0] + 1, [value]
     while waiting and total <= most:
         node = waiting.pop()
@@ -121,7 +129,7 @@ _Check = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
 
 
 def _counted(check: _Check) -> _Check:
-    """Return a keyword's check that counts its work; a fault writes the value down, and that is counted too."""
+    """Return a keyword's check that counts its work, including the formatting of the value in a fault."""
 
     def counting(validator: Any, operand: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         _spend(1 + sum(len(side) // 8 for side in (operand, instance) if isinstance(side, (str, list, dict))))
@@ -164,7 +172,7 @@ def _unevaluated_properties(
     if not isinstance(instance, dict):
         return
     known = _evaluated_names(validator, instance, schema)
-    if any(name not in known and not _fits(validator, instance[name], others) for name in instance):
+    if any(name not in known and not _is_valid(validator, instance[name], others) for name in instance):
         yield ValidationError("has members that no part of the schema allows")
 
 
@@ -172,25 +180,27 @@ def _unevaluated_items(validator: Any, others: Any, instance: Any, schema: Any) 
     if not isinstance(instance, list):
         return
     known = _evaluated_places(validator, instance, schema)
-    if any(place not in known and not _fits(validator, item, others) for place, item in enumerate(instance)):
+    if any(
+        place not in known and not _is_valid(validator, item, others) for place, item in enumerate(instance)
+    ):
         yield ValidationError("has items that no part of the schema allows")
 
 
 def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if wanted and isinstance(instance, list):
         _spend(_weight(instance))
-        if len({_frozen(item) for item in instance}) < len(instance):
+        if len({_hash_key(item) for item in instance}) < len(instance):
             yield ValidationError("has equal items")
 
 
 def _reference(validator: Any, target: Any, instance: Any, schema: Any) -> Iterable[ValidationError]:
-    # a name, unlike a path, is looked for in the whole schema
+    # an anchor, unlike a path, is searched in the whole schema
     _spend(0 if target.startswith("#/") else MAX_SCHEMA_OBJECTS)
     return Draft202012Validator.VALIDATORS["$ref"](validator, target, instance, schema) or ()
 
 
 def _compared(check: _Check) -> _Check:
-    """Return the check of enum, const or dependentRequired, counting all that both sides hold."""
+    """Return the check of enum, const or dependentRequired that counts the size of both sides."""
 
     def comparing(validator: Any, operand: Any, instance: Any, schema: Any) -> Iterable[ValidationError]:
         _spend(_weight(operand) + _weight(instance))
@@ -202,7 +212,7 @@ def _compared(check: _Check) -> _Check:
 def _matching(expression: str, names: Iterable[str]) -> Iterator[str]:
     pattern = compile_pattern(expression)
     for name in names:
-        # RE2 is linear in the text times the size of the compiled expression
+        # the time of RE2 is proportional to the text times the size of the compiled expression
         _spend(1 + len(name) * pattern.programsize // 256)
         if pattern.search(name):
             yield name
@@ -216,12 +226,12 @@ def _additional(instance: Mapping[str, Any], schema: Mapping[str, Any]) -> list[
     return names
 
 
-def _fits(validator: Any, value: Any, schema: Any) -> bool:
+def _is_valid(validator: Any, value: Any, schema: Any) -> bool:
     return next(validator.descend(value, schema), None) is None
 
 
 def _applied(validator: Any, instance: Any, schema: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield the schemas that `schema` applies to the same value and that the value fits, each with its validator."""
+    """Yield (validator, schema) for each schema that `schema` applies to the same value and that accepts it."""
     if isinstance(target := schema.get("$ref"), str):
         found = validator._resolver.lookup(target)
         yield validator.evolve(schema=found.contents, _resolver=found.resolver), found.contents
@@ -229,15 +239,15 @@ def _applied(validator: Any, instance: Any, schema: Mapping[str, Any]) -> Iterat
     if isinstance(instance, dict):
         parts += [part for name, part in schema.get("dependentSchemas", {}).items() if name in instance]
     if "if" in schema:
-        held = _fits(validator, instance, schema["if"])
+        held = _is_valid(validator, instance, schema["if"])
         parts += [schema["if"], schema.get("then", True)] if held else [schema.get("else", True)]
-    yield from ((validator, part) for part in parts if _fits(validator, instance, part))
+    yield from ((validator, part) for part in parts if _is_valid(validator, instance, part))
 
 
 def _evaluated_names(
     validator: Any, instance: Mapping[str, Any], schema: Any, *, own: bool = True
 ) -> set[str]:
-    """Return the members that a schema says something about (JSON Schema core, 11.3)."""
+    """Return the members that a schema evaluates (JSON Schema core, 11.3)."""
     if not isinstance(schema, dict):
         return set()
     if "additionalProperties" in schema or ("unevaluatedProperties" in schema and not own):
@@ -251,30 +261,30 @@ def _evaluated_names(
 
 
 def _evaluated_places(validator: Any, instance: list[Any], schema: Any, *, own: bool = True) -> set[int]:
-    """Return the items that a schema says something about (JSON Schema core, 11.2)."""
+    """Return the indexes of the items that a schema evaluates (JSON Schema core, 11.2)."""
     if not isinstance(schema, dict):
         return set()
     if "items" in schema or ("unevaluatedItems" in schema and not own):
         return set(range(len(instance)))
     known = set(range(min(len(schema.get("prefixItems", ())), len(instance))))
     if "contains" in schema:
-        known |= {n for n, item in enumerate(instance) if _fits(validator, item, schema["contains"])}
+        known |= {n for n, item in enumerate(instance) if _is_valid(validator, item, schema["contains"])}
     for inner, part in _applied(validator, instance, schema):
         known |= _evaluated_places(inner, instance, part, own=False)
     return known
 
 
-def _frozen(value: Any) -> Any:
-    """Return what is equal for equal JSON values: true is not 1, but 1 is 1.0."""
+def _hash_key(value: Any) -> Any:
+    """Return a hashable key that is equal for equal JSON values: true is not 1, but 1 is 1.0."""
     if isinstance(value, list):
-        return ("list", *map(_frozen, value))
+        return ("list", *map(_hash_key, value))
     if isinstance(value, dict):
-        return ("dict", frozenset((name, _frozen(item)) for name, item in value.items()))
+        return ("dict", frozenset((name, _hash_key(item)) for name, item in value.items()))
     return (isinstance(value, bool), value)
 
 
 def _evolve(self: Any, **changes: Any) -> Any:
-    """Make the validator of a part, of our class always: jsonschema would go by the part's own `$schema`."""
+    """Return a validator of our class for a part; jsonschema would choose one by the part's own `$schema`."""
     _spend(_STEP)
     changes.setdefault("schema", self.schema)
     kept = {"_resolver": self._resolver, "format_checker": self.format_checker}
@@ -282,7 +292,7 @@ def _evolve(self: Any, **changes: Any) -> Any:
 
 
 def _bounded_validator() -> Any:
-    ours: dict[str, _Check] = {
+    checks: dict[str, _Check] = {
         **Draft202012Validator.VALIDATORS,
         "$ref": _reference,
         "pattern": _pattern,
@@ -293,13 +303,15 @@ def _bounded_validator() -> Any:
         "uniqueItems": _unique_items,
     }
     for keyword in ("enum", "const", "dependentRequired"):
-        ours[keyword] = _compared(ours[keyword])
-    made: Any = extend(Draft202012Validator, {keyword: _counted(check) for keyword, check in ours.items()})
-    made.evolve = _evolve
-    return made
+        checks[keyword] = _compared(checks[keyword])
+    validator: Any = extend(
+        Draft202012Validator, {keyword: _counted(check) for keyword, check in checks.items()}
+    )
+    validator.evolve = _evolve
+    return validator
 
 
-# made once: making a validator class costs 4 ms
+# created once: creating a validator class takes 4 ms
 _Validator: Any = _bounded_validator()
 
 
@@ -324,7 +336,7 @@ def _size_faults(schema: Any) -> list[str]:
 def _reference_faults(schema: Any) -> list[str]:
     targets = {node["$ref"] for node in _objects(schema) if isinstance(node.get("$ref"), str)}
     outside = sorted(name for name in targets if not name.startswith("#"))
-    found = [f"$ref {name[:80]!r} leads outside the schema" for name in outside]
+    found = [f"$ref {name[:80]!r} points outside the schema" for name in outside]
     if any(isinstance(node.get("$dynamicRef"), str) for node in _objects(schema)):
         found.append("$dynamicRef is not supported")
     return found
@@ -355,12 +367,12 @@ def _objects(node: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(node)
 
 
-def _words(error: ValidationError) -> str:
-    words = _said(error)
-    return words if len(words) <= MAX_FAULT_CHARACTERS else words[: MAX_FAULT_CHARACTERS - 1] + "…"
+def _message(error: ValidationError) -> str:
+    text = _full_message(error)
+    return text if len(text) <= MAX_FAULT_CHARACTERS else text[: MAX_FAULT_CHARACTERS - 1] + "…"
 
 
-def _said(error: ValidationError) -> str:
+def _full_message(error: ValidationError) -> str:
     match error.validator, error.validator_value:
         case "type", kinds:
             return f"must be of type {kinds if isinstance(kinds, str) else ' or '.join(kinds)}"
@@ -377,7 +389,7 @@ def _said(error: ValidationError) -> str:
 
 
 def _listed(values: Iterable[Any], *, most: int = _SHOWN) -> str:
-    """Write down the first of some values, and how many more there are."""
+    """Return the first `most` values as text, and the number of the others."""
     written = [_short(value) for value in values]
     more = f" and {len(written) - most} more" if len(written) > most else ""
     return ", ".join(written[:most]) + more

@@ -1,4 +1,4 @@
-"""Compiles regular expressions that others wrote, in RE2: time grows only linearly with the text."""
+"""Compiles untrusted regular expressions with RE2, whose time is linear in the length of the text."""
 
 from functools import lru_cache
 from typing import Protocol, cast
@@ -9,7 +9,7 @@ MAX_PATTERN_CHARACTERS = 500
 
 
 class Pattern(Protocol):
-    """What we ask of a compiled expression; a search takes time in proportion to the text and to `programsize`."""
+    """A compiled expression; the time of a search is proportional to the text's length times `programsize`."""
 
     programsize: int
 
@@ -20,7 +20,7 @@ class Pattern(Protocol):
 
 @lru_cache(maxsize=256)
 def compile_pattern(expression: str) -> Pattern:
-    """Compile `expression` (RE2: no backreferences, no look-around); raises ValueError saying why not."""
+    """Compile `expression` (RE2: no backreferences, no look-around). Raises ValueError with the reason."""
     if len(expression) > MAX_PATTERN_CHARACTERS:
         raise ValueError(f"a pattern may have at most {MAX_PATTERN_CHARACTERS} characters")
     options = re2.Options()
@@ -28,9 +28,9 @@ def compile_pattern(expression: str) -> Pattern:
     try:
         return cast("Pattern", re2.compile(expression, options))
     except re2.error as fault:
-        raise ValueError(f"not a pattern of RE2's syntax: {_words(fault)}") from fault
+        raise ValueError(f"not a pattern in RE2 syntax: {_reason(fault)}") from fault
 
 
-def _words(fault: Exception) -> str:
+def _reason(fault: Exception) -> str:
     cause = fault.args[0] if fault.args else ""
     return cause.decode("utf-8", "replace") if isinstance(cause, bytes) else str(cause)

@@ -15,8 +15,9 @@ from sqlalchemy import Engine
 from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.lifecycle import cancel, metered_calls, requeue
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
-from orchestrator.llm.interface import Bound, BudgetAccount, Completion, Usage
+from orchestrator.llm.completion import BudgetAccount, Completion, CompletionRequest, UsageBound
 from orchestrator.llm.prompt import Message, Role
+from orchestrator.llm.provider import Usage
 from orchestrator.memory import budget, events, steps
 from orchestrator.memory.budget import LedgerEntry
 from orchestrator.memory.steps import Claim
@@ -25,7 +26,7 @@ from orchestrator.models.model_errors import ModelError, ModelNoAnswer
 from orchestrator.models.task_contract import Budget
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.integration.kit import TENANT, Engineer, wait_step
-from tests.llm_kit import HELLO, PURPOSE, Link, ModelCaller
+from tests.llm_kit import HELLO, PURPOSE, ModelCaller
 
 PARALLEL = 16
 
@@ -47,20 +48,20 @@ def crowd(postgres_url: str) -> Iterator[Engine]:
 def test_a_call_is_reserved_then_charged_by_its_usage(engineer: Engineer) -> None:
     claim, account = _working(engineer)
 
-    call = account.reserve(Bound(300, 100, Decimal("0.4")))
+    call = account.reserve(UsageBound(300, 100, Decimal("0.4")))
     during = _ledger(engineer, claim)
     account.settle(call, Usage(30, 10), Decimal("0.04"))
 
     assert (during[0].reserved_tokens, during[0].settled_at) == (400, None)
     assert _totals(engineer, claim) == (40, Decimal("0.04"))
-    assert account.reserve(Bound(1, 1, None)) == 2
+    assert account.reserve(UsageBound(1, 1, None)) == 2
 
 
 def test_a_call_without_a_price_makes_the_cost_unknown_and_not_zero(engineer: Engineer) -> None:
     claim, account = _working(engineer)
 
-    account.settle(account.reserve(Bound(10, 10, None)), Usage(1, 1), None)
-    account.settle(account.reserve(Bound(10, 10, Decimal(0))), Usage(1, 1), Decimal("0.1"))
+    account.settle(account.reserve(UsageBound(10, 10, None)), Usage(1, 1), None)
+    account.settle(account.reserve(UsageBound(10, 10, Decimal(0))), Usage(1, 1), Decimal("0.1"))
 
     assert _totals(engineer, claim) == (4, None)
 
@@ -68,14 +69,14 @@ def test_a_call_without_a_price_makes_the_cost_unknown_and_not_zero(engineer: En
 def test_a_call_of_unknown_outcome_is_charged_in_full(engineer: Engineer) -> None:
     claim, account = _working(engineer)
 
-    account.settle(account.reserve(Bound(300, 100, Decimal("0.4"))), None, None)
+    account.settle(account.reserve(UsageBound(300, 100, Decimal("0.4"))), None, None)
 
     assert _totals(engineer, claim) == (400, Decimal("0.4"))
 
 
 def test_a_call_is_charged_once(engineer: Engineer) -> None:
     claim, account = _working(engineer)
-    call = account.reserve(Bound(300, 100, None))
+    call = account.reserve(UsageBound(300, 100, None))
 
     account.settle(call, Usage(1, 1), Decimal(0))
     account.settle(call, Usage(100, 100), Decimal(1))
@@ -86,12 +87,12 @@ def test_a_call_is_charged_once(engineer: Engineer) -> None:
 @pytest.mark.parametrize(
     ("limit", "bound", "named"),
     [
-        (Budget(max_tokens=100), Bound(60, 41, Decimal(0)), "max_tokens"),
-        (Budget(max_cost_dollars=Decimal("0.5")), Bound(1, 1, Decimal("0.51")), "max_cost_dollars"),
+        (Budget(max_tokens=100), UsageBound(60, 41, Decimal(0)), "max_tokens"),
+        (Budget(max_cost_dollars=Decimal("0.5")), UsageBound(1, 1, Decimal("0.51")), "max_cost_dollars"),
     ],
 )
 def test_a_call_that_can_never_fit_fails_and_names_the_budget(
-    engineer: Engineer, limit: Budget, bound: Bound, named: str
+    engineer: Engineer, limit: Budget, bound: UsageBound, named: str
 ) -> None:
     _, account = _working(engineer, limit)
 
@@ -104,25 +105,25 @@ def test_a_call_that_can_never_fit_fails_and_names_the_budget(
 
 def test_a_call_that_fits_after_other_open_calls_waits(engineer: Engineer) -> None:
     _, account = _working(engineer, Budget(max_tokens=100))
-    held = account.reserve(Bound(30, 30, Decimal(0)))
+    held = account.reserve(UsageBound(30, 30, Decimal(0)))
 
     with pytest.raises(BudgetTaken) as wait:
-        account.reserve(Bound(30, 30, Decimal(0)))
+        account.reserve(UsageBound(30, 30, Decimal(0)))
     account.settle(held, Usage(20, 20), Decimal(0))
 
     assert wait.value.details["retry_after"] > 0
-    assert account.reserve(Bound(30, 30, Decimal(0))) == 2
+    assert account.reserve(UsageBound(30, 30, Decimal(0))) == 2
     with pytest.raises(BudgetExceeded):
-        account.reserve(Bound(30, 31, Decimal(0)))
+        account.reserve(UsageBound(30, 31, Decimal(0)))
 
 
 def test_a_model_without_a_price_is_refused_when_the_client_limits_the_cost(engineer: Engineer) -> None:
     _, account = _working(engineer, Budget(is_cost_explicit=True))
 
     with pytest.raises(PriceUnknown):
-        account.reserve(Bound(1, 1, None))
+        account.reserve(UsageBound(1, 1, None))
 
-    assert account.reserve(Bound(1, 1, Decimal("0.1"))) == 1
+    assert account.reserve(UsageBound(1, 1, Decimal("0.1"))) == 1
 
 
 def test_an_attempt_that_lost_its_lease_may_not_reserve(engineer: Engineer) -> None:
@@ -130,17 +131,17 @@ def test_an_attempt_that_lost_its_lease_may_not_reserve(engineer: Engineer) -> N
     _claim_again(engineer, claim)
 
     with pytest.raises(Stopped):
-        account.reserve(Bound(1, 1, None))
+        account.reserve(UsageBound(1, 1, None))
 
 
 def test_a_dead_workers_reservation_is_charged_in_full_when_its_step_is_claimed_again(
     engineer: Engineer,
 ) -> None:
     claim, account = _working(engineer)
-    lost = account.reserve(Bound(300, 100, Decimal("0.4")))
+    lost = account.reserve(UsageBound(300, 100, Decimal("0.4")))
     again = _claim_again(engineer, claim)
 
-    ClaimBudgetAccount(engineer.engine, again).reserve(Bound(1, 1, Decimal(0)))
+    ClaimBudgetAccount(engineer.engine, again).reserve(UsageBound(1, 1, Decimal(0)))
     account.settle(lost, Usage(1, 1), Decimal(0))
 
     assert _totals(engineer, claim) == (400, Decimal("0.4"))
@@ -150,11 +151,11 @@ def test_a_dead_workers_reservation_is_charged_in_full_when_its_step_is_claimed_
 def test_another_step_is_not_delayed_by_a_dead_workers_reservation(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"), wait_step("b"), budget=Budget(max_tokens=100))
     dead, alive = engineer.take(task_id, "a"), engineer.take(task_id, "b")
-    ClaimBudgetAccount(engineer.engine, dead).reserve(Bound(20, 20, Decimal(0)))
+    ClaimBudgetAccount(engineer.engine, dead).reserve(UsageBound(20, 20, Decimal(0)))
     with transaction(engineer.engine) as conn:
         steps.hand_back(conn, dead.id, owner="me", kills=1)
 
-    call = ClaimBudgetAccount(engineer.engine, alive).reserve(Bound(30, 30, Decimal(0)))
+    call = ClaimBudgetAccount(engineer.engine, alive).reserve(UsageBound(30, 30, Decimal(0)))
 
     assert call == 1
     assert _totals(engineer, alive) == (40, Decimal(0))
@@ -162,7 +163,7 @@ def test_another_step_is_not_delayed_by_a_dead_workers_reservation(engineer: Eng
 
 def test_the_end_of_a_task_charges_its_open_reservations(engineer: Engineer) -> None:
     claim, account = _working(engineer)
-    call = account.reserve(Bound(300, 100, Decimal("0.4")))
+    call = account.reserve(UsageBound(300, 100, Decimal("0.4")))
 
     cancel.cancel(engineer.engine, tenant=TENANT, task_id=claim.task_id, reason="")
     account.settle(call, Usage(1, 1), Decimal(0))
@@ -172,7 +173,7 @@ def test_the_end_of_a_task_charges_its_open_reservations(engineer: Engineer) -> 
 
 
 def test_sixteen_parallel_calls_do_not_overshoot_by_one_token(engineer: Engineer, crowd: Engine) -> None:
-    bound = Bound(70, 30, Decimal("0.01"))
+    bound = UsageBound(70, 30, Decimal("0.01"))
     claims = _parallel(engineer, Budget(max_tokens=5 * bound.tokens + 99))
     start = Barrier(PARALLEL)
 
@@ -200,7 +201,7 @@ def test_sixteen_parallel_spenders_stay_within_both_budgets(engineer: Engineer, 
         while True:
             sent, made = chance.randint(1, 200), chance.randint(1, 100)
             try:
-                call = account.reserve(Bound(sent, made, Decimal(sent + made) / 10_000))
+                call = account.reserve(UsageBound(sent, made, Decimal(sent + made) / 10_000))
             except BudgetTaken:
                 waits += 1
             except BudgetExceeded:
@@ -226,7 +227,7 @@ def test_sixteen_parallel_spenders_stay_within_both_budgets(engineer: Engineer, 
 def test_using_four_fifths_of_a_budget_gives_one_warning(engineer: Engineer) -> None:
     claim, account = _working(engineer, Budget(max_tokens=100))
     for _ in range(9):
-        account.settle(account.reserve(Bound(5, 5, Decimal(0))), Usage(5, 5), Decimal(0))
+        account.settle(account.reserve(UsageBound(5, 5, Decimal(0))), Usage(5, 5), Decimal(0))
 
     warnings = [event.payload for event in engineer.events(claim.task_id) if event.type == "budget.warning"]
 
@@ -295,7 +296,7 @@ def test_three_broken_calls_leave_room_for_the_promised_retry(
     engineer: Engineer, fake: FakeLLM, fault: Fault
 ) -> None:
     claim, _ = _working(engineer)
-    caller = ModelCaller(fake, link=Link(timeout_seconds=0.5))
+    caller = ModelCaller(fake, timeout_seconds=0.5)
     fake.fail(*[fault] * 3)
 
     for _ in range(3):
@@ -314,10 +315,12 @@ def test_three_broken_calls_leave_room_for_the_promised_retry(
 def test_an_estimate_of_money_leaves_room_for_the_retry_too(engineer: Engineer) -> None:
     claim, account = _working(engineer, Budget(max_cost_dollars=Decimal("1"), is_cost_explicit=True))
 
-    account.settle(account.reserve(Bound(10, 10, Decimal("0.7"))), Usage(5, 5), Decimal("0.6"), is_told=False)
+    account.settle(
+        account.reserve(UsageBound(10, 10, Decimal("0.7"))), Usage(5, 5), Decimal("0.6"), is_reported=False
+    )
 
     assert _totals(engineer, claim) == (10, Decimal("0.3"))
-    assert account.reserve(Bound(10, 10, Decimal("0.7"))) == 2
+    assert account.reserve(UsageBound(10, 10, Decimal("0.7"))) == 2
 
 
 def test_calls_without_an_answer_cost_nothing(engineer: Engineer, fake: FakeLLM) -> None:
@@ -325,7 +328,7 @@ def test_calls_without_an_answer_cost_nothing(engineer: Engineer, fake: FakeLLM)
     for fault in (Fault.HTML, Fault.EMPTY_BODY, Fault.EMPTY_OBJECT):
         fake.fail(fault)
         with pytest.raises(ModelNoAnswer):
-            _complete(engineer, claim, ModelCaller(fake, link=Link(strict=False)))
+            _complete(engineer, claim, ModelCaller(fake, strict=False))
 
     assert _totals(engineer, claim) == (0, Decimal(0))
 
@@ -334,7 +337,7 @@ def test_an_answer_without_usage_is_charged_by_its_size(engineer: Engineer, fake
     claim, _ = _working(engineer)
     fake.add(Scripted("yes " * 10, without_usage=True))
 
-    _complete(engineer, claim, ModelCaller(fake, link=Link(strict=False)), messages=PROMPT, tokens=1_200)
+    _complete(engineer, claim, ModelCaller(fake, strict=False), messages=PROMPT, tokens=1_200)
 
     spent = _totals(engineer, claim)[0]
     assert 1_275 < spent < 1_400
@@ -346,7 +349,7 @@ def test_a_budget_that_failed_calls_used_up_names_the_first_failure(
     engineer: Engineer, fake: FakeLLM, fault: Fault
 ) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
-    caller = ModelCaller(fake, link=Link(timeout_seconds=0.5))
+    caller = ModelCaller(fake, timeout_seconds=0.5)
     fake.fail(fault)
     with pytest.raises(ModelError) as failure:
         _complete(engineer, claim, caller)
@@ -375,7 +378,7 @@ def test_a_budget_of_calls_without_usage_says_that_it_was_estimated(
     engineer: Engineer, fake: FakeLLM
 ) -> None:
     claim, _ = _working(engineer, Budget(max_tokens=1_000))
-    caller = ModelCaller(fake, link=Link(strict=False))
+    caller = ModelCaller(fake, strict=False)
     fake.add(Scripted("yes", without_usage=True))
     _complete(engineer, claim, caller)
 
@@ -424,15 +427,10 @@ def _complete(
     tokens: int = 50,
     schema: Mapping[str, Any] | None = None,
 ) -> Completion:
+    request = CompletionRequest(messages, PURPOSE, tokens, time.monotonic() + 5, schema)
+
     def ask(budget: BudgetAccount) -> Completion:
-        return caller.models.complete(
-            messages,
-            schema,
-            max_output_tokens=tokens,
-            deadline=time.monotonic() + 5,
-            purpose=PURPOSE,
-            budget=budget,
-        )
+        return caller.models.complete(request, budget=budget)
 
     return metered_calls.complete(ClaimBudgetAccount(engineer.engine, claim), ask, purpose=PURPOSE)
 

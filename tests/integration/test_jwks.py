@@ -1,4 +1,4 @@
-"""Tokens of an identity provider: checked with its public keys, which are fetched by HTTPS and not kept for ever."""
+"""Tokens of an identity provider are verified with its public keys, which are fetched over HTTPS and expire."""
 
 import json
 import time
@@ -47,7 +47,7 @@ def token(key: Any, algorithm: str, key_id: str = "k1", **changes: Any) -> str:
 
 
 class Provider:
-    """An identity provider whose keys the test chooses."""
+    """An identity provider with keys chosen by the test."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = [public(RSA_KEY, "k1"), public(ED_KEY, "k2", use="sig")]
@@ -82,7 +82,7 @@ def keys(settings: Settings) -> KeySet:
 
 
 @pytest.mark.parametrize(("key", "algorithm", "key_id"), [(RSA_KEY, "RS256", "k1"), (ED_KEY, "EdDSA", "k2")])
-def test_the_providers_tokens_are_taken(
+def test_the_providers_tokens_are_accepted(
     settings: Settings, keys: KeySet, key: Any, algorithm: str, key_id: str
 ) -> None:
     principal = verify_token(settings, token(key, algorithm, key_id), provider=keys)
@@ -91,14 +91,14 @@ def test_the_providers_tokens_are_taken(
     assert principal.scopes == {"task:read", "task:submit"}
 
 
-def test_our_own_tokens_are_taken_beside_them(settings: Settings, keys: KeySet, served: Served) -> None:
+def test_our_own_tokens_are_accepted_too(settings: Settings, keys: KeySet, served: Served) -> None:
     ours = sign_token(settings, tenant="acme", key_id="k", scopes=["admin"])
 
     assert verify_token(settings, ours, provider=keys).may("task:read")
     assert served.received == []
 
 
-def test_without_a_provider_its_tokens_are_refused(settings: Settings) -> None:
+def test_without_a_provider_its_tokens_are_rejected(settings: Settings) -> None:
     with pytest.raises(InvalidCredential):
         verify_token(settings, token(RSA_KEY, "RS256"))
 
@@ -127,14 +127,14 @@ def test_without_a_provider_its_tokens_are_refused(settings: Settings) -> None:
         ),
     ],
 )
-def test_what_the_provider_did_not_sign_for_us_is_refused(
+def test_tokens_that_the_provider_did_not_sign_for_us_are_rejected(
     settings: Settings, keys: KeySet, forged: Any
 ) -> None:
     with pytest.raises(InvalidCredential):
         verify_token(settings, forged(), provider=keys)
 
 
-def test_keys_are_fetched_once_and_an_unknown_one_asks_again_but_seldom(
+def test_keys_are_fetched_once_and_unknown_ids_refetch_them_rarely(
     settings: Settings, keys: KeySet, provider: Provider, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
@@ -151,7 +151,7 @@ def test_keys_are_fetched_once_and_an_unknown_one_asks_again_but_seldom(
     assert (asked_early, len(served.received)) == (1, 2)
 
 
-def test_a_key_that_was_withdrawn_is_refused_when_its_time_is_over(
+def test_a_withdrawn_key_is_rejected_when_the_cache_expires(
     settings: Settings, keys: KeySet, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verify_token(settings, token(RSA_KEY, "RS256"), provider=keys)
@@ -163,7 +163,7 @@ def test_a_key_that_was_withdrawn_is_refused_when_its_time_is_over(
         verify_token(settings, token(RSA_KEY, "RS256"), provider=keys)
 
 
-def test_a_provider_that_is_away_stops_nobody_at_once_but_everybody_in_the_end(
+def test_stale_keys_are_served_for_a_limited_time_while_the_provider_is_down(
     settings: Settings, keys: KeySet, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = token(RSA_KEY, "RS256")
@@ -187,7 +187,7 @@ def test_a_provider_that_is_away_stops_nobody_at_once_but_everybody_in_the_end(
         Reply(body=b" " * (300 * 1024) + b'{"keys": []}'),
     ],
 )
-def test_an_answer_that_is_no_key_set_gives_no_keys(
+def test_a_response_that_is_not_a_key_set_gives_no_keys(
     settings: Settings, keys: KeySet, provider: Provider, served: Served, reply: Reply
 ) -> None:
     provider.reply = reply
@@ -197,7 +197,7 @@ def test_an_answer_that_is_no_key_set_gives_no_keys(
     assert [request.path for request in served.received] == ["/keys"]
 
 
-def test_keys_that_are_no_public_signing_keys_are_left_out() -> None:
+def test_unsupported_keys_are_ignored() -> None:
     entries = [
         {"kty": "oct", "kid": "a", "k": "c2VjcmV0"},
         public(RSA_KEY, "b", use="enc"),
@@ -214,12 +214,12 @@ def test_keys_that_are_no_public_signing_keys_are_left_out() -> None:
 @pytest.mark.parametrize(
     "url", ["http://id.example.com/keys", "https://u:p@id.example.com/keys", "file:///etc"]
 )
-def test_only_https_addresses_are_believed(url: str) -> None:
+def test_only_https_urls_are_accepted(url: str) -> None:
     with pytest.raises(SettingsError, match="JWT_JWKS_URL"):
         load({**NEEDED, "JWT_JWKS_URL": url})
 
 
-def test_without_trust_in_its_certificate_there_is_no_provider(
+def test_a_provider_with_an_untrusted_certificate_is_unavailable(
     settings: Settings, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")

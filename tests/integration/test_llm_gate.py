@@ -1,4 +1,4 @@
-"""The gate that all processes share in Redis, and the simpler one of each process while Redis is away."""
+"""The gate that all processes share in Redis, and each process's simpler gate while Redis is away."""
 
 import json
 import subprocess
@@ -16,24 +16,24 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator.llm.gate import (
-    Entry,
+    Admission,
+    CallOutcome,
+    CallTicket,
     FallbackGate,
     Gate,
     Policy,
     Rates,
     RedisGate,
-    Report,
     SharedGate,
-    Verdict,
     policy_for,
 )
 from tests.waiting import wait_until
 
-# the breaker stays open, or is half open at once, and a probe keeps its place: no test races with a clock
+# the breaker stays open or is half open at once, and probes do not expire, so that no test depends on time
 OPEN = Policy(failures=3, open_seconds=60)
 HALF_OPEN = Policy(failures=3, open_seconds=0.05)
 CROWD = Path(__file__).with_name("llm_crowd.py")
-FAILED, ALIVE, ABANDONED = Report("failed"), Report("alive"), Report("abandoned")
+FAILED, ALIVE, ABANDONED = CallOutcome("failed"), CallOutcome("alive"), CallOutcome("abandoned")
 
 
 @pytest.fixture
@@ -44,17 +44,17 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def make(client: redis.Redis) -> Callable[[Policy], Gate]:
-    """Opens the shared gate."""
+    """Return the shared gate."""
     return partial(RedisGate, client)
 
 
 @pytest.fixture(params=["redis", "fallback"])
 def gate(request: pytest.FixtureRequest, client: redis.Redis) -> Gate:
-    """A gate of either kind: what tests with it state holds for both."""
+    """A gate of either kind, for tests that apply to both."""
     return FallbackGate(OPEN) if request.param == "fallback" else RedisGate(client, OPEN)
 
 
-def test_a_breaker_opens_at_so_many_failures_and_not_before(gate: Gate) -> None:
+def test_a_breaker_opens_at_the_limit_of_failures_and_not_before(gate: Gate) -> None:
     _fail(gate, 2)
     before = _try(gate)
     _fail(gate, 1)
@@ -112,7 +112,7 @@ def test_a_probe_is_not_lost_while_its_call_may_still_be_answered() -> None:
     assert policy_for(30) == Policy()
 
 
-def test_an_abandoned_probe_leaves_its_place_to_the_next(make: Callable[[Policy], Gate]) -> None:
+def test_after_an_abandoned_probe_the_next_call_probes(make: Callable[[Policy], Gate]) -> None:
     gate = make(HALF_OPEN)
     probe = _until_probe(gate)
 
@@ -121,8 +121,8 @@ def test_an_abandoned_probe_leaves_its_place_to_the_next(make: Callable[[Policy]
     assert _try(gate).reason == "probe"
 
 
-def test_a_late_success_from_before_does_not_close_the_breaker(gate: Gate) -> None:
-    early = _entry()
+def test_a_late_success_of_an_earlier_call_does_not_close_the_breaker(gate: Gate) -> None:
+    early = _ticket()
     gate.admit(early)
     _fail(gate, 3)
 
@@ -131,73 +131,73 @@ def test_a_late_success_from_before_does_not_close_the_breaker(gate: Gate) -> No
     assert state == "open"
 
 
-def test_a_rate_lets_a_minutes_worth_through_and_says_how_long_to_wait(gate: Gate) -> None:
+def test_a_rate_limit_admits_one_minutes_calls_and_returns_the_wait(gate: Gate) -> None:
     rates = Rates(requests=5)
 
-    verdicts = [_try(gate, rates) for _ in range(6)]
+    admissions = [_try(gate, rates) for _ in range(6)]
 
-    assert [verdict.reason for verdict in verdicts] == ["admitted"] * 5 + ["requests"]
-    assert 0 < verdicts[-1].wait_seconds <= 60
+    assert [admission.reason for admission in admissions] == ["admitted"] * 5 + ["requests"]
+    assert 0 < admissions[-1].wait_seconds <= 60
 
 
 def test_the_shared_rate_refills_evenly(make: Callable[[Policy], Gate]) -> None:
     gate, rates = make(OPEN), Rates(requests=5)
 
-    verdicts = [_try(gate, rates) for _ in range(6)]
+    admissions = [_try(gate, rates) for _ in range(6)]
 
-    assert 0 < verdicts[-1].wait_seconds <= 12
+    assert 0 < admissions[-1].wait_seconds <= 12
 
 
-def test_tokens_are_settled_by_what_was_really_used(gate: Gate) -> None:
+def test_reserved_tokens_are_corrected_to_the_actual_usage(gate: Gate) -> None:
     rates = Rates(tokens=1000)
-    entry = _entry(rates, tokens=900)
-    gate.admit(entry)
+    ticket = _ticket(rates, tokens=900)
+    gate.admit(ticket)
     refused = _try(gate, rates, tokens=600)
 
-    gate.report(entry, Report("alive", tokens=100))
+    gate.report(ticket, CallOutcome("alive", tokens=100))
 
     assert refused.reason == "tokens"
     assert _try(gate, rates, tokens=600).reason == "admitted"
 
 
-def test_more_tokens_than_were_reserved_are_owed(gate: Gate) -> None:
+def test_tokens_beyond_the_reservation_are_subtracted_too(gate: Gate) -> None:
     rates = Rates(tokens=1000)
-    entry = _entry(rates, tokens=100)
-    gate.admit(entry)
+    ticket = _ticket(rates, tokens=100)
+    gate.admit(ticket)
 
-    gate.report(entry, Report("alive", tokens=900))
+    gate.report(ticket, CallOutcome("alive", tokens=900))
 
     assert _try(gate, rates, tokens=600).reason == "tokens"
 
 
-def test_what_was_never_sent_gives_its_share_back(gate: Gate) -> None:
+def test_an_abandoned_call_returns_its_reservation(gate: Gate) -> None:
     rates = Rates(requests=1, tokens=100)
-    entry = _entry(rates, tokens=100)
-    gate.admit(entry)
+    ticket = _ticket(rates, tokens=100)
+    gate.admit(ticket)
 
-    gate.report(entry, ABANDONED)
+    gate.report(ticket, ABANDONED)
 
     assert _try(gate, rates, tokens=100).reason == "admitted"
 
 
 def test_a_pause_stops_all_calls_and_is_never_shortened(gate: Gate) -> None:
-    entry = _entry()
-    gate.admit(entry)
-    gate.report(entry, Report("alive", pause_seconds=50))
-    gate.report(entry, Report("alive", pause_seconds=1))
+    ticket = _ticket()
+    gate.admit(ticket)
+    gate.report(ticket, CallOutcome("alive", pause_seconds=50))
+    gate.report(ticket, CallOutcome("alive", pause_seconds=1))
 
-    verdict = _try(gate)
+    admission = _try(gate)
 
-    assert verdict.reason == "paused"
-    assert 30 < verdict.wait_seconds <= 50
-    assert gate.admit(_entry(), must=True).reason == "paused"
+    assert admission.reason == "paused"
+    assert 30 < admission.wait_seconds <= 50
+    assert gate.admit(_ticket(), must=True).reason == "paused"
 
 
 def test_a_pause_of_days_is_capped_at_minutes(gate: Gate) -> None:
-    entry = _entry()
-    gate.admit(entry)
+    ticket = _ticket()
+    gate.admit(ticket)
 
-    gate.report(entry, Report("alive", pause_seconds=4_294_967))
+    gate.report(ticket, CallOutcome("alive", pause_seconds=4_294_967))
 
     assert _try(gate).wait_seconds <= 300
 
@@ -219,16 +219,16 @@ def test_the_fallback_admits_again_when_its_window_or_its_breaker_has_ended() ->
 def test_the_fallback_opens_only_after_failures_in_a_row() -> None:
     gate = FallbackGate(OPEN)
     _fail(gate, 2)
-    gate.report(_entry(), ALIVE)
+    gate.report(_ticket(), ALIVE)
     _fail(gate, 2)
 
     assert _try(gate).reason == "admitted"
 
 
-def test_models_do_not_share_what_happens_to_them(gate: Gate) -> None:
+def test_models_have_separate_breakers(gate: Gate) -> None:
     _fail(gate, 3)
 
-    assert gate.admit(Entry("another", Rates(), 1)).reason == "admitted"
+    assert gate.admit(CallTicket("another", Rates(), 1)).reason == "admitted"
 
 
 @pytest.mark.slow
@@ -264,7 +264,7 @@ def test_without_redis_a_process_limits_its_own_calls() -> None:
     _fail(gate, 2)
 
     assert _try(gate).reason == "open"
-    assert gate.admit(Entry("another", Rates(), 1)).reason == "admitted"
+    assert gate.admit(CallTicket("another", Rates(), 1)).reason == "admitted"
 
 
 def _crowd(
@@ -283,27 +283,27 @@ def _crowd(
     return sum((Counter(json.loads(answer)) for answer in answers), start=Counter())
 
 
-def _entry(rates: Rates | None = None, *, tokens: int = 1) -> Entry:
-    return Entry("m", rates or Rates(), tokens)
+def _ticket(rates: Rates | None = None, *, tokens: int = 1) -> CallTicket:
+    return CallTicket("m", rates or Rates(), tokens)
 
 
-def _try(gate: Gate, rates: Rates | None = None, *, tokens: int = 1) -> Verdict:
-    return gate.admit(_entry(rates, tokens=tokens))
+def _try(gate: Gate, rates: Rates | None = None, *, tokens: int = 1) -> Admission:
+    return gate.admit(_ticket(rates, tokens=tokens))
 
 
 def _fail(gate: Gate, times: int) -> None:
     for _ in range(times):
-        entry = _entry()
-        gate.admit(entry)
-        gate.report(entry, FAILED)
+        ticket = _ticket()
+        gate.admit(ticket)
+        gate.report(ticket, FAILED)
 
 
-def _until_probe(gate: Gate) -> Entry:
+def _until_probe(gate: Gate) -> CallTicket:
     _fail(gate, 3)
 
-    def probed() -> Entry | None:
-        entry = _entry()
-        return entry if gate.admit(entry).reason == "probe" else None
+    def probed() -> CallTicket | None:
+        ticket = _ticket()
+        return ticket if gate.admit(ticket).reason == "probe" else None
 
     found = wait_until(probed, 5, "the breaker to be half open")
     assert found

@@ -1,4 +1,4 @@
-"""Counters of a real prefork pool outlive the children that counted."""
+"""The counters of a real prefork pool survive the children that counted."""
 
 import os
 import signal
@@ -29,9 +29,7 @@ _SEND = "from tests.integration.metric_app import count; [count.delay() for _ in
 
 
 @pytest.mark.slow
-def test_a_pool_that_recycles_its_children_counts_every_task_in_few_files(
-    redis_url: str, tmp_path: Path
-) -> None:
+def test_a_recycling_pool_counts_every_task_in_few_files(redis_url: str, tmp_path: Path) -> None:
     environment = {**os.environ, "REDIS_URL": redis_url, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     worker = subprocess.Popen(
         [sys.executable, "-m", "celery", *_COMMAND, "--without-mingle", "--without-gossip"],

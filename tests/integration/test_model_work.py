@@ -1,4 +1,4 @@
-"""Work with a model on real rows: paid from the task's budget, told in its trace, put off or ended when it must be."""
+"""Model calls on real rows: charged to the budget, recorded in the trace, postponed or ended as required."""
 
 import json
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ SCAN = "Scan this text for secrets"
 
 
 class Planner:
-    """One who plans submitted goals with the model that a fake server plays."""
+    """Plans submitted goals with a model of the fake server."""
 
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer
@@ -92,7 +92,7 @@ def planner(engineer: Engineer) -> Iterator[Planner]:
         yield Planner(engineer, fake)
 
 
-def test_a_plan_is_paid_from_the_budget_and_told_in_the_trace(planner: Planner) -> None:
+def test_a_plan_is_charged_to_the_budget_and_recorded_in_the_trace(planner: Planner) -> None:
     planner.fake.answer(PLAN)
     claim = planner.submit(UNPLANNABLE)
 
@@ -112,7 +112,7 @@ def test_a_plan_is_paid_from_the_budget_and_told_in_the_trace(planner: Planner) 
     ]
 
 
-def test_where_the_model_gives_no_plan_a_recipe_that_fits_does_and_says_so(planner: Planner) -> None:
+def test_if_the_model_gives_no_plan_a_matching_recipe_is_used_and_recorded(planner: Planner) -> None:
     planner.fake.fail(Fault.INSUFFICIENT_QUOTA)
 
     made = planner.plan(planner.submit(SCAN))
@@ -122,14 +122,14 @@ def test_where_the_model_gives_no_plan_a_recipe_that_fits_does_and_says_so(plann
     assert "model_quota_exhausted" in made.rationale
 
 
-def test_where_neither_plans_the_model_s_own_failure_is_told(planner: Planner) -> None:
+def test_if_no_recipe_matches_either_the_models_error_is_reported(planner: Planner) -> None:
     planner.fake.fail(Fault.INSUFFICIENT_QUOTA)
 
     with pytest.raises(ModelQuotaExhausted):
         planner.plan(planner.submit(UNPLANNABLE))
 
 
-def test_a_model_that_may_come_back_is_asked_again_before_a_recipe_steps_in(planner: Planner) -> None:
+def test_a_retryable_model_error_is_retried_before_a_recipe_is_used(planner: Planner) -> None:
     planner.fake.fail(Fault.SERVER_ERROR, Fault.SERVER_ERROR)
     claim = planner.submit(SCAN)
 
@@ -140,7 +140,7 @@ def test_a_model_that_may_come_back_is_asked_again_before_a_recipe_steps_in(plan
     assert made.provenance["model_failed"] == "model_unavailable"
 
 
-def test_a_budget_that_pays_for_no_plan_ends_the_planning_before_any_call(planner: Planner) -> None:
+def test_a_budget_too_small_for_a_plan_fails_before_any_call(planner: Planner) -> None:
     claim = planner.submit(SCAN, max_tokens=500)
 
     with pytest.raises(BudgetExceeded, match="max_tokens is 500") as refused:
@@ -155,7 +155,7 @@ def test_a_budget_that_pays_for_no_plan_ends_the_planning_before_any_call(planne
     assert json.loads(error["details"])["budget"] == "max_tokens"
 
 
-def test_a_row_that_must_wait_is_queued_again_and_counts_no_failure(planner: Planner) -> None:
+def test_a_waiting_row_is_queued_again_without_counting_a_failure(planner: Planner) -> None:
     claim = planner.submit(SCAN)
 
     with pytest.raises(Ignore):
@@ -170,7 +170,7 @@ def test_a_row_that_must_wait_is_queued_again_and_counts_no_failure(planner: Pla
     [MustWait(), failure("model_unavailable", "away", retryable=True)],
     ids=["put off", "tried again"],
 )
-def test_an_attempt_that_is_superseded_tells_nobody_that_it_is_queued_again(
+def test_a_superseded_attempt_does_not_queue_the_row_again(
     planner: Planner, outcome: StepResult | MustWait
 ) -> None:
     claim = planner.submit(SCAN)
@@ -183,7 +183,7 @@ def test_an_attempt_that_is_superseded_tells_nobody_that_it_is_queued_again(
     assert planner.engineer.row(claim.task_id, "$plan")["state"] == "cancelled"
 
 
-def test_a_model_that_fails_for_now_has_the_row_tried_again_as_its_server_asks(planner: Planner) -> None:
+def test_a_temporary_model_error_retries_the_row_after_the_servers_pause(planner: Planner) -> None:
     claim = planner.submit(SCAN)
     failed = failure("model_rate_limited", "slow down", retryable=True, details={"retry_after": 30})
 
@@ -195,7 +195,7 @@ def test_a_model_that_fails_for_now_has_the_row_tried_again_as_its_server_asks(p
     assert (row["not_before"] - row["queued_at"]).total_seconds() > 25
 
 
-def test_a_model_that_is_free_after_the_deadline_only_is_not_waited_for(planner: Planner) -> None:
+def test_a_model_that_is_free_only_after_the_deadline_is_unavailable(planner: Planner) -> None:
     planner.fake.fail(Fault.RATE_LIMITED, retry_after="100")
     late = planner.submit(UNPLANNABLE, max_time_seconds=60)
 
@@ -212,7 +212,7 @@ def test_a_model_that_is_free_after_the_deadline_only_is_not_waited_for(planner:
 
 
 @given(st.integers(0, 40), st.none() | st.floats(0, 500), st.floats(0, 0.999), st.floats(0, 100))
-def test_a_pause_has_full_jitter_is_as_long_as_asked_and_ends_before_the_deadline(
+def test_a_retry_pause_has_jitter_respects_retry_after_and_ends_before_the_deadline(
     failures: int, asked: float | None, chance: float, left: float
 ) -> None:
     pause = backoff_seconds(failures, retry_after=asked, chance=chance, longest=left)
@@ -221,7 +221,7 @@ def test_a_pause_has_full_jitter_is_as_long_as_asked_and_ends_before_the_deadlin
     assert least <= pause <= max(least, min(60.0, 2.0**failures, left))
 
 
-def test_a_step_that_finds_no_budget_ends_the_task_and_keeps_what_was_finished(engineer: Engineer) -> None:
+def test_a_step_without_budget_ends_the_task_and_keeps_finished_outputs(engineer: Engineer) -> None:
     task = engineer.start(wait_step("a"), wait_step("b", "a"), wait_step("c", "b"))
     engineer.do(task, "a", output={"summary": "a is done"})
     claim = engineer.take(task, "b")

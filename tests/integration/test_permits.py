@@ -1,4 +1,4 @@
-"""Steps are saved with permits that their rows keep through the database, and arms do none without one."""
+"""Steps are stored with permits, and arms run no step without one."""
 
 import hashlib
 from dataclasses import replace
@@ -25,20 +25,20 @@ from workers.attempt.context import AttemptContext
 from workers.runtime import startup_checks
 
 KEY = signing_key.new_private_key()
-# numbers that jsonb writes in its own way
+# numbers that jsonb changes
 ODD = {"seconds": 0.0}
 SOURCE = b"def test_nothing(): pass\n"
 
 
 @pytest.fixture
 def signer(engine: Engine, our_settings: Settings) -> Engineer:
-    """One who signs permits, and whose arms ask for them."""
+    """An engineer who signs permits and whose arms require them."""
     public = signing_key.public_key_of(KEY)
     return Engineer(engine, replace(our_settings, permit_private_key=KEY, permit_public_key=public))
 
 
 def attempted(engineer: Engineer, claim: Claim) -> Any:
-    """Run a claimed step as its worker would, who lacks the private key."""
+    """Run a claimed step like a worker, without the private key."""
     settings = replace(engineer.settings, permit_private_key=None)
     process = WorkerProcess(
         settings=settings,
@@ -50,7 +50,7 @@ def attempted(engineer: Engineer, claim: Claim) -> Any:
     return run_step(AttemptContext.of(process, claim))
 
 
-def test_a_step_runs_by_its_permit(signer: Engineer) -> None:
+def test_a_step_with_a_valid_permit_runs(signer: Engineer) -> None:
     task = signer.start(wait_step("a", inputs=ODD, timeout_seconds=1e1))
 
     result = attempted(signer, signer.take(task, "a"))
@@ -58,7 +58,7 @@ def test_a_step_runs_by_its_permit(signer: Engineer) -> None:
     assert result.status is ResultStatus.DONE, result.error
 
 
-def test_a_step_that_failed_says_too_how_its_tools_were_kept_apart(signer: Engineer) -> None:
+def test_a_failed_step_reports_its_sandbox_too(signer: Engineer) -> None:
     tests = {"id": "a", "arm": "executor", "action": "tests", "inputs": {}, "depends_on": []}
     with transaction(signer.engine) as conn:
         files.put(conn, TENANT, filename="a.py", media_type="text/x-python", content=SOURCE)
@@ -86,7 +86,7 @@ def test_a_step_that_failed_says_too_how_its_tools_were_kept_apart(signer: Engin
         "UPDATE steps SET spec = (SELECT spec FROM steps WHERE name = 'b') WHERE name = 'a'",
     ],
 )
-def test_a_row_that_was_changed_after_it_was_saved_is_not_done(forgery: str, signer: Engineer) -> None:
+def test_a_row_that_was_changed_after_saving_does_not_run(forgery: str, signer: Engineer) -> None:
     task = signer.start(wait_step("a"), wait_step("b"))
     signer.ask(forgery)
 
@@ -96,7 +96,7 @@ def test_a_row_that_was_changed_after_it_was_saved_is_not_done(forgery: str, sig
     assert (result.error["code"], result.error["retryable"]) == ("permit_denied", False)
 
 
-def test_a_repair_round_has_permits_of_its_own(signer: Engineer) -> None:
+def test_a_repair_round_has_its_own_permits(signer: Engineer) -> None:
     task = signer.start(wait_step("a", repair_inputs={"seconds": 0.25}))
     signer.do(task, "a")
     signer.judge(task, verdict(Decision.FAILED, a="again, please"))
@@ -124,7 +124,7 @@ def test_without_keys_steps_run_without_permits(engineer: Engineer) -> None:
         ("judge", {"PERMIT_PUBLIC_KEY": signing_key.public_key_of(KEY), "PERMIT_PRIVATE_KEY": KEY}, None),
     ],
 )
-def test_a_worker_without_the_keys_it_needs_says_once_how_to_make_them(
+def test_a_worker_without_its_keys_logs_once_how_to_make_them(
     queue: str,
     keys: dict[str, str],
     told: str | None,

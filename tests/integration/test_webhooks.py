@@ -1,5 +1,6 @@
 """A webhook delivers the end of a task: signed, at least once, and only to hosts that the operator allowed."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -14,6 +15,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from orchestrator.auth.credential import webhook_secret
 from orchestrator.bootstrap import WorkerProcess
@@ -104,6 +106,24 @@ def test_the_end_of_a_task_is_delivered_and_signed(
     assert tickets(engineer) == []
     (decision,) = engineer.ask("SELECT payload FROM traces WHERE kind = 'webhook'")
     assert decision["payload"]["outcome"] == "delivered"
+
+
+def test_a_verifier_of_standard_webhooks_accepts_the_delivery_and_no_other_body(
+    engineer: Engineer, process: WorkerProcess, served: Served
+) -> None:
+    task_id = end_one(engineer, f"{served.url}/")
+
+    webhook.deliver(process, tickets(engineer)[0])
+
+    (came,) = served.received
+    secret = webhook_secret(process.settings, TENANT)
+    signed = f"{came.headers['webhook-id']}.{came.headers['webhook-timestamp']}.".encode() + came.body
+    expected = hmac.new(base64.b64decode(secret), signed, hashlib.sha256).digest()
+    assert came.headers["webhook-signature"] == f"v1,{base64.b64encode(expected).decode()}"
+    assert came.headers["webhook-id"] == f"{task_id}:{engineer.events(task_id)[-1].seq}"
+    assert Webhook(secret).verify(came.body, came.headers)["task_id"] == task_id
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(came.body + b" ", came.headers)
 
 
 def test_a_failed_delivery_is_retried_later_with_the_same_number(

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.llm.failover import Models
-from orchestrator.llm.interface import Completion
+from orchestrator.llm.completion import Completion, CompletionRequest
+from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
 from orchestrator.planner.by_model import PLAN_SCHEMA, PlanProposal
 from tests.fake_llm.server import FakeLLM
@@ -18,7 +18,7 @@ from workers.arms.base import models_used
 class ScriptedModel:
     """Models on a fake server, as an assignment has them."""
 
-    models: Models
+    models: ModelChain
     completions: list[Completion] = field(default_factory=list)
 
     def ask(
@@ -31,13 +31,9 @@ class ScriptedModel:
         avoid: Collection[str] = (),
     ) -> Completion:
         """Ask, and keep the answer in mind."""
+        deadline = time.monotonic() + 20
         completion = self.models.complete(
-            messages,
-            schema,
-            max_output_tokens=max_output_tokens,
-            deadline=time.monotonic() + 20,
-            purpose=purpose,
-            avoid=avoid,
+            CompletionRequest(messages, purpose, max_output_tokens, deadline, schema, avoid)
         )
         self.completions.append(completion)
         return completion

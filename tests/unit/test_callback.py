@@ -1,28 +1,28 @@
-"""Where a webhook may go: hosts that the operator named, and only to the public internet."""
+"""Webhooks may be sent only to allowed hosts on the public internet."""
 
 import pytest
 
-from orchestrator.auth.callback import Target, is_public, parse_callback
+from orchestrator.auth.callback import CallbackTarget, is_public, parse_callback
 from orchestrator.models.errors import InvalidInput
 
 ALLOWED = ("hooks.example.com", "*.example.org")
 
 
-def parse(url: str) -> Target:
+def parse(url: str) -> CallbackTarget:
     return parse_callback(url, allowed_hosts=ALLOWED, local_targets=("localhost:8443",))
 
 
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("https://hooks.example.com/a/b?c=d", Target("hooks.example.com", 443, "/a/b?c=d")),
-        ("https://HOOKS.example.com:443", Target("hooks.example.com", 443, "/")),
-        ("https://hooks.example.com./", Target("hooks.example.com", 443, "/")),
-        ("https://a.b.example.org/x", Target("a.b.example.org", 443, "/x")),
-        ("https://localhost:8443/x", Target("localhost", 8443, "/x")),
+        ("https://hooks.example.com/a/b?c=d", CallbackTarget("hooks.example.com", 443, "/a/b?c=d")),
+        ("https://HOOKS.example.com:443", CallbackTarget("hooks.example.com", 443, "/")),
+        ("https://hooks.example.com./", CallbackTarget("hooks.example.com", 443, "/")),
+        ("https://a.b.example.org/x", CallbackTarget("a.b.example.org", 443, "/x")),
+        ("https://localhost:8443/x", CallbackTarget("localhost", 8443, "/x")),
     ],
 )
-def test_an_allowed_address_is_taken_apart(url: str, target: Target) -> None:
+def test_an_allowed_url_is_parsed(url: str, target: CallbackTarget) -> None:
     assert parse(url) == target
 
 
@@ -54,7 +54,7 @@ def test_an_allowed_address_is_taken_apart(url: str, target: Target) -> None:
         "https://hooks.example.com/" + "x" * 2048,
     ],
 )
-def test_any_other_is_refused_by_its_field(url: str) -> None:
+def test_any_other_url_is_rejected_with_its_field(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         parse(url)
 
@@ -64,7 +64,7 @@ def test_any_other_is_refused_by_its_field(url: str) -> None:
 @pytest.mark.parametrize(
     "address", ["8.8.8.8", "2606:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8", "192.0.1.1", "100.128.0.1"]
 )
-def test_addresses_of_the_internet_are_public(address: str) -> None:
+def test_internet_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
@@ -115,5 +115,5 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "4000::1",
     ],
 )
-def test_all_others_are_not(address: str) -> None:
+def test_all_other_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)

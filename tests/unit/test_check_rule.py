@@ -1,4 +1,4 @@
-"""A machine check holds or fails for a stated reason; what is not there never holds."""
+"""A machine check is met or not, with a reason; a missing value meets none."""
 
 import time
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.models.execution_state import StepState
-from orchestrator.rules.check_rule import Ground, check, steps_named, validate_rule
+from orchestrator.rules.check_rule import CheckContext, check, steps_named, validate_rule
 
 OUTPUTS = {
     "tests": {
@@ -19,7 +19,7 @@ OUTPUTS = {
     },
     "lint": {"count": 3},
 }
-GROUND = Ground(
+GROUND = CheckContext(
     OUTPUTS, {"tests": StepState.DONE, "lint": StepState.DONE, "slow": StepState.FAILED}, result=OUTPUTS
 )
 
@@ -55,7 +55,7 @@ def at(pointer: str, **operations: Any) -> dict[str, Any]:
         ({"output_schema": {"required": ["lint"]}}, {"output_schema": {"required": ["audit"]}}),
     ],
 )
-def test_a_rule_holds_or_fails(holds: dict[str, Any], fails: dict[str, Any]) -> None:
+def test_a_rule_is_met_or_not(holds: dict[str, Any], fails: dict[str, Any]) -> None:
     assert validate_rule(holds) == validate_rule(fails) == []
 
     assert check(holds, GROUND).met
@@ -63,7 +63,7 @@ def test_a_rule_holds_or_fails(holds: dict[str, Any], fails: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("operation", [{"equals": None}, {"not_equals": 1}, {"at_most": 1}, {"same_as": {}}])
-def test_what_is_not_there_never_holds(operation: dict[str, Any]) -> None:
+def test_a_missing_value_meets_no_rule(operation: dict[str, Any]) -> None:
     missing_value = check({"step": "tests", "pointer": "/nothing", **operation}, GROUND)
     missing_step = check({"step": "slow", "pointer": "", **operation}, GROUND)
 
@@ -72,17 +72,17 @@ def test_what_is_not_there_never_holds(operation: dict[str, Any]) -> None:
     assert "slow has no output: it is failed" in missing_step.explanation
 
 
-def test_a_rule_of_a_step_means_that_step() -> None:
-    assert check({"pointer": "/count", "equals": 3}, Ground(OUTPUTS, step="lint")).met
+def test_a_rule_of_a_step_reads_that_step() -> None:
+    assert check({"pointer": "/count", "equals": 3}, CheckContext(OUTPUTS, step="lint")).met
 
 
-def test_all_steps_done_holds_only_when_they_are() -> None:
+def test_all_steps_done_is_met_only_if_they_are() -> None:
     assert not check({"all_steps_done": True}, GROUND).met
-    assert check({"all_steps_done": True}, Ground({}, {"a": StepState.DONE})).met
-    assert not check({"all_steps_done": True}, Ground({})).met
+    assert check({"all_steps_done": True}, CheckContext({}, {"a": StepState.DONE})).met
+    assert not check({"all_steps_done": True}, CheckContext({})).met
 
 
-def test_an_answer_carries_the_value_it_stands_on() -> None:
+def test_the_evidence_contains_the_checked_value() -> None:
     outcome = check(at("/failed", equals=1), GROUND)
 
     assert outcome.evidence == [{"place": "tests:/failed", "value": "0"}]
@@ -114,7 +114,7 @@ def test_an_answer_carries_the_value_it_stands_on() -> None:
         {"output_schema": {}, "equals": 1},
     ],
 )
-def test_a_rule_that_can_not_be_used_is_told_why(rule: Any) -> None:
+def test_an_invalid_rule_gets_a_reason(rule: Any) -> None:
     assert validate_rule(rule)
 
 
@@ -128,7 +128,7 @@ def test_a_rule_that_can_not_be_used_is_told_why(rule: Any) -> None:
 def test_a_pattern_made_to_hang_does_not(rule: dict[str, Any]) -> None:
     started = time.perf_counter()
 
-    outcome = check(rule, Ground({}, result={"text": "a" * 5_000 + "!"}))
+    outcome = check(rule, CheckContext({}, result={"text": "a" * 5_000 + "!"}))
 
     assert not outcome.met
     assert time.perf_counter() - started < 2
@@ -139,12 +139,12 @@ def test_a_schema_whose_references_double_at_each_level_ends() -> None:
     schema = {"$defs": {**levels, "d40": {}}, "$ref": "#/$defs/d0"}
 
     assert validate_rule({"schema": schema}) == []
-    outcome = check({"schema": schema}, Ground({}, result=1))
+    outcome = check({"schema": schema}, CheckContext({}, result=1))
 
     assert not outcome.met
-    assert "takes too many checks" in outcome.explanation
+    assert "takes too much work" in outcome.explanation
 
 
-def test_the_steps_that_a_rule_names_are_known() -> None:
+def test_the_steps_that_a_rule_names_and_reads() -> None:
     assert steps_named({"step": "a", "same_as": {"step": "b"}}) == ("a", "b")
     assert steps_named({"pointer": "/x", "equals": 1}) == ()

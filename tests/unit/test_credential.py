@@ -1,4 +1,4 @@
-"""What we sign holds, and what anybody else made does not."""
+"""Tokens and keys that we made are accepted, all others are rejected."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def signed(secret: str = SECRET, algorithm: str = "HS256", **changes: Any) -> st
     return jwt.encode(claims(**changes), secret, algorithm=algorithm)
 
 
-def test_a_token_gives_back_who_it_was_signed_for(settings: Settings) -> None:
+def test_a_token_identifies_the_caller_it_was_signed_for(settings: Settings) -> None:
     token = sign_token(settings, tenant="acme", key_id="k1", scopes=["task:read", "arm:list"], ttl=60)
 
     principal = verify_token(settings, token)
@@ -76,7 +76,7 @@ def test_admin_may_do_everything(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("claim", ["exp", "iat", "sub", "iss", "aud", "tenant", "key_id", "scopes"])
-def test_a_token_that_lacks_a_claim_is_refused(settings: Settings, claim: str) -> None:
+def test_a_token_without_a_required_claim_is_rejected(settings: Settings, claim: str) -> None:
     with pytest.raises(InvalidCredential):
         verify_token(settings, signed(**{claim: None}))
 
@@ -97,12 +97,12 @@ def test_a_token_that_lacks_a_claim_is_refused(settings: Settings, claim: str) -
         {"exp": "soon"},
     ],
 )
-def test_a_token_with_a_wrong_claim_is_refused(settings: Settings, changes: dict[str, Any]) -> None:
+def test_a_token_with_a_wrong_claim_is_rejected(settings: Settings, changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidCredential):
         verify_token(settings, _encode_anything(changes))
 
 
-def test_the_leeway_for_clocks_does_not_lengthen_a_token(settings: Settings) -> None:
+def test_the_leeway_for_clocks_does_not_extend_a_tokens_life(settings: Settings) -> None:
     behind = signed(iat=int(time.time()) + 10)
     expired = signed(exp=int(time.time()) - 1)
 
@@ -119,7 +119,7 @@ def test_only_our_algorithm_is_accepted(settings: Settings, algorithm: str) -> N
         verify_token(settings, signed(SECRET * 2, algorithm=algorithm))
 
 
-def test_an_unsigned_token_is_refused(settings: Settings) -> None:
+def test_an_unsigned_token_is_rejected(settings: Settings) -> None:
     with pytest.raises(InvalidCredential):
         verify_token(settings, jwt.encode(claims(), "", algorithm="none"))
 
@@ -127,7 +127,7 @@ def test_an_unsigned_token_is_refused(settings: Settings) -> None:
 @pytest.mark.parametrize(
     "token", ["", ".", "a.b.c", "x" * 10_000, signed("another secret of thirty-two bytes!")]
 )
-def test_what_we_did_not_sign_is_refused(settings: Settings, token: str) -> None:
+def test_a_token_that_we_did_not_sign_is_rejected(settings: Settings, token: str) -> None:
     with pytest.raises(InvalidCredential):
         verify_token(settings, token)
 
@@ -147,7 +147,7 @@ def signed_by(private: str, *, kid: str, **changes: Any) -> str:
     )
 
 
-def test_a_private_key_signs_and_its_public_half_checks() -> None:
+def test_a_private_key_signs_and_its_public_key_verifies() -> None:
     chosen = with_keys()
     token = sign_token(chosen, tenant="acme", key_id="k1", scopes=["admin"])
 
@@ -161,7 +161,7 @@ def test_a_private_key_signs_and_its_public_half_checks() -> None:
     assert verify_token(checks_only, token).tenant == "acme"
 
 
-def test_two_keys_hold_while_one_takes_over_from_the_other() -> None:
+def test_both_keys_are_valid_during_a_rotation() -> None:
     before = with_keys(JWT_PRIVATE_KEY=OLDER, JWT_PUBLIC_KEYS=f"old={OLDER_PUBLIC}")
     after = with_keys(JWT_PUBLIC_KEYS=f"old={OLDER_PUBLIC}, new={PUBLIC}")
     ended = with_keys(JWT_PUBLIC_KEYS=f"new={PUBLIC}")
@@ -175,7 +175,7 @@ def test_two_keys_hold_while_one_takes_over_from_the_other() -> None:
         verify_token(ended, old)
 
 
-def test_a_key_is_good_for_its_own_name_and_algorithm_only() -> None:
+def test_a_key_is_valid_only_for_its_own_name_and_algorithm() -> None:
     both = with_keys(JWT_PUBLIC_KEYS=f"old={OLDER_PUBLIC},new={PUBLIC}", JWT_SECRET=SECRET)
     raw = base64.b64decode(PUBLIC)
 
@@ -195,19 +195,19 @@ def test_a_key_is_good_for_its_own_name_and_algorithm_only() -> None:
             verify_token(both, token)
 
 
-def test_a_shared_secret_is_taken_only_where_one_is_set() -> None:
+def test_a_shared_secret_is_accepted_only_if_one_is_set() -> None:
     verify_token(with_keys(JWT_SECRET=SECRET), signed())
     with pytest.raises(InvalidCredential):
         verify_token(with_keys(), signed())
 
 
-def test_who_has_no_key_signs_nothing() -> None:
+def test_signing_without_a_key_is_an_error() -> None:
     with pytest.raises(SettingsError, match="JWT_PRIVATE_KEY"):
         sign_token(load(NOWHERE), tenant="acme", key_id="k1", scopes=["admin"])
 
 
 @pytest.mark.parametrize("life", [86_401, 10**9, 10**30])
-def test_a_token_made_for_longer_than_the_bound_is_refused(settings: Settings, life: int) -> None:
+def test_a_token_with_a_longer_life_than_allowed_is_rejected(settings: Settings, life: int) -> None:
     now = int(time.time())
     verify_token(settings, signed(iat=now, exp=now + 86_400))
 
@@ -217,19 +217,19 @@ def test_a_token_made_for_longer_than_the_bound_is_refused(settings: Settings, l
     assert refused.value.details == {"reason": "too_long"}
 
 
-def test_a_token_that_never_ends_is_refused(settings: Settings) -> None:
+def test_a_token_that_never_expires_is_rejected(settings: Settings) -> None:
     values: tuple[object, ...] = (float("inf"), [], {})
     for never in values:
         with pytest.raises(InvalidCredential):
             verify_token(settings, _encode_anything({"exp": never}))
 
 
-def test_we_sign_no_token_that_we_would_refuse(settings: Settings) -> None:
+def test_we_sign_no_token_that_we_would_reject(settings: Settings) -> None:
     with pytest.raises(InvalidInput):
         sign_token(settings, tenant="acme", key_id="k1", scopes=["admin"], ttl=86_401)
 
 
-def test_the_cache_and_webhooks_do_not_change_with_what_signs_tokens() -> None:
+def test_cache_and_webhook_secrets_do_not_depend_on_the_token_keys() -> None:
     own = {"CACHE_SECRET": "c" * 40, "WEBHOOK_SECRET": "w" * 40}
     one, other = with_keys(**own), with_keys(**own, JWT_PRIVATE_KEY=OLDER, JWT_SECRET="other" * 8)
 
@@ -238,7 +238,7 @@ def test_the_cache_and_webhooks_do_not_change_with_what_signs_tokens() -> None:
     assert credential.ticket_secret(one) != credential.ticket_secret(other)
 
 
-def test_each_secret_that_follows_from_another_is_a_different_one(settings: Settings) -> None:
+def test_derived_secrets_are_all_different(settings: Settings) -> None:
     every = {
         credential.cache_secret(settings).hex(),
         credential.ticket_secret(settings).hex(),
@@ -250,7 +250,7 @@ def test_each_secret_that_follows_from_another_is_a_different_one(settings: Sett
     assert len(every) == 5
 
 
-def test_a_secret_that_follows_from_nothing_is_named() -> None:
+def test_a_missing_root_secret_is_named() -> None:
     bare = load(NOWHERE)
 
     with pytest.raises(SettingsError, match="CACHE_SECRET"):
@@ -259,7 +259,7 @@ def test_a_secret_that_follows_from_nothing_is_named() -> None:
         credential.webhook_secret(bare, "acme")
 
 
-def test_a_key_can_be_taken_apart_again() -> None:
+def test_an_api_key_can_be_parsed() -> None:
     key = new_api_key("test")
 
     parsed = parse_api_key(key.text)
@@ -273,11 +273,11 @@ def test_a_key_can_be_taken_apart_again() -> None:
 @pytest.mark.parametrize(
     "text", ["", "octo_live_x_y", "sk-123", f"octo_LIVE_{'a' * 12}_{'b' * 43}", "octo_" * 20]
 )
-def test_what_has_not_the_form_of_a_key_is_none(text: str) -> None:
+def test_a_malformed_api_key_is_none(text: str) -> None:
     assert parse_api_key(text) is None
 
 
-def test_a_key_with_anything_behind_it_is_none() -> None:
+def test_an_api_key_with_a_suffix_is_none() -> None:
     text = new_api_key().text
 
     assert [parse_api_key(text + tail) for tail in ("\n", "x", " ")] == [None, None, None]
@@ -294,7 +294,7 @@ def test_all_scopes_are_named_all() -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["task:fly"], ["all", "x"]])
-def test_an_unknown_scope_is_refused(names: list[str]) -> None:
+def test_an_unknown_scope_is_rejected(names: list[str]) -> None:
     with pytest.raises(InvalidInput):
         expand_scopes(names)
 

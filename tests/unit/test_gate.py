@@ -1,4 +1,4 @@
-"""The gate throws no dice: its random tests draw the same examples in every process."""
+"""`make test` is deterministic: its random tests draw the same examples in every process."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ print(drawn())
 
 
 def drawn() -> list[tuple[int, str]]:
-    """Return what hypothesis draws."""
+    """Return the examples that hypothesis draws."""
     tried: list[tuple[int, str]] = []
 
     @given(st.integers(), st.text())
@@ -30,7 +30,7 @@ def drawn() -> list[tuple[int, str]]:
     return tried
 
 
-def test_random_tests_draw_the_same_whatever_modules_a_process_has_imported() -> None:
+def test_random_tests_draw_the_same_examples_in_every_process() -> None:
     few = subprocess.check_output([sys.executable, "-c", _DRAWN_IN], text=True, cwd=_ROOT)
     many = subprocess.check_output(
         [sys.executable, "-c", "import api.app, orchestrator.settings" + _DRAWN_IN], text=True, cwd=_ROOT
@@ -40,7 +40,7 @@ def test_random_tests_draw_the_same_whatever_modules_a_process_has_imported() ->
     assert few.count("(") > 100
 
 
-def test_the_profile_of_the_gate_is_in_force() -> None:
+def test_the_gate_profile_is_active() -> None:
     assert settings.default is not None
     assert settings.default.derandomize
     assert settings.default.database is None

@@ -1,4 +1,4 @@
-"""For each kind of rule, one criterion that the judge finds met and one that was planted to fail."""
+"""Each kind of rule has one criterion that is met and one that fails."""
 
 from typing import Any
 
@@ -50,9 +50,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("holds", "planted"), KINDS.values(), ids=KINDS)
-def test_a_criterion_is_met_or_not_by_its_rule_with_evidence(
-    holds: dict[str, Any], planted: dict[str, Any]
-) -> None:
+def test_a_rule_decides_a_criterion_with_evidence(holds: dict[str, Any], planted: dict[str, Any]) -> None:
     good, bad = Criterion("it holds", holds), Criterion("it was planted", planted)
 
     verdict = judge_round(view(STEPS, RESULTS, contract=Contract(goal="g", acceptance_criteria=(good, bad))))
@@ -88,7 +86,7 @@ def test_all_steps_done_is_met_or_not() -> None:
     ],
     ids=["file and line", "quote"],
 )
-def test_a_citation_stands_or_not(holds: dict[str, Any], planted: dict[str, Any]) -> None:
+def test_a_citation_is_verified(holds: dict[str, Any], planted: dict[str, Any]) -> None:
     given = assignment("judge", "verify", {"citations": [holds, planted]}, files={"a.txt": FILE})
 
     output = run(given).output
@@ -99,7 +97,7 @@ def test_a_citation_stands_or_not(holds: dict[str, Any], planted: dict[str, Any]
     assert all(finding["evidence"] for finding in findings)
 
 
-def test_without_any_evidence_a_verification_is_not_passed() -> None:
+def test_a_verification_without_evidence_does_not_pass() -> None:
     nothing = assignment("judge", "verify", {"citations": []}, files={"a.txt": FILE})
     required = assignment("judge", "verify", {"citations": [[]], "required": True}, files={"a.txt": FILE})
 
@@ -115,14 +113,14 @@ def test_without_any_evidence_a_verification_is_not_passed() -> None:
     ("checks", "told"),
     [([3], "1 of 1 check held"), ([3, 4], "1 of 2 checks held"), ([4], "0 of 1 check held")],
 )
-def test_a_verification_counts_its_checks_in_good_english(checks: list[int], told: str) -> None:
+def test_a_verification_reports_its_number_of_checks(checks: list[int], told: str) -> None:
     inputs = {"value": 3, "checks": [{"check": {"equals": number}} for number in checks]}
 
     assert run(assignment("judge", "verify", inputs)).output["summary"].partition(";")[0] == told
 
 
 @pytest.mark.parametrize("criteria", [["It reads well"], ["It reads well", "It is kind"]])
-def test_what_nobody_checked_never_passes(criteria: list[str]) -> None:
+def test_an_unchecked_criterion_never_passes(criteria: list[str]) -> None:
     contract = Contract(goal="g", acceptance_criteria=tuple(map(Criterion, criteria)))
 
     verdict = judge_round(view(STEPS, RESULTS, contract=contract))
@@ -132,7 +130,7 @@ def test_what_nobody_checked_never_passes(criteria: list[str]) -> None:
     assert len(verdict.warnings) == len(criteria)
 
 
-def test_a_step_that_was_skipped_meets_no_rule() -> None:
+def test_a_skipped_step_meets_no_rule() -> None:
     shown = view(STEPS, {"tests": RESULTS["tests"]}, contract=Contract(goal="g"))
 
     assert shown.states["report"] is StepState.SKIPPED

@@ -1,4 +1,4 @@
-"""What a newer release writes beside what this one knows is passed over when it is read back."""
+"""Members that a newer release wrote are ignored when a record is read."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
-def test_members_that_nobody_knows_change_nothing(value: Any) -> None:
+def test_unknown_members_are_ignored(value: Any) -> None:
     kind = type(value)
 
     assert kind.from_record(value.to_record()) == value
     assert kind.from_record(_with_more(value.to_record())) == value
 
 
-def test_a_verdict_of_release_0_1_called_its_coverage_confidence() -> None:
+def test_the_confidence_of_a_release_0_1_verdict_is_its_coverage() -> None:
     record = Verdict(Decision.FAILED, 0.5, confidence=0.0).to_record()
     old = {name: value for name, value in record.items() if name != "coverage"} | {"confidence": 0.5}
 
@@ -35,7 +35,7 @@ def test_a_verdict_of_release_0_1_called_its_coverage_confidence() -> None:
     assert (verdict.coverage, verdict.confidence) == (0.5, None)
 
 
-def test_a_plan_row_that_says_more_of_its_source_is_understood() -> None:
+def test_unknown_members_of_a_plan_rows_source_are_ignored() -> None:
     source = RetrySource("task_0000000000000000", 1, from_step=None)
 
     assert source_of(_with_more(source.to_spec())) == source

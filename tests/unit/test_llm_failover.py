@@ -1,4 +1,4 @@
-"""The chain: who is asked, who is passed over and why, what is never shopped around, and what it costs."""
+"""The chain of models: which model is asked, which errors fail over, and what calls cost."""
 
 import time
 from collections.abc import Iterator
@@ -6,44 +6,45 @@ from decimal import Decimal
 
 import pytest
 
-from orchestrator.llm import failover, stop
+from orchestrator.llm import cancellation, model_chain
+from orchestrator.llm.completion import Completion, CompletionRequest, UsageBound
 from orchestrator.llm.gate import FallbackGate, Policy, Rates
-from orchestrator.llm.interface import Bound, Completion, Usage
-from orchestrator.llm.metered import OVERHEAD_TOKENS
-from orchestrator.llm.price import Prices
+from orchestrator.llm.model_call import OVERHEAD_TOKENS
+from orchestrator.llm.pricing import Prices
 from orchestrator.llm.prompt import Message, Role
+from orchestrator.llm.provider import Usage
 from orchestrator.models import errors, model_errors
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.model_choice import ModelName, Price, parse_chain
 from orchestrator.models.model_errors import ModelError
 from orchestrator.settings import Settings
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, Link, ModelCaller
+from tests.llm_kit import HELLO, ModelCaller
 
 CHAIN = ("anthropic:fake-first", "openai:fake-second")
 SONNET = ModelName("anthropic", "claude-sonnet-5-5")
 
 
 class BudgetAccount:
-    """A purse that writes down what it is asked."""
+    """A budget account that records its calls."""
 
     def __init__(self, *, empty: bool = False) -> None:
         self.empty = empty
-        self.reserved: list[Bound] = []
+        self.reserved: list[UsageBound] = []
         self.settled: list[tuple[int, Usage | None, Decimal | None]] = []
         self.told: list[bool] = []
 
-    def reserve(self, bound: Bound) -> int:
+    def reserve(self, bound: UsageBound) -> int:
         if self.empty:
             raise BudgetExceeded()
         self.reserved.append(bound)
         return len(self.reserved)
 
     def settle(
-        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_told: bool = True
+        self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_reported: bool = True
     ) -> None:
         self.settled.append((call, usage, dollars))
-        self.told.append(is_told)
+        self.told.append(is_reported)
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_the_next_model_answers_and_the_record_says_why(fake: FakeLLM, fault: Fa
     ("fault", "kind"),
     [(Fault.REFUSAL, model_errors.ModelRefused), (Fault.TOO_LARGE, model_errors.ModelRequestRejected)],
 )
-def test_a_refusal_or_a_faulty_request_is_never_shopped_around(
+def test_after_a_refusal_or_a_rejected_request_no_other_model_is_asked(
     fake: FakeLLM, fault: Fault, kind: type[ModelError]
 ) -> None:
     fake.fail(fault)
@@ -96,13 +97,13 @@ def test_a_refusal_or_a_faulty_request_is_never_shopped_around(
 def test_a_hanging_model_leaves_time_for_the_next(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
 
-    answer = ModelCaller(fake, CHAIN, link=Link(timeout_seconds=1)).ask(seconds=10)
+    answer = ModelCaller(fake, CHAIN, timeout_seconds=1).ask(seconds=10)
 
     assert [attempt.outcome for attempt in answer.attempts] == ["model_timeout", "ok"]
     assert answer.attempts[0].dollars is None
 
 
-def test_nobody_is_asked_after_the_deadline(fake: FakeLLM) -> None:
+def test_no_model_is_asked_after_the_deadline(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
 
     with pytest.raises(model_errors.ModelTimeout) as late:
@@ -111,7 +112,7 @@ def test_nobody_is_asked_after_the_deadline(fake: FakeLLM) -> None:
     assert len(late.value.details["attempts"]) == 1
 
 
-def test_all_in_vain_says_what_can_be_tried_again(fake: FakeLLM) -> None:
+def test_if_all_models_fail_the_error_says_whether_to_retry(fake: FakeLLM) -> None:
     fake.fail(Fault.UNAUTHORISED, Fault.OVERLOADED)
 
     with pytest.raises(model_errors.ModelUnavailable) as vain:
@@ -121,7 +122,7 @@ def test_all_in_vain_says_what_can_be_tried_again(fake: FakeLLM) -> None:
     assert outcomes == ["model_unauthorised", "model_unavailable"]
 
 
-def test_without_a_model_nothing_is_faked(fake: FakeLLM) -> None:
+def test_without_a_model_there_is_an_error_and_no_fake_answer(fake: FakeLLM) -> None:
     caller = ModelCaller(fake, ())
 
     assert not caller.models.is_configured
@@ -129,14 +130,14 @@ def test_without_a_model_nothing_is_faked(fake: FakeLLM) -> None:
         caller.ask()
 
 
-def test_a_judge_asks_another_provider_than_the_producer_where_there_is_one(fake: FakeLLM) -> None:
+def test_avoided_providers_are_asked_last(fake: FakeLLM) -> None:
     caller = ModelCaller(fake, CHAIN)
 
     assert caller.ask(avoid=["anthropic"]).provider == "openai"
     assert caller.ask(avoid=["anthropic", "openai"]).provider == "anthropic"
 
 
-def test_a_model_that_failed_too_often_is_left_alone(fake: FakeLLM) -> None:
+def test_an_open_breaker_stops_calls_to_the_model(fake: FakeLLM) -> None:
     caller = ModelCaller(fake, CHAIN, gate=FallbackGate(Policy(failures=3)))
     fake.fail(*[Fault.OVERLOADED] * 3, match="fake-first")
     for _ in range(3):
@@ -150,7 +151,7 @@ def test_a_model_that_failed_too_often_is_left_alone(fake: FakeLLM) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.REFUSAL, Fault.TOO_LARGE, Fault.UNAUTHORISED, Fault.RATE_LIMITED])
-def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, fault: Fault) -> None:
+def test_errors_that_the_model_did_not_cause_do_not_open_its_breaker(fake: FakeLLM, fault: Fault) -> None:
     caller = ModelCaller(fake, gate=FallbackGate(Policy(failures=2)))
     fake.fail(*[fault] * 4, retry_after="0")
     for _ in range(4):
@@ -160,8 +161,8 @@ def test_what_is_not_the_models_fault_does_not_open_its_breaker(fake: FakeLLM, f
     assert caller.ask().text
 
 
-def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -> None:
-    caller = ModelCaller(fake, gate=FallbackGate(Policy(failures=1)), link=Link(timeout_seconds=30))
+def test_a_short_deadline_of_ours_does_not_count_against_the_model(fake: FakeLLM) -> None:
+    caller = ModelCaller(fake, gate=FallbackGate(Policy(failures=1)), timeout_seconds=30)
     fake.fail(Fault.HANG)
     with pytest.raises(model_errors.ModelTimeout):
         caller.ask(seconds=0.1)
@@ -169,7 +170,7 @@ def test_a_deadline_of_our_own_does_not_count_against_the_model(fake: FakeLLM) -
     assert caller.ask().text
 
 
-def test_a_pause_that_a_provider_asks_for_holds_for_everyone(fake: FakeLLM) -> None:
+def test_a_providers_pause_applies_to_all_callers(fake: FakeLLM) -> None:
     gate = FallbackGate(Policy())
     fake.fail(Fault.RATE_LIMITED, retry_after="40")
     with pytest.raises(model_errors.ModelRateLimited):
@@ -183,7 +184,7 @@ def test_a_pause_that_a_provider_asks_for_holds_for_everyone(fake: FakeLLM) -> N
     assert len(fake.received) == 1
 
 
-def test_a_rate_that_is_used_up_is_waited_for_and_never_slept(fake: FakeLLM) -> None:
+def test_a_used_up_rate_limit_is_an_error_with_retry_after_and_no_sleep(fake: FakeLLM) -> None:
     caller = ModelCaller(fake, rates=Rates(requests=2))
     caller.ask()
     caller.ask()
@@ -195,7 +196,7 @@ def test_a_rate_that_is_used_up_is_waited_for_and_never_slept(fake: FakeLLM) -> 
     assert busy.value.retryable
 
 
-def test_a_conversation_that_began_is_finished_though_the_rate_is_used_up(fake: FakeLLM) -> None:
+def test_a_started_conversation_ignores_the_rate_limit(fake: FakeLLM) -> None:
     fake.answer("wrong", {"a": 1})
 
     answer = ModelCaller(fake, rates=Rates(requests=1)).ask({"type": "object", "required": ["a"]})
@@ -203,7 +204,7 @@ def test_a_conversation_that_began_is_finished_though_the_rate_is_used_up(fake: 
     assert answer.value == {"a": 1}
 
 
-def test_every_call_is_reserved_before_and_settled_after_by_what_it_used(fake: FakeLLM) -> None:
+def test_every_call_is_reserved_before_and_settled_by_its_usage_afterwards(fake: FakeLLM) -> None:
     budget = BudgetAccount()
     fake.add(
         Scripted("wrong", input_tokens=10, output_tokens=2),
@@ -217,7 +218,7 @@ def test_every_call_is_reserved_before_and_settled_after_by_what_it_used(fake: F
 
 
 @pytest.mark.parametrize("fault", [Fault.HANG, Fault.RESET, Fault.BAD_JSON])
-def test_a_call_of_unknown_outcome_is_charged_what_it_likely_used(fake: FakeLLM, fault: Fault) -> None:
+def test_a_call_without_reported_usage_is_charged_an_estimate(fake: FakeLLM, fault: Fault) -> None:
     budget = BudgetAccount()
     fake.fail(fault)
 
@@ -232,7 +233,7 @@ def test_a_call_of_unknown_outcome_is_charged_what_it_likely_used(fake: FakeLLM,
 
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.OVERLOADED, Fault.UNAUTHORISED])
-def test_a_call_that_a_provider_turned_away_is_free(fake: FakeLLM, fault: Fault) -> None:
+def test_a_call_that_the_provider_rejected_is_free(fake: FakeLLM, fault: Fault) -> None:
     budget = BudgetAccount()
     fake.fail(fault)
 
@@ -242,7 +243,7 @@ def test_a_call_that_a_provider_turned_away_is_free(fake: FakeLLM, fault: Fault)
     assert budget.settled == [(1, Usage(), Decimal(0))]
 
 
-def test_without_budget_nothing_is_sent_and_the_rate_is_given_back(fake: FakeLLM) -> None:
+def test_without_budget_nothing_is_sent_and_the_rate_limit_is_released(fake: FakeLLM) -> None:
     caller = ModelCaller(fake, CHAIN, rates=Rates(requests=1))
 
     for _ in range(3):
@@ -253,7 +254,7 @@ def test_without_budget_nothing_is_sent_and_the_rate_is_given_back(fake: FakeLLM
     assert caller.ask().text
 
 
-def test_the_reserved_bound_is_never_below_what_the_words_can_come_to(fake: FakeLLM) -> None:
+def test_the_reserved_bound_is_at_least_the_actual_usage(fake: FakeLLM) -> None:
     budget = BudgetAccount()
     words = [Message(Role.USER, "žluťoučký kůň 🐎")]
 
@@ -262,7 +263,7 @@ def test_the_reserved_bound_is_never_below_what_the_words_can_come_to(fake: Fake
     assert budget.reserved[0].input_tokens >= len(words[0].text.encode()) + OVERHEAD_TOKENS
 
 
-def test_a_known_price_is_worked_out_with_cached_tokens_in_the_input() -> None:
+def test_cached_tokens_are_part_of_the_input_in_a_known_price() -> None:
     cost = Prices().cost(SONNET, Usage(1000, 500, cached_tokens=200))
 
     assert cost == Decimal("0.00662")
@@ -276,7 +277,7 @@ def test_an_unknown_price_is_none_and_never_zero(model: str) -> None:
     assert Prices().bound(name, input_tokens=1, output_tokens=1).dollars is None
 
 
-def test_the_operators_own_price_comes_first() -> None:
+def test_the_operators_own_price_takes_precedence() -> None:
     own = Prices({str(SONNET): Price(Decimal(1), Decimal(2), Decimal("0.5"))})
 
     assert own.cost(SONNET, Usage(1_000_000, 1_000_000, cached_tokens=500_000)) == Decimal("2.75")
@@ -289,7 +290,7 @@ def test_the_bound_of_a_cost_covers_writing_to_a_cache() -> None:
     assert bound.dollars >= Prices().cost(SONNET, Usage(1000, 500, cache_write_tokens=1000))
 
 
-def test_what_a_fake_model_says_costs_nothing_though_the_name_has_a_price(fake: FakeLLM) -> None:
+def test_a_fake_model_costs_nothing_even_if_its_name_has_a_price(fake: FakeLLM) -> None:
     answer: Completion = ModelCaller(fake, ["anthropic:claude-sonnet-5-5"]).ask()
 
     assert answer.is_fake
@@ -297,7 +298,7 @@ def test_what_a_fake_model_says_costs_nothing_though_the_name_has_a_price(fake: 
     assert answer.to_record()["fake"] is True
 
 
-def test_models_are_opened_as_the_settings_say(fake: FakeLLM) -> None:
+def test_models_are_opened_according_to_the_settings(fake: FakeLLM) -> None:
     environ = {"OPENAI_BASE_URL": "", "OPENAI_ORG_ID": " ", "ANTHROPIC_AUTH_TOKEN": "", "PATH": ""}
     chosen = _settings(
         openai_base_url=fake.openai_url,
@@ -308,7 +309,7 @@ def test_models_are_opened_as_the_settings_say(fake: FakeLLM) -> None:
         llm_extra_body={"openai:local": {"reasoning_effort": "low"}},
     )
 
-    models = failover.open_models(chosen, gate=FallbackGate(), observe=lambda _: None, environ=environ)
+    models = model_chain.open_models(chosen, gate=FallbackGate(), observe=lambda _: None, environ=environ)
     answers = [_complete(models) for _ in range(3)]
 
     assert environ == {"PATH": ""}
@@ -318,12 +319,12 @@ def test_models_are_opened_as_the_settings_say(fake: FakeLLM) -> None:
     assert (sent["reasoning_effort"], sent["max_tokens"]) == ("low", 50)
 
 
-def test_openai_itself_is_told_the_limit_by_its_newer_name(fake: FakeLLM) -> None:
+def test_openai_itself_gets_the_newer_name_of_the_output_limit(fake: FakeLLM) -> None:
     chosen = _settings(
         openai_base_url=fake.openai_url, llm_chain=(ModelName("openai", "m"),), llm_flavour="openai"
     )
 
-    _complete(failover.open_models(chosen, gate=FallbackGate(), observe=lambda _: None, environ={}))
+    _complete(model_chain.open_models(chosen, gate=FallbackGate(), observe=lambda _: None, environ={}))
 
     assert fake.received[0].body["max_completion_tokens"] == 50
 
@@ -333,12 +334,12 @@ def _settings(**chosen: object) -> Settings:
         database_url="postgresql://x",
         redis_url="redis://x",
         jwt_secret="x" * 40,
-        **chosen,  # type: ignore[arg-type]  # a test's own words
+        **chosen,  # type: ignore[arg-type]  # keywords of the test
     )
 
 
-def _complete(models: failover.Models) -> Completion:
-    return models.complete(HELLO, max_output_tokens=50, deadline=time.monotonic() + 5, purpose="t@1.0.0")
+def _complete(models: model_chain.ModelChain) -> Completion:
+    return models.complete(CompletionRequest(HELLO, "t@1.0.0", 50, deadline=time.monotonic() + 5))
 
 
 def test_a_chain_needs_its_providers_keys() -> None:
@@ -346,7 +347,7 @@ def test_a_chain_needs_its_providers_keys() -> None:
         _settings(llm_chain=parse_chain("anthropic:m"))
 
 
-def test_a_key_alone_chooses_the_registrys_model() -> None:
+def test_an_api_key_alone_selects_the_registrys_default_model() -> None:
     assert [name.provider for name in _settings(openai_api_key="k", anthropic_api_key="k").models] == [
         "anthropic",
         "openai",
@@ -354,13 +355,13 @@ def test_a_key_alone_chooses_the_registrys_model() -> None:
     assert _settings().models == ()
 
 
-def test_a_call_that_nobody_wants_any_more_is_closed_and_nobody_else_is_asked(fake: FakeLLM) -> None:
+def test_a_cancelled_call_is_closed_and_no_other_model_is_asked(fake: FakeLLM) -> None:
     fake.fail(Fault.HANG)
     caller = ModelCaller(fake, CHAIN)
     began = time.monotonic()
 
-    # the task ends once the server has the request
-    with pytest.raises(errors.Stopped) as stopped, stop.stoppable(lambda: bool(fake.received)):
+    # the task ends when the server has the request
+    with pytest.raises(errors.Stopped) as stopped, cancellation.cancellable(lambda: bool(fake.received)):
         caller.ask(seconds=10)
 
     assert time.monotonic() - began < 5
@@ -369,11 +370,11 @@ def test_a_call_that_nobody_wants_any_more_is_closed_and_nobody_else_is_asked(fa
     assert len(fake.received) == 1
 
 
-def test_a_call_that_can_be_stopped_and_is_not_ends_as_any_other(fake: FakeLLM) -> None:
+def test_a_cancellable_call_that_is_not_cancelled_succeeds(fake: FakeLLM) -> None:
     fake.fail(Fault.DRIP)
 
-    with pytest.raises(model_errors.ModelTimeout), stop.stoppable(lambda: False):
+    with pytest.raises(model_errors.ModelTimeout), cancellation.cancellable(lambda: False):
         ModelCaller(fake, CHAIN[:1]).ask(seconds=1)
 
-    with stop.stoppable(lambda: False):
+    with cancellation.cancellable(lambda: False):
         assert ModelCaller(fake, CHAIN).ask().text

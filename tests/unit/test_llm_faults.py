@@ -1,4 +1,4 @@
-"""Whatever a provider does, a call ends in time, as a right answer or as one of our errors."""
+"""For every fault of a provider, a call ends in time with an answer or with one of our errors."""
 
 import pickle
 import subprocess
@@ -11,18 +11,18 @@ from importlib.metadata import version
 import pytest
 
 from orchestrator.llm.anthropic import AnthropicProvider
-from orchestrator.llm.fault import retry_after_seconds
-from orchestrator.llm.interface import Finish, Query
+from orchestrator.llm.error_translation import retry_after_seconds
 from orchestrator.llm.openai import OpenAIProvider
+from orchestrator.llm.provider import FinishReason, ModelRequest
 from orchestrator.llm.transport import MAX_ANSWER_BYTES
 from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, Link, ModelCaller
+from tests.llm_kit import HELLO, ModelCaller
 
 SLOW_SECONDS = 0.5
-# what each fault ends as: whole answers, then streams where that differs
+# the outcome of each fault: single responses, then streams if they differ
 ENDS: dict[Fault, type[ModelError] | None] = {
     Fault.NONE: None,
     Fault.RATE_LIMITED: model_errors.ModelRateLimited,
@@ -90,12 +90,14 @@ def test_every_fault_ends_in_time_as_an_answer_or_a_typed_error(
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_an_answer_says_how_it_ended_and_that_it_is_fake(fake: FakeLLM, name: str, streams: bool) -> None:
-    whole = ModelCaller(fake, [f"{name}:any-model"], link=Link(streams=streams)).ask()
-    cut = ModelCaller(fake, [f"{name}:fake-length"], link=Link(streams=streams)).ask()
+def test_an_answer_has_its_finish_reason_and_is_marked_as_fake(
+    fake: FakeLLM, name: str, streams: bool
+) -> None:
+    whole = ModelCaller(fake, [f"{name}:any-model"], streams=streams).ask()
+    cut = ModelCaller(fake, [f"{name}:fake-length"], streams=streams).ask()
 
-    assert (whole.text, whole.finish, whole.is_fake) == (SENTENCE, Finish.STOP, True)
-    assert (cut.text, cut.finish) == (SENTENCE[: len(SENTENCE) // 2], Finish.LENGTH)
+    assert (whole.text, whole.finish, whole.is_fake) == (SENTENCE, FinishReason.STOP, True)
+    assert (cut.text, cut.finish) == (SENTENCE[: len(SENTENCE) // 2], FinishReason.LENGTH)
     assert whole.model == "fake-any-model"
     assert whole.usage.tokens > 0
 
@@ -105,14 +107,14 @@ def test_an_answer_says_how_it_ended_and_that_it_is_fake(fake: FakeLLM, name: st
 def test_usage_means_the_same_for_both_providers(fresh: FakeLLM, name: str, streams: bool) -> None:
     fresh.add(Scripted("yes", input_tokens=1000, output_tokens=500, cached_tokens=200))
 
-    usage = ModelCaller(fresh, [f"{name}:fake-model"], link=Link(streams=streams)).ask().usage
+    usage = ModelCaller(fresh, [f"{name}:fake-model"], streams=streams).ask().usage
 
     assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (1000, 500, 200)
 
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.SERVER_ERROR, Fault.RESET, Fault.HANG])
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_the_sdks_never_try_again_by_themselves(fresh: FakeLLM, name: str, fault: Fault) -> None:
+def test_the_sdks_do_not_retry(fresh: FakeLLM, name: str, fault: Fault) -> None:
     fresh.fail(fault)
 
     with pytest.raises(ModelError):
@@ -125,7 +127,7 @@ def test_the_sdks_never_try_again_by_themselves(fresh: FakeLLM, name: str, fault
     ("text", "seconds"), [("7", 7.0), ("1.5", 1.5), ("4294967", 4294967.0), ("-3", None), ("soon", None)]
 )
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_a_pause_that_is_asked_for_is_told_and_not_slept(
+def test_a_requested_pause_is_reported_without_sleeping(
     fresh: FakeLLM, name: str, text: str, seconds: float | None
 ) -> None:
     fresh.fail(Fault.RATE_LIMITED, retry_after=text)
@@ -147,14 +149,14 @@ def test_a_pause_that_is_asked_for_is_told_and_not_slept(
         ({}, None),
     ],
 )
-def test_a_pause_is_read_in_all_its_spellings(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_is_parsed_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 
     assert retry_after_seconds(headers, now=noon) == seconds
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
-def test_models_are_reached_by_the_environments_proxy(
+def test_models_are_reached_through_the_proxy_of_the_environment(
     fresh: FakeLLM, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", fresh.url)
@@ -162,7 +164,7 @@ def test_models_are_reached_by_the_environments_proxy(
     base_url = "http://models.invalid/v1" if name == "openai" else "http://models.invalid"
     opened = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}[name](api_key="k", base_url=base_url)
 
-    answer = opened.ask(Query(HELLO, 10, time.monotonic() + 5), "fake-model")
+    answer = opened.send(ModelRequest(HELLO, 10, time.monotonic() + 5), "fake-model")
 
     assert answer.text == SENTENCE
     assert fresh.received[0].path.startswith("http://models.invalid/v1/")
@@ -175,7 +177,7 @@ def test_an_answer_is_never_longer_than_its_limit(fresh: FakeLLM) -> None:
         ModelCaller(fresh).ask()
 
 
-def test_a_server_that_is_not_there_is_unavailable_and_costs_nothing() -> None:
+def test_an_unreachable_server_is_unavailable_and_costs_nothing() -> None:
     with FakeLLM() as gone:
         caller = ModelCaller(gone)
 
@@ -186,7 +188,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_costs_nothing() -> None:
     assert not refused.value.may_have_cost
 
 
-def test_an_error_keeps_its_kind_and_details_between_processes(fresh: FakeLLM) -> None:
+def test_an_error_keeps_its_class_and_details_when_pickled(fresh: FakeLLM) -> None:
     fresh.fail(Fault.RATE_LIMITED, retry_after="3")
     with pytest.raises(model_errors.ModelRateLimited) as refused:
         ModelCaller(fresh).ask()
@@ -198,7 +200,7 @@ def test_an_error_keeps_its_kind_and_details_between_processes(fresh: FakeLLM) -
     assert copy.details["retry_after"] == 3.0
 
 
-def test_a_key_that_a_provider_echoes_is_not_told_on(fresh: FakeLLM) -> None:
+def test_an_api_key_that_a_provider_echoes_is_not_in_the_error(fresh: FakeLLM) -> None:
     fresh.fail(Fault.UNAUTHORISED)
 
     with pytest.raises(model_errors.ModelUnauthorised) as refused:
@@ -208,7 +210,7 @@ def test_a_key_that_a_provider_echoes_is_not_told_on(fresh: FakeLLM) -> None:
 
 
 @pytest.mark.parametrize(("package", "major"), [("openai", 3), ("anthropic", 2), ("httpx2", 2)])
-def test_the_resolver_picked_the_sdks_that_we_wrote_for(package: str, major: int) -> None:
+def test_the_installed_sdks_have_the_expected_major_versions(package: str, major: int) -> None:
     assert int(version(package).partition(".")[0]) == major
 
 
@@ -219,12 +221,12 @@ def test_no_process_loads_an_sdk_before_a_provider_is_built() -> None:
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.split()
     )
 
-    assert "orchestrator.llm.failover" in loaded
+    assert "orchestrator.llm.model_chain" in loaded
     assert not loaded & {"openai", "anthropic", "httpx2", "genai_prices"}
 
 
 def _end(fake: FakeLLM, name: str, fault: Fault, *, streams: bool, strict: bool) -> type[Exception] | None:
-    caller = ModelCaller(fake, [f"{name}:fake-{fault}"], link=Link(streams=streams, strict=strict))
+    caller = ModelCaller(fake, [f"{name}:fake-{fault}"], streams=streams, strict=strict)
     seconds = SLOW_SECONDS if fault in SLOW else 10
     started = time.monotonic()
     try:

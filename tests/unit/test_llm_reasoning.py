@@ -1,4 +1,4 @@
-"""What a model thinks, drafts and echoes before its answer is not taken for the answer."""
+"""Reasoning, drafts and echoes before a model's answer are not mistaken for the answer."""
 
 import json
 import time
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.llm.answer_text import values_in, without_reasoning
-from orchestrator.llm.structured import read_value
+from orchestrator.llm.answer_parser import parse_values, without_reasoning
+from orchestrator.llm.structured_output import parse_value
 from orchestrator.models import model_errors
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import ModelCaller
@@ -65,23 +65,23 @@ def verdict(met: bool | None) -> str:
     ],
 )
 def test_the_last_value_after_the_reasoning_is_the_answer(text: str) -> None:
-    assert read_value(text, NAMED) == ({"name": "final"}, [])
+    assert parse_value(text, NAMED) == ({"name": "final"}, [])
 
 
 @pytest.mark.parametrize("around", ["{}", "So: {} Done."])
-def test_marks_inside_a_value_are_part_of_it(around: str) -> None:
+def test_tags_inside_a_value_are_part_of_it(around: str) -> None:
     value = {"name": "what </think> and <think> mean"}
 
-    assert read_value(around.replace("{}", json.dumps(value)), NAMED) == (value, [])
+    assert parse_value(around.replace("{}", json.dumps(value)), NAMED) == (value, [])
 
 
 @pytest.mark.parametrize("text", [f"<think>{DRAFT}", f"<think>{DRAFT}</think>", f"{DRAFT}</think>"])
-def test_reasoning_alone_is_no_answer(text: str) -> None:
-    assert read_value(text, NAMED) == (None, ["there is no JSON value in it"])
+def test_reasoning_alone_is_not_an_answer(text: str) -> None:
+    assert parse_value(text, NAMED) == (None, ["there is no JSON value in it"])
 
 
 def test_a_faulty_last_value_is_not_replaced_by_a_draft() -> None:
-    value, wrong = read_value(f'{DRAFT} or rather {{"name": 3}}', NAMED)
+    value, wrong = parse_value(f'{DRAFT} or rather {{"name": 3}}', NAMED)
 
     assert (value, wrong) == (None, ["name must be of type string"])
 
@@ -96,7 +96,7 @@ def test_a_faulty_last_value_is_not_replaced_by_a_draft() -> None:
         ("<think>hm", ""),
     ],
 )
-def test_words_are_told_without_the_reasoning_before_them(text: str, left: str) -> None:
+def test_text_answers_lose_their_leading_reasoning(text: str, left: str) -> None:
     assert without_reasoning(text) == left
 
 
@@ -113,7 +113,7 @@ def test_a_judges_draft_does_not_override_its_verdict(fake: FakeLLM, name: str) 
 
 @pytest.mark.parametrize("name", PROVIDERS)
 @pytest.mark.parametrize("other", [True, None])
-def test_verdicts_that_differ_are_asked_for_again(fake: FakeLLM, name: str, other: bool | None) -> None:
+def test_contradictory_verdicts_are_corrected(fake: FakeLLM, name: str, other: bool | None) -> None:
     fake.answer(f"{verdict(other)}\nno:\n{verdict(False)}", verdict(False))
 
     answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(VERDICT)
@@ -122,7 +122,7 @@ def test_verdicts_that_differ_are_asked_for_again(fake: FakeLLM, name: str, othe
     assert "differ in verdicts.0.met" in fake.received[1].text
 
 
-def test_verdicts_that_keep_differing_are_an_error(fake: FakeLLM) -> None:
+def test_verdicts_that_stay_contradictory_are_an_error(fake: FakeLLM) -> None:
     fake.answer(*[verdict(True) + verdict(False)] * 3)
 
     with pytest.raises(model_errors.ModelAnswerInvalid, match="differ in"):
@@ -142,7 +142,7 @@ def test_a_draft_before_an_answer_that_the_limit_cut_is_not_taken(fake: FakeLLM)
 
 @pytest.mark.parametrize("name", PROVIDERS)
 @pytest.mark.parametrize("character", ["\x00", "\ud800"])
-def test_an_answer_that_can_not_be_kept_is_corrected_once_and_not_charged_as_broken(
+def test_an_unstorable_answer_is_corrected_once_and_does_not_count_as_broken(
     fake: FakeLLM, name: str, character: str
 ) -> None:
     fake.answer(json.dumps({"name": f"a{character}"}) + character, FINAL)
@@ -158,9 +158,9 @@ def test_an_answer_that_can_not_be_kept_is_corrected_once_and_not_charged_as_bro
     ["[" * 2**20, '{"a":' * 2**18, "{" * 2**20, "```\n" * 2**18, "<think>" * 2**17, "{}" * 2**19],
     ids=["brackets", "members", "braces", "fences", "marks", "values"],
 )
-def test_no_text_takes_long_to_read(text: str) -> None:
+def test_no_text_takes_long_to_parse(text: str) -> None:
     started = time.monotonic()
 
-    values_in(text)
+    parse_values(text)
 
     assert time.monotonic() - started < 20

@@ -1,4 +1,4 @@
-"""Servers that speak a provider's protocol in their own way are understood, or told of in words."""
+"""Servers that deviate from a provider's protocol are supported, or give a clear error."""
 
 import json
 import time
@@ -9,15 +9,15 @@ import pytest
 
 from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.gate import FallbackGate
-from orchestrator.llm.interface import Finish, Query
-from orchestrator.llm.metered import Candidate, Meter, MeteredCalls
+from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
-from orchestrator.llm.price import Prices
+from orchestrator.llm.pricing import Prices
+from orchestrator.llm.provider import FinishReason, ModelRequest
 from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, Link, ModelCaller, embedder
+from tests.llm_kit import HELLO, ModelCaller, embedder
 
 PROVIDERS = ("openai", "anthropic")
 BOTH_WAYS = pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
@@ -38,7 +38,7 @@ def fake() -> Iterator[FakeLLM]:
 
 
 def caller(fake: FakeLLM, name: str, *, streams: bool = False) -> ModelCaller:
-    return ModelCaller(fake, [f"{name}:fake-model"], link=Link(streams=streams, strict=False))
+    return ModelCaller(fake, [f"{name}:fake-model"], streams=streams, strict=False)
 
 
 @BOTH
@@ -51,13 +51,15 @@ def test_an_unknown_finish_reason_of_a_fitting_answer_counts_as_stop(
 
     answer = caller(fake, name, streams=streams).ask(SCHEMA)
 
-    assert (answer.value, answer.finish) == ({"name": "a"}, Finish.STOP)
+    assert (answer.value, answer.finish) == ({"name": "a"}, FinishReason.STOP)
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (30, 7)
 
 
 @BOTH
 @pytest.mark.parametrize("word", ["MAX_TOKENS", "model_length", "max_output_tokens"])
-def test_a_servers_own_word_for_the_output_limit_is_understood(fake: FakeLLM, name: str, word: str) -> None:
+def test_a_servers_own_finish_reason_for_the_output_limit_is_recognised(
+    fake: FakeLLM, name: str, word: str
+) -> None:
     fake.add(Scripted(GOOD[:-3], finish=word))
 
     with pytest.raises(model_errors.ModelAnswerCut):
@@ -65,7 +67,7 @@ def test_a_servers_own_word_for_the_output_limit_is_understood(fake: FakeLLM, na
 
 
 @BOTH_WAYS
-def test_content_in_parts_is_read_without_its_thoughts(fake: FakeLLM, streams: bool) -> None:
+def test_content_in_parts_is_parsed_without_reasoning(fake: FakeLLM, streams: bool) -> None:
     fake.add(Scripted(GOOD, in_parts=True))
 
     answer = caller(fake, "openai", streams=streams).ask(SCHEMA)
@@ -73,7 +75,7 @@ def test_content_in_parts_is_read_without_its_thoughts(fake: FakeLLM, streams: b
     assert (answer.text, answer.value) == (GOOD, {"name": "a"})
 
 
-def test_content_of_messages_that_is_a_plain_text_is_read(fake: FakeLLM) -> None:
+def test_anthropic_content_as_plain_text_is_parsed(fake: FakeLLM) -> None:
     whole = {
         "type": "message",
         "role": "assistant",
@@ -89,7 +91,7 @@ def test_content_of_messages_that_is_a_plain_text_is_read(fake: FakeLLM) -> None
 
 
 @BOTH
-def test_a_server_that_ignores_stream_is_understood(fake: FakeLLM, name: str) -> None:
+def test_a_server_that_ignores_stream_is_supported(fake: FakeLLM, name: str) -> None:
     fake.add(Scripted(GOOD, unstreamed=True, input_tokens=30, output_tokens=7))
 
     answer = caller(fake, name, streams=True).ask(SCHEMA)
@@ -98,7 +100,7 @@ def test_a_server_that_ignores_stream_is_understood(fake: FakeLLM, name: str) ->
 
 
 @pytest.mark.parametrize("form", [None, SCHEMA])
-def test_all_that_the_system_says_is_one_turn(fake: FakeLLM, form: dict[str, Any] | None) -> None:
+def test_all_system_texts_are_sent_as_one_message(fake: FakeLLM, form: dict[str, Any] | None) -> None:
     fake.fail(Fault.NO_SCHEMA, Fault.NO_SCHEMA)
     fake.answer(GOOD)
 
@@ -110,7 +112,7 @@ def test_all_that_the_system_says_is_one_turn(fake: FakeLLM, form: dict[str, Any
 
 
 @BOTH
-def test_the_last_refusal_of_all_forms_is_told(fake: FakeLLM, name: str) -> None:
+def test_the_last_rejection_of_all_response_formats_is_reported(fake: FakeLLM, name: str) -> None:
     for said in ("no json_schema here", "no json_object here", "the context is too long")[
         -3 if name == "openai" else -2 :
     ]:
@@ -133,7 +135,7 @@ def test_the_last_refusal_of_all_forms_is_told(fake: FakeLLM, name: str) -> None
     ],
 )
 @pytest.mark.parametrize("status", [400, 404, 422, 500, 503])
-def test_what_an_errors_body_says_is_told(fake: FakeLLM, name: str, body: Any, status: int) -> None:
+def test_the_message_in_an_errors_body_is_reported(fake: FakeLLM, name: str, body: Any, status: int) -> None:
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     fake.add(Scripted(raw=raw, status=status))
 
@@ -143,7 +145,7 @@ def test_what_an_errors_body_says_is_told(fake: FakeLLM, name: str, body: Any, s
 
 @BOTH
 @BOTH_WAYS
-def test_an_error_with_a_good_status_is_told_and_costs_nothing(
+def test_an_error_with_status_200_is_reported_and_costs_nothing(
     fake: FakeLLM, name: str, streams: bool
 ) -> None:
     fake.add(Scripted(raw=b'{"error": "no model is loaded"}'))
@@ -154,7 +156,7 @@ def test_an_error_with_a_good_status_is_told_and_costs_nothing(
     assert not refused.value.may_have_cost
 
 
-def test_a_page_in_an_errors_body_is_not_told(fake: FakeLLM) -> None:
+def test_an_html_page_in_an_errors_body_is_not_reported(fake: FakeLLM) -> None:
     fake.add(Scripted(raw=b"<html>bad gateway</html>", status=502))
 
     with pytest.raises(model_errors.ModelUnavailable) as refused:
@@ -166,7 +168,7 @@ def test_a_page_in_an_errors_body_is_not_told(fake: FakeLLM) -> None:
 @BOTH
 @BOTH_WAYS
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_says_what_to_set_and_costs_nothing(
+def test_the_error_of_a_redirect_says_what_to_set_and_costs_nothing(
     fake: FakeLLM, name: str, streams: bool, status: int
 ) -> None:
     path = "/v1/chat/completions" if name == "openai" else "/v1/messages"
@@ -181,7 +183,7 @@ def test_a_redirect_says_what_to_set_and_costs_nothing(
     assert (refused.value.retryable, refused.value.may_have_cost) == (False, False)
 
 
-def test_a_redirect_of_embeddings_says_what_to_set(fake: FakeLLM) -> None:
+def test_the_error_of_an_embeddings_redirect_says_what_to_set(fake: FakeLLM) -> None:
     fake.add(Scripted(raw=b"", status=308, headers={"location": "/v2/embeddings"}))
 
     with pytest.raises(model_errors.ModelMisconfigured, match=f"{fake.url}/v2: set OPENAI_BASE_URL"):
@@ -190,7 +192,7 @@ def test_a_redirect_of_embeddings_says_what_to_set(fake: FakeLLM) -> None:
 
 @BOTH
 @BOTH_WAYS
-def test_a_gzipped_answer_is_unpacked(fake: FakeLLM, name: str, streams: bool) -> None:
+def test_a_gzipped_response_is_decoded(fake: FakeLLM, name: str, streams: bool) -> None:
     fake.add(Scripted(GOOD, gzipped=True))
 
     assert caller(fake, name, streams=streams).ask(SCHEMA).value == {"name": "a"}
@@ -198,23 +200,26 @@ def test_a_gzipped_answer_is_unpacked(fake: FakeLLM, name: str, streams: bool) -
 
 @BOTH
 @pytest.mark.parametrize("how", ["br", "gzip"])
-def test_an_answer_that_can_not_be_unpacked_says_so(fake: FakeLLM, name: str, how: str) -> None:
+def test_an_undecodable_response_is_a_clear_error(fake: FakeLLM, name: str, how: str) -> None:
     fake.add(Scripted(raw=GOOD.encode(), headers={"content-encoding": how}))
 
-    with pytest.raises(model_errors.ModelAnswerBroken, match="packed"):
+    with pytest.raises(model_errors.ModelAnswerBroken, match="content encoding"):
         caller(fake, name).ask()
 
 
 @pytest.mark.parametrize("opened", [OpenAIProvider, AnthropicProvider, OpenAIEmbeddings])
-def test_a_request_that_can_not_be_made_is_no_broken_answer(fake: FakeLLM, opened: Any) -> None:
+def test_a_request_that_can_not_be_made_is_a_configuration_error(fake: FakeLLM, opened: Any) -> None:
     url = fake.anthropic_url if opened is AnthropicProvider else fake.openai_url
-    candidate = Candidate(opened(api_key="schl\nüssel", base_url=url), "fake-model")
-    calls = MeteredCalls(
-        candidate, meter=Meter(FallbackGate(), Prices(), 10, lambda attempt: None), budget=None, attempts=[]
+    endpoint = ModelEndpoint(opened(api_key="schl\nüssel", base_url=url), "fake-model")
+    calls = ModelCalls(
+        endpoint,
+        context=CallContext(FallbackGate(), Prices(), 10, lambda attempt: None),
+        budget=None,
+        attempts=[],
     )
 
     with pytest.raises(model_errors.ModelMisconfigured, match="_API_KEY") as refused:
-        calls.ask(Query(HELLO, 10, time.monotonic() + 5))
+        calls.send(ModelRequest(HELLO, 10, time.monotonic() + 5))
 
     assert not refused.value.may_have_cost
     assert fake.received == []

@@ -1,4 +1,4 @@
-"""A value of a schema comes out of a model, or a typed error: whatever its server knows and whatever it says."""
+"""Structured output ends with a valid value or a typed error, for every server and every answer."""
 
 import json
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.llm.gate import FallbackGate, Policy
-from orchestrator.llm.interface import Form
-from orchestrator.llm.portable import portable, without_nulls
-from orchestrator.llm.structured import read_value
+from orchestrator.llm.provider import ResponseFormat
+from orchestrator.llm.strict_schema import strict_schema, without_nulls
+from orchestrator.llm.structured_output import parse_value
 from orchestrator.models import model_errors
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.model_errors import ModelError
 from orchestrator.rules.json_schema import faults
 from tests.fake_llm.answers import example
 from tests.fake_llm.server import FakeLLM, Fault, Received, Scripted
-from tests.llm_kit import Link, ModelCaller
+from tests.llm_kit import ModelCaller
 
 PROVIDERS = ("openai", "anthropic")
 SCHEMA: dict[str, Any] = {
@@ -47,7 +47,7 @@ def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -
 
     answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(SCHEMA)
 
-    assert (answer.value, answer.form) == (GOOD, Form.JSON_SCHEMA)
+    assert (answer.value, answer.response_format) == (GOOD, ResponseFormat.JSON_SCHEMA)
     sent = _sent_schema(fake.received[0])
     assert sent["required"] == ["name", "count", "note"]
     assert sent["properties"]["note"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
@@ -57,12 +57,12 @@ def test_the_server_enforces_the_schema_where_it_can(fake: FakeLLM, name: str) -
 @pytest.mark.parametrize(
     ("name", "forms"),
     [
-        ("openai", [Form.JSON_SCHEMA, Form.JSON_OBJECT, Form.TEXT]),
-        ("anthropic", [Form.JSON_SCHEMA, Form.TEXT]),
+        ("openai", [ResponseFormat.JSON_SCHEMA, ResponseFormat.JSON_OBJECT, ResponseFormat.TEXT]),
+        ("anthropic", [ResponseFormat.JSON_SCHEMA, ResponseFormat.TEXT]),
     ],
 )
-def test_a_server_without_schemas_is_asked_in_words_and_that_is_remembered(
-    fake: FakeLLM, name: str, forms: list[Form]
+def test_a_server_without_schemas_gets_the_schema_as_text_from_then_on(
+    fake: FakeLLM, name: str, forms: list[ResponseFormat]
 ) -> None:
     caller = ModelCaller(fake, [f"{name}:fake-model"])
     fake.fail(*[Fault.NO_SCHEMA] * (len(forms) - 1))
@@ -72,21 +72,25 @@ def test_a_server_without_schemas_is_asked_in_words_and_that_is_remembered(
     fake.answer(GOOD)
     second = caller.ask(SCHEMA)
 
-    assert (first.value, first.form) == (GOOD, Form.TEXT)
+    assert (first.value, first.response_format) == (GOOD, ResponseFormat.TEXT)
     assert [attempt.outcome for attempt in first.attempts] == ["model_request_rejected"] * (
         len(forms) - 1
     ) + ["ok"]
-    assert (second.form, len(second.attempts)) == (Form.TEXT, 1)
+    assert (second.response_format, len(second.attempts)) == (ResponseFormat.TEXT, 1)
 
 
-@pytest.mark.parametrize(("name", "form"), [("openai", Form.JSON_SCHEMA), ("anthropic", Form.TEXT)])
-def test_a_schema_that_no_server_enforces_is_told_in_other_ways(fake: FakeLLM, name: str, form: Form) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"), [("openai", ResponseFormat.JSON_SCHEMA), ("anthropic", ResponseFormat.TEXT)]
+)
+def test_a_schema_that_no_server_enforces_is_sent_in_another_format(
+    fake: FakeLLM, name: str, form: ResponseFormat
+) -> None:
     fake.answer({"inputs": {"anything": 1}})
 
     answer = ModelCaller(fake, [f"{name}:fake-model"]).ask(FREE)
 
-    assert (answer.value, answer.form) == ({"inputs": {"anything": 1}}, form)
-    if form is Form.JSON_SCHEMA:
+    assert (answer.value, answer.response_format) == ({"inputs": {"anything": 1}}, form)
+    if form is ResponseFormat.JSON_SCHEMA:
         assert fake.received[0].body["response_format"]["json_schema"]["strict"] is False
 
 
@@ -135,8 +139,8 @@ def test_an_answer_cut_by_the_output_limit_is_not_sent_back(fake: FakeLLM) -> No
         f"[{json.dumps(GOOD)}",
     ],
 )
-def test_a_value_is_found_in_what_models_write_around_it(text: str) -> None:
-    assert read_value(text, SCHEMA) == (GOOD, [])
+def test_a_value_is_found_between_other_text(text: str) -> None:
+    assert parse_value(text, SCHEMA) == (GOOD, [])
 
 
 @pytest.mark.parametrize(
@@ -153,21 +157,21 @@ def test_a_value_is_found_in_what_models_write_around_it(text: str) -> None:
         ('{"name": "a", "count": "3"}', "count must be of type integer"),
     ],
 )
-def test_what_can_not_be_kept_or_used_is_a_fault(text: str, reason: str) -> None:
-    value, wrong = read_value(text, SCHEMA)
+def test_an_unstorable_or_unusable_value_is_a_fault(text: str, reason: str) -> None:
+    value, wrong = parse_value(text, SCHEMA)
 
     assert value is None
     assert reason in wrong[0]
 
 
-def test_a_portable_schema_refuses_what_it_can_not_say() -> None:
-    assert portable({"type": "array", "items": {"type": "string"}}) is None
-    assert portable(FREE) is None
-    assert portable({"type": "object", "properties": {"a": {}}}) is None
-    assert portable({"type": "object", "properties": {"a": {"type": "array"}}}) is None
+def test_a_schema_outside_the_strict_subset_has_no_strict_form() -> None:
+    assert strict_schema({"type": "array", "items": {"type": "string"}}) is None
+    assert strict_schema(FREE) is None
+    assert strict_schema({"type": "object", "properties": {"a": {}}}) is None
+    assert strict_schema({"type": "object", "properties": {"a": {"type": "array"}}}) is None
 
 
-def test_only_nulls_that_stand_for_nothing_are_taken_out() -> None:
+def test_only_nulls_of_optional_members_are_removed() -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -183,7 +187,7 @@ def test_only_nulls_that_stand_for_nothing_are_taken_out() -> None:
     assert found == {"kept": None, "items": [{}, {"x": 1}]}
 
 
-def test_the_fake_server_makes_values_of_our_own_contracts() -> None:
+def test_the_fake_server_makes_values_for_all_our_schemas() -> None:
     for arm in ARMS.values():
         for action in arm.actions.values():
             made = example(action.output_schema)
@@ -204,7 +208,8 @@ def callers(shared: FakeLLM) -> dict[tuple[str, bool], ModelCaller]:
             shared,
             [f"{name}:fake-model"],
             gate=FallbackGate(Policy(failures=10**9)),
-            link=Link(streams=streams, strict=False),
+            streams=streams,
+            strict=False,
         )
         for name in PROVIDERS
         for streams in (False, True)
@@ -213,7 +218,7 @@ def callers(shared: FakeLLM) -> dict[tuple[str, bool], ModelCaller]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200), name=st.sampled_from(PROVIDERS), streams=st.booleans())
-def test_any_bytes_a_model_says_end_as_a_value_or_a_typed_error(
+def test_any_text_of_a_model_ends_as_a_value_or_a_typed_error(
     shared: FakeLLM, callers: dict[tuple[str, bool], ModelCaller], content: bytes, name: str, streams: bool
 ) -> None:
     shared.answer(*[content.decode("utf-8", "surrogateescape")] * 3)
@@ -230,7 +235,7 @@ def test_any_bytes_a_model_says_end_as_a_value_or_a_typed_error(
     ),
     name=st.sampled_from(PROVIDERS),
 )
-def test_any_json_a_model_says_ends_as_a_value_or_a_typed_error(
+def test_any_json_of_a_model_ends_as_a_value_or_a_typed_error(
     shared: FakeLLM, callers: dict[tuple[str, bool], ModelCaller], value: Any, name: str
 ) -> None:
     shared.answer(*[json.dumps(value)] * 3)
@@ -257,7 +262,7 @@ def test_any_json_a_model_says_ends_as_a_value_or_a_typed_error(
     name=st.sampled_from(PROVIDERS),
     streams=st.booleans(),
 )
-def test_any_body_a_server_sends_ends_as_a_value_or_a_typed_error(
+def test_any_body_of_a_server_ends_as_a_value_or_a_typed_error(
     shared: FakeLLM, callers: dict[tuple[str, bool], ModelCaller], raw: bytes, name: str, streams: bool
 ) -> None:
     body = b"data: " + raw + b"\n\n" if streams else raw

@@ -1,4 +1,4 @@
-"""Every line of a process, ours or a library's, is one JSON object with the ids of the moment, no secret."""
+"""Every log line, also a library's, is one JSON object with the current ids and without secrets."""
 
 import io
 import json
@@ -20,14 +20,14 @@ _PASSWORD = "pg-passw0rd"
 
 
 class Output(io.StringIO):
-    """What the process wrote, as one object a line."""
+    """The lines that the process wrote, as objects."""
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.getvalue().splitlines()]
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -47,7 +47,7 @@ def _settings(home: Path, **given: str) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Put logging back as pytest had it."""
+    """Restore pytest's logging configuration."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -59,7 +59,7 @@ def _as_before() -> Iterator[None]:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Output:
-    """A configured log that is written to memory."""
+    """A configured log that writes to memory."""
     written = Output()
     log.configure(_settings(tmp_path), service="worker", stream=written)
     return written
@@ -74,7 +74,7 @@ def test_a_line_has_time_level_service_and_the_values_given(output: Output) -> N
     assert line["timestamp"].endswith("Z")
 
 
-def test_lines_of_libraries_have_the_same_form(output: Output) -> None:
+def test_lines_of_libraries_have_the_same_format(output: Output) -> None:
     logging.getLogger("celery.worker").warning("lost %s connections", 3, extra={"host": "h"})
 
     (line,) = output.lines()
@@ -82,7 +82,7 @@ def test_lines_of_libraries_have_the_same_form(output: Output) -> None:
     assert (line["level"], line["host"], line["service"]) == ("warning", "h", "worker")
 
 
-def test_the_ids_of_the_moment_stand_on_every_line_and_not_after(output: Output) -> None:
+def test_bound_ids_are_on_every_line_within_the_block_only(output: Output) -> None:
     with log.bound(task_id="task_1", request_id="req_1"):
         structlog.get_logger().info("a")
         logging.getLogger("sqlalchemy").warning("b")
@@ -94,7 +94,7 @@ def test_the_ids_of_the_moment_stand_on_every_line_and_not_after(output: Output)
     assert "task_id" not in c
 
 
-def test_handlers_that_gunicorn_and_celery_made_are_taken_away(tmp_path: Path) -> None:
+def test_handlers_of_gunicorn_and_celery_are_removed(tmp_path: Path) -> None:
     gunicorn, celery = logging.getLogger("gunicorn.error"), logging.getLogger("celery")
     for logger in (gunicorn, celery):
         logger.addHandler(logging.NullHandler())
@@ -108,7 +108,7 @@ def test_handlers_that_gunicorn_and_celery_made_are_taken_away(tmp_path: Path) -
     assert [line["event"] for line in written.lines()] == ["one", "two"]
 
 
-def test_configuring_again_does_not_double_lines(tmp_path: Path, output: Output) -> None:
+def test_configuring_again_does_not_duplicate_lines(tmp_path: Path, output: Output) -> None:
     log.configure(_settings(tmp_path), service="worker", stream=output)
 
     structlog.get_logger().info("once")
@@ -116,7 +116,7 @@ def test_configuring_again_does_not_double_lines(tmp_path: Path, output: Output)
     assert len(output.lines()) == 1
 
 
-def test_secret_settings_are_masked_wherever_they_stand(output: Output) -> None:
+def test_secret_settings_are_masked_everywhere(output: Output) -> None:
     structlog.get_logger().info(
         "started", headers={"a": ["Bearer", f"x{_SECRET}x"]}, url=f"pg://u:{_PASSWORD}@h"
     )
@@ -143,13 +143,13 @@ def test_personal_data_and_foreign_secrets_are_masked(output: Output) -> None:
     assert "ValueError" in text
 
 
-def test_what_a_mapping_of_any_depth_holds_is_json(output: Output) -> None:
+def test_a_deeply_nested_value_is_valid_json(output: Output) -> None:
     structlog.get_logger().info("odd", value={"path": Path("/a"), "set": {1}, "deep": [[[[[[["x"]]]]]]]})
 
     assert output.lines()[0]["value"]["path"] == "/a"
 
 
-def test_a_terminal_gets_console_lines_unless_json_is_wanted(tmp_path: Path) -> None:
+def test_a_terminal_gets_console_lines_unless_json_is_set(tmp_path: Path) -> None:
     automatic, forced = Terminal(), Terminal()
 
     log.configure(_settings(tmp_path), service="cli", stream=automatic)
@@ -171,7 +171,7 @@ def test_lines_below_the_level_are_not_written(tmp_path: Path) -> None:
     assert [line["event"] for line in written.lines()] == ["heard"]
 
 
-def test_a_long_value_is_cut_before_it_is_searched_and_no_secret_shows_at_the_cut() -> None:
+def test_a_long_value_is_cut_before_the_scan_without_showing_a_secret_at_the_cut() -> None:
     card = "4111 1111 1111 1111"
     cut = 1_000
     events = [
@@ -182,7 +182,7 @@ def test_a_long_value_is_cut_before_it_is_searched_and_no_secret_shows_at_the_cu
     assert all(text.endswith("characters more") for text in events)
 
 
-def test_no_half_of_a_secret_moves_into_sight_where_others_were_masked() -> None:
+def test_no_part_of_a_cut_secret_becomes_visible_when_others_are_masked() -> None:
     card = "4111 1111 1111 1111"
     text = clean(header=f"{card}, " * 500)["header"]
     shown = clean(exception=f"{card}, " * 500)["exception"]
@@ -191,14 +191,14 @@ def test_no_half_of_a_secret_moves_into_sight_where_others_were_masked() -> None
     assert "1111" not in text + shown
 
 
-def test_the_end_of_a_long_traceback_stays() -> None:
+def test_a_long_traceback_keeps_its_end() -> None:
     shown = clean(exception="File x\n" * 5_000 + "KeyError: 'goal'")["exception"]
 
     assert shown.endswith("KeyError: 'goal'")
     assert len(shown) < 6_100
 
 
-def test_one_line_is_bounded_however_many_values_it_has() -> None:
+def test_the_length_of_a_line_is_limited() -> None:
     event = clean(many=["x" * 900] * 10_000, named={str(number): "y" * 900 for number in range(10_000)})
 
     assert len(json.dumps(event)) < 40_000

@@ -1,4 +1,4 @@
-"""Metrics of many processes become one answer, and processes that come and go leave no heap of files."""
+"""The metrics of all processes are reported together, and short-lived processes do not leave many files."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 # a parent that, like a prefork pool, keeps two children alive and replaces them; gunicorn's workers and
-# thread pools are the simpler case of a process that stays
+# thread pools are the simpler case of a long-lived process
 _POOL = """
 import os
 from orchestrator.observability import metric
@@ -71,7 +71,7 @@ def _samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_recycled_children_continue_the_counters_of_the_dead(tmp_path: Path) -> None:
+def test_recycled_children_continue_the_counters_of_dead_ones(tmp_path: Path) -> None:
     _run(_POOL, tmp_path)
 
     found = _samples(_run(_SCRAPE, tmp_path))
@@ -82,7 +82,7 @@ def test_recycled_children_continue_the_counters_of_the_dead(tmp_path: Path) -> 
     assert found["octollm_swept_total", "parent"] == 2
 
 
-def test_files_are_as_many_as_processes_lived_at_once(tmp_path: Path) -> None:
+def test_there_are_as_many_files_as_processes_ran_at_once(tmp_path: Path) -> None:
     for _ in range(3):
         _run(_POOL, tmp_path)
 
@@ -100,7 +100,7 @@ def test_pools_of_threads_and_of_processes_share_one_directory(tmp_path: Path) -
     assert found["octollm_arm_invocations_total", "coder", "done"] == 60 + 50 + 60
 
 
-def test_ends_and_verdicts_that_never_happened_show_zero(tmp_path: Path) -> None:
+def test_outcomes_that_never_happened_are_zero(tmp_path: Path) -> None:
     found = _samples(_run(_SCRAPE, tmp_path))
 
     assert found["octollm_tasks_total", "critical", "completed"] == 0
@@ -110,7 +110,7 @@ def test_ends_and_verdicts_that_never_happened_show_zero(tmp_path: Path) -> None
     assert found["octollm_leases_expired_total",] == 0
 
 
-def test_processes_share_a_directory_of_the_state_when_none_is_named(tmp_path: Path) -> None:
+def test_processes_share_the_state_directory_by_default(tmp_path: Path) -> None:
     environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": "", "OCTOLLM_HOME": str(tmp_path / "home")}
     counted = "from orchestrator.observability import metric; metric.swept('found')"
     subprocess.run([sys.executable, "-c", counted], env=environ, check=True, timeout=60)
@@ -121,7 +121,7 @@ def test_processes_share_a_directory_of_the_state_when_none_is_named(tmp_path: P
     assert list((tmp_path / "home" / "metrics").glob("counter_slot-*.db"))
 
 
-def test_a_state_directory_that_can_not_be_written_leaves_each_process_its_own_figures(
+def test_metrics_are_per_process_if_the_state_directory_is_not_writable(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "home").touch()
@@ -132,7 +132,7 @@ def test_a_state_directory_that_can_not_be_written_leaves_each_process_its_own_f
     assert _samples(told)["octollm_repairs_total",] == 0
 
 
-def test_without_the_directory_a_process_answers_for_itself() -> None:
+def test_metrics_are_per_process_if_sharing_is_off() -> None:
     happened = "from orchestrator.observability import metric; metric.task_ended('failed', 'high', 2.0)\n"
 
     found = _samples(_run(happened + _SCRAPE, None))
@@ -141,14 +141,14 @@ def test_without_the_directory_a_process_answers_for_itself() -> None:
     assert found["octollm_task_duration_seconds_bucket", "2.5"] == 1
 
 
-def test_calls_to_models_are_counted_by_what_they_used_and_cost() -> None:
+def test_model_calls_are_counted_with_usage_and_cost() -> None:
     happened = """
 from decimal import Decimal
-from orchestrator.llm.interface import Attempt, Usage
+from orchestrator.llm.completion import CallRecord, Usage
 from orchestrator.observability import metric
 spent = Usage(1000, 50, cached_tokens=200)
-metric.model_attempted(Attempt("openai", "m", "ok", True, 0.4, spent, Decimal("0.25"), breaker="closed"))
-metric.model_attempted(Attempt("openai", "m", "open", False, breaker="open"))
+metric.model_attempted(CallRecord("openai", "m", "ok", True, 0.4, spent, Decimal("0.25"), breaker="closed"))
+metric.model_attempted(CallRecord("openai", "m", "open", False, breaker="open"))
 """
 
     found = _samples(_run(happened + _SCRAPE, None))
@@ -162,11 +162,11 @@ metric.model_attempted(Attempt("openai", "m", "open", False, breaker="open"))
     assert found["octollm_llm_breaker_state", "m", "openai"] == 2
 
 
-def test_a_breakers_state_is_the_one_that_any_process_saw_last(tmp_path: Path) -> None:
+def test_a_breakers_state_is_the_latest_of_any_process(tmp_path: Path) -> None:
     seen = """
-from orchestrator.llm.interface import Attempt
+from orchestrator.llm.completion import CallRecord
 from orchestrator.observability import metric
-metric.model_attempted(Attempt("openai", "m", "x", False, breaker="{}"))
+metric.model_attempted(CallRecord("openai", "m", "x", False, breaker="{}"))
 """
     for state in ("open", "half_open"):
         _run(seen.format(state), tmp_path)

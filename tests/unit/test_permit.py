@@ -1,4 +1,4 @@
-"""A permit is good for one row as it was saved, for its time, and only from whoever holds the private key."""
+"""A permit is valid for one unchanged row, until its expiry, and only if the private key signed it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ def permitted(
     return {**row, "spec": {**row["spec"], "permit": token}}
 
 
-def test_a_permit_grants_its_row_the_action_s_own_limit_and_tools() -> None:
+def test_a_permit_grants_the_actions_time_limit_and_tools() -> None:
     assert permit.check(PUBLIC, permitted()) == (120, ("pytest",))
     assert (
         permit.check(PUBLIC, permitted({**ROW, "spec": {**ROW["spec"], "timeout_seconds": 7}})).seconds == 7
@@ -50,7 +50,7 @@ def test_a_permit_grants_its_row_the_action_s_own_limit_and_tools() -> None:
         ({"spec": {**ROW["spec"], "timeout_seconds": 3600}}, "another spec"),
     ],
 )
-def test_a_permit_is_good_for_no_other_row(change: dict[str, Any], why: str) -> None:
+def test_a_permit_is_not_valid_for_another_row(change: dict[str, Any], why: str) -> None:
     good = permitted()
     changed = {**good, **change}
     changed["spec"] = {**changed["spec"], "permit": good["spec"]["permit"]}
@@ -59,7 +59,7 @@ def test_a_permit_is_good_for_no_other_row(change: dict[str, Any], why: str) -> 
         permit.check(PUBLIC, changed)
 
 
-def test_a_permit_of_another_key_or_time_or_none_is_refused() -> None:
+def test_a_missing_expired_or_foreign_permit_is_denied() -> None:
     stranger = permitted(key=signing_key.new_private_key())
     late = permitted(until=datetime.now(UTC) - timedelta(hours=1))
     forged = {**ROW, "spec": {**ROW["spec"], "permit": jwt.encode({"aud": "executor"}, "x" * 32)}}

@@ -1,4 +1,4 @@
-"""Prompts are files with a name, a version and blanks; what fills a blank stays what it is."""
+"""Prompts are files with a name, a version and placeholders; inserted values are not interpreted."""
 
 from pathlib import Path
 
@@ -10,70 +10,70 @@ from orchestrator.llm.prompt import (
     Untrusted,
     all_prompts,
     compose,
-    extended,
+    extend_user_message,
     load_prompt,
-    of_registry,
-    ours,
+    trusted,
+    trusted_registry_text,
 )
 
 GOOD = '---\nname: greet\nversion: 1.2.3\n---\nGreet {{name}} in {{language}}. JSON like {"a": 1} stays.\n'
 
 
-def test_a_prompt_has_a_version_and_fills_its_blanks_once(tmp_path: Path) -> None:
+def test_a_prompt_has_a_version_and_replaces_its_placeholders_once(tmp_path: Path) -> None:
     (tmp_path / "greet.md").write_text(GOOD)
 
     prompt = load_prompt("greet", directory=tmp_path)
 
     assert prompt.purpose == "greet@1.2.3"
-    filled = prompt.fill(name=of_registry("{{language}}"), language=of_registry("Czech"))
+    filled = prompt.fill(name=trusted_registry_text("{{language}}"), language=trusted_registry_text("Czech"))
     assert filled.text == 'Greet {{language}} in Czech. JSON like {"a": 1} stays.'
 
 
 @pytest.mark.parametrize("values", [{"name": "x"}, {"name": "x", "language": "y", "more": "z"}])
-def test_values_and_blanks_must_agree(tmp_path: Path, values: dict[str, str]) -> None:
+def test_values_and_placeholders_must_match(tmp_path: Path, values: dict[str, str]) -> None:
     (tmp_path / "greet.md").write_text(GOOD)
 
     with pytest.raises(ValueError, match=r"language|more"):
         load_prompt("greet", directory=tmp_path).fill(
-            **{name: of_registry(value) for name, value in values.items()}
+            **{name: trusted_registry_text(value) for name, value in values.items()}
         )
 
 
 @pytest.mark.parametrize("text", ["Greet!", GOOD.replace("greet", "other"), GOOD.replace("1.2.3", "new")])
-def test_a_prompt_without_its_head_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_prompt_file_without_its_header_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "greet.md").write_text(text)
 
     with pytest.raises(ValueError, match=r"greet\.md"):
         load_prompt("greet", directory=tmp_path)
 
 
-def test_untrusted_text_can_not_know_where_it_ends() -> None:
+def test_untrusted_text_can_not_guess_its_delimiter() -> None:
     first, second = (compose(Role.USER, Untrusted("file", "</file>")).text for _ in range(2))
 
     assert first != second
     assert first.startswith("<file ")
 
 
-def test_only_numbers_are_put_into_a_text_of_ours() -> None:
-    assert ours("Passage {}, {}:", 3, 0.5).text == "Passage 3, 0.5:"
+def test_only_numbers_can_be_inserted_into_trusted_text() -> None:
+    assert trusted("Passage {}, {}:", 3, 0.5).text == "Passage 3, 0.5:"
     with pytest.raises(TypeError, match="only numbers"):
-        ours("File {}:", "x\nNew rule:")  # type: ignore[arg-type]  # what must not be done
+        trusted("File {}:", "x\nNew rule:")  # type: ignore[arg-type]  # what must not be done
 
 
 @pytest.mark.parametrize("label", ["file>", "", "a b", "x\n"])
-def test_a_label_is_a_word(label: str) -> None:
+def test_a_label_is_one_lower_case_word(label: str) -> None:
     with pytest.raises(ValueError, match="label"):
         Untrusted(label, "text")
 
 
-def test_a_conversation_goes_on_in_what_its_user_says() -> None:
-    asked = [compose(Role.SYSTEM, ours("Be brief.")), compose(Role.USER, ours("Hello."))]
+def test_a_conversation_continues_in_its_last_user_message() -> None:
+    asked = [compose(Role.SYSTEM, trusted("Be brief.")), compose(Role.USER, trusted("Hello."))]
 
-    assert extended(asked, ours("Again.")) == [asked[0], Message(Role.USER, "Hello.\nAgain.")]
-    assert extended(asked[:1], ours("Again.")) == [asked[0], Message(Role.USER, "Again.")]
+    assert extend_user_message(asked, trusted("Again.")) == [asked[0], Message(Role.USER, "Hello.\nAgain.")]
+    assert extend_user_message(asked[:1], trusted("Again.")) == [asked[0], Message(Role.USER, "Again.")]
 
 
-def test_every_prompt_of_the_registry_can_be_read() -> None:
+def test_every_prompt_of_the_registry_is_well_formed() -> None:
     names = [prompt.name for prompt in all_prompts()]
 
     assert len(names) == len(set(names))

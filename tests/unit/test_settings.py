@@ -1,4 +1,4 @@
-"""Settings: what the environment may say, and what is said when it is wrong."""
+"""Settings: which values are accepted, and the messages about wrong ones."""
 
 import re
 from dataclasses import FrozenInstanceError, fields
@@ -35,16 +35,16 @@ def test_defaults_are_those_of_the_example_file(needed: dict[str, str]) -> None:
     assert from_example == loaded
 
 
-def test_the_example_file_names_every_setting_and_nothing_that_nobody_reads() -> None:
+def test_the_example_file_names_every_setting_and_no_other_variable() -> None:
     procfile = set(re.findall(r"\$\{?([A-Z][A-Z_0-9]*)", (ROOT / "Procfile").read_text()))
-    of_the_supervisor, of_a_library = {"HONCHO_PROCESS_NAME"}, {"PROMETHEUS_MULTIPROC_DIR"}
+    supervisors, libraries = {"HONCHO_PROCESS_NAME"}, {"PROMETHEUS_MULTIPROC_DIR"}
 
-    assert set(_example()) == _names() | procfile - of_the_supervisor | of_a_library
+    assert set(_example()) == _names() | procfile - supervisors | libraries
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
 @pytest.mark.parametrize("value", [None, "", "   "])
-def test_a_setting_without_a_default_must_be_given(
+def test_a_setting_without_a_default_is_required(
     needed: dict[str, str], name: str, value: str | None
 ) -> None:
     environ = {key: text for key, text in needed.items() if key != name}
@@ -64,9 +64,7 @@ def test_a_setting_without_a_default_must_be_given(
         "postgresql+psycopg2://u:p@h/d",
     ],
 )
-def test_a_postgres_url_names_our_driver_and_becomes_our_result_backend(
-    needed: dict[str, str], url: str
-) -> None:
+def test_a_postgres_url_gets_our_driver_and_our_result_backend(needed: dict[str, str], url: str) -> None:
     loaded = settings.load(needed | {"DATABASE_URL": url})
 
     assert loaded.database_url == "postgresql+psycopg2://u:p@h/d"
@@ -99,7 +97,7 @@ def test_an_empty_value_counts_as_unset(needed: dict[str, str]) -> None:
         ),
     ],
 )
-def test_a_right_value_is_taken(needed: dict[str, str], name: str, text: str, expected: object) -> None:
+def test_a_valid_value_is_accepted(needed: dict[str, str], name: str, text: str, expected: object) -> None:
     assert getattr(settings.load(needed | {name: text}), name.lower()) == expected
 
 
@@ -145,16 +143,27 @@ def test_a_right_value_is_taken(needed: dict[str, str], name: str, text: str, ex
         ("LLM_EXTRA_BODY", "[]"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name_and_no_secret_is_shown(
+def test_a_wrong_value_is_rejected_by_name_without_showing_secrets(
     needed: dict[str, str], name: str, text: str
 ) -> None:
-    with pytest.raises(SettingsError, match=name) as refused:
+    with pytest.raises(SettingsError, match=name) as rejected:
         settings.load(needed | {name: text})
 
-    assert PASSWORD not in str(refused.value)
+    assert PASSWORD not in str(rejected.value)
 
 
-def test_no_secret_stands_in_the_repr(needed: dict[str, str]) -> None:
+def test_all_wrong_settings_are_reported_at_once(needed: dict[str, str]) -> None:
+    wrong = {"JWT_SECRET": PASSWORD, "TASK_TIMEOUT": "0", "LEASE_SECONDS": "x", "REDIS_URL": ""}
+
+    with pytest.raises(SettingsError) as rejected:
+        settings.load(needed | wrong)
+
+    assert all(name in rejected.value.message for name in wrong)
+    assert "a number of seconds above 0" in rejected.value.message
+    assert PASSWORD not in rejected.value.message
+
+
+def test_the_repr_shows_no_secret(needed: dict[str, str]) -> None:
     shown = repr(
         settings.load(needed | {"OPENAI_API_KEY": "sk-1234567890", "ANTHROPIC_API_KEY": "sk-ant-12345"})
     )
@@ -162,9 +171,7 @@ def test_no_secret_stands_in_the_repr(needed: dict[str, str]) -> None:
     assert not any(secret in shown for secret in (PASSWORD, NEEDED["JWT_SECRET"], "sk-123", "sk-ant"))
 
 
-def test_the_stack_file_fills_in_what_the_environment_leaves_out(
-    needed: dict[str, str], tmp_path: Path
-) -> None:
+def test_the_stack_file_completes_the_environment(needed: dict[str, str], tmp_path: Path) -> None:
     lines = [f"{name}={text}" for name, text in NEEDED.items()]
     (tmp_path / STACK_FILE).write_text("\n".join(["# made by octollm up", *lines, "TASK_TIMEOUT=7"]))
 
@@ -174,7 +181,7 @@ def test_the_stack_file_fills_in_what_the_environment_leaves_out(
     assert (loaded.jwt_secret, loaded.task_timeout) == (NEEDED["JWT_SECRET"], 7)
 
 
-def test_settings_do_not_change(needed: dict[str, str]) -> None:
+def test_settings_are_immutable(needed: dict[str, str]) -> None:
     loaded = settings.load(needed)
 
     with pytest.raises(FrozenInstanceError):
@@ -190,7 +197,7 @@ def _example() -> dict[str, str]:
     return dict(re.findall(r"^([A-Z_0-9]+)=(.*)$", text, re.MULTILINE))
 
 
-def test_keys_of_a_stack_are_not_mixed_into_another_system(needed: dict[str, str], tmp_path: Path) -> None:
+def test_a_stacks_keys_are_not_used_with_another_database(needed: dict[str, str], tmp_path: Path) -> None:
     public = signing_key.public_key_of(signing_key.new_private_key())
     (tmp_path / STACK_FILE).write_text(
         f"DATABASE_URL=postgresql://postgres@127.0.0.1:1/octollm\nPERMIT_PUBLIC_KEY={public}\n"
@@ -201,7 +208,7 @@ def test_keys_of_a_stack_are_not_mixed_into_another_system(needed: dict[str, str
     assert settings.load(of_the_stack).permit_public_key == public
 
 
-def test_what_tokens_are_signed_with_needs_no_server(tmp_path: Path) -> None:
+def test_signing_settings_load_without_servers(tmp_path: Path) -> None:
     secret = NEEDED["JWT_SECRET"]
 
     known = settings.load_signing({"OCTOLLM_HOME": str(tmp_path), "JWT_SECRET": secret, "JWT_ISSUER": "us"})
@@ -211,15 +218,15 @@ def test_what_tokens_are_signed_with_needs_no_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"])
 @pytest.mark.parametrize("key", ["sk-schl\u00fcssel", "sk-a b", "sk-a\nb", "sk-a\x00"])
-def test_a_key_that_no_header_carries_is_refused_at_start(
+def test_an_api_key_that_no_header_can_carry_is_rejected_at_start(
     needed: dict[str, str], name: str, key: str
 ) -> None:
     with pytest.raises(
         SettingsError, match=f"{name} is wrong: its value is not one line of ASCII"
-    ) as refused:
+    ) as rejected:
         settings.load(needed | {name: key})
 
-    assert key not in refused.value.message
+    assert key not in rejected.value.message
 
 
 @pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"])
@@ -230,11 +237,11 @@ def test_a_key_that_no_header_carries_is_refused_at_start(
         ("http://:8080/v1", "http://host:port/path"),
         ("http://host/v1 ", None),
         ("http://h\u00f6st/v1", "http://host:port/path"),
-        ("http://host/v1/chat/completions", "the address before"),
-        ("http://host/v1/messages/", "the address before"),
+        ("http://host/v1/chat/completions", "the base URL without"),
+        ("http://host/v1/messages/", "the base URL without"),
     ],
 )
-def test_a_models_address_that_can_not_work_is_refused_at_start(
+def test_an_unusable_base_url_is_rejected_at_start(
     needed: dict[str, str], name: str, url: str, wanted: str | None
 ) -> None:
     if wanted is None:
@@ -256,18 +263,18 @@ def test_a_models_address_that_can_not_work_is_refused_at_start(
         ("proxy host:3128", "http://host:port"),
     ],
 )
-def test_a_proxy_that_no_request_goes_by_is_refused_at_start(
+def test_an_unusable_proxy_is_rejected_at_start(
     needed: dict[str, str], name: str, proxy: str, wanted: str
 ) -> None:
-    with pytest.raises(SettingsError, match=f"{name} is wrong: .*{wanted}") as refused:
+    with pytest.raises(SettingsError, match=f"{name} is wrong: .*{wanted}") as rejected:
         settings.load(needed | {name: proxy, "OPENAI_API_KEY": "k"})
 
-    assert PASSWORD not in refused.value.message
+    assert PASSWORD not in rejected.value.message
     assert settings.load(needed | {name: proxy}).models == ()
 
 
 @pytest.mark.parametrize(
     "proxy", ["http://me:pass@proxy:3128", "https://proxy", "proxy:3128", "127.0.0.1:3128", ""]
 )
-def test_a_proxy_is_named_by_its_url_or_by_host_and_port(needed: dict[str, str], proxy: str) -> None:
+def test_a_proxy_is_a_url_or_host_and_port(needed: dict[str, str], proxy: str) -> None:
     assert settings.load(needed | {"HTTPS_PROXY": proxy, "OPENAI_API_KEY": "k"}).models

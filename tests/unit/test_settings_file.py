@@ -1,4 +1,4 @@
-"""Where settings and a stack's state are read from, wherever a command is typed."""
+"""Settings files and a stack's state are found from any working directory."""
 
 import json
 import os
@@ -17,9 +17,9 @@ NAMES = ("OCTOLLM_ENV_FILE", "OCTOLLM_HOME", "TASK_TIMEOUT", "RETENTION_DAYS", "
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory, with no setting of ours in the environment, and a user without a record."""
+    """A working directory, an environment without our settings, and a user who never ran `octollm up`."""
     for name in NAMES:
-        # set first: what a test adds is taken away again
+        # set first, so that monkeypatch removes what a test adds
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -37,7 +37,9 @@ def _stack(home_directory: Path, *, pid: int | None = None) -> Path:
     return home_directory
 
 
-def test_the_environment_goes_before_the_env_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_takes_precedence_over_the_env_file(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TASK_TIMEOUT", "5")
     (here / ".env").write_bytes(
         b'\xef\xbb\xbf# ours\nexport TASK_TIMEOUT=7\nRETENTION_DAYS="9"  # days\nJWT_ISSUER=$a${HOME}\n'
@@ -49,7 +51,7 @@ def test_the_environment_goes_before_the_env_file(here: Path, monkeypatch: pytes
     assert os.environ["OCTOLLM_ENV_FILE"] == str(here / ".env")
 
 
-def test_a_process_started_elsewhere_reads_its_parents_file_or_none(
+def test_a_child_process_elsewhere_reads_its_parents_file_or_none(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert read_env_file() is None
@@ -60,16 +62,14 @@ def test_a_process_started_elsewhere_reads_its_parents_file_or_none(
     assert "TASK_TIMEOUT" not in os.environ
 
 
-def test_an_env_file_that_is_named_and_missing_is_refused(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_env_file_is_an_error_if_it_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCTOLLM_ENV_FILE", "no-such-file")
 
-    with pytest.raises(SettingsError, match="no-such-file, which is no file"):
+    with pytest.raises(SettingsError, match="no-such-file, which is not a file"):
         read_env_file()
 
 
-def test_a_server_process_reads_the_env_file_and_says_so_once(here: Path) -> None:
+def test_a_server_process_reads_the_env_file_and_logs_it_once(here: Path) -> None:
     (here / ".env").write_text(
         "DATABASE_URL=postgresql://u:p@127.0.0.1:1/d\nREDIS_URL=redis://127.0.0.1:1\nTASK_TIMEOUT=77\n"
     )
@@ -86,17 +86,17 @@ print(chosen.task_timeout)
     )
 
     assert done.stdout == "77\n"
-    (told,) = [json.loads(line) for line in done.stderr.splitlines()]
-    assert (told["event"], told["path"]) == ("settings.env_file", str(here / ".env"))
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["event"], line["path"]) == ("settings.env_file", str(here / ".env"))
 
 
-def test_the_nearest_state_upwards_is_found(here: Path) -> None:
+def test_the_nearest_state_directory_upwards_is_found(here: Path) -> None:
     state = _stack(here.parent / ".octollm")
 
     assert state_directory.find().path == state
 
 
-def test_the_state_of_the_last_up_is_found_from_anywhere(here: Path, tmp_path: Path) -> None:
+def test_the_state_of_the_last_octollm_up_is_found_from_anywhere(here: Path, tmp_path: Path) -> None:
     state = _stack(tmp_path / "elsewhere")
     state_directory.remember(state)
 
@@ -106,7 +106,7 @@ def test_the_state_of_the_last_up_is_found_from_anywhere(here: Path, tmp_path: P
     assert "last started" in found.origin
 
 
-def test_a_stack_that_runs_goes_before_a_nearer_one_that_does_not(here: Path, tmp_path: Path) -> None:
+def test_a_running_stack_takes_precedence_over_a_nearer_stopped_one(here: Path, tmp_path: Path) -> None:
     _stack(here / ".octollm")
     running = _stack(tmp_path / "elsewhere", pid=os.getpid())
     state_directory.remember(running)
@@ -114,14 +114,14 @@ def test_a_stack_that_runs_goes_before_a_nearer_one_that_does_not(here: Path, tm
     assert state_directory.find().path == running
 
 
-def test_octollm_home_is_the_only_place_when_it_is_set(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_octollm_home_is_searched_if_it_is_set(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _stack(here / ".octollm", pid=os.getpid())
     monkeypatch.setenv("OCTOLLM_HOME", "elsewhere")
 
     assert state_directory.find().path == Path("elsewhere")
 
 
-def test_a_state_of_somebody_else_is_passed_over(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_users_state_is_ignored(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _stack(here / ".octollm")
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
 

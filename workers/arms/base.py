@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
-from orchestrator.llm.interface import Completion, Usage
+from orchestrator.llm.completion import Completion
 from orchestrator.llm.prompt import Message
+from orchestrator.llm.provider import Usage
 from orchestrator.memory.documents import Document, IndexState, Passage
 from orchestrator.memory.retrieval import SearchQuery, SearchResult
 from orchestrator.models.arm_capability import ARMS, Action

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
+from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
 from orchestrator.models.arm_capability import FORGEABLE
 from orchestrator.models.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
 from orchestrator.models.step_result import StepResult
@@ -47,9 +47,9 @@ _SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
 }
 _KINDS = {
-    "generate": ours("Write new code, and tests for it."),
-    "fix": ours("Mend a defect."),
-    "refactor": ours("Change the structure of code; what it does stays the same."),
+    "generate": trusted("Write new code, and tests for it."),
+    "fix": trusted("Mend a defect."),
+    "refactor": trusted("Change the structure of code; what it does stays the same."),
 }
 
 
@@ -116,11 +116,11 @@ class Patcher:
                 compose(
                     Role.USER,
                     *_request(assignment, share=FIX_SHARE, hints=[patch, reason]),
-                    ours("You answered before:"),
+                    trusted("You answered before:"),
                     Untrusted("answer", completion.text),
-                    ours("It is not accepted:"),
+                    trusted("It is not accepted:"),
                     Untrusted("reason", reason),
-                    ours("Answer with the whole, corrected patch."),
+                    trusted("Answer with the whole, corrected patch."),
                 ),
             ]
             max_tokens = min(MAX_OUTPUT_TOKENS, len(completion.text.encode()) + FIX_MARGIN_TOKENS)

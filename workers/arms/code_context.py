@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.llm.prompt import Part, Untrusted, ours
+from orchestrator.llm.prompt import Part, Untrusted, trusted
 from workers.arms.text_files import files_below, read_text
 
 DEFAULT_BYTES = 4_000
@@ -29,7 +29,7 @@ class CodeContext:
             shown += [Untrusted("path", name), Untrusted("file", text)]
         if self.left_out:
             shown += [
-                ours("Not shown, for there is no room:"),
+                trusted("Not shown, for there is no room:"),
                 Untrusted("paths", "\n".join(self.left_out[:50])),
             ]
         return shown

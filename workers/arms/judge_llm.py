@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
+from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
 from orchestrator.models.errors import MustWait, StepError
 from orchestrator.models.verdict import CheckedBy, CriterionFinding
 from workers.arms.base import Model
@@ -147,7 +147,7 @@ def _question(view: RoundView, findings: Sequence[CriterionFinding], shown: Mapp
         Untrusted("goal", view.contract.goal),
         Untrusted("criteria", "\n".join(_criterion(*numbered) for numbered in enumerate(findings, start=1))),
         *outputs,
-        ours("Judge each criterion."),
+        trusted("Judge each criterion."),
     ]
 
 

@@ -13,7 +13,7 @@ from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import CheckedBy, CriterionFinding
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import leaves, unknown_steps
-from orchestrator.rules.check_rule import Ground, check, check_schema, steps_read
+from orchestrator.rules.check_rule import CheckContext, check, check_schema, steps_read
 from orchestrator.rules.json_pointer import follow
 
 ALL_FINISHED = "Every step of the plan finished"
@@ -67,7 +67,7 @@ def findings_of(view: RoundView) -> Iterator[CriterionFinding]:
     """
     yield _finished(view)
     outputs, result = view.outputs(), view.result()
-    ground = Ground(outputs, view.states, result)
+    ground = CheckContext(outputs, view.states, result)
     if view.contract.output_schema is not None:
         outcome = check_schema(view.contract.output_schema, result)
         yield CriterionFinding(
@@ -78,7 +78,9 @@ def findings_of(view: RoundView) -> Iterator[CriterionFinding]:
         if reported.is_new(criterion.text, criterion.check):
             yield _finding(criterion.text, criterion.check, ground, view)
     for step in view.plan.steps:
-        yield from _findings_of_step(step, view, Ground(outputs, view.states, result, step.id), reported)
+        yield from _findings_of_step(
+            step, view, CheckContext(outputs, view.states, result, step.id), reported
+        )
 
 
 def responsible_steps(
@@ -94,7 +96,7 @@ def check_values(value: Any, checks: Sequence[Mapping[str, Any]]) -> list[dict[s
     """Return a finding for each check {text, check}; their pointers lead into `value`."""
     answers = []
     for item in checks:
-        outcome = check(item["check"], Ground({}, result=value))
+        outcome = check(item["check"], CheckContext({}, result=value))
         text = item.get("text") or "the value is as asked"
         answers.append(
             _answer(text, met=outcome.met, explanation=outcome.explanation, evidence=outcome.evidence)
@@ -184,7 +186,7 @@ def _canonical(rule: Mapping[str, Any] | None, step: str | None) -> str:
 
 
 def _findings_of_step(
-    step: PlanStep, view: RoundView, ground: Ground, reported: _Reported
+    step: PlanStep, view: RoundView, ground: CheckContext, reported: _Reported
 ) -> Iterator[CriterionFinding]:
     for criterion in step.acceptance_criteria:
         text, rule = criterion["text"], criterion["check"]
@@ -204,7 +206,9 @@ def _findings_of_step(
                 yield replace(finding, required=step.required)
 
 
-def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground, view: RoundView) -> CriterionFinding:
+def _finding(
+    text: str, rule: Mapping[str, Any] | None, ground: CheckContext, view: RoundView
+) -> CriterionFinding:
     if rule is None:
         why = "it has no machine check, and no model is configured to judge it"
         return CriterionFinding(text, None, CheckedBy.NOT_CHECKED, why, ground.step)
@@ -218,7 +222,7 @@ def _finding(text: str, rule: Mapping[str, Any] | None, ground: Ground, view: Ro
     return CriterionFinding(text, outcome.met, CheckedBy.RULE, explanation, ground.step, outcome.evidence)
 
 
-def _is_forgeable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> bool:
+def _is_forgeable(rule: Mapping[str, Any], ground: CheckContext, view: RoundView) -> bool:
     """Return whether a rule reads a report that the code under test could have forged."""
     read = steps_read(rule, own=ground.step)
     return any(
@@ -226,7 +230,7 @@ def _is_forgeable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> b
     )
 
 
-def _uncheckable(rule: Mapping[str, Any], ground: Ground, view: RoundView) -> tuple[str, str] | None:
+def _uncheckable(rule: Mapping[str, Any], ground: CheckContext, view: RoundView) -> tuple[str, str] | None:
     """Return why a rule can't be checked: a code and an explanation."""
     if ground.step is None and (unknown := unknown_steps(rule, view.plan.steps)):
         return "unknown_step", f"the plan has no such step: {', '.join(unknown)}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, ours
+from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment, answer
@@ -54,7 +54,7 @@ def synthesise(
     parts: list[Part] = []
     for number, match in enumerate(shown, start=1):
         parts += [
-            ours("Passage {}:", number),
+            trusted("Passage {}:", number),
             Untrusted("place", f"{match['file']}:{match['line']}"),
             Untrusted("passage", match["quote"]),
         ]
@@ -62,7 +62,7 @@ def synthesise(
     if assignment.feedback:
         parts.append(Untrusted("feedback", assignment.feedback))
     completion = model.ask(
-        [compose(Role.SYSTEM, prompt.fill()), compose(Role.USER, *parts, ours("Answer it."))],
+        [compose(Role.SYSTEM, prompt.fill()), compose(Role.USER, *parts, trusted("Answer it."))],
         _SCHEMA,
         max_output_tokens=MAX_OUTPUT_TOKENS,
         purpose=prompt.purpose,

@@ -4,14 +4,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from orchestrator.lifecycle import metered_calls
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
-from orchestrator.llm import stop
+from orchestrator.llm import cancellation
+from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder, Vectors
-from orchestrator.llm.interface import Completion
 from orchestrator.llm.prompt import Message
 from orchestrator.models.errors import StepError, Stopped
 from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
@@ -49,18 +48,20 @@ class AttemptModel:
         attempt = self.attempt
         try:
             with _stoppable(attempt.stop.is_set):
-                call = partial(
-                    self.open_models().complete,
-                    [replace(message, text=redact(message.text, only="secret.")) for message in messages],
-                    schema,
+                models = self.open_models()
+                request = CompletionRequest(
+                    messages=[
+                        replace(message, text=redact(message.text, only="secret.")) for message in messages
+                    ],
+                    purpose=purpose,
                     max_output_tokens=max_output_tokens,
                     deadline=attempt.deadline,
-                    purpose=purpose,
+                    schema=schema,
                     avoid=avoid,
                 )
                 completion = metered_calls.complete(
                     ClaimBudgetAccount(attempt.process.engine, attempt.claim),
-                    lambda budget: call(budget=budget),
+                    lambda budget: models.complete(request, budget=budget),
                     purpose=purpose,
                 )
         except ModelBusy as busy:
@@ -113,7 +114,7 @@ def embedder_of(attempt: AttemptContext) -> AttemptEmbedder | None:
 def _stoppable(is_stopped: Callable[[], bool]) -> Iterator[None]:
     """Close model calls when the attempt is stopped, and raise Stopped for the errors that this causes."""
     try:
-        with stop.stoppable(is_stopped):
+        with cancellation.cancellable(is_stopped):
             yield
     except StepError as error:
         if is_stopped():

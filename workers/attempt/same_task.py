@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.llm.prompt import Prompt, Role, Untrusted, compose, load_prompt, ours
+from orchestrator.llm.prompt import Prompt, Role, Untrusted, compose, load_prompt, trusted
 from orchestrator.models.task_contract import Budget
 from workers.arms.base import Model
 
@@ -41,7 +41,9 @@ def judge_pair(goal: str, other: str, model: Model) -> PairAnswer:
     completion = model.ask(
         [
             compose(Role.SYSTEM, prompt.fill()),
-            compose(Role.USER, Untrusted("goal", goal), Untrusted("goal", other), ours("Are they the same?")),
+            compose(
+                Role.USER, Untrusted("goal", goal), Untrusted("goal", other), trusted("Are they the same?")
+            ),
         ],
         _SCHEMA,
         max_output_tokens=MAX_OUTPUT_TOKENS,

@@ -19,7 +19,7 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import outlast
 from orchestrator.lifecycle import requeue
 from orchestrator.llm.embedding import Embedder
-from orchestrator.llm.failover import Models
+from orchestrator.llm.model_chain import ModelChain
 from orchestrator.memory.steps import Claim
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import SettingsError
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 _SWITCH_SECONDS = 0.0005
 _REAP_SECONDS = 0.5
 
-OpenModels = Callable[[], Models]
+OpenModels = Callable[[], ModelChain]
 OpenEmbedder = Callable[[], Embedder | None]
 
 
@@ -48,7 +48,7 @@ class Worker:
     _opening: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
-    def models(self) -> Models:
+    def models(self) -> ModelChain:
         """The models of this process. The first use opens them, which imports the SDKs; concurrent callers wait."""
         with self._opening:
             return self._models
@@ -60,7 +60,7 @@ class Worker:
             return self._embedder
 
     @cached_property
-    def _models(self) -> Models:
+    def _models(self) -> ModelChain:
         return bootstrap.open_models(self.process.settings)
 
     @cached_property

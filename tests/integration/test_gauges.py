@@ -1,4 +1,4 @@
-"""The gauges of /metrics are what stands in Postgres and Redis."""
+"""The gauges of /metrics show the state of Postgres and Redis."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from orchestrator.memory import pools
 from orchestrator.models.arm_capability import ALL_QUEUES, ARMS
 from orchestrator.observability import metric
-from orchestrator.observability.census import Census
+from orchestrator.observability.gauges import StateGauges
 
 _TASK = """
 INSERT INTO tasks (id, tenant, priority, contract, status, phase, deadline_at)
@@ -35,8 +35,8 @@ def _samples(metrics: list[Metric]) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_queues_and_phases_without_anything_show_zero(engine: Engine, broker: "redis.Redis") -> None:
-    found = _samples(list(Census(engine, broker).collect()))
+def test_empty_queues_and_phases_are_zero(engine: Engine, broker: "redis.Redis") -> None:
+    found = _samples(list(StateGauges(engine, broker).collect()))
 
     assert {found["octollm_queue_depth", queue] for queue in ALL_QUEUES} == {0.0}
     assert {found["octollm_queue_oldest_seconds", queue] for queue in ALL_QUEUES} == {0.0}
@@ -47,11 +47,11 @@ def test_queues_and_phases_without_anything_show_zero(engine: Engine, broker: "r
 
 
 def test_messages_of_all_priorities_count_as_one_queue(engine: Engine, broker: "redis.Redis") -> None:
-    # kombu's own names: the bare queue is priority 0
+    # kombu's names: the queue without a suffix has priority 0
     for step, messages in (("", 1), ("\x06\x163", 2), ("\x06\x166", 3), ("\x06\x169", 4)):
         broker.rpush(f"arm.coder{step}", *["m"] * messages)
 
-    found = _samples(list(Census(engine, broker).collect()))
+    found = _samples(list(StateGauges(engine, broker).collect()))
 
     assert found["octollm_queue_depth", "arm.coder"] == 10.0
     assert found["octollm_queue_depth", "arm.executor"] == 0.0
@@ -77,7 +77,7 @@ def test_open_tasks_ages_and_workers_are_counted(engine: Engine, broker: "redis.
             ),
         )
 
-    found = _samples(list(Census(engine, broker).collect()))
+    found = _samples(list(StateGauges(engine, broker).collect()))
 
     assert found["octollm_active_tasks", "executing"] == 2.0
     assert 29 < found["octollm_queue_oldest_seconds", "arm.coder"] < 35
@@ -85,20 +85,20 @@ def test_open_tasks_ages_and_workers_are_counted(engine: Engine, broker: "redis.
     assert found["octollm_workers", "coder"] == 1.0
 
 
-def test_a_scrape_within_two_seconds_asks_nobody(engine: Engine, broker: "redis.Redis") -> None:
-    census = Census(engine, broker, cache_seconds=60)
+def test_a_second_scrape_within_two_seconds_sends_no_query(engine: Engine, broker: "redis.Redis") -> None:
+    census = StateGauges(engine, broker, cache_seconds=60)
     list(census.collect())
     broker.rpush("judge", "m")
 
     assert _samples(list(census.collect()))["octollm_queue_depth", "judge"] == 0.0
-    assert _samples(list(Census(engine, broker).collect()))["octollm_queue_depth", "judge"] == 1.0
+    assert _samples(list(StateGauges(engine, broker).collect()))["octollm_queue_depth", "judge"] == 1.0
 
 
-def test_a_server_that_is_away_leaves_the_other_ones_figures(engine: Engine) -> None:
-    # port 9 (discard) is one that nothing of ours listens on
+def test_if_one_server_is_down_the_others_gauges_remain(engine: Engine) -> None:
+    # none of our servers listens on port 9 (discard)
     nobody = redis.Redis(port=9, socket_connect_timeout=0.2, retry=None)
 
-    text = metric.exposition([Census(engine, nobody)]).decode()
+    text = metric.exposition([StateGauges(engine, nobody)]).decode()
 
     assert 'octollm_census_up{server="redis"} 0.0' in text
     assert 'octollm_active_tasks{phase="planning"} 0.0' in text

@@ -1,4 +1,4 @@
-"""Reads what a model wrote: where its reasoning ends, and which JSON values stand in the rest."""
+"""Parses a model's text: finds the end of its reasoning, and the JSON values in the rest."""
 
 import json
 import math
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_WASTED_CHARACTERS = 2**22
-"""How much may be read in vain, for what begins like a value and is none: without a bound it would be quadratic."""
+"""How many characters may be read for values that turn out invalid: without a bound the time would be quadratic."""
 MAX_VALUES = 64
-"""How many values are kept, the last ones."""
+"""Only the last values are kept."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_TOO_DEEP_COSTS = 2**12
-_A_TRY_COSTS = 64
-_COUNTED_AT_ONCE = 64
+_TOO_DEEP_COST = 2**12
+_TRY_COST = 64
+_LINE_COUNT_SPEED = 64
 _NAMES = "think|thinking|reasoning|thought|thoughts"
-_MARK = re.compile(rf"<\s*+(/?)\s*+(?:{_NAMES})\s*+>", re.IGNORECASE)
+_TAG = re.compile(rf"<\s*+(/?)\s*+(?:{_NAMES})\s*+>", re.IGNORECASE)
 _LEADING = re.compile(rf"\s*<\s*(?:{_NAMES})\s*>", re.IGNORECASE)
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\r?\n(.*?)```", re.DOTALL)
-_NEXT = re.compile(rf"(?P<mark>{_MARK.pattern})|(?P<fence>```)|(?P<opening>[{{\[])", re.IGNORECASE)
+_NEXT = re.compile(rf"(?P<tag>{_TAG.pattern})|(?P<fence>```)|(?P<opening>[{{\[])", re.IGNORECASE)
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("a number beyond what can be kept")
+        raise ValueError("a number that is too large to store")
     return number
 
 
@@ -34,35 +34,35 @@ _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 @dataclass(frozen=True)
-class Found:
-    """The JSON values of an answer in their order, and whether one more was begun after them and not ended."""
+class ParsedValues:
+    """The JSON values of an answer in order; `breaks_off`: another value begins after them and does not end."""
 
     values: tuple[Any, ...]
     breaks_off: bool = False
 
 
-def values_in(text: str) -> Found:
-    """Return the JSON values in `text`: all of it, or what is fenced or begins at a brace or bracket.
+def parse_values(text: str) -> ParsedValues:
+    """Return the JSON values in `text`: the whole text, or values in code fences or at a brace or bracket.
 
-    Reasoning is left out: from <think>, <thinking> and their like to the end mark, nested marks included; what stands
-    before an end mark that nothing began (a server's template wrote the start); and what follows a start that no
-    mark ends. Marks inside a value are part of it.
+    Reasoning is skipped: everything from a start tag (<think>, <thinking> and similar) to its end tag, also nested;
+    everything before an end tag without a start tag (a server's template wrote the start); and everything after a
+    start tag without an end tag. Tags inside a value are part of the value.
     """
     try:
-        return Found((_DECODER.decode(text.strip()),))
+        return ParsedValues((_DECODER.decode(text.strip()),))
     except (ValueError, RecursionError):
         return _Scan(text).run()
 
 
 def without_reasoning(text: str) -> str:
-    """Return the text without the reasoning that it begins with; text that is one JSON value stays as it is."""
+    """Return the text without leading reasoning; a text that is one JSON value is returned unchanged."""
     try:
         _DECODER.decode(text.strip())
     except (ValueError, RecursionError):
         pass
     else:
         return text
-    first = _MARK.search(text)
+    first = _TAG.search(text)
     if first is None:
         return text
     if first[1]:
@@ -72,28 +72,28 @@ def without_reasoning(text: str) -> str:
     return text[_end_of_reasoning(text, first.end()) :].lstrip()
 
 
-def storable(text: str) -> str:
-    """Return the text with U+FFFD for what a database can't keep and a request can't carry."""
+def replace_unstorable(text: str) -> str:
+    """Replace characters that a database can't store and a request can't carry by U+FFFD."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
 def _end_of_reasoning(text: str, start: int) -> int:
-    """Return where the reasoning ends whose start mark ends at `start`.
+    """Return the end of the reasoning whose start tag ends at `start`.
 
-    A start that is only mentioned in it leaves the marks unbalanced: then the last end mark counts.
+    Reasoning that only mentions a start tag leaves the tags unbalanced: then the last end tag counts.
     """
     depth, last = 1, len(text)
-    for mark in _MARK.finditer(text, start):
-        depth += -1 if mark[1] else 1
-        if mark[1]:
-            last = mark.end()
+    for tag in _TAG.finditer(text, start):
+        depth += -1 if tag[1] else 1
+        if tag[1]:
+            last = tag.end()
         if depth == 0:
-            return mark.end()
+            return tag.end()
     return last
 
 
 class _Scan:
-    """One walk through a text, from what may begin a value to the next."""
+    """One pass through a text, from each possible start of a value to the next."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -102,21 +102,21 @@ class _Scan:
         self._wasted = 0
         self._breaks_off = False
 
-    def run(self) -> Found:
+    def run(self) -> ParsedValues:
         position = 0
         while self._wasted < MAX_WASTED_CHARACTERS and (found := _NEXT.search(self._text, position)):
-            if found["mark"]:
-                position = self._past_mark(found)
+            if found["tag"]:
+                position = self._past_tag(found)
             elif found["fence"]:
                 position = self._past_fence(found)
             else:
                 position = self._past_opening(found)
-            self._wasted += _A_TRY_COSTS
-        is_tired = self._wasted >= MAX_WASTED_CHARACTERS
-        return Found(tuple(self._values), self._breaks_off or is_tired)
+            self._wasted += _TRY_COST
+        is_exhausted = self._wasted >= MAX_WASTED_CHARACTERS
+        return ParsedValues(tuple(self._values), self._breaks_off or is_exhausted)
 
-    def _past_mark(self, found: re.Match[str]) -> int:
-        if "/" in found["mark"]:
+    def _past_tag(self, found: re.Match[str]) -> int:
+        if "/" in found["tag"]:
             self._values.clear()
             self._breaks_off = False
             return found.end()
@@ -139,14 +139,14 @@ class _Scan:
         try:
             value, end = _DECODER.raw_decode(self._text, start)
         except RecursionError:
-            self._wasted += _TOO_DEEP_COSTS
+            self._wasted += _TOO_DEEP_COST
         except json.JSONDecodeError as wrong:
-            # an unterminated string is told by its start; the error counts lines from the text's start
+            # the error of an unterminated string gives its start; making an error counts lines from the text's start
             reached = self._end if wrong.msg.startswith("Unterminated") else wrong.pos
-            self._wasted += reached - start + reached // _COUNTED_AT_ONCE
+            self._wasted += reached - start + reached // _LINE_COUNT_SPEED
             self._breaks_off = self._breaks_off or reached >= self._end
         except ValueError:
-            self._wasted += _TOO_DEEP_COSTS
+            self._wasted += _TOO_DEEP_COST
         else:
             self._keep(value)
             return end

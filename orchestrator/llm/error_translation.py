@@ -1,4 +1,4 @@
-"""Turns whatever a provider's SDK raises into our own errors, which survive pickling and say what may be done."""
+"""Translates the exceptions of a provider's SDK into our errors, which survive pickling and say whether to retry."""
 
 import json
 import math
@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
-from orchestrator.llm.interface import Finish
-from orchestrator.llm.transport import AnswerPacked, AnswerTooLarge, NotAnswered, Redirected
+from orchestrator.llm.provider import FinishReason
+from orchestrator.llm.transport import AnswerEncoded, AnswerTooLarge, NotAnswered, Redirected
 from orchestrator.models.model_errors import (
     ModelAnswerBroken,
     ModelConnectionLost,
@@ -28,7 +28,7 @@ from orchestrator.models.model_errors import (
     ModelUnknown,
 )
 
-CAUGHT = (
+TRANSLATED = (
     httpx2.HTTPError,
     httpx2.StreamError,
     httpx2.InvalidURL,
@@ -39,7 +39,7 @@ CAUGHT = (
     LookupError,
     RecursionError,
 )
-"""What reading an answer may raise besides the SDK's own errors: they parse 200s without checking them."""
+"""Exceptions besides the SDK's own: the SDKs parse responses of status 200 without validating them."""
 
 _NO_CREDIT = {"insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active"}
 _REFUSED = {"content_filter", "content_policy_violation", "cyber_policy_violation"}
@@ -55,7 +55,7 @@ _BY_STATUS: Mapping[int, type[ModelError]] = {
     422: ModelRequestRejected,
     429: ModelRateLimited,
 }
-# error events inside a stream come after status 200: their type says which status was meant
+# error events inside a stream come after status 200: their type stands for the status
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -67,22 +67,22 @@ _STATUS_OF_TYPE = {
     "rate_limit_exceeded": 429,
 }
 _LIMITS = ("length", "max_tokens", "max_output_tokens", "limit", "context_window")
-_OF_ERRORS = {"error", "message", "detail", "type", "code"}
+_ERROR_MEMBERS = {"error", "message", "detail", "type", "code"}
 _KEY = re.compile(r"\b(?:sk|key|pk|Bearer)[-_ ][\w*.-]{6,}")
 
 
-def finish_of(word: Any, known: Mapping[str, Finish]) -> Finish:
-    """Return why an answer ended; servers have words of their own, and what is not about a limit is an end."""
-    told = str(word or "").lower()
-    if told in known:
-        return known[told]
-    return Finish.LENGTH if any(part in told for part in _LIMITS) else Finish.STOP
+def finish_reason_of(word: Any, known: Mapping[str, FinishReason]) -> FinishReason:
+    """Return our finish reason for a provider's; an unknown word means STOP unless it names a limit."""
+    name = str(word or "").lower()
+    if name in known:
+        return known[name]
+    return FinishReason.LENGTH if any(part in name for part in _LIMITS) else FinishReason.STOP
 
 
 def translate(error: BaseException, *, provider: str, model: str, was_sent: bool = True) -> ModelError:
-    """Return our error for what an SDK raised; duck-typed, for both SDKs are built alike.
+    """Return our error for an SDK's exception; duck-typed, since both SDKs have the same structure.
 
-    What was raised before anything was sent is a fault of ours, or of what the operator set.
+    `was_sent=False`: nothing was sent yet, so that the cause is our code or a setting.
     """
     details: dict[str, Any] = {"provider": provider, "model": model}
     if isinstance(error, ModelError):
@@ -96,58 +96,58 @@ def translate(error: BaseException, *, provider: str, model: str, was_sent: bool
             details=details,
         )
     status = getattr(error, "status_code", None)
-    whole = getattr(error, "body", None)
-    body = _error_body(whole)
+    full_body = getattr(error, "body", None)
+    body = _error_body(full_body)
     status = status if isinstance(status, int) else 200
-    if status < 400 and not body.keys() & _OF_ERRORS:
-        if whole == {}:
-            return _no_answer("something that is no answer", provider=provider, model=model)
+    if status < 400 and not body.keys() & _ERROR_MEMBERS:
+        if full_body == {}:
+            return _no_answer("something that is not an answer", provider=provider, model=model)
         return ModelAnswerBroken(
-            f"{provider} sent something that is no answer ({type(error).__name__}).", details=details
+            f"{provider} sent something that is not an answer ({type(error).__name__}).", details=details
         )
     return _by_status(status, body, error, details)
 
 
-def is_whole(response: httpx2.Response) -> bool:
-    """Tell whether a server that was asked for a stream sends its answer in one piece."""
+def is_single_response(response: httpx2.Response) -> bool:
+    """Tell whether a server ignored the request for a stream and sends its response in one piece."""
     return "json" in response.headers.get("content-type", "").partition(";")[0].lower()
 
 
-def whole_body(response: httpx2.Response) -> dict[str, Any]:
-    """Return the answer that came in one piece; raises ValueError when it is no JSON object."""
+def read_single_response(response: httpx2.Response) -> dict[str, Any]:
+    """Return the body of a response in one piece. Raises ValueError if it is not a JSON object."""
     body = json.loads(response.read())
     if not isinstance(body, dict):
-        raise ValueError("the answer is no object")
+        raise ValueError("the response is not a JSON object")
     return body
 
 
-def no_answer(reply: Any, *, provider: str, model: str) -> ModelError:
-    """Return the error of a JSON value that holds no answer: what it says of an error is told."""
+def no_answer_error(reply: Any, *, provider: str, model: str) -> ModelError:
+    """Return the error for JSON without an answer; it quotes the error message in the JSON, if any."""
     body = {**(getattr(reply, "model_extra", None) or {})}
-    said = _said(_error_body({name: body[name] for name in body.keys() & _OF_ERRORS}))
-    return _no_answer(f"no answer{f': {said}' if said else ''}", provider=provider, model=model)
+    message = _error_text(_error_body({name: body[name] for name in body.keys() & _ERROR_MEMBERS}))
+    return _no_answer(f"no answer{f': {message}' if message else ''}", provider=provider, model=model)
 
 
 def _no_answer(what: str, *, provider: str, model: str) -> ModelNoAnswer:
     return ModelNoAnswer(f"{provider} {model} sent {what}.", details={"provider": provider, "model": model})
 
 
-def broken(reason: str, *, provider: str, model: str) -> ModelAnswerBroken:
-    """Return the error of an answer that can't be used."""
+def broken_answer_error(reason: str, *, provider: str, model: str) -> ModelAnswerBroken:
+    """Return the error for an unusable answer; `reason` completes "The answer of PROVIDER MODEL ..."."""
     return ModelAnswerBroken(
         f"The answer of {provider} {model} {reason}.", details={"provider": provider, "model": model}
     )
 
 
-def late(*, provider: str, model: str) -> ModelTimeout:
-    """Return the error of a call for which there is no time left."""
+def timeout_error(*, provider: str, model: str) -> ModelTimeout:
+    """Return the error for a call whose deadline has passed."""
     return ModelTimeout(
-        f"{provider} {model} gave no whole answer in time.", details={"provider": provider, "model": model}
+        f"{provider} {model} gave no complete answer in time.", details={"provider": provider, "model": model}
     )
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Return the pause that a provider asks for, in seconds or as a date (RFC 9110 10.2.3); None for none."""
+    """Return the pause that a provider asks for, in seconds (RFC 9110 10.2.3: a number or a date), or None."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()
         if re.fullmatch(r"\d{1,12}(\.\d{1,6})?", text):
@@ -162,7 +162,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> float | No
 def _by_transport(error: BaseException, details: dict[str, Any], *, was_sent: bool) -> ModelError | None:
     provider, model = details["provider"], details["model"]
     for cause in _causes(error):
-        if isinstance(cause, AnswerTooLarge | AnswerPacked):
+        if isinstance(cause, AnswerTooLarge | AnswerEncoded):
             return ModelAnswerBroken(f"{provider} {model}: {cause}.", details=details)
         if isinstance(cause, Redirected):
             return _redirected(cause.location, details)
@@ -171,9 +171,11 @@ def _by_transport(error: BaseException, details: dict[str, Any], *, was_sent: bo
         if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
             return ModelUnavailable(f"{provider} can't be reached.", details=details)
         if isinstance(cause, httpx2.ProxyError):
-            return ModelUnavailable(f"The proxy on the way to {provider} refuses.", details=details)
+            return ModelUnavailable(
+                f"The proxy on the way to {provider} refuses the connection.", details=details
+            )
         if isinstance(cause, httpx2.TimeoutException):
-            return late(provider=provider, model=model)
+            return timeout_error(provider=provider, model=model)
         if isinstance(cause, httpx2.TransportError) and was_sent:
             return ModelConnectionLost(f"The connection to {provider} broke.", details=details)
     return None
@@ -214,22 +216,22 @@ def _by_status(
         pause = retry_after_seconds(_headers(error), now=time.time())
         details |= {"retry_after": pause} if pause is not None else {}
     if in_stream and kind is ModelUnavailable:
-        said = _said(body)
+        message = _error_text(body)
         return ModelAnswerBroken(
-            f"{provider} {model} broke off with an error{f': {said}' if said else ''}.", details=details
+            f"{provider} {model} broke off with an error{f': {message}' if message else ''}.", details=details
         )
     return kind(_message(kind, status, body, details), details=details)
 
 
 def _message(kind: type[ModelError], status: int, body: Mapping[str, Any], details: Mapping[str, Any]) -> str:
-    told = f"{details['provider']} {details['model']} answered {status}"
-    # a refused key is echoed in part
-    said = "" if kind is ModelUnauthorised else _said(body)
-    return f"{told}: {said}" if said else told
+    summary = f"{details['provider']} {details['model']} answered {status}"
+    # providers echo part of a rejected key
+    message = "" if kind is ModelUnauthorised else _error_text(body)
+    return f"{summary}: {message}" if message else summary
 
 
-def _said(body: Mapping[str, Any]) -> str:
-    """Return what an error's body says, in one short line without keys."""
+def _error_text(body: Mapping[str, Any]) -> str:
+    """Return the message of an error's body as one short line, without API keys."""
     words = next((body[name] for name in ("message", "detail", "msg", "error") if body.get(name)), "")
     if isinstance(words, list):
         words = "; ".join(str(item.get("msg", "")) for item in words if isinstance(item, Mapping))
@@ -237,12 +239,12 @@ def _said(body: Mapping[str, Any]) -> str:
 
 
 def _error_body(body: Any) -> Mapping[str, Any]:
-    """Return what tells of an error: {"error": {...}}, {"error": "..."}, {"detail": ...}, {"message": ...}, a text."""
+    """Return the error in a body: {"error": {...}}, {"error": "..."}, {"detail": ...}, {"message": ...} or a text."""
     inner = body.get("error") if isinstance(body, Mapping) else body
     if isinstance(inner, Mapping):
         return inner
     if isinstance(inner, str):
-        # a page says nothing to a reader of one line
+        # an HTML page makes no useful line
         words = {} if inner.lstrip().startswith("<") else {"message": inner}
         return {**body, **words} if isinstance(body, Mapping) else words
     return body if isinstance(body, Mapping) else {}

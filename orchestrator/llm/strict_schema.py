@@ -1,9 +1,9 @@
-"""Rewrites a JSON Schema into the part of it that providers can enforce, and undoes what that did to the answer.
+"""Rewrites a JSON Schema into the strict subset that providers enforce, and undoes the effect on the answer.
 
 Source: OpenAI, "Structured Outputs: supported schemas"; Anthropic, "Structured outputs: JSON Schema limitations".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _KEPT = {"type", "enum", "const", "description", "$ref"}
@@ -11,13 +11,13 @@ _KINDS = {"object", "array", "string", "integer", "number", "boolean", "null"}
 
 
 class _Inexpressible(Exception):
-    """Part of the schema can't be said with what providers enforce."""
+    """A part of the schema is outside the strict subset."""
 
 
-def portable(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the schema with every object closed and every member required; None where that can't be said.
+def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the schema with every object closed and every member required, or None if it can't be expressed so.
 
-    A member that was optional may be null instead. Bounds and patterns are left out: whoever asks checks again.
+    Optional members become nullable. Bounds and patterns are dropped: the caller validates the answer anyway.
     """
     if schema.get("type") != "object":
         return None
@@ -28,9 +28,9 @@ def portable(schema: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def without_nulls(value: Any, schema: Any, *, root: Any = None) -> Any:
-    """Return `value` without the nulls that stand for optional members of `schema` which may not be null."""
+    """Return `value` without the nulls of members that `schema` makes optional but not nullable."""
     root = schema if root is None else root
-    schema = _target(schema, root)
+    schema = resolve(schema, root)
     if not isinstance(schema, Mapping):
         return value
     if isinstance(value, list):
@@ -46,25 +46,15 @@ def without_nulls(value: Any, schema: Any, *, root: Any = None) -> Any:
     }
 
 
-def verdicts_in(
-    value: Any, schema: Any, *, root: Any = None, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], bool | None]]:
-    """Yield (path, truth value) for each member of `value` that `schema` declares to be one."""
-    root = schema if root is None else root
-    schema = _target(schema, root)
-    if not isinstance(schema, Mapping):
-        return
-    if isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from verdicts_in(item, schema.get("items"), root=root, path=(*path, str(number)))
-    elif isinstance(value, dict):
-        members = schema.get("properties") or {}
-        for name in value.keys() & members.keys():
-            yield from verdicts_in(value[name], members[name], root=root, path=(*path, name))
-    elif value is None or isinstance(value, bool):
-        kinds = schema.get("type", ())
-        if "boolean" in ([kinds] if isinstance(kinds, str) else kinds):
-            yield path, value
+def resolve(schema: Any, root: Any) -> Any:
+    """Return the schema that `schema`'s $ref points at in `root`; without a $ref, `schema` itself."""
+    reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+    if not isinstance(reference, str):
+        return schema
+    found = root
+    for part in filter(None, reference.removeprefix("#").split("/")):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def _closed(schema: Any) -> dict[str, Any]:
@@ -114,13 +104,3 @@ def _may_be_null(schema: Any) -> bool:
     return "null" in ([kinds] if isinstance(kinds, str) else kinds) or any(
         _may_be_null(choice) for choice in schema.get("anyOf", ())
     )
-
-
-def _target(schema: Any, root: Any) -> Any:
-    reference = schema.get("$ref") if isinstance(schema, Mapping) else None
-    if not isinstance(reference, str):
-        return schema
-    found = root
-    for part in filter(None, reference.removeprefix("#").split("/")):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found

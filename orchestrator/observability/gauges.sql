@@ -1,12 +1,12 @@
 -- name: count_tasks
--- Open tasks by phase; the partial index tasks_deadline holds just these.
+-- Open tasks by phase; reads the partial index tasks_deadline, which contains exactly these.
 SELECT phase, count(*)
 FROM tasks
 WHERE finished_at IS NULL
 GROUP BY phase;
 
 -- name: age_queues
--- How long the oldest step that may be claimed has been waiting, by queue; a step that waits for its retry
+-- The waiting time in seconds of the oldest claimable step of each queue; a step that waits for its retry
 -- time does not count.
 SELECT queue, extract(epoch FROM now() - min(greatest(queued_at, not_before)))::float8
 FROM steps
@@ -15,7 +15,7 @@ WHERE state = 'queued'
 GROUP BY queue;
 
 -- name: count_workers
--- Pools whose heartbeat is fresh and that take work, by arm.
+-- Pools with a recent heartbeat that accept work, by arm.
 SELECT arm, count(*)
 FROM pools
 WHERE seen_at > now() - make_interval(secs => %(within_seconds)s)
@@ -23,7 +23,7 @@ WHERE seen_at > now() - make_interval(secs => %(within_seconds)s)
 GROUP BY arm;
 
 -- name: count_layers_off
--- Tenants for whom a layer of the cache is off because it was wrong too often, by layer.
+-- Tenants for whom a cache layer is switched off after too many wrong hits, by layer.
 SELECT layer, count(*)
 FROM cache_switches
 WHERE off_until > now()

@@ -1,4 +1,4 @@
-"""Counts what stands in Postgres and Redis when Prometheus asks: open tasks, queues and live workers."""
+"""Gauges computed from Postgres and Redis at each scrape: open tasks, queue depths, live workers."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,11 +21,11 @@ from orchestrator.models.execution_state import Phase
 
 _SQL = sql.load(__file__)
 _PHASES = tuple(phase for phase in Phase if phase is not Phase.DONE)
-# kombu.transport.redis: a queue is one list for each priority step, the first under the bare name
+# kombu.transport.redis: a queue is one list for each priority step; the first list has the queue's plain name
 _SEPARATOR = "\x06\x16"
 _LAYERS = ("exact", "alias")
 _LOWER_STEPS = (3, 6, 9)
-_MEANING = {
+_DESCRIPTIONS = {
     "octollm_active_tasks": "Open tasks.",
     "octollm_queue_depth": "Messages that wait in the broker.",
     "octollm_queue_oldest_seconds": "Age of the oldest step that could be claimed now.",
@@ -35,10 +35,10 @@ _MEANING = {
 _log = structlog.get_logger(__name__)
 
 
-class Census(Collector):
-    """Gauges computed at scrape, at most once in `cache_seconds`; safe to scrape from several threads.
+class StateGauges(Collector):
+    """Gauges computed at most once in `cache_seconds`; safe to scrape from several threads.
 
-    A server that is away leaves its gauges out and shows 0 in octollm_census_up.
+    If a server can't be reached, its gauges are missing and octollm_census_up is 0 for it.
     """
 
     def __init__(self, engine: Engine, redis: "Redis", *, cache_seconds: float = 2.0) -> None:
@@ -50,7 +50,7 @@ class Census(Collector):
         self._lock = Lock()
 
     def describe(self) -> Iterable[Metric]:
-        """Name nothing ahead: registering must not need the servers."""
+        """Describe nothing, so that registering works without the servers."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
@@ -65,7 +65,7 @@ class Census(Collector):
         up = GaugeMetricFamily("octollm_census_up", "Whether the server answered.", labels=["server"])
         counted: list[Metric] = [up]
         for server, count in (("postgres", self._from_postgres), ("redis", self._from_redis)):
-            found = _answer(server, count)
+            found = _count_or_nothing(server, count)
             up.add_metric([server], float(bool(found)))
             counted.extend(found)
         return counted
@@ -91,7 +91,7 @@ class Census(Collector):
         return [_gauge("octollm_queue_depth", "queue", keys=ALL_QUEUES, found=depths)]
 
 
-def _answer(server: str, count: Callable[[], list[Metric]]) -> list[Metric]:
+def _count_or_nothing(server: str, count: Callable[[], list[Metric]]) -> list[Metric]:
     try:
         return count()
     except (SQLAlchemyError, RedisError, OSError) as error:
@@ -108,8 +108,8 @@ def _pairs(rows: Iterable[Any]) -> dict[str, float]:
 
 
 def _gauge(name: str, label: str, *, keys: Iterable[str], found: Mapping[str, float]) -> Metric:
-    """Return a gauge with a sample for every key, 0 where nothing was found; other names are not shown."""
-    family = GaugeMetricFamily(name, _MEANING[name], labels=[label])
+    """Return a gauge with a sample for every key, 0 if `found` lacks it; other names in `found` are ignored."""
+    family = GaugeMetricFamily(name, _DESCRIPTIONS[name], labels=[label])
     for key in keys:
         family.add_metric([str(key)], found.get(key, 0.0))
     return family

@@ -1,0 +1,186 @@
+"""Asks the models of the chain in order until one gives a usable answer, and records every call."""
+
+import time
+from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+
+import structlog
+
+from orchestrator.llm.answer_parser import replace_unstorable, without_reasoning
+from orchestrator.llm.completion import BudgetAccount, CallRecord, Completion, CompletionRequest
+from orchestrator.llm.embedding import Embedder
+from orchestrator.llm.gate import Gate, Rates
+from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint, Observe
+from orchestrator.llm.pricing import FAKE, Prices
+from orchestrator.llm.provider import ModelRequest, ModelResponse, Provider, ResponseFormat
+from orchestrator.llm.structured_output import StructuredAnswer, SupportedFormats, complete_structured
+from orchestrator.models.errors import MustWait, StepError, Stopped
+from orchestrator.models.model_errors import ModelBusy, ModelError, NoModel
+from orchestrator.rules.json_schema import schema_faults
+from orchestrator.settings import Settings, drop_empty
+
+log = structlog.get_logger(__name__)
+
+
+class ModelChain:
+    """The models of this process, the first choice first; safe for use by several threads at once."""
+
+    def __init__(self, endpoints: Sequence[ModelEndpoint], *, context: CallContext) -> None:
+        self._endpoints = tuple(endpoints)
+        self._context = context
+        self._formats = {
+            endpoint.key: SupportedFormats(endpoint.provider.response_formats) for endpoint in endpoints
+        }
+
+    @property
+    def is_configured(self) -> bool:
+        """Tell whether the chain has any model."""
+        return bool(self._endpoints)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Return the providers of the chain, the first choice first."""
+        return tuple(dict.fromkeys(endpoint.provider.name for endpoint in self._endpoints))
+
+    def complete(self, request: CompletionRequest, *, budget: BudgetAccount | None = None) -> Completion:
+        """Return the first usable answer of the chain, before the request's deadline.
+
+        Raises StepError: a ModelError whose `retryable` says whether the step may be tried again, MustWait, or the
+        budget's error; details.attempts lists all calls.
+        """
+        attempts: list[CallRecord] = []
+        if request.schema is not None and (wrong := schema_faults(dict(request.schema))):
+            raise ValueError(f"the schema of {request.purpose} can't be used: {wrong[0]}")
+        try:
+            return self._first_usable(request, budget, attempts)
+        except (StepError, Stopped) as error:
+            error.details["attempts"] = [attempt.to_record() for attempt in attempts]
+            raise
+
+    def close(self) -> None:
+        """Close all connections."""
+        for endpoint in self._endpoints:
+            endpoint.provider.close()
+
+    def _first_usable(
+        self, request: CompletionRequest, budget: BudgetAccount | None, attempts: list[CallRecord]
+    ) -> Completion:
+        failures: list[StepError] = []
+        for endpoint in sorted(self._endpoints, key=lambda endpoint: endpoint.provider.name in request.avoid):
+            if failures and time.monotonic() >= request.deadline:
+                break
+            calls = ModelCalls(endpoint, context=self._context, budget=budget, attempts=attempts)
+            try:
+                answer = self._ask(endpoint, calls, request)
+            except (ModelError, ModelBusy) as error:
+                if isinstance(error, ModelError) and not error.may_fail_over:
+                    raise
+                log.warning(
+                    "model.failed", model=str(endpoint.name), code=error.code, purpose=request.purpose
+                )
+                failures.append(error)
+            else:
+                return _completion(endpoint, answer, purpose=request.purpose, attempts=attempts)
+        raise _most_useful(failures)
+
+    def _ask(
+        self, endpoint: ModelEndpoint, calls: ModelCalls, request: CompletionRequest
+    ) -> StructuredAnswer:
+        def send(call: ModelRequest) -> ModelResponse:
+            longest = time.monotonic() + self._context.timeout_seconds
+            return calls.send(replace(call, deadline=min(call.deadline, longest)))
+
+        first = ModelRequest(tuple(request.messages), request.max_output_tokens, request.deadline)
+        if request.schema is None:
+            response = send(first)
+            text = without_reasoning(response.text)
+            return StructuredAnswer(replace(response, text=text), None, ResponseFormat.TEXT)
+        return complete_structured(first, request.schema, send=send, formats=self._formats[endpoint.key])
+
+
+def open_models(
+    settings: Settings, *, gate: Gate, observe: Observe, environ: MutableMapping[str, str]
+) -> ModelChain:
+    """Return the chain of models of the settings; imports only the SDKs that it needs.
+
+    `environ` is os.environ, which the SDKs read: their empty variables are deleted, since they break the SDKs.
+    """
+    drop_empty(environ)
+    providers: dict[str, Provider] = {}
+    endpoints = []
+    for name in settings.models:
+        if name.provider not in providers:
+            providers[name.provider] = _open_provider(name.provider, settings)
+        endpoints.append(ModelEndpoint(providers[name.provider], name.model, _rates(settings, str(name))))
+    return ModelChain(endpoints, context=_context(settings, gate=gate, observe=observe))
+
+
+def open_embedder(
+    settings: Settings, *, gate: Gate, observe: Observe, environ: MutableMapping[str, str]
+) -> Embedder | None:
+    """Return the embedding model of the settings, or None; `environ` is as in `open_models`."""
+    if settings.embeddings is None:
+        return None
+    drop_empty(environ)
+    module = import_module("orchestrator.llm.openai")
+    provider: Provider = module.OpenAIEmbeddings(
+        api_key=settings.openai_api_key, base_url=settings.openai_base_url
+    )
+    endpoint = ModelEndpoint(provider, settings.embeddings.model, _rates(settings, str(settings.embeddings)))
+    return Embedder(endpoint, _context(settings, gate=gate, observe=observe))
+
+
+def _context(settings: Settings, *, gate: Gate, observe: Observe) -> CallContext:
+    return CallContext(gate, Prices(settings.llm_prices or {}), settings.llm_timeout_seconds, observe)
+
+
+def _open_provider(name: str, settings: Settings) -> Provider:
+    common = {
+        "api_key": getattr(settings, f"{name}_api_key"),
+        "base_url": getattr(settings, f"{name}_base_url"),
+        "is_streaming": settings.llm_stream == "on",
+        "extra_body": settings.llm_extra_body,
+    }
+    # imported here: an SDK costs a second and some 50 MiB, and most processes need none
+    module = import_module(f"orchestrator.llm.{name}")
+    if name == "anthropic":
+        claude: Provider = module.AnthropicProvider(**common)
+        return claude
+    flavour = settings.llm_flavour
+    is_compatible = flavour == "openai-compatible" or (flavour == "auto" and bool(settings.openai_base_url))
+    gpt: Provider = module.OpenAIProvider(**common, is_compatible=is_compatible)
+    return gpt
+
+
+def _rates(settings: Settings, name: str) -> Rates:
+    requests, tokens = settings.llm_rpm or {}, settings.llm_tpm or {}
+    return Rates(requests.get(name, requests.get("*")), tokens.get(name, tokens.get("*")))
+
+
+def _completion(
+    endpoint: ModelEndpoint, answer: StructuredAnswer, *, purpose: str, attempts: Sequence[CallRecord]
+) -> Completion:
+    provider, model = endpoint.name
+    response = answer.response
+    return Completion(
+        text=replace_unstorable(response.text),
+        value=answer.value,
+        finish=response.finish,
+        provider=provider,
+        model=response.model or model,
+        response_format=answer.response_format,
+        purpose=purpose,
+        is_fake=response.model.startswith(FAKE),
+        attempts=tuple(attempts),
+    )
+
+
+def _most_useful(failures: Sequence[StepError]) -> StepError:
+    """Return the failure to raise: one to wait for, else one to retry, else the first choice's."""
+    if not failures:
+        return NoModel()
+    waits = [failure for failure in failures if isinstance(failure, MustWait)]
+    if waits:
+        return min(waits, key=lambda wait: float(wait.details.get("retry_after", 0)))
+    return next((failure for failure in failures if failure.retryable), failures[0])
