@@ -1,10 +1,8 @@
 """The commands of the README work when they are pasted."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
@@ -14,13 +12,12 @@ from orchestrator.devserver.child_process import free_port
 from orchestrator.devserver.servers import Servers
 from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
+from tests.acceptance.pasted import BLOCK, ROOT, SHELL, blocks_of, environ, paste
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 PLAN_FILES = ROOT / "examples" / "plans"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCKS = [(found[1], found[2]) for found in BLOCK.finditer(README)]
+BLOCKS = blocks_of("README.md")
 LANGUAGES = {"sh", "json", "text"}
 # command at the start of a block -> the test that covers it
 SCALE_IT = "export DATABASE_URL"
@@ -35,12 +32,6 @@ def _elsewhere(script: str) -> str | None:
     return next((file for command, file in TESTED_ELSEWHERE.items() if script.startswith(command)), None)
 
 
-def _environ(home: Path) -> dict[str, str]:
-    binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "OCTOLLM_HOME": str(home), "PATH": binaries, "PROMETHEUS_MULTIPROC_DIR": ""}
-
-
-SHELL = ["bash", "-euo", "pipefail", "-c"]
 SCRIPTS = [script for language, script in BLOCKS if language == "sh" and not _elsewhere(script)]
 PLANS = [script for language, script in BLOCKS if language == "json"]
 
@@ -59,12 +50,7 @@ def test_every_block_is_run_here_or_tested_elsewhere() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=[script.splitlines()[-1][:40] for script in SCRIPTS])
 def test_a_block_works_when_it_is_pasted(stack: Stack, script: str) -> None:
-    pasted = script.replace("http://127.0.0.1:8000", stack.url)
-    pasted = pasted.replace(". .venv/bin/activate", f". {sys.prefix}/bin/activate")
-
-    done = subprocess.run(
-        [*SHELL, pasted], cwd=ROOT, env=_environ(stack.home), capture_output=True, text=True, timeout=100
-    )
+    done = paste(script, url=stack.url, home=stack.home)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"code":' not in done.stdout, "an answer is an error"
@@ -94,7 +80,7 @@ def test_scaled_processes_have_common_metrics_and_permits(servers: Servers, tmp_
 
     with (tmp_path / "log").open("w") as log:
         running = subprocess.Popen(
-            [*SHELL, script], cwd=ROOT, env=_environ(tmp_path), stdout=log, stderr=log, start_new_session=True
+            [*SHELL, script], cwd=ROOT, env=environ(tmp_path), stdout=log, stderr=log, start_new_session=True
         )
         try:
             wait_until(lambda: _get(f"http://127.0.0.1:{port}/ready"), 120, "the system to be ready")

@@ -1,5 +1,6 @@
 """The documentation: each link leads to a file and a heading that exist, and each path that it names exists."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ PAGES = sorted(
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 # a path of ours in prose, such as `workers/attempt/base_task.py`
+EVENT = re.compile(r"[a-z_]+\.[a-z_]+")
 NAMED = re.compile(
     r"(?<![\w/.-])((?:api|orchestrator|workers|migrations|tests|bench|deploy|examples)/[\w/.-]+\.\w+)"
 )
@@ -57,3 +59,31 @@ def test_the_index_lists_every_page() -> None:
     }
 
     assert pages <= listed
+
+
+def logged(levels: set[str]) -> Iterator[str]:
+    """Yield the constant names of the events that our code logs at one of `levels`."""
+    for package in ("api", "orchestrator", "workers"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if not isinstance(node, ast.Call):
+                    continue
+                # a helper that logs takes the event's name as `event`
+                names = [keyword.value for keyword in node.keywords if keyword.arg == "event"]
+                if isinstance(node.func, ast.Attribute) and node.func.attr in levels:
+                    names += node.args[:1]
+                for name in names:
+                    if isinstance(name, ast.Constant) and EVENT.fullmatch(str(name.value)):
+                        yield str(name.value)
+
+
+def test_the_page_of_log_events_lists_what_is_logged() -> None:
+    page = (ROOT / "docs" / "reference" / "log-events.md").read_text("utf-8")
+    cells = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    listed = set(re.findall(r"`([^`]+)`", cells))
+    problems = set(logged({"warning", "error", "exception", "critical"}))
+    others = {"watchdog.killed"}  # the watchdog writes its line itself
+    named_by_state = {event for event in listed if event.startswith(("step.", "webhook."))}
+
+    assert sorted(problems - listed) == []
+    assert sorted(listed - problems - others - named_by_state - set(logged({"info", "debug"}))) == []
