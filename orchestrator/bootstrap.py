@@ -52,7 +52,7 @@ class WorkerProcess:
     @cached_property
     def loop(self) -> TaskLoop:
         """What the outcomes of this process' work change."""
-        return TaskLoop(self.settings, self.hints, self.cache, self.app)
+        return TaskLoop(self.settings, self.hints, lambda: self.cache, self.app)
 
     @cached_property
     def cache(self) -> ResultCache:

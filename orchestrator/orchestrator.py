@@ -149,12 +149,13 @@ class TaskLoop:
     """The workers' half of the loop: what the outcome of planning, of a step and of judging changes.
 
     Celery's result backend calls these methods in the transaction that stores the outcome. Each raises Refused when
-    the outcome's claim is not the current one or the task has ended; then nothing is stored.
+    the outcome's claim is not the current one or the task has ended; then nothing is stored. `open_cache` is called
+    only to store an entry, because a sweeper, which has no CACHE_SECRET, uses the loop as well.
     """
 
     settings: Settings
     hints: Hints
-    cache: ResultCache
+    open_cache: Callable[[], ResultCache]
     app: Celery = field(repr=False)
 
     def adopt(
@@ -184,7 +185,7 @@ class TaskLoop:
 
         def report() -> None:
             metric.cache_asked("hit", entry.layer)
-            self.cache.put(entry, seconds=source.left_seconds)
+            self.open_cache().put(entry, seconds=source.left_seconds)
             report_end(self.hints, ended)
             log.info("task.reused", layer=entry.layer, source=source.source_id)
 

@@ -144,7 +144,8 @@ def test_servers_end_when_their_starter_is_killed(place: Path) -> None:
 def test_servers_that_outlived_starter_and_reaper_are_taken_over_and_stopped(place: Path) -> None:
     starter = _start_in_another_process(place)
     left = _pids_in(place)
-    for pid in [*_children(starter.pid, "reaper.py"), starter.pid]:
+    (reaper,) = _children(starter.pid, "child_reaper.py")
+    for pid in (reaper, starter.pid):
         os.kill(pid, signal.SIGKILL)
     starter.wait()
 

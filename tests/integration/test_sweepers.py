@@ -1,5 +1,6 @@
 """Three concurrent sweepers repair each fault exactly once."""
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.lifecycle import requeue
 from orchestrator.memory.hints import Hints
 from orchestrator.models.verdict import Decision
+from orchestrator.process.process_kind import environment_of
 from orchestrator.queue import canvas
 from tests.integration.kit import Engineer, verdict, wait_step
 from tests.waiting import wait_until
@@ -108,6 +110,26 @@ def test_a_row_of_a_newer_release_is_published_like_any_other(
     sweepers[0].publish_due()
 
     assert broker.llen("arm.executor\x06\x166") == 2
+
+
+def test_a_sweeper_without_the_secret_of_the_cache_gives_up_a_poison_step(
+    engineer: Engineer, sweepers: list[Sweeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = _with_poison(engineer)
+    _get_only_secrets_of_a_sweeper(monkeypatch)
+    process.start(app, service="sweeper")
+
+    sweepers[0].give_up_poison()
+
+    assert engineer.row(task_id, "a")["state"] == "failed"
+
+
+def _get_only_secrets_of_a_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = environment_of("sweeper", os.environ)
+    for name in os.environ.keys() - environ.keys():
+        monkeypatch.delenv(name)
+    for name, text in environ.items():
+        monkeypatch.setenv(name, text)
 
 
 def _many(make: Callable[[], str]) -> list[str]:
