@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from orchestrator.connections import server_url
-from orchestrator.connections.forward_proxy import first_fault
+from orchestrator.connections.forward_proxy import find_faults
 from orchestrator.models import signing_key
 from orchestrator.models.errors import SettingsError
 from orchestrator.models.model_choice import (
@@ -231,13 +231,18 @@ class Settings:
     octollm_home: Path = _setting(Path, default=Path(DEFAULT_HOME))
 
     def __post_init__(self) -> None:
+        if wrong := list(self._contradictions()):
+            raise SettingsError("; ".join(wrong))
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield what is wrong with settings that are valid each by itself."""
         if self.heartbeat_seconds >= self.lease_seconds:
-            raise SettingsError(
+            yield (
                 f"HEARTBEAT_SECONDS is {self.heartbeat_seconds:g}: set it below LEASE_SECONDS "
                 f"({self.lease_seconds:g}), or every lease expires before it is renewed"
             )
         if self.jwt_ttl_seconds > self.jwt_max_age_seconds:
-            raise SettingsError(
+            yield (
                 f"JWT_TTL_SECONDS is {self.jwt_ttl_seconds}: set it to at most JWT_MAX_AGE_SECONDS "
                 f"({self.jwt_max_age_seconds}), or our own tokens are rejected"
             )
@@ -249,7 +254,7 @@ class Settings:
             named.add(("EMBEDDINGS", self.embeddings.provider))
         for setting, name in sorted(named):
             if not self.can_reach(name):
-                raise SettingsError(
+                yield (
                     f"{setting} names {name}: set {name.upper()}_API_KEY, or {name.upper()}_BASE_URL to a server "
                     "that needs no key"
                 )
@@ -316,10 +321,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _require_proxies(environ: Mapping[str, str]) -> None:
-    """Raise SettingsError for an unusable proxy; its URL may hold a password and is not shown."""
-    if fault := first_fault(environ):
-        name, wanted = fault
-        raise SettingsError(f"{name} is wrong: its value is not {wanted}")
+    """Raise SettingsError for unusable proxies; their URLs may hold passwords and are not shown."""
+    wrong = [f"{name} is wrong: its value is not {wanted}" for name, wanted in find_faults(environ).items()]
+    if wrong:
+        raise SettingsError("; ".join(wrong))
 
 
 def load_signing(environ: Mapping[str, str] | None = None) -> Signing:

@@ -14,13 +14,13 @@ CREATE INDEX steps_running_of_tenant ON steps (tenant, arm) WHERE state = 'runni
 CREATE INDEX steps_tools_of_tenant ON steps (tenant, finished_at)
     WHERE state IN ('done', 'failed') AND arm IN ('executor', 'coder');
 
--- Returns whether a tenant may start one more step of an arm now. It may not if it runs `max_running` steps already. If
+-- Returns whether a tenant may start one more step of an arm now. It may not if it runs `most_running` steps already. If
 -- other tenants exist (with a task or a key), it also may not if it would take the last free slot of the arm's live
 -- workers, or if another tenant with fewer running steps waits for the arm.
 -- The claim calls it. Two claims of one tenant and arm run one after the other: the lock is held until the claim is
 -- committed, and each statement of a volatile function sees what was committed before it.
 -- It runs with its owner's rights, because an arm's database user may lack the right to read keys.
-CREATE FUNCTION octollm_may_run(step_arm text, step_tenant text, max_running integer) RETURNS boolean
+CREATE FUNCTION octollm_may_run(step_arm text, step_tenant text, most_running integer) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER COST 100000 SET search_path FROM CURRENT
 AS $$
 DECLARE
@@ -28,10 +28,10 @@ DECLARE
     running integer;
     other text;
 BEGIN
-    IF step_tenant IS NULL OR max_running IS NULL THEN
+    IF step_tenant IS NULL OR most_running IS NULL THEN
         RETURN true;
     END IF;
-    IF (SELECT count(*) FROM steps WHERE state = 'running' AND tenant = step_tenant) >= max_running THEN
+    IF (SELECT count(*) FROM steps WHERE state = 'running' AND tenant = step_tenant) >= most_running THEN
         RETURN false;
     END IF;
     IF NOT (
@@ -62,7 +62,7 @@ BEGIN
                 WHERE arm = step_arm AND tenant = other AND state = 'queued' AND not_before <= now()
             )
             AND (SELECT count(*) FROM steps WHERE state = 'running' AND tenant = other AND arm = step_arm) < running
-            AND (SELECT count(*) FROM steps WHERE state = 'running' AND tenant = other) < max_running
+            AND (SELECT count(*) FROM steps WHERE state = 'running' AND tenant = other) < most_running
         THEN
             RETURN false;
         END IF;

@@ -28,15 +28,16 @@ def proxy_url(text: str) -> str:
     return whole
 
 
-def first_fault(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the first invalid proxy variable and its expected form; None if all are valid."""
+def find_faults(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the expected form of each invalid proxy variable, by the variable's name."""
+    faults = {}
     for name, text in environ.items():
         if name.upper() in NAMES and text.strip():
             try:
                 proxy_url(text)
             except ValueError as wrong:
-                return name, str(wrong)
-    return None
+                faults[name] = str(wrong)
+    return faults
 
 
 def _names_a_host(url: str) -> bool:

@@ -145,6 +145,7 @@ class _LocalCounts:
     requests: FixedWindow = field(default_factory=lambda: FixedWindow(_MINUTE))
     tokens: FixedWindow = field(default_factory=lambda: FixedWindow(_MINUTE))
     failures_in_a_row: int = 0
+    failed_at: float = -math.inf
     open_until: float = 0.0
     pause_until: float = 0.0
 
@@ -156,8 +157,9 @@ class FallbackGate:
     """The gate of one process while Redis is away, simpler than the shared one.
 
     Each process admits the rates' worth of calls in a fixed window of a minute, so N processes admit at most N times
-    the rates. `Policy.failures` failed calls in a row stop calls to the model for `open_seconds`; after that they are
-    admitted again, without a probe. A provider's pause is kept. Counts start at zero and are not carried over.
+    the rates. `Policy.failures` failed calls in a row, none more than `window_seconds` after the one before, stop calls
+    to the model for `open_seconds`; after that they are admitted again, without a probe. A provider's pause is kept.
+    Counts start at zero, without those of the shared gate.
     """
 
     def __init__(self, policy: Policy | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -190,7 +192,10 @@ class FallbackGate:
             if outcome.kind == "alive":
                 uses.failures_in_a_row = 0
             elif outcome.kind == "failed":
-                uses.failures_in_a_row += 1
+                # an outage of Redis may be long past, and its failures too
+                is_recent = now - uses.failed_at <= self._policy.window_seconds
+                uses.failures_in_a_row = uses.failures_in_a_row + 1 if is_recent else 1
+                uses.failed_at = now
             if uses.failures_in_a_row >= self._policy.failures:
                 uses.failures_in_a_row, uses.open_until = 0, now + self._policy.open_seconds
             pause = min(outcome.pause_seconds, LONGEST_PAUSE_SECONDS)

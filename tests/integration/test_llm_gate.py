@@ -225,6 +225,17 @@ def test_the_fallback_opens_only_after_failures_in_a_row() -> None:
     assert _try(gate).reason == "admitted"
 
 
+def test_failures_further_apart_than_the_window_do_not_open_the_fallback() -> None:
+    now = 0.0
+    gate = FallbackGate(OPEN, clock=lambda: now)
+    _fail(gate, 2)
+
+    now = OPEN.window_seconds + 1
+    _fail(gate, 1)
+
+    assert _try(gate).reason == "admitted"
+
+
 def test_models_have_separate_breakers(gate: Gate) -> None:
     _fail(gate, 3)
 

@@ -163,6 +163,31 @@ def test_all_wrong_settings_are_reported_at_once(needed: dict[str, str]) -> None
     assert PASSWORD not in rejected.value.message
 
 
+def test_settings_that_contradict_each_other_are_reported_at_once(needed: dict[str, str]) -> None:
+    wrong = {
+        "HEARTBEAT_SECONDS": "20",
+        "JWT_TTL_SECONDS": "86400",
+        "JWT_MAX_AGE_SECONDS": "60",
+        "LLM_CHAIN": "openai:gpt-5",
+        "EMBEDDINGS": "openai:text-embedding-3-small",
+    }
+
+    with pytest.raises(SettingsError) as rejected:
+        settings.load(needed | wrong)
+
+    assert all(name in rejected.value.message for name in wrong)
+
+
+def test_all_unusable_proxies_are_reported_at_once(needed: dict[str, str]) -> None:
+    wrong = {"HTTP_PROXY": f"socks5://user:{PASSWORD}@proxy:1080", "HTTPS_PROXY": "ftp://proxy"}
+
+    with pytest.raises(SettingsError) as rejected:
+        settings.load(needed | wrong | {"OPENAI_API_KEY": "sk-1234567890"})
+
+    assert all(name in rejected.value.message for name in wrong)
+    assert PASSWORD not in rejected.value.message
+
+
 def test_the_repr_shows_no_secret(needed: dict[str, str]) -> None:
     shown = repr(
         settings.load(needed | {"OPENAI_API_KEY": "sk-1234567890", "ANTHROPIC_API_KEY": "sk-ant-12345"})
