@@ -36,6 +36,8 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 35.0
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
+# longer than an API process caches that it is not ready
+_AGREEMENT_SECONDS = 0.25
 _PROGRESS_SECONDS = 3.0
 _LONGEST_RESTART_SECONDS = 30.0
 _MAX_FAILED_STARTS = 3
@@ -253,6 +255,8 @@ class Stack:
         while not self._interrupts:
             status, body = self._get_ready()
             if status == http.HTTPStatus.OK:
+                # another process of the API may report its last check for a moment longer
+                time.sleep(_AGREEMENT_SECONDS)
                 return
             self._raise_if_a_start_fails()
             if time.monotonic() >= give_up:

@@ -37,7 +37,7 @@ def test_the_flawed_package_is_rejected_for_each_of_its_defects(home: Path) -> N
     assert "✗ No test fails" in demo.stdout
     assert "tests:/failed is 1" in demo.stdout
     assert "✗ Every function is run by a test" in demo.stdout
-    assert "✗ No secret lies in it" in demo.stdout
+    assert "✗ No file holds a secret" in demo.stdout
     assert "✓ No file has a syntax error" in demo.stdout
     assert _processes_of(home) == []
 

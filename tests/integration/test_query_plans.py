@@ -118,7 +118,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
     lists |= {"attempts": [1], "afters": [0], "terms": ["word"], "scopes": ["task:read"]}
     sizes = {
         "limit": 200,
-        "most": 1000,
+        "max_reports": 1000,
         "days": 30,
         "round": 1,
         "number": 1,
