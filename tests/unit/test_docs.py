@@ -22,6 +22,19 @@ NAMED = re.compile(
 )
 
 
+# prose; tables, code and links may be longer
+MAX_COLUMNS = 110
+
+
+def long_lines(page: Path) -> Iterator[str]:
+    fenced = False
+    for line in page.read_text("utf-8").splitlines():
+        fenced ^= line.startswith("```")
+        is_prose = not fenced and not line.startswith(("|", "#", "    ")) and " " in line.strip("-* ")
+        if is_prose and len(line) > MAX_COLUMNS:
+            yield line
+
+
 def slug(heading: str) -> str:
     """Return the anchor that GitHub makes of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
@@ -46,6 +59,7 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     named = set(NAMED.findall(page.read_text("utf-8")))
 
     assert list(broken_links(page)) == []
+    assert list(long_lines(page)) == []
     assert sorted(path for path in named if "X.Y" not in path and not (ROOT / path).exists()) == []
 
 
