@@ -25,7 +25,9 @@ def test_the_blocks_of_the_quickstart_work_when_they_are_pasted(stack: Stack) ->
     assert {language for language, _ in blocks} == {"sh"}
     start, run, look = (script for _, script in blocks)
 
-    [(ran, status)] = _paste_all(stack, [run])
+    # another test may have run the same goal on this stack
+    assert run.count("octollm run ") == 1
+    [(ran, status)] = _paste_all(stack, [run.replace("octollm run ", "octollm run --cache bypass ")])
     task_id = ran.splitlines()[-1].split()[0]
     assert look.count(PLACEHOLDER) == 1
     [(looked, looked_status)] = _paste_all(stack, [look.replace(PLACEHOLDER, task_id)])
