@@ -23,8 +23,6 @@ from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import Settings
 
 CACHE_SECONDS = 1.0
-# shorter: when the last worker has started, all processes of the API soon agree
-NOT_READY_CACHE_SECONDS = 0.2
 _EXTENSION = "octollm_readiness"
 
 _log = structlog.get_logger(__name__)
@@ -50,26 +48,22 @@ class ReadinessProbe:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def report(self) -> ReadinessReport:
-        """Return a fresh report, or an older one while another thread makes a new one.
+        """Return a report at most CACHE_SECONDS old, or an older one while another thread makes a new one.
 
         Servers that are away respond slowly: callers must not all wait for them.
         """
         latest = self._report
-        if latest and self._is_fresh(latest):
+        if latest and time.monotonic() - self._checked_at < CACHE_SECONDS:
             return latest
         if not self._lock.acquire(blocking=latest is None):
             return cast(ReadinessReport, latest)
         try:
-            if self._report is None or not self._is_fresh(self._report):
+            if self._report is None or time.monotonic() - self._checked_at >= CACHE_SECONDS:
                 self._report = _check(self.orchestrator)
                 self._checked_at = time.monotonic()
             return self._report
         finally:
             self._lock.release()
-
-    def _is_fresh(self, report: ReadinessReport) -> bool:
-        seconds = CACHE_SECONDS if report.is_ready else NOT_READY_CACHE_SECONDS
-        return time.monotonic() - self._checked_at < seconds
 
 
 def install(app: Flask) -> None:

@@ -36,8 +36,8 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 35.0
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
-# longer than an API process caches that it is not ready
-_AGREEMENT_SECONDS = 0.25
+# longer than an API process caches its last check (api.routes.readiness, 1 s)
+_AGREEMENT_SECONDS = 1.05
 _PROGRESS_SECONDS = 3.0
 _LONGEST_RESTART_SECONDS = 30.0
 _MAX_FAILED_STARTS = 3

@@ -91,7 +91,6 @@ def app(settings: Settings) -> Iterator[Flask]:
 def no_readiness_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make GET /ready query the servers each time: tests call it more often than once a second."""
     monkeypatch.setattr(readiness, "CACHE_SECONDS", 0.0)
-    monkeypatch.setattr(readiness, "NOT_READY_CACHE_SECONDS", 0.0)
 
 
 @pytest.fixture

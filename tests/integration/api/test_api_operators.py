@@ -52,8 +52,7 @@ def test_ready_returns_only_ready_to_callers_without_the_token(protected: Flask)
 def test_readiness_queries_the_database_once_a_second(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # no worker lives, so it is not ready
-    monkeypatch.setattr(readiness, "NOT_READY_CACHE_SECONDS", 60.0)
+    monkeypatch.setattr(readiness, "CACHE_SECONDS", 60.0)
     app = create_app(settings)
     sent = _statements(orchestrator_of(app).engine)
 
