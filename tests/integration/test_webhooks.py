@@ -20,6 +20,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from orchestrator.auth.credential import webhook_secret
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
+from orchestrator.devserver.child_process import free_port
 from orchestrator.lifecycle import cancel
 from orchestrator.memory import webhooks
 from orchestrator.memory.hints import Hints
@@ -51,9 +52,10 @@ def receiver() -> Receiver:
 
 @pytest.fixture
 def served(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A receiver on 127.0.0.1; its port is free on the other loopback addresses too, where the tests listen."""
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with serve(certificate, receiver.answer) as running:
+    with serve(certificate, receiver.answer, port=free_port()) as running:
         yield running
 
 
