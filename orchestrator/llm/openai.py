@@ -32,7 +32,6 @@ from orchestrator.llm.sdk_provider import (
 from orchestrator.llm.transport import open_client
 from orchestrator.models.endpoint import Endpoint
 
-BASE_URL = "https://api.openai.com/v1"
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
@@ -64,7 +63,7 @@ class OpenAIProvider(SdkProvider):
         client = _open(endpoint, is_strict=chosen.is_strict)
         # the SDK imports the larger part of itself when this attribute is first read
         self._completions = client.chat.completions
-        super().__init__(client, endpoint, url=endpoint.url or BASE_URL, options=chosen)
+        super().__init__(client, endpoint, options=chosen)
 
     def _default(self, capability: str, model: str) -> bool:
         # other servers know only the older name of the output limit, and may reject unknown parameters
@@ -143,7 +142,7 @@ class OpenAIEmbeddings(SdkProvider):
         chosen = replace(options or ProviderOptions(), is_streaming=False)
         client = _open(endpoint, is_strict=chosen.is_strict)
         self._embeddings = client.embeddings
-        super().__init__(client, endpoint, url=endpoint.url or BASE_URL, options=chosen)
+        super().__init__(client, endpoint, options=chosen)
 
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
         # without a format the SDK requests base64, which some compatible servers do not support
@@ -171,7 +170,7 @@ def _open(endpoint: Endpoint, *, is_strict: bool) -> openai.OpenAI:
         headers = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit(), **headers}
     return openai.OpenAI(
         api_key=endpoint.api_key or "none",
-        base_url=endpoint.url or BASE_URL,
+        base_url=endpoint.address,
         max_retries=0,
         default_headers=headers,
         default_query={"api-version": endpoint.api_version} if endpoint.api_version else None,

@@ -101,9 +101,9 @@ class SdkProvider(ABC):
     adaptations: Sequence[Adaptation] = ()
     response_formats: tuple[ResponseFormat, ...]
 
-    def __init__(self, client: Client, endpoint: Endpoint, *, url: str, options: ProviderOptions) -> None:
+    def __init__(self, client: Client, endpoint: Endpoint, *, options: ProviderOptions) -> None:
         self.name = endpoint.name
-        self.base_url = url
+        self.base_url = endpoint.address
         self._endpoint = endpoint
         self._connections = client
         self._options = options
