@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import Connection, CursorResult
@@ -43,14 +44,15 @@ class Prepared:
     """
 
     def __init__(self, name: str, statement: str, types: Mapping[str, str]) -> None:
-        self._name = name
+        # behind a pooler, another release may have prepared its own statement of this name in the session
+        self._name = f"{name}_{crc32(statement.encode()):08x}"
         self._plain = statement
         numbered = statement
         for number, parameter in enumerate(types, 1):
             numbered = numbered.replace(f"%({parameter})s", f"${number}")
-        self._prepare = f"PREPARE {name} ({', '.join(types.values())}) AS {numbered}"
+        self._prepare = f"PREPARE {self._name} ({', '.join(types.values())}) AS {numbered}"
         arguments = ", ".join(f"%({parameter})s" for parameter in types)
-        self._execute = f"-- {name}\nEXECUTE {name} ({arguments})"
+        self._execute = f"-- {name}\nEXECUTE {self._name} ({arguments})"
 
     def execute(self, conn: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         """Run the statement, preparing it if this connection has not done so.

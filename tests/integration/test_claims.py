@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import open_engine, statement, transaction
+from orchestrator.chord.sql import Prepared
 from orchestrator.lifecycle import cancel, requeue
 from orchestrator.lifecycle.ending import Ending, end_task
 from orchestrator.memory import claims, files, tasks
@@ -128,6 +129,17 @@ def test_a_claim_in_a_session_that_a_pooler_swapped_is_made(
         conn.exec_driver_sql("DEALLOCATE ALL")
 
     assert claim_in_turn(worker, row_id).attempt == 1
+
+
+def test_a_statement_that_another_release_prepared_by_the_same_name_is_not_run(engineer: Engineer) -> None:
+    """Behind a pooler both releases meet in one session."""
+    former = Prepared("octollm_test", "SELECT %(number)s + 1 AS answer", {"number": "int"})
+    latter = Prepared("octollm_test", "SELECT %(number)s + 2 AS answer", {"number": "int"})
+
+    with statement(engineer.engine) as conn:
+        answers = [one.first(conn, {"number": 1}) for one in (former, latter, former, latter)]
+
+    assert answers == [{"answer": 2}, {"answer": 3}] * 2
 
 
 def test_a_claim_whose_connection_is_lost_is_made_on_another(
