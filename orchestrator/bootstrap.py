@@ -28,13 +28,19 @@ from orchestrator.llm import model_chain, pricing
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import SharedGate, policy_for
 from orchestrator.llm.model_chain import ModelChain
-from orchestrator.memory import row_security
+from orchestrator.memory import pools, row_security
 from orchestrator.memory.encoding import refuse_encoding
 from orchestrator.memory.hints import Hints
+from orchestrator.memory.pools import ArmStatistics
 from orchestrator.observability import log, metric
 from orchestrator.orchestrator import Orchestrator, TaskLoop
+from orchestrator.process.refreshed import Refreshed
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
+
+# a plan reads statistics in the background if they are older than the first, and waits only where older than the second
+_STATISTICS_FRESH_SECONDS = 1.0
+_STATISTICS_STALE_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -53,6 +59,18 @@ class WorkerProcess:
     def loop(self) -> TaskLoop:
         """What the outcomes of this process' work change."""
         return TaskLoop(self.settings, self.hints, lambda: self.cache, self.app)
+
+    @cached_property
+    def arm_statistics(self) -> Refreshed[dict[str, ArmStatistics]]:
+        """Each arm's statistics, a few seconds old; no tenant's declarations."""
+
+        def read() -> dict[str, ArmStatistics]:
+            with statement(self.engine) as conn:
+                return pools.arm_statistics(conn)
+
+        return Refreshed(
+            read, fresh_seconds=_STATISTICS_FRESH_SECONDS, stale_seconds=_STATISTICS_STALE_SECONDS
+        )
 
     @cached_property
     def cache(self) -> ResultCache:

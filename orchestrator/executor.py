@@ -271,7 +271,9 @@ def _save_round(
     settings: Settings,
 ) -> SavedRound:
     number = layout.number
-    work = _permitted(rows(plan, layout, max_parallel=settings.max_parallel_arms), task, settings)
+    work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
+    if key := settings.permit_private_key:
+        work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=task.deadline_at)
     new = NewRound(
         task_id=task.id,
         number=number,
@@ -291,19 +293,6 @@ def _save_round(
         redispatch_seconds=settings.redispatch_seconds,
     )
     return SavedRound(new.chord_id, released, judge_message(layout))
-
-
-def _permitted(new: list[dict[str, Any]], task: LockedTask, settings: Settings) -> list[dict[str, Any]]:
-    """Add a permit to each step's row when this process has the key that signs permits."""
-    key = settings.permit_private_key
-    if key is None:
-        return new
-    return [
-        {**row, "spec": {**row["spec"], "permit": permit.sign(key, row, deadline_at=task.deadline_at)}}
-        if row["kind"] == "step" and row["state"] != "done"
-        else row
-        for row in new
-    ]
 
 
 def _repair_or_reject(

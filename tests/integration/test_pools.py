@@ -1,11 +1,14 @@
 """Records of workers and arms: live processes, statistics, declarations."""
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from orchestrator.chord.database import transaction
 from orchestrator.memory import pools
 from orchestrator.models.arm_capability import ARMS
+from orchestrator.planner.check import check_plan
+from tests.integration.attempt_kit import process_of
 from tests.integration.kit import Engineer, wait_step
+from workers.attempt.planning import choose_arms
 
 
 def beat(engine: Engine, node: str, arm: str, *, busy: int = 0) -> None:
@@ -104,3 +107,22 @@ def test_a_declaration_replaces_the_one_before(engine: Engine, postgres_url: str
 
     assert undeclared.declared_status is None
     assert (coder.declared_status, coder.declared_metadata) == ("healthy", {"b": "\ufffdé"})
+
+
+def test_a_plan_is_routed_without_a_statement_by_statistics_read_before(engineer: Engineer) -> None:
+    process = process_of(engineer)
+    plan = check_plan({"steps": [wait_step("one")]}, attachments=())
+    beat(engineer.engine, "living", "executor")
+    process.arm_statistics.get()
+    sent: list[str] = []
+
+    def note(_conn: object, _cursor: object, text: str, *_: object) -> None:
+        sent.append(text)
+
+    event.listen(engineer.engine, "before_cursor_execute", note)
+    routes = choose_arms(process, plan)
+    event.remove(engineer.engine, "before_cursor_execute", note)
+
+    assert routes["one"]["arm"] == "executor"
+    assert "score" in routes["one"]["reason"]
+    assert sent == []

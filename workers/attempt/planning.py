@@ -3,17 +3,16 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
-from orchestrator.memory import pools, rounds
+from orchestrator.memory import rounds
+from orchestrator.memory.pools import ArmStatistics
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
 from orchestrator.models.model_errors import ModelRefused
@@ -45,7 +44,11 @@ class RoutedPlan:
 
 
 def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
-    """Return a cached result for the claimed task, else its plan and the arm of each step."""
+    """Return a cached result for the claimed task, else its plan and the arm of each step.
+
+    The arms' statistics are read meanwhile, so that nothing is read between the plan and its saving.
+    """
+    attempt.process.arm_statistics.refresh()
     if reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt):
         return reused
     plan, planned_at = make_plan(attempt), time.monotonic()
@@ -118,18 +121,12 @@ def _plan_without(
 
 
 def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return {step: routing decision}, each with its `arm`, score, reason and all candidates' scores.
-
-    The arms' statistics are cached for at most a second, so that a burst of plans reads them once.
-    """
-    candidates = _candidates(process.engine, int(time.monotonic()))
+    """Return {step: routing decision}, each with its `arm`, score, reason and all candidates' scores."""
+    candidates = _candidates(process.arm_statistics.get())
     return {step.id: _decision(route(step, candidates)) for step in plan.steps}
 
 
-@lru_cache(maxsize=1)
-def _candidates(engine: Engine, _second: int) -> Sequence[ArmCandidate]:
-    with statement(engine) as conn:
-        statistics = pools.arm_statistics(conn)
+def _candidates(statistics: Mapping[str, ArmStatistics]) -> Sequence[ArmCandidate]:
     return [
         ArmCandidate(
             arm=arm.arm_id,
