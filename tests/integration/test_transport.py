@@ -121,7 +121,7 @@ def test_a_message_that_an_earlier_release_took_and_lost_comes_back(
     client: "redis.Redis", redis_url: str
 ) -> None:
     publish(redis_url, "a")
-    raw = client.rpop(QUEUE)
+    raw: Any = client.rpop(QUEUE)
     client.hset("unacked", "its-tag", json.dumps([json.loads(raw), "", QUEUE]))
     client.zadd("unacked_index", {"its-tag": 1})
 
