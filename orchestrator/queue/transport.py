@@ -11,11 +11,14 @@ from typing import Any, Final
 import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils import json
+from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from orchestrator.connections import redis_client
 from orchestrator.queue import message_validation
 
+PRIORITY_STEPS: Final = (0, 3, 6, 9)
+"""Each queue is a list for each of these priorities; 0 comes first."""
 _OURS: Final = f"{__name__}:Transport"
 
 log = structlog.get_logger(__name__)
@@ -161,6 +164,16 @@ class Transport(redis.Transport):
             channel.close()
             raise Unwritable(f"Redis refuses writes: {redis_client.fault_of(error)}") from error
         return connection
+
+
+def count_waiting(client: "Redis", queues: Collection[str]) -> dict[str, int]:
+    """Return how many messages wait on each queue. Raises RedisError if Redis is away."""
+    with client.pipeline(transaction=False) as pipe:
+        for queue in queues:
+            for priority in PRIORITY_STEPS:
+                pipe.llen(f"{queue}{Channel.sep}{priority}" if priority else queue)
+        lengths = iter(pipe.execute())
+    return {queue: sum(next(lengths) for _ in PRIORITY_STEPS) for queue in queues}
 
 
 def install() -> None:
