@@ -35,6 +35,7 @@ class EventBuffer:
     """The newest events of one task after number `base`, and the callbacks to call when there are more.
 
     `progress` has, for the callbacks of streams that want it, the transient events that they have not sent yet.
+    `end_callbacks` are called only when the task has ended or is gone.
 
     `is_over`: the task has no further events. `is_gone`: the task was deleted. Not thread-safe.
     """
@@ -44,6 +45,7 @@ class EventBuffer:
         self.frames: deque[Frame] = deque()
         self.callbacks: set[Callable[[], None]] = set()
         self.progress: dict[Callable[[], None], deque[str]] = {}
+        self.end_callbacks: set[Callable[[], None]] = set()
         self.is_over = is_over
         self.is_gone = False
 
@@ -51,6 +53,11 @@ class EventBuffer:
     def last(self) -> int:
         """The number of the newest event."""
         return self.base + len(self.frames)
+
+    @property
+    def due_callbacks(self) -> list[Callable[[], None]]:
+        """The callbacks to call now that there may be something new."""
+        return [*self.callbacks, *(self.end_callbacks if self.is_over or self.is_gone else ())]
 
     def add(self, frames: Iterable[Frame]) -> None:
         """Append the frames that follow `last` without a gap; skip all others."""

@@ -335,7 +335,10 @@ class PostgresBackend(ResultBackend):
         try:
             values = self._values(ready, callback)
             with outbox.broker_needed(self.app, callback.id):
-                callback.delay(values)
+                if callback.immutable and type(callback) is Signature:
+                    outbox.publish_one(self.app, callback)
+                else:
+                    callback.delay(values)
         except ChordError as error:
             self._fail(ready, callback, error)
         except (SQLAlchemyError, BackendStoreError, BrokerAway):
