@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -23,6 +24,14 @@ from orchestrator.models.model_choice import (
     parse_limits,
     parse_prices,
 )
+from orchestrator.models.model_work import (
+    CHAIN_SETTINGS,
+    ModelPreferences,
+    Work,
+    parse_efforts,
+    parse_output_tokens,
+)
+from orchestrator.models.task_contract import MAX_BUDGET_TOKENS, Budget, parse_dollars
 from orchestrator.process.process_kind import KINDS, WITH_MODELS
 from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
 
@@ -201,8 +210,14 @@ class Settings:
     openai_base_url: str | None = _setting(_model_url, default=None, secret=True)
     anthropic_base_url: str | None = _setting(_model_url, default=None, secret=True)
     llm_chain: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    planner_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    writer_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    coder_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    judge_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    llm_output_tokens: Mapping[Work, int] | None = _setting(parse_output_tokens, default=None)
+    llm_effort: Mapping[Work, str] | None = _setting(parse_efforts, default=None)
     embeddings: ModelName | None = _setting(parse_embeddings, default=None)
-    llm_timeout_seconds: float = _setting(_seconds, default=30.0)
+    llm_timeout_seconds: float = _setting(_seconds, default=120.0)
     llm_flavour: str = _setting(_one_of("auto", "openai", "openai-compatible"), default="auto")
     llm_stream: str = _setting(_one_of("on", "off"), default="off")
     llm_rpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
@@ -211,6 +226,8 @@ class Settings:
     llm_extra_body: Mapping[str, Mapping[str, Any]] | None = _setting(parse_bodies, default=None)
     max_parallel_arms: int = _setting(_integer(minimum=1, maximum=50), default=5)
     task_timeout: int = _setting(_integer(minimum=1), default=300)
+    task_max_tokens: int = _setting(_integer(minimum=1, maximum=MAX_BUDGET_TOKENS), default=100_000)
+    task_max_cost_dollars: Decimal = _setting(parse_dollars, default=Decimal(1))
     cache_ttl: int = _setting(_integer(minimum=0), default=3600)
     lease_seconds: float = _setting(_seconds, default=15.0)
     heartbeat_seconds: float = _setting(_seconds, default=5.0)
@@ -249,7 +266,11 @@ class Settings:
         if self.octollm_kind and self.octollm_kind not in WITH_MODELS:
             # such a process has the names of models, but no API keys
             return
-        named = {("LLM_CHAIN", model.provider) for model in self.llm_chain}
+        named = {
+            (setting.upper(), model.provider)
+            for setting in ("llm_chain", *CHAIN_SETTINGS)
+            for model in getattr(self, setting)
+        }
         if self.embeddings:
             named.add(("EMBEDDINGS", self.embeddings.provider))
         for setting, name in sorted(named):
@@ -265,10 +286,42 @@ class Settings:
 
     @property
     def models(self) -> tuple[ModelName, ...]:
-        """The models to ask, the first choice first: LLM_CHAIN, else the registry's default for each API key."""
-        return self.llm_chain or tuple(
+        """The models to ask, the first choice first: LLM_CHAIN, else the registry's default for each API key.
+
+        Without either, the models that are set for some kind of work also do the others.
+        """
+        defaults = tuple(
             ModelName(name, default_models()[name]) for name in PROVIDERS if getattr(self, f"{name}_api_key")
         )
+        return (
+            self.llm_chain
+            or defaults
+            or next(filter(None, (getattr(self, name) for name in CHAIN_SETTINGS)), ())
+        )
+
+    @property
+    def all_models(self) -> tuple[ModelName, ...]:
+        """All models that may be asked for any kind of work."""
+        chains = (self.models, *(getattr(self, name) for name in CHAIN_SETTINGS))
+        return tuple(dict.fromkeys(model for chain in chains for model in chain))
+
+    @property
+    def preferences(self) -> ModelPreferences:
+        """What the operator chose by kind of work."""
+        chains = {
+            work: getattr(self, name)
+            for name, works in CHAIN_SETTINGS.items()
+            for work in works
+            if getattr(self, name)
+        }
+        return ModelPreferences(
+            self.llm_output_tokens or {}, self.llm_effort or {}, chains, default=self.models
+        )
+
+    @property
+    def budget(self) -> Budget:
+        """The budget of a task whose client sets none."""
+        return Budget(self.task_max_tokens, self.task_timeout, self.task_max_cost_dollars)
 
     @property
     def celery_result_backend(self) -> str:

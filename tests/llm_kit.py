@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.llm.anthropic import AnthropicProvider
@@ -16,6 +16,8 @@ from orchestrator.llm.pricing import Prices
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.llm.provider import Provider
 from orchestrator.models.model_choice import Price
+from orchestrator.models.model_limits import ModelLimits
+from orchestrator.models.model_work import ModelPreferences, Work
 from tests.fake_llm.server import FakeLLM
 
 HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
@@ -38,7 +40,10 @@ def embedder(fake: FakeLLM) -> Embedder:
 
 @dataclass
 class ModelCaller:
-    """A client of a chain of models on the fake server; `attempts` lists all calls that were observed."""
+    """A client of a chain of models on the fake server; `attempts` lists all calls that were observed.
+
+    `tokens` is the output limit of every kind of work; None leaves it to `preferences` and to the models' `limits`.
+    """
 
     fake: FakeLLM
     chain: Sequence[str] = ("openai:fake-model",)
@@ -48,18 +53,27 @@ class ModelCaller:
     streams: bool = field(default=False, kw_only=True)
     strict: bool = field(default=True, kw_only=True)
     timeout_seconds: float = field(default=10, kw_only=True)
+    tokens: int | None = field(default=100, kw_only=True)
+    preferences: ModelPreferences = field(default_factory=ModelPreferences, kw_only=True)
+    limits: Mapping[str, ModelLimits] = field(default_factory=dict, kw_only=True)
     attempts: list[CallRecord] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         names = [name.partition(":") for name in self.chain]
         endpoints = [
             ModelEndpoint(
-                provider(self.fake, kind, streams=self.streams, strict=self.strict), model, self.rates
+                provider(self.fake, kind, streams=self.streams, strict=self.strict),
+                model,
+                self.rates,
+                self.limits.get(f"{kind}:{model}", ModelLimits()),
             )
             for kind, _, model in names
         ]
         context = CallContext(self.gate, Prices(self.prices), self.timeout_seconds, self.attempts.append)
-        self.models = ModelChain(endpoints, context=context)
+        chosen = self.preferences
+        if self.tokens is not None:
+            chosen = replace(chosen, output_tokens=dict.fromkeys(Work, self.tokens))
+        self.models = ModelChain(endpoints, context=context, preferences=chosen)
 
     def ask(
         self,
@@ -67,11 +81,11 @@ class ModelCaller:
         *,
         seconds: float = 10,
         budget: BudgetAccount | None = None,
-        tokens: int = 100,
+        work: Work = Work.ANSWER,
         avoid: Sequence[str] = (),
         messages: Sequence[Message] = HELLO,
     ) -> Completion:
         """Ask the chain; return the completion."""
         deadline = time.monotonic() + seconds
-        request = CompletionRequest(messages, PURPOSE, tokens, deadline, schema, avoid)
+        request = CompletionRequest(messages, PURPOSE, work, deadline, schema, avoid)
         return self.models.complete(request, budget=budget)

@@ -30,19 +30,19 @@ class ClaimBudgetAccount:
     engine: Engine
     claim: Claim
 
-    def reserve(self, bound: UsageBound) -> int:
-        """Reserve the most that a call can use; return the call's number. Raises BudgetExceeded, MustWait."""
-        return in_transaction(
+    def reserve(self, bounds: Sequence[UsageBound]) -> tuple[int, UsageBound]:
+        """Reserve the first of the bounds that fits; return the call's number and that bound; see budget.reserve."""
+        call, chosen = in_transaction(
             self.engine,
             lambda conn: budget.reserve(
                 conn,
                 self.claim.task_id,
                 step_id=self.claim.id,
                 attempt=self.claim.attempt,
-                tokens=bound.tokens,
-                cost=bound.dollars,
+                sizes=[(bound.tokens, bound.dollars) for bound in bounds],
             ),
         )
+        return call, bounds[chosen]
 
     def settle(
         self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_reported: bool = True

@@ -72,12 +72,14 @@ class AnthropicProvider(SdkProvider):
                 if message.role is not Role.SYSTEM
             ],
             "max_tokens": request.max_output_tokens,
-            "extra_body": self._extra_body.get(f"{self.name}:{model}"),
         }
+        output: dict[str, Any] = {"effort": request.effort} if request.effort else {}
         if system:
             parameters["system"] = system
         if request.response_format is ResponseFormat.JSON_SCHEMA:
-            parameters["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
+            output["format"] = {"type": "json_schema", "schema": request.schema}
+        if output:
+            parameters["output_config"] = output
         return parameters
 
     def _single(self, parameters: dict[str, Any]) -> ModelResponse:

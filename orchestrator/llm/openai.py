@@ -71,8 +71,9 @@ class OpenAIProvider(SdkProvider):
                 for message in with_one_system_message(request.messages)
             ],
             self._limit: request.max_output_tokens,
-            "extra_body": self._extra_body.get(f"{self.name}:{model}"),
         }
+        if request.effort:
+            parameters["reasoning_effort"] = request.effort
         if request.response_format is ResponseFormat.JSON_SCHEMA:
             schema = {"name": "answer", "schema": request.schema, "strict": request.is_strict}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -72,6 +72,7 @@ class SdkProvider(ABC):
         with track_sending() as is_sent:
             try:
                 parameters = self._parameters(request, model) | {"timeout": left}
+                parameters = with_extra_body(parameters, self._extra_body.get(f"{self.name}:{model}", {}))
                 return self._streamed(parameters) if self._is_streaming else self._single(parameters)
             except (self.sdk_error, *error_translation.TRANSLATED) as error:
                 raise error_translation.translate(
@@ -93,6 +94,16 @@ class SdkProvider(ABC):
     def _streamed(self, parameters: dict[str, Any]) -> ModelResponse:
         """Call the SDK for a streamed response, if the provider has streams."""
         return self._single(parameters)
+
+
+def with_extra_body(parameters: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an SDK's parameters with the operator's: objects are merged member by member, other values replaced."""
+    objects = {
+        name for name in extra if isinstance(parameters.get(name), dict) and isinstance(extra[name], Mapping)
+    }
+    merged = {name: _merged(parameters[name], extra[name]) for name in objects}
+    rest = {name: value for name, value in extra.items() if name not in objects}
+    return parameters | merged | {"extra_body": rest or None}
 
 
 def text_of(content: Any) -> str:
@@ -117,6 +128,15 @@ def _texts(parts: Iterable[Any]) -> Iterable[str]:
         text = part if isinstance(part, str) else _member(part, "text")
         if isinstance(text, str) and (isinstance(part, str) or _member(part, "type") in _TEXT_PARTS):
             yield text
+
+
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _merged(ours[name], theirs[name])
+        for name in ours.keys() & theirs.keys()
+        if isinstance(ours[name], Mapping) and isinstance(theirs[name], Mapping)
+    }
+    return {**ours, **theirs, **both}
 
 
 def _member(part: Any, name: str) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.llm.prompt import Role, Untrusted, compose, load_prompt
+from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import ActionArm, Arm, Assignment, ToolUse, answer
@@ -16,7 +17,6 @@ from workers.arms.sources import single_attachment, workspace
 from workers.sandbox.limited import MEBIBYTE, CallLimits, limited
 from workers.sandbox.selection import SandboxStatus
 
-MAX_EXPLANATION_TOKENS = 1_000
 _EXPLANATION_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -113,7 +113,7 @@ def explain(assignment: Assignment) -> StepResult:
             compose(Role.USER, *shown.parts(), Untrusted("question", inputs["question"])),
         ],
         _EXPLANATION_SCHEMA,
-        max_output_tokens=MAX_EXPLANATION_TOKENS,
+        work=Work.EXPLAIN,
         purpose=prompt.purpose,
     )
     given = completion.value["places"]

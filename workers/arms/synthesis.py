@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
+from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment, answer
 
-MAX_OUTPUT_TOKENS = 700
 MAX_SHOWN_CHARACTERS = 3_000
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -64,7 +64,7 @@ def synthesise(
     completion = model.ask(
         [compose(Role.SYSTEM, prompt.fill()), compose(Role.USER, *parts, trusted("Answer it."))],
         _SCHEMA,
-        max_output_tokens=MAX_OUTPUT_TOKENS,
+        work=Work.ANSWER,
         purpose=prompt.purpose,
     )
     sentences = [_sentence(item, shown) for item in completion.value["sentences"]]

@@ -16,6 +16,7 @@ from orchestrator.memory.pools import ArmStatistics
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
 from orchestrator.models.model_errors import ModelRefused
+from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.by_model import PLAN_SCHEMA, Ask, PlanProposal, plan_by_model
@@ -30,8 +31,6 @@ from workers.attempt.model import AttemptModel, model_of
 from workers.attempt.result_cache import ReusedResult
 
 log = structlog.get_logger(__name__)
-
-_PLAN_TOKENS = 1_200
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _asker(model: AttemptModel) -> Ask:
         completion = model.ask(
             messages,
             PLAN_SCHEMA,
-            max_output_tokens=_PLAN_TOKENS,
+            work=Work.PLAN,
             purpose=purpose,
         )
         return PlanProposal(completion.value, completion.text, models_used([completion])[0])
