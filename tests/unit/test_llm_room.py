@@ -1,4 +1,4 @@
-"""The room of an answer: output limits by kind of work and model, reasoning included, and what happens when they cut."""
+"""The room of an answer: output limits by kind of work and model, reasoning included, and what follows a cut one."""
 
 import json
 import time
@@ -158,18 +158,18 @@ def test_the_effort_is_sent_by_kind_of_work_to_models_that_have_one(fake: FakeLL
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_extra_parameters_are_merged_member_by_member(fake: FakeLLM, name: str) -> None:
-    extra = {
-        "output_config": {"effort": "low"},
-        "response_format": {"json_schema": {"name": "n"}},
-        "max_tokens": 7,
-    }
+    extra: dict[str, Any] = {"top_k": 7}
+    if name == "anthropic":
+        extra["output_config"] = {"effort": "low"}
+    else:
+        extra["response_format"] = {"json_schema": {"name": "n"}}
     environ = {"OPENAI_BASE_URL": fake.openai_url, "ANTHROPIC_BASE_URL": fake.anthropic_url}
     environ |= {"LLM_CHAIN": f"{name}:m", "LLM_EXTRA_BODY": json.dumps({f"{name}:m": extra})}
 
     _open(environ).complete(CompletionRequest(HELLO, PURPOSE, Work.PLAN, time.monotonic() + 10, SCHEMA))
 
     body = fake.received[0].body
-    assert body["max_tokens"] == 7
+    assert body["top_k"] == 7
     if name == "anthropic":
         assert body["output_config"]["effort"] == "low"
         assert body["output_config"]["format"]["schema"]["required"] == ["name"]
