@@ -17,6 +17,7 @@ from orchestrator.lifecycle.event_payloads import (
     queued_event,
     result_of,
     reused_event,
+    started_events,
     step_event,
     verdict_event,
 )
@@ -24,9 +25,10 @@ from orchestrator.lifecycle.repair import NoRepair, plan_repair
 from orchestrator.lifecycle.retry import RoundReuse, plan_reuse, source_of
 from orchestrator.lifecycle.round_rows import RoundLayout, judge_message, messages, rows
 from orchestrator.memory import events, rounds, steps, tasks
+from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact
 from orchestrator.memory.rounds import NewRound
-from orchestrator.memory.steps import Claim, FinishedStep, StepMessage
+from orchestrator.memory.steps import FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.models import record
 from orchestrator.models.errors import BudgetExceeded
@@ -120,7 +122,7 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [step_event(claim, finished, result), *map(queued_event, released)],
+        [*started_events([finished]), step_event(claim, finished, result), *map(queued_event, released)],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, finished, result)},
         progress=True,
@@ -202,7 +204,7 @@ def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
         error=task_error(
             "budget_exceeded", code=error["code"], message=error["message"], details=_as_text(error)
         ),
-        facts=[step_event(claim, finished, result)],
+        facts=[*started_events([finished]), step_event(claim, finished, result)],
         decisions={"attempt": attempt_decision(claim, finished, result)},
     )
     return end_task(conn, task, ending)
@@ -271,7 +273,9 @@ def _save_round(
     settings: Settings,
 ) -> SavedRound:
     number = layout.number
-    work = _permitted(rows(plan, layout, max_parallel=settings.max_parallel_arms), task, settings)
+    work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
+    if key := settings.permit_private_key:
+        work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=task.deadline_at)
     new = NewRound(
         task_id=task.id,
         number=number,
@@ -282,7 +286,7 @@ def _save_round(
         rows=work,
     )
     released = messages(work)
-    (kind, payload), *facts = recorded.facts
+    (kind, payload, *_), *facts = recorded.facts
     rounds.save(
         conn,
         new,
@@ -291,19 +295,6 @@ def _save_round(
         redispatch_seconds=settings.redispatch_seconds,
     )
     return SavedRound(new.chord_id, released, judge_message(layout))
-
-
-def _permitted(new: list[dict[str, Any]], task: LockedTask, settings: Settings) -> list[dict[str, Any]]:
-    """Add a permit to each step's row when this process has the key that signs permits."""
-    key = settings.permit_private_key
-    if key is None:
-        return new
-    return [
-        {**row, "spec": {**row["spec"], "permit": permit.sign(key, row, deadline_at=task.deadline_at)}}
-        if row["kind"] == "step" and row["state"] != "done"
-        else row
-        for row in new
-    ]
 
 
 def _repair_or_reject(

@@ -42,8 +42,9 @@ from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.lifecycle.withdrawal import WithdrawnHit
+from orchestrator.memory.claims import Claim
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.steps import Claim, Fenced
+from orchestrator.memory.steps import Fenced
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded

@@ -7,11 +7,18 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from orchestrator.connections import server_url
 from orchestrator.connections.forward_proxy import find_faults
 from orchestrator.models import signing_key
+from orchestrator.models.endpoint import (
+    Endpoint,
+    fault_of_use,
+    parse_key,
+    parse_url,
+    read_endpoints,
+    with_secrets,
+)
 from orchestrator.models.errors import SettingsError
 from orchestrator.models.model_choice import (
     PROVIDERS,
@@ -34,15 +41,16 @@ from orchestrator.models.model_work import (
 from orchestrator.models.task_contract import MAX_BUDGET_TOKENS, Budget, parse_dollars
 from orchestrator.process.process_kind import KINDS, WITH_MODELS
 from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
-
-_PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-
-
-class Rate(NamedTuple):
-    """A rate limit: `calls` within `seconds`."""
-
-    calls: int
-    seconds: int
+from orchestrator.settings_text import (
+    Rate,
+    parse_hosts,
+    parse_https_url,
+    parse_local_targets,
+    parse_long_secret,
+    parse_origins,
+    parse_rate,
+    parse_signing_secret,
+)
 
 
 def _setting(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
@@ -90,84 +98,6 @@ def _text(text: str) -> str:
     return text
 
 
-def _signing_secret(text: str) -> str:
-    if len(text.encode()) < 32:
-        raise ValueError("at least 32 bytes (openssl rand -base64 48)")
-    return text
-
-
-def _long_secret(text: str) -> str:
-    if not re.fullmatch(r"[!-~]{16,}", text):
-        raise ValueError("at least 16 ASCII characters without spaces (openssl rand -hex 24)")
-    return text
-
-
-def _model_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[!-~]+", text) or not _has_host(text):
-        raise ValueError("http://host:port/path or https://host/path")
-    url = text.rstrip("/")
-    if url.endswith(("/chat/completions", "/messages", "/embeddings")):
-        raise ValueError(
-            "the base URL without /chat/completions, /v1/messages or /embeddings, which we append"
-        )
-    return url
-
-
-def _has_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _api_key(text: str) -> str:
-    if not re.fullmatch(r"[!-~]+", text):
-        raise ValueError("one line of ASCII characters without spaces, as the provider shows it")
-    return text
-
-
-def _https_url(text: str) -> str:
-    if not re.fullmatch(r"https://[^\s/@]+/\S*", text):
-        raise ValueError("https://host/path")
-    return text
-
-
-def _rate(text: str) -> Rate:
-    calls, _, period = text.partition("/")
-    if not re.fullmatch(r"[1-9]\d{0,8}", calls) or period not in _PERIOD_SECONDS:
-        raise ValueError(f"calls/period, where the period is one of {', '.join(_PERIOD_SECONDS)}: 100/minute")
-    return Rate(int(calls), _PERIOD_SECONDS[period])
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
-    if not all(re.fullmatch(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+", name) for name in names):
-        raise ValueError("host names, or *.domain for all its subdomains, separated by commas")
-    if any(re.fullmatch(r"[\d.]+", name) for name in names):
-        raise ValueError("host names, not IP addresses")
-    return names
-
-
-def _local_targets(text: str) -> tuple[str, ...]:
-    pairs = tuple(pair.strip().lower() for pair in text.split(",") if pair.strip())
-    if not all(re.fullmatch(r"[a-z0-9.-]+:\d{1,5}", pair) for pair in pairs):
-        raise ValueError("host:port pairs, separated by commas")
-    return pairs
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    """Return origins as browsers send them (RFC 6454): without the scheme's default port."""
-    origins = tuple(origin.strip().lower() for origin in text.split(",") if origin.strip())
-    if not all(
-        re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?", origin) for origin in origins
-    ):
-        raise ValueError(
-            "a list of origins (https://app.example.com, http://localhost:3000) without a path, separated by commas"
-        )
-    return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in origins)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """All settings; each is the environment variable of the same name in capitals. .env.example explains them."""
@@ -176,25 +106,25 @@ class Settings:
     redis_url: str = _setting(server_url.redis_url, secret=True)
     jwt_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
     jwt_public_keys: tuple[tuple[str, str], ...] = _setting(signing_key.parse_named_keys, default=())
-    jwt_secret: str | None = _setting(_signing_secret, default=None, secret=True)
-    cache_secret: str | None = _setting(_signing_secret, default=None, secret=True)
-    webhook_secret: str | None = _setting(_signing_secret, default=None, secret=True)
+    jwt_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
+    cache_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
+    webhook_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
     jwt_issuer: str = _setting(_text, default="octollm")
     jwt_audience: str = _setting(_text, default="octollm")
     permit_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
     permit_public_key: str | None = _setting(signing_key.parse_key, default=None)
-    jwt_jwks_url: str | None = _setting(_https_url, default=None)
+    jwt_jwks_url: str | None = _setting(parse_https_url, default=None)
     jwt_jwks_issuer: str | None = _setting(_text, default=None)
     jwt_ttl_seconds: int = _setting(_integer(minimum=1, maximum=86_400), default=3600)
     jwt_max_age_seconds: int = _setting(_integer(minimum=60, maximum=31_536_000), default=86_400)
-    rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
-    metrics_token: str | None = _setting(_long_secret, default=None, secret=True)
-    failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
+    rate_limit: Rate = _setting(parse_rate, default=Rate(100, 60))
+    metrics_token: str | None = _setting(parse_long_secret, default=None, secret=True)
+    failed_auth_limit: Rate = _setting(parse_rate, default=Rate(100, 60))
     trusted_proxies: int = _setting(_integer(minimum=0, maximum=10), default=0)
-    cors_origins: tuple[str, ...] = _setting(_origins, default=())
+    cors_origins: tuple[str, ...] = _setting(parse_origins, default=())
     safety_policy: str = _setting(_one_of("off", "redact", "block"), default="redact")
-    webhook_allowed_hosts: tuple[str, ...] = _setting(_hosts, default=())
-    webhook_local_targets: tuple[str, ...] = _setting(_local_targets, default=())
+    webhook_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
+    webhook_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
     max_open_tasks: int = _setting(_integer(minimum=1), default=10_000)
     tenant_max_streams: int = _setting(_integer(minimum=1), default=64)
     tenant_max_running_steps: int = _setting(_integer(minimum=1), default=64)
@@ -205,10 +135,11 @@ class Settings:
     max_body_bytes: int = _setting(_integer(minimum=1024), default=2**20)
     max_file_bytes: int = _setting(_integer(minimum=1024, maximum=2**28), default=2**24)
     max_recorded_result_bytes: int = _setting(_integer(minimum=1024, maximum=2**28), default=2**20)
-    openai_api_key: str | None = _setting(_api_key, default=None, secret=True)
-    anthropic_api_key: str | None = _setting(_api_key, default=None, secret=True)
-    openai_base_url: str | None = _setting(_model_url, default=None, secret=True)
-    anthropic_base_url: str | None = _setting(_model_url, default=None, secret=True)
+    openai_api_key: str | None = _setting(parse_key, default=None, secret=True)
+    anthropic_api_key: str | None = _setting(parse_key, default=None, secret=True)
+    openai_base_url: str | None = _setting(parse_url, default=None, secret=True)
+    anthropic_base_url: str | None = _setting(parse_url, default=None, secret=True)
+    llm_endpoints: Mapping[str, Endpoint] | None = _setting(read_endpoints, default=None)
     llm_chain: tuple[ModelName, ...] = _setting(parse_chain, default=())
     planner_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
     writer_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
@@ -266,6 +197,9 @@ class Settings:
         if self.octollm_kind and self.octollm_kind not in WITH_MODELS:
             # such a process has the names of models, but no API keys
             return
+        yield from self._unreachable()
+
+    def _unreachable(self) -> Iterator[str]:
         named = {
             (setting.upper(), model.provider)
             for setting in ("llm_chain", *CHAIN_SETTINGS)
@@ -274,15 +208,27 @@ class Settings:
         if self.embeddings:
             named.add(("EMBEDDINGS", self.embeddings.provider))
         for setting, name in sorted(named):
-            if not self.can_reach(name):
-                yield (
-                    f"{setting} names {name}: set {name.upper()}_API_KEY, or {name.upper()}_BASE_URL to a server "
-                    "that needs no key"
-                )
+            if fault := fault_of_use(self.endpoint(name), name, embeds=setting == "EMBEDDINGS"):
+                yield f"{setting} names {name}{fault}"
 
-    def can_reach(self, provider: str) -> bool:
-        """Tell whether the provider has an API key or a base URL."""
-        return bool(getattr(self, f"{provider}_api_key") or getattr(self, f"{provider}_base_url"))
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Return a provider, with its own settings, or an endpoint of LLM_ENDPOINTS; None for another name."""
+        if name not in PROVIDERS:
+            return (self.llm_endpoints or {}).get(name)
+        return Endpoint(
+            name=name,
+            protocol=name,
+            url=getattr(self, f"{name}_base_url"),
+            key=f"{name.upper()}_API_KEY",
+            api_key=getattr(self, f"{name}_api_key"),
+            capabilities=self._openai_capabilities() if name == "openai" else {},
+        )
+
+    def _openai_capabilities(self) -> Mapping[str, bool]:
+        is_compatible = self.llm_flavour == "openai-compatible"
+        if is_compatible or (self.llm_flavour == "auto" and self.openai_base_url):
+            return {"max_completion_tokens": False}
+        return {"max_completion_tokens": True}
 
     @property
     def models(self) -> tuple[ModelName, ...]:
@@ -365,6 +311,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
                 values[item.name] = _value(item, texts)
             except SettingsError as error:
                 wrong.append(error.message)
+    try:
+        values["llm_endpoints"] = with_secrets(values.get("llm_endpoints"), texts)
+    except ValueError as error:
+        wrong.append(str(error))
     if wrong:
         raise SettingsError("; ".join(wrong))
     chosen = Settings(**values)

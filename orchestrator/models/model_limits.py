@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any
 
 from orchestrator.models.arm_capability import REGISTRY
-from orchestrator.models.model_choice import ModelName
+from orchestrator.models.endpoint import Endpoint
+from orchestrator.models.model_choice import PROVIDERS, ModelName
 from orchestrator.models.model_work import ROOMS, Work
 
 UNKNOWN_OUTPUT_TOKENS = 4_096
@@ -25,8 +26,14 @@ class ModelLimits:
     has_effort: bool = False
 
 
-def limits_of(name: ModelName) -> ModelLimits:
-    """Return the limits of a model by the registry, whose first pattern that matches provider:model counts."""
+def limits_of(name: ModelName, endpoint: Endpoint | None = None) -> ModelLimits:
+    """Return the limits that an endpoint of LLM_ENDPOINTS states for its models, else those of the registry.
+
+    In the registry the first pattern that matches provider:model counts.
+    """
+    if endpoint is not None and endpoint.name not in PROVIDERS:
+        has_effort = endpoint.capabilities.get("effort", False)
+        return ModelLimits(endpoint.context_window, endpoint.output_limit, has_effort)
     found = next((limits for pattern, limits in _patterns().items() if fnmatchcase(str(name), pattern)), None)
     return (
         ModelLimits(found["context"], found["output"], found.get("effort", False)) if found else ModelLimits()
@@ -34,8 +41,12 @@ def limits_of(name: ModelName) -> ModelLimits:
 
 
 def output_limit(work: Work, limits: ModelLimits, *, chosen: int | None = None) -> int:
-    """Return the output limit of a call: the operator's, else the usual one, but at most what the model can do."""
-    wanted = chosen or min(ROOMS[work].usual, limits.output_tokens or UNKNOWN_OUTPUT_TOKENS)
+    """Return the output limit of a call: the operator's, else the usual one, but at most what the model can do.
+
+    A model of which only the context window is known may fill half of it.
+    """
+    half = limits.context_tokens // 2 if limits.context_tokens else UNKNOWN_OUTPUT_TOKENS
+    wanted = chosen or min(ROOMS[work].usual, limits.output_tokens or half)
     return min(wanted, limits.output_tokens or wanted)
 
 

@@ -12,7 +12,7 @@ from orchestrator.llm.completion import BudgetAccount, Completion, CompletionReq
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import budget, events
 from orchestrator.memory.budget import LedgerEntry
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.model_work import Work
 from orchestrator.models.task_contract import Budget
 from tests.integration.kit import Engineer, wait_step

@@ -17,7 +17,7 @@ from orchestrator.llm.completion import UsageBound
 from orchestrator.llm.provider import Usage
 from orchestrator.memory import steps
 from orchestrator.memory.budget import LedgerEntry
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown, StepError, Stopped
 from orchestrator.models.task_contract import Budget
 from tests.fake_llm.server import FakeLLM

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator import settings
+from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.llm.completion import CompletionRequest
 from orchestrator.llm.gate import FallbackGate
 from orchestrator.llm.model_chain import ModelChain, open_models
@@ -232,7 +233,9 @@ def test_one_output_limit_holds_for_all_kinds_of_work() -> None:
 
 def _open(environ: dict[str, str]) -> ModelChain:
     chosen = settings.load({**NEEDED, **environ})
-    return open_models(chosen, gate=FallbackGate(), observe=lambda _: None, environ={})
+    return open_models(
+        chosen, gate=FallbackGate(), observe=lambda _: None, environ={}, learned=LearnedFacts()
+    )
 
 
 def _limit(fake: FakeLLM, number: int) -> int:

@@ -25,7 +25,8 @@ from orchestrator.memory import pools
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.models.verdict import Decision
 from orchestrator.safety import archive
-from orchestrator.settings import Rate, Settings
+from orchestrator.settings import Settings
+from orchestrator.settings_text import Rate
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
 Octollm = Callable[..., tuple[int, str]]
