@@ -41,7 +41,7 @@ def complete(
     def ask(budget: BudgetAccount) -> Completion:
         return caller.models.complete(request, budget=budget)
 
-    return metered_calls.complete(ClaimBudgetAccount(engineer.engine, claim), ask, purpose=PURPOSE)
+    return metered_calls.complete(ClaimBudgetAccount(engineer.engine, claim), ask, purpose=PURPOSE, work=work)
 
 
 def model_decisions(engineer: Engineer, claim: Claim) -> list[dict[str, Any]]:

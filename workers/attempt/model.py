@@ -64,6 +64,7 @@ class AttemptModel:
                     ClaimBudgetAccount(attempt.process.engine, attempt.claim),
                     lambda budget: models.complete(request, budget=budget),
                     purpose=purpose,
+                    work=work,
                 )
         except ModelBusy as busy:
             left = attempt.started_at + attempt.claim.seconds_left - time.monotonic()
