@@ -1,7 +1,8 @@
 """Runs a task's rounds as dataflow: adopts a plan, completes a step, concludes a round; each in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -28,6 +29,7 @@ from orchestrator.memory.events import Fact
 from orchestrator.memory.rounds import NewRound
 from orchestrator.memory.steps import Claim, FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
+from orchestrator.memory.transitions import Answer
 from orchestrator.models import record
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
@@ -51,14 +53,14 @@ class SavedRound:
 
 @dataclass(frozen=True)
 class StepCompletion:
-    """A step's end, and the steps that it released."""
+    """A step's end, and what is to be published: the steps that it released, or the round's judge."""
 
     finished: FinishedStep
     released: Sequence[StepMessage]
 
 
 @dataclass(frozen=True)
-class _RoundFacts:
+class RoundFacts:
     """The events and trace decisions that a new round adds; the first event gets the plan's id and the round."""
 
     facts: Sequence[Fact]
@@ -75,12 +77,21 @@ def adopt(
     """
     task = _open_task(conn, claim)
     _finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
-    reuse = _reuse(conn, claim, plan)
+    layout, recorded = first_round(
+        task.id, plan, routes=routes, priority=task.priority, reuse=_reuse(conn, claim, plan)
+    )
+    return _save_round(conn, task, plan, layout, recorded, settings=settings)
+
+
+def first_round(
+    task_id: str, plan: Plan, *, routes: Mapping[str, Mapping[str, Any]], priority: str, reuse: RoundReuse
+) -> tuple[RoundLayout, RoundFacts]:
+    """Return the layout of a task's first round, and what it adds to the task's events and trace."""
     reused = {name: row.id for name, row in reuse.kept.items()}
     layout = RoundLayout(
-        task_id=task.id,
+        task_id=task_id,
         number=1,
-        priority=Priority(task.priority).broker_priority,
+        priority=Priority(priority).broker_priority,
         routes={name: route["arm"] for name, route in routes.items()}
         | {name: row.arm for name, row in reuse.kept.items()},
         reruns=reuse.reruns,
@@ -99,7 +110,7 @@ def adopt(
         ("task.planned", {"mode": plan.mode, "steps": graph}),
         *(reused_event(layout, row) for row in reuse.kept.values()),
     ]
-    return _save_round(conn, task, plan, layout, _RoundFacts(facts, decisions), settings=settings)
+    return layout, RoundFacts(facts, decisions)
 
 
 def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> StepCompletion:
@@ -120,9 +131,9 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [step_event(claim, finished, result), *map(queued_event, released)],
+        [step_event(claim, result, finished), *map(queued_event, released)],
         round_number=claim.round,
-        decisions={"attempt": attempt_decision(claim, finished, result)},
+        decisions={"attempt": attempt_decision(claim, result, finished)},
         progress=True,
     )
     return StepCompletion(finished, released)
@@ -146,24 +157,27 @@ def conclude(
     _finish_row(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
     rounds.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
     skipped = steps.skip_blocked(conn, task.id, round_number=claim.round)
-    facts: list[Fact] = [
-        *(("step.skipped", {"step": name, "round": claim.round}) for name in skipped),
-        ("judge.verdict", verdict_event(claim, verdict)),
-    ]
-    decisions = {"verdict": verdict.to_record()}
+    passed = completion(claim, verdict, admission)
+    facts = [*(("step.skipped", {"step": name, "round": claim.round}) for name in skipped), *passed.facts]
     if verdict.decision is Decision.FAILED:
+        decisions = {"verdict": verdict.to_record()}
         events.write(conn, task.id, facts, round_number=claim.round, decisions=decisions)
         return _repair_or_reject(conn, task, verdict, settings=settings)
+    return end_task(conn, task, replace(passed, facts=facts))
+
+
+def completion(claim: Claim, verdict: Verdict, admission: Admission | None) -> Ending:
+    """Return how a task ends whose result the judge did not reject."""
+    decisions = {"verdict": verdict.to_record()}
     if admission is not None:
         decisions["admission"] = asdict(admission)
-    ending = Ending(
+    return Ending(
         TaskStatus.COMPLETED,
         result=result_of(verdict),
-        facts=facts,
+        facts=[("judge.verdict", verdict_event(claim, verdict))],
         decisions=decisions,
         admission=admission or Admission(is_shared=False),
     )
-    return end_task(conn, task, ending)
 
 
 def complete_by(conn: Connection, claim: Claim, source: FreshResult, *, layer: str) -> Ended:
@@ -202,8 +216,8 @@ def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
         error=task_error(
             "budget_exceeded", code=error["code"], message=error["message"], details=_as_text(error)
         ),
-        facts=[step_event(claim, finished, result)],
-        decisions={"attempt": attempt_decision(claim, finished, result)},
+        facts=[step_event(claim, result, finished)],
+        decisions={"attempt": attempt_decision(claim, result, finished)},
     )
     return end_task(conn, task, ending)
 
@@ -234,10 +248,19 @@ def _open_task(conn: Connection, claim: Claim) -> LockedTask:
     """Lock the claim's task; raises Refused when it has ended or is in another round."""
     task = tasks.lock_task(conn, claim.task_id)
     if task is None or task.finished_at is not None:
-        raise Refused(f"{claim.task_id} has ended")
+        raise refusal(claim, Answer.ENDED)
     if task.round != claim.round:
-        raise Refused(f"{claim.task_id} is in round {task.round}, not in {claim.round}")
+        raise refusal(claim, Answer.MOVED, current_round=task.round)
     return task
+
+
+def refusal(claim: Claim, answer: Answer, *, current_round: int | None = None) -> Refused:
+    """Return the error for an outcome that is not accepted."""
+    if answer is Answer.ENDED:
+        return Refused(f"{claim.task_id} has ended")
+    if answer is Answer.MOVED:
+        return Refused(f"{claim.task_id} is in round {current_round}, not in {claim.round}")
+    return Refused(f"attempt {claim.attempt} of step {claim.name} of {claim.task_id} is not the current one")
 
 
 def _finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> FinishedStep:
@@ -246,9 +269,7 @@ def _finish_row(conn: Connection, claim: Claim, state: StepState, result: Mappin
         conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result
     )
     if finished is None:
-        raise Refused(
-            f"attempt {claim.attempt} of step {claim.name} of {claim.task_id} is not the current one"
-        )
+        raise refusal(claim, Answer.STALE)
     return finished
 
 
@@ -266,40 +287,59 @@ def _save_round(
     task: LockedTask,
     plan: Plan,
     layout: RoundLayout,
-    recorded: _RoundFacts,
+    recorded: RoundFacts,
     *,
     settings: Settings,
 ) -> SavedRound:
-    number = layout.number
-    work = _permitted(rows(plan, layout, max_parallel=settings.max_parallel_arms), task, settings)
-    new = NewRound(
-        task_id=task.id,
-        number=number,
+    new, facts = round_to_save(
+        plan,
+        layout,
+        recorded,
         plan_id=task.plan_id or new_plan_id(),
-        chord_id=chord_id(task.id, round_number=number),
+        deadline_at=task.deadline_at,
+        settings=settings,
+    )
+    rounds.save(
+        conn, new, facts, decisions=recorded.decisions, redispatch_seconds=settings.redispatch_seconds
+    )
+    return SavedRound(new.chord_id, messages(new.rows), judge_message(layout))
+
+
+def round_to_save(
+    plan: Plan,
+    layout: RoundLayout,
+    recorded: RoundFacts,
+    *,
+    plan_id: str,
+    deadline_at: datetime,
+    settings: Settings,
+) -> tuple[NewRound, Sequence[Fact]]:
+    """Return a round as it is inserted, with the events that go with it."""
+    number = layout.number
+    work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
+    new = NewRound(
+        task_id=layout.task_id,
+        number=number,
+        plan_id=plan_id,
+        chord_id=chord_id(layout.task_id, round_number=number),
         plan=plan,
         phase=(Phase.EXECUTING if number == 1 else Phase.REPAIRING).value,
-        rows=work,
+        rows=_permitted(work, settings, deadline_at=deadline_at),
     )
-    released = messages(work)
     (kind, payload), *facts = recorded.facts
-    rounds.save(
-        conn,
-        new,
-        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *facts, *map(queued_event, released)],
-        decisions=recorded.decisions,
-        redispatch_seconds=settings.redispatch_seconds,
-    )
-    return SavedRound(new.chord_id, released, judge_message(layout))
+    queued = map(queued_event, messages(work))
+    return new, [(kind, {"plan_id": plan_id, "round": number, **payload}), *facts, *queued]
 
 
-def _permitted(new: list[dict[str, Any]], task: LockedTask, settings: Settings) -> list[dict[str, Any]]:
+def _permitted(
+    new: list[dict[str, Any]], settings: Settings, *, deadline_at: datetime
+) -> list[dict[str, Any]]:
     """Add a permit to each step's row when this process has the key that signs permits."""
     key = settings.permit_private_key
     if key is None:
         return new
     return [
-        {**row, "spec": {**row["spec"], "permit": permit.sign(key, row, deadline_at=task.deadline_at)}}
+        {**row, "spec": {**row["spec"], "permit": permit.sign(key, row, deadline_at=deadline_at)}}
         if row["kind"] == "step" and row["state"] != "done"
         else row
         for row in new
@@ -328,7 +368,7 @@ def _repair_or_reject(
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
     decision = {"repair": True, "reruns": reruns, "kept": dict(repair.kept)}
-    recorded = _RoundFacts([("task.repair", fact)], {"repair": decision})
+    recorded = RoundFacts([("task.repair", fact)], {"repair": decision})
     return _save_round(conn, task, plan, layout, recorded, settings=settings)
 
 

@@ -7,6 +7,13 @@ Any Celery application may use it (`octollm+postgresql://...`); it does not depe
 which runs in the transaction that stores the task's outcome, before the outcome is written and counted. If it raises
 `Refused`, nothing is written and the message is acknowledged. Plain signatures that it returns join the chord
 `request.group`; each chord that it returns is opened. All are published after the commit.
+
+Such a task may also define
+
+    store_at_once(conn, request, state, result) -> list[Signature] | None
+
+which is called first, in autocommit mode. It stores and counts the outcome itself, in one statement, and returns what
+is to be published; or it writes nothing and returns None, and `on_stored` is called.
 """
 
 from collections.abc import Callable, Sequence
@@ -238,9 +245,14 @@ class PostgresBackend(ResultBackend):
     def _conclude_own(
         self, task: Any, result: Any, state: str, *, traceback: Any, request: Any, store: bool
     ) -> bool:
-        outcome = self.outcome(self.encode_result(result, state), state, traceback=traceback, request=request)
+        def at_once(conn: Connection) -> _Due | None:
+            crash_point.within(conn, Point.MID_STATEMENT)
+            signatures = task.store_at_once(conn, request, state, result)
+            return None if signatures is None else _Due(list(signatures))
 
         def conclude(conn: Connection) -> _Due:
+            encoded = self.encode_result(result, state)
+            outcome = self.outcome(encoded, state, traceback=traceback, request=request)
             known = request.group is not None and chords.lock(conn, request.group) is not None
             signatures = task.on_stored(conn, request, state, result)
             crash_point.within(conn, Point.MID_STATEMENT)
@@ -248,8 +260,12 @@ class PostgresBackend(ResultBackend):
                 conn, request.id, outcome, signatures, chord_id=request.group if known else None, store=store
             )
 
+        def conclude_somehow() -> _Due:
+            due = self.database.run(at_once) if hasattr(task, "store_at_once") else None
+            return self.database.transact(conclude) if due is None else due
+
         try:
-            due = self.storing(request.id, state, lambda: self.database.transact(conclude))
+            due = self.storing(request.id, state, conclude_somehow)
         except Refused as refused:
             log.warning("chord.refused", task=task.name, task_id=request.id, state=state, reason=str(refused))
             return False

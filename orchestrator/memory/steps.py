@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult
@@ -67,6 +68,7 @@ class Claim:
     tenant: str
     contract: dict[str, Any]
     cache_key: str | None
+    deadline_at: datetime
     seconds_left: float
 
 

@@ -45,7 +45,8 @@ WITH task AS (
 )
 SELECT claimed.id, claimed.task_id, claimed.round, claimed.kind, claimed.name, claimed.arm, claimed.chord_id,
     claimed.spec, claimed.bindings, claimed.attempt, claimed.failures, claimed.kills, claimed.waited_seconds,
-    task.tenant, task.contract, task.cache_key, extract(epoch FROM task.deadline_at - now())::float8 AS seconds_left
+    task.tenant, task.contract, task.cache_key, task.deadline_at,
+    extract(epoch FROM task.deadline_at - now())::float8 AS seconds_left
 FROM claimed, task;
 
 -- name: next_in_turn
