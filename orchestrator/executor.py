@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -291,14 +290,8 @@ def _save_round(
     *,
     settings: Settings,
 ) -> SavedRound:
-    new, facts = round_to_save(
-        plan,
-        layout,
-        recorded,
-        plan_id=task.plan_id or new_plan_id(),
-        deadline_at=task.deadline_at,
-        settings=settings,
-    )
+    plan_id = task.plan_id or new_plan_id()
+    new, facts = round_to_save(task, plan, layout, recorded, plan_id=plan_id, settings=settings)
     rounds.save(
         conn, new, facts, decisions=recorded.decisions, redispatch_seconds=settings.redispatch_seconds
     )
@@ -306,17 +299,19 @@ def _save_round(
 
 
 def round_to_save(
+    task: LockedTask | Claim,
     plan: Plan,
     layout: RoundLayout,
     recorded: RoundFacts,
     *,
     plan_id: str,
-    deadline_at: datetime,
     settings: Settings,
 ) -> tuple[NewRound, Sequence[Fact]]:
     """Return a round as it is inserted, with the events that go with it."""
     number = layout.number
     work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
+    if key := settings.permit_private_key:
+        work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=task.deadline_at)
     new = NewRound(
         task_id=layout.task_id,
         number=number,
@@ -324,26 +319,11 @@ def round_to_save(
         chord_id=chord_id(layout.task_id, round_number=number),
         plan=plan,
         phase=(Phase.EXECUTING if number == 1 else Phase.REPAIRING).value,
-        rows=_permitted(work, settings, deadline_at=deadline_at),
+        rows=work,
     )
     (kind, payload), *facts = recorded.facts
     queued = map(queued_event, messages(work))
     return new, [(kind, {"plan_id": plan_id, "round": number, **payload}), *facts, *queued]
-
-
-def _permitted(
-    new: list[dict[str, Any]], settings: Settings, *, deadline_at: datetime
-) -> list[dict[str, Any]]:
-    """Add a permit to each step's row when this process has the key that signs permits."""
-    key = settings.permit_private_key
-    if key is None:
-        return new
-    return [
-        {**row, "spec": {**row["spec"], "permit": permit.sign(key, row, deadline_at=deadline_at)}}
-        if row["kind"] == "step" and row["state"] != "done"
-        else row
-        for row in new
-    ]
 
 
 def _repair_or_reject(

@@ -53,14 +53,7 @@ def adopt(
     layout, recorded = first_round(
         claim.task_id, plan, routes=routes, priority=priority, reuse=plan_reuse(plan, ())
     )
-    new, facts = round_to_save(
-        plan,
-        layout,
-        recorded,
-        plan_id=new_plan_id(),
-        deadline_at=claim.deadline_at,
-        settings=settings,
-    )
+    new, facts = round_to_save(claim, plan, layout, recorded, plan_id=new_plan_id(), settings=settings)
     saved = SavedRound(new.chord_id, messages(new.rows), judge_message(layout))
     first = FirstRound(
         new, facts, recorded.decisions, priority, body=encode_body(saved.judge), size=len(saved.header)

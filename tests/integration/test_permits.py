@@ -84,6 +84,13 @@ def test_a_failed_step_reports_its_sandbox_too(signer: Engineer) -> None:
         "UPDATE steps SET spec = spec - 'permit' WHERE name = 'a'",
         "UPDATE steps SET spec = jsonb_set(spec, '{timeout_seconds}', '3600') WHERE name = 'a'",
         "UPDATE steps SET spec = (SELECT spec FROM steps WHERE name = 'b') WHERE name = 'a'",
+        "UPDATE steps SET spec = jsonb_set(spec, '{permit}', (SELECT spec -> 'permit' FROM steps WHERE name = 'b')) "
+        "WHERE name = 'a'",
+        "UPDATE steps SET spec = jsonb_set(spec, '{permit,tools}', '[\"pytest\"]') WHERE name = 'a'",
+        "UPDATE steps SET spec = jsonb_set(spec, '{permit,seconds}', '3600') WHERE name = 'a'",
+        "UPDATE steps SET spec = jsonb_set(spec, '{permit,path}', '\"\"') WHERE name = 'a'",
+        "UPDATE steps SET spec = jsonb_set(spec, '{action}', '\"tests\"') WHERE name = 'a'",
+        "UPDATE tasks SET tenant = 'another'",
     ],
 )
 def test_a_row_that_was_changed_after_saving_does_not_run(forgery: str, signer: Engineer) -> None:
@@ -96,14 +103,39 @@ def test_a_row_that_was_changed_after_saving_does_not_run(forgery: str, signer: 
     assert (result.error["code"], result.error["retryable"]) == ("permit_denied", False)
 
 
+def test_the_permit_of_another_task_or_round_does_not_count(signer: Engineer) -> None:
+    other = signer.start(wait_step("a"), wait_step("b"))
+    task = signer.start(wait_step("a", repair_inputs={}))
+    signer.ask(f"UPDATE steps SET spec = (SELECT spec FROM steps WHERE name = 'a' AND task_id = '{other}') "
+               f"WHERE name = 'a' AND task_id = '{task}'")  # fmt: skip
+
+    of_another_task = attempted(signer, signer.take(task, "a"))
+
+    assert of_another_task.error["code"] == "permit_denied"
+    assert "another task" in of_another_task.error["message"]
+
+
+def test_a_round_is_signed_once_and_its_permits_grow_slowly(signer: Engineer) -> None:
+    task = signer.start(*(wait_step(f"s{number}") for number in range(33)))
+
+    permits = [signer.row(task, f"s{number}")["spec"]["permit"] for number in range(33)]
+
+    assert len({held["round"] for held in permits}) == 1
+    assert max(len(held["path"]) for held in permits) <= 4 * 32 * 6 / 3
+
+
 def test_a_repair_round_has_its_own_permits(signer: Engineer) -> None:
     task = signer.start(wait_step("a", repair_inputs={"seconds": 0.25}))
     signer.do(task, "a")
+    first = signer.row(task, "a")["spec"]["permit"]
     signer.judge(task, verdict(Decision.FAILED, a="again, please"))
+    claim = signer.take(task, "a")
 
-    result = attempted(signer, signer.take(task, "a"))
+    result = attempted(signer, claim)
+    of_the_first_round = attempted(signer, replace(claim, spec={**claim.spec, "permit": first}))
 
     assert result.output["seconds"] >= 0.25
+    assert "another round" in of_the_first_round.error["message"]
 
 
 def test_without_keys_steps_run_without_permits(engineer: Engineer) -> None:
