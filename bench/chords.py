@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,7 @@ class Side:
     app: Celery
     queue: str
     client: "redis.Redis"
+    worker_pid: int
     latencies: dict[str, list[float]] = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
 
@@ -63,7 +64,7 @@ class Side:
 
     def latency(self, plan: str) -> float:
         """Return the milliseconds from the call to the body's end."""
-        run = _new_run()
+        run = new_run()
         began = time.time()
         self.start(plan, run)
         return (self.finished()[1] - began) * 1000
@@ -72,11 +73,11 @@ class Side:
         """Return the seconds for some chords with IN_FLIGHT of them running at once."""
         began = time.time()
         for _ in range(IN_FLIGHT):
-            self.start("fan8", _new_run())
+            self.start("fan8", new_run())
         for number in range(chords):
             self.finished()
             if number + IN_FLIGHT < chords:
-                self.start("fan8", _new_run())
+                self.start("fan8", new_run())
         return time.time() - began
 
 
@@ -90,45 +91,45 @@ def main() -> int:
         with create_engine(running.database_url).begin() as conn:
             conn.exec_driver_sql(chord_tasks.TABLE)
         for pool in POOLS:
-            with sides(pool, running, log=Path(home)) as chosen:
+            with sides(pool, running.database_url, running.redis_url, log=Path(home)) as chosen:
                 measure(pool, chosen)
                 holds += report(pool, {side.kind: side for side in chosen})
     return 0 if all(holds) else 1
 
 
 @contextlib.contextmanager
-def sides(pool: str, running: servers.Servers, *, log: Path) -> Iterator[list[Side]]:
+def sides(
+    pool: str, database_url: str, redis_url: str, *, log: Path, kinds: Sequence[str] = KINDS
+) -> Iterator[list[Side]]:
     """Run one worker for each backend."""
-    backends = {
-        "redis": running.redis_url,
-        "database": f"db+{running.database_url}",
-        "ours": f"octollm+{running.database_url}",
-    }
+    backends = {"redis": redis_url, "database": f"db+{database_url}", "ours": f"octollm+{database_url}"}
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(
-            redis.Redis.from_url(running.redis_url, decode_responses=True, socket_timeout=None)
+            redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=None)
         )
         found = []
-        for kind in KINDS:
+        for kind in kinds:
             queue = f"{pool}-{kind}"
-            app = chord_tasks.make_app(running.redis_url, backends[kind], queue)
+            app = chord_tasks.make_app(redis_url, backends[kind], queue)
             environ = {
-                "BENCH_BROKER": running.redis_url,
+                "BENCH_BROKER": redis_url,
                 "BENCH_BACKEND": backends[kind],
                 "BENCH_QUEUE": queue,
             }
-            stack.enter_context(worker(pool, environ, log=log / f"{queue}.log"))
-            found.append(Side(kind, app, queue, client))
+            pid = stack.enter_context(worker(pool, environ, log=log / f"{queue}.log"))
+            found.append(Side(kind, app, queue, client, pid))
         yield found
+        if "redis" not in kinds:
+            return
         # results that outlive the block would connect to a Redis that has stopped
-        consumer: Any = found[0].app.backend.result_consumer  # type: ignore[attr-defined]  # the Redis side's
+        consumer: Any = found[kinds.index("redis")].app.backend.result_consumer  # type: ignore[attr-defined]  # the Redis side's
         consumer.stop()
         consumer._pubsub = None
 
 
 @contextlib.contextmanager
-def worker(pool: str, environ: dict[str, str], *, log: Path) -> Iterator[None]:
-    """Run one worker until the block ends."""
+def worker(pool: str, environ: dict[str, str], *, log: Path) -> Iterator[int]:
+    """Run one worker until the block ends; its process id."""
     command = [sys.executable, "-m", "celery", "-A", "bench.support.chord_tasks", "worker", "-P", pool]
     with (
         log.open("wb") as output,
@@ -141,7 +142,7 @@ def worker(pool: str, environ: dict[str, str], *, log: Path) -> Iterator[None]:
         ) as process,
     ):
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
 
@@ -222,7 +223,8 @@ def _target(what: str, ratio: float, *, at_most: float | None = None, at_least: 
     return holds
 
 
-def _new_run() -> str:
+def new_run() -> str:
+    """Return a name for a run that no other has."""
     return f"run-{random.getrandbits(64):016x}"
 
 
