@@ -24,9 +24,8 @@ from typing import Any
 import structlog
 from celery import Signature, chord, group, maybe_signature, states
 from celery.exceptions import BackendStoreError, ChordError, TaskRevokedError
-from celery.result import GroupResult, allow_join_result, result_from_tuple
+from celery.result import allow_join_result, result_from_tuple
 from celery.signals import worker_ready
-from celery.utils.functional import _regen  # type: ignore[attr-defined]  # the stubs leave it out
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
@@ -142,7 +141,7 @@ class PostgresBackend(ResultBackend):
     def apply_chord(self, header_result_args: tuple[Any, Any], body: Any, **kwargs: Any) -> None:
         """Open the chord before its header is published. A lazy header is not iterated; its size is set later."""
         chord_id, members = header_result_args[:2]
-        size, header = self._shape(chord_id, members)
+        size, header = self.shape(chord_id, members)
         encoded = self.to_bytes(body)
         self.run(lambda conn: chords.reopen(conn, chord_id, body=encoded, header=header, size=size))
         self._announced = (chord_id, size)
@@ -245,11 +244,6 @@ class PostgresBackend(ResultBackend):
     def _conclude_own(
         self, task: Any, result: Any, state: str, *, traceback: Any, request: Any, store: bool
     ) -> bool:
-        def at_once(conn: Connection) -> _Due | None:
-            crash_point.within(conn, Point.MID_STATEMENT)
-            signatures = task.store_at_once(conn, request, state, result)
-            return None if signatures is None else _Due(list(signatures))
-
         def conclude(conn: Connection) -> _Due:
             encoded = self.encode_result(result, state)
             outcome = self.outcome(encoded, state, traceback=traceback, request=request)
@@ -260,12 +254,11 @@ class PostgresBackend(ResultBackend):
                 conn, request.id, outcome, signatures, chord_id=request.group if known else None, store=store
             )
 
-        def conclude_somehow() -> _Due:
-            due = self.database.run(at_once) if hasattr(task, "store_at_once") else None
-            return self.database.transact(conclude) if due is None else due
+        def store_either_way() -> _Due:
+            return self._store_at_once(task, request, state, result) or self.database.transact(conclude)
 
         try:
-            due = self.storing(request.id, state, conclude_somehow)
+            due = self.storing(request.id, state, store_either_way)
         except Refused as refused:
             log.warning("chord.refused", task=task.name, task_id=request.id, state=state, reason=str(refused))
             return False
@@ -275,6 +268,19 @@ class PostgresBackend(ResultBackend):
             self._fire_or_leave(ready)
         crash_point.here(Point.PUBLISHED_NOT_ACKNOWLEDGED)
         return True
+
+    def _store_at_once(self, task: Any, request: Any, state: str, result: Any) -> _Due | None:
+        """Let the task store its outcome in one statement; None if it has no such hook, or needs a transaction."""
+        if not hasattr(task, "store_at_once"):
+            return None
+
+        def store(conn: Connection) -> Sequence[Signature[Any]] | None:
+            crash_point.within(conn, Point.MID_STATEMENT)
+            stored: Sequence[Signature[Any]] | None = task.store_at_once(conn, request, state, result)
+            return stored
+
+        signatures = self.database.run(store)
+        return None if signatures is None else _Due(list(signatures))
 
     def _write(
         self,
@@ -312,14 +318,6 @@ class PostgresBackend(ResultBackend):
         due.signatures += [_member(one, opened.id) for one in header]
         if not header:
             due.ready.append(Ready(opened.id, body, None))
-
-    def _shape(self, chord_id: str, members: Any) -> tuple[int | None, bytes | None]:
-        """Return a header's size, or None if not known yet, and its encoded GroupResult if it is nested."""
-        if isinstance(members, _regen):
-            return None, None
-        if any(isinstance(member, GroupResult) for member in members):
-            return None, self.to_bytes(self.app.GroupResult(chord_id, members).as_tuple())
-        return len(members), None
 
     def _fire_or_leave(self, ready: Ready) -> None:
         """Fire; if a server is away, the chord stays ready for `fire_ready` or a repeated part."""
