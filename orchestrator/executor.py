@@ -17,6 +17,7 @@ from orchestrator.lifecycle.event_payloads import (
     queued_event,
     result_of,
     reused_event,
+    started_events,
     step_event,
     verdict_event,
 )
@@ -24,9 +25,10 @@ from orchestrator.lifecycle.repair import NoRepair, plan_repair
 from orchestrator.lifecycle.retry import RoundReuse, plan_reuse, source_of
 from orchestrator.lifecycle.round_rows import RoundLayout, judge_message, messages, rows
 from orchestrator.memory import events, rounds, steps, tasks
+from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact
 from orchestrator.memory.rounds import NewRound
-from orchestrator.memory.steps import Claim, FinishedStep, StepMessage
+from orchestrator.memory.steps import FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.transitions import Answer
 from orchestrator.models import record
@@ -52,9 +54,9 @@ class SavedRound:
 
 @dataclass(frozen=True)
 class StepCompletion:
-    """A step's end, and what is to be published: the steps that it released, or the round's judge."""
+    """How long a step ran, and what is to be published: the steps that it released, or the round's judge."""
 
-    finished: FinishedStep
+    seconds: float
     released: Sequence[StepMessage]
 
 
@@ -130,12 +132,12 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [step_event(claim, result, finished), *map(queued_event, released)],
+        [*started_events([finished]), step_event(claim, result, finished), *map(queued_event, released)],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, result, finished)},
         progress=True,
     )
-    return StepCompletion(finished, released)
+    return StepCompletion(finished.seconds, released)
 
 
 def conclude(
@@ -215,7 +217,7 @@ def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
         error=task_error(
             "budget_exceeded", code=error["code"], message=error["message"], details=_as_text(error)
         ),
-        facts=[step_event(claim, result, finished)],
+        facts=[*started_events([finished]), step_event(claim, result, finished)],
         decisions={"attempt": attempt_decision(claim, result, finished)},
     )
     return end_task(conn, task, ending)
@@ -321,7 +323,7 @@ def round_to_save(
         phase=(Phase.EXECUTING if number == 1 else Phase.REPAIRING).value,
         rows=work,
     )
-    (kind, payload), *facts = recorded.facts
+    (kind, payload, *_), *facts = recorded.facts
     queued = map(queued_event, messages(work))
     return new, [(kind, {"plan_id": plan_id, "round": number, **payload}), *facts, *queued]
 

@@ -43,8 +43,9 @@ from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.lifecycle.withdrawal import WithdrawnHit
+from orchestrator.memory.claims import Claim
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.steps import Claim, Fenced, StepMessage
+from orchestrator.memory.steps import Fenced, StepMessage
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded
@@ -245,10 +246,9 @@ class TaskLoop:
 
     def _completed(self, claim: Claim, result: StepResult, completion: StepCompletion) -> Transition:
         def report() -> None:
-            seconds = completion.finished.seconds
-            metric.arm_invoked(claim.arm, result.status.value, seconds)
+            metric.arm_invoked(claim.arm, result.status.value, completion.seconds)
             error = result.error["code"] if result.error else None
-            log.info(f"step.{result.status.value}", seconds=round(seconds, 3), error=error)
+            log.info(f"step.{result.status.value}", seconds=round(completion.seconds, 3), error=error)
 
         return Transition(self._messages(completion.released), report)
 

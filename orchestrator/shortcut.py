@@ -23,7 +23,8 @@ from orchestrator.lifecycle.event_payloads import attempt_decision, step_event
 from orchestrator.lifecycle.retry import plan_reuse, source_of
 from orchestrator.lifecycle.round_rows import judge_message, messages
 from orchestrator.memory import transitions
-from orchestrator.memory.steps import Claim, StepMessage
+from orchestrator.memory.claims import Claim
+from orchestrator.memory.steps import StepMessage
 from orchestrator.memory.transitions import Answer, FirstRound, JudgedEnd, NotMade, StepEnd
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import StepState
@@ -87,7 +88,7 @@ def complete(
     if isinstance(made, NotMade):
         _refuse_unless_rare(claim, made)
         return None
-    return StepCompletion(made.finished, made.messages)
+    return StepCompletion(made.seconds, made.messages)
 
 
 def conclude(

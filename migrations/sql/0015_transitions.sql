@@ -26,11 +26,11 @@ $$;
 CREATE FUNCTION octollm_complete_1(
     of_chord text, of_task text, of_round integer, of_step text, of_attempt integer, new_state text, new_result jsonb,
     told jsonb, decision jsonb, max_parallel integer, redispatch_seconds float8,
-    OUT answer text, OUT current_round integer, OUT worker text, OUT seconds float8, OUT messages jsonb
+    OUT answer text, OUT current_round integer, OUT seconds float8, OUT messages jsonb
 ) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     has_ended boolean;
-    unblocked text[];
+    ended steps%ROWTYPE;
     steps_all integer;
     steps_ended integer;
     steps_busy integer;
@@ -39,6 +39,7 @@ DECLARE
     facts integer := jsonb_array_length(told);
     released integer := 0;
     judge_is_due boolean := false;
+    is_unannounced boolean;
     measured jsonb;
 BEGIN
     PERFORM FROM chords c WHERE c.id = of_chord FOR UPDATE;
@@ -61,15 +62,15 @@ BEGIN
             (new_state = 'done' AND s.kind = 'step' AND s.state IN ('queued', 'running') AND s.attempt > 0)
             OR (s.state = 'running' AND s.attempt = of_attempt)
         )
-    RETURNING s.unblocks, s.owner, extract(epoch FROM now() - s.started_at) INTO unblocked, worker, seconds;
+    RETURNING s.* INTO ended;
     IF NOT FOUND THEN
         answer := 'stale';
         RETURN;
     END IF;
-    IF new_state = 'done' AND unblocked <> '{}' THEN
+    IF new_state = 'done' AND ended.unblocks <> '{}' THEN
         UPDATE steps d
         SET waiting = d.waiting - 1, state = CASE WHEN d.waiting = 1 THEN 'held' ELSE d.state END
-        WHERE d.id = ANY(unblocked) AND d.state = 'blocked';
+        WHERE d.id = ANY(ended.unblocks) AND d.state = 'blocked';
     END IF;
 
     SELECT count(*), count(*) FILTER (WHERE s.state IN ('done', 'failed', 'skipped', 'cancelled')),
@@ -104,12 +105,22 @@ BEGIN
         judge_is_due := FOUND;
     END IF;
 
+    seconds := extract(epoch FROM now() - ended.started_at);
+    measured := jsonb_build_object('duration_ms', round(seconds * 1000)::bigint);
+    -- the attempt's start is told first, unless it was told while it ran
+    is_unannounced := ended.unannounced IS NOT DISTINCT FROM ended.attempt;
     UPDATE tasks t
-    SET event_seq = t.event_seq + facts + released, updated_at = now(),
+    SET event_seq = t.event_seq + is_unannounced::int + facts + released, updated_at = now(),
         percentage = greatest(t.percentage, 5 + 85 * steps_ended / greatest(steps_all, 1))
     WHERE t.id = of_task
     RETURNING t.event_seq INTO last_seq;
-    measured := jsonb_build_object('duration_ms', round(seconds * 1000)::bigint);
+    IF is_unannounced THEN
+        INSERT INTO events (task_id, seq, occurred_at, type, payload)
+        VALUES (of_task, last_seq - facts - released, ended.started_at, 'step.started', jsonb_build_object(
+            'step', ended.name, 'step_id', ended.id, 'round', ended.round, 'kind', ended.kind, 'arm', ended.arm,
+            'attempt', ended.attempt, 'worker', ended.owner
+        ));
+    END IF;
     INSERT INTO events (task_id, seq, type, payload)
     SELECT of_task, last_seq - facts - released + fact.position, fact.event ->> 'type',
         CASE WHEN fact.position = facts THEN fact.event -> 'payload' || measured ELSE fact.event -> 'payload' END
@@ -123,7 +134,7 @@ BEGIN
         FROM jsonb_array_elements(messages) WITH ORDINALITY AS sent (message, position);
     END IF;
     INSERT INTO traces (task_id, round, kind, payload)
-    VALUES (of_task, of_round, 'attempt', decision || measured || jsonb_build_object('worker', worker));
+    VALUES (of_task, of_round, 'attempt', decision || measured || jsonb_build_object('worker', ended.owner));
 
     UPDATE chords c
     SET added = c.added + released, done = c.done + 1,

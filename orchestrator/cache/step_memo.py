@@ -36,11 +36,10 @@ class StepCall:
         """Return the action as its arm's manifest declares it."""
         return ARMS[self.arm].actions[self.action]
 
-    @property
-    def is_repeatable(self) -> bool:
-        """Return whether the action is deterministic, has no side effects and may be reused for some time."""
-        action = self.declaration
-        return action.deterministic and action.effects in ("none", "read") and action.max_age_seconds != 0
+
+def is_repeatable(action: Action) -> bool:
+    """Return whether the action is deterministic, has no side effects and may be reused for some time."""
+    return action.deterministic and action.effects in ("none", "read") and action.max_age_seconds != 0
 
 
 class StepMemo:

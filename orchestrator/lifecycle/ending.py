@@ -11,6 +11,7 @@ from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import EndedFollower
 from orchestrator.chord import chord
 from orchestrator.chord.database import in_transaction
+from orchestrator.lifecycle.event_payloads import started_events
 from orchestrator.memory import budget, events, steps, tasks, webhooks
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import Fenced, StepOutcome
@@ -107,6 +108,7 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
     summary = end_summary(ending, stopped)
     facts = [
         *ending.facts,
+        *started_events(stopped),
         *(_stopped_event(row) for row in stopped if row.kind == "step"),
         (f"task.{ending.status.value}", summary),
     ]

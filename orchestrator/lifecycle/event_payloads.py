@@ -1,9 +1,12 @@
 """Builds the payloads of events and trace decisions, and the result that clients get."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from orchestrator.lifecycle.round_rows import RoundLayout
-from orchestrator.memory.steps import Claim, FinishedStep, StepMessage, StepOutcome
+from orchestrator.memory.claims import Claim
+from orchestrator.memory.events import Fact
+from orchestrator.memory.steps import Fenced, FinishedStep, StepMessage, StepOutcome
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.verdict import Decision, Verdict
 
@@ -48,6 +51,27 @@ def claim_ids(claim: Claim) -> dict[str, Any]:
         "arm": claim.arm,
         "attempt": claim.attempt,
     }
+
+
+def started_events(rows: Iterable[FinishedStep | Fenced]) -> list[Fact]:
+    """Return step.started for each attempt that has just ended and was not announced while it ran."""
+    return [
+        (
+            "step.started",
+            {
+                "step": row.name,
+                "step_id": row.id,
+                "round": row.round,
+                "kind": row.kind,
+                "arm": row.arm,
+                "attempt": row.attempt,
+                "worker": row.owner,
+            },
+            row.started_at,
+        )
+        for row in rows
+        if row.started_at is not None and not row.is_announced
+    ]
 
 
 def step_event(

@@ -14,7 +14,7 @@ from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.provider import Usage
 from orchestrator.memory import budget, events
 from orchestrator.memory.budget import Balance
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.errors import BudgetExceeded, StepError, Stopped
 
 log = structlog.get_logger(__name__)

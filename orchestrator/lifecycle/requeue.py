@@ -7,8 +7,9 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle.event_payloads import claim_ids
-from orchestrator.memory import events, steps, tasks
-from orchestrator.memory.steps import Claim, Reclaimed
+from orchestrator.memory import claims, events, steps, tasks
+from orchestrator.memory.claims import Claim
+from orchestrator.memory.steps import Reclaimed
 from orchestrator.models.errors import MustWait
 
 _LEAST_DELAY_SECONDS = 0.05
@@ -18,6 +19,7 @@ def retry_step(conn: Connection, claim: Claim, *, error: Mapping[str, Any], dela
     """Queue a failed attempt again after `delay_seconds`; False when the attempt is no longer the current one."""
     if not _is_open(conn, claim.task_id):
         return False
+    claims.announce(conn, claim.id)
     failures = steps.retry(conn, claim.id, attempt=claim.attempt, delay_seconds=delay_seconds)
     if failures is None:
         return False
@@ -48,6 +50,7 @@ def postpone(engine: Engine, claim: Claim, wait: MustWait) -> bool:
     def work(conn: Connection) -> bool:
         if not _is_open(conn, claim.task_id):
             return False
+        claims.announce(conn, claim.id)
         if not steps.postpone(conn, claim.id, attempt=claim.attempt, delay_seconds=delay):
             return False
         fact = {
@@ -67,6 +70,7 @@ def expire_lease(engine: Engine, step_id: str, *, task_id: str) -> Reclaimed | N
 
     def expire(conn: Connection) -> Reclaimed | None:
         tasks.lock_task(conn, task_id)
+        claims.announce(conn, step_id)
         return _record(conn, steps.expire(conn, step_id), reason="lease_expired")
 
     return in_transaction(engine, expire)
@@ -77,6 +81,7 @@ def hand_back(engine: Engine, step_id: str, *, task_id: str, owner: str, died: b
 
     def give(conn: Connection) -> Reclaimed | None:
         tasks.lock_task(conn, task_id)
+        claims.announce(conn, step_id)
         row = steps.hand_back(conn, step_id, owner=owner, kills=int(died))
         return _record(conn, row, reason="worker_lost" if died else "handed_back")
 

@@ -25,8 +25,8 @@ _WRITE = Prepared(
     },
 )
 
-Fact = tuple[str, Mapping[str, Any]]
-"""The type of an event and its payload."""
+Fact = tuple[str, Mapping[str, Any]] | tuple[str, Mapping[str, Any], datetime]
+"""The type of an event, its payload, and when it occurred if that was not just now."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def write(
     decisions: Mapping[str, Mapping[str, Any]] | None = None,
     progress: bool = False,
 ) -> None:
-    """Append (type, payload) pairs to the task's events and {kind: payload} to its trace.
+    """Append facts to the task's events and {kind: payload} to its trace.
 
     Call it in the transaction that makes them true. Locks the task's row until the transaction ends. With `progress`
     the task's percentage rises to what the round has finished.
@@ -77,7 +77,7 @@ def write(
 
 def as_events(facts: Sequence[Fact]) -> str:
     """Encode facts as a statement's `events` parameter."""
-    return record.encode([{"type": kind, "payload": payload} for kind, payload in facts])
+    return record.encode([dict(zip(("type", "payload", "at"), fact, strict=False)) for fact in facts])
 
 
 def as_decisions(decisions: Mapping[str, Mapping[str, Any]]) -> str:

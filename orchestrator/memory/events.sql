@@ -18,8 +18,9 @@ WITH numbered AS (
     FROM jsonb_array_elements(%(decisions)s::jsonb) WITH ORDINALITY AS taken (decision, position)
     ORDER BY taken.position
 )
-INSERT INTO events (task_id, seq, type, payload)
-SELECT %(task_id)s, numbered.event_seq - %(count)s + fact.position, fact.event ->> 'type', fact.event -> 'payload'
+INSERT INTO events (task_id, seq, occurred_at, type, payload)
+SELECT %(task_id)s, numbered.event_seq - %(count)s + fact.position,
+    coalesce((fact.event ->> 'at')::timestamptz, clock_timestamp()), fact.event ->> 'type', fact.event -> 'payload'
 FROM numbered, jsonb_array_elements(%(events)s::jsonb) WITH ORDINALITY AS fact (event, position);
 
 -- name: read

@@ -1,6 +1,6 @@
-"""Reads and writes steps: claims with a lease and a fencing number, completion, release into free slots."""
+"""Reads and writes steps: leases, completion, release into free slots, retries; an attempt starts in claims."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,11 +15,6 @@ from orchestrator.models.execution_state import StepState
 from orchestrator.models.step_result import StepResult
 
 _SQL = sql.load(__file__)
-_CLAIM = Prepared(
-    "octollm_claim",
-    _SQL["claim"],
-    {"id": "text", "owner": "text", "lease_seconds": "float8", "poison_step": "int", "max_running": "int"},
-)
 _FINISH = Prepared(
     "octollm_finish",
     _SQL["finish"],
@@ -49,8 +44,8 @@ class StepMessage:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The right to work on a row; `attempt` is the fencing number, `seconds_left` the time to the task's deadline."""
+class FinishedStep:
+    """A row that has just ended; unless it `is_announced`, the attempt's step.started is still to be written."""
 
     id: str
     task_id: str
@@ -58,44 +53,19 @@ class Claim:
     kind: str
     name: str
     arm: str
-    chord_id: str | None
-    spec: dict[str, Any]
-    bindings: dict[str, str]
-    attempt: int
-    failures: int
-    kills: int
-    waited_seconds: float
-    tenant: str
-    contract: dict[str, Any]
-    cache_key: str | None
-    deadline_at: datetime
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Turn:
-    """The answer when a tenant has its share of an arm: `message` is another tenant's waiting row, if any."""
-
-    message: StepMessage | None
-
-
-@dataclass(frozen=True)
-class FinishedStep:
-    """A row that has just ended."""
-
-    id: str
-    task_id: str
-    round: int
-    name: str
-    arm: str
     attempt: int
     owner: str | None
+    started_at: datetime
     seconds: float
+    is_announced: bool
 
 
 @dataclass(frozen=True)
 class Fenced:
-    """A row closed by its task's end; `former_state` is its state before."""
+    """A row closed by its task's end; `former_state` is its state before.
+
+    Unless it `is_announced`, the running attempt's step.started is still to be written.
+    """
 
     id: str
     name: str
@@ -106,6 +76,8 @@ class Fenced:
     state: str
     former_state: str
     owner: str | None
+    started_at: datetime | None
+    is_announced: bool
 
 
 @dataclass(frozen=True)
@@ -137,51 +109,6 @@ class Reclaimed:
     attempt: int
     kills: int
     owner: str
-
-
-def claim(
-    conn: Connection,
-    step_id: str,
-    *,
-    owner: str,
-    lease_seconds: float,
-    poison_step: int,
-    max_running: int | None = None,
-) -> Claim | None:
-    """Take the row for `lease_seconds`; None if it can't be claimed: done, running, too early, or the task ended.
-
-    Also None if its tenant runs `max_running` steps or has its share of the arm's slots; shares are not checked without
-    `max_running`. One statement, made for autocommit mode. Locks the task's row, then the step's.
-    """
-    values = {
-        "id": step_id,
-        "owner": owner,
-        "lease_seconds": lease_seconds,
-        "poison_step": poison_step,
-        "max_running": max_running,
-    }
-    row = _CLAIM.execute(conn, values).mappings().one_or_none()
-    return Claim(**row) if row else None
-
-
-def next_in_turn(conn: Connection, step_id: str, *, poison_step: int, max_running: int) -> Turn | None:
-    """Return which row runs instead of one whose tenant has its share; None if another reason refused its claim."""
-    values = {"id": step_id, "poison_step": poison_step, "max_running": max_running}
-    row = conn.exec_driver_sql(_SQL["next_in_turn"], values).mappings().one_or_none()
-    return None if row is None else Turn(StepMessage(**row) if row["id"] else None)
-
-
-def delay_queued(conn: Connection, step_id: str, *, delay_seconds: float) -> None:
-    """Delay a queued row: it is published and may be claimed again after `delay_seconds`."""
-    conn.exec_driver_sql(_SQL["delay_queued"], {"id": step_id, "delay_seconds": delay_seconds})
-
-
-def outputs(conn: Connection, ids: Sequence[str]) -> dict[str, StepResult]:
-    """Return {row id: result} of those rows that are done."""
-    if not ids:
-        return {}
-    rows = conn.exec_driver_sql(_SQL["outputs"], {"ids": list(ids)})
-    return {row.id: StepResult.from_record(row.result) for row in rows}
 
 
 def renew(conn: Connection, leases: Mapping[str, int], *, lease_seconds: float) -> set[str]:

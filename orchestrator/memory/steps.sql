@@ -1,117 +1,3 @@
--- name: claim
--- Take the right to work on a row until a time. If two deliveries of a message race here, the second finds the row
--- running with a live lease and gets no row. The task is locked first (the lock order), so that no work starts on an
--- ended task and the event gets its number. The lease starts after the wait for that lock: now() would be the
--- statement's start. A tenant that already has its share of the arm's slots gets no row; octollm_may_run decides
--- that and runs last.
-WITH task AS (
-    SELECT t.id, t.tenant, t.contract, t.cache_key, t.deadline_at
-    FROM tasks t
-    JOIN steps s ON s.task_id = t.id
-    WHERE s.id = %(id)s AND t.finished_at IS NULL AND t.deadline_at > now()
-    FOR UPDATE OF t
-), claimed AS (
-    UPDATE steps s
-    SET state = 'running', attempt = s.attempt + 1, kills = s.kills + (s.state = 'running')::int,
-        owner = %(owner)s, due = clock_timestamp() + %(lease_seconds)s * interval '1 second', started_at = now()
-    FROM task
-    WHERE s.id = %(id)s
-        AND (
-            (s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s)
-            OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s)
-        )
-        AND octollm_may_run(s.arm, s.tenant, %(max_running)s)
-    RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.chord_id, s.spec, s.bindings, s.attempt,
-        s.failures, s.kills, extract(epoch FROM now() - s.queued_at)::float8 AS waited_seconds
-), counted AS (
-    UPDATE tasks t
-    SET event_seq = t.event_seq + 1, status = 'processing', updated_at = now(),
-        percentage = CASE claimed.kind WHEN 'judge' THEN greatest(t.percentage, 90) ELSE t.percentage END,
-        phase = CASE claimed.kind
-            WHEN 'plan' THEN 'planning'
-            WHEN 'judge' THEN 'judging'
-            ELSE CASE WHEN claimed.round > 1 THEN 'repairing' ELSE 'executing' END
-        END
-    FROM claimed
-    WHERE t.id = claimed.task_id
-    RETURNING t.event_seq
-), event AS (
-    INSERT INTO events (task_id, seq, type, payload)
-    SELECT claimed.task_id, counted.event_seq, 'step.started', jsonb_build_object(
-        'step', claimed.name, 'step_id', claimed.id, 'round', claimed.round, 'kind', claimed.kind,
-        'arm', claimed.arm, 'attempt', claimed.attempt, 'worker', %(owner)s::text
-    )
-    FROM claimed, counted
-)
-SELECT claimed.id, claimed.task_id, claimed.round, claimed.kind, claimed.name, claimed.arm, claimed.chord_id,
-    claimed.spec, claimed.bindings, claimed.attempt, claimed.failures, claimed.kills, claimed.waited_seconds,
-    task.tenant, task.contract, task.cache_key, task.deadline_at,
-    extract(epoch FROM task.deadline_at - now())::float8 AS seconds_left
-FROM claimed, task;
-
--- name: next_in_turn
--- Find which row runs instead of a queued row whose tenant has its share. Each other tenant waiting for the arm
--- offers its most urgent row; the tenant with the fewest running steps comes first. No row: the claim was refused
--- for another reason. A row of nulls: no other tenant waits, so this tenant waits for one of its own slots.
-WITH RECURSIVE mine AS (
-    SELECT s.arm, s.tenant, CASE WHEN busy.everywhere >= %(max_running)s THEN 1000000 ELSE busy.here END AS running
-    FROM steps s
-    JOIN tasks t ON t.id = s.task_id
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS everywhere, count(*) FILTER (WHERE r.arm = s.arm) AS here
-        FROM steps r
-        WHERE r.state = 'running' AND r.tenant = s.tenant
-    ) busy
-    WHERE s.id = %(id)s AND s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s
-        AND t.finished_at IS NULL AND t.deadline_at > now() AND busy.everywhere > 0
-), waiting (tenant) AS (
-    SELECT (SELECT min(s.tenant) FROM steps s WHERE s.arm = mine.arm AND s.state = 'queued')
-    FROM mine
-    UNION ALL
-    SELECT (
-        SELECT min(s.tenant) FROM steps s WHERE s.arm = mine.arm AND s.state = 'queued' AND s.tenant > waiting.tenant
-    )
-    FROM waiting, mine
-    WHERE waiting.tenant IS NOT NULL
-), turn AS (
-    SELECT first.*
-    FROM mine, waiting
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS everywhere, count(*) FILTER (WHERE r.arm = mine.arm) AS here
-        FROM steps r
-        WHERE r.state = 'running' AND r.tenant = waiting.tenant
-    ) busy
-    CROSS JOIN LATERAL (
-        SELECT s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec
-        FROM steps s
-        WHERE s.arm = mine.arm AND s.tenant = waiting.tenant AND s.state = 'queued' AND s.not_before <= now()
-            AND s.kills < %(poison_step)s
-        ORDER BY s.priority, s.queued_at
-        LIMIT 1
-    ) first
-    WHERE waiting.tenant <> mine.tenant AND busy.here < mine.running AND busy.everywhere < %(max_running)s
-    ORDER BY busy.here, first.priority, first.id
-    LIMIT 1
-)
-SELECT turn.id, turn.task_id, turn.name, turn.kind, turn.arm, turn.queue, turn.priority, turn.chord_id, turn.round,
-    turn.spec
-FROM mine
-LEFT JOIN turn ON true;
-
--- name: delay_queued
--- Delay a queued row that gave up its turn. Its message is used up, so it is published again when it may be claimed.
-UPDATE steps
-SET not_before = now() + %(delay_seconds)s * interval '1 second',
-    due = now() + %(delay_seconds)s * interval '1 second'
-WHERE id = %(id)s AND state = 'queued' AND not_before <= now();
-
--- name: outputs
--- Read the results of rows that are done.
-SELECT id, result
-FROM steps
-WHERE id = ANY(%(ids)s) AND state = 'done'
-ORDER BY id;
-
 -- name: renew
 -- Extend this process' leases. A (row, attempt) pair that is not returned was fenced, cancelled or taken over.
 UPDATE steps s
@@ -142,15 +28,16 @@ WITH finished AS (
             (%(state)s = 'done' AND s.kind = 'step' AND s.state IN ('queued', 'running') AND s.attempt > 0)
             OR (s.state = 'running' AND s.attempt = %(attempt)s)
         )
-    RETURNING s.id, s.task_id, s.round, s.name, s.arm, s.attempt, s.unblocks, s.owner,
-        extract(epoch FROM now() - s.started_at)::float8 AS seconds
+    RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.attempt, s.unblocks, s.owner, s.started_at,
+        extract(epoch FROM now() - s.started_at)::float8 AS seconds,
+        s.unannounced IS DISTINCT FROM s.attempt AS is_announced
 ), freed AS (
     UPDATE steps d
     SET waiting = d.waiting - 1, state = CASE WHEN d.waiting = 1 THEN 'held' ELSE d.state END
     FROM finished
     WHERE %(state)s = 'done' AND d.id = ANY(finished.unblocks) AND d.state = 'blocked'
 )
-SELECT id, task_id, round, name, arm, attempt, owner, seconds FROM finished;
+SELECT id, task_id, round, kind, name, arm, attempt, owner, started_at, seconds, is_announced FROM finished;
 
 -- name: release
 -- Give the task's free slots to held steps, longest remaining path first. A released step keeps its slot until it
@@ -213,7 +100,8 @@ WHERE task_id = %(task_id)s AND round = %(round)s AND kind = 'step' AND state = 
 RETURNING id, name, arm;
 
 -- name: fence
--- Close every open row of an ended task, so that none is started or recorded any more.
+-- Close every open row of an ended task, so that none is started or recorded any more. A claim that takes a row at the
+-- same time is waited for, and its row is closed as running.
 UPDATE steps s
 SET state = CASE WHEN s.state = 'blocked' AND s.kind = 'step' THEN 'skipped' ELSE 'cancelled' END,
     due = NULL, finished_at = now()
@@ -225,7 +113,8 @@ FROM (
     FOR UPDATE
 ) open
 WHERE s.id = open.id
-RETURNING s.id, s.name, s.arm, s.kind, s.round, s.attempt, s.state, open.state AS former_state, s.owner;
+RETURNING s.id, s.name, s.arm, s.kind, s.round, s.attempt, s.state, open.state AS former_state, s.owner, s.started_at,
+    open.state <> 'running' OR s.unannounced IS DISTINCT FROM s.attempt AS is_announced;
 
 -- name: take_due
 -- Take queued rows whose message may be lost, to publish them again with doubling back-off (at most 8 times the

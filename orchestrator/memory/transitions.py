@@ -9,9 +9,10 @@ from sqlalchemy import Connection, Row
 
 from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
+from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact, as_decisions, as_events
 from orchestrator.memory.rounds import NewRound
-from orchestrator.memory.steps import Claim, FinishedStep, StepMessage
+from orchestrator.memory.steps import StepMessage
 from orchestrator.models import record
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.verdict import Verdict
@@ -134,9 +135,9 @@ class JudgedEnd:
 
 @dataclass(frozen=True)
 class CompletedStep:
-    """A step that was completed, and what is to be published: the steps that it released, or the round's judge."""
+    """How long a step ran, and what is to be published: the steps that it released, or the round's judge."""
 
-    finished: FinishedStep
+    seconds: float
     messages: Sequence[StepMessage]
 
 
@@ -167,10 +168,7 @@ def complete(
     row = _COMPLETE.execute(conn, values).one()
     if row.answer != Answer.DONE:
         return _not_made(row)
-    finished = FinishedStep(
-        claim.id, claim.task_id, claim.round, claim.name, claim.arm, claim.attempt, row.worker, row.seconds
-    )
-    return CompletedStep(finished, [StepMessage(**message) for message in row.messages or ()])
+    return CompletedStep(row.seconds, [StepMessage(**message) for message in row.messages or ()])
 
 
 def adopt(conn: Connection, claim: Claim, first: FirstRound, *, redispatch_seconds: float) -> NotMade | None:

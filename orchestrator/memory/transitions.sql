@@ -1,6 +1,6 @@
 -- name: complete
 -- Complete a step and release what it frees, in one call; see migrations/sql/0015_transitions.sql.
-SELECT answer, current_round, worker, seconds, messages
+SELECT answer, current_round, seconds, messages
 FROM octollm_complete_1(
     %(chord_id)s, %(task_id)s, %(round)s, %(step_id)s, %(attempt)s, %(state)s, %(result)s, %(events)s, %(decision)s,
     %(max_parallel)s, %(redispatch_seconds)s

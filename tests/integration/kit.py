@@ -13,8 +13,9 @@ from orchestrator.executor import SavedRound, StepCompletion
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.retry import retry as retry_task
-from orchestrator.memory import events, steps, tasks
-from orchestrator.memory.steps import Claim, StepMessage
+from orchestrator.memory import claims, events, tasks
+from orchestrator.memory.claims import Claim
+from orchestrator.memory.steps import StepMessage
 from orchestrator.models.caller import Caller
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Budget, Contract
@@ -89,7 +90,7 @@ class Engineer:
     ) -> Claim | None:
         """Claim the newest row of that name, as a worker called `owner`."""
         with statement(self.engine) as conn:
-            return steps.claim(
+            claim = claims.claim(
                 conn,
                 self.row(task_id, name)["id"],
                 owner=owner,
@@ -97,6 +98,7 @@ class Engineer:
                 poison_step=self.settings.poison_step,
                 max_running=max_running,
             )
+        return claim if isinstance(claim, Claim) else None
 
     def take(self, task_id: str, name: str, **how: Any) -> Claim:
         """Claim a row; fails the test when it can't be claimed."""

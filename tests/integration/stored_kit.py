@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 from celery.app.task import Context
 
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.step_result import StepResult
 from orchestrator.queue.app import TASK_NAMES

@@ -20,7 +20,7 @@ from orchestrator.llm.prompt import Message, Role
 from orchestrator.llm.provider import Usage
 from orchestrator.memory import budget, events, steps
 from orchestrator.memory.budget import LedgerEntry
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.errors import BudgetExceeded, BudgetTaken, PriceUnknown, StepError, Stopped
 from orchestrator.models.model_errors import ModelError, ModelNoAnswer
 from orchestrator.models.task_contract import Budget

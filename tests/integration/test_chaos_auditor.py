@@ -43,6 +43,8 @@ PLANTED = {
         UPDATE events SET type = 'step.started', occurred_at = clock_timestamp(),
             payload = jsonb_build_object('step_id', %(judge)s::text, 'attempt', 1)
         WHERE task_id = %(task)s AND type = 'task.planned'""",
+    "start_untold": """
+        UPDATE events SET type = 'step.noticed' WHERE type = 'step.started' AND payload ->> 'step_id' = %(b)s""",
     "attempt_doubled": """
         UPDATE events SET type = 'step.started', payload = jsonb_build_object('step_id', %(judge)s::text, 'attempt', 1)
         WHERE task_id = %(task)s AND type = 'task.planned'""",

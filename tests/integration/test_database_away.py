@@ -13,12 +13,13 @@ from sqlalchemy.exc import OperationalError
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import open_engine, statement
+from orchestrator.memory.claims import Claim
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.steps import Claim
 from orchestrator.models.step_result import ResultStatus, StepResult
 from tests.integration.attempt_kit import run_step
 from tests.integration.kit import Engineer, wait_step
 from tests.waiting import wait_until
+from workers.attempt.claims import claim_in_turn
 from workers.attempt.context import AttemptContext
 from workers.runtime import process
 from workers.tasks import app
@@ -55,10 +56,28 @@ def closed_to_new_connections(url: str) -> Iterator[None]:
 
 def test_a_step_that_finds_no_database_has_not_failed(engineer: Engineer) -> None:
     claim = engineer.take(engineer.start(wait_step("a")), "a")
+    stored = {"a": {"status": "done", "output": {"size_bytes": 1}, "artifact": "0" * 64}}
     worker = worker_on(engineer, "postgresql://postgres@127.0.0.1:1/away")
 
     with pytest.raises(OperationalError):
-        run(worker, claim)
+        run(worker, replace(claim, bound=stored))
+
+
+def test_a_claim_waits_for_the_database_so_that_its_message_is_not_lost(
+    engineer: Engineer, postgres_url: str
+) -> None:
+    step_id = engineer.row(engineer.start(wait_step("a")), "a")["id"]
+    worker = worker_on(engineer, postgres_url)
+
+    with ThreadPoolExecutor(1) as pool:
+        with closed_to_new_connections(postgres_url):
+            claiming = pool.submit(claim_in_turn, worker, step_id)
+            wait_until(worker.engine.pool.overflow, 10, "the claim to have tried")  # type: ignore[attr-defined]  # a QueuePool's
+            ended_without, _ = wait([claiming], timeout=0.5)
+        claim = claiming.result(timeout=30)
+
+    assert not ended_without
+    assert claim.attempt == 1
 
 
 @pytest.mark.parametrize("inline_bytes", [10, 10_000], ids=["to be put away", "small"])
@@ -72,7 +91,6 @@ def test_a_computed_result_outlasts_the_database(
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run, worker, claim)
-        wait_until(worker.engine.pool.checkedin, 10, "the step to have read its inputs")  # type: ignore[attr-defined]  # a QueuePool's
         with closed_to_new_connections(postgres_url):
             worker.engine.dispose()
             ended_without, _ = wait([running], timeout=1.5)

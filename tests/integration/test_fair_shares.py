@@ -8,9 +8,10 @@ from sqlalchemy import Engine
 
 from orchestrator import bootstrap
 from orchestrator.chord.database import statement
-from orchestrator.memory import pools, steps
+from orchestrator.memory import pools
+from orchestrator.memory.claims import Turn, delay_queued, next_in_turn
+from orchestrator.memory.claims import claim as claim_row
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.steps import Turn
 from orchestrator.models.task_contract import Priority
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
@@ -46,9 +47,7 @@ def beat(engine: Engine, *, slots: int) -> None:
 
 def turn_of(engineer: Engineer, task_id: str, name: str, *, max_running: int = NO_LIMIT) -> Turn | None:
     with statement(engineer.engine) as conn:
-        return steps.next_in_turn(
-            conn, engineer.row(task_id, name)["id"], poison_step=3, max_running=max_running
-        )
+        return next_in_turn(conn, engineer.row(task_id, name)["id"], poison_step=3, max_running=max_running)
 
 
 def _task_of(turn: Turn | None) -> str | None:
@@ -103,7 +102,7 @@ def test_concurrent_claims_do_not_exceed_a_tenant_s_share(engineer: Engineer) ->
     def claim(row: str) -> None:
         together.wait()
         with statement(engineer.engine) as conn:
-            steps.claim(conn, row, owner="me", lease_seconds=15, poison_step=3, max_running=NO_LIMIT)
+            claim_row(conn, row, owner="me", lease_seconds=15, poison_step=3, max_running=NO_LIMIT)
 
     threads = [threading.Thread(target=claim, args=(row,)) for row in rows]
     for thread in threads:
@@ -147,7 +146,7 @@ def test_a_claim_refused_for_another_reason_passes_no_turn_on(engineer: Engineer
     engineer.start(wait_step("a"), tenant=OTHER)
     engineer.take(first, "a", max_running=NO_LIMIT)
     with statement(engineer.engine) as conn:
-        steps.delay_queued(conn, engineer.row(second, "a")["id"], delay_seconds=60)
+        delay_queued(conn, engineer.row(second, "a")["id"], delay_seconds=60)
 
     assert turn_of(engineer, first, "a") is None
     assert turn_of(engineer, second, "a") is None

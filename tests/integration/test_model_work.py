@@ -16,7 +16,7 @@ from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import budget
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded, MustWait
 from orchestrator.models.execution_state import TaskStatus

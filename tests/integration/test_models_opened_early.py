@@ -21,6 +21,7 @@ from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
 from tests.fake_llm.server import FakeLLM
 from tests.waiting import wait_until
+from workers.runtime.announcer import Announcer
 from workers.runtime.cancellation import CancellationListener
 from workers.runtime.heartbeat import Leases
 from workers.runtime.process import Worker
@@ -40,7 +41,8 @@ def worker_of(settings: Settings, engine: Engine) -> Worker:
         engine, lease_seconds=settings.lease_seconds, heartbeat_seconds=settings.heartbeat_seconds
     )
     process = WorkerProcess(settings, engine, Hints(settings.redis_url), make_app(lambda: settings), "me")
-    return Worker(process, leases, CancellationListener(settings.redis_url, leases))
+    cancellations = CancellationListener(settings.redis_url, leases)
+    return Worker(process, leases, cancellations, Announcer(engine, process.hints))
 
 
 def test_concurrent_callers_get_the_same_models_opened_once(

@@ -5,6 +5,8 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 import orchestrator
 from orchestrator import executor
 from orchestrator.chord import chord
@@ -71,11 +73,20 @@ def test_rule_19_cancel_starts_again_when_a_new_round_was_saved_meanwhile(engine
     assert engineer.row(task_id, "a")["state"] == "cancelled"
 
 
-def test_rule_20_a_claim_that_waited_for_its_lock_gets_a_full_lease(engineer: Engineer) -> None:
-    task_id = engineer.start(wait_step("a"))
-    claimant = threading.Thread(target=lambda: engineer.take(task_id, "a", lease_seconds=30), daemon=True)
+@pytest.mark.parametrize(
+    ("name", "lock"),
+    [
+        ("$plan", "SELECT FROM tasks WHERE id = %(id)s FOR UPDATE"),
+        ("a", "UPDATE steps SET sends = sends + 1 WHERE task_id = %(id)s AND name = 'a'"),
+    ],
+)
+def test_rule_20_a_claim_that_waited_for_its_lock_gets_a_full_lease(
+    engineer: Engineer, name: str, lock: str
+) -> None:
+    task_id = engineer.submit(wait_step("a")) if name == "$plan" else engineer.start(wait_step("a"))
+    claimant = threading.Thread(target=lambda: engineer.take(task_id, name, lease_seconds=30), daemon=True)
     with transaction(engineer.engine) as conn:
-        tasks.lock_task(conn, task_id)
+        conn.exec_driver_sql(lock, {"id": task_id})
         claimant.start()
         waiting = wait_until(
             lambda: engineer.ask("SELECT clock_timestamp() AS at FROM pg_locks WHERE NOT granted"),
@@ -84,7 +95,7 @@ def test_rule_20_a_claim_that_waited_for_its_lock_gets_a_full_lease(engineer: En
         )
     claimant.join(timeout=10)
 
-    row = engineer.row(task_id, "a")
+    row = engineer.row(task_id, name)
     assert row["due"] - timedelta(seconds=30) > waiting[0]["at"] > row["started_at"]
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import transaction
 from orchestrator.memory import files
+from orchestrator.memory.claims import Claim
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.steps import Claim
 from orchestrator.models import signing_key
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.step_result import ResultStatus

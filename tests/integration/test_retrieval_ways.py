@@ -12,7 +12,7 @@ from orchestrator.devserver import binaries
 from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.postgres import Postgres
 from orchestrator.memory import budget, files, migrate
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.errors import SettingsError
 from tests import machine
 from tests.fake_llm.server import FakeLLM, Fault

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import cancel, retry
 from orchestrator.lifecycle.ending import Ended
-from orchestrator.memory import events, pools, retention, steps, tasks
+from orchestrator.memory import events, pools, retention, tasks
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidInput, InvalidOperation, NotFound
 from orchestrator.models.task_contract import Budget
@@ -44,9 +44,10 @@ def test_a_step_that_runs_again_is_given_the_outputs_that_are_reused(engineer: E
 
     claim = engineer.take(again, "c")
 
-    with statement(engineer.engine) as conn:
-        outputs = steps.outputs(conn, list(claim.bindings.values()))
-    assert [result.output for result in outputs.values()] == [{"summary": "b of the first"}]
+    assert claim.bound is not None
+    assert {name: result["output"] for name, result in claim.bound.items()} == {
+        "b": {"summary": "b of the first"}
+    }
 
 
 def test_from_step_runs_that_step_and_its_descendants_again(engineer: Engineer) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.cache.admission import ExecutedAction, admit
-from orchestrator.cache.step_memo import StepCall
+from orchestrator.cache.step_memo import is_repeatable
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan
@@ -15,8 +15,8 @@ def test_only_deterministic_actions_without_side_effects_are_repeatable() -> Non
     repeatable = {
         (arm.arm_id, name)
         for arm in ARMS.values()
-        for name in arm.actions
-        if StepCall("t", arm.arm_id, name, {}, (), None).is_repeatable
+        for name, action in arm.actions.items()
+        if is_repeatable(action)
     }
 
     assert ("retriever", "collect") in repeatable

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.chord import Refused
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.step_result import StepResult
 from workers.attempt.claims import claim_in_turn
 from workers.attempt.concerns.failure import failure

@@ -8,9 +8,10 @@ import structlog
 from celery.exceptions import Ignore
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.chord.database import statement
-from orchestrator.memory import steps
-from orchestrator.memory.steps import Claim
+from orchestrator.chord.database import outlast, statement
+from orchestrator.memory import claims
+from orchestrator.memory.claims import Claim, Refusal, Turn
+from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Priority
 from orchestrator.queue import canvas
 
@@ -18,6 +19,7 @@ _POLL_SECONDS: Final = 0.25
 _WAIT_SECONDS: Final = 2.0
 _PUT_OFF_SECONDS: Final = 1.0
 _PUT_OFF_ALONE_SECONDS: Final = 0.2
+_AWAY_SECONDS: Final = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +30,7 @@ def claim_row(process: WorkerProcess, step_id: str, *, poison_step: int | None =
     Raises Ignore when the row is done, running or not yet due, or when its task has ended.
     """
     claim = _claim(process, step_id, poison_step=poison_step or process.settings.poison_step)
-    if claim is None:
+    if isinstance(claim, Refusal):
         log.info("claim.refused", step_id=step_id)
         raise Ignore()
     return claim
@@ -46,10 +48,9 @@ def claim_in_turn(process: WorkerProcess, step_id: str) -> Claim:
     until = time.monotonic() + _WAIT_SECONDS
     while True:
         claim = _claim(process, step_id, **limits)
-        if claim is not None:
+        if isinstance(claim, Claim):
             return claim
-        with statement(process.engine) as conn:
-            turn = steps.next_in_turn(conn, step_id, **limits)
+        turn = _next_in_turn(process, step_id, **limits) if claim is Refusal.NOT_IN_TURN else None
         if turn is None:
             log.info("claim.refused", step_id=step_id)
             raise Ignore()
@@ -58,18 +59,29 @@ def claim_in_turn(process: WorkerProcess, step_id: str) -> Claim:
         time.sleep(_POLL_SECONDS)
     with statement(process.engine) as conn:
         delay = _PUT_OFF_SECONDS if turn.message else _PUT_OFF_ALONE_SECONDS
-        steps.delay_queued(conn, step_id, delay_seconds=delay)
+        claims.delay_queued(conn, step_id, delay_seconds=delay)
     if turn.message is not None:
         canvas.publish(process.app, [replace(turn.message, priority=Priority.CRITICAL.broker_priority)])
     log.info("claim.put_off", step_id=step_id, next_step_id=turn.message.id if turn.message else None)
     raise Ignore()
 
 
-def _claim(process: WorkerProcess, step_id: str, **limits: int) -> Claim | None:
-    with statement(process.engine) as conn:
-        claim = steps.claim(
-            conn, step_id, owner=process.owner, lease_seconds=process.settings.lease_seconds, **limits
-        )
-    if claim is not None:
+def _claim(process: WorkerProcess, step_id: str, **limits: int) -> Claim | Refusal:
+    """Claim the row, waiting for a database that is away: the message is lost if the claim fails."""
+
+    def attempt() -> Claim | Refusal:
+        with statement(process.engine) as conn:
+            return claims.claim(
+                conn, step_id, owner=process.owner, lease_seconds=process.settings.lease_seconds, **limits
+            )
+
+    claim = outlast(attempt, until=time.monotonic() + _AWAY_SECONDS)
+    # the start of a step is announced later
+    if isinstance(claim, Claim) and claim.kind != StepKind.STEP:
         process.hints.send(claim.task_id)
     return claim
+
+
+def _next_in_turn(process: WorkerProcess, step_id: str, **limits: int) -> Turn | None:
+    with statement(process.engine) as conn:
+        return claims.next_in_turn(conn, step_id, **limits)

@@ -7,7 +7,7 @@ from celery import Celery, Signature
 from celery.app.task import Context
 from sqlalchemy import Connection
 
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.execution_state import StepKind, TaskStatus
 from orchestrator.models.step_result import StepResult
 from orchestrator.orchestrator import Transition

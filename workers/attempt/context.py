@@ -5,11 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.memory import files
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Attachment, Contract
@@ -90,12 +87,10 @@ class AttemptContext:
         """Return a copy whose deadline is at most `deadline`."""
         return replace(self, deadline=min(self.deadline, deadline))
 
-    def describe_attachments(self, conn: Connection) -> tuple[Attachment, ...]:
-        """Return the files that the contract attaches, in its order."""
-        return tuple(
-            Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
-            for item in files.describe(conn, self.claim.tenant, self.contract.attachments)
-        )
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Return the files that the contract attaches, in its order; none for a judge."""
+        return tuple(Attachment(**file) for file in self.claim.attachments or ())
 
 
 def limit_seconds(claim: Claim) -> float:

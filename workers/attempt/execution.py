@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle import output_offload
-from orchestrator.memory import files, steps
+from orchestrator.memory import files
 from orchestrator.models.errors import StepError
 from orchestrator.models.step_result import StepResult
 from orchestrator.planner.references import resolve
@@ -34,11 +34,6 @@ def run_arm(attempt: AttemptContext) -> StepResult:
 
 def _assignment(attempt: AttemptContext) -> Assignment:
     claim, contract = attempt.claim, attempt.contract
-    with statement(attempt.process.engine) as conn:
-        results = steps.outputs(conn, list(claim.bindings.values()))
-        referred = {name: results[row_id] for name, row_id in claim.bindings.items() if row_id in results}
-        outputs = output_offload.load_outputs(conn, claim.tenant, referred)
-        attachments = attempt.describe_attachments(conn)
     return Assignment(
         task_id=claim.task_id,
         step_id=claim.id,
@@ -47,11 +42,11 @@ def _assignment(attempt: AttemptContext) -> Assignment:
         round=claim.round,
         attempt=claim.attempt,
         action=claim.spec["action"],
-        inputs=resolve(claim.spec["inputs"], outputs),
+        inputs=resolve(claim.spec["inputs"], _bound_outputs(attempt)),
         goal=contract.goal,
         constraints=contract.constraints,
         context=contract.context,
-        attachments=attachments,
+        attachments=attempt.attachments,
         feedback=claim.spec.get("feedback"),
         deadline=attempt.deadline,
         cancelled=attempt.stop,
@@ -60,6 +55,15 @@ def _assignment(attempt: AttemptContext) -> Assignment:
         model=model_of(attempt),
         tools=attempt.tools,
     )
+
+
+def _bound_outputs(attempt: AttemptContext) -> dict[str, Any]:
+    """Return the outputs of the steps that this one depends on; large ones are read from their files."""
+    results = {name: StepResult.from_record(result) for name, result in (attempt.claim.bound or {}).items()}
+    if all(result.artifact is None for result in results.values()):
+        return {name: result.output for name, result in results.items()}
+    with statement(attempt.process.engine) as conn:
+        return output_offload.load_outputs(conn, attempt.claim.tenant, results)
 
 
 def _opener(attempt: AttemptContext) -> Callable[[str], bytes]:

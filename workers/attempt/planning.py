@@ -66,8 +66,7 @@ def make_plan(attempt: AttemptContext) -> Plan:
         return _earlier_plan(attempt.process, source, contract)
     if contract.plan is not None:
         return check_plan(contract.plan, attachments=contract.attachments)
-    with statement(attempt.process.engine) as conn:
-        attachments = attempt.describe_attachments(conn)
+    attachments = attempt.attachments
     model = model_of(attempt)
     if model is None:
         return plan_by_recipe(contract, attachments)

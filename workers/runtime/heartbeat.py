@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.chord.database import statement
 from orchestrator.memory import steps
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.observability import metric
 from orchestrator.process.loop import Loop, Pace
 from workers.arms.base import CancelToken

@@ -3,8 +3,8 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,11 +20,12 @@ from orchestrator.chord.database import outlast
 from orchestrator.lifecycle import requeue
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.model_chain import ModelChain
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import SettingsError
 from workers.arms.base import CancelToken
 from workers.runtime import startup_checks
+from workers.runtime.announcer import Announcer
 from workers.runtime.cancellation import CancellationListener
 from workers.runtime.heartbeat import Leases
 from workers.runtime.watchdog import Watchdog
@@ -45,6 +46,7 @@ class Worker:
     process: WorkerProcess
     leases: Leases
     cancellations: CancellationListener
+    announcer: Announcer
     _opening: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
@@ -96,10 +98,15 @@ class Worker:
         """Return a function that opens the models; None when none is configured."""
         return (lambda: self.models) if self.process.settings.models else None
 
-    def hold(self, claim: Claim, *, deadline: float) -> AbstractContextManager[CancelToken]:
-        """Keep the claim's lease for the block, and listen for the end of its task; see Leases.hold."""
+    @contextmanager
+    def hold(self, claim: Claim, *, deadline: float) -> Iterator[CancelToken]:
+        """Keep the claim's lease for the block, and listen for the end of its task; see Leases.hold.
+
+        Announces the start of a step that does not end soon.
+        """
         self.cancellations.ensure_listening()
-        return self.leases.hold(claim, deadline=deadline)
+        with self.leases.hold(claim, deadline=deadline) as token, self.announcer.watch(claim):
+            yield token
 
     def give_back(self, claim: Claim) -> None:
         """Hand a lease of this process back, as soon as a database that is away has returned."""
@@ -140,7 +147,12 @@ def start(app: Celery, *, service: str = "worker") -> Worker:
     leases = Leases(
         process.engine, lease_seconds=settings.lease_seconds, heartbeat_seconds=settings.heartbeat_seconds
     )
-    worker = Worker(process, leases, CancellationListener(settings.redis_url, leases))
+    worker = Worker(
+        process,
+        leases,
+        CancellationListener(settings.redis_url, leases),
+        Announcer(process.engine, process.hints),
+    )
     app.octollm_worker = worker  # type: ignore[attr-defined]  # Celery's app holds the state of a process
     return worker
 

@@ -141,6 +141,16 @@ WHERE later.type = 'step.started'
             AND given_up.attempt = former.attempt AND given_up.seq BETWEEN former.seq AND later.seq
     )
 
+-- name: start_untold
+-- An attempt whose start has no event.
+SELECT s.id AS subject,
+    concat_ws(' ', s.task_id, s.name, 'made', s.attempt, 'attempts and told of', count(DISTINCT f.attempt)) AS told
+FROM steps s
+LEFT JOIN facts f ON f.step_id = s.id AND f.type = 'step.started'
+WHERE s.attempt > 0
+GROUP BY s.id
+HAVING count(DISTINCT f.attempt) <> s.attempt
+
 -- name: attempt_doubled
 -- Two claims with one fencing number.
 SELECT f.step_id AS subject, concat_ws(' ', f.task_id, 'attempt', f.attempt, 'began', count(*), 'times') AS told

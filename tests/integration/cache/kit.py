@@ -16,8 +16,8 @@ from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.llm.embedding import Embedder
 from orchestrator.memory import rounds
+from orchestrator.memory.claims import Claim
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.steps import Claim
 from orchestrator.models.caller import Caller
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult

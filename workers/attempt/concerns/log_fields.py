@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
-from orchestrator.memory.steps import Claim
+from orchestrator.memory.claims import Claim
 from orchestrator.observability import log
 from workers.attempt.context import AttemptContext, Handler
 

@@ -38,20 +38,20 @@ def _repeatable_call(attempt: AttemptContext) -> StepCall | None:
     They are off for tasks outside the cache (no_store, bypass, a retry, a client's plan without `cache`), for repairs,
     and for actions that are not declared repeatable.
     """
-    claim = attempt.claim
-    if claim.cache_key is None or claim.round != 1 or attempt.process.cache.ttl_seconds <= 0:
+    claim, action = attempt.claim, attempt.action
+    if claim.cache_key is None or claim.round != 1 or not step_memo.is_repeatable(action):
+        return None
+    if attempt.process.cache.ttl_seconds <= 0:
         return None
     assignment = attempt.assignment
-    reads_files = assignment.action_contract.attachments != "none"
-    call = StepCall(
+    return StepCall(
         tenant=claim.tenant,
         arm=assignment.arm,
         action=assignment.action,
         inputs=assignment.inputs,
-        attachments=selected_attachments(assignment) if reads_files else (),
+        attachments=selected_attachments(assignment) if action.attachments != "none" else (),
         context=assignment.context,
     )
-    return call if call.is_repeatable else None
 
 
 def _read(attempt: AttemptContext, call: StepCall) -> StepResult | None:
