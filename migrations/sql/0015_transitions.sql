@@ -30,7 +30,7 @@ CREATE FUNCTION octollm_complete_1(
 ) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     has_ended boolean;
-    ended steps%ROWTYPE;
+    ended record;
     steps_all integer;
     steps_ended integer;
     steps_busy integer;
@@ -62,7 +62,7 @@ BEGIN
             (new_state = 'done' AND s.kind = 'step' AND s.state IN ('queued', 'running') AND s.attempt > 0)
             OR (s.state = 'running' AND s.attempt = of_attempt)
         )
-    RETURNING s.* INTO ended;
+    RETURNING s.kind, s.name, s.arm, s.attempt, s.owner, s.started_at, s.unblocks, s.unannounced INTO ended;
     IF NOT FOUND THEN
         answer := 'stale';
         RETURN;
@@ -117,7 +117,7 @@ BEGIN
     IF is_unannounced THEN
         INSERT INTO events (task_id, seq, occurred_at, type, payload)
         VALUES (of_task, last_seq - facts - released, ended.started_at, 'step.started', jsonb_build_object(
-            'step', ended.name, 'step_id', ended.id, 'round', ended.round, 'kind', ended.kind, 'arm', ended.arm,
+            'step', ended.name, 'step_id', of_step, 'round', of_round, 'kind', ended.kind, 'arm', ended.arm,
             'attempt', ended.attempt, 'worker', ended.owner
         ));
     END IF;
@@ -158,13 +158,16 @@ CREATE FUNCTION octollm_adopt_1(
     OUT answer text, OUT current_round integer
 ) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    task tasks%ROWTYPE;
+    task record;
     last_seq integer;
     facts integer := jsonb_array_length(told);
 BEGIN
-    SELECT * INTO task FROM tasks t WHERE t.id = of_task FOR UPDATE;
+    SELECT t.finished_at, t.round, t.priority, t.plan_id, t.tenant INTO task
+    FROM tasks t
+    WHERE t.id = of_task
+    FOR UPDATE;
     current_round := task.round;
-    IF NOT FOUND OR task.finished_at IS NOT NULL THEN
+    IF current_round IS NULL OR task.finished_at IS NOT NULL THEN
         answer := 'ended';
         RETURN;
     ELSIF task.round <> 0 THEN
@@ -222,15 +225,18 @@ CREATE FUNCTION octollm_finish_1(
     OUT answer text, OUT current_round integer, OUT priority text, OUT age_seconds float8
 ) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    task tasks%ROWTYPE;
+    task record;
     skipped text[];
     last_seq integer;
     facts integer := jsonb_array_length(told);
 BEGIN
     PERFORM FROM chords c WHERE c.id = of_chord FOR UPDATE;
-    SELECT * INTO task FROM tasks t WHERE t.id = of_task FOR UPDATE;
+    SELECT t.finished_at, t.round, t.leads, t.contract ->> 'callback_url' AS callback_url INTO task
+    FROM tasks t
+    WHERE t.id = of_task
+    FOR UPDATE;
     current_round := task.round;
-    IF NOT FOUND OR task.finished_at IS NOT NULL THEN
+    IF current_round IS NULL OR task.finished_at IS NOT NULL THEN
         answer := 'ended';
         RETURN;
     ELSIF task.round <> of_round THEN
@@ -283,7 +289,7 @@ BEGIN
     SELECT of_task, of_round, taken.decision ->> 'kind', taken.decision -> 'payload'
     FROM jsonb_array_elements(decisions) WITH ORDINALITY AS taken (decision, position)
     ORDER BY taken.position;
-    IF coalesce(task.contract ->> 'callback_url', '') <> '' THEN
+    IF task.callback_url <> '' THEN
         INSERT INTO webhooks (task_id, seq) VALUES (of_task, last_seq);
     END IF;
     answer := 'done';
