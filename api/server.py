@@ -1,8 +1,17 @@
-"""Gunicorn's configuration, named by `--config python:api.server`."""
+"""Gunicorn's configuration, named by `--config python:api.server`. Its main process imports the app for all others."""
+
+# ruff: noqa: E402, F401 - the imports come after start_lean; some are there so that no request waits for them
+
+from orchestrator.process import lean
+
+lean.start_lean()
 
 import resource
 from typing import Any
 
+import api.app
+import orchestrator.safety.redaction
+import orchestrator.similarity.difference
 from api.middleware.audit import buffer_of
 from api.middleware.context import orchestrator_of
 from api.routes.files import MULTIPART_OVERHEAD_BYTES
@@ -14,6 +23,11 @@ forwarder_headers = ""
 # each stream holds a thread; these remain for all other requests
 _THREADS_WITHOUT_STREAM = 16
 _MAX_FILES = 65_536
+
+
+def when_ready(_server: Any) -> None:
+    """Let the workers share the main process' memory, before they are forked."""
+    lean.settle()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -25,6 +25,7 @@ from orchestrator.chord.database import is_away, open_engine, statement
 from orchestrator.connections.redis_client import open_client
 from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.llm import model_chain, pricing
+from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import SharedGate, policy_for
 from orchestrator.llm.model_chain import ModelChain
@@ -150,7 +151,11 @@ def open_models(settings: Settings) -> ModelChain:
     Call it once in a process: it imports the SDKs of the chosen providers. The metrics count each call.
     """
     return model_chain.open_models(
-        settings, gate=_gate(settings), observe=metric.model_attempted, environ=os.environ
+        settings,
+        gate=_gate(settings),
+        observe=metric.model_attempted,
+        environ=os.environ,
+        learned=LearnedFacts(open_client(settings.redis_url, timeout_seconds=1)),
     )
 
 

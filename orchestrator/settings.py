@@ -6,11 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from orchestrator.connections import server_url
 from orchestrator.connections.forward_proxy import find_faults
 from orchestrator.models import signing_key
+from orchestrator.models.endpoint import (
+    Endpoint,
+    fault_of_use,
+    parse_key,
+    parse_url,
+    read_endpoints,
+    with_secrets,
+)
 from orchestrator.models.errors import SettingsError
 from orchestrator.models.model_choice import (
     PROVIDERS,
@@ -93,31 +100,6 @@ def _long_secret(text: str) -> str:
     return text
 
 
-def _model_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[!-~]+", text) or not _has_host(text):
-        raise ValueError("http://host:port/path or https://host/path")
-    url = text.rstrip("/")
-    if url.endswith(("/chat/completions", "/messages", "/embeddings")):
-        raise ValueError(
-            "the base URL without /chat/completions, /v1/messages or /embeddings, which we append"
-        )
-    return url
-
-
-def _has_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _api_key(text: str) -> str:
-    if not re.fullmatch(r"[!-~]+", text):
-        raise ValueError("one line of ASCII characters without spaces, as the provider shows it")
-    return text
-
-
 def _https_url(text: str) -> str:
     if not re.fullmatch(r"https://[^\s/@]+/\S*", text):
         raise ValueError("https://host/path")
@@ -196,10 +178,11 @@ class Settings:
     max_body_bytes: int = _setting(_integer(minimum=1024), default=2**20)
     max_file_bytes: int = _setting(_integer(minimum=1024, maximum=2**28), default=2**24)
     max_recorded_result_bytes: int = _setting(_integer(minimum=1024, maximum=2**28), default=2**20)
-    openai_api_key: str | None = _setting(_api_key, default=None, secret=True)
-    anthropic_api_key: str | None = _setting(_api_key, default=None, secret=True)
-    openai_base_url: str | None = _setting(_model_url, default=None, secret=True)
-    anthropic_base_url: str | None = _setting(_model_url, default=None, secret=True)
+    openai_api_key: str | None = _setting(parse_key, default=None, secret=True)
+    anthropic_api_key: str | None = _setting(parse_key, default=None, secret=True)
+    openai_base_url: str | None = _setting(parse_url, default=None, secret=True)
+    anthropic_base_url: str | None = _setting(parse_url, default=None, secret=True)
+    llm_endpoints: Mapping[str, Endpoint] | None = _setting(read_endpoints, default=None)
     llm_chain: tuple[ModelName, ...] = _setting(parse_chain, default=())
     embeddings: ModelName | None = _setting(parse_embeddings, default=None)
     llm_timeout_seconds: float = _setting(_seconds, default=30.0)
@@ -249,19 +232,34 @@ class Settings:
         if self.octollm_kind and self.octollm_kind not in WITH_MODELS:
             # such a process has the names of models, but no API keys
             return
+        yield from self._unreachable()
+
+    def _unreachable(self) -> Iterator[str]:
         named = {("LLM_CHAIN", model.provider) for model in self.llm_chain}
         if self.embeddings:
             named.add(("EMBEDDINGS", self.embeddings.provider))
         for setting, name in sorted(named):
-            if not self.can_reach(name):
-                yield (
-                    f"{setting} names {name}: set {name.upper()}_API_KEY, or {name.upper()}_BASE_URL to a server "
-                    "that needs no key"
-                )
+            if fault := fault_of_use(self.endpoint(name), name, embeds=setting == "EMBEDDINGS"):
+                yield f"{setting} names {name}{fault}"
 
-    def can_reach(self, provider: str) -> bool:
-        """Tell whether the provider has an API key or a base URL."""
-        return bool(getattr(self, f"{provider}_api_key") or getattr(self, f"{provider}_base_url"))
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Return a provider, with its own settings, or an endpoint of LLM_ENDPOINTS; None for another name."""
+        if name not in PROVIDERS:
+            return (self.llm_endpoints or {}).get(name)
+        return Endpoint(
+            name=name,
+            protocol=name,
+            url=getattr(self, f"{name}_base_url"),
+            key=f"{name.upper()}_API_KEY",
+            api_key=getattr(self, f"{name}_api_key"),
+            capabilities=self._openai_capabilities() if name == "openai" else {},
+        )
+
+    def _openai_capabilities(self) -> Mapping[str, bool]:
+        is_compatible = self.llm_flavour == "openai-compatible"
+        if is_compatible or (self.llm_flavour == "auto" and self.openai_base_url):
+            return {"max_completion_tokens": False}
+        return {"max_completion_tokens": True}
 
     @property
     def models(self) -> tuple[ModelName, ...]:
@@ -312,6 +310,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
                 values[item.name] = _value(item, texts)
             except SettingsError as error:
                 wrong.append(error.message)
+    try:
+        values["llm_endpoints"] = with_secrets(values.get("llm_endpoints"), texts)
+    except ValueError as error:
+        wrong.append(str(error))
     if wrong:
         raise SettingsError("; ".join(wrong))
     chosen = Settings(**values)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.llm.anthropic import AnthropicProvider
+from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.llm.completion import BudgetAccount, CallRecord, Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import FallbackGate, Gate, Policy, Rates
@@ -14,7 +15,8 @@ from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.openai import OpenAIEmbeddings, OpenAIProvider
 from orchestrator.llm.pricing import Prices
 from orchestrator.llm.prompt import Message, Role
-from orchestrator.llm.provider import Provider
+from orchestrator.llm.provider import Provider, ProviderOptions
+from orchestrator.models.endpoint import Endpoint
 from orchestrator.models.model_choice import Price
 from tests.fake_llm.server import FakeLLM
 
@@ -22,23 +24,45 @@ HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
 PURPOSE = "test@1.0.0"
 
 
-def provider(fake: FakeLLM, name: str, *, streams: bool = False, strict: bool = True) -> Provider:
-    """Open a provider on the fake server."""
-    if name == "openai":
-        return OpenAIProvider(api_key="k", base_url=fake.openai_url, is_streaming=streams, is_strict=strict)
-    return AnthropicProvider(api_key="k", base_url=fake.anthropic_url, is_streaming=streams, is_strict=strict)
+def endpoint_of(fake: FakeLLM, name: str, **members: Any) -> Endpoint:
+    """Return an endpoint on the fake server; one named anthropic speaks Anthropic's protocol, any other OpenAI's."""
+    protocol = "anthropic" if name == "anthropic" else "openai"
+    url = fake.anthropic_url if protocol == "anthropic" else fake.openai_url
+    stated = {"max_completion_tokens": True} if name == "openai" else {}
+    own: dict[str, Any] = {"protocol": protocol, "url": url, "api_key": "k", "capabilities": stated}
+    return Endpoint(name=name, **{**own, **members})
+
+
+def provider(
+    fake: FakeLLM,
+    name: str,
+    *,
+    streams: bool = False,
+    strict: bool = True,
+    learned: LearnedFacts | None = None,
+    **members: Any,
+) -> Provider:
+    """Open a provider on the fake server; `members` are those of its endpoint."""
+    options = ProviderOptions(is_streaming=streams, is_strict=strict, learned=learned or LearnedFacts())
+    endpoint = endpoint_of(fake, name, **members)
+    if endpoint.protocol == "openai":
+        return OpenAIProvider(endpoint, options=options)
+    return AnthropicProvider(endpoint, options=options)
 
 
 def embedder(fake: FakeLLM) -> Embedder:
     """Open an embedding model on the fake server: texts that share words get similar vectors."""
-    opened = OpenAIEmbeddings(api_key="k", base_url=fake.openai_url, is_strict=True)
+    opened = OpenAIEmbeddings(endpoint_of(fake, "openai"), options=ProviderOptions(is_strict=True))
     context = CallContext(FallbackGate(), Prices(), 10, lambda attempt: None)
     return Embedder(ModelEndpoint(opened, "fake-words"), context)
 
 
 @dataclass
 class ModelCaller:
-    """A client of a chain of models on the fake server; `attempts` lists all calls that were observed."""
+    """A client of a chain of models on the fake server; `attempts` lists all calls that were observed.
+
+    `at` maps endpoints to servers of their own; `stated` are the endpoints' capabilities.
+    """
 
     fake: FakeLLM
     chain: Sequence[str] = ("openai:fake-model",)
@@ -48,13 +72,26 @@ class ModelCaller:
     streams: bool = field(default=False, kw_only=True)
     strict: bool = field(default=True, kw_only=True)
     timeout_seconds: float = field(default=10, kw_only=True)
+    learned: LearnedFacts = field(default_factory=LearnedFacts, kw_only=True)
+    stated: Mapping[str, bool] | None = field(default=None, kw_only=True)
+    at: Mapping[str, FakeLLM] = field(default_factory=dict, kw_only=True)
     attempts: list[CallRecord] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         names = [name.partition(":") for name in self.chain]
+        members: dict[str, Any] = {} if self.stated is None else {"capabilities": self.stated}
         endpoints = [
             ModelEndpoint(
-                provider(self.fake, kind, streams=self.streams, strict=self.strict), model, self.rates
+                provider(
+                    self.at.get(kind, self.fake),
+                    kind,
+                    streams=self.streams,
+                    strict=self.strict,
+                    learned=self.learned,
+                    **members,
+                ),
+                model,
+                self.rates,
             )
             for kind, _, model in names
         ]

@@ -3,6 +3,11 @@
 Any number of sweepers may run at once.
 """
 
+from orchestrator.process import lean
+
+if __name__ == "__main__":
+    lean.start_lean()
+
 import signal
 import threading
 import time
@@ -249,6 +254,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: stopped.set())
     bootstrap.refuse_servers(worker.settings, worker.engine)
+    lean.settle()
     sweeper = Sweeper(worker, open_client(worker.settings.redis_url))
     watchdog = Watchdog(worker.settings.watchdog_seconds)
     watchdog.start()

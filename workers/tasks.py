@@ -7,7 +7,6 @@ from orchestrator.queue.app import TASK_NAMES, WEBHOOK_TASK, make_app
 from workers.attempt import pipeline
 from workers.attempt.completion import JudgeTask, PlanTask, StepTask
 from workers.runtime import presence, process, shutdown
-from workers.webhook import deliver
 
 app = make_app()
 process.connect_signals(app)
@@ -38,4 +37,6 @@ def judge(self: JudgeTask, /, task_id: str, name: str, *_: object, **__: object)
 @app.task(name=WEBHOOK_TASK, acks_late=True, ignore_result=True)
 def webhook(task_id: str, seq: int, attempt_number: int, *_: object, **__: object) -> None:
     """Deliver the end of a task to the address that its contract names."""
+    from workers.webhook import deliver  # noqa: PLC0415 - an HTTP client that no other worker needs
+
     deliver(process.of(app).process, DeliveryLease(task_id, seq, attempt_number))

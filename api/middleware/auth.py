@@ -1,5 +1,6 @@
 """Authenticates callers by JWT, and checks their scopes and whether their API key was revoked."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -16,15 +17,22 @@ from orchestrator.memory import keys
 from orchestrator.models.errors import Forbidden, InvalidCredential, Unauthenticated
 
 REVOCATION_SECONDS = 5
+VERIFIED_SECONDS = 60
 _MAX_CACHED_KEYS = 10_000
-_EXTENSION = "octollm_keys"
+_MAX_VERIFIED_TOKENS = 10_000
+_KEYS_EXTENSION = "octollm_keys"
+_TOKENS_EXTENSION = "octollm_tokens"
 
 P = ParamSpec("P")
 
 
 def install(app: Flask) -> None:
-    """Give the app its cache of checked API keys."""
-    app.extensions[_EXTENSION] = RevocationCache(context.orchestrator_of(app).engine)
+    """Give the app its caches of checked API keys and of verified tokens."""
+    orchestrator = context.orchestrator_of(app)
+    app.extensions[_KEYS_EXTENSION] = RevocationCache(orchestrator.engine)
+    app.extensions[_TOKENS_EXTENSION] = VerifiedTokens(
+        lambda token: credential.verify_token(orchestrator.settings, token, provider=orchestrator.provider)
+    )
 
 
 def requires(scope: str) -> Callable[[Callable[Concatenate[Principal, P], Response]], Callable[P, Response]]:
@@ -61,6 +69,31 @@ class RevocationCache:
         self._checked_at[key_id] = now
 
 
+class VerifiedTokens:
+    """Remembers for VERIFIED_SECONDS whom a token belongs to, so that most calls verify no signature; thread-safe.
+
+    A token is not remembered beyond its end. Whether its key was revoked is RevocationCache's to say, at each call.
+    """
+
+    def __init__(self, verify: Callable[[str], Principal]) -> None:
+        self._verify = verify
+        self._known: dict[bytes, tuple[Principal, float]] = {}
+
+    def principal_of(self, token: str, *, now: float) -> Principal:
+        """Return the token's caller at `now` (seconds since 1970). Raises what `verify` raises."""
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._known.get(digest)
+        if known is not None:
+            principal, verified_at = known
+            if 0 <= now - verified_at < VERIFIED_SECONDS and now < (principal.expires_at or 0):
+                return principal
+        principal = self._verify(token)
+        if len(self._known) >= _MAX_VERIFIED_TOKENS:
+            self._known.clear()
+        self._known[digest] = (principal, now)
+        return principal
+
+
 def authenticate(token: str) -> Principal:
     """Return the caller that `token` belongs to, and charge the call to its rate limit.
 
@@ -78,8 +111,8 @@ def _verified(token: str) -> Principal:
             "An API key is not accepted here; exchange it for a token with POST /v1/auth/token.",
             details={"reason": "api_key"},
         )
-    orchestrator = context.orchestrator()
-    return credential.verify_token(orchestrator.settings, token, provider=orchestrator.provider)
+    tokens = cast(VerifiedTokens, current_app.extensions[_TOKENS_EXTENSION])
+    return tokens.principal_of(token, now=time.time())
 
 
 def authorize(principal: Principal, scope: str) -> Principal:
@@ -90,7 +123,7 @@ def authorize(principal: Principal, scope: str) -> Principal:
 
 def revocation_cache_of(app: Flask) -> RevocationCache:
     """Return an app's cache of checked API keys."""
-    return cast(RevocationCache, app.extensions[_EXTENSION])
+    return cast(RevocationCache, app.extensions[_KEYS_EXTENSION])
 
 
 def require_scope(principal: Principal, scope: str) -> Principal:

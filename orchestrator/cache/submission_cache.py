@@ -1,6 +1,7 @@
 """Owns a submission's path through the cache: serve an earlier result, follow an equal running task, or run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -57,7 +58,8 @@ class SubmissionCache:
     """The cache as one submission uses it.
 
     The task bypasses it without `cache`, with a TTL of 0, or when the contract or `plan` (the client's, checked) rules
-    it out. Connections must be in autocommit mode: each step is one statement.
+    it out. Connections must be in autocommit mode: each step is one statement. `serve` opens one only where it needs
+    one.
     """
 
     def __init__(
@@ -78,15 +80,17 @@ class SubmissionCache:
             task = replace(task, cache_key=key_of(self._parts), cache_parts=self._parts)
         self._task = task
 
-    def serve(self, conn: Connection) -> InsertedTask | None:
+    def serve(self, connect: Callable[[], AbstractContextManager[Connection]]) -> InsertedTask | None:
         """Insert the task as completed with an earlier result.
 
         Returns None if there is none, or if the task was submitted before. Raises NotCached if there is none and the
         client asked for a cached result only.
         """
-        served = self._serve(conn) if self._control.reads else None
-        if served is None and self._control.only_cached and not self._was_submitted(conn):
-            raise NotCached
+        served = self._serve(connect) if self._control.reads else None
+        if served is None and self._control.only_cached:
+            with connect() as conn:
+                if not self._was_submitted(conn):
+                    raise NotCached
         return served
 
     def follow_or_run(self, conn: Connection, *, redispatch_seconds: float) -> InsertedTask | None:
@@ -109,15 +113,17 @@ class SubmissionCache:
                 break
         return self._insert(conn, redispatch_seconds, leads=False)
 
-    def _serve(self, conn: Connection) -> InsertedTask | None:
+    def _serve(self, connect: Callable[[], AbstractContextManager[Connection]]) -> InsertedTask | None:
         if self._cache is None:
             return None
         entry = self._cache.find(self._parts)
-        if entry is None and self._control.only_cached:
-            entry = self._find_in_postgres(conn)
-        if entry is None:
+        if entry is None and not self._control.only_cached:
             return None
-        served = coalescing.serve(conn, self._task, entry, max_age=self._control.max_age_seconds)
+        with connect() as conn:
+            entry = entry or self._find_in_postgres(conn)
+            if entry is None:
+                return None
+            served = coalescing.serve(conn, self._task, entry, max_age=self._control.max_age_seconds)
         if served is None:
             return None
         status = CacheStatus("hit", entry.layer, entry.source_id, served.age_seconds, served.left_seconds)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, TypeVar
 
 from celery import states
-from celery.backends.database import DatabaseBackend
-from celery.exceptions import BackendStoreError
+from celery.backends.base import BaseBackend, unpickle_backend  # type: ignore[attr-defined]  # stubs lack it
+from celery.exceptions import BackendStoreError, ImproperlyConfigured
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import GroupResult, result_from_tuple
 from celery.utils.functional import _regen  # type: ignore[attr-defined]  # the stubs leave it out
+from celery.utils.time import maybe_timedelta
 from kombu.utils.encoding import ensure_bytes
 from sqlalchemy import Connection
 
@@ -26,19 +27,24 @@ STORE_RETRIES: Final = 20
 _FIRST_POLL_SECONDS: Final = 0.01
 
 
-class ResultBackend(DatabaseBackend):
-    """Task results in the table `results`, saved groups in `groups`."""
+class ResultBackend(BaseBackend):
+    """Task results in the table `results`, saved groups in `groups`.
+
+    Celery's own database backend has the same options; it imports SQLAlchemy's ORM: 8 MB in every process.
+    """
 
     app: Any
     url: str
     expires: Any
     max_retries: float
     engine_options: dict[str, Any]
+    always_retry: bool | None
     _cache: Any
     _ensure_retryable: Callable[..., Any]
     _get_result_meta: Callable[..., dict[str, Any]]
     _ensure_not_eager: Callable[[], None]
 
+    subpolling_interval = 0.5
     supports_native_join = True
     supports_result_compression = True
 
@@ -49,19 +55,32 @@ class ResultBackend(DatabaseBackend):
         url: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(dburi=dburi, engine_options=engine_options, url=url, **kwargs)
+        super().__init__(expires_type=maybe_timedelta, url=url, **kwargs)
         conf = self.app.conf
-        if not conf.value_set_for("result_backend_max_retries"):
+        # Celery's default is to lose a result that can't be stored at once
+        if not conf.value_set_for("result_backend_always_retry") or self.always_retry is None:
+            self.always_retry = True
+        if not conf.value_set_for("result_backend_max_retries") or self.max_retries is None:
             self.max_retries = STORE_RETRIES
         # Without this Celery creates a backend for each thread; this one shares its pool between threads.
         self.thread_safe = True
-        self.url = driver_url(self.url)
-        self._is_extended = bool(self.extended_result)
+        address = url or dburi or conf.database_url
+        if not address:
+            raise ImproperlyConfigured("the result backend has no address: set result_backend")
+        self.url = driver_url(address)
+        self._is_extended = bool(conf.find_value_for_key("extended", "result"))
         chosen = conf.database_engine_options if conf.value_set_for("database_engine_options") else {}
-        self.database = Database(self.url, options={**chosen, **(engine_options or {})})
+        self.engine_options = dict(engine_options or {})
+        self.database = Database(self.url, options={**chosen, **self.engine_options})
 
-    def _create_tables(self) -> None:
-        """Do nothing: the tables are created at first use, so that no process needs Postgres to start."""
+    def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        """Return how to make this backend again in another process."""
+        options = {"dburi": self.url, "expires": self.expires, "engine_options": self.engine_options}
+        return unpickle_backend, (self.__class__, args, {**(kwargs or {}), **options})
+
+    def cleanup(self) -> None:
+        """Delete expired results."""
+        self._ensure_retryable(self._cleanup)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Return whether Celery may retry the operation."""

@@ -48,6 +48,8 @@ def environment(*layers: Mapping[str, str]) -> dict[str, str]:
     merged = dict(os.environ)
     for layer in layers:
         merged.update(layer)
+    # else each of the processes compiles every module at each start: half of its CPU time
+    merged.pop("PYTHONDONTWRITEBYTECODE", None)
     merged["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), merged.get("PATH", os.defpath)])
     return merged
 

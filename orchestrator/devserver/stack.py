@@ -13,13 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from orchestrator import settings
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.devserver import child_process, servers
 from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.environment import choose_secrets, environment, permit_key
 from orchestrator.devserver.service import Service, read_procfile
 from orchestrator.devserver.state_directory import LOCK_FILE
-from orchestrator.memory import migrate
+from orchestrator.memory import migrate, pools
 from orchestrator.models import signing_key
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import OctoError, SettingsError
@@ -36,6 +39,7 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 35.0
 _FRONT = ("web", "flower")
 _POLL_SECONDS = 0.05
+_START_POLL_SECONDS = 0.02
 # longer than an API process caches its last check (api.routes.readiness, 1 s)
 _AGREEMENT_SECONDS = 1.05
 _PROGRESS_SECONDS = 3.0
@@ -251,20 +255,32 @@ class Stack:
                 self._say(message)
 
     def _wait_until_ready(self) -> None:
+        """Wait until each arm has a worker, then until the API reports it.
+
+        The API is not asked before: each of its processes would repeat for a second that it is not ready.
+        """
         give_up = time.monotonic() + READY_SECONDS
-        while not self._interrupts:
-            status, body = self._get_ready()
-            if status == http.HTTPStatus.OK:
-                # another process of the API may report its last check for a moment longer
-                time.sleep(_AGREEMENT_SECONDS)
-                return
-            self._raise_if_a_start_fails()
-            if time.monotonic() >= give_up:
-                raise StackError(
-                    f"not ready after {READY_SECONDS:g} s; GET /ready answers: {body or 'nothing'}; "
-                    f"the logs are in {self.home / 'log'}"
-                )
-            time.sleep(_POLL_SECONDS)
+        refusals = 0
+        with contextlib.closing(_Arrivals(self.database_url)) as arrivals:
+            while not self._interrupts:
+                if arrivals.are_complete():
+                    status, _ = self._get_ready()
+                    if status == http.HTTPStatus.OK:
+                        time.sleep(_AGREEMENT_SECONDS if refusals else 0)
+                        return
+                    refusals += status != 0
+                self._check_start(give_up)
+                time.sleep(_START_POLL_SECONDS)
+
+    def _check_start(self, give_up: float) -> None:
+        """Raise StackError for a start that fails or takes too long."""
+        self._raise_if_a_start_fails()
+        if time.monotonic() >= give_up:
+            _, body = self._get_ready()
+            raise StackError(
+                f"not ready after {READY_SECONDS:g} s; GET /ready answers: {body or 'nothing'}; "
+                f"the logs are in {self.home / 'log'}"
+            )
 
     def _raise_if_a_start_fails(self) -> None:
         """Raise StackError early for a start that can't succeed: a wrong setting, a module that can't be imported."""
@@ -309,6 +325,25 @@ class Stack:
                 self._say(f"waiting at most {give_up - now:.0f} s for {', '.join(sorted(left))}")
                 say_again_at = now + _PROGRESS_SECONDS
             time.sleep(_POLL_SECONDS)
+
+
+class _Arrivals:
+    """Asks Postgres whether each arm's workers have reported themselves."""
+
+    def __init__(self, database_url: str) -> None:
+        self._engine = open_engine(database_url, pool_size=1)
+
+    def are_complete(self) -> bool:
+        """Return whether each arm has a worker, or one that withholds itself; False while Postgres is away."""
+        try:
+            with statement(self._engine) as conn:
+                return {pool.arm for pool in pools.alive(conn)} >= set(ARMS)
+        except SQLAlchemyError:
+            return False
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._engine.dispose()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from orchestrator.auth.callback import parse_callback
 from orchestrator.cache.exact import ResultCache
@@ -67,9 +67,8 @@ def submit(
     task_id = new_task_id()
     task = NewTask(task_id, caller, contract)
     submission_cache = SubmissionCache(cache, task, plan=plan)
-    with tenant_statement(engine, caller.tenant) as conn:
-        attachments = _attachments(conn, caller.tenant, contract.attachments) if contract.attachments else []
-        accepted = submission_cache.serve(conn)
+    attachments = _attachments(engine, caller.tenant, contract.attachments) if contract.attachments else []
+    accepted = submission_cache.serve(lambda: tenant_statement(engine, caller.tenant))
     if accepted is None:
         if contract.plan is None and not settings.models:
             # the planner would choose the same recipe: refuse now what it could not plan
@@ -138,11 +137,12 @@ def plan_message(task_id: TaskId, contract: Contract) -> StepMessage:
     )
 
 
-def _attachments(conn: Connection, tenant: str, ids: Sequence[str]) -> list[Attachment]:
-    found = [
-        Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
-        for item in files.describe(conn, tenant, ids)
-    ]
+def _attachments(engine: Engine, tenant: str, ids: Sequence[str]) -> list[Attachment]:
+    with tenant_statement(engine, tenant) as conn:
+        found = [
+            Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
+            for item in files.describe(conn, tenant, ids)
+        ]
     known = {item.sha256 for item in found}
     missing = [item for item in ids if item not in known]
     if missing:

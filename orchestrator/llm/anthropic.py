@@ -1,6 +1,6 @@
 """The Anthropic provider: the Messages API through Anthropic's SDK."""
 
-from collections.abc import Mapping
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +13,24 @@ from orchestrator.llm.provider import (
     FinishReason,
     ModelRequest,
     ModelResponse,
+    ProviderOptions,
     ResponseFormat,
     Usage,
     parse_usage,
+    with_one_system_message,
 )
-from orchestrator.llm.sdk_provider import ReceivedParts, SdkProvider, text_of
+from orchestrator.llm.sdk_provider import (
+    Adaptation,
+    ReceivedParts,
+    SdkProvider,
+    text_of,
+)
 from orchestrator.llm.transport import open_client
+from orchestrator.models.endpoint import Endpoint
 
 BASE_URL = "https://api.anthropic.com"
+CACHED_BYTES = 3 * 1024
+"""Anthropic caches prefixes of at least 1,024 tokens (for some models more), of about three bytes each."""
 _FINISH_REASONS = {
     "end_turn": FinishReason.STOP,
     "stop_sequence": FinishReason.STOP,
@@ -33,49 +43,45 @@ _FINISH_REASONS = {
 class AnthropicProvider(SdkProvider):
     """The Messages API at one base URL."""
 
-    name = "anthropic"
     sdk_error = anthropic.AnthropicError
     response_formats: tuple[ResponseFormat, ...] = (ResponseFormat.JSON_SCHEMA, ResponseFormat.TEXT)
+    adaptations = (
+        Adaptation(re.compile(r"\bcache_control\b"), "prompt_cache"),
+        Adaptation(re.compile(r"\b(?:stream|streaming)\b", re.IGNORECASE), "stream"),
+        Adaptation(re.compile(r"\bsystem\b", re.IGNORECASE), "system"),
+    )
 
-    def __init__(
-        self,
-        *,
-        api_key: str | None,
-        base_url: str | None = None,
-        is_streaming: bool = False,
-        extra_body: Mapping[str, Mapping[str, Any]] | None = None,
-        is_strict: bool = False,
-    ) -> None:
-        """Open the client; the parameters are those of OpenAIProvider."""
+    def __init__(self, endpoint: Endpoint, *, options: ProviderOptions | None = None) -> None:
+        """Open the client."""
+        chosen = options or ProviderOptions()
         client = anthropic.Anthropic(
-            api_key=api_key or "none",
-            base_url=base_url or BASE_URL,
+            api_key=endpoint.api_key or "none",
+            base_url=endpoint.url or BASE_URL,
             max_retries=0,
+            default_headers=_headers(endpoint),
             http_client=open_client(),
             # our own metrics cover what its spans would
             open_telemetry=False,
-            _strict_response_validation=is_strict,
+            _strict_response_validation=chosen.is_strict,
         )
         # the SDK imports the larger part of itself when this attribute is first read
         self._messages = client.messages
-        super().__init__(
-            client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
-        )
+        super().__init__(client, endpoint, url=endpoint.url or BASE_URL, options=chosen)
 
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
-        system = "\n\n".join(message.text for message in request.messages if message.role is Role.SYSTEM)
+        first, *others = with_one_system_message(request.messages, has_system=self.uses("system", model))
+        has_system = first.role is Role.SYSTEM
         parameters: dict[str, Any] = {
             "model": model,
             "messages": [
                 {"role": message.role.value, "content": message.text}
-                for message in request.messages
-                if message.role is not Role.SYSTEM
+                for message in (others if has_system else [first, *others])
             ],
             "max_tokens": request.max_output_tokens,
-            "extra_body": self._extra_body.get(f"{self.name}:{model}"),
+            "extra_body": self._extra_body(model),
         }
-        if system:
-            parameters["system"] = system
+        if has_system:
+            parameters["system"] = _system(first.text, is_cached=self.uses("prompt_cache", model))
         if request.response_format is ResponseFormat.JSON_SCHEMA:
             parameters["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
         return parameters
@@ -96,8 +102,8 @@ class AnthropicProvider(SdkProvider):
         )
         return received.to_response(model, finish_reasons=_FINISH_REASONS)
 
-    def _streamed(self, parameters: dict[str, Any]) -> ModelResponse:
-        received = ReceivedParts(is_cut=True)
+    def _streamed(self, parameters: dict[str, Any], received: ReceivedParts) -> ModelResponse:
+        received.is_cut = True
         with self._messages.create(**parameters, stream=True) as events:
             if error_translation.is_single_response(events.response):
                 body = error_translation.read_single_response(events.response)
@@ -107,9 +113,9 @@ class AnthropicProvider(SdkProvider):
                     case "message_start":
                         received.model, received.usage = event.message.model, _usage(event.message.usage)
                     case "content_block_start":
-                        received.text += text_of([event.content_block])
+                        received.add(text_of([event.content_block]))
                     case "content_block_delta":
-                        received.text += text_of([event.delta])
+                        received.add(text_of([event.delta]))
                     case "message_delta":
                         received.finish, received.refusal = event.delta.stop_reason, _refusal(event.delta)
                         received.usage = _final_usage(received.usage, event.usage)
@@ -118,6 +124,23 @@ class AnthropicProvider(SdkProvider):
         if received.is_cut:
             received.usage = None
         return received.to_response(parameters["model"], finish_reasons=_FINISH_REASONS)
+
+
+def _headers(endpoint: Endpoint) -> dict[str, Any]:
+    headers: dict[str, Any] = dict(endpoint.headers)
+    if endpoint.name != "anthropic":
+        # the SDK would send the token of ANTHROPIC_AUTH_TOKEN to every server
+        headers = {"Authorization": anthropic.Omit(), **headers}
+    if endpoint.api_version:
+        headers["anthropic-version"] = endpoint.api_version
+    return headers
+
+
+def _system(text: str, *, is_cached: bool) -> str | list[dict[str, Any]]:
+    """Return the system text, which is the same for all tasks; a long one is marked for the provider's cache."""
+    if not is_cached or len(text.encode("utf-8", "surrogatepass")) < CACHED_BYTES:
+        return text
+    return [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
 
 
 def _refusal(reply: Any) -> str:

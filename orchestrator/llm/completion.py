@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from orchestrator.llm.prompt import Message
-from orchestrator.llm.provider import FinishReason, ResponseFormat, Usage
+from orchestrator.llm.provider import FinishReason, Progress, ResponseFormat, Usage
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class CompletionRequest:
     """What to ask a chain of models; `deadline` is a time.monotonic() value.
 
     With a `schema` the answer is a JSON value that follows it. Providers in `avoid` are asked last. `purpose` is the
-    prompt's name and version, for the trace.
+    prompt's name and version, for the trace. `progress` receives streamed answers as they come.
     """
 
     messages: Sequence[Message]
@@ -23,6 +23,7 @@ class CompletionRequest:
     deadline: float
     schema: Mapping[str, Any] | None = None
     avoid: Collection[str] = ()
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class CallRecord:
     """One call of a completion, or the reason why the model was not called; `outcome` is `ok` or an error code.
 
     `usage` is None if the provider did not report it, `dollars` if the price is not known. `breaker` is the state of
-    the model's circuit breaker afterwards. `is_fake`: our own fake server answered.
+    the model's circuit breaker afterwards. `is_fake`: our own fake server answered. `first_text_seconds`: the time to
+    the first part of a streamed answer.
     """
 
     provider: str
@@ -74,6 +76,7 @@ class CallRecord:
     detail: str = ""
     breaker: str = ""
     is_fake: bool = False
+    first_text_seconds: float | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the call as JSON values, for the trace."""
@@ -84,6 +87,9 @@ class CallRecord:
             "fake": self.is_fake,
             "called": self.was_called,
             "milliseconds": round(self.seconds * 1000),
+            "first_text_milliseconds": round(self.first_text_seconds * 1000)
+            if self.first_text_seconds is not None
+            else None,
             "input_tokens": self.usage.input_tokens if self.usage else None,
             "output_tokens": self.usage.output_tokens if self.usage else None,
             "cached_tokens": self.usage.cached_tokens if self.usage else None,

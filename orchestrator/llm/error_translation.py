@@ -12,6 +12,7 @@ import httpx2
 
 from orchestrator.llm.provider import FinishReason
 from orchestrator.llm.transport import AnswerEncoded, AnswerTooLarge, NotAnswered, Redirected
+from orchestrator.models.model_choice import PROVIDERS
 from orchestrator.models.model_errors import (
     ModelAnswerBroken,
     ModelConnectionLost,
@@ -66,6 +67,9 @@ _STATUS_OF_TYPE = {
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
 }
+_FORMAT = re.compile(
+    r"\bgrammar|json.?schema|response_format|output_config|structured.output|system role", re.IGNORECASE
+)
 _LIMITS = ("length", "max_tokens", "max_output_tokens", "limit", "context_window")
 _ERROR_MEMBERS = {"error", "message", "detail", "type", "code"}
 _KEY = re.compile(r"\b(?:sk|key|pk|Bearer)[-_ ][\w*.-]{6,}")
@@ -92,7 +96,7 @@ def translate(error: BaseException, *, provider: str, model: str, was_sent: bool
     if not was_sent:
         return ModelMisconfigured(
             f"The request to {provider} {model} can't be made ({type(error).__name__}): correct "
-            f"{provider.upper()}_API_KEY, {provider.upper()}_BASE_URL or the other {provider.upper()}_ variables.",
+            f"{_settings_of(provider)}.",
             details=details,
         )
     status = getattr(error, "status_code", None)
@@ -183,11 +187,22 @@ def _by_transport(error: BaseException, details: dict[str, Any], *, was_sent: bo
 
 def _redirected(location: str, details: dict[str, Any]) -> ModelMisconfigured:
     provider = details["provider"]
-    base = re.sub(r"(/chat/completions|/v1/messages|/embeddings)/?$", "", location)[:300]
+    base = re.sub(r"(/chat/completions|/v1/messages|/embeddings|/responses)/?$", "", location)[:300]
     return ModelMisconfigured(
-        f"The server redirects to {base}: set {provider.upper()}_BASE_URL to it.",
+        f"The server redirects to {base}: set {_url_setting_of(provider)} to it.",
         details={**details, "location": base},
     )
+
+
+def _url_setting_of(provider: str) -> str:
+    return f"{provider.upper()}_BASE_URL" if provider in PROVIDERS else f"{provider}.url in LLM_ENDPOINTS"
+
+
+def _settings_of(provider: str) -> str:
+    if provider not in PROVIDERS:
+        return f"the endpoint {provider} in the file of LLM_ENDPOINTS, or the keys that it names"
+    upper = provider.upper()
+    return f"{upper}_API_KEY, {upper}_BASE_URL or the other {upper}_ variables"
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -212,6 +227,9 @@ def _by_status(
     if words & _REFUSED:
         return ModelRefused(f"{provider} {model} declines this request.", details=details)
     kind = _BY_STATUS.get(status, ModelUnavailable if status >= 500 else ModelRequestRejected)
+    if kind is ModelUnavailable and status >= 500 and not in_stream and _FORMAT.search(_error_text(body)):
+        # llama.cpp reports a grammar that it can't compile as an error of its own
+        kind, details["is_format"] = ModelRequestRejected, True
     if kind is ModelRateLimited:
         pause = retry_after_seconds(_headers(error), now=time.time())
         details |= {"retry_after": pause} if pause is not None else {}

@@ -1,6 +1,5 @@
 """One call to one model: admitted by the gate, reserved in the budget, sent, settled, reported and recorded."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from orchestrator.llm import cancellation
+from orchestrator.llm.capabilities import model_key
 from orchestrator.llm.completion import BudgetAccount, CallRecord, UsageBound
 from orchestrator.llm.gate import Admission, CallOutcome, CallTicket, Gate, Rates
 from orchestrator.llm.pricing import FAKE, Prices
@@ -51,8 +51,7 @@ class ModelEndpoint:
     @property
     def key(self) -> str:
         """Return a key that differs for the same model at another address; hashed, as the address may be secret."""
-        address = hashlib.sha256(self.provider.base_url.encode()).hexdigest()[:12]
-        return f"{self.name}@{address}"
+        return model_key(self.provider.name, self.model, url=self.provider.base_url)
 
 
 @dataclass(frozen=True)
@@ -197,8 +196,11 @@ class ModelCalls:
         self._settle(call, response, usage, dollars)
         outcome, detail = (error.code, error.message) if error else ("ok", "")
         is_fake = response is not None and response.model.startswith(FAKE)
+        first = response.first_text_seconds if response else None
         name = self._endpoint.name
-        self._record(CallRecord(*name, outcome, True, seconds, usage, dollars, detail, breaker, is_fake))
+        self._record(
+            CallRecord(*name, outcome, True, seconds, usage, dollars, detail, breaker, is_fake, first)
+        )
 
     def _settle(
         self,

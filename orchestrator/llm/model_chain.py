@@ -8,13 +8,15 @@ from importlib import import_module
 import structlog
 
 from orchestrator.llm.answer_parser import replace_unstorable, without_reasoning
+from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.llm.completion import BudgetAccount, CallRecord, Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.gate import Gate, Rates
 from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint, Observe
-from orchestrator.llm.pricing import FAKE, Prices
-from orchestrator.llm.provider import ModelRequest, ModelResponse, Provider, ResponseFormat
+from orchestrator.llm.pricing import FAKE, prices_of
+from orchestrator.llm.provider import ModelRequest, ModelResponse, Provider, ProviderOptions, ResponseFormat
 from orchestrator.llm.structured_output import StructuredAnswer, SupportedFormats, complete_structured
+from orchestrator.models.endpoint import Endpoint
 from orchestrator.models.errors import MustWait, StepError, Stopped
 from orchestrator.models.model_errors import ModelBusy, ModelError, NoModel
 from orchestrator.rules.json_schema import schema_faults
@@ -30,7 +32,10 @@ class ModelChain:
         self._endpoints = tuple(endpoints)
         self._context = context
         self._formats = {
-            endpoint.key: SupportedFormats(endpoint.provider.response_formats) for endpoint in endpoints
+            endpoint.key: SupportedFormats(
+                endpoint.provider.response_formats, endpoint.provider.capabilities_of(endpoint.model)
+            )
+            for endpoint in endpoints
         }
 
     @property
@@ -91,7 +96,12 @@ class ModelChain:
             longest = time.monotonic() + self._context.timeout_seconds
             return calls.send(replace(call, deadline=min(call.deadline, longest)))
 
-        first = ModelRequest(tuple(request.messages), request.max_output_tokens, request.deadline)
+        first = ModelRequest(
+            tuple(request.messages),
+            request.max_output_tokens,
+            request.deadline,
+            progress=request.progress,
+        )
         if request.schema is None:
             response = send(first)
             text = without_reasoning(response.text)
@@ -100,7 +110,12 @@ class ModelChain:
 
 
 def open_models(
-    settings: Settings, *, gate: Gate, observe: Observe, environ: MutableMapping[str, str]
+    settings: Settings,
+    *,
+    gate: Gate,
+    observe: Observe,
+    environ: MutableMapping[str, str],
+    learned: LearnedFacts,
 ) -> ModelChain:
     """Return the chain of models of the settings; imports only the SDKs that it needs.
 
@@ -111,7 +126,7 @@ def open_models(
     endpoints = []
     for name in settings.models:
         if name.provider not in providers:
-            providers[name.provider] = _open_provider(name.provider, settings)
+            providers[name.provider] = _open_provider(name.provider, settings, learned)
         endpoints.append(ModelEndpoint(providers[name.provider], name.model, _rates(settings, str(name))))
     return ModelChain(endpoints, context=_context(settings, gate=gate, observe=observe))
 
@@ -124,33 +139,31 @@ def open_embedder(
         return None
     drop_empty(environ)
     module = import_module("orchestrator.llm.openai")
-    provider: Provider = module.OpenAIEmbeddings(
-        api_key=settings.openai_api_key, base_url=settings.openai_base_url
-    )
+    provider: Provider = module.OpenAIEmbeddings(_endpoint(settings, settings.embeddings.provider))
     endpoint = ModelEndpoint(provider, settings.embeddings.model, _rates(settings, str(settings.embeddings)))
     return Embedder(endpoint, _context(settings, gate=gate, observe=observe))
 
 
 def _context(settings: Settings, *, gate: Gate, observe: Observe) -> CallContext:
-    return CallContext(gate, Prices(settings.llm_prices or {}), settings.llm_timeout_seconds, observe)
+    return CallContext(gate, prices_of(settings), settings.llm_timeout_seconds, observe)
 
 
-def _open_provider(name: str, settings: Settings) -> Provider:
-    common = {
-        "api_key": getattr(settings, f"{name}_api_key"),
-        "base_url": getattr(settings, f"{name}_base_url"),
-        "is_streaming": settings.llm_stream == "on",
-        "extra_body": settings.llm_extra_body,
-    }
+def _open_provider(name: str, settings: Settings, learned: LearnedFacts) -> Provider:
+    endpoint = _endpoint(settings, name)
+    options = ProviderOptions(
+        is_streaming=settings.llm_stream == "on", extra_body=settings.llm_extra_body or {}, learned=learned
+    )
     # imported here: an SDK costs a second and some 50 MiB, and most processes need none
-    module = import_module(f"orchestrator.llm.{name}")
-    if name == "anthropic":
-        claude: Provider = module.AnthropicProvider(**common)
-        return claude
-    flavour = settings.llm_flavour
-    is_compatible = flavour == "openai-compatible" or (flavour == "auto" and bool(settings.openai_base_url))
-    gpt: Provider = module.OpenAIProvider(**common, is_compatible=is_compatible)
-    return gpt
+    module = import_module(f"orchestrator.llm.{endpoint.protocol}")
+    opened = module.AnthropicProvider if endpoint.protocol == "anthropic" else module.OpenAIProvider
+    provider: Provider = opened(endpoint, options=options)
+    return provider
+
+
+def _endpoint(settings: Settings, name: str) -> Endpoint:
+    endpoint = settings.endpoint(name)
+    assert endpoint is not None  # noqa: S101  # the settings refuse models of unknown endpoints
+    return endpoint
 
 
 def _rates(settings: Settings, name: str) -> Rates:

@@ -1,8 +1,12 @@
 """The OpenAI provider: Chat Completions and embeddings through OpenAI's SDK, also of compatible servers."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 from openai.types.chat import ChatCompletion
@@ -12,13 +16,21 @@ from orchestrator.llm.provider import (
     FinishReason,
     ModelRequest,
     ModelResponse,
+    ProviderOptions,
     ResponseFormat,
     Usage,
     parse_usage,
     with_one_system_message,
 )
-from orchestrator.llm.sdk_provider import ReceivedParts, SdkProvider, refusal_of, text_of
+from orchestrator.llm.sdk_provider import (
+    Adaptation,
+    ReceivedParts,
+    SdkProvider,
+    refusal_of,
+    text_of,
+)
 from orchestrator.llm.transport import open_client
+from orchestrator.models.endpoint import Endpoint
 
 BASE_URL = "https://api.openai.com/v1"
 _FINISH_REASONS = {
@@ -29,50 +41,48 @@ _FINISH_REASONS = {
 
 
 class OpenAIProvider(SdkProvider):
-    """Chat Completions at one base URL."""
+    """Chat Completions at one endpoint."""
 
-    name = "openai"
     sdk_error = openai.OpenAIError
     response_formats: tuple[ResponseFormat, ...] = (
         ResponseFormat.JSON_SCHEMA,
         ResponseFormat.JSON_OBJECT,
         ResponseFormat.TEXT,
     )
+    adaptations = (
+        Adaptation(re.compile(r"\bmax_completion_tokens\b"), "max_completion_tokens", is_supported=True),
+        Adaptation(re.compile(r"\bmax_completion_tokens\b"), "max_completion_tokens"),
+        Adaptation(re.compile(r"\bprompt_cache_key\b"), "prompt_cache"),
+        Adaptation(re.compile(r"\b(?:stream_options|include_usage)\b"), "stream_usage"),
+        Adaptation(re.compile(r"\b(?:stream|streaming)\b", re.IGNORECASE), "stream"),
+        Adaptation(re.compile(r"\bsystem\b", re.IGNORECASE), "system"),
+    )
 
-    def __init__(
-        self,
-        *,
-        api_key: str | None,
-        base_url: str | None = None,
-        is_compatible: bool = False,
-        is_streaming: bool = False,
-        extra_body: Mapping[str, Mapping[str, Any]] | None = None,
-        is_strict: bool = False,
-    ) -> None:
-        """Open the client.
-
-        `is_compatible`: another server than OpenAI's, which accepts only the older name of the output limit.
-        `extra_body` maps provider:model to parameters. `is_strict`: the SDK validates responses against its types;
-        for tests only, since a new value in OpenAI's responses would then fail every call.
-        """
-        self._limit = "max_tokens" if is_compatible else "max_completion_tokens"
-        client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+    def __init__(self, endpoint: Endpoint, *, options: ProviderOptions | None = None) -> None:
+        """Open the client."""
+        chosen = options or ProviderOptions()
+        client = _open(endpoint, is_strict=chosen.is_strict)
         # the SDK imports the larger part of itself when this attribute is first read
         self._completions = client.chat.completions
-        super().__init__(
-            client, base_url=base_url or BASE_URL, is_streaming=is_streaming, extra_body=extra_body
-        )
+        super().__init__(client, endpoint, url=endpoint.url or BASE_URL, options=chosen)
+
+    def _default(self, capability: str, model: str) -> bool:
+        # other servers know only the older name of the output limit, and may reject unknown parameters
+        if capability in ("max_completion_tokens", "prompt_cache"):
+            return _is_openais(self.base_url)
+        return True
 
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
+        messages = with_one_system_message(request.messages, has_system=self.uses("system", model))
+        limit = "max_completion_tokens" if self.uses("max_completion_tokens", model) else "max_tokens"
         parameters: dict[str, Any] = {
             "model": model,
-            "messages": [
-                {"role": message.role.value, "content": message.text}
-                for message in with_one_system_message(request.messages)
-            ],
-            self._limit: request.max_output_tokens,
-            "extra_body": self._extra_body.get(f"{self.name}:{model}"),
+            "messages": [{"role": message.role.value, "content": message.text} for message in messages],
+            limit: request.max_output_tokens,
+            "extra_body": self._extra_body(model),
         }
+        if self.uses("prompt_cache", model):
+            parameters["prompt_cache_key"] = cache_key(messages[0].text)
         if request.response_format is ResponseFormat.JSON_SCHEMA:
             schema = {"name": "answer", "schema": request.schema, "strict": request.is_strict}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -98,40 +108,42 @@ class OpenAIProvider(SdkProvider):
         )
         return _response(received, model)
 
-    def _streamed(self, parameters: dict[str, Any]) -> ModelResponse:
-        received = ReceivedParts()
-        options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+    def _streamed(self, parameters: dict[str, Any], received: ReceivedParts) -> ModelResponse:
+        model = parameters["model"]
+        options: dict[str, Any] = {"stream": True}
+        if self.uses("stream_usage", model):
+            options["stream_options"] = {"include_usage": True}
         usage = None
         with self._completions.create(**(parameters | options)) as chunks:
             if error_translation.is_single_response(chunks.response):
                 body = error_translation.read_single_response(chunks.response)
-                return self._parsed(ChatCompletion.construct(**body), parameters["model"])
+                return self._parsed(ChatCompletion.construct(**body), model)
             for chunk in chunks:
                 received.model = chunk.model or received.model
                 usage = chunk.usage or usage
                 for choice in chunk.choices or ():
-                    received.text += text_of(choice.delta.content)
+                    received.add(text_of(choice.delta.content))
                     received.refusal += choice.delta.refusal or refusal_of(choice.delta.content)
                     if choice.finish_reason is not None:
                         received.finish = choice.finish_reason
         received.usage = _usage(usage)
         # the usage comes last: a stream that sent it is complete, even without a finish reason
         received.is_cut = received.finish is None and usage is None
-        return _response(received, parameters["model"])
+        return _response(received, model)
 
 
 class OpenAIEmbeddings(SdkProvider):
     """OpenAI's embeddings at one base URL, as a provider whose responses hold one vector for each message."""
 
-    name = "openai"
     sdk_error = openai.OpenAIError
     response_formats: tuple[ResponseFormat, ...] = (ResponseFormat.TEXT,)
 
-    def __init__(self, *, api_key: str | None, base_url: str | None = None, is_strict: bool = False) -> None:
-        """Open the client; the parameters are those of OpenAIProvider."""
-        client = _open(api_key, base_url or BASE_URL, is_strict=is_strict)
+    def __init__(self, endpoint: Endpoint, *, options: ProviderOptions | None = None) -> None:
+        """Open the client."""
+        chosen = replace(options or ProviderOptions(), is_streaming=False)
+        client = _open(endpoint, is_strict=chosen.is_strict)
         self._embeddings = client.embeddings
-        super().__init__(client, base_url=base_url or BASE_URL)
+        super().__init__(client, endpoint, url=endpoint.url or BASE_URL, options=chosen)
 
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
         # without a format the SDK requests base64, which some compatible servers do not support
@@ -152,14 +164,31 @@ class OpenAIEmbeddings(SdkProvider):
         return ModelResponse("", FinishReason.STOP, usage, str(reply.model or model), vectors=vectors)
 
 
-def _open(api_key: str | None, base_url: str, *, is_strict: bool) -> openai.OpenAI:
+def _open(endpoint: Endpoint, *, is_strict: bool) -> openai.OpenAI:
+    headers: dict[str, Any] = dict(endpoint.headers)
+    if endpoint.name != "openai":
+        # the SDK would send the account of OPENAI_ORG_ID and OPENAI_PROJECT_ID to every server
+        headers = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit(), **headers}
     return openai.OpenAI(
-        api_key=api_key or "none",
-        base_url=base_url,
+        api_key=endpoint.api_key or "none",
+        base_url=endpoint.url or BASE_URL,
         max_retries=0,
+        default_headers=headers,
+        default_query={"api-version": endpoint.api_version} if endpoint.api_version else None,
         http_client=open_client(),
         _strict_response_validation=is_strict,
     )
+
+
+def cache_key(text: str) -> str:
+    """Return the prompt_cache_key of requests that begin with `text`, which is the same for all tasks."""
+    return "octollm-" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def _is_openais(url: str) -> bool:
+    """Tell whether a URL is that of OpenAI itself or of Azure."""
+    host = urlsplit(url).hostname or ""
+    return host.endswith((".openai.com", ".azure.com"))
 
 
 def _response(received: ReceivedParts, model: str) -> ModelResponse:

@@ -1,10 +1,11 @@
 """The interface of every model provider: one request to one model, and the provider's response."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
 
+from orchestrator.llm.capabilities import LearnedFacts, ModelCapabilities
 from orchestrator.llm.prompt import Message, Role
 
 
@@ -24,11 +25,19 @@ class FinishReason(StrEnum):
     CUT = "cut"
 
 
-def with_one_system_message(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages with all system messages joined into the first: some servers reject a second one."""
-    system = [message.text for message in messages if message.role is Role.SYSTEM]
+def with_one_system_message(messages: Sequence[Message], *, has_system: bool = True) -> list[Message]:
+    """Return the messages with all system messages joined into the first: some servers reject a second one.
+
+    Without `has_system` their text begins the first message instead, since some models have no system messages.
+    """
+    system = "\n\n".join(message.text for message in messages if message.role is Role.SYSTEM)
     others = [message for message in messages if message.role is not Role.SYSTEM]
-    return [Message(Role.SYSTEM, "\n\n".join(system)), *others] if system else others
+    if not system:
+        return others
+    if has_system or not others:
+        return [Message(Role.SYSTEM if has_system else Role.USER, system), *others]
+    first, *later = others
+    return [Message(first.role, f"{system}\n\n{first.text}"), *later]
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,18 @@ def _is_count(number: object) -> TypeGuard[int]:
     return type(number) is int and 0 <= number < 2**40
 
 
+class Progress(Protocol):
+    """Receives the parts of a streamed answer as they come."""
+
+    def begin(self) -> None:
+        """Begin an answer; an earlier one, which was not complete or not usable, no longer counts."""
+        ...
+
+    def add(self, text: str) -> None:
+        """Add a part of the answer. Raises nothing, and returns at once."""
+        ...
+
+
 @dataclass(frozen=True)
 class ModelRequest:
     """One request to one model; `deadline` is a time.monotonic() value, `schema` belongs to JSON_SCHEMA.
@@ -80,6 +101,7 @@ class ModelRequest:
     response_format: ResponseFormat = ResponseFormat.TEXT
     schema: dict[str, Any] | None = None
     is_strict: bool = False
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +109,8 @@ class ModelResponse:
     """A provider's complete response.
 
     `refusal` is the reason why the model declined; `usage` is None if the provider did not report it. An embedding
-    model returns no text, but one vector for each message.
+    model returns no text, but one vector for each message. `first_text_seconds` is the time from the request to the
+    first part of a streamed answer.
     """
 
     text: str
@@ -96,14 +119,33 @@ class ModelResponse:
     model: str
     refusal: str | None = None
     vectors: tuple[tuple[float, ...], ...] = ()
+    first_text_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderOptions:
+    """How a provider works; `extra_body` maps provider:model to parameters.
+
+    `is_strict`: the SDK validates responses against its types; for tests only, since a new value in a provider's
+    responses would then fail every call.
+    """
+
+    is_streaming: bool = True
+    extra_body: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    learned: LearnedFacts = field(default_factory=LearnedFacts)
+    is_strict: bool = False
 
 
 class Provider(Protocol):
-    """A client of one provider's API; safe for use by several threads at once."""
+    """A client of one endpoint; safe for use by several threads at once. `base_url` may hold a secret."""
 
     name: str
     base_url: str
     response_formats: tuple[ResponseFormat, ...]
+
+    def capabilities_of(self, model: str) -> ModelCapabilities:
+        """Return what the server supports for this model."""
+        ...
 
     def send(self, request: ModelRequest, model: str) -> ModelResponse:
         """Return the model's complete response before the request's deadline. Raises only ModelError."""

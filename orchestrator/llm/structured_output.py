@@ -1,12 +1,13 @@
 """Gets a JSON value of a given schema from a model: asks in the best format its server supports, and validates it."""
 
 import json
-import threading
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.llm.answer_parser import parse_values, replace_unstorable, without_reasoning
+from orchestrator.llm.capabilities import ModelCapabilities
 from orchestrator.llm.prompt import (
     Part,
     Role,
@@ -25,31 +26,32 @@ from orchestrator.rules.json_schema import SchemaFault, faults
 MAX_CORRECTIONS = 2
 _MAX_DEPTH = 200
 _CHARACTERS_A_TOKEN = 8
+_CONTEXT = re.compile(
+    r"context.?(?:length|window|size)|maximum context|prompt is too long|input is too long|too many tokens",
+    re.IGNORECASE,
+)
 
 Send = Callable[[ModelRequest], ModelResponse]
 
 
 class SupportedFormats:
-    """The response formats of one model's provider, and which of them its server was last found to accept.
+    """The response formats that are worth a try with one model, the best first; what its server rejects is learned."""
 
-    Kept per process, since finding out is cheap; safe for use by several threads at once.
-    """
-
-    def __init__(self, formats: Sequence[ResponseFormat]) -> None:
+    def __init__(self, formats: Sequence[ResponseFormat], capabilities: ModelCapabilities) -> None:
         self.all = tuple(formats)
-        self._best: ResponseFormat | None = None
-        self._lock = threading.Lock()
+        self._capabilities = capabilities
 
     def to_try(self, usable: Sequence[ResponseFormat]) -> Sequence[ResponseFormat]:
-        """Return those of `usable` that are worth a try, the best first."""
-        with self._lock:
-            best = self._best
-        return usable[usable.index(best) :] if best in usable else usable
+        """Return those of `usable` that are worth a try, the best first; the last one always is."""
+        return [
+            response_format
+            for response_format in usable
+            if response_format is usable[-1] or self._capabilities.has(response_format.value)
+        ]
 
-    def remember(self, response_format: ResponseFormat) -> None:
-        """Start with this format from now on."""
-        with self._lock:
-            self._best = response_format
+    def reject(self, response_format: ResponseFormat) -> None:
+        """Remember that the server does not support a format."""
+        self._capabilities.learn(response_format.value, is_supported=False)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def complete_structured(
                 details={"model": response.model},
             )
         if correction < MAX_CORRECTIONS:
+            sent = _stated_in_words(sent, response.text, schema, formats=formats)
             messages = extend_user_message(sent.messages, *_correction(response.text, wrong, sent))
             sent = replace(sent, messages=messages)
             response = _send_correction(sent, send=send, wrong=wrong[0])
@@ -164,21 +167,49 @@ def _first_response(
         or strict
         or ResponseFormat.JSON_OBJECT in formats.all
     ]
-    rejected: ModelRequestRejected | None = None
+    rejected: list[ResponseFormat] = []
+    last: ModelRequestRejected | None = None
     for response_format in formats.to_try(usable):
         sent = _with_format(request, response_format, schema, strict)
         try:
             response = send(sent)
         except ModelRequestRejected as error:
-            if error.details.get("status") not in (400, 422):
+            if not _may_be_the_format(error):
                 raise
-            rejected = error
+            rejected.append(response_format)
+            last = error
             continue
-        if rejected is not None:
-            formats.remember(response_format)
+        for other in rejected:
+            formats.reject(other)
         return sent, response
-    assert rejected is not None  # noqa: S101  # there is at least one format
-    raise rejected
+    assert last is not None  # noqa: S101  # there is at least one format
+    raise last
+
+
+def _may_be_the_format(error: ModelRequestRejected) -> bool:
+    """Tell whether the server may have rejected a request because of its response format."""
+    if error.details.get("status") not in (400, 422):
+        return bool(error.details.get("is_format"))
+    return error.details.get("reason") != "context_length_exceeded" and not _CONTEXT.search(error.message)
+
+
+def _stated_in_words(
+    sent: ModelRequest, text: str, schema: Mapping[str, Any], *, formats: SupportedFormats
+) -> ModelRequest:
+    """Return the request for a correction: with the schema in words if the server ignored it.
+
+    A server that enforces a schema gives no answer that breaks it; one that ignores strict schemas is remembered.
+    """
+    if sent.response_format is not ResponseFormat.JSON_SCHEMA or sent.schema is None:
+        return sent
+    sent_schema = sent.schema
+    if any(not faults(sent_schema, value) for value in parse_values(text).values):
+        return sent
+    if sent.is_strict:
+        formats.reject(ResponseFormat.JSON_SCHEMA)
+    following = next(form for form in formats.all if form is not ResponseFormat.JSON_SCHEMA)
+    plain = replace(sent, schema=None, is_strict=False)
+    return _with_format(plain, following, schema, None)
 
 
 def _with_format(

@@ -18,6 +18,32 @@ from orchestrator.models.ids import step_id
 from orchestrator.models.task_contract import Contract
 
 _SQL = sql.load(__file__)
+_SUBMIT = Prepared(
+    "octollm_submit",
+    _SQL["submit"],
+    {
+        "id": "text",
+        "tenant": "text",
+        "key_id": "text",
+        "request_id": "text",
+        "priority": "text",
+        "broker_priority": "smallint",
+        "contract": "text",
+        "deadline": "timestamptz",
+        "max_time_seconds": "int",
+        "once_name": "text",
+        "once_sha256": "text",
+        "once_seconds": "int",
+        "cache_key": "text",
+        "cache_parts": "text",
+        "retry_of": "text",
+        "step_id": "text",
+        "redispatch_seconds": "float8",
+        "leads": "bool",
+        "plan_spec": "text",
+        "decisions": "text",
+    },
+)
 _LOCK_TASK = Prepared("octollm_lock_task", _SQL["lock_task"], {"task_id": "text"})
 
 
@@ -178,7 +204,7 @@ def submit(
         "plan_spec": record.encode(plan_spec or {}),
         "decisions": as_decisions(decisions or {}),
     }
-    created_at: datetime | None = conn.exec_driver_sql(_SQL["submit"], values).scalar_one_or_none()
+    created_at: datetime | None = _SUBMIT.execute(conn, values).scalar_one_or_none()
     return created_at
 
 

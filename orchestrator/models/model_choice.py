@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from orchestrator.models.arm_capability import REGISTRY
 
 PROVIDERS = ("anthropic", "openai")
-_NAME = re.compile(r"(anthropic|openai):(\S{1,200})")
+_NAME = re.compile(r"([a-z][a-z0-9_-]{0,31}):(\S{1,200})")
 
 
 class ModelName(NamedTuple):
-    """A model at a provider; written provider:model."""
+    """A model at a provider or at an endpoint of LLM_ENDPOINTS; written provider:model or endpoint:model."""
 
     provider: str
     model: str
@@ -43,9 +43,11 @@ def parse_chain(text: str) -> tuple[ModelName, ...]:
 
 
 def parse_embeddings(text: str) -> ModelName:
-    """Parse openai:MODEL; OpenAI is the only provider of embeddings. Raises ValueError."""
-    if not text.startswith("openai:"):
-        raise ValueError("openai:MODEL (or the model of another server at OPENAI_BASE_URL)")
+    """Parse openai:MODEL or endpoint:MODEL; Anthropic has no embeddings. Raises ValueError."""
+    if text.startswith("anthropic:") or ":" not in text:
+        raise ValueError(
+            "openai:MODEL (or the model of another server at OPENAI_BASE_URL), or ENDPOINT:MODEL"
+        )
     return _name(text)
 
 
@@ -67,12 +69,23 @@ def parse_prices(text: str) -> Mapping[str, Price]:
     """Parse JSON {"provider:model": {"input": 0.15, "output": 0.6}}. Raises ValueError."""
     prices = {}
     for name, price in _object(text).items():
-        if not isinstance(price, dict) or not {"input", "output"} <= price.keys() <= _PRICED:
+        try:
+            prices[str(_name(name))] = parse_price(price)
+        except TypeError:
             raise ValueError(
                 'JSON like {"openai:MODEL": {"input": 0.15, "output": 0.6, "cached_input": 0.1}}'
-            )
-        prices[str(_name(name))] = Price(**{kind: _dollars(number) for kind, number in price.items()})
+            ) from None
     return MappingProxyType(prices)
+
+
+def parse_price(price: Any) -> Price:
+    """Return a price of {"input": dollars, "output": dollars, "cached_input": dollars}, the last one optional.
+
+    Raises TypeError for anything else, ValueError for a number that is no price.
+    """
+    if not isinstance(price, dict) or not {"input", "output"} <= price.keys() <= _PRICED:
+        raise TypeError("prices with `input`, `output` and perhaps `cached_input`")
+    return Price(**{kind: _dollars(number) for kind, number in price.items()})
 
 
 def parse_bodies(text: str) -> Mapping[str, Mapping[str, Any]]:
@@ -95,7 +108,9 @@ _PRICED = {"input", "output", "cached_input"}
 def _name(text: str) -> ModelName:
     found = _NAME.fullmatch(text)
     if not found:
-        raise ValueError(f"provider:model, where the provider is one of {', '.join(PROVIDERS)}")
+        raise ValueError(
+            f"provider:model, where the provider is one of {', '.join(PROVIDERS)} or an endpoint of LLM_ENDPOINTS"
+        )
     return ModelName(found[1], found[2])
 
 
@@ -111,7 +126,8 @@ def _object(text: str) -> dict[str, Any]:
 
 def _dollars(number: Any) -> Decimal:
     try:
-        dollars = Decimal(number) if type(number) in (int, Decimal) else Decimal("nan")
+        # str: the float of a TOML file as it was written
+        dollars = Decimal(str(number)) if type(number) in (int, float, Decimal) else Decimal("nan")
     except InvalidOperation:
         dollars = Decimal("nan")
     if not dollars.is_finite() or dollars < 0:

@@ -23,7 +23,9 @@ def encode(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_plain)
-    return _SURROGATE.sub("\ufffd", _NUL.sub("\\1\ufffd", text))
+    if "\\u0000" in text:
+        text = _NUL.sub("\\1\ufffd", text)
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def known_members(kind: type, members: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The task contract: a client's goal, budget, acceptance criteria and other options, as plain frozen values."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -129,12 +129,15 @@ class Contract:
     parent_task_id: str | None = None
 
     def to_record(self) -> dict[str, Any]:
-        """Return the contract as JSON values, for the tasks row and the trace."""
-        record = asdict(self)
-        record["budget"]["max_cost_dollars"] = str(self.budget.max_cost_dollars)
-        record["deadline"] = self.deadline.isoformat() if self.deadline else None
-        record["priority"] = self.priority.value
-        return record
+        """Return the contract as JSON values, for the tasks row and the trace; it shares the contract's own values."""
+        return {
+            **vars(self),
+            "acceptance_criteria": [dict(vars(criterion)) for criterion in self.acceptance_criteria],
+            "budget": {**vars(self.budget), "max_cost_dollars": str(self.budget.max_cost_dollars)},
+            "cache": dict(vars(self.cache)) if self.cache else None,
+            "deadline": self.deadline.isoformat() if self.deadline else None,
+            "priority": self.priority.value,
+        }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Contract":

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from orchestrator.safety.redaction import maskable
+from orchestrator.safety import maskable
 from orchestrator.settings import Settings
 from orchestrator.settings_file import read_env_file
 

@@ -74,6 +74,12 @@ _MODEL_SECONDS = Histogram(
     ["provider", "model"],
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120),
 )
+_MODEL_FIRST_TEXT_SECONDS = Histogram(
+    "octollm_llm_first_text_seconds",
+    "From a call to a model to the first part of its streamed answer.",
+    ["provider", "model"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120),
+)
 _MODEL_BREAKER = Gauge(
     "octollm_llm_breaker_state",
     "0 closed, 1 half open, 2 open; as last seen.",
@@ -162,6 +168,8 @@ def model_attempted(attempt: CallRecord) -> None:
     if not attempt.was_called:
         return
     _MODEL_SECONDS.labels(provider, model).observe(max(attempt.seconds, 0.0))
+    if attempt.first_text_seconds is not None:
+        _MODEL_FIRST_TEXT_SECONDS.labels(provider, model).observe(max(attempt.first_text_seconds, 0.0))
     if attempt.usage:
         fresh = attempt.usage.input_tokens - attempt.usage.cached_tokens
         _MODEL_TOKENS.labels(provider, model, "input").inc(max(fresh, 0))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.endpoint import KEY_SUFFIX
 from orchestrator.settings_file import NO_FILE, VARIABLE
 
 _ROUNDS: Final = tuple(arm.process for arm in ARMS.values() if arm.saves_rounds)
@@ -51,4 +52,4 @@ def may_receive(kind: str, name: str) -> bool:
     """Return whether a process of this kind gets this variable."""
     if name in SECRETS:
         return kind in SECRETS[name]
-    return kind in WITH_MODELS or not name.startswith(_OF_PROVIDERS)
+    return kind in WITH_MODELS or not (name.startswith(_OF_PROVIDERS) or name.endswith(KEY_SUFFIX))

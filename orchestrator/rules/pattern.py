@@ -3,8 +3,6 @@
 from functools import lru_cache
 from typing import Protocol, cast
 
-import re2
-
 MAX_PATTERN_CHARACTERS = 500
 
 
@@ -23,6 +21,8 @@ def compile_pattern(expression: str) -> Pattern:
     """Compile `expression` (RE2: no backreferences, no look-around). Raises ValueError with the reason."""
     if len(expression) > MAX_PATTERN_CHARACTERS:
         raise ValueError(f"a pattern may have at most {MAX_PATTERN_CHARACTERS} characters")
+    import re2  # noqa: PLC0415 - 3 MB that most processes do not need
+
     options = re2.Options()
     options.log_errors = False
     try:

@@ -88,6 +88,7 @@ def _key(text: str) -> _Key:
 
 
 _COMPILED = tuple(_compiled(rule) for rule in _RULES["rule"])
+_RAW = tuple((rule, tuple(key.text for key in rule.keys)) for rule in _COMPILED if rule.reads_raw)
 _FIRST_LETTERS = 2
 
 
@@ -162,12 +163,8 @@ def _word_hits(text: str, words: RestoredWords) -> Iterator[_Hit]:
 
 def _raw_hits(text: str) -> Iterator[_Hit]:
     lowered = lower_same_length(text)
-    for rule in _COMPILED:
-        for match in (
-            finditer_near(text, lowered, [key.text for key in rule.keys], rule.pattern)
-            if rule.reads_raw
-            else ()
-        ):
+    for rule, keys in _RAW:
+        for match in finditer_near(text, lowered, keys, rule.pattern):
             yield _hit(*match.span(), rule=rule, is_doubted=_is_mentioned(text, *match.span()))
 
 

@@ -18,7 +18,10 @@ def finditer_near(
     text: str, lowered: str, keys: Sequence[str], pattern: re.Pattern[str], *, reach: int = _REACH
 ) -> Iterator[re.Match[str]]:
     """Yield the matches of a pattern within `reach` characters of a keyword; the searched windows never overlap."""
-    for start, end in _windows(lowered, keys, reach=reach):
+    present = [key for key in keys if key in lowered]
+    if not present:
+        return
+    for start, end in _windows(lowered, present, reach=reach):
         yield from pattern.finditer(text, start, end)
 
 

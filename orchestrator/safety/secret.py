@@ -103,16 +103,19 @@ def _compiled(rule: Mapping[str, Any]) -> _Rule:
 
 
 _VENDORS = tuple(_compiled(rule) for rule in _RULES["rule"])
+_SPACED = tuple(rule for rule in _VENDORS if rule.spaced)
 
 
 def find_secrets(text: str) -> Iterator[SafetyFinding]:
     """Yield the secrets of a normalized text; findings may overlap."""
     lowered = lower_same_length(text)
     long_words = " ".join([word for word in lowered.split() if len(word) >= _MIN_TOKEN])
-    for rule in _VENDORS:
+    for rule in _VENDORS if long_words else _SPACED:
         sought = lowered if rule.spaced else long_words
-        if any(key in sought for key in rule.keys):
-            yield from _vendor_secrets(text, rule)
+        for key in rule.keys:
+            if key in sought:
+                yield from _vendor_secrets(text, rule)
+                break
     if "PRIVATE KEY" in text or "Private-Lines" in text:
         yield from _private_keys(text)
     yield from _assignments(text, lowered)

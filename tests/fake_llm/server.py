@@ -78,7 +78,8 @@ class Scripted:
     A `match` restricts it to requests that contain this text; it is used once, or with `stays` each time;
     `retry_after` goes with RATE_LIMITED. `finish` is the server's own word for why the answer ended ("" sends null).
     `in_parts` sends the content as a list of parts, `unstreamed` ignores a request for a stream, `gzipped` compresses,
-    `without_usage` omits the usage. `status` and `headers` go with `raw`.
+    `without_usage` omits the usage. `ignores_schema` sees a schema only in the prompt's words. `status` and `headers`
+    go with `raw`.
     """
 
     text: str | None = None
@@ -95,6 +96,7 @@ class Scripted:
     unstreamed: bool = False
     gzipped: bool = False
     without_usage: bool = False
+    ignores_schema: bool = False
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -346,7 +348,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _answer_to(scripted: Scripted, request: Received) -> Answer:
-    text = scripted.text if scripted.text is not None else _default(request.body)
+    unseen = ("response_format", "output_config") if scripted.ignores_schema else ()
+    seen = {name: value for name, value in request.body.items() if name not in unseen}
+    text = scripted.text if scripted.text is not None else _default(seen)
     if scripted.fault is Fault.EMPTY:
         text = ""
     if scripted.fault is Fault.LENGTH:
@@ -374,8 +378,14 @@ def _asked(body: Mapping[str, Any]) -> Any:
 def _default(body: Mapping[str, Any]) -> str:
     asked = body.get("response_format") or (body.get("output_config") or {}).get("format") or {}
     schema = asked.get("schema") or (asked.get("json_schema") or {}).get("schema")
-    schema = schema or schema_in_words(f"{body.get('system', '')}\n{_all_messages(body)}")
+    schema = schema or schema_in_words(f"{_system(body)}\n{_all_messages(body)}")
     return json.dumps(example(schema)) if schema else SENTENCE
+
+
+def _system(body: Mapping[str, Any]) -> str:
+    """Return Anthropic's system text, which may come in blocks."""
+    system = body.get("system") or ""
+    return system if isinstance(system, str) else "\n".join(block["text"] for block in system)
 
 
 def _all_messages(body: Mapping[str, Any]) -> str:

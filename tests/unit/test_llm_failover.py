@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.llm import cancellation, model_chain
+from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.llm.completion import Completion, CompletionRequest, UsageBound
 from orchestrator.llm.gate import FallbackGate, Policy, Rates
 from orchestrator.llm.model_call import OVERHEAD_TOKENS
@@ -309,7 +310,7 @@ def test_models_are_opened_according_to_the_settings(fake: FakeLLM) -> None:
         llm_extra_body={"openai:local": {"reasoning_effort": "low"}},
     )
 
-    models = model_chain.open_models(chosen, gate=FallbackGate(), observe=lambda _: None, environ=environ)
+    models = _open(chosen, environ)
     answers = [_complete(models) for _ in range(3)]
 
     assert environ == {"PATH": ""}
@@ -324,9 +325,15 @@ def test_openai_itself_gets_the_newer_name_of_the_output_limit(fake: FakeLLM) ->
         openai_base_url=fake.openai_url, llm_chain=(ModelName("openai", "m"),), llm_flavour="openai"
     )
 
-    _complete(model_chain.open_models(chosen, gate=FallbackGate(), observe=lambda _: None, environ={}))
+    _complete(_open(chosen, {}))
 
     assert fake.received[0].body["max_completion_tokens"] == 50
+
+
+def _open(chosen: Settings, environ: dict[str, str]) -> model_chain.ModelChain:
+    return model_chain.open_models(
+        chosen, gate=FallbackGate(), observe=lambda _: None, environ=environ, learned=LearnedFacts()
+    )
 
 
 def _settings(**chosen: object) -> Settings:

@@ -10,16 +10,14 @@ from importlib.metadata import version
 
 import pytest
 
-from orchestrator.llm.anthropic import AnthropicProvider
 from orchestrator.llm.error_translation import retry_after_seconds
-from orchestrator.llm.openai import OpenAIProvider
 from orchestrator.llm.provider import FinishReason, ModelRequest
 from orchestrator.llm.transport import MAX_ANSWER_BYTES
 from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, ModelCaller
+from tests.llm_kit import HELLO, ModelCaller, provider
 
 SLOW_SECONDS = 0.5
 # the outcome of each fault: single responses, then streams if they differ
@@ -162,7 +160,7 @@ def test_models_are_reached_through_the_proxy_of_the_environment(
     monkeypatch.setenv("http_proxy", fresh.url)
     monkeypatch.setenv("no_proxy", "")
     base_url = "http://models.invalid/v1" if name == "openai" else "http://models.invalid"
-    opened = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}[name](api_key="k", base_url=base_url)
+    opened = provider(fresh, name, url=base_url)
 
     answer = opened.send(ModelRequest(HELLO, 10, time.monotonic() + 5), "fake-model")
 

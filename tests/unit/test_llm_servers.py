@@ -17,7 +17,7 @@ from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
-from tests.llm_kit import HELLO, ModelCaller, embedder
+from tests.llm_kit import HELLO, ModelCaller, embedder, endpoint_of
 
 PROVIDERS = ("openai", "anthropic")
 BOTH_WAYS = pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
@@ -209,8 +209,8 @@ def test_an_undecodable_response_is_a_clear_error(fake: FakeLLM, name: str, how:
 
 @pytest.mark.parametrize("opened", [OpenAIProvider, AnthropicProvider, OpenAIEmbeddings])
 def test_a_request_that_can_not_be_made_is_a_configuration_error(fake: FakeLLM, opened: Any) -> None:
-    url = fake.anthropic_url if opened is AnthropicProvider else fake.openai_url
-    endpoint = ModelEndpoint(opened(api_key="schl\nüssel", base_url=url), "fake-model")
+    name = "anthropic" if opened is AnthropicProvider else "openai"
+    endpoint = ModelEndpoint(opened(endpoint_of(fake, name, api_key="schl\nüssel")), "fake-model")
     calls = ModelCalls(
         endpoint,
         context=CallContext(FallbackGate(), Prices(), 10, lambda attempt: None),

@@ -22,7 +22,7 @@ def test_a_chain_keeps_its_order_and_the_colons_of_a_models_name() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["gpt-6", "google:gemini", "openai:", "openai:a b", "openai:a,openai:a"])
+@pytest.mark.parametrize("text", ["gpt-6", "Google:gemini", "openai:", "openai:a b", "openai:a,openai:a"])
 def test_a_wrong_chain_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"provider|duplicate"):
         parse_chain(text)

@@ -36,7 +36,7 @@ def test_every_arm_has_a_line_with_its_queue_and_its_pool(arm_id: str) -> None:
 
 
 def test_every_worker_line_belongs_to_an_arm_or_to_webhooks() -> None:
-    workers = {name for name, command in read_procfile().items() if "celery -A workers worker" in command}
+    workers = {name for name, command in read_procfile().items() if "python -m workers " in command}
 
     assert workers == {arm.process for arm in ARMS.values()} | {"webhook"}
 
@@ -79,7 +79,7 @@ def test_worker_lines_differ_only_in_arm_and_pool() -> None:
             command,
         )
         for name, command in read_procfile().items()
-        if "celery -A workers worker" in command
+        if "python -m workers " in command
     }
 
     assert len(shapes) == 1

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.safety import SafetyFinding, redact, risk, scan
+from orchestrator.safety import SafetyFinding, redact, scan
+from orchestrator.safety.redaction import risk
 from tests.unit.pattern_kit import cpu_seconds
 
 _PIECES = [

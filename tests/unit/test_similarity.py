@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.similarity import Difference, canonical_key, known_difference
+from orchestrator.similarity import canonical_key, known_difference
+from orchestrator.similarity.difference import Difference
 from tests.unit.pattern_kit import cpu_seconds
 
 PAIRS = tomllib.loads(Path(__file__).with_name("similarity_pairs.toml").read_text("utf-8"))

@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
-from orchestrator.safety import SafetyFinding, risk
-from orchestrator.safety.redaction import LEVELS, Risk
+from orchestrator.safety import SafetyFinding
+from orchestrator.safety.redaction import LEVELS, Risk, risk
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.sources import SourceText, read_sources
 from workers.arms.text_files import redact_text, scan_text

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Signature, Task, states
 from celery.exceptions import WorkerLostError
@@ -18,10 +18,12 @@ from workers.attempt.claims import claim_in_turn
 from workers.attempt.concerns.failure import failure
 from workers.attempt.concerns.log_fields import log_fields
 from workers.attempt.context import AttemptContext, Handler
-from workers.attempt.judging import JudgedRound
-from workers.attempt.planning import RoutedPlan
 from workers.attempt.result_cache import ReusedResult
 from workers.runtime import process, startup_checks
+
+if TYPE_CHECKING:
+    from workers.attempt.judging import JudgedRound
+    from workers.attempt.planning import RoutedPlan
 
 
 @dataclass
@@ -32,7 +34,7 @@ class AttemptState:
     """
 
     claim: Claim
-    outcome: RoutedPlan | ReusedResult | StepResult | JudgedRound | None = None
+    outcome: "RoutedPlan | ReusedResult | StepResult | JudgedRound | None" = None
     after_commit: Callable[[], None] | None = None
 
 

@@ -1,7 +1,7 @@
 """The completion hooks of plan, step and judge: each hands the attempt's outcome to the main loop."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Signature
 from celery.app.task import Context
@@ -15,9 +15,11 @@ from orchestrator.queue.app import TASK_NAMES
 from workers.attempt import result_cache
 from workers.attempt.base_task import AttemptState, AttemptTask, WorkFailed
 from workers.attempt.concerns.failure import failure
-from workers.attempt.judging import JudgedRound
-from workers.attempt.planning import RoutedPlan
 from workers.attempt.result_cache import ReusedResult
+
+if TYPE_CHECKING:
+    from workers.attempt.judging import JudgedRound
+    from workers.attempt.planning import RoutedPlan
 
 Messages = Sequence["Signature[Any]"]
 
@@ -28,7 +30,7 @@ class PlanTask(AttemptTask):
     abstract = True
 
     def complete(
-        self, conn: Connection, state: AttemptState, outcome: RoutedPlan | ReusedResult | StepResult
+        self, conn: Connection, state: AttemptState, outcome: "RoutedPlan | ReusedResult | StepResult"
     ) -> Messages:
         """Save the round; end the task with the reused result, or with the failure when there is no plan."""
         loop, claim = self.process.loop, state.claim
@@ -73,7 +75,9 @@ class JudgeTask(AttemptTask):
 
     abstract = True
 
-    def complete(self, conn: Connection, state: AttemptState, outcome: JudgedRound | StepResult) -> Messages:
+    def complete(
+        self, conn: Connection, state: AttemptState, outcome: "JudgedRound | StepResult"
+    ) -> Messages:
         """Apply the verdict, once a round; then store a passed result in the cache."""
         loop, claim = self.process.loop, state.claim
         if isinstance(outcome, StepResult):

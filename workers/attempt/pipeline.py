@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-from workers.attempt import judging, planning
 from workers.attempt.concerns.failure import contain_crash, fail_on_error
 from workers.attempt.concerns.large_output import store_large_output
 from workers.attempt.concerns.lease import hold_lease
@@ -61,6 +60,18 @@ def wrap(work: Handler, concerns: Sequence[Concern]) -> Handler:
     return work
 
 
-plan: Final[Handler] = wrap(planning.plan_and_route, PLAN)
+def _plan(attempt: AttemptContext) -> Any:
+    from workers.attempt import planning  # noqa: PLC0415 - only planners plan
+
+    return planning.plan_and_route(attempt)
+
+
+def _judge(attempt: AttemptContext) -> Any:
+    from workers.attempt import judging  # noqa: PLC0415 - only judges judge
+
+    return judging.judge(attempt)
+
+
+plan: Final[Handler] = wrap(_plan, PLAN)
 step: Final[Handler] = wrap(run_arm, STEP)
-judge: Final[Handler] = wrap(judging.judge, JUDGE)
+judge: Final[Handler] = wrap(_judge, JUDGE)

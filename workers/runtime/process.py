@@ -23,6 +23,7 @@ from orchestrator.llm.model_chain import ModelChain
 from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import SettingsError
+from orchestrator.process import lean
 from workers.arms.base import CancelToken
 from workers.runtime import startup_checks
 from workers.runtime.announcer import Announcer
@@ -196,6 +197,7 @@ def connect_signals(app: Celery) -> None:
         watchdog.start()
         startup_checks.probe_sandbox(app)
         startup_checks.warn_without_permits(app)
+        lean.settle()
 
     def set_up_child(**_: object) -> None:
         start(app)

@@ -8,7 +8,6 @@ from celery import Celery
 from orchestrator import settings
 from orchestrator.auth import permit
 from orchestrator.models.arm_capability import ARMS
-from workers.sandbox import cleanup
 from workers.sandbox.backend import Isolation
 from workers.sandbox.selection import NOT_TESTED, SandboxStatus, select_sandbox
 
@@ -20,6 +19,8 @@ def probe_sandbox(app: Celery) -> None:
     queues = _queues(app)
     if not any(arm.runs_tools and arm.queue in queues for arm in ARMS.values()):
         return
+    from workers.sandbox import cleanup  # noqa: PLC0415 - most workers have no tools
+
     cleanup.reap()
     status = select_sandbox(Isolation(settings.load().executor_min_isolation))
     app.octollm_sandbox = status  # type: ignore[attr-defined]  # Celery's app holds the state of a process

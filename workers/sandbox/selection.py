@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.models.errors import SandboxUnavailable
-from workers.sandbox import backend_bubblewrap, landlock, probe, seccomp
 from workers.sandbox.backend import Backend, Cell, Isolation, ToolLimits
-from workers.sandbox.backend_landlock import LandlockBackend
 
 FIX_STRONG = (
     "install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap), and let it make namespaces: on Ubuntu from 23.10 "
@@ -73,6 +71,8 @@ NOT_TESTED = SandboxStatus(
 
 def select_sandbox(minimum: Isolation) -> SandboxStatus:
     """Test each kind of sandbox of this machine, the strongest first; use none below `minimum`."""
+    from workers.sandbox import probe  # noqa: PLC0415 - most workers have no tools
+
     passed_over: list[str] = []
     for isolation in (Isolation.STRONG, Isolation.BASIC):
         backend = backend_of(isolation)
@@ -87,6 +87,8 @@ def select_sandbox(minimum: Isolation) -> SandboxStatus:
 
 def backend_of(isolation: Isolation) -> Backend | str:
     """Return the kind of sandbox of that strength, or why this machine has none."""
+    from workers.sandbox import backend_bubblewrap, backend_landlock, landlock, seccomp  # noqa: PLC0415
+
     if not seccomp.is_supported():
         return "it needs Linux on x86_64 or aarch64"
     if isolation is Isolation.STRONG:
@@ -99,7 +101,7 @@ def backend_of(isolation: Isolation) -> Backend | str:
     if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         return "/proc does not list children, so that not all processes of a tool could be ended"
     abi = landlock.version()
-    return "the kernel has no Landlock" if abi < 1 else LandlockBackend(abi)
+    return "the kernel has no Landlock" if abi < 1 else backend_landlock.LandlockBackend(abi)
 
 
 def _status(sandbox: Sandbox, minimum: Isolation, passed_over: Sequence[str]) -> SandboxStatus:

@@ -18,7 +18,7 @@ def children(pid: int) -> list[int]:
 
 def pool_children(pid: int) -> list[int]:
     """Return the children of a worker that run steps: not its watchdog, nor its limited parser."""
-    return [child for child in children(pid) if "celery" in told_of(child).partition("\n")[0]]
+    return [child for child in children(pid) if "-m workers -Q" in told_of(child).partition("\n")[0]]
 
 
 def with_descendants(pid: int) -> list[int]:

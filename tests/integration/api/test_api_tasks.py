@@ -4,10 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+import redis
+from flask import Flask
+from sqlalchemy import Engine, event
 
 from api.app import create_app
+from api.middleware import auth, context
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.lifecycle import backpressure
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.assertions import assert_problem, assert_status, assert_time
@@ -32,6 +36,33 @@ def test_a_goal_is_accepted_and_can_be_followed(call: Caller) -> None:
     assert_time(answer.json["created_at"])
     for path in answer.json["links"].values():
         assert call("GET", path).status_code == 200
+
+
+def test_a_submission_is_one_statement_and_two_redis_commands(
+    app: Flask, call: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key's revocation and the counts of open work are read at most once a second, and not within this test."""
+    monkeypatch.setattr(auth, "REVOCATION_SECONDS", 3600)
+    monkeypatch.setattr(backpressure, "KEPT_SECONDS", 3600.0)
+    plan = {"steps": [wait_step("a")]}
+    submit(call, plan=plan)
+    engine = context.orchestrator_of(app).engine
+    broker = redis.Redis.from_url(settings.redis_url)
+    statements: list[str] = []
+
+    def record(_conn: Any, _cursor: Any, text: str, *_: Any) -> None:
+        statements.append(text)
+
+    before = broker.info("commandstats")
+    event.listen(engine, "before_cursor_execute", record)
+    submit(call, plan=plan)
+    event.remove(engine, "before_cursor_execute", record)
+    after = broker.info("commandstats")
+
+    assert ["EXECUTE octollm_submit" in text for text in statements] == [True]
+    for command in ("evalsha", "lpush"):
+        name = f"cmdstat_{command}"
+        assert after[name]["calls"] - before[name]["calls"] == 1, command
 
 
 def test_a_new_task_is_queued_and_names_the_arms_it_waits_for(call: Caller) -> None:
