@@ -44,10 +44,10 @@ class PlanTask(AttemptTask):
         )
 
     def complete_at_once(
-        self, conn: Connection, state: AttemptState, outcome: RoutedPlan | ReusedResult | StepResult
+        self, conn: Connection, state: AttemptState, outcome: "RoutedPlan | ReusedResult | StepResult"
     ) -> Messages | None:
         """Save the round of a new plan."""
-        if not isinstance(outcome, RoutedPlan):
+        if isinstance(outcome, StepResult | ReusedResult):
             return None
         transition = self.process.loop.adopt_at_once(
             conn, state.claim, outcome.plan, routes=outcome.routes, planned_at=outcome.planned_at
@@ -86,7 +86,7 @@ class JudgeTask(AttemptTask):
         return self._stored(state, outcome, loop.conclude(conn, claim, outcome.verdict, admission=admission))
 
     def complete_at_once(
-        self, conn: Connection, state: AttemptState, outcome: JudgedRound | StepResult
+        self, conn: Connection, state: AttemptState, outcome: "JudgedRound | StepResult"
     ) -> Messages | None:
         """End the task; then store a passed result in the cache."""
         if isinstance(outcome, StepResult):
@@ -97,7 +97,7 @@ class JudgeTask(AttemptTask):
         )
         return None if transition is None else self._stored(state, outcome, transition)
 
-    def _stored(self, state: AttemptState, outcome: JudgedRound, transition: Transition) -> Messages:
+    def _stored(self, state: AttemptState, outcome: "JudgedRound", transition: Transition) -> Messages:
         def report_and_store() -> None:
             transition.report()
             if transition.ended is not None and transition.ended.status is TaskStatus.COMPLETED:
