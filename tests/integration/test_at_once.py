@@ -112,7 +112,7 @@ def all_done(worker: Worker) -> str:
 def one_failed(worker: Worker) -> str:
     task_id = worker.start(*PLAN, callback_url="https://example.com/hook")
     worker.do(task_id, "c", failed())
-    for name in "abd":
+    for name in ("a", "b", "d"):
         worker.do(task_id, name, replace(done("é\x00"), usage={"tokens": 3}, warnings=["slow"]))
     worker.judge(task_id, verdict(Decision.INCONCLUSIVE))
     return task_id
