@@ -25,15 +25,13 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.chord import chord
-from orchestrator.chord.sql import lacks_statement
+from orchestrator.chord.sql import PREFIX, lacks_statement
 from orchestrator.connections.server_url import driver_url
 
 T = TypeVar("T")
 
 RECONNECT_SECONDS: Final = 5.0
 """How long a result backend's transaction waits for a server that restarts before its first statement."""
-PREFIX: Final = "octollm_prefix"
-"""Execution option: (statement, parameters) that run before each statement of a connection, in the same trip."""
 
 _RACES: Final = 5
 _AWAY_PAUSE_SECONDS: Final = 0.25

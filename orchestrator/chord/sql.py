@@ -4,12 +4,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import Connection, CursorResult
 from sqlalchemy.exc import DBAPIError
 
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*$", re.MULTILINE)
+
+PREFIX: Final = "octollm_prefix"
+"""Execution option: (statement, parameters) that run before each statement of a connection, in the same trip."""
 
 # SQLSTATEs seen behind a pooler that hands out another session than the one that prepared the statement
 _NOT_PREPARED: Final = frozenset({"26000", "42P05"})
@@ -40,14 +44,15 @@ class Prepared:
     """
 
     def __init__(self, name: str, statement: str, types: Mapping[str, str]) -> None:
-        self._name = name
+        # behind a pooler, another release may have prepared its own statement of this name in the session
+        self._name = f"{name}_{crc32(statement.encode()):08x}"
         self._plain = statement
         numbered = statement
         for number, parameter in enumerate(types, 1):
             numbered = numbered.replace(f"%({parameter})s", f"${number}")
-        self._prepare = f"PREPARE {name} ({', '.join(types.values())}) AS {numbered}"
+        self._prepare = f"PREPARE {self._name} ({', '.join(types.values())}) AS {numbered}"
         arguments = ", ".join(f"%({parameter})s" for parameter in types)
-        self._execute = f"-- {name}\nEXECUTE {name} ({arguments})"
+        self._execute = f"-- {name}\nEXECUTE {self._name} ({arguments})"
 
     def execute(self, conn: Connection, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         """Run the statement, preparing it if this connection has not done so.
@@ -64,12 +69,48 @@ class Prepared:
                 known.add(self._name)
             return conn.exec_driver_sql(self._execute, parameters)
         except DBAPIError as error:
-            if not lacks_statement(error):
-                raise
-            conn.info["behind_pooler"] = True
-            if _is_in_transaction(conn):
-                raise
+            _require_other_session(conn, error)
             return conn.exec_driver_sql(self._plain, parameters)
+
+    def first(self, conn: Connection, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Run the statement as `execute` does, and return {column: value} of its first row; None without rows.
+
+        It uses the driver's cursor: SQLAlchemy's work for a statement takes 0.2 ms, more than this call's own.
+        """
+        is_plain = conn.get_execution_options().get(PREFIX) is None
+        if is_plain and self._name in conn.info.get("prepared", ()) and not conn.info.get("behind_pooler"):
+            try:
+                return _first(conn, self._execute, parameters)
+            except DBAPIError as error:
+                _require_other_session(conn, error)
+        row = self.execute(conn, parameters).mappings().first()
+        return None if row is None else dict(row)
+
+
+def _first(conn: Connection, statement: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a statement's first row; raises SQLAlchemy's errors, and drops a connection that is lost."""
+    driver: Any = conn.connection.dbapi_connection
+    with driver.cursor() as cursor:
+        try:
+            cursor.execute(statement, parameters)
+            row = cursor.fetchone()
+        except BaseException as error:
+            # what SQLAlchemy itself calls for an error of its own cursors
+            conn._handle_dbapi_exception(error, statement, dict(parameters), cursor, None)
+        return (
+            None
+            if row is None
+            else dict(zip((column.name for column in cursor.description), row, strict=True))
+        )
+
+
+def _require_other_session(conn: Connection, error: DBAPIError) -> None:
+    """Note that a pooler hands out sessions; re-raise an error that means something else, or ended a transaction."""
+    if not lacks_statement(error):
+        raise error
+    conn.info["behind_pooler"] = True
+    if _is_in_transaction(conn):
+        raise error
 
 
 def lacks_statement(error: Exception) -> bool:

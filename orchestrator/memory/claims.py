@@ -87,7 +87,7 @@ def claim(
         "poison_step": poison_step,
         "max_running": max_running,
     }
-    row = _CLAIM.execute(conn, values).mappings().one_or_none()
+    row = _CLAIM.first(conn, values)
     if row is None:
         return Refusal.CLOSED
     return Refusal.NOT_IN_TURN if row["attempt"] is None else Claim(**row)

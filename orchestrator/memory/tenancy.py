@@ -7,7 +7,8 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from orchestrator.chord import sql
-from orchestrator.chord.database import PREFIX, statement
+from orchestrator.chord.database import statement
+from orchestrator.chord.sql import PREFIX
 
 _SQL = sql.load(__file__)
 _CAN_CONFINE = "octollm_can_confine"

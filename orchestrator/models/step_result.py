@@ -1,7 +1,7 @@
 """The result of one attempt at a step, as a plain frozen value."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
@@ -33,8 +33,8 @@ class StepResult:
     artifact: str | None = None
 
     def to_record(self) -> dict[str, Any]:
-        """Return the result as JSON values."""
-        return asdict(self)
+        """Return the result as JSON values; they are the result's own, not copies."""
+        return dict(vars(self))
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:

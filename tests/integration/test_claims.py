@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from celery.exceptions import Ignore
-from sqlalchemy import Engine, event
+from psycopg2.extensions import cursor
+from sqlalchemy import event
 
-from orchestrator.chord.database import statement, transaction
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import open_engine, statement, transaction
+from orchestrator.chord.sql import Prepared
 from orchestrator.lifecycle import cancel, requeue
 from orchestrator.lifecycle.ending import Ending, end_task
 from orchestrator.memory import claims, files, tasks
@@ -27,20 +30,32 @@ from workers.attempt.context import AttemptContext
 from workers.runtime.announcer import Announcer
 
 
-@contextmanager
-def counted(engine: Engine) -> Iterator[list[str]]:
-    """The statements that run on the engine, other than those that prepare one."""
-    ran: list[str] = []
+@pytest.fixture
+def ran() -> list[str]:
+    """The statements that `worker` has run, by the name in their first line."""
+    return []
 
-    def note(_conn: Any, _cursor: Any, text: str, *_: Any) -> None:
-        if not text.startswith("PREPARE"):
-            ran.append(text)
 
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield ran
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
+@pytest.fixture
+def worker(engineer: Engineer, postgres_url: str, ran: list[str]) -> Iterator[WorkerProcess]:
+    """A worker's process with a connection of its own, on which all statements are noted."""
+
+    class NotingCursor(cursor):  # type: ignore[misc]  # psycopg2 has no types
+        def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002  # psycopg2's name
+            ran.append(query.splitlines()[0])
+            super().execute(query, vars)
+
+    def note(connection: Any, _record: Any) -> None:
+        connection.cursor_factory = NotingCursor
+
+    engine = open_engine(postgres_url, pool_size=1)
+    event.listen(engine, "connect", note)
+    process = replace(process_of(engineer), engine=engine)
+    # another step's claim, which prepares the statement
+    claim_in_turn(process, engineer.row(engineer.start(wait_step("a")), "a")["id"])
+    ran.clear()
+    yield process
+    engine.dispose()
 
 
 @contextmanager
@@ -75,34 +90,73 @@ def types_of(engineer: Engineer, task_id: str) -> list[str]:
     return [told.type for told in engineer.events(task_id) if told.payload.get("step") == "a"]
 
 
-def test_a_step_with_inputs_and_files_takes_one_statement_up_to_its_arm(engineer: Engineer) -> None:
+def test_a_step_with_inputs_and_files_takes_one_statement_up_to_its_arm(
+    engineer: Engineer, worker: WorkerProcess, ran: list[str]
+) -> None:
     with transaction(engineer.engine) as conn:
         file = files.put(conn, TENANT, filename="f.txt", media_type="text/plain", content=b"x")
     uses = {"values": {"$from": "a", "pointer": "/summary"}}
     plan = [wait_step("a"), {**wait_step("b", "a"), "arm": "retriever", "action": "collect", "inputs": uses}]
     task_id = engineer.start(*plan, attachments=(file.sha256,))
     engineer.do(task_id, "a")
-    worker, row_id = process_of(engineer), engineer.row(task_id, "b")["id"]
 
-    with counted(engineer.engine) as ran:
-        claim = claim_in_turn(worker, row_id)
-        attempt = AttemptContext.of(worker, claim)
-        result = run_step(attempt)
+    claim = claim_in_turn(worker, engineer.row(task_id, "b")["id"])
+    attempt = AttemptContext.of(worker, claim)
+    result = run_step(attempt)
 
-    assert [text.splitlines()[0] for text in ran] == ["-- octollm_claim"]
+    assert ran == ["-- octollm_claim"]
     assert result.output["values"] == "done"
     assert [item.filename for item in attempt.attachments] == ["f.txt"]
 
 
-def test_a_message_delivered_twice_costs_one_statement(engineer: Engineer) -> None:
+def test_a_message_delivered_twice_costs_one_statement(
+    engineer: Engineer, worker: WorkerProcess, ran: list[str]
+) -> None:
     task_id = engineer.start(wait_step("a"))
-    row_id, worker = engineer.row(task_id, "a")["id"], process_of(engineer)
     engineer.do(task_id, "a")
 
-    with counted(engineer.engine) as ran, pytest.raises(Ignore):
-        claim_in_turn(worker, row_id)
+    with pytest.raises(Ignore):
+        claim_in_turn(worker, engineer.row(task_id, "a")["id"])
 
-    assert len(ran) == 1
+    assert ran == ["-- octollm_claim"]
+
+
+def test_a_claim_in_a_session_that_a_pooler_swapped_is_made(
+    engineer: Engineer, worker: WorkerProcess
+) -> None:
+    row_id = engineer.row(engineer.start(wait_step("a")), "a")["id"]
+    with statement(worker.engine) as conn:
+        conn.exec_driver_sql("DEALLOCATE ALL")
+
+    assert claim_in_turn(worker, row_id).attempt == 1
+
+
+def test_a_statement_that_another_release_prepared_by_the_same_name_is_not_run(engineer: Engineer) -> None:
+    """Behind a pooler both releases meet in one session."""
+    former = Prepared("octollm_test", "SELECT %(number)s + 1 AS answer", {"number": "int"})
+    latter = Prepared("octollm_test", "SELECT %(number)s + 2 AS answer", {"number": "int"})
+
+    with statement(engineer.engine) as conn:
+        answers = [one.first(conn, {"number": 1}) for one in (former, latter, former, latter)]
+
+    assert answers == [{"answer": 2}, {"answer": 3}] * 2
+
+
+def test_a_claim_whose_connection_is_lost_is_made_on_another(
+    engineer: Engineer, worker: WorkerProcess
+) -> None:
+    """The server ends the connection while the claim waits for a lock."""
+    row_id = engineer.row(engineer.start(wait_step("a")), "a")["id"]
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(engineer.engine) as conn:
+            conn.exec_driver_sql("UPDATE steps SET sends = sends + 1 WHERE id = %(id)s", {"id": row_id})
+            claiming = pool.submit(claim_in_turn, worker, row_id)
+            wait_for_a_lock(engineer)
+            engineer.ask("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        claim = claiming.result(timeout=30)
+
+    assert claim.attempt == 1
 
 
 def test_a_step_is_not_given_the_whole_plan(engineer: Engineer) -> None:

@@ -14,12 +14,18 @@ def store_large_output(attempt: AttemptContext, proceed: Handler) -> StepResult:
     Waits until the attempt's deadline for a database that is away. Raises OutputTooLarge.
     """
     done: StepResult = proceed(attempt)
-    result = outlast(lambda: _offload(attempt, done), until=attempt.deadline)
-    size = len(record.encode(result.to_record()).encode())
     max_bytes = attempt.process.settings.max_recorded_result_bytes
+    if _size(done) <= min(output_offload.INLINE_BYTES, max_bytes):
+        return done
+    result = outlast(lambda: _offload(attempt, done), until=attempt.deadline)
+    size = _size(result)
     if size > max_bytes:
         raise OutputTooLarge(f"The step's result is {size} bytes; a step may record {max_bytes}.")
     return result
+
+
+def _size(result: StepResult) -> int:
+    return len(record.encode(result.to_record()).encode())
 
 
 def _offload(attempt: AttemptContext, result: StepResult) -> StepResult:
