@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
@@ -165,10 +165,10 @@ def complete(
         "max_parallel": max_parallel,
         "redispatch_seconds": redispatch_seconds,
     }
-    row = _COMPLETE.execute(conn, values).one()
-    if row.answer != Answer.DONE:
+    row = _COMPLETE.first(conn, values) or {}
+    if row["answer"] != Answer.DONE:
         return _not_made(row)
-    return CompletedStep(row.seconds, [StepMessage(**message) for message in row.messages or ()])
+    return CompletedStep(row["seconds"], [StepMessage(**message) for message in row["messages"] or ()])
 
 
 def adopt(conn: Connection, claim: Claim, first: FirstRound, *, redispatch_seconds: float) -> NotMade | None:
@@ -191,8 +191,8 @@ def adopt(conn: Connection, claim: Claim, first: FirstRound, *, redispatch_secon
         "size": first.size,
         "redispatch_seconds": redispatch_seconds,
     }
-    row = _ADOPT.execute(conn, values).one()
-    return None if row.answer == Answer.DONE else _not_made(row)
+    row = _ADOPT.first(conn, values) or {}
+    return None if row["answer"] == Answer.DONE else _not_made(row)
 
 
 def finish(conn: Connection, claim: Claim, end: JudgedEnd) -> FinishedTask | NotMade:
@@ -210,8 +210,10 @@ def finish(conn: Connection, claim: Claim, end: JudgedEnd) -> FinishedTask | Not
         "decisions": as_decisions(end.decisions),
         "fresh_seconds": end.fresh_seconds,
     }
-    row = _FINISH.execute(conn, values).one()
-    return FinishedTask(row.priority, row.age_seconds) if row.answer == Answer.DONE else _not_made(row)
+    row = _FINISH.first(conn, values) or {}
+    if row["answer"] != Answer.DONE:
+        return _not_made(row)
+    return FinishedTask(row["priority"], row["age_seconds"])
 
 
 def _of(claim: Claim) -> dict[str, Any]:
@@ -224,5 +226,5 @@ def _of(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _not_made(row: Row[Any]) -> NotMade:
-    return NotMade(Answer(row.answer), row.current_round)
+def _not_made(row: Mapping[str, Any]) -> NotMade:
+    return NotMade(Answer(row["answer"]), row["current_round"])

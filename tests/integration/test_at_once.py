@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 import structlog
 from celery import Celery
-from sqlalchemy import Engine, event
 
 from orchestrator.cache.admission import Admission
 from orchestrator.chord import chord
@@ -156,44 +154,6 @@ def test_both_ways_leave_the_same_rows_and_messages(
     assert at_once == step_by_step
     assert sent == worker.sent
     assert any(sent)
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """Gather the first line of each statement, which names it."""
-    seen: list[str] = []
-
-    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith("PREPARE"):
-            seen.append(statement.splitlines()[0])
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-
-
-def test_each_transition_is_one_statement(worker: Worker) -> None:
-    task_id = worker.engineer.submit(wait_step("a"), wait_step("b", "a"))
-    planned = worker.engineer.take(task_id, "$plan")
-    plan = check_plan(planned.contract["plan"], attachments=())
-
-    with statements() as of_plan:
-        store(app, planned, RoutedPlan(plan, {name: {"arm": "executor"} for name in "ab"}, 0.0))
-    first, second = worker.engineer.take(task_id, "a"), None
-    with statements() as of_first:
-        store(app, first, done())
-    second = worker.engineer.take(task_id, "b")
-    with statements() as of_last:
-        store(app, second, done())
-    judge = worker.engineer.take(task_id, "$judge")
-    with statements() as of_judge:
-        store(app, judge, JudgedRound(verdict(Decision.PASSED), None))
-
-    assert of_plan == ["-- octollm_adopt"]
-    assert of_first == of_last == ["-- octollm_complete"]
-    assert of_judge == ["-- octollm_finish_task"]
 
 
 def refusals(*stored: tuple[Claim, Any]) -> list[str]:
