@@ -6,6 +6,7 @@ Under pytest-xdist each worker has its own servers, so that tests may stop, conf
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from orchestrator.chord.database import open_engine
 from orchestrator.devserver import servers as private_servers
 from orchestrator.devserver.servers import Servers
 from orchestrator.memory import migrate
+from orchestrator.process.loop import Loop
 from tests import sharing
 
 # at import, since modules that tests import read these when they are imported
@@ -113,6 +115,15 @@ def servers(home: Path) -> Iterator[Servers]:
         patch.setenv("DATABASE_URL", running.database_url)
         patch.setenv("REDIS_URL", running.redis_url)
         yield running
+        _stop_loops()
+
+
+def _stop_loops() -> None:
+    """Stop the loops that tests have started in this process: they would report that the servers are away."""
+    for thread in threading.enumerate():
+        loop = getattr(getattr(thread, "_target", None), "__self__", None)
+        if isinstance(loop, Loop):
+            loop.stop()
 
 
 @pytest.fixture(scope="session")

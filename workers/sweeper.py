@@ -74,10 +74,13 @@ class Sweeper:
         self._hints = worker.hints
         self._broker = broker
         self._connected_at = time.monotonic()
-        self._forget_again_at = 0.0
+        self._forget_again_at: dict[str, float] = {}
 
     def tick(self) -> bool:
-        """Run each sweep once; return whether one found a full batch. A failed sweep runs again at the next tick."""
+        """Run each sweep once; return whether one found a full batch. A failed sweep runs again at the next tick.
+
+        A sweep that deletes what is past its retention rests for a minute when it finds nothing.
+        """
         sweeps: tuple[Callable[[], Swept], ...] = (
             self.queue_again_after_flush,
             self.end_past_deadline,
@@ -87,13 +90,11 @@ class Sweeper:
             self.give_up_out_of_reach,
             self.publish_due,
             self.fire_ready,
-            self.forget_dead_pools,
-            self.forget_old,
-            self.forget_submissions,
             self.publish_webhooks,
         )
+        retention = (self.forget_dead_pools, self.forget_old, self.forget_submissions)
         has_more = False
-        for sweep in sweeps:
+        for sweep in (*sweeps, *(sweep for sweep in retention if self._is_due(sweep.__name__))):
             try:
                 swept = sweep()
             except SQLAlchemyError as error:
@@ -106,6 +107,8 @@ class Sweeper:
                 if swept.healed:
                     log.warning("sweep.healed", sweep=sweep.__name__, count=swept.healed)
                 has_more |= swept.taken >= BATCH
+                if sweep in retention and not swept.taken:
+                    self._forget_again_at[sweep.__name__] = time.monotonic() + _FORGET_EVERY_SECONDS
         return has_more
 
     def queue_again_after_flush(self) -> Swept:
@@ -226,10 +229,8 @@ class Sweeper:
     def forget_old(self) -> Swept:
         """Delete what is older than RETENTION_DAYS, and entries of the audit log older than AUDIT_RETENTION_DAYS.
 
-        Deletes one batch a tick while there is more, else looks once a minute.
+        Each statement deletes one batch.
         """
-        if time.monotonic() < self._forget_again_at:
-            return Swept()
         days = self._settings.retention_days
         with transaction(self._engine) as conn:
             forgotten = retention.forget_tasks(conn, days=days, limit=BATCH)
@@ -237,10 +238,11 @@ class Sweeper:
             files = retention.forget_artifacts(conn, days=days, limit=BATCH)
         with statement(self._engine) as conn:
             entries = audit_log.forget(conn, days=self._settings.audit_retention_days, limit=BATCH)
-        if forgotten + files + entries == 0:
-            self._forget_again_at = time.monotonic() + _FORGET_EVERY_SECONDS
         # each has its own batch: their sum does not show whether one was full
         return Swept(max(forgotten, files, entries))
+
+    def _is_due(self, retention: str) -> bool:
+        return time.monotonic() >= self._forget_again_at.get(retention, 0.0)
 
     def _is_too_soon(self, postgres_up_seconds: float) -> bool:
         lease = self._settings.lease_seconds

@@ -24,18 +24,22 @@ def read_key(members: Mapping[str, Any]) -> IdempotencyKey | None:
     OctoLLM's clients repeat a POST after a timeout with the same X-Request-ID. Within ten minutes the same body with
     the same id is the same task; a different body is a different task. Raises InvalidInput if the key is malformed.
     """
-    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
-    sha256 = hashlib.sha256(canonical.encode()).hexdigest()
     key = request.headers.get("Idempotency-Key")
     if key is not None:
         if not _KEY.fullmatch(key):
             raise InvalidInput.at("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
-        return IdempotencyKey(f"key:{key}", sha256, KEY_SECONDS)
+        return IdempotencyKey(f"key:{key}", _digest(members), KEY_SECONDS)
     request_id = context.request_id()
     # otherwise the id was made here
     if request.headers.get("X-Request-ID") == request_id:
+        sha256 = _digest(members)
         return IdempotencyKey(f"request:{request_id}:{sha256}", sha256, REQUEST_SECONDS)
     return None
+
+
+def _digest(members: Mapping[str, Any]) -> str:
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def submit_once(caller: Caller, submit: Callable[[], Submitted]) -> Submitted:

@@ -62,14 +62,14 @@ class ArmStatistics:
     declared_at: datetime | None
 
 
-def record_heartbeat(conn: Connection, report: PoolReport) -> None:
-    """Record that a worker process is alive; it counts as alive for ALIVE_WITHIN_SECONDS."""
-    conn.exec_driver_sql(_SQL["record_heartbeat"], asdict(report))
+def record_heartbeat(conn: Connection, *reports: PoolReport) -> None:
+    """Record that a worker process is alive, in one statement; it counts as alive for ALIVE_WITHIN_SECONDS."""
+    conn.exec_driver_sql(_SQL["record_heartbeat"], {"reports": encode([asdict(one) for one in reports])})
 
 
-def leave(conn: Connection, node: str) -> None:
-    """Delete the row of a worker process that stops; calling it twice is safe."""
-    conn.exec_driver_sql(_SQL["leave"], {"node": node})
+def leave(conn: Connection, *nodes: str) -> None:
+    """Delete the rows of a worker process that stops; calling it twice is safe."""
+    conn.exec_driver_sql(_SQL["leave"], {"nodes": list(nodes)})
 
 
 def alive(conn: Connection, *, within_seconds: float = ALIVE_WITHIN_SECONDS) -> list[Pool]:

@@ -1,10 +1,20 @@
 -- name: record_heartbeat
--- Upsert a worker process' heartbeat. A restarted process has the same node name and takes the row over.
+-- Upsert a worker process' heartbeat, a row for each of its queues. A restarted process has the same node names and
+-- takes the rows over.
 INSERT INTO pools (node, queue, arm, concurrency, busy, isolation, version, registry_digest, unavailable)
-VALUES (
-    %(node)s, %(queue)s, %(arm)s, %(concurrency)s, %(busy)s, %(isolation)s, %(version)s, %(registry_digest)s,
-    %(unavailable)s
+SELECT node, queue, arm, concurrency, busy, isolation, version, registry_digest, unavailable
+FROM jsonb_to_recordset(CAST(%(reports)s AS jsonb)) AS report (
+    node text,
+    queue text,
+    arm text,
+    concurrency integer,
+    busy integer,
+    isolation text,
+    version text,
+    registry_digest text,
+    unavailable text
 )
+ORDER BY node
 ON CONFLICT (node) DO UPDATE
 SET queue = excluded.queue,
     arm = excluded.arm,
@@ -17,9 +27,9 @@ SET queue = excluded.queue,
     seen_at = now()
 
 -- name: leave
--- Delete the row of a worker process that stopped.
+-- Delete the rows of a worker process that stopped.
 DELETE FROM pools
-WHERE node = %(node)s
+WHERE node = ANY(%(nodes)s)
 
 -- name: alive
 -- Read the worker processes with a recent heartbeat, by Postgres' clock.

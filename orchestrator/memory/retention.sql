@@ -21,7 +21,9 @@ DELETE FROM tasks
 WHERE id = ANY(%(ids)s);
 
 -- name: delete_artifacts
--- Delete old files that no stored task refers to.
+-- Delete old files that no stored task refers to, oldest first. OFFSET 0 keeps the planner from joining all tasks and
+-- steps: each file is looked up by index until the batch is full (1,000,000 steps: 45 ms instead of 2,700). The index
+-- steps_stowed is in the default collation, artifacts.sha256 is not.
 DELETE FROM artifacts a
 USING (
     SELECT f.tenant, f.sha256
@@ -33,12 +35,14 @@ USING (
             WHERE t.tenant = f.tenant
                 AND t.contract -> 'attachments' <> '[]'
                 AND t.contract -> 'attachments' ? f.sha256
+            OFFSET 0
         )
         AND NOT EXISTS (
             SELECT
             FROM steps s
-            JOIN tasks t ON t.id = s.task_id
-            WHERE t.tenant = f.tenant AND s.result ->> 'artifact' = f.sha256
+            WHERE s.result ->> 'artifact' = f.sha256 COLLATE "default"
+                AND (SELECT t.tenant FROM tasks t WHERE t.id = s.task_id) = f.tenant
+            OFFSET 0
         )
     ORDER BY f.created_at, f.sha256
     LIMIT %(limit)s

@@ -1,6 +1,6 @@
 """Reads and writes tasks: their contracts, states and results."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -45,6 +45,10 @@ _SUBMIT = Prepared(
     },
 )
 _LOCK_TASK = Prepared("octollm_lock_task", _SQL["lock_task"], {"task_id": "text"})
+_STEPS_OF = Prepared("octollm_steps_of", _SQL["steps_of"], {"task_id": "text"})
+_WAITING_ARMS = Prepared(
+    "octollm_waiting_arms", _SQL["waiting_arms"], {"task_id": "text", "within_seconds": "float8"}
+)
 
 
 @dataclass(frozen=True)
@@ -241,14 +245,14 @@ def count_open(conn: Connection, tenant: str, *, limit: int) -> int:
 
 def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:
     """Return the latest row of every step of the task's plan, in the plan's order."""
-    rows = conn.exec_driver_sql(_SQL["steps_of"], {"task_id": task_id})
+    rows: Iterable[Any] = _STEPS_OF.execute(conn, {"task_id": task_id})
     return [StepRecord(*row) for row in rows]
 
 
 def waiting_arms(conn: Connection, task_id: str) -> list[str]:
     """Return the arms that the task's queued steps wait for and that no live pool serves."""
     values = {"task_id": task_id, "within_seconds": ALIVE_WITHIN_SECONDS}
-    return [row.arm for row in conn.exec_driver_sql(_SQL["waiting_arms"], values)]
+    return [row.arm for row in _WAITING_ARMS.execute(conn, values)]
 
 
 def lock_task(conn: Connection, task_id: str) -> LockedTask | None:

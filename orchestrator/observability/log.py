@@ -60,7 +60,12 @@ def configure(settings: Settings, *, service: str, stream: TextIO | None = None)
     stream = stream or sys.__stderr__ or sys.stderr
     chain = _shared_processors(service, _secret_values(settings))
     structlog.configure(
-        processors=[*chain, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # first, so that a line below the level costs no masking
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *chain,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,

@@ -77,6 +77,9 @@ class Loop:
             try:
                 self._work()
             except Exception as error:
+                # whoever stops a loop may stop its server next
+                if self._stopped.is_set() and isinstance(error, self._away):
+                    return
                 self._stopped.wait(self._fail(error))
             else:
                 self.succeed()

@@ -88,6 +88,7 @@ def test_no_statement_scans_a_large_table(crowded: dict[str, Any], engine: Engin
     assert len(statements) > 80
     assert seen == {"steps"}, "a scan is not seen"
     assert "tasks_attachments" in files, "a tenant's tasks are read for each of its old files"
+    assert "steps_stowed" in files, "all steps are read to find who refers to an old file"
 
 
 @pytest.mark.slow
@@ -156,7 +157,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "chord_id": row["chord_id"],
     }
     lists = {"ids": [row["id"]], "task_ids": [row["id"]], "chord_ids": [row["chord_id"]], "arms": list(ARMS)}
-    lists |= {"attempts": [1], "afters": [0], "terms": ["word"], "scopes": ["task:read"]}
+    lists |= {"nodes": ["n"], "attempts": [1], "afters": [0], "terms": ["word"], "scopes": ["task:read"]}
     sizes = {
         "limit": 200,
         "max_reports": 1000,
@@ -181,7 +182,14 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
     spans |= dict.fromkeys(
         ("patience_seconds", "after_seconds", "older_than_seconds", "seconds", "max_age"), 15
     )
-    texts: dict[str, Any] = {"state": "done", "owner": "me", "query": "word", "rows": "[]", "given": "[]"}
+    texts: dict[str, Any] = {
+        "state": "done",
+        "owner": "me",
+        "query": "word",
+        "rows": "[]",
+        "reports": "[]",
+        "given": "[]",
+    }
     texts |= {
         "cache_key": "k",
         "source_key": "k",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 import structlog
+from sqlalchemy import event
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.lifecycle import requeue
@@ -201,3 +202,23 @@ def _at_once(works: list[Callable[[], object]]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_a_sweep_that_found_nothing_to_delete_rests_while_the_others_go_on(
+    engineer: Engineer, sweepers: list[Sweeper]
+) -> None:
+    sent: list[str] = []
+
+    def note(_conn: object, _cursor: object, text: str, *_: object) -> None:
+        sent.append(text)
+
+    event.listen(engineer.engine, "before_cursor_execute", note)
+    sweepers[0].tick()
+    first = [text for text in sent if "DELETE" in text]
+    sent.clear()
+    sweepers[0].tick()
+    event.remove(engineer.engine, "before_cursor_execute", note)
+
+    assert len(first) >= 4, first
+    assert [text for text in sent if "DELETE" in text] == []
+    assert len(sent) <= 10, sent

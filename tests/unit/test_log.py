@@ -65,6 +65,23 @@ def output(tmp_path: Path) -> Output:
     return written
 
 
+class Unread:
+    """A value that must not be turned into text."""
+
+    def __str__(self) -> str:
+        raise AssertionError("a line below the level was formatted")
+
+
+def test_a_line_below_the_level_is_not_formatted(tmp_path: Path) -> None:
+    written = Output()
+    log.configure(_settings(tmp_path, LOG_LEVEL="warning"), service="worker", stream=written)
+
+    structlog.get_logger("ours").info("step.claimed", value=Unread())
+    structlog.get_logger("ours").warning("step.lost")
+
+    assert [line["event"] for line in written.lines()] == ["step.lost"]
+
+
 def test_a_line_has_time_level_service_and_the_values_given(output: Output) -> None:
     structlog.get_logger("ours").info("step.claimed", attempt=2)
 

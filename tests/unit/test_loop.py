@@ -40,6 +40,21 @@ def test_a_loop_continues_after_an_unforeseen_exception() -> None:
     assert loop.health()["state"] == "working"
 
 
+def test_a_loop_that_was_stopped_does_not_report_that_its_server_is_away() -> None:
+    stopped = threading.Event()
+    failed: list[str] = []
+
+    def work() -> None:
+        stopped.set()
+        raise Away()
+
+    loop = Loop("ours", work, away=(Away,), failed=failed.append, stopped=stopped)
+    with structlog.testing.capture_logs() as told:
+        loop.run()
+
+    assert (told, failed) == ([], [])
+
+
 def test_a_failing_loop_reports_since_when_and_the_error() -> None:
     failed: list[str] = []
     seen = threading.Event()

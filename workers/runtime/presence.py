@@ -30,6 +30,8 @@ class Presence:
         queues = [*app.amqp.queues.consume_from, *(ARMS[arm].queue for arm in self._withheld)]
         self._rows = {f"{node}/{arm.queue}": arm for arm in ARMS.values() if arm.queue in queues}
         self._concurrency = concurrency
+        # else each heartbeat would read the package's metadata from disk
+        self._version = version("octollm-orchestrator")
         self._loop = Loop(
             "presence",
             self._beat,
@@ -46,26 +48,25 @@ class Presence:
         """Stop the thread and delete the rows, so that the worker counts as gone at once."""
         self._loop.stop(wait_seconds=2 * BEAT_SECONDS)
         with statement(self._engine) as conn:
-            for node in self._rows:
-                pools.leave(conn, node)
+            pools.leave(conn, *self._rows)
 
     def _beat(self) -> None:
+        reports = [
+            PoolReport(
+                node=node,
+                queue=arm.queue,
+                arm=arm.arm_id,
+                concurrency=self._concurrency,
+                busy=len(state.active_requests),
+                isolation=startup_checks.isolation_of(self._app, arm.arm_id),
+                unavailable=self._withheld.get(arm.arm_id),
+                version=self._version,
+                registry_digest=registry_digest(),
+            )
+            for node, arm in self._rows.items()
+        ]
         with statement(self._engine) as conn:
-            for node, arm in self._rows.items():
-                pools.record_heartbeat(
-                    conn,
-                    PoolReport(
-                        node=node,
-                        queue=arm.queue,
-                        arm=arm.arm_id,
-                        concurrency=self._concurrency,
-                        busy=len(state.active_requests),
-                        isolation=startup_checks.isolation_of(self._app, arm.arm_id),
-                        unavailable=self._withheld.get(arm.arm_id),
-                        version=version("octollm-orchestrator"),
-                        registry_digest=registry_digest(),
-                    ),
-                )
+            pools.record_heartbeat(conn, *reports)
 
 
 def connect_signals(app: Celery) -> None:

@@ -36,7 +36,7 @@ def _break_texts(changes: Mapping[str, tuple[str, str]]) -> None:
         texts = read(module_file)
         for name, (sound, broken) in changes.items():
             if name in texts and module_file.endswith(
-                ("memory/steps.py", "memory/claims.py", "chord/chord.py")
+                ("memory/claims.py", "memory/steps.py", "chord/chord.py")
             ):
                 if sound not in texts[name]:
                     raise RuntimeError(f"the mutation does not know the statement {name} any more: {sound!r}")
