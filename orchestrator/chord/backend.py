@@ -349,13 +349,18 @@ class PostgresBackend(ResultBackend):
         try:
             values = self._values(ready, callback)
             with outbox.broker_needed(self.app, callback.id):
-                callback.delay(values)
+                if callback.immutable and type(callback) is Signature:
+                    outbox.publish_one(self.app, callback)
+                else:
+                    callback.delay(values)
         except ChordError as error:
             self._fail(ready, callback, error)
         except (SQLAlchemyError, BackendStoreError, BrokerAway):
             raise
         except Exception as error:
-            self._fail(ready, callback, _chord_error(f"Callback error: {error!r}", error))
+            failed = ChordError(f"Callback error: {error!r}")
+            failed.__cause__ = error
+            self._fail(ready, callback, failed)
 
     def _fail(self, ready: Ready, callback: Any, error: ChordError) -> None:
         log.warning("chord.failed", chord_id=ready.chord_id, error=str(error))
@@ -369,7 +374,7 @@ class PostgresBackend(ResultBackend):
         for part in parts:
             if part.failed:
                 error = self.exception_to_python(self.decode(part.value or b"null"))
-                raise _chord_error(f"Dependency {part.task_id} raised {error!r}", error)
+                raise ChordError(f"Dependency {part.task_id} raised {error!r}") from error
         if ready.header is None or callback.immutable:
             return [None if part.value is None else self.decode(part.value) for part in parts]
         return self._nested_values(ready.header)
@@ -391,9 +396,3 @@ def _member(signature: Signature[Any], chord_id: str) -> Signature[Any]:
     member = signature.clone()
     member.options["group_id"] = chord_id
     return member
-
-
-def _chord_error(message: str, cause: BaseException) -> ChordError:
-    error = ChordError(message)
-    error.__cause__ = cause
-    return error

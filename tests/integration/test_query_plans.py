@@ -157,6 +157,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "chord_id": row["chord_id"],
     }
     lists = {"ids": [row["id"]], "task_ids": [row["id"]], "chord_ids": [row["chord_id"]], "arms": list(ARMS)}
+    lists |= {"queues": ["arm.coder"], "missing": [1]}
     lists |= {"nodes": ["n"], "attempts": [1], "afters": [0], "terms": ["word"], "scopes": ["task:read"]}
     sizes = {
         "limit": 200,
