@@ -40,11 +40,11 @@ from tests.waiting import wait_until
 # Whoever changes what a task costs changes its number here; lower it when your work saves some.
 COSTS = {
     "submission": {"statements": 1, "commits": 1, "redis commands": 5},
-    "work": {"statements": 81, "commits": 24, "redis commands": 89},
+    "work": {"statements": 21, "commits": 21, "redis commands": 5},
     "status": {"statements": 2, "commits": 2, "redis commands": 4},
 }
-# 21 today; not exact, because hints may be gathered for some milliseconds, and one that times out is sent again
-MAX_HINTS = 24
+# 13 today; not exact, because hints are gathered for some milliseconds, and one that times out is sent again
+MAX_HINTS = 16
 
 _LOGINS = {"costs_door": ("octollm_api",), "costs_worker": ("octollm_rounds", "octollm_arm")}
 _LINE = re.compile(r"^[^[\n]*\[(\d+)\] (?:(LOG):  (?:statement|execute [^:]*): |(ERROR):)", re.MULTILINE)
