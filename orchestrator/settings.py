@@ -149,6 +149,8 @@ class Settings:
     llm_effort: Mapping[Work, str] | None = _setting(parse_efforts, default=None)
     embeddings: ModelName | None = _setting(parse_embeddings, default=None)
     llm_timeout_seconds: float = _setting(_seconds, default=120.0)
+    planning_timeout_seconds: float = _setting(_seconds, default=180.0)
+    judging_timeout_seconds: float = _setting(_seconds, default=180.0)
     llm_flavour: str = _setting(_one_of("auto", "openai", "openai-compatible"), default="auto")
     llm_stream: str = _setting(_one_of("on", "off"), default="off")
     llm_rpm: Mapping[str, int] | None = _setting(parse_limits, default=None)

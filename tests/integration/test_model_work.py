@@ -18,7 +18,7 @@ from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import budget
 from orchestrator.memory.claims import Claim
 from orchestrator.models.caller import Caller
-from orchestrator.models.errors import BudgetExceeded, MustWait
+from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailable
 from orchestrator.models.plan import Plan
@@ -119,7 +119,7 @@ def test_if_the_model_gives_no_plan_a_matching_recipe_is_used_and_recorded(plann
 
     assert (made.mode, made.provenance["recipe"]) == ("rules", "scan-files")
     assert made.provenance["model_failed"] == "model_quota_exhausted"
-    assert "model_quota_exhausted" in made.rationale
+    assert made.rationale.startswith("The models gave no plan (model_quota_exhausted")
 
 
 def test_if_no_recipe_matches_either_the_models_error_is_reported(planner: Planner) -> None:
@@ -127,6 +127,30 @@ def test_if_no_recipe_matches_either_the_models_error_is_reported(planner: Plann
 
     with pytest.raises(ModelQuotaExhausted):
         planner.plan(planner.submit(UNPLANNABLE))
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        "Write unit tests that check this text for secrets",
+        "Scan this text for secrets and count the vowels",
+        "Do not scan this text for secrets",
+        "Which documents mention refunds?",
+        'Scan this text for secrets and "the rest"',
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_goal_wholly_is_no_fallback(planner: Planner, goal: str) -> None:
+    planner.fake.fail(Fault.INSUFFICIENT_QUOTA)
+
+    with pytest.raises(ModelQuotaExhausted):
+        planner.plan(planner.submit(goal))
+
+
+def test_a_model_whose_plans_are_illegal_is_not_replaced_by_a_recipe_of_other_work(planner: Planner) -> None:
+    planner.fake.answer(*[{**PLAN, "steps": [{**STEP, "action": "erase"}]}] * 3)
+
+    with pytest.raises(InvalidPlan, match="still wrong after 2 corrections"):
+        planner.plan(planner.submit("Write unit tests for this module and scan it for secrets"))
 
 
 def test_a_retryable_model_error_is_retried_before_a_recipe_is_used(planner: Planner) -> None:
@@ -256,7 +280,7 @@ def test_a_model_that_is_free_only_after_the_deadline_is_unavailable(planner: Pl
     late = planner.submit(UNPLANNABLE, max_time_seconds=60)
 
     turned_away = planner.plan(planner.submit(SCAN, max_time_seconds=60))
-    paused = planner.plan(planner.submit(SCAN + " now", max_time_seconds=60))
+    paused = planner.plan(planner.submit(SCAN + ", please", max_time_seconds=60))
     failed = failure("model_rate_limited", "", retryable=True, details={"retry_after": 100})
     planner.finish(late, failed)
 
