@@ -58,7 +58,7 @@ def test(*, name: str | None) -> int:
     """
     known = settings_module.load(stack_environ())
     learned, has_failed = _learned(known), False
-    for chosen in _chosen(known.models, name):
+    for chosen in _chosen(known.all_models, name):
         facts = probe(known, chosen, learned=learned, environ=os.environ)
         click.echo(_line(_described(known, chosen, facts, prices=prices_of(known))))
         has_failed = has_failed or facts.get("test") != "ok"
@@ -68,7 +68,7 @@ def test(*, name: str | None) -> int:
 def describe(known: Settings, learned: LearnedFacts) -> Iterator[dict[str, Any]]:
     """Yield each model of the settings as JSON values; a price that is not known is None."""
     prices = prices_of(known)
-    for name in known.models:
+    for name in known.all_models:
         yield _described(known, name, learned.of(key_of(known, name)), prices=prices)
 
 

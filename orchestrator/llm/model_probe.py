@@ -12,6 +12,7 @@ from orchestrator.llm.gate import FallbackGate
 from orchestrator.llm.prompt import Role, compose, trusted
 from orchestrator.models.errors import StepError
 from orchestrator.models.model_choice import ModelName
+from orchestrator.models.model_work import CHAIN_SETTINGS, Work
 from orchestrator.settings import Settings
 
 _SCHEMA = {
@@ -24,7 +25,6 @@ _QUESTION = [
     compose(Role.SYSTEM, trusted("You answer with JSON.")),
     compose(Role.USER, trusted("Which are the twelve months of the year?")),
 ]
-_OUTPUT_TOKENS = 4_000
 
 
 def key_of(settings: Settings, name: ModelName) -> str:
@@ -40,7 +40,7 @@ def probe(
     key, records = key_of(settings, name), list[CallRecord]()
     learned.forget(key)
     models = model_chain.open_models(
-        replace(settings, llm_chain=(name,)),
+        replace(settings, llm_chain=(name,), **dict.fromkeys(CHAIN_SETTINGS, ())),
         gate=FallbackGate(),
         observe=records.append,
         environ=environ,
@@ -49,7 +49,7 @@ def probe(
     deadline = time.monotonic() + settings.llm_timeout_seconds
     try:
         answer = models.complete(
-            CompletionRequest(_QUESTION, "models.test@1.0.0", _OUTPUT_TOKENS, deadline, _SCHEMA)
+            CompletionRequest(_QUESTION, "models.test@1.0.0", Work.EXPLAIN, deadline, _SCHEMA)
         )
     except StepError as error:
         outcome = {"test": error.code, "detail": error.message}

@@ -55,6 +55,7 @@ class OpenAIProvider(SdkProvider):
         Adaptation(re.compile(r"\bmax_completion_tokens\b"), "max_completion_tokens", is_supported=True),
         Adaptation(re.compile(r"\bmax_completion_tokens\b"), "max_completion_tokens"),
         Adaptation(re.compile(r"\bprompt_cache_key\b"), "prompt_cache"),
+        Adaptation(re.compile(r"\breasoning_effort\b"), "effort"),
         Adaptation(re.compile(r"\b(?:stream_options|include_usage)\b"), "stream_usage"),
         Adaptation(re.compile(r"\b(?:stream|streaming)\b", re.IGNORECASE), "stream"),
         Adaptation(re.compile(r"\bsystem\b", re.IGNORECASE), "system"),
@@ -79,10 +80,12 @@ class OpenAIProvider(SdkProvider):
 
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
         messages = with_one_system_message(request.messages, has_system=self.uses("system", model))
-        common: dict[str, Any] = {"model": model, "extra_body": self._extra_body(model)}
+        common: dict[str, Any] = {"model": model}
         if self.uses("prompt_cache", model):
             common["prompt_cache_key"] = cache_key(messages[0].text)
         if self.uses("responses", model):
+            if request.effort and self.uses("effort", model):
+                common["reasoning"] = {"effort": request.effort}
             return common | openai_responses.parameters_of(request, messages)
         return common | self._chat_parameters(request, messages, model)
 
@@ -94,6 +97,8 @@ class OpenAIProvider(SdkProvider):
             "messages": [{"role": message.role.value, "content": message.text} for message in messages],
             limit: request.max_output_tokens,
         }
+        if request.effort and self.uses("effort", model):
+            parameters["reasoning_effort"] = request.effort
         if request.response_format is ResponseFormat.JSON_SCHEMA:
             schema = {"name": "answer", "schema": request.schema, "strict": request.is_strict}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}

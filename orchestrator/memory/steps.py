@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import Connection, CursorResult, Row
 
 from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
@@ -192,19 +192,21 @@ def fence(conn: Connection, task_id: str) -> list[Fenced]:
 def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[StepOutcome]:
     """Return the latest outcome of every step up to this round, including those kept from earlier rounds."""
     rows = conn.exec_driver_sql(_SQL["results_of"], {"task_id": task_id, "round": round_number})
-    return [
-        StepOutcome(
-            row.id,
-            row.task_id,
-            row.name,
-            row.arm,
-            StepState(row.state),
-            row.round,
-            row.was_repaired,
-            StepResult.from_record(row.result) if row.result else None,
-        )
-        for row in rows
-    ]
+    return [outcome_of(row) for row in rows]
+
+
+def outcome_of(row: Row[Any]) -> StepOutcome:
+    """Return the outcome in a row of the statement `results_of`."""
+    return StepOutcome(
+        row.id,
+        row.task_id,
+        row.name,
+        row.arm,
+        StepState(row.state),
+        row.round,
+        row.was_repaired,
+        StepResult.from_record(row.result) if row.result else None,
+    )
 
 
 def backlog(conn: Connection, *, poison_step: int) -> list[Backlog]:

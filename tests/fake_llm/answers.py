@@ -32,6 +32,15 @@ def schema_in_words(text: str) -> Any:
         return None
 
 
+def unscripted(body: Mapping[str, Any]) -> str:
+    """Return the answer to a request without a script: a value of its schema as JSON, or SENTENCE."""
+    config = body.get("output_config") or body.get("text") or {}
+    asked = body.get("response_format") or config.get("format") or {}
+    schema = asked.get("schema") or (asked.get("json_schema") or {}).get("schema")
+    schema = schema or schema_in_words(prompt_text(body))
+    return json.dumps(example(schema)) if schema else SENTENCE
+
+
 def prompt_text(body: Mapping[str, Any]) -> str:
     """Return all texts of a request; Anthropic and Responses have the system text apart, perhaps in blocks."""
     system = body.get("system") or body.get("instructions") or ""

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from tests.fake_llm.answers import SENTENCE, example, prompt_text, schema_in_words
+from tests.fake_llm.answers import unscripted
 from tests.fake_llm.protocols import (
     Answer,
     AnthropicWire,
@@ -86,7 +86,8 @@ class Scripted:
     A `match` restricts it to requests that contain this text; it is used once, or with `stays` each time;
     `retry_after` goes with RATE_LIMITED. `finish` is the server's own word for why the answer ended ("" sends null).
     `in_parts` sends the content as a list of parts, `unstreamed` ignores a request for a stream, `gzipped` compresses,
-    `without_usage` omits the usage. `ignores_schema` sees a schema only in the prompt's words. `status` and `headers`
+    `without_usage` omits the usage. `ignores_schema` sees a schema only in the prompt's words. `thinking_tokens` are
+    spent before the text and count against the request's output limit: what does not fit is cut. `status` and `headers`
     go with `raw`.
     """
 
@@ -104,6 +105,7 @@ class Scripted:
     unstreamed: bool = False
     gzipped: bool = False
     without_usage: bool = False
+    thinking_tokens: int = 0
     ignores_schema: bool = False
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -362,20 +364,24 @@ class _Handler(BaseHTTPRequestHandler):
 def _answer_to(scripted: Scripted, request: Received) -> Answer:
     unseen = _FORMATS if scripted.ignores_schema else ()
     seen = {name: value for name, value in request.body.items() if name not in unseen}
-    text = scripted.text if scripted.text is not None else _default(seen)
+    text = scripted.text if scripted.text is not None else unscripted(seen)
     if scripted.fault is Fault.EMPTY:
         text = ""
     if scripted.fault is Fault.LENGTH:
         text = text[: max(1, len(text) // 2)]
     finish = scripted.fault.value if scripted.fault in (Fault.REFUSAL, Fault.LENGTH) else "stop"
     model = str(request.body.get("model", "model"))
+    # English has about four characters per token
+    limit = request.body.get("max_tokens") or request.body.get("max_completion_tokens") or 10**9
+    output_tokens = scripted.thinking_tokens + max(1, len(text) // 4)
+    if scripted.thinking_tokens and output_tokens > limit:
+        text, finish, output_tokens = text[: 4 * max(0, limit - scripted.thinking_tokens)], "length", limit
     return Answer(
         text=text,
         finish=finish,
         model=model if model.startswith(PREFIX) else PREFIX + model,
-        # English has about four characters per token
         input_tokens=scripted.input_tokens or max(1, len(json.dumps(_asked(request.body))) // 4),
-        output_tokens=scripted.output_tokens or max(1, len(text) // 4),
+        output_tokens=scripted.output_tokens or output_tokens,
         cached_tokens=scripted.cached_tokens,
         own_finish=scripted.finish,
         in_parts=scripted.in_parts,
@@ -385,12 +391,3 @@ def _answer_to(scripted: Scripted, request: Received) -> Answer:
 
 def _asked(body: Mapping[str, Any]) -> Any:
     return body.get("messages", body.get("input"))
-
-
-def _default(body: Mapping[str, Any]) -> str:
-    asked = body.get("response_format") or (body.get("output_config") or body.get("text") or {}).get(
-        "format", {}
-    )
-    schema = asked.get("schema") or (asked.get("json_schema") or {}).get("schema")
-    schema = schema or schema_in_words(prompt_text(body))
-    return json.dumps(example(schema)) if schema else SENTENCE
