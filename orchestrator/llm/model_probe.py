@@ -4,6 +4,7 @@ import time
 from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from orchestrator.llm import model_chain
 from orchestrator.llm.capabilities import Facts, LearnedFacts, model_key
@@ -38,9 +39,10 @@ def probe(
 ) -> Facts:
     """Ask one model, forget what was known about it, and return what is known now; `test` is ok or an error's code."""
     key, records = key_of(settings, name), list[CallRecord]()
+    no_chains: dict[str, Any] = dict.fromkeys(CHAIN_SETTINGS, ())
     learned.forget(key)
     models = model_chain.open_models(
-        replace(settings, llm_chain=(name,), **dict.fromkeys(CHAIN_SETTINGS, ())),
+        replace(settings, llm_chain=(name,), **no_chains),
         gate=FallbackGate(),
         observe=records.append,
         environ=environ,
