@@ -47,6 +47,7 @@ class AnthropicProvider(SdkProvider):
     response_formats: tuple[ResponseFormat, ...] = (ResponseFormat.JSON_SCHEMA, ResponseFormat.TEXT)
     adaptations = (
         Adaptation(re.compile(r"\bcache_control\b"), "prompt_cache"),
+        Adaptation(re.compile(r"\beffort\b"), "effort"),
         Adaptation(re.compile(r"\b(?:stream|streaming)\b", re.IGNORECASE), "stream"),
         Adaptation(re.compile(r"\bsystem\b", re.IGNORECASE), "system"),
     )
@@ -78,12 +79,15 @@ class AnthropicProvider(SdkProvider):
                 for message in (others if has_system else [first, *others])
             ],
             "max_tokens": request.max_output_tokens,
-            "extra_body": self._extra_body(model),
         }
+        has_effort = request.effort and self.uses("effort", model)
+        output: dict[str, Any] = {"effort": request.effort} if has_effort else {}
         if has_system:
             parameters["system"] = _system(first.text, is_cached=self.uses("prompt_cache", model))
         if request.response_format is ResponseFormat.JSON_SCHEMA:
-            parameters["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
+            output["format"] = {"type": "json_schema", "schema": request.schema}
+        if output:
+            parameters["output_config"] = output
         return parameters
 
     def _single(self, parameters: dict[str, Any]) -> ModelResponse:

@@ -53,6 +53,7 @@ class OpenAIProvider(SdkProvider):
         Adaptation(re.compile(r"\bmax_completion_tokens\b"), "max_completion_tokens", is_supported=True),
         Adaptation(re.compile(r"\bmax_completion_tokens\b"), "max_completion_tokens"),
         Adaptation(re.compile(r"\bprompt_cache_key\b"), "prompt_cache"),
+        Adaptation(re.compile(r"\breasoning_effort\b"), "effort"),
         Adaptation(re.compile(r"\b(?:stream_options|include_usage)\b"), "stream_usage"),
         Adaptation(re.compile(r"\b(?:stream|streaming)\b", re.IGNORECASE), "stream"),
         Adaptation(re.compile(r"\bsystem\b", re.IGNORECASE), "system"),
@@ -79,8 +80,9 @@ class OpenAIProvider(SdkProvider):
             "model": model,
             "messages": [{"role": message.role.value, "content": message.text} for message in messages],
             limit: request.max_output_tokens,
-            "extra_body": self._extra_body(model),
         }
+        if request.effort and self.uses("effort", model):
+            parameters["reasoning_effort"] = request.effort
         if self.uses("prompt_cache", model):
             parameters["prompt_cache_key"] = cache_key(messages[0].text)
         if request.response_format is ResponseFormat.JSON_SCHEMA:

@@ -139,6 +139,8 @@ class SdkProvider(ABC):
         with track_sending() as is_sent:
             try:
                 parameters = self._parameters(request, model) | {"timeout": left} | self._authorization(model)
+                extra = self._options.extra_body.get(f"{self.name}:{model}", {})
+                parameters = with_extra_body(parameters, extra)
                 if not self.uses("stream", model):
                     return self._single(parameters)
                 if request.progress is not None:
@@ -180,9 +182,6 @@ class SdkProvider(ABC):
         token = self._token.current(provider=self.name, model=model)
         return {"extra_headers": {"Authorization": f"Bearer {token}"}} if token else {}
 
-    def _extra_body(self, model: str) -> Mapping[str, Any] | None:
-        return self._options.extra_body.get(f"{self.name}:{model}")
-
     @abstractmethod
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
         """Return the parameters of the SDK's call, except the timeout."""
@@ -194,6 +193,16 @@ class SdkProvider(ABC):
     def _streamed(self, parameters: dict[str, Any], received: ReceivedParts) -> ModelResponse:
         """Call the SDK for a streamed response, if the provider has streams; fill `received` on the way."""
         return self._single(parameters)
+
+
+def with_extra_body(parameters: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an SDK's parameters with the operator's: objects are merged member by member, other values replaced."""
+    objects = {
+        name for name in extra if isinstance(parameters.get(name), dict) and isinstance(extra[name], Mapping)
+    }
+    merged = {name: _merged(parameters[name], extra[name]) for name in objects}
+    rest = {name: value for name, value in extra.items() if name not in objects}
+    return parameters | merged | {"extra_body": rest or None}
 
 
 class BearerToken:
@@ -257,6 +266,15 @@ def _texts(parts: Iterable[Any]) -> Iterable[str]:
         text = part if isinstance(part, str) else _member(part, "text")
         if isinstance(text, str) and (isinstance(part, str) or _member(part, "type") in _TEXT_PARTS):
             yield text
+
+
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _merged(ours[name], theirs[name])
+        for name in ours.keys() & theirs.keys()
+        if isinstance(ours[name], Mapping) and isinstance(theirs[name], Mapping)
+    }
+    return {**ours, **theirs, **both}
 
 
 def _member(part: Any, name: str) -> Any:

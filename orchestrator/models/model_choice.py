@@ -93,6 +93,8 @@ def parse_bodies(text: str) -> Mapping[str, Mapping[str, Any]]:
     bodies = _object(text)
     if not all(isinstance(body, dict) for body in bodies.values()):
         raise ValueError('JSON like {"openai:MODEL": {"reasoning_effort": "low"}}')
+    if any(body.keys() & _OUTPUT_LIMITS for body in bodies.values()):
+        raise ValueError("without an output limit: set LLM_OUTPUT_TOKENS, which budgets reserve")
     return MappingProxyType({str(_name(name)): body for name, body in bodies.items()})
 
 
@@ -103,6 +105,7 @@ def default_models() -> Mapping[str, str]:
 
 
 _PRICED = {"input", "output", "cached_input"}
+_OUTPUT_LIMITS = {"max_tokens", "max_completion_tokens", "max_output_tokens"}
 
 
 def _name(text: str) -> ModelName:

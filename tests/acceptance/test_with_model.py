@@ -98,7 +98,7 @@ def test_a_task_that_exhausts_its_budget_fails_with_its_finished_outputs(
 ) -> None:
     fake.add(replace(PLAN, input_tokens=5_000, output_tokens=900))
 
-    task = asked(client, budget={"max_tokens": 8_000})
+    task = asked(client, budget={"max_tokens": 7_000})
 
     assert (task["status"], task["error"]["code"]) == ("failed", "budget_exceeded"), task
     assert "max_tokens" in task["error"]["message"]

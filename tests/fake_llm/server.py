@@ -78,7 +78,8 @@ class Scripted:
     A `match` restricts it to requests that contain this text; it is used once, or with `stays` each time;
     `retry_after` goes with RATE_LIMITED. `finish` is the server's own word for why the answer ended ("" sends null).
     `in_parts` sends the content as a list of parts, `unstreamed` ignores a request for a stream, `gzipped` compresses,
-    `without_usage` omits the usage. `ignores_schema` sees a schema only in the prompt's words. `status` and `headers`
+    `without_usage` omits the usage. `ignores_schema` sees a schema only in the prompt's words. `thinking_tokens` are
+    spent before the text and count against the request's output limit: what does not fit is cut. `status` and `headers`
     go with `raw`.
     """
 
@@ -96,6 +97,7 @@ class Scripted:
     unstreamed: bool = False
     gzipped: bool = False
     without_usage: bool = False
+    thinking_tokens: int = 0
     ignores_schema: bool = False
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -357,13 +359,17 @@ def _answer_to(scripted: Scripted, request: Received) -> Answer:
         text = text[: max(1, len(text) // 2)]
     finish = scripted.fault.value if scripted.fault in (Fault.REFUSAL, Fault.LENGTH) else "stop"
     model = str(request.body.get("model", "model"))
+    # English has about four characters per token
+    limit = request.body.get("max_tokens") or request.body.get("max_completion_tokens") or 10**9
+    output_tokens = scripted.thinking_tokens + max(1, len(text) // 4)
+    if scripted.thinking_tokens and output_tokens > limit:
+        text, finish, output_tokens = text[: 4 * max(0, limit - scripted.thinking_tokens)], "length", limit
     return Answer(
         text=text,
         finish=finish,
         model=model if model.startswith(PREFIX) else PREFIX + model,
-        # English has about four characters per token
         input_tokens=scripted.input_tokens or max(1, len(json.dumps(_asked(request.body))) // 4),
-        output_tokens=scripted.output_tokens or max(1, len(text) // 4),
+        output_tokens=scripted.output_tokens or output_tokens,
         cached_tokens=scripted.cached_tokens,
         own_finish=scripted.finish,
         in_parts=scripted.in_parts,

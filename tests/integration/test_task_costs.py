@@ -30,7 +30,8 @@ from orchestrator.auth.credential import SCOPES, sign_token
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.lifecycle import backpressure
 from orchestrator.models import signing_key
-from orchestrator.settings import Rate, Settings
+from orchestrator.settings import Settings
+from orchestrator.settings_text import Rate
 from tests.acceptance.plans import collect
 from tests.integration.api.conftest import Caller
 from tests.integration.kit import TENANT

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
+from orchestrator.models.model_work import Work
 from orchestrator.planner.by_model import PLAN_SCHEMA, PlanProposal
 from tests.fake_llm.server import FakeLLM
 from tests.llm_kit import ModelCaller
@@ -26,15 +27,13 @@ class ScriptedModel:
         messages: Sequence[Message],
         schema: Mapping[str, Any] | None = None,
         *,
-        max_output_tokens: int,
+        work: Work,
         purpose: str,
         avoid: Collection[str] = (),
     ) -> Completion:
         """Ask, and keep the answer in mind."""
         deadline = time.monotonic() + 20
-        completion = self.models.complete(
-            CompletionRequest(messages, purpose, max_output_tokens, deadline, schema, avoid)
-        )
+        completion = self.models.complete(CompletionRequest(messages, purpose, work, deadline, schema, avoid))
         self.completions.append(completion)
         return completion
 
@@ -43,7 +42,7 @@ class ScriptedModel:
         completion = self.ask(
             messages,
             PLAN_SCHEMA,
-            max_output_tokens=1_000,
+            work=Work.PLAN,
             purpose=purpose,
         )
         return PlanProposal(completion.value, completion.text, models_used([completion])[0])

@@ -14,6 +14,7 @@ from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.prompt import Message
 from orchestrator.models.errors import StepError, Stopped
 from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
+from orchestrator.models.model_work import Work
 from orchestrator.safety import redact
 from workers.attempt.context import AttemptContext
 from workers.runtime.process import OpenModels
@@ -36,7 +37,7 @@ class AttemptModel:
         messages: Sequence[Message],
         schema: Mapping[str, Any] | None = None,
         *,
-        max_output_tokens: int,
+        work: Work,
         purpose: str,
         avoid: Collection[str] = (),
     ) -> Completion:
@@ -54,7 +55,7 @@ class AttemptModel:
                         replace(message, text=redact(message.text, only="secret.")) for message in messages
                     ],
                     purpose=purpose,
-                    max_output_tokens=max_output_tokens,
+                    work=work,
                     deadline=attempt.deadline,
                     schema=schema,
                     avoid=avoid,
@@ -63,6 +64,7 @@ class AttemptModel:
                     ClaimBudgetAccount(attempt.process.engine, attempt.claim),
                     lambda budget: models.complete(request, budget=budget),
                     purpose=purpose,
+                    work=work,
                 )
         except ModelBusy as busy:
             left = attempt.started_at + attempt.claim.seconds_left - time.monotonic()

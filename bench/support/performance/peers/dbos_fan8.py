@@ -42,3 +42,4 @@ def run(_plan: str) -> tuple[float, None]:
 if __name__ == "__main__":
     DBOS.launch()
     driver.serve(run)
+    DBOS.destroy()

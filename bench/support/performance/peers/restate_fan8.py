@@ -46,12 +46,16 @@ def serve_handlers(port: int) -> None:
 
 @contextmanager
 def running(*argv: str, **environ: str) -> Iterator[int]:
-    """Run a process until the block ends."""
+    """Run a process until the block ends; one that does not end in time is killed."""
     with subprocess.Popen(argv, env={**os.environ, **environ}, stdout=sys.stderr) as process:
         try:
             yield process.pid
         finally:
             process.terminate()
+            try:
+                process.wait(3)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def call(port: int, path: str, body: object) -> bytes:
