@@ -12,7 +12,7 @@ import pytest
 import orchestrator
 import workers
 from orchestrator.llm.prompt import Role, Untrusted, compose, trusted
-from orchestrator.models.errors import InvalidPlan
+from orchestrator.models.errors import InvalidPlan, VerificationFailed
 from orchestrator.models.model_errors import ModelAnswerInvalid
 from orchestrator.models.model_work import Work
 from orchestrator.models.task_contract import Attachment, Contract, Criterion
@@ -162,7 +162,8 @@ def test_explained_code_is_delimited(fake: FakeLLM, name: str, text: bytes, ques
     given = assignment("coder", "explain", {"question": question}, files={name: text})
     fake.answer({"explanation": "It counts.", "places": []})
 
-    run(replace(given, model=scripted(fake)))
+    with pytest.raises(VerificationFailed):
+        run(replace(given, model=scripted(fake)))
 
     assert_delimited(fake)
 
