@@ -152,7 +152,7 @@ class Settings:
     planning_timeout_seconds: float = _setting(_seconds, default=180.0)
     judging_timeout_seconds: float = _setting(_seconds, default=180.0)
     llm_flavour: str = _setting(_one_of("auto", "openai", "openai-compatible"), default="auto")
-    llm_stream: str = _setting(_one_of("on", "off"), default="off")
+    llm_stream: str = _setting(_one_of("on", "off"), default="on")
     llm_rpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
     llm_tpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
     llm_prices: Mapping[str, Price] | None = _setting(parse_prices, default=None)

@@ -11,6 +11,8 @@ from orchestrator.memory.events import Event
 from orchestrator.models.execution_state import TaskStatus
 
 MAX_BEHIND = 256
+MAX_PROGRESS = 64
+"""Transient events that wait for one slow stream; the older ones are dropped."""
 _FINAL = frozenset(f"task.{status.value}" for status in TaskStatus if status.is_final())
 
 
@@ -32,6 +34,7 @@ class Frame:
 class EventBuffer:
     """The newest events of one task after number `base`, and the callbacks to call when there are more.
 
+    `progress` has, for the callbacks of streams that want it, the transient events that they have not sent yet.
     `end_callbacks` are called only when the task has ended or is gone.
 
     `is_over`: the task has no further events. `is_gone`: the task was deleted. Not thread-safe.
@@ -41,6 +44,7 @@ class EventBuffer:
         self.base = base
         self.frames: deque[Frame] = deque()
         self.callbacks: set[Callable[[], None]] = set()
+        self.progress: dict[Callable[[], None], deque[str]] = {}
         self.end_callbacks: set[Callable[[], None]] = set()
         self.is_over = is_over
         self.is_gone = False

@@ -6,6 +6,7 @@ gaps, so a stream's state is its cursor: it gets each event after the cursor onc
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from itertools import groupby
@@ -17,12 +18,12 @@ from flask import Flask, current_app
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.streaming.event_buffer import EventBuffer, Frame
+from api.streaming.event_buffer import MAX_PROGRESS, EventBuffer, Frame
 from api.streaming.stream_limit import StreamLimit
 from orchestrator.chord.database import statement
 from orchestrator.connections.redis_client import open_subscriber
 from orchestrator.memory import events
-from orchestrator.memory.hints import CHANNEL, END_PREFIX
+from orchestrator.memory.hints import CHANNEL, END_PREFIX, PROGRESS_CHANNEL
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.execution_state import TaskStatus
@@ -104,6 +105,13 @@ class Subscription:
             self._is_done = frames[-1].is_last
         return frames
 
+    def take_progress(self) -> list[str]:
+        """Return the transient events, as JSON texts, that came since the last call; none unless they were wanted."""
+        waiting, taken = self.buffer.progress.get(self.callback), list[str]()
+        while waiting:
+            taken.append(waiting.popleft())
+        return taken
+
     def close(self) -> None:
         """End the subscription and free its slot; calling twice is safe."""
         self._hub.unsubscribe(self)
@@ -153,13 +161,19 @@ class Hub:
         return self._stopping.is_set()
 
     def subscribe(
-        self, task: TaskRecord, *, after: int, callback: Callable[[], None], end_only: bool = False
+        self,
+        task: TaskRecord,
+        *,
+        after: int,
+        callback: Callable[[], None],
+        end_only: bool = False,
+        wants_progress: bool = False,
     ) -> Subscription:
         """Subscribe a stream to a task's events after number `after`; `callback` is called when there may be more.
 
-        With `end_only` it is called when the task may have ended, and no event is read for it before.
-        Raises Unavailable if the process has no room for another stream or is about to stop, TenantLimit if the
-        tenant has as many streams as it may have.
+        With `end_only` it is called when the task may have ended, and no event is read for it before. `wants_progress`:
+        it also gets the transient events that come from now on. Raises Unavailable if the process has no room for
+        another stream or is about to stop, TenantLimit if the tenant has as many streams as it may have.
         """
         if self._is_full():
             raise Unavailable(_NO_ROOM)
@@ -169,6 +183,8 @@ class Hub:
         except Unavailable:
             self._stream_limit.release(slot)
             raise
+        if wants_progress:
+            buffer.progress[callback] = deque(maxlen=MAX_PROGRESS)
         self._wakeup.set()
         return Subscription(self, task.id, buffer=buffer, slot=slot, after=after, callback=callback)
 
@@ -202,6 +218,7 @@ class Hub:
             if not known:
                 return
             known[0].remove(subscription.callback)
+            buffer.progress.pop(subscription.callback, None)
             self.streams -= 1
             if not any(callbacks) and self._buffers.get(task_id) is buffer:
                 del self._buffers[task_id]
@@ -258,7 +275,7 @@ class Hub:
         """
         client = open_subscriber(self._redis_url)
         with client, client.pubsub() as subscriber:  # type: ignore[no-untyped-call]  # theirs
-            subscriber.subscribe(CHANNEL)
+            subscriber.subscribe(CHANNEL, PROGRESS_CHANNEL)
             while not self._stopping.is_set():
                 message = subscriber.get_message(timeout=1.0)
                 if message is None:
@@ -266,8 +283,20 @@ class Hub:
                 if message["type"] == "subscribe":
                     self._listener.succeed()
                     self._mark_all_dirty()
+                elif message["channel"] == PROGRESS_CHANNEL.encode():
+                    self._pass_on(message["data"].decode(errors="replace"))
                 elif message["type"] == "message":
                     self._receive(message["data"].decode(errors="replace"))
+
+    def _pass_on(self, message: str) -> None:
+        """Give a transient event to the streams of its task that want it."""
+        task_id, _, text = message.partition("\n")
+        with self._lock:
+            buffer = self._buffers.get(task_id)
+            waiting = dict(buffer.progress) if buffer else {}
+        for callback, texts in waiting.items():
+            texts.append(text)
+            callback()
 
     def _receive(self, hint: str) -> None:
         """Wake those who wait for the end of the task, or have its new events read for its streams."""

@@ -28,7 +28,6 @@ from orchestrator.llm.sdk_provider import (
 from orchestrator.llm.transport import open_client
 from orchestrator.models.endpoint import Endpoint
 
-BASE_URL = "https://api.anthropic.com"
 CACHED_BYTES = 3 * 1024
 """Anthropic caches prefixes of at least 1,024 tokens (for some models more), of about three bytes each."""
 _FINISH_REASONS = {
@@ -57,7 +56,7 @@ class AnthropicProvider(SdkProvider):
         chosen = options or ProviderOptions()
         client = anthropic.Anthropic(
             api_key=endpoint.api_key or "none",
-            base_url=endpoint.url or BASE_URL,
+            base_url=endpoint.address,
             max_retries=0,
             default_headers=_headers(endpoint),
             http_client=open_client(),
@@ -67,7 +66,7 @@ class AnthropicProvider(SdkProvider):
         )
         # the SDK imports the larger part of itself when this attribute is first read
         self._messages = client.messages
-        super().__init__(client, endpoint, url=endpoint.url or BASE_URL, options=chosen)
+        super().__init__(client, endpoint, options=chosen)
 
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
         first, *others = with_one_system_message(request.messages, has_system=self.uses("system", model))

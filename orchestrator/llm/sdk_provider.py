@@ -101,9 +101,9 @@ class SdkProvider(ABC):
     adaptations: Sequence[Adaptation] = ()
     response_formats: tuple[ResponseFormat, ...]
 
-    def __init__(self, client: Client, endpoint: Endpoint, *, url: str, options: ProviderOptions) -> None:
+    def __init__(self, client: Client, endpoint: Endpoint, *, options: ProviderOptions) -> None:
         self.name = endpoint.name
-        self.base_url = url
+        self.base_url = endpoint.address
         self._endpoint = endpoint
         self._connections = client
         self._options = options
@@ -257,14 +257,14 @@ def text_of(content: Any) -> str:
 def refusal_of(content: Any) -> str:
     """Return the refusal among the parts of a message's content, or an empty string."""
     parts = content if isinstance(content, list | tuple) else ()
-    refusals = (_member(part, "refusal") for part in parts if _member(part, "type") == "refusal")
+    refusals = (member_of(part, "refusal") for part in parts if member_of(part, "type") == "refusal")
     return "".join(refusal for refusal in refusals if isinstance(refusal, str))
 
 
 def _texts(parts: Iterable[Any]) -> Iterable[str]:
     for part in parts:
-        text = part if isinstance(part, str) else _member(part, "text")
-        if isinstance(text, str) and (isinstance(part, str) or _member(part, "type") in _TEXT_PARTS):
+        text = part if isinstance(part, str) else member_of(part, "text")
+        if isinstance(text, str) and (isinstance(part, str) or member_of(part, "type") in _TEXT_PARTS):
             yield text
 
 
@@ -277,5 +277,6 @@ def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any
     return {**ours, **theirs, **both}
 
 
-def _member(part: Any, name: str) -> Any:
+def member_of(part: Any, name: str) -> Any:
+    """Return a member of an SDK's object or of plain JSON; None if it has none."""
     return part.get(name) if isinstance(part, Mapping) else getattr(part, name, None)

@@ -1,8 +1,13 @@
-"""Publishes hints over Redis that a task has new events or has ended; a lost hint only delays its receivers."""
+"""Publishes hints over Redis that a task has new events or has ended; a lost hint only delays its receivers.
 
+The progress of a model's answer is published too, and stored nowhere.
+"""
+
+import json
 import threading
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import redis
 import structlog
@@ -12,6 +17,7 @@ from orchestrator.process.loop import Loop, Pace
 
 CHANNEL = "octollm:events"
 STOP_CHANNEL = "octollm:stops"
+PROGRESS_CHANNEL = "octollm:progress"
 END_PREFIX: Final = "end:"
 """Precedes the id of a task that has ended; for those who wait for that only."""
 GATHER_SECONDS: Final = 0.02
@@ -33,6 +39,8 @@ class Hints:
     def __init__(self, redis_url: str) -> None:
         self._redis = open_client(redis_url, timeout_seconds=_TIMEOUT_SECONDS)
         self._availability = Availability(pause_seconds=_PAUSE_SECONDS)
+        # an older ACL of Redis may refuse progress: that must not hold up the hints
+        self._progress_availability = Availability(pause_seconds=_PAUSE_SECONDS)
         self._gathered: set[str] = set()
         self._has_gathered = threading.Event()
         self._lock = threading.Lock()
@@ -59,6 +67,19 @@ class Hints:
     def stop(self, task_id: str) -> None:
         """Announce that the task ended while its steps were running, so that their workers check. Raises nothing."""
         self._publish((STOP_CHANNEL, task_id))
+
+    def show(self, task_id: str, progress: Mapping[str, Any]) -> None:
+        """Send a transient event, which has no number, to those who watch the task now. Raises nothing."""
+        message = f"{task_id}\n{json.dumps(progress, ensure_ascii=False)}".encode("utf-8", "replace")
+        if not self._progress_availability.may_try():
+            return
+        try:
+            self._redis.publish(PROGRESS_CHANNEL, message)
+        except redis.RedisError as error:
+            self._progress_availability.record_failure()
+            log.debug("progress.lost", task_id=task_id, error=type(error).__name__)
+        else:
+            self._progress_availability.record_success()
 
     def _send_gathered(self) -> None:
         if self._has_gathered.wait(_IDLE_SECONDS):

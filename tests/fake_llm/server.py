@@ -16,11 +16,19 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from tests.fake_llm.answers import SENTENCE, example, schema_in_words
-from tests.fake_llm.protocols import Answer, AnthropicWire, EmbeddingsWire, OpenAIWire, Wire
+from tests.fake_llm.answers import unscripted
+from tests.fake_llm.protocols import (
+    Answer,
+    AnthropicWire,
+    EmbeddingsWire,
+    OpenAIWire,
+    ResponsesWire,
+    Wire,
+)
 
 PREFIX = "fake-"
 _MAX_BODY_BYTES = 16 * 2**20
+_FORMATS = {"response_format", "output_config", "text"}
 
 
 class Fault(StrEnum):
@@ -202,7 +210,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer a request of either protocol."""
-        wires: dict[str, Wire] = {"/v1/chat/completions": OpenAIWire(), "/v1/messages": AnthropicWire()}
+        wires: dict[str, Wire] = {
+            "/v1/chat/completions": OpenAIWire(),
+            "/v1/responses": ResponsesWire(),
+            "/v1/messages": AnthropicWire(),
+        }
         # a request through a proxy has the whole URL in its path
         wire = wires.get(urlsplit(self.path).path)
         body = self._body()
@@ -214,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wire = wire
         request = Received(self.path, body)
         scripted = self.server.fake.take(request)
-        if scripted.fault is Fault.NO_SCHEMA and not ({"response_format", "output_config"} & body.keys()):
+        if scripted.fault is Fault.NO_SCHEMA and not (_FORMATS & body.keys()):
             scripted = replace(scripted, fault=Fault.NONE)
         if scripted.raw is not None:
             return self._send(
@@ -350,9 +362,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _answer_to(scripted: Scripted, request: Received) -> Answer:
-    unseen = ("response_format", "output_config") if scripted.ignores_schema else ()
+    unseen = _FORMATS if scripted.ignores_schema else ()
     seen = {name: value for name, value in request.body.items() if name not in unseen}
-    text = scripted.text if scripted.text is not None else _default(seen)
+    text = scripted.text if scripted.text is not None else unscripted(seen)
     if scripted.fault is Fault.EMPTY:
         text = ""
     if scripted.fault is Fault.LENGTH:
@@ -379,21 +391,3 @@ def _answer_to(scripted: Scripted, request: Received) -> Answer:
 
 def _asked(body: Mapping[str, Any]) -> Any:
     return body.get("messages", body.get("input"))
-
-
-def _default(body: Mapping[str, Any]) -> str:
-    asked = body.get("response_format") or (body.get("output_config") or {}).get("format") or {}
-    schema = asked.get("schema") or (asked.get("json_schema") or {}).get("schema")
-    schema = schema or schema_in_words(f"{_system(body)}\n{_all_messages(body)}")
-    return json.dumps(example(schema)) if schema else SENTENCE
-
-
-def _system(body: Mapping[str, Any]) -> str:
-    """Return Anthropic's system text, which may come in blocks."""
-    system = body.get("system") or ""
-    return system if isinstance(system, str) else "\n".join(block["text"] for block in system)
-
-
-def _all_messages(body: Mapping[str, Any]) -> str:
-    turns = body.get("messages")
-    return "\n".join(str(turn.get("content", "")) for turn in turns or () if isinstance(turn, Mapping))

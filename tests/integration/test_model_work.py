@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from orchestrator import executor
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
+from orchestrator.connections.redis_client import open_subscriber
 from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import budget
 from orchestrator.memory.claims import Claim
+from orchestrator.memory.hints import PROGRESS_CHANNEL
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait
 from orchestrator.models.execution_state import TaskStatus
@@ -110,6 +112,33 @@ def test_a_plan_is_charged_to_the_budget_and_recorded_in_the_trace(planner: Plan
     assert [(item["payload"]["purpose"], item["payload"]["fake"]) for item in told] == [
         ("planner@1.1.0", True)
     ]
+
+
+def test_what_a_model_writes_is_sent_to_those_who_watch_and_stored_nowhere(planner: Planner) -> None:
+    planner.caller = ModelCaller(planner.fake, streams=True)
+    planner.fake.answer({"rationale": "no plan"}, PLAN)
+    claim = planner.submit(UNPLANNABLE)
+
+    with (
+        open_subscriber(planner.engineer.settings.redis_url) as client,
+        client.pubsub() as watching,
+    ):
+        watching.subscribe(PROGRESS_CHANNEL)
+        assert watching.get_message(timeout=10)["type"] == "subscribe"
+        planner.plan(claim)
+        found = list(iter(lambda: watching.get_message(timeout=1.0), None))
+
+    shown = [message["data"].decode().partition("\n") for message in found]
+    ours = [json.loads(text) for task_id, _, text in shown if task_id == claim.task_id]
+    assert {event["type"] for event in ours} == {"plan.progress"}
+    # the text of the corrected answer replaces that of the first
+    last = [event["data"] for event in ours if event["data"]["answer"] == 2]
+    assert json.loads("".join(part["text"] for part in last)) == PLAN
+    assert [part["offset"] for part in last] == [
+        sum(len(earlier["text"]) for earlier in last[:number]) for number in range(len(last))
+    ]
+    assert (last[0]["step"], last[0]["purpose"]) == ("$plan", "planner@1.1.0")
+    assert all(".progress" not in event.type for event in planner.engineer.events(claim.task_id))
 
 
 def test_if_the_model_gives_no_plan_a_matching_recipe_is_used_and_recorded(planner: Planner) -> None:

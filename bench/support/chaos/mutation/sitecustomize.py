@@ -2,13 +2,13 @@
 
 CHAOS_MUTATION names the defect. `fence`: a claim takes what runs, and whoever is done may say so again. `count`: parts
 of a chord are not counted. `publish`: what a transaction made due is sent before its commit, which takes a tenth of a
-second, as on a busy disk. The first two also break the functions in Postgres, as the migration reads them.
+second, as on a busy disk. Outcomes are stored statement by statement, because the functions
+in Postgres can't be changed from here.
 """
 
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 _TEXTS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
@@ -18,11 +18,6 @@ _TEXTS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     },
     "count": {"count_part": ("SET done = c.done + 1", "SET done = c.done")},
 }
-_FUNCTIONS: Final[Mapping[str, tuple[str, str]]] = {
-    "fence": ("s.state IN ('queued', 'running') AND s.attempt > 0", "s.attempt > 0"),
-    "count": ("done = c.done + 1,", "done = c.done,"),
-}
-_MIGRATION: Final = "0015_transitions.sql"
 _COMMIT_SECONDS: Final = 0.1
 
 
@@ -46,26 +41,17 @@ def _break_texts(changes: Mapping[str, tuple[str, str]]) -> None:
     sql.load = load
 
 
-def _break_function(sound: str, broken: str) -> None:
-    """Change the migration that creates the functions, as it is read."""
-    read = Path.read_text
+def _store_step_by_step() -> None:
+    """Let the result backend use the statements that are broken, not the functions in Postgres."""
+    from orchestrator.chord import backend  # noqa: PLC0415  # only where it is to be broken
 
-    def read_text(self: Path, *arguments: Any, **options: Any) -> str:
-        text = read(self, *arguments, **options)
-        if self.name == _MIGRATION:
-            if sound not in text:
-                raise RuntimeError(f"the mutation does not know {_MIGRATION} any more: {sound!r}")
-            text = text.replace(sound, broken)
-        return text
-
-    Path.read_text = read_text  # type: ignore[method-assign]  # that is the defect
+    backend.PostgresBackend._store_at_once = lambda *_: None  # type: ignore[method-assign]
 
 
 def _publish_early() -> None:
-    """Publish inside the transaction that makes the work due; what one statement makes due can't be sent before it."""
+    """Publish inside the transaction that makes the work due."""
     from orchestrator.chord import backend, outbox  # noqa: PLC0415  # as above
 
-    backend.PostgresBackend._store_at_once = lambda *_: None  # type: ignore[method-assign]  # the other way
     write: Callable[..., Any] = backend.PostgresBackend._write
 
     def write_and_publish(self: Any, *arguments: Any, **options: Any) -> Any:
@@ -83,4 +69,6 @@ if _mutation == "publish":
     _publish_early()
 elif _mutation:
     _break_texts(_TEXTS[_mutation])
-    _break_function(*_FUNCTIONS[_mutation])
+if _mutation:
+    # last: it imports the modules whose statements are changed as they are read
+    _store_step_by_step()
