@@ -14,7 +14,8 @@ class CompletionRequest:
     """What to ask a chain of models; `deadline` is a time.monotonic() value.
 
     With a `schema` the answer is a JSON value that follows it. Providers in `avoid` are asked last. `purpose` is the
-    prompt's name and version, for the trace. `progress` receives streamed answers as they come.
+    prompt's name and version, for the trace. `progress` receives streamed answers as they come. `enforced` is a
+    larger schema in the strict subset, for servers that enforce one; the answer is validated by `schema` alone.
     """
 
     messages: Sequence[Message]
@@ -24,6 +25,7 @@ class CompletionRequest:
     schema: Mapping[str, Any] | None = None
     avoid: Collection[str] = ()
     progress: Progress | None = None
+    enforced: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,15 @@ from orchestrator.models.model_choice import PROVIDERS, Price, parse_price
 KEY_SUFFIX = "_API_KEY"
 """Variables with this ending are secrets of model servers; processes that ask no model do not get them."""
 
-CAPABILITIES = ("json_schema", "json_object", "system", "max_completion_tokens", "stream", "responses")
+CAPABILITIES = (
+    "json_schema",
+    "large_schema",
+    "json_object",
+    "system",
+    "max_completion_tokens",
+    "stream",
+    "responses",
+)
 """What a server may or may not support. What the operator does not say is learned."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")

@@ -108,7 +108,7 @@ def test_a_plan_is_charged_to_the_budget_and_recorded_in_the_trace(planner: Plan
     assert entries[0].settled_at is not None
     assert 0 < (entries[0].spent_tokens or 0) <= entries[0].reserved_tokens < 8_000
     assert [(item["payload"]["purpose"], item["payload"]["fake"]) for item in told] == [
-        ("planner@1.1.0", True)
+        ("planner@2.0.0", True)
     ]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
-from orchestrator.planner.by_model import PLAN_SCHEMA, PlanProposal
+from orchestrator.planner.by_model import PlanProposal
+from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from tests.fake_llm.server import FakeLLM
 from tests.llm_kit import ModelCaller
 from workers.arms.base import models_used
@@ -29,22 +30,26 @@ class ScriptedModel:
         max_output_tokens: int,
         purpose: str,
         avoid: Collection[str] = (),
+        enforced: Mapping[str, Any] | None = None,
     ) -> Completion:
         """Ask, and keep the answer in mind."""
         deadline = time.monotonic() + 20
         completion = self.models.complete(
-            CompletionRequest(messages, purpose, max_output_tokens, deadline, schema, avoid)
+            CompletionRequest(messages, purpose, max_output_tokens, deadline, schema, avoid, None, enforced)
         )
         self.completions.append(completion)
         return completion
 
-    def propose(self, messages: Sequence[Message], *, purpose: str) -> PlanProposal:
+    def propose(
+        self, messages: Sequence[Message], *, purpose: str, enforced: Mapping[str, Any]
+    ) -> PlanProposal:
         """Ask for a plan."""
         completion = self.ask(
             messages,
             PLAN_SCHEMA,
             max_output_tokens=1_000,
             purpose=purpose,
+            enforced=enforced,
         )
         return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 

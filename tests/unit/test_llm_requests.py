@@ -18,7 +18,7 @@ from orchestrator.llm.anthropic import CACHED_BYTES
 from orchestrator.llm.prompt import Message, Role
 from orchestrator.llm.provider import Usage
 from orchestrator.models import model_errors
-from orchestrator.planner.by_model import PLAN_SCHEMA
+from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import HELLO, ModelCaller
 

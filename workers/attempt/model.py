@@ -39,6 +39,7 @@ class AttemptModel:
         max_output_tokens: int,
         purpose: str,
         avoid: Collection[str] = (),
+        enforced: Mapping[str, Any] | None = None,
     ) -> Completion:
         """Return an answer and add it to `completions`; see orchestrator.lifecycle.metered_calls.complete.
 
@@ -58,6 +59,7 @@ class AttemptModel:
                     deadline=attempt.deadline,
                     schema=schema,
                     avoid=avoid,
+                    enforced=enforced,
                 )
                 completion = metered_calls.complete(
                     ClaimBudgetAccount(attempt.process.engine, attempt.claim),
