@@ -5,6 +5,7 @@ from kombu import Queue
 from orchestrator.chord import outbox
 from orchestrator.connections.redis_client import TIMEOUT_SECONDS
 from orchestrator.models.arm_capability import ALL_QUEUES
+from orchestrator.queue import transport
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
 
 task_queues = [Queue(name, routing_key=name) for name in (*ALL_QUEUES, WEBHOOK_QUEUE)]
@@ -15,19 +16,20 @@ result_serializer = "json"
 accept_content = ["json"]
 result_accept_content = ["json"]
 
-# a message is acknowledged after its outcome is in Postgres; a dead child's message is delivered again at once
+# a message is finished after its outcome is in Postgres; a dead child's message goes back to its queue at once
 task_acks_late = True
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
 
-# the rows decide what is published again and when (ENGINE.md 9, 14), so the broker's redelivery can be late
+# the rows decide what is published again and when: the transport keeps no copy of a taken message in Redis, and the
+# visibility timeout only concerns what workers of an earlier release had taken
 broker_transport_options = {
     "visibility_timeout": 3600,
-    "priority_steps": [0, 3, 6, 9],
+    "priority_steps": list(transport.PRIORITY_STEPS),
     "health_check_interval": 25,
     "socket_connect_timeout": TIMEOUT_SECONDS,
-    # a consumer reads only when data is there, so this limits publishing and acknowledging only
+    # a consumer reads only when data is there, so this limits publishing only
     "socket_timeout": TIMEOUT_SECONDS,
     # read by orchestrator.queue.transport, which drops messages for other tasks
     "known_tasks": (*TASK_NAMES.values(), WEBHOOK_TASK),

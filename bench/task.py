@@ -2,7 +2,8 @@
 
 A whole stack as `octollm up` runs it, Postgres with fsync, one task at a time and 16 in flight. Each run takes the
 subjects in random order, and a figure is the median of the runs. CPU is that of all processes and servers, not of the
-client. --quick takes about half a minute and leaves out the peers; --json FILE keeps the figures.
+client. --quick takes about half a minute on a quiet machine and leaves out the peers; --json FILE keeps the figures;
+--write-docs writes them into docs/performance.json, docs/performance.md and its chart.
 """
 
 import argparse
@@ -18,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.support.performance import figures, subjects
+from bench.support.performance import figures, page, rivals, subjects
 from bench.support.performance.costs import Meter
+from bench.support.performance.driver import DriverError
 from bench.support.performance.subjects import Subject
 from orchestrator.devserver import servers
 
 IN_FLIGHT: Final = 16
+RECORD: Final = page.PAGE.with_suffix(".json")
 IDLE_SECONDS: Final = 4.0
 
 
@@ -53,6 +56,19 @@ class Series:
 def main() -> int:
     """Measure, print the table, and keep the figures."""
     chosen = _arguments()
+    if chosen.figures:
+        page.write(json.loads(chosen.figures.read_text()))
+        return 0
+    results = _results(chosen)
+    _say(figures.table(results))
+    for path in [chosen.json] * bool(chosen.json) + [RECORD] * chosen.write_docs:
+        path.write_text(json.dumps(results, indent=1) + "\n")
+    if chosen.write_docs:
+        page.write(results)
+    return 0
+
+
+def _results(chosen: argparse.Namespace) -> dict[str, Any]:
     size = QUICK if chosen.quick else FULL
     with _all_subjects(chosen) as found:
         series = list(_series(found, size))
@@ -61,17 +77,23 @@ def main() -> int:
         taken = _measure(series, size)
         counted = {one.name: _count(one, size) for one in (found[:1] if chosen.quick else found)}
         idle = _idle(found[0])
-        results = figures.results(taken, counted, idle, versions=found[0].meter.versions())
-    _say(figures.table(results))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(results, indent=1) + "\n")
-    return 0
+        return figures.results(taken, counted, idle, versions=found[0].meter.versions())
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one turn, without the peers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write the figures into docs/performance.md"
+    )
+    parser.add_argument(
+        "--from",
+        dest="figures",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: write FILE's figures into it",
+    )
     return parser.parse_args()
 
 
@@ -85,10 +107,14 @@ def _all_subjects(chosen: argparse.Namespace) -> Iterator[list[Subject]]:
         running = stack.enter_context(servers.start(others, environ={}))
         meter = Meter(running.database_url, running.redis_url, others / "log" / "postgres.log")
         stack.callback(meter.close)
-        compared = [subjects.engine_alone, subjects.floor]
+        compared: list[Any] = [subjects.engine_alone, subjects.floor]
         if not chosen.quick:
-            compared += [subjects.stock_celery]
-        found += [stack.enter_context(start(running, meter=meter, home=others)) for start in compared]
+            compared += [subjects.stock_celery, *rivals.ALL]
+        for start in compared:
+            try:
+                found.append(stack.enter_context(start(running, meter=meter, home=others)))
+            except (rivals.NotToBeHad, DriverError) as error:
+                _say(f"left out: {start.__name__}: {error}")
         yield found
 
 

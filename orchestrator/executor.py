@@ -1,7 +1,7 @@
 """Runs a task's rounds as dataflow: adopts a plan, completes a step, concludes a round; each in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -30,6 +30,7 @@ from orchestrator.memory.events import Fact
 from orchestrator.memory.rounds import NewRound
 from orchestrator.memory.steps import FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
+from orchestrator.memory.transitions import Answer
 from orchestrator.models import record
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
@@ -53,14 +54,14 @@ class SavedRound:
 
 @dataclass(frozen=True)
 class StepCompletion:
-    """A step's end, and the steps that it released."""
+    """How long a step ran, and what is to be published: the steps that it released, or the round's judge."""
 
-    finished: FinishedStep
+    seconds: float
     released: Sequence[StepMessage]
 
 
 @dataclass(frozen=True)
-class _RoundFacts:
+class RoundFacts:
     """The events and trace decisions that a new round adds; the first event gets the plan's id and the round."""
 
     facts: Sequence[Fact]
@@ -77,12 +78,21 @@ def adopt(
     """
     task = _open_task(conn, claim)
     _finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
-    reuse = _reuse(conn, claim, plan)
+    layout, recorded = first_round(
+        task.id, plan, routes=routes, priority=task.priority, reuse=_reuse(conn, claim, plan)
+    )
+    return _save_round(conn, task, plan, layout, recorded, settings=settings)
+
+
+def first_round(
+    task_id: str, plan: Plan, *, routes: Mapping[str, Mapping[str, Any]], priority: str, reuse: RoundReuse
+) -> tuple[RoundLayout, RoundFacts]:
+    """Return the layout of a task's first round, and what it adds to the task's events and trace."""
     reused = {name: row.id for name, row in reuse.kept.items()}
     layout = RoundLayout(
-        task_id=task.id,
+        task_id=task_id,
         number=1,
-        priority=Priority(task.priority).broker_priority,
+        priority=Priority(priority).broker_priority,
         routes={name: route["arm"] for name, route in routes.items()}
         | {name: row.arm for name, row in reuse.kept.items()},
         reruns=reuse.reruns,
@@ -101,7 +111,7 @@ def adopt(
         ("task.planned", {"mode": plan.mode, "steps": graph}),
         *(reused_event(layout, row) for row in reuse.kept.values()),
     ]
-    return _save_round(conn, task, plan, layout, _RoundFacts(facts, decisions), settings=settings)
+    return layout, RoundFacts(facts, decisions)
 
 
 def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> StepCompletion:
@@ -122,12 +132,12 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [*started_events([finished]), step_event(claim, finished, result), *map(queued_event, released)],
+        [*started_events([finished]), step_event(claim, result, finished), *map(queued_event, released)],
         round_number=claim.round,
-        decisions={"attempt": attempt_decision(claim, finished, result)},
+        decisions={"attempt": attempt_decision(claim, result, finished)},
         progress=True,
     )
-    return StepCompletion(finished, released)
+    return StepCompletion(finished.seconds, released)
 
 
 def conclude(
@@ -148,24 +158,27 @@ def conclude(
     _finish_row(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
     rounds.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
     skipped = steps.skip_blocked(conn, task.id, round_number=claim.round)
-    facts: list[Fact] = [
-        *(("step.skipped", {"step": name, "round": claim.round}) for name in skipped),
-        ("judge.verdict", verdict_event(claim, verdict)),
-    ]
-    decisions = {"verdict": verdict.to_record()}
+    passed = completion(claim, verdict, admission)
+    facts = [*(("step.skipped", {"step": name, "round": claim.round}) for name in skipped), *passed.facts]
     if verdict.decision is Decision.FAILED:
+        decisions = {"verdict": verdict.to_record()}
         events.write(conn, task.id, facts, round_number=claim.round, decisions=decisions)
         return _repair_or_reject(conn, task, verdict, settings=settings)
+    return end_task(conn, task, replace(passed, facts=facts))
+
+
+def completion(claim: Claim, verdict: Verdict, admission: Admission | None) -> Ending:
+    """Return how a task ends whose result the judge did not reject."""
+    decisions = {"verdict": verdict.to_record()}
     if admission is not None:
         decisions["admission"] = asdict(admission)
-    ending = Ending(
+    return Ending(
         TaskStatus.COMPLETED,
         result=result_of(verdict),
-        facts=facts,
+        facts=[("judge.verdict", verdict_event(claim, verdict))],
         decisions=decisions,
         admission=admission or Admission(is_shared=False),
     )
-    return end_task(conn, task, ending)
 
 
 def complete_by(conn: Connection, claim: Claim, source: FreshResult, *, layer: str) -> Ended:
@@ -204,8 +217,8 @@ def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
         error=task_error(
             "budget_exceeded", code=error["code"], message=error["message"], details=_as_text(error)
         ),
-        facts=[*started_events([finished]), step_event(claim, finished, result)],
-        decisions={"attempt": attempt_decision(claim, finished, result)},
+        facts=[*started_events([finished]), step_event(claim, result, finished)],
+        decisions={"attempt": attempt_decision(claim, result, finished)},
     )
     return end_task(conn, task, ending)
 
@@ -236,10 +249,19 @@ def _open_task(conn: Connection, claim: Claim) -> LockedTask:
     """Lock the claim's task; raises Refused when it has ended or is in another round."""
     task = tasks.lock_task(conn, claim.task_id)
     if task is None or task.finished_at is not None:
-        raise Refused(f"{claim.task_id} has ended")
+        raise refusal(claim, Answer.ENDED)
     if task.round != claim.round:
-        raise Refused(f"{claim.task_id} is in round {task.round}, not in {claim.round}")
+        raise refusal(claim, Answer.MOVED, current_round=task.round)
     return task
+
+
+def refusal(claim: Claim, answer: Answer, *, current_round: int | None = None) -> Refused:
+    """Return the error for an outcome that is not accepted."""
+    if answer is Answer.ENDED:
+        return Refused(f"{claim.task_id} has ended")
+    if answer is Answer.MOVED:
+        return Refused(f"{claim.task_id} is in round {current_round}, not in {claim.round}")
+    return Refused(f"attempt {claim.attempt} of step {claim.name} of {claim.task_id} is not the current one")
 
 
 def _finish_row(conn: Connection, claim: Claim, state: StepState, result: Mapping[str, Any]) -> FinishedStep:
@@ -248,9 +270,7 @@ def _finish_row(conn: Connection, claim: Claim, state: StepState, result: Mappin
         conn, claim.id, chord_id=claim.chord_id, attempt=claim.attempt, state=state, result=result
     )
     if finished is None:
-        raise Refused(
-            f"attempt {claim.attempt} of step {claim.name} of {claim.task_id} is not the current one"
-        )
+        raise refusal(claim, Answer.STALE)
     return finished
 
 
@@ -268,33 +288,44 @@ def _save_round(
     task: LockedTask,
     plan: Plan,
     layout: RoundLayout,
-    recorded: _RoundFacts,
+    recorded: RoundFacts,
     *,
     settings: Settings,
 ) -> SavedRound:
+    plan_id = task.plan_id or new_plan_id()
+    new, facts = round_to_save(task, plan, layout, recorded, plan_id=plan_id, settings=settings)
+    rounds.save(
+        conn, new, facts, decisions=recorded.decisions, redispatch_seconds=settings.redispatch_seconds
+    )
+    return SavedRound(new.chord_id, messages(new.rows), judge_message(layout))
+
+
+def round_to_save(
+    task: LockedTask | Claim,
+    plan: Plan,
+    layout: RoundLayout,
+    recorded: RoundFacts,
+    *,
+    plan_id: str,
+    settings: Settings,
+) -> tuple[NewRound, Sequence[Fact]]:
+    """Return a round as it is inserted, with the events that go with it."""
     number = layout.number
     work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
     if key := settings.permit_private_key:
         work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=task.deadline_at)
     new = NewRound(
-        task_id=task.id,
+        task_id=layout.task_id,
         number=number,
-        plan_id=task.plan_id or new_plan_id(),
-        chord_id=chord_id(task.id, round_number=number),
+        plan_id=plan_id,
+        chord_id=chord_id(layout.task_id, round_number=number),
         plan=plan,
         phase=(Phase.EXECUTING if number == 1 else Phase.REPAIRING).value,
         rows=work,
     )
-    released = messages(work)
     (kind, payload, *_), *facts = recorded.facts
-    rounds.save(
-        conn,
-        new,
-        [(kind, {"plan_id": new.plan_id, "round": number, **payload}), *facts, *map(queued_event, released)],
-        decisions=recorded.decisions,
-        redispatch_seconds=settings.redispatch_seconds,
-    )
-    return SavedRound(new.chord_id, released, judge_message(layout))
+    queued = map(queued_event, messages(work))
+    return new, [(kind, {"plan_id": plan_id, "round": number, **payload}), *facts, *queued]
 
 
 def _repair_or_reject(
@@ -319,7 +350,7 @@ def _repair_or_reject(
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
     decision = {"repair": True, "reruns": reruns, "kept": dict(repair.kept)}
-    recorded = _RoundFacts([("task.repair", fact)], {"repair": decision})
+    recorded = RoundFacts([("task.repair", fact)], {"repair": decision})
     return _save_round(conn, task, plan, layout, recorded, settings=settings)
 
 

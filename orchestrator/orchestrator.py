@@ -30,13 +30,14 @@ import structlog
 from celery import Celery, Signature
 from sqlalchemy import Connection, Engine
 
-from orchestrator import executor
+from orchestrator import executor, shortcut
 from orchestrator.auth import credential
 from orchestrator.auth.jwks import KeySet
 from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.cache.exact import CacheEntry, ResultCache
+from orchestrator.executor import SavedRound, StepCompletion
 from orchestrator.lifecycle import cancel, retry, submission, withdrawal
 from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.lifecycle.ending import Ended
@@ -44,7 +45,7 @@ from orchestrator.lifecycle.submission import Submitted
 from orchestrator.lifecycle.withdrawal import WithdrawnHit
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.hints import Hints
-from orchestrator.memory.steps import Fenced
+from orchestrator.memory.steps import Fenced, StepMessage
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded
@@ -149,8 +150,9 @@ class Transition:
 class TaskLoop:
     """The workers' half of the loop: what the outcome of planning, of a step and of judging changes.
 
-    Celery's result backend calls these methods in the transaction that stores the outcome. Each raises Refused when
-    the outcome's claim is not the current one or the task has ended; then nothing is stored. `open_cache` is called
+    Celery's result backend calls these methods to store an outcome: those that end in `_at_once` first, in autocommit
+    mode, and where they return None their counterparts, in a transaction. Each raises Refused when the outcome's claim
+    is not the current one or the task has ended; then nothing is stored. `open_cache` is called
     only to store an entry, because a sweeper, which has no CACHE_SECRET, uses the loop as well.
     """
 
@@ -173,12 +175,29 @@ class TaskLoop:
         `planned_at` (time.monotonic()) is when routing began.
         """
         saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
+        return Transition([canvas.round_chord(self.app, saved)], _planned(plan, saved, planned_at=planned_at))
 
-        def report() -> None:
-            metric.routed(time.monotonic() - planned_at)
-            log.info("task.planned", steps=len(plan.steps), mode=plan.mode, released=len(saved.header))
-
-        return Transition([canvas.round_chord(self.app, saved)], report)
+    def adopt_at_once(
+        self,
+        conn: Connection,
+        claim: Claim,
+        plan: Plan,
+        *,
+        routes: Mapping[str, Mapping[str, Any]],
+        planned_at: float,
+    ) -> Transition | None:
+        """Do what `adopt` does in one statement, and publish the round's first steps; None if that is not possible."""
+        saved = shortcut.adopt(
+            conn,
+            claim,
+            plan,
+            routes=routes,
+            encode_body=lambda judge: canvas.encoded(self.app, judge),
+            settings=self.settings,
+        )
+        if saved is None:
+            return None
+        return Transition(self._messages(saved.header), _planned(plan, saved, planned_at=planned_at))
 
     def answer(self, conn: Connection, claim: Claim, source: FreshResult, *, entry: CacheEntry) -> Transition:
         """Found in the cache instead of planned: complete the task with the result of another one."""
@@ -197,15 +216,12 @@ class TaskLoop:
         if result.error is not None and result.error["code"] == BudgetExceeded.code:
             ended = executor.exhaust(conn, claim, result)
             return self._failed(ended, code=BudgetExceeded.code)
-        completion = executor.complete(conn, claim, result, settings=self.settings)
+        return self._completed(claim, result, executor.complete(conn, claim, result, settings=self.settings))
 
-        def report() -> None:
-            seconds = completion.finished.seconds
-            metric.arm_invoked(claim.arm, result.status.value, seconds)
-            error = result.error["code"] if result.error else None
-            log.info(f"step.{result.status.value}", seconds=round(seconds, 3), error=error)
-
-        return Transition([canvas.signature(self.app, message) for message in completion.released], report)
+    def complete_at_once(self, conn: Connection, claim: Claim, result: StepResult) -> Transition | None:
+        """Do what `complete` does in one statement, and publish the judge that becomes due; None if not possible."""
+        completion = shortcut.complete(conn, claim, result, settings=self.settings)
+        return None if completion is None else self._completed(claim, result, completion)
 
     def conclude(
         self, conn: Connection, claim: Claim, verdict: Verdict, *, admission: Admission | None
@@ -215,6 +231,28 @@ class TaskLoop:
         `admission` says what the result may do for other tasks.
         """
         concluded = executor.conclude(conn, claim, verdict, settings=self.settings, admission=admission)
+        return self._concluded(verdict, concluded)
+
+    def conclude_at_once(
+        self, conn: Connection, claim: Claim, verdict: Verdict, *, admission: Admission | None
+    ) -> Transition | None:
+        """Finish the task in one statement; None for a rejected result, and for a task with more left to end."""
+        ended = shortcut.conclude(conn, claim, verdict, admission=admission)
+        return None if ended is None else self._concluded(verdict, ended)
+
+    def fail(self, conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Transition:
+        """Planning or judging failed for good: end the task with an error of type `kind`."""
+        return self._failed(executor.fail_task(conn, claim, error=error, kind=kind), code=error.get("code"))
+
+    def _completed(self, claim: Claim, result: StepResult, completion: StepCompletion) -> Transition:
+        def report() -> None:
+            metric.arm_invoked(claim.arm, result.status.value, completion.seconds)
+            error = result.error["code"] if result.error else None
+            log.info(f"step.{result.status.value}", seconds=round(completion.seconds, 3), error=error)
+
+        return Transition(self._messages(completion.released), report)
+
+    def _concluded(self, verdict: Verdict, concluded: Ended | SavedRound) -> Transition:
         decision = verdict.decision.value
 
         def report() -> None:
@@ -230,9 +268,8 @@ class TaskLoop:
             return Transition((), report, concluded)
         return Transition([canvas.round_chord(self.app, concluded)], report)
 
-    def fail(self, conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Transition:
-        """Planning or judging failed for good: end the task with an error of type `kind`."""
-        return self._failed(executor.fail_task(conn, claim, error=error, kind=kind), code=error.get("code"))
+    def _messages(self, rows: Sequence[StepMessage]) -> Sequence["Signature[Any]"]:
+        return [canvas.signature(self.app, row) for row in rows]
 
     def _failed(self, ended: Ended, *, code: str | None) -> Transition:
         def report() -> None:
@@ -242,12 +279,19 @@ class TaskLoop:
         return Transition((), report, ended)
 
 
+def _planned(plan: Plan, saved: SavedRound, *, planned_at: float) -> Callable[[], None]:
+    def report() -> None:
+        metric.routed(time.monotonic() - planned_at)
+        log.info("task.planned", steps=len(plan.steps), mode=plan.mode, released=len(saved.header))
+
+    return report
+
+
 def report_end(hints: Hints, ended: Ended) -> None:
     """Count a task's end, notify its watchers, and stop its running steps. Call it after the commit."""
     metric.task_ended(ended.status.value, ended.priority, ended.age_seconds)
-    hints.send(ended.task_id)
+    hints.end(ended.task_id, *(follower.task_id for follower in ended.shared))
     for follower in ended.shared:
         metric.task_ended(ended.status.value, follower.priority, follower.age_seconds)
-        hints.send(follower.task_id)
     if any(row.former_state == StepState.RUNNING for row in ended.stopped):
         hints.stop(ended.task_id)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,17 +31,26 @@ from orchestrator.models.model_choice import (
     parse_limits,
     parse_prices,
 )
+from orchestrator.models.model_work import (
+    CHAIN_SETTINGS,
+    ModelPreferences,
+    Work,
+    parse_efforts,
+    parse_output_tokens,
+)
+from orchestrator.models.task_contract import MAX_BUDGET_TOKENS, Budget, parse_dollars
 from orchestrator.process.process_kind import KINDS, WITH_MODELS
 from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
-
-_PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-
-
-class Rate(NamedTuple):
-    """A rate limit: `calls` within `seconds`."""
-
-    calls: int
-    seconds: int
+from orchestrator.settings_text import (
+    Rate,
+    parse_hosts,
+    parse_https_url,
+    parse_local_targets,
+    parse_long_secret,
+    parse_origins,
+    parse_rate,
+    parse_signing_secret,
+)
 
 
 def _setting(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
@@ -88,59 +98,6 @@ def _text(text: str) -> str:
     return text
 
 
-def _signing_secret(text: str) -> str:
-    if len(text.encode()) < 32:
-        raise ValueError("at least 32 bytes (openssl rand -base64 48)")
-    return text
-
-
-def _long_secret(text: str) -> str:
-    if not re.fullmatch(r"[!-~]{16,}", text):
-        raise ValueError("at least 16 ASCII characters without spaces (openssl rand -hex 24)")
-    return text
-
-
-def _https_url(text: str) -> str:
-    if not re.fullmatch(r"https://[^\s/@]+/\S*", text):
-        raise ValueError("https://host/path")
-    return text
-
-
-def _rate(text: str) -> Rate:
-    calls, _, period = text.partition("/")
-    if not re.fullmatch(r"[1-9]\d{0,8}", calls) or period not in _PERIOD_SECONDS:
-        raise ValueError(f"calls/period, where the period is one of {', '.join(_PERIOD_SECONDS)}: 100/minute")
-    return Rate(int(calls), _PERIOD_SECONDS[period])
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
-    if not all(re.fullmatch(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+", name) for name in names):
-        raise ValueError("host names, or *.domain for all its subdomains, separated by commas")
-    if any(re.fullmatch(r"[\d.]+", name) for name in names):
-        raise ValueError("host names, not IP addresses")
-    return names
-
-
-def _local_targets(text: str) -> tuple[str, ...]:
-    pairs = tuple(pair.strip().lower() for pair in text.split(",") if pair.strip())
-    if not all(re.fullmatch(r"[a-z0-9.-]+:\d{1,5}", pair) for pair in pairs):
-        raise ValueError("host:port pairs, separated by commas")
-    return pairs
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    """Return origins as browsers send them (RFC 6454): without the scheme's default port."""
-    origins = tuple(origin.strip().lower() for origin in text.split(",") if origin.strip())
-    if not all(
-        re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?", origin) for origin in origins
-    ):
-        raise ValueError(
-            "a list of origins (https://app.example.com, http://localhost:3000) without a path, separated by commas"
-        )
-    return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in origins)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """All settings; each is the environment variable of the same name in capitals. .env.example explains them."""
@@ -149,25 +106,25 @@ class Settings:
     redis_url: str = _setting(server_url.redis_url, secret=True)
     jwt_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
     jwt_public_keys: tuple[tuple[str, str], ...] = _setting(signing_key.parse_named_keys, default=())
-    jwt_secret: str | None = _setting(_signing_secret, default=None, secret=True)
-    cache_secret: str | None = _setting(_signing_secret, default=None, secret=True)
-    webhook_secret: str | None = _setting(_signing_secret, default=None, secret=True)
+    jwt_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
+    cache_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
+    webhook_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
     jwt_issuer: str = _setting(_text, default="octollm")
     jwt_audience: str = _setting(_text, default="octollm")
     permit_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
     permit_public_key: str | None = _setting(signing_key.parse_key, default=None)
-    jwt_jwks_url: str | None = _setting(_https_url, default=None)
+    jwt_jwks_url: str | None = _setting(parse_https_url, default=None)
     jwt_jwks_issuer: str | None = _setting(_text, default=None)
     jwt_ttl_seconds: int = _setting(_integer(minimum=1, maximum=86_400), default=3600)
     jwt_max_age_seconds: int = _setting(_integer(minimum=60, maximum=31_536_000), default=86_400)
-    rate_limit: Rate = _setting(_rate, default=Rate(100, 60))
-    metrics_token: str | None = _setting(_long_secret, default=None, secret=True)
-    failed_auth_limit: Rate = _setting(_rate, default=Rate(100, 60))
+    rate_limit: Rate = _setting(parse_rate, default=Rate(100, 60))
+    metrics_token: str | None = _setting(parse_long_secret, default=None, secret=True)
+    failed_auth_limit: Rate = _setting(parse_rate, default=Rate(100, 60))
     trusted_proxies: int = _setting(_integer(minimum=0, maximum=10), default=0)
-    cors_origins: tuple[str, ...] = _setting(_origins, default=())
+    cors_origins: tuple[str, ...] = _setting(parse_origins, default=())
     safety_policy: str = _setting(_one_of("off", "redact", "block"), default="redact")
-    webhook_allowed_hosts: tuple[str, ...] = _setting(_hosts, default=())
-    webhook_local_targets: tuple[str, ...] = _setting(_local_targets, default=())
+    webhook_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
+    webhook_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
     max_open_tasks: int = _setting(_integer(minimum=1), default=10_000)
     tenant_max_streams: int = _setting(_integer(minimum=1), default=64)
     tenant_max_running_steps: int = _setting(_integer(minimum=1), default=64)
@@ -184,16 +141,26 @@ class Settings:
     anthropic_base_url: str | None = _setting(parse_url, default=None, secret=True)
     llm_endpoints: Mapping[str, Endpoint] | None = _setting(read_endpoints, default=None)
     llm_chain: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    planner_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    writer_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    coder_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    judge_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
+    llm_output_tokens: Mapping[Work, int] | None = _setting(parse_output_tokens, default=None)
+    llm_effort: Mapping[Work, str] | None = _setting(parse_efforts, default=None)
     embeddings: ModelName | None = _setting(parse_embeddings, default=None)
-    llm_timeout_seconds: float = _setting(_seconds, default=30.0)
+    llm_timeout_seconds: float = _setting(_seconds, default=120.0)
+    planning_timeout_seconds: float = _setting(_seconds, default=180.0)
+    judging_timeout_seconds: float = _setting(_seconds, default=180.0)
     llm_flavour: str = _setting(_one_of("auto", "openai", "openai-compatible"), default="auto")
-    llm_stream: str = _setting(_one_of("on", "off"), default="off")
+    llm_stream: str = _setting(_one_of("on", "off"), default="on")
     llm_rpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
     llm_tpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
     llm_prices: Mapping[str, Price] | None = _setting(parse_prices, default=None)
     llm_extra_body: Mapping[str, Mapping[str, Any]] | None = _setting(parse_bodies, default=None)
     max_parallel_arms: int = _setting(_integer(minimum=1, maximum=50), default=5)
     task_timeout: int = _setting(_integer(minimum=1), default=300)
+    task_max_tokens: int = _setting(_integer(minimum=1, maximum=MAX_BUDGET_TOKENS), default=100_000)
+    task_max_cost_dollars: Decimal = _setting(parse_dollars, default=Decimal(1))
     cache_ttl: int = _setting(_integer(minimum=0), default=3600)
     lease_seconds: float = _setting(_seconds, default=15.0)
     heartbeat_seconds: float = _setting(_seconds, default=5.0)
@@ -235,7 +202,11 @@ class Settings:
         yield from self._unreachable()
 
     def _unreachable(self) -> Iterator[str]:
-        named = {("LLM_CHAIN", model.provider) for model in self.llm_chain}
+        named = {
+            (setting.upper(), model.provider)
+            for setting in ("llm_chain", *CHAIN_SETTINGS)
+            for model in getattr(self, setting)
+        }
         if self.embeddings:
             named.add(("EMBEDDINGS", self.embeddings.provider))
         for setting, name in sorted(named):
@@ -263,10 +234,42 @@ class Settings:
 
     @property
     def models(self) -> tuple[ModelName, ...]:
-        """The models to ask, the first choice first: LLM_CHAIN, else the registry's default for each API key."""
-        return self.llm_chain or tuple(
+        """The models to ask, the first choice first: LLM_CHAIN, else the registry's default for each API key.
+
+        Without either, the models that are set for some kind of work also do the others.
+        """
+        defaults = tuple(
             ModelName(name, default_models()[name]) for name in PROVIDERS if getattr(self, f"{name}_api_key")
         )
+        return (
+            self.llm_chain
+            or defaults
+            or next(filter(None, (getattr(self, name) for name in CHAIN_SETTINGS)), ())
+        )
+
+    @property
+    def all_models(self) -> tuple[ModelName, ...]:
+        """All models that may be asked for any kind of work."""
+        chains = (self.models, *(getattr(self, name) for name in CHAIN_SETTINGS))
+        return tuple(dict.fromkeys(model for chain in chains for model in chain))
+
+    @property
+    def preferences(self) -> ModelPreferences:
+        """What the operator chose by kind of work."""
+        chains = {
+            work: getattr(self, name)
+            for name, works in CHAIN_SETTINGS.items()
+            for work in works
+            if getattr(self, name)
+        }
+        return ModelPreferences(
+            self.llm_output_tokens or {}, self.llm_effort or {}, chains, default=self.models
+        )
+
+    @property
+    def budget(self) -> Budget:
+        """The budget of a task whose client sets none."""
+        return Budget(self.task_max_tokens, self.task_timeout, self.task_max_cost_dollars)
 
     @property
     def celery_result_backend(self) -> str:

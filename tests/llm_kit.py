@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.llm.anthropic import AnthropicProvider
@@ -18,6 +18,8 @@ from orchestrator.llm.prompt import Message, Role
 from orchestrator.llm.provider import Provider, ProviderOptions
 from orchestrator.models.endpoint import Endpoint
 from orchestrator.models.model_choice import Price
+from orchestrator.models.model_limits import ModelLimits
+from orchestrator.models.model_work import ModelPreferences, Work
 from tests.fake_llm.server import FakeLLM
 
 HELLO = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "Hello.")]
@@ -61,6 +63,7 @@ def embedder(fake: FakeLLM) -> Embedder:
 class ModelCaller:
     """A client of a chain of models on the fake server; `attempts` lists all calls that were observed.
 
+    `tokens` is the output limit of every kind of work; None leaves it to `preferences` and to the models' `limits`.
     `at` maps endpoints to servers of their own; `stated` are the endpoints' capabilities.
     """
 
@@ -72,6 +75,9 @@ class ModelCaller:
     streams: bool = field(default=False, kw_only=True)
     strict: bool = field(default=True, kw_only=True)
     timeout_seconds: float = field(default=10, kw_only=True)
+    tokens: int | None = field(default=100, kw_only=True)
+    preferences: ModelPreferences = field(default_factory=ModelPreferences, kw_only=True)
+    limits: Mapping[str, ModelLimits] = field(default_factory=dict, kw_only=True)
     learned: LearnedFacts = field(default_factory=LearnedFacts, kw_only=True)
     stated: Mapping[str, bool] | None = field(default=None, kw_only=True)
     at: Mapping[str, FakeLLM] = field(default_factory=dict, kw_only=True)
@@ -92,11 +98,15 @@ class ModelCaller:
                 ),
                 model,
                 self.rates,
+                self.limits.get(f"{kind}:{model}", ModelLimits()),
             )
             for kind, _, model in names
         ]
         context = CallContext(self.gate, Prices(self.prices), self.timeout_seconds, self.attempts.append)
-        self.models = ModelChain(endpoints, context=context)
+        chosen = self.preferences
+        if self.tokens is not None:
+            chosen = replace(chosen, output_tokens=dict.fromkeys(Work, self.tokens))
+        self.models = ModelChain(endpoints, context=context, preferences=chosen)
 
     def ask(
         self,
@@ -104,11 +114,11 @@ class ModelCaller:
         *,
         seconds: float = 10,
         budget: BudgetAccount | None = None,
-        tokens: int = 100,
+        work: Work = Work.ANSWER,
         avoid: Sequence[str] = (),
         messages: Sequence[Message] = HELLO,
     ) -> Completion:
         """Ask the chain; return the completion."""
         deadline = time.monotonic() + seconds
-        request = CompletionRequest(messages, PURPOSE, tokens, deadline, schema, avoid)
+        request = CompletionRequest(messages, PURPOSE, work, deadline, schema, avoid)
         return self.models.complete(request, budget=budget)

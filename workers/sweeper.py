@@ -11,7 +11,7 @@ if __name__ == "__main__":
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator import bootstrap
 from orchestrator.cache import coalescing
 from orchestrator.chord.database import statement, transaction
-from orchestrator.connections.redis_client import open_client
+from orchestrator.connections.redis_client import fault_of, open_client
 from orchestrator.lifecycle import ending, requeue
 from orchestrator.memory import audit_log, pools, retention, steps, submissions, tasks, webhooks
+from orchestrator.memory.steps import Backlog
 from orchestrator.models.errors import SandboxUnavailable
 from orchestrator.observability import metric
 from orchestrator.orchestrator import report_end
 from orchestrator.process.loop import Loop, Pace
-from orchestrator.queue import canvas
+from orchestrator.queue import canvas, transport
 from workers import webhook
 from workers.attempt.claims import claim_row
 from workers.attempt.completion import give_up
@@ -192,16 +193,32 @@ class Sweeper:
         return Swept(given_up)
 
     def publish_due(self) -> Swept:
-        """Publish queued rows that are due: retries whose time has come, and rows whose message may be lost."""
+        """Publish queued rows that are due: retries whose time has come, and rows whose message is lost."""
+        with statement(self._engine) as conn:
+            backlog = steps.backlog(conn, poison_step=self._settings.poison_step)
+        if not backlog:
+            return Swept()
+        missing = self._count_missing(backlog)
         with statement(self._engine) as conn:
             messages, overdue = steps.take_due(
                 conn,
+                missing=missing,
                 redispatch_seconds=self._settings.redispatch_seconds,
                 poison_step=self._settings.poison_step,
                 limit=BATCH,
             )
         canvas.publish(self._worker.app, messages)
         return Swept(len(messages), overdue)
+
+    def _count_missing(self, backlog: Sequence[Backlog]) -> dict[str, int]:
+        """Return, for each queue with overdue rows, how many messages fewer it has than rows that were sent."""
+        late = {queue.queue: queue.sent for queue in backlog if queue.overdue}
+        try:
+            waiting = transport.count_waiting(self._broker, late)
+        except RedisError as error:
+            log.warning("sweep.backlog_unknown", fault=fault_of(error))
+            return late
+        return {queue: max(0, sent - waiting[queue]) for queue, sent in late.items()}
 
     def fire_ready(self) -> Swept:
         """Publish the bodies of ready chords that were not published yet."""

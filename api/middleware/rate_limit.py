@@ -11,7 +11,7 @@ from api.middleware import context
 from orchestrator.auth.credential import Principal
 from orchestrator.auth.rate_limit import Allowance
 from orchestrator.models.errors import InvalidCredential, RateLimited
-from orchestrator.settings import Rate
+from orchestrator.settings_text import Rate
 
 
 def install(app: Flask) -> None:

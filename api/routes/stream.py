@@ -40,10 +40,14 @@ blueprint = Blueprint("stream", __name__, url_prefix="/v1/tasks")
 
 
 class EventsQuerySchema(Schema):
-    """Which events to read: at most `limit` (for a page) after number `after`; a ticket replaces a token."""
+    """Which events to read: at most `limit` (for a page) after number `after`; a ticket replaces a token.
+
+    With `progress` a stream also has transient events, which have no number.
+    """
 
     after = fields.Integer(load_default=0, validate=validate.Range(0, MAX_SEQ))
     limit = fields.Integer(load_default=MAX_EVENTS, validate=validate.Range(1, MAX_EVENTS))
+    progress = fields.Boolean(load_default=False)
     ticket = fields.String(load_default=None)
 
 
@@ -97,7 +101,7 @@ def read_events(principal: Principal, task_id: str) -> Response:
     after = query["after"]
     task = find_task(principal, task_id)
     if wants_stream:
-        return _stream(principal, task, after=after)
+        return _stream(principal, task, after=after, wants_progress=query["progress"])
     with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
         found = events.read(conn, task.id, after=after, limit=query["limit"])
     page = {
@@ -149,10 +153,12 @@ def issue_ticket(principal: Principal, task_id: str) -> Response:
     return response
 
 
-def _stream(principal: Principal, task: TaskRecord, *, after: int) -> Response:
+def _stream(principal: Principal, task: TaskRecord, *, after: int, wants_progress: bool) -> Response:
     request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
     wakeup = threading.Event()
-    subscription = current_hub().subscribe(task, after=after, callback=wakeup.set)
+    subscription = current_hub().subscribe(
+        task, after=after, callback=wakeup.set, wants_progress=wants_progress
+    )
     if subscription.end is EndReason.DONE:
         subscription.close()
         # the only response after which an EventSource does not reconnect
@@ -183,8 +189,12 @@ def _server_sent(
             return
         if frames:
             yield "".join(f"id: {frame.seq}\ndata: {frame.text}\n\n" for frame in frames)
+        progress = subscription.take_progress()
+        if progress:
+            # without an id: a client that reconnects names the last event that was stored
+            yield "".join(f"data: {text}\n\n" for text in progress)
         if subscription.end is not None:
             return
-        if not frames and not wakeup.wait(min(_PING_SECONDS, recheck.seconds_left)):
+        if not (frames or progress) and not wakeup.wait(min(_PING_SECONDS, recheck.seconds_left)):
             yield ": ping\n\n"
         wakeup.clear()

@@ -1,6 +1,7 @@
 """The body of POST /v1/tasks: its schema, its examples, and its conversion to a Contract."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -24,6 +25,8 @@ from orchestrator.models.arm_capability import ARMS, canonical_arm
 from orchestrator.models.task_contract import (
     CACHE_MODES,
     MAX_ATTACHMENTS,
+    MAX_BUDGET_DOLLARS,
+    MAX_BUDGET_TOKENS,
     MAX_CAPABILITIES,
     MAX_CONTEXT_BYTES,
     MAX_CRITERIA,
@@ -113,10 +116,10 @@ def _require_step_arm(name: str) -> None:
 class BudgetRequestSchema(RequestSchema):
     """What a task may spend; max_cost_usd is another name for max_cost_dollars."""
 
-    max_tokens = fields.Integer(strict=True, validate=validate.Range(1, 100_000))
+    max_tokens = fields.Integer(strict=True, validate=validate.Range(1, MAX_BUDGET_TOKENS))
     max_time_seconds = fields.Integer(strict=True, validate=validate.Range(1, 3_600))
-    max_cost_dollars = Dollars(validate=validate.Range(0, 100))
-    max_cost_usd = Dollars(validate=validate.Range(0, 100))
+    max_cost_dollars = Dollars(validate=validate.Range(0, MAX_BUDGET_DOLLARS))
+    max_cost_usd = Dollars(validate=validate.Range(0, MAX_BUDGET_DOLLARS))
     max_retries = fields.Integer(strict=True, validate=validate.Range(0, 10))
     max_repairs = fields.Integer(strict=True, validate=validate.Range(0, 5))
 
@@ -183,8 +186,8 @@ class TaskRequestSchema(RequestSchema):
 _TASK = TaskRequestSchema()
 
 
-def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:
-    """Return the contract that a request's body describes; `task_timeout` (seconds) is the default time limit.
+def read_contract(members: Mapping[str, Any], *, default_budget: Budget) -> Contract:
+    """Return the contract that a request's body describes; the `default_budget` has the limits that it leaves out.
 
     Raises InvalidInput. The submission checks later whether a plan can run and whether attachments exist.
     """
@@ -200,4 +203,4 @@ def read_contract(members: Mapping[str, Any], *, task_timeout: int) -> Contract:
     given["required_capabilities"] = tuple(dict.fromkeys(given.get("required_capabilities", ())))
     if "assigned_arm" in given:
         given["assigned_arm"] = canonical_arm(given["assigned_arm"])
-    return Contract(budget=Budget(**{"max_time_seconds": task_timeout, **budget}), **given)
+    return Contract(budget=replace(default_budget, **budget), **given)

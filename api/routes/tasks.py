@@ -165,7 +165,7 @@ def submit(principal: Principal) -> Response:
     caller = _caller(principal, members)
 
     def create() -> Submitted:
-        contract = read_contract(members, task_timeout=orchestrator.settings.task_timeout)
+        contract = read_contract(members, default_budget=orchestrator.settings.budget)
         _require_priority_scope(principal, contract.priority)
         return orchestrator.submit(caller, _screened(cache_control.with_header(contract)))
 
@@ -320,8 +320,11 @@ def _long_poll(principal: Principal, task: TaskRecord, *, seconds: float) -> Res
     """
     request.prom_do_not_track = True  # type: ignore[attr-defined]  # prometheus_flask_exporter reads it
     wakeup = threading.Event()
+    end_only = not request.if_none_match
     try:
-        subscription = current_hub().subscribe(task, after=task.event_seq, callback=wakeup.set)
+        subscription = current_hub().subscribe(
+            task, after=task.event_seq, callback=wakeup.set, end_only=end_only
+        )
     except (Unavailable, TenantLimit):
         return _status_response(task)
     recheck = AccessRecheck(principal, "task:read")
@@ -331,17 +334,12 @@ def _long_poll(principal: Principal, task: TaskRecord, *, seconds: float) -> Res
             wakeup.clear()
             recheck.require()
             task = find_task(principal, task.id)
-            response = _status_response(task)
             remaining = until - time.monotonic()
-            if remaining <= 0 or subscription.end is not None or _has_changed(task, response):
+            if remaining <= 0 or subscription.end is not None or TaskStatus(task.status).is_final():
+                return _status_response(task)
+            if not end_only and (response := _status_response(task)).status_code != 304:
                 return response
             wakeup.wait(min(remaining, recheck.seconds_left))
-
-
-def _has_changed(task: TaskRecord, response: Response) -> bool:
-    if TaskStatus(task.status).is_final():
-        return True
-    return bool(request.if_none_match) and response.status_code != 304
 
 
 def _trace(

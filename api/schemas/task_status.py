@@ -72,7 +72,7 @@ class MetadataSchema(ResponseSchema):
 
     arms_used = fields.List(fields.String())
     tokens_used = fields.Integer()
-    cost_dollars = fields.Float()
+    cost_dollars = fields.Float(allow_none=True)
     duration_seconds = fields.Float()
     cache_hit = fields.Boolean()
     plan_id = fields.String(allow_none=True)
@@ -228,7 +228,7 @@ def _metadata(task: TaskRecord, steps: Sequence[StepRecord], seconds: float) -> 
     return {
         "arms_used": _arms_used(task, steps),
         "tokens_used": task.tokens_used,
-        "cost_dollars": task.cost_dollars or 0,
+        "cost_dollars": task.cost_dollars,
         "duration_seconds": round(seconds, 3),
         "cache_hit": task.cache is not None and task.status == TaskStatus.COMPLETED,
         "plan_id": task.plan_id,

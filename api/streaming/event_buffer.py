@@ -11,6 +11,8 @@ from orchestrator.memory.events import Event
 from orchestrator.models.execution_state import TaskStatus
 
 MAX_BEHIND = 256
+MAX_PROGRESS = 64
+"""Transient events that wait for one slow stream; the older ones are dropped."""
 _FINAL = frozenset(f"task.{status.value}" for status in TaskStatus if status.is_final())
 
 
@@ -32,6 +34,9 @@ class Frame:
 class EventBuffer:
     """The newest events of one task after number `base`, and the callbacks to call when there are more.
 
+    `progress` has, for the callbacks of streams that want it, the transient events that they have not sent yet.
+    `end_callbacks` are called only when the task has ended or is gone.
+
     `is_over`: the task has no further events. `is_gone`: the task was deleted. Not thread-safe.
     """
 
@@ -39,6 +44,8 @@ class EventBuffer:
         self.base = base
         self.frames: deque[Frame] = deque()
         self.callbacks: set[Callable[[], None]] = set()
+        self.progress: dict[Callable[[], None], deque[str]] = {}
+        self.end_callbacks: set[Callable[[], None]] = set()
         self.is_over = is_over
         self.is_gone = False
 
@@ -46,6 +53,11 @@ class EventBuffer:
     def last(self) -> int:
         """The number of the newest event."""
         return self.base + len(self.frames)
+
+    @property
+    def due_callbacks(self) -> list[Callable[[], None]]:
+        """The callbacks to call now that there may be something new."""
+        return [*self.callbacks, *(self.end_callbacks if self.is_over or self.is_gone else ())]
 
     def add(self, frames: Iterable[Frame]) -> None:
         """Append the frames that follow `last` without a gap; skip all others."""

@@ -6,6 +6,7 @@ gaps, so a stream's state is its cursor: it gets each event after the cursor onc
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from itertools import groupby
@@ -17,12 +18,12 @@ from flask import Flask, current_app
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.streaming.event_buffer import EventBuffer, Frame
+from api.streaming.event_buffer import MAX_PROGRESS, EventBuffer, Frame
 from api.streaming.stream_limit import StreamLimit
 from orchestrator.chord.database import statement
 from orchestrator.connections.redis_client import open_subscriber
 from orchestrator.memory import events
-from orchestrator.memory.hints import CHANNEL
+from orchestrator.memory.hints import CHANNEL, END_PREFIX, PROGRESS_CHANNEL
 from orchestrator.memory.tasks import TaskRecord
 from orchestrator.models.errors import Unavailable
 from orchestrator.models.execution_state import TaskStatus
@@ -104,6 +105,13 @@ class Subscription:
             self._is_done = frames[-1].is_last
         return frames
 
+    def take_progress(self) -> list[str]:
+        """Return the transient events, as JSON texts, that came since the last call; none unless they were wanted."""
+        waiting, taken = self.buffer.progress.get(self.callback), list[str]()
+        while waiting:
+            taken.append(waiting.popleft())
+        return taken
+
     def close(self) -> None:
         """End the subscription and free its slot; calling twice is safe."""
         self._hub.unsubscribe(self)
@@ -152,27 +160,38 @@ class Hub:
         """Whether all streams must end."""
         return self._stopping.is_set()
 
-    def subscribe(self, task: TaskRecord, *, after: int, callback: Callable[[], None]) -> Subscription:
+    def subscribe(
+        self,
+        task: TaskRecord,
+        *,
+        after: int,
+        callback: Callable[[], None],
+        end_only: bool = False,
+        wants_progress: bool = False,
+    ) -> Subscription:
         """Subscribe a stream to a task's events after number `after`; `callback` is called when there may be more.
 
-        Raises Unavailable if the process has no room for another stream or is about to stop, TenantLimit if the
-        tenant has as many streams as it may have.
+        With `end_only` it is called when the task may have ended, and no event is read for it before. `wants_progress`:
+        it also gets the transient events that come from now on. Raises Unavailable if the process has no room for
+        another stream or is about to stop, TenantLimit if the tenant has as many streams as it may have.
         """
         if self._is_full():
             raise Unavailable(_NO_ROOM)
         slot = self._stream_limit.acquire(task.tenant)
         try:
-            buffer = self._add_callback(task, callback)
+            buffer = self._add_callback(task, callback, end_only=end_only)
         except Unavailable:
             self._stream_limit.release(slot)
             raise
+        if wants_progress:
+            buffer.progress[callback] = deque(maxlen=MAX_PROGRESS)
         self._wakeup.set()
         return Subscription(self, task.id, buffer=buffer, slot=slot, after=after, callback=callback)
 
     def _is_full(self) -> bool:
         return self.is_stopping or self.streams >= self.max_streams
 
-    def _add_callback(self, task: TaskRecord, callback: Callable[[], None]) -> EventBuffer:
+    def _add_callback(self, task: TaskRecord, callback: Callable[[], None], *, end_only: bool) -> EventBuffer:
         with self._lock:
             if self._is_full():
                 raise Unavailable(_NO_ROOM)
@@ -180,8 +199,10 @@ class Hub:
             if buffer is None or buffer.is_gone:
                 is_over = TaskStatus(task.status).is_final()
                 buffer = self._buffers[task.id] = EventBuffer(task.event_seq, is_over=is_over)
+            if not end_only and not buffer.callbacks:
+                # nobody had the events read that were written since the buffer was made
                 self._dirty.add(task.id)
-            buffer.callbacks.add(callback)
+            (buffer.end_callbacks if end_only else buffer.callbacks).add(callback)
             self.streams += 1
         self._reader.start()
         self._listener.start()
@@ -192,11 +213,14 @@ class Hub:
         self._stream_limit.release(subscription.slot)
         buffer, task_id = subscription.buffer, subscription.task_id
         with self._lock:
-            if subscription.callback not in buffer.callbacks:
+            callbacks = (buffer.callbacks, buffer.end_callbacks)
+            known = [some for some in callbacks if subscription.callback in some]
+            if not known:
                 return
-            buffer.callbacks.remove(subscription.callback)
+            known[0].remove(subscription.callback)
+            buffer.progress.pop(subscription.callback, None)
             self.streams -= 1
-            if not buffer.callbacks and self._buffers.get(task_id) is buffer:
+            if not any(callbacks) and self._buffers.get(task_id) is buffer:
                 del self._buffers[task_id]
 
     def buffered(self, task_id: str) -> int:
@@ -214,7 +238,11 @@ class Hub:
         self._stopping.set()
         self._wakeup.set()
         with self._lock:
-            callbacks = [callback for buffer in self._buffers.values() for callback in buffer.callbacks]
+            callbacks = [
+                callback
+                for buffer in self._buffers.values()
+                for callback in (*buffer.callbacks, *buffer.end_callbacks)
+            ]
         for callback in callbacks:
             callback()
 
@@ -247,7 +275,7 @@ class Hub:
         """
         client = open_subscriber(self._redis_url)
         with client, client.pubsub() as subscriber:  # type: ignore[no-untyped-call]  # theirs
-            subscriber.subscribe(CHANNEL)
+            subscriber.subscribe(CHANNEL, PROGRESS_CHANNEL)
             while not self._stopping.is_set():
                 message = subscriber.get_message(timeout=1.0)
                 if message is None:
@@ -255,15 +283,34 @@ class Hub:
                 if message["type"] == "subscribe":
                     self._listener.succeed()
                     self._mark_all_dirty()
+                elif message["channel"] == PROGRESS_CHANNEL.encode():
+                    self._pass_on(message["data"].decode(errors="replace"))
                 elif message["type"] == "message":
-                    self._mark_dirty(message["data"].decode(errors="replace"))
+                    self._receive(message["data"].decode(errors="replace"))
 
-    def _mark_dirty(self, task_id: str) -> None:
+    def _pass_on(self, message: str) -> None:
+        """Give a transient event to the streams of its task that want it."""
+        task_id, _, text = message.partition("\n")
         with self._lock:
-            if task_id not in self._buffers:
+            buffer = self._buffers.get(task_id)
+            waiting = dict(buffer.progress) if buffer else {}
+        for callback, texts in waiting.items():
+            texts.append(text)
+            callback()
+
+    def _receive(self, hint: str) -> None:
+        """Wake those who wait for the end of the task, or have its new events read for its streams."""
+        task_id = hint.removeprefix(END_PREFIX)
+        with self._lock:
+            buffer = self._buffers.get(task_id)
+            if buffer is None:
                 return
-            self._dirty.add(task_id)
-        self._wakeup.set()
+            ended = list(buffer.end_callbacks) if hint != task_id else []
+            if buffer.callbacks:
+                self._dirty.add(task_id)
+                self._wakeup.set()
+        for callback in ended:
+            callback()
 
     def _mark_all_dirty(self) -> None:
         with self._lock:
@@ -295,7 +342,7 @@ class Hub:
             for buffer in gone:
                 buffer.is_gone = True
             self._dirty.update(task_id for task_id, seq in newest.items() if seq > lasts[task_id])
-            callbacks = [callback for buffer in gone for callback in buffer.callbacks]
+            callbacks = [callback for buffer in gone for callback in buffer.due_callbacks]
         for callback in callbacks:
             callback()
 
@@ -325,7 +372,7 @@ class Hub:
             if buffer is None:
                 return
             buffer.add(frames)
-            callbacks = list(buffer.callbacks)
+            callbacks = buffer.due_callbacks
         for callback in callbacks:
             callback()
 

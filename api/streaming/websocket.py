@@ -42,9 +42,10 @@ sock = Sock()
 
 
 class StreamQuerySchema(Schema):
-    """Where a stream starts; a ticket authenticates clients that can't send headers."""
+    """Where a stream starts, and whether it has transient events; a ticket replaces a token."""
 
     after = fields.Integer(load_default=0, validate=validate.Range(0, MAX_SEQ))
+    progress = fields.Boolean(load_default=False)
     ticket = fields.String(load_default=None)
 
 
@@ -131,7 +132,9 @@ def _open() -> None:
     query = read(_STREAM, request.args)
     task = find_task(principal, task_id)
     wakeup = threading.Event()
-    subscription = current_hub().subscribe(task, after=query["after"], callback=wakeup.set)
+    subscription = current_hub().subscribe(
+        task, after=query["after"], callback=wakeup.set, wants_progress=query["progress"]
+    )
     g.stream = OpenStream(principal, AccessRecheck(principal, "task:read"), subscription, wakeup)
     # permessage-deflate doubles a socket's memory and gains nothing on events of 300 bytes
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
@@ -180,8 +183,9 @@ def _run(ws: Server, opened: OpenStream, task_id: str) -> Close:
         if not _handle_messages(ws, opened.principal, task_id):
             return MALFORMED
         frames = subscription.next_frames()
-        if frames:
-            ws.sock.send(b"".join(text_frame(frame.text) for frame in frames))
+        texts = [frame.text for frame in frames] + subscription.take_progress()
+        if texts:
+            ws.sock.send(b"".join(map(text_frame, texts)))
         if subscription.end is not None:
             return _CLOSES[subscription.end]
         if time.monotonic() >= ping_at:
@@ -194,7 +198,7 @@ def _run(ws: Server, opened: OpenStream, task_id: str) -> Close:
             opened.recheck.require()
         except (InvalidCredential, Forbidden):
             return EXPIRED
-        if not frames:
+        if not texts:
             wakeup.wait(max(0.0, min(opened.recheck.seconds_left, ping_at - time.monotonic())))
             wakeup.clear()
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from orchestrator.connections.redis_client import Availability, open_client
 from orchestrator.process.fixed_window import FixedWindow
-from orchestrator.settings import Rate
+from orchestrator.settings_text import Rate
 
 _SCRIPT = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
 _PREFIX = "octollm:rate:"

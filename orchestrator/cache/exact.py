@@ -115,7 +115,7 @@ def environment_fingerprint(settings: Settings) -> str:
         [
             version("octollm-orchestrator"),
             registry_digest(),
-            [str(model) for model in settings.models],
+            [str(model) for model in settings.all_models],
             str(settings.embeddings),
             settings.llm_extra_body,
             settings.safety_policy,

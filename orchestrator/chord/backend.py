@@ -7,6 +7,13 @@ Any Celery application may use it (`octollm+postgresql://...`); it does not depe
 which runs in the transaction that stores the task's outcome, before the outcome is written and counted. If it raises
 `Refused`, nothing is written and the message is acknowledged. Plain signatures that it returns join the chord
 `request.group`; each chord that it returns is opened. All are published after the commit.
+
+Such a task may also define
+
+    store_at_once(conn, request, state, result) -> list[Signature] | None
+
+which is called first, in autocommit mode. It stores and counts the outcome itself, in one statement, and returns what
+is to be published; or it writes nothing and returns None, and `on_stored` is called.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +24,8 @@ from typing import Any
 import structlog
 from celery import Signature, chord, group, maybe_signature, states
 from celery.exceptions import BackendStoreError, ChordError, TaskRevokedError
-from celery.result import GroupResult, allow_join_result, result_from_tuple
+from celery.result import allow_join_result, result_from_tuple
 from celery.signals import worker_ready
-from celery.utils.functional import _regen  # type: ignore[attr-defined]  # the stubs leave it out
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
@@ -135,7 +141,7 @@ class PostgresBackend(ResultBackend):
     def apply_chord(self, header_result_args: tuple[Any, Any], body: Any, **kwargs: Any) -> None:
         """Open the chord before its header is published. A lazy header is not iterated; its size is set later."""
         chord_id, members = header_result_args[:2]
-        size, header = self._shape(chord_id, members)
+        size, header = self.shape(chord_id, members)
         encoded = self.to_bytes(body)
         self.run(lambda conn: chords.reopen(conn, chord_id, body=encoded, header=header, size=size))
         self._announced = (chord_id, size)
@@ -238,9 +244,9 @@ class PostgresBackend(ResultBackend):
     def _conclude_own(
         self, task: Any, result: Any, state: str, *, traceback: Any, request: Any, store: bool
     ) -> bool:
-        outcome = self.outcome(self.encode_result(result, state), state, traceback=traceback, request=request)
-
         def conclude(conn: Connection) -> _Due:
+            encoded = self.encode_result(result, state)
+            outcome = self.outcome(encoded, state, traceback=traceback, request=request)
             known = request.group is not None and chords.lock(conn, request.group) is not None
             signatures = task.on_stored(conn, request, state, result)
             crash_point.within(conn, Point.MID_STATEMENT)
@@ -248,8 +254,11 @@ class PostgresBackend(ResultBackend):
                 conn, request.id, outcome, signatures, chord_id=request.group if known else None, store=store
             )
 
+        def store_either_way() -> _Due:
+            return self._store_at_once(task, request, state, result) or self.database.transact(conclude)
+
         try:
-            due = self.storing(request.id, state, lambda: self.database.transact(conclude))
+            due = self.storing(request.id, state, store_either_way)
         except Refused as refused:
             log.warning("chord.refused", task=task.name, task_id=request.id, state=state, reason=str(refused))
             return False
@@ -259,6 +268,19 @@ class PostgresBackend(ResultBackend):
             self._fire_or_leave(ready)
         crash_point.here(Point.PUBLISHED_NOT_ACKNOWLEDGED)
         return True
+
+    def _store_at_once(self, task: Any, request: Any, state: str, result: Any) -> _Due | None:
+        """Let the task store its outcome in one statement; None if it has no such hook, or needs a transaction."""
+        if not hasattr(task, "store_at_once"):
+            return None
+
+        def store(conn: Connection) -> Sequence[Signature[Any]] | None:
+            crash_point.within(conn, Point.MID_STATEMENT)
+            stored: Sequence[Signature[Any]] | None = task.store_at_once(conn, request, state, result)
+            return stored
+
+        signatures = self.database.run(store)
+        return None if signatures is None else _Due(list(signatures))
 
     def _write(
         self,
@@ -297,14 +319,6 @@ class PostgresBackend(ResultBackend):
         if not header:
             due.ready.append(Ready(opened.id, body, None))
 
-    def _shape(self, chord_id: str, members: Any) -> tuple[int | None, bytes | None]:
-        """Return a header's size, or None if not known yet, and its encoded GroupResult if it is nested."""
-        if isinstance(members, _regen):
-            return None, None
-        if any(isinstance(member, GroupResult) for member in members):
-            return None, self.to_bytes(self.app.GroupResult(chord_id, members).as_tuple())
-        return len(members), None
-
     def _fire_or_leave(self, ready: Ready) -> None:
         """Fire; if a server is away, the chord stays ready for `fire_ready` or a repeated part."""
         try:
@@ -335,13 +349,18 @@ class PostgresBackend(ResultBackend):
         try:
             values = self._values(ready, callback)
             with outbox.broker_needed(self.app, callback.id):
-                callback.delay(values)
+                if callback.immutable and type(callback) is Signature:
+                    outbox.publish_one(self.app, callback)
+                else:
+                    callback.delay(values)
         except ChordError as error:
             self._fail(ready, callback, error)
         except (SQLAlchemyError, BackendStoreError, BrokerAway):
             raise
         except Exception as error:
-            self._fail(ready, callback, _chord_error(f"Callback error: {error!r}", error))
+            failed = ChordError(f"Callback error: {error!r}")
+            failed.__cause__ = error
+            self._fail(ready, callback, failed)
 
     def _fail(self, ready: Ready, callback: Any, error: ChordError) -> None:
         log.warning("chord.failed", chord_id=ready.chord_id, error=str(error))
@@ -355,7 +374,7 @@ class PostgresBackend(ResultBackend):
         for part in parts:
             if part.failed:
                 error = self.exception_to_python(self.decode(part.value or b"null"))
-                raise _chord_error(f"Dependency {part.task_id} raised {error!r}", error)
+                raise ChordError(f"Dependency {part.task_id} raised {error!r}") from error
         if ready.header is None or callback.immutable:
             return [None if part.value is None else self.decode(part.value) for part in parts]
         return self._nested_values(ready.header)
@@ -377,9 +396,3 @@ def _member(signature: Signature[Any], chord_id: str) -> Signature[Any]:
     member = signature.clone()
     member.options["group_id"] = chord_id
     return member
-
-
-def _chord_error(message: str, cause: BaseException) -> ChordError:
-    error = ChordError(message)
-    error.__cause__ = cause
-    return error

@@ -9,6 +9,7 @@ import structlog
 from celery import Celery, Signature
 from kombu.exceptions import LimitExceeded, OperationalError
 
+from orchestrator.chord import wire
 from orchestrator.connections.redis_client import Availability
 from orchestrator.process.loop import Loop, Pace
 
@@ -26,24 +27,17 @@ log = structlog.get_logger(__name__)
 
 
 def publish_all(app: Celery, signatures: Sequence["Signature[Any]"]) -> None:
-    """Publish signatures, each with its own task id, queue and priority.
+    """Publish signatures, each with its own task id, queue and priority; together where they are plain (see wire).
 
     Raises nothing: the outcome is committed, and a failure here must not turn it into a failed task.
     """
+    if not signatures:
+        return
     unsent = list(signatures)
     broker = _availability(app)
-    until = time.monotonic() + PUBLISH_SECONDS
-    fault = "out of time"
     try:
         with app.producer_or_acquire() as producer:
-            while unsent and time.monotonic() < until:
-                # another thread may have recorded a failure while this one waited for a producer
-                if not broker.may_try():
-                    fault = "the broker is away"
-                    break
-                unsent[0].apply_async(producer=producer, add_to_parent=False, retry_policy=RETRY)
-                broker.record_success()
-                del unsent[0]
+            fault = _send(app, producer, unsent, broker=broker)
     except _BROKER_AWAY as error:
         broker.record_failure()
         fault = repr(error)
@@ -51,6 +45,41 @@ def publish_all(app: Celery, signatures: Sequence["Signature[Any]"]) -> None:
         fault = repr(error)
     if unsent:
         log.warning("chord.publish_failed", error=fault, task_ids=[one.id for one in unsent])
+
+
+def publish_one(app: Celery, signature: "Signature[Any]") -> None:
+    """Publish one immutable signature; raises what Celery raises."""
+    with app.producer_or_acquire() as producer:
+        if wire.can_send(app, producer, [signature]):
+            _send_together(app, producer, [signature])
+        else:
+            signature.apply_async(producer=producer)
+
+
+def _send(app: Celery, producer: Any, unsent: list["Signature[Any]"], *, broker: Availability) -> str:
+    """Send signatures and remove them from `unsent`; return why some are left."""
+    until = time.monotonic() + PUBLISH_SECONDS
+    together = wire.can_send(app, producer, unsent)
+    while unsent:
+        # another thread may have recorded a failure while this one waited for a producer
+        if not broker.may_try():
+            return "the broker is away"
+        if time.monotonic() >= until:
+            return "out of time"
+        if together:
+            _send_together(app, producer, unsent)
+            unsent.clear()
+        else:
+            unsent[0].apply_async(producer=producer, add_to_parent=False, retry_policy=RETRY)
+            del unsent[0]
+        broker.record_success()
+    return ""
+
+
+def _send_together(app: Celery, producer: Any, signatures: Sequence["Signature[Any]"]) -> None:
+    # Celery sets this too, before the producer connects
+    producer.connection.transport_options.update(RETRY)
+    wire.send(app, producer, signatures)
 
 
 class BrokerAway(Exception):

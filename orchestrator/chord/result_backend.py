@@ -8,7 +8,8 @@ from celery import states
 from celery.backends.base import BaseBackend, unpickle_backend  # type: ignore[attr-defined]  # stubs lack it
 from celery.exceptions import BackendStoreError, ImproperlyConfigured
 from celery.exceptions import TimeoutError as CeleryTimeoutError
-from celery.result import result_from_tuple
+from celery.result import GroupResult, result_from_tuple
+from celery.utils.functional import _regen  # type: ignore[attr-defined]  # the stubs leave it out
 from celery.utils.time import maybe_timedelta
 from kombu.utils.encoding import ensure_bytes
 from sqlalchemy import Connection
@@ -119,6 +120,14 @@ class ResultBackend(BaseBackend):
         """Encode with result_serializer and result_compression."""
         encoded: bytes = ensure_bytes(self.encode(value))
         return encoded
+
+    def shape(self, chord_id: str, members: Any) -> tuple[int | None, bytes | None]:
+        """Return a header's size, or None if not known yet, and its encoded GroupResult if it is nested."""
+        if isinstance(members, _regen):
+            return None, None
+        if any(isinstance(member, GroupResult) for member in members):
+            return None, self.to_bytes(self.app.GroupResult(chord_id, members).as_tuple())
+        return len(members), None
 
     def store_result(
         self,

@@ -15,7 +15,7 @@ from orchestrator.auth import credential
 from orchestrator.cli.client import LOCAL_TENANT, ApiClient
 from orchestrator.cli.exit_status import ExitStatus, status_of_task
 from orchestrator.cli.output import print_env_file
-from orchestrator.cli.task_report import last_verdict, print_report
+from orchestrator.cli.task_report import print_report, read_decisions
 from orchestrator.cli.tasks import upload
 from orchestrator.cli.up import EXAMPLES, FLAWED, SAMPLE
 from orchestrator.cli.watch import choose_display, follow
@@ -102,7 +102,7 @@ def _submit_and_watch(client: ApiClient, directory: Path) -> int:
     follow(client, accepted["task_id"], choose_display(watch=True))
     task = client.get(f"/v1/tasks/{accepted['task_id']}")
     click.echo()
-    print_report(task, last_verdict(client, task["task_id"]))
+    print_report(task, read_decisions(client, task["task_id"]))
     click.echo()
     return status_of_task(task)
 

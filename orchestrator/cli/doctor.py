@@ -5,9 +5,10 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,7 +18,10 @@ from orchestrator.cli import checks
 from orchestrator.cli.checks import CheckResult, CheckStatus, failure, ok, warning
 from orchestrator.cli.client import ApiClient, ServerOptions, open_client
 from orchestrator.cli.exit_status import ExitStatus, RequestRefused, ServerUnreachable
+from orchestrator.cli.models import describe
+from orchestrator.connections.redis_client import open_client as open_redis
 from orchestrator.devserver import binaries, state_directory
+from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.models.errors import SettingsError
 from orchestrator.settings import Settings
 from orchestrator.settings_file import read_env_file
@@ -71,6 +75,7 @@ def _check(client: ApiClient) -> Iterator[CheckResult]:
         yield check_permits(known)
         yield from checks.postgres(known)
         yield from checks.redis(known)
+        yield from check_models(list(describe(known, LearnedFacts(open_redis(known.redis_url)))))
     yield from check_api(client)
     yield checks.sandbox(known.executor_min_isolation if known else "basic")
 
@@ -82,6 +87,18 @@ def check_permits(known: Settings) -> CheckResult:
         return ok("permits", "checked by the arms")
     status = CheckStatus.FAILURE if known.permit_public_key else CheckStatus.WARNING
     return CheckResult(status, "permits", fault, permit.HOW_TO_MAKE_KEYS)
+
+
+def check_models(models: Sequence[Mapping[str, Any]]) -> Iterator[CheckResult]:
+    """Check what the last test of each model said; doctor itself asks none, since that costs money."""
+    for model in models:
+        name, tested = model["name"], model["tested"]
+        if tested is None:
+            yield ok("model", f"{name}, not tested: octollm models test {name}")
+        elif tested["test"] != "ok":
+            yield failure("model", f"{name}: {tested['detail']}", f"fix it, then: octollm models test {name}")
+        else:
+            yield ok("model", f"{name}, tested at {tested['tested_at']}: {tested['seconds']} s")
 
 
 def check_settings(environ: dict[str, str]) -> tuple[list[CheckResult], Settings | None]:

@@ -1,7 +1,9 @@
 """Prints how a task ended: the judge's verdict with its evidence, the result, the costs."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -20,27 +22,63 @@ _EVIDENCE_WIDTH = 200
 Line = tuple[str, str | None]
 
 
-def last_verdict(client: ApiClient, task_id: str) -> dict[str, Any] | None:
-    """Return the judge's last verdict with its evidence from the task's trace; None without a verdict."""
-    after, verdict = 0, None
+@dataclass(frozen=True)
+class Decisions:
+    """What a task's trace says about its end: the judge's last verdict with its evidence, and all calls to models."""
+
+    verdict: Mapping[str, Any] | None = None
+    models: Sequence[Mapping[str, Any]] = ()
+
+    def spending(self) -> list[dict[str, Any]]:
+        """Return calls, tokens and US dollars of each kind of work; dollars are None if a call's price is not known."""
+        spent: dict[str, dict[str, Any]] = {}
+        for record in self.models:
+            # older traces name only the prompt
+            work = str(record.get("work") or record.get("purpose", "")).partition("@")[0]
+            total = spent.setdefault(
+                work, {"work": work, "calls": 0, "tokens": 0, "cost_dollars": Decimal(0)}
+            )
+            for attempt in record.get("attempts", ()):
+                if not attempt["called"]:
+                    continue
+                cost = attempt["cost_dollars"]
+                total["calls"] += 1
+                total["tokens"] += (attempt["input_tokens"] or 0) + (attempt["output_tokens"] or 0)
+                is_known = cost is not None and total["cost_dollars"] is not None
+                total["cost_dollars"] = total["cost_dollars"] + Decimal(cost) if is_known else None
+        return [
+            {**total, "cost_dollars": None if total["cost_dollars"] is None else float(total["cost_dollars"])}
+            for total in spent.values()
+            if total["calls"]
+        ]
+
+
+def read_decisions(client: ApiClient, task_id: str) -> Decisions:
+    """Return the verdict and the calls to models in the task's trace."""
+    after, verdict, models = 0, None, []
     while True:
         page = client.get(f"/v1/tasks/{task_id}/trace?after={after}")
-        verdicts = [decision["data"] for decision in page["decisions"] if decision["kind"] == "verdict"]
-        verdict = verdicts[-1] if verdicts else verdict
+        for decision in page["decisions"]:
+            if decision["kind"] == "verdict":
+                verdict = decision["data"]
+            elif decision["kind"] == "model":
+                models.append(decision["data"])
         if not page["decisions"]:
-            return verdict
+            return Decisions(verdict, models)
         after = page["next_after"]
 
 
-def print_report(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> None:
+def print_report(task: Mapping[str, Any], decisions: Decisions) -> None:
     """Print how a task ended, in colours if stdout is a terminal."""
-    for line, look in lines_of_task(task, verdict):
+    for line, look in lines_of_task(task, decisions.verdict, decisions.spending()):
         style: dict[str, Any] = {look: True} if look in ("dim", "bold") else {"fg": look}
         click.echo(click.style(line, **style) if look else line)
 
 
-def lines_of_task(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> Iterator[Line]:
-    """Yield (line, style or None): verdict, output, warnings and a closing line, without repetitions."""
+def lines_of_task(
+    task: Mapping[str, Any], verdict: Mapping[str, Any] | None, spending: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[Line]:
+    """Yield (line, style or None): verdict, output, warnings, costs and a closing line, without repetitions."""
     repeated = _REPEATED if verdict else ()
     if verdict:
         yield from lines_of_verdict(verdict)
@@ -54,6 +92,8 @@ def lines_of_task(task: Mapping[str, Any], verdict: Mapping[str, Any] | None) ->
     error = task.get("error")
     if error:
         yield error["message"], "red"
+    for item in spending:
+        yield f"  {_spent(item)}", "dim"
     yield _closing(task), "dim"
 
 
@@ -96,6 +136,12 @@ def _evidence_of(finding: Mapping[str, Any]) -> str:
 
 def _without(beginnings: tuple[str, ...], lines: Iterable[str]) -> Iterator[str]:
     return (line for line in lines if not line.startswith(beginnings))
+
+
+def _spent(item: Mapping[str, Any]) -> str:
+    cost = item["cost_dollars"]
+    told = "price unknown" if cost is None else f"${cost:.4f}"
+    return f"{item['work']}: {count_of(item['calls'], 'call')}, {count_of(item['tokens'], 'token')}, {told}"
 
 
 def _closing(task: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import click
 from orchestrator.cli.client import ApiClient, ServerOptions, open_client
 from orchestrator.cli.exit_status import EXIT_STATUSES, ExitStatus, status_of_task
 from orchestrator.cli.output import json_text
-from orchestrator.cli.task_report import last_verdict, print_report
+from orchestrator.cli.task_report import print_report, read_decisions
 from orchestrator.cli.watch import choose_display, follow
 from orchestrator.models.task_contract import CACHE_MODES
 from orchestrator.safety import archive
@@ -23,6 +23,8 @@ from orchestrator.safety import archive
 _EXISTING = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
+# {option: the member of the budget that it sets}
+_LIMITS = {"max_time": "max_time_seconds", "max_tokens": "max_tokens", "max_cost": "max_cost_dollars"}
 _CONTRACT = (
     click.argument("goal"),
     click.option(
@@ -52,6 +54,15 @@ _CONTRACT = (
         help="Whether this task may use a cached result, and store its own.  [default: default]",
     ),
     click.option("--max-time", type=click.IntRange(min=1), metavar="SECONDS", help="The task's deadline."),
+    click.option(
+        "--max-tokens", type=click.IntRange(min=1), metavar="N", help="The most tokens that models may use."
+    ),
+    click.option(
+        "--max-cost",
+        type=click.FloatRange(min=0),
+        metavar="USD",
+        help="The most US dollars that models may cost; models without a known price are then refused.",
+    ),
     click.option(
         "--priority", type=click.Choice(["low", "medium", "high", "critical"]), help="[default: medium]"
     ),
@@ -114,7 +125,7 @@ def status(access: ServerOptions, /, task_id: str, as_json: bool) -> int:
             + (f"; {task['message']}" if task.get("message") else "")
         )
     else:
-        print_report(task, last_verdict(client, task_id))
+        print_report(task, read_decisions(client, task_id))
     return status_of_task(task)
 
 
@@ -214,8 +225,9 @@ def _post(client: ApiClient, goal: str, options: dict[str, Any]) -> dict[str, An
         contract["cache"] = {"mode": options["cache"]}
     if options["context"]:
         contract["context"] = read_context(options["context"])
-    if options["max_time"]:
-        contract["budget"] = {"max_time_seconds": options["max_time"]}
+    limits = {name: options[option] for option, name in _LIMITS.items() if options[option] is not None}
+    if limits:
+        contract["budget"] = limits
     if options["priority"]:
         contract["priority"] = options["priority"]
     if options["attached"]:
@@ -235,12 +247,12 @@ def _wait_until_final(client: ApiClient, task_id: str, *, watch: bool, as_json: 
         )
         return ExitStatus.DETACHED
     task = client.get(f"/v1/tasks/{task_id}")
-    verdict = last_verdict(client, task_id)
+    decisions = read_decisions(client, task_id)
     if as_json:
-        click.echo(json_text({**task, "verdict": verdict}))
+        click.echo(json_text({**task, "verdict": decisions.verdict, "models": decisions.spending()}))
     else:
         click.echo()
-        print_report(task, verdict)
+        print_report(task, decisions)
     return status_of_task(task)
 
 

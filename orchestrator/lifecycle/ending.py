@@ -105,11 +105,7 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
     written = tasks.finish_task(conn, task.id, end)
     if not written:
         raise RuntimeError(f"{task.id} had already ended, though its row was locked and open")
-    summary = {
-        "status": ending.status.value,
-        "error": dict(error) if error else None,
-        "stopped": [row.name for row in stopped if row.state == "cancelled" and row.kind == "step"],
-    }
+    summary = end_summary(ending, stopped)
     facts = [
         *ending.facts,
         *started_events(stopped),
@@ -123,6 +119,15 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
     is_shared = ending.admission.is_shared or (error is not None and error["code"] in _SHARED_FAILURES)
     shared = settle_followers(conn, task.id, is_shared=is_shared) if task.leads else ()
     return Ended(task.id, ending.status, task.priority, task.age_seconds, stopped, shared)
+
+
+def end_summary(ending: Ending, stopped: Sequence[Fenced] = ()) -> dict[str, Any]:
+    """Return what the terminal event and the trace tell of a task's end."""
+    return {
+        "status": ending.status.value,
+        "error": dict(ending.error) if ending.error else None,
+        "stopped": [row.name for row in stopped if row.state == "cancelled" and row.kind == "step"],
+    }
 
 
 def end_at_deadline(engine: Engine, task_id: str) -> Ended | None:

@@ -74,22 +74,26 @@ def started_events(rows: Iterable[FinishedStep | Fenced]) -> list[Fact]:
     ]
 
 
-def step_event(claim: Claim, finished: FinishedStep, result: StepResult) -> tuple[str, dict[str, Any]]:
-    """Return the event of a step's end: `step.completed` or `step.failed`."""
-    fact = {**claim_ids(claim), "duration_ms": round(finished.seconds * 1000)}
+def step_event(
+    claim: Claim, result: StepResult, finished: FinishedStep | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Return the event of a step's end: `step.completed` or `step.failed`; its duration is known once it `finished`."""
+    fact = {**claim_ids(claim), **({"duration_ms": round(finished.seconds * 1000)} if finished else {})}
     if result.error is not None:
         return "step.failed", {**fact, "error": result.error}
     return "step.completed", {**fact, "warnings": result.warnings}
 
 
-def attempt_decision(claim: Claim, finished: FinishedStep, result: StepResult) -> dict[str, Any]:
-    """Return the trace's record of a finished attempt."""
+def attempt_decision(
+    claim: Claim, result: StepResult, finished: FinishedStep | None = None
+) -> dict[str, Any]:
+    """Return the trace's record of an attempt; its worker and duration are known once it `finished`."""
+    measured = {"worker": finished.owner, "duration_ms": round(finished.seconds * 1000)} if finished else {}
     return {
         **claim_ids(claim),
+        **measured,
         "outcome": result.status.value,
-        "worker": finished.owner,
         "waited_ms": round(claim.waited_seconds * 1000),
-        "duration_ms": round(finished.seconds * 1000),
         "usage": result.usage,
         "provenance": result.provenance,
         "error": result.error,

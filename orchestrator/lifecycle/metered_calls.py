@@ -16,6 +16,7 @@ from orchestrator.memory import budget, events
 from orchestrator.memory.budget import Balance
 from orchestrator.memory.claims import Claim
 from orchestrator.models.errors import BudgetExceeded, StepError, Stopped
+from orchestrator.models.model_work import Work
 
 log = structlog.get_logger(__name__)
 
@@ -30,19 +31,19 @@ class ClaimBudgetAccount:
     engine: Engine
     claim: Claim
 
-    def reserve(self, bound: UsageBound) -> int:
-        """Reserve the most that a call can use; return the call's number. Raises BudgetExceeded, MustWait."""
-        return in_transaction(
+    def reserve(self, bounds: Sequence[UsageBound]) -> tuple[int, UsageBound]:
+        """Reserve the first of the bounds that fits; return the call's number and that bound; see budget.reserve."""
+        call, chosen = in_transaction(
             self.engine,
             lambda conn: budget.reserve(
                 conn,
                 self.claim.task_id,
                 step_id=self.claim.id,
                 attempt=self.claim.attempt,
-                tokens=bound.tokens,
-                cost=bound.dollars,
+                sizes=[(bound.tokens, bound.dollars) for bound in bounds],
             ),
         )
+        return call, bounds[chosen]
 
     def settle(
         self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_reported: bool = True
@@ -67,7 +68,7 @@ class ClaimBudgetAccount:
 
 
 def complete(
-    account: ClaimBudgetAccount, ask: Callable[[BudgetAccount], Completion], *, purpose: str
+    account: ClaimBudgetAccount, ask: Callable[[BudgetAccount], Completion], *, purpose: str, work: Work
 ) -> Completion:
     """Return the completion of `ask`, which calls models and charges `account`; record it in the task's trace.
 
@@ -77,11 +78,11 @@ def complete(
         completion = ask(account)
     except (StepError, Stopped) as error:
         raised = _with_cause(account, error)
-        _record(account, {"purpose": purpose, "error": raised.code, **raised.details})
+        _record(account, {"purpose": purpose, "work": work, "error": raised.code, **raised.details})
         if raised is error:
             raise
         raise raised from error
-    _record(account, completion.to_record())
+    _record(account, {"work": work, **completion.to_record()})
     return completion
 
 
@@ -89,7 +90,7 @@ def embed(
     account: ClaimBudgetAccount, embedder: Embedder, texts: Sequence[str], *, deadline: float
 ) -> Vectors:
     """Return a vector for each text, charged to `account` and recorded in the task's trace; see Embedder.embed."""
-    record: dict[str, Any] = {"purpose": "embeddings", "texts": len(texts)}
+    record: dict[str, Any] = {"purpose": "embeddings", "work": "embed", "texts": len(texts)}
     try:
         vectors, attempts = embedder.embed(texts, deadline=deadline, budget=account)
     except (StepError, Stopped) as error:

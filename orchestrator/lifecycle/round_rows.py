@@ -1,6 +1,6 @@
 """Builds a round's rows of the steps table from a plan; does no I/O."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -61,7 +61,7 @@ def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str
     return [*reused, *steps, _judge_row(layout)]
 
 
-def messages(rows: list[dict[str, Any]]) -> list[StepMessage]:
+def messages(rows: Sequence[Mapping[str, Any]]) -> list[StepMessage]:
     """Return the messages of the queued step rows, the longest path first."""
     queued = [row for row in rows if row["state"] == "queued" and row["kind"] == StepKind.STEP]
     queued.sort(key=lambda row: (-row["path_length"], row["name"]))

@@ -28,7 +28,6 @@ from orchestrator.llm.sdk_provider import (
 from orchestrator.llm.transport import open_client
 from orchestrator.models.endpoint import Endpoint
 
-BASE_URL = "https://api.anthropic.com"
 CACHED_BYTES = 3 * 1024
 """Anthropic caches prefixes of at least 1,024 tokens (for some models more), of about three bytes each."""
 _FINISH_REASONS = {
@@ -47,6 +46,7 @@ class AnthropicProvider(SdkProvider):
     response_formats: tuple[ResponseFormat, ...] = (ResponseFormat.JSON_SCHEMA, ResponseFormat.TEXT)
     adaptations = (
         Adaptation(re.compile(r"\bcache_control\b"), "prompt_cache"),
+        Adaptation(re.compile(r"\beffort\b"), "effort"),
         Adaptation(re.compile(r"\b(?:stream|streaming)\b", re.IGNORECASE), "stream"),
         Adaptation(re.compile(r"\bsystem\b", re.IGNORECASE), "system"),
     )
@@ -56,7 +56,7 @@ class AnthropicProvider(SdkProvider):
         chosen = options or ProviderOptions()
         client = anthropic.Anthropic(
             api_key=endpoint.api_key or "none",
-            base_url=endpoint.url or BASE_URL,
+            base_url=endpoint.address,
             max_retries=0,
             default_headers=_headers(endpoint),
             http_client=open_client(),
@@ -66,7 +66,7 @@ class AnthropicProvider(SdkProvider):
         )
         # the SDK imports the larger part of itself when this attribute is first read
         self._messages = client.messages
-        super().__init__(client, endpoint, url=endpoint.url or BASE_URL, options=chosen)
+        super().__init__(client, endpoint, options=chosen)
 
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
         first, *others = with_one_system_message(request.messages, has_system=self.uses("system", model))
@@ -78,12 +78,15 @@ class AnthropicProvider(SdkProvider):
                 for message in (others if has_system else [first, *others])
             ],
             "max_tokens": request.max_output_tokens,
-            "extra_body": self._extra_body(model),
         }
+        has_effort = request.effort and self.uses("effort", model)
+        output: dict[str, Any] = {"effort": request.effort} if has_effort else {}
         if has_system:
             parameters["system"] = _system(first.text, is_cached=self.uses("prompt_cache", model))
         if request.response_format is ResponseFormat.JSON_SCHEMA:
-            parameters["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
+            output["format"] = {"type": "json_schema", "schema": request.schema}
+        if output:
+            parameters["output_config"] = output
         return parameters
 
     def _single(self, parameters: dict[str, Any]) -> ModelResponse:

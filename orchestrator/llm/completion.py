@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from orchestrator.llm.prompt import Message
 from orchestrator.llm.provider import FinishReason, Progress, ResponseFormat, Usage
+from orchestrator.models.model_work import Work
 
 
 @dataclass(frozen=True)
@@ -14,13 +15,14 @@ class CompletionRequest:
     """What to ask a chain of models; `deadline` is a time.monotonic() value.
 
     With a `schema` the answer is a JSON value that follows it. Providers in `avoid` are asked last. `purpose` is the
-    prompt's name and version, for the trace. `progress` receives streamed answers as they come. `enforced` is a
-    larger schema in the strict subset, for servers that enforce one; the answer is validated by `schema` alone.
+    prompt's name and version, for the trace; `work` decides which models are asked and how long the answer may be.
+    `progress` receives streamed answers as they come. `enforced` is a larger schema in the strict subset, for servers
+    that enforce one; the answer is validated by `schema` alone.
     """
 
     messages: Sequence[Message]
     purpose: str
-    max_output_tokens: int
+    work: Work
     deadline: float
     schema: Mapping[str, Any] | None = None
     avoid: Collection[str] = ()
@@ -45,8 +47,11 @@ class UsageBound:
 class BudgetAccount(Protocol):
     """The budget that calls are charged to: each call is reserved before it is sent and settled afterwards."""
 
-    def reserve(self, bound: UsageBound) -> int:
-        """Reserve the upper bound of a call; return the reservation's number. Raises BudgetExceeded, MustWait."""
+    def reserve(self, bounds: Sequence[UsageBound]) -> tuple[int, UsageBound]:
+        """Reserve the first of the bounds that fits; return the reservation's number and that bound.
+
+        Raises BudgetExceeded, MustWait.
+        """
         ...
 
     def settle(
@@ -54,7 +59,7 @@ class BudgetAccount(Protocol):
     ) -> None:
         """Charge the call's usage and release the rest; without a usage, charge the whole reservation.
 
-        `is_reported=False`: the usage is an estimate, and room is left for one retry of the same size.
+        `is_reported=False`: the usage is an estimate, which is charged up to what is reserved.
         """
         ...
 

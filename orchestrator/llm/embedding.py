@@ -57,9 +57,9 @@ class _DollarBudget:
 
     budget: BudgetAccount
 
-    def reserve(self, bound: UsageBound) -> int:
-        """Reserve the maximum cost of a call; return the reservation's number."""
-        return self.budget.reserve(UsageBound(0, 0, bound.dollars))
+    def reserve(self, bounds: Sequence[UsageBound]) -> tuple[int, UsageBound]:
+        """Reserve the maximum cost of a call; return the reservation's number and its bound."""
+        return self.budget.reserve([UsageBound(0, 0, bound.dollars) for bound in bounds])
 
     def settle(
         self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_reported: bool = True

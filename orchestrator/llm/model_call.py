@@ -1,9 +1,8 @@
 """One call to one model: admitted by the gate, reserved in the budget, sent, settled, reported and recorded."""
 
-import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from orchestrator.llm import cancellation
@@ -12,6 +11,7 @@ from orchestrator.llm.completion import BudgetAccount, CallRecord, UsageBound
 from orchestrator.llm.gate import Admission, CallOutcome, CallTicket, Gate, Rates
 from orchestrator.llm.pricing import FAKE, Prices
 from orchestrator.llm.provider import FinishReason, ModelRequest, ModelResponse, Provider, Usage
+from orchestrator.llm.token_estimate import UsageHistory, input_bound
 from orchestrator.models.errors import StepError, Stopped
 from orchestrator.models.model_choice import ModelName
 from orchestrator.models.model_errors import (
@@ -24,12 +24,8 @@ from orchestrator.models.model_errors import (
     ModelTimeout,
     ModelUnavailable,
 )
+from orchestrator.models.model_limits import ModelLimits
 
-OVERHEAD_TOKENS = 512
-"""What providers add to a request: their own text for a schema, the separators between messages."""
-
-_OVERHEAD_A_MESSAGE = 16
-_BYTES_A_TOKEN = 4
 _DEFAULT_PAUSE_SECONDS = 1.0
 
 Observe = Callable[[CallRecord], None]
@@ -37,11 +33,12 @@ Observe = Callable[[CallRecord], None]
 
 @dataclass(frozen=True)
 class ModelEndpoint:
-    """A model at a provider's address, with its rate limits."""
+    """A model at a provider's address, with its rate limits and its own limits."""
 
     provider: Provider
     model: str
     rates: Rates = field(default_factory=Rates)
+    limits: ModelLimits = field(default_factory=ModelLimits)
 
     @property
     def name(self) -> ModelName:
@@ -62,6 +59,7 @@ class CallContext:
     prices: Prices
     timeout_seconds: float
     observe: Observe
+    history: UsageHistory = field(default_factory=UsageHistory)
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,11 @@ class _PendingCall:
 
 
 class ModelCalls:
-    """The calls that one completion makes to one model; each appends its record to `attempts`."""
+    """The calls that one completion makes to one model; each appends its record to `attempts`.
+
+    `least_output_tokens` is the lowest output limit that a call may get where the budget has no room for more;
+    `is_short` tells whether the last call got less than it asked for.
+    """
 
     def __init__(
         self,
@@ -88,12 +90,16 @@ class ModelCalls:
         context: CallContext,
         budget: BudgetAccount | None,
         attempts: list[CallRecord],
+        least_output_tokens: int = 0,
     ) -> None:
         self._endpoint = endpoint
         self._context = context
         self._budget = budget
         self._attempts = attempts
+        self._least_output_tokens = least_output_tokens
+        self._usage = context.history.of(endpoint.key)
         self._sent = 0
+        self.is_short = False
 
     def send(self, request: ModelRequest) -> ModelResponse:
         """Send a request; return a response that has content. Raises StepError, Stopped and the budget's errors.
@@ -103,13 +109,11 @@ class ModelCalls:
         """
         if request.deadline <= time.monotonic():
             raise ModelTimeout("There is no time left to ask a model.", details=self._details())
-        bound = self._context.prices.bound(
-            self._endpoint.name,
-            input_tokens=input_bound(request),
-            output_tokens=request.max_output_tokens,
-        )
-        ticket = self._admitted(bound)
-        reservation = self._reserved(bound, ticket)
+        request = self._within_context(request)
+        ticket = self._admitted(request)
+        reservation, granted = self._reserved(request, ticket)
+        self.is_short = granted < request.max_output_tokens
+        request = replace(request, max_output_tokens=granted)
         self._sent += 1
         call = _PendingCall(request, ticket, reservation, started_at=time.monotonic())
         try:
@@ -127,9 +131,18 @@ class ModelCalls:
     def _stopped(self) -> Stopped:
         return Stopped("The attempt was stopped while the model answered.", details=self._details())
 
-    def _admitted(self, bound: UsageBound) -> CallTicket:
+    def _within_context(self, request: ModelRequest) -> ModelRequest:
+        """Return the request with an output limit that fits into the model's context window beside the input."""
+        window = self._endpoint.limits.context_tokens
+        if window is None:
+            return request
+        left = max(window - self._usage.reserved_input(request), self._least_output_tokens)
+        return replace(request, max_output_tokens=min(request.max_output_tokens, left))
+
+    def _admitted(self, request: ModelRequest) -> CallTicket:
         rates = self._endpoint.rates
-        estimate = bound.input_tokens // _BYTES_A_TOKEN + bound.output_tokens
+        output = min(round(self._usage.output_tokens), request.max_output_tokens)
+        estimate = self._usage.expected_input(request) + output
         tokens = min(estimate, rates.tokens) if rates.tokens else estimate
         ticket = CallTicket(self._endpoint.key, rates, tokens)
         admission = self._context.gate.admit(ticket, must=self._sent > 0)
@@ -155,12 +168,34 @@ class ModelCalls:
             )
         return ModelBusy(f"{self._endpoint.name} is at its rate limit ({admission.reason}).", details=wait)
 
-    def _reserved(self, bound: UsageBound, ticket: CallTicket) -> int:
+    def _reserved(self, request: ModelRequest, ticket: CallTicket) -> tuple[int, int]:
+        """Reserve the call in the budget; return its number there, and the output limit that it got."""
+        if self._budget is None:
+            return 0, request.max_output_tokens
         try:
-            return self._budget.reserve(bound) if self._budget else 0
+            call, bound = self._budget.reserve(tuple(self._bounds(request)))
         except BaseException:
             self._context.gate.report(ticket, CallOutcome("abandoned"))
             raise
+        return call, bound.output_tokens
+
+    def _bounds(self, request: ModelRequest) -> Iterator[UsageBound]:
+        """Yield what the call may reserve, the best first.
+
+        While the budget has room, the hard bound of the input; then its estimate; then ever lower output limits.
+        """
+        hard, likely = input_bound(request), self._usage.reserved_input(request)
+        output = request.max_output_tokens
+        least = min(self._least_output_tokens or output, output)
+        for input_tokens, output_tokens in [
+            (hard, output),
+            (likely, output),
+            *((likely, output >> halvings) for halvings in range(1, 20) if output >> halvings > least),
+            (likely, least),
+        ]:
+            yield self._context.prices.bound(
+                self._endpoint.name, input_tokens=input_tokens, output_tokens=output_tokens
+            )
 
     def _problem(self, response: ModelResponse) -> ModelError | None:
         name, details = self._endpoint.name, self._details()
@@ -193,7 +228,9 @@ class ModelCalls:
             pause_seconds=_pause_seconds(error),
         )
         breaker = self._context.gate.report(call.ticket, outcome_of_call)
-        self._settle(call, response, usage, dollars)
+        if response is not None and usage is not None:
+            self._usage.learn(call.request, usage, seconds=seconds)
+        self._settle(call, response, usage, dollars, seconds=seconds)
         outcome, detail = (error.code, error.message) if error else ("ok", "")
         is_fake = response is not None and response.model.startswith(FAKE)
         first = response.first_text_seconds if response else None
@@ -208,14 +245,16 @@ class ModelCalls:
         response: ModelResponse | None,
         usage: Usage | None,
         dollars: Decimal | None,
+        *,
+        seconds: float,
     ) -> None:
-        """Charge the reported usage, else an estimate: charging the upper bound would leave no room for a retry."""
+        """Charge the reported usage, else what such a call probably cost."""
         if self._budget is None:
             return
         if usage is not None:
             self._budget.settle(call.reservation, usage, dollars)
             return
-        estimate = estimated_usage(call.request, response)
+        estimate = self._usage.expected_usage(call.request, response, seconds=seconds)
         answering = response.model if response else ""
         cost = self._context.prices.cost(self._endpoint.name, estimate, answering=answering)
         self._budget.settle(call.reservation, estimate, cost, is_reported=False)
@@ -241,31 +280,6 @@ class ModelCalls:
     def _details(self) -> dict[str, str]:
         provider, model = self._endpoint.name
         return {"provider": provider, "model": model}
-
-
-def input_bound(request: ModelRequest) -> int:
-    """Return an upper bound of the request's tokens: a token is at least one byte of what is sent."""
-    sent = sum(
-        len(message.text.encode("utf-8", "surrogatepass")) + _OVERHEAD_A_MESSAGE
-        for message in request.messages
-    )
-    schema = len(json.dumps(request.schema, ensure_ascii=False).encode()) if request.schema else 0
-    return sent + schema + OVERHEAD_TOKENS
-
-
-def estimated_usage(request: ModelRequest, response: ModelResponse | None) -> Usage:
-    """Return an estimate for a call without reported usage: four bytes a token, as in English text and code.
-
-    Without a response, the estimate is all the output that the request allowed.
-    """
-    sent = input_bound(request) - OVERHEAD_TOKENS
-    received = len(response.text.encode("utf-8", "surrogatepass")) if response else 0
-    output = min(_tokens_of(received), request.max_output_tokens) if response else request.max_output_tokens
-    return Usage(_tokens_of(sent), output)
-
-
-def _tokens_of(size_bytes: int) -> int:
-    return -(-size_bytes // _BYTES_A_TOKEN)
 
 
 def _pause_seconds(error: ModelError | Stopped | None) -> float:

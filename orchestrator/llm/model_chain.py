@@ -22,8 +22,16 @@ from orchestrator.llm.structured_output import (
     complete_structured,
 )
 from orchestrator.models.endpoint import Endpoint
-from orchestrator.models.errors import MustWait, StepError, Stopped
-from orchestrator.models.model_errors import ModelBusy, ModelError, NoModel
+from orchestrator.models.errors import BudgetExceeded, MustWait, StepError, Stopped
+from orchestrator.models.model_errors import (
+    ModelAnswerCut,
+    ModelBusy,
+    ModelError,
+    ModelRequestRejected,
+    NoModel,
+)
+from orchestrator.models.model_limits import larger_limit, limits_of, output_limit
+from orchestrator.models.model_work import ROOMS, ModelPreferences, Work
 from orchestrator.rules.json_schema import schema_faults
 from orchestrator.settings import Settings, drop_empty
 
@@ -33,9 +41,18 @@ log = structlog.get_logger(__name__)
 class ModelChain:
     """The models of this process, the first choice first; safe for use by several threads at once."""
 
-    def __init__(self, endpoints: Sequence[ModelEndpoint], *, context: CallContext) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[ModelEndpoint],
+        *,
+        context: CallContext,
+        preferences: ModelPreferences | None = None,
+    ) -> None:
         self._endpoints = tuple(endpoints)
         self._context = context
+        self._preferences = preferences or ModelPreferences()
+        # {(endpoint, work): the output limit that an answer needed after it was cut}
+        self._grown: dict[tuple[str, Work], int] = {}
         self._formats = {
             endpoint.key: SupportedFormats(
                 endpoint.provider.response_formats, endpoint.provider.capabilities_of(endpoint.model)
@@ -77,10 +94,18 @@ class ModelChain:
         self, request: CompletionRequest, budget: BudgetAccount | None, attempts: list[CallRecord]
     ) -> Completion:
         failures: list[StepError] = []
-        for endpoint in sorted(self._endpoints, key=lambda endpoint: endpoint.provider.name in request.avoid):
+        for endpoint in sorted(
+            self._chain(request.work), key=lambda endpoint: endpoint.provider.name in request.avoid
+        ):
             if failures and time.monotonic() >= request.deadline:
                 break
-            calls = ModelCalls(endpoint, context=self._context, budget=budget, attempts=attempts)
+            calls = ModelCalls(
+                endpoint,
+                context=self._context,
+                budget=budget,
+                attempts=attempts,
+                least_output_tokens=ROOMS[request.work].least,
+            )
             try:
                 answer = self._ask(endpoint, calls, request)
             except (ModelError, ModelBusy) as error:
@@ -94,8 +119,41 @@ class ModelChain:
                 return _completion(endpoint, answer, purpose=request.purpose, attempts=attempts)
         raise _most_useful(failures)
 
+    def _chain(self, work: Work) -> Sequence[ModelEndpoint]:
+        """Return the models to ask for this kind of work, the first choice first."""
+        chosen = self._preferences.chains.get(work) or self._preferences.default
+        named = {endpoint.name: endpoint for endpoint in self._endpoints}
+        return [named[name] for name in chosen] if chosen else self._endpoints
+
     def _ask(
         self, endpoint: ModelEndpoint, calls: ModelCalls, request: CompletionRequest
+    ) -> StructuredAnswer:
+        """Return a model's answer; one that was cut is tried once more with a larger output limit."""
+        grown = (endpoint.key, request.work)
+        chosen = self._preferences.output_tokens.get(request.work)
+        limit = self._grown.get(grown) or output_limit(request.work, endpoint.limits, chosen=chosen)
+        try:
+            return self._ask_once(endpoint, calls, request, limit)
+        except ModelAnswerCut as cut:
+            larger = larger_limit(limit, endpoint.limits)
+            if calls.is_short or larger == limit:
+                raise _cut(endpoint, request.work, limit, is_short=calls.is_short) from cut
+        try:
+            answer = self._ask_once(endpoint, calls, request, larger)
+        except ModelAnswerCut as cut:
+            raise _cut(endpoint, request.work, larger, is_short=calls.is_short) from cut
+        except ModelRequestRejected as rejected:
+            # the server has no room for the larger limit
+            raise _cut(endpoint, request.work, limit, is_short=False) from rejected
+        except BudgetExceeded as exceeded:
+            earlier = _cut(endpoint, request.work, limit, is_short=False)
+            exceeded.details.setdefault("earlier_error", {"code": earlier.code, "message": earlier.message})
+            raise
+        self._grown[grown] = larger
+        return answer
+
+    def _ask_once(
+        self, endpoint: ModelEndpoint, calls: ModelCalls, request: CompletionRequest, output_tokens: int
     ) -> StructuredAnswer:
         def send(call: ModelRequest) -> ModelResponse:
             longest = time.monotonic() + self._context.timeout_seconds
@@ -103,8 +161,9 @@ class ModelChain:
 
         first = ModelRequest(
             tuple(request.messages),
-            request.max_output_tokens,
+            output_tokens,
             request.deadline,
+            effort=self._preferences.efforts.get(request.work) if endpoint.limits.has_effort else None,
             progress=request.progress,
         )
         if request.schema is None:
@@ -134,11 +193,16 @@ def open_models(
     drop_empty(environ)
     providers: dict[str, Provider] = {}
     endpoints = []
-    for name in settings.models:
+    for name in settings.all_models:
         if name.provider not in providers:
             providers[name.provider] = _open_provider(name.provider, settings, learned)
-        endpoints.append(ModelEndpoint(providers[name.provider], name.model, _rates(settings, str(name))))
-    return ModelChain(endpoints, context=_context(settings, gate=gate, observe=observe))
+        limits = limits_of(name, _endpoint(settings, name.provider))
+        endpoints.append(
+            ModelEndpoint(providers[name.provider], name.model, _rates(settings, str(name)), limits)
+        )
+    return ModelChain(
+        endpoints, context=_context(settings, gate=gate, observe=observe), preferences=settings.preferences
+    )
 
 
 def open_embedder(
@@ -196,6 +260,25 @@ def _completion(
         purpose=purpose,
         is_fake=response.model.startswith(FAKE),
         attempts=tuple(attempts),
+    )
+
+
+def _cut(
+    endpoint: ModelEndpoint, work: Work, output_tokens: int, *, is_short: bool
+) -> ModelAnswerCut | BudgetExceeded:
+    """Return the error for an answer that does not fit; `is_short`: the budget left less than `output_tokens`."""
+    provider, model = endpoint.name
+    details = {"provider": provider, "model": model}
+    if is_short:
+        return BudgetExceeded(
+            f"The task's budget left {endpoint.name} too little room for its answer, which was cut: raise max_tokens "
+            "or max_cost_dollars.",
+            details=details,
+        )
+    return ModelAnswerCut(
+        f"The answer of {endpoint.name} does not fit into {output_tokens} tokens, its reasoning included: raise "
+        f"LLM_OUTPUT_TOKENS for {work}, or lower LLM_EFFORT.",
+        details=details,
     )
 
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import openai
 from openai.types.chat import ChatCompletion
 
-from orchestrator.llm import error_translation
+from orchestrator.llm import error_translation, openai_responses
+from orchestrator.llm.prompt import Message
 from orchestrator.llm.provider import (
     FinishReason,
     ModelRequest,
@@ -31,8 +32,8 @@ from orchestrator.llm.sdk_provider import (
 )
 from orchestrator.llm.transport import open_client
 from orchestrator.models.endpoint import Endpoint
+from orchestrator.models.model_choice import needs_responses
 
-BASE_URL = "https://api.openai.com/v1"
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
@@ -41,7 +42,7 @@ _FINISH_REASONS = {
 
 
 class OpenAIProvider(SdkProvider):
-    """Chat Completions at one endpoint."""
+    """Chat Completions at one endpoint, or the Responses API for models that need it."""
 
     sdk_error = openai.OpenAIError
     response_formats: tuple[ResponseFormat, ...] = (
@@ -50,9 +51,11 @@ class OpenAIProvider(SdkProvider):
         ResponseFormat.TEXT,
     )
     adaptations = (
+        Adaptation(re.compile(r"\bv1/responses\b"), "responses", is_supported=True),
         Adaptation(re.compile(r"\bmax_completion_tokens\b"), "max_completion_tokens", is_supported=True),
         Adaptation(re.compile(r"\bmax_completion_tokens\b"), "max_completion_tokens"),
         Adaptation(re.compile(r"\bprompt_cache_key\b"), "prompt_cache"),
+        Adaptation(re.compile(r"\breasoning_effort\b"), "effort"),
         Adaptation(re.compile(r"\b(?:stream_options|include_usage)\b"), "stream_usage"),
         Adaptation(re.compile(r"\b(?:stream|streaming)\b", re.IGNORECASE), "stream"),
         Adaptation(re.compile(r"\bsystem\b", re.IGNORECASE), "system"),
@@ -62,27 +65,40 @@ class OpenAIProvider(SdkProvider):
         """Open the client."""
         chosen = options or ProviderOptions()
         client = _open(endpoint, is_strict=chosen.is_strict)
+        self._sdk = client
         # the SDK imports the larger part of itself when this attribute is first read
         self._completions = client.chat.completions
-        super().__init__(client, endpoint, url=endpoint.url or BASE_URL, options=chosen)
+        super().__init__(client, endpoint, options=chosen)
 
     def _default(self, capability: str, model: str) -> bool:
         # other servers know only the older name of the output limit, and may reject unknown parameters
         if capability in ("max_completion_tokens", "prompt_cache"):
             return _is_openais(self.base_url)
+        if capability == "responses":
+            return _is_openais(self.base_url) and needs_responses(model)
         return True
 
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
         messages = with_one_system_message(request.messages, has_system=self.uses("system", model))
+        common: dict[str, Any] = {"model": model}
+        if self.uses("prompt_cache", model):
+            common["prompt_cache_key"] = cache_key(messages[0].text)
+        if self.uses("responses", model):
+            if request.effort and self.uses("effort", model):
+                common["reasoning"] = {"effort": request.effort}
+            return common | openai_responses.parameters_of(request, messages)
+        return common | self._chat_parameters(request, messages, model)
+
+    def _chat_parameters(
+        self, request: ModelRequest, messages: Sequence[Message], model: str
+    ) -> dict[str, Any]:
         limit = "max_completion_tokens" if self.uses("max_completion_tokens", model) else "max_tokens"
         parameters: dict[str, Any] = {
-            "model": model,
             "messages": [{"role": message.role.value, "content": message.text} for message in messages],
             limit: request.max_output_tokens,
-            "extra_body": self._extra_body(model),
         }
-        if self.uses("prompt_cache", model):
-            parameters["prompt_cache_key"] = cache_key(messages[0].text)
+        if request.effort and self.uses("effort", model):
+            parameters["reasoning_effort"] = request.effort
         if request.response_format is ResponseFormat.JSON_SCHEMA:
             schema = {"name": "answer", "schema": request.schema, "strict": request.is_strict}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -91,6 +107,9 @@ class OpenAIProvider(SdkProvider):
         return parameters
 
     def _single(self, parameters: dict[str, Any]) -> ModelResponse:
+        if "input" in parameters:
+            reply = self._sdk.responses.create(**parameters)
+            return openai_responses.parse(reply, provider=self.name, model=parameters["model"])
         return self._parsed(self._completions.create(**parameters), parameters["model"])
 
     def _parsed(self, reply: Any, model: str) -> ModelResponse:
@@ -110,6 +129,8 @@ class OpenAIProvider(SdkProvider):
 
     def _streamed(self, parameters: dict[str, Any], received: ReceivedParts) -> ModelResponse:
         model = parameters["model"]
+        if "input" in parameters:
+            return self._streamed_response(parameters, received)
         options: dict[str, Any] = {"stream": True}
         if self.uses("stream_usage", model):
             options["stream_options"] = {"include_usage": True}
@@ -131,6 +152,15 @@ class OpenAIProvider(SdkProvider):
         received.is_cut = received.finish is None and usage is None
         return _response(received, model)
 
+    def _streamed_response(self, parameters: dict[str, Any], received: ReceivedParts) -> ModelResponse:
+        about = {"provider": self.name, "model": parameters["model"]}
+        with self._sdk.responses.create(**parameters, stream=True) as events:
+            if error_translation.is_single_response(events.response):
+                return openai_responses.parse(
+                    error_translation.read_single_response(events.response), **about
+                )
+            return openai_responses.read_events(events, received, **about)
+
 
 class OpenAIEmbeddings(SdkProvider):
     """OpenAI's embeddings at one base URL, as a provider whose responses hold one vector for each message."""
@@ -143,7 +173,7 @@ class OpenAIEmbeddings(SdkProvider):
         chosen = replace(options or ProviderOptions(), is_streaming=False)
         client = _open(endpoint, is_strict=chosen.is_strict)
         self._embeddings = client.embeddings
-        super().__init__(client, endpoint, url=endpoint.url or BASE_URL, options=chosen)
+        super().__init__(client, endpoint, options=chosen)
 
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
         # without a format the SDK requests base64, which some compatible servers do not support
@@ -171,7 +201,7 @@ def _open(endpoint: Endpoint, *, is_strict: bool) -> openai.OpenAI:
         headers = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit(), **headers}
     return openai.OpenAI(
         api_key=endpoint.api_key or "none",
-        base_url=endpoint.url or BASE_URL,
+        base_url=endpoint.address,
         max_retries=0,
         default_headers=headers,
         default_query={"api-version": endpoint.api_version} if endpoint.api_version else None,

@@ -92,7 +92,8 @@ class Progress(Protocol):
 class ModelRequest:
     """One request to one model; `deadline` is a time.monotonic() value, `schema` belongs to JSON_SCHEMA.
 
-    `is_strict`: the schema closes every object and requires every member, so that it may be sent as strict.
+    `is_strict`: the schema closes every object and requires every member, so that it may be sent as strict. `effort`,
+    low to high, is how much a reasoning model is to think; None leaves it to the model.
     """
 
     messages: Sequence[Message]
@@ -101,6 +102,7 @@ class ModelRequest:
     response_format: ResponseFormat = ResponseFormat.TEXT
     schema: dict[str, Any] | None = None
     is_strict: bool = False
+    effort: str | None = None
     progress: Progress | None = None
 
 

@@ -101,9 +101,9 @@ class SdkProvider(ABC):
     adaptations: Sequence[Adaptation] = ()
     response_formats: tuple[ResponseFormat, ...]
 
-    def __init__(self, client: Client, endpoint: Endpoint, *, url: str, options: ProviderOptions) -> None:
+    def __init__(self, client: Client, endpoint: Endpoint, *, options: ProviderOptions) -> None:
         self.name = endpoint.name
-        self.base_url = url
+        self.base_url = endpoint.address
         self._endpoint = endpoint
         self._connections = client
         self._options = options
@@ -139,6 +139,8 @@ class SdkProvider(ABC):
         with track_sending() as is_sent:
             try:
                 parameters = self._parameters(request, model) | {"timeout": left} | self._authorization(model)
+                extra = self._options.extra_body.get(f"{self.name}:{model}", {})
+                parameters = with_extra_body(parameters, extra)
                 if not self.uses("stream", model):
                     return self._single(parameters)
                 if request.progress is not None:
@@ -180,9 +182,6 @@ class SdkProvider(ABC):
         token = self._token.current(provider=self.name, model=model)
         return {"extra_headers": {"Authorization": f"Bearer {token}"}} if token else {}
 
-    def _extra_body(self, model: str) -> Mapping[str, Any] | None:
-        return self._options.extra_body.get(f"{self.name}:{model}")
-
     @abstractmethod
     def _parameters(self, request: ModelRequest, model: str) -> dict[str, Any]:
         """Return the parameters of the SDK's call, except the timeout."""
@@ -194,6 +193,16 @@ class SdkProvider(ABC):
     def _streamed(self, parameters: dict[str, Any], received: ReceivedParts) -> ModelResponse:
         """Call the SDK for a streamed response, if the provider has streams; fill `received` on the way."""
         return self._single(parameters)
+
+
+def with_extra_body(parameters: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an SDK's parameters with the operator's: objects are merged member by member, other values replaced."""
+    objects = {
+        name for name in extra if isinstance(parameters.get(name), dict) and isinstance(extra[name], Mapping)
+    }
+    merged = {name: _merged(parameters[name], extra[name]) for name in objects}
+    rest = {name: value for name, value in extra.items() if name not in objects}
+    return parameters | merged | {"extra_body": rest or None}
 
 
 class BearerToken:
@@ -248,16 +257,26 @@ def text_of(content: Any) -> str:
 def refusal_of(content: Any) -> str:
     """Return the refusal among the parts of a message's content, or an empty string."""
     parts = content if isinstance(content, list | tuple) else ()
-    refusals = (_member(part, "refusal") for part in parts if _member(part, "type") == "refusal")
+    refusals = (member_of(part, "refusal") for part in parts if member_of(part, "type") == "refusal")
     return "".join(refusal for refusal in refusals if isinstance(refusal, str))
 
 
 def _texts(parts: Iterable[Any]) -> Iterable[str]:
     for part in parts:
-        text = part if isinstance(part, str) else _member(part, "text")
-        if isinstance(text, str) and (isinstance(part, str) or _member(part, "type") in _TEXT_PARTS):
+        text = part if isinstance(part, str) else member_of(part, "text")
+        if isinstance(text, str) and (isinstance(part, str) or member_of(part, "type") in _TEXT_PARTS):
             yield text
 
 
-def _member(part: Any, name: str) -> Any:
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _merged(ours[name], theirs[name])
+        for name in ours.keys() & theirs.keys()
+        if isinstance(ours[name], Mapping) and isinstance(theirs[name], Mapping)
+    }
+    return {**ours, **theirs, **both}
+
+
+def member_of(part: Any, name: str) -> Any:
+    """Return a member of an SDK's object or of plain JSON; None if it has none."""
     return part.get(name) if isinstance(part, Mapping) else getattr(part, name, None)

@@ -26,6 +26,7 @@ from orchestrator.rules.json_schema import SchemaFault, faults
 MAX_CORRECTIONS = 2
 _MAX_DEPTH = 200
 _CHARACTERS_A_TOKEN = 8
+_MAX_ECHOED_CHARACTERS = 20_000
 _CONTEXT = re.compile(
     r"context.?(?:length|window|size)|maximum context|prompt is too long|input is too long|too many tokens",
     re.IGNORECASE,
@@ -288,7 +289,8 @@ def _send_correction(request: ModelRequest, *, send: Send, wrong: str) -> ModelR
 def _correction(text: str, wrong: Sequence[str], sent: ModelRequest) -> tuple[Part, ...]:
     """Return the end of the wrong answer and its faults, as parts of a message."""
     # without its reasoning, which would be charged again, and without characters that a request can't carry
-    answer = replace_unstorable(without_reasoning(text))[-_CHARACTERS_A_TOKEN * sent.max_output_tokens :]
+    longest = min(_CHARACTERS_A_TOKEN * sent.max_output_tokens, _MAX_ECHOED_CHARACTERS)
+    answer = replace_unstorable(without_reasoning(text))[-longest:]
     return (
         trusted("You answered before:"),
         Untrusted("answer", answer or "(empty)"),

@@ -1,5 +1,6 @@
-"""Keeps the budget ledger: reserves the most a model call can cost before it, and charges its real cost after it."""
+"""Keeps the budget ledger: reserves what a model call may cost before it, and charges its real cost after it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -75,13 +76,17 @@ class LedgerEntry:
     settled_at: datetime | None
 
 
-def reserve(
-    conn: Connection, task_id: str, *, step_id: str, attempt: int, tokens: int, cost: Decimal | None
-) -> int:
-    """Reserve the most that a call can use, and return the call's number within the attempt: 1, 2, ...
+Size = tuple[int, Decimal | None]
+"""What a call may use: tokens and US dollars, None if the price is unknown."""
 
-    `cost` is None if the price is unknown. Locks the task's row until the transaction ends. Raises BudgetExceeded,
-    BudgetTaken, PriceUnknown; Stopped if the attempt is not the current one.
+
+def reserve(
+    conn: Connection, task_id: str, *, step_id: str, attempt: int, sizes: Sequence[Size]
+) -> tuple[int, int]:
+    """Reserve the first size that fits; return the call's number within the attempt (1, 2, ...) and the size's index.
+
+    The sizes become smaller. Locks the task's row until the transaction ends. Raises BudgetExceeded if the last one can
+    never fit, BudgetTaken if one fits after other calls; PriceUnknown; Stopped if the attempt is not the current one.
     """
     claim = {"step_id": step_id, "attempt": attempt}
     budget = conn.exec_driver_sql(_SQL["lock_budget"], claim).mappings().one_or_none()
@@ -91,10 +96,11 @@ def reserve(
     sums = conn.exec_driver_sql(_SQL["account"], {"task_id": task_id, **claim}).mappings().one()
     call: int = sums["next_call"]
     account = BudgetTotals(**budget, **{name: value for name, value in sums.items() if name != "next_call"})
-    _require_room(account, tokens=tokens, cost=cost)
+    chosen = _first_fitting(account, sizes)
+    tokens, cost = sizes[chosen]
     values = {"task_id": task_id, **claim, "call": call, "tokens": tokens, "cost": cost}
     conn.exec_driver_sql(_SQL["reserve"], values)
-    return call
+    return call, chosen
 
 
 def settle(
@@ -107,8 +113,8 @@ def settle(
 ) -> Balance | None:
     """Charge what a call used, or the whole reservation when `tokens` is None; None when it was charged before.
 
-    Estimated figures (not `is_reported`) are charged only as far as the budget keeps room for a call of the same size,
-    its retry. Locks the task's row until the transaction ends.
+    Estimated figures (not `is_reported`) are charged up to what is reserved. Reported figures also replace the charge
+    of a whole reservation: the call outlived its attempt or its task. Locks the task's row until the transaction ends.
     """
     values = {**asdict(reservation), "tokens": tokens, "cost": cost, "is_reported": is_reported}
     row = conn.exec_driver_sql(_SQL["settle"], values).one_or_none()
@@ -132,7 +138,20 @@ def room_for(asked: Decimal, *, spent: Decimal, held: Decimal, limit: Decimal) -
     return Room.LATER if spent + held + asked > limit else Room.NOW
 
 
-def _require_room(account: BudgetTotals, *, tokens: int, cost: Decimal | None) -> None:
+def _first_fitting(account: BudgetTotals, sizes: Sequence[Size]) -> int:
+    """Return the index of the first size with room now; if there is none, raise why the smallest does not fit."""
+    for index, size in enumerate(sizes[:-1]):
+        try:
+            _require_room(account, size)
+        except (BudgetExceeded, BudgetTaken):
+            continue
+        return index
+    _require_room(account, sizes[-1])
+    return len(sizes) - 1
+
+
+def _require_room(account: BudgetTotals, size: Size) -> None:
+    tokens, cost = size
     if cost is None and account.is_cost_explicit:
         raise PriceUnknown(
             "The model's price is not known, so max_cost_dollars can't be enforced: set LLM_PRICES, or leave it out."

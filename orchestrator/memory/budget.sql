@@ -47,44 +47,48 @@ INSERT INTO ledger (task_id, step_id, attempt, call, reserved_tokens, reserved_c
 VALUES (%(task_id)s, %(step_id)s, %(attempt)s, %(call)s, %(tokens)s, %(cost)s, clock_timestamp());
 
 -- name: settle
--- Charge a call's usage, or the whole reservation when the usage is unknown. An estimate is capped so that another
--- call of the same size still fits; otherwise the retry of a broken call could not be paid. A reservation already
--- charged (as abandoned, or at the task's end) does not change. Updates the task's totals under the task's lock.
+-- Charge a call's usage, or the whole reservation when the usage is unknown; an estimate is charged up to what is
+-- reserved. A reservation charged in full (as abandoned, or at the task's end) is corrected when the call's own worker
+-- reports less after all; other charges do not change. Updates the task's totals under the task's lock.
 WITH task AS (
-    SELECT id, tokens_used, cost_dollars,
-        (contract #>> '{budget,max_tokens}')::bigint AS max_tokens,
-        (contract #>> '{budget,max_cost_dollars}')::numeric AS max_cost
+    SELECT id
     FROM tasks
     WHERE id = %(task_id)s
     FOR UPDATE
+), charged AS (
+    SELECT l.step_id, l.attempt, l.call, coalesce(l.spent_tokens, 0) AS tokens,
+        CASE WHEN l.settled_at IS NULL THEN 0 ELSE l.spent_cost END AS cost
+    FROM ledger l
+    JOIN task ON task.id = l.task_id
+    WHERE l.step_id = %(step_id)s AND l.attempt = %(attempt)s AND l.call = %(call)s
+        AND (
+            l.settled_at IS NULL
+            OR l.spent_tokens = l.reserved_tokens AND %(is_reported)s AND %(tokens)s::bigint < l.reserved_tokens
+        )
+    FOR UPDATE OF l
 ), settled AS (
     UPDATE ledger l
     SET spent_tokens = CASE
             WHEN %(tokens)s::bigint IS NULL THEN l.reserved_tokens
             WHEN %(is_reported)s THEN %(tokens)s
-            ELSE least(
-                %(tokens)s, l.reserved_tokens, greatest(task.max_tokens - task.tokens_used - l.reserved_tokens, 0)
-            )
+            ELSE least(%(tokens)s, l.reserved_tokens)
         END,
         spent_cost = CASE
             WHEN %(tokens)s::bigint IS NULL THEN l.reserved_cost
             WHEN %(is_reported)s OR %(cost)s::numeric IS NULL THEN %(cost)s::numeric
-            ELSE least(
-                %(cost)s::numeric, l.reserved_cost,
-                greatest(task.max_cost - task.cost_dollars - l.reserved_cost, 0)
-            )
+            ELSE least(%(cost)s::numeric, l.reserved_cost)
         END,
         settled_at = clock_timestamp()
-    FROM task
-    WHERE l.step_id = %(step_id)s AND l.attempt = %(attempt)s AND l.call = %(call)s AND l.settled_at IS NULL
-    RETURNING l.spent_tokens, l.spent_cost
+    FROM charged c
+    WHERE l.step_id = c.step_id AND l.attempt = c.attempt AND l.call = c.call
+    RETURNING l.spent_tokens - c.tokens AS tokens, l.spent_cost - c.cost AS cost
 )
 UPDATE tasks t
-SET tokens_used = t.tokens_used + settled.spent_tokens, cost_dollars = t.cost_dollars + settled.spent_cost
+SET tokens_used = t.tokens_used + settled.tokens, cost_dollars = t.cost_dollars + settled.cost
 FROM settled
 WHERE t.id = %(task_id)s
-RETURNING t.tokens_used - settled.spent_tokens AS tokens_before, t.tokens_used AS tokens_after,
-    t.cost_dollars - settled.spent_cost AS cost_before, t.cost_dollars AS cost_after,
+RETURNING t.tokens_used - settled.tokens AS tokens_before, t.tokens_used AS tokens_after,
+    t.cost_dollars - settled.cost AS cost_before, t.cost_dollars AS cost_after,
     (t.contract #>> '{budget,max_tokens}')::bigint AS max_tokens,
     (t.contract #>> '{budget,max_cost_dollars}')::numeric AS max_cost;
 

@@ -1,6 +1,7 @@
 """Starts attempts at rows of steps: claims with a lease and a fencing number, and turns among the tenants."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -44,6 +45,7 @@ class Claim:
     tenant: str
     contract: dict[str, Any]
     cache_key: str | None
+    deadline_at: datetime
     seconds_left: float
     bound: dict[str, dict[str, Any]] | None = None
     attachments: list[dict[str, Any]] | None = None

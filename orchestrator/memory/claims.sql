@@ -58,7 +58,7 @@ SELECT due.id, due.task_id, claimed.round, due.kind, claimed.name, claimed.arm, 
             THEN due.contract || '{"plan": {}}'
         ELSE due.contract
     END AS contract,
-    due.cache_key, extract(epoch FROM due.deadline_at - now())::float8 AS seconds_left,
+    due.cache_key, due.deadline_at, extract(epoch FROM due.deadline_at - now())::float8 AS seconds_left,
     CASE WHEN claimed.bindings <> '{}' THEN (
         SELECT jsonb_object_agg(bound.name, jsonb_build_object(
             'status', earlier.result -> 'status', 'output', earlier.result -> 'output',

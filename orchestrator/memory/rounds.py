@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
 from orchestrator.memory.events import Fact, as_decisions, as_events
+from orchestrator.memory.steps import StepOutcome, outcome_of
 from orchestrator.models import record
 from orchestrator.models.plan import Plan
 from orchestrator.models.verdict import Verdict
@@ -33,6 +34,9 @@ _SAVE = Prepared(
 )
 
 
+_READ_RESULTS = Prepared("octollm_read_results", _SQL["read_results"], {"task_id": "text", "number": "int"})
+
+
 @dataclass(frozen=True)
 class RoundRecord:
     """A row of rounds."""
@@ -42,6 +46,15 @@ class RoundRecord:
     chord_id: str
     plan: Plan
     verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class RoundResults:
+    """A round's plan and the latest outcome of every step; `cache_parts` are those of the task's cache key."""
+
+    plan: Plan
+    outcomes: Sequence[StepOutcome]
+    cache_parts: dict[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -98,3 +111,11 @@ def read(conn: Connection, task_id: str, *, number: int) -> RoundRecord:
     row = conn.exec_driver_sql(_SQL["read"], {"task_id": task_id, "number": number}).one()
     verdict = Verdict.from_record(row.verdict) if row.verdict else None
     return RoundRecord(row.number, row.plan_id, row.chord_id, Plan.from_record(row.plan), verdict)
+
+
+def read_results(conn: Connection, task_id: str, *, number: int) -> RoundResults:
+    """Return what the judge of a round needs, in one statement. Raises LookupError if the round does not exist."""
+    rows = _READ_RESULTS.execute(conn, {"task_id": task_id, "number": number}).all()
+    if not rows:
+        raise LookupError(f"{task_id} has no round {number}")
+    return RoundResults(Plan.from_record(rows[0].plan), [*map(outcome_of, rows)], rows[0].cache_parts)

@@ -42,6 +42,25 @@ UPDATE rounds
 SET verdict = %(verdict)s::jsonb, concluded_at = now()
 WHERE task_id = %(task_id)s AND number = %(number)s;
 
+-- name: read_results
+-- Read what the judge of a round needs: the latest row of every step up to this round, as the statement `results_of`
+-- does, and in the first row the plan and the parts of the task's cache key.
+SELECT CASE WHEN row_number() OVER (ORDER BY latest.name) = 1 THEN r.plan END AS plan,
+    CASE WHEN row_number() OVER (ORDER BY latest.name) = 1 THEN t.cache_parts END AS cache_parts, latest.*
+FROM rounds r
+JOIN tasks t ON t.id = r.task_id
+CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
+        s.arm, s.state, s.round, coalesce(s.result, origin.result) AS result,
+        s.spec ->> 'feedback' IS NOT NULL AS was_repaired
+    FROM steps s
+    LEFT JOIN steps origin ON origin.id = s.reuses
+    WHERE s.task_id = r.task_id AND s.kind = 'step' AND s.round <= r.number
+    ORDER BY s.name, s.round DESC
+) latest
+WHERE r.task_id = %(task_id)s AND r.number = %(number)s
+ORDER BY latest.name;
+
 -- name: read
 -- Read one round of a task.
 SELECT number, plan_id, chord_id, plan, verdict

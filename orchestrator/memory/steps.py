@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import Connection, CursorResult, Row
 
 from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
@@ -25,6 +25,14 @@ _RELEASE = Prepared(
     _SQL["release"],
     {"task_id": "text", "round": "int", "max_parallel": "int", "redispatch_seconds": "float8"},
 )
+
+
+class Backlog(NamedTuple):
+    """How many rows of a queue were sent and not claimed, and how many of them are overdue."""
+
+    queue: str
+    sent: int
+    overdue: int
 
 
 @dataclass(frozen=True)
@@ -184,30 +192,49 @@ def fence(conn: Connection, task_id: str) -> list[Fenced]:
 def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[StepOutcome]:
     """Return the latest outcome of every step up to this round, including those kept from earlier rounds."""
     rows = conn.exec_driver_sql(_SQL["results_of"], {"task_id": task_id, "round": round_number})
-    return [
-        StepOutcome(
-            row.id,
-            row.task_id,
-            row.name,
-            row.arm,
-            StepState(row.state),
-            row.round,
-            row.was_repaired,
-            StepResult.from_record(row.result) if row.result else None,
-        )
-        for row in rows
-    ]
+    return [outcome_of(row) for row in rows]
+
+
+def outcome_of(row: Row[Any]) -> StepOutcome:
+    """Return the outcome in a row of the statement `results_of`."""
+    return StepOutcome(
+        row.id,
+        row.task_id,
+        row.name,
+        row.arm,
+        StepState(row.state),
+        row.round,
+        row.was_repaired,
+        StepResult.from_record(row.result) if row.result else None,
+    )
+
+
+def backlog(conn: Connection, *, poison_step: int) -> list[Backlog]:
+    """Return the queues that have a row that is due."""
+    rows = conn.exec_driver_sql(_SQL["backlog"], {"poison_step": poison_step})
+    return [Backlog(*row) for row in rows]
 
 
 def take_due(
-    conn: Connection, *, redispatch_seconds: float, poison_step: int, limit: int
+    conn: Connection,
+    *,
+    missing: Mapping[str, int],
+    redispatch_seconds: float,
+    poison_step: int,
+    limit: int,
 ) -> tuple[list[StepMessage], int]:
-    """Take queued rows that are due; each is due again after a doubled delay (at most 8 x).
+    """Take queued rows that are due; each is due again after `redispatch_seconds`.
 
-    Return them, and how many of them are overdue: sent before, so their message may be lost. The others are due for
-    the first time: retries, and rows that were never published.
+    Return them, and how many of them are overdue: sent before, so their message is lost. Of these it takes at most
+    `missing` for each queue. The others are due for the first time: retries, and rows that were never published.
     """
-    values = {"redispatch_seconds": redispatch_seconds, "poison_step": poison_step, "limit": limit}
+    values = {
+        "queues": list(missing),
+        "missing": list(missing.values()),
+        "redispatch_seconds": redispatch_seconds,
+        "poison_step": poison_step,
+        "limit": limit,
+    }
     rows = [dict(row) for row in conn.exec_driver_sql(_SQL["take_due"], values).mappings()]
     overdue = sum(row.pop("is_overdue") for row in rows)
     return [StepMessage(**row) for row in rows], overdue

@@ -116,22 +116,38 @@ WHERE s.id = open.id
 RETURNING s.id, s.name, s.arm, s.kind, s.round, s.attempt, s.state, open.state AS former_state, s.owner, s.started_at,
     open.state <> 'running' OR s.unannounced IS DISTINCT FROM s.attempt AS is_announced;
 
+-- name: backlog
+-- Count, for each queue with a row that is due, the rows that were sent: so many messages should wait in the broker.
+-- `overdue` of them were sent so long ago that their message may be lost.
+SELECT queue, count(*) FILTER (WHERE sends > 0 AND due > not_before) AS sent,
+    count(*) FILTER (WHERE sends > 0 AND due > not_before AND due <= now()) AS overdue
+FROM steps
+WHERE state = 'queued' AND not_before <= now() AND kills < %(poison_step)s
+GROUP BY queue
+HAVING count(*) FILTER (WHERE due <= now()) > 0;
+
 -- name: take_due
--- Take queued rows whose message may be lost, to publish them again with doubling back-off (at most 8 times the
--- first delay). Concurrent sweepers share the rows by SKIP LOCKED. The rows are chosen in a MATERIALIZED query: a
--- join may evaluate a plain subquery again and take more than the limit. `is_overdue` means that the row was sent
--- before and is not merely due now for the first time (a retry is due at its not_before).
-WITH late AS MATERIALIZED (
-    SELECT id, sends > 0 AND due > not_before AS is_overdue
+-- Take queued rows to publish: those that are due for the first time (a retry is due at its not_before), and of the
+-- overdue ones of a queue as many as messages are missing there. A queue is first in, first out, so that the rows
+-- sent first are those whose message is gone. Concurrent sweepers share the rows by SKIP LOCKED. The rows are chosen
+-- in a MATERIALIZED query: a join may evaluate a plain subquery again and take more than the limit.
+WITH ranked AS (
+    SELECT id, queue, due, sends > 0 AND due > not_before AS is_overdue,
+        row_number() OVER (PARTITION BY queue, sends > 0 AND due > not_before ORDER BY due, id) AS place
     FROM steps
     WHERE state = 'queued' AND due <= now() AND kills < %(poison_step)s
-    ORDER BY due, id
+), late AS MATERIALIZED (
+    SELECT s.id, ranked.is_overdue
+    FROM ranked
+    JOIN steps s ON s.id = ranked.id
+    LEFT JOIN unnest(%(queues)s::text[], %(missing)s::int[]) AS lost (queue, messages) ON lost.queue = ranked.queue
+    WHERE s.state = 'queued' AND s.due <= now() AND (NOT ranked.is_overdue OR ranked.place <= lost.messages)
+    ORDER BY ranked.due, s.id
     LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF s SKIP LOCKED
 )
 UPDATE steps s
-SET sends = s.sends + 1,
-    due = now() + %(redispatch_seconds)s * power(2, least(s.sends, 3)) * interval '1 second'
+SET sends = s.sends + 1, due = now() + %(redispatch_seconds)s * interval '1 second'
 FROM late
 WHERE s.id = late.id
 RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec, late.is_overdue;

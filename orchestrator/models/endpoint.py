@@ -23,8 +23,11 @@ CAPABILITIES = (
     "max_completion_tokens",
     "stream",
     "responses",
+    "effort",
 )
 """What a server may or may not support. What the operator does not say is learned."""
+
+BASE_URLS = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _VARIABLE = re.compile(rf"[A-Z][A-Z0-9_]{{0,60}}{KEY_SUFFIX}")
@@ -55,6 +58,17 @@ class Endpoint:
     prices: Mapping[str, Price] = field(default_factory=dict)
     capabilities: Mapping[str, bool] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """The base URL; it may hold a secret."""
+        return self.url or BASE_URLS[self.protocol]
+
+    @property
+    def host(self) -> str:
+        """The base URL's host and port, which are no secret."""
+        parts = urlsplit(self.address)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
 def with_secrets(

@@ -23,6 +23,8 @@ OctoError
     ├── InvalidStepInput     the inputs break the arm's contract
     ├── SandboxUnavailable   this machine has no sandbox that is strong enough
     ├── ToolTimeout          a tool exceeded its time limit
+    ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
+    ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
@@ -212,6 +214,20 @@ class ToolTimeout(StepError):
     """A tool exceeded its time limit."""
 
     code = "tool_timeout"
+    retryable = True
+
+
+class PlanningTimeout(StepError):
+    """The task was not planned within PLANNING_TIMEOUT_SECONDS."""
+
+    code = "planning_timeout"
+    retryable = True
+
+
+class JudgingTimeout(StepError):
+    """The results were not judged within JUDGING_TIMEOUT_SECONDS."""
+
+    code = "judging_timeout"
     retryable = True
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -93,16 +94,28 @@ def parse_bodies(text: str) -> Mapping[str, Mapping[str, Any]]:
     bodies = _object(text)
     if not all(isinstance(body, dict) for body in bodies.values()):
         raise ValueError('JSON like {"openai:MODEL": {"reasoning_effort": "low"}}')
+    if any(body.keys() & _OUTPUT_LIMITS for body in bodies.values()):
+        raise ValueError("without an output limit: set LLM_OUTPUT_TOKENS, which budgets reserve")
     return MappingProxyType({str(_name(name)): body for name, body in bodies.items()})
 
 
-@cache
 def default_models() -> Mapping[str, str]:
     """Return {provider: its default model}, from the registry, for when LLM_CHAIN is unset."""
-    return MappingProxyType(json.loads((REGISTRY / "models.json").read_text("utf-8"))["default"])
+    return MappingProxyType(_models()["default"])
+
+
+def needs_responses(model: str) -> bool:
+    """Tell whether OpenAI serves a model only by its Responses API, by the patterns of the registry."""
+    return any(fnmatchcase(model, pattern) for pattern in _models()["responses"])
+
+
+@cache
+def _models() -> Mapping[str, Any]:
+    return MappingProxyType(json.loads((REGISTRY / "models.json").read_text("utf-8")))
 
 
 _PRICED = {"input", "output", "cached_input"}
+_OUTPUT_LIMITS = {"max_tokens", "max_completion_tokens", "max_output_tokens"}
 
 
 def _name(text: str) -> ModelName:

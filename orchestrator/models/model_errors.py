@@ -115,6 +115,7 @@ class ModelAnswerCut(ModelError):
     """The model's answer does not fit into the output limit."""
 
     code = "model_answer_cut"
+    may_fail_over = True
 
 
 class ModelRefused(ModelError):

@@ -1,5 +1,6 @@
 """The task contract: a client's goal, budget, acceptance criteria and other options, as plain frozen values."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,8 @@ MAX_CRITERIA = 20
 MAX_CONSTRAINTS = 20
 MAX_ATTACHMENTS = 20
 MAX_CAPABILITIES = 10
+MAX_BUDGET_TOKENS = 10_000_000
+MAX_BUDGET_DOLLARS = 100
 
 
 class Priority(StrEnum):
@@ -39,7 +42,7 @@ class Budget:
     `is_cost_explicit`: the client set the limit in dollars itself, so no model without a known price may be used.
     """
 
-    max_tokens: int = 10_000
+    max_tokens: int = 100_000
     max_time_seconds: int = 300
     max_cost_dollars: Decimal = Decimal("1.0")
     max_retries: int = 3
@@ -167,3 +170,10 @@ class Contract:
             assigned_arm=record.get("assigned_arm"),
             parent_task_id=record.get("parent_task_id"),
         )
+
+
+def parse_dollars(text: str) -> Decimal:
+    """Parse a limit in US dollars. Raises ValueError."""
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,6})?", text) or Decimal(text) > MAX_BUDGET_DOLLARS:
+        raise ValueError(f"an amount in US dollars from 0 to {MAX_BUDGET_DOLLARS}")
+    return Decimal(text)

@@ -18,7 +18,7 @@ from orchestrator.llm.prompt import (
     trusted,
     trusted_registry_text,
 )
-from orchestrator.models.errors import InvalidPlan
+from orchestrator.models.errors import BudgetExceeded, InvalidPlan, StepError
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.catalogue import choose_actions, describe_actions
@@ -80,12 +80,16 @@ def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment
     check = partial(_checked, contract=contract, attachments=attachments)
     plan, proposal, corrections = _legal_plan(ask_for_plan, messages, check, prompt=prompt)
     first = confidence = float(proposal.value["confidence"])
+    not_reconsidered = None
     if confidence < SURE:
         messages = extend_user_message(messages, *_doubt(proposal, confidence))
         try:
             second, other, more = _legal_plan(ask_for_plan, messages, check, prompt=prompt)
         except InvalidPlan:
             more = MAX_CORRECTIONS
+        except StepError as failure:
+            # the legal plan in hand is better than none: the budget, or no model, allowed no second thought
+            more, not_reconsidered = 0, failure.code
         else:
             if float(other.value["confidence"]) >= confidence:
                 plan, proposal, confidence = second, other, float(other.value["confidence"])
@@ -97,6 +101,7 @@ def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment
         "confidence": confidence,
         "first_confidence": first,
         "corrections": corrections,
+        **({"not_reconsidered": not_reconsidered} if not_reconsidered else {}),
     }
     return Plan(plan.steps, "llm", plan.rationale, provenance)
 
@@ -105,11 +110,16 @@ def _legal_plan(
     ask: _AskWithSchema, messages: list[Message], check: Callable[[PlanProposal], Plan], *, prompt: Prompt
 ) -> tuple[Plan, PlanProposal, int]:
     """Return a legal plan, its answer, and the number of corrections; adds each correction to `messages`."""
+    earlier: InvalidPlan | None = None
     for corrections in range(MAX_CORRECTIONS + 1):
-        proposal = ask(messages, purpose=prompt.purpose)
+        try:
+            proposal = ask(messages, purpose=prompt.purpose)
+        except BudgetExceeded as exceeded:
+            raise _with_earlier(exceeded, earlier) from exceeded
         try:
             return check(proposal), proposal, corrections
         except InvalidPlan as wrong:
+            earlier = earlier or wrong
             if corrections == MAX_CORRECTIONS:
                 raise InvalidPlan(
                     f"the model's plan is still wrong after {corrections} corrections: {wrong.message}",
@@ -117,6 +127,17 @@ def _legal_plan(
                 ) from wrong
             messages[:] = extend_user_message(messages, *_correction(proposal, wrong))
     raise AssertionError("unreachable")
+
+
+def _with_earlier(exceeded: BudgetExceeded, wrong: InvalidPlan | None) -> BudgetExceeded:
+    """Return the error of a budget without room for a correction, with what had to be corrected first."""
+    if wrong is None:
+        return exceeded
+    earlier = {"code": wrong.code, "message": wrong.message}
+    return BudgetExceeded(
+        f"{exceeded.message} The model's plan had to be corrected: {wrong.message}",
+        details={**exceeded.details, "earlier_error": earlier},
+    )
 
 
 def _checked(proposal: PlanProposal, *, contract: Contract, attachments: Sequence[Attachment]) -> Plan:

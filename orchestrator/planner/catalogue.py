@@ -69,13 +69,13 @@ def describe_actions(names: Sequence[str], *, arms: Mapping[str, ArmCapability] 
         for name in group:
             action = arms[arm_id].actions[name.partition(".")[2]]
             output = _members(action.output_schema, left_out=_LEFT_OUT)
-            first = outputs.setdefault(output, action.name)
-            lines += _lines(action, output if first == action.name else f"as {first}")
+            first = outputs.setdefault(output, name)
+            lines += _lines(name, action, output if first == name else f"as {first}")
     return "\n".join(lines)
 
 
-def _lines(action: Action, output: str) -> Iterator[str]:
-    yield f" {action.name}({_members(action.input_schema)})"
+def _lines(name: str, action: Action, output: str) -> Iterator[str]:
+    yield f" {name}({_members(action.input_schema)})"
     yield f"  -> {output}"
     checked = "; ".join(own["text"] for own in action.met)
     yield f"  {action.description}" + (f" Always checked: {checked}." if checked else "")

@@ -141,9 +141,8 @@ def _one_fits(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     kinds, others = _kinds(given), _kinds(wanted)
     shared = kinds & others if kinds and others else {"any"}
     if shared == {"object"}:
-        members = given.get("properties")
-        closed = members is not None and given.get("additionalProperties") is False
-        return not closed or set(wanted.get("required", ())) <= set(members)
+        is_closed = given.get("additionalProperties") is False
+        return not is_closed or set(wanted.get("required", ())) <= set(given.get("properties", ()))
     if shared == {"array"}:
         return _may_fit(given.get("items", {}), wanted.get("items", {}))
     return bool(shared)
@@ -151,8 +150,8 @@ def _one_fits(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 def _kinds(schema: Mapping[str, Any]) -> set[str]:
     """Return the types of a schema's values, null aside; integers count as numbers. Empty: any."""
-    kinds: str | Sequence[str] = schema.get("type", ())
-    named = [kinds] if isinstance(kinds, str) else kinds
+    kinds: Any = schema.get("type", ())
+    named: list[str] = [kinds] if isinstance(kinds, str) else list(kinds)
     return {"number" if kind == "integer" else kind for kind in named} - {"null"}
 
 

@@ -1,6 +1,8 @@
 """The JSON Schemas of a model's plan: a short one that every answer must follow, and a strict one to be enforced."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -46,6 +48,7 @@ PLAN_SCHEMA: Mapping[str, Any] = {
 }
 
 ARTIFACT_PATTERN = "^[0-9a-f]{64}$"
+_MIN_SHARED_CHARACTERS = 60
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _TEXTS: Mapping[str, Any] = {"type": "array", "items": _TEXT}
 _SCALARS: Sequence[Mapping[str, Any]] = ({"type": "string"}, {"type": "number"}, {"type": "boolean"})
@@ -58,8 +61,8 @@ _NAMED: Mapping[str, Any] = {"$ref": "#/$defs/named_values"}
 def enforced_schema(actions: tuple[str, ...]) -> Mapping[str, Any]:
     """Return the schema of a plan of these actions (`arm.action`) in the subset that all providers enforce.
 
-    A step is one alternative for each action, discriminated by its first member `action` (OpenAI wants the first
-    members of alternatives to differ), with the action's own inputs. All members are required; those that may be left
+    A step is one alternative for each action, told apart by its first member `action` (OpenAI wants the first members
+    of alternatives to differ), with the action's own inputs. All members are required; those that may be left
     out may be null. Any input value may be a reference. An open object is an array of {name, value}, because objects
     with any members can't be enforced: `orchestrator.planner.plan_answer` reads it.
     """
@@ -76,7 +79,7 @@ def enforced_schema(actions: tuple[str, ...]) -> Mapping[str, Any]:
         }
     )
     assert strict is not None  # noqa: S101  # `_alternatives` leaves nothing that the subset lacks
-    return strict
+    return _shared(strict)
 
 
 def is_open(schema: Mapping[str, Any]) -> bool:
@@ -93,19 +96,17 @@ def action_of(name: str) -> Action:
 
 
 def _step(name: str) -> dict[str, Any]:
-    arm, _, action = name.partition(".")
     return {
         "type": "object",
         "properties": {
-            "action": {"type": "string", "enum": [action]},
-            "arm": {"type": "string", "enum": [arm]},
+            "action": {"type": "string", "enum": [name]},
             "id": _TEXT,
             "description": _TEXT,
             "inputs": _inputs(action_of(name).input_schema),
-            "depends_on": {"$ref": "#/$defs/texts"},
+            "depends_on": _TEXTS,
             "acceptance_criteria": {"$ref": "#/$defs/criteria"},
         },
-        "required": ["action", "arm", "id", "description", "inputs", "depends_on", "acceptance_criteria"],
+        "required": ["action", "id", "description", "inputs", "depends_on", "acceptance_criteria"],
     }
 
 
@@ -130,11 +131,7 @@ def _alternatives(schema: Mapping[str, Any], name: str = "") -> list[Mapping[str
         return [_NAMED] if schema.get("type") == "object" else [_NAMED, *_SCALARS]
     if schema.get("type") == "array":
         items = schema.get("items", {})
-        return [
-            {"type": "array", "items": _any_of([*_alternatives(items), *_references(items)])}
-            if items != _TEXT
-            else {"$ref": "#/$defs/texts"}
-        ]
+        return [{"type": "array", "items": _any_of([*_alternatives(items), *_references(items)])}]
     if schema.get("type") == "object":
         members = {
             member: _any_of(_alternatives(part, member)) for member, part in schema["properties"].items()
@@ -163,7 +160,6 @@ def _definitions() -> dict[str, Any]:
     return {
         "reference": _object({"$from": _TEXT, "pointer": _TEXT}),
         "named_values": {"type": "array", "items": _object({"name": _TEXT, "value": value})},
-        "texts": _TEXTS,
         "criteria": {
             "type": "array",
             "items": {"type": "object", "properties": {"text": _TEXT, "check": _RULE}, "required": ["text"]},
@@ -188,3 +184,51 @@ def _definitions() -> dict[str, Any]:
 
 def _object(members: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": dict(members), "required": list(members)}
+
+
+def _shared(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema with each longer part that occurs several times as a definition: providers charge its text."""
+    counts = Counter(map(_text_of, _parts(schema)))
+    names = {
+        text: f"part{number}"
+        for number, text in enumerate(
+            text for text, count in counts.items() if count > 1 and len(text) >= _MIN_SHARED_CHARACTERS
+        )
+    }
+    written = _referring(schema, names)
+    added = {name: _referring(json.loads(text), names) for text, name in names.items()}
+    return {**written, "$defs": {**written["$defs"], **added}}
+
+
+def _referring(schema: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the schema with references in place of the named parts in it."""
+
+    def part(one: Mapping[str, Any]) -> dict[str, Any]:
+        name = names.get(_text_of(one))
+        return {"$ref": f"#/$defs/{name}"} if name else _referring(one, names)
+
+    written = dict(schema)
+    for word in ("properties", "$defs"):
+        if word in schema:
+            written[word] = {name: part(one) for name, one in schema[word].items()}
+    if "anyOf" in schema:
+        written["anyOf"] = [part(one) for one in schema["anyOf"]]
+    if "items" in schema:
+        written["items"] = part(schema["items"])
+    return written
+
+
+def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield all schemas in a schema, at any depth."""
+    below = [
+        *schema.get("properties", {}).values(),
+        *schema.get("$defs", {}).values(),
+        *schema.get("anyOf", ()),
+    ]
+    for part in [*below, *([schema["items"]] if "items" in schema else [])]:
+        yield part
+        yield from _parts(part)
+
+
+def _text_of(schema: Mapping[str, Any]) -> str:
+    return json.dumps(schema)

@@ -34,6 +34,12 @@ _ADVICE = (
     "`octollm fake-llm` starts a server for a trial.",
 )
 _EXPECTED = ".expected"
+_FILLERS = frozenset(
+    ["a", "all", "an", "and", "any", "are", "attached", "do", "does", "each", "every", "for", "from", "given", "i",
+     "in", "is", "it", "its", "me", "my", "of", "on", "our", "please", "that", "the", "their", "them", "there",
+     "these", "this", "those", "to", "with", "you", "your"]
+)  # fmt: skip
+"""Words of a goal that ask for nothing; words like "not" and "only" are none of them."""
 MAX_INPUTS = 40
 
 
@@ -76,12 +82,20 @@ class _Misfit:
     lacks: bool = False
 
 
-def plan_by_recipe(contract: Contract, attachments: Sequence[Attachment]) -> Plan:
+def plan_by_recipe(
+    contract: Contract, attachments: Sequence[Attachment], *, must_fit_wholly: bool = False
+) -> Plan:
     """Return the plan of the recipe that fits the goal best.
 
+    With `must_fit_wholly`, only recipes count that do all that the goal says: each of its words is a word of the
+    recipe, an unimportant one, or part of a quoted phrase that the recipe searches for; and there are no constraints.
     Raises Unplannable when none fits; its details list the recipes, why each does not fit, and advice.
     """
     outcomes = [_fit(recipe, contract, attachments) for recipe in recipes()]
+    if must_fit_wholly:
+        outcomes = [
+            _whole(outcome, contract) if isinstance(outcome, _Fit) else outcome for outcome in outcomes
+        ]
     fits = [outcome for outcome in outcomes if isinstance(outcome, _Fit)]
     if not fits:
         raise _unplannable([outcome for outcome in outcomes if isinstance(outcome, _Misfit)])
@@ -123,7 +137,7 @@ def _read(path: Path) -> Recipe:
 
 def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) -> _Fit | _Misfit:
     """Return how the recipe fits the task, or why it does not."""
-    words = [word.lower() for word in _WORD.findall(_QUOTED.sub(" ", contract.goal))]
+    words = _goal_words(contract)
     if refused := _present(recipe.unless, words):
         return _Misfit(recipe, f"the goal asks to {refused[0]}, which this recipe can't do without a model")
     verbs, nouns = _present(recipe.verbs, words), _present(recipe.nouns, words)
@@ -134,6 +148,27 @@ def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) 
     if isinstance(filling, str):
         return _Misfit(recipe, filling, lacks=True)
     return _Fit(recipe, tuple(dict.fromkeys([*verbs, *nouns, *_present(recipe.extras, words)])), filling)
+
+
+def _whole(fit: _Fit, contract: Contract) -> _Fit | _Misfit:
+    """Return the fit if the recipe does all that the goal says, else what it would leave out."""
+    recipe = fit.recipe
+    known = [*recipe.verbs, *recipe.nouns, *recipe.extras]
+    words = _goal_words(contract)
+    missed = [
+        word for word in words if word not in _FILLERS and not any(_is_form(word, term) for term in known)
+    ]
+    if missed:
+        return _Misfit(recipe, f"it leaves out what the goal says with {', '.join(missed[:MAX_TERMS])}")
+    if recipe.terms != bool(_QUOTED.search(contract.goal)):
+        return _Misfit(recipe, "it searches for quoted phrases, and does nothing else with them")
+    if contract.constraints:
+        return _Misfit(recipe, "it can't follow constraints")
+    return fit
+
+
+def _goal_words(contract: Contract) -> list[str]:
+    return [word.lower() for word in _WORD.findall(_QUOTED.sub(" ", contract.goal))]
 
 
 def _present(terms: Iterable[str], words: Sequence[str]) -> list[str]:

@@ -35,6 +35,13 @@ def signature(app: Celery, message: StepMessage) -> "Signature[Any]":
     return app.signature(name, args=(message.task_id, message.name), immutable=True, **options)
 
 
+def encoded(app: Celery, message: StepMessage) -> bytes:
+    """Return the row's message as the result backend stores the body of a chord."""
+    backend: Any = app.backend
+    stored: bytes = backend.to_bytes(signature(app, message))
+    return stored
+
+
 def round_chord(app: Celery, saved: SavedRound) -> "Signature[Any]":
     """Return the round as a chord: the released root steps are the header, the judge is the body."""
     header = [signature(app, message) for message in saved.header]

@@ -4,18 +4,21 @@ Workers wait for a server that refuses writes as for one that is away. Kombu rai
 which ends the worker; this transport drops such a message and logs it.
 """
 
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection, Sequence
 from queue import Empty
 from typing import Any, Final
 
 import structlog
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.utils import json
+from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from orchestrator.connections import redis_client
 from orchestrator.queue import message_validation
 
+PRIORITY_STEPS: Final = (0, 3, 6, 9)
+"""Each queue is a list for each of these priorities; 0 comes first."""
 _OURS: Final = f"{__name__}:Transport"
 
 log = structlog.get_logger(__name__)
@@ -26,32 +29,43 @@ class Unwritable(redis.get_redis_ConnectionError()):  # type: ignore[misc]  # ko
 
 
 class QoS(redis.QoS):
-    """The messages that a consumer has taken and not yet acknowledged, at most one for each slot."""
+    """The messages that this worker has taken and not yet finished, at most one for each slot; kept in memory only.
+
+    Kombu keeps each message in Redis as well until it is acknowledged, which cost eight commands a message. We need no
+    copy there: the row is the work, and the sweeper publishes it again when its message is lost with a killed worker.
+    """
 
     # kombu's own, which celery-types lacks
     channel: Any
+    _delivered: Any
+    _flush: Any
     _remove_from_indices: Any
 
-    def ack(self, delivery_tag: str) -> None:
-        """Acknowledge a message; frees its slot even when Redis is away, or the slot would stay taken for ever.
-
-        Redis then delivers the message again after the visibility timeout, and its row shows that it is done.
-        """
-        self._free(delivery_tag, super().ack)
+    append = virtual.QoS.append
+    ack = virtual.QoS.ack
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Return a message to its queue or drop it; frees the slot like `ack`. The sweeper publishes the row again."""
-        self._free(delivery_tag, partial(super().reject, requeue=requeue))
+        """Free the message's slot; with `requeue` put the message back first, to be the next of its queue."""
+        if requeue and delivery_tag in self._delivered:
+            self._put_back([self._delivered[delivery_tag]])
+        self.ack(delivery_tag)
 
-    def _free(self, delivery_tag: str, notify: Callable[[str], object]) -> None:
+    def restore_unacked(self, client: Any = None) -> None:
+        """Put all messages back, when the worker stops or lost its connection; their rows refuse what is done."""
+        self._flush()
+        messages = list(self._delivered.values())
+        self._delivered.clear()
+        self._put_back(messages)
+
+    def _put_back(self, messages: Sequence[Any]) -> None:
+        """Put messages back; raises nothing if Redis is away: the sweeper then publishes their rows again."""
         try:
-            notify(delivery_tag)
+            self.channel.put_back(messages)
         except RedisError as error:
-            log.warning("broker.not_acknowledged", fault=redis_client.fault_of(error))
-            super(redis.QoS, self).ack(delivery_tag)
+            log.warning("broker.not_put_back", messages=len(messages), fault=redis_client.fault_of(error))
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
-        """Return a dead consumer's message to its queue; drop one that can't be read, or it would stay for ever."""
+        """Return a message that a dead worker of an earlier release took; drop one that can't be read."""
         try:
             super().restore_by_tag(tag, client, leftmost)
         except self.channel.connection_errors:
@@ -71,6 +85,21 @@ class Channel(redis.Channel):
     connection_errors: tuple[type[Exception], ...]
     _queue_cycle: Any
     _flush_brpop_reauth: Any
+    _get_message_priority: Any
+    _q_for_pri: Any
+    conn_or_acquire: Any
+    qos: Any
+
+    def put_back(self, messages: Sequence[Any]) -> None:
+        """Put taken messages back as the next ones of their queues. Raises RedisError if Redis is away."""
+        if not messages:
+            return
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            for message in reversed(messages):
+                raw = message._raw
+                key = self._q_for_pri(message.delivery_info["routing_key"], self._get_message_priority(raw))
+                pipe.rpush(key, json.dumps(raw))
+            pipe.execute()
 
     def _brpop_read(self, **options: Any) -> bool:
         """Read one message and deliver it, as kombu's method does; drop a foreign message."""
@@ -135,6 +164,16 @@ class Transport(redis.Transport):
             channel.close()
             raise Unwritable(f"Redis refuses writes: {redis_client.fault_of(error)}") from error
         return connection
+
+
+def count_waiting(client: "Redis", queues: Collection[str]) -> dict[str, int]:
+    """Return how many messages wait on each queue. Raises RedisError if Redis is away."""
+    with client.pipeline(transaction=False) as pipe:
+        for queue in queues:
+            for priority in PRIORITY_STEPS:
+                pipe.llen(f"{queue}{Channel.sep}{priority}" if priority else queue)
+        lengths = iter(pipe.execute())
+    return {queue: sum(next(lengths) for _ in PRIORITY_STEPS) for queue in queues}
 
 
 def install() -> None:

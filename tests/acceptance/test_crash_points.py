@@ -72,7 +72,7 @@ def test_a_worker_dies_between_committing_its_step_and_publishing_the_next(
 def test_a_worker_dies_between_committing_the_last_step_and_publishing_the_judge(
     client: Client, database: Engine, arm: Arm
 ) -> None:
-    """The chord is ready, but its body has no message: the sweeper publishes it."""
+    """The chord counts as fired, but the judge's row has no message: the sweeper publishes it."""
     task_id = client.submit(plan=PLAN)
     worker = owner_of(database, task_id, "last")
 

@@ -32,6 +32,24 @@ def schema_in_words(text: str) -> Any:
         return None
 
 
+def unscripted(body: Mapping[str, Any]) -> str:
+    """Return the answer to a request without a script: a value of its schema as JSON, or SENTENCE."""
+    config = body.get("output_config") or body.get("text") or {}
+    asked = body.get("response_format") or config.get("format") or {}
+    schema = asked.get("schema") or (asked.get("json_schema") or {}).get("schema")
+    schema = schema or schema_in_words(prompt_text(body))
+    return json.dumps(example(schema)) if schema else SENTENCE
+
+
+def prompt_text(body: Mapping[str, Any]) -> str:
+    """Return all texts of a request; Anthropic and Responses have the system text apart, perhaps in blocks."""
+    system = body.get("system") or body.get("instructions") or ""
+    texts = [system] if isinstance(system, str) else [block["text"] for block in system]
+    turns = body.get("messages", body.get("input"))
+    texts += [str(turn.get("content", "")) for turn in turns or () if isinstance(turn, Mapping)]
+    return "\n".join(texts)
+
+
 def example(schema: Any, *, root: Any = None, depth: int = 0) -> Any:
     """Return a small value that satisfies a JSON Schema of the usual keywords, always the same one."""
     root = schema if root is None else root

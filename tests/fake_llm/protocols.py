@@ -128,6 +128,66 @@ class OpenAIWire:
         }
 
 
+class ResponsesWire(OpenAIWire):
+    """OpenAI's Responses API."""
+
+    def whole(self, answer: Answer) -> dict[str, Any]:
+        """Return the answer as one JSON value."""
+        part: dict[str, Any] = {"type": "output_text", "text": answer.text, "annotations": []}
+        if answer.finish == "refusal":
+            part = {"type": "refusal", "refusal": answer.text}
+        is_cut = answer.finish == "length"
+        status = "incomplete" if is_cut else "completed"
+        thought = {"id": "rs_fake", "type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}
+        message = {
+            "id": "msg_fake",
+            "type": "message",
+            "role": "assistant",
+            "status": status,
+            "content": [part],
+        }
+        return {
+            **self._response(answer, status),
+            "output": [thought, message],
+            "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
+            "usage": self._tokens(answer) if answer.has_usage else None,
+        }
+
+    def stream(self, answer: Answer, *, with_usage: bool) -> Iterator[bytes]:
+        """Yield the answer as events, always with the usage."""
+        begun = {**self._response(answer, "in_progress"), "output": []}
+        yield _named("response.created", response=begun, sequence_number=0)
+        place = {"item_id": "msg_fake", "output_index": 1, "content_index": 0}
+        for number, part in enumerate(_parts(answer.text) if answer.finish != "refusal" else (), start=1):
+            yield _named(
+                "response.output_text.delta", **place, delta=part, logprobs=[], sequence_number=number
+            )
+        kind = "response.incomplete" if answer.finish == "length" else "response.completed"
+        yield _named(kind, response=self.whole(answer), sequence_number=len(answer.text) + 1)
+
+    def _response(self, answer: Answer, status: str) -> dict[str, Any]:
+        return {
+            "id": f"resp_fake_{next(_NUMBER)}",
+            "object": "response",
+            "created_at": _CREATED,
+            "model": answer.model,
+            "status": status,
+            "error": None,
+            "parallel_tool_calls": False,
+            "tool_choice": "auto",
+            "tools": [],
+        }
+
+    def _tokens(self, answer: Answer) -> dict[str, Any]:
+        return {
+            "input_tokens": answer.input_tokens,
+            "input_tokens_details": {"cached_tokens": answer.cached_tokens, "cache_write_tokens": 0},
+            "output_tokens": answer.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": answer.input_tokens + answer.output_tokens,
+        }
+
+
 class EmbeddingsWire(OpenAIWire):
     """Embeddings of the given texts; scripted texts are ignored."""
 

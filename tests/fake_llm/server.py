@@ -16,11 +16,19 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from tests.fake_llm.answers import SENTENCE, example, schema_in_words
-from tests.fake_llm.protocols import Answer, AnthropicWire, EmbeddingsWire, OpenAIWire, Wire
+from tests.fake_llm.answers import unscripted
+from tests.fake_llm.protocols import (
+    Answer,
+    AnthropicWire,
+    EmbeddingsWire,
+    OpenAIWire,
+    ResponsesWire,
+    Wire,
+)
 
 PREFIX = "fake-"
 _MAX_BODY_BYTES = 16 * 2**20
+_FORMATS = {"response_format", "output_config", "text"}
 
 
 class Fault(StrEnum):
@@ -78,7 +86,8 @@ class Scripted:
     A `match` restricts it to requests that contain this text; it is used once, or with `stays` each time;
     `retry_after` goes with RATE_LIMITED. `finish` is the server's own word for why the answer ended ("" sends null).
     `in_parts` sends the content as a list of parts, `unstreamed` ignores a request for a stream, `gzipped` compresses,
-    `without_usage` omits the usage. `ignores_schema` sees a schema only in the prompt's words. `status` and `headers`
+    `without_usage` omits the usage. `ignores_schema` sees a schema only in the prompt's words. `thinking_tokens` are
+    spent before the text and count against the request's output limit: what does not fit is cut. `status` and `headers`
     go with `raw`.
     """
 
@@ -96,6 +105,7 @@ class Scripted:
     unstreamed: bool = False
     gzipped: bool = False
     without_usage: bool = False
+    thinking_tokens: int = 0
     ignores_schema: bool = False
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -200,7 +210,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer a request of either protocol."""
-        wires: dict[str, Wire] = {"/v1/chat/completions": OpenAIWire(), "/v1/messages": AnthropicWire()}
+        wires: dict[str, Wire] = {
+            "/v1/chat/completions": OpenAIWire(),
+            "/v1/responses": ResponsesWire(),
+            "/v1/messages": AnthropicWire(),
+        }
         # a request through a proxy has the whole URL in its path
         wire = wires.get(urlsplit(self.path).path)
         body = self._body()
@@ -212,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wire = wire
         request = Received(self.path, body)
         scripted = self.server.fake.take(request)
-        if scripted.fault is Fault.NO_SCHEMA and not ({"response_format", "output_config"} & body.keys()):
+        if scripted.fault is Fault.NO_SCHEMA and not (_FORMATS & body.keys()):
             scripted = replace(scripted, fault=Fault.NONE)
         if scripted.raw is not None:
             return self._send(
@@ -348,22 +362,26 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _answer_to(scripted: Scripted, request: Received) -> Answer:
-    unseen = ("response_format", "output_config") if scripted.ignores_schema else ()
+    unseen = _FORMATS if scripted.ignores_schema else ()
     seen = {name: value for name, value in request.body.items() if name not in unseen}
-    text = scripted.text if scripted.text is not None else _default(seen)
+    text = scripted.text if scripted.text is not None else unscripted(seen)
     if scripted.fault is Fault.EMPTY:
         text = ""
     if scripted.fault is Fault.LENGTH:
         text = text[: max(1, len(text) // 2)]
     finish = scripted.fault.value if scripted.fault in (Fault.REFUSAL, Fault.LENGTH) else "stop"
     model = str(request.body.get("model", "model"))
+    # English has about four characters per token
+    limit = request.body.get("max_tokens") or request.body.get("max_completion_tokens") or 10**9
+    output_tokens = scripted.thinking_tokens + max(1, len(text) // 4)
+    if scripted.thinking_tokens and output_tokens > limit:
+        text, finish, output_tokens = text[: 4 * max(0, limit - scripted.thinking_tokens)], "length", limit
     return Answer(
         text=text,
         finish=finish,
         model=model if model.startswith(PREFIX) else PREFIX + model,
-        # English has about four characters per token
         input_tokens=scripted.input_tokens or max(1, len(json.dumps(_asked(request.body))) // 4),
-        output_tokens=scripted.output_tokens or max(1, len(text) // 4),
+        output_tokens=scripted.output_tokens or output_tokens,
         cached_tokens=scripted.cached_tokens,
         own_finish=scripted.finish,
         in_parts=scripted.in_parts,
@@ -373,21 +391,3 @@ def _answer_to(scripted: Scripted, request: Received) -> Answer:
 
 def _asked(body: Mapping[str, Any]) -> Any:
     return body.get("messages", body.get("input"))
-
-
-def _default(body: Mapping[str, Any]) -> str:
-    asked = body.get("response_format") or (body.get("output_config") or {}).get("format") or {}
-    schema = asked.get("schema") or (asked.get("json_schema") or {}).get("schema")
-    schema = schema or schema_in_words(f"{_system(body)}\n{_all_messages(body)}")
-    return json.dumps(example(schema)) if schema else SENTENCE
-
-
-def _system(body: Mapping[str, Any]) -> str:
-    """Return Anthropic's system text, which may come in blocks."""
-    system = body.get("system") or ""
-    return system if isinstance(system, str) else "\n".join(block["text"] for block in system)
-
-
-def _all_messages(body: Mapping[str, Any]) -> str:
-    turns = body.get("messages")
-    return "\n".join(str(turn.get("content", "")) for turn in turns or () if isinstance(turn, Mapping))

@@ -27,7 +27,8 @@ from orchestrator.models.errors import Unavailable
 from orchestrator.models.task_contract import Contract
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.queue.app import make_app
-from orchestrator.settings import Rate, Settings
+from orchestrator.settings import Settings
+from orchestrator.settings_text import Rate
 from tests.integration.kit import TENANT, Engineer, wait_step
 from workers.sweeper import Sweeper
 

@@ -1,6 +1,7 @@
 """Hints that a task has new events: subscribers receive them, and a lost hint does no harm."""
 
 import time
+from typing import Any
 
 import redis
 
@@ -20,6 +21,39 @@ def test_a_hint_names_the_task(redis_url: str) -> None:
         message = heard.get_message(timeout=5)
     assert message is not None
     assert message["data"] == b"task_1"
+
+
+def test_the_hints_of_a_moment_are_one_for_each_task_in_one_write(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(CHANNEL)
+        heard.get_message(timeout=5)
+        hints = Hints(redis_url)
+
+        for _ in range(50):
+            hints.send("task_1")
+            hints.send("task_2")
+        hints.end("task_3")
+
+        received = _received(heard, 4)
+    assert sorted(received) == ["end:task_3", "task_1", "task_2", "task_3"]
+
+
+def test_an_end_is_announced_at_once_and_to_both_releases(redis_url: str) -> None:
+    """The previous release knows only the bare id."""
+    with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(CHANNEL)
+        heard.get_message(timeout=5)
+
+        Hints(redis_url).end("task_1", "task_2")
+
+        assert _received(heard, 4) == ["task_1", "task_2", "end:task_1", "end:task_2"]
+
+
+def _received(heard: Any, count: int) -> list[str]:
+    """Return the next hints, and fail if there is one more."""
+    found = [heard.get_message(timeout=5) for _ in range(count)]
+    assert heard.get_message(timeout=0.1) is None
+    return [message["data"].decode() for message in found]
 
 
 def test_without_redis_a_hint_raises_nothing_and_a_thousand_cost_no_more_than_one() -> None:

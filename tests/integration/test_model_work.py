@@ -14,17 +14,19 @@ from hypothesis import strategies as st
 from orchestrator import executor
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
+from orchestrator.connections.redis_client import open_subscriber
 from orchestrator.lifecycle import cancel, submission
 from orchestrator.memory import budget
 from orchestrator.memory.claims import Claim
+from orchestrator.memory.hints import PROGRESS_CHANNEL
 from orchestrator.models.caller import Caller
-from orchestrator.models.errors import BudgetExceeded, MustWait
+from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailable
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Budget, Contract
-from tests.fake_llm.server import FakeLLM, Fault
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import ModelCaller
@@ -54,7 +56,7 @@ class Planner:
     def __init__(self, engineer: Engineer, fake: FakeLLM) -> None:
         self.engineer = engineer
         self.fake = fake
-        self.caller = ModelCaller(fake)
+        self.caller = ModelCaller(fake, tokens=None)
         self.process = process_of(engineer)
 
     def submit(self, goal: str, **budget_of: Any) -> Claim:
@@ -106,10 +108,37 @@ def test_a_plan_is_charged_to_the_budget_and_recorded_in_the_trace(planner: Plan
     assert (made.mode, made.steps[0].action) == ("llm", "wait")
     assert len(entries) == 1
     assert entries[0].settled_at is not None
-    assert 0 < (entries[0].spent_tokens or 0) <= entries[0].reserved_tokens < 8_000
+    assert 0 < (entries[0].spent_tokens or 0) <= entries[0].reserved_tokens < 100_000
     assert [(item["payload"]["purpose"], item["payload"]["fake"]) for item in told] == [
         ("planner@2.0.0", True)
     ]
+
+
+def test_what_a_model_writes_is_sent_to_those_who_watch_and_stored_nowhere(planner: Planner) -> None:
+    planner.caller = ModelCaller(planner.fake, streams=True)
+    planner.fake.answer({"rationale": "no plan"}, PLAN)
+    claim = planner.submit(UNPLANNABLE)
+
+    with (
+        open_subscriber(planner.engineer.settings.redis_url) as client,
+        client.pubsub() as watching,
+    ):
+        watching.subscribe(PROGRESS_CHANNEL)
+        assert watching.get_message(timeout=10)["type"] == "subscribe"
+        planner.plan(claim)
+        found = list(iter(lambda: watching.get_message(timeout=1.0), None))
+
+    shown = [message["data"].decode().partition("\n") for message in found]
+    ours = [json.loads(text) for task_id, _, text in shown if task_id == claim.task_id]
+    assert {event["type"] for event in ours} == {"plan.progress"}
+    # the text of the corrected answer replaces that of the first
+    last = [event["data"] for event in ours if event["data"]["answer"] == 2]
+    assert json.loads("".join(part["text"] for part in last)) == PLAN
+    assert [part["offset"] for part in last] == [
+        sum(len(earlier["text"]) for earlier in last[:number]) for number in range(len(last))
+    ]
+    assert (last[0]["step"], last[0]["purpose"]) == ("$plan", "planner@2.0.0")
+    assert all(".progress" not in event.type for event in planner.engineer.events(claim.task_id))
 
 
 def test_if_the_model_gives_no_plan_a_matching_recipe_is_used_and_recorded(planner: Planner) -> None:
@@ -119,7 +148,7 @@ def test_if_the_model_gives_no_plan_a_matching_recipe_is_used_and_recorded(plann
 
     assert (made.mode, made.provenance["recipe"]) == ("rules", "scan-files")
     assert made.provenance["model_failed"] == "model_quota_exhausted"
-    assert "model_quota_exhausted" in made.rationale
+    assert made.rationale.startswith("The models gave no plan (model_quota_exhausted")
 
 
 def test_if_no_recipe_matches_either_the_models_error_is_reported(planner: Planner) -> None:
@@ -127,6 +156,30 @@ def test_if_no_recipe_matches_either_the_models_error_is_reported(planner: Plann
 
     with pytest.raises(ModelQuotaExhausted):
         planner.plan(planner.submit(UNPLANNABLE))
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        "Write unit tests that check this text for secrets",
+        "Scan this text for secrets and count the vowels",
+        "Do not scan this text for secrets",
+        "Which documents mention refunds?",
+        'Scan this text for secrets and "the rest"',
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_goal_wholly_is_no_fallback(planner: Planner, goal: str) -> None:
+    planner.fake.fail(Fault.INSUFFICIENT_QUOTA)
+
+    with pytest.raises(ModelQuotaExhausted):
+        planner.plan(planner.submit(goal))
+
+
+def test_a_model_whose_plans_are_illegal_is_not_replaced_by_a_recipe_of_other_work(planner: Planner) -> None:
+    planner.fake.answer(*[{**PLAN, "steps": [{**STEP, "action": "erase"}]}] * 3)
+
+    with pytest.raises(InvalidPlan, match="still wrong after 2 corrections"):
+        planner.plan(planner.submit("Write unit tests for this module and scan it for secrets"))
 
 
 def test_a_retryable_model_error_is_retried_before_a_recipe_is_used(planner: Planner) -> None:
@@ -153,6 +206,62 @@ def test_a_budget_too_small_for_a_plan_fails_before_any_call(planner: Planner) -
     assert planner.fake.received == []
     assert (error["type"], error["code"]) == ("budget_exceeded", "budget_exceeded")
     assert json.loads(error["details"])["budget"] == "max_tokens"
+
+
+def test_an_unsure_plan_is_reconsidered_within_10000_tokens(planner: Planner) -> None:
+    planner.fake.add(_spent(PLAN | {"confidence": 0.6}, 1_806), _spent(PLAN, 2_200))
+
+    made = planner.plan(planner.submit(UNPLANNABLE, max_tokens=10_000))
+
+    assert (made.provenance["first_confidence"], made.provenance["confidence"]) == (0.6, 1)
+
+
+def test_a_plan_of_eight_steps_is_corrected_within_10000_tokens(planner: Planner) -> None:
+    eight = [{**STEP, "id": f"wait-{number}"} for number in range(8)]
+    wrong = [*eight[:7], {**eight[7], "action": "erase"}]
+    planner.fake.add(_spent({**PLAN, "steps": wrong}, 1_809), _spent({**PLAN, "steps": eight}, 2_600))
+
+    made = planner.plan(planner.submit(UNPLANNABLE, max_tokens=10_000))
+
+    assert (len(made.steps), made.provenance["corrections"]) == (8, 1)
+
+
+@pytest.mark.parametrize(
+    ("second", "max_tokens", "code"),
+    [
+        (Scripted(), 6_500, "budget_exceeded"),
+        (Scripted(fault=Fault.SERVER_ERROR), 50_000, "model_unavailable"),
+        (Scripted(fault=Fault.RATE_LIMITED), 50_000, "model_rate_limited"),
+    ],
+)
+def test_a_legal_plan_is_kept_when_there_is_no_second_thought(
+    planner: Planner, second: Scripted, max_tokens: int, code: str
+) -> None:
+    planner.fake.add(_spent(PLAN | {"confidence": 0.6}, 1_806), second)
+
+    made = planner.plan(planner.submit(UNPLANNABLE, max_tokens=max_tokens))
+
+    assert made.provenance["not_reconsidered"] == code
+    assert (made.provenance["confidence"], made.steps[0].action) == (0.6, "wait")
+
+
+def test_a_budget_without_room_for_a_correction_names_the_plans_first_fault(planner: Planner) -> None:
+    planner.fake.add(_spent({**PLAN, "steps": [{**STEP, "action": "erase"}]}, 1_809))
+
+    with pytest.raises(BudgetExceeded, match="The model's plan had to be corrected") as refused:
+        planner.plan(planner.submit(UNPLANNABLE, max_tokens=6_500))
+
+    assert refused.value.details["earlier_error"]["code"] == "invalid_plan"
+    assert refused.value.details["budget"] == "max_tokens"
+
+
+def test_an_answer_that_the_budget_cuts_names_the_budget(planner: Planner) -> None:
+    planner.fake.add(Scripted(json.dumps(PLAN), thinking_tokens=5_000))
+
+    with pytest.raises(BudgetExceeded, match=r"too little room for its answer.*raise max_tokens"):
+        planner.plan(planner.submit(UNPLANNABLE, max_tokens=6_500))
+
+    assert len(planner.fake.received) == 1
 
 
 def test_a_waiting_row_is_queued_again_without_counting_a_failure(planner: Planner) -> None:
@@ -200,7 +309,7 @@ def test_a_model_that_is_free_only_after_the_deadline_is_unavailable(planner: Pl
     late = planner.submit(UNPLANNABLE, max_time_seconds=60)
 
     turned_away = planner.plan(planner.submit(SCAN, max_time_seconds=60))
-    paused = planner.plan(planner.submit(SCAN + " now", max_time_seconds=60))
+    paused = planner.plan(planner.submit(SCAN + ", please", max_time_seconds=60))
     failed = failure("model_rate_limited", "", retryable=True, details={"retry_after": 100})
     planner.finish(late, failed)
 
@@ -246,3 +355,7 @@ def test_a_step_without_budget_ends_the_task_and_keeps_finished_outputs(engineer
         "$judge": "cancelled",
     }
     assert engineer.chord_of(task)["state"] == "closed"
+
+
+def _spent(value: dict[str, Any], tokens: int) -> Scripted:
+    return Scripted(json.dumps(value), input_tokens=tokens - 306, output_tokens=306)

@@ -10,10 +10,13 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 import orchestrator
+from orchestrator import shortcut
 from orchestrator.chord import sql
 from orchestrator.chord.database import transaction
 from orchestrator.models.arm_capability import ARMS
-from tests.integration.kit import TENANT, Engineer, wait_step
+from orchestrator.models.verdict import Decision
+from orchestrator.planner.check import check_plan
+from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 
 ORCHESTRATOR = Path(orchestrator.__file__).parent
 LARGE = {"tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results", "artifacts"}
@@ -88,6 +91,44 @@ def test_no_statement_scans_a_large_table(crowded: dict[str, Any], engine: Engin
     assert "steps_stowed" in files, "all steps are read to find who refers to an old file"
 
 
+@pytest.mark.slow
+def test_no_transition_in_one_call_scans_a_large_table(
+    crowded: dict[str, Any], engineer: Engineer, engine: Engine
+) -> None:
+    planned = engineer.take(engineer.submit(wait_step("a")), "$plan")
+    plan = check_plan(planned.contract["plan"], attachments=())
+    running = engineer.take(engineer.start(wait_step("a"), wait_step("b", "a")), "a")
+    judged = engineer.start(wait_step("a"))
+    engineer.do(judged, "a")
+    judge = engineer.take(judged, "$judge")
+
+    with transaction(engine) as conn:
+        before = _scanned(conn)
+        adopted = shortcut.adopt(
+            conn,
+            planned,
+            plan,
+            routes={"a": {"arm": "executor"}},
+            encode_body=lambda _: b"{}",
+            settings=engineer.settings,
+        )
+        completed = shortcut.complete(conn, running, done(), settings=engineer.settings)
+        ended = shortcut.conclude(conn, judge, verdict(Decision.PASSED), admission=None)
+        after = _scanned(conn)
+        conn.exec_driver_sql("SELECT * FROM steps WHERE failures > 3")
+        seen = _scanned(conn)
+
+    assert None not in (adopted, completed, ended)
+    assert after == before
+    assert seen["steps"] == after["steps"] + 1, "a scan is not seen"
+
+
+def _scanned(conn: Connection) -> dict[str, int]:
+    """Return how often this transaction has scanned each large table."""
+    rows = conn.exec_driver_sql("SELECT relname, seq_scan FROM pg_stat_xact_user_tables")
+    return {row.relname: row.seq_scan for row in rows if row.relname in LARGE}
+
+
 def _statements() -> Iterator[tuple[str, str]]:
     """Yield every statement of ours, as file.name."""
     for path in sorted(ORCHESTRATOR.rglob("*.sql")):
@@ -116,6 +157,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "chord_id": row["chord_id"],
     }
     lists = {"ids": [row["id"]], "task_ids": [row["id"]], "chord_ids": [row["chord_id"]], "arms": list(ARMS)}
+    lists |= {"queues": ["arm.coder"], "missing": [1]}
     lists |= {"nodes": ["n"], "attempts": [1], "afters": [0], "terms": ["word"], "scopes": ["task:read"]}
     sizes = {
         "limit": 200,

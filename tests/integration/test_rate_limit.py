@@ -9,7 +9,7 @@ import redis
 
 from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.devserver.child_process import free_port
-from orchestrator.settings import Rate
+from orchestrator.settings_text import Rate
 
 RATE = Rate(100, 60)
 PROCESSES = 8

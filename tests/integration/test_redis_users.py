@@ -49,6 +49,7 @@ SOME_MAY = {
     "GET octollm:cache:x": {"web", "planner", "judge", "retriever", "coder", "executor", "guardian"},
     "HGET octollm:llm:x y": {"planner", "judge", "retriever", "coder"},
     "HGET unacked x": {*QUEUES, "flower"},
+    "LLEN arm.coder": {"web", "sweeper", "flower", *QUEUES} - {"webhook"},
     "LPUSH arm.coder x": {"web", "sweeper", *QUEUES} - {"webhook"},
     **{f"RPOP {queue}": {kind} for kind, queue in QUEUES.items()},
     **{f"BRPOP {queue} 0.01": {kind} for kind, queue in QUEUES.items()},

@@ -1,23 +1,24 @@
 """What each kind of process may not do in Postgres, tried with its own login."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from orchestrator import executor
+from orchestrator import executor, shortcut
 from orchestrator.chord.database import open_engine, statement, transaction
 from orchestrator.lifecycle import cancel
 from orchestrator.memory import audit_log, keys, pools, retention, roles
 from orchestrator.memory.roles import GRANTS
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.verdict import Decision
+from orchestrator.planner.check import check_plan
 from orchestrator.process.process_kind import KINDS, ROLES
 from orchestrator.settings import Settings
-from tests.integration.kit import TENANT, Engineer, failed, verdict, wait_step
+from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_step
 
 Login = Callable[[str], Engine]
 
@@ -215,6 +216,36 @@ def test_the_kinds_of_processes_complete_a_task_together(login: Login, our_setti
     cancelled = web.submit(wait_step("a"))
     cancel.cancel(web.engine, tenant=TENANT, task_id=cancelled, reason="")
     assert web.task(cancelled).status == "cancelled"
+
+
+def test_each_kind_of_process_makes_its_own_transition_in_one_call_and_no_other(
+    login: Login, our_settings: Settings, engineer: Engineer
+) -> None:
+    task = engineer.submit(wait_step("a"))
+    planned = engineer.take(task, "$plan")
+    plan = check_plan(planned.contract["plan"], attachments=())
+    routes = {"a": {"arm": "executor"}}
+
+    def adopt(kind: str) -> object:
+        with statement(login(kind)) as conn:
+            return shortcut.adopt(
+                conn, planned, plan, routes=routes, encode_body=lambda _: b"{}", settings=our_settings
+            )
+
+    with pytest.raises(ProgrammingError, match="permission denied"):
+        adopt("coder")
+    assert adopt("planner") is not None
+    claim = engineer.take(task, "a")
+    with statement(login("coder")) as conn:
+        assert shortcut.complete(conn, claim, done(), settings=our_settings) is not None
+    judge = engineer.take(task, "$judge")
+    for kind in ("coder", "judge"):
+        with (
+            statement(login(kind)) as conn,
+            nullcontext() if kind == "judge" else pytest.raises(ProgrammingError, match="permission denied"),
+        ):
+            shortcut.conclude(conn, judge, verdict(Decision.PASSED), admission=None)
+    assert engineer.task(task).status == "completed"
 
 
 def test_an_arm_without_budget_ends_its_task_and_lets_a_follower_run(

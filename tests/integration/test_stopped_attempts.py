@@ -68,6 +68,13 @@ class Attempt:
 
 
 @pytest.fixture
+def two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limit planning and judging to 2 s."""
+    for work in ("PLANNING", "JUDGING", "LLM"):
+        monkeypatch.setenv(f"{work}_TIMEOUT_SECONDS", "2")
+
+
+@pytest.fixture
 def attempt(engineer: Engineer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attempt]:
     """A worker process whose only model hangs."""
     with FakeLLM() as fake:
@@ -142,11 +149,12 @@ def test_a_judge_stopped_by_the_task_s_deadline_stores_nothing(engineer: Enginee
     assert engineer.task(task_id).status == "processing"
 
 
+@pytest.mark.usefixtures("two_seconds")
 def test_a_judge_that_exceeds_its_time_limit_is_retried_without_a_verdict(
-    engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+    engineer: Engineer, attempt: Attempt
 ) -> None:
+    # open the models first: a slow import of the SDK must not use up the time limit
     assert process.of(app).models
-    monkeypatch.setattr("workers.attempt.context._PLAN_SECONDS", 2.0)
     task_id = judged(engineer)
     attempt.begin(task_id, "$judge")
 
@@ -154,22 +162,23 @@ def test_a_judge_that_exceeds_its_time_limit_is_retried_without_a_verdict(
 
     row = engineer.row(task_id, "$judge")
     assert (row["state"], row["failures"]) == ("queued", 1)
-    assert engineer.events(task_id)[-1].payload["error"]["code"] == "model_timeout"
+    assert engineer.events(task_id)[-1].payload["error"]["code"] == "judging_timeout"
 
 
+@pytest.mark.usefixtures("two_seconds")
 def test_a_planner_out_of_time_and_retries_fails_the_task_and_uses_no_recipe(
-    engineer: Engineer, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+    engineer: Engineer, attempt: Attempt
 ) -> None:
-    # open the models first: a slow import of the SDK must not use up the time limit
     assert process.of(app).models
-    monkeypatch.setattr("workers.attempt.context._PLAN_SECONDS", 2.0)
     task_id = submitted(engineer, budget=Budget(max_retries=0))
     attempt.begin(task_id, "$plan")
 
     attempt.end()
 
     task = engineer.task(task_id)
-    assert (task.status, (task.error or {})["code"]) == ("failed", "model_timeout")
+    error = task.error or {}
+    assert (task.status, error["code"]) == ("failed", "planning_timeout")
+    assert "PLANNING_TIMEOUT_SECONDS" in error["message"]
 
 
 def test_a_planner_whose_lease_was_lost_does_not_fall_back_to_a_recipe(

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
+from orchestrator.models.model_work import Work
 from orchestrator.planner.by_model import PlanProposal
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from tests.fake_llm.server import FakeLLM
@@ -27,7 +28,7 @@ class ScriptedModel:
         messages: Sequence[Message],
         schema: Mapping[str, Any] | None = None,
         *,
-        max_output_tokens: int,
+        work: Work,
         purpose: str,
         avoid: Collection[str] = (),
         enforced: Mapping[str, Any] | None = None,
@@ -35,7 +36,7 @@ class ScriptedModel:
         """Ask, and keep the answer in mind."""
         deadline = time.monotonic() + 20
         completion = self.models.complete(
-            CompletionRequest(messages, purpose, max_output_tokens, deadline, schema, avoid, None, enforced)
+            CompletionRequest(messages, purpose, work, deadline, schema, avoid, None, enforced)
         )
         self.completions.append(completion)
         return completion
@@ -47,7 +48,7 @@ class ScriptedModel:
         completion = self.ask(
             messages,
             PLAN_SCHEMA,
-            max_output_tokens=1_000,
+            work=Work.PLAN,
             purpose=purpose,
             enforced=enforced,
         )

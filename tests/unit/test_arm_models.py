@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.models.errors import VerificationFailed
 from orchestrator.models.model_errors import ModelQuotaExhausted, NoModel
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Contract, Criterion
@@ -108,6 +109,27 @@ def test_an_explanation_keeps_the_places_that_exist(fake: FakeLLM) -> None:
     assert result.output["places"] == [right]
     assert result.output["left_out"] == 4
     assert "def double(x):" in fake.received[0].text
+
+
+@pytest.mark.parametrize("places", [[], [{"file": "m.py", "line": 1, "quote": "return 3 * x"}]])
+def test_an_explanation_without_a_proved_place_fails(places: list[dict[str, Any]], fake: FakeLLM) -> None:
+    fake.answer({"explanation": "It triples.", "places": places})
+    given = assignment("coder", "explain", {"question": "What does it do?"}, files={"m.py": CODE})
+
+    with pytest.raises(VerificationFailed, match="not proved") as failed:
+        run(replace(given, model=scripted(fake)))
+
+    assert (failed.value.details["explanation"], failed.value.details["left_out"]) == (
+        "It triples.",
+        len(places),
+    )
+
+
+def test_an_answer_of_which_no_sentence_is_proved_fails(fake: FakeLLM) -> None:
+    with pytest.raises(VerificationFailed, match="2 sentences without a verbatim quote"):
+        answered(
+            fake, {"text": "Two days.", "citations": [cite(1, "two days")]}, {"text": "So.", "citations": []}
+        )
 
 
 def judged(model: ScriptedModel | None, *criteria: Criterion, made_by: str | None = None) -> Verdict:

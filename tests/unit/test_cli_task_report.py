@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.exit_status import ExitStatus, status_of_task
-from orchestrator.cli.task_report import lines_of_task, lines_of_verdict
+from orchestrator.cli.task_report import Decisions, lines_of_task, lines_of_verdict
 from tests.unit.recorded import TASK_ID, VERDICT
 
 
@@ -125,3 +125,28 @@ def test_a_failed_task_shows_its_error() -> None:
 )
 def test_the_exit_status_shows_how_a_task_ended(task: dict[str, Any], status: ExitStatus) -> None:
     assert status_of_task(task) == status
+
+
+def test_tokens_and_cost_are_shown_for_each_kind_of_work() -> None:
+    plan = {"work": "plan", "attempts": [_called(1_000, 200, "0.01"), _called(1_500, 300, "0.02")]}
+    judge = {"work": "judge", "attempts": [{**_called(10, 5, None), "called": False}, _called(500, 50, None)]}
+    old = {"purpose": "coder.patch@1.0.0", "attempts": [_called(None, None, "0")]}
+    refused = {"work": "answer", "error": "budget_exceeded", "attempts": []}
+
+    spending = Decisions(None, [plan, judge, old, refused]).spending()
+    text = _text(lines_of_task(_task(), None, spending))
+
+    assert spending[0] == {"work": "plan", "calls": 2, "tokens": 3_000, "cost_dollars": 0.03}
+    assert "plan: 2 calls, 3000 tokens, $0.0300" in text
+    assert "judge: 1 call, 550 tokens, price unknown" in text
+    assert "coder.patch: 1 call, 0 tokens, $0.0000" in text
+    assert "answer:" not in text
+
+
+def _called(input_tokens: int | None, output_tokens: int | None, dollars: str | None) -> dict[str, Any]:
+    return {
+        "called": True,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cost_dollars": dollars,
+    }

@@ -1,5 +1,6 @@
 """The judge decides by rules what rules can decide, and marks the rest as not checked."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -287,3 +288,13 @@ def test_a_verdict_read_back_from_its_record_is_the_same() -> None:
     verdict = judge_round(view(STEPS, DONE, contract=asked(GOOD, BAD, WORDS)))
 
     assert Verdict.from_record(verdict.to_record()) == verdict
+
+
+def test_the_result_of_a_fallback_recipe_says_first_that_no_model_planned_it() -> None:
+    seen = view(STEPS, DONE)
+    told = {"recipe": "scan-files", "model_failed": "model_unavailable"}
+
+    verdict = judge_round(replace(seen, plan=replace(seen.plan, provenance=told)))
+
+    said = "No model gave a plan (model_unavailable): this is the result of the recipe scan-files."
+    assert (verdict.output.split("\n")[0], verdict.warnings[0]) == (said, said)

@@ -134,7 +134,7 @@ def test_verdicts_that_stay_contradictory_are_an_error(fake: FakeLLM) -> None:
 def test_a_draft_before_an_answer_that_the_limit_cut_is_not_taken(fake: FakeLLM) -> None:
     draft, begun = verdict(True), verdict(False)[:20]
     # the fault cuts the text in half
-    fake.add(Scripted(draft + begun + " " * len(draft + begun), fault=Fault.LENGTH))
+    fake.add(*[Scripted(draft + begun + " " * len(draft + begun), fault=Fault.LENGTH)] * 2)
 
     with pytest.raises(model_errors.ModelAnswerCut):
         ModelCaller(fake).ask(VERDICT)

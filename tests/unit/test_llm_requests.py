@@ -12,12 +12,17 @@ from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming,
     CompletionCreateParamsStreaming,
 )
+from openai.types.responses.response_create_params import (
+    ResponseCreateParamsNonStreaming,
+    ResponseCreateParamsStreaming,
+)
 from pydantic import TypeAdapter, with_config
 
 from orchestrator.llm.anthropic import CACHED_BYTES
 from orchestrator.llm.prompt import Message, Role
-from orchestrator.llm.provider import Usage
+from orchestrator.llm.provider import FinishReason, Usage
 from orchestrator.models import model_errors
+from orchestrator.models.model_choice import needs_responses
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import HELLO, ModelCaller
@@ -168,3 +173,64 @@ def test_a_local_model_answers_while_openai_is_down(fake: FakeLLM) -> None:
     assert (answer.provider, answer.model) == ("local", "fake-qwen3")
     assert [attempt.provider for attempt in asked.attempts] == ["openai", "local"]
     assert "max_tokens" in local.received[0].body
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("schema", [None, SCHEMA, PLAN_SCHEMA], ids=["text", "strict", "plan"])
+def test_a_model_that_needs_the_responses_api_is_asked_by_it(
+    fake: FakeLLM, streams: bool, schema: Any
+) -> None:
+    fake.add(Scripted(stays=True, input_tokens=2_000, cached_tokens=1_500, output_tokens=9))
+    stated = {"responses": True, "prompt_cache": True}
+    asked = ModelCaller(fake, ["openai:fake-pro"], streams=streams, stated=stated)
+
+    answer = asked.ask(schema, messages=LONG)
+
+    assert answer.usage == Usage(2_000, 9, cached_tokens=1_500)
+    assert (schema is None) is (answer.value is None)
+    (request,) = fake.received
+    assert request.path == "/v1/responses"
+    assert request.body["store"] is False
+    assert (asked.attempts[0].first_text_seconds is not None) is streams
+    form = ResponseCreateParamsStreaming if streams else ResponseCreateParamsNonStreaming
+    closed = with_config({"extra": "forbid"})(form)
+    TypeAdapter(closed).validate_python(request.body)
+
+
+@BOTH_WAYS
+def test_chat_completions_that_name_the_responses_api_are_not_tried_again(
+    fake: FakeLLM, streams: bool
+) -> None:
+    said = b'{"error": {"message": "This model is only supported in v1/responses and not in v1/chat/completions."}}'
+    fake.add(Scripted(raw=said, status=404))
+    asked = ModelCaller(fake, ["openai:fake-new"], streams=streams, stated={})
+
+    asked.ask()
+    asked.ask()
+
+    assert [request.path for request in fake.received] == ["/v1/chat/completions", *["/v1/responses"] * 2]
+
+
+@BOTH_WAYS
+def test_the_ends_of_responses_are_those_of_chat_completions(fake: FakeLLM, streams: bool) -> None:
+    asked = ModelCaller(fake, ["openai:fake-pro"], streams=streams, stated={"responses": True})
+
+    fake.fail(Fault.REFUSAL)
+    with pytest.raises(model_errors.ModelRefused):
+        asked.ask()
+    fake.fail(Fault.LENGTH)
+    assert asked.ask().finish is FinishReason.LENGTH
+    fake.fail(Fault.TRUNCATED_STREAM)
+    with pytest.raises(model_errors.ModelError) as broken:
+        asked.ask()
+    assert broken.value.retryable
+    fake.add(Scripted("Hello.", unstreamed=True))
+    assert asked.ask().text == "Hello."
+
+
+@pytest.mark.parametrize(
+    ("model", "needed"),
+    [("gpt-5-pro", True), ("gpt-5.1-codex-max", True), ("o3-pro-2025-06-10", True), ("gpt-6-sol", False)],
+)
+def test_the_registry_knows_which_models_need_the_responses_api(model: str, needed: bool) -> None:
+    assert needs_responses(model) is needed

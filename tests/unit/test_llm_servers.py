@@ -60,7 +60,7 @@ def test_an_unknown_finish_reason_of_a_fitting_answer_counts_as_stop(
 def test_a_servers_own_finish_reason_for_the_output_limit_is_recognised(
     fake: FakeLLM, name: str, word: str
 ) -> None:
-    fake.add(Scripted(GOOD[:-3], finish=word))
+    fake.add(*[Scripted(GOOD[:-3], finish=word)] * 2)
 
     with pytest.raises(model_errors.ModelAnswerCut):
         caller(fake, name).ask(SCHEMA)

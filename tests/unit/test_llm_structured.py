@@ -119,12 +119,13 @@ def test_three_wrong_answers_are_an_error_that_says_what_was_wrong(fake: FakeLLM
 
 
 def test_an_answer_cut_by_the_output_limit_is_not_sent_back(fake: FakeLLM) -> None:
-    fake.add(Scripted(json.dumps(GOOD), fault=Fault.LENGTH))
+    fake.add(*[Scripted(json.dumps(GOOD), fault=Fault.LENGTH)] * 2)
 
-    with pytest.raises(model_errors.ModelAnswerCut, match="100 tokens"):
+    with pytest.raises(model_errors.ModelAnswerCut, match="400 tokens"):
         ModelCaller(fake).ask(SCHEMA)
 
-    assert len(fake.received) == 1
+    first, second = (request.body["messages"] for request in fake.received)
+    assert first == second
 
 
 @pytest.mark.parametrize(

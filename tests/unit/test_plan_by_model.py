@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.llm.prompt import Role, compose, trusted
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan, StepError
+from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.by_model import plan_by_model
@@ -214,7 +215,7 @@ def test_a_server_that_can_not_compile_the_schema_of_plans_still_enforces_small_
     for _ in range(2):
         plan_by_model(model.propose, Contract(goal=GOAL), [NOTES])
     small = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    model.ask([compose(Role.USER, trusted("Count."))], small, max_output_tokens=100, purpose="t@1.0.0")
+    model.ask([compose(Role.USER, trusted("Count."))], small, work=Work.ANSWER, purpose="t@1.0.0")
 
     formats = [received.body["response_format"]["type"] for received in fake.received]
     assert formats == ["json_schema", "json_object", "json_object", "json_schema"]

@@ -258,7 +258,7 @@ def test_a_step_that_reads_one_attachment_must_name_it_among_several() -> None:
 @pytest.mark.parametrize(
     ("estimates", "message"),
     [
-        ([{"tokens": 6_000}, {"tokens": 5_000}], "take about 11,000, and max_tokens is 10,000"),
+        ([{"tokens": 60_000}, {"tokens": 50_000}], "take about 110,000, and max_tokens is 100,000"),
         ([{"dollars": 0.6}, {"dollars": 0.6}], "take about 1.2, and max_cost_dollars is 1.0"),
         ([{"seconds": 200}, {"seconds": 101}], "take about 301, and max_time_seconds is 300"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.llm.prompt import load_prompt
-from orchestrator.llm.strict_schema import strict_schema
+from orchestrator.llm.strict_schema import resolve, strict_schema
 from orchestrator.models.arm_capability import ARMS, ArmCapability
 from orchestrator.models.task_contract import Attachment
 from orchestrator.planner.catalogue import ESSENTIAL, MAX_ACTIONS, choose_actions, describe_actions
@@ -50,8 +50,15 @@ def step_schema(name: str) -> Mapping[str, Any]:
     return next(
         item
         for item in enforced_schema(ALL)["properties"]["steps"]["items"]["anyOf"]
-        if f"{item['properties']['arm']['enum'][0]}.{item['properties']['action']['enum'][0]}" == name
+        if item["properties"]["action"]["enum"] == [name]
     )
+
+
+def meant(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the definition that a schema refers to, or itself, unless that is a reference to a step."""
+    is_step = schema.get("$ref") == "#/$defs/reference"
+    found: Mapping[str, Any] = schema if is_step else resolve(schema, enforced_schema(ALL))
+    return found
 
 
 def in_example() -> dict[str, Any]:
@@ -82,10 +89,9 @@ def test_the_strict_schema_has_only_what_all_providers_enforce() -> None:
         if part.get("type") == "object":
             assert part["additionalProperties"] is False
             assert part["required"] == list(part["properties"])
-        first = [
-            next(iter(one["properties"])) for one in part.get("anyOf", ()) if one.get("type") == "object"
-        ]
-        assert len(set(first)) == len(first) or set(first) == {"action"}
+        objects = [one for one in part.get("anyOf", ()) if one.get("type") == "object"]
+        first = [json.dumps(next(iter(one["properties"].items()))) for one in objects]
+        assert len(set(first)) == len(first)
     assert strict_schema(PLAN_SCHEMA) is None
 
 
@@ -105,11 +111,12 @@ def test_a_definition_never_refers_to_itself() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_each_action_has_its_own_typed_inputs_and_each_value_may_be_a_reference(name: str) -> None:
-    inputs = step_schema(name)["properties"]["inputs"]
+    inputs = meant(step_schema(name)["properties"]["inputs"])
 
     assert list(inputs["properties"]) == list(action_of(name).input_schema["properties"])
     for member, schema in inputs["properties"].items():
-        choices = schema.get("anyOf", [schema])
+        one = meant(schema)
+        choices = one.get("anyOf", [one])
         assert ({"$ref": "#/$defs/reference"} in choices) is not member.startswith("attachment")
         assert ({"type": "null"} in choices) is (member not in action_of(name).input_schema["required"])
 
@@ -117,7 +124,7 @@ def test_each_action_has_its_own_typed_inputs_and_each_value_may_be_a_reference(
 def test_the_schema_is_written_alike_in_every_process() -> None:
     members = list(step_schema("coder.syntax")["properties"])
 
-    assert members == ["action", "arm", "id", "description", "inputs", "depends_on", "acceptance_criteria"]
+    assert members == ["action", "id", "description", "inputs", "depends_on", "acceptance_criteria"]
     assert list(enforced_schema(ALL)) == ["type", "$defs", "properties", "required", "additionalProperties"]
 
 
@@ -148,12 +155,12 @@ def test_every_action_is_described_in_full_with_the_types_of_its_inputs_and_outp
     listed = describe_actions(ALL)
 
     assert (
-        " search(query: string, limit?: integer 1-50, attachments?: [file])\n"
+        " retriever.search(query: string, limit?: integer 1-50, attachments?: [file])\n"
         "  -> query: string, terms: [string], matches: [{file: string, line: integer, end_line: integer, "
     ) in listed
     for name in ALL:
         assert action_of(name).description in listed
-    assert "plan(" not in listed
+    assert "planner" not in listed
     assert len(listed.encode()) < 9_000
 
 

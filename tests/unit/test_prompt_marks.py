@@ -12,8 +12,9 @@ import pytest
 import orchestrator
 import workers
 from orchestrator.llm.prompt import Role, Untrusted, compose, trusted
-from orchestrator.models.errors import InvalidPlan
+from orchestrator.models.errors import InvalidPlan, VerificationFailed
 from orchestrator.models.model_errors import ModelAnswerInvalid
+from orchestrator.models.model_work import Work
 from orchestrator.models.task_contract import Attachment, Contract, Criterion
 from orchestrator.planner.by_model import plan_by_model
 from orchestrator.safety import redact
@@ -133,7 +134,7 @@ def test_an_answer_with_a_wrong_schema_is_delimited_in_the_correction(fake: Fake
 
     with pytest.raises(ModelAnswerInvalid):
         scripted(fake).ask(
-            [compose(Role.USER, trusted("Count."))], SCHEMA, max_output_tokens=100, purpose="t@1.0.0"
+            [compose(Role.USER, trusted("Count."))], SCHEMA, work=Work.ANSWER, purpose="t@1.0.0"
         )
 
     assert_delimited(fake, calls=3)
@@ -161,7 +162,8 @@ def test_explained_code_is_delimited(fake: FakeLLM, name: str, text: bytes, ques
     given = assignment("coder", "explain", {"question": question}, files={name: text})
     fake.answer({"explanation": "It counts.", "places": []})
 
-    run(replace(given, model=scripted(fake)))
+    with pytest.raises(VerificationFailed):
+        run(replace(given, model=scripted(fake)))
 
     assert_delimited(fake)
 

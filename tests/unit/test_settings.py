@@ -9,8 +9,9 @@ import pytest
 from orchestrator import settings
 from orchestrator.models import signing_key
 from orchestrator.models.errors import SettingsError
-from orchestrator.settings import Rate, Settings
+from orchestrator.settings import Settings
 from orchestrator.settings_file import STACK_FILE
+from orchestrator.settings_text import Rate
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "hunter2-hunter2"

@@ -17,7 +17,7 @@ ARTIFACT = "a" * 64
 
 
 def contract(**members: Any) -> Contract:
-    return read_contract({"goal": "do it", **members}, task_timeout=120)
+    return read_contract({"goal": "do it", **members}, default_budget=Budget(max_time_seconds=120))
 
 
 def faulty_fields(**members: Any) -> set[str]:
@@ -254,7 +254,7 @@ def test_at_most_fifty_faults_are_reported_and_each_is_short() -> None:
     members = {"goal": 1, **{f"{number}{'x' * 900}": 1 for number in range(900)}}
 
     with pytest.raises(InvalidInput, match="and 900 more") as refused:
-        read_contract(members, task_timeout=60)
+        read_contract(members, default_budget=Budget())
 
     assert len(refused.value.details["errors"]) == 50
     assert len(str(refused.value.details)) < 30_000
@@ -264,4 +264,4 @@ def test_a_contract_with_too_many_schemas_is_refused() -> None:
     criteria = [{"text": "fits", "check": {"schema": {"properties": {str(n): {} for n in range(200)}}}}] * 6
 
     with pytest.raises(InvalidInput, match="at most 1000 objects"):
-        read_contract({"goal": "x", "acceptance_criteria": criteria}, task_timeout=60)
+        read_contract({"goal": "x", "acceptance_criteria": criteria}, default_budget=Budget())

@@ -18,6 +18,7 @@ from orchestrator.memory.retrieval import SearchQuery, SearchResult
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import InvalidStepInput, PermitDenied, Stopped, ToolTimeout
 from orchestrator.models.model_errors import NoModel
+from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.rules.json_schema import faults
@@ -70,11 +71,14 @@ class Model(Protocol):
         messages: Sequence[Message],
         schema: Mapping[str, Any] | None = None,
         *,
-        max_output_tokens: int,
+        work: Work,
         purpose: str,
         avoid: Collection[str] = (),
     ) -> Completion:
-        """Return a completion; raises StepError, for example ModelError, BudgetExceeded or MustWait."""
+        """Return a completion; `work` decides which models are asked, and how long the answer may be.
+
+        Raises StepError, for example ModelError, BudgetExceeded or MustWait.
+        """
         ...
 
 

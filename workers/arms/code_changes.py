@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
 from orchestrator.models.arm_capability import FORGEABLE
 from orchestrator.models.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
+from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms import tools
@@ -28,9 +29,6 @@ from workers.sandbox.limited import limited
 from workers.sandbox.selection import SandboxStatus
 
 MAX_FIX_ROUNDS = 2
-MAX_OUTPUT_TOKENS = 2_000
-FIX_MARGIN_TOKENS = 500
-"""How many tokens longer than the last answer a corrected one may be; the last had at most one token a byte."""
 FIX_SHARE = 2
 """A correction gets the room for code divided by this: first the files of the patch and of the failed tests."""
 MAX_LISTED = 50
@@ -89,13 +87,11 @@ class Patcher:
         self.sandbox.require()
         prompt = load_prompt("coder.patch")
         system = compose(Role.SYSTEM, prompt.fill())
-        messages, max_tokens = [system, compose(Role.USER, *_request(assignment))], MAX_OUTPUT_TOKENS
+        messages = [system, compose(Role.USER, *_request(assignment))]
         tried: PatchProposal | None = None
         while True:
             try:
-                completion = model.ask(
-                    messages, _SCHEMA, max_output_tokens=max_tokens, purpose=prompt.purpose
-                )
+                completion = model.ask(messages, _SCHEMA, work=Work.PATCH, purpose=prompt.purpose)
             except BudgetExceeded as exceeded:
                 if tried is None:
                     raise
@@ -123,7 +119,6 @@ class Patcher:
                     trusted("Answer with the whole, corrected patch."),
                 ),
             ]
-            max_tokens = min(MAX_OUTPUT_TOKENS, len(completion.text.encode()) + FIX_MARGIN_TOKENS)
 
     def _try(self, assignment: Assignment, patch: str) -> Trial:
         sandbox = self.sandbox.require()

@@ -1,14 +1,16 @@
 """The coder: measures Python code without running it, tests patches in a sandbox, explains code by a model."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.llm.prompt import Role, Untrusted, compose, load_prompt
+from orchestrator.models.errors import VerificationFailed
+from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import ActionArm, Arm, Assignment, ToolUse, answer
-from workers.arms.code_changes import Patcher
+from workers.arms.code_changes import MAX_LISTED, Patcher
 from workers.arms.code_context import DEFAULT_BYTES, code_context
 from workers.arms.judge_rules import check_citations
 from workers.arms.python_metrics import read_package
@@ -16,7 +18,6 @@ from workers.arms.sources import single_attachment, workspace
 from workers.sandbox.limited import MEBIBYTE, CallLimits, limited
 from workers.sandbox.selection import SandboxStatus
 
-MAX_EXPLANATION_TOKENS = 1_000
 _EXPLANATION_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -96,7 +97,10 @@ def metrics(assignment: Assignment) -> StepResult:
 
 
 def explain(assignment: Assignment) -> StepResult:
-    """Explain an attachment's code. Places whose quote is not in the code are left out, and counted."""
+    """Explain an attachment's code. Places whose quote is not in the code are left out, and counted.
+
+    Raises VerificationFailed, which has the explanation, when no place proves it.
+    """
     model = assignment.require_model()
     inputs = assignment.inputs
     with workspace(assignment, [single_attachment(assignment)]) as root:
@@ -110,16 +114,23 @@ def explain(assignment: Assignment) -> StepResult:
     completion = model.ask(
         [
             compose(Role.SYSTEM, prompt.fill()),
-            compose(Role.USER, *shown.parts(), Untrusted("question", inputs["question"])),
+            compose(
+                Role.USER,
+                *shown.parts(),
+                Untrusted("question", inputs["question"]),
+                *([Untrusted("feedback", assignment.feedback)] if assignment.feedback else []),
+            ),
         ],
         _EXPLANATION_SCHEMA,
-        max_output_tokens=MAX_EXPLANATION_TOKENS,
+        work=Work.EXPLAIN,
         purpose=prompt.purpose,
     )
     given = completion.value["places"]
     checked = check_citations(given, shown.lines())
     places = [place for place, finding in zip(given, checked, strict=True) if finding["met"]]
     left_out = len(given) - len(places)
+    if not places:
+        raise _unproved(completion.value["explanation"], left_out=left_out, not_shown=shown.left_out)
     output = {
         "summary": completion.value["explanation"],
         "explanation": completion.value["explanation"],
@@ -130,6 +141,19 @@ def explain(assignment: Assignment) -> StepResult:
     warnings = [f"{count_of(left_out, 'place')} left out: the quote is not there"] if left_out else []
     evidence = [{"file": place["file"], "line": place["line"]} for place in places]
     return answer(assignment, output, evidence=evidence, warnings=warnings)
+
+
+def _unproved(explanation: str, *, left_out: int, not_shown: Sequence[str]) -> VerificationFailed:
+    """Return the error for an explanation without a proved place."""
+    given = (
+        f"the quotes of {count_of(left_out, 'place')} are not in the code"
+        if left_out
+        else "it cites no place"
+    )
+    return VerificationFailed(
+        f"The model's explanation is not proved: {given}.",
+        details={"explanation": explanation, "left_out": left_out, "not_shown": list(not_shown)[:MAX_LISTED]},
+    )
 
 
 def _read(assignment: Assignment) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def _faulty(view: RoundView, findings: tuple[CriterionFinding, ...]) -> dict[str
 def _report(view: RoundView, decision: Decision, findings: tuple[CriterionFinding, ...]) -> str:
     required = [finding for finding in findings if finding.required]
     held = sum(finding.met is True for finding in required)
-    lines = [f"{decision.capitalize()}: {held} of {count_of(len(required), 'check')} held."]
+    lines = [*_fallback(view), f"{decision.capitalize()}: {held} of {count_of(len(required), 'check')} held."]
     for step in view.plan.steps:
         if view.is_done(step.id):
             lines.append(f"[{step.id}] {_summary(view.results[step.id].output)}")
@@ -166,11 +166,19 @@ def _report(view: RoundView, decision: Decision, findings: tuple[CriterionFindin
     return "\n".join(lines)
 
 
+def _fallback(view: RoundView) -> Iterator[str]:
+    """Yield a sentence about a recipe that replaced a model's plan."""
+    provenance = view.plan.provenance
+    if code := provenance.get("model_failed"):
+        yield f"No model gave a plan ({code}): this is the result of the recipe {provenance['recipe']}."
+
+
 def _summary(output: Any) -> str:
     return str(output["summary"]) if isinstance(output, Mapping) and "summary" in output else "done"
 
 
 def _warnings(view: RoundView, findings: tuple[CriterionFinding, ...]) -> Iterator[str]:
+    yield from _fallback(view)
     for finding in findings:
         if not finding.required and finding.met is False:
             yield f"not met, and not required: {finding.criterion} ({finding.explanation})"

@@ -9,13 +9,13 @@ import structlog
 
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
 from orchestrator.models.errors import MustWait, StepError
+from orchestrator.models.model_work import Work
 from orchestrator.models.verdict import CheckedBy, CriterionFinding
 from workers.arms.base import Model
 from workers.arms.judge_rules import RoundView
 
 log = structlog.get_logger(__name__)
 
-MAX_OUTPUT_TOKENS = 800
 MAX_SHOWN_CHARACTERS = 3_000
 MIN_QUOTE_CHARACTERS = 3
 _SCHEMA: Mapping[str, Any] = {
@@ -69,7 +69,7 @@ def judged_by_model(
                 compose(Role.USER, *_question(view, [findings[index] for index in open_ones], shown)),
             ],
             _SCHEMA,
-            max_output_tokens=MAX_OUTPUT_TOKENS,
+            work=Work.JUDGE,
             purpose=prompt.purpose,
             avoid=_producers(view),
         )

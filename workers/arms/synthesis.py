@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
+from orchestrator.models.errors import VerificationFailed
+from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment, answer
 
-MAX_OUTPUT_TOKENS = 700
 MAX_SHOWN_CHARACTERS = 3_000
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -46,7 +47,8 @@ def synthesise(
 ) -> StepResult:
     """Answer the question of the inputs from the matches of a search; raises NoModel without a model.
 
-    A sentence without a verbatim quote is left out, and counted in a warning after those of the search.
+    A sentence without a verbatim quote is left out, and counted in a warning after those of the search. Raises
+    VerificationFailed when no sentence is left.
     """
     model = assignment.require_model()
     shown = list(_shown(matches))
@@ -64,12 +66,17 @@ def synthesise(
     completion = model.ask(
         [compose(Role.SYSTEM, prompt.fill()), compose(Role.USER, *parts, trusted("Answer it."))],
         _SCHEMA,
-        max_output_tokens=MAX_OUTPUT_TOKENS,
+        work=Work.ANSWER,
         purpose=prompt.purpose,
     )
     sentences = [_sentence(item, shown) for item in completion.value["sentences"]]
     kept = [item for item in sentences if item["citations"]]
     left_out = len(sentences) - len(kept)
+    if left_out and not kept:
+        raise VerificationFailed(
+            f"The model's answer is not proved: {count_of(left_out, 'sentence')} without a verbatim quote.",
+            details={"sentences": [item["text"] for item in sentences]},
+        )
     citations = [citation for item in kept for citation in item["citations"]]
     missing = completion.value["missing"]
     text = " ".join(f"{item['text']} {_marks(item)}" for item in kept)

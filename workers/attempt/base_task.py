@@ -72,7 +72,8 @@ class AttemptTask(Task[[str, str], dict[str, str]]):
     Request = AttemptRequest  # type: ignore[assignment]  # celery-types knows only the dotted name
     acks_late = True
     reject_on_worker_lost = True
-    ignore_result = False
+    # the row in `steps` holds the result, so Celery stores none
+    ignore_result = True
     # logged without a traceback
     throws = (WorkFailed,)
 
@@ -103,6 +104,13 @@ class AttemptTask(Task[[str, str], dict[str, str]]):
             raise WorkFailed(str(outcome.error["code"]))
         return outcome
 
+    def store_at_once(
+        self, conn: Connection, request: Any, state: str, result: Any
+    ) -> Sequence["Signature[Any]"] | None:
+        """Apply and count the outcome in one statement; None for what only `on_stored` does. Raises like it."""
+        attempt, outcome = _outcome(request, state, result)
+        return self.complete_at_once(conn, attempt, outcome)
+
     def on_stored(
         self, conn: Connection, request: Any, state: str, result: Any
     ) -> Sequence["Signature[Any]"]:
@@ -110,15 +118,7 @@ class AttemptTask(Task[[str, str], dict[str, str]]):
 
         Raises Refused for a failure that the pool's parent wrote: it has no claim, so that the lease decides.
         """
-        attempt: AttemptState | None = vars(request).get("attempt_state")
-        if attempt is None:
-            raise Refused(f"no claim comes with the {state} of {request.id}")
-        outcome = attempt.outcome
-        if outcome is None or (state != states.SUCCESS and not isinstance(result, WorkFailed)):
-            outcome = failure(
-                "internal_error", f"The {attempt.claim.arm} worker failed; its log has the details."
-            )
-        attempt.after_commit = None
+        attempt, outcome = _outcome(request, state, result)
         return self.complete(conn, attempt, outcome)
 
     def after_return(self, *_: Any, **__: Any) -> None:
@@ -137,3 +137,23 @@ class AttemptTask(Task[[str, str], dict[str, str]]):
     def complete(self, conn: Connection, state: AttemptState, outcome: Any) -> Sequence["Signature[Any]"]:
         """Write what the outcome of this kind of attempt entails; return the messages to publish."""
         raise NotImplementedError
+
+    def complete_at_once(
+        self, conn: Connection, state: AttemptState, outcome: Any
+    ) -> Sequence["Signature[Any]"] | None:
+        """Do what `complete` does in one statement; return None, and write nothing, when that is not possible."""
+        raise NotImplementedError
+
+
+def _outcome(request: Any, state: str, result: Any) -> tuple[AttemptState, Any]:
+    """Return the attempt of a request and its outcome; an unexpected error of Celery's or ours is a failed result."""
+    attempt: AttemptState | None = vars(request).get("attempt_state")
+    if attempt is None:
+        raise Refused(f"no claim comes with the {state} of {request.id}")
+    outcome = attempt.outcome
+    if outcome is None or (state != states.SUCCESS and not isinstance(result, WorkFailed)):
+        outcome = failure(
+            "internal_error", f"The {attempt.claim.arm} worker failed; its log has the details."
+        )
+    attempt.after_commit = None
+    return attempt, outcome

@@ -43,6 +43,17 @@ class PlanTask(AttemptTask):
             loop.adopt(conn, claim, outcome.plan, routes=outcome.routes, planned_at=outcome.planned_at),
         )
 
+    def complete_at_once(
+        self, conn: Connection, state: AttemptState, outcome: "RoutedPlan | ReusedResult | StepResult"
+    ) -> Messages | None:
+        """Save the round of a new plan."""
+        if isinstance(outcome, StepResult | ReusedResult):
+            return None
+        transition = self.process.loop.adopt_at_once(
+            conn, state.claim, outcome.plan, routes=outcome.routes, planned_at=outcome.planned_at
+        )
+        return None if transition is None else _follow(state, transition)
+
 
 class StepTask(AttemptTask):
     """Runs a step; its hook completes the step and releases what it unblocked into the same chord."""
@@ -52,6 +63,11 @@ class StepTask(AttemptTask):
     def complete(self, conn: Connection, state: AttemptState, outcome: StepResult) -> Messages:
         """Complete the step and return the released steps; end the task when its budget is used up."""
         return _follow(state, self.process.loop.complete(conn, state.claim, outcome))
+
+    def complete_at_once(self, conn: Connection, state: AttemptState, outcome: StepResult) -> Messages | None:
+        """Complete the step and return the released steps, or the judge after the last one."""
+        transition = self.process.loop.complete_at_once(conn, state.claim, outcome)
+        return None if transition is None else _follow(state, transition)
 
 
 class JudgeTask(AttemptTask):
@@ -66,14 +82,26 @@ class JudgeTask(AttemptTask):
         loop, claim = self.process.loop, state.claim
         if isinstance(outcome, StepResult):
             return _follow(state, loop.fail(conn, claim, error=outcome.error or {}, kind="judge_failed"))
-        cacheable = outcome.cacheable
-        admission = cacheable.admission if cacheable else None
-        transition = loop.conclude(conn, claim, outcome.verdict, admission=admission)
+        admission = outcome.cacheable.admission if outcome.cacheable else None
+        return self._stored(state, outcome, loop.conclude(conn, claim, outcome.verdict, admission=admission))
 
+    def complete_at_once(
+        self, conn: Connection, state: AttemptState, outcome: "JudgedRound | StepResult"
+    ) -> Messages | None:
+        """End the task; then store a passed result in the cache."""
+        if isinstance(outcome, StepResult):
+            return None
+        admission = outcome.cacheable.admission if outcome.cacheable else None
+        transition = self.process.loop.conclude_at_once(
+            conn, state.claim, outcome.verdict, admission=admission
+        )
+        return None if transition is None else self._stored(state, outcome, transition)
+
+    def _stored(self, state: AttemptState, outcome: "JudgedRound", transition: Transition) -> Messages:
         def report_and_store() -> None:
             transition.report()
             if transition.ended is not None and transition.ended.status is TaskStatus.COMPLETED:
-                result_cache.store(self.process, cacheable)
+                result_cache.store(self.process, outcome.cacheable)
 
         state.after_commit = report_and_store
         return transition.messages

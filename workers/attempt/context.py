@@ -10,12 +10,10 @@ from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.settings import Settings
 from workers.arms.base import Assignment, CancelToken
 from workers.runtime.process import OpenEmbedder, OpenModels
 from workers.sandbox.selection import NOT_TESTED, SandboxStatus
-
-# for the planner and the judge: a model's answer, its corrections and a second model call
-_PLAN_SECONDS = 180.0
 
 Handler = Callable[["AttemptContext"], Any]
 """What an attempt does: returns a RoutedPlan or ReusedResult (plan), a StepResult (step) or a JudgedRound (judge)."""
@@ -59,7 +57,7 @@ class AttemptContext:
             process,
             claim,
             contract=Contract.from_record(claim.contract),
-            deadline=now + limit_seconds(claim),
+            deadline=now + limit_seconds(claim, process.settings),
             started_at=now,
             stop=stop or CancelToken(),
             sandbox=sandbox,
@@ -93,9 +91,18 @@ class AttemptContext:
         return tuple(Attachment(**file) for file in self.claim.attachments or ())
 
 
-def limit_seconds(claim: Claim) -> float:
-    """Return how long an attempt may take: its own limit, but not past the task's deadline."""
-    if claim.kind != StepKind.STEP:
-        return min(_PLAN_SECONDS, claim.seconds_left)
-    own = claim.spec.get("timeout_seconds") or ARMS[claim.arm].actions[claim.spec["action"]].timeout_seconds
+def limit_seconds(claim: Claim, settings: Settings) -> float:
+    """Return how long an attempt may take: its own limit, but not past the task's deadline.
+
+    Planning and judging have time for at least one call to a model.
+    """
+    own: float
+    if claim.kind == StepKind.PLAN:
+        own = max(settings.planning_timeout_seconds, settings.llm_timeout_seconds)
+    elif claim.kind == StepKind.JUDGE:
+        own = max(settings.judging_timeout_seconds, settings.llm_timeout_seconds)
+    else:
+        own = (
+            claim.spec.get("timeout_seconds") or ARMS[claim.arm].actions[claim.spec["action"]].timeout_seconds
+        )
     return min(float(own), claim.seconds_left)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle import output_offload
-from orchestrator.memory import rounds, steps
+from orchestrator.memory import rounds
+from orchestrator.memory.rounds import RoundResults
 from orchestrator.models.verdict import Verdict
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
@@ -25,24 +26,25 @@ class JudgedRound:
 
 def judge(attempt: AttemptContext) -> JudgedRound:
     """Return the verdict on the claimed round, and what the cache may keep. Writes nothing. Raises MustWait."""
-    verdict = judge_round(_view(attempt), model_of(attempt))
+    view, read = _view(attempt)
+    verdict = judge_round(view, model_of(attempt))
     crash_point.here(Point.JUDGED_NOT_FINISHED)
-    return JudgedRound(verdict, result_cache.admit(attempt, verdict))
+    return JudgedRound(verdict, result_cache.admit(attempt, verdict, read))
 
 
-def _view(attempt: AttemptContext) -> RoundView:
+def _view(attempt: AttemptContext) -> tuple[RoundView, RoundResults]:
     claim = attempt.claim
     with statement(attempt.process.engine) as conn:
-        record = rounds.read(conn, claim.task_id, number=claim.round)
-        outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
-        results = {row.name: row.result for row in outcomes if row.result is not None}
+        read = rounds.read_results(conn, claim.task_id, number=claim.round)
+        results = {row.name: row.result for row in read.outcomes if row.result is not None}
         offloaded = {name: result for name, result in results.items() if result.artifact is not None}
         outputs = output_offload.load_outputs(conn, claim.tenant, offloaded)
-    return RoundView(
+    view = RoundView(
         contract=attempt.contract,
-        plan=record.plan,
+        plan=read.plan,
         results=results,
-        states={row.name: row.state for row in outcomes},
+        states={row.name: row.state for row in read.outcomes},
         round=claim.round,
         large_outputs=outputs,
     )
+    return view, read

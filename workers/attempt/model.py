@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from orchestrator.lifecycle import metered_calls
@@ -13,10 +14,52 @@ from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.prompt import Message
 from orchestrator.models.errors import StepError, Stopped
+from orchestrator.models.execution_state import StepKind
 from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
+from orchestrator.models.model_work import Work
 from orchestrator.safety import redact
 from workers.attempt.context import AttemptContext
 from workers.runtime.process import OpenModels
+
+PROGRESS_SECONDS = 0.25
+"""How often parts of an answer are sent on."""
+
+
+class AnswerProgress:
+    """Sends the parts of a streamed answer, gathered to a few a second, to those who watch the task.
+
+    They are transient events: `plan.progress` or `step.progress`, without a number and stored nowhere. `answer` counts
+    the answers of this attempt, as an earlier one may be corrected; `offset` is where the text begins in its answer.
+    """
+
+    def __init__(self, attempt: AttemptContext, *, purpose: str) -> None:
+        claim = attempt.claim
+        self._show: Callable[[dict[str, Any]], None] = partial(attempt.process.hints.show, claim.task_id)
+        self._type = "plan.progress" if claim.kind == StepKind.PLAN else "step.progress"
+        self._about = {"step": claim.name, "arm": claim.arm, "attempt": claim.attempt, "purpose": purpose}
+        self._answer = 0
+        self._offset = 0
+        self._waiting = ""
+        self._shown_at = 0.0
+
+    def begin(self) -> None:
+        """Begin another answer."""
+        self._answer, self._offset, self._waiting = self._answer + 1, 0, ""
+
+    def add(self, text: str) -> None:
+        """Add a part; send what was gathered if the last sending is PROGRESS_SECONDS ago."""
+        self._waiting += text
+        if time.monotonic() - self._shown_at >= PROGRESS_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        if not self._waiting:
+            return
+        place = {"answer": self._answer, "offset": self._offset, "text": self._waiting}
+        self._show({"type": self._type, "data": {**self._about, **place}})
+        self._offset, self._waiting = self._offset + len(self._waiting), ""
+        self._shown_at = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -36,7 +79,7 @@ class AttemptModel:
         messages: Sequence[Message],
         schema: Mapping[str, Any] | None = None,
         *,
-        max_output_tokens: int,
+        work: Work,
         purpose: str,
         avoid: Collection[str] = (),
         enforced: Mapping[str, Any] | None = None,
@@ -46,7 +89,7 @@ class AttemptModel:
         Secrets are removed from the messages; personal data is not, because quotes are checked verbatim. Raises
         ModelUnavailable instead of ModelBusy when the models are free only after the task's deadline.
         """
-        attempt = self.attempt
+        attempt, progress = self.attempt, AnswerProgress(self.attempt, purpose=purpose)
         try:
             with _stoppable(attempt.stop.is_set):
                 models = self.open_models()
@@ -55,16 +98,18 @@ class AttemptModel:
                         replace(message, text=redact(message.text, only="secret.")) for message in messages
                     ],
                     purpose=purpose,
-                    max_output_tokens=max_output_tokens,
+                    work=work,
                     deadline=attempt.deadline,
                     schema=schema,
                     avoid=avoid,
+                    progress=progress,
                     enforced=enforced,
                 )
                 completion = metered_calls.complete(
                     ClaimBudgetAccount(attempt.process.engine, attempt.claim),
                     lambda budget: models.complete(request, budget=budget),
                     purpose=purpose,
+                    work=work,
                 )
         except ModelBusy as busy:
             left = attempt.started_at + attempt.claim.seconds_left - time.monotonic()
@@ -73,6 +118,7 @@ class AttemptModel:
             raise ModelUnavailable(
                 f"{busy.message} The task's deadline comes before.", details=busy.details
             ) from busy
+        progress.flush()
         self.completions.append(completion)
         return completion
 

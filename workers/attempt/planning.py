@@ -16,6 +16,7 @@ from orchestrator.memory.pools import ArmStatistics
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
 from orchestrator.models.model_errors import ModelRefused
+from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
@@ -31,8 +32,6 @@ from workers.attempt.model import AttemptModel, model_of
 from workers.attempt.result_cache import ReusedResult
 
 log = structlog.get_logger(__name__)
-
-_PLAN_TOKENS = 1_200
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,9 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
 def make_plan(attempt: AttemptContext) -> Plan:
     """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
 
-    A retry takes the plan of the task that it repeats, checked again, because the rules may have changed since.
+    When the models give no plan, a recipe is used only if it does all that the goal says, and the plan records it;
+    otherwise the models' failure is raised. A retry takes the plan of the task that it repeats, checked again, because
+    the rules may have changed since.
     Raises Unplannable when no recipe fits, InvalidPlan when the plan breaks a rule, and the errors of the models.
     """
     contract = attempt.contract
@@ -96,7 +97,7 @@ def _asker(model: AttemptModel) -> Ask:
         completion = model.ask(
             messages,
             PLAN_SCHEMA,
-            max_output_tokens=_PLAN_TOKENS,
+            work=Work.PLAN,
             purpose=purpose,
             enforced=enforced,
         )
@@ -108,15 +109,15 @@ def _asker(model: AttemptModel) -> Ask:
 def _plan_without(
     failure: StepError | InvalidPlan, contract: Contract, attachments: Sequence[Attachment]
 ) -> Plan:
-    """Return a recipe's plan after the models failed; raises their failure when no recipe fits."""
+    """Return a recipe's plan after the models failed; raises their failure when no recipe fits the goal wholly."""
     try:
-        plan = plan_by_recipe(contract, attachments)
+        plan = plan_by_recipe(contract, attachments, must_fit_wholly=True)
     except Unplannable:
         raise failure from None
     log.warning("planning.without_model", code=failure.code)
     return replace(
         plan,
-        rationale=f"{plan.rationale} The models gave no plan: {failure.code}.",
+        rationale=f"The models gave no plan ({failure.code}: {failure.message}) {plan.rationale}",
         provenance={**plan.provenance, "model_failed": failure.code},
     )
 

@@ -1,6 +1,7 @@
 """Connects an attempt to the result cache: a lookup before planning, an admission after judging."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.bootstrap import WorkerProcess
@@ -9,8 +10,9 @@ from orchestrator.cache.admission import Admission, ExecutedAction
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.cache.exact import CacheEntry, control_of
 from orchestrator.chord.database import outlast, statement
-from orchestrator.memory import rounds
+from orchestrator.memory.rounds import RoundResults
 from orchestrator.models.plan import Plan
+from orchestrator.models.step_result import StepResult
 from orchestrator.models.verdict import Verdict
 from workers.attempt.context import AttemptContext
 
@@ -46,32 +48,38 @@ def find_result(attempt: AttemptContext) -> ReusedResult | None:
     return ReusedResult(source, CacheEntry(parts, source.source_id, claim.cache_key))
 
 
-def admit(attempt: AttemptContext, verdict: Verdict) -> CacheableResult | None:
+def admit(attempt: AttemptContext, verdict: Verdict, read: RoundResults) -> CacheableResult | None:
     """Decide what the cache may do with the judged result; None for a task outside the cache."""
     claim = attempt.claim
     if claim.cache_key is None:
         return None
-    plan, executed, parts = outlast(lambda: _read(attempt), until=time.monotonic() + claim.seconds_left)
+    executed = outlast(lambda: _executed(attempt, read), until=time.monotonic() + claim.seconds_left)
     admitted = admission.admit(
         attempt.contract,
-        plan,
+        read.plan,
         verdict,
         executed=executed,
         ttl_seconds=attempt.process.settings.cache_ttl,
     )
-    is_kept = admitted.fresh_seconds > 0 and parts is not None
-    entry = CacheEntry(parts, claim.task_id, claim.cache_key) if is_kept and parts else None
-    return CacheableResult(admitted, entry, attempt.contract.goal, plan)
+    parts = read.cache_parts if admitted.fresh_seconds > 0 else None
+    entry = CacheEntry(parts, claim.task_id, claim.cache_key) if parts else None
+    return CacheableResult(admitted, entry, attempt.contract.goal, read.plan)
 
 
-def _read(attempt: AttemptContext) -> tuple[Plan, list[ExecutedAction], dict[str, str] | None]:
-    claim = attempt.claim
+def _executed(attempt: AttemptContext, read: RoundResults) -> Sequence[ExecutedAction]:
+    """Return the actions that ran for the task; in the first round they are those whose results were read."""
+    if attempt.claim.round == 1:
+        actions = {step.id: step.action for step in read.plan.steps}
+        return [
+            ExecutedAction(row.arm, actions[row.name], row.state, _memo_age_seconds(row.result))
+            for row in read.outcomes
+        ]
     with statement(attempt.process.engine) as conn:
-        return (
-            rounds.read(conn, claim.task_id, number=claim.round).plan,
-            coalescing.read_executed(conn, claim.task_id),
-            coalescing.read_key_parts(conn, claim.task_id),
-        )
+        return coalescing.read_executed(conn, attempt.claim.task_id)
+
+
+def _memo_age_seconds(result: StepResult | None) -> float:
+    return float(result.provenance.get("memo_age_seconds") or 0.0) if result else 0.0
 
 
 def store(process: WorkerProcess, result: CacheableResult | None) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.llm.prompt import Prompt, Role, Untrusted, compose, load_prompt, trusted
+from orchestrator.models.model_work import ROOMS, Work
 from orchestrator.models.task_contract import Budget
 from workers.arms.base import Model
 
-MAX_OUTPUT_TOKENS = 150
 # the rest of the budget must pay for a plan when the answer is no
 _MAX_BUDGET_SHARE = 0.15
 
@@ -32,7 +32,7 @@ class PairAnswer:
 def is_affordable(goal: str, other: str, budget: Budget) -> bool:
     """Return whether the question is small beside the task's budget; counts each byte as a token, an upper bound."""
     asked = sum(len(text.encode("utf-8", "surrogatepass")) for text in (_prompt().text, goal, other))
-    return asked + MAX_OUTPUT_TOKENS <= _MAX_BUDGET_SHARE * budget.max_tokens
+    return asked + ROOMS[Work.SAME_TASK].least <= _MAX_BUDGET_SHARE * budget.max_tokens
 
 
 def judge_pair(goal: str, other: str, model: Model) -> PairAnswer:
@@ -46,7 +46,7 @@ def judge_pair(goal: str, other: str, model: Model) -> PairAnswer:
             ),
         ],
         _SCHEMA,
-        max_output_tokens=MAX_OUTPUT_TOKENS,
+        work=Work.SAME_TASK,
         purpose=prompt.purpose,
     )
     return PairAnswer(completion.value["same"], completion.value["reason"], prompt.purpose)

@@ -85,13 +85,6 @@ WHERE s.kind = 'step'
 GROUP BY s.id
 HAVING (s.state = 'done') <> (count(f.seq) > 0)
 
--- name: result_missing
--- Work that is done, and whose result was not stored.
-SELECT s.id AS subject, concat_ws(' ', s.task_id, s.name, r.status) AS told
-FROM steps s
-LEFT JOIN results r ON r.task_id = s.id
-WHERE s.state = 'done' AND r.status IS DISTINCT FROM 'SUCCESS'
-
 -- name: result_orphaned
 -- A stored result of no work that is there.
 SELECT r.task_id AS subject, r.status AS told
@@ -199,19 +192,19 @@ FROM chords c
 WHERE c.state NOT IN ('fired', 'closed')
 
 -- name: chord_miscounted
--- A chord whose count is not that of its parts; in a judged round also that of its size and its ended steps.
-SELECT c.id AS subject, concat_ws(' ', c.state, 'counted', c.done, 'of', c.size + c.added, 'with', parts.counted,
-    'parts and', ended.steps, 'steps') AS told
+-- A chord whose count is not that of its ended steps, which are its parts; in a judged round also that of its size. A
+-- step that finds no budget left closes its chord and is not counted.
+SELECT c.id AS subject, concat_ws(' ', c.state, 'counted', c.done, 'of', c.size + c.added, 'with', ended.steps,
+    'steps') AS told
 FROM chords c
 JOIN rounds r ON r.chord_id = c.id
 CROSS JOIN LATERAL (
-    SELECT count(*) AS counted FROM chord_parts p WHERE p.chord_id = c.id AND p.failed IS NOT NULL
-) parts
-CROSS JOIN LATERAL (
-    SELECT count(*) AS steps FROM steps s WHERE s.chord_id = c.id AND s.state IN ('done', 'failed')
+    SELECT count(*) AS steps
+    FROM steps s
+    WHERE s.chord_id = c.id AND s.state IN ('done', 'failed') AND s.reuses IS NULL
+        AND s.result #>> '{error,code}' IS DISTINCT FROM 'budget_exceeded'
 ) ended
-WHERE c.done <> parts.counted
-    OR (r.verdict IS NOT NULL AND (c.done IS DISTINCT FROM c.size + c.added OR c.done <> ended.steps))
+WHERE c.done <> ended.steps OR (r.verdict IS NOT NULL AND c.done IS DISTINCT FROM c.size + c.added)
 
 -- name: chord_orphaned
 -- A chord without its round, a round without its chord, a part without either.

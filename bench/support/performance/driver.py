@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
+END_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,16 @@ def start(argv: Sequence[str], *, log: Path, environ: Mapping[str, str] | None =
         try:
             yield Driver(process, log)
         finally:
-            process.terminate()
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """Close the driver's input, at which it stops the processes that it started and ends."""
+    process.stdin.close()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 Run = Callable[[str], tuple[float, float | None]]

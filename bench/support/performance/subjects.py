@@ -15,6 +15,7 @@ from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
 from orchestrator.devserver.servers import Servers
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.settings import Settings
 
 WHOLE: Final = "whole tasks"
 ENGINE: Final = "engine alone"
@@ -30,6 +31,8 @@ class Subject:
     drive: Callable[[str, int, int], Drive]
     roots: Callable[[], Roots]
     meter: Meter
+    settings: Settings | None = None
+    """Of whole tasks: the settings of their processes."""
 
 
 @contextmanager
@@ -54,7 +57,7 @@ def whole_tasks(home: Path) -> Iterator[Subject]:
             )
         )
         kinds = {kind: running.pids(kind) for kind in ONE_OF_EACH}
-        yield Subject(WHOLE, plans.NAMES, client.drive, lambda: kinds, meter)
+        yield Subject(WHOLE, plans.NAMES, client.drive, lambda: kinds, meter, chosen)
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def _assert_progress(progress: dict[str, Any]) -> None:
 def _assert_metadata(metadata: dict[str, Any]) -> None:
     assert all(isinstance(arm, str) for arm in metadata["arms_used"])
     assert type(metadata["tokens_used"]) is int
-    assert isinstance(metadata["cost_dollars"], _NUMBER)
+    assert metadata["cost_dollars"] is None or isinstance(metadata["cost_dollars"], _NUMBER)
     assert isinstance(metadata["duration_seconds"], _NUMBER)
     assert isinstance(metadata["cache_hit"], bool)
     assert type(metadata["repairs"]) is int

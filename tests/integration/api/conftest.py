@@ -19,7 +19,8 @@ from api.routes import readiness
 from api.streaming.hub import hub_of
 from orchestrator import settings as settings_module
 from orchestrator.auth.credential import SCOPES, sign_token
-from orchestrator.settings import Rate, Settings
+from orchestrator.settings import Settings
+from orchestrator.settings_text import Rate
 from tests.integration.api.live_server import Api, EventWriter, serving
 from tests.integration.kit import TENANT
 

@@ -9,7 +9,8 @@ from werkzeug.test import TestResponse
 from api.app import create_app
 from api.middleware import cors
 from orchestrator.auth.credential import SCOPES, sign_token
-from orchestrator.settings import Rate, Settings
+from orchestrator.settings import Settings
+from orchestrator.settings_text import Rate
 from tests.integration.api.conftest import Caller
 from tests.integration.kit import TENANT, Engineer, wait_step
 

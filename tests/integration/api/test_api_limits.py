@@ -17,7 +17,8 @@ from orchestrator.devserver.child_process import free_port
 from orchestrator.lifecycle import backpressure
 from orchestrator.memory import keys
 from orchestrator.models.errors import TenantLimit
-from orchestrator.settings import Rate, Settings
+from orchestrator.settings import Settings
+from orchestrator.settings_text import Rate
 from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.live_server import serving

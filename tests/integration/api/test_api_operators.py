@@ -10,7 +10,8 @@ from sqlalchemy import Engine, event
 from api.app import create_app
 from api.middleware.context import orchestrator_of
 from api.routes import readiness
-from orchestrator.settings import Rate, Settings
+from orchestrator.settings import Settings
+from orchestrator.settings_text import Rate
 from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
 

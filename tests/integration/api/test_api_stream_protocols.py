@@ -4,17 +4,22 @@ import hashlib
 import json
 import socket
 import time
+from collections import Counter
 from threading import Thread
 from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import Engine, event
 
+from orchestrator import memory
+from orchestrator.lifecycle import cancel
+from orchestrator.memory.hints import CHANNEL, Hints
 from orchestrator.models.verdict import Decision
 from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.live_server import Api, EventWriter
-from tests.integration.kit import Engineer, verdict, wait_step
+from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from tests.waiting import wait_until
 from tests.ws import Rejected
 
@@ -281,6 +286,57 @@ def test_a_task_can_be_waited_for(api: Api, engineer: Engineer) -> None:
     status, _, body = answers[0]
 
     assert (status, json.loads(body)["status"]) == (200, "cancelled")
+
+
+def test_who_waits_for_the_end_costs_nothing_before_it(
+    api: Api, task_id: str, engineer: Engineer, event_writer: EventWriter, redis_url: str
+) -> None:
+    read: Counter[str] = Counter()
+    names = {memory.tasks._SQL[name]: name for name in ("find_task", "steps_of")}
+    names |= {memory.events._SQL[name]: name for name in ("read_after",)}
+
+    def count(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        read[names.get(statement, "other")] += 1
+
+    answers: list[Any] = []
+    waiter = Thread(target=lambda: answers.append(api.get(f"/v1/tasks/{task_id}?wait=30")))
+    with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(CHANNEL)
+        heard.get_message(timeout=5)
+        waiter.start()
+        wait_until(lambda: api.hub.threads()["hints"]["succeeded_at"], 5, "the hub to listen")
+        wait_until(lambda: api.hub.streams == 1, 5, "the waiting caller")
+        event.listen(Engine, "before_cursor_execute", count)
+        try:
+            for _ in range(20):
+                event_writer.append(task_id, "step.progress")
+                wait_until(lambda: heard.get_message(timeout=0.1), 5, "the hint")
+            cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+            Hints(redis_url).end(task_id)
+            waiter.join(10)
+        finally:
+            event.remove(Engine, "before_cursor_execute", count)
+
+    assert (answers[0][0], json.loads(answers[0][2])["status"]) == (200, "cancelled")
+    # one read of the task, by the caller that was woken; events are read when hints may have been lost
+    assert read["steps_of"] == 1
+    assert read["find_task"] <= 2
+    assert read["read_after"] <= 1
+
+
+def test_a_stream_that_joins_a_waiting_caller_misses_no_event(
+    api: Api, task_id: str, event_writer: EventWriter
+) -> None:
+    waiter = Thread(target=lambda: api.get(f"/v1/tasks/{task_id}?wait=20"))
+    waiter.start()
+    wait_until(lambda: api.hub.streams == 1, 5, "the waiting caller")
+    event_writer.append(task_id, "step.progress", hint=False)
+    with api.open(task_id) as stream:
+        event_writer.append(task_id, "task.failed")
+
+        assert [frame["seq"] for frame in stream.rest()] == [1, 2, 3, 4, 5, 6]
+    api.post(f"/v1/tasks/{task_id}/cancel")
+    waiter.join(10)
 
 
 def test_a_change_can_be_waited_for_by_etag(

@@ -1,5 +1,6 @@
 """A task's stream has each event once and in order until the last one, whenever it was opened."""
 
+import contextlib
 import json
 import threading
 
@@ -8,6 +9,7 @@ from sqlalchemy import Engine
 
 from api.streaming.event_buffer import MAX_BEHIND
 from orchestrator.chord.database import transaction
+from orchestrator.memory.hints import Hints
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.live_server import Api, EventWriter, serving
@@ -219,3 +221,30 @@ def _opens(api: Api, task_id: str) -> bool:
         return False
     stream.close()
     return True
+
+
+def test_transient_events_reach_only_streams_that_want_them_and_are_not_numbered(
+    api: Api, engineer: Engineer, event_writer: EventWriter, redis_url: str
+) -> None:
+    task_id, other = engineer.start(wait_step("a")), engineer.start(wait_step("a"))
+    known, hints = len(engineer.events(task_id)), Hints(redis_url)
+    shown = {"type": "step.progress", "data": {"step": "a", "answer": 1, "offset": 0, "text": "é"}}
+
+    with api.open(task_id, "?progress=true") as watching, api.open(task_id) as plain:
+        assert numbers([watching.next() for _ in range(known)]) == list(range(1, known + 1))
+
+        def is_shown() -> bool:
+            """Publish until the hub has subscribed; what was sent before is lost, as it may be."""
+            hints.show(other, {**shown, "type": "plan.progress"})
+            hints.show(task_id, shown)
+            with contextlib.suppress(TimeoutError):
+                return bool(watching.next(timeout=0.1) == shown)
+            return False
+
+        wait_until(is_shown, 20, "a transient event")
+        event_writer.append(task_id, "task.completed")
+        rest, of_plain = watching.rest(), plain.rest()
+
+    assert [message for message in rest if message != shown] == of_plain[-1:]
+    assert numbers(of_plain) == list(range(1, known + 2))
+    assert len(engineer.events(task_id)) == known + 1

@@ -25,7 +25,8 @@ from orchestrator.memory import pools
 from orchestrator.models.arm_capability import ARMS, registry_digest
 from orchestrator.models.verdict import Decision
 from orchestrator.safety import archive
-from orchestrator.settings import Rate, Settings
+from orchestrator.settings import Settings
+from orchestrator.settings_text import Rate
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
 Octollm = Callable[..., tuple[int, str]]
@@ -69,9 +70,13 @@ def plan_file(tmp_path: Path) -> Path:
 def test_a_submitted_task_is_watched_until_its_verdict(
     octollm: Octollm, engineer: Engineer, plan_file: Path
 ) -> None:
-    status, task_id = octollm("submit", "wait twice", "--plan", str(plan_file), "--priority", "high")
+    limits = ("--max-tokens", "5000", "--max-cost", "0.5", "--max-time", "77")
+    status, task_id = octollm("submit", "wait twice", "--plan", str(plan_file), "--priority", "high", *limits)
     task_id = task_id.strip()
     assert status == ExitStatus.OK
+    [stored] = engineer.ask("SELECT contract -> 'budget' AS budget FROM tasks WHERE id = %(id)s", id=task_id)
+    wanted = {"max_tokens": 5_000, "max_cost_dollars": "0.5", "max_time_seconds": 77}
+    assert stored["budget"] == stored["budget"] | wanted
     assert octollm("status", task_id) == (
         ExitStatus.OK,
         f"{task_id} queued: preprocessing, 0%, 0 of 0 steps; waiting for arm planner\n",

@@ -10,11 +10,12 @@ from sqlalchemy import Engine
 from orchestrator import executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
-from orchestrator.chord.database import transaction
+from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.llm.embedding import Embedder
+from orchestrator.memory import rounds
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.hints import Hints
 from orchestrator.models.caller import Caller
@@ -114,7 +115,9 @@ class Company:
     def judge(self, task_id: str, verdict: Verdict = RIGHT) -> Ended:
         """Apply the verdict and store the result in the cache, as the worker does."""
         claim = self.engineer.take(task_id, "$judge")
-        cacheable = result_cache.admit(AttemptContext.of(self.process, claim), verdict)
+        with statement(self.process.engine) as conn:
+            read = rounds.read_results(conn, task_id, number=claim.round)
+        cacheable = result_cache.admit(AttemptContext.of(self.process, claim), verdict, read)
         with transaction(self.process.engine) as conn:
             ended = executor.conclude(
                 conn,

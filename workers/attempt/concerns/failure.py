@@ -6,9 +6,16 @@ from typing import Any
 import structlog
 
 from orchestrator.chord.database import is_away
-from orchestrator.models.errors import MustWait, OctoError, StepError, Stopped, ToolTimeout
+from orchestrator.models.errors import (
+    JudgingTimeout,
+    MustWait,
+    OctoError,
+    PlanningTimeout,
+    StepError,
+    Stopped,
+    ToolTimeout,
+)
 from orchestrator.models.execution_state import StepKind
-from orchestrator.models.model_errors import ModelTimeout
 from orchestrator.models.step_result import ResultStatus, StepResult
 from workers.attempt.context import AttemptContext, Handler, limit_seconds
 
@@ -30,12 +37,30 @@ def fail_on_error(attempt: AttemptContext, proceed: Handler) -> Any:
     except Stopped:
         if attempt.stop.is_revoked() or not attempt.stop.is_late():
             raise
-        claim, limit = attempt.claim, limit_seconds(attempt.claim)
-        if claim.kind == StepKind.STEP:
-            return failed_by(ToolTimeout(f"Step {claim.name} did not end within {limit:g} s."))
-        if limit >= claim.seconds_left:
+        if attempt.claim.kind != StepKind.STEP and _ends_with_task(attempt):
             raise
-        return failed_by(ModelTimeout(f"The {claim.arm} did not end within {limit:g} s."))
+        return failed_by(_out_of_time(attempt))
+
+
+def _ends_with_task(attempt: AttemptContext) -> bool:
+    """Tell whether the attempt's time ends with the task's own deadline."""
+    return limit_seconds(attempt.claim, attempt.process.settings) >= attempt.claim.seconds_left
+
+
+def _out_of_time(attempt: AttemptContext) -> StepError:
+    """Return the error of an attempt that took too long, with the setting that limits it."""
+    claim = attempt.claim
+    limit = limit_seconds(claim, attempt.process.settings)
+    if claim.kind == StepKind.STEP:
+        return ToolTimeout(f"Step {claim.name} did not end within {limit:g} s.")
+    if claim.kind == StepKind.PLAN:
+        return PlanningTimeout(
+            f"Planning did not end within {limit:g} s: raise PLANNING_TIMEOUT_SECONDS, or name faster models in "
+            "PLANNER_MODELS."
+        )
+    return JudgingTimeout(
+        f"Judging did not end within {limit:g} s: raise JUDGING_TIMEOUT_SECONDS, or name faster models in JUDGE_MODELS."
+    )
 
 
 def contain_crash(attempt: AttemptContext, proceed: Handler) -> StepResult:

@@ -2,7 +2,8 @@
 
 CHAOS_MUTATION names the defect. `fence`: a claim takes what runs, and whoever is done may say so again. `count`: parts
 of a chord are not counted. `publish`: what a transaction made due is sent before its commit, which takes a tenth of a
-second, as on a busy disk.
+second, as on a busy disk. Outcomes are stored statement by statement, because the functions
+in Postgres can't be changed from here.
 """
 
 import os
@@ -29,13 +30,22 @@ def _break_texts(changes: Mapping[str, tuple[str, str]]) -> None:
     def load(module_file: str) -> dict[str, str]:
         texts = read(module_file)
         for name, (sound, broken) in changes.items():
-            if name in texts and module_file.endswith(("memory/steps.py", "chord/chord.py")):
+            if name in texts and module_file.endswith(
+                ("memory/claims.py", "memory/steps.py", "chord/chord.py")
+            ):
                 if sound not in texts[name]:
                     raise RuntimeError(f"the mutation does not know the statement {name} any more: {sound!r}")
                 texts[name] = texts[name].replace(sound, broken)
         return texts
 
     sql.load = load
+
+
+def _store_step_by_step() -> None:
+    """Let the result backend use the statements that are broken, not the functions in Postgres."""
+    from orchestrator.chord import backend  # noqa: PLC0415  # only where it is to be broken
+
+    backend.PostgresBackend._store_at_once = lambda *_: None  # type: ignore[method-assign]
 
 
 def _publish_early() -> None:
@@ -59,3 +69,6 @@ if _mutation == "publish":
     _publish_early()
 elif _mutation:
     _break_texts(_TEXTS[_mutation])
+if _mutation:
+    # last: it imports the modules whose statements are changed as they are read
+    _store_step_by_step()

@@ -1,0 +1,72 @@
+"""Parses the texts of settings: secrets, addresses and rates; the message of a ValueError completes "it is not ..."."""
+
+import re
+from typing import NamedTuple
+
+_PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+class Rate(NamedTuple):
+    """A rate limit: `calls` within `seconds`."""
+
+    calls: int
+    seconds: int
+
+
+def parse_signing_secret(text: str) -> str:
+    """Return a secret that signs. Raises ValueError."""
+    if len(text.encode()) < 32:
+        raise ValueError("at least 32 bytes (openssl rand -base64 48)")
+    return text
+
+
+def parse_long_secret(text: str) -> str:
+    """Return a secret that is compared. Raises ValueError."""
+    if not re.fullmatch(r"[!-~]{16,}", text):
+        raise ValueError("at least 16 ASCII characters without spaces (openssl rand -hex 24)")
+    return text
+
+
+def parse_https_url(text: str) -> str:
+    """Return a URL with https. Raises ValueError."""
+    if not re.fullmatch(r"https://[^\s/@]+/\S*", text):
+        raise ValueError("https://host/path")
+    return text
+
+
+def parse_rate(text: str) -> Rate:
+    """Parse calls/period. Raises ValueError."""
+    calls, _, period = text.partition("/")
+    if not re.fullmatch(r"[1-9]\d{0,8}", calls) or period not in _PERIOD_SECONDS:
+        raise ValueError(f"calls/period, where the period is one of {', '.join(_PERIOD_SECONDS)}: 100/minute")
+    return Rate(int(calls), _PERIOD_SECONDS[period])
+
+
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Parse host names. Raises ValueError."""
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    if not all(re.fullmatch(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+", name) for name in names):
+        raise ValueError("host names, or *.domain for all its subdomains, separated by commas")
+    if any(re.fullmatch(r"[\d.]+", name) for name in names):
+        raise ValueError("host names, not IP addresses")
+    return names
+
+
+def parse_local_targets(text: str) -> tuple[str, ...]:
+    """Parse host:port pairs. Raises ValueError."""
+    pairs = tuple(pair.strip().lower() for pair in text.split(",") if pair.strip())
+    if not all(re.fullmatch(r"[a-z0-9.-]+:\d{1,5}", pair) for pair in pairs):
+        raise ValueError("host:port pairs, separated by commas")
+    return pairs
+
+
+def parse_origins(text: str) -> tuple[str, ...]:
+    """Return origins as browsers send them (RFC 6454): without the scheme's default port. Raises ValueError."""
+    origins = tuple(origin.strip().lower() for origin in text.split(",") if origin.strip())
+    if not all(
+        re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?", origin) for origin in origins
+    ):
+        raise ValueError(
+            "a list of origins (https://app.example.com, http://localhost:3000) without a path, separated by commas"
+        )
+    return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in origins)
