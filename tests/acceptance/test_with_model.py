@@ -85,7 +85,7 @@ def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
     assert {item["purpose"] for item in models} == {
         "planner@2.0.0",
         "retriever.answer@1.0.0",
-        "judge.rubric@1.0.0",
+        "judge.rubric@1.1.0",
     }
     assert all(item["fake"] for item in models)
     verdict = next(item for item in trace if item["kind"] == "verdict")["data"]

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
+from orchestrator.models.model_limits import ModelLimits
 from orchestrator.models.model_work import Work
 from orchestrator.planner.by_model import PlanProposal
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
@@ -41,6 +42,10 @@ class ScriptedModel:
         self.completions.append(completion)
         return completion
 
+    def room(self, work: Work) -> int:
+        """Return the room by the models' context windows, at two bytes a token."""
+        return 2 * self.models.input_room(work)
+
     def propose(
         self, messages: Sequence[Message], *, purpose: str, enforced: Mapping[str, Any]
     ) -> PlanProposal:
@@ -55,6 +60,8 @@ class ScriptedModel:
         return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 
 
-def scripted(fake: FakeLLM, *chain: str) -> ScriptedModel:
-    """Return models on the fake server: one of OpenAI's unless a chain is given."""
-    return ScriptedModel(ModelCaller(fake, chain or ("openai:fake-model",)).models)
+def scripted(fake: FakeLLM, *chain: str, context_tokens: int = 128_000) -> ScriptedModel:
+    """Return models on the fake server, with this context window: one of OpenAI's unless a chain is given."""
+    names = chain or ("openai:fake-model",)
+    limits = dict.fromkeys(names, ModelLimits(context_tokens, 2_000))
+    return ScriptedModel(ModelCaller(fake, names, limits=limits).models)
