@@ -92,7 +92,7 @@ def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
     assert (plan["mode"], plan["provenance"]["prompt"]) == ("llm", "planner@2.0.0")
     assert {item["purpose"] for item in models} == {
         "planner@2.0.0",
-        "retriever.answer@1.0.0",
+        "retriever.answer@1.1.0",
         "judge.rubric@1.1.0",
     }
     assert all(item["fake"] for item in models)
