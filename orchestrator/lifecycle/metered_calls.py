@@ -45,6 +45,15 @@ class ClaimBudgetAccount:
         )
         return call, bounds[chosen]
 
+    def tokens_left(self, max_tokens: int) -> int:
+        """Return what the task has not spent or reserved of `max_tokens`; never negative."""
+        with statement(self.engine) as conn:
+            entries = budget.entries(conn, self.claim.task_id)
+        used = (
+            entry.reserved_tokens if entry.spent_tokens is None else entry.spent_tokens for entry in entries
+        )
+        return max(0, max_tokens - sum(used))
+
     def settle(
         self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_reported: bool = True
     ) -> None:

@@ -25,7 +25,13 @@ from orchestrator.models.model_errors import (
     ModelRequestRejected,
     NoModel,
 )
-from orchestrator.models.model_limits import larger_limit, limits_of, output_limit
+from orchestrator.models.model_limits import (
+    LEAST_INPUT_TOKENS,
+    input_room,
+    larger_limit,
+    limits_of,
+    output_limit,
+)
 from orchestrator.models.model_work import ROOMS, ModelPreferences, Work
 from orchestrator.rules.json_schema import schema_faults
 from orchestrator.settings import Settings, drop_empty
@@ -79,6 +85,12 @@ class ModelChain:
         except (StepError, Stopped) as error:
             error.details["attempts"] = [attempt.to_record() for attempt in attempts]
             raise
+
+    def input_room(self, work: Work) -> int:
+        """Return the tokens that a question may have for every model that is asked for this kind of work."""
+        chosen = self._preferences.output_tokens.get(work)
+        rooms = [input_room(work, endpoint.limits, chosen=chosen) for endpoint in self._chain(work)]
+        return min(rooms, default=LEAST_INPUT_TOKENS)
 
     def close(self) -> None:
         """Close all connections."""

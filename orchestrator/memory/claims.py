@@ -77,8 +77,9 @@ def claim(
     """Take the row for `lease_seconds`, or say why not.
 
     It is not in turn if its tenant runs `max_running` steps or has its share of the arm's slots; shares are not checked
-    without `max_running`. One statement, made for autocommit mode. Locks the step's row, and before it the task's for a
-    plan or a judge, whose step.started it writes. A step's is written by `announce`, or with the end of the attempt.
+    without `max_running`. One statement, made for autocommit mode; three if it takes the row from an attempt whose
+    step.started is not written yet. Locks the step's row, and before it the task's for a plan or a judge, whose
+    step.started it writes. A step's is written by `announce`, or with the end of the attempt.
     """
     values = {
         "id": step_id,
@@ -88,9 +89,14 @@ def claim(
         "max_running": max_running,
     }
     row = _CLAIM.first(conn, values)
+    if row is not None and row["attempt"] is None and row["is_unannounced"]:
+        announce(conn, step_id)
+        row = _CLAIM.first(conn, values)
     if row is None:
         return Refusal.CLOSED
-    return Refusal.NOT_IN_TURN if row["attempt"] is None else Claim(**row)
+    if row["attempt"] is None:
+        return Refusal.NOT_IN_TURN
+    return Claim(**{name: value for name, value in row.items() if name != "is_unannounced"})
 
 
 def announce(conn: Connection, step_id: str) -> bool:

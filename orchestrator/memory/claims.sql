@@ -6,9 +6,11 @@
 -- The lease starts after the wait for the task or for a change of the row: now() would be the statement's start. A
 -- tenant that already has its share of the arm's slots gets no row; octollm_may_run decides that and runs last. LIMIT 1
 -- makes the planner look rows up by their key, whatever its statistics say. No row: the row can't be claimed. A row
--- without an attempt: its tenant has its share, or another claim was faster.
+-- without an attempt: the step.started of an expired attempt is to be written first (is_unannounced), its tenant has its
+-- share, or another claim was faster.
 WITH due AS (
-    SELECT s.id, s.kind, s.task_id, t.tenant, t.contract, t.cache_key, t.deadline_at
+    SELECT s.id, s.kind, s.task_id, t.tenant, t.contract, t.cache_key, t.deadline_at,
+        s.state = 'running' AND s.unannounced IS NOT DISTINCT FROM s.attempt AS is_unannounced
     FROM steps s
     CROSS JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = s.task_id LIMIT 1) t
     WHERE s.id = %(id)s AND t.finished_at IS NULL AND t.deadline_at > now()
@@ -30,7 +32,8 @@ WITH due AS (
     WHERE s.id = %(id)s AND (due.kind = 'step' OR due.task_id = (SELECT id FROM moved))
         AND (
             (s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s)
-            OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s)
+            OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s
+                AND s.unannounced IS DISTINCT FROM s.attempt)
         )
         AND octollm_may_run(s.arm, s.tenant, %(max_running)s)
     RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.chord_id, s.spec, s.bindings, s.attempt,
@@ -58,7 +61,8 @@ SELECT due.id, due.task_id, claimed.round, due.kind, claimed.name, claimed.arm, 
             THEN due.contract || '{"plan": {}}'
         ELSE due.contract
     END AS contract,
-    due.cache_key, due.deadline_at, extract(epoch FROM due.deadline_at - now())::float8 AS seconds_left,
+    due.cache_key, due.deadline_at, due.is_unannounced,
+    extract(epoch FROM due.deadline_at - now())::float8 AS seconds_left,
     CASE WHEN claimed.bindings <> '{}' THEN (
         SELECT jsonb_object_agg(bound.name, jsonb_build_object(
             'status', earlier.result -> 'status', 'output', earlier.result -> 'output',

@@ -14,6 +14,10 @@ from orchestrator.models.model_work import ROOMS, Work
 
 UNKNOWN_OUTPUT_TOKENS = 4_096
 """The output limit of a model that is not known: servers reject more than fits into their context window."""
+UNKNOWN_CONTEXT_TOKENS = 8_192
+LEAST_INPUT_TOKENS = 500
+_PROMPT_TOKENS = 1_500
+"""Our prompts with their schemas, and what providers add to them."""
 _GROWTH = 4
 
 
@@ -48,6 +52,12 @@ def output_limit(work: Work, limits: ModelLimits, *, chosen: int | None = None) 
     half = limits.context_tokens // 2 if limits.context_tokens else UNKNOWN_OUTPUT_TOKENS
     wanted = chosen or min(ROOMS[work].usual, limits.output_tokens or half)
     return min(wanted, limits.output_tokens or wanted)
+
+
+def input_room(work: Work, limits: ModelLimits, *, chosen: int | None = None) -> int:
+    """Return the tokens of a question that the context window leaves beside the answer and our own prompt."""
+    context = limits.context_tokens or UNKNOWN_CONTEXT_TOKENS
+    return max(context - output_limit(work, limits, chosen=chosen) - _PROMPT_TOKENS, LEAST_INPUT_TOKENS)
 
 
 def larger_limit(output_tokens: int, limits: ModelLimits) -> int:

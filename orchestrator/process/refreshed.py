@@ -45,20 +45,25 @@ class Refreshed(Generic[T]):
 
     def get(self) -> T:
         """Return the value; raises what a read raised that it had to wait for."""
-        latest = self._latest
-        if latest is not None and self._clock() - latest.read_at < self._stale_seconds:
-            self.refresh()
-            return latest.value
-        return self._begin().result().value
+        while True:
+            latest = self._latest
+            if latest is not None and self._clock() - latest.read_at < self._stale_seconds:
+                self.refresh()
+                return latest.value
+            running = self._begin()
+            if running is not None:
+                return running.result().value
 
     def _is_younger_than(self, seconds: float) -> bool:
         latest = self._latest
         return latest is not None and self._clock() - latest.read_at < seconds
 
-    def _begin(self) -> "Future[_Reading[T]]":
-        """Start the thread that reads, unless one runs; return its future."""
+    def _begin(self) -> "Future[_Reading[T]] | None":
+        """Start the thread that reads, unless one runs; return its future. None if a read has just ended."""
         with self._lock:
             if self._running is None:
+                if self._is_younger_than(self._fresh_seconds):
+                    return None
                 self._running = Future()
                 threading.Thread(target=self._run, args=(self._running,), name="refresh", daemon=True).start()
             return self._running

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 from tests.fake_llm.command import read_script
 from tests.fake_llm.server import FakeLLM
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +39,8 @@ def _nothing_is_scripted(fake: FakeLLM) -> None:
 
 
 @pytest.fixture(scope="module")
-def client(fake: FakeLLM) -> Iterator[Client]:
-    """A client of a stack whose only model is the fake one."""
+def model_stack(fake: FakeLLM) -> Iterator[Stack]:
+    """A stack whose only model is the fake one."""
     environ = {
         "DATABASE_URL": "",
         "REDIS_URL": "",
@@ -53,7 +55,13 @@ def client(fake: FakeLLM) -> Iterator[Client]:
         tempfile.TemporaryDirectory(prefix="octollm-model-") as folder,
         Stack(Path(folder), port=0, environ=environ, durable=False, processes=ONE_OF_EACH) as running,
     ):
-        yield client_of(running, tenant="acme")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(model_stack: Stack) -> Client:
+    """A client of the stack."""
+    return client_of(model_stack, tenant="acme")
 
 
 def asked(client: Client, **more: Any) -> dict[str, Any]:
@@ -84,8 +92,8 @@ def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
     assert (plan["mode"], plan["provenance"]["prompt"]) == ("llm", "planner@1.1.0")
     assert {item["purpose"] for item in models} == {
         "planner@1.1.0",
-        "retriever.answer@1.0.0",
-        "judge.rubric@1.0.0",
+        "retriever.answer@1.1.0",
+        "judge.rubric@1.1.0",
     }
     assert all(item["fake"] for item in models)
     verdict = next(item for item in trace if item["kind"] == "verdict")["data"]
@@ -117,11 +125,16 @@ def test_a_criterion_that_the_judges_model_can_not_prove_is_not_passed(client: C
     assert any("not checked" in warning for warning in task["result"]["warnings"])
 
 
-def test_a_goal_in_other_words_gets_the_earlier_result(client: Client, fake: FakeLLM) -> None:
+def test_a_goal_in_other_words_gets_the_earlier_result(
+    model_stack: Stack, client: Client, fake: FakeLLM
+) -> None:
     manual = client.upload(MANUAL, filename="manual.md")
     search = {**json.loads(str(PLAN.text))["steps"][0], "inputs": {"query": "refund", "limit": 12}}
     fake.answer({"rationale": "search", "confidence": 0.9, "steps": [search]}, match="Plan this task")
     first = client.run("Find the 12 best passages on a refund", attachments=[manual])
+    with redis.Redis.from_url(model_stack.redis_url) as cache:
+        # the judge's worker fills the index after the commit that a client may see
+        wait_until(lambda: cache.keys("octollm:cache:word:*"), 10, "the task to be in the index")
     fake.answer({"same": True, "reason": "both search for the same"}, match="Are they the same?")
     asked_before = len(fake.received)
 

@@ -288,6 +288,19 @@ def test_an_attempt_that_ends_without_a_result_is_announced_first(
     assert (late is not None) is (engineer.row(task_id, "a")["state"] == "done")
 
 
+def test_an_expired_attempt_is_announced_before_another_takes_its_row(engineer: Engineer) -> None:
+    """Its worker died in the moment after its claim."""
+    task_id = engineer.start(wait_step("a"))
+    first = engineer.take(task_id, "a", owner="died")
+    engineer.ask("UPDATE steps SET due = now() - interval '1 second' WHERE id = %(id)s", id=first.id)
+
+    second = engineer.take(task_id, "a")
+    engineer.store(second, done())
+
+    told = [(event.payload["attempt"], event.payload["worker"]) for event in starts(engineer, task_id)]
+    assert told == [(1, "died"), (2, "me")]
+
+
 def test_the_success_of_an_earlier_attempt_announces_the_one_that_runs(engineer: Engineer) -> None:
     task_id = engineer.start(wait_step("a"))
     first = engineer.take(task_id, "a")

@@ -94,7 +94,7 @@ def test_a_model_gets_the_exact_reason_until_the_tests_pass(
     assert result.output["patch"] == GOOD
     assert "hunk 1 of m.py does not fit: line 2 is" in fake.received[1].text
     assert "test_m.py::test_double" in fake.received[2].text
-    assert [model["prompt"] for model in result.provenance["models"]] == ["coder.patch@1.0.0"] * 3
+    assert [model["prompt"] for model in result.provenance["models"]] == ["coder.patch@1.1.0"] * 3
 
 
 def test_text_of_tests_and_reports_is_sent_to_a_model_between_marks(
@@ -159,7 +159,7 @@ def large(tmp_path: Path) -> dict[str, bytes]:
     """A package that fills the room for code."""
     (tmp_path / "m.py").write_text(MODULE)
     (tmp_path / "test_m.py").write_text(TEST)
-    (tmp_path / "other.py").write_text("# what else there is\n" * 180)
+    (tmp_path / "other.py").write_text("# what else there is\n" * 1_500)
     return {"code.tar.gz": pack(tmp_path)}
 
 

@@ -23,6 +23,7 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailable
+from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Budget, Contract
@@ -35,6 +36,7 @@ from workers.attempt.concerns.failure import failure
 from workers.attempt.concerns.lease import hold_lease
 from workers.attempt.concerns.retry import backoff_seconds
 from workers.attempt.context import AttemptContext
+from workers.attempt.model import AttemptModel
 
 STEP = {
     "id": "wait",
@@ -262,6 +264,20 @@ def test_an_answer_that_the_budget_cuts_names_the_budget(planner: Planner) -> No
         planner.plan(planner.submit(UNPLANNABLE, max_tokens=6_500))
 
     assert len(planner.fake.received) == 1
+
+
+def test_the_room_of_a_question_is_a_quarter_of_the_rest_of_the_budget_at_two_bytes_a_token(
+    planner: Planner,
+) -> None:
+    planner.fake.add(_spent(PLAN, 4_000))
+    claim = planner.submit(UNPLANNABLE, max_tokens=8_000)
+    attempt = AttemptContext.of(planner.process, claim, open_models=lambda: planner.caller.models)
+    model = AttemptModel(attempt, lambda: planner.caller.models)
+
+    fresh = model.room(Work.ANSWER)
+    planner.plan(claim)
+
+    assert (fresh, model.room(Work.ANSWER)) == (4_000, 2_000)
 
 
 def test_a_waiting_row_is_queued_again_without_counting_a_failure(planner: Planner) -> None:

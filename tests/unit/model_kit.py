@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
+from orchestrator.models.model_limits import ModelLimits
 from orchestrator.models.model_work import Work
 from orchestrator.planner.by_model import PLAN_SCHEMA, PlanProposal
 from tests.fake_llm.server import FakeLLM
@@ -37,6 +38,10 @@ class ScriptedModel:
         self.completions.append(completion)
         return completion
 
+    def room(self, work: Work) -> int:
+        """Return the room by the models' context windows, at two bytes a token."""
+        return 2 * self.models.input_room(work)
+
     def propose(self, messages: Sequence[Message], *, purpose: str) -> PlanProposal:
         """Ask for a plan."""
         completion = self.ask(
@@ -48,6 +53,8 @@ class ScriptedModel:
         return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 
 
-def scripted(fake: FakeLLM, *chain: str) -> ScriptedModel:
-    """Return models on the fake server: one of OpenAI's unless a chain is given."""
-    return ScriptedModel(ModelCaller(fake, chain or ("openai:fake-model",)).models)
+def scripted(fake: FakeLLM, *chain: str, context_tokens: int = 128_000) -> ScriptedModel:
+    """Return models on the fake server, with this context window: one of OpenAI's unless a chain is given."""
+    names = chain or ("openai:fake-model",)
+    limits = dict.fromkeys(names, ModelLimits(context_tokens, 2_000))
+    return ScriptedModel(ModelCaller(fake, names, limits=limits).models)

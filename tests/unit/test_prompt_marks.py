@@ -22,6 +22,7 @@ from tests.fake_llm.server import FakeLLM
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import scripted
 from workers.arms.code_context import CodeContext
+from workers.arms.excerpts import TextPart
 from workers.arms.judge import judge_round
 from workers.arms.synthesis import synthesise
 from workers.attempt.same_task import judge_pair
@@ -169,7 +170,14 @@ def test_explained_code_is_delimited(fake: FakeLLM, name: str, text: bytes, ques
 
 
 @pytest.mark.parametrize(
-    "shown", [CodeContext(((EVIL, "x"),), ()), CodeContext((("m.py", EVIL),), ()), CodeContext((), (EVIL,))]
+    "shown",
+    [
+        CodeContext((TextPart(EVIL, "x", 0),)),
+        CodeContext((TextPart("m.py", EVIL, 0),)),
+        CodeContext((TextPart("m.py", EVIL, 0),), {"m.py": EVIL * 2}),
+        CodeContext((), left_out=(EVIL,)),
+        CodeContext((), titles=(EVIL,)),
+    ],
 )
 def test_names_and_contents_of_files_are_delimited(shown: CodeContext) -> None:
     said = compose(Role.USER, *shown.parts()).text

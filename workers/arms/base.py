@@ -66,6 +66,10 @@ class Model(Protocol):
         """Return all completions, the oldest first."""
         ...
 
+    def room(self, work: Work) -> int:
+        """Return how many bytes of material a question of this kind may have."""
+        ...
+
     def ask(
         self,
         messages: Sequence[Message],

@@ -1,7 +1,7 @@
 """Changes code by patches, given or written by a model: accepted only when they apply and the tests pass."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms import tools
 from workers.arms.base import Assignment, ToolUse, answer
-from workers.arms.code_context import DEFAULT_BYTES, code_context
+from workers.arms.code_context import code_context
+from workers.arms.excerpts import size_of
 from workers.arms.reports import (
     TestReport,
     missing_modules,
@@ -212,6 +213,16 @@ def _with_last_patch(exceeded: BudgetExceeded, tried: PatchProposal) -> BudgetEx
     )
 
 
+def code_room(assignment: Assignment, work: Work, texts: Iterable[str]) -> int:
+    """Return how many bytes of code the model may see beside the other texts of the question, which are short.
+
+    The step's input `room` can only lower it.
+    """
+    room = assignment.require_model().room(work) - sum(map(size_of, texts))
+    asked: int = assignment.inputs.get("room", room)
+    return max(0, min(room, asked))
+
+
 def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = ()) -> list[Part]:
     """Return the task and the code it is about: `hints` name files to prefer, `share` divides the room for code."""
     inputs = assignment.inputs
@@ -226,7 +237,7 @@ def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = (
             root,
             paths=inputs.get("paths", ()),
             hints=hints or texts,
-            room=inputs.get("room", DEFAULT_BYTES) // share,
+            room=code_room(assignment, Work.PATCH, texts) // share,
         )
     return [
         *shown.parts(),

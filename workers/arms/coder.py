@@ -10,8 +10,8 @@ from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import ActionArm, Arm, Assignment, ToolUse, answer
-from workers.arms.code_changes import MAX_LISTED, Patcher
-from workers.arms.code_context import DEFAULT_BYTES, code_context
+from workers.arms.code_changes import MAX_LISTED, Patcher, code_room
+from workers.arms.code_context import code_context
 from workers.arms.judge_rules import check_citations
 from workers.arms.python_metrics import read_package
 from workers.arms.sources import single_attachment, workspace
@@ -108,7 +108,7 @@ def explain(assignment: Assignment) -> StepResult:
             root,
             paths=inputs.get("paths", ()),
             hints=[inputs["question"]],
-            room=inputs.get("room", DEFAULT_BYTES),
+            room=code_room(assignment, Work.EXPLAIN, [inputs["question"], assignment.feedback or ""]),
         )
     prompt = load_prompt("coder.explain")
     completion = model.ask(

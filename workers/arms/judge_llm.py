@@ -12,11 +12,11 @@ from orchestrator.models.errors import MustWait, StepError
 from orchestrator.models.model_work import Work
 from orchestrator.models.verdict import CheckedBy, CriterionFinding
 from workers.arms.base import Model
+from workers.arms.excerpts import fair_shares, shortened, size_of
 from workers.arms.judge_rules import RoundView
 
 log = structlog.get_logger(__name__)
 
-MAX_SHOWN_CHARACTERS = 3_000
 MIN_QUOTE_CHARACTERS = 3
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -60,8 +60,9 @@ def judged_by_model(
     open_ones = [index for index, finding in enumerate(findings) if _is_open(finding, view)]
     if not open_ones:
         return tuple(findings)
-    shown = _shown(view)
+    outputs = {name: _text(output) for name, output in view.outputs().items()}
     try:
+        shown = _shown(view, [findings[index] for index in open_ones], outputs, model.room(Work.JUDGE))
         prompt = load_prompt("judge.rubric")
         completion = model.ask(
             [
@@ -82,7 +83,7 @@ def judged_by_model(
     verdicts = {verdict["number"]: verdict for verdict in completion.value["verdicts"]}
     judge = f"{completion.provider}:{completion.model}"
     judged = {
-        index: _judged(findings[index], verdicts.get(number), shown, judge=judge)
+        index: _judged(findings[index], verdicts.get(number), outputs, judge=judge)
         for number, index in enumerate(open_ones, start=1)
     }
     return _with(findings, judged)
@@ -96,12 +97,12 @@ def _is_open(finding: CriterionFinding, view: RoundView) -> bool:
 
 
 def _judged(
-    finding: CriterionFinding, verdict: Mapping[str, Any] | None, shown: Mapping[str, str], *, judge: str
+    finding: CriterionFinding, verdict: Mapping[str, Any] | None, outputs: Mapping[str, str], *, judge: str
 ) -> CriterionFinding:
     if verdict is None or verdict["met"] is None:
         why = verdict["explanation"] if verdict else "it gave no verdict"
         return replace(finding, explanation=f"the model could not decide: {why}")
-    quotes = list(_found_quotes(verdict["quotes"], shown))
+    quotes = list(_found_quotes(verdict["quotes"], outputs))
     if verdict["met"] and not quotes:
         return replace(finding, explanation="the model calls it met, but none of its quotes is in an output")
     return replace(
@@ -113,19 +114,28 @@ def _judged(
     )
 
 
-def _found_quotes(quotes: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the quotes that are verbatim in the shown part of their step's output."""
+def _found_quotes(
+    quotes: Sequence[Mapping[str, Any]], outputs: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the quotes that are verbatim in their step's output."""
     for item in quotes:
         quote = item["quote"]
-        if len(quote.strip()) >= MIN_QUOTE_CHARACTERS and quote in shown.get(item["step"], ""):
+        if len(quote.strip()) >= MIN_QUOTE_CHARACTERS and quote in outputs.get(item["step"], ""):
             yield {"step": item["step"], "quote": quote}
 
 
-def _shown(view: RoundView) -> dict[str, str]:
-    """Return the part of each output that the model gets; all have the same room."""
-    outputs = view.outputs()
-    room = MAX_SHOWN_CHARACTERS // max(1, len(outputs))
-    return {name: _text(output)[:room] for name, output in outputs.items()}
+def _shown(
+    view: RoundView, findings: Sequence[CriterionFinding], outputs: Mapping[str, str], room: int
+) -> dict[str, str]:
+    """Return what the model gets of each output: all, or within a fair share of the room the parts for its criteria."""
+    room -= size_of(view.contract.goal) + sum(size_of(finding.criterion) for finding in findings)
+    shares = fair_shares([size_of(text) for text in outputs.values()], max(room, 0))
+    shown = {}
+    for (name, text), share in zip(outputs.items(), shares, strict=True):
+        criteria = [finding.criterion for finding in findings if finding.step in (None, name)]
+        is_whole = size_of(text) <= share
+        shown[name] = text if is_whole else shortened(text, room=share, wanted=criteria)
+    return shown
 
 
 def _text(output: Any) -> str:

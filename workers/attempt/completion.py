@@ -98,12 +98,15 @@ class JudgeTask(AttemptTask):
         return None if transition is None else self._stored(state, outcome, transition)
 
     def _stored(self, state: AttemptState, outcome: "JudgedRound", transition: Transition) -> Messages:
-        def report_and_store() -> None:
-            transition.report()
-            if transition.ended is not None and transition.ended.status is TaskStatus.COMPLETED:
-                result_cache.store(self.process, outcome.cacheable)
+        def store_and_report() -> None:
+            # a client that waits for the end may send the same goal at once, and should find the result
+            try:
+                if transition.ended is not None and transition.ended.status is TaskStatus.COMPLETED:
+                    result_cache.store(self.process, outcome.cacheable)
+            finally:
+                transition.report()
 
-        state.after_commit = report_and_store
+        state.after_commit = store_and_report
         return transition.messages
 
 

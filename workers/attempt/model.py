@@ -16,6 +16,7 @@ from orchestrator.llm.prompt import Message
 from orchestrator.models.errors import StepError, Stopped
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
+from orchestrator.models.model_limits import LEAST_INPUT_TOKENS
 from orchestrator.models.model_work import Work
 from orchestrator.safety import redact
 from workers.attempt.context import AttemptContext
@@ -62,6 +63,12 @@ class AnswerProgress:
         self._shown_at = time.monotonic()
 
 
+_BYTES_A_TOKEN = 2
+"""Fewer than nearly all texts have (docs/decisions/0021-what-a-call-reserves.md)."""
+_BUDGET_SHARE = 4
+"""A question may use the rest of the budget divided by this, so that corrections and later steps can be paid."""
+
+
 @dataclass(frozen=True)
 class AttemptModel:
     """The models for one attempt; `completions` are their answers so far.
@@ -73,6 +80,13 @@ class AttemptModel:
     attempt: AttemptContext
     open_models: OpenModels
     completions: list[Completion] = field(default_factory=list)
+
+    def room(self, work: Work) -> int:
+        """Return how many bytes of material a question may have: what the models and the task's budget leave."""
+        attempt = self.attempt
+        account = ClaimBudgetAccount(attempt.process.engine, attempt.claim)
+        payable = account.tokens_left(attempt.contract.budget.max_tokens) // _BUDGET_SHARE
+        return _BYTES_A_TOKEN * min(self.open_models().input_room(work), max(payable, LEAST_INPUT_TOKENS))
 
     def ask(
         self,

@@ -24,6 +24,7 @@ from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import SettingsError
 from orchestrator.process import lean
+from orchestrator.similarity import signature_of
 from workers.arms.base import CancelToken
 from workers.runtime import startup_checks
 from workers.runtime.announcer import Announcer
@@ -88,6 +89,8 @@ class Worker:
             if self.process.settings.models:
                 bootstrap.load_prices()
                 _ = self.models
+                # loads the rules that the index of similar tasks uses
+                signature_of("")
             _ = self.embedder
         except Exception as error:
             # the first model call tries again and reports its failure
