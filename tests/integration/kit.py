@@ -241,9 +241,9 @@ def sent_by(engine: Engine) -> Iterator[list[str]]:
 
     NotingCursor.sent = []
     event.listen(engine, "checkout", note)
-    event.listen(engine, "checkin", leave)
+    event.listen(engine, "reset", leave)
     try:
         yield NotingCursor.sent
     finally:
         event.remove(engine, "checkout", note)
-        event.remove(engine, "checkin", leave)
+        event.remove(engine, "reset", leave)
