@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-one coverage check-slow fuzz lint bench chaos chaos-mutations attack conformance \
+.PHONY: help setup demo up test test-one coverage check-slow fuzz lint bench model-check chaos chaos-mutations attack conformance \
 	sbom audit lock clean
 
 PYTHON ?= python3
@@ -69,7 +69,10 @@ lint: setup ## format, lint, spelling, types, import contracts
 	lint-imports
 
 bench: setup ## run the benchmarks; the figures are this machine's
-	@for script in $(filter-out bench/attack.py,$(wildcard bench/*.py)); do echo "== $$script"; python "$$script" || exit 1; done
+	@for script in $(filter-out bench/attack.py bench/model_check.py,$(wildcard bench/*.py)); do echo "== $$script"; python "$$script" || exit 1; done
+
+model-check: setup ## ask the configured model for plans and print which are right; CALLS=20 SECONDS=600
+	@python bench/model_check.py $(if $(CALLS),--calls $(CALLS)) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 chaos: setup ## kill, freeze, empty and repeat everything while tasks run, then audit; SECONDS=60 SEED=n
 	@python bench/chaos.py $(CHAOS)

@@ -1,5 +1,8 @@
 """Assembles the Flask app: `api.app:create_app()` is what gunicorn serves."""
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -29,7 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """Return the app of this process; read the environment if no settings are given."""
     orchestrator = for_api(settings)
     log.configure(orchestrator.settings, service="api")
-    app = Flask("octollm", static_folder=None)
+    app = _App("octollm", static_folder=None)
     app.json = _JsonProvider(app)
     app.config["MAX_CONTENT_LENGTH"] = orchestrator.settings.max_body_bytes
     # an id with slashes gets 404, not a redirect
@@ -51,6 +54,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     websocket.install(app)
     docs.install(app)
     return app
+
+
+class _App(Flask):
+    """Flask without its check, before each call of a view or hook, whether it is a coroutine: none of ours is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `func`."""
+        return func
 
 
 class _JsonProvider(DefaultJSONProvider):

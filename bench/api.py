@@ -1,7 +1,8 @@
 """Measures POST /v1/tasks over 50 kept connections: open loop at 50, 100 and 200 requests/s, then closed loop.
 
 A whole stack as `octollm up` runs it, Postgres with fsync. A task has a plan of one step that collects a number: the
-workers that run and judge it share the machine with the API and this client. Open loop: arrivals are random
+workers that run and judge it share the machine with the API and this client. First, one task at a time is followed by
+a long poll. Open loop: arrivals are random
 (Poisson) and latency counts from the arrival, not from the sending, so a slow answer delays the next ones. CPU is
 that of the API's processes only. Exit status 0 if P95 at 100/s is under 100 ms.
 
@@ -17,9 +18,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from orchestrator import settings
 from orchestrator.auth import credential
@@ -32,6 +34,8 @@ TARGET_RATE: Final = 100
 TARGET_SECONDS: Final = 0.1
 WARM_UP_REQUESTS: Final = 100
 PLAN: Final = {"steps": [{"id": "a", "arm": "retriever", "action": "collect", "inputs": {"values": [1]}}]}
+BODY: Final = json.dumps({"goal": "Collect a number", "plan": PLAN, "priority": "low"})
+FOLLOWED: Final = 100
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -58,7 +62,7 @@ class Run(NamedTuple):
 
 
 class Caller:
-    """Sends submissions over one connection."""
+    """Sends requests over one connection."""
 
     def __init__(self, port: int, token: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -66,11 +70,21 @@ class Caller:
 
     def submit(self) -> bool:
         """Submit a task; return whether it was accepted."""
-        body = json.dumps({"goal": "Collect a number", "plan": PLAN, "priority": "low"})
-        self._connection.request("POST", "/v1/tasks", body, self._headers)
+        return self._send("POST", "/v1/tasks", BODY)[0] == 202
+
+    def follow(self) -> float:
+        """Submit a task and wait for it by a long poll; return the seconds from its end to the reply.
+
+        The end's time is the start of the statement that committed it, by Postgres' clock, which is this machine's.
+        """
+        _, accepted = self._send("POST", "/v1/tasks", BODY)
+        _, task = self._send("GET", f"/v1/tasks/{accepted['task_id']}?wait=30")
+        return time.time() - datetime.fromisoformat(task["completed_at"]).timestamp()
+
+    def _send(self, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
+        self._connection.request(method, path, body, self._headers)
         answer = self._connection.getresponse()
-        answer.read()
-        return answer.status == 202
+        return answer.status, json.loads(answer.read())
 
 
 def main() -> int:
@@ -88,6 +102,13 @@ def main() -> int:
         callers = [Caller(stack.port, token) for _ in range(CONNECTIONS)]
         for _, caller in zip(range(WARM_UP_REQUESTS), callers * 2, strict=True):
             caller.submit()
+        # those submitted before end first
+        callers[0].follow()
+        told = sorted(callers[0].follow() for _ in range(FOLLOWED))
+        print(
+            f"from a task's end to the reply of a long poll, one at a time: P50 {1000 * told[FOLLOWED // 2]:.1f} ms, "
+            f"P95 {1000 * told[FOLLOWED * 95 // 100]:.1f} ms"
+        )
         print(
             f"{'':>12} {'req/s':>8} {'P50 ms':>8} {'P95 ms':>8} {'P99 ms':>8} {'CPU ms/req':>11} {'errors':>7}"
         )

@@ -289,8 +289,8 @@ def _planned(plan: Plan, saved: SavedRound, *, planned_at: float) -> Callable[[]
 
 def report_end(hints: Hints, ended: Ended) -> None:
     """Count a task's end, notify its watchers, and stop its running steps. Call it after the commit."""
-    metric.task_ended(ended.status.value, ended.priority, ended.age_seconds)
     hints.end(ended.task_id, *(follower.task_id for follower in ended.shared))
+    metric.task_ended(ended.status.value, ended.priority, ended.age_seconds)
     for follower in ended.shared:
         metric.task_ended(ended.status.value, follower.priority, follower.age_seconds)
     if any(row.former_state == StepState.RUNNING for row in ended.stopped):

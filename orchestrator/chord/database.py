@@ -25,7 +25,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.chord import chord
-from orchestrator.chord.sql import PREFIX, lacks_statement
+from orchestrator.chord.sql import lacks_statement, prefixed
 from orchestrator.connections.server_url import driver_url
 
 T = TypeVar("T")
@@ -253,10 +253,7 @@ def _prepend(
     conn: Connection, _cursor: Any, text: str, parameters: Any, _context: Any, _many: bool
 ) -> tuple[str, Any]:
     """Put a connection's PREFIX before its statement."""
-    prefix = conn.get_execution_options().get(PREFIX)
-    if prefix is None:
-        return text, parameters
-    return f"{prefix[0]}\n{text}", {**parameters, **prefix[1]}
+    return prefixed(conn, text, parameters)
 
 
 def _empty_after_fork(engine: Engine) -> None:

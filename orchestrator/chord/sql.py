@@ -77,14 +77,23 @@ class Prepared:
 
         It uses the driver's cursor: SQLAlchemy's work for a statement takes 0.2 ms, more than this call's own.
         """
-        is_plain = conn.get_execution_options().get(PREFIX) is None
-        if is_plain and self._name in conn.info.get("prepared", ()) and not conn.info.get("behind_pooler"):
+        if self._name in conn.info.get("prepared", ()) and not conn.info.get("behind_pooler"):
             try:
-                return _first(conn, self._execute, parameters)
+                return _first(conn, *prefixed(conn, self._execute, parameters))
             except DBAPIError as error:
                 _require_other_session(conn, error)
         row = self.execute(conn, parameters).mappings().first()
         return None if row is None else dict(row)
+
+
+def prefixed(
+    conn: Connection, statement: str, parameters: Mapping[str, Any]
+) -> tuple[str, Mapping[str, Any]]:
+    """Return a statement and its parameters with the connection's PREFIX before it, if it has one."""
+    prefix = conn.get_execution_options().get(PREFIX)
+    if prefix is None:
+        return statement, parameters
+    return f"{prefix[0]}\n{statement}", {**parameters, **prefix[1]}
 
 
 def _first(conn: Connection, statement: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ def can_send(app: Celery, producer: Any, signatures: Sequence["Signature[Any]"])
         producer.connection.transport.driver_type == "redis"
         and type(app).send_task is Celery.send_task
         and not any(signal.receivers for signal in _SIGNALS)
-        and all(app.conf.get(name) in plain for name, plain in _PLAIN_SETTINGS.items())
+        and _has_plain_settings(app)
         and all(_is_plain(app, one) for one in signatures)
     )
 
@@ -64,6 +64,15 @@ def send(app: Celery, producer: Any, signatures: Sequence["Signature[Any]"]) -> 
             pipe.execute()
     except (*connection.connection_errors, *connection.channel_errors) as error:
         raise OperationalError(str(error)) from error
+
+
+def _has_plain_settings(app: Celery) -> bool:
+    """Return whether the app's settings, as they are at its first message, change nothing about its messages."""
+    known: bool | None = vars(app).get("octollm_plain")
+    if known is None:
+        known = all(app.conf.get(name) in plain for name, plain in _PLAIN_SETTINGS.items())
+        vars(app)["octollm_plain"] = known
+    return known
 
 
 def _is_plain(app: Celery, signature: "Signature[Any]") -> bool:

@@ -1,7 +1,7 @@
 """Builds a round's rows of the steps table from a plan; does no I/O."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from orchestrator.memory.steps import StepMessage
@@ -88,7 +88,7 @@ def _step_row(
         **_common(layout, step.id, arm),
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
-        "spec": {**asdict(step), "inputs": _inputs(step, layout), "arm": arm, "position": position,
+        "spec": {**vars(step), "inputs": _inputs(step, layout), "arm": arm, "position": position,
                  "feedback": layout.feedback.get(step.id)},
         "bindings": {name: layout.kept.get(name) if name not in layout.reruns else layout.row_id(name)
                      for name in step.depends_on},
@@ -105,7 +105,7 @@ def _reused_row(step: PlanStep, layout: RoundLayout, *, position: int, path_leng
         **_common(layout, step.id, arm),
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
-        "spec": {**asdict(step), "arm": arm, "position": position},
+        "spec": {**vars(step), "arm": arm, "position": position},
         "bindings": {},
         "waiting": 0,
         "unblocks": [],

@@ -16,7 +16,8 @@ class CompletionRequest:
 
     With a `schema` the answer is a JSON value that follows it. Providers in `avoid` are asked last. `purpose` is the
     prompt's name and version, for the trace; `work` decides which models are asked and how long the answer may be.
-    `progress` receives streamed answers as they come.
+    `progress` receives streamed answers as they come. `enforced` is a larger schema in the strict subset, for servers
+    that enforce one; the answer is validated by `schema` alone.
     """
 
     messages: Sequence[Message]
@@ -26,6 +27,7 @@ class CompletionRequest:
     schema: Mapping[str, Any] | None = None
     avoid: Collection[str] = ()
     progress: Progress | None = None
+    enforced: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,12 @@ from orchestrator.llm.gate import Gate, Rates
 from orchestrator.llm.model_call import CallContext, ModelCalls, ModelEndpoint, Observe
 from orchestrator.llm.pricing import FAKE, prices_of
 from orchestrator.llm.provider import ModelRequest, ModelResponse, Provider, ProviderOptions, ResponseFormat
-from orchestrator.llm.structured_output import StructuredAnswer, SupportedFormats, complete_structured
+from orchestrator.llm.structured_output import (
+    AnswerSchema,
+    StructuredAnswer,
+    SupportedFormats,
+    complete_structured,
+)
 from orchestrator.models.endpoint import Endpoint
 from orchestrator.models.errors import BudgetExceeded, MustWait, StepError, Stopped
 from orchestrator.models.model_errors import (
@@ -177,7 +182,12 @@ class ModelChain:
             response = send(first)
             text = without_reasoning(response.text)
             return StructuredAnswer(replace(response, text=text), None, ResponseFormat.TEXT)
-        return complete_structured(first, request.schema, send=send, formats=self._formats[endpoint.key])
+        return complete_structured(
+            first,
+            AnswerSchema(request.schema, request.enforced),
+            send=send,
+            formats=self._formats[endpoint.key],
+        )
 
 
 def open_models(

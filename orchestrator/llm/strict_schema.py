@@ -60,7 +60,8 @@ def resolve(schema: Any, root: Any) -> Any:
 def _closed(schema: Any) -> dict[str, Any]:
     if not isinstance(schema, Mapping):
         raise _Inexpressible
-    kept = {word: schema[word] for word in schema.keys() & _KEPT}
+    # in the schema's own order: a set's order varies between processes, and providers cache schemas by their text
+    kept = {word: value for word, value in schema.items() if word in _KEPT}
     kinds = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", [])
     if not set(kinds) <= _KINDS or {"oneOf", "allOf", "not", "if", "patternProperties"} & schema.keys():
         raise _Inexpressible
@@ -94,7 +95,8 @@ def _closed_object(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
+    choices = schema["anyOf"] if schema.keys() == {"anyOf"} else [schema]
+    return {"anyOf": [*choices, {"type": "null"}]}
 
 
 def _may_be_null(schema: Any) -> bool:

@@ -32,6 +32,8 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 
+LARGE_SCHEMA = "large_schema"
+
 Send = Callable[[ModelRequest], ModelResponse]
 
 
@@ -42,17 +44,48 @@ class SupportedFormats:
         self.all = tuple(formats)
         self._capabilities = capabilities
 
-    def to_try(self, usable: Sequence[ResponseFormat]) -> Sequence[ResponseFormat]:
-        """Return those of `usable` that are worth a try, the best first; the last one always is."""
+    def to_try(self, usable: Sequence[ResponseFormat], *, is_large: bool = False) -> Sequence[ResponseFormat]:
+        """Return those of `usable` that are worth a try, the best first; the last one always is.
+
+        `is_large`: the JSON Schema has many alternatives, which some servers do not accept.
+        """
         return [
             response_format
             for response_format in usable
-            if response_format is usable[-1] or self._capabilities.has(response_format.value)
+            if response_format is usable[-1]
+            or (
+                self._capabilities.has(response_format.value)
+                and not (
+                    is_large
+                    and response_format is ResponseFormat.JSON_SCHEMA
+                    and not self._capabilities.has(LARGE_SCHEMA)
+                )
+            )
         ]
 
-    def reject(self, response_format: ResponseFormat) -> None:
-        """Remember that the server does not support a format."""
-        self._capabilities.learn(response_format.value, is_supported=False)
+    def reject(self, response_format: ResponseFormat, *, is_large: bool = False) -> None:
+        """Remember that the server does not support a format; for JSON Schema, perhaps only large schemas."""
+        name = (
+            LARGE_SCHEMA
+            if is_large and response_format is ResponseFormat.JSON_SCHEMA
+            else response_format.value
+        )
+        self._capabilities.learn(name, is_supported=False)
+
+
+@dataclass(frozen=True)
+class AnswerSchema:
+    """The schema that an answer must follow, and a larger one in the strict subset for servers that enforce it.
+
+    Every value of `enforced` must be a value of `checked`, once the nulls of optional members are dropped.
+    """
+
+    checked: Mapping[str, Any]
+    enforced: Mapping[str, Any] | None = None
+
+    def strict(self) -> dict[str, Any] | None:
+        """Return the schema to be enforced; None if the strict subset can't express it."""
+        return strict_schema(self.checked) if self.enforced is None else dict(self.enforced)
 
 
 @dataclass(frozen=True)
@@ -65,13 +98,15 @@ class StructuredAnswer:
 
 
 def complete_structured(
-    request: ModelRequest, schema: Mapping[str, Any], *, send: Send, formats: SupportedFormats
+    request: ModelRequest, wanted: AnswerSchema, *, send: Send, formats: SupportedFormats
 ) -> StructuredAnswer:
-    """Ask until the answer holds a value of `schema`; return a wrong one with its faults at most MAX_CORRECTIONS times.
+    """Ask until the answer holds a value of the schema.
 
-    Raises ModelAnswerInvalid, ModelAnswerCut, and whatever `send` raises.
+    A wrong answer is returned with its faults at most MAX_CORRECTIONS times. Raises ModelAnswerInvalid,
+    ModelAnswerCut, and whatever `send` raises.
     """
-    sent, response = _first_response(request, schema, send=send, formats=formats)
+    schema = wanted.checked
+    sent, response = _first_response(request, wanted, send=send, formats=formats)
     for correction in range(MAX_CORRECTIONS + 1):
         value, wrong = parse_value(response.text, schema)
         is_cut = response.finish is FinishReason.LENGTH
@@ -84,7 +119,7 @@ def complete_structured(
                 details={"model": response.model},
             )
         if correction < MAX_CORRECTIONS:
-            sent = _stated_in_words(sent, response.text, schema, formats=formats)
+            sent = _stated_in_words(sent, response.text, wanted, formats=formats)
             messages = extend_user_message(sent.messages, *_correction(response.text, wrong, sent))
             sent = replace(sent, messages=messages)
             response = _send_correction(sent, send=send, wrong=wrong[0])
@@ -157,10 +192,10 @@ def _differing_boolean(valid: Sequence[Any], schema: Mapping[str, Any]) -> str:
 
 
 def _first_response(
-    request: ModelRequest, schema: Mapping[str, Any], *, send: Send, formats: SupportedFormats
+    request: ModelRequest, wanted: AnswerSchema, *, send: Send, formats: SupportedFormats
 ) -> tuple[ModelRequest, ModelResponse]:
     """Try the formats, best first, while the server rejects the request; remember the one it accepts."""
-    strict = strict_schema(schema)
+    strict, is_large = wanted.strict(), wanted.enforced is not None
     usable = [
         response_format
         for response_format in formats.all
@@ -170,8 +205,8 @@ def _first_response(
     ]
     rejected: list[ResponseFormat] = []
     last: ModelRequestRejected | None = None
-    for response_format in formats.to_try(usable):
-        sent = _with_format(request, response_format, schema, strict)
+    for response_format in formats.to_try(usable, is_large=is_large):
+        sent = _with_format(request, response_format, wanted.checked, strict)
         try:
             response = send(sent)
         except ModelRequestRejected as error:
@@ -181,7 +216,7 @@ def _first_response(
             last = error
             continue
         for other in rejected:
-            formats.reject(other)
+            formats.reject(other, is_large=is_large)
         return sent, response
     assert last is not None  # noqa: S101  # there is at least one format
     raise last
@@ -195,7 +230,7 @@ def _may_be_the_format(error: ModelRequestRejected) -> bool:
 
 
 def _stated_in_words(
-    sent: ModelRequest, text: str, schema: Mapping[str, Any], *, formats: SupportedFormats
+    sent: ModelRequest, text: str, wanted: AnswerSchema, *, formats: SupportedFormats
 ) -> ModelRequest:
     """Return the request for a correction: with the schema in words if the server ignored it.
 
@@ -207,10 +242,10 @@ def _stated_in_words(
     if any(not faults(sent_schema, value) for value in parse_values(text).values):
         return sent
     if sent.is_strict:
-        formats.reject(ResponseFormat.JSON_SCHEMA)
+        formats.reject(ResponseFormat.JSON_SCHEMA, is_large=wanted.enforced is not None)
     following = next(form for form in formats.all if form is not ResponseFormat.JSON_SCHEMA)
     plain = replace(sent, schema=None, is_strict=False)
-    return _with_format(plain, following, schema, None)
+    return _with_format(plain, following, wanted.checked, None)
 
 
 def _with_format(

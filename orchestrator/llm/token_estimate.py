@@ -96,7 +96,7 @@ class UsageHistory:
 
 
 def _sent(request: ModelRequest) -> bytes:
-    schema = json.dumps(request.schema, ensure_ascii=False) if request.schema else ""
+    schema = json.dumps(request.schema, ensure_ascii=False, separators=(",", ":")) if request.schema else ""
     return _encoded("".join(message.text for message in request.messages) + schema)
 
 

@@ -208,8 +208,8 @@ def submit(
         "plan_spec": record.encode(plan_spec or {}),
         "decisions": as_decisions(decisions or {}),
     }
-    created_at: datetime | None = _SUBMIT.execute(conn, values).scalar_one_or_none()
-    return created_at
+    row = _SUBMIT.first(conn, values)
+    return row["created_at"] if row else None
 
 
 def hold_source(conn: Connection, tenant: str, task_id: str) -> SourceTask | None:

@@ -17,6 +17,7 @@ KEY_SUFFIX = "_API_KEY"
 
 CAPABILITIES = (
     "json_schema",
+    "large_schema",
     "json_object",
     "system",
     "max_completion_tokens",

@@ -1,7 +1,7 @@
 """A plan: a graph of steps, each the work of one arm, as plain frozen values."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from orchestrator.models.record import known_members
@@ -53,7 +53,8 @@ class Plan:
 
     def to_record(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
-        return asdict(self)
+        # asdict() copies all inputs, which nobody changes: it took a fifth of the time that saving a round takes
+        return {**vars(self), "steps": tuple(dict(vars(step)) for step in self.steps)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:

@@ -1,7 +1,7 @@
 """The judge's verdict on a round, with one finding for each acceptance criterion."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
@@ -62,7 +62,7 @@ class Verdict:
 
     def to_record(self) -> dict[str, Any]:
         """Return the verdict as JSON values."""
-        return asdict(self)
+        return {**vars(self), "findings": tuple(dict(vars(finding)) for finding in self.findings)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:

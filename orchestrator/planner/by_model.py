@@ -1,7 +1,6 @@
 """Makes a plan by a model: has the model correct an illegal plan, and reconsider one that it is unsure of."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,69 +18,19 @@ from orchestrator.llm.prompt import (
     trusted,
     trusted_registry_text,
 )
-from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, StepError
-from orchestrator.models.plan import MAX_STEPS, Plan
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.planner.catalogue import choose_actions, describe_actions
 from orchestrator.planner.check import PlanOrigin, check_plan
+from orchestrator.planner.plan_answer import read_steps
+from orchestrator.planner.plan_schema import enforced_schema
 
 MAX_CORRECTIONS = 2
 SURE = 0.75
 """Below this confidence the model is asked once to reconsider, as in OctoLLM's planner."""
 MAX_CONTEXT_CHARACTERS = 2_000
 _MAX_LISTED_FAULTS = 10
-_MAX_LISTED_OUTPUTS = 5
-_MAX_SUMMARY_CHARACTERS = 60
-# inputs and outputs that the catalogue leaves out, because plans seldom need them
-_LEFT_OUT = frozenset(
-    ["summary", "query", "terms", "skipped", "python", "room", "select", "line_length", "max_failures",
-     "listed", "total_bytes", "patch", "fix_rounds", "policy", "left_out", "files_searched", "statements"]
-)  # fmt: skip
-
-PLAN_SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {
-        "rationale": {"type": "string", "maxLength": 2_000},
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-        "steps": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": MAX_STEPS,
-            "items": {
-                "type": "object",
-                "properties": {
-                    "id": {"type": "string"},
-                    "description": {"type": "string"},
-                    "arm": {"enum": [arm.arm_id for arm in ARMS.values() if arm.in_plans]},
-                    "action": {"type": "string"},
-                    "inputs": {"type": "object"},
-                    "depends_on": {"type": "array", "items": {"type": "string"}},
-                    "acceptance_criteria": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "properties": {"text": {"type": "string"}, "check": {"type": ["object", "null"]}},
-                            "required": ["text", "check"],
-                            "additionalProperties": False,
-                        },
-                    },
-                },
-                "required": [
-                    "id",
-                    "description",
-                    "arm",
-                    "action",
-                    "inputs",
-                    "depends_on",
-                    "acceptance_criteria",
-                ],
-                "additionalProperties": False,
-            },
-        },
-    },
-    "required": ["rationale", "confidence", "steps"],
-    "additionalProperties": False,
-}
 
 
 @dataclass(frozen=True)
@@ -96,6 +45,19 @@ class PlanProposal:
 class Ask(Protocol):
     """Asks a model for a plan."""
 
+    def __call__(
+        self, messages: Sequence[Message], *, purpose: str, enforced: Mapping[str, Any]
+    ) -> PlanProposal:
+        """Return the model's answer, a value of PLAN_SCHEMA; `enforced` is for servers that enforce a schema.
+
+        Raises StepError.
+        """
+        ...
+
+
+class _AskWithSchema(Protocol):
+    """Asks a model for a plan of the actions that were chosen."""
+
     def __call__(self, messages: Sequence[Message], *, purpose: str) -> PlanProposal:
         """Return the model's answer; raises StepError."""
         ...
@@ -109,18 +71,20 @@ def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment
     MAX_CORRECTIONS, and what `ask` raises.
     """
     prompt = load_prompt("planner")
+    actions = _actions_for(contract)
     messages = [
-        compose(Role.SYSTEM, prompt.fill(catalogue=trusted_registry_text(catalogue()))),
+        compose(Role.SYSTEM, prompt.fill(catalogue=trusted_registry_text(describe_actions(actions)))),
         compose(Role.USER, *_request(contract, attachments)),
     ]
+    ask_for_plan = partial(ask, enforced=enforced_schema(actions))
     check = partial(_checked, contract=contract, attachments=attachments)
-    plan, proposal, corrections = _legal_plan(ask, messages, check, prompt=prompt)
+    plan, proposal, corrections = _legal_plan(ask_for_plan, messages, check, prompt=prompt)
     first = confidence = float(proposal.value["confidence"])
     not_reconsidered = None
     if confidence < SURE:
         messages = extend_user_message(messages, *_doubt(proposal, confidence))
         try:
-            second, other, more = _legal_plan(ask, messages, check, prompt=prompt)
+            second, other, more = _legal_plan(ask_for_plan, messages, check, prompt=prompt)
         except InvalidPlan:
             more = MAX_CORRECTIONS
         except StepError as failure:
@@ -142,17 +106,8 @@ def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment
     return Plan(plan.steps, "llm", plan.rationale, provenance)
 
 
-def catalogue() -> str:
-    """Return the arms' actions, one a line; the text never varies, so that providers can cache the prompt."""
-    return "\n".join(
-        f"{arm.arm_id}\n" + "\n".join(f" {_line(action)}" for action in arm.actions.values())
-        for arm in ARMS.values()
-        if arm.in_plans
-    )
-
-
 def _legal_plan(
-    ask: Ask, messages: list[Message], check: Callable[[PlanProposal], Plan], *, prompt: Prompt
+    ask: _AskWithSchema, messages: list[Message], check: Callable[[PlanProposal], Plan], *, prompt: Prompt
 ) -> tuple[Plan, PlanProposal, int]:
     """Return a legal plan, its answer, and the number of corrections; adds each correction to `messages`."""
     earlier: InvalidPlan | None = None
@@ -187,12 +142,21 @@ def _with_earlier(exceeded: BudgetExceeded, wrong: InvalidPlan | None) -> Budget
 
 def _checked(proposal: PlanProposal, *, contract: Contract, attachments: Sequence[Attachment]) -> Plan:
     return check_plan(
-        proposal.value["steps"],
+        read_steps(proposal.value, attachments),
         attachments=[attachment.sha256 for attachment in attachments],
         budget=contract.budget,
         contract=contract,
         is_ours=True,
         origin=PlanOrigin("llm", proposal.value["rationale"]),
+    )
+
+
+def _actions_for(contract: Contract) -> tuple[str, ...]:
+    criteria = [criterion.text for criterion in contract.acceptance_criteria]
+    arm = [contract.assigned_arm] if contract.assigned_arm else []
+    return choose_actions(
+        " ".join([contract.goal, *contract.constraints, *criteria]),
+        required=[*contract.required_capabilities, *arm],
     )
 
 
@@ -238,13 +202,3 @@ def _doubt(proposal: PlanProposal, confidence: float) -> list[Part]:
             confidence,
         ),
     ]
-
-
-def _line(action: Action) -> str:
-    """Describe an action's inputs, outputs and purpose briefly, because every plan pays for these tokens."""
-    required = set(action.input_schema["required"])
-    inputs = [name for name in action.input_schema["properties"] if name in required or name not in _LEFT_OUT]
-    outputs = [name for name in action.output_schema["properties"] if name not in _LEFT_OUT]
-    listed = ", ".join(name if name in required else f"{name}?" for name in inputs)
-    summary = re.split(r"[.;(]|, |: ", action.description.removeprefix("With a model: "), maxsplit=1)[0]
-    return f"{action.name}({listed}) -> {', '.join(outputs[:_MAX_LISTED_OUTPUTS])}: {summary[:_MAX_SUMMARY_CHARACTERS]}"

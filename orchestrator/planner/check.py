@@ -10,6 +10,7 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import Budget, Contract
+from orchestrator.planner.data_flow import check_data_flow
 from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
 from orchestrator.rules.json_schema import together_faults
@@ -53,6 +54,7 @@ def check_plan(
         for index, item in enumerate(items[:MAX_STEPS])
     ]
     _check_graph(read, faults)
+    check_data_flow([step if step and step.arm else None for step in read], faults, is_ours=is_ours)
     steps = tuple(step for step in read if step)
     if is_ours and not faults.found:
         _check_ours(steps, faults)
@@ -150,13 +152,17 @@ def _check_ours(steps: Sequence[PlanStep], faults: PlanFaults) -> None:
         for name in step.depends_on:
             if places[name] > index:
                 faults.add(f"steps.{index}.depends_on", f"step {name!r} comes later: name earlier steps only")
-    if not any(criterion["check"] for step in steps for criterion in step.acceptance_criteria):
-        faults.add("steps", "no step has an acceptance criterion with a check")
-    if steps[-1].arm != "judge" and not any(item["check"] for item in steps[-1].acceptance_criteria):
+    if not _is_checked(steps[-1]):
         faults.add(
             f"steps.{len(steps) - 1}",
             "the last step must be judge.verify, or have an acceptance criterion with a check",
         )
+
+
+def _is_checked(step: PlanStep) -> bool:
+    """Tell whether the judge checks a rule on the step's output: the plan's own, or one that the action brings."""
+    own = any(criterion["check"] for criterion in step.acceptance_criteria)
+    return own or (step.required and bool(ARMS[step.arm].actions[step.action].met))
 
 
 def _check_contract(steps: Sequence[PlanStep], contract: Contract, faults: PlanFaults) -> None:

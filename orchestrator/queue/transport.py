@@ -89,6 +89,18 @@ class Channel(redis.Channel):
     _q_for_pri: Any
     conn_or_acquire: Any
     qos: Any
+    pool: Any
+    _kept_client: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """Return the channel's one client for commands, where kombu makes a new one for each message."""
+        kombus: Any = super()
+        if asynchronous:
+            return kombus._create_client(asynchronous)
+        # a channel that lost its connection gets a new pool
+        if self._kept_client is None or self._kept_client.connection_pool is not self.pool:
+            self._kept_client = kombus._create_client()
+        return self._kept_client
 
     def put_back(self, messages: Sequence[Any]) -> None:
         """Put taken messages back as the next ones of their queues. Raises RedisError if Redis is away."""

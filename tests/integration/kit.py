@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine
+import psycopg2.extensions
+from sqlalchemy import Connection, Engine, event
 
 from orchestrator import executor
 from orchestrator.chord import chord
@@ -215,3 +216,34 @@ def held_open(engine: Engine) -> Iterator[Connection]:
 
 def _open_chord(conn: Connection, saved: SavedRound) -> None:
     chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
+
+
+class NotingCursor(psycopg2.extensions.cursor):  # type: ignore[misc]  # psycopg2 has no types
+    """Notes what it sends; unlike SQLAlchemy's events, also what is sent by the driver's own cursors."""
+
+    sent: ClassVar[list[str]] = []
+
+    def execute(self, query: Any, parameters: Any = None) -> None:
+        """Note the text and send it."""
+        self.sent.append(str(query))
+        super().execute(query, parameters)
+
+
+@contextmanager
+def sent_by(engine: Engine) -> Iterator[list[str]]:
+    """Return the texts that the engine's connections send in the block, one for each round trip."""
+
+    def note(connection: Any, *_: object) -> None:
+        connection.cursor_factory = NotingCursor
+
+    def leave(connection: Any, *_: object) -> None:
+        connection.cursor_factory = None
+
+    NotingCursor.sent = []
+    event.listen(engine, "checkout", note)
+    event.listen(engine, "reset", leave)
+    try:
+        yield NotingCursor.sent
+    finally:
+        event.remove(engine, "checkout", note)
+        event.remove(engine, "reset", leave)

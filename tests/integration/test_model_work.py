@@ -23,6 +23,8 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailable
+from orchestrator.models.model_limits import ModelLimits
+from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Budget, Contract
@@ -35,6 +37,7 @@ from workers.attempt.concerns.failure import failure
 from workers.attempt.concerns.lease import hold_lease
 from workers.attempt.concerns.retry import backoff_seconds
 from workers.attempt.context import AttemptContext
+from workers.attempt.model import AttemptModel
 
 STEP = {
     "id": "wait",
@@ -108,9 +111,9 @@ def test_a_plan_is_charged_to_the_budget_and_recorded_in_the_trace(planner: Plan
     assert (made.mode, made.steps[0].action) == ("llm", "wait")
     assert len(entries) == 1
     assert entries[0].settled_at is not None
-    assert 0 < (entries[0].spent_tokens or 0) <= entries[0].reserved_tokens < 10_000
+    assert 0 < (entries[0].spent_tokens or 0) <= entries[0].reserved_tokens < 100_000
     assert [(item["payload"]["purpose"], item["payload"]["fake"]) for item in told] == [
-        ("planner@1.1.0", True)
+        ("planner@2.0.0", True)
     ]
 
 
@@ -137,7 +140,7 @@ def test_what_a_model_writes_is_sent_to_those_who_watch_and_stored_nowhere(plann
     assert [part["offset"] for part in last] == [
         sum(len(earlier["text"]) for earlier in last[:number]) for number in range(len(last))
     ]
-    assert (last[0]["step"], last[0]["purpose"]) == ("$plan", "planner@1.1.0")
+    assert (last[0]["step"], last[0]["purpose"]) == ("$plan", "planner@2.0.0")
     assert all(".progress" not in event.type for event in planner.engineer.events(claim.task_id))
 
 
@@ -208,20 +211,20 @@ def test_a_budget_too_small_for_a_plan_fails_before_any_call(planner: Planner) -
     assert json.loads(error["details"])["budget"] == "max_tokens"
 
 
-def test_an_unsure_plan_is_reconsidered_within_10000_tokens(planner: Planner) -> None:
+def test_an_unsure_plan_is_reconsidered_within_40000_tokens(planner: Planner) -> None:
     planner.fake.add(_spent(PLAN | {"confidence": 0.6}, 1_806), _spent(PLAN, 2_200))
 
-    made = planner.plan(planner.submit(UNPLANNABLE, max_tokens=10_000))
+    made = planner.plan(planner.submit(UNPLANNABLE, max_tokens=40_000))
 
     assert (made.provenance["first_confidence"], made.provenance["confidence"]) == (0.6, 1)
 
 
-def test_a_plan_of_eight_steps_is_corrected_within_10000_tokens(planner: Planner) -> None:
+def test_a_plan_of_eight_steps_is_corrected_within_40000_tokens(planner: Planner) -> None:
     eight = [{**STEP, "id": f"wait-{number}"} for number in range(8)]
     wrong = [*eight[:7], {**eight[7], "action": "erase"}]
     planner.fake.add(_spent({**PLAN, "steps": wrong}, 1_809), _spent({**PLAN, "steps": eight}, 2_600))
 
-    made = planner.plan(planner.submit(UNPLANNABLE, max_tokens=10_000))
+    made = planner.plan(planner.submit(UNPLANNABLE, max_tokens=40_000))
 
     assert (len(made.steps), made.provenance["corrections"]) == (8, 1)
 
@@ -229,7 +232,7 @@ def test_a_plan_of_eight_steps_is_corrected_within_10000_tokens(planner: Planner
 @pytest.mark.parametrize(
     ("second", "max_tokens", "code"),
     [
-        (Scripted(), 6_500, "budget_exceeded"),
+        (Scripted(), 21_000, "budget_exceeded"),
         (Scripted(fault=Fault.SERVER_ERROR), 50_000, "model_unavailable"),
         (Scripted(fault=Fault.RATE_LIMITED), 50_000, "model_rate_limited"),
     ],
@@ -249,7 +252,7 @@ def test_a_budget_without_room_for_a_correction_names_the_plans_first_fault(plan
     planner.fake.add(_spent({**PLAN, "steps": [{**STEP, "action": "erase"}]}, 1_809))
 
     with pytest.raises(BudgetExceeded, match="The model's plan had to be corrected") as refused:
-        planner.plan(planner.submit(UNPLANNABLE, max_tokens=6_500))
+        planner.plan(planner.submit(UNPLANNABLE, max_tokens=21_000))
 
     assert refused.value.details["earlier_error"]["code"] == "invalid_plan"
     assert refused.value.details["budget"] == "max_tokens"
@@ -259,9 +262,24 @@ def test_an_answer_that_the_budget_cuts_names_the_budget(planner: Planner) -> No
     planner.fake.add(Scripted(json.dumps(PLAN), thinking_tokens=5_000))
 
     with pytest.raises(BudgetExceeded, match=r"too little room for its answer.*raise max_tokens"):
-        planner.plan(planner.submit(UNPLANNABLE, max_tokens=6_500))
+        planner.plan(planner.submit(UNPLANNABLE, max_tokens=21_000))
 
     assert len(planner.fake.received) == 1
+
+
+def test_the_room_of_a_question_is_a_quarter_of_the_rest_of_the_budget_at_two_bytes_a_token(
+    planner: Planner,
+) -> None:
+    planner.fake.add(_spent(PLAN, 4_000))
+    planner.caller = ModelCaller(planner.fake, limits={"openai:fake-model": ModelLimits(200_000, 8_000)})
+    claim = planner.submit(UNPLANNABLE, max_tokens=24_000)
+    attempt = AttemptContext.of(planner.process, claim, open_models=lambda: planner.caller.models)
+    model = AttemptModel(attempt, lambda: planner.caller.models)
+
+    fresh = model.room(Work.ANSWER)
+    planner.plan(claim)
+
+    assert (fresh, model.room(Work.ANSWER)) == (12_000, 10_000)
 
 
 def test_a_waiting_row_is_queued_again_without_counting_a_failure(planner: Planner) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
 from orchestrator import bootstrap
 from orchestrator.chord.database import open_engine, statement, transaction
+from orchestrator.chord.sql import Prepared
 from orchestrator.lifecycle import submission
 from orchestrator.memory import files, migrate, row_security, tasks
 from orchestrator.memory.row_security import CHILDREN, OWNED
@@ -19,7 +20,7 @@ from orchestrator.models.caller import Caller, IdempotencyKey
 from orchestrator.models.errors import SettingsError
 from orchestrator.models.task_contract import Contract
 from orchestrator.settings import Settings
-from tests.integration.kit import TENANT, Engineer, wait_step
+from tests.integration.kit import TENANT, Engineer, sent_by, wait_step
 
 HELD = ("tasks", "artifacts", "artifact_chunks", "submissions", "rounds", "steps", "events", "traces")
 
@@ -113,17 +114,36 @@ def test_any_text_can_be_a_tenants_name_and_none_sees_anothers_rows(
 
 def test_row_level_security_costs_a_submission_no_round_trip(engine: Engine, our_settings: Settings) -> None:
     submit(engine, our_settings, "warm-up")
-    sent: list[str] = []
 
-    def note(_conn: Connection, _cursor: object, text: str, *_: object) -> None:
-        sent.append(text)
-
-    event.listen(engine, "after_cursor_execute", note)
-    submit(engine, our_settings, "acme")
-    event.remove(engine, "after_cursor_execute", note)
+    with sent_by(engine) as sent:
+        submit(engine, our_settings, "acme")
 
     assert len(sent) == 1
     assert "set_config('role', 'octollm_tenant', true)" in sent[0]
+
+
+def test_a_prepared_statement_sees_its_tenants_rows_only(postgres_url: str) -> None:
+    one = open_engine(postgres_url, pool_size=1)
+    sees = Prepared(
+        "octollm_test_sees",
+        "SELECT current_user <> session_user AS is_confined, current_setting('octollm.tenant', true) AS tenant"
+        " WHERE %(number)s = 1",
+        {"number": "int"},
+    )
+
+    found = []
+    for tenant in ("acme", "umbrella"):
+        with tenant_statement(one, tenant) as conn:
+            found.append(sees.first(conn, {"number": 1}))
+    with statement(one) as conn:
+        found.append(sees.first(conn, {"number": 1}))
+    one.dispose()
+
+    assert found == [
+        {"is_confined": True, "tenant": "acme"},
+        {"is_confined": True, "tenant": "umbrella"},
+        {"is_confined": False, "tenant": ""},
+    ]
 
 
 def test_every_table_with_a_tenants_rows_has_a_policy_that_binds_its_owner_too(engine: Engine) -> None:

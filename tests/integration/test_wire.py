@@ -161,6 +161,21 @@ def test_the_messages_of_a_commit_are_one_command_a_list(client: "redis.Redis") 
     }
 
 
+def test_messages_go_by_one_client_until_its_channel_reconnects(client: "redis.Redis", app: Celery) -> None:
+    with app.producer_or_acquire() as producer:
+        channel: Any = producer.channel
+        clients = []
+        for pause in (lambda: None, lambda: None, channel._disconnect_pools):
+            pause()
+            outbox.publish_all(app, [odd_arguments(app)])
+            with channel.conn_or_acquire() as used:
+                clients.append(used)
+
+    assert clients[0] is clients[1]
+    assert clients[2] is not clients[1]
+    assert sum(len(texts) for texts in raw(client).values()) == 3
+
+
 def test_an_immutable_body_is_sent_as_celery_sends_it(client: "redis.Redis", app: Celery) -> None:
     made = judge(workers_app)
     made.delay([None])

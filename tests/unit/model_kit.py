@@ -10,7 +10,8 @@ from orchestrator.llm.model_chain import ModelChain
 from orchestrator.llm.prompt import Message
 from orchestrator.models.model_limits import ModelLimits
 from orchestrator.models.model_work import Work
-from orchestrator.planner.by_model import PLAN_SCHEMA, PlanProposal
+from orchestrator.planner.by_model import PlanProposal
+from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from tests.fake_llm.server import FakeLLM
 from tests.llm_kit import ModelCaller
 from workers.arms.base import models_used
@@ -31,10 +32,13 @@ class ScriptedModel:
         work: Work,
         purpose: str,
         avoid: Collection[str] = (),
+        enforced: Mapping[str, Any] | None = None,
     ) -> Completion:
         """Ask, and keep the answer in mind."""
         deadline = time.monotonic() + 20
-        completion = self.models.complete(CompletionRequest(messages, purpose, work, deadline, schema, avoid))
+        completion = self.models.complete(
+            CompletionRequest(messages, purpose, work, deadline, schema, avoid, None, enforced)
+        )
         self.completions.append(completion)
         return completion
 
@@ -42,13 +46,16 @@ class ScriptedModel:
         """Return the room by the models' context windows, at two bytes a token."""
         return 2 * self.models.input_room(work)
 
-    def propose(self, messages: Sequence[Message], *, purpose: str) -> PlanProposal:
+    def propose(
+        self, messages: Sequence[Message], *, purpose: str, enforced: Mapping[str, Any]
+    ) -> PlanProposal:
         """Ask for a plan."""
         completion = self.ask(
             messages,
             PLAN_SCHEMA,
             work=Work.PLAN,
             purpose=purpose,
+            enforced=enforced,
         )
         return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 

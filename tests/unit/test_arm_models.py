@@ -53,7 +53,7 @@ def test_a_sentence_is_kept_with_the_place_of_its_quote(fake: FakeLLM) -> None:
 
     assert result.output["citations"] == [{"file": "a.md", "line": 4, "quote": "takes three days"}]
     assert result.output["answer"] == "Three days. [a.md:4]"
-    assert result.provenance["models"][0]["prompt"] == "retriever.answer@1.0.0"
+    assert result.provenance["models"][0]["prompt"] == "retriever.answer@1.1.0"
     assert (result.usage["calls"], result.usage["cost_dollars"]) == (1, "0")
 
 

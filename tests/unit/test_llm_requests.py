@@ -23,7 +23,7 @@ from orchestrator.llm.prompt import Message, Role
 from orchestrator.llm.provider import FinishReason, Usage
 from orchestrator.models import model_errors
 from orchestrator.models.model_choice import needs_responses
-from orchestrator.planner.by_model import PLAN_SCHEMA
+from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.llm_kit import HELLO, ModelCaller
 

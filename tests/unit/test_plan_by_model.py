@@ -9,11 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.llm.prompt import Role, compose, trusted
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan, StepError
+from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
-from orchestrator.planner.by_model import catalogue, plan_by_model
-from tests.fake_llm.server import FakeLLM, Scripted
+from orchestrator.planner.by_model import plan_by_model
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.unit.model_kit import scripted
 
 NOTES = Attachment("b" * 64, "notes.txt", "text/plain", 1)
@@ -36,6 +39,7 @@ def step(
 
 
 FOUND = {"text": "something is found", "check": {"pointer": "/found", "at_least": 1}}
+EXISTS = {"text": "there is something", "check": {"pointer": "/values", "exists": True}}
 SEARCH = step("search", "retriever", "search", {"query": "late refund"}, acceptance_criteria=[FOUND])
 VERIFY = step(
     "verify", "judge", "verify", {"citations": {"$from": "search", "pointer": "/matches"}}, "search"
@@ -65,7 +69,7 @@ def test_a_models_plan_records_its_model_and_prompt(fake: FakeLLM) -> None:
 
     assert [item.id for item in made.steps] == ["search", "verify"]
     assert (made.mode, made.rationale) == ("llm", "search, then check")
-    assert made.provenance["prompt"] == "planner@1.1.0"
+    assert made.provenance["prompt"] == "planner@2.0.0"
     assert made.provenance["model"]["fake"] is True
     assert (made.provenance["confidence"], made.provenance["corrections"]) == (0.9, 0)
     assert len(fake.received) == 1
@@ -77,7 +81,7 @@ def test_a_models_plan_records_its_model_and_prompt(fake: FakeLLM) -> None:
         ([{**SEARCH, "action": "erase"}, VERIFY], "steps.0.action: must be one of"),
         ([SEARCH, {**VERIFY, "depends_on": ["nothing"]}], "there is no step 'nothing'"),
         ([{**SEARCH, "inputs": {}}, VERIFY], "steps.0.inputs: lacks 'query'"),
-        ([{**SEARCH, "acceptance_criteria": []}, VERIFY], "no step has an acceptance criterion with a check"),
+        ([{**SEARCH, "acceptance_criteria": []}], "the last step must be"),
         (
             [
                 VERIFY | {"inputs": {"value": 1, "check": {"equals": 1}}, "depends_on": []},
@@ -97,6 +101,125 @@ def test_an_illegal_plan_is_returned_to_the_model_with_its_faults(
 
     assert made.provenance["corrections"] == 1
     assert message in fake.received[1].text.replace('\\"', '"')
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            {"citations": {"$from": "search", "pointer": "/found_passages"}},
+            "has no '/found_passages'; there is /summary, /query",
+        ),
+        ({"citations": {"$from": "search", "pointer": "/found"}}, "and /found of step 'search' is number"),
+        (
+            {"citations": {"$from": "search", "pointer": "/skipped"}},
+            "takes an array of object with file, line or an array of object with file, line, and /skipped of step "
+            "'search' is an array of object with file, reason",
+        ),
+        ({"value": 1}, "has nothing to check: give checks"),
+        (
+            {"value": "{{search.found}}", "check": {"pointer": "", "equals": 1}},
+            'write {"$from": "search", "pointer": "/found"} as the whole value',
+        ),
+        (
+            {"value": 1, "check": {"equals": 1}, "attachments": [{"$from": "search", "pointer": "/query"}]},
+            "must be an attachment of the task: the output of a step is not a file",
+        ),
+    ],
+)
+def test_a_step_that_can_not_work_is_returned_before_anything_is_spent_on_it(
+    inputs: dict[str, Any], message: str, fake: FakeLLM
+) -> None:
+    after = step("after", "retriever", "collect", {"values": 1}, "verify", acceptance_criteria=[EXISTS])
+    fake.answer(proposal([SEARCH, VERIFY | {"inputs": inputs}, after]), proposal())
+
+    made = plan(fake)
+
+    assert made.provenance["corrections"] == 1
+    assert message in fake.received[1].text.replace('\\\\\\"', '"').replace('\\"', '"')
+
+
+def test_a_criterion_on_a_member_that_the_output_never_has_is_returned(fake: FakeLLM) -> None:
+    nowhere = {"text": "something", "check": {"pointer": "/hits", "at_least": 1}}
+    fake.answer(proposal([SEARCH | {"acceptance_criteria": [nowhere]}, VERIFY]), proposal())
+
+    plan(fake)
+
+    assert "steps.0.acceptance_criteria.0.check: the output of step 'search'" in fake.received[1].text
+
+
+@pytest.mark.parametrize("last", [VERIFY, step("verify", "judge", "verify", {"value": 1}, "search")])
+def test_a_plan_that_ends_with_judge_verify_is_complete(last: dict[str, Any], fake: FakeLLM) -> None:
+    fake.answer(proposal([SEARCH, last]))
+
+    made = plan(fake)
+
+    assert made.provenance["corrections"] == 0
+    assert [item.id for item in made.steps] == (["search", "verify"] if last is VERIFY else ["search"])
+
+
+def test_the_criteria_that_we_add_to_an_action_make_a_plan_complete(fake: FakeLLM) -> None:
+    fake.answer(proposal([step("tests", "executor", "tests", {})]))
+
+    assert plan(fake).provenance["corrections"] == 0
+
+
+def test_a_plan_in_the_form_of_the_strict_schema_or_in_usual_forms_is_read(fake: FakeLLM) -> None:
+    named = [{"name": "found", "value": {"$from": "search", "pointer": "found"}}, {"name": "n", "value": 3}]
+    search = step(
+        "search", "retriever", "search", {"query": "x", "limit": None, "attachments": ["notes.txt"]}
+    )
+    verify = step(
+        "verify",
+        "judge",
+        "judge.verify",
+        {
+            "value": None,
+            "values": named,
+            "check": None,
+            "checks": [{"text": None, "pointer": "/found", "at_least": 1}],
+            "citations": None,
+            "attachments": None,
+            "required": None,
+        },
+    )
+    fake.answer(proposal([search, verify]))
+
+    made = plan(fake)
+
+    assert made.provenance["corrections"] == 0
+    assert made.steps[0].inputs == {"query": "x", "attachments": [NOTES.sha256]}
+    assert made.steps[1].action == "verify"
+    assert made.steps[1].inputs == {
+        "values": {"found": {"$from": "search", "pointer": "/found"}, "n": 3},
+        "checks": [{"check": {"pointer": "/found", "at_least": 1}}],
+    }
+
+
+def test_a_server_that_enforces_schemas_gets_one_alternative_for_each_action(fake: FakeLLM) -> None:
+    fake.answer(proposal())
+
+    plan(fake)
+
+    asked = fake.received[0].body["response_format"]["json_schema"]
+    steps = asked["schema"]["properties"]["steps"]["items"]["anyOf"]
+    assert asked["strict"] is True
+    assert len(steps) == sum(len(arm.actions) for arm in ARMS.values() if arm.in_plans)
+
+
+def test_a_server_that_can_not_compile_the_schema_of_plans_still_enforces_small_ones(fake: FakeLLM) -> None:
+    model = scripted(fake)
+    fake.fail(Fault.NO_SCHEMA)
+    fake.answer(proposal(), proposal())
+
+    for _ in range(2):
+        plan_by_model(model.propose, Contract(goal=GOAL), [NOTES])
+    small = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    model.ask([compose(Role.USER, trusted("Count."))], small, work=Work.ANSWER, purpose="t@1.0.0")
+
+    formats = [received.body["response_format"]["type"] for received in fake.received]
+    assert formats == ["json_schema", "json_object", "json_object", "json_schema"]
+    assert "anyOf" not in fake.received[1].text
 
 
 def test_a_plan_that_stays_illegal_is_refused(fake: FakeLLM) -> None:
@@ -139,12 +262,6 @@ def test_the_clients_texts_are_marked_as_data_and_files_are_only_named(fake: Fak
     assert user.count("<goal ") == user.count("</goal ") == 1
     assert user.index("<goal ") < user.index(order) < user.index("</goal ")
     assert "notes.txt" in user
-
-
-def test_the_catalogue_names_every_action_of_a_plan_and_is_short() -> None:
-    assert "search(query, limit?, attachments?)" in catalogue()
-    assert "plan(" not in catalogue()
-    assert len(catalogue().encode()) < 3_000
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

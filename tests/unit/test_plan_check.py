@@ -179,6 +179,40 @@ def test_a_reference_may_replace_any_input_and_must_name_a_known_step() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pointer", "message"),
+    [
+        ("/second", "has no '/second'; there is /summary, /seconds"),
+        ("/seconds/0", "has no '/seconds/0'"),
+        ("/summary", "takes number, and /summary of step 'one' is string"),
+    ],
+)
+def test_a_reference_to_what_the_action_never_puts_out_is_refused_in_any_plan(
+    pointer: str, message: str
+) -> None:
+    found = faults_of([wait("one"), wait("two", inputs={"seconds": {"$from": "one", "pointer": pointer}})])
+
+    assert message in found["steps.1.inputs.seconds"]
+
+
+def test_a_reference_into_an_output_of_any_form_is_accepted() -> None:
+    both = {"id": "both", "action": "collect", "inputs": {"values": {"a": {"$from": "one"}}}}
+    after = wait("after", inputs={"seconds": {"$from": "both", "pointer": "/values/a/seconds"}})
+
+    assert check_plan([wait("one"), both, after])
+
+
+def test_a_placeholder_for_a_step_in_a_text_is_refused_and_other_braces_are_not() -> None:
+    redact = {"id": "redact", "action": "redact"}
+    template = redact | {"inputs": {"text": "Dear {{ name }}, {{one_more}}"}}
+    placeholder = redact | {"inputs": {"text": "It took {{ one.seconds }} s"}}
+
+    found = faults_of([wait("one"), placeholder])
+
+    assert '{"$from": "one", "pointer": "/seconds"}' in found["steps.1.inputs.text"]
+    assert check_plan([wait("one"), template])
+
+
+@pytest.mark.parametrize(
     "reference", [{"$from": 1}, {"$from": "one", "pointer": "seconds"}, {"$from": "one", "to": 1}]
 )
 def test_a_malformed_reference_is_refused(reference: dict[str, Any]) -> None:
@@ -255,7 +289,7 @@ def test_a_plan_of_ours_checks_its_result_names_earlier_steps_and_fits_the_budge
 
     assert check_plan(plan, budget=Budget(max_tokens=1_200), is_ours=True)
     assert "about 1,200" in faults_of(plan, budget=Budget(max_tokens=1_199), is_ours=True)["steps"]
-    assert "no step has" in faults_of([wait("a")], is_ours=True)["steps"]
+    assert "the last step must be judge.verify" in faults_of([wait("a")], is_ours=True)["steps.0"]
     assert (
         "must be judge.verify"
         in faults_of([wait("a", acceptance_criteria=sure), wait("b")], is_ours=True)["steps.1"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.llm.prompt import Part, Untrusted, trusted
-from workers.arms.excerpts import TextPart, choose, divide, joined, ranking, words_in
+from workers.arms.excerpts import TextPart, choose, divide, joined, rankings, words_in
 from workers.arms.text_files import files_below, read_text
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -105,7 +105,8 @@ def _is_python(name: str) -> bool:
 
 def _preferred(parts: Sequence[TextPart], words: Sequence[str], mentioned: str) -> list[int]:
     """Return the numbers of the parts: those of mentioned files first, then those with most of the words."""
-    place = {number: rank for rank, number in enumerate(ranking(parts, words))}
+    (order,) = rankings(parts, [words])
+    place = {number: rank for rank, number in enumerate(order)}
     return sorted(place, key=lambda number: (parts[number].name not in mentioned, place[number]))
 
 

@@ -61,22 +61,23 @@ def words_in(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(word.casefold() for text in texts for word in _WORD.findall(text)))[:MAX_WORDS]
 
 
-def ranking(parts: Sequence[TextPart], words: Sequence[str]) -> list[int]:
-    """Return the numbers of the parts, those with the most of the words first."""
-    scores = []
-    for part in parts:
-        folded = part.text.casefold()
-        scores.append(sum(word in folded for word in words))
-    return sorted(range(len(parts)), key=lambda number: (-scores[number], number))
+def rankings(parts: Sequence[TextPart], wanted: Iterable[Sequence[str]]) -> list[list[int]]:
+    """Return the numbers of the parts once for each group of folded words, those with the most of its words first."""
+    folded = [part.text.casefold() for part in parts]
+    orders = []
+    for words in wanted:
+        scores = [sum(word in text for word in words) for text in folded]
+        orders.append(sorted(range(len(parts)), key=lambda number: (-scores[number], number)))
+    return orders
 
 
-def choose(parts: Sequence[TextPart], rankings: Sequence[Sequence[int]], room: int) -> list[TextPart]:
+def choose(parts: Sequence[TextPart], orders: Sequence[Sequence[int]], room: int) -> list[TextPart]:
     """Return parts that fit into `room` bytes, in their own order.
 
-    The rankings take turns: each chooses its best part that is not chosen yet and fits.
+    The orders (see `rankings`) take turns: each chooses its best part that is not chosen yet and fits.
     """
     chosen: set[int] = set()
-    turns = [iter(order) for order in rankings]
+    turns = [iter(order) for order in orders]
     while turns:
         going = []
         for turn in turns:
@@ -91,23 +92,23 @@ def choose(parts: Sequence[TextPart], rankings: Sequence[Sequence[int]], room: i
 
 def joined(parts: Sequence[TextPart]) -> list[TextPart]:
     """Join parts of the same text that follow each other."""
-    whole: list[TextPart] = []
+    runs: list[list[TextPart]] = []
     for part in parts:
-        last = whole[-1] if whole else None
+        last = runs[-1][-1] if runs else None
         if last is not None and last.name == part.name and last.end == part.begin:
-            whole[-1] = TextPart(last.name, last.text + part.text, last.begin)
+            runs[-1].append(part)
         else:
-            whole.append(part)
-    return whole
+            runs.append([part])
+    return [TextPart(run[0].name, "".join(part.text for part in run), run[0].begin) for run in runs]
 
 
-def shortened(text: str, *, room: int, wanted: Sequence[str]) -> str:
+def shortened(text: str, *, room: int, wanted: Sequence[str] = ()) -> str:
     """Return a text of more than `room` bytes shortened to about `room`, with a mark at each gap.
 
-    Each of the `wanted` texts chooses in turn the parts that have most of its words.
+    Each of the `wanted` texts chooses in turn the parts that have most of its words; without any, the first are kept.
     """
     parts = divide("", text)
-    orders = [ranking(parts, words_in([one])) for one in wanted] or [list(range(len(parts)))]
+    orders = rankings(parts, [words_in([one]) for one in wanted] or [[]])
     shown, at = [], 0
     for part in joined(choose(parts, orders, room)):
         if part.begin > at:

@@ -17,22 +17,27 @@ from orchestrator.models.task_contract import Attachment
 from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive
 from workers.arms.base import ActionArm, Arm, Assignment, answer
+from workers.arms.reading import read_by_parts, whole_passages
 from workers.arms.sources import (
     SourceText,
     context_source,
     folders,
     plain_name,
+    read_sources,
     selected_attachments,
     single_attachment,
     texts_below,
     workspace,
 )
-from workers.arms.synthesis import synthesise
+from workers.arms.synthesis import answer_room, fitting, synthesise
 from workers.arms.text_files import NotText, files_below, is_test_file, python_files, read_text
 from workers.sandbox.selection import SandboxStatus
 
 MAX_LISTED_FILES = 500
 DEFAULT_LIMIT = 10
+MAX_ANSWER_PASSAGES = 50
+_PACKED = 4
+"""Attachments of more than so many times the room of a question are not read to see whether they fit, even packed."""
 MAX_IN_SUMMARY = 3
 MAX_SUMMARY_CHARACTERS = 160
 MAX_LINES = 12
@@ -95,13 +100,49 @@ def search(assignment: Assignment) -> StepResult:
 
 
 def answer_question(assignment: Assignment) -> StepResult:
-    """Answer a question from the passages that match it, or the query, best; needs a model."""
+    """Answer a question from the documents; needs a model.
+
+    The model gets the whole documents if they fit. Otherwise it gets the passages that match the query, or the
+    question, best. If nothing matches, or with the input `whole`, it reads the documents by parts and answers from its
+    notes.
+    """
     assignment.require_model()
-    output, warnings = _found(assignment, assignment.inputs.get("query", assignment.inputs["question"]))
-    return synthesise(assignment, output["matches"], warnings=warnings)
+    inputs = assignment.inputs
+    is_whole, room = inputs.get("whole", False), answer_room(assignment)
+    sizes = sum(attachment.size_bytes for attachment in selected_attachments(assignment))
+    if is_whole or (not inputs.keys() & {"query", "limit"} and sizes <= _PACKED * room):
+        passages, warnings = _whole(assignment)
+        if len(fitting(passages, room)) == len(passages):
+            return synthesise(assignment, passages, warnings=warnings)
+        if is_whole:
+            return _answer_by_parts(assignment, passages, warnings)
+    output, warnings = _found(assignment, inputs.get("query", inputs["question"]), limit=MAX_ANSWER_PASSAGES)
+    if not output["matches"]:
+        return _answer_by_parts(assignment, *_whole(assignment))
+    unread = output["found"] - len(output["matches"])
+    return synthesise(assignment, output["matches"], warnings=warnings, unread=unread)
 
 
-def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str]]:
+def _whole(assignment: Assignment) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return all texts as passages, and a warning about files that are no text."""
+    sources, skipped = read_sources(assignment)
+    return whole_passages(sources), _warnings(skipped)
+
+
+def _answer_by_parts(
+    assignment: Assignment, passages: Sequence[Mapping[str, Any]], warnings: Sequence[str]
+) -> StepResult:
+    read = read_by_parts(assignment, passages)
+    told = [f"read in {count_of(read.parts, 'part')}"] if read.parts else []
+    if read.unread:
+        share = f"{read.unread} of {count_of(len(passages), 'passage')}"
+        told = [f"{share} not read: there is no room for more than {count_of(read.parts, 'part')}"]
+    return synthesise(assignment, read.notes, warnings=[*warnings, *told], unread=read.unread)
+
+
+def _found(
+    assignment: Assignment, query: str, *, limit: int = DEFAULT_LIMIT
+) -> tuple[dict[str, Any], list[str]]:
     terms = terms_of(query)
     attachments = selected_attachments(assignment)
     holdings = [_holding(assignment, attachment) for attachment in attachments]
@@ -110,7 +151,7 @@ def _found(assignment: Assignment, query: str) -> tuple[dict[str, Any], list[str
         SearchQuery(query, terms, unwanted=unwanted_in(query), literal=is_literal(query)),
         documents=[_document(attachment) for attachment in attachments],
         given=context,
-        limit=assignment.inputs.get("limit", DEFAULT_LIMIT),
+        limit=assignment.inputs.get("limit", limit),
     )
     names = dict(zip(map(_document, attachments), _names(attachments), strict=True))
     matches = [_match(hit, names) for hit in found.hits]

@@ -9,8 +9,10 @@ from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment, answer
+from workers.arms.excerpts import size_of
 
-MAX_SHOWN_CHARACTERS = 3_000
+MARKS_BYTES = 150
+"""What the marks around a passage and its place take."""
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -43,23 +45,23 @@ _SCHEMA: Mapping[str, Any] = {
 
 
 def synthesise(
-    assignment: Assignment, matches: Sequence[Mapping[str, Any]], *, warnings: Sequence[str] = ()
+    assignment: Assignment,
+    matches: Sequence[Mapping[str, Any]],
+    *,
+    warnings: Sequence[str] = (),
+    unread: int = 0,
 ) -> StepResult:
-    """Answer the question of the inputs from the matches of a search; raises NoModel without a model.
+    """Answer the question of the inputs from passages, the best first, as many as fit; raises NoModel without a model.
+
+    `unread` is the number of other passages that no model read.
 
     A sentence without a verbatim quote is left out, and counted in a warning after those of the search. Raises
     VerificationFailed when no sentence is left.
     """
     model = assignment.require_model()
-    shown = list(_shown(matches))
+    shown = fitting(matches, answer_room(assignment), skips=True)
     prompt = load_prompt("retriever.answer")
-    parts: list[Part] = []
-    for number, match in enumerate(shown, start=1):
-        parts += [
-            trusted("Passage {}:", number),
-            Untrusted("place", f"{match['file']}:{match['line']}"),
-            Untrusted("passage", match["quote"]),
-        ]
+    parts = numbered(shown)
     parts.append(Untrusted("question", assignment.inputs["question"]))
     if assignment.feedback:
         parts.append(Untrusted("feedback", assignment.feedback))
@@ -88,26 +90,53 @@ def synthesise(
         "missing": missing,
         "left_out": left_out,
         "passages": len(shown),
+        "unread": unread + len(matches) - len(shown),
     }
     dropped = [f"{count_of(left_out, 'sentence')} left out: without a verbatim quote"] if left_out else []
     evidence = [{"file": item["file"], "line": item["line"]} for item in citations]
     return answer(assignment, output, evidence=evidence, warnings=[*dropped, *warnings])
 
 
-def _shown(matches: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield the passages that fit into MAX_SHOWN_CHARACTERS, the best first."""
-    room = MAX_SHOWN_CHARACTERS
-    for match in matches:
-        room -= len(match["quote"])
-        if room >= 0:
-            yield match
+def answer_room(assignment: Assignment) -> int:
+    """Return how many bytes of passages a question to a model may have beside the step's question and feedback."""
+    beside = size_of(assignment.inputs["question"]) + size_of(assignment.feedback or "")
+    return max(0, assignment.require_model().room(Work.ANSWER) - beside)
+
+
+def fitting(
+    passages: Sequence[Mapping[str, Any]], room: int, *, skips: bool = False
+) -> list[Mapping[str, Any]]:
+    """Return the first passages that fit into `room` bytes; with `skips`, also later ones after one that does not."""
+    kept = []
+    for passage in passages:
+        size = MARKS_BYTES + size_of(passage["quote"]) + size_of(passage.get("note", ""))
+        if size <= room:
+            room -= size
+            kept.append(passage)
+        elif not skips:
+            break
+    return kept
+
+
+def numbered(passages: Sequence[Mapping[str, Any]]) -> list[Part]:
+    """Return passages {file, line, quote, note?} as parts of a message, numbered from 1."""
+    parts: list[Part] = []
+    for number, passage in enumerate(passages, start=1):
+        parts += [
+            trusted("Passage {}:", number),
+            Untrusted("place", f"{passage['file']}:{passage['line']}"),
+            Untrusted("passage", passage["quote"]),
+        ]
+        if passage.get("note"):
+            parts.append(Untrusted("note", passage["note"]))
+    return parts
 
 
 def _sentence(written: Mapping[str, Any], shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"text": written["text"], "citations": list(_found_quotes(written["citations"], shown))}
+    return {"text": written["text"], "citations": list(proved_quotes(written["citations"], shown))}
 
 
-def _found_quotes(
+def proved_quotes(
     citations: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """Yield file, line and quote of each citation whose quote is verbatim in its passage."""

@@ -96,6 +96,7 @@ class AttemptModel:
         work: Work,
         purpose: str,
         avoid: Collection[str] = (),
+        enforced: Mapping[str, Any] | None = None,
     ) -> Completion:
         """Return an answer and add it to `completions`; see orchestrator.lifecycle.metered_calls.complete.
 
@@ -116,6 +117,7 @@ class AttemptModel:
                     schema=schema,
                     avoid=avoid,
                     progress=progress,
+                    enforced=enforced,
                 )
                 completion = metered_calls.complete(
                     ClaimBudgetAccount(attempt.process.engine, attempt.claim),

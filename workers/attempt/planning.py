@@ -19,8 +19,9 @@ from orchestrator.models.model_errors import ModelRefused
 from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
-from orchestrator.planner.by_model import PLAN_SCHEMA, Ask, PlanProposal, plan_by_model
+from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
 from orchestrator.planner.check import PlanOrigin, check_plan
+from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import ArmCandidate, Route, route
 from workers.arms.base import models_used
@@ -92,12 +93,13 @@ def _earlier_plan(process: WorkerProcess, source: RetrySource, contract: Contrac
 
 
 def _asker(model: AttemptModel) -> Ask:
-    def ask(messages: Sequence[Message], *, purpose: str) -> PlanProposal:
+    def ask(messages: Sequence[Message], *, purpose: str, enforced: Mapping[str, Any]) -> PlanProposal:
         completion = model.ask(
             messages,
             PLAN_SCHEMA,
             work=Work.PLAN,
             purpose=purpose,
+            enforced=enforced,
         )
         return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 

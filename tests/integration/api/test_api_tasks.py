@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 from api.app import create_app
 from api.middleware import auth, context
@@ -16,7 +16,7 @@ from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.api.assertions import assert_problem, assert_status, assert_time
 from tests.integration.api.conftest import Caller
-from tests.integration.kit import Engineer, verdict, wait_step
+from tests.integration.kit import Engineer, sent_by, verdict, wait_step
 
 TYPED = {"__type__": "uuid", "__value__": "zzz"}
 
@@ -48,15 +48,9 @@ def test_a_submission_is_one_statement_and_two_redis_commands(
     submit(call, plan=plan)
     engine = context.orchestrator_of(app).engine
     broker = redis.Redis.from_url(settings.redis_url)
-    statements: list[str] = []
-
-    def record(_conn: Any, _cursor: Any, text: str, *_: Any) -> None:
-        statements.append(text)
-
     before = broker.info("commandstats")
-    event.listen(engine, "before_cursor_execute", record)
-    submit(call, plan=plan)
-    event.remove(engine, "before_cursor_execute", record)
+    with sent_by(engine) as statements:
+        submit(call, plan=plan)
     after = broker.info("commandstats")
 
     assert ["EXECUTE octollm_submit" in text for text in statements] == [True]

@@ -1,0 +1,204 @@
+"""Checks what the steps of a plan take from each other, before anything is spent on a step that can't work."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.models.arm_capability import ARMS, Action
+from orchestrator.models.plan import PlanStep
+from orchestrator.planner.plan_schema import ARTIFACT_PATTERN
+from orchestrator.planner.references import FROM, POINTER, fault_of, is_reference, references_in
+from orchestrator.planner.step_reader import PlanFaults
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+_PLACEHOLDER = re.compile(r"\{\{ ?(?:steps\.)?([a-z][a-z0-9_-]{0,63})((?:[./][A-Za-z0-9_]{1,64}){0,8}) ?\}\}")
+_MAX_LISTED = 12
+
+
+def check_data_flow(steps: Sequence[PlanStep | None], faults: PlanFaults, *, is_ours: bool) -> None:
+    """Add a fault for each reference to something that the other step's action never puts out, or of another type.
+
+    Also for each `{{step.member}}` in a text, because nothing is substituted there. A plan that `is_ours` has further
+    faults: a criterion on a place that its step never puts out, an output where a file belongs, and a judge.verify
+    that has nothing to check.
+    """
+    known = {step.id: step for step in steps if step}
+    for index, step in enumerate(steps):
+        if step is None:  # a fault of its own
+            continue
+        for member, inputs in (("inputs", step.inputs), ("repair_inputs", step.repair_inputs or {})):
+            place = f"steps.{index}.{member}"
+            for path, reference in references_in(inputs):
+                if message := _reference_fault(step, path, reference, known=known, is_ours=is_ours):
+                    faults.add(_dotted(place, path), message)
+            for path, text in _texts_in(inputs):
+                if message := _placeholder_fault(text, known):
+                    faults.add(_dotted(place, path), message)
+        if is_ours:
+            _check_own(step, f"steps.{index}", known, faults)
+
+
+def schemas_at(schema: Mapping[str, Any], path: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return the schemas of what can stand at a path of a value of `schema`; empty if nothing ever can."""
+    found = [schema]
+    for name in path:
+        found = [part for one in found for choice in _choices(one) for part in _below(choice, name)]
+    return found
+
+
+def _reference_fault(
+    step: PlanStep,
+    path: tuple[str | int, ...],
+    reference: Mapping[str, Any],
+    *,
+    known: Mapping[str, PlanStep],
+    is_ours: bool,
+) -> str | None:
+    if fault_of(reference) or reference[FROM] not in known:
+        return None  # reported where the steps are read
+    source, pointer = known[reference[FROM]], reference.get(POINTER, "")
+    given = schemas_at(_action(source).output_schema, _tokens(pointer))
+    if not given:
+        return _missing(source, pointer)
+    wanted = schemas_at(_action(step).input_schema, [str(part) for part in path])
+    if is_ours and any(one.get("pattern") == ARTIFACT_PATTERN for one in [*wanted, *_items(wanted)]):
+        return "must be an attachment of the task: the output of a step is not a file"
+    if wanted and not any(_may_fit(one, other) for one in given for other in wanted):
+        shown = f"{pointer or 'the output'} of step {source.id!r}"
+        return f"takes {_described(wanted)}, and {shown} is {_described(given)}"
+    return None
+
+
+def _check_own(step: PlanStep, place: str, known: Mapping[str, PlanStep], faults: PlanFaults) -> None:
+    for number, criterion in enumerate(step.acceptance_criteria):
+        rule = criterion["check"] or {}
+        source = known.get(rule.get("step", step.id))
+        pointer = rule.get("pointer", "")
+        if source and rule.get("exists") is not False and not _has(source, pointer):
+            faults.add(f"{place}.acceptance_criteria.{number}.check", _missing(source, pointer))
+    if (step.arm, step.action) == ("judge", "verify") and not step.inputs.keys() & {
+        "check",
+        "checks",
+        "citations",
+    }:
+        faults.add(
+            f"{place}.inputs",
+            'has nothing to check: give checks, [{"text": "...", "check": {"pointer": "/member", "equals": 1}}] on '
+            "`value` or `values`, or citations",
+        )
+
+
+def _has(source: PlanStep, pointer: str) -> bool:
+    return bool(schemas_at(_action(source).output_schema, _tokens(pointer)))
+
+
+def _missing(source: PlanStep, pointer: str) -> str:
+    """Return the message: nothing stands at the pointer, and what stands at its longest part that exists."""
+    schema, tokens = _action(source).output_schema, _tokens(pointer)
+    while tokens and not schemas_at(schema, tokens):
+        tokens = tokens[:-1]
+    above = "/".join(["", *tokens])
+    choices = [choice for one in schemas_at(schema, tokens) for choice in _choices(one)]
+    members = [name for choice in choices for name in choice.get("properties", ())]
+    if not members and any(choice.get("type") == "array" for choice in choices):
+        members = ["0"]
+    listed = ", ".join(f"{above}/{name}" for name in members[:_MAX_LISTED])
+    offered = f"; there is {listed}" if listed else ""
+    return (
+        f"the output of step {source.id!r} ({source.arm}.{source.action}) has no {pointer[:200]!r}{offered}"
+    )
+
+
+def _placeholder_fault(text: str, known: Mapping[str, PlanStep]) -> str | None:
+    for found in _PLACEHOLDER.finditer(text):
+        if found[1] in known:
+            pointer = found[2].replace(".", "/")
+            return (
+                f"nothing is substituted in a text ({found[0]}): write "
+                f'{{"$from": "{found[1]}", "pointer": "{pointer}"}} as the whole value of an input'
+            )
+    return None
+
+
+def _texts_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while waiting:
+        path, node = waiting.pop()
+        if isinstance(node, str):
+            yield path, node
+        elif isinstance(node, dict) and not is_reference(node):
+            waiting.extend(((*path, name), child) for name, child in node.items())
+        elif isinstance(node, list):
+            waiting.extend(((*path, index), child) for index, child in enumerate(node))
+
+
+def _may_fit(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Tell whether some value of schema `given` can be a value of `wanted`, as far as types and members tell."""
+    return any(_one_fits(one, other) for one in _choices(given) for other in _choices(wanted))
+
+
+def _one_fits(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    kinds, others = _kinds(given), _kinds(wanted)
+    shared = kinds & others if kinds and others else {"any"}
+    if shared == {"object"}:
+        is_closed = given.get("additionalProperties") is False
+        return not is_closed or set(wanted.get("required", ())) <= set(given.get("properties", ()))
+    if shared == {"array"}:
+        return _may_fit(given.get("items", {}), wanted.get("items", {}))
+    return bool(shared)
+
+
+def _kinds(schema: Mapping[str, Any]) -> set[str]:
+    """Return the types of a schema's values, null aside; integers count as numbers. Empty: any."""
+    kinds: Any = schema.get("type", ())
+    named: list[str] = [kinds] if isinstance(kinds, str) else list(kinds)
+    return {"number" if kind == "integer" else kind for kind in named} - {"null"}
+
+
+def _described(schemas: Sequence[Mapping[str, Any]]) -> str:
+    choices = [choice for schema in schemas for choice in _choices(schema)]
+    return " or ".join(dict.fromkeys(_words(choice) for choice in choices))
+
+
+def _words(schema: Mapping[str, Any]) -> str:
+    kind = "/".join(sorted(_kinds(schema))) or "anything"
+    if kind == "array":
+        return f"an array of {_described([schema.get('items', {})])}"
+    members = schema.get("required") or schema.get("properties")
+    return f"{kind} with {', '.join(members)}" if members else kind
+
+
+def _choices(schema: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return (
+        [part for choice in schema["anyOf"] for part in _choices(choice)] if "anyOf" in schema else [schema]
+    )
+
+
+def _below(schema: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    kinds = _kinds(schema)
+    if not kinds:
+        return [{}]
+    found: list[Mapping[str, Any]] = []
+    if "array" in kinds and _INDEX.fullmatch(name):
+        found.append(schema.get("items", {}))
+    if "object" in kinds:
+        other = schema.get("additionalProperties", True)
+        member = schema.get("properties", {}).get(name, other)
+        found += [{}] if member is True else [member] if isinstance(member, Mapping) else []
+    return found
+
+
+def _items(schemas: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [schema["items"] for schema in schemas if isinstance(schema.get("items"), Mapping)]
+
+
+def _tokens(pointer: str) -> list[str]:
+    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
+
+
+def _action(step: PlanStep) -> Action:
+    return ARMS[step.arm].actions[step.action]
+
+
+def _dotted(place: str, path: tuple[str | int, ...]) -> str:
+    return ".".join([place, *(str(part)[:64] for part in path)])

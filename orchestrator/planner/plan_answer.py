@@ -1,0 +1,113 @@
+"""Reads a model's plan: undoes what the strict schema forced on it, and accepts usual ways to write the same."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from orchestrator.llm.strict_schema import without_nulls
+from orchestrator.models.arm_capability import ARMS, Action, canonical_arm
+from orchestrator.models.task_contract import Attachment
+from orchestrator.planner.plan_schema import ARTIFACT_PATTERN, is_open
+from orchestrator.planner.references import POINTER, references_in
+
+
+def read_steps(value: Mapping[str, Any], attachments: Sequence[Attachment]) -> list[dict[str, Any]]:
+    """Return the steps of a value of PLAN_SCHEMA as check_plan reads them.
+
+    Nulls of inputs that may be left out are dropped, arrays of {name, value} become objects, names of files become
+    artifact ids, and a last judge.verify that has nothing to check is left out.
+    """
+    steps = [_read_step(deepcopy(step), attachments) for step in value["steps"]]
+    return steps[:-1] if len(steps) > 1 and _checks_nothing(steps) else steps
+
+
+def _read_step(step: dict[str, Any], attachments: Sequence[Attachment]) -> dict[str, Any]:
+    arm, _, action = step["action"].rpartition(".")
+    if arm and canonical_arm(arm) == canonical_arm(step.get("arm") or arm):
+        step |= {"arm": canonical_arm(arm), "action": action}
+    offer = _action_of(step)
+    if offer is None or "inputs" not in step:
+        return step
+    schema = offer.input_schema
+    inputs = without_nulls(step["inputs"], schema)
+    members = schema["properties"]
+    step["inputs"] = {
+        name: _read_input(item, members.get(name, {}), attachments) for name, item in inputs.items()
+    }
+    for _, reference in references_in(step["inputs"]):
+        _correct_pointer(reference)
+    return step
+
+
+def _action_of(step: Mapping[str, Any]) -> Action | None:
+    """Return the step's action; None if it is unknown, or several arms have it and the step names none."""
+    named = canonical_arm(step["arm"]) if step.get("arm") else None
+    found = [
+        arm.actions[step["action"]]
+        for arm in ARMS.values()
+        if arm.in_plans and step["action"] in arm.actions and named in (None, arm.arm_id)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _read_input(value: Any, schema: Mapping[str, Any], attachments: Sequence[Attachment]) -> Any:
+    if is_open(schema):
+        return _object_of(value)
+    if isinstance(value, str) and schema.get("pattern") == ARTIFACT_PATTERN:
+        return _artifact_of(value, attachments)
+    items = schema.get("items")
+    if not isinstance(value, list) or not isinstance(items, Mapping):
+        return value
+    if "check" in items.get("properties", ()):
+        return [_check_of(item) for item in value]
+    return [_read_input(item, items, attachments) for item in value] if "pattern" in items else value
+
+
+def _object_of(value: Any) -> Any:
+    """Return the object that an array of {name, value} stands for; anything else as it is."""
+    if not isinstance(value, list) or not value:
+        return value
+    pairs = [(item["name"], item["value"]) for item in value if _is_pair(item)]
+    return dict(pairs) if len({name for name, _ in pairs}) == len(value) else value
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, dict) and item.keys() == {"name", "value"} and isinstance(item["name"], str)
+
+
+def _check_of(item: Any) -> Any:
+    """Return {text, check} for a rule that stands where such an object belongs."""
+    if not isinstance(item, dict) or "check" in item or "$from" in item:
+        return item
+    rule = {name: value for name, value in item.items() if name != "text"}
+    return {**({"text": item["text"]} if item.get("text") else {}), "check": rule}
+
+
+def _artifact_of(name: str, attachments: Sequence[Attachment]) -> str:
+    """Return the id of the only attachment of this name; any other text as it is."""
+    ids = [item.sha256 for item in attachments if item.filename == name]
+    return ids[0] if len(ids) == 1 else name
+
+
+def _correct_pointer(reference: dict[str, Any]) -> None:
+    pointer = reference.get(POINTER, "")
+    if pointer is None:
+        del reference[POINTER]
+    elif isinstance(pointer, str) and pointer and not pointer.startswith("/"):
+        reference[POINTER] = f"/{pointer}"
+
+
+def _checks_nothing(steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether the last step is a judge.verify without checks and citations that no other step names."""
+    *earlier, last = steps
+    return (
+        (last.get("arm", "judge"), last["action"]) == ("judge", "verify")
+        and not last.get("inputs", {}).keys() & {"check", "checks", "citations"}
+        and last["id"] not in _named_by(earlier)
+    )
+
+
+def _named_by(steps: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+    for step in steps:
+        yield from step.get("depends_on", ())
+        yield from (reference["$from"] for _, reference in references_in(step.get("inputs", {})))
