@@ -56,8 +56,8 @@ PLANTED = {
     "chord_orphaned": "INSERT INTO chords (id, state) VALUES ('nobody''s', 'closed')",
     "budget_overspent": """
         INSERT INTO ledger (task_id, step_id, attempt, call, reserved_tokens, spent_tokens, settled_at)
-        VALUES (%(task)s, %(a)s, 1, 1, 20000, 20000, now());
-        UPDATE tasks SET tokens_used = 20000 WHERE id = %(task)s""",
+        VALUES (%(task)s, %(a)s, 1, 1, 200000, 200000, now());
+        UPDATE tasks SET tokens_used = 200000 WHERE id = %(task)s""",
     "reservation_open": """
         INSERT INTO ledger (task_id, step_id, attempt, call, reserved_tokens) VALUES (%(task)s, %(a)s, 1, 1, 5)""",
     "spending_unaccounted": "UPDATE tasks SET tokens_used = 1 WHERE id = %(task)s",

@@ -1,6 +1,5 @@
 """Faults of the broker's messages: duplicates, delays, and a broker out of memory."""
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -51,11 +50,6 @@ def fill(broker: "redis.Redis", *, seconds: float) -> None:
         time.sleep(seconds)
     finally:
         broker.config_set("maxmemory", "0")
-
-
-def unacknowledged(broker: "redis.Redis") -> list[str]:
-    """Return the task ids of messages that were delivered but not acknowledged."""
-    return [json.loads(raw)[0]["headers"]["id"] for raw in broker.hvals("unacked")]
 
 
 def _drained(broker: "redis.Redis", key: str) -> Iterator[bytes]:

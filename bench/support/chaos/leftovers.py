@@ -10,29 +10,21 @@ import redis
 
 from bench.support.chaos import victims
 from bench.support.chaos.auditor import Violation
-from bench.support.chaos.broker import QUEUES, queue_keys, unacknowledged
+from bench.support.chaos.broker import QUEUES, queue_keys
 
 Ask = Callable[..., list[dict[str, Any]]]
 """Runs a statement with named values and returns its rows."""
 
-_LASTING: Final = ("_kombu.binding", "unacked", "octollm:broker-epoch", *QUEUES)
+_LASTING: Final = ("_kombu.binding", "octollm:broker-epoch", *QUEUES)
 """Keys that may stay: the broker's, which `messages` checks, and the mark by which a lost broker is noticed."""
 
 _SANDBOX: Final = re.compile(r"octollm-sandbox:(\d+):")
 
 
-def messages(broker: "redis.Redis", ask: Ask) -> Iterator[Violation]:
-    """Yield queues that are not empty, and unacknowledged messages of work that has not ended.
-
-    What a killed worker had not acknowledged stays in the broker for its visibility timeout, an hour, then comes
-    again and is refused: of ended work it is no violation.
-    """
+def messages(broker: "redis.Redis") -> Iterator[Violation]:
+    """Yield queues that are not empty."""
     for key in queue_keys(broker):
         yield Violation("message_left", key, f"{broker.llen(key)} messages")
-    ids = unacknowledged(broker)
-    rows = ask("SELECT id FROM steps WHERE id = ANY(%(ids)s) AND finished_at IS NULL", ids=ids)
-    for row in rows:
-        yield Violation("message_unacknowledged", row["id"], "its step is open")
 
 
 def keys(broker: "redis.Redis") -> Iterator[Violation]:
