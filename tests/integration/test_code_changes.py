@@ -97,6 +97,19 @@ def test_a_model_gets_the_exact_reason_until_the_tests_pass(
     assert [model["prompt"] for model in result.provenance["models"]] == ["coder.patch@1.1.0"] * 3
 
 
+def test_a_long_list_of_failures_is_cut_with_a_mark(
+    files: dict[str, bytes], sandbox: SandboxStatus, fake: FakeLLM
+) -> None:
+    failures = [{"test": f"test_m.py::test_{number}", "message": "assert 6 == 4"} for number in range(200)]
+    fake.answer(said(GOOD))
+    inputs = {"instruction": "double(2) is 6", "failures": failures}
+
+    run(replace(assignment("coder", "fix", inputs, files=files), model=scripted(fake)), sandbox=sandbox)
+
+    assert "test_m.py::test_30" in fake.received[0].text
+    assert re.search(r"\[\.\.\. \d{4,} characters left out here \.\.\.\]", fake.received[0].text)
+
+
 def test_text_of_tests_and_reports_is_sent_to_a_model_between_marks(
     tmp_path: Path, sandbox: SandboxStatus, fake: FakeLLM
 ) -> None:

@@ -14,7 +14,7 @@ from orchestrator.models.wording import count_of
 from workers.arms import tools
 from workers.arms.base import Assignment, ToolUse, answer
 from workers.arms.code_context import code_context
-from workers.arms.excerpts import size_of
+from workers.arms.excerpts import shortened, size_of
 from workers.arms.reports import (
     TestReport,
     missing_modules,
@@ -34,7 +34,7 @@ FIX_SHARE = 2
 """A correction gets the room for code divided by this: first the files of the patch and of the failed tests."""
 MAX_LISTED = 50
 _TESTS_NEED = "the tests need"
-_MAX_HINT_CHARACTERS = 1_000
+_MAX_HINT_BYTES = 4_000
 _MAX_PATCH_CHARACTERS = 20_000
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -107,7 +107,7 @@ class Patcher:
             if not tried.trial.reason or tried.fix_rounds == MAX_FIX_ROUNDS:
                 return self._answer(assignment, tried)
             # not the whole conversation: each call reserves budget for everything that it sends
-            reason = tried.trial.reason[:_MAX_HINT_CHARACTERS]
+            reason = _hint(tried.trial.reason)
             messages = [
                 system,
                 compose(
@@ -213,6 +213,11 @@ def _with_last_patch(exceeded: BudgetExceeded, tried: PatchProposal) -> BudgetEx
     )
 
 
+def _hint(text: str) -> str:
+    """Return what failed, shortened with a mark where it is long."""
+    return text if size_of(text) <= _MAX_HINT_BYTES else shortened(text, room=_MAX_HINT_BYTES)
+
+
 def code_room(assignment: Assignment, work: Work, texts: Iterable[str]) -> int:
     """Return how many bytes of code the model may see beside the other texts of the question, which are short.
 
@@ -227,9 +232,7 @@ def _request(assignment: Assignment, *, share: int = 1, hints: Sequence[str] = (
     """Return the task and the code it is about: `hints` name files to prefer, `share` divides the room for code."""
     inputs = assignment.inputs
     failures = (
-        json.dumps(inputs["failures"], ensure_ascii=False)[:_MAX_HINT_CHARACTERS]
-        if "failures" in inputs
-        else ""
+        _hint(json.dumps(inputs["failures"], ensure_ascii=False, indent=1)) if "failures" in inputs else ""
     )
     texts = [inputs["instruction"], failures, assignment.feedback or ""]
     with workspace(assignment, selected_attachments(assignment)) as root:

@@ -102,10 +102,10 @@ def joined(parts: Sequence[TextPart]) -> list[TextPart]:
     return [TextPart(run[0].name, "".join(part.text for part in run), run[0].begin) for run in runs]
 
 
-def shortened(text: str, *, room: int, wanted: Sequence[str]) -> str:
+def shortened(text: str, *, room: int, wanted: Sequence[str] = ()) -> str:
     """Return a text of more than `room` bytes shortened to about `room`, with a mark at each gap.
 
-    Each of the `wanted` texts chooses in turn the parts that have most of its words.
+    Each of the `wanted` texts chooses in turn the parts that have most of its words; without any, the first are kept.
     """
     parts = divide("", text)
     orders = rankings(parts, [words_in([one]) for one in wanted] or [[]])
