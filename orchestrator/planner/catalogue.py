@@ -15,6 +15,8 @@ ESSENTIAL = ("retriever.search", "retriever.answer", "retriever.collect", "judge
 """Actions that nearly every plan needs, whatever the words of its goal."""
 # members of outputs that plans seldom need, or that every output has
 _LEFT_OUT = frozenset({"summary", "not_checked", "report_trusted", "report_note", "missing_dependencies"})
+# inputs of many actions that the prompt explains once
+_EXPLAINED = frozenset({"attachment", "attachments", "paths", "room"})
 _WORD = re.compile(r"[^\W_]+")
 _MIN_STEM = 4
 
@@ -77,6 +79,9 @@ def describe_actions(names: Sequence[str], *, arms: Mapping[str, ArmCapability] 
 def _lines(name: str, action: Action, output: str) -> Iterator[str]:
     yield f" {name}({_members(action.input_schema)})"
     yield f"  -> {output}"
+    for member, schema in action.input_schema["properties"].items():
+        if member not in _EXPLAINED and "description" in schema:
+            yield f"  {member}: {schema['description']}"
     checked = "; ".join(own["text"] for own in action.met)
     yield f"  {action.description}" + (f" Always checked: {checked}." if checked else "")
 

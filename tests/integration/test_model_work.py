@@ -23,6 +23,7 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.model_errors import ModelQuotaExhausted, ModelUnavailable
+from orchestrator.models.model_limits import ModelLimits
 from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
@@ -269,7 +270,8 @@ def test_an_answer_that_the_budget_cuts_names_the_budget(planner: Planner) -> No
 def test_the_room_of_a_question_is_a_quarter_of_the_rest_of_the_budget_at_two_bytes_a_token(
     planner: Planner,
 ) -> None:
-    planner.fake.add(_spent(PLAN, 20_000))
+    planner.fake.add(_spent(PLAN, 4_000))
+    planner.caller = ModelCaller(planner.fake, limits={"openai:fake-model": ModelLimits(200_000, 8_000)})
     claim = planner.submit(UNPLANNABLE, max_tokens=24_000)
     attempt = AttemptContext.of(planner.process, claim, open_models=lambda: planner.caller.models)
     model = AttemptModel(attempt, lambda: planner.caller.models)
@@ -277,8 +279,7 @@ def test_the_room_of_a_question_is_a_quarter_of_the_rest_of_the_budget_at_two_by
     fresh = model.room(Work.ANSWER)
     planner.plan(claim)
 
-    # at first the context window of an unknown model leaves less: 8,192 tokens - 4,096 - 1,500
-    assert (fresh, model.room(Work.ANSWER)) == (2 * 2_596, 2_000)
+    assert (fresh, model.room(Work.ANSWER)) == (12_000, 10_000)
 
 
 def test_a_waiting_row_is_queued_again_without_counting_a_failure(planner: Planner) -> None:

@@ -20,11 +20,12 @@ from orchestrator.cli.tasks import upload
 SCRIPT = """
 import sys
 from orchestrator.cli import output
-from orchestrator.cli.task_report import print_report
+from orchestrator.cli.task_report import Decisions, print_report
 output.prepare()
 finding = {"criterion": sys.argv[1], "met": True, "checked_by": "rule"}
 task = {"task_id": "task_1", "status": "completed"}
-print_report(task, {"decision": "passed", "findings": [finding, {**finding, "met": False}]})
+verdict = {"decision": "passed", "findings": [finding, {**finding, "met": False}]}
+print_report(task, Decisions(verdict))
 print(output.json_text({"told": sys.argv[1]}))
 """
 

@@ -160,6 +160,7 @@ def test_every_action_is_described_in_full_with_the_types_of_its_inputs_and_outp
     ) in listed
     for name in ALL:
         assert action_of(name).description in listed
+    assert "  whole: reads long documents from beginning to end" in listed
     assert "planner" not in listed
     assert len(listed.encode()) < 9_000
 
