@@ -21,7 +21,7 @@ from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.api.live_server import Api, EventWriter
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from tests.waiting import wait_until
-from tests.ws import Rejected
+from tests.ws import Cut, Rejected
 
 SSE = {"Accept": "text/event-stream"}
 
@@ -196,15 +196,20 @@ def test_a_malformed_message_closes_the_stream(api: Api, task_id: str, message: 
 
 
 def test_too_many_messages_close_the_stream(api: Api, task_id: str) -> None:
+    """The server counts unread messages, and waits some time for a client that reads no replies."""
     with api.open(task_id, "?after=4", receive_buffer=4096) as stream:
         try:
             for _ in range(100_000):
                 stream.say({"type": "ping"})
         except OSError:
             return
-        stream.rest(timeout=20)
+        # what the server did not read makes the kernel drop its close frame
+        try:
+            stream.rest(timeout=20)
+        except (ConnectionError, Cut):
+            return
 
-    assert stream.close_code == 1008
+    assert stream.close_code in {1008, 1013}
 
 
 def test_compression_is_not_negotiated(api: Api, task_id: str) -> None:
