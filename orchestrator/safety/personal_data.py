@@ -23,7 +23,8 @@ _CLOSE = 200
 
 _NUMBERS = re.compile(r"\d[\d .-]{6,}+")
 # three patterns start with the digit and look behind it, because re skips quickly to a literal first character
-_DIGIT_RUN = re.compile(r"\d(?<![^\W_]\d)(?<!\d\.\d)\d*+(?:(?: ?[-.] ?| {1,2})\d++)*+(?=(?P<letter>[^\W_])?)")
+# no possessive repetition of the group: up to Python 3.11.4 it fails where the group itself backtracks (gh-106052)
+_DIGIT_RUN = re.compile(r"\d(?<![^\W_]\d)(?<!\d\.\d)\d*+(?:(?: ?[-.] ?| {1,2})\d++)*(?=(?P<letter>[^\W_])?)")
 _DIGITS = re.compile(r"\d+")
 _CARD_LABEL = re.compile(_RULES["card"]["label"], re.I)
 _CARD_VETO = re.compile(_RULES["card"]["veto"], re.I)
