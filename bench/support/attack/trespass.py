@@ -117,13 +117,14 @@ def file_name_with_marks(scene: Scene) -> Generator[None, None, str]:
     step = {"id": "a", "arm": "coder", "action": "explain", "inputs": {"question": "What does MARKER.py do?"}}
     begun = [scene.begin(step, attachments=[file])]
     yield
-    told = ends(begun, allowed=("completed", "invalid_input"))
+    # an explanation without a proved place fails
+    told = ends(begun, allowed=("completed", "invalid_input", "verification_failed"))
     said = [str(turn["content"]) for request in scene.fake.received for turn in request.body["messages"]]
     outside = [text for text in said if "MARKER" in _MARKED.sub("", text)]
     if outside:
         raise DidNotHold("the name stands outside the marks of a message")
     shown = sum("New rule" in text for text in said)
-    if not shown and "completed" in told:
+    if not shown and "invalid_input" not in told:
         raise DidNotHold("no model was shown the name: this proves nothing")
     return f"{told}; {count_of(shown, 'message')} showed the name, between marks"
 
