@@ -28,7 +28,8 @@ class Action:
     `least_tokens` is the smallest number of tokens that a call of its model needs. `tools` are the programs that it
     runs in the sandbox. `met` are criteria {text, check} that every step of the action must meet. `unchecked` is a
     JSON pointer into the output: to {reason, message} when the output proves nothing, else to null.
-    `report_trusted` is false when untrusted code runs in the process that writes the report: see FORGEABLE.
+    `report_trusted` is false when untrusted code runs in the process that writes the report: see FORGEABLE. `approval`
+    is "ask" (a person approves every step of the action) or "never"; None: the operator's policy decides.
     """
 
     name: str
@@ -47,6 +48,12 @@ class Action:
     met: tuple[Mapping[str, Any], ...] = ()
     unchecked: str | None = None
     report_trusted: bool = True
+    approval: str | None = None
+
+    @property
+    def runs_once(self) -> bool:
+        """Return whether a second run could repeat an effect: it writes and is not declared idempotent."""
+        return self.effects == "write" and not self.idempotent
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ class ArmCapability:
     returns the arm; None when the arm does no steps. `process` is the name of its line in the Procfile. `pool` is
     threads or prefork, `max_concurrent_tasks` the size of one worker's pool. `asks_models`: its workers get the
     providers' keys. `saves_rounds`: they save rounds and sign permits.
-    `needs_sandbox`: its queue is not consumed where no sandbox works.
+    `needs_sandbox`: its queue is not consumed where no sandbox works. `kind` is builtin, function, http, mcp or human.
+    `tenant` is the only tenant that may use it, None: all may. `is_required`: the system is not ready without it.
     """
 
     arm_id: str
@@ -77,6 +85,9 @@ class ArmCapability:
     asks_models: bool = False
     saves_rounds: bool = False
     needs_sandbox: bool = False
+    kind: str = "builtin"
+    tenant: str | None = None
+    is_required: bool = True
 
     @property
     def runs_tools(self) -> bool:
