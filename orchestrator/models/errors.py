@@ -12,6 +12,8 @@ OctoError
 │   └── InvalidCredential    the credential is invalid
 ├── Forbidden                the credential lacks a scope
 │   ├── BlockedByPolicy      the safety policy rejects the task's content (details.kinds)
+│   ├── NotTheAssignee       the approval names another key
+│   ├── OwnTask              the key that submitted the task may not decide its approvals
 │   └── StorageFull          the tenant's files use all of its storage
 ├── TooMuch                  a limit is reached for now (details.retry_after, in seconds)
 │   ├── RateLimited          the caller's rate limit is used up
@@ -146,6 +148,18 @@ class BlockedByPolicy(Forbidden):
     """The safety policy rejects this task."""
 
     code = "blocked_by_policy"
+
+
+class NotTheAssignee(Forbidden):
+    """The approval names another key, which alone may decide it."""
+
+    code = "not_the_assignee"
+
+
+class OwnTask(Forbidden):
+    """This key submitted the task; with APPROVAL_FOUR_EYES=on another key must decide its approvals."""
+
+    code = "own_task"
 
 
 class StorageFull(Forbidden):
