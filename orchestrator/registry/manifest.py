@@ -1,7 +1,6 @@
 """Reads the manifests of all arms into records, with defaults filled in and the actions' JSON Schemas written out."""
 
 import hashlib
-import importlib
 import json
 import re
 import sys
@@ -61,7 +60,7 @@ def read_manifest(source: Source, shared: Mapping[str, Any]) -> dict[str, Any]:
     record = {**written, **worker, "source": source.origin}
     if source.is_built_in:
         check_actions(record["actions"], faults, inside=("actions",), ours=True)
-        _write_out(record["actions"], types, faults, inside=("actions",))
+        _write_out(record["actions"], types, faults, inside=("actions",), ours=True)
         faults.raise_if_any()
         return record
     record = {**_defaults(record), **record}
@@ -81,25 +80,28 @@ def _actions(
         found, faults, inside = dict(record["actions"]), stated, ("actions",)
     elif source.actions_path.is_file():
         text = _text(source.actions_path)
-        found, faults = _json(source.actions_path, text), Faults(source.actions_path, text)
+        found, faults = _stated(_json(source.actions_path, text)), Faults(source.actions_path, text)
     elif record["kind"] == "function":
-        found, faults = _actions_of_module(source, record["module"]), stated
+        found, faults = _stated(_actions_of_module(source, record["module"])), stated
     else:
         found, faults, inside = {}, stated, ("actions",)
     check_actions(found, faults, inside=inside, ours=False)
     faults.raise_if_any()
-    _write_out(found, types, faults, inside=inside)
-    _check_schemas(found, faults, inside=inside)
+    _write_out(found, types, faults, inside=inside, ours=False)
     faults.raise_if_any()
     return {name: {**_action_defaults(name, action), **action} for name, action in found.items()}
 
 
 def _actions_of_module(source: Source, module: str) -> dict[str, Any]:
     """Return the actions that an arm's module declares. Raises SettingsError when it can't be imported."""
+    # only arms without stated actions need them: they import pydantic
+    from orchestrator.sdk.contracts import actions_of  # noqa: PLC0415
+    from orchestrator.sdk.errors import ContractFault  # noqa: PLC0415
+
     try:
-        # imported here, since only arms without stated actions need it
-        contracts = importlib.import_module("orchestrator.sdk.contracts")
-        return dict(contracts.actions_of(module, source.search_path))
+        return actions_of(module, source.search_path)
+    except ContractFault as error:
+        raise SettingsError(str(error)) from error
     except Exception as error:
         reason = " ".join(str(error).split())
         raise SettingsError(
@@ -110,32 +112,40 @@ def _actions_of_module(source: Source, module: str) -> dict[str, Any]:
         ) from error
 
 
+def _stated(actions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the actions without members that are null, which means as much as left out."""
+    return {
+        name: {key: value for key, value in action.items() if value is not None}
+        if isinstance(action, Mapping)
+        else action
+        for name, action in actions.items()
+    }
+
+
 def _write_out(
-    actions: Mapping[str, Any], types: ShortTypes, faults: Faults, *, inside: tuple[str, ...]
+    actions: Mapping[str, Any], types: ShortTypes, faults: Faults, *, inside: tuple[str, ...], ours: bool
 ) -> None:
-    """Replace the short contracts of actions by JSON Schemas."""
+    """Replace the short contracts of actions by JSON Schemas; check those that are not ours (tests check ours)."""
     for name, action in actions.items():
         for side in _SIDES:
-            if side in action:
-                try:
+            place = (*inside, name, side if side in action else f"{side}_schema")
+            try:
+                if side in action:
                     action[f"{side}_schema"] = types.contract(action.pop(side))
-                except ValueError as error:
-                    faults.add((*inside, name, side), str(error))
+            except ValueError as error:
+                faults.add(place, str(error))
+            if not ours and f"{side}_schema" in action:
+                for fault in _schema_faults(action[f"{side}_schema"]):
+                    faults.add(place, fault)
 
 
-def _check_schemas(actions: Mapping[str, Any], faults: Faults, *, inside: tuple[str, ...]) -> None:
+def _schema_faults(schema: Mapping[str, Any]) -> Iterator[str]:
     from orchestrator.rules.json_schema import schema_faults  # noqa: PLC0415 - only plug-ins need it at start
 
-    for name, action in actions.items():
-        for side in _SIDES:
-            schema = action.get(f"{side}_schema", {"type": "object"})
-            place = (*inside, name, f"{side}_schema")
-            for fault in schema_faults(schema):
-                faults.add(place, f"is wrong: {fault}")
-            if schema.get("type") != "object":
-                faults.add(
-                    place, 'must describe an object: write type = "object", and its members as properties'
-                )
+    for fault in schema_faults(schema):
+        yield f"is wrong: {fault}"
+    if schema.get("type") != "object":
+        yield 'must describe an object: write type = "object", and its members as properties'
 
 
 def _defaults(record: Mapping[str, Any]) -> dict[str, Any]:
