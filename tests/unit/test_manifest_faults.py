@@ -33,7 +33,7 @@ input = { city = "string" }
 output = { summary = "string" }
 """
 FAULTS = [
-    ("name", 'nmae = "W"\nname', 2, "nmae is an unknown key: did you mean name?"),
+    ("name", 'naem = "W"\nname', 2, "naem is an unknown key: did you mean name?"),
     ("pool", 'poll = "x"\npool', 8, "worker.poll is an unknown key: did you mean pool?"),
     ("effects", "xyz = 1\neffects", 12, "actions.forecast.xyz is an unknown key: the keys here are description"),
     ("pool =", "saves_rounds = true\npool =", 8, "worker.saves_rounds is for built-in arms only"),
