@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.models.arm_capability import REGISTRY
 from orchestrator.models.errors import Unplannable
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.recipe_template import TemplateValues, fill_steps
+from orchestrator.registry.sources import REGISTRY
 from orchestrator.safety.archive import is_archive
 
 MAX_TERMS = 12
@@ -125,6 +125,17 @@ def plan_by_recipe(
 def recipes() -> tuple[Recipe, ...]:
     """Return all recipes of the registry in the order of their file names."""
     return tuple(_read(path) for path in sorted((REGISTRY / "recipes").glob("*.json")))
+
+
+def describe(recipe: Recipe) -> dict[str, str]:
+    """Return what users need to know of a recipe: recipe, version, description, say (an example goal) and needs."""
+    return {
+        "recipe": recipe.recipe,
+        "version": recipe.version,
+        "description": recipe.description,
+        "say": recipe.say,
+        "needs": _NEEDS[recipe.needs],
+    }
 
 
 def _read(path: Path) -> Recipe:
@@ -251,16 +262,7 @@ def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:
 
 def _unplannable(misfits: Sequence[_Misfit]) -> Unplannable:
     """Return the error: the nearest recipe, what is missing for it, and every other way to a plan."""
-    offers = [
-        {
-            "recipe": misfit.recipe.recipe,
-            "description": misfit.recipe.description,
-            "needs": _NEEDS[misfit.recipe.needs],
-            "say": misfit.recipe.say,
-            "why_not": misfit.why,
-        }
-        for misfit in misfits
-    ]
+    offers = [{**describe(misfit.recipe), "why_not": misfit.why} for misfit in misfits]
     near = min((misfit for misfit in misfits if misfit.lacks), key=lambda one: one.recipe.rank, default=None)
     nearest = f"The nearest is {near.recipe.say!r}: {near.why}. " if near else ""
     others = "; ".join(repr(misfit.recipe.say) for misfit in misfits if misfit is not near)
