@@ -10,9 +10,9 @@ from orchestrator.memory.approvals import ApprovalRecord
 from orchestrator.models.approval import ApprovalKind, ApprovalState, Verb
 
 
-def approval_id_field() -> fields.String:
-    """Return a field that holds an approval's id."""
-    return fields.String(validate=validate.Regexp(r"^appr_[a-zA-Z0-9]{16}$"))
+def approval_id_field(attribute: str | None = None) -> fields.String:
+    """Return a field that holds an approval's id, read from `attribute`."""
+    return fields.String(attribute=attribute, validate=validate.Regexp(r"^appr_[a-zA-Z0-9]{16}$"))
 
 
 class ProposalSchema(ResponseSchema):
@@ -32,7 +32,7 @@ class ApprovalSchema(ResponseSchema):
     nobody decided in time and `on_expiry` is approve.
     """
 
-    approval_id = approval_id_field()
+    approval_id = approval_id_field("id")
     task_id = task_id_field()
     step_id = fields.String(attribute="step")
     round = fields.Integer()

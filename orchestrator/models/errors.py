@@ -9,6 +9,7 @@ OctoError
 ├── InvalidOperation         the resource's state does not allow the operation
 │   ├── IdempotencyConflict  the Idempotency-Key was used with another body
 │   └── AlreadyDecided       the approval is not pending any more (details: state, decided_by, decided_at, via)
+│       └── TooLate          nobody decided in time
 ├── Unauthenticated          the credential is missing or invalid
 │   └── InvalidCredential    the credential is invalid
 ├── Forbidden                the credential lacks a scope
@@ -131,9 +132,15 @@ class IdempotencyConflict(InvalidOperation):
 
 
 class AlreadyDecided(InvalidOperation):
-    """Another decision came first, or the approval has expired."""
+    """Another decision came first, or the approval was withdrawn."""
 
     code = "already_decided"
+
+
+class TooLate(AlreadyDecided):
+    """The time to decide was over."""
+
+    code = "approval_expired"
 
 
 class Unauthenticated(OctoError):

@@ -35,7 +35,9 @@ def octollm(client: Client, *arguments: str) -> str:
 
 def test_people_decide_by_command_over_http_and_by_link(stack: Stack, client: Client) -> None:
     """Three tasks wait at the same time: one is approved, one rejected, and one gets the answer to its question."""
-    gated = {"steps": [collect("first", [1]), collect("then", [ref("first", "/values/0")], "first", approval=GATE)]}
+    gated = {
+        "steps": [collect("first", [1]), collect("then", [ref("first", "/values/0")], "first", approval=GATE)]
+    }
     question = {
         "id": "ask",
         "arm": "human",

@@ -149,7 +149,9 @@ def test_an_altered_link_is_refused(anyone: Caller, url: str) -> None:
 
     for path in (broken, url + "x", url.rpartition(".")[0], "/v1/approval-links/x", "/v1/approval-links/.é"):
         for method in ("GET", "POST"):
-            problem = assert_problem(anyone(method, path, json={"decision": "approve"}), 401, "invalid_credential")
+            problem = assert_problem(
+                anyone(method, path, json={"decision": "approve"}), 401, "invalid_credential"
+            )
             assert problem["details"]["reason"] == "link"
 
 
@@ -208,8 +210,9 @@ def test_a_link_is_bound_to_its_tenant_and_proposal(
 
 
 def test_a_link_ends_with_the_key_that_made_it(
-    anyone: Caller, app: Flask, engine: Engine, settings: Settings, asked: dict[str, Any], call: Caller
+    anyone: Caller, app: Flask, settings: Settings, asked: dict[str, Any], call: Caller
 ) -> None:
+    engine = orchestrator_of(app).engine
     with transaction(engine) as conn:
         record, _ = keys.create(conn, tenant=TENANT, scopes=["task:approve"])
     maker = Caller(app, sign_token(settings, tenant=TENANT, key_id=record.id, scopes=record.scopes))
@@ -275,9 +278,7 @@ def test_with_a_public_url_a_link_is_absolute(
     assert link_to(maker, asked).startswith("https://octo.example.com/v1/approval-links/")
 
 
-def test_a_link_has_a_rate_limit_of_its_own(
-    public: Flask, settings: Settings, asked: dict[str, Any]
-) -> None:
+def test_a_link_has_a_rate_limit_of_its_own(public: Flask, settings: Settings, asked: dict[str, Any]) -> None:
     """Whoever has a link can't use up the calls of the key that made it."""
     path = forged(public, asked, key_id="k-own", subject=f"{TENANT}/k-own")
     anyone = Caller(public, None)
@@ -307,7 +308,9 @@ def test_what_a_link_does_is_recorded_under_the_key_that_made_it(
     with statement(engine) as conn:
         found = audit_log.find(conn)[::-1]
     approval_id = asked["approval_id"]
-    assert [(entry.action, entry.outcome.value, entry.object, entry.key_id, entry.reason) for entry in found] == [
+    assert [
+        (entry.action, entry.outcome.value, entry.object, entry.key_id, entry.reason) for entry in found
+    ] == [
         ("approval.link", "allowed", approval_id, "k-audit", None),
         ("approval.open", "allowed", approval_id, "k-audit", None),
         ("approval.decide", "allowed", approval_id, "k-audit", None),
@@ -333,7 +336,9 @@ def test_decisions_are_recorded_with_the_key_and_the_reason_of_a_refusal(
 
     with statement(engine) as conn:
         found = audit_log.find(conn)[::-1]
-    assert [(entry.action, entry.outcome.value, entry.object, entry.key_id, entry.reason) for entry in found] == [
+    assert [
+        (entry.action, entry.outcome.value, entry.object, entry.key_id, entry.reason) for entry in found
+    ] == [
         ("approval.decide", "denied", asked["approval_id"], "k-2", "insufficient_permissions:task:approve"),
         ("approval.decide", "allowed", asked["approval_id"], "k-1", None),
         ("approval.decide", "failed", asked["approval_id"], "k-1", "already_decided"),

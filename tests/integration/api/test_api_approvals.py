@@ -94,7 +94,15 @@ def test_the_list_is_filtered_and_paged(engineer: Engineer, call: Caller) -> Non
 
 @pytest.mark.parametrize(
     "query",
-    ["state=open", "task_id=x", "assignee=", "limit=0", "limit=101", "cursor=x", "cursor=task_0000000000000000"],
+    [
+        "state=open",
+        "task_id=x",
+        "assignee=",
+        "limit=0",
+        "limit=101",
+        "cursor=x",
+        "cursor=task_0000000000000000",
+    ],
 )
 def test_a_wrong_filter_is_422(call: Caller, query: str) -> None:
     assert_problem(call("GET", f"/v1/approvals?{query}"), 422, "validation_error")
@@ -118,7 +126,9 @@ def test_an_approved_step_is_queued_in_the_same_commit(
     assert event.payload["state"] == "approved"
 
 
-def test_edited_inputs_are_checked_as_a_plan_s(engineer: Engineer, asked: dict[str, Any], call: Caller) -> None:
+def test_edited_inputs_are_checked_as_a_plan_s(
+    engineer: Engineer, asked: dict[str, Any], call: Caller
+) -> None:
     wrong = decide(call, asked, "edit", inputs={"seconds": "soon"})
     right = decide(call, asked, "edit", inputs={"seconds": 1})
 
@@ -140,7 +150,7 @@ def test_a_decision_that_the_step_does_not_allow_is_422(engineer: Engineer, call
     ("body", "field"),
     [
         ({}, "decision"),
-        ({"decision": "approve"}, "proposal_hash"),
+        ({"decision": "approve", "proposal_hash": None}, "proposal_hash"),
         ({"decision": "approve", "proposal_hash": "0" * 64}, "proposal_hash"),
         ({"decision": "approve", "proposal_hash": "0" * 63}, "proposal_hash"),
         ({"decision": "approve", "proposal_hash": "0" * 64 + "\n"}, "proposal_hash"),
@@ -166,8 +176,9 @@ def test_a_body_that_is_not_a_decision_is_422_and_decides_nothing(
     asked: dict[str, Any], call: Caller, body: dict[str, Any], field: str
 ) -> None:
     path = f"/v1/approvals/{asked['approval_id']}"
+    sent = {"proposal_hash": asked["proposal_hash"], **body}
 
-    problem = assert_problem(call("POST", f"{path}/decision", json=body), 422, "validation_error")
+    problem = assert_problem(call("POST", f"{path}/decision", json=sent), 422, "validation_error")
 
     assert any(fault["field"].startswith(field) for fault in problem["details"]["errors"]), problem
     assert call("GET", path).json["state"] == "pending"
@@ -230,7 +241,8 @@ def test_another_caller_s_idempotency_key_is_its_own(
     """A key that was used by one person must not make another one believe that it decided."""
     once = {"Idempotency-Key": "1"}
     ann, ben = (
-        Caller(app, sign_token(settings, tenant=TENANT, key_id=name, scopes=SCOPES)) for name in ("ann", "ben")
+        Caller(app, sign_token(settings, tenant=TENANT, key_id=name, scopes=SCOPES))
+        for name in ("ann", "ben")
     )
 
     decide(ann, asked, "approve", headers=once)
@@ -250,7 +262,9 @@ def test_an_approval_can_not_be_decided_after_its_time(
     assert engineer.states(asked["task_id"])["a"] == "waiting"
 
 
-def test_a_cancelled_task_s_approval_is_withdrawn(engineer: Engineer, asked: dict[str, Any], call: Caller) -> None:
+def test_a_cancelled_task_s_approval_is_withdrawn(
+    engineer: Engineer, asked: dict[str, Any], call: Caller
+) -> None:
     call("DELETE", f"/v1/tasks/{asked['task_id']}")
 
     problem = assert_problem(decide(call, asked, "approve"), 409, "already_decided")
@@ -259,7 +273,9 @@ def test_a_cancelled_task_s_approval_is_withdrawn(engineer: Engineer, asked: dic
     assert call("GET", f"/v1/approvals/{asked['approval_id']}").json["state"] == "withdrawn"
 
 
-def test_another_tenant_s_approval_is_unknown(asked: dict[str, Any], as_caller: AsCaller, call: Caller) -> None:
+def test_another_tenant_s_approval_is_unknown(
+    asked: dict[str, Any], as_caller: AsCaller, call: Caller
+) -> None:
     stranger = as_caller("umbrella")
     path = f"/v1/approvals/{asked['approval_id']}"
 
@@ -322,7 +338,8 @@ def test_with_four_eyes_the_submitter_may_not_decide(
 ) -> None:
     app = create_app(replace(settings, approval_four_eyes="on"))
     ann, ben = (
-        Caller(app, sign_token(settings, tenant=TENANT, key_id=name, scopes=SCOPES)) for name in ("ann", "ben")
+        Caller(app, sign_token(settings, tenant=TENANT, key_id=name, scopes=SCOPES))
+        for name in ("ann", "ben")
     )
     plan = {"steps": [wait_step("a", approval=GATE)]}
     task_id = ann("POST", "/v1/tasks", json={"goal": "wait", "plan": plan}).json["task_id"]

@@ -25,7 +25,7 @@ KINDS = ("task_id", "artifact_id", "approval_id")
 
 @pytest.fixture
 def theirs(engineer: Engineer, as_caller: AsCaller) -> dict[str, str]:
-    """A task, a file and an approval of the tenant that `engineer` works for: the task has steps, events and a trace."""
+    """A task, a file and an approval of the tenant that `engineer` works for: it has steps, events and a trace."""
     gate = {"ask": "May the other tenant's step run?"}
     task_id = engineer.start(wait_step("a"), wait_step("b", "a"), wait_step("c", approval=gate))
     engineer.do(task_id, "a", output={"summary": "the other tenant's words"})

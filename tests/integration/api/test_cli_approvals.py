@@ -29,7 +29,13 @@ def test_what_waits_is_listed_with_how_to_decide(octollm: Octollm, engineer: Eng
     listed = json.loads(octollm("approvals", "--state", "all", "--task", task_id, "--json")[1])
 
     assert status == ExitStatus.OK
-    for text in (approval_id, "by the desk until", "Wait a little?", '{"seconds": 0}', f"octollm approve {approval_id}"):
+    for text in (
+        approval_id,
+        "by the desk until",
+        "Wait a little?",
+        '{"seconds": 0}',
+        f"octollm approve {approval_id}",
+    ):
         assert text in output
     assert shown == output
     assert [item["approval_id"] for item in listed["approvals"]] == [approval_id]
@@ -98,7 +104,9 @@ def test_following_shows_new_approvals_and_each_decision_once(
     server: ApiClient, octollm: Octollm, engineer: Engineer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, first = ask(engineer)
-    happenings = iter((lambda: ask(engineer), lambda: octollm("reject", first, "--comment", "no"), lambda: None))
+    happenings = iter(
+        (lambda: ask(engineer), lambda: octollm("reject", first, "--comment", "no"), lambda: None)
+    )
     printed: list[str] = []
 
     def happen() -> None:
