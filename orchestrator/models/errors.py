@@ -27,6 +27,8 @@ OctoError
     ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
+    ├── ActionFailed         a function arm's action raised an unexpected exception
+    ├── InvalidOutput        a function arm's action returned something else than its type says
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
@@ -251,6 +253,18 @@ class OutcomeUnknown(StepError):
     """The arm can't know whether its action took effect; the step is not run again until a person decides."""
 
     code = "outcome_unknown"
+
+
+class ActionFailed(StepError):
+    """The action raised an unexpected exception."""
+
+    code = "action_failed"
+
+
+class InvalidOutput(StepError):
+    """The action returned something else than its contract says."""
+
+    code = "invalid_output"
 
 
 class OutputTooLarge(StepError):
