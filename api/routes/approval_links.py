@@ -12,7 +12,7 @@ from api.middleware.approval_access import find_approval
 from api.middleware.auth import revocation_cache_of
 from api.middleware.idempotency import read_key
 from api.routes.approvals import ChoiceRequestSchema, record_decision, replayed
-from api.schemas.approvals import ApprovalSchema
+from api.schemas.approvals import ApprovalSchema, approval_members
 from api.schemas.fields import Timestamp
 from api.schemas.operation import describes, public
 from api.schemas.requests import read
@@ -93,7 +93,7 @@ def _admit(link: str) -> ApprovalLink:
 def _reply(approval: ApprovalRecord, opened: ApprovalLink) -> Response:
     """Return the approval without links that need a token."""
     shown = {
-        **vars(approval),
+        **approval_members(approval),
         "links": {},
         "for_": opened.person,
         "link_expires_at": datetime.fromtimestamp(opened.expires_at, tz=UTC),

@@ -76,7 +76,7 @@ class ApprovalPageSchema(ResponseSchema):
 
 
 class ChoiceRequestSchema(RequestSchema):
-    """What is decided: `inputs` come with edit, `answer` with answer, and may come with accept."""
+    """What is decided: `inputs` come with edit, `answer` with answer, and with accept as the output of the step."""
 
     decision = fields.Enum(Verb, by_value=True, required=True)
     inputs = JsonObject(max_bytes=MAX_VALUE_BYTES)

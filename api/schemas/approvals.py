@@ -16,19 +16,21 @@ def approval_id_field(attribute: str | None = None) -> fields.String:
 
 
 class ProposalSchema(ResponseSchema):
-    """What is about to run, or did: an action of an arm and its inputs, with values for all references."""
+    """What is about to run: an arm's action and its inputs; `effect` is what is known if it was begun and lost."""
 
     arm = fields.String()
     action = fields.String()
     inputs = fields.Dict()
+    effect = fields.Dict(allow_none=True)
 
 
 class ApprovalSchema(ResponseSchema):
     """A question to a person about a step, and the decision once there is one.
 
     `kind`: may the step run (approval), what is its output (question), did its effect happen (outcome). `by` names who
-    should decide, `allow` what may be decided. A decision must name the `proposal_hash`. `value` is what came with the
-    decision: the inputs that replace the proposed ones, or the answer. `via`: api, cli, console, link, or policy if
+    should decide, `allow` what may be decided. A decision must name the `proposal_hash`. `answer_schema` is of the
+    answer to a question, and of the output of an accepted step. `value` is what came with the decision: the inputs that
+    replace the proposed ones, the answer or the output. `via`: api, cli, console, link, or policy if
     nobody decided in time and `on_expiry` is approve.
     """
 
@@ -58,8 +60,13 @@ class ApprovalSchema(ResponseSchema):
 _APPROVAL = ApprovalSchema()
 
 
+def approval_members(approval: ApprovalRecord) -> dict[str, Any]:
+    """Return what ApprovalSchema serializes, without links."""
+    return {**vars(approval), "proposal": {"effect": None, **approval.proposal}}
+
+
 def approval_reply(approval: ApprovalRecord) -> dict[str, Any]:
     """Return the members of ApprovalSchema for an approval."""
     path = f"/v1/approvals/{approval.id}"
     links = {"self": path, "decision": f"{path}/decision", "task": f"/v1/tasks/{approval.task_id}"}
-    return _APPROVAL.to_json({**vars(approval), "links": links})
+    return _APPROVAL.to_json({**approval_members(approval), "links": links})

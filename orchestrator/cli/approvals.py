@@ -109,12 +109,14 @@ def run_again(access: ServerOptions, /, approval_id: str, comment: str, as_json:
 
 @click.command(epilog=EXIT_STATUSES)
 @_ID
+@click.argument("output_text", metavar="JSON")
 @_COMMENT
 @_AS_JSON
 @click.pass_obj
-def accept(access: ServerOptions, /, approval_id: str, comment: str, as_json: bool) -> None:
-    """Accept as done a step whose outcome is unknown, without running it again."""
-    _decide(access, approval_id, {"decision": "accept", "comment": comment}, as_json=as_json)
+def accept(access: ServerOptions, /, approval_id: str, output_text: str, comment: str, as_json: bool) -> None:
+    """Accept as done a step whose outcome is unknown, without running it again; JSON is its output, for later steps."""
+    chosen = {"decision": "accept", "answer": _decode(output_text, "JSON"), "comment": comment}
+    _decide(access, approval_id, chosen, as_json=as_json)
 
 
 def follow(
@@ -158,6 +160,8 @@ def lines_of(approval: Mapping[str, Any], *, whole: bool = False) -> Iterator[st
         more = f"({left_out} more characters: octollm approvals {approval['approval_id']})"
         inputs = f"{inputs[:_LISTED_CHARACTERS]} ... {more}"
     yield f"    inputs {inputs}"
+    if proposal["effect"] is not None:
+        yield f"    known: {printable(json.dumps(proposal['effect'], ensure_ascii=False))}"
     if approval["answer_schema"] is not None:
         yield f"    the answer's schema: {printable(json.dumps(approval['answer_schema'], ensure_ascii=False))}"
     if approval["comment"]:

@@ -15,7 +15,7 @@ _COMMANDS = {
     "edit": "octollm approve {id} --inputs JSON",
     "answer": "octollm answer {id} JSON",
     "run_again": "octollm run-again {id}",
-    "accept": "octollm accept {id}",
+    "accept": "octollm accept {id} JSON",
     "reject": "octollm reject {id} --comment TEXT",
 }
 

@@ -20,7 +20,7 @@ PENDING: dict[str, Any] = {
     "ask": "Write the report?",
     "by": "the desk",
     "allow": ["approve", "edit", "reject"],
-    "proposal": {"arm": "files", "action": "write", "inputs": {"path": "a.txt", "text": "é"}},
+    "proposal": {"arm": "files", "action": "write", "inputs": {"path": "a.txt", "text": "é"}, "effect": None},
     "proposal_hash": "0" * 64,
     "answer_schema": None,
     "requested_at": "2026-11-22T12:00:00.000Z",
@@ -103,7 +103,7 @@ def test_texts_of_others_cannot_move_the_cursor_or_reorder_a_line() -> None:
         {"ask": hostile},
         {"by": hostile},
         {"step_id": hostile},
-        {"proposal": {"arm": hostile, "action": hostile, "inputs": {hostile: hostile}}},
+        {"proposal": {"arm": hostile, "action": hostile, "inputs": {hostile: 1}, "effect": {hostile: 1}}},
         {"answer_schema": {"title": hostile}},
         {"state": "approved", "decided_by": hostile, "decided_at": PENDING["expires_at"], "via": "link"},
     ):

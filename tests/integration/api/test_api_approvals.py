@@ -54,7 +54,12 @@ def test_a_pending_approval_shows_what_is_about_to_run(asked: dict[str, Any], ca
     answer = call("GET", f"/v1/approvals/{asked['approval_id']}")
 
     assert answer.json == asked
-    assert asked["proposal"] == {"arm": "executor", "action": "wait", "inputs": {"seconds": 0}}
+    assert asked["proposal"] == {
+        "arm": "executor",
+        "action": "wait",
+        "inputs": {"seconds": 0},
+        "effect": None,
+    }
     assert (asked["kind"], asked["state"], asked["ask"], asked["by"], asked["step_id"]) == (
         "approval", "pending", "Wait a little?", "the desk", "a",
     )  # fmt: skip
@@ -140,7 +145,11 @@ def test_edited_inputs_are_checked_as_a_plan_s(
 def test_a_decision_that_the_step_does_not_allow_is_422(engineer: Engineer, call: Caller) -> None:
     approval = ask(engineer, call, allow=["approve", "reject"])
 
-    for verb, value in (("edit", {"inputs": {"seconds": 1}}), ("answer", {"answer": 1}), ("accept", {})):
+    for verb, value in (
+        ("edit", {"inputs": {"seconds": 1}}),
+        ("answer", {"answer": 1}),
+        ("accept", {"answer": {}}),
+    ):
         problem = assert_problem(decide(call, approval, verb, **value), 422, "validation_error")
         assert "approve, reject" in problem["message"]
     assert call("GET", f"/v1/approvals/{approval['approval_id']}").json["state"] == "pending"
@@ -165,6 +174,8 @@ def test_a_decision_that_the_step_does_not_allow_is_422(engineer: Engineer, call
         ({"decision": "approve", "inputs": {}}, "inputs"),
         ({"decision": "reject", "answer": 1}, "answer"),
         ({"decision": "answer"}, "answer"),
+        ({"decision": "accept"}, "answer"),
+        ({"decision": "run_again", "answer": 1}, "answer"),
         ({"decision": "approve", "comment": "x" * 2_001}, "comment"),
         ({"decision": "approve", "comment": ["x"]}, "comment"),
         ({"decision": "approve", "via": "link"}, "via"),

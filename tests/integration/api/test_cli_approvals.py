@@ -80,7 +80,7 @@ def test_a_rejection_needs_a_comment_and_a_second_decision_is_refused(
     assert f"already rejected by {TENANT}/k" in output
 
 
-@pytest.mark.parametrize("command", [("run-again",), ("accept",), ("answer", "1")])
+@pytest.mark.parametrize("command", [("run-again",), ("accept", "{}"), ("answer", "1")])
 def test_a_decision_of_another_kind_is_refused(
     octollm: Octollm, engineer: Engineer, command: tuple[str, ...]
 ) -> None:
