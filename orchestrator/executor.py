@@ -35,7 +35,7 @@ from orchestrator.models import record
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
-from orchestrator.models.plan import Plan
+from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.models.verdict import Decision, Verdict
@@ -73,8 +73,8 @@ def adopt(
 ) -> SavedRound:
     """Save a task's first round, in the transaction that stores the planner's outcome.
 
-    `routes` maps each step to its routing decision, which has the `arm` and the `action`. Raises Refused when the planner's
-    claim is not the current one, or the task has ended or already has a round.
+    `routes` maps each step to its routing decision, which has the `arm` and the `action`. Raises Refused when the
+    planner's claim is not the current one, or the task has ended or already has a round.
     """
     task = _open_task(conn, claim)
     _finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
@@ -99,7 +99,8 @@ def first_round(
         kept=reused,
     )
     graph = [
-        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on} for step in plan.steps
+        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
+        for step in plan.steps
     ]
     decisions: dict[str, Mapping[str, Any]] = {
         "plan": plan.to_record(),

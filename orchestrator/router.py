@@ -1,7 +1,7 @@
 """Chooses which arm's action does a step: a hard filter, then a score; all its parts go into the trace."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.models.plan import Offer, PlanStep
@@ -66,7 +66,7 @@ class Router:
             else:
                 able[offer] = state
         scores = self._scores(able, step)
-        known = {**{str(offer): parts for offer, parts in scores.items()}, **_as_scores(excluded)}
+        known = _known(scores, excluded)
         if not scores:
             waits = f"waiting for arm {step.arm}: no candidate is available"
             return Route(step.preferred, 0.0, waits, known)
@@ -93,8 +93,11 @@ def _score(state: ArmState, given: int, fastest: float | None) -> dict[str, floa
     return {**{name: round(part, 4) for name, part in parts.items()}, "total": round(sum(parts.values()), 4)}
 
 
-def _as_scores(excluded: Mapping[str, str]) -> dict[str, dict[str, float | str]]:
-    return {name: {"excluded": reason} for name, reason in excluded.items()}
+def _known(
+    scores: Mapping[Offer, Mapping[str, float]], excluded: Mapping[str, str]
+) -> dict[str, dict[str, float | str]]:
+    known: dict[str, dict[str, float | str]] = {str(offer): {**parts} for offer, parts in scores.items()}
+    return {**known, **{name: {"excluded": reason} for name, reason in excluded.items()}}
 
 
 def _reason(best: Offer, scores: Mapping[Offer, Mapping[str, float]]) -> str:

@@ -12,6 +12,7 @@ from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import StepResult
 
 _SQL = sql.load(__file__)
@@ -92,7 +93,8 @@ class Fenced:
 class StepOutcome:
     """The latest row of a step of the plan; `was_repaired` if it ran with the judge's feedback.
 
-    `arm` and `action` are those that the router chose. `id` and `task_id` are those of the row that holds the result: an earlier task's if the result is reused.
+    `arm` and `action` are those that the router chose. `id` and `task_id` are those of the row that holds the result:
+    an earlier task's if the result is reused.
     """
 
     id: str

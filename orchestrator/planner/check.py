@@ -53,6 +53,7 @@ def check_plan(
         )
     ground = StepGround(
         visible_arms(tenant),
+        tenant,
         attachments,
         effects=contract.effects if contract else EFFECTS[-1],
         assigned_arm=contract.assigned_arm if contract else None,

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.models.arm_capability import Action
 from orchestrator.models.plan import Offer, PlanStep
 from orchestrator.planner.offers import StepGround, settled
+from orchestrator.planner.plain_schema import plain_schema
 from orchestrator.planner.plan_schema import ARTIFACT_PATTERN
 from orchestrator.planner.references import FROM, POINTER, fault_of, is_reference, references_in
 from orchestrator.planner.step_reader import PlanFaults
@@ -136,7 +137,7 @@ def _own_pointer(rule: Mapping[str, Any], step: str) -> str | None:
 
 def schemas_at(schema: Mapping[str, Any], path: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the schemas of what can stand at a path of a value of `schema`; empty if nothing ever can."""
-    found = [schema]
+    found: list[Mapping[str, Any]] = [plain_schema(schema)]
     for name in path:
         found = [part for one in found for choice in _choices(one) for part in _below(choice, name)]
     return found

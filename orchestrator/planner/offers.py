@@ -1,6 +1,6 @@
 """Finds which arms' actions can do a step of a plan: those that it names, or all that fit."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +9,19 @@ from orchestrator.models.plan import Offer
 from orchestrator.models.task_contract import EFFECTS
 
 _MAX_NAMES_CHARACTERS = 400
+_MAX_TOKENS = 12
 
 
 @dataclass(frozen=True)
 class StepGround:
     """What the steps of a plan may use: `arms` by id, the task's `attachments`, and effects up to `effects`.
 
-    An arm that a step names is the only candidate if `pins`, else the preferred one. A step that `assigned_arm` can do
-    is done by it, unless the step names another arm.
+    `tenant` may leave its own name out of the ids of its arms. An arm that a step names is the only candidate if
+    `pins`, else the preferred one. A step that `assigned_arm` can do is done by it, unless another one is pinned.
     """
 
     arms: Mapping[str, ArmCapability]
+    tenant: str | None = None
     attachments: Sequence[str] = ()
     effects: str = EFFECTS[-1]
     assigned_arm: str | None = None
@@ -28,6 +30,12 @@ class StepGround:
     def action_of(self, offer: Offer) -> Action:
         """Return the action of an offer."""
         return self.arms[offer.arm].actions[offer.action]
+
+    def find_arm(self, name: Any) -> ArmCapability | None:
+        """Return the arm that a plan means by a name; None if it may use no such arm."""
+        if not isinstance(name, str):
+            return None
+        return self.arms.get(canonical_arm(name)) or self.arms.get(f"{self.tenant}/{name}")
 
 
 class NoOffer(Exception):
@@ -40,7 +48,18 @@ class NoOffer(Exception):
 
 def visible_arms(tenant: str | None) -> dict[str, ArmCapability]:
     """Return the arms by id that a tenant's plans may use; None: those that all tenants may use."""
-    return {arm_id: arm for arm_id, arm in ARMS.items() if arm.in_plans and arm.tenant in (None, tenant)}
+    return {arm_id: arm for arm_id, arm in ARMS.visible(tenant).items() if arm.in_plans}
+
+
+def split_name(name: str, arms: Mapping[str, ArmCapability]) -> tuple[str, str]:
+    """Return the arm and the action that `arm.action` names; either may have dots in it. Without a dot: no arm."""
+    tokens = name.split(".")[:_MAX_TOKENS]
+    for end in range(1, len(tokens)):
+        arm, action = ".".join(tokens[:end]), ".".join(tokens[end:])
+        if (found := arms.get(canonical_arm(arm))) and action in found.actions:
+            return found.arm_id, action
+    arm, _, action = name.rpartition(".")
+    return arm, action
 
 
 def find_offers(record: Mapping[str, Any], wanted: set[str], ground: StepGround) -> list[Offer]:
@@ -50,9 +69,9 @@ def find_offers(record: Mapping[str, Any], wanted: set[str], ground: StepGround)
     only one action fits. Raises NoOffer.
     """
     arm_id, action = record.get("arm"), _action_named(record)
-    if arm_id is not None and not _is_known(arm_id, ground):
+    named = ground.find_arm(arm_id)
+    if arm_id is not None and named is None:
         raise NoOffer("arm", f"must be one of {_listed(ground.arms)}")
-    named = ground.arms[canonical_arm(arm_id)] if arm_id is not None else None
     arms = [named] if named else list(ground.arms.values())
     if action is not None and not (isinstance(action, str) and any(action in arm.actions for arm in arms)):
         raise NoOffer(
@@ -135,7 +154,7 @@ def forbidden(action: Action, ground: StepGround) -> str | None:
     return f"has the effects {action.effects}, and the task's `effects` allow {ground.effects} at most"
 
 
-def _fitting(arms: Any, action: str | None, wanted: set[str]) -> Iterator[Offer]:
+def _fitting(arms: Iterable[ArmCapability], action: str | None, wanted: set[str]) -> Iterator[Offer]:
     for arm in arms:
         for candidate in arm.actions.values():
             offered = candidate.capabilities if action is None else arm.capabilities
@@ -148,10 +167,6 @@ def _action_named(record: Mapping[str, Any]) -> Any:
     return record.get("action", inputs.get("action") if isinstance(inputs, Mapping) else None)
 
 
-def _is_known(name: Any, ground: StepGround) -> bool:
-    return isinstance(name, str) and canonical_arm(name) in ground.arms
-
-
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[str]) -> str:
     text = ", ".join(names)
     return text if len(text) <= _MAX_NAMES_CHARACTERS else f"{text[: _MAX_NAMES_CHARACTERS - 1]}…"

@@ -136,7 +136,7 @@ def _state(arm: str, found: ArmStatistics) -> ArmState:
     return ArmState(
         arm,
         ARMS[arm].cost_tier,
-        unavailable=None if found.workers > 0 else "no live worker",
+        unavailable=None if found.workers > 0 or not ARMS[arm].has_workers else "no live worker",
         successes=found.successes,
         attempts=found.attempts,
         load=found.busy + found.queued,
@@ -146,4 +146,9 @@ def _state(arm: str, found: ArmStatistics) -> ArmState:
 
 
 def _decision(chosen: Route) -> dict[str, Any]:
-    return {**chosen.offer._asdict(), "score": chosen.score, "reason": chosen.reason, "candidates": chosen.scores}
+    return {
+        **chosen.offer._asdict(),
+        "score": chosen.score,
+        "reason": chosen.reason,
+        "candidates": chosen.scores,
+    }
