@@ -191,7 +191,8 @@ def read_contract(
 ) -> Contract:
     """Return the contract that a request's body describes; the `default_budget` has the limits that it leaves out.
 
-    Its arm and capabilities are among those that the `tenant` may use. Raises InvalidInput. The submission checks later whether a plan can run and whether attachments exist.
+    Its arm and capabilities are among those that the `tenant` may use. Raises InvalidInput. The submission checks later
+    whether a plan can run and whether attachments exist.
     """
     given = {name: value for name, value in read(_TASK, members).items() if name not in _IGNORED}
     budget = given.pop("budget", {})
@@ -217,6 +218,7 @@ def _read_arms(given: dict[str, Any], ground: StepGround) -> None:
             raise InvalidInput.at("assigned_arm", f"Not an arm that plans can use; known: {known}.")
         given["assigned_arm"] = arm.arm_id
     offered = {word for arm in ground.arms.values() for word in arm.capabilities}
-    if unknown := [word for word in given["required_capabilities"] if word not in offered]:
-        message = f"No arm offers {', '.join(unknown)[:200]}; GET /v1/arms lists what they offer."
-        raise InvalidInput.at("required_capabilities", message)
+    for index, word in enumerate(given["required_capabilities"]):
+        if word not in offered:
+            message = f"No arm offers {word!r}; GET /v1/arms lists what they offer."
+            raise InvalidInput.at(f"required_capabilities.{index}", message)

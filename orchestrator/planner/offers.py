@@ -31,6 +31,10 @@ class StepGround:
         """Return the action of an offer."""
         return self.arms[offer.arm].actions[offer.action]
 
+    def is_human(self, offer: Offer) -> bool:
+        """Return whether a person does the step."""
+        return self.arms[offer.arm].kind == "human"
+
     def find_arm(self, name: Any) -> ArmCapability | None:
         """Return the arm that a plan means by a name; None if it may use no such arm."""
         if not isinstance(name, str):
@@ -80,15 +84,17 @@ def find_offers(record: Mapping[str, Any], wanted: set[str], ground: StepGround)
     if named and (missing := wanted - set(named.capabilities)):
         raise NoOffer("capabilities", f"arm {named.arm_id} does not offer {', '.join(sorted(missing))[:200]}")
     found = list(_fitting(arms, action, wanted))
+    if named is None:
+        # a person is asked only by a step that names the arm, or that no other arm can do
+        found = [offer for offer in found if not ground.is_human(offer)] or found
     if not found:
         raise NoOffer("capabilities", "no single action offers all of them")
     if action is None and not wanted and len(found) > 1:
         choices = _listed(map(str, found))
         raise NoOffer("action", f"is required, or capabilities: one of {choices}")
-    if named and not ground.pins and len(found) == 1:
-        found += (
-            offer for offer in _fitting(ground.arms.values(), found[0].action, set()) if offer != found[0]
-        )
+    if named and not ground.pins and len(found) == 1 and not ground.is_human(found[0]):
+        others = _fitting(ground.arms.values(), found[0].action, set())
+        found += [offer for offer in others if offer != found[0] and not ground.is_human(offer)]
     return found
 
 

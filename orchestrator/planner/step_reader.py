@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.models.arm_capability import Action
+from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.plan import Offer, PlanStep
 from orchestrator.models.task_contract import MAX_CRITERIA
+from orchestrator.planner.approval_reader import read_approval
 from orchestrator.planner.offers import NoOffer, StepGround, find_offers, forbidden, kept
 from orchestrator.planner.references import fault_of, is_reference, references_in
 from orchestrator.rules.check_rule import schemas_of, validate_rule
@@ -36,6 +37,7 @@ _MEMBERS = frozenset(
         "repair_inputs",
         "optional",
         "required",
+        "approval",
         # of a plan that was read from the trace: they are found anew
         "offers",
         "excluded",
@@ -94,6 +96,11 @@ def read_step(item: Any, place: str, *, ground: StepGround, faults: PlanFaults) 
         optional=_read_flag(record, "optional", place, faults),
         required=_read_flag(record, "required", place, faults, default=True),
         estimate=_read_estimate(record, place, faults),
+        approval=read_approval(
+            record,
+            ground.arms[offers[0].arm] if offers else None,
+            lambda member, message: faults.add(f"{place}.{member}", message),
+        ),
     )
     if len(offers) == 1:
         faults.add_all(_offer_faults(step, offers[0], ground), place)
@@ -258,6 +265,20 @@ def _input_faults(step: PlanStep, action: Action) -> Iterator[tuple[str, str]]:
         for rule, path in _rules_in(inputs):
             for message in validate_rule(rule):
                 yield f"{member}.{path}", message
+
+
+def input_faults(
+    arm_id: str, action: str, inputs: Any, *, attachments: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return (field, message) for what is wrong with a step's inputs, which hold values and no references."""
+    if not isinstance(inputs, Mapping):
+        return [("inputs", "must be an object whose members are the action's inputs")]
+    if any(True for _ in references_in(inputs)):
+        return [("inputs", "must hold values: a reference to another step's output is not possible here")]
+    offered = ARMS[arm_id].actions[action]
+    step = PlanStep(id="", arm=arm_id, action=action, inputs=dict(inputs))
+    found = [*_input_faults(step, offered), *_attachment_faults(step, offered, attachments)]
+    return found[:MAX_FAULTS]
 
 
 def _faults_against(action: Action, inputs: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]]:

@@ -149,6 +149,14 @@ def test_a_step_that_the_assigned_arm_can_do_is_done_by_it() -> None:
     assert step.excluded == {"one.look": "the task assigns arm two"}
 
 
+def test_a_person_is_asked_only_by_a_step_that_names_the_arm() -> None:
+    person = plug_in("person", action("look"), kind="human")
+
+    assert only(LOOK, arms=(person, ONE)).candidates() == (Offer("one", "look"),)
+    assert only({**LOOK, "arm": "person"}, arms=(person, ONE)).candidates() == (Offer("person", "look"),)
+    assert only(LOOK, arms=(person,)).preferred == Offer("person", "look")
+
+
 def test_a_tenant_may_use_its_own_arms_by_their_short_names_and_those_of_no_other() -> None:
     own, foreign = (
         plug_in("acme/own", action("look"), tenant="acme"),
