@@ -33,7 +33,7 @@ output = { summary = "string" }
 PREDICTS = """
 from orchestrator.sdk import action
 
-@action()
+@action(effects="none")
 def predict(city: str) -> str:
     'Predicts.'
     return city
