@@ -10,7 +10,7 @@ from orchestrator.models.task_contract import Budget
 from orchestrator.models.verdict import Decision
 from tests.integration.attempt_kit import run_step
 from tests.integration.cache.kit import COLLECT, RIGHT, Company
-from tests.integration.ledger import Ledger, append, registered
+from tests.ledger import Ledger, append, registered
 from workers.attempt.context import AttemptContext
 
 

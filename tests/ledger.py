@@ -11,7 +11,7 @@ from orchestrator.models.arm_capability import ARMS, arm_of
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import REGISTRY
 
-ARMS_PATH = Path(__file__).parents[1] / "arms"
+ARMS_PATH = Path(__file__).parent / "arms"
 
 
 class Line(NamedTuple):
