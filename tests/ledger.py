@@ -1,4 +1,4 @@
-"""The ledger arm (tests/arms/ledger) for tests in this process, and the lines that its actions appended."""
+"""The ledger arms (tests/arms) for tests and benchmarks, and the lines that their actions appended."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,22 +38,23 @@ class Ledger:
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """Let this process know the ledger inside the block, as if ARMS_PATH had named it at the start."""
-    records = read_manifests(REGISTRY, str(ARMS_PATH))
-    (ledger,) = (arm_of(record) for record in records if record["arm_id"] == "ledger")
+    """Let this process know the ledgers inside the block, as if ARMS_PATH had named them at the start."""
+    arms = map(arm_of, read_manifests(REGISTRY, str(ARMS_PATH)))
     known = ARMS._static
-    ARMS._static = MappingProxyType({**known, ledger.arm_id: ledger})
+    ARMS._static = MappingProxyType({arm.arm_id: arm for arm in arms})
     try:
         yield
     finally:
         ARMS._static = known
 
 
-def append(name: str, *after: str, action: str = "append", **inputs: Any) -> dict[str, Any]:
+def append(
+    name: str, *after: str, arm: str = "ledger", action: str = "append", **inputs: Any
+) -> dict[str, Any]:
     """Return a step that appends its name."""
     return {
         "id": name,
-        "arm": "ledger",
+        "arm": arm,
         "action": action,
         "inputs": {"text": name, **inputs},
         "depends_on": list(after),

@@ -52,7 +52,7 @@ def question_of(client: Client, task_id: str) -> dict[str, Any]:
 def decide(client: Client, question: dict[str, Any], decision: str, **more: Any) -> None:
     """Decide what is asked, as a person does."""
     chosen = {"decision": decision, "proposal_hash": question["proposal_hash"], **more}
-    answer = client.call("POST", f"/v1/approvals/{question['id']}/decision", chosen)
+    answer = client.call("POST", f"/v1/approvals/{question['approval_id']}/decision", chosen)
     assert answer.status == 200, answer
 
 
