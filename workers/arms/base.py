@@ -156,6 +156,11 @@ class Assignment:
         return self.model
 
     @property
+    def idempotency_key(self) -> str:
+        """Return a key of task, round and step: the same for every attempt, so that a service knows a repetition."""
+        return self.step_id
+
+    @property
     def action_contract(self) -> Action:
         """Return the contract of the step's action."""
         return ARMS[self.arm].actions[self.action]
@@ -227,7 +232,7 @@ NO_TOOLS = ToolUse({})
 
 
 def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
-    """Import the module of an arm and make the arm; `sandbox` is where it may run tools."""
+    """Import the module of an arm and make the arm by its `make`; `sandbox` is where it may run tools."""
     make: Callable[[SandboxStatus], Arm] = import_module(_module_of(arm_id)).make
     return make(sandbox)
 
