@@ -23,6 +23,7 @@ _COMMANDS = {
     "retry": ("tasks", "Run a task that has ended again, as a new one that reuses finished steps."),
     "dead": ("listings", "List steps that killed their workers and were given up, and how to replay them."),
     "arms": ("listings", "List the arms and their status."),
+    "tools": ("tools", "Add MCP servers as arms; approve what their tools have become."),
     "models": ("models", "List the models: server, price, capabilities, speed; `models test` asks each one."),
     "up": ("up", "Start everything on this machine and run until Ctrl-C."),
     "demo": ("demo", "Start everything, audit a Python package, print the verdict, stop everything."),

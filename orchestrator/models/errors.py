@@ -26,6 +26,8 @@ OctoError
     ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
+    ├── ToolChanged          an MCP tool is no longer the one that was approved
+    ├── ToolServerLost       an MCP server did not start, or ended
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
@@ -242,6 +244,19 @@ class OutcomeUnknown(StepError):
     """The arm can't know whether its action took effect; the step is not run again until a person decides."""
 
     code = "outcome_unknown"
+
+
+class ToolChanged(StepError):
+    """The MCP tool is no longer the one that was approved."""
+
+    code = "tool_changed"
+
+
+class ToolServerLost(StepError):
+    """The MCP server did not start, or ended before it answered."""
+
+    code = "tool_server_lost"
+    retryable = True
 
 
 class OutputTooLarge(StepError):

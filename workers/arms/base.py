@@ -191,6 +191,18 @@ class Arm(Protocol):
         ...
 
 
+def check_inputs(assignment: Assignment) -> None:
+    """Raise InvalidStepInput when the step's inputs break the contract of its action."""
+    wrong = faults(assignment.action_contract.input_schema, dict(assignment.inputs))
+    if wrong:
+        found = [{"field": ".".join(map(str, fault.path)), "message": fault.message} for fault in wrong]
+        first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}"
+        raise InvalidStepInput(
+            f"the inputs of step {assignment.name} break the contract of {assignment.action}: {first}",
+            details={"errors": found},
+        )
+
+
 @dataclass(frozen=True)
 class ActionArm:
     """An arm with one function for each action; checks a step's inputs against its contract first."""
@@ -202,14 +214,7 @@ class ActionArm:
         function = self.actions.get(assignment.action)
         if function is None:
             raise InvalidStepInput(f"arm {assignment.arm} has no action {assignment.action!r}")
-        wrong = faults(assignment.action_contract.input_schema, dict(assignment.inputs))
-        if wrong:
-            found = [{"field": ".".join(map(str, fault.path)), "message": fault.message} for fault in wrong]
-            first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}"
-            raise InvalidStepInput(
-                f"the inputs of step {assignment.name} break the contract of {assignment.action}: {first}",
-                details={"errors": found},
-            )
+        check_inputs(assignment)
         assignment.checkpoint()
         return function(assignment)
 
@@ -229,6 +234,8 @@ class ToolUse:
 
 
 NO_TOOLS = ToolUse({})
+# what runs the arms of a kind that has one behaviour for all
+_MODULE_OF_KIND = {"mcp": "workers.arms.mcp"}
 
 
 def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
@@ -238,7 +245,7 @@ def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
 
 
 def _module_of(arm_id: str) -> str:
-    module = ARMS[arm_id].module
+    module = ARMS[arm_id].module or _MODULE_OF_KIND.get(ARMS[arm_id].kind)
     if module is None:
         raise LookupError(f"the arm {arm_id} runs no steps: its manifest has no module")
     return module
