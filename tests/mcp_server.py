@@ -72,7 +72,8 @@ def write_one_long_line(_given: str) -> None:
 
 def look_around(_given: str) -> dict[str, Any]:
     seen = {}
-    for path in map(Path, ("/etc/passwd", "/etc/shadow", "/home", PLACE.parent / "arms" / "odd" / "arm.toml")):
+    own = PLACE.parent / "arms" / "odd" / "arm.toml"
+    for path in (Path("/etc/passwd"), Path("/etc/shadow"), Path("/home"), own):
         try:
             seen[str(path)] = bool(list(path.iterdir()) if path.is_dir() else path.read_bytes())
         except OSError:

@@ -7,7 +7,8 @@ OctoError
 ├── NotFound                 the resource does not exist, or belongs to another tenant
 ├── NotCached                no cached result for a task with only_cached
 ├── InvalidOperation         the resource's state does not allow the operation
-│   └── IdempotencyConflict  the Idempotency-Key was used with another body
+│   ├── IdempotencyConflict  the Idempotency-Key was used with another body
+│   └── AlreadyDecided       the approval is not pending any more (details: state, decided_by, decided_at, via)
 ├── Unauthenticated          the credential is missing or invalid
 │   └── InvalidCredential    the credential is invalid
 ├── Forbidden                the credential lacks a scope
@@ -28,10 +29,14 @@ OctoError
     ├── ToolFailed           a tool failed to run
     ├── ToolChanged          an MCP tool is no longer the one that was approved
     ├── ToolServerLost       an MCP server did not start, or ended
+    ├── ActionFailed         a function arm's action raised an unexpected exception
+    ├── InvalidOutput        a function arm's action returned something else than its type says
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
     ├── PermitDenied         the step has no valid permit
+    ├── ApprovalRejected     a person rejected the step, or what they approved is not what it would do
+    ├── ApprovalExpired      nobody decided in time
     ├── PatchRejected        a diff can't be parsed, or does not apply
     ├── Unplannable          no recipe matches the goal and no model is configured
     ├── BudgetExceeded       the rest of the task's budget is less than the call could cost
@@ -125,6 +130,12 @@ class IdempotencyConflict(InvalidOperation):
     """This Idempotency-Key was used with another body; use a new key for a new task."""
 
     code = "idempotency_conflict"
+
+
+class AlreadyDecided(InvalidOperation):
+    """Another decision came first, or the approval has expired."""
+
+    code = "already_decided"
 
 
 class Unauthenticated(OctoError):
@@ -259,6 +270,18 @@ class ToolServerLost(StepError):
     retryable = True
 
 
+class ActionFailed(StepError):
+    """The action raised an unexpected exception."""
+
+    code = "action_failed"
+
+
+class InvalidOutput(StepError):
+    """The action returned something else than its contract says."""
+
+    code = "invalid_output"
+
+
 class OutputTooLarge(StepError):
     """The step's output exceeds the limit."""
 
@@ -275,6 +298,18 @@ class PermitDenied(StepError):
     """The step has no valid permit."""
 
     code = "permit_denied"
+
+
+class ApprovalRejected(StepError):
+    """A person rejected the step."""
+
+    code = "approval_rejected"
+
+
+class ApprovalExpired(StepError):
+    """Nobody decided in time whether the step may run."""
+
+    code = "approval_expired"
 
 
 class PatchRejected(StepError):

@@ -45,7 +45,7 @@ _MAX_SAID = 2_000
 _MAX_LEFT_OUT = 50
 
 
-def make(sandbox: SandboxStatus) -> Arm:
+def make(_arm_id: str, sandbox: SandboxStatus) -> Arm:
     """Return the arm of any MCP server; a local one runs in the given sandbox."""
     return McpArm(sandbox)
 
