@@ -46,7 +46,12 @@ def freeze_arm(arms: Path, name: str, table: Mapping[str, Any], *, sandbox: Sand
     """Start the server, and freeze its tools as an arm below `arms`; `using` ends it."""
     described = CONNECTIONS.describe(name, starter_of(table, (), sandbox), checkpoint=lambda: None)
     arm = McpArm(arms / name)
-    record = {"description": f"Tools of {name}", "version": described["version"], "env": [], "mcp": table}
+    record = {
+        "description": f"Tools of the server {name}",
+        "version": described["version"],
+        "env": [],
+        "mcp": table,
+    }
     arm.create(record, described["tools"])
     return arm
 

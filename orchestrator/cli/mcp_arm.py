@@ -3,7 +3,7 @@
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -231,10 +231,10 @@ def _description(tool: Mapping[str, Any], warnings: list[str]) -> str:
 
 def _without_instructions(schema: dict[str, Any], place: str, warnings: list[str]) -> dict[str, Any]:
     """Return a schema that a planner's prompt may show. Raises ValueError for words in it that instruct a model."""
-    if _instructs(json.dumps(schema, ensure_ascii=False)):
+    if _instructs(*_texts(schema)):
         schema = _undescribed(schema)
         warnings.append(f"{place}: its descriptions read like instructions to a model and are left out")
-    if _instructs(json.dumps(schema, ensure_ascii=False)):
+    if _instructs(*_texts(schema)):
         raise ValueError(f"{place}: the schema holds text that reads like instructions to a model")
     for name in _names(schema):
         if not _ARGUMENT.search(name):
@@ -244,8 +244,22 @@ def _without_instructions(schema: dict[str, Any], place: str, warnings: list[str
     return schema
 
 
-def _instructs(text: str) -> bool:
-    return any(finding.is_injection and finding.score >= _LEAST_INJECTION for finding in scan(text))
+def _instructs(*texts: str) -> bool:
+    found = scan("\n\n".join(texts))
+    return any(finding.is_injection and finding.score >= _LEAST_INJECTION for finding in found)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """Yield every string of a schema, names of members included."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for key, item in node.items():
+            yield key
+            yield from _texts(item)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _texts(item)
 
 
 def _undescribed(node: Any) -> Any:
@@ -258,7 +272,7 @@ def _is_description(key: str, item: Any) -> bool:
     return key == "description" and isinstance(item, str)
 
 
-def _names(node: Any) -> Iterable[str]:
+def _names(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         properties = node.get("properties")
         yield from properties if isinstance(properties, dict) else ()
@@ -278,9 +292,9 @@ def _head(name: str, record: Mapping[str, Any]) -> str:
         f"arm_id = {toml(name)}",
         f"description = {toml(record['description'])}",
         f"version = {toml(record['version'])}",
-        f"needs_sandbox = {toml('command' in table)}",
         "# the server gets these variables of ours, and no other",
         f"env = {toml(record['env'])}",
+        *(("", "[worker]", "needs_sandbox = true") if "command" in table else ()),
         "",
         "[mcp]",
         *(f"{key} = {toml(value)}" for key, value in table.items()),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +14,9 @@ import click
 from orchestrator.cli.mcp_arm import MANIFEST, SERVER, FrozenTools, McpArm, differences
 from orchestrator.cli.mcp_install import ServerProgram, resolve
 from orchestrator.models.errors import SettingsError
+from orchestrator.registry.manifest_keys import ARM_ID
 from orchestrator.settings_file import peek
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{1,39}")
 _LIST_SECONDS = 180
 _OPTION = click.option
 
@@ -72,8 +71,10 @@ def add(*, name: str, command: tuple[str, ...], replace: bool, **options: Any) -
     `uvx` and `npx` install their package into the arm's directory, so that no network is needed later. A tool
     without the hint readOnlyHint counts as a write, and one without idempotentHint is not run again after a crash.
     """
-    if not _NAME.fullmatch(name):
-        raise click.UsageError(f"{name!r} is no name of an arm: lower-case letters, digits and hyphens")
+    if not ARM_ID.fullmatch(name):
+        raise click.UsageError(
+            f"{name!r} is no name of an arm: 3 to 40 of a-z, 0-9, _ and -, starting with a letter"
+        )
     if bool(command) == bool(options["url"]):
         raise click.UsageError("give the command of the server after `--`, or --url, but not both")
     arm = McpArm(_directory() / name)

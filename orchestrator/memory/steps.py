@@ -12,6 +12,7 @@ from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import StepResult
 
 _SQL = sql.load(__file__)
@@ -76,7 +77,8 @@ class FinishedStep:
 class Fenced:
     """A row closed by its task's end; `former_state` is its state before.
 
-    Unless it `is_announced`, the running attempt's step.started is still to be written.
+    Unless it `is_announced`, the running attempt's step.started is still to be written. `has_begun`: nobody knows
+    whether its effect, which must not happen twice, took place.
     """
 
     id: str
@@ -90,23 +92,31 @@ class Fenced:
     owner: str | None
     started_at: datetime | None
     is_announced: bool
+    has_begun: bool
 
 
 @dataclass(frozen=True)
 class StepOutcome:
     """The latest row of a step of the plan; `was_repaired` if it ran with the judge's feedback.
 
-    `id` and `task_id` are those of the row that holds the result: an earlier task's if the result is reused.
+    `arm` and `action` are those that the router chose. `id` and `task_id` are those of the row that holds the result:
+    an earlier task's if the result is reused.
     """
 
     id: str
     task_id: str
     name: str
     arm: str
+    action: str
     state: StepState
     round: int
     was_repaired: bool
     result: StepResult | None
+
+    @property
+    def offer(self) -> Offer:
+        """Return the arm and the action that did the step, or are to do it."""
+        return Offer(self.arm, self.action)
 
 
 @dataclass(frozen=True)
@@ -207,6 +217,7 @@ def outcome_of(row: Row[Any]) -> StepOutcome:
         row.task_id,
         row.name,
         row.arm,
+        row.action,
         StepState(row.state),
         row.round,
         row.was_repaired,

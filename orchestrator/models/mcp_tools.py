@@ -13,6 +13,7 @@ FROZEN: Final = ("name", "title", "description", "inputSchema", "outputSchema", 
 EFFECTS: Final = ("none", "read", "write")
 """From the loosest to the tightest."""
 MAX_NAME: Final = 64
+_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_-]{{0,{MAX_NAME - 1}}}")
 
 
 def frozen_part(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,9 +33,10 @@ def sha256_of_all(tools: Iterable[Mapping[str, Any]]) -> str:
 
 
 def action_name(tool_name: str) -> str:
-    """Return the name of a tool's action: lower case, with `_` for what an action's name can't hold; may be empty."""
-    name = re.sub(r"[^a-z0-9]+", "_", tool_name.lower()).strip("_")
-    return (name if not name[:1].isdigit() else f"tool_{name}")[:MAX_NAME]
+    """Return the name of a tool's action: its own, with `_` for what an action's name can't hold; may be empty."""
+    if _NAME.fullmatch(tool_name):
+        return tool_name
+    return re.sub(r"[^A-Za-z0-9]+", "_", tool_name[:1_000]).strip("_")[:MAX_NAME]
 
 
 def claimed_effects(tool: Mapping[str, Any]) -> tuple[str, bool]:

@@ -127,7 +127,7 @@ def test_a_tool_that_changed_after_its_approval_is_not_called(odd: Odd) -> None:
         odd.call()
 
     assert odd.call("write_it").output["text"] == "hello"
-    assert odd.calls() == ["Read-It", "write it"]
+    assert odd.calls() == ["read_it", "write it"]
 
 
 @misbehaving("dies")
@@ -138,7 +138,7 @@ def test_a_server_that_dies_in_a_read_is_lost_and_in_a_write_leaves_the_outcome_
         odd.call("write_it")
 
     assert lost.value.retryable
-    assert odd.calls() == ["Read-It", "write it"]
+    assert odd.calls() == ["read_it", "write it"]
 
 
 @misbehaving("silent")
