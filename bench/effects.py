@@ -1,4 +1,4 @@
-"""Kills workers, a pool's children and Postgres around writes that must not happen twice, and counts the effects outside.
+"""Kills workers, children of a pool and Postgres around writes that must not happen twice; counts the effects outside.
 
 Each round submits a few writes, and at a random moment sends SIGKILL to one victim. An effect is a line in a file. What
 is unknown is asked; a person is played who looks into the file for the idempotency key, twice, and then accepts what is
@@ -88,7 +88,9 @@ class Scene:
         self.harness.kill_postgres(away_seconds=self.chance.uniform(0, 1))
 
     def _submit(self, name: str, arm: str) -> str:
-        took = {when: self.chance.uniform(0, LONGEST_SECONDS) for when in ("seconds_before", "seconds_after")}
+        took: dict[str, Any] = {
+            when: self.chance.uniform(0, LONGEST_SECONDS) for when in ("seconds_before", "seconds_after")
+        }
         body = {"goal": "write it down", "plan": {"steps": [append(name, arm=arm, **took)]}}
         key = {"Idempotency-Key": f"effects-{name}"}
         answer = wait_until(lambda: self._call("POST", "/v1/tasks", body, headers=key), 60, "the API")
