@@ -27,7 +27,7 @@ from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models import record
 from orchestrator.models.approval import ApprovalKind, ApprovalState, Decision, Gate, Proposal, Verb
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import ARMS, find_action
 from orchestrator.models.errors import (
     AlreadyDecided,
     ApprovalExpired,
@@ -38,6 +38,7 @@ from orchestrator.models.errors import (
     TooLate,
 )
 from orchestrator.models.execution_state import StepState, TaskStatus
+from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import StepResult
 from orchestrator.planner.references import resolve
 from orchestrator.planner.step_reader import input_faults
@@ -94,6 +95,8 @@ def request_outcome(
     """
     (step,) = approvals.inputs_of(conn, [step_id])
     proposal, _ = _proposal(conn, task, step)
+    # an arm may be gone since
+    action = find_action(Offer(step.arm, proposal.action))
     asked = approvals.ask(
         conn,
         NewApproval(
@@ -101,7 +104,7 @@ def request_outcome(
             kind=ApprovalKind.OUTCOME,
             proposal={**proposal.to_record(), "effect": {**known, "inputs_sha256": proposal.sha256()}},
             proposal_hash=proposal.sha256(),
-            answer_schema=ARMS[step.arm].actions[proposal.action].output_schema,
+            answer_schema=None if action is None else action.output_schema,
             outcome=terms.to_record(),
         ),
     )

@@ -20,6 +20,7 @@ from orchestrator.memory.approvals import ApprovalRecord, list_approvals
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import trace
 from orchestrator.models.approval import Verb
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidInput, Stopped
 from orchestrator.models.verdict import Decision as Verdict
 from tests.integration.attempt_kit import process_of, run_step
@@ -465,3 +466,16 @@ def test_a_retry_of_a_retry_still_asks(engineer: Engineer, worker: WorkerProcess
     third = engineer.retry(second)
 
     assert engineer.row(third, "a")["state"] == "waiting"
+
+
+def test_an_effect_of_an_arm_that_is_gone_is_asked_about(
+    engineer: Engineer, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = engineer.take(engineer.start(append("a")), "a")
+    assert begin(engineer, claim)
+    expire(engineer, claim)
+    monkeypatch.setattr(ARMS, "_static", {name: arm for name, arm in ARMS.items() if name != "ledger"})
+
+    assert ask_about(worker, Loss(claim.id, claim.task_id, reason="lease_expired"))
+
+    assert asked(engineer, claim.task_id, "a").answer_schema is None
