@@ -36,7 +36,7 @@ from orchestrator.models import record
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
-from orchestrator.models.plan import Plan
+from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.models.verdict import Decision, Verdict
@@ -74,8 +74,8 @@ def adopt(
 ) -> SavedRound:
     """Save a task's first round, in the transaction that stores the planner's outcome.
 
-    `routes` maps each step to its routing decision, whose key `arm` names the arm. Raises Refused when the planner's
-    claim is not the current one, or the task has ended or already has a round.
+    `routes` maps each step to its routing decision, which has the `arm` and the `action`. Raises Refused when the
+    planner's claim is not the current one, or the task has ended or already has a round.
     """
     task = _open_task(conn, claim)
     _finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
@@ -94,13 +94,14 @@ def first_round(
         task_id=task_id,
         number=1,
         priority=Priority(priority).broker_priority,
-        routes={name: route["arm"] for name, route in routes.items()}
-        | {name: row.arm for name, row in reuse.kept.items()},
+        routes={name: Offer(route["arm"], route["action"]) for name, route in routes.items()}
+        | {name: row.offer for name, row in reuse.kept.items()},
         reruns=reuse.reruns,
         kept=reused,
     )
     graph = [
-        {"step": step.id, "arm": layout.routes[step.id], "depends_on": step.depends_on} for step in plan.steps
+        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
+        for step in plan.steps
     ]
     decisions: dict[str, Mapping[str, Any]] = {
         "plan": plan.to_record(),
@@ -348,7 +349,7 @@ def _repair_or_reject(
         task_id=task.id,
         number=task.round + 1,
         priority=Priority(task.priority).broker_priority,
-        routes={row.name: row.arm for row in outcomes},
+        routes={row.name: row.offer for row in outcomes},
         reruns=repair.reruns,
         kept=repair.kept,
         feedback=verdict.faulty,

@@ -8,7 +8,7 @@ from orchestrator.memory.steps import StepMessage
 from orchestrator.models.arm_capability import ARMS, queue_of
 from orchestrator.models.execution_state import JUDGE_STEP, StepKind
 from orchestrator.models.ids import chord_id, step_id
-from orchestrator.models.plan import Plan, PlanStep
+from orchestrator.models.plan import Offer, Plan, PlanStep
 from orchestrator.planner.check import path_lengths
 
 JUDGE_ARM = "judge"
@@ -20,13 +20,13 @@ class RoundLayout:
 
     `kept` maps the names of finished steps to the ids of their rows, which belong to earlier rounds or, in the first
     round of a retry, to the task that it repeats. `feedback` maps the faulty steps to the judge's explanation, `routes`
-    each step to its arm.
+    each step to the arm and the action that do it.
     """
 
     task_id: str
     number: int
     priority: int
-    routes: Mapping[str, str]
+    routes: Mapping[str, Offer]
     reruns: Collection[str]
     kept: Mapping[str, str] = field(default_factory=dict)
     feedback: Mapping[str, str] = field(default_factory=dict)
@@ -89,14 +89,14 @@ def _step_row(
     followers = [
         other.id for other in plan.steps if step.id in other.depends_on and other.id in layout.reruns
     ]
-    arm = layout.routes[step.id]
+    offer = layout.routes[step.id]
     return {
-        **_common(layout, step.id, arm),
+        **_common(layout, step.id, offer.arm),
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
-        "spec": {**vars(step), "inputs": _inputs(step, layout), "arm": arm, "position": position,
+        "spec": {**step.to_record(), **offer._asdict(), "inputs": _inputs(step, layout), "position": position,
                  "feedback": layout.feedback.get(step.id),
-                 **({"once": True} if ARMS[arm].actions[step.action].runs_once else {})},
+                 **({"once": True} if ARMS[offer.arm].actions[offer.action].runs_once else {})},
         "bindings": {name: layout.kept.get(name) if name not in layout.reruns else layout.row_id(name)
                      for name in step.depends_on},
         "waiting": len(unmet),
@@ -108,12 +108,12 @@ def _step_row(
 
 
 def _reused_row(step: PlanStep, layout: RoundLayout, *, position: int, path_length: int) -> dict[str, Any]:
-    arm = layout.routes[step.id]
+    offer = layout.routes[step.id]
     return {
-        **_common(layout, step.id, arm),
+        **_common(layout, step.id, offer.arm),
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
-        "spec": {**vars(step), "arm": arm, "position": position},
+        "spec": {**step.to_record(), **offer._asdict(), "position": position},
         "bindings": {},
         "waiting": 0,
         "unblocks": [],

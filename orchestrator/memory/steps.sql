@@ -253,7 +253,7 @@ LIMIT %(limit)s;
 -- Read the latest row of every step of the plan with its result, including results kept from earlier rounds. For a
 -- reused step it returns the row that holds the result.
 SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
-    s.arm, s.state, s.round, coalesce(s.result, origin.result) AS result,
+    s.arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
     s.spec ->> 'feedback' IS NOT NULL AS was_repaired
 FROM steps s
 LEFT JOIN steps origin ON origin.id = s.reuses

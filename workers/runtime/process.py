@@ -197,6 +197,7 @@ def connect_signals(app: Celery) -> None:
         worker = start(app)
         try:
             bootstrap.refuse_servers(worker.process.settings, worker.process.engine)
+            startup_checks.import_functions(app)
         except SettingsError as error:
             # Celery logs an Exception of a receiver and goes on; SystemExit ends the worker
             raise SystemExit(error.message) from None
