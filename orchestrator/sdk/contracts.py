@@ -128,7 +128,7 @@ class _Reader:
         record = {
             **self._stated(),
             "input_schema": {**inputs[1], "properties": {**inputs[1]["properties"], **self._files()}},
-            "output_schema": _wrapped(schema) if is_wrapped else {"properties": {}, **schema},
+            "output_schema": _wrapped(schema) if is_wrapped else schema,
         }
         return FunctionAction(
             self._name, self._function, record, inputs[0], adapter, is_wrapped, context_name
