@@ -157,7 +157,7 @@ def main() -> int:
             environ=environ | harness.addresses,
             processes={**ONE_OF_EACH, **kinds},
         )
-        with registered():
+        with registered(*_ARMS):
             stack.start()
         try:
             scene = Scene(stack, harness, client_of(stack), ledger, random.Random(seed))

@@ -37,11 +37,11 @@ class Ledger:
 
 
 @contextmanager
-def registered() -> Iterator[None]:
-    """Let this process know the ledgers inside the block, as if ARMS_PATH had named them at the start."""
+def registered(*ledgers: str) -> Iterator[None]:
+    """Let this process know these ledgers inside the block, as if ARMS_PATH had named them at the start."""
     arms = map(arm_of, read_manifests(REGISTRY, str(ARMS_PATH)))
     known = ARMS._static
-    ARMS._static = MappingProxyType({arm.arm_id: arm for arm in arms})
+    ARMS._static = MappingProxyType({**known, **{arm.arm_id: arm for arm in arms if arm.arm_id in ledgers}})
     try:
         yield
     finally:

@@ -101,7 +101,7 @@ def stack(webhook_port: int, certificate: Path, crash_points: Path, ledger: Ledg
             durable=False,
             processes={**ONE_OF_EACH, "executor": 2, "ledger": 1},
         )
-        with registered():
+        with registered("ledger"):
             ending.enter_context(running)
         # while another tenant has work, one tenant may use three of the executor's four slots
         client_of(running, tenant="neighbour").run(plan={"steps": [wait("hello")]})

@@ -37,7 +37,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """The ledger arm with an empty file."""
     path = tmp_path / "ledger"
     monkeypatch.setenv("OCTOLLM_LEDGER", str(path))
-    with registered():
+    with registered("ledger"):
         yield Ledger(path)
 
 

@@ -18,7 +18,7 @@ from workers.attempt.context import AttemptContext
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """The ledger arm with an empty file."""
     monkeypatch.setenv("OCTOLLM_LEDGER", str(tmp_path / "ledger"))
-    with registered():
+    with registered("ledger"):
         yield Ledger(tmp_path / "ledger")
 
 
