@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.catalogue import choose_actions, describe_actions
 from orchestrator.planner.check import PlanOrigin, check_plan
-from orchestrator.planner.plan_answer import read_steps
+from orchestrator.planner.plan_answer import read_answer, read_steps
 from orchestrator.planner.plan_schema import enforced_schema
 
 MAX_CORRECTIONS = 2
@@ -103,7 +103,7 @@ def plan_by_model(ask: Ask, contract: Contract, attachments: Sequence[Attachment
         "corrections": corrections,
         **({"not_reconsidered": not_reconsidered} if not_reconsidered else {}),
     }
-    return Plan(plan.steps, "llm", plan.rationale, provenance)
+    return replace(plan, mode="llm", provenance=provenance)
 
 
 def _legal_plan(
@@ -142,7 +142,7 @@ def _with_earlier(exceeded: BudgetExceeded, wrong: InvalidPlan | None) -> Budget
 
 def _checked(proposal: PlanProposal, *, contract: Contract, attachments: Sequence[Attachment]) -> Plan:
     return check_plan(
-        read_steps(proposal.value, attachments),
+        {"steps": read_steps(proposal.value, attachments), "result": read_answer(proposal.value)},
         attachments=[attachment.sha256 for attachment in attachments],
         budget=contract.budget,
         contract=contract,

@@ -10,13 +10,13 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import Budget, Contract
-from orchestrator.planner.data_flow import check_data_flow
+from orchestrator.planner.data_flow import check_answer, check_data_flow
 from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
 from orchestrator.rules.json_schema import together_faults
 
 _MAX_NAMED_CHARACTERS = 500
-_PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})
+_PLAN_MEMBERS = frozenset({"steps", "result", "rationale", "mode", "provenance"})
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def check_plan(
 ) -> Plan:
     """Return the plan that `record` ({"steps": [...]} or the list alone) describes, with defaults filled in.
 
+    Its `result` names the answer: a JSON value in which references stand for outputs of steps.
     `attachments` are the task's artifact ids; the steps must fit into `budget`. A plan that `is_ours`, made by a model
     or a recipe, must also contain a check of its own result. With `contract` the plan must have the steps, arm and
     capabilities that the task names. Raises InvalidPlan; its details.errors names every fault found.
@@ -55,6 +56,8 @@ def check_plan(
     ]
     _check_graph(read, faults)
     check_data_flow([step if step and step.arm else None for step in read], faults, is_ours=is_ours)
+    answer = record.get("result") if isinstance(record, Mapping) else None
+    check_answer(answer, [step if step and step.arm else None for step in read], faults)
     steps = tuple(step for step in read if step)
     if is_ours and not faults.found:
         _check_ours(steps, faults)
@@ -70,7 +73,7 @@ def check_plan(
     if origin is None:
         rationale = record.get("rationale") if isinstance(record, Mapping) else ""
         origin = PlanOrigin("client", rationale or "")
-    return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance))
+    return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance), answer)
 
 
 def path_lengths(plan: Plan) -> dict[str, int]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.plan import PlanStep
 from orchestrator.planner.plan_schema import ARTIFACT_PATTERN
@@ -13,6 +14,8 @@ from orchestrator.planner.step_reader import PlanFaults
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _PLACEHOLDER = re.compile(r"\{\{ ?(?:steps\.)?([a-z][a-z0-9_-]{0,63})((?:[./][A-Za-z0-9_]{1,64}){0,8}) ?\}\}")
 _MAX_LISTED = 12
+MAX_ANSWER_CHARACTERS = 16_384
+"""The longest `result` of a plan, in JSON."""
 
 
 def check_data_flow(steps: Sequence[PlanStep | None], faults: PlanFaults, *, is_ours: bool) -> None:
@@ -36,6 +39,22 @@ def check_data_flow(steps: Sequence[PlanStep | None], faults: PlanFaults, *, is_
                     faults.add(_dotted(place, path), message)
         if is_ours:
             _check_own(step, f"steps.{index}", known, faults)
+
+
+def check_answer(answer: Any, steps: Sequence[PlanStep | None], faults: PlanFaults) -> None:
+    """Add a fault for each reference of a plan's `result` to something that no step puts out, and for a large one."""
+    if answer is not None and len(record.encode(answer)) > MAX_ANSWER_CHARACTERS:
+        faults.add("result", f"has more than {MAX_ANSWER_CHARACTERS:,} characters: refer to outputs instead")
+        return
+    known = {step.id: step for step in steps if step}
+    for path, reference in references_in(answer):
+        message = fault_of(reference)
+        if message is None and reference[FROM] not in known:
+            message = f"there is no step {reference[FROM][:64]!r}"
+        if message is None and not _has(known[reference[FROM]], reference.get(POINTER, "")):
+            message = _missing(known[reference[FROM]], reference.get(POINTER, ""))
+        if message:
+            faults.add(_dotted("result", path), message)
 
 
 def schemas_at(schema: Mapping[str, Any], path: Sequence[str]) -> list[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ PLAN_SCHEMA: Mapping[str, Any] = {
     "properties": {
         "rationale": {"type": "string", "maxLength": 2_000},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "result": {"type": ["object", "null"]},
         "steps": {
             "type": "array",
             "minItems": 1,
@@ -72,9 +73,10 @@ def enforced_schema(actions: tuple[str, ...]) -> Mapping[str, Any]:
             "properties": {
                 "rationale": _TEXT,
                 "steps": {"type": "array", "items": {"anyOf": [_step(name) for name in actions]}},
+                "result": {"anyOf": [_REFERENCE, {"type": "null"}]},
                 "confidence": {"type": "number"},
             },
-            "required": ["rationale", "steps", "confidence"],
+            "required": ["rationale", "steps", "result", "confidence"],
             "$defs": _definitions(),
         }
     )

@@ -86,7 +86,7 @@ def _earlier_plan(process: WorkerProcess, source: RetrySource, contract: Contrac
     with statement(process.engine) as conn:
         plan = rounds.read(conn, source.task_id, number=source.round).plan
     return check_plan(
-        {"steps": plan.to_record()["steps"]},
+        {"steps": plan.to_record()["steps"], "result": plan.result},
         attachments=contract.attachments,
         origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )
