@@ -11,10 +11,11 @@ from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.chord import chord
 from orchestrator.chord.chord import Refused
+from orchestrator.lifecycle import approvals
 from orchestrator.lifecycle.ending import Ended, Ending, end_task, task_error
 from orchestrator.lifecycle.event_payloads import (
     attempt_decision,
-    queued_event,
+    queued_events,
     result_of,
     reused_event,
     started_events,
@@ -32,10 +33,11 @@ from orchestrator.memory.steps import FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.transitions import Answer
 from orchestrator.models import record
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
-from orchestrator.models.plan import Plan
+from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.models.verdict import Decision, Verdict
@@ -45,7 +47,7 @@ from orchestrator.settings import Settings
 
 @dataclass(frozen=True)
 class SavedRound:
-    """A saved round; its released steps are the header of the chord to publish, its judge is the body."""
+    """A saved round; its released and waiting steps are the header of the chord to publish, its judge is the body."""
 
     chord_id: str
     header: Sequence[StepMessage]
@@ -54,7 +56,7 @@ class SavedRound:
 
 @dataclass(frozen=True)
 class StepCompletion:
-    """How long a step ran, and what is to be published: the steps that it released, or the round's judge."""
+    """How long a step ran, and what joins the chord: the steps that it released or that wait now, or the judge."""
 
     seconds: float
     released: Sequence[StepMessage]
@@ -73,8 +75,8 @@ def adopt(
 ) -> SavedRound:
     """Save a task's first round, in the transaction that stores the planner's outcome.
 
-    `routes` maps each step to its routing decision, whose key `arm` names the arm. Raises Refused when the planner's
-    claim is not the current one, or the task has ended or already has a round.
+    `routes` maps each step to its routing decision, which has the `arm` and the `action`. Raises Refused when the
+    planner's claim is not the current one, or the task has ended or already has a round.
     """
     task = _open_task(conn, claim)
     _finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
@@ -93,13 +95,15 @@ def first_round(
         task_id=task_id,
         number=1,
         priority=Priority(priority).broker_priority,
-        routes={name: route["arm"] for name, route in routes.items()}
-        | {name: row.arm for name, row in reuse.kept.items()},
+        routes={name: Offer(route["arm"], route["action"]) for name, route in routes.items()}
+        | {name: row.offer for name, row in reuse.kept.items()},
         reruns=reuse.reruns,
         kept=reused,
+        repeats=reuse.repeats,
     )
     graph = [
-        {"step": step.id, "arm": layout.routes[step.id], "depends_on": step.depends_on} for step in plan.steps
+        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
+        for step in plan.steps
     ]
     decisions: dict[str, Mapping[str, Any]] = {
         "plan": plan.to_record(),
@@ -122,7 +126,9 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     """
     task = _open_task(conn, claim)
     finished = _finish_row(conn, claim, StepState(result.status.value), result.to_record())
-    released = steps.release(
+    # a success may arrive while a person is asked whether there was one
+    answered = approvals.withdraw_outcome(conn, task, claim.id) if claim.spec.get("once") else []
+    begun = steps.release(
         conn,
         task.id,
         round_number=claim.round,
@@ -132,12 +138,13 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [*started_events([finished]), step_event(claim, result, finished), *map(queued_event, released)],
+        [*started_events([finished]), step_event(claim, result, finished), *answered, *queued_events(begun)],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, result, finished)},
         progress=True,
     )
-    return StepCompletion(finished.seconds, released)
+    approvals.request(conn, task, begun)
+    return StepCompletion(finished.seconds, begun)
 
 
 def conclude(
@@ -297,7 +304,9 @@ def _save_round(
     rounds.save(
         conn, new, facts, decisions=recorded.decisions, redispatch_seconds=settings.redispatch_seconds
     )
-    return SavedRound(new.chord_id, messages(new.rows), judge_message(layout))
+    begun = messages(new.rows)
+    approvals.request(conn, task, begun)
+    return SavedRound(new.chord_id, begun, judge_message(layout))
 
 
 def round_to_save(
@@ -324,7 +333,7 @@ def round_to_save(
         rows=work,
     )
     (kind, payload, *_), *facts = recorded.facts
-    queued = map(queued_event, messages(work))
+    queued = queued_events(messages(work))
     return new, [(kind, {"plan_id": plan_id, "round": number, **payload}), *facts, *queued]
 
 
@@ -336,16 +345,18 @@ def _repair_or_reject(
     budget = Contract.from_record(task.contract).budget
     repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
     if isinstance(repair, NoRepair):
-        return _reject(conn, task, verdict, reason=repair.reason)
+        has_writes = any(ARMS[row.arm].actions[row.action].effects == "write" for row in outcomes)
+        return _reject(conn, task, verdict, reason=repair.reason, has_writes=has_writes)
     chord.close(conn, chord_id(task.id, round_number=task.round))
     layout = RoundLayout(
         task_id=task.id,
         number=task.round + 1,
         priority=Priority(task.priority).broker_priority,
-        routes={row.name: row.arm for row in outcomes},
+        routes={row.name: row.offer for row in outcomes},
         reruns=repair.reruns,
         kept=repair.kept,
         feedback=verdict.faulty,
+        repeats=repair.repeats,
     )
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
@@ -354,7 +365,7 @@ def _repair_or_reject(
     return _save_round(conn, task, plan, layout, recorded, settings=settings)
 
 
-def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
+def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str, has_writes: bool) -> Ended:
     checks = [finding for finding in verdict.findings if finding.required]
     failed = [finding.explanation for finding in checks if finding.met is False]
     error = task_error(
@@ -368,5 +379,6 @@ def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str
         result=result_of(verdict),
         error=error,
         decisions={"repair": {"repair": False, "reason": reason}},
+        has_writes=has_writes,
     )
     return end_task(conn, task, ending)

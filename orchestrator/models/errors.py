@@ -7,11 +7,15 @@ OctoError
 ├── NotFound                 the resource does not exist, or belongs to another tenant
 ├── NotCached                no cached result for a task with only_cached
 ├── InvalidOperation         the resource's state does not allow the operation
-│   └── IdempotencyConflict  the Idempotency-Key was used with another body
+│   ├── IdempotencyConflict  the Idempotency-Key was used with another body
+│   └── AlreadyDecided       the approval is not pending any more (details: state, decided_by, decided_at, via)
+│       └── TooLate          nobody decided in time
 ├── Unauthenticated          the credential is missing or invalid
 │   └── InvalidCredential    the credential is invalid
 ├── Forbidden                the credential lacks a scope
 │   ├── BlockedByPolicy      the safety policy rejects the task's content (details.kinds)
+│   ├── NotTheAssignee       the approval names another key
+│   ├── OwnTask              the key that submitted the task may not decide its approvals
 │   └── StorageFull          the tenant's files use all of its storage
 ├── TooMuch                  a limit is reached for now (details.retry_after, in seconds)
 │   ├── RateLimited          the caller's rate limit is used up
@@ -26,10 +30,14 @@ OctoError
     ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
+    ├── ActionFailed         a function arm's action raised an unexpected exception
+    ├── InvalidOutput        a function arm's action returned something else than its type says
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
     ├── PermitDenied         the step has no valid permit
+    ├── ApprovalRejected     a person rejected the step, or what they approved is not what it would do
+    ├── ApprovalExpired      nobody decided in time
     ├── PatchRejected        a diff can't be parsed, or does not apply
     ├── Unplannable          no recipe matches the goal and no model is configured
     ├── BudgetExceeded       the rest of the task's budget is less than the call could cost
@@ -125,6 +133,18 @@ class IdempotencyConflict(InvalidOperation):
     code = "idempotency_conflict"
 
 
+class AlreadyDecided(InvalidOperation):
+    """Another decision came first, or the approval was withdrawn."""
+
+    code = "already_decided"
+
+
+class TooLate(AlreadyDecided):
+    """The time to decide was over."""
+
+    code = "approval_expired"
+
+
 class Unauthenticated(OctoError):
     """Send a JWT as `Authorization: Bearer <token>`; POST /v1/auth/token issues one for an API key."""
 
@@ -147,6 +167,18 @@ class BlockedByPolicy(Forbidden):
     """The safety policy rejects this task."""
 
     code = "blocked_by_policy"
+
+
+class NotTheAssignee(Forbidden):
+    """The approval names another key, which alone may decide it."""
+
+    code = "not_the_assignee"
+
+
+class OwnTask(Forbidden):
+    """This key submitted the task; with APPROVAL_FOUR_EYES=on another key must decide its approvals."""
+
+    code = "own_task"
 
 
 class StorageFull(Forbidden):
@@ -194,9 +226,14 @@ class Unavailable(OctoError):
 
 
 class StepError(OctoError):
-    """The arm failed to do the step."""
+    """The arm failed to do the step.
+
+    Raised by an action that writes and may not run twice, it says that the effect did not happen, unless the class
+    `leaves_effect_open`.
+    """
 
     code = "step_failed"
+    leaves_effect_open: ClassVar[bool] = False
 
 
 class InvalidStepInput(StepError):
@@ -216,6 +253,7 @@ class ToolTimeout(StepError):
 
     code = "tool_timeout"
     retryable = True
+    leaves_effect_open = True
 
 
 class PlanningTimeout(StepError):
@@ -242,12 +280,26 @@ class OutcomeUnknown(StepError):
     """The arm can't know whether its action took effect; the step is not run again until a person decides."""
 
     code = "outcome_unknown"
+    leaves_effect_open = True
+
+
+class ActionFailed(StepError):
+    """The action raised an unexpected exception."""
+
+    code = "action_failed"
+
+
+class InvalidOutput(StepError):
+    """The action returned something else than its contract says."""
+
+    code = "invalid_output"
 
 
 class OutputTooLarge(StepError):
     """The step's output exceeds the limit."""
 
     code = "output_too_large"
+    leaves_effect_open = True
 
 
 class VerificationFailed(StepError):
@@ -260,6 +312,18 @@ class PermitDenied(StepError):
     """The step has no valid permit."""
 
     code = "permit_denied"
+
+
+class ApprovalRejected(StepError):
+    """A person rejected the step."""
+
+    code = "approval_rejected"
+
+
+class ApprovalExpired(StepError):
+    """Nobody decided in time whether the step may run."""
+
+    code = "approval_expired"
 
 
 class PatchRejected(StepError):

@@ -14,6 +14,7 @@ ChordId = NewType("ChordId", str)
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _STEPS = uuid.UUID("6f63746f-6c6c-6d00-8000-737465707321")
 _TASK_ID = re.compile(r"task_[0-9A-Za-z]{16}")
+_APPROVAL_ID = re.compile(r"appr_[0-9A-Za-z]{16}")
 
 
 def new_task_id() -> TaskId:
@@ -29,9 +30,19 @@ def new_plan_id() -> PlanId:
     return PlanId("plan_" + _time_ordered())
 
 
+def new_approval_id() -> str:
+    """Return `appr_` and 16 base62 characters, time-ordered like a task id."""
+    return "appr_" + _time_ordered()
+
+
 def is_task_id(text: str) -> bool:
     """Tell whether `text` has the form of a task id."""
     return _TASK_ID.fullmatch(text) is not None
+
+
+def is_approval_id(text: str) -> bool:
+    """Tell whether `text` has the form of an approval's id."""
+    return _APPROVAL_ID.fullmatch(text) is not None
 
 
 def step_id(task_id: str, *, round_number: int, name: str) -> StepId:
