@@ -59,6 +59,7 @@ def judge_round(
     if answer is None and model is not None and view.plan.mode == "llm" and decision is not Decision.FAILED:
         on_writing()
         answer = written_answer(view, model)
+    text = "\n".join([*_fallback(view), answer.text]) if answer else summary
     answer = answer or Answer(summary, "summary")
     return Verdict(
         decision=decision,
@@ -66,7 +67,7 @@ def judge_round(
         confidence=_confidence(decision, required),
         findings=findings,
         faulty=_faulty(view, findings),
-        output=answer.text,
+        output=text,
         output_value=view.recorded_result() if answer.value is None else answer.value,
         summary=summary,
         answered_by=answer.source,
