@@ -77,7 +77,7 @@ def report() -> ReadinessReport:
 
 
 def _check(orchestrator: Orchestrator) -> ReadinessReport:
-    workers = dict.fromkeys(ARMS, 0)
+    workers = dict.fromkeys((arm.arm_id for arm in ARMS.values() if arm.has_workers), 0)
     withheld: dict[str, str] = {}
     faults = {
         "database": _fault(lambda: _count_workers(orchestrator, workers, withheld)),
@@ -90,7 +90,7 @@ def _check(orchestrator: Orchestrator) -> ReadinessReport:
         "withheld": withheld,
         "threads": {**current_hub().threads(), "audit": audit.buffer_of(current_app).health()},
     }
-    staffed = all(workers[arm] or arm in withheld for arm in ARMS)
+    staffed = all(count or arm in withheld for arm, count in workers.items())
     is_ready = checks["database"] == checks["redis"] == "healthy" and staffed
     return ReadinessReport(is_ready, checks, _warnings(orchestrator.settings), datetime.now(UTC))
 

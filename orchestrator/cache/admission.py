@@ -55,6 +55,8 @@ def admit(
     contract: Contract, plan: Plan, verdict: Verdict, *, executed: Sequence[ExecutedAction], ttl_seconds: int
 ) -> Admission:
     """Decide about a completed task: store only results that are correct, complete, secret-free and without effects."""
+    if any(step.approval is not None for step in plan.steps):
+        return Admission(is_shared=False, reason="a person decided about a step")
     actions = [(item.arm, item.action) for item in executed]
     fresh_seconds = _fresh_seconds(executed, ttl_seconds=ttl_seconds)
     if not are_cacheable(actions):

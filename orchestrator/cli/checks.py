@@ -217,7 +217,7 @@ def _workers(conn: Connection) -> Iterator[CheckResult]:
     for pool in alive:
         if pool.unavailable:
             yield failure(pool.node, f"takes no work: {pool.unavailable}", "fix it, then restart this worker")
-    idle = sorted({arm.arm_id for arm in ARMS.values()} - {pool.arm for pool in alive})
+    idle = sorted({arm.arm_id for arm in ARMS.values() if arm.has_workers} - {pool.arm for pool in alive})
     if idle:
         yield failure(
             "workers", f"none is alive for {', '.join(idle)}", "start these arms' lines of Procfile"

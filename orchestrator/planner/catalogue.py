@@ -30,13 +30,14 @@ def choose_actions(
 ) -> tuple[str, ...]:
     """Return the names (`arm.action`) of at most `most` actions for a goal, in the registry's order.
 
-    With more actions than that, ESSENTIAL ones come first, those whose arm or capability is `required` next, then
+    A question to a person is none of them: only a client knows who is there to answer. With more actions than that,
+    ESSENTIAL ones come first, those whose arm or capability is `required` next, then
     those that share the rarest words with `text`. The same goal gets the same actions.
     """
     actions = {
         f"{arm.arm_id}.{action.name}": (arm, action)
         for arm in arms.values()
-        if arm.in_plans
+        if arm.in_plans and arm.has_workers
         for action in arm.actions.values()
     }
     if len(actions) <= most:

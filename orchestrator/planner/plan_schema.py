@@ -23,7 +23,9 @@ PLAN_SCHEMA: Mapping[str, Any] = {
                 "type": "object",
                 "properties": {
                     "action": {"type": "string"},
-                    "arm": {"enum": [arm.arm_id for arm in ARMS.values() if arm.in_plans]},
+                    "arm": {
+                        "enum": [arm.arm_id for arm in ARMS.values() if arm.in_plans and arm.has_workers]
+                    },
                     "id": {"type": "string"},
                     "description": {"type": "string"},
                     "inputs": {"type": "object"},
