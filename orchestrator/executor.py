@@ -33,6 +33,7 @@ from orchestrator.memory.steps import FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.transitions import Answer
 from orchestrator.models import record
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
@@ -98,6 +99,7 @@ def first_round(
         | {name: row.arm for name, row in reuse.kept.items()},
         reruns=reuse.reruns,
         kept=reused,
+        repeats=reuse.repeats,
     )
     graph = [
         {"step": step.id, "arm": layout.routes[step.id], "depends_on": step.depends_on} for step in plan.steps
@@ -123,6 +125,8 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     """
     task = _open_task(conn, claim)
     finished = _finish_row(conn, claim, StepState(result.status.value), result.to_record())
+    # a success may arrive while a person is asked whether there was one
+    answered = approvals.withdraw_outcome(conn, task, claim.id) if claim.spec.get("once") else []
     begun = steps.release(
         conn,
         task.id,
@@ -133,7 +137,7 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [*started_events([finished]), step_event(claim, result, finished), *queued_events(begun)],
+        [*started_events([finished]), step_event(claim, result, finished), *answered, *queued_events(begun)],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, result, finished)},
         progress=True,
@@ -341,7 +345,9 @@ def _repair_or_reject(
     budget = Contract.from_record(task.contract).budget
     repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
     if isinstance(repair, NoRepair):
-        return _reject(conn, task, verdict, reason=repair.reason)
+        arms = {row.name: row.arm for row in outcomes}
+        has_writes = any(ARMS[arms[step.id]].actions[step.action].effects == "write" for step in plan.steps)
+        return _reject(conn, task, verdict, reason=repair.reason, has_writes=has_writes)
     chord.close(conn, chord_id(task.id, round_number=task.round))
     layout = RoundLayout(
         task_id=task.id,
@@ -351,6 +357,7 @@ def _repair_or_reject(
         reruns=repair.reruns,
         kept=repair.kept,
         feedback=verdict.faulty,
+        repeats=repair.repeats,
     )
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
@@ -359,7 +366,7 @@ def _repair_or_reject(
     return _save_round(conn, task, plan, layout, recorded, settings=settings)
 
 
-def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
+def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str, has_writes: bool) -> Ended:
     checks = [finding for finding in verdict.findings if finding.required]
     failed = [finding.explanation for finding in checks if finding.met is False]
     error = task_error(
@@ -373,5 +380,6 @@ def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str
         result=result_of(verdict),
         error=error,
         decisions={"repair": {"repair": False, "reason": reason}},
+        has_writes=has_writes,
     )
     return end_task(conn, task, ending)

@@ -12,6 +12,7 @@ from orchestrator.connections import server_url
 from orchestrator.connections.forward_proxy import find_faults
 from orchestrator.models import signing_key
 from orchestrator.models.approval_policy import BY_DEFAULT, AskRule, parse_policy
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.endpoint import (
     Endpoint,
     fault_of_use,
@@ -298,7 +299,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     A process with OCTOLLM_KIND reads only the environment, which holds all the settings of its kind. An empty value
     counts as unset. Raises SettingsError, which names every missing or wrong variable and what it must be.
     """
-    texts = _texts(environ)
+    texts = read_texts(environ)
     missing = [
         item.name.upper()
         for item in fields(Settings)
@@ -320,12 +321,24 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         values["llm_endpoints"] = with_secrets(values.get("llm_endpoints"), texts)
     except ValueError as error:
         wrong.append(str(error))
+    wrong += _taken_by_arms()
     if wrong:
         raise SettingsError("; ".join(wrong))
     chosen = Settings(**values)
     if chosen.models or chosen.embeddings:
         _require_proxies(texts)
     return chosen
+
+
+def _taken_by_arms() -> Iterator[str]:
+    """Yield a message for each arm that claims a setting of ours for its own processes."""
+    ours = {item.name.upper() for item in fields(Settings)}
+    for arm in ARMS.values():
+        if taken := sorted(ours & set(arm.env)):
+            yield (
+                f"the manifest of the arm {arm.arm_id} names {', '.join(taken)} in env, which OctoLLM itself reads: "
+                "give the arm's variable another name"
+            )
 
 
 def _require_proxies(environ: Mapping[str, str]) -> None:
@@ -337,7 +350,7 @@ def _require_proxies(environ: Mapping[str, str]) -> None:
 
 def load_signing(environ: Mapping[str, str] | None = None) -> Signing:
     """Read only the settings for signing tokens, from the same sources as `load`. Raises SettingsError."""
-    texts = _texts(environ)
+    texts = read_texts(environ)
     if not texts.keys() & {"JWT_PRIVATE_KEY", "JWT_SECRET"}:
         raise SettingsError(
             "JWT_PRIVATE_KEY must be set: it signs tokens; `octollm keys tokens` makes a pair of keys, "
@@ -358,7 +371,7 @@ def drop_empty(environ: MutableMapping[str, str]) -> None:
             del environ[name]
 
 
-def _texts(environ: Mapping[str, str] | None) -> dict[str, str]:
+def read_texts(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the texts of all variables that are set, from the environment and a stack's file."""
     if environ is None:
         read_env_file()

@@ -12,14 +12,22 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle import output_offload
-from orchestrator.lifecycle.ending import Ended, Ending, end_task, task_error, with_locked_task
+from orchestrator.lifecycle.ending import (
+    Ended,
+    Ending,
+    end_task,
+    task_error,
+    with_locked_task,
+    withdrawn_events,
+)
 from orchestrator.memory import approvals, events, tasks, webhooks
 from orchestrator.memory.approvals import ApprovalRecord, NewApproval, StepInputs
+from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models import record
-from orchestrator.models.approval import ApprovalKind, ApprovalState, Decision, Proposal, Verb
+from orchestrator.models.approval import ApprovalKind, ApprovalState, Decision, Gate, Proposal, Verb
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import (
     AlreadyDecided,
@@ -28,6 +36,7 @@ from orchestrator.models.errors import (
     IdempotencyConflict,
     InvalidInput,
     NotFound,
+    OutcomeUnknown,
     StepError,
 )
 from orchestrator.models.execution_state import StepState, TaskStatus
@@ -89,6 +98,42 @@ def latest_end(
     latest = deadline_at + timedelta(seconds=sum(waits))
     limit = contract.get("deadline")
     return latest if limit is None else min(latest, datetime.fromisoformat(limit))
+
+
+def request_outcome(
+    conn: Connection, task: LockedTask, step_id: str, *, terms: Gate, known: Mapping[str, Any]
+) -> ApprovalRecord:
+    """Ask what became of the effect of a step that has just begun to wait, and put off the task's deadline.
+
+    `known` is added to the proposal. To accept, the person gives the output that the step would have had. The caller
+    holds the task's lock.
+    """
+    (step,) = approvals.inputs_of(conn, [step_id])
+    proposal, _ = _proposal(conn, task, step)
+    asked = approvals.ask(
+        conn,
+        NewApproval(
+            step_id=step_id,
+            kind=ApprovalKind.OUTCOME,
+            proposal={**proposal.to_record(), "effect": {**known, "inputs_sha256": proposal.sha256()}},
+            proposal_hash=proposal.sha256(),
+            answer_schema=ARMS[step.arm].actions[proposal.action].output_schema,
+            outcome=terms.to_record(),
+        ),
+    )
+    _tell(conn, task, "approval.requested", asked)
+    return asked
+
+
+def withdraw_outcome(conn: Connection, task: LockedTask, step_id: str) -> list[Fact]:
+    """Withdraw the question about the effect of a step whose success arrived late; return the event.
+
+    The caller holds the task's lock.
+    """
+    withdrawn = approvals.withdraw_outcome(conn, step_id)
+    if withdrawn:
+        approvals.take_back(conn, task.id)
+    return withdrawn_events(withdrawn)
 
 
 def decide(
@@ -163,6 +208,12 @@ def warn(engine: Engine, approval_id: str, *, task_id: str) -> bool:
 def refusal_of(asked: ApprovalRecord) -> StepError:
     """Return why a step may not run whose approval is not one of MAY_RUN."""
     details = {"approval_id": asked.id, "decided_by": asked.decided_by, "comment": asked.comment}
+    if asked.kind == ApprovalKind.OUTCOME:
+        who = asked.decided_by or "Nobody"
+        said = "rejected" if asked.decided_by else "decided in time"
+        return OutcomeUnknown(
+            f"It is not known whether step {asked.step} took effect. {who} {said}.", details=details
+        )
     if asked.state == ApprovalState.EXPIRED:
         message = (
             f"Nobody decided on step {asked.step} until {asked.expires_at.isoformat(timespec='seconds')}."
@@ -180,11 +231,8 @@ def result_of(asked: ApprovalRecord) -> StepResult:
     """Return the result of a step that a decision settles without its arm: an answer, or why it did not run."""
     decided = {"id": asked.id, "state": asked.state, "by": asked.decided_by, "via": asked.via}
     provenance = {"arm": asked.proposal["arm"], "approval": decided}
-    if asked.state == ApprovalState.ANSWERED:
+    if asked.state in (ApprovalState.ANSWERED, ApprovalState.ACCEPTED):
         return StepResult(ResultStatus.DONE, output=asked.answer, provenance=provenance)
-    if asked.state == ApprovalState.ACCEPTED:
-        accepted = {"summary": f"accepted as done by {asked.decided_by}", "accepted": asked.answer}
-        return StepResult(ResultStatus.DONE, output=accepted, provenance=provenance)
     fault = fault_of(asked)
     if fault is None:
         refusal = refusal_of(asked)
@@ -200,18 +248,8 @@ def fault_of(asked: ApprovalRecord) -> dict[str, Any] | None:
 
 
 def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewApproval:
-    proposal, schema, fault = Proposal(step.arm, step.spec["action"], {}), None, None
-    try:
-        proposal = Proposal(step.arm, step.spec["action"], _inputs(conn, task, step))
-        if len(record.encode(proposal.to_record()).encode()) > MAX_PROPOSAL_BYTES:
-            raise StepError(
-                f"the inputs of step {step.name} have more than {MAX_PROPOSAL_BYTES} bytes: nobody can approve them"
-            )
-    except StepError as error:
-        proposal, fault = (
-            Proposal(step.arm, step.spec["action"], {}),
-            {"code": error.code, "message": error.message},
-        )
+    proposal, fault = _proposal(conn, task, step)
+    schema = None
     is_question = ARMS[step.arm].kind == "human"
     if is_question:
         schema = proposal.inputs.get("schema")
@@ -222,6 +260,19 @@ def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewAp
         proposal_hash=proposal.sha256(),
         answer_schema=schema,
     )
+
+
+def _proposal(conn: Connection, task: LockedTask, step: StepInputs) -> tuple[Proposal, dict[str, str] | None]:
+    """Return what the step is about to do, without inputs if it has a fault: {code, message}."""
+    try:
+        proposal = Proposal(step.arm, step.spec["action"], _inputs(conn, task, step))
+        if len(record.encode(proposal.to_record()).encode()) > MAX_PROPOSAL_BYTES:
+            raise StepError(
+                f"the inputs of step {step.name} have more than {MAX_PROPOSAL_BYTES} bytes: nobody can approve them"
+            )
+    except StepError as error:
+        return Proposal(step.arm, step.spec["action"], {}), {"code": error.code, "message": error.message}
+    return proposal, None
 
 
 def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, Any]:
@@ -245,7 +296,7 @@ def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[s
     if decision.verb is Verb.EDIT:
         proposal = asked.proposal
         faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=[*attachments])
-    elif decision.verb is Verb.ANSWER and asked.answer_schema is not None:
+    elif decision.verb in (Verb.ANSWER, Verb.ACCEPT) and asked.answer_schema is not None:
         found = json_schema.faults(asked.answer_schema, decision.value)
         faults = [(".".join(["answer", *map(str, fault.path)]), fault.message) for fault in found]
     if faults:

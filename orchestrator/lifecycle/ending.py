@@ -17,6 +17,7 @@ from orchestrator.memory.approvals import Withdrawn
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import Fenced, StepOutcome
 from orchestrator.memory.tasks import LockedTask
+from orchestrator.models.errors import OutcomeUnknown
 from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.ids import chord_id
 
@@ -32,7 +33,8 @@ class Ending:
     """How a task is to end, and what to record of it before its terminal event.
 
     `admission` says what the result may do for other tasks; `cache` is {layer, source_task_id, age_seconds} of a
-    result that another task made.
+    result that another task made. `has_writes`: an action of the task changed something outside, so that not even its
+    failure counts for other tasks.
     """
 
     status: TaskStatus
@@ -42,6 +44,14 @@ class Ending:
     decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     admission: Admission = _NOT_SHARED
     cache: Mapping[str, Any] | None = None
+    has_writes: bool = False
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether the task's followers end as it does."""
+        if self.error is not None and self.error["code"] in _SHARED_FAILURES:
+            return not self.has_writes
+        return self.admission.is_shared
 
 
 @dataclass(frozen=True)
@@ -112,24 +122,25 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
         *ending.facts,
         *started_events(stopped),
         *(_stopped_event(row) for row in stopped if row.kind == "step"),
-        *(("approval.withdrawn", _withdrawn_event(one)) for one in withdrawn),
+        *withdrawn_events(withdrawn),
         (f"task.{ending.status.value}", summary),
     ]
     decisions = {**ending.decisions, "end": summary}
     events.write(conn, task.id, facts, round_number=task.round, decisions=decisions)
     if task.contract.get("callback_url"):
         webhooks.enqueue(conn, task.id)
-    is_shared = ending.admission.is_shared or (error is not None and error["code"] in _SHARED_FAILURES)
-    shared = settle_followers(conn, task.id, is_shared=is_shared) if task.leads else ()
+    shared = settle_followers(conn, task.id, is_shared=ending.is_shared) if task.leads else ()
     return Ended(task.id, ending.status, task.priority, task.age_seconds, stopped, shared)
 
 
 def end_summary(ending: Ending, stopped: Sequence[Fenced] = ()) -> dict[str, Any]:
     """Return what the terminal event and the trace tell of a task's end."""
+    unknown = sorted(row.name for row in stopped if row.has_begun)
     return {
         "status": ending.status.value,
         "error": dict(ending.error) if ending.error else None,
         "stopped": [row.name for row in stopped if row.state == "cancelled" and row.kind == "step"],
+        **({"outcome_unknown": unknown} if unknown else {}),
     }
 
 
@@ -191,6 +202,23 @@ def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:
     }
 
 
+def withdrawn_events(withdrawn: Sequence[Withdrawn]) -> list[Fact]:
+    """Return the events of approvals that nobody needs to decide any more."""
+    return [
+        (
+            "approval.withdrawn",
+            {
+                "approval_id": one.id,
+                "step": one.step,
+                "step_id": one.step_id,
+                "round": one.round,
+                "kind": one.kind,
+            },
+        )
+        for one in withdrawn
+    ]
+
+
 def task_error(
     kind: str, *, code: str, message: str, retryable: bool = False, details: str | None = None
 ) -> dict[str, Any]:
@@ -203,19 +231,14 @@ def _summary(output: Any) -> str:
     return summary if isinstance(summary, str) else "done"
 
 
-def _withdrawn_event(one: Withdrawn) -> dict[str, Any]:
-    return {
-        "approval_id": one.id,
-        "step": one.step,
-        "step_id": one.step_id,
-        "round": one.round,
-        "kind": one.kind,
-    }
-
-
 def _stopped_event(row: Fenced) -> tuple[str, dict[str, Any]]:
     if row.state == "skipped":
         return "step.skipped", {"step": row.name, "step_id": row.id, "round": row.round, "arm": row.arm}
     error = {"code": "cancelled", "message": "The task ended before this step did."}
+    if row.has_begun:
+        error = {
+            "code": OutcomeUnknown.code,
+            "message": "The task ended while the step's action ran: nobody knows whether it took effect.",
+        }
     fact = {"step": row.name, "step_id": row.id, "round": row.round, "arm": row.arm, "attempt": row.attempt}
     return "step.failed", {**fact, "was": row.former_state, "error": error}

@@ -190,6 +190,11 @@ def withdraw(conn: Connection, task_id: str) -> list[Withdrawn]:
     return [Withdrawn(*row) for row in conn.exec_driver_sql(_SQL["withdraw"], {"task_id": task_id})]
 
 
+def withdraw_outcome(conn: Connection, step_id: str) -> list[Withdrawn]:
+    """Withdraw the pending question about the effect of a step that is done; the caller holds the task's lock."""
+    return [Withdrawn(*row) for row in conn.exec_driver_sql(_SQL["withdraw_outcome"], {"step_id": step_id})]
+
+
 def overdue(conn: Connection, *, limit: int) -> list[Overdue]:
     """Return what a sweeper has to do, at most `limit` of each kind, the longest overdue first."""
     return [Overdue(*row) for row in conn.exec_driver_sql(_SQL["overdue"], {"limit": limit})]

@@ -3,6 +3,7 @@
 -- here, the second waits for the row, finds it running with a live lease and changes nothing. A claim of a step does
 -- not lock the task, so it does not wait for the completions of other steps: the task's end closes every open row, and
 -- a claim that waited for that finds its row closed. A plan and a judge change the task's phase, so they lock it first.
+-- A row whose effect has begun is not taken over: nobody knows whether it happened, so a person decides.
 -- The lease starts after the wait for the task or for a change of the row: now() would be the statement's start. A
 -- tenant that already has its share of the arm's slots gets no row; octollm_may_run decides that and runs last. LIMIT 1
 -- makes the planner look rows up by their key, whatever its statistics say. No row: the row can't be claimed. A row
@@ -16,7 +17,7 @@ WITH due AS (
     WHERE s.id = %(id)s AND t.finished_at IS NULL AND t.deadline_at > now()
         AND (
             (s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s)
-            OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s)
+            OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s AND s.effect_attempt IS NULL)
         )
 ), moved AS (
     SELECT t.id
@@ -33,7 +34,7 @@ WITH due AS (
         AND (
             (s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s)
             OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s
-                AND s.unannounced IS DISTINCT FROM s.attempt)
+                AND s.unannounced IS DISTINCT FROM s.attempt AND s.effect_attempt IS NULL)
         )
         AND octollm_may_run(s.arm, s.tenant, %(max_running)s)
     RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.chord_id, s.spec, s.bindings, s.attempt,
@@ -115,6 +116,35 @@ SELECT started.task_id, counted.event_seq, started.started_at, 'step.started', j
     'attempt', started.attempt, 'worker', started.owner
 )
 FROM started, counted;
+
+-- name: report
+-- Append step.progress for an attempt that still runs at its row. The task's lock comes first, as in every transaction
+-- that ends an attempt, and the row is read again once it is locked: no progress follows the end of an attempt.
+WITH task AS (
+    SELECT t.id
+    FROM tasks t
+    JOIN steps s ON s.task_id = t.id
+    WHERE s.id = %(id)s
+    FOR UPDATE OF t
+), running AS (
+    SELECT s.id, s.task_id, s.round, s.name, s.arm, s.attempt
+    FROM task
+    JOIN steps s ON s.task_id = task.id
+    WHERE s.id = %(id)s AND s.state = 'running' AND s.attempt = %(attempt)s
+    FOR NO KEY UPDATE OF s
+), counted AS (
+    UPDATE tasks t
+    SET event_seq = t.event_seq + 1, updated_at = now()
+    FROM running
+    WHERE t.id = running.task_id
+    RETURNING t.event_seq
+)
+INSERT INTO events (task_id, seq, occurred_at, type, payload)
+SELECT running.task_id, counted.event_seq, clock_timestamp(), 'step.progress', jsonb_build_object(
+    'step', running.name, 'step_id', running.id, 'round', running.round, 'arm', running.arm,
+    'attempt', running.attempt, 'percent', %(percent)s::float8, 'message', %(message)s::text
+)
+FROM running, counted;
 
 -- name: next_in_turn
 -- Find which row runs instead of a queued row whose tenant has its share. Each other tenant waiting for the arm

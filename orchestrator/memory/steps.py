@@ -1,7 +1,7 @@
 """Reads and writes steps: leases, completion, release into free slots, retries; an attempt starts in claims."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -76,7 +76,8 @@ class FinishedStep:
 class Fenced:
     """A row closed by its task's end; `former_state` is its state before.
 
-    Unless it `is_announced`, the running attempt's step.started is still to be written.
+    Unless it `is_announced`, the running attempt's step.started is still to be written. `has_begun`: nobody knows
+    whether its effect, which must not happen twice, took place.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Fenced:
     owner: str | None
     started_at: datetime | None
     is_announced: bool
+    has_begun: bool
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class StepOutcome:
     """The latest row of a step of the plan; `was_repaired` if it ran with the judge's feedback.
 
     `id` and `task_id` are those of the row that holds the result: an earlier task's if the result is reused.
+    `took_effect`: its action must not run twice, and took effect or may have.
     """
 
     id: str
@@ -107,6 +110,7 @@ class StepOutcome:
     round: int
     was_repaired: bool
     result: StepResult | None
+    took_effect: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,11 +201,11 @@ def fence(conn: Connection, task_id: str) -> list[Fenced]:
 def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[StepOutcome]:
     """Return the latest outcome of every step up to this round, including those kept from earlier rounds."""
     rows = conn.exec_driver_sql(_SQL["results_of"], {"task_id": task_id, "round": round_number})
-    return [outcome_of(row) for row in rows]
+    return [replace(outcome_of(row), took_effect=row.took_effect) for row in rows]
 
 
 def outcome_of(row: Row[Any]) -> StepOutcome:
-    """Return the outcome in a row of the statement `results_of`."""
+    """Return the outcome in a row of the statement `results_of`; not whether it took effect."""
     return StepOutcome(
         row.id,
         row.task_id,

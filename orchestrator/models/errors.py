@@ -27,6 +27,8 @@ OctoError
     ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
+    ├── ActionFailed         a function arm's action raised an unexpected exception
+    ├── InvalidOutput        a function arm's action returned something else than its type says
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
@@ -203,9 +205,14 @@ class Unavailable(OctoError):
 
 
 class StepError(OctoError):
-    """The arm failed to do the step."""
+    """The arm failed to do the step.
+
+    Raised by an action that writes and may not run twice, it says that the effect did not happen, unless the class
+    `leaves_effect_open`.
+    """
 
     code = "step_failed"
+    leaves_effect_open: ClassVar[bool] = False
 
 
 class InvalidStepInput(StepError):
@@ -225,6 +232,7 @@ class ToolTimeout(StepError):
 
     code = "tool_timeout"
     retryable = True
+    leaves_effect_open = True
 
 
 class PlanningTimeout(StepError):
@@ -251,12 +259,26 @@ class OutcomeUnknown(StepError):
     """The arm can't know whether its action took effect; the step is not run again until a person decides."""
 
     code = "outcome_unknown"
+    leaves_effect_open = True
+
+
+class ActionFailed(StepError):
+    """The action raised an unexpected exception."""
+
+    code = "action_failed"
+
+
+class InvalidOutput(StepError):
+    """The action returned something else than its contract says."""
+
+    code = "invalid_output"
 
 
 class OutputTooLarge(StepError):
     """The step's output exceeds the limit."""
 
     code = "output_too_large"
+    leaves_effect_open = True
 
 
 class VerificationFailed(StepError):

@@ -111,6 +111,10 @@ class Library(Protocol):
         ...
 
 
+def _save_nowhere(_name: str, _content: bytes, _media_type: str) -> str:
+    raise LookupError("this assignment has no place for files")
+
+
 @dataclass(frozen=True)
 class Assignment:
     """One attempt at a step, as its arm gets it.
@@ -118,7 +122,8 @@ class Assignment:
     References in `inputs` are resolved. `feedback` is the judge's, set in a repair round. `deadline` is a value of
     time.monotonic(). `open_artifact` returns an attachment's bytes by its sha256. `library` searches documents.
     `model` is None when no model is configured. `tools` are the programs that the step's permit allows, None when
-    permits are not used.
+    permits are not used. `report_progress` shows a percentage (or None) and a message to those who watch the task.
+    `save_file` stores a file (name, content, media type) for the task's tenant and returns its sha256.
     """
 
     task_id: str
@@ -140,6 +145,8 @@ class Assignment:
     library: Library
     model: Model | None = None
     tools: tuple[str, ...] | None = None
+    report_progress: Callable[[float | None, str], None] = lambda _percent, _message: None
+    save_file: Callable[[str, bytes, str], str] = _save_nowhere
 
     def require_tool(self, name: str) -> None:
         """Raise PermitDenied for a program that the step's permit does not allow."""
@@ -231,8 +238,16 @@ class ToolUse:
 NO_TOOLS = ToolUse({})
 
 
+_RUN_BY: Mapping[str, str] = {"function": "workers.arms.functions"}
+"""For each kind of arm that is not made by a module of ours: what runs it, by `make(arm_id, sandbox)`."""
+
+
 def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
-    """Import the module of an arm and make the arm by its `make`; `sandbox` is where it may run tools."""
+    """Import what runs an arm and make the arm by its `make`; `sandbox` is where it may run tools."""
+    runner = _RUN_BY.get(ARMS[arm_id].kind)
+    if runner is not None:
+        make_of: Callable[[str, SandboxStatus], Arm] = import_module(runner).make
+        return make_of(arm_id, sandbox)
     make: Callable[[SandboxStatus], Arm] = import_module(_module_of(arm_id)).make
     return make(sandbox)
 
