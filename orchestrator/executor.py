@@ -37,7 +37,7 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
-from orchestrator.models.plan import Plan
+from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.models.verdict import Decision, Verdict
@@ -75,8 +75,8 @@ def adopt(
 ) -> SavedRound:
     """Save a task's first round, in the transaction that stores the planner's outcome.
 
-    `routes` maps each step to its routing decision, whose key `arm` names the arm. Raises Refused when the planner's
-    claim is not the current one, or the task has ended or already has a round.
+    `routes` maps each step to its routing decision, which has the `arm` and the `action`. Raises Refused when the
+    planner's claim is not the current one, or the task has ended or already has a round.
     """
     task = _open_task(conn, claim)
     _finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
@@ -95,14 +95,15 @@ def first_round(
         task_id=task_id,
         number=1,
         priority=Priority(priority).broker_priority,
-        routes={name: route["arm"] for name, route in routes.items()}
-        | {name: row.arm for name, row in reuse.kept.items()},
+        routes={name: Offer(route["arm"], route["action"]) for name, route in routes.items()}
+        | {name: row.offer for name, row in reuse.kept.items()},
         reruns=reuse.reruns,
         kept=reused,
         repeats=reuse.repeats,
     )
     graph = [
-        {"step": step.id, "arm": layout.routes[step.id], "depends_on": step.depends_on} for step in plan.steps
+        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
+        for step in plan.steps
     ]
     decisions: dict[str, Mapping[str, Any]] = {
         "plan": plan.to_record(),
@@ -345,15 +346,14 @@ def _repair_or_reject(
     budget = Contract.from_record(task.contract).budget
     repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
     if isinstance(repair, NoRepair):
-        arms = {row.name: row.arm for row in outcomes}
-        has_writes = any(ARMS[arms[step.id]].actions[step.action].effects == "write" for step in plan.steps)
+        has_writes = any(ARMS[row.arm].actions[row.action].effects == "write" for row in outcomes)
         return _reject(conn, task, verdict, reason=repair.reason, has_writes=has_writes)
     chord.close(conn, chord_id(task.id, round_number=task.round))
     layout = RoundLayout(
         task_id=task.id,
         number=task.round + 1,
         priority=Priority(task.priority).broker_priority,
-        routes={row.name: row.arm for row in outcomes},
+        routes={row.name: row.offer for row in outcomes},
         reruns=repair.reruns,
         kept=repair.kept,
         feedback=verdict.faulty,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.memory.steps import StepOutcome
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import find_action
 from orchestrator.models.errors import ApprovalExpired, ApprovalRejected
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan, PlanStep
@@ -68,6 +68,7 @@ def _can_change(step: PlanStep, outcome: StepOutcome) -> bool:
     if error is not None and error["code"] in _DECIDED:
         # a person has said no, or nobody answered: the same question would be asked again
         return False
-    if not ARMS[outcome.arm].actions[step.action].deterministic:
+    action = find_action(outcome.offer)
+    if action is not None and not action.deterministic:
         return True
     return step.repair_inputs is not None and not outcome.was_repaired

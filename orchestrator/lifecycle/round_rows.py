@@ -9,7 +9,7 @@ from orchestrator.models.approval import Gate
 from orchestrator.models.arm_capability import ARMS, queue_of
 from orchestrator.models.execution_state import JUDGE_STEP, StepKind
 from orchestrator.models.ids import chord_id, step_id
-from orchestrator.models.plan import Plan, PlanStep
+from orchestrator.models.plan import Offer, Plan, PlanStep
 from orchestrator.planner.check import path_lengths
 
 JUDGE_ARM = "judge"
@@ -21,13 +21,14 @@ class RoundLayout:
 
     `kept` maps the names of finished steps to the ids of their rows, which belong to earlier rounds or, in the first
     round of a retry, to the task that it repeats. `feedback` maps the faulty steps to the judge's explanation, `routes`
-    each step to its arm. `repeats` are steps whose action must not run twice and took effect before, or may have.
+    each step to the arm and the action that do it. `repeats` are steps whose action must not run
+    twice and took effect before, or may have.
     """
 
     task_id: str
     number: int
     priority: int
-    routes: Mapping[str, str]
+    routes: Mapping[str, Offer]
     reruns: Collection[str]
     kept: Mapping[str, str] = field(default_factory=dict)
     feedback: Mapping[str, str] = field(default_factory=dict)
@@ -91,14 +92,14 @@ def _step_row(
     followers = [
         other.id for other in plan.steps if step.id in other.depends_on and other.id in layout.reruns
     ]
-    arm = layout.routes[step.id]
+    offer = layout.routes[step.id]
     repeats = step.id in layout.repeats
     approval = _repetition(step) if repeats else step.approval
     return {
-        **_common(layout, step.id, arm),
+        **_common(layout, step.id, offer.arm),
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
-        "spec": {**_spec(step, arm, position), "inputs": _inputs(step, layout), "approval": approval,
+        "spec": {**_spec(step, offer, position), "inputs": _inputs(step, layout), "approval": approval,
                  "feedback": layout.feedback.get(step.id), **({"repeats": True} if repeats else {})},
         "bindings": {name: layout.kept.get(name) if name not in layout.reruns else layout.row_id(name)
                      for name in step.depends_on},
@@ -111,12 +112,12 @@ def _step_row(
 
 
 def _reused_row(step: PlanStep, layout: RoundLayout, *, position: int, path_length: int) -> dict[str, Any]:
-    arm = layout.routes[step.id]
+    offer = layout.routes[step.id]
     return {
-        **_common(layout, step.id, arm),
+        **_common(layout, step.id, offer.arm),
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
-        "spec": _spec(step, arm, position),
+        "spec": _spec(step, offer, position),
         "bindings": {},
         "waiting": 0,
         "unblocks": [],
@@ -126,9 +127,9 @@ def _reused_row(step: PlanStep, layout: RoundLayout, *, position: int, path_leng
     }
 
 
-def _spec(step: PlanStep, arm: str, position: int) -> dict[str, Any]:
-    once = {"once": True} if ARMS[arm].actions[step.action].runs_once else {}
-    return {**vars(step), "arm": arm, "position": position, **once}
+def _spec(step: PlanStep, offer: Offer, position: int) -> dict[str, Any]:
+    once = {"once": True} if ARMS[offer.arm].actions[offer.action].runs_once else {}
+    return {**step.to_record(), **offer._asdict(), "position": position, **once}
 
 
 def _repetition(step: PlanStep) -> dict[str, Any]:

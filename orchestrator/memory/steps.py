@@ -12,6 +12,7 @@ from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import StepResult
 
 _SQL = sql.load(__file__)
@@ -98,7 +99,8 @@ class Fenced:
 class StepOutcome:
     """The latest row of a step of the plan; `was_repaired` if it ran with the judge's feedback.
 
-    `id` and `task_id` are those of the row that holds the result: an earlier task's if the result is reused.
+    `arm` and `action` are those that the router chose. `id` and `task_id` are those of the row that holds the result:
+    an earlier task's if the result is reused.
     `took_effect`: its action must not run twice, and took effect or may have.
     """
 
@@ -106,11 +108,17 @@ class StepOutcome:
     task_id: str
     name: str
     arm: str
+    action: str
     state: StepState
     round: int
     was_repaired: bool
     result: StepResult | None
     took_effect: bool = False
+
+    @property
+    def offer(self) -> Offer:
+        """Return the arm and the action that did the step, or are to do it."""
+        return Offer(self.arm, self.action)
 
 
 @dataclass(frozen=True)
@@ -211,6 +219,7 @@ def outcome_of(row: Row[Any]) -> StepOutcome:
         row.task_id,
         row.name,
         row.arm,
+        row.action,
         StepState(row.state),
         row.round,
         row.was_repaired,

@@ -254,7 +254,7 @@ LIMIT %(limit)s;
 -- reused step it returns the row that holds the result. A step that must not run twice took effect, or may have, if it
 -- is done in any round, or if nobody knows what became of its effect, or if it asked about that before it ran.
 SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
-    s.arm, s.state, s.round, coalesce(s.result, origin.result) AS result,
+    s.arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
     s.spec ->> 'feedback' IS NOT NULL AS was_repaired,
     bool_or(s.spec ? 'once' AND (
         s.state = 'done' OR s.spec ? 'repeats' OR (s.state = 'cancelled' AND s.effect_attempt IS NOT NULL)

@@ -20,16 +20,18 @@ def add_gates(
     question counts.
     """
     steps = tuple(
-        _with_gate(step, routes[step.id]["arm"], mode=plan.mode, policy=policy, tenant=tenant)
-        for step in plan.steps
+        _with_gate(step, routes[step.id], mode=plan.mode, policy=policy, tenant=tenant) for step in plan.steps
     )
     return replace(plan, steps=steps)
 
 
-def _with_gate(step: PlanStep, arm: str, *, mode: str, policy: Sequence[AskRule], tenant: str) -> PlanStep:
+def _with_gate(
+    step: PlanStep, route: Mapping[str, Any], *, mode: str, policy: Sequence[AskRule], tenant: str
+) -> PlanStep:
+    arm = route["arm"]
     if ARMS[arm].kind == "human":
         return step
-    action = ARMS[arm].actions[step.action]
+    action = ARMS[arm].actions[route["action"]]
     rule = _demanded(action, arm=arm, mode=mode, policy=policy, tenant=tenant)
     if rule is None:
         return step
