@@ -33,6 +33,7 @@ from orchestrator.memory.steps import FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.transitions import Answer
 from orchestrator.models import record
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
@@ -98,6 +99,7 @@ def first_round(
         | {name: row.offer for name, row in reuse.kept.items()},
         reruns=reuse.reruns,
         kept=reused,
+        repeats=reuse.repeats,
     )
     graph = [
         {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
@@ -343,7 +345,8 @@ def _repair_or_reject(
     budget = Contract.from_record(task.contract).budget
     repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
     if isinstance(repair, NoRepair):
-        return _reject(conn, task, verdict, reason=repair.reason)
+        has_writes = any(ARMS[row.arm].actions[row.action].effects == "write" for row in outcomes)
+        return _reject(conn, task, verdict, reason=repair.reason, has_writes=has_writes)
     chord.close(conn, chord_id(task.id, round_number=task.round))
     layout = RoundLayout(
         task_id=task.id,
@@ -353,6 +356,7 @@ def _repair_or_reject(
         reruns=repair.reruns,
         kept=repair.kept,
         feedback=verdict.faulty,
+        repeats=repair.repeats,
     )
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
@@ -361,7 +365,7 @@ def _repair_or_reject(
     return _save_round(conn, task, plan, layout, recorded, settings=settings)
 
 
-def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
+def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str, has_writes: bool) -> Ended:
     checks = [finding for finding in verdict.findings if finding.required]
     failed = [finding.explanation for finding in checks if finding.met is False]
     error = task_error(
@@ -375,5 +379,6 @@ def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str
         result=result_of(verdict),
         error=error,
         decisions={"repair": {"repair": False, "reason": reason}},
+        has_writes=has_writes,
     )
     return end_task(conn, task, ending)

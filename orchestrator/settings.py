@@ -49,6 +49,7 @@ from orchestrator.settings_text import (
     parse_local_targets,
     parse_long_secret,
     parse_origins,
+    parse_public_url,
     parse_rate,
     parse_signing_secret,
 )
@@ -126,6 +127,8 @@ class Settings:
     safety_policy: str = _setting(_one_of("off", "redact", "block"), default="redact")
     webhook_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
     webhook_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
+    approval_four_eyes: str = _setting(_one_of("on", "off"), default="off")
+    public_url: str | None = _setting(parse_public_url, default=None)
     max_open_tasks: int = _setting(_integer(minimum=1), default=10_000)
     tenant_max_streams: int = _setting(_integer(minimum=1), default=64)
     tenant_max_running_steps: int = _setting(_integer(minimum=1), default=64)

@@ -34,6 +34,13 @@ def parse_https_url(text: str) -> str:
     return text
 
 
+def parse_public_url(text: str) -> str:
+    """Return the URL under which others reach the API, without a slash at its end. Raises ValueError."""
+    if not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?", text):
+        raise ValueError("https://host or https://host/path, without a query")
+    return text.rstrip("/")
+
+
 def parse_rate(text: str) -> Rate:
     """Parse calls/period. Raises ValueError."""
     calls, _, period = text.partition("/")

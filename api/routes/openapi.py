@@ -20,7 +20,12 @@ from api.schemas.responses import ProblemSchema, ResponseSchema
 VERSION = "3.1.0"
 _JSON = "application/json"
 _TASK_ID = {"type": "string", "pattern": "^task_[a-zA-Z0-9]{16}$"}
-_PATH_SCHEMAS = {"task_id": _TASK_ID, "artifact_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}
+_PATH_SCHEMAS = {
+    "task_id": _TASK_ID,
+    "artifact_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "approval_id": {"type": "string", "pattern": "^appr_[a-zA-Z0-9]{16}$"},
+    "link": {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+$"},
+}
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "token": {

@@ -1,7 +1,7 @@
 """Reads and writes steps: leases, completion, release into free slots, retries; an attempt starts in claims."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -101,6 +101,7 @@ class StepOutcome:
 
     `arm` and `action` are those that the router chose. `id` and `task_id` are those of the row that holds the result:
     an earlier task's if the result is reused.
+    `took_effect`: its action must not run twice, and took effect or may have.
     """
 
     id: str
@@ -112,6 +113,7 @@ class StepOutcome:
     round: int
     was_repaired: bool
     result: StepResult | None
+    took_effect: bool = False
 
     @property
     def offer(self) -> Offer:
@@ -207,11 +209,11 @@ def fence(conn: Connection, task_id: str) -> list[Fenced]:
 def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[StepOutcome]:
     """Return the latest outcome of every step up to this round, including those kept from earlier rounds."""
     rows = conn.exec_driver_sql(_SQL["results_of"], {"task_id": task_id, "round": round_number})
-    return [outcome_of(row) for row in rows]
+    return [replace(outcome_of(row), took_effect=row.took_effect) for row in rows]
 
 
 def outcome_of(row: Row[Any]) -> StepOutcome:
-    """Return the outcome in a row of the statement `results_of`."""
+    """Return the outcome in a row of the statement `results_of`; not whether it took effect."""
     return StepOutcome(
         row.id,
         row.task_id,

@@ -9,10 +9,13 @@ OctoError
 ├── InvalidOperation         the resource's state does not allow the operation
 │   ├── IdempotencyConflict  the Idempotency-Key was used with another body
 │   └── AlreadyDecided       the approval is not pending any more (details: state, decided_by, decided_at, via)
+│       └── TooLate          nobody decided in time
 ├── Unauthenticated          the credential is missing or invalid
 │   └── InvalidCredential    the credential is invalid
 ├── Forbidden                the credential lacks a scope
 │   ├── BlockedByPolicy      the safety policy rejects the task's content (details.kinds)
+│   ├── NotTheAssignee       the approval names another key
+│   ├── OwnTask              the key that submitted the task may not decide its approvals
 │   └── StorageFull          the tenant's files use all of its storage
 ├── TooMuch                  a limit is reached for now (details.retry_after, in seconds)
 │   ├── RateLimited          the caller's rate limit is used up
@@ -131,9 +134,15 @@ class IdempotencyConflict(InvalidOperation):
 
 
 class AlreadyDecided(InvalidOperation):
-    """Another decision came first, or the approval has expired."""
+    """Another decision came first, or the approval was withdrawn."""
 
     code = "already_decided"
+
+
+class TooLate(AlreadyDecided):
+    """The time to decide was over."""
+
+    code = "approval_expired"
 
 
 class Unauthenticated(OctoError):
@@ -158,6 +167,18 @@ class BlockedByPolicy(Forbidden):
     """The safety policy rejects this task."""
 
     code = "blocked_by_policy"
+
+
+class NotTheAssignee(Forbidden):
+    """The approval names another key, which alone may decide it."""
+
+    code = "not_the_assignee"
+
+
+class OwnTask(Forbidden):
+    """This key submitted the task; with APPROVAL_FOUR_EYES=on another key must decide its approvals."""
+
+    code = "own_task"
 
 
 class StorageFull(Forbidden):

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.models.errors import SettingsError
 from orchestrator.registry.manifest import MAX_BYTES, read_manifests
 from orchestrator.registry.manifest_check import MAX_FAULTS
+from orchestrator.registry.manifest_keys import ACTION, ARM, WORKER
 from orchestrator.registry.sources import REGISTRY
 from orchestrator.registry.written_lines import line_of
 
@@ -192,3 +193,16 @@ def test_lines_are_found_in_every_way_to_write_a_table() -> None:
 
     assert lines == {"a/b/c": 2, "a/d e/f": 3, "g/h": 6, "a/x/y z/k": 8, "q": 1}
     assert re.fullmatch(r"\d+", str(line_of("\n" * 10, ["a"], file=file)))
+
+
+def test_the_reference_names_every_key_that_a_manifest_may_have() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "manifests.md").read_text()
+    sections = re.split(r"^##+ ", page, flags=re.MULTILINE)
+    for title, keys in (("The arm", ARM), ("`[worker]`", WORKER), ("`[actions.NAME]`", ACTION)):
+        (section,) = [text for text in sections if text.startswith(title)]
+        named = {
+            name
+            for row in re.findall(r"^\|([^|]*`[^|]*)\|", section, re.MULTILINE)
+            for name in re.findall(r"`(\w+)`", row)
+        }
+        assert named == {name for name, key in keys.items() if not key.ours}
