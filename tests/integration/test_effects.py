@@ -23,9 +23,9 @@ from orchestrator.models.approval import Verb
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidInput, Stopped
 from orchestrator.models.verdict import Decision as Verdict
+from tests.integration.approval_kit import asked, decide
 from tests.integration.attempt_kit import process_of, run_step
 from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_step
-from tests.integration.test_approvals import asked, decide
 from tests.ledger import Ledger, append, registered
 from workers.arms.base import CancelToken
 from workers.attempt.context import AttemptContext
