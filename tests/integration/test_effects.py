@@ -479,3 +479,28 @@ def test_an_effect_of_an_arm_that_is_gone_is_asked_about(
     assert ask_about(worker, Loss(claim.id, claim.task_id, reason="lease_expired"))
 
     assert asked(engineer, claim.task_id, "a").answer_schema is None
+
+
+def test_a_repair_does_not_ask_again_about_an_effect_that_a_person_gave_up(
+    engineer: Engineer, worker: WorkerProcess
+) -> None:
+    claim = engineer.take(engineer.start({**append("a"), "repair_inputs": {"text": "b"}}), "a")
+    engineer.store(claim, failed("outcome_unknown"))
+
+    ended = engineer.judge(claim.task_id, replace(verdict(Verdict.FAILED), faulty={"a": "it failed"}))
+
+    assert not isinstance(ended, SavedRound)
+    assert engineer.task(claim.task_id).status == "failed"
+
+
+def test_whoever_is_asked_about_an_effect_sees_the_inputs_that_were_edited(
+    engineer: Engineer, worker: WorkerProcess
+) -> None:
+    task_id = engineer.start({**append("a"), "approval": {"ask": "may it?"}})
+    decide(engineer, asked(engineer, task_id, "a"), Verb.EDIT, value={"text": "edited"})
+    claim = engineer.take(task_id, "a")
+    assert begin(engineer, claim)
+    expire(engineer, claim)
+    assert ask_about(worker, Loss(claim.id, task_id, reason="lease_expired"))
+
+    assert asked(engineer, task_id, "a").proposal["inputs"] == {"text": "edited"}
