@@ -103,6 +103,8 @@ def test_the_list_is_filtered_and_paged(engineer: Engineer, call: Caller) -> Non
         "state=open",
         "task_id=x",
         "assignee=",
+        "assignee=%00",
+        "assignee=a%0Ab",
         "limit=0",
         "limit=101",
         "cursor=x",
