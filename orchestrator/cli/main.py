@@ -38,6 +38,7 @@ _COMMANDS = {
     "arms": ("listings", "List the arms and their status."),
     "arm": ("arm", "Arms of your own: new, check, try, freeze, list."),
     "worker": ("arm", "Start a worker process for one or more arms."),
+    "tools": ("tools", "Add MCP servers as arms; approve what their tools have become."),
     "models": ("models", "List the models: server, price, capabilities, speed; `models test` asks each one."),
     "up": ("up", "Start everything on this machine and run until Ctrl-C."),
     "demo": ("demo", "Start everything, audit a Python package, print the verdict, stop everything."),

@@ -30,6 +30,8 @@ OctoError
     ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
+    ├── ToolChanged          an MCP tool is no longer the one that was approved
+    ├── ToolServerLost       an MCP server did not start, or ended
     ├── ActionFailed         a function arm's action raised an unexpected exception
     ├── InvalidOutput        a function arm's action returned something else than its type says
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
@@ -281,6 +283,19 @@ class OutcomeUnknown(StepError):
 
     code = "outcome_unknown"
     leaves_effect_open = True
+
+
+class ToolChanged(StepError):
+    """The MCP tool is no longer the one that was approved."""
+
+    code = "tool_changed"
+
+
+class ToolServerLost(StepError):
+    """The MCP server did not start, or ended before it answered."""
+
+    code = "tool_server_lost"
+    retryable = True
 
 
 class ActionFailed(StepError):

@@ -182,6 +182,17 @@ def test_a_manifest_that_is_built_to_hurt_is_refused_at_once(tmp_path: Path) -> 
     assert f"{path}:15: actions.forecast.input a type is defined by itself" in refusal(tmp_path)
 
 
+def test_types_that_grow_are_refused(tmp_path: Path) -> None:
+    types = ["t0 = { members = { a = 'string' } }"]
+    types += [
+        f"t{number} = {{ members = {{ a = 't{number - 1}', b = 't{number - 1}' }} }}"
+        for number in range(1, 60)
+    ]
+    path = write(tmp_path, RIGHT.replace('{ city = "string" }', '"t59"') + "[types]\n" + "\n".join(types))
+
+    assert f"{path}:15: actions.forecast.input the types have more than 20,000 parts" in refusal(tmp_path)
+
+
 def test_lines_are_found_in_every_way_to_write_a_table() -> None:
     text = '[a]\nb.c = 1\n"d e" = { f = 2 }\n\n[[g]]\nh = 1\n[a.x."y z"] # why\nk = """\nb = 1"""\n'
     file = Path("arm.toml")

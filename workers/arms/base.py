@@ -198,6 +198,18 @@ class Arm(Protocol):
         ...
 
 
+def check_inputs(assignment: Assignment) -> None:
+    """Raise InvalidStepInput when the step's inputs break the contract of its action."""
+    wrong = faults(assignment.action_contract.input_schema, dict(assignment.inputs))
+    if wrong:
+        found = [{"field": ".".join(map(str, fault.path)), "message": fault.message} for fault in wrong]
+        first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}"
+        raise InvalidStepInput(
+            f"the inputs of step {assignment.name} break the contract of {assignment.action}: {first}",
+            details={"errors": found},
+        )
+
+
 @dataclass(frozen=True)
 class ActionArm:
     """An arm with one function for each action; checks a step's inputs against its contract first."""
@@ -209,14 +221,7 @@ class ActionArm:
         function = self.actions.get(assignment.action)
         if function is None:
             raise InvalidStepInput(f"arm {assignment.arm} has no action {assignment.action!r}")
-        wrong = faults(assignment.action_contract.input_schema, dict(assignment.inputs))
-        if wrong:
-            found = [{"field": ".".join(map(str, fault.path)), "message": fault.message} for fault in wrong]
-            first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}"
-            raise InvalidStepInput(
-                f"the inputs of step {assignment.name} break the contract of {assignment.action}: {first}",
-                details={"errors": found},
-            )
+        check_inputs(assignment)
         assignment.checkpoint()
         return function(assignment)
 
@@ -237,8 +242,7 @@ class ToolUse:
 
 NO_TOOLS = ToolUse({})
 
-
-_RUN_BY: Mapping[str, str] = {"function": "workers.arms.functions"}
+_RUN_BY: Mapping[str, str] = {"function": "workers.arms.functions", "mcp": "workers.arms.mcp"}
 """For each kind of arm that is not made by a module of ours: what runs it, by `make(arm_id, sandbox)`."""
 
 
