@@ -50,6 +50,9 @@ def plan_repair(
     fixed = sorted(set(verdict.faulty) - reruns)
     if fixed:
         return NoRepair("running again would not change these steps: " + ", ".join(fixed))
+    gone = sorted({latest[name].arm for name in reruns if find_action(latest[name].offer) is None})
+    if gone:
+        return NoRepair("these arms are gone since, or no longer do what they did: " + ", ".join(gone))
     kept = {
         name: row.id for name, row in latest.items() if row.state is StepState.DONE and name not in reruns
     }
