@@ -322,7 +322,8 @@ def round_to_save(
     number = layout.number
     work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
     if key := settings.permit_private_key:
-        work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=task.deadline_at)
+        until = approvals.latest_end(work, deadline_at=task.deadline_at, contract=task.contract)
+        work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=until)
     new = NewRound(
         task_id=layout.task_id,
         number=number,

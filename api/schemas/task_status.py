@@ -7,10 +7,12 @@ from marshmallow import fields, validate
 
 from api.schemas.fields import Timestamp
 from api.schemas.responses import ResponseSchema, one_of, status_field, task_id_field
-from orchestrator.memory.tasks import StepRecord, TaskRecord
+from orchestrator.memory.tasks import OpenApproval, StepRecord, TaskRecord, Waits
+from orchestrator.models.approval import ApprovalKind
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.task_contract import Priority
 
+NOT_WAITING = Waits()
 _PERCENT = validate.Range(0, 100)
 
 
@@ -116,10 +118,22 @@ class TaskSummarySchema(ResponseSchema):
     failed_at = Timestamp(allow_none=True)
 
 
+class OpenApprovalSchema(ResponseSchema):
+    """What a person is asked about a step, by whom it should be decided, and until when."""
+
+    approval_id = fields.String(attribute="id")
+    step_id = fields.String(attribute="step")
+    kind = one_of(*(kind.value for kind in ApprovalKind))
+    ask = fields.String()
+    by = fields.String(attribute="assignee", allow_none=True)
+    expires_at = Timestamp()
+
+
 class StatusSchema(ResponseSchema):
     """A task: its progress, its result, and its steps; `retry_of` is the task that it repeats.
 
-    `waiting_for` names arms with queued steps that no worker serves now; `message` says the same in words.
+    `waiting_for` names arms with queued steps that no worker serves now, `approvals` what a person is asked; `message`
+    says the same in words.
     """
 
     task_id = task_id_field()
@@ -129,6 +143,7 @@ class StatusSchema(ResponseSchema):
     priority = _priority_field()
     progress = fields.Nested(ProgressSchema)
     waiting_for = fields.List(fields.String())
+    approvals = fields.List(fields.Nested(OpenApprovalSchema))
     message = fields.String(allow_none=True)
     retry_of = fields.String(allow_none=True)
     result = fields.Nested(ResultSchema, allow_none=True)
@@ -148,9 +163,9 @@ _SUMMARY = TaskSummarySchema()
 
 
 def task_status(
-    task: TaskRecord, *, steps: Sequence[StepRecord], waiting_for: Sequence[str] = ()
+    task: TaskRecord, *, steps: Sequence[StepRecord], waits: Waits = NOT_WAITING
 ) -> dict[str, Any]:
-    """Return the status of a task; `waiting_for` names arms with queued steps that no worker serves now."""
+    """Return the status of a task, with what it waits for."""
     seconds = _duration_seconds(task)
     progress = {
         "current_step": Phase(task.phase).current_step,
@@ -162,8 +177,12 @@ def task_status(
         {
             **_summary(task),
             "progress": progress,
-            "waiting_for": waiting_for,
-            "message": "; ".join(f"waiting for arm {arm}" for arm in waiting_for) or None,
+            "waiting_for": waits.arms,
+            "approvals": waits.approvals,
+            "message": "; ".join(
+                [*(f"waiting for arm {arm}" for arm in waits.arms), *map(_wait, waits.approvals)]
+            )
+            or None,
             "retry_of": task.retry_of,
             # results stored by release 0.1 have no coverage
             "result": task.result and {"coverage": None, **task.result},
@@ -174,6 +193,13 @@ def task_status(
             "processing_time_ms": None if seconds is None else round(seconds * 1000),
         }
     )
+
+
+def _wait(asked: OpenApproval) -> str:
+    until = asked.expires_at.isoformat(timespec="seconds")
+    what = "an answer" if asked.kind == ApprovalKind.QUESTION else "approval"
+    by = f" by {asked.assignee}" if asked.assignee else ""
+    return f"step {asked.step} is waiting for {what}{by} until {until}"
 
 
 def task_summary(task: TaskRecord) -> dict[str, Any]:

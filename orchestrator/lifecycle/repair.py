@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.models.arm_capability import find_action
+from orchestrator.models.errors import ApprovalExpired, ApprovalRejected
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants
+
+_DECIDED = (ApprovalRejected.code, ApprovalExpired.code)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ def plan_repair(
 
 
 def _can_change(step: PlanStep, outcome: StepOutcome) -> bool:
+    error = outcome.result.error if outcome.result is not None else None
+    if error is not None and error["code"] in _DECIDED:
+        # a person has said no, or nobody answered: the same question would be asked again
+        return False
     action = find_action(outcome.offer)
     if action is not None and not action.deterministic:
         return True
