@@ -75,7 +75,7 @@ def test_a_changed_recipe_or_manifest_changes_the_digest(tmp_path: Path, name: s
     same = digest_of(copy)
     file = copy / name
 
-    file.write_text(file.read_text().replace("1.0.0", "1.0.1"))
+    file.write_text(file.read_text().replace("description", "description ", 1))
 
     assert same == registry_digest()
     assert digest_of(copy) != same
