@@ -53,6 +53,8 @@ MAX_VALUE_BYTES = output_offload.INLINE_BYTES
 MAX_PROPOSAL_BYTES = 1024 * 1024
 """Most bytes of a proposal as JSON: a person is to read it."""
 MAX_COMMENT_CHARACTERS = 2_000
+# about 0.4 CPU seconds: an API's thread checks the answer by a schema that the plan's author wrote
+_MAX_ANSWER_WORK = json_schema.MAX_WORK // 5
 MAY_RUN = (ApprovalState.APPROVED, ApprovalState.EDITED)
 """The states of an approval whose step may run."""
 
@@ -310,7 +312,7 @@ def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[s
         proposal = asked.proposal
         faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=[*attachments])
     elif decision.verb in (Verb.ANSWER, Verb.ACCEPT) and asked.answer_schema is not None:
-        found = json_schema.faults(asked.answer_schema, decision.value)
+        found = json_schema.faults(asked.answer_schema, decision.value, max_work=_MAX_ANSWER_WORK)
         faults = [(".".join(["answer", *map(str, fault.path)]), fault.message) for fault in found]
     if faults:
         listed = [{"field": field, "message": message} for field, message in faults]
