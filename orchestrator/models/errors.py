@@ -26,6 +26,7 @@ OctoError
     ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
+    ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
     ├── PermitDenied         the step has no valid permit
@@ -235,6 +236,12 @@ class ToolFailed(StepError):
     """A tool failed to run."""
 
     code = "tool_failed"
+
+
+class OutcomeUnknown(StepError):
+    """The arm can't know whether its action took effect; the step is not run again until a person decides."""
+
+    code = "outcome_unknown"
 
 
 class OutputTooLarge(StepError):

@@ -156,6 +156,11 @@ class Assignment:
         return self.model
 
     @property
+    def idempotency_key(self) -> str:
+        """Return a key of task, round and step: the same for every attempt, so that a service knows a repetition."""
+        return self.step_id
+
+    @property
     def action_contract(self) -> Action:
         """Return the contract of the step's action."""
         return ARMS[self.arm].actions[self.action]
