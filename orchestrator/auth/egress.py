@@ -88,8 +88,8 @@ def parse_target(url: str, rules: EgressRules) -> EgressTarget:
 
     IP addresses are only allowed in `local_targets`.
     """
-    schemes = "https?" if rules.allows_plain else "https"
-    if not re.fullmatch(rf"{schemes}://[\x21-\x7e]+", url) or len(url) > MAX_URL_CHARACTERS or "\\" in url:
+    is_url = len(url) <= MAX_URL_CHARACTERS and re.fullmatch(r"https?://[\x21-\x7e]+", url)
+    if not is_url or "\\" in url or not (rules.allows_plain or url.startswith("https:")):
         raise InvalidInput.at(
             rules.field, f"must be https://host/path in ASCII, at most {MAX_URL_CHARACTERS} long"
         )
