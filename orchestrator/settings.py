@@ -182,6 +182,7 @@ class Settings:
     retention_days: int = _setting(_integer(minimum=1), default=30)
     log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
+    arms_path: str = _setting(_text, default="")
     octollm_kind: str = _setting(_one_of(*KINDS), default="")
     octollm_home: Path = _setting(Path, default=Path(DEFAULT_HOME))
 

@@ -19,10 +19,32 @@ def read_env_file() -> Path | None:
     OCTOLLM_ENV_FILE names another file, or `none`. It is set here, so that child processes read the same file in any
     working directory. Only the first call reads the file. Raises SettingsError.
     """
-    named = os.environ.get(VARIABLE, "").strip()
+    found = _values(os.environ.get(VARIABLE, "").strip())
+    if found is None:
+        os.environ[VARIABLE] = NO_FILE
+        return None
+    path, values = found
+    for name, text in values.items():
+        os.environ.setdefault(name, text)
+    os.environ[VARIABLE] = str(path)
+    return path
+
+
+def peek(name: str) -> str:
+    """Return one setting from the environment or `.env`, without changing the environment; "" if it is not set.
+
+    It is for what must be known while modules are imported. Raises SettingsError.
+    """
+    if name in os.environ:
+        return os.environ[name].strip()
+    found = _values(os.environ.get(VARIABLE, "").strip())
+    return found[1].get(name, "").strip() if found else ""
+
+
+def _values(named: str) -> tuple[Path, dict[str, str]] | None:
+    """Return the path and the values of the file that OCTOLLM_ENV_FILE names; None if there is none to read."""
     path = Path(named or ".env").absolute()
     if named == NO_FILE or not (named or path.is_file()):
-        os.environ[VARIABLE] = NO_FILE
         return None
     from dotenv import dotenv_values  # noqa: PLC0415 - needed only if there is a file
 
@@ -35,11 +57,7 @@ def read_env_file() -> Path | None:
         raise SettingsError(
             f"{VARIABLE} names {path}, which is not a file: correct it, or set it to {NO_FILE}"
         )
-    for name, text in values.items():
-        if text is not None:
-            os.environ.setdefault(name, text)
-    os.environ[VARIABLE] = str(path)
-    return path
+    return path, {name: text for name, text in values.items() if text is not None}
 
 
 def read_stack_file(home: Path) -> dict[str, str]:

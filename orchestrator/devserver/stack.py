@@ -24,15 +24,22 @@ from orchestrator.devserver.service import Service, read_procfile
 from orchestrator.devserver.state_directory import LOCK_FILE
 from orchestrator.memory import migrate, pools
 from orchestrator.models import signing_key
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import ARMS, ArmCapability
 from orchestrator.models.errors import OctoError, SettingsError
 from orchestrator.models.model_choice import ModelName
 from orchestrator.process.loop import Loop, Pace
 from orchestrator.process.process_kind import environment_of
+from orchestrator.registry.manifest import PLUG_INS
 from orchestrator.settings_file import STACK_FILE
 
+
+def _service_of(arm: ArmCapability) -> str:
+    return arm.arm_id if arm.process == PLUG_INS else arm.process
+
+
+# lines of the Procfile, and the arms of plug-ins: each has a process of its own, by the line `arms`
 ONE_OF_EACH: Mapping[str, int] = dict.fromkeys(
-    (*(arm.process for arm in ARMS.values()), "webhook", "sweeper", "web"), 1
+    (*(_service_of(arm) for arm in ARMS.values() if arm.has_workers), "webhook", "sweeper", "web"), 1
 )
 READY_SECONDS = 120.0
 # longer than GRACE_SECONDS (30 by default), which workers give their running steps
@@ -54,6 +61,10 @@ class StackError(OctoError):
     retryable = True
 
 
+def _is_plug_in(kind: str) -> bool:
+    return kind in ARMS and ARMS[kind].process == PLUG_INS
+
+
 def _say_nothing(_line: str) -> None:
     """Ignore a progress line."""
 
@@ -62,7 +73,8 @@ class Stack:
     """A whole OctoLLM on this machine. A context manager: ready inside the block, nothing runs after it.
 
     `port` 0 chooses a free one. `environ` overrides our environment for every process. `processes` is the number of
-    processes for each line of the Procfile. `say` receives progress lines for the user. One stack per `home`.
+    processes for each line of the Procfile and each plug-in's arm. `say` receives progress lines for the user. One
+    stack per `home`.
     """
 
     def __init__(
@@ -105,7 +117,7 @@ class Stack:
         return self.environ["REDIS_URL"]
 
     def pids(self, kind: str = "") -> list[int]:
-        """Return the ids of the running processes: of one line of the Procfile, or of all."""
+        """Return the ids of the running processes: of one line of the Procfile or one plug-in's arm, or of all."""
         wanted = [service for service in self._services if kind in {"", service.name.partition(".")[0]}]
         return [pid for service in wanted if (pid := service.pid) is not None]
 
@@ -206,8 +218,10 @@ class Stack:
 
     def _environ_of(self, kind: str) -> dict[str, str]:
         """Return the environment of one kind of process: its settings and secrets, and its own database login."""
-        own = {"DATABASE_URL": self._logins[kind]} if kind in self._logins else {}
-        return environment_of(kind, self.environ, models=self._models) | own
+        arms = [kind] if _is_plug_in(kind) else []
+        line = PLUG_INS if arms else kind
+        own = {"DATABASE_URL": self._logins[line]} if line in self._logins else {}
+        return environment_of(line, self.environ, models=self._models, arms=arms) | own
 
     def _write_stack_file(self, chosen: Mapping[str, str]) -> None:
         path = self.home / STACK_FILE
@@ -225,6 +239,12 @@ class Stack:
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
             "BIND_HOST": "127.0.0.1",
             "PORT": str(self.port),
+            # the processes run in another directory
+            "ARMS_PATH": os.pathsep.join(
+                str(Path(directory.strip()).absolute())
+                for directory in self._wanted.get("ARMS_PATH", "").split(os.pathsep)
+                if directory.strip()
+            ),
             "WORKER_FLAGS": self._wanted.get("WORKER_FLAGS") or ("-E" if "flower" in self._counts else ""),
         }
 
@@ -238,8 +258,9 @@ class Stack:
                 name = f"{kind}.{number}"
                 log = self.home / "log" / f"{name}.log"
                 log.unlink(missing_ok=True)
+                command = commands[PLUG_INS if _is_plug_in(kind) else kind]
                 self._services.append(
-                    Service(name, commands[kind], environ=self._environ_of(kind), log=log, reaper=reaper)
+                    Service(name, command, environ=self._environ_of(kind), log=log, reaper=reaper)
                 )
         self._ending.callback(self._services.clear)
         self._ending.callback(self._end_services)
@@ -337,7 +358,9 @@ class _Arrivals:
         """Return whether each arm has a worker, or one that withholds itself; False while Postgres is away."""
         try:
             with statement(self._engine) as conn:
-                return {pool.arm for pool in pools.alive(conn)} >= set(ARMS)
+                return {pool.arm for pool in pools.alive(conn)} >= {
+                    arm.arm_id for arm in ARMS.values() if arm.has_workers
+                }
         except SQLAlchemyError:
             return False
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from orchestrator.models.arm_capability import REGISTRY
+from orchestrator.registry.sources import REGISTRY
 
 PROMPTS = REGISTRY / "prompts"
 _FILE = re.compile(r"\A---\nname: ([a-z][a-z0-9_.]*)\nversion: (\d+\.\d+\.\d+)\n---\n(.+)\Z", re.DOTALL)

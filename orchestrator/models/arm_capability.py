@@ -1,20 +1,22 @@
-"""The arms: what each offers, on which queue, with which contract; read once from registry/.
+"""The arms: what each offers, on which queue, with which contract; read once at start, see orchestrator.registry.
 
 This is the one place that names the arms. Queues, the lines of the Procfile, secrets and roles of processes,
 readiness and the sandbox test are derived from it.
 """
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
-from orchestrator.models.arm_manifest import read_manifests
+from orchestrator.registry.manifest import read_manifests
+from orchestrator.registry.sources import BUILT_IN, REGISTRY
+from orchestrator.settings_file import peek
 
-REGISTRY = Path(__file__).parents[1] / "registry"
 _DATA = {".json", ".md", ".toml"}
 FORGEABLE = "the code under test ran in the process that wrote this report and could have forged it"
 
@@ -66,6 +68,9 @@ class ArmCapability:
     providers' keys. `saves_rounds`: they save rounds and sign permits.
     `needs_sandbox`: its queue is not consumed where no sandbox works. `kind` is builtin, function, http, mcp or human.
     `tenant` is the only tenant that may use it, None: all may. `is_required`: the system is not ready without it.
+    `source` is built-in, ARMS_PATH or `package NAME`, `contract_digest` the sha256 of a plug-in's contracts and files;
+    it is empty for a built-in arm. `env` names the variables that only its processes get. `url` is
+    an http arm's address, `mcp` the table of an mcp arm's manifest.
     """
 
     arm_id: str
@@ -88,6 +93,16 @@ class ArmCapability:
     kind: str = "builtin"
     tenant: str | None = None
     is_required: bool = True
+    source: str = BUILT_IN
+    contract_digest: str = ""
+    env: tuple[str, ...] = ()
+    url: str | None = None
+    mcp: Mapping[str, Any] | None = None
+
+    @property
+    def has_workers(self) -> bool:
+        """Return whether worker processes serve it; persons need none."""
+        return self.kind != "human"
 
     @property
     def runs_tools(self) -> bool:
@@ -110,6 +125,56 @@ class ArmCapability:
         return {"oneOf": [_titled(action, action.output_schema) for action in self.actions.values()]}
 
 
+class RunTimeArms(Protocol):
+    """Arms that are registered while the system runs; several threads may use it at the same time."""
+
+    def find(self, arm_id: str) -> ArmCapability | None:
+        """Return the arm with this id (`tenant/arm`, or `arm` when it is for all), or None; may ask Postgres."""
+        ...
+
+    def visible(self, tenant: str) -> Iterable[ArmCapability]:
+        """Return the registered arms that the tenant may use."""
+        ...
+
+
+class ArmRegistry(Mapping[str, ArmCapability]):
+    """All arms by id. Those of the manifests never change; others may be registered at run time and are `attach`ed.
+
+    Iteration, length and all that is derived from them at start (queues, processes, digest) cover the manifests only.
+    A look-up of an id that no manifest has asks the attached arms; `visible` lists what a tenant may use.
+    """
+
+    def __init__(self, static: Iterable[ArmCapability]) -> None:
+        self._static = MappingProxyType({arm.arm_id: arm for arm in static})
+        self._registered: RunTimeArms | None = None
+
+    def attach(self, registered: RunTimeArms | None) -> None:
+        """Let look-ups find the arms that are registered at run time; None: no longer."""
+        self._registered = registered
+
+    def visible(self, tenant: str | None) -> dict[str, ArmCapability]:
+        """Return the arms that a tenant may use, by id, those of the manifests first; None: those of the manifests."""
+        found = {arm.arm_id: arm for arm in self._static.values() if arm.tenant in (None, tenant)}
+        if self._registered is not None and tenant is not None:
+            for arm in self._registered.visible(tenant):
+                found.setdefault(arm.arm_id, arm)
+        return found
+
+    def __getitem__(self, arm_id: str) -> ArmCapability:
+        arm = self._static.get(arm_id)
+        if arm is None and self._registered is not None:
+            arm = self._registered.find(arm_id)
+        if arm is None:
+            raise KeyError(arm_id)
+        return arm
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._static)
+
+    def __len__(self) -> int:
+        return len(self._static)
+
+
 def queue_of(arm_id: str) -> str:
     """Return the queue that the arm's workers consume."""
     return ARMS[arm_id].queue
@@ -122,8 +187,13 @@ def canonical_arm(name: str) -> str:
 
 @cache
 def registry_digest() -> str:
-    """Return the sha256 over the names and bytes of all registry files: equal digests mean equal contracts."""
-    return digest_of(REGISTRY)
+    """Return the sha256 over all contracts: equal digests mean equal contracts.
+
+    Covers the names and bytes of all registry files, and of each plug-in its contracts and its files.
+    """
+    own = digest_of(REGISTRY)
+    added = sorted((arm.arm_id, arm.contract_digest) for arm in ARMS.values() if arm.contract_digest)
+    return hashlib.sha256(json.dumps([own, added]).encode()).hexdigest() if added else own
 
 
 def digest_of(directory: Path) -> str:
@@ -140,9 +210,8 @@ def _titled(action: Action, schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"title": action.name, "description": action.description, **schema}
 
 
-def _arm(manifest: Mapping[str, Any]) -> ArmCapability:
-    record = {**manifest, **manifest["worker"], "aliases": tuple(manifest.get("aliases", ()))}
-    del record["worker"]
+def arm_of(record: Mapping[str, Any]) -> ArmCapability:
+    """Return the arm that a record of `read_manifests` describes."""
     actions = {
         name: Action(
             **{
@@ -155,11 +224,14 @@ def _arm(manifest: Mapping[str, Any]) -> ArmCapability:
         )
         for name, action in record["actions"].items()
     }
-    capabilities = tuple(sorted({word for action in actions.values() for word in action.capabilities}))
-    return ArmCapability(**{**record, "capabilities": capabilities, "actions": MappingProxyType(actions)})
+    derived = {
+        "aliases": tuple(record.get("aliases", ())),
+        "env": tuple(record.get("env", ())),
+        "capabilities": tuple(sorted({word for action in actions.values() for word in action.capabilities})),
+        "actions": MappingProxyType(actions),
+    }
+    return ArmCapability(**{**record, **derived})
 
 
-ARMS: Mapping[str, ArmCapability] = MappingProxyType(
-    {arm.arm_id: arm for arm in map(_arm, read_manifests(REGISTRY))}
-)
+ARMS = ArmRegistry(arm_of(record) for record in read_manifests(REGISTRY, peek("ARMS_PATH")))
 ALL_QUEUES: tuple[str, ...] = tuple(arm.queue for arm in ARMS.values())

@@ -10,7 +10,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from orchestrator.models.arm_capability import REGISTRY
+from orchestrator.registry.sources import REGISTRY
 
 PROVIDERS = ("anthropic", "openai")
 _NAME = re.compile(r"([a-z][a-z0-9_-]{0,31}):(\S{1,200})")

@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from orchestrator.models.arm_capability import REGISTRY
 from orchestrator.models.endpoint import Endpoint
 from orchestrator.models.model_choice import PROVIDERS, ModelName
 from orchestrator.models.model_work import ROOMS, Work
+from orchestrator.registry.sources import REGISTRY
 
 UNKNOWN_OUTPUT_TOKENS = 4_096
 """The output limit of a model that is not known: servers reject more than fits into their context window."""

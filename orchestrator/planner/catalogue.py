@@ -70,7 +70,7 @@ def describe_actions(names: Sequence[str], *, arms: Mapping[str, ArmCapability] 
         lines.append(f"{arm_id}: {arms[arm_id].description}.")
         for name in group:
             action = arms[arm_id].actions[name.partition(".")[2]]
-            output = _members(action.output_schema, left_out=_LEFT_OUT)
+            output = _members(action.output_schema, left_out=_LEFT_OUT) or "any members"
             first = outputs.setdefault(output, name)
             lines += _lines(name, action, output if first == name else f"as {first}")
     return "\n".join(lines)
@@ -79,7 +79,7 @@ def describe_actions(names: Sequence[str], *, arms: Mapping[str, ArmCapability] 
 def _lines(name: str, action: Action, output: str) -> Iterator[str]:
     yield f" {name}({_members(action.input_schema)})"
     yield f"  -> {output}"
-    for member, schema in action.input_schema["properties"].items():
+    for member, schema in action.input_schema.get("properties", {}).items():
         if member not in _EXPLAINED and "description" in schema:
             yield f"  {member}: {schema['description']}"
     checked = "; ".join(own["text"] for own in action.met)
@@ -90,7 +90,7 @@ def _members(schema: Mapping[str, Any], *, left_out: Collection[str] = ()) -> st
     required = schema.get("required", ())
     return ", ".join(
         f"{name}{'' if name in required else '?'}: {_type(member, name)}"
-        for name, member in schema["properties"].items()
+        for name, member in schema.get("properties", {}).items()
         if name not in left_out
     )
 

@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.models.arm_capability import REGISTRY
 from orchestrator.models.errors import Unplannable
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.recipe_template import TemplateValues, fill_steps
+from orchestrator.registry.sources import REGISTRY
 from orchestrator.safety.archive import is_archive
 
 MAX_TERMS = 12

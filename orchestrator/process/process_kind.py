@@ -3,19 +3,25 @@
 An attacker who takes over a process gets its secrets, so each process gets only those its work needs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.endpoint import KEY_SUFFIX
+from orchestrator.registry.manifest import PLUG_INS
 from orchestrator.settings_file import NO_FILE, VARIABLE
 
 _ROUNDS: Final = tuple(arm.process for arm in ARMS.values() if arm.saves_rounds)
-_ARMS: Final = tuple(arm.process for arm in ARMS.values() if not arm.saves_rounds)
+# the arms of plug-ins share one line, which serves the arms that ARMS names
+_ARMS: Final = tuple(
+    dict.fromkeys((*(arm.process for arm in ARMS.values() if not arm.saves_rounds), PLUG_INS))
+)
 KINDS: Final = ("web", *_ROUNDS, *_ARMS, "webhook", "sweeper", "flower")
 
 # the kinds that call models; the others get the models' names but no keys
-WITH_MODELS: Final = frozenset(arm.process for arm in ARMS.values() if arm.asks_models)
+WITH_MODELS: Final = frozenset(
+    arm.process for arm in ARMS.values() if arm.asks_models and arm.process != PLUG_INS
+)
 SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "JWT_PRIVATE_KEY": frozenset(("web",)),
     "JWT_SECRET": frozenset(("web",)),
@@ -37,19 +43,31 @@ ROLES: Final[Mapping[str, str]] = {
 }
 
 
-def environment_of(kind: str, environ: Mapping[str, str], *, models: Iterable[object] = ()) -> dict[str, str]:
+def environment_of(
+    kind: str, environ: Mapping[str, str], *, models: Iterable[object] = (), arms: Sequence[str] = ()
+) -> dict[str, str]:
     """Return the part of a complete environment that a process of this kind gets, with the `models` as LLM_CHAIN.
 
-    It names the kind, so that settings are read only from it: neither from `.env` nor from `stack.env`.
+    It names the kind, so that settings are read only from it: neither from `.env` nor from `stack.env`. `arms` are
+    the plug-ins that a process of the kind `arms` serves.
     """
-    kept = {name: text for name, text in environ.items() if may_receive(kind, name)}
+    kept = {name: text for name, text in environ.items() if may_receive(kind, name, arms=arms)}
     chain = ",".join(map(str, models))
     fixed = {"OCTOLLM_KIND": kind, VARIABLE: NO_FILE}
+    if kind == PLUG_INS:
+        fixed["ARMS"] = ",".join(arms)
     return kept | fixed | ({"LLM_CHAIN": chain} if chain else {})
 
 
-def may_receive(kind: str, name: str) -> bool:
-    """Return whether a process of this kind gets this variable."""
+def may_receive(kind: str, name: str, *, arms: Sequence[str] = ()) -> bool:
+    """Return whether a process of this kind, which serves these plug-ins, gets this variable.
+
+    A variable that a manifest names in `env` goes only to that arm's processes.
+    """
     if name in SECRETS:
         return kind in SECRETS[name]
-    return kind in WITH_MODELS or not (name.startswith(_OF_PROVIDERS) or name.endswith(KEY_SUFFIX))
+    served = [ARMS[arm] for arm in arms] if kind == PLUG_INS else []
+    if any(name in arm.env for arm in ARMS.values()):
+        return any(name in arm.env for arm in served)
+    asks_models = kind in WITH_MODELS or any(arm.asks_models for arm in served)
+    return asks_models or not (name.startswith(_OF_PROVIDERS) or name.endswith(KEY_SUFFIX))

@@ -30,6 +30,8 @@ QUEUES = {
     "coder": "arm.coder",
     "executor": "arm.executor",
     "guardian": "arm.guardian",
+    # an operator puts the queue of the arm that the process serves in its place
+    "arms": "arm.CHANGE_ME",
     "webhook": "webhook",
 }
 NOBODY_MAY = (
@@ -46,7 +48,7 @@ SOME_MAY = {
     "SET octollm:ticket:x y": {"web"},
     "GET octollm:rate:x": {"web"},
     "GET octollm:broker-epoch": {"sweeper"},
-    "GET octollm:cache:x": {"web", "planner", "judge", "retriever", "coder", "executor", "guardian"},
+    "GET octollm:cache:x": {"web", "planner", "judge", "retriever", "coder", "executor", "guardian", "arms"},
     "HGET octollm:llm:x y": {"planner", "judge", "retriever", "coder"},
     "HGET unacked x": {*QUEUES, "flower"},
     "LLEN arm.coder": {"web", "sweeper", "flower", *QUEUES} - {"webhook"},

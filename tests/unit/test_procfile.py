@@ -38,11 +38,11 @@ def test_every_arm_has_a_line_with_its_queue_and_its_pool(arm_id: str) -> None:
 def test_every_worker_line_belongs_to_an_arm_or_to_webhooks() -> None:
     workers = {name for name, command in read_procfile().items() if "python -m workers " in command}
 
-    assert workers == {arm.process for arm in ARMS.values()} | {"webhook"}
+    assert workers == {arm.process for arm in ARMS.values()} | {"webhook", "arms"}
 
 
-def test_up_runs_every_line_but_flower_and_the_release() -> None:
-    assert set(ONE_OF_EACH) == set(read_procfile()) - {"flower", "release"}
+def test_up_runs_every_line_but_flower_the_release_and_plug_ins_that_are_not_there() -> None:
+    assert set(ONE_OF_EACH) == set(read_procfile()) - {"arms", "flower", "release"}
 
 
 def test_every_line_execs_its_program_so_that_signals_reach_it() -> None:
@@ -74,7 +74,8 @@ def test_two_workers_of_a_kind_have_two_names() -> None:
 def test_worker_lines_differ_only_in_arm_and_pool() -> None:
     shapes = {
         re.sub(
-            r"^\[.*/dev/null; |-Q \S+ -P \w+ -c (?:\d+|\$\{\w+:-\d+\}) -n \$\{HONCHO_PROCESS_NAME:-\w+\.",
+            r"^\[.*/dev/null; |(?:-Q \S+ -P \w+ -c (?:\d+|\$\{\w+:-\d+\})|--arms \S+)"
+            r" -n \$\{HONCHO_PROCESS_NAME:-\w+\.",
             "",
             command,
         )

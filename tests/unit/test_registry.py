@@ -10,13 +10,14 @@ from orchestrator.models import arm_capability
 from orchestrator.models.arm_capability import (
     ALL_QUEUES,
     ARMS,
-    REGISTRY,
     canonical_arm,
     digest_of,
     queue_of,
     registry_digest,
 )
-from orchestrator.models.arm_manifest import read_manifests
+from orchestrator.models.errors import SettingsError
+from orchestrator.registry.manifest import read_manifests
+from orchestrator.registry.sources import REGISTRY
 from orchestrator.rules.json_schema import schema_faults
 from workers.arms.base import ActionArm, load_arm
 
@@ -115,7 +116,7 @@ def test_short_types_become_json_schemas(tmp_path: Path) -> None:
 
 
 def test_a_type_that_is_defined_nowhere_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"one\.toml names a type .* 'nmae'"):
+    with pytest.raises(SettingsError, match=r"one\.toml names a type .* 'nmae'"):
         _schemas(tmp_path, types="", action="input = { a = 'nmae' }\noutput = {}")
 
 

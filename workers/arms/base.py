@@ -232,7 +232,7 @@ NO_TOOLS = ToolUse({})
 
 
 def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
-    """Import the module of an arm and make the arm; `sandbox` is where it may run tools."""
+    """Import the module of an arm and make the arm by its `make`; `sandbox` is where it may run tools."""
     make: Callable[[SandboxStatus], Arm] = import_module(_module_of(arm_id)).make
     return make(sandbox)
 

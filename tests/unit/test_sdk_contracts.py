@@ -1,0 +1,429 @@
+"""The contract of an action: what its function's hints and docstring say, and what can't be an action."""
+
+import importlib.util
+import itertools
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from orchestrator.llm.strict_schema import strict_schema
+from orchestrator.models.arm_capability import Action, ArmCapability
+from orchestrator.planner.catalogue import describe_actions
+from orchestrator.rules.json_schema import faults, schema_faults
+from orchestrator.sdk.contracts import actions_of, functions_of
+from orchestrator.sdk.errors import ContractFault
+
+_numbers = itertools.count()
+HEAD = """\
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Literal, NotRequired
+from typing_extensions import TypedDict
+from pydantic import BaseModel, Field
+from orchestrator.sdk import Context, action
+
+class Color(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+@dataclass
+class Point:
+    x: int
+    y: float = 1.5
+
+class Place(TypedDict):
+    name: str
+    at: NotRequired[Point]
+
+class Order(BaseModel):
+    item: Annotated[str, Field(max_length=5)]
+    at: Point | None = None
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+class Tree(BaseModel):
+    children: list["Tree"] = []
+
+"""
+POINT = {
+    "type": "object",
+    "properties": {"x": {"type": "integer"}, "y": {"type": "number", "default": 1.5}},
+    "required": ["x"],
+    "additionalProperties": False,
+}
+
+
+def load(directory: Path, text: str, *, head: str = HEAD) -> ModuleType:
+    """Write a module below `directory` and import it."""
+    name = f"arm_of_test_{next(_numbers)}"
+    path = directory / f"{name}.py"
+    path.write_text(head + text)
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def contract(
+    directory: Path, parameters: str = "", *, returns: str = "str", given: str = ""
+) -> dict[str, Any]:
+    """Return the record of an action with these parameters and this return type."""
+    text = f'@action(effects="none"{given})\ndef act({parameters}) -> {returns}:\n    """Acts."""\n'
+    return functions_of(load(directory, text))["act"].record
+
+
+def messages(directory: Path, text: str) -> list[str]:
+    """Return the faults of a module as file:line: message, with the file's name alone."""
+    with pytest.raises(ContractFault) as found:
+        functions_of(load(directory, text))
+    return [f"line {fault.line - HEAD.count(chr(10))}: {fault.message}" for fault in found.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("hint", "schema"),
+    [
+        ("str", {"type": "string"}),
+        ("int", {"type": "integer"}),
+        ("float", {"type": "number"}),
+        ("bool", {"type": "boolean"}),
+        ("None", {"type": "null"}),
+        ("Any", {}),
+        ("int | None", {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
+        ("list[int]", {"type": "array", "items": {"type": "integer"}}),
+        ("list", {"type": "array", "items": {}}),
+        ("set[str]", {"type": "array", "items": {"type": "string"}, "uniqueItems": True}),
+        ("dict", {"type": "object", "additionalProperties": True}),
+        ("dict[str, int]", {"type": "object", "additionalProperties": {"type": "integer"}}),
+        ('Literal["a", "b"]', {"type": "string", "enum": ["a", "b"]}),
+        ('Literal["a"]', {"type": "string", "const": "a"}),
+        ("Color", {"type": "string", "enum": ["red", "blue"]}),
+        ("date", {"type": "string", "format": "date"}),
+        ("Decimal", {"anyOf": [{"type": "number"}, {"type": "string"}]}),
+        ("Annotated[int, Field(ge=1, le=9)]", {"type": "integer", "minimum": 1, "maximum": 9}),
+        ('Annotated[str, Field(pattern="^[a-z]+$")]', {"type": "string", "pattern": "^[a-z]+$"}),
+        ('Annotated[str, Field(description="a city")]', {"type": "string", "description": "a city"}),
+        ("Point", POINT),
+        ("list[Point]", {"type": "array", "items": POINT}),
+        (
+            "Place",
+            {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "at": POINT},
+                "required": ["name"],
+                "additionalProperties": False,
+            },
+        ),
+        (
+            "Order",
+            {
+                "type": "object",
+                "properties": {
+                    "item": {"type": "string", "maxLength": 5},
+                    "at": {"anyOf": [POINT, {"type": "null"}], "default": None},
+                },
+                "required": ["item"],
+                "additionalProperties": False,
+            },
+        ),
+        (
+            "Annotated[Cat | Dog, Field(discriminator='kind')]",
+            {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "properties": {
+                            "kind": {"type": "string", "const": "cat"},
+                            "lives": {"type": "integer"},
+                        },
+                        "required": ["kind", "lives"],
+                        "additionalProperties": False,
+                    },
+                    {
+                        "type": "object",
+                        "properties": {"kind": {"type": "string", "const": "dog"}},
+                        "required": ["kind"],
+                        "additionalProperties": False,
+                    },
+                ]
+            },
+        ),
+    ],
+)
+def test_each_kind_of_hint_becomes_a_schema_without_references(
+    tmp_path: Path, hint: str, schema: dict[str, Any]
+) -> None:
+    record = contract(tmp_path, f"value: {hint}")
+
+    assert record["input_schema"] == {
+        "type": "object",
+        "properties": {"value": schema},
+        "required": ["value"],
+        "additionalProperties": False,
+    }
+    assert schema_faults(record["input_schema"]) == []
+
+
+@pytest.mark.parametrize(
+    ("hint", "schema"),
+    [
+        ("str", {"type": "string"}),
+        ("None", {"type": "null"}),
+        ("list[Point]", {"type": "array", "items": {**POINT, "required": ["x", "y"]}}),
+        ("Point | None", {"anyOf": [{**POINT, "required": ["x", "y"]}, {"type": "null"}]}),
+    ],
+)
+def test_an_output_that_is_no_object_is_the_member_value_of_one(
+    tmp_path: Path, hint: str, schema: dict[str, Any]
+) -> None:
+    record = contract(tmp_path, returns=hint)
+
+    assert record["output_schema"] == {
+        "type": "object",
+        "properties": {"value": schema},
+        "required": ["value"],
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("hint", "properties", "required"),
+    [
+        ("Point", {"x", "y"}, {"x", "y"}),
+        ("Order", {"item", "at"}, {"item", "at"}),
+        ("Place", {"name", "at"}, {"name"}),
+        ("dict[str, int]", set(), set()),
+    ],
+)
+def test_an_object_is_the_output_itself_and_has_its_defaults(
+    tmp_path: Path, hint: str, properties: set[str], required: set[str]
+) -> None:
+    schema = contract(tmp_path, returns=hint)["output_schema"]
+
+    assert schema["type"] == "object"
+    assert schema["properties"].keys() == properties
+    assert set(schema.get("required", ())) == required
+
+
+def test_descriptions_defaults_and_the_context_come_from_the_function(tmp_path: Path) -> None:
+    module = load(
+        tmp_path,
+        '''
+@action(effects="read", timeout_seconds=20, capabilities=["weather"], max_age_seconds=600, approval="ask")
+async def forecast(city: str, days: int = 3, *, on: date = date(2026, 11, 28), context: Context) -> Point:
+    """Says how the weather
+    becomes.
+
+    It asks a service.
+
+    Args:
+        city: its name,
+            in English
+        days (int): how many
+
+    Returns:
+        city: not a parameter
+    """
+''',
+    )
+
+    action = functions_of(module)["forecast"]
+
+    assert action.context_name == "context"
+    assert action.record["description"] == "Says how the weather becomes."
+    assert action.record["input_schema"] == {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "description": "its name, in English"},
+            "days": {"type": "integer", "description": "how many", "default": 3},
+            "on": {"type": "string", "format": "date", "default": "2026-11-28"},
+        },
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    stated = {name: value for name, value in action.record.items() if not name.endswith("_schema")}
+    assert stated == {
+        "description": "Says how the weather becomes.",
+        "capabilities": ["weather"],
+        "effects": "read",
+        "idempotent": True,
+        "deterministic": True,
+        "attachments": "none",
+        "timeout_seconds": 20.0,
+        "max_age_seconds": 600,
+        "least_tokens": 0,
+        "approval": "ask",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "idempotent", "max_age_seconds"),
+    [
+        ('effects="none"', True, None),
+        ('effects="read"', True, 0),
+        ('effects="write"', False, 0),
+        ('effects="write", idempotent=True', True, 0),
+        ('effects="none", max_age_seconds=60', True, 60),
+    ],
+)
+def test_what_is_not_stated_is_taken_from_the_effects(
+    tmp_path: Path, given: str, *, idempotent: bool, max_age_seconds: int | None
+) -> None:
+    text = f'@action({given})\ndef act() -> str:\n    """Acts."""\n'
+
+    record = functions_of(load(tmp_path, text))["act"].record
+
+    assert (record["idempotent"], record["max_age_seconds"]) == (idempotent, max_age_seconds)
+
+
+@pytest.mark.parametrize(("attachments", "name"), [("one", "attachment"), ("any", "attachments")])
+def test_an_action_that_reads_files_lets_a_step_choose_them(
+    tmp_path: Path, attachments: str, name: str
+) -> None:
+    record = contract(tmp_path, "word: str", given=f', attachments="{attachments}"')
+
+    schema = record["input_schema"]
+    one = "a" * 64
+    assert schema["required"] == ["word"]
+    assert faults(schema, {"word": "x", name: one if name == "attachment" else [one]}) == []
+    assert faults(schema, {"word": "x", name: "b"}) != []
+
+
+def test_records_make_actions_that_planners_and_providers_can_be_told_of(tmp_path: Path) -> None:
+    records = {
+        "act": contract(tmp_path, "order: Order, color: Color = Color.RED", returns="Point"),
+        "any": contract(tmp_path, returns="dict[str, Any]"),
+    }
+
+    actions = {
+        name: Action(name=name, **{**record, "capabilities": tuple(record["capabilities"])})
+        for name, record in records.items()
+    }
+    arm = ArmCapability(
+        "shop", "Shop", "Sells", ("act",), 1, "1.0.0", True, actions, "arm.shop", "arms", "threads", 4
+    )
+    told = describe_actions(["shop.act", "shop.any"], arms={"shop": arm})
+
+    assert "shop.act(order: {item: string, at?: {x: integer, y?: number} or null}, color?: red|blue)" in told
+    assert "-> x: integer, y: number" in told
+    assert "shop.any()\n  -> any members" in told
+    assert strict_schema(records["act"]["input_schema"]) is not None
+    assert strict_schema(records["act"]["output_schema"]) is not None
+    assert json.loads(json.dumps(records)) == records
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '@action(effects="none")\ndef act(*names: str) -> str:\n    """Acts."""\n',
+            "line 2: action act: *names can't be an input: write each parameter with its name and type",
+        ),
+        (
+            '@action(effects="none")\ndef act(**names: str) -> str:\n    """Acts."""\n',
+            "line 2: action act: *names can't be an input: write each parameter with its name and type",
+        ),
+        (
+            '@action(effects="none")\ndef act(city, /) -> str:\n    """Acts."""\n',
+            "line 2: action act: the parameter city is before a '/': inputs are given by name, leave the '/' out",
+        ),
+        (
+            '@action(effects="none")\ndef act(city) -> str:\n    """Acts."""\n',
+            "line 2: action act: the parameter city has no type: write city: str, or whatever it is",
+        ),
+        (
+            '@action(effects="none")\ndef act():\n    """Acts."""\n',
+            "line 2: action act: it has no return type: write -> str, or whatever it returns, after the parentheses",
+        ),
+        (
+            '@action(effects="none")\ndef act() -> str:\n    return ""\n',
+            'line 2: action act: it needs a description: write a docstring, """What it does, in a sentence."""',
+        ),
+        (
+            '@action(effects="writes")\ndef act() -> str:\n    """Acts."""\n',
+            "line 2: action act: effects must be one of 'none', 'read', 'write', not 'writes'",
+        ),
+        (
+            '@action(effects="none")\ndef Act() -> str:\n    """Acts."""\n',
+            "line 2: action Act: a name is 1 to 64 of a-z, 0-9 and '_', starting with a letter: rename it, or "
+            '@action(name="...")',
+        ),
+        (
+            '@action(effects="none")\ndef act(attachment: str) -> str:\n    """Acts."""\n',
+            "line 2: action act: the input name 'attachment' has a meaning of its own in plans: rename the parameter, "
+            'and say @action(attachments="one") or "any"',
+        ),
+        (
+            '@action(effects="none")\ndef act(tree: Tree) -> str:\n    """Acts."""\n',
+            "line 2: action act: the parameter tree can't be written in JSON (the type Tree contains itself: a plan "
+            "can't check values of any depth; take a flat type, such as a list of items that name their parent): take "
+            "str, int, float, bool, list, dict, Literal, an Enum, a dataclass, a TypedDict or a pydantic model",
+        ),
+        (
+            '@action(effects="none")\ndef act(city: str) -> str:\n    """Acts.\n\n    Args:\n      town: it\n    """\n',
+            "line 2: action act: the docstring describes 'town', which is no parameter",
+        ),
+        (
+            'class City: ...\n\n@action(effects="none")\n@staticmethod\ndef act(city: City) -> str:\n    """Acts."""\n',
+            "line 5: action act: the parameter city can't be written in JSON",
+        ),
+        (
+            '@action(effects="none")\ndef act(city: "Missing") -> str:\n    """Acts."""\n',
+            "line 2: action act: the hint 'Missing' is not defined when the module is loaded",
+        ),
+        ("", "line 1: no function has @action: from orchestrator.sdk import action"),
+    ],
+)
+def test_a_function_that_can_be_no_action_is_refused_with_line_and_advice(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    found = messages(tmp_path, text or "\n")
+
+    if text:
+        assert [one[: len(message)] for one in found] == [message]
+    else:
+        assert found[0].endswith(message.removeprefix("line 1: "))
+
+
+def test_all_faults_of_a_module_are_named(tmp_path: Path) -> None:
+    text = (
+        '@action(effects="none")\ndef one(city):\n    """Acts."""\n\n'
+        '@action(effects="none")\ndef two(city) -> str:\n    """Acts."""\n'
+    )
+
+    found = messages(tmp_path, text)
+
+    assert [line.partition(":")[0] for line in found] == ["line 2", "line 2", "line 6"]
+
+
+def test_types_that_grow_when_written_out_are_refused_soon(tmp_path: Path) -> None:
+    levels = "class L0(BaseModel):\n    a: int\n\n" + "".join(
+        f"class L{level}(BaseModel):\n    a: L{level - 1}\n    b: L{level - 1}\n    c: L{level - 1}\n\n"
+        for level in range(1, 30)
+    )
+    text = f'{levels}@action(effects="none")\ndef act(x: L29) -> str:\n    """Acts."""\n'
+
+    found = messages(tmp_path, text)
+
+    assert "it has more than 400 parts" in found[0]
+
+
+def test_the_actions_of_a_module_are_those_of_its_own_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(ContractFault, match="another module has that name"):
+        actions_of("json", tmp_path)
