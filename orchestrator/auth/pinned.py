@@ -1,6 +1,7 @@
 """Exchanges one HTTP request with a checked address: within one limit of time, bounded, and without redirects."""
 
 import http.client
+import math
 import queue
 import socket
 import ssl
@@ -21,25 +22,38 @@ class Unreachable(Exception):
 
 
 @contextmanager
-def connect_to(target: EgressTarget, *, deadline: float) -> Iterator["PinnedConnection"]:
+def connect_to(
+    target: EgressTarget, *, deadline: float, connect_seconds: float = math.inf
+) -> Iterator["PinnedConnection"]:
     """Open a connection that is closed at the end of the block, and in any case at `deadline` (time.monotonic()).
 
     The host is resolved once and must have only public addresses, unless it is local. A redirect is an answer like any
     other. Raises Unreachable, TimeoutError, or the OSError of the last address. Within the block a use of the
     connection raises OSError or HTTPException when the deadline has passed or `abort` was called.
     """
-    addresses = _resolve(target, deadline=deadline)
-    connection = PinnedConnection(target, addresses, deadline=deadline)
-    # a socket's timeout restarts with each byte received: this timer limits the whole exchange
+    connected_by = min(deadline, time.monotonic() + connect_seconds)
+    addresses = _resolve(target, deadline=connected_by)
+    connection = PinnedConnection(target, addresses, deadline=connected_by)
+    try:
+        with _limited(connection, connected_by):
+            connection.connect()
+        with _limited(connection, deadline):
+            connection.allow_until(deadline)
+            yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _limited(connection: "PinnedConnection", deadline: float) -> Iterator[None]:
+    """Abort the connection at the deadline: a socket's own timeout restarts with each byte received."""
     watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), connection.abort)
     watchdog.daemon = True
     watchdog.start()
     try:
-        connection.connect()
-        yield connection
+        yield
     finally:
         watchdog.cancel()
-        connection.close()
 
 
 class PinnedConnection(http.client.HTTPConnection):
@@ -63,6 +77,11 @@ class PinnedConnection(http.client.HTTPConnection):
             except OSError:
                 log.debug("egress.closed_already")
 
+    def allow_until(self, deadline: float) -> None:
+        """Let the open connection live until the deadline. Raises TimeoutError if it was aborted before."""
+        self._deadline = deadline
+        self.sock.settimeout(self._left())
+
     @property
     def is_over(self) -> bool:
         """Return whether the connection was aborted or its time is over: what was read may be incomplete."""
@@ -80,7 +99,6 @@ class PinnedConnection(http.client.HTTPConnection):
             except OSError as error:
                 fault = error
             else:
-                self.sock.settimeout(self._left())
                 return
         raise fault
 

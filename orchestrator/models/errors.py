@@ -27,6 +27,11 @@ OctoError
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
+    ├── ArmUnavailable       an HTTP arm can't be reached, or is overloaded
+    │   └── ArmExpired       an HTTP arm's registration has ended
+    ├── ArmFailed            an HTTP arm answered with an error (details.arm_code)
+    │   └── ArmFailedForNow  the same, and it may be tried again
+    ├── InvalidOutput        an HTTP arm's answer breaks its contract
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
     ├── PermitDenied         the step has no valid permit
@@ -242,6 +247,37 @@ class OutcomeUnknown(StepError):
     """The arm can't know whether its action took effect; the step is not run again until a person decides."""
 
     code = "outcome_unknown"
+
+
+class ArmUnavailable(StepError):
+    """The HTTP arm can't be reached, or is overloaded."""
+
+    code = "arm_unavailable"
+    retryable = True
+
+
+class ArmExpired(ArmUnavailable):
+    """The HTTP arm's registration has ended."""
+
+    retryable = False
+
+
+class ArmFailed(StepError):
+    """The HTTP arm answered with an error."""
+
+    code = "arm_failed"
+
+
+class ArmFailedForNow(ArmFailed):
+    """The HTTP arm answered with an error, and that it may be tried again."""
+
+    retryable = True
+
+
+class InvalidOutput(StepError):
+    """The HTTP arm's answer breaks its contract."""
+
+    code = "invalid_output"
 
 
 class OutputTooLarge(StepError):
