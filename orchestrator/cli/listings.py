@@ -1,4 +1,4 @@
-"""The commands that list arms and dead letters: `octollm arms`, `octollm dead`."""
+"""The commands that list what there is: arms, recipes, dead letters."""
 
 from typing import Any
 
@@ -49,6 +49,23 @@ def dead(access: ServerOptions, /, limit: int, as_json: bool) -> None:
         )
         click.echo(f"    {step['error']['message']}")
         click.echo(f"    {_advice(step)}")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def recipes(as_json: bool) -> None:
+    """List the recipes of this installation: which goal each one fits, what it needs and does."""
+    from orchestrator.planner import recipe  # noqa: PLC0415 - the checks of plans, which --help does not need
+
+    offers = [recipe.describe(one) for one in recipe.recipes()]
+    if as_json:
+        click.echo(json_text(offers))
+        return
+    for offer in offers:
+        click.echo(click.style(f"{offer['recipe']} {offer['version']}", bold=True))
+        click.echo(f"    say:   {offer['say']}")
+        click.echo(f"    needs: {offer['needs']}")
+        click.echo(f"    {offer['description']}")
 
 
 def _advice(step: dict[str, Any]) -> str:

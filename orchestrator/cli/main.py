@@ -13,15 +13,22 @@ from orchestrator.cli.exit_status import EXIT_STATUSES, ExitStatus, status_of_er
 from orchestrator.models.errors import OctoError
 from orchestrator.settings_file import read_env_file
 
-# name -> module, imported only to run the command, and the command's line in --help
+# name -> module[:attribute], imported only to run the command, and the command's line in --help
 _COMMANDS = {
     "run": ("tasks", "Submit a goal, show its progress, print the result and the judge's verdict."),
     "submit": ("tasks", "Submit a goal and print the task's id."),
     "watch": ("tasks", "Show the progress of a task until it ends."),
     "status": ("tasks", "Print the status of a task."),
+    "list": ("inspection:list_tasks", "List the tasks, newest first."),
+    "result": ("inspection", "Print the result of a task and nothing else."),
+    "events": ("inspection", "Print the events of a task, one a line."),
+    "trace": ("inspection", "Print every decision about a task."),
+    "graph": ("graph", "Print the steps of a task or of a plan as a picture: Mermaid or DOT."),
+    "upload": ("tasks:upload_files", "Upload files and print their ids, to attach them by id."),
     "cancel": ("tasks", "Stop a task."),
     "retry": ("tasks", "Run a task that has ended again, as a new one that reuses finished steps."),
     "dead": ("listings", "List steps that killed their workers and were given up, and how to replay them."),
+    "recipes": ("listings", "List the recipes: goals that need no model."),
     "arms": ("listings", "List the arms and their status."),
     "models": ("models", "List the models: server, price, capabilities, speed; `models test` asks each one."),
     "up": ("up", "Start everything on this machine and run until Ctrl-C."),
@@ -50,13 +57,13 @@ class Commands(click.Group):
         """Import the module of a command."""
         if cmd_name not in _COMMANDS:
             return None
-        name = _COMMANDS[cmd_name][0]
+        name, _, attribute = _COMMANDS[cmd_name][0].partition(":")
         if name.startswith("tests.") and not find_spec(name.partition(".")[0]):
             raise click.UsageError(
                 f"octollm {cmd_name} needs a source checkout: this installation has no tests/"
             )
         module = importlib.import_module(name if "." in name else f"orchestrator.cli.{name}")
-        command = getattr(module, cmd_name.replace("-", "_"))
+        command = getattr(module, attribute or cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 

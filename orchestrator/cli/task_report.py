@@ -117,7 +117,7 @@ def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
         if finding.get("explanation"):
             yield f"      {finding['explanation']}", None
         if evidence := _evidence_of(finding):
-            yield f"      evidence: {_shortened(evidence)}", "dim"
+            yield f"      evidence: {shortened(evidence)}", "dim"
 
 
 def _evidence_of(finding: Mapping[str, Any]) -> str:
@@ -129,9 +129,9 @@ def _evidence_of(finding: Mapping[str, Any]) -> str:
     rest = [
         {name: value for name, value in item.items() if value not in (None, "", [], {})}
         for item in items
-        if not all(_compact(value) in explanation for value in item.values())
+        if not all(compact(value) in explanation for value in item.values())
     ]
-    return "; ".join(", ".join(f"{name} {_compact(value)}" for name, value in item.items()) for item in rest)
+    return "; ".join(", ".join(f"{name} {compact(value)}" for name, value in item.items()) for item in rest)
 
 
 def _without(beginnings: tuple[str, ...], lines: Iterable[str]) -> Iterator[str]:
@@ -157,10 +157,12 @@ def _closing(task: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _compact(value: Any) -> str:
+def compact(value: Any) -> str:
+    """Return a text as it is, any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str, width: int = _EVIDENCE_WIDTH) -> str:
+    """Return a text on one line of at most `width` characters."""
     text = " ".join(text.split())
-    return text if len(text) <= _EVIDENCE_WIDTH else text[: _EVIDENCE_WIDTH - 1] + "…"
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,4 +1,4 @@
-"""The commands about tasks: run, submit, watch, status, cancel, retry; and the task contract they build."""
+"""The commands that change tasks or wait for them, and the contract they send: run, submit, watch, upload, ..."""
 
 import codecs
 import json
@@ -43,7 +43,7 @@ _CONTRACT = (
     click.option(
         "--plan",
         type=_FILE,
-        help="Your own plan, JSON {steps: [...]}, instead of a generated one. - reads it from stdin.",
+        help="Your own plan, JSON or YAML {steps: [...]}, instead of a generated one. - reads it from stdin.",
     ),
     click.option(
         "--context", type=_FILE, help="Text or a JSON object for the arms to read. - reads it from stdin."
@@ -155,6 +155,21 @@ def retry(access: ServerOptions, /, task_id: str, from_step: str | None, as_json
     click.echo(json_text(accepted) if as_json else accepted["task_id"])
 
 
+@click.command("upload")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=_EXISTING)
+@_AS_JSON
+@click.pass_obj
+def upload_files(access: ServerOptions, /, paths: Sequence[Path], as_json: bool) -> None:
+    """Upload files, and directories as archives; print each one's id, to name it in a plan or in `attachments`."""
+    client = open_client(access)
+    described = [upload(client, path) for path in paths]
+    if as_json:
+        click.echo(json_text(described))
+        return
+    for file in described:
+        click.echo(f"{file['artifact_id']}  {file['filename']}")
+
+
 def read_goal(text: str) -> str:
     """Return the goal; `-` reads it from standard input. Raises BadParameter when it is blank."""
     goal = _standard_input("GOAL") if text == "-" else text
@@ -174,8 +189,8 @@ def read_criterion(text: str) -> str | dict[str, Any]:
 
 
 def read_plan(path: Path) -> Any:
-    """Return the plan in a JSON file, {"steps": [...]} or a list of steps, as {"steps": [...]}."""
-    plan = _decode(_read(path, "--plan"), f"--plan {path}")
+    """Return the plan in a JSON or YAML file, {"steps": [...]} or a list of steps, as {"steps": [...]}."""
+    plan = _decode_plan(_read(path, "--plan"), f"--plan {path}")
     return {"steps": plan} if isinstance(plan, list) else plan
 
 
@@ -184,7 +199,7 @@ def read_context(path: Path) -> Any:
     text = _read(path, "--context")
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, dict) else text
 
@@ -285,5 +300,25 @@ def _text(content: bytes, source: str, option: str) -> str:
 def _decode(text: str, option: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"is not JSON: {error}", param_hint=option) from error
+
+
+def _decode_plan(text: str, option: str) -> Any:
+    """Return the value of a JSON or YAML text. Raises BadParameter, also for YAML that JSON can't express."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as not_json:
+        if text.lstrip().startswith(("{", "[")):
+            raise click.BadParameter(f"is not JSON: {not_json}", param_hint=option) from not_json
+    import yaml  # noqa: PLC0415 - only for a plan in YAML
+
+    try:
+        # an alias repeats a part, and aliases of aliases grow without bounds
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ValueError("aliases (*name) are not allowed")
+        # JSON has no dates, so a plan has none
+        return json.loads(json.dumps(yaml.safe_load(text)))
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise click.BadParameter(f"is neither JSON nor plain YAML: {reason}", param_hint=option) from error

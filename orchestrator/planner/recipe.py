@@ -127,6 +127,17 @@ def recipes() -> tuple[Recipe, ...]:
     return tuple(_read(path) for path in sorted((REGISTRY / "recipes").glob("*.json")))
 
 
+def describe(recipe: Recipe) -> dict[str, str]:
+    """Return what users need to know of a recipe: recipe, version, description, say (an example goal) and needs."""
+    return {
+        "recipe": recipe.recipe,
+        "version": recipe.version,
+        "description": recipe.description,
+        "say": recipe.say,
+        "needs": _NEEDS[recipe.needs],
+    }
+
+
 def _read(path: Path) -> Recipe:
     record: dict[str, Any] = json.loads(path.read_text("utf-8"))
     members: dict[str, Any] = {
@@ -251,16 +262,7 @@ def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:
 
 def _unplannable(misfits: Sequence[_Misfit]) -> Unplannable:
     """Return the error: the nearest recipe, what is missing for it, and every other way to a plan."""
-    offers = [
-        {
-            "recipe": misfit.recipe.recipe,
-            "description": misfit.recipe.description,
-            "needs": _NEEDS[misfit.recipe.needs],
-            "say": misfit.recipe.say,
-            "why_not": misfit.why,
-        }
-        for misfit in misfits
-    ]
+    offers = [{**describe(misfit.recipe), "why_not": misfit.why} for misfit in misfits]
     near = min((misfit for misfit in misfits if misfit.lacks), key=lambda one: one.recipe.rank, default=None)
     nearest = f"The nearest is {near.recipe.say!r}: {near.why}. " if near else ""
     others = "; ".join(repr(misfit.recipe.say) for misfit in misfits if misfit is not near)

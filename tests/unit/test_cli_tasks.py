@@ -26,11 +26,32 @@ def test_a_bare_list_of_steps_is_a_plan(tmp_path: Path) -> None:
     assert read_plan(path) == {"steps": [{"id": "a", "arm": "retriever"}]}
 
 
-def test_a_plan_that_is_not_json_is_wrong_usage(tmp_path: Path) -> None:
-    path = tmp_path / "plan.json"
-    path.write_text("steps:")
+def test_a_plan_may_be_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text("steps:\n  - id: a   # the first\n    inputs: {seconds: 0.5}\n")
 
-    with pytest.raises(click.BadParameter, match="is not JSON"):
+    assert read_plan(path) == {"steps": [{"id": "a", "inputs": {"seconds": 0.5}}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"steps": ', "is not JSON"),
+        ("a: [", "plain YAML"),
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("!!python/object:os.system {}", "plain YAML"),
+        ("at: 2026-11-28", "date is not JSON serializable"),
+        ("[" * 2_000, "is not JSON"),
+        ("- " * 2_000 + "x", "plain YAML"),
+    ],
+)
+def test_a_plan_that_is_neither_json_nor_plain_yaml_is_wrong_usage(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    path = tmp_path / "plan"
+    path.write_text(text)
+
+    with pytest.raises(click.BadParameter, match=why):
         read_plan(path)
 
 
