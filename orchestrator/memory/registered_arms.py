@@ -12,11 +12,15 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.chord import sql
 from orchestrator.chord.database import is_away, statement
-from orchestrator.models.arm_capability import ArmCapability, arm_of
+from orchestrator.models.arm_capability import (
+    REGISTERED,
+    REMOTE,
+    REMOTE_QUEUE,
+    ArmCapability,
+    arm_of,
+)
 from orchestrator.models.record import encode
 
-QUEUE: Final = "arm.remote"
-PROCESS: Final = "remote"
 FRESH_SECONDS: Final = 1.0
 """How old a found arm, or the list of a tenant's arms, may be."""
 _MOST_KEPT: Final = 1000
@@ -29,7 +33,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RegisteredArm:
-    """A registered arm: `arm_id` is tenant/arm, or the bare id of a shared one; `is_live` until `expires_at`."""
+    """A registered arm: `arm_id` is tenant/arm, or the bare id of a shared one.
+
+    `expired_seconds` is the time since it expired, negative while it is available.
+    """
 
     arm_id: str
     tenant: str
@@ -38,7 +45,12 @@ class RegisteredArm:
     url: str
     expires_at: datetime
     is_withdrawn: bool
-    is_live: bool
+    expired_seconds: float
+
+    @property
+    def is_live(self) -> bool:
+        """Return whether its last heartbeat is recent enough."""
+        return self.expired_seconds < 0
 
     def capability(self) -> ArmCapability:
         """Return the arm as the registry's readers see it; what the manifest says of processes does not count."""
@@ -48,10 +60,10 @@ class RegisteredArm:
                 "arm_id": self.arm_id,
                 "kind": "http",
                 "url": self.url,
-                "source": "registered",
+                "source": REGISTERED,
                 "tenant": None if self.is_shared else self.tenant,
-                "queue": QUEUE,
-                "process": PROCESS,
+                "queue": REMOTE_QUEUE,
+                "process": REMOTE,
                 "pool": "threads",
                 "in_plans": True,
                 "is_required": False,
@@ -142,11 +154,12 @@ def forget(conn: Connection, *, after_seconds: float, limit: int) -> int:
 class RegisteredArms:
     """The registered arms for ARMS.attach: what is found, or not found, is kept for FRESH_SECONDS; thread-safe.
 
-    While Postgres is away, what was found before is returned at any age.
+    While Postgres is away, what was found before is returned at any age. Without `offers_any` no arm is listed.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, offers_any: bool = True) -> None:
         self._engine = engine
+        self._offers_any = offers_any
         self._found: _Kept[str, ArmCapability | None] = _Kept()
         self._offered: _Kept[str, tuple[ArmCapability, ...]] = _Kept()
 
@@ -167,7 +180,7 @@ class RegisteredArms:
             with statement(self._engine) as conn:
                 return tuple(arm.capability() for arm in offered(conn, tenant))
 
-        return self._offered.get(tenant, read)
+        return self._offered.get(tenant, read) if self._offers_any else ()
 
 
 class _Kept(Generic[K, T]):

@@ -46,13 +46,15 @@ WHERE arm_id = %(arm_id)s AND tenant = %(tenant)s AND NOT is_withdrawn
 
 -- name: find
 -- Read one arm, also an expired or withdrawn one.
-SELECT arm_id, tenant, is_shared, manifest, url, expires_at, is_withdrawn, expires_at > now() AS is_live
+SELECT arm_id, tenant, is_shared, manifest, url, expires_at, is_withdrawn,
+    extract(epoch FROM now() - expires_at)::float8 AS expired_seconds
 FROM registered_arms
 WHERE arm_id = %(arm_id)s
 
 -- name: offered
 -- Read the arms that a tenant may name in a plan: its own and the shared ones, expired ones too.
-SELECT arm_id, tenant, is_shared, manifest, url, expires_at, is_withdrawn, expires_at > now() AS is_live
+SELECT arm_id, tenant, is_shared, manifest, url, expires_at, is_withdrawn,
+    extract(epoch FROM now() - expires_at)::float8 AS expired_seconds
 FROM registered_arms
 WHERE (tenant = %(tenant)s OR is_shared) AND NOT is_withdrawn
 ORDER BY arm_id

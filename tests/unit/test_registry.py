@@ -10,6 +10,7 @@ from orchestrator.models import arm_capability
 from orchestrator.models.arm_capability import (
     ALL_QUEUES,
     ARMS,
+    REMOTE_QUEUE,
     canonical_arm,
     digest_of,
     queue_of,
@@ -31,7 +32,7 @@ def test_clients_find_the_same_arms_each_on_its_queue() -> None:
         "safety-guardian": "arm.guardian",
         "judge": "judge",
     }
-    assert set(ALL_QUEUES) == {queue_of(arm) for arm in ARMS}
+    assert set(ALL_QUEUES) == {queue_of(arm) for arm in ARMS} | {REMOTE_QUEUE}
     assert ARMS["coder"].endpoint == "celery://arm.coder"
     assert canonical_arm("guardian") == "safety-guardian"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from orchestrator.auth.egress import EgressRules
 from orchestrator.llm.completion import Completion
@@ -284,6 +284,8 @@ class ToolUse:
 
 
 NO_TOOLS = ToolUse({})
+# what runs the arms of a kind; a built-in arm names its own module
+_MODULES: Final[Mapping[str, str]] = {"http": "workers.arms.remote"}
 
 
 def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
@@ -293,7 +295,8 @@ def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
 
 
 def _module_of(arm_id: str) -> str:
-    module = ARMS[arm_id].module
+    arm = ARMS[arm_id]
+    module = arm.module or _MODULES.get(arm.kind)
     if module is None:
         raise LookupError(f"the arm {arm_id} runs no steps: its manifest has no module")
     return module

@@ -14,6 +14,7 @@ from workers.arms.base import Assignment, load_arm
 from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.library import TenantLibrary
 from workers.attempt.model import embedder_of, model_of
+from workers.attempt.remote_access import ProcessAccess
 
 
 def bind_inputs(attempt: AttemptContext, proceed: Handler) -> Any:
@@ -54,6 +55,7 @@ def _assignment(attempt: AttemptContext) -> Assignment:
         library=TenantLibrary(attempt.process.engine, claim.tenant, lambda: embedder_of(attempt)),
         model=model_of(attempt),
         tools=attempt.tools,
+        remote=ProcessAccess(attempt.process),
     )
 
 
