@@ -11,10 +11,11 @@ from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.chord import chord
 from orchestrator.chord.chord import Refused
+from orchestrator.lifecycle import approvals
 from orchestrator.lifecycle.ending import Ended, Ending, end_task, task_error
 from orchestrator.lifecycle.event_payloads import (
     attempt_decision,
-    queued_event,
+    queued_events,
     result_of,
     reused_event,
     started_events,
@@ -45,7 +46,7 @@ from orchestrator.settings import Settings
 
 @dataclass(frozen=True)
 class SavedRound:
-    """A saved round; its released steps are the header of the chord to publish, its judge is the body."""
+    """A saved round; its released and waiting steps are the header of the chord to publish, its judge is the body."""
 
     chord_id: str
     header: Sequence[StepMessage]
@@ -54,7 +55,7 @@ class SavedRound:
 
 @dataclass(frozen=True)
 class StepCompletion:
-    """How long a step ran, and what is to be published: the steps that it released, or the round's judge."""
+    """How long a step ran, and what joins the chord: the steps that it released or that wait now, or the judge."""
 
     seconds: float
     released: Sequence[StepMessage]
@@ -122,7 +123,7 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     """
     task = _open_task(conn, claim)
     finished = _finish_row(conn, claim, StepState(result.status.value), result.to_record())
-    released = steps.release(
+    begun = steps.release(
         conn,
         task.id,
         round_number=claim.round,
@@ -132,12 +133,13 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [*started_events([finished]), step_event(claim, result, finished), *map(queued_event, released)],
+        [*started_events([finished]), step_event(claim, result, finished), *queued_events(begun)],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, result, finished)},
         progress=True,
     )
-    return StepCompletion(finished.seconds, released)
+    approvals.request(conn, task, begun)
+    return StepCompletion(finished.seconds, begun)
 
 
 def conclude(
@@ -297,7 +299,9 @@ def _save_round(
     rounds.save(
         conn, new, facts, decisions=recorded.decisions, redispatch_seconds=settings.redispatch_seconds
     )
-    return SavedRound(new.chord_id, messages(new.rows), judge_message(layout))
+    begun = messages(new.rows)
+    approvals.request(conn, task, begun)
+    return SavedRound(new.chord_id, begun, judge_message(layout))
 
 
 def round_to_save(
@@ -324,7 +328,7 @@ def round_to_save(
         rows=work,
     )
     (kind, payload, *_), *facts = recorded.facts
-    queued = map(queued_event, messages(work))
+    queued = queued_events(messages(work))
     return new, [(kind, {"plan_id": plan_id, "round": number, **payload}), *facts, *queued]
 
 

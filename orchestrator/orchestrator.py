@@ -38,7 +38,8 @@ from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.cache.exact import CacheEntry, ResultCache
 from orchestrator.executor import SavedRound, StepCompletion
-from orchestrator.lifecycle import cancel, retry, submission, withdrawal
+from orchestrator.lifecycle import approvals, cancel, retry, submission, withdrawal
+from orchestrator.lifecycle.approvals import DecisionMade
 from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.submission import Submitted
@@ -47,6 +48,7 @@ from orchestrator.memory.claims import Claim
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.steps import Fenced, StepMessage
 from orchestrator.memory.tasks import TaskRecord
+from orchestrator.models.approval import Decision
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import StepState
@@ -115,6 +117,19 @@ class Orchestrator:
         if ended is not None:
             report_end(self.hints, ended)
         return task, ended.stopped if ended is not None else ()
+
+    def decide(self, caller: Caller, approval_id: str, decision: Decision) -> DecisionMade:
+        """Record a person's decision on an approval, and publish the step if it may run; see lifecycle.approvals."""
+        made = approvals.decide(
+            self.engine,
+            tenant=caller.tenant,
+            approval_id=approval_id,
+            decision=decision,
+            settings=self.settings,
+        )
+        canvas.publish(self.app, made.messages)
+        self.hints.send(made.approval.task_id)
+        return made
 
     def report_wrong_hit(self, *, tenant: str, task_id: str, reason: str = "") -> WithdrawnHit:
         """Withdraw the cached result that answered a task wrongly; see lifecycle.withdrawal."""

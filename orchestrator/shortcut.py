@@ -46,9 +46,10 @@ def adopt(
 ) -> SavedRound | None:
     """Save a task's first round and open its chord, whose body is the encoded message of the judge.
 
-    None for a retry, which may keep earlier results, and for a task whose priority was raised.
+    None for a retry, which may keep earlier results, for a plan with a step that a person must approve, and for a task
+    whose priority was raised.
     """
-    if source_of(claim.spec) is not None:
+    if source_of(claim.spec) is not None or any(step.approval is not None for step in plan.steps):
         return None
     priority = claim.contract["priority"]
     layout, recorded = first_round(

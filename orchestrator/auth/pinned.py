@@ -67,13 +67,15 @@ class PinnedConnection(http.client.HTTPConnection):
         self._addresses = addresses
         self._deadline = deadline
         self._is_aborted = False
+        # http.client forgets `sock` before the body of a response without a length is read
+        self._opened: socket.socket | None = None
 
     def abort(self) -> None:
         """Close the connection's socket, from any thread; calling it twice is safe."""
         self._is_aborted = True
-        if self.sock is not None:
+        if self._opened is not None:
             try:
-                self.sock.shutdown(socket.SHUT_RDWR)
+                self._opened.shutdown(socket.SHUT_RDWR)
             except OSError:
                 log.debug("egress.closed_already")
 
@@ -121,6 +123,7 @@ class PinnedConnection(http.client.HTTPConnection):
             self.sock = plain
         else:
             self.sock = self._tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+        self._opened = self.sock
         try:
             self._left()
             if isinstance(self.sock, ssl.SSLSocket):

@@ -20,6 +20,9 @@ PUBLISH_SECONDS: Final = 1.0
 RETRY: Final = {"max_retries": 0}
 """No retries: a connection that a restarted broker closed is replaced before use, and what fails is sent when due."""
 
+JOINS_ONLY: Final = "octollm_joins_only"
+"""Option of a signature that joins its chord now and is published later, when its row may be claimed."""
+
 _PAUSE_SECONDS: Final = 1.0
 _BROKER_AWAY: Final = (OperationalError, LimitExceeded, OSError)
 
@@ -31,9 +34,9 @@ def publish_all(app: Celery, signatures: Sequence["Signature[Any]"]) -> None:
 
     Raises nothing: the outcome is committed, and a failure here must not turn it into a failed task.
     """
-    if not signatures:
+    unsent = [one for one in signatures if not one.options.get(JOINS_ONLY)]
+    if not unsent:
         return
-    unsent = list(signatures)
     broker = _availability(app)
     try:
         with app.producer_or_acquire() as producer:

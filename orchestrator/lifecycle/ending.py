@@ -12,7 +12,8 @@ from orchestrator.cache.coalescing import EndedFollower
 from orchestrator.chord import chord
 from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle.event_payloads import started_events
-from orchestrator.memory import budget, events, steps, tasks, webhooks
+from orchestrator.memory import approvals, budget, events, steps, tasks, webhooks
+from orchestrator.memory.approvals import Withdrawn
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import Fenced, StepOutcome
 from orchestrator.memory.tasks import LockedTask
@@ -89,7 +90,7 @@ def with_locked_task(
 
 
 def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
-    """Close the task: its chord, its open rows, then the task itself, with its terminal event and trace.
+    """Close the task: its chord, its open rows and approvals, then the task itself, with its terminal event and trace.
 
     The caller holds the locks of the current chord and of the task, and has checked that the task is open. Without a
     result the outputs of the finished steps are kept as a partial result.
@@ -105,11 +106,13 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
     written = tasks.finish_task(conn, task.id, end)
     if not written:
         raise RuntimeError(f"{task.id} had already ended, though its row was locked and open")
+    withdrawn = approvals.withdraw(conn, task.id) if task.has_gates else ()
     summary = end_summary(ending, stopped)
     facts = [
         *ending.facts,
         *started_events(stopped),
         *(_stopped_event(row) for row in stopped if row.kind == "step"),
+        *(("approval.withdrawn", _withdrawn_event(one)) for one in withdrawn),
         (f"task.{ending.status.value}", summary),
     ]
     decisions = {**ending.decisions, "end": summary}
@@ -198,6 +201,16 @@ def task_error(
 def _summary(output: Any) -> str:
     summary = output.get("summary") if isinstance(output, Mapping) else None
     return summary if isinstance(summary, str) else "done"
+
+
+def _withdrawn_event(one: Withdrawn) -> dict[str, Any]:
+    return {
+        "approval_id": one.id,
+        "step": one.step,
+        "step_id": one.step_id,
+        "round": one.round,
+        "kind": one.kind,
+    }
 
 
 def _stopped_event(row: Fenced) -> tuple[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from orchestrator.lifecycle.round_rows import RoundLayout
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import Fenced, FinishedStep, StepMessage, StepOutcome
+from orchestrator.models.execution_state import StepState
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.verdict import Decision, Verdict
 
@@ -111,11 +112,10 @@ def reused_event(layout: RoundLayout, row: StepOutcome) -> tuple[str, dict[str, 
     }
 
 
-def queued_event(message: StepMessage) -> tuple[str, dict[str, Any]]:
-    """Return the event of a step that is published."""
-    return "step.queued", {
-        "step": message.name,
-        "step_id": message.id,
-        "round": message.round,
-        "arm": message.arm,
-    }
+def queued_events(begun: Iterable[StepMessage]) -> list[Fact]:
+    """Return step.queued for each of the steps that is published, and does not wait for a person."""
+    return [
+        ("step.queued", {"step": row.name, "step_id": row.id, "round": row.round, "arm": row.arm})
+        for row in begun
+        if row.state == StepState.QUEUED
+    ]

@@ -37,9 +37,10 @@ class RoundLayout:
 
 
 def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str, Any]]:
-    """Return a round's rows: steps that are queued, held or blocked, and the judge's row, which is blocked.
+    """Return a round's rows: steps that are queued, waiting, held or blocked, and the judge's row, which is blocked.
 
-    Of the unblocked steps, the `max_parallel` ones with the longest paths are queued and the others held. The kept
+    Of the unblocked steps, those that a person must approve wait; of the others, the `max_parallel` ones with the
+    longest paths are queued, the rest is held. The kept
     steps of a retry have rows in the state `done`; if all steps are kept, the judge is queued.
     """
     lengths = path_lengths(plan)
@@ -48,8 +49,13 @@ def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str
         for position, step in enumerate(plan.steps)
         if step.id in layout.reruns
     ]
+    unblocked = [row for row in steps if row["state"] == "held"]
+    for row in unblocked:
+        if row["gate"] is not None:
+            row["state"] = "waiting"
     free = sorted(
-        (row for row in steps if row["state"] == "held"), key=lambda row: (-row["path_length"], row["name"])
+        (row for row in unblocked if row["state"] == "held"),
+        key=lambda row: (-row["path_length"], row["name"]),
     )
     for row in free[:max_parallel]:
         row["state"] = "queued"
@@ -62,10 +68,10 @@ def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str
 
 
 def messages(rows: Sequence[Mapping[str, Any]]) -> list[StepMessage]:
-    """Return the messages of the queued step rows, the longest path first."""
-    queued = [row for row in rows if row["state"] == "queued" and row["kind"] == StepKind.STEP]
-    queued.sort(key=lambda row: (-row["path_length"], row["name"]))
-    return [StepMessage(**{field.name: row[field.name] for field in fields(StepMessage)}) for row in queued]
+    """Return the messages of the step rows that join the round's chord, queued or waiting; the longest path first."""
+    begun = [row for row in rows if row["state"] in ("queued", "waiting") and row["kind"] == StepKind.STEP]
+    begun.sort(key=lambda row: (-row["path_length"], row["name"]))
+    return [StepMessage(**{field.name: row[field.name] for field in fields(StepMessage)}) for row in begun]
 
 
 def judge_message(layout: RoundLayout) -> StepMessage:
@@ -96,6 +102,7 @@ def _step_row(
         "unblocks": [layout.row_id(name) for name in followers],
         "path_length": path_length,
         "state": "blocked" if unmet else "held",
+        "gate": "closed" if step.approval is not None else None,
     }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from orchestrator.models.record import encode
 FRESH_SECONDS: Final = 1.0
 """How old a found arm, or the list of a tenant's arms, may be."""
 _MOST_KEPT: Final = 1000
+_DESCRIBED: Final = ("name", "description", "version", "cost_tier", "max_concurrent_tasks", "actions")
 
 _SQL = sql.load(__file__)
 
@@ -56,7 +57,7 @@ class RegisteredArm:
         """Return the arm as the registry's readers see it; what the manifest says of processes does not count."""
         return arm_of(
             {
-                **self.manifest,
+                **{member: self.manifest[member] for member in _DESCRIBED},
                 "arm_id": self.arm_id,
                 "kind": "http",
                 "url": self.url,

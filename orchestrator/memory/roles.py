@@ -26,6 +26,7 @@ _STEP_MOVES: Final = (
     "state, attempt, failures, kills, sends, owner, not_before, due, result, waiting, queued_at, started_at, "
     "finished_at, unannounced"
 )
+
 # a follower that takes over from its leader gets a plan row; an arm does not execute a row without a spec
 _PLAN_ROW: Final = (
     "id, task_id, tenant, round, kind, name, arm, queue, priority, state, due, queued_at, sends"
@@ -57,7 +58,8 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "webhooks": "SELECT, INSERT, UPDATE",
         "tasks": "SELECT, INSERT, UPDATE",
         "rounds": "SELECT",
-        "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES}, priority)",
+        "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES}, priority, gate)",
+        "approvals": "SELECT, UPDATE (state, decided_by, decided_at, via, comment, answer, once_name, once_sha256)",
         "submissions": "SELECT, INSERT, UPDATE",
         # operators create and revoke keys
         "api_keys": "SELECT, UPDATE (last_used_at)",
@@ -85,6 +87,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "declarations": "SELECT",
         "registered_arms": "SELECT",
         "arm_outages": "SELECT",
+        "approvals": "SELECT",
     },
     "octollm_arm": {
         **_CHORDS,
@@ -95,6 +98,8 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "tasks": f"SELECT, UPDATE ({_TASK_MOVES})",
         "rounds": "SELECT",
         "steps": f"SELECT, INSERT ({_PLAN_ROW}), UPDATE ({_STEP_MOVES})",
+        # it asks by octollm_ask_1, for people only decide through the API
+        "approvals": "SELECT",
         "documents": "SELECT, INSERT",
         "passages": "SELECT, INSERT",
         "passage_vectors": "SELECT, INSERT",
@@ -122,7 +127,9 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "groups": "SELECT, INSERT, UPDATE, DELETE",
         "tasks": f"SELECT, UPDATE ({_TASK_MOVES}), DELETE",
         "rounds": "SELECT",
-        "steps": f"SELECT, INSERT ({_PLAN_ROW}), UPDATE ({_STEP_MOVES})",
+        "steps": f"SELECT, INSERT ({_PLAN_ROW}), UPDATE ({_STEP_MOVES}, gate)",
+        # what the plan says happens at the expiry, without a person's name
+        "approvals": "SELECT, UPDATE (state, decided_at, via, warn_at, settled)",
         "webhooks": "SELECT, INSERT, UPDATE",
         "submissions": "SELECT, DELETE, UPDATE",
         "artifacts": "SELECT, UPDATE, DELETE",

@@ -30,6 +30,7 @@ _SAVE = Prepared(
         "events": "text",
         "decisions": "text",
         "redispatch_seconds": "float8",
+        "has_gates": "bool",
     },
 )
 
@@ -69,6 +70,11 @@ class NewRound:
     phase: str
     rows: Sequence[Mapping[str, Any]]
 
+    @property
+    def has_gates(self) -> bool:
+        """Tell whether a person must approve one of its steps."""
+        return any(row.get("gate") is not None for row in self.rows)
+
 
 def save(
     conn: Connection,
@@ -96,6 +102,7 @@ def save(
             "events": as_events(facts),
             "decisions": as_decisions(decisions),
             "redispatch_seconds": redispatch_seconds,
+            "has_gates": new.has_gates,
         },
     )
 

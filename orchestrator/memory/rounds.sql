@@ -7,23 +7,24 @@ WITH round AS (
 ), work AS (
     INSERT INTO steps (
         id, task_id, round, kind, name, arm, queue, priority, chord_id, spec, bindings, waiting, unblocks, path_length,
-        state, sends, due, queued_at, reuses, finished_at, tenant
+        state, sends, due, queued_at, reuses, finished_at, tenant, gate
     )
     SELECT new.id, new.task_id, new.round, new.kind, new.name, new.arm, new.queue, new.priority, new.chord_id, new.spec,
         new.bindings, new.waiting, ARRAY(SELECT jsonb_array_elements_text(new.unblocks)), new.path_length, new.state,
         (new.state = 'queued')::int,
         CASE WHEN new.state = 'queued' THEN now() + %(redispatch_seconds)s * interval '1 second' END,
         CASE WHEN new.state = 'queued' THEN now() END, new.reuses, CASE WHEN new.state = 'done' THEN now() END,
-        (SELECT tenant FROM tasks WHERE id = %(task_id)s)
+        (SELECT tenant FROM tasks WHERE id = %(task_id)s), new.gate
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (
         id text, task_id text, round integer, kind text, name text, arm text, queue text, priority smallint,
         chord_id text, spec jsonb, bindings jsonb, waiting integer, unblocks jsonb, path_length integer, state text,
-        reuses text
+        reuses text, gate text
     )
 ), numbered AS (
     UPDATE tasks t
     SET round = %(number)s, plan_id = %(plan_id)s, phase = %(phase)s, status = 'processing',
-        percentage = greatest(t.percentage, 5), event_seq = t.event_seq + %(count)s, updated_at = now()
+        percentage = greatest(t.percentage, 5), event_seq = t.event_seq + %(count)s, updated_at = now(),
+        has_gates = t.has_gates OR %(has_gates)s
     WHERE t.id = %(task_id)s
     RETURNING t.event_seq
 ), decided AS (

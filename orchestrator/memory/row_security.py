@@ -23,6 +23,7 @@ OWNED = (
     "declarations",
     "audit_log",
     "registered_arms",
+    "approvals",
 )
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
 

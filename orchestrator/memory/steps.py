@@ -37,7 +37,10 @@ class Backlog(NamedTuple):
 
 @dataclass(frozen=True)
 class StepMessage:
-    """What is published about a row: ids and routing, never text from a user."""
+    """What is published about a row: ids and routing, never text from a user.
+
+    A row in the state `waiting` joins its chord like a queued one, but is not published.
+    """
 
     id: str
     task_id: str
@@ -49,6 +52,7 @@ class StepMessage:
     chord_id: str | None
     round: int
     spec: dict[str, Any]
+    state: str = StepState.QUEUED.value
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,8 @@ def release(
 ) -> list[StepMessage]:
     """Queue held steps into the task's free slots and return them; make the judge claimable after the last step.
 
-    The caller holds the task's lock. At most `max_parallel` steps of the round are queued or running.
+    Held steps with a closed gate are returned as well; from now on they wait. At most `max_parallel` other steps of the
+    round are queued or running. The caller holds the task's lock.
     """
     values = {
         "task_id": task_id,

@@ -41,12 +41,12 @@ SELECT id, task_id, round, kind, name, arm, attempt, owner, started_at, seconds,
 
 -- name: release
 -- Give the task's free slots to held steps, longest remaining path first. A released step keeps its slot until it
--- ends, also while it waits for a retry. The judge becomes claimable when no step of its round is open, which is
+-- ends, also while it waits for a retry. A step with a closed gate needs no slot: it waits for a person. The judge becomes claimable when no step of its round is open, which is
 -- also when the round's chord becomes ready.
 WITH chosen AS (
     SELECT s.id
     FROM steps s
-    WHERE s.task_id = %(task_id)s AND s.round = %(round)s AND s.state = 'held'
+    WHERE s.task_id = %(task_id)s AND s.round = %(round)s AND s.state = 'held' AND s.gate IS DISTINCT FROM 'closed'
     ORDER BY s.path_length DESC, s.name, s.id
     LIMIT greatest(0, %(max_parallel)s - (
         SELECT count(*)
@@ -60,7 +60,14 @@ WITH chosen AS (
         due = now() + %(redispatch_seconds)s * interval '1 second'
     FROM chosen
     WHERE s.id = chosen.id
-    RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.path_length, s.spec
+    RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.path_length, s.spec,
+        s.state
+), gated AS (
+    UPDATE steps s
+    SET state = 'waiting'
+    WHERE s.task_id = %(task_id)s AND s.round = %(round)s AND s.state = 'held' AND s.gate = 'closed'
+    RETURNING s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.path_length, s.spec,
+        s.state
 ), judge AS (
     UPDATE steps s
     SET state = 'queued', sends = 1, queued_at = now(), not_before = now(),
@@ -70,11 +77,11 @@ WITH chosen AS (
             SELECT
             FROM steps open
             WHERE open.task_id = %(task_id)s AND open.round = %(round)s AND open.kind = 'step'
-                AND open.state IN ('held', 'queued', 'running')
+                AND open.state IN ('held', 'waiting', 'queued', 'running')
         )
 )
-SELECT id, task_id, name, kind, arm, queue, priority, chord_id, round, spec
-FROM released
+SELECT id, task_id, name, kind, arm, queue, priority, chord_id, round, spec, state
+FROM (SELECT * FROM released UNION ALL SELECT * FROM gated) began
 ORDER BY path_length DESC, name;
 
 -- name: retry
@@ -108,7 +115,7 @@ SET state = CASE WHEN s.state = 'blocked' AND s.kind = 'step' THEN 'skipped' ELS
 FROM (
     SELECT id, state
     FROM steps
-    WHERE task_id = %(task_id)s AND state IN ('blocked', 'held', 'queued', 'running')
+    WHERE task_id = %(task_id)s AND state IN ('blocked', 'held', 'waiting', 'queued', 'running')
     ORDER BY id
     FOR UPDATE
 ) open

@@ -131,6 +131,7 @@ class LockedTask:
     contract: dict[str, Any]
     percentage: int
     leads: bool
+    has_gates: bool
     created_at: datetime
     deadline_at: datetime
     finished_at: datetime | None

@@ -108,7 +108,7 @@ ORDER BY s.arm;
 -- name: lock_task
 -- Lock the task's row, after its chord's and before its steps'.
 SELECT t.id, t.tenant, t.status, t.phase, t.round, t.plan_id, t.priority, t.contract, t.percentage,
-    t.leads, t.created_at, t.deadline_at, t.finished_at, t.deadline_at <= now() AS is_past_deadline,
+    t.leads, t.has_gates, t.created_at, t.deadline_at, t.finished_at, t.deadline_at <= now() AS is_past_deadline,
     extract(epoch FROM now() - t.created_at)::float8 AS age_seconds
 FROM tasks t
 WHERE t.id = %(task_id)s

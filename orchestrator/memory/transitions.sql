@@ -1,7 +1,7 @@
 -- name: complete
--- Complete a step and release what it frees, in one call; see migrations/sql/0015_transitions.sql.
+-- Complete a step and release what it frees, in one call; see migrations/sql/0019_transitions.sql.
 SELECT answer, current_round, seconds, messages
-FROM octollm_complete_1(
+FROM octollm_complete_2(
     %(chord_id)s, %(task_id)s, %(round)s, %(step_id)s, %(attempt)s, %(state)s, %(result)s, %(events)s, %(decision)s,
     %(max_parallel)s, %(redispatch_seconds)s
 );
@@ -17,7 +17,7 @@ FROM octollm_adopt_1(
 -- name: finish
 -- End a task whose result the judge did not reject, in one call.
 SELECT answer, current_round, priority, age_seconds
-FROM octollm_finish_1(
+FROM octollm_finish_2(
     %(chord_id)s, %(task_id)s, %(round)s, %(step_id)s, %(attempt)s, %(result)s, %(verdict)s, %(task_result)s,
     %(events)s, %(decisions)s, %(fresh_seconds)s
 );

@@ -7,7 +7,8 @@ OctoError
 ├── NotFound                 the resource does not exist, or belongs to another tenant
 ├── NotCached                no cached result for a task with only_cached
 ├── InvalidOperation         the resource's state does not allow the operation
-│   └── IdempotencyConflict  the Idempotency-Key was used with another body
+│   ├── IdempotencyConflict  the Idempotency-Key was used with another body
+│   └── AlreadyDecided       the approval is not pending any more (details: state, decided_by, decided_at, via)
 ├── Unauthenticated          the credential is missing or invalid
 │   └── InvalidCredential    the credential is invalid
 ├── Forbidden                the credential lacks a scope
@@ -35,6 +36,8 @@ OctoError
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
     ├── PermitDenied         the step has no valid permit
+    ├── ApprovalRejected     a person rejected the step, or what they approved is not what it would do
+    ├── ApprovalExpired      nobody decided in time
     ├── PatchRejected        a diff can't be parsed, or does not apply
     ├── Unplannable          no recipe matches the goal and no model is configured
     ├── BudgetExceeded       the rest of the task's budget is less than the call could cost
@@ -128,6 +131,12 @@ class IdempotencyConflict(InvalidOperation):
     """This Idempotency-Key was used with another body; use a new key for a new task."""
 
     code = "idempotency_conflict"
+
+
+class AlreadyDecided(InvalidOperation):
+    """Another decision came first, or the approval has expired."""
+
+    code = "already_decided"
 
 
 class Unauthenticated(OctoError):
@@ -296,6 +305,18 @@ class PermitDenied(StepError):
     """The step has no valid permit."""
 
     code = "permit_denied"
+
+
+class ApprovalRejected(StepError):
+    """A person rejected the step."""
+
+    code = "approval_rejected"
+
+
+class ApprovalExpired(StepError):
+    """Nobody decided in time whether the step may run."""
+
+    code = "approval_expired"
 
 
 class PatchRejected(StepError):

@@ -59,6 +59,7 @@ class StepState(StrEnum):
 
     BLOCKED = "blocked"
     HELD = "held"
+    WAITING = "waiting"
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
@@ -74,10 +75,12 @@ class StepState(StrEnum):
 _END = frozenset({StepState.DONE, StepState.FAILED, StepState.CANCELLED})
 LEGAL_MOVES: dict[StepState, frozenset[StepState]] = {
     StepState.BLOCKED: frozenset({StepState.HELD, StepState.QUEUED, StepState.SKIPPED, StepState.CANCELLED}),
-    StepState.HELD: frozenset({StepState.QUEUED, StepState.CANCELLED}),
+    StepState.HELD: frozenset({StepState.WAITING, StepState.QUEUED, StepState.CANCELLED}),
+    # a person decides; the step needs no worker meanwhile
+    StepState.WAITING: frozenset({StepState.QUEUED, StepState.CANCELLED}),
     # a step that was queued again may still succeed in its earlier attempt: the first success wins
     StepState.QUEUED: frozenset({StepState.RUNNING}) | _END,
-    StepState.RUNNING: frozenset({StepState.QUEUED}) | _END,
+    StepState.RUNNING: frozenset({StepState.QUEUED, StepState.WAITING}) | _END,
     StepState.DONE: frozenset(),
     StepState.FAILED: frozenset(),
     StepState.SKIPPED: frozenset(),

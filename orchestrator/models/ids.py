@@ -29,6 +29,11 @@ def new_plan_id() -> PlanId:
     return PlanId("plan_" + _time_ordered())
 
 
+def new_approval_id() -> str:
+    """Return `appr_` and 16 base62 characters, time-ordered like a task id."""
+    return "appr_" + _time_ordered()
+
+
 def is_task_id(text: str) -> bool:
     """Tell whether `text` has the form of a task id."""
     return _TASK_ID.fullmatch(text) is not None

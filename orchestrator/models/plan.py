@@ -16,7 +16,8 @@ class PlanStep:
     `inputs` may hold references {"$from": step id, "pointer": JSON pointer into that step's output}.
     `repair_inputs` replace inputs of the same name when a repair round runs the step again. `estimate` is its
     author's estimate of tokens, seconds and dollars. If `required` is false, the criteria that the step's action
-    brings itself (Action.met) are reported but do not affect the verdict.
+    brings itself (Action.met) are reported but do not affect the verdict. `approval` is what a person is asked before
+    the step runs (orchestrator.models.approval.Gate as JSON values); None: nobody is asked.
     """
 
     id: str
@@ -32,6 +33,7 @@ class PlanStep:
     optional: bool = False
     required: bool = True
     estimate: dict[str, float] = field(default_factory=dict)
+    approval: dict[str, Any] | None = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:

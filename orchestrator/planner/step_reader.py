@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, canonical_arm
 from orchestrator.models.plan import PlanStep
 from orchestrator.models.task_contract import MAX_CRITERIA
+from orchestrator.planner.approval_reader import read_approval
 from orchestrator.planner.references import fault_of, is_reference, references_in
 from orchestrator.rules.check_rule import schemas_of, validate_rule
 from orchestrator.rules.json_schema import faults as schema_faults_of
@@ -35,6 +36,7 @@ _MEMBERS = frozenset(
         "repair_inputs",
         "optional",
         "required",
+        "approval",
     ]
 )
 # keywords that test a value's members: undecidable while one of the members is a reference
@@ -82,6 +84,11 @@ def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: Plan
         optional=_read_flag(record, "optional", place, faults),
         required=_read_flag(record, "required", place, faults, default=True),
         estimate=_read_estimate(record, place, faults),
+        approval=read_approval(
+            record,
+            offer[0] if offer else None,
+            lambda member, message: faults.add(f"{place}.{member}", message),
+        ),
     )
     if offer:
         _check_inputs(step, offer[1], place, faults)
@@ -254,6 +261,22 @@ def _check_inputs(step: PlanStep, action: Action, place: str, faults: PlanFaults
         for rule, path in _rules_in(inputs):
             for message in validate_rule(rule):
                 faults.add(f"{place}.{member}.{path}", message)
+
+
+def input_faults(
+    arm_id: str, action: str, inputs: Any, *, attachments: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return (field, message) for what is wrong with a step's inputs, which hold values and no references."""
+    faults = PlanFaults()
+    if not isinstance(inputs, Mapping):
+        return [("inputs", "must be an object whose members are the action's inputs")]
+    if any(True for _ in references_in(inputs)):
+        return [("inputs", "must hold values: a reference to another step's output is not possible here")]
+    offer = ARMS[arm_id].actions[action]
+    step = PlanStep(id="", arm=arm_id, action=action, inputs=dict(inputs))
+    _check_inputs(step, offer, "", faults)
+    _check_attachments(step, offer, "", attachments, faults)
+    return [(fault["field"].removeprefix("."), fault["message"]) for fault in faults.found]
 
 
 def _check_against(action: Action, inputs: Mapping[str, Any], place: str, faults: PlanFaults) -> None:

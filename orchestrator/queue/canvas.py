@@ -7,11 +7,12 @@ import celery
 from celery import Celery, Signature
 
 from orchestrator.chord import outbox
+from orchestrator.chord.outbox import JOINS_ONLY
 from orchestrator.executor import SavedRound
 from orchestrator.memory.steps import StepMessage
 from orchestrator.memory.webhooks import DeliveryLease
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.execution_state import StepKind
+from orchestrator.models.execution_state import StepKind, StepState
 from orchestrator.queue.app import TASK_NAMES, WEBHOOK_QUEUE, WEBHOOK_TASK
 
 # a prefork child that hangs past its step's limit is killed, or it would keep its slot for ever
@@ -31,6 +32,8 @@ def signature(app: Celery, message: StepMessage) -> "Signature[Any]":
     }
     if message.chord_id is not None:
         options["group_id"] = message.chord_id
+    if message.state == StepState.WAITING:
+        options[JOINS_ONLY] = True
     name = TASK_NAMES[StepKind(message.kind)]
     return app.signature(name, args=(message.task_id, message.name), immutable=True, **options)
 

@@ -40,11 +40,6 @@ class Source:
         return self.origin == BUILT_IN
 
     @property
-    def shown(self) -> str:
-        """Return the manifest's path for messages."""
-        return self.path.name if self.is_built_in else str(self.path)
-
-    @property
     def actions_path(self) -> Path:
         """Return the path of the file that may state the arm's actions."""
         own = self.path.name == MANIFEST

@@ -119,7 +119,10 @@ def test_what_leads_to_no_manifest_stops_the_start(tmp_path: Path, monkeypatch: 
 def test_every_change_of_a_plug_in_changes_its_digest(tmp_path: Path) -> None:
     def digest(where: str, *, manifest: str = WEATHER, code: str = "one") -> str:
         directory = place(place(tmp_path / where, "w/arm.toml", manifest), "w/weather_arm.py", code)
-        return load(directory)["weather"].contract_digest
+        try:
+            return load(directory)["weather"].contract_digest
+        finally:
+            sys.path.remove(str(directory / "w"))
 
     same = {digest("a"), digest("b")}
 

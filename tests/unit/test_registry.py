@@ -117,13 +117,23 @@ def test_short_types_become_json_schemas(tmp_path: Path) -> None:
 
 
 def test_a_type_that_is_defined_nowhere_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"one\.toml names a type .* 'nmae'"):
+    with pytest.raises(SettingsError, match=r"one\.toml:8: actions.do.input names a type .* 'nmae'"):
         _schemas(tmp_path, types="", action="input = { a = 'nmae' }\noutput = {}")
 
 
 def _schemas(registry: Path, *, types: str, action: str) -> tuple[dict[str, Any], dict[str, Any]]:
     (registry / "arms").mkdir()
     (registry / "types.toml").write_text(f"[types]\n{types}\n")
-    (registry / "arms" / "one.toml").write_text(f"[actions.do]\n{action}\n")
+    (registry / "arms" / "one.toml").write_text(
+        f"""
+        arm_id = "one"
+        description = "Does one thing"
+        worker = {{ queue = "arm.one", process = "one" }}
+        [actions.do]
+        description = "Does it."
+        effects = "none"
+        {action}
+        """
+    )
     (manifest,) = read_manifests(registry)
     return manifest["actions"]["do"]["input_schema"], manifest["actions"]["do"]["output_schema"]

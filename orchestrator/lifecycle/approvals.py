@@ -1,0 +1,263 @@
+"""The life of an approval: requested when its step would start, then decided or expired, once.
+
+The end of a task withdraws its pending approvals: see lifecycle.ending.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from orchestrator.chord.database import in_transaction
+from orchestrator.lifecycle import output_offload
+from orchestrator.lifecycle.ending import Ended, Ending, end_task, task_error, with_locked_task
+from orchestrator.memory import approvals, events, tasks, webhooks
+from orchestrator.memory.approvals import ApprovalRecord, NewApproval, StepInputs
+from orchestrator.memory.steps import StepMessage
+from orchestrator.memory.tasks import LockedTask
+from orchestrator.memory.tenancy import tenant_statement
+from orchestrator.models import record
+from orchestrator.models.approval import ApprovalKind, ApprovalState, Decision, Proposal, Verb
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.errors import (
+    AlreadyDecided,
+    ApprovalExpired,
+    IdempotencyConflict,
+    InvalidInput,
+    NotFound,
+    StepError,
+)
+from orchestrator.models.execution_state import StepState, TaskStatus
+from orchestrator.models.step_result import StepResult
+from orchestrator.planner.references import resolve
+from orchestrator.planner.step_reader import input_faults
+from orchestrator.rules import json_schema
+from orchestrator.settings import Settings
+
+MAX_VALUE_BYTES = output_offload.INLINE_BYTES
+"""Most bytes of the inputs or the answer in a decision, as JSON."""
+MAX_PROPOSAL_BYTES = 1024 * 1024
+"""Most bytes of a proposal as JSON: a person is to read it."""
+MAX_COMMENT_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True)
+class DecisionMade:
+    """A decision that was recorded, now or by an earlier request with the same key, and what is to be published."""
+
+    approval: ApprovalRecord
+    messages: Sequence[StepMessage] = ()
+    is_replay: bool = False
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """An approval whose time was over: the step's message if it may run now, the task's end if that was its rule."""
+
+    approval: ApprovalRecord
+    messages: Sequence[StepMessage] = ()
+    ended: Ended | None = None
+
+
+def request(conn: Connection, task: LockedTask, rows: Iterable[StepMessage]) -> None:
+    """Ask about those of the rows that have just begun to wait, and put off the task's deadline by the wait.
+
+    The caller holds the task's lock. A step whose inputs can't be resolved asks nobody: its approval expires at once,
+    and its step fails with that fault.
+    """
+    waiting = [row.id for row in rows if row.state == StepState.WAITING]
+    if not waiting:
+        return
+    for step in approvals.inputs_of(conn, waiting):
+        asked = approvals.ask(conn, _new_approval(conn, task, step))
+        if fault_of(asked) is None:
+            _tell(conn, task, "approval.requested", asked)
+
+
+def decide(
+    engine: Engine, *, tenant: str, approval_id: str, decision: Decision, settings: Settings
+) -> DecisionMade:
+    """Record a person's decision on the tenant's approval; the step is queued in the same commit.
+
+    The messages are to be published afterwards; a rejection and an answer need no arm, and the sweeper stores their
+    outcome. A second call with the same key and content returns the first one's decision. Raises NotFound,
+    InvalidInput, IdempotencyConflict, and AlreadyDecided when another decision came first or the time is over.
+    """
+    with tenant_statement(engine, tenant) as conn:
+        asked = approvals.find(conn, tenant, approval_id)
+        task = tasks.find_task(conn, tenant, asked.task_id) if asked is not None else None
+    if asked is None or task is None:
+        raise NotFound(f"There is no approval {approval_id}.")
+    if asked.state != ApprovalState.PENDING:
+        return _earlier(asked, decision)
+    _check(asked, decision, attachments=task.contract.get("attachments") or ())
+
+    def work(conn: Connection) -> DecisionMade:
+        locked = tasks.lock_task(conn, asked.task_id)
+        made = approvals.decide(
+            conn, tenant, approval_id, decision=decision, redispatch_seconds=settings.redispatch_seconds
+        )
+        if locked is None or made is None:
+            latest = approvals.find(conn, tenant, approval_id)
+            if latest is None:
+                raise NotFound(f"There is no approval {approval_id}.")
+            return _earlier(latest, decision)
+        approvals.take_back(conn, locked.id)
+        _tell(conn, locked, "approval.decided", made.approval)
+        runs = made.released is not None and decision.verb in (Verb.APPROVE, Verb.EDIT, Verb.RUN_AGAIN)
+        return DecisionMade(made.approval, [made.released] if runs and made.released else [])
+
+    return in_transaction(engine, work)
+
+
+def expire(engine: Engine, approval_id: str, *, task_id: str, settings: Settings) -> Expiry | None:
+    """Apply the rule of an approval whose time is over; None when it was decided, or is not due."""
+
+    def work(conn: Connection, task: LockedTask) -> Expiry | None:
+        made = approvals.expire(conn, approval_id, redispatch_seconds=settings.redispatch_seconds)
+        if made is None:
+            return None
+        approvals.take_back(conn, task.id)
+        if fault_of(made.approval) is None:
+            _tell(conn, task, "approval.decided", made.approval)
+        if made.approval.state == ApprovalState.APPROVED:
+            return Expiry(made.approval, [made.released] if made.released else [])
+        if made.approval.on_expiry == "fail" and fault_of(made.approval) is None and task.finished_at is None:
+            return Expiry(made.approval, ended=end_task(conn, task, _failed(made.approval)))
+        return Expiry(made.approval)
+
+    return with_locked_task(engine, task_id, work)
+
+
+def warn(engine: Engine, approval_id: str, *, task_id: str) -> bool:
+    """Write approval.expiring, once; False when it was written before, or the approval is not pending any more."""
+
+    def work(conn: Connection) -> bool:
+        task = tasks.lock_task(conn, task_id)
+        warned = approvals.warn(conn, approval_id) if task is not None else None
+        if task is None or warned is None:
+            return False
+        _tell(conn, task, "approval.expiring", warned)
+        return True
+
+    return in_transaction(engine, work)
+
+
+def fault_of(asked: ApprovalRecord) -> dict[str, Any] | None:
+    """Return {code, message} of what kept the step's proposal from being made; None for one that was made."""
+    fault: dict[str, Any] | None = asked.proposal.get("fault")
+    return fault
+
+
+def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewApproval:
+    proposal, schema, fault = Proposal(step.arm, step.spec["action"], {}), None, None
+    try:
+        proposal = Proposal(step.arm, step.spec["action"], _inputs(conn, task, step))
+        if len(record.encode(proposal.to_record()).encode()) > MAX_PROPOSAL_BYTES:
+            raise StepError(
+                f"the inputs of step {step.name} have more than {MAX_PROPOSAL_BYTES} bytes: nobody can approve them"
+            )
+    except StepError as error:
+        proposal, fault = (
+            Proposal(step.arm, step.spec["action"], {}),
+            {"code": error.code, "message": error.message},
+        )
+    is_question = ARMS[step.arm].kind == "human"
+    if is_question:
+        schema = proposal.inputs.get("schema")
+    return NewApproval(
+        step_id=step.id,
+        kind=ApprovalKind.QUESTION if is_question else ApprovalKind.APPROVAL,
+        proposal={**proposal.to_record(), **({"fault": fault} if fault else {})},
+        proposal_hash=proposal.sha256(),
+        answer_schema=schema,
+    )
+
+
+def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, Any]:
+    results = {name: StepResult.from_record(result) for name, result in (step.bound or {}).items()}
+    outputs = output_offload.load_outputs(conn, task.tenant, results)
+    inputs: dict[str, Any] = resolve(step.spec["inputs"], outputs)
+    return inputs
+
+
+def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[str]) -> None:
+    """Raise InvalidInput for a decision that the approval does not allow, or whose value does not fit."""
+    if decision.verb.value not in asked.allow:
+        raise InvalidInput.at("decision", f"must be one of {', '.join(asked.allow)}")
+    if decision.proposal_hash is not None and decision.proposal_hash != asked.proposal_hash:
+        raise InvalidInput.at("proposal_hash", "is not that of this approval: read the approval again")
+    if len(decision.comment) > MAX_COMMENT_CHARACTERS:
+        raise InvalidInput.at("comment", f"must have at most {MAX_COMMENT_CHARACTERS} characters")
+    if decision.has_value and len(record.encode(decision.value).encode()) > MAX_VALUE_BYTES:
+        raise InvalidInput.at("value", f"must have at most {MAX_VALUE_BYTES} bytes as JSON")
+    faults: list[tuple[str, str]] = []
+    if decision.verb is Verb.EDIT:
+        proposal = asked.proposal
+        faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=[*attachments])
+    elif decision.verb is Verb.ANSWER and asked.answer_schema is not None:
+        found = json_schema.faults(asked.answer_schema, decision.value)
+        faults = [(".".join(["answer", *map(str, fault.path)]), fault.message) for fault in found]
+    if faults:
+        listed = [{"field": field, "message": message} for field, message in faults]
+        raise InvalidInput(f"{faults[0][0]}: {faults[0][1]}", details={"errors": listed})
+
+
+def _earlier(asked: ApprovalRecord, decision: Decision) -> DecisionMade:
+    """Return the decision that an earlier request with the same key made; raises AlreadyDecided for another one."""
+    if asked.once_name is not None and asked.once_name == decision.once_name:
+        if asked.once_sha256 == decision.once_sha256:
+            return DecisionMade(asked, is_replay=True)
+        raise IdempotencyConflict()
+    if asked.state == ApprovalState.PENDING:
+        message = f"The time to decide on {asked.id} was over at {asked.expires_at.isoformat()}."
+    else:
+        who = f" by {asked.decided_by}" if asked.decided_by else ""
+        at = f" at {asked.decided_at.isoformat()}" if asked.decided_at else ""
+        message = f"{asked.id} is already {asked.state}{who}{at}."
+    raise AlreadyDecided(
+        message,
+        details={
+            "state": asked.state,
+            "decided_by": asked.decided_by,
+            "decided_at": asked.decided_at.isoformat() if asked.decided_at else None,
+            "via": asked.via,
+        },
+    )
+
+
+def _failed(asked: ApprovalRecord) -> Ending:
+    message = f"Nobody decided on step {asked.step} until {asked.expires_at.isoformat()}."
+    error = task_error(ApprovalExpired.code, code=ApprovalExpired.code, message=message)
+    return Ending(TaskStatus.FAILED, error=error)
+
+
+def _tell(conn: Connection, task: LockedTask, kind: str, asked: ApprovalRecord) -> None:
+    """Write an event about an approval, and send it to the task's callback_url; the caller holds the task's lock."""
+    fact: dict[str, Any] = {
+        "approval_id": asked.id,
+        "step": asked.step,
+        "step_id": asked.step_id,
+        "round": asked.round,
+        "kind": asked.kind,
+        "by": asked.assignee,
+        "expires_at": asked.expires_at.isoformat(),
+    }
+    if kind == "approval.decided":
+        fact |= {
+            "state": asked.state,
+            "decided_by": asked.decided_by,
+            "via": asked.via,
+            "comment": asked.comment,
+        }
+    else:
+        fact |= {
+            "ask": asked.ask,
+            "allow": asked.allow,
+            "on_expiry": asked.on_expiry,
+            "proposal_hash": asked.proposal_hash,
+        }
+    events.write(conn, task.id, [(kind, fact)], round_number=asked.round)
+    if task.contract.get("callback_url"):
+        webhooks.enqueue(conn, task.id)
