@@ -301,7 +301,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     A process with OCTOLLM_KIND reads only the environment, which holds all the settings of its kind. An empty value
     counts as unset. Raises SettingsError, which names every missing or wrong variable and what it must be.
     """
-    texts = _texts(environ)
+    texts = read_texts(environ)
     missing = [
         item.name.upper()
         for item in fields(Settings)
@@ -340,7 +340,7 @@ def _require_proxies(environ: Mapping[str, str]) -> None:
 
 def load_signing(environ: Mapping[str, str] | None = None) -> Signing:
     """Read only the settings for signing tokens, from the same sources as `load`. Raises SettingsError."""
-    texts = _texts(environ)
+    texts = read_texts(environ)
     if not texts.keys() & {"JWT_PRIVATE_KEY", "JWT_SECRET"}:
         raise SettingsError(
             "JWT_PRIVATE_KEY must be set: it signs tokens; `octollm keys tokens` makes a pair of keys, "
@@ -361,7 +361,7 @@ def drop_empty(environ: MutableMapping[str, str]) -> None:
             del environ[name]
 
 
-def _texts(environ: Mapping[str, str] | None) -> dict[str, str]:
+def read_texts(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the texts of all variables that are set, from the environment and a stack's file."""
     if environ is None:
         read_env_file()

@@ -1,12 +1,9 @@
 """The endpoints of /v1/files: upload, download and delete artifacts, which are identified by their SHA-256."""
 
 import re
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import fields, validate
-from sqlalchemy import Connection
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import dump_options_header
 
@@ -17,15 +14,13 @@ from api.schemas.operation import describes
 from api.schemas.responses import ResponseSchema
 from orchestrator.auth.credential import Principal
 from orchestrator.chord.database import transaction
+from orchestrator.lifecycle.upload import Upload
 from orchestrator.memory import files
 from orchestrator.memory.tenancy import tenant_statement
-from orchestrator.models.errors import InvalidInput, NotFound, StorageFull
+from orchestrator.models.errors import InvalidInput, NotFound
 
 _ID = re.compile(r"[0-9a-f]{64}")
-_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,63}/[a-z0-9!#$&^_.+-]{1,63}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
-_MAX_NAME_CHARACTERS = 255
 
 blueprint = Blueprint("files", __name__, url_prefix="/v1/files")
 
@@ -46,13 +41,6 @@ class DeletedFileSchema(ResponseSchema):
 
     artifact_id = fields.String()
     freed_bytes = fields.Integer()
-
-
-@dataclass(frozen=True)
-class _Upload:
-    filename: str
-    media_type: str
-    content: bytes
 
 
 @blueprint.post("")
@@ -83,16 +71,9 @@ def store(principal: Principal) -> Response:
     if len(upload.content) > limit:
         raise RequestEntityTooLarge
     with transaction(orchestrator.engine) as conn:
-        artifact = files.put(
-            conn,
-            principal.tenant,
-            filename=_plain_name(upload.filename),
-            media_type=upload.media_type
-            if _MEDIA_TYPE.fullmatch(upload.media_type)
-            else "application/octet-stream",
-            content=upload.content,
+        artifact = upload.store(
+            conn, principal.tenant, max_bytes=orchestrator.settings.tenant_max_stored_bytes
         )
-        _require_storage(conn, principal.tenant)
     response = jsonify(
         artifact_id=artifact.sha256,
         sha256=artifact.sha256,
@@ -140,31 +121,15 @@ def delete(principal: Principal, artifact_id: str) -> Response:
     return jsonify(artifact_id=artifact_id, freed_bytes=size)
 
 
-def _require_storage(conn: Connection, tenant: str) -> None:
-    """Raise StorageFull, which rolls the upload back, if the tenant's files exceed their limit."""
-    max_bytes = context.orchestrator().settings.tenant_max_stored_bytes
-    if files.stored_bytes(conn, tenant) > max_bytes:
-        raise StorageFull(
-            f"The tenant may store {max_bytes} bytes of files; delete some with DELETE /v1/files/{{id}}.",
-            details={"setting": "TENANT_MAX_STORED_BYTES", "limit": max_bytes},
-        )
-
-
-def _from_form() -> _Upload:
+def _from_form() -> Upload:
     part = request.files.get("file")
     if part is None:
         raise InvalidInput.at("file", "is missing: send the file as the form part `file`, or as the body")
-    return _Upload(part.filename or "", part.mimetype, part.read())
+    return Upload(part.filename or "", part.mimetype, part.read())
 
 
-def _from_body() -> _Upload:
+def _from_body() -> Upload:
     content = request.get_data(cache=False, parse_form_data=False)
     if not content:
         raise InvalidInput.at("body", "is empty: send the file as the body, or as the form part `file`")
-    return _Upload(request.args.get("filename", ""), request.mimetype, content)
-
-
-def _plain_name(given: str) -> str:
-    """Return the last part of a path without control characters; `file` if nothing is left."""
-    name = PurePosixPath(_CONTROL.sub("", given).replace("\\", "/")).name
-    return "file" if name in {"", ".."} else name[-_MAX_NAME_CHARACTERS:]
+    return Upload(request.args.get("filename", ""), request.mimetype, content)

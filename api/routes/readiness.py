@@ -77,7 +77,7 @@ def report() -> ReadinessReport:
 
 
 def _check(orchestrator: Orchestrator) -> ReadinessReport:
-    workers = dict.fromkeys(ARMS, 0)
+    workers = {arm.arm_id: 0 for arm in ARMS.values() if arm.has_workers}
     withheld: dict[str, str] = {}
     faults = {
         "database": _fault(lambda: _count_workers(orchestrator, workers, withheld)),
@@ -90,9 +90,13 @@ def _check(orchestrator: Orchestrator) -> ReadinessReport:
         "withheld": withheld,
         "threads": {**current_hub().threads(), "audit": audit.buffer_of(current_app).health()},
     }
-    staffed = all(workers[arm] or arm in withheld for arm in ARMS)
+    idle = [ARMS[arm] for arm in workers if arm in ARMS and not workers[arm] and arm not in withheld]
+    staffed = not any(arm.is_required for arm in idle)
     is_ready = checks["database"] == checks["redis"] == "healthy" and staffed
-    return ReadinessReport(is_ready, checks, _warnings(orchestrator.settings), datetime.now(UTC))
+    warnings = _warnings(orchestrator.settings)
+    if optional := [arm.arm_id for arm in idle if not arm.is_required]:
+        warnings.append(f"no worker serves {', '.join(optional)}, without which the system is ready, too")
+    return ReadinessReport(is_ready, checks, warnings, datetime.now(UTC))
 
 
 def _warnings(settings: Settings) -> list[str]:

@@ -207,8 +207,8 @@ def _workers(conn: Connection) -> Iterator[CheckResult]:
     if others:
         yield failure(
             "registry",
-            f"{', '.join(others)} run with arms, prompts or recipes of another release",
-            "deploy the same release everywhere and restart them",
+            f"{', '.join(others)} run with arms, prompts or recipes of another release, or with other plug-ins",
+            "deploy the same release, ARMS_PATH and packages with arms everywhere and restart them",
         )
     else:
         yield ok(
@@ -217,10 +217,17 @@ def _workers(conn: Connection) -> Iterator[CheckResult]:
     for pool in alive:
         if pool.unavailable:
             yield failure(pool.node, f"takes no work: {pool.unavailable}", "fix it, then restart this worker")
-    idle = sorted({arm.arm_id for arm in ARMS.values()} - {pool.arm for pool in alive})
-    if idle:
+    staffed = {pool.arm for pool in alive}
+    idle = [arm for arm in ARMS.values() if arm.has_workers and arm.arm_id not in staffed]
+    required = sorted(arm.arm_id for arm in idle if arm.is_required)
+    optional = sorted(arm.arm_id for arm in idle if not arm.is_required)
+    if required:
         yield failure(
-            "workers", f"none is alive for {', '.join(idle)}", "start these arms' lines of Procfile"
+            "workers", f"none is alive for {', '.join(required)}", "start these arms' lines of Procfile"
         )
-    else:
+    if optional:
+        yield warning(
+            "workers", f"none is alive for {', '.join(optional)}", f"octollm worker --arm {optional[0]}"
+        )
+    if not idle:
         yield ok("workers", f"each arm has one; {len(alive)} live")

@@ -107,6 +107,15 @@ def announce(conn: Connection, step_id: str) -> bool:
     return _ANNOUNCE.execute(conn, {"id": step_id}).rowcount == 1
 
 
+def report(conn: Connection, step_id: str, *, attempt: int, percent: float | None, message: str) -> bool:
+    """Write step.progress of an attempt, after its step.started; False if the attempt no longer runs at the row.
+
+    Locks the task's row, then the step's.
+    """
+    values = {"id": step_id, "attempt": attempt, "percent": percent, "message": message}
+    return conn.exec_driver_sql(_SQL["report"], values).rowcount == 1
+
+
 def next_in_turn(conn: Connection, step_id: str, *, poison_step: int, max_running: int) -> Turn | None:
     """Return which row runs instead of one whose tenant has its share; None if another reason refused its claim."""
     values = {"id": step_id, "poison_step": poison_step, "max_running": max_running}

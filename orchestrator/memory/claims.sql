@@ -116,6 +116,35 @@ SELECT started.task_id, counted.event_seq, started.started_at, 'step.started', j
 )
 FROM started, counted;
 
+-- name: report
+-- Append step.progress for an attempt that still runs at its row. The task's lock comes first, as in every transaction
+-- that ends an attempt, and the row is read again once it is locked: no progress follows the end of an attempt.
+WITH task AS (
+    SELECT t.id
+    FROM tasks t
+    JOIN steps s ON s.task_id = t.id
+    WHERE s.id = %(id)s
+    FOR UPDATE OF t
+), running AS (
+    SELECT s.id, s.task_id, s.round, s.name, s.arm, s.attempt
+    FROM task
+    JOIN steps s ON s.task_id = task.id
+    WHERE s.id = %(id)s AND s.state = 'running' AND s.attempt = %(attempt)s
+    FOR NO KEY UPDATE OF s
+), counted AS (
+    UPDATE tasks t
+    SET event_seq = t.event_seq + 1, updated_at = now()
+    FROM running
+    WHERE t.id = running.task_id
+    RETURNING t.event_seq
+)
+INSERT INTO events (task_id, seq, occurred_at, type, payload)
+SELECT running.task_id, counted.event_seq, clock_timestamp(), 'step.progress', jsonb_build_object(
+    'step', running.name, 'step_id', running.id, 'round', running.round, 'arm', running.arm,
+    'attempt', running.attempt, 'percent', %(percent)s::float8, 'message', %(message)s::text
+)
+FROM running, counted;
+
 -- name: next_in_turn
 -- Find which row runs instead of a queued row whose tenant has its share. Each other tenant waiting for the arm
 -- offers its most urgent row; the tenant with the fewest running steps comes first. No row: the claim was refused

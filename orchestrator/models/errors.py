@@ -27,12 +27,13 @@ OctoError
     ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
+    ├── ActionFailed         a function arm's action raised an unexpected exception
+    ├── InvalidOutput        an action returned something else than its contract says
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
     ├── ArmUnavailable       an HTTP arm can't be reached, or is overloaded
     │   └── ArmExpired       an HTTP arm's registration has ended
     ├── ArmFailed            an HTTP arm answered with an error (details.arm_code)
     │   └── ArmFailedForNow  the same, and it may be tried again
-    ├── InvalidOutput        an HTTP arm's answer breaks its contract
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
     ├── PermitDenied         the step has no valid permit
@@ -283,8 +284,14 @@ class ArmFailedForNow(ArmFailed):
     retryable = True
 
 
+class ActionFailed(StepError):
+    """The action raised an unexpected exception."""
+
+    code = "action_failed"
+
+
 class InvalidOutput(StepError):
-    """The HTTP arm's answer breaks its contract."""
+    """The action returned something else than its contract says."""
 
     code = "invalid_output"
 

@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError
 
 from orchestrator.sdk.context import Context
 from orchestrator.sdk.contracts import WRAPPED, FunctionAction
-from orchestrator.sdk.errors import InvalidOutput
+from orchestrator.sdk.errors import InvalidInputs, InvalidOutput
 
 POLL_SECONDS: Final = 0.1
 """How often it is looked whether an async function must stop."""
@@ -23,17 +23,18 @@ _MAX_SHOWN: Final = 5
 def call(action: FunctionAction, inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Return the output for inputs that match the action's input schema.
 
-    Raises what the function raises; ValidationError for inputs that its types refuse, InvalidOutput, and what
+    Raises what the function raises, InvalidInputs before it is called, InvalidOutput afterwards, and what
     `context.checkpoint` raises. An async function is cancelled when the context is; another one ends by itself.
     """
-    given = {name: value for name, value in inputs.items() if name not in _CHOSEN}
-    # in JSON mode strict types accept what JSON has for them: a text for a date
-    arguments = dict(action.inputs.validate_json(json.dumps(given)))
+    arguments = _arguments(action, inputs)
     if action.context_name:
         arguments[action.context_name] = context
-    value = action.function(**arguments)
-    if asyncio.iscoroutine(value):
-        value = _run(value, context)
+    try:
+        value = action.function(**arguments)
+        if asyncio.iscoroutine(value):
+            value = _run(_without_exit(value), context)
+    except SystemExit as error:
+        raise _exited(error) from error
     return _output(action, value)
 
 
@@ -43,6 +44,15 @@ def messages_of(error: ValidationError) -> list[dict[str, str]]:
         {"field": ".".join(map(str, fault["loc"])), "message": fault["msg"]}
         for fault in error.errors(include_url=False, include_context=False, include_input=False)
     ]
+
+
+def _arguments(action: FunctionAction, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in inputs.items() if name not in _CHOSEN}
+    try:
+        # in JSON mode strict types accept what JSON has for them: a text for a date
+        return dict(action.inputs.validate_json(json.dumps(given)))
+    except ValidationError as error:
+        raise InvalidInputs(messages_of(error)) from error
 
 
 def _output(action: FunctionAction, value: Any) -> dict[str, Any]:
@@ -75,6 +85,18 @@ def _run(coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
             loop.run_until_complete(asyncio.wait(left, timeout=GRACE_SECONDS))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+def _exited(error: SystemExit) -> RuntimeError:
+    return RuntimeError(f"it called sys.exit({error.code!r:.100})")
+
+
+async def _without_exit(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await a coroutine; asyncio lets a SystemExit through and complains that nobody took it from the task."""
+    try:
+        return await coroutine
+    except SystemExit as error:
+        raise _exited(error) from error
 
 
 async def _watched(coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:

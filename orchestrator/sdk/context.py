@@ -61,7 +61,7 @@ class Surroundings(Protocol):
         """Store a file of the task's tenant and return its id."""
         ...
 
-    def ask(self, prompt: str, schema: Mapping[str, Any] | None) -> Any:
+    def ask(self, prompt: str, schema: Mapping[str, Any] | None, material: Mapping[str, str]) -> Any:
         """Return a model's answer."""
         ...
 
@@ -131,6 +131,8 @@ class Context:
         The percentage never falls. At most one report a second is written; the last one is not lost.
         """
         self._surroundings.checkpoint()
+        if percent is not None:
+            percent = min(100.0, max(0.0, round(float(percent), 1)))
         self._surroundings.report(percent, message)
 
     def open(self, name: str) -> bytes:
@@ -154,9 +156,17 @@ class Context:
         written = content.encode() if isinstance(content, str) else bytes(content)
         return self._surroundings.save(name, written, media_type)
 
-    def ask(self, prompt: str, schema: Mapping[str, Any] | None = None) -> Any:
+    def ask(
+        self,
+        prompt: str,
+        schema: Mapping[str, Any] | None = None,
+        *,
+        material: Mapping[str, str] | None = None,
+    ) -> Any:
         """Ask a model, within the task's budget; return its text, or the object that `schema` describes.
 
-        The arm's manifest needs `asks_models = true`, the step a deadline long enough for a model.
+        `prompt` is your own text. What somebody else wrote (a page, a file, an input) belongs into `material`, {label:
+        text}: the model sees it between marks, as data, so that it can't give the model orders. A label consists of
+        lower-case letters and '_'. The arm's manifest needs `asks_models = true`.
         """
-        return self._surroundings.ask(prompt, schema)
+        return self._surroundings.ask(prompt, schema, material or {})

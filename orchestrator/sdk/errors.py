@@ -32,6 +32,14 @@ class Retry(Exception):
         super().__init__(message)
 
 
+class InvalidInputs(Exception):
+    """The function's types refuse the inputs; `found` has {field, message} of each fault, without the values."""
+
+    def __init__(self, found: Sequence[dict[str, str]]) -> None:
+        self.found = list(found)
+        super().__init__("; ".join(f"{one['field']}: {one['message']}" for one in self.found))
+
+
 class InvalidOutput(Exception):
     """The function returned something else than its return hint says."""
 

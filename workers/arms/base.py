@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from orchestrator.auth.egress import EgressRules
 from orchestrator.llm.completion import Completion
@@ -161,6 +161,10 @@ class RemoteAccess(Protocol):
         ...
 
 
+def _save_nowhere(_name: str, _content: bytes, _media_type: str) -> str:
+    raise LookupError("this assignment has no place for files")
+
+
 @dataclass(frozen=True)
 class Assignment:
     """One attempt at a step, as its arm gets it.
@@ -168,7 +172,9 @@ class Assignment:
     References in `inputs` are resolved. `feedback` is the judge's, set in a repair round. `deadline` is a value of
     time.monotonic(). `open_artifact` returns an attachment's bytes by its sha256. `library` searches documents.
     `model` is None when no model is configured. `tools` are the programs that the step's permit allows, None when
-    permits are not used. `remote` is what HTTP arms are called with.
+    permits are not used. `remote` is what HTTP arms are called with. `report_progress` shows a percentage (or None) and
+    a message to those who watch the task. `save_file` stores a file (name, content, media type) for the task's tenant
+    and returns its sha256.
     """
 
     task_id: str
@@ -191,6 +197,8 @@ class Assignment:
     model: Model | None = None
     tools: tuple[str, ...] | None = None
     remote: RemoteAccess | None = None
+    report_progress: Callable[[float | None, str], None] = lambda _percent, _message: None
+    save_file: Callable[[str, bytes, str], str] = _save_nowhere
 
     def require_tool(self, name: str) -> None:
         """Raise PermitDenied for a program that the step's permit does not allow."""
@@ -284,19 +292,24 @@ class ToolUse:
 
 
 NO_TOOLS = ToolUse({})
-# what runs the arms of a kind; a built-in arm names its own module
-_MODULES: Final[Mapping[str, str]] = {"http": "workers.arms.remote"}
+
+
+_RUN_BY: Mapping[str, str] = {"function": "workers.arms.functions", "http": "workers.arms.remote"}
+"""For each kind of arm that is not made by a module of ours: what runs it, by `make(arm_id, sandbox)`."""
 
 
 def load_arm(arm_id: str, *, sandbox: SandboxStatus = NOT_TESTED) -> Arm:
-    """Import the module of an arm and make the arm by its `make`; `sandbox` is where it may run tools."""
+    """Import what runs an arm and make the arm by its `make`; `sandbox` is where it may run tools."""
+    runner = _RUN_BY.get(ARMS[arm_id].kind)
+    if runner is not None:
+        make_of: Callable[[str, SandboxStatus], Arm] = import_module(runner).make
+        return make_of(arm_id, sandbox)
     make: Callable[[SandboxStatus], Arm] = import_module(_module_of(arm_id)).make
     return make(sandbox)
 
 
 def _module_of(arm_id: str) -> str:
-    arm = ARMS[arm_id]
-    module = arm.module or _MODULES.get(arm.kind)
+    module = ARMS[arm_id].module
     if module is None:
         raise LookupError(f"the arm {arm_id} runs no steps: its manifest has no module")
     return module

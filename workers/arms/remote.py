@@ -55,8 +55,8 @@ class RemoteArm:
         return _result(assignment, call.answer)
 
 
-def make(_sandbox: SandboxStatus) -> RemoteArm:
-    """Return the arm; HTTP arms run no tools here."""
+def make(_arm_id: str, _sandbox: SandboxStatus) -> RemoteArm:
+    """Return what runs every HTTP arm; they run no tools here."""
     return RemoteArm()
 
 

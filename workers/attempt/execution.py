@@ -1,20 +1,26 @@
 """Does one step: binds its inputs to the outputs that they refer to, and runs its arm."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
-from orchestrator.chord.database import statement
+from orchestrator.chord.database import in_transaction, statement
 from orchestrator.lifecycle import output_offload
+from orchestrator.lifecycle.upload import Upload
 from orchestrator.memory import files
-from orchestrator.models.errors import StepError
+from orchestrator.models.errors import OutputTooLarge, StepError, StorageFull
 from orchestrator.models.step_result import StepResult
 from orchestrator.planner.references import resolve
 from workers.arms.base import Assignment, load_arm
 from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.library import TenantLibrary
 from workers.attempt.model import embedder_of, model_of
+from workers.attempt.progress import StepProgress
 from workers.attempt.remote_access import ProcessAccess
+
+MAX_SAVED_FILES: Final = 100
+"""The most files that one attempt saves."""
 
 
 def bind_inputs(attempt: AttemptContext, proceed: Handler) -> Any:
@@ -56,6 +62,8 @@ def _assignment(attempt: AttemptContext) -> Assignment:
         model=model_of(attempt),
         tools=attempt.tools,
         remote=ProcessAccess(attempt.process),
+        report_progress=StepProgress(attempt).report,
+        save_file=_saver(attempt),
     )
 
 
@@ -66,6 +74,28 @@ def _bound_outputs(attempt: AttemptContext) -> dict[str, Any]:
         return {name: result.output for name, result in results.items()}
     with statement(attempt.process.engine) as conn:
         return output_offload.load_outputs(conn, attempt.claim.tenant, results)
+
+
+def _saver(attempt: AttemptContext) -> Callable[[str, bytes, str], str]:
+    settings, tenant, count = attempt.process.settings, attempt.claim.tenant, itertools.count(1)
+
+    def save_file(name: str, content: bytes, media_type: str) -> str:
+        if next(count) > MAX_SAVED_FILES:
+            raise OutputTooLarge(f"A step may save {MAX_SAVED_FILES} files; save several as one archive.")
+        if len(content) > settings.max_file_bytes:
+            raise OutputTooLarge(
+                f"The file {name[:100]!r} has {len(content)} bytes; a file may hold {settings.max_file_bytes}."
+            )
+        upload = Upload(name, media_type, content)
+        try:
+            return in_transaction(
+                attempt.process.engine,
+                lambda conn: upload.store(conn, tenant, max_bytes=settings.tenant_max_stored_bytes),
+            ).sha256
+        except StorageFull as error:
+            raise OutputTooLarge(error.message, details=error.details) from error
+
+    return save_file
 
 
 def _opener(attempt: AttemptContext) -> Callable[[str], bytes]:

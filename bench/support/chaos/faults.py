@@ -20,7 +20,7 @@ from orchestrator.queue.app import make_app
 from orchestrator.settings import load
 
 POOLS: Final = tuple(arm.process for arm in ARMS.values())
-PREFORK: Final = ("coder", "executor")
+PREFORK: Final = tuple(arm.process for arm in ARMS.values() if arm.pool == "prefork")
 _RUNNING: Final = """
 SELECT id, attempt, arm, split_part(owner, ':', 2)::int AS pid
 FROM steps

@@ -1,0 +1,115 @@
+"""An arm of one's own runs like a built-in one: real workers, started by the Procfile's line with ARMS=weather."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from orchestrator.chord.database import statement
+from orchestrator.devserver.service import PROCFILE, read_procfile
+from orchestrator.memory import pools
+from orchestrator.models.arm_capability import registry_digest
+
+MANIFEST = """
+arm_id = "weather"
+description = "Tells tomorrow's weather of a city"
+worker = { module = "weather_arm", max_concurrent_tasks = 3 }
+
+[actions.forecast]
+description = "Forecasts the weather."
+effects = "read"
+input = { city = "string" }
+output = { summary = "string", key = "boolean" }
+"""
+MODULE = """
+import os
+from workers.arms.base import ActionArm, answer
+
+def forecast(given):
+    return answer(given, {"summary": f"sun in {given.inputs['city']}", "key": "WEATHER_API_KEY" in os.environ})
+
+def make(sandbox):
+    return ActionArm({"forecast": forecast})
+"""
+STEP = {"id": "look", "arm": "weather", "action": "forecast", "inputs": {"city": "Berlin"}}
+CHECKED = {
+    **STEP,
+    "acceptance_criteria": [{"text": "sunny", "check": {"pointer": "/summary", "contains": "sun"}}],
+}
+
+
+def test_a_step_runs_end_to_end_in_a_worker_of_its_arm(
+    engine: Engine, redis_url: str, tmp_path: Path
+) -> None:
+    arms = tmp_path / "arms"
+    (arms / "weather").mkdir(parents=True)
+    (arms / "weather" / "arm.toml").write_text(MANIFEST)
+    (arms / "weather" / "weather_arm.py").write_text(MODULE)
+    (tmp_path / ".env").write_text(f"ARMS_PATH={arms}\n")
+    environ = {**os.environ, "OCTOLLM_ENV_FILE": str(tmp_path / ".env"), "LOG_LEVEL": "warning"}
+
+    with (
+        running(
+            "exec python -m workers --arms planner,judge -c 2 -n thinking@%h", environ, log=tmp_path / "1.log"
+        ),
+        running(
+            read_procfile()["arms"],
+            {**environ, "ARMS": "weather", "HONCHO_PROCESS_NAME": "weather.1"},
+            log=tmp_path / "2.log",
+        ),
+    ):
+        seen = run_task({"steps": [CHECKED]}, environ)
+        with statement(engine) as conn:
+            (own,) = [pool for pool in pools.alive(conn) if pool.arm == "weather"]
+
+    task = json.loads(seen["task"])
+    assert (task["status"], task["result"]["validation_passed"]) == ("completed", True), task
+    assert (own.queue, own.concurrency, own.node.partition("@")[0]) == ("arm.weather", 3, "weather.1")
+    assert own.registry_digest != registry_digest()
+    (listed,) = [arm for arm in json.loads(seen["arms"])["arms"] if arm["arm_id"] == "weather"]
+    assert (listed["status"], listed["endpoint"], listed["metadata"]["workers"]) == (
+        "healthy",
+        "celery://arm.weather",
+        1,
+    )
+    ready = json.loads(seen["ready"])
+    assert ready["checks"]["workers"]["weather"] == 1
+    assert 'octollm_workers{arm="weather"} 1.0' in seen["metrics"]
+
+
+@contextmanager
+def running(command: str, environ: dict[str, str], *, log: Path) -> Iterator[None]:
+    """Run one line of a Procfile until the block ends; show its output if the block fails."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), environ["PATH"]])
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            cwd=PROCFILE.parent,
+            env={**environ, "PATH": path},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            yield
+        except BaseException as error:
+            error.add_note(log.read_text())
+            raise
+        finally:
+            process.terminate()
+
+
+def run_task(plan: dict[str, object], environ: dict[str, str]) -> dict[str, str]:
+    """Run a task in a client's process of its own; return what it printed."""
+    client = subprocess.run(
+        [sys.executable, "-m", "tests.integration.plug_in_client", json.dumps(plan)],
+        cwd=PROCFILE.parent, env=environ, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert client.returncode == 0, client.stderr
+    return dict(json.loads(client.stdout.splitlines()[-1]))
