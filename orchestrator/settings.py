@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from orchestrator.connections import server_url
 from orchestrator.connections.forward_proxy import find_faults
 from orchestrator.models import signing_key
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.endpoint import (
     Endpoint,
     fault_of_use,
@@ -323,12 +324,24 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         values["llm_endpoints"] = with_secrets(values.get("llm_endpoints"), texts)
     except ValueError as error:
         wrong.append(str(error))
+    wrong += _taken_by_arms()
     if wrong:
         raise SettingsError("; ".join(wrong))
     chosen = Settings(**values)
     if chosen.models or chosen.embeddings:
         _require_proxies(texts)
     return chosen
+
+
+def _taken_by_arms() -> Iterator[str]:
+    """Yield a message for each arm that claims a setting of ours for its own processes."""
+    ours = {item.name.upper() for item in fields(Settings)}
+    for arm in ARMS.values():
+        if taken := sorted(ours & set(arm.env)):
+            yield (
+                f"the manifest of the arm {arm.arm_id} names {', '.join(taken)} in env, which OctoLLM itself reads: "
+                "give the arm's variable another name"
+            )
 
 
 def _require_proxies(environ: Mapping[str, str]) -> None:

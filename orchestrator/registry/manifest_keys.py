@@ -13,6 +13,7 @@ EFFECTS: Final = ("none", "read", "write")
 _QUEUE = re.compile(r"planner|judge|arm\.[a-z0-9_.-]{1,60}")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
+_EVERYBODYS = frozenset(("HOME", "LANG", "PATH", "PYTHONPATH", "TMPDIR", "USER", "VIRTUAL_ENV"))
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 _URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
@@ -62,6 +63,10 @@ def _is_seconds(value: Any) -> bool:
     return type(value) in (int, float) and 0 < value <= 86_400
 
 
+def _are_own_variables(value: Any) -> bool:
+    return _several(_VARIABLE)(value) and not _EVERYBODYS & set(value)
+
+
 _TABLE = Key("a table", _is_table)
 _CONTRACT = Key(
     "a table of members and their types, or the name of a type",
@@ -80,7 +85,9 @@ ARM: Final[Mapping[str, Key]] = {
     "in_plans": _flag(),
     "is_required": _flag(),
     "kind": _one_of(("function", "http", "mcp")),
-    "env": Key("a list of names of environment variables", _several(_VARIABLE)),
+    "env": Key(
+        "a list of names of environment variables, none of which all programs need", _are_own_variables
+    ),
     "url": Key("an address that starts with https:// or http://", _like(_URL)),
     "mcp": _TABLE,
     "worker": _TABLE,

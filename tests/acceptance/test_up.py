@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,15 @@ from orchestrator.devserver import child_process
 from orchestrator.devserver.stack import Stack
 from tests.waiting import wait_until
 
+WEATHER = """
+arm_id = "weather"
+description = "Tells tomorrow's weather of a city"
+worker = { module = "weather_arm" }
+
+[actions.forecast]
+description = "Forecasts the weather."
+effects = "read"
+"""
 READY = re.compile(r"^ready (http://127\.0\.0\.1:\d+)$")
 
 
@@ -86,6 +95,22 @@ def test_settings_of_the_env_file_are_used_and_the_file_is_named(
 
 
 @pytest.mark.slow
+def test_it_runs_a_process_for_each_arm_of_one_s_own_and_restarts_it(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "arms" / "weather").mkdir(parents=True)
+    (tmp_path / "arms" / "weather" / "arm.toml").write_text(WEATHER)
+    (tmp_path / ".env").write_text("ARMS_PATH=arms\n")
+
+    with _up(home, cwd=tmp_path, environ={"OCTOLLM_ENV_FILE": str(tmp_path / ".env")}) as running:
+        url = _ready(running)
+        (first,) = _workers_of("weather", home)
+        assert _workers_ready(url)["weather"] == 1
+
+        os.kill(first, signal.SIGKILL)
+
+        wait_until(lambda: _workers_of("weather", home) not in ([], [first]), 60, "another worker of weather")
+
+
+@pytest.mark.slow
 def test_sigkill_leaves_no_process(home: Path) -> None:
     with _up(home) as running:
         _ready(running)
@@ -107,9 +132,16 @@ def test_a_process_that_dies_is_restarted(stack: Stack) -> None:
 
 
 @contextmanager
-def _up(home: Path) -> Iterator[subprocess.Popen[str]]:
+def _up(
+    home: Path, *, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     running = subprocess.Popen(
-        _command(), env=_environ(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        _command(),
+        env={**_environ(home), **(environ or {})},
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield running
@@ -156,3 +188,22 @@ def _processes_of(home: Path) -> list[str]:
         if pid != os.getpid() and os.fsencode(home) in traces:
             found.append(f"{pid} {child_process.command_of(pid)}")
     return found
+
+
+def _workers_of(arm: str, home: Path) -> list[int]:
+    """Return the ids of the worker processes that the stack of `home` runs for an arm."""
+    name = f"HONCHO_PROCESS_NAME={arm}.1".encode()
+    ids = [int(line.partition(" ")[0]) for line in _processes_of(home) if "-m workers" in line]
+    return [pid for pid in ids if name in _environ_of(pid)]
+
+
+def _environ_of(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _workers_ready(url: str) -> dict[str, int]:
+    with urllib.request.urlopen(f"{url}/ready") as answer:
+        return dict(json.load(answer)["checks"]["workers"])

@@ -9,6 +9,7 @@ import sys
 from api.app import create_app
 from orchestrator import settings
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.cli import checks
 from tests.integration.api.conftest import Caller
 from tests.waiting import wait_until
 
@@ -22,7 +23,9 @@ def main() -> None:
     task = f"/v1/tasks/{submitted.json['task_id']}"
     wait_until(lambda: call("GET", task).json["status"] in ("completed", "failed"), 60, "the end of the task")
     seen = {"task": task, "arms": "/v1/arms", "ready": "/ready", "metrics": "/metrics"}
-    json.dump({name: call("GET", path).get_data(as_text=True) for name, path in seen.items()}, sys.stdout)
+    answers = {name: call("GET", path).get_data(as_text=True) for name, path in seen.items()}
+    doctor = [f"{result.subject} {result.message} {result.advice}" for result in checks.postgres(loaded)]
+    json.dump({**answers, "doctor": "\n".join(doctor)}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from orchestrator.chord.database import statement
+from orchestrator.chord.database import statement, transaction
 from orchestrator.devserver.service import PROCFILE, read_procfile
 from orchestrator.memory import pools
-from orchestrator.models.arm_capability import registry_digest
+from orchestrator.models.arm_capability import ARMS, ArmCapability, registry_digest
 
 MANIFEST = """
 arm_id = "weather"
@@ -50,9 +50,12 @@ def test_a_step_runs_end_to_end_in_a_worker_of_its_arm(
     (arms / "weather").mkdir(parents=True)
     (arms / "weather" / "arm.toml").write_text(MANIFEST)
     (arms / "weather" / "weather_arm.py").write_text(MODULE)
+    (arms / "crm.toml").write_text(MANIFEST.replace("weather", "crm"))
     (tmp_path / ".env").write_text(f"ARMS_PATH={arms}\n")
     environ = {**os.environ, "OCTOLLM_ENV_FILE": str(tmp_path / ".env"), "LOG_LEVEL": "warning"}
 
+    with transaction(engine) as conn:
+        pools.record_heartbeat(conn, *(alive(arm) for arm in ARMS.values()))
     with (
         running(
             "exec python -m workers --arms planner,judge -c 2 -n thinking@%h", environ, log=tmp_path / "1.log"
@@ -78,7 +81,14 @@ def test_a_step_runs_end_to_end_in_a_worker_of_its_arm(
         1,
     )
     ready = json.loads(seen["ready"])
-    assert ready["checks"]["workers"]["weather"] == 1
+    assert (ready["ready"], ready["checks"]["workers"]["weather"], ready["checks"]["workers"]["crm"]) == (
+        True,
+        1,
+        0,
+    )
+    assert "no worker serves crm, without which the system is ready, too" in ready["warnings"]
+    assert "none is alive for crm" in seen["doctor"]
+    assert "octollm worker --arm crm" in seen["doctor"]
     assert 'octollm_workers{arm="weather"} 1.0' in seen["metrics"]
 
 
@@ -103,6 +113,14 @@ def running(command: str, environ: dict[str, str], *, log: Path) -> Iterator[Non
             raise
         finally:
             process.terminate()
+
+
+def alive(arm: ArmCapability) -> pools.PoolReport:
+    """Return the heartbeat of a worker that is not there: the system is ready without it being asked for anything."""
+    return pools.PoolReport(
+        node=f"{arm.arm_id}@nowhere", queue=arm.queue, arm=arm.arm_id, concurrency=1, busy=0,
+        isolation="none", version="0", registry_digest=registry_digest(),
+    )  # fmt: skip
 
 
 def run_task(plan: dict[str, object], environ: dict[str, str]) -> dict[str, str]:
