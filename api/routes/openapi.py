@@ -16,11 +16,16 @@ from werkzeug.routing import Rule
 from api.middleware.problem import MEDIA_TYPE
 from api.schemas.operation import Content, Operation, operation_of, scope_of
 from api.schemas.responses import ProblemSchema, ResponseSchema
+from orchestrator.registry.manifest_keys import ARM_ID
 
 VERSION = "3.1.0"
 _JSON = "application/json"
 _TASK_ID = {"type": "string", "pattern": "^task_[a-zA-Z0-9]{16}$"}
-_PATH_SCHEMAS = {"task_id": _TASK_ID, "artifact_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}
+_PATH_SCHEMAS = {
+    "task_id": _TASK_ID,
+    "artifact_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "arm_id": {"type": "string", "pattern": f"^{ARM_ID.pattern}$"},
+}
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "token": {

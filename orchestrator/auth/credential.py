@@ -18,7 +18,16 @@ from orchestrator.models import signing_key
 from orchestrator.models.errors import InvalidCredential, InvalidInput, SettingsError
 from orchestrator.settings import Settings, Signing
 
-SCOPES = ("task:submit", "task:read", "task:cancel", "task:critical", "arm:list", "arm:register", "admin")
+SCOPES = (
+    "task:submit",
+    "task:read",
+    "task:cancel",
+    "task:critical",
+    "arm:list",
+    "arm:register",
+    "arm:admin",
+    "admin",
+)
 LEAST_SCOPES = ("task:submit", "task:read", "task:cancel", "arm:list")
 
 _ALGORITHM = "EdDSA"

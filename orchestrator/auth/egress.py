@@ -11,6 +11,7 @@ from orchestrator.models.errors import InvalidInput
 from orchestrator.settings import Settings
 
 MAX_URL_CHARACTERS = 2048
+EXECUTE = "/execute"
 # IANA's registries of special-purpose addresses (RFC 6890), and one cloud's own; Python's lists differ by release
 _NOT_PUBLIC = tuple(
     map(
@@ -107,6 +108,11 @@ def parse_target(url: str, rules: EgressRules) -> EgressTarget:
         raise InvalidInput.at(rules.field, f"its host must be in {rules.setting}, with https on port 443")
     query = f"?{parts.query}" if parts.query else ""
     return EgressTarget(host, port, (parts.path or "/") + query, is_local, is_plain)
+
+
+def execute_target(url: str, rules: EgressRules) -> EgressTarget:
+    """Return where the steps of the HTTP arm at `url` are sent. Raises InvalidInput."""
+    return parse_target(url.rstrip("/") + EXECUTE, rules)
 
 
 def is_public(address: str) -> bool:

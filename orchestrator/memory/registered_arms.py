@@ -66,7 +66,7 @@ class RegisteredArm:
                 "queue": REMOTE_QUEUE,
                 "process": REMOTE,
                 "pool": "threads",
-                "in_plans": True,
+                "in_plans": not self.is_withdrawn,
                 "is_required": False,
             }
         )

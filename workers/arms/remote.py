@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 from standardwebhooks import Webhook
 
-from orchestrator.auth.egress import EgressRules, EgressTarget, parse_target
+from orchestrator.auth.egress import EgressTarget, execute_target
 from orchestrator.auth.pinned import PinnedConnection, Unreachable, connect_to
 from orchestrator.llm.gate import Admission, CallOutcome, CallTicket, Rates
 from orchestrator.models.errors import (
@@ -31,7 +31,6 @@ from workers.arms.base import Assignment, RemoteAccess, answer
 from workers.arms.remote_answer import MAX_ANSWER_BYTES, Answer, read_answer
 from workers.sandbox.selection import SandboxStatus
 
-EXECUTE: Final = "/execute"
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 CONNECT_SECONDS: Final = 10.0
 
@@ -145,16 +144,11 @@ def _target(assignment: Assignment, remote: RemoteAccess) -> EgressTarget:
     """Return where the arm is now; the operator's rules may have changed since it was registered."""
     url = remote.locate(assignment.arm)
     try:
-        return arm_target(url, remote.rules)
+        return execute_target(url, remote.rules)
     except InvalidInput as error:
         raise ArmFailed(
             f"The arm {assignment.arm} may not be called: {error.message}. Ask the operator, or register it elsewhere."
         ) from error
-
-
-def arm_target(url: str, rules: EgressRules) -> EgressTarget:
-    """Return the target of an arm's requests. Raises InvalidInput."""
-    return parse_target(url.rstrip("/") + EXECUTE, rules)
 
 
 class _Exchange:

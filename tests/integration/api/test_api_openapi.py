@@ -184,4 +184,5 @@ def test_the_page_shows_every_operation_and_loads_nothing_else(
 
 def _fill(template: str, task_id: str) -> str:
     filled = re.sub(r"[<{](?:\w+:)?task_id[>}]", task_id, template)
+    filled = re.sub(r"[<{](?:\w+:)?arm_id[>}]", "weather", filled)
     return re.sub(r"[<{](?:\w+:)?artifact_id[>}]", "0" * 64, filled)
