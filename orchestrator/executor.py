@@ -123,6 +123,8 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     """
     task = _open_task(conn, claim)
     finished = _finish_row(conn, claim, StepState(result.status.value), result.to_record())
+    # a success may arrive while a person is asked whether there was one
+    answered = approvals.withdraw_outcome(conn, task, claim.id) if claim.spec.get("once") else []
     begun = steps.release(
         conn,
         task.id,
@@ -133,7 +135,7 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [*started_events([finished]), step_event(claim, result, finished), *queued_events(begun)],
+        [*started_events([finished]), step_event(claim, result, finished), *answered, *queued_events(begun)],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, result, finished)},
         progress=True,

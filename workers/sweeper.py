@@ -26,6 +26,7 @@ from orchestrator.cache import coalescing
 from orchestrator.chord.database import statement, transaction
 from orchestrator.connections.redis_client import fault_of, open_client
 from orchestrator.lifecycle import ending, requeue
+from orchestrator.lifecycle.effects import Loss
 from orchestrator.memory import (
     audit_log,
     pools,
@@ -46,6 +47,7 @@ from workers import webhook
 from workers.attempt.claims import claim_row
 from workers.attempt.completion import give_up
 from workers.runtime import process
+from workers.runtime.lost_effect import ask_about
 from workers.runtime.watchdog import Watchdog
 from workers.tasks import app
 
@@ -145,21 +147,23 @@ class Sweeper:
     def expire_leases(self) -> Swept:
         """Take back rows whose lease expired, except just after Postgres or this sweeper started.
 
-        Owners could not renew their leases while Postgres was away.
+        Owners could not renew their leases while Postgres was away. A row whose effect has begun is not queued again: a
+        person is asked what became of it.
         """
         with statement(self._engine) as conn:
             late = steps.expired(conn, limit=BATCH)
             if not late or self._is_too_soon(steps.postgres_up_seconds(conn)):
                 return Swept()
-        healed = [requeue.expire_lease(self._engine, step_id, task_id=task_id) for step_id, task_id in late]
-        for row in healed:
-            if row is not None:
-                metric.lease_expired()
-                self._hints.send(row.task_id)
-                log.warning(
-                    "lease.expired", task_id=row.task_id, step=row.name, attempt=row.attempt, owner=row.owner
-                )
-        return Swept.healing(sum(row is not None for row in healed))
+        return Swept.healing(sum(self._expire_lease(step_id, task_id) for step_id, task_id in late))
+
+    def _expire_lease(self, step_id: str, task_id: str) -> bool:
+        row = requeue.expire_lease(self._engine, step_id, task_id=task_id)
+        if row is None:
+            return ask_about(self._worker, Loss(step_id, task_id, reason="lease_expired"))
+        metric.lease_expired()
+        self._hints.send(row.task_id)
+        log.warning("lease.expired", task_id=row.task_id, step=row.name, attempt=row.attempt, owner=row.owner)
+        return True
 
     def promote_followers(self) -> Swept:
         """Let a coalesced task run when the task that it waits for has ended without a result for it."""

@@ -1,4 +1,4 @@
-"""The commands about arms of one's own: `octollm arm list` and `octollm worker`."""
+"""The commands about arms of one's own: the group `octollm arm`, and `octollm worker`."""
 
 import os
 import shlex
@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from orchestrator import settings
+from orchestrator.cli.arm_author import check, freeze, new, try_action
 from orchestrator.cli.operator_session import stack_environ
 from orchestrator.cli.output import json_text
 from orchestrator.models.arm_capability import ARMS, ArmCapability, canonical_arm
@@ -16,7 +17,11 @@ from orchestrator.process.process_kind import environment_of
 
 @click.group()
 def arm() -> None:
-    """Arms of your own: what this machine finds in ARMS_PATH and in installed packages."""
+    """Arms of your own: write one, check it, try it; list what this machine finds in ARMS_PATH and in packages."""
+
+
+for _command in (new, check, try_action, freeze):
+    arm.add_command(_command)
 
 
 @arm.command("list")

@@ -30,7 +30,7 @@ _COMMANDS = {
     "dead": ("listings", "List steps that killed their workers and were given up, and how to replay them."),
     "recipes": ("listings", "List the recipes: goals that need no model."),
     "arms": ("listings", "List the arms and their status."),
-    "arm": ("arm", "Arms of your own: list what this machine finds."),
+    "arm": ("arm", "Arms of your own: new, check, try, freeze, list."),
     "worker": ("arm", "Start a worker process for one or more arms."),
     "models": ("models", "List the models: server, price, capabilities, speed; `models test` asks each one."),
     "up": ("up", "Start everything on this machine and run until Ctrl-C."),

@@ -95,7 +95,7 @@ class TaskProgress:
             case "step.started":
                 step.state, step.started_at, step.seconds = "running", at, None
             case "step.progress":
-                step.note = str(data.get("message", step.note))
+                step.note = _said(data) or step.note
             case "step.completed":
                 step.state, step.note = "done", "; ".join(data.get("warnings") or [])
             case "step.reused":
@@ -120,3 +120,9 @@ class TaskProgress:
             done = sum(step.is_final() for step in self.steps.values())
             percent = _PLANNED_PERCENT + _STEPS_PERCENT * done // len(self.steps)
         self.percentage = 100 if self.is_final() else max(self.percentage, percent)
+
+
+def _said(data: dict[str, Any]) -> str:
+    """Return what a step said of its progress: `40 %, half of it`."""
+    percent, message = data.get("percent"), str(data.get("message") or "")
+    return ", ".join(filter(None, ("" if percent is None else f"{percent:g} %", message)))

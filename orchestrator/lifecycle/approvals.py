@@ -3,7 +3,7 @@
 The end of a task withdraws its pending approvals: see lifecycle.ending.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,22 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle import output_offload
-from orchestrator.lifecycle.ending import Ended, Ending, end_task, task_error, with_locked_task
+from orchestrator.lifecycle.ending import (
+    Ended,
+    Ending,
+    end_task,
+    task_error,
+    with_locked_task,
+    withdrawn_events,
+)
 from orchestrator.memory import approvals, events, tasks, webhooks
 from orchestrator.memory.approvals import ApprovalRecord, NewApproval, StepInputs
+from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models import record
-from orchestrator.models.approval import ApprovalKind, ApprovalState, Decision, Proposal, Verb
+from orchestrator.models.approval import ApprovalKind, ApprovalState, Decision, Gate, Proposal, Verb
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import (
     AlreadyDecided,
@@ -73,6 +81,42 @@ def request(conn: Connection, task: LockedTask, rows: Iterable[StepMessage]) -> 
         asked = approvals.ask(conn, _new_approval(conn, task, step))
         if fault_of(asked) is None:
             _tell(conn, task, "approval.requested", asked)
+
+
+def request_outcome(
+    conn: Connection, task: LockedTask, step_id: str, *, terms: Gate, known: Mapping[str, Any]
+) -> ApprovalRecord:
+    """Ask what became of the effect of a step that has just begun to wait, and put off the task's deadline.
+
+    `known` is added to the proposal. To accept, the person gives the output that the step would have had. The caller
+    holds the task's lock.
+    """
+    (step,) = approvals.inputs_of(conn, [step_id])
+    proposal, _ = _proposal(conn, task, step)
+    asked = approvals.ask(
+        conn,
+        NewApproval(
+            step_id=step_id,
+            kind=ApprovalKind.OUTCOME,
+            proposal={**proposal.to_record(), "effect": {**known, "inputs_sha256": proposal.sha256()}},
+            proposal_hash=proposal.sha256(),
+            answer_schema=ARMS[step.arm].actions[proposal.action].output_schema,
+            outcome=terms.to_record(),
+        ),
+    )
+    _tell(conn, task, "approval.requested", asked)
+    return asked
+
+
+def withdraw_outcome(conn: Connection, task: LockedTask, step_id: str) -> list[Fact]:
+    """Withdraw the question about the effect of a step whose success arrived late; return the event.
+
+    The caller holds the task's lock.
+    """
+    withdrawn = approvals.withdraw_outcome(conn, step_id)
+    if withdrawn:
+        approvals.take_back(conn, task.id)
+    return withdrawn_events(withdrawn)
 
 
 def decide(
@@ -151,18 +195,8 @@ def fault_of(asked: ApprovalRecord) -> dict[str, Any] | None:
 
 
 def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewApproval:
-    proposal, schema, fault = Proposal(step.arm, step.spec["action"], {}), None, None
-    try:
-        proposal = Proposal(step.arm, step.spec["action"], _inputs(conn, task, step))
-        if len(record.encode(proposal.to_record()).encode()) > MAX_PROPOSAL_BYTES:
-            raise StepError(
-                f"the inputs of step {step.name} have more than {MAX_PROPOSAL_BYTES} bytes: nobody can approve them"
-            )
-    except StepError as error:
-        proposal, fault = (
-            Proposal(step.arm, step.spec["action"], {}),
-            {"code": error.code, "message": error.message},
-        )
+    proposal, fault = _proposal(conn, task, step)
+    schema = None
     is_question = ARMS[step.arm].kind == "human"
     if is_question:
         schema = proposal.inputs.get("schema")
@@ -173,6 +207,19 @@ def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewAp
         proposal_hash=proposal.sha256(),
         answer_schema=schema,
     )
+
+
+def _proposal(conn: Connection, task: LockedTask, step: StepInputs) -> tuple[Proposal, dict[str, str] | None]:
+    """Return what the step is about to do, without inputs if it has a fault: {code, message}."""
+    try:
+        proposal = Proposal(step.arm, step.spec["action"], _inputs(conn, task, step))
+        if len(record.encode(proposal.to_record()).encode()) > MAX_PROPOSAL_BYTES:
+            raise StepError(
+                f"the inputs of step {step.name} have more than {MAX_PROPOSAL_BYTES} bytes: nobody can approve them"
+            )
+    except StepError as error:
+        return Proposal(step.arm, step.spec["action"], {}), {"code": error.code, "message": error.message}
+    return proposal, None
 
 
 def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, Any]:
@@ -196,7 +243,7 @@ def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[s
     if decision.verb is Verb.EDIT:
         proposal = asked.proposal
         faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=[*attachments])
-    elif decision.verb is Verb.ANSWER and asked.answer_schema is not None:
+    elif decision.verb in (Verb.ANSWER, Verb.ACCEPT) and asked.answer_schema is not None:
         found = json_schema.faults(asked.answer_schema, decision.value)
         faults = [(".".join(["answer", *map(str, fault.path)]), fault.message) for fault in found]
     if faults:

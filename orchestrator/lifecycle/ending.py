@@ -17,6 +17,7 @@ from orchestrator.memory.approvals import Withdrawn
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import Fenced, StepOutcome
 from orchestrator.memory.tasks import LockedTask
+from orchestrator.models.errors import OutcomeUnknown
 from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.ids import chord_id
 
@@ -112,7 +113,7 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
         *ending.facts,
         *started_events(stopped),
         *(_stopped_event(row) for row in stopped if row.kind == "step"),
-        *(("approval.withdrawn", _withdrawn_event(one)) for one in withdrawn),
+        *withdrawn_events(withdrawn),
         (f"task.{ending.status.value}", summary),
     ]
     decisions = {**ending.decisions, "end": summary}
@@ -126,10 +127,12 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
 
 def end_summary(ending: Ending, stopped: Sequence[Fenced] = ()) -> dict[str, Any]:
     """Return what the terminal event and the trace tell of a task's end."""
+    unknown = sorted(row.name for row in stopped if row.has_begun)
     return {
         "status": ending.status.value,
         "error": dict(ending.error) if ending.error else None,
         "stopped": [row.name for row in stopped if row.state == "cancelled" and row.kind == "step"],
+        **({"outcome_unknown": unknown} if unknown else {}),
     }
 
 
@@ -191,6 +194,23 @@ def partial_result(outcomes: Sequence[StepOutcome]) -> dict[str, Any] | None:
     }
 
 
+def withdrawn_events(withdrawn: Sequence[Withdrawn]) -> list[Fact]:
+    """Return the events of approvals that nobody needs to decide any more."""
+    return [
+        (
+            "approval.withdrawn",
+            {
+                "approval_id": one.id,
+                "step": one.step,
+                "step_id": one.step_id,
+                "round": one.round,
+                "kind": one.kind,
+            },
+        )
+        for one in withdrawn
+    ]
+
+
 def task_error(
     kind: str, *, code: str, message: str, retryable: bool = False, details: str | None = None
 ) -> dict[str, Any]:
@@ -203,19 +223,14 @@ def _summary(output: Any) -> str:
     return summary if isinstance(summary, str) else "done"
 
 
-def _withdrawn_event(one: Withdrawn) -> dict[str, Any]:
-    return {
-        "approval_id": one.id,
-        "step": one.step,
-        "step_id": one.step_id,
-        "round": one.round,
-        "kind": one.kind,
-    }
-
-
 def _stopped_event(row: Fenced) -> tuple[str, dict[str, Any]]:
     if row.state == "skipped":
         return "step.skipped", {"step": row.name, "step_id": row.id, "round": row.round, "arm": row.arm}
     error = {"code": "cancelled", "message": "The task ended before this step did."}
+    if row.has_begun:
+        error = {
+            "code": OutcomeUnknown.code,
+            "message": "The task ended while the step's action ran: nobody knows whether it took effect.",
+        }
     fact = {"step": row.name, "step_id": row.id, "round": row.round, "arm": row.arm, "attempt": row.attempt}
     return "step.failed", {**fact, "was": row.former_state, "error": error}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from orchestrator.memory.steps import StepMessage
-from orchestrator.models.arm_capability import queue_of
+from orchestrator.models.arm_capability import ARMS, queue_of
 from orchestrator.models.execution_state import JUDGE_STEP, StepKind
 from orchestrator.models.ids import chord_id, step_id
 from orchestrator.models.plan import Plan, PlanStep
@@ -95,7 +95,8 @@ def _step_row(
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
         "spec": {**vars(step), "inputs": _inputs(step, layout), "arm": arm, "position": position,
-                 "feedback": layout.feedback.get(step.id)},
+                 "feedback": layout.feedback.get(step.id),
+                 **({"once": True} if ARMS[arm].actions[step.action].runs_once else {})},
         "bindings": {name: layout.kept.get(name) if name not in layout.reruns else layout.row_id(name)
                      for name in step.depends_on},
         "waiting": len(unmet),

@@ -7,7 +7,7 @@ inserted between random delimiters, so that it can't imitate trusted text.
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -74,6 +74,17 @@ def trusted_registry_text(text: str) -> Trusted:
 def compose(role: Role, *parts: Part) -> Message:
     """Return a message of these parts, each on lines of its own."""
     return Message(role, _joined(parts))
+
+
+def question_of_function(prompt: str, material: Mapping[str, str]) -> tuple[list[Message], str]:
+    """Return the messages of a question that an arm's function asks, and their purpose.
+
+    `prompt` is its author's, whose code is as trusted as ours; `material` {label: text} is what others wrote. Raises
+    ValueError for a label that is none.
+    """
+    system = load_prompt("function.ask")
+    parts = [Untrusted(label, text) for label, text in material.items()]
+    return [compose(Role.SYSTEM, system.fill()), compose(Role.USER, *parts, Trusted(prompt))], system.purpose
 
 
 def extend_user_message(messages: Sequence[Message], *parts: Part) -> list[Message]:

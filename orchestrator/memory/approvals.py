@@ -182,6 +182,11 @@ def withdraw(conn: Connection, task_id: str) -> list[Withdrawn]:
     return [Withdrawn(*row) for row in conn.exec_driver_sql(_SQL["withdraw"], {"task_id": task_id})]
 
 
+def withdraw_outcome(conn: Connection, step_id: str) -> list[Withdrawn]:
+    """Withdraw the pending question about the effect of a step that is done; the caller holds the task's lock."""
+    return [Withdrawn(*row) for row in conn.exec_driver_sql(_SQL["withdraw_outcome"], {"step_id": step_id})]
+
+
 def expired(conn: Connection, *, limit: int) -> list[tuple[str, str]]:
     """Return (id, task id) of pending approvals whose time is over, the longest overdue first."""
     return [(row.id, row.task_id) for row in conn.exec_driver_sql(_SQL["expired"], {"limit": limit})]

@@ -52,7 +52,7 @@ WITH decided AS (
 ), released AS (
     UPDATE steps s
     SET state = 'queued', gate = CASE WHEN s.gate IS NULL THEN NULL ELSE 'open' END, sends = 1,
-        queued_at = now(), not_before = now(), due = now() + %(redispatch_seconds)s * interval '1 second'
+        effect_attempt = NULL, queued_at = now(), not_before = now(), due = now() + %(redispatch_seconds)s * interval '1 second'
     FROM decided
     WHERE s.id = decided.step_id AND s.state = 'waiting'
     RETURNING s.*
@@ -70,6 +70,11 @@ SELECT octollm_take_back_1(%(task_id)s);
 -- Withdraw the pending approvals of a task that has just ended.
 SELECT id, step, step_id, round, kind
 FROM octollm_withdraw_1(%(task_id)s);
+
+-- name: withdraw_outcome
+-- Withdraw the pending question about the effect of a step that is done after all.
+SELECT id, step, step_id, round, kind
+FROM octollm_withdraw_outcome_1(%(step_id)s);
 
 -- name: expired
 -- Find pending approvals whose time is over, without locking; each is handled in its own transaction.
@@ -91,7 +96,7 @@ WITH decided AS (
 ), released AS (
     UPDATE steps s
     SET state = 'queued', gate = CASE WHEN s.gate IS NULL THEN NULL ELSE 'open' END, sends = 1,
-        queued_at = now(), not_before = now(), due = now() + %(redispatch_seconds)s * interval '1 second'
+        effect_attempt = NULL, queued_at = now(), not_before = now(), due = now() + %(redispatch_seconds)s * interval '1 second'
     FROM decided
     WHERE s.id = decided.step_id AND s.state = 'waiting'
     RETURNING s.*

@@ -3,6 +3,7 @@
 -- here, the second waits for the row, finds it running with a live lease and changes nothing. A claim of a step does
 -- not lock the task, so it does not wait for the completions of other steps: the task's end closes every open row, and
 -- a claim that waited for that finds its row closed. A plan and a judge change the task's phase, so they lock it first.
+-- A row whose effect has begun is not taken over: nobody knows whether it happened, so a person decides.
 -- The lease starts after the wait for the task or for a change of the row: now() would be the statement's start. A
 -- tenant that already has its share of the arm's slots gets no row; octollm_may_run decides that and runs last. LIMIT 1
 -- makes the planner look rows up by their key, whatever its statistics say. No row: the row can't be claimed. A row
@@ -16,7 +17,7 @@ WITH due AS (
     WHERE s.id = %(id)s AND t.finished_at IS NULL AND t.deadline_at > now()
         AND (
             (s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s)
-            OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s)
+            OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s AND s.effect_attempt IS NULL)
         )
 ), moved AS (
     SELECT t.id
@@ -33,7 +34,7 @@ WITH due AS (
         AND (
             (s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s)
             OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s
-                AND s.unannounced IS DISTINCT FROM s.attempt)
+                AND s.unannounced IS DISTINCT FROM s.attempt AND s.effect_attempt IS NULL)
         )
         AND octollm_may_run(s.arm, s.tenant, %(max_running)s)
     RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.chord_id, s.spec, s.bindings, s.attempt,

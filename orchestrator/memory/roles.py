@@ -24,7 +24,7 @@ _TASK_MOVES: Final = (
 # the columns of a step that its execution changes; not its instructions (arm, spec with its permit, bindings)
 _STEP_MOVES: Final = (
     "state, attempt, failures, kills, sends, owner, not_before, due, result, waiting, queued_at, started_at, "
-    "finished_at, unannounced"
+    "finished_at, unannounced, effect_attempt"
 )
 
 # a follower that takes over from its leader gets a plan row; an arm does not execute a row without a spec

@@ -76,7 +76,8 @@ class FinishedStep:
 class Fenced:
     """A row closed by its task's end; `former_state` is its state before.
 
-    Unless it `is_announced`, the running attempt's step.started is still to be written.
+    Unless it `is_announced`, the running attempt's step.started is still to be written. `has_begun`: nobody knows
+    whether its effect, which must not happen twice, took place.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Fenced:
     owner: str | None
     started_at: datetime | None
     is_announced: bool
+    has_begun: bool
 
 
 @dataclass(frozen=True)

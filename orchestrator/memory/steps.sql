@@ -15,7 +15,8 @@ WHERE s.id = live.id
 RETURNING s.id;
 
 -- name: finish
--- Close a row at the end of an attempt. Any attempt may write a step's success, and the first one wins. Only the
+-- Close a row at the end of an attempt. Any attempt may write a step's success, and the first one wins, also while a
+-- person is asked whether its effect happened. Only the
 -- current attempt may write a plan, a verdict or a failure: their content depends on how long that attempt was
 -- allowed to work. Each dependent has one dependency less; a dependent without any left is held until a slot is
 -- free.
@@ -25,7 +26,10 @@ WITH finished AS (
     WHERE s.id = %(id)s
         AND s.chord_id IS NOT DISTINCT FROM %(chord_id)s
         AND (
-            (%(state)s = 'done' AND s.kind = 'step' AND s.state IN ('queued', 'running') AND s.attempt > 0)
+            (
+                %(state)s = 'done' AND s.kind = 'step' AND s.attempt > 0
+                AND (s.state IN ('queued', 'running') OR (s.state = 'waiting' AND s.effect_attempt IS NOT NULL))
+            )
             OR (s.state = 'running' AND s.attempt = %(attempt)s)
         )
     RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.attempt, s.unblocks, s.owner, s.started_at,
@@ -85,9 +89,11 @@ FROM (SELECT * FROM released UNION ALL SELECT * FROM gated) began
 ORDER BY path_length DESC, name;
 
 -- name: retry
--- Queue a row again after a failure that may be temporary, with a later not_before; it keeps its slot.
+-- Queue a row again after a failure that may be temporary, with a later not_before; it keeps its slot. The failure says
+-- that an effect which had begun did not happen.
 UPDATE steps
-SET state = 'queued', failures = failures + 1, not_before = now() + %(delay_seconds)s * interval '1 second',
+SET state = 'queued', failures = failures + 1, effect_attempt = NULL,
+    not_before = now() + %(delay_seconds)s * interval '1 second',
     due = now() + %(delay_seconds)s * interval '1 second'
 WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
 RETURNING failures;
@@ -95,7 +101,7 @@ RETURNING failures;
 -- name: postpone
 -- Queue a row again for later because a budget or a rate has no room; it keeps its slot, and no failure is counted.
 UPDATE steps
-SET state = 'queued', not_before = now() + %(delay_seconds)s * interval '1 second',
+SET state = 'queued', effect_attempt = NULL, not_before = now() + %(delay_seconds)s * interval '1 second',
     due = now() + %(delay_seconds)s * interval '1 second'
 WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s;
 
@@ -121,7 +127,8 @@ FROM (
 ) open
 WHERE s.id = open.id
 RETURNING s.id, s.name, s.arm, s.kind, s.round, s.attempt, s.state, open.state AS former_state, s.owner, s.started_at,
-    open.state <> 'running' OR s.unannounced IS DISTINCT FROM s.attempt AS is_announced;
+    open.state <> 'running' OR s.unannounced IS DISTINCT FROM s.attempt AS is_announced,
+    s.effect_attempt IS NOT NULL AS has_begun;
 
 -- name: backlog
 -- Count, for each queue with a row that is due, the rows that were sent: so many messages should wait in the broker.
@@ -207,14 +214,14 @@ SET state = 'queued', kills = kills + 1, sends = 0,
     not_before = CASE WHEN kills = 0 THEN now() ELSE back.late END,
     due = CASE WHEN kills = 0 THEN now() ELSE back.late END
 FROM back
-WHERE id = %(id)s AND state = 'running' AND due < now()
+WHERE id = %(id)s AND state = 'running' AND due < now() AND effect_attempt IS NULL
 RETURNING id, task_id, name, arm, round, attempt, kills, owner;
 
 -- name: hand_back
 -- Queue a row whose lease was handed back early: no worker has it, so it is due at once. `kills` counts the deaths.
 UPDATE steps
 SET state = 'queued', kills = kills + %(kills)s, not_before = now(), due = now(), sends = 0
-WHERE id = %(id)s AND state = 'running' AND owner = %(owner)s
+WHERE id = %(id)s AND state = 'running' AND owner = %(owner)s AND effect_attempt IS NULL
 RETURNING id, task_id, name, arm, round, attempt, kills, owner;
 
 -- name: poisoned

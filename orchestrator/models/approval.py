@@ -49,8 +49,8 @@ class Verb(StrEnum):
 
     @property
     def has_value(self) -> bool:
-        """Tell whether the decision comes with a value: the new inputs, or the answer."""
-        return self in (Verb.EDIT, Verb.ANSWER)
+        """Tell whether the decision comes with a value: the new inputs, the answer, or the output."""
+        return self in (Verb.EDIT, Verb.ANSWER, Verb.ACCEPT)
 
 
 _STATES = {
@@ -90,6 +90,10 @@ class Gate:
         members = known_members(cls, written)
         return cls(**{**members, "allow": tuple(members["allow"])})
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the gate as JSON values."""
+        return {**vars(self), "allow": list(self.allow)}
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -111,7 +115,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Decision:
-    """A person's decision; `value` is the new inputs (edit), the answer, or what is known of the outcome (accept).
+    """A person's decision; `value` is the new inputs (edit), the answer, or the step's output (accept).
 
     `by` names the person or the key, `via` the way: api, cli, console or link. `proposal_hash`, if it is given, must be
     that of the approval. A second decision with the same `once_name` and `once_sha256` gets the first one's answer.

@@ -209,9 +209,14 @@ class Unavailable(OctoError):
 
 
 class StepError(OctoError):
-    """The arm failed to do the step."""
+    """The arm failed to do the step.
+
+    Raised by an action that writes and may not run twice, it says that the effect did not happen, unless the class
+    `leaves_effect_open`.
+    """
 
     code = "step_failed"
+    leaves_effect_open: ClassVar[bool] = False
 
 
 class InvalidStepInput(StepError):
@@ -231,6 +236,7 @@ class ToolTimeout(StepError):
 
     code = "tool_timeout"
     retryable = True
+    leaves_effect_open = True
 
 
 class PlanningTimeout(StepError):
@@ -257,6 +263,7 @@ class OutcomeUnknown(StepError):
     """The arm can't know whether its action took effect; the step is not run again until a person decides."""
 
     code = "outcome_unknown"
+    leaves_effect_open = True
 
 
 class ArmUnavailable(StepError):
@@ -300,6 +307,7 @@ class OutputTooLarge(StepError):
     """The step's output exceeds the limit."""
 
     code = "output_too_large"
+    leaves_effect_open = True
 
 
 class VerificationFailed(StepError):

@@ -22,6 +22,10 @@ class Point(StrEnum):
     MID_STATEMENT = "mid-statement"
     SUBMITTED_NOT_PUBLISHED = "submitted-not-published"
     JUDGED_NOT_FINISHED = "judged-not-finished"
+    CLAIMED_NOT_BEGUN = "claimed-not-begun"
+    BEGUN_NOT_CALLED = "begun-not-called"
+    CALLED_NOT_RETURNED = "called-not-returned"
+    RETURNED_NOT_STORED = "returned-not-stored"
 
 
 def here(point: Point) -> None:

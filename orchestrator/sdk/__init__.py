@@ -1,7 +1,11 @@
-"""What the author of an arm imports: `action` makes a function an action, `Context` is what it may use besides."""
+"""What the author of an arm imports: `action` makes a function an action, `Context` is what it may use besides.
+
+`LocalContext` stands in for it in tests.
+"""
 
 from orchestrator.sdk.action import action
 from orchestrator.sdk.context import AttachedFile, Context
 from orchestrator.sdk.errors import Failed, Retry
+from orchestrator.sdk.local import LocalContext
 
-__all__ = ["AttachedFile", "Context", "Failed", "Retry", "action"]
+__all__ = ["AttachedFile", "Context", "Failed", "LocalContext", "Retry", "action"]

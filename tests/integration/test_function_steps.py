@@ -128,15 +128,15 @@ def test_equal_reports_are_written_once(engineer: Engineer, begin: Begin) -> Non
     assert progress_of(engineer, attempt.claim.task_id) == [(10, "same")]
 
 
-def test_a_message_is_short_and_has_no_secret(engineer: Engineer, begin: Begin) -> None:
+def test_a_message_is_a_short_line_without_secrets_and_controls(engineer: Engineer, begin: Begin) -> None:
     key = f"sk-ant-api03-{'A' * 95}"
     attempt = begin('@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    return ""\n')
 
-    StepProgress(attempt).report(None, f"with {key} " + "x " * 100_000)
+    StepProgress(attempt).report(None, f"with\x00 \x1b[2J\ud800{key} " + "x " * 100_000)
 
     [(percent, message)] = progress_of(engineer, attempt.claim.task_id)
     assert percent is None
-    assert "sk-ant" not in message
+    assert message.startswith("with [2J [redacted:secret.")
     assert len(message) <= MAX_MESSAGE_CHARACTERS
 
 

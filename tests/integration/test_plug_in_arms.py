@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from orchestrator.chord.database import statement, transaction
@@ -24,17 +25,14 @@ worker = { module = "weather_arm", max_concurrent_tasks = 3 }
 description = "Forecasts the weather."
 effects = "read"
 input = { city = "string" }
-output = { summary = "string", key = "boolean" }
 """
 MODULE = """
-import os
-from workers.arms.base import ActionArm, answer
+from orchestrator.sdk import action
 
-def forecast(given):
-    return answer(given, {"summary": f"sun in {given.inputs['city']}", "key": "WEATHER_API_KEY" in os.environ})
-
-def make(sandbox):
-    return ActionArm({"forecast": forecast})
+@action(effects="read")
+def forecast(city: str) -> dict[str, str]:
+    '''Forecasts the weather.'''
+    return {"summary": f"sun in {city}"}
 """
 STEP = {"id": "look", "arm": "weather", "action": "forecast", "inputs": {"city": "Berlin"}}
 CHECKED = {
@@ -48,7 +46,8 @@ def test_a_step_runs_end_to_end_in_a_worker_of_its_arm(
 ) -> None:
     arms = tmp_path / "arms"
     (arms / "weather").mkdir(parents=True)
-    (arms / "weather" / "arm.toml").write_text(MANIFEST)
+    # its actions come from its module; those of the other arm, which no worker serves here, from its manifest
+    (arms / "weather" / "arm.toml").write_text(MANIFEST.partition("[actions")[0])
     (arms / "weather" / "weather_arm.py").write_text(MODULE)
     (arms / "crm.toml").write_text(MANIFEST.replace("weather", "crm"))
     (tmp_path / ".env").write_text(f"ARMS_PATH={arms}\n")
@@ -56,6 +55,7 @@ def test_a_step_runs_end_to_end_in_a_worker_of_its_arm(
 
     with transaction(engine) as conn:
         pools.record_heartbeat(conn, *(alive(arm) for arm in ARMS.values()))
+        conn.exec_driver_sql("UPDATE pools SET seen_at = now() + interval '1 hour'")
     with (
         running(
             "exec python -m workers --arms planner,judge -c 2 -n thinking@%h", environ, log=tmp_path / "1.log"
@@ -90,6 +90,27 @@ def test_a_step_runs_end_to_end_in_a_worker_of_its_arm(
     assert "none is alive for crm" in seen["doctor"]
     assert "octollm worker --arm crm" in seen["doctor"]
     assert 'octollm_workers{arm="weather"} 1.0' in seen["metrics"]
+
+
+@pytest.mark.usefixtures("engine", "redis_url")
+def test_a_worker_whose_functions_can_not_be_imported_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "arm.toml").write_text(MANIFEST)
+    (tmp_path / "weather_arm.py").write_text("import a_library_that_is_not_there")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "workers", "--arms", "weather"],
+        cwd=PROCFILE.parent,
+        env={**os.environ, "ARMS_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert ended.returncode != 0
+    assert (
+        "the module weather_arm of the arm weather (ARMS_PATH) can't be imported: ModuleNot" in ended.stderr
+    )
 
 
 @contextmanager

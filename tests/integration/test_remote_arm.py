@@ -95,7 +95,6 @@ def caller(engineer: Engineer) -> Iterator[Caller]:
         made = Caller(process_of(engineer), arm)
         made.register(arm.url)
         yield made
-    ARMS.attach(None)
 
 
 def test_the_arm_gets_the_step_and_its_result_is_the_steps(caller: Caller) -> None:

@@ -13,6 +13,8 @@ from orchestrator.models.errors import SettingsError
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import REGISTRY
 from workers.__main__ import options_of_arms
+from workers.runtime.startup_checks import require_functions
+from workers.sandbox.selection import NOT_TESTED
 
 WEATHER = """
 arm_id = "weather"
@@ -26,6 +28,15 @@ description = "Forecasts the weather."
 effects = "read"
 input = { city = "string" }
 output = { summary = "string" }
+"""
+
+PREDICTS = """
+from orchestrator.sdk import action
+
+@action(effects="none")
+def predict(city: str) -> str:
+    'Predicts.'
+    return city
 """
 
 
@@ -148,6 +159,30 @@ def test_arms_that_are_registered_at_run_time_are_found_but_change_nothing_stati
     assert list(arms) == list(ARMS) == list(arms.visible("umbrella")) == list(arms.visible(None))
     assert list(arms.visible("acme")) == [*ARMS, "acme/crm"]
     assert "acme/other" not in arms
+
+
+def test_functions_that_lack_an_action_of_the_contract_are_refused(tmp_path: Path) -> None:
+    place(
+        tmp_path, "arm.toml", WEATHER.replace('"weather"', '"lacking"').replace("weather_arm", "lacking_arm")
+    )
+    place(tmp_path, "lacking_arm.py", PREDICTS)
+    arm = load(tmp_path)["lacking"]
+
+    class Registered:
+        def find(self, arm_id: str) -> ArmCapability | None:
+            return arm if arm_id == "lacking" else None
+
+        def visible(self, tenant: str) -> list[ArmCapability]:
+            return []
+
+    ARMS.attach(Registered())
+    try:
+        with pytest.raises(
+            SettingsError, match=r"lacking_arm of the arm lacking .* has no action forecast, which its"
+        ):
+            require_functions(arm, sandbox=NOT_TESTED)
+    finally:
+        ARMS.attach(None)
 
 
 def test_a_worker_of_arms_gets_queues_pool_and_slots_of_their_manifests() -> None:

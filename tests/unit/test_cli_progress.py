@@ -76,6 +76,21 @@ def test_the_percentage_never_decreases_and_ends_at_100() -> None:
     assert shown[-1] == 100
 
 
+def test_a_step_s_progress_is_shown_until_it_ends() -> None:
+    progress = TaskProgress(TASK_ID)
+    lines = []
+    for event in events(
+        ("step.started", step("fetch", "weather", attempt=1)),
+        ("step.progress", step("fetch", "weather", attempt=1, percent=40.0, message="half of it")),
+        ("step.progress", step("fetch", "weather", attempt=1, percent=None, message="more")),
+        ("step.completed", step("fetch", "weather", attempt=1, duration_ms=1000)),
+    ):
+        progress.apply(event)
+        lines.append(line_of(progress, event).partition("%  ")[2].split(maxsplit=2)[2])
+
+    assert lines == ["started", "progress: 40 %, half of it", "progress: more", "done in 1.0 s"]
+
+
 def test_a_step_stopped_by_a_cancel_is_cancelled_not_failed() -> None:
     progress = TaskProgress(TASK_ID)
     for event in events(

@@ -45,7 +45,6 @@ MESSAGES = MAKERS | {
 REGISTRY_TEXTS = {
     Path("orchestrator/planner/by_model.py"),  # the catalogue of arms
     Path("orchestrator/llm/structured_output.py"),  # the schemas of our own calls
-    Path("workers/arms/functions.py"),  # the question of an arm's own code, which is as trusted as ours
 }
 
 

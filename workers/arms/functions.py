@@ -12,7 +12,7 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.llm.prompt import Role, Untrusted, compose, load_prompt, trusted_registry_text
+from orchestrator.llm.prompt import question_of_function
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import (
     ActionFailed,
@@ -100,14 +100,9 @@ class _Attempt:
             )
         if schema is not None and (wrong := schema_faults(schema)):
             raise ActionFailed(f"{_name(assignment)} asks a model with a schema that is wrong: {wrong[0]}")
-        system = load_prompt("function.ask")
-        parts = [Untrusted(label, text) for label, text in material.items()]
-        messages = [
-            compose(Role.SYSTEM, system.fill()),
-            compose(Role.USER, *parts, trusted_registry_text(prompt)),
-        ]
+        messages, purpose = question_of_function(prompt, material)
         completion = assignment.require_model().ask(
-            messages, schema, work=Work.ANSWER, purpose=f"{_name(assignment)} {system.purpose}"
+            messages, schema, work=Work.ANSWER, purpose=f"{_name(assignment)} {purpose}"
         )
         return completion.text if schema is None else completion.value
 

@@ -152,6 +152,9 @@ def _outcome(request: Any, state: str, result: Any) -> tuple[AttemptState, Any]:
         raise Refused(f"no claim comes with the {state} of {request.id}")
     outcome = attempt.outcome
     if outcome is None or (state != states.SUCCESS and not isinstance(result, WorkFailed)):
+        if attempt.claim.spec.get("once"):
+            # its effect may have begun: the lease ends, and a person is asked
+            raise Refused(f"the worker failed during the attempt at {request.id}")
         outcome = failure(
             "internal_error", f"The {attempt.claim.arm} worker failed; its log has the details."
         )

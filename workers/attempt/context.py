@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.bootstrap import WorkerProcess
@@ -17,6 +17,13 @@ from workers.sandbox.selection import NOT_TESTED, SandboxStatus
 
 Handler = Callable[["AttemptContext"], Any]
 """What an attempt does: returns a RoutedPlan or ReusedResult (plan), a StepResult (step) or a JudgedRound (judge)."""
+
+
+@dataclass
+class Effect:
+    """Whether the attempt has begun an effect that must not happen twice; shared by all copies of its context."""
+
+    has_begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class AttemptContext:
     open_embedder: OpenEmbedder
     tools: tuple[str, ...] | None = None
     bound: Assignment | None = None
+    effect: Effect = field(default_factory=Effect)
 
     @classmethod
     def of(
@@ -76,6 +84,14 @@ class AttemptContext:
         if self.bound is None:
             raise LookupError("bind_inputs must come before whatever reads the assignment")
         return self.bound
+
+    def raise_if_stopped(self) -> None:
+        """Raise Stopped when the attempt was stopped, so that its result is discarded.
+
+        The result of a begun effect is kept: the database decides whether it still counts.
+        """
+        if not self.effect.has_begun:
+            self.stop.raise_if_revoked()
 
     def elapsed_seconds(self) -> float:
         """Return the time since the claim."""

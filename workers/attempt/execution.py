@@ -35,7 +35,7 @@ def run_arm(attempt: AttemptContext) -> StepResult:
     """
     arm = load_arm(attempt.claim.arm, sandbox=attempt.sandbox)
     result = arm.run(attempt.assignment)
-    attempt.stop.raise_if_revoked()
+    attempt.raise_if_stopped()
     return result
 
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
+from workers.attempt.concerns.effect import begin_effect
 from workers.attempt.concerns.failure import contain_crash, fail_on_error
 from workers.attempt.concerns.large_output import store_large_output
 from workers.attempt.concerns.lease import hold_lease
 from workers.attempt.concerns.log_fields import add_log_fields
+from workers.attempt.concerns.outcome import ask_outcome
 from workers.attempt.concerns.permit import check_permit
 from workers.attempt.concerns.provenance import add_provenance
 from workers.attempt.concerns.retry import postpone, retry
@@ -42,12 +44,14 @@ STEP: Final[Sequence[Concern]] = (
     hold_lease,
     postpone,
     retry,
+    ask_outcome,  # asks a person when nobody can say whether a write took effect
     add_provenance,  # records which arm made the result, how isolated its tools were and how long it took
     fail_on_error,
     contain_crash,  # turns a defect of the arm into a failed result
     check_permit,  # limits tools and time to what the step's permit allows
     bind_inputs,  # reads the outputs that the step's inputs refer to
     reuse_step_memo,  # returns the result of the same work done before; offers this one to later steps
+    begin_effect,  # marks a write as begun right before its arm is called; says what is known of it afterwards
     store_large_output,  # moves a large output into a file; refuses a result that is too large
 )
 JUDGE: Final[Sequence[Concern]] = PLAN

@@ -1,6 +1,7 @@
 """StepProgress: writes what an arm says of its progress as numbered events, at most one a second."""
 
 import math
+import re
 import threading
 import time
 from typing import Final
@@ -16,6 +17,8 @@ from workers.attempt.context import AttemptContext
 PAUSE_SECONDS: Final = 1.0
 MAX_MESSAGE_CHARACTERS: Final = 200
 _MAX_READ_CHARACTERS: Final = 2_000
+# controls of terminals, the NUL and halves of characters, which Postgres refuses
+_ODD: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +82,6 @@ class StepProgress:
 
 
 def _plain(message: str) -> str:
-    """Return a message as one short line without secrets."""
-    line = redact(" ".join(message[:_MAX_READ_CHARACTERS].split()), only="secret.")
+    """Return a message as one short line that Postgres and terminals take, without secrets."""
+    line = redact(" ".join(_ODD.sub(" ", message[:_MAX_READ_CHARACTERS]).split()), only="secret.")
     return line if len(line) <= MAX_MESSAGE_CHARACTERS else line[: MAX_MESSAGE_CHARACTERS - 1] + "…"

@@ -18,6 +18,7 @@ from orchestrator import bootstrap
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import outlast
 from orchestrator.lifecycle import requeue
+from orchestrator.lifecycle.effects import Loss
 from orchestrator.llm.embedding import Embedder
 from orchestrator.llm.model_chain import ModelChain
 from orchestrator.memory.claims import Claim
@@ -30,6 +31,7 @@ from workers.runtime import startup_checks
 from workers.runtime.announcer import Announcer
 from workers.runtime.cancellation import CancellationListener
 from workers.runtime.heartbeat import Leases
+from workers.runtime.lost_effect import ask_about
 from workers.runtime.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
@@ -127,15 +129,18 @@ class Worker:
     ) -> None:
         """Hand a lease back before it expires. Raises nothing: where that fails, the lease expires by itself.
 
-        Waits up to `patience_seconds` for a database that is away.
+        The row is queued again, or waits for a person if its effect has begun. Waits up to `patience_seconds` for a
+        database that is away.
         """
+
+        def hand_back() -> None:
+            engine = self.process.engine
+            if requeue.hand_back(engine, step_id, task_id=task_id, owner=owner, died=died) is None:
+                reason = "worker_lost" if died else "handed_back"
+                ask_about(self.process, Loss(step_id, task_id, reason=reason, owner=owner))
+
         try:
-            outlast(
-                lambda: requeue.hand_back(
-                    self.process.engine, step_id, task_id=task_id, owner=owner, died=died
-                ),
-                until=time.monotonic() + patience_seconds,
-            )
+            outlast(hand_back, until=time.monotonic() + patience_seconds)
         except SQLAlchemyError as error:
             log.warning("lease.hand_back_failed", step_id=step_id, error=error.__class__.__name__)
         else:
@@ -192,6 +197,7 @@ def connect_signals(app: Celery) -> None:
         worker = start(app)
         try:
             bootstrap.refuse_servers(worker.process.settings, worker.process.engine)
+            startup_checks.import_functions(app)
         except SettingsError as error:
             # Celery logs an Exception of a receiver and goes on; SystemExit ends the worker
             raise SystemExit(error.message) from None

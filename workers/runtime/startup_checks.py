@@ -7,7 +7,9 @@ from celery import Celery
 
 from orchestrator import settings
 from orchestrator.auth import permit
-from orchestrator.models.arm_capability import ARMS, REMOTE
+from orchestrator.models.arm_capability import ARMS, REMOTE, ArmCapability
+from orchestrator.models.errors import SettingsError
+from workers.arms.base import ActionArm, load_arm
 from workers.sandbox.backend import Isolation
 from workers.sandbox.selection import NOT_TESTED, SandboxStatus, select_sandbox
 
@@ -31,6 +33,32 @@ def probe_sandbox(app: Celery) -> None:
     withheld = [arm.arm_id for arm in ARMS.values() if arm.needs_sandbox and arm.queue in queues]
     app.octollm_withheld = withheld  # type: ignore[attr-defined]  # as above
     app.amqp.queues.deselect([ARMS[arm].queue for arm in withheld])
+
+
+def import_functions(app: Celery) -> None:
+    """Import the functions of the arms that this worker serves. Raises SettingsError when one can't do its steps.
+
+    Other processes know an arm by its contract; only here can an import fail after the start of the system.
+    """
+    for arm in ARMS.values():
+        if arm.kind == "function" and arm.queue in _queues(app):
+            require_functions(arm, sandbox=sandbox_of(app))
+
+
+def require_functions(arm: ArmCapability, *, sandbox: SandboxStatus) -> None:
+    """Raise SettingsError when a function arm's module can't be imported, or lacks an action of its contract."""
+    where = f"the module {arm.module} of the arm {arm.arm_id} ({arm.source})"
+    try:
+        found = load_arm(arm.arm_id, sandbox=sandbox)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"{where} can't be imported: {type(error).__name__}: {reason:.500}") from error
+    missing = sorted(set(arm.actions) - set(found.actions)) if isinstance(found, ActionArm) else []
+    if missing:
+        raise SettingsError(
+            f"{where} has no action {', '.join(missing)}, which its contract states: write the function, or correct "
+            "the contract (`octollm arm freeze` writes it anew)"
+        )
 
 
 def warn_without_permits(app: Celery) -> None:

@@ -42,7 +42,14 @@ def app(settings: Settings) -> Iterator[Flask]:
     )
     yield made
     hub_of(made).stop()
-    ARMS.attach(None)
+
+
+@pytest.fixture(autouse=True)
+def found(engineer: Engineer) -> RegisteredArms:
+    """Let look-ups find registered arms, as in the app's own process."""
+    found = RegisteredArms(engineer.engine)
+    ARMS.attach(found)
+    return found
 
 
 def with_action(**changes: Any) -> dict[str, Any]:

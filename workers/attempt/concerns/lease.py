@@ -23,8 +23,9 @@ def hold_lease(attempt: AttemptContext, proceed: Handler) -> Any:
     worker = process.of(attempt.process.app)
     with worker.hold(attempt.claim, deadline=attempt.deadline) as token:
         try:
-            outcome = proceed(replace(attempt, stop=token))
-            token.raise_if_revoked()
+            held = replace(attempt, stop=token)
+            outcome = proceed(held)
+            held.raise_if_stopped()
         except Stopped as stopped:
             log.info("attempt.stopped")
             raise Ignore() from stopped
