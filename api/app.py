@@ -17,7 +17,20 @@ from api.middleware import (
     request_log,
     unread_body,
 )
-from api.routes import arms, cancel, dead_letters, docs, feedback, files, stream, system, tasks, tokens
+from api.routes import (
+    approval_links,
+    approvals,
+    arms,
+    cancel,
+    dead_letters,
+    docs,
+    feedback,
+    files,
+    stream,
+    system,
+    tasks,
+    tokens,
+)
 from api.streaming import hub, websocket
 from orchestrator.bootstrap import for_api
 from orchestrator.chord import backend  # noqa: F401  # else Celery loads it inside the first POST: 0.5 s
@@ -25,7 +38,7 @@ from orchestrator.observability import log
 from orchestrator.settings import Settings
 
 # a new endpoint's module goes here
-_ROUTES = (tokens, tasks, cancel, dead_letters, feedback, stream, files, arms)
+_ROUTES = (tokens, tasks, cancel, dead_letters, feedback, stream, files, arms, approvals, approval_links)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

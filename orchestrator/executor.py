@@ -33,10 +33,11 @@ from orchestrator.memory.steps import FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.transitions import Answer
 from orchestrator.models import record
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
-from orchestrator.models.plan import Plan
+from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.models.verdict import Decision, Verdict
@@ -74,8 +75,8 @@ def adopt(
 ) -> SavedRound:
     """Save a task's first round, in the transaction that stores the planner's outcome.
 
-    `routes` maps each step to its routing decision, whose key `arm` names the arm. Raises Refused when the planner's
-    claim is not the current one, or the task has ended or already has a round.
+    `routes` maps each step to its routing decision, which has the `arm` and the `action`. Raises Refused when the
+    planner's claim is not the current one, or the task has ended or already has a round.
     """
     task = _open_task(conn, claim)
     _finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
@@ -94,13 +95,15 @@ def first_round(
         task_id=task_id,
         number=1,
         priority=Priority(priority).broker_priority,
-        routes={name: route["arm"] for name, route in routes.items()}
-        | {name: row.arm for name, row in reuse.kept.items()},
+        routes={name: Offer(route["arm"], route["action"]) for name, route in routes.items()}
+        | {name: row.offer for name, row in reuse.kept.items()},
         reruns=reuse.reruns,
         kept=reused,
+        repeats=reuse.repeats,
     )
     graph = [
-        {"step": step.id, "arm": layout.routes[step.id], "depends_on": step.depends_on} for step in plan.steps
+        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
+        for step in plan.steps
     ]
     decisions: dict[str, Mapping[str, Any]] = {
         "plan": plan.to_record(),
@@ -342,16 +345,18 @@ def _repair_or_reject(
     budget = Contract.from_record(task.contract).budget
     repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
     if isinstance(repair, NoRepair):
-        return _reject(conn, task, verdict, reason=repair.reason)
+        has_writes = any(ARMS[row.arm].actions[row.action].effects == "write" for row in outcomes)
+        return _reject(conn, task, verdict, reason=repair.reason, has_writes=has_writes)
     chord.close(conn, chord_id(task.id, round_number=task.round))
     layout = RoundLayout(
         task_id=task.id,
         number=task.round + 1,
         priority=Priority(task.priority).broker_priority,
-        routes={row.name: row.arm for row in outcomes},
+        routes={row.name: row.offer for row in outcomes},
         reruns=repair.reruns,
         kept=repair.kept,
         feedback=verdict.faulty,
+        repeats=repair.repeats,
     )
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
@@ -360,7 +365,7 @@ def _repair_or_reject(
     return _save_round(conn, task, plan, layout, recorded, settings=settings)
 
 
-def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str) -> Ended:
+def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str, has_writes: bool) -> Ended:
     checks = [finding for finding in verdict.findings if finding.required]
     failed = [finding.explanation for finding in checks if finding.met is False]
     error = task_error(
@@ -374,5 +379,6 @@ def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str
         result=result_of(verdict),
         error=error,
         decisions={"repair": {"repair": False, "reason": reason}},
+        has_writes=has_writes,
     )
     return end_task(conn, task, ending)

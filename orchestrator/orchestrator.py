@@ -84,6 +84,11 @@ class Orchestrator:
         """Return the key that signs stream tickets."""
         return credential.ticket_secret(self.settings)
 
+    @cached_property
+    def link_secret(self) -> bytes:
+        """Return the key that signs links to approvals."""
+        return credential.link_secret(self.settings)
+
     def submit(self, caller: Caller, contract: Contract) -> Submitted:
         """Answer a task from the cache, or save it and publish its planning; see lifecycle.submission.submit.
 

@@ -34,12 +34,31 @@ def parse_https_url(text: str) -> str:
     return text
 
 
+def parse_public_url(text: str) -> str:
+    """Return the URL under which others reach the API, without a slash at its end. Raises ValueError."""
+    if not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?", text):
+        raise ValueError("https://host or https://host/path, without a query")
+    return text.rstrip("/")
+
+
 def parse_rate(text: str) -> Rate:
     """Parse calls/period. Raises ValueError."""
     calls, _, period = text.partition("/")
     if not re.fullmatch(r"[1-9]\d{0,8}", calls) or period not in _PERIOD_SECONDS:
         raise ValueError(f"calls/period, where the period is one of {', '.join(_PERIOD_SECONDS)}: 100/minute")
     return Rate(int(calls), _PERIOD_SECONDS[period])
+
+
+def parse_seconds(text: str) -> float:
+    """Return a number of seconds above 0. Raises ValueError."""
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", text) or float(text) <= 0:
+        raise ValueError("a number of seconds above 0")
+    return float(text)
+
+
+def parse_seconds_or_zero(text: str) -> float:
+    """Return a number of seconds, which may be 0. Raises ValueError."""
+    return 0.0 if re.fullmatch(r"0+(\.0+)?", text) else parse_seconds(text)
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:

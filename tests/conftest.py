@@ -10,6 +10,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+# before any module of ours: these are read when modules are imported
+os.environ["OCTOLLM_ENV_FILE"] = "none"
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = "none"
+os.environ.pop("ARMS_PATH", None)
+
 import pytest
 import redis
 from hypothesis import settings
@@ -25,10 +30,6 @@ from orchestrator.memory import migrate
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.process.loop import Loop
 from tests import sharing
-
-# at import, since modules that tests import read these when they are imported
-os.environ["OCTOLLM_ENV_FILE"] = "none"
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = "none"
 
 # Otherwise hypothesis' examples depend on which of our modules a process has imported, and on every constant in them.
 providers.is_local_module_file = lambda path: False  # type: ignore[assignment, attr-defined]  # a cached function

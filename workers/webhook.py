@@ -5,7 +5,7 @@ import json
 import ssl
 import time
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from standardwebhooks import Webhook
@@ -80,9 +80,13 @@ def delay_seconds(failures: int) -> float:
     return float(min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** (failures - 1)))
 
 
-def body_of(delivery: Delivery) -> bytes:
-    """Return the body: the event as on a stream, and the task's result unless that is too large."""
-    event = {
+def body_of(delivery: Delivery, *, public_url: str | None = None) -> bytes:
+    """Return the body: the event as on a stream, and the task's result unless that is too large.
+
+    An event about an approval has its address if the API's `public_url` is known. The address grants nothing: who
+    submits a task chooses its callback_url, and must not get the right to decide by it.
+    """
+    event: dict[str, Any] = {
         "task_id": delivery.task_id,
         "seq": delivery.seq,
         "type": delivery.type,
@@ -91,6 +95,8 @@ def body_of(delivery: Delivery) -> bytes:
         "status": delivery.status,
         "error": delivery.error,
     }
+    if public_url and delivery.type.startswith("approval."):
+        event["links"] = {"approval": f"{public_url}/v1/approvals/{delivery.payload['approval_id']}"}
     whole = json.dumps({**event, "result": delivery.result}, ensure_ascii=False).encode()
     if len(whole) <= MAX_BODY_BYTES:
         return whole
@@ -116,7 +122,7 @@ def headers_of(settings: Settings, delivery: Delivery, body: bytes, *, now: int)
 
 
 def _attempt(settings: Settings, delivery: Delivery) -> DeliveryOutcome:
-    body = body_of(delivery)
+    body = body_of(delivery, public_url=settings.public_url)
     headers = headers_of(settings, delivery, body, now=int(time.time()))
     try:
         target = parse_target(delivery.url, EgressRules.for_webhooks(settings))

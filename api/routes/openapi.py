@@ -25,6 +25,8 @@ _PATH_SCHEMAS = {
     "task_id": _TASK_ID,
     "artifact_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "arm_id": {"type": "string", "pattern": f"^{ARM_ID.pattern}$"},
+    "approval_id": {"type": "string", "pattern": "^appr_[a-zA-Z0-9]{16}$"},
+    "link": {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+$"},
 }
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},

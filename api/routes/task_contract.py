@@ -21,9 +21,10 @@ from api.schemas.fields import (
 )
 from api.schemas.requests import RequestSchema, read
 from orchestrator.auth.egress import MAX_URL_CHARACTERS
-from orchestrator.models.arm_capability import ARMS, canonical_arm
+from orchestrator.models.errors import InvalidInput
 from orchestrator.models.task_contract import (
     CACHE_MODES,
+    EFFECTS,
     MAX_ATTACHMENTS,
     MAX_BUDGET_DOLLARS,
     MAX_BUDGET_TOKENS,
@@ -35,14 +36,14 @@ from orchestrator.models.task_contract import (
     Contract,
     Priority,
 )
+from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.rules.check_rule import schemas_of
 from orchestrator.rules.json_schema import schema_faults, together_faults
 
 MAX_CACHE_AGE_SECONDS = 31 * 86_400
 MAX_VERSION_CHARACTERS = 16
 MAX_FOREIGN_ID_CHARACTERS = 64
-_STEP_ARMS = {name: arm for name, arm in ARMS.items() if arm.in_plans}
-_CAPABILITIES = sorted({word for arm in _STEP_ARMS.values() for word in arm.capabilities})
+MAX_ARM_CHARACTERS = 128
 _IGNORED = ("api_version", "schema_version", "task_id")
 
 _EXAMPLE_PLAN = {
@@ -108,11 +109,6 @@ def _require_future(moment: datetime) -> None:
         raise ValidationError("Must be in the future.")
 
 
-def _require_step_arm(name: str) -> None:
-    if canonical_arm(name) not in _STEP_ARMS:
-        raise ValidationError(f"Not an arm that plans can use; known: {', '.join(_STEP_ARMS)}.")
-
-
 class BudgetRequestSchema(RequestSchema):
     """What a task may spend; max_cost_usd is another name for max_cost_dollars."""
 
@@ -160,10 +156,14 @@ class TaskRequestSchema(RequestSchema):
     callback_url = fields.String(validate=validate.Length(1, MAX_URL_CHARACTERS))
     cache = fields.Nested(CacheRequestSchema)
     required_capabilities = fields.List(
-        fields.String(validate=validate.OneOf(_CAPABILITIES)),
+        fields.String(validate=validate.Length(1, MAX_ARM_CHARACTERS)),
         validate=validate.Length(max=MAX_CAPABILITIES),
     )
-    assigned_arm = fields.String(validate=_require_step_arm)
+    assigned_arm = fields.String(validate=validate.Length(1, MAX_ARM_CHARACTERS))
+    effects = fields.String(
+        validate=validate.OneOf(EFFECTS),
+        metadata={"description": "The greatest effects that an action of the plan may have; default: write."},
+    )
     parent_task_id = fields.String(validate=validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z"))
     # members of OctoLLM's contract that are accepted and ignored
     api_version = fields.String(validate=validate.Length(1, MAX_VERSION_CHARACTERS))
@@ -186,10 +186,13 @@ class TaskRequestSchema(RequestSchema):
 _TASK = TaskRequestSchema()
 
 
-def read_contract(members: Mapping[str, Any], *, default_budget: Budget) -> Contract:
+def read_contract(
+    members: Mapping[str, Any], *, default_budget: Budget, tenant: str | None = None
+) -> Contract:
     """Return the contract that a request's body describes; the `default_budget` has the limits that it leaves out.
 
-    Raises InvalidInput. The submission checks later whether a plan can run and whether attachments exist.
+    Its arm and capabilities are among those that the `tenant` may use. Raises InvalidInput. The submission checks later
+    whether a plan can run and whether attachments exist.
     """
     given = {name: value for name, value in read(_TASK, members).items() if name not in _IGNORED}
     budget = given.pop("budget", {})
@@ -201,6 +204,21 @@ def read_contract(members: Mapping[str, Any], *, default_budget: Budget) -> Cont
     given["acceptance_criteria"] = tuple(given.get("acceptance_criteria", ()))
     given["attachments"] = tuple(dict.fromkeys(given.get("attachments", ())))
     given["required_capabilities"] = tuple(dict.fromkeys(given.get("required_capabilities", ())))
-    if "assigned_arm" in given:
-        given["assigned_arm"] = canonical_arm(given["assigned_arm"])
+    if given.keys() & {"assigned_arm", "required_capabilities"}:
+        _read_arms(given, StepGround(visible_arms(tenant), tenant))
     return Contract(budget=replace(default_budget, **budget), **given)
+
+
+def _read_arms(given: dict[str, Any], ground: StepGround) -> None:
+    """Write the id of the assigned arm in place of its name; raises InvalidInput for what no arm of a plan offers."""
+    if name := given.get("assigned_arm"):
+        arm = ground.find_arm(name)
+        if arm is None:
+            known = ", ".join(ground.arms)
+            raise InvalidInput.at("assigned_arm", f"Not an arm that plans can use; known: {known}.")
+        given["assigned_arm"] = arm.arm_id
+    offered = {word for arm in ground.arms.values() for word in arm.capabilities}
+    for index, word in enumerate(given["required_capabilities"]):
+        if word not in offered:
+            message = f"No arm offers {word!r}; GET /v1/arms lists what they offer."
+            raise InvalidInput.at(f"required_capabilities.{index}", message)

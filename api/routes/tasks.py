@@ -165,7 +165,7 @@ def submit(principal: Principal) -> Response:
     caller = _caller(principal, members)
 
     def create() -> Submitted:
-        contract = read_contract(members, default_budget=orchestrator.settings.budget)
+        contract = read_contract(members, default_budget=orchestrator.settings.budget, tenant=caller.tenant)
         _require_priority_scope(principal, contract.priority)
         return orchestrator.submit(caller, _screened(cache_control.with_header(contract)))
 

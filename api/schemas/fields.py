@@ -87,6 +87,20 @@ class JsonObject(fields.Field[dict[str, Any]]):
         return _bounded_object(value, self.max_bytes)
 
 
+class JsonValue(fields.Field[Any]):
+    """Any JSON value but null, of at most `max_bytes` as compact JSON."""
+
+    shape: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *, max_bytes: int = MAX_OBJECT_BYTES, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.max_bytes = max_bytes
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        _require_size(value, self.max_bytes)
+        return value
+
+
 class Constraints(fields.Field[list[str] | dict[str, Any]]):
     """Constraints on the result: a list of strings, or an object."""
 
@@ -192,6 +206,10 @@ def _text(value: Any, what: str) -> str:
 def _bounded_object(value: Any, max_bytes: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValidationError("Must be an object.")
+    _require_size(value, max_bytes)
+    return value
+
+
+def _require_size(value: Any, max_bytes: int) -> None:
     if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > max_bytes:
         raise ValidationError(f"Larger than {max_bytes} bytes as JSON.")
-    return value

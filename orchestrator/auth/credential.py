@@ -1,4 +1,4 @@
-"""Issues and verifies API keys and JWTs, and derives the secrets for webhooks, cache and tickets."""
+"""Issues and verifies API keys and JWTs, and derives the secrets for webhooks, cache, tickets and links."""
 
 import hashlib
 import hmac
@@ -23,6 +23,7 @@ SCOPES = (
     "task:read",
     "task:cancel",
     "task:critical",
+    "task:approve",
     "arm:list",
     "arm:register",
     "arm:admin",
@@ -270,6 +271,12 @@ def ticket_secret(settings: Settings) -> bytes:
     """Return the secret that signs stream tickets, derived from the key that signs tokens."""
     require_signing(settings)
     return _derived(settings.jwt_private_key or settings.jwt_secret or "", b"octollm ticket 1")
+
+
+def link_secret(settings: Settings) -> bytes:
+    """Return the secret that signs links to approvals, derived from the key that signs tokens."""
+    require_signing(settings)
+    return _derived(settings.jwt_private_key or settings.jwt_secret or "", b"octollm approval link 1")
 
 
 def _root(name: str, own: str | None, shared: str | None) -> str:

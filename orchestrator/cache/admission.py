@@ -1,12 +1,12 @@
 """Owns the admission policy of the cache: which completed tasks may share their result, and for how long. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.cache.exact import control_of
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import find_action
 from orchestrator.models.execution_state import StepState
-from orchestrator.models.plan import Plan
+from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.safety import scan
@@ -41,23 +41,18 @@ class Admission:
     reason: str | None = None
 
 
-def are_cacheable(actions: Sequence[tuple[str, str]]) -> bool:
-    """Return whether results of these (arm, action) pairs may be reused: no side effects, and a max age above 0."""
-    return (
-        _fresh_seconds(
-            [ExecutedAction(arm, action, StepState.DONE) for arm, action in actions], ttl_seconds=1
-        )
-        > 0
-    )
+def are_cacheable(offers: Iterable[Offer]) -> bool:
+    """Return whether results of these actions may be reused: no side effects, and a max age above 0."""
+    executed = [ExecutedAction(offer.arm, offer.action, StepState.DONE) for offer in offers]
+    return _fresh_seconds(executed, ttl_seconds=1) > 0
 
 
 def admit(
     contract: Contract, plan: Plan, verdict: Verdict, *, executed: Sequence[ExecutedAction], ttl_seconds: int
 ) -> Admission:
     """Decide about a completed task: store only results that are correct, complete, secret-free and without effects."""
-    actions = [(item.arm, item.action) for item in executed]
     fresh_seconds = _fresh_seconds(executed, ttl_seconds=ttl_seconds)
-    if not are_cacheable(actions):
+    if not are_cacheable(Offer(item.arm, item.action) for item in executed):
         return Admission(
             is_shared=False, reason="an action has side effects, or its result is valid for the moment only"
         )
@@ -96,7 +91,7 @@ def _fresh_seconds(executed: Sequence[ExecutedAction], *, ttl_seconds: int) -> i
     """Return the TTL, or the shortest remaining max age of an action; 0 if an action has side effects."""
     limits = [ttl_seconds]
     for item in executed:
-        action = ARMS[item.arm].actions.get(item.action)
+        action = find_action(Offer(item.arm, item.action))
         if action is None or action.effects not in ("none", "read"):
             return 0
         if action.max_age_seconds is not None:

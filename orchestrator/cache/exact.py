@@ -12,7 +12,7 @@ import structlog
 
 from orchestrator.cache.signed_store import SignedStore
 from orchestrator.models.arm_capability import registry_digest
-from orchestrator.models.task_contract import CacheControl, Contract
+from orchestrator.models.task_contract import EFFECTS, CacheControl, Contract
 from orchestrator.settings import Settings
 from orchestrator.similarity import canonical_key
 
@@ -94,8 +94,13 @@ def key_parts(contract: Contract, *, tenant: str, scopes: Iterable[str], environ
         ),
         "output_schema": _digest(contract.output_schema),
         "plan": _digest(contract.plan),
-        "arms": _digest([contract.assigned_arm, sorted(contract.required_capabilities)]),
+        "arms": _digest([contract.assigned_arm, sorted(contract.required_capabilities), *_limited(contract)]),
     }
+
+
+def _limited(contract: Contract) -> list[str]:
+    """Return the limit on the effects of the plan, if there is one: it changes the plan, and so the result."""
+    return [] if contract.effects == EFFECTS[-1] else [contract.effects]
 
 
 def key_of(parts: Mapping[str, str]) -> str:

@@ -167,4 +167,4 @@ def _may_use_cache(contract: Contract, plan: Plan | None) -> bool:
     """Return whether the contract and, if there is one, the client's plan allow a cached result."""
     if not is_eligible(contract):
         return False
-    return plan is None or are_cacheable([(step.arm, step.action) for step in plan.steps])
+    return plan is None or are_cacheable(offer for step in plan.steps for offer in step.candidates())

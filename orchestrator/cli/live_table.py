@@ -14,6 +14,7 @@ from orchestrator.cli.progress import StepProgress, TaskProgress
 _LOOKS = {
     "waiting": ("·", "dim"),
     "queued": ("○", "cyan"),
+    "asking": ("?", "bold yellow"),
     "running": ("▶", "bold blue"),
     "retrying": ("↻", "yellow"),
     "done": ("✓", "green"),

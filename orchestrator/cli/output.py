@@ -40,6 +40,19 @@ def json_text(document: Any) -> str:
     return json.dumps(document, indent=2, ensure_ascii=not _is_unicode(sys.stdout.encoding))
 
 
+def printable(text: str) -> str:
+    """Return a text on one line whose invisible characters (controls, changes of direction) are shown as escapes.
+
+    Someone decides by what is shown, so a text of others must not move the cursor or reorder what stands beside it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 @contextmanager
 def exit_on_closed_pipe() -> Iterator[None]:
     """End the process by SIGPIPE, as other programs do, when the reader of its output (head, less) has exited."""

@@ -4,9 +4,40 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from orchestrator.cli.output import printable
+
 FINAL_EVENTS = {"task.completed": "completed", "task.failed": "failed", "task.cancelled": "cancelled"}
 _PLANNED_PERCENT = 5
 _STEPS_PERCENT = 85
+# the commands that decide an approval
+_COMMANDS = {
+    "approve": "octollm approve {id}",
+    "edit": "octollm approve {id} --inputs JSON",
+    "answer": "octollm answer {id} JSON",
+    "run_again": "octollm run-again {id}",
+    "accept": "octollm accept {id} JSON",
+    "reject": "octollm reject {id} --comment TEXT",
+}
+
+
+def told_request(data: dict[str, Any]) -> str:
+    """Return what an event approval.requested or approval.expiring says: who should decide what, until when, how."""
+    by = f" by {printable(data['by'])}" if data.get("by") else ""
+    until = datetime.fromisoformat(data["expires_at"]).astimezone()
+    how = decision_commands(data["approval_id"], data["allow"])
+    return f"waiting for {data['kind']}{by} until {until:%Y-%m-%d %H:%M:%S}: {how}"
+
+
+def told_decision(data: dict[str, Any]) -> str:
+    """Return what an event approval.decided says: the decision, who made it, and the comment."""
+    by = f" by {printable(data['decided_by'])}" if data.get("decided_by") else ""
+    comment = f": {printable(data['comment'])}" if data.get("comment") else ""
+    return f"{data['state'].replace('_', ' ')}{by}{comment}"
+
+
+def decision_commands(approval_id: str, allow: list[str]) -> str:
+    """Return the commands that decide an approval."""
+    return " | ".join(_COMMANDS[verb].format(id=approval_id) for verb in allow if verb in _COMMANDS)
 
 
 @dataclass
@@ -60,6 +91,8 @@ class TaskProgress:
             self._apply_step(kind, data, datetime.fromisoformat(event["timestamp"]))
         elif kind.startswith("step."):
             self.activity = {"$plan": "planning", "$judge": "judging"}.get(data["step"], self.activity)
+        elif kind.startswith("approval."):
+            self._apply_approval(kind, data)
         else:
             self._apply_task(kind, data)
         self._raise_percentage()
@@ -109,6 +142,13 @@ class TaskProgress:
                 step.state, step.note = "skipped", "a step it depends on did not finish"
         if step.is_final():
             step.seconds = data["duration_ms"] / 1000 if "duration_ms" in data else step.seconds_at(at)
+
+    def _apply_approval(self, kind: str, data: dict[str, Any]) -> None:
+        step = self._step(data["step"])
+        if kind == "approval.decided":
+            step.note = told_decision(data)
+        elif kind in ("approval.requested", "approval.expiring"):
+            step.state, step.started_at, step.note = "asking", None, told_request(data)
 
     def _step(self, name: str) -> StepProgress:
         return self.steps.setdefault(name, StepProgress(name))

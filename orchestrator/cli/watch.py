@@ -141,6 +141,8 @@ def _wait(seconds: float, tick: Callable[[], None]) -> None:
 def _describe(progress: TaskProgress, kind: str, data: dict[str, Any]) -> str:
     if kind.startswith("step."):
         return _describe_step(progress, kind.removeprefix("step."), data)
+    if kind.startswith("approval."):
+        return _describe_approval(progress, kind, data)
     if kind == "task.submitted":
         return f"{progress.task_id} accepted"
     if kind == "task.planned":
@@ -155,6 +157,12 @@ def _describe(progress: TaskProgress, kind: str, data: dict[str, Any]) -> str:
     if kind in FINAL_EVENTS:
         return FINAL_EVENTS[kind]
     return kind
+
+
+def _describe_approval(progress: TaskProgress, kind: str, data: dict[str, Any]) -> str:
+    step = progress.steps[data["step"]]
+    told = "expires soon: " if kind == "approval.expiring" else ""
+    return f"{step.name:<24} {step.arm:<16} {told}{step.note}"
 
 
 def _describe_step(progress: TaskProgress, change: str, data: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ from orchestrator.models.errors import (
     InvalidInput,
     NotFound,
     StepError,
+    TooLate,
 )
 from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.step_result import StepResult
@@ -155,6 +156,12 @@ def decide(
     return in_transaction(engine, work)
 
 
+def require_pending(asked: ApprovalRecord) -> None:
+    """Raise AlreadyDecided unless the approval is pending."""
+    if asked.state != ApprovalState.PENDING:
+        raise _refusal(asked)
+
+
 def expire(engine: Engine, approval_id: str, *, task_id: str, settings: Settings) -> Expiry | None:
     """Apply the rule of an approval whose time is over; None when it was decided, or is not due."""
 
@@ -257,13 +264,19 @@ def _earlier(asked: ApprovalRecord, decision: Decision) -> DecisionMade:
         if asked.once_sha256 == decision.once_sha256:
             return DecisionMade(asked, is_replay=True)
         raise IdempotencyConflict()
-    if asked.state == ApprovalState.PENDING:
+    raise _refusal(asked)
+
+
+def _refusal(asked: ApprovalRecord) -> AlreadyDecided:
+    kind: type[AlreadyDecided] = AlreadyDecided
+    if asked.state in (ApprovalState.PENDING, ApprovalState.EXPIRED):
+        kind = TooLate
         message = f"The time to decide on {asked.id} was over at {asked.expires_at.isoformat()}."
     else:
         who = f" by {asked.decided_by}" if asked.decided_by else ""
         at = f" at {asked.decided_at.isoformat()}" if asked.decided_at else ""
         message = f"{asked.id} is already {asked.state}{who}{at}."
-    raise AlreadyDecided(
+    return kind(
         message,
         details={
             "state": asked.state,

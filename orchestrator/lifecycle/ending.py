@@ -33,7 +33,8 @@ class Ending:
     """How a task is to end, and what to record of it before its terminal event.
 
     `admission` says what the result may do for other tasks; `cache` is {layer, source_task_id, age_seconds} of a
-    result that another task made.
+    result that another task made. `has_writes`: an action of the task changed something outside, so that not even its
+    failure counts for other tasks.
     """
 
     status: TaskStatus
@@ -43,6 +44,14 @@ class Ending:
     decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     admission: Admission = _NOT_SHARED
     cache: Mapping[str, Any] | None = None
+    has_writes: bool = False
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether the task's followers end as it does."""
+        if self.error is not None and self.error["code"] in _SHARED_FAILURES:
+            return not self.has_writes
+        return self.admission.is_shared
 
 
 @dataclass(frozen=True)
@@ -120,8 +129,7 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
     events.write(conn, task.id, facts, round_number=task.round, decisions=decisions)
     if task.contract.get("callback_url"):
         webhooks.enqueue(conn, task.id)
-    is_shared = ending.admission.is_shared or (error is not None and error["code"] in _SHARED_FAILURES)
-    shared = settle_followers(conn, task.id, is_shared=is_shared) if task.leads else ()
+    shared = settle_followers(conn, task.id, is_shared=ending.is_shared) if task.leads else ()
     return Ended(task.id, ending.status, task.priority, task.age_seconds, stopped, shared)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.memory.steps import StepOutcome
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import find_action
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
@@ -13,10 +13,14 @@ from orchestrator.planner.check import descendants
 
 @dataclass(frozen=True)
 class Repair:
-    """The steps that the next round runs again, and by name the ids of the rows whose results it keeps."""
+    """The steps that the next round runs again, and by name the ids of the rows whose results it keeps.
+
+    `repeats` are those of the former whose action must not run twice and took effect, or may have: they ask first.
+    """
 
     reruns: frozenset[str]
     kept: Mapping[str, str]
+    repeats: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ def plan_repair(
     if not any(set(step.depends_on) - reruns <= set(kept) and not set(step.depends_on) & reruns
                for step in plan.steps if step.id in reruns):  # fmt: skip
         return NoRepair("no step of a repair could start, because the steps before it did not finish")
-    return Repair(frozenset(reruns), kept)
+    repeats = frozenset(name for name, row in latest.items() if row.took_effect and name in reruns)
+    return Repair(frozenset(reruns), kept, repeats)
 
 
 def _can_change(step: PlanStep, outcome: StepOutcome) -> bool:
-    if not ARMS[outcome.arm].actions[step.action].deterministic:
+    action = find_action(outcome.offer)
+    if action is not None and not action.deterministic:
         return True
     return step.repair_inputs is not None and not outcome.was_repaired

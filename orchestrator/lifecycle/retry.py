@@ -40,10 +40,14 @@ class RetrySource:
 
 @dataclass(frozen=True)
 class RoundReuse:
-    """The steps that a retry's round runs again, and by name the rows whose results it keeps."""
+    """The steps that a retry's round runs again, and by name the rows whose results it keeps.
+
+    `repeats` are those of the former whose action must not run twice and took effect, or may have: they ask first.
+    """
 
     reruns: frozenset[str]
     kept: Mapping[str, StepOutcome]
+    repeats: frozenset[str] = frozenset()
 
 
 def retry(
@@ -86,7 +90,10 @@ def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | 
     done = {row.name: row for row in outcomes if row.state is StepState.DONE}
     again = {step.id for step in plan.steps if step.id not in done or step.id == from_step}
     reruns = frozenset(again | descendants(plan, again))
-    return RoundReuse(reruns, {name: row for name, row in done.items() if name not in reruns})
+    kept = {name: row for name, row in done.items() if name not in reruns}
+    return RoundReuse(
+        reruns, kept, frozenset(row.name for row in outcomes if row.took_effect and row.name in reruns)
+    )
 
 
 def _hold_ended(conn: Connection, tenant: str, task_id: str) -> SourceTask:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from orchestrator.memory.steps import StepMessage
+from orchestrator.models.approval import Gate
 from orchestrator.models.arm_capability import ARMS, queue_of
 from orchestrator.models.execution_state import JUDGE_STEP, StepKind
 from orchestrator.models.ids import chord_id, step_id
-from orchestrator.models.plan import Plan, PlanStep
+from orchestrator.models.plan import Offer, Plan, PlanStep
 from orchestrator.planner.check import path_lengths
 
 JUDGE_ARM = "judge"
@@ -20,16 +21,18 @@ class RoundLayout:
 
     `kept` maps the names of finished steps to the ids of their rows, which belong to earlier rounds or, in the first
     round of a retry, to the task that it repeats. `feedback` maps the faulty steps to the judge's explanation, `routes`
-    each step to its arm.
+    each step to the arm and the action that do it. `repeats` are steps whose action must not run
+    twice and took effect before, or may have.
     """
 
     task_id: str
     number: int
     priority: int
-    routes: Mapping[str, str]
+    routes: Mapping[str, Offer]
     reruns: Collection[str]
     kept: Mapping[str, str] = field(default_factory=dict)
     feedback: Mapping[str, str] = field(default_factory=dict)
+    repeats: Collection[str] = ()
 
     def row_id(self, name: str) -> str:
         """Return the id of a step's row in this round."""
@@ -89,31 +92,32 @@ def _step_row(
     followers = [
         other.id for other in plan.steps if step.id in other.depends_on and other.id in layout.reruns
     ]
-    arm = layout.routes[step.id]
+    offer = layout.routes[step.id]
+    repeats = step.id in layout.repeats
+    approval = _repetition(step) if repeats else step.approval
     return {
-        **_common(layout, step.id, arm),
+        **_common(layout, step.id, offer.arm),
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
-        "spec": {**vars(step), "inputs": _inputs(step, layout), "arm": arm, "position": position,
-                 "feedback": layout.feedback.get(step.id),
-                 **({"once": True} if ARMS[arm].actions[step.action].runs_once else {})},
+        "spec": {**_spec(step, offer, position), "inputs": _inputs(step, layout), "approval": approval,
+                 "feedback": layout.feedback.get(step.id), **({"repeats": True} if repeats else {})},
         "bindings": {name: layout.kept.get(name) if name not in layout.reruns else layout.row_id(name)
                      for name in step.depends_on},
         "waiting": len(unmet),
         "unblocks": [layout.row_id(name) for name in followers],
         "path_length": path_length,
         "state": "blocked" if unmet else "held",
-        "gate": "closed" if step.approval is not None else None,
+        "gate": "closed" if approval is not None else None,
     }  # fmt: skip
 
 
 def _reused_row(step: PlanStep, layout: RoundLayout, *, position: int, path_length: int) -> dict[str, Any]:
-    arm = layout.routes[step.id]
+    offer = layout.routes[step.id]
     return {
-        **_common(layout, step.id, arm),
+        **_common(layout, step.id, offer.arm),
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
-        "spec": {**vars(step), "arm": arm, "position": position},
+        "spec": _spec(step, offer, position),
         "bindings": {},
         "waiting": 0,
         "unblocks": [],
@@ -121,6 +125,19 @@ def _reused_row(step: PlanStep, layout: RoundLayout, *, position: int, path_leng
         "state": "done",
         "reuses": layout.kept[step.id],
     }
+
+
+def _spec(step: PlanStep, offer: Offer, position: int) -> dict[str, Any]:
+    once = {"once": True} if ARMS[offer.arm].actions[offer.action].runs_once else {}
+    return {**step.to_record(), **offer._asdict(), "position": position, **once}
+
+
+def _repetition(step: PlanStep) -> dict[str, Any]:
+    """Return what a person is asked before an effect happens a second time, whatever the plan and the policy say."""
+    asked = step.approval or {}
+    ask = f"Step {step.id} took effect before, or may have. May it run again?"
+    gate = Gate(ask, by=asked.get("by"), expires_in=asked.get("expires_in", Gate.expires_in))
+    return gate.to_record()
 
 
 def _judge_row(layout: RoundLayout) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def submit(
     plan = None
     if contract.plan is not None:
         plan = check_plan(
-            contract.plan, attachments=contract.attachments, budget=contract.budget, contract=contract
+            contract.plan, tenant=caller.tenant, attachments=contract.attachments, contract=contract
         )
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
@@ -72,7 +72,7 @@ def submit(
     if accepted is None:
         if contract.plan is None and not settings.models:
             # the planner would choose the same recipe: refuse now what it could not plan
-            plan_by_recipe(contract, attachments)
+            plan_by_recipe(contract, attachments, tenant=caller.tenant)
         require_room()
         with tenant_statement(engine, caller.tenant) as conn:
             accepted = submission_cache.follow_or_run(conn, redispatch_seconds=settings.redispatch_seconds)

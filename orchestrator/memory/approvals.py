@@ -141,11 +141,13 @@ def list_approvals(
     *,
     state: str | None = None,
     task_id: str | None = None,
+    assignee: str | None = None,
     limit: int = 50,
     before: str | None = None,
 ) -> list[ApprovalRecord]:
     """Return the tenant's approvals, newest first, with ids below `before`."""
-    values = {"tenant": tenant, "state": state, "task_id": task_id, "limit": limit, "before": before}
+    asked = {"tenant": tenant, "state": state, "task_id": task_id, "assignee": assignee}
+    values = {**asked, "limit": limit, "before": before}
     return _records(conn.exec_driver_sql(_SQL["list_approvals"], values))
 
 

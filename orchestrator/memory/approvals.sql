@@ -34,6 +34,7 @@ JOIN tasks t ON t.id = a.task_id
 WHERE a.tenant = %(tenant)s
     AND (%(state)s::text IS NULL OR a.state = %(state)s)
     AND (%(task_id)s::text IS NULL OR a.task_id = %(task_id)s)
+    AND (%(assignee)s::text IS NULL OR a.assignee = %(assignee)s)
     AND (%(before)s::text IS NULL OR a.id < %(before)s)
 ORDER BY a.id DESC
 LIMIT %(limit)s;

@@ -52,7 +52,7 @@ FROM rounds r
 JOIN tasks t ON t.id = r.task_id
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
-        s.arm, s.state, s.round, coalesce(s.result, origin.result) AS result,
+        s.arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
         s.spec ->> 'feedback' IS NOT NULL AS was_repaired
     FROM steps s
     LEFT JOIN steps origin ON origin.id = s.reuses

@@ -1,7 +1,7 @@
 """Reads and writes steps: leases, completion, release into free slots, retries; an attempt starts in claims."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import StepResult
 
 _SQL = sql.load(__file__)
@@ -98,17 +99,26 @@ class Fenced:
 class StepOutcome:
     """The latest row of a step of the plan; `was_repaired` if it ran with the judge's feedback.
 
-    `id` and `task_id` are those of the row that holds the result: an earlier task's if the result is reused.
+    `arm` and `action` are those that the router chose. `id` and `task_id` are those of the row that holds the result:
+    an earlier task's if the result is reused.
+    `took_effect`: its action must not run twice, and took effect or may have.
     """
 
     id: str
     task_id: str
     name: str
     arm: str
+    action: str
     state: StepState
     round: int
     was_repaired: bool
     result: StepResult | None
+    took_effect: bool = False
+
+    @property
+    def offer(self) -> Offer:
+        """Return the arm and the action that did the step, or are to do it."""
+        return Offer(self.arm, self.action)
 
 
 @dataclass(frozen=True)
@@ -199,16 +209,17 @@ def fence(conn: Connection, task_id: str) -> list[Fenced]:
 def results_of(conn: Connection, task_id: str, *, round_number: int) -> list[StepOutcome]:
     """Return the latest outcome of every step up to this round, including those kept from earlier rounds."""
     rows = conn.exec_driver_sql(_SQL["results_of"], {"task_id": task_id, "round": round_number})
-    return [outcome_of(row) for row in rows]
+    return [replace(outcome_of(row), took_effect=row.took_effect) for row in rows]
 
 
 def outcome_of(row: Row[Any]) -> StepOutcome:
-    """Return the outcome in a row of the statement `results_of`."""
+    """Return the outcome in a row of the statement `results_of`; not whether it took effect."""
     return StepOutcome(
         row.id,
         row.task_id,
         row.name,
         row.arm,
+        row.action,
         StepState(row.state),
         row.round,
         row.was_repaired,

@@ -251,10 +251,20 @@ LIMIT %(limit)s;
 
 -- name: results_of
 -- Read the latest row of every step of the plan with its result, including results kept from earlier rounds. For a
--- reused step it returns the row that holds the result.
+-- reused step it returns the row that holds the result. A step that must not run twice took effect, or may have, if it
+-- is done in any round, or if nobody knows what became of its effect, or if it asked about that before it ran.
 SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
-    s.arm, s.state, s.round, coalesce(s.result, origin.result) AS result,
-    s.spec ->> 'feedback' IS NOT NULL AS was_repaired
+    s.arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
+    s.spec ->> 'feedback' IS NOT NULL AS was_repaired,
+    bool_or(s.spec ? 'once' AND (
+        s.state = 'done' OR s.spec ? 'repeats' OR (s.state = 'cancelled' AND s.effect_attempt IS NOT NULL)
+        OR (s.state = 'failed' AND s.result #>> '{error,code}' = 'outcome_unknown')
+        OR EXISTS (
+            SELECT
+            FROM approvals a
+            WHERE a.step_id = s.id AND a.kind = 'outcome' AND a.state IN ('accepted', 'rejected', 'expired')
+        )
+    )) OVER (PARTITION BY s.name) AS took_effect
 FROM steps s
 LEFT JOIN steps origin ON origin.id = s.reuses
 WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.round <= %(round)s

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from orchestrator.models.plan import Offer
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import BUILT_IN, REGISTRY
 from orchestrator.settings_file import peek
@@ -188,6 +189,12 @@ class ArmRegistry(Mapping[str, ArmCapability]):
 def queue_of(arm_id: str) -> str:
     """Return the queue that the arm's workers consume."""
     return ARMS[arm_id].queue
+
+
+def find_action(offer: Offer) -> Action | None:
+    """Return the action of an offer; None if its arm is gone since, or no longer has it."""
+    arm = ARMS.get(offer.arm)
+    return arm.actions.get(offer.action) if arm else None
 
 
 def canonical_arm(name: str) -> str:

@@ -9,10 +9,13 @@ OctoError
 ├── InvalidOperation         the resource's state does not allow the operation
 │   ├── IdempotencyConflict  the Idempotency-Key was used with another body
 │   └── AlreadyDecided       the approval is not pending any more (details: state, decided_by, decided_at, via)
+│       └── TooLate          nobody decided in time
 ├── Unauthenticated          the credential is missing or invalid
 │   └── InvalidCredential    the credential is invalid
 ├── Forbidden                the credential lacks a scope
 │   ├── BlockedByPolicy      the safety policy rejects the task's content (details.kinds)
+│   ├── NotTheAssignee       the approval names another key
+│   ├── OwnTask              the key that submitted the task may not decide its approvals
 │   └── StorageFull          the tenant's files use all of its storage
 ├── TooMuch                  a limit is reached for now (details.retry_after, in seconds)
 │   ├── RateLimited          the caller's rate limit is used up
@@ -27,13 +30,12 @@ OctoError
     ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
+    ├── ToolChanged          an MCP tool is no longer the one that was approved
+    ├── ToolServerLost       an MCP server did not start, or ended
     ├── ActionFailed         a function arm's action raised an unexpected exception
     ├── InvalidOutput        an action returned something else than its contract says
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
-    ├── ArmUnavailable       an HTTP arm can't be reached, or is overloaded
-    │   └── ArmExpired       an HTTP arm's registration has ended
-    ├── ArmFailed            an HTTP arm answered with an error (details.arm_code)
-    │   └── ArmFailedForNow  the same, and it may be tried again
+    ├── ArmUnavailable, ArmFailed: an HTTP arm gave no result: orchestrator.models.arm_errors
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
     ├── PermitDenied         the step has no valid permit
@@ -135,9 +137,15 @@ class IdempotencyConflict(InvalidOperation):
 
 
 class AlreadyDecided(InvalidOperation):
-    """Another decision came first, or the approval has expired."""
+    """Another decision came first, or the approval was withdrawn."""
 
     code = "already_decided"
+
+
+class TooLate(AlreadyDecided):
+    """The time to decide was over."""
+
+    code = "approval_expired"
 
 
 class Unauthenticated(OctoError):
@@ -162,6 +170,18 @@ class BlockedByPolicy(Forbidden):
     """The safety policy rejects this task."""
 
     code = "blocked_by_policy"
+
+
+class NotTheAssignee(Forbidden):
+    """The approval names another key, which alone may decide it."""
+
+    code = "not_the_assignee"
+
+
+class OwnTask(Forbidden):
+    """This key submitted the task; with APPROVAL_FOUR_EYES=on another key must decide its approvals."""
+
+    code = "own_task"
 
 
 class StorageFull(Forbidden):
@@ -266,28 +286,16 @@ class OutcomeUnknown(StepError):
     leaves_effect_open = True
 
 
-class ArmUnavailable(StepError):
-    """The HTTP arm can't be reached, or is overloaded."""
+class ToolChanged(StepError):
+    """The MCP tool is no longer the one that was approved."""
 
-    code = "arm_unavailable"
-    retryable = True
-
-
-class ArmExpired(ArmUnavailable):
-    """The HTTP arm's registration has ended."""
-
-    retryable = False
+    code = "tool_changed"
 
 
-class ArmFailed(StepError):
-    """The HTTP arm answered with an error."""
+class ToolServerLost(StepError):
+    """The MCP server did not start, or ended before it answered."""
 
-    code = "arm_failed"
-
-
-class ArmFailedForNow(ArmFailed):
-    """The HTTP arm answered with an error, and that it may be tried again."""
-
+    code = "tool_server_lost"
     retryable = True
 
 

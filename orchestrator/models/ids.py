@@ -14,6 +14,7 @@ ChordId = NewType("ChordId", str)
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _STEPS = uuid.UUID("6f63746f-6c6c-6d00-8000-737465707321")
 _TASK_ID = re.compile(r"task_[0-9A-Za-z]{16}")
+_APPROVAL_ID = re.compile(r"appr_[0-9A-Za-z]{16}")
 
 
 def new_task_id() -> TaskId:
@@ -37,6 +38,11 @@ def new_approval_id() -> str:
 def is_task_id(text: str) -> bool:
     """Tell whether `text` has the form of a task id."""
     return _TASK_ID.fullmatch(text) is not None
+
+
+def is_approval_id(text: str) -> bool:
+    """Tell whether `text` has the form of an approval's id."""
+    return _APPROVAL_ID.fullmatch(text) is not None
 
 
 def step_id(task_id: str, *, round_number: int, name: str) -> StepId:

@@ -1,18 +1,32 @@
 """A plan: a graph of steps, each the work of one arm, as plain frozen values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from orchestrator.models.record import known_members
 
 MAX_STEPS = 50
 
 
+class Offer(NamedTuple):
+    """One action of an arm, as something that can do a step."""
+
+    arm: str
+    action: str
+
+    def __str__(self) -> str:
+        """Return `arm.action`."""
+        return f"{self.arm}.{self.action}"
+
+
 @dataclass(frozen=True)
 class PlanStep:
     """One node of a plan: which arm does which action, with which inputs, after which steps.
 
+    `arm` and `action` are those that the plan prefers; the row of the step has those that the router chose. `offers`
+    are all that can do the step, the preferred one first; empty when no other can. `excluded` says of those that were
+    considered and can't, why: {"arm.action": reason}.
     `inputs` may hold references {"$from": step id, "pointer": JSON pointer into that step's output}.
     `repair_inputs` replace inputs of the same name when a repair round runs the step again. `estimate` is its
     author's estimate of tokens, seconds and dollars. If `required` is false, the criteria that the step's action
@@ -34,14 +48,34 @@ class PlanStep:
     required: bool = True
     estimate: dict[str, float] = field(default_factory=dict)
     approval: dict[str, Any] | None = None
+    offers: tuple[Offer, ...] = ()
+    excluded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def preferred(self) -> Offer:
+        """Return the arm and the action that the plan prefers."""
+        return Offer(self.arm, self.action)
+
+    def candidates(self) -> Sequence[Offer]:
+        """Return all that can do the step, the preferred one first."""
+        return self.offers or (self.preferred,)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the step as JSON values; `offers` and `excluded` are left out when they are empty."""
+        record = dict(vars(self))
+        for name in ("offers", "excluded"):
+            if not record[name]:
+                del record[name]
+        return record
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Return the step of a record that `Plan.to_record` wrote."""
+        """Return the step of a record that `to_record` wrote."""
         sequences = {
             name: tuple(record[name]) for name in ("capabilities", "depends_on", "acceptance_criteria")
         }
-        return cls(**{**known_members(cls, record), **sequences})
+        offers = tuple(Offer(*offer) for offer in record.get("offers", ()))
+        return cls(**{**known_members(cls, record), **sequences, "offers": offers})
 
 
 @dataclass(frozen=True)
@@ -56,7 +90,7 @@ class Plan:
     def to_record(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
         # asdict() copies all inputs, which nobody changes: it took a fifth of the time that saving a round takes
-        return {**vars(self), "steps": tuple(dict(vars(step)) for step in self.steps)}
+        return {**vars(self), "steps": tuple(step.to_record() for step in self.steps)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:

@@ -19,6 +19,8 @@ MAX_ATTACHMENTS = 20
 MAX_CAPABILITIES = 10
 MAX_BUDGET_TOKENS = 10_000_000
 MAX_BUDGET_DOLLARS = 100
+EFFECTS = ("none", "read", "write")
+"""What an action does outside: nothing, read, or write; each includes the ones before it."""
 
 
 class Priority(StrEnum):
@@ -110,7 +112,8 @@ class Contract:
 
     `redacted` is {kind: count} of what orchestrator.safety.screening replaced. `cache` is None if the client did not
     set it. The plan must have a step of `assigned_arm`, and its steps together the `required_capabilities`.
-    `parent_task_id` is only for the client's own use.
+    `effects` (none, read or write) are the greatest effects that an action of the plan may have. `parent_task_id` is
+    only for the client's own use.
     """
 
     goal: str
@@ -130,6 +133,7 @@ class Contract:
     required_capabilities: tuple[str, ...] = ()
     assigned_arm: str | None = None
     parent_task_id: str | None = None
+    effects: str = EFFECTS[-1]
 
     def to_record(self) -> dict[str, Any]:
         """Return the contract as JSON values, for the tasks row and the trace; it shares the contract's own values."""
@@ -169,6 +173,7 @@ class Contract:
             required_capabilities=tuple(record.get("required_capabilities", ())),
             assigned_arm=record.get("assigned_arm"),
             parent_task_id=record.get("parent_task_id"),
+            effects=record.get("effects", EFFECTS[-1]),
         )
 
 

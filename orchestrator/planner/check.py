@@ -6,11 +6,11 @@ from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
-from orchestrator.models.task_contract import Budget, Contract
-from orchestrator.planner.data_flow import check_data_flow
+from orchestrator.models.task_contract import EFFECTS, Budget, Contract
+from orchestrator.planner.data_flow import check_data_flow, fitting
+from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
 from orchestrator.rules.json_schema import together_faults
@@ -31,17 +31,19 @@ class PlanOrigin:
 def check_plan(
     record: Mapping[str, Any] | Sequence[Any],
     *,
+    tenant: str | None = None,
     attachments: Sequence[str] = (),
-    budget: Budget | None = None,
     contract: Contract | None = None,
     is_ours: bool = False,
     origin: PlanOrigin | None = None,
 ) -> Plan:
     """Return the plan that `record` ({"steps": [...]} or the list alone) describes, with defaults filled in.
 
-    `attachments` are the task's artifact ids; the steps must fit into `budget`. A plan that `is_ours`, made by a model
-    or a recipe, must also contain a check of its own result. With `contract` the plan must have the steps, arm and
-    capabilities that the task names. Raises InvalidPlan; its details.errors names every fault found.
+    `tenant` is the one whose arms it may use, None: only those for all tenants; `attachments` are the task's artifact
+    ids. With `contract` the plan must have the steps, arm and capabilities that the task names, fit into its budget,
+    and have no stronger effects than it allows. A plan that `is_ours`, made by a model or a recipe, must also contain
+    a check of its own result. An arm that a client's plan names is pinned, one that another plan names is preferred.
+    Raises InvalidPlan; its details.errors names every fault found.
     """
     faults = PlanFaults()
     items = _items(record, faults)
@@ -49,19 +51,28 @@ def check_plan(
         raise InvalidPlan(
             f"the plan breaks a rule: {many[0]}", details={"errors": [{"field": "steps", "message": many[0]}]}
         )
+    ground = StepGround(
+        visible_arms(tenant),
+        tenant,
+        attachments,
+        effects=contract.effects if contract else EFFECTS[-1],
+        assigned_arm=contract.assigned_arm if contract else None,
+        pins=not is_ours and (origin is None or origin.mode == "client"),
+    )
     read = [
-        read_step(item, f"steps.{index}", attachments=attachments, faults=faults)
+        read_step(item, f"steps.{index}", ground=ground, faults=faults)
         for index, item in enumerate(items[:MAX_STEPS])
     ]
     _check_graph(read, faults)
-    check_data_flow([step if step and step.arm else None for step in read], faults, is_ours=is_ours)
-    steps = tuple(step for step in read if step)
+    placed = fitting([step if step and step.arm else None for step in read], ground)
+    check_data_flow(placed, ground, faults, is_ours=is_ours)
+    steps = tuple(step for step in placed if step)
     if is_ours and not faults.found:
-        _check_ours(steps, faults)
+        _check_ours(steps, ground, faults)
     if contract and not faults.found:
-        _check_contract(steps, contract, faults)
-    if budget and not faults.found:
-        for message in _shortfalls(steps, budget, is_ours=is_ours):
+        _check_contract(steps, contract, ground, faults=faults)
+    if contract and not faults.found:
+        for message in _shortfalls(steps, contract.budget, ground, is_ours=is_ours):
             faults.add("steps", message)
     if faults.found:
         first = "{field}: {message}".format(**faults.found[0])
@@ -145,27 +156,29 @@ def _check_graph(read: Sequence[PlanStep | None], faults: PlanFaults) -> None:
         faults.add(f"{places[cycle.args[1][0]]}.depends_on", f"the steps depend on each other: {circle}")
 
 
-def _check_ours(steps: Sequence[PlanStep], faults: PlanFaults) -> None:
+def _check_ours(steps: Sequence[PlanStep], ground: StepGround, faults: PlanFaults) -> None:
     """Add the faults of rules that a model's or a recipe's plan must keep and a client's need not."""
     places = {step.id: index for index, step in enumerate(steps)}
     for index, step in enumerate(steps):
         for name in step.depends_on:
             if places[name] > index:
                 faults.add(f"steps.{index}.depends_on", f"step {name!r} comes later: name earlier steps only")
-    if not _is_checked(steps[-1]):
+    if not _is_checked(steps[-1], ground):
         faults.add(
             f"steps.{len(steps) - 1}",
             "the last step must be judge.verify, or have an acceptance criterion with a check",
         )
 
 
-def _is_checked(step: PlanStep) -> bool:
-    """Tell whether the judge checks a rule on the step's output: the plan's own, or one that the action brings."""
+def _is_checked(step: PlanStep, ground: StepGround) -> bool:
+    """Tell whether the judge checks a rule on the step's output: the plan's own, or one that each offer brings."""
     own = any(criterion["check"] for criterion in step.acceptance_criteria)
-    return own or (step.required and bool(ARMS[step.arm].actions[step.action].met))
+    return own or (step.required and all(ground.action_of(offer).met for offer in step.candidates()))
 
 
-def _check_contract(steps: Sequence[PlanStep], contract: Contract, faults: PlanFaults) -> None:
+def _check_contract(
+    steps: Sequence[PlanStep], contract: Contract, ground: StepGround, *, faults: PlanFaults
+) -> None:
     """Add a fault for each step, capability or arm that the task names and the plan does not have."""
     for number, criterion in enumerate(contract.acceptance_criteria):
         for name in unknown_steps(criterion.check or {}, steps):
@@ -175,20 +188,30 @@ def _check_contract(steps: Sequence[PlanStep], contract: Contract, faults: PlanF
             else:
                 ids = ", ".join(step.id for step in steps)[:_MAX_NAMED_CHARACTERS]
                 faults.add(place, f"there is no step {name[:64]!r} in the plan; its steps are {ids}")
-    offered = {word for step in steps for word in ARMS[step.arm].actions[step.action].capabilities}
+    offered = {word for step in steps for word in _offered_surely(step, ground)}
     if missing := sorted(set(contract.required_capabilities) - offered):
         faults.add("required_capabilities", f"no step of the plan offers {', '.join(missing)}")
     if contract.assigned_arm and all(step.arm != contract.assigned_arm for step in steps):
         faults.add("assigned_arm", f"no step of the plan is done by arm {contract.assigned_arm}")
 
 
-def _shortfalls(steps: Sequence[PlanStep], budget: Budget, *, is_ours: bool) -> Iterator[str]:
+def _offered_surely(step: PlanStep, ground: StepGround) -> set[str]:
+    """Return the capabilities that the step has whichever arm does it."""
+    return set.intersection(*(set(ground.action_of(offer).capabilities) for offer in step.candidates()))
+
+
+def _shortfalls(
+    steps: Sequence[PlanStep], budget: Budget, ground: StepGround, *, is_ours: bool
+) -> Iterator[str]:
     """Yield a message for each budget that the steps' estimates exceed; the graph has no cycle.
 
     Seconds are those of the longest path. A step without a token estimate counts the fewest tokens that its action
     needs in a plan of ours, and none in a client's plan.
     """
-    tokens = sum(step.estimate.get("tokens", _least_tokens(step) if is_ours else 0) for step in steps)
+    tokens = sum(
+        step.estimate.get("tokens", ground.action_of(step.preferred).least_tokens if is_ours else 0)
+        for step in steps
+    )
     dollars = sum(Decimal(str(step.estimate.get("dollars", 0))) for step in steps)
     for name, needed, limit in (
         ("max_tokens", tokens, budget.max_tokens),
@@ -197,10 +220,6 @@ def _shortfalls(steps: Sequence[PlanStep], budget: Budget, *, is_ours: bool) -> 
     ):
         if needed > limit:
             yield f"the steps take about {needed:,}, and {name} is {limit:,}"
-
-
-def _least_tokens(step: PlanStep) -> int:
-    return ARMS[step.arm].actions[step.action].least_tokens
 
 
 def _longest_seconds(steps: Sequence[PlanStep]) -> float:

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.models.arm_capability import ARMS, Action
-from orchestrator.models.plan import PlanStep
+from orchestrator.models.arm_capability import Action
+from orchestrator.models.plan import Offer, PlanStep
+from orchestrator.planner.offers import StepGround, settled
+from orchestrator.planner.plain_schema import plain_schema
 from orchestrator.planner.plan_schema import ARTIFACT_PATTERN
 from orchestrator.planner.references import FROM, POINTER, fault_of, is_reference, references_in
 from orchestrator.planner.step_reader import PlanFaults
@@ -13,14 +16,29 @@ from orchestrator.planner.step_reader import PlanFaults
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _PLACEHOLDER = re.compile(r"\{\{ ?(?:steps\.)?([a-z][a-z0-9_-]{0,63})((?:[./][A-Za-z0-9_]{1,64}){0,8}) ?\}\}")
 _MAX_LISTED = 12
+_Path = tuple[str | int, ...]
 
 
-def check_data_flow(steps: Sequence[PlanStep | None], faults: PlanFaults, *, is_ours: bool) -> None:
+def fitting(steps: Sequence[PlanStep | None], ground: StepGround) -> list[PlanStep | None]:
+    """Return the steps without the offers that do not fit the other steps.
+
+    An offer is compared with the kept offers of the steps before it and with the preferred ones of those after it. So
+    in the end all kept offers of two steps fit each other. A step without a fitting offer keeps its preferred one.
+    """
+    if not any(step and step.offers for step in steps):
+        return list(steps)
+    flow = _Flow([step for step in steps if step], ground)
+    return [flow.settle(step) if step else None for step in steps]
+
+
+def check_data_flow(
+    steps: Sequence[PlanStep | None], ground: StepGround, faults: PlanFaults, *, is_ours: bool
+) -> None:
     """Add a fault for each reference to something that the other step's action never puts out, or of another type.
 
     Also for each `{{step.member}}` in a text, because nothing is substituted there. A plan that `is_ours` has further
     faults: a criterion on a place that its step never puts out, an output where a file belongs, and a judge.verify
-    that has nothing to check.
+    that has nothing to check. Of the steps' offers only the preferred ones are checked: see `fitting`.
     """
     known = {step.id: step for step in steps if step}
     for index, step in enumerate(steps):
@@ -29,53 +47,114 @@ def check_data_flow(steps: Sequence[PlanStep | None], faults: PlanFaults, *, is_
         for member, inputs in (("inputs", step.inputs), ("repair_inputs", step.repair_inputs or {})):
             place = f"steps.{index}.{member}"
             for path, reference in references_in(inputs):
-                if message := _reference_fault(step, path, reference, known=known, is_ours=is_ours):
+                if fault_of(reference) or reference[FROM] not in known:
+                    continue  # reported where the steps are read
+                source = known[reference[FROM]].preferred
+                link = _Link(path, reference, ground.action_of(step.preferred), ground.action_of(source))
+                if message := link.fault(source, is_ours=is_ours):
                     faults.add(_dotted(place, path), message)
             for path, text in _texts_in(inputs):
                 if message := _placeholder_fault(text, known):
                     faults.add(_dotted(place, path), message)
         if is_ours:
-            _check_own(step, f"steps.{index}", known, faults)
+            _check_own(step, f"steps.{index}", known, ground, faults=faults)
+
+
+class _Flow:
+    """The references between the steps of a plan, while their offers are settled one step after the other."""
+
+    def __init__(self, steps: Sequence[PlanStep], ground: StepGround) -> None:
+        self._ground = ground
+        self._offers: dict[str, tuple[Offer, ...]] = {step.id: (step.preferred,) for step in steps}
+        self._read_by: dict[str, list[tuple[str, _Path, Mapping[str, Any]]]] = {}
+        self._reads: dict[str, list[tuple[str, _Path, Mapping[str, Any]]]] = {}
+        for step in steps:
+            for inputs in (step.inputs, step.repair_inputs or {}):
+                for path, reference in references_in(inputs):
+                    if not fault_of(reference) and reference[FROM] in self._offers:
+                        self._reads.setdefault(step.id, []).append((reference[FROM], path, reference))
+                        self._read_by.setdefault(reference[FROM], []).append((step.id, path, reference))
+
+    def settle(self, step: PlanStep) -> PlanStep:
+        """Return the step with its fitting offers, to which the offers of later steps are compared."""
+        if not step.offers:
+            return step
+        objections = {offer: self._objection(step, offer) for offer in step.offers}
+        able = [offer for offer, objection in objections.items() if not objection]
+        if not able:
+            return replace(step, offers=())
+        self._offers[step.id] = tuple(able)
+        reasons = {str(offer): objection for offer, objection in objections.items() if objection}
+        return replace(step, **settled(able, {**step.excluded, **reasons}))
+
+    def _objection(self, step: PlanStep, offer: Offer) -> str | None:
+        action = self._ground.action_of(offer)
+        for name, path, reference in self._reads.get(step.id, ()):
+            for source in self._offers[name]:
+                if fault := _Link(path, reference, action, self._ground.action_of(source)).fault(source):
+                    return fault
+        for name, path, reference in self._read_by.get(step.id, ()):
+            for reader in self._offers[name]:
+                if fault := _Link(path, reference, self._ground.action_of(reader), action).fault(offer):
+                    return f"{fault} (step {name!r} reads it)"
+        for criterion in step.acceptance_criteria:
+            pointer = _own_pointer(criterion["check"] or {}, step.id)
+            if pointer is not None and not schemas_at(action.output_schema, _tokens(pointer)):
+                return _missing(step.id, offer, action, pointer)
+        return None
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A reference of an action's inputs, at a path, to the output of another step's action."""
+
+    path: _Path
+    reference: Mapping[str, Any]
+    reader: Action
+    action: Action
+
+    def fault(self, source: Offer, *, is_ours: bool = False) -> str | None:
+        """Return why the reference can't be followed; `source` is the offer that has the other action."""
+        name, pointer = self.reference[FROM], self.reference.get(POINTER, "")
+        given = schemas_at(self.action.output_schema, _tokens(pointer))
+        if not given:
+            return _missing(name, source, self.action, pointer)
+        wanted = schemas_at(self.reader.input_schema, [str(part) for part in self.path])
+        if is_ours and any(one.get("pattern") == ARTIFACT_PATTERN for one in [*wanted, *_items(wanted)]):
+            return "must be an attachment of the task: the output of a step is not a file"
+        if wanted and not any(_may_fit(one, other) for one in given for other in wanted):
+            shown = f"{pointer or 'the output'} of step {name!r}"
+            return f"takes {_described(wanted)}, and {shown} is {_described(given)}"
+        return None
+
+
+def _own_pointer(rule: Mapping[str, Any], step: str) -> str | None:
+    """Return the place in the step's own output that must exist for a rule, or None if it names no such place."""
+    if rule.get("step", step) != step or rule.get("exists") is False:
+        return None
+    return str(rule.get("pointer", ""))
 
 
 def schemas_at(schema: Mapping[str, Any], path: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the schemas of what can stand at a path of a value of `schema`; empty if nothing ever can."""
-    found = [schema]
+    found: list[Mapping[str, Any]] = [plain_schema(schema)]
     for name in path:
         found = [part for one in found for choice in _choices(one) for part in _below(choice, name)]
     return found
 
 
-def _reference_fault(
-    step: PlanStep,
-    path: tuple[str | int, ...],
-    reference: Mapping[str, Any],
-    *,
-    known: Mapping[str, PlanStep],
-    is_ours: bool,
-) -> str | None:
-    if fault_of(reference) or reference[FROM] not in known:
-        return None  # reported where the steps are read
-    source, pointer = known[reference[FROM]], reference.get(POINTER, "")
-    given = schemas_at(_action(source).output_schema, _tokens(pointer))
-    if not given:
-        return _missing(source, pointer)
-    wanted = schemas_at(_action(step).input_schema, [str(part) for part in path])
-    if is_ours and any(one.get("pattern") == ARTIFACT_PATTERN for one in [*wanted, *_items(wanted)]):
-        return "must be an attachment of the task: the output of a step is not a file"
-    if wanted and not any(_may_fit(one, other) for one in given for other in wanted):
-        shown = f"{pointer or 'the output'} of step {source.id!r}"
-        return f"takes {_described(wanted)}, and {shown} is {_described(given)}"
-    return None
-
-
-def _check_own(step: PlanStep, place: str, known: Mapping[str, PlanStep], faults: PlanFaults) -> None:
+def _check_own(
+    step: PlanStep, place: str, known: Mapping[str, PlanStep], ground: StepGround, *, faults: PlanFaults
+) -> None:
     for number, criterion in enumerate(step.acceptance_criteria):
         rule = criterion["check"] or {}
         source = known.get(rule.get("step", step.id))
         pointer = rule.get("pointer", "")
-        if source and rule.get("exists") is not False and not _has(source, pointer):
-            faults.add(f"{place}.acceptance_criteria.{number}.check", _missing(source, pointer))
+        if source and rule.get("exists") is not False:
+            action = ground.action_of(source.preferred)
+            if not schemas_at(action.output_schema, _tokens(pointer)):
+                message = _missing(source.id, source.preferred, action, pointer)
+                faults.add(f"{place}.acceptance_criteria.{number}.check", message)
     if (step.arm, step.action) == ("judge", "verify") and not step.inputs.keys() & {
         "check",
         "checks",
@@ -88,13 +167,9 @@ def _check_own(step: PlanStep, place: str, known: Mapping[str, PlanStep], faults
         )
 
 
-def _has(source: PlanStep, pointer: str) -> bool:
-    return bool(schemas_at(_action(source).output_schema, _tokens(pointer)))
-
-
-def _missing(source: PlanStep, pointer: str) -> str:
+def _missing(step: str, offer: Offer, action: Action, pointer: str) -> str:
     """Return the message: nothing stands at the pointer, and what stands at its longest part that exists."""
-    schema, tokens = _action(source).output_schema, _tokens(pointer)
+    schema, tokens = action.output_schema, _tokens(pointer)
     while tokens and not schemas_at(schema, tokens):
         tokens = tokens[:-1]
     above = "/".join(["", *tokens])
@@ -104,9 +179,7 @@ def _missing(source: PlanStep, pointer: str) -> str:
         members = ["0"]
     listed = ", ".join(f"{above}/{name}" for name in members[:_MAX_LISTED])
     offered = f"; there is {listed}" if listed else ""
-    return (
-        f"the output of step {source.id!r} ({source.arm}.{source.action}) has no {pointer[:200]!r}{offered}"
-    )
+    return f"the output of step {step!r} ({offer}) has no {pointer[:200]!r}{offered}"
 
 
 def _placeholder_fault(text: str, known: Mapping[str, PlanStep]) -> str | None:
@@ -194,10 +267,6 @@ def _items(schemas: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _tokens(pointer: str) -> list[str]:
     return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
-
-
-def _action(step: PlanStep) -> Action:
-    return ARMS[step.arm].actions[step.action]
 
 
 def _dotted(place: str, path: tuple[str | int, ...]) -> str:

@@ -5,32 +5,38 @@ from copy import deepcopy
 from typing import Any
 
 from orchestrator.llm.strict_schema import without_nulls
-from orchestrator.models.arm_capability import ARMS, Action, canonical_arm
+from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, canonical_arm
 from orchestrator.models.task_contract import Attachment
+from orchestrator.planner.offers import split_name
+from orchestrator.planner.plain_schema import plain_schema
 from orchestrator.planner.plan_schema import ARTIFACT_PATTERN, is_open
 from orchestrator.planner.references import POINTER, references_in
 
 
-def read_steps(value: Mapping[str, Any], attachments: Sequence[Attachment]) -> list[dict[str, Any]]:
-    """Return the steps of a value of PLAN_SCHEMA as check_plan reads them.
+def read_steps(
+    value: Mapping[str, Any], attachments: Sequence[Attachment], *, arms: Mapping[str, ArmCapability] = ARMS
+) -> list[dict[str, Any]]:
+    """Return the steps of a value of PLAN_SCHEMA as check_plan reads them; `arms` are those that the plan may use.
 
     Nulls of inputs that may be left out are dropped, arrays of {name, value} become objects, names of files become
     artifact ids, and a last judge.verify that has nothing to check is left out.
     """
-    steps = [_read_step(deepcopy(step), attachments) for step in value["steps"]]
+    steps = [_read_step(deepcopy(step), attachments, arms) for step in value["steps"]]
     return steps[:-1] if len(steps) > 1 and _checks_nothing(steps) else steps
 
 
-def _read_step(step: dict[str, Any], attachments: Sequence[Attachment]) -> dict[str, Any]:
-    arm, _, action = step["action"].rpartition(".")
+def _read_step(
+    step: dict[str, Any], attachments: Sequence[Attachment], arms: Mapping[str, ArmCapability]
+) -> dict[str, Any]:
+    arm, action = split_name(step["action"], arms)
     if arm and canonical_arm(arm) == canonical_arm(step.get("arm") or arm):
         step |= {"arm": canonical_arm(arm), "action": action}
-    offer = _action_of(step)
+    offer = _action_of(step, arms)
     if offer is None or "inputs" not in step:
         return step
-    schema = offer.input_schema
-    inputs = without_nulls(step["inputs"], schema)
-    members = schema["properties"]
+    schema = plain_schema(offer.input_schema)
+    inputs = without_nulls(_object_of(step["inputs"]) or {}, schema)
+    members = schema.get("properties", {})
     step["inputs"] = {
         name: _read_input(item, members.get(name, {}), attachments) for name, item in inputs.items()
     }
@@ -39,15 +45,17 @@ def _read_step(step: dict[str, Any], attachments: Sequence[Attachment]) -> dict[
     return step
 
 
-def _action_of(step: Mapping[str, Any]) -> Action | None:
-    """Return the step's action; None if it is unknown, or several arms have it and the step names none."""
+def _action_of(step: Mapping[str, Any], arms: Mapping[str, ArmCapability]) -> Action | None:
+    """Return the step's action, of the first arm that has it if the step names none; None if it is unknown."""
     named = canonical_arm(step["arm"]) if step.get("arm") else None
-    found = [
-        arm.actions[step["action"]]
-        for arm in ARMS.values()
-        if arm.in_plans and step["action"] in arm.actions and named in (None, arm.arm_id)
-    ]
-    return found[0] if len(found) == 1 else None
+    return next(
+        (
+            arm.actions[step["action"]]
+            for arm in arms.values()
+            if arm.in_plans and step["action"] in arm.actions and named in (None, arm.arm_id)
+        ),
+        None,
+    )
 
 
 def _read_input(value: Any, schema: Mapping[str, Any], attachments: Sequence[Attachment]) -> Any:

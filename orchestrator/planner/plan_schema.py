@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.llm.strict_schema import strict_schema
-from orchestrator.models.arm_capability import ARMS, Action
+from orchestrator.models.arm_capability import Action
 from orchestrator.models.plan import MAX_STEPS
+from orchestrator.planner.plain_schema import plain_schema
 
 PLAN_SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -23,7 +24,7 @@ PLAN_SCHEMA: Mapping[str, Any] = {
                 "type": "object",
                 "properties": {
                     "action": {"type": "string"},
-                    "arm": {"enum": [arm.arm_id for arm in ARMS.values() if arm.in_plans]},
+                    "arm": {"type": "string"},
                     "id": {"type": "string"},
                     "description": {"type": "string"},
                     "inputs": {"type": "object"},
@@ -49,6 +50,7 @@ PLAN_SCHEMA: Mapping[str, Any] = {
 
 ARTIFACT_PATTERN = "^[0-9a-f]{64}$"
 _MIN_SHARED_CHARACTERS = 60
+_KEPT_SCHEMAS = 8
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _TEXTS: Mapping[str, Any] = {"type": "array", "items": _TEXT}
 _SCALARS: Sequence[Mapping[str, Any]] = ({"type": "string"}, {"type": "number"}, {"type": "boolean"})
@@ -57,21 +59,41 @@ _RULE: Mapping[str, Any] = {"$ref": "#/$defs/rule"}
 _NAMED: Mapping[str, Any] = {"$ref": "#/$defs/named_values"}
 
 
-@cache
-def enforced_schema(actions: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the schema of a plan of these actions (`arm.action`) in the subset that all providers enforce.
+def enforced_schema(actions: Mapping[str, Action]) -> Mapping[str, Any]:
+    """Return the schema of a plan of these actions, by `arm.action`, in the subset that all providers enforce.
 
     A step is one alternative for each action, told apart by its first member `action` (OpenAI wants the first members
     of alternatives to differ), with the action's own inputs. All members are required; those that may be left
     out may be null. Any input value may be a reference. An open object is an array of {name, value}, because objects
     with any members can't be enforced: `orchestrator.planner.plan_answer` reads it.
     """
+    return _enforced(tuple((name, _Same(action)) for name, action in actions.items()))
+
+
+class _Same:
+    """An action as a key: it equals itself only, because an arm that is registered anew has other actions."""
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+
+    def __hash__(self) -> int:
+        return id(self.action)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.action is self.action
+
+
+@lru_cache(maxsize=_KEPT_SCHEMAS)
+def _enforced(actions: tuple[tuple[str, _Same], ...]) -> Mapping[str, Any]:
     strict = strict_schema(
         {
             "type": "object",
             "properties": {
                 "rationale": _TEXT,
-                "steps": {"type": "array", "items": {"anyOf": [_step(name) for name in actions]}},
+                "steps": {
+                    "type": "array",
+                    "items": {"anyOf": [_step(name, one.action) for name, one in actions]},
+                },
                 "confidence": {"type": "number"},
             },
             "required": ["rationale", "steps", "confidence"],
@@ -89,20 +111,14 @@ def is_open(schema: Mapping[str, Any]) -> bool:
     )
 
 
-def action_of(name: str) -> Action:
-    """Return the action named `arm.action`."""
-    arm, _, action = name.partition(".")
-    return ARMS[arm].actions[action]
-
-
-def _step(name: str) -> dict[str, Any]:
+def _step(name: str, action: Action) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
             "action": {"type": "string", "enum": [name]},
             "id": _TEXT,
             "description": _TEXT,
-            "inputs": _inputs(action_of(name).input_schema),
+            "inputs": _inputs(plain_schema(action.input_schema)),
             "depends_on": _TEXTS,
             "acceptance_criteria": {"$ref": "#/$defs/criteria"},
         },
@@ -110,14 +126,17 @@ def _step(name: str) -> dict[str, Any]:
     }
 
 
-def _inputs(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _inputs(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "properties" not in schema and schema.get("additionalProperties") is not False:
+        return _NAMED
+    members = schema.get("properties", {})
     return {
         "type": "object",
         "properties": {
             name: _any_of([*_alternatives(member, name), *_references(member)])
-            for name, member in schema["properties"].items()
+            for name, member in members.items()
         },
-        "required": schema["required"],
+        "required": schema.get("required", []),
     }
 
 
@@ -129,6 +148,9 @@ def _alternatives(schema: Mapping[str, Any], name: str = "") -> list[Mapping[str
         if name == "check":
             return [_RULE]
         return [_NAMED] if schema.get("type") == "object" else [_NAMED, *_SCALARS]
+    kinds = schema.get("type")
+    if isinstance(kinds, list) and {"object", "array"} & set(kinds):
+        return [choice for kind in kinds for choice in _alternatives({**schema, "type": kind})]
     if schema.get("type") == "array":
         items = schema.get("items", {})
         return [{"type": "array", "items": _any_of([*_alternatives(items), *_references(items)])}]

@@ -83,9 +83,13 @@ class _Misfit:
 
 
 def plan_by_recipe(
-    contract: Contract, attachments: Sequence[Attachment], *, must_fit_wholly: bool = False
+    contract: Contract,
+    attachments: Sequence[Attachment],
+    *,
+    tenant: str | None = None,
+    must_fit_wholly: bool = False,
 ) -> Plan:
-    """Return the plan of the recipe that fits the goal best.
+    """Return the plan of the recipe that fits the goal best; `tenant` is the one whose arms it may use.
 
     With `must_fit_wholly`, only recipes count that do all that the goal says: each of its words is a word of the
     recipe, an unimportant one, or part of a quoted phrase that the recipe searches for; and there are no constraints.
@@ -103,8 +107,8 @@ def plan_by_recipe(
     words = ", ".join(best.matched)
     return check_plan(
         fill_steps(best.recipe.steps, best.filling),
+        tenant=tenant,
         attachments=[attachment.sha256 for attachment in attachments],
-        budget=contract.budget,
         contract=contract,
         is_ours=True,
         origin=PlanOrigin(

@@ -2,23 +2,24 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, canonical_arm
-from orchestrator.models.plan import PlanStep
+from orchestrator.models.arm_capability import ARMS, Action
+from orchestrator.models.plan import Offer, PlanStep
 from orchestrator.models.task_contract import MAX_CRITERIA
 from orchestrator.planner.approval_reader import read_approval
+from orchestrator.planner.offers import NoOffer, StepGround, find_offers, forbidden, kept
 from orchestrator.planner.references import fault_of, is_reference, references_in
 from orchestrator.rules.check_rule import schemas_of, validate_rule
 from orchestrator.rules.json_schema import faults as schema_faults_of
 
 MAX_TIMEOUT_SECONDS = 3600
 MAX_DESCRIPTION_CHARACTERS = 2_000
-_STEP_ARMS: Mapping[str, ArmCapability] = {name: arm for name, arm in ARMS.items() if arm.in_plans}
 ESTIMATED = ("tokens", "seconds", "dollars")
 MAX_FAULTS = 50
+_MAX_FAULTS_EACH = 3
 STEP_ID = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 _MEMBERS = frozenset(
@@ -37,6 +38,9 @@ _MEMBERS = frozenset(
         "optional",
         "required",
         "approval",
+        # of a plan that was read from the trace: they are found anew
+        "offers",
+        "excluded",
     ]
 )
 # keywords that test a value's members: undecidable while one of the members is a reference
@@ -58,9 +62,17 @@ class PlanFaults:
         if len(self.found) < MAX_FAULTS:
             self.found.append({"field": _cut(place, 200), "message": _cut(message, 500)})
 
+    def add_all(self, found: Iterable[tuple[str, str]], place: str) -> None:
+        """Add faults (dotted path, message) of what stands at `place`."""
+        for path, message in found:
+            self.add(f"{place}.{path}", message)
 
-def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: PlanFaults) -> PlanStep | None:
-    """Return the step that `item` describes; None when it is no object or has no valid id."""
+
+def read_step(item: Any, place: str, *, ground: StepGround, faults: PlanFaults) -> PlanStep | None:
+    """Return the step that `item` describes; None when it is no object or has no valid id.
+
+    Its `arm` is empty when nothing can do it.
+    """
     if not isinstance(item, Mapping):
         faults.add(place, "must be an object")
         return None
@@ -69,11 +81,11 @@ def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: Plan
         faults.add(place, f"has an unknown member {name[:64]!r}")
     name = _read_id(record, place, faults)
     capabilities = _read_names(record, "capabilities", place, faults)
-    offer = _read_offer(record, set(capabilities), place, faults)
+    offers = _read_offers(record, set(capabilities), place, ground=ground, faults=faults)
     step = PlanStep(
         id=name,
-        arm=offer[0].arm_id if offer else "",
-        action=offer[1].name if offer else "",
+        arm=offers[0].arm if offers else "",
+        action=offers[0].action if offers else "",
         description=_read_text(record, place, faults),
         capabilities=capabilities,
         inputs=_read_inputs(record, "inputs", place, faults) or {},
@@ -86,13 +98,14 @@ def read_step(item: Any, place: str, *, attachments: Sequence[str], faults: Plan
         estimate=_read_estimate(record, place, faults),
         approval=read_approval(
             record,
-            offer[0] if offer else None,
+            ground.arms[offers[0].arm] if offers else None,
             lambda member, message: faults.add(f"{place}.{member}", message),
         ),
     )
-    if offer:
-        _check_inputs(step, offer[1], place, faults)
-        _check_attachments(step, offer[1], place, attachments, faults)
+    if len(offers) == 1:
+        faults.add_all(_offer_faults(step, offers[0], ground), place)
+    elif offers:
+        step = _with_offers(step, offers, place, ground=ground, faults=faults, is_named="arm" in record)
     return _with_referenced(step) if name else None
 
 
@@ -104,61 +117,14 @@ def _read_id(record: Mapping[str, Any], place: str, faults: PlanFaults) -> str:
     return ""
 
 
-def _read_offer(
-    record: Mapping[str, Any], wanted: set[str], place: str, faults: PlanFaults
-) -> tuple[ArmCapability, Action] | None:
-    """Return the only arm and action that match the step's arm, action and capabilities."""
-    arm_id, action = record.get("arm"), _action_named(record)
-    if arm_id is not None and not _is_step_arm(arm_id):
-        faults.add(f"{place}.arm", f"must be one of {', '.join(_STEP_ARMS)}")
-        return None
-    arms = [arm for arm in _STEP_ARMS.values() if arm_id is None or arm.arm_id == canonical_arm(arm_id)]
-    if action is not None and not any(action in list(arm.actions) for arm in arms):
-        known = sorted(name for arm in arms for name in arm.actions)
-        faults.add(f"{place}.action", f"must be one of {', '.join(known)}")
-        return None
-    if arm_id is not None and wanted - set(arms[0].capabilities):
-        missing = ", ".join(sorted(wanted - set(arms[0].capabilities)))
-        faults.add(f"{place}.capabilities", f"arm {arms[0].arm_id} does not offer {missing[:200]}")
-        return None
-    offers = [
-        (arm, candidate)
-        for arm in arms
-        for candidate in arm.actions.values()
-        if (action is None or candidate.name == action)
-        and _fits(wanted, arm, candidate, named=action is not None)
-    ]
-    if len(offers) == 1:
-        return offers[0]
-    _add_ambiguous(offers, place, faults, arm_named=arm_id is not None)
-    return None
-
-
-def _action_named(record: Mapping[str, Any]) -> Any:
-    inputs = record.get("inputs")
-    return record.get("action", inputs.get("action") if isinstance(inputs, Mapping) else None)
-
-
-def _is_step_arm(name: Any) -> bool:
-    return isinstance(name, str) and canonical_arm(name) in _STEP_ARMS
-
-
-def _fits(wanted: set[str], arm: ArmCapability, action: Action, *, named: bool) -> bool:
-    return wanted <= set(arm.capabilities if named else action.capabilities)
-
-
-def _add_ambiguous(
-    offers: Sequence[tuple[ArmCapability, Action]], place: str, faults: PlanFaults, *, arm_named: bool
-) -> None:
-    choices = ", ".join(f"{arm.arm_id}.{action.name}" for arm, action in offers)
-    if not offers:
-        faults.add(f"{place}.capabilities", "no single action offers all of them")
-    elif arm_named:
-        faults.add(f"{place}.action", f"is required: one of {choices}")
-    else:
-        faults.add(
-            f"{place}.arm", f"is required, or capabilities that only one action offers; one of {choices}"
-        )
+def _read_offers(
+    record: Mapping[str, Any], wanted: set[str], place: str, *, ground: StepGround, faults: PlanFaults
+) -> list[Offer]:
+    try:
+        return find_offers(record, wanted, ground)
+    except NoOffer as missing:
+        faults.add(f"{place}.{missing.member}", str(missing))
+        return []
 
 
 def _read_text(record: Mapping[str, Any], place: str, faults: PlanFaults) -> str:
@@ -253,55 +219,91 @@ def _is_criterion(item: Any, place: str, faults: PlanFaults) -> bool:
     return not messages
 
 
-def _check_inputs(step: PlanStep, action: Action, place: str, faults: PlanFaults) -> None:
-    _check_against(action, step.inputs, f"{place}.inputs", faults)
+def _with_offers(
+    step: PlanStep,
+    offers: Sequence[Offer],
+    place: str,
+    *,
+    ground: StepGround,
+    faults: PlanFaults,
+    is_named: bool,
+) -> PlanStep:
+    """Return the step with those of several offers that can do it; adds faults when none can.
+
+    If the plan names an arm, that arm must be able to, and the others must be able to stand in for it. Otherwise the
+    offers with the least effects are kept.
+    """
+    wrong = {offer: list(_offer_faults(step, offer, ground)) for offer in offers}
+    if is_named and wrong[offers[0]]:
+        faults.add_all(wrong[offers[0]], place)
+        return step
+    able = [offer for offer in offers if not wrong[offer]]
+    if not able:
+        for offer in offers:
+            faults.add_all(
+                [(at, f"{offer}: {message}") for at, message in wrong[offer][:_MAX_FAULTS_EACH]], place
+            )
+        return replace(step, arm="", action="")
+    excluded = {str(offer): f"{at}: {message}" for offer, found in wrong.items() for at, message in found[:1]}
+    return replace(step, **kept(able, excluded, ground, is_named=is_named))
+
+
+def _offer_faults(step: PlanStep, offer: Offer, ground: StepGround) -> Iterator[tuple[str, str]]:
+    """Yield (dotted path in the step, message) for each reason why an offer can't do the step."""
+    action = ground.action_of(offer)
+    if refusal := forbidden(action, ground):
+        yield "action", f"{offer} {refusal}"
+    yield from _input_faults(step, action)
+    yield from _attachment_faults(step, action, ground.attachments)
+
+
+def _input_faults(step: PlanStep, action: Action) -> Iterator[tuple[str, str]]:
+    yield from _faults_against(action, step.inputs, "inputs")
     if step.repair_inputs is not None:
-        _check_against(action, {**step.inputs, **step.repair_inputs}, f"{place}.repair_inputs", faults)
+        yield from _faults_against(action, {**step.inputs, **step.repair_inputs}, "repair_inputs")
     for member, inputs in (("inputs", step.inputs), ("repair_inputs", step.repair_inputs or {})):
         for rule, path in _rules_in(inputs):
             for message in validate_rule(rule):
-                faults.add(f"{place}.{member}.{path}", message)
+                yield f"{member}.{path}", message
 
 
 def input_faults(
     arm_id: str, action: str, inputs: Any, *, attachments: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Return (field, message) for what is wrong with a step's inputs, which hold values and no references."""
-    faults = PlanFaults()
     if not isinstance(inputs, Mapping):
         return [("inputs", "must be an object whose members are the action's inputs")]
     if any(True for _ in references_in(inputs)):
         return [("inputs", "must hold values: a reference to another step's output is not possible here")]
-    offer = ARMS[arm_id].actions[action]
+    offered = ARMS[arm_id].actions[action]
     step = PlanStep(id="", arm=arm_id, action=action, inputs=dict(inputs))
-    _check_inputs(step, offer, "", faults)
-    _check_attachments(step, offer, "", attachments, faults)
-    return [(fault["field"].removeprefix("."), fault["message"]) for fault in faults.found]
+    found = [*_input_faults(step, offered), *_attachment_faults(step, offered, attachments)]
+    return found[:MAX_FAULTS]
 
 
-def _check_against(action: Action, inputs: Mapping[str, Any], place: str, faults: PlanFaults) -> None:
+def _faults_against(action: Action, inputs: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]]:
     references = dict(references_in(inputs))
     for path, reference in references.items():
         if message := fault_of(reference):
-            faults.add(_dotted(place, path), message)
+            yield _dotted(place, path), message
     for fault in schema_faults_of(action.input_schema, inputs):
         inside = any(path[: len(fault.path)] == fault.path for path in references)
         behind = any(fault.path[: len(path)] == path for path in references)
         if not behind and not (inside and fault.keyword in _MEMBER_KEYWORDS):
-            faults.add(_dotted(place, fault.path), fault.message)
+            yield _dotted(place, fault.path), fault.message
 
 
-def _check_attachments(
-    step: PlanStep, action: Action, place: str, attachments: Sequence[str], faults: PlanFaults
-) -> None:
+def _attachment_faults(
+    step: PlanStep, action: Action, attachments: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     inputs = {**step.inputs, **(step.repair_inputs or {})}
     named = [inputs["attachment"]] if "attachment" in inputs else inputs.get("attachments", [])
     for artifact in named if isinstance(named, list) else []:
         if isinstance(artifact, str) and artifact not in attachments:
-            faults.add(f"{place}.inputs", f"{artifact[:64]!r} is not an attachment of this task")
+            yield "inputs", f"{artifact[:64]!r} is not an attachment of this task"
     if action.attachments == "one" and not named and len(attachments) != 1:
         state = f"has {len(attachments)}: name one in inputs.attachment" if attachments else "has none"
-        faults.add(f"{place}.inputs.attachment", f"{action.name} reads one attachment, and the task {state}")
+        yield "inputs.attachment", f"{action.name} reads one attachment, and the task {state}"
 
 
 def _rules_in(inputs: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:

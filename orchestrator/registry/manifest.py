@@ -217,7 +217,7 @@ def _require_free(source: Source, record: Mapping[str, Any], taken: Mapping[str,
 def _digest(source: Source, record: Mapping[str, Any]) -> str:
     """Return the sha256 of a plug-in's contracts and files; the directory that it lies in does not change it."""
     digest = hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode())
-    for path in source.files():
+    for path in source.files(record.get("module")):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(source.path.parent).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)

@@ -26,9 +26,14 @@ class Faults:
     text: str
     found: list[str] = field(default_factory=list)
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether no more faults are kept."""
+        return len(self.found) >= MAX_FAULTS
+
     def add(self, place: Sequence[str], message: str) -> None:
         """Add a fault at a key, which is named by its parents and itself."""
-        if len(self.found) < MAX_FAULTS:
+        if not self.is_full:
             line = line_of(self.text, place, file=self.file)
             self.found.append(f"{self.file}:{line}: {'.'.join(place) or 'the manifest'} {message}")
 
@@ -76,6 +81,8 @@ def _check_table(
 ) -> None:
     known = {name: key for name, key in keys.items() if ours or not key.ours}
     for name, value in table.items():
+        if faults.is_full:
+            return
         if name not in known:
             faults.add((*place, name), _unknown(name, keys, known))
         elif not known[name].fits(value):

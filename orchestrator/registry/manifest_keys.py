@@ -15,7 +15,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _EVERYBODYS = frozenset(("HOME", "LANG", "PATH", "PYTHONPATH", "TMPDIR", "USER", "VIRTUAL_ENV"))
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
-_URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
+_URL = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 
 
 @dataclass(frozen=True)

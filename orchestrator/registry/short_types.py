@@ -1,12 +1,15 @@
 """Writes the short types of a manifest out as JSON Schemas; types.toml says how types are written."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 _JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 # members of a JSON Schema that hold schemas themselves
 _HOLD_ONE = ("items", "additionalProperties")
 _HOLD_SEVERAL = ("anyOf", "allOf", "oneOf")
+
+# types that name each other twice would double in size with each
+MAX_PARTS: Final = 20_000
 
 
 class ShortTypes:
@@ -14,6 +17,7 @@ class ShortTypes:
 
     def __init__(self, named: Mapping[str, Any]) -> None:
         self._named = named
+        self._left = MAX_PARTS
 
     def contract(self, written: str | Mapping[str, Any]) -> dict[str, Any]:
         """Return the schema of an action's input or output: a table of members, or the name of a type.
@@ -28,6 +32,9 @@ class ShortTypes:
             ) from None
 
     def _schema(self, written: Any) -> dict[str, Any]:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"the types have more than {MAX_PARTS:,} parts when they are written out")
         if isinstance(written, str):
             return self._by_name(written)
         if isinstance(written, list):

@@ -22,6 +22,7 @@ BUILT_IN: Final = "built-in"
 GROUP: Final = "octollm.arms"
 MANIFEST: Final = "arm.toml"
 MAX_FILES: Final = 1000
+MAX_FILE_BYTES: Final = 2**25
 _OWN: Final = frozenset((".json", ".md", ".py", ".toml"))
 # belongs to the tools of Python, not to us
 _NOT_MANIFESTS: Final = frozenset(("pyproject.toml", "ruff.toml"))
@@ -45,31 +46,51 @@ class Source:
         own = self.path.name == MANIFEST
         return self.path.with_name("actions.json" if own else f"{self.path.stem}.actions.json")
 
-    def files(self) -> list[Path]:
+    def files(self, module: str | None) -> list[Path]:
         """Return the files that decide what the arm offers and does, in order of their paths.
 
-        For NAME.toml in a directory with others: the manifest, the stated actions, and NAME.py. Raises SettingsError
-        for a directory with more than MAX_FILES of them.
+        For `arm.toml`: all code and data in its directory. For NAME.toml, whose directory may hold several arms: the
+        manifest, the stated actions and what `module` names. Raises SettingsError for more than MAX_FILES of them, or
+        more than MAX_FILE_BYTES together.
         """
         here = self.path.parent
-        if self.path.name != MANIFEST:
-            own = (self.path, self.actions_path, self.path.with_suffix(".py"))
-            return [path for path in own if path.is_file()]
-        found: list[Path] = []
-        for directory, below, names in os.walk(here):
-            below[:] = sorted(name for name in below if not name.startswith((".", "__")))
-            found += [Path(directory, name) for name in names if Path(name).suffix in _OWN]
-            if len(found) > MAX_FILES:
-                raise SettingsError(
-                    f"{here} has more than {MAX_FILES:,} files of code and data: an arm's directory holds only the "
-                    "arm; move what is not part of it"
-                )
+        if self.path.name == MANIFEST:
+            found = list(_own_files(here))
+        else:
+            first = here / (module or "").partition(".")[0]
+            found = [self.path, self.actions_path, first.with_name(f"{first.name}.py")]
+            found = [path for path in found if path.is_file()]
+            found += _own_files(first) if module and first.is_dir() else ()
+        if len(found) > MAX_FILES or sum(path.stat().st_size for path in found) > MAX_FILE_BYTES:
+            raise SettingsError(
+                f"{here} has more than {MAX_FILES:,} files of code and data, or more than {MAX_FILE_BYTES:,} bytes of "
+                "them: an arm's directory holds only the arm; move what is not part of it"
+            )
         return sorted(found)
 
     @property
     def search_path(self) -> Path | None:
         """Return the directory from which the arm's module is imported; None: it is installed."""
         return self.path.parent if self.origin == "ARMS_PATH" else None
+
+
+def _own_files(directory: Path) -> Iterator[Path]:
+    """Yield the code and data below a directory, at most one more than MAX_FILES, without what tools keep there."""
+    count = 0
+    for place, below, names in os.walk(directory):
+        below[:] = [
+            name for name in below if not (name.startswith((".", "__")) or _is_of_tools(Path(place, name)))
+        ]
+        for path in (Path(place, name) for name in names):
+            if path.suffix in _OWN and path.is_file():
+                yield path
+                count += 1
+                if count > MAX_FILES:
+                    return
+
+
+def _is_of_tools(directory: Path) -> bool:
+    return directory.name == "node_modules" or (directory / "pyvenv.cfg").is_file()
 
 
 def find(registry: Path, arms_path: str) -> list[Source]:
@@ -120,7 +141,10 @@ def _of_packages() -> Iterator[Source]:
 def _directory_of(package: str) -> Path | None:
     """Return the directory of a package, without importing it or a parent of it."""
     first, *rest = package.split(".")
-    spec = importlib.util.find_spec(first)
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return None
     for name in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None

@@ -27,8 +27,7 @@ MAX_WORK = 500_000
 
 _STEP = 10
 _SHOWN = 5
-# the work that is left for the current validation
-_left: ContextVar[list[int]] = ContextVar("left")
+_left: ContextVar[list[int]] = ContextVar("work that is left for the current validation")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def schema_faults(schema: Any) -> list[str]:
     """Return what is wrong with a schema; an empty list if it is valid."""
     if not isinstance(schema, (dict, bool)):
         return ["a JSON Schema must be an object"]
-    if large := _size_faults(schema):
+    if large := size_faults(schema):
         return large
     try:
         Draft202012Validator.check_schema(schema)
@@ -315,7 +314,8 @@ def _bounded_validator() -> Any:
 _Validator: Any = _bounded_validator()
 
 
-def _size_faults(schema: Any) -> list[str]:
+def size_faults(schema: Any) -> list[str]:
+    """Return in what a schema is too large or too deep."""
     objects = values = 0
     waiting = [(schema, 1)]
     while waiting:

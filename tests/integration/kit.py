@@ -111,7 +111,7 @@ class Engineer:
         """Claim the plan row and adopt the client's plan, opening its chord as the backend would."""
         claim = self.take(task_id, "$plan")
         plan = check_plan(claim.contract["plan"], attachments=claim.contract["attachments"])
-        routes = {step.id: {"arm": step.arm} for step in plan.steps}
+        routes = {step.id: step.preferred._asdict() for step in plan.steps}
         with transaction(self.engine) as conn:
             saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             _open_chord(conn, saved)

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from orchestrator.models.arm_capability import ARMS, arm_of
-from orchestrator.planner import step_reader
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import REGISTRY
 
@@ -44,12 +43,9 @@ def registered() -> Iterator[None]:
     (ledger,) = (arm_of(record) for record in records if record["arm_id"] == "ledger")
     known = ARMS._static
     ARMS._static = MappingProxyType({**known, ledger.arm_id: ledger})
-    step_arms: Any = getattr(step_reader, "_STEP_ARMS", {})
-    step_arms[ledger.arm_id] = ledger
     try:
         yield
     finally:
-        del step_arms[ledger.arm_id]
         ARMS._static = known
 
 

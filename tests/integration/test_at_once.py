@@ -53,7 +53,7 @@ class Worker:
         """Plan a task with its client's plan."""
         claim = self.engineer.take(task_id, "$plan")
         asked = check_plan(claim.contract["plan"], attachments=claim.contract["attachments"])
-        self.store(claim, RoutedPlan(asked, {step.id: {"arm": step.arm} for step in asked.steps}, 0.0))
+        self.store(claim, RoutedPlan(asked, {step.id: step.preferred._asdict() for step in asked.steps}, 0.0))
 
     def do(self, task_id: str, name: str, result: StepResult | None = None) -> None:
         """Claim a step and store its result."""

@@ -82,7 +82,9 @@ def test_rule_8_a_round_and_its_chord_are_saved_together_or_not_at_all(engineer:
     plan = check_plan(claim.contract["plan"])
 
     with held_open(engineer.engine) as conn:
-        executor.adopt(conn, claim, plan, routes={"a": {"arm": "executor"}}, settings=engineer.settings)
+        executor.adopt(
+            conn, claim, plan, routes={"a": {"arm": "executor", "action": "wait"}}, settings=engineer.settings
+        )
 
     assert engineer.ask("SELECT 1 FROM rounds WHERE task_id = %(id)s", id=task_id) == []
     assert engineer.task(task_id).round == 0
@@ -93,7 +95,7 @@ def test_rule_8_a_second_plan_for_the_same_task_is_refused(engineer: Engineer) -
     task_id = engineer.submit(wait_step("a"))
     claim = engineer.take(task_id, "$plan")
     plan = check_plan(claim.contract["plan"])
-    routes = {"a": {"arm": "executor"}}
+    routes = {"a": {"arm": "executor", "action": "wait"}}
     with transaction(engineer.engine) as conn:
         executor.adopt(conn, claim, plan, routes=routes, settings=engineer.settings)
 

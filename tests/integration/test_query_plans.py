@@ -108,7 +108,7 @@ def test_no_transition_in_one_call_scans_a_large_table(
             conn,
             planned,
             plan,
-            routes={"a": {"arm": "executor"}},
+            routes={"a": {"arm": "executor", "action": "wait"}},
             encode_body=lambda _: b"{}",
             settings=engineer.settings,
         )

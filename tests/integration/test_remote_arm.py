@@ -17,10 +17,8 @@ from orchestrator.chord.database import statement
 from orchestrator.memory import pools, registered_arms
 from orchestrator.memory.registered_arms import RegisteredArms, Registration
 from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_errors import ArmExpired, ArmFailed, ArmUnavailable
 from orchestrator.models.errors import (
-    ArmExpired,
-    ArmFailed,
-    ArmUnavailable,
     InvalidOutput,
     InvalidStepInput,
     MustWait,

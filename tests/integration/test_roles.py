@@ -229,7 +229,7 @@ def test_each_kind_of_process_makes_its_own_transition_in_one_call_and_no_other(
     task = engineer.submit(wait_step("a"))
     planned = engineer.take(task, "$plan")
     plan = check_plan(planned.contract["plan"], attachments=())
-    routes = {"a": {"arm": "executor"}}
+    routes = {"a": {"arm": "executor", "action": "wait"}}
 
     def adopt(kind: str) -> object:
         with statement(login(kind)) as conn:

@@ -16,6 +16,8 @@ from tests.integration.sandbox_kit import kinds_here
 from workers.sandbox import backend_bubblewrap, landlock, probe
 from workers.sandbox.backend import (
     LAUNCHER,
+    NO_ACCESS,
+    Access,
     Cell,
     HandshakePipes,
     Isolation,
@@ -37,7 +39,7 @@ class Open:
     isolation: Isolation = Isolation.STRONG
 
     @contextmanager
-    def cell(self, inputs: Path, limits: ToolLimits) -> Iterator[Cell]:
+    def cell(self, inputs: Path, limits: ToolLimits, _access: Access = NO_ACCESS) -> Iterator[Cell]:
         yield OpenCell(inputs, inputs, limits)
 
     def facts(self, _limits: ToolLimits) -> dict[str, Any]:

@@ -250,7 +250,9 @@ def test_a_plan_of_a_superseded_attempt_is_refused(engineer: Engineer) -> None:
     plan = check_plan(first.contract["plan"])
 
     with pytest.raises(Refused), transaction(engineer.engine) as conn:
-        executor.adopt(conn, first, plan, routes={"a": {"arm": "executor"}}, settings=engineer.settings)
+        executor.adopt(
+            conn, first, plan, routes={"a": {"arm": "executor", "action": "wait"}}, settings=engineer.settings
+        )
 
 
 def test_a_step_s_first_success_counts_even_from_a_superseded_attempt(engineer: Engineer) -> None:

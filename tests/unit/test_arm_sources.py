@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.models.arm_capability import ARMS, ArmCapability, ArmRegistry, arm_of
 from orchestrator.models.errors import SettingsError
+from orchestrator.registry import sources
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import REGISTRY
 from workers.__main__ import options_of_arms
@@ -140,6 +141,35 @@ def test_every_change_of_a_plug_in_changes_its_digest(tmp_path: Path) -> None:
     assert len(same) == 1
     assert digest("c", code="two") not in same
     assert digest("d", manifest=WEATHER.replace('"read"', '"none"')) not in same
+
+
+def test_the_code_that_a_manifest_names_beside_it_is_in_its_digest(tmp_path: Path) -> None:
+    place(tmp_path, "sky.toml", WEATHER.replace("weather_arm", "clouds.functions"))
+    place(tmp_path, "clouds/__init__.py", "")
+    place(tmp_path, "other.py", "")
+    first = load(tmp_path)["weather"].contract_digest
+
+    place(tmp_path, "other.py", "changed")
+    same = load(tmp_path)["weather"].contract_digest
+    place(tmp_path, "clouds/functions.py", "changed")
+
+    assert same == first
+    assert load(tmp_path)["weather"].contract_digest != first
+
+
+def test_a_directory_with_much_more_than_an_arm_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_FILES", 10)
+    place(tmp_path, "arm.toml", WEATHER)
+    for name in ("venv/pyvenv.cfg", *(f"venv/m{number}.py" for number in range(10)), ".git/x.py"):
+        place(tmp_path, name, "")
+    assert load(tmp_path)
+
+    for number in range(10):
+        place(tmp_path, f"data/{number}.json", "")
+    with pytest.raises(SettingsError, match="more than 10 files"):
+        load(tmp_path)
 
 
 def test_arms_that_are_registered_at_run_time_are_found_but_change_nothing_static() -> None:

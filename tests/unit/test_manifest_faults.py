@@ -11,6 +11,7 @@ import pytest
 from orchestrator.models.errors import SettingsError
 from orchestrator.registry.manifest import MAX_BYTES, read_manifests
 from orchestrator.registry.manifest_check import MAX_FAULTS
+from orchestrator.registry.manifest_keys import ACTION, ARM, WORKER
 from orchestrator.registry.sources import REGISTRY
 from orchestrator.registry.written_lines import line_of
 
@@ -181,6 +182,17 @@ def test_a_manifest_that_is_built_to_hurt_is_refused_at_once(tmp_path: Path) -> 
     assert f"{path}:15: actions.forecast.input a type is defined by itself" in refusal(tmp_path)
 
 
+def test_types_that_grow_are_refused(tmp_path: Path) -> None:
+    types = ["t0 = { members = { a = 'string' } }"]
+    types += [
+        f"t{number} = {{ members = {{ a = 't{number - 1}', b = 't{number - 1}' }} }}"
+        for number in range(1, 60)
+    ]
+    path = write(tmp_path, RIGHT.replace('{ city = "string" }', '"t59"') + "[types]\n" + "\n".join(types))
+
+    assert f"{path}:15: actions.forecast.input the types have more than 20,000 parts" in refusal(tmp_path)
+
+
 def test_lines_are_found_in_every_way_to_write_a_table() -> None:
     text = '[a]\nb.c = 1\n"d e" = { f = 2 }\n\n[[g]]\nh = 1\n[a.x."y z"] # why\nk = """\nb = 1"""\n'
     file = Path("arm.toml")
@@ -192,3 +204,16 @@ def test_lines_are_found_in_every_way_to_write_a_table() -> None:
 
     assert lines == {"a/b/c": 2, "a/d e/f": 3, "g/h": 6, "a/x/y z/k": 8, "q": 1}
     assert re.fullmatch(r"\d+", str(line_of("\n" * 10, ["a"], file=file)))
+
+
+def test_the_reference_names_every_key_that_a_manifest_may_have() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "manifests.md").read_text()
+    sections = re.split(r"^##+ ", page, flags=re.MULTILINE)
+    for title, keys in (("The arm", ARM), ("`[worker]`", WORKER), ("`[actions.NAME]`", ACTION)):
+        (section,) = [text for text in sections if text.startswith(title)]
+        named = {
+            name
+            for row in re.findall(r"^\|([^|]*`[^|]*)\|", section, re.MULTILINE)
+            for name in re.findall(r"`(\w+)`", row)
+        }
+        assert named == {name for name, key in keys.items() if not key.ours}

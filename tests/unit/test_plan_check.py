@@ -26,6 +26,10 @@ def wait(name: str, *after: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def limited(tokens: int) -> Contract:
+    return Contract(goal="g", budget=Budget(max_tokens=tokens))
+
+
 def faults_of(plan: Any, **more: Any) -> dict[str, str]:
     with pytest.raises(InvalidPlan) as refused:
         check_plan(plan, **more)
@@ -144,7 +148,7 @@ def test_members_that_do_not_follow_from_others_are_required() -> None:
 
     assert "syntax" in found["steps.0.action"]
     assert "metrics" in found["steps.0.action"]
-    assert "coder.syntax" in found["steps.1.arm"]
+    assert "coder.metrics: metrics reads one attachment" in found["steps.1.inputs.attachment"]
 
 
 def test_an_arm_must_offer_the_capabilities() -> None:
@@ -270,10 +274,10 @@ def test_steps_that_need_more_than_the_budget_are_refused(
     apart = [wait("a", estimate=first), wait("b", estimate=second)]
     chain = [wait("a", estimate=first), wait("b", "a", estimate=second)]
 
-    assert message in faults_of(chain, budget=Budget())["steps"]
-    assert check_plan([chain[0], wait("b", "a")], budget=Budget()).steps[0].estimate == first
+    assert message in faults_of(chain, contract=Contract(goal="g"))["steps"]
+    assert check_plan([chain[0], wait("b", "a")], contract=Contract(goal="g")).steps[0].estimate == first
     if "seconds" in first:
-        assert check_plan(apart, budget=Budget())
+        assert check_plan(apart, contract=Contract(goal="g"))
 
 
 @pytest.mark.parametrize("estimate", [5, {"tokens": -1}, {"seconds": "1"}, {"dollars": True}])
@@ -287,8 +291,8 @@ def test_a_plan_of_ours_checks_its_result_names_earlier_steps_and_fits_the_budge
     answers = [{**asks, "id": f"a{number}"} for number in range(4)]
     plan = [*answers, wait("last", acceptance_criteria=sure)]
 
-    assert check_plan(plan, budget=Budget(max_tokens=1_200), is_ours=True)
-    assert "about 1,200" in faults_of(plan, budget=Budget(max_tokens=1_199), is_ours=True)["steps"]
+    assert check_plan(plan, contract=limited(1_200), is_ours=True)
+    assert "about 1,200" in faults_of(plan, contract=limited(1_199), is_ours=True)["steps"]
     assert "the last step must be judge.verify" in faults_of([wait("a")], is_ours=True)["steps.0"]
     assert (
         "must be judge.verify"
@@ -297,7 +301,7 @@ def test_a_plan_of_ours_checks_its_result_names_earlier_steps_and_fits_the_budge
     early = [wait("a", "b", acceptance_criteria=sure), wait("b", acceptance_criteria=sure)]
     assert "comes later" in faults_of(early, is_ours=True)["steps.0.depends_on"]
     assert check_plan(early)
-    assert check_plan(plan, budget=Budget(max_tokens=1))
+    assert check_plan(plan, contract=limited(1))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),

@@ -15,7 +15,7 @@ from orchestrator.models.task_contract import Attachment
 from orchestrator.planner.catalogue import ESSENTIAL, MAX_ACTIONS, choose_actions, describe_actions
 from orchestrator.planner.check import check_plan
 from orchestrator.planner.plan_answer import read_steps
-from orchestrator.planner.plan_schema import PLAN_SCHEMA, action_of, enforced_schema
+from orchestrator.planner.plan_schema import PLAN_SCHEMA, enforced_schema
 from orchestrator.rules.json_schema import faults
 from tests.fake_llm.answers import example
 
@@ -113,12 +113,12 @@ def test_a_definition_never_refers_to_itself() -> None:
 def test_each_action_has_its_own_typed_inputs_and_each_value_may_be_a_reference(name: str) -> None:
     inputs = meant(step_schema(name)["properties"]["inputs"])
 
-    assert list(inputs["properties"]) == list(action_of(name).input_schema["properties"])
+    assert list(inputs["properties"]) == list(ALL[name].input_schema["properties"])
     for member, schema in inputs["properties"].items():
         one = meant(schema)
         choices = one.get("anyOf", [one])
         assert ({"$ref": "#/$defs/reference"} in choices) is not member.startswith("attachment")
-        assert ({"type": "null"} in choices) is (member not in action_of(name).input_schema["required"])
+        assert ({"type": "null"} in choices) is (member not in ALL[name].input_schema["required"])
 
 
 def test_the_schema_is_written_alike_in_every_process() -> None:
@@ -159,7 +159,7 @@ def test_every_action_is_described_in_full_with_the_types_of_its_inputs_and_outp
         "  -> query: string, terms: [string], matches: [{file: string, line: integer, end_line: integer, "
     ) in listed
     for name in ALL:
-        assert action_of(name).description in listed
+        assert ALL[name].description in listed
     assert "  whole: reads long documents from beginning to end" in listed
     assert "planner" not in listed
     assert len(listed.encode()) < 9_000

@@ -86,6 +86,7 @@ def test_an_empty_value_counts_as_unset(needed: dict[str, str]) -> None:
         ("LEASE_SECONDS", "7.5", 7.5),
         ("RATE_LIMIT", "5/second", Rate(5, 1)),
         ("RATE_LIMIT", "100/hour", Rate(100, 3600)),
+        ("PUBLIC_URL", "https://octo.example.com:8443/api/", "https://octo.example.com:8443/api"),
         (
             "CORS_ORIGINS",
             "https://App.example.com, http://[::1]:3000",
@@ -142,6 +143,11 @@ def test_a_valid_value_is_accepted(needed: dict[str, str], name: str, text: str,
         ("LLM_RPM", "0"),
         ("LLM_PRICES", "{}x"),
         ("LLM_EXTRA_BODY", "[]"),
+        ("APPROVAL_FOUR_EYES", "yes"),
+        ("PUBLIC_URL", "octo.example.com"),
+        ("PUBLIC_URL", "ftp://octo.example.com"),
+        ("PUBLIC_URL", "https://octo.example.com/?x=1"),
+        ("PUBLIC_URL", "https://octo:pw@octo.example.com"),
     ],
 )
 def test_a_wrong_value_is_rejected_by_name_without_showing_secrets(

@@ -219,11 +219,14 @@ def test_the_contract_s_members_about_arms_are_kept() -> None:
         assigned_arm="guardian",
         required_capabilities=["lint", "lint", "timer"],
     )
+    limited = contract(effects="read")
 
     assert given.parent_task_id == "task_0000000000000000"
     assert given.assigned_arm == "safety-guardian"
     assert given.required_capabilities == ("lint", "timer")
+    assert given.effects == "write"
     assert Contract.from_record(given.to_record()) == given
+    assert Contract.from_record(limited.to_record()).effects == "read"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +242,7 @@ def test_the_contract_s_members_about_arms_are_kept() -> None:
         {"assigned_arm": "planner"},
         {"assigned_arm": "tentacle"},
         {"required_capabilities": "lint"},
+        {"effects": "all"},
         {"required_capabilities": ["lint"] * 11},
     ],
 )

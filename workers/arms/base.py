@@ -224,17 +224,6 @@ class Assignment:
         """Return the contract of the step's action."""
         return ARMS[self.arm].actions[self.action]
 
-    def check_inputs(self) -> None:
-        """Raise InvalidStepInput when the inputs break the action's contract."""
-        wrong = faults(self.action_contract.input_schema, dict(self.inputs))
-        if wrong:
-            found = [{"field": ".".join(map(str, fault.path)), "message": fault.message} for fault in wrong]
-            first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}"
-            raise InvalidStepInput(
-                f"the inputs of step {self.name} break the contract of {self.action}: {first}",
-                details={"errors": found},
-            )
-
     def checkpoint(self) -> None:
         """Raise Stopped when the attempt must stop, ToolTimeout after the deadline; call it between units of work."""
         if time.monotonic() >= self.deadline:
@@ -261,6 +250,18 @@ class Arm(Protocol):
         ...
 
 
+def check_inputs(assignment: Assignment) -> None:
+    """Raise InvalidStepInput when the step's inputs break the contract of its action."""
+    wrong = faults(assignment.action_contract.input_schema, dict(assignment.inputs))
+    if wrong:
+        found = [{"field": ".".join(map(str, fault.path)), "message": fault.message} for fault in wrong]
+        first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}"
+        raise InvalidStepInput(
+            f"the inputs of step {assignment.name} break the contract of {assignment.action}: {first}",
+            details={"errors": found},
+        )
+
+
 @dataclass(frozen=True)
 class ActionArm:
     """An arm with one function for each action; checks a step's inputs against its contract first."""
@@ -272,7 +273,7 @@ class ActionArm:
         function = self.actions.get(assignment.action)
         if function is None:
             raise InvalidStepInput(f"arm {assignment.arm} has no action {assignment.action!r}")
-        assignment.check_inputs()
+        check_inputs(assignment)
         assignment.checkpoint()
         return function(assignment)
 
@@ -293,8 +294,11 @@ class ToolUse:
 
 NO_TOOLS = ToolUse({})
 
-
-_RUN_BY: Mapping[str, str] = {"function": "workers.arms.functions", "http": "workers.arms.remote"}
+_RUN_BY: Mapping[str, str] = {
+    "function": "workers.arms.functions",
+    "http": "workers.arms.remote",
+    "mcp": "workers.arms.mcp",
+}
 """For each kind of arm that is not made by a module of ours: what runs it, by `make(arm_id, sandbox)`."""
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.models.arm_capability import ARMS, FORGEABLE
+from orchestrator.models.arm_capability import FORGEABLE, Action, find_action
 from orchestrator.models.execution_state import StepState
-from orchestrator.models.plan import Plan, PlanStep
+from orchestrator.models.plan import Offer, Plan, PlanStep
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import CheckedBy, CriterionFinding
@@ -24,7 +24,8 @@ FITS_SCHEMA = "The result fits the output schema"
 class RoundView:
     """What the judge gets of a round: the contract, the plan, and the state and result of each step.
 
-    `large_outputs` are those to which results have only a pointer, by step.
+    `large_outputs` are those to which results have only a pointer, by step. `offers` are the arm and the action that
+    the router chose for each step.
     """
 
     contract: Contract
@@ -33,6 +34,11 @@ class RoundView:
     states: Mapping[str, StepState]
     round: int
     large_outputs: Mapping[str, Any] = field(default_factory=dict)
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+
+    def action_of(self, step: PlanStep) -> Action | None:
+        """Return the action that did the step; None if its arm is gone since."""
+        return find_action(self.offers.get(step.id, step.preferred))
 
     def is_done(self, step: str) -> bool:
         """Return whether the step succeeded."""
@@ -200,7 +206,8 @@ def _findings_of_step(
                 text, None, CheckedBy.NOT_CHECKED, f"step {step.id} did not finish", step.id
             )
     if view.is_done(step.id):
-        for own in ARMS[step.arm].actions[step.action].met:
+        action = view.action_of(step)
+        for own in action.met if action else ():
             if not reported.has_rule(own["check"], step=step.id):
                 finding = _finding(own["text"], own["check"], ground, view)
                 yield replace(finding, required=step.required)
@@ -225,9 +232,8 @@ def _finding(
 def _is_forgeable(rule: Mapping[str, Any], ground: CheckContext, view: RoundView) -> bool:
     """Return whether a rule reads a report that the code under test could have forged."""
     read = steps_read(rule, own=ground.step)
-    return any(
-        step.id in read and not ARMS[step.arm].actions[step.action].report_trusted for step in view.plan.steps
-    )
+    actions = [view.action_of(step) for step in view.plan.steps if step.id in read]
+    return any(action is not None and not action.report_trusted for action in actions)
 
 
 def _uncheckable(rule: Mapping[str, Any], ground: CheckContext, view: RoundView) -> tuple[str, str] | None:
@@ -236,15 +242,15 @@ def _uncheckable(rule: Mapping[str, Any], ground: CheckContext, view: RoundView)
         return "unknown_step", f"the plan has no such step: {', '.join(unknown)}"
     for step in view.plan.steps:
         if step.id in steps_read(rule, own=ground.step) and step.id in ground.outputs:
-            why = _not_checked(step, ground.outputs[step.id])
+            why = _not_checked(view.action_of(step), ground.outputs[step.id])
             if why:
                 return str(why["reason"]), f"{why['reason']}: {why['message']}"
     return None
 
 
-def _not_checked(step: PlanStep, output: Any) -> Mapping[str, Any] | None:
+def _not_checked(action: Action | None, output: Any) -> Mapping[str, Any] | None:
     """Return the reason why a step's output proves nothing, if it has one; older releases wrote none."""
-    pointer = ARMS[step.arm].actions[step.action].unchecked
+    pointer = action.unchecked if action else None
     try:
         why = follow(output, pointer) if pointer else None
     except LookupError:

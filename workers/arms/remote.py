@@ -14,9 +14,8 @@ from standardwebhooks import Webhook
 from orchestrator.auth.egress import EgressTarget, execute_target
 from orchestrator.auth.pinned import PinnedConnection, Unreachable, connect_to
 from orchestrator.llm.gate import Admission, CallOutcome, CallTicket, Rates
+from orchestrator.models.arm_errors import ArmFailed, ArmUnavailable
 from orchestrator.models.errors import (
-    ArmFailed,
-    ArmUnavailable,
     InvalidInput,
     InvalidOutput,
     InvalidStepInput,
@@ -27,7 +26,7 @@ from orchestrator.models.errors import (
 )
 from orchestrator.models.step_result import StepResult
 from orchestrator.rules.json_schema import faults
-from workers.arms.base import Assignment, RemoteAccess, answer
+from workers.arms.base import Assignment, RemoteAccess, answer, check_inputs
 from workers.arms.remote_answer import MAX_ANSWER_BYTES, Answer, read_answer
 from workers.sandbox.selection import SandboxStatus
 
@@ -46,7 +45,7 @@ class RemoteArm:
         """
         if assignment.remote is None:
             raise LookupError(f"the arm {assignment.arm} has a URL, and this process calls none")
-        assignment.check_inputs()
+        check_inputs(assignment)
         body = request_body(assignment)
         target = _target(assignment, assignment.remote)
         with _admitted(assignment.remote, assignment.arm) as call:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from orchestrator.models.errors import ArmFailed, ArmFailedForNow, ArmUnavailable, OutcomeUnknown, StepError
+from orchestrator.models.arm_errors import ArmFailed, ArmFailedForNow, ArmUnavailable
+from orchestrator.models.errors import OutcomeUnknown, StepError
 from orchestrator.rules import strict_json
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024

@@ -44,6 +44,7 @@ def _view(attempt: AttemptContext) -> tuple[RoundView, RoundResults]:
         plan=read.plan,
         results=results,
         states={row.name: row.state for row in read.outcomes},
+        offers={row.name: row.offer for row in read.outcomes},
         round=claim.round,
         large_outputs=outputs,
     )

@@ -23,7 +23,7 @@ from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from orchestrator.planner.recipe import plan_by_recipe
-from orchestrator.router import ArmCandidate, Route, route
+from orchestrator.router import ArmState, Route, Router
 from workers.arms.base import models_used
 from workers.attempt import result_cache, semantic_cache
 from workers.attempt.concerns.retry import may_retry
@@ -63,31 +63,33 @@ def make_plan(attempt: AttemptContext) -> Plan:
     the rules may have changed since.
     Raises Unplannable when no recipe fits, InvalidPlan when the plan breaks a rule, and the errors of the models.
     """
-    contract = attempt.contract
-    if source := source_of(attempt.claim.spec):
-        return _earlier_plan(attempt.process, source, contract)
+    contract, tenant = attempt.contract, attempt.claim.tenant
     if contract.plan is not None:
-        return check_plan(contract.plan, attachments=contract.attachments)
+        return check_plan(contract.plan, tenant=tenant, attachments=contract.attachments, contract=contract)
+    if source := source_of(attempt.claim.spec):
+        return _earlier_plan(attempt, source)
     attachments = attempt.attachments
     model = model_of(attempt)
     if model is None:
-        return plan_by_recipe(contract, attachments)
+        return plan_by_recipe(contract, attachments, tenant=tenant)
     try:
-        return plan_by_model(_asker(model), contract, attachments)
+        return plan_by_model(_asker(model), contract, attachments, tenant=tenant)
     except (MustWait, BudgetExceeded, ModelRefused):
         raise
     except (StepError, InvalidPlan) as failure:
         if may_retry(attempt, {"retryable": failure.retryable, "details": failure.details}):
             raise
-        return _plan_without(failure, contract, attachments)
+        return _plan_without(failure, contract, attachments, tenant=tenant)
 
 
-def _earlier_plan(process: WorkerProcess, source: RetrySource, contract: Contract) -> Plan:
-    with statement(process.engine) as conn:
+def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
+    with statement(attempt.process.engine) as conn:
         plan = rounds.read(conn, source.task_id, number=source.round).plan
     return check_plan(
         {"steps": plan.to_record()["steps"]},
-        attachments=contract.attachments,
+        tenant=attempt.claim.tenant,
+        attachments=attempt.contract.attachments,
+        contract=attempt.contract,
         origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )
 
@@ -107,11 +109,11 @@ def _asker(model: AttemptModel) -> Ask:
 
 
 def _plan_without(
-    failure: StepError | InvalidPlan, contract: Contract, attachments: Sequence[Attachment]
+    failure: StepError | InvalidPlan, contract: Contract, attachments: Sequence[Attachment], *, tenant: str
 ) -> Plan:
     """Return a recipe's plan after the models failed; raises their failure when no recipe fits the goal wholly."""
     try:
-        plan = plan_by_recipe(contract, attachments, must_fit_wholly=True)
+        plan = plan_by_recipe(contract, attachments, tenant=tenant, must_fit_wholly=True)
     except Unplannable:
         raise failure from None
     log.warning("planning.without_model", code=failure.code)
@@ -123,27 +125,30 @@ def _plan_without(
 
 
 def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return {step: routing decision}, each with its `arm`, score, reason and all candidates' scores."""
-    candidates = _candidates(process.arm_statistics.get())
-    return {step.id: _decision(route(step, candidates)) for step in plan.steps}
+    """Return {step: routing decision}, each with its `arm`, `action`, score, reason and all candidates' scores."""
+    statistics = process.arm_statistics.get()
+    arms = {offer.arm for step in plan.steps for offer in step.candidates()}
+    router = Router({arm: _state(arm, statistics[arm]) for arm in arms if arm in statistics})
+    return {step.id: _decision(router.route(step)) for step in plan.steps}
 
 
-def _candidates(statistics: Mapping[str, ArmStatistics]) -> Sequence[ArmCandidate]:
-    return [
-        ArmCandidate(
-            arm=arm.arm_id,
-            capabilities=arm.capabilities,
-            cost_tier=arm.cost_tier,
-            available=statistics[arm.arm_id].workers > 0
-            and statistics[arm.arm_id].declared_status != "unavailable",
-            successes=statistics[arm.arm_id].successes,
-            attempts=statistics[arm.arm_id].attempts,
-            load=min(1.0, statistics[arm.arm_id].busy / max(1, statistics[arm.arm_id].concurrency)),
-        )
-        for arm in ARMS.values()
-        if arm.in_plans
-    ]
+def _state(arm: str, found: ArmStatistics) -> ArmState:
+    return ArmState(
+        arm,
+        ARMS[arm].cost_tier,
+        unavailable=None if found.workers > 0 or not ARMS[arm].has_workers else "no live worker",
+        successes=found.successes,
+        attempts=found.attempts,
+        load=found.busy + found.queued,
+        slots=found.concurrency,
+        latency_ms=found.average_latency_ms,
+    )
 
 
 def _decision(chosen: Route) -> dict[str, Any]:
-    return {"arm": chosen.arm, "score": chosen.score, "reason": chosen.reason, "candidates": chosen.scores}
+    return {
+        **chosen.offer._asdict(),
+        "score": chosen.score,
+        "reason": chosen.reason,
+        "candidates": chosen.scores,
+    }

@@ -15,7 +15,8 @@ from orchestrator.chord.database import statement
 from orchestrator.llm.gate import Gate, Policy
 from orchestrator.memory import registered_arms
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.errors import ArmExpired, MustWait
+from orchestrator.models.arm_errors import ArmExpired
+from orchestrator.models.errors import MustWait
 
 WAIT_SECONDS: Final = 2.0
 

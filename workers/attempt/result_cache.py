@@ -69,9 +69,8 @@ def admit(attempt: AttemptContext, verdict: Verdict, read: RoundResults) -> Cach
 def _executed(attempt: AttemptContext, read: RoundResults) -> Sequence[ExecutedAction]:
     """Return the actions that ran for the task; in the first round they are those whose results were read."""
     if attempt.claim.round == 1:
-        actions = {step.id: step.action for step in read.plan.steps}
         return [
-            ExecutedAction(row.arm, actions[row.name], row.state, _memo_age_seconds(row.result))
+            ExecutedAction(row.arm, row.action, row.state, _memo_age_seconds(row.result))
             for row in read.outcomes
         ]
     with statement(attempt.process.engine) as conn:

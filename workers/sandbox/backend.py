@@ -1,5 +1,6 @@
 """The interface of a kind of sandbox: how strong it is, what limits it sets, and how a tool is started in it."""
 
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -46,6 +47,30 @@ class ToolLimits:
     output_bytes: int = MEBIBYTE
     report_bytes: int = 8 * MEBIBYTE
     flood_factor: int = 16
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an operator lets a tool reach besides its inputs, its scratch directory and the system's programs.
+
+    Both are real paths of files or directories. `network`: it may open connections to other machines.
+    """
+
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+    network: bool = False
+
+    @property
+    def needs_owner(self) -> bool:
+        """Return whether only a process of the files' owner can use them, so that the tool must be one."""
+        return bool(self.writable) or not all(map(_is_readable_by_all, self.readable))
+
+
+NO_ACCESS = Access()
+NETWORK_FILES = tuple(
+    Path("/etc", name) for name in ("hosts", "nsswitch.conf", "resolv.conf", "ssl/certs", "ca-certificates")
+)
+"""What a program needs to find other machines and to check their certificates."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +133,20 @@ class Backend(Protocol):
         """Return how strong it is."""
         ...
 
-    def cell(self, inputs: Path, limits: ToolLimits) -> AbstractContextManager[Cell]:
-        """Make a sandbox around `inputs`; raises SandboxUnavailable when that fails."""
+    def cell(
+        self, inputs: Path, limits: ToolLimits, access: Access = NO_ACCESS
+    ) -> AbstractContextManager[Cell]:
+        """Make a sandbox around `inputs`; raises SandboxUnavailable when that fails, or can't give the access."""
         ...
 
     def facts(self, limits: ToolLimits) -> dict[str, Any]:
         """Return each limit and whether it holds per process or for the whole tool, for the provenance."""
         ...
+
+
+def _is_readable_by_all(path: Path) -> bool:
+    needed = stat.S_IROTH | stat.S_IXOTH if path.is_dir() else stat.S_IROTH
+    return path.stat().st_mode & needed == needed
 
 
 def orders(limits: ToolLimits, pipes: HandshakePipes, **more: int) -> str:

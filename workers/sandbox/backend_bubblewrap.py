@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from typing import Any
 from workers.sandbox import cleanup, readable_files, seccomp, tool_users
 from workers.sandbox.backend import (
     LAUNCHER,
+    NETWORK_FILES,
+    NO_ACCESS,
+    Access,
     Cell,
     HandshakePipes,
     Isolation,
@@ -58,12 +61,17 @@ class BubblewrapBackend:
     isolation: Isolation = Isolation.STRONG
 
     @contextmanager
-    def cell(self, inputs: Path, limits: ToolLimits) -> Iterator[Cell]:
-        """Make a sandbox around `inputs`; raises SandboxUnavailable when that fails."""
-        with tool_users.exclusive_user() as user, seccomp.compiled(_RULES) as filtered:
+    def cell(self, inputs: Path, limits: ToolLimits, access: Access = NO_ACCESS) -> Iterator[Cell]:
+        """Make a sandbox around `inputs`; raises SandboxUnavailable when that fails.
+
+        A tool that may use what only the files' owner can runs as the worker's user, root too, in a user namespace
+        and without capabilities.
+        """
+        own_user = nullcontext() if access.needs_owner else tool_users.exclusive_user()
+        with own_user as user, seccomp.compiled(_RULES) as filtered:
             if user is not None:
                 tool_users.let_read(inputs, user.uid)
-            yield _Bubble(self.path, inputs, limits, user, filtered)
+            yield _Bubble(self.path, inputs, limits, user, filtered, access)
 
     def facts(self, limits: ToolLimits) -> dict[str, Any]:
         """Return each limit and whether it holds per process or for the whole tool."""
@@ -83,6 +91,7 @@ class _Bubble:
     limits: ToolLimits
     user: tool_users.ToolUser | None
     filter: int
+    access: Access = NO_ACCESS
     inputs: Path = field(default_factory=_inputs_inside)
     scratch: Path = SCRATCH
 
@@ -127,7 +136,8 @@ class _Bubble:
         )
 
     def _namespaces(self) -> list[str]:
-        shared = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        shared = ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
+        shared += [] if self.access.network else ["--unshare-net"]
         if self.user is None:
             user = ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY), "--cap-drop", "ALL"]
         else:
@@ -137,8 +147,10 @@ class _Bubble:
 
     def _files(self) -> list[str]:
         python = readable_files.python()
-        bound = (*readable_files.system(), *python.places, *python.links)
-        above = sorted({parent for path in bound for parent in path.parents} - {Path("/"), SCRATCH, *bound})
+        bound = (*readable_files.system(), *python.places, *python.links, *self.access.readable)
+        network = tuple(path for path in NETWORK_FILES if self.access.network and path.exists())
+        given = (*bound, *network, *self.access.writable)
+        above = sorted({parent for path in given for parent in path.parents} - {Path("/"), SCRATCH, *given})
         bounded = ["--perms", "1777", "--size"]
         # first, because a virtualenv may lie below it
         words = [*bounded, str(self.limits.scratch_bytes), "--tmpfs", str(SCRATCH)]
@@ -149,6 +161,9 @@ class _Bubble:
                 words += ["--symlink", str(path.readlink()), str(path)]
             else:
                 words += ["--ro-bind", str(path), str(path)]
+        # of a link the target is bound: it may lie in a directory that is not
+        words += [word for path in network for word in ("--ro-bind", str(path), str(path))]
+        words += [word for path in self.access.writable for word in ("--bind", str(path), str(path))]
         return [
             *words,
             *("--proc", "/proc", "--dev", "/dev"),

@@ -14,9 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.models.errors import SandboxUnavailable
 from workers.sandbox import cleanup, landlock, process_usage, readable_files, seccomp, tool_users
 from workers.sandbox.backend import (
     LAUNCHER,
+    NETWORK_FILES,
+    NO_ACCESS,
+    Access,
     Cell,
     HandshakePipes,
     Isolation,
@@ -38,11 +42,16 @@ class LandlockBackend:
     isolation: Isolation = Isolation.BASIC
 
     @contextmanager
-    def cell(self, inputs: Path, limits: ToolLimits) -> Iterator[Cell]:
+    def cell(self, inputs: Path, limits: ToolLimits, access: Access = NO_ACCESS) -> Iterator[Cell]:
         """Make a sandbox around `inputs`, a directory that no other tool reads.
 
-        Raises SandboxUnavailable when that fails.
+        Raises SandboxUnavailable when that fails, and when root would let a tool write: it runs as a user of its own.
         """
+        if access.writable and os.geteuid() == 0:
+            raise SandboxUnavailable(
+                f"this sandbox can't let a tool of root's worker write {access.writable[0]}: start the workers as an "
+                "ordinary user who may write it, or install bubblewrap"
+            )
         with ExitStack() as kept:
             scratch = Path(tempfile.mkdtemp(prefix=cleanup.directory_prefix()))
             kept.callback(cleanup.remove, scratch)
@@ -52,13 +61,22 @@ class LandlockBackend:
                 os.chown(scratch, user.uid, user.uid)
             ruleset = landlock.ruleset(
                 # symbolic links need no rule: the kernel checks their target
-                readable=[*readable_files.system(), *readable_files.python().places, inputs, *_DEVICES],
-                writable=[scratch, Path("/dev/null")],
+                readable=[
+                    *readable_files.system(),
+                    *readable_files.python().places,
+                    inputs,
+                    *_DEVICES,
+                    *access.readable,
+                    *(path for path in NETWORK_FILES if access.network and path.exists()),
+                ],
+                writable=[scratch, Path("/dev/null"), *access.writable],
                 abi=self.abi,
+                network=access.network,
             )
             kept.callback(os.close, ruleset)
-            filtered = kept.enter_context(seccomp.compiled(self._rules(own_uid=user is not None)))
-            yield _Confined(inputs, scratch, limits, user, ruleset, filtered)
+            rules = self._rules(own_uid=user is not None, sockets=access.network)
+            filtered = kept.enter_context(seccomp.compiled(rules))
+            yield _Confined(inputs, scratch, limits, user, ruleset, filtered, access)
 
     def facts(self, limits: ToolLimits) -> dict[str, Any]:
         """Return each limit and whether it holds per process or for the whole tool."""
@@ -77,9 +95,9 @@ class LandlockBackend:
             "user": "the worker's" if shared else "its own",
         }
 
-    def _rules(self, *, own_uid: bool) -> seccomp.FilterRules:
+    def _rules(self, *, own_uid: bool, sockets: bool) -> seccomp.FilterRules:
         return seccomp.FilterRules(
-            sockets=False,
+            sockets=sockets,
             own_uid=own_uid,
             signals=self.abi >= landlock.SIGNALS_SINCE,
             truncate=self.abi >= landlock.TRUNCATE_SINCE,
@@ -94,6 +112,7 @@ class _Confined:
     user: tool_users.ToolUser | None
     ruleset: int
     filter: int
+    access: Access = NO_ACCESS
 
     def start(
         self, argv: Sequence[str], environment: Mapping[str, str], pipes: HandshakePipes
@@ -108,7 +127,8 @@ class _Confined:
             # the keeper holds the lock, too: when the worker dies, the user stays reserved until all processes end
             more |= {"uid": self.user.uid, "lock": self.user.lock}
             needed = (*readable_files.python().places, self.scratch.parent)
-            more |= {} if all(map(readable_files.is_open_to_all, needed)) else {"search": 1}
+            reached = all(map(readable_files.is_open_to_all, (*needed, *self.access.readable)))
+            more |= {} if reached and not self.access.needs_owner else {"search": 1}
         inherited = [more[name] for name in ("landlock", "seccomp", "lock") if name in more]
         launch = (sys.executable, "-I", "-S", str(LAUNCHER), cleanup.tag())
         return SandboxStart(

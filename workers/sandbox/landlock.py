@@ -42,14 +42,17 @@ def version() -> int:
         return 0
 
 
-def ruleset(*, readable: Iterable[Path], writable: Iterable[Path], abi: int) -> int:
+def ruleset(*, readable: Iterable[Path], writable: Iterable[Path], abi: int, network: bool = False) -> int:
     """Return the descriptor of a ruleset that allows only these files; `abi` is at least 1.
 
-    Readable files can be executed, too. A process applies the ruleset to itself by landlock_restrict_self.
+    Readable files can be executed, too. `network` allows connections to other machines. A process applies the ruleset
+    to itself by landlock_restrict_self.
     """
     handled = _handled(abi)
     attributes = _Ruleset(
-        handled, _ALL_TCP if abi >= NETWORK_SINCE else 0, _ALL_SCOPES if abi >= SIGNALS_SINCE else 0
+        handled,
+        _ALL_TCP if abi >= NETWORK_SINCE and not network else 0,
+        _ALL_SCOPES if abi >= SIGNALS_SINCE else 0,
     )
     # an older kernel refuses unknown fields, even when they are zero
     size = 24 if abi >= SIGNALS_SINCE else 16 if abi >= NETWORK_SINCE else 8

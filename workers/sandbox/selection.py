@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.models.errors import SandboxUnavailable
-from workers.sandbox.backend import Backend, Cell, Isolation, ToolLimits
+from workers.sandbox.backend import NO_ACCESS, Access, Backend, Cell, Isolation, ToolLimits
 
 FIX_STRONG = (
     "install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap), and let it make namespaces: on Ubuntu from 23.10 "
@@ -25,9 +25,9 @@ class Sandbox:
     limits: ToolLimits = field(default_factory=ToolLimits)
 
     @contextmanager
-    def cell(self, inputs: Path) -> Iterator[Cell]:
+    def cell(self, inputs: Path, access: Access = NO_ACCESS) -> Iterator[Cell]:
         """Make a sandbox around `inputs`, a directory that no other tool reads."""
-        with self.backend.cell(inputs, self.limits) as cell:
+        with self.backend.cell(inputs, self.limits, access) as cell:
             yield cell
 
     def facts(self) -> Mapping[str, Any]:

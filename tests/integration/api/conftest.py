@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from threading import Thread
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -10,6 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from api.app import create_app
@@ -19,6 +21,8 @@ from api.routes import readiness
 from api.streaming.hub import hub_of
 from orchestrator import settings as settings_module
 from orchestrator.auth.credential import SCOPES, sign_token
+from orchestrator.cli.client import ApiClient
+from orchestrator.cli.main import main
 from orchestrator.settings import Settings
 from orchestrator.settings_text import Rate
 from tests.integration.api.live_server import Api, EventWriter, serving
@@ -39,6 +43,7 @@ class Caller:
 
 
 AsCaller = Callable[..., Caller]
+Octollm = Callable[..., tuple[int, str]]
 
 
 class TrackedBuffer(AuditBuffer):
@@ -121,3 +126,29 @@ def api(settings: Settings) -> Iterator[Api]:
 def event_writer(engine: Engine, settings: Settings) -> EventWriter:
     """Appends events to tasks."""
     return EventWriter(engine, settings)
+
+
+@pytest.fixture
+def server(app: Flask, settings: Settings) -> Iterator[ApiClient]:
+    """The API on its own port, and a token with all scopes."""
+    listening = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    token = sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES)
+    yield ApiClient(f"http://127.0.0.1:{listening.server_port}", token)
+    listening.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def octollm(server: ApiClient, capsys: pytest.CaptureFixture[str]) -> Octollm:
+    """Run the command; return its exit status and its output, stderr last."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["--url", server.url, "--token", server.token or "", *arguments])
+        written = capsys.readouterr()
+        return int(ended.value.code or 0), written.out + written.err
+
+    return run

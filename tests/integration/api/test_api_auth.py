@@ -25,7 +25,12 @@ from tests.integration.api.conftest import AsCaller, Caller
 from tests.tls import Reply, make_certificate, serve
 
 _EVERYWHERE = ("/health", "/ready", "/metrics", "/openapi.json", "/docs")
-PUBLIC = {"/v1/auth/token", *(prefix + path for prefix in ("", "/v1") for path in _EVERYWHERE)}
+PUBLIC = {
+    "/v1/auth/token",
+    # the link is the credential
+    "/v1/approval-links/<link>",
+    *(prefix + path for prefix in ("", "/v1") for path in _EVERYWHERE),
+}
 
 
 def make_key(
@@ -51,7 +56,7 @@ def test_every_endpoint_but_the_public_ones_needs_a_token(app: Flask, anonymous:
 
     answers = {(method, path): anonymous(method, path) for method, path in guarded}
 
-    assert len(answers) == 20
+    assert len(answers) == 24
     for answer in answers.values():
         assert_problem(answer, 401, "missing_auth")
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="octollm"'
@@ -71,6 +76,10 @@ def test_every_endpoint_but_the_public_ones_needs_a_token(app: Flask, anonymous:
         ("POST", "/v1/tasks/task_0000000000000000/cancel", "task:cancel"),
         ("POST", "/v1/files", "task:submit"),
         ("GET", "/v1/files/" + "0" * 64, "task:read"),
+        ("GET", "/v1/approvals", "task:read"),
+        ("GET", "/v1/approvals/appr_0000000000000000", "task:read"),
+        ("POST", "/v1/approvals/appr_0000000000000000/decision", "task:approve"),
+        ("POST", "/v1/approvals/appr_0000000000000000/link", "task:approve"),
         ("GET", "/v1/arms", "arm:list"),
         ("GET", "/v1/capabilities", "arm:list"),
         ("POST", "/v1/arms/register", "arm:register"),

@@ -8,23 +8,30 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from orchestrator.chord.database import statement
-from orchestrator.models.ids import new_task_id
+from orchestrator.models.ids import new_approval_id, new_task_id
 from orchestrator.models.verdict import Decision
 from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
 UNKNOWN_FILE = "0" * 64
 OWN = {"request_id", "timestamp", "instance"}
-BODIES: Mapping[str, Any] = {"/v1/tasks/<task_id>/cancel": {"reason": "mine now"}}
+BODIES: Mapping[str, Any] = {
+    "/v1/tasks/<task_id>/cancel": {"reason": "mine now"},
+    "/v1/approvals/<approval_id>/decision": {"decision": "reject", "proposal_hash": "0" * 64},
+    "/v1/approvals/<approval_id>/link": {"for": "me"},
+}
+KINDS = ("task_id", "artifact_id", "approval_id")
 
 
 @pytest.fixture
 def theirs(engineer: Engineer, as_caller: AsCaller) -> dict[str, str]:
-    """A task and a file of the tenant that `engineer` works for: the task has steps, events and a trace."""
-    task_id = engineer.start(wait_step("a"), wait_step("b", "a"))
+    """A task, a file and an approval of the tenant that `engineer` works for: it has steps, events and a trace."""
+    gate = {"ask": "May the other tenant's step run?"}
+    task_id = engineer.start(wait_step("a"), wait_step("b", "a"), wait_step("c", approval=gate))
     engineer.do(task_id, "a", output={"summary": "the other tenant's words"})
     file = as_caller(TENANT)("POST", "/v1/files", data=b"the other tenant's bytes", content_type="text/plain")
-    return {"task_id": task_id, "artifact_id": file.json["artifact_id"]}
+    [approval] = engineer.ask("SELECT id FROM approvals")
+    return {"task_id": task_id, "artifact_id": file.json["artifact_id"], "approval_id": approval["id"]}
 
 
 @pytest.fixture
@@ -37,14 +44,20 @@ def rules_with_ids(app: Flask) -> list[tuple[str, str]]:
     return [
         (method, rule.rule)
         for rule in app.url_map.iter_rules()
-        if rule.arguments & {"task_id", "artifact_id"}
+        if rule.arguments & {*KINDS}
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]
 
 
+def filled(rule: str, ids: Mapping[str, str]) -> str:
+    for kind in KINDS:
+        rule = rule.replace(f"<{kind}>", ids[kind])
+    return rule
+
+
 def ask(call: Caller, method: str, rule: str, ids: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
     """Send the call and return status and body, without the members that differ in any two responses."""
-    path = rule.replace("<task_id>", ids["task_id"]).replace("<artifact_id>", ids["artifact_id"])
+    path = filled(rule, ids)
     answer = call(method, path, json=BODIES.get(rule)) if rule in BODIES else call(method, path)
     body = {name: value for name, value in answer.json.items() if name not in OWN}
     assert ids["task_id"] not in str(body)
@@ -54,7 +67,11 @@ def ask(call: Caller, method: str, rule: str, ids: Mapping[str, str]) -> tuple[i
 def test_another_tenant_s_ids_are_unknown_at_every_endpoint(
     app: Flask, stranger: Caller, theirs: dict[str, str], engineer: Engineer
 ) -> None:
-    unknown = {"task_id": str(new_task_id()), "artifact_id": UNKNOWN_FILE}
+    unknown = {
+        "task_id": str(new_task_id()),
+        "artifact_id": UNKNOWN_FILE,
+        "approval_id": new_approval_id(),
+    }
     events = len(engineer.events(theirs["task_id"]))
     rules = rules_with_ids(app)
 
@@ -77,7 +94,7 @@ def test_the_owner_s_ids_are_known_at_every_endpoint(
     owner = as_caller(TENANT)
 
     for method, rule in rules_with_ids(app):
-        path = rule.replace("<task_id>", theirs["task_id"]).replace("<artifact_id>", theirs["artifact_id"])
+        path = filled(rule, theirs)
         answer = owner(method, path, json=BODIES.get(rule)) if rule in BODIES else owner(method, path)
 
         assert answer.status_code != 404, f"{method} {rule}"

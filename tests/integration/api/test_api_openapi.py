@@ -18,7 +18,8 @@ from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.cache.kit import GOAL, Company
 from tests.integration.kit import Engineer, verdict, wait_step
 
-PUBLIC = {"/health", "/ready", "/metrics", "/openapi.json", "/docs", "/v1/auth/token"}
+UNVERSIONED = {"/health", "/ready", "/metrics", "/openapi.json", "/docs"}
+PUBLIC = {*UNVERSIONED, "/v1/auth/token", "/v1/approval-links/<link>"}
 Conforms = Callable[..., Any]
 
 
@@ -58,7 +59,7 @@ def test_the_document_has_exactly_the_app_s_routes(app: Flask, spec: dict[str, A
     }
     described = {(path, method) for path, item in spec["paths"].items() for method in item}
 
-    aliases = {(f"/v1{path}", "get") for path in PUBLIC - {"/v1/auth/token"}}
+    aliases = {(f"/v1{path}", "get") for path in UNVERSIONED}
     assert routed - described == aliases
     assert described <= routed
 
@@ -88,7 +89,9 @@ def test_every_example_is_accepted(
         for method, operation in item.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             for name, example in content.get("examples", {}).items():
-                path = _fill(template, _task_for(engineer, template))
+                path = _fill(template, _task_for(engineer, template), approval=_asked(engineer))
+                if template.startswith("/v1/approval-links"):
+                    path = _linked(call, engineer)
                 if template.endswith("/feedback"):
                     path = _fill(template, _hit(call, engineer))
                 answer = conforms(call(method.upper(), path, json=example["value"]), method, template)
@@ -103,6 +106,17 @@ def _hit(call: Caller, engineer: Engineer) -> str:
     company = Company(engineer.engine, engineer.settings)
     company.run(call("POST", "/v1/tasks", json={"goal": GOAL}).json["task_id"])
     return str(call("POST", "/v1/tasks", json={"goal": GOAL}).json["task_id"])
+
+
+def _asked(engineer: Engineer) -> str:
+    """Return a pending approval of the step that the examples are about."""
+    task_id = engineer.start(wait_step("a", approval={"ask": "Wait?"}))
+    return str(engineer.ask("SELECT id FROM approvals WHERE task_id = %(id)s", id=task_id)[0]["id"])
+
+
+def _linked(call: Caller, engineer: Engineer) -> str:
+    """Return the URL of a link to a pending approval."""
+    return str(call("POST", f"/v1/approvals/{_asked(engineer)}/link", json={"for": "Zoë"}).json["url"])
 
 
 def _task_for(engineer: Engineer, template: str) -> str:
@@ -127,12 +141,16 @@ def test_every_response_matches_its_schema(
     engineer.do(task_id, "a")
     engineer.judge(task_id, verdict(Decision.PASSED))
     file_id = call("POST", "/v1/files", data=b"x", content_type="text/plain").json["artifact_id"]
+    approval, link = _asked(engineer), _linked(call, engineer).rpartition("/")[2]
     answered = set()
 
     for template, item in spec["paths"].items():
         for method in item:
-            for target in (task_id, "task_0000000000000000"):
-                path = _fill(template, target).replace("0" * 64, file_id)
+            for target, asked, shown in (
+                (task_id, approval, link),
+                ("task_0000000000000000", "appr_0000000000000000", "a.b"),
+            ):
+                path = _fill(template, target, approval=asked, link=shown).replace("0" * 64, file_id)
                 answer = conforms(call(method.upper(), path), method, template)
                 answered.add((template, method, answer.status_code))
             conforms(as_caller("acme", ())(method.upper(), path), method, template)
@@ -146,6 +164,9 @@ def test_every_response_matches_its_schema(
         ("/v1/tasks/{task_id}/trace", "get"),
         ("/v1/tasks/{task_id}/stream-ticket", "post"),
         ("/v1/files/{artifact_id}", "get"),
+        ("/v1/approvals", "get"),
+        ("/v1/approvals/{approval_id}", "get"),
+        ("/v1/approval-links/{link}", "get"),
         ("/health", "get"),
         ("/metrics", "get"),
         ("/docs", "get"),
@@ -182,7 +203,9 @@ def test_the_page_shows_every_operation_and_loads_nothing_else(
         assert f'id="schema-{name}"' in html
 
 
-def _fill(template: str, task_id: str) -> str:
-    filled = re.sub(r"[<{](?:\w+:)?task_id[>}]", task_id, template)
-    filled = re.sub(r"[<{](?:\w+:)?arm_id[>}]", "weather", filled)
+def _fill(template: str, task_id: str, *, approval: str = "appr_0000000000000000", link: str = "a.b") -> str:
+    filled = re.sub(r"[<{]task_id[>}]", task_id, template)
+    filled = re.sub(r"[<{]approval_id[>}]", approval, filled)
+    filled = re.sub(r"[<{]link[>}]", link, filled)
+    filled = re.sub(r"[<{]arm_id[>}]", "weather", filled)
     return re.sub(r"[<{](?:\w+:)?artifact_id[>}]", "0" * 64, filled)

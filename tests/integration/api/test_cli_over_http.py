@@ -1,14 +1,12 @@
 """The octollm command against a real API and database; the test does the workers' part."""
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from flask import Flask
 from werkzeug.serving import make_server
 
 from api.app import create_app
@@ -18,7 +16,6 @@ from orchestrator.cli.checks import CheckStatus
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.doctor import check_api
 from orchestrator.cli.exit_status import ExitStatus
-from orchestrator.cli.main import main
 from orchestrator.cli.progress import TaskProgress
 from orchestrator.cli.watch import NoDisplay, follow
 from orchestrator.memory import pools
@@ -27,36 +24,10 @@ from orchestrator.models.verdict import Decision
 from orchestrator.safety import archive
 from orchestrator.settings import Settings
 from orchestrator.settings_text import Rate
+from tests.integration.api.conftest import Octollm
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 
-Octollm = Callable[..., tuple[int, str]]
 _PLAN = [wait_step("first"), wait_step("second", "first")]
-
-
-@pytest.fixture
-def server(app: Flask, settings: Settings) -> Iterator[ApiClient]:
-    """The API on its own port, and a token with all scopes."""
-    listening = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    token = sign_token(settings, tenant=TENANT, key_id="k", scopes=SCOPES)
-    yield ApiClient(f"http://127.0.0.1:{listening.server_port}", token)
-    listening.shutdown()
-    thread.join()
-
-
-@pytest.fixture
-def octollm(server: ApiClient, capsys: pytest.CaptureFixture[str]) -> Octollm:
-    """Run the command; return its exit status and its output, stderr last."""
-
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(["--url", server.url, "--token", server.token or "", *arguments])
-        written = capsys.readouterr()
-        return int(ended.value.code or 0), written.out + written.err
-
-    return run
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ class Company:
         return None
 
     def _adopt(self, claim: Claim, plan: Plan) -> None:
-        routes = {step.id: {"arm": step.arm} for step in plan.steps}
+        routes = {step.id: step.preferred._asdict() for step in plan.steps}
         with transaction(self.process.engine) as conn:
             saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))

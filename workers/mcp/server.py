@@ -1,0 +1,70 @@
+"""Starts an MCP server as its arm's manifest says, with no more access than it states."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.models.errors import ToolFailed
+from workers.mcp.session import Peer
+from workers.mcp.transport import PipePeer
+from workers.sandbox.backend import MEBIBYTE, Access, ToolLimits
+from workers.sandbox.selection import Sandbox, SandboxStatus
+from workers.sandbox.server import SandboxedServer, ServerCommand
+
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+_DEFAULT_MEMORY_MIB = 2_048
+# a server lives for hours, and its processor time counts from its start
+_CPU_SECONDS = 3_600
+_OPEN_FILES = 1_024
+
+
+def starter_of(table: Mapping[str, Any], env: Iterable[str], status: SandboxStatus) -> Callable[[], Peer]:
+    """Return what starts the server of a manifest's table [mcp]; `env` names the variables that it gets of ours.
+
+    The function that is returned raises SandboxUnavailable, and ToolFailed for a directory that does not exist.
+    """
+    variables = {"PATH": _PATH, "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"}
+    variables |= {name: os.environ[name] for name in env if name in os.environ}
+
+    def start() -> Peer:
+        sandbox = status.require()
+        command = ServerCommand(_argv(table["command"]), variables, _access(table))
+        return PipePeer(SandboxedServer(Sandbox(sandbox.backend, limits_of(table)), command))
+
+    return start
+
+
+def limits_of(table: Mapping[str, Any]) -> ToolLimits:
+    """Return the limits of a server's processes."""
+    memory = int(table.get("memory_mib", _DEFAULT_MEMORY_MIB)) * MEBIBYTE
+    return replace(
+        ToolLimits(),
+        cpu_seconds=_CPU_SECONDS,
+        memory_bytes=memory,
+        tree_memory_bytes=memory // 2,
+        open_files=_OPEN_FILES,
+    )
+
+
+def _argv(command: Iterable[str]) -> tuple[str, ...]:
+    program, *arguments = command
+    return (shutil.which(program, path=_PATH) or program, *arguments)
+
+
+def _access(table: Mapping[str, Any]) -> Access:
+    return Access(
+        readable=tuple(_existing(path) for path in table.get("reads", ())),
+        writable=tuple(_existing(path) for path in table.get("writes", ())),
+        network=bool(table.get("network", False)),
+    )
+
+
+def _existing(path: str) -> Path:
+    if not Path(path).exists():
+        raise ToolFailed(
+            f"{path}, which the arm's manifest names under [mcp], does not exist: make it, or correct it"
+        )
+    return Path(path).resolve()
