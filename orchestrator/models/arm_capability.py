@@ -251,4 +251,4 @@ def arm_of(record: Mapping[str, Any]) -> ArmCapability:
 
 
 ARMS = ArmRegistry(arm_of(record) for record in read_manifests(REGISTRY, peek("ARMS_PATH")))
-ALL_QUEUES: tuple[str, ...] = (*(arm.queue for arm in ARMS.values()), REMOTE_QUEUE)
+ALL_QUEUES: tuple[str, ...] = (*(arm.queue for arm in ARMS.values() if arm.has_workers), REMOTE_QUEUE)
