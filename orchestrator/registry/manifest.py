@@ -238,8 +238,8 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         at = _AT_LINE.search(str(error))
-        reason = _AT_LINE.sub("", str(error))
-        raise SettingsError(f"{path}:{at[1] if at else 1}: is not TOML: {reason}") from error
+        line = int(at[1]) if at else text.count("\n") + 1 if "end of document" in str(error) else 1
+        raise SettingsError(f"{path}:{line}: is not TOML: {_AT_LINE.sub('', str(error))}") from error
 
 
 def _json(path: Path, text: str) -> dict[str, Any]:
