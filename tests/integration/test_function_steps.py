@@ -264,6 +264,22 @@ def test_a_question_to_a_model_is_charged_to_the_task(engineer: Engineer, begin:
     assert ledger["calls"] == 1
 
 
+def test_only_its_author_knows_that_a_write_had_no_effect(engineer: Engineer, begin: Begin) -> None:
+    text = '@action(effects="write")\ndef act() -> str:\n    """Acts."""\n    raise {}\n'
+    unknown = begin(text.format('ValueError("it broke")'))
+    known = begin(text.format('Failed("no_money", "the account is empty")'))
+
+    with pytest.raises(Ignore):
+        run_step(unknown)
+    result = run_step(known)
+
+    [asked] = engineer.ask("SELECT kind, state, ask FROM approvals")
+    assert engineer.row(unknown.claim.task_id, "a")["state"] == "waiting"
+    assert (asked["kind"], asked["state"]) == ("outcome", "pending")
+    assert "raised ValueError: it broke" in asked["ask"]
+    assert (result.error["code"], result.error["retryable"]) == ("no_money", False)
+
+
 def test_retry_is_a_row_with_a_later_time(engineer: Engineer, begin: Begin) -> None:
     attempt = begin(
         '@action(effects="read")\ndef act() -> str:\n    """Acts."""\n    raise Retry("busy", after=30)\n'
