@@ -21,6 +21,7 @@ from orchestrator.models.errors import (
 from orchestrator.models.step_result import ResultStatus, StepResult
 from tests.function_kit import add_arm
 from tests.unit.arm_kit import assignment, attachment_of
+from tests.waiting import wait_until
 from workers.arms.base import Assignment, load_arm
 from workers.arms.functions import MAX_MESSAGE_CHARACTERS
 
@@ -326,19 +327,26 @@ def test_a_sync_function_stops_at_a_checkpoint(act: Act) -> None:
 def test_an_async_function_is_cancelled_and_may_clean_up(act: Act, tmp_path: Path) -> None:
     text = (
         '@action(effects="none")\nasync def act(path: str) -> str:\n    """Acts."""\n'
-        "    try:\n        await asyncio.sleep(60)\n"
-        '    finally:\n        await asyncio.sleep(0)\n        open(path, "a").write("cleaned ")\n'
+        '    open(path, "a").write("begun ")\n    try:\n        await asyncio.sleep(60)\n'
+        '    finally:\n        await asyncio.sleep(0)\n        open(path, "a").write("cleaned")\n'
     )
-    cleaned = tmp_path / "cleaned"
-    late = act(text, {"path": str(cleaned)}, deadline=time.monotonic() + 0.1)
-    stopped = act(text, {"path": str(cleaned)})
-    threading.Timer(0.1, stopped.cancelled.set).start()
+    told = tmp_path / "told"
+    late = act(text, {"path": str(tmp_path / "other")}, deadline=time.monotonic() + 0.1)
+    stopped = act(text, {"path": str(told)})
+
+    def stop() -> None:
+        wait_until(told.exists, 30, "the begin of the function")
+        stopped.cancelled.set()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
 
     with pytest.raises(ToolTimeout):
         run(late)
     with pytest.raises(Stopped):
         run(stopped)
-    assert cleaned.read_text() == "cleaned cleaned "
+    stopper.join(30)
+    assert told.read_text() == "begun cleaned"
 
 
 def test_an_async_function_that_does_not_end_is_left(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
