@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from orchestrator.models.errors import (
     ActionFailed,
@@ -241,8 +242,11 @@ def test_messages_of_errors_hold_no_secret(act: Act, monkeypatch: pytest.MonkeyP
         f'    raise ValueError("GET https://x/?k={SECRET} a-private-place sk-ant-api03-{"A" * 95} " + "x" * 9_000)\n'
     )
 
-    error = error_of(act(text, stated={"env": ["WEATHER_PLACE"]}))
+    with structlog.testing.capture_logs() as logged:
+        error = error_of(act(text, stated={"env": ["WEATHER_PLACE"]}))
 
+    assert "Traceback" in logged[0]["exception"]
+    assert SECRET not in str(logged)
     assert SECRET not in error.message
     assert "a-private-place" not in error.message
     assert "sk-ant-api03" not in error.message
