@@ -1,6 +1,7 @@
 """MCP servers as arms: real servers in a real sandbox, most of which do what a server must not do."""
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp.shared import _otel
+from opentelemetry.trace import NoOpTracer
 
 from orchestrator.models.errors import (
     InvalidStepInput,
@@ -128,6 +131,17 @@ def test_a_tool_that_changed_after_its_approval_is_not_called(odd: Odd) -> None:
 
     assert odd.call("write_it").output["text"] == "hello"
     assert odd.calls() == ["read_it", "write it"]
+
+
+@misbehaving("good")
+def test_actions_that_were_loosened_by_hand_are_refused(odd: Odd, tmp_path: Path) -> None:
+    stated = tmp_path / "arms" / "odd" / "actions.json"
+    stated.write_text(stated.read_text().replace('"write"', '"read"'))
+
+    with using(tmp_path / "arms"), pytest.raises(ToolChanged, match="may be tightened"):
+        odd.call("write_it")
+
+    assert odd.calls() == []
 
 
 @misbehaving("dies")
@@ -285,6 +299,15 @@ def test_several_steps_share_a_server_at_the_same_time(odd: Odd) -> None:
 
     assert answers == {text: text for text in texts}
     assert len(servers_of(odd.place)) == 1
+
+
+@misbehaving("good")
+def test_the_sdk_makes_no_spans_of_its_own_and_logs_nothing_that_a_server_wrote(odd: Odd) -> None:
+    odd.call()
+
+    assert isinstance(_otel._tracer, NoOpTracer)
+    assert not logging.getLogger("mcp").isEnabledFor(logging.CRITICAL)
+    assert not logging.getLogger("client").isEnabledFor(logging.CRITICAL)
 
 
 @misbehaving("good")

@@ -26,6 +26,7 @@ from orchestrator.models.errors import (
     ToolServerLost,
     ToolTimeout,
 )
+from orchestrator.models.mcp_tools import EFFECTS
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from orchestrator.rules.json_schema import faults
@@ -69,6 +70,7 @@ class McpArm:
             raise ToolChanged(
                 f"the manifest of the arm {arm.arm_id} has no approved tool {assignment.action}"
             )
+        _refuse_looser(assignment, frozen)
         call = Call(frozen["tool"], frozen["sha256"], assignment.inputs)
         try:
             result = CONNECTIONS.call(
@@ -91,6 +93,17 @@ class McpArm:
             return ToolUse({TOOL: version})
         sandbox = Sandbox(self.sandbox.require().backend, limits_of(table))
         return ToolUse.inside(sandbox, {TOOL: version})
+
+
+def _refuse_looser(assignment: Assignment, frozen: Mapping[str, Any]) -> None:
+    """Raise ToolChanged when the arm's actions state less than the tool's own hints claimed at its approval."""
+    action = assignment.action_contract
+    is_looser = EFFECTS.index(action.effects) < EFFECTS.index(frozen["effects"])
+    if is_looser or (action.idempotent and not frozen["idempotent"]):
+        raise ToolChanged(
+            f"the actions of the arm {assignment.arm} state less effects of {action.name} than its hints: run "
+            f"`octollm tools approve {assignment.arm}`; hints may be tightened under [mcp.tighten] in the manifest"
+        )
 
 
 def _is_refusal(error: Exception) -> bool:
