@@ -1,9 +1,10 @@
 """Makes arms of MCP servers for tests, and lets this process use them."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.cli.mcp_arm import McpArm
@@ -15,21 +16,6 @@ from workers.mcp.server import starter_of
 from workers.sandbox.selection import SandboxStatus
 
 SCRIPT = Path(__file__).with_name("mcp_server.py")
-
-
-class OwnArms:
-    """Arms that a test has made, as arms that are registered at run time."""
-
-    def __init__(self, arms: Mapping[str, ArmCapability]) -> None:
-        self.arms = dict(arms)
-
-    def find(self, arm_id: str) -> ArmCapability | None:
-        """Return one of them."""
-        return self.arms.get(arm_id)
-
-    def visible(self, _tenant: str) -> Iterable[ArmCapability]:
-        """Return all of them."""
-        return self.arms.values()
 
 
 def odd_server(mode: str, place: Path) -> dict[str, Any]:
@@ -65,12 +51,12 @@ def load_arms(arms: Path) -> dict[str, ArmCapability]:
 @contextmanager
 def using(arms: Path) -> Iterator[Mapping[str, ArmCapability]]:
     """Let this process use the arms below a directory; their servers end with the block."""
-    loaded = load_arms(arms)
-    ARMS.attach(OwnArms(loaded))
+    loaded, before = load_arms(arms), ARMS._static
+    ARMS._static = MappingProxyType({**before, **loaded})
     try:
         yield loaded
     finally:
-        ARMS.attach(None)
+        ARMS._static = before
         CONNECTIONS.close()
 
 

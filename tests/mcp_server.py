@@ -88,7 +88,7 @@ CALLS: Mapping[str, Callable[[str], dict[str, Any] | None]] = {
     "long line": write_one_long_line,
     "fails": lambda _given: text("it went wrong", isError=True),
     "leaks": lambda _given: text(LEAK),
-    "long text": lambda _given: text("word " * 60_000),
+    "long text": lambda _given: text("word " * 4_000),
     "pictures": lambda _given: {"content": [{"type": "image", "data": "aGVsbG8=", "mimeType": "image/png"}]},
     "measured": lambda given: text(
         given, structuredContent={"length": "long" if given == "lie" else len(given)}

@@ -30,8 +30,8 @@ from orchestrator.models.step_result import StepResult
 from tests.mcp_kit import freeze_arm, odd_server, servers_of, using
 from tests.unit.arm_kit import assignment, run
 from tests.waiting import wait_until
+from workers.arms import mcp
 from workers.arms.base import Assignment
-from workers.arms.mcp import MAX_CHARACTERS
 from workers.mcp import session
 from workers.sandbox.backend import Isolation
 from workers.sandbox.selection import SandboxStatus, select_sandbox
@@ -245,10 +245,12 @@ def test_secrets_in_an_answer_are_redacted_and_instructions_in_it_are_reported(o
 
 
 @misbehaving("long text")
-def test_a_long_text_is_cut_with_a_warning(odd: Odd) -> None:
+def test_a_long_text_is_cut_with_a_warning(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp, "MAX_CHARACTERS", 10_000)
+
     result = odd.call()
 
-    assert len(result.output["text"]) == MAX_CHARACTERS
+    assert len(result.output["text"]) == 10_000
     assert result.output["complete"] is False
     assert result.warnings
 
