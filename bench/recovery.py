@@ -31,7 +31,7 @@ from tests.acceptance.plans import collect, wait
 from tests.acceptance.proc import owner_of, parent_of, row_of
 from tests.waiting import wait_until
 
-POOLS: Final = tuple(arm.process for arm in ARMS.values())
+POOLS: Final = tuple(arm.process for arm in ARMS.values() if arm.has_workers)
 RUNS: Final = 5
 WAITING_TASKS: Final = 100
 LOAD_SECONDS: Final = 20.0

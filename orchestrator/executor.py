@@ -33,7 +33,7 @@ from orchestrator.memory.steps import FinishedStep, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.transitions import Answer
 from orchestrator.models import record
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import find_action
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
@@ -322,7 +322,8 @@ def round_to_save(
     number = layout.number
     work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
     if key := settings.permit_private_key:
-        work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=task.deadline_at)
+        until = approvals.latest_end(work, deadline_at=task.deadline_at, contract=task.contract)
+        work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=until)
     new = NewRound(
         task_id=layout.task_id,
         number=number,
@@ -345,7 +346,8 @@ def _repair_or_reject(
     budget = Contract.from_record(task.contract).budget
     repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
     if isinstance(repair, NoRepair):
-        has_writes = any(ARMS[row.arm].actions[row.action].effects == "write" for row in outcomes)
+        actions = [find_action(row.offer) for row in outcomes]
+        has_writes = any(action is None or action.effects == "write" for action in actions)
         return _reject(conn, task, verdict, reason=repair.reason, has_writes=has_writes)
     chord.close(conn, chord_id(task.id, round_number=task.round))
     layout = RoundLayout(

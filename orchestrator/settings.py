@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from orchestrator.connections import server_url
 from orchestrator.connections.forward_proxy import find_faults
 from orchestrator.models import signing_key
+from orchestrator.models.approval_policy import BY_DEFAULT, AskRule, parse_policy
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.endpoint import (
     Endpoint,
@@ -125,6 +126,7 @@ class Settings:
     trusted_proxies: int = _setting(_integer(minimum=0, maximum=10), default=0)
     cors_origins: tuple[str, ...] = _setting(parse_origins, default=())
     safety_policy: str = _setting(_one_of("off", "redact", "block"), default="redact")
+    approval_policy: tuple[AskRule, ...] = _setting(parse_policy, default=BY_DEFAULT)
     webhook_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
     webhook_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
     approval_four_eyes: str = _setting(_one_of("on", "off"), default="off")

@@ -34,7 +34,7 @@ from orchestrator.observability import metric
 from orchestrator.orchestrator import report_end
 from orchestrator.process.loop import Loop, Pace
 from orchestrator.queue import canvas, transport
-from workers import webhook
+from workers import approval_sweep, webhook
 from workers.attempt.claims import claim_row
 from workers.attempt.completion import give_up
 from workers.runtime import process
@@ -86,6 +86,8 @@ class Sweeper:
         """
         sweeps: tuple[Callable[[], Swept], ...] = (
             self.queue_again_after_flush,
+            # an approval expires before its task's deadline
+            self.attend_approvals,
             self.end_past_deadline,
             self.expire_leases,
             self.promote_followers,
@@ -123,6 +125,10 @@ class Sweeper:
             return Swept()
         with statement(self._engine) as conn:
             return Swept.healing(steps.queue_again(conn))
+
+    def attend_approvals(self) -> Swept:
+        """Expire approvals, warn before they expire, and store the outcome of decisions that need no arm."""
+        return Swept(approval_sweep.attend(self._worker, limit=BATCH))
 
     def end_past_deadline(self) -> Swept:
         """End tasks whose deadline has passed."""

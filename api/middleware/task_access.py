@@ -4,7 +4,7 @@ from api.middleware import context
 from api.schemas import task_status
 from orchestrator.auth.credential import Principal
 from orchestrator.memory import tasks
-from orchestrator.memory.tasks import TaskRecord
+from orchestrator.memory.tasks import TaskRecord, Waits
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.errors import NotFound
 from orchestrator.models.execution_state import TaskStatus
@@ -25,12 +25,12 @@ def find_task(principal: Principal, task_id: str) -> TaskRecord:
 
 
 def read_status(task: TaskRecord) -> dict[str, object]:
-    """Return the task's status with its steps and the arms that it waits for.
+    """Return the task's status with its steps, and the arms and approvals that it waits for.
 
     A task that reuses another task's result has that task's steps.
     """
     with tenant_statement(context.orchestrator().engine, task.tenant) as conn:
         steps = tasks.steps_of(conn, task.worker_id)
         is_open = not TaskStatus(task.status).is_final()
-        waiting_for = tasks.waiting_arms(conn, task.worker_id) if is_open else []
-    return task_status.task_status(task, steps=steps, waiting_for=waiting_for)
+        waits = tasks.waits(conn, task.worker_id) if is_open else Waits()
+    return task_status.task_status(task, steps=steps, waits=waits)

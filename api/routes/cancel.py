@@ -32,7 +32,7 @@ class StoppedStepSchema(ResponseSchema):
     step_id = fields.String(attribute="name")
     arm_id = fields.String(attribute="arm")
     was = fields.String(
-        attribute="former_state", validate=validate.OneOf(["running", "queued", "held", "blocked"])
+        attribute="former_state", validate=validate.OneOf(["running", "queued", "waiting", "held", "blocked"])
     )
     attempt = fields.Integer()
 

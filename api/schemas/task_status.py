@@ -7,10 +7,12 @@ from marshmallow import fields, validate
 
 from api.schemas.fields import Timestamp
 from api.schemas.responses import ResponseSchema, one_of, status_field, task_id_field
-from orchestrator.memory.tasks import StepRecord, TaskRecord
+from orchestrator.memory.tasks import OpenApproval, StepRecord, TaskRecord, Waits
+from orchestrator.models.approval import ApprovalKind
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.task_contract import Priority
 
+NOT_WAITING = Waits()
 _PERCENT = validate.Range(0, 100)
 
 
@@ -32,13 +34,18 @@ class ProgressSchema(ResponseSchema):
 
 
 class ResultSchema(ResponseSchema):
-    """The result of a task: `output` as text, `data` as JSON values.
+    """The result of a task: the answer, `output` as text and `data` as JSON values; `summary` is what each step did.
+
+    `answered_by`: the plan names the answer, the last step gives it, a model wrote it from the outputs, or there is
+    only the summary.
 
     `coverage` is the share of the required criteria that were checked. `confidence` is how likely the result is
     right: 1 when rules show that every required criterion is met, 0 when it was rejected or nothing measured it.
     """
 
     output = fields.String()
+    summary = fields.String()
+    answered_by = one_of("plan", "step", "model", "summary")
     coverage = fields.Float(allow_none=True, validate=validate.Range(0, 1))
     confidence = fields.Float(validate=validate.Range(0, 1))
     validation_passed = fields.Boolean()
@@ -116,10 +123,22 @@ class TaskSummarySchema(ResponseSchema):
     failed_at = Timestamp(allow_none=True)
 
 
+class OpenApprovalSchema(ResponseSchema):
+    """What a person is asked about a step, by whom it should be decided, and until when."""
+
+    approval_id = fields.String(attribute="id")
+    step_id = fields.String(attribute="step")
+    kind = one_of(*(kind.value for kind in ApprovalKind))
+    ask = fields.String()
+    by = fields.String(attribute="assignee", allow_none=True)
+    expires_at = Timestamp()
+
+
 class StatusSchema(ResponseSchema):
     """A task: its progress, its result, and its steps; `retry_of` is the task that it repeats.
 
-    `waiting_for` names arms with queued steps that no worker serves now; `message` says the same in words.
+    `waiting_for` names arms with queued steps that no worker serves now, `approvals` what a person is asked; `message`
+    says the same in words.
     """
 
     task_id = task_id_field()
@@ -129,6 +148,7 @@ class StatusSchema(ResponseSchema):
     priority = _priority_field()
     progress = fields.Nested(ProgressSchema)
     waiting_for = fields.List(fields.String())
+    approvals = fields.List(fields.Nested(OpenApprovalSchema))
     message = fields.String(allow_none=True)
     retry_of = fields.String(allow_none=True)
     result = fields.Nested(ResultSchema, allow_none=True)
@@ -148,9 +168,9 @@ _SUMMARY = TaskSummarySchema()
 
 
 def task_status(
-    task: TaskRecord, *, steps: Sequence[StepRecord], waiting_for: Sequence[str] = ()
+    task: TaskRecord, *, steps: Sequence[StepRecord], waits: Waits = NOT_WAITING
 ) -> dict[str, Any]:
-    """Return the status of a task; `waiting_for` names arms with queued steps that no worker serves now."""
+    """Return the status of a task, with what it waits for."""
     seconds = _duration_seconds(task)
     progress = {
         "current_step": Phase(task.phase).current_step,
@@ -162,11 +182,16 @@ def task_status(
         {
             **_summary(task),
             "progress": progress,
-            "waiting_for": waiting_for,
-            "message": "; ".join(f"waiting for arm {arm}" for arm in waiting_for) or None,
+            "waiting_for": waits.arms,
+            "approvals": waits.approvals,
+            "message": "; ".join(
+                [*(f"waiting for arm {arm}" for arm in waits.arms), *map(_wait, waits.approvals)]
+            )
+            or None,
             "retry_of": task.retry_of,
-            # results stored by release 0.1 have no coverage
-            "result": task.result and {"coverage": None, **task.result},
+            # results of release 0.1 have no coverage, those of 0.3 no summary
+            "result": task.result
+            and {"coverage": None, "summary": task.result["output"], "answered_by": "summary", **task.result},
             "error": task.error,
             "metadata": None if seconds is None else _metadata(task, steps, seconds),
             "cache": task.cache,
@@ -174,6 +199,13 @@ def task_status(
             "processing_time_ms": None if seconds is None else round(seconds * 1000),
         }
     )
+
+
+def _wait(asked: OpenApproval) -> str:
+    until = asked.expires_at.isoformat(timespec="seconds")
+    what = "an answer" if asked.kind == ApprovalKind.QUESTION else "approval"
+    by = f" by {asked.assignee}" if asked.assignee else ""
+    return f"step {asked.step} is waiting for {what}{by} until {until}"
 
 
 def task_summary(task: TaskRecord) -> dict[str, Any]:

@@ -51,6 +51,8 @@ def admit(
     contract: Contract, plan: Plan, verdict: Verdict, *, executed: Sequence[ExecutedAction], ttl_seconds: int
 ) -> Admission:
     """Decide about a completed task: store only results that are correct, complete, secret-free and without effects."""
+    if any(step.approval is not None for step in plan.steps):
+        return Admission(is_shared=False, reason="a person decided about a step")
     fresh_seconds = _fresh_seconds(executed, ttl_seconds=ttl_seconds)
     if not are_cacheable(Offer(item.arm, item.action) for item in executed):
         return Admission(

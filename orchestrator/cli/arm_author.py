@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from orchestrator.cli import arm_template
-from orchestrator.cli.arm_trial import trial_of
 from orchestrator.cli.exit_status import ExitStatus
 from orchestrator.cli.output import json_text
 from orchestrator.models.errors import SettingsError
@@ -128,7 +127,7 @@ def freeze(path: Path) -> None:
         )
 
 
-@click.command("try", context_settings={"ignore_unknown_options": False})
+@click.command("try")
 @click.argument("name", metavar="ARM.ACTION")
 @click.argument("inputs", default="{}")
 @click.option(
@@ -165,6 +164,9 @@ def try_action(
     if action not in record["actions"]:
         raise click.UsageError(f"{arm_id} has no action {action!r}; it has {', '.join(record['actions'])}")
     given = _read_inputs(inputs)
+    # other commands of this file need neither pydantic nor the models
+    from orchestrator.cli.arm_trial import trial_of  # noqa: PLC0415
+
     trial = trial_of(record, action, files=files, save=save)
     try:
         output = trial.run(given)

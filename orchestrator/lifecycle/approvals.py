@@ -5,6 +5,7 @@ The end of a task withdraws its pending approvals: see lifecycle.ending.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -31,14 +32,16 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import (
     AlreadyDecided,
     ApprovalExpired,
+    ApprovalRejected,
     IdempotencyConflict,
     InvalidInput,
     NotFound,
+    OutcomeUnknown,
     StepError,
     TooLate,
 )
 from orchestrator.models.execution_state import StepState, TaskStatus
-from orchestrator.models.step_result import StepResult
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.planner.references import resolve
 from orchestrator.planner.step_reader import input_faults
 from orchestrator.rules import json_schema
@@ -49,6 +52,10 @@ MAX_VALUE_BYTES = output_offload.INLINE_BYTES
 MAX_PROPOSAL_BYTES = 1024 * 1024
 """Most bytes of a proposal as JSON: a person is to read it."""
 MAX_COMMENT_CHARACTERS = 2_000
+# about 0.4 CPU seconds: an API's thread checks the answer by a schema that the plan's author wrote
+_MAX_ANSWER_WORK = json_schema.MAX_WORK // 5
+MAY_RUN = (ApprovalState.APPROVED, ApprovalState.EDITED)
+"""The states of an approval whose step may run."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,18 @@ def request(conn: Connection, task: LockedTask, rows: Iterable[StepMessage]) -> 
         asked = approvals.ask(conn, _new_approval(conn, task, step))
         if fault_of(asked) is None:
             _tell(conn, task, "approval.requested", asked)
+
+
+def latest_end(
+    rows: Iterable[Mapping[str, Any]], *, deadline_at: datetime, contract: Mapping[str, Any]
+) -> datetime:
+    """Return the latest time to which the waits of a round's rows can put off the task's deadline."""
+    waits = [row["spec"]["approval"]["expires_in"] for row in rows if row.get("gate") == "closed"]
+    if not waits:
+        return deadline_at
+    latest = deadline_at + timedelta(seconds=sum(waits))
+    limit = contract.get("deadline")
+    return latest if limit is None else min(latest, datetime.fromisoformat(limit))
 
 
 def request_outcome(
@@ -195,6 +214,42 @@ def warn(engine: Engine, approval_id: str, *, task_id: str) -> bool:
     return in_transaction(engine, work)
 
 
+def refusal_of(asked: ApprovalRecord) -> StepError:
+    """Return why a step may not run whose approval is not one of MAY_RUN."""
+    details = {"approval_id": asked.id, "decided_by": asked.decided_by, "comment": asked.comment}
+    if asked.kind == ApprovalKind.OUTCOME:
+        who = asked.decided_by or "Nobody"
+        said = "rejected" if asked.decided_by else "decided in time"
+        return OutcomeUnknown(
+            f"It is not known whether step {asked.step} took effect. {who} {said}.", details=details
+        )
+    if asked.state == ApprovalState.EXPIRED:
+        message = (
+            f"Nobody decided on step {asked.step} until {asked.expires_at.isoformat(timespec='seconds')}."
+        )
+        return ApprovalExpired(message, details=details)
+    if asked.state != ApprovalState.REJECTED:
+        return ApprovalRejected(
+            f"Step {asked.step} must be approved; {asked.id} is {asked.state}.", details=details
+        )
+    comment = f": {asked.comment}" if asked.comment else "."
+    return ApprovalRejected(f"{asked.decided_by} rejected step {asked.step}{comment}", details=details)
+
+
+def result_of(asked: ApprovalRecord) -> StepResult:
+    """Return the result of a step that a decision settles without its arm: an answer, or why it did not run."""
+    decided = {"id": asked.id, "state": asked.state, "by": asked.decided_by, "via": asked.via}
+    provenance = {"arm": asked.proposal["arm"], "approval": decided}
+    if asked.state in (ApprovalState.ANSWERED, ApprovalState.ACCEPTED):
+        return StepResult(ResultStatus.DONE, output=asked.answer, provenance=provenance)
+    fault = fault_of(asked)
+    if fault is None:
+        refusal = refusal_of(asked)
+        fault = {"code": refusal.code, "message": refusal.message, "details": refusal.details}
+    error = {"retryable": False, "details": {}, **fault}
+    return StepResult(ResultStatus.FAILED, error=error, provenance=provenance)
+
+
 def fault_of(asked: ApprovalRecord) -> dict[str, Any] | None:
     """Return {code, message} of what kept the step's proposal from being made; None for one that was made."""
     fault: dict[str, Any] | None = asked.proposal.get("fault")
@@ -251,7 +306,7 @@ def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[s
         proposal = asked.proposal
         faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=[*attachments])
     elif decision.verb in (Verb.ANSWER, Verb.ACCEPT) and asked.answer_schema is not None:
-        found = json_schema.faults(asked.answer_schema, decision.value)
+        found = json_schema.faults(asked.answer_schema, decision.value, max_work=_MAX_ANSWER_WORK)
         faults = [(".".join(["answer", *map(str, fault.path)]), fault.message) for fault in found]
     if faults:
         listed = [{"field": field, "message": message} for field, message in faults]

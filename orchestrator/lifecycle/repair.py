@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.models.arm_capability import find_action
+from orchestrator.models.errors import ApprovalExpired, ApprovalRejected
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants
+
+_DECIDED = (ApprovalRejected.code, ApprovalExpired.code)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ def plan_repair(
     fixed = sorted(set(verdict.faulty) - reruns)
     if fixed:
         return NoRepair("running again would not change these steps: " + ", ".join(fixed))
+    gone = sorted({latest[name].arm for name in reruns if find_action(latest[name].offer) is None})
+    if gone:
+        return NoRepair("these arms are gone since, or no longer do what they did: " + ", ".join(gone))
     kept = {
         name: row.id for name, row in latest.items() if row.state is StepState.DONE and name not in reruns
     }
@@ -61,6 +67,10 @@ def plan_repair(
 
 
 def _can_change(step: PlanStep, outcome: StepOutcome) -> bool:
+    error = outcome.result.error if outcome.result is not None else None
+    if error is not None and error["code"] in _DECIDED:
+        # a person has said no, or nobody answered: the same question would be asked again
+        return False
     action = find_action(outcome.offer)
     if action is not None and not action.deterministic:
         return True

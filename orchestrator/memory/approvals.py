@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, CursorResult, RowMapping
 
@@ -81,6 +81,14 @@ class StepInputs:
     round: int
     spec: dict[str, Any]
     bound: dict[str, dict[str, Any]] | None
+
+
+class Overdue(NamedTuple):
+    """What a sweeper does about an approval: expire, warn or settle it."""
+
+    id: str
+    task_id: str
+    what: str
 
 
 @dataclass(frozen=True)
@@ -189,9 +197,9 @@ def withdraw_outcome(conn: Connection, step_id: str) -> list[Withdrawn]:
     return [Withdrawn(*row) for row in conn.exec_driver_sql(_SQL["withdraw_outcome"], {"step_id": step_id})]
 
 
-def expired(conn: Connection, *, limit: int) -> list[tuple[str, str]]:
-    """Return (id, task id) of pending approvals whose time is over, the longest overdue first."""
-    return [(row.id, row.task_id) for row in conn.exec_driver_sql(_SQL["expired"], {"limit": limit})]
+def overdue(conn: Connection, *, limit: int) -> list[Overdue]:
+    """Return what a sweeper has to do, at most `limit` of each kind, the longest overdue first."""
+    return [Overdue(*row) for row in conn.exec_driver_sql(_SQL["overdue"], {"limit": limit})]
 
 
 def expire(conn: Connection, approval_id: str, *, redispatch_seconds: float) -> Decided | None:
@@ -203,20 +211,15 @@ def expire(conn: Connection, approval_id: str, *, redispatch_seconds: float) -> 
     return _decided(conn.exec_driver_sql(_SQL["expire"], values))
 
 
-def to_warn(conn: Connection, *, limit: int) -> list[tuple[str, str]]:
-    """Return (id, task id) of pending approvals that are about to expire and of which nobody was warned."""
-    return [(row.id, row.task_id) for row in conn.exec_driver_sql(_SQL["to_warn"], {"limit": limit})]
-
-
 def warn(conn: Connection, approval_id: str) -> ApprovalRecord | None:
     """Take the warning of an approval's expiry; None if it was taken, or the approval is not pending."""
     rows = _records(conn.exec_driver_sql(_SQL["warn"], {"id": approval_id}))
     return rows[0] if rows else None
 
 
-def to_settle(conn: Connection, *, limit: int) -> list[Unsettled]:
-    """Return decisions that need no arm and whose step has no result yet, the oldest first."""
-    rows = conn.exec_driver_sql(_SQL["to_settle"], {"limit": limit}).mappings()
+def to_settle(conn: Connection, approval_ids: Sequence[str]) -> list[Unsettled]:
+    """Return those of the decisions that are not settled yet, the oldest first."""
+    rows = conn.exec_driver_sql(_SQL["to_settle"], {"ids": list(approval_ids)}).mappings()
     return [Unsettled(_record(row), row["step_state"]) for row in rows]
 
 

@@ -77,13 +77,28 @@ FROM octollm_withdraw_1(%(task_id)s);
 SELECT id, step, step_id, round, kind
 FROM octollm_withdraw_outcome_1(%(step_id)s);
 
--- name: expired
--- Find pending approvals whose time is over, without locking; each is handled in its own transaction.
-SELECT id, task_id
-FROM approvals
-WHERE state = 'pending' AND expires_at <= now()
-ORDER BY expires_at, id
-LIMIT %(limit)s;
+-- name: overdue
+-- Find, without locking, what a sweeper does about approvals: those whose time is over (expire), those of whose expiry
+-- nobody was warned (warn), and decisions that need no arm and whose step has no result yet (settle).
+(
+    SELECT id, task_id, 'expire' AS what
+    FROM approvals
+    WHERE state = 'pending' AND expires_at <= now()
+    ORDER BY expires_at, id
+    LIMIT %(limit)s
+) UNION ALL (
+    SELECT id, task_id, 'warn'
+    FROM approvals
+    WHERE state = 'pending' AND warn_at <= now()
+    ORDER BY warn_at, id
+    LIMIT %(limit)s
+) UNION ALL (
+    SELECT id, task_id, 'settle'
+    FROM approvals
+    WHERE NOT settled AND state IN ('rejected', 'answered', 'accepted', 'expired')
+    ORDER BY decided_at, id
+    LIMIT %(limit)s
+);
 
 -- name: expire
 -- Record that an approval has expired, unless a person decided first, and open the step's gate. If the plan says so, the
@@ -107,14 +122,6 @@ SELECT decided.*, (SELECT t.key_id FROM tasks t WHERE t.id = decided.task_id) AS
 FROM decided
 LEFT JOIN released ON true;
 
--- name: to_warn
--- Find pending approvals of whose expiry nobody was warned, without locking.
-SELECT id, task_id
-FROM approvals
-WHERE state = 'pending' AND warn_at <= now()
-ORDER BY warn_at, id
-LIMIT %(limit)s;
-
 -- name: warn
 -- Take the warning of an approval's expiry, once.
 UPDATE approvals a
@@ -123,14 +130,13 @@ WHERE a.id = %(id)s AND a.state = 'pending' AND a.warn_at <= now() AND a.expires
 RETURNING a.*, (SELECT t.key_id FROM tasks t WHERE t.id = a.task_id) AS submitted_by;
 
 -- name: to_settle
--- Find decisions that need no arm and whose step has no result yet; a running step is being settled.
+-- Read decisions that need no arm, with the states of their steps.
 SELECT a.*, s.state AS step_state, t.key_id AS submitted_by
 FROM approvals a
 JOIN steps s ON s.id = a.step_id
 JOIN tasks t ON t.id = a.task_id
-WHERE NOT a.settled AND a.state IN ('rejected', 'answered', 'accepted', 'expired') AND s.state <> 'running'
-ORDER BY a.decided_at, a.id
-LIMIT %(limit)s;
+WHERE a.id = ANY(%(ids)s) AND NOT a.settled
+ORDER BY a.decided_at, a.id;
 
 -- name: settle
 -- Record that the steps of these decisions have their result.

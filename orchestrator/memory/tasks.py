@@ -1,6 +1,6 @@
 """Reads and writes tasks: their contracts, states and results."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -46,9 +46,7 @@ _SUBMIT = Prepared(
 )
 _LOCK_TASK = Prepared("octollm_lock_task", _SQL["lock_task"], {"task_id": "text"})
 _STEPS_OF = Prepared("octollm_steps_of", _SQL["steps_of"], {"task_id": "text"})
-_WAITING_ARMS = Prepared(
-    "octollm_waiting_arms", _SQL["waiting_arms"], {"task_id": "text", "within_seconds": "float8"}
-)
+_WAITS = Prepared("octollm_waits", _SQL["waits"], {"task_id": "text", "within_seconds": "float8"})
 
 
 @dataclass(frozen=True)
@@ -104,6 +102,26 @@ class StepRecord:
     started_at: datetime | None
     finished_at: datetime | None
     reused_from: str | None
+
+
+@dataclass(frozen=True)
+class OpenApproval:
+    """An approval that a person has not decided yet; `assignee` is who should."""
+
+    id: str
+    step: str
+    kind: str
+    ask: str
+    assignee: str | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What a task waits for."""
+
+    arms: Sequence[str] = ()
+    approvals: Sequence[OpenApproval] = ()
 
 
 @dataclass(frozen=True)
@@ -225,6 +243,11 @@ def link_retry(conn: Connection, retry_id: str, *, source_id: str, from_step: st
     conn.exec_driver_sql(_SQL["link_retry"], values)
 
 
+def enter_finishing(conn: Connection, task_id: str) -> None:
+    """Record that a judged task's answer is being written; changes nothing in any other phase."""
+    conn.exec_driver_sql(_SQL["enter_finishing"], {"task_id": task_id})
+
+
 def find_task(conn: Connection, tenant: str, task_id: str) -> TaskRecord | None:
     """Return the tenant's task; None if there is none, or it is another tenant's."""
     rows = _tasks(conn.exec_driver_sql(_SQL["find_task"], {"tenant": tenant, "task_id": task_id}))
@@ -250,10 +273,14 @@ def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:
     return [StepRecord(*row) for row in rows]
 
 
-def waiting_arms(conn: Connection, task_id: str) -> list[str]:
-    """Return the arms that the task's queued steps wait for and that no live pool serves."""
+def waits(conn: Connection, task_id: str) -> Waits:
+    """Return the arms that the task's queued steps wait for and that no live pool serves, and its open approvals."""
     values = {"task_id": task_id, "within_seconds": ALIVE_WITHIN_SECONDS}
-    return [row.arm for row in _WAITING_ARMS.execute(conn, values)]
+    rows = _WAITS.execute(conn, values).all()
+    return Waits(
+        [row.arm for row in rows if row.arm is not None],
+        [OpenApproval(*tuple(row)[1:]) for row in rows if row.arm is None],
+    )
 
 
 def lock_task(conn: Connection, task_id: str) -> LockedTask | None:

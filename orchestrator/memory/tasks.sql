@@ -43,6 +43,12 @@ FROM tasks t
 WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s
 FOR KEY SHARE;
 
+-- name: enter_finishing
+-- Record that a judged task's answer is being written.
+UPDATE tasks
+SET phase = 'finishing', percentage = greatest(percentage, 95), updated_at = now()
+WHERE id = %(task_id)s AND phase = 'judging' AND finished_at IS NULL;
+
 -- name: link_retry
 -- Link the two tasks in each other's trace.
 INSERT INTO traces (task_id, round, kind, payload)
@@ -91,9 +97,11 @@ FROM (
 ) latest
 ORDER BY (latest.spec ->> 'position')::int, latest.name;
 
--- name: waiting_arms
--- List arms that the task's queued steps need and that have no live pool taking work.
-SELECT DISTINCT s.arm
+-- name: waits
+-- List what a task waits for: arms that its queued steps need and that have no live pool taking work, and the pending
+-- approvals.
+SELECT DISTINCT s.arm, NULL::text AS id, NULL::text AS step, NULL::text AS kind, NULL::text AS ask,
+    NULL::text AS assignee, NULL::timestamptz AS expires_at
 FROM steps s
 WHERE s.task_id = %(task_id)s
     AND s.state = 'queued'
@@ -103,7 +111,11 @@ WHERE s.task_id = %(task_id)s
             AND p.unavailable IS NULL
             AND p.seen_at > now() - make_interval(secs => %(within_seconds)s)
     )
-ORDER BY s.arm;
+UNION ALL
+SELECT NULL, a.id, a.step, a.kind, a.ask, a.assignee, a.expires_at
+FROM approvals a
+WHERE a.task_id = %(task_id)s AND a.state = 'pending'
+ORDER BY arm, expires_at, id;
 
 -- name: lock_task
 -- Lock the task's row, after its chord's and before its steps'.

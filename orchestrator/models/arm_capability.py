@@ -241,4 +241,4 @@ def arm_of(record: Mapping[str, Any]) -> ArmCapability:
 
 
 ARMS = ArmRegistry(arm_of(record) for record in read_manifests(REGISTRY, peek("ARMS_PATH")))
-ALL_QUEUES: tuple[str, ...] = tuple(arm.queue for arm in ARMS.values())
+ALL_QUEUES: tuple[str, ...] = tuple(arm.queue for arm in ARMS.values() if arm.has_workers)

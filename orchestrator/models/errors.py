@@ -302,12 +302,14 @@ class ActionFailed(StepError):
     """The action raised an unexpected exception."""
 
     code = "action_failed"
+    leaves_effect_open = True
 
 
 class InvalidOutput(StepError):
     """The action returned something else than its contract says."""
 
     code = "invalid_output"
+    leaves_effect_open = True
 
 
 class OutputTooLarge(StepError):

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from orchestrator.models.record import known_members
+
+FILES: Final = "files"
+"""The member of a result's provenance with the ids of the files that the step stored for its tenant."""
 
 
 class ResultStatus(StrEnum):

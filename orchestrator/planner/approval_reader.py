@@ -6,6 +6,8 @@ from typing import Any
 
 from orchestrator.models.approval import ALLOWED, ApprovalKind, Gate
 from orchestrator.models.arm_capability import ArmCapability
+from orchestrator.planner.references import references_in
+from orchestrator.rules.json_schema import schema_faults
 
 MAX_ASK_CHARACTERS = 2_000
 MAX_BY_CHARACTERS = 200
@@ -32,7 +34,10 @@ def read_approval(
     members = {name: value for name, value in (written or {}).items() if value is not None}
     for name in sorted(set(members) - set(_MEMBERS)):
         add_fault("approval", f"has an unknown member {name[:64]!r}")
-    kind = ApprovalKind.QUESTION if asks_person else ApprovalKind.APPROVAL
+    kind = ApprovalKind.APPROVAL
+    if asks_person:
+        kind = ApprovalKind.QUESTION
+        _check_schema(record, add_fault)
     gate = Gate(
         ask=_ask(members, record, asks_person, add_fault),
         by=_text(members, "by", MAX_BY_CHARACTERS, add_fault),
@@ -41,6 +46,20 @@ def read_approval(
         allow=_allow(members, kind, add_fault),
     )
     return {**asdict(gate), "allow": list(gate.allow)}
+
+
+def _check_schema(record: Mapping[str, Any], add_fault: AddFault) -> None:
+    """Add the faults of the schema of an answer: it is fixed by the plan, so that it is bounded and valid."""
+    for member in ("inputs", "repair_inputs"):
+        inputs = record.get(member)
+        schema = inputs.get("schema") if isinstance(inputs, Mapping) else None
+        if schema is None:
+            continue
+        if any(True for _ in references_in(schema)):
+            add_fault(f"{member}.schema", "must be a JSON Schema, not a reference")
+            continue
+        for message in schema_faults(schema):
+            add_fault(f"{member}.schema", message)
 
 
 def _ask(

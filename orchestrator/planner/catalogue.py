@@ -37,14 +37,14 @@ def choose_actions(
 ) -> dict[str, Action]:
     """Return at most `most` actions for a goal by their names (`arm.action`), in the registry's order.
 
-    Only those with `effects` at most are told. With more actions than `most`, ESSENTIAL ones come first, those whose
-    arm or capability is `required` next, then those that share the rarest words with `text`. The same goal gets the
-    same actions.
+    Only those with `effects` at most are told, and no question to a person: only a client knows who is there to answer.
+    With more actions than `most`, ESSENTIAL ones come first, those whose arm or capability is `required` next, then
+    those that share the rarest words with `text`. The same goal gets the same actions.
     """
     actions = {
         f"{arm.arm_id}.{action.name}": (arm, action)
         for arm in arms.values()
-        if arm.in_plans
+        if arm.in_plans and arm.has_workers
         for action in arm.actions.values()
         if EFFECTS.index(action.effects) <= EFFECTS.index(effects)
     }

@@ -332,6 +332,9 @@ def schemas_in(steps: Sequence[Any]) -> Iterator[Any]:
         rules = [item.get("check") for item in items if isinstance(item, Mapping)]
         for inputs in (step.get("inputs"), step.get("repair_inputs")):
             rules += [rule for rule, _ in _rules_in(inputs)] if isinstance(inputs, Mapping) else []
+            if isinstance(inputs, Mapping) and "schema" in inputs:
+                # of an answer, by human.answer
+                yield inputs["schema"]
         yield from schemas_of(rules)
 
 

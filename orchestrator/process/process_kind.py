@@ -14,7 +14,9 @@ from orchestrator.settings_file import NO_FILE, VARIABLE
 _ROUNDS: Final = tuple(arm.process for arm in ARMS.values() if arm.saves_rounds)
 # the arms of plug-ins share one line, which serves the arms that ARMS names
 _ARMS: Final = tuple(
-    dict.fromkeys((*(arm.process for arm in ARMS.values() if not arm.saves_rounds), PLUG_INS))
+    dict.fromkeys(
+        (*(arm.process for arm in ARMS.values() if arm.has_workers and not arm.saves_rounds), PLUG_INS)
+    )
 )
 KINDS: Final = ("web", *_ROUNDS, *_ARMS, "webhook", "sweeper", "flower")
 

@@ -52,8 +52,11 @@ def round_chord(app: Celery, saved: SavedRound) -> "Signature[Any]":
 
 
 def publish(app: Celery, messages: Sequence[StepMessage]) -> int:
-    """Publish rows and return their number; one that fails is logged, and the sweeper publishes it again."""
-    outbox.publish_all(app, [signature(app, message) for message in messages])
+    """Publish rows and return their number; one that fails is logged, and the sweeper publishes it again.
+
+    The answer of a person is stored by a sweeper: no worker would take its message.
+    """
+    outbox.publish_all(app, [signature(app, message) for message in messages if _has_workers(message)])
     return len(messages)
 
 
@@ -70,6 +73,11 @@ def publish_webhooks(app: Celery, tickets: Sequence[DeliveryLease]) -> None:
         for ticket in tickets
     ]
     outbox.publish_all(app, messages)
+
+
+def _has_workers(message: StepMessage) -> bool:
+    arm = ARMS.get(message.arm)
+    return arm is None or arm.has_workers
 
 
 def _shown_name(message: StepMessage) -> str:

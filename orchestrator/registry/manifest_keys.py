@@ -102,6 +102,7 @@ WORKER: Final[Mapping[str, Key]] = {
     "max_concurrent_tasks": Key("a whole number from 1 to 1000", _whole(1, 1000)),
     "asks_models": _flag(),
     "needs_sandbox": _flag(),
+    "kind": Key('"human"', lambda value: value == "human", ours=True),
     "process": Key("a line of the Procfile", _text(1, 40), ours=True),
     "saves_rounds": Key("true or false", lambda value: isinstance(value, bool), ours=True),
 }

@@ -19,7 +19,7 @@ class ActionOptions:
     name: str | None
     description: str | None
     idempotent: bool | None
-    deterministic: bool
+    deterministic: bool | None
     attachments: Any
     timeout_seconds: float
     capabilities: Sequence[str] | None
@@ -34,7 +34,7 @@ def action(
     name: str | None = None,
     description: str | None = None,
     idempotent: bool | None = None,
-    deterministic: bool = True,
+    deterministic: bool | None = None,
     attachments: Attachments = "none",
     timeout_seconds: float = 60.0,
     capabilities: Sequence[str] | None = None,
@@ -46,7 +46,8 @@ def action(
 
     `effects`: "none" computes from its inputs only, "read" looks at the world, "write" changes it. `idempotent`: a
     second run does no harm; default: true unless it writes. `max_age_seconds`: how long a result may be used again for
-    the same inputs; default: always for effects "none", else never. `attachments`: "one" or "any" of the task's files
+    the same inputs; default: always for effects "none", else never. `deterministic`: the same inputs give the same
+    output; default: true, unless it has `least_tokens`. `attachments`: "one" or "any" of the task's files
     are read. `timeout_seconds` is the limit of one attempt. `capabilities` are words that a plan may ask for instead of
     the name; default: the name. `least_tokens`: the fewest tokens that the function's questions to a model need.
     `approval`: "ask" (a person approves every step) or "never"; default: the operator's policy decides. `name` and

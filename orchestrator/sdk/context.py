@@ -133,7 +133,7 @@ class Context:
         self._surroundings.checkpoint()
         if percent is not None:
             percent = min(100.0, max(0.0, round(float(percent), 1)))
-        self._surroundings.report(percent, message)
+        self._surroundings.report(percent, str(message))
 
     def open(self, name: str) -> bytes:
         """Return the content of the attachment with this file name or id.

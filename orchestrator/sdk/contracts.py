@@ -128,7 +128,7 @@ class _Reader:
         record = {
             **self._stated(),
             "input_schema": {**inputs[1], "properties": {**inputs[1]["properties"], **self._files()}},
-            "output_schema": _wrapped(schema) if is_wrapped else {"properties": {}, **schema},
+            "output_schema": _wrapped(schema) if is_wrapped else schema,
         }
         return FunctionAction(
             self._name, self._function, record, inputs[0], adapter, is_wrapped, context_name
@@ -164,7 +164,9 @@ class _Reader:
             "capabilities": list(options.capabilities or [self._name]),
             "effects": options.effects,
             "idempotent": not writes if options.idempotent is None else options.idempotent,
-            "deterministic": options.deterministic,
+            "deterministic": not options.least_tokens
+            if options.deterministic is None
+            else options.deterministic,
             "attachments": options.attachments,
             "timeout_seconds": float(options.timeout_seconds),
             "max_age_seconds": max_age,
@@ -176,6 +178,8 @@ class _Reader:
         if not inspect.isfunction(inspect.unwrap(self._function)):
             self.add("only a function can be an action: write def or async def below @action")
             return None
+        if inspect.isgeneratorfunction(self._function) or inspect.isasyncgenfunction(self._function):
+            self.add("it yields: return a list of all values instead")
         try:
             return get_type_hints(self._function, include_extras=True)
         except NameError as error:
@@ -290,6 +294,9 @@ def _is_context(hint: Any) -> bool:
 
 def _jsonable(name: str, default: Any) -> dict[str, Any]:
     """Return {name: default} in JSON, or {} for a default that JSON lacks."""
+    if isinstance(default, set | frozenset):
+        # its order varies between processes, whose contracts must be equal
+        default = sorted(default, key=repr)
     try:
         return {name: to_jsonable_python(default, inf_nan_mode="strings")}
     except PydanticSerializationError:

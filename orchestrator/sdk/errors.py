@@ -12,9 +12,9 @@ class Failed(Exception):
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
-        self.code = code
-        self.message = message
-        self.retryable = retryable
+        self.code = str(code)
+        self.message = str(message)
+        self.retryable = bool(retryable)
         super().__init__(message)
 
 
@@ -27,8 +27,8 @@ class Retry(Exception):
     def __init__(
         self, message: str = "The action asked to be tried again later.", *, after: float = 1.0
     ) -> None:
-        self.message = message
-        self.after = after
+        self.message = str(message)
+        self.after = float(after)
         super().__init__(message)
 
 

@@ -22,10 +22,10 @@ from orchestrator.memory.events import trace
 from orchestrator.models.approval import Verb
 from orchestrator.models.errors import InvalidInput, Stopped
 from orchestrator.models.verdict import Decision as Verdict
+from tests.integration.approval_kit import asked, decide
 from tests.integration.attempt_kit import process_of, run_step
 from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_step
 from tests.integration.ledger import Ledger, append, registered
-from tests.integration.test_approvals import asked, decide
 from workers.arms.base import CancelToken
 from workers.attempt.context import AttemptContext
 from workers.runtime.lost_effect import ask_about

@@ -195,11 +195,13 @@ def test_a_step_saves_files_for_its_tenant(engineer: Engineer, begin: Begin) -> 
         '    return {"file": context.save_file("../r.txt", "hello", "text/plain")}\n'
     )
 
-    output = run_step(attempt).output
+    result = run_step(attempt)
+    output = result.output
 
     with statement(engineer.engine) as conn:
         [stored] = files.describe(conn, TENANT, [output["file"]])
         content = files.read(conn, TENANT, output["file"])
+    assert result.provenance["files"] == [output["file"]]
     assert (stored.filename, stored.media_type, content) == ("r.txt", "text/plain", b"hello")
 
 

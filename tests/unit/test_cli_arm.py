@@ -99,6 +99,22 @@ def test_a_new_arm_runs_as_it_is(arm: str, capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+def test_the_example_s_arm_is_right_and_passes_its_own_tests() -> None:
+    example = Path(_root(), "examples", "arms", "weather")
+
+    checked = run("check", str(example))
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider", str(example)],
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert checked == ExitStatus.OK
+    assert tests.returncode == 0, tests.stdout
+
+
 @pytest.mark.parametrize("name", ["json", "pytest", "Weather", "ab"])
 def test_a_name_that_no_arm_can_have_is_refused(name: str) -> None:
     assert run("new", name) == ExitStatus.USAGE

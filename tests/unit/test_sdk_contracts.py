@@ -212,7 +212,7 @@ def test_an_object_is_the_output_itself_and_has_its_defaults(
     schema = contract(tmp_path, returns=hint)["output_schema"]
 
     assert schema["type"] == "object"
-    assert schema["properties"].keys() == properties
+    assert schema.get("properties", {}).keys() == properties
     assert set(schema.get("required", ())) == required
 
 
@@ -382,6 +382,10 @@ def test_records_make_actions_that_planners_and_providers_can_be_told_of(tmp_pat
             '@action(effects="none")\ndef act(city: "Missing") -> str:\n    """Acts."""\n',
             "line 2: action act: the hint 'Missing' is not defined when the module is loaded",
         ),
+        (
+            '@action(effects="none")\ndef act() -> list[int]:\n    """Acts."""\n    yield 1\n',
+            "line 2: action act: it yields: return a list of all values instead",
+        ),
         ("", "line 1: no function has @action: from orchestrator.sdk import action"),
     ],
 )
@@ -394,6 +398,17 @@ def test_a_function_that_can_be_no_action_is_refused_with_line_and_advice(
         assert [one[: len(message)] for one in found] == [message]
     else:
         assert found[0].endswith(message.removeprefix("line 1: "))
+
+
+def test_the_contract_of_a_default_without_order_is_the_same_in_each_process(tmp_path: Path) -> None:
+    record = contract(tmp_path, 'words: frozenset[str] = frozenset({"b", "c", "a"})')
+
+    assert record["input_schema"]["properties"]["words"]["default"] == ["a", "b", "c"]
+
+
+def test_an_action_that_asks_models_is_not_deterministic(tmp_path: Path) -> None:
+    assert contract(tmp_path, given=", least_tokens=500")["deterministic"] is False
+    assert contract(tmp_path, given=", least_tokens=500, deterministic=True")["deterministic"] is True
 
 
 def test_all_faults_of_a_module_are_named(tmp_path: Path) -> None:

@@ -112,11 +112,20 @@ class JudgeTask(AttemptTask):
 
 def give_up(app: Celery, claim: Claim, *, code: str, message: str) -> None:
     """Store a failed result for a claimed row, through the backend and the hook as an attempt's own."""
+    store(app, claim, failure(code, message))
+
+
+def store(app: Celery, claim: Claim, outcome: StepResult) -> None:
+    """Store the outcome of a claimed row for which no arm ran, through the backend and the hook as an attempt's own."""
     task: Any = app.tasks[TASK_NAMES[StepKind(claim.kind)]]
     request = Context({"id": claim.id, "task": task.name, "group": claim.chord_id})
-    state = AttemptState(claim, failure(code, message))
+    state = AttemptState(claim, outcome)
     request.update(attempt_state=state)
-    app.backend.mark_as_failure(claim.id, WorkFailed(code), request=request)
+    if outcome.error is not None:
+        app.backend.mark_as_failure(claim.id, WorkFailed(str(outcome.error["code"])), request=request)
+    else:
+        # the row holds the result
+        app.backend.mark_as_done(claim.id, None, request=request, store_result=False)
     task.report(state)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
+from workers.attempt.concerns.approval import check_approval
 from workers.attempt.concerns.effect import begin_effect
 from workers.attempt.concerns.failure import contain_crash, fail_on_error
 from workers.attempt.concerns.large_output import store_large_output
@@ -50,6 +51,7 @@ STEP: Final[Sequence[Concern]] = (
     contain_crash,  # turns a defect of the arm into a failed result
     check_permit,  # limits tools and time to what the step's permit allows
     bind_inputs,  # reads the outputs that the step's inputs refer to
+    check_approval,  # runs a step that a person must approve only as it was approved
     reuse_step_memo,  # returns the result of the same work done before; offers this one to later steps
     begin_effect,  # marks a write as begun right before its arm is called; says what is known of it afterwards
     store_large_output,  # moves a large output into a file; refuses a result that is too large

@@ -21,6 +21,7 @@ from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
 from orchestrator.planner.check import PlanOrigin, check_plan
+from orchestrator.planner.gates import add_gates
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from orchestrator.planner.recipe import plan_by_recipe
 from orchestrator.router import ArmState, Route, Router
@@ -52,7 +53,9 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
     if reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt):
         return reused
     plan, planned_at = make_plan(attempt), time.monotonic()
-    return RoutedPlan(plan, choose_arms(attempt.process, plan), planned_at)
+    routes = choose_arms(attempt.process, plan)
+    policy = attempt.process.settings.approval_policy
+    return RoutedPlan(add_gates(plan, routes, policy=policy, tenant=attempt.claim.tenant), routes, planned_at)
 
 
 def make_plan(attempt: AttemptContext) -> Plan:
@@ -86,7 +89,7 @@ def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
     with statement(attempt.process.engine) as conn:
         plan = rounds.read(conn, source.task_id, number=source.round).plan
     return check_plan(
-        {"steps": plan.to_record()["steps"]},
+        {"steps": plan.to_record()["steps"], "result": plan.result},
         tenant=attempt.claim.tenant,
         attachments=attempt.contract.attachments,
         contract=attempt.contract,

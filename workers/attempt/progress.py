@@ -75,7 +75,7 @@ class StepProgress:
                     conn, claim.id, attempt=claim.attempt, percent=said[0], message=said[1]
                 )
         except SQLAlchemyError as error:
-            log.warning("progress.lost", error=type(error).__name__)
+            log.warning("progress.not_written", error=type(error).__name__)
         else:
             self._is_over = not is_written
             process.hints.send(claim.task_id)

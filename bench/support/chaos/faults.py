@@ -19,7 +19,7 @@ from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
 from orchestrator.settings import load
 
-POOLS: Final = tuple(arm.process for arm in ARMS.values())
+POOLS: Final = tuple(arm.process for arm in ARMS.values() if arm.has_workers)
 PREFORK: Final = tuple(arm.process for arm in ARMS.values() if arm.pool == "prefork")
 _RUNNING: Final = """
 SELECT id, attempt, arm, split_part(owner, ':', 2)::int AS pid

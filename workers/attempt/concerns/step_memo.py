@@ -6,7 +6,7 @@ from orchestrator.cache import step_memo
 from orchestrator.cache.exact import control_of
 from orchestrator.cache.step_memo import StepCall, StepMemo
 from orchestrator.chord.database import statement
-from orchestrator.models.step_result import StepResult
+from orchestrator.models.step_result import FILES, StepResult
 from orchestrator.observability import metric
 from workers.arms.sources import selected_attachments
 from workers.attempt.context import AttemptContext, Handler
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 def reuse_step_memo(attempt: AttemptContext, proceed: Handler) -> StepResult:
     """Return the result of the same work done before, else the arm's own, which later steps may then reuse.
 
-    Failed results and large outputs, which became files, are not offered.
+    Failed results are not offered, nor are those whose output became a file or names one: it may be deleted.
     """
     call, control = _repeatable_call(attempt), control_of(attempt.contract)
     if call is not None and control.reads:
@@ -27,7 +27,8 @@ def reuse_step_memo(attempt: AttemptContext, proceed: Handler) -> StepResult:
             log.info("step.remembered", memo_of=known.provenance["memo_of"])
             return known
     result: StepResult = proceed(attempt)
-    if call is not None and control.stores and result.error is None and result.artifact is None:
+    is_whole = result.artifact is None and FILES not in result.provenance
+    if call is not None and control.stores and result.error is None and is_whole:
         StepMemo(attempt.process.cache).put(call, attempt.claim.id)
     return result
 

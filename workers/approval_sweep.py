@@ -1,0 +1,75 @@
+"""The sweeper's work on approvals: expires them, warns before that, and stores decisions that need no arm."""
+
+from collections.abc import Sequence
+
+import structlog
+from celery.exceptions import Ignore
+
+from orchestrator.bootstrap import WorkerProcess
+from orchestrator.chord.database import statement
+from orchestrator.lifecycle import approvals as life
+from orchestrator.memory import approvals
+from orchestrator.memory.approvals import Overdue
+from orchestrator.models.execution_state import StepState
+from orchestrator.orchestrator import report_end
+from orchestrator.queue import canvas
+from workers.attempt.claims import claim_row
+from workers.attempt.completion import store
+
+log = structlog.get_logger(__name__)
+
+_UNLIMITED_KILLS = 2**31 - 1
+
+
+def attend(worker: WorkerProcess, *, limit: int) -> int:
+    """Do what is overdue about approvals, at most `limit` of each kind; return how many were found.
+
+    Each is done in its own transaction and checked again there, so any number of sweepers may do this at once.
+    """
+    with statement(worker.engine) as conn:
+        found = approvals.overdue(conn, limit=limit)
+    for one in found:
+        if one.what == "expire":
+            _expire(worker, one)
+        elif one.what == "warn" and life.warn(worker.engine, one.id, task_id=one.task_id):
+            worker.hints.send(one.task_id)
+    _settle(worker, [one.id for one in found if one.what == "settle"])
+    return len(found)
+
+
+def _expire(worker: WorkerProcess, one: Overdue) -> None:
+    expiry = life.expire(worker.engine, one.id, task_id=one.task_id, settings=worker.settings)
+    if expiry is None:
+        return
+    canvas.publish(worker.app, expiry.messages)
+    worker.hints.send(one.task_id)
+    if expiry.ended is not None:
+        report_end(worker.hints, expiry.ended)
+    log.info(
+        "approval.expired",
+        approval_id=one.id,
+        task_id=one.task_id,
+        state=expiry.approval.state,
+        rule=expiry.approval.on_expiry,
+    )
+
+
+def _settle(worker: WorkerProcess, ids: Sequence[str]) -> None:
+    """Store the results of decided steps through the backend, as if an arm had made them."""
+    if not ids:
+        return
+    with statement(worker.engine) as conn:
+        unsettled = approvals.to_settle(conn, ids)
+    done = []
+    for one in unsettled:
+        state = StepState(one.step_state)
+        if state is StepState.QUEUED:
+            try:
+                claim = claim_row(worker, one.approval.step_id, poison_step=_UNLIMITED_KILLS)
+            except Ignore:
+                continue  # another sweeper claimed it, or its task ends
+            store(worker.app, claim, life.result_of(one.approval))
+        if state is StepState.QUEUED or state.is_final():
+            done.append(one.approval.id)
+    with statement(worker.engine) as conn:
+        approvals.settle(conn, done)
