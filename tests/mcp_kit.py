@@ -45,7 +45,7 @@ def freeze_arm(arms: Path, name: str, table: Mapping[str, Any], *, sandbox: Sand
 def load_arms(arms: Path) -> dict[str, ArmCapability]:
     """Return the arms below a directory of ARMS_PATH, by id."""
     registry = ArmRegistry(arm_of(record) for record in read_manifests(REGISTRY, str(arms)))
-    return {arm.arm_id: arm for arm in registry.values() if arm.arm_id not in list(ARMS)}
+    return {arm.arm_id: arm for arm in registry.values() if arm.source == "ARMS_PATH"}
 
 
 @contextmanager
