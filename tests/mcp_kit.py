@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from orchestrator.auth.egress import EgressRules
 from orchestrator.cli.mcp_arm import McpArm
 from orchestrator.models.arm_capability import ARMS, ArmCapability, ArmRegistry, arm_of
 from orchestrator.registry.manifest import read_manifests
@@ -28,9 +29,18 @@ def odd_server(mode: str, place: Path) -> dict[str, Any]:
     }
 
 
-def freeze_arm(arms: Path, name: str, table: Mapping[str, Any], *, sandbox: SandboxStatus) -> McpArm:
+def freeze_arm(
+    arms: Path,
+    name: str,
+    table: Mapping[str, Any],
+    *,
+    sandbox: SandboxStatus,
+    rules: EgressRules | None = None,
+) -> McpArm:
     """Start the server, and freeze its tools as an arm below `arms`; `using` ends it."""
-    described = CONNECTIONS.describe(name, starter_of(table, (), sandbox), checkpoint=lambda: None)
+    described = CONNECTIONS.describe(
+        name, starter_of(table, (), status=sandbox, rules=rules), checkpoint=lambda: None
+    )
     arm = McpArm(arms / name)
     record = {
         "description": f"Tools of the server {name}",

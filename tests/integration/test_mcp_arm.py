@@ -229,10 +229,19 @@ def test_an_error_of_the_tool_is_a_failed_step_with_what_it_said_as_data(odd: Od
     assert "went wrong" not in failed.value.message
 
 
-@misbehaving("refuses", "nonsense")
-def test_a_refusal_and_an_answer_that_mcp_does_not_know_fail_the_step(odd: Odd) -> None:
+@misbehaving("refuses")
+def test_a_server_s_refusal_fails_the_step_also_of_a_write(odd: Odd) -> None:
+    for action in ("read_it", "write_it"):
+        with pytest.raises(ToolFailed, match="-32602"):
+            odd.call(action)
+
+
+@misbehaving("breaks", "nonsense")
+def test_an_answer_that_does_not_say_what_happened_leaves_a_write_unknown(odd: Odd) -> None:
     with pytest.raises(ToolFailed):
         odd.call("read_it")
+    with pytest.raises(OutcomeUnknown):
+        odd.call("write_it")
 
 
 @misbehaving("leaks")

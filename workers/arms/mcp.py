@@ -63,6 +63,7 @@ class McpArm:
         assignment.checkpoint()
         arm = ARMS[assignment.arm]
         table: Mapping[str, Any] = arm.mcp or {}
+        remote = assignment.remote
         if "command" in table:
             assignment.require_tool(TOOL)
         frozen = table.get("tools", {}).get(assignment.action)
@@ -75,7 +76,7 @@ class McpArm:
         try:
             result = CONNECTIONS.call(
                 arm.arm_id,
-                starter_of(table, arm.env, self.sandbox),
+                starter_of(table, arm.env, status=self.sandbox, rules=remote.rules if remote else None),
                 call,
                 checkpoint=assignment.checkpoint,
             )
@@ -107,8 +108,8 @@ def _refuse_looser(assignment: Assignment, frozen: Mapping[str, Any]) -> None:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Return whether the server itself answered that it did not do the call."""
-    return isinstance(error, ToolFailed) and "said" in error.details
+    """Return whether the server itself answered that it did not begin the call."""
+    return isinstance(error, ToolFailed) and error.details.get("is_refusal") is True
 
 
 def _answer(assignment: Assignment, result: CallToolResult, use: ToolUse) -> StepResult:
