@@ -32,7 +32,7 @@ from orchestrator.models.wording import count_of
 from orchestrator.rules.json_schema import faults
 from orchestrator.safety.redaction import replace_findings
 from workers.arms.base import Arm, Assignment, ToolUse, answer, check_inputs
-from workers.arms.text_files import scan_text
+from workers.arms.text_files import redact_text, scan_text
 from workers.mcp.connections import CONNECTIONS
 from workers.mcp.server import limits_of, starter_of
 from workers.mcp.session import Call
@@ -81,6 +81,8 @@ class McpArm:
                 checkpoint=assignment.checkpoint,
             )
         except (ToolServerLost, ToolTimeout, OutputTooLarge, ToolFailed) as error:
+            if "said" in error.details:
+                error.details["said"] = redact_text(error.details["said"], call.tool, checkpoint=lambda: None)
             if call.is_sent and assignment.action_contract.runs_once and not _is_refusal(error):
                 raise OutcomeUnknown(
                     f"the tool {call.tool} of {arm.arm_id} was called and may have taken effect: {error.message}",
