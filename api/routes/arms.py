@@ -238,7 +238,7 @@ def describe(arm: ArmCapability, now: ArmStatistics) -> dict[str, Any]:
         "capabilities": list(arm.capabilities),
         "cost_tier": arm.cost_tier,
         "endpoint": arm.endpoint,
-        "status": status_of(now),
+        "status": status_of(now) if arm.has_workers else now.declared_status or "healthy",
         "input_schema": arm.input_schema,
         "output_schema": arm.output_schema,
         "metadata": {
