@@ -4,7 +4,7 @@ The end of a task withdraws its pending approvals: see lifecycle.ending.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +28,7 @@ from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models import record
 from orchestrator.models.approval import ApprovalKind, ApprovalState, Decision, Gate, Proposal, Verb
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import ARMS, find_action
 from orchestrator.models.errors import (
     AlreadyDecided,
     ApprovalExpired,
@@ -41,6 +41,7 @@ from orchestrator.models.errors import (
     TooLate,
 )
 from orchestrator.models.execution_state import StepState, TaskStatus
+from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.planner.references import resolve
 from orchestrator.planner.step_reader import input_faults
@@ -113,6 +114,11 @@ def request_outcome(
     """
     (step,) = approvals.inputs_of(conn, [step_id])
     proposal, _ = _proposal(conn, task, step)
+    decided = approvals.last_of_step(conn, step_id)
+    if decided is not None and decided.state == ApprovalState.EDITED:
+        proposal = replace(proposal, inputs=decided.answer)
+    # an arm may be gone since
+    action = find_action(Offer(step.arm, proposal.action))
     asked = approvals.ask(
         conn,
         NewApproval(
@@ -120,7 +126,7 @@ def request_outcome(
             kind=ApprovalKind.OUTCOME,
             proposal={**proposal.to_record(), "effect": {**known, "inputs_sha256": proposal.sha256()}},
             proposal_hash=proposal.sha256(),
-            answer_schema=ARMS[step.arm].actions[proposal.action].output_schema,
+            answer_schema=None if action is None else action.output_schema,
             outcome=terms.to_record(),
         ),
     )

@@ -25,7 +25,7 @@ PLAN_SCHEMA: Mapping[str, Any] = {
                 "type": "object",
                 "properties": {
                     "action": {"type": "string"},
-                    "arm": {"type": "string"},
+                    "arm": {"type": "string", "maxLength": 128},
                     "id": {"type": "string"},
                     "description": {"type": "string"},
                     "inputs": {"type": "object"},

@@ -10,6 +10,7 @@ from orchestrator.models import arm_capability
 from orchestrator.models.arm_capability import (
     ALL_QUEUES,
     ARMS,
+    REMOTE_QUEUE,
     canonical_arm,
     digest_of,
     queue_of,
@@ -32,7 +33,7 @@ def test_clients_find_the_same_arms_each_on_its_queue() -> None:
         "judge": "judge",
         "human": "arm.human",
     }
-    assert set(ALL_QUEUES) == {queue_of(arm) for arm in ARMS} - {"arm.human"}
+    assert set(ALL_QUEUES) == {queue_of(arm) for arm in ARMS} - {"arm.human"} | {REMOTE_QUEUE}
     assert ARMS["coder"].endpoint == "celery://arm.coder"
     assert canonical_arm("guardian") == "safety-guardian"
 
