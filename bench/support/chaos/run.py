@@ -18,12 +18,14 @@ from bench.support.chaos.figures import Figures, read_figures
 from bench.support.chaos.graphs import Wanted
 from bench.support.chaos.harness import Harness
 from bench.support.chaos.load import Accepted, Load
+from bench.support.chaos.person import Person
 from orchestrator import settings
 from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.fake_llm.server import FakeLLM
+from tests.ledger import ARMS_PATH, LEDGERS, Ledger, registered
 from tests.waiting import wait_until
 
 DRAIN_SECONDS: Final = 240.0
@@ -42,7 +44,12 @@ class Conditions:
     open_tasks: int = 12
     mutation: str = ""
 
-    def environ(self, fake: FakeLLM) -> dict[str, str]:
+    @property
+    def zombie_seconds(self) -> float:
+        """Return how long a zombie is stopped: longer than a lease."""
+        return 1.5 * self.lease_seconds
+
+    def environ(self, fake: FakeLLM, ledger: Ledger) -> dict[str, str]:
         """Return the stack's environment; other settings have their defaults."""
         environ = {
             "LEASE_SECONDS": f"{self.lease_seconds:g}",
@@ -54,6 +61,8 @@ class Conditions:
             # chaos kills healthy steps at random, some of them three times
             "POISON_STEP": "1000",
             "LOG_FORMAT": "json",
+            "ARMS_PATH": str(ARMS_PATH),
+            "OCTOLLM_LEDGER": str(ledger.path),
         }
         if self.mutation:
             path = os.pathsep.join([str(_MUTATION), os.environ.get("PYTHONPATH", "")])
@@ -75,15 +84,19 @@ def run(conditions: Conditions) -> Outcome:
     """Run chaos once and audit it; afterwards nothing runs, except what the outcome reports as a violation."""
     with tempfile.TemporaryDirectory(prefix="octollm-chaos-") as folder, FakeLLM() as fake:
         home = Path(folder)
+        ledger = Ledger(home / "ledger")
         with Harness(home / "servers") as harness:
             stack = Stack(
                 home / "stack",
                 port=0,
-                environ=conditions.environ(fake) | harness.addresses,
-                processes={**ONE_OF_EACH, "executor": 2, "retriever": 2},
+                environ=conditions.environ(fake, ledger) | harness.addresses,
+                processes={**ONE_OF_EACH, "executor": 2, "retriever": 2, **dict.fromkeys(LEDGERS, 1)},
             )
-            with stack:
-                calm, accepted, faults = _suffer(stack, harness, conditions)
+            with contextlib.ExitStack() as ending:
+                with registered(*LEDGERS):
+                    ending.enter_context(stack)
+                with _person(stack, ledger, conditions):
+                    calm, accepted, faults = _suffer(stack, harness, conditions)
                 left = _left_in_broker(harness)
                 ended = {pid for fault in faults for pid in fault.pids}
                 ended |= {pid for main in stack.pids() for pid in victims.with_descendants(main)}
@@ -92,11 +105,17 @@ def run(conditions: Conditions) -> Outcome:
                 harness.engine,
                 accepted,
                 calm=calm,
+                effects=ledger.lines(),
                 lease_seconds=conditions.lease_seconds,
                 is_stopped=True,
             )
             figures = read_figures(harness, faults, logs=stack.home / "log")
     return Outcome(accepted, faults, figures, [*violations, *left])
+
+
+def _person(stack: Stack, ledger: Ledger, conditions: Conditions) -> Person:
+    """Return whoever decides: a zombie that goes on has written long before this person lets its step run again."""
+    return Person(client_of(stack), ledger, patience_seconds=2 * conditions.zombie_seconds)
 
 
 def _suffer(
@@ -108,7 +127,7 @@ def _suffer(
         stack,
         harness,
         chance=random.Random(chance.getrandbits(32)),
-        zombie_seconds=1.5 * conditions.lease_seconds,
+        zombie_seconds=conditions.zombie_seconds,
     )
     load = Load(
         client_of(stack),
