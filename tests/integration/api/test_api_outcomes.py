@@ -16,13 +16,13 @@ from tests.integration.api.conftest import Caller, Octollm
 from tests.integration.api.test_api_approvals import decide
 from tests.integration.approval_kit import question
 from tests.integration.kit import Engineer
-from tests.integration.ledger import append, registered
+from tests.ledger import append, registered
 
 
 @pytest.fixture
 def lost(engineer: Engineer, call: Caller) -> Iterator[dict[str, Any]]:
     """The question about a write whose worker was lost in the middle, as the API shows it."""
-    with registered():
+    with registered("ledger"):
         claim = engineer.take(engineer.start(append("a")), "a", owner="host:1")
         with statement(engineer.engine) as conn:
             assert effects.begin(conn, claim.id, attempt=claim.attempt, once=True)
