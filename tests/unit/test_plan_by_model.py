@@ -69,7 +69,7 @@ def test_a_models_plan_records_its_model_and_prompt(fake: FakeLLM) -> None:
 
     assert [item.id for item in made.steps] == ["search", "verify"]
     assert (made.mode, made.rationale) == ("llm", "search, then check")
-    assert made.provenance["prompt"] == "planner@2.0.0"
+    assert made.provenance["prompt"] == "planner@2.1.0"
     assert made.provenance["model"]["fake"] is True
     assert (made.provenance["confidence"], made.provenance["corrections"]) == (0.9, 0)
     assert len(fake.received) == 1
@@ -204,7 +204,7 @@ def test_a_server_that_enforces_schemas_gets_one_alternative_for_each_action(fak
     asked = fake.received[0].body["response_format"]["json_schema"]
     steps = asked["schema"]["properties"]["steps"]["items"]["anyOf"]
     assert asked["strict"] is True
-    assert len(steps) == sum(len(arm.actions) for arm in ARMS.values() if arm.in_plans)
+    assert len(steps) == sum(len(arm.actions) for arm in ARMS.values() if arm.in_plans and arm.has_workers)
 
 
 def test_a_server_that_can_not_compile_the_schema_of_plans_still_enforces_small_ones(fake: FakeLLM) -> None:

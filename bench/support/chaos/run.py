@@ -13,6 +13,7 @@ from typing import Final
 
 from bench.support.chaos import graphs, leftovers, victims
 from bench.support.chaos.auditor import Violation, audit
+from bench.support.chaos.decider import Decider
 from bench.support.chaos.faults import Arsenal, Fault
 from bench.support.chaos.figures import Figures, read_figures
 from bench.support.chaos.graphs import Wanted
@@ -28,6 +29,7 @@ from tests.waiting import wait_until
 
 DRAIN_SECONDS: Final = 240.0
 CALM_TASKS: Final = 4
+DECIDERS: Final = 2
 _MUTATION: Final = Path(__file__).parent / "mutation"
 
 
@@ -119,11 +121,15 @@ def _suffer(
     )
     calm = [load.submit(wanted).task_id for wanted in _calm()]
     _wait_for_end(harness, 60)
-    load.start()
+    deciders = [Decider(client_of(stack), random.Random(chance.getrandbits(32))) for _ in range(DECIDERS)]
+    for thread in (*deciders, load):
+        thread.start()
     with _beside(chance, arsenal.raise_zombie, arsenal.duplicate_messages):
         _commit(arsenal, random.Random(chance.getrandbits(32)), seconds=conditions.seconds)
     load.stop()
     _wait_for_end(harness, DRAIN_SECONDS)
+    for decider in deciders:
+        decider.stop()
     return calm, load.accepted, arsenal.committed
 
 
