@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-one coverage check-slow fuzz lint bench model-check chaos chaos-mutations attack conformance \
+.PHONY: help setup demo up test test-one coverage check-slow fuzz lint bench model-check chaos chaos-mutations effects attack conformance \
 	sbom audit lock clean
 
 PYTHON ?= python3
@@ -69,7 +69,7 @@ lint: setup ## format, lint, spelling, types, import contracts
 	lint-imports
 
 bench: setup ## run the benchmarks; the figures are this machine's
-	@for script in $(filter-out bench/attack.py bench/model_check.py,$(wildcard bench/*.py)); do echo "== $$script"; python "$$script" || exit 1; done
+	@for script in $(filter-out bench/attack.py bench/effects.py bench/model_check.py,$(wildcard bench/*.py)); do echo "== $$script"; python "$$script" || exit 1; done
 
 model-check: setup ## ask the configured model for plans and print which are right; CALLS=20 SECONDS=600
 	@python bench/model_check.py $(if $(CALLS),--calls $(CALLS)) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
@@ -79,6 +79,9 @@ chaos: setup ## kill, freeze, empty and repeat everything while tasks run, then 
 
 chaos-mutations: setup ## the same on three broken copies: the auditor must report each; SECONDS=20 SEED=n
 	@python bench/chaos.py $(CHAOS) --mutations
+
+effects: setup ## kill workers and Postgres around writes and count the effects outside; ROUNDS=200 SEED=n
+	@python bench/effects.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 attack: setup ## attack a running stack while another tenant works; status 1: one succeeded; SECONDS=280 ARGS=name
 	@python bench/attack.py $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)

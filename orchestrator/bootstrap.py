@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import settings as settings_module
 from orchestrator.auth import credential
+from orchestrator.auth.egress import EgressRules
 from orchestrator.auth.jwks import KeySet
 from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.cache.exact import ResultCache
@@ -33,6 +35,8 @@ from orchestrator.memory import pools, row_security
 from orchestrator.memory.encoding import refuse_encoding
 from orchestrator.memory.hints import Hints
 from orchestrator.memory.pools import ArmStatistics
+from orchestrator.memory.registered_arms import RegisteredArms
+from orchestrator.models.arm_capability import ARMS, REMOTE
 from orchestrator.observability import log, metric
 from orchestrator.orchestrator import Orchestrator, TaskLoop
 from orchestrator.process.refreshed import Refreshed
@@ -42,6 +46,8 @@ from orchestrator.settings import Settings
 # a plan reads statistics in the background if they are older than the first, and waits only where older than the second
 _STATISTICS_FRESH_SECONDS = 1.0
 _STATISTICS_STALE_SECONDS = 5.0
+# a call that tries an HTTP arm again counts as lost a little later; most steps take less
+_ARM_PROBE_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -73,6 +79,22 @@ class WorkerProcess:
             read, fresh_seconds=_STATISTICS_FRESH_SECONDS, stale_seconds=_STATISTICS_STALE_SECONDS
         )
 
+    def statistics_of(self, arms: Iterable[str]) -> Mapping[str, ArmStatistics]:
+        """Return the statistics of these arms and of those of the manifests; reads those of registered arms now."""
+        known = self.arm_statistics.get()
+        others = [ARMS[arm] for arm in arms if arm not in known]
+        if not others:
+            return known
+        with statement(self.engine) as conn:
+            return known | pools.arm_statistics(conn, arms=others)
+
+    @cached_property
+    def arm_gate(self) -> SharedGate:
+        """The circuit breakers of HTTP arms."""
+        return SharedGate(
+            open_client(self.settings.redis_url, timeout_seconds=1), policy_for(_ARM_PROBE_SECONDS)
+        )
+
     @cached_property
     def cache(self) -> ResultCache:
         """The result cache."""
@@ -95,6 +117,7 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
     credential.require_signing(chosen)
     engine = open_engine(chosen.database_url, pool_size=chosen.database_pool_size)
     refuse_servers(chosen, engine)
+    _attach_registered_arms(chosen, engine)
     return Orchestrator(
         settings=chosen,
         engine=engine,
@@ -133,14 +156,22 @@ def for_worker(app: Celery, *, service: str) -> WorkerProcess:
     if service == "worker":
         _require_secret(chosen)
     backend: Any = app.backend
+    _attach_registered_arms(chosen, backend.engine)
     owner = f"{socket.gethostname()}:{os.getpid()}"
     return WorkerProcess(chosen, backend.engine, Hints(chosen.redis_url), app, owner=owner)
+
+
+def _attach_registered_arms(settings: Settings, engine: Engine) -> None:
+    """Let this process find registered arms; where no URL is allowed, only for the steps that already name one."""
+    ARMS.attach(RegisteredArms(engine, offers_any=EgressRules.for_arms(settings).allows_any))
 
 
 def _require_secret(settings: Settings) -> None:
     """Raise SettingsError for a missing secret at a worker's start rather than in its first task."""
     if settings.octollm_kind == "webhook":
         credential.webhook_secret(settings, "")
+    elif settings.octollm_kind == REMOTE:
+        credential.arm_secret(settings, "")
     else:
         credential.cache_secret(settings)
 

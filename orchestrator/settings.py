@@ -52,6 +52,8 @@ from orchestrator.settings_text import (
     parse_origins,
     parse_public_url,
     parse_rate,
+    parse_seconds,
+    parse_seconds_or_zero,
     parse_signing_secret,
 )
 
@@ -78,16 +80,6 @@ def _integer(*, minimum: int, maximum: int | None = None) -> Callable[[str], int
     return parse
 
 
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"\d{1,9}(\.\d+)?", text) or float(text) <= 0:
-        raise ValueError("a number of seconds above 0")
-    return float(text)
-
-
-def _seconds_or_zero(text: str) -> float:
-    return 0.0 if re.fullmatch(r"0+(\.0+)?", text) else _seconds(text)
-
-
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in choices:
@@ -112,6 +104,7 @@ class Settings:
     jwt_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
     cache_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
     webhook_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
+    arm_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
     jwt_issuer: str = _setting(_text, default="octollm")
     jwt_audience: str = _setting(_text, default="octollm")
     permit_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
@@ -129,6 +122,10 @@ class Settings:
     approval_policy: tuple[AskRule, ...] = _setting(parse_policy, default=BY_DEFAULT)
     webhook_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
     webhook_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
+    arm_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
+    arm_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
+    arm_ttl_seconds: int = _setting(_integer(minimum=5, maximum=86_400), default=90)
+    tenant_max_arms: int = _setting(_integer(minimum=0, maximum=1000), default=20)
     approval_four_eyes: str = _setting(_one_of("on", "off"), default="off")
     public_url: str | None = _setting(parse_public_url, default=None)
     max_open_tasks: int = _setting(_integer(minimum=1), default=10_000)
@@ -154,9 +151,9 @@ class Settings:
     llm_output_tokens: Mapping[Work, int] | None = _setting(parse_output_tokens, default=None)
     llm_effort: Mapping[Work, str] | None = _setting(parse_efforts, default=None)
     embeddings: ModelName | None = _setting(parse_embeddings, default=None)
-    llm_timeout_seconds: float = _setting(_seconds, default=120.0)
-    planning_timeout_seconds: float = _setting(_seconds, default=180.0)
-    judging_timeout_seconds: float = _setting(_seconds, default=180.0)
+    llm_timeout_seconds: float = _setting(parse_seconds, default=120.0)
+    planning_timeout_seconds: float = _setting(parse_seconds, default=180.0)
+    judging_timeout_seconds: float = _setting(parse_seconds, default=180.0)
     llm_flavour: str = _setting(_one_of("auto", "openai", "openai-compatible"), default="auto")
     llm_stream: str = _setting(_one_of("on", "off"), default="on")
     llm_rpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
@@ -168,12 +165,12 @@ class Settings:
     task_max_tokens: int = _setting(_integer(minimum=1, maximum=MAX_BUDGET_TOKENS), default=100_000)
     task_max_cost_dollars: Decimal = _setting(parse_dollars, default=Decimal(1))
     cache_ttl: int = _setting(_integer(minimum=0), default=3600)
-    lease_seconds: float = _setting(_seconds, default=15.0)
-    heartbeat_seconds: float = _setting(_seconds, default=5.0)
-    watchdog_seconds: float = _setting(_seconds_or_zero, default=30.0)
-    grace_seconds: float = _setting(_seconds, default=30.0)
-    sweep_seconds: float = _setting(_seconds, default=1.0)
-    redispatch_seconds: float = _setting(_seconds, default=5.0)
+    lease_seconds: float = _setting(parse_seconds, default=15.0)
+    heartbeat_seconds: float = _setting(parse_seconds, default=5.0)
+    watchdog_seconds: float = _setting(parse_seconds_or_zero, default=30.0)
+    grace_seconds: float = _setting(parse_seconds, default=30.0)
+    sweep_seconds: float = _setting(parse_seconds, default=1.0)
+    redispatch_seconds: float = _setting(parse_seconds, default=5.0)
     poison_step: int = _setting(_integer(minimum=1), default=3)
     require_row_level_security: str = _setting(_one_of("on", "off"), default="off")
     database_pool_size: int = _setting(_integer(minimum=1, maximum=500), default=8)

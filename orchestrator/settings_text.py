@@ -49,6 +49,18 @@ def parse_rate(text: str) -> Rate:
     return Rate(int(calls), _PERIOD_SECONDS[period])
 
 
+def parse_seconds(text: str) -> float:
+    """Return a number of seconds above 0. Raises ValueError."""
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", text) or float(text) <= 0:
+        raise ValueError("a number of seconds above 0")
+    return float(text)
+
+
+def parse_seconds_or_zero(text: str) -> float:
+    """Return a number of seconds, which may be 0. Raises ValueError."""
+    return 0.0 if re.fullmatch(r"0+(\.0+)?", text) else parse_seconds(text)
+
+
 def parse_hosts(text: str) -> tuple[str, ...]:
     """Parse host names. Raises ValueError."""
     names = tuple(name.strip().lower() for name in text.split(",") if name.strip())

@@ -27,6 +27,7 @@ from orchestrator.chord.database import open_engine
 from orchestrator.devserver import servers as private_servers
 from orchestrator.devserver.servers import Servers
 from orchestrator.memory import migrate
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.process.loop import Loop
 from tests import sharing
 
@@ -155,6 +156,8 @@ def _leave_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     tables = request.getfixturevalue("engine") if wanted & {"engine", "postgres_url"} else None
     keys = request.getfixturevalue("redis_url") if wanted & {"servers", "redis_url"} else None
     yield
+    # an API or a worker that the test made would look for arms in a database that may be gone by the next test
+    ARMS.attach(None)
     if tables is not None:
         _empty_tables(tables)
     if keys is not None:

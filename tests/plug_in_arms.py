@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
+
+import pytest
 
 from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, arm_of
 
@@ -17,6 +20,12 @@ def added(*arms: ArmCapability) -> Iterator[None]:
         yield
     finally:
         ARMS.attach(None)
+
+
+def declare(monkeypatch: pytest.MonkeyPatch, *arms: ArmCapability) -> None:
+    """Add arms until the test ends as if manifests of this process declared them."""
+    named = {arm.arm_id: arm for arm in arms}
+    monkeypatch.setattr(ARMS, "_static", MappingProxyType({**ARMS.visible(None), **named}))
 
 
 def plug_in(arm_id: str, *actions: Mapping[str, Any], **more: Any) -> ArmCapability:

@@ -27,7 +27,16 @@ from orchestrator.chord.database import statement, transaction
 from orchestrator.connections.redis_client import fault_of, open_client
 from orchestrator.lifecycle import ending, requeue
 from orchestrator.lifecycle.effects import Loss
-from orchestrator.memory import audit_log, pools, retention, steps, submissions, tasks, webhooks
+from orchestrator.memory import (
+    audit_log,
+    pools,
+    registered_arms,
+    retention,
+    steps,
+    submissions,
+    tasks,
+    webhooks,
+)
 from orchestrator.memory.steps import Backlog
 from orchestrator.models.errors import SandboxUnavailable
 from orchestrator.observability import metric
@@ -48,6 +57,7 @@ BATCH = 200
 EPOCH_KEY = "octollm:broker-epoch"
 _UNLIMITED_KILLS = 2**31 - 1
 _FORGET_EVERY_SECONDS = 60.0
+_ARMS_KEPT_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ class Sweeper:
             self.fire_ready,
             self.publish_webhooks,
         )
-        retention = (self.forget_dead_pools, self.forget_old, self.forget_submissions)
+        retention = (self.forget_dead_pools, self.forget_old, self.forget_submissions, self.forget_arms)
         has_more = False
         for sweep in (*sweeps, *(sweep for sweep in retention if self._is_due(sweep.__name__))):
             try:
@@ -252,6 +262,11 @@ class Sweeper:
         """Delete expired idempotency keys."""
         with statement(self._engine) as conn:
             return Swept(submissions.forget_expired(conn, limit=BATCH))
+
+    def forget_arms(self) -> Swept:
+        """Delete registered arms that ended a day ago and that no open task names."""
+        with statement(self._engine) as conn:
+            return Swept(registered_arms.forget(conn, after_seconds=_ARMS_KEPT_SECONDS, limit=BATCH))
 
     def forget_old(self) -> Swept:
         """Delete what is older than RETENTION_DAYS, and entries of the audit log older than AUDIT_RETENTION_DAYS.

@@ -2,12 +2,8 @@
 
 import http.client
 import json
-import queue
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +11,8 @@ import structlog
 from standardwebhooks import Webhook
 
 from orchestrator.auth import credential
-from orchestrator.auth.callback import CallbackTarget, is_public, parse_callback
+from orchestrator.auth.egress import EgressRules, parse_target
+from orchestrator.auth.pinned import Unreachable, connect_to
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
 from orchestrator.memory import webhooks
@@ -41,10 +38,6 @@ class DeliveryOutcome(NamedTuple):
     reason: str | None
     http_status: int | None = None
     is_final: bool = False
-
-
-class Undeliverable(Exception):
-    """The target must not be contacted; holds the reason's code."""
 
 
 def deliver(process: WorkerProcess, ticket: DeliveryLease) -> None:
@@ -132,19 +125,15 @@ def _attempt(settings: Settings, delivery: Delivery) -> DeliveryOutcome:
     body = body_of(delivery, public_url=settings.public_url)
     headers = headers_of(settings, delivery, body, now=int(time.time()))
     try:
-        target = parse_callback(
-            delivery.url,
-            allowed_hosts=settings.webhook_allowed_hosts,
-            local_targets=settings.webhook_local_targets,
-        )
+        target = parse_target(delivery.url, EgressRules.for_webhooks(settings))
     except InvalidInput:
         return DeliveryOutcome("host_not_allowed", is_final=True)
-    is_local = f"{target.host}:{target.port}" in settings.webhook_local_targets
     deadline = time.monotonic() + LIMIT_SECONDS
     try:
-        addresses = _resolve(target, deadline=deadline, is_local=is_local)
-        status = _post(target, addresses, body=body, headers=headers, deadline=deadline)
-    except Undeliverable as refused:
+        with connect_to(target, deadline=deadline) as connection:
+            connection.request("POST", target.path, body=body, headers=headers)
+            status = connection.getresponse().status
+    except Unreachable as refused:
         return DeliveryOutcome(str(refused))
     except TimeoutError:
         return DeliveryOutcome("timeout")
@@ -157,100 +146,3 @@ def _attempt(settings: Settings, delivery: Delivery) -> DeliveryOutcome:
     return DeliveryOutcome(
         "redirect_refused" if 300 <= status < 400 else "http_error", status, status == _GONE
     )
-
-
-def _resolve(target: CallbackTarget, *, deadline: float, is_local: bool) -> list[str]:
-    """Return the host's addresses, all of which must be public; the connection uses one of them, not the name."""
-    found: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answers = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            answers = []
-        found.put([str(answer[4][0]) for answer in answers])
-
-    # the resolver takes no deadline
-    threading.Thread(target=ask, name="resolver", daemon=True).start()
-    try:
-        addresses = list(dict.fromkeys(found.get(timeout=max(0.0, deadline - time.monotonic()))))
-    except queue.Empty:
-        raise Undeliverable("name_not_resolved") from None
-    if not addresses:
-        raise Undeliverable("name_not_resolved")
-    if not is_local and not all(is_public(address) for address in addresses):
-        raise Undeliverable("address_not_public")
-    return addresses
-
-
-class _Pinned(http.client.HTTPSConnection):
-    """An HTTPS connection to the first address that accepts it; the certificate is checked against the host name."""
-
-    def __init__(self, target: CallbackTarget, addresses: Sequence[str], *, deadline: float) -> None:
-        self._tls = ssl.create_default_context()
-        super().__init__(target.host, target.port, context=self._tls)
-        self._addresses = addresses
-        self._deadline = deadline
-
-    def connect(self) -> None:
-        """Connect to one of the checked addresses, because another DNS lookup could return an unchecked one.
-
-        Tries them in turn, each for an equal share of the time that is left. Raises the last one's error.
-        """
-        for number, address in enumerate(self._addresses):
-            share = self._left() / (len(self._addresses) - number)
-            try:
-                self._connect_to(address, seconds=share)
-            except OSError as error:
-                fault = error
-            else:
-                self.sock.settimeout(self._left())
-                return
-        raise fault
-
-    def _connect_to(self, address: str, *, seconds: float) -> None:
-        plain = socket.create_connection((address, self.port), seconds)
-        # from here on the watchdog timer can close the socket; a timer that fired before is noticed by _left
-        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
-        try:
-            self._left()
-            self.sock.do_handshake()
-        except OSError:
-            self.sock.close()
-            raise
-
-    def _left(self) -> float:
-        seconds = self._deadline - time.monotonic()
-        if seconds <= 0:
-            raise TimeoutError
-        return seconds
-
-
-def _post(
-    target: CallbackTarget,
-    addresses: Sequence[str],
-    *,
-    body: bytes,
-    headers: Mapping[str, Any],
-    deadline: float,
-) -> int:
-    """Return the answer's status; does not read its body and does not follow redirects."""
-    connection = _Pinned(target, addresses, deadline=deadline)
-    # a socket's timeout restarts with each byte received: this timer limits the whole exchange
-    watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _shut_down, [connection])
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        connection.request("POST", target.path, body=body, headers=dict(headers))
-        return connection.getresponse().status
-    finally:
-        watchdog.cancel()
-        connection.close()
-
-
-def _shut_down(connection: http.client.HTTPSConnection) -> None:
-    if connection.sock is not None:
-        try:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            log.debug("webhook.closed_already")

@@ -1,9 +1,5 @@
-"""Reads JSON bodies: limits their size before decoding, and is strict where Python's decoder is lenient."""
+"""Reads JSON bodies: limits their size before they are decoded, strictly."""
 
-import json
-import math
-import re
-from collections.abc import Iterator
 from typing import Any
 
 from flask import current_app, request
@@ -11,12 +7,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from api.middleware.problem import MalformedBody
 from orchestrator.models.errors import InvalidInput
-
-MAX_DEPTH = 64
-_MAX_INTEGER = 2**64
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-_BRACKET = re.compile(r"[][{}]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from orchestrator.rules import strict_json
 
 
 def read_object() -> dict[str, Any]:
@@ -42,24 +33,17 @@ def read_optional_object() -> dict[str, Any]:
 
 
 def decode(raw: bytes) -> Any:
-    """Decode strict JSON (RFC 8259): UTF-8, unique names, finite numbers, at most MAX_DEPTH levels.
+    """Decode a body as orchestrator.rules.strict_json does.
 
-    A leading byte order mark is skipped. Raises MalformedBody, or InvalidInput for characters that Postgres can't
-    store: NUL and lone surrogates.
+    Raises MalformedBody, or InvalidInput for characters that Postgres can't store.
     """
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MalformedBody("The body is not UTF-8.") from error
-    _check_depth(text)
-    try:
-        value = _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        raise MalformedBody(f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
-    # only escapes can produce them: raw ones are invalid JSON or invalid UTF-8
-    if "\\u" in text:
-        _check_characters(value)
-    return value
+        return strict_json.decode(raw)
+    except strict_json.MalformedJson as error:
+        raise MalformedBody(f"The body {error}.") from error
+    except strict_json.UnstorableText as error:
+        message = "must not contain NUL characters or lone surrogates"
+        raise InvalidInput.at(str(error) or "body", message) from error
 
 
 def _read_bounded(limit: int) -> bytes:
@@ -69,60 +53,3 @@ def _read_bounded(limit: int) -> bytes:
     if len(raw) > limit:
         raise RequestEntityTooLarge
     return raw
-
-
-def _check_depth(text: str) -> None:
-    """Count brackets outside strings, before the decoder recurses into them."""
-    depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub("", text)):
-        depth += 1 if bracket.group() in "[{" else -1
-        if depth > MAX_DEPTH:
-            raise MalformedBody(f"The body is nested deeper than {MAX_DEPTH} levels.")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise MalformedBody("An object in the body has the same member twice.")
-    return members
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise MalformedBody("A number in the body is too large.")
-    return number
-
-
-def _bounded(text: str) -> int:
-    if len(text) > 21 or abs(int(text)) >= _MAX_INTEGER:
-        raise MalformedBody("An integer in the body does not fit in 64 bits.")
-    return int(text)
-
-
-def _no_constant(_name: str) -> Any:
-    raise MalformedBody("NaN and Infinity are not JSON.")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_float=_finite, parse_int=_bounded, parse_constant=_no_constant
-)
-
-
-def _check_characters(value: Any) -> None:
-    for path, text in _strings(value, ""):
-        if "\0" in text or _SURROGATE.search(text):
-            raise InvalidInput.at(path or "body", "must not contain NUL characters or lone surrogates")
-
-
-def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield every string in `value`, including member names, with its dotted path."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield path, name
-            yield from _strings(item, f"{path}.{name}".lstrip("."))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _strings(item, f"{path}.{index}".lstrip("."))

@@ -58,12 +58,17 @@ def _require_cursor(cursor: str) -> None:
         raise ValidationError("Not a cursor of this list.")
 
 
+def _require_name(name: str) -> None:
+    if not 0 < len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
+        raise ValidationError(f"Must be 1 to {MAX_NAME_CHARACTERS} visible characters.")
+
+
 class ApprovalListQuerySchema(Schema):
     """Which approvals to list; the cursor is the previous page's `next_cursor`."""
 
     state = fields.Enum(ApprovalState, by_value=True, load_default=None)
     task_id = fields.String(load_default=None, validate=_require_task)
-    assignee = fields.String(load_default=None, validate=validate.Length(1, 255))
+    assignee = fields.String(load_default=None, validate=_require_name)
     limit = fields.Integer(load_default=20, validate=validate.Range(1, MAX_PAGE))
     cursor = fields.String(load_default=None, validate=_require_cursor)
 
@@ -98,11 +103,6 @@ class DecisionRequestSchema(ChoiceRequestSchema):
 
     proposal_hash = fields.String(required=True, validate=validate.Regexp(r"^[0-9a-f]{64}\Z"))
     via = fields.String(load_default="api", validate=validate.OneOf(["api", "cli", "console"]))
-
-
-def _require_name(name: str) -> None:
-    if not 0 < len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
-        raise ValidationError(f"Must be 1 to {MAX_NAME_CHARACTERS} visible characters.")
 
 
 class LinkRequestSchema(RequestSchema):

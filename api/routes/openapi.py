@@ -16,6 +16,7 @@ from werkzeug.routing import Rule
 from api.middleware.problem import MEDIA_TYPE
 from api.schemas.operation import Content, Operation, operation_of, scope_of
 from api.schemas.responses import ProblemSchema, ResponseSchema
+from orchestrator.registry.manifest_keys import ARM_ID
 
 VERSION = "3.1.0"
 _JSON = "application/json"
@@ -23,6 +24,7 @@ _TASK_ID = {"type": "string", "pattern": "^task_[a-zA-Z0-9]{16}$"}
 _PATH_SCHEMAS = {
     "task_id": _TASK_ID,
     "artifact_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "arm_id": {"type": "string", "pattern": f"^{ARM_ID.pattern}$"},
     "approval_id": {"type": "string", "pattern": "^appr_[a-zA-Z0-9]{16}$"},
     "link": {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+$"},
 }

@@ -20,7 +20,7 @@ from api.schemas.fields import (
     UtcDateTime,
 )
 from api.schemas.requests import RequestSchema, read
-from orchestrator.auth.callback import MAX_URL_CHARACTERS
+from orchestrator.auth.egress import MAX_URL_CHARACTERS
 from orchestrator.models.errors import InvalidInput
 from orchestrator.models.task_contract import (
     CACHE_MODES,

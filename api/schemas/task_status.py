@@ -34,13 +34,18 @@ class ProgressSchema(ResponseSchema):
 
 
 class ResultSchema(ResponseSchema):
-    """The result of a task: `output` as text, `data` as JSON values.
+    """The result of a task: the answer, `output` as text and `data` as JSON values; `summary` is what each step did.
+
+    `answered_by`: the plan names the answer, the last step gives it, a model wrote it from the outputs, or there is
+    only the summary.
 
     `coverage` is the share of the required criteria that were checked. `confidence` is how likely the result is
     right: 1 when rules show that every required criterion is met, 0 when it was rejected or nothing measured it.
     """
 
     output = fields.String()
+    summary = fields.String()
+    answered_by = one_of("plan", "step", "model", "summary")
     coverage = fields.Float(allow_none=True, validate=validate.Range(0, 1))
     confidence = fields.Float(validate=validate.Range(0, 1))
     validation_passed = fields.Boolean()
@@ -184,8 +189,9 @@ def task_status(
             )
             or None,
             "retry_of": task.retry_of,
-            # results stored by release 0.1 have no coverage
-            "result": task.result and {"coverage": None, **task.result},
+            # results of release 0.1 have no coverage, those of 0.3 no summary
+            "result": task.result
+            and {"coverage": None, "summary": task.result["output"], "answered_by": "summary", **task.result},
             "error": task.error,
             "metadata": None if seconds is None else _metadata(task, steps, seconds),
             "cache": task.cache,

@@ -26,6 +26,7 @@ SCOPES = (
     "task:approve",
     "arm:list",
     "arm:register",
+    "arm:admin",
     "admin",
 )
 LEAST_SCOPES = ("task:submit", "task:read", "task:cancel", "arm:list")
@@ -249,6 +250,15 @@ def webhook_secret(settings: Settings, tenant: str) -> str:
     """
     root = _root("WEBHOOK_SECRET", settings.webhook_secret, settings.jwt_secret)
     return _derived(root, b"octollm webhook 1\0" + tenant.encode()).hex()
+
+
+def arm_secret(settings: Settings, arm_id: str) -> str:
+    """Return the secret (64 hex digits) that signs the requests to an HTTP arm, for a verifier of Standard Webhooks.
+
+    It is derived from ARM_SECRET, or from JWT_SECRET if that is unset. Raises SettingsError without either.
+    """
+    root = _root("ARM_SECRET", settings.arm_secret, settings.jwt_secret)
+    return _derived(root, b"octollm arm 1\0" + arm_id.encode()).hex()
 
 
 def cache_secret(settings: Settings) -> bytes:

@@ -78,7 +78,7 @@ def print_report(task: Mapping[str, Any], decisions: Decisions) -> None:
 def lines_of_task(
     task: Mapping[str, Any], verdict: Mapping[str, Any] | None, spending: Sequence[Mapping[str, Any]] = ()
 ) -> Iterator[Line]:
-    """Yield (line, style or None): verdict, output, warnings, costs and a closing line, without repetitions."""
+    """Yield (line, style or None): verdict, answer, what the steps did, warnings, costs and a closing line."""
     repeated = _REPEATED if verdict else ()
     if verdict:
         yield from lines_of_verdict(verdict)
@@ -87,6 +87,9 @@ def lines_of_task(
     if result.get("output"):
         yield ("Result (partial)" if result.get("partial") else "Result"), "bold"
         yield from ((f"  {line}", None) for line in _without(repeated, str(result["output"]).splitlines()))
+    if result.get("summary") not in (None, "", result.get("output")):
+        yield "Steps", "bold"
+        yield from ((f"  {line}", "dim") for line in _without(repeated, result["summary"].splitlines()))
     for warning in _without(repeated, result.get("warnings") or []):
         yield f"  ! {warning}", "yellow"
     error = task.get("error")

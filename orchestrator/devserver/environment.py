@@ -29,6 +29,7 @@ def choose_secrets(home: Path, wanted: Mapping[str, str]) -> dict[str, str]:
         "JWT_PRIVATE_KEY": find("JWT_PRIVATE_KEY", signing_key.new_private_key),
         "CACHE_SECRET": find("CACHE_SECRET", _new_secret),
         "WEBHOOK_SECRET": find("WEBHOOK_SECRET", _new_secret, earlier="JWT_SECRET"),
+        "ARM_SECRET": find("ARM_SECRET", _new_secret),
     }
 
 

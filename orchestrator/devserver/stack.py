@@ -24,7 +24,7 @@ from orchestrator.devserver.service import Service, read_procfile
 from orchestrator.devserver.state_directory import LOCK_FILE
 from orchestrator.memory import migrate, pools
 from orchestrator.models import signing_key
-from orchestrator.models.arm_capability import ARMS, ArmCapability
+from orchestrator.models.arm_capability import ARMS, REMOTE, ArmCapability
 from orchestrator.models.errors import OctoError, SettingsError
 from orchestrator.models.model_choice import ModelName
 from orchestrator.process.loop import Loop, Pace
@@ -39,7 +39,7 @@ def _service_of(arm: ArmCapability) -> str:
 
 # lines of the Procfile, and the arms of plug-ins: each has a process of its own, by the line `arms`
 ONE_OF_EACH: Mapping[str, int] = dict.fromkeys(
-    (*(_service_of(arm) for arm in ARMS.values() if arm.has_workers), "webhook", "sweeper", "web"), 1
+    (*(_service_of(arm) for arm in ARMS.values() if arm.has_workers), REMOTE, "webhook", "sweeper", "web"), 1
 )
 READY_SECONDS = 120.0
 # longer than GRACE_SECONDS (30 by default), which workers give their running steps

@@ -4,7 +4,7 @@ The end of a task withdraws its pending approvals: see lifecycle.ending.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +28,7 @@ from orchestrator.memory.tasks import LockedTask
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models import record
 from orchestrator.models.approval import ApprovalKind, ApprovalState, Decision, Gate, Proposal, Verb
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import ARMS, find_action
 from orchestrator.models.errors import (
     AlreadyDecided,
     ApprovalExpired,
@@ -41,6 +41,7 @@ from orchestrator.models.errors import (
     TooLate,
 )
 from orchestrator.models.execution_state import StepState, TaskStatus
+from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.planner.references import resolve
 from orchestrator.planner.step_reader import input_faults
@@ -52,6 +53,8 @@ MAX_VALUE_BYTES = output_offload.INLINE_BYTES
 MAX_PROPOSAL_BYTES = 1024 * 1024
 """Most bytes of a proposal as JSON: a person is to read it."""
 MAX_COMMENT_CHARACTERS = 2_000
+# about 0.4 CPU seconds: an API's thread checks the answer by a schema that the plan's author wrote
+_MAX_ANSWER_WORK = json_schema.MAX_WORK // 5
 MAY_RUN = (ApprovalState.APPROVED, ApprovalState.EDITED)
 """The states of an approval whose step may run."""
 
@@ -111,6 +114,11 @@ def request_outcome(
     """
     (step,) = approvals.inputs_of(conn, [step_id])
     proposal, _ = _proposal(conn, task, step)
+    decided = approvals.last_of_step(conn, step_id)
+    if decided is not None and decided.state == ApprovalState.EDITED:
+        proposal = replace(proposal, inputs=decided.answer)
+    # an arm may be gone since
+    action = find_action(Offer(step.arm, proposal.action))
     asked = approvals.ask(
         conn,
         NewApproval(
@@ -118,7 +126,7 @@ def request_outcome(
             kind=ApprovalKind.OUTCOME,
             proposal={**proposal.to_record(), "effect": {**known, "inputs_sha256": proposal.sha256()}},
             proposal_hash=proposal.sha256(),
-            answer_schema=ARMS[step.arm].actions[proposal.action].output_schema,
+            answer_schema=None if action is None else action.output_schema,
             outcome=terms.to_record(),
         ),
     )
@@ -304,7 +312,7 @@ def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[s
         proposal = asked.proposal
         faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=[*attachments])
     elif decision.verb in (Verb.ANSWER, Verb.ACCEPT) and asked.answer_schema is not None:
-        found = json_schema.faults(asked.answer_schema, decision.value)
+        found = json_schema.faults(asked.answer_schema, decision.value, max_work=_MAX_ANSWER_WORK)
         faults = [(".".join(["answer", *map(str, fault.path)]), fault.message) for fault in found]
     if faults:
         listed = [{"field": field, "message": message} for field, message in faults]

@@ -16,6 +16,8 @@ def result_of(verdict: Verdict) -> dict[str, Any]:
     """Return the result of a judged round in the shape that clients get."""
     return {
         "output": verdict.output,
+        "summary": verdict.summary,
+        "answered_by": verdict.answered_by,
         "coverage": verdict.coverage,
         # the client libraries need a number: 0 where no confidence was measured
         "confidence": verdict.confidence or 0.0,

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.models.arm_capability import find_action
-from orchestrator.models.errors import ApprovalExpired, ApprovalRejected
+from orchestrator.models.errors import ApprovalExpired, ApprovalRejected, OutcomeUnknown
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants
 
-_DECIDED = (ApprovalRejected.code, ApprovalExpired.code)
+_DECIDED = (ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code)
 
 
 @dataclass(frozen=True)

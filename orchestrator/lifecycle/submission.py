@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from orchestrator.auth.callback import parse_callback
+from orchestrator.auth.egress import EgressRules, parse_target
 from orchestrator.cache.exact import ResultCache
 from orchestrator.cache.submission_cache import BYPASSED, CacheStatus, SubmissionCache
 from orchestrator.memory import files, submissions
@@ -153,10 +153,9 @@ def _attachments(engine: Engine, tenant: str, ids: Sequence[str]) -> list[Attach
 
 
 def _require_callback(url: str, settings: Settings) -> None:
-    if not settings.webhook_allowed_hosts and not settings.webhook_local_targets:
+    rules = EgressRules.for_webhooks(settings)
+    if not rules.allows_any:
         raise InvalidInput.at(
             "callback_url", "webhooks are switched off here; read the task's events instead"
         )
-    parse_callback(
-        url, allowed_hosts=settings.webhook_allowed_hosts, local_targets=settings.webhook_local_targets
-    )
+    parse_target(url, rules)

@@ -1,6 +1,6 @@
 """Records the heartbeats of worker pools, and reads each arm's statistics and declarations."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator.chord.sql import load
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import ARMS, ArmCapability
 from orchestrator.models.record import encode
 
 ALIVE_WITHIN_SECONDS = 13
@@ -47,7 +47,10 @@ class Pool(PoolReport):
 
 @dataclass(frozen=True)
 class ArmStatistics:
-    """An arm's current state (workers, busy, concurrency, queued) and recent history (attempts, successes, latency)."""
+    """An arm's current state (workers, busy, concurrency, queued) and recent history (attempts, successes, latency).
+
+    `outage` says why the arm takes no steps though its pool is alive, None: it does. Registered arms share one pool.
+    """
 
     arm: str
     workers: int
@@ -60,6 +63,7 @@ class ArmStatistics:
     declared_status: str | None
     declared_metadata: dict[str, Any]
     declared_at: datetime | None
+    outage: str | None = None
 
 
 def record_heartbeat(conn: Connection, *reports: PoolReport) -> None:
@@ -89,14 +93,20 @@ def forget_dead(conn: Connection, *, after_seconds: float = 3600) -> int:
 
 
 def arm_statistics(
-    conn: Connection, *, tenant: str | None = None, within_seconds: float = ALIVE_WITHIN_SECONDS
+    conn: Connection,
+    *,
+    arms: Iterable[ArmCapability] | None = None,
+    tenant: str | None = None,
+    within_seconds: float = ALIVE_WITHIN_SECONDS,
 ) -> dict[str, ArmStatistics]:
-    """Return each arm's statistics by arm id, with this tenant's declarations.
+    """Return the statistics of `arms` (default: those of the manifests) by arm id, with this tenant's declarations.
 
     The history is of all tenants: an arm's last 1,000 ended steps within STATISTICS_DAYS.
     """
+    wanted = list(ARMS.values() if arms is None else arms)
     values = {
-        "arms": list(ARMS),
+        "arms": [arm.arm_id for arm in wanted],
+        "queues": [arm.queue for arm in wanted],
         "tenant": tenant,
         "within_seconds": within_seconds,
         "days": STATISTICS_DAYS,

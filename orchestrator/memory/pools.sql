@@ -55,7 +55,7 @@ WHERE seen_at < now() - make_interval(secs => %(after_seconds)s)
 -- name: arm_statistics
 -- Read each arm's current workers and recent history. The history is limited to some days and to 1,000 rows an arm,
 -- read from the index steps_by_arm, because the router runs this before every plan. Declarations are the tenant's
--- own.
+-- own. An arm's workers are those of its queue, which registered arms share.
 SELECT
     wanted.arm,
     living.workers,
@@ -67,8 +67,14 @@ SELECT
     history.average_latency_ms,
     declared.status AS declared_status,
     coalesce(declared.metadata, '{}') AS declared_metadata,
-    declared.declared_at
-FROM unnest(%(arms)s::text[]) WITH ORDINALITY AS wanted (arm, position)
+    declared.declared_at,
+    CASE
+        WHEN registered.expires_at <= now() THEN 'it has sent no heartbeat'
+        WHEN outage.until > now() THEN outage.reason
+    END AS outage
+FROM unnest(%(arms)s::text[], %(queues)s::text[]) WITH ORDINALITY AS wanted (arm, queue, position)
+LEFT JOIN registered_arms AS registered ON registered.arm_id = wanted.arm
+LEFT JOIN arm_outages AS outage ON outage.arm = wanted.arm
 LEFT JOIN declarations AS declared ON declared.tenant = %(tenant)s AND declared.arm = wanted.arm
 LEFT JOIN (
     SELECT arm, count(*) AS queued
@@ -82,7 +88,7 @@ CROSS JOIN LATERAL (
         coalesce(sum(busy), 0) AS busy,
         coalesce(sum(concurrency), 0) AS concurrency
     FROM pools
-    WHERE pools.arm = wanted.arm
+    WHERE pools.queue = wanted.queue
       AND unavailable IS NULL
       AND seen_at > now() - make_interval(secs => %(within_seconds)s)
 ) AS living

@@ -67,6 +67,8 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "cache_switches": "SELECT, INSERT, UPDATE",
         "declarations": "SELECT, INSERT, UPDATE",
         "audit_log": "INSERT",
+        "registered_arms": "SELECT, INSERT, UPDATE",
+        "arm_outages": "SELECT",
         # locking a row needs UPDATE on one of its columns; /ready locks one to check that the server takes writes
         "pools": "SELECT, UPDATE (seen_at)",
     },
@@ -83,6 +85,8 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "documents": "SELECT",
         # the router reads each arm's statistics
         "declarations": "SELECT",
+        "registered_arms": "SELECT",
+        "arm_outages": "SELECT",
         "approvals": "SELECT",
     },
     "octollm_arm": {
@@ -99,6 +103,9 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "documents": "SELECT, INSERT",
         "passages": "SELECT, INSERT",
         "passage_vectors": "SELECT, INSERT",
+        # a worker that was taken over may not point an arm elsewhere
+        "registered_arms": "SELECT",
+        "arm_outages": "SELECT, INSERT, UPDATE",
     },
     "octollm_webhook": {
         **_CHORDS,
@@ -127,6 +134,9 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "submissions": "SELECT, DELETE, UPDATE",
         "artifacts": "SELECT, UPDATE, DELETE",
         "audit_log": "SELECT, DELETE",
+        # it locks what it deletes
+        "registered_arms": "SELECT, DELETE, UPDATE (seen_at)",
+        "arm_outages": "SELECT, DELETE",
     },
 }
 

@@ -22,6 +22,7 @@ OWNED = (
     "cache_switches",
     "declarations",
     "audit_log",
+    "registered_arms",
     "approvals",
 )
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")

@@ -243,6 +243,11 @@ def link_retry(conn: Connection, retry_id: str, *, source_id: str, from_step: st
     conn.exec_driver_sql(_SQL["link_retry"], values)
 
 
+def enter_finishing(conn: Connection, task_id: str) -> None:
+    """Record that a judged task's answer is being written; changes nothing in any other phase."""
+    conn.exec_driver_sql(_SQL["enter_finishing"], {"task_id": task_id})
+
+
 def find_task(conn: Connection, tenant: str, task_id: str) -> TaskRecord | None:
     """Return the tenant's task; None if there is none, or it is another tenant's."""
     rows = _tasks(conn.exec_driver_sql(_SQL["find_task"], {"tenant": tenant, "task_id": task_id}))

@@ -43,6 +43,12 @@ FROM tasks t
 WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s
 FOR KEY SHARE;
 
+-- name: enter_finishing
+-- Record that a judged task's answer is being written.
+UPDATE tasks
+SET phase = 'finishing', percentage = greatest(percentage, 95), updated_at = now()
+WHERE id = %(task_id)s AND phase = 'judging' AND finished_at IS NULL;
+
 -- name: link_retry
 -- Link the two tasks in each other's trace.
 INSERT INTO traces (task_id, round, kind, payload)

@@ -42,6 +42,6 @@ def delete_files(conn: Connection, tenant: str, *, limit: int) -> int:
 
 
 def delete_rest(conn: Connection, tenant: str) -> None:
-    """Delete the tenant's submission names, switched-off cache layers and declarations about arms."""
-    for name in ("delete_submissions", "delete_switches", "delete_declarations"):
+    """Delete the tenant's submission names, switched-off cache layers, registered arms and declarations about arms."""
+    for name in ("delete_submissions", "delete_switches", "delete_arms", "delete_declarations"):
         conn.exec_driver_sql(_SQL[name], {"tenant": tenant})

@@ -45,6 +45,18 @@ WHERE tenant = %(tenant)s
 DELETE FROM cache_switches
 WHERE tenant = %(tenant)s
 
+-- name: delete_arms
+-- Delete a tenant's registered arms. Those for all tenants are withdrawn: open tasks of others may name them, and the
+-- sweeper deletes them later.
+WITH withdrawn AS (
+    UPDATE registered_arms
+    SET is_withdrawn = true,
+        expires_at = least(expires_at, now())
+    WHERE tenant = %(tenant)s AND is_shared
+)
+DELETE FROM registered_arms
+WHERE tenant = %(tenant)s AND NOT is_shared
+
 -- name: delete_declarations
 -- Delete a tenant's declarations about arms.
 DELETE FROM declarations

@@ -74,8 +74,8 @@ ALLOWED: Mapping[ApprovalKind, tuple[Verb, ...]] = {
 class Gate:
     """What a step asks before it runs; a plan writes it as the step's member `approval`.
 
-    `by` names who should decide; it is shown, and grants nothing. `expires_in` is in seconds. `on_expiry`: `reject`
-    fails the step, `fail` ends the task, `approve` lets the step run.
+    `by` names who should decide: it is shown, and only `key:ID` excludes all others. `expires_in` is in seconds.
+    `on_expiry`: `reject` fails the step, `fail` ends the task, `approve` lets the step run.
     """
 
     ask: str

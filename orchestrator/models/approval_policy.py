@@ -11,7 +11,7 @@ from orchestrator.models.arm_capability import Action
 MODEL_MODE: Final = "llm"
 _MODES: Final = {"model": MODEL_MODE, "client": "client", "recipe": "rules"}
 _EFFECTS: Final = ("none", "read", "write")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@/-]{0,99}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@/:-]{0,99}")
 _KEYS: Final = ("effects", "plans", "arms", "tenants", "by", "expires_in", "on_expiry")
 _WANTED: Final = (
     '"off", or rules separated by ";", each of key=value: effects=none,read,write plans=model,client,recipe arms=a,b '

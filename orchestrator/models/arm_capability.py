@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from orchestrator.models.plan import Offer
 from orchestrator.registry.manifest import read_manifests
@@ -19,6 +19,11 @@ from orchestrator.registry.sources import BUILT_IN, REGISTRY
 from orchestrator.settings_file import peek
 
 _DATA = {".json", ".md", ".toml"}
+REGISTERED: Final = "registered"
+"""The source of an arm that was registered over HTTP while the system ran."""
+REMOTE: Final = "remote"
+"""The pool that serves all registered arms; it is the name of its line in the Procfile, and of its heartbeats."""
+REMOTE_QUEUE: Final = "arm.remote"
 FORGEABLE = "the code under test ran in the process that wrote this report and could have forged it"
 
 
@@ -69,9 +74,9 @@ class ArmCapability:
     providers' keys. `saves_rounds`: they save rounds and sign permits.
     `needs_sandbox`: its queue is not consumed where no sandbox works. `kind` is builtin, function, http, mcp or human.
     `tenant` is the only tenant that may use it, None: all may. `is_required`: the system is not ready without it.
-    `source` is built-in, ARMS_PATH or `package NAME`, `contract_digest` the sha256 of a plug-in's contracts and files;
-    it is empty for a built-in arm. `env` names the variables that only its processes get. `url` is
-    an http arm's address, `mcp` the table of an mcp arm's manifest.
+    `source` is built-in, ARMS_PATH, `package NAME` or registered, `contract_digest` the sha256 of a plug-in's contracts
+    and files; it is empty for a built-in arm. `env` names the variables that only its processes get. `url` is an http
+    arm's address, `mcp` the table of an mcp arm's manifest.
     """
 
     arm_id: str
@@ -104,6 +109,11 @@ class ArmCapability:
     def has_workers(self) -> bool:
         """Return whether worker processes serve it; persons need none."""
         return self.kind != "human"
+
+    @property
+    def is_registered(self) -> bool:
+        """Return whether it was registered while the system runs, and may expire."""
+        return self.source == REGISTERED
 
     @property
     def runs_tools(self) -> bool:
@@ -241,4 +251,4 @@ def arm_of(record: Mapping[str, Any]) -> ArmCapability:
 
 
 ARMS = ArmRegistry(arm_of(record) for record in read_manifests(REGISTRY, peek("ARMS_PATH")))
-ALL_QUEUES: tuple[str, ...] = tuple(arm.queue for arm in ARMS.values() if arm.has_workers)
+ALL_QUEUES: tuple[str, ...] = (*(arm.queue for arm in ARMS.values() if arm.has_workers), REMOTE_QUEUE)

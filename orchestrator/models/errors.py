@@ -33,8 +33,9 @@ OctoError
     ├── ToolChanged          an MCP tool is no longer the one that was approved
     ├── ToolServerLost       an MCP server did not start, or ended
     ├── ActionFailed         a function arm's action raised an unexpected exception
-    ├── InvalidOutput        a function arm's action returned something else than its type says
+    ├── InvalidOutput        an action returned something else than its contract says
     ├── OutcomeUnknown       the arm can't know whether its action took effect; a person decides
+    ├── ArmUnavailable, ArmFailed: an HTTP arm gave no result: orchestrator.models.arm_errors
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
     ├── PermitDenied         the step has no valid permit

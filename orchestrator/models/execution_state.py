@@ -28,6 +28,7 @@ class Phase(StrEnum):
     EXECUTING = "executing"
     JUDGING = "judging"
     REPAIRING = "repairing"
+    FINISHING = "finishing"
     DONE = "done"
 
     @property
@@ -42,6 +43,7 @@ _CURRENT_STEP = {
     Phase.EXECUTING: "execution",
     Phase.JUDGING: "validation",
     Phase.REPAIRING: "validation",
+    Phase.FINISHING: "synthesis",
     Phase.DONE: "synthesis",
 }
 

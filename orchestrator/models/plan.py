@@ -80,12 +80,16 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """A valid graph of steps, and its origin; `mode` is client, llm or rules."""
+    """A valid graph of steps, and its origin; `mode` is client, llm or rules.
+
+    `result` is what the task answers: a JSON value in which references stand for outputs. None: the plan does not say.
+    """
 
     steps: tuple[PlanStep, ...]
     mode: str = "client"
     rationale: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+    result: Any = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -96,4 +100,4 @@ class Plan:
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Return the plan of a record that `to_record` wrote."""
         steps = tuple(PlanStep.from_record(step) for step in record["steps"])
-        return cls(steps, record["mode"], record["rationale"], record["provenance"])
+        return cls(steps, record["mode"], record["rationale"], record["provenance"], record.get("result"))

@@ -48,7 +48,9 @@ class Verdict:
 
     `coverage` is the share of required criteria that were checked (0 to 1); without criteria, of the check that all
     steps are done. `confidence` in the result is 0 if it was rejected, 1 if rules alone show that every required
-    criterion is met, and None if it was not measured.
+    criterion is met, and None if it was not measured. `output` is the answer as text, `output_value` as JSON values,
+    and `summary` what each step did. `answered_by` is plan (it names the answer), step (the last one gives it), model
+    (it wrote the answer from the outputs) or summary (there is no other answer).
     """
 
     decision: Decision
@@ -58,6 +60,8 @@ class Verdict:
     faulty: dict[str, str] = field(default_factory=dict)
     output: str = ""
     output_value: Any = None
+    summary: str = ""
+    answered_by: str = "summary"
     warnings: tuple[str, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
@@ -82,5 +86,7 @@ class Verdict:
             faulty=record["faulty"],
             output=record["output"],
             output_value=record["output_value"],
+            summary=record.get("summary", record["output"]),
+            answered_by=record.get("answered_by", "summary"),
             warnings=tuple(record["warnings"]),
         )

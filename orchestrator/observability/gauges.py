@@ -77,7 +77,7 @@ class StateGauges(Collector):
         return [
             _gauge("octollm_active_tasks", "phase", keys=_PHASES, found=found["count_tasks"]),
             _gauge("octollm_queue_oldest_seconds", "queue", keys=ALL_QUEUES, found=found["age_queues"]),
-            _gauge("octollm_workers", "arm", keys=ARMS, found=found["count_workers"]),
+            _gauge("octollm_workers", "arm", keys=_served(), found=found["count_workers"]),
             _gauge("octollm_cache_layers_off", "layer", keys=_LAYERS, found=found["count_layers_off"]),
         ]
 
@@ -89,6 +89,10 @@ class StateGauges(Collector):
         lengths = iter(pipeline.execute())
         depths = {queue: float(sum(next(lengths) for _ in _lists_of(queue))) for queue in ALL_QUEUES}
         return [_gauge("octollm_queue_depth", "queue", keys=ALL_QUEUES, found=depths)]
+
+
+def _served() -> list[str]:
+    return [arm.arm_id for arm in ARMS.values() if arm.has_workers]
 
 
 def _count_or_nothing(server: str, count: Callable[[], list[Metric]]) -> list[Metric]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.catalogue import by_others, choose_actions, describe_actions
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.offers import visible_arms
-from orchestrator.planner.plan_answer import read_steps
+from orchestrator.planner.plan_answer import read_answer, read_steps
 from orchestrator.planner.plan_schema import enforced_schema
 
 MAX_CORRECTIONS = 2
@@ -110,7 +110,7 @@ def plan_by_model(
         "corrections": corrections,
         **({"not_reconsidered": not_reconsidered} if not_reconsidered else {}),
     }
-    return Plan(plan.steps, "llm", plan.rationale, provenance)
+    return replace(plan, mode="llm", provenance=provenance)
 
 
 def _legal_plan(
@@ -151,7 +151,10 @@ def _checked(
     proposal: PlanProposal, *, contract: Contract, attachments: Sequence[Attachment], tenant: str | None
 ) -> Plan:
     return check_plan(
-        read_steps(proposal.value, attachments, arms=visible_arms(tenant)),
+        {
+            "steps": read_steps(proposal.value, attachments, arms=visible_arms(tenant)),
+            "result": read_answer(proposal.value),
+        },
         tenant=tenant,
         attachments=[attachment.sha256 for attachment in attachments],
         contract=contract,

@@ -9,14 +9,14 @@ from typing import Any
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import EFFECTS, Budget, Contract
-from orchestrator.planner.data_flow import check_data_flow, fitting
+from orchestrator.planner.data_flow import check_answer, check_data_flow, fitting
 from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
 from orchestrator.rules.json_schema import together_faults
 
 _MAX_NAMED_CHARACTERS = 500
-_PLAN_MEMBERS = frozenset({"steps", "rationale", "mode", "provenance"})
+_PLAN_MEMBERS = frozenset({"steps", "result", "rationale", "mode", "provenance"})
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def check_plan(
 ) -> Plan:
     """Return the plan that `record` ({"steps": [...]} or the list alone) describes, with defaults filled in.
 
+    Its `result` names the answer: a JSON value in which references stand for outputs of steps.
     `tenant` is the one whose arms it may use, None: only those for all tenants; `attachments` are the task's artifact
     ids. With `contract` the plan must have the steps, arm and capabilities that the task names, fit into its budget,
     and have no stronger effects than it allows. A plan that `is_ours`, made by a model or a recipe, must also contain
@@ -64,8 +65,10 @@ def check_plan(
         for index, item in enumerate(items[:MAX_STEPS])
     ]
     _check_graph(read, faults)
-    placed = fitting([step if step and step.arm else None for step in read], ground)
+    answer = record.get("result") if isinstance(record, Mapping) else None
+    placed = fitting([step if step and step.arm else None for step in read], ground, answer=answer)
     check_data_flow(placed, ground, faults, is_ours=is_ours)
+    check_answer(answer, placed, ground, faults)
     steps = tuple(step for step in placed if step)
     if is_ours and not faults.found:
         _check_ours(steps, ground, faults)
@@ -81,7 +84,7 @@ def check_plan(
     if origin is None:
         rationale = record.get("rationale") if isinstance(record, Mapping) else ""
         origin = PlanOrigin("client", rationale or "")
-    return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance))
+    return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance), answer)
 
 
 def path_lengths(plan: Plan) -> dict[str, int]:

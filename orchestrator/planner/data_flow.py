@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.models import record
 from orchestrator.models.arm_capability import Action
 from orchestrator.models.plan import Offer, PlanStep
 from orchestrator.planner.offers import StepGround, settled
@@ -16,18 +17,22 @@ from orchestrator.planner.step_reader import PlanFaults
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _PLACEHOLDER = re.compile(r"\{\{ ?(?:steps\.)?([a-z][a-z0-9_-]{0,63})((?:[./][A-Za-z0-9_]{1,64}){0,8}) ?\}\}")
 _MAX_LISTED = 12
+MAX_ANSWER_CHARACTERS = 16_384
+"""The longest `result` of a plan, in JSON."""
 _Path = tuple[str | int, ...]
 
 
-def fitting(steps: Sequence[PlanStep | None], ground: StepGround) -> list[PlanStep | None]:
-    """Return the steps without the offers that do not fit the other steps.
+def fitting(
+    steps: Sequence[PlanStep | None], ground: StepGround, *, answer: Any = None
+) -> list[PlanStep | None]:
+    """Return the steps without the offers that do not fit the other steps, or the plan's answer.
 
     An offer is compared with the kept offers of the steps before it and with the preferred ones of those after it. So
     in the end all kept offers of two steps fit each other. A step without a fitting offer keeps its preferred one.
     """
     if not any(step and step.offers for step in steps):
         return list(steps)
-    flow = _Flow([step for step in steps if step], ground)
+    flow = _Flow([step for step in steps if step], ground, answer)
     return [flow.settle(step) if step else None for step in steps]
 
 
@@ -63,8 +68,9 @@ def check_data_flow(
 class _Flow:
     """The references between the steps of a plan, while their offers are settled one step after the other."""
 
-    def __init__(self, steps: Sequence[PlanStep], ground: StepGround) -> None:
+    def __init__(self, steps: Sequence[PlanStep], ground: StepGround, answer: Any) -> None:
         self._ground = ground
+        self._answer = [reference for _, reference in references_in(answer) if not fault_of(reference)]
         self._offers: dict[str, tuple[Offer, ...]] = {step.id: (step.preferred,) for step in steps}
         self._read_by: dict[str, list[tuple[str, _Path, Mapping[str, Any]]]] = {}
         self._reads: dict[str, list[tuple[str, _Path, Mapping[str, Any]]]] = {}
@@ -97,8 +103,9 @@ class _Flow:
             for reader in self._offers[name]:
                 if fault := _Link(path, reference, self._ground.action_of(reader), action).fault(offer):
                     return f"{fault} (step {name!r} reads it)"
-        for criterion in step.acceptance_criteria:
-            pointer = _own_pointer(criterion["check"] or {}, step.id)
+        own = [_own_pointer(criterion["check"] or {}, step.id) for criterion in step.acceptance_criteria]
+        own += [reference.get(POINTER, "") for reference in self._answer if reference[FROM] == step.id]
+        for pointer in own:
             if pointer is not None and not schemas_at(action.output_schema, _tokens(pointer)):
                 return _missing(step.id, offer, action, pointer)
         return None
@@ -133,6 +140,27 @@ def _own_pointer(rule: Mapping[str, Any], step: str) -> str | None:
     if rule.get("step", step) != step or rule.get("exists") is False:
         return None
     return str(rule.get("pointer", ""))
+
+
+def check_answer(
+    answer: Any, steps: Sequence[PlanStep | None], ground: StepGround, faults: PlanFaults
+) -> None:
+    """Add a fault for each reference of a plan's `result` to something that no step puts out, and for a large one."""
+    if answer is not None and len(record.encode(answer)) > MAX_ANSWER_CHARACTERS:
+        faults.add("result", f"has more than {MAX_ANSWER_CHARACTERS:,} characters: refer to outputs instead")
+        return
+    known = {step.id: step for step in steps if step}
+    for path, reference in references_in(answer):
+        message = fault_of(reference)
+        if message is None and reference[FROM] not in known:
+            message = f"there is no step {reference[FROM][:64]!r}"
+        if message is None:
+            source, pointer = known[reference[FROM]].preferred, reference.get(POINTER, "")
+            action = ground.action_of(source)
+            if not schemas_at(action.output_schema, _tokens(pointer)):
+                message = _missing(reference[FROM], source, action, pointer)
+        if message:
+            faults.add(_dotted("result", path), message)
 
 
 def schemas_at(schema: Mapping[str, Any], path: Sequence[str]) -> list[Mapping[str, Any]]:

@@ -53,4 +53,4 @@ def _demanded(
 
 def _stricter(own: Gate, rule: AskRule) -> Gate:
     on_expiry = rule.on_expiry if own.on_expiry == "approve" else own.on_expiry
-    return replace(own, by=own.by or rule.by, on_expiry=on_expiry)
+    return replace(own, by=rule.by or own.by, on_expiry=on_expiry)

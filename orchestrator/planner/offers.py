@@ -9,7 +9,7 @@ from orchestrator.models.plan import Offer
 from orchestrator.models.task_contract import EFFECTS
 
 _MAX_NAMES_CHARACTERS = 400
-_MAX_TOKENS = 12
+_MAX_NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def visible_arms(tenant: str | None) -> dict[str, ArmCapability]:
 
 def split_name(name: str, arms: Mapping[str, ArmCapability]) -> tuple[str, str]:
     """Return the arm and the action that `arm.action` names; either may have dots in it. Without a dot: no arm."""
-    tokens = name.split(".")[:_MAX_TOKENS]
-    for end in range(1, len(tokens)):
-        arm, action = ".".join(tokens[:end]), ".".join(tokens[end:])
+    dots = [place for place, one in enumerate(name[:_MAX_NAME_CHARACTERS]) if one == "."]
+    for place in dots:
+        arm, action = name[:place], name[place + 1 :]
         if (found := arms.get(canonical_arm(arm))) and action in found.actions:
             return found.arm_id, action
     arm, _, action = name.rpartition(".")

@@ -6,8 +6,13 @@ from typing import Any
 MAX_DEPTH = 8
 MAX_PARTS = 400
 _MAX_CHOICES = 100
-_KINDS = frozenset(("object", "array", "string", "integer", "number", "boolean", "null"))
-_KEPT = ("description", "pattern", "minimum", "maximum", "required")
+_KINDS = ("object", "array", "string", "integer", "number", "boolean", "null")
+_KEPT: Mapping[str, type | tuple[type, ...]] = {
+    "description": str,
+    "pattern": str,
+    "minimum": (int, float),
+    "maximum": (int, float),
+}
 
 
 def plain_schema(schema: Any) -> dict[str, Any]:
@@ -30,8 +35,12 @@ class _Plain:
             return {}
         if "$ref" in schema:
             return {**self.part(_pointed_at(schema["$ref"], self._root), depth - 1), **_described(schema)}
-        written: dict[str, Any] = {word: schema[word] for word in _KEPT if word in schema}
+        written: dict[str, Any] = {
+            word: schema[word] for word, kind in _KEPT.items() if isinstance(schema.get(word), kind)
+        }
         written |= _values(schema)
+        if required := [name for name in _listed(schema, "required") if isinstance(name, str)]:
+            written["required"] = required
         if isinstance(schema.get("properties"), Mapping):
             written["properties"] = {
                 str(name): self.part(member, depth - 1) for name, member in schema["properties"].items()
@@ -41,7 +50,7 @@ class _Plain:
         if "additionalProperties" in schema:
             other = schema["additionalProperties"]
             written["additionalProperties"] = (
-                self.part(other, depth - 1) if isinstance(other, Mapping) else other
+                self.part(other, depth - 1) if isinstance(other, Mapping) else other is not False
             )
         if choices := _listed(schema, "anyOf") or _listed(schema, "oneOf"):
             written["anyOf"] = [self.part(choice, depth - 1) for choice in choices]
@@ -52,13 +61,19 @@ class _Plain:
 
 def _values(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the type and the values that a schema names; a long list of values is left out."""
-    kinds = schema.get("type", ())
-    named = [kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind in _KINDS]
+    kinds = schema.get("type")
+    named = [
+        kind for kind in ([kinds] if isinstance(kinds, str) else _listed(schema, "type")) if kind in _KINDS
+    ]
     values = [schema["const"]] if "const" in schema else _listed(schema, "enum")
     return {
         **({"type": named[0] if len(named) == 1 else named} if named else {}),
-        **({"enum": list(values)} if 0 < len(values) <= _MAX_CHOICES else {}),
+        **({"enum": list(values)} if 0 < len(values) <= _MAX_CHOICES and _are_scalars(values) else {}),
     }
+
+
+def _are_scalars(values: Sequence[Any]) -> bool:
+    return all(value is None or isinstance(value, str | int | float) for value in values)
 
 
 def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,14 @@ def read_steps(
     return steps[:-1] if len(steps) > 1 and _checks_nothing(steps) else steps
 
 
+def read_answer(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the reference to the answer in a value of PLAN_SCHEMA; None where the model names none."""
+    answer = deepcopy(value.get("result"))
+    for _, reference in references_in(answer):
+        _correct_pointer(reference)
+    return answer or None
+
+
 def _read_step(
     step: dict[str, Any], attachments: Sequence[Attachment], arms: Mapping[str, ArmCapability]
 ) -> dict[str, Any]:

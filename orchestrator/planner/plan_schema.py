@@ -16,6 +16,7 @@ PLAN_SCHEMA: Mapping[str, Any] = {
     "properties": {
         "rationale": {"type": "string", "maxLength": 2_000},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "result": {"type": ["object", "null"]},
         "steps": {
             "type": "array",
             "minItems": 1,
@@ -24,7 +25,7 @@ PLAN_SCHEMA: Mapping[str, Any] = {
                 "type": "object",
                 "properties": {
                     "action": {"type": "string"},
-                    "arm": {"type": "string"},
+                    "arm": {"type": "string", "maxLength": 128},
                     "id": {"type": "string"},
                     "description": {"type": "string"},
                     "inputs": {"type": "object"},
@@ -101,9 +102,10 @@ def _enforced(actions: tuple[tuple[str, _Same], ...]) -> Mapping[str, Any]:
                     "type": "array",
                     "items": {"anyOf": [_step(name, one.action) for name, one in actions]},
                 },
+                "result": {"anyOf": [_REFERENCE, {"type": "null"}]},
                 "confidence": {"type": "number"},
             },
-            "required": ["rationale", "steps", "confidence"],
+            "required": ["rationale", "steps", "result", "confidence"],
             "$defs": _definitions(),
         }
     )

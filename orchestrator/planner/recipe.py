@@ -13,7 +13,7 @@ from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import PlanOrigin, check_plan
-from orchestrator.planner.recipe_template import TemplateValues, fill_steps
+from orchestrator.planner.recipe_template import TemplateValues, fill, fill_steps
 from orchestrator.registry.sources import REGISTRY
 from orchestrator.safety.archive import is_archive
 
@@ -62,6 +62,7 @@ class Recipe:
     extras: tuple[str, ...]
     unless: tuple[str, ...]
     steps: tuple[Mapping[str, Any], ...]
+    result: Any = None
     terms: bool = False
     stop_words: tuple[str, ...] = ()
 
@@ -106,7 +107,10 @@ def plan_by_recipe(
     best = min(fits, key=lambda fit: (-len(fit.matched), fit.recipe.rank))
     words = ", ".join(best.matched)
     return check_plan(
-        fill_steps(best.recipe.steps, best.filling),
+        {
+            "steps": fill_steps(best.recipe.steps, best.filling),
+            "result": fill(best.recipe.result, best.filling),
+        },
         tenant=tenant,
         attachments=[attachment.sha256 for attachment in attachments],
         contract=contract,

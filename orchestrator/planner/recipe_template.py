@@ -38,13 +38,14 @@ def fill_steps(templates: Sequence[Mapping[str, Any]], values: TemplateValues) -
 def _steps(template: Mapping[str, Any], values: TemplateValues) -> Iterator[dict[str, Any]]:
     plain = {name: value for name, value in template.items() if name != FOR_EACH}
     if FOR_EACH not in template:
-        yield _fill(plain, values)
+        yield fill(plain, values)
         return
     for member in values.groups[template[FOR_EACH]]:
-        yield _fill(plain, _with(values, member))
+        yield fill(plain, _with(values, member))
 
 
-def _fill(template: Any, values: TemplateValues) -> Any:
+def fill(template: Any, values: TemplateValues) -> Any:
+    """Return a template of any JSON value with the task's values filled in."""
     if isinstance(template, str):
         return _text(template, values.values)
     if isinstance(template, list):
@@ -53,9 +54,9 @@ def _fill(template: Any, values: TemplateValues) -> Any:
         return template
     if _EACH in template:
         return {
-            str(_fill(template["key"], own)): _fill(template["value"], own) for own in _each(template, values)
+            str(fill(template["key"], own)): fill(template["value"], own) for own in _each(template, values)
         }
-    return {name: _fill(value, values) for name, value in template.items()}
+    return {name: fill(value, values) for name, value in template.items()}
 
 
 def _text(template: str, values: Mapping[str, str | int]) -> str | int:
@@ -67,9 +68,9 @@ def _text(template: str, values: Mapping[str, str | int]) -> str | int:
 
 def _items(item: Any, values: TemplateValues) -> Iterator[Any]:
     if isinstance(item, Mapping) and _EACH in item:
-        yield from (_fill(item["value"], own) for own in _each(item, values))
+        yield from (fill(item["value"], own) for own in _each(item, values))
     else:
-        yield _fill(item, values)
+        yield fill(item, values)
 
 
 def _each(template: Mapping[str, Any], values: TemplateValues) -> Iterator[TemplateValues]:

@@ -105,7 +105,8 @@ def read_step(item: Any, place: str, *, ground: StepGround, faults: PlanFaults) 
     if len(offers) == 1:
         faults.add_all(_offer_faults(step, offers[0], ground), place)
     elif offers:
-        step = _with_offers(step, offers, place, ground=ground, faults=faults, is_named="arm" in record)
+        is_named = "arm" in record and len({offer.arm for offer in offers}) > 1
+        step = _with_offers(step, offers, place, ground=ground, faults=faults, is_named=is_named)
     return _with_referenced(step) if name else None
 
 

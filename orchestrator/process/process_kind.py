@@ -6,7 +6,7 @@ An attacker who takes over a process gets its secrets, so each process gets only
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import ARMS, REMOTE
 from orchestrator.models.endpoint import KEY_SUFFIX
 from orchestrator.registry.manifest import PLUG_INS
 from orchestrator.settings_file import NO_FILE, VARIABLE
@@ -18,7 +18,7 @@ _ARMS: Final = tuple(
         (*(arm.process for arm in ARMS.values() if arm.has_workers and not arm.saves_rounds), PLUG_INS)
     )
 )
-KINDS: Final = ("web", *_ROUNDS, *_ARMS, "webhook", "sweeper", "flower")
+KINDS: Final = ("web", *_ROUNDS, *_ARMS, REMOTE, "webhook", "sweeper", "flower")
 
 # the kinds that call models; the others get the models' names but no keys
 WITH_MODELS: Final = frozenset(
@@ -28,7 +28,8 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "JWT_PRIVATE_KEY": frozenset(("web",)),
     "JWT_SECRET": frozenset(("web",)),
     "PERMIT_PRIVATE_KEY": frozenset(_ROUNDS),
-    "CACHE_SECRET": frozenset(("web", *_ROUNDS, *_ARMS)),
+    "CACHE_SECRET": frozenset(("web", *_ROUNDS, *_ARMS, REMOTE)),
+    "ARM_SECRET": frozenset(("web", REMOTE, PLUG_INS)),
     "WEBHOOK_SECRET": frozenset(("webhook",)),
     "METRICS_TOKEN": frozenset(("web",)),
     "FLOWER_BASIC_AUTH": frozenset(("flower",)),
@@ -39,7 +40,7 @@ _OF_PROVIDERS: Final = ("OPENAI_", "ANTHROPIC_")
 ROLES: Final[Mapping[str, str]] = {
     "web": "octollm_api",
     **dict.fromkeys(_ROUNDS, "octollm_rounds"),
-    **dict.fromkeys(_ARMS, "octollm_arm"),
+    **dict.fromkeys((*_ARMS, REMOTE), "octollm_arm"),
     "webhook": "octollm_webhook",
     "sweeper": "octollm_sweeper",
 }
@@ -66,9 +67,11 @@ def may_receive(kind: str, name: str, *, arms: Sequence[str] = ()) -> bool:
 
     A variable that a manifest names in `env` goes only to that arm's processes.
     """
+    served = [ARMS[arm] for arm in arms] if kind == PLUG_INS else []
+    if name == "ARM_SECRET" and kind == PLUG_INS:
+        return any(arm.kind == "http" for arm in served)
     if name in SECRETS:
         return kind in SECRETS[name]
-    served = [ARMS[arm] for arm in arms] if kind == PLUG_INS else []
     if any(name in arm.env for arm in ARMS.values()):
         return any(name in arm.env for arm in served)
     asks_models = kind in WITH_MODELS or any(arm.asks_models for arm in served)

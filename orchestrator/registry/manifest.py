@@ -20,7 +20,7 @@ PLUG_INS: Final = "arms"
 """The line of the Procfile that serves the arms of plug-ins."""
 MAX_BYTES: Final = 2**20
 # processes that are no arm's; `octollm up` names a plug-in's process after its arm
-_PROCESSES: Final = ("web", PLUG_INS, "webhook", "sweeper", "flower", "release")
+_PROCESSES: Final = ("web", PLUG_INS, "remote", "webhook", "sweeper", "flower", "release")
 _SIDES: Final = ("input", "output")
 _AT_LINE: Final = re.compile(r" \(at line (\d{1,9}), column \d{1,9}\)")
 
@@ -63,7 +63,7 @@ def read_manifest(source: Source, shared: Mapping[str, Any]) -> dict[str, Any]:
         _write_out(record["actions"], types, faults, inside=("actions",), ours=True)
         faults.raise_if_any()
         return record
-    record = {**_defaults(record), **record}
+    record = {**arm_defaults(record), **record}
     _find_module(source, record.get("module"), faults)
     faults.raise_if_any()
     record["actions"] = _actions(source, record, faults, types=types)
@@ -89,7 +89,7 @@ def _actions(
     faults.raise_if_any()
     _write_out(found, types, faults, inside=inside, ours=False)
     faults.raise_if_any()
-    return {name: {**_action_defaults(name, action), **action} for name, action in found.items()}
+    return {name: {**action_defaults(name, action), **action} for name, action in found.items()}
 
 
 def _actions_of_module(source: Source, module: str) -> dict[str, Any]:
@@ -135,11 +135,12 @@ def _write_out(
             except ValueError as error:
                 faults.add(place, str(error))
             if not ours and f"{side}_schema" in action:
-                for fault in _schema_faults(action[f"{side}_schema"]):
+                for fault in contract_faults(action[f"{side}_schema"]):
                     faults.add(place, fault)
 
 
-def _schema_faults(schema: Mapping[str, Any]) -> Iterator[str]:
+def contract_faults(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the schema of an action's inputs or output, as the end of a sentence."""
     from orchestrator.rules.json_schema import schema_faults  # noqa: PLC0415 - only plug-ins need it at start
 
     for fault in schema_faults(schema):
@@ -148,7 +149,8 @@ def _schema_faults(schema: Mapping[str, Any]) -> Iterator[str]:
         yield 'must describe an object: write type = "object", and its members as properties'
 
 
-def _defaults(record: Mapping[str, Any]) -> dict[str, Any]:
+def arm_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the manifest of a plug-in does not state."""
     return {
         "name": record["arm_id"].replace("-", " ").replace("_", " ").title(),
         "version": "1.0.0",
@@ -163,7 +165,7 @@ def _defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _action_defaults(name: str, action: Mapping[str, Any]) -> dict[str, Any]:
+def action_defaults(name: str, action: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an action of a plug-in does not state.
 
     What is outside can change and a write must happen, so only results of actions without effects are reused.
@@ -236,8 +238,8 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         at = _AT_LINE.search(str(error))
-        reason = _AT_LINE.sub("", str(error))
-        raise SettingsError(f"{path}:{at[1] if at else 1}: is not TOML: {reason}") from error
+        line = int(at[1]) if at else text.count("\n") + 1 if "end of document" in str(error) else 1
+        raise SettingsError(f"{path}:{line}: is not TOML: {_AT_LINE.sub('', str(error))}") from error
 
 
 def _json(path: Path, text: str) -> dict[str, Any]:

@@ -58,10 +58,13 @@ def schema_faults(schema: Any) -> list[str]:
     return [*_reference_faults(schema), *_pattern_faults(schema)]
 
 
-def faults(schema: Mapping[str, Any] | bool, value: Any) -> list[SchemaFault]:
-    """Return the faults of `value`, at most MAX_FAULTS; an unresolvable schema is a fault too."""
+def faults(schema: Mapping[str, Any] | bool, value: Any, *, max_work: int = MAX_WORK) -> list[SchemaFault]:
+    """Return the faults of `value`, at most MAX_FAULTS; an unresolvable schema is a fault too.
+
+    `max_work` is at most MAX_WORK: less where somebody waits for the answer.
+    """
     found: list[SchemaFault] = []
-    counting = _left.set([MAX_WORK])
+    counting = _left.set([max_work])
     try:
         # an empty registry: jsonschema's own would fetch remote references over the network
         for error in _Validator(schema, registry=Registry()).iter_errors(value):

@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +17,16 @@ from orchestrator.chord.database import open_engine
 from orchestrator.devserver.child_process import is_free
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from orchestrator.process import crash_point
+from orchestrator.process.crash_point import Point
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
+from tests.ledger import ARMS_PATH, Ledger, registered
 from tests.tls import make_certificate
 from tests.waiting import wait_until
 
 GRACE_SECONDS = 3
+
+Arm = Callable[[Point], Callable[[], int]]
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +53,35 @@ def crash_points() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture
+def arm(crash_points: Path) -> Arm:
+    """Arm a crash point; the returned function waits for the hit and returns the pid of the killed process."""
+
+    def armed(point: Point) -> Callable[[], int]:
+        hit = crash_points / f"{point}.hit"
+        hit.unlink(missing_ok=True)
+        (crash_points / point).touch()
+
+        def died() -> int:
+            return int(wait_until(lambda: hit.exists() and hit.read_text(), 30, f"{point} to be hit"))
+
+        return died
+
+    return armed
+
+
 @pytest.fixture(scope="session")
-def stack(webhook_port: int, certificate: Path, crash_points: Path) -> Iterator[Stack]:
+def ledger() -> Iterator[Ledger]:
+    """The file outside of the stack to which the actions of the ledger arm append lines."""
+    with tempfile.TemporaryDirectory(prefix="octollm-ledger-") as folder:
+        yield Ledger(Path(folder) / "ledger")
+
+
+@pytest.fixture(scope="session")
+def stack(webhook_port: int, certificate: Path, crash_points: Path, ledger: Ledger) -> Iterator[Stack]:
     """A running stack with its own servers: one process of each kind, two for the executor's four slots."""
-    with (
-        tempfile.TemporaryDirectory(prefix="octollm-acceptance-") as folder,
-        Stack(
+    with tempfile.TemporaryDirectory(prefix="octollm-acceptance-") as folder, ExitStack() as ending:
+        running = Stack(
             Path(folder),
             port=0,
             environ={
@@ -67,11 +95,14 @@ def stack(webhook_port: int, certificate: Path, crash_points: Path) -> Iterator[
                 "SSL_CERT_FILE": str(certificate),
                 crash_point.VARIABLE: str(crash_points),
                 "GRACE_SECONDS": str(GRACE_SECONDS),
+                "ARMS_PATH": str(ARMS_PATH),
+                "OCTOLLM_LEDGER": str(ledger.path),
             },
             durable=False,
-            processes={**ONE_OF_EACH, "executor": 2},
-        ) as running,
-    ):
+            processes={**ONE_OF_EACH, "executor": 2, "ledger": 1},
+        )
+        with registered("ledger"):
+            ending.enter_context(running)
         # while another tenant has work, one tenant may use three of the executor's four slots
         client_of(running, tenant="neighbour").run(plan={"steps": [wait("hello")]})
         yield running
@@ -88,7 +119,15 @@ def _postgres_log(stack: Stack) -> str:
 def whole_again(stack: Stack) -> Iterator[None]:
     """Wait after the test until the stack has restarted the processes that it killed."""
     yield
-    expected = {"planner": 1, "executor": 2, "retriever": 1, "judge": 1, "sweeper": 1, "web": 1}
+    expected = {
+        "planner": 1,
+        "executor": 2,
+        "retriever": 1,
+        "judge": 1,
+        "ledger": 1,
+        "sweeper": 1,
+        "web": 1,
+    }
     for kind, count in expected.items():
         wait_until(partial(_has_processes, stack, kind, count), 40, f"{kind} to be back")
 

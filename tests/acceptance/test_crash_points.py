@@ -1,8 +1,6 @@
 """Real processes are killed at the worst moments for a crash: nothing is lost or counted twice."""
 
-from collections.abc import Callable
 from http.client import RemoteDisconnected
-from pathlib import Path
 from urllib.error import URLError
 
 import pytest
@@ -12,6 +10,7 @@ from orchestrator.devserver.stack import Stack
 from orchestrator.process.crash_point import Point
 from tests.acceptance.audit import assert_completed_once, reasons
 from tests.acceptance.client import Client
+from tests.acceptance.conftest import Arm
 from tests.acceptance.plans import collect, wait
 from tests.acceptance.proc import owner_of, row_of
 from tests.waiting import wait_until
@@ -20,24 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("whole_again")]
 
 PLAN = {"steps": [wait("first", 1), collect("second", 1, "first"), wait("last", 1, "second")]}
 NAMES = ["first", "second", "last"]
-Arm = Callable[[Point], Callable[[], int]]
-
-
-@pytest.fixture
-def arm(crash_points: Path) -> Arm:
-    """Arm a crash point; the returned function waits for the hit and returns the pid of the killed process."""
-
-    def armed(point: Point) -> Callable[[], int]:
-        hit = crash_points / f"{point}.hit"
-        hit.unlink(missing_ok=True)
-        (crash_points / point).touch()
-
-        def died() -> int:
-            return int(wait_until(lambda: hit.exists() and hit.read_text(), 30, f"{point} to be hit"))
-
-        return died
-
-    return armed
 
 
 def test_a_planner_dies_between_committing_a_round_and_publishing_it(

@@ -27,6 +27,14 @@ worker = { module = "weather_arm" }
 description = "Forecasts the weather."
 effects = "read"
 """
+FORECAST = """
+from orchestrator.sdk import action
+
+@action(effects="read")
+def forecast() -> str:
+    'Forecasts the weather.'
+    return "sun"
+"""
 READY = re.compile(r"^ready (http://127\.0\.0\.1:\d+)$")
 
 
@@ -98,16 +106,22 @@ def test_settings_of_the_env_file_are_used_and_the_file_is_named(
 def test_it_runs_a_process_for_each_arm_of_one_s_own_and_restarts_it(home: Path, tmp_path: Path) -> None:
     (tmp_path / "arms" / "weather").mkdir(parents=True)
     (tmp_path / "arms" / "weather" / "arm.toml").write_text(WEATHER)
+    (tmp_path / "arms" / "weather" / "weather_arm.py").write_text(FORECAST)
     (tmp_path / ".env").write_text("ARMS_PATH=arms\n")
 
     with _up(home, cwd=tmp_path, environ={"OCTOLLM_ENV_FILE": str(tmp_path / ".env")}) as running:
         url = _ready(running)
         (first,) = _workers_of("weather", home)
         assert _workers_ready(url)["weather"] == 1
+        with _one_more_worker("weather", home, arms=tmp_path / "arms") as second:
+            wait_until(lambda: _workers_ready(url)["weather"] == 2, 60, "a second worker of weather")
+            kept = {name.partition(b"=")[0].decode() for name in _environ_of(second.pid)}
 
         os.kill(first, signal.SIGKILL)
 
         wait_until(lambda: _workers_of("weather", home) not in ([], [first]), 60, "another worker of weather")
+    assert kept >= {"DATABASE_URL", "REDIS_URL", "CACHE_SECRET", "ARMS"}
+    assert not kept & {"JWT_PRIVATE_KEY", "WEBHOOK_SECRET", "PERMIT_PRIVATE_KEY"}
 
 
 @pytest.mark.slow
@@ -148,6 +162,25 @@ def _up(
     finally:
         running.terminate()
         running.wait(timeout=60)
+
+
+@contextmanager
+def _one_more_worker(arm: str, home: Path, *, arms: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `octollm worker` beside the stack of `home`, as an operator does."""
+    environ = {
+        name: text for name, text in _environ(home).items() if name not in ("DATABASE_URL", "REDIS_URL")
+    }
+    command = [str(Path(sys.executable).with_name("octollm")), "worker", "--arm", arm, "-c", "8"]
+    with (
+        (home / "one_more.log").open("wb") as log,
+        subprocess.Popen(
+            command, env={**environ, "ARMS_PATH": str(arms)}, stdout=log, stderr=subprocess.STDOUT
+        ) as worker,
+    ):
+        try:
+            yield worker
+        finally:
+            worker.terminate()
 
 
 def _command(port: int = 0) -> list[str]:

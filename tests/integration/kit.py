@@ -1,6 +1,6 @@
 """Acts as a worker on the real database: claims rows and stores outcomes, without a broker."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from orchestrator.memory import claims, events, tasks
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.steps import StepMessage
 from orchestrator.models.caller import Caller
+from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.models.verdict import Decision, Verdict
@@ -111,7 +112,10 @@ class Engineer:
         """Claim the plan row and adopt the client's plan, opening its chord as the backend would."""
         claim = self.take(task_id, "$plan")
         plan = check_plan(claim.contract["plan"], attachments=claim.contract["attachments"])
-        routes = {step.id: step.preferred._asdict() for step in plan.steps}
+        return self.adopt(claim, plan, {step.id: step.preferred._asdict() for step in plan.steps})
+
+    def adopt(self, claim: Claim, plan: Plan, routes: Mapping[str, Mapping[str, Any]]) -> SavedRound:
+        """Adopt a plan with its routing decisions, opening its chord as the backend would."""
         with transaction(self.engine) as conn:
             saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
             _open_chord(conn, saved)

@@ -20,12 +20,13 @@ from orchestrator.memory.approvals import ApprovalRecord, list_approvals
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import trace
 from orchestrator.models.approval import Verb
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidInput, Stopped
 from orchestrator.models.verdict import Decision as Verdict
 from tests.integration.approval_kit import asked, decide
 from tests.integration.attempt_kit import process_of, run_step
 from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_step
-from tests.integration.ledger import Ledger, append, registered
+from tests.ledger import Ledger, append, registered
 from workers.arms.base import CancelToken
 from workers.attempt.context import AttemptContext
 from workers.runtime.lost_effect import ask_about
@@ -36,7 +37,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """The ledger arm with an empty file."""
     path = tmp_path / "ledger"
     monkeypatch.setenv("OCTOLLM_LEDGER", str(path))
-    with registered():
+    with registered("ledger"):
         yield Ledger(path)
 
 
@@ -465,3 +466,41 @@ def test_a_retry_of_a_retry_still_asks(engineer: Engineer, worker: WorkerProcess
     third = engineer.retry(second)
 
     assert engineer.row(third, "a")["state"] == "waiting"
+
+
+def test_an_effect_of_an_arm_that_is_gone_is_asked_about(
+    engineer: Engineer, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = engineer.take(engineer.start(append("a")), "a")
+    assert begin(engineer, claim)
+    expire(engineer, claim)
+    monkeypatch.setattr(ARMS, "_static", {name: arm for name, arm in ARMS.items() if name != "ledger"})
+
+    assert ask_about(worker, Loss(claim.id, claim.task_id, reason="lease_expired"))
+
+    assert asked(engineer, claim.task_id, "a").answer_schema is None
+
+
+def test_a_repair_does_not_ask_again_about_an_effect_that_a_person_gave_up(
+    engineer: Engineer, worker: WorkerProcess
+) -> None:
+    claim = engineer.take(engineer.start({**append("a"), "repair_inputs": {"text": "b"}}), "a")
+    engineer.store(claim, failed("outcome_unknown"))
+
+    ended = engineer.judge(claim.task_id, replace(verdict(Verdict.FAILED), faulty={"a": "it failed"}))
+
+    assert not isinstance(ended, SavedRound)
+    assert engineer.task(claim.task_id).status == "failed"
+
+
+def test_whoever_is_asked_about_an_effect_sees_the_inputs_that_were_edited(
+    engineer: Engineer, worker: WorkerProcess
+) -> None:
+    task_id = engineer.start({**append("a"), "approval": {"ask": "may it?"}})
+    decide(engineer, asked(engineer, task_id, "a"), Verb.EDIT, value={"text": "edited"})
+    claim = engineer.take(task_id, "a")
+    assert begin(engineer, claim)
+    expire(engineer, claim)
+    assert ask_about(worker, Loss(claim.id, task_id, reason="lease_expired"))
+
+    assert asked(engineer, task_id, "a").proposal["inputs"] == {"text": "edited"}

@@ -23,10 +23,10 @@ from tests.integration.attempt_kit import process_of, run_step
 from tests.integration.kit import TENANT, Engineer, done, wait_step
 from tests.llm_kit import ModelCaller
 from tests.waiting import wait_until
-from workers.arms.base import CancelToken
 from workers.attempt.context import AttemptContext
 from workers.attempt.progress import MAX_MESSAGE_CHARACTERS, StepProgress
 
+NOTHING = '@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    return ""\n'
 Begin = Callable[..., AttemptContext]
 
 
@@ -101,24 +101,35 @@ def test_progress_is_between_the_start_and_the_end_of_its_step(engineer: Enginee
 def test_many_reports_become_one_at_once_and_the_last_one_later(
     engineer: Engineer, begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.attempt.progress.PAUSE_SECONDS", 0.4)
-    attempt = begin(
-        '@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    return ""\n', stop=CancelToken()
-    )
-    progress = StepProgress(attempt)
+    monkeypatch.setattr("workers.attempt.progress.PAUSE_SECONDS", 300.0)
+    progress = StepProgress(attempt := begin(NOTHING))
 
     for percent in (10, 30, 20):
         progress.report(percent, f"at {percent}")
-    last = wait_until(
-        lambda: progress_of(engineer, attempt.claim.task_id)[1:], 10, "the report that came too soon"
-    )
+    soon = progress_of(engineer, attempt.claim.task_id)
+    timer = progress._timer
+    timer.cancel()
+    timer.function()
 
-    assert progress_of(engineer, attempt.claim.task_id)[:1] == [(10, "at 10")]
-    assert last == [(30, "at 20")]
+    assert soon == [(10, "at 10")]
+    assert progress_of(engineer, attempt.claim.task_id) == [(10, "at 10"), (30, "at 20")]
+    assert 200 < timer.interval <= 300
+
+
+def test_a_report_that_came_too_soon_is_written_by_itself(
+    engineer: Engineer, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.attempt.progress.PAUSE_SECONDS", 0.2)
+    progress = StepProgress(attempt := begin(NOTHING))
+
+    progress.report(10, "")
+    progress.report(20, "")
+
+    wait_until(lambda: (20, "") in progress_of(engineer, attempt.claim.task_id), 10, "the second report")
 
 
 def test_equal_reports_are_written_once(engineer: Engineer, begin: Begin) -> None:
-    attempt = begin('@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    return ""\n')
+    attempt = begin(NOTHING)
     progress = StepProgress(attempt)
 
     for _ in range(3):
@@ -130,7 +141,7 @@ def test_equal_reports_are_written_once(engineer: Engineer, begin: Begin) -> Non
 
 def test_a_message_is_a_short_line_without_secrets_and_controls(engineer: Engineer, begin: Begin) -> None:
     key = f"sk-ant-api03-{'A' * 95}"
-    attempt = begin('@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    return ""\n')
+    attempt = begin(NOTHING)
 
     StepProgress(attempt).report(None, f"with\x00 \x1b[2J\ud800{key} " + "x " * 100_000)
 
@@ -157,7 +168,7 @@ def _cancel(engineer: Engineer, claim: Claim) -> None:
 def test_no_progress_follows_the_end_of_an_attempt(
     engineer: Engineer, begin: Begin, end: Callable[[Engineer, Claim], None]
 ) -> None:
-    attempt = begin('@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    return ""\n')
+    attempt = begin(NOTHING)
     end(engineer, attempt.claim)
 
     progress = StepProgress(attempt)
@@ -169,7 +180,7 @@ def test_no_progress_follows_the_end_of_an_attempt(
 
 
 def test_a_report_that_waits_for_the_end_of_its_step_is_not_written(engineer: Engineer, begin: Begin) -> None:
-    attempt = begin('@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    return ""\n')
+    attempt = begin(NOTHING)
     claim = attempt.claim
     written: list[bool] = []
 
@@ -262,6 +273,22 @@ def test_a_question_to_a_model_is_charged_to_the_task(engineer: Engineer, begin:
         "SELECT count(*) AS calls FROM ledger WHERE step_id = %(id)s", id=attempt.claim.id
     )
     assert ledger["calls"] == 1
+
+
+def test_only_its_author_knows_that_a_write_had_no_effect(engineer: Engineer, begin: Begin) -> None:
+    text = '@action(effects="write")\ndef act() -> str:\n    """Acts."""\n    raise {}\n'
+    unknown = begin(text.format('ValueError("it broke")'))
+    known = begin(text.format('Failed("no_money", "the account is empty")'))
+
+    with pytest.raises(Ignore):
+        run_step(unknown)
+    result = run_step(known)
+
+    [asked] = engineer.ask("SELECT kind, state, ask FROM approvals")
+    assert engineer.row(unknown.claim.task_id, "a")["state"] == "waiting"
+    assert (asked["kind"], asked["state"]) == ("outcome", "pending")
+    assert "raised ValueError: it broke" in asked["ask"]
+    assert (result.error["code"], result.error["retryable"]) == ("no_money", False)
 
 
 def test_retry_is_a_row_with_a_later_time(engineer: Engineer, begin: Begin) -> None:

@@ -34,7 +34,8 @@ def forecast(city: str) -> dict[str, str]:
     '''Forecasts the weather.'''
     return {"summary": f"sun in {city}"}
 """
-STEP = {"id": "look", "arm": "weather", "action": "forecast", "inputs": {"city": "Berlin"}}
+# both arms offer the action, and only one has a worker
+STEP = {"id": "look", "action": "forecast", "inputs": {"city": "Berlin"}}
 CHECKED = {
     **STEP,
     "acceptance_criteria": [{"text": "sunny", "check": {"pointer": "/summary", "contains": "sun"}}],

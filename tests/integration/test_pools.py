@@ -1,14 +1,19 @@
 """Records of workers and arms: live processes, statistics, declarations."""
 
+import pytest
 from sqlalchemy import Engine, event
 
 from orchestrator.chord.database import transaction
 from orchestrator.memory import pools
 from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.planner.check import check_plan
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import Engineer, wait_step
-from workers.attempt.planning import choose_arms
+from tests.plug_in_arms import action, declare, plug_in
+from workers.attempt.context import AttemptContext
+from workers.attempt.judging import judge
+from workers.attempt.planning import RoutedPlan, choose_arms, plan_and_route
 
 
 def beat(engine: Engine, node: str, arm: str, *, busy: int = 0) -> None:
@@ -107,6 +112,50 @@ def test_a_declaration_replaces_the_one_before(engine: Engine, postgres_url: str
 
     assert undeclared.declared_status is None
     assert (coder.declared_status, coder.declared_metadata) == ("healthy", {"b": "\ufffdé"})
+
+
+def test_a_step_is_done_by_the_next_arm_when_the_first_has_no_worker_and_waits_where_it_is_pinned(
+    engineer: Engineer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(monkeypatch, plug_in("first", action("look")), plug_in("second", action("look")))
+    look = {"action": "look", "inputs": {"query": "x"}}
+    plan = check_plan([{"id": "any", **look}, {"id": "pinned", "arm": "first", **look}])
+    beat(engineer.engine, "living", "second")
+
+    routes = choose_arms(process_of(engineer), plan)
+
+    assert (routes["any"]["arm"], routes["any"]["action"]) == ("second", "look")
+    assert routes["any"]["candidates"]["first.look"] == {"excluded": "no live worker"}
+    assert routes["any"]["candidates"]["second.look"]["total"] == routes["any"]["score"]
+    assert (routes["pinned"]["arm"], routes["pinned"]["score"]) == ("first", 0.0)
+    assert routes["pinned"]["reason"].startswith("waiting for arm first")
+
+
+def test_the_row_of_a_step_has_the_arm_and_the_action_that_were_chosen(
+    engineer: Engineer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = [{"text": "something is seen", "check": {"pointer": "/seen", "at_least": 1}}]
+    declare(
+        monkeypatch,
+        plug_in("first", action("look")),
+        plug_in("second", action("watch", capabilities=["look"], met=met)),
+    )
+    beat(engineer.engine, "living", "second")
+    process = process_of(engineer)
+    task_id = engineer.submit({"id": "a", "capabilities": ["look"], "inputs": {"query": "x"}})
+
+    claim = engineer.take(task_id, "$plan")
+    routed = plan_and_route(AttemptContext.of(process, claim))
+    assert isinstance(routed, RoutedPlan)
+    engineer.adopt(claim, routed.plan, routed.routes)
+    row = engineer.row(task_id, "a")
+    engineer.store(engineer.take(task_id, "a"), StepResult(ResultStatus.DONE, output={"seen": 0}))
+    verdict = judge(AttemptContext.of(process, engineer.take(task_id, "$judge"))).verdict
+
+    assert (row["arm"], row["queue"], row["spec"]["action"]) == ("second", "arm.second", "watch")
+    assert [(finding.criterion, finding.met) for finding in verdict.findings][1:] == [
+        ("something is seen", False)
+    ]
 
 
 def test_a_plan_is_routed_without_a_statement_by_statistics_read_before(engineer: Engineer) -> None:

@@ -174,7 +174,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "chord_id": row["chord_id"],
     }
     lists = {"ids": [row["id"]], "task_ids": [row["id"]], "chord_ids": [row["chord_id"]], "arms": list(ARMS)}
-    lists |= {"queues": ["arm.coder"], "missing": [1]}
+    lists |= {"queues": [arm.queue for arm in ARMS.values()], "missing": [1]}
     lists |= {"nodes": ["n"], "attempts": [1], "afters": [0], "terms": ["word"], "scopes": ["task:read"]}
     sizes = {
         "limit": 200,
@@ -222,6 +222,12 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "group_id": "g",
         "node": "n",
         "arm": "coder",
+        "arm_id": "acme/weather",
+        "is_shared": False,
+        "manifest": "{}",
+        "registered_by": "me",
+        "ttl_seconds": 90,
+        "max_arms": 20,
         "priority": "medium",
         "status": "x",
     }

@@ -32,6 +32,7 @@ QUEUES = {
     "guardian": "arm.guardian",
     # an operator puts the queue of the arm that the process serves in its place
     "arms": "arm.CHANGE_ME",
+    "remote": "arm.remote",
     "webhook": "webhook",
 }
 NOBODY_MAY = (
@@ -48,8 +49,18 @@ SOME_MAY = {
     "SET octollm:ticket:x y": {"web"},
     "GET octollm:rate:x": {"web"},
     "GET octollm:broker-epoch": {"sweeper"},
-    "GET octollm:cache:x": {"web", "planner", "judge", "retriever", "coder", "executor", "guardian", "arms"},
-    "HGET octollm:llm:x y": {"planner", "judge", "retriever", "coder"},
+    "GET octollm:cache:x": {
+        "web",
+        "planner",
+        "judge",
+        "retriever",
+        "coder",
+        "executor",
+        "guardian",
+        "arms",
+        "remote",
+    },
+    "HGET octollm:llm:x y": {"planner", "judge", "retriever", "coder", "arms", "remote"},
     "HGET unacked x": {*QUEUES, "flower"},
     "LLEN arm.coder": {"web", "sweeper", "flower", *QUEUES} - {"webhook"},
     "LPUSH arm.coder x": {"web", "sweeper", *QUEUES} - {"webhook"},

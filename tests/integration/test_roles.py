@@ -69,6 +69,11 @@ FORBIDDEN = {
     "UPDATE cache_switches SET off_until = now()": {"octollm_api"},
     "SELECT * FROM submissions": {"octollm_api", "octollm_sweeper"},
     "UPDATE declarations SET status = 'healthy'": {"octollm_api"},
+    "UPDATE registered_arms SET url = 'https://forged.example.com'": {"octollm_api"},
+    "INSERT INTO registered_arms (arm_id, tenant, manifest, url, registered_by, expires_at) "
+    "VALUES ('acme/x', 'acme', '{}', 'https://forged.example.com', 'x', now())": {"octollm_api"},
+    "DELETE FROM registered_arms": {"octollm_sweeper"},
+    "UPDATE arm_outages SET until = now()": {"octollm_arm"},
     "UPDATE webhooks SET state = 'pending'": {"octollm_api", "octollm_webhook", "octollm_sweeper"},
     "SELECT * FROM audit_log": {"octollm_sweeper"},
     "INSERT INTO audit_log (occurred_at, action, outcome) VALUES (now(), 'forged', 'allowed')": {

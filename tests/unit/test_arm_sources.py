@@ -104,13 +104,16 @@ def test_actions_may_be_stated_in_a_file_beside_the_manifest(tmp_path: Path) -> 
     assert (action.input_schema, action.deterministic) == ({"type": "object"}, True)
 
 
+@pytest.mark.parametrize("package", ["sky", "sky.arms.weather"])
 def test_an_installed_package_offers_an_arm_without_being_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    place(tmp_path, "sky/__init__.py", "raise RuntimeError('imported')")
-    place(tmp_path, "sky/arm.toml", WEATHER.replace("weather_arm", "sky.functions"))
+    directory = package.replace(".", "/")
+    for parent in ("sky", "sky/arms", directory):
+        place(tmp_path, f"{parent}/__init__.py", "raise RuntimeError('imported')")
+    place(tmp_path, f"{directory}/arm.toml", WEATHER.replace("weather_arm", "sky.functions"))
     place(tmp_path, "sky_arms-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: sky-arms\nVersion: 1\n")
-    place(tmp_path, "sky_arms-1.dist-info/entry_points.txt", "[octollm.arms]\nweather = sky\n")
+    place(tmp_path, "sky_arms-1.dist-info/entry_points.txt", f"[octollm.arms]\nweather = {package}\n")
     monkeypatch.syspath_prepend(tmp_path)
 
     arm = load()["weather"]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from api.middleware.body import MAX_DEPTH, decode
+from api.middleware.body import decode
 from api.middleware.problem import MalformedBody
 from orchestrator.models.errors import InvalidInput
+from orchestrator.rules.strict_json import MAX_DEPTH
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ _numbers = itertools.count()
 ACT = """
 from orchestrator.sdk import Context, Failed, Retry, action
 
-@action(effects="read", attachments="any", timeout_seconds=1)
+@action(effects="read", attachments="any", timeout_seconds=0.3)
 def act(what: str = "", *, context: Context) -> dict[str, str]:
     \"\"\"Acts.\"\"\"
     if what == "fail":
@@ -188,7 +188,7 @@ def test_frozen_actions_need_no_import_of_the_module(arm: str) -> None:
         ("fail", "no_city: there is no such city"),
         ("retry", "retry_later: busy (again after 3 s)"),
         ("break", "action_failed: ValueError: it broke"),
-        ("spin", "action_failed: TimeoutError: it ran longer than its limit of 1 s"),
+        ("spin", "action_failed: TimeoutError: it ran longer than its limit of 0.3 s"),
         ("odd", "invalid_output: act returned something else than its type says"),
         ("ask", "no_model: No model is configured"),
     ],
@@ -229,7 +229,7 @@ def test_a_trial_reads_and_saves_files(arm: str, capsys: pytest.CaptureFixture[s
 def test_a_trial_asks_the_models_of_the_settings(
     arm: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place(arm, ACT.replace("timeout_seconds=1", "timeout_seconds=60"))
+    place(arm, ACT.replace("timeout_seconds=0.3", "timeout_seconds=60"))
     with FakeLLM() as fake:
         fake.answer("So.")
         monkeypatch.setenv("OPENAI_BASE_URL", fake.openai_url)

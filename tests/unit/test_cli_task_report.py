@@ -46,6 +46,26 @@ def test_each_criterion_is_listed_once() -> None:
     assert "  ! tests: 2 files not read" in lines
 
 
+def test_an_answer_comes_before_what_the_steps_did() -> None:
+    lines = [
+        line
+        for line, _ in lines_of_task(
+            _task(
+                result={"output": "n: 6", "summary": "Passed: 1 of 1 check held.\n[all] 1 value collected"}
+            ),
+            None,
+        )
+    ]
+
+    assert lines[:5] == [
+        "Result",
+        "  n: 6",
+        "Steps",
+        "  Passed: 1 of 1 check held.",
+        "  [all] 1 value collected",
+    ]
+
+
 def test_a_criterion_that_is_not_required_is_marked_so() -> None:
     finding = {**VERDICT["findings"][0], "required": False}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from orchestrator.models.errors import (
     ActionFailed,
@@ -21,6 +22,7 @@ from orchestrator.models.errors import (
 from orchestrator.models.step_result import ResultStatus, StepResult
 from tests.function_kit import add_arm
 from tests.unit.arm_kit import assignment, attachment_of
+from tests.waiting import wait_until
 from workers.arms.base import Assignment, load_arm
 from workers.arms.functions import MAX_MESSAGE_CHARACTERS
 
@@ -240,8 +242,11 @@ def test_messages_of_errors_hold_no_secret(act: Act, monkeypatch: pytest.MonkeyP
         f'    raise ValueError("GET https://x/?k={SECRET} a-private-place sk-ant-api03-{"A" * 95} " + "x" * 9_000)\n'
     )
 
-    error = error_of(act(text, stated={"env": ["WEATHER_PLACE"]}))
+    with structlog.testing.capture_logs() as logged:
+        error = error_of(act(text, stated={"env": ["WEATHER_PLACE"]}))
 
+    assert "Traceback" in logged[0]["exception"]
+    assert SECRET not in str(logged)
     assert SECRET not in error.message
     assert "a-private-place" not in error.message
     assert "sk-ant-api03" not in error.message
@@ -326,19 +331,26 @@ def test_a_sync_function_stops_at_a_checkpoint(act: Act) -> None:
 def test_an_async_function_is_cancelled_and_may_clean_up(act: Act, tmp_path: Path) -> None:
     text = (
         '@action(effects="none")\nasync def act(path: str) -> str:\n    """Acts."""\n'
-        "    try:\n        await asyncio.sleep(60)\n"
-        '    finally:\n        await asyncio.sleep(0)\n        open(path, "a").write("cleaned ")\n'
+        '    open(path, "a").write("begun ")\n    try:\n        await asyncio.sleep(60)\n'
+        '    finally:\n        await asyncio.sleep(0)\n        open(path, "a").write("cleaned")\n'
     )
-    cleaned = tmp_path / "cleaned"
-    late = act(text, {"path": str(cleaned)}, deadline=time.monotonic() + 0.1)
-    stopped = act(text, {"path": str(cleaned)})
-    threading.Timer(0.1, stopped.cancelled.set).start()
+    told = tmp_path / "told"
+    late = act(text, {"path": str(tmp_path / "other")}, deadline=time.monotonic() + 0.1)
+    stopped = act(text, {"path": str(told)})
+
+    def stop() -> None:
+        wait_until(told.exists, 30, "the begin of the function")
+        stopped.cancelled.set()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
 
     with pytest.raises(ToolTimeout):
         run(late)
     with pytest.raises(Stopped):
         run(stopped)
-    assert cleaned.read_text() == "cleaned cleaned "
+    stopper.join(30)
+    assert told.read_text() == "begun cleaned"
 
 
 def test_an_async_function_that_does_not_end_is_left(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:

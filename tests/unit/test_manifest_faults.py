@@ -60,6 +60,7 @@ FAULTS = [
     ("input = {", "input_schema = { type = 3 } #", 15, "actions.forecast.input_schema is wrong: not a JSON Schema"),
     ("{ summary", '{ x = { type = "string", pattern = "(?=a)" } } #', 16, "actions.forecast.output is wrong: pattern"),
     ("env =", "env ==", 4, "is not TOML: Invalid value"),
+    ("output = {", 'output = """', 17, "is not TOML: Unterminated string"),
     ("module", 'queue = "judge"\nmodule', 7, "worker.queue is 'judge', which a built-in arm has: choose another"),
     ('"weather"', '"coder"', 1, "arm_id is 'coder', which a built-in arm has"),
     ('"weather"', '"guardian"', 1, "arm_id is 'guardian', which a built-in arm has"),

@@ -9,6 +9,7 @@ from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import Offer, Plan, PlanStep
 from orchestrator.models.task_contract import Contract
 from orchestrator.planner.check import PlanOrigin, check_plan
+from orchestrator.planner.offers import split_name
 from tests.plug_in_arms import TENANT, action, added, copy_of, plug_in
 
 ONE, TWO = plug_in("one", action("look")), plug_in("two", action("look"))
@@ -74,6 +75,22 @@ def test_arms_whose_input_schema_refuses_the_inputs_are_excluded_with_the_reason
     assert (step.preferred, step.offers) == (Offer("one", "look"), ())
     assert "two.look" in step.excluded
     assert step.excluded["two.look"].startswith("inputs.query: ")
+
+
+def test_of_a_named_arm_s_actions_with_the_capabilities_those_that_take_the_inputs_are_kept() -> None:
+    step = {"id": "a", "arm": "retriever", "capabilities": ["citation_generation"]}
+
+    assert only({**step, "inputs": {"question": "Why?"}}).candidates() == (Offer("retriever", "answer"),)
+    assert only({**step, "inputs": {"query": "why"}}).candidates() == (Offer("retriever", "search"),)
+
+
+def test_an_arm_and_an_action_may_have_dots_in_their_names() -> None:
+    arms = {"acme.io/git": plug_in("acme.io/git", action("log.short"))}
+
+    assert split_name("acme.io/git.log.short", arms) == ("acme.io/git", "log.short")
+    assert split_name("guardian.scan", ARMS) == ("safety-guardian", "scan")
+    assert split_name("tentacle.scan", ARMS) == ("tentacle", "scan")
+    assert split_name("scan", ARMS) == ("", "scan")
 
 
 def test_a_step_that_no_arm_can_do_has_a_fault_for_each() -> None:

@@ -147,7 +147,7 @@ def test_the_schema_is_written_alike_in_every_process() -> None:
 def test_a_value_of_the_strict_schema_is_a_value_of_the_short_one(name: str) -> None:
     schema = enforced_schema(ALL)
     step = example(step_schema(name), root=schema)
-    plan = {"rationale": "so", "confidence": 1, "steps": [step]}
+    plan = {"rationale": "so", "confidence": 1, "result": {"$from": "a", "pointer": ""}, "steps": [step]}
 
     assert faults(dict(schema), plan) == []
     assert faults(PLAN_SCHEMA, plan) == []

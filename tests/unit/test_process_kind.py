@@ -18,6 +18,7 @@ WHOLE = {
     "JWT_SECRET": "s" * 40,
     "CACHE_SECRET": "c" * 40,
     "WEBHOOK_SECRET": "w" * 40,
+    "ARM_SECRET": "a" * 40,
     "PERMIT_PRIVATE_KEY": KEY,
     "PERMIT_PUBLIC_KEY": signing_key.public_key_of(KEY),
     "OPENAI_API_KEY": "sk-1",
@@ -41,13 +42,14 @@ MODELS = {
 OPEN = {"DATABASE_URL", "REDIS_URL", "PERMIT_PUBLIC_KEY", "LEASE_SECONDS"}
 EXPECTED = {
     "arms": {"CACHE_SECRET"},
-    "web": {"JWT_PRIVATE_KEY", "JWT_SECRET", "CACHE_SECRET", "METRICS_TOKEN"},
+    "web": {"JWT_PRIVATE_KEY", "JWT_SECRET", "CACHE_SECRET", "ARM_SECRET", "METRICS_TOKEN"},
     "planner": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS},
     "judge": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS},
     "retriever": {"CACHE_SECRET", *MODELS},
     "coder": {"CACHE_SECRET", *MODELS},
     "executor": {"CACHE_SECRET"},
     "guardian": {"CACHE_SECRET"},
+    "remote": {"CACHE_SECRET", "ARM_SECRET"},
     "webhook": {"WEBHOOK_SECRET"},
     "sweeper": set(),
     "flower": {"FLOWER_BASIC_AUTH"},

@@ -38,7 +38,8 @@ def test_every_arm_has_a_line_with_its_queue_and_its_pool(arm_id: str) -> None:
 def test_every_worker_line_belongs_to_an_arm_or_to_webhooks() -> None:
     workers = {name for name, command in read_procfile().items() if "python -m workers " in command}
 
-    assert workers == {arm.process for arm in ARMS.values() if arm.has_workers} | {"webhook", "arms"}
+    arms = {arm.process for arm in ARMS.values() if arm.has_workers}
+    assert workers == arms | {"webhook", "arms", "remote"}
 
 
 def test_up_runs_every_line_but_flower_the_release_and_plug_ins_that_are_not_there() -> None:

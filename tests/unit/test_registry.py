@@ -10,6 +10,7 @@ from orchestrator.models import arm_capability
 from orchestrator.models.arm_capability import (
     ALL_QUEUES,
     ARMS,
+    REMOTE_QUEUE,
     canonical_arm,
     digest_of,
     queue_of,
@@ -32,7 +33,7 @@ def test_clients_find_the_same_arms_each_on_its_queue() -> None:
         "judge": "judge",
         "human": "arm.human",
     }
-    assert set(ALL_QUEUES) == {queue_of(arm) for arm in ARMS} - {"arm.human"}
+    assert set(ALL_QUEUES) == {queue_of(arm) for arm in ARMS} - {"arm.human"} | {REMOTE_QUEUE}
     assert ARMS["coder"].endpoint == "celery://arm.coder"
     assert canonical_arm("guardian") == "safety-guardian"
 
@@ -75,7 +76,7 @@ def test_a_changed_recipe_or_manifest_changes_the_digest(tmp_path: Path, name: s
     same = digest_of(copy)
     file = copy / name
 
-    file.write_text(file.read_text().replace("1.0.0", "1.0.1"))
+    file.write_text(file.read_text().replace("description", "description ", 1))
 
     assert same == registry_digest()
     assert digest_of(copy) != same

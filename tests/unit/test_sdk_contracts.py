@@ -400,6 +400,16 @@ def test_a_function_that_can_be_no_action_is_refused_with_line_and_advice(
         assert found[0].endswith(message.removeprefix("line 1: "))
 
 
+def test_hints_may_be_texts_and_the_context_optional(tmp_path: Path) -> None:
+    text = '@action(effects="none")\ndef act(n: "int", c: "Context | None" = None) -> list[int]:\n    """Acts."""\n'
+    head = "from __future__ import annotations\nfrom orchestrator.sdk import Context, action\n"
+
+    act = functions_of(load(tmp_path, text, head=head))["act"]
+
+    assert act.context_name == "c"
+    assert act.record["input_schema"]["properties"] == {"n": {"type": "integer"}}
+
+
 def test_the_contract_of_a_default_without_order_is_the_same_in_each_process(tmp_path: Path) -> None:
     record = contract(tmp_path, 'words: frozenset[str] = frozenset({"b", "c", "a"})')
 

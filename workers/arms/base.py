@@ -5,12 +5,15 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
+from orchestrator.auth.egress import EgressRules
 from orchestrator.llm.completion import Completion
+from orchestrator.llm.gate import Gate
 from orchestrator.llm.prompt import Message
 from orchestrator.llm.provider import Usage
 from orchestrator.memory.documents import Document, IndexState, Passage
@@ -30,11 +33,28 @@ class CancelToken:
 
     def __init__(self, deadline: float = math.inf) -> None:
         self._revoked = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
         self._deadline = deadline
 
     def set(self) -> None:
         """Ask the attempt to stop: its lease is lost, its task has ended or its worker stops."""
         self._revoked.set()
+        for callback in list(self._callbacks):
+            callback()
+
+    @contextmanager
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` if `set` is called before the block ends, in the thread that calls it, or was before.
+
+        The callback must end at once and may be called twice. It interrupts an arm that waits and can't check.
+        """
+        self._callbacks.append(callback)
+        try:
+            if self.is_revoked():
+                callback()
+            yield
+        finally:
+            self._callbacks.remove(callback)
 
     def is_set(self) -> bool:
         """Return whether the attempt must stop."""
@@ -111,6 +131,36 @@ class Library(Protocol):
         ...
 
 
+class RemoteAccess(Protocol):
+    """What the steps of HTTP arms need of their process."""
+
+    @property
+    def rules(self) -> EgressRules:
+        """Return which URLs the operator allows."""
+        ...
+
+    @property
+    def gate(self) -> Gate:
+        """Return the arms' circuit breakers, shared by all processes."""
+        ...
+
+    def locate(self, arm_id: str) -> str:
+        """Return the arm's URL as it is registered now; raises MustWait or ArmExpired when it has expired."""
+        ...
+
+    def secret(self, arm_id: str) -> str:
+        """Return the secret that signs the requests to the arm."""
+        ...
+
+    def report_outage(self, arm_id: str, reason: str) -> None:
+        """Record that the arm's breaker has opened, for the router and for clients."""
+        ...
+
+    def end_outage(self, arm_id: str) -> None:
+        """Record that the arm answers again."""
+        ...
+
+
 def _save_nowhere(_name: str, _content: bytes, _media_type: str) -> str:
     raise LookupError("this assignment has no place for files")
 
@@ -122,8 +172,9 @@ class Assignment:
     References in `inputs` are resolved. `feedback` is the judge's, set in a repair round. `deadline` is a value of
     time.monotonic(). `open_artifact` returns an attachment's bytes by its sha256. `library` searches documents.
     `model` is None when no model is configured. `tools` are the programs that the step's permit allows, None when
-    permits are not used. `report_progress` shows a percentage (or None) and a message to those who watch the task.
-    `save_file` stores a file (name, content, media type) for the task's tenant and returns its sha256.
+    permits are not used. `remote` is what HTTP arms are called with. `report_progress` shows a percentage (or None) and
+    a message to those who watch the task. `save_file` stores a file (name, content, media type) for the task's tenant
+    and returns its sha256.
     """
 
     task_id: str
@@ -145,6 +196,7 @@ class Assignment:
     library: Library
     model: Model | None = None
     tools: tuple[str, ...] | None = None
+    remote: RemoteAccess | None = None
     report_progress: Callable[[float | None, str], None] = lambda _percent, _message: None
     save_file: Callable[[str, bytes, str], str] = _save_nowhere
 
@@ -242,7 +294,11 @@ class ToolUse:
 
 NO_TOOLS = ToolUse({})
 
-_RUN_BY: Mapping[str, str] = {"function": "workers.arms.functions", "mcp": "workers.arms.mcp"}
+_RUN_BY: Mapping[str, str] = {
+    "function": "workers.arms.functions",
+    "http": "workers.arms.remote",
+    "mcp": "workers.arms.mcp",
+}
 """For each kind of arm that is not made by a module of ours: what runs it, by `make(arm_id, sandbox)`."""
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
@@ -39,6 +40,9 @@ from workers.sandbox.selection import SandboxStatus
 RETRY_CODE: Final = "retry_later"
 MAX_MESSAGE_CHARACTERS: Final = 500
 _MAX_READ_CHARACTERS: Final = 5_000
+_MAX_LOGGED_CHARACTERS: Final = 10_000
+_LOGGED_FRAMES: Final = 20
+_MAX_LISTED: Final = 20
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL")
 _SHORTEST_SECRET = 6
@@ -46,9 +50,13 @@ _SHORTEST_SECRET = 6
 log = structlog.get_logger(__name__)
 
 
-@cache
 def make(arm_id: str, _sandbox: SandboxStatus) -> Arm:
     """Import the arm's module and return the arm. Raises what the import raises, and ContractFault."""
+    return _arm(arm_id)
+
+
+@cache
+def _arm(arm_id: str) -> Arm:
     module = ARMS[arm_id].module
     if module is None:
         raise LookupError(f"the arm {arm_id} has no functions: its manifest has no module")
@@ -185,16 +193,17 @@ def _error_of(assignment: Assignment, error: Exception) -> StepError:
     if isinstance(error, ValidationError):
         return _invalid_input(assignment, call.messages_of(error))
     if isinstance(error, errors.InvalidOutput):
-        return InvalidOutput(str(error))
+        return InvalidOutput(_public(assignment, str(error)))
     if isinstance(error, OctoError):
-        return ActionFailed(error.message, details=error.details)
-    log.warning("action.failed", exc_info=error)
+        return ActionFailed(_public(assignment, error.message))
+    log.warning("action.failed", exception=_logged(assignment, error))
     said = _public(assignment, (str(error).strip().splitlines() or [""])[0])
     kind = type(error).__name__
     return ActionFailed(f"{_name(assignment)} raised {kind}{': ' + said if said else ''}")
 
 
 def _invalid_input(assignment: Assignment, found: list[dict[str, str]]) -> InvalidStepInput:
+    found = [{**one, "message": _public(assignment, one["message"])} for one in found[:_MAX_LISTED]]
     first = f"{found[0]['field'] or 'inputs'}: {found[0]['message']}" if found else "they are refused"
     return InvalidStepInput(
         f"the inputs of step {assignment.name} are wrong for {_name(assignment)}: {first}",
@@ -230,12 +239,22 @@ def _engine_codes() -> frozenset[str]:
 
 
 def _public(assignment: Assignment, message: str) -> str:
-    """Return a message as one line without secrets: neither known forms nor values of secret variables."""
-    line = " ".join(message[:_MAX_READ_CHARACTERS].split())
-    for secret in _secrets(ARMS[assignment.arm].env):
-        line = line.replace(secret, "[redacted]")
-    line = redact(line, only="secret.")
+    """Return a message as one short line without secrets: neither known forms nor values of secret variables."""
+    line = _without_secrets(assignment, " ".join(message[:_MAX_READ_CHARACTERS].split()))
     return line if len(line) <= MAX_MESSAGE_CHARACTERS else line[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+
+
+def _logged(assignment: Assignment, error: Exception) -> str:
+    """Return the traceback for the log, which knows no secrets of arms."""
+    text = "".join(traceback.format_exception(error, limit=-_LOGGED_FRAMES))
+    # cut twice, so that the first cut leaves no part of a secret
+    return _without_secrets(assignment, text[: 2 * _MAX_LOGGED_CHARACTERS])[:_MAX_LOGGED_CHARACTERS]
+
+
+def _without_secrets(assignment: Assignment, text: str) -> str:
+    for secret in _secrets(ARMS[assignment.arm].env):
+        text = text.replace(secret, "[redacted]")
+    return redact(text, only="secret.")
 
 
 def _secrets(names: tuple[str, ...]) -> list[str]:

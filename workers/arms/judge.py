@@ -1,6 +1,6 @@
 """The judge: decides whether a round meets its contract; as a plan's step, checks values and citations."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.models.errors import InvalidStepInput, VerificationFailed
@@ -10,6 +10,7 @@ from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, V
 from orchestrator.models.wording import count_of
 from orchestrator.rules.check_rule import validate_rule
 from workers.arms.base import ActionArm, Arm, Assignment, Model, answer
+from workers.arms.judge_answer import Answer, chosen_answer, written_answer
 from workers.arms.judge_llm import judged_by_model
 from workers.arms.judge_rules import (
     ALL_FINISHED,
@@ -35,10 +36,13 @@ def make(_sandbox: SandboxStatus) -> Arm:
     return ActionArm({"verify": verify})
 
 
-def judge_round(view: RoundView, model: Model | None = None) -> Verdict:
-    """Decide a round by rules, and by a model for criteria without a rule.
+def judge_round(
+    view: RoundView, model: Model | None = None, *, on_writing: Callable[[], None] = lambda: None
+) -> Verdict:
+    """Decide a round by rules, and by a model for criteria without a rule; then give the answer.
 
-    A criterion that neither can check is not_checked, and never counts as passed.
+    A criterion that neither can check is not_checked, and never counts as passed. Calls `on_writing` before a model
+    writes the answer of a plan that a model made.
     """
     findings = tuple(findings_of(view))
     if model is not None:
@@ -50,15 +54,24 @@ def judge_round(view: RoundView, model: Model | None = None) -> Verdict:
         decision = Decision.INCONCLUSIVE
     else:
         decision = Decision.PASSED
+    summary = _report(view, decision, findings)
+    answer = chosen_answer(view)
+    if answer is None and model is not None and view.plan.mode == "llm" and decision is not Decision.FAILED:
+        on_writing()
+        answer = written_answer(view, model)
+    text = "\n".join([*_fallback(view), answer.text]) if answer else summary
+    answer = answer or Answer(summary, "summary")
     return Verdict(
         decision=decision,
         coverage=_coverage(required),
         confidence=_confidence(decision, required),
         findings=findings,
         faulty=_faulty(view, findings),
-        output=_report(view, decision, findings),
-        output_value=view.recorded_result(),
-        warnings=tuple(_warnings(view, findings)),
+        output=text,
+        output_value=view.recorded_result() if answer.value is None else answer.value,
+        summary=summary,
+        answered_by=answer.source,
+        warnings=(*answer.warnings, *_warnings(view, findings)),
     )
 
 

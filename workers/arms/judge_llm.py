@@ -1,7 +1,7 @@
 """Judges criteria that have no rule by a model; a verdict counts only with quotes that are in the outputs."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +60,7 @@ def judged_by_model(
     open_ones = [index for index, finding in enumerate(findings) if _is_open(finding, view)]
     if not open_ones:
         return tuple(findings)
-    outputs = {name: _text(output) for name, output in view.outputs().items()}
+    outputs = {name: text_of(output) for name, output in view.outputs().items()}
     try:
         shown = _shown(view, [findings[index] for index in open_ones], outputs, model.room(Work.JUDGE))
         prompt = load_prompt("judge.rubric")
@@ -127,25 +127,37 @@ def _found_quotes(
 def _shown(
     view: RoundView, findings: Sequence[CriterionFinding], outputs: Mapping[str, str], room: int
 ) -> dict[str, str]:
-    """Return what the model gets of each output: all, or within a fair share of the room the parts for its criteria."""
+    """Return what the model gets of each output, the parts for its criteria first."""
     room -= size_of(view.contract.goal) + sum(size_of(finding.criterion) for finding in findings)
+
+    def criteria_of(name: str) -> list[str]:
+        return [finding.criterion for finding in findings if finding.step in (None, name)]
+
+    return outputs_within(outputs, room, criteria_of)
+
+
+def outputs_within(
+    outputs: Mapping[str, str], room: int, wanted_of: Callable[[str], Sequence[str]]
+) -> dict[str, str]:
+    """Return the outputs by step, each whole or shortened to a fair share of `room` bytes.
+
+    `wanted_of` returns the texts whose words decide which parts of a step's output are kept.
+    """
     shares = fair_shares([size_of(text) for text in outputs.values()], max(room, 0))
-    shown = {}
-    for (name, text), share in zip(outputs.items(), shares, strict=True):
-        criteria = [finding.criterion for finding in findings if finding.step in (None, name)]
-        is_whole = size_of(text) <= share
-        shown[name] = text if is_whole else shortened(text, room=share, wanted=criteria)
-    return shown
+    return {
+        name: text if size_of(text) <= share else shortened(text, room=share, wanted=wanted_of(name))
+        for (name, text), share in zip(outputs.items(), shares, strict=True)
+    }
 
 
-def _text(output: Any) -> str:
+def text_of(output: Any) -> str:
     """Return an output as text with unchanged strings, so that they can be quoted verbatim."""
     if isinstance(output, str):
         return output
     if isinstance(output, Mapping):
-        return "\n".join(f"{name}: {_text(value)}" for name, value in output.items())
+        return "\n".join(f"{name}: {text_of(value)}" for name, value in output.items())
     if isinstance(output, list):
-        return "\n".join(f"- {_text(item)}" for item in output)
+        return "\n".join(f"- {text_of(item)}" for item in output)
     return json.dumps(output)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.models.arm_capability import FORGEABLE, Action, find_action
+from orchestrator.models.errors import InvalidStepInput
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Offer, Plan, PlanStep
 from orchestrator.models.step_result import StepResult
@@ -13,6 +14,7 @@ from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import CheckedBy, CriterionFinding
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import leaves, unknown_steps
+from orchestrator.planner.references import resolve
 from orchestrator.rules.check_rule import CheckContext, check, check_schema, steps_read
 from orchestrator.rules.json_pointer import follow
 
@@ -62,6 +64,15 @@ class RoundView:
         """Return the task's result as it is stored: pointers in place of large outputs."""
         return self._last(self.recorded())
 
+    def named_answer(self, otherwise: Any) -> Any:
+        """Return the value that the plan names as its result, or `otherwise` if it names none that is there."""
+        if self.plan.result is None:
+            return otherwise
+        try:
+            return resolve(self.plan.result, self.outputs())
+        except InvalidStepInput:
+            return otherwise
+
     def _last(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         return {name: outputs[name] for name in leaves(self.plan) if name in outputs}
 
@@ -75,7 +86,7 @@ def findings_of(view: RoundView) -> Iterator[CriterionFinding]:
     outputs, result = view.outputs(), view.result()
     ground = CheckContext(outputs, view.states, result)
     if view.contract.output_schema is not None:
-        outcome = check_schema(view.contract.output_schema, result)
+        outcome = check_schema(view.contract.output_schema, view.named_answer(result))
         yield CriterionFinding(
             FITS_SCHEMA, outcome.met, CheckedBy.RULE, outcome.explanation, evidence=outcome.evidence
         )

@@ -17,6 +17,7 @@ from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.library import TenantLibrary
 from workers.attempt.model import embedder_of, model_of
 from workers.attempt.progress import StepProgress
+from workers.attempt.remote_access import ProcessAccess
 
 MAX_SAVED_FILES: Final = 100
 """The most files that one attempt saves."""
@@ -60,6 +61,7 @@ def _assignment(attempt: AttemptContext) -> Assignment:
         library=TenantLibrary(attempt.process.engine, claim.tenant, lambda: embedder_of(attempt)),
         model=model_of(attempt),
         tools=attempt.tools,
+        remote=ProcessAccess(attempt.process),
         report_progress=StepProgress(attempt).report,
         save_file=_saver(attempt),
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle import output_offload
-from orchestrator.memory import rounds
+from orchestrator.memory import rounds, tasks
 from orchestrator.memory.rounds import RoundResults
 from orchestrator.models.verdict import Verdict
 from orchestrator.process import crash_point
@@ -25,11 +25,18 @@ class JudgedRound:
 
 
 def judge(attempt: AttemptContext) -> JudgedRound:
-    """Return the verdict on the claimed round, and what the cache may keep. Writes nothing. Raises MustWait."""
+    """Return the verdict on the claimed round, and what the cache may keep; stores neither. Raises MustWait."""
     view, read = _view(attempt)
-    verdict = judge_round(view, model_of(attempt))
+    verdict = judge_round(view, model_of(attempt), on_writing=lambda: _enter_finishing(attempt))
     crash_point.here(Point.JUDGED_NOT_FINISHED)
     return JudgedRound(verdict, result_cache.admit(attempt, verdict, read))
+
+
+def _enter_finishing(attempt: AttemptContext) -> None:
+    """Say to those who watch the task that its answer is being written."""
+    with statement(attempt.process.engine) as conn:
+        tasks.enter_finishing(conn, attempt.claim.task_id)
+    attempt.process.hints.send(attempt.claim.task_id)
 
 
 def _view(attempt: AttemptContext) -> tuple[RoundView, RoundResults]:

@@ -89,7 +89,7 @@ def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
     with statement(attempt.process.engine) as conn:
         plan = rounds.read(conn, source.task_id, number=source.round).plan
     return check_plan(
-        {"steps": plan.to_record()["steps"]},
+        {"steps": plan.to_record()["steps"], "result": plan.result},
         tenant=attempt.claim.tenant,
         attachments=attempt.contract.attachments,
         contract=attempt.contract,

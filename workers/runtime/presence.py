@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.chord.database import statement
 from orchestrator.memory import pools
 from orchestrator.memory.pools import PoolReport
-from orchestrator.models.arm_capability import ARMS, registry_digest
+from orchestrator.models.arm_capability import ARMS, REMOTE, REMOTE_QUEUE, registry_digest
 from orchestrator.observability import metric
 from orchestrator.process.loop import Loop, Pace
 from workers.runtime import process, startup_checks
@@ -28,7 +28,8 @@ class Presence:
         self._app = app
         self._withheld = startup_checks.withheld_of(app)
         queues = [*app.amqp.queues.consume_from, *(ARMS[arm].queue for arm in self._withheld)]
-        self._rows = {f"{node}/{arm.queue}": arm for arm in ARMS.values() if arm.queue in queues}
+        served = {arm.queue: arm.arm_id for arm in ARMS.values()} | {REMOTE_QUEUE: REMOTE}
+        self._rows = {f"{node}/{queue}": (queue, arm) for queue, arm in served.items() if queue in queues}
         self._concurrency = concurrency
         # else each heartbeat would read the package's metadata from disk
         self._version = version("octollm-orchestrator")
@@ -54,16 +55,16 @@ class Presence:
         reports = [
             PoolReport(
                 node=node,
-                queue=arm.queue,
-                arm=arm.arm_id,
+                queue=queue,
+                arm=arm,
                 concurrency=self._concurrency,
                 busy=len(state.active_requests),
-                isolation=startup_checks.isolation_of(self._app, arm.arm_id),
-                unavailable=self._withheld.get(arm.arm_id),
+                isolation=startup_checks.isolation_of(self._app, arm),
+                unavailable=self._withheld.get(arm),
                 version=self._version,
                 registry_digest=registry_digest(),
             )
-            for node, arm in self._rows.items()
+            for node, (queue, arm) in self._rows.items()
         ]
         with statement(self._engine) as conn:
             pools.record_heartbeat(conn, *reports)

@@ -7,7 +7,7 @@ from celery import Celery
 
 from orchestrator import settings
 from orchestrator.auth import permit
-from orchestrator.models.arm_capability import ARMS, ArmCapability
+from orchestrator.models.arm_capability import ARMS, REMOTE, ArmCapability
 from orchestrator.models.errors import SettingsError
 from workers.arms.base import ActionArm, load_arm
 from workers.sandbox.backend import Isolation
@@ -83,7 +83,8 @@ def withheld_of(app: Celery) -> Mapping[str, str]:
 
 def isolation_of(app: Celery, arm: str) -> str:
     """Return how the tools of an arm's workers are isolated."""
-    return sandbox_of(app).isolation if ARMS[arm].runs_tools else "not_needed"
+    runs_tools = arm != REMOTE and ARMS[arm].runs_tools
+    return sandbox_of(app).isolation if runs_tools else "not_needed"
 
 
 def _queues(app: Celery) -> set[str]:

@@ -103,6 +103,8 @@ def test_the_list_is_filtered_and_paged(engineer: Engineer, call: Caller) -> Non
         "state=open",
         "task_id=x",
         "assignee=",
+        "assignee=%00",
+        "assignee=a%0Ab",
         "limit=0",
         "limit=101",
         "cursor=x",
@@ -365,3 +367,9 @@ def test_with_four_eyes_the_submitter_may_not_decide(
     assert "submitted" in problem["message"]
     assert_problem(link, 403, "own_task")
     assert answer.status_code == 200
+
+
+def test_a_status_says_for_whom_the_task_waits(asked: dict[str, Any], call: Caller) -> None:
+    task = call("GET", f"/v1/tasks/{asked['task_id']}").json
+
+    assert "waiting for approval by the desk until" in task["message"]

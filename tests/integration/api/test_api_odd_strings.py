@@ -22,6 +22,8 @@ EXPLORE = settings(
 )
 ODD = ["\0", "a\0b", "\ud800", "a\udfffb", "x" * 3000, "", " ", "\n", "é", "😀", "\x7f", "..", "%00"]
 TASK = "task_0000000000000000"
+APPROVAL = "appr_0000000000000000"
+DECISION = {"decision": "approve", "proposal_hash": "0" * 64}
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/v1/tasks", {}),
     ("POST", "/v1/tasks", {"json": {"goal": "do it"}, "headers": {"Idempotency-Key": "k"}}),
@@ -31,6 +33,9 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("DELETE", f"/v1/tasks/{TASK}", {}),
     ("GET", "/v1/dead-steps", {}),
     ("GET", "/v1/arms", {}),
+    ("GET", "/v1/approvals", {}),
+    ("POST", f"/v1/approvals/{APPROVAL}/decision", {"json": DECISION, "headers": {"Idempotency-Key": "k"}}),
+    ("POST", "/v1/approval-links/a.b", {"json": {"decision": "approve"}}),
 ]
 
 
@@ -162,12 +167,34 @@ def test_no_content_type_causes_a_server_error(
         assert answer.status_code < 500
 
 
-_QUERIES = ["after", "cursor", "filename", "limit", "status", "ticket", "wait"]
+_QUERIES = [
+    "after",
+    "assignee",
+    "cursor",
+    "filename",
+    "limit",
+    "state",
+    "status",
+    "task_id",
+    "ticket",
+    "wait",
+]
 
 
 @given(
     path=st.sampled_from(
-        ["/v1/tasks", "/v1/tasks/{}", "/v1/tasks/{}/events", "/v1/tasks/{}/trace", "/v1/files/{}", "/{}"]
+        [
+            "/v1/tasks",
+            "/v1/tasks/{}",
+            "/v1/tasks/{}/events",
+            "/v1/tasks/{}/trace",
+            "/v1/files/{}",
+            "/{}",
+            "/v1/approvals",
+            "/v1/approvals/{}",
+            "/v1/approvals/{}/link",
+            "/v1/approval-links/{}",
+        ]
     ),
     odd=st.one_of(
         st.sampled_from(["%00", "%ed%a0%80", "%ff", "%0a", "%2e%2e%2f", "", "\xe9"]), st.text(max_size=10)

@@ -207,4 +207,5 @@ def _fill(template: str, task_id: str, *, approval: str = "appr_0000000000000000
     filled = re.sub(r"[<{]task_id[>}]", task_id, template)
     filled = re.sub(r"[<{]approval_id[>}]", approval, filled)
     filled = re.sub(r"[<{]link[>}]", link, filled)
+    filled = re.sub(r"[<{]arm_id[>}]", "weather", filled)
     return re.sub(r"[<{](?:\w+:)?artifact_id[>}]", "0" * 64, filled)

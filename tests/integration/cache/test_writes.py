@@ -10,7 +10,7 @@ from orchestrator.models.task_contract import Budget
 from orchestrator.models.verdict import Decision
 from tests.integration.attempt_kit import run_step
 from tests.integration.cache.kit import COLLECT, RIGHT, Company
-from tests.integration.ledger import Ledger, append, registered
+from tests.ledger import Ledger, append, registered
 from workers.attempt.context import AttemptContext
 
 
@@ -18,7 +18,7 @@ from workers.attempt.context import AttemptContext
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """The ledger arm with an empty file."""
     monkeypatch.setenv("OCTOLLM_LEDGER", str(tmp_path / "ledger"))
-    with registered():
+    with registered("ledger"):
         yield Ledger(tmp_path / "ledger")
 
 

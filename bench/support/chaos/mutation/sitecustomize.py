@@ -14,7 +14,10 @@ from typing import Any, Final
 _TEXTS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "fence": {
         "claim": ("s.state = 'running' AND s.due < now()", "s.state = 'running'"),
-        "finish": ("s.state IN ('queued', 'running') AND s.attempt > 0", "s.attempt > 0"),
+        "finish": (
+            "(s.state IN ('queued', 'running') OR (s.state = 'waiting' AND s.effect_attempt IS NOT NULL))",
+            "true",
+        ),
     },
     "count": {"count_part": ("SET done = c.done + 1", "SET done = c.done")},
 }

@@ -1,4 +1,4 @@
-"""The ledger arm (tests/arms/ledger) for tests in this process, and the lines that its actions appended."""
+"""The ledger arms (tests/arms) for tests and benchmarks, and the lines that their actions appended."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from orchestrator.models.arm_capability import ARMS, arm_of
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import REGISTRY
 
-ARMS_PATH = Path(__file__).parents[1] / "arms"
+ARMS_PATH = Path(__file__).parent / "arms"
 
 
 class Line(NamedTuple):
@@ -37,23 +37,24 @@ class Ledger:
 
 
 @contextmanager
-def registered() -> Iterator[None]:
-    """Let this process know the ledger inside the block, as if ARMS_PATH had named it at the start."""
-    records = read_manifests(REGISTRY, str(ARMS_PATH))
-    (ledger,) = (arm_of(record) for record in records if record["arm_id"] == "ledger")
+def registered(*ledgers: str) -> Iterator[None]:
+    """Let this process know these ledgers inside the block, as if ARMS_PATH had named them at the start."""
+    arms = map(arm_of, read_manifests(REGISTRY, str(ARMS_PATH)))
     known = ARMS._static
-    ARMS._static = MappingProxyType({**known, ledger.arm_id: ledger})
+    ARMS._static = MappingProxyType({**known, **{arm.arm_id: arm for arm in arms if arm.arm_id in ledgers}})
     try:
         yield
     finally:
         ARMS._static = known
 
 
-def append(name: str, *after: str, action: str = "append", **inputs: Any) -> dict[str, Any]:
+def append(
+    name: str, *after: str, arm: str = "ledger", action: str = "append", **inputs: Any
+) -> dict[str, Any]:
     """Return a step that appends its name."""
     return {
         "id": name,
-        "arm": "ledger",
+        "arm": arm,
         "action": action,
         "inputs": {"text": name, **inputs},
         "depends_on": list(after),

@@ -1,28 +1,32 @@
-"""Webhooks may be sent only to allowed hosts on the public internet."""
+"""Users' URLs are contacted only at allowed hosts on the public internet."""
 
 import pytest
 
-from orchestrator.auth.callback import CallbackTarget, is_public, parse_callback
+from orchestrator.auth.egress import EgressRules, EgressTarget, is_public, parse_target
 from orchestrator.models.errors import InvalidInput
 
 ALLOWED = ("hooks.example.com", "*.example.org")
+WEBHOOKS = EgressRules("callback_url", "WEBHOOK_ALLOWED_HOSTS", ALLOWED, ("localhost:8443",))
+ARMS = EgressRules(
+    "url", "ARM_ALLOWED_HOSTS", ALLOWED, ("localhost:8443", "127.0.0.1:5001"), allows_plain=True
+)
 
 
-def parse(url: str) -> CallbackTarget:
-    return parse_callback(url, allowed_hosts=ALLOWED, local_targets=("localhost:8443",))
+def parse(url: str) -> EgressTarget:
+    return parse_target(url, WEBHOOKS)
 
 
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("https://hooks.example.com/a/b?c=d", CallbackTarget("hooks.example.com", 443, "/a/b?c=d")),
-        ("https://HOOKS.example.com:443", CallbackTarget("hooks.example.com", 443, "/")),
-        ("https://hooks.example.com./", CallbackTarget("hooks.example.com", 443, "/")),
-        ("https://a.b.example.org/x", CallbackTarget("a.b.example.org", 443, "/x")),
-        ("https://localhost:8443/x", CallbackTarget("localhost", 8443, "/x")),
+        ("https://hooks.example.com/a/b?c=d", EgressTarget("hooks.example.com", 443, "/a/b?c=d")),
+        ("https://HOOKS.example.com:443", EgressTarget("hooks.example.com", 443, "/")),
+        ("https://hooks.example.com./", EgressTarget("hooks.example.com", 443, "/")),
+        ("https://a.b.example.org/x", EgressTarget("a.b.example.org", 443, "/x")),
+        ("https://localhost:8443/x", EgressTarget("localhost", 8443, "/x", is_local=True)),
     ],
 )
-def test_an_allowed_url_is_parsed(url: str, target: CallbackTarget) -> None:
+def test_an_allowed_url_is_parsed(url: str, target: EgressTarget) -> None:
     assert parse(url) == target
 
 
@@ -59,6 +63,15 @@ def test_any_other_url_is_rejected_with_its_field(url: str) -> None:
         parse(url)
 
     assert refused.value.details["errors"][0]["field"] == "callback_url"
+
+
+def test_plain_http_is_allowed_only_for_arms_at_local_targets() -> None:
+    assert parse_target("http://127.0.0.1:5001/run", ARMS) == EgressTarget(
+        "127.0.0.1", 5001, "/run", is_local=True, is_plain=True
+    )
+    for url in ("http://hooks.example.com/", "http://hooks.example.com:443/", "http://127.0.0.1:5002/"):
+        with pytest.raises(InvalidInput, match="ARM_ALLOWED_HOSTS"):
+            parse_target(url, ARMS)
 
 
 @pytest.mark.parametrize(
