@@ -7,16 +7,15 @@ there or lets the step run again. Exit status 0 if no effect happened twice or w
 
 import argparse
 import logging
+import math
 import random
 import signal
 import sys
 import tempfile
 import time
-import urllib.error
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,10 +23,11 @@ import structlog
 
 from bench.support.chaos import victims
 from bench.support.chaos.harness import Harness
+from bench.support.chaos.person import Person
 from bench.support.chaos.run import client_of
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
-from tests.acceptance.client import FINAL, Client
-from tests.ledger import ARMS_PATH, Ledger, append, registered
+from tests.acceptance.client import FINAL
+from tests.ledger import ARMS_PATH, LEDGERS, Ledger, append, registered
 from tests.waiting import wait_until
 
 WRITES: Final = 4
@@ -36,8 +36,6 @@ LEASE_SECONDS: Final = 2.0
 LONGEST_SECONDS: Final = 0.4
 """An action takes at most this before its line, and at most this after it."""
 ROUND_SECONDS: Final = 120.0
-_AWAY: Final = (urllib.error.URLError, HTTPException, OSError)
-_ARMS: Final = ("ledger", "ledger-fork")
 _FOUND: Final = """
 SELECT s.id, s.attempt, t.status, t.error ->> 'code' AS code,
     (SELECT count(*) FROM approvals a WHERE a.step_id = s.id AND a.kind = 'outcome') AS asked,
@@ -55,16 +53,14 @@ class Scene:
 
     stack: Stack
     harness: Harness
-    client: Client
+    person: Person
     ledger: Ledger
     chance: random.Random
     kills: Counter[str] = field(default_factory=Counter)
-    decisions: Counter[str] = field(default_factory=Counter)
-    looked: dict[str, float] = field(default_factory=dict)
 
     def round(self, number: int) -> None:
         """Submit writes, kill something around them, and decide what is asked until all have ended."""
-        tasks = [self._submit(f"r{number}-{index}", _ARMS[index % len(_ARMS)]) for index in range(WRITES)]
+        tasks = [self._submit(f"r{number}-{index}", LEDGERS[index % len(LEDGERS)]) for index in range(WRITES)]
         time.sleep(self.chance.uniform(0, 1.2))
         name, kill = self.chance.choice(list(self._faults().items()))
         kill()
@@ -75,7 +71,7 @@ class Scene:
         return {"worker": self._kill_worker, "child": self._kill_child, "postgres": self._kill_postgres}
 
     def _kill_worker(self) -> None:
-        pids = self.stack.pids(self.chance.choice(_ARMS))
+        pids = self.stack.pids(self.chance.choice(LEDGERS))
         for pid in [one for main in pids for one in victims.with_descendants(main)]:
             victims.send(pid, signal.SIGKILL)
 
@@ -93,40 +89,14 @@ class Scene:
         }
         body = {"goal": "write it down", "plan": {"steps": [append(name, arm=arm, **took)]}}
         key = {"Idempotency-Key": f"effects-{name}"}
-        answer = wait_until(lambda: self._call("POST", "/v1/tasks", body, headers=key), 60, "the API")
+        answer = wait_until(lambda: self.person.call("POST", "/v1/tasks", body, headers=key), 60, "the API")
         return str(answer["task_id"])
 
     def _have_ended(self, tasks: list[str]) -> bool:
         """Decide what is asked; return whether all tasks have ended."""
-        asked = self._call("GET", "/v1/approvals?state=pending&limit=100")
-        for question in (asked or {}).get("approvals", ()):
-            self._decide(question)
-        found = [self._call("GET", f"/v1/tasks/{task_id}") for task_id in tasks]
+        self.person.attend()
+        found = [self.person.call("GET", f"/v1/tasks/{task_id}") for task_id in tasks]
         return all(task is not None and task["status"] in FINAL for task in found)
-
-    def _decide(self, question: Mapping[str, Any]) -> None:
-        """Accept an effect whose key is in the file; let it run again if it is not there for a while."""
-        key = question["proposal"]["effect"]["idempotency_key"]
-        is_there = any(line.key == key for line in self.ledger.lines())
-        seen_at = self.looked.setdefault(question["approval_id"], time.monotonic())
-        if not is_there and time.monotonic() - seen_at < 3 * LONGEST_SECONDS:
-            return
-        verb = "accept" if is_there else "run_again"
-        output = {"answer": {"summary": "it is there", "key": key}} if is_there else {}
-        body = {"decision": verb, "proposal_hash": question["proposal_hash"], **output}
-        if self._call("POST", f"/v1/approvals/{question['approval_id']}/decision", body) is not None:
-            self.decisions[verb] += 1
-
-    def _call(self, method: str, path: str, body: Any = None, **more: Any) -> dict[str, Any] | None:
-        """Return the answer's body; None if there was none, or the server could not answer now."""
-        try:
-            answer = self.client.call(method, path, body, **more)
-        except _AWAY:
-            return None
-        if answer.status >= 500 or answer.status in (409, 429):
-            return None
-        assert answer.status < 300, answer
-        return dict(answer.body)
 
 
 def main() -> int:
@@ -149,21 +119,25 @@ def main() -> int:
             # the same step may be hit by several kills
             "POISON_STEP": "1000",
         }
-        kinds = {**dict.fromkeys(("web", "planner", "judge", "sweeper"), 1), **dict.fromkeys(_ARMS, 1)}
-        assert kinds.keys() - ONE_OF_EACH.keys() == set(_ARMS)
+        kinds = {**dict.fromkeys(("web", "planner", "judge", "sweeper"), 1), **dict.fromkeys(LEDGERS, 1)}
+        assert kinds.keys() - ONE_OF_EACH.keys() == set(LEDGERS)
         stack = Stack(
             Path(folder) / "stack",
             port=0,
             environ=environ | harness.addresses,
             processes={**ONE_OF_EACH, **kinds},
         )
-        with registered(*_ARMS):
+        with registered(*LEDGERS):
             stack.start()
         try:
-            scene = Scene(stack, harness, client_of(stack), ledger, random.Random(seed))
-            for number in range(1, arguments.rounds + 1):
+            person = Person(client_of(stack), ledger, patience_seconds=3 * LONGEST_SECONDS)
+            scene = Scene(stack, harness, person, ledger, random.Random(seed))
+            until = time.monotonic() + arguments.seconds
+            number = 0
+            while number < arguments.rounds and time.monotonic() < until:
+                number += 1
                 scene.round(number)
-            return _report(scene, rounds=arguments.rounds)
+            return _report(scene, rounds=number)
         finally:
             stack.stop()
 
@@ -180,7 +154,9 @@ def _report(scene: Scene, *, rounds: int) -> int:
     unasked = [row["id"] for row in rows if last.get(row["id"], 10**9) < row["attempt"] and not row["asked"]]
     unasked += [row["id"] for row in rows if row["asked"] != row["unknown"]]
     print("kills: " + ", ".join(f"{name} {count}" for name, count in sorted(scene.kills.items())))
-    print("decided: " + ", ".join(f"{verb} {count}" for verb, count in sorted(scene.decisions.items())))
+    print(
+        "decided: " + ", ".join(f"{verb} {count}" for verb, count in sorted(scene.person.decisions.items()))
+    )
     print(
         f"rounds {rounds}  writes {len(rows)}  effects {len(lines)}  twice {len(twice)}  missing {len(missing)}  "
         f"unknown {sum(row['unknown'] for row in rows)}  asked {sum(row['asked'] for row in rows)}  "
@@ -195,6 +171,7 @@ def _report(scene: Scene, *, rounds: int) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200, help="how many rounds, one kill each")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no round after this time")
     parser.add_argument("--seed", type=int, help="of all that is random; printed, to be given again")
     return parser.parse_args()
 

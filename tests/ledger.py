@@ -12,6 +12,8 @@ from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import REGISTRY
 
 ARMS_PATH = Path(__file__).parent / "arms"
+LEDGERS = ("ledger", "ledger-fork")
+"""The arms: one with threads, one with the processes of a prefork pool."""
 
 
 class Line(NamedTuple):

@@ -135,8 +135,8 @@ def test_a_worker_that_ends_during_the_effect_has_it_asked_about(
 ) -> None:
     """A shutdown hands the lease back after the grace time; the effect is asked about all the same."""
     task_id = submit(client, seconds_after=60)
-    (worker,) = stack.pids("ledger")
-    wait_until(lambda: lines_of(ledger, database, task_id), 30, "the effect")
+    wait_until(lambda: lines_of(ledger, database, task_id), 60, "the effect")
+    worker = owner_of(database, task_id, "write")
 
     os.kill(worker, number)
 
@@ -148,6 +148,7 @@ def test_a_worker_that_ends_during_the_effect_has_it_asked_about(
     assert client.end_of(task_id)["status"] == "failed"
     assert row_of(database, task_id, "write")["result"]["error"]["code"] == "outcome_unknown"
     assert lines_of(ledger, database, task_id) == [1]
+    wait_until(lambda: worker not in stack.pids("ledger"), 40, "another worker")
 
 
 def test_a_lost_idempotent_write_runs_again_by_itself_with_the_same_key(

@@ -11,6 +11,7 @@ from orchestrator.lifecycle import cancel
 from orchestrator.models.verdict import Decision
 from tests.integration.approval_kit import asked, decide, gated
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
+from tests.ledger import Line
 
 LEASE_SECONDS = 15.0
 OUTPUT = {"values": [7]}
@@ -62,9 +63,16 @@ PLANTED = {
     "reservation_open": """
         INSERT INTO ledger (task_id, step_id, attempt, call, reserved_tokens) VALUES (%(task)s, %(a)s, 1, 1, 5)""",
     "spending_unaccounted": "UPDATE tasks SET tokens_used = 1 WHERE id = %(task)s",
-    "resent_in_calm": "UPDATE steps SET sends = 2 WHERE id IN (%(a)s, %(b)s)",
+    # the lines of WRITTEN: by attempt 1 of a, twice
+    "effect_twice": """UPDATE steps SET spec = spec || '{"once": true}' WHERE id = %(a)s""",
+    "effect_lost": "UPDATE steps SET arm = 'ledger' WHERE id = %(b)s",
+    "effect_unasked": """UPDATE steps SET spec = spec || '{"once": true}', attempt = 2 WHERE id = %(a)s""",
     "approval_open": """
-        UPDATE approvals SET state = 'pending', decided_by = NULL, decided_at = NULL WHERE task_id = %(task)s""",
+        INSERT INTO approvals (id, tenant, task_id, step_id, step, round, kind, ask, allow, proposal, proposal_hash,
+            expires_at, on_expiry)
+        VALUES ('appr_0000000000000000', 'acme', %(task)s, %(a)s, 'a', 1, 'approval', 'may it?', '{approve}', '{}',
+            repeat('0', 64), now(), 'reject')""",
+    "resent_in_calm": "UPDATE steps SET sends = 2 WHERE id IN (%(a)s, %(b)s)",
     "approval_skipped": """
         UPDATE approvals SET state = 'withdrawn', decided_by = NULL WHERE task_id = %(task)s""",
     "approval_ignored": "UPDATE approvals SET state = 'rejected' WHERE task_id = %(task)s",
@@ -97,7 +105,16 @@ def accepted(engineer: Engineer) -> list[Accepted]:
 def found(engineer: Engineer, accepted: list[Accepted]) -> set[str]:
     """The names of the checks that report something."""
     calm = [one.task_id for one in accepted]
-    violations = audit(engineer.engine, accepted, calm=calm, lease_seconds=LEASE_SECONDS, is_stopped=True)
+    steps = engineer.ask("SELECT id FROM steps WHERE name = 'a'")
+    written = [Line(step["id"], 1, "a") for step in steps for _ in range(2)]
+    violations = audit(
+        engineer.engine,
+        accepted,
+        calm=calm,
+        effects=written,
+        lease_seconds=LEASE_SECONDS,
+        is_stopped=True,
+    )
     return {violation.check for violation in violations}
 
 

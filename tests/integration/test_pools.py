@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from orchestrator.chord.database import transaction
-from orchestrator.memory import pools
+from orchestrator.memory import pools, registered_arms
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.planner.check import check_plan
@@ -129,6 +129,23 @@ def test_a_step_is_done_by_the_next_arm_when_the_first_has_no_worker_and_waits_w
     assert routes["any"]["candidates"]["second.look"]["total"] == routes["any"]["score"]
     assert (routes["pinned"]["arm"], routes["pinned"]["score"]) == ("first", 0.0)
     assert routes["pinned"]["reason"].startswith("waiting for arm first")
+
+
+def test_a_step_is_done_by_the_next_arm_when_the_circuit_breaker_of_the_first_is_open(
+    engineer: Engineer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(monkeypatch, plug_in("first", action("look")), plug_in("second", action("look")))
+    plan = check_plan([{"id": "a", "action": "look", "inputs": {"query": "x"}}])
+    for arm in ("first", "second"):
+        beat(engineer.engine, arm, arm)
+    closed = choose_arms(process_of(engineer), plan)["a"]
+    with transaction(engineer.engine) as conn:
+        registered_arms.report_outage(conn, "first", seconds=60, reason="its circuit breaker is open")
+
+    opened = choose_arms(process_of(engineer), plan)["a"]
+
+    assert (closed["arm"], opened["arm"]) == ("first", "second")
+    assert opened["candidates"]["first.look"] == {"excluded": "its circuit breaker is open"}
 
 
 def test_the_row_of_a_step_has_the_arm_and_the_action_that_were_chosen(

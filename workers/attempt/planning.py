@@ -129,17 +129,18 @@ def _plan_without(
 
 def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]:
     """Return {step: routing decision}, each with its `arm`, `action`, score, reason and all candidates' scores."""
-    statistics = process.arm_statistics.get()
     arms = {offer.arm for step in plan.steps for offer in step.candidates()}
+    statistics = process.statistics_of(arms)
     router = Router({arm: _state(arm, statistics[arm]) for arm in arms if arm in statistics})
     return {step.id: _decision(router.route(step)) for step in plan.steps}
 
 
 def _state(arm: str, found: ArmStatistics) -> ArmState:
+    is_idle = ARMS[arm].has_workers and found.workers == 0
     return ArmState(
         arm,
         ARMS[arm].cost_tier,
-        unavailable=None if found.workers > 0 or not ARMS[arm].has_workers else "no live worker",
+        unavailable=found.outage or ("no live worker" if is_idle else None),
         successes=found.successes,
         attempts=found.attempts,
         load=found.busy + found.queued,

@@ -1,8 +1,11 @@
 -- name: prepare
--- What the client recorded, and the events' facts as columns: of this transaction only.
+-- What the client recorded, what was written outside, and the events' facts as columns: of this transaction only.
 CREATE TEMPORARY TABLE accepted ON COMMIT DROP AS
 SELECT task_id, kind, ARRAY(SELECT jsonb_array_elements_text(statuses)) AS statuses, outputs
 FROM jsonb_to_recordset(%(accepted)s::jsonb) AS told (task_id text, kind text, statuses jsonb, outputs jsonb);
+CREATE TEMPORARY TABLE effects ON COMMIT DROP AS
+SELECT key, attempt, text
+FROM jsonb_to_recordset(%(effects)s::jsonb) AS written (key text, attempt int, text text);
 CREATE TEMPORARY TABLE facts ON COMMIT DROP AS
 SELECT task_id, seq, type, occurred_at, payload ->> 'step_id' AS step_id, (payload ->> 'attempt')::int AS attempt,
     (payload ->> 'round')::int AS round
@@ -137,7 +140,7 @@ WHERE later.type = 'step.started'
     AND NOT EXISTS (
         SELECT
         FROM facts given_up
-        WHERE given_up.step_id = later.step_id AND given_up.type = 'step.retrying'
+        WHERE given_up.step_id = later.step_id AND given_up.type IN ('step.retrying', 'step.outcome_unknown')
             AND given_up.attempt = former.attempt AND given_up.seq BETWEEN former.seq AND later.seq
     )
 
@@ -241,6 +244,45 @@ LEFT JOIN ledger l ON l.task_id = t.id
 GROUP BY t.id
 HAVING t.tokens_used <> coalesce(sum(l.spent_tokens), 0)
 
+-- name: effect_twice
+-- A write that must not run twice, and that was found outside more than once.
+SELECT s.id AS subject,
+    concat_ws(' ', s.task_id, s.name, 'wrote', count(*), 'times, in attempts', string_agg(e.attempt::text, ', ')) AS told
+FROM effects e
+JOIN steps s ON s.id = e.key
+WHERE s.spec ? 'once'
+GROUP BY s.id
+HAVING count(*) > 1
+
+-- name: effect_lost
+-- A write that counts as done, and that is not found outside.
+SELECT s.id AS subject, concat_ws(' ', s.task_id, s.name, 'is done and wrote nothing') AS told
+FROM steps s
+WHERE s.kind = 'step' AND s.arm LIKE 'ledger%%' AND s.state = 'done'
+    AND NOT EXISTS (SELECT FROM effects e WHERE e.key = s.id)
+
+-- name: effect_unasked
+-- A write that was begun again though an attempt before had written, or an unknown effect about which nobody was asked.
+SELECT s.id AS subject, concat_ws(' ', s.task_id, s.name, 'made', s.attempt, 'attempts, unknown', lost.count,
+    'asked', asked.count) AS told
+FROM steps s
+CROSS JOIN LATERAL (
+    SELECT count(*) FROM facts f WHERE f.step_id = s.id AND f.type = 'step.outcome_unknown'
+) lost
+CROSS JOIN LATERAL (
+    SELECT count(*) FROM approvals a WHERE a.step_id = s.id AND a.kind = 'outcome'
+) asked
+WHERE s.spec ? 'once' AND (
+    lost.count <> asked.count
+    OR (asked.count = 0 AND EXISTS (SELECT FROM effects e WHERE e.key = s.id AND e.attempt < s.attempt))
+)
+
+-- name: approval_open
+-- A question that nobody needs to answer any more.
+SELECT a.id AS subject, concat_ws(' ', a.task_id, a.step, a.kind, a.state) AS told
+FROM approvals a
+WHERE a.state = 'pending'
+
 -- name: resent_in_calm
 -- While nothing was lost, messages had to be sent again: those before came too early, or not at all. One in ten is
 -- let pass: a machine that stalls for some seconds makes the sweeper impatient.
@@ -254,20 +296,6 @@ HAVING count(*) FILTER (WHERE s.sends > 1) * 10 > count(*)
 SELECT p.node AS subject, concat_ws(' ', p.arm, 'seen at', p.seen_at) AS told
 FROM pools p
 WHERE %(is_stopped)s
-
--- name: approval_open
--- A question to a person that is left over, or a waiting step about which nobody, or more than one, was asked.
-SELECT a.id AS subject, concat_ws(' ', a.task_id, a.step, 'is asked though its task has ended') AS told
-FROM approvals a
-JOIN tasks t ON t.id = a.task_id
-WHERE a.state = 'pending' AND t.finished_at IS NOT NULL
-UNION ALL
-SELECT s.id, concat_ws(' ', s.task_id, s.name, 'waits for', count(a.id), 'decisions')
-FROM steps s
-LEFT JOIN approvals a ON a.step_id = s.id AND a.state = 'pending'
-WHERE s.state = 'waiting'
-GROUP BY s.id
-HAVING count(a.id) <> 1
 
 -- name: approval_skipped
 -- A step with a gate that was done, though no decision let it run and no person gave its output.

@@ -18,9 +18,10 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.queue import canvas
 from orchestrator.queue.app import make_app
 from orchestrator.settings import load
+from tests.ledger import LEDGERS
 
-POOLS: Final = tuple(arm.process for arm in ARMS.values() if arm.has_workers)
-PREFORK: Final = tuple(arm.process for arm in ARMS.values() if arm.pool == "prefork")
+POOLS: Final = (*(arm.process for arm in ARMS.values() if arm.has_workers), *LEDGERS)
+PREFORK: Final = (*(arm.process for arm in ARMS.values() if arm.pool == "prefork"), LEDGERS[1])
 _RUNNING: Final = """
 SELECT id, attempt, arm, split_part(owner, ':', 2)::int AS pid
 FROM steps

@@ -21,7 +21,10 @@ SELECT (SELECT count(*) FROM tasks) AS tasks,
     (SELECT count(*) FROM events WHERE type = 'step.started' AND (payload ->> 'attempt')::int > 1) AS reclaims,
     (SELECT count(*) FROM events WHERE payload ->> 'reason' = 'lease_expired') AS expired_leases,
     (SELECT count(*) FROM events WHERE payload ->> 'reason' = 'worker_lost') AS lost_children,
-    (SELECT count(*) FROM events WHERE payload ->> 'reason' = 'handed_back') AS handed_back
+    (SELECT count(*) FROM events WHERE payload ->> 'reason' = 'handed_back') AS handed_back,
+    (SELECT count(*) FROM steps WHERE spec ? 'once' AND state = 'done') AS writes,
+    (SELECT count(*) FROM events WHERE type = 'step.outcome_unknown') AS unknown_effects,
+    (SELECT count(*) FROM approvals WHERE kind = 'approval') AS approvals
 """
 _NEXT_START: Final = """
 SELECT extract(epoch FROM min(occurred_at))::float8 AS at

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.acceptance.plans import Step, collect, ref, verify, wait
+from tests.ledger import LEDGERS, append
 
 WORDS: Final = "The goods left the depot on time and the driver signed for them."
 SCRIPT: Final = b"print(6 * 7)\n"
@@ -50,6 +51,8 @@ def draw(chance: random.Random, *, script: str | None, longest_wait_seconds: flo
         lambda: _twin(chance): 2,
         lambda: _asked(chance): 3,
         lambda: _refused(chance): 1,
+        lambda: _written(chance): 5,
+        lambda: _approved(chance): 2,
     }
     return chance.choices(list(kinds), weights=list(kinds.values()))[0]()
 
@@ -192,6 +195,44 @@ def _twin(chance: random.Random) -> Wanted:
     criterion = {"text": "It is there", "check": {"step": "one", "pointer": "/values/0", "equals": number}}
     contract = _contract(chance, steps, acceptance_criteria=[criterion])
     return Wanted("twin", {**contract, "goal": f"be twin {number}"})
+
+
+def _written(chance: random.Random) -> Wanted:
+    """A task that writes outside: once in a pool of threads or of processes, then with an action that may run again."""
+    number = chance.randint(0, 999)
+    took: dict[str, Any] = {
+        when: round(chance.uniform(0, 0.6), 2) for when in ("seconds_before", "seconds_after")
+    }
+    steps = [
+        collect("before", [number]),
+        append("write", "before", arm=chance.choice(LEDGERS), **took),
+        append("note", "before", action="put"),
+        collect("after", [number], "write", "note"),
+    ]
+    written = {"summary": "appended a line"}
+    outputs: dict[str, dict[str, Any]] = {
+        "before": {"values": [number]},
+        "write": written,
+        "note": written,
+        "after": {"values": [number]},
+    }
+    return Wanted("written", _contract(chance, steps), outputs=outputs)
+
+
+def _approved(chance: random.Random) -> Wanted:
+    """A task of which a person must approve a pause and a write."""
+    number = chance.randint(0, 999)
+    steps = [
+        collect("one", [number]),
+        wait("pause", 0.1, "one", approval={"ask": "may it pause?"}),
+        {**append("write", "one", arm=chance.choice(LEDGERS)), "approval": {"ask": "may it write?"}},
+        collect("end", [ref("one", "/values/0")], "one", "pause", "write"),
+    ]
+    outputs: dict[str, dict[str, Any]] = {
+        "write": {"summary": "appended a line"},
+        "end": {"values": [number]},
+    }
+    return Wanted("approved", _contract(chance, steps), outputs=outputs)
 
 
 def _contract(chance: random.Random, steps: list[Step], **more: Any) -> dict[str, Any]:

@@ -13,23 +13,23 @@ from typing import Final
 
 from bench.support.chaos import graphs, leftovers, victims
 from bench.support.chaos.auditor import Violation, audit
-from bench.support.chaos.decider import Decider
 from bench.support.chaos.faults import Arsenal, Fault
 from bench.support.chaos.figures import Figures, read_figures
 from bench.support.chaos.graphs import Wanted
 from bench.support.chaos.harness import Harness
 from bench.support.chaos.load import Accepted, Load
+from bench.support.chaos.person import Person
 from orchestrator import settings
 from orchestrator.auth import credential
 from orchestrator.auth.credential import SCOPES
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.fake_llm.server import FakeLLM
+from tests.ledger import ARMS_PATH, LEDGERS, Ledger, registered
 from tests.waiting import wait_until
 
 DRAIN_SECONDS: Final = 240.0
 CALM_TASKS: Final = 4
-DECIDERS: Final = 2
 _MUTATION: Final = Path(__file__).parent / "mutation"
 
 
@@ -44,7 +44,12 @@ class Conditions:
     open_tasks: int = 12
     mutation: str = ""
 
-    def environ(self, fake: FakeLLM) -> dict[str, str]:
+    @property
+    def zombie_seconds(self) -> float:
+        """Return how long a zombie is stopped: longer than a lease."""
+        return 1.5 * self.lease_seconds
+
+    def environ(self, fake: FakeLLM, ledger: Ledger) -> dict[str, str]:
         """Return the stack's environment; other settings have their defaults."""
         environ = {
             "LEASE_SECONDS": f"{self.lease_seconds:g}",
@@ -56,6 +61,8 @@ class Conditions:
             # chaos kills healthy steps at random, some of them three times
             "POISON_STEP": "1000",
             "LOG_FORMAT": "json",
+            "ARMS_PATH": str(ARMS_PATH),
+            "OCTOLLM_LEDGER": str(ledger.path),
         }
         if self.mutation:
             path = os.pathsep.join([str(_MUTATION), os.environ.get("PYTHONPATH", "")])
@@ -77,15 +84,20 @@ def run(conditions: Conditions) -> Outcome:
     """Run chaos once and audit it; afterwards nothing runs, except what the outcome reports as a violation."""
     with tempfile.TemporaryDirectory(prefix="octollm-chaos-") as folder, FakeLLM() as fake:
         home = Path(folder)
+        ledger = Ledger(home / "ledger")
         with Harness(home / "servers") as harness:
             stack = Stack(
                 home / "stack",
                 port=0,
-                environ=conditions.environ(fake) | harness.addresses,
-                processes={**ONE_OF_EACH, "executor": 2, "retriever": 2},
+                environ=conditions.environ(fake, ledger) | harness.addresses,
+                processes={**ONE_OF_EACH, "executor": 2, "retriever": 2, **dict.fromkeys(LEDGERS, 1)},
             )
-            with stack:
-                calm, accepted, faults = _suffer(stack, harness, conditions)
+            with contextlib.ExitStack() as ending:
+                with registered(*LEDGERS):
+                    ending.enter_context(stack)
+                # two look at the same list, so that they decide the same approvals at the same time
+                with _person(stack, ledger, conditions), _person(stack, ledger, conditions):
+                    calm, accepted, faults = _suffer(stack, harness, conditions)
                 left = _left_in_broker(harness)
                 ended = {pid for fault in faults for pid in fault.pids}
                 ended |= {pid for main in stack.pids() for pid in victims.with_descendants(main)}
@@ -94,11 +106,17 @@ def run(conditions: Conditions) -> Outcome:
                 harness.engine,
                 accepted,
                 calm=calm,
+                effects=ledger.lines(),
                 lease_seconds=conditions.lease_seconds,
                 is_stopped=True,
             )
             figures = read_figures(harness, faults, logs=stack.home / "log")
     return Outcome(accepted, faults, figures, [*violations, *left])
+
+
+def _person(stack: Stack, ledger: Ledger, conditions: Conditions) -> Person:
+    """Return whoever decides: a zombie that goes on has written long before this person lets its step run again."""
+    return Person(client_of(stack), ledger, patience_seconds=2 * conditions.zombie_seconds)
 
 
 def _suffer(
@@ -110,7 +128,7 @@ def _suffer(
         stack,
         harness,
         chance=random.Random(chance.getrandbits(32)),
-        zombie_seconds=1.5 * conditions.lease_seconds,
+        zombie_seconds=conditions.zombie_seconds,
     )
     load = Load(
         client_of(stack),
@@ -121,15 +139,11 @@ def _suffer(
     )
     calm = [load.submit(wanted).task_id for wanted in _calm()]
     _wait_for_end(harness, 60)
-    deciders = [Decider(client_of(stack), random.Random(chance.getrandbits(32))) for _ in range(DECIDERS)]
-    for thread in (*deciders, load):
-        thread.start()
+    load.start()
     with _beside(chance, arsenal.raise_zombie, arsenal.duplicate_messages):
         _commit(arsenal, random.Random(chance.getrandbits(32)), seconds=conditions.seconds)
     load.stop()
     _wait_for_end(harness, DRAIN_SECONDS)
-    for decider in deciders:
-        decider.stop()
     return calm, load.accepted, arsenal.committed
 
 
