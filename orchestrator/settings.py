@@ -124,7 +124,7 @@ class Settings:
     webhook_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
     arm_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
     arm_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
-    arm_ttl_seconds: int = _setting(_integer(minimum=5, maximum=86_400), default=90)
+    arm_ttl_seconds: int = _setting(_integer(minimum=1, maximum=86_400), default=90)
     tenant_max_arms: int = _setting(_integer(minimum=0, maximum=1000), default=20)
     approval_four_eyes: str = _setting(_one_of("on", "off"), default="off")
     public_url: str | None = _setting(parse_public_url, default=None)

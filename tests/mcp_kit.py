@@ -1,11 +1,13 @@
 """Makes arms of MCP servers for tests, and lets this process use them."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from orchestrator.auth.egress import EgressRules
 from orchestrator.cli.mcp_arm import McpArm
 from orchestrator.models.arm_capability import ARMS, ArmCapability, ArmRegistry, arm_of
 from orchestrator.registry.manifest import read_manifests
@@ -15,21 +17,6 @@ from workers.mcp.server import starter_of
 from workers.sandbox.selection import SandboxStatus
 
 SCRIPT = Path(__file__).with_name("mcp_server.py")
-
-
-class OwnArms:
-    """Arms that a test has made, as arms that are registered at run time."""
-
-    def __init__(self, arms: Mapping[str, ArmCapability]) -> None:
-        self.arms = dict(arms)
-
-    def find(self, arm_id: str) -> ArmCapability | None:
-        """Return one of them."""
-        return self.arms.get(arm_id)
-
-    def visible(self, _tenant: str) -> Iterable[ArmCapability]:
-        """Return all of them."""
-        return self.arms.values()
 
 
 def odd_server(mode: str, place: Path) -> dict[str, Any]:
@@ -42,9 +29,18 @@ def odd_server(mode: str, place: Path) -> dict[str, Any]:
     }
 
 
-def freeze_arm(arms: Path, name: str, table: Mapping[str, Any], *, sandbox: SandboxStatus) -> McpArm:
+def freeze_arm(
+    arms: Path,
+    name: str,
+    table: Mapping[str, Any],
+    *,
+    sandbox: SandboxStatus,
+    rules: EgressRules | None = None,
+) -> McpArm:
     """Start the server, and freeze its tools as an arm below `arms`; `using` ends it."""
-    described = CONNECTIONS.describe(name, starter_of(table, (), sandbox), checkpoint=lambda: None)
+    described = CONNECTIONS.describe(
+        name, starter_of(table, (), status=sandbox, rules=rules), checkpoint=lambda: None
+    )
     arm = McpArm(arms / name)
     record = {
         "description": f"Tools of the server {name}",
@@ -59,18 +55,18 @@ def freeze_arm(arms: Path, name: str, table: Mapping[str, Any], *, sandbox: Sand
 def load_arms(arms: Path) -> dict[str, ArmCapability]:
     """Return the arms below a directory of ARMS_PATH, by id."""
     registry = ArmRegistry(arm_of(record) for record in read_manifests(REGISTRY, str(arms)))
-    return {arm.arm_id: arm for arm in registry.values() if arm.arm_id not in list(ARMS)}
+    return {arm.arm_id: arm for arm in registry.values() if arm.source == "ARMS_PATH"}
 
 
 @contextmanager
 def using(arms: Path) -> Iterator[Mapping[str, ArmCapability]]:
     """Let this process use the arms below a directory; their servers end with the block."""
-    loaded = load_arms(arms)
-    ARMS.attach(OwnArms(loaded))
+    loaded, before = load_arms(arms), ARMS._static
+    ARMS._static = MappingProxyType({**before, **loaded})
     try:
         yield loaded
     finally:
-        ARMS.attach(None)
+        ARMS._static = before
         CONNECTIONS.close()
 
 

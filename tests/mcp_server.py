@@ -88,7 +88,7 @@ CALLS: Mapping[str, Callable[[str], dict[str, Any] | None]] = {
     "long line": write_one_long_line,
     "fails": lambda _given: text("it went wrong", isError=True),
     "leaks": lambda _given: text(LEAK),
-    "long text": lambda _given: text("word " * 60_000),
+    "long text": lambda _given: text("word " * 4_000),
     "pictures": lambda _given: {"content": [{"type": "image", "data": "aGVsbG8=", "mimeType": "image/png"}]},
     "measured": lambda given: text(
         given, structuredContent={"length": "long" if given == "lie" else len(given)}
@@ -101,8 +101,9 @@ CALLS: Mapping[str, Callable[[str], dict[str, Any] | None]] = {
 def called(request: Mapping[str, Any]) -> None:
     with (PLACE / "calls").open("a") as calls:
         calls.write(request["params"]["name"] + "\n")
-    if MODE == "refuses":
-        send({"id": request["id"], "error": {"code": -32602, "message": "no such argument"}})
+    if MODE in ("refuses", "breaks"):
+        code = -32602 if MODE == "refuses" else -32603
+        send({"id": request["id"], "error": {"code": code, "message": "no such argument"}})
         return
     result = CALLS.get(MODE, text)(request["params"]["arguments"]["text"])
     send({"id": request["id"], "result": result})

@@ -32,7 +32,7 @@ def connect_to(
     connection raises OSError or HTTPException when the deadline has passed or `abort` was called.
     """
     connected_by = min(deadline, time.monotonic() + connect_seconds)
-    addresses = _resolve(target, deadline=connected_by)
+    addresses = resolve(target, deadline=connected_by)
     connection = PinnedConnection(target, addresses, deadline=connected_by)
     try:
         with _limited(connection, connected_by):
@@ -139,7 +139,7 @@ class PinnedConnection(http.client.HTTPConnection):
         return seconds
 
 
-def _resolve(target: EgressTarget, *, deadline: float) -> list[str]:
+def resolve(target: EgressTarget, *, deadline: float) -> list[str]:
     """Return the host's addresses, all of which must be public; the connection uses one of them, not the name."""
     found: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 

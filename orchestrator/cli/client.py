@@ -7,17 +7,19 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from orchestrator.cli.exit_status import RequestRefused, ServerUnreachable
 from orchestrator.devserver import state_directory
 from orchestrator.models.errors import OctoError, SettingsError
 from orchestrator.settings_file import read_stack_file
+
+T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 LOCAL_TENANT = "local"
@@ -59,9 +61,24 @@ class ApiClient:
         """Return the JSON answer of POST `path` with `content` as its body. Raises like `get`."""
         return self._call("POST", path, body=content, headers={"Content-Type": media_type, **headers})
 
+    def download(self, path: str) -> bytes:
+        """Return the bytes of GET `path`. Raises like `get`."""
+        return self._send("GET", path, read=lambda content: content)
+
     def _call(
         self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Any:
+        return self._send(method, path, body=body, headers=headers, read=_json)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        read: Callable[[bytes], T],
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> T:
         request = urllib.request.Request(self.url + path, data=body, method=method)  # noqa: S310 - open_client checks
         for name, value in (headers or {}).items():
             request.add_header(name, value)
@@ -71,7 +88,7 @@ class ApiClient:
         give_up = time.monotonic() + _RETRY_SECONDS
         while True:
             try:
-                return self._answer(request)
+                return self._answer(request, read)
             except RequestRefused as error:
                 # the server did nothing, so repeating is safe; consecutive commands share one key's rate limit
                 pause = error.retry_after if error.status == HTTPStatus.TOO_MANY_REQUESTS else None
@@ -79,10 +96,10 @@ class ApiClient:
                     raise
                 time.sleep(pause)
 
-    def _answer(self, request: urllib.request.Request) -> Any:
+    def _answer(self, request: urllib.request.Request, read: Callable[[bytes], T]) -> T:
         try:
             with self._opener().open(request, timeout=self.timeout_seconds) as answer:
-                return json.loads(answer.read())
+                return read(answer.read())
         except urllib.error.HTTPError as error:
             raise _error_of(error) from error
         except (OSError, http.client.HTTPException) as error:
@@ -99,6 +116,10 @@ class ApiClient:
         if urlsplit(self.url).hostname in _LOOPBACK:
             return urllib.request.build_opener(urllib.request.ProxyHandler({}), *handlers)
         return urllib.request.build_opener(*handlers)
+
+
+def _json(content: bytes) -> Any:
+    return json.loads(content)
 
 
 class _ReadsEarlyAnswer(http.client.HTTPConnection):

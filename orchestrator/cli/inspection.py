@@ -1,9 +1,11 @@
 """The commands that read tasks: list, result, events, trace."""
 
+import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +18,7 @@ from orchestrator.cli.progress import FINAL_EVENTS
 from orchestrator.cli.task_report import compact, shortened
 from orchestrator.models.execution_state import TaskStatus
 
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 _POLL_SECONDS = 1.0
 _GOAL_WIDTH = 60
 _MOST_LISTED = 10_000
@@ -56,19 +59,47 @@ def list_tasks(access: ServerOptions, /, status: str | None, limit: int, as_json
 
 @click.command(epilog=EXIT_STATUSES)
 @click.argument("task_id", metavar="TASK")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the whole result as JSON, with each step's output."
-)
+@click.option("--out", type=_FOLDER, metavar="DIR", help="Also write the files of the result into DIR.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @click.pass_obj
-def result(access: ServerOptions, /, task_id: str, as_json: bool) -> int:
+def result(access: ServerOptions, /, task_id: str, out: Path | None, as_json: bool) -> int:
     """Print the result of TASK and nothing else, so that it can be piped; exit with the status of its end."""
-    task = open_client(access).get(f"/v1/tasks/{task_id}")
+    client = open_client(access)
+    task = client.get(f"/v1/tasks/{task_id}")
     found = task["result"]
     if found is None:
         error = task["error"]["message"] if task["error"] else f"it is {task['status']}"
         raise click.ClickException(f"{task_id} has no result: {error}")
     click.echo(json_text(found) if as_json else found["output"])
+    if out is not None:
+        write_files(client, found["artifacts"], out)
     return status_of_task(task)
+
+
+def write_files(client: ApiClient, artifacts: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write the files of a result into a folder and name each on stderr; an existing file is never replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for artifact in artifacts:
+        content = client.download(f"/v1/files/{artifact['artifact_id']}")
+        click.echo(f"wrote {_write_new(folder, artifact['name'], content)}", err=True)
+
+
+def _write_new(folder: Path, name: str, content: bytes) -> Path:
+    """Write a new file into the folder; a number is added to a name that is taken."""
+    # the name is a server's: it must not lead out of the folder
+    plain = Path(name.replace("\\", "/")).name.lstrip(".") or "file"
+    stem, suffix = Path(plain).stem, Path(plain).suffix
+    for number in itertools.count(1):
+        path = folder / (plain if number == 1 else f"{stem}-{number}{suffix}")
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
+                return path
+            continue
+        return path
+    raise AssertionError("unreachable")
 
 
 @click.command()

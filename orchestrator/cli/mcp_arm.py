@@ -286,7 +286,7 @@ def _names(node: Any) -> Iterator[str]:
 def _head(name: str, record: Mapping[str, Any]) -> str:
     """Return the part of a manifest that the operator may edit."""
     table = dict(record["mcp"])
-    tighten = table.pop("tighten", {})
+    tighten, headers = table.pop("tighten", {}), table.pop("headers", {})
     lines = [
         f"# An MCP server as an arm, written by `octollm tools add`. After a change: octollm tools approve {name}",
         f"arm_id = {toml(name)}",
@@ -299,6 +299,8 @@ def _head(name: str, record: Mapping[str, Any]) -> str:
         "[mcp]",
         *(f"{key} = {toml(value)}" for key, value in table.items()),
     ]
+    if headers:
+        lines += ["", "[mcp.headers]", *(f"{toml(key)} = {toml(value)}" for key, value in headers.items())]
     for action, stricter in tighten.items():
         lines += [
             "",

@@ -90,6 +90,8 @@ def lines_of_task(
     if result.get("summary") not in (None, "", result.get("output")):
         yield "Steps", "bold"
         yield from ((f"  {line}", "dim") for line in _without(repeated, result["summary"].splitlines()))
+    for file in result.get("artifacts") or []:
+        yield f"  file {file['name']}, {file['size_bytes']} bytes: {file['artifact_id']}", None
     for warning in _without(repeated, result.get("warnings") or []):
         yield f"  ! {warning}", "yellow"
     error = task.get("error")

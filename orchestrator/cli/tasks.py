@@ -14,6 +14,7 @@ import click
 
 from orchestrator.cli.client import ApiClient, ServerOptions, open_client
 from orchestrator.cli.exit_status import EXIT_STATUSES, ExitStatus, status_of_task
+from orchestrator.cli.inspection import write_files
 from orchestrator.cli.output import json_text
 from orchestrator.cli.task_report import print_report, read_decisions
 from orchestrator.cli.watch import choose_display, follow
@@ -78,13 +79,25 @@ def _contract_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(epilog=EXIT_STATUSES)
 @_contract_options
 @click.option("--watch/--no-watch", default=True, help="Show the progress while waiting for the end.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the files of the result, such as patches, into DIR.",
+)
 @_AS_JSON
 @click.pass_obj
-def run(access: ServerOptions, /, goal: str, watch: bool, as_json: bool, **options: Any) -> int:
+def run(
+    access: ServerOptions, /, goal: str, watch: bool, out: Path | None, as_json: bool, **options: Any
+) -> int:
     """Submit GOAL (- reads it from stdin), wait until it ends, print the result and the judge's verdict."""
     client = open_client(access)
     task_id = _post(client, goal, options)["task_id"]
-    return _wait_until_final(client, task_id, watch=watch and not as_json, as_json=as_json)
+    status = _wait_until_final(client, task_id, watch=watch and not as_json, as_json=as_json)
+    if out is not None and status != ExitStatus.DETACHED:
+        result = client.get(f"/v1/tasks/{task_id}")["result"]
+        write_files(client, result["artifacts"] if result else (), out)
+    return status
 
 
 @click.command(epilog=EXIT_STATUSES)

@@ -34,6 +34,13 @@ def tools() -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @_OPTION("--url", help="The address of a server that is reached over streamable HTTP, in place of a command.")
 @_OPTION(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="With --url; {TOKEN} is a variable of --env.",
+)
+@_OPTION(
     "--read", "reads", multiple=True, metavar="PATH", help="A directory or file that the server may read."
 )
 @_OPTION(
@@ -158,7 +165,7 @@ def approve(*, name: str, yes: bool) -> None:
 
 
 def _add(arm: McpArm, command: Sequence[str], options: Mapping[str, Any]) -> FrozenTools:
-    table: dict[str, Any] = {"url": options["url"]} if options["url"] else _local(arm, command, options)
+    table: dict[str, Any] = _remote(options) if options["url"] else _local(arm, command, options)
     table["timeout_seconds"] = options["timeout"]
     if options["only"]:
         table["only"] = list(options["only"])
@@ -175,6 +182,11 @@ def _add(arm: McpArm, command: Sequence[str], options: Mapping[str, Any]) -> Fro
     if missing:
         raise SettingsError(f"the server has no tool {sorted(missing)[0]!r}: correct --only")
     return arm.create({**record, "version": str(described["version"])[:40] or "1"}, listed)
+
+
+def _remote(options: Mapping[str, Any]) -> dict[str, Any]:
+    headers = dict(text.partition("=")[::2] for text in options["headers"])
+    return {"url": options["url"], **({"headers": headers} if headers else {})}
 
 
 def _local(arm: McpArm, command: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,7 +219,13 @@ def _tightened(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _described(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """Start the server in its sandbox, or connect to it, and return what it says of itself."""
     least = peek("EXECUTOR_MIN_ISOLATION") or "basic"
-    asked = {"name": name, "mcp": record["mcp"], "env": list(record.get("env", ()))}
+    asked = {
+        "name": name,
+        "mcp": record["mcp"],
+        "env": list(record.get("env", ())),
+        "allowed_hosts": peek("ARM_ALLOWED_HOSTS"),
+        "local_targets": peek("ARM_LOCAL_TARGETS"),
+    }
     try:
         done = subprocess.run(
             [sys.executable, "-m", "workers.mcp", least],

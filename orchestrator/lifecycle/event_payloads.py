@@ -23,7 +23,7 @@ def result_of(verdict: Verdict) -> dict[str, Any]:
         "confidence": verdict.confidence or 0.0,
         "validation_passed": verdict.decision is Decision.PASSED,
         "data": verdict.output_value,
-        "artifacts": [],
+        "artifacts": list(verdict.artifacts),
         "warnings": list(verdict.warnings),
         "partial": False,
     }

@@ -50,7 +50,8 @@ class Verdict:
     steps are done. `confidence` in the result is 0 if it was rejected, 1 if rules alone show that every required
     criterion is met, and None if it was not measured. `output` is the answer as text, `output_value` as JSON values,
     and `summary` what each step did. `answered_by` is plan (it names the answer), step (the last one gives it), model
-    (it wrote the answer from the outputs) or summary (there is no other answer).
+    (it wrote the answer from the outputs) or summary (there is no other answer). `artifacts` are the files of the
+    result: see orchestrator.lifecycle.deliverables.
     """
 
     decision: Decision
@@ -62,6 +63,7 @@ class Verdict:
     output_value: Any = None
     summary: str = ""
     answered_by: str = "summary"
+    artifacts: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
@@ -88,5 +90,6 @@ class Verdict:
             output_value=record["output_value"],
             summary=record.get("summary", record["output"]),
             answered_by=record.get("answered_by", "summary"),
+            artifacts=tuple(record.get("artifacts", ())),
             warnings=tuple(record["warnings"]),
         )

@@ -30,6 +30,13 @@ def test_a_task_is_listed_read_followed_and_drawn_from_the_shell(stack: Stack, t
         octollm graph $task > task.mmd
         octollm graph --plan {plan} --format dot > plan.dot
         octollm upload events.txt > upload.txt
+        octollm run "deliver it" --no-watch --out files --plan - <<END > run.txt 2> wrote.txt
+steps:
+  - id: keep
+    arm: retriever
+    action: collect
+    inputs: {{values: {{report: {{artifact_id: $(cut -d' ' -f1 upload.txt)}}}}}}
+END
         echo $task
         """,
         url=stack.url,
@@ -58,3 +65,5 @@ def test_a_task_is_listed_read_followed_and_drawn_from_the_shell(stack: Stack, t
     assert "    s1 --> s2" in read("task.mmd")
     assert "    s1 -> s2;" in read("plan.dot")
     assert len(read("upload.txt").split()[0]) == 64
+    assert read("wrote.txt") == "wrote files/events.txt\n"
+    assert read("files/events.txt") == read("events.txt")

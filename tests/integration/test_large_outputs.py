@@ -101,7 +101,10 @@ def test_the_judge_checks_the_whole_output_and_the_task_s_result_points_to_it(
 
     assert verdict.decision is Decision.PASSED, verdict.output
     assert verdict.output_value == {"all": pointer}
-    assert "2 values collected" in verdict.output
+    assert "2 values collected" in verdict.summary
+    assert [(file["step"], file["artifact_id"]) for file in verdict.artifacts] == [
+        ("all", pointer["artifact_id"])
+    ]
 
 
 def test_an_output_larger_than_a_file_may_be_fails_the_step(engineer: Engineer) -> None:

@@ -1,6 +1,7 @@
 """MCP servers as arms: real servers in a real sandbox, most of which do what a server must not do."""
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp.shared import _otel
+from opentelemetry.trace import NoOpTracer
 
 from orchestrator.models.errors import (
     InvalidStepInput,
@@ -27,8 +30,8 @@ from orchestrator.models.step_result import StepResult
 from tests.mcp_kit import freeze_arm, odd_server, servers_of, using
 from tests.unit.arm_kit import assignment, run
 from tests.waiting import wait_until
+from workers.arms import mcp
 from workers.arms.base import Assignment
-from workers.arms.mcp import MAX_CHARACTERS
 from workers.mcp import session
 from workers.sandbox.backend import Isolation
 from workers.sandbox.selection import SandboxStatus, select_sandbox
@@ -130,6 +133,17 @@ def test_a_tool_that_changed_after_its_approval_is_not_called(odd: Odd) -> None:
     assert odd.calls() == ["read_it", "write it"]
 
 
+@misbehaving("good")
+def test_actions_that_were_loosened_by_hand_are_refused(odd: Odd, tmp_path: Path) -> None:
+    stated = tmp_path / "arms" / "odd" / "actions.json"
+    stated.write_text(stated.read_text().replace('"write"', '"read"'))
+
+    with using(tmp_path / "arms"), pytest.raises(ToolChanged, match="may be tightened"):
+        odd.call("write_it")
+
+    assert odd.calls() == []
+
+
 @misbehaving("dies")
 def test_a_server_that_dies_in_a_read_is_lost_and_in_a_write_leaves_the_outcome_unknown(odd: Odd) -> None:
     with pytest.raises(ToolServerLost) as lost:
@@ -215,10 +229,19 @@ def test_an_error_of_the_tool_is_a_failed_step_with_what_it_said_as_data(odd: Od
     assert "went wrong" not in failed.value.message
 
 
-@misbehaving("refuses", "nonsense")
-def test_a_refusal_and_an_answer_that_mcp_does_not_know_fail_the_step(odd: Odd) -> None:
+@misbehaving("refuses")
+def test_a_server_s_refusal_fails_the_step_also_of_a_write(odd: Odd) -> None:
+    for action in ("read_it", "write_it"):
+        with pytest.raises(ToolFailed, match="-32602"):
+            odd.call(action)
+
+
+@misbehaving("breaks", "nonsense")
+def test_an_answer_that_does_not_say_what_happened_leaves_a_write_unknown(odd: Odd) -> None:
     with pytest.raises(ToolFailed):
         odd.call("read_it")
+    with pytest.raises(OutcomeUnknown):
+        odd.call("write_it")
 
 
 @misbehaving("leaks")
@@ -231,10 +254,12 @@ def test_secrets_in_an_answer_are_redacted_and_instructions_in_it_are_reported(o
 
 
 @misbehaving("long text")
-def test_a_long_text_is_cut_with_a_warning(odd: Odd) -> None:
+def test_a_long_text_is_cut_with_a_warning(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp, "MAX_CHARACTERS", 10_000)
+
     result = odd.call()
 
-    assert len(result.output["text"]) == MAX_CHARACTERS
+    assert len(result.output["text"]) == 10_000
     assert result.output["complete"] is False
     assert result.warnings
 
@@ -285,6 +310,15 @@ def test_several_steps_share_a_server_at_the_same_time(odd: Odd) -> None:
 
     assert answers == {text: text for text in texts}
     assert len(servers_of(odd.place)) == 1
+
+
+@misbehaving("good")
+def test_the_sdk_makes_no_spans_of_its_own_and_logs_nothing_that_a_server_wrote(odd: Odd) -> None:
+    odd.call()
+
+    assert isinstance(_otel._tracer, NoOpTracer)
+    assert not logging.getLogger("mcp").isEnabledFor(logging.CRITICAL)
+    assert not logging.getLogger("client").isEnabledFor(logging.CRITICAL)
 
 
 @misbehaving("good")

@@ -10,8 +10,10 @@ from api.routes.task_contract import TaskRequestSchema, read_contract
 from api.routes.tasks import TaskListQuerySchema
 from api.schemas.fields import UtcDateTime
 from api.schemas.requests import read
+from orchestrator.cache.exact import key_of, key_parts
 from orchestrator.models.errors import InvalidInput
 from orchestrator.models.task_contract import Budget, Contract, Criterion, Priority
+from tests.plug_in_arms import action, added, plug_in
 
 ARTIFACT = "a" * 64
 
@@ -248,6 +250,26 @@ def test_the_contract_s_members_about_arms_are_kept() -> None:
 )
 def test_members_of_octollm_s_contract_have_types_and_limits(members: dict[str, Any]) -> None:
     assert faulty_fields(**members) == set(members)
+
+
+def test_a_contract_may_name_what_the_tenant_s_own_arms_offer() -> None:
+    members = {"goal": "do it", "assigned_arm": "own", "required_capabilities": ["spying"]}
+
+    with added(plug_in("acme/own", action("look", capabilities=["spying"]), tenant="acme")):
+        given = read_contract(members, default_budget=Budget(), tenant="acme")
+        with pytest.raises(InvalidInput, match="assigned_arm: Not an arm") as refused:
+            read_contract(members, default_budget=Budget(), tenant="other")
+
+    assert (given.assigned_arm, given.required_capabilities) == ("acme/own", ("spying",))
+    assert "acme" not in refused.value.message
+
+
+def test_a_limit_on_effects_is_a_part_of_the_cache_key() -> None:
+    def key(**members: Any) -> str:
+        return key_of(key_parts(contract(**members), tenant="acme", scopes=[], environment="e"))
+
+    assert key(effects="write") == key()
+    assert len({key(), key(effects="read"), key(effects="none")}) == 3
 
 
 def test_an_unknown_capability_is_a_fault() -> None:

@@ -20,7 +20,7 @@ from workers.arms.judge_rules import RoundView
 
 log = structlog.get_logger(__name__)
 
-MAX_CHARACTERS = 200_000
+MAX_CHARACTERS = 50_000
 """The longest answer as text; a longer one is cut, and is whole in the step's output."""
 _SPOKEN = ("answer", "explanation", "text", "values")
 """Members of an output that are an answer by themselves, in order of preference."""

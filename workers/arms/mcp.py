@@ -26,12 +26,13 @@ from orchestrator.models.errors import (
     ToolServerLost,
     ToolTimeout,
 )
+from orchestrator.models.mcp_tools import EFFECTS
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from orchestrator.rules.json_schema import faults
 from orchestrator.safety.redaction import replace_findings
 from workers.arms.base import Arm, Assignment, ToolUse, answer, check_inputs
-from workers.arms.text_files import scan_text
+from workers.arms.text_files import redact_text, scan_text
 from workers.mcp.connections import CONNECTIONS
 from workers.mcp.server import limits_of, starter_of
 from workers.mcp.session import Call
@@ -62,6 +63,7 @@ class McpArm:
         assignment.checkpoint()
         arm = ARMS[assignment.arm]
         table: Mapping[str, Any] = arm.mcp or {}
+        remote = assignment.remote
         if "command" in table:
             assignment.require_tool(TOOL)
         frozen = table.get("tools", {}).get(assignment.action)
@@ -69,15 +71,18 @@ class McpArm:
             raise ToolChanged(
                 f"the manifest of the arm {arm.arm_id} has no approved tool {assignment.action}"
             )
+        _refuse_looser(assignment, frozen)
         call = Call(frozen["tool"], frozen["sha256"], assignment.inputs)
         try:
             result = CONNECTIONS.call(
                 arm.arm_id,
-                starter_of(table, arm.env, self.sandbox),
+                starter_of(table, arm.env, status=self.sandbox, rules=remote.rules if remote else None),
                 call,
                 checkpoint=assignment.checkpoint,
             )
         except (ToolServerLost, ToolTimeout, OutputTooLarge, ToolFailed) as error:
+            if "said" in error.details:
+                error.details["said"] = redact_text(error.details["said"], call.tool, checkpoint=lambda: None)
             if call.is_sent and assignment.action_contract.runs_once and not _is_refusal(error):
                 raise OutcomeUnknown(
                     f"the tool {call.tool} of {arm.arm_id} was called and may have taken effect: {error.message}",
@@ -93,9 +98,20 @@ class McpArm:
         return ToolUse.inside(sandbox, {TOOL: version})
 
 
+def _refuse_looser(assignment: Assignment, frozen: Mapping[str, Any]) -> None:
+    """Raise ToolChanged when the arm's actions state less than the tool's own hints claimed at its approval."""
+    action = assignment.action_contract
+    is_looser = EFFECTS.index(action.effects) < EFFECTS.index(frozen["effects"])
+    if is_looser or (action.idempotent and not frozen["idempotent"]):
+        raise ToolChanged(
+            f"the actions of the arm {assignment.arm} state less effects of {action.name} than its hints: run "
+            f"`octollm tools approve {assignment.arm}`; hints may be tightened under [mcp.tighten] in the manifest"
+        )
+
+
 def _is_refusal(error: Exception) -> bool:
-    """Return whether the server itself answered that it did not do the call."""
-    return isinstance(error, ToolFailed) and "said" in error.details
+    """Return whether the server itself answered that it did not begin the call."""
+    return isinstance(error, ToolFailed) and error.details.get("is_refusal") is True
 
 
 def _answer(assignment: Assignment, result: CallToolResult, use: ToolUse) -> StepResult:

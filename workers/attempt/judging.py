@@ -1,12 +1,12 @@
 """Judges a round: reads its results, asks the judge arm, and decides what the cache may keep."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from orchestrator.chord.database import statement
-from orchestrator.lifecycle import output_offload
+from orchestrator.chord.database import in_transaction, statement
+from orchestrator.lifecycle import deliverables, output_offload
 from orchestrator.memory import rounds, tasks
 from orchestrator.memory.rounds import RoundResults
-from orchestrator.models.verdict import Verdict
+from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from workers.arms.judge import RoundView, judge_round
@@ -25,11 +25,26 @@ class JudgedRound:
 
 
 def judge(attempt: AttemptContext) -> JudgedRound:
-    """Return the verdict on the claimed round, and what the cache may keep; stores neither. Raises MustWait."""
+    """Return the verdict on the claimed round, and what the cache may keep; stores only the result's files.
+
+    Raises MustWait.
+    """
     view, read = _view(attempt)
     verdict = judge_round(view, model_of(attempt), on_writing=lambda: _enter_finishing(attempt))
+    if verdict.decision is not Decision.FAILED:
+        verdict = _with_files(attempt, view, verdict)
     crash_point.here(Point.JUDGED_NOT_FINISHED)
     return JudgedRound(verdict, result_cache.admit(attempt, verdict, read))
+
+
+def _with_files(attempt: AttemptContext, view: RoundView, verdict: Verdict) -> Verdict:
+    """Return the verdict with the files of the result, which are stored: a repeated attempt finds the same ones."""
+    found = deliverables.find(view.outputs(), view.recorded(), given=attempt.contract.attachments)
+    if not found:
+        return verdict
+    tenant = attempt.claim.tenant
+    stored = in_transaction(attempt.process.engine, lambda conn: deliverables.store(conn, tenant, found))
+    return replace(verdict, artifacts=tuple(stored))
 
 
 def _enter_finishing(attempt: AttemptContext) -> None:

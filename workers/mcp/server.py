@@ -4,9 +4,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.auth.egress import EgressRules
 from orchestrator.models.errors import ToolFailed
 from workers.mcp.session import Peer
 from workers.mcp.transport import PipePeer
@@ -21,11 +23,16 @@ _CPU_SECONDS = 3_600
 _OPEN_FILES = 1_024
 
 
-def starter_of(table: Mapping[str, Any], env: Iterable[str], status: SandboxStatus) -> Callable[[], Peer]:
-    """Return what starts the server of a manifest's table [mcp]; `env` names the variables that it gets of ours.
+def starter_of(
+    table: Mapping[str, Any], env: Iterable[str], *, status: SandboxStatus, rules: EgressRules | None
+) -> Callable[[], Peer]:
+    """Return what starts or reaches the server of a manifest's table [mcp]; `env` names the variables that it gets.
 
-    The function that is returned raises SandboxUnavailable, and ToolFailed for a directory that does not exist.
+    The function that is returned raises SandboxUnavailable, and ToolFailed for a directory that does not exist and for
+    a URL that `rules` do not allow.
     """
+    if "url" in table:
+        return partial(_reached, table, tuple(env), rules)
     variables = {"PATH": _PATH, "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"}
     variables |= {name: os.environ[name] for name in env if name in os.environ}
 
@@ -35,6 +42,15 @@ def starter_of(table: Mapping[str, Any], env: Iterable[str], status: SandboxStat
         return PipePeer(SandboxedServer(Sandbox(sandbox.backend, limits_of(table)), command))
 
     return start
+
+
+def _reached(table: Mapping[str, Any], env: tuple[str, ...], rules: EgressRules | None) -> Peer:
+    # it needs the HTTP client, which local servers do not
+    from workers.mcp.http import HttpPeer  # noqa: PLC0415
+
+    if rules is None:
+        raise LookupError("this process has no rules for the URLs of arms")
+    return HttpPeer.of(table, env, rules)
 
 
 def limits_of(table: Mapping[str, Any]) -> ToolLimits:

@@ -27,6 +27,9 @@ _MAX_PAGES = 50
 _RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] = TypeAdapter(
     mcp_types.CallToolResult | mcp_types.InputRequiredResult
 )
+_MAX_SAID = 1_000
+# with these codes a server says that it did not begin the call; any other may come after an effect
+_REFUSALS = frozenset((mcp_types.INVALID_PARAMS, mcp_types.METHOD_NOT_FOUND))
 _LOST = frozenset((mcp_types.CONNECTION_CLOSED, mcp_types.REQUEST_TIMEOUT))
 
 
@@ -142,10 +145,14 @@ class Session:
                 self._closing.set()
 
     def _fault_of(self, error: MCPError) -> StepError:
-        if error.error.code not in _LOST:
+        if self.flow.fault is None and error.error.code not in _LOST:
             return ToolFailed(
                 f"the MCP server {self.name} refuses the call with error {error.error.code}",
-                details={"said": error.error.message[:1_000], "untrusted": True},
+                details={
+                    "said": error.error.message[:_MAX_SAID],
+                    "untrusted": True,
+                    "is_refusal": error.error.code in _REFUSALS,
+                },
             )
         self.retire()
         return self.flow.fault or ToolServerLost(f"the MCP server {self.name} ended before it answered")
@@ -213,6 +220,8 @@ class Session:
             async with client:
                 self._opened.set_result(client)
                 while self._calls or time.monotonic() < self.used_at + IDLE_SECONDS:
+                    if self.flow.fault is not None:
+                        raise self.flow.fault
                     await asyncio.to_thread(peer.check)
                     await asyncio.sleep(_WATCH_SECONDS)
         except OctoError as error:

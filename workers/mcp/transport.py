@@ -17,10 +17,12 @@ from workers.sandbox.server import SandboxedServer
 
 MAX_MESSAGE_BYTES = 4 * 1024**2
 MAX_BYTES = 16 * 1024**2
-MAX_MESSAGES = 10_000
+MAX_MESSAGES = 2_000
 """How much a server may write from one request of ours to the next."""
 MAX_BAD_LINES = 100
 _CHUNK_BYTES = 65_536
+# a server must read that its call was cancelled, and may want to finish a file
+_GRACE_SECONDS = 1.0
 
 
 @dataclass
@@ -78,7 +80,7 @@ class PipePeer:
 
     def end(self) -> None:
         """Let it end by itself for a moment, then kill it."""
-        self.server.end()
+        self.server.end(grace_seconds=_GRACE_SECONDS)
 
     def streams(self, flow: Flow) -> AbstractAsyncContextManager[TransportStreams]:
         """Return the transport of one session."""

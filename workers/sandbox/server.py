@@ -1,9 +1,9 @@
 """A program that stays in its sandbox and is spoken to over its standard input and output, until it is ended."""
 
 import os
-import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from workers.sandbox.selection import Sandbox
 _TAIL_BYTES = 4_096
 _CHUNK_BYTES = 65_536
 _JOIN_SECONDS = 5.0
+_TICK_SECONDS = 0.02
 _PIPES = ("stdin", "stdout", "stderr", "report", "ready", "go")
 
 
@@ -42,6 +43,7 @@ class SandboxedServer:
         """Start the server; raises SandboxUnavailable when its sandbox does not start."""
         self._kept = ExitStack()
         self._tail = bytearray()
+        self._pipes: dict[str, Pipe] = {}
         self._init: int | None = None
         self._limits: ToolLimits = sandbox.limits
         try:
@@ -66,8 +68,12 @@ class SandboxedServer:
         return self._process.pid
 
     def has_ended(self) -> bool:
-        """Return whether the server has ended."""
-        return self._process.poll() is not None
+        """Return whether the server has ended. Until `end` it stays a zombie, so that its pid is not used again."""
+        try:
+            ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return True
+        return ended is not None
 
     def last_words(self) -> str:
         """Return the end of what the server wrote to its standard error: untrusted text, for operators only."""
@@ -77,16 +83,25 @@ class SandboxedServer:
         """Raise ToolFailed when the server uses more memory, processes or scratch space than it may."""
         handshake.check_usage(self._cell, self._process.pid, self._limits)
 
-    def end(self) -> None:
-        """Kill all processes of the server and wait for their end; safe to call twice."""
+    def end(self, *, grace_seconds: float = 0.0) -> None:
+        """Close the server's input, let it end by itself within the grace time, and kill all that is left of it.
+
+        Returns when all its processes have ended; safe to call twice.
+        """
+        if "stdin" in self._pipes:
+            self._pipes["stdin"].close_write()
+            give_up = time.monotonic() + grace_seconds
+            while not self.has_ended() and time.monotonic() < give_up:
+                time.sleep(_TICK_SECONDS)
         self._kept.close()
+        self._pipes = {}
 
     def _start(self, sandbox: Sandbox, command: ServerCommand) -> None:
         kept = self._kept
         inputs = Path(tempfile.mkdtemp(prefix=cleanup.directory_prefix()))
         kept.callback(cleanup.remove, inputs)
         self._cell: Cell = kept.enter_context(sandbox.cell(inputs, command.access))
-        self._pipes: dict[str, Pipe] = {name: kept.enter_context(handshake.open_pipe()) for name in _PIPES}
+        self._pipes = {name: kept.enter_context(handshake.open_pipe()) for name in _PIPES}
         inherited = HandshakePipes(
             go=self._pipes["go"].read, ready=self._pipes["ready"].write, report=self._pipes["report"].write
         )
@@ -94,7 +109,7 @@ class SandboxedServer:
         argv = [word.replace("{scratch}", scratch) for word in command.argv]
         environment = {**command.environment, "HOME": scratch, "TMPDIR": scratch}
         start = self._cell.start(argv, environment, inherited)
-        self._process: subprocess.Popen[bytes] = handshake.spawn(start, self._pipes)
+        self._process = handshake.spawn(start, self._pipes)
         kept.callback(self._end_processes, start.is_keeper)
         reader = threading.Thread(target=self._read_stderr, name="server-stderr", daemon=True)
         reader.start()
@@ -106,7 +121,6 @@ class SandboxedServer:
         handshake.send_go(self._pipes["go"].write)
 
     def _end_processes(self, is_keeper: bool) -> None:
-        self._pipes["stdin"].close_write()
         self._pipes["go"].close_write()
         handshake.end(self._process, self._init, is_keeper=is_keeper)
         if self._init is not None:
