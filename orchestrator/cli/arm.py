@@ -81,7 +81,8 @@ def _known(name: str) -> ArmCapability:
     served = [one.arm_id for one in ARMS.values() if one.has_workers]
     if arm_id not in served:
         raise click.UsageError(
-            f"there is no arm {name!r} that workers serve; those are {', '.join(served)}: add the directory of its manifest to ARMS_PATH"
+            f"there is no arm {name!r} that workers serve; those are {', '.join(served)}: add the directory "
+            "of its manifest to ARMS_PATH"
         )
     return ARMS[arm_id]
 
