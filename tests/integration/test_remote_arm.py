@@ -1,6 +1,7 @@
 """A step of an HTTP arm: what the arm gets, what each of its answers means, and that it can't hold a worker."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -314,6 +315,29 @@ def test_a_host_that_is_no_longer_allowed_gets_nothing(caller: Caller) -> None:
 
     assert isinstance(error, ArmFailed)
     assert "ARM_ALLOWED_HOSTS" in error.message
+    assert caller.arm.received == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1"])
+def test_an_allowed_name_that_leads_to_a_private_address_is_not_contacted(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """The operator allowed the name, but the name's owner may point it to any address."""
+    settings = replace(caller.process.settings, arm_allowed_hosts=("arms.example.com",))
+    caller.process = replace(caller.process, settings=settings)
+    caller.register("https://arms.example.com/")
+    asked = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443))]
+    ask = socket.getaddrinfo
+
+    def answer(host: str, *where: Any, **how: Any) -> Any:
+        return asked if host == "arms.example.com" else ask(host, *where, **how)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+    error = caller.error("set")
+
+    assert isinstance(error, ArmUnavailable)
+    assert "not public" in error.message
     assert caller.arm.received == []
 
 
