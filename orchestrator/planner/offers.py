@@ -144,8 +144,11 @@ def settled(offers: Sequence[Offer], excluded: Mapping[str, str]) -> dict[str, A
 def _objection_to(offer: Offer, preferred: Offer, ground: StepGround) -> str | None:
     """Return why an offer can't stand in for the arm that a plan names, or None if it can.
 
-    It must offer what the named action offers, have no stronger effects, and bring the same checks.
+    It must offer what the named action offers, have no stronger effects, and bring the same checks. An arm that a
+    tenant registered never stands in for one of the operator's.
     """
+    if ground.arms[offer.arm].tenant and not ground.arms[preferred.arm].tenant:
+        return "was registered by a tenant: only a plan that names it is done by it"
     action, named = ground.action_of(offer), ground.action_of(preferred)
     if missing := sorted(set(named.capabilities) - set(action.capabilities)):
         return f"does not offer {', '.join(missing)}"

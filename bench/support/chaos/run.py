@@ -64,10 +64,13 @@ class Conditions:
             "ARMS_PATH": str(ARMS_PATH),
             "OCTOLLM_LEDGER": str(ledger.path),
         }
-        if self.mutation:
-            path = os.pathsep.join([str(_MUTATION), os.environ.get("PYTHONPATH", "")])
-            environ |= {"PYTHONPATH": path, "CHAOS_MUTATION": self.mutation}
-        return environ
+        return environ | mutation_of(self.mutation)
+
+
+def mutation_of(name: str) -> dict[str, str]:
+    """Return the environment that injects a defect into every process; {} without a name."""
+    path = os.pathsep.join([str(_MUTATION), os.environ.get("PYTHONPATH", "")])
+    return {"PYTHONPATH": path, "CHAOS_MUTATION": name} if name else {}
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def run(conditions: Conditions) -> Outcome:
             with contextlib.ExitStack() as ending:
                 with registered(*LEDGERS):
                     ending.enter_context(stack)
-                with _person(stack, ledger, conditions):
+                # two look at the same list, so that they decide the same approvals at the same time
+                with _person(stack, ledger, conditions), _person(stack, ledger, conditions):
                     calm, accepted, faults = _suffer(stack, harness, conditions)
                 left = _left_in_broker(harness)
                 ended = {pid for fault in faults for pid in fault.pids}
