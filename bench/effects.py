@@ -7,6 +7,7 @@ there or lets the step run again. Exit status 0 if no effect happened twice or w
 
 import argparse
 import logging
+import math
 import random
 import signal
 import sys
@@ -131,9 +132,12 @@ def main() -> int:
         try:
             person = Person(client_of(stack), ledger, patience_seconds=3 * LONGEST_SECONDS)
             scene = Scene(stack, harness, person, ledger, random.Random(seed))
-            for number in range(1, arguments.rounds + 1):
+            until = time.monotonic() + arguments.seconds
+            number = 0
+            while number < arguments.rounds and time.monotonic() < until:
+                number += 1
                 scene.round(number)
-            return _report(scene, rounds=arguments.rounds)
+            return _report(scene, rounds=number)
         finally:
             stack.stop()
 
@@ -167,6 +171,7 @@ def _report(scene: Scene, *, rounds: int) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200, help="how many rounds, one kill each")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no round after this time")
     parser.add_argument("--seed", type=int, help="of all that is random; printed, to be given again")
     return parser.parse_args()
 

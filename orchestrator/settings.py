@@ -41,7 +41,7 @@ from orchestrator.models.model_work import (
     parse_output_tokens,
 )
 from orchestrator.models.task_contract import MAX_BUDGET_TOKENS, Budget, parse_dollars
-from orchestrator.process.process_kind import KINDS, WITH_MODELS
+from orchestrator.process.process_kind import KINDS, SIGN_FOR_ARMS, WITH_MODELS
 from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
 from orchestrator.settings_text import (
     Rate,
@@ -124,7 +124,7 @@ class Settings:
     webhook_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
     arm_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
     arm_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
-    arm_ttl_seconds: int = _setting(_integer(minimum=5, maximum=86_400), default=90)
+    arm_ttl_seconds: int = _setting(_integer(minimum=1, maximum=86_400), default=90)
     tenant_max_arms: int = _setting(_integer(minimum=0, maximum=1000), default=20)
     approval_four_eyes: str = _setting(_one_of("on", "off"), default="off")
     public_url: str | None = _setting(parse_public_url, default=None)
@@ -200,6 +200,9 @@ class Settings:
                 f"JWT_TTL_SECONDS is {self.jwt_ttl_seconds}: set it to at most JWT_MAX_AGE_SECONDS "
                 f"({self.jwt_max_age_seconds}), or our own tokens are rejected"
             )
+        calls_arms = self.arm_allowed_hosts or self.arm_local_targets
+        if calls_arms and self.octollm_kind in SIGN_FOR_ARMS and not (self.arm_secret or self.jwt_secret):
+            yield "ARM_ALLOWED_HOSTS or ARM_LOCAL_TARGETS is set: set ARM_SECRET too, which signs what arms are sent"
         if self.octollm_kind and self.octollm_kind not in WITH_MODELS:
             # such a process has the names of models, but no API keys
             return

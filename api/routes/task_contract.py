@@ -205,7 +205,8 @@ def read_contract(
     given["attachments"] = tuple(dict.fromkeys(given.get("attachments", ())))
     given["required_capabilities"] = tuple(dict.fromkeys(given.get("required_capabilities", ())))
     if given.keys() & {"assigned_arm", "required_capabilities"}:
-        _read_arms(given, StepGround(visible_arms(tenant), tenant))
+        named = [given["assigned_arm"]] if given.get("assigned_arm") else []
+        _read_arms(given, StepGround(visible_arms(tenant, named=named), tenant))
     return Contract(budget=replace(default_budget, **budget), **given)
 
 

@@ -128,6 +128,18 @@ def webhook_secret(tenant: str) -> None:
     click.echo(secret)
 
 
+@keys.command(name="arm-secret")
+@click.argument("arm_id")
+def arm_secret(arm_id: str) -> None:
+    """Print the secret that signs the requests to the HTTP arm ARM_ID, for a verifier of Standard Webhooks.
+
+    It is derived from ARM_SECRET, or from JWT_SECRET if that is unset, and changes with it.
+    """
+    secret = credential.arm_secret(settings.load(stack_environ()), arm_id)
+    write_audit_entry(entry_of("arm.secret", tenant=None, key_id=None))
+    click.echo(secret)
+
+
 @keys.command(name="permits")
 def permits() -> None:
     """Make a key pair for steps' permits and print it for `eval` or for .env.

@@ -96,7 +96,10 @@ def latest_end(
     rows: Iterable[Mapping[str, Any]], *, deadline_at: datetime, contract: Mapping[str, Any]
 ) -> datetime:
     """Return the latest time to which the waits of a round's rows can put off the task's deadline."""
-    waits = [row["spec"]["approval"]["expires_in"] for row in rows if row.get("gate") == "closed"]
+    work = list(rows)
+    waits = [row["spec"]["approval"]["expires_in"] for row in work if row.get("gate") == "closed"]
+    # a person may be asked what became of it
+    waits += [Gate.expires_in for row in work if row["spec"].get("once")]
     if not waits:
         return deadline_at
     latest = deadline_at + timedelta(seconds=sum(waits))

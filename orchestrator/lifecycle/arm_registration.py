@@ -1,6 +1,7 @@
 """Registers HTTP arms while the system runs, keeps them alive and takes them out of use."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -112,18 +113,19 @@ class ArmRegistrar(NamedTuple):
     def _write(self, wanted: Registration, name: str) -> registered_arms.Registered:
         other = self._own(name) if wanted.is_shared else name
         with statement(self.engine) as conn:
-            taken_by = registered_arms.owner(conn, wanted.arm_id)
+            before = registered_arms.find(conn, wanted.arm_id)
             twin = registered_arms.find(conn, other)
-        if taken_by not in (None, self.tenant):
+        if before is not None and before.tenant != self.tenant:
             raise InvalidOperation(f"The arm {name} was registered by another tenant; choose another arm_id.")
         if twin is not None and twin.tenant == self.tenant and not twin.is_withdrawn:
             raise InvalidOperation(
                 f"The arm {name} is registered as {other}: delete that one first, or choose another arm_id."
             )
+        manifest = registered_arms.keep_retired(wanted.manifest, before)
         with tenant_statement(self.engine, self.tenant) as conn:
             registered = registered_arms.register(
                 conn,
-                wanted,
+                replace(wanted, manifest=manifest),
                 ttl_seconds=self.settings.arm_ttl_seconds,
                 max_arms=self.settings.tenant_max_arms,
             )

@@ -17,7 +17,8 @@ from orchestrator.models.approval import ALLOWED, ApprovalKind, Gate
 from orchestrator.models.errors import OutcomeUnknown
 from orchestrator.settings import Settings
 
-_EXPIRES_IN_SECONDS: Final = 86_400.0
+_MAX_WHY: Final = 500
+"""Most characters of an arm's own message in the question."""
 _REASONS: Final = {
     "lease_expired": "its worker stopped answering",
     "worker_lost": "its worker died",
@@ -89,14 +90,14 @@ def ask(engine: Engine, loss: Loss, *, settings: Settings) -> AskedOutcome | Non
 
 def _terms(row: LostEffect, loss: Loss) -> Gate:
     """Return what is asked; nobody's answer counts as a rejection."""
-    why = _REASONS.get(loss.reason) or (loss.error or {}).get("message", "it can't know")
+    why = _REASONS.get(loss.reason) or str((loss.error or {}).get("message", "it can't know"))[:_MAX_WHY]
     ask = (
         f"Did step {row.name} take effect? Attempt {row.attempt} began at {row.started_at.isoformat()} on "
         f"{row.owner} and its outcome is unknown: {why}. Look for the idempotency key {row.id} where it writes. "
         "run_again: it did not take effect. accept: it did; give the step's output. reject: fail the step."
     )
     allow = tuple(verb.value for verb in ALLOWED[ApprovalKind.OUTCOME])
-    return Gate(ask, expires_in=_EXPIRES_IN_SECONDS, on_expiry="reject", allow=allow)
+    return Gate(ask, on_expiry="reject", allow=allow)
 
 
 def _known(row: LostEffect, loss: Loss) -> dict[str, Any]:

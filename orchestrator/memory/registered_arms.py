@@ -4,7 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -24,7 +24,10 @@ from orchestrator.models.record import encode
 FRESH_SECONDS: Final = 1.0
 """How old a found arm, or the list of a tenant's arms, may be."""
 _MOST_KEPT: Final = 1000
-_DESCRIBED: Final = ("name", "description", "version", "cost_tier", "max_concurrent_tasks", "actions")
+_DESCRIBED: Final = ("name", "description", "version", "cost_tier", "max_concurrent_tasks")
+RETIRED: Final = "retired"
+"""The member of a stored manifest with the actions that later registrations left out."""
+_MOST_RETIRED: Final = 100
 
 _SQL = sql.load(__file__)
 
@@ -53,11 +56,16 @@ class RegisteredArm:
         """Return whether its last heartbeat is recent enough."""
         return self.expired_seconds < 0
 
-    def capability(self) -> ArmCapability:
-        """Return the arm as the registry's readers see it; what the manifest says of processes does not count."""
+    def capability(self, *, with_retired: bool = False) -> ArmCapability:
+        """Return the arm as the registry's readers see it; what the manifest says of processes does not count.
+
+        `with_retired`: with the actions of earlier registrations, which open steps may name.
+        """
+        retired = self.manifest.get(RETIRED, {}) if with_retired else {}
         return arm_of(
             {
                 **{member: self.manifest[member] for member in _DESCRIBED},
+                "actions": {**retired, **self.manifest["actions"]},
                 "arm_id": self.arm_id,
                 "kind": "http",
                 "url": self.url,
@@ -84,18 +92,21 @@ class Registration:
     registered_by: str
 
 
+def keep_retired(manifest: Mapping[str, Any], before: RegisteredArm | None) -> dict[str, Any]:
+    """Return a new manifest with the actions that only the earlier registration has, as retired ones."""
+    if before is None:
+        return dict(manifest)
+    earlier = {**before.manifest.get(RETIRED, {}), **before.manifest["actions"]}
+    retired = [(name, action) for name, action in earlier.items() if name not in manifest["actions"]]
+    return {**manifest, RETIRED: dict(retired[-_MOST_RETIRED:])}
+
+
 class Registered(NamedTuple):
     """The outcome of a registration."""
 
     registered_at: datetime
     expires_at: datetime
     is_new: bool
-
-
-def owner(conn: Connection, arm_id: str) -> str | None:
-    """Return the tenant that registered an arm, withdrawn or not; None if nobody did."""
-    found: str | None = conn.exec_driver_sql(_SQL["owner"], {"arm_id": arm_id}).scalar_one_or_none()
-    return found
 
 
 def register(
@@ -170,7 +181,10 @@ class RegisteredArms:
         def read() -> ArmCapability | None:
             with statement(self._engine) as conn:
                 found = find(conn, arm_id)
-            return found.capability() if found else None
+            if found is None:
+                return None
+            arm = found.capability(with_retired=True)
+            return arm if self._offers_any else replace(arm, in_plans=False)
 
         return self._found.get(arm_id, read)
 

@@ -1,9 +1,3 @@
--- name: owner
--- Read who registered an arm.
-SELECT tenant
-FROM registered_arms
-WHERE arm_id = %(arm_id)s
-
 -- name: register
 -- Upsert an arm: a repeated registration replaces its manifest and extends its life. No row: the arm belongs to another
 -- tenant, or the tenant has its number of arms. Withdrawn ones count too, at five times the limit, so that registering

@@ -10,12 +10,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from orchestrator.llm.completion import CallRecord
+from orchestrator.models.arm_capability import ARMS, REMOTE
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Priority
 from orchestrator.models.verdict import Decision
 from orchestrator.observability.multiprocess import share
 
 IS_SHARED = share()
+_ARMS = frozenset(ARMS)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -102,9 +104,11 @@ def task_ended(status: str, priority: str, seconds: float) -> None:
 
 
 def arm_invoked(arm: str, outcome: str, seconds: float) -> None:
-    """Count an attempt at a step; `arm` is an id of the registry, `outcome` a constant of our code."""
-    _ARM_INVOCATIONS.labels(arm, outcome).inc()
-    _ARM_SECONDS.labels(arm).observe(max(seconds, 0.0))
+    """Count an attempt at a step; `outcome` is a constant of our code. Registered arms are counted as one, `remote`."""
+    # clients choose the ids of registered arms: each would be a series for ever
+    name = arm if arm in _ARMS else REMOTE
+    _ARM_INVOCATIONS.labels(name, outcome).inc()
+    _ARM_SECONDS.labels(name).observe(max(seconds, 0.0))
 
 
 def routed(seconds: float) -> None:

@@ -53,7 +53,7 @@ def check_plan(
             f"the plan breaks a rule: {many[0]}", details={"errors": [{"field": "steps", "message": many[0]}]}
         )
     ground = StepGround(
-        visible_arms(tenant),
+        visible_arms(tenant, named=_arms_named(items[:MAX_STEPS])),
         tenant,
         attachments,
         effects=contract.effects if contract else EFFECTS[-1],
@@ -85,6 +85,11 @@ def check_plan(
         rationale = record.get("rationale") if isinstance(record, Mapping) else ""
         origin = PlanOrigin("client", rationale or "")
     return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance), answer)
+
+
+def _arms_named(items: Iterable[Any]) -> set[str]:
+    named = (item.get("arm") for item in items if isinstance(item, Mapping))
+    return {name for name in named if isinstance(name, str)}
 
 
 def path_lengths(plan: Plan) -> dict[str, int]:

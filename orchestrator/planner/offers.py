@@ -50,9 +50,18 @@ class NoOffer(Exception):
         self.member = member
 
 
-def visible_arms(tenant: str | None) -> dict[str, ArmCapability]:
-    """Return the arms by id that a tenant's plans may use; None: those that all tenants may use."""
-    return {arm_id: arm for arm_id, arm in ARMS.visible(tenant).items() if arm.in_plans}
+def visible_arms(tenant: str | None, *, named: Iterable[str] = ()) -> dict[str, ArmCapability]:
+    """Return the arms by id that a tenant's plans may use; None: those that all tenants may use.
+
+    The list of registered arms may be a second old; an arm that a plan names is looked up if it is not in it.
+    """
+    found = {arm_id: arm for arm_id, arm in ARMS.visible(tenant).items() if arm.in_plans}
+    for name in named:
+        ids = (canonical_arm(name), f"{tenant}/{name}")
+        if tenant is not None and not any(arm_id in found for arm_id in ids):
+            arms = [arm for arm_id in ids if (arm := ARMS.get(arm_id)) is not None]
+            found |= {arm.arm_id: arm for arm in arms if arm.in_plans and arm.tenant in (None, tenant)}
+    return found
 
 
 def split_name(name: str, arms: Mapping[str, ArmCapability]) -> tuple[str, str]:
@@ -135,8 +144,11 @@ def settled(offers: Sequence[Offer], excluded: Mapping[str, str]) -> dict[str, A
 def _objection_to(offer: Offer, preferred: Offer, ground: StepGround) -> str | None:
     """Return why an offer can't stand in for the arm that a plan names, or None if it can.
 
-    It must offer what the named action offers, have no stronger effects, and bring the same checks.
+    It must offer what the named action offers, have no stronger effects, and bring the same checks. An arm that a
+    tenant registered never stands in for one of the operator's.
     """
+    if ground.arms[offer.arm].tenant and not ground.arms[preferred.arm].tenant:
+        return "was registered by a tenant: only a plan that names it is done by it"
     action, named = ground.action_of(offer), ground.action_of(preferred)
     if missing := sorted(set(named.capabilities) - set(action.capabilities)):
         return f"does not offer {', '.join(missing)}"

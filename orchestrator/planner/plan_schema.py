@@ -39,6 +39,12 @@ PLAN_SCHEMA: Mapping[str, Any] = {
                             "additionalProperties": False,
                         },
                     },
+                    "approval": {
+                        "type": ["object", "null"],
+                        "properties": {"ask": {"type": "string"}},
+                        "required": ["ask"],
+                        "additionalProperties": False,
+                    },
                 },
                 "required": ["action", "id"],
                 "additionalProperties": False,
@@ -58,6 +64,7 @@ _SCALARS: Sequence[Mapping[str, Any]] = ({"type": "string"}, {"type": "number"},
 _REFERENCE: Mapping[str, Any] = {"$ref": "#/$defs/reference"}
 _RULE: Mapping[str, Any] = {"$ref": "#/$defs/rule"}
 _NAMED: Mapping[str, Any] = {"$ref": "#/$defs/named_values"}
+_APPROVAL: Mapping[str, Any] = {"type": "object", "properties": {"ask": _TEXT}, "required": ["ask"]}
 
 
 def enforced_schema(actions: Mapping[str, Action]) -> Mapping[str, Any]:
@@ -123,6 +130,8 @@ def _step(name: str, action: Action) -> dict[str, Any]:
             "inputs": _inputs(plain_schema(action.input_schema)),
             "depends_on": _TEXTS,
             "acceptance_criteria": {"$ref": "#/$defs/criteria"},
+            # each member of each alternative is charged; nobody needs to be asked about what changes nothing
+            **({"approval": _APPROVAL} if action.effects == "write" else {}),
         },
         "required": ["action", "id", "description", "inputs", "depends_on", "acceptance_criteria"],
     }

@@ -19,6 +19,12 @@ def start_lean() -> None:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's own way to forbid an import
 
 
+def allow(name: str) -> None:
+    """Let a library of UNUSED be imported after all, by code that needs it; call it before that import."""
+    if sys.modules.get(name, sys) is None:
+        del sys.modules[name]
+
+
 def settle() -> None:
     """Collect garbage from now on, but not among what exists; call it before children are forked.
 

@@ -24,6 +24,8 @@ KINDS: Final = ("web", *_ROUNDS, *_ARMS, REMOTE, "webhook", "sweeper", "flower")
 WITH_MODELS: Final = frozenset(
     arm.process for arm in ARMS.values() if arm.asks_models and arm.process != PLUG_INS
 )
+# the kinds that can't work without ARM_SECRET where HTTP arms are allowed; an empty kind is any
+SIGN_FOR_ARMS: Final = ("", "web", REMOTE)
 SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "JWT_PRIVATE_KEY": frozenset(("web",)),
     "JWT_SECRET": frozenset(("web",)),

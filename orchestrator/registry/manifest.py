@@ -19,8 +19,8 @@ from orchestrator.registry.sources import Source
 PLUG_INS: Final = "arms"
 """The line of the Procfile that serves the arms of plug-ins."""
 MAX_BYTES: Final = 2**20
-# processes that are no arm's; `octollm up` names a plug-in's process after its arm
-_PROCESSES: Final = ("web", PLUG_INS, "remote", "webhook", "sweeper", "flower", "release")
+# processes that serve no arm of a manifest, and a queue of one; `octollm up` names a plug-in's process after its arm
+_PROCESSES: Final = ("web", PLUG_INS, "remote", "arm.remote", "webhook", "sweeper", "flower", "release")
 _SIDES: Final = ("input", "output")
 _AT_LINE: Final = re.compile(r" \(at line (\d{1,9}), column \d{1,9}\)")
 

@@ -21,7 +21,7 @@ class ActionOptions:
     idempotent: bool | None
     deterministic: bool | None
     attachments: Any
-    timeout_seconds: float
+    timeout_seconds: Any
     capabilities: Sequence[str] | None
     max_age_seconds: int | None
     least_tokens: int
@@ -29,8 +29,10 @@ class ActionOptions:
 
 
 def action(
+    _function: None = None,
+    /,
     *,
-    effects: Effects,
+    effects: Effects | None = None,
     name: str | None = None,
     description: str | None = None,
     idempotent: bool | None = None,
@@ -44,15 +46,17 @@ def action(
 ) -> Callable[[_Function], _Function]:
     """Make a function an action; the function itself stays as it is, and a test may call it.
 
-    `effects`: "none" computes from its inputs only, "read" looks at the world, "write" changes it. `idempotent`: a
-    second run does no harm; default: true unless it writes. `max_age_seconds`: how long a result may be used again for
-    the same inputs; default: always for effects "none", else never. `deterministic`: the same inputs give the same
-    output; default: true, unless it has `least_tokens`. `attachments`: "one" or "any" of the task's files
+    `effects` must be stated: "none" computes from its inputs only, "read" looks at the world, "write" changes it.
+    `idempotent`: a second run does no harm; default: true unless it writes. `max_age_seconds`: how long a result may be
+    used again for the same inputs; default: always for effects "none", else never. `deterministic`: the same inputs
+    give the same output; default: true, unless it has `least_tokens`. `attachments`: "one" or "any" of the task's files
     are read. `timeout_seconds` is the limit of one attempt. `capabilities` are words that a plan may ask for instead of
     the name; default: the name. `least_tokens`: the fewest tokens that the function's questions to a model need.
     `approval`: "ask" (a person approves every step) or "never"; default: the operator's policy decides. `name` and
     `description` default to the function's name and the first paragraph of its docstring.
     """
+    if _function is not None:
+        raise TypeError('write @action(effects="none"), with parentheses')
     options = ActionOptions(
         effects=effects,
         name=name,

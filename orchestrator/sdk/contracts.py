@@ -3,6 +3,7 @@
 import inspect
 import linecache
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -56,7 +57,7 @@ def actions_of(module: str, directory: Path | None = None) -> dict[str, dict[str
     A record has what a manifest's action has, and `input_schema` and `output_schema`. With `directory`, which sys.path
     names, the module must come from there. Raises ContractFault, and what the import of the module raises.
     """
-    found = import_module(module)
+    found = _imported(module, directory)
     file = Path(found.__file__ or "")
     if directory is not None and directory.resolve() not in file.resolve().parents:
         raise ContractFault(
@@ -70,6 +71,33 @@ def actions_of(module: str, directory: Path | None = None) -> dict[str, dict[str
             ]
         )
     return {name: action.record for name, action in functions_of(found).items()}
+
+
+def _imported(module: str, directory: Path | None) -> ModuleType:
+    """Import a module; raises ContractFault for an error that a line of the directory's own files raises."""
+    try:
+        return import_module(module)
+    except ImportError:
+        # a library that is missing here, which is no fault of the file
+        raise
+    except Exception as error:
+        place = _raised_at(error, directory) if directory else None
+        if place is None:
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        raise ContractFault([Fault(*place, f"{type(error).__name__}: {reason:.300}")]) from error
+
+
+def _raised_at(error: Exception, directory: Path) -> tuple[str, int] | None:
+    """Return file and line of the innermost place in the directory's files, where an import failed."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return error.filename, error.lineno or 1
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if directory.resolve() in Path(frame.filename).resolve().parents
+    ]
+    return (frames[-1].filename, frames[-1].lineno or 1) if frames else None
 
 
 def functions_of(module: ModuleType) -> dict[str, FunctionAction]:
@@ -144,6 +172,8 @@ class _Reader:
             if getattr(options, option) not in choices:
                 shown = ", ".join(repr(choice) for choice in choices if choice)
                 self.add(f"{option} must be one of {shown}, not {getattr(options, option)!r}")
+        if not isinstance(options.timeout_seconds, int | float) or not options.timeout_seconds > 0:
+            self.add(f"timeout_seconds must be a number above 0, not {options.timeout_seconds!r}")
         if isinstance(options.capabilities, str):
             self.add(f"capabilities must be a list: capabilities=[{options.capabilities!r}]")
         if not self._description():

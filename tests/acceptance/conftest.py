@@ -35,7 +35,17 @@ def webhook_port() -> int:
 
     Nobody listens there between the tests: it lies below the ports that `free_port` gives to other workers' servers.
     """
-    first = 10_000 + os.getpid() % 4000
+    return _low_port()
+
+
+@pytest.fixture(scope="session")
+def arm_port(webhook_port: int) -> int:
+    """The local port at which an HTTP arm may run, chosen like `webhook_port`."""
+    return _low_port(above=webhook_port)
+
+
+def _low_port(*, above: int = 0) -> int:
+    first = above + 1 if above else 10_000 + os.getpid() % 4000
     return next(port for port in range(first, 15_000) if is_free(port))
 
 
@@ -78,7 +88,9 @@ def ledger() -> Iterator[Ledger]:
 
 
 @pytest.fixture(scope="session")
-def stack(webhook_port: int, certificate: Path, crash_points: Path, ledger: Ledger) -> Iterator[Stack]:
+def stack(
+    webhook_port: int, arm_port: int, *, certificate: Path, crash_points: Path, ledger: Ledger
+) -> Iterator[Stack]:
     """A running stack with its own servers: one process of each kind, two for the executor's four slots."""
     with tempfile.TemporaryDirectory(prefix="octollm-acceptance-") as folder, ExitStack() as ending:
         running = Stack(
@@ -92,6 +104,8 @@ def stack(webhook_port: int, certificate: Path, crash_points: Path, ledger: Ledg
                 "LEASE_SECONDS": "8",
                 "HEARTBEAT_SECONDS": "1",
                 "WEBHOOK_LOCAL_TARGETS": f"localhost:{webhook_port}",
+                "ARM_LOCAL_TARGETS": f"127.0.0.1:{arm_port}",
+                "ARM_TTL_SECONDS": "3",
                 "SSL_CERT_FILE": str(certificate),
                 crash_point.VARIABLE: str(crash_points),
                 "GRACE_SECONDS": str(GRACE_SECONDS),

@@ -3,12 +3,15 @@
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
+from tests.waiting import wait_until
 
 CHECKS = (
     "not_a_server_error",
@@ -65,4 +68,22 @@ def _real_ids(client: Client) -> str:
     task_id = client.submit(plan={"steps": [wait("a", 0.1)]})
     file_id = client.upload(b"some content", filename="notes.txt")
     client.end_of(task_id)
-    return f'[parameters]\n"path.task_id" = "{task_id}"\n"path.artifact_id" = "{file_id}"\n'
+    approval_id, link = _asked(client)
+    ids = {"task_id": task_id, "artifact_id": file_id, "approval_id": approval_id, "link": link}
+    return "[parameters]\n" + "".join(f'"path.{name}" = "{value}"\n' for name, value in ids.items())
+
+
+def _asked(client: Client) -> tuple[str, str]:
+    """Return a pending approval, and the last part of a link to another one."""
+
+    def pending(task_id: str) -> list[dict[str, Any]]:
+        return list(client.call("GET", f"/v1/approvals?task_id={task_id}").body["approvals"])
+
+    found = []
+    for _ in range(2):
+        task_id = client.submit(
+            plan={"steps": [wait("a", approval={"ask": "Wait?"})]}, cache={"mode": "bypass"}
+        )
+        found.append(wait_until(partial(pending, task_id), 30, "an approval")[0]["approval_id"])
+    link = client.call("POST", f"/v1/approvals/{found[1]}/link", {"for": "Zoë"}).body["url"]
+    return found[0], link.rpartition("/")[2]

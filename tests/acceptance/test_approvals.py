@@ -19,9 +19,10 @@ def waiting(client: Client, task_id: str) -> dict[str, Any]:
 
     def pending() -> list[dict[str, Any]]:
         answer = client.call("GET", f"/v1/approvals?state=pending&task_id={task_id}")
+        assert answer.status == 200, answer
         return list(answer.body["approvals"])
 
-    return wait_until(pending, 30, f"{task_id} to ask")[0]
+    return wait_until(pending, 30, f"{task_id} to ask", every=0.1)[0]
 
 
 def octollm(client: Client, *arguments: str) -> str:

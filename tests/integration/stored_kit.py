@@ -17,7 +17,7 @@ from workers.attempt.base_task import AttemptState, WorkFailed
 
 _QUEUES = ("arm.executor", "judge", "planner")
 _TIMES = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^\"]*")
-_MEASURED = {"duration_ms", "waited_ms", "permit"}
+_MEASURED = {"duration_ms", "waited_ms", "permit", "wait_seconds"}
 _ROWS = {
     "tasks": "SELECT to_jsonb(t) AS row FROM tasks t WHERE id = %(task)s",
     "rounds": "SELECT to_jsonb(r) AS row FROM rounds r WHERE task_id = %(task)s ORDER BY number",
@@ -25,6 +25,9 @@ _ROWS = {
     "events": "SELECT to_jsonb(e) AS row FROM events e WHERE task_id = %(task)s ORDER BY seq",
     "traces": "SELECT to_jsonb(d) - 'id' AS row FROM traces d WHERE task_id = %(task)s ORDER BY id",
     "ledger": "SELECT to_jsonb(l) AS row FROM ledger l WHERE task_id = %(task)s ORDER BY step_id, attempt, call",
+    "approvals": """
+        SELECT to_jsonb(a) - 'id' || jsonb_build_object('late', a.expires_at > a.asked_at) AS row
+        FROM approvals a WHERE task_id = %(task)s ORDER BY round, step""",
     "webhooks": "SELECT to_jsonb(w) AS row FROM webhooks w WHERE task_id = %(task)s ORDER BY seq",
     "chords": """
         SELECT to_jsonb(c) || jsonb_build_object('body', convert_from(c.body, 'UTF8')::jsonb) AS row
@@ -82,6 +85,8 @@ def alike(value: Any, engineer: Engineer, task_id: str) -> Any:
     names = {row["id"]: f"<step {row['round']} {row['name']}>" for row in steps}
     names |= {row["chord_id"]: f"<chord {row['number']}>" for row in rounds}
     names |= {row["plan_id"]: "<plan>" for row in rounds} | {task_id: "<task>"}
+    approvals = engineer.ask("SELECT id, round, step FROM approvals WHERE task_id = %(task)s", task=task_id)
+    names |= {row["id"]: f"<approval {row['round']} {row['step']}>" for row in approvals}
     text = json.dumps(value, default=str)
     for one, name in names.items():
         text = text.replace(one, name)

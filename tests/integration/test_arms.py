@@ -83,10 +83,11 @@ def test_the_shipped_example_passes_its_audit(tmp_path: Path, sandbox: SandboxSt
 
     verdict = judge_round(seen)
 
-    assert verdict.decision is Decision.PASSED, verdict.output
+    assert verdict.decision is Decision.PASSED, verdict.summary
     assert results["tests"].output["passed"] == 28
     assert results["tests"].provenance["tools"]["pytest"]
-    assert "[tests] 28 tests: 28 passed" in verdict.output
+    assert verdict.output.splitlines()[:2] == ["files: 8", "python_files: 6"]
+    assert "[tests] 28 tests: 28 passed" in verdict.summary
 
 
 def test_a_copy_with_a_failing_test_is_rejected_with_that_test_as_evidence(
@@ -216,7 +217,7 @@ def test_a_package_whose_dependency_is_not_installed_is_inconclusive_and_the_dep
     tests = results["tests"].output
     assert (tests["missing_dependencies"], tests["not_run"], tests["errors"]) == ([name], 1, 0)
     assert results["coverage"].output["missing_dependencies"] == [name]
-    assert verdict.decision is Decision.INCONCLUSIVE, verdict.output
+    assert verdict.decision is Decision.INCONCLUSIVE, verdict.summary
     assert {item.reason for item in verdict.findings if item.required and item.met is None} == {
         "dependency_missing"
     }

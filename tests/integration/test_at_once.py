@@ -22,6 +22,7 @@ from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.planner.check import check_plan
+from tests.integration.approval_kit import asked, decide
 from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_step
 from tests.integration.stored_kit import alike, messages, rows, store
 from tests.waiting import wait_until
@@ -141,7 +142,22 @@ def retried(worker: Worker) -> str:
     return task_id
 
 
-@pytest.mark.parametrize("scenario", [all_done, one_failed, repaired, retried])
+def gates(worker: Worker) -> str:
+    """A root and a later step that a person approves, beside steps that nobody is asked about."""
+    ask = {"approval": {"ask": "run?"}}
+    task_id = worker.start(
+        wait_step("a", **ask), wait_step("b"), wait_step("c", "b", **ask), wait_step("d", "a")
+    )
+    worker.do(task_id, "b")
+    for name in "ac":
+        decide(worker.engineer, asked(worker.engineer, task_id, name))
+    for name in "acd":
+        worker.do(task_id, name)
+    worker.judge(task_id, verdict(Decision.PASSED))
+    return task_id
+
+
+@pytest.mark.parametrize("scenario", [all_done, one_failed, repaired, retried, gates])
 def test_both_ways_leave_the_same_rows_and_messages(
     worker: Worker, scenario: Callable[[Worker], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

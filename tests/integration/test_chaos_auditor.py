@@ -9,6 +9,7 @@ from bench.support.chaos.graphs import Wanted
 from bench.support.chaos.load import Accepted
 from orchestrator.lifecycle import cancel
 from orchestrator.models.verdict import Decision
+from tests.integration.approval_kit import asked, decide, gated
 from tests.integration.kit import TENANT, Engineer, verdict, wait_step
 from tests.ledger import Line
 
@@ -72,6 +73,12 @@ PLANTED = {
         VALUES ('appr_0000000000000000', 'acme', %(task)s, %(a)s, 'a', 1, 'approval', 'may it?', '{approve}', '{}',
             repeat('0', 64), now(), 'reject')""",
     "resent_in_calm": "UPDATE steps SET sends = 2 WHERE id IN (%(a)s, %(b)s)",
+    "approval_skipped": """
+        UPDATE approvals SET state = 'withdrawn', decided_by = NULL WHERE task_id = %(task)s""",
+    "approval_ignored": "UPDATE approvals SET state = 'rejected' WHERE task_id = %(task)s",
+    "approval_by_nobody": """
+        UPDATE events SET payload = payload || '{"decided_by": null}'
+        WHERE task_id = %(task)s AND type = 'approval.decided'""",
     "pool_left": """
         INSERT INTO pools (node, queue, arm, concurrency, version, registry_digest)
         VALUES ('coder.1@here/arm.coder', 'arm.coder', 'coder', 2, '1', 'x')""",
@@ -81,7 +88,8 @@ PLANTED = {
 @pytest.fixture
 def accepted(engineer: Engineer) -> list[Accepted]:
     """What a client was told of two sound tasks: one has completed, one was cancelled after its first step."""
-    completed = engineer.start(wait_step("a"), wait_step("b", "a"))
+    completed = engineer.start(gated("a"), wait_step("b", "a"))
+    decide(engineer, asked(engineer, completed, "a"))
     engineer.do(completed, "a", output=OUTPUT)
     engineer.do(completed, "b", output=OUTPUT)
     engineer.judge(completed, verdict(Decision.PASSED))

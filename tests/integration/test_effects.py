@@ -14,6 +14,7 @@ from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import statement
 from orchestrator.executor import SavedRound
 from orchestrator.lifecycle import cancel, requeue
+from orchestrator.lifecycle.approvals import latest_end
 from orchestrator.lifecycle.effects import Loss
 from orchestrator.memory import effects
 from orchestrator.memory.approvals import ApprovalRecord, list_approvals
@@ -504,3 +505,18 @@ def test_whoever_is_asked_about_an_effect_sees_the_inputs_that_were_edited(
     assert ask_about(worker, Loss(claim.id, task_id, reason="lease_expired"))
 
     assert asked(engineer, task_id, "a").proposal["inputs"] == {"text": "edited"}
+
+
+def test_a_permit_lasts_as_long_as_people_may_take_to_decide(engineer: Engineer) -> None:
+    """Else a step that may run again after a day would have no right to."""
+    task_id = engineer.start(append("once"), append("again", action="put"), wait_step("read"))
+    rows = [engineer.row(task_id, name) for name in ("once", "again", "read")]
+    deadline = engineer.task(task_id).deadline_at
+
+    ends = [
+        (latest_end(one, deadline_at=deadline, contract={}) - deadline).total_seconds()
+        for one in (rows, rows[1:])
+    ]
+
+    assert ends == [86_400, 0]
+    assert latest_end(rows, deadline_at=deadline, contract={"deadline": deadline.isoformat()}) == deadline

@@ -99,7 +99,7 @@ def test_the_judge_checks_the_whole_output_and_the_task_s_result_points_to_it(
     claim = engineer.take(task_id, "$judge")
     verdict = judging.judge(AttemptContext.of(worker.process, claim)).verdict
 
-    assert verdict.decision is Decision.PASSED, verdict.output
+    assert verdict.decision is Decision.PASSED, verdict.summary
     assert verdict.output_value == {"all": pointer}
     assert "2 values collected" in verdict.summary
     assert [(file["step"], file["artifact_id"]) for file in verdict.artifacts] == [

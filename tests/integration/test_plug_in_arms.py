@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from sqlalchemy import Engine
 
 from orchestrator.chord.database import statement, transaction
@@ -91,27 +90,6 @@ def test_a_step_runs_end_to_end_in_a_worker_of_its_arm(
     assert "none is alive for crm" in seen["doctor"]
     assert "octollm worker --arm crm" in seen["doctor"]
     assert 'octollm_workers{arm="weather"} 1.0' in seen["metrics"]
-
-
-@pytest.mark.usefixtures("engine", "redis_url")
-def test_a_worker_whose_functions_can_not_be_imported_does_not_start(tmp_path: Path) -> None:
-    (tmp_path / "arm.toml").write_text(MANIFEST)
-    (tmp_path / "weather_arm.py").write_text("import a_library_that_is_not_there")
-
-    ended = subprocess.run(
-        [sys.executable, "-m", "workers", "--arms", "weather"],
-        cwd=PROCFILE.parent,
-        env={**os.environ, "ARMS_PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-
-    assert ended.returncode != 0
-    assert (
-        "the module weather_arm of the arm weather (ARMS_PATH) can't be imported: ModuleNot" in ended.stderr
-    )
 
 
 @contextmanager

@@ -19,7 +19,18 @@ from orchestrator.planner.check import check_plan
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 
 ORCHESTRATOR = Path(orchestrator.__file__).parent
-LARGE = {"tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results", "artifacts"}
+LARGE = {
+    "tasks",
+    "rounds",
+    "steps",
+    "events",
+    "traces",
+    "chords",
+    "chord_parts",
+    "results",
+    "artifacts",
+    "approvals",
+}
 # used by a foreign application's cleanup; ours does not run them (celeryconfig.result_expires)
 NOT_OURS = {"chord.expire", "results.expire"}
 # schemas and roles, prefixes of statements, and searches (some need extensions that may be missing)
@@ -39,6 +50,12 @@ INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, chord_i
 SELECT 'step_' || t.id || n, t.id, 1, 'step', 's' || n, 'executor', 'arm.executor', 6, 'chord_' || t.id,
     CASE WHEN n = 1 THEN 'failed' ELSE 'done' END, 1, '{}', t.finished_at, t.finished_at
 FROM tasks t, generate_series(1, 10) n;
+INSERT INTO approvals (id, tenant, task_id, step_id, step, round, kind, ask, allow, proposal, proposal_hash, expires_at,
+    on_expiry, state, decided_by, decided_at, via, settled)
+SELECT 'appr_' || lpad(n::text, 16, '0'), t.tenant, t.id, 'step_' || t.id || 1, 's1', 1, 'approval', '?', '{approve}',
+    '{}', repeat('0', 64), now(), 'reject', CASE WHEN n %% 2 = 0 THEN 'approved' ELSE 'rejected' END, 'me',
+    now(), 'api', true
+FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM tasks) t;
 INSERT INTO events (task_id, seq, type, payload)
 SELECT t.id, n, 'step.completed', '{}' FROM tasks t, generate_series(1, 10) n;
 INSERT INTO traces (task_id, round, kind, payload)
@@ -216,5 +233,12 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
     }
     texts |= {"source_id": task_id, "leader_id": task_id, "retry_id": task_id, "source_task_id": task_id}
     texts |= {"max_tokens": 1, "max_cost_dollars": "1", "environment": "live", "urgency": ["low", "medium"]}
+    texts |= {
+        "proposal": "{}",
+        "proposal_hash": "0" * 64,
+        "kind": "approval",
+        "decided_by": "me",
+        "via": "api",
+    }
     flags = {"progress": True, "store": True, "has_callback": True}
     return defaultdict(lambda: None, {**what, **lists, **sizes, **spans, **texts, **flags})

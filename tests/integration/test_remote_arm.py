@@ -1,11 +1,13 @@
 """A step of an HTTP arm: what the arm gets, what each of its answers means, and that it can't hold a worker."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
 from orchestrator.memory import pools, registered_arms
 from orchestrator.memory.registered_arms import RegisteredArms, Registration
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import ARMS, arm_of
 from orchestrator.models.arm_errors import ArmExpired, ArmFailed, ArmUnavailable
 from orchestrator.models.errors import (
     InvalidOutput,
@@ -28,6 +30,8 @@ from orchestrator.models.errors import (
     ToolTimeout,
 )
 from orchestrator.models.step_result import StepResult
+from orchestrator.registry.manifest import read_manifests
+from orchestrator.registry.sources import REGISTRY
 from tests.http_arm import Behaviour, Request, ServedArm, fails, says, serve_arm, succeeds
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer
@@ -314,6 +318,29 @@ def test_a_host_that_is_no_longer_allowed_gets_nothing(caller: Caller) -> None:
     assert caller.arm.received == []
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1"])
+def test_an_allowed_name_that_leads_to_a_private_address_is_not_contacted(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """The operator allowed the name, but the name's owner may point it to any address."""
+    settings = replace(caller.process.settings, arm_allowed_hosts=("arms.example.com",))
+    caller.process = replace(caller.process, settings=settings)
+    caller.register("https://arms.example.com/")
+    asked = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443))]
+    ask = socket.getaddrinfo
+
+    def answer(host: str, *where: Any, **how: Any) -> Any:
+        return asked if host == "arms.example.com" else ask(host, *where, **how)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+    error = caller.error("set")
+
+    assert isinstance(error, ArmUnavailable)
+    assert "not public" in error.message
+    assert caller.arm.received == []
+
+
 def test_after_repeated_failures_the_arm_is_left_alone_and_shown_as_out(caller: Caller) -> None:
     caller.arm.behaves = says(500, b"")
 
@@ -352,6 +379,27 @@ def test_an_arm_that_moved_gets_the_next_step_at_its_new_place(caller: Caller) -
         caller.register(elsewhere.url)
 
         assert caller.run().output == {"degrees": 5}
+
+
+def test_an_arm_of_a_file_is_called_at_its_manifests_url(
+    caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = f'''arm_id = "thermometer"
+description = "Says how warm it is"
+url = "{caller.arm.url}"
+[actions.look]
+description = "Looks."
+effects = "read"'''
+    (tmp_path / "thermometer.toml").write_text(manifest)
+    found = {arm.arm_id: arm for arm in map(arm_of, read_manifests(REGISTRY, str(tmp_path)))}
+    monkeypatch.setattr(ARMS, "_static", found)
+
+    result = load_arm("thermometer").run(caller.assigned(arm="thermometer", inputs={}))
+
+    (came,) = caller.arm.received
+    assert result.output == {"degrees": 21}
+    assert Webhook(arm_secret(caller.process.settings, "thermometer")).verify(came.raw, came.headers)
+    assert (found["thermometer"].queue, found["thermometer"].process) == ("arm.thermometer", "arms")
 
 
 def test_what_a_manifest_says_of_processes_does_not_count(caller: Caller, engineer: Engineer) -> None:

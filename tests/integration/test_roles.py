@@ -48,6 +48,14 @@ FORBIDDEN = {
     'UPDATE steps SET spec = \'{"permit": "forged"}\'': set(),
     "UPDATE steps SET arm = 'executor', queue = 'arm.executor'": set(),
     "UPDATE steps SET bindings = '{}'": set(),
+    "UPDATE steps SET gate = 'open'": {"octollm_api", "octollm_sweeper"},
+    "UPDATE tasks SET has_gates = false": {"octollm_api", "octollm_rounds"},
+    "INSERT INTO approvals (id) VALUES ('forged')": set(),
+    "UPDATE approvals SET decided_by = 'me'": {"octollm_api"},
+    "UPDATE approvals SET state = 'approved'": {"octollm_api", "octollm_sweeper"},
+    "UPDATE approvals SET proposal = '{}'": set(),
+    "UPDATE approvals SET expires_at = now()": set(),
+    "DELETE FROM approvals": set(),
     "INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, state, due, spec) "
     "VALUES ('x', 'x', 1, 'step', 'x', 'executor', 'arm.executor', 1, 'queued', now(), '{\"permit\": \"forged\"}')": {
         "octollm_api",

@@ -13,6 +13,7 @@ from orchestrator.models.errors import SettingsError
 from orchestrator.registry import sources
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import REGISTRY
+from tests.plug_in_arms import added
 from workers.__main__ import options_of_arms
 from workers.runtime.startup_checks import require_functions
 from workers.sandbox.selection import NOT_TESTED
@@ -194,28 +195,25 @@ def test_arms_that_are_registered_at_run_time_are_found_but_change_nothing_stati
     assert "acme/other" not in arms
 
 
-def test_functions_that_lack_an_action_of_the_contract_are_refused(tmp_path: Path) -> None:
-    place(
-        tmp_path, "arm.toml", WEATHER.replace('"weather"', '"lacking"').replace("weather_arm", "lacking_arm")
-    )
-    place(tmp_path, "lacking_arm.py", PREDICTS)
-    arm = load(tmp_path)["lacking"]
+@pytest.mark.parametrize(
+    ("arm_id", "code", "reason"),
+    [
+        ("lacking", PREDICTS, "has no action forecast, which its contract states"),
+        ("broken", "import a_library_that_is_not_there", "can't be imported: ModuleNotFoundError: No module"),
+    ],
+)
+def test_functions_without_an_action_of_the_contract_are_refused(
+    tmp_path: Path, arm_id: str, code: str, reason: str
+) -> None:
+    text = WEATHER.replace('"weather"', f'"{arm_id}"').replace("weather_arm", f"{arm_id}_arm")
+    place(tmp_path, "arm.toml", text)
+    place(tmp_path, f"{arm_id}_arm.py", code)
+    arm = load(tmp_path)[arm_id]
 
-    class Registered:
-        def find(self, arm_id: str) -> ArmCapability | None:
-            return arm if arm_id == "lacking" else None
+    with added(arm), pytest.raises(SettingsError) as refused:
+        require_functions(arm, sandbox=NOT_TESTED)
 
-        def visible(self, tenant: str) -> list[ArmCapability]:
-            return []
-
-    ARMS.attach(Registered())
-    try:
-        with pytest.raises(
-            SettingsError, match=r"lacking_arm of the arm lacking .* has no action forecast, which its"
-        ):
-            require_functions(arm, sandbox=NOT_TESTED)
-    finally:
-        ARMS.attach(None)
+    assert f"the module {arm_id}_arm of the arm {arm_id} (ARMS_PATH) {reason}" in refused.value.message
 
 
 def test_a_worker_of_arms_gets_queues_pool_and_slots_of_their_manifests() -> None:

@@ -71,7 +71,7 @@ def facts(arms_path: Path) -> dict[str, Any]:
 
 def test_they_have_queues_and_change_the_digest(facts: dict[str, Any]) -> None:
     assert facts["arms"] == [*ARMS, "sky", "weather"]
-    assert facts["queues"] == [*ALL_QUEUES, "arm.sky", "arm.weather"]
+    assert set(facts["queues"]) == {*ALL_QUEUES, "arm.sky", "arm.weather"}
     assert facts["digest"] != registry_digest()
 
 

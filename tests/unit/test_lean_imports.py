@@ -52,6 +52,13 @@ def test_the_api_has_loaded_before_its_first_request_what_each_post_uses() -> No
     assert [name for name in wanted if name not in loaded] == []
 
 
+def test_a_worker_that_started_lean_can_call_mcp_servers() -> None:
+    """The SDK of MCP imports one of the libraries that workers otherwise do without."""
+    loaded = _loaded(f"{_LEAN}; import workers.arms.mcp")
+
+    assert "mcp.shared._otel" in loaded
+
+
 def _loaded(program: str) -> Sequence[str]:
     """Return the modules of a fresh process after `program`."""
     done = subprocess.run(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.devserver.service import read_procfile
 from orchestrator.models.errors import SettingsError
 from orchestrator.registry.manifest import MAX_BYTES, read_manifests
 from orchestrator.registry.manifest_check import MAX_FAULTS
@@ -108,6 +109,18 @@ def test_a_fault_is_named_with_its_line(
     path = write(tmp_path, RIGHT.replace(right, wrong, 1))
 
     assert f"{path}:{line}: {message}" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("line", read_procfile())
+def test_an_arm_can_not_have_the_name_of_a_line_of_the_procfile_or_its_queue(
+    tmp_path: Path, line: str
+) -> None:
+    path = write(tmp_path, RIGHT.replace('"weather"', f'"{line}"'))
+    assert f"{path}:1: arm_id is '{line}', which" in refusal(tmp_path)
+
+    for queue in re.findall(r"-Q (arm\.\w+)", read_procfile()[line]):
+        write(tmp_path, RIGHT.replace("module", f'queue = "{queue}"\nmodule'))
+        assert f"{path}:7: worker.queue is '{queue}', which" in refusal(tmp_path)
 
 
 def test_all_faults_are_told_at_once_up_to_a_bound(tmp_path: Path) -> None:

@@ -141,6 +141,15 @@ def test_an_arm_without_the_checks_of_the_preferred_one_does_not_stand_in_for_it
     assert step.excluded == {"lenient.verify": "is not always checked as judge.verify is"}
 
 
+def test_an_arm_that_a_tenant_registered_takes_no_step_from_an_operator_s_arm() -> None:
+    arms = (plug_in(f"{TENANT}/same", copy_of(ARMS["retriever"].actions["search"]), tenant=TENANT),)
+
+    step = only({**SEARCH, "acceptance_criteria": SURE}, is_ours=True, arms=arms)
+
+    assert (step.arm, step.offers) == ("retriever", ())
+    assert "registered by a tenant" in step.excluded[f"{TENANT}/same.search"]
+
+
 def test_inputs_must_fit_the_preferred_arm_even_if_another_one_takes_them() -> None:
     search = ARMS["retriever"].actions["search"]
     loose = plug_in("loose", copy_of(search, input_schema={"type": "object"}))

@@ -204,8 +204,7 @@ def test_a_server_that_enforces_schemas_gets_one_alternative_for_each_action(fak
     asked = fake.received[0].body["response_format"]["json_schema"]
     steps = asked["schema"]["properties"]["steps"]["items"]["anyOf"]
     assert asked["strict"] is True
-    told = [arm for arm in ARMS.values() if arm.in_plans and arm.has_workers]
-    assert len(steps) == sum(len(arm.actions) for arm in told)
+    assert len(steps) == sum(len(arm.actions) for arm in ARMS.values() if arm.in_plans and arm.has_workers)
 
 
 def test_a_server_that_can_not_compile_the_schema_of_plans_still_enforces_small_ones(fake: FakeLLM) -> None:

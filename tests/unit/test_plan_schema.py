@@ -95,6 +95,21 @@ def test_the_strict_schema_has_only_what_all_providers_enforce() -> None:
     assert strict_schema(PLAN_SCHEMA) is None
 
 
+def test_a_model_may_ask_for_an_approval_and_is_charged_for_it_only_where_something_is_changed() -> None:
+    wait = ARMS["executor"].actions["wait"]
+    schema = enforced_schema({"x.read": wait, "x.write": replace(wait, effects="write")})
+    read, write = schema["properties"]["steps"]["items"]["anyOf"]
+    plan = {
+        "rationale": "r",
+        "confidence": 1,
+        "steps": [{"action": "wait", "id": "a", "approval": {"ask": "now?"}}],
+    }
+
+    assert "approval" not in read["properties"]
+    assert [part["type"] for part in write["properties"]["approval"]["anyOf"]] == ["object", "null"]
+    assert faults(PLAN_SCHEMA, plan) == []
+
+
 def test_a_definition_never_refers_to_itself() -> None:
     definitions = enforced_schema(ALL)["$defs"]
 

@@ -355,6 +355,14 @@ def test_records_make_actions_that_planners_and_providers_can_be_told_of(tmp_pat
             "line 2: action act: effects must be one of 'none', 'read', 'write', not 'writes'",
         ),
         (
+            '@action()\ndef act() -> str:\n    """Acts."""\n',
+            "line 2: action act: effects must be one of 'none', 'read', 'write', not None",
+        ),
+        (
+            '@action(effects="none", timeout_seconds="60")\ndef act() -> str:\n    """Acts."""\n',
+            "line 2: action act: timeout_seconds must be a number above 0, not '60'",
+        ),
+        (
             '@action(effects="none")\ndef Act() -> str:\n    """Acts."""\n',
             "line 2: action Act: a name is 1 to 64 of a-z, 0-9 and '_', starting with a letter: rename it, or "
             '@action(name="...")',
@@ -398,6 +406,31 @@ def test_a_function_that_can_be_no_action_is_refused_with_line_and_advice(
         assert [one[: len(message)] for one in found] == [message]
     else:
         assert found[0].endswith(message.removeprefix("line 1: "))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("def act(:\n", 1, "SyntaxError: invalid syntax"),
+        (
+            "from orchestrator.sdk import action\n\n@action\ndef act() -> str: ...\n",
+            3,
+            "TypeError: write @action(",
+        ),
+        ("import no_such_module\n", 0, "No module named 'no_such_module'"),
+    ],
+)
+def test_an_import_that_fails_names_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int, message: str
+) -> None:
+    name = f"broken_{next(_numbers)}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises((ContractFault, ImportError)) as found:
+        actions_of(name, tmp_path)
+
+    assert str(found.value).startswith(f"{tmp_path / name}.py:{line}: {message}" if line else message)
 
 
 def test_hints_may_be_texts_and_the_context_optional(tmp_path: Path) -> None:

@@ -185,6 +185,16 @@ def test_settings_that_contradict_each_other_are_reported_at_once(needed: dict[s
     assert all(name in rejected.value.message for name in wrong)
 
 
+def test_http_arms_need_a_secret_where_requests_to_them_are_signed(needed: dict[str, str]) -> None:
+    given = {name: text for name, text in needed.items() if name != "JWT_SECRET"}
+    given |= {"ARM_ALLOWED_HOSTS": "arms.example.com"}
+
+    with pytest.raises(SettingsError, match="set ARM_SECRET"):
+        settings.load(given)
+    assert settings.load(given | {"ARM_SECRET": "s" * 40}).arm_allowed_hosts == ("arms.example.com",)
+    assert settings.load(given | {"OCTOLLM_KIND": "planner"}).arm_secret is None
+
+
 def test_all_unusable_proxies_are_reported_at_once(needed: dict[str, str]) -> None:
     wrong = {"HTTP_PROXY": f"socks5://user:{PASSWORD}@proxy:1080", "HTTPS_PROXY": "ftp://proxy"}
 

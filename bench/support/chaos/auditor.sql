@@ -296,3 +296,30 @@ HAVING count(*) FILTER (WHERE s.sends > 1) * 10 > count(*)
 SELECT p.node AS subject, concat_ws(' ', p.arm, 'seen at', p.seen_at) AS told
 FROM pools p
 WHERE %(is_stopped)s
+
+-- name: approval_skipped
+-- A step with a gate that was done, though no decision let it run and no person gave its output.
+SELECT s.id AS subject, concat_ws(' ', s.task_id, s.name, 'was done with its gate', s.gate) AS told
+FROM steps s
+WHERE s.gate IS NOT NULL AND s.state = 'done' AND NOT EXISTS (
+    SELECT FROM approvals a WHERE a.step_id = s.id AND a.state IN ('approved', 'edited', 'answered', 'accepted')
+)
+
+-- name: approval_ignored
+-- A step that was done although a person rejected it, or its time was over.
+SELECT s.id AS subject, concat_ws(' ', s.task_id, s.name, 'was done though', a.state) AS told
+FROM steps s
+JOIN approvals a ON a.step_id = s.id AND a.state IN ('rejected', 'expired')
+WHERE s.state = 'done'
+
+-- name: approval_by_nobody
+-- A decision of which the events do not say who made it, or that they tell not once.
+SELECT a.id AS subject, concat_ws(' ', a.task_id, a.step, a.state, 'was told', count(e.seq), 'times, by',
+    coalesce(min(e.payload ->> 'decided_by'), min(e.payload ->> 'via'), 'nobody')) AS told
+FROM approvals a
+LEFT JOIN events e
+    ON e.task_id = a.task_id AND e.type = 'approval.decided' AND e.payload ->> 'approval_id' = a.id
+WHERE a.state NOT IN ('pending', 'withdrawn') AND NOT a.proposal ? 'fault'
+GROUP BY a.id
+HAVING count(e.seq) <> 1
+    OR bool_or(e.payload ->> 'decided_by' IS NULL) <> (a.via = 'policy')

@@ -14,6 +14,9 @@ SCRIPT_NAME: Final = "answer.py"
 CRITERION: Final = "The work is told in plain words"
 """A criterion that no rule can check: the judge asks a model, on the task's budget."""
 
+REFUSE: Final = "Please refuse this."
+"""What a step asks that the people of the chaos are to reject."""
+
 _SOURCES: Final = ("collect", "verify")
 
 
@@ -46,6 +49,8 @@ def draw(chance: random.Random, *, script: str | None, longest_wait_seconds: flo
         lambda: _judged_by_model(chance): 2,
         lambda: _cancelled(chance): 2,
         lambda: _twin(chance): 2,
+        lambda: _asked(chance): 3,
+        lambda: _refused(chance): 1,
         lambda: _written(chance): 5,
         lambda: _approved(chance): 2,
     }
@@ -130,6 +135,37 @@ def _rejected(chance: random.Random) -> Wanted:
         wait("behind", 0.1, "never"),
     ]
     return Wanted("rejected", _contract(chance, steps), statuses=("failed",))
+
+
+def _asked(chance: random.Random) -> Wanted:
+    """A task that waits for people: for two at once, for an answer, and for nobody when the time lets a step run."""
+    number = chance.randint(0, 999)
+    question = {
+        "question": "Which number?",
+        "context": number,
+        "schema": {"type": "object", "required": ["values"]},
+    }
+    steps = [
+        collect("first", [1], approval={"ask": "go?"}),
+        collect("second", [2], approval={"ask": "go?"}),
+        {"id": "asked", "arm": "human", "action": "answer", "inputs": question, "depends_on": ["first"]},
+        wait("late", 0.1, approval={"ask": "in time?", "expires_in": 1, "on_expiry": "approve"}),
+        collect(
+            "end", [ref("asked", "/values/0"), ref("second", "/values/0")], "late", approval={"ask": "go on?"}
+        ),
+    ]
+    outputs = {"asked": {"values": [number]}, "end": {"values": [number, 2]}}
+    return Wanted("asked", _contract(chance, steps), outputs=outputs)
+
+
+def _refused(chance: random.Random) -> Wanted:
+    """A task of which a person refuses a step."""
+    steps = [
+        collect("one", [chance.randint(0, 999)]),
+        wait("never", 0.1, "one", approval={"ask": REFUSE}),
+        wait("behind", 0.1, "never"),
+    ]
+    return Wanted("refused", _contract(chance, steps), statuses=("failed",))
 
 
 def _judged_by_model(chance: random.Random) -> Wanted:

@@ -1,4 +1,4 @@
-"""A person who decides what is asked: approves each step, and looks outside for an effect whose outcome is unknown."""
+"""A person who decides what is asked: about a step, by its question, and about an unknown effect by looking outside."""
 
 import threading
 import time
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any, Final, Self
 
+from bench.support.chaos.graphs import REFUSE
 from tests.acceptance.client import Client
 from tests.ledger import Ledger
 
@@ -70,8 +71,10 @@ class Person:
 
     def _choose(self, question: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the members of the decision; None to wait."""
+        if question["kind"] == "question":
+            return {"decision": "answer", "answer": {"values": [question["proposal"]["inputs"]["context"]]}}
         if question["kind"] != "outcome":
-            return {"decision": "approve"}
+            return {"decision": "reject" if question["ask"] == REFUSE else "approve"}
         key = question["proposal"]["effect"]["idempotency_key"]
         if any(line.key == key for line in self._ledger.lines()):
             return {"decision": "accept", "answer": {"summary": "appended a line", "key": key}}

@@ -95,7 +95,8 @@ def run(conditions: Conditions) -> Outcome:
             with contextlib.ExitStack() as ending:
                 with registered(*LEDGERS):
                     ending.enter_context(stack)
-                with _person(stack, ledger, conditions):
+                # two look at the same list, so that they decide the same approvals at the same time
+                with _person(stack, ledger, conditions), _person(stack, ledger, conditions):
                     calm, accepted, faults = _suffer(stack, harness, conditions)
                 left = _left_in_broker(harness)
                 ended = {pid for fault in faults for pid in fault.pids}

@@ -15,7 +15,8 @@ from orchestrator.lifecycle.arm_registration import ArmRegistrar
 from orchestrator.memory import registered_arms
 from orchestrator.memory.registered_arms import RegisteredArms
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.errors import InvalidInput
+from orchestrator.models.errors import InvalidInput, InvalidPlan
+from orchestrator.planner.check import check_plan
 from orchestrator.settings import Settings
 from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import AsCaller
@@ -207,6 +208,33 @@ def test_a_deleted_arm_is_gone_for_plans_and_kept_for_its_steps(
     assert not found.find(f"{TENANT}/weather").in_plans
     assert_problem(call("POST", "/v1/arms/weather/heartbeat"), 404, "resource_not_found")
     assert call("POST", URL, json=WEATHER).status_code == 201
+
+
+def test_an_action_that_is_left_out_is_kept_for_the_steps_that_name_it(
+    as_caller: AsCaller, engineer: Engineer
+) -> None:
+    call = as_caller(TENANT)
+    call("POST", URL, json=WEATHER)
+    call("POST", URL, json={**WEATHER, "actions": {"peek": LOOK}})
+    call("POST", URL, json={**WEATHER, "actions": {"stare": LOOK}})
+    found = RegisteredArms(engineer.engine)
+
+    assert [list(arm.actions) for arm in found.visible(TENANT)] == [["stare"]]
+    assert set(found.find(f"{TENANT}/weather").actions) == {"look", "peek", "stare"}
+
+
+def test_a_plan_finds_an_arm_that_was_registered_since_the_list_was_read(
+    as_caller: AsCaller, found: RegisteredArms
+) -> None:
+    assert found.visible(TENANT) == ()
+    as_caller(TENANT)("POST", URL, json=WEATHER)
+    step = {"id": "a", "arm": "weather", "action": "look", "inputs": {"city": "Bonn"}}
+
+    assert check_plan([step], tenant=TENANT).steps[0].arm == f"{TENANT}/weather"
+    with pytest.raises(InvalidPlan, match=r"steps\.0\.arm"):
+        check_plan([step], tenant="umbrella")
+    with pytest.raises(InvalidPlan, match=r"steps\.0\.arm"):
+        check_plan([{**step, "arm": f"{TENANT}/weather"}], tenant="umbrella")
 
 
 def test_a_found_arm_costs_no_statement_for_a_second(engineer: Engineer, as_caller: AsCaller) -> None:
