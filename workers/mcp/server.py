@@ -24,6 +24,11 @@ VARIABLES: Mapping[str, str] = {
     "PYTHONDONTWRITEBYTECODE": "1",
     # git ends when it may not read /etc/gitconfig, which could hold credentials
     "GIT_CONFIG_NOSYSTEM": "1",
+    # git refuses the repositories of other users, and the sandbox of root's worker has a user of its own; which
+    # repositories are read is for the manifest to say
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.directory",
+    "GIT_CONFIG_VALUE_0": "*",
 }
 """The environment of every server, beside HOME and TMPDIR."""
 # node ends when it may not read it
