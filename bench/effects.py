@@ -24,7 +24,7 @@ import structlog
 from bench.support.chaos import victims
 from bench.support.chaos.harness import Harness
 from bench.support.chaos.person import Person
-from bench.support.chaos.run import client_of
+from bench.support.chaos.run import client_of, mutation_of
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import FINAL
 from tests.ledger import ARMS_PATH, LEDGERS, Ledger, append, registered
@@ -124,7 +124,7 @@ def main() -> int:
         stack = Stack(
             Path(folder) / "stack",
             port=0,
-            environ=environ | harness.addresses,
+            environ=environ | harness.addresses | mutation_of("mark" if arguments.unmarked else ""),
             processes={**ONE_OF_EACH, **kinds},
         )
         with registered(*LEDGERS):
@@ -172,6 +172,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200, help="how many rounds, one kill each")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no round after this time")
+    parser.add_argument("--unmarked", action="store_true", help="break the product: it must then fail")
     parser.add_argument("--seed", type=int, help="of all that is random; printed, to be given again")
     return parser.parse_args()
 

@@ -47,10 +47,11 @@ def options_of_arms(arguments: Sequence[str]) -> list[str]:
     place = list(arguments).index(_ARMS)
     named, rest = arguments[place + 1 : place + 2], [*arguments[:place], *arguments[place + 2 :]]
     ids = [canonical_arm(word) for word in "".join(named).replace(",", " ").split()]
-    unknown = [arm_id for arm_id in ids if arm_id not in list(ARMS)]
+    served = [arm.arm_id for arm in ARMS.values() if arm.has_workers]
+    unknown = [arm_id for arm_id in ids if arm_id not in served]
     if unknown or not ids:
         raise SettingsError(
-            f"{_ARMS} names {', '.join(unknown) or 'no arm'}; the arms are {', '.join(ARMS)}: correct it, or add the "
+            f"{_ARMS} names {', '.join(unknown) or 'no arm'}; the arms are {', '.join(served)}: correct it, or add the "
             "directory of the arm's manifest to ARMS_PATH"
         )
     arms = [ARMS[arm_id] for arm_id in dict.fromkeys(ids)]

@@ -78,9 +78,11 @@ def worker(*, names: tuple[str, ...], concurrency: int | None) -> NoReturn:
 
 def _known(name: str) -> ArmCapability:
     arm_id = canonical_arm(name)
-    if arm_id not in ARMS:
+    served = [one.arm_id for one in ARMS.values() if one.has_workers]
+    if arm_id not in served:
         raise click.UsageError(
-            f"there is no arm {name!r}; the arms are {', '.join(ARMS)}: add the directory of its manifest to ARMS_PATH"
+            f"there is no arm {name!r} that workers serve; those are {', '.join(served)}: add the directory "
+            "of its manifest to ARMS_PATH"
         )
     return ARMS[arm_id]
 

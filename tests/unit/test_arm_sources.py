@@ -226,7 +226,12 @@ def test_a_worker_of_arms_gets_queues_pool_and_slots_of_their_manifests() -> Non
 
 @pytest.mark.parametrize(
     ("arms", "message"),
-    [("weathr", "names weathr; the arms are"), ("", "no arm"), ("coder,judge", "same pool")],
+    [
+        ("weathr", "names weathr; the arms are"),
+        ("human", "names human; the arms are"),
+        ("", "no arm"),
+        ("coder,judge", "same pool"),
+    ],
 )
 def test_a_worker_of_arms_that_it_can_not_serve_does_not_start(arms: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):

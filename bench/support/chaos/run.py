@@ -64,10 +64,13 @@ class Conditions:
             "ARMS_PATH": str(ARMS_PATH),
             "OCTOLLM_LEDGER": str(ledger.path),
         }
-        if self.mutation:
-            path = os.pathsep.join([str(_MUTATION), os.environ.get("PYTHONPATH", "")])
-            environ |= {"PYTHONPATH": path, "CHAOS_MUTATION": self.mutation}
-        return environ
+        return environ | mutation_of(self.mutation)
+
+
+def mutation_of(name: str) -> dict[str, str]:
+    """Return the environment that injects a defect into every process; {} without a name."""
+    path = os.pathsep.join([str(_MUTATION), os.environ.get("PYTHONPATH", "")])
+    return {"PYTHONPATH": path, "CHAOS_MUTATION": name} if name else {}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Injects a defect into the product: Python imports this module at its start if its directory is in PYTHONPATH.
 
 CHAOS_MUTATION names the defect. `fence`: a claim takes what runs, and whoever is done may say so again. `count`: parts
-of a chord are not counted. `publish`: what a transaction made due is sent before its commit, which takes a tenth of a
-second, as on a busy disk. Outcomes are stored statement by statement, because the functions
-in Postgres can't be changed from here.
+of a chord are not counted. `mark`: the effect of a write is not marked as begun. `publish`: what a transaction made due
+is sent before its commit, which takes a tenth of a second, as on a busy disk. Outcomes are stored statement by
+statement, because the functions in Postgres can't be changed from here.
 """
 
 import os
@@ -20,6 +20,7 @@ _TEXTS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         ),
     },
     "count": {"count_part": ("SET done = c.done + 1", "SET done = c.done")},
+    "mark": {"begin": ("CASE WHEN %(once)s THEN s.attempt END", "NULL")},
 }
 _COMMIT_SECONDS: Final = 0.1
 
@@ -34,7 +35,7 @@ def _break_texts(changes: Mapping[str, tuple[str, str]]) -> None:
         texts = read(module_file)
         for name, (sound, broken) in changes.items():
             if name in texts and module_file.endswith(
-                ("memory/claims.py", "memory/steps.py", "chord/chord.py")
+                ("memory/claims.py", "memory/steps.py", "memory/effects.py", "chord/chord.py")
             ):
                 if sound not in texts[name]:
                     raise RuntimeError(f"the mutation does not know the statement {name} any more: {sound!r}")
