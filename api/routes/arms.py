@@ -134,9 +134,10 @@ _HEARTBEAT = HeartbeatSchema()
 @describes({200: ArmListSchema})
 @requires("arm:list")
 def index(principal: Principal) -> Response:
-    """List the arms that the caller's tenant may use, with its declarations."""
+    """List the arms that the caller's tenant may use, with its declarations; all but people, who have no workers."""
     orchestrator = context.orchestrator()
-    arms = [arm for arm in ARMS.values() if arm.tenant in (None, principal.tenant)]
+    # released client libraries refuse a list with an arm that they do not know
+    arms = [arm for arm in ARMS.values() if arm.has_workers and arm.tenant in (None, principal.tenant)]
     with statement(orchestrator.engine) as conn:
         if EgressRules.for_arms(orchestrator.settings).allows_any:
             registered = registered_arms.offered(conn, principal.tenant)
@@ -238,7 +239,7 @@ def describe(arm: ArmCapability, now: ArmStatistics) -> dict[str, Any]:
         "capabilities": list(arm.capabilities),
         "cost_tier": arm.cost_tier,
         "endpoint": arm.endpoint,
-        "status": status_of(now) if arm.has_workers else now.declared_status or "healthy",
+        "status": status_of(now),
         "input_schema": arm.input_schema,
         "output_schema": arm.output_schema,
         "metadata": {

@@ -111,7 +111,9 @@ class Engineer:
     def plan(self, task_id: str) -> SavedRound:
         """Claim the plan row and adopt the client's plan, opening its chord as the backend would."""
         claim = self.take(task_id, "$plan")
-        plan = check_plan(claim.contract["plan"], attachments=claim.contract["attachments"])
+        plan = check_plan(
+            claim.contract["plan"], tenant=claim.tenant, attachments=claim.contract["attachments"]
+        )
         return self.adopt(claim, plan, {step.id: step.preferred._asdict() for step in plan.steps})
 
     def adopt(self, claim: Claim, plan: Plan, routes: Mapping[str, Mapping[str, Any]]) -> SavedRound:
