@@ -15,6 +15,7 @@ from mcp.shared import _otel
 from opentelemetry.trace import NoOpTracer
 
 from orchestrator.models.errors import (
+    InvalidOutput,
     InvalidStepInput,
     OutcomeUnknown,
     OutputTooLarge,
@@ -278,8 +279,10 @@ def test_a_picture_is_left_out_with_a_warning(odd: Odd) -> None:
 def test_a_structured_answer_must_follow_the_frozen_schema(odd: Odd) -> None:
     assert odd.call(text="hello").output["structured"] == {"length": 5}
 
-    with pytest.raises(ToolFailed, match="output schema at length"):
+    with pytest.raises(InvalidOutput, match="output schema at length") as broken:
         odd.call(text="lie")
+    # of a write: the tool has done its work
+    assert broken.value.leaves_effect_open
 
 
 @misbehaving("looks")

@@ -19,6 +19,7 @@ from mcp_types import (
 
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import (
+    InvalidOutput,
     OutcomeUnknown,
     OutputTooLarge,
     ToolChanged,
@@ -143,14 +144,14 @@ def _answer(assignment: Assignment, result: CallToolResult, use: ToolUse) -> Ste
 
 
 def _check_structured(assignment: Assignment, structured: Any, size: int) -> None:
-    """Raise ToolFailed or OutputTooLarge for a structured part that breaks the frozen schema."""
+    """Raise InvalidOutput or OutputTooLarge for a structured part that breaks the frozen schema."""
     name = f"the tool {assignment.action} of {assignment.arm}"
     if size > MAX_CHARACTERS:
         raise OutputTooLarge(f"{name} gave a structured answer of more than {MAX_CHARACTERS} characters")
     schema = assignment.action_contract.output_schema["properties"]["structured"]
     if broken := faults(schema, structured):
         place = "/".join(map(str, broken[0].path)) or "it"
-        raise ToolFailed(f"{name} broke its output schema at {place} ({broken[0].keyword})")
+        raise InvalidOutput(f"{name} broke its output schema at {place} ({broken[0].keyword})")
 
 
 def _read(content: list[ContentBlock]) -> tuple[str, list[dict[str, Any]]]:
