@@ -268,7 +268,9 @@ def fault_of(asked: ApprovalRecord) -> dict[str, Any] | None:
 def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewApproval:
     proposal, fault = _proposal(conn, task, step)
     schema = None
-    is_question = ARMS[step.arm].kind == "human"
+    # an arm may be gone since; its step then waits for it after the decision
+    arm = ARMS.get(step.arm)
+    is_question = arm is not None and arm.kind == "human"
     if is_question:
         schema = proposal.inputs.get("schema")
     return NewApproval(
@@ -313,6 +315,10 @@ def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[s
     faults: list[tuple[str, str]] = []
     if decision.verb is Verb.EDIT:
         proposal = asked.proposal
+        if find_action(Offer(proposal["arm"], proposal["action"])) is None:
+            raise InvalidInput.at(
+                "inputs", f"can't be checked: the arm {proposal['arm']} is gone, or has changed"
+            )
         faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=[*attachments])
     elif decision.verb in (Verb.ANSWER, Verb.ACCEPT) and asked.answer_schema is not None:
         found = json_schema.faults(asked.answer_schema, decision.value, max_work=_MAX_ANSWER_WORK)

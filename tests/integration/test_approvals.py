@@ -16,6 +16,7 @@ from orchestrator.lifecycle.approvals import DecisionMade
 from orchestrator.memory.approvals import ApprovalRecord
 from orchestrator.models import approval as models
 from orchestrator.models.approval import Proposal, Verb
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import AlreadyDecided, IdempotencyConflict, InvalidInput, NotFound
 from orchestrator.models.verdict import Decision
 from tests.integration.approval_kit import asked, decide, gated, kinds, let_expire, question, sweep, sweeping
@@ -54,6 +55,23 @@ def test_a_later_step_waits_when_it_would_be_released_and_the_chord_with_it(engi
     engineer.do(task_id, "b")
     assert engineer.chord_of(task_id)["state"] == "ready"
     assert engineer.states(task_id)["$judge"] == "queued"
+
+
+def test_a_step_whose_arm_is_gone_is_asked_about_too(
+    engineer: Engineer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the steps before it could not end, and the sweeper could settle no decision of any tenant."""
+    later = {"id": "b", "arm": "retriever", "action": "search", "inputs": {"query": "x"}, "depends_on": ["a"]}
+    task_id = engineer.start(wait_step("a"), {**later, "approval": {"ask": "may it?"}})
+    monkeypatch.setattr(ARMS, "_static", {name: arm for name, arm in ARMS.items() if name != "retriever"})
+
+    engineer.do(task_id, "a")
+
+    assert engineer.states(task_id)["b"] == "waiting"
+    with pytest.raises(InvalidInput, match="retriever is gone"):
+        decide(engineer, asked(engineer, task_id, "b"), Verb.EDIT, value={"query": "y"})
+    decide(engineer, asked(engineer, task_id, "b"))
+    assert engineer.states(task_id)["b"] == "queued"
 
 
 def test_a_waiting_step_takes_no_slot(engineer: Engineer) -> None:
