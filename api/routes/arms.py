@@ -180,8 +180,14 @@ def beat(principal: Principal, arm_id: str) -> Response:
 @describes({200: WithdrawnSchema}, 404, audit_action="arm.delete")
 @requires("arm:register")
 def withdraw(principal: Principal, arm_id: str) -> Response:
-    """Take a registered arm of the caller's tenant out of use; its open steps fail with arm_unavailable."""
-    full_id = _registrar(principal).withdraw(arm_id)
+    """Take a registered arm of the caller's tenant out of use; its open steps fail with arm_unavailable.
+
+    An arm for all tenants needs the scope arm:admin.
+    """
+    registrar = _registrar(principal)
+    if registrar.shares(arm_id):
+        authorize(principal, "arm:admin")
+    full_id = registrar.withdraw(arm_id)
     audit.record_object(full_id)
     return jsonify(arm_id=full_id, status="deleted")
 

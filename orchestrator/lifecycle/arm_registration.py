@@ -91,6 +91,12 @@ class ArmRegistrar(NamedTuple):
                     return arm_id
         raise self._unknown(name)
 
+    def shares(self, name: str) -> bool:
+        """Return whether the tenant has registered an arm of this name for all tenants."""
+        with statement(self.engine) as conn:
+            arm = registered_arms.find(conn, name)
+        return arm is not None and arm.is_shared and arm.tenant == self.tenant
+
     @property
     def _heartbeat_seconds(self) -> float:
         # two may be lost

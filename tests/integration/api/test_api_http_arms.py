@@ -194,6 +194,15 @@ def test_another_tenant_can_neither_keep_nor_delete_an_arm(as_caller: AsCaller) 
     assert as_caller(TENANT)("DELETE", "/v1/arms/weather").json == {"arm_id": "weather", "status": "deleted"}
 
 
+def test_deleting_an_arm_for_all_tenants_needs_the_scope_arm_admin(as_caller: AsCaller) -> None:
+    as_caller(TENANT)("POST", URL, json=EVERYWHERE)
+    service = as_caller(TENANT, NO_ADMIN)
+
+    assert_problem(service("DELETE", "/v1/arms/weather"), 403, "insufficient_permissions")
+    assert service("POST", "/v1/arms/weather/heartbeat").status_code == 200
+    assert "weather" in arms_of(as_caller, "umbrella")
+
+
 def test_a_deleted_arm_is_gone_for_plans_and_kept_for_its_steps(
     as_caller: AsCaller, engineer: Engineer
 ) -> None:
