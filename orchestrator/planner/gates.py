@@ -15,7 +15,8 @@ def add_gates(
 ) -> Plan:
     """Return the plan, in which each step that must ask has a gate.
 
-    An action that says `ask` always asks, one that says `never` only when the plan does. Where asking is demanded, no
+    An action that says `ask` always asks, one that says `never` only when the plan does; the policy binds an arm that
+    a tenant registered, whatever its manifest says. Where asking is demanded, no
     plan can let the step run without a person: `on_expiry` is not `approve`, and of a model's own gate only the
     question counts.
     """
@@ -45,7 +46,7 @@ def _with_gate(
 def _demanded(
     action: Action, *, arm: str, mode: str, policy: Sequence[AskRule], tenant: str
 ) -> AskRule | None:
-    if action.approval == "never":
+    if action.approval == "never" and ARMS[arm].tenant is None:
         return None
     found = next((rule for rule in policy if rule.matches(action, arm=arm, mode=mode, tenant=tenant)), None)
     return found or (AskRule() if action.approval == "ask" else None)
