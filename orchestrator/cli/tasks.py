@@ -15,7 +15,7 @@ import click
 from orchestrator.cli.client import ApiClient, ServerOptions, open_client
 from orchestrator.cli.exit_status import EXIT_STATUSES, ExitStatus, status_of_task
 from orchestrator.cli.inspection import write_files
-from orchestrator.cli.output import json_text
+from orchestrator.cli.output import json_text, printable
 from orchestrator.cli.task_report import print_report, read_decisions
 from orchestrator.cli.watch import choose_display, follow
 from orchestrator.models.task_contract import CACHE_MODES
@@ -135,8 +135,12 @@ def status(access: ServerOptions, /, task_id: str, as_json: bool) -> int:
         click.echo(
             f"{task_id} {task['status']}: {progress['current_step']}, {progress['percentage']}%, "
             f"{progress['completed_steps']} of {progress['total_steps']} steps"
-            + (f"; {task['message']}" if task.get("message") else "")
+            + (f"; {printable(task['message'])}" if task.get("message") else "")
         )
+        for asked in task.get("approvals") or ():
+            click.echo(
+                f"  {printable(asked['ask'])} See and decide: octollm approvals {asked['approval_id']}"
+            )
     else:
         print_report(task, read_decisions(client, task_id))
     return status_of_task(task)

@@ -273,7 +273,12 @@ def _arms() -> list[McpArm]:
 
 
 def _directory() -> Path:
-    return Path((_paths() or ["arms"])[0])
+    directory = Path((_paths() or ["arms"])[0])
+    if (directory / MANIFEST).is_file():
+        raise SettingsError(
+            f"{directory}, the first directory of ARMS_PATH, is one arm: name a directory of arms before it"
+        )
+    return directory
 
 
 def _paths() -> list[str]:

@@ -16,8 +16,8 @@ Policy = Literal["off", "redact", "block"]
 # "ignore previous instructions" alone scores 0.92; ordinary imperative wording scores less
 CRITICAL_INJECTION = 0.9
 _HIGH_RISK = ("secret.", "pii.card", "pii.iban", "pii.ssn")
-# separates texts that are scanned together: no finding spans it
-_SEPARATOR = "\n\n\x1f\n\n"
+SEPARATOR = "\n\n\x1f\n\n"
+"""Separates texts that are scanned together: no finding spans it."""
 _ROUNDS = 6
 _ALL_REDACTED = "[redacted]"
 
@@ -32,7 +32,7 @@ def screen(contract: Contract, policy: Policy) -> Contract:
     if policy == "off":
         return contract
     texts = list(_texts([contract.goal, contract.constraints, contract.context]))
-    findings = scan(_SEPARATOR.join(texts))
+    findings = scan(SEPARATOR.join(texts))
     _refuse(f for f in findings if f.is_injection and f.score >= CRITICAL_INJECTION)
     private = [finding for finding in findings if finding.kind.startswith(_HIGH_RISK)]
     if not private:
@@ -40,7 +40,7 @@ def screen(contract: Contract, policy: Policy) -> Contract:
     if policy == "block":
         _refuse(private)
     counts: Counter[str] = Counter()
-    cleaned = {text: _redacted(text, counts) for text in _texts_with(texts, private)}
+    cleaned = {text: _redacted(text, counts) for text in texts_with(texts, private)}
     if not counts:
         return contract
 
@@ -75,12 +75,12 @@ def _redacted(text: str, counts: Counter[str]) -> str:
     return _ALL_REDACTED
 
 
-def _texts_with(texts: Sequence[str], findings: Sequence[SafetyFinding]) -> set[str]:
-    """Return those of the joined texts that overlap a finding."""
+def texts_with(texts: Sequence[str], findings: Sequence[SafetyFinding]) -> set[str]:
+    """Return those of the texts, joined by SEPARATOR, that overlap a finding."""
     starts, at = [], 0
     for text in texts:
         starts.append(at)
-        at += len(text) + len(_SEPARATOR)
+        at += len(text) + len(SEPARATOR)
     held: set[str] = set()
     for finding in findings:
         first, last = (bisect_right(starts, index) - 1 for index in (finding.start, finding.end - 1))

@@ -33,6 +33,7 @@ from tests.waiting import wait_until
 from workers.arms import mcp
 from workers.arms.base import Assignment
 from workers.mcp import session
+from workers.mcp.server import VARIABLES
 from workers.sandbox.backend import Isolation
 from workers.sandbox.selection import SandboxStatus, select_sandbox
 
@@ -289,7 +290,7 @@ def test_a_server_sees_neither_our_environment_nor_files_that_its_manifest_does_
 
     found: Mapping[str, Any] = json.loads(odd.call().output["text"])
 
-    given = {"PATH", "LANG", "TZ", "PYTHONDONTWRITEBYTECODE", "HOME", "TMPDIR", "OCTOLLM_SANDBOX"}
+    given = {*VARIABLES, "HOME", "TMPDIR", "OCTOLLM_SANDBOX"}
     assert set(found["env"]) - {"PWD"} == given
     assert not any(found["seen"].values())
     assert found["files"] == ["calls"]

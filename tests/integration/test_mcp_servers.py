@@ -1,10 +1,12 @@
 """MCP servers that nobody here wrote: listed, frozen, called in an attempt of a worker, killed, changed."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +15,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from orchestrator.cli.mcp_arm import McpArm
 from orchestrator.models import signing_key
-from orchestrator.models.errors import ToolFailed
+from orchestrator.models.errors import OutcomeUnknown, Stopped, ToolChanged, ToolFailed
 from orchestrator.models.step_result import ResultStatus, StepResult
+from orchestrator.planner.check import check_plan
 from orchestrator.settings import Settings
 from tests.integration.attempt_kit import process_of, run_step
 from tests.integration.kit import Engineer
 from tests.mcp_kit import freeze_arm, using
 from tests.unit.arm_kit import assignment, run
+from tests.waiting import wait_until
+from workers.arms.base import Assignment
 from workers.attempt.context import AttemptContext
 from workers.mcp.connections import CONNECTIONS
 from workers.sandbox.backend import Isolation
@@ -28,6 +34,7 @@ from workers.sandbox.process_usage import tree_of
 from workers.sandbox.selection import SandboxStatus, select_sandbox
 
 BIN = Path(sys.executable).parent
+EXAMPLE = Path(__file__).parents[2] / "examples" / "arms" / "git"
 KEY = signing_key.new_private_key()
 
 
@@ -56,10 +63,11 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def git(tmp_path: Path, repository: Path, sandbox: SandboxStatus) -> Iterator[Path]:
-    """The repository, which the arm `git` may write."""
+    """The repository, which the arm `git` may write, unless root's basic sandbox forbids that to all servers."""
+    may_write = sandbox.isolation is Isolation.STRONG or os.geteuid() != 0
     table = {
         "command": [str(BIN / "mcp-server-git"), "--repository", str(repository)],
-        "writes": [str(repository)],
+        "writes" if may_write else "reads": [str(repository)],
     }
     freeze_arm(tmp_path / "arms", "git", table, sandbox=sandbox)
     with using(tmp_path / "arms"):
@@ -126,6 +134,76 @@ def test_mcp_server_git_writes_the_repository_that_its_manifest_names_and_no_oth
         run(assignment("git", "git_status", {"repo_path": str(other)}), sandbox=sandbox)
 
 
+@pytest.fixture
+def hanging_commit(git: Path, sandbox: SandboxStatus) -> Assignment:
+    """A commit that hangs in a hook of the repository, which notes that it has begun."""
+    if sandbox.isolation is Isolation.BASIC and os.geteuid() == 0:
+        pytest.fail("root's basic sandbox starts no server that may write: install bubblewrap for this test")
+    hook = git / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch '{git}/begun'\nexec sleep 3600\n")
+    hook.chmod(0o755)
+    (git / "note.txt").write_text("second\n")
+    subprocess.run(["git", "-C", str(git), "add", "note.txt"], check=True)
+    return assignment("git", "git_commit", {"repo_path": str(git), "message": "Second"})
+
+
+@pytest.mark.slow
+def test_a_long_call_of_mcp_server_git_is_cancelled_and_nothing_of_it_is_left(
+    git: Path, hanging_commit: Assignment, sandbox: SandboxStatus
+) -> None:
+    def stop() -> None:
+        wait_until((git / "begun").exists, 60, "the commit's hook")
+        hanging_commit.cancelled.set()
+
+    threading.Thread(target=stop, daemon=True).start()
+
+    with pytest.raises(Stopped):
+        run(hanging_commit, sandbox=sandbox)
+
+    wait_until(lambda: not servers_here(), 30, "the end of the server and of its hook")
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_of_a_commit_leaves_its_outcome_unknown(
+    git: Path, hanging_commit: Assignment, sandbox: SandboxStatus
+) -> None:
+    def kill() -> None:
+        wait_until((git / "begun").exists, 60, "the commit's hook")
+        for pid in servers_here():
+            os.kill(pid, signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
+
+    with pytest.raises(OutcomeUnknown):
+        run(hanging_commit, sandbox=sandbox)
+
+
+def test_a_tool_of_mcp_server_git_that_differs_from_the_frozen_one_is_not_called(
+    git: Path, tmp_path: Path, sandbox: SandboxStatus
+) -> None:
+    arm = McpArm(tmp_path / "arms" / "git")
+    arm.approve([{**tool, "description": "as it was last year"} for tool in arm.frozen()])
+
+    with using(tmp_path / "arms"), pytest.raises(ToolChanged):
+        run(assignment("git", "git_log", {"repo_path": str(git)}), sandbox=sandbox)
+
+
+@pytest.mark.slow
+def test_the_example_s_plan_reads_writes_after_an_approval_and_verifies(
+    git: Path, sandbox: SandboxStatus
+) -> None:
+    record = json.loads((EXAMPLE / "plan.json").read_text().replace("/srv/repo", str(git)))
+
+    plan = check_plan(record)
+
+    assert [step.approval is not None for step in plan.steps] == [False, True, False]
+    for step in plan.steps:
+        output = run(assignment("git", step.action, step.inputs), sandbox=sandbox).output
+        for criterion in step.acceptance_criteria:
+            assert str(criterion["check"]["contains"]) in output["text"]
+
+
 @pytest.mark.usefixtures("clock")
 def test_mcp_server_time_answers_with_a_structured_value(sandbox: SandboxStatus) -> None:
     given = {"source_timezone": "Europe/Berlin", "time": "12:00", "target_timezone": "Asia/Tokyo"}
@@ -140,7 +218,7 @@ def test_mcp_server_time_answers_with_a_structured_value(sandbox: SandboxStatus)
 def test_mcp_server_time_that_was_killed_is_started_again(sandbox: SandboxStatus) -> None:
     given = {"timezone": "Europe/Berlin"}
     run(assignment("clock", "get_current_time", given), sandbox=sandbox)
-    servers = [pid for pid in own_descendants() if "mcp-server-time" in command_of(pid)]
+    servers = servers_here()
 
     for pid in servers:
         os.kill(pid, signal.SIGKILL)
@@ -148,12 +226,19 @@ def test_mcp_server_time_that_was_killed_is_started_again(sandbox: SandboxStatus
     assert servers
     assert run(assignment("clock", "get_current_time", given), sandbox=sandbox).output["structured"]
     CONNECTIONS.close()
-    assert not [pid for pid in own_descendants() if "mcp-server-time" in command_of(pid)]
+    assert servers_here() == []
 
 
-def own_descendants() -> list[int]:
-    """Return the pids of this process and all below it."""
-    return tree_of(os.getpid())
+def servers_here() -> list[int]:
+    """Return the pids of this process' MCP servers and what they have started, without their sandboxes."""
+    names = ("mcp-server-time", "mcp-server-git", "sleep\x003600")
+    ours = ("bwrap", "octollm-sandbox")
+    lines = {pid: command_of(pid) for pid in tree_of(os.getpid())}
+    return [
+        pid
+        for pid, line in lines.items()
+        if any(name in line for name in names) and not any(name in line for name in ours)
+    ]
 
 
 def command_of(pid: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from orchestrator.models.errors import (
     ActionFailed,
@@ -184,6 +185,34 @@ def test_what_a_function_raises_becomes_the_error_of_the_step(
     assert message in error.message
     assert "second line" not in error.message
     assert not error.retryable
+
+
+def test_a_database_of_the_function_s_own_is_not_the_engine_s(act: Act) -> None:
+    given = act(
+        "from sqlalchemy.exc import OperationalError\n\n"
+        '@action(effects="none")\ndef act() -> str:\n    """Acts."""\n'
+        '    raise OperationalError("SELECT 1", None, ValueError("connection refused"))\n'
+    )
+
+    error = error_of(given)
+
+    assert isinstance(error, ActionFailed)
+    assert "raised OperationalError" in error.message
+
+
+def test_the_engine_s_database_that_is_away_is_no_failure_of_the_function(act: Act) -> None:
+    def away(_sha256: str) -> bytes:
+        raise OperationalError("SELECT 1", None, ValueError("connection refused"))
+
+    given = act(
+        '@action(effects="read", attachments="any")\ndef act(context: Context) -> str:\n    """Acts."""\n'
+        '    return context.open("a.txt").decode()\n',
+        files={"a.txt": b"a"},
+        open_artifact=away,
+    )
+
+    with pytest.raises(OperationalError):
+        run(given)
 
 
 def test_validation_by_pydantic_is_an_invalid_input_without_the_value(act: Act) -> None:

@@ -17,6 +17,22 @@ from workers.sandbox.selection import Sandbox, SandboxStatus
 from workers.sandbox.server import SandboxedServer, ServerCommand
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
+VARIABLES: Mapping[str, str] = {
+    "PATH": _PATH,
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    # git ends when it may not read /etc/gitconfig, which could hold credentials
+    "GIT_CONFIG_NOSYSTEM": "1",
+    # git refuses the repositories of other users, and the sandbox of root's worker has a user of its own; which
+    # repositories are read is for the manifest to say
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.directory",
+    "GIT_CONFIG_VALUE_0": "*",
+}
+"""The environment of every server, beside HOME and TMPDIR."""
+# node ends when it may not read it
+_PUBLIC_FILES = (Path("/etc/ssl/openssl.cnf"),)
 _DEFAULT_MEMORY_MIB = 2_048
 # a server lives for hours, and its processor time counts from its start
 _CPU_SECONDS = 3_600
@@ -33,8 +49,7 @@ def starter_of(
     """
     if "url" in table:
         return partial(_reached, table, tuple(env), rules)
-    variables = {"PATH": _PATH, "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONDONTWRITEBYTECODE": "1"}
-    variables |= {name: os.environ[name] for name in env if name in os.environ}
+    variables = {**VARIABLES, **{name: os.environ[name] for name in env if name in os.environ}}
 
     def start() -> Peer:
         sandbox = status.require()
@@ -72,7 +87,10 @@ def _argv(command: Iterable[str]) -> tuple[str, ...]:
 
 def _access(table: Mapping[str, Any]) -> Access:
     return Access(
-        readable=tuple(_existing(path) for path in table.get("reads", ())),
+        readable=(
+            *(_existing(path) for path in table.get("reads", ())),
+            *(path.resolve() for path in _PUBLIC_FILES if path.exists()),
+        ),
         writable=tuple(_existing(path) for path in table.get("writes", ())),
         network=bool(table.get("network", False)),
     )

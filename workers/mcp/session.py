@@ -130,9 +130,7 @@ class Session:
             raise self._fault_of(error) from error
         except TimeoutError as error:
             self.retire()
-            raise ToolServerLost(
-                f"the MCP server {self.name} did not answer within {CONNECT_SECONDS:g} s"
-            ) from error
+            raise ToolServerLost(f"the MCP server {self.name} does not answer") from error
         except ValidationError as error:
             raise ToolFailed(f"the MCP server {self.name} gave an answer that MCP does not allow") from error
         except (asyncio.CancelledError, ToolServerLost):

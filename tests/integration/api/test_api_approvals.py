@@ -1,7 +1,6 @@
 """Approvals over HTTP: who sees them, who may decide, which decision counts, and what each refusal says."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,31 @@ from tests.integration.api.conftest import AsCaller, Caller
 from tests.integration.kit import TENANT, Engineer, wait_step
 
 GATE: dict[str, Any] = {"ask": "Wait a little?", "by": "the desk"}
-Decide = Callable[..., Any]
+WRONG_BODIES: list[tuple[dict[str, Any], str]] = [
+    ({}, "decision"),
+    ({"decision": "approve", "proposal_hash": None}, "proposal_hash"),
+    ({"decision": "approve", "proposal_hash": "0" * 64}, "proposal_hash"),
+    ({"decision": "approve", "proposal_hash": "0" * 63}, "proposal_hash"),
+    ({"decision": "approve", "proposal_hash": "0" * 64 + "\n"}, "proposal_hash"),
+    ({"decision": "APPROVE"}, "decision"),
+    ({"decision": ["approve"]}, "decision"),
+    ({"decision": {}}, "decision"),
+    ({"decision": 1}, "decision"),
+    ({"decision": "edit"}, "inputs"),
+    ({"decision": "edit", "inputs": []}, "inputs"),
+    ({"decision": "edit", "inputs": None}, "inputs"),
+    ({"decision": "edit", "inputs": {"x": "y" * MAX_VALUE_BYTES}}, "inputs"),
+    ({"decision": "approve", "inputs": {}}, "inputs"),
+    ({"decision": "reject", "answer": 1}, "answer"),
+    ({"decision": "answer"}, "answer"),
+    ({"decision": "accept"}, "answer"),
+    ({"decision": "run_again", "answer": 1}, "answer"),
+    ({"decision": "approve", "comment": "x" * 2_001}, "comment"),
+    ({"decision": "approve", "comment": ["x"]}, "comment"),
+    ({"decision": "approve", "via": "link"}, "via"),
+    ({"decision": "approve", "decided_by": "somebody else"}, "decided_by"),
+    ({"decision": "approve", "approved": True}, "approved"),
+]
 
 
 @pytest.fixture
@@ -157,43 +180,16 @@ def test_a_decision_that_the_step_does_not_allow_is_422(engineer: Engineer, call
     assert call("GET", f"/v1/approvals/{approval['approval_id']}").json["state"] == "pending"
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "decision"),
-        ({"decision": "approve", "proposal_hash": None}, "proposal_hash"),
-        ({"decision": "approve", "proposal_hash": "0" * 64}, "proposal_hash"),
-        ({"decision": "approve", "proposal_hash": "0" * 63}, "proposal_hash"),
-        ({"decision": "approve", "proposal_hash": "0" * 64 + "\n"}, "proposal_hash"),
-        ({"decision": "APPROVE"}, "decision"),
-        ({"decision": ["approve"]}, "decision"),
-        ({"decision": {}}, "decision"),
-        ({"decision": 1}, "decision"),
-        ({"decision": "edit"}, "inputs"),
-        ({"decision": "edit", "inputs": []}, "inputs"),
-        ({"decision": "edit", "inputs": None}, "inputs"),
-        ({"decision": "edit", "inputs": {"x": "y" * MAX_VALUE_BYTES}}, "inputs"),
-        ({"decision": "approve", "inputs": {}}, "inputs"),
-        ({"decision": "reject", "answer": 1}, "answer"),
-        ({"decision": "answer"}, "answer"),
-        ({"decision": "accept"}, "answer"),
-        ({"decision": "run_again", "answer": 1}, "answer"),
-        ({"decision": "approve", "comment": "x" * 2_001}, "comment"),
-        ({"decision": "approve", "comment": ["x"]}, "comment"),
-        ({"decision": "approve", "via": "link"}, "via"),
-        ({"decision": "approve", "decided_by": "somebody else"}, "decided_by"),
-        ({"decision": "approve", "approved": True}, "approved"),
-    ],
-)
 def test_a_body_that_is_not_a_decision_is_422_and_decides_nothing(
-    asked: dict[str, Any], call: Caller, body: dict[str, Any], field: str
+    asked: dict[str, Any], call: Caller
 ) -> None:
     path = f"/v1/approvals/{asked['approval_id']}"
-    sent = {"proposal_hash": asked["proposal_hash"], **body}
 
-    problem = assert_problem(call("POST", f"{path}/decision", json=sent), 422, "validation_error")
+    for body, field in WRONG_BODIES:
+        sent = {"proposal_hash": asked["proposal_hash"], **body}
+        problem = assert_problem(call("POST", f"{path}/decision", json=sent), 422, "validation_error")
 
-    assert any(fault["field"].startswith(field) for fault in problem["details"]["errors"]), problem
+        assert any(fault["field"].startswith(field) for fault in problem["details"]["errors"]), problem
     assert call("GET", path).json["state"] == "pending"
 
 

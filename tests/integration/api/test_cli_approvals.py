@@ -40,7 +40,9 @@ def test_what_waits_is_listed_with_how_to_decide(octollm: Octollm, engineer: Eng
     assert shown == output
     assert [item["approval_id"] for item in listed["approvals"]] == [approval_id]
     assert octollm("approvals", "--assignee", "nobody")[1] == "nothing waits for a person\n"
-    assert "waiting for approval by the desk until" in octollm("status", task_id)[1]
+    told = octollm("status", task_id)[1]
+    assert "waiting for approval by the desk until" in told
+    assert f"Wait a little? See and decide: octollm approvals {approval_id}" in told
 
 
 def test_an_approved_task_runs_to_its_end(octollm: Octollm, engineer: Engineer) -> None:
