@@ -175,8 +175,10 @@ def inspect(conn: Connection) -> RolesState:
 def complete(conn: Connection) -> RolesState:
     """Create missing roles and give each exactly its rights; calling it twice is safe.
 
-    If the database's user may not create roles, the existing ones still get their rights.
+    It also fixes where our functions with their owner's rights look for tables, so that no role can lead them
+    elsewhere. If the database's user may not create roles, the existing ones still get their rights.
     """
+    conn.exec_driver_sql(_SQL["fix_search_paths"])
     for name in inspect(conn).missing:
         conn.exec_driver_sql(_SQL["make"].replace("{role}", name))
     standing = inspect(conn)

@@ -32,6 +32,28 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %%s TO {role}', here);
 END $$;
 
+-- name: fix_search_paths
+-- Let our functions with their owner's rights look for names in our schema only. Without pg_temp at the end, Postgres
+-- looks for tables in the temporary schema of the session first: a caller could put tables of its own there, whose
+-- triggers would run with the owner's rights.
+DO $$
+DECLARE
+    wanted CONSTANT text := quote_ident(current_schema()) || ', pg_temp';
+    ours regprocedure;
+BEGIN
+    FOR ours IN
+        SELECT oid
+        FROM pg_proc
+        WHERE prosecdef AND starts_with(proname, 'octollm_') AND pronamespace = CAST(current_schema() AS regnamespace)
+            AND proconfig IS DISTINCT FROM ARRAY['search_path=' || wanted]
+    LOOP
+        EXECUTE format('ALTER FUNCTION %%s SET search_path = %%s', ours, wanted);
+    END LOOP;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE WARNING 'a role may lead %% to tables of its own: its owner must run octollm migrate', ours;
+END $$;
+
 -- name: let_api_confine
 -- Let the API become the tenants' role for statements on behalf of a tenant (docs/decisions/0008), without having
 -- that role's rights itself: NOINHERIT, set before the grant, has this effect on Postgres 15 and later.

@@ -13,6 +13,7 @@ from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.settings import Settings
 from tests.integration.kit import Engineer
+from tests.ledger import Ledger, registered
 
 
 @pytest.fixture
@@ -46,3 +47,12 @@ def empty_audit_log(engine: Engine) -> None:
         conn.exec_driver_sql(
             "DO $$ BEGIN SET LOCAL session_replication_role = replica; DELETE FROM audit_log; END $$"
         )
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    """The ledger arm with an empty file."""
+    path = tmp_path / "ledger"
+    monkeypatch.setenv("OCTOLLM_LEDGER", str(path))
+    with registered("ledger"):
+        yield Ledger(path)

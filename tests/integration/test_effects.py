@@ -1,24 +1,15 @@
 """A write that is not idempotent runs once: after its mark it never runs again without a person's decision."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from celery.exceptions import Ignore
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import statement
-from orchestrator.executor import SavedRound
-from orchestrator.lifecycle import cancel, requeue
-from orchestrator.lifecycle.approvals import latest_end
 from orchestrator.lifecycle.effects import Loss
-from orchestrator.memory import effects
-from orchestrator.memory.approvals import ApprovalRecord, list_approvals
-from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import trace
 from orchestrator.models.approval import Verb
 from orchestrator.models.arm_capability import ARMS
@@ -26,41 +17,19 @@ from orchestrator.models.errors import InvalidInput, Stopped
 from orchestrator.models.verdict import Decision as Verdict
 from tests.integration.approval_kit import asked, decide
 from tests.integration.attempt_kit import process_of, run_step
-from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_step
-from tests.ledger import Ledger, append, registered
-from workers.arms.base import CancelToken
+from tests.integration.effect_kit import all_asked, begin, expire, lose
+from tests.integration.kit import Engineer, done, verdict, wait_step
+from tests.ledger import Ledger, append
 from workers.attempt.context import AttemptContext
 from workers.runtime.lost_effect import ask_about
 
-
-@pytest.fixture(autouse=True)
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
-    """The ledger arm with an empty file."""
-    path = tmp_path / "ledger"
-    monkeypatch.setenv("OCTOLLM_LEDGER", str(path))
-    with registered("ledger"):
-        yield Ledger(path)
+pytestmark = pytest.mark.usefixtures("ledger")
 
 
 @pytest.fixture
 def worker(engineer: Engineer) -> WorkerProcess:
     """A worker's process."""
     return process_of(engineer)
-
-
-def begin(engineer: Engineer, claim: Claim, *, once: bool = True) -> bool:
-    with statement(engineer.engine) as conn:
-        return effects.begin(conn, claim.id, attempt=claim.attempt, once=once)
-
-
-def expire(engineer: Engineer, claim: Claim) -> None:
-    """Let the lease of the row end."""
-    engineer.ask("UPDATE steps SET due = now() - interval '1 second' WHERE id = %(id)s", id=claim.id)
-
-
-def all_asked(engineer: Engineer, task_id: str) -> list[ApprovalRecord]:
-    with statement(engineer.engine) as conn:
-        return list_approvals(conn, TENANT, task_id=task_id)
 
 
 def test_the_spec_of_a_write_that_runs_once_says_so(engineer: Engineer) -> None:
@@ -153,23 +122,6 @@ def test_the_database_itself_refuses_to_queue_or_claim_a_begun_effect(
 
     with pytest.raises(Exception, match="steps_effect_runs_once"):
         engineer.ask(changes[release], id=claim.id)
-
-
-def lose(engineer: Engineer, worker: WorkerProcess, how: str) -> Claim:
-    """Begin the effect of a task's only step and lose its attempt."""
-    claim = engineer.take(engineer.start(append("a")), "a", owner="host:1")
-    assert begin(engineer, claim)
-    if how == "lease_expired":
-        expire(engineer, claim)
-        assert requeue.expire_lease(engineer.engine, claim.id, task_id=claim.task_id) is None
-        assert ask_about(worker, Loss(claim.id, claim.task_id, reason=how))
-        return claim
-    # as the pool's parent does when a child dies, and a worker that shuts down
-    assert (
-        requeue.hand_back(engineer.engine, claim.id, task_id=claim.task_id, owner="host:1", died=True) is None
-    )
-    assert ask_about(worker, Loss(claim.id, claim.task_id, reason=how, owner="host:1"))
-    return claim
 
 
 @pytest.mark.parametrize("how", ["lease_expired", "worker_lost", "handed_back"])
@@ -293,182 +245,6 @@ def test_an_output_that_is_accepted_must_fit_the_actions_contract(
     assert asked(engineer, claim.task_id, "a").state == "pending"
 
 
-@pytest.mark.parametrize("then", ["not_know", "crash", "take_too_long"])
-def test_an_outcome_that_the_arm_leaves_open_is_asked_about(
-    engineer: Engineer, worker: WorkerProcess, ledger: Ledger, then: str
-) -> None:
-    task_id = engineer.start(append("a", then=then))
-
-    with pytest.raises(Ignore):
-        run_step(AttemptContext.of(worker, engineer.take(task_id, "a")))
-
-    assert engineer.states(task_id)["a"] == "waiting"
-    assert asked(engineer, task_id, "a").proposal["effect"]["reason"] == "reported"
-    assert len(ledger.lines()) == 1
-
-
-def test_a_write_that_outlasts_its_time_limit_is_asked_about(
-    engineer: Engineer, worker: WorkerProcess
-) -> None:
-    task_id = engineer.start({**append("a", seconds_after=30), "timeout_seconds": 0.3})
-    context = AttemptContext.of(worker, engineer.take(task_id, "a"))
-    stop = CancelToken(context.deadline)
-
-    with pytest.raises(Ignore):
-        run_step(replace(context, stop=stop))
-
-    assert asked(engineer, task_id, "a").kind == "outcome"
-
-
-def test_a_failure_that_the_arm_reports_itself_says_that_nothing_happened(
-    engineer: Engineer, worker: WorkerProcess
-) -> None:
-    task_id = engineer.start(append("final", then="fail"), append("retried", then="fail_for_now"))
-
-    final = run_step(AttemptContext.of(worker, engineer.take(task_id, "final")))
-    with pytest.raises(Ignore):
-        run_step(AttemptContext.of(worker, engineer.take(task_id, "retried")))
-
-    assert (final.status, all_asked(engineer, task_id)) == ("failed", [])
-    row = engineer.row(task_id, "retried")
-    assert (row["state"], row["failures"], row["effect_attempt"]) == ("queued", 1, None)
-
-
-def test_an_idempotent_write_runs_again_by_itself_with_the_same_key(
-    engineer: Engineer, worker: WorkerProcess, ledger: Ledger
-) -> None:
-    task_id = engineer.start(append("lost", action="put"), append("unsure", action="put", then="not_know"))
-    claim = engineer.take(task_id, "lost")
-    run_step(AttemptContext.of(worker, claim))
-    expire(engineer, claim)
-    assert requeue.expire_lease(engineer.engine, claim.id, task_id=task_id) is not None
-    run_step(AttemptContext.of(worker, engineer.take(task_id, "lost")))
-    with pytest.raises(Ignore):
-        run_step(AttemptContext.of(worker, engineer.take(task_id, "unsure")))
-
-    assert engineer.row(task_id, "unsure")["state"] == "queued"
-    assert [line.key for line in ledger.lines() if line.text == "lost"] == [claim.id] * 2
-    assert all_asked(engineer, task_id) == []
-
-
-def test_the_end_of_a_task_says_which_effects_are_unknown(engineer: Engineer, worker: WorkerProcess) -> None:
-    task_id = engineer.start(append("running"), append("waiting"), append("before"), wait_step("read"))
-    for name in ("running", "waiting", "before", "read"):
-        claim = engineer.take(task_id, name)
-        if name in ("running", "waiting"):
-            assert begin(engineer, claim)
-        if name == "waiting":
-            expire(engineer, claim)
-            assert ask_about(worker, Loss(claim.id, task_id, reason="lease_expired"))
-
-    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
-
-    told = {
-        event.payload["step"]: event.payload["error"]["code"]
-        for event in engineer.events(task_id)
-        if event.type == "step.failed"
-    }
-    unknown = {"running": "outcome_unknown", "waiting": "outcome_unknown"}
-    assert told == {**unknown, "before": "cancelled", "read": "cancelled"}
-    assert engineer.events(task_id)[-1].payload["outcome_unknown"] == ["running", "waiting"]
-    assert asked(engineer, task_id, "waiting").state == "withdrawn"
-
-
-def test_poison_and_the_mark_do_not_meet(engineer: Engineer, worker: WorkerProcess) -> None:
-    """A write that kills its workers before the mark is given up like any other; after it, a person decides."""
-    task_id = engineer.start(append("a"))
-    for _ in range(2):
-        claim = engineer.take(task_id, "a", owner="host:1")
-        assert requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True)
-    claim = engineer.take(task_id, "a", owner="host:1")
-    assert begin(engineer, claim)
-
-    assert requeue.hand_back(engineer.engine, claim.id, task_id=task_id, owner="host:1", died=True) is None
-    assert ask_about(worker, Loss(claim.id, task_id, reason="worker_lost", owner="host:1"))
-    decide(engineer, asked(engineer, task_id, "a"), Verb.RUN_AGAIN)
-
-    assert engineer.take(task_id, "a").kills == 2
-
-
-def reject_the_round(engineer: Engineer, task_id: str, *faulty: str) -> None:
-    """Let the judge find fault with steps, so that a repair runs them again."""
-    rejected = replace(verdict(Verdict.FAILED), faulty=dict.fromkeys(faulty, "it is wrong"))
-    assert isinstance(engineer.judge(task_id, rejected), SavedRound)
-
-
-def test_a_repair_that_would_repeat_an_effect_asks_first(
-    engineer: Engineer, worker: WorkerProcess, ledger: Ledger
-) -> None:
-    faulty = wait_step("draft", repair_inputs={"seconds": 0})
-    task_id = engineer.start(faulty, append("send", "draft"), append("put", "draft", action="put"))
-    engineer.do(task_id, "draft")
-    for name in ("send", "put"):
-        claim = engineer.take(task_id, name)
-        engineer.store(claim, run_step(AttemptContext.of(worker, claim)))
-
-    reject_the_round(engineer, task_id, "draft")
-    engineer.do(task_id, "draft")
-
-    assert engineer.states(task_id) == {
-        "$plan": "done", "draft": "done", "send": "waiting", "put": "queued", "$judge": "blocked",
-    }  # fmt: skip
-    question = asked(engineer, task_id, "send")
-    assert (question.kind, question.on_expiry) == ("approval", "reject")
-    decide(engineer, question, Verb.APPROVE)
-    engineer.take(task_id, "send")
-    assert [line.text for line in ledger.lines()] == ["send", "put"]
-
-
-def test_a_repair_runs_a_write_again_that_is_known_to_have_failed(
-    engineer: Engineer, worker: WorkerProcess
-) -> None:
-    task_id = engineer.start({**append("a", then="fail"), "repair_inputs": {"then": "end"}})
-    claim = engineer.take(task_id, "a")
-    engineer.store(claim, run_step(AttemptContext.of(worker, claim)))
-
-    reject_the_round(engineer, task_id, "a")
-
-    assert engineer.row(task_id, "a")["state"] == "queued"
-
-
-@pytest.mark.parametrize(
-    ("ends", "again"),
-    [("done", "done"), ("cancelled", "waiting"), ("unknown", "waiting"), ("refused", "queued")],
-)
-def test_a_retry_keeps_what_is_done_and_asks_before_it_repeats_what_may_be(
-    engineer: Engineer, worker: WorkerProcess, ends: str, again: str
-) -> None:
-    task_id = engineer.start(append("a"), wait_step("b", "a"))
-    claim = engineer.take(task_id, "a")
-    assert begin(engineer, claim)
-    if ends == "cancelled":
-        pass
-    elif ends == "done":
-        engineer.store(claim, done({"summary": "s", "key": "k"}))
-    else:
-        engineer.store(claim, failed("outcome_unknown" if ends == "unknown" else "ledger_closed"))
-    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
-
-    second = engineer.retry(task_id)
-
-    assert engineer.row(second, "a")["state"] == again
-    assert engineer.row(second, "a")["spec"]["once"]
-
-
-def test_a_retry_of_a_retry_still_asks(engineer: Engineer, worker: WorkerProcess) -> None:
-    """A person refused the repetition: that the first effect took place is not forgotten."""
-    first = engineer.start(append("a"))
-    engineer.do(first, "a")
-    cancel.cancel(engineer.engine, tenant=TENANT, task_id=first)
-    second = engineer.retry(first, from_step="a")
-    assert engineer.row(second, "a")["state"] == "waiting"
-    cancel.cancel(engineer.engine, tenant=TENANT, task_id=second)
-
-    third = engineer.retry(second)
-
-    assert engineer.row(third, "a")["state"] == "waiting"
-
-
 def test_an_effect_of_an_arm_that_is_gone_is_asked_about(
     engineer: Engineer, worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -482,18 +258,6 @@ def test_an_effect_of_an_arm_that_is_gone_is_asked_about(
     assert asked(engineer, claim.task_id, "a").answer_schema is None
 
 
-def test_a_repair_does_not_ask_again_about_an_effect_that_a_person_gave_up(
-    engineer: Engineer, worker: WorkerProcess
-) -> None:
-    claim = engineer.take(engineer.start({**append("a"), "repair_inputs": {"text": "b"}}), "a")
-    engineer.store(claim, failed("outcome_unknown"))
-
-    ended = engineer.judge(claim.task_id, replace(verdict(Verdict.FAILED), faulty={"a": "it failed"}))
-
-    assert not isinstance(ended, SavedRound)
-    assert engineer.task(claim.task_id).status == "failed"
-
-
 def test_whoever_is_asked_about_an_effect_sees_the_inputs_that_were_edited(
     engineer: Engineer, worker: WorkerProcess
 ) -> None:
@@ -505,18 +269,3 @@ def test_whoever_is_asked_about_an_effect_sees_the_inputs_that_were_edited(
     assert ask_about(worker, Loss(claim.id, task_id, reason="lease_expired"))
 
     assert asked(engineer, task_id, "a").proposal["inputs"] == {"text": "edited"}
-
-
-def test_a_permit_lasts_as_long_as_people_may_take_to_decide(engineer: Engineer) -> None:
-    """Else a step that may run again after a day would have no right to."""
-    task_id = engineer.start(append("once"), append("again", action="put"), wait_step("read"))
-    rows = [engineer.row(task_id, name) for name in ("once", "again", "read")]
-    deadline = engineer.task(task_id).deadline_at
-
-    ends = [
-        (latest_end(one, deadline_at=deadline, contract={}) - deadline).total_seconds()
-        for one in (rows, rows[1:])
-    ]
-
-    assert ends == [86_400, 0]
-    assert latest_end(rows, deadline_at=deadline, contract={"deadline": deadline.isoformat()}) == deadline

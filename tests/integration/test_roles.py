@@ -18,6 +18,7 @@ from orchestrator.models.verdict import Decision
 from orchestrator.planner.check import check_plan
 from orchestrator.process.process_kind import KINDS, ROLES
 from orchestrator.settings import Settings
+from tests.integration.approval_kit import asked, gated
 from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_step
 
 Login = Callable[[str], Engine]
@@ -150,6 +151,40 @@ def test_the_owner_may_run_every_statement(engine: Engine, engineer: Engineer) -
     refused = {sql for sql in FORBIDDEN if not is_allowed(engine, sql)}
 
     assert refused == set()
+
+
+# a table of a session's own, which a name without a schema means before any other, and a trigger on it
+HIJACK = """
+CREATE TEMPORARY TABLE tasks (id text, finished_at timestamptz, tenant text, contract jsonb, wait_seconds float8,
+    waits_until timestamptz, deadline_at timestamptz, created_at timestamptz, has_gates boolean);
+INSERT INTO tasks (id, finished_at) SELECT id, now() FROM public.tasks;
+GRANT ALL ON tasks TO PUBLIC;
+"""
+
+
+def test_an_arm_can_not_lead_a_function_of_the_owner_to_its_own_tables(
+    login: Login, engineer: Engineer
+) -> None:
+    task_id = engineer.start(gated("a"))
+    approval = asked(engineer, task_id, "a")
+    arm = login("coder")
+
+    with transaction(arm) as conn:
+        conn.exec_driver_sql(HIJACK)
+        conn.exec_driver_sql(f"SELECT octollm_withdraw_1('{task_id}')")
+
+    assert asked(engineer, task_id, "a").state == approval.state == "pending"
+
+
+def test_each_function_of_the_owner_looks_for_names_in_our_schema_first(engine: Engine) -> None:
+    """Without pg_temp at the end, Postgres looks for tables in the caller's own temporary schema first."""
+    with statement(engine) as conn:
+        found = conn.exec_driver_sql(
+            "SELECT proname, proconfig FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+        ).all()
+
+    assert found
+    assert [name for name, config in found if config != ["search_path=public, pg_temp"]] == []
 
 
 def test_a_role_can_not_become_another(login: Login) -> None:

@@ -1,8 +1,6 @@
 """What a task writes, it writes for itself: no result of a write is remembered, cached or shared."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -10,16 +8,10 @@ from orchestrator.models.task_contract import Budget
 from orchestrator.models.verdict import Decision
 from tests.integration.attempt_kit import run_step
 from tests.integration.cache.kit import COLLECT, RIGHT, Company
-from tests.ledger import Ledger, append, registered
+from tests.ledger import Ledger, append
 from workers.attempt.context import AttemptContext
 
-
-@pytest.fixture(autouse=True)
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
-    """The ledger arm with an empty file."""
-    monkeypatch.setenv("OCTOLLM_LEDGER", str(tmp_path / "ledger"))
-    with registered("ledger"):
-        yield Ledger(tmp_path / "ledger")
+pytestmark = pytest.mark.usefixtures("ledger")
 
 
 @pytest.mark.parametrize("action", ["append", "put"])
