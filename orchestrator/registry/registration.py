@@ -68,8 +68,10 @@ def read_registration(members: Mapping[str, Any]) -> dict[str, Any]:
                 faults.add(("actions", name, member), fault)
     faults.raise_if_any()
     record = {**arm_defaults(written), **written, "max_concurrent_tasks": slots}
+    # a later registration may answer differently: a result is used again only if the arm says for how long
     record["actions"] = {
-        name: {**action_defaults(name, action), **action} for name, action in actions.items()
+        name: {**action_defaults(name, action), "max_age_seconds": 0, **action}
+        for name, action in actions.items()
     }
     if (size := len(json.dumps(record).encode())) > MAX_MANIFEST_BYTES:
         faults.add(("actions",), f"make {size:,} bytes of JSON: an arm may have {MAX_MANIFEST_BYTES:,}")

@@ -1,4 +1,4 @@
-"""Waiting for people puts off a task's deadline by the union of the waits, and never past the client's own deadline."""
+"""Waiting for people puts off a task's deadline, never past the client's own; what happens when their time is over."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +12,7 @@ from orchestrator.lifecycle import ending
 from orchestrator.models import signing_key
 from orchestrator.models.approval import Verb
 from orchestrator.models.task_contract import Budget
-from tests.integration.approval_kit import asked, decide, gated, let_expire, sweep, sweeping
+from tests.integration.approval_kit import asked, decide, gated, kinds, let_expire, sweep, sweeping
 from tests.integration.kit import Engineer, wait_step
 
 BUDGET = Budget(max_time_seconds=100)
@@ -154,6 +154,59 @@ def test_an_expired_wait_of_a_task_without_time_left_still_applies_its_rule(engi
     sweep(worker)
 
     assert engineer.states(task_id)["a"] == "queued"
+
+
+@pytest.mark.parametrize(
+    ("rule", "state", "via", "step"),
+    [("reject", "expired", "policy", "failed"), ("approve", "approved", "policy", "queued")],
+)
+def test_an_expiry_is_never_recorded_as_a_person(
+    engineer: Engineer, rule: str, state: str, via: str, step: str
+) -> None:
+    worker = sweeping(engineer)
+    task_id = engineer.start(gated("a", on_expiry=rule))
+    let_expire(engineer, asked(engineer, task_id, "a"))
+
+    sweep(worker)
+    sweep(worker)
+
+    latest = asked(engineer, task_id, "a")
+    assert (latest.state, latest.decided_by, latest.via) == (state, None, via)
+    assert engineer.states(task_id)["a"] == step
+    if step == "failed":
+        assert engineer.row(task_id, "a")["result"]["error"]["code"] == "approval_expired"
+
+
+def test_an_expiry_may_end_the_task(engineer: Engineer) -> None:
+    worker = sweeping(engineer)
+    task_id = engineer.start(gated("a", on_expiry="fail"), gated("b"))
+    let_expire(engineer, asked(engineer, task_id, "a"))
+
+    sweep(worker)
+
+    task = engineer.task(task_id)
+    assert task.error is not None
+    assert (task.status, task.error["code"]) == ("failed", "approval_expired")
+    assert asked(engineer, task_id, "b").state == "withdrawn"
+
+
+def test_the_expiry_is_announced_once_after_four_fifths_of_the_time(engineer: Engineer) -> None:
+    worker = sweeping(engineer)
+    task_id = engineer.start(gated("a", expires_in=1000))
+    (times,) = engineer.ask(
+        """SELECT extract(epoch FROM warn_at - asked_at)::float8 AS warn,
+           extract(epoch FROM expires_at - asked_at)::float8 AS ends FROM approvals WHERE task_id = %(task)s""",
+        task=task_id,
+    )
+    assert (times["warn"], times["ends"]) == (800, 1000)
+    sweep(worker)
+    assert "approval.expiring" not in kinds(engineer, task_id)
+
+    engineer.ask("UPDATE approvals SET warn_at = now() WHERE task_id = %(task)s", task=task_id)
+    for _ in range(3):
+        sweep(worker)
+
+    assert [*kinds(engineer, task_id)].count("approval.expiring") == 1
 
 
 def _end_of(public_key: str, row: Mapping[str, Any]) -> datetime:

@@ -305,59 +305,6 @@ def test_null_is_an_answer(engineer: Engineer) -> None:
     assert (row["state"], row["result"]["output"]) == ("done", None)
 
 
-@pytest.mark.parametrize(
-    ("rule", "state", "via", "step"),
-    [("reject", "expired", "policy", "failed"), ("approve", "approved", "policy", "queued")],
-)
-def test_an_expiry_is_never_recorded_as_a_person(
-    engineer: Engineer, rule: str, state: str, via: str, step: str
-) -> None:
-    worker = sweeping(engineer)
-    task_id = engineer.start(gated("a", on_expiry=rule))
-    let_expire(engineer, asked(engineer, task_id, "a"))
-
-    sweep(worker)
-    sweep(worker)
-
-    latest = asked(engineer, task_id, "a")
-    assert (latest.state, latest.decided_by, latest.via) == (state, None, via)
-    assert engineer.states(task_id)["a"] == step
-    if step == "failed":
-        assert engineer.row(task_id, "a")["result"]["error"]["code"] == "approval_expired"
-
-
-def test_an_expiry_may_end_the_task(engineer: Engineer) -> None:
-    worker = sweeping(engineer)
-    task_id = engineer.start(gated("a", on_expiry="fail"), gated("b"))
-    let_expire(engineer, asked(engineer, task_id, "a"))
-
-    sweep(worker)
-
-    task = engineer.task(task_id)
-    assert task.error is not None
-    assert (task.status, task.error["code"]) == ("failed", "approval_expired")
-    assert asked(engineer, task_id, "b").state == "withdrawn"
-
-
-def test_the_expiry_is_announced_once_after_four_fifths_of_the_time(engineer: Engineer) -> None:
-    worker = sweeping(engineer)
-    task_id = engineer.start(gated("a", expires_in=1000))
-    (times,) = engineer.ask(
-        """SELECT extract(epoch FROM warn_at - asked_at)::float8 AS warn,
-           extract(epoch FROM expires_at - asked_at)::float8 AS ends FROM approvals WHERE task_id = %(task)s""",
-        task=task_id,
-    )
-    assert (times["warn"], times["ends"]) == (800, 1000)
-    sweep(worker)
-    assert "approval.expiring" not in kinds(engineer, task_id)
-
-    engineer.ask("UPDATE approvals SET warn_at = now() WHERE task_id = %(task)s", task=task_id)
-    for _ in range(3):
-        sweep(worker)
-
-    assert [*kinds(engineer, task_id)].count("approval.expiring") == 1
-
-
 def test_cancel_withdraws_what_is_pending_and_closes_the_waiting_row(engineer: Engineer) -> None:
     task_id = engineer.start(gated("a"), gated("b"))
     first = asked(engineer, task_id, "a")

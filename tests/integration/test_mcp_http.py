@@ -225,7 +225,7 @@ def test_a_header_takes_its_secret_from_a_variable_that_the_manifest_names(
     ("call", "error"),
     [
         (endless, OutputTooLarge),
-        (endless_events, OutputTooLarge),
+        pytest.param(endless_events, OutputTooLarge, marks=pytest.mark.slow),
         (hang_up, StepError),
         (compress, StepError),
         (redirect, StepError),

@@ -179,6 +179,7 @@ def test_kill_9_in_the_middle_of_a_commit_leaves_its_outcome_unknown(
         run(hanging_commit, sandbox=sandbox)
 
 
+@pytest.mark.slow
 def test_a_tool_of_mcp_server_git_that_differs_from_the_frozen_one_is_not_called(
     git: Path, tmp_path: Path, sandbox: SandboxStatus
 ) -> None:

@@ -94,3 +94,35 @@ def test_all_attacks_fail_for_a_worker_that_is_not_root(own: Path) -> None:
     )
 
     assert ran.returncode == 0, ran.stdout
+
+
+_GIVE = """
+import tempfile
+from pathlib import Path
+from tests.integration.sandbox_kit import kinds_here
+from tests.integration.test_sandbox_server import ask, serving
+from workers.sandbox.backend import Access
+place = Path(tempfile.mkdtemp())
+given = place / "given"
+given.mkdir()
+for kind in kinds_here():
+    with serving(kind, Access(writable=(given,))) as server:
+        ask(server, f"Path('{given}/{kind}').write_text('x')")
+        ask(server, f"Path('{place}/beside').write_text('x')")
+    print(kind, (given / kind).exists(), (place / "beside").exists())
+"""
+
+
+def test_a_server_with_the_worker_s_user_writes_what_it_is_given_and_nothing_beside_it(own: Path) -> None:
+    drop, environment = as_nobody(own)
+
+    tried = subprocess.run(
+        [*drop, sys.executable, "-c", _GIVE],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert tried.stdout.splitlines() == [f"{kind} True False" for kind in kinds_here()], tried.stderr

@@ -4,11 +4,12 @@ import pytest
 
 from orchestrator.cache.admission import ExecutedAction, admit
 from orchestrator.cache.step_memo import is_repeatable
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import ARMS, arm_of
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision, Verdict
+from orchestrator.registry.registration import read_registration
 
 
 def test_only_deterministic_actions_without_side_effects_are_repeatable() -> None:
@@ -37,3 +38,14 @@ def test_a_result_is_fresh_no_longer_than_its_memoized_step(age: float, fresh: i
     )
 
     assert (admitted.is_shared, admitted.fresh_seconds) == (True, fresh)
+
+
+def test_a_result_of_a_registered_arm_is_reused_only_if_the_arm_says_for_how_long() -> None:
+    look = {"description": "Looks at things.", "effects": "none"}
+    arm = {"arm_id": "own", "description": "Looks at things.", "url": "https://arms.example/own"}
+
+    record = read_registration({**arm, "actions": {"look": look, "name": {**look, "max_age_seconds": 60}}})
+
+    actions = arm_of(record).actions
+    assert not is_repeatable(actions["look"])
+    assert is_repeatable(actions["name"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 import mcp_types
+import structlog
 from mcp import Client, MCPError
 from mcp.client._transport import TransportStreams
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.models.errors import OctoError, StepError, ToolChanged, ToolFailed, ToolServerLost
 from orchestrator.models.mcp_tools import MAX_TOOLS, sha256_of
 from workers.mcp.transport import Flow
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -209,6 +212,13 @@ class Session:
         finally:
             await asyncio.to_thread(peer.end)
             self.last_words = peer.last_words()
+            if self.flow.fault is not None:
+                log.warning(
+                    "mcp.server_ended",
+                    arm=self.name,
+                    code=self.flow.fault.code,
+                    reason=self.flow.fault.message,
+                )
             if not self._opened.done():
                 self._end_with(self.flow.fault)
 
