@@ -9,11 +9,11 @@ from typing import Any
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import EFFECTS, Budget, Contract
-from orchestrator.planner.data_flow import check_answer, check_data_flow, fitting
+from orchestrator.planner.data_flow import bounded_work, check_answer, check_data_flow, fitting
 from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
-from orchestrator.rules.json_schema import together_faults
+from orchestrator.rules.json_schema import shared_work, together_faults
 
 _MAX_NAMED_CHARACTERS = 500
 _PLAN_MEMBERS = frozenset({"steps", "result", "rationale", "mode", "provenance"})
@@ -28,6 +28,8 @@ class PlanOrigin:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
+@bounded_work()
+@shared_work()
 def check_plan(
     record: Mapping[str, Any] | Sequence[Any],
     *,

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.models import record
 from orchestrator.models.arm_capability import Action
 from orchestrator.models.plan import Offer, PlanStep
 from orchestrator.planner.offers import StepGround, settled
-from orchestrator.planner.plain_schema import plain_schema
+from orchestrator.planner.plain_schema import MAX_PARTS, plain_schema
 from orchestrator.planner.plan_schema import ARTIFACT_PATTERN
 from orchestrator.planner.references import FROM, POINTER, fault_of, is_reference, references_in
 from orchestrator.planner.step_reader import PlanFaults
@@ -17,9 +20,33 @@ from orchestrator.planner.step_reader import PlanFaults
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _PLACEHOLDER = re.compile(r"\{\{ ?(?:steps\.)?([a-z][a-z0-9_-]{0,63})((?:[./][A-Za-z0-9_]{1,64}){0,8}) ?\}\}")
 _MAX_LISTED = 12
+_KEPT_SCHEMAS = 256
 MAX_ANSWER_CHARACTERS = 16_384
 """The longest `result` of a plan, in JSON."""
+MAX_WORK = 300_000
+"""How many schemas are compared for one plan, about half a CPU second. What is left then counts as fitting."""
 _Path = tuple[str | int, ...]
+# the work that is left for the current plan
+_left: ContextVar[list[int]] = ContextVar("schemas that may still be compared for the current plan")
+
+
+@contextmanager
+def bounded_work() -> Iterator[None]:
+    """Limit the work of all checks in the block to MAX_WORK: tenants write the schemas and the references."""
+    counting = _left.set([MAX_WORK])
+    try:
+        yield
+    finally:
+        _left.reset(counting)
+
+
+def _has_work_left(amount: int = 1) -> bool:
+    """Take some of the work that is left; False when there is none."""
+    left = _left.get(None)
+    if left is None:
+        return True
+    left[0] -= amount
+    return left[0] > 0
 
 
 def fitting(
@@ -85,6 +112,8 @@ class _Flow:
         """Return the step with its fitting offers, to which the offers of later steps are compared."""
         if not step.offers:
             return step
+        if not _has_work_left():
+            return replace(step, offers=())
         objections = {offer: self._objection(step, offer) for offer in step.offers}
         able = [offer for offer, objection in objections.items() if not objection]
         if not able:
@@ -95,20 +124,28 @@ class _Flow:
 
     def _objection(self, step: PlanStep, offer: Offer) -> str | None:
         action = self._ground.action_of(offer)
-        for name, path, reference in self._reads.get(step.id, ()):
-            for source in self._offers[name]:
-                if fault := _Link(path, reference, action, self._ground.action_of(source)).fault(source):
-                    return fault
-        for name, path, reference in self._read_by.get(step.id, ()):
-            for reader in self._offers[name]:
-                if fault := _Link(path, reference, self._ground.action_of(reader), action).fault(offer):
-                    return f"{fault} (step {name!r} reads it)"
+        for link, source, note in self._links(step, offer):
+            if not _has_work_left():
+                return None
+            if fault := link.fault(source):
+                return f"{fault}{note}"
         own = [_own_pointer(criterion["check"] or {}, step.id) for criterion in step.acceptance_criteria]
         own += [reference.get(POINTER, "") for reference in self._answer if reference[FROM] == step.id]
         for pointer in own:
             if pointer is not None and not schemas_at(action.output_schema, _tokens(pointer)):
                 return _missing(step.id, offer, action, pointer)
         return None
+
+    def _links(self, step: PlanStep, offer: Offer) -> Iterator[tuple["_Link", Offer, str]]:
+        """Yield each reference from or to the step if this offer does it, its source, and a note for a message."""
+        action = self._ground.action_of(offer)
+        for name, path, reference in self._reads.get(step.id, ()):
+            for source in self._offers[name]:
+                yield _Link(path, reference, action, self._ground.action_of(source)), source, ""
+        for name, path, reference in self._read_by.get(step.id, ()):
+            for reader in self._offers[name]:
+                link = _Link(path, reference, self._ground.action_of(reader), action)
+                yield link, offer, f" (step {name!r} reads it)"
 
 
 @dataclass(frozen=True)
@@ -165,8 +202,10 @@ def check_answer(
 
 def schemas_at(schema: Mapping[str, Any], path: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the schemas of what can stand at a path of a value of `schema`; empty if nothing ever can."""
-    found: list[Mapping[str, Any]] = [plain_schema(schema)]
+    found: list[Mapping[str, Any]] = [_plain(_Same(schema))] if _has_work_left() else [{}]
     for name in path:
+        if not _has_work_left(sum(map(_size, found))):
+            return [{}]
         found = [part for one in found for choice in _choices(one) for part in _below(choice, name)]
     return found
 
@@ -235,7 +274,9 @@ def _texts_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
 
 def _may_fit(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Tell whether some value of schema `given` can be a value of `wanted`, as far as types and members tell."""
-    return any(_one_fits(one, other) for one in _choices(given) for other in _choices(wanted))
+    return not _has_work_left(_size(given) + _size(wanted)) or any(
+        not _has_work_left() or _one_fits(one, other) for one in _choices(given) for other in _choices(wanted)
+    )
 
 
 def _one_fits(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
@@ -267,6 +308,30 @@ def _words(schema: Mapping[str, Any]) -> str:
         return f"an array of {_described([schema.get('items', {})])}"
     members = schema.get("required") or schema.get("properties")
     return f"{kind} with {', '.join(members)}" if members else kind
+
+
+class _Same:
+    """A schema as a key: it equals itself only."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self.schema = schema
+
+    def __hash__(self) -> int:
+        return id(self.schema)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.schema is self.schema
+
+
+@lru_cache(maxsize=_KEPT_SCHEMAS)
+def _plain(one: _Same) -> Mapping[str, Any]:
+    _has_work_left(MAX_PARTS)
+    return plain_schema(one.schema)
+
+
+def _size(schema: Mapping[str, Any]) -> int:
+    """Return about how many choices a schema has."""
+    return 1 + len(schema.get("anyOf", ()))
 
 
 def _choices(schema: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

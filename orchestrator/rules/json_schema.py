@@ -1,6 +1,7 @@
 """Validates values by untrusted JSON Schemas: offline, with bounded work and without backtracking regexes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ MAX_WORK = 500_000
 _STEP = 10
 _SHOWN = 5
 _left: ContextVar[list[int]] = ContextVar("work that is left for the current validation")
+_shared: ContextVar[list[int]] = ContextVar("work that is left for all validations of a block")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,16 @@ class SchemaFault:
     keyword: str
     message: str
     value: Any = None
+
+
+@contextmanager
+def shared_work(amount: int = MAX_WORK) -> Iterator[None]:
+    """Let all validations in the block have `amount` of work together; after that each is a fault."""
+    counting = _shared.set([amount])
+    try:
+        yield
+    finally:
+        _shared.reset(counting)
 
 
 class _TooMuchWork(Exception):
@@ -64,7 +76,9 @@ def faults(schema: Mapping[str, Any] | bool, value: Any, *, max_work: int = MAX_
     `max_work` is at most MAX_WORK: less where somebody waits for the answer.
     """
     found: list[SchemaFault] = []
-    counting = _left.set([max_work])
+    shared = _shared.get([max_work])
+    left = [min(max_work, shared[0])]
+    given, counting = left[0], _left.set(left)
     try:
         # an empty registry: jsonschema's own would fetch remote references over the network
         for error in _Validator(schema, registry=Registry()).iter_errors(value):
@@ -89,6 +103,7 @@ def faults(schema: Mapping[str, Any] | bool, value: Any, *, max_work: int = MAX_
         )
     finally:
         _left.reset(counting)
+        shared[0] -= given - max(0, left[0])
     return found
 
 
