@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import structlog
 from celery.exceptions import Ignore
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle import approvals as life
 from orchestrator.memory import approvals
-from orchestrator.memory.approvals import Overdue
+from orchestrator.memory.approvals import Overdue, Unsettled
 from orchestrator.models.execution_state import StepState
 from orchestrator.orchestrator import report_end
 from orchestrator.queue import canvas
@@ -54,6 +55,20 @@ def _expire(worker: WorkerProcess, one: Overdue) -> None:
     )
 
 
+def _settle_one(worker: WorkerProcess, one: Unsettled) -> bool:
+    """Store the result of a decided step; False when it is not this sweeper's turn."""
+    state = StepState(one.step_state)
+    if state is not StepState.QUEUED:
+        return state.is_final()
+    result = life.result_of(one.approval)
+    try:
+        claim = claim_row(worker, one.approval.step_id, poison_step=_UNLIMITED_KILLS)
+    except Ignore:
+        return False  # another sweeper claimed it, or its task ends
+    store(worker.app, claim, result)
+    return True
+
+
 def _settle(worker: WorkerProcess, ids: Sequence[str]) -> None:
     """Store the results of decided steps through the backend, as if an arm had made them."""
     if not ids:
@@ -62,14 +77,15 @@ def _settle(worker: WorkerProcess, ids: Sequence[str]) -> None:
         unsettled = approvals.to_settle(conn, ids)
     done = []
     for one in unsettled:
-        state = StepState(one.step_state)
-        if state is StepState.QUEUED:
-            try:
-                claim = claim_row(worker, one.approval.step_id, poison_step=_UNLIMITED_KILLS)
-            except Ignore:
-                continue  # another sweeper claimed it, or its task ends
-            store(worker.app, claim, life.result_of(one.approval))
-        if state is StepState.QUEUED or state.is_final():
+        try:
+            is_done = _settle_one(worker, one)
+        except SQLAlchemyError:
+            raise
+        except Exception:
+            # one decision that can't be stored must not hold up those of all other tenants
+            log.exception("approval.not_settled", approval_id=one.approval.id, task_id=one.approval.task_id)
+            continue
+        if is_done:
             done.append(one.approval.id)
     with statement(worker.engine) as conn:
         approvals.settle(conn, done)

@@ -74,6 +74,17 @@ def test_a_step_whose_arm_is_gone_is_asked_about_too(
     assert engineer.states(task_id)["b"] == "queued"
 
 
+def test_a_decision_that_can_not_be_stored_holds_up_no_other(engineer: Engineer) -> None:
+    tasks = [engineer.start(gated("a")) for _ in range(2)]
+    for task_id in tasks:
+        decide(engineer, asked(engineer, task_id, "a"), Verb.REJECT)
+    engineer.ask("UPDATE approvals SET proposal = '{}' WHERE task_id = %(id)s", id=tasks[0])
+
+    sweep(sweeping(engineer))
+
+    assert engineer.states(tasks[1])["a"] == "failed"
+
+
 def test_a_waiting_step_takes_no_slot(engineer: Engineer) -> None:
     narrow = Engineer(engineer.engine, replace(engineer.settings, max_parallel_arms=1))
 
