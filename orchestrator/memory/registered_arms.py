@@ -24,6 +24,7 @@ from orchestrator.models.record import encode
 FRESH_SECONDS: Final = 1.0
 """How old a found arm, or the list of a tenant's arms, may be."""
 _MOST_KEPT: Final = 1000
+_MAX_ID_CHARACTERS: Final = 200
 _DESCRIBED: Final = ("name", "description", "version", "cost_tier", "max_concurrent_tasks")
 RETIRED: Final = "retired"
 """The member of a stored manifest with the actions that later registrations left out."""
@@ -177,6 +178,9 @@ class RegisteredArms:
 
     def find(self, arm_id: str) -> ArmCapability | None:
         """Return the arm, also an expired or withdrawn one: steps that name it keep its contract."""
+        # plans name any text, up to 1 MiB, and what is not found is kept too
+        if len(arm_id) > _MAX_ID_CHARACTERS or not arm_id.isprintable():
+            return None
 
         def read() -> ArmCapability | None:
             with statement(self._engine) as conn:

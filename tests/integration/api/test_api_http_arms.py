@@ -194,6 +194,12 @@ def test_another_tenant_can_neither_keep_nor_delete_an_arm(as_caller: AsCaller) 
     assert as_caller(TENANT)("DELETE", "/v1/arms/weather").json == {"arm_id": "weather", "status": "deleted"}
 
 
+@pytest.mark.parametrize("name", ["a\x00", "\ud800", "x" * 1_000_000])
+def test_a_text_that_can_not_be_an_id_names_no_arm(engineer: Engineer, name: str) -> None:
+    """A plan may hold it, and each name that was looked up is kept: 1,000 of 1 MiB took 1 GiB of the API."""
+    assert RegisteredArms(engineer.engine).find(name) is None
+
+
 def test_deleting_an_arm_for_all_tenants_needs_the_scope_arm_admin(as_caller: AsCaller) -> None:
     as_caller(TENANT)("POST", URL, json=EVERYWHERE)
     service = as_caller(TENANT, NO_ADMIN)
