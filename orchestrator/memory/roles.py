@@ -5,7 +5,7 @@ group. A process that connects as the owner of the tables has all rights.
 """
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
@@ -140,6 +140,15 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 
+CALLERS: Final[Mapping[str, Sequence[str]]] = {
+    "octollm_ask_1": ("octollm_rounds", "octollm_arm", "octollm_sweeper"),
+    "octollm_take_back_1": ("octollm_api", "octollm_arm", "octollm_sweeper"),
+    # whoever may end a task
+    "octollm_withdraw_1": ("octollm_api", "octollm_rounds", "octollm_arm", "octollm_sweeper"),
+    "octollm_withdraw_outcome_1": ("octollm_arm", "octollm_sweeper"),
+}
+"""Which roles may call the functions that change rows with their owner's rights."""
+
 
 class RolesState(NamedTuple):
     """Which roles are missing, and the current user."""
@@ -176,7 +185,8 @@ def complete(conn: Connection) -> RolesState:
     """Create missing roles and give each exactly its rights; calling it twice is safe.
 
     It also fixes where our functions with their owner's rights look for tables, so that no role can lead them
-    elsewhere. If the database's user may not create roles, the existing ones still get their rights.
+    elsewhere. If the database's user may not create roles, the existing ones still get their rights; while one is
+    missing, everybody may call these functions.
     """
     conn.exec_driver_sql(_SQL["fix_search_paths"])
     for name in inspect(conn).missing:
@@ -188,6 +198,9 @@ def complete(conn: Connection) -> RolesState:
         for table, rights in _rights(name):
             if table in there:
                 conn.exec_driver_sql(f"GRANT {rights} ON {table} TO {name}")
+    if not standing.missing:
+        _limit_callers(conn)
+    conn.exec_driver_sql(_SQL["limit_tenants"])
     if "octollm_api" not in standing.missing:
         conn.exec_driver_sql(_SQL["let_api_confine"])
     return standing
@@ -207,6 +220,13 @@ def make_logins(conn: Connection, database_url: str) -> dict[str, str]:
         address = make_url(database_url).set(username=login, password=password)
         addresses[kind] = address.render_as_string(hide_password=False)
     return addresses
+
+
+def _limit_callers(conn: Connection) -> None:
+    known = {"names": list(CALLERS)}
+    for name, signature in conn.exec_driver_sql(_SQL["functions"], known).all():
+        conn.exec_driver_sql(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC, {', '.join(GRANTS)}")
+        conn.exec_driver_sql(f"GRANT EXECUTE ON FUNCTION {signature} TO {', '.join(CALLERS[name])}")
 
 
 def _rights(role: str) -> Iterator[tuple[str, str]]:

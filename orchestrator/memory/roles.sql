@@ -21,6 +21,26 @@ SELECT relname
 FROM pg_class
 WHERE relkind = 'r' AND relnamespace = CAST(current_schema() AS regnamespace);
 
+-- name: functions
+-- List functions of this schema that run with their owner's rights and that the current user may grant.
+SELECT proname, CAST(CAST(oid AS regprocedure) AS text)
+FROM pg_proc
+WHERE prosecdef AND proname = ANY(%(names)s) AND pronamespace = CAST(current_schema() AS regnamespace)
+    AND pg_has_role(proowner, 'USAGE');
+
+-- name: limit_tenants
+-- Let the tenants' role read approvals only: row-level security grants it all tables alike, and the API, which may
+-- become that role, may not write an approval of its own or change what was proposed.
+DO $$
+BEGIN
+    IF to_regrole('octollm_tenant') IS NOT NULL AND to_regclass('approvals') IS NOT NULL THEN
+        REVOKE INSERT, UPDATE ON approvals FROM octollm_tenant;
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE WARNING 'the tenants'' role may write approvals: the owner of the tables must run octollm migrate';
+END $$;
+
 -- name: renew
 -- Revoke every right of a role in this database, so that the following grants are its only ones.
 DO $$

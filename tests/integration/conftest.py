@@ -1,6 +1,6 @@
 """Fixtures of the integration tests: someone who plays the workers by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +8,17 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator import settings
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.devserver import binaries
 from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.valkey import Valkey
+from orchestrator.memory import roles
+from orchestrator.process.process_kind import KINDS
 from orchestrator.settings import Settings
 from tests.integration.kit import Engineer
 from tests.ledger import Ledger, registered
+
+Login = Callable[[str], Engine]
 
 
 @pytest.fixture
@@ -56,3 +61,22 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     monkeypatch.setenv("OCTOLLM_LEDGER", str(path))
     with registered("ledger"):
         yield Ledger(path)
+
+
+@pytest.fixture
+def login(postgres_url: str, engine: Engine) -> Iterator[Login]:
+    """Connect as a kind of process; the roles last as long as the test."""
+    with statement(engine) as conn:
+        addresses = roles.make_logins(conn, postgres_url)
+    opened: list[Engine] = []
+
+    def connect(kind: str) -> Engine:
+        opened.append(open_engine(addresses[kind], pool_size=3))
+        return opened[-1]
+
+    yield connect
+    for one in opened:
+        one.dispose()
+    with statement(engine) as conn:
+        for kind in KINDS:
+            conn.exec_driver_sql(f"DROP ROLE octollm_up_{kind}")

@@ -1,6 +1,5 @@
 """What each kind of process may not do in Postgres, tried with its own login."""
 
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 
 import pytest
@@ -9,7 +8,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from orchestrator import executor, shortcut
-from orchestrator.chord.database import open_engine, statement, transaction
+from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import cancel
 from orchestrator.memory import audit_log, keys, pools, retention, roles
 from orchestrator.memory.roles import GRANTS
@@ -18,10 +17,8 @@ from orchestrator.models.verdict import Decision
 from orchestrator.planner.check import check_plan
 from orchestrator.process.process_kind import KINDS, ROLES
 from orchestrator.settings import Settings
-from tests.integration.approval_kit import asked, gated
+from tests.integration.conftest import Login
 from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_step
-
-Login = Callable[[str], Engine]
 
 # each statement is allowed to the roles behind it and refused to all others
 FORBIDDEN = {
@@ -57,6 +54,14 @@ FORBIDDEN = {
     "UPDATE approvals SET proposal = '{}'": set(),
     "UPDATE approvals SET expires_at = now()": set(),
     "DELETE FROM approvals": set(),
+    "SELECT octollm_ask_1('x', 'x', 'approval', '{}', 'x', NULL, NULL)": {
+        "octollm_rounds",
+        "octollm_arm",
+        "octollm_sweeper",
+    },
+    "SELECT octollm_take_back_1('x')": {"octollm_api", "octollm_arm", "octollm_sweeper"},
+    "SELECT octollm_withdraw_1('x')": {"octollm_api", "octollm_rounds", "octollm_arm", "octollm_sweeper"},
+    "SELECT octollm_withdraw_outcome_1('x')": {"octollm_arm", "octollm_sweeper"},
     "INSERT INTO steps (id, task_id, round, kind, name, arm, queue, priority, state, due, spec) "
     "VALUES ('x', 'x', 1, 'step', 'x', 'executor', 'arm.executor', 1, 'queued', now(), '{\"permit\": \"forged\"}')": {
         "octollm_api",
@@ -97,25 +102,6 @@ FORBIDDEN = {
 }
 
 
-@pytest.fixture
-def login(postgres_url: str, engine: Engine) -> Iterator[Login]:
-    """Connect as a kind of process; the roles last as long as the test."""
-    with statement(engine) as conn:
-        addresses = roles.make_logins(conn, postgres_url)
-    opened: list[Engine] = []
-
-    def connect(kind: str) -> Engine:
-        opened.append(open_engine(addresses[kind], pool_size=3))
-        return opened[-1]
-
-    yield connect
-    for one in opened:
-        one.dispose()
-    with statement(engine) as conn:
-        for kind in KINDS:
-            conn.exec_driver_sql(f"DROP ROLE octollm_up_{kind}")
-
-
 def is_allowed(engine: Engine, sql: str) -> bool:
     """Return whether Postgres allows the statement; it is rolled back."""
     with engine.connect() as conn:
@@ -151,40 +137,6 @@ def test_the_owner_may_run_every_statement(engine: Engine, engineer: Engineer) -
     refused = {sql for sql in FORBIDDEN if not is_allowed(engine, sql)}
 
     assert refused == set()
-
-
-# a table of a session's own, which a name without a schema means before any other, and a trigger on it
-HIJACK = """
-CREATE TEMPORARY TABLE tasks (id text, finished_at timestamptz, tenant text, contract jsonb, wait_seconds float8,
-    waits_until timestamptz, deadline_at timestamptz, created_at timestamptz, has_gates boolean);
-INSERT INTO tasks (id, finished_at) SELECT id, now() FROM public.tasks;
-GRANT ALL ON tasks TO PUBLIC;
-"""
-
-
-def test_an_arm_can_not_lead_a_function_of_the_owner_to_its_own_tables(
-    login: Login, engineer: Engineer
-) -> None:
-    task_id = engineer.start(gated("a"))
-    approval = asked(engineer, task_id, "a")
-    arm = login("coder")
-
-    with transaction(arm) as conn:
-        conn.exec_driver_sql(HIJACK)
-        conn.exec_driver_sql(f"SELECT octollm_withdraw_1('{task_id}')")
-
-    assert asked(engineer, task_id, "a").state == approval.state == "pending"
-
-
-def test_each_function_of_the_owner_looks_for_names_in_our_schema_first(engine: Engine) -> None:
-    """Without pg_temp at the end, Postgres looks for tables in the caller's own temporary schema first."""
-    with statement(engine) as conn:
-        found = conn.exec_driver_sql(
-            "SELECT proname, proconfig FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
-        ).all()
-
-    assert found
-    assert [name for name, config in found if config != ["search_path=public, pg_temp"]] == []
 
 
 def test_a_role_can_not_become_another(login: Login) -> None:
