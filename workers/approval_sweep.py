@@ -56,7 +56,9 @@ def _expire(worker: WorkerProcess, one: Overdue) -> None:
 
 
 def _settle_one(worker: WorkerProcess, one: Unsettled) -> bool:
-    """Store the result of a decided step; False when it is not this sweeper's turn."""
+    """Store the result of a decided step, unless its task has ended; False when it is not this sweeper's turn."""
+    if one.has_ended:
+        return True
     state = StepState(one.step_state)
     if state is not StepState.QUEUED:
         return state.is_final()
