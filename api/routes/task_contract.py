@@ -38,7 +38,7 @@ from orchestrator.models.task_contract import (
 )
 from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.rules.check_rule import schemas_of
-from orchestrator.rules.json_schema import schema_faults, together_faults
+from orchestrator.rules.schema_check import schema_faults, together_faults
 
 MAX_CACHE_AGE_SECONDS = 31 * 86_400
 MAX_VERSION_CHARACTERS = 16

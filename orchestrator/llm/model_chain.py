@@ -38,7 +38,7 @@ from orchestrator.models.model_limits import (
     output_limit,
 )
 from orchestrator.models.model_work import ROOMS, ModelPreferences, Work
-from orchestrator.rules.json_schema import schema_faults
+from orchestrator.rules.schema_check import schema_faults
 from orchestrator.settings import Settings, drop_empty
 
 log = structlog.get_logger(__name__)

@@ -252,13 +252,15 @@ LIMIT %(limit)s;
 -- name: results_of
 -- Read the latest row of every step of the plan with its result, including results kept from earlier rounds. For a
 -- reused step it returns the row that holds the result. A step that must not run twice took effect, or may have, if it
--- is done in any round, or if nobody knows what became of its effect, or if it asked about that before it ran.
+-- is done in any round, or if nobody knows what became of its effect, or if its error says that it may have acted, or if
+-- it asked about that before it ran.
 SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
     s.arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
     s.spec ->> 'feedback' IS NOT NULL AS was_repaired,
     bool_or(s.spec ? 'once' AND (
         s.state = 'done' OR s.spec ? 'repeats' OR (s.state = 'cancelled' AND s.effect_attempt IS NOT NULL)
         OR (s.state = 'failed' AND s.result #>> '{error,code}' = 'outcome_unknown')
+        OR (s.state = 'failed' AND s.result #> '{error,details,may_have_acted}' = 'true')
         OR EXISTS (
             SELECT
             FROM approvals a

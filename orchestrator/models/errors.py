@@ -30,6 +30,7 @@ OctoError
     ├── PlanningTimeout      planning exceeded PLANNING_TIMEOUT_SECONDS
     ├── JudgingTimeout       judging exceeded JUDGING_TIMEOUT_SECONDS
     ├── ToolFailed           a tool failed to run
+    │   └── ToolReportsError a tool ran and reports an error; it may have acted before
     ├── ToolChanged          an MCP tool is no longer the one that was approved
     ├── ToolServerLost       an MCP server did not start, or ended
     ├── ActionFailed         a function arm's action raised an unexpected exception
@@ -231,12 +232,14 @@ class Unavailable(OctoError):
 class StepError(OctoError):
     """The arm failed to do the step.
 
-    Raised by an action that writes and may not run twice, it says that the effect did not happen, unless the class
-    `leaves_effect_open`.
+    Raised by an action that writes and may not run twice, it says that the effect did not happen. Two kinds of classes
+    say something else: of one that `leaves_effect_open` a person is asked at once; one that `may_have_acted` fails the
+    step, which then runs again only if a person approves it.
     """
 
     code = "step_failed"
     leaves_effect_open: ClassVar[bool] = False
+    may_have_acted: ClassVar[bool] = False
 
 
 class InvalidStepInput(StepError):
@@ -277,6 +280,12 @@ class ToolFailed(StepError):
     """A tool failed to run."""
 
     code = "tool_failed"
+
+
+class ToolReportsError(ToolFailed):
+    """The tool ran and reports an error, which does not say whether it acted before."""
+
+    may_have_acted = True
 
 
 class OutcomeUnknown(StepError):

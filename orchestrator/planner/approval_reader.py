@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.models.approval import ALLOWED, ApprovalKind, Gate
 from orchestrator.models.arm_capability import ArmCapability
 from orchestrator.planner.references import references_in
-from orchestrator.rules.json_schema import schema_faults
+from orchestrator.rules.schema_check import schema_faults
 
 MAX_ASK_CHARACTERS = 2_000
 MAX_BY_CHARACTERS = 200

@@ -13,7 +13,8 @@ from orchestrator.planner.data_flow import bounded_work, check_answer, check_dat
 from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
-from orchestrator.rules.json_schema import shared_work, together_faults
+from orchestrator.rules.json_schema import shared_work
+from orchestrator.rules.schema_check import together_faults
 
 _MAX_NAMED_CHARACTERS = 500
 _PLAN_MEMBERS = frozenset({"steps", "result", "rationale", "mode", "provenance"})

@@ -141,7 +141,7 @@ def _write_out(
 
 def contract_faults(schema: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the schema of an action's inputs or output, as the end of a sentence."""
-    from orchestrator.rules.json_schema import schema_faults  # noqa: PLC0415 - only plug-ins need it at start
+    from orchestrator.rules.schema_check import schema_faults  # noqa: PLC0415 - only plug-ins need it at start
 
     for fault in schema_faults(schema):
         yield f"is wrong: {fault}"

@@ -14,8 +14,9 @@ from typing import Any
 
 from orchestrator.models.execution_state import StepState
 from orchestrator.rules.json_pointer import follow, is_pointer
-from orchestrator.rules.json_schema import faults, schema_faults
+from orchestrator.rules.json_schema import faults
 from orchestrator.rules.pattern import compile_pattern
+from orchestrator.rules.schema_check import schema_faults
 
 MAX_MATCHED_CHARACTERS = 100_000
 MAX_SHOWN_CHARACTERS = 120

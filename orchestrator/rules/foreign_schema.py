@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from orchestrator.rules.json_schema import schema_faults, size_faults
 from orchestrator.rules.pattern import compile_pattern
+from orchestrator.rules.schema_check import schema_faults, size_faults
 
 MAX_BYTES: Final = 64 * 1024
 _MAX_NODES = 400

@@ -5,14 +5,20 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.models.errors import OutcomeUnknown, ToolTimeout
+from orchestrator.models.errors import OutcomeUnknown, ToolReportsError, ToolTimeout
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from orchestrator.sdk import Context, Failed, Retry, action
 
 _POLL_SECONDS = 0.02
 
-Then = Literal["end", "fail", "fail_for_now", "not_know", "crash", "take_too_long"]
+Then = Literal["end", "fail", "fail_for_now", "not_know", "crash", "take_too_long", "report"]
+
+
+class ReportsErrorForNow(ToolReportsError):
+    """The ledger reports an error that another try could avoid."""
+
+    retryable = True
 
 
 @dataclass
@@ -79,6 +85,8 @@ def _end_oddly(then: Then) -> None:
         raise ValueError("a defect of the arm")
     if then == "take_too_long":
         raise ToolTimeout("the ledger took too long")
+    if then == "report":
+        raise ReportsErrorForNow("the ledger reports an error")
 
 
 def _pass(context: Context, seconds: float) -> None:

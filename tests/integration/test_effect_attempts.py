@@ -90,6 +90,21 @@ def test_a_failure_that_the_arm_reports_itself_says_that_nothing_happened(
     assert (row["state"], row["failures"], row["effect_attempt"]) == ("queued", 1, None)
 
 
+def test_an_error_after_which_the_arm_may_have_acted_fails_the_step_and_is_not_tried_again(
+    engineer: Engineer, worker: WorkerProcess
+) -> None:
+    task_id = engineer.start(append("a", then="report"), append("idempotent", action="put", then="report"))
+
+    failed = run_step(AttemptContext.of(worker, engineer.take(task_id, "a")))
+    with pytest.raises(Ignore):
+        run_step(AttemptContext.of(worker, engineer.take(task_id, "idempotent")))
+
+    assert failed.error is not None
+    assert (failed.error["code"], failed.error["retryable"]) == ("tool_failed", False)
+    assert failed.error["details"] == {"may_have_acted": True}
+    assert all_asked(engineer, task_id) == []
+
+
 def test_an_idempotent_write_runs_again_by_itself_with_the_same_key(
     engineer: Engineer, worker: WorkerProcess, ledger: Ledger
 ) -> None:

@@ -66,6 +66,26 @@ def test_a_repair_runs_a_write_again_that_is_known_to_have_failed(
     assert engineer.row(task_id, "a")["state"] == "queued"
 
 
+@pytest.mark.parametrize("by", ["repair", "retry"])
+def test_a_write_that_failed_and_may_have_acted_asks_before_it_runs_again(
+    engineer: Engineer, worker: WorkerProcess, ledger: Ledger, by: str
+) -> None:
+    task_id = engineer.start({**append("a", then="report"), "repair_inputs": {"then": "end"}})
+    claim = engineer.take(task_id, "a")
+    engineer.store(claim, run_step(AttemptContext.of(worker, claim)))
+    assert engineer.row(task_id, "a")["state"] == "failed"
+
+    if by == "repair":
+        reject_the_round(engineer, task_id, "a")
+    else:
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        task_id = engineer.retry(task_id)
+
+    assert engineer.row(task_id, "a")["state"] == "waiting"
+    assert asked(engineer, task_id, "a").kind == "approval"
+    assert len(ledger.lines()) == 1
+
+
 @pytest.mark.parametrize(
     ("ends", "again"),
     [("done", "done"), ("cancelled", "waiting"), ("unknown", "waiting"), ("refused", "queued")],

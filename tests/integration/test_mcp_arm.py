@@ -24,6 +24,7 @@ from orchestrator.models.errors import (
     Stopped,
     ToolChanged,
     ToolFailed,
+    ToolReportsError,
     ToolServerLost,
     ToolTimeout,
 )
@@ -224,11 +225,12 @@ def test_output_without_end_ends_the_server_and_not_the_worker(odd: Odd) -> None
 
 @misbehaving("fails")
 def test_an_error_of_the_tool_is_a_failed_step_with_what_it_said_as_data(odd: Odd) -> None:
-    with pytest.raises(ToolFailed) as failed:
+    with pytest.raises(ToolReportsError) as failed:
         odd.call("write_it")
 
     assert failed.value.details == {"said": "it went wrong", "untrusted": True}
     assert "went wrong" not in failed.value.message
+    assert (failed.value.code, failed.value.may_have_acted) == ("tool_failed", True)
 
 
 @misbehaving("refuses")

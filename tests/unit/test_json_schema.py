@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from orchestrator.rules.json_schema import (
-    MAX_FAULT_CHARACTERS,
-    MAX_FAULTS,
-    MAX_SCHEMAS,
-    faults,
-    schema_faults,
-    together_faults,
-)
+from orchestrator.rules.json_schema import MAX_FAULT_CHARACTERS, MAX_FAULTS, faults
+from orchestrator.rules.schema_check import MAX_SCHEMAS, schema_faults, together_faults
 
 _EVIL = "^(a+)+$"
 _LONG = "a" * 64 + "!"

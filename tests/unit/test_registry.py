@@ -19,7 +19,7 @@ from orchestrator.models.arm_capability import (
 from orchestrator.models.errors import SettingsError
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import REGISTRY
-from orchestrator.rules.json_schema import schema_faults
+from orchestrator.rules.schema_check import schema_faults
 from workers.arms.base import ActionArm, load_arm
 
 

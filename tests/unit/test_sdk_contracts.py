@@ -13,7 +13,8 @@ import pytest
 from orchestrator.llm.strict_schema import strict_schema
 from orchestrator.models.arm_capability import Action, ArmCapability
 from orchestrator.planner.catalogue import describe_actions
-from orchestrator.rules.json_schema import faults, schema_faults
+from orchestrator.rules.json_schema import faults
+from orchestrator.rules.schema_check import schema_faults
 from orchestrator.sdk.contracts import actions_of, functions_of
 from orchestrator.sdk.errors import ContractFault
 

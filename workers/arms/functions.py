@@ -28,7 +28,8 @@ from orchestrator.models.model_errors import NoModel
 from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import FILES, ResultStatus, StepResult
 from orchestrator.models.task_contract import Attachment
-from orchestrator.rules.json_schema import faults, schema_faults
+from orchestrator.rules.json_schema import faults
+from orchestrator.rules.schema_check import schema_faults
 from orchestrator.safety import redact
 from orchestrator.sdk import call, errors
 from orchestrator.sdk.context import AttachedFile, Context, StepFacts

@@ -24,6 +24,7 @@ from orchestrator.models.errors import (
     OutputTooLarge,
     ToolChanged,
     ToolFailed,
+    ToolReportsError,
     ToolServerLost,
     ToolTimeout,
 )
@@ -122,7 +123,8 @@ def _answer(assignment: Assignment, result: CallToolResult, use: ToolUse) -> Ste
     encoded = "" if structured is None else json.dumps(structured, ensure_ascii=False)
     kept, clean, warnings = _scanned(assignment, text[:MAX_CHARACTERS], structured, len(encoded))
     if result.is_error:
-        raise ToolFailed(
+        # servers report any exception so, also one that was raised after the tool had acted
+        raise ToolReportsError(
             f"the tool {assignment.action} of {assignment.arm} reports an error",
             details={"said": kept[:_MAX_SAID], "untrusted": True},
         )

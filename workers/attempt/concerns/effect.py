@@ -1,8 +1,8 @@
 """Marks a write as begun right before its arm is called, and decides afterwards what is known of its effect.
 
 After the mark of an action that must not run twice, only one answer says that the effect did not happen: an error that
-the arm itself raised, unless its class `leaves_effect_open`. A time limit, an unexpected exception and a result that
-can't be recorded leave it open, so that a person decides.
+the arm itself raised, unless its class `leaves_effect_open` or `may_have_acted`. A time limit, an unexpected exception
+and a result that can't be recorded leave it open, so that a person decides.
 """
 
 import time
@@ -64,6 +64,9 @@ def _call(attempt: AttemptContext, proceed: Handler) -> StepResult:
     except StepError as error:
         if error.leaves_effect_open:
             raise OutcomeUnknown(f"{name} ended with {error.code}: {error.message}") from error
+        if error.may_have_acted:
+            # results_of in orchestrator/memory/steps.sql reads it: a repair or a retry then asks first
+            error.details["may_have_acted"] = True
         raise
     except Stopped as stopped:
         if attempt.stop.is_revoked():

@@ -85,8 +85,9 @@ def contain_crash(attempt: AttemptContext, proceed: Handler) -> StepResult:
 
 
 def failed_by(error: OctoError) -> StepResult:
-    """Return the failed result that records an error."""
-    return failure(error.code, error.message, retryable=error.retryable, details=error.details)
+    """Return the failed result that records an error; one whose effect may have happened is not tried again."""
+    is_retryable = error.retryable and not error.details.get("may_have_acted")
+    return failure(error.code, error.message, retryable=is_retryable, details=error.details)
 
 
 def failure(
