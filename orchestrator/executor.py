@@ -24,7 +24,7 @@ from orchestrator.lifecycle.event_payloads import (
 )
 from orchestrator.lifecycle.repair import NoRepair, plan_repair
 from orchestrator.lifecycle.retry import RoundReuse, plan_reuse, source_of
-from orchestrator.lifecycle.round_rows import RoundLayout, judge_message, messages, rows
+from orchestrator.lifecycle.round_rows import RoundLayout, judge_message, latest_end, messages, rows
 from orchestrator.memory import events, rounds, steps, tasks
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact
@@ -322,7 +322,7 @@ def round_to_save(
     number = layout.number
     work = rows(plan, layout, max_parallel=settings.max_parallel_arms)
     if key := settings.permit_private_key:
-        until = approvals.latest_end(work, deadline_at=task.deadline_at, contract=task.contract)
+        until = latest_end(work, deadline_at=task.deadline_at, contract=task.contract)
         work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=until)
     new = NewRound(
         task_id=layout.task_id,

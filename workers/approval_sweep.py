@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import structlog
 from celery.exceptions import Ignore
-from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.chord.database import statement
+from orchestrator.chord.database import is_away, statement
 from orchestrator.lifecycle import approvals as life
 from orchestrator.memory import approvals
 from orchestrator.memory.approvals import Overdue, Unsettled
@@ -30,10 +29,16 @@ def attend(worker: WorkerProcess, *, limit: int) -> int:
     with statement(worker.engine) as conn:
         found = approvals.overdue(conn, limit=limit)
     for one in found:
-        if one.what == "expire":
-            _expire(worker, one)
-        elif one.what == "warn" and life.warn(worker.engine, one.id, task_id=one.task_id):
-            worker.hints.send(one.task_id)
+        try:
+            if one.what == "expire":
+                _expire(worker, one)
+            elif one.what == "warn" and life.warn(worker.engine, one.id, task_id=one.task_id):
+                worker.hints.send(one.task_id)
+        except Exception as error:
+            if is_away(error):
+                raise
+            # one approval whose expiry can't be stored must not hold up those of all other tenants
+            log.exception("approval.not_expired", approval_id=one.id, task_id=one.task_id, what=one.what)
     _settle(worker, [one.id for one in found if one.what == "settle"])
     return len(found)
 
@@ -56,7 +61,9 @@ def _expire(worker: WorkerProcess, one: Overdue) -> None:
 
 
 def _settle_one(worker: WorkerProcess, one: Unsettled) -> bool:
-    """Store the result of a decided step; False when it is not this sweeper's turn."""
+    """Store the result of a decided step, unless its task has ended; False when it is not this sweeper's turn."""
+    if one.has_ended:
+        return True
     state = StepState(one.step_state)
     if state is not StepState.QUEUED:
         return state.is_final()
@@ -79,9 +86,9 @@ def _settle(worker: WorkerProcess, ids: Sequence[str]) -> None:
     for one in unsettled:
         try:
             is_done = _settle_one(worker, one)
-        except SQLAlchemyError:
-            raise
-        except Exception:
+        except Exception as error:
+            if is_away(error):
+                raise
             # one decision that can't be stored must not hold up those of all other tenants
             log.exception("approval.not_settled", approval_id=one.approval.id, task_id=one.approval.task_id)
             continue

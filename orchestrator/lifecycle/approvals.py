@@ -5,7 +5,6 @@ The end of a task withdraws its pending approvals: see lifecycle.ending.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -18,13 +17,14 @@ from orchestrator.lifecycle.ending import (
     end_task,
     task_error,
     with_locked_task,
+    withdraw_left_over,
     withdrawn_events,
 )
 from orchestrator.memory import approvals, events, tasks, webhooks
 from orchestrator.memory.approvals import ApprovalRecord, NewApproval, StepInputs
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import StepMessage
-from orchestrator.memory.tasks import LockedTask
+from orchestrator.memory.tasks import LockedTask, TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models import record
 from orchestrator.models.approval import ApprovalKind, ApprovalState, Decision, Gate, Proposal, Verb
@@ -92,21 +92,6 @@ def request(conn: Connection, task: LockedTask, rows: Iterable[StepMessage]) -> 
             _tell(conn, task, "approval.requested", asked)
 
 
-def latest_end(
-    rows: Iterable[Mapping[str, Any]], *, deadline_at: datetime, contract: Mapping[str, Any]
-) -> datetime:
-    """Return the latest time to which the waits of a round's rows can put off the task's deadline."""
-    work = list(rows)
-    waits = [row["spec"]["approval"]["expires_in"] for row in work if row.get("gate") == "closed"]
-    # a person may be asked what became of it
-    waits += [Gate.expires_in for row in work if row["spec"].get("once")]
-    if not waits:
-        return deadline_at
-    latest = deadline_at + timedelta(seconds=sum(waits))
-    limit = contract.get("deadline")
-    return latest if limit is None else min(latest, datetime.fromisoformat(limit))
-
-
 def request_outcome(
     conn: Connection, task: LockedTask, step_id: str, *, terms: Gate, known: Mapping[str, Any]
 ) -> ApprovalRecord:
@@ -155,33 +140,29 @@ def decide(
 
     The messages are to be published afterwards; a rejection and an answer need no arm, and the sweeper stores their
     outcome. A second call with the same key and content returns the first one's decision. Raises NotFound,
-    InvalidInput, IdempotencyConflict, and AlreadyDecided when another decision came first or the time is over.
+    InvalidInput, IdempotencyConflict, and AlreadyDecided when another decision came first, the time is over or the task
+    has ended.
     """
-    with tenant_statement(engine, tenant) as conn:
-        asked = approvals.find(conn, tenant, approval_id)
-        task = tasks.find_task(conn, tenant, asked.task_id) if asked is not None else None
-    if asked is None or task is None:
-        raise NotFound(f"There is no approval {approval_id}.")
+    asked, task = _find(engine, tenant, approval_id)
     if asked.state != ApprovalState.PENDING:
         return _earlier(asked, decision)
     _check(asked, decision, attachments=task.contract.get("attachments") or ())
 
-    def work(conn: Connection) -> DecisionMade:
+    def work(conn: Connection) -> DecisionMade | None:
         locked = tasks.lock_task(conn, asked.task_id)
+        if locked is None or withdraw_left_over(conn, locked):
+            return None
         made = approvals.decide(
             conn, tenant, approval_id, decision=decision, redispatch_seconds=settings.redispatch_seconds
         )
-        if locked is None or made is None:
-            latest = approvals.find(conn, tenant, approval_id)
-            if latest is None:
-                raise NotFound(f"There is no approval {approval_id}.")
-            return _earlier(latest, decision)
+        if made is None:
+            return None
         approvals.take_back(conn, locked.id)
         _tell(conn, locked, "approval.decided", made.approval)
         runs = made.released is not None and decision.verb in (Verb.APPROVE, Verb.EDIT, Verb.RUN_AGAIN)
         return DecisionMade(made.approval, [made.released] if runs and made.released else [])
 
-    return in_transaction(engine, work)
+    return in_transaction(engine, work) or _earlier(_find(engine, tenant, approval_id)[0], decision)
 
 
 def require_pending(asked: ApprovalRecord) -> None:
@@ -191,9 +172,11 @@ def require_pending(asked: ApprovalRecord) -> None:
 
 
 def expire(engine: Engine, approval_id: str, *, task_id: str, settings: Settings) -> Expiry | None:
-    """Apply the rule of an approval whose time is over; None when it was decided, or is not due."""
+    """Apply the rule of an approval whose time is over; None when it was decided, is not due, or its task has ended."""
 
     def work(conn: Connection, task: LockedTask) -> Expiry | None:
+        if withdraw_left_over(conn, task):
+            return None
         made = approvals.expire(conn, approval_id, redispatch_seconds=settings.redispatch_seconds)
         if made is None:
             return None
@@ -202,7 +185,7 @@ def expire(engine: Engine, approval_id: str, *, task_id: str, settings: Settings
             _tell(conn, task, "approval.decided", made.approval)
         if made.approval.state == ApprovalState.APPROVED:
             return Expiry(made.approval, [made.released] if made.released else [])
-        if made.approval.on_expiry == "fail" and fault_of(made.approval) is None and task.finished_at is None:
+        if made.approval.on_expiry == "fail" and fault_of(made.approval) is None:
             return Expiry(made.approval, ended=end_task(conn, task, _failed(made.approval)))
         return Expiry(made.approval)
 
@@ -214,8 +197,10 @@ def warn(engine: Engine, approval_id: str, *, task_id: str) -> bool:
 
     def work(conn: Connection) -> bool:
         task = tasks.lock_task(conn, task_id)
-        warned = approvals.warn(conn, approval_id) if task is not None else None
-        if task is None or warned is None:
+        if task is None or withdraw_left_over(conn, task):
+            return False
+        warned = approvals.warn(conn, approval_id)
+        if warned is None:
             return False
         _tell(conn, task, "approval.expiring", warned)
         return True
@@ -263,6 +248,15 @@ def fault_of(asked: ApprovalRecord) -> dict[str, Any] | None:
     """Return {code, message} of what kept the step's proposal from being made; None for one that was made."""
     fault: dict[str, Any] | None = asked.proposal.get("fault")
     return fault
+
+
+def _find(engine: Engine, tenant: str, approval_id: str) -> tuple[ApprovalRecord, TaskRecord]:
+    with tenant_statement(engine, tenant) as conn:
+        asked = approvals.find(conn, tenant, approval_id)
+        task = tasks.find_task(conn, tenant, asked.task_id) if asked is not None else None
+    if asked is None or task is None:
+        raise NotFound(f"There is no approval {approval_id}.")
+    return asked, task
 
 
 def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewApproval:
@@ -342,6 +336,8 @@ def _refusal(asked: ApprovalRecord) -> AlreadyDecided:
     if asked.state in (ApprovalState.PENDING, ApprovalState.EXPIRED):
         kind = TooLate
         message = f"The time to decide on {asked.id} was over at {asked.expires_at.isoformat()}."
+    elif asked.state == ApprovalState.WITHDRAWN:
+        message = f"{asked.id} was withdrawn: its task has ended, or its step is done."
     else:
         who = f" by {asked.decided_by}" if asked.decided_by else ""
         at = f" at {asked.decided_at.isoformat()}" if asked.decided_at else ""

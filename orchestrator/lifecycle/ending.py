@@ -133,6 +133,18 @@ def end_task(conn: Connection, task: LockedTask, ending: Ending) -> Ended:
     return Ended(task.id, ending.status, task.priority, task.age_seconds, stopped, shared)
 
 
+def withdraw_left_over(conn: Connection, task: LockedTask) -> bool:
+    """Withdraw what a process of 0.3 left pending when it ended the task, and close the steps; False if it is open.
+
+    The task's last event is written already, so no other follows. The caller holds the task's lock.
+    """
+    if task.finished_at is None:
+        return False
+    approvals.withdraw(conn, task.id)
+    steps.fence(conn, task.id)
+    return True
+
+
 def end_summary(ending: Ending, stopped: Sequence[Fenced] = ()) -> dict[str, Any]:
     """Return what the terminal event and the trace tell of a task's end."""
     unknown = sorted(row.name for row in stopped if row.has_begun)

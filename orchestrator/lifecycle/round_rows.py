@@ -1,7 +1,8 @@
 """Builds a round's rows of the steps table from a plan; does no I/O."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.memory.steps import StepMessage
@@ -170,3 +171,18 @@ def _inputs(step: PlanStep, layout: RoundLayout) -> dict[str, Any]:
     if step.id in layout.feedback and step.repair_inputs:
         return {**step.inputs, **step.repair_inputs}
     return step.inputs
+
+
+def latest_end(
+    rows: Iterable[Mapping[str, Any]], *, deadline_at: datetime, contract: Mapping[str, Any]
+) -> datetime:
+    """Return the latest time to which the waits of a round's rows can put off the task's deadline."""
+    work = list(rows)
+    waits = [row["spec"]["approval"]["expires_in"] for row in work if row.get("gate") == "closed"]
+    # a person may be asked what became of it
+    waits += [Gate.expires_in for row in work if row["spec"].get("once")]
+    if not waits:
+        return deadline_at
+    latest = deadline_at + timedelta(seconds=sum(waits))
+    limit = contract.get("deadline")
+    return latest if limit is None else min(latest, datetime.fromisoformat(limit))

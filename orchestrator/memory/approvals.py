@@ -93,10 +93,11 @@ class Overdue(NamedTuple):
 
 @dataclass(frozen=True)
 class Unsettled:
-    """A decision that needs no arm, and the state of its step."""
+    """A decision that needs no arm, the state of its step, and whether its task has ended."""
 
     approval: ApprovalRecord
     step_state: str
+    has_ended: bool
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def warn(conn: Connection, approval_id: str) -> ApprovalRecord | None:
 def to_settle(conn: Connection, approval_ids: Sequence[str]) -> list[Unsettled]:
     """Return those of the decisions that are not settled yet, the oldest first."""
     rows = conn.exec_driver_sql(_SQL["to_settle"], {"ids": list(approval_ids)}).mappings()
-    return [Unsettled(_record(row), row["step_state"]) for row in rows]
+    return [Unsettled(_record(row), row["step_state"], row["has_ended"]) for row in rows]
 
 
 def settle(conn: Connection, approval_ids: Sequence[str]) -> None:

@@ -130,8 +130,8 @@ WHERE a.id = %(id)s AND a.state = 'pending' AND a.warn_at <= now() AND a.expires
 RETURNING a.*, (SELECT t.key_id FROM tasks t WHERE t.id = a.task_id) AS submitted_by;
 
 -- name: to_settle
--- Read decisions that need no arm, with the states of their steps.
-SELECT a.*, s.state AS step_state, t.key_id AS submitted_by
+-- Read decisions that need no arm, with the states of their steps and whether their tasks have ended.
+SELECT a.*, s.state AS step_state, t.finished_at IS NOT NULL AS has_ended, t.key_id AS submitted_by
 FROM approvals a
 JOIN steps s ON s.id = a.step_id
 JOIN tasks t ON t.id = a.task_id

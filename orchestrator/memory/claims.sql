@@ -5,10 +5,10 @@
 -- a claim that waited for that finds its row closed. A plan and a judge change the task's phase, so they lock it first.
 -- A row whose effect has begun is not taken over: nobody knows whether it happened, so a person decides.
 -- The lease starts after the wait for the task or for a change of the row: now() would be the statement's start. A
--- tenant that already has its share of the arm's slots gets no row; octollm_may_run decides that and runs last. LIMIT 1
--- makes the planner look rows up by their key, whatever its statistics say. No row: the row can't be claimed. A row
--- without an attempt: the step.started of an expired attempt is to be written first (is_unannounced), its tenant has its
--- share, or another claim was faster.
+-- tenant that already has its share of the queue's slots gets no row; octollm_may_run_2 decides that and runs last.
+-- LIMIT 1 makes the planner look rows up by their key, whatever its statistics say. No row: the row can't be claimed. A
+-- row without an attempt: the step.started of an expired attempt is to be written first (is_unannounced), its tenant
+-- has its share, or another claim was faster.
 WITH due AS (
     SELECT s.id, s.kind, s.task_id, t.tenant, t.contract, t.cache_key, t.deadline_at,
         s.state = 'running' AND s.unannounced IS NOT DISTINCT FROM s.attempt AS is_unannounced
@@ -36,7 +36,7 @@ WITH due AS (
             OR (s.state = 'running' AND s.due < now() AND s.kills + 1 < %(poison_step)s
                 AND s.unannounced IS DISTINCT FROM s.attempt AND s.effect_attempt IS NULL)
         )
-        AND octollm_may_run(s.arm, s.tenant, %(max_running)s)
+        AND octollm_may_run_2(s.queue, s.tenant, %(max_running)s)
     RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.chord_id, s.spec, s.bindings, s.attempt,
         s.failures, s.kills, extract(epoch FROM now() - s.queued_at)::float8 AS waited_seconds
 ), counted AS (
@@ -147,26 +147,26 @@ SELECT running.task_id, counted.event_seq, clock_timestamp(), 'step.progress', j
 FROM running, counted;
 
 -- name: next_in_turn
--- Find which row runs instead of a queued row whose tenant has its share. Each other tenant waiting for the arm
+-- Find which row runs instead of a queued row whose tenant has its share. Each other tenant waiting for the queue
 -- offers its most urgent row; the tenant with the fewest running steps comes first. No row: the claim was refused
 -- for another reason. A row of nulls: no other tenant waits, so this tenant waits for one of its own slots.
 WITH RECURSIVE mine AS (
-    SELECT s.arm, s.tenant, CASE WHEN busy.everywhere >= %(max_running)s THEN 1000000 ELSE busy.here END AS running
+    SELECT s.queue, s.tenant, CASE WHEN busy.everywhere >= %(max_running)s THEN 1000000 ELSE busy.here END AS running
     FROM steps s
     JOIN tasks t ON t.id = s.task_id
     CROSS JOIN LATERAL (
-        SELECT count(*) AS everywhere, count(*) FILTER (WHERE r.arm = s.arm) AS here
+        SELECT count(*) AS everywhere, count(*) FILTER (WHERE r.queue = s.queue) AS here
         FROM steps r
         WHERE r.state = 'running' AND r.tenant = s.tenant
     ) busy
     WHERE s.id = %(id)s AND s.state = 'queued' AND s.not_before <= now() AND s.kills < %(poison_step)s
         AND t.finished_at IS NULL AND t.deadline_at > now() AND busy.everywhere > 0
 ), waiting (tenant) AS (
-    SELECT (SELECT min(s.tenant) FROM steps s WHERE s.arm = mine.arm AND s.state = 'queued')
+    SELECT (SELECT min(s.tenant) FROM steps s WHERE s.queue = mine.queue AND s.state = 'queued')
     FROM mine
     UNION ALL
     SELECT (
-        SELECT min(s.tenant) FROM steps s WHERE s.arm = mine.arm AND s.state = 'queued' AND s.tenant > waiting.tenant
+        SELECT min(s.tenant) FROM steps s WHERE s.queue = mine.queue AND s.state = 'queued' AND s.tenant > waiting.tenant
     )
     FROM waiting, mine
     WHERE waiting.tenant IS NOT NULL
@@ -174,14 +174,14 @@ WITH RECURSIVE mine AS (
     SELECT first.*
     FROM mine, waiting
     CROSS JOIN LATERAL (
-        SELECT count(*) AS everywhere, count(*) FILTER (WHERE r.arm = mine.arm) AS here
+        SELECT count(*) AS everywhere, count(*) FILTER (WHERE r.queue = mine.queue) AS here
         FROM steps r
         WHERE r.state = 'running' AND r.tenant = waiting.tenant
     ) busy
     CROSS JOIN LATERAL (
         SELECT s.id, s.task_id, s.name, s.kind, s.arm, s.queue, s.priority, s.chord_id, s.round, s.spec
         FROM steps s
-        WHERE s.arm = mine.arm AND s.tenant = waiting.tenant AND s.state = 'queued' AND s.not_before <= now()
+        WHERE s.queue = mine.queue AND s.tenant = waiting.tenant AND s.state = 'queued' AND s.not_before <= now()
             AND s.kills < %(poison_step)s
         ORDER BY s.priority, s.queued_at
         LIMIT 1

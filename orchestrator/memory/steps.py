@@ -10,7 +10,7 @@ from sqlalchemy import Connection, CursorResult, Row
 from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
-from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.arm_capability import ARMS, REMOTE_QUEUE
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import StepResult
@@ -265,7 +265,8 @@ def count_queued(conn: Connection, *, limit: int) -> int:
 
 def count_queued_of(conn: Connection, tenant: str, *, limit: int) -> int:
     """Return how many rows of the tenant wait for a worker, at most `limit`."""
-    values = {"tenant": tenant, "arms": list(ARMS), "limit": limit}
+    queues = [*(arm.queue for arm in ARMS.values()), REMOTE_QUEUE]
+    values = {"tenant": tenant, "queues": queues, "limit": limit}
     return int(conn.exec_driver_sql(_SQL["count_queued_of"], values).scalar_one())
 
 

@@ -172,11 +172,11 @@ SELECT count(*)
 FROM (SELECT FROM steps WHERE state = 'queued' LIMIT %(limit)s) queued;
 
 -- name: count_queued_of
--- Count a tenant's queued rows up to a limit. It lists the arms because the index starts with them.
+-- Count a tenant's queued rows up to a limit. It lists the queues because the index starts with them.
 SELECT count(*)
 FROM (
     SELECT FROM steps
-    WHERE state = 'queued' AND arm = ANY(%(arms)s) AND tenant = %(tenant)s
+    WHERE state = 'queued' AND queue = ANY(%(queues)s) AND tenant = %(tenant)s
     LIMIT %(limit)s
 ) queued;
 

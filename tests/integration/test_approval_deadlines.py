@@ -190,6 +190,18 @@ def test_an_expiry_may_end_the_task(engineer: Engineer) -> None:
     assert asked(engineer, task_id, "b").state == "withdrawn"
 
 
+def test_an_expiry_that_can_not_be_stored_holds_up_no_other(engineer: Engineer) -> None:
+    worker = sweeping(engineer)
+    tasks = [engineer.start(gated("a")) for _ in range(2)]
+    for task_id in tasks:
+        let_expire(engineer, asked(engineer, task_id, "a"))
+    engineer.ask("UPDATE approvals SET proposal = '[]' WHERE task_id = %(id)s", id=tasks[0])
+
+    sweep(worker)
+
+    assert [asked(engineer, task_id, "a").state for task_id in tasks] == ["pending", "expired"]
+
+
 def test_the_expiry_is_announced_once_after_four_fifths_of_the_time(engineer: Engineer) -> None:
     worker = sweeping(engineer)
     task_id = engineer.start(gated("a", expires_in=1000))

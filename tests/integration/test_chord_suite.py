@@ -172,7 +172,8 @@ def test_a_redelivered_task_that_had_added_a_member_does_not_lose_the_chord(clie
     chord(header, app=client.app)(client.s("note_body", "note:body"))
 
     bodies: Any = wait_until(lambda: client.noted("note:body"), 8, "the body")
-    assert len(bodies) == 1
+    # a body runs at least once: the member's second delivery fires again a chord that is ready and not yet fired
+    assert len(set(bodies)) == 1
 
 
 def test_the_body_of_a_chord_that_a_killed_process_made_ready_runs(clients: dict[str, ChordClient]) -> None:

@@ -13,8 +13,8 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import cancel, requeue
-from orchestrator.lifecycle.approvals import latest_end
 from orchestrator.lifecycle.effects import Loss
+from orchestrator.lifecycle.round_rows import latest_end
 from orchestrator.models.approval import Verb
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.step_result import StepResult

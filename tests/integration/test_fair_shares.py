@@ -8,13 +8,16 @@ from sqlalchemy import Engine
 
 from orchestrator import bootstrap
 from orchestrator.chord.database import statement
-from orchestrator.memory import pools
+from orchestrator.memory import pools, steps
 from orchestrator.memory.claims import Turn, delay_queued, next_in_turn
 from orchestrator.memory.claims import claim as claim_row
 from orchestrator.memory.hints import Hints
+from orchestrator.memory.registered_arms import RegisteredArms, Registration, register
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.task_contract import Priority
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
+from tests.integration.http_arm_kit import MANIFEST
 from tests.integration.kit import TENANT, Engineer, wait_step
 from workers.attempt import claims
 
@@ -28,14 +31,32 @@ def pool(engine: Engine) -> None:
     beat(engine, slots=2)
 
 
-def beat(engine: Engine, *, slots: int) -> None:
+@pytest.fixture
+def remote_arms(engineer: Engineer) -> None:
+    """Two registered arms of each tenant: weather and tides."""
+    ARMS.attach(RegisteredArms(engineer.engine))
+    for tenant in (TENANT, OTHER):
+        for name in ("weather", "tides"):
+            wanted = Registration(
+                arm_id=f"{tenant}/{name}",
+                tenant=tenant,
+                is_shared=False,
+                manifest=MANIFEST,
+                url="http://127.0.0.1:9/",
+                registered_by="me",
+            )
+            with statement(engineer.engine) as conn:
+                register(conn, wanted, ttl_seconds=60, max_arms=9)
+
+
+def beat(engine: Engine, *, slots: int, arm: str = "executor") -> None:
     with statement(engine) as conn:
         pools.record_heartbeat(
             conn,
             pools.PoolReport(
-                node="executor@here",
-                queue="arm.executor",
-                arm="executor",
+                node=f"{arm}@here",
+                queue=f"arm.{arm}",
+                arm=arm,
                 concurrency=slots,
                 busy=0,
                 isolation="basic",
@@ -52,6 +73,12 @@ def turn_of(engineer: Engineer, task_id: str, name: str, *, max_running: int = N
 
 def _task_of(turn: Turn | None) -> str | None:
     return turn.message.task_id if turn and turn.message else None
+
+
+def ask(engineer: Engineer, arm: str, *, tenant: str = TENANT) -> str:
+    """Start a task of one step of the tenant's registered arm."""
+    step = {"id": "a", "arm": arm, "action": "look", "inputs": {"city": "Bonn"}}
+    return engineer.start(step, tenant=tenant)
 
 
 def crowd(engineer: Engineer, count: int, *, tenant: str = TENANT) -> list[str]:
@@ -127,6 +154,58 @@ def test_the_tenant_with_fewer_running_steps_comes_first_in_a_large_pool(
 
     assert refused is None
     assert _task_of(turn) == few[1]
+
+
+@pytest.mark.usefixtures("remote_arms")
+def test_the_last_free_slot_of_the_remote_pool_is_kept_for_other_tenants_arms(
+    engineer: Engineer, engine: Engine
+) -> None:
+    beat(engine, slots=2, arm="remote")
+    first, second = ask(engineer, "weather"), ask(engineer, "tides")
+    other = ask(engineer, "weather", tenant=OTHER)
+    engineer.take(first, "a", max_running=NO_LIMIT)
+
+    refused = engineer.claim(second, "a", max_running=NO_LIMIT)
+    turn = turn_of(engineer, second, "a")
+
+    assert engineer.row(first, "a")["arm"] == f"{TENANT}/weather"
+    assert refused is None
+    assert _task_of(turn) == other
+    assert engineer.claim(other, "a", max_running=NO_LIMIT)
+
+
+@pytest.mark.usefixtures("remote_arms")
+def test_the_tenant_with_fewer_running_steps_comes_first_in_the_remote_pool(
+    engineer: Engineer, engine: Engine
+) -> None:
+    beat(engine, slots=8, arm="remote")
+    many = [ask(engineer, arm) for arm in ("weather", "tides", "weather")]
+    few = [ask(engineer, "tides", tenant=OTHER) for _ in range(2)]
+    for task in (many[0], few[0], many[1]):
+        engineer.take(task, "a", max_running=NO_LIMIT)
+
+    refused = engineer.claim(many[2], "a", max_running=NO_LIMIT)
+
+    assert refused is None
+    assert _task_of(turn_of(engineer, many[2], "a")) == few[1]
+
+
+@pytest.mark.usefixtures("remote_arms", "pool")
+def test_steps_of_registered_arms_take_no_share_of_a_built_in_arm(engineer: Engineer, engine: Engine) -> None:
+    beat(engine, slots=2, arm="remote")
+    engineer.submit(wait_step("a"), tenant=OTHER)
+    engineer.take(ask(engineer, "weather"), "a", max_running=NO_LIMIT)
+
+    assert engineer.claim(crowd(engineer, 1)[0], "a", max_running=NO_LIMIT)
+
+
+@pytest.mark.usefixtures("remote_arms")
+def test_queued_steps_of_registered_arms_count_for_the_tenant_s_limit(engineer: Engineer) -> None:
+    ask(engineer, "weather")
+    ask(engineer, "tides", tenant=OTHER)
+
+    with statement(engineer.engine) as conn:
+        assert steps.count_queued_of(conn, TENANT, limit=9) == 1
 
 
 def test_a_tenant_runs_at_most_max_running_steps(engineer: Engineer) -> None:

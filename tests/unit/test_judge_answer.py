@@ -82,6 +82,8 @@ def test_an_answer_whose_step_did_not_finish_is_replaced_by_the_summary() -> Non
     [
         ({"summary": "s", "values": {"n": 1, "names": ["a", "b"]}}, "n: 1\nnames:\n  - a\n  - b"),
         ({"summary": "s", "values": "plain"}, "plain"),
+        ({"city": "Berlin", "celsius": 19}, "city: Berlin\ncelsius: 19"),
+        ({"value": 19}, "19"),
     ],
 )
 def test_the_only_last_step_gives_its_values_though_a_step_verifies_it(output: Any, text: str) -> None:

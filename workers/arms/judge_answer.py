@@ -107,6 +107,9 @@ def _spoken(view: RoundView, outputs: Mapping[str, Any]) -> Any:
     output = outputs.get(last[0]) if len(last) == 1 else None
     if not isinstance(output, Mapping):
         return None
+    if "summary" not in output:
+        # an arm of one's own: its output is what it says, a scalar as {"value": scalar}
+        return output.get("value") if output.keys() == {"value"} else dict(output) or None
     return next((output[name] for name in _SPOKEN if output.get(name) not in (None, "", [], {})), None)
 
 
