@@ -65,7 +65,7 @@ def test_the_api_can_not_forge_approvals_as_the_tenants_role(login: Login, sql: 
 
 def test_each_function_of_the_owner_that_changes_rows_has_its_callers_stated(engine: Engine) -> None:
     """Everybody may call a function that is not stated: state a new one in orchestrator.memory.roles."""
-    only_answers = {"octollm_may_run"}
+    only_answers = {"octollm_may_run", "octollm_may_run_2"}
     with statement(engine) as conn:
         there = conn.exec_driver_sql(
             "SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
