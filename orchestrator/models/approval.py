@@ -107,6 +107,17 @@ class Proposal:
         """Return the proposal as JSON values."""
         return dict(vars(self))
 
+    def equals(self, shown: Mapping[str, Any]) -> bool:
+        """Tell whether a stored proposal, whatever else it has, says the same.
+
+        The arm that asked wrote it beside the hash, and may have been taken over. Postgres may write a number in
+        another way, so all numbers are compared as floats.
+        """
+        stored = {name: shown.get(name) for name in self.to_record()}
+        texts = map(json.dumps, (self.to_record(), stored))
+        mine, theirs = (json.loads(text, parse_int=float) for text in texts)
+        return bool(mine == theirs)
+
     def sha256(self) -> str:
         """Return the hash of the canonical JSON text: sorted members, no spaces, ASCII only."""
         text = json.dumps(self.to_record(), sort_keys=True, separators=(",", ":"))

@@ -1,5 +1,7 @@
 """An attempt at a step with a gate does what was approved, with the inputs that a person edited, and nothing else."""
 
+import pytest
+
 from orchestrator.models.approval import Verb
 from tests.integration.approval_kit import asked, decide, gated, sweep, sweeping
 from tests.integration.attempt_kit import process_of, run_step
@@ -37,6 +39,33 @@ def test_the_attempt_refuses_what_was_not_approved(engineer: Engineer) -> None:
     assert result.error is not None
     assert (result.error["code"], result.error["retryable"]) == ("approval_rejected", False)
     assert "differ from what was approved" in result.error["message"]
+
+
+def test_the_attempt_refuses_what_was_not_shown_though_the_hash_is_right(engineer: Engineer) -> None:
+    task_id = engineer.start(gated("a", inputs={"seconds": 0.5}))
+    approval = asked(engineer, task_id, "a")
+    engineer.ask(
+        "UPDATE approvals SET proposal = jsonb_set(proposal, '{inputs,seconds}', '0') WHERE id = %(id)s",
+        id=approval.id,
+    )
+    decide(engineer, approval)
+
+    result = run_step(AttemptContext.of(process_of(engineer), engineer.take(task_id, "a")))
+
+    assert result.error is not None
+    assert result.error["code"] == "approval_rejected"
+
+
+@pytest.mark.parametrize("number", [1e22, 1e23, -0.0, 5e-324, 0.1 + 0.2, 2**53 + 1, 1.0])
+def test_a_number_is_the_same_after_postgres_has_kept_it(engineer: Engineer, number: float) -> None:
+    values = {"n": [number, True, None, "x"]}
+    step = {**gated("a"), "arm": "retriever", "action": "collect", "inputs": {"values": values}}
+    task_id = engineer.start(step)
+    decide(engineer, asked(engineer, task_id, "a"))
+
+    result = run_step(AttemptContext.of(process_of(engineer), engineer.take(task_id, "a")))
+
+    assert result.error is None
 
 
 def test_a_step_that_was_queued_without_an_approval_does_not_run(engineer: Engineer) -> None:

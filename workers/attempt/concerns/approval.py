@@ -15,7 +15,7 @@ from workers.attempt.context import AttemptContext, Handler
 
 
 def check_approval(attempt: AttemptContext, proceed: Handler) -> Any:
-    """Check that what the step is about to do is what was approved; use the inputs that a person edited.
+    """Check that what the step is about to do is what was shown and approved; use the inputs that a person edited.
 
     Comes after bind_inputs. Raises ApprovalRejected, ApprovalExpired, and InvalidStepInput for edited inputs that the
     action does not take.
@@ -29,7 +29,8 @@ def check_approval(attempt: AttemptContext, proceed: Handler) -> Any:
     if asked.state not in MAY_RUN:
         raise refusal_of(asked)
     bound = attempt.assignment
-    if Proposal(bound.arm, bound.action, bound.inputs).sha256() != asked.proposal_hash:
+    proposal = Proposal(bound.arm, bound.action, bound.inputs)
+    if proposal.sha256() != asked.proposal_hash or not proposal.equals(asked.proposal):
         raise ApprovalRejected(
             f"Step {bound.name} would do something else than {asked.id} says: its arm, its action or its inputs "
             "differ from what was approved."
