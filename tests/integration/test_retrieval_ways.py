@@ -163,7 +163,8 @@ def test_an_embedding_call_is_in_the_trace_and_costs_no_tokens_of_the_task(
     with statement(engine) as conn:
         entries = budget.entries(conn, asker.claim.task_id)
     told = asker.engineer.ask(
-        "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'model'", task=asker.claim.task_id
+        "SELECT payload FROM traces WHERE task_id = %(task)s AND kind = 'model' ORDER BY id",
+        task=asker.claim.task_id,
     )
     assert [(entry.reserved_tokens, entry.spent_tokens) for entry in entries] == [(0, 0), (0, 0)]
     assert [item["payload"]["texts"] for item in told] == [3, 1]
