@@ -103,7 +103,7 @@ def test_a_deadline_stops_running_steps_in_the_same_way(client: Client, database
 
     assert {task["error"]["code"] for task in ended} == {"deadline_exceeded"}
     assert following["status"] == "completed"
-    assert time.monotonic() - freed_at < 3
+    assert time.monotonic() - freed_at < 15
 
 
 def test_a_cancel_before_the_start_wins(client: Client, database: Engine) -> None:
