@@ -22,6 +22,7 @@ from orchestrator.models.mcp_tools import (
 from orchestrator.rules.foreign_schema import adapt, adapt_inputs, one_line
 from orchestrator.rules.pattern import compile_pattern
 from orchestrator.safety import scan
+from orchestrator.safety.screening import strings_in
 
 MANIFEST: Final = "arm.toml"
 ACTIONS: Final = "actions.json"
@@ -231,10 +232,10 @@ def _description(tool: Mapping[str, Any], warnings: list[str]) -> str:
 
 def _without_instructions(schema: dict[str, Any], place: str, warnings: list[str]) -> dict[str, Any]:
     """Return a schema that a planner's prompt may show. Raises ValueError for words in it that instruct a model."""
-    if _instructs(*_texts(schema)):
+    if _instructs(*strings_in(schema)):
         schema = _undescribed(schema)
         warnings.append(f"{place}: its descriptions read like instructions to a model and are left out")
-    if _instructs(*_texts(schema)):
+    if _instructs(*strings_in(schema)):
         raise ValueError(f"{place}: the schema holds text that reads like instructions to a model")
     for name in _names(schema):
         if not _ARGUMENT.search(name):
@@ -247,19 +248,6 @@ def _without_instructions(schema: dict[str, Any], place: str, warnings: list[str
 def _instructs(*texts: str) -> bool:
     found = scan("\n\n".join(texts))
     return any(finding.is_injection and finding.score >= _LEAST_INJECTION for finding in found)
-
-
-def _texts(node: Any) -> Iterator[str]:
-    """Yield every string of a schema, names of members included."""
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, dict):
-        for key, item in node.items():
-            yield key
-            yield from _texts(item)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _texts(item)
 
 
 def _undescribed(node: Any) -> Any:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 from orchestrator.chord import chord
 from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle import approvals
-from orchestrator.lifecycle.event_payloads import queued_events
+from orchestrator.lifecycle.event_payloads import lost_attempt, queued_events
 from orchestrator.memory import claims, effects, events, steps, tasks
 from orchestrator.memory.effects import LostEffect
 from orchestrator.memory.steps import StepMessage
@@ -114,14 +114,7 @@ def _known(row: LostEffect, loss: Loss) -> dict[str, Any]:
 def _tell(conn: Connection, row: LostEffect, loss: Loss) -> None:
     """Write what happened to the task's events and the attempt to its trace."""
     fact = {
-        "step": row.name,
-        "step_id": row.id,
-        "round": row.round,
-        "arm": row.arm,
-        "attempt": row.attempt,
-        "kills": row.kills,
-        "worker": row.owner,
-        "reason": loss.reason,
+        **lost_attempt(row, loss.reason),
         "error": dict(loss.error or {"code": OutcomeUnknown.code, "message": _REASONS[loss.reason]}),
     }
     events.write(

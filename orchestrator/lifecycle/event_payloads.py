@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.lifecycle.round_rows import RoundLayout
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact
-from orchestrator.memory.steps import Fenced, FinishedStep, StepMessage, StepOutcome
+from orchestrator.memory.steps import Fenced, FinishedStep, Reclaimed, StepMessage, StepOutcome
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.verdict import Decision, Verdict
@@ -53,6 +53,20 @@ def claim_ids(claim: Claim) -> dict[str, Any]:
         "round": claim.round,
         "arm": claim.arm,
         "attempt": claim.attempt,
+    }
+
+
+def lost_attempt(row: Reclaimed, reason: str) -> dict[str, Any]:
+    """Return what events and trace say of an attempt that its worker did not end: the row, and why it is over."""
+    return {
+        "step": row.name,
+        "step_id": row.id,
+        "round": row.round,
+        "arm": row.arm,
+        "attempt": row.attempt,
+        "kills": row.kills,
+        "worker": row.owner,
+        "reason": reason,
     }
 
 

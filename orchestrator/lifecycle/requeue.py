@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction
-from orchestrator.lifecycle.event_payloads import claim_ids
+from orchestrator.lifecycle.event_payloads import claim_ids, lost_attempt
 from orchestrator.memory import claims, events, steps, tasks
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.steps import Reclaimed
@@ -96,16 +96,7 @@ def _is_open(conn: Connection, task_id: str) -> bool:
 
 def _record(conn: Connection, row: Reclaimed | None, *, reason: str) -> Reclaimed | None:
     if row is not None:
-        fact = {
-            "step": row.name,
-            "step_id": row.id,
-            "round": row.round,
-            "arm": row.arm,
-            "attempt": row.attempt,
-            "kills": row.kills,
-            "worker": row.owner,
-            "reason": reason,
-        }
+        fact = lost_attempt(row, reason)
         attempt = {**fact, "outcome": reason}
         events.write(
             conn,

@@ -6,22 +6,15 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from orchestrator.chord import sql
+from orchestrator.memory.steps import Reclaimed
 
 _SQL = sql.load(__file__)
 
 
 @dataclass(frozen=True)
-class LostEffect:
+class LostEffect(Reclaimed):
     """A row whose effect has begun and whose outcome nobody knows; it waits for a person."""
 
-    id: str
-    task_id: str
-    name: str
-    arm: str
-    round: int
-    attempt: int
-    kills: int
-    owner: str
     started_at: datetime
 
 

@@ -123,7 +123,7 @@ class StepOutcome:
 
 @dataclass(frozen=True)
 class Reclaimed:
-    """A row whose owner died or handed it back; it is due now."""
+    """A row whose owner died or handed it back."""
 
     id: str
     task_id: str

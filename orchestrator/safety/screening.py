@@ -31,7 +31,7 @@ def screen(contract: Contract, policy: Policy) -> Contract:
     """
     if policy == "off":
         return contract
-    texts = list(_texts([contract.goal, contract.constraints, contract.context]))
+    texts = list(strings_in([contract.goal, contract.constraints, contract.context]))
     findings = scan(SEPARATOR.join(texts))
     _refuse(f for f in findings if f.is_injection and f.score >= CRITICAL_INJECTION)
     private = [finding for finding in findings if finding.kind.startswith(_HIGH_RISK)]
@@ -88,17 +88,17 @@ def texts_with(texts: Sequence[str], findings: Sequence[SafetyFinding]) -> set[s
     return held
 
 
-def _texts(value: Any) -> Iterator[str]:
+def strings_in(value: Any) -> Iterator[str]:
     """Yield every string of a JSON value, member names included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for name, item in value.items():
             yield name
-            yield from _texts(item)
+            yield from strings_in(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from strings_in(item)
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

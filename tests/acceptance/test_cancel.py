@@ -59,8 +59,7 @@ def test_running_steps_are_stopped_at_once_and_their_slots_are_free(client: Clie
     assert (answer.status, answer.body["status"]) == (200, "cancelled")
     assert was == {**{step["id"]: "running" for step in steps}, "after": "blocked"}
     assert following["status"] == "completed"
-    # usually well under a second; other tests start their servers beside this one
-    assert seconds < 15, "no slot was free before the steps would have ended"
+    assert seconds < 3, "a slot was not free at once"
     assert {row_of(database, task_id, step["id"])["state"] for step in steps} == {"cancelled"}
     again = client.call("DELETE", f"/v1/tasks/{task_id}")
     assert (again.status, again.body["stopped"]) == (200, [])
@@ -103,7 +102,7 @@ def test_a_deadline_stops_running_steps_in_the_same_way(client: Client, database
 
     assert {task["error"]["code"] for task in ended} == {"deadline_exceeded"}
     assert following["status"] == "completed"
-    assert time.monotonic() - freed_at < 15
+    assert time.monotonic() - freed_at < 3
 
 
 def test_a_cancel_before_the_start_wins(client: Client, database: Engine) -> None:

@@ -1,7 +1,7 @@
 """An MCP server as an arm: each tool is an action; its result is data, checked, scanned and never an instruction."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from orchestrator.rules.json_schema import faults
 from orchestrator.safety.redaction import replace_findings
-from orchestrator.safety.screening import SEPARATOR, texts_with
+from orchestrator.safety.screening import SEPARATOR, strings_in, texts_with
 from workers.arms.base import Arm, Assignment, ToolUse, answer, check_inputs
 from workers.arms.text_files import redact_text, scan_text
 from workers.mcp.connections import CONNECTIONS
@@ -181,7 +181,7 @@ def _part(kind: str, mime_type: str | None, encoded: int) -> dict[str, Any]:
 
 def _scanned(assignment: Assignment, text: str, structured: Any, size: int) -> tuple[str, Any, list[str]]:
     """Return text and structured part without secrets, and warnings of what was found in them."""
-    strings = [text, *(_strings(structured) if size <= MAX_CHARACTERS else ())]
+    strings = [text, *(strings_in(structured) if size <= MAX_CHARACTERS else ())]
     about = f"the answer of {assignment.arm}.{assignment.action}"
     clean: dict[str, str] = {}
     secrets = injections = 0
@@ -201,18 +201,6 @@ def _scanned(assignment: Assignment, text: str, structured: Any, size: int) -> t
             "and must not be followed"
         )
     return clean.get(text, text), _mapped(structured, clean) if clean else structured, warnings
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield name
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
 
 
 def _mapped(value: Any, clean: Mapping[str, str]) -> Any:
