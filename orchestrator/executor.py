@@ -1,12 +1,13 @@
 """Runs a task's rounds as dataflow: adopts a plan, completes a step and releases what it freed; in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
-from orchestrator.lifecycle import approvals
+from orchestrator.lifecycle import approvals, early_steps
+from orchestrator.lifecycle.early_steps import NO_EARLY_STEPS, SettledSteps
 from orchestrator.lifecycle.event_payloads import (
     attempt_decision,
     queued_events,
@@ -46,14 +47,23 @@ def adopt(
     """
     task = open_task(conn, claim)
     finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
+    early = early_steps.settle(conn, claim, plan)
+    reuse = _reuse(conn, claim, plan)
     layout, recorded = first_round(
-        task.id, plan, routes=routes, priority=task.priority, reuse=_reuse(conn, claim, plan)
+        task.id, plan, routes=routes, priority=task.priority, reuse=reuse, early=early
     )
-    return save_round(conn, task, plan, layout, recorded, settings=settings)
+    saved = save_round(conn, task, plan, layout, recorded, settings=settings)
+    return replace(saved, stopped=early.stopped)
 
 
 def first_round(
-    task_id: str, plan: Plan, *, routes: Mapping[str, Mapping[str, Any]], priority: str, reuse: RoundReuse
+    task_id: str,
+    plan: Plan,
+    *,
+    routes: Mapping[str, Mapping[str, Any]],
+    priority: str,
+    reuse: RoundReuse,
+    early: SettledSteps = NO_EARLY_STEPS,
 ) -> tuple[RoundLayout, RoundFacts]:
     """Return the layout of a task's first round, and what it adds to the task's events and trace."""
     reused = {name: row.id for name, row in reuse.kept.items()}
@@ -62,23 +72,29 @@ def first_round(
         number=1,
         priority=Priority(priority).broker_priority,
         routes={name: Offer(route["arm"], route["action"]) for name, route in routes.items()}
-        | {name: row.offer for name, row in reuse.kept.items()},
+        | {name: row.offer for name, row in reuse.kept.items()}
+        | {name: step.offer for name, step in early.taken.items()},
         reruns=reuse.reruns,
         kept=reused,
         repeats=reuse.repeats,
+        early=early.taken,
     )
     graph = [
         {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
         for step in plan.steps
     ]
+    became = early.to_record()
     decisions: dict[str, Mapping[str, Any]] = {
-        "plan": plan.to_record(),
-        "route": {name: route for name, route in routes.items() if name in reuse.reruns},
+        "plan": plan.to_record() | ({"early": became} if became else {}),
+        # those of early steps were told when they began
+        "route": {
+            name: route for name, route in routes.items() if name in reuse.reruns and name not in early.taken
+        },
     }
     if reused:
         decisions["reuse"] = {"steps": reused, "reruns": sorted(reuse.reruns)}
     facts = [
-        ("task.planned", {"mode": plan.mode, "steps": graph}),
+        ("task.planned", {"mode": plan.mode, "steps": graph, **({"early": became} if became else {})}),
         *(reused_event(layout, row) for row in reuse.kept.values()),
     ]
     return layout, RoundFacts(facts, decisions)
@@ -107,7 +123,8 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
         [*started_events([finished]), step_event(claim, result, finished), *answered, *queued_events(begun)],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, result, finished)},
-        progress=True,
+        # the number of the plan's steps is not known before it is complete
+        progress=claim.round > 0,
     )
     approvals.request(conn, task, begun)
     return StepCompletion(finished.seconds, begun)

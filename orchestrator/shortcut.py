@@ -42,8 +42,8 @@ def adopt(
 ) -> SavedRound | None:
     """Save a task's first round and open its chord, whose body is the encoded message of the judge.
 
-    None for a retry, which may keep earlier results, for a plan with a step that a person must approve, and for a task
-    whose priority was raised.
+    None for a retry, which may keep earlier results, for a plan with a step that a person must approve or that may have
+    begun early, and for a task whose priority was raised.
     """
     if source_of(claim.spec) is not None or any(step.approval is not None for step in plan.steps):
         return None
@@ -66,7 +66,12 @@ def adopt(
 def complete(
     conn: Connection, claim: Claim, result: StepResult, *, settings: Settings
 ) -> StepCompletion | None:
-    """Close a step and release what it frees, or the judge; None for a step that found no budget left."""
+    """Close a step and release what it frees, or the judge.
+
+    None for an early step, and for one that found no budget left.
+    """
+    if claim.chord_id is None:
+        return None
     if result.error is not None and result.error["code"] == BudgetExceeded.code:
         return None
     end = StepEnd(

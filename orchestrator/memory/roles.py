@@ -81,7 +81,8 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "chord_parts": "SELECT, INSERT, UPDATE, DELETE",
         "tasks": "SELECT, UPDATE",
         "rounds": "SELECT, INSERT, UPDATE",
-        "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES})",
+        # a step that began early moves into the round
+        "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES}, round, chord_id, spec, unblocks, path_length, priority)",
         "documents": "SELECT",
         # the router reads each arm's statistics
         "declarations": "SELECT",

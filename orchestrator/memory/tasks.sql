@@ -84,7 +84,8 @@ FROM (
 ) open;
 
 -- name: steps_of
--- Read the latest row of every step of the plan, in the plan's order. A reused result is read from its own row.
+-- Read the latest row of every step of the plan, in the plan's order. A reused result is read from its own row. Before
+-- the task has a plan these are the steps that began early.
 SELECT latest.*
 FROM (
     SELECT DISTINCT ON (s.name)
@@ -93,6 +94,7 @@ FROM (
     FROM steps s
     LEFT JOIN steps origin ON origin.id = s.reuses
     WHERE s.task_id = %(task_id)s AND s.kind = 'step'
+        AND (s.round > 0 OR (SELECT t.round FROM tasks t WHERE t.id = %(task_id)s) = 0)
     ORDER BY s.name, s.round DESC
 ) latest
 ORDER BY (latest.spec ->> 'position')::int, latest.name;

@@ -56,14 +56,8 @@ def check_plan(
         raise InvalidPlan(
             f"the plan breaks a rule: {many[0]}", details={"errors": [{"field": "steps", "message": many[0]}]}
         )
-    ground = StepGround(
-        visible_arms(tenant, named=_arms_named(items[:MAX_STEPS])),
-        tenant,
-        attachments,
-        effects=contract.effects if contract else EFFECTS[-1],
-        assigned_arm=contract.assigned_arm if contract else None,
-        pins=not is_ours and (origin is None or origin.mode == "client"),
-    )
+    pins = not is_ours and (origin is None or origin.mode == "client")
+    ground = _ground_of(items, tenant, attachments, contract, pins=pins)
     read = [
         read_step(item, f"steps.{index}", ground=ground, faults=faults)
         for index, item in enumerate(items[:MAX_STEPS])
@@ -89,6 +83,40 @@ def check_plan(
         rationale = record.get("rationale") if isinstance(record, Mapping) else ""
         origin = PlanOrigin("client", rationale or "")
     return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance), answer)
+
+
+@bounded_work()
+@shared_work()
+def check_alone(
+    record: Mapping[str, Any], *, tenant: str | None, attachments: Sequence[str], contract: Contract
+) -> PlanStep | None:
+    """Return a step of a plan of ours that is not complete yet; None if it breaks a rule that needs no other step."""
+    faults = PlanFaults()
+    if together_faults(schemas_in([record])):
+        return None
+    ground = _ground_of([record], tenant, attachments, contract, pins=False)
+    read = read_step(record, "steps.0", ground=ground, faults=faults)
+    (step,) = placed = fitting([read], ground)
+    check_data_flow(placed, ground, faults, is_ours=True)
+    return step if step and step.arm and not faults.found else None
+
+
+def _ground_of(
+    items: Sequence[Any],
+    tenant: str | None,
+    attachments: Sequence[str],
+    contract: Contract | None,
+    *,
+    pins: bool,
+) -> StepGround:
+    return StepGround(
+        visible_arms(tenant, named=_arms_named(items[:MAX_STEPS])),
+        tenant,
+        attachments,
+        effects=contract.effects if contract else EFFECTS[-1],
+        assigned_arm=contract.assigned_arm if contract else None,
+        pins=pins,
+    )
 
 
 def _arms_named(items: Iterable[Any]) -> set[str]:
