@@ -56,7 +56,8 @@ NO_EARLY_STEPS: Final = SettledSteps()
 
 def may_have_begun(claim: Claim) -> bool:
     """Return whether a task whose planning is claimed may have early steps: a model makes its first plan."""
-    return claim.round == 0 and claim.contract.get("plan") is None and source_of(claim.spec) is None
+    is_models = claim.contract.get("plan") is None and claim.contract.get("recipe") is None
+    return is_models and claim.round == 0 and source_of(claim.spec) is None
 
 
 def settle(conn: Connection, claim: Claim, plan: Plan) -> SettledSteps:

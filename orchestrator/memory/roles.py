@@ -84,6 +84,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         # a step that began early moves into the round
         "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES}, round, chord_id, spec, unblocks, path_length, priority)",
         "documents": "SELECT",
+        "planned_goals": "SELECT, INSERT",
         # the router reads each arm's statistics
         "declarations": "SELECT",
         "registered_arms": "SELECT",

@@ -7,11 +7,13 @@ from typing import Any
 
 import structlog
 
+from orchestrator.cache.exact import control_of
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle.early_steps import may_have_begun
 from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
-from orchestrator.memory import rounds
+from orchestrator.memory import planned_goals, rounds
+from orchestrator.memory.planned_goals import EarlierPlan, Goal
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
 from orchestrator.models.model_errors import ModelRefused
 from orchestrator.models.model_work import Work
@@ -82,7 +84,8 @@ def make_plan(attempt: AttemptContext, early: EarlyStart | None = None) -> Plan:
     if model is None:
         return plan_by_recipe(contract, attachments, tenant=tenant)
     try:
-        return plan_by_model(_asker(model, early), contract, attachments, tenant=tenant)
+        earlier = _recall(attempt)
+        return plan_by_model(_asker(model, early), contract, attachments, tenant=tenant, earlier=earlier)
     except (MustWait, BudgetExceeded, ModelRefused):
         raise
     except (StepError, InvalidPlan) as failure:
@@ -107,6 +110,23 @@ def _early_start(attempt: AttemptContext) -> EarlyStart | None:
     """Return what begins steps early; None where that is off, and for a plan that no model makes."""
     is_on = attempt.process.settings.plan_streaming == "on"
     return EarlyStart(attempt) if is_on and may_have_begun(attempt.claim) else None
+
+
+def _recall(attempt: AttemptContext) -> Sequence[EarlierPlan]:
+    """Return the plans of earlier tasks like this one, and keep its goal for later ones.
+
+    A task that must not be answered from the cache takes no hints; one that must not be stored there is no hint.
+    """
+    contract, claim = attempt.contract, attempt.claim
+    control = control_of(contract)
+    is_kept = control.stores and not contract.redacted
+    if attempt.process.settings.plan_hints == "off" or not (control.reads or is_kept):
+        return ()
+    with statement(attempt.process.engine) as conn:
+        earlier = planned_goals.recall(
+            conn, claim.tenant, claim.task_id, Goal.of(contract.goal), is_kept=is_kept
+        )
+    return earlier if control.reads else ()
 
 
 def _asker(model: AttemptModel, early: EarlyStart | None) -> Ask:
