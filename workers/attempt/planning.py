@@ -8,10 +8,12 @@ from typing import Any
 import structlog
 
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.cache.exact import control_of
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
-from orchestrator.memory import rounds
+from orchestrator.memory import planned_goals, rounds
+from orchestrator.memory.planned_goals import EarlierPlan, Goal
 from orchestrator.memory.pools import ArmStatistics
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
@@ -80,7 +82,8 @@ def make_plan(attempt: AttemptContext) -> Plan:
     if model is None:
         return plan_by_recipe(contract, attachments, tenant=tenant)
     try:
-        return plan_by_model(_asker(model), contract, attachments, tenant=tenant)
+        earlier = _recall(attempt)
+        return plan_by_model(_asker(model), contract, attachments, tenant=tenant, earlier=earlier)
     except (MustWait, BudgetExceeded, ModelRefused):
         raise
     except (StepError, InvalidPlan) as failure:
@@ -99,6 +102,23 @@ def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
         contract=attempt.contract,
         origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )
+
+
+def _recall(attempt: AttemptContext) -> Sequence[EarlierPlan]:
+    """Return the plans of earlier tasks like this one, and keep its goal for later ones.
+
+    A task that must not be answered from the cache takes no hints; one that must not be stored there is no hint.
+    """
+    contract, claim = attempt.contract, attempt.claim
+    control = control_of(contract)
+    is_kept = control.stores and not contract.redacted
+    if attempt.process.settings.plan_hints == "off" or not (control.reads or is_kept):
+        return ()
+    with statement(attempt.process.engine) as conn:
+        earlier = planned_goals.recall(
+            conn, claim.tenant, claim.task_id, Goal.of(contract.goal), is_kept=is_kept
+        )
+    return earlier if control.reads else ()
 
 
 def _asker(model: AttemptModel) -> Ask:
