@@ -151,9 +151,9 @@ def test_a_recipe_s_name_and_its_parameters_make_a_plan() -> None:
         ("find-lines", {}, [NOTES], "parameters.pattern", "needs it: a regular expression"),
         (
             "find-lines",
-            {"patern": "x"},
+            {"motif": "x"},
             [NOTES],
-            "parameters.patern",
+            "parameters.motif",
             "it has: pattern, literal, ignore_case",
         ),
         ("find-lines", {"pattern": "x"}, [], "attachments", "it needs attached files or a context"),

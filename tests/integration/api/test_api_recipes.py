@@ -32,7 +32,7 @@ def test_a_task_names_a_recipe_and_its_contract_shows_it(call: Caller) -> None:
     ("changes", "field", "told"),
     [
         ({"recipe": "unknown"}, "recipe", "no recipe 'unknown'; known: audit-python-package"),
-        ({"parameters": {"patern": "late"}}, "parameters.patern", "it has: pattern, literal, ignore_case"),
+        ({"parameters": {"motif": "late"}}, "parameters.motif", "it has: pattern, literal, ignore_case"),
         ({"parameters": {"pattern": "late", "literal": 3}}, "parameters.literal", "boolean"),
         ({"parameters": {}}, "parameters.pattern", "recipe find-lines needs it"),
         ({"context": None}, "attachments", "it needs attached files or a context"),
