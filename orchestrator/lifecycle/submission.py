@@ -19,7 +19,7 @@ from orchestrator.models.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.models.ids import TaskId, new_task_id, step_id
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import check_plan
-from orchestrator.planner.recipe import plan_by_recipe
+from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
 from orchestrator.settings import Settings
 
 
@@ -53,25 +53,25 @@ def submit(
 
     With an idempotency key a second call saves nothing. `require_room` is called before a task that adds work is
     saved, and may raise. Raises InvalidPlan for an illegal client plan, Unplannable when no recipe fits and no model
-    is configured, InvalidInput for unknown attachments or a callback URL that is not allowed, NotCached when the task
-    may only be answered from the cache and no result is there, IdempotencyConflict when the key belongs to another
-    body.
+    is configured, InvalidInput for an unknown recipe, its wrong parameters, unknown attachments or a callback URL that
+    is not allowed, NotCached when the task may only be answered from the cache and no result is there,
+    IdempotencyConflict when the key belongs to another body.
     """
     plan = None
+    attachments = _attachments(engine, caller.tenant, contract.attachments) if contract.attachments else []
     if contract.plan is not None:
-        plan = check_plan(
-            contract.plan, tenant=caller.tenant, attachments=contract.attachments, contract=contract
-        )
+        plan = check_plan(contract.plan, tenant=caller.tenant, attachments=attachments, contract=contract)
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()
     task = NewTask(task_id, caller, contract)
     submission_cache = SubmissionCache(cache, task, plan=plan)
-    attachments = _attachments(engine, caller.tenant, contract.attachments) if contract.attachments else []
     accepted = submission_cache.serve(lambda: tenant_statement(engine, caller.tenant))
     if accepted is None:
-        if contract.plan is None and not settings.models:
-            # the planner would choose the same recipe: refuse now what it could not plan
+        # the planner would choose the same recipe: refuse now what it could not plan
+        if contract.recipe is not None:
+            plan_by_name(contract, attachments, tenant=caller.tenant)
+        elif contract.plan is None and not settings.models:
             plan_by_recipe(contract, attachments, tenant=caller.tenant)
         require_room()
         with tenant_statement(engine, caller.tenant) as conn:

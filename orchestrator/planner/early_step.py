@@ -31,10 +31,8 @@ def read_early_step(
     value, _ = parse_value(text, _STEP_SCHEMA)
     if not isinstance(value, Mapping) or _stated(value) - _MEMBERS:
         return None
-    (record,) = read_steps({"steps": [value]}, attachments, arms=visible_arms(tenant))
-    step = check_alone(
-        record, tenant=tenant, attachments=[item.sha256 for item in attachments], contract=contract
-    )
+    (record,) = read_steps({"steps": [value]}, arms=visible_arms(tenant))
+    step = check_alone(record, tenant=tenant, attachments=attachments, contract=contract)
     return step if step and _may_begin(step) else None
 
 

@@ -23,13 +23,13 @@ from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.gates import add_gates
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
-from orchestrator.planner.recipe import plan_by_recipe
+from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
 from workers.arms.base import models_used
 from workers.attempt import result_cache, semantic_cache
 from workers.attempt.concerns.retry import may_retry
 from workers.attempt.context import AttemptContext
 from workers.attempt.early_start import EarlyStart
-from workers.attempt.model import AttemptModel, model_of
+from workers.attempt.model import AttemptModel, GoalMeaning, model_of
 from workers.attempt.result_cache import ReusedResult
 from workers.attempt.routing import Routes, choose_arms
 
@@ -55,10 +55,11 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
     The arms' statistics are read meanwhile, so that nothing is read between the plan and its saving.
     """
     attempt.process.arm_statistics.refresh()
-    if reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt):
+    meaning = GoalMeaning(attempt)
+    if reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt, meaning):
         return reused
     early = _early_start(attempt)
-    plan, planned_at = make_plan(attempt, early), time.monotonic()
+    plan, planned_at = make_plan(attempt, meaning, early), time.monotonic()
     routes = choose_arms(attempt.process, plan)
     policy = attempt.process.settings.approval_policy
     gated = add_gates(plan, routes, policy=policy, tenant=attempt.claim.tenant)
@@ -66,8 +67,10 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
     return RoutedPlan(gated, routes, planned_at, begun)
 
 
-def make_plan(attempt: AttemptContext, early: EarlyStart | None = None) -> Plan:
-    """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
+def make_plan(attempt: AttemptContext, meaning: GoalMeaning, early: EarlyStart | None = None) -> Plan:
+    """Return the plan for the claimed task: the client's, or the recipe's that it names, else a model's or a recipe's.
+
+    A recipe is chosen by the goal's words where no model is configured.
 
     When the models give no plan, a recipe is used only if it does all that the goal says, and the plan records it;
     otherwise the models' failure is raised. A retry takes the plan of the task that it repeats, checked again, because
@@ -76,15 +79,17 @@ def make_plan(attempt: AttemptContext, early: EarlyStart | None = None) -> Plan:
     """
     contract, tenant = attempt.contract, attempt.claim.tenant
     if contract.plan is not None:
-        return check_plan(contract.plan, tenant=tenant, attachments=contract.attachments, contract=contract)
+        return check_plan(contract.plan, tenant=tenant, attachments=attempt.attachments, contract=contract)
     if source := source_of(attempt.claim.spec):
         return _earlier_plan(attempt, source)
     attachments = attempt.attachments
+    if contract.recipe is not None:
+        return plan_by_name(contract, attachments, tenant=tenant)
     model = model_of(attempt)
     if model is None:
         return plan_by_recipe(contract, attachments, tenant=tenant)
     try:
-        earlier = _recall(attempt)
+        earlier = _recall(attempt, meaning)
         return plan_by_model(_asker(model, early), contract, attachments, tenant=tenant, earlier=earlier)
     except (MustWait, BudgetExceeded, ModelRefused):
         raise
@@ -100,7 +105,7 @@ def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
     return check_plan(
         {"steps": plan.to_record()["steps"], "result": plan.result},
         tenant=attempt.claim.tenant,
-        attachments=attempt.contract.attachments,
+        attachments=attempt.attachments,
         contract=attempt.contract,
         origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )
@@ -112,7 +117,7 @@ def _early_start(attempt: AttemptContext) -> EarlyStart | None:
     return EarlyStart(attempt) if is_on and may_have_begun(attempt.claim) else None
 
 
-def _recall(attempt: AttemptContext) -> Sequence[EarlierPlan]:
+def _recall(attempt: AttemptContext, meaning: GoalMeaning) -> Sequence[EarlierPlan]:
     """Return the plans of earlier tasks like this one, and keep its goal for later ones.
 
     A task that must not be answered from the cache takes no hints; one that must not be stored there is no hint.
@@ -122,10 +127,9 @@ def _recall(attempt: AttemptContext) -> Sequence[EarlierPlan]:
     is_kept = control.stores and not contract.redacted
     if attempt.process.settings.plan_hints == "off" or not (control.reads or is_kept):
         return ()
+    goal = Goal.of(contract.goal, vector=meaning.vector())
     with statement(attempt.process.engine) as conn:
-        earlier = planned_goals.recall(
-            conn, claim.tenant, claim.task_id, Goal.of(contract.goal), is_kept=is_kept
-        )
+        earlier = planned_goals.recall(conn, claim.tenant, claim.task_id, goal, is_kept=is_kept)
     return earlier if control.reads else ()
 
 
