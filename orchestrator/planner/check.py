@@ -98,9 +98,9 @@ def check_alone(
         return None
     ground = _ground_of([record], tenant, attachments, contract, pins=False)
     read = read_step(record, "steps.0", ground=ground, faults=faults)
-    (step,) = placed = fitting([read], ground)
+    placed = fitting([read if read and read.arm else None], ground)
     check_data_flow(placed, ground, faults, is_ours=True)
-    return step if step and step.arm and not faults.found else None
+    return None if faults.found else placed[0]
 
 
 def _ground_of(

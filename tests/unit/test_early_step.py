@@ -10,7 +10,7 @@ from orchestrator.planner.early_step import read_early_step
 from tests.plug_in_arms import action, declare, plug_in
 
 FILE = Attachment("0" * 64, "code.zip", "application/zip", 10)
-CONTRACT = Contract(goal="look", attachments=[FILE.sha256])
+CONTRACT = Contract(goal="look", attachments=(FILE.sha256,))
 WAIT = {"action": "executor.wait", "id": "a", "inputs": {"seconds": 0}, "depends_on": []}
 SEARCH = {"action": "retriever.search", "id": "a", "inputs": {"query": "x"}}
 
@@ -69,7 +69,7 @@ def test_anything_else_waits_for_the_plan(step: dict[str, Any] | str) -> None:
 
 
 def test_a_step_with_effects_that_the_task_does_not_allow_waits_for_the_plan() -> None:
-    contract = Contract(goal="look", attachments=[FILE.sha256], effects="none")
+    contract = Contract(goal="look", attachments=(FILE.sha256,), effects="none")
 
     assert read(SEARCH, contract=contract) is None
     assert read(WAIT, contract=contract) is not None
