@@ -10,6 +10,7 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 from workers.arms import tools
 from workers.arms.base import Assignment, ToolUse, answer
+from workers.arms.environments import NO_ENVIRONMENT, Environment
 from workers.arms.reports import ends_by_missing_module, missing_modules, not_checked, own_modules
 from workers.arms.sources import single_attachment, workspace
 from workers.arms.tools import Command, ToolPaths, run_tool
@@ -28,6 +29,7 @@ class ToolRun:
     attachment: Attachment
     sandbox: Sandbox
     own: frozenset[str]
+    environment: Environment = NO_ENVIRONMENT
 
     def missing(self) -> tuple[str, ...]:
         """Return the modules that the tool's output reports as not installed."""
@@ -36,6 +38,11 @@ class ToolRun:
     def lacks_module(self) -> bool:
         """Return whether a missing module ended the tool."""
         return self.finished.exit_code != 0 and ends_by_missing_module(self._written()[1], own=self.own)
+
+    def _version_of(self, tool: str) -> str:
+        if tool == "python":
+            return platform.python_version()
+        return self.environment.packages.get(tool) or tools.tool_version(tool)
 
     def _written(self) -> tuple[str, str]:
         return (
@@ -51,10 +58,8 @@ class ToolRun:
             evidence=[
                 {"tool": tool, "exit_code": self.finished.exit_code, "artifact": self.attachment.sha256}
             ],
-            tools=ToolUse.inside(
-                self.sandbox,
-                {tool: platform.python_version() if tool == "python" else tools.tool_version(tool)},
-            ),
+            warnings=list(self.environment.warnings),
+            tools=ToolUse.inside(self.sandbox, {tool: self._version_of(tool)}),
         )
 
 
@@ -64,14 +69,17 @@ def run_on_attachments(
     command: Callable[[ToolPaths], Command],
     *,
     attachments: tuple[Attachment, ...] = (),
+    environment: Environment = NO_ENVIRONMENT,
 ) -> ToolRun:
     """Run a tool on the given attachments, or the only one; raises SandboxUnavailable without a sandbox."""
     usable = sandbox.require()
     attachments = attachments or (single_attachment(assignment),)
     with workspace(assignment, attachments) as root:
         own = own_modules(root)
-        finished, places = run_tool(usable, root, command, assignment=assignment)
-    return ToolRun(finished, places, attachments[0], usable, own)
+        finished, places = run_tool(
+            usable, root, command, assignment=assignment, environment=environment.place
+        )
+    return ToolRun(finished, places, attachments[0], usable, own, environment)
 
 
 def about_missing(

@@ -18,6 +18,7 @@ from workers.attempt.library import TenantLibrary
 from workers.attempt.model import embedder_of, model_of
 from workers.attempt.progress import StepProgress
 from workers.attempt.remote_access import ProcessAccess
+from workers.environments.tool_settings import ToolSettings
 
 MAX_SAVED_FILES: Final = 100
 """The most files that one attempt saves."""
@@ -58,6 +59,7 @@ def _assignment(attempt: AttemptContext) -> Assignment:
         deadline=attempt.deadline,
         cancelled=attempt.stop,
         open_artifact=_opener(attempt),
+        tool_settings=ToolSettings.of(attempt.process.settings) if attempt.action.tools else None,
         library=TenantLibrary(attempt.process.engine, claim.tenant, lambda: embedder_of(attempt)),
         model=model_of(attempt),
         tools=attempt.tools,
