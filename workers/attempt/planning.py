@@ -25,7 +25,7 @@ from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.gates import add_gates
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
-from orchestrator.planner.recipe import plan_by_recipe
+from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
 from orchestrator.router import ArmState, Route, Router
 from workers.arms.base import models_used
 from workers.attempt import result_cache, semantic_cache
@@ -61,7 +61,9 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
 
 
 def make_plan(attempt: AttemptContext) -> Plan:
-    """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
+    """Return the plan for the claimed task: the client's, or the recipe's that it names, else a model's or a recipe's.
+
+    A recipe is chosen by the goal's words where no model is configured.
 
     When the models give no plan, a recipe is used only if it does all that the goal says, and the plan records it;
     otherwise the models' failure is raised. A retry takes the plan of the task that it repeats, checked again, because
@@ -74,6 +76,8 @@ def make_plan(attempt: AttemptContext) -> Plan:
     if source := source_of(attempt.claim.spec):
         return _earlier_plan(attempt, source)
     attachments = attempt.attachments
+    if contract.recipe is not None:
+        return plan_by_name(contract, attachments, tenant=tenant)
     model = model_of(attempt)
     if model is None:
         return plan_by_recipe(contract, attachments, tenant=tenant)
