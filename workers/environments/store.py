@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import sysconfig
 import tempfile
 import time
@@ -31,7 +30,6 @@ from workers.sandbox import cleanup
 LOCK_SECONDS = 86_400.0
 """How long requirements keep their lock; then the index is asked for newer versions."""
 _WAIT_SECONDS = 0.1
-_PACKAGE = re.compile(r"(\S+?)==(\S+)")
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +49,8 @@ class Python:
 
 def packages_of(lock: str) -> list[tuple[str, str]]:
     """Return the names and versions in a lock."""
-    return [(found[1], found[2]) for line in lock.splitlines() if (found := _PACKAGE.match(line))]
+    pairs = [line.partition(" ")[0].partition("==") for line in lock.splitlines()]
+    return [(name, version) for name, _, version in pairs]
 
 
 def id_of(lock: str) -> str:
