@@ -48,7 +48,14 @@ def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         return tools.python_script(places, script=name, args=paths if args is None else args, stdin=stdin)
 
     with chosen(assignment, sandbox) as used:
-        ran = run_on_attachments(assignment, sandbox, command, attachments=(script, *given), environment=used)
+        ran = run_on_attachments(
+            assignment,
+            sandbox,
+            command,
+            attachments=(script, *given),
+            environment=used,
+            keeps_files=True,
+        )
     finished = ran.finished
     output = {
         "summary": f"{script.filename} ended with exit code {finished.exit_code} after "
@@ -60,6 +67,7 @@ def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         "complete": len(finished.stdout) < ran.sandbox.limits.output_bytes,
         "stderr_tail": finished.stderr.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
         "seconds": finished.seconds,
+        "files": ran.left.save(assignment),
         **about_missing(ran.missing() if ran.lacks_module() else (), subject="the script needs"),
     }
     return ran.answer(assignment, output, tool="python")

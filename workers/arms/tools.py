@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -25,12 +25,16 @@ _COVERAGE_RUN = Path(__file__).parents[1] / "sandbox" / "inside" / "coverage_run
 
 @dataclass(frozen=True)
 class Command:
-    """One call of a tool: its name, its argument list, its whole environment and its standard input."""
+    """One call of a tool: its name, its argument list, its whole environment and its standard input.
+
+    `report_bytes` is how much of its report is read; None: as much as the sandbox's limits say.
+    """
 
     tool: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     stdin: bytes = b""
+    report_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -195,20 +199,22 @@ def run_tool(
 ) -> tuple[ToolResult, ToolPaths]:
     """Run the call that `command` returns, in a sandbox around `root`; return how it ended, and its paths.
 
-    The tool can read `environment`.
-
-    Raises PermitDenied for a program that the step may not run, ToolFailed, and the errors of `checkpoint`.
+    The tool can read `environment`. Raises PermitDenied for a program that the step may not run, ToolFailed, and the
+    errors of `checkpoint`.
     """
     access = Access(readable=() if environment is None else (environment,))
     with sandbox.cell(root, access) as cell:
         places = ToolPaths(root, cell.inputs, cell.scratch, REPORT, environment)
         made = command(places)
         assignment.require_tool(made.tool)
+        limits = sandbox.limits
+        if made.report_bytes is not None:
+            limits = replace(limits, report_bytes=made.report_bytes)
         finished = run(
             cell,
             made.argv,
             environment=made.environment,
-            limits=sandbox.limits,
+            limits=limits,
             checkpoint=assignment.checkpoint,
             stdin=made.stdin,
         )
