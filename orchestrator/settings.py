@@ -1,9 +1,8 @@
 """The settings of a process: read from the environment, validated once, then frozen."""
 
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import MISSING, Field, dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,38 +12,17 @@ from orchestrator.connections.forward_proxy import find_faults
 from orchestrator.models import signing_key
 from orchestrator.models.approval_policy import BY_DEFAULT, AskRule, parse_policy
 from orchestrator.models.arm_capability import ARMS
-from orchestrator.models.endpoint import (
-    Endpoint,
-    fault_of_use,
-    parse_key,
-    parse_url,
-    read_endpoints,
-    with_secrets,
-)
+from orchestrator.models.endpoint import with_secrets
 from orchestrator.models.errors import SettingsError
-from orchestrator.models.model_choice import (
-    PROVIDERS,
-    ModelName,
-    Price,
-    default_models,
-    parse_bodies,
-    parse_chain,
-    parse_embeddings,
-    parse_limits,
-    parse_prices,
-)
-from orchestrator.models.model_work import (
-    CHAIN_SETTINGS,
-    ModelPreferences,
-    Work,
-    parse_efforts,
-    parse_output_tokens,
-)
 from orchestrator.models.task_contract import MAX_BUDGET_TOKENS, Budget, parse_dollars
 from orchestrator.process.process_kind import KINDS, SIGN_FOR_ARMS, WITH_MODELS
 from orchestrator.settings_file import DEFAULT_HOME, read_env_file, read_stack_file
+from orchestrator.settings_models import ModelSettings
 from orchestrator.settings_text import (
     Rate,
+    any_text,
+    integer,
+    one_of,
     parse_hosts,
     parse_https_url,
     parse_local_targets,
@@ -55,134 +33,79 @@ from orchestrator.settings_text import (
     parse_seconds,
     parse_seconds_or_zero,
     parse_signing_secret,
+    setting,
 )
 
 
-def _setting(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
-    """Declare a setting; `parse` converts its text, or raises ValueError whose message completes "it must be ..."."""
-    return field(default=default, repr=not secret, metadata={"parse": parse, "secret": secret})
-
-
-def _integer(*, minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    wanted = f"a whole number of at least {minimum}" + (
-        f" and at most {maximum}" if maximum is not None else ""
-    )
-
-    def parse(text: str) -> int:
-        if (
-            not re.fullmatch(r"-?\d{1,18}", text)
-            or int(text) < minimum
-            or (maximum is not None and int(text) > maximum)
-        ):
-            raise ValueError(wanted)
-        return int(text)
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return text.lower()
-
-    return parse
-
-
-def _text(text: str) -> str:
-    return text
-
-
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(ModelSettings):
     """All settings; each is the environment variable of the same name in capitals. .env.example explains them."""
 
-    database_url: str = _setting(server_url.driver_url, secret=True)
-    redis_url: str = _setting(server_url.redis_url, secret=True)
-    jwt_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
-    jwt_public_keys: tuple[tuple[str, str], ...] = _setting(signing_key.parse_named_keys, default=())
-    jwt_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
-    cache_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
-    webhook_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
-    arm_secret: str | None = _setting(parse_signing_secret, default=None, secret=True)
-    jwt_issuer: str = _setting(_text, default="octollm")
-    jwt_audience: str = _setting(_text, default="octollm")
-    permit_private_key: str | None = _setting(signing_key.parse_key, default=None, secret=True)
-    permit_public_key: str | None = _setting(signing_key.parse_key, default=None)
-    jwt_jwks_url: str | None = _setting(parse_https_url, default=None)
-    jwt_jwks_issuer: str | None = _setting(_text, default=None)
-    jwt_ttl_seconds: int = _setting(_integer(minimum=1, maximum=86_400), default=3600)
-    jwt_max_age_seconds: int = _setting(_integer(minimum=60, maximum=31_536_000), default=86_400)
-    rate_limit: Rate = _setting(parse_rate, default=Rate(100, 60))
-    metrics_token: str | None = _setting(parse_long_secret, default=None, secret=True)
-    failed_auth_limit: Rate = _setting(parse_rate, default=Rate(100, 60))
-    trusted_proxies: int = _setting(_integer(minimum=0, maximum=10), default=0)
-    cors_origins: tuple[str, ...] = _setting(parse_origins, default=())
-    safety_policy: str = _setting(_one_of("off", "redact", "block"), default="redact")
-    approval_policy: tuple[AskRule, ...] = _setting(parse_policy, default=BY_DEFAULT)
-    webhook_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
-    webhook_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
-    arm_allowed_hosts: tuple[str, ...] = _setting(parse_hosts, default=())
-    arm_local_targets: tuple[str, ...] = _setting(parse_local_targets, default=())
-    arm_ttl_seconds: int = _setting(_integer(minimum=1, maximum=86_400), default=90)
-    tenant_max_arms: int = _setting(_integer(minimum=0, maximum=1000), default=20)
-    approval_four_eyes: str = _setting(_one_of("on", "off"), default="off")
-    public_url: str | None = _setting(parse_public_url, default=None)
-    max_open_tasks: int = _setting(_integer(minimum=1), default=10_000)
-    tenant_max_streams: int = _setting(_integer(minimum=1), default=64)
-    tenant_max_running_steps: int = _setting(_integer(minimum=1), default=64)
-    tenant_max_queued_steps: int = _setting(_integer(minimum=1), default=10_000)
-    tenant_max_stored_bytes: int = _setting(_integer(minimum=0), default=2**33)
-    tenant_cpu_seconds_a_day: int = _setting(_integer(minimum=1), default=100_000)
-    max_queued_steps: int = _setting(_integer(minimum=1), default=20_000)
-    max_body_bytes: int = _setting(_integer(minimum=1024), default=2**20)
-    max_file_bytes: int = _setting(_integer(minimum=1024, maximum=2**28), default=2**24)
-    max_recorded_result_bytes: int = _setting(_integer(minimum=1024, maximum=2**28), default=2**20)
-    openai_api_key: str | None = _setting(parse_key, default=None, secret=True)
-    anthropic_api_key: str | None = _setting(parse_key, default=None, secret=True)
-    openai_base_url: str | None = _setting(parse_url, default=None, secret=True)
-    anthropic_base_url: str | None = _setting(parse_url, default=None, secret=True)
-    llm_endpoints: Mapping[str, Endpoint] | None = _setting(read_endpoints, default=None)
-    llm_chain: tuple[ModelName, ...] = _setting(parse_chain, default=())
-    planner_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
-    writer_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
-    coder_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
-    judge_models: tuple[ModelName, ...] = _setting(parse_chain, default=())
-    llm_output_tokens: Mapping[Work, int] | None = _setting(parse_output_tokens, default=None)
-    llm_effort: Mapping[Work, str] | None = _setting(parse_efforts, default=None)
-    embeddings: ModelName | None = _setting(parse_embeddings, default=None)
-    llm_timeout_seconds: float = _setting(parse_seconds, default=120.0)
-    planning_timeout_seconds: float = _setting(parse_seconds, default=180.0)
-    judging_timeout_seconds: float = _setting(parse_seconds, default=180.0)
-    llm_flavour: str = _setting(_one_of("auto", "openai", "openai-compatible"), default="auto")
-    llm_stream: str = _setting(_one_of("on", "off"), default="on")
-    llm_rpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
-    llm_tpm: Mapping[str, int] | None = _setting(parse_limits, default=None)
-    llm_prices: Mapping[str, Price] | None = _setting(parse_prices, default=None)
-    llm_extra_body: Mapping[str, Mapping[str, Any]] | None = _setting(parse_bodies, default=None)
-    max_parallel_arms: int = _setting(_integer(minimum=1, maximum=50), default=5)
-    task_timeout: int = _setting(_integer(minimum=1), default=300)
-    task_max_tokens: int = _setting(_integer(minimum=1, maximum=MAX_BUDGET_TOKENS), default=100_000)
-    task_max_cost_dollars: Decimal = _setting(parse_dollars, default=Decimal(1))
-    cache_ttl: int = _setting(_integer(minimum=0), default=3600)
-    lease_seconds: float = _setting(parse_seconds, default=15.0)
-    heartbeat_seconds: float = _setting(parse_seconds, default=5.0)
-    watchdog_seconds: float = _setting(parse_seconds_or_zero, default=30.0)
-    grace_seconds: float = _setting(parse_seconds, default=30.0)
-    sweep_seconds: float = _setting(parse_seconds, default=1.0)
-    redispatch_seconds: float = _setting(parse_seconds, default=5.0)
-    poison_step: int = _setting(_integer(minimum=1), default=3)
-    require_row_level_security: str = _setting(_one_of("on", "off"), default="off")
-    database_pool_size: int = _setting(_integer(minimum=1, maximum=500), default=8)
-    executor_min_isolation: str = _setting(_one_of("basic", "strong"), default="basic")
+    database_url: str = setting(server_url.driver_url, secret=True)
+    redis_url: str = setting(server_url.redis_url, secret=True)
+    jwt_private_key: str | None = setting(signing_key.parse_key, default=None, secret=True)
+    jwt_public_keys: tuple[tuple[str, str], ...] = setting(signing_key.parse_named_keys, default=())
+    jwt_secret: str | None = setting(parse_signing_secret, default=None, secret=True)
+    cache_secret: str | None = setting(parse_signing_secret, default=None, secret=True)
+    webhook_secret: str | None = setting(parse_signing_secret, default=None, secret=True)
+    arm_secret: str | None = setting(parse_signing_secret, default=None, secret=True)
+    jwt_issuer: str = setting(any_text, default="octollm")
+    jwt_audience: str = setting(any_text, default="octollm")
+    permit_private_key: str | None = setting(signing_key.parse_key, default=None, secret=True)
+    permit_public_key: str | None = setting(signing_key.parse_key, default=None)
+    jwt_jwks_url: str | None = setting(parse_https_url, default=None)
+    jwt_jwks_issuer: str | None = setting(any_text, default=None)
+    jwt_ttl_seconds: int = setting(integer(minimum=1, maximum=86_400), default=3600)
+    jwt_max_age_seconds: int = setting(integer(minimum=60, maximum=31_536_000), default=86_400)
+    rate_limit: Rate = setting(parse_rate, default=Rate(100, 60))
+    metrics_token: str | None = setting(parse_long_secret, default=None, secret=True)
+    failed_auth_limit: Rate = setting(parse_rate, default=Rate(100, 60))
+    trusted_proxies: int = setting(integer(minimum=0, maximum=10), default=0)
+    cors_origins: tuple[str, ...] = setting(parse_origins, default=())
+    safety_policy: str = setting(one_of("off", "redact", "block"), default="redact")
+    approval_policy: tuple[AskRule, ...] = setting(parse_policy, default=BY_DEFAULT)
+    webhook_allowed_hosts: tuple[str, ...] = setting(parse_hosts, default=())
+    webhook_local_targets: tuple[str, ...] = setting(parse_local_targets, default=())
+    arm_allowed_hosts: tuple[str, ...] = setting(parse_hosts, default=())
+    arm_local_targets: tuple[str, ...] = setting(parse_local_targets, default=())
+    arm_ttl_seconds: int = setting(integer(minimum=1, maximum=86_400), default=90)
+    tenant_max_arms: int = setting(integer(minimum=0, maximum=1000), default=20)
+    approval_four_eyes: str = setting(one_of("on", "off"), default="off")
+    public_url: str | None = setting(parse_public_url, default=None)
+    max_open_tasks: int = setting(integer(minimum=1), default=10_000)
+    tenant_max_streams: int = setting(integer(minimum=1), default=64)
+    tenant_max_running_steps: int = setting(integer(minimum=1), default=64)
+    tenant_max_queued_steps: int = setting(integer(minimum=1), default=10_000)
+    tenant_max_stored_bytes: int = setting(integer(minimum=0), default=2**33)
+    tenant_cpu_seconds_a_day: int = setting(integer(minimum=1), default=100_000)
+    max_queued_steps: int = setting(integer(minimum=1), default=20_000)
+    max_body_bytes: int = setting(integer(minimum=1024), default=2**20)
+    max_file_bytes: int = setting(integer(minimum=1024, maximum=2**28), default=2**24)
+    max_recorded_result_bytes: int = setting(integer(minimum=1024, maximum=2**28), default=2**20)
+    max_parallel_arms: int = setting(integer(minimum=1, maximum=50), default=5)
+    task_timeout: int = setting(integer(minimum=1), default=300)
+    task_max_tokens: int = setting(integer(minimum=1, maximum=MAX_BUDGET_TOKENS), default=100_000)
+    task_max_cost_dollars: Decimal = setting(parse_dollars, default=Decimal(1))
+    cache_ttl: int = setting(integer(minimum=0), default=3600)
+    lease_seconds: float = setting(parse_seconds, default=15.0)
+    heartbeat_seconds: float = setting(parse_seconds, default=5.0)
+    watchdog_seconds: float = setting(parse_seconds_or_zero, default=30.0)
+    grace_seconds: float = setting(parse_seconds, default=30.0)
+    sweep_seconds: float = setting(parse_seconds, default=1.0)
+    redispatch_seconds: float = setting(parse_seconds, default=5.0)
+    poison_step: int = setting(integer(minimum=1), default=3)
+    require_row_level_security: str = setting(one_of("on", "off"), default="off")
+    database_pool_size: int = setting(integer(minimum=1, maximum=500), default=8)
+    executor_min_isolation: str = setting(one_of("basic", "strong"), default="basic")
     # the audit log's table forbids deleting entries that are less than a week old
-    audit_retention_days: int = _setting(_integer(minimum=7), default=90)
-    retention_days: int = _setting(_integer(minimum=1), default=30)
-    log_format: str = _setting(_one_of("auto", "json", "console"), default="auto")
-    log_level: str = _setting(_one_of("debug", "info", "warning", "error"), default="info")
-    arms_path: str = _setting(_text, default="")
-    octollm_kind: str = _setting(_one_of(*KINDS), default="")
-    octollm_home: Path = _setting(Path, default=Path(DEFAULT_HOME))
+    audit_retention_days: int = setting(integer(minimum=7), default=90)
+    retention_days: int = setting(integer(minimum=1), default=30)
+    log_format: str = setting(one_of("auto", "json", "console"), default="auto")
+    log_level: str = setting(one_of("debug", "info", "warning", "error"), default="info")
+    arms_path: str = setting(any_text, default="")
+    recipes_path: str = setting(any_text, default="")
+    octollm_kind: str = setting(one_of(*KINDS), default="")
+    octollm_home: Path = setting(Path, default=Path(DEFAULT_HOME))
 
     def __post_init__(self) -> None:
         if wrong := list(self._contradictions()):
@@ -206,72 +129,7 @@ class Settings:
         if self.octollm_kind and self.octollm_kind not in WITH_MODELS:
             # such a process has the names of models, but no API keys
             return
-        yield from self._unreachable()
-
-    def _unreachable(self) -> Iterator[str]:
-        named = {
-            (setting.upper(), model.provider)
-            for setting in ("llm_chain", *CHAIN_SETTINGS)
-            for model in getattr(self, setting)
-        }
-        if self.embeddings:
-            named.add(("EMBEDDINGS", self.embeddings.provider))
-        for setting, name in sorted(named):
-            if fault := fault_of_use(self.endpoint(name), name, embeds=setting == "EMBEDDINGS"):
-                yield f"{setting} names {name}{fault}"
-
-    def endpoint(self, name: str) -> Endpoint | None:
-        """Return a provider, with its own settings, or an endpoint of LLM_ENDPOINTS; None for another name."""
-        if name not in PROVIDERS:
-            return (self.llm_endpoints or {}).get(name)
-        return Endpoint(
-            name=name,
-            protocol=name,
-            url=getattr(self, f"{name}_base_url"),
-            key=f"{name.upper()}_API_KEY",
-            api_key=getattr(self, f"{name}_api_key"),
-            capabilities=self._openai_capabilities() if name == "openai" else {},
-        )
-
-    def _openai_capabilities(self) -> Mapping[str, bool]:
-        is_compatible = self.llm_flavour == "openai-compatible"
-        if is_compatible or (self.llm_flavour == "auto" and self.openai_base_url):
-            return {"max_completion_tokens": False}
-        return {"max_completion_tokens": True}
-
-    @property
-    def models(self) -> tuple[ModelName, ...]:
-        """The models to ask, the first choice first: LLM_CHAIN, else the registry's default for each API key.
-
-        Without either, the models that are set for some kind of work also do the others.
-        """
-        defaults = tuple(
-            ModelName(name, default_models()[name]) for name in PROVIDERS if getattr(self, f"{name}_api_key")
-        )
-        return (
-            self.llm_chain
-            or defaults
-            or next(filter(None, (getattr(self, name) for name in CHAIN_SETTINGS)), ())
-        )
-
-    @property
-    def all_models(self) -> tuple[ModelName, ...]:
-        """All models that may be asked for any kind of work."""
-        chains = (self.models, *(getattr(self, name) for name in CHAIN_SETTINGS))
-        return tuple(dict.fromkeys(model for chain in chains for model in chain))
-
-    @property
-    def preferences(self) -> ModelPreferences:
-        """What the operator chose by kind of work."""
-        chains = {
-            work: getattr(self, name)
-            for name, works in CHAIN_SETTINGS.items()
-            for work in works
-            if getattr(self, name)
-        }
-        return ModelPreferences(
-            self.llm_output_tokens or {}, self.llm_effort or {}, chains, default=self.models
-        )
+        yield from self.unreachable_models()
 
     @property
     def budget(self) -> Budget:

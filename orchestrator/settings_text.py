@@ -1,7 +1,9 @@
-"""Parses the texts of settings: secrets, addresses and rates; the message of a ValueError completes "it is not ..."."""
+"""Declares settings and parses their texts; the message of a parser's ValueError completes "it is not ..."."""
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import MISSING, field
+from typing import Any, NamedTuple
 
 _PERIOD_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -11,6 +13,45 @@ class Rate(NamedTuple):
 
     calls: int
     seconds: int
+
+
+def setting(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
+    """Declare a setting as a dataclass field; `parse` converts its text, or raises ValueError."""
+    return field(default=default, repr=not secret, metadata={"parse": parse, "secret": secret})
+
+
+def integer(*, minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Return the parser of a whole number within bounds."""
+    wanted = f"a whole number of at least {minimum}" + (
+        f" and at most {maximum}" if maximum is not None else ""
+    )
+
+    def parse(text: str) -> int:
+        if (
+            not re.fullmatch(r"-?\d{1,18}", text)
+            or int(text) < minimum
+            or (maximum is not None and int(text) > maximum)
+        ):
+            raise ValueError(wanted)
+        return int(text)
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return the parser of one of some words, in lower case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
+
+
+def any_text(text: str) -> str:
+    """Return the text as it is."""
+    return text
 
 
 def parse_signing_secret(text: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import EFFECTS, Budget, Contract
-from orchestrator.planner.data_flow import bounded_work, check_answer, check_data_flow, fitting
+from orchestrator.planner.data_flow import check_answer, check_data_flow, fitting
 from orchestrator.planner.offers import StepGround, visible_arms
+from orchestrator.planner.schema_places import bounded_work
 from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
 from orchestrator.rules.json_schema import shared_work

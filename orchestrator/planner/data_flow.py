@@ -2,51 +2,30 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from orchestrator.models import record
 from orchestrator.models.arm_capability import Action
 from orchestrator.models.plan import Offer, PlanStep
 from orchestrator.planner.offers import StepGround, settled
-from orchestrator.planner.plain_schema import MAX_PARTS, plain_schema
 from orchestrator.planner.plan_schema import ARTIFACT_PATTERN
 from orchestrator.planner.references import FROM, POINTER, fault_of, is_reference, references_in
+from orchestrator.planner.schema_places import (
+    choices_of,
+    described,
+    has_work_left,
+    may_fit,
+    schemas_at,
+    tokens_of,
+)
 from orchestrator.planner.step_reader import PlanFaults
 
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _PLACEHOLDER = re.compile(r"\{\{ ?(?:steps\.)?([a-z][a-z0-9_-]{0,63})((?:[./][A-Za-z0-9_]{1,64}){0,8}) ?\}\}")
 _MAX_LISTED = 12
-_KEPT_SCHEMAS = 256
 MAX_ANSWER_CHARACTERS = 16_384
 """The longest `result` of a plan, in JSON."""
-MAX_WORK = 300_000
-"""How many schemas are compared for one plan, about half a CPU second. What is left then counts as fitting."""
 _Path = tuple[str | int, ...]
-# the work that is left for the current plan
-_left: ContextVar[list[int]] = ContextVar("schemas that may still be compared for the current plan")
-
-
-@contextmanager
-def bounded_work() -> Iterator[None]:
-    """Limit the work of all checks in the block to MAX_WORK: tenants write the schemas and the references."""
-    counting = _left.set([MAX_WORK])
-    try:
-        yield
-    finally:
-        _left.reset(counting)
-
-
-def _has_work_left(amount: int = 1) -> bool:
-    """Take some of the work that is left; False when there is none."""
-    left = _left.get(None)
-    if left is None:
-        return True
-    left[0] -= amount
-    return left[0] > 0
 
 
 def fitting(
@@ -112,7 +91,7 @@ class _Flow:
         """Return the step with its fitting offers, to which the offers of later steps are compared."""
         if not step.offers:
             return step
-        if not _has_work_left():
+        if not has_work_left():
             return replace(step, offers=())
         objections = {offer: self._objection(step, offer) for offer in step.offers}
         able = [offer for offer, objection in objections.items() if not objection]
@@ -125,14 +104,14 @@ class _Flow:
     def _objection(self, step: PlanStep, offer: Offer) -> str | None:
         action = self._ground.action_of(offer)
         for link, source, note in self._links(step, offer):
-            if not _has_work_left():
+            if not has_work_left():
                 return None
             if fault := link.fault(source):
                 return f"{fault}{note}"
         own = [_own_pointer(criterion["check"] or {}, step.id) for criterion in step.acceptance_criteria]
         own += [reference.get(POINTER, "") for reference in self._answer if reference[FROM] == step.id]
         for pointer in own:
-            if pointer is not None and not schemas_at(action.output_schema, _tokens(pointer)):
+            if pointer is not None and not schemas_at(action.output_schema, tokens_of(pointer)):
                 return _missing(step.id, offer, action, pointer)
         return None
 
@@ -160,15 +139,15 @@ class _Link:
     def fault(self, source: Offer, *, is_ours: bool = False) -> str | None:
         """Return why the reference can't be followed; `source` is the offer that has the other action."""
         name, pointer = self.reference[FROM], self.reference.get(POINTER, "")
-        given = schemas_at(self.action.output_schema, _tokens(pointer))
+        given = schemas_at(self.action.output_schema, tokens_of(pointer))
         if not given:
             return _missing(name, source, self.action, pointer)
         wanted = schemas_at(self.reader.input_schema, [str(part) for part in self.path])
         if is_ours and any(one.get("pattern") == ARTIFACT_PATTERN for one in [*wanted, *_items(wanted)]):
             return "must be an attachment of the task: the output of a step is not a file"
-        if wanted and not any(_may_fit(one, other) for one in given for other in wanted):
+        if wanted and not any(may_fit(one, other) for one in given for other in wanted):
             shown = f"{pointer or 'the output'} of step {name!r}"
-            return f"takes {_described(wanted)}, and {shown} is {_described(given)}"
+            return f"takes {described(wanted)}, and {shown} is {described(given)}"
         return None
 
 
@@ -194,20 +173,10 @@ def check_answer(
         if message is None:
             source, pointer = known[reference[FROM]].preferred, reference.get(POINTER, "")
             action = ground.action_of(source)
-            if not schemas_at(action.output_schema, _tokens(pointer)):
+            if not schemas_at(action.output_schema, tokens_of(pointer)):
                 message = _missing(reference[FROM], source, action, pointer)
         if message:
             faults.add(_dotted("result", path), message)
-
-
-def schemas_at(schema: Mapping[str, Any], path: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Return the schemas of what can stand at a path of a value of `schema`; empty if nothing ever can."""
-    found: list[Mapping[str, Any]] = [_plain(_Same(schema))] if _has_work_left() else [{}]
-    for name in path:
-        if not _has_work_left(sum(map(_size, found))):
-            return [{}]
-        found = [part for one in found for choice in _choices(one) for part in _below(choice, name)]
-    return found
 
 
 def _check_own(
@@ -219,7 +188,7 @@ def _check_own(
         pointer = rule.get("pointer", "")
         if source and rule.get("exists") is not False:
             action = ground.action_of(source.preferred)
-            if not schemas_at(action.output_schema, _tokens(pointer)):
+            if not schemas_at(action.output_schema, tokens_of(pointer)):
                 message = _missing(source.id, source.preferred, action, pointer)
                 faults.add(f"{place}.acceptance_criteria.{number}.check", message)
     if (step.arm, step.action) == ("judge", "verify") and not step.inputs.keys() & {
@@ -236,11 +205,11 @@ def _check_own(
 
 def _missing(step: str, offer: Offer, action: Action, pointer: str) -> str:
     """Return the message: nothing stands at the pointer, and what stands at its longest part that exists."""
-    schema, tokens = action.output_schema, _tokens(pointer)
+    schema, tokens = action.output_schema, tokens_of(pointer)
     while tokens and not schemas_at(schema, tokens):
         tokens = tokens[:-1]
     above = "/".join(["", *tokens])
-    choices = [choice for one in schemas_at(schema, tokens) for choice in _choices(one)]
+    choices = [choice for one in schemas_at(schema, tokens) for choice in choices_of(one)]
     members = [name for choice in choices for name in choice.get("properties", ())]
     if not members and any(choice.get("type") == "array" for choice in choices):
         members = ["0"]
@@ -272,94 +241,8 @@ def _texts_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
             waiting.extend(((*path, index), child) for index, child in enumerate(node))
 
 
-def _may_fit(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Tell whether some value of schema `given` can be a value of `wanted`, as far as types and members tell."""
-    return not _has_work_left(_size(given) + _size(wanted)) or any(
-        not _has_work_left() or _one_fits(one, other) for one in _choices(given) for other in _choices(wanted)
-    )
-
-
-def _one_fits(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    kinds, others = _kinds(given), _kinds(wanted)
-    shared = kinds & others if kinds and others else {"any"}
-    if shared == {"object"}:
-        is_closed = given.get("additionalProperties") is False
-        return not is_closed or set(wanted.get("required", ())) <= set(given.get("properties", ()))
-    if shared == {"array"}:
-        return _may_fit(given.get("items", {}), wanted.get("items", {}))
-    return bool(shared)
-
-
-def _kinds(schema: Mapping[str, Any]) -> set[str]:
-    """Return the types of a schema's values, null aside; integers count as numbers. Empty: any."""
-    kinds: Any = schema.get("type", ())
-    named: list[str] = [kinds] if isinstance(kinds, str) else list(kinds)
-    return {"number" if kind == "integer" else kind for kind in named} - {"null"}
-
-
-def _described(schemas: Sequence[Mapping[str, Any]]) -> str:
-    choices = [choice for schema in schemas for choice in _choices(schema)]
-    return " or ".join(dict.fromkeys(_words(choice) for choice in choices))
-
-
-def _words(schema: Mapping[str, Any]) -> str:
-    kind = "/".join(sorted(_kinds(schema))) or "anything"
-    if kind == "array":
-        return f"an array of {_described([schema.get('items', {})])}"
-    members = schema.get("required") or schema.get("properties")
-    return f"{kind} with {', '.join(members)}" if members else kind
-
-
-class _Same:
-    """A schema as a key: it equals itself only."""
-
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self.schema = schema
-
-    def __hash__(self) -> int:
-        return id(self.schema)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.schema is self.schema
-
-
-@lru_cache(maxsize=_KEPT_SCHEMAS)
-def _plain(one: _Same) -> Mapping[str, Any]:
-    _has_work_left(MAX_PARTS)
-    return plain_schema(one.schema)
-
-
-def _size(schema: Mapping[str, Any]) -> int:
-    """Return about how many choices a schema has."""
-    return 1 + len(schema.get("anyOf", ()))
-
-
-def _choices(schema: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return (
-        [part for choice in schema["anyOf"] for part in _choices(choice)] if "anyOf" in schema else [schema]
-    )
-
-
-def _below(schema: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    kinds = _kinds(schema)
-    if not kinds:
-        return [{}]
-    found: list[Mapping[str, Any]] = []
-    if "array" in kinds and _INDEX.fullmatch(name):
-        found.append(schema.get("items", {}))
-    if "object" in kinds:
-        other = schema.get("additionalProperties", True)
-        member = schema.get("properties", {}).get(name, other)
-        found += [{}] if member is True else [member] if isinstance(member, Mapping) else []
-    return found
-
-
 def _items(schemas: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [schema["items"] for schema in schemas if isinstance(schema.get("items"), Mapping)]
-
-
-def _tokens(pointer: str) -> list[str]:
-    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
 
 
 def _dotted(place: str, path: tuple[str | int, ...]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.planner.check import check_plan
-from orchestrator.planner.data_flow import bounded_work, schemas_at
+from orchestrator.planner.schema_places import bounded_work, schemas_at
 
 LIST = {"type": "array", "items": {"type": "integer"}}
 

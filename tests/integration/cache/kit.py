@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from orchestrator import executor
+from orchestrator import conclusion, executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
@@ -31,6 +31,7 @@ from tests.integration.kit import TENANT, Engineer, done
 from tests.llm_kit import ModelCaller
 from workers.attempt import result_cache, semantic_cache
 from workers.attempt.context import AttemptContext
+from workers.attempt.model import GoalMeaning
 from workers.attempt.result_cache import ReusedResult
 from workers.runtime.process import OpenModels
 
@@ -82,7 +83,7 @@ class Company:
             claim
         ):
             with transaction(self.process.engine) as conn:
-                ended = executor.complete_by(conn, claim, found.source, layer=found.entry.layer)
+                ended = conclusion.complete_by(conn, claim, found.source, layer=found.entry.layer)
             self.cache.put(found.entry, seconds=found.source.left_seconds)
             return ended
         self._adopt(claim, check_plan({"steps": list(steps or [COLLECT])}))
@@ -95,14 +96,10 @@ class Company:
             chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
 
     def _find_equivalent(self, claim: Claim) -> ReusedResult | None:
-        return semantic_cache.find_equivalent(
-            AttemptContext.of(
-                self.process,
-                claim,
-                open_models=self.open_models,
-                open_embedder=lambda: self.embedder,
-            )
+        attempt = AttemptContext.of(
+            self.process, claim, open_models=self.open_models, open_embedder=lambda: self.embedder
         )
+        return semantic_cache.find_equivalent(attempt, GoalMeaning(attempt))
 
     @cached_property
     def open_models(self) -> OpenModels | None:
@@ -119,7 +116,7 @@ class Company:
             read = rounds.read_results(conn, task_id, number=claim.round)
         cacheable = result_cache.admit(AttemptContext.of(self.process, claim), verdict, read)
         with transaction(self.process.engine) as conn:
-            ended = executor.conclude(
+            ended = conclusion.conclude(
                 conn,
                 claim,
                 verdict,
