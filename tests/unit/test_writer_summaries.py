@@ -53,7 +53,7 @@ def said(*cited: tuple[str, int, str], missing: str = "") -> dict[str, Any]:
 
 
 def test_without_a_model_a_summary_is_the_texts_own_sentences_at_their_places() -> None:
-    output = summarised(words=20).output
+    output = summarised(max_words=20).output
 
     assert output["mode"] == "extractive"
     assert [(item["line"], item["quote"]) for item in output["citations"]] == [
@@ -69,7 +69,7 @@ def test_without_a_model_a_summary_is_the_texts_own_sentences_at_their_places() 
 def test_the_quotes_of_an_extractive_summary_stand_at_their_lines() -> None:
     lines = MANUAL.replace("\n", "\r\n")
 
-    output = summarised(content=lines, words=5_000).output
+    output = summarised(content=lines, max_words=5_000).output
 
     shown = MANUAL.split("\n")
     findings = list(check_citations(output["citations"], {"manual.md": shown}))
@@ -85,7 +85,7 @@ def test_an_extractive_summary_is_about_its_focus() -> None:
 
     assert [item["quote"] for item in output["citations"]] == ["Nobody likes rain."]
 
-    lost = summarised(focus="zebras", words=8)
+    lost = summarised(focus="zebras", max_words=8)
     assert lost.warnings == ["no sentence has a word of the focus: the summary is about the whole text"]
 
 
@@ -113,7 +113,7 @@ def test_a_model_s_sentences_without_a_verbatim_quote_are_left_out(fake: FakeLLM
         said(("Late goods cost nothing.", 1, "refunded in full"), ("It takes a year.", 1, "takes a year"))
     )
 
-    result = summarised(scripted(fake), language="English", words=50)
+    result = summarised(scripted(fake), language="English", max_words=50)
 
     assert result.output["mode"] == "model"
     assert result.output["text"] == "Late goods cost nothing. [manual.md:3]"
@@ -135,7 +135,7 @@ def test_a_model_s_summary_has_at_most_the_words_that_were_asked_for(fake: FakeL
         said(("One two three.", 1, "in full"), ("Four five.", 1, "three days"), ("Six.", 1, "by mail"))
     )
 
-    output = summarised(scripted(fake), words=4).output
+    output = summarised(scripted(fake), max_words=4).output
 
     assert (output["words"], output["left_out"]) == (3, 2)
 

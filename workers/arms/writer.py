@@ -154,7 +154,7 @@ def _sentences(proved: Proved) -> dict[str, Any]:
 
 
 def _most_words(assignment: Assignment) -> int:
-    return int(assignment.inputs.get("words", DEFAULT_WORDS))
+    return int(assignment.inputs.get("max_words", DEFAULT_WORDS))
 
 
 def _length_warning(assignment: Assignment, output: Mapping[str, Any]) -> list[str]:
