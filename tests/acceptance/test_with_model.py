@@ -180,7 +180,11 @@ def test_a_plan_that_finds_nothing_is_made_again_once_and_the_new_one_passes(
         ("look", "done", 2),
     ]
     kinds = [event["type"] for event in client.events(task["task_id"])]
-    assert (kinds.count("task.planned"), kinds.count("task.replan"), kinds.count("judge.verdict")) == (2, 1, 2)
+    assert (kinds.count("task.planned"), kinds.count("task.replan"), kinds.count("judge.verdict")) == (
+        2,
+        1,
+        2,
+    )
     assert (task["metadata"]["repairs"], task["metadata"]["replans"]) == (0, 1)
     decision = next(item for item in client.trace(task["task_id"]) if item["kind"] == "replan")["data"]
     assert (decision["arms"], decision["effects"]) == (["retriever"], "read")

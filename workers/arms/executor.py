@@ -10,7 +10,7 @@ from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive
 from workers.arms import package_tests, static_checks, tools
 from workers.arms.base import ActionArm, Arm, Assignment, answer
-from workers.arms.sources import folders, plain_name, selected_attachments
+from workers.arms.sources import paths_of, selected_attachments
 from workers.arms.tool_runs import TAIL_CHARACTERS, about_missing, run_on_attachments
 from workers.arms.tools import Command, ToolPaths
 from workers.sandbox.selection import SandboxStatus
@@ -31,17 +31,19 @@ def make(sandbox: SandboxStatus) -> Arm:
 
 
 def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
-    """Run a script on a file; the output has its exit code and what it printed."""
+    """Run a script beside its files; the output has its exit code and what it printed.
+
+    Without `args` its arguments are the paths of its files, in their order.
+    """
     script, *given = selected_attachments(assignment)
     if is_archive(script.filename):
         raise InvalidStepInput(f"{script.filename} is an archive, not a script")
+    args, stdin = assignment.inputs.get("args"), assignment.inputs.get("stdin", "")
 
     def command(places: ToolPaths) -> Command:
-        names = [
-            f"{folder}/{plain_name(attachment)}"
-            for folder, attachment in zip(folders([script, *given]), [script, *given], strict=True)
-        ]
-        return tools.python_script(places, script=names[0], argument=names[1] if given else None)
+        name, *others = paths_of([script, *given])
+        paths = [str(places.inputs / other) for other in others]
+        return tools.python_script(places, script=name, args=paths if args is None else args, stdin=stdin)
 
     ran = run_on_attachments(assignment, sandbox, command, attachments=(script, *given))
     finished = ran.finished
