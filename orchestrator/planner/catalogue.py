@@ -22,16 +22,18 @@ ESSENTIAL = ("retriever.search", "retriever.answer", "retriever.collect", "judge
 """Actions that nearly every plan needs, whatever the words of its goal."""
 # members of outputs that plans seldom need, or that every output has
 _LEFT_OUT = frozenset(
-    {
+    (
+        "summary",
         "lock",
-        "missing_dependencies",
-        "not_checked",
         "platform",
         "refused",
-        "report_note",
+        "not_checked",
         "report_trusted",
-        "summary",
-    }
+        "report_note",
+        "missing_dependencies",
+        "unread_places",
+        "left_out",
+    )
 )
 # inputs of many actions that the prompt explains once
 _EXPLAINED = frozenset({"attachment", "attachments", "paths", "room"})
