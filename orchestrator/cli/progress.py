@@ -102,12 +102,12 @@ class TaskProgress:
     def _apply_task(self, kind: str, data: dict[str, Any]) -> None:
         if kind == "task.planned":
             self.status, self.activity, self.is_planned = "processing", "executing", True
-            # steps that began while the plan was written, and that it has
-            begun = {
-                name: self._step(name) for name, what in data.get("early", {}).items() if what != "dropped"
-            }
+            self.round = data.get("round", self.round)
+            # what an earlier round did, and what began while the plan was written, and the plan has
+            early = [name for name, what in data.get("early", {}).items() if what != "dropped"]
+            kept = {name: self.steps[name] for name in [*data.get("kept", []), *early] if name in self.steps}
             self.steps = {
-                step["step"]: begun.get(step["step"], StepProgress(step["step"], step.get("arm", "")))
+                step["step"]: kept.get(step["step"]) or StepProgress(step["step"], step.get("arm", ""))
                 for step in data.get("steps", [])
             }
         elif kind == "judge.verdict":
@@ -118,6 +118,8 @@ class TaskProgress:
                 self.steps[name] = StepProgress(
                     name, self._step(name).arm, note=data.get("feedback", {}).get(name, "")
                 )
+        elif kind == "task.replan":
+            self.activity = "planning again"
         elif kind in FINAL_EVENTS:
             self.status, self.activity = FINAL_EVENTS[kind], FINAL_EVENTS[kind]
             self.error = data.get("error")

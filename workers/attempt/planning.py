@@ -10,6 +10,7 @@ import structlog
 from orchestrator.cache.exact import control_of
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle.early_steps import may_have_begun
+from orchestrator.lifecycle.replan import order_of
 from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import planned_goals, rounds
@@ -25,7 +26,7 @@ from orchestrator.planner.gates import add_gates
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
 from workers.arms.base import models_used
-from workers.attempt import result_cache, semantic_cache
+from workers.attempt import replanning, result_cache, semantic_cache
 from workers.attempt.concerns.retry import may_retry
 from workers.attempt.context import AttemptContext
 from workers.attempt.early_start import EarlyStart
@@ -55,14 +56,18 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
     The arms' statistics are read meanwhile, so that nothing is read between the plan and its saving.
     """
     attempt.process.arm_statistics.refresh()
-    meaning = GoalMeaning(attempt)
-    if reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt, meaning):
+    order, meaning = order_of(attempt.claim.spec), GoalMeaning(attempt)
+    if order is None and (
+        reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt, meaning)
+    ):
         return reused
     early = _early_start(attempt)
     plan, planned_at = make_plan(attempt, meaning, early), time.monotonic()
     routes = choose_arms(attempt.process, plan)
     policy = attempt.process.settings.approval_policy
-    gated = add_gates(plan, routes, policy=policy, tenant=attempt.claim.tenant)
+    gated = add_gates(
+        plan, routes, policy=policy, tenant=attempt.claim.tenant, always=order.gated if order else ()
+    )
     begun = bool(early and early.has_begun) or (attempt.claim.attempt > 1 and may_have_begun(attempt.claim))
     return RoutedPlan(gated, routes, planned_at, begun)
 
@@ -78,6 +83,8 @@ def make_plan(attempt: AttemptContext, meaning: GoalMeaning, early: EarlyStart |
     Raises Unplannable when no recipe fits, InvalidPlan when the plan breaks a rule, and the errors of the models.
     """
     contract, tenant = attempt.contract, attempt.claim.tenant
+    if order := order_of(attempt.claim.spec):
+        return replanning.plan_again(attempt, order, _asker)
     if contract.plan is not None:
         return check_plan(contract.plan, tenant=tenant, attachments=attempt.attachments, contract=contract)
     if source := source_of(attempt.claim.spec):
@@ -133,7 +140,7 @@ def _recall(attempt: AttemptContext, meaning: GoalMeaning) -> Sequence[EarlierPl
     return earlier if control.reads else ()
 
 
-def _asker(model: AttemptModel, early: EarlyStart | None) -> Ask:
+def _asker(model: AttemptModel, early: EarlyStart | None = None) -> Ask:
     def ask(messages: Sequence[Message], *, purpose: str, enforced: Mapping[str, Any]) -> PlanProposal:
         completion = model.ask(
             messages,
