@@ -73,3 +73,22 @@ BEGIN
     WHERE taken.key = ANY(names);
     RETURN coalesce(messages, '[]');
 END $$;
+
+-- Makes early steps members of the round that was just saved. An attempt goes on; a held step may get a slot now. The
+-- caller holds the task's lock. It runs with its owner's rights, because a process that saves rounds may not change what
+-- a step is to do: only a step of round 0 is changed, and only into one of the task's present round.
+CREATE FUNCTION octollm_move_early_1(of_task text, work jsonb, redispatch_seconds float8) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    UPDATE steps s
+    SET round = r.number, chord_id = r.chord_id, spec = new.spec,
+        unblocks = ARRAY(SELECT jsonb_array_elements_text(new.unblocks)), path_length = new.path_length,
+        priority = new.priority, state = new.state, sends = s.sends + (s.state <> new.state)::int,
+        queued_at = CASE WHEN s.state <> new.state THEN now() ELSE s.queued_at END,
+        due = CASE WHEN s.state <> new.state THEN now() + redispatch_seconds * interval '1 second' ELSE s.due END
+    FROM tasks t
+    JOIN rounds r ON r.task_id = t.id AND r.number = t.round
+    CROSS JOIN jsonb_to_recordset(work) AS new (
+        id text, spec jsonb, unblocks jsonb, path_length integer, priority smallint, state text
+    )
+    WHERE t.id = of_task AND s.id = new.id AND s.task_id = t.id AND s.round = 0 AND s.kind = 'step'
+$$;

@@ -59,7 +59,7 @@ def save_round(
         conn, new, facts, decisions=recorded.decisions, redispatch_seconds=settings.redispatch_seconds
     )
     if new.early_rows:
-        early_steps.move(conn, new.early_rows, redispatch_seconds=settings.redispatch_seconds)
+        early_steps.move(conn, task.id, new.early_rows, redispatch_seconds=settings.redispatch_seconds)
     begun = messages(new.rows)
     approvals.request(conn, task, begun)
     return SavedRound(new.chord_id, begun, judge_message(layout))

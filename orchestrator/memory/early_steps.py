@@ -88,9 +88,11 @@ def cancel(conn: Connection, ids: Sequence[str]) -> list[Fenced]:
     return sorted((Fenced(*row) for row in rows), key=lambda row: row.name)
 
 
-def move(conn: Connection, rows: Sequence[Mapping[str, Any]], *, redispatch_seconds: float) -> None:
+def move(
+    conn: Connection, task_id: str, rows: Sequence[Mapping[str, Any]], *, redispatch_seconds: float
+) -> None:
     """Make early steps members of a round: rows as those that rounds.save inserts; the caller holds their locks."""
-    values = {"rows": record.encode(rows), "redispatch_seconds": redispatch_seconds}
+    values = {"task_id": task_id, "rows": record.encode(rows), "redispatch_seconds": redispatch_seconds}
     conn.exec_driver_sql(_SQL["move"], values)
 
 

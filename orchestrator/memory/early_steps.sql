@@ -25,18 +25,8 @@ RETURNING s.id, s.name, s.arm, s.kind, s.round, s.attempt, s.state, former.state
     s.effect_attempt IS NOT NULL AS has_begun;
 
 -- name: move
--- Make early steps members of the round that was just saved. An attempt goes on; a held step may get a slot now.
-UPDATE steps s
-SET round = new.round, chord_id = new.chord_id, spec = new.spec, unblocks = ARRAY(
-        SELECT jsonb_array_elements_text(new.unblocks)
-    ), path_length = new.path_length, priority = new.priority, state = new.state,
-    sends = s.sends + (s.state <> new.state)::int,
-    queued_at = CASE WHEN s.state <> new.state THEN now() ELSE s.queued_at END,
-    due = CASE WHEN s.state <> new.state THEN now() + %(redispatch_seconds)s * interval '1 second' ELSE s.due END
-FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (
-    id text, round integer, chord_id text, spec jsonb, unblocks jsonb, path_length integer, priority smallint, state text
-)
-WHERE s.id = new.id;
+-- Make early steps members of the round that was just saved; see migrations/sql/0025_early_steps.sql.
+SELECT octollm_move_early_1(%(task_id)s, %(rows)s::jsonb, %(redispatch_seconds)s);
 
 -- name: place
 -- Read in which round, and so in which chord, a step is now.

@@ -81,8 +81,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "chord_parts": "SELECT, INSERT, UPDATE, DELETE",
         "tasks": "SELECT, UPDATE",
         "rounds": "SELECT, INSERT, UPDATE",
-        # a step that began early moves into the round
-        "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES}, round, chord_id, spec, unblocks, path_length, priority)",
+        "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES})",
         "documents": "SELECT",
         "planned_goals": "SELECT, INSERT",
         # the router reads each arm's statistics
@@ -148,6 +147,7 @@ CALLERS: Final[Mapping[str, Sequence[str]]] = {
     # whoever may end a task
     "octollm_withdraw_1": ("octollm_api", "octollm_rounds", "octollm_arm", "octollm_sweeper"),
     "octollm_withdraw_outcome_1": ("octollm_arm", "octollm_sweeper"),
+    "octollm_move_early_1": ("octollm_rounds",),
 }
 """Which roles may call the functions that change rows with their owner's rights."""
 

@@ -107,7 +107,7 @@ def submit(client: Client) -> str:
 
 def ended(records: Engine, task_id: str, name: str) -> bool:
     """Tell whether the step is done."""
-    return row_of(records, task_id, name).get("state") == "done"
+    return bool(row_of(records, task_id, name).get("state") == "done")
 
 
 def test_the_first_step_is_done_before_the_plan_is_complete(

@@ -1,15 +1,12 @@
 """The completion hooks of plan, step and judge: each hands the attempt's outcome to the main loop."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Signature
 from celery.app.task import Context
 from sqlalchemy import Connection
 
-from orchestrator.chord.chord import Refused, StoreAgain
-from orchestrator.memory import early_steps
 from orchestrator.memory.claims import Claim
 from orchestrator.models.execution_state import StepKind, TaskStatus
 from orchestrator.models.step_result import StepResult
@@ -66,28 +63,6 @@ class StepTask(AttemptTask):
     def complete(self, conn: Connection, state: AttemptState, outcome: StepResult) -> Messages:
         """Complete the step and return the released steps; end the task when its budget is used up."""
         return _follow(state, self.process.loop.complete(conn, state.claim, outcome))
-
-    def store_at_once(self, conn: Connection, request: Any, state: str, result: Any) -> Messages | None:
-        """Apply the outcome in one statement; that of an early step in the round into which it has moved meanwhile."""
-        attempt: AttemptState | None = vars(request).get("attempt_state")
-        if attempt is not None and attempt.claim.chord_id is None:
-            place = early_steps.place(conn, attempt.claim.id)
-            if place is not None and place.chord_id is not None:
-                attempt.claim = replace(attempt.claim, round=place.round, chord_id=place.chord_id)
-                request.update(group=place.chord_id)
-        return super().store_at_once(conn, request, state, result)
-
-    def on_stored(self, conn: Connection, request: Any, state: str, result: Any) -> Messages:
-        """Apply the outcome in a transaction; raises StoreAgain if the step has moved into a round meanwhile."""
-        try:
-            return super().on_stored(conn, request, state, result)
-        except Refused as refused:
-            attempt: AttemptState | None = vars(request).get("attempt_state")
-            if attempt is not None and attempt.claim.chord_id is None:
-                place = early_steps.place(conn, attempt.claim.id)
-                if place is not None and place.chord_id is not None:
-                    raise StoreAgain from refused
-            raise
 
     def complete_at_once(self, conn: Connection, state: AttemptState, outcome: StepResult) -> Messages | None:
         """Complete the step and return the released steps, or the judge after the last one."""
