@@ -56,6 +56,21 @@ def single_attachment(assignment: Assignment) -> Attachment:
     return attachments[0]
 
 
+def two_attachments(assignment: Assignment) -> tuple[Attachment, Attachment]:
+    """Return the attachments that the inputs `first` and `second` name, else the only two; else InvalidStepInput."""
+    known = {attachment.sha256: attachment for attachment in assignment.attachments}
+    named = [assignment.inputs[name] for name in ("first", "second") if name in assignment.inputs]
+    for sha256 in named:
+        if sha256 not in known:
+            raise InvalidStepInput(f"{str(sha256)[:64]!r} is not an attachment of this task")
+    chosen = [known[sha256] for sha256 in named] if len(named) == 2 else list(known.values())
+    if len(chosen) != 2:
+        raise InvalidStepInput(
+            f"step {assignment.name} compares two attachments; there are {len(chosen)}: name them in first and second"
+        )
+    return chosen[0], chosen[1]
+
+
 @contextmanager
 def workspace(assignment: Assignment, attachments: Sequence[Attachment]) -> Iterator[Path]:
     """Give a private directory with the attachments unpacked in it; it is always removed at the end.
