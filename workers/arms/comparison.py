@@ -107,15 +107,12 @@ def diff(assignment: Assignment) -> StepResult:
     output = {
         "summary": f"{count_of(len(files), 'file')} of {len(pairs)} differ, {count_of(added, 'line')} added, "
         f"{removed} removed",
-        "first": first.filename,
-        "second": second.filename,
         "equal": not files,
         "compared": len(pairs),
         "files": files[:MAX_LISTED_FILES],
         "added": added,
         "removed": removed,
         "diff": "\n".join(shown),
-        "complete": len(shown) == len(lines),
     }
     warnings = (
         [f"{len(lines) - len(shown)} more lines of the diff are not listed"]

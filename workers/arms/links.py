@@ -108,7 +108,6 @@ def check_links(assignment: Assignment) -> StepResult:
         "broken": broken[:MAX_LISTED],
         "broken_count": len(broken),
         "external": external[:MAX_LISTED],
-        "external_count": len(external),
         "skipped": skipped[:MAX_LISTED],
     }
     evidence = [{"file": item["file"], "line": item["line"]} for item in broken[:MAX_LISTED]]

@@ -42,7 +42,7 @@ def compare_tables(assignment: Assignment) -> StepResult:
     """Compare two attached tables; raises InvalidStepInput for a key that is no column of both."""
     first, second = two_attachments(assignment)
     before, after = (_read(assignment, one) for one in (first, second))
-    keys, found_by = _keys(before, after, assignment.inputs.get("keys", ()))
+    keys = _keys(before, after, assignment.inputs.get("keys", ()))
     comparison = _Comparison(before, after, keys)
     old, new = comparison.paired()
     added = [key for key in new if key not in old]
@@ -53,12 +53,7 @@ def compare_tables(assignment: Assignment) -> StepResult:
     output = {
         "summary": f"{count_of(len(added), 'row')} added, {len(removed)} removed, {counted} "
         f"cell{'' if len(changed) == 1 else 's'} changed, compared by {', '.join(keys) or 'whole rows'}",
-        "first": first.filename,
-        "second": second.filename,
         "keys": keys,
-        "keys_found_by": found_by,
-        "rows_before": len(before.rows),
-        "rows_after": len(after.rows),
         "columns_added": [name for name in after.columns if name not in set(before.columns)],
         "columns_removed": [name for name in before.columns if name not in set(after.columns)],
         "added_count": len(added),
@@ -82,15 +77,15 @@ def _read(assignment: Assignment, attachment: Attachment) -> Table:
     return read_delimited(assignment.open_artifact(attachment.sha256), attachment.filename)
 
 
-def _keys(before: Table, after: Table, given: Sequence[str]) -> tuple[list[str], str]:
-    """Return the columns that identify a row, and how they were found: given, unique values or nothing."""
+def _keys(before: Table, after: Table, given: Sequence[str]) -> list[str]:
+    """Return the columns that identify a row: the given ones, else one with unique values, else none."""
     common = [name for name in before.columns if name in set(after.columns)]
     if missing := [name for name in given if name not in common]:
         raise InvalidStepInput(
             f"the key {missing[0]!r} is not a column of both tables; columns of both: {', '.join(common[:50])}"
         )
     if given:
-        return list(dict.fromkeys(given)), "given"
+        return list(dict.fromkeys(given))
     best, overlap = "", 0
     for name in common:
         one, other = before.column(name), after.column(name)
@@ -98,7 +93,7 @@ def _keys(before: Table, after: Table, given: Sequence[str]) -> tuple[list[str],
         is_key = len(values) == len(one) and len(set(other)) == len(other) and "" not in {*values, *other}
         if is_key and (shared := len(values & set(other))) > overlap:
             best, overlap = name, shared
-    return ([best], "unique values") if best else ([], "whole rows")
+    return [best] if best else []
 
 
 def _by_key(table: Table, keys: Sequence[str]) -> dict[_Key, list[str]]:
