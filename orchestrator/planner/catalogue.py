@@ -24,6 +24,9 @@ ESSENTIAL = ("retriever.search", "retriever.answer", "retriever.collect", "judge
 _LEFT_OUT = frozenset(
     (
         "summary",
+        "lock",
+        "platform",
+        "refused",
         "not_checked",
         "report_trusted",
         "report_note",
