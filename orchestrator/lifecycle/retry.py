@@ -1,7 +1,7 @@
 """Retries a task that has ended: a new task with the same contract and plan, which keeps the steps that finished."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -43,11 +43,13 @@ class RoundReuse:
     """The steps that a retry's round runs again, and by name the rows whose results it keeps.
 
     `repeats` are those of the former whose action must not run twice and took effect, or may have: they ask first.
+    `feedback` is the judge's to those that were at fault in an earlier round.
     """
 
     reruns: frozenset[str]
     kept: Mapping[str, StepOutcome]
     repeats: frozenset[str] = frozenset()
+    feedback: Mapping[str, str] = field(default_factory=dict)
 
 
 def retry(
@@ -87,7 +89,9 @@ def source_of(plan_spec: Mapping[str, Any]) -> RetrySource | None:
 
 def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | None = None) -> RoundReuse:
     """Keep the steps that are done; run again the others, `from_step`, and all steps that depend on either."""
-    done = {row.name: row for row in outcomes if row.state is StepState.DONE}
+    names = {step.id for step in plan.steps}
+    # a task that was planned again has rows of steps that its last plan lacks
+    done = {row.name: row for row in outcomes if row.state is StepState.DONE and row.name in names}
     again = {step.id for step in plan.steps if step.id not in done or step.id == from_step}
     reruns = frozenset(again | descendants(plan, again))
     kept = {name: row for name, row in done.items() if name not in reruns}

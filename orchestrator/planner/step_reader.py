@@ -11,7 +11,8 @@ from orchestrator.models.plan import Offer, PlanStep
 from orchestrator.models.task_contract import MAX_CRITERIA
 from orchestrator.planner.approval_reader import read_approval
 from orchestrator.planner.offers import NoOffer, StepGround, find_offers, forbidden, kept
-from orchestrator.planner.references import fault_of, is_reference, references_in
+from orchestrator.planner.plan_files import with_ids
+from orchestrator.planner.references import fault_of, is_reference, references_in, step_of
 from orchestrator.rules.check_rule import schemas_of, validate_rule
 from orchestrator.rules.json_schema import faults as schema_faults_of
 
@@ -102,12 +103,24 @@ def read_step(item: Any, place: str, *, ground: StepGround, faults: PlanFaults) 
             lambda member, message: faults.add(f"{place}.{member}", message),
         ),
     )
+    step = _with_file_ids(step, place, ground=ground, faults=faults)
     if len(offers) == 1:
         faults.add_all(_offer_faults(step, offers[0], ground), place)
     elif offers:
         is_named = "arm" in record and len({offer.arm for offer in offers}) > 1
         step = _with_offers(step, offers, place, ground=ground, faults=faults, is_named=is_named)
     return _with_referenced(step) if name else None
+
+
+def _with_file_ids(step: PlanStep, place: str, *, ground: StepGround, faults: PlanFaults) -> PlanStep:
+    """Return the step with ids in place of the names of attachments."""
+    schema = ground.action_of(step.preferred).input_schema if step.arm else None
+    written: dict[str, Any] = {}
+    for member in ("inputs", "repair_inputs"):
+        if inputs := getattr(step, member):
+            written[member], wrong = with_ids(inputs, schema, ground.names)
+            faults.add_all([(_dotted(member, path), message) for path, message in wrong], place)
+    return replace(step, **written)
 
 
 def _read_id(record: Mapping[str, Any], place: str, faults: PlanFaults) -> str:
@@ -319,7 +332,7 @@ def _rules_in(inputs: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
 
 def _with_referenced(step: PlanStep) -> PlanStep:
     sources = [*references_in(step.inputs), *references_in(step.repair_inputs or {})]
-    names = [reference["$from"] for _, reference in sources if isinstance(reference["$from"], str)]
+    names = [name for _, reference in sources if (name := step_of(reference)) is not None]
     return PlanStep(**{**vars(step), "depends_on": tuple(dict.fromkeys([*step.depends_on, *names]))})
 
 

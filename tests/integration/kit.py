@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, event
 from orchestrator import conclusion, executor
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
+from orchestrator.conclusion import PlanAsked
 from orchestrator.executor import StepCompletion
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
@@ -21,7 +22,7 @@ from orchestrator.memory.steps import StepMessage
 from orchestrator.models.caller import Caller
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import ResultStatus, StepResult
-from orchestrator.models.task_contract import Budget, Contract
+from orchestrator.models.task_contract import Attachment, Budget, Contract
 from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.planner.check import check_plan
 from orchestrator.settings import Settings
@@ -113,7 +114,9 @@ class Engineer:
         """Claim the plan row and adopt the client's plan, opening its chord as the backend would."""
         claim = self.take(task_id, "$plan")
         plan = check_plan(
-            claim.contract["plan"], tenant=claim.tenant, attachments=claim.contract["attachments"]
+            claim.contract["plan"],
+            tenant=claim.tenant,
+            attachments=[Attachment(**file) for file in claim.attachments or ()],
         )
         return self.adopt(claim, plan, {step.id: step.preferred._asdict() for step in plan.steps})
 
@@ -142,11 +145,11 @@ class Engineer:
         """Claim a step and fail it without a retry."""
         return self.store(self.take(task_id, name), failed())
 
-    def judge(self, task_id: str, verdict: Verdict) -> Ended | SavedRound:
+    def judge(self, task_id: str, verdict: Verdict) -> Ended | SavedRound | PlanAsked:
         """Claim the judge and conclude the round with a verdict."""
         return self.conclude(self.take(task_id, "$judge"), verdict)
 
-    def conclude(self, claim: Claim, verdict: Verdict) -> Ended | SavedRound:
+    def conclude(self, claim: Claim, verdict: Verdict) -> Ended | SavedRound | PlanAsked:
         """Conclude a round with a verdict, and open the next round's chord if there is one."""
         with transaction(self.engine) as conn:
             concluded = conclusion.conclude(conn, claim, verdict, settings=self.settings)

@@ -10,6 +10,8 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 from workers.arms import tools
 from workers.arms.base import Assignment, ToolUse, answer
+from workers.arms.environments import NO_ENVIRONMENT, Environment
+from workers.arms.left_files import LeftFiles, run_keeping_files
 from workers.arms.reports import ends_by_missing_module, missing_modules, not_checked, own_modules
 from workers.arms.sources import single_attachment, workspace
 from workers.arms.tools import Command, ToolPaths, run_tool
@@ -21,13 +23,15 @@ TAIL_CHARACTERS = 2_000
 
 @dataclass(frozen=True)
 class ToolRun:
-    """How a tool ended on an attachment; `own` are the modules of the code that it ran on."""
+    """How a tool ended on an attachment; `own` are the modules of the code that it ran on, `left` the files it left."""
 
     finished: ToolResult
     places: ToolPaths
     attachment: Attachment
     sandbox: Sandbox
     own: frozenset[str]
+    left: LeftFiles
+    environment: Environment = NO_ENVIRONMENT
 
     def missing(self) -> tuple[str, ...]:
         """Return the modules that the tool's output reports as not installed."""
@@ -36,6 +40,11 @@ class ToolRun:
     def lacks_module(self) -> bool:
         """Return whether a missing module ended the tool."""
         return self.finished.exit_code != 0 and ends_by_missing_module(self._written()[1], own=self.own)
+
+    def _version_of(self, tool: str) -> str:
+        if tool == "python":
+            return platform.python_version()
+        return self.environment.packages.get(tool) or tools.tool_version(tool)
 
     def _written(self) -> tuple[str, str]:
         return (
@@ -51,10 +60,8 @@ class ToolRun:
             evidence=[
                 {"tool": tool, "exit_code": self.finished.exit_code, "artifact": self.attachment.sha256}
             ],
-            tools=ToolUse.inside(
-                self.sandbox,
-                {tool: platform.python_version() if tool == "python" else tools.tool_version(tool)},
-            ),
+            warnings=[*self.environment.warnings, *self.left.warnings()],
+            tools=ToolUse.inside(self.sandbox, {tool: self._version_of(tool)}),
         )
 
 
@@ -64,14 +71,25 @@ def run_on_attachments(
     command: Callable[[ToolPaths], Command],
     *,
     attachments: tuple[Attachment, ...] = (),
+    environment: Environment = NO_ENVIRONMENT,
+    keeps_files: bool = False,
 ) -> ToolRun:
-    """Run a tool on the given attachments, or the only one; raises SandboxUnavailable without a sandbox."""
+    """Run a tool on the given attachments, or the only one; raises SandboxUnavailable without a sandbox.
+
+    If it `keeps_files`, those that it leaves are returned.
+    """
     usable = sandbox.require()
     attachments = attachments or (single_attachment(assignment),)
     with workspace(assignment, attachments) as root:
         own = own_modules(root)
-        finished, places = run_tool(usable, root, command, assignment=assignment)
-    return ToolRun(finished, places, attachments[0], usable, own)
+        left, place = LeftFiles(), environment.place
+        if keeps_files:
+            finished, places, left = run_keeping_files(
+                usable, root, command, assignment=assignment, environment=place
+            )
+        else:
+            finished, places = run_tool(usable, root, command, assignment=assignment, environment=place)
+    return ToolRun(finished, places, attachments[0], usable, own, left, environment)
 
 
 def about_missing(

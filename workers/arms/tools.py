@@ -3,14 +3,14 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 from orchestrator.models.errors import InvalidStepInput
 from workers.arms.base import Assignment
-from workers.sandbox.backend import REPORT
+from workers.sandbox.backend import REPORT, Access
 from workers.sandbox.readable_files import bare_python
 from workers.sandbox.run import ToolResult, run
 from workers.sandbox.selection import Sandbox
@@ -25,22 +25,35 @@ _COVERAGE_RUN = Path(__file__).parents[1] / "sandbox" / "inside" / "coverage_run
 
 @dataclass(frozen=True)
 class Command:
-    """One call of a tool: its name, its argument list, its whole environment and its standard input."""
+    """One call of a tool: its name, its argument list, its whole environment and its standard input.
+
+    `report_bytes` is how much of its report is read; None: as much as the sandbox's limits say.
+    """
 
     tool: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     stdin: bytes = b""
+    report_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class ToolPaths:
-    """Paths of a tool's files: `inputs`, `scratch` and `report` inside the sandbox; `host` are the inputs outside."""
+    """Paths of a tool's files: `inputs`, `scratch` and `report` inside the sandbox; `host` are the inputs outside.
+
+    `environment` is the virtual environment that code runs in, None for the bare Python.
+    """
 
     host: Path
     inputs: Path
     scratch: Path
     report: Path
+    environment: Path | None = None
+
+    def python(self, *arguments: str) -> tuple[str, ...]:
+        """Return a call of the Python for untrusted code, which can't import our own packages."""
+        python = bare_python() if self.environment is None else self.environment / "bin" / "python"
+        return (str(python), *_SAFE_OPTIONS, *arguments)
 
 
 @cache
@@ -89,7 +102,7 @@ def bandit_scan(places: ToolPaths, *, paths: Sequence[str]) -> Command:
 def pytest_run(places: ToolPaths, *, paths: Sequence[str], max_failures: int) -> Command:
     """Return the call that runs the tests in `paths` and writes a JUnit report."""
     argv = (
-        *_bare_python("-m", "pytest"),
+        *places.python("-m", "pytest"),
         f"--maxfail={max_failures}",
         f"--junitxml={places.report}",
         *_pytest_arguments(places, paths),
@@ -100,7 +113,7 @@ def pytest_run(places: ToolPaths, *, paths: Sequence[str], max_failures: int) ->
 def coverage_run(places: ToolPaths, *, paths: Sequence[str]) -> Command:
     """Return the call that runs the tests in `paths` and writes coverage's JSON report on the attachment."""
     argv = (
-        *_bare_python("-c", _COVERAGE_RUN.read_text("utf-8")),
+        *places.python("-c", _COVERAGE_RUN.read_text("utf-8")),
         str(places.inputs),
         str(places.report),
         *_pytest_arguments(places, paths),
@@ -112,7 +125,7 @@ def python_script(places: ToolPaths, *, script: str, args: Sequence[str], stdin:
     """Return the call that runs a script of the inputs with these arguments; it starts in the inputs' directory."""
     (name,) = inside(places.host, [script])
     # by -P, the script's own directory is not searched for modules
-    argv = _bare_python(str(places.inputs / name), *args)
+    argv = places.python(str(places.inputs / name), *args)
     return Command("python", argv, _environment(places.scratch), stdin.encode())
 
 
@@ -130,7 +143,8 @@ def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
 def _pytest_arguments(places: ToolPaths, paths: Sequence[str]) -> tuple[str, ...]:
     """Return the arguments of every run of pytest.
 
-    The package's own options and plug-ins are disabled: they could change the meaning of a test's outcome.
+    The package's own options are disabled: they could change the meaning of a test's outcome. So are plug-ins, except
+    those that an environment has because the package asks for them: its tests use their fixtures.
     """
     return (
         "-q",
@@ -152,17 +166,14 @@ def _pytest_arguments(places: ToolPaths, paths: Sequence[str]) -> tuple[str, ...
 
 def _pytest_environment(places: ToolPaths) -> dict[str, str]:
     roots = [str(places.inputs / name) for name in (".", "src") if (places.host / name).is_dir()]
-    extra = {"PYTHONPATH": os.pathsep.join(roots), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    extra = {"PYTHONPATH": os.pathsep.join(roots)}
+    if places.environment is None:
+        extra["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     return {**_environment(places.scratch), **extra}
 
 
 def _module(name: str) -> tuple[str, ...]:
     return (sys.executable, *_SAFE_OPTIONS, "-m", name)
-
-
-def _bare_python(*arguments: str) -> tuple[str, ...]:
-    """Return a call of the bare Python, in which untrusted code can't import our own packages."""
-    return (str(bare_python()), *_SAFE_OPTIONS, *arguments)
 
 
 def _environment(scratch: Path) -> dict[str, str]:
@@ -179,21 +190,31 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 
 def run_tool(
-    sandbox: Sandbox, root: Path, command: Callable[[ToolPaths], Command], *, assignment: Assignment
+    sandbox: Sandbox,
+    root: Path,
+    command: Callable[[ToolPaths], Command],
+    *,
+    assignment: Assignment,
+    environment: Path | None = None,
 ) -> tuple[ToolResult, ToolPaths]:
     """Run the call that `command` returns, in a sandbox around `root`; return how it ended, and its paths.
 
-    Raises PermitDenied for a program that the step may not run, ToolFailed, and the errors of `checkpoint`.
+    The tool can read `environment`. Raises PermitDenied for a program that the step may not run, ToolFailed, and the
+    errors of `checkpoint`.
     """
-    with sandbox.cell(root) as cell:
-        places = ToolPaths(host=root, inputs=cell.inputs, scratch=cell.scratch, report=REPORT)
+    access = Access(readable=() if environment is None else (environment,))
+    with sandbox.cell(root, access) as cell:
+        places = ToolPaths(root, cell.inputs, cell.scratch, REPORT, environment)
         made = command(places)
         assignment.require_tool(made.tool)
+        limits = sandbox.limits
+        if made.report_bytes is not None:
+            limits = replace(limits, report_bytes=made.report_bytes)
         finished = run(
             cell,
             made.argv,
             environment=made.environment,
-            limits=sandbox.limits,
+            limits=limits,
             checkpoint=assignment.checkpoint,
             stdin=made.stdin,
         )
