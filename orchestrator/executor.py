@@ -11,7 +11,7 @@ from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.chord import chord
 from orchestrator.chord.chord import Refused
-from orchestrator.lifecycle import approvals
+from orchestrator.lifecycle import approvals, loops
 from orchestrator.lifecycle.ending import Ended, Ending, end_task, task_error
 from orchestrator.lifecycle.event_payloads import (
     attempt_decision,
@@ -37,6 +37,7 @@ from orchestrator.models.arm_capability import find_action
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import Phase, StepState, TaskStatus
 from orchestrator.models.ids import chord_id, new_plan_id
+from orchestrator.models.loop import Spread
 from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
@@ -118,13 +119,21 @@ def first_round(
     return layout, RoundFacts(facts, decisions)
 
 
-def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> StepCompletion:
+def complete(
+    conn: Connection, claim: Claim, outcome: StepResult | Spread, *, settings: Settings
+) -> StepCompletion:
     """Close a step, unblock its dependents and release steps into free slots, in the backend's transaction.
 
-    Rule 10 of ENGINE.md. The backend holds the lock of the chord `claim.chord_id`. Raises Refused for a late
-    duplicate, or an attempt that is not the current one.
+    Rule 10 of ENGINE.md. A spread also adds the rows of its items, which are released with the others. The backend
+    holds the lock of the chord `claim.chord_id`. Raises Refused for a late duplicate, or an attempt that is not the
+    current one.
     """
     task = _open_task(conn, claim)
+    spread_facts: list[Fact] = []
+    if isinstance(outcome, Spread):
+        # before the spread is closed: its end would let the gather begin
+        spread_facts = loops.save_items(conn, task, claim, outcome, settings=settings)
+    result = outcome.result if isinstance(outcome, Spread) else outcome
     finished = _finish_row(conn, claim, StepState(result.status.value), result.to_record())
     # a success may arrive while a person is asked whether there was one
     answered = approvals.withdraw_outcome(conn, task, claim.id) if claim.spec.get("once") else []
@@ -138,7 +147,13 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [*started_events([finished]), step_event(claim, result, finished), *answered, *queued_events(begun)],
+        [
+            *started_events([finished]),
+            step_event(claim, result, finished),
+            *spread_facts,
+            *answered,
+            *queued_events(begun),
+        ],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, result, finished)},
         progress=True,

@@ -43,7 +43,7 @@ from orchestrator.models.errors import (
 from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import ResultStatus, StepResult
-from orchestrator.planner.references import resolve
+from orchestrator.planner.references import NO_ITEM, resolve
 from orchestrator.planner.step_reader import input_faults
 from orchestrator.rules import json_schema
 from orchestrator.settings import Settings
@@ -292,7 +292,7 @@ def _proposal(conn: Connection, task: LockedTask, step: StepInputs) -> tuple[Pro
 def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, Any]:
     results = {name: StepResult.from_record(result) for name, result in (step.bound or {}).items()}
     outputs = output_offload.load_outputs(conn, task.tenant, results)
-    inputs: dict[str, Any] = resolve(step.spec["inputs"], outputs)
+    inputs: dict[str, Any] = resolve(step.spec["inputs"], outputs, item=step.spec.get("item", NO_ITEM))
     return inputs
 
 

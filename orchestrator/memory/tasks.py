@@ -87,7 +87,10 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """The latest row of a step of the plan; `reused_from` is the task that did the work, if it was another."""
+    """The latest row of a step of the plan; `reused_from` is the task that did the work, if it was another.
+
+    `items` counts the items of a for_each by their state.
+    """
 
     id: str
     round: int
@@ -102,6 +105,7 @@ class StepRecord:
     started_at: datetime | None
     finished_at: datetime | None
     reused_from: str | None
+    items: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -84,15 +84,25 @@ FROM (
 ) open;
 
 -- name: steps_of
--- Read the latest row of every step of the plan, in the plan's order. A reused result is read from its own row.
-SELECT latest.*
+-- Read the latest row of every step of the plan, in the plan's order. A reused result is read from its own row. Of a
+-- step with for_each the items are counted by state.
+SELECT latest.*, (
+    SELECT jsonb_object_agg(counted.state, counted.items)
+    FROM (
+        SELECT i.state, count(*) AS items
+        FROM steps i
+        WHERE i.task_id = %(task_id)s AND i.round = latest.round AND i.parent = latest.name AND i.spec ? 'item'
+        GROUP BY i.state
+    ) counted
+    WHERE latest.spec ->> 'part' = 'gather'
+) AS items
 FROM (
     SELECT DISTINCT ON (s.name)
         s.id, s.round, s.name, s.arm, s.state, s.attempt, s.failures, s.spec, coalesce(s.result, origin.result),
         s.queued_at, s.started_at, s.finished_at, origin.task_id AS reused_from
     FROM steps s
     LEFT JOIN steps origin ON origin.id = s.reuses
-    WHERE s.task_id = %(task_id)s AND s.kind = 'step'
+    WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.parent IS NULL
     ORDER BY s.name, s.round DESC
 ) latest
 ORDER BY (latest.spec ->> 'position')::int, latest.name;

@@ -11,7 +11,7 @@ from orchestrator.lifecycle.upload import Upload
 from orchestrator.memory import files
 from orchestrator.models.errors import OutputTooLarge, StepError, StorageFull
 from orchestrator.models.step_result import StepResult
-from orchestrator.planner.references import resolve
+from orchestrator.planner.references import NO_ITEM, resolve
 from workers.arms.base import Assignment, load_arm
 from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.library import TenantLibrary
@@ -49,7 +49,7 @@ def _assignment(attempt: AttemptContext) -> Assignment:
         round=claim.round,
         attempt=claim.attempt,
         action=claim.spec["action"],
-        inputs=resolve(claim.spec["inputs"], _bound_outputs(attempt)),
+        inputs=resolve(claim.spec["inputs"], bound_outputs(attempt), item=claim.spec.get("item", NO_ITEM)),
         goal=contract.goal,
         constraints=contract.constraints,
         context=contract.context,
@@ -67,7 +67,7 @@ def _assignment(attempt: AttemptContext) -> Assignment:
     )
 
 
-def _bound_outputs(attempt: AttemptContext) -> dict[str, Any]:
+def bound_outputs(attempt: AttemptContext) -> dict[str, Any]:
     """Return the outputs of the steps that this one depends on; large ones are read from their files."""
     results = {name: StepResult.from_record(result) for name, result in (attempt.claim.bound or {}).items()}
     if all(result.artifact is None for result in results.values()):
