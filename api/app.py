@@ -26,6 +26,7 @@ from api.routes import (
     docs,
     feedback,
     files,
+    recipes,
     stream,
     system,
     tasks,
@@ -38,7 +39,19 @@ from orchestrator.observability import log
 from orchestrator.settings import Settings
 
 # a new endpoint's module goes here
-_ROUTES = (tokens, tasks, cancel, dead_letters, feedback, stream, files, arms, approvals, approval_links)
+_ROUTES = (
+    tokens,
+    tasks,
+    cancel,
+    dead_letters,
+    feedback,
+    stream,
+    files,
+    arms,
+    recipes,
+    approvals,
+    approval_links,
+)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

@@ -39,6 +39,7 @@ from orchestrator.memory.registered_arms import RegisteredArms
 from orchestrator.models.arm_capability import ARMS, REMOTE
 from orchestrator.observability import log, metric
 from orchestrator.orchestrator import Orchestrator, TaskLoop
+from orchestrator.planner import recipes
 from orchestrator.process.refreshed import Refreshed
 from orchestrator.queue.app import make_app
 from orchestrator.settings import Settings
@@ -118,6 +119,7 @@ def for_api(settings: Settings | None = None) -> Orchestrator:
     engine = open_engine(chosen.database_url, pool_size=chosen.database_pool_size)
     refuse_servers(chosen, engine)
     _attach_registered_arms(chosen, engine)
+    recipes.report_left_out()
     return Orchestrator(
         settings=chosen,
         engine=engine,
@@ -155,6 +157,8 @@ def for_worker(app: Celery, *, service: str) -> WorkerProcess:
     log.configure(chosen, service=service)
     if service == "worker":
         _require_secret(chosen)
+    if chosen.octollm_kind in ("", "planner"):
+        recipes.loaded()
     backend: Any = app.backend
     _attach_registered_arms(chosen, backend.engine)
     owner = f"{socket.gethostname()}:{os.getpid()}"

@@ -8,7 +8,7 @@
     execute  The arms' workers run the steps (workers/attempt, workers/arms).
              TaskLoop.complete closes each step (executor.py) and publishes the steps that it released.
     judge    When all steps have ended, a judge's worker checks the results (workers/arms/judge).
-             TaskLoop.conclude saves the verdict (executor.py), and then
+             TaskLoop.conclude saves the verdict (conclusion.py), and then
     repair   saves a new round with the faulty steps (lifecycle/repair) and publishes it: back to execute,
     finish   or ends the task (lifecycle/ending).
     store    Each transition is one transaction in Postgres (memory/); a passed result also goes to the cache (cache/).
@@ -30,18 +30,19 @@ import structlog
 from celery import Celery, Signature
 from sqlalchemy import Connection, Engine
 
-from orchestrator import executor, shortcut
+from orchestrator import conclusion, executor, shortcut
 from orchestrator.auth import credential
 from orchestrator.auth.jwks import KeySet
 from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.cache.exact import CacheEntry, ResultCache
-from orchestrator.executor import SavedRound, StepCompletion
+from orchestrator.executor import StepCompletion
 from orchestrator.lifecycle import approvals, cancel, retry, submission, withdrawal
 from orchestrator.lifecycle.approvals import DecisionMade
 from orchestrator.lifecycle.backpressure import Backpressure
 from orchestrator.lifecycle.ending import Ended
+from orchestrator.lifecycle.saved_round import SavedRound
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.lifecycle.withdrawal import WithdrawnHit
 from orchestrator.memory.claims import Claim
@@ -222,7 +223,7 @@ class TaskLoop:
 
     def answer(self, conn: Connection, claim: Claim, source: FreshResult, *, entry: CacheEntry) -> Transition:
         """Found in the cache instead of planned: complete the task with the result of another one."""
-        ended = executor.complete_by(conn, claim, source, layer=entry.layer)
+        ended = conclusion.complete_by(conn, claim, source, layer=entry.layer)
 
         def report() -> None:
             metric.cache_asked("hit", entry.layer)
@@ -239,7 +240,7 @@ class TaskLoop:
         """
         result = outcome.result if isinstance(outcome, Spread) else outcome
         if result.error is not None and result.error["code"] == BudgetExceeded.code:
-            ended = executor.exhaust(conn, claim, result)
+            ended = conclusion.exhaust(conn, claim, result)
             return self._failed(ended, code=BudgetExceeded.code)
         return self._completed(claim, result, executor.complete(conn, claim, outcome, settings=self.settings))
 
@@ -255,7 +256,7 @@ class TaskLoop:
 
         `admission` says what the result may do for other tasks.
         """
-        concluded = executor.conclude(conn, claim, verdict, settings=self.settings, admission=admission)
+        concluded = conclusion.conclude(conn, claim, verdict, settings=self.settings, admission=admission)
         return self._concluded(verdict, concluded)
 
     def conclude_at_once(
@@ -267,7 +268,7 @@ class TaskLoop:
 
     def fail(self, conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Transition:
         """Planning or judging failed for good: end the task with an error of type `kind`."""
-        return self._failed(executor.fail_task(conn, claim, error=error, kind=kind), code=error.get("code"))
+        return self._failed(conclusion.fail_task(conn, claim, error=error, kind=kind), code=error.get("code"))
 
     def _completed(self, claim: Claim, result: StepResult, completion: StepCompletion) -> Transition:
         def report() -> None:

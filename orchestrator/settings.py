@@ -103,6 +103,7 @@ class Settings(ModelSettings):
     log_format: str = setting(one_of("auto", "json", "console"), default="auto")
     log_level: str = setting(one_of("debug", "info", "warning", "error"), default="info")
     arms_path: str = setting(any_text, default="")
+    recipes_path: str = setting(any_text, default="")
     octollm_kind: str = setting(one_of(*KINDS), default="")
     octollm_home: Path = setting(Path, default=Path(DEFAULT_HOME))
 

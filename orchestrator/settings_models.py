@@ -46,6 +46,7 @@ class ModelSettings:
     llm_timeout_seconds: float = setting(parse_seconds, default=120.0)
     planning_timeout_seconds: float = setting(parse_seconds, default=180.0)
     judging_timeout_seconds: float = setting(parse_seconds, default=180.0)
+    plan_hints: str = setting(one_of("on", "off"), default="on")
     llm_flavour: str = setting(one_of("auto", "openai", "openai-compatible"), default="auto")
     llm_stream: str = setting(one_of("on", "off"), default="on")
     llm_rpm: Mapping[str, int] | None = setting(parse_limits, default=None)

@@ -1,7 +1,7 @@
-"""The transitions that nearly every task makes, each as one statement; executor.py makes them in a transaction.
+"""The transitions that nearly every task makes, each as one statement.
 
-Each function returns None, and has written nothing, for a transition that only executor.py makes. Each raises Refused
-as its counterpart there does.
+Each function returns None, and has written nothing, for a transition that only its counterpart in executor.py or
+conclusion.py makes, in a transaction. Each raises Refused as that does.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,18 +10,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orchestrator.cache.admission import Admission
-from orchestrator.executor import (
-    SavedRound,
-    StepCompletion,
-    completion,
-    first_round,
-    refusal,
-    round_to_save,
-)
+from orchestrator.conclusion import completion
+from orchestrator.executor import StepCompletion, first_round
 from orchestrator.lifecycle.ending import Ended, end_summary
 from orchestrator.lifecycle.event_payloads import attempt_decision, step_event
+from orchestrator.lifecycle.fencing import refusal
 from orchestrator.lifecycle.retry import plan_reuse, source_of
 from orchestrator.lifecycle.round_rows import judge_message, messages
+from orchestrator.lifecycle.saved_round import SavedRound, round_to_save
 from orchestrator.memory import transitions
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.steps import StepMessage

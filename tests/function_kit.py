@@ -1,4 +1,4 @@
-"""Makes function arms of a test's own source text, and adds them to the registry for the test."""
+"""Makes function arms of a test's own source text, adds them to the registry for the test, and runs their steps."""
 
 import importlib
 import itertools
@@ -9,7 +9,10 @@ from types import MappingProxyType
 import pytest
 
 from orchestrator.models.arm_capability import ARMS, ArmCapability, arm_of
+from orchestrator.models.errors import StepError
+from orchestrator.models.step_result import StepResult
 from orchestrator.sdk.contracts import actions_of
+from workers.arms.base import Assignment, load_arm
 
 _numbers = itertools.count()
 HEAD = "from orchestrator.sdk import Context, Failed, Retry, action\n"
@@ -44,3 +47,15 @@ def add_arm(
     arm = arm_of(record)
     monkeypatch.setattr(ARMS, "_static", MappingProxyType({**ARMS.visible(None), arm_id: arm}))
     return arm
+
+
+def run(given: Assignment) -> StepResult:
+    """Run the step."""
+    return load_arm(given.arm).run(given)
+
+
+def error_of(given: Assignment) -> StepError:
+    """Run the step and return the error that it raises."""
+    with pytest.raises(StepError) as raised:
+        run(given)
+    return raised.value

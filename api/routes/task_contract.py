@@ -85,6 +85,12 @@ EXAMPLES: dict[str, Any] = {
         "priority": "high",
         "metadata": {"ticket": 17},
     },
+    "a recipe": {
+        "goal": "Find the late deliveries",
+        "recipe": "search-documents",
+        "parameters": {"query": "late delivery"},
+        "context": "After a late delivery half of the price is paid back.",
+    },
     "a plan of one's own": {
         "goal": "See that the second number is at least 2",
         "plan": _EXAMPLE_PLAN,
@@ -153,6 +159,11 @@ class TaskRequestSchema(RequestSchema):
     deadline = UtcDateTime(format="iso", validate=_require_future)
     output_schema = JsonObject(max_bytes=MAX_CONTEXT_BYTES, validate=_require_usable_schema)
     plan = PlanField()
+    recipe = fields.String(
+        validate=validate.Length(1, MAX_FOREIGN_ID_CHARACTERS),
+        metadata={"description": "The recipe to plan by: see GET /v1/recipes."},
+    )
+    parameters = JsonObject(metadata={"description": "Values for the recipe's parameters, by name."})
     callback_url = fields.String(validate=validate.Length(1, MAX_URL_CHARACTERS))
     cache = fields.Nested(CacheRequestSchema)
     required_capabilities = fields.List(
@@ -181,6 +192,13 @@ class TaskRequestSchema(RequestSchema):
             if faults := together_faults(schemas_of([output, *rules])):
                 raise ValidationError(faults[0], "acceptance_criteria")
         return members
+
+    @validates_schema
+    def _has_one_source_of_steps(self, members: dict[str, Any], **_: Any) -> None:
+        if "recipe" in members and "plan" in members:
+            raise ValidationError("Is given beside a plan: leave one of them out.", "recipe")
+        if members.get("parameters") and "recipe" not in members:
+            raise ValidationError("Are values for a recipe: name it in `recipe`.", "parameters")
 
 
 _TASK = TaskRequestSchema()

@@ -93,7 +93,7 @@ def key_parts(contract: Contract, *, tenant: str, scopes: Iterable[str], environ
             )
         ),
         "output_schema": _digest(contract.output_schema),
-        "plan": _digest(contract.plan),
+        "plan": _digest([contract.recipe, contract.parameters] if contract.recipe else contract.plan),
         "arms": _digest([contract.assigned_arm, sorted(contract.required_capabilities), *_limited(contract)]),
     }
 

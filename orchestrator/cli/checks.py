@@ -208,7 +208,7 @@ def _workers(conn: Connection) -> Iterator[CheckResult]:
         yield failure(
             "registry",
             f"{', '.join(others)} run with arms, prompts or recipes of another release, or with other plug-ins",
-            "deploy the same release, ARMS_PATH and packages with arms everywhere and restart them",
+            "deploy the same release, ARMS_PATH, RECIPES_PATH and packages with arms everywhere and restart them",
         )
     else:
         yield ok(

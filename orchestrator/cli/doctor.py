@@ -23,6 +23,8 @@ from orchestrator.connections.redis_client import open_client as open_redis
 from orchestrator.devserver import binaries, state_directory
 from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.models.errors import SettingsError
+from orchestrator.planner import recipes
+from orchestrator.planner.recipes import Recipes
 from orchestrator.settings import Settings
 from orchestrator.settings_file import read_env_file
 
@@ -70,6 +72,7 @@ def _check(client: ApiClient) -> Iterator[CheckResult]:
         yield ok("env file", f"{env_file} is read; the environment overrides it")
     wrong, known = check_settings({**os.environ, "OCTOLLM_HOME": str(state_directory.find().path)})
     yield from wrong
+    yield from check_recipes(recipes.loaded())
     yield from _programs(known)
     if known:
         yield check_permits(known)
@@ -78,6 +81,12 @@ def _check(client: ApiClient) -> Iterator[CheckResult]:
         yield from check_models(list(describe(known, LearnedFacts(open_redis(known.redis_url)))))
     yield from check_api(client)
     yield checks.sandbox(known.executor_min_isolation if known else "basic")
+
+
+def check_recipes(found: Recipes) -> Iterator[CheckResult]:
+    """Check the operator's recipes: a file that holds no usable one is left out."""
+    for item in found.left_out:
+        yield warning("recipes", f"{item['file']} is not used: {item['reason']}", "correct the file")
 
 
 def check_permits(known: Settings) -> CheckResult:

@@ -1,11 +1,13 @@
 """The commands that list what there is: arms, recipes, dead letters."""
 
+import json
 from typing import Any
 
 import click
 
 from orchestrator.cli.client import ServerOptions, open_client
-from orchestrator.cli.output import json_text
+from orchestrator.cli.exit_status import RequestRefused, ServerUnreachable
+from orchestrator.cli.output import json_text, printable
 
 _COLOURS = {"healthy": "green", "degraded": "yellow", "unavailable": "red"}
 
@@ -53,19 +55,48 @@ def dead(access: ServerOptions, /, limit: int, as_json: bool) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def recipes(as_json: bool) -> None:
-    """List the recipes of this installation: which goal each one fits, what it needs and does."""
-    from orchestrator.planner import recipe  # noqa: PLC0415 - the checks of plans, which --help does not need
-
-    offers = [recipe.describe(one) for one in recipe.recipes()]
+@click.pass_obj
+def recipes(access: ServerOptions, /, as_json: bool) -> None:
+    """List the recipes, plans that need no model: the server's, or this installation's where no server answers."""
+    try:
+        document, source = open_client(access).get("/v1/recipes"), ""
+    except (ServerUnreachable, RequestRefused):
+        if access.url:
+            raise
+        document, source = _installed(), "no server answers: the recipes of this installation"
     if as_json:
-        click.echo(json_text(offers))
+        click.echo(json_text(document))
         return
-    for offer in offers:
+    for offer in document["recipes"]:
         click.echo(click.style(f"{offer['recipe']} {offer['version']}", bold=True))
-        click.echo(f"    say:   {offer['say']}")
+        click.echo(f"    {printable(offer['description'])}")
+        click.echo(f"    say:   {printable(offer['say'])}")
         click.echo(f"    needs: {offer['needs']}")
-        click.echo(f"    {offer['description']}")
+        for one in offer["parameters"]:
+            click.echo(f"    -p {one['name']}={_type_of(one)}  {printable(one['description'])}".rstrip())
+    for file in document["left_out"]:
+        click.echo(f"{file['file']} can't be used: {printable(file['reason'])}", err=True)
+    if source:
+        click.echo(source, err=True)
+
+
+def _installed() -> dict[str, Any]:
+    from orchestrator.planner.recipes import describe, loaded  # noqa: PLC0415 - not needed where a server answers
+
+    found = loaded()
+    return {
+        "recipes": [describe(one) for one in found.by_name.values()],
+        "left_out": [dict(one) for one in found.left_out],
+    }
+
+
+def _type_of(parameter: dict[str, Any]) -> str:
+    """Return a parameter's type in a few words, and its default."""
+    schema = parameter["schema"]
+    kind = "|".join(map(str, schema["enum"])) if "enum" in schema else str(schema.get("type", "any"))
+    if parameter["default"] is not None:
+        return f"{kind} (default {json.dumps(parameter['default'], ensure_ascii=False)})"
+    return kind if parameter["required"] else f"{kind} (may be left out)"
 
 
 def _advice(step: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and 
 # {option: the member of the budget that it sets}
 _LIMITS = {"max_time": "max_time_seconds", "max_tokens": "max_tokens", "max_cost": "max_cost_dollars"}
 _CONTRACT = (
-    click.argument("goal"),
+    click.argument("goal", required=False, default=""),
     click.option(
         "--attach",
         "attached",
@@ -45,6 +45,19 @@ _CONTRACT = (
         "--plan",
         type=_FILE,
         help="Your own plan, JSON or YAML {steps: [...]}, instead of a generated one. - reads it from stdin.",
+    ),
+    click.option(
+        "--recipe",
+        metavar="NAME",
+        help="Plan by this recipe (octollm recipes lists them); GOAL may be left out.",
+    ),
+    click.option(
+        "-p",
+        "--parameter",
+        "parameters",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A value for a parameter of the recipe.",
     ),
     click.option(
         "--context", type=_FILE, help="Text or a JSON object for the arms to read. - reads it from stdin."
@@ -248,7 +261,7 @@ def _post(client: ApiClient, goal: str, options: dict[str, Any]) -> dict[str, An
         raise click.UsageError(
             "only one of GOAL, --plan and --context can be -: standard input can be read once"
         )
-    contract: dict[str, Any] = {"goal": read_goal(goal)}
+    contract = _goal_and_recipe(goal, options["recipe"], options["parameters"])
     if options["criteria"]:
         contract["acceptance_criteria"] = [read_criterion(text) for text in options["criteria"]]
     if options["plan"]:
@@ -266,6 +279,22 @@ def _post(client: ApiClient, goal: str, options: dict[str, Any]) -> dict[str, An
         contract["attachments"] = upload_all(client, options["attached"])
     accepted: dict[str, Any] = client.post("/v1/tasks", contract)
     return accepted
+
+
+def _goal_and_recipe(goal: str, recipe: str | None, parameters: Sequence[str]) -> dict[str, Any]:
+    """Return goal, recipe and parameters of a contract; a goal that was left out says which recipe runs."""
+    if not recipe:
+        if parameters:
+            raise click.UsageError("-p gives a value to a recipe: name it with --recipe")
+        return {"goal": read_goal(goal)}
+    values = {}
+    for text in parameters:
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip():
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="-p")
+        values[name.strip()] = value
+    named = f"Run the recipe {recipe}" + (f" with {', '.join(parameters)}" if parameters else "")
+    return {"goal": read_goal(goal) if goal else named, "recipe": recipe, "parameters": values}
 
 
 def _wait_until_final(client: ApiClient, task_id: str, *, watch: bool, as_json: bool) -> int:

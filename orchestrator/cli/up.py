@@ -13,7 +13,7 @@ from orchestrator import settings
 from orchestrator.cli.output import print_env_file
 from orchestrator.devserver import state_directory
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
-from orchestrator.planner.recipe import recipes
+from orchestrator.planner.recipes import recipes
 
 # a source checkout has them
 EXAMPLES = Path(orchestrator.__file__).parents[1] / "examples"

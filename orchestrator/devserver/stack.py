@@ -240,11 +240,14 @@ class Stack:
             "BIND_HOST": "127.0.0.1",
             "PORT": str(self.port),
             # the processes run in another directory
-            "ARMS_PATH": os.pathsep.join(
-                str(Path(directory.strip()).absolute())
-                for directory in self._wanted.get("ARMS_PATH", "").split(os.pathsep)
-                if directory.strip()
-            ),
+            **{
+                name: os.pathsep.join(
+                    str(Path(directory.strip()).absolute())
+                    for directory in self._wanted.get(name, "").split(os.pathsep)
+                    if directory.strip()
+                )
+                for name in ("ARMS_PATH", "RECIPES_PATH")
+            },
             "WORKER_FLAGS": self._wanted.get("WORKER_FLAGS") or ("-E" if "flower" in self._counts else ""),
         }
 

@@ -19,7 +19,7 @@ from orchestrator.models.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.models.ids import TaskId, new_task_id, step_id
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import check_plan
-from orchestrator.planner.recipe import plan_by_recipe
+from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
 from orchestrator.settings import Settings
 
 
@@ -53,9 +53,9 @@ def submit(
 
     With an idempotency key a second call saves nothing. `require_room` is called before a task that adds work is
     saved, and may raise. Raises InvalidPlan for an illegal client plan, Unplannable when no recipe fits and no model
-    is configured, InvalidInput for unknown attachments or a callback URL that is not allowed, NotCached when the task
-    may only be answered from the cache and no result is there, IdempotencyConflict when the key belongs to another
-    body.
+    is configured, InvalidInput for an unknown recipe, its wrong parameters, unknown attachments or a callback URL that
+    is not allowed, NotCached when the task may only be answered from the cache and no result is there,
+    IdempotencyConflict when the key belongs to another body.
     """
     plan = None
     if contract.plan is not None:
@@ -70,8 +70,10 @@ def submit(
     attachments = _attachments(engine, caller.tenant, contract.attachments) if contract.attachments else []
     accepted = submission_cache.serve(lambda: tenant_statement(engine, caller.tenant))
     if accepted is None:
-        if contract.plan is None and not settings.models:
-            # the planner would choose the same recipe: refuse now what it could not plan
+        # the planner would choose the same recipe: refuse now what it could not plan
+        if contract.recipe is not None:
+            plan_by_name(contract, attachments, tenant=caller.tenant)
+        elif contract.plan is None and not settings.models:
             plan_by_recipe(contract, attachments, tenant=caller.tenant)
         require_room()
         with tenant_statement(engine, caller.tenant) as conn:

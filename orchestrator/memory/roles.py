@@ -83,6 +83,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         "rounds": "SELECT, INSERT, UPDATE",
         "steps": f"SELECT, INSERT, UPDATE ({_STEP_MOVES})",
         "documents": "SELECT",
+        "planned_goals": "SELECT, INSERT",
         # the router reads each arm's statistics
         "declarations": "SELECT",
         "registered_arms": "SELECT",

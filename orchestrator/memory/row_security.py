@@ -24,6 +24,7 @@ OWNED = (
     "audit_log",
     "registered_arms",
     "approvals",
+    "planned_goals",
 )
 CHILDREN = ("rounds", "steps", "ledger", "events", "traces", "webhooks")
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from orchestrator.models.plan import Offer
 from orchestrator.registry.manifest import read_manifests
-from orchestrator.registry.sources import BUILT_IN, REGISTRY
+from orchestrator.registry.sources import BUILT_IN, RECIPES_PATH, REGISTRY, find_recipes
 from orchestrator.settings_file import peek
 
 _DATA = {".json", ".md", ".toml"}
@@ -206,10 +206,16 @@ def canonical_arm(name: str) -> str:
 def registry_digest() -> str:
     """Return the sha256 over all contracts: equal digests mean equal contracts.
 
-    Covers the names and bytes of all registry files, and of each plug-in its contracts and its files.
+    Covers the names and bytes of all registry files and of an operator's recipes, and of each plug-in its contracts and
+    its files.
     """
     own = digest_of(REGISTRY)
     added = sorted((arm.arm_id, arm.contract_digest) for arm in ARMS.values() if arm.contract_digest)
+    added += sorted(
+        (source.path.name, hashlib.sha256(source.path.read_bytes()).hexdigest())
+        for source in find_recipes(REGISTRY, peek(RECIPES_PATH))
+        if not source.is_built_in and source.path.is_file()
+    )
     return hashlib.sha256(json.dumps([own, added]).encode()).hexdigest() if added else own
 
 

@@ -110,6 +110,9 @@ class Attachment:
 class Contract:
     """A client's request for a task, normalised; `plan` is the client's own plan or None.
 
+    `recipe` names the recipe to plan by, and `parameters` are its values by name; without one the words of the goal
+    may choose a recipe.
+
     `redacted` is {kind: count} of what orchestrator.safety.screening replaced. `cache` is None if the client did not
     set it. The plan must have a step of `assigned_arm`, and its steps together the `required_capabilities`.
     `effects` (none, read or write) are the greatest effects that an action of the plan may have. `parent_task_id` is
@@ -134,6 +137,8 @@ class Contract:
     assigned_arm: str | None = None
     parent_task_id: str | None = None
     effects: str = EFFECTS[-1]
+    recipe: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
         """Return the contract as JSON values, for the tasks row and the trace; it shares the contract's own values."""
@@ -174,6 +179,8 @@ class Contract:
             assigned_arm=record.get("assigned_arm"),
             parent_task_id=record.get("parent_task_id"),
             effects=record.get("effects", EFFECTS[-1]),
+            recipe=record.get("recipe"),
+            parameters=record.get("parameters", {}),
         )
 
 

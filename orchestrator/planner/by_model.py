@@ -18,6 +18,7 @@ from orchestrator.llm.prompt import (
     trusted,
     trusted_registry_text,
 )
+from orchestrator.memory.planned_goals import EarlierPlan
 from orchestrator.models.arm_capability import Action, ArmCapability
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, StepError
 from orchestrator.models.plan import Plan
@@ -26,6 +27,7 @@ from orchestrator.planner.catalogue import by_others, choose_actions, describe_a
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.offers import visible_arms
 from orchestrator.planner.plan_answer import read_answer, read_steps
+from orchestrator.planner.plan_hints import choose_hints, describe_hints, hints_record
 from orchestrator.planner.plan_schema import enforced_schema
 
 MAX_CORRECTIONS = 2
@@ -66,9 +68,14 @@ class _AskWithSchema(Protocol):
 
 
 def plan_by_model(
-    ask: Ask, contract: Contract, attachments: Sequence[Attachment], *, tenant: str | None = None
+    ask: Ask,
+    contract: Contract,
+    attachments: Sequence[Attachment],
+    *,
+    tenant: str | None = None,
+    earlier: Sequence[EarlierPlan] = (),
 ) -> Plan:
-    """Return a legal plan made by a model, of the arms that the tenant may use.
+    """Return a legal plan made by a model, of the arms that the tenant may use; `earlier` plans are hints.
 
     The model sees the goal and the names of the files, never their contents: the plan, and so every permission of its
     steps, is fixed before untrusted text is read. Raises InvalidPlan when the plan is still illegal after
@@ -79,9 +86,11 @@ def plan_by_model(
     actions = _actions_for(contract, arms)
     foreign = by_others(actions, arms=arms)
     own = describe_actions(actions.keys() - foreign, arms=arms)
+    hints = choose_hints(earlier, actions)
+    request = [*_request(contract, attachments), *describe_hints(hints), trusted("Plan this task.")]
     messages = [
         compose(Role.SYSTEM, prompt.fill(catalogue=trusted_registry_text(own))),
-        compose(Role.USER, *_foreign(foreign, arms), *_request(contract, attachments)),
+        compose(Role.USER, *_foreign(foreign, arms), *request),
     ]
     ask_for_plan = partial(ask, enforced=enforced_schema(actions))
     check = partial(_checked, contract=contract, attachments=attachments, tenant=tenant)
@@ -109,6 +118,7 @@ def plan_by_model(
         "first_confidence": first,
         "corrections": corrections,
         **({"not_reconsidered": not_reconsidered} if not_reconsidered else {}),
+        **({"hints": hints_record(hints)} if hints else {}),
     }
     return replace(plan, mode="llm", provenance=provenance)
 
@@ -202,7 +212,6 @@ def _request(contract: Contract, attachments: Sequence[Attachment]) -> list[Part
         Untrusted("goal", contract.goal),
         *(Untrusted(name, json.dumps(value, ensure_ascii=False)) for name, value in wanted.items() if value),
         *([Untrusted("context", context[:MAX_CONTEXT_CHARACTERS])] if contract.context else []),
-        trusted("Plan this task."),
     ]
 
 

@@ -1,34 +1,30 @@
-"""Makes a plan without a model: a recipe is data that says which goals it fits and which steps it makes."""
+"""Makes a plan without a model: by the recipe that the task names, or by the one whose words the goal has."""
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from orchestrator.models.errors import Unplannable
+from orchestrator.models.errors import InvalidInput, InvalidPlan, Unplannable
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.models.wording import count_of
 from orchestrator.planner.check import PlanOrigin, check_plan
+from orchestrator.planner.recipe_reader import NEEDS, PROVIDED, Parameter, Recipe
 from orchestrator.planner.recipe_template import TemplateValues, fill, fill_steps
-from orchestrator.registry.sources import REGISTRY
+from orchestrator.planner.recipes import describe, find_recipe, read_values, recipes
 from orchestrator.safety.archive import is_archive
 
 MAX_TERMS = 12
 _QUOTED = re.compile(r'"([^"\n]{1,200})"|“([^”\n]{1,200})”|`([^`\n]{1,200})`')
 _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
-_NEEDS = {
-    "package": "exactly one attached Python package (.tar.gz, .tgz, .tar, .zip, .whl or a .py file)",
-    "text": "attached files or a context",
-    "script": "one attached Python script (.py) and the files to run it on, not packed; INPUT.expected beside "
-    "an input holds what the script must print for it",
-}
+_QUESTION = "?"
+_TABLES = (".csv", ".tsv", ".txt")
+_STRUCTURED = (".csv", ".tsv", ".json", ".yaml", ".yml", ".md")
 _ADVICE = (
     "Attach the files that the goal names (--attach PATH, or the task's `attachments`), and word the goal as a "
     "recipe does.",
+    "Or name a recipe yourself (--recipe NAME; `octollm recipes` lists them).",
     "Or send your own plan (--plan FILE, or the task's `plan`).",
     "Or configure a model: set OPENAI_API_KEY or ANTHROPIC_API_KEY; for a server of your own also OPENAI_BASE_URL; "
     "`octollm fake-llm` starts a server for a trial.",
@@ -41,30 +37,6 @@ _FILLERS = frozenset(
 )  # fmt: skip
 """Words of a goal that ask for nothing; words like "not" and "only" are none of them."""
 MAX_INPUTS = 40
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The words of the goals that a recipe fits, and the steps that it makes; see registry/recipes/.
-
-    A goal fits when it has one of the verbs and one of the nouns and none of `unless`; `extras` only raise the number
-    of matched words. The lowest `rank` wins among recipes with equal numbers.
-    """
-
-    recipe: str
-    version: str
-    description: str
-    say: str
-    needs: str
-    rank: int
-    verbs: tuple[str, ...]
-    nouns: tuple[str, ...]
-    extras: tuple[str, ...]
-    unless: tuple[str, ...]
-    steps: tuple[Mapping[str, Any], ...]
-    result: Any = None
-    terms: bool = False
-    stop_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,53 +77,61 @@ def plan_by_recipe(
     if not fits:
         raise _unplannable([outcome for outcome in outcomes if isinstance(outcome, _Misfit)])
     best = min(fits, key=lambda fit: (-len(fit.matched), fit.recipe.rank))
-    words = ", ".join(best.matched)
+    return _plan(
+        best.recipe, best.filling, contract, attachments=attachments, tenant=tenant, matched=best.matched
+    )
+
+
+def plan_by_name(contract: Contract, attachments: Sequence[Attachment], *, tenant: str | None = None) -> Plan:
+    """Return the plan of the recipe that the contract names, filled with the contract's parameters.
+
+    Raises InvalidInput for an unknown recipe, wrong parameters or missing attachments.
+    """
+    recipe = find_recipe(contract.recipe or "")
+    values, wrong = read_values(recipe, contract.parameters)
+    if wrong:
+        errors = [{"field": f"parameters.{name}", "message": message} for name, message in wrong]
+        raise InvalidInput("{field}: {message}".format(**errors[0]), details={"errors": errors})
+    files = _file_values(recipe, contract, attachments)
+    if isinstance(files, str):
+        raise InvalidInput.at("attachments", files)
+    filling = _filling(recipe, contract, files, values)
+    return _plan(recipe, filling, contract, attachments=attachments, tenant=tenant)
+
+
+def _plan(
+    recipe: Recipe,
+    filling: TemplateValues,
+    contract: Contract,
+    *,
+    attachments: Sequence[Attachment],
+    tenant: str | None,
+    matched: Sequence[str] = (),
+) -> Plan:
+    """Return the recipe's plan; `matched` are the words that chose it, none if the task names it."""
+    why = f"fits by the words {', '.join(matched)}." if matched else "is the one that the task names."
+    try:
+        steps, result = fill_steps(recipe.steps, filling), fill(recipe.result, filling)
+    except ValueError as fault:
+        raise InvalidPlan(f"the recipe {recipe.recipe} can't be filled: {fault}") from fault
     return check_plan(
-        {
-            "steps": fill_steps(best.recipe.steps, best.filling),
-            "result": fill(best.recipe.result, best.filling),
-        },
+        {"steps": steps, "result": result},
         tenant=tenant,
         attachments=[attachment.sha256 for attachment in attachments],
         contract=contract,
         is_ours=True,
         origin=PlanOrigin(
             "rules",
-            f"Recipe {best.recipe.recipe} fits by the words {words}.",
+            f"Recipe {recipe.recipe} {why}",
             {
-                "recipe": best.recipe.recipe,
-                "version": best.recipe.version,
-                "matched": list(best.matched),
-                "filling": best.filling.to_record(),
+                "recipe": recipe.recipe,
+                "version": recipe.version,
+                "matched": list(matched),
+                "filling": filling.to_record(),
                 "llm_used": False,
             },
         ),
     )
-
-
-@cache
-def recipes() -> tuple[Recipe, ...]:
-    """Return all recipes of the registry in the order of their file names."""
-    return tuple(_read(path) for path in sorted((REGISTRY / "recipes").glob("*.json")))
-
-
-def describe(recipe: Recipe) -> dict[str, str]:
-    """Return what users need to know of a recipe: recipe, version, description, say (an example goal) and needs."""
-    return {
-        "recipe": recipe.recipe,
-        "version": recipe.version,
-        "description": recipe.description,
-        "say": recipe.say,
-        "needs": _NEEDS[recipe.needs],
-    }
-
-
-def _read(path: Path) -> Recipe:
-    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    members: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
-    }
-    return Recipe(**members)
 
 
 def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) -> _Fit | _Misfit:
@@ -159,14 +139,56 @@ def _fit(recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]) 
     words = _goal_words(contract)
     if refused := _present(recipe.unless, words):
         return _Misfit(recipe, f"the goal asks to {refused[0]}, which this recipe can't do without a model")
+    if not recipe.verbs:
+        return _Misfit(recipe, "no words choose it: name it, octollm run --recipe " + recipe.recipe)
     verbs, nouns = _present(recipe.verbs, words), _present(recipe.nouns, words)
-    if not verbs or not nouns:
+    is_question = _QUESTION in recipe.nouns and contract.goal.rstrip().endswith(_QUESTION)
+    if not verbs or not (nouns or is_question):
         kind, known = ("nouns", recipe.nouns) if verbs else ("verbs", recipe.verbs)
         return _Misfit(recipe, f"the goal has none of its {kind} ({', '.join(known)})")
-    filling = _template_values(recipe, contract, attachments, words)
-    if isinstance(filling, str):
-        return _Misfit(recipe, filling, lacks=True)
-    return _Fit(recipe, tuple(dict.fromkeys([*verbs, *nouns, *_present(recipe.extras, words)])), filling)
+    files = _file_values(recipe, contract, attachments)
+    if isinstance(files, str):
+        return _Misfit(recipe, files, lacks=True)
+    values: dict[str, Any] = {}
+    for one in recipe.parameters:
+        value = _taken(one, recipe, contract.goal, words)
+        if value is None and one.is_required:
+            return _Misfit(recipe, _lack(one), lacks=True)
+        if value is not None or one.default is not None:
+            values[one.name] = one.default if value is None else value
+    matched = tuple(dict.fromkeys([*verbs, *nouns, *_present(recipe.extras, words)]))
+    return _Fit(recipe, matched, _filling(recipe, contract, files, values))
+
+
+def _filling(
+    recipe: Recipe, contract: Contract, files: TemplateValues, values: dict[str, Any]
+) -> TemplateValues:
+    absent = frozenset(one.name for one in recipe.parameters) - values.keys()
+    return TemplateValues({"goal": contract.goal, **files.values, **values}, files.groups, absent)
+
+
+def _taken(parameter: Parameter, recipe: Recipe, goal: str, words: Sequence[str]) -> Any:
+    """Return the value of a parameter that the goal's words give, or None."""
+    quoted = [phrase for groups in _QUOTED.findall(goal) if (phrase := "".join(groups).strip())]
+    if parameter.from_goal == "terms":
+        return " ".join(_terms(recipe, quoted, words)) or None
+    if parameter.from_goal == "phrase":
+        return quoted[0] if quoted else None
+    if parameter.from_goal == "phrases":
+        return quoted or None
+    if parameter.from_goal == "choice":
+        named = [word for word in words if word in parameter.schema.get("enum", ())]
+        return named[-1] if named else None
+    return None
+
+
+def _lack(parameter: Parameter) -> str:
+    if parameter.from_goal in ("terms", "phrase", "phrases"):
+        return 'the goal names nothing to look for; put it in quotes: find "late delivery" in the files'
+    choices = ", ".join(map(str, parameter.schema.get("enum", ())))
+    return (
+        f"the goal does not say {parameter.description or parameter.name}{f': {choices}' if choices else ''}"
+    )
 
 
 def _whole(fit: _Fit, contract: Contract) -> _Fit | _Misfit:
@@ -179,7 +201,9 @@ def _whole(fit: _Fit, contract: Contract) -> _Fit | _Misfit:
     ]
     if missed:
         return _Misfit(recipe, f"it leaves out what the goal says with {', '.join(missed[:MAX_TERMS])}")
-    if recipe.terms != bool(_QUOTED.search(contract.goal)):
+    is_searched = any(one.from_goal == "terms" for one in recipe.parameters)
+    has_quotes = bool(_QUOTED.search(contract.goal))
+    if has_quotes != is_searched and not (has_quotes and recipe.takes_quotes):
         return _Misfit(recipe, "it searches for quoted phrases, and does nothing else with them")
     if contract.constraints:
         return _Misfit(recipe, "it can't follow constraints")
@@ -207,28 +231,35 @@ def _is_form(word: str, term: str) -> bool:
     }
 
 
-def _template_values(
-    recipe: Recipe, contract: Contract, attachments: Sequence[Attachment], words: Sequence[str]
+def _file_values(
+    recipe: Recipe, contract: Contract, attachments: Sequence[Attachment]
 ) -> TemplateValues | str:
+    """Return the values that the attachments give to the recipe's templates, or what is missing."""
+    if recipe.needs == "nothing":
+        return TemplateValues()
     if recipe.needs == "script":
         return _script_values(attachments)
-    values: dict[str, str | int] = {}
-    if recipe.needs == "package":
-        packages = [
-            item for item in attachments if is_archive(item.filename) or item.filename.endswith(".py")
-        ]
-        if len(packages) != 1:
-            advice = "attach a package" if not packages else "attach only the one to work on"
-            return f"it needs {_NEEDS['package']}; there are {len(packages)}: {advice}"
-        values["attachment"] = packages[0].sha256
-    elif not attachments and not contract.context:
-        return f"it needs {_NEEDS['text']}, and there are none: attach a file"
-    if recipe.terms:
-        terms = _terms(recipe, contract.goal, words)
-        if not terms:
-            return 'the goal names nothing to look for; put it in quotes: find "late delivery" in the files'
-        values["query"] = " ".join(terms)
-    return TemplateValues(values)
+    if recipe.needs == "text":
+        if attachments or contract.context:
+            return TemplateValues()
+        return f"it needs {NEEDS['text']}, and there are none: attach a file"
+    fitting = [item for item in attachments if _is_for(item, recipe.needs)]
+    wanted = PROVIDED[recipe.needs]
+    if len(fitting) != len(wanted):
+        fewer = "attach a package" if recipe.needs == "package" else "attach what is missing"
+        more = "attach only the one to work on" if len(wanted) == 1 else "attach only the two"
+        advice = fewer if len(fitting) < len(wanted) else more
+        return f"it needs {NEEDS[recipe.needs]}; there are {len(fitting)}: {advice}"
+    return TemplateValues({name: item.sha256 for name, item in zip(wanted, fitting, strict=True)})
+
+
+def _is_for(attachment: Attachment, need: str) -> bool:
+    """Tell whether an attachment is of the kind that a recipe needs."""
+    name = attachment.filename.lower()
+    endings = {"tables": _TABLES, "table": _STRUCTURED}
+    if need == "package":
+        return is_archive(attachment.filename) or name.endswith(".py")
+    return need not in endings or name.endswith(endings[need])
 
 
 def _script_values(attachments: Sequence[Attachment]) -> TemplateValues | str:
@@ -238,7 +269,7 @@ def _script_values(attachments: Sequence[Attachment]) -> TemplateValues | str:
     inputs = [item for item in attachments if item not in scripts and item.filename not in expected]
     if len(scripts) != 1 or not inputs or any(is_archive(item.filename) for item in inputs):
         found = f"{count_of(len(scripts), 'script')} and {count_of(len(inputs), 'input')}"
-        return f"it needs {_NEEDS['script']}; attached are {found}"
+        return f"it needs {NEEDS['script']}; attached are {found}"
     if len(inputs) > MAX_INPUTS:
         return f"it runs a script on at most {MAX_INPUTS} inputs, not on {len(inputs)}"
     members: list[dict[str, str | int]] = [
@@ -258,10 +289,9 @@ def _script_values(attachments: Sequence[Attachment]) -> TemplateValues | str:
     )
 
 
-def _terms(recipe: Recipe, goal: str, words: Sequence[str]) -> list[str]:
+def _terms(recipe: Recipe, quoted: Sequence[str], words: Sequence[str]) -> list[str]:
     """Return the goal's quoted phrases, or without any its words except verbs, nouns and stop words."""
-    quoted = ["".join(groups).strip() for groups in _QUOTED.findall(goal)]
-    phrases = [f'"{phrase}"' for phrase in quoted if phrase]
+    phrases = [f'"{phrase}"' for phrase in quoted]
     known = {*recipe.stop_words}
     own = [*recipe.verbs, *recipe.nouns]
     plain = [word for word in words if word not in known and not any(_is_form(word, term) for term in own)]

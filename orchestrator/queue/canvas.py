@@ -8,7 +8,7 @@ from celery import Celery, Signature
 
 from orchestrator.chord import outbox
 from orchestrator.chord.outbox import JOINS_ONLY
-from orchestrator.executor import SavedRound
+from orchestrator.lifecycle.saved_round import SavedRound
 from orchestrator.memory.steps import StepMessage
 from orchestrator.memory.webhooks import DeliveryLease
 from orchestrator.models.arm_capability import ARMS

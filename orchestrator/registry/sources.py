@@ -1,9 +1,11 @@
-"""Finds the manifests of all arms: the built-in ones, those in ARMS_PATH and those of installed packages.
+"""Finds the manifests of all arms and all recipes: the built-in ones, an operator's and those of installed packages.
 
 ARMS_PATH is a list of directories, separated as in PATH. In each, `NAME/arm.toml` and `NAME.toml` are manifests; a
 directory with an `arm.toml` of its own is one arm. An installed package offers an arm by an entry point of the group
 `octollm.arms` that names a package with an `arm.toml` in it; the package is not imported to find it.
 Beside a manifest, `actions.json` (for NAME.toml: `NAME.actions.json`) may state the arm's actions.
+
+RECIPES_PATH is a list of directories, too; each JSON or YAML file in them is a recipe.
 """
 
 import importlib.metadata
@@ -21,8 +23,10 @@ REGISTRY: Final = Path(__file__).parent
 BUILT_IN: Final = "built-in"
 GROUP: Final = "octollm.arms"
 MANIFEST: Final = "arm.toml"
+RECIPES_PATH: Final = "RECIPES_PATH"
 MAX_FILES: Final = 1000
 MAX_FILE_BYTES: Final = 2**25
+_RECIPES: Final = frozenset((".json", ".yaml", ".yml"))
 _OWN: Final = frozenset((".json", ".md", ".py", ".toml"))
 # belongs to the tools of Python, not to us
 _NOT_MANIFESTS: Final = frozenset(("pyproject.toml", "ruff.toml"))
@@ -30,7 +34,10 @@ _NOT_MANIFESTS: Final = frozenset(("pyproject.toml", "ruff.toml"))
 
 @dataclass(frozen=True)
 class Source:
-    """A manifest's file, and where it was found: `origin` is built-in, ARMS_PATH or `package NAME`."""
+    """The file of a manifest or a recipe, and where it was found.
+
+    `origin` is built-in, ARMS_PATH, RECIPES_PATH or `package NAME`.
+    """
 
     path: Path
     origin: str
@@ -99,6 +106,22 @@ def find(registry: Path, arms_path: str) -> list[Source]:
     Raises SettingsError for a directory or an entry point that does not lead to a manifest.
     """
     return [*_built_in(registry), *_of_directories(arms_path), *_of_packages()]
+
+
+def find_recipes(registry: Path, recipes_path: str) -> list[Source]:
+    """Return the sources of all recipes: built-in, then those of RECIPES_PATH, each in order of names.
+
+    Of a directory that is not there the directory itself is returned.
+    """
+    own = [Source(path, BUILT_IN) for path in sorted((registry / "recipes").glob("*.json"))]
+    directories = [Path(text.strip()).absolute() for text in recipes_path.split(os.pathsep) if text.strip()]
+    return own + [Source(path, RECIPES_PATH) for directory in directories for path in _recipes_in(directory)]
+
+
+def _recipes_in(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return [directory]
+    return sorted(path for path in directory.iterdir() if path.suffix in _RECIPES and path.is_file())
 
 
 def _built_in(registry: Path) -> Iterator[Source]:

@@ -1,4 +1,4 @@
-"""Screens the goal, constraints and context of a submitted task before it is stored."""
+"""Screens the goal, constraints, context and parameters of a submitted task before it is stored."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -31,7 +31,7 @@ def screen(contract: Contract, policy: Policy) -> Contract:
     """
     if policy == "off":
         return contract
-    texts = list(strings_in([contract.goal, contract.constraints, contract.context]))
+    texts = list(strings_in([contract.goal, contract.constraints, contract.context, contract.parameters]))
     findings = scan(SEPARATOR.join(texts))
     _refuse(f for f in findings if f.is_injection and f.score >= CRITICAL_INJECTION)
     private = [finding for finding in findings if finding.kind.startswith(_HIGH_RISK)]
@@ -52,6 +52,7 @@ def screen(contract: Contract, policy: Policy) -> Contract:
         goal=clean(contract.goal),
         constraints=_mapped(contract.constraints, clean),
         context=_mapped(contract.context, clean),
+        parameters=_mapped(contract.parameters, clean),
         redacted=dict(sorted(counts.items())),
     )
 

@@ -5,18 +5,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 from sqlalchemy import Engine
 
 from orchestrator import settings
+from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import open_engine, statement
 from orchestrator.devserver import binaries
 from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.memory import roles
+from orchestrator.memory.hints import Hints
 from orchestrator.process.process_kind import KINDS
 from orchestrator.settings import Settings
 from tests.integration.kit import Engineer
 from tests.ledger import Ledger, registered
+from tests.waiting import wait_until
+from workers.runtime import process
+from workers.sweeper import Sweeper
+from workers.tasks import app
 
 Login = Callable[[str], Engine]
 
@@ -80,3 +87,26 @@ def login(postgres_url: str, engine: Engine) -> Iterator[Login]:
     with statement(engine) as conn:
         for kind in KINDS:
             conn.exec_driver_sql(f"DROP ROLE octollm_up_{kind}")
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Iterator["redis.Redis"]:
+    """A client of the broker."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def sweeper(engineer: Engineer, broker: "redis.Redis") -> Sweeper:
+    """A sweeper that has been connected for longer than a lease."""
+    process.start(app, service="tests")
+    settings = replace(engineer.settings, lease_seconds=0.05, heartbeat_seconds=0.01, poison_step=3)
+    sweeper = Sweeper(
+        WorkerProcess(settings, engineer.engine, Hints(settings.redis_url), app, owner="sweeper"), broker
+    )
+    sweeper.queue_again_after_flush()
+    time_to_trust = settings.lease_seconds
+    wait_until(
+        lambda: not sweeper._is_too_soon(1e9), 5 + time_to_trust, "the sweeper to trust its connection"
+    )
+    return sweeper

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, event
 
-from orchestrator import executor
+from orchestrator import conclusion, executor
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
-from orchestrator.executor import SavedRound, StepCompletion
+from orchestrator.executor import StepCompletion
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.retry import retry as retry_task
+from orchestrator.lifecycle.saved_round import SavedRound
 from orchestrator.memory import claims, events, tasks
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.steps import StepMessage
@@ -148,7 +149,7 @@ class Engineer:
     def conclude(self, claim: Claim, verdict: Verdict) -> Ended | SavedRound:
         """Conclude a round with a verdict, and open the next round's chord if there is one."""
         with transaction(self.engine) as conn:
-            concluded = executor.conclude(conn, claim, verdict, settings=self.settings)
+            concluded = conclusion.conclude(conn, claim, verdict, settings=self.settings)
             if isinstance(concluded, SavedRound):
                 _open_chord(conn, concluded)
         return concluded

@@ -316,27 +316,6 @@ def test_null_is_an_answer(engineer: Engineer) -> None:
     assert (row["state"], row["result"]["output"]) == ("done", None)
 
 
-def test_cancel_withdraws_what_is_pending_and_closes_the_waiting_row(engineer: Engineer) -> None:
-    task_id = engineer.start(gated("a"), gated("b"))
-    first = asked(engineer, task_id, "a")
-    decide(engineer, first)
-
-    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
-
-    assert asked(engineer, task_id, "a").state == "approved"
-    withdrawn = asked(engineer, task_id, "b")
-    assert (withdrawn.state, withdrawn.decided_by) == ("withdrawn", None)
-    assert engineer.states(task_id) == {
-        "$plan": "done",
-        "a": "cancelled",
-        "b": "cancelled",
-        "$judge": "cancelled",
-    }
-    assert [*kinds(engineer, task_id)].count("approval.withdrawn") == 1
-    with pytest.raises(AlreadyDecided):
-        decide(engineer, withdrawn)
-
-
 def test_a_repair_asks_again_about_what_it_will_do(engineer: Engineer) -> None:
     task_id = engineer.start({**gated("a"), "repair_inputs": {"seconds": 1}})
     decide(engineer, asked(engineer, task_id, "a"))

@@ -1,4 +1,4 @@
-"""Approvals that a process of 0.3 left pending when it ended their task: they are withdrawn, and nothing runs."""
+"""The approvals of a task that ends are withdrawn, also those that a process of 0.3 left pending, and nothing runs."""
 
 from typing import Any
 
@@ -84,3 +84,24 @@ def test_a_decision_is_settled_when_the_task_has_ended_whatever_its_step_is(
     )
 
     assert [sweep(worker), sweep(worker)] == [1, 0]
+
+
+def test_cancel_withdraws_what_is_pending_and_closes_the_waiting_row(engineer: Engineer) -> None:
+    task_id = engineer.start(gated("a"), gated("b"))
+    first = asked(engineer, task_id, "a")
+    decide(engineer, first)
+
+    cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+
+    assert asked(engineer, task_id, "a").state == "approved"
+    withdrawn = asked(engineer, task_id, "b")
+    assert (withdrawn.state, withdrawn.decided_by) == ("withdrawn", None)
+    assert engineer.states(task_id) == {
+        "$plan": "done",
+        "a": "cancelled",
+        "b": "cancelled",
+        "$judge": "cancelled",
+    }
+    assert [*kinds(engineer, task_id)].count("approval.withdrawn") == 1
+    with pytest.raises(AlreadyDecided):
+        decide(engineer, withdrawn)

@@ -31,7 +31,7 @@ from workers.arms.base import CancelToken
 from workers.arms.judge import RoundView, judge_round
 from workers.sandbox.backend import Isolation
 from workers.sandbox.readable_files import DISTRIBUTIONS
-from workers.sandbox.selection import SandboxStatus, select_sandbox
+from workers.sandbox.selection import Sandbox, SandboxStatus, backend_of, select_sandbox
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample_package"
 PLANTED_KEY = (FLAWED / "courier" / "carrier.ini").read_text().split()[-1]
@@ -318,6 +318,39 @@ def test_a_script_runs_on_one_file_and_its_output_is_reported(sandbox: SandboxSt
 
     assert (output["exit_code"], output["stdout"], output["complete"]) == (3, "3\n", True)
     assert output["stdout_sha256"] == hashlib.sha256(b"3\n").hexdigest()
+
+
+@pytest.mark.parametrize("isolation", list(Isolation)[1:])
+def test_a_script_gets_its_arguments_its_standard_input_and_its_files(isolation: Isolation) -> None:
+    script = b"""import sys
+names = sys.argv[2:]
+print([sys.argv[1], sys.stdin.read(), *(open(name).read() for name in names)])
+"""
+    files = {"show.py": script, "a.txt": b"one", "b.txt": b"two"}
+    named = [attachment_of(content, name).sha256 for name, content in files.items()]
+    inputs = {"attachments": named, "args": ["--say=$(id) é", "b.txt", "a.txt"], "stdin": "first\nlast é"}
+    backend = backend_of(isolation)
+    assert not isinstance(backend, str), backend
+
+    output = run(
+        assignment("executor", "script", inputs, files=files), sandbox=SandboxStatus(Sandbox(backend))
+    ).output
+
+    assert output["stdout"] == "['--say=$(id) é', 'first\\nlast é', 'two', 'one']\n"
+
+
+def test_a_script_without_arguments_is_given_the_paths_of_its_files(
+    tmp_path: Path, sandbox: SandboxStatus
+) -> None:
+    script = b"import os, sys\nprint([os.path.isdir(name) for name in sys.argv[1:]], sys.stdin.read())\n"
+    files = {"show.py": script, "a.txt": b"one", **packed(tmp_path / "code", module="")}
+    named = [attachment_of(content, name).sha256 for name, content in files.items()]
+
+    output = run(
+        assignment("executor", "script", {"attachments": named}, files=files), sandbox=sandbox
+    ).output
+
+    assert output["stdout"] == "[False, True] \n"
 
 
 def test_the_recipe_runs_a_script_on_every_input_and_finds_the_output_that_is_not_as_expected(

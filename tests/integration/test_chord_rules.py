@@ -1,9 +1,6 @@
 """The chord engine's rules 1 to 3, checked in the rows and in the statements that reach Postgres."""
 
-import multiprocessing
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,13 +10,11 @@ from celery import Celery
 from celery.app.task import Context
 from celery.signals import before_task_publish
 from celery.utils.functional import regen
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, event
 
 from orchestrator.chord import chord
 from orchestrator.chord.backend import PostgresBackend
 from orchestrator.chord.chord import ChordState, EncodedResult
-from orchestrator.chord.database import Database
 
 NOTHING = EncodedResult("SUCCESS", b"null")
 
@@ -354,63 +349,6 @@ def test_a_body_that_cant_be_published_stays_ready(postgres_url: str, backend: P
 
     assert state_of(backend, "c") == ChordState.READY
     away.backend.database.dispose()
-
-
-def test_a_connection_that_died_idle_is_replaced_without_an_error(backend: PostgresBackend) -> None:
-    with backend.transaction() as conn:
-        first = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-    with create_engine(backend.url).connect() as killer:
-        killer.exec_driver_sql(f"SELECT pg_terminate_backend({first}, 5000)")
-
-    with backend.transaction() as conn:
-        second = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-
-    assert first != second
-
-
-def test_a_transaction_gives_up_when_postgres_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.chord.database.RECONNECT_SECONDS", 0.2)
-    away = Database("postgresql://nobody@127.0.0.1:1/none")
-
-    with pytest.raises(OperationalError), away.transaction():
-        pass
-
-
-def test_a_forked_child_uses_its_own_connections(backend: PostgresBackend) -> None:
-    pids: Any = multiprocessing.get_context("fork").SimpleQueue()
-
-    def ask() -> int:
-        return int(
-            backend.database.run(lambda conn: conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
-        )
-
-    before = ask()
-    child = os.fork()
-    if child == 0:
-        pids.put(ask())
-        os._exit(0)
-    os.waitpid(child, 0)
-
-    assert pids.get() != before
-    assert ask() == before
-
-
-def test_the_first_process_creates_the_tables(postgres_url: str) -> None:
-    name = "chord_tables"
-    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as conn:
-        conn.exec_driver_sql(f"CREATE DATABASE {name}")
-    databases = [Database(postgres_url.rpartition("/")[0] + f"/{name}") for _ in range(6)]
-
-    with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda one: one.run(lambda conn: chord.lock(conn, "none")), databases))
-
-    assert found == [None] * 6
-    for one in databases:
-        one.dispose()
-    with admin.connect() as conn:
-        conn.exec_driver_sql(f"DROP DATABASE {name}")
-    admin.dispose()
 
 
 def test_a_waiting_chord_expires_only_if_the_application_sets_it(

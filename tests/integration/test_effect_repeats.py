@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.executor import SavedRound
 from orchestrator.lifecycle import cancel
+from orchestrator.lifecycle.saved_round import SavedRound
 from orchestrator.models.approval import Verb
 from orchestrator.models.verdict import Decision as Verdict
 from tests.integration.approval_kit import asked, decide

@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from orchestrator import executor
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import transaction
-from orchestrator.executor import SavedRound
 from orchestrator.lifecycle import requeue
 from orchestrator.lifecycle.ending import Ended
+from orchestrator.lifecycle.saved_round import SavedRound
 from orchestrator.memory import steps
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.ids import chord_id, step_id

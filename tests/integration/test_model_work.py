@@ -11,7 +11,7 @@ from celery.exceptions import Ignore
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import executor
+from orchestrator import conclusion
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
 from orchestrator.connections.redis_client import open_subscriber
@@ -203,7 +203,7 @@ def test_a_budget_too_small_for_a_plan_fails_before_any_call(planner: Planner) -
         planner.plan(claim)
     failed = failure("budget_exceeded", "", details=refused.value.details).error or {}
     with transaction(planner.engineer.engine) as conn:
-        executor.fail_task(conn, claim, error=failed, kind="planning_failed")
+        conclusion.fail_task(conn, claim, error=failed, kind="planning_failed")
 
     error = planner.engineer.task(claim.task_id).error or {}
     assert planner.fake.received == []
@@ -357,7 +357,7 @@ def test_a_step_without_budget_ends_the_task_and_keeps_finished_outputs(engineer
     with transaction(engineer.engine) as conn:
         assert claim.chord_id is not None
         chord.lock(conn, claim.chord_id)
-        ended = executor.exhaust(conn, claim, outcome)
+        ended = conclusion.exhaust(conn, claim, outcome)
 
     record = engineer.task(task)
     assert ended.status is TaskStatus.FAILED

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from orchestrator import executor
+from orchestrator import conclusion
 from orchestrator.chord import chord
 from orchestrator.chord.chord import Refused
 from orchestrator.chord.database import transaction
@@ -64,7 +64,7 @@ def test_rule_19_cancel_starts_again_when_a_new_round_was_saved_meanwhile(engine
         tasks.lock_task(conn, task_id)
         canceller.start()
         wait_until(lambda: engineer.ask("SELECT 1 FROM pg_locks WHERE NOT granted"), 5, "the cancel to wait")
-        saved = executor.conclude(conn, judge, verdict(Decision.FAILED, a="x"), settings=engineer.settings)
+        saved = conclusion.conclude(conn, judge, verdict(Decision.FAILED, a="x"), settings=engineer.settings)
         chord.open(conn, saved.chord_id, body=b"{}", size=1)  # type: ignore[union-attr]  # a repair is a round
     canceller.join(timeout=10)
 

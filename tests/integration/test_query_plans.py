@@ -30,6 +30,7 @@ LARGE = {
     "results",
     "artifacts",
     "approvals",
+    "planned_goals",
 }
 # used by a foreign application's cleanup; ours does not run them (celeryconfig.result_expires)
 NOT_OURS = {"chord.expire", "results.expire"}
@@ -56,6 +57,8 @@ SELECT 'appr_' || lpad(n::text, 16, '0'), t.tenant, t.id, 'step_' || t.id || 1, 
     '{}', repeat('0', 64), now(), 'reject', CASE WHEN n %% 2 = 0 THEN 'approved' ELSE 'rejected' END, 'me',
     now(), 'api', true
 FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM tasks) t;
+INSERT INTO planned_goals (task_id, tenant, words, meaning)
+SELECT id, tenant, '{word}', B'01' FROM tasks;
 INSERT INTO events (task_id, seq, type, payload)
 SELECT t.id, n, 'step.completed', '{}' FROM tasks t, generate_series(1, 10) n;
 INSERT INTO traces (task_id, round, kind, payload)
@@ -240,5 +243,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "decided_by": "me",
         "via": "api",
     }
+    texts |= {"words": ["word"], "meaning": "01", "least_likeness": 0.3, "max_compared": 1000, "max_near": 10}
+    texts |= {"max_steps": 12, "max_faults": 3, "max_text": 80, "is_kept": True}
     flags = {"progress": True, "store": True, "has_callback": True}
     return defaultdict(lambda: None, {**what, **lists, **sizes, **spans, **texts, **flags})

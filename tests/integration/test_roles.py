@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from orchestrator import executor, shortcut
+from orchestrator import conclusion, shortcut
 from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import cancel
 from orchestrator.memory import audit_log, keys, pools, retention, roles
@@ -265,7 +265,7 @@ def test_an_arm_without_budget_ends_its_task_and_lets_a_follower_run(
     claim = arm.take(leader, "a")
 
     with transaction(arm.engine) as conn:
-        executor.exhaust(conn, claim, failed("budget_exceeded"))
+        conclusion.exhaust(conn, claim, failed("budget_exceeded"))
 
     assert engineer.task(leader).status == "failed"
     assert engineer.states(follower) == {"$plan": "queued"}

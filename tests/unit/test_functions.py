@@ -16,15 +16,14 @@ from orchestrator.models.errors import (
     InvalidOutput,
     InvalidStepInput,
     OutcomeUnknown,
-    StepError,
     Stopped,
     ToolTimeout,
 )
-from orchestrator.models.step_result import ResultStatus, StepResult
-from tests.function_kit import add_arm
+from orchestrator.models.step_result import ResultStatus
+from tests.function_kit import add_arm, error_of, run
 from tests.unit.arm_kit import assignment, attachment_of
 from tests.waiting import wait_until
-from workers.arms.base import Assignment, load_arm
+from workers.arms.base import Assignment
 from workers.arms.functions import MAX_MESSAGE_CHARACTERS
 
 Act = Callable[..., Assignment]
@@ -45,18 +44,6 @@ def act(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Act:
         return replace(assignment(arm.arm_id, "act", inputs, files=files), **more)
 
     return make
-
-
-def run(given: Assignment) -> StepResult:
-    """Run the step."""
-    return load_arm(given.arm).run(given)
-
-
-def error_of(given: Assignment) -> StepError:
-    """Run the step and return the error that it raises."""
-    with pytest.raises(StepError) as raised:
-        run(given)
-    return raised.value
 
 
 def test_inputs_become_the_types_of_the_hints(act: Act) -> None:

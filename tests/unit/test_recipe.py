@@ -6,7 +6,8 @@ from orchestrator.models.errors import Unplannable
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import path_lengths
-from orchestrator.planner.recipe import plan_by_recipe, recipes
+from orchestrator.planner.recipe import plan_by_recipe
+from orchestrator.planner.recipes import recipes
 
 PACKAGE = Attachment("a" * 64, "thing-1.0.tar.gz", "application/gzip", 1)
 NOTES = Attachment("b" * 64, "notes.txt", "text/plain", 1)

@@ -24,6 +24,8 @@ MAX_CHARACTERS = 50_000
 """The longest answer as text; a longer one is cut, and is whole in the step's output."""
 _SPOKEN = ("answer", "explanation", "text", "values")
 """Members of an output that are an answer by themselves, in order of preference."""
+NOTHING = "(nothing)"
+"""An empty list or object, as text."""
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -90,6 +92,8 @@ def rendered(value: Any) -> str:
     """Return a JSON value as text for people: places as file:line, records as a table, other lists as lines."""
     if isinstance(value, str):
         return value
+    if value in ([], {}):
+        return NOTHING
     if isinstance(value, list) and value and all(_is_place(item) for item in value):
         return "\n".join(map(_place, value))
     if isinstance(value, list) and value:
@@ -153,9 +157,9 @@ def _cell(value: Any) -> str:
 
 
 def _member(name: str, value: Any) -> str:
-    if isinstance(value, (list, dict)) and value:
+    if (isinstance(value, (list, dict)) and value) or (isinstance(value, str) and "\n" in value):
         return f"{name}:\n" + "\n".join(f"  {line}" for line in rendered(value).splitlines())
-    return f"{name}: {_inline(value)}"
+    return f"{name}: {NOTHING if value in ([], {}) else _inline(value)}"
 
 
 def _inline(value: Any) -> str:

@@ -17,6 +17,7 @@ from orchestrator.models.task_contract import Attachment
 from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive
 from workers.arms.base import ActionArm, Arm, Assignment, answer
+from workers.arms.line_search import find_lines
 from workers.arms.reading import read_by_parts, whole_passages
 from workers.arms.sources import (
     SourceText,
@@ -59,6 +60,7 @@ def make(_sandbox: SandboxStatus) -> Arm:
             "collect": collect,
             "compare": compare,
             "answer": answer_question,
+            "find_lines": find_lines,
         }
     )
 

@@ -83,6 +83,12 @@ def folders(attachments: Sequence[Attachment]) -> list[str]:
     return [_folder(attachment, index, attachments) for index, attachment in enumerate(attachments)]
 
 
+def paths_of(attachments: Sequence[Attachment]) -> list[str]:
+    """Return for each attachment its path in a workspace: of an archive the directory that it is unpacked in."""
+    names = ["." if is_archive(attachment.filename) else plain_name(attachment) for attachment in attachments]
+    return [f"{folder}/{name}" for folder, name in zip(folders(attachments), names, strict=True)]
+
+
 def plain_name(attachment: Attachment) -> str:
     """Return the name that the attachment has as a file: one part of a path, at most 200 bytes."""
     name = PurePosixPath(attachment.filename.replace("\\", "/").replace("\0", "")).name.encode()[:200]

@@ -25,11 +25,12 @@ _COVERAGE_RUN = Path(__file__).parents[1] / "sandbox" / "inside" / "coverage_run
 
 @dataclass(frozen=True)
 class Command:
-    """One call of a tool: its name, its argument list and its whole environment."""
+    """One call of a tool: its name, its argument list, its whole environment and its standard input."""
 
     tool: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
+    stdin: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,12 @@ def coverage_run(places: ToolPaths, *, paths: Sequence[str]) -> Command:
     return Command("coverage", argv, _pytest_environment(places))
 
 
-def python_script(places: ToolPaths, *, script: str, argument: str | None) -> Command:
-    """Return the call that runs a script of the inputs, with the path of another input as its argument."""
-    names = inside(places.host, [script, *([argument] if argument is not None else [])])
+def python_script(places: ToolPaths, *, script: str, args: Sequence[str], stdin: str = "") -> Command:
+    """Return the call that runs a script of the inputs with these arguments; it starts in the inputs' directory."""
+    (name,) = inside(places.host, [script])
     # by -P, the script's own directory is not searched for modules
-    argv = _bare_python(*(str(places.inputs / name) for name in names))
-    return Command("python", argv, _environment(places.scratch))
+    argv = _bare_python(str(places.inputs / name), *args)
+    return Command("python", argv, _environment(places.scratch), stdin.encode())
 
 
 def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
@@ -194,5 +195,6 @@ def run_tool(
             environment=made.environment,
             limits=sandbox.limits,
             checkpoint=assignment.checkpoint,
+            stdin=made.stdin,
         )
     return finished, places

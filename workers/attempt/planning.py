@@ -8,10 +8,12 @@ from typing import Any
 import structlog
 
 from orchestrator.bootstrap import WorkerProcess
+from orchestrator.cache.exact import control_of
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
-from orchestrator.memory import rounds
+from orchestrator.memory import planned_goals, rounds
+from orchestrator.memory.planned_goals import EarlierPlan, Goal
 from orchestrator.memory.pools import ArmStatistics
 from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
@@ -23,7 +25,7 @@ from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
 from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.gates import add_gates
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
-from orchestrator.planner.recipe import plan_by_recipe
+from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
 from orchestrator.router import ArmState, Route, Router
 from workers.arms.base import models_used
 from workers.attempt import result_cache, semantic_cache
@@ -59,7 +61,9 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
 
 
 def make_plan(attempt: AttemptContext) -> Plan:
-    """Return the plan for the claimed task: the client's, else a model's where one is configured, else a recipe's.
+    """Return the plan for the claimed task: the client's, or the recipe's that it names, else a model's or a recipe's.
+
+    A recipe is chosen by the goal's words where no model is configured.
 
     When the models give no plan, a recipe is used only if it does all that the goal says, and the plan records it;
     otherwise the models' failure is raised. A retry takes the plan of the task that it repeats, checked again, because
@@ -72,11 +76,14 @@ def make_plan(attempt: AttemptContext) -> Plan:
     if source := source_of(attempt.claim.spec):
         return _earlier_plan(attempt, source)
     attachments = attempt.attachments
+    if contract.recipe is not None:
+        return plan_by_name(contract, attachments, tenant=tenant)
     model = model_of(attempt)
     if model is None:
         return plan_by_recipe(contract, attachments, tenant=tenant)
     try:
-        return plan_by_model(_asker(model), contract, attachments, tenant=tenant)
+        earlier = _recall(attempt)
+        return plan_by_model(_asker(model), contract, attachments, tenant=tenant, earlier=earlier)
     except (MustWait, BudgetExceeded, ModelRefused):
         raise
     except (StepError, InvalidPlan) as failure:
@@ -95,6 +102,23 @@ def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
         contract=attempt.contract,
         origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )
+
+
+def _recall(attempt: AttemptContext) -> Sequence[EarlierPlan]:
+    """Return the plans of earlier tasks like this one, and keep its goal for later ones.
+
+    A task that must not be answered from the cache takes no hints; one that must not be stored there is no hint.
+    """
+    contract, claim = attempt.contract, attempt.claim
+    control = control_of(contract)
+    is_kept = control.stores and not contract.redacted
+    if attempt.process.settings.plan_hints == "off" or not (control.reads or is_kept):
+        return ()
+    with statement(attempt.process.engine) as conn:
+        earlier = planned_goals.recall(
+            conn, claim.tenant, claim.task_id, Goal.of(contract.goal), is_kept=is_kept
+        )
+    return earlier if control.reads else ()
 
 
 def _asker(model: AttemptModel) -> Ask:

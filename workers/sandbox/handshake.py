@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,19 @@ def open_pipe() -> Iterator[Pipe]:
     finally:
         pipe.close_read()
         pipe.close_write()
+
+
+@contextmanager
+def open_input(content: bytes) -> Iterator[Pipe]:
+    """Give a pipe that `content` is read from; it is a deleted file, so that nobody has to write it."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        pipe = Pipe(os.dup(file.fileno()), -1)
+    try:
+        yield pipe
+    finally:
+        pipe.close_read()
 
 
 def spawn(start: SandboxStart, pipes: Mapping[str, Pipe]) -> "subprocess.Popen[bytes]":

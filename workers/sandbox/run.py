@@ -37,8 +37,11 @@ def run(
     environment: Mapping[str, str],
     limits: ToolLimits,
     checkpoint: Callable[[], None],
+    stdin: bytes = b"",
 ) -> ToolResult:
     """Run `argv` in the cell with `environment` alone; call it from a thread that lives as long as the tool.
+
+    The tool reads `stdin` as its standard input, and then its end.
 
     Calls `checkpoint` several times a second; an exception from it ends the tool. Raises ToolTimeout after
     `limits.wall_seconds`, ToolFailed for a tool that uses too much, SandboxUnavailable when the sandbox does not
@@ -52,6 +55,8 @@ def run(
         inherited = HandshakePipes(
             go=pipes["go"].read, ready=pipes["ready"].write, report=pipes["report"].write
         )
+        if stdin:
+            pipes["stdin"] = kept.enter_context(handshake.open_input(stdin))
         start = cell.start(argv, environment, inherited)
         bounds = {"stdout": limits.output_bytes, "stderr": limits.output_bytes, "report": limits.report_bytes}
         outputs = {name: _Output(pipes[name].read, bound) for name, bound in bounds.items()}

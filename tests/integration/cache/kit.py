@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from orchestrator import executor
+from orchestrator import conclusion, executor
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
@@ -82,7 +82,7 @@ class Company:
             claim
         ):
             with transaction(self.process.engine) as conn:
-                ended = executor.complete_by(conn, claim, found.source, layer=found.entry.layer)
+                ended = conclusion.complete_by(conn, claim, found.source, layer=found.entry.layer)
             self.cache.put(found.entry, seconds=found.source.left_seconds)
             return ended
         self._adopt(claim, check_plan({"steps": list(steps or [COLLECT])}))
@@ -119,7 +119,7 @@ class Company:
             read = rounds.read_results(conn, task_id, number=claim.round)
         cacheable = result_cache.admit(AttemptContext.of(self.process, claim), verdict, read)
         with transaction(self.process.engine) as conn:
-            ended = executor.conclude(
+            ended = conclusion.conclude(
                 conn,
                 claim,
                 verdict,

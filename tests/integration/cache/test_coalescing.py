@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import executor
+from orchestrator import conclusion
 from orchestrator.chord.database import transaction
 from orchestrator.lifecycle import cancel, ending, submission
 from orchestrator.models.caller import Caller, IdempotencyKey
@@ -154,7 +154,7 @@ def test_a_permanent_failure_is_shared_and_a_passing_one_promotes_a_follower(
     claim = company.engineer.take(leader, "$plan")
 
     with transaction(company.process.engine) as conn:
-        executor.fail_task(conn, claim, error={"code": code, "message": "no"}, kind="planning_failed")
+        conclusion.fail_task(conn, claim, error={"code": code, "message": "no"}, kind="planning_failed")
 
     task = company.engineer.task(follower)
     assert task.status == status
@@ -178,7 +178,7 @@ def test_an_exhausted_budget_promotes_a_follower(company: Company) -> None:
     claim = company.engineer.take(leader, "a")
 
     with transaction(company.process.engine) as conn:
-        executor.exhaust(conn, claim, _out_of_budget())
+        conclusion.exhaust(conn, claim, _out_of_budget())
 
     assert company.engineer.task(leader).status == "failed"
     assert company.engineer.states(follower) == {"$plan": "queued"}

@@ -1,0 +1,189 @@
+"""Concludes a round by its verdict, and ends a task for any other reason that an attempt finds; in one transaction."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orchestrator.cache.admission import Admission
+from orchestrator.cache.coalescing import FreshResult
+from orchestrator.chord import chord
+from orchestrator.lifecycle.ending import Ended, Ending, end_task, task_error
+from orchestrator.lifecycle.event_payloads import (
+    attempt_decision,
+    result_of,
+    started_events,
+    step_event,
+    verdict_event,
+)
+from orchestrator.lifecycle.fencing import finish_row, open_task
+from orchestrator.lifecycle.repair import NoRepair, plan_repair
+from orchestrator.lifecycle.round_rows import RoundLayout
+from orchestrator.lifecycle.saved_round import RoundFacts, SavedRound, save_round
+from orchestrator.memory import events, rounds, steps
+from orchestrator.memory.claims import Claim
+from orchestrator.memory.tasks import LockedTask
+from orchestrator.models import record
+from orchestrator.models.arm_capability import find_action
+from orchestrator.models.errors import BudgetExceeded
+from orchestrator.models.execution_state import StepState, TaskStatus
+from orchestrator.models.ids import chord_id
+from orchestrator.models.step_result import StepResult
+from orchestrator.models.task_contract import Contract, Priority
+from orchestrator.models.verdict import Decision, Verdict
+from orchestrator.models.wording import count_of
+from orchestrator.settings import Settings
+
+
+def conclude(
+    conn: Connection,
+    claim: Claim,
+    verdict: Verdict,
+    *,
+    settings: Settings,
+    admission: Admission | None = None,
+) -> Ended | SavedRound:
+    """Save the verdict and skip the steps that it leaves blocked; then end the task or save a repair round.
+
+    Rule 12 of ENGINE.md. `admission` says what the result may do for other tasks. Raises Refused when the judge's
+    claim is not the current one.
+    """
+    chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.DONE, {"decision": verdict.decision.value})
+    rounds.save_verdict(conn, task.id, number=claim.round, verdict=verdict)
+    skipped = steps.skip_blocked(conn, task.id, round_number=claim.round)
+    passed = completion(claim, verdict, admission)
+    facts = [*(("step.skipped", {"step": name, "round": claim.round}) for name in skipped), *passed.facts]
+    if verdict.decision is Decision.FAILED:
+        decisions = {"verdict": verdict.to_record()}
+        events.write(conn, task.id, facts, round_number=claim.round, decisions=decisions)
+        return _repair_or_reject(conn, task, verdict, settings=settings)
+    return end_task(conn, task, replace(passed, facts=facts))
+
+
+def _repair_or_reject(
+    conn: Connection, task: LockedTask, verdict: Verdict, *, settings: Settings
+) -> Ended | SavedRound:
+    plan = rounds.read(conn, task.id, number=task.round).plan
+    outcomes = steps.results_of(conn, task.id, round_number=task.round)
+    budget = Contract.from_record(task.contract).budget
+    repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
+    if isinstance(repair, NoRepair):
+        actions = [find_action(row.offer) for row in outcomes]
+        has_writes = any(action is None or action.effects == "write" for action in actions)
+        return _reject(conn, task, verdict, reason=repair.reason, has_writes=has_writes)
+    chord.close(conn, chord_id(task.id, round_number=task.round))
+    layout = RoundLayout(
+        task_id=task.id,
+        number=task.round + 1,
+        priority=Priority(task.priority).broker_priority,
+        routes={row.name: row.offer for row in outcomes},
+        reruns=repair.reruns,
+        kept=repair.kept,
+        feedback=verdict.faulty,
+        repeats=repair.repeats,
+    )
+    reruns = sorted(repair.reruns)
+    fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}
+    decision = {"repair": True, "reruns": reruns, "kept": dict(repair.kept)}
+    recorded = RoundFacts([("task.repair", fact)], {"repair": decision})
+    return save_round(conn, task, plan, layout, recorded, settings=settings)
+
+
+def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str, has_writes: bool) -> Ended:
+    checks = [finding for finding in verdict.findings if finding.required]
+    failed = [finding.explanation for finding in checks if finding.met is False]
+    error = task_error(
+        "validation_failed",
+        code="validation_failed",
+        message=f"The judge rejected the result: {len(failed)} of {count_of(len(checks), 'check')} failed; {reason}.",
+        details="; ".join(failed),
+    )
+    ending = Ending(
+        TaskStatus.FAILED,
+        result=result_of(verdict),
+        error=error,
+        decisions={"repair": {"repair": False, "reason": reason}},
+        has_writes=has_writes,
+    )
+    return end_task(conn, task, ending)
+
+
+def completion(claim: Claim, verdict: Verdict, admission: Admission | None) -> Ending:
+    """Return how a task ends whose result the judge did not reject."""
+    decisions = {"verdict": verdict.to_record()}
+    if admission is not None:
+        decisions["admission"] = asdict(admission)
+    return Ending(
+        TaskStatus.COMPLETED,
+        result=result_of(verdict),
+        facts=[("judge.verdict", verdict_event(claim, verdict))],
+        decisions=decisions,
+        admission=admission or Admission(is_shared=False),
+    )
+
+
+def complete_by(conn: Connection, claim: Claim, source: FreshResult, *, layer: str) -> Ended:
+    """Complete a task with another task's result, in the transaction that stores the planner's outcome.
+
+    Raises Refused like `adopt`.
+    """
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.DONE, {"source_task_id": source.source_id})
+    cache = {
+        "layer": layer,
+        "source_task_id": source.source_id,
+        "age_seconds": round(source.age_seconds, 3),
+    }
+    ending = Ending(
+        TaskStatus.COMPLETED,
+        result=source.result,
+        facts=[("task.cache", cache)],
+        decisions={"cache": {**cache, "outcome": "hit"}},
+        admission=Admission(is_shared=True),
+        cache=cache,
+    )
+    return end_task(conn, task, ending)
+
+
+def exhaust(conn: Connection, claim: Claim, result: StepResult) -> Ended:
+    """End the task with a partial result because this step found no budget left.
+
+    The backend holds the lock of the chord `claim.chord_id`. Raises Refused like `complete`.
+    """
+    task = open_task(conn, claim)
+    finished = finish_row(conn, claim, StepState.FAILED, result.to_record())
+    error = result.error or {}
+    ending = Ending(
+        TaskStatus.FAILED,
+        error=task_error(
+            "budget_exceeded", code=error["code"], message=error["message"], details=_as_text(error)
+        ),
+        facts=[*started_events([finished]), step_event(claim, result, finished)],
+        decisions={"attempt": attempt_decision(claim, result, finished)},
+    )
+    return end_task(conn, task, ending)
+
+
+def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind: str) -> Ended:
+    """End the task because its planning or its judging failed. Raises Refused like `adopt`."""
+    if claim.round:
+        chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
+    task = open_task(conn, claim)
+    finish_row(conn, claim, StepState.FAILED, {"error": dict(error)})
+    reason = task_error(
+        BudgetExceeded.code if error["code"] == BudgetExceeded.code else kind,
+        code=error["code"],
+        message=error["message"],
+        retryable=bool(error.get("retryable")),
+        details=_as_text(error),
+    )
+    return end_task(conn, task, Ending(TaskStatus.FAILED, error=reason))
+
+
+def _as_text(error: Mapping[str, Any]) -> str | None:
+    """Return an error's details as JSON text: the client libraries parse them as a string."""
+    details = error.get("details")
+    return record.encode(details) if details else None
