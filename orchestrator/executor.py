@@ -6,14 +6,21 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from orchestrator.lifecycle import approvals, loops
 from orchestrator.lifecycle.event_payloads import (
+    attempt_decision,
+    queued_events,
     reused_event,
+    started_events,
+    step_event,
 )
 from orchestrator.lifecycle.fencing import finish_row, open_task
-from orchestrator.lifecycle.retry import RoundReuse
+from orchestrator.lifecycle.retry import RoundReuse, plan_reuse, source_of
 from orchestrator.lifecycle.round_rows import RoundLayout
 from orchestrator.lifecycle.saved_round import RoundFacts, SavedRound, save_round
+from orchestrator.memory import events, steps
 from orchestrator.memory.claims import Claim
+from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import StepMessage
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.loop import Spread
@@ -88,3 +95,44 @@ def complete(
     holds the lock of the chord `claim.chord_id`. Raises Refused for a late duplicate, or an attempt that is not the
     current one.
     """
+    task = open_task(conn, claim)
+    spread_facts: list[Fact] = []
+    if isinstance(outcome, Spread):
+        # before the spread is closed: its end would let the gather begin
+        spread_facts = loops.save_items(conn, task, claim, outcome, settings=settings)
+    result = outcome.result if isinstance(outcome, Spread) else outcome
+    finished = finish_row(conn, claim, StepState(result.status.value), result.to_record())
+    # a success may arrive while a person is asked whether there was one
+    answered = approvals.withdraw_outcome(conn, task, claim.id) if claim.spec.get("once") else []
+    begun = steps.release(
+        conn,
+        task.id,
+        round_number=claim.round,
+        max_parallel=settings.max_parallel_arms,
+        redispatch_seconds=settings.redispatch_seconds,
+    )
+    events.write(
+        conn,
+        task.id,
+        [
+            *started_events([finished]),
+            step_event(claim, result, finished),
+            *spread_facts,
+            *answered,
+            *queued_events(begun),
+        ],
+        round_number=claim.round,
+        decisions={"attempt": attempt_decision(claim, result, finished)},
+        progress=True,
+    )
+    approvals.request(conn, task, begun)
+    return StepCompletion(finished.seconds, begun)
+
+
+def _reuse(conn: Connection, claim: Claim, plan: Plan) -> RoundReuse:
+    """Return which steps of a retry keep their results; none for a task that repeats no other."""
+    source = source_of(claim.spec)
+    if source is None:
+        return plan_reuse(plan, ())
+    outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
+    return plan_reuse(plan, outcomes, from_step=source.from_step)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.chord.chord import Refused
-from orchestrator.executor import SavedRound, StepCompletion
+from orchestrator.executor import StepCompletion
 from orchestrator.lifecycle.ending import Ended
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import Engineer
