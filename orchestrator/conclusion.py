@@ -18,7 +18,7 @@ from orchestrator.lifecycle.event_payloads import (
     verdict_event,
 )
 from orchestrator.lifecycle.fencing import finish_row, open_task
-from orchestrator.lifecycle.repair import NoRepair, plan_repair
+from orchestrator.lifecycle.repair import NoRepair, earlier_loops, plan_repair
 from orchestrator.lifecycle.round_rows import RoundLayout
 from orchestrator.lifecycle.saved_round import RoundFacts, SavedRound, save_round
 from orchestrator.memory import events, rounds, steps
@@ -84,6 +84,7 @@ def _repair_or_reject(
         kept=repair.kept,
         feedback=verdict.faulty,
         repeats=repair.repeats,
+        earlier=earlier_loops(plan, repair.reruns, verdict, outcomes, task_id=task.id, number=task.round),
     )
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}

@@ -1,7 +1,7 @@
 """Runs a task's rounds as dataflow: adopts a plan, completes a step and releases what it freed; in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,7 +16,7 @@ from orchestrator.lifecycle.event_payloads import (
 )
 from orchestrator.lifecycle.fencing import finish_row, open_task
 from orchestrator.lifecycle.retry import RoundReuse, plan_reuse, source_of
-from orchestrator.lifecycle.round_rows import RoundLayout
+from orchestrator.lifecycle.round_rows import EarlierLoop, RoundLayout
 from orchestrator.lifecycle.saved_round import RoundFacts, SavedRound, save_round
 from orchestrator.memory import events, steps
 from orchestrator.memory.claims import Claim
@@ -68,6 +68,7 @@ def first_round(
         reruns=reuse.reruns,
         kept=reused,
         repeats=reuse.repeats,
+        earlier=_earlier_loops(plan, reuse),
     )
     graph = [
         {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
@@ -84,6 +85,18 @@ def first_round(
         *(reused_event(layout, row) for row in reuse.kept.values()),
     ]
     return layout, RoundFacts(facts, decisions)
+
+
+def _earlier_loops(plan: Plan, reuse: RoundReuse) -> dict[str, EarlierLoop]:
+    """Return which items of a retry's steps with for_each are not run again: those that are done, as they are kept."""
+    source = reuse.source
+    if source is None:
+        return {}
+    return {
+        step.id: EarlierLoop(source.task_id, source.round, None if step.id == source.from_step else ())
+        for step in plan.steps
+        if step.for_each is not None and step.id in reuse.reruns
+    }
 
 
 def complete(
@@ -135,4 +148,4 @@ def _reuse(conn: Connection, claim: Claim, plan: Plan) -> RoundReuse:
     if source is None:
         return plan_reuse(plan, ())
     outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
-    return plan_reuse(plan, outcomes, from_step=source.from_step)
+    return replace(plan_reuse(plan, outcomes, from_step=source.from_step), source=source)

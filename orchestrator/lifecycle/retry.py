@@ -43,11 +43,13 @@ class RoundReuse:
     """The steps that a retry's round runs again, and by name the rows whose results it keeps.
 
     `repeats` are those of the former whose action must not run twice and took effect, or may have: they ask first.
+    `source` is the task that is repeated, None for a task that repeats no other.
     """
 
     reruns: frozenset[str]
     kept: Mapping[str, StepOutcome]
     repeats: frozenset[str] = frozenset()
+    source: RetrySource | None = None
 
 
 def retry(
@@ -86,10 +88,14 @@ def source_of(plan_spec: Mapping[str, Any]) -> RetrySource | None:
 
 
 def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | None = None) -> RoundReuse:
-    """Keep the steps that are done; run again the others, `from_step`, and all steps that depend on either."""
-    done = {row.name: row for row in outcomes if row.state is StepState.DONE}
-    again = {step.id for step in plan.steps if step.id not in done or step.id == from_step}
-    reruns = frozenset(again | descendants(plan, again))
+    """Keep the steps that are done; run again the others, `from_step`, and all steps that depend on either.
+
+    A step with for_each is done if all of its items are. A step that its `when` skipped is asked again, but not the steps that depend on it.
+    """
+    done = {row.name: row for row in outcomes if row.state is StepState.DONE and not row.failed_items}
+    skipped = {row.name for row in outcomes if row.is_skipped}
+    again = {step.id for step in plan.steps if step.id not in done.keys() | skipped or step.id == from_step}
+    reruns = frozenset(again | descendants(plan, again) | skipped & {step.id for step in plan.steps})
     kept = {name: row for name, row in done.items() if name not in reruns}
     return RoundReuse(
         reruns, kept, frozenset(row.name for row in outcomes if row.took_effect and row.name in reruns)

@@ -15,6 +15,8 @@ LOOP_ARM: Final = "judge"
 """The arm whose workers spread and gather: they may insert steps and sign permits, and the arms' own may not."""
 LOOP_SECONDS: Final = 120.0
 """How long a spread or a gather may take."""
+FAILED_ITEMS: Final = "failed_with"
+"""The member of a gather's evidence that counts the items that failed, by the code of their error."""
 MEMBER: Final = "part"
 """The member of a row's spec that says which part of a loop it is."""
 

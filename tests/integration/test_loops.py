@@ -7,6 +7,7 @@ import pytest
 from orchestrator.chord.chord import Refused
 from orchestrator.executor import StepCompletion
 from orchestrator.lifecycle.ending import Ended
+from orchestrator.lifecycle.saved_round import SavedRound
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import Engineer
 from workers.attempt import judging, pipeline
@@ -163,3 +164,77 @@ def test_the_judge_requires_that_no_item_fails(engineer: Engineer) -> None:
     error = engineer.task(task_id).error
     assert error is not None
     assert "/failed is 1" in str(error["details"])
+
+
+def test_a_repair_runs_only_the_failed_items_again(engineer: Engineer) -> None:
+    task_id = found(engineer, "x", "y", "z", repair_inputs={"values": "repaired"})
+    run(engineer, task_id, "fix[]")
+    for name in ("fix[0]", "fix[2]"):
+        engineer.do(task_id, name, output={"summary": name})
+    engineer.fail(task_id, "fix[1]")
+    run(engineer, task_id, "fix")
+    judge(engineer, task_id)
+
+    begun = run(engineer, task_id, "fix[]")
+
+    assert [message.name for message in begun.released] == ["fix[1]"]
+    assert begun.released[0].spec["inputs"] == {"values": "repaired"}
+    assert begun.released[0].spec["feedback"] == "failed with tool_failed: it failed"
+    engineer.do(task_id, "fix[1]", output={"summary": "mended"})
+    run(engineer, task_id, "fix")
+    assert output_of(engineer, task_id)["items"] == [
+        {"summary": "fix[0]"},
+        {"summary": "mended"},
+        {"summary": "fix[2]"},
+    ]
+    assert isinstance(judge(engineer, task_id), Ended)
+    assert engineer.task(task_id).status == "completed"
+
+
+def test_a_retry_runs_only_the_failed_items_again(engineer: Engineer) -> None:
+    task_id = found(engineer, "x", "y")
+    run(engineer, task_id, "fix[]")
+    engineer.do(task_id, "fix[0]", output={"summary": "kept"})
+    engineer.fail(task_id, "fix[1]")
+    run(engineer, task_id, "fix")
+    judge(engineer, task_id)
+
+    again = engineer.retry(task_id)
+
+    begun = run(engineer, again, "fix[]")
+    assert [message.name for message in begun.released] == ["fix[1]"]
+    engineer.do(again, "fix[1]", output={"summary": "mended"})
+    run(engineer, again, "fix")
+    assert output_of(engineer, again)["items"] == [{"summary": "kept"}, {"summary": "mended"}]
+
+
+def test_a_retry_from_a_loop_runs_all_of_its_items_again(engineer: Engineer) -> None:
+    task_id = found(engineer, "x", "y")
+    run(engineer, task_id, "fix[]")
+    for name in ("fix[0]", "fix[1]"):
+        engineer.do(task_id, name, output={"summary": name})
+    run(engineer, task_id, "fix")
+    judge(engineer, task_id)
+
+    again = engineer.retry(task_id, from_step="fix")
+    begun = run(engineer, again, "fix[]")
+
+    assert [message.name for message in begun.released] == ["fix[0]", "fix[1]"]
+
+
+def test_a_retry_from_the_step_before_reuses_the_items_that_are_the_same(engineer: Engineer) -> None:
+    task_id = found(engineer, "x", "y")
+    run(engineer, task_id, "fix[]")
+    for name in ("fix[0]", "fix[1]"):
+        engineer.do(task_id, name, output={"summary": name})
+    run(engineer, task_id, "fix")
+    judge(engineer, task_id)
+
+    again = engineer.retry(task_id, from_step="find")
+    engineer.do(again, "find", output={"summary": "found", "values": {"list": ["new", "x"]}})
+    begun = run(engineer, again, "fix[]")
+    engineer.do(again, "fix[0]", output={"summary": "new"})
+    run(engineer, again, "fix")
+
+    assert [message.name for message in begun.released] == ["fix[0]"]
+    assert output_of(engineer, again)["items"] == [{"summary": "new"}, {"summary": "fix[0]"}]

@@ -11,7 +11,7 @@ from orchestrator.lifecycle import output_offload
 from orchestrator.memory import loops
 from orchestrator.memory.loops import LoopPart
 from orchestrator.models.execution_state import StepState
-from orchestrator.models.loop import Part, Spread, part_of
+from orchestrator.models.loop import FAILED_ITEMS, Part, Spread, part_of
 from orchestrator.models.step_result import FILES, ResultStatus, StepResult
 from orchestrator.models.wording import count_of
 from orchestrator.planner.references import resolve
@@ -68,7 +68,7 @@ def _gather(attempt: AttemptContext) -> StepResult:
     return StepResult(
         ResultStatus.DONE,
         output=output,
-        evidence=[{"items": dict(Counter(str(item.state) for item in items))}],
+        evidence=[{FAILED_ITEMS: dict(Counter(error["code"] for error in errors))}],
         warnings=[*warnings[:_MAX_WARNINGS], *([f"and {left} more warnings of items"] if left > 0 else [])],
         provenance={"part": Part.GATHER.value, **_files(items)},
     )
