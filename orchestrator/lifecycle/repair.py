@@ -12,7 +12,7 @@ from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants
 
-_DECIDED = (ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code)
+_DECIDED = {ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code}
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,8 @@ def _items_again(step: PlanStep, verdict: Verdict, outcome: StepOutcome | None) 
 
 def _can_change(step: PlanStep, outcome: StepOutcome) -> bool:
     error = outcome.result.error if outcome.result is not None else None
-    codes = (
-        {error["code"]} if error is not None else _failed_with(outcome) if step.for_each is not None else ()
-    )
-    if codes and set(codes) <= set(_DECIDED):
+    codes = outcome.failed_items if error is None else {error["code"]}
+    if codes and codes <= _DECIDED:
         # a person has said no, or nobody answered: the same question would be asked again
         return False
     action = find_action(outcome.offer)

@@ -90,7 +90,8 @@ def source_of(plan_spec: Mapping[str, Any]) -> RetrySource | None:
 def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | None = None) -> RoundReuse:
     """Keep the steps that are done; run again the others, `from_step`, and all steps that depend on either.
 
-    A step with for_each is done if all of its items are. A step that its `when` skipped is asked again, but not the steps that depend on it.
+    A step with for_each is done if all of its items are. A step that its `when` skipped is asked again, but not the
+    steps that depend on it.
     """
     done = {row.name: row for row in outcomes if row.state is StepState.DONE and not row.failed_items}
     skipped = {row.name for row in outcomes if row.is_skipped}

@@ -1,15 +1,23 @@
-"""Steps with for_each through real workers: items run in parallel, a repair runs failed ones again, crashes lose none."""
+"""Steps with for_each through real workers: a repair runs failed items again, and crashes lose none."""
 
+import os
+import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
+from orchestrator.devserver.stack import Stack
 from orchestrator.process.crash_point import Point
 from tests.acceptance.audit import assert_completed_once
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import Arm
 from tests.acceptance.plans import collect, ref, wait
+from tests.acceptance.proc import owner_of, row_of
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -17,20 +25,6 @@ pytestmark = pytest.mark.timeout(180)
 def each(name: str, source: Any, step: dict[str, Any]) -> dict[str, Any]:
     """Return a step that runs for each item of a list."""
     return {**step, "id": name, "for_each": source}
-
-
-def loop_of(count: int) -> list[dict[str, Any]]:
-    """Return a plan that waits for each of some items and passes their number on."""
-    return [
-        collect("find", {"list": [{"seconds": 0, "n": number} for number in range(count)]}),
-        each("work", ref("find", "/values/list"), wait("work", {"$item": "/seconds"})),  # type: ignore[arg-type]
-        collect("sum", {"count": ref("work", "/count"), "failed": ref("work", "/failed")}),
-    ]
-
-
-def names_of(count: int) -> list[str]:
-    """Return the names of all rows of `loop_of`."""
-    return ["find", "work[]", *(f"work[{number}]" for number in range(count)), "work", "sum"]
 
 
 def test_of_forty_items_one_fails_and_only_that_one_runs_again(client: Client) -> None:
@@ -58,18 +52,57 @@ def test_of_forty_items_one_fails_and_only_that_one_runs_again(client: Client) -
     assert {name for name, number in started if number == 1} == {*items, "check[]"}
     assert {name for name, number in started if number == 2} == {"check[13]", "check[]"}
     assert set(started.values()) == {1}
-    assert task["result"]["data"] == {"sum": {"summary": "2 values collected", "values": {"count": 40, "failed": 0}}}
+    assert task["result"]["data"]["sum"]["values"] == {"count": 40, "failed": 0}
     (loop,) = [step for step in task["steps"] if step["step_id"] == "check"]
     assert (loop["arm_id"], loop["items"]) == ("judge", {"done": 40})
 
 
+@contextmanager
+def paused(stack: Stack, kind: str) -> Iterator[int]:
+    """Stop the processes of a kind for the block; yields the pid of the only one."""
+    (pid,) = stack.pids(kind)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+AFTER = [Point.MID_STATEMENT, Point.COMMITTED_NOT_PUBLISHED, Point.PUBLISHED_NOT_ACKNOWLEDGED]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("whole_again")
-@pytest.mark.parametrize(
-    "point", [Point.MID_STATEMENT, Point.COMMITTED_NOT_PUBLISHED, Point.PUBLISHED_NOT_ACKNOWLEDGED]
-)
-@pytest.mark.parametrize("where", ["spread", "item", "gather"])
-def test_a_worker_killed_in_a_loop_loses_and_doubles_nothing(
-    client: Client, arm: Arm, point: Point, where: str
+@pytest.mark.parametrize("case", [(row, point) for row in ("work[]", "work") for point in AFTER])
+def test_a_judge_killed_while_it_spreads_or_gathers_loses_and_doubles_nothing(
+    stack: Stack, client: Client, database: Engine, arm: Arm, case: tuple[str, Point]
 ) -> None:
-    raise NotImplementedError
+    row, point = case
+    slow = each("work", [1, 1, 1, 1, 1], {**wait("work", 0, "first"), "inputs": {"seconds": {"$item": ""}}})
+    task_id = client.submit(plan={"steps": [wait("first", 1), slow, collect("last", 1, "work")]})
+    owner_of(database, task_id, "first" if row == "work[]" else "work[0]")
+
+    with paused(stack, "judge") as judge:
+        wait_until(lambda: row_of(database, task_id, row)["state"] == "queued", 40, f"{row} to be queued")
+        died = arm(point)
+
+    assert died() == judge
+    names = ["first", "work[]", *(f"work[{number}]" for number in range(5)), "work", "last"]
+    assert_completed_once(client, task_id, steps=names)
+    assert row_of(database, task_id, row)["attempt"] == (2 if point is Point.MID_STATEMENT else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("whole_again")
+@pytest.mark.parametrize("point", AFTER)
+def test_a_worker_killed_with_an_item_loses_and_doubles_nothing(
+    client: Client, database: Engine, arm: Arm, point: Point
+) -> None:
+    slow = each("work", [1, 1, 1, 1, 1], {**wait("work"), "inputs": {"seconds": {"$item": ""}}})
+    task_id = client.submit(plan={"steps": [slow, collect("last", 1, "work")]})
+    owner_of(database, task_id, "work[0]")
+
+    arm(point)()
+
+    names = ["work[]", *(f"work[{number}]" for number in range(5)), "work", "last"]
+    assert_completed_once(client, task_id, steps=names)
