@@ -9,12 +9,12 @@ WITH work AS (
     )
     SELECT new.id, new.task_id, new.round, 'step', new.name, new.arm, new.queue, new.priority, new.chord_id, new.spec,
         new.bindings, ARRAY[%(gather_id)s::text], new.path_length, new.state, new.reuses,
-        CASE WHEN new.state = 'done' THEN now() END, t.tenant, new.gate, %(parent)s
+        CASE WHEN new.state = 'done' THEN now() END,
+        (SELECT tenant FROM tasks WHERE id = %(task_id)s), new.gate, %(parent)s
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (
         id text, task_id text, round integer, name text, arm text, queue text, priority smallint, chord_id text,
         spec jsonb, bindings jsonb, path_length integer, state text, reuses text, gate text
     )
-    JOIN tasks t ON t.id = new.task_id
     ON CONFLICT (id) DO NOTHING
     RETURNING state, gate
 ), counted AS (
@@ -23,7 +23,7 @@ WITH work AS (
     UPDATE tasks t
     SET has_gates = true
     FROM counted
-    WHERE t.id = %(task_id)s AND counted.has_gates AND NOT t.has_gates
+    WHERE t.id = %(task_id)s AND counted.has_gates
 )
 UPDATE steps s
 SET waiting = s.waiting + counted.open
