@@ -37,7 +37,7 @@ from workers.attempt.concerns.failure import failure
 from workers.attempt.concerns.lease import hold_lease
 from workers.attempt.concerns.retry import backoff_seconds
 from workers.attempt.context import AttemptContext
-from workers.attempt.model import AttemptModel
+from workers.attempt.model import AttemptModel, GoalMeaning
 
 STEP = {
     "id": "wait",
@@ -75,7 +75,7 @@ class Planner:
     def plan(self, claim: Claim) -> Plan:
         """Plan it."""
         attempt = AttemptContext.of(self.process, claim, open_models=lambda: self.caller.models)
-        return planning.make_plan(attempt)
+        return planning.make_plan(attempt, GoalMeaning(attempt))
 
     def finish(self, claim: Claim, outcome: StepResult | MustWait) -> StepResult:
         """Let the planning end in this outcome, and return what would be stored. Raises Ignore when nothing would."""

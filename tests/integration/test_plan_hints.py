@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.chord.database import statement, transaction
 from orchestrator.lifecycle import submission
+from orchestrator.llm.embedding import Embedder
 from orchestrator.memory import planned_goals, retention
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.planned_goals import EarlierPlan, Goal
@@ -15,12 +16,13 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import CACHE_MODES, Contract
 from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, Verdict
-from tests.fake_llm.server import FakeLLM
+from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, verdict
-from tests.llm_kit import ModelCaller
+from tests.llm_kit import ModelCaller, embedder
 from workers.attempt import planning
 from workers.attempt.context import AttemptContext
+from workers.attempt.model import GoalMeaning
 
 GOAL = "Wait for the harvest of the red apples"
 LIKE_IT = "Please wait for a harvest of red pears"
@@ -50,6 +52,7 @@ class Planner:
         self.fake = fake
         self.caller = ModelCaller(fake, tokens=None)
         self.process = process_of(engineer)
+        self.embedder: Embedder | None = None
 
     def plan(self, goal: str, *, tenant: str = TENANT, **contract: Any) -> tuple[Claim, Plan]:
         """Submit a goal and plan it; return its plan row's claim and the plan."""
@@ -60,9 +63,14 @@ class Planner:
             contract=Contract(goal=goal, **contract),
         ).task_id
         claim = self.engineer.take(task_id, "$plan")
-        self.fake.answer(PLAN)
-        attempt = AttemptContext.of(self.process, claim, open_models=lambda: self.caller.models)
-        return claim, planning.make_plan(attempt)
+        self.fake.answer(PLAN, match="Plan this task")
+        attempt = AttemptContext.of(
+            self.process,
+            claim,
+            open_models=lambda: self.caller.models,
+            open_embedder=lambda: self.embedder,
+        )
+        return claim, planning.make_plan(attempt, GoalMeaning(attempt))
 
     def run(self, goal: str, *, verdict: Verdict = PASSED, **how: Any) -> str:
         """Plan a goal, run its step, and let the judge decide; return the task's id."""
@@ -156,6 +164,24 @@ def test_hints_can_be_switched_off(planner: Planner) -> None:
 
     assert planner.hints() == []
     assert len(planner.engineer.ask("SELECT FROM planned_goals")) == 1
+
+
+def test_with_an_embedding_model_hints_are_found_by_meaning_too(planner: Planner) -> None:
+    planner.embedder = embedder(planner.fake)
+    task_id = planner.run(GOAL)
+
+    hints = planner.hints("Tarry for a crop of scarlet fruit")
+
+    assert [hint["task_id"] for hint in hints] == [task_id]
+    assert [one.path for one in planner.fake.received].count("/v1/embeddings") == 2
+
+
+def test_a_failing_embedding_model_leaves_the_hints_by_words(planner: Planner) -> None:
+    planner.embedder = embedder(planner.fake)
+    planner.fake.fail(Fault.INSUFFICIENT_QUOTA)
+    task_id = planner.run(GOAL)
+
+    assert [hint["task_id"] for hint in planner.hints()] == [task_id]
 
 
 def recall(planner: Planner, goal: Goal, *, task_id: str = "task_0000000000000000") -> list[EarlierPlan]:

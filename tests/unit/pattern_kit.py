@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from re import _constants as sre  # type: ignore[attr-defined]  # private
 from re import _parser as sre_parser  # type: ignore[attr-defined]
@@ -84,13 +86,21 @@ def built_elsewhere(known: Iterable[Found]) -> set[str]:
     }
 
 
-def _files() -> Iterator[tuple[str, ast.Module]]:
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8"))
+@cache
+def _files() -> Sequence[tuple[str, ast.Module]]:
+    return [
+        (str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8")))
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+    ]
 
 
-def _calls() -> Iterator[tuple[str, ast.Call]]:
+@cache
+def _calls() -> Sequence[tuple[str, ast.Call]]:
+    return [*_found_calls()]
+
+
+def _found_calls() -> Iterator[tuple[str, ast.Call]]:
     for file, tree in _files():
         for node in ast.walk(tree):
             if (
@@ -143,22 +153,18 @@ def _anchored_names() -> set[tuple[str, int]]:
     """Return where `NAME = re.compile(...)` stands of which a file asks nothing but match and fullmatch."""
     anchored: set[tuple[str, int]] = set()
     for file, tree in _files():
-        asked: dict[str, set[str]] = {}
-        for node in ast.walk(tree):
+        nodes = list(ast.walk(tree))
+        asked: dict[str, list[str]] = {}
+        for node in nodes:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                asked.setdefault(node.value.id, set()).add(node.attr)
-        mentioned = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+                asked.setdefault(node.value.id, []).append(node.attr)
+        mentioned = Counter(node.id for node in nodes if isinstance(node, ast.Name))
         for node in tree.body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 name = node.targets[0].id
-                methods = asked.get(name, set())
+                methods = asked.get(name, [])
                 # named once more than asked for the definition: it is handed to nobody
-                uses = sum(
-                    1
-                    for n in ast.walk(tree)
-                    if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
-                )
-                if methods and methods <= _ANCHORED and mentioned.count(name) == uses + 1:
+                if methods and _ANCHORED.issuperset(methods) and mentioned[name] == len(methods) + 1:
                     anchored.add((file, node.value.lineno))
     return anchored
 

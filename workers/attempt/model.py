@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import structlog
+
 from orchestrator.lifecycle import metered_calls
 from orchestrator.lifecycle.metered_calls import ClaimBudgetAccount
 from orchestrator.llm import cancellation
@@ -21,6 +23,8 @@ from orchestrator.models.model_work import Work
 from orchestrator.safety import redact
 from workers.attempt.context import AttemptContext
 from workers.runtime.process import OpenModels
+
+log = structlog.get_logger(__name__)
 
 PROGRESS_SECONDS = 0.25
 """How often parts of an answer are sent on."""
@@ -63,6 +67,7 @@ class AnswerProgress:
         self._shown_at = time.monotonic()
 
 
+_MAX_EMBEDDING_SECONDS = 30.0
 _BYTES_A_TOKEN = 2
 """Fewer than nearly all texts have (docs/decisions/0021-what-a-call-reserves.md)."""
 _BUDGET_SHARE = 4
@@ -170,6 +175,33 @@ def embedder_of(attempt: AttemptContext) -> AttemptEmbedder | None:
     """Open the embedding model and return it; None when none is configured."""
     embedder = attempt.open_embedder()
     return AttemptEmbedder(attempt, embedder) if embedder else None
+
+
+class GoalMeaning:
+    """The embedding of a task's goal, asked for when somebody first needs it, and never a second time."""
+
+    def __init__(self, attempt: AttemptContext) -> None:
+        self._attempt = attempt
+        self._was_asked = False
+        self._vector: Sequence[float] | None = None
+
+    def vector(self) -> Sequence[float] | None:
+        """Return the vector; None when no embedding model is configured, or when it failed. Raises Stopped."""
+        if not self._was_asked:
+            self._was_asked = True
+            self._vector = self._embed()
+        return self._vector
+
+    def _embed(self) -> Sequence[float] | None:
+        embedder = embedder_of(self._attempt.until(time.monotonic() + _MAX_EMBEDDING_SECONDS))
+        if embedder is None:
+            return None
+        try:
+            [vector] = embedder.embed([self._attempt.contract.goal])
+        except StepError as failure:
+            log.warning("goal.not_embedded", code=failure.code)
+            return None
+        return vector
 
 
 @contextmanager

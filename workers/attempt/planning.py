@@ -31,7 +31,7 @@ from workers.arms.base import models_used
 from workers.attempt import result_cache, semantic_cache
 from workers.attempt.concerns.retry import may_retry
 from workers.attempt.context import AttemptContext
-from workers.attempt.model import AttemptModel, model_of
+from workers.attempt.model import AttemptModel, GoalMeaning, model_of
 from workers.attempt.result_cache import ReusedResult
 
 log = structlog.get_logger(__name__)
@@ -52,15 +52,16 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
     The arms' statistics are read meanwhile, so that nothing is read between the plan and its saving.
     """
     attempt.process.arm_statistics.refresh()
-    if reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt):
+    meaning = GoalMeaning(attempt)
+    if reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt, meaning):
         return reused
-    plan, planned_at = make_plan(attempt), time.monotonic()
+    plan, planned_at = make_plan(attempt, meaning), time.monotonic()
     routes = choose_arms(attempt.process, plan)
     policy = attempt.process.settings.approval_policy
     return RoutedPlan(add_gates(plan, routes, policy=policy, tenant=attempt.claim.tenant), routes, planned_at)
 
 
-def make_plan(attempt: AttemptContext) -> Plan:
+def make_plan(attempt: AttemptContext, meaning: GoalMeaning) -> Plan:
     """Return the plan for the claimed task: the client's, or the recipe's that it names, else a model's or a recipe's.
 
     A recipe is chosen by the goal's words where no model is configured.
@@ -82,7 +83,7 @@ def make_plan(attempt: AttemptContext) -> Plan:
     if model is None:
         return plan_by_recipe(contract, attachments, tenant=tenant)
     try:
-        earlier = _recall(attempt)
+        earlier = _recall(attempt, meaning)
         return plan_by_model(_asker(model), contract, attachments, tenant=tenant, earlier=earlier)
     except (MustWait, BudgetExceeded, ModelRefused):
         raise
@@ -104,7 +105,7 @@ def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
     )
 
 
-def _recall(attempt: AttemptContext) -> Sequence[EarlierPlan]:
+def _recall(attempt: AttemptContext, meaning: GoalMeaning) -> Sequence[EarlierPlan]:
     """Return the plans of earlier tasks like this one, and keep its goal for later ones.
 
     A task that must not be answered from the cache takes no hints; one that must not be stored there is no hint.
@@ -114,10 +115,9 @@ def _recall(attempt: AttemptContext) -> Sequence[EarlierPlan]:
     is_kept = control.stores and not contract.redacted
     if attempt.process.settings.plan_hints == "off" or not (control.reads or is_kept):
         return ()
+    goal = Goal.of(contract.goal, vector=meaning.vector())
     with statement(attempt.process.engine) as conn:
-        earlier = planned_goals.recall(
-            conn, claim.tenant, claim.task_id, Goal.of(contract.goal), is_kept=is_kept
-        )
+        earlier = planned_goals.recall(conn, claim.tenant, claim.task_id, goal, is_kept=is_kept)
     return earlier if control.reads else ()
 
 

@@ -15,7 +15,7 @@ from orchestrator.memory import events
 from orchestrator.models.errors import StepError
 from orchestrator.observability import metric
 from workers.attempt.context import AttemptContext
-from workers.attempt.model import AttemptEmbedder, AttemptModel, embedder_of, model_of
+from workers.attempt.model import AttemptModel, GoalMeaning, model_of
 from workers.attempt.result_cache import ReusedResult
 from workers.attempt.same_task import is_affordable, judge_pair
 
@@ -25,7 +25,7 @@ _MAX_SECONDS = 30.0
 log = structlog.get_logger(__name__)
 
 
-def find_equivalent(attempt: AttemptContext) -> ReusedResult | None:
+def find_equivalent(attempt: AttemptContext, meaning: GoalMeaning) -> ReusedResult | None:
     """Return the result of a task that a model judged to be the same; None when no model is configured.
 
     The trace records each candidate. When the model or the budget fails, the task is planned as usual. Raises Stopped.
@@ -35,8 +35,8 @@ def find_equivalent(attempt: AttemptContext) -> ReusedResult | None:
         return None
     search = _Search(model.attempt, model)
     found = search.review(_by_words(model.attempt))
-    if found is None and (embedder := embedder_of(model.attempt)) is not None:
-        found = search.review(_by_meaning(model.attempt, embedder))
+    if found is None and (vector := meaning.vector()) is not None:
+        found = search.review(_by_meaning(model.attempt, vector))
     search.record(found)
     if found is None:
         metric.cache_asked("miss", "alias")
@@ -49,13 +49,8 @@ def _by_words(attempt: AttemptContext) -> Sequence[SimilarTask]:
     return [candidate for candidate in near if semantic.shares_words(goal, candidate.goal)]
 
 
-def _by_meaning(attempt: AttemptContext, embedder: AttemptEmbedder) -> Sequence[SimilarTask]:
+def _by_meaning(attempt: AttemptContext, vector: Sequence[float]) -> Sequence[SimilarTask]:
     claim, goal = attempt.claim, attempt.contract.goal
-    try:
-        [vector] = embedder.embed([goal])
-    except StepError as failure:
-        log.warning("alias.not_embedded", code=failure.code)
-        return ()
     own_id = claim.task_id if control_of(attempt.contract).stores else None
     ids = attempt.process.similar_tasks.find_by_vector(str(claim.cache_key), goal, vector, add_task_id=own_id)
     return _read(attempt, ids)[:MAX_CANDIDATES]

@@ -31,6 +31,7 @@ from tests.integration.kit import TENANT, Engineer, done
 from tests.llm_kit import ModelCaller
 from workers.attempt import result_cache, semantic_cache
 from workers.attempt.context import AttemptContext
+from workers.attempt.model import GoalMeaning
 from workers.attempt.result_cache import ReusedResult
 from workers.runtime.process import OpenModels
 
@@ -95,14 +96,10 @@ class Company:
             chord.open(conn, saved.chord_id, body=b"{}", size=len(saved.header))
 
     def _find_equivalent(self, claim: Claim) -> ReusedResult | None:
-        return semantic_cache.find_equivalent(
-            AttemptContext.of(
-                self.process,
-                claim,
-                open_models=self.open_models,
-                open_embedder=lambda: self.embedder,
-            )
+        attempt = AttemptContext.of(
+            self.process, claim, open_models=self.open_models, open_embedder=lambda: self.embedder
         )
+        return semantic_cache.find_equivalent(attempt, GoalMeaning(attempt))
 
     @cached_property
     def open_models(self) -> OpenModels | None:
