@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli.client import ServerOptions, open_client
 from orchestrator.cli.tasks import read_plan
-from orchestrator.planner.references import FROM, references_in
+from orchestrator.planner.references import references_in, step_of
 
 # the colours of a status, legible on white and on black
 _FILLS = {"done": "#2e7d32", "failed": "#c62828", "running": "#1565c0", "waiting": "#ef6c00"}
@@ -113,4 +113,4 @@ def _fill(step: Mapping[str, Any]) -> str | None:
 
 
 def _sources(step: Mapping[str, Any]) -> Iterator[str]:
-    return (str(reference[FROM]) for _, reference in references_in(step.get("inputs")))
+    return (name for _, reference in references_in(step.get("inputs")) if (name := step_of(reference)))

@@ -42,8 +42,9 @@ from orchestrator.models.errors import (
 )
 from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.plan import Offer
+from orchestrator.models.produced_file import is_file_id
 from orchestrator.models.step_result import ResultStatus, StepResult
-from orchestrator.planner.references import NO_ITEM, resolve
+from orchestrator.planner.plan_files import bind
 from orchestrator.planner.step_reader import input_faults
 from orchestrator.rules import json_schema
 from orchestrator.settings import Settings
@@ -292,8 +293,8 @@ def _proposal(conn: Connection, task: LockedTask, step: StepInputs) -> tuple[Pro
 def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, Any]:
     results = {name: StepResult.from_record(result) for name, result in (step.bound or {}).items()}
     outputs = output_offload.load_outputs(conn, task.tenant, results)
-    inputs: dict[str, Any] = resolve(step.spec["inputs"], outputs, item=step.spec.get("item", NO_ITEM))
-    return inputs
+    action = find_action(Offer(step.arm, step.spec["action"]))
+    return bind(step.spec, outputs, action.input_schema if action else {}).inputs
 
 
 def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[str]) -> None:
@@ -313,7 +314,9 @@ def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[s
             raise InvalidInput.at(
                 "inputs", f"can't be checked: the arm {proposal['arm']} is gone, or has changed"
             )
-        faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=[*attachments])
+        named = [proposal["inputs"].get("attachment"), *(proposal["inputs"].get("attachments") or ())]
+        known = [*attachments, *filter(is_file_id, named)]
+        faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=known)
     elif decision.verb in (Verb.ANSWER, Verb.ACCEPT) and asked.answer_schema is not None:
         found = json_schema.faults(asked.answer_schema, decision.value, max_work=_MAX_ANSWER_WORK)
         faults = [(".".join(["answer", *map(str, fault.path)]), fault.message) for fault in found]

@@ -22,7 +22,9 @@ from orchestrator.models.loop import MEMBER, EarlierItem, Part, Spread, item_nam
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Priority
 from orchestrator.planner.loops import too_many_items
-from orchestrator.planner.references import references_in
+from orchestrator.planner.plan_files import place_of
+from orchestrator.planner.references import is_reference, items_in, references_in, step_of
+from orchestrator.planner.schema_places import schemas_at
 from orchestrator.settings import Settings
 
 MAX_ITEM_BYTES: Final = 16 * 1024 * 1024
@@ -64,7 +66,11 @@ def save_items(
     conn: Connection, task: LockedTask, claim: Claim, spread: Spread, *, settings: Settings
 ) -> list[Fact]:
     """Insert the rows of a spread's items, with permits; return the event. The caller holds the task's lock."""
-    rows = [_row(task, claim, spread, index) for index in range(len(spread.items))]
+    bindings, source = _bindings(claim), _file_source(claim)
+    rows = [
+        {**_row(task, claim, spread, index, source=source), "bindings": bindings}
+        for index in range(len(spread.items))
+    ]
     if rows and (key := settings.permit_private_key):
         until = latest_end(rows, deadline_at=task.deadline_at, contract=task.contract)
         rows = permit.add_permits(key, rows, tenant=task.tenant, deadline_at=until)
@@ -99,11 +105,23 @@ def _bindings(claim: Claim) -> dict[str, str]:
     """Return the rows of the steps whose outputs an item reads."""
     spec = claim.spec
     inputs = (spec["inputs"], spec.get("repair_inputs") or {})
-    named = {reference["$from"] for one in inputs for _, reference in references_in(one)}
+    named = {step_of(reference) for one in inputs for _, reference in references_in(one)}
+    named.add(_file_source(claim))
     return {name: row for name, row in claim.bindings.items() if name in named}
 
 
-def _row(task: LockedTask, claim: Claim, spread: Spread, index: int) -> dict[str, Any]:
+def _file_source(claim: Claim) -> str | None:
+    """Return the step that makes the list if an item stands at a place of a file: the file must be in its output."""
+    spec, source = claim.spec, claim.spec["for_each"]
+    if not is_reference(source):
+        return None
+    schema = ARMS[spec["arm"]].actions[spec["action"]].input_schema
+    paths = (path for one in (spec["inputs"], spec.get("repair_inputs") or {}) for path, _ in items_in(one))
+    is_file = any(place_of(schemas_at(schema, [*map(str, path)])) != "other" for path in paths)
+    return step_of(source) if is_file else None
+
+
+def _row(task: LockedTask, claim: Claim, spread: Spread, index: int, *, source: str | None) -> dict[str, Any]:
     spec, known, is_reused = claim.spec, spread.earlier.get(index), index in spread.reused
     arm, name = spec["arm"], item_name(spec["id"], index)
     runs_once = ARMS[arm].actions[spec["action"]].runs_once
@@ -130,12 +148,12 @@ def _row(task: LockedTask, claim: Claim, spread: Spread, index: int) -> dict[str
             "index": index,
             "item": spread.items[index],
             "inputs": inputs,
+            **({"item_of": source} if source else {}),
             "approval": approval,
             "feedback": feedback,
             **({"once": True} if runs_once else {}),
             **({"repeats": True} if repeats else {}),
         },
-        "bindings": _bindings(claim),
         "path_length": 1,
         "state": "done" if is_reused else "held",
         "reuses": known.id if known and is_reused else None,

@@ -58,16 +58,14 @@ def submit(
     IdempotencyConflict when the key belongs to another body.
     """
     plan = None
+    attachments = _attachments(engine, caller.tenant, contract.attachments) if contract.attachments else []
     if contract.plan is not None:
-        plan = check_plan(
-            contract.plan, tenant=caller.tenant, attachments=contract.attachments, contract=contract
-        )
+        plan = check_plan(contract.plan, tenant=caller.tenant, attachments=attachments, contract=contract)
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()
     task = NewTask(task_id, caller, contract)
     submission_cache = SubmissionCache(cache, task, plan=plan)
-    attachments = _attachments(engine, caller.tenant, contract.attachments) if contract.attachments else []
     accepted = submission_cache.serve(lambda: tenant_statement(engine, caller.tenant))
     if accepted is None:
         # the planner would choose the same recipe: refuse now what it could not plan

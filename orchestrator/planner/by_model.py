@@ -162,11 +162,11 @@ def _checked(
 ) -> Plan:
     return check_plan(
         {
-            "steps": read_steps(proposal.value, attachments, arms=visible_arms(tenant)),
+            "steps": read_steps(proposal.value, arms=visible_arms(tenant)),
             "result": read_answer(proposal.value),
         },
         tenant=tenant,
-        attachments=[attachment.sha256 for attachment in attachments],
+        attachments=attachments,
         contract=contract,
         is_ours=True,
         origin=PlanOrigin("llm", proposal.value["rationale"]),

@@ -6,9 +6,10 @@ from math import log
 from typing import Any
 
 from orchestrator.models.arm_capability import ARMS, Action, ArmCapability
+from orchestrator.models.produced_file import ARTIFACT_PATTERN
 from orchestrator.models.task_contract import EFFECTS
 from orchestrator.planner.plain_schema import plain_schema
-from orchestrator.planner.plan_schema import ARTIFACT_PATTERN, is_open
+from orchestrator.planner.plan_schema import is_open
 
 MAX_ACTIONS = 40
 """Up to this number all actions are listed, so that the prompt never varies and providers can cache it."""
@@ -141,7 +142,7 @@ def _type(schema: Mapping[str, Any], name: str = "", *, depth: int = MAX_DEPTH) 
         return "any"
     if "anyOf" in schema:
         return " or ".join(_type(choice, depth=depth - 1) for choice in schema["anyOf"][:MAX_MEMBERS])
-    if schema.get("pattern") == ARTIFACT_PATTERN:
+    if ARTIFACT_PATTERN in (schema.get("pattern"), _id_of_file(schema)):
         return "file"
     if is_open(schema):
         return "check" if name == "check" else "object" if schema.get("type") == "object" else "any"
@@ -154,6 +155,11 @@ def _type(schema: Mapping[str, Any], name: str = "", *, depth: int = MAX_DEPTH) 
     if kind == "object" and schema.get("properties"):
         return f"{{{_members(schema, depth=depth - 1)}}}"
     return kind + _bounds(schema) + (" or null" if "null" in kinds and kind != kinds else "")
+
+
+def _id_of_file(schema: Mapping[str, Any]) -> Any:
+    """Return the pattern of the member `artifact_id`, which objects that name a file have."""
+    return schema.get("properties", {}).get("artifact_id", {}).get("pattern")
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:

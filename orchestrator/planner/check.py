@@ -8,9 +8,10 @@ from typing import Any
 
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
-from orchestrator.models.task_contract import EFFECTS, Budget, Contract
+from orchestrator.models.task_contract import EFFECTS, Attachment, Budget, Contract
 from orchestrator.planner.data_flow import check_answer, check_data_flow, fitting
 from orchestrator.planner.offers import StepGround, visible_arms
+from orchestrator.planner.plan_files import AttachmentNames
 from orchestrator.planner.schema_places import bounded_work
 from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
 from orchestrator.rules.check_rule import steps_named, steps_read
@@ -36,7 +37,7 @@ def check_plan(
     record: Mapping[str, Any] | Sequence[Any],
     *,
     tenant: str | None = None,
-    attachments: Sequence[str] = (),
+    attachments: Sequence[Attachment | str] = (),
     contract: Contract | None = None,
     is_ours: bool = False,
     origin: PlanOrigin | None = None,
@@ -44,10 +45,11 @@ def check_plan(
     """Return the plan that `record` ({"steps": [...]} or the list alone) describes, with defaults filled in.
 
     Its `result` names the answer: a JSON value in which references stand for outputs of steps.
-    `tenant` is the one whose arms it may use, None: only those for all tenants; `attachments` are the task's artifact
-    ids. With `contract` the plan must have the steps, arm and capabilities that the task names, fit into its budget,
-    and have no stronger effects than it allows. A plan that `is_ours`, made by a model or a recipe, must also contain
-    a check of its own result. An arm that a client's plan names is pinned, one that another plan names is preferred.
+    `tenant` is the one whose arms it may use, None: only those for all tenants; `attachments` are the task's files; a
+    bare id can't be called by a name. With `contract` the plan must have the steps, arm and capabilities that the task
+    names, fit into its budget, and have no stronger effects than it allows. A plan that `is_ours`, made by a model or a
+    recipe, must also contain a check of its own result. An arm that a client's plan names is pinned, one that another
+    plan names is preferred.
     Raises InvalidPlan; its details.errors names every fault found.
     """
     faults = PlanFaults()
@@ -59,7 +61,8 @@ def check_plan(
     ground = StepGround(
         visible_arms(tenant, named=_arms_named(items[:MAX_STEPS])),
         tenant,
-        attachments,
+        [item.sha256 if isinstance(item, Attachment) else item for item in attachments],
+        names=AttachmentNames([item for item in attachments if isinstance(item, Attachment)]),
         effects=contract.effects if contract else EFFECTS[-1],
         assigned_arm=contract.assigned_arm if contract else None,
         pins=not is_ours and (origin is None or origin.mode == "client"),

@@ -10,8 +10,16 @@ from orchestrator.models.arm_capability import Action
 from orchestrator.models.plan import Offer, PlanStep
 from orchestrator.planner.loops import loop_faults, places_read, putting_out
 from orchestrator.planner.offers import StepGround, settled
-from orchestrator.planner.plan_schema import ARTIFACT_PATTERN
-from orchestrator.planner.references import FROM, POINTER, fault_of, is_reference, references_in
+from orchestrator.planner.plan_files import FILE_SCHEMA, may_hold_files, place_of
+from orchestrator.planner.references import (
+    FILE,
+    FROM,
+    POINTER,
+    fault_of,
+    is_reference,
+    references_in,
+    step_of,
+)
 from orchestrator.planner.schema_places import (
     choices_of,
     described,
@@ -60,11 +68,12 @@ def check_data_flow(
         for member, inputs in (("inputs", step.inputs), ("repair_inputs", step.repair_inputs or {})):
             place = f"steps.{index}.{member}"
             for path, reference in references_in(inputs):
-                if fault_of(reference) or reference[FROM] not in known:
+                name = step_of(reference)
+                if fault_of(reference) or name not in known:
                     continue  # reported where the steps are read
-                source = known[reference[FROM]]
+                source = known[name]
                 link = _Link(path, reference, ground.action_of(step.preferred), _output_of(source, ground))
-                if message := link.fault(source.preferred, is_ours=is_ours):
+                if message := link.fault(source.preferred):
                     faults.add(_dotted(place, path), message)
             for path, text in _texts_in(inputs):
                 if message := _placeholder_fault(text, known):
@@ -109,9 +118,10 @@ class _Flow:
                 self._note(step, (member,), reference)
 
     def _note(self, step: PlanStep, path: _Path, reference: Mapping[str, Any]) -> None:
-        if reference[FROM] in self._offers:
-            self._reads.setdefault(step.id, []).append((reference[FROM], path, reference))
-            self._read_by.setdefault(reference[FROM], []).append((step.id, path, reference))
+        name = step_of(reference)
+        if name is not None and name in self._offers:
+            self._reads.setdefault(step.id, []).append((name, path, reference))
+            self._read_by.setdefault(name, []).append((step.id, path, reference))
 
     def _putting_out(self, name: str, offer: Offer) -> Action:
         return putting_out(self._steps[name], self._ground.action_of(offer))
@@ -138,7 +148,9 @@ class _Flow:
             if fault := link.fault(source):
                 return f"{fault}{note}"
         own = [_own_pointer(criterion["check"] or {}, step.id) for criterion in step.acceptance_criteria]
-        own += [reference.get(POINTER, "") for reference in self._answer if reference[FROM] == step.id]
+        for reference in self._answer:
+            if step_of(reference) == step.id and not _given(reference, action):
+                return _lacks(reference, offer, action)
         for pointer in own:
             if pointer is not None and not schemas_at(action.output_schema, tokens_of(pointer)):
                 return _missing(step.id, offer, action, pointer)
@@ -166,19 +178,43 @@ class _Link:
     reader: Action
     action: Action
 
-    def fault(self, source: Offer, *, is_ours: bool = False) -> str | None:
+    def fault(self, source: Offer) -> str | None:
         """Return why the reference can't be followed; `source` is the offer that has the other action."""
-        name, pointer = self.reference[FROM], self.reference.get(POINTER, "")
-        given = schemas_at(self.action.output_schema, tokens_of(pointer))
+        given = _given(self.reference, self.action)
         if not given:
-            return _missing(name, source, self.action, pointer)
+            return _lacks(self.reference, source, self.action)
         wanted = schemas_at(self.reader.input_schema, [str(part) for part in self.path])
-        if is_ours and any(one.get("pattern") == ARTIFACT_PATTERN for one in [*wanted, *_items(wanted)]):
-            return "must be an attachment of the task: the output of a step is not a file"
+        place = place_of(wanted)
+        shown = f"{self.reference.get(POINTER) or 'the output'} of step {step_of(self.reference)!r}"
+        if place != "other":
+            return self._file_fault(place, given, shown)
         if wanted and not any(may_fit(one, other) for one in given for other in wanted):
-            shown = f"{pointer or 'the output'} of step {name!r}"
             return f"takes {described(wanted)}, and {shown} is {described(given)}"
         return None
+
+    def _file_fault(self, place: str, given: Sequence[Mapping[str, Any]], shown: str) -> str | None:
+        """Return why what is given can't stand at a place of one file, or of several."""
+        choices = [choice for one in given for choice in choices_of(one)]
+        fitting = [one for one in choices if "type" not in one or ("items" in one) == (place == "files")]
+        if may_hold_files(fitting):
+            return None
+        advice = f'{{"$file": {{"from": "{step_of(self.reference)}"}}}}'
+        kind, advice = ("a file", advice) if place == "file" else ("files", f"[{advice}]")
+        return f"takes {kind}, and {shown} is {described(given)}; a file that a step leaves is {advice}"
+
+
+def _given(reference: Mapping[str, Any], action: Action) -> list[Mapping[str, Any]]:
+    """Return the schemas of what a reference to an action's output stands for; empty if it never stands there."""
+    if FILE in reference:
+        return [FILE_SCHEMA] if may_hold_files(schemas_at(action.output_schema, [])) else []
+    return schemas_at(action.output_schema, tokens_of(reference.get(POINTER, "")))
+
+
+def _lacks(reference: Mapping[str, Any], offer: Offer, action: Action) -> str:
+    step = str(step_of(reference))
+    if FILE in reference:
+        return f"step {step!r} ({offer}) leaves no file"
+    return _missing(step, offer, action, reference.get(POINTER, ""))
 
 
 def _own_pointer(rule: Mapping[str, Any], step: str) -> str | None:
@@ -197,14 +233,15 @@ def check_answer(
         return
     known = {step.id: step for step in steps if step}
     for path, reference in references_in(answer):
-        message = fault_of(reference)
-        if message is None and reference[FROM] not in known:
-            message = f"there is no step {reference[FROM][:64]!r}"
-        if message is None:
-            source, pointer = known[reference[FROM]], reference.get(POINTER, "")
-            action = _output_of(source, ground)
-            if not schemas_at(action.output_schema, tokens_of(pointer)):
-                message = _missing(reference[FROM], source.preferred, action, pointer)
+        message, name = fault_of(reference), step_of(reference)
+        if message is None and name is None:
+            message = "the answer can't name an attachment"
+        elif message is None and name not in known:
+            message = f"there is no step {name[:64]!r}" if name else None
+        elif message is None and name is not None:
+            action = _output_of(known[name], ground)
+            if not _given(reference, action):
+                message = _lacks(reference, known[name].preferred, action)
         if message:
             faults.add(_dotted("result", path), message)
 
@@ -269,10 +306,6 @@ def _texts_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
             waiting.extend(((*path, name), child) for name, child in node.items())
         elif isinstance(node, list):
             waiting.extend(((*path, index), child) for index, child in enumerate(node))
-
-
-def _items(schemas: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [schema["items"] for schema in schemas if isinstance(schema.get("items"), Mapping)]
 
 
 def _dotted(place: str, path: tuple[str | int, ...]) -> str:

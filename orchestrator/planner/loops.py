@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.models.arm_capability import Action
 from orchestrator.models.loop import DEFAULT_ITEMS, MAX_ITEMS
 from orchestrator.models.plan import PlanStep
-from orchestrator.planner.plan_schema import ARTIFACT_PATTERN
+from orchestrator.planner.plan_files import place_of
 from orchestrator.planner.references import (
     FROM,
     ITEM,
@@ -37,7 +37,7 @@ def read_loop(record: Mapping[str, Any], found: list[Fault]) -> tuple[Any, int]:
         if "max_items" in record:
             found.append(("max_items", "belongs to a step with for_each"))
         return None, limit
-    if is_reference(source):
+    if is_reference(source) and FROM in source:
         if message := fault_of(source):
             found.append(("for_each", message))
             return None, limit
@@ -146,7 +146,7 @@ def _item_fault(
     parts = [part for one in given for part in schemas_at(one, tokens_of(pointer))]
     if not parts:
         return f"the items of for_each have no {pointer[:200]!r}: they are {described(given)}"
-    if any(one.get("pattern") == ARTIFACT_PATTERN for one in wanted):
+    if place_of(wanted) != "other":
         return None
     if wanted and not any(may_fit(one, other) for one in parts for other in wanted):
         return f"takes {described(wanted)}, and {pointer or 'the item'} is {described(parts)}"

@@ -1,12 +1,13 @@
 """Finds which arms' actions can do a step of a plan: those that it names, or all that fit."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, canonical_arm
 from orchestrator.models.plan import Offer
 from orchestrator.models.task_contract import EFFECTS
+from orchestrator.planner.plan_files import AttachmentNames
 
 _MAX_NAMES_CHARACTERS = 400
 _MAX_NAME_CHARACTERS = 200
@@ -14,7 +15,7 @@ _MAX_NAME_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class StepGround:
-    """What the steps of a plan may use: `arms` by id, the task's `attachments`, and effects up to `effects`.
+    """What the steps of a plan may use: `arms` by id, the task's `attachments` by id, and effects up to `effects`.
 
     `tenant` may leave its own name out of the ids of its arms. An arm that a step names is the only candidate if
     `pins`, else the preferred one. A step that `assigned_arm` can do is done by it, unless another one is pinned.
@@ -26,6 +27,7 @@ class StepGround:
     effects: str = EFFECTS[-1]
     assigned_arm: str | None = None
     pins: bool = True
+    names: AttachmentNames = field(default_factory=AttachmentNames)
 
     def action_of(self, offer: Offer) -> Action:
         """Return the action of an offer."""

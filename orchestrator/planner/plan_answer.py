@@ -6,22 +6,19 @@ from typing import Any
 
 from orchestrator.llm.strict_schema import without_nulls
 from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, canonical_arm
-from orchestrator.models.task_contract import Attachment
 from orchestrator.planner.offers import split_name
 from orchestrator.planner.plain_schema import plain_schema
-from orchestrator.planner.plan_schema import ARTIFACT_PATTERN, is_open
-from orchestrator.planner.references import POINTER, references_in
+from orchestrator.planner.plan_schema import is_open
+from orchestrator.planner.references import FILE, POINTER, is_reference, references_in, step_of
 
 
-def read_steps(
-    value: Mapping[str, Any], attachments: Sequence[Attachment], *, arms: Mapping[str, ArmCapability] = ARMS
-) -> list[dict[str, Any]]:
+def read_steps(value: Mapping[str, Any], *, arms: Mapping[str, ArmCapability] = ARMS) -> list[dict[str, Any]]:
     """Return the steps of a value of PLAN_SCHEMA as check_plan reads them; `arms` are those that the plan may use.
 
-    Nulls of inputs that may be left out are dropped, arrays of {name, value} become objects, names of files become
-    artifact ids, and a last judge.verify that has nothing to check is left out.
+    Nulls of inputs that may be left out are dropped, arrays of {name, value} become objects, and a last
+    judge.verify that has nothing to check is left out.
     """
-    steps = [_read_step(deepcopy(step), attachments, arms) for step in value["steps"]]
+    steps = [_read_step(deepcopy(step), arms) for step in value["steps"]]
     return steps[:-1] if len(steps) > 1 and _checks_nothing(steps) else steps
 
 
@@ -33,9 +30,7 @@ def read_answer(value: Mapping[str, Any]) -> dict[str, Any] | None:
     return answer or None
 
 
-def _read_step(
-    step: dict[str, Any], attachments: Sequence[Attachment], arms: Mapping[str, ArmCapability]
-) -> dict[str, Any]:
+def _read_step(step: dict[str, Any], arms: Mapping[str, ArmCapability]) -> dict[str, Any]:
     arm, action = split_name(step["action"], arms)
     if arm and canonical_arm(arm) == canonical_arm(step.get("arm") or arm):
         step |= {"arm": canonical_arm(arm), "action": action}
@@ -45,9 +40,7 @@ def _read_step(
     schema = plain_schema(offer.input_schema)
     inputs = without_nulls(_object_of(step["inputs"]) or {}, schema)
     members = schema.get("properties", {})
-    step["inputs"] = {
-        name: _read_input(item, members.get(name, {}), attachments) for name, item in inputs.items()
-    }
+    step["inputs"] = {name: _read_input(item, members.get(name, {})) for name, item in inputs.items()}
     for _, reference in references_in(step["inputs"]):
         _correct_pointer(reference)
     return step
@@ -66,17 +59,15 @@ def _action_of(step: Mapping[str, Any], arms: Mapping[str, ArmCapability]) -> Ac
     )
 
 
-def _read_input(value: Any, schema: Mapping[str, Any], attachments: Sequence[Attachment]) -> Any:
+def _read_input(value: Any, schema: Mapping[str, Any]) -> Any:
     if is_open(schema):
         return _object_of(value)
-    if isinstance(value, str) and schema.get("pattern") == ARTIFACT_PATTERN:
-        return _artifact_of(value, attachments)
     items = schema.get("items")
     if not isinstance(value, list) or not isinstance(items, Mapping):
         return value
     if "check" in items.get("properties", ()):
         return [_check_of(item) for item in value]
-    return [_read_input(item, items, attachments) for item in value] if "pattern" in items else value
+    return value
 
 
 def _object_of(value: Any) -> Any:
@@ -93,19 +84,17 @@ def _is_pair(item: Any) -> bool:
 
 def _check_of(item: Any) -> Any:
     """Return {text, check} for a rule that stands where such an object belongs."""
-    if not isinstance(item, dict) or "check" in item or "$from" in item:
+    if not isinstance(item, dict) or "check" in item or is_reference(item):
         return item
     rule = {name: value for name, value in item.items() if name != "text"}
     return {**({"text": item["text"]} if item.get("text") else {}), "check": rule}
 
 
-def _artifact_of(name: str, attachments: Sequence[Attachment]) -> str:
-    """Return the id of the only attachment of this name; any other text as it is."""
-    ids = [item.sha256 for item in attachments if item.filename == name]
-    return ids[0] if len(ids) == 1 else name
-
-
 def _correct_pointer(reference: dict[str, Any]) -> None:
+    named = reference.get(FILE)
+    if isinstance(named, dict):
+        # the strict schema knows no member that may be left out
+        reference[FILE] = {name: value for name, value in named.items() if value}
     pointer = reference.get(POINTER, "")
     if pointer is None:
         del reference[POINTER]
@@ -126,4 +115,4 @@ def _checks_nothing(steps: Sequence[Mapping[str, Any]]) -> bool:
 def _named_by(steps: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
     for step in steps:
         yield from step.get("depends_on", ())
-        yield from (reference["$from"] for _, reference in references_in(step.get("inputs", {})))
+        yield from (step_of(reference) for _, reference in references_in(step.get("inputs", {})))

@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.llm.strict_schema import strict_schema
 from orchestrator.models.arm_capability import Action
 from orchestrator.models.plan import MAX_STEPS
+from orchestrator.models.produced_file import ARTIFACT_PATTERN
 from orchestrator.planner.plain_schema import plain_schema
 
 PLAN_SCHEMA: Mapping[str, Any] = {
@@ -55,13 +56,13 @@ PLAN_SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
 }
 
-ARTIFACT_PATTERN = "^[0-9a-f]{64}$"
 _MIN_SHARED_CHARACTERS = 60
 _KEPT_SCHEMAS = 8
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _TEXTS: Mapping[str, Any] = {"type": "array", "items": _TEXT}
 _SCALARS: Sequence[Mapping[str, Any]] = ({"type": "string"}, {"type": "number"}, {"type": "boolean"})
 _REFERENCE: Mapping[str, Any] = {"$ref": "#/$defs/reference"}
+_FILE: Mapping[str, Any] = {"$ref": "#/$defs/file"}
 _RULE: Mapping[str, Any] = {"$ref": "#/$defs/rule"}
 _NAMED: Mapping[str, Any] = {"$ref": "#/$defs/named_values"}
 _APPROVAL: Mapping[str, Any] = {"type": "object", "properties": {"ask": _TEXT}, "required": ["ask"]}
@@ -174,12 +175,10 @@ def _alternatives(schema: Mapping[str, Any], name: str = "") -> list[Mapping[str
 
 
 def _references(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the schema of a reference, unless the value names files: no output is a file."""
-    return (
-        []
-        if ARTIFACT_PATTERN in (schema.get("pattern"), schema.get("items", {}).get("pattern"))
-        else [_REFERENCE]
-    )
+    """Return the schema of a reference: of one to a file where the value names files."""
+    if schema.get("pattern") == ARTIFACT_PATTERN:
+        return [_FILE]
+    return [] if schema.get("items", {}).get("pattern") == ARTIFACT_PATTERN else [_REFERENCE]
 
 
 def _any_of(choices: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -192,6 +191,7 @@ def _definitions() -> dict[str, Any]:
     value = {"anyOf": [_REFERENCE, *_SCALARS]}
     return {
         "reference": _object({"$from": _TEXT, "pointer": _TEXT}),
+        "file": _object({"$file": _object({"from": _TEXT, "name": _TEXT})}),
         "named_values": {"type": "array", "items": _object({"name": _TEXT, "value": value})},
         "criteria": {
             "type": "array",

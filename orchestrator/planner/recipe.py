@@ -117,7 +117,7 @@ def _plan(
     return check_plan(
         {"steps": steps, "result": result},
         tenant=tenant,
-        attachments=[attachment.sha256 for attachment in attachments],
+        attachments=attachments,
         contract=contract,
         is_ours=True,
         origin=PlanOrigin(

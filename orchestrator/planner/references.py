@@ -1,20 +1,25 @@
-"""Resolves references in a step's inputs: {"$from": step, "pointer": JSON pointer} is a part of that step's output.
+"""Resolves references in a step's inputs to the outputs of other steps, and to the files that they left.
 
-With a member `default` it is that value when the step was skipped. In a step with for_each {"$item": JSON pointer} is
-the item, or a part of it.
+{"$from": step, "pointer": JSON pointer} is a part of that step's output. {"$file": {"from": step, "name": file name}}
+is a file in it; the name may be left out if there is only one. {"$file": {"name": file name}} is an attachment of the
+task: orchestrator.planner.plan_files puts its id in place of it when a plan is read. With a member `default` a $from is
+that value when the step was skipped. In a step with for_each {"$item": JSON pointer} is the item, or a part of it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from orchestrator.models.errors import InvalidStepInput
+from orchestrator.models.produced_file import ProducedFile, files_in
 from orchestrator.rules.json_pointer import follow, is_pointer
 
 FROM = "$from"
 POINTER = "pointer"
+FILE = "$file"
 DEFAULT = "default"
 ITEM = "$item"
 MAX_RESOLVED_BYTES = 64 * 1024 * 1024
+_MAX_NAMED = 10
 _NODE_BYTES = 64
 """Approximate memory of an empty list or object, or of a short text or number in one."""
 NO_ITEM: Final = object()
@@ -23,7 +28,7 @@ NO_ITEM: Final = object()
 
 def is_reference(value: Any) -> bool:
     """Return whether `value` is a reference, well-formed or not."""
-    return isinstance(value, dict) and FROM in value
+    return isinstance(value, dict) and (FROM in value or FILE in value)
 
 
 def is_item(value: Any) -> bool:
@@ -38,8 +43,17 @@ def fault_of_item(value: Mapping[str, Any]) -> str | None:
     return None
 
 
+def step_of(reference: Mapping[str, Any]) -> str | None:
+    """Return the id of the step whose output a reference names; None for an attachment, or if it is malformed."""
+    named = reference.get(FILE)
+    step = named.get("from") if isinstance(named, dict) else reference.get(FROM)
+    return step if isinstance(step, str) else None
+
+
 def fault_of(reference: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a reference's form, or None."""
+    if FILE in reference:
+        return _file_fault(reference)
     if not isinstance(reference[FROM], str):
         return f"{FROM} must be the id of a step"
     if not is_pointer(reference.get(POINTER, "")):
@@ -47,6 +61,16 @@ def fault_of(reference: Mapping[str, Any]) -> str | None:
     if set(reference) - {FROM, POINTER, DEFAULT}:
         return f"a reference holds {FROM}, pointer and default only"
     return None
+
+
+def _file_fault(reference: Mapping[str, Any]) -> str | None:
+    named = reference[FILE]
+    is_formed = isinstance(named, dict) and named and set(named) <= {"from", "name"}
+    if not is_formed or not all(isinstance(text, str) and text for text in named.values()):
+        return (
+            f'{FILE} must be {{"from": "step", "name": "file name"}}, or {{"name": "..."}} of an attachment'
+        )
+    return None if set(reference) == {FILE} else f"a reference holds {FILE} only"
 
 
 def references_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
@@ -61,7 +85,8 @@ def items_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]
 
 def sources_needed(value: Any) -> list[str]:
     """Return the steps without whose output `value` can't be resolved: those of references without a default."""
-    return [reference[FROM] for _, reference in references_in(value) if DEFAULT not in reference]
+    found = [step_of(reference) for _, reference in references_in(value) if DEFAULT not in reference]
+    return [step for step in found if step is not None]
 
 
 def _found_in(
@@ -134,12 +159,27 @@ class _Resolver:
 
 
 def _meant(reference: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
-    step = reference[FROM]
+    step = step_of(reference)
+    if step is None:
+        raise InvalidStepInput("the inputs name an attachment that the task does not have")
     if step not in outputs:
         if DEFAULT in reference:
             return reference[DEFAULT]
         raise InvalidStepInput(f"step {step}, which the inputs refer to, has no output")
+    if FILE in reference:
+        return _file_left(step, reference[FILE].get("name"), outputs[step]).to_record()
     try:
         return follow(outputs[step], reference.get(POINTER, ""))
     except LookupError as missing:
         raise InvalidStepInput(f"in the output of step {step} {missing.args[0]}") from missing
+
+
+def _file_left(step: str, name: str | None, output: Any) -> ProducedFile:
+    """Return the file of this name in an output, without a name the only one."""
+    files = {file.artifact_id: file for file in reversed(list(files_in(output)))}
+    found = [file for file in files.values() if name in (None, file.name)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(sorted({repr(file.name[:80]) for file in files.values()})[:_MAX_NAMED]) or "none"
+    wanted = "one file" if name is None else f"one file named {name[:200]!r}"
+    raise InvalidStepInput(f"step {step} must leave {wanted}, and it left {len(found)}; its files: {names}")

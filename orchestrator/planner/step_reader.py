@@ -12,7 +12,8 @@ from orchestrator.models.task_contract import MAX_CRITERIA
 from orchestrator.planner.approval_reader import read_approval
 from orchestrator.planner.loops import item_form_faults, read_loop, read_when, sources_of
 from orchestrator.planner.offers import NoOffer, StepGround, find_offers, forbidden, kept
-from orchestrator.planner.references import fault_of, is_item, is_reference, items_in, references_in
+from orchestrator.planner.plan_files import with_ids
+from orchestrator.planner.references import fault_of, is_item, is_reference, items_in, references_in, step_of
 from orchestrator.rules.check_rule import schemas_of, validate_rule
 from orchestrator.rules.json_schema import faults as schema_faults_of
 
@@ -112,12 +113,24 @@ def read_step(item: Any, place: str, *, ground: StepGround, faults: PlanFaults) 
         when=read_when(record, looped),
     )
     faults.add_all([*looped, *(item_form_faults(step) if "for_each" not in dict(looped) else ())], place)
+    step = _with_file_ids(step, place, ground=ground, faults=faults)
     if len(offers) == 1:
         faults.add_all(_offer_faults(step, offers[0], ground), place)
     elif offers:
         is_named = "arm" in record and len({offer.arm for offer in offers}) > 1
         step = _with_offers(step, offers, place, ground=ground, faults=faults, is_named=is_named)
     return _with_referenced(step) if name else None
+
+
+def _with_file_ids(step: PlanStep, place: str, *, ground: StepGround, faults: PlanFaults) -> PlanStep:
+    """Return the step with ids in place of the names of attachments."""
+    schema = ground.action_of(step.preferred).input_schema if step.arm else None
+    written: dict[str, Any] = {}
+    for member in ("inputs", "repair_inputs"):
+        if inputs := getattr(step, member):
+            written[member], wrong = with_ids(inputs, schema, ground.names)
+            faults.add_all([(_dotted(member, path), message) for path, message in wrong], place)
+    return replace(step, **written)
 
 
 def _read_id(record: Mapping[str, Any], place: str, faults: PlanFaults) -> str:
@@ -334,7 +347,7 @@ def _is_filled_in(value: Any) -> bool:
 
 def _with_referenced(step: PlanStep) -> PlanStep:
     sources = [*references_in(step.inputs), *references_in(step.repair_inputs or {})]
-    names = [reference["$from"] for _, reference in sources if isinstance(reference["$from"], str)]
+    names = [name for _, reference in sources if (name := step_of(reference)) is not None]
     names += sources_of(step)
     return PlanStep(**{**vars(step), "depends_on": tuple(dict.fromkeys([*step.depends_on, *names]))})
 

@@ -21,7 +21,7 @@ from orchestrator.memory.steps import StepMessage
 from orchestrator.models.caller import Caller
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import ResultStatus, StepResult
-from orchestrator.models.task_contract import Budget, Contract
+from orchestrator.models.task_contract import Attachment, Budget, Contract
 from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.planner.check import check_plan
 from orchestrator.settings import Settings
@@ -113,7 +113,9 @@ class Engineer:
         """Claim the plan row and adopt the client's plan, opening its chord as the backend would."""
         claim = self.take(task_id, "$plan")
         plan = check_plan(
-            claim.contract["plan"], tenant=claim.tenant, attachments=claim.contract["attachments"]
+            claim.contract["plan"],
+            tenant=claim.tenant,
+            attachments=[Attachment(**file) for file in claim.attachments or ()],
         )
         return self.adopt(claim, plan, {step.id: step.preferred._asdict() for step in plan.steps})
 

@@ -93,7 +93,7 @@ def test_any_json_value_as_a_schema_can_be_told_enforced_and_read(one: Any, othe
 
     assert enforced_schema(actions)
     assert describe_actions(actions, arms={"odd": arm})
-    read_steps({"steps": [{"id": "a", "action": "odd.do", "inputs": {"a": 1}}]}, [], arms={"odd": arm})
+    read_steps({"steps": [{"id": "a", "action": "odd.do", "inputs": {"a": 1}}]}, arms={"odd": arm})
 
 
 @settings(max_examples=50)
@@ -125,7 +125,7 @@ def test_an_action_with_any_schema_can_be_enforced_and_its_values_are_legal() ->
     )
 
     value = {**example(one, root=schema), "id": "a"}
-    made = read_steps({"steps": [value]}, [], arms=arms)
+    made = read_steps({"steps": [value]}, arms=arms)
 
     assert faults(dict(schema), {"rationale": "", "confidence": 1, "result": None, "steps": [value]}) == []
     with added(tracker()):

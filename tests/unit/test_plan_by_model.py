@@ -123,7 +123,7 @@ def test_an_illegal_plan_is_returned_to_the_model_with_its_faults(
         ),
         (
             {"value": 1, "check": {"equals": 1}, "attachments": [{"$from": "search", "pointer": "/query"}]},
-            "must be an attachment of the task: the output of a step is not a file",
+            "takes a file, and /query of step 'search' is string; a file that a step leaves is {",
         ),
     ],
 )

@@ -45,7 +45,7 @@ def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         paths = [str(places.inputs / other) for other in others]
         return tools.python_script(places, script=name, args=paths if args is None else args, stdin=stdin)
 
-    ran = run_on_attachments(assignment, sandbox, command, attachments=(script, *given))
+    ran = run_on_attachments(assignment, sandbox, command, attachments=(script, *given), keeps_files=True)
     finished = ran.finished
     output = {
         "summary": f"{script.filename} ended with exit code {finished.exit_code} after "
@@ -57,6 +57,7 @@ def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         "complete": len(finished.stdout) < ran.sandbox.limits.output_bytes,
         "stderr_tail": finished.stderr.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
         "seconds": finished.seconds,
+        "files": ran.left.save(assignment),
         **about_missing(ran.missing() if ran.lacks_module() else (), subject="the script needs"),
     }
     return ran.answer(assignment, output, tool="python")

@@ -5,7 +5,6 @@ import re
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from typing import Any, Final
@@ -26,7 +25,7 @@ from orchestrator.models.errors import (
 )
 from orchestrator.models.model_errors import NoModel
 from orchestrator.models.model_work import Work
-from orchestrator.models.step_result import FILES, ResultStatus, StepResult
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.rules.json_schema import faults
 from orchestrator.rules.schema_check import schema_faults
@@ -69,14 +68,13 @@ class _Attempt:
     """What an action's context reaches in an attempt.
 
     An error of the engine says nothing of an effect that the function may have had: of an action that runs once it
-    becomes OutcomeUnknown. `saved` are the ids of the stored files. `lost` is the error of a database that went away,
+    becomes OutcomeUnknown. `lost` is the error of a database that went away,
     which is not the function's.
     """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
         self.lost: SQLAlchemyError | None = None
-        self.saved: list[str] = []
 
     def seconds_left(self) -> float:
         return self._assignment.deadline - time.monotonic()
@@ -99,7 +97,6 @@ class _Attempt:
 
     def save(self, name: str, content: bytes, media_type: str) -> str:
         saved: str = self._reach(partial(self._assignment.save_file, name, content, media_type))
-        self.saved.append(saved)
         return saved
 
     def ask(self, prompt: str, schema: Mapping[str, Any] | None, material: Mapping[str, str]) -> Any:
@@ -152,12 +149,7 @@ def _run(function: FunctionAction, assignment: Assignment) -> StepResult:
             f"the output of {_name(assignment)} breaks its contract: {place} {broken[0].message}"
         )
         raise _open_outcome(assignment, wrong)
-    result = answer(assignment, output)
-    return (
-        replace(result, provenance={**result.provenance, FILES: surroundings.saved})
-        if surroundings.saved
-        else result
-    )
+    return answer(assignment, output)
 
 
 def _facts(assignment: Assignment) -> StepFacts:

@@ -40,7 +40,10 @@ def selected_attachments(assignment: Assignment) -> tuple[Attachment, ...]:
     known = {attachment.sha256: attachment for attachment in assignment.attachments}
     for sha256 in named or ():
         if sha256 not in known:
-            raise InvalidStepInput(f"{sha256[:64]!r} is not an attachment of this task")
+            raise InvalidStepInput(
+                f"{sha256[:64]!r} is neither an attachment of this task nor a file that an earlier step left: name "
+                'one by {"$file": {"from": "step", "name": "file name"}}'
+            )
     return (
         tuple(known[sha256] for sha256 in dict.fromkeys(named))
         if named is not None

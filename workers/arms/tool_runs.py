@@ -10,6 +10,7 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 from workers.arms import tools
 from workers.arms.base import Assignment, ToolUse, answer
+from workers.arms.left_files import LeftFiles, run_keeping_files
 from workers.arms.reports import ends_by_missing_module, missing_modules, not_checked, own_modules
 from workers.arms.sources import single_attachment, workspace
 from workers.arms.tools import Command, ToolPaths, run_tool
@@ -21,13 +22,14 @@ TAIL_CHARACTERS = 2_000
 
 @dataclass(frozen=True)
 class ToolRun:
-    """How a tool ended on an attachment; `own` are the modules of the code that it ran on."""
+    """How a tool ended on an attachment; `own` are the modules of the code that it ran on, `left` the files it left."""
 
     finished: ToolResult
     places: ToolPaths
     attachment: Attachment
     sandbox: Sandbox
     own: frozenset[str]
+    left: LeftFiles
 
     def missing(self) -> tuple[str, ...]:
         """Return the modules that the tool's output reports as not installed."""
@@ -48,6 +50,7 @@ class ToolRun:
         return answer(
             assignment,
             output,
+            warnings=self.left.warnings(),
             evidence=[
                 {"tool": tool, "exit_code": self.finished.exit_code, "artifact": self.attachment.sha256}
             ],
@@ -64,14 +67,21 @@ def run_on_attachments(
     command: Callable[[ToolPaths], Command],
     *,
     attachments: tuple[Attachment, ...] = (),
+    keeps_files: bool = False,
 ) -> ToolRun:
-    """Run a tool on the given attachments, or the only one; raises SandboxUnavailable without a sandbox."""
+    """Run a tool on the given attachments, or the only one; raises SandboxUnavailable without a sandbox.
+
+    If it `keeps_files`, those that it leaves are returned.
+    """
     usable = sandbox.require()
     attachments = attachments or (single_attachment(assignment),)
     with workspace(assignment, attachments) as root:
         own = own_modules(root)
-        finished, places = run_tool(usable, root, command, assignment=assignment)
-    return ToolRun(finished, places, attachments[0], usable, own)
+        if keeps_files:
+            finished, places, left = run_keeping_files(usable, root, command, assignment=assignment)
+        else:
+            (finished, places), left = run_tool(usable, root, command, assignment=assignment), LeftFiles()
+    return ToolRun(finished, places, attachments[0], usable, own, left)
 
 
 def about_missing(

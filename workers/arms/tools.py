@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -25,12 +25,16 @@ _COVERAGE_RUN = Path(__file__).parents[1] / "sandbox" / "inside" / "coverage_run
 
 @dataclass(frozen=True)
 class Command:
-    """One call of a tool: its name, its argument list, its whole environment and its standard input."""
+    """One call of a tool: its name, its argument list, its whole environment and its standard input.
+
+    `report_bytes` is how much of its report is read; None: as much as the sandbox's limits say.
+    """
 
     tool: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     stdin: bytes = b""
+    report_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -189,11 +193,14 @@ def run_tool(
         places = ToolPaths(host=root, inputs=cell.inputs, scratch=cell.scratch, report=REPORT)
         made = command(places)
         assignment.require_tool(made.tool)
+        limits = sandbox.limits
+        if made.report_bytes is not None:
+            limits = replace(limits, report_bytes=made.report_bytes)
         finished = run(
             cell,
             made.argv,
             environment=made.environment,
-            limits=sandbox.limits,
+            limits=limits,
             checkpoint=assignment.checkpoint,
             stdin=made.stdin,
         )

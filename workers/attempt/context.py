@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.memory.claims import Claim
@@ -15,6 +15,9 @@ from orchestrator.settings import Settings
 from workers.arms.base import Assignment, CancelToken
 from workers.runtime.process import OpenEmbedder, OpenModels
 from workers.sandbox.selection import NOT_TESTED, SandboxStatus
+
+if TYPE_CHECKING:
+    from workers.attempt.step_files import StepFiles
 
 Handler = Callable[["AttemptContext"], Any]
 """What an attempt does: returns a RoutedPlan or ReusedResult (plan), a StepResult (step) or a JudgedRound (judge)."""
@@ -33,7 +36,7 @@ class AttemptContext:
 
     `deadline` and `started_at` are values of time.monotonic(). `stop` is set when the attempt must end. `open_models`
     is None when no model is configured; models and embedder are opened at their first use. `tools` are the tools that
-    the step's permit allows. `bound` is the arm's assignment, set by the concern bind_inputs.
+    the step's permit allows. `bound` is the arm's assignment, and `files` what it may put out; bind_inputs sets both.
     """
 
     process: WorkerProcess
@@ -47,6 +50,7 @@ class AttemptContext:
     open_embedder: OpenEmbedder
     tools: tuple[str, ...] | None = None
     bound: Assignment | None = None
+    files: "StepFiles | None" = None
     effect: Effect = field(default_factory=Effect)
 
     @classmethod

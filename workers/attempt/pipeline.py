@@ -18,6 +18,7 @@ from workers.attempt.concerns.large_output import store_large_output
 from workers.attempt.concerns.lease import hold_lease
 from workers.attempt.concerns.log_fields import add_log_fields
 from workers.attempt.concerns.outcome import ask_outcome
+from workers.attempt.concerns.own_files import keep_own_files
 from workers.attempt.concerns.permit import check_permit
 from workers.attempt.concerns.provenance import add_provenance
 from workers.attempt.concerns.retry import postpone, retry
@@ -58,6 +59,7 @@ STEP: Final[Sequence[Concern]] = (
     reuse_step_memo,  # returns the result of the same work done before; offers this one to later steps
     begin_effect,  # marks a write as begun right before its arm is called; says what is known of it afterwards
     store_large_output,  # moves a large output into a file; refuses a result that is too large
+    keep_own_files,  # refuses an output that names a file which the step neither saved nor was given
 )
 JUDGE: Final[Sequence[Concern]] = PLAN
 LOOP: Final[Sequence[Concern]] = (

@@ -73,7 +73,7 @@ def make_plan(attempt: AttemptContext, meaning: GoalMeaning) -> Plan:
     """
     contract, tenant = attempt.contract, attempt.claim.tenant
     if contract.plan is not None:
-        return check_plan(contract.plan, tenant=tenant, attachments=contract.attachments, contract=contract)
+        return check_plan(contract.plan, tenant=tenant, attachments=attempt.attachments, contract=contract)
     if source := source_of(attempt.claim.spec):
         return _earlier_plan(attempt, source)
     attachments = attempt.attachments
@@ -99,7 +99,7 @@ def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
     return check_plan(
         {"steps": plan.to_record()["steps"], "result": plan.result},
         tenant=attempt.claim.tenant,
-        attachments=attempt.contract.attachments,
+        attachments=attempt.attachments,
         contract=attempt.contract,
         origin=PlanOrigin(plan.mode, plan.rationale, plan.provenance),
     )

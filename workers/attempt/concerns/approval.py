@@ -46,7 +46,7 @@ def _edited(attempt: AttemptContext, asked: ApprovalRecord) -> dict[str, Any]:
         attempt.claim.arm,
         attempt.claim.spec["action"],
         asked.answer,
-        attachments=[file.sha256 for file in attempt.attachments],
+        attachments=[file.sha256 for file in attempt.assignment.attachments],
     )
     if faults:
         raise InvalidStepInput(
