@@ -1,7 +1,7 @@
 """Concludes a round by its verdict, and ends a task for any other reason that an attempt finds; in one transaction."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,22 +18,40 @@ from orchestrator.lifecycle.event_payloads import (
     verdict_event,
 )
 from orchestrator.lifecycle.fencing import finish_row, open_task
-from orchestrator.lifecycle.repair import NoRepair, earlier_loops, plan_repair
+from orchestrator.lifecycle.repair import Repair, earlier_loops, plan_repair
+from orchestrator.lifecycle.replan import (
+    NoReplan,
+    ReplanOrder,
+    order_of,
+    plan_replan,
+    planner_message,
+    plans_of,
+)
 from orchestrator.lifecycle.round_rows import RoundLayout
 from orchestrator.lifecycle.saved_round import RoundFacts, SavedRound, save_round
+from orchestrator.memory import budget as ledger
 from orchestrator.memory import events, rounds, steps
 from orchestrator.memory.claims import Claim
+from orchestrator.memory.steps import StepMessage, StepOutcome
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.models import record
 from orchestrator.models.arm_capability import find_action
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.ids import chord_id
+from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.models.wording import count_of
 from orchestrator.settings import Settings
+
+
+@dataclass(frozen=True)
+class PlanAsked:
+    """A task that is to be planned again; `planner` is the message to publish."""
+
+    planner: StepMessage
 
 
 def conclude(
@@ -43,9 +61,10 @@ def conclude(
     *,
     settings: Settings,
     admission: Admission | None = None,
-) -> Ended | SavedRound:
-    """Save the verdict and skip the steps that it leaves blocked; then end the task or save a repair round.
+) -> Ended | SavedRound | PlanAsked:
+    """Save the verdict and skip the steps that it leaves blocked; then end the task, or save what mends it.
 
+    That is a repair round or, where a repair can't help, the row of a planner that makes another plan.
     Rule 12 of ENGINE.md. `admission` says what the result may do for other tasks. Raises Refused when the judge's
     claim is not the current one.
     """
@@ -59,22 +78,40 @@ def conclude(
     if verdict.decision is Decision.FAILED:
         decisions = {"verdict": verdict.to_record()}
         events.write(conn, task.id, facts, round_number=claim.round, decisions=decisions)
-        return _repair_or_reject(conn, task, verdict, settings=settings)
+        return _mend_or_reject(conn, task, verdict, settings=settings)
     return end_task(conn, task, replace(passed, facts=facts))
 
 
-def _repair_or_reject(
+def _mend_or_reject(
     conn: Connection, task: LockedTask, verdict: Verdict, *, settings: Settings
-) -> Ended | SavedRound:
-    plan = rounds.read(conn, task.id, number=task.round).plan
+) -> Ended | SavedRound | PlanAsked:
+    history = rounds.history(conn, task.id)
+    plan = history[-1].plan
     outcomes = steps.results_of(conn, task.id, round_number=task.round)
     budget = Contract.from_record(task.contract).budget
-    repair = plan_repair(plan, verdict, outcomes, repairs_done=task.round - 1, max_repairs=budget.max_repairs)
-    if isinstance(repair, NoRepair):
-        actions = [find_action(row.offer) for row in outcomes]
-        has_writes = any(action is None or action.effects == "write" for action in actions)
-        return _reject(conn, task, verdict, reason=repair.reason, has_writes=has_writes)
+    repairs_done = task.round - plans_of(history)
+    repair = plan_repair(plan, verdict, outcomes, repairs_done=repairs_done, max_repairs=budget.max_repairs)
+    if isinstance(repair, Repair):
+        chord.close(conn, chord_id(task.id, round_number=task.round))
+        return _save_repair(conn, task, plan, repair, outcomes, verdict=verdict, settings=settings)
+    tokens_left = budget.max_tokens - ledger.used(conn, task.id)[0]
+    order = plan_replan(history, verdict, outcomes, budget=budget, tokens_left=tokens_left, why=repair.reason)
+    if isinstance(order, NoReplan):
+        return _reject(conn, task, verdict, outcomes, reason=f"{repair.reason}; {order.reason}")
     chord.close(conn, chord_id(task.id, round_number=task.round))
+    return _ask_for_plan(conn, task, order, verdict=verdict, settings=settings)
+
+
+def _save_repair(
+    conn: Connection,
+    task: LockedTask,
+    plan: Plan,
+    repair: Repair,
+    outcomes: Sequence[StepOutcome],
+    *,
+    verdict: Verdict,
+    settings: Settings,
+) -> SavedRound:
     layout = RoundLayout(
         task_id=task.id,
         number=task.round + 1,
@@ -93,7 +130,32 @@ def _repair_or_reject(
     return save_round(conn, task, plan, layout, recorded, settings=settings)
 
 
-def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str, has_writes: bool) -> Ended:
+def _ask_for_plan(
+    conn: Connection, task: LockedTask, order: ReplanOrder, *, verdict: Verdict, settings: Settings
+) -> PlanAsked:
+    planner = planner_message(task, order)
+    rounds.plan_again(conn, planner, redispatch_seconds=settings.redispatch_seconds)
+    fact = {"round": task.round, "reason": order.reason, "feedback": dict(verdict.faulty)}
+    decision = {"replan": True, **asdict(order), "faulty": sorted(verdict.faulty)}
+    events.write(
+        conn,
+        task.id,
+        [("task.replan", fact)],
+        round_number=task.round,
+        decisions={"repair": {"repair": False, "reason": order.reason}, "replan": decision},
+    )
+    return PlanAsked(planner)
+
+
+def _reject(
+    conn: Connection,
+    task: LockedTask,
+    verdict: Verdict,
+    outcomes: Sequence[StepOutcome],
+    *,
+    reason: str,
+) -> Ended:
+    actions = [find_action(row.offer) for row in outcomes]
     checks = [finding for finding in verdict.findings if finding.required]
     failed = [finding.explanation for finding in checks if finding.met is False]
     error = task_error(
@@ -107,7 +169,7 @@ def _reject(conn: Connection, task: LockedTask, verdict: Verdict, *, reason: str
         result=result_of(verdict),
         error=error,
         decisions={"repair": {"repair": False, "reason": reason}},
-        has_writes=has_writes,
+        has_writes=any(action is None or action.effects == "write" for action in actions),
     )
     return end_task(conn, task, ending)
 
@@ -174,6 +236,8 @@ def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind:
         chord.lock(conn, chord_id(claim.task_id, round_number=claim.round))
     task = open_task(conn, claim)
     finish_row(conn, claim, StepState.FAILED, {"error": dict(error)})
+    if (order := order_of(claim.spec)) is not None:
+        return _reject_after_replan(conn, task, order, error)
     reason = task_error(
         BudgetExceeded.code if error["code"] == BudgetExceeded.code else kind,
         code=error["code"],
@@ -182,6 +246,19 @@ def fail_task(conn: Connection, claim: Claim, *, error: Mapping[str, Any], kind:
         details=_as_text(error),
     )
     return end_task(conn, task, Ending(TaskStatus.FAILED, error=reason))
+
+
+def _reject_after_replan(
+    conn: Connection, task: LockedTask, order: ReplanOrder, error: Mapping[str, Any]
+) -> Ended:
+    """End the task with the verdict for which another plan was to be made, and say why there is none."""
+    verdict = rounds.read(conn, task.id, number=task.round).verdict
+    if verdict is None:
+        raise LookupError(f"round {task.round} of {task.id} was planned again without a verdict")
+    outcomes = steps.results_of(conn, task.id, round_number=task.round)
+    why = str(error["message"]).rstrip(".")
+    reason = f"{order.reason}; no other plan was made ({error['code']}: {why})"
+    return _reject(conn, task, verdict, outcomes, reason=reason)
 
 
 def _as_text(error: Mapping[str, Any]) -> str | None:

@@ -15,10 +15,11 @@ from orchestrator.lifecycle.event_payloads import (
     step_event,
 )
 from orchestrator.lifecycle.fencing import finish_row, open_task
-from orchestrator.lifecycle.retry import RoundReuse, plan_reuse, source_of
+from orchestrator.lifecycle.replan import order_of, reuse_after_replan
+from orchestrator.lifecycle.retry import RetrySource, RoundReuse, plan_reuse, source_of
 from orchestrator.lifecycle.round_rows import EarlierLoop, RoundLayout
 from orchestrator.lifecycle.saved_round import RoundFacts, SavedRound, save_round
-from orchestrator.memory import events, steps
+from orchestrator.memory import effects, events, rounds, steps
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import StepMessage
@@ -41,32 +42,42 @@ class StepCompletion:
 def adopt(
     conn: Connection, claim: Claim, plan: Plan, *, routes: Mapping[str, Mapping[str, Any]], settings: Settings
 ) -> SavedRound:
-    """Save a task's first round, in the transaction that stores the planner's outcome.
+    """Save the first round of a plan, in the transaction that stores the planner's outcome.
 
-    `routes` maps each step to its routing decision, which has the `arm` and the `action`. Raises Refused when the
-    planner's claim is not the current one, or the task has ended or already has a round.
+    It is the task's first round, or the next one if the task was planned again. `routes` maps each step to its routing
+    decision, which has the `arm` and the `action`. Raises Refused when the planner's claim is not the current one, or
+    the task has ended or already has the round.
     """
     task = open_task(conn, claim)
     finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
-    layout, recorded = first_round(
-        task.id, plan, routes=routes, priority=task.priority, reuse=_reuse(conn, claim, plan)
+    reuse = _reuse(conn, claim, plan, routes)
+    layout, recorded = planned_round(
+        task.id, plan, routes=routes, priority=task.priority, reuse=reuse, number=task.round + 1
     )
-    return save_round(conn, task, plan, layout, recorded, settings=settings)
+    # a round of another plan has another plan_id: so the two kinds of rounds are told apart
+    return save_round(conn, replace(task, plan_id=None), plan, layout, recorded, settings=settings)
 
 
-def first_round(
-    task_id: str, plan: Plan, *, routes: Mapping[str, Mapping[str, Any]], priority: str, reuse: RoundReuse
+def planned_round(
+    task_id: str,
+    plan: Plan,
+    *,
+    routes: Mapping[str, Mapping[str, Any]],
+    priority: str,
+    reuse: RoundReuse,
+    number: int = 1,
 ) -> tuple[RoundLayout, RoundFacts]:
-    """Return the layout of a task's first round, and what it adds to the task's events and trace."""
+    """Return the layout of the first round of a plan, and what it adds to the task's events and trace."""
     reused = {name: row.id for name, row in reuse.kept.items()}
     layout = RoundLayout(
         task_id=task_id,
-        number=1,
+        number=number,
         priority=Priority(priority).broker_priority,
         routes={name: Offer(route["arm"], route["action"]) for name, route in routes.items()}
         | {name: row.offer for name, row in reuse.kept.items()},
         reruns=reuse.reruns,
         kept=reused,
+        feedback=reuse.feedback,
         repeats=reuse.repeats,
         earlier=_earlier_loops(plan, reuse),
     )
@@ -80,20 +91,26 @@ def first_round(
     }
     if reused:
         decisions["reuse"] = {"steps": reused, "reruns": sorted(reuse.reruns)}
+    # in a later round a kept step has no row of its own
+    kept = {"kept": sorted(reused)} if number > 1 else {}
     facts = [
-        ("task.planned", {"mode": plan.mode, "steps": graph}),
-        *(reused_event(layout, row) for row in reuse.kept.values()),
+        ("task.planned", {"mode": plan.mode, "steps": graph, **kept}),
+        *(reused_event(layout, row) for row in reuse.kept.values() if number == 1),
     ]
     return layout, RoundFacts(facts, decisions)
 
 
 def _earlier_loops(plan: Plan, reuse: RoundReuse) -> dict[str, EarlierLoop]:
-    """Return which items of a retry's steps with for_each are not run again: those that are done, as they are kept."""
+    """Return where the steps with for_each ran before; all items of a step at fault, or of `from_step`, run again."""
     source = reuse.source
     if source is None:
         return {}
     return {
-        step.id: EarlierLoop(source.task_id, source.round, None if step.id == source.from_step else ())
+        step.id: EarlierLoop(
+            source.task_id,
+            source.round,
+            None if step.id == source.from_step or step.id in reuse.feedback else (),
+        )
         for step in plan.steps
         if step.for_each is not None and step.id in reuse.reruns
     }
@@ -142,8 +159,14 @@ def complete(
     return StepCompletion(finished.seconds, begun)
 
 
-def _reuse(conn: Connection, claim: Claim, plan: Plan) -> RoundReuse:
-    """Return which steps of a retry keep their results; none for a task that repeats no other."""
+def _reuse(conn: Connection, claim: Claim, plan: Plan, routes: Mapping[str, Mapping[str, Any]]) -> RoundReuse:
+    """Return which steps of a retry, or of a task that was planned again, keep their results."""
+    if order_of(claim.spec) is not None:
+        earlier = rounds.read(conn, claim.task_id, number=claim.round)
+        outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
+        acted = effects.acted(conn, claim.task_id)
+        reuse = reuse_after_replan(plan, earlier, outcomes, routes=routes, acted=acted)
+        return replace(reuse, source=RetrySource(claim.task_id, claim.round, None))
     source = source_of(claim.spec)
     if source is None:
         return plan_reuse(plan, ())

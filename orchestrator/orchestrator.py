@@ -10,6 +10,7 @@
     judge    When all steps have ended, a judge's worker checks the results (workers/arms/judge).
              TaskLoop.conclude saves the verdict (conclusion.py), and then
     repair   saves a new round with the faulty steps (lifecycle/repair) and publishes it: back to execute,
+    replan   or has a model's plan made again (lifecycle/replan): back to plan,
     finish   or ends the task (lifecycle/ending).
     store    Each transition is one transaction in Postgres (memory/); a passed result also goes to the cache (cache/).
 
@@ -37,6 +38,7 @@ from orchestrator.auth.rate_limit import RateLimiter
 from orchestrator.cache.admission import Admission
 from orchestrator.cache.coalescing import FreshResult
 from orchestrator.cache.exact import CacheEntry, ResultCache
+from orchestrator.conclusion import PlanAsked
 from orchestrator.executor import StepCompletion
 from orchestrator.lifecycle import approvals, cancel, retry, submission, withdrawal
 from orchestrator.lifecycle.approvals import DecisionMade
@@ -192,7 +194,7 @@ class TaskLoop:
         routes: Mapping[str, Mapping[str, Any]],
         planned_at: float,
     ) -> Transition:
-        """Planned: save the first round and publish its chord; `routes` has the routing decision of each step.
+        """Planned: save the plan's first round and publish its chord; `routes` has the routing decision of each step.
 
         `planned_at` (time.monotonic()) is when routing began.
         """
@@ -252,7 +254,7 @@ class TaskLoop:
     def conclude(
         self, conn: Connection, claim: Claim, verdict: Verdict, *, admission: Admission | None
     ) -> Transition:
-        """Judged: finish the task, or publish a repair round, or reject the result.
+        """Judged: finish the task, or publish a repair round or another planning, or reject the result.
 
         `admission` says what the result may do for other tasks.
         """
@@ -278,7 +280,7 @@ class TaskLoop:
 
         return Transition(self._messages(completion.released), report)
 
-    def _concluded(self, verdict: Verdict, concluded: Ended | SavedRound) -> Transition:
+    def _concluded(self, verdict: Verdict, concluded: Ended | SavedRound | PlanAsked) -> Transition:
         decision = verdict.decision.value
 
         def report() -> None:
@@ -286,12 +288,17 @@ class TaskLoop:
             if isinstance(concluded, Ended):
                 report_end(self.hints, concluded)
                 log.info("task.ended", status=concluded.status.value, decision=decision)
+            elif isinstance(concluded, PlanAsked):
+                metric.replanned()
+                log.info("task.replan", decision=decision)
             else:
                 metric.repaired()
                 log.info("task.repair", decision=decision, released=len(concluded.header))
 
         if isinstance(concluded, Ended):
             return Transition((), report, concluded)
+        if isinstance(concluded, PlanAsked):
+            return Transition(self._messages([concluded.planner]), report)
         return Transition([canvas.round_chord(self.app, concluded)], report)
 
     def _messages(self, rows: Sequence[StepMessage]) -> Sequence["Signature[Any]"]:

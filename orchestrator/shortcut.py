@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from orchestrator.cache.admission import Admission
 from orchestrator.conclusion import completion
-from orchestrator.executor import StepCompletion, first_round
+from orchestrator.executor import StepCompletion, planned_round
 from orchestrator.lifecycle.ending import Ended, end_summary
 from orchestrator.lifecycle.event_payloads import attempt_decision, step_event
 from orchestrator.lifecycle.fencing import refusal
@@ -43,15 +43,17 @@ def adopt(
 ) -> SavedRound | None:
     """Save a task's first round and open its chord, whose body is the encoded message of the judge.
 
-    None for a retry, which may keep earlier results, for a plan with a step that a person must approve or with a
-    for_each, and for a task whose priority was raised.
+    None for a retry and for another plan of a task, which may keep earlier results, for a plan with a step that a
+    person must approve or with a for_each, and for a task whose priority was raised.
     """
-    if source_of(claim.spec) is not None or any(
-        step.approval or step.for_each is not None for step in plan.steps
+    if (
+        claim.round
+        or source_of(claim.spec) is not None
+        or any(step.approval is not None or step.for_each is not None for step in plan.steps)
     ):
         return None
     priority = claim.contract["priority"]
-    layout, recorded = first_round(
+    layout, recorded = planned_round(
         claim.task_id, plan, routes=routes, priority=priority, reuse=plan_reuse(plan, ())
     )
     new, facts = round_to_save(claim, plan, layout, recorded, plan_id=new_plan_id(), settings=settings)

@@ -30,7 +30,7 @@ def read_status(task: TaskRecord) -> dict[str, object]:
     A task that reuses another task's result has that task's steps.
     """
     with tenant_statement(context.orchestrator().engine, task.tenant) as conn:
-        steps = tasks.steps_of(conn, task.worker_id)
+        steps = [step for step in tasks.steps_of(conn, task.worker_id) if step.is_planned]
         is_open = not TaskStatus(task.status).is_final()
         waits = tasks.waits(conn, task.worker_id) if is_open else Waits()
     return task_status.task_status(task, steps=steps, waits=waits)

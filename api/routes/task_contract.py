@@ -32,6 +32,7 @@ from orchestrator.models.task_contract import (
     MAX_CONTEXT_BYTES,
     MAX_CRITERIA,
     MAX_GOAL_CHARACTERS,
+    MAX_REPLANS,
     Budget,
     Contract,
     Priority,
@@ -124,6 +125,7 @@ class BudgetRequestSchema(RequestSchema):
     max_cost_usd = Dollars(validate=validate.Range(0, MAX_BUDGET_DOLLARS))
     max_retries = fields.Integer(strict=True, validate=validate.Range(0, 10))
     max_repairs = fields.Integer(strict=True, validate=validate.Range(0, 5))
+    max_replans = fields.Integer(strict=True, validate=validate.Range(0, MAX_REPLANS))
 
     @validates_schema
     def _has_one_cost(self, budget: dict[str, Any], **_: Any) -> None:

@@ -84,6 +84,7 @@ class MetadataSchema(ResponseSchema):
     cache_hit = fields.Boolean()
     plan_id = fields.String(allow_none=True)
     repairs = fields.Integer()
+    replans = fields.Integer()
 
 
 class StepSchema(ResponseSchema):
@@ -269,7 +270,8 @@ def _metadata(task: TaskRecord, steps: Sequence[StepRecord], seconds: float) -> 
         "duration_seconds": round(seconds, 3),
         "cache_hit": task.cache is not None and task.status == TaskStatus.COMPLETED,
         "plan_id": task.plan_id,
-        "repairs": max(task.round - 1, 0),
+        "repairs": task.round - task.plans,
+        "replans": max(task.plans - 1, 0),
     }
 
 

@@ -101,8 +101,10 @@ class TaskProgress:
     def _apply_task(self, kind: str, data: dict[str, Any]) -> None:
         if kind == "task.planned":
             self.status, self.activity = "processing", "executing"
+            self.round = data.get("round", self.round)
+            kept = {name: self.steps[name] for name in data.get("kept", []) if name in self.steps}
             self.steps = {
-                step["step"]: StepProgress(step["step"], step.get("arm", ""))
+                step["step"]: kept.get(step["step"]) or StepProgress(step["step"], step.get("arm", ""))
                 for step in data.get("steps", [])
             }
         elif kind == "judge.verdict":
@@ -113,6 +115,8 @@ class TaskProgress:
                 self.steps[name] = StepProgress(
                     name, self._step(name).arm, note=data.get("feedback", {}).get(name, "")
                 )
+        elif kind == "task.replan":
+            self.activity = "planning again"
         elif kind in FINAL_EVENTS:
             self.status, self.activity = FINAL_EVENTS[kind], FINAL_EVENTS[kind]
             self.error = data.get("error")

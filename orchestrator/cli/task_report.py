@@ -158,6 +158,8 @@ def _closing(task: Mapping[str, Any]) -> str:
         parts.append("arms " + ", ".join(spent["arms_used"]))
     if spent.get("repairs"):
         parts.append(count_of(spent["repairs"], "repair"))
+    if spent.get("replans"):
+        parts.append(f"planned again {'once' if spent['replans'] == 1 else str(spent['replans']) + ' times'}")
     parts.append(count_of(spent.get("tokens_used", 0), "token"))
     return " · ".join(parts)
 

@@ -146,7 +146,8 @@ def _describe(progress: TaskProgress, kind: str, data: dict[str, Any]) -> str:
     if kind == "task.submitted":
         return f"{progress.task_id} accepted"
     if kind == "task.planned":
-        return f"planned, steps: {len(progress.steps)} (mode {data.get('mode', 'unknown')})"
+        kept = f", {len(data['kept'])} kept" if data.get("kept") else ""
+        return f"planned, steps: {len(progress.steps)}{kept} (mode {data.get('mode', 'unknown')})"
     if kind == "task.cache":
         source, layer = data.get("source_task_id"), data.get("layer")
         return f"{layer}: the result of {source}" if source else "runs itself: the task it waited for ended"
@@ -154,6 +155,8 @@ def _describe(progress: TaskProgress, kind: str, data: dict[str, Any]) -> str:
         return f"judge: {data.get('decision')}"
     if kind == "task.repair":
         return f"repair, round {progress.round}: {', '.join(data.get('reruns', []))} again"
+    if kind == "task.replan":
+        return f"another plan is made: {data.get('reason', 'the result was rejected')}"
     if kind in FINAL_EVENTS:
         return FINAL_EVENTS[kind]
     return kind

@@ -125,7 +125,8 @@ def _row(task: LockedTask, claim: Claim, spread: Spread, index: int, *, source: 
     spec, known, is_reused = claim.spec, spread.earlier.get(index), index in spread.reused
     arm, name = spec["arm"], item_name(spec["id"], index)
     runs_once = ARMS[arm].actions[spec["action"]].runs_once
-    repeats = known is not None and known.took_effect and not is_reused
+    took_effect = "repeats" in spec or (known is not None and known.took_effect)
+    repeats = runs_once and took_effect and not is_reused
     approval = repetition(name, spec["approval"]) if repeats else spec["approval"]
     feedback = None if is_reused else _feedback(spec, known)
     inputs = {**spec["inputs"], **(spec.get("repair_inputs") or {})} if feedback else spec["inputs"]

@@ -1,7 +1,7 @@
 """Charges calls to models to the task's budget and records each completion in the task's trace."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,7 @@ from orchestrator.memory.budget import Balance
 from orchestrator.memory.claims import Claim
 from orchestrator.models.errors import BudgetExceeded, StepError, Stopped
 from orchestrator.models.model_work import Work
+from orchestrator.models.task_contract import Budget
 
 log = structlog.get_logger(__name__)
 
@@ -48,11 +49,17 @@ class ClaimBudgetAccount:
     def tokens_left(self, max_tokens: int) -> int:
         """Return what the task has not spent or reserved of `max_tokens`; never negative."""
         with statement(self.engine) as conn:
-            entries = budget.entries(conn, self.claim.task_id)
-        used = (
-            entry.reserved_tokens if entry.spent_tokens is None else entry.spent_tokens for entry in entries
+            return max(0, max_tokens - budget.used(conn, self.claim.task_id)[0])
+
+    def rest_of(self, limits: Budget) -> Budget:
+        """Return the budget with the tokens and the dollars that the task has not spent or reserved."""
+        with statement(self.engine) as conn:
+            tokens, dollars = budget.used(conn, self.claim.task_id)
+        return replace(
+            limits,
+            max_tokens=max(0, limits.max_tokens - tokens),
+            max_cost_dollars=max(Decimal(0), limits.max_cost_dollars - dollars),
         )
-        return max(0, max_tokens - sum(used))
 
     def settle(
         self, call: int, usage: Usage | None, dollars: Decimal | None, *, is_reported: bool = True

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from orchestrator.lifecycle.round_rows import EarlierLoop
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.models.arm_capability import find_action
-from orchestrator.models.errors import ApprovalExpired, ApprovalRejected, OutcomeUnknown
+from orchestrator.models.errors import ApprovalExpired, ApprovalRejected, NeedsReplan, OutcomeUnknown
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants
 
-_DECIDED = {ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code}
+_FINAL = {ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code, NeedsReplan.code}
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,16 @@ def plan_repair(
         return NoRepair("no step is at fault")
     if repairs_done >= max_repairs:
         return NoRepair(f"the budget's {max_repairs} repair rounds are used up")
-    latest = {row.name: row for row in outcomes}
+    names = {step.id for step in plan.steps}
+    # a task that was planned again has rows of steps that this plan lacks
+    latest = {row.name: row for row in outcomes if row.name in names}
     changeable = {
         step.id for step in plan.steps if step.id in verdict.faulty and _can_change(step, latest[step.id])
     }
     reruns = changeable | descendants(plan, changeable)
     if reruns:
         # what its `when` skipped has no row that a step of the next round could wait for
-        reruns |= {row.name for row in outcomes if row.is_skipped}
+        reruns |= {row.name for row in outcomes if row.is_skipped} & {step.id for step in plan.steps}
     fixed = sorted(set(verdict.faulty) - reruns)
     if fixed:
         return NoRepair("running again would not change these steps: " + ", ".join(fixed))
@@ -108,8 +110,8 @@ def _items_again(step: PlanStep, verdict: Verdict, outcome: StepOutcome | None) 
 def _can_change(step: PlanStep, outcome: StepOutcome) -> bool:
     error = outcome.result.error if outcome.result is not None else None
     codes = outcome.failed_items if error is None else {error["code"]}
-    if codes and codes <= _DECIDED:
-        # a person has said no, or nobody answered: the same question would be asked again
+    if codes and codes <= _FINAL:
+        # a person has said no, or nobody answered: the same question would be asked again; or another plan is needed
         return False
     action = find_action(outcome.offer)
     if action is not None and not action.deterministic:

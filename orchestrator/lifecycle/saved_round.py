@@ -74,15 +74,15 @@ def round_to_save(
     if key := settings.permit_private_key:
         until = latest_end(work, deadline_at=task.deadline_at, contract=task.contract)
         work = permit.add_permits(key, work, tenant=task.tenant, deadline_at=until)
+    (kind, payload, *_), *facts = recorded.facts
     new = NewRound(
         task_id=layout.task_id,
         number=number,
         plan_id=plan_id,
         chord_id=chord_id(layout.task_id, round_number=number),
         plan=plan,
-        phase=(Phase.EXECUTING if number == 1 else Phase.REPAIRING).value,
+        phase=(Phase.EXECUTING if kind == "task.planned" else Phase.REPAIRING).value,
         rows=work,
     )
-    (kind, payload, *_), *facts = recorded.facts
     queued = queued_events(messages(work))
     return new, [(kind, {"plan_id": plan_id, "round": number, **payload}), *facts, *queued]

@@ -126,6 +126,12 @@ def charge_open(conn: Connection, task_id: str) -> None:
     conn.exec_driver_sql(_SQL["charge_open"], {"task_id": task_id})
 
 
+def used(conn: Connection, task_id: str) -> tuple[int, Decimal]:
+    """Return the tokens and dollars that a task has spent or its open calls reserve; unknown costs count nothing."""
+    tokens, dollars = conn.exec_driver_sql(_SQL["used"], {"task_id": task_id}).one()
+    return tokens, dollars
+
+
 def entries(conn: Connection, task_id: str) -> list[LedgerEntry]:
     """Return the task's calls in the order of reservation."""
     return [LedgerEntry(*row) for row in conn.exec_driver_sql(_SQL["entries"], {"task_id": task_id})]

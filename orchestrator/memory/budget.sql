@@ -109,6 +109,13 @@ SET tokens_used = t.tokens_used + total.tokens, cost_dollars = t.cost_dollars + 
 FROM total
 WHERE t.id = %(task_id)s;
 
+-- name: used
+-- Sum what a task has spent and what its open calls reserve; a cost that is not known counts nothing.
+SELECT coalesce(sum(coalesce(spent_tokens, reserved_tokens)), 0)::bigint,
+    coalesce(sum(CASE WHEN settled_at IS NULL THEN reserved_cost ELSE spent_cost END), 0)
+FROM ledger
+WHERE task_id = %(task_id)s;
+
 -- name: entries
 -- Read a task's ledger entries in the order of reservation.
 SELECT l.step_id, s.name AS step, s.round, l.attempt, l.call, l.reserved_tokens, l.reserved_cost, l.spent_tokens,

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from orchestrator.chord import sql
 from orchestrator.memory.steps import Reclaimed
+from orchestrator.models.plan import Offer
 
 _SQL = sql.load(__file__)
 
@@ -25,6 +26,12 @@ def begin(conn: Connection, step_id: str, *, attempt: int, once: bool) -> bool:
     """
     values = {"id": step_id, "attempt": attempt, "once": once}
     return conn.exec_driver_sql(_SQL["begin"], values).rowcount == 1
+
+
+def acted(conn: Connection, task_id: str) -> set[Offer]:
+    """Return the actions that must not run twice and took effect in any round of the task, or may have."""
+    rows = conn.exec_driver_sql(_SQL["acted"], {"task_id": task_id})
+    return {Offer(row.arm, row.action) for row in rows}
 
 
 def find_begun(conn: Connection, step_id: str) -> str | None:

@@ -12,6 +12,23 @@ WHERE s.id = %(id)s AND s.state = 'running' AND s.attempt = %(attempt)s AND s.du
         WHERE a.step_id = s.id AND a.kind = 'outcome' AND a.state IN ('accepted', 'rejected', 'expired')
     );
 
+-- name: acted
+-- Read which actions that must not run twice took effect in any round of a task, or may have: by the same rule as
+-- `took_effect` in the statement `results_of`.
+SELECT DISTINCT s.arm, s.spec ->> 'action' AS action
+FROM steps s
+WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.spec ? 'once'
+    AND (
+        s.state = 'done' OR s.spec ? 'repeats' OR (s.state = 'cancelled' AND s.effect_attempt IS NOT NULL)
+        OR (s.state = 'failed' AND s.result #>> '{error,code}' = 'outcome_unknown')
+        OR (s.state = 'failed' AND s.result #> '{error,details,may_have_acted}' = 'true')
+        OR EXISTS (
+            SELECT
+            FROM approvals a
+            WHERE a.step_id = s.id AND a.kind = 'outcome' AND a.state IN ('accepted', 'rejected', 'expired')
+        )
+    );
+
 -- name: find_begun
 -- Read the chord of a row that runs with a begun effect, without a lock: the chord is locked before the row.
 SELECT chord_id

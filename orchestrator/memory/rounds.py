@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from orchestrator.chord import sql
 from orchestrator.chord.sql import Prepared
 from orchestrator.memory.events import Fact, as_decisions, as_events
-from orchestrator.memory.steps import StepOutcome, outcome_of
+from orchestrator.memory.steps import StepMessage, StepOutcome, outcome_of
 from orchestrator.models import record
 from orchestrator.models.plan import Plan
 from orchestrator.models.verdict import Verdict
@@ -115,9 +115,32 @@ def save_verdict(conn: Connection, task_id: str, *, number: int, verdict: Verdic
 
 def read(conn: Connection, task_id: str, *, number: int) -> RoundRecord:
     """Return a round; raises NoResultFound if it does not exist."""
-    row = conn.exec_driver_sql(_SQL["read"], {"task_id": task_id, "number": number}).one()
-    verdict = Verdict.from_record(row.verdict) if row.verdict else None
-    return RoundRecord(row.number, row.plan_id, row.chord_id, Plan.from_record(row.plan), verdict)
+    return _record(conn.exec_driver_sql(_SQL["read"], {"task_id": task_id, "number": number}).one())
+
+
+def history(conn: Connection, task_id: str) -> list[RoundRecord]:
+    """Return all rounds of a task, the first one first; a round of another plan has another plan_id."""
+    return [_record(row) for row in conn.exec_driver_sql(_SQL["history"], {"task_id": task_id})]
+
+
+def plan_again(conn: Connection, planner: StepMessage, *, redispatch_seconds: float) -> None:
+    """Insert the row of a planner that makes another plan after the current round, and move the task to planning.
+
+    The caller holds the locks of the round's closed chord and of the task, and publishes the message after the commit.
+    Raises IntegrityError if the round has such a row.
+    """
+    values = {
+        "id": planner.id,
+        "task_id": planner.task_id,
+        "round": planner.round,
+        "name": planner.name,
+        "arm": planner.arm,
+        "queue": planner.queue,
+        "broker_priority": planner.priority,
+        "spec": record.encode(planner.spec),
+        "redispatch_seconds": redispatch_seconds,
+    }
+    conn.exec_driver_sql(_SQL["plan_again"], values)
 
 
 def read_results(conn: Connection, task_id: str, *, number: int) -> RoundResults:
@@ -126,3 +149,8 @@ def read_results(conn: Connection, task_id: str, *, number: int) -> RoundResults
     if not rows:
         raise LookupError(f"{task_id} has no round {number}")
     return RoundResults(Plan.from_record(rows[0].plan), [*map(outcome_of, rows)], rows[0].cache_parts)
+
+
+def _record(row: Row[Any]) -> RoundRecord:
+    verdict = Verdict.from_record(row.verdict) if row.verdict else None
+    return RoundRecord(row.number, row.plan_id, row.chord_id, Plan.from_record(row.plan), verdict)

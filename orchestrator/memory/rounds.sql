@@ -37,6 +37,27 @@ INSERT INTO events (task_id, seq, type, payload)
 SELECT %(task_id)s, numbered.event_seq - %(count)s + fact.position, fact.event ->> 'type', fact.event -> 'payload'
 FROM numbered, jsonb_array_elements(%(events)s::jsonb) WITH ORDINALITY AS fact (event, position);
 
+-- name: plan_again
+-- Insert the row of a planner that makes another plan after a round, and say that the task is planned. The caller holds
+-- the locks of the round's chord, which it has closed, and of the task.
+WITH task AS (
+    UPDATE tasks
+    SET phase = 'planning', updated_at = now()
+    WHERE id = %(task_id)s
+    RETURNING id, tenant
+)
+INSERT INTO steps (id, task_id, tenant, round, kind, name, arm, queue, priority, state, due, queued_at, sends, spec)
+SELECT %(id)s, task.id, task.tenant, %(round)s, 'plan', %(name)s, %(arm)s, %(queue)s, %(broker_priority)s, 'queued',
+    now() + %(redispatch_seconds)s * interval '1 second', now(), 1, %(spec)s::jsonb
+FROM task;
+
+-- name: history
+-- Read all rounds of a task, the first one first.
+SELECT number, plan_id, chord_id, plan, verdict
+FROM rounds
+WHERE task_id = %(task_id)s
+ORDER BY number;
+
 -- name: save_verdict
 -- Store the judge's verdict on a round.
 UPDATE rounds

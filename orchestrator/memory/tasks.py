@@ -53,7 +53,8 @@ _WAITS = Prepared("octollm_waits", _SQL["waits"], {"task_id": "text", "within_se
 class TaskRecord:
     """A row of tasks; `result` and `error` have the shapes that the HTTP API returns.
 
-    `cache` is {layer, source_task_id, age_seconds} if the result comes, or will come, from another task.
+    `cache` is {layer, source_task_id, age_seconds} if the result comes, or will come, from another task. `plans` is how
+    many plans it had, where one task is read; in a list at most 1.
     """
 
     id: str
@@ -78,6 +79,7 @@ class TaskRecord:
     finished_at: datetime | None
     retry_of: str | None
     cache: dict[str, Any] | None
+    plans: int
 
     @property
     def worker_id(self) -> str:
@@ -87,9 +89,10 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """The latest row of a step of the plan; `reused_from` is the task that did the work, if it was another.
+    """The latest row of a step; `reused_from` is the task that did the work, if it was another.
 
-    `items` counts the items of a for_each by their state.
+    A step that is not `is_planned` is one of an earlier plan, which the task's present plan does not have. `items`
+    counts the items of a for_each by their state.
     """
 
     id: str
@@ -105,6 +108,7 @@ class StepRecord:
     started_at: datetime | None
     finished_at: datetime | None
     reused_from: str | None
+    is_planned: bool = True
     items: dict[str, int] | None = None
 
 
@@ -272,7 +276,7 @@ def count_open(conn: Connection, tenant: str, *, limit: int) -> int:
 
 
 def steps_of(conn: Connection, task_id: str) -> list[StepRecord]:
-    """Return the latest row of every step of the task's plan, in the plan's order."""
+    """Return the latest row of every step of the task, in the plan's order."""
     rows: Iterable[Any] = _STEPS_OF.execute(conn, {"task_id": task_id})
     return [StepRecord(*row) for row in rows]
 

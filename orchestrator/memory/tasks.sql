@@ -60,13 +60,16 @@ SELECT %(retry_id)s, 0, 'retry', jsonb_build_object('of', %(source_id)s::text, '
 
 -- name: find_task
 -- Read one task of a tenant.
-SELECT t.*, contract ->> 'goal' AS goal
+SELECT t.*, contract ->> 'goal' AS goal,
+    CASE WHEN t.round > 1 THEN (
+        SELECT count(DISTINCT r.plan_id) FROM rounds r WHERE r.task_id = t.id
+    ) ELSE t.round END AS plans
 FROM tasks t
 WHERE t.id = %(task_id)s AND t.tenant = %(tenant)s;
 
 -- name: list_tasks
 -- Read a tenant's tasks, newest first, below an id.
-SELECT t.*, contract ->> 'goal' AS goal
+SELECT t.*, contract ->> 'goal' AS goal, least(t.round, 1) AS plans
 FROM tasks t
 WHERE t.tenant = %(tenant)s
     AND (%(status)s::text IS NULL OR t.status = %(status)s)
@@ -84,9 +87,16 @@ FROM (
 ) open;
 
 -- name: steps_of
--- Read the latest row of every step of the plan, in the plan's order. A reused result is read from its own row. Of a
--- step with for_each the items are counted by state.
-SELECT latest.*, (
+-- Read the latest row of every step, in the plan's order. A reused result is read from its own row. A task that was
+-- planned again has rows of steps that its plan no longer has. Of a step with for_each the items are counted by state.
+SELECT latest.*, CASE
+    WHEN t.round <= 1 THEN true
+    ELSE EXISTS (
+        SELECT
+        FROM rounds r, jsonb_array_elements(r.plan -> 'steps') AS planned (step)
+        WHERE r.task_id = t.id AND r.number = t.round AND planned.step ->> 'id' = latest.name
+    )
+END AS is_planned, (
     SELECT jsonb_object_agg(counted.state, counted.items)
     FROM (
         SELECT i.state, count(*) AS items
@@ -96,7 +106,7 @@ SELECT latest.*, (
     ) counted
     WHERE latest.spec ->> 'part' = 'gather'
 ) AS items
-FROM (
+FROM tasks t, (
     SELECT DISTINCT ON (s.name)
         s.id, s.round, s.name, s.arm, s.state, s.attempt, s.failures, s.spec, coalesce(s.result, origin.result),
         s.queued_at, s.started_at, s.finished_at, origin.task_id AS reused_from
@@ -105,6 +115,7 @@ FROM (
     WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.parent IS NULL
     ORDER BY s.name, s.round DESC
 ) latest
+WHERE t.id = %(task_id)s
 ORDER BY (latest.spec ->> 'position')::int, latest.name;
 
 -- name: waits

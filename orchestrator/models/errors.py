@@ -39,6 +39,7 @@ OctoError
     ├── ArmUnavailable, ArmFailed: an HTTP arm gave no result: orchestrator.models.arm_errors
     ├── OutputTooLarge       the output exceeds the limit of a step
     ├── VerificationFailed   a required check failed
+    ├── NeedsReplan          the plan does not fit what the step found: another one may
     ├── PermitDenied         the step has no valid permit
     ├── ApprovalRejected     a person rejected the step, or what they approved is not what it would do
     ├── ApprovalExpired      nobody decided in time
@@ -333,6 +334,12 @@ class VerificationFailed(StepError):
     """A required check failed."""
 
     code = "verification_failed"
+
+
+class NeedsReplan(StepError):
+    """The plan does not fit what the step found; another plan may."""
+
+    code = "needs_replan"
 
 
 class PermitDenied(StepError):

@@ -17,6 +17,7 @@ MAX_CRITERIA = 20
 MAX_CONSTRAINTS = 20
 MAX_ATTACHMENTS = 20
 MAX_CAPABILITIES = 10
+MAX_REPLANS = 3
 MAX_BUDGET_TOKENS = 10_000_000
 MAX_BUDGET_DOLLARS = 100
 EFFECTS = ("none", "read", "write")
@@ -39,7 +40,7 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True)
 class Budget:
-    """The limits of a task: tokens, seconds, US dollars, retries per step, repair rounds.
+    """The limits of a task: tokens, seconds, US dollars, retries per step, repair rounds, plans made again.
 
     `is_cost_explicit`: the client set the limit in dollars itself, so no model without a known price may be used.
     """
@@ -49,6 +50,7 @@ class Budget:
     max_cost_dollars: Decimal = Decimal("1.0")
     max_retries: int = 3
     max_repairs: int = 2
+    max_replans: int = 1
     is_cost_explicit: bool = False
 
 

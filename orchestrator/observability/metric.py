@@ -41,6 +41,7 @@ _ROUTING_SECONDS = Histogram(
 )
 _VERDICTS = Counter("octollm_verdicts", "Rounds judged.", ["decision"])
 _REPAIRS = Counter("octollm_repairs", "Repair rounds started.")
+_REPLANS = Counter("octollm_replans", "Plans asked for again after a rejected result.")
 _LEASES_EXPIRED = Counter("octollm_leases_expired", "Leases that expired and were taken back.")
 _SCREENED = Counter(
     "octollm_screened", "Tasks in which the screening found something unsafe.", ["kind", "outcome"]
@@ -124,6 +125,11 @@ def verdict_given(decision: str) -> None:
 def repaired() -> None:
     """Count a repair round."""
     _REPAIRS.inc()
+
+
+def replanned() -> None:
+    """Count a plan that is asked for again."""
+    _REPLANS.inc()
 
 
 def screened(kinds: Iterable[str], outcome: str) -> None:

@@ -22,9 +22,10 @@ from orchestrator.memory.planned_goals import EarlierPlan
 from orchestrator.models.arm_capability import Action, ArmCapability
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, StepError
 from orchestrator.models.plan import Plan
-from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.models.task_contract import EFFECTS, Attachment, Budget, Contract
 from orchestrator.planner.catalogue import by_others, choose_actions, describe_actions
 from orchestrator.planner.check import PlanOrigin, check_plan
+from orchestrator.planner.limits import PlanLimits
 from orchestrator.planner.offers import visible_arms
 from orchestrator.planner.plan_answer import read_answer, read_steps
 from orchestrator.planner.plan_hints import choose_hints, describe_hints, hints_record
@@ -44,6 +45,15 @@ class PlanProposal:
     value: Mapping[str, Any]
     text: str
     model: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PlanAgain:
+    """A question for another plan: what to tell of the earlier one, what the new one may use, and what is left."""
+
+    told: Sequence[Part]
+    limits: PlanLimits
+    left: Budget
 
 
 class Ask(Protocol):
@@ -74,12 +84,14 @@ def plan_by_model(
     *,
     tenant: str | None = None,
     earlier: Sequence[EarlierPlan] = (),
+    again: PlanAgain | None = None,
 ) -> Plan:
     """Return a legal plan made by a model, of the arms that the tenant may use; `earlier` plans are hints.
 
     The model sees the goal and the names of the files, never their contents: the plan, and so every permission of its
-    steps, is fixed before untrusted text is read. Raises InvalidPlan when the plan is still illegal after
-    MAX_CORRECTIONS, and what `ask` raises.
+    steps, is fixed before untrusted text is read. A plan that is made `again` is made after that, within the limits of
+    the first one; its question begins with the first question, which providers have cached. Raises InvalidPlan when the
+    plan is still illegal after MAX_CORRECTIONS, and what `ask` raises.
     """
     prompt = load_prompt("planner")
     arms = visible_arms(tenant)
@@ -92,8 +104,19 @@ def plan_by_model(
         compose(Role.SYSTEM, prompt.fill(catalogue=trusted_registry_text(own))),
         compose(Role.USER, *_foreign(foreign, arms), *request),
     ]
+    if again is not None:
+        prompt = load_prompt("planner.again")
+        messages = extend_user_message(messages, _rules_of(again, prompt, arms), *again.told)
+        contract = replace(contract, budget=again.left)
+        actions = {name: actions[name] for name in _allowed(actions, arms, again.limits)}
     ask_for_plan = partial(ask, enforced=enforced_schema(actions))
-    check = partial(_checked, contract=contract, attachments=attachments, tenant=tenant)
+    check = partial(
+        _checked,
+        contract=contract,
+        attachments=attachments,
+        tenant=tenant,
+        limits=again.limits if again else None,
+    )
     plan, proposal, corrections = _legal_plan(ask_for_plan, messages, check, prompt=prompt)
     first = confidence = float(proposal.value["confidence"])
     not_reconsidered = None
@@ -158,7 +181,12 @@ def _with_earlier(exceeded: BudgetExceeded, wrong: InvalidPlan | None) -> Budget
 
 
 def _checked(
-    proposal: PlanProposal, *, contract: Contract, attachments: Sequence[Attachment], tenant: str | None
+    proposal: PlanProposal,
+    *,
+    contract: Contract,
+    attachments: Sequence[Attachment],
+    tenant: str | None,
+    limits: PlanLimits | None,
 ) -> Plan:
     return check_plan(
         {
@@ -169,7 +197,7 @@ def _checked(
         attachments=attachments,
         contract=contract,
         is_ours=True,
-        origin=PlanOrigin("llm", proposal.value["rationale"]),
+        origin=PlanOrigin("llm", proposal.value["rationale"], limits=limits),
     )
 
 
@@ -181,6 +209,29 @@ def _actions_for(contract: Contract, arms: Mapping[str, ArmCapability]) -> dict[
         required=[*contract.required_capabilities, *arm],
         arms=arms,
         effects=contract.effects,
+    )
+
+
+def _allowed(
+    actions: Mapping[str, Action], arms: Mapping[str, ArmCapability], limits: PlanLimits
+) -> list[str]:
+    """Return the names of the actions that a plan within the limits may use."""
+    allowed = {
+        f"{arm_id}.{action.name}"
+        for arm_id, arm in limits.narrowed(arms).items()
+        for action in arm.actions.values()
+        if EFFECTS.index(action.effects) <= EFFECTS.index(limits.effects)
+    }
+    return [name for name in actions if name in allowed]
+
+
+def _rules_of(again: PlanAgain, prompt: Prompt, arms: Mapping[str, ArmCapability]) -> Part:
+    limits, left = again.limits, again.left
+    return prompt.fill(
+        arms=trusted_registry_text(", ".join(sorted(limits.narrowed(arms)))),
+        effects=trusted_registry_text(limits.effects),
+        tokens=trusted_registry_text(f"{left.max_tokens:,}"),
+        seconds=trusted_registry_text(f"{left.max_time_seconds:,}"),
     )
 
 

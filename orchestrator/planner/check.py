@@ -1,7 +1,7 @@
 """Checks that a plan is legal, whether a client, a model or a recipe made it, and reads its graph."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -10,6 +10,7 @@ from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import EFFECTS, Attachment, Budget, Contract
 from orchestrator.planner.data_flow import check_answer, check_data_flow, fitting
+from orchestrator.planner.limits import PlanLimits
 from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.planner.plan_files import AttachmentNames
 from orchestrator.planner.schema_places import bounded_work
@@ -19,16 +20,21 @@ from orchestrator.rules.json_schema import shared_work
 from orchestrator.rules.schema_check import together_faults
 
 _MAX_NAMED_CHARACTERS = 500
+_NOTHING = {"tokens": 0, "dollars": 0, "seconds": 0}
 _PLAN_MEMBERS = frozenset({"steps", "result", "rationale", "mode", "provenance"})
 
 
 @dataclass(frozen=True)
 class PlanOrigin:
-    """Who made a plan (`mode`: client, llm, rules) and why; `provenance` goes into the trace."""
+    """Who made a plan (`mode`: client, llm, rules) and why; `provenance` goes into the trace.
+
+    A plan that is made again has `limits`: it may not use what they do not allow.
+    """
 
     mode: str
     rationale: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    limits: PlanLimits | None = None
 
 
 @bounded_work()
@@ -58,6 +64,7 @@ def check_plan(
         raise InvalidPlan(
             f"the plan breaks a rule: {many[0]}", details={"errors": [{"field": "steps", "message": many[0]}]}
         )
+    limits = origin.limits if origin else None
     ground = StepGround(
         visible_arms(tenant, named=_arms_named(items[:MAX_STEPS])),
         tenant,
@@ -67,6 +74,8 @@ def check_plan(
         assigned_arm=contract.assigned_arm if contract else None,
         pins=not is_ours and (origin is None or origin.mode == "client"),
     )
+    if limits:
+        ground = _limited(ground, limits)
     read = [
         read_step(item, f"steps.{index}", ground=ground, faults=faults)
         for index, item in enumerate(items[:MAX_STEPS])
@@ -81,8 +90,11 @@ def check_plan(
         _check_ours(steps, ground, faults)
     if contract and not faults.found:
         _check_contract(steps, contract, ground, faults=faults)
+    if limits and not faults.found and limits.is_same(steps):
+        faults.add("steps", "this is the plan whose result was rejected: change it")
     if contract and not faults.found:
-        for message in _shortfalls(steps, contract.budget, ground, is_ours=is_ours):
+        paid = limits.paid(steps) if limits else frozenset()
+        for message in _shortfalls(steps, contract.budget, ground, paid=paid, is_ours=is_ours):
             faults.add("steps", message)
     if faults.found:
         first = "{field}: {message}".format(**faults.found[0])
@@ -92,6 +104,14 @@ def check_plan(
         rationale = record.get("rationale") if isinstance(record, Mapping) else ""
         origin = PlanOrigin("client", rationale or "")
     return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance), answer)
+
+
+def _limited(ground: StepGround, limits: PlanLimits) -> StepGround:
+    """Return the ground of a plan that is made again: a part of what the task allows."""
+    ground = replace(ground, arms=limits.narrowed(ground.arms))
+    if EFFECTS.index(limits.effects) >= EFFECTS.index(ground.effects):
+        return ground
+    return replace(ground, effects=limits.effects, bound_by="the actions of the task's first plan")
 
 
 def _arms_named(items: Iterable[Any]) -> set[str]:
@@ -216,13 +236,19 @@ def _offered_surely(step: PlanStep, ground: StepGround) -> set[str]:
 
 
 def _shortfalls(
-    steps: Sequence[PlanStep], budget: Budget, ground: StepGround, *, is_ours: bool
+    steps: Sequence[PlanStep],
+    budget: Budget,
+    ground: StepGround,
+    *,
+    paid: frozenset[str],
+    is_ours: bool,
 ) -> Iterator[str]:
     """Yield a message for each budget that the steps' estimates exceed; the graph has no cycle.
 
     Seconds are those of the longest path. A step without a token estimate counts the fewest tokens that its action
-    needs in a plan of ours, and none in a client's plan.
+    needs in a plan of ours, and none in a client's plan. Those that are `paid` cost nothing.
     """
+    steps = [replace(step, estimate=dict(_NOTHING)) if step.id in paid else step for step in steps]
     tokens = sum(
         step.estimate.get("tokens", ground.action_of(step.preferred).least_tokens if is_ours else 0)
         for step in steps

@@ -1,6 +1,6 @@
 """Adds to a plan the approvals that its actions and the operator's policy demand; does no I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,19 +11,31 @@ from orchestrator.models.plan import Plan, PlanStep
 
 
 def add_gates(
-    plan: Plan, routes: Mapping[str, Mapping[str, Any]], *, policy: Sequence[AskRule], tenant: str
+    plan: Plan,
+    routes: Mapping[str, Mapping[str, Any]],
+    *,
+    policy: Sequence[AskRule],
+    tenant: str,
+    always: Collection[str] = (),
 ) -> Plan:
     """Return the plan, in which each step that must ask has a gate.
 
     An action that says `ask` always asks, one that says `never` only when the plan does; the policy binds an arm that
     a tenant registered, whatever its manifest says. Where asking is demanded, no
     plan can let the step run without a person: `on_expiry` is not `approve`, and of a model's own gate only the
-    question counts.
+    question counts. The actions of `always`, as `arm.action`, ask at least with the default gate.
     """
     steps = tuple(
         _with_gate(step, routes[step.id], mode=plan.mode, policy=policy, tenant=tenant) for step in plan.steps
     )
-    return replace(plan, steps=steps)
+    return replace(plan, steps=tuple(_always(step, routes[step.id], always) for step in steps))
+
+
+def _always(step: PlanStep, route: Mapping[str, Any], always: Collection[str]) -> PlanStep:
+    name = f"{route['arm']}.{route['action']}"
+    if step.approval is not None or name not in always or ARMS[route["arm"]].kind == "human":
+        return step
+    return replace(step, approval=Gate(f"May {name} run as step {step.id}?").to_record())
 
 
 def _with_gate(

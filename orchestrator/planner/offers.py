@@ -19,6 +19,7 @@ class StepGround:
 
     `tenant` may leave its own name out of the ids of its arms. An arm that a step names is the only candidate if
     `pins`, else the preferred one. A step that `assigned_arm` can do is done by it, unless another one is pinned.
+    `bound_by` says what sets the limit of the effects.
     """
 
     arms: Mapping[str, ArmCapability]
@@ -28,6 +29,7 @@ class StepGround:
     assigned_arm: str | None = None
     pins: bool = True
     names: AttachmentNames = field(default_factory=AttachmentNames)
+    bound_by: str = "the task's `effects`"
 
     def action_of(self, offer: Offer) -> Action:
         """Return the action of an offer."""
@@ -171,7 +173,7 @@ def forbidden(action: Action, ground: StepGround) -> str | None:
     """Return that an action has effects that the task does not allow, or None if it allows them."""
     if EFFECTS.index(action.effects) <= EFFECTS.index(ground.effects):
         return None
-    return f"has the effects {action.effects}, and the task's `effects` allow {ground.effects} at most"
+    return f"has the effects {action.effects}, and {ground.bound_by} allow {ground.effects} at most"
 
 
 def _fitting(arms: Iterable[ArmCapability], action: str | None, wanted: set[str]) -> Iterator[Offer]:

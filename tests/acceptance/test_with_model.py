@@ -144,3 +144,47 @@ def test_a_goal_in_other_words_gets_the_earlier_result(
     assert (second["cache"]["layer"], second["cache"]["source_task_id"]) == ("alias", first["task_id"])
     assert (second["steps"], second["result"]) == (first["steps"], first["result"])
     assert len(fake.received) - asked_before == 1
+
+
+INVENTORY = {
+    "id": "inventory",
+    "description": "",
+    "arm": "retriever",
+    "action": "inventory",
+    "inputs": {},
+    "depends_on": [],
+    "acceptance_criteria": [],
+}
+
+
+def search_for(query: str, step: str) -> dict[str, Any]:
+    """Return a step that must find something."""
+    search = json.loads(str(PLAN.text))["steps"][0]
+    return {**search, "id": step, "inputs": {"query": query}, "depends_on": ["inventory"]}
+
+
+def test_a_plan_that_finds_nothing_is_made_again_once_and_the_new_one_passes(
+    client: Client, fake: FakeLLM
+) -> None:
+    first = [INVENTORY, search_for("zeppelin", "search")]
+    second = [INVENTORY, search_for("refund", "look")]
+    fake.answer({"rationale": "", "confidence": 1, "steps": first}, match="Plan this task")
+    fake.answer({"rationale": "", "confidence": 1, "steps": second}, match="Plan the task again")
+    manual = client.upload(MANUAL, filename="manual.md")
+
+    task = client.run("Where are airships mentioned?", attachments=[manual], cache={"mode": "bypass"})
+
+    assert (task["status"], task["result"]["validation_passed"]) == ("completed", True), task
+    assert [(step["step_id"], step["status"], step["round"]) for step in task["steps"]] == [
+        ("inventory", "done", 1),
+        ("look", "done", 2),
+    ]
+    kinds = [event["type"] for event in client.events(task["task_id"])]
+    assert (kinds.count("task.planned"), kinds.count("task.replan"), kinds.count("judge.verdict")) == (
+        2,
+        1,
+        2,
+    )
+    assert (task["metadata"]["repairs"], task["metadata"]["replans"]) == (0, 1)
+    decision = next(item for item in client.trace(task["task_id"]) if item["kind"] == "replan")["data"]
+    assert (decision["arms"], decision["effects"]) == (["retriever"], "read")

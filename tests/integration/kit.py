@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, event
 from orchestrator import conclusion, executor
 from orchestrator.chord import chord
 from orchestrator.chord.database import statement, transaction
+from orchestrator.conclusion import PlanAsked
 from orchestrator.executor import StepCompletion
 from orchestrator.lifecycle import submission
 from orchestrator.lifecycle.ending import Ended
@@ -144,11 +145,11 @@ class Engineer:
         """Claim a step and fail it without a retry."""
         return self.store(self.take(task_id, name), failed())
 
-    def judge(self, task_id: str, verdict: Verdict) -> Ended | SavedRound:
+    def judge(self, task_id: str, verdict: Verdict) -> Ended | SavedRound | PlanAsked:
         """Claim the judge and conclude the round with a verdict."""
         return self.conclude(self.take(task_id, "$judge"), verdict)
 
-    def conclude(self, claim: Claim, verdict: Verdict) -> Ended | SavedRound:
+    def conclude(self, claim: Claim, verdict: Verdict) -> Ended | SavedRound | PlanAsked:
         """Conclude a round with a verdict, and open the next round's chord if there is one."""
         with transaction(self.engine) as conn:
             concluded = conclusion.conclude(conn, claim, verdict, settings=self.settings)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.chord.chord import Refused
+from orchestrator.conclusion import PlanAsked
 from orchestrator.executor import StepCompletion
 from orchestrator.lifecycle.ending import Ended
 from orchestrator.lifecycle.saved_round import SavedRound
@@ -143,7 +144,7 @@ def test_a_loop_over_the_items_of_a_loop(engineer: Engineer) -> None:
     ]
 
 
-def judge(engineer: Engineer, task_id: str) -> Ended | SavedRound:
+def judge(engineer: Engineer, task_id: str) -> Ended | SavedRound | PlanAsked:
     """Judge the round by its rules, as a judge's worker does."""
     claim = engineer.take(task_id, "$judge")
     attempt = AttemptContext.of(process_of(engineer), claim)

@@ -10,6 +10,7 @@ from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive
 from workers.arms import package_tests, static_checks, tools
 from workers.arms.base import ActionArm, Arm, Assignment, answer
+from workers.arms.environments import chosen, environment
 from workers.arms.sources import paths_of, selected_attachments
 from workers.arms.tool_runs import TAIL_CHARACTERS, about_missing, run_on_attachments
 from workers.arms.tools import Command, ToolPaths
@@ -26,6 +27,7 @@ def make(sandbox: SandboxStatus) -> Arm:
         "tests": package_tests.tests,
         "coverage": package_tests.coverage,
         "script": script,
+        "environment": environment,
     }
     return ActionArm({"wait": wait, **{name: _inside(sandbox, run) for name, run in in_sandbox.items()}})
 
@@ -45,7 +47,15 @@ def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         paths = [str(places.inputs / other) for other in others]
         return tools.python_script(places, script=name, args=paths if args is None else args, stdin=stdin)
 
-    ran = run_on_attachments(assignment, sandbox, command, attachments=(script, *given), keeps_files=True)
+    with chosen(assignment, sandbox) as used:
+        ran = run_on_attachments(
+            assignment,
+            sandbox,
+            command,
+            attachments=(script, *given),
+            environment=used,
+            keeps_files=True,
+        )
     finished = ran.finished
     output = {
         "summary": f"{script.filename} ended with exit code {finished.exit_code} after "

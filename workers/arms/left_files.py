@@ -68,7 +68,12 @@ def save_file(assignment: Assignment, name: str, content: bytes) -> dict[str, An
 
 
 def run_keeping_files(
-    sandbox: Sandbox, root: Path, command: Callable[[ToolPaths], Command], *, assignment: Assignment
+    sandbox: Sandbox,
+    root: Path,
+    command: Callable[[ToolPaths], Command],
+    *,
+    assignment: Assignment,
+    environment: Path | None = None,
 ) -> tuple[ToolResult, ToolPaths, LeftFiles]:
     """Do as `run_tool` does, and return the files that the tool left in its directory of output, too."""
 
@@ -85,7 +90,7 @@ def run_keeping_files(
             report_bytes=_MAX_HEAD_BYTES + sandbox.limits.report_bytes + MAX_BYTES,
         )
 
-    finished, places = run_tool(sandbox, root, keeping, assignment=assignment)
+    finished, places = run_tool(sandbox, root, keeping, assignment=assignment, environment=environment)
     report, left = read_left(finished.report)
     return replace(finished, report=report), places, left
 

@@ -9,6 +9,7 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms import tools
 from workers.arms.base import Assignment
+from workers.arms.environments import chosen
 from workers.arms.reports import (
     CoverageReport,
     TestReport,
@@ -30,11 +31,15 @@ def tests(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
     """Run pytest; a failing test does not fail the step."""
     inputs = assignment.inputs
     max_failures = inputs.get("max_failures", tools.MAX_FAILURES)
-    ran = run_on_attachments(
-        assignment,
-        sandbox,
-        lambda places: tools.pytest_run(places, paths=inputs.get("paths", ["."]), max_failures=max_failures),
-    )
+    with chosen(assignment, sandbox) as environment:
+        ran = run_on_attachments(
+            assignment,
+            sandbox,
+            lambda places: tools.pytest_run(
+                places, paths=inputs.get("paths", ["."]), max_failures=max_failures
+            ),
+            environment=environment,
+        )
     report = _test_report(ran, assignment.checkpoint)
     output = {
         "summary": _summary(report),
@@ -60,11 +65,13 @@ def tests(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
 
 def coverage(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
     """Run the tests and report which functions they never enter; failing tests do not fail the step."""
-    ran = run_on_attachments(
-        assignment,
-        sandbox,
-        lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
-    )
+    with chosen(assignment, sandbox) as environment:
+        ran = run_on_attachments(
+            assignment,
+            sandbox,
+            lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
+            environment=environment,
+        )
     found = read_coverage(
         ran.finished.report, root=PurePosixPath(ran.places.inputs), checkpoint=assignment.checkpoint
     )

@@ -18,7 +18,7 @@ from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.line_search import find_lines
-from workers.arms.reading import read_by_parts, whole_passages
+from workers.arms.reading import Reading, read, read_by_parts, whole_passages
 from workers.arms.sources import (
     SourceText,
     context_source,
@@ -28,9 +28,10 @@ from workers.arms.sources import (
     selected_attachments,
     single_attachment,
     texts_below,
+    warnings_of,
     workspace,
 )
-from workers.arms.synthesis import answer_room, fitting, synthesise
+from workers.arms.synthesis import Wish, fits, places_in, room_for, synthesise
 from workers.arms.text_files import NotText, files_below, is_test_file, python_files, read_text
 from workers.sandbox.selection import SandboxStatus
 
@@ -97,8 +98,8 @@ def inventory(assignment: Assignment) -> StepResult:
 def search(assignment: Assignment) -> StepResult:
     """Find the passages that match the query best, quoted verbatim with their places."""
     output, warnings = _found(assignment, assignment.inputs["query"])
-    evidence = [{"file": match["file"], "line": match["line"]} for match in output["matches"]]
-    return answer(assignment, output, evidence=evidence, warnings=_warnings(output["skipped"]) + warnings)
+    told = [*warnings_of(output["skipped"]), *warnings]
+    return answer(assignment, output, evidence=places_in(output["matches"]), warnings=told)
 
 
 def answer_question(assignment: Assignment) -> StepResult:
@@ -110,17 +111,17 @@ def answer_question(assignment: Assignment) -> StepResult:
     """
     assignment.require_model()
     inputs = assignment.inputs
-    is_whole, room = inputs.get("whole", False), answer_room(assignment)
+    wish = Wish(inputs["question"])
+    is_whole, room = inputs.get("whole", False), room_for(assignment, wish)
     sizes = sum(attachment.size_bytes for attachment in selected_attachments(assignment))
     if is_whole or (not inputs.keys() & {"query", "limit"} and sizes <= _PACKED * room):
         passages, warnings = _whole(assignment)
-        if len(fitting(passages, room)) == len(passages):
-            return synthesise(assignment, passages, warnings=warnings)
-        if is_whole:
-            return _answer_by_parts(assignment, passages, warnings)
+        if is_whole or fits(passages, room):
+            return _answer_from(assignment, read(assignment, passages, wish), warnings)
     output, warnings = _found(assignment, inputs.get("query", inputs["question"]), limit=MAX_ANSWER_PASSAGES)
     if not output["matches"]:
-        return _answer_by_parts(assignment, *_whole(assignment))
+        passages, warnings = _whole(assignment)
+        return _answer_from(assignment, read_by_parts(assignment, passages, wish), warnings)
     unread = output["found"] - len(output["matches"])
     return synthesise(assignment, output["matches"], warnings=warnings, unread=unread)
 
@@ -128,18 +129,12 @@ def answer_question(assignment: Assignment) -> StepResult:
 def _whole(assignment: Assignment) -> tuple[list[dict[str, Any]], list[str]]:
     """Return all texts as passages, and a warning about files that are no text."""
     sources, skipped = read_sources(assignment)
-    return whole_passages(sources), _warnings(skipped)
+    return whole_passages(sources), warnings_of(skipped)
 
 
-def _answer_by_parts(
-    assignment: Assignment, passages: Sequence[Mapping[str, Any]], warnings: Sequence[str]
-) -> StepResult:
-    read = read_by_parts(assignment, passages)
-    told = [f"read in {count_of(read.parts, 'part')}"] if read.parts else []
-    if read.unread:
-        share = f"{read.unread} of {count_of(len(passages), 'passage')}"
-        told = [f"{share} not read: there is no room for more than {count_of(read.parts, 'part')}"]
-    return synthesise(assignment, read.notes, warnings=[*warnings, *told], unread=read.unread)
+def _answer_from(assignment: Assignment, reading: Reading, warnings: Sequence[str]) -> StepResult:
+    told = [*warnings, *reading.warnings()]
+    return synthesise(assignment, reading.passages, warnings=told, unread=len(reading.unread))
 
 
 def _found(
@@ -276,12 +271,6 @@ def _match(hit: Hit, names: Mapping[Document, PurePosixPath]) -> dict[str, Any]:
 
 def _unread(holding: IndexState, name: PurePosixPath) -> list[dict[str, str]]:
     return [{**item, "file": (name / item["file"]).as_posix()} for item in holding.skipped]
-
-
-def _warnings(skipped: list[dict[str, str]]) -> list[str]:
-    if not skipped:
-        return []
-    return [f"{count_of(len(skipped), 'file')} not read: {skipped[0]['file']} is {skipped[0]['reason']}"]
 
 
 def passages_of(source: SourceText) -> Iterator[Passage]:

@@ -14,6 +14,7 @@ from workers.attempt.model import embedder_of, model_of
 from workers.attempt.progress import StepProgress
 from workers.attempt.remote_access import ProcessAccess
 from workers.attempt.step_files import StepFiles, attachments_of, opener
+from workers.environments.tool_settings import ToolSettings
 
 
 def bind_inputs(attempt: AttemptContext, proceed: Handler) -> Any:
@@ -54,6 +55,7 @@ def _assignment(attempt: AttemptContext, bound: BoundInputs, files: StepFiles) -
         deadline=attempt.deadline,
         cancelled=attempt.stop,
         open_artifact=opener(attempt),
+        tool_settings=ToolSettings.of(attempt.process.settings) if attempt.action.tools else None,
         library=TenantLibrary(attempt.process.engine, claim.tenant, lambda: embedder_of(attempt)),
         model=model_of(attempt),
         tools=attempt.tools,

@@ -10,6 +10,7 @@ import structlog
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache.exact import control_of
 from orchestrator.chord.database import statement
+from orchestrator.lifecycle.replan import order_of
 from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import planned_goals, rounds
@@ -28,7 +29,7 @@ from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
 from orchestrator.router import ArmState, Route, Router
 from workers.arms.base import models_used
-from workers.attempt import result_cache, semantic_cache
+from workers.attempt import replanning, result_cache, semantic_cache
 from workers.attempt.concerns.retry import may_retry
 from workers.attempt.context import AttemptContext
 from workers.attempt.model import AttemptModel, GoalMeaning, model_of
@@ -52,13 +53,18 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
     The arms' statistics are read meanwhile, so that nothing is read between the plan and its saving.
     """
     attempt.process.arm_statistics.refresh()
-    meaning = GoalMeaning(attempt)
-    if reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt, meaning):
+    order, meaning = order_of(attempt.claim.spec), GoalMeaning(attempt)
+    if order is None and (
+        reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt, meaning)
+    ):
         return reused
     plan, planned_at = make_plan(attempt, meaning), time.monotonic()
     routes = choose_arms(attempt.process, plan)
     policy = attempt.process.settings.approval_policy
-    return RoutedPlan(add_gates(plan, routes, policy=policy, tenant=attempt.claim.tenant), routes, planned_at)
+    gated = add_gates(
+        plan, routes, policy=policy, tenant=attempt.claim.tenant, always=order.gated if order else ()
+    )
+    return RoutedPlan(gated, routes, planned_at)
 
 
 def make_plan(attempt: AttemptContext, meaning: GoalMeaning) -> Plan:
@@ -72,6 +78,8 @@ def make_plan(attempt: AttemptContext, meaning: GoalMeaning) -> Plan:
     Raises Unplannable when no recipe fits, InvalidPlan when the plan breaks a rule, and the errors of the models.
     """
     contract, tenant = attempt.contract, attempt.claim.tenant
+    if order := order_of(attempt.claim.spec):
+        return replanning.plan_again(attempt, order, _asker)
     if contract.plan is not None:
         return check_plan(contract.plan, tenant=tenant, attachments=attempt.attachments, contract=contract)
     if source := source_of(attempt.claim.spec):
