@@ -15,6 +15,7 @@ from orchestrator.chord.chord import Refused, StoreAgain
 from orchestrator.memory import early_steps
 from orchestrator.memory.claims import Claim
 from orchestrator.models.execution_state import StepKind
+from orchestrator.models.loop import Spread
 from orchestrator.models.step_result import StepResult
 from workers.attempt.claims import claim_in_turn
 from workers.attempt.concerns.failure import failure
@@ -36,7 +37,7 @@ class AttemptState:
     """
 
     claim: Claim
-    outcome: "RoutedPlan | ReusedResult | StepResult | JudgedRound | None" = None
+    outcome: "RoutedPlan | ReusedResult | StepResult | Spread | JudgedRound | None" = None
     after_commit: Callable[[], None] | None = None
 
 
