@@ -23,8 +23,10 @@ from orchestrator.settings_text import (
     any_text,
     integer,
     one_of,
+    parse_commands,
     parse_hosts,
     parse_https_url,
+    parse_index_url,
     parse_local_targets,
     parse_long_secret,
     parse_origins,
@@ -97,6 +99,11 @@ class Settings(ModelSettings):
     require_row_level_security: str = setting(one_of("on", "off"), default="off")
     database_pool_size: int = setting(integer(minimum=1, maximum=500), default=8)
     executor_min_isolation: str = setting(one_of("basic", "strong"), default="basic")
+    executor_commands: Mapping[str, tuple[str, ...]] | None = setting(parse_commands, default=None)
+    pip_index_url: str | None = setting(parse_index_url, default=None, secret=True)
+    environment_cache_dir: Path | None = setting(Path, default=None)
+    environment_max_bytes: int = setting(integer(minimum=2**24, maximum=2**36), default=2**29)
+    environment_cache_bytes: int = setting(integer(minimum=2**24), default=2**32)
     # the audit log's table forbids deleting entries that are less than a week old
     audit_retention_days: int = setting(integer(minimum=7), default=90)
     retention_days: int = setting(integer(minimum=1), default=30)

@@ -1,7 +1,8 @@
 """Declares settings and parses their texts; the message of a parser's ValueError completes "it is not ..."."""
 
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field
 from typing import Any, NamedTuple
 
@@ -80,6 +81,25 @@ def parse_public_url(text: str) -> str:
     if not re.fullmatch(r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?", text):
         raise ValueError("https://host or https://host/path, without a query")
     return text.rstrip("/")
+
+
+def parse_index_url(text: str) -> str:
+    """Return the URL of a package index. Raises ValueError."""
+    if not re.fullmatch(r"https?://([^\s/@]+@)?[A-Za-z0-9._-]{1,255}(:\d{1,5})?/[^\s?#@]*", text):
+        raise ValueError("https://host/simple or https://user:password@host/simple")
+    return text
+
+
+def parse_commands(text: str) -> Mapping[str, tuple[str, ...]]:
+    """Parse NAME=PROGRAM ARGUMENT... entries, separated by semicolons. Raises ValueError."""
+    commands = {}
+    for entry in filter(None, map(str.strip, text.split(";"))):
+        name, _, words = entry.partition("=")
+        argv = tuple(shlex.split(words))
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name) or not argv or not argv[0].startswith("/"):
+            raise ValueError("NAME=/path/to/program ARGUMENT... entries, separated by semicolons")
+        commands[name] = argv
+    return commands
 
 
 def parse_rate(text: str) -> Rate:

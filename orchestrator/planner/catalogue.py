@@ -21,7 +21,20 @@ _BY_OTHERS = frozenset({"http", "mcp"})
 ESSENTIAL = ("retriever.search", "retriever.answer", "retriever.collect", "judge.verify")
 """Actions that nearly every plan needs, whatever the words of its goal."""
 # members of outputs that plans seldom need, or that every output has
-_LEFT_OUT = frozenset({"summary", "not_checked", "report_trusted", "report_note", "missing_dependencies"})
+_LEFT_OUT = frozenset(
+    (
+        "summary",
+        "lock",
+        "platform",
+        "refused",
+        "not_checked",
+        "report_trusted",
+        "report_note",
+        "missing_dependencies",
+        "unread_places",
+        "left_out",
+    )
+)
 # inputs of many actions that the prompt explains once
 _EXPLAINED = frozenset({"attachment", "attachments", "paths", "room"})
 _WORD = re.compile(r"[^\W_]+")

@@ -26,6 +26,7 @@ class Point(StrEnum):
     BEGUN_NOT_CALLED = "begun-not-called"
     CALLED_NOT_RETURNED = "called-not-returned"
     RETURNED_NOT_STORED = "returned-not-stored"
+    BUILT_NOT_PUT_IN_PLACE = "built-not-put-in-place"
     FILE_SAVED = "file-saved-not-named"
 
 

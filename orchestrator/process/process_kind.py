@@ -33,6 +33,8 @@ SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "CACHE_SECRET": frozenset(("web", *_ROUNDS, *_ARMS, REMOTE)),
     "ARM_SECRET": frozenset(("web", REMOTE, PLUG_INS)),
     "WEBHOOK_SECRET": frozenset(("webhook",)),
+    # it may hold a password
+    "PIP_INDEX_URL": frozenset((ARMS["executor"].process,)),
     "METRICS_TOKEN": frozenset(("web",)),
     "FLOWER_BASIC_AUTH": frozenset(("flower",)),
 }

@@ -46,6 +46,7 @@ EXPECTED = {
     "planner": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS},
     "judge": {"PERMIT_PRIVATE_KEY", "CACHE_SECRET", *MODELS},
     "retriever": {"CACHE_SECRET", *MODELS},
+    "writer": {"CACHE_SECRET", *MODELS},
     "coder": {"CACHE_SECRET", *MODELS},
     "executor": {"CACHE_SECRET"},
     "guardian": {"CACHE_SECRET"},

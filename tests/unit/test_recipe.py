@@ -35,6 +35,9 @@ def plan(goal: str, *attachments: Attachment, context: str | None = None) -> Pla
         ("Answer from these documents: when is a late delivery refunded?", [NOTES], "search-documents"),
         ("What do the notes say about refunds?", [NOTES], "search-documents"),
         ("Run this script on every input and compare the outputs", [SCRIPT, *INPUTS], "run-script"),
+        ("Summarise this document", [NOTES], "summarise-documents"),
+        ("Please give me a short summary of these notes.", [NOTES], "summarise-documents"),
+        ("Summarize it", [NOTES], "summarise-documents"),
     ],
 )
 def test_a_goal_is_planned_by_the_recipe_whose_words_it_has(
@@ -58,6 +61,9 @@ def test_a_goal_is_planned_by_the_recipe_whose_words_it_has(
         ("Audit this package and fix what you find", [PACKAGE]),
         ("Summarise these documents and find the main idea", [NOTES]),
         ("Find the documents", [NOTES]),
+        ("Summarise this document in German", [NOTES]),
+        ("Summarise how this function works", [SCRIPT]),
+        ("Summarise this document", []),
         ("Run this script on every input", [SCRIPT]),
         ("Run this script on every input", [SCRIPT, SCRIPT, *INPUTS]),
         ("Run this script on every input", [SCRIPT, PACKAGE]),
@@ -100,7 +106,15 @@ def test_the_error_names_the_nearest_recipe_what_is_missing_and_every_other_way(
 
 
 def test_the_example_goal_of_each_recipe_works() -> None:
-    needed = {"package": [PACKAGE], "text": [NOTES], "script": [SCRIPT, *INPUTS]}
+    tables = [Attachment(letter * 64, f"{letter}.csv", "text/csv", 1) for letter in "ab"]
+    needed = {
+        "package": [PACKAGE],
+        "text": [NOTES],
+        "script": [SCRIPT, *INPUTS],
+        "files": INPUTS[:2],
+        "tables": tables,
+        "table": tables[:1],
+    }
 
     for recipe in recipes():
         assert plan(recipe.say, *needed[recipe.needs]).provenance["recipe"] == recipe.recipe

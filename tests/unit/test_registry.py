@@ -31,6 +31,7 @@ def test_clients_find_the_same_arms_each_on_its_queue() -> None:
         "executor": "arm.executor",
         "safety-guardian": "arm.guardian",
         "judge": "judge",
+        "writer": "arm.writer",
         "human": "arm.human",
     }
     assert set(ALL_QUEUES) == {queue_of(arm) for arm in ARMS} - {"arm.human"} | {REMOTE_QUEUE}

@@ -25,6 +25,7 @@ from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Attachment
 from orchestrator.rules.json_schema import faults
+from workers.environments.tool_settings import ToolSettings
 from workers.sandbox.selection import NOT_TESTED, Sandbox, SandboxStatus
 
 
@@ -174,7 +175,7 @@ class Assignment:
     `model` is None when no model is configured. `tools` are the programs that the step's permit allows, None when
     permits are not used. `remote` is what HTTP arms are called with. `report_progress` shows a percentage (or None) and
     a message to those who watch the task. `save_file` stores a file (name, content, media type) for the task's tenant
-    and returns its sha256.
+    and returns its sha256. `tool_settings` are the operator's, for steps that run tools.
     """
 
     task_id: str
@@ -199,6 +200,7 @@ class Assignment:
     remote: RemoteAccess | None = None
     report_progress: Callable[[float | None, str], None] = lambda _percent, _message: None
     save_file: Callable[[str, bytes, str], str] = _save_nowhere
+    tool_settings: ToolSettings | None = None
 
     def require_tool(self, name: str) -> None:
         """Raise PermitDenied for a program that the step's permit does not allow."""

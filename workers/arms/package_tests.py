@@ -9,6 +9,7 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms import tools
 from workers.arms.base import Assignment
+from workers.arms.environments import chosen
 from workers.arms.reports import (
     CoverageReport,
     TestReport,
@@ -30,11 +31,16 @@ def tests(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
     """Run pytest; a failing test does not fail the step."""
     inputs = assignment.inputs
     max_failures = inputs.get("max_failures", tools.MAX_FAILURES)
-    ran = run_on_attachments(
-        assignment,
-        sandbox,
-        lambda places: tools.pytest_run(places, paths=inputs.get("paths", ["."]), max_failures=max_failures),
-    )
+    with chosen(assignment, sandbox) as environment:
+        ran = run_on_attachments(
+            assignment,
+            sandbox,
+            lambda places: tools.pytest_run(
+                places, paths=inputs.get("paths", ["."]), max_failures=max_failures
+            ),
+            environment=environment,
+            keeps_files=True,
+        )
     report = _test_report(ran, assignment.checkpoint)
     output = {
         "summary": _summary(report),
@@ -49,6 +55,7 @@ def tests(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         "stopped_early": report.failed + report.errors >= max_failures,
         "output_tail": ran.finished.stdout.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
         "not_run": report.not_run,
+        "files": ran.left.save(assignment),
         "report_trusted": False,
         "report_note": FORGEABLE,
         **about_missing(
@@ -60,11 +67,14 @@ def tests(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
 
 def coverage(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
     """Run the tests and report which functions they never enter; failing tests do not fail the step."""
-    ran = run_on_attachments(
-        assignment,
-        sandbox,
-        lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
-    )
+    with chosen(assignment, sandbox) as environment:
+        ran = run_on_attachments(
+            assignment,
+            sandbox,
+            lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
+            environment=environment,
+            keeps_files=True,
+        )
     found = read_coverage(
         ran.finished.report, root=PurePosixPath(ran.places.inputs), checkpoint=assignment.checkpoint
     )
@@ -86,6 +96,7 @@ def coverage(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
             {"name": item.name, "file": item.file, "line": item.line} for item in never[:MAX_LISTED]
         ],
         "files": [asdict(file) for file in found.files[:MAX_LISTED]],
+        "left_files": ran.left.save(assignment),
         "exit_code": ran.finished.exit_code,
         "report_trusted": False,
         "report_note": FORGEABLE,

@@ -8,13 +8,16 @@ from typing import Any
 from orchestrator.llm.prompt import Role, Untrusted, compose, load_prompt, trusted
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.model_work import Work
+from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment
 from workers.arms.excerpts import divide
 from workers.arms.sources import SourceText
-from workers.arms.synthesis import answer_room, fitting, numbered, proved_quotes
+from workers.arms.synthesis import Wish, fits, fitting, numbered, proved_quotes, room_for
 
 MAX_PARTS = 8
 """So many parts are read at most: each is a call to a model."""
+_MOST_PLACES = 3
+MAX_PLACES = 100
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -39,11 +42,41 @@ _SCHEMA: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Reading:
-    """Notes {file, line, quote, note} in the order of the documents; `parts` were read, `unread` passages were not."""
+    """What a model read: passages {file, line, quote, note?} in the order of the documents.
 
-    notes: Sequence[Mapping[str, Any]]
+    They are the whole documents if those fit into one call (`parts` is 0), else notes of `parts` of them. `unread` are
+    the passages that no model saw, of `total`.
+    """
+
+    passages: Sequence[Mapping[str, Any]]
     parts: int
-    unread: int
+    unread: Sequence[Mapping[str, Any]]
+    total: int
+
+    def warnings(self) -> list[str]:
+        """Return what to tell of the reading: in how many parts, and what was not read."""
+        if self.unread:
+            share = f"{len(self.unread)} of {count_of(self.total, 'passage')}"
+            places = ", ".join(self.unread_places()[:_MOST_PLACES])
+            parts = count_of(self.parts, "part")
+            return [f"{share} ({places}) not read: there is no room for more than {parts}"]
+        return [f"read in {count_of(self.parts, 'part')}"] if self.parts else []
+
+    def unread_places(self) -> list[str]:
+        """Return where the unread passages stand; see places_of."""
+        return places_of(
+            (item["file"], item["line"], item["line"] + item["quote"].rstrip("\n").count("\n"))
+            for item in self.unread
+        )
+
+
+def places_of(spans: Iterable[tuple[str, int, int]]) -> list[str]:
+    """Return one place a file, as file:first-last, of spans {file, first line, last line}; at most MAX_PLACES."""
+    ends: dict[str, tuple[int, int]] = {}
+    for file, first, last in spans:
+        known = ends.get(file, (first, last))
+        ends[file] = (min(known[0], first), max(known[1], last))
+    return [f"{file}:{first}-{last}" for file, (first, last) in ends.items()][:MAX_PLACES]
 
 
 def whole_passages(sources: Iterable[SourceText]) -> list[dict[str, Any]]:
@@ -58,8 +91,15 @@ def whole_passages(sources: Iterable[SourceText]) -> list[dict[str, Any]]:
     return passages
 
 
-def read_by_parts(assignment: Assignment, passages: Sequence[Mapping[str, Any]]) -> Reading:
-    """Return notes on the step's question: of each part in turn those that fit beside the question.
+def read(assignment: Assignment, passages: Sequence[Mapping[str, Any]], wish: Wish) -> Reading:
+    """Return the passages if all fit into one call to a model; else notes, by reading them part by part."""
+    if fits(passages, room_for(assignment, wish)):
+        return Reading(passages, 0, (), len(passages))
+    return read_by_parts(assignment, passages, wish)
+
+
+def read_by_parts(assignment: Assignment, passages: Sequence[Mapping[str, Any]], wish: Wish) -> Reading:
+    """Return notes for a wish: of each part in turn those that fit beside it.
 
     A part is what fits into one call. Reading ends after MAX_PARTS, or when the budget can't pay for another part.
     """
@@ -67,21 +107,21 @@ def read_by_parts(assignment: Assignment, passages: Sequence[Mapping[str, Any]])
     while left and len(taken) < MAX_PARTS:
         assignment.checkpoint()
         # at least one passage, or reading would not advance
-        part = fitting(left, answer_room(assignment)) or left[:1]
+        part = fitting(left, room_for(assignment, wish)) or left[:1]
         try:
-            taken.append(_notes(assignment, part))
+            taken.append(_notes(assignment, part, wish))
         except BudgetExceeded:
             if not taken:
                 raise
             break
         left = left[len(part) :]
     in_turns = [note for note in chain.from_iterable(zip_longest(*taken)) if note is not None]
-    kept = {id(note) for note in fitting(in_turns, answer_room(assignment), skips=True)}
+    kept = {id(note) for note in fitting(in_turns, room_for(assignment, wish), skips=True)}
     notes = [note for note in chain.from_iterable(taken) if id(note) in kept]
-    return Reading(notes, len(taken), len(left))
+    return Reading(notes, len(taken), left, len(passages))
 
 
-def _notes(assignment: Assignment, part: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _notes(assignment: Assignment, part: Sequence[Mapping[str, Any]], wish: Wish) -> list[dict[str, Any]]:
     """Return the notes that a model takes of one part; those without a verbatim quote are left out."""
     prompt = load_prompt("retriever.notes")
     completion = assignment.require_model().ask(
@@ -90,7 +130,7 @@ def _notes(assignment: Assignment, part: Sequence[Mapping[str, Any]]) -> list[di
             compose(
                 Role.USER,
                 *numbered(part),
-                Untrusted("question", assignment.inputs["question"]),
+                Untrusted("question", wish.text),
                 trusted("Take notes."),
             ),
         ],

@@ -1,7 +1,6 @@
 """The retriever: lists attachments, finds passages in them, answers from them, collects and compares values."""
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,8 +16,11 @@ from orchestrator.models.task_contract import Attachment
 from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive
 from workers.arms.base import ActionArm, Arm, Assignment, answer
+from workers.arms.comparison import compare, diff
 from workers.arms.line_search import find_lines
-from workers.arms.reading import read_by_parts, whole_passages
+from workers.arms.links import check_links
+from workers.arms.measures import measure
+from workers.arms.reading import Reading, read, read_by_parts, whole_passages
 from workers.arms.sources import (
     SourceText,
     context_source,
@@ -28,9 +30,11 @@ from workers.arms.sources import (
     selected_attachments,
     single_attachment,
     texts_below,
+    warnings_of,
     workspace,
 )
-from workers.arms.synthesis import answer_room, fitting, synthesise
+from workers.arms.synthesis import Wish, fits, places_in, room_for, synthesise
+from workers.arms.table_comparison import compare_tables
 from workers.arms.text_files import NotText, files_below, is_test_file, python_files, read_text
 from workers.sandbox.selection import SandboxStatus
 
@@ -61,6 +65,10 @@ def make(_sandbox: SandboxStatus) -> Arm:
             "compare": compare,
             "answer": answer_question,
             "find_lines": find_lines,
+            "compare_tables": compare_tables,
+            "diff": diff,
+            "measure": measure,
+            "check_links": check_links,
         }
     )
 
@@ -97,8 +105,8 @@ def inventory(assignment: Assignment) -> StepResult:
 def search(assignment: Assignment) -> StepResult:
     """Find the passages that match the query best, quoted verbatim with their places."""
     output, warnings = _found(assignment, assignment.inputs["query"])
-    evidence = [{"file": match["file"], "line": match["line"]} for match in output["matches"]]
-    return answer(assignment, output, evidence=evidence, warnings=_warnings(output["skipped"]) + warnings)
+    told = [*warnings_of(output["skipped"]), *warnings]
+    return answer(assignment, output, evidence=places_in(output["matches"]), warnings=told)
 
 
 def answer_question(assignment: Assignment) -> StepResult:
@@ -110,17 +118,17 @@ def answer_question(assignment: Assignment) -> StepResult:
     """
     assignment.require_model()
     inputs = assignment.inputs
-    is_whole, room = inputs.get("whole", False), answer_room(assignment)
+    wish = Wish(inputs["question"])
+    is_whole, room = inputs.get("whole", False), room_for(assignment, wish)
     sizes = sum(attachment.size_bytes for attachment in selected_attachments(assignment))
     if is_whole or (not inputs.keys() & {"query", "limit"} and sizes <= _PACKED * room):
         passages, warnings = _whole(assignment)
-        if len(fitting(passages, room)) == len(passages):
-            return synthesise(assignment, passages, warnings=warnings)
-        if is_whole:
-            return _answer_by_parts(assignment, passages, warnings)
+        if is_whole or fits(passages, room):
+            return _answer_from(assignment, read(assignment, passages, wish), warnings)
     output, warnings = _found(assignment, inputs.get("query", inputs["question"]), limit=MAX_ANSWER_PASSAGES)
     if not output["matches"]:
-        return _answer_by_parts(assignment, *_whole(assignment))
+        passages, warnings = _whole(assignment)
+        return _answer_from(assignment, read_by_parts(assignment, passages, wish), warnings)
     unread = output["found"] - len(output["matches"])
     return synthesise(assignment, output["matches"], warnings=warnings, unread=unread)
 
@@ -128,18 +136,12 @@ def answer_question(assignment: Assignment) -> StepResult:
 def _whole(assignment: Assignment) -> tuple[list[dict[str, Any]], list[str]]:
     """Return all texts as passages, and a warning about files that are no text."""
     sources, skipped = read_sources(assignment)
-    return whole_passages(sources), _warnings(skipped)
+    return whole_passages(sources), warnings_of(skipped)
 
 
-def _answer_by_parts(
-    assignment: Assignment, passages: Sequence[Mapping[str, Any]], warnings: Sequence[str]
-) -> StepResult:
-    read = read_by_parts(assignment, passages)
-    told = [f"read in {count_of(read.parts, 'part')}"] if read.parts else []
-    if read.unread:
-        share = f"{read.unread} of {count_of(len(passages), 'passage')}"
-        told = [f"{share} not read: there is no room for more than {count_of(read.parts, 'part')}"]
-    return synthesise(assignment, read.notes, warnings=[*warnings, *told], unread=read.unread)
+def _answer_from(assignment: Assignment, reading: Reading, warnings: Sequence[str]) -> StepResult:
+    told = [*warnings, *reading.warnings()]
+    return synthesise(assignment, reading.passages, warnings=told, unread=len(reading.unread))
 
 
 def _found(
@@ -184,24 +186,6 @@ def collect(assignment: Assignment) -> StepResult:
     held = f": {', '.join(list(values)[:20])}" if isinstance(values, dict) else ""
     count = len(values) if isinstance(values, (dict, list)) else 1
     return answer(assignment, {"summary": f"{count_of(count, 'value')} collected{held}", "values": values})
-
-
-def compare(assignment: Assignment) -> StepResult:
-    """Group the values that are equal as JSON, the largest group first."""
-    groups: dict[str, list[str]] = {}
-    values = assignment.inputs["values"]
-    for name, value in values.items():
-        text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-        groups.setdefault(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), []).append(name)
-    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[1]))
-    output = {
-        "summary": f"{count_of(len(values), 'value')} compared, {len(groups)} distinct",
-        "compared": len(values),
-        "distinct": len(groups),
-        "all_equal": len(groups) == 1,
-        "groups": [{"names": names, "sha256": digest} for digest, names in ordered],
-    }
-    return answer(assignment, output)
 
 
 def _entry(name: str, path: Path) -> dict[str, Any]:
@@ -276,12 +260,6 @@ def _match(hit: Hit, names: Mapping[Document, PurePosixPath]) -> dict[str, Any]:
 
 def _unread(holding: IndexState, name: PurePosixPath) -> list[dict[str, str]]:
     return [{**item, "file": (name / item["file"]).as_posix()} for item in holding.skipped]
-
-
-def _warnings(skipped: list[dict[str, str]]) -> list[str]:
-    if not skipped:
-        return []
-    return [f"{count_of(len(skipped), 'file')} not read: {skipped[0]['file']} is {skipped[0]['reason']}"]
 
 
 def passages_of(source: SourceText) -> Iterator[Passage]:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.models.errors import InvalidStepInput
 from orchestrator.models.task_contract import Attachment
+from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive, unpack
 from workers.arms.base import Assignment
 from workers.arms.text_files import files_below, read_text
@@ -57,6 +58,17 @@ def single_attachment(assignment: Assignment) -> Attachment:
     if len(attachments) != 1:
         raise InvalidStepInput(f"step {assignment.name} reads one attachment; there are {len(attachments)}")
     return attachments[0]
+
+
+def two_attachments(assignment: Assignment) -> tuple[Attachment, Attachment]:
+    """Return the two attachments that the step compares; raises InvalidStepInput unless there are exactly two."""
+    attachments = selected_attachments(assignment)
+    if len(attachments) != 2:
+        raise InvalidStepInput(
+            f"step {assignment.name} compares two attachments, and there are {len(attachments)}: name both, the older "
+            "one first; files with the same content count once"
+        )
+    return attachments[0], attachments[1]
 
 
 @contextmanager
@@ -121,6 +133,13 @@ def texts_below(assignment: Assignment, root: Path) -> tuple[list[SourceText], l
         else:
             skipped.append({"file": name, "reason": text.reason})
     return sources, skipped
+
+
+def warnings_of(skipped: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return a warning about the files {file, reason} that are no text, if there are any."""
+    if not skipped:
+        return []
+    return [f"{count_of(len(skipped), 'file')} not read: {skipped[0]['file']} is {skipped[0]['reason']}"]
 
 
 def context_source(assignment: Assignment) -> SourceText:

@@ -1,6 +1,7 @@
-"""Answers a question from passages by a model; each sentence must cite quotes that are verbatim in them."""
+"""Writes from passages by a model, an answer for one; each sentence must cite quotes that are verbatim in them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
@@ -44,6 +45,39 @@ _SCHEMA: Mapping[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What is written from passages: the client's own words, our prompt for it, and `terms`, such as its length."""
+
+    text: str
+    prompt: str = "retriever.answer"
+    terms: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proved:
+    """Sentences {text, citations} that have quotes; `left_out` others had none, `shown` passages were shown."""
+
+    sentences: Sequence[Mapping[str, Any]]
+    missing: str
+    left_out: int
+    shown: int
+
+    @property
+    def citations(self) -> list[dict[str, Any]]:
+        """Return the quotes of all sentences."""
+        return [citation for item in self.sentences for citation in item["citations"]]
+
+    @property
+    def text(self) -> str:
+        """Return the sentences with the places of their quotes."""
+        return " ".join(f"{item['text']} {marks(item)}" for item in self.sentences)
+
+    def warnings(self) -> list[str]:
+        """Return a warning about the sentences that were left out."""
+        return [f"{count_of(self.left_out, 'sentence')} left out: without a verbatim quote"][: self.left_out]
+
+
 def synthesise(
     assignment: Assignment,
     matches: Sequence[Mapping[str, Any]],
@@ -58,15 +92,38 @@ def synthesise(
     A sentence without a verbatim quote is left out, and counted in a warning after those of the search. Raises
     VerificationFailed when no sentence is left.
     """
-    model = assignment.require_model()
-    shown = fitting(matches, answer_room(assignment), skips=True)
-    prompt = load_prompt("retriever.answer")
-    parts = numbered(shown)
-    parts.append(Untrusted("question", assignment.inputs["question"]))
-    if assignment.feedback:
-        parts.append(Untrusted("feedback", assignment.feedback))
-    completion = model.ask(
-        [compose(Role.SYSTEM, prompt.fill()), compose(Role.USER, *parts, trusted("Answer it."))],
+    proved = write_sentences(assignment, Wish(assignment.inputs["question"]), matches)
+    missing = f": {proved.missing}" if proved.missing else "."
+    output = {
+        "summary": proved.text or f"The documents do not answer it{missing}",
+        "answer": proved.text,
+        "sentences": proved.sentences,
+        "citations": proved.citations,
+        "missing": proved.missing,
+        "left_out": proved.left_out,
+        "passages": proved.shown,
+        "unread": unread + len(matches) - proved.shown,
+    }
+    return answer(
+        assignment,
+        output,
+        evidence=places_in(proved.citations),
+        warnings=[*proved.warnings(), *warnings],
+    )
+
+
+def write_sentences(assignment: Assignment, wish: Wish, matches: Sequence[Mapping[str, Any]]) -> Proved:
+    """Return what a model writes from passages, the best first, as many as fit; raises NoModel without a model.
+
+    Raises VerificationFailed when it wrote sentences and none of them has a verbatim quote.
+    """
+    shown = fitting(matches, room_for(assignment, wish), skips=True)
+    prompt = load_prompt(wish.prompt)
+    completion = assignment.require_model().ask(
+        [
+            compose(Role.SYSTEM, prompt.fill()),
+            compose(Role.USER, *numbered(shown), *_asked(assignment, wish), trusted("Answer it.")),
+        ],
         _SCHEMA,
         work=Work.ANSWER,
         purpose=prompt.purpose,
@@ -79,28 +136,23 @@ def synthesise(
             f"The model's answer is not proved: {count_of(left_out, 'sentence')} without a verbatim quote.",
             details={"sentences": [item["text"] for item in sentences]},
         )
-    citations = [citation for item in kept for citation in item["citations"]]
-    missing = completion.value["missing"]
-    text = " ".join(f"{item['text']} {_marks(item)}" for item in kept)
-    output = {
-        "summary": text or f"The documents do not answer it{f': {missing}' if missing else '.'}",
-        "answer": text,
-        "sentences": kept,
-        "citations": citations,
-        "missing": missing,
-        "left_out": left_out,
-        "passages": len(shown),
-        "unread": unread + len(matches) - len(shown),
-    }
-    dropped = [f"{count_of(left_out, 'sentence')} left out: without a verbatim quote"] if left_out else []
-    evidence = [{"file": item["file"], "line": item["line"]} for item in citations]
-    return answer(assignment, output, evidence=evidence, warnings=[*dropped, *warnings])
+    return Proved(kept, completion.value["missing"], left_out, len(shown))
 
 
-def answer_room(assignment: Assignment) -> int:
-    """Return how many bytes of passages a question to a model may have beside the step's question and feedback."""
-    beside = size_of(assignment.inputs["question"]) + size_of(assignment.feedback or "")
+def _asked(assignment: Assignment, wish: Wish) -> list[Part]:
+    feedback = [Untrusted("feedback", assignment.feedback)] if assignment.feedback else []
+    return [Untrusted("question", wish.text), *wish.terms, *feedback]
+
+
+def room_for(assignment: Assignment, wish: Wish) -> int:
+    """Return how many bytes of passages a question to a model may have beside what it asks for."""
+    beside = sum(size_of(part.text) for part in _asked(assignment, wish))
     return max(0, assignment.require_model().room(Work.ANSWER) - beside)
+
+
+def places_in(citations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the places of quotes, as a result's evidence."""
+    return [{"file": item["file"], "line": item["line"]} for item in citations]
 
 
 def fitting(
@@ -116,6 +168,11 @@ def fitting(
         elif not skips:
             break
     return kept
+
+
+def fits(passages: Sequence[Mapping[str, Any]], room: int) -> bool:
+    """Return whether all passages fit into `room` bytes."""
+    return len(fitting(passages, room)) == len(passages)
 
 
 def numbered(passages: Sequence[Mapping[str, Any]]) -> list[Part]:
@@ -149,6 +206,7 @@ def proved_quotes(
         yield {"file": passage["file"], "line": passage["line"] + before.count("\n"), "quote": quote}
 
 
-def _marks(sentence: Mapping[str, Any]) -> str:
+def marks(sentence: Mapping[str, Any]) -> str:
+    """Return the places that a sentence cites, in brackets."""
     places = dict.fromkeys(f"{item['file']}:{item['line']}" for item in sentence["citations"])
     return f"[{', '.join(places)}]"

@@ -10,6 +10,7 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Attachment
 from workers.arms import tools
 from workers.arms.base import Assignment, ToolUse, answer
+from workers.arms.environments import NO_ENVIRONMENT, Environment
 from workers.arms.left_files import LeftFiles, run_keeping_files
 from workers.arms.reports import ends_by_missing_module, missing_modules, not_checked, own_modules
 from workers.arms.sources import single_attachment, workspace
@@ -30,6 +31,7 @@ class ToolRun:
     sandbox: Sandbox
     own: frozenset[str]
     left: LeftFiles
+    environment: Environment = NO_ENVIRONMENT
 
     def missing(self) -> tuple[str, ...]:
         """Return the modules that the tool's output reports as not installed."""
@@ -38,6 +40,11 @@ class ToolRun:
     def lacks_module(self) -> bool:
         """Return whether a missing module ended the tool."""
         return self.finished.exit_code != 0 and ends_by_missing_module(self._written()[1], own=self.own)
+
+    def _version_of(self, tool: str) -> str:
+        if tool == "python":
+            return platform.python_version()
+        return self.environment.packages.get(tool) or tools.tool_version(tool)
 
     def _written(self) -> tuple[str, str]:
         return (
@@ -50,14 +57,11 @@ class ToolRun:
         return answer(
             assignment,
             output,
-            warnings=self.left.warnings(),
             evidence=[
                 {"tool": tool, "exit_code": self.finished.exit_code, "artifact": self.attachment.sha256}
             ],
-            tools=ToolUse.inside(
-                self.sandbox,
-                {tool: platform.python_version() if tool == "python" else tools.tool_version(tool)},
-            ),
+            warnings=[*self.environment.warnings, *self.left.warnings()],
+            tools=ToolUse.inside(self.sandbox, {tool: self._version_of(tool)}),
         )
 
 
@@ -67,6 +71,7 @@ def run_on_attachments(
     command: Callable[[ToolPaths], Command],
     *,
     attachments: tuple[Attachment, ...] = (),
+    environment: Environment = NO_ENVIRONMENT,
     keeps_files: bool = False,
 ) -> ToolRun:
     """Run a tool on the given attachments, or the only one; raises SandboxUnavailable without a sandbox.
@@ -77,11 +82,14 @@ def run_on_attachments(
     attachments = attachments or (single_attachment(assignment),)
     with workspace(assignment, attachments) as root:
         own = own_modules(root)
+        left, place = LeftFiles(), environment.place
         if keeps_files:
-            finished, places, left = run_keeping_files(usable, root, command, assignment=assignment)
+            finished, places, left = run_keeping_files(
+                usable, root, command, assignment=assignment, environment=place
+            )
         else:
-            (finished, places), left = run_tool(usable, root, command, assignment=assignment), LeftFiles()
-    return ToolRun(finished, places, attachments[0], usable, own, left)
+            finished, places = run_tool(usable, root, command, assignment=assignment, environment=place)
+    return ToolRun(finished, places, attachments[0], usable, own, left, environment)
 
 
 def about_missing(

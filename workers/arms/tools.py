@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from orchestrator.models.errors import InvalidStepInput
 from workers.arms.base import Assignment
-from workers.sandbox.backend import REPORT
+from workers.sandbox.backend import REPORT, Access
 from workers.sandbox.readable_files import bare_python
 from workers.sandbox.run import ToolResult, run
 from workers.sandbox.selection import Sandbox
@@ -39,12 +39,21 @@ class Command:
 
 @dataclass(frozen=True)
 class ToolPaths:
-    """Paths of a tool's files: `inputs`, `scratch` and `report` inside the sandbox; `host` are the inputs outside."""
+    """Paths of a tool's files: `inputs`, `scratch` and `report` inside the sandbox; `host` are the inputs outside.
+
+    `environment` is the virtual environment that code runs in, None for the bare Python.
+    """
 
     host: Path
     inputs: Path
     scratch: Path
     report: Path
+    environment: Path | None = None
+
+    def python(self, *arguments: str) -> tuple[str, ...]:
+        """Return a call of the Python for untrusted code, which can't import our own packages."""
+        python = bare_python() if self.environment is None else self.environment / "bin" / "python"
+        return (str(python), *_SAFE_OPTIONS, *arguments)
 
 
 @cache
@@ -93,7 +102,7 @@ def bandit_scan(places: ToolPaths, *, paths: Sequence[str]) -> Command:
 def pytest_run(places: ToolPaths, *, paths: Sequence[str], max_failures: int) -> Command:
     """Return the call that runs the tests in `paths` and writes a JUnit report."""
     argv = (
-        *_bare_python("-m", "pytest"),
+        *places.python("-m", "pytest"),
         f"--maxfail={max_failures}",
         f"--junitxml={places.report}",
         *_pytest_arguments(places, paths),
@@ -104,7 +113,7 @@ def pytest_run(places: ToolPaths, *, paths: Sequence[str], max_failures: int) ->
 def coverage_run(places: ToolPaths, *, paths: Sequence[str]) -> Command:
     """Return the call that runs the tests in `paths` and writes coverage's JSON report on the attachment."""
     argv = (
-        *_bare_python("-c", _COVERAGE_RUN.read_text("utf-8")),
+        *places.python("-c", _COVERAGE_RUN.read_text("utf-8")),
         str(places.inputs),
         str(places.report),
         *_pytest_arguments(places, paths),
@@ -116,8 +125,18 @@ def python_script(places: ToolPaths, *, script: str, args: Sequence[str], stdin:
     """Return the call that runs a script of the inputs with these arguments; it starts in the inputs' directory."""
     (name,) = inside(places.host, [script])
     # by -P, the script's own directory is not searched for modules
-    argv = _bare_python(str(places.inputs / name), *args)
+    argv = places.python(str(places.inputs / name), *args)
     return Command("python", argv, _environment(places.scratch), stdin.encode())
+
+
+def with_modules(command: Command, places: ToolPaths, package: str) -> Command:
+    """Return the call with the modules of a directory of the inputs, and of `src` in it, in Python's path."""
+    roots = [
+        str(places.inputs / package / name)
+        for name in (".", "src")
+        if (places.host / package / name).is_dir()
+    ]
+    return replace(command, environment={**command.environment, "PYTHONPATH": os.pathsep.join(roots)})
 
 
 def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
@@ -134,7 +153,8 @@ def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
 def _pytest_arguments(places: ToolPaths, paths: Sequence[str]) -> tuple[str, ...]:
     """Return the arguments of every run of pytest.
 
-    The package's own options and plug-ins are disabled: they could change the meaning of a test's outcome.
+    The package's own options are disabled: they could change the meaning of a test's outcome. So are plug-ins, except
+    those that an environment has because the package asks for them: its tests use their fixtures.
     """
     return (
         "-q",
@@ -156,17 +176,14 @@ def _pytest_arguments(places: ToolPaths, paths: Sequence[str]) -> tuple[str, ...
 
 def _pytest_environment(places: ToolPaths) -> dict[str, str]:
     roots = [str(places.inputs / name) for name in (".", "src") if (places.host / name).is_dir()]
-    extra = {"PYTHONPATH": os.pathsep.join(roots), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    extra = {"PYTHONPATH": os.pathsep.join(roots)}
+    if places.environment is None:
+        extra["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     return {**_environment(places.scratch), **extra}
 
 
 def _module(name: str) -> tuple[str, ...]:
     return (sys.executable, *_SAFE_OPTIONS, "-m", name)
-
-
-def _bare_python(*arguments: str) -> tuple[str, ...]:
-    """Return a call of the bare Python, in which untrusted code can't import our own packages."""
-    return (str(bare_python()), *_SAFE_OPTIONS, *arguments)
 
 
 def _environment(scratch: Path) -> dict[str, str]:
@@ -183,14 +200,21 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 
 def run_tool(
-    sandbox: Sandbox, root: Path, command: Callable[[ToolPaths], Command], *, assignment: Assignment
+    sandbox: Sandbox,
+    root: Path,
+    command: Callable[[ToolPaths], Command],
+    *,
+    assignment: Assignment,
+    environment: Path | None = None,
 ) -> tuple[ToolResult, ToolPaths]:
     """Run the call that `command` returns, in a sandbox around `root`; return how it ended, and its paths.
 
-    Raises PermitDenied for a program that the step may not run, ToolFailed, and the errors of `checkpoint`.
+    The tool can read `environment`. Raises PermitDenied for a program that the step may not run, ToolFailed, and the
+    errors of `checkpoint`.
     """
-    with sandbox.cell(root) as cell:
-        places = ToolPaths(host=root, inputs=cell.inputs, scratch=cell.scratch, report=REPORT)
+    access = Access(readable=() if environment is None else (environment,))
+    with sandbox.cell(root, access) as cell:
+        places = ToolPaths(root, cell.inputs, cell.scratch, REPORT, environment)
         made = command(places)
         assignment.require_tool(made.tool)
         limits = sandbox.limits

@@ -14,13 +14,14 @@ from workers.attempt.model import embedder_of, model_of
 from workers.attempt.progress import StepProgress
 from workers.attempt.remote_access import ProcessAccess
 from workers.attempt.step_files import StepFiles, attachments_of, opener
+from workers.environments.tool_settings import ToolSettings
 
 
 def bind_inputs(attempt: AttemptContext, proceed: Handler) -> Any:
     """Set the attempt's assignment. Raises InvalidStepInput for a reference that leads nowhere, OutputTooLarge."""
-    outputs = _bound_outputs(attempt)
+    outputs = bound_outputs(attempt)
     files = StepFiles(attempt, outputs)
-    bound = bind(attempt.claim.spec["inputs"], outputs, attempt.action.input_schema)
+    bound = bind(attempt.claim.spec, outputs, attempt.action.input_schema)
     return proceed(replace(attempt, bound=_assignment(attempt, bound, files), files=files))
 
 
@@ -54,6 +55,7 @@ def _assignment(attempt: AttemptContext, bound: BoundInputs, files: StepFiles) -
         deadline=attempt.deadline,
         cancelled=attempt.stop,
         open_artifact=opener(attempt),
+        tool_settings=ToolSettings.of(attempt.process.settings) if attempt.action.tools else None,
         library=TenantLibrary(attempt.process.engine, claim.tenant, lambda: embedder_of(attempt)),
         model=model_of(attempt),
         tools=attempt.tools,
@@ -63,7 +65,7 @@ def _assignment(attempt: AttemptContext, bound: BoundInputs, files: StepFiles) -
     )
 
 
-def _bound_outputs(attempt: AttemptContext) -> dict[str, Any]:
+def bound_outputs(attempt: AttemptContext) -> dict[str, Any]:
     """Return the outputs of the steps that this one depends on; large ones are read from their files."""
     results = {name: StepResult.from_record(result) for name, result in (attempt.claim.bound or {}).items()}
     if all(result.artifact is None for result in results.values()):

@@ -53,12 +53,16 @@ class ToolLimits:
 class Access:
     """What an operator lets a tool reach besides its inputs, its scratch directory and the system's programs.
 
-    Both are real paths of files or directories. `network`: it may open connections to other machines.
+    These are real paths of files or directories. A `lent` directory becomes the tool's own where the tool has a user of
+    its own; the caller takes it back (`tool_users.take_back`). `network`: it may open connections to other machines.
+    `port`: it may connect to this port only, where the sandbox has no network of its own.
     """
 
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
+    lent: tuple[Path, ...] = ()
     network: bool = False
+    port: int = 0
 
     @property
     def needs_owner(self) -> bool:

@@ -71,6 +71,7 @@ class BubblewrapBackend:
         with own_user as user, seccomp.compiled(_RULES) as filtered:
             if user is not None:
                 tool_users.let_read(inputs, user.uid)
+                tool_users.lend(access.lent, user.uid)
             yield _Bubble(self.path, inputs, limits, user, filtered, access)
 
     def facts(self, limits: ToolLimits) -> dict[str, Any]:
@@ -149,7 +150,8 @@ class _Bubble:
         python = readable_files.python()
         bound = (*readable_files.system(), *python.places, *python.links, *self.access.readable)
         network = tuple(path for path in NETWORK_FILES if self.access.network and path.exists())
-        given = (*bound, *network, *self.access.writable)
+        writable = (*self.access.writable, *self.access.lent)
+        given = (*bound, *network, *writable)
         above = sorted({parent for path in given for parent in path.parents} - {Path("/"), SCRATCH, *given})
         bounded = ["--perms", "1777", "--size"]
         # first, because a virtualenv may lie below it
@@ -163,7 +165,7 @@ class _Bubble:
                 words += ["--ro-bind", str(path), str(path)]
         # of a link the target is bound: it may lie in a directory that is not
         words += [word for path in network for word in ("--ro-bind", str(path), str(path))]
-        words += [word for path in self.access.writable for word in ("--bind", str(path), str(path))]
+        words += [word for path in writable for word in ("--bind", str(path), str(path))]
         return [
             *words,
             *("--proc", "/proc", "--dev", "/dev"),

@@ -45,8 +45,13 @@ class LandlockBackend:
     def cell(self, inputs: Path, limits: ToolLimits, access: Access = NO_ACCESS) -> Iterator[Cell]:
         """Make a sandbox around `inputs`, a directory that no other tool reads.
 
-        Raises SandboxUnavailable when that fails, and when root would let a tool write: it runs as a user of its own.
+        Raises SandboxUnavailable when that fails, when root would let a tool write: it runs as a user of its own, and
+        when a port is to be let through and the kernel's Landlock can't.
         """
+        if access.port and self.abi < landlock.NETWORK_SINCE:
+            raise SandboxUnavailable(
+                "this sandbox can't let a tool reach the package index: use Linux 6.7 or newer, or install bubblewrap"
+            )
         if access.writable and os.geteuid() == 0:
             raise SandboxUnavailable(
                 f"this sandbox can't let a tool of root's worker write {access.writable[0]}: start the workers as an "
@@ -58,6 +63,7 @@ class LandlockBackend:
             user = kept.enter_context(tool_users.exclusive_user())
             if user is not None:
                 tool_users.let_read(inputs, user.uid)
+                tool_users.lend(access.lent, user.uid)
                 os.chown(scratch, user.uid, user.uid)
             ruleset = landlock.ruleset(
                 # symbolic links need no rule: the kernel checks their target
@@ -69,12 +75,13 @@ class LandlockBackend:
                     *access.readable,
                     *(path for path in NETWORK_FILES if access.network and path.exists()),
                 ],
-                writable=[scratch, Path("/dev/null"), *access.writable],
+                writable=[scratch, Path("/dev/null"), *access.writable, *access.lent],
                 abi=self.abi,
                 network=access.network,
+                port=access.port,
             )
             kept.callback(os.close, ruleset)
-            rules = self._rules(own_uid=user is not None, sockets=access.network)
+            rules = self._rules(access, own_uid=user is not None)
             filtered = kept.enter_context(seccomp.compiled(rules))
             yield _Confined(inputs, scratch, limits, user, ruleset, filtered, access)
 
@@ -95,9 +102,10 @@ class LandlockBackend:
             "user": "the worker's" if shared else "its own",
         }
 
-    def _rules(self, *, own_uid: bool, sockets: bool) -> seccomp.FilterRules:
+    def _rules(self, access: Access, *, own_uid: bool) -> seccomp.FilterRules:
         return seccomp.FilterRules(
-            sockets=sockets,
+            sockets=access.network,
+            tcp=bool(access.port),
             own_uid=own_uid,
             signals=self.abi >= landlock.SIGNALS_SINCE,
             truncate=self.abi >= landlock.TRUNCATE_SINCE,
@@ -127,7 +135,9 @@ class _Confined:
             # the keeper holds the lock, too: when the worker dies, the user stays reserved until all processes end
             more |= {"uid": self.user.uid, "lock": self.user.lock}
             needed = (*readable_files.python().places, self.scratch.parent)
-            reached = all(map(readable_files.is_open_to_all, (*needed, *self.access.readable)))
+            reached = all(
+                map(readable_files.is_open_to_all, (*needed, *self.access.readable, *self.access.lent))
+            )
             more |= {} if reached and not self.access.needs_owner else {"search": 1}
         inherited = [more[name] for name in ("landlock", "seccomp", "lock") if name in more]
         launch = (sys.executable, "-I", "-S", str(LAUNCHER), cleanup.tag())

@@ -47,10 +47,15 @@ def reap() -> int:
             killed += 1
     if killed:
         log.warning("sandbox.orphans_ended", count=killed)
-    for directory in Path(tempfile.gettempdir()).glob("octollm-*-*-*"):
+    remove_abandoned(Path(tempfile.gettempdir()))
+    return killed
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the directories of workers that have died below `parent`, which carry their owner in their names."""
+    for directory in parent.glob("octollm-*-*-*"):
         if _is_abandoned(directory):
             remove(directory)
-    return killed
 
 
 def remove(directory: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE = 444, 445
 _VERSION_FLAG = 1
-_PATH_BENEATH = 1
+_PATH_BENEATH, _NET_PORT = 1, 2
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIRECTORY = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _ALL_OF_ABI_1 = (1 << 13) - 1
@@ -15,6 +15,7 @@ _REFER, _TRUNCATE, _DEVICE_CONTROL = 1 << 13, 1 << 14, 1 << 15
 _MAKE_DEVICES = 1 << 6 | 1 << 11
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _DEVICE_CONTROL
 _ALL_TCP = 0b11
+_CONNECT_TCP = 1 << 1
 _ALL_SCOPES = 0b11
 
 TRUNCATE_SINCE, NETWORK_SINCE, SIGNALS_SINCE = 3, 4, 6
@@ -34,6 +35,10 @@ class _Beneath(ctypes.Structure):
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
+class _Port(ctypes.Structure):
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("port", ctypes.c_uint64))
+
+
 def version() -> int:
     """Return the kernel's Landlock ABI, 0 when it has none."""
     try:
@@ -42,11 +47,13 @@ def version() -> int:
         return 0
 
 
-def ruleset(*, readable: Iterable[Path], writable: Iterable[Path], abi: int, network: bool = False) -> int:
+def ruleset(
+    *, readable: Iterable[Path], writable: Iterable[Path], abi: int, network: bool = False, port: int = 0
+) -> int:
     """Return the descriptor of a ruleset that allows only these files; `abi` is at least 1.
 
-    Readable files can be executed, too. `network` allows connections to other machines. A process applies the ruleset
-    to itself by landlock_restrict_self.
+    Readable files can be executed, too. `network` allows connections to other machines, `port` those to this port
+    (from NETWORK_SINCE on). A process applies the ruleset to itself by landlock_restrict_self.
     """
     handled = _handled(abi)
     attributes = _Ruleset(
@@ -62,6 +69,9 @@ def ruleset(*, readable: Iterable[Path], writable: Iterable[Path], abi: int, net
             _allow(descriptor, path, _EXECUTE | _READ_FILE | _READ_DIRECTORY)
         for path in writable:
             _allow(descriptor, path, handled & ~_MAKE_DEVICES & ~_DEVICE_CONTROL)
+        if port:
+            rule = _Port(_CONNECT_TCP, port)
+            _call(_ADD_RULE, descriptor, _NET_PORT, ctypes.byref(rule), 0)
     except BaseException:
         os.close(descriptor)
         raise

@@ -22,6 +22,10 @@ _KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
+# SOCK_STREAM alone and with SOCK_NONBLOCK, SOCK_CLOEXEC or both
+_STREAMS = (0x1, 0x801, 0x80001, 0x80801)
+_IPPROTO_TCP = 6
+_MSG_FASTOPEN = 0x20000000
 _NEW_NAMESPACES = 0x7E020000
 _DEVICE_MODE = 0x2000
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
@@ -51,7 +55,8 @@ _FILE_OWNERS = (
 class FilterRules:
     """What the filter allows besides ordinary calls.
 
-    `sockets`: Unix and IP sockets; the tool has a network namespace. `own_uid`: calls on files and processes of the
+    `sockets`: Unix and IP sockets; the tool has a network namespace. `tcp`: TCP sockets of IPv4; another mechanism
+    limits the ports. `own_uid`: calls on files and processes of the
     tool's user; no other process has that user. `signals`: signals; another mechanism limits their targets.
     `truncate`: truncation by path; another mechanism limits the files.
     """
@@ -60,6 +65,7 @@ class FilterRules:
     own_uid: bool
     signals: bool = True
     truncate: bool = True
+    tcp: bool = False
 
 
 def program(rules: FilterRules, *, machine: str | None = None) -> bytes:
@@ -126,6 +132,16 @@ def _blocks(rules: FilterRules) -> dict[str, list[bytes]]:
         "mknodat": [*_argument(2), *device[1:]],
         "prlimit64": _only(0, (0,), errno.EPERM),
     }  # fmt: skip
+    if rules.tcp and not rules.sockets:
+        # without MPTCP and without data in the first packet: Landlock checks neither
+        blocks["socket"] = [
+            *_require(0, (_AF_INET,), errno.EACCES),
+            *_require(1, _STREAMS, errno.EACCES),
+            *_only(2, (0, _IPPROTO_TCP), errno.EACCES),
+        ]
+        blocks["sendto"] = [
+            *_argument(3), _jump(_JUMP_ANY_BIT, _MSG_FASTOPEN, 0, 1), *_refuse(errno.EPERM), _end(_ALLOW),
+        ]  # fmt: skip
     if not rules.sockets:
         # a deleted file in a socket's queue is in no process' list of open files
         blocks |= dict.fromkeys(("sendmsg", "sendmmsg"), _refuse(errno.EPERM))
@@ -155,6 +171,11 @@ def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
 def _only(argument: int, values: Sequence[int], refusal: int) -> list[bytes]:
     tests = [_jump(_JUMP_EQUAL, value, len(values) - index, 0) for index, value in enumerate(values)]
     return [*_argument(argument), *tests, *_refuse(refusal), _end(_ALLOW)]
+
+
+def _require(argument: int, values: Sequence[int], refusal: int) -> list[bytes]:
+    """Return the instructions that refuse the call, or go on behind them."""
+    return _only(argument, values, refusal)[:-1]
 
 
 def _argument(index: int) -> list[bytes]:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +52,26 @@ def let_read(directory: Path, uid: int) -> None:
         if not path.is_symlink():
             os.chown(path, -1, uid)
             path.chmod(path.stat().st_mode | stat.S_IRGRP | (stat.S_IXGRP if path.is_dir() else 0))
+
+
+def lend(directories: Iterable[Path], uid: int) -> None:
+    """Give directories to a user who may then write them, with the files in them; see `take_back`."""
+    for directory in directories:
+        for path in (directory, *directory.rglob("*")):
+            os.chown(path, uid, uid, follow_symlinks=False)
+
+
+def take_back(directory: Path) -> None:
+    """Own a lent directory and all in it again, without rights that a program would get by its owner.
+
+    Call it when no process of the tool is left. Follows no symbolic link.
+    """
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            is_open = path.is_dir() or mode & stat.S_IXUSR
+            path.chmod(0o755 if is_open else 0o644)
 
 
 def give_pipe(descriptor: int, user: ToolUser | None) -> None:
