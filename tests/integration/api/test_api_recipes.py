@@ -31,7 +31,7 @@ def test_a_task_names_a_recipe_and_its_contract_shows_it(call: Caller) -> None:
 @pytest.mark.parametrize(
     ("changes", "field", "told"),
     [
-        ({"recipe": "unknown"}, "recipe", "no recipe 'unknown'; known: audit-python-package"),
+        ({"recipe": "unknown"}, "recipe", "no recipe 'unknown'; known: answer-question"),
         ({"parameters": {"motif": "late"}}, "parameters.motif", "it has: pattern, literal, ignore_case"),
         ({"parameters": {"pattern": "late", "literal": 3}}, "parameters.literal", "boolean"),
         ({"parameters": {}}, "parameters.pattern", "recipe find-lines needs it"),
