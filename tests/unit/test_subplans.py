@@ -79,10 +79,10 @@ def test_a_sub_plan_takes_files_as_values_and_its_criteria_name_its_own_steps() 
         ({"plan": "find-todo"}, "steps.0.plan", "there is no recipe 'find-todo'; known: answer-question"),
         ({"plan": "find-lines"}, "steps.0.with.pattern", "recipe find-lines needs it"),
         (
-            {"plan": "find-todos", "with": {"patern": "x"}},
-            "steps.0.with.patern",
+            {"plan": "find-todos", "with": {"motif": "x"}},
+            "steps.0.with.motif",
             "it has: pattern",
-        ),  # codespell:ignore
+        ),
         ({"plan": "find-todos", "with": 1}, "steps.0.with", "must be an object"),
         ({"plan": "find-todos", "arm": "coder"}, "steps.0", "a step with a plan has no member 'arm'"),
         ({"plan": "run-script"}, "steps.0.plan", "can't be a part of a plan"),
