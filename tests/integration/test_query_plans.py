@@ -209,6 +209,8 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "owner": "me",
         "query": "word",
         "rows": "[]",
+        "parent": "fix",
+        "gather_id": "g",
         "reports": "[]",
         "given": "[]",
     }
