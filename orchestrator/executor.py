@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from orchestrator.lifecycle import approvals
+from orchestrator.lifecycle import approvals, loops
 from orchestrator.lifecycle.event_payloads import (
     attempt_decision,
     queued_events,
@@ -16,13 +16,15 @@ from orchestrator.lifecycle.event_payloads import (
 )
 from orchestrator.lifecycle.fencing import finish_row, open_task
 from orchestrator.lifecycle.replan import order_of, reuse_after_replan
-from orchestrator.lifecycle.retry import RoundReuse, plan_reuse, source_of
-from orchestrator.lifecycle.round_rows import RoundLayout
+from orchestrator.lifecycle.retry import RetrySource, RoundReuse, plan_reuse, source_of
+from orchestrator.lifecycle.round_rows import EarlierLoop, RoundLayout
 from orchestrator.lifecycle.saved_round import RoundFacts, SavedRound, save_round
 from orchestrator.memory import effects, events, rounds, steps
 from orchestrator.memory.claims import Claim
+from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import StepMessage
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.loop import Spread
 from orchestrator.models.plan import Offer, Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Priority
@@ -77,6 +79,7 @@ def planned_round(
         kept=reused,
         feedback=reuse.feedback,
         repeats=reuse.repeats,
+        earlier=_earlier_loops(plan, reuse),
     )
     graph = [
         {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
@@ -97,13 +100,37 @@ def planned_round(
     return layout, RoundFacts(facts, decisions)
 
 
-def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Settings) -> StepCompletion:
+def _earlier_loops(plan: Plan, reuse: RoundReuse) -> dict[str, EarlierLoop]:
+    """Return where the steps with for_each ran before; all items of a step at fault, or of `from_step`, run again."""
+    source = reuse.source
+    if source is None:
+        return {}
+    return {
+        step.id: EarlierLoop(
+            source.task_id,
+            source.round,
+            None if step.id == source.from_step or step.id in reuse.feedback else (),
+        )
+        for step in plan.steps
+        if step.for_each is not None and step.id in reuse.reruns
+    }
+
+
+def complete(
+    conn: Connection, claim: Claim, outcome: StepResult | Spread, *, settings: Settings
+) -> StepCompletion:
     """Close a step, unblock its dependents and release steps into free slots, in the backend's transaction.
 
-    Rule 10 of ENGINE.md. The backend holds the lock of the chord `claim.chord_id`. Raises Refused for a late
-    duplicate, or an attempt that is not the current one.
+    Rule 10 of ENGINE.md. A spread also adds the rows of its items, which are released with the others. The backend
+    holds the lock of the chord `claim.chord_id`. Raises Refused for a late duplicate, or an attempt that is not the
+    current one.
     """
     task = open_task(conn, claim)
+    spread_facts: list[Fact] = []
+    if isinstance(outcome, Spread):
+        # before the spread is closed: its end would let the gather begin
+        spread_facts = loops.save_items(conn, task, claim, outcome, settings=settings)
+    result = outcome.result if isinstance(outcome, Spread) else outcome
     finished = finish_row(conn, claim, StepState(result.status.value), result.to_record())
     # a success may arrive while a person is asked whether there was one
     answered = approvals.withdraw_outcome(conn, task, claim.id) if claim.spec.get("once") else []
@@ -117,7 +144,13 @@ def complete(conn: Connection, claim: Claim, result: StepResult, *, settings: Se
     events.write(
         conn,
         task.id,
-        [*started_events([finished]), step_event(claim, result, finished), *answered, *queued_events(begun)],
+        [
+            *started_events([finished]),
+            step_event(claim, result, finished),
+            *spread_facts,
+            *answered,
+            *queued_events(begun),
+        ],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, result, finished)},
         progress=True,
@@ -132,9 +165,10 @@ def _reuse(conn: Connection, claim: Claim, plan: Plan, routes: Mapping[str, Mapp
         earlier = rounds.read(conn, claim.task_id, number=claim.round)
         outcomes = steps.results_of(conn, claim.task_id, round_number=claim.round)
         acted = effects.acted(conn, claim.task_id)
-        return reuse_after_replan(plan, earlier, outcomes, routes=routes, acted=acted)
+        reuse = reuse_after_replan(plan, earlier, outcomes, routes=routes, acted=acted)
+        return replace(reuse, source=RetrySource(claim.task_id, claim.round, None))
     source = source_of(claim.spec)
     if source is None:
         return plan_reuse(plan, ())
     outcomes = steps.results_of(conn, source.task_id, round_number=source.round)
-    return plan_reuse(plan, outcomes, from_step=source.from_step)
+    return replace(plan_reuse(plan, outcomes, from_step=source.from_step), source=source)

@@ -55,6 +55,7 @@ from orchestrator.models.approval import Decision
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.loop import Spread
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
@@ -234,12 +235,16 @@ class TaskLoop:
 
         return Transition((), report, ended)
 
-    def complete(self, conn: Connection, claim: Claim, result: StepResult) -> Transition:
-        """Executed: close the step and publish the steps that it released; without budget left, end the task."""
+    def complete(self, conn: Connection, claim: Claim, outcome: StepResult | Spread) -> Transition:
+        """Executed: close the step and publish the steps that it released; without budget left, end the task.
+
+        A spread adds the items of its for_each.
+        """
+        result = outcome.result if isinstance(outcome, Spread) else outcome
         if result.error is not None and result.error["code"] == BudgetExceeded.code:
             ended = conclusion.exhaust(conn, claim, result)
             return self._failed(ended, code=BudgetExceeded.code)
-        return self._completed(claim, result, executor.complete(conn, claim, result, settings=self.settings))
+        return self._completed(claim, result, executor.complete(conn, claim, outcome, settings=self.settings))
 
     def complete_at_once(self, conn: Connection, claim: Claim, result: StepResult) -> Transition | None:
         """Do what `complete` does in one statement, and publish the judge that becomes due; None if not possible."""

@@ -206,7 +206,7 @@ LIMIT %(limit)s;
 
 -- name: read_executed
 -- Returns every step row of the task, in all rounds, with the state of the latest row of that step.
-SELECT s.arm, s.spec ->> 'action' AS action,
+SELECT coalesce(s.spec ->> 'arm', s.arm) AS arm, s.spec ->> 'action' AS action,
     first_value(s.state) OVER (PARTITION BY s.name ORDER BY s.round DESC) AS state,
     coalesce((s.result -> 'provenance' ->> 'memo_age_seconds')::float8, 0) AS age_seconds
 FROM steps s

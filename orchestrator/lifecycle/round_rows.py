@@ -1,7 +1,7 @@
 """Builds a round's rows of the steps table from a plan; does no I/O."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,10 +10,23 @@ from orchestrator.models.approval import Gate
 from orchestrator.models.arm_capability import ARMS, queue_of
 from orchestrator.models.execution_state import JUDGE_STEP, StepKind
 from orchestrator.models.ids import chord_id, step_id
+from orchestrator.models.loop import LOOP_ARM, MEMBER, Part, spread_name
 from orchestrator.models.plan import Offer, Plan, PlanStep
 from orchestrator.planner.check import path_lengths
 
 JUDGE_ARM = "judge"
+
+
+@dataclass(frozen=True)
+class EarlierLoop:
+    """Where a step with for_each ran before: its items there that are done are not run again.
+
+    Of these, the items `again` run again; None: all of them do.
+    """
+
+    task_id: str
+    round: int
+    again: Sequence[int] | None = ()
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,7 @@ class RoundLayout:
     `kept` maps the names of finished steps to the ids of their rows, which belong to earlier rounds or, in the first
     round of a retry, to the task that it repeats. `feedback` maps the faulty steps to the judge's explanation, `routes`
     each step to the arm and the action that do it. `repeats` are steps whose action must not run
-    twice and took effect before, or may have.
+    twice and took effect before, or may have. `earlier` is for steps with for_each that ran before.
     """
 
     task_id: str
@@ -34,6 +47,7 @@ class RoundLayout:
     kept: Mapping[str, str] = field(default_factory=dict)
     feedback: Mapping[str, str] = field(default_factory=dict)
     repeats: Collection[str] = ()
+    earlier: Mapping[str, "EarlierLoop"] = field(default_factory=dict)
 
     def row_id(self, name: str) -> str:
         """Return the id of a step's row in this round."""
@@ -49,9 +63,10 @@ def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str
     """
     lengths = path_lengths(plan)
     steps = [
-        _step_row(plan, step, layout, position=position, path_length=lengths[step.id])
+        row
         for position, step in enumerate(plan.steps)
         if step.id in layout.reruns
+        for row in _step_rows(plan, step, layout, position=position, path_length=lengths[step.id])
     ]
     unblocked = [row for row in steps if row["state"] == "held"]
     for row in unblocked:
@@ -85,17 +100,48 @@ def judge_message(layout: RoundLayout) -> StepMessage:
     )
 
 
+def _step_rows(
+    plan: Plan, step: PlanStep, layout: RoundLayout, *, position: int, path_length: int
+) -> list[dict[str, Any]]:
+    """Return the row of a step; of one with for_each the spread, which makes the items, and the gather."""
+    row = _step_row(plan, step, layout, position=position, path_length=path_length)
+    if step.for_each is None:
+        return [row]
+    earlier = layout.earlier.get(step.id)
+    spread = {
+        **row,
+        **_common(layout, spread_name(step.id), LOOP_ARM),
+        "spec": {**row["spec"], MEMBER: Part.SPREAD, "inputs": step.inputs,
+                 **({"earlier": asdict(earlier)} if earlier else {})},
+        "unblocks": [layout.row_id(step.id)],
+        "gate": None,
+        "parent": step.id,
+    }  # fmt: skip
+    gather = {
+        **row,
+        **_common(layout, step.id, LOOP_ARM),
+        "spec": {**row["spec"], MEMBER: Part.GATHER},
+        "bindings": {},
+        "waiting": 1,
+        "state": "blocked",
+        "gate": None,
+    }
+    return [spread, gather]
+
+
 def _step_row(
     plan: Plan, step: PlanStep, layout: RoundLayout, *, position: int, path_length: int
 ) -> dict[str, Any]:
     # a dependency that is neither run again nor done is never met: the step stays blocked
     unmet = [name for name in step.depends_on if name in layout.reruns or name not in layout.kept]
     followers = [
-        other.id for other in plan.steps if step.id in other.depends_on and other.id in layout.reruns
+        other.id if other.for_each is None else spread_name(other.id)
+        for other in plan.steps
+        if step.id in other.depends_on and other.id in layout.reruns
     ]
     offer = layout.routes[step.id]
     repeats = step.id in layout.repeats
-    approval = _repetition(step) if repeats else step.approval
+    approval = repetition(step.id, step.approval) if repeats else step.approval
     return {
         **_common(layout, step.id, offer.arm),
         "kind": "step",
@@ -129,14 +175,15 @@ def _reused_row(step: PlanStep, layout: RoundLayout, *, position: int, path_leng
 
 
 def _spec(step: PlanStep, offer: Offer, position: int) -> dict[str, Any]:
-    once = {"once": True} if ARMS[offer.arm].actions[offer.action].runs_once else {}
+    loops = step.for_each is not None
+    once = {"once": True} if not loops and ARMS[offer.arm].actions[offer.action].runs_once else {}
     return {**step.to_record(), **offer._asdict(), "position": position, **once}
 
 
-def _repetition(step: PlanStep) -> dict[str, Any]:
+def repetition(step: str, approval: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what a person is asked before an effect happens a second time, whatever the plan and the policy say."""
-    asked = step.approval or {}
-    ask = f"Step {step.id} took effect before, or may have. May it run again?"
+    asked = approval or {}
+    ask = f"Step {step} took effect before, or may have. May it run again?"
     gate = Gate(ask, by=asked.get("by"), expires_in=asked.get("expires_in", Gate.expires_in))
     return gate.to_record()
 

@@ -10,7 +10,15 @@ from typing import Any, Final
 from orchestrator.models.produced_file import ARTIFACT_PATTERN, ProducedFile, file_of, files_in
 from orchestrator.models.task_contract import Attachment
 from orchestrator.planner.plain_schema import plain_schema
-from orchestrator.planner.references import FILE, is_reference, references_in, resolve, step_of
+from orchestrator.planner.references import (
+    FILE,
+    NO_ITEM,
+    is_reference,
+    items_in,
+    references_in,
+    resolve,
+    step_of,
+)
 from orchestrator.planner.schema_places import choices_of, schemas_at
 
 FILE_SCHEMA: Final[Mapping[str, Any]] = {
@@ -130,19 +138,24 @@ class BoundInputs:
     files: tuple[ProducedFile, ...] = ()
 
 
-def bind(inputs: Mapping[str, Any], outputs: Mapping[str, Any], schema: Mapping[str, Any]) -> BoundInputs:
-    """Resolve the references in a step's inputs to the outputs of other steps, by name.
+def bind(spec: Mapping[str, Any], outputs: Mapping[str, Any], schema: Mapping[str, Any]) -> BoundInputs:
+    """Resolve the references in the inputs of a row's spec to the outputs of other steps, by name, and to its item.
 
     `schema` is that of the action's input: at a place of a file, a file becomes its id. Only a file that stands in the
-    output that the reference names counts as one. Raises InvalidStepInput as `resolve` does.
+    output that the reference names, or in that from which the item was taken, counts as one. Raises InvalidStepInput as
+    `resolve` does.
     """
-    bound: dict[str, Any] = resolve(inputs, outputs)
+    inputs = spec["inputs"]
+    bound: dict[str, Any] = resolve(inputs, outputs, item=spec.get("item", NO_ITEM))
     files: dict[str, ProducedFile] = {}
-    for path, reference in references_in(inputs):
+    places = [(path, step_of(reference)) for path, reference in references_in(inputs)]
+    if "item" in spec:
+        places += [(path, spec.get("item_of")) for path, _ in items_in(inputs)]
+    for path, source in places:
         kind = place_of(schemas_at(schema, [str(part) for part in path]))
         if kind == "other":
             continue
-        left = {file.artifact_id: file for file in files_in(outputs[step_of(reference) or ""])}
+        left = {file.artifact_id: file for file in files_in(outputs.get(source or ""))}
         holder: Any = bound
         for part in path[:-1]:
             holder = holder[part]

@@ -134,6 +134,16 @@ def allowed_command(places: ToolPaths, *, argv: Sequence[str], stdin: str = "") 
     return Command("command", tuple(argv), _environment(places), stdin.encode())
 
 
+def with_modules(command: Command, places: ToolPaths, package: str) -> Command:
+    """Return the call with the modules of a directory of the inputs, and of `src` in it, in Python's path."""
+    roots = [
+        str(places.inputs / package / name)
+        for name in (".", "src")
+        if (places.host / package / name).is_dir()
+    ]
+    return replace(command, environment={**command.environment, "PYTHONPATH": os.pathsep.join(roots)})
+
+
 def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
     """Return `paths`; raises InvalidStepInput for one that does not lie in `root`."""
     for name in paths:

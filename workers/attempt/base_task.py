@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.chord import Refused
 from orchestrator.memory.claims import Claim
+from orchestrator.models.loop import Spread
 from orchestrator.models.step_result import StepResult
 from workers.attempt.claims import claim_in_turn
 from workers.attempt.concerns.failure import failure
@@ -34,7 +35,7 @@ class AttemptState:
     """
 
     claim: Claim
-    outcome: "RoutedPlan | ReusedResult | StepResult | JudgedRound | None" = None
+    outcome: "RoutedPlan | ReusedResult | StepResult | Spread | JudgedRound | None" = None
     after_commit: Callable[[], None] | None = None
 
 
