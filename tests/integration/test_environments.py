@@ -283,7 +283,7 @@ def test_an_environment_larger_than_allowed_is_not_made(
     made = step("environment", {"requirements": ["large"]}, {}, sandbox, settings).output
 
     assert (made["environment"], made["missing_dependencies"]) == (None, ["large"])
-    assert list((tmp_path / "environments" / "envs").iterdir()) == []
+    assert list((tmp_path / "environments").glob("envs/*")) == []
 
 
 @pytest.mark.slow
