@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 
@@ -161,7 +162,9 @@ def test_text_of_a_step_is_never_parsed_as_markup() -> None:
 
 def test_steps_that_began_early_keep_their_state_when_the_plan_has_them() -> None:
     progress = TaskProgress(TASK_ID)
-    graph = [{"step": name, "arm": "executor", "depends_on": []} for name in ("a", "b", "c")]
+    graph: list[dict[str, Any]] = [
+        {"step": name, "arm": "executor", "depends_on": []} for name in ("a", "b", "c")
+    ]
     before = events(
         ("step.queued", step("a", "executor", round=0)),
         ("step.completed", step("a", "executor", round=0, attempt=1, duration_ms=20)),
