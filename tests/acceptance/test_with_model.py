@@ -1,6 +1,8 @@
 """A task with a model on the whole product: the fake server speaks the provider's protocol and is marked as fake."""
 
 import json
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +16,7 @@ from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
 from tests.fake_llm.command import read_script
-from tests.fake_llm.server import FakeLLM
+from tests.fake_llm.server import FakeLLM, Fault, Scripted
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -104,15 +106,15 @@ def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
 def test_a_task_that_exhausts_its_budget_fails_with_its_finished_outputs(
     client: Client, fake: FakeLLM
 ) -> None:
-    fake.add(replace(PLAN, input_tokens=20_000, output_tokens=900))
+    fake.add(replace(PLAN, input_tokens=48_000, output_tokens=900))
 
-    task = asked(client, budget={"max_tokens": 22_000})
+    task = asked(client, budget={"max_tokens": 50_000})
 
     assert (task["status"], task["error"]["code"]) == ("failed", "budget_exceeded"), task
     assert "max_tokens" in task["error"]["message"]
     assert task["result"]["partial"] is True
     assert "search" in task["result"]["data"]
-    assert task["metadata"]["tokens_used"] == 20_900
+    assert task["metadata"]["tokens_used"] == 48_900
 
 
 def test_a_criterion_that_the_judges_model_can_not_prove_is_not_passed(client: Client, fake: FakeLLM) -> None:
@@ -188,3 +190,120 @@ def test_a_plan_that_finds_nothing_is_made_again_once_and_the_new_one_passes(
     assert (task["metadata"]["repairs"], task["metadata"]["replans"]) == (0, 1)
     decision = next(item for item in client.trace(task["task_id"]) if item["kind"] == "replan")["data"]
     assert (decision["arms"], decision["effects"]) == (["retriever"], "read")
+
+
+def planned(fake: FakeLLM, *steps: dict[str, Any], result: str) -> None:
+    """Script a plan whose answer is the member `result` of its first step."""
+    answer = {"$from": steps[0]["id"], "pointer": result}
+    plan = {"rationale": "as asked", "confidence": 0.9, "steps": list(steps), "result": answer}
+    fake.answer(plan, match="Plan this task")
+
+
+SUMMARY = {"id": "summary", "description": "Summarise it", "arm": "writer", "action": "summarise"}
+VERIFY = {
+    "id": "verify",
+    "description": "Check the quotes",
+    "arm": "judge",
+    "action": "verify",
+    "inputs": {"citations": {"$from": "summary", "pointer": "/citations"}},
+}
+SUMMARISED = {
+    "sentences": [
+        {"text": "Late goods cost nothing.", "citations": [{"passage": 1, "quote": "refunded in full"}]}
+    ],
+    "missing": "",
+}
+
+
+def test_a_document_is_summarised_by_a_model_with_quotes(client: Client, fake: FakeLLM) -> None:
+    planned(fake, SUMMARY, VERIFY, result="/text")
+    fake.answer(SUMMARISED, match="You summarise numbered passages")
+    manual = client.upload(MANUAL, filename="manual.md")
+
+    task = client.run("Summarise the attached document", attachments=[manual])
+
+    result = task["result"]
+    assert (task["status"], result["validation_passed"], result["warnings"]) == ("completed", True, [])
+    assert result["output"] == "Late goods cost nothing. [manual.md:3]"
+
+
+def test_a_function_is_explained_by_a_model_with_places(client: Client, fake: FakeLLM) -> None:
+    explain = {
+        "id": "explain",
+        "description": "Explain it",
+        "arm": "coder",
+        "action": "explain",
+        "inputs": {"question": "What does add do?"},
+        "acceptance_criteria": [
+            {"text": "It names a place", "check": {"pointer": "/places/0/line", "at_least": 1}}
+        ],
+    }
+    planned(fake, explain, result="/explanation")
+    place = {"file": "add.py", "line": 2, "quote": "return a + b"}
+    fake.answer({"explanation": "It adds two numbers.", "places": [place]}, match="You explain Python code")
+    code = client.upload(b"def add(a, b):\n    return a + b\n", filename="add.py")
+
+    task = client.run("Explain this function", attachments=[code])
+
+    assert (task["status"], task["result"]["output"]) == ("completed", "It adds two numbers."), task
+    assert task["result"]["validation_passed"] is True
+
+
+@pytest.mark.parametrize("criterion", [None, "It apologises"])
+def test_a_draft_is_called_unproved_until_the_judge_has_checked_a_criterion(
+    criterion: str | None, client: Client, fake: FakeLLM
+) -> None:
+    draft = {
+        "id": "letter",
+        "description": "Write it",
+        "arm": "writer",
+        "action": "draft",
+        "inputs": {"instruction": "Apologise for the delay", "save_as": "letter.txt"},
+    }
+    planned(fake, draft, result="/text")
+    fake.answer({"text": "We are sorry."}, match="You write a text for a client")
+    quotes = [{"step": "letter", "quote": "We are sorry."}]
+    verdict = {"number": 1, "met": True, "explanation": "it does", "quotes": quotes}
+    fake.answer({"verdicts": [verdict]}, match="You judge whether")
+    criteria = {"acceptance_criteria": [criterion]} if criterion else {}
+
+    task = client.run("Write a letter of apology", cache={"mode": "bypass"}, **criteria)
+
+    result = task["result"]
+    assert (task["status"], result["output"]) == ("completed", "We are sorry."), task
+    assert ["unproved" in warning for warning in result["warnings"]] == ([] if criterion else [True])
+    assert [artifact["name"] for artifact in result["artifacts"]] == ["letter.txt"]
+
+
+def test_a_writer_that_is_killed_while_it_reads_part_by_part_starts_again_within_the_budget(
+    model_stack: Stack, client: Client, fake: FakeLLM
+) -> None:
+    long = MANUAL + b"".join(b"Line %d is of no interest to anybody.\n" % number for number in range(250))
+    notes = {"notes": [{"passage": 1, "quote": "refunded in full", "note": "what it costs"}]}
+    planned(fake, SUMMARY, VERIFY, result="/text")
+    fake.answer(notes, match="Take notes")
+    fake.add(Scripted(fault=Fault.HANG, match="Take notes"))
+    fake.answer(notes, *[{"notes": []}] * 5, match="Take notes")
+    fake.answer(SUMMARISED, match="You summarise numbered passages")
+    document = client.upload(long, filename="long.md")
+
+    def asked_for_notes() -> int:
+        return sum("Take notes" in received.text for received in fake.received)
+
+    task_id = client.submit(
+        "Summarise the attached document", attachments=[document], budget={"max_tokens": 60_000}
+    )
+    wait_until(lambda: asked_for_notes() == 2, 60, "the second part to be read")
+    (pid,) = model_stack.pids("writer")
+    os.kill(pid, signal.SIGKILL)
+    task = client.end_of(task_id, timeout=90)
+
+    assert (task["status"], task["result"]["output"]) == (
+        "completed",
+        "Late goods cost nothing. [long.md:3]",
+    ), task
+    # the call that nobody heard the end of is charged as far as it was reserved
+    assert 0 < task["metadata"]["tokens_used"] <= 60_000
+    assert asked_for_notes() >= 5
+    (step,) = [one for one in task["steps"] if one["step_id"] == "summary"]
+    assert step["attempt"] == 2

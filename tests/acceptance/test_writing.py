@@ -16,4 +16,4 @@ def test_a_document_is_summarised_without_a_model_by_its_own_sentences(client: C
     result = task["result"]
     assert (result["validation_passed"], result["warnings"]) == (True, [])
     assert "[manual.md:" in result["output"]
-    assert {step["arm"] for step in task["steps"]} == {"writer", "judge"}
+    assert {step["arm_id"] for step in task["steps"]} == {"writer", "judge"}
