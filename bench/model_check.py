@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -125,6 +125,17 @@ def check(asker: PlanAsker, goals: Sequence[PlanGoal], *, calls: int) -> list[st
     return outcomes
 
 
+def open_chain(environ: MutableMapping[str, str], observe: Callable[[CallRecord], None]) -> ModelChain:
+    """Return the configured models without servers of ours; `observe` is told each call."""
+    return model_chain.open_models(
+        settings.load({**_SERVERS, **environ}),
+        gate=FallbackGate(),
+        observe=observe,
+        environ=environ,
+        learned=LearnedFacts(),
+    )
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the check; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -133,13 +144,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--first", type=int, default=1, help="the number of the goal to begin with")
     chosen = parser.parse_args(arguments)
     observed: list[CallRecord] = []
-    models = model_chain.open_models(
-        settings.load({**_SERVERS, **os.environ}),
-        gate=FallbackGate(),
-        observe=observed.append,
-        environ=os.environ,
-        learned=LearnedFacts(),
-    )
+    models = open_chain(os.environ, observed.append)
     if not models.is_configured:
         print("No model is configured: set LLM_CHAIN, and the key or OPENAI_BASE_URL.", file=sys.stderr)
         return 1

@@ -18,7 +18,7 @@ from orchestrator.lifecycle.event_payloads import (
     verdict_event,
 )
 from orchestrator.lifecycle.fencing import finish_row, open_task
-from orchestrator.lifecycle.repair import Repair, plan_repair
+from orchestrator.lifecycle.repair import Repair, earlier_loops, plan_repair
 from orchestrator.lifecycle.replan import (
     NoReplan,
     ReplanOrder,
@@ -121,6 +121,7 @@ def _save_repair(
         kept=repair.kept,
         feedback=verdict.faulty,
         repeats=repair.repeats,
+        earlier=earlier_loops(plan, repair.reruns, verdict, outcomes, task_id=task.id, number=task.round),
     )
     reruns = sorted(repair.reruns)
     fact = {"reruns": reruns, "kept": sorted(repair.kept), "feedback": dict(verdict.faulty)}

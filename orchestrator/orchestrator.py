@@ -55,6 +55,7 @@ from orchestrator.models.approval import Decision
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.loop import Spread
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
@@ -198,7 +199,8 @@ class TaskLoop:
         `planned_at` (time.monotonic()) is when routing began.
         """
         saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
-        return Transition([canvas.round_chord(self.app, saved)], _planned(plan, saved, planned_at=planned_at))
+        report = _planned(plan, saved, planned_at=planned_at)
+        return Transition([canvas.round_chord(self.app, saved)], _stopping(self.hints, saved, report))
 
     def adopt_at_once(
         self,
@@ -234,12 +236,16 @@ class TaskLoop:
 
         return Transition((), report, ended)
 
-    def complete(self, conn: Connection, claim: Claim, result: StepResult) -> Transition:
-        """Executed: close the step and publish the steps that it released; without budget left, end the task."""
+    def complete(self, conn: Connection, claim: Claim, outcome: StepResult | Spread) -> Transition:
+        """Executed: close the step and publish the steps that it released; without budget left, end the task.
+
+        A spread adds the items of its for_each.
+        """
+        result = outcome.result if isinstance(outcome, Spread) else outcome
         if result.error is not None and result.error["code"] == BudgetExceeded.code:
             ended = conclusion.exhaust(conn, claim, result)
             return self._failed(ended, code=BudgetExceeded.code)
-        return self._completed(claim, result, executor.complete(conn, claim, result, settings=self.settings))
+        return self._completed(claim, result, executor.complete(conn, claim, outcome, settings=self.settings))
 
     def complete_at_once(self, conn: Connection, claim: Claim, result: StepResult) -> Transition | None:
         """Do what `complete` does in one statement, and publish the judge that becomes due; None if not possible."""
@@ -313,6 +319,15 @@ def _planned(plan: Plan, saved: SavedRound, *, planned_at: float) -> Callable[[]
         log.info("task.planned", steps=len(plan.steps), mode=plan.mode, released=len(saved.header))
 
     return report
+
+
+def _stopping(hints: Hints, saved: SavedRound, report: Callable[[], None]) -> Callable[[], None]:
+    def stop_and_report() -> None:
+        if any(row.former_state == StepState.RUNNING for row in saved.stopped):
+            hints.stop(saved.judge.task_id)
+        report()
+
+    return stop_and_report
 
 
 def report_end(hints: Hints, ended: Ended) -> None:

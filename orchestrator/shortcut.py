@@ -25,8 +25,9 @@ from orchestrator.memory.transitions import Answer, FirstRound, JudgedEnd, NotMa
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.ids import chord_id, new_plan_id
+from orchestrator.models.loop import part_of
 from orchestrator.models.plan import Plan
-from orchestrator.models.step_result import StepResult
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.verdict import Decision, Verdict
 from orchestrator.settings import Settings
 
@@ -43,12 +44,12 @@ def adopt(
     """Save a task's first round and open its chord, whose body is the encoded message of the judge.
 
     None for a retry and for another plan of a task, which may keep earlier results, for a plan with a step that a
-    person must approve, and for a task whose priority was raised.
+    person must approve, that may have begun early or with a for_each, and for a task whose priority was raised.
     """
     if (
         claim.round
         or source_of(claim.spec) is not None
-        or any(step.approval is not None for step in plan.steps)
+        or any(step.approval is not None or step.for_each is not None for step in plan.steps)
     ):
         return None
     priority = claim.contract["priority"]
@@ -70,8 +71,17 @@ def adopt(
 def complete(
     conn: Connection, claim: Claim, result: StepResult, *, settings: Settings
 ) -> StepCompletion | None:
-    """Close a step and release what it frees, or the judge; None for a step that found no budget left."""
+    """Close a step and release what it frees, or the judge.
+
+    None for an early step, one that found no budget left, a skipped one, and a part of a for_each that is not done.
+    """
+    if claim.chord_id is None:
+        return None
     if result.error is not None and result.error["code"] == BudgetExceeded.code:
+        return None
+    if result.status is ResultStatus.SKIPPED or (
+        result.error is not None and part_of(claim.spec) is not None
+    ):
         return None
     end = StepEnd(
         StepState(result.status.value),

@@ -88,7 +88,10 @@ class MetadataSchema(ResponseSchema):
 
 
 class StepSchema(ResponseSchema):
-    """A step of the plan, in its latest round; `reused_from` is the earlier task whose result it reuses."""
+    """A step of the plan, in its latest round; `reused_from` is the earlier task whose result it reuses.
+
+    `items` counts the items of a step with for_each by their status; null for other steps, and before it has any.
+    """
 
     step_id = fields.String()
     arm_id = fields.String()
@@ -100,6 +103,7 @@ class StepSchema(ResponseSchema):
     reused_from = fields.String(allow_none=True)
     depends_on = fields.List(fields.String())
     optional = fields.Boolean()
+    items = fields.Dict(keys=fields.String(), values=fields.Integer(), allow_none=True)
     summary = fields.String(allow_none=True)
     error = fields.Raw(allow_none=True)
     warnings = fields.List(fields.String())
@@ -221,7 +225,7 @@ def step_reply(step: StepRecord) -> dict[str, Any]:
     duration = step.finished_at - step.started_at if step.finished_at and step.started_at else None
     return {
         "step_id": step.name,
-        "arm_id": step.arm,
+        "arm_id": step.spec.get("arm", step.arm),
         "action": step.spec["action"],
         "description": step.spec["description"],
         "status": step.state,
@@ -230,6 +234,7 @@ def step_reply(step: StepRecord) -> dict[str, Any]:
         "reused_from": step.reused_from,
         "depends_on": step.spec["depends_on"],
         "optional": step.spec["optional"],
+        "items": step.items,
         "summary": output.get("summary") if isinstance(output, dict) else None,
         "error": result.get("error"),
         "warnings": result.get("warnings", []),

@@ -21,6 +21,7 @@ import jwt
 from orchestrator.models import record, signing_key
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.errors import PermitDenied
+from orchestrator.models.loop import LOOP_SECONDS, runs_no_arm
 
 ALGORITHM = "EdDSA"
 GRACE_SECONDS = 60
@@ -67,7 +68,7 @@ def add_permits(
     work = [row for row in rows if row["kind"] == "step" and row["state"] != "done"]
     if not work:
         return list(rows)
-    limits = [{"seconds": _seconds(row), "tools": list(_action(row).tools)} for row in work]
+    limits = [{"seconds": _seconds(row), "tools": _tools(row)} for row in work]
     specs = json.loads(record.encode([row["spec"] for row in work]))
     leaves = [
         _leaf({**row, "spec": spec}, limit) for row, spec, limit in zip(work, specs, limits, strict=True)
@@ -154,7 +155,7 @@ def _check_single(public_key: str, row: Mapping[str, Any], token: str) -> Grant:
         audience=row["arm"],
         options={"require": list(_STEP_CLAIMS)},
     )
-    spec = json.dumps(_as_read(_signed(row["spec"])), sort_keys=True)
+    spec = json.dumps(as_read(_signed(row["spec"])), sort_keys=True)
     expected = {
         "jti": row["id"],
         "task": row["task_id"],
@@ -212,11 +213,17 @@ def _leaf(row: Mapping[str, Any], limit: Mapping[str, Any]) -> bytes:
         "spec": _signed(row["spec"]),
         "limit": limit,
     }
-    return hashlib.sha256(_LEAF + json.dumps(_as_read(signed), sort_keys=True).encode()).digest()
+    return hashlib.sha256(_LEAF + json.dumps(as_read(signed), sort_keys=True).encode()).digest()
 
 
 def _seconds(row: Mapping[str, Any]) -> float:
+    if runs_no_arm(row["spec"]):
+        return LOOP_SECONDS
     return float(row["spec"].get("timeout_seconds") or _action(row).timeout_seconds)
+
+
+def _tools(row: Mapping[str, Any]) -> list[str]:
+    return [] if runs_no_arm(row["spec"]) else list(_action(row).tools)
 
 
 def _action(row: Mapping[str, Any]) -> Action:
@@ -227,10 +234,10 @@ def _signed(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in spec.items() if name != "permit"}
 
 
-def _as_read(value: Any) -> Any:
+def as_read(value: Any) -> Any:
     """Return a JSON value with its numbers as jsonb returns them: 1e22 becomes an integer."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
-        return {name: _as_read(child) for name, child in value.items()}
-    return [_as_read(child) for child in value] if isinstance(value, list) else value
+        return {name: as_read(child) for name, child in value.items()}
+    return [as_read(child) for child in value] if isinstance(value, list) else value

@@ -294,7 +294,7 @@ def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, A
     results = {name: StepResult.from_record(result) for name, result in (step.bound or {}).items()}
     outputs = output_offload.load_outputs(conn, task.tenant, results)
     action = find_action(Offer(step.arm, step.spec["action"]))
-    return bind(step.spec["inputs"], outputs, action.input_schema if action else {}).inputs
+    return bind(step.spec, outputs, action.input_schema if action else {}).inputs
 
 
 def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[str]) -> None:

@@ -1,26 +1,32 @@
 """The files of a task's result: the patches that its steps wrote, the files that they saved, and large outputs."""
 
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from orchestrator.memory import files
 from orchestrator.memory.files import Artifact
+from orchestrator.models.produced_file import files_in
 
 MAX_FILES = 100
-_MAX_NODES = 20_000
-_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class FileOfStep(NamedTuple):
+    """A stored file that a step's output names; `name` is empty where the output has none."""
+
+    step: str
+    artifact_id: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Deliverables:
-    """What the outputs of a round hold: patches as text by step, and (step, artifact id) of stored files."""
+    """What the outputs of a round hold: patches as text by step, and stored files."""
 
     patches: Mapping[str, str]
-    stored: tuple[tuple[str, str], ...]
+    stored: tuple[FileOfStep, ...]
 
     def __bool__(self) -> bool:
         return bool(self.patches or self.stored)
@@ -29,20 +35,21 @@ class Deliverables:
 def find(outputs: Mapping[str, Any], recorded: Mapping[str, Any], *, given: Collection[str]) -> Deliverables:
     """Return the deliverables in the outputs of steps; `given` are the task's own attachments, which are none.
 
-    `recorded` are the outputs as the rows hold them. A file is an object with the member `artifact_id` at any depth.
+    `recorded` are the outputs as the rows hold them: of a large one a pointer to the file that has it. A file is an
+    object with the member `artifact_id` at any depth. Each file counts once, as one of the first step that names it.
     """
     patches = {
         step: output["patch"]
         for step, output in outputs.items()
         if isinstance(output, Mapping) and isinstance(output.get("patch"), str) and output["patch"].strip()
     }
-    stored = [
-        (step, artifact)
-        for step, output in recorded.items()
-        for artifact in _artifacts_in(output)
-        if artifact not in given
-    ]
-    return Deliverables(patches, tuple(dict.fromkeys(stored))[:MAX_FILES])
+    stored: dict[str, FileOfStep] = {}
+    for step in recorded:
+        values = [recorded[step], *([outputs[step]] if outputs.get(step) is not recorded[step] else [])]
+        for file in (file for value in values for file in files_in(value)):
+            if file.artifact_id not in given:
+                stored.setdefault(file.artifact_id, FileOfStep(step, file.artifact_id, file.name))
+    return Deliverables(patches, tuple(stored.values())[:MAX_FILES])
 
 
 def store(conn: Connection, tenant: str, found: Deliverables) -> list[dict[str, Any]]:
@@ -60,29 +67,20 @@ def store(conn: Connection, tenant: str, found: Deliverables) -> list[dict[str, 
         )
         for step, patch in list(found.patches.items())[:MAX_FILES]
     ]
-    known = {file.sha256: file for file in files.describe(conn, tenant, [item for _, item in found.stored])}
-    return listed + [_entry(step, known[artifact]) for step, artifact in found.stored if artifact in known]
+    ids = [file.artifact_id for file in found.stored]
+    known = {file.sha256: file for file in files.describe(conn, tenant, ids)}
+    return listed + [
+        _entry(file.step, known[file.artifact_id], name=file.name)
+        for file in found.stored
+        if file.artifact_id in known
+    ]
 
 
-def _entry(step: str, file: Artifact) -> dict[str, Any]:
+def _entry(step: str, file: Artifact, *, name: str = "") -> dict[str, Any]:
     return {
         "step": step,
-        "name": file.filename,
+        "name": name or file.filename,
         "artifact_id": file.sha256,
         "media_type": file.media_type,
         "size_bytes": file.size_bytes,
     }
-
-
-def _artifacts_in(output: Any) -> Iterator[str]:
-    """Yield the artifact ids of the first nodes of an output, in its order."""
-    waiting, seen = [output], 0
-    while waiting and seen < _MAX_NODES:
-        node, seen = waiting.pop(), seen + 1
-        if isinstance(node, Mapping):
-            artifact = node.get("artifact_id")
-            if isinstance(artifact, str) and _ID.fullmatch(artifact):
-                yield artifact
-            waiting.extend(reversed(list(node.values())))
-        elif isinstance(node, list):
-            waiting.extend(reversed(node))

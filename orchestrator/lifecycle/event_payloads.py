@@ -8,7 +8,7 @@ from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact
 from orchestrator.memory.steps import Fenced, FinishedStep, Reclaimed, StepMessage, StepOutcome
 from orchestrator.models.execution_state import StepState
-from orchestrator.models.step_result import StepResult
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.verdict import Decision, Verdict
 
 
@@ -94,10 +94,12 @@ def started_events(rows: Iterable[FinishedStep | Fenced]) -> list[Fact]:
 def step_event(
     claim: Claim, result: StepResult, finished: FinishedStep | None = None
 ) -> tuple[str, dict[str, Any]]:
-    """Return the event of a step's end: `step.completed` or `step.failed`; its duration is known once it `finished`."""
+    """Return the event of a step's end: completed, failed or skipped; its duration is known once it `finished`."""
     fact = {**claim_ids(claim), **({"duration_ms": round(finished.seconds * 1000)} if finished else {})}
     if result.error is not None:
         return "step.failed", {**fact, "error": result.error}
+    if result.status is ResultStatus.SKIPPED:
+        return "step.skipped", {**fact, "reason": result.output["summary"]}
     return "step.completed", {**fact, "warnings": result.warnings}
 
 

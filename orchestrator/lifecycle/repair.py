@@ -1,8 +1,9 @@
 """Decides whether a repair can change a rejected round, and which steps it runs again; does no I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.lifecycle.round_rows import EarlierLoop
 from orchestrator.memory.steps import StepOutcome
 from orchestrator.models.arm_capability import find_action
 from orchestrator.models.errors import ApprovalExpired, ApprovalRejected, NeedsReplan, OutcomeUnknown
@@ -11,7 +12,7 @@ from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants
 
-_FINAL = (ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code, NeedsReplan.code)
+_FINAL = {ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code, NeedsReplan.code}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ def plan_repair(
         step.id for step in plan.steps if step.id in verdict.faulty and _can_change(step, latest[step.id])
     }
     reruns = changeable | descendants(plan, changeable)
+    if reruns:
+        # what its `when` skipped has no row that a step of the next round could wait for
+        reruns |= {row.name for row in outcomes if row.is_skipped} & {step.id for step in plan.steps}
     fixed = sorted(set(verdict.faulty) - reruns)
     if fixed:
         return NoRepair("running again would not change these steps: " + ", ".join(fixed))
@@ -68,9 +72,45 @@ def plan_repair(
     return Repair(frozenset(reruns), kept, repeats)
 
 
+def earlier_loops(
+    plan: Plan,
+    reruns: Collection[str],
+    verdict: Verdict,
+    outcomes: Sequence[StepOutcome],
+    *,
+    task_id: str,
+    number: int,
+) -> dict[str, EarlierLoop]:
+    """Return for each step with for_each that runs again which of its items of round `number` do.
+
+    Items that failed do, and those that do not meet a criterion of their action. Where the fault is of the whole output
+    and no item's, all of them do.
+    """
+    latest = {row.name: row for row in outcomes}
+    return {
+        step.id: EarlierLoop(task_id, number, _items_again(step, verdict, latest.get(step.id)))
+        for step in plan.steps
+        if step.for_each is not None and step.id in reruns
+    }
+
+
+def _items_again(step: PlanStep, verdict: Verdict, outcome: StepOutcome | None) -> Sequence[int] | None:
+    found = [
+        index
+        for finding in verdict.findings
+        if finding.step == step.id and finding.met is False
+        for evidence in finding.evidence
+        for index in evidence.get("items", ())
+    ]
+    if step.id not in verdict.faulty or found or (outcome is not None and outcome.failed_items):
+        return found
+    return None
+
+
 def _can_change(step: PlanStep, outcome: StepOutcome) -> bool:
     error = outcome.result.error if outcome.result is not None else None
-    if error is not None and error["code"] in _FINAL:
+    codes = outcome.failed_items if error is None else {error["code"]}
+    if codes and codes <= _FINAL:
         # a person has said no, or nobody answered: the same question would be asked again; or another plan is needed
         return False
     action = find_action(outcome.offer)

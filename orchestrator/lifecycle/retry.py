@@ -43,13 +43,15 @@ class RoundReuse:
     """The steps that a retry's round runs again, and by name the rows whose results it keeps.
 
     `repeats` are those of the former whose action must not run twice and took effect, or may have: they ask first.
-    `feedback` is the judge's to those that were at fault in an earlier round.
+    `feedback` is the judge's to those that were at fault in an earlier round. `source` is the round whose results are
+    kept, of this task or of the one that a retry repeats; None if there is none.
     """
 
     reruns: frozenset[str]
     kept: Mapping[str, StepOutcome]
     repeats: frozenset[str] = frozenset()
     feedback: Mapping[str, str] = field(default_factory=dict)
+    source: RetrySource | None = None
 
 
 def retry(
@@ -88,12 +90,21 @@ def source_of(plan_spec: Mapping[str, Any]) -> RetrySource | None:
 
 
 def plan_reuse(plan: Plan, outcomes: Sequence[StepOutcome], *, from_step: str | None = None) -> RoundReuse:
-    """Keep the steps that are done; run again the others, `from_step`, and all steps that depend on either."""
+    """Keep the steps that are done; run again the others, `from_step`, and all steps that depend on either.
+
+    A step with for_each is done if all of its items are. A step that its `when` skipped is asked again, but not the
+    steps that depend on it.
+    """
     names = {step.id for step in plan.steps}
     # a task that was planned again has rows of steps that its last plan lacks
-    done = {row.name: row for row in outcomes if row.state is StepState.DONE and row.name in names}
-    again = {step.id for step in plan.steps if step.id not in done or step.id == from_step}
-    reruns = frozenset(again | descendants(plan, again))
+    done = {
+        row.name: row
+        for row in outcomes
+        if row.state is StepState.DONE and not row.failed_items and row.name in names
+    }
+    skipped = {row.name for row in outcomes if row.is_skipped} & names
+    again = {step.id for step in plan.steps if step.id not in done.keys() | skipped or step.id == from_step}
+    reruns = frozenset(again | descendants(plan, again) | skipped)
     kept = {name: row for name, row in done.items() if name not in reruns}
     return RoundReuse(
         reruns, kept, frozenset(row.name for row in outcomes if row.took_effect and row.name in reruns)

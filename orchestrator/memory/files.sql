@@ -1,11 +1,16 @@
 -- name: put_artifact
 -- Insert a file's description. If the same content is uploaded twice at once, the second upload waits on the primary
--- key and then updates the row; `xmax` is 0 only for a row that this statement inserted.
+-- key and then updates the row; `xmax` is 0 only for a row that this statement inserted. Content that is stored again
+-- after a day counts as new, so that it is not deleted as old before a task refers to it.
 INSERT INTO artifacts (tenant, sha256, filename, media_type, size_bytes)
 VALUES (%(tenant)s, %(sha256)s, %(filename)s, %(media_type)s, %(size_bytes)s)
 ON CONFLICT (tenant, sha256) DO UPDATE
 SET filename = excluded.filename,
-    media_type = excluded.media_type
+    media_type = excluded.media_type,
+    created_at = CASE
+        WHEN artifacts.created_at < now() - interval '1 day' THEN now()
+        ELSE artifacts.created_at
+    END
 RETURNING created_at, xmax = 0 AS is_new
 
 -- name: put_chunk
@@ -43,7 +48,7 @@ WHERE tenant = %(tenant)s AND sha256 = %(sha256)s
 FOR UPDATE
 
 -- name: needs_artifact
--- Find an open task that needs the file, as an attachment or as a step's stored output.
+-- Find an open task that needs the file, as an attachment, as a step's stored output or as a file that a step saved.
 SELECT t.id
 FROM tasks t
 WHERE t.tenant = %(tenant)s AND t.finished_at IS NULL
@@ -53,6 +58,11 @@ SELECT t.id
 FROM steps s
 JOIN tasks t ON t.id = s.task_id
 WHERE s.result ->> 'artifact' = %(sha256)s AND t.tenant = %(tenant)s AND t.finished_at IS NULL
+UNION ALL
+SELECT t.id
+FROM steps s
+JOIN tasks t ON t.id = s.task_id
+WHERE s.result -> 'provenance' -> 'files' ? %(sha256)s AND t.tenant = %(tenant)s AND t.finished_at IS NULL
 LIMIT 1
 
 -- name: delete_artifact

@@ -12,8 +12,8 @@ from orchestrator.similarity import words_of
 MAX_COMPARED = 1_000
 """How many of a tenant's goals are compared, the latest ones."""
 MAX_NEAR = 10
-LEAST_LIKENESS = 1 / 3
-"""Goals that share fewer of their words are no examples for each other."""
+LEAST_LIKENESS = 0.5
+"""Goals that are less alike mislead more than they help (docs/decisions/0032-plan-hints.md)."""
 MAX_STEPS = 12
 MAX_FAULTS = 3
 MAX_FAULT_CHARACTERS = 80

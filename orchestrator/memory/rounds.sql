@@ -7,18 +7,18 @@ WITH round AS (
 ), work AS (
     INSERT INTO steps (
         id, task_id, round, kind, name, arm, queue, priority, chord_id, spec, bindings, waiting, unblocks, path_length,
-        state, sends, due, queued_at, reuses, finished_at, tenant, gate
+        state, sends, due, queued_at, reuses, finished_at, tenant, gate, parent
     )
     SELECT new.id, new.task_id, new.round, new.kind, new.name, new.arm, new.queue, new.priority, new.chord_id, new.spec,
         new.bindings, new.waiting, ARRAY(SELECT jsonb_array_elements_text(new.unblocks)), new.path_length, new.state,
         (new.state = 'queued')::int,
         CASE WHEN new.state = 'queued' THEN now() + %(redispatch_seconds)s * interval '1 second' END,
         CASE WHEN new.state = 'queued' THEN now() END, new.reuses, CASE WHEN new.state = 'done' THEN now() END,
-        (SELECT tenant FROM tasks WHERE id = %(task_id)s), new.gate
+        (SELECT tenant FROM tasks WHERE id = %(task_id)s), new.gate, new.parent
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS new (
         id text, task_id text, round integer, kind text, name text, arm text, queue text, priority smallint,
         chord_id text, spec jsonb, bindings jsonb, waiting integer, unblocks jsonb, path_length integer, state text,
-        reuses text, gate text
+        reuses text, gate text, parent text
     )
 ), numbered AS (
     UPDATE tasks t
@@ -66,18 +66,18 @@ WHERE task_id = %(task_id)s AND number = %(number)s;
 
 -- name: read_results
 -- Read what the judge of a round needs: the latest row of every step up to this round, as the statement `results_of`
--- does, and in the first row the plan and the parts of the task's cache key.
+-- does (not those of a for_each, which its own row gathers), and in the first row the plan and the parts of the task's cache key.
 SELECT CASE WHEN row_number() OVER (ORDER BY latest.name) = 1 THEN r.plan END AS plan,
     CASE WHEN row_number() OVER (ORDER BY latest.name) = 1 THEN t.cache_parts END AS cache_parts, latest.*
 FROM rounds r
 JOIN tasks t ON t.id = r.task_id
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
-        s.arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
+        coalesce(s.spec ->> 'arm', s.arm) AS arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
         s.spec ->> 'feedback' IS NOT NULL AS was_repaired
     FROM steps s
     LEFT JOIN steps origin ON origin.id = s.reuses
-    WHERE s.task_id = r.task_id AND s.kind = 'step' AND s.round <= r.number
+    WHERE s.task_id = r.task_id AND s.kind = 'step' AND s.round BETWEEN 1 AND r.number AND s.parent IS NULL
     ORDER BY s.name, s.round DESC
 ) latest
 WHERE r.task_id = %(task_id)s AND r.number = %(number)s

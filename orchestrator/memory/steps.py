@@ -12,6 +12,7 @@ from orchestrator.chord.sql import Prepared
 from orchestrator.models import record
 from orchestrator.models.arm_capability import ARMS, REMOTE_QUEUE
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.loop import FAILED_ITEMS
 from orchestrator.models.plan import Offer
 from orchestrator.models.step_result import StepResult
 
@@ -114,6 +115,17 @@ class StepOutcome:
     was_repaired: bool
     result: StepResult | None
     took_effect: bool = False
+
+    @property
+    def is_skipped(self) -> bool:
+        """Tell whether the plan's own `when` skipped the step: a step behind a failed one has no result."""
+        return self.state is StepState.SKIPPED and self.result is not None
+
+    @property
+    def failed_items(self) -> frozenset[str]:
+        """Return the error codes of the items that failed in a step with for_each."""
+        evidence = self.result.evidence if self.result is not None else []
+        return frozenset(code for one in evidence for code in one.get(FAILED_ITEMS, ()))
 
     @property
     def offer(self) -> Offer:

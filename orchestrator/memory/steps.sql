@@ -18,8 +18,8 @@ RETURNING s.id;
 -- Close a row at the end of an attempt. Any attempt may write a step's success, and the first one wins, also while a
 -- person is asked whether its effect happened. Only the
 -- current attempt may write a plan, a verdict or a failure: their content depends on how long that attempt was
--- allowed to work. Each dependent has one dependency less; a dependent without any left is held until a slot is
--- free.
+-- allowed to work. Each dependent of a step that is done or skipped has one dependency less; a dependent without any
+-- left is held until a slot is free. What gathers a for_each waits for the end of its rows, however they end.
 WITH finished AS (
     UPDATE steps s
     SET state = %(state)s, result = %(result)s::jsonb, due = NULL, finished_at = now()
@@ -32,14 +32,15 @@ WITH finished AS (
             )
             OR (s.state = 'running' AND s.attempt = %(attempt)s)
         )
-    RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.attempt, s.unblocks, s.owner, s.started_at,
+    RETURNING s.id, s.task_id, s.round, s.kind, s.name, s.arm, s.attempt, s.unblocks, s.owner, s.parent, s.started_at,
         extract(epoch FROM now() - s.started_at)::float8 AS seconds,
         s.unannounced IS DISTINCT FROM s.attempt AS is_announced
 ), freed AS (
     UPDATE steps d
     SET waiting = d.waiting - 1, state = CASE WHEN d.waiting = 1 THEN 'held' ELSE d.state END
     FROM finished
-    WHERE %(state)s = 'done' AND d.id = ANY(finished.unblocks) AND d.state = 'blocked'
+    WHERE (%(state)s IN ('done', 'skipped') OR finished.parent IS NOT NULL) AND d.id = ANY(finished.unblocks)
+        AND d.state = 'blocked'
 )
 SELECT id, task_id, round, kind, name, arm, attempt, owner, started_at, seconds, is_announced FROM finished;
 
@@ -250,12 +251,13 @@ ORDER BY s.due, s.id
 LIMIT %(limit)s;
 
 -- name: results_of
--- Read the latest row of every step of the plan with its result, including results kept from earlier rounds. For a
--- reused step it returns the row that holds the result. A step that must not run twice took effect, or may have, if it
--- is done in any round, or if nobody knows what became of its effect, or if its error says that it may have acted, or if
--- it asked about that before it ran.
+-- Read the latest row of every step of the plan with its result, including results kept from earlier rounds. What
+-- began early and is not in the plan stays in round 0 and counts for nothing. For a reused step it returns the row
+-- that holds the result; for one with for_each, the row that gathers its items. A step that must not run twice took
+-- effect, or may have, if it is done in any round, or if nobody knows what became of its effect, or if its error
+-- says that it may have acted, or if it asked about that before it ran.
 SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
-    s.arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
+    coalesce(s.spec ->> 'arm', s.arm) AS arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
     s.spec ->> 'feedback' IS NOT NULL AS was_repaired,
     bool_or(s.spec ? 'once' AND (
         s.state = 'done' OR s.spec ? 'repeats' OR (s.state = 'cancelled' AND s.effect_attempt IS NOT NULL)
@@ -269,7 +271,7 @@ SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task
     )) OVER (PARTITION BY s.name) AS took_effect
 FROM steps s
 LEFT JOIN steps origin ON origin.id = s.reuses
-WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.round <= %(round)s
+WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.round BETWEEN 1 AND %(round)s AND s.parent IS NULL
 ORDER BY s.name, s.round DESC;
 
 -- name: postgres_up_seconds

@@ -91,7 +91,8 @@ class TaskRecord:
 class StepRecord:
     """The latest row of a step; `reused_from` is the task that did the work, if it was another.
 
-    A step that is not `is_planned` is one of an earlier plan, which the task's present plan does not have.
+    A step that is not `is_planned` is one of an earlier plan, which the task's present plan does not have. `items`
+    counts the items of a for_each by their state.
     """
 
     id: str
@@ -108,6 +109,7 @@ class StepRecord:
     finished_at: datetime | None
     reused_from: str | None
     is_planned: bool = True
+    items: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -88,23 +88,33 @@ FROM (
 
 -- name: steps_of
 -- Read the latest row of every step, in the plan's order. A reused result is read from its own row. A task that was
--- planned again has rows of steps that its plan no longer has.
+-- planned again has rows of steps that its plan no longer has. Before the task has a plan these are the steps that
+-- began early. Of a step with for_each the items are counted by state.
 SELECT latest.*, CASE
     WHEN t.round <= 1 THEN true
     ELSE EXISTS (
         SELECT
         FROM rounds r, jsonb_array_elements(r.plan -> 'steps') AS planned (step)
-        WHERE r.task_id = t.id AND r.number = t.round
-            AND planned.step ->> 'id' = split_part(latest.name, '[', 1)
+        WHERE r.task_id = t.id AND r.number = t.round AND planned.step ->> 'id' = latest.name
     )
-END AS is_planned
+END AS is_planned, (
+    SELECT jsonb_object_agg(counted.state, counted.items)
+    FROM (
+        SELECT i.state, count(*) AS items
+        FROM steps i
+        WHERE i.task_id = %(task_id)s AND i.round = latest.round AND i.parent = latest.name AND i.spec ? 'item'
+        GROUP BY i.state
+    ) counted
+    WHERE latest.spec ->> 'part' = 'gather'
+) AS items
 FROM tasks t, (
     SELECT DISTINCT ON (s.name)
         s.id, s.round, s.name, s.arm, s.state, s.attempt, s.failures, s.spec, coalesce(s.result, origin.result),
         s.queued_at, s.started_at, s.finished_at, origin.task_id AS reused_from
     FROM steps s
     LEFT JOIN steps origin ON origin.id = s.reuses
-    WHERE s.task_id = %(task_id)s AND s.kind = 'step'
+    WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.parent IS NULL
+        AND (s.round > 0 OR (SELECT t.round FROM tasks t WHERE t.id = %(task_id)s) = 0)
     ORDER BY s.name, s.round DESC
 ) latest
 WHERE t.id = %(task_id)s

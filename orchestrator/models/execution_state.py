@@ -82,7 +82,8 @@ LEGAL_MOVES: dict[StepState, frozenset[StepState]] = {
     StepState.WAITING: frozenset({StepState.QUEUED, StepState.CANCELLED}),
     # a step that was queued again may still succeed in its earlier attempt: the first success wins
     StepState.QUEUED: frozenset({StepState.RUNNING}) | _END,
-    StepState.RUNNING: frozenset({StepState.QUEUED, StepState.WAITING}) | _END,
+    # whether a step is skipped by its `when` is found out when it is claimed
+    StepState.RUNNING: frozenset({StepState.QUEUED, StepState.WAITING, StepState.SKIPPED}) | _END,
     StepState.DONE: frozenset(),
     StepState.FAILED: frozenset(),
     StepState.SKIPPED: frozenset(),

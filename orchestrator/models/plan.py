@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
+from orchestrator.models.loop import DEFAULT_ITEMS
 from orchestrator.models.record import known_members
 
-MAX_STEPS = 50
+MAX_STEPS = 200
 
 
 class Offer(NamedTuple):
@@ -32,6 +33,9 @@ class PlanStep:
     author's estimate of tokens, seconds and dollars. If `required` is false, the criteria that the step's action
     brings itself (Action.met) are reported but do not affect the verdict. `approval` is what a person is asked before
     the step runs (orchestrator.models.approval.Gate as JSON values); None: nobody is asked.
+    `for_each` is a list, or a reference to one: the step runs once for each of its items, at most `max_items`, which
+    its inputs name as {"$item": pointer}. `when` is a check rule on outputs of earlier steps; when it is not met, the
+    step is skipped.
     """
 
     id: str
@@ -48,6 +52,9 @@ class PlanStep:
     required: bool = True
     estimate: dict[str, float] = field(default_factory=dict)
     approval: dict[str, Any] | None = None
+    for_each: Any = None
+    max_items: int = DEFAULT_ITEMS
+    when: dict[str, Any] | None = None
     offers: tuple[Offer, ...] = ()
     excluded: dict[str, str] = field(default_factory=dict)
 
@@ -61,11 +68,15 @@ class PlanStep:
         return self.offers or (self.preferred,)
 
     def to_record(self) -> dict[str, Any]:
-        """Return the step as JSON values; `offers` and `excluded` are left out when they are empty."""
+        """Return the step as JSON values; what only some steps have is left out where it is empty."""
         record = dict(vars(self))
         for name in ("offers", "excluded"):
             if not record[name]:
                 del record[name]
+        if self.for_each is None:
+            del record["for_each"], record["max_items"]
+        if self.when is None:
+            del record["when"]
         return record
 
     @classmethod

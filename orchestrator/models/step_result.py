@@ -16,6 +16,7 @@ class ResultStatus(StrEnum):
 
     DONE = "done"
     FAILED = "failed"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class StepResult:
     """An arm's result: the output, its provenance, and the evidence for the judge.
 
     `error` is {code, message, retryable, details} of a failed step, else None. `artifact` is the id of the file that
-    holds an output which is too large to be stored in the row; `output` is then a pointer to it.
+    holds an output which is too large to be stored in the row; `output` is then a pointer to it. The output of a
+    skipped step is {summary}, which says why.
     """
 
     status: ResultStatus

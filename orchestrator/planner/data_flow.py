@@ -8,9 +8,18 @@ from typing import Any
 from orchestrator.models import record
 from orchestrator.models.arm_capability import Action
 from orchestrator.models.plan import Offer, PlanStep
+from orchestrator.planner.loops import loop_faults, places_read, putting_out
 from orchestrator.planner.offers import StepGround, settled
 from orchestrator.planner.plan_files import FILE_SCHEMA, may_hold_files, place_of
-from orchestrator.planner.references import FILE, POINTER, fault_of, is_reference, references_in, step_of
+from orchestrator.planner.references import (
+    FILE,
+    FROM,
+    POINTER,
+    fault_of,
+    is_reference,
+    references_in,
+    step_of,
+)
 from orchestrator.planner.schema_places import (
     choices_of,
     described,
@@ -55,15 +64,16 @@ def check_data_flow(
     for index, step in enumerate(steps):
         if step is None:  # a fault of its own
             continue
+        faults.add_all(_loop_faults(step, known, ground), f"steps.{index}")
         for member, inputs in (("inputs", step.inputs), ("repair_inputs", step.repair_inputs or {})):
             place = f"steps.{index}.{member}"
             for path, reference in references_in(inputs):
                 name = step_of(reference)
                 if fault_of(reference) or name not in known:
                     continue  # reported where the steps are read
-                source = known[name].preferred
-                link = _Link(path, reference, ground.action_of(step.preferred), ground.action_of(source))
-                if message := link.fault(source):
+                source = known[name]
+                link = _Link(path, reference, ground.action_of(step.preferred), _output_of(source, ground))
+                if message := link.fault(source.preferred):
                     faults.add(_dotted(place, path), message)
             for path, text in _texts_in(inputs):
                 if message := _placeholder_fault(text, known):
@@ -72,22 +82,49 @@ def check_data_flow(
             _check_own(step, f"steps.{index}", known, ground, faults=faults)
 
 
+def _loop_faults(
+    step: PlanStep, known: Mapping[str, PlanStep], ground: StepGround
+) -> Iterator[tuple[str, str]]:
+    """Yield (dotted path, message) for what is wrong with a step's for_each, its items and its `when`."""
+    sources = {name: _output_of(known[name], ground) for name in step.depends_on if name in known}
+    for member, reference in places_read(step):
+        name, pointer = reference[FROM], reference.get(POINTER, "")
+        if name in sources and not schemas_at(sources[name].output_schema, tokens_of(pointer)):
+            yield member, _missing(name, known[name].preferred, sources[name], pointer)
+    yield from loop_faults(step, ground.action_of(step.preferred), sources)
+
+
+def _output_of(step: PlanStep, ground: StepGround) -> Action:
+    """Return the action that a step prefers, with the output that the step has."""
+    return putting_out(step, ground.action_of(step.preferred))
+
+
 class _Flow:
     """The references between the steps of a plan, while their offers are settled one step after the other."""
 
     def __init__(self, steps: Sequence[PlanStep], ground: StepGround, answer: Any) -> None:
         self._ground = ground
         self._answer = [reference for _, reference in references_in(answer) if not fault_of(reference)]
+        self._steps = {step.id: step for step in steps}
         self._offers: dict[str, tuple[Offer, ...]] = {step.id: (step.preferred,) for step in steps}
         self._read_by: dict[str, list[tuple[str, _Path, Mapping[str, Any]]]] = {}
         self._reads: dict[str, list[tuple[str, _Path, Mapping[str, Any]]]] = {}
         for step in steps:
             for inputs in (step.inputs, step.repair_inputs or {}):
                 for path, reference in references_in(inputs):
-                    name = step_of(reference)
-                    if not fault_of(reference) and name in self._offers:
-                        self._reads.setdefault(step.id, []).append((name, path, reference))
-                        self._read_by.setdefault(name, []).append((step.id, path, reference))
+                    if not fault_of(reference):
+                        self._note(step, path, reference)
+            for member, reference in places_read(step):
+                self._note(step, (member,), reference)
+
+    def _note(self, step: PlanStep, path: _Path, reference: Mapping[str, Any]) -> None:
+        name = step_of(reference)
+        if name is not None and name in self._offers:
+            self._reads.setdefault(step.id, []).append((name, path, reference))
+            self._read_by.setdefault(name, []).append((step.id, path, reference))
+
+    def _putting_out(self, name: str, offer: Offer) -> Action:
+        return putting_out(self._steps[name], self._ground.action_of(offer))
 
     def settle(self, step: PlanStep) -> PlanStep:
         """Return the step with its fitting offers, to which the offers of later steps are compared."""
@@ -104,7 +141,7 @@ class _Flow:
         return replace(step, **settled(able, {**step.excluded, **reasons}))
 
     def _objection(self, step: PlanStep, offer: Offer) -> str | None:
-        action = self._ground.action_of(offer)
+        action = self._putting_out(step.id, offer)
         for link, source, note in self._links(step, offer):
             if not has_work_left():
                 return None
@@ -124,10 +161,11 @@ class _Flow:
         action = self._ground.action_of(offer)
         for name, path, reference in self._reads.get(step.id, ()):
             for source in self._offers[name]:
-                yield _Link(path, reference, action, self._ground.action_of(source)), source, ""
+                yield _Link(path, reference, action, self._putting_out(name, source)), source, ""
         for name, path, reference in self._read_by.get(step.id, ()):
             for reader in self._offers[name]:
-                link = _Link(path, reference, self._ground.action_of(reader), action)
+                made = self._putting_out(step.id, offer)
+                link = _Link(path, reference, self._ground.action_of(reader), made)
                 yield link, offer, f" (step {name!r} reads it)"
 
 
@@ -201,10 +239,9 @@ def check_answer(
         elif message is None and name not in known:
             message = f"there is no step {name[:64]!r}" if name else None
         elif message is None and name is not None:
-            source = known[name].preferred
-            action = ground.action_of(source)
+            action = _output_of(known[name], ground)
             if not _given(reference, action):
-                message = _lacks(reference, source, action)
+                message = _lacks(reference, known[name].preferred, action)
         if message:
             faults.add(_dotted("result", path), message)
 
@@ -217,7 +254,7 @@ def _check_own(
         source = known.get(rule.get("step", step.id))
         pointer = rule.get("pointer", "")
         if source and rule.get("exists") is not False:
-            action = ground.action_of(source.preferred)
+            action = _output_of(source, ground)
             if not schemas_at(action.output_schema, tokens_of(pointer)):
                 message = _missing(source.id, source.preferred, action, pointer)
                 faults.add(f"{place}.acceptance_criteria.{number}.check", message)

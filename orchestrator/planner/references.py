@@ -2,11 +2,12 @@
 
 {"$from": step, "pointer": JSON pointer} is a part of that step's output. {"$file": {"from": step, "name": file name}}
 is a file in it; the name may be left out if there is only one. {"$file": {"name": file name}} is an attachment of the
-task: orchestrator.planner.plan_files puts its id in place of it when a plan is read.
+task: orchestrator.planner.plan_files puts its id in place of it when a plan is read. With a member `default` a $from is
+that value when the step was skipped. In a step with for_each {"$item": JSON pointer} is the item, or a part of it.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from orchestrator.models.errors import InvalidStepInput
 from orchestrator.models.produced_file import ProducedFile, files_in
@@ -15,15 +16,31 @@ from orchestrator.rules.json_pointer import follow, is_pointer
 FROM = "$from"
 POINTER = "pointer"
 FILE = "$file"
+DEFAULT = "default"
+ITEM = "$item"
 MAX_RESOLVED_BYTES = 64 * 1024 * 1024
 _MAX_NAMED = 10
 _NODE_BYTES = 64
 """Approximate memory of an empty list or object, or of a short text or number in one."""
+NO_ITEM: Final = object()
+"""In place of the item of a step without for_each."""
 
 
 def is_reference(value: Any) -> bool:
     """Return whether `value` is a reference, well-formed or not."""
     return isinstance(value, dict) and (FROM in value or FILE in value)
+
+
+def is_item(value: Any) -> bool:
+    """Return whether `value` stands for the item of a for_each, well-formed or not."""
+    return isinstance(value, dict) and ITEM in value
+
+
+def fault_of_item(value: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the form of a {"$item": pointer}, or None."""
+    if set(value) != {ITEM} or not is_pointer(value[ITEM]):
+        return 'must be {"$item": pointer}: "" is the whole item, "/member" a part of it'
+    return None
 
 
 def step_of(reference: Mapping[str, Any]) -> str | None:
@@ -41,8 +58,8 @@ def fault_of(reference: Mapping[str, Any]) -> str | None:
         return f"{FROM} must be the id of a step"
     if not is_pointer(reference.get(POINTER, "")):
         return "pointer must be a JSON pointer (RFC 6901): empty, or starting with '/'"
-    if set(reference) - {FROM, POINTER}:
-        return f"a reference holds {FROM} and pointer only"
+    if set(reference) - {FROM, POINTER, DEFAULT}:
+        return f"a reference holds {FROM}, pointer and default only"
     return None
 
 
@@ -58,34 +75,55 @@ def _file_fault(reference: Mapping[str, Any]) -> str | None:
 
 def references_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
     """Yield (path, reference) for each reference at any depth of `value`."""
+    return _found_in(value, is_reference)
+
+
+def items_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+    """Yield (path, value) for each {"$item": ...} at any depth of `value`."""
+    return _found_in(value, is_item)
+
+
+def sources_needed(value: Any) -> list[str]:
+    """Return the steps without whose output `value` can't be resolved: those of references without a default."""
+    found = [step_of(reference) for _, reference in references_in(value) if DEFAULT not in reference]
+    return [step for step in found if step is not None]
+
+
+def _found_in(
+    value: Any, is_wanted: Callable[[Any], bool]
+) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     while waiting:
         path, node = waiting.pop()
-        if is_reference(node):
+        if is_wanted(node):
             yield path, node
+        elif is_reference(node) or is_item(node):
+            continue
         elif isinstance(node, dict):
             waiting.extend(((*path, name), child) for name, child in node.items())
         elif isinstance(node, list):
             waiting.extend(((*path, index), child) for index, child in enumerate(node))
 
 
-def resolve(value: Any, outputs: Mapping[str, Any]) -> Any:
-    """Return `value` with each reference replaced by the part of `outputs` (by step) that it names.
+def resolve(value: Any, outputs: Mapping[str, Any], *, item: Any = NO_ITEM) -> Any:
+    """Return `value` with each reference replaced by the part of `outputs` (by step), or of the item, that it names.
 
-    Each reference counts as a copy, because writing the value copies it. Raises InvalidStepInput when a step has no
-    output, a pointer names no member, or all copies together take more than MAX_RESOLVED_BYTES.
+    What is put in is not searched for references: outputs and items are data. Each reference counts as a copy, because
+    writing the value copies it. Raises InvalidStepInput when a step has no output and the reference no default, a
+    pointer names no member, or all copies together take more than MAX_RESOLVED_BYTES.
     """
-    return _Resolver(outputs).resolve(value)
+    return _Resolver(outputs, item).resolve(value)
 
 
 class _Resolver:
-    def __init__(self, outputs: Mapping[str, Any]) -> None:
+    def __init__(self, outputs: Mapping[str, Any], item: Any) -> None:
         self._outputs = outputs
+        self._item = item
         self._left = MAX_RESOLVED_BYTES
 
     def resolve(self, value: Any) -> Any:
-        if is_reference(value):
-            meant = _meant(value, self._outputs)
+        if is_reference(value) or is_item(value):
+            meant = _meant(value, self._outputs) if is_reference(value) else self._part_of_item(value)
             self._take(meant)
             return meant
         if isinstance(value, dict):
@@ -93,6 +131,14 @@ class _Resolver:
         if isinstance(value, list):
             return [self.resolve(child) for child in value]
         return value
+
+    def _part_of_item(self, value: Mapping[str, Any]) -> Any:
+        if self._item is NO_ITEM:
+            return value
+        try:
+            return follow(self._item, value[ITEM])
+        except LookupError as missing:
+            raise InvalidStepInput(f"in the item {missing.args[0]}") from missing
 
     def _take(self, value: Any) -> None:
         """Subtract the memory of a copy from the room that is left; raises InvalidStepInput below zero."""
@@ -117,6 +163,8 @@ def _meant(reference: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
     if step is None:
         raise InvalidStepInput("the inputs name an attachment that the task does not have")
     if step not in outputs:
+        if DEFAULT in reference:
+            return reference[DEFAULT]
         raise InvalidStepInput(f"step {step}, which the inputs refer to, has no output")
     if FILE in reference:
         return _file_left(step, reference[FILE].get("name"), outputs[step]).to_record()

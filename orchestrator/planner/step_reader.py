@@ -10,9 +10,10 @@ from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.plan import Offer, PlanStep
 from orchestrator.models.task_contract import MAX_CRITERIA
 from orchestrator.planner.approval_reader import read_approval
+from orchestrator.planner.loops import item_form_faults, read_loop, read_when, sources_of
 from orchestrator.planner.offers import NoOffer, StepGround, find_offers, forbidden, kept
 from orchestrator.planner.plan_files import with_ids
-from orchestrator.planner.references import fault_of, is_reference, references_in, step_of
+from orchestrator.planner.references import fault_of, is_item, is_reference, items_in, references_in, step_of
 from orchestrator.rules.check_rule import schemas_of, validate_rule
 from orchestrator.rules.json_schema import faults as schema_faults_of
 
@@ -39,6 +40,9 @@ _MEMBERS = frozenset(
         "optional",
         "required",
         "approval",
+        "for_each",
+        "max_items",
+        "when",
         # of a plan that was read from the trace: they are found anew
         "offers",
         "excluded",
@@ -82,6 +86,8 @@ def read_step(item: Any, place: str, *, ground: StepGround, faults: PlanFaults) 
         faults.add(place, f"has an unknown member {name[:64]!r}")
     name = _read_id(record, place, faults)
     capabilities = _read_names(record, "capabilities", place, faults)
+    looped: list[tuple[str, str]] = []
+    for_each, max_items = read_loop(record, looped)
     offers = _read_offers(record, set(capabilities), place, ground=ground, faults=faults)
     step = PlanStep(
         id=name,
@@ -102,7 +108,11 @@ def read_step(item: Any, place: str, *, ground: StepGround, faults: PlanFaults) 
             ground.arms[offers[0].arm] if offers else None,
             lambda member, message: faults.add(f"{place}.{member}", message),
         ),
+        for_each=for_each,
+        max_items=max_items,
+        when=read_when(record, looped),
     )
+    faults.add_all([*looped, *(item_form_faults(step) if "for_each" not in dict(looped) else ())], place)
     step = _with_file_ids(step, place, ground=ground, faults=faults)
     if len(offers) == 1:
         faults.add_all(_offer_faults(step, offers[0], ground), place)
@@ -300,6 +310,7 @@ def _faults_against(action: Action, inputs: Mapping[str, Any], place: str) -> It
     for path, reference in references.items():
         if message := fault_of(reference):
             yield _dotted(place, path), message
+    references |= dict(items_in(inputs))
     for fault in schema_faults_of(action.input_schema, inputs):
         inside = any(path[: len(fault.path)] == fault.path for path in references)
         behind = any(fault.path[: len(path)] == path for path in references)
@@ -322,17 +333,22 @@ def _attachment_faults(
 
 def _rules_in(inputs: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
     """Yield (rule, path) for each machine check in the inputs of judge.verify."""
-    if "check" in inputs and not is_reference(inputs["check"]):
+    if "check" in inputs and not _is_filled_in(inputs["check"]):
         yield inputs["check"], "check"
     checks = inputs.get("checks")
     for index, item in enumerate(checks if isinstance(checks, list) else []):
-        if isinstance(item, Mapping) and "check" in item and not is_reference(item["check"]):
+        if isinstance(item, Mapping) and "check" in item and not _is_filled_in(item["check"]):
             yield item["check"], f"checks.{index}.check"
+
+
+def _is_filled_in(value: Any) -> bool:
+    return is_reference(value) or is_item(value)
 
 
 def _with_referenced(step: PlanStep) -> PlanStep:
     sources = [*references_in(step.inputs), *references_in(step.repair_inputs or {})]
     names = [name for _, reference in sources if (name := step_of(reference)) is not None]
+    names += sources_of(step)
     return PlanStep(**{**vars(step), "depends_on": tuple(dict.fromkeys([*step.depends_on, *names]))})
 
 
@@ -343,7 +359,7 @@ def schemas_in(steps: Sequence[Any]) -> Iterator[Any]:
             continue
         criteria = step.get("acceptance_criteria")
         items = criteria if isinstance(criteria, list) else []
-        rules = [item.get("check") for item in items if isinstance(item, Mapping)]
+        rules = [step.get("when"), *(item.get("check") for item in items if isinstance(item, Mapping))]
         for inputs in (step.get("inputs"), step.get("repair_inputs")):
             rules += [rule for rule, _ in _rules_in(inputs)] if isinstance(inputs, Mapping) else []
             if isinstance(inputs, Mapping) and "schema" in inputs:

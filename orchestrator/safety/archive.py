@@ -36,13 +36,15 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".whl")
 
 
-def pack(directory: Path) -> bytes:
-    """Return the regular files under `directory` as a tar.gz: sorted, without times, owners and caches.
+def pack(directory: Path, *, below: str = "", leaves_out: frozenset[str] = _LEFT_OUT) -> bytes:
+    """Return the regular files under `directory` as a tar.gz: sorted, without times and owners.
 
-    Equal content gives equal bytes (with the same zlib), and so one sha256. Raises InvalidInput if there is nothing
-    to pack or a file is a link.
+    Their paths begin with the directory `below`. Files and directories with a name in `leaves_out`, by default caches
+    and what is built, and compiled ones, are left out. Equal content gives equal bytes (with the same zlib), and so one
+    sha256. Raises InvalidInput if there is nothing to pack or a file is a link.
     """
-    members = sorted(_members(directory, PurePosixPath()), key=lambda member: member[0])
+    found = _members(directory, PurePosixPath(below), leaves_out)
+    members = sorted(found, key=lambda member: member[0])
     if not members:
         raise InvalidInput(f"{directory} contains no files to pack")
     packed = io.BytesIO()
@@ -87,15 +89,15 @@ def unpack(content: bytes, into: Path, *, filename: str) -> None:
         raise InvalidStepInput(f"{filename} is not a readable archive") from fault
 
 
-def _members(directory: Path, below: PurePosixPath) -> Iterator[tuple[str, Path]]:
+def _members(directory: Path, below: PurePosixPath, leaves_out: frozenset[str]) -> Iterator[tuple[str, Path]]:
     for path in directory.iterdir():
         name = below / path.name
-        if path.name in _LEFT_OUT or path.name.endswith((".pyc", ".egg-info")):
+        if path.name in leaves_out or path.name.endswith((".pyc", ".egg-info")):
             continue
         if path.is_symlink():
             raise InvalidInput(f"{path} is a link: replace it by its target, or remove it")
         if path.is_dir():
-            yield from _members(path, name)
+            yield from _members(path, name, leaves_out)
         elif path.is_file():
             yield str(name), path
 

@@ -14,6 +14,39 @@ def run(stack: Stack, place: Path, script: str) -> str:
     return done.stdout
 
 
+def test_goals_without_a_model_get_answers_that_can_be_read(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("id,price\n1,0.10\n2,0.20\n")
+    (tmp_path / "new.csv").write_text("id;price\n1;0.15\n3;0.30\n")
+    (tmp_path / "old.txt").write_text("one\ntwo\n")
+    (tmp_path / "new.txt").write_text("one\n2\n")
+    (tmp_path / "faq.md").write_text(
+        "# Returns\n\nA refund takes five days.\n\nA gift card is not refunded.\n"
+    )
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "a.md").write_text("[b](b.md) [c](c.md#x) [web](https://example.com)\n")
+    (tmp_path / "site" / "c.md").write_text("# x\n")
+
+    def ask(goal: str) -> str:
+        return run(stack, tmp_path, f"octollm run --no-watch {goal}")
+
+    tables = ask("'Compare these two CSV files' --attach old.csv --attach new.csv")
+    texts = ask("'Compare these two documents' --attach old.txt --attach new.txt")
+    refund = ask("'How long does a refund take?' --attach faq.md")
+    counted = ask("""'Sum up the column "price"' --attach old.csv""")
+    links = ask("'Are there broken links in these documents?' --attach site")
+
+    assert "| id=1 | price | 0.10 | 0.15 |" in tables
+    assert "added:\n    | id | price |\n    | --- | --- |\n    | 3 | 0.30 |" in tables
+    assert "1 row added, 1 removed, 1 cell changed, compared by id" in tables
+    assert "    -two\n    +2\n" in texts
+    assert "mode: extractive" in refund
+    assert "faq.md:3: A refund takes five days." in refund
+    assert "| old.csv | price | 0.2 | 0.1 | 0.3 | 0.15 | 2 | 0 |" in counted
+    assert "a.md:1: b.md: there is no b.md" in links
+    for printed in (tables, texts, refund, counted, links):
+        assert "Verdict: passed" in printed
+
+
 def test_todos_and_lines_are_found_with_their_numbers(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "a.py").write_text("x = 1\n\n# TODO: tidy up\n")

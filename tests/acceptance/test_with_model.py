@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import pytest
 import redis
 
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.process import crash_point
+from orchestrator.process.crash_point import Point
 from tests.acceptance.client import Client
-from tests.acceptance.conftest import client_of
+from tests.acceptance.conftest import Arm, client_of
 from tests.fake_llm.command import read_script
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -41,7 +45,7 @@ def _nothing_is_scripted(fake: FakeLLM) -> None:
 
 
 @pytest.fixture(scope="module")
-def model_stack(fake: FakeLLM) -> Iterator[Stack]:
+def model_stack(fake: FakeLLM, crash_points: Path) -> Iterator[Stack]:
     """A stack whose only model is the fake one."""
     environ = {
         "DATABASE_URL": "",
@@ -51,6 +55,9 @@ def model_stack(fake: FakeLLM) -> Iterator[Stack]:
         "LLM_CHAIN": "openai:fake-model",
         "LOG_LEVEL": "warning",
         "GRACE_SECONDS": "3",
+        "LEASE_SECONDS": "8",
+        "HEARTBEAT_SECONDS": "1",
+        crash_point.VARIABLE: str(crash_points),
         "RATE_LIMIT": "100000/minute",
     }
     with (
@@ -127,6 +134,59 @@ def test_a_criterion_that_the_judges_model_can_not_prove_is_not_passed(client: C
     assert any("not checked" in warning for warning in task["result"]["warnings"])
 
 
+def patch_of(answer: int) -> dict[str, str]:
+    """Return a model's patch with a script, a test that it passes, and a table that the script writes."""
+    files = {
+        "table.py": [
+            "import os",
+            "import pathlib",
+            "ANSWER = " + str(answer),
+            "if __name__ == '__main__':",
+            "    out = pathlib.Path(os.environ['OCTOLLM_OUT'])",
+            "    (out / 'table.csv').write_text(f'answer\\n{ANSWER}\\n')",
+            "    print(ANSWER)",
+        ],
+        "test_table.py": ["import table", "def test_it():", "    assert table.ANSWER > 0"],
+    }
+    parts = [
+        "\n".join(
+            ["--- /dev/null", f"+++ b/{name}", f"@@ -0,0 +1,{len(lines)} @@", *(f"+{line}" for line in lines)]
+        )
+        for name, lines in files.items()
+    ]
+    return {"patch": "\n".join(parts) + "\n", "explanation": "a table"}
+
+
+def test_generated_code_is_linted_run_and_repaired_and_its_files_are_the_result(
+    client: Client, fake: FakeLLM
+) -> None:
+    """The first code is accepted by its own test and prints the wrong answer: the judge has it written again."""
+    fake.answer(patch_of(41), patch_of(42), match="You change Python code")
+    package = {"$file": {"from": "write", "name": "package.tar.gz"}}
+    right = {"text": "It prints 42", "check": {"step": "run", "pointer": "/stdout", "equals": "42\n"}}
+    clean = {"text": "ruff finds nothing", "check": {"pointer": "/finding_count", "equals": 0}}
+    write = {"arm": "coder", "action": "generate", "inputs": {"instruction": "Write a table"}}
+    lint = {"arm": "executor", "action": "lint", "inputs": {"attachment": package}}
+    run = {
+        "arm": "executor",
+        "action": "script",
+        "inputs": {"attachments": [package], "script": "table.py"},
+    }
+    steps = [
+        {"id": "write", **write, "acceptance_criteria": [right]},
+        {"id": "lint", **lint, "acceptance_criteria": [clean]},
+        {"id": "run", **run},
+    ]
+
+    task = client.run("Write a table and check it", plan={"steps": steps}, cache={"mode": "bypass"})
+
+    assert (task["status"], task["metadata"]["repairs"]) == ("completed", 1), task
+    listed = {file["name"]: file for file in task["result"]["artifacts"]}
+    assert set(listed) == {"write.patch", "package.tar.gz", "table.csv"}
+    assert len(listed) == len(task["result"]["artifacts"])
+    assert client.call("GET", f"/v1/files/{listed['table.csv']['artifact_id']}").body == "answer\n42\n"
+
+
 def test_a_goal_in_other_words_gets_the_earlier_result(
     model_stack: Stack, client: Client, fake: FakeLLM
 ) -> None:
@@ -192,118 +252,64 @@ def test_a_plan_that_finds_nothing_is_made_again_once_and_the_new_one_passes(
     assert (decision["arms"], decision["effects"]) == (["retriever"], "read")
 
 
-def planned(fake: FakeLLM, *steps: dict[str, Any], result: str) -> None:
-    """Script a plan whose answer is the member `result` of its first step."""
-    answer = {"$from": steps[0]["id"], "pointer": result}
-    plan = {"rationale": "as asked", "confidence": 0.9, "steps": list(steps), "result": answer}
-    fake.answer(plan, match="Plan this task")
-
-
-SUMMARY = {"id": "summary", "description": "Summarise it", "arm": "writer", "action": "summarise"}
-VERIFY = {
-    "id": "verify",
-    "description": "Check the quotes",
-    "arm": "judge",
-    "action": "verify",
-    "inputs": {"citations": {"$from": "summary", "pointer": "/citations"}},
+PAUSE = {
+    "id": "pause",
+    "description": "",
+    "arm": "executor",
+    "action": "wait",
+    "inputs": {"seconds": 2},
+    "depends_on": [],
+    "acceptance_criteria": [],
 }
-SUMMARISED = {
-    "sentences": [
-        {"text": "Late goods cost nothing.", "citations": [{"passage": 1, "quote": "refunded in full"}]}
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Let a process do nothing inside the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [
+        ("judge", Point.COMMITTED_NOT_PUBLISHED),
+        ("planner", Point.MID_STATEMENT),
+        ("planner", Point.COMMITTED_NOT_PUBLISHED),
     ],
-    "missing": "",
-}
-
-
-def test_a_document_is_summarised_by_a_model_with_quotes(client: Client, fake: FakeLLM) -> None:
-    planned(fake, SUMMARY, VERIFY, result="/text")
-    fake.answer(SUMMARISED, match="You summarise numbered passages")
+)
+def test_a_process_that_dies_while_a_task_is_planned_again_loses_nothing(
+    model_stack: Stack, client: Client, fake: FakeLLM, arm: Arm, *, kind: str, point: Point
+) -> None:
+    """The judge dies before it publishes the planner's row, the planner before or after it saves the second round."""
+    first = [INVENTORY, PAUSE, {**search_for("zeppelin", "search"), "depends_on": ["pause"]}]
+    second = [INVENTORY, search_for("refund", "look")]
+    fake.answer({"rationale": "", "confidence": 1, "steps": first}, match="Plan this task")
+    again = json.dumps({"rationale": "", "confidence": 1, "steps": second})
+    fake.add(Scripted(again, match="Plan the task again", stays=True))
     manual = client.upload(MANUAL, filename="manual.md")
+    task_id = client.submit("Where are airships mentioned?", attachments=[manual], cache={"mode": "bypass"})
 
-    task = client.run("Summarise the attached document", attachments=[manual])
+    def told(wanted: str, times: int = 1) -> bool:
+        return [event["type"] for event in client.events(task_id)].count(wanted) >= times
 
-    result = task["result"]
-    assert (task["status"], result["validation_passed"], result["warnings"]) == ("completed", True, [])
-    assert result["output"] == "Late goods cost nothing. [manual.md:3]"
+    wait_until(lambda: told("task.planned"), 30, "the first plan")
+    (pid,) = model_stack.pids(kind)
+    until, times = ("step.completed", 3) if kind == "judge" else ("task.replan", 1)
+    with stopped(pid):
+        wait_until(lambda: told(until, times), 30, f"{until} of the first round")
+        died = arm(point)
 
-
-def test_a_function_is_explained_by_a_model_with_places(client: Client, fake: FakeLLM) -> None:
-    explain = {
-        "id": "explain",
-        "description": "Explain it",
-        "arm": "coder",
-        "action": "explain",
-        "inputs": {"question": "What does add do?"},
-        "acceptance_criteria": [
-            {"text": "It names a place", "check": {"pointer": "/places/0/line", "at_least": 1}}
-        ],
-    }
-    planned(fake, explain, result="/explanation")
-    place = {"file": "add.py", "line": 2, "quote": "return a + b"}
-    fake.answer({"explanation": "It adds two numbers.", "places": [place]}, match="You explain Python code")
-    code = client.upload(b"def add(a, b):\n    return a + b\n", filename="add.py")
-
-    task = client.run("Explain this function", attachments=[code])
-
-    assert (task["status"], task["result"]["output"]) == ("completed", "It adds two numbers."), task
-    assert task["result"]["validation_passed"] is True
-
-
-@pytest.mark.parametrize("criterion", [None, "It apologises"])
-def test_a_draft_is_called_unproved_until_the_judge_has_checked_a_criterion(
-    criterion: str | None, client: Client, fake: FakeLLM
-) -> None:
-    draft = {
-        "id": "letter",
-        "description": "Write it",
-        "arm": "writer",
-        "action": "draft",
-        "inputs": {"instruction": "Apologise for the delay", "save_as": "letter.txt"},
-    }
-    planned(fake, draft, result="/text")
-    fake.answer({"text": "We are sorry."}, match="You write a text for a client")
-    quotes = [{"step": "letter", "quote": "We are sorry."}]
-    verdict = {"number": 1, "met": True, "explanation": "it does", "quotes": quotes}
-    fake.answer({"verdicts": [verdict]}, match="You judge whether")
-    criteria = {"acceptance_criteria": [criterion]} if criterion else {}
-
-    task = client.run("Write a letter of apology", cache={"mode": "bypass"}, **criteria)
-
-    result = task["result"]
-    assert (task["status"], result["output"]) == ("completed", "We are sorry."), task
-    assert ["unproved" in warning for warning in result["warnings"]] == ([] if criterion else [True])
-    assert [artifact["name"] for artifact in result["artifacts"]] == ["letter.txt"]
-
-
-def test_a_writer_that_is_killed_while_it_reads_part_by_part_starts_again_within_the_budget(
-    model_stack: Stack, client: Client, fake: FakeLLM
-) -> None:
-    long = MANUAL + b"".join(b"Line %d is of no interest to anybody.\n" % number for number in range(250))
-    notes = {"notes": [{"passage": 1, "quote": "refunded in full", "note": "what it costs"}]}
-    planned(fake, SUMMARY, VERIFY, result="/text")
-    fake.answer(notes, match="Take notes")
-    fake.add(Scripted(fault=Fault.HANG, match="Take notes"))
-    fake.answer(notes, *[{"notes": []}] * 5, match="Take notes")
-    fake.answer(SUMMARISED, match="You summarise numbered passages")
-    document = client.upload(long, filename="long.md")
-
-    def asked_for_notes() -> int:
-        return sum("Take notes" in received.text for received in fake.received)
-
-    task_id = client.submit(
-        "Summarise the attached document", attachments=[document], budget={"max_tokens": 60_000}
-    )
-    wait_until(lambda: asked_for_notes() == 2, 60, "the second part to be read")
-    (pid,) = model_stack.pids("writer")
-    os.kill(pid, signal.SIGKILL)
-    task = client.end_of(task_id, timeout=90)
-
-    assert (task["status"], task["result"]["output"]) == (
-        "completed",
-        "Late goods cost nothing. [long.md:3]",
-    ), task
-    # the call that nobody heard the end of is charged as far as it was reserved
-    assert 0 < task["metadata"]["tokens_used"] <= 60_000
-    assert asked_for_notes() >= 5
-    (step,) = [one for one in task["steps"] if one["step_id"] == "summary"]
-    assert step["attempt"] == 2
+    assert died() == pid
+    task = client.end_of(task_id)
+    assert (task["status"], task["result"]["validation_passed"]) == ("completed", True), task
+    events = client.events(task_id)
+    done = Counter(event["data"]["step"] for event in events if event["type"] == "step.completed")
+    assert done == Counter(["inventory", "pause", "search", "look"])
+    kinds = Counter(event["type"] for event in events)
+    assert (kinds["task.planned"], kinds["task.replan"], kinds["judge.verdict"]) == (2, 1, 2)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    wait_until(lambda: len(model_stack.pids(kind)) == 1, 40, f"{kind} to be back")

@@ -173,11 +173,14 @@ def test_a_coverage_report_that_the_tests_forged_is_a_failed_tool(
 
 
 FORGED = """import os
+import sys
 
 
 def test_a():
     cases = "".join(f'<testcase classname="test_a" name="test_{number}" time="0"/>' for number in range(250))
-    os.write(3, f"<testsuites><testsuite>{cases}</testsuite></testsuites>".encode())
+    (report,) = [word.partition("=")[2] for word in sys.argv if word.startswith("--junitxml=")]
+    with open(report, "w") as file:
+        file.write(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
     os._exit(0)
 """
 

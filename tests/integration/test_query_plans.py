@@ -109,6 +109,7 @@ def test_no_statement_scans_a_large_table(crowded: dict[str, Any], engine: Engin
     assert seen == {"steps"}, "a scan is not seen"
     assert "tasks_attachments" in files, "a tenant's tasks are read for each of its old files"
     assert "steps_stowed" in files, "all steps are read to find who refers to an old file"
+    assert "steps_saved" in files, "all steps are read to find who saved an old file"
 
 
 @pytest.mark.slow
@@ -208,6 +209,8 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "owner": "me",
         "query": "word",
         "rows": "[]",
+        "parent": "fix",
+        "gather_id": "g",
         "reports": "[]",
         "given": "[]",
     }
@@ -244,6 +247,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "via": "api",
     }
     texts |= {"words": ["word"], "meaning": "01", "least_likeness": 0.3, "max_compared": 1000, "max_near": 10}
+    texts |= {"plan_id": row["id"], "routes": "{}"}
     texts |= {"max_steps": 12, "max_faults": 3, "max_text": 80, "is_kept": True}
     flags = {"progress": True, "store": True, "has_callback": True}
     return defaultdict(lambda: None, {**what, **lists, **sizes, **spans, **texts, **flags})

@@ -1,9 +1,15 @@
 """Tasks and files older than RETENTION_DAYS are deleted with everything that belongs to them, and nothing else."""
 
+from dataclasses import replace
+
+import pytest
+
 from orchestrator.chord.database import transaction
 from orchestrator.memory import files, retention
+from orchestrator.models.errors import InvalidOperation
+from orchestrator.models.step_result import FILES
 from orchestrator.models.verdict import Decision
-from tests.integration.kit import TENANT, Engineer, verdict, wait_step
+from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 
 TABLES = ("tasks", "rounds", "steps", "events", "traces", "chords", "chord_parts", "results")
 
@@ -45,6 +51,39 @@ def test_an_old_file_is_kept_while_a_task_refers_to_it(engineer: Engineer) -> No
         left = [item.sha256 for item in files.describe(conn, TENANT, [needed, idle])]
 
     assert (forgotten, left) == (1, [needed])
+
+
+def test_an_old_file_is_kept_while_a_stored_task_has_a_step_that_saved_it(engineer: Engineer) -> None:
+    with transaction(engineer.engine) as conn:
+        saved = files.put(conn, TENANT, filename="f", media_type="text/plain", content=b"saved").sha256
+    task_id = engineer.start(wait_step("a"))
+    engineer.store(engineer.take(task_id, "a"), replace(done({}), provenance={FILES: [saved]}))
+    engineer.ask("UPDATE artifacts SET created_at = now() - interval '31 days'")
+
+    with transaction(engineer.engine) as conn:
+        kept = retention.forget_artifacts(conn, days=30, limit=10)
+    with pytest.raises(InvalidOperation, match=task_id), transaction(engineer.engine) as conn:
+        files.delete(conn, TENANT, saved)
+    engineer.judge(task_id, verdict(Decision.PASSED))
+    engineer.ask("UPDATE tasks SET finished_at = now() - interval '31 days'")
+    with transaction(engineer.engine) as conn:
+        retention.forget_tasks(conn, days=30, limit=10)
+        forgotten = retention.forget_artifacts(conn, days=30, limit=10)
+
+    assert (kept, forgotten) == (0, 1)
+
+
+def test_a_file_that_is_stored_again_counts_as_new(engineer: Engineer) -> None:
+    """A step that makes the same file as one of last month must not lose it before its own end."""
+    with transaction(engineer.engine) as conn:
+        files.put(conn, TENANT, filename="f", media_type="text/plain", content=b"same")
+    engineer.ask("UPDATE artifacts SET created_at = now() - interval '31 days'")
+
+    with transaction(engineer.engine) as conn:
+        files.put(conn, TENANT, filename="g", media_type="text/plain", content=b"same")
+        forgotten = retention.forget_artifacts(conn, days=30, limit=10)
+
+    assert forgotten == 0
 
 
 def test_a_batch_is_no_larger_than_its_limit(engineer: Engineer) -> None:

@@ -55,6 +55,7 @@ def assignment(
         cancelled=CancelToken(),
         open_artifact={item.sha256: content for item, content in contents.items()}.__getitem__,
         library=library,
+        save_file=lambda _name, content, _media_type: hashlib.sha256(content).hexdigest(),
     )
 
 

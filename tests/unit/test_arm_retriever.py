@@ -64,7 +64,7 @@ def test_inputs_that_break_the_contract_are_refused_with_their_place() -> None:
 
 
 def test_an_attachment_of_another_task_is_not_read() -> None:
-    with pytest.raises(InvalidStepInput, match="not an attachment"):
+    with pytest.raises(InvalidStepInput, match="neither an attachment"):
         run(assignment("retriever", "inventory", {"attachment": "f" * 64}, files={"a.txt": b"a"}))
 
 

@@ -26,7 +26,15 @@ def test_patches_and_stored_files_are_found_at_any_depth_once() -> None:
     found = deliverables.find(outputs, outputs, given=[GIVEN])
 
     assert found.patches == {"fix": "--- a\n+++ b\n"}
-    assert found.stored == (("make", FILE), ("make", OTHER), ("again", FILE))
+    assert found.stored == (("make", FILE, "x"), ("make", OTHER, ""))
+
+
+def test_the_files_of_a_large_output_are_found_beside_the_file_that_has_the_output() -> None:
+    outputs = {"make": {"files": [{"name": "x", "artifact_id": FILE}]}}
+
+    found = deliverables.find(outputs, {"make": {"artifact_id": OTHER, "size_bytes": 9}}, given=())
+
+    assert found.stored == (("make", OTHER, ""), ("make", FILE, "x"))
 
 
 def test_a_round_without_files_has_no_deliverables() -> None:

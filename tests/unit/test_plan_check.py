@@ -121,9 +121,9 @@ def test_a_plan_has_at_least_one_step(plan: Any) -> None:
     assert "steps" in faults_of(plan)
 
 
-def test_a_plan_has_at_most_fifty_steps() -> None:
-    assert len(check_plan([wait(f"s{index}") for index in range(50)]).steps) == 50
-    assert "50" in faults_of([wait(f"s{index}") for index in range(51)])["steps"]
+def test_a_plan_has_at_most_two_hundred_steps() -> None:
+    assert len(check_plan([wait(f"s{index}") for index in range(200)]).steps) == 200
+    assert "200" in faults_of([wait(f"s{index}") for index in range(201)])["steps"]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,15 @@ def test_the_error_names_the_nearest_recipe_what_is_missing_and_every_other_way(
 
 
 def test_the_example_goal_of_each_recipe_works() -> None:
-    needed = {"package": [PACKAGE], "text": [NOTES], "script": [SCRIPT, *INPUTS]}
+    tables = [Attachment(letter * 64, f"{letter}.csv", "text/csv", 1) for letter in "ab"]
+    needed = {
+        "package": [PACKAGE],
+        "text": [NOTES],
+        "script": [SCRIPT, *INPUTS],
+        "files": INPUTS[:2],
+        "tables": tables,
+        "table": tables[:1],
+    }
 
     for recipe in recipes():
         assert plan(recipe.say, *needed[recipe.needs]).provenance["recipe"] == recipe.recipe

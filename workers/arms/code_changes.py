@@ -7,7 +7,13 @@ from typing import Any
 
 from orchestrator.llm.prompt import Part, Role, Untrusted, compose, load_prompt, trusted
 from orchestrator.models.arm_capability import FORGEABLE
-from orchestrator.models.errors import BudgetExceeded, InvalidStepInput, PatchRejected, ToolFailed
+from orchestrator.models.errors import (
+    BudgetExceeded,
+    InvalidInput,
+    InvalidStepInput,
+    PatchRejected,
+    ToolFailed,
+)
 from orchestrator.models.model_work import Work
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
@@ -15,6 +21,7 @@ from workers.arms import tools
 from workers.arms.base import Assignment, ToolUse, answer
 from workers.arms.code_context import code_context
 from workers.arms.excerpts import shortened, size_of
+from workers.arms.left_files import packed, save_package
 from workers.arms.reports import (
     TestReport,
     missing_modules,
@@ -54,11 +61,15 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Trial:
-    """The outcome of one patch; `reason` is why it was not accepted, empty when it was."""
+    """The outcome of one patch; `reason` is why it was not accepted, empty when it was.
+
+    `package` is an archive of the code with the change.
+    """
 
     reason: str
     files: tuple[ChangedFile, ...] = ()
     tests: TestReport | None = None
+    package: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -127,8 +138,8 @@ class Patcher:
             try:
                 apply = limited(patch_files, "the patch", checkpoint=assignment.checkpoint)
                 files = tuple(ChangedFile(**file) for file in apply(patch, root))
-                own = own_modules(root)
-            except (PatchRejected, InvalidStepInput) as refused:
+                own, package = own_modules(root), packed(root)
+            except (PatchRejected, InvalidStepInput, InvalidInput) as refused:
                 return Trial(refused.message)
             try:
                 finished, _ = run_tool(
@@ -145,12 +156,13 @@ class Patcher:
             if missing := missing_modules(output, own=own):
                 return Trial(_undecided(missing), files, TestReport(0, 0, 0, 0, (), missing=missing))
             return Trial(f"pytest ended with exit code {finished.exit_code} and no report", files)
-        return Trial(_objection(report, finished.exit_code), files, report)
+        return Trial(_objection(report, finished.exit_code), files, report, package)
 
     def _answer(self, assignment: Assignment, proposal: PatchProposal) -> StepResult:
         trial = proposal.trial
         sandbox, tests = self.sandbox.require(), trial.tests
         changed = count_of(len(trial.files), "file")
+        package, warnings = (None, []) if trial.reason else save_package(assignment, trial.package)
         output = {
             "summary": f"not accepted: {trial.reason}"
             if trial.reason
@@ -158,6 +170,7 @@ class Patcher:
             "accepted": not trial.reason,
             "reason": trial.reason,
             "patch": proposal.patch,
+            "package": package,
             "explanation": proposal.explanation,
             "fix_rounds": proposal.fix_rounds,
             "files": [asdict(file) for file in trial.files],
@@ -174,6 +187,7 @@ class Patcher:
         return answer(
             assignment,
             output,
+            warnings=warnings,
             evidence=[{"tool": "pytest", "passed": tests.passed, "failed": tests.failed}] if tests else [],
             tools=ToolUse.inside(sandbox, {"pytest": tools.tool_version("pytest")}),
         )

@@ -35,17 +35,29 @@ def make(sandbox: SandboxStatus) -> Arm:
 def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
     """Run a script beside its files; the output has its exit code and what it printed.
 
-    Without `args` its arguments are the paths of its files, in their order.
+    Without `args` its arguments are the paths of its files, in their order. In an archive it is named by `script`, and
+    can import the archive's modules.
     """
     script, *given = selected_attachments(assignment)
-    if is_archive(script.filename):
-        raise InvalidStepInput(f"{script.filename} is an archive, not a script")
+    inner = assignment.inputs.get("script")
+    if is_archive(script.filename) != (inner is not None):
+        raise InvalidStepInput(
+            f"{script.filename} is an archive: name the script in it by `script`"
+            if inner is None
+            else f"{script.filename} is no archive: leave `script` out"
+        )
     args, stdin = assignment.inputs.get("args"), assignment.inputs.get("stdin", "")
 
     def command(places: ToolPaths) -> Command:
         name, *others = paths_of([script, *given])
         paths = [str(places.inputs / other) for other in others]
-        return tools.python_script(places, script=name, args=paths if args is None else args, stdin=stdin)
+        made = tools.python_script(
+            places,
+            script=name if inner is None else f"{name}/{inner}",
+            args=paths if args is None else args,
+            stdin=stdin,
+        )
+        return made if inner is None else tools.with_modules(made, places, name)
 
     with chosen(assignment, sandbox) as used:
         ran = run_on_attachments(

@@ -172,7 +172,7 @@ def _report(view: RoundView, decision: Decision, findings: tuple[CriterionFindin
     held = sum(finding.met is True for finding in required)
     lines = [*_fallback(view), f"{decision.capitalize()}: {held} of {count_of(len(required), 'check')} held."]
     for step in view.plan.steps:
-        if view.is_done(step.id):
+        if view.is_done(step.id) or view.is_skipped(step.id):
             lines.append(f"[{step.id}] {_summary(view.results[step.id].output)}")
         else:
             lines.append(f"[{step.id}] not done: it is {view.states.get(step.id, 'unknown')}")
@@ -201,7 +201,7 @@ def _warnings(view: RoundView, findings: tuple[CriterionFinding, ...]) -> Iterat
         if finding.required and finding.checked_by is CheckedBy.NOT_CHECKED:
             yield f"not checked: {finding.criterion} ({finding.explanation})"
     for step in view.plan.steps:
-        if step.optional and not view.is_done(step.id):
+        if step.optional and not view.is_done(step.id) and not view.is_skipped(step.id):
             yield f"optional step {step.id} did not finish; its criteria were not checked"
         elif view.is_done(step.id):
             yield from (f"{step.id}: {warning}" for warning in view.results[step.id].warnings)

@@ -22,10 +22,12 @@ log = structlog.get_logger(__name__)
 
 MAX_CHARACTERS = 50_000
 """The longest answer as text; a longer one is cut, and is whole in the step's output."""
-_SPOKEN = ("answer", "explanation", "text", "values", "value", "label")
+_SPOKEN = ("answer", "explanation", "text", "diff", "values", "value", "label")
 """Members of an output that are an answer by themselves, in order of preference."""
 NOTHING = "(nothing)"
 """An empty list or object, as text."""
+_FIRST = ("file", "line", "row", "column", "name", "before", "after")
+"""The columns of a table that come first, in this order."""
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -98,6 +100,8 @@ def rendered(value: Any) -> str:
         return "\n".join(map(_place, value))
     if isinstance(value, list) and value:
         return _table(value) if _are_records(value) else "\n".join(f"- {_inline(item)}" for item in value)
+    if _is_table(value):
+        return _rows(value["columns"], value["rows"]) if value["rows"] else NOTHING
     if isinstance(value, Mapping) and value:
         return "\n".join(_member(name, item) for name, item in value.items())
     return json.dumps(value, ensure_ascii=False)
@@ -145,11 +149,28 @@ def _are_records(items: Sequence[Any]) -> bool:
     )
 
 
+def _is_table(value: Any) -> bool:
+    """Tell whether a value is {columns: [name], rows: [[cell]]}."""
+    if not isinstance(value, Mapping) or value.keys() != {"columns", "rows"}:
+        return False
+    rows = value["rows"]
+    return (
+        isinstance(value["columns"], list)
+        and isinstance(rows, list)
+        and all(isinstance(row, list) for row in rows)
+    )
+
+
 def _table(records: Sequence[Mapping[str, Any]]) -> str:
-    names = list(records[0])
-    rows = [[_cell(item[name]) for name in names] for item in records]
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    # the database keeps no order of members
+    names = sorted(records[0], key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+    return _rows(names, [[item[name] for name in names] for item in records])
+
+
+def _rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    cells = [list(map(_cell, row)) for row in rows]
+    lines = [list(map(_cell, names)), ["---"] * len(names), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(value: Any) -> str:

@@ -19,7 +19,9 @@ from orchestrator.rules.check_rule import CheckContext, check, check_schema, ste
 from orchestrator.rules.json_pointer import follow
 
 ALL_FINISHED = "Every step of the plan finished"
+NO_ITEM_FAILS = "No item fails"
 FITS_SCHEMA = "The result fits the output schema"
+_MAX_SHOWN_ITEMS = 10
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class RoundView:
     def is_done(self, step: str) -> bool:
         """Return whether the step succeeded."""
         return self.states.get(step) is StepState.DONE and step in self.results
+
+    def is_skipped(self, step: str) -> bool:
+        """Return whether the step was skipped because the plan says so: that is no failure."""
+        return self.states.get(step) is StepState.SKIPPED and step in self.results
 
     def outputs(self) -> dict[str, Any]:
         """Return the outputs of the steps that are done, by step."""
@@ -154,13 +160,15 @@ def _answer(text: str, *, met: bool, explanation: str, evidence: list[dict[str, 
 
 
 def _finished(view: RoundView) -> CriterionFinding:
-    undone = [step for step in view.plan.steps if not view.is_done(step.id)]
+    skipped = sum(view.is_skipped(step.id) for step in view.plan.steps)
+    undone = [step for step in view.plan.steps if not (view.is_done(step.id) or view.is_skipped(step.id))]
     needed = [f"{step.id} {_end_of(step.id, view)}" for step in undone if not step.optional]
     evidence = [
         {"step": step.id, "state": str(view.states.get(step.id, "unknown"))} for step in view.plan.steps
     ]
     total = len(view.plan.steps)
-    explanation = "; ".join(needed) or f"{total - len(undone)} of {count_of(total, 'step')} done"
+    held = f"{total - len(undone) - skipped} of {count_of(total, 'step')} done"
+    explanation = "; ".join(needed) or held + (f", {skipped} skipped" if skipped else "")
     return CriterionFinding(ALL_FINISHED, not needed, CheckedBy.RULE, explanation, evidence=evidence)
 
 
@@ -212,16 +220,46 @@ def _findings_of_step(
         if view.is_done(step.id):
             finding = _finding(text, rule, ground, view)
             yield replace(finding, required=step.required or finding.reason is None)
-        elif not step.optional:
+        elif not step.optional and not view.is_skipped(step.id):
             yield CriterionFinding(
                 text, None, CheckedBy.NOT_CHECKED, f"step {step.id} did not finish", step.id
             )
-    if view.is_done(step.id):
+    if view.is_done(step.id) and step.for_each is not None:
+        yield from _findings_of_items(step, view, ground)
+    elif view.is_done(step.id):
         action = view.action_of(step)
         for own in action.met if action else ():
             if not reported.has_rule(own["check"], step=step.id):
                 finding = _finding(own["text"], own["check"], ground, view)
                 yield replace(finding, required=step.required)
+
+
+def _findings_of_items(step: PlanStep, view: RoundView, ground: CheckContext) -> Iterator[CriterionFinding]:
+    """Yield whether no item failed, and whether those that are done meet the criteria of their action."""
+    is_required = step.required and not step.optional
+    yield replace(
+        _finding(NO_ITEM_FAILS, {"pointer": "/failed", "equals": 0}, ground, view), required=is_required
+    )
+    action = view.action_of(step)
+    outputs = list(enumerate(ground.outputs[step.id]["items"]))
+    for own in action.met if action else ():
+        wrong = [
+            index
+            for index, output in outputs
+            if output is not None
+            and not check(own["check"], CheckContext({step.id: output}, step=step.id)).met
+        ]
+        shown = ", ".join(map(str, wrong[:_MAX_SHOWN_ITEMS])) + (", ..." if wrong[_MAX_SHOWN_ITEMS:] else "")
+        explanation = f"not by the items {shown}" if wrong else f"by all {count_of(len(outputs), 'item')}"
+        yield CriterionFinding(
+            own["text"],
+            not wrong,
+            CheckedBy.RULE,
+            explanation,
+            step.id,
+            [{"items": wrong}],
+            required=step.required,
+        )
 
 
 def _finding(

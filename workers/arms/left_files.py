@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from orchestrator.models.errors import OutputTooLarge
 from orchestrator.models.produced_file import ProducedFile
+from orchestrator.safety.archive import pack
 from workers.arms.base import Assignment
 from workers.arms.tools import Command, ToolPaths, run_tool
 from workers.sandbox.backend import MEBIBYTE
@@ -21,6 +23,8 @@ from workers.sandbox.selection import Sandbox
 
 OUT: Final = "OCTOLLM_OUT"
 """The variable with the directory whose files are kept."""
+PACKAGE: Final = "package.tar.gz"
+"""The name of the archive of changed code."""
 MAX_FILES: Final = 50
 MAX_FILE_BYTES: Final = 16 * MEBIBYTE
 MAX_BYTES: Final = 32 * MEBIBYTE
@@ -65,6 +69,24 @@ def save_file(assignment: Assignment, name: str, content: bytes) -> dict[str, An
         media_type = "application/gzip"
     sha256 = assignment.save_file(name, content, media_type)
     return ProducedFile(name, sha256, media_type, len(content)).to_record()
+
+
+def save_package(assignment: Assignment, content: bytes) -> tuple[dict[str, Any] | None, list[str]]:
+    """Store the archive of a changed package; return it as an output names it, or None and a warning if that fails.
+
+    The change itself stands in the output, and its result must not be lost because the tenant's storage is full.
+    """
+    try:
+        return save_file(assignment, PACKAGE, content), []
+    except OutputTooLarge as error:
+        return None, [f"the changed package is not kept as a file: {error.message}"]
+
+
+def packed(root: Path) -> bytes:
+    """Return the code in a workspace as an archive that is unpacked to the same paths; equal code gives equal bytes."""
+    # what is unpacked leaves out a single outer directory, unless that is a package itself
+    below = "" if (root / "__init__.py").exists() else PACKAGE.partition(".")[0]
+    return pack(root, below=below, leaves_out=frozenset())
 
 
 def run_keeping_files(

@@ -39,6 +39,7 @@ def tests(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
                 places, paths=inputs.get("paths", ["."]), max_failures=max_failures
             ),
             environment=environment,
+            keeps_files=True,
         )
     report = _test_report(ran, assignment.checkpoint)
     output = {
@@ -54,6 +55,7 @@ def tests(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         "stopped_early": report.failed + report.errors >= max_failures,
         "output_tail": ran.finished.stdout.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
         "not_run": report.not_run,
+        "files": ran.left.save(assignment),
         "report_trusted": False,
         "report_note": FORGEABLE,
         **about_missing(
@@ -71,6 +73,7 @@ def coverage(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
             sandbox,
             lambda places: tools.coverage_run(places, paths=assignment.inputs.get("paths", ["."])),
             environment=environment,
+            keeps_files=True,
         )
     found = read_coverage(
         ran.finished.report, root=PurePosixPath(ran.places.inputs), checkpoint=assignment.checkpoint
@@ -93,6 +96,7 @@ def coverage(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
             {"name": item.name, "file": item.file, "line": item.line} for item in never[:MAX_LISTED]
         ],
         "files": [asdict(file) for file in found.files[:MAX_LISTED]],
+        "left_files": ran.left.save(assignment),
         "exit_code": ran.finished.exit_code,
         "report_trusted": False,
         "report_note": FORGEABLE,

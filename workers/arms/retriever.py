@@ -1,7 +1,6 @@
 """The retriever: lists attachments, finds passages in them, answers from them, collects and compares values."""
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,10 @@ from orchestrator.models.task_contract import Attachment
 from orchestrator.models.wording import count_of
 from orchestrator.safety.archive import is_archive
 from workers.arms.base import ActionArm, Arm, Assignment, answer
+from workers.arms.comparison import compare, diff
 from workers.arms.line_search import find_lines
+from workers.arms.links import check_links
+from workers.arms.measures import measure
 from workers.arms.reading import Reading, read, read_by_parts, whole_passages
 from workers.arms.sources import (
     SourceText,
@@ -32,6 +34,7 @@ from workers.arms.sources import (
     workspace,
 )
 from workers.arms.synthesis import Wish, fits, places_in, room_for, synthesise
+from workers.arms.table_comparison import compare_tables
 from workers.arms.text_files import NotText, files_below, is_test_file, python_files, read_text
 from workers.sandbox.selection import SandboxStatus
 
@@ -62,6 +65,10 @@ def make(_sandbox: SandboxStatus) -> Arm:
             "compare": compare,
             "answer": answer_question,
             "find_lines": find_lines,
+            "compare_tables": compare_tables,
+            "diff": diff,
+            "measure": measure,
+            "check_links": check_links,
         }
     )
 
@@ -179,24 +186,6 @@ def collect(assignment: Assignment) -> StepResult:
     held = f": {', '.join(list(values)[:20])}" if isinstance(values, dict) else ""
     count = len(values) if isinstance(values, (dict, list)) else 1
     return answer(assignment, {"summary": f"{count_of(count, 'value')} collected{held}", "values": values})
-
-
-def compare(assignment: Assignment) -> StepResult:
-    """Group the values that are equal as JSON, the largest group first."""
-    groups: dict[str, list[str]] = {}
-    values = assignment.inputs["values"]
-    for name, value in values.items():
-        text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-        groups.setdefault(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), []).append(name)
-    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[1]))
-    output = {
-        "summary": f"{count_of(len(values), 'value')} compared, {len(groups)} distinct",
-        "compared": len(values),
-        "distinct": len(groups),
-        "all_equal": len(groups) == 1,
-        "groups": [{"names": names, "sha256": digest} for digest, names in ordered],
-    }
-    return answer(assignment, output)
 
 
 def _entry(name: str, path: Path) -> dict[str, Any]:

@@ -60,6 +60,17 @@ def single_attachment(assignment: Assignment) -> Attachment:
     return attachments[0]
 
 
+def two_attachments(assignment: Assignment) -> tuple[Attachment, Attachment]:
+    """Return the two attachments that the step compares; raises InvalidStepInput unless there are exactly two."""
+    attachments = selected_attachments(assignment)
+    if len(attachments) != 2:
+        raise InvalidStepInput(
+            f"step {assignment.name} compares two attachments, and there are {len(attachments)}: name both, the older "
+            "one first; files with the same content count once"
+        )
+    return attachments[0], attachments[1]
+
+
 @contextmanager
 def workspace(assignment: Assignment, attachments: Sequence[Attachment]) -> Iterator[Path]:
     """Give a private directory with the attachments unpacked in it; it is always removed at the end.

@@ -129,6 +129,16 @@ def python_script(places: ToolPaths, *, script: str, args: Sequence[str], stdin:
     return Command("python", argv, _environment(places.scratch), stdin.encode())
 
 
+def with_modules(command: Command, places: ToolPaths, package: str) -> Command:
+    """Return the call with the modules of a directory of the inputs, and of `src` in it, in Python's path."""
+    roots = [
+        str(places.inputs / package / name)
+        for name in (".", "src")
+        if (places.host / package / name).is_dir()
+    ]
+    return replace(command, environment={**command.environment, "PYTHONPATH": os.pathsep.join(roots)})
+
+
 def inside(root: Path, paths: Sequence[str]) -> tuple[str, ...]:
     """Return `paths`; raises InvalidStepInput for one that does not lie in `root`."""
     for name in paths:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from orchestrator.memory.claims import Claim
 from orchestrator.models.execution_state import StepKind, TaskStatus
+from orchestrator.models.loop import Spread
 from orchestrator.models.step_result import StepResult
 from orchestrator.orchestrator import Transition
 from orchestrator.queue.app import TASK_NAMES
@@ -46,8 +47,8 @@ class PlanTask(AttemptTask):
     def complete_at_once(
         self, conn: Connection, state: AttemptState, outcome: "RoutedPlan | ReusedResult | StepResult"
     ) -> Messages | None:
-        """Save the round of a new plan."""
-        if isinstance(outcome, StepResult | ReusedResult):
+        """Save the round of a new plan, unless steps of it may have begun early."""
+        if isinstance(outcome, StepResult | ReusedResult) or outcome.may_have_begun:
             return None
         transition = self.process.loop.adopt_at_once(
             conn, state.claim, outcome.plan, routes=outcome.routes, planned_at=outcome.planned_at
@@ -60,12 +61,16 @@ class StepTask(AttemptTask):
 
     abstract = True
 
-    def complete(self, conn: Connection, state: AttemptState, outcome: StepResult) -> Messages:
+    def complete(self, conn: Connection, state: AttemptState, outcome: StepResult | Spread) -> Messages:
         """Complete the step and return the released steps; end the task when its budget is used up."""
         return _follow(state, self.process.loop.complete(conn, state.claim, outcome))
 
-    def complete_at_once(self, conn: Connection, state: AttemptState, outcome: StepResult) -> Messages | None:
-        """Complete the step and return the released steps, or the judge after the last one."""
+    def complete_at_once(
+        self, conn: Connection, state: AttemptState, outcome: StepResult | Spread
+    ) -> Messages | None:
+        """Complete the step and return the released steps, or the judge after the last one; None for a spread."""
+        if isinstance(outcome, Spread):
+            return None
         transition = self.process.loop.complete_at_once(conn, state.claim, outcome)
         return None if transition is None else _follow(state, transition)
 

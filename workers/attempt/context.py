@@ -9,6 +9,7 @@ from orchestrator.bootstrap import WorkerProcess
 from orchestrator.memory.claims import Claim
 from orchestrator.models.arm_capability import ARMS, Action
 from orchestrator.models.execution_state import StepKind
+from orchestrator.models.loop import LOOP_SECONDS, runs_no_arm
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.settings import Settings
 from workers.arms.base import Assignment, CancelToken
@@ -121,6 +122,8 @@ def limit_seconds(claim: Claim, settings: Settings) -> float:
         own = max(settings.planning_timeout_seconds, settings.llm_timeout_seconds)
     elif claim.kind == StepKind.JUDGE:
         own = max(settings.judging_timeout_seconds, settings.llm_timeout_seconds)
+    elif runs_no_arm(claim.spec):
+        own = LOOP_SECONDS
     else:
         own = (
             claim.spec.get("timeout_seconds") or ARMS[claim.arm].actions[claim.spec["action"]].timeout_seconds

@@ -19,9 +19,9 @@ from workers.environments.tool_settings import ToolSettings
 
 def bind_inputs(attempt: AttemptContext, proceed: Handler) -> Any:
     """Set the attempt's assignment. Raises InvalidStepInput for a reference that leads nowhere, OutputTooLarge."""
-    outputs = _bound_outputs(attempt)
+    outputs = bound_outputs(attempt)
     files = StepFiles(attempt, outputs)
-    bound = bind(attempt.claim.spec["inputs"], outputs, attempt.action.input_schema)
+    bound = bind(attempt.claim.spec, outputs, attempt.action.input_schema)
     return proceed(replace(attempt, bound=_assignment(attempt, bound, files), files=files))
 
 
@@ -66,7 +66,7 @@ def _assignment(attempt: AttemptContext, bound: BoundInputs, files: StepFiles) -
     )
 
 
-def _bound_outputs(attempt: AttemptContext) -> dict[str, Any]:
+def bound_outputs(attempt: AttemptContext) -> dict[str, Any]:
     """Return the outputs of the steps that this one depends on; large ones are read from their files."""
     results = {name: StepResult.from_record(result) for name, result in (attempt.claim.bound or {}).items()}
     if all(result.artifact is None for result in results.values()):

@@ -1,4 +1,4 @@
-"""The three kinds of attempt, each with the list of concerns around its work.
+"""The kinds of attempt, each with the list of concerns around its work.
 
 A concern is a function `concern(attempt, proceed)`: it calls `proceed(attempt)`, which runs the next concern or, at the
 end of the list, the work, and returns the outcome. The first of a list is the outermost. To add one, write a file in
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
+from orchestrator.models.loop import runs_no_arm
 from workers.attempt.concerns.approval import check_approval
 from workers.attempt.concerns.effect import begin_effect
 from workers.attempt.concerns.failure import contain_crash, fail_on_error
@@ -21,6 +22,7 @@ from workers.attempt.concerns.own_files import keep_own_files
 from workers.attempt.concerns.permit import check_permit
 from workers.attempt.concerns.provenance import add_provenance
 from workers.attempt.concerns.retry import postpone, retry
+from workers.attempt.concerns.skip import skip_where_needed
 from workers.attempt.concerns.step_memo import reuse_step_memo
 from workers.attempt.context import AttemptContext, Handler
 from workers.attempt.execution import bind_inputs, run_arm
@@ -51,6 +53,7 @@ STEP: Final[Sequence[Concern]] = (
     fail_on_error,
     contain_crash,  # turns a defect of the arm into a failed result
     check_permit,  # limits tools and time to what the step's permit allows
+    skip_where_needed,  # skips a step whose `when` is not met
     bind_inputs,  # reads the outputs that the step's inputs refer to
     check_approval,  # runs a step that a person must approve only as it was approved
     reuse_step_memo,  # returns the result of the same work done before; offers this one to later steps
@@ -59,6 +62,10 @@ STEP: Final[Sequence[Concern]] = (
     keep_own_files,  # refuses an output that names a file which the step neither saved nor was given
 )
 JUDGE: Final[Sequence[Concern]] = PLAN
+LOOP: Final[Sequence[Concern]] = (
+    *PLAN,
+    check_permit,  # what is spread is what was planned
+)
 
 
 def wrap(work: Handler, concerns: Sequence[Concern]) -> Handler:
@@ -74,12 +81,25 @@ def _plan(attempt: AttemptContext) -> Any:
     return planning.plan_and_route(attempt)
 
 
+def spread_or_gather(attempt: AttemptContext) -> Any:
+    """Spread or gather the items of a for_each."""
+    from workers.attempt import loops  # noqa: PLC0415 - only judges spread and gather
+
+    return loops.spread_or_gather(attempt)
+
+
 def _judge(attempt: AttemptContext) -> Any:
     from workers.attempt import judging  # noqa: PLC0415 - only judges judge
 
     return judging.judge(attempt)
 
 
+def step(attempt: AttemptContext) -> Any:
+    """Run a step on its arm; or spread or gather the items of a for_each, for which no arm is needed."""
+    return _loop(attempt) if runs_no_arm(attempt.claim.spec) else _run(attempt)
+
+
 plan: Final[Handler] = wrap(_plan, PLAN)
-step: Final[Handler] = wrap(run_arm, STEP)
+_run: Final[Handler] = wrap(run_arm, STEP)
+_loop: Final[Handler] = wrap(spread_or_gather, LOOP)
 judge: Final[Handler] = wrap(_judge, JUDGE)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.auth import permit
+from orchestrator.models.loop import runs_no_arm
 from workers.attempt.context import AttemptContext, Handler
 
 
@@ -12,7 +13,8 @@ def check_permit(attempt: AttemptContext, proceed: Handler) -> Any:
     """Check the step's permit; raises PermitDenied. Without PERMIT_PUBLIC_KEY the action's own tools are allowed."""
     key = attempt.process.settings.permit_public_key
     if not key:
-        return proceed(replace(attempt, tools=attempt.action.tools))
+        tools = () if runs_no_arm(attempt.claim.spec) else attempt.action.tools
+        return proceed(replace(attempt, tools=tools))
     grant = permit.check(key, vars(attempt.claim))
     limited = attempt.until(time.monotonic() + grant.seconds)
     return proceed(replace(limited, tools=grant.tools))
