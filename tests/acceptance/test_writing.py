@@ -38,6 +38,7 @@ def model_stack(fake: FakeLLM) -> Iterator[Stack]:
         "GRACE_SECONDS": "3",
         "LEASE_SECONDS": "8",
         "HEARTBEAT_SECONDS": "1",
+        "RATE_LIMIT": "100000/minute",
     }
     with (
         tempfile.TemporaryDirectory(prefix="octollm-writing-") as folder,
@@ -141,7 +142,7 @@ def test_a_draft_is_called_unproved_until_the_judge_has_checked_a_criterion(
     quotes = [{"step": "letter", "quote": "We are sorry."}]
     verdict = {"number": 1, "met": True, "explanation": "it does", "quotes": quotes}
     fake.answer({"verdicts": [verdict]}, match="You judge whether")
-    criteria = {"acceptance_criteria": [criterion]} if criterion else {}
+    criteria: dict[str, Any] = {"acceptance_criteria": [criterion]} if criterion else {}
 
     task = reader.run("Write a letter of apology", cache={"mode": "bypass"}, **criteria)
 
