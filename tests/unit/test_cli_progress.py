@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 
@@ -57,7 +58,7 @@ def test_a_retried_step_shows_the_reason_and_then_its_second_attempt() -> None:
 
 def test_another_plan_keeps_the_steps_that_it_keeps_and_shows_no_others() -> None:
     progress = _progress(18)
-    before = [("task.submitted", {})] * 18
+    before: list[tuple[str, dict[str, Any]]] = [("task.submitted", {})] * 18
     graph = [{"step": "inventory", "arm": "retriever"}, {"step": "count", "arm": "executor"}]
     *_, replan, planned = events(
         *before,
