@@ -89,9 +89,9 @@ def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
     trace = client.trace(task["task_id"])
     plan = next(item for item in trace if item["kind"] == "plan")["data"]
     models = [item["data"] for item in trace if item["kind"] == "model"]
-    assert (plan["mode"], plan["provenance"]["prompt"]) == ("llm", "planner@2.1.0")
+    assert (plan["mode"], plan["provenance"]["prompt"]) == ("llm", "planner@2.2.0")
     assert {item["purpose"] for item in models} == {
-        "planner@2.1.0",
+        "planner@2.2.0",
         "retriever.answer@1.1.0",
         "judge.rubric@1.1.0",
     }

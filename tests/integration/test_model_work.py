@@ -113,7 +113,7 @@ def test_a_plan_is_charged_to_the_budget_and_recorded_in_the_trace(planner: Plan
     assert entries[0].settled_at is not None
     assert 0 < (entries[0].spent_tokens or 0) <= entries[0].reserved_tokens < 100_000
     assert [(item["payload"]["purpose"], item["payload"]["fake"]) for item in told] == [
-        ("planner@2.1.0", True)
+        ("planner@2.2.0", True)
     ]
 
 
@@ -140,7 +140,7 @@ def test_what_a_model_writes_is_sent_to_those_who_watch_and_stored_nowhere(plann
     assert [part["offset"] for part in last] == [
         sum(len(earlier["text"]) for earlier in last[:number]) for number in range(len(last))
     ]
-    assert (last[0]["step"], last[0]["purpose"]) == ("$plan", "planner@2.1.0")
+    assert (last[0]["step"], last[0]["purpose"]) == ("$plan", "planner@2.2.0")
     assert all(".progress" not in event.type for event in planner.engineer.events(claim.task_id))
 
 

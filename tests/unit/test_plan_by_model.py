@@ -69,7 +69,7 @@ def test_a_models_plan_records_its_model_and_prompt(fake: FakeLLM) -> None:
 
     assert [item.id for item in made.steps] == ["search", "verify"]
     assert (made.mode, made.rationale) == ("llm", "search, then check")
-    assert made.provenance["prompt"] == "planner@2.1.0"
+    assert made.provenance["prompt"] == "planner@2.2.0"
     assert made.provenance["model"]["fake"] is True
     assert (made.provenance["confidence"], made.provenance["corrections"]) == (0.9, 0)
     assert len(fake.received) == 1
