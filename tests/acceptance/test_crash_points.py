@@ -93,6 +93,35 @@ def test_a_worker_dies_while_its_statement_runs_in_postgres(
     assert row_of(database, task_id, "first")["attempt"] == 2
 
 
+WRITES = b"import os\nopen(os.environ['OCTOLLM_OUT'] + '/left.txt', 'w').write('once')\n"
+
+
+def test_a_worker_dies_between_saving_a_file_and_the_end_of_its_step(
+    client: Client, database: Engine, arm: Arm
+) -> None:
+    """The step runs again and saves the same file: none is lost, and the result lists it once."""
+    script = client.upload(WRITES, filename="make.py")
+    make = {"id": "make", "arm": "executor", "action": "script", "inputs": {"attachments": [script]}}
+    read = {"id": "read", "arm": "retriever", "action": "inventory"}
+    file = {"$file": {"from": "make", "name": "left.txt"}}
+    died = arm(Point.FILE_SAVED)
+
+    task_id = client.submit(
+        plan={"steps": [make, {**read, "inputs": {"attachment": file}}, collect("pass", file)]},
+        attachments=[script],
+        cache={"mode": "bypass"},
+    )
+
+    died()
+    assert_completed_once(client, task_id, steps=["make", "read", "pass"])
+    assert row_of(database, task_id, "make")["attempt"] == 2
+    (listed,) = client.task(task_id)["result"]["artifacts"]
+    assert (listed["step"], listed["name"], listed["size_bytes"]) == ("make", "left.txt", 4)
+    with database.connect() as conn:
+        stored = conn.exec_driver_sql("SELECT count(*) FROM artifacts WHERE filename = 'left.txt'").scalar()
+    assert stored == 1
+
+
 def test_an_api_process_dies_between_committing_a_task_and_publishing_it(
     client: Client, database: Engine, arm: Arm
 ) -> None:

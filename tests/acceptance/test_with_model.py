@@ -125,6 +125,59 @@ def test_a_criterion_that_the_judges_model_can_not_prove_is_not_passed(client: C
     assert any("not checked" in warning for warning in task["result"]["warnings"])
 
 
+def patch_of(answer: int) -> dict[str, str]:
+    """Return a model's patch with a script, a test that it passes, and a table that the script writes."""
+    files = {
+        "table.py": [
+            "import os",
+            "import pathlib",
+            "ANSWER = " + str(answer),
+            "if __name__ == '__main__':",
+            "    out = pathlib.Path(os.environ['OCTOLLM_OUT'])",
+            "    (out / 'table.csv').write_text(f'answer\\n{ANSWER}\\n')",
+            "    print(ANSWER)",
+        ],
+        "test_table.py": ["import table", "def test_it():", "    assert table.ANSWER > 0"],
+    }
+    parts = [
+        "\n".join(
+            ["--- /dev/null", f"+++ b/{name}", f"@@ -0,0 +1,{len(lines)} @@", *(f"+{line}" for line in lines)]
+        )
+        for name, lines in files.items()
+    ]
+    return {"patch": "\n".join(parts) + "\n", "explanation": "a table"}
+
+
+def test_generated_code_is_linted_run_and_repaired_and_its_files_are_the_result(
+    client: Client, fake: FakeLLM
+) -> None:
+    """The first code is accepted by its own test and prints the wrong answer: the judge has it written again."""
+    fake.answer(patch_of(41), patch_of(42), match="You change Python code")
+    package = {"$file": {"from": "write", "name": "package.tar.gz"}}
+    right = {"text": "It prints 42", "check": {"step": "run", "pointer": "/stdout", "equals": "42\n"}}
+    clean = {"text": "ruff finds nothing", "check": {"pointer": "/finding_count", "equals": 0}}
+    write = {"arm": "coder", "action": "generate", "inputs": {"instruction": "Write a table"}}
+    lint = {"arm": "executor", "action": "lint", "inputs": {"attachment": package}}
+    run = {
+        "arm": "executor",
+        "action": "script",
+        "inputs": {"attachments": [package], "script": "table.py"},
+    }
+    steps = [
+        {"id": "write", **write, "acceptance_criteria": [right]},
+        {"id": "lint", **lint, "acceptance_criteria": [clean]},
+        {"id": "run", **run},
+    ]
+
+    task = client.run("Write a table and check it", plan={"steps": steps}, cache={"mode": "bypass"})
+
+    assert (task["status"], task["metadata"]["repairs"]) == ("completed", 1), task
+    listed = {file["name"]: file for file in task["result"]["artifacts"]}
+    assert set(listed) == {"write.patch", "package.tar.gz", "table.csv"}
+    assert len(listed) == len(task["result"]["artifacts"])
+    assert client.call("GET", f"/v1/files/{listed['table.csv']['artifact_id']}").body == "answer\n42\n"
+
+
 def test_a_goal_in_other_words_gets_the_earlier_result(
     model_stack: Stack, client: Client, fake: FakeLLM
 ) -> None:

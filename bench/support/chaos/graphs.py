@@ -3,13 +3,19 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 from tests.acceptance.plans import Step, collect, ref, verify, wait
 from tests.ledger import LEDGERS, append
 
 WORDS: Final = "The goods left the depot on time and the driver signed for them."
-SCRIPT: Final = b"print(6 * 7)\n"
+SCRIPT: Final = b"""import os, sys
+print(6 * 7)
+for text in sys.argv[1:]:
+    with open(os.path.join(os.environ["OCTOLLM_OUT"], "left.txt"), "w") as file:
+        file.write(text)
+"""
 SCRIPT_NAME: Final = "answer.py"
 CRITERION: Final = "The work is told in plain words"
 """A criterion that no rule can check: the judge asks a model, on the task's budget."""
@@ -53,6 +59,7 @@ def draw(chance: random.Random, *, script: str | None, longest_wait_seconds: flo
         lambda: _refused(chance): 1,
         lambda: _written(chance): 5,
         lambda: _approved(chance): 2,
+        lambda: _filed(chance, script): 2 if script else 0,
     }
     return chance.choices(list(kinds), weights=list(kinds.values()))[0]()
 
@@ -233,6 +240,29 @@ def _approved(chance: random.Random) -> Wanted:
         "end": {"values": [number]},
     }
     return Wanted("approved", _contract(chance, steps), outputs=outputs)
+
+
+def _filed(chance: random.Random, script: str | None) -> Wanted:
+    """A task whose first step leaves a file, which two others read and a third passes on."""
+    text = f"{chance.getrandbits(64):016x}"
+    left = {
+        "name": "left.txt",
+        "artifact_id": sha256(text.encode()).hexdigest(),
+        "media_type": "text/plain",
+        "size_bytes": len(text),
+    }
+    file = {"$file": {"from": "make", "name": "left.txt"}}
+    make = {"arm": "executor", "action": "script", "inputs": {"attachments": [script], "args": [text]}}
+    read = {"arm": "retriever", "action": "inventory", "inputs": {"attachment": file}}
+    check = {"arm": "coder", "action": "syntax", "inputs": {"attachment": ref("make", "/files/0")}}
+    steps = [{"id": "make", **make}, {"id": "read", **read}, {"id": "check", **check}, collect("pass", file)]
+    outputs: dict[str, dict[str, Any]] = {
+        "make": {"files": [left], "stdout": "42\n"},
+        "read": {"total_files": 1, "total_bytes": len(text)},
+        "check": {"files_checked": 0},
+        "pass": {"values": left},
+    }
+    return Wanted("filed", _contract(chance, steps, attachments=[script]), outputs=outputs)
 
 
 def _contract(chance: random.Random, steps: list[Step], **more: Any) -> dict[str, Any]:
