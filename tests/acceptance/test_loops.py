@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import Engine
 
 from orchestrator.devserver.stack import Stack
@@ -84,6 +85,9 @@ def test_a_judge_killed_while_it_spreads_or_gathers_loses_and_doubles_nothing(
 
     with paused(stack, "judge") as judge:
         wait_until(lambda: row_of(database, task_id, row)["state"] == "queued", 40, f"{row} to be queued")
+        with redis.Redis.from_url(stack.redis_url) as broker:
+            # the worker of the step before would take the crash point until it has acknowledged its message
+            wait_until(lambda: not broker.exists("unacked"), 20, "all workers to be done")
         died = arm(point)
 
     assert died() == judge
