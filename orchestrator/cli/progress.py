@@ -79,6 +79,11 @@ class StepProgress:
         """Return whether the step has ended in this round."""
         return self.state in ("done", "failed", "skipped", "cancelled")
 
+    def lasted(self, data: dict[str, Any], at: datetime) -> float | None:
+        """Return the seconds that the step took, by the event of its end; with items from the first start."""
+        is_measured = "duration_ms" in data and self.items is None
+        return data["duration_ms"] / 1000 if is_measured else self.seconds_at(at)
+
     def told_items(self) -> list[str]:
         """Return what to say of the items of a step with for_each; nothing of another step."""
         return [self.items.told()] if self.items is not None else []
@@ -121,6 +126,10 @@ class TaskProgress:
         if "[" in str(data.get("step", "")) or kind == "step.spread":
             self._apply_item(kind, data, datetime.fromisoformat(event["timestamp"]))
         elif kind.startswith("step.") and not str(data.get("step", "")).startswith("$"):
+            if (step := self._step(data["step"])).is_gathered_by(kind):
+                return True
+            if step.items is not None:
+                data = {**data, "arm": step.arm}
             self._apply_step(kind, data, datetime.fromisoformat(event["timestamp"]))
         elif kind.startswith("step."):
             self.activity = {"$plan": "planning", "$judge": "judging"}.get(data["step"], self.activity)
@@ -156,9 +165,7 @@ class TaskProgress:
 
     def _apply_step(self, kind: str, data: dict[str, Any], at: datetime) -> None:
         step = self._step(data["step"])
-        if step.is_gathered_by(kind):
-            return
-        step.arm = step.arm if step.items is not None else data.get("arm", step.arm)
+        step.arm = data.get("arm", step.arm)
         step.attempt = data.get("attempt", step.attempt)
         error = data.get("error") or {}
         match kind:
@@ -181,8 +188,7 @@ class TaskProgress:
                 step.state = "skipped"
                 step.note = str(data.get("reason") or "a step it depends on did not finish")
         if step.is_final():
-            is_measured = "duration_ms" in data and step.items is None
-            step.seconds = data["duration_ms"] / 1000 if is_measured else step.seconds_at(at)
+            step.seconds = step.lasted(data, at)
 
     def _apply_item(self, kind: str, data: dict[str, Any], at: datetime) -> None:
         step = self._step(step_shown(data["step"]))

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import redis
 from sqlalchemy import Engine
 
 from orchestrator.devserver.stack import Stack
@@ -85,12 +84,11 @@ def test_a_judge_killed_while_it_spreads_or_gathers_loses_and_doubles_nothing(
 
     with paused(stack, "judge") as judge:
         wait_until(lambda: row_of(database, task_id, row)["state"] == "queued", 40, f"{row} to be queued")
-        with redis.Redis.from_url(stack.redis_url) as broker:
-            # the worker of the step before would take the crash point until it has acknowledged its message
-            wait_until(lambda: not broker.exists("unacked"), 20, "all workers to be done")
         died = arm(point)
 
-    assert died() == judge
+    killed = died()
+    # the worker of the last item may not have published the gather yet: then it dies
+    assert killed == judge or (row, point) in [("work", other) for other in AFTER[1:]]
     names = ["first", "work[]", *(f"work[{number}]" for number in range(5)), "work", "last"]
     assert_completed_once(client, task_id, steps=names)
     assert row_of(database, task_id, row)["attempt"] == (2 if point is Point.MID_STATEMENT else 1)
