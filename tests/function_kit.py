@@ -15,7 +15,7 @@ from orchestrator.sdk.contracts import actions_of
 from workers.arms.base import Assignment, load_arm
 
 _numbers = itertools.count()
-HEAD = "from orchestrator.sdk import Context, Failed, Retry, action\n"
+HEAD = "from orchestrator.sdk import Context, Failed, NeedsReplan, Retry, action\n"
 
 
 def add_arm(

@@ -18,14 +18,19 @@ from orchestrator.cli.inspection import write_files
 from orchestrator.cli.output import json_text, printable
 from orchestrator.cli.task_report import print_report, read_decisions
 from orchestrator.cli.watch import choose_display, follow
-from orchestrator.models.task_contract import CACHE_MODES
+from orchestrator.models.task_contract import CACHE_MODES, MAX_REPLANS
 from orchestrator.safety import archive
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
 # {option: the member of the budget that it sets}
-_LIMITS = {"max_time": "max_time_seconds", "max_tokens": "max_tokens", "max_cost": "max_cost_dollars"}
+_LIMITS = {
+    "max_time": "max_time_seconds",
+    "max_tokens": "max_tokens",
+    "max_cost": "max_cost_dollars",
+    "max_replans": "max_replans",
+}
 _CONTRACT = (
     click.argument("goal", required=False, default=""),
     click.option(
@@ -76,6 +81,12 @@ _CONTRACT = (
         type=click.FloatRange(min=0),
         metavar="USD",
         help="The most US dollars that models may cost; models without a known price are then refused.",
+    ),
+    click.option(
+        "--max-replans",
+        type=click.IntRange(0, MAX_REPLANS),
+        metavar="N",
+        help="How often a model's plan may be made again after its result was rejected.  [default: 1]",
     ),
     click.option(
         "--priority", type=click.Choice(["low", "medium", "high", "critical"]), help="[default: medium]"

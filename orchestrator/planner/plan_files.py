@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.models.produced_file import ARTIFACT_PATTERN, ProducedFile, file_of, files_in
+from orchestrator.models.produced_file import ARTIFACT_PATTERN, ProducedFile, file_of, files_in, is_file_id
 from orchestrator.models.task_contract import Attachment
 from orchestrator.planner.plain_schema import plain_schema
 from orchestrator.planner.references import (
@@ -68,38 +68,53 @@ def with_ids(
 ) -> tuple[dict[str, Any], list[tuple[_Path, str]]]:
     """Return a step's inputs with ids in place of names of attachments, and (path, fault) of each wrong name.
 
-    {"$file": {"name": ...}} is a name anywhere, a plain text at a place of a file by `schema`, the action's input. A
-    text that is no attachment's name stays as it is.
+    {"$file": {"name": ...}} is a name anywhere, a plain text at a place of a file by `schema`, the action's input.
     """
-    faults: list[tuple[_Path, str]] = []
-
-    def read(value: Any, path: _Path) -> Any:
-        if is_reference(value):
-            named = value.get(FILE)
-            if step_of(value) or not isinstance(named, dict) or not isinstance(named.get("name"), str):
-                return value
-            if found := names.id_of(named["name"]):
-                return found
-            faults.append((path, names.fault_of(named["name"])))
-            return value
-        if isinstance(value, dict):
-            return {name: read(child, (*path, name)) for name, child in value.items()}
-        return (
-            [read(child, (*path, index)) for index, child in enumerate(value)]
-            if isinstance(value, list)
-            else value
-        )
-
+    reader = _NameReader(names)
     is_named = any(step_of(reference) is None for _, reference in references_in(inputs))
-    written: dict[str, Any] = read(dict(inputs), ()) if is_named else dict(inputs)
+    written: dict[str, Any] = reader.without_names(dict(inputs), ()) if is_named else dict(inputs)
     members = plain_schema(schema).get("properties", {}) if schema and names else {}
     for name, value in written.items():
         kind = place_of([members.get(name, {})])
-        if kind == "file" and isinstance(value, str):
-            written[name] = names.id_of(value) or value
+        if kind == "file":
+            written[name] = reader.called(value, (name,))
         elif kind == "files" and isinstance(value, list):
-            written[name] = [names.id_of(item) or item if isinstance(item, str) else item for item in value]
-    return written, faults
+            written[name] = [reader.called(item, (name, index)) for index, item in enumerate(value)]
+    return written, reader.faults
+
+
+class _NameReader:
+    """Puts ids in place of names; `faults` are (path, message) of those that no attachment has alone."""
+
+    def __init__(self, names: AttachmentNames) -> None:
+        self.faults: list[tuple[_Path, str]] = []
+        self._names = names
+
+    def called(self, value: Any, path: _Path) -> Any:
+        """Return the id of the attachment that a text calls; an id, and anything else, as it is."""
+        if not isinstance(value, str) or is_file_id(value):
+            return value
+        return self._id_of(value, path) or value
+
+    def without_names(self, value: Any, path: _Path) -> Any:
+        """Return a value with ids in place of {"$file": {"name": ...}} at any depth."""
+        if is_reference(value):
+            named = value.get(FILE)
+            is_name = (
+                step_of(value) is None and isinstance(named, dict) and isinstance(named.get("name"), str)
+            )
+            return (self._id_of(named["name"], path) or value) if is_name else value
+        if isinstance(value, dict):
+            return {name: self.without_names(child, (*path, name)) for name, child in value.items()}
+        if isinstance(value, list):
+            return [self.without_names(child, (*path, index)) for index, child in enumerate(value)]
+        return value
+
+    def _id_of(self, name: str, path: _Path) -> str | None:
+        found = self._names.id_of(name)
+        if found is None:
+            self.faults.append((path, self._names.fault_of(name)))
+        return found
 
 
 def place_of(wanted: Sequence[Mapping[str, Any]]) -> str:
@@ -124,7 +139,7 @@ def may_hold_files(schemas: Sequence[Mapping[str, Any]]) -> bool:
         is_open = not schema.keys() & {"type", "enum", "const", "anyOf"} or (
             schema.get("type") == "object" and schema.get("additionalProperties", True) is not False
         )
-        if is_open or schema.get("pattern") == ARTIFACT_PATTERN:
+        if is_open or "artifact_id" in members or schema.get("pattern") == ARTIFACT_PATTERN:
             return True
         waiting += [*schema.get("anyOf", ()), *members.values(), schema.get("items")]
     return True

@@ -5,7 +5,7 @@
 
 from orchestrator.sdk.action import action
 from orchestrator.sdk.context import AttachedFile, Context
-from orchestrator.sdk.errors import Failed, Retry
+from orchestrator.sdk.errors import Failed, NeedsReplan, Retry
 from orchestrator.sdk.local import LocalContext
 
-__all__ = ["AttachedFile", "Context", "Failed", "LocalContext", "Retry", "action"]
+__all__ = ["AttachedFile", "Context", "Failed", "LocalContext", "NeedsReplan", "Retry", "action"]

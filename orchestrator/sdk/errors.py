@@ -18,6 +18,16 @@ class Failed(Exception):
         super().__init__(message)
 
 
+class NeedsReplan(Failed):
+    """The plan does not fit what the action found: the step fails, and a model's plan is made again with the message.
+
+    Say what was found and what would fit. A client's or a recipe's plan is not replaced: its task fails.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("needs_replan", message)
+
+
 class Retry(Exception):
     """The action can't do its step now: the step runs again `after` seconds from now or later.
 

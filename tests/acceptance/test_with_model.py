@@ -1,8 +1,12 @@
 """A task with a model on the whole product: the fake server speaks the provider's protocol and is marked as fake."""
 
 import json
+import os
+import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,12 @@ import pytest
 import redis
 
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.process import crash_point
+from orchestrator.process.crash_point import Point
 from tests.acceptance.client import Client
-from tests.acceptance.conftest import client_of
+from tests.acceptance.conftest import Arm, client_of
 from tests.fake_llm.command import read_script
-from tests.fake_llm.server import FakeLLM
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -39,7 +45,7 @@ def _nothing_is_scripted(fake: FakeLLM) -> None:
 
 
 @pytest.fixture(scope="module")
-def model_stack(fake: FakeLLM) -> Iterator[Stack]:
+def model_stack(fake: FakeLLM, crash_points: Path) -> Iterator[Stack]:
     """A stack whose only model is the fake one."""
     environ = {
         "DATABASE_URL": "",
@@ -49,6 +55,9 @@ def model_stack(fake: FakeLLM) -> Iterator[Stack]:
         "LLM_CHAIN": "openai:fake-model",
         "LOG_LEVEL": "warning",
         "GRACE_SECONDS": "3",
+        "LEASE_SECONDS": "8",
+        "HEARTBEAT_SECONDS": "1",
+        crash_point.VARIABLE: str(crash_points),
         "RATE_LIMIT": "100000/minute",
     }
     with (
@@ -241,3 +250,66 @@ def test_a_plan_that_finds_nothing_is_made_again_once_and_the_new_one_passes(
     assert (task["metadata"]["repairs"], task["metadata"]["replans"]) == (0, 1)
     decision = next(item for item in client.trace(task["task_id"]) if item["kind"] == "replan")["data"]
     assert (decision["arms"], decision["effects"]) == (["retriever"], "read")
+
+
+PAUSE = {
+    "id": "pause",
+    "description": "",
+    "arm": "executor",
+    "action": "wait",
+    "inputs": {"seconds": 2},
+    "depends_on": [],
+    "acceptance_criteria": [],
+}
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Let a process do nothing inside the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [
+        ("judge", Point.COMMITTED_NOT_PUBLISHED),
+        ("planner", Point.MID_STATEMENT),
+        ("planner", Point.COMMITTED_NOT_PUBLISHED),
+    ],
+)
+def test_a_process_that_dies_while_a_task_is_planned_again_loses_nothing(
+    model_stack: Stack, client: Client, fake: FakeLLM, arm: Arm, *, kind: str, point: Point
+) -> None:
+    """The judge dies before it publishes the planner's row, the planner before or after it saves the second round."""
+    first = [INVENTORY, PAUSE, {**search_for("zeppelin", "search"), "depends_on": ["pause"]}]
+    second = [INVENTORY, search_for("refund", "look")]
+    fake.answer({"rationale": "", "confidence": 1, "steps": first}, match="Plan this task")
+    again = json.dumps({"rationale": "", "confidence": 1, "steps": second})
+    fake.add(Scripted(again, match="Plan the task again", stays=True))
+    manual = client.upload(MANUAL, filename="manual.md")
+    task_id = client.submit("Where are airships mentioned?", attachments=[manual], cache={"mode": "bypass"})
+
+    def told(wanted: str, times: int = 1) -> bool:
+        return [event["type"] for event in client.events(task_id)].count(wanted) >= times
+
+    wait_until(lambda: told("task.planned"), 30, "the first plan")
+    (pid,) = model_stack.pids(kind)
+    until, times = ("step.completed", 3) if kind == "judge" else ("task.replan", 1)
+    with stopped(pid):
+        wait_until(lambda: told(until, times), 30, f"{until} of the first round")
+        died = arm(point)
+
+    assert died() == pid
+    task = client.end_of(task_id)
+    assert (task["status"], task["result"]["validation_passed"]) == ("completed", True), task
+    events = client.events(task_id)
+    done = Counter(event["data"]["step"] for event in events if event["type"] == "step.completed")
+    assert done == Counter(["inventory", "pause", "search", "look"])
+    kinds = Counter(event["type"] for event in events)
+    assert (kinds["task.planned"], kinds["task.replan"], kinds["judge.verdict"]) == (2, 1, 2)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    wait_until(lambda: len(model_stack.pids(kind)) == 1, 40, f"{kind} to be back")

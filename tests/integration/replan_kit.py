@@ -3,10 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+from celery.exceptions import Ignore
+
 from orchestrator.lifecycle import submission
+from orchestrator.lifecycle.retry import retry
 from orchestrator.lifecycle.saved_round import SavedRound
 from orchestrator.models.caller import Caller
-from orchestrator.models.task_contract import Budget, Contract
+from orchestrator.models.task_contract import Contract
 from tests.fake_llm.server import FakeLLM
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer
@@ -38,16 +41,21 @@ class Replanner:
         self.fake = fake
         self.caller = ModelCaller(fake, tokens=2_000)
         self.process = process_of(engineer)
+        self.has_model = True
+
+    def allow_writes(self) -> None:
+        """Let models' plans write without asking a person."""
+        settings = replace(self.engineer.settings, approval_policy=())
+        self.process = replace(self.process, settings=settings)
 
     def submit(self, **contract: Any) -> str:
         """Submit a goal that only a model can plan; return the task's id."""
         settings = replace(self.engineer.settings, openai_api_key="k")
-        budget = contract.pop("budget", Budget(max_repairs=0))
         return submission.submit(
             self.engineer.engine,
             settings=settings,
             caller=Caller(TENANT),
-            contract=Contract(goal="Do the odd thing", budget=budget, **contract),
+            contract=Contract(goal="Do the odd thing", **contract),
         ).task_id
 
     def start(self, *plan: dict[str, Any], **contract: Any) -> str:
@@ -64,9 +72,30 @@ class Replanner:
         """Claim the newest plan row and return the claim and the attempt's outcome."""
         self.fake.answer(*[{"rationale": "", "confidence": 1, "steps": list(plan)}] * times)
         claim = self.engineer.take(task_id, "$plan")
-        attempt = AttemptContext.of(self.process, claim, open_models=lambda: self.caller.models)
+        return claim, self._attempt(claim)
+
+    def try_in_vain(self, task_id: str) -> bool:
+        """Claim the newest plan row, and tell whether the attempt ends without an outcome."""
+        try:
+            self._attempt(self.engineer.take(task_id, "$plan"))
+        except Ignore:
+            return True
+        return False
+
+    def retry(self, task_id: str) -> str:
+        """Retry an ended task and adopt its plan again; return the new task's id."""
+        again = retry(
+            self.engineer.engine, settings=self.engineer.settings, caller=Caller(TENANT), task_id=task_id
+        ).task_id
+        claim = self.engineer.take(again, "$plan")
+        self.adopt(claim, self._attempt(claim))
+        return again
+
+    def _attempt(self, claim: Any) -> Any:
+        open_models = (lambda: self.caller.models) if self.has_model else None
         concerns = [concern for concern in pipeline.PLAN if concern is not hold_lease]
-        return claim, pipeline.wrap(pipeline._plan, concerns)(attempt)
+        attempt = AttemptContext.of(self.process, claim, open_models=open_models)
+        return pipeline.wrap(pipeline._plan, concerns)(attempt)
 
     def adopt(self, claim: Any, outcome: Any) -> SavedRound:
         """Store the outcome of a planning attempt that gave a plan."""

@@ -1,6 +1,7 @@
 """Files flow between steps: a tool leaves them, later steps read them, and no step names a file that is not its own."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,6 +140,50 @@ def test_the_id_of_a_file_alone_does_not_let_a_step_read_it(
 
     assert read.error is not None
     assert "neither an attachment of this task nor a file that an earlier step left" in read.error["message"]
+
+
+HOSTILE = """
+import os, pathlib
+out = pathlib.Path(os.environ["OCTOLLM_OUT"])
+os.symlink("/etc/passwd", out / "link")
+os.symlink("/", out / "root")
+os.mkfifo(out / "pipe")
+(out / "one").write_text("x")
+os.link(out / "one", out / "two")
+(out / "large").write_bytes(b"x" * (16 * 2**20 + 1))
+os.truncate(os.open(out / "hole", os.O_CREAT | os.O_WRONLY), 2**25)
+for number in range(60):
+    (out / f"many-{number:02}").write_text("y")
+"""
+
+
+def test_only_regular_files_within_the_bounds_leave_the_sandbox(
+    engineer: Engineer, sandbox: SandboxStatus
+) -> None:
+    make, attached = script(engineer, HOSTILE)
+    task_id = engineer.start(make, attachments=(attached,))
+
+    left = do(engineer, task_id, "make", sandbox)
+
+    assert left.error is None, left.error
+    assert (left.output["exit_code"], left.output["stderr_tail"]) == (0, "")
+    assert [file["name"] for file in left.output["files"]] == [f"many-{number:02}" for number in range(50)]
+    assert left.warnings[0].startswith("17 files in $OCTOLLM_OUT are not kept: at most 50 regular files")
+
+
+def test_a_tenant_without_room_gets_an_error_that_says_so(engineer: Engineer, sandbox: SandboxStatus) -> None:
+    make, attached = script(engineer)
+    task_id = engineer.start(make, attachments=(attached,))
+    claim = engineer.take(task_id, "make")
+    process = process_of(engineer)
+    full = replace(process, settings=replace(engineer.settings, tenant_max_stored_bytes=10))
+
+    result = run_step(AttemptContext.of(full, claim, sandbox=sandbox))
+
+    assert result.error is not None
+    assert result.error["code"] == "output_too_large"
+    assert "may store 10 bytes of files" in result.error["message"]
+    assert result.error["details"] == {"setting": "TENANT_MAX_STORED_BYTES", "limit": 10}
 
 
 @pytest.mark.parametrize("tenant", [TENANT, "another"])

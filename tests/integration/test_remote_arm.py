@@ -23,6 +23,7 @@ from orchestrator.models.errors import (
     InvalidOutput,
     InvalidStepInput,
     MustWait,
+    NeedsReplan,
     OutcomeUnknown,
     StepError,
     Stopped,
@@ -108,6 +109,7 @@ def test_inputs_that_break_the_contract_are_not_sent(caller: Caller) -> None:
         (says(200, {"degrees": 21}), InvalidOutput, False),
         (says(200, b"\xff\xfe"), InvalidOutput, False),
         (says(204, b""), InvalidOutput, False),
+        (fails(422, "needs_replan"), NeedsReplan, False),
     ],
 )
 def test_each_answer_has_one_meaning(

@@ -39,7 +39,7 @@ def act(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Act:
     ) -> Assignment:
         head = "import asyncio\nfrom datetime import date\nfrom pydantic import BaseModel\n"
         head += "from orchestrator.models.errors import ToolFailed\n"
-        head += "from orchestrator.sdk import Context, Failed, Retry, action\n"
+        head += "from orchestrator.sdk import Context, Failed, NeedsReplan, Retry, action\n"
         arm = add_arm(monkeypatch, tmp_path, text, head=head, **(stated or {}))
         return replace(assignment(arm.arm_id, "act", inputs, files=files), **more)
 
@@ -238,10 +238,21 @@ def test_an_author_s_own_error_has_its_code_and_may_be_retried(act: Act) -> None
     later = run(
         act('@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    raise Retry("busy", after=7)\n')
     )
+    replan = run(
+        act(
+            '@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    raise NeedsReplan("a wide table")\n'
+        )
+    )
 
     assert own.status == ResultStatus.FAILED
     assert own.error == {"code": "unknown_city", "message": "no city", "retryable": False, "details": {}}
     assert taken.error["code"] == odd.error["code"] == "action_failed"
+    assert replan.error == {
+        "code": "needs_replan",
+        "message": "a wide table",
+        "retryable": False,
+        "details": {},
+    }
     assert later.error == {
         "code": "retry_later",
         "message": "busy",

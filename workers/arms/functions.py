@@ -19,6 +19,7 @@ from orchestrator.models.errors import (
     ActionFailed,
     InvalidOutput,
     InvalidStepInput,
+    NeedsReplan,
     OctoError,
     OutcomeUnknown,
     StepError,
@@ -133,6 +134,8 @@ def _run(function: FunctionAction, assignment: Assignment) -> StepResult:
         output = call.call(function, assignment.inputs, context)
     except errors.InvalidInputs as error:
         raise _invalid_input(assignment, error.found) from error
+    except errors.NeedsReplan as error:
+        return _failed(assignment, NeedsReplan.code, error.message, retryable=False)
     except errors.Failed as error:
         return _failed(assignment, _own_code(error.code), error.message, retryable=error.retryable)
     except errors.Retry as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from orchestrator.models.arm_errors import ArmFailed, ArmFailedForNow, ArmUnavailable
-from orchestrator.models.errors import OutcomeUnknown, StepError
+from orchestrator.models.errors import NeedsReplan, OutcomeUnknown, StepError
 from orchestrator.rules import strict_json
 
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
@@ -68,6 +68,8 @@ class Answer:
         message = f"The arm {arm_id} failed ({error.code}): {error.message}"
         if error.code == OutcomeUnknown.code:
             return OutcomeUnknown(message, details=details)
+        if error.code == NeedsReplan.code:
+            return NeedsReplan(message, details=details)
         return (ArmFailedForNow if error.retryable else ArmFailed)(message, details=details)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 MEBIBYTE = 1024**2
 LAUNCHER = Path(__file__).with_name("inside") / "launcher.py"
 REPORT = Path("/proc/self/fd/3")
-"""Where a tool writes its report: a pipe that the worker reads, so that no file leaves a sandbox."""
+"""Where a tool writes its report: a pipe that the worker reads, so that a tool writes no file outside of it."""
 
 
 class Isolation(StrEnum):
