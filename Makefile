@@ -69,10 +69,11 @@ lint: setup ## format, lint, spelling, types, import contracts
 	lint-imports
 
 bench: setup ## run the benchmarks; the figures are this machine's
-	@for script in $(filter-out bench/attack.py bench/effects.py bench/model_check.py,$(wildcard bench/*.py)); do echo "== $$script"; python "$$script" || exit 1; done
+	@for script in $(filter-out bench/attack.py bench/effects.py bench/model_check.py bench/model_goals.py,$(wildcard bench/*.py)); do echo "== $$script"; python "$$script" || exit 1; done
 
-model-check: setup ## ask the configured model for plans and print which are right; CALLS=20 SECONDS=600
-	@python bench/model_check.py $(if $(CALLS),--calls $(CALLS)) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+model-check: setup ## six goals of users with the configured model, then its plans; CALLS=20 SECONDS=600, MODEL=local: a small one, goals only
+	@$(if $(filter local,$(MODEL)),scripts/local-model) python bench/model_goals.py $(ARGS)
+	@$(if $(filter local,$(MODEL)),true,python bench/model_check.py $(if $(CALLS),--calls $(CALLS)) $(if $(SECONDS),--seconds $(SECONDS)))
 
 chaos: setup ## kill, freeze, empty and repeat everything while tasks run, then audit; SECONDS=60 SEED=n
 	@python bench/chaos.py $(CHAOS)

@@ -38,7 +38,7 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.errors import InvalidPlan, StepError
 from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
-from orchestrator.models.task_contract import Contract
+from orchestrator.models.task_contract import Budget, Contract
 from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, Verdict
 from orchestrator.planner.by_model import Ask, PlanProposal, plan_by_model
 from orchestrator.planner.catalogue import choose_actions
@@ -163,7 +163,7 @@ class Site:
     def run(self, goal: PlanGoal, *, tenant: str, ask: Ask, figures: Figures) -> None:
         """Plan a goal of a tenant by `ask`, and end its task as a judge of shapes would."""
         engineer = Engineer(self.engine, self.settings)
-        contract = Contract(goal=goal.goal)
+        contract = Contract(goal=goal.goal, budget=Budget(max_replans=0))
         task_id = submission.submit(
             self.engine, settings=self.settings, caller=Caller(tenant), contract=contract
         ).task_id

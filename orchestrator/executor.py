@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from orchestrator.lifecycle import approvals, loops
+from orchestrator.lifecycle import approvals, early_steps, loops
+from orchestrator.lifecycle.early_steps import NO_EARLY_STEPS, SettledSteps
 from orchestrator.lifecycle.event_payloads import (
     attempt_decision,
     queued_events,
@@ -50,12 +51,20 @@ def adopt(
     """
     task = open_task(conn, claim)
     finish_row(conn, claim, StepState.DONE, {"plan": plan.to_record()})
+    early = early_steps.settle(conn, claim, plan)
     reuse = _reuse(conn, claim, plan, routes)
     layout, recorded = planned_round(
-        task.id, plan, routes=routes, priority=task.priority, reuse=reuse, number=task.round + 1
+        task.id,
+        plan,
+        routes=routes,
+        priority=task.priority,
+        reuse=reuse,
+        number=task.round + 1,
+        early=early,
     )
     # a round of another plan has another plan_id: so the two kinds of rounds are told apart
-    return save_round(conn, replace(task, plan_id=None), plan, layout, recorded, settings=settings)
+    saved = save_round(conn, replace(task, plan_id=None), plan, layout, recorded, settings=settings)
+    return replace(saved, stopped=early.stopped)
 
 
 def planned_round(
@@ -66,6 +75,7 @@ def planned_round(
     priority: str,
     reuse: RoundReuse,
     number: int = 1,
+    early: SettledSteps = NO_EARLY_STEPS,
 ) -> tuple[RoundLayout, RoundFacts]:
     """Return the layout of the first round of a plan, and what it adds to the task's events and trace."""
     reused = {name: row.id for name, row in reuse.kept.items()}
@@ -74,27 +84,36 @@ def planned_round(
         number=number,
         priority=Priority(priority).broker_priority,
         routes={name: Offer(route["arm"], route["action"]) for name, route in routes.items()}
-        | {name: row.offer for name, row in reuse.kept.items()},
+        | {name: row.offer for name, row in reuse.kept.items()}
+        | {name: step.offer for name, step in early.taken.items()},
         reruns=reuse.reruns,
         kept=reused,
         feedback=reuse.feedback,
         repeats=reuse.repeats,
+        early=early.taken,
         earlier=_earlier_loops(plan, reuse),
     )
     graph = [
         {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
         for step in plan.steps
     ]
+    became = early.to_record()
     decisions: dict[str, Mapping[str, Any]] = {
-        "plan": plan.to_record(),
-        "route": {name: route for name, route in routes.items() if name in reuse.reruns},
+        "plan": plan.to_record() | ({"early": became} if became else {}),
+        # those of early steps were told when they began
+        "route": {
+            name: route for name, route in routes.items() if name in reuse.reruns and name not in early.taken
+        },
     }
     if reused:
         decisions["reuse"] = {"steps": reused, "reruns": sorted(reuse.reruns)}
     # in a later round a kept step has no row of its own
     kept = {"kept": sorted(reused)} if number > 1 else {}
     facts = [
-        ("task.planned", {"mode": plan.mode, "steps": graph, **kept}),
+        (
+            "task.planned",
+            {"mode": plan.mode, "steps": graph, **kept, **({"early": became} if became else {})},
+        ),
         *(reused_event(layout, row) for row in reuse.kept.values() if number == 1),
     ]
     return layout, RoundFacts(facts, decisions)
@@ -153,7 +172,8 @@ def complete(
         ],
         round_number=claim.round,
         decisions={"attempt": attempt_decision(claim, result, finished)},
-        progress=True,
+        # the number of the plan's steps is not known before it is complete
+        progress=claim.round > 0,
     )
     approvals.request(conn, task, begun)
     return StepCompletion(finished.seconds, begun)

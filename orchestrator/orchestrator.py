@@ -199,7 +199,8 @@ class TaskLoop:
         `planned_at` (time.monotonic()) is when routing began.
         """
         saved = executor.adopt(conn, claim, plan, routes=routes, settings=self.settings)
-        return Transition([canvas.round_chord(self.app, saved)], _planned(plan, saved, planned_at=planned_at))
+        report = _planned(plan, saved, planned_at=planned_at)
+        return Transition([canvas.round_chord(self.app, saved)], _stopping(self.hints, saved, report))
 
     def adopt_at_once(
         self,
@@ -318,6 +319,15 @@ def _planned(plan: Plan, saved: SavedRound, *, planned_at: float) -> Callable[[]
         log.info("task.planned", steps=len(plan.steps), mode=plan.mode, released=len(saved.header))
 
     return report
+
+
+def _stopping(hints: Hints, saved: SavedRound, report: Callable[[], None]) -> Callable[[], None]:
+    def stop_and_report() -> None:
+        if any(row.former_state == StepState.RUNNING for row in saved.stopped):
+            hints.stop(saved.judge.task_id)
+        report()
+
+    return stop_and_report
 
 
 def report_end(hints: Hints, ended: Ended) -> None:

@@ -49,6 +49,7 @@ class ModelSettings:
     plan_hints: str = setting(one_of("on", "off"), default="on")
     llm_flavour: str = setting(one_of("auto", "openai", "openai-compatible"), default="auto")
     llm_stream: str = setting(one_of("on", "off"), default="on")
+    plan_streaming: str = setting(one_of("on", "off"), default="on")
     llm_rpm: Mapping[str, int] | None = setting(parse_limits, default=None)
     llm_tpm: Mapping[str, int] | None = setting(parse_limits, default=None)
     llm_prices: Mapping[str, Price] | None = setting(parse_prices, default=None)

@@ -44,7 +44,7 @@ def adopt(
     """Save a task's first round and open its chord, whose body is the encoded message of the judge.
 
     None for a retry and for another plan of a task, which may keep earlier results, for a plan with a step that a
-    person must approve or with a for_each, and for a task whose priority was raised.
+    person must approve, that may have begun early or with a for_each, and for a task whose priority was raised.
     """
     if (
         claim.round
@@ -73,8 +73,10 @@ def complete(
 ) -> StepCompletion | None:
     """Close a step and release what it frees, or the judge.
 
-    None for a step that found no budget left, a skipped one, and a part of a for_each that is not done.
+    None for an early step, one that found no budget left, a skipped one, and a part of a for_each that is not done.
     """
+    if claim.chord_id is None:
+        return None
     if result.error is not None and result.error["code"] == BudgetExceeded.code:
         return None
     if result.status is ResultStatus.SKIPPED or (

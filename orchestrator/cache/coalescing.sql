@@ -205,12 +205,13 @@ ORDER BY f.leader_id
 LIMIT %(limit)s;
 
 -- name: read_executed
--- Returns every step row of the task, in all rounds, with the state of the latest row of that step.
+-- Returns every step row of the task, in all rounds, with the state of the latest row of that step. What began early
+-- and is not in the plan is in no round.
 SELECT coalesce(s.spec ->> 'arm', s.arm) AS arm, s.spec ->> 'action' AS action,
     first_value(s.state) OVER (PARTITION BY s.name ORDER BY s.round DESC) AS state,
     coalesce((s.result -> 'provenance' ->> 'memo_age_seconds')::float8, 0) AS age_seconds
 FROM steps s
-WHERE s.task_id = %(task_id)s AND s.kind = 'step';
+WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.round > 0;
 
 -- name: read_key_parts
 -- Returns the parts of a task's cache key.

@@ -50,6 +50,13 @@ class Refused(Exception):
     """
 
 
+class StoreAgain(Exception):
+    """The outcome has become that of a part of another chord while it was stored.
+
+    Raised by a task's `on_stored`; everything rolls back, and the outcome is stored from the beginning.
+    """
+
+
 class ChordState(StrEnum):
     """The state of a chord."""
 

@@ -15,7 +15,7 @@ from kombu.utils.encoding import ensure_bytes
 from sqlalchemy import Connection
 
 from orchestrator.chord import results
-from orchestrator.chord.chord import EncodedResult
+from orchestrator.chord.chord import EncodedResult, StoreAgain
 from orchestrator.chord.database import Database, is_transient
 from orchestrator.connections.server_url import driver_url
 
@@ -84,7 +84,7 @@ class ResultBackend(BaseBackend):
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Return whether Celery may retry the operation."""
-        return is_transient(exc)
+        return is_transient(exc) or isinstance(exc, StoreAgain)
 
     def on_backend_retryable_error(self, exc: Exception) -> None:
         """Do nothing: the pool has already dropped the broken connection."""

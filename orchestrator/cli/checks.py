@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -109,6 +110,13 @@ def redis(known: Settings) -> Iterator[CheckResult]:
         yield failure("redis", f"it does not answer as expected ({error})", "correct REDIS_URL")
     finally:
         client.close()
+
+
+def environments(index_url: str | None) -> str:
+    """Return whether packages with dependencies can be tested; shows of the URL only its host."""
+    if index_url is None:
+        return "off; set PIP_INDEX_URL to test packages with what they depend on"
+    return f"packages are tested with what they depend on, from {urlsplit(index_url).hostname}"
 
 
 def sandbox(least: str) -> CheckResult:

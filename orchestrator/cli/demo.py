@@ -17,7 +17,7 @@ from orchestrator.cli.exit_status import ExitStatus, status_of_task
 from orchestrator.cli.output import print_env_file
 from orchestrator.cli.task_report import print_report, read_decisions
 from orchestrator.cli.tasks import upload
-from orchestrator.cli.up import EXAMPLES, FLAWED, SAMPLE
+from orchestrator.cli.up import DEPENDENT, EXAMPLES, FLAWED, SAMPLE
 from orchestrator.cli.watch import choose_display, follow
 from orchestrator.devserver.stack import Stack
 from orchestrator.devserver.state_directory import new_home
@@ -49,7 +49,8 @@ def test_that_octollm_demo_added_to_fail():
 @click.option(
     "--package",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The package to audit; its tests are run in a sandbox. [default: examples/sample_package]",
+    help="The package to audit; its tests are run in a sandbox. [default: examples/sample_package, "
+    "with PIP_INDEX_URL examples/package_with_dependency]",
 )
 @click.option(
     "--reject",
@@ -65,6 +66,13 @@ def demo(package: Path | None, reject: bool) -> int:
     if package is None and not EXAMPLES.is_dir():
         raise click.UsageError(f"{EXAMPLES} comes with a source checkout: pass --package DIR")
     print_env_file()
+    has_index = bool(settings.read_texts().get("PIP_INDEX_URL"))
+    if package is None and not reject:
+        package = DEPENDENT if has_index else SAMPLE
+        if not has_index:
+            click.echo(
+                "No package index is configured: with PIP_INDEX_URL a package with a dependency is audited."
+            )
     with _directory(package, spoiled=reject) as directory:
         status = _audit(directory)
     if not reject:
@@ -118,7 +126,7 @@ def _client(stack: Stack) -> ApiClient:
 def _directory(package: Path | None, *, spoiled: bool) -> Iterator[Path]:
     """Yield the directory to audit; if `spoiled`, the flawed example or a copy of `package` with a failing test."""
     if package is None or not spoiled:
-        yield package or (FLAWED if spoiled else SAMPLE)
+        yield package or FLAWED
         return
     with tempfile.TemporaryDirectory(prefix="octollm-demo-") as scratch:
         copy = Path(scratch) / package.resolve().name

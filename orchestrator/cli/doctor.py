@@ -81,6 +81,8 @@ def _check(client: ApiClient) -> Iterator[CheckResult]:
         yield from check_models(list(describe(known, LearnedFacts(open_redis(known.redis_url)))))
     yield from check_api(client)
     yield checks.sandbox(known.executor_min_isolation if known else "basic")
+    if known:
+        yield ok("environments", checks.environments(known.pip_index_url))
 
 
 def check_recipes(found: Recipes) -> Iterator[CheckResult]:

@@ -108,6 +108,7 @@ class TaskProgress:
     status: str = "queued"
     activity: str = "waiting for a planner"
     round: int = 1
+    is_planned: bool = False
     percentage: int = 0
     steps: dict[str, StepProgress] = field(default_factory=dict)
     verdict: dict[str, Any] | None = None
@@ -142,9 +143,11 @@ class TaskProgress:
 
     def _apply_task(self, kind: str, data: dict[str, Any]) -> None:
         if kind == "task.planned":
-            self.status, self.activity = "processing", "executing"
+            self.status, self.activity, self.is_planned = "processing", "executing", True
             self.round = data.get("round", self.round)
-            kept = {name: self.steps[name] for name in data.get("kept", []) if name in self.steps}
+            # what an earlier round did, and what began while the plan was written, and the plan has
+            early = [name for name, what in data.get("early", {}).items() if what != "dropped"]
+            kept = {name: self.steps[name] for name in [*data.get("kept", []), *early] if name in self.steps}
             self.steps = {
                 step["step"]: kept.get(step["step"]) or StepProgress(step["step"], step.get("arm", ""))
                 for step in data.get("steps", [])
@@ -219,7 +222,7 @@ class TaskProgress:
     def _raise_percentage(self) -> None:
         """Count as the server does: 5 for the plan, 85 for the steps, 100 at the end; never decreases."""
         percent = 0
-        if self.steps:
+        if self.steps and self.is_planned:
             done = sum(step.is_final() for step in self.steps.values())
             percent = _PLANNED_PERCENT + _STEPS_PERCENT * done // len(self.steps)
         self.percentage = 100 if self.is_final() else max(self.percentage, percent)

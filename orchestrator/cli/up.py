@@ -10,6 +10,7 @@ import click
 
 import orchestrator
 from orchestrator import settings
+from orchestrator.cli.checks import environments
 from orchestrator.cli.output import print_env_file
 from orchestrator.devserver import state_directory
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
@@ -19,6 +20,7 @@ from orchestrator.planner.recipes import recipes
 EXAMPLES = Path(orchestrator.__file__).parents[1] / "examples"
 SAMPLE = EXAMPLES / "sample_package"
 FLAWED = EXAMPLES / "flawed_package"
+DEPENDENT = EXAMPLES / "package_with_dependency"
 _FLOWER_PORT = "5555"
 
 
@@ -77,7 +79,9 @@ def _guide(stack: Stack, *, flower: bool) -> Iterator[str]:
     else:
         yield "  Flower  off; set FLOWER_BASIC_AUTH=user:password to start it"
     yield f"  logs    {stack.home / 'log'}"
-    models = settings.load(stack.environ).models
+    known = settings.load(stack.environ)
+    yield f"  index   {environments(known.pip_index_url)}"
+    models = known.models
     if models:
         yield "models plan and judge: " + ", ".join(map(str, models))
     else:

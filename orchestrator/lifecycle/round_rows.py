@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
+from orchestrator.memory.early_steps import EarlyStep
 from orchestrator.memory.steps import StepMessage
 from orchestrator.models.approval import Gate
 from orchestrator.models.arm_capability import ARMS, queue_of
-from orchestrator.models.execution_state import JUDGE_STEP, StepKind
+from orchestrator.models.execution_state import JUDGE_STEP, StepKind, StepState
 from orchestrator.models.ids import chord_id, step_id
 from orchestrator.models.loop import LOOP_ARM, MEMBER, Part, spread_name
 from orchestrator.models.plan import Offer, Plan, PlanStep
@@ -36,7 +37,8 @@ class RoundLayout:
     `kept` maps the names of finished steps to the ids of their rows, which belong to earlier rounds or, in the first
     round of a retry, to the task that it repeats. `feedback` maps the faulty steps to the judge's explanation, `routes`
     each step to the arm and the action that do it. `repeats` are steps whose action must not run
-    twice and took effect before, or may have. `earlier` is for steps with for_each that ran before.
+    twice and took effect before, or may have. `earlier` is for steps with for_each that ran before. `early` are those
+    that began before the plan was complete, by name.
     """
 
     task_id: str
@@ -47,11 +49,20 @@ class RoundLayout:
     kept: Mapping[str, str] = field(default_factory=dict)
     feedback: Mapping[str, str] = field(default_factory=dict)
     repeats: Collection[str] = ()
+    early: Mapping[str, EarlyStep] = field(default_factory=dict)
     earlier: Mapping[str, "EarlierLoop"] = field(default_factory=dict)
 
     def row_id(self, name: str) -> str:
         """Return the id of a step's row in this round."""
-        return step_id(self.task_id, round_number=self.number, name=name)
+        early = self.early.get(name)
+        return early.id if early else step_id(self.task_id, round_number=self.number, name=name)
+
+    def waits_for(self, name: str) -> bool:
+        """Tell whether a step that depends on this one waits for it."""
+        if name in self.early:
+            return self.early[name].state is not StepState.DONE
+        # a dependency that is neither run again nor done is never met: the step stays blocked
+        return name in self.reruns or name not in self.kept
 
 
 def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str, Any]]:
@@ -59,7 +70,8 @@ def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str
 
     Of the unblocked steps, those that a person must approve wait; of the others, the `max_parallel` ones with the
     longest paths are queued, the rest is held. The kept
-    steps of a retry have rows in the state `done`; if all steps are kept, the judge is queued.
+    steps of a retry have rows in the state `done`; if all steps are kept, the judge is queued. Early steps keep their
+    state, except that a held one is queued like the others.
     """
     lengths = path_lengths(plan)
     steps = [
@@ -76,21 +88,36 @@ def rows(plan: Plan, layout: RoundLayout, *, max_parallel: int) -> list[dict[str
         (row for row in unblocked if row["state"] == "held"),
         key=lambda row: (-row["path_length"], row["name"]),
     )
-    for row in free[:max_parallel]:
+    for row in free[: max(0, max_parallel - sum(row["has_begun"] for row in steps))]:
         row["state"] = "queued"
     reused = [
         _reused_row(step, layout, position=position, path_length=lengths[step.id])
         for position, step in enumerate(plan.steps)
         if layout.number == 1 and step.id in layout.kept
     ]
-    return [*reused, *steps, _judge_row(layout)]
+    is_over = all(row["state"] in ("done", "failed", "blocked") for row in steps)
+    return [*reused, *steps, _judge_row(layout, is_due=is_over and bool(layout.early or not steps))]
 
 
 def messages(rows: Sequence[Mapping[str, Any]]) -> list[StepMessage]:
-    """Return the messages of the step rows that join the round's chord, queued or waiting; the longest path first."""
-    begun = [row for row in rows if row["state"] in ("queued", "waiting") and row["kind"] == StepKind.STEP]
+    """Return the messages of the step rows that join the round's chord, the longest path first.
+
+    These are the queued ones, which are published, those that wait for a person, and early steps that run or were
+    published before.
+    """
+    begun = [
+        {**row, "state": StepState.RUNNING.value} if row.get("has_begun") else row
+        for row in rows
+        if row["state"] in ("queued", "waiting", "running") and row["kind"] == StepKind.STEP
+    ]
     begun.sort(key=lambda row: (-row["path_length"], row["name"]))
     return [StepMessage(**{field.name: row[field.name] for field in fields(StepMessage)}) for row in begun]
+
+
+def early_row(step: PlanStep, layout: RoundLayout, *, position: int) -> dict[str, Any]:
+    """Return the row of a step that begins before its plan is complete: of round 0, and of no chord yet."""
+    row = _step_row(Plan((step,)), step, layout, position=position, path_length=1)
+    return {**row, "chord_id": None}
 
 
 def judge_message(layout: RoundLayout) -> StepMessage:
@@ -132,8 +159,7 @@ def _step_rows(
 def _step_row(
     plan: Plan, step: PlanStep, layout: RoundLayout, *, position: int, path_length: int
 ) -> dict[str, Any]:
-    # a dependency that is neither run again nor done is never met: the step stays blocked
-    unmet = [name for name in step.depends_on if name in layout.reruns or name not in layout.kept]
+    unmet = [name for name in step.depends_on if layout.waits_for(name)]
     followers = [
         other.id if other.for_each is None else spread_name(other.id)
         for other in plan.steps
@@ -142,18 +168,22 @@ def _step_row(
     offer = layout.routes[step.id]
     repeats = step.id in layout.repeats
     approval = repetition(step.id, step.approval) if repeats else step.approval
+    early = layout.early.get(step.id)
     return {
         **_common(layout, step.id, offer.arm),
         "kind": "step",
         "chord_id": chord_id(layout.task_id, round_number=layout.number),
         "spec": {**_spec(step, offer, position), "inputs": _inputs(step, layout), "approval": approval,
-                 "feedback": layout.feedback.get(step.id), **({"repeats": True} if repeats else {})},
+                 "feedback": layout.feedback.get(step.id), **({"repeats": True} if repeats else {}),
+                 **({"early": early.state.value} if early else {})},
         "bindings": {name: layout.kept.get(name) if name not in layout.reruns else layout.row_id(name)
                      for name in step.depends_on},
         "waiting": len(unmet),
         "unblocks": [layout.row_id(name) for name in followers],
         "path_length": path_length,
-        "state": "blocked" if unmet else "held",
+        "state": early.state.value if early else "blocked" if unmet else "held",
+        "is_early": early is not None,
+        "has_begun": early is not None and early.state in (StepState.QUEUED, StepState.RUNNING),
         "gate": "closed" if approval is not None else None,
     }  # fmt: skip
 
@@ -188,7 +218,7 @@ def repetition(step: str, approval: Mapping[str, Any] | None) -> dict[str, Any]:
     return gate.to_record()
 
 
-def _judge_row(layout: RoundLayout) -> dict[str, Any]:
+def _judge_row(layout: RoundLayout, *, is_due: bool) -> dict[str, Any]:
     return {
         **_common(layout, JUDGE_STEP, JUDGE_ARM),
         "kind": "judge",
@@ -198,7 +228,7 @@ def _judge_row(layout: RoundLayout) -> dict[str, Any]:
         "waiting": 0,
         "unblocks": [],
         "path_length": 1,
-        "state": "blocked" if layout.reruns else "queued",
+        "state": "queued" if is_due else "blocked",
     }
 
 

@@ -10,11 +10,11 @@ from orchestrator.auth import permit
 from orchestrator.lifecycle import approvals
 from orchestrator.lifecycle.event_payloads import queued_events
 from orchestrator.lifecycle.round_rows import RoundLayout, judge_message, latest_end, messages, rows
-from orchestrator.memory import rounds
+from orchestrator.memory import early_steps, rounds
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.events import Fact
 from orchestrator.memory.rounds import NewRound
-from orchestrator.memory.steps import StepMessage
+from orchestrator.memory.steps import Fenced, StepMessage
 from orchestrator.memory.tasks import LockedTask
 from orchestrator.models.execution_state import Phase
 from orchestrator.models.ids import chord_id, new_plan_id
@@ -24,11 +24,15 @@ from orchestrator.settings import Settings
 
 @dataclass(frozen=True)
 class SavedRound:
-    """A saved round; its released and waiting steps are the header of the chord to publish, its judge is the body."""
+    """A saved round; its released and waiting steps are the header of the chord to publish, its judge is the body.
+
+    `stopped` are steps that began before the plan was complete, and that it does not have.
+    """
 
     chord_id: str
     header: Sequence[StepMessage]
     judge: StepMessage
+    stopped: Sequence[Fenced] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ def save_round(
     rounds.save(
         conn, new, facts, decisions=recorded.decisions, redispatch_seconds=settings.redispatch_seconds
     )
+    if new.early_rows:
+        early_steps.move(conn, task.id, new.early_rows, redispatch_seconds=settings.redispatch_seconds)
     begun = messages(new.rows)
     approvals.request(conn, task, begun)
     return SavedRound(new.chord_id, begun, judge_message(layout))

@@ -147,6 +147,7 @@ CALLERS: Final[Mapping[str, Sequence[str]]] = {
     # whoever may end a task
     "octollm_withdraw_1": ("octollm_api", "octollm_rounds", "octollm_arm", "octollm_sweeper"),
     "octollm_withdraw_outcome_1": ("octollm_arm", "octollm_sweeper"),
+    "octollm_move_early_1": ("octollm_rounds",),
 }
 """Which roles may call the functions that change rows with their owner's rights."""
 

@@ -71,6 +71,16 @@ class NewRound:
     rows: Sequence[Mapping[str, Any]]
 
     @property
+    def new_rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return the rows that are inserted: not those of early steps, which are there."""
+        return [row for row in self.rows if not row.get("is_early")]
+
+    @property
+    def early_rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of early steps, which move into the round."""
+        return [row for row in self.rows if row.get("is_early")]
+
+    @property
     def has_gates(self) -> bool:
         """Tell whether a person must approve one of its steps."""
         return any(row.get("gate") is not None for row in self.rows)
@@ -97,7 +107,7 @@ def save(
             "chord_id": new.chord_id,
             "plan": record.encode(new.plan.to_record()),
             "phase": new.phase,
-            "rows": record.encode(new.rows),
+            "rows": record.encode(new.new_rows),
             "count": len(facts),
             "events": as_events(facts),
             "decisions": as_decisions(decisions),

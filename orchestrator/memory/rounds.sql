@@ -77,7 +77,7 @@ CROSS JOIN LATERAL (
         s.spec ->> 'feedback' IS NOT NULL AS was_repaired
     FROM steps s
     LEFT JOIN steps origin ON origin.id = s.reuses
-    WHERE s.task_id = r.task_id AND s.kind = 'step' AND s.round <= r.number AND s.parent IS NULL
+    WHERE s.task_id = r.task_id AND s.kind = 'step' AND s.round BETWEEN 1 AND r.number AND s.parent IS NULL
     ORDER BY s.name, s.round DESC
 ) latest
 WHERE r.task_id = %(task_id)s AND r.number = %(number)s

@@ -251,10 +251,11 @@ ORDER BY s.due, s.id
 LIMIT %(limit)s;
 
 -- name: results_of
--- Read the latest row of every step of the plan with its result, including results kept from earlier rounds. For a
--- reused step it returns the row that holds the result; for one with for_each, the row that gathers its items. A step that must not run twice took effect, or may have, if it
--- is done in any round, or if nobody knows what became of its effect, or if its error says that it may have acted, or if
--- it asked about that before it ran.
+-- Read the latest row of every step of the plan with its result, including results kept from earlier rounds. What
+-- began early and is not in the plan stays in round 0 and counts for nothing. For a reused step it returns the row
+-- that holds the result; for one with for_each, the row that gathers its items. A step that must not run twice took
+-- effect, or may have, if it is done in any round, or if nobody knows what became of its effect, or if its error
+-- says that it may have acted, or if it asked about that before it ran.
 SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task_id, s.task_id) AS task_id, s.name,
     coalesce(s.spec ->> 'arm', s.arm) AS arm, s.spec ->> 'action' AS action, s.state, s.round, coalesce(s.result, origin.result) AS result,
     s.spec ->> 'feedback' IS NOT NULL AS was_repaired,
@@ -270,7 +271,7 @@ SELECT DISTINCT ON (s.name) coalesce(s.reuses, s.id) AS id, coalesce(origin.task
     )) OVER (PARTITION BY s.name) AS took_effect
 FROM steps s
 LEFT JOIN steps origin ON origin.id = s.reuses
-WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.round <= %(round)s AND s.parent IS NULL
+WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.round BETWEEN 1 AND %(round)s AND s.parent IS NULL
 ORDER BY s.name, s.round DESC;
 
 -- name: postgres_up_seconds

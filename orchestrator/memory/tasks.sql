@@ -88,7 +88,8 @@ FROM (
 
 -- name: steps_of
 -- Read the latest row of every step, in the plan's order. A reused result is read from its own row. A task that was
--- planned again has rows of steps that its plan no longer has. Of a step with for_each the items are counted by state.
+-- planned again has rows of steps that its plan no longer has. Before the task has a plan these are the steps that
+-- began early. Of a step with for_each the items are counted by state.
 SELECT latest.*, CASE
     WHEN t.round <= 1 THEN true
     ELSE EXISTS (
@@ -113,6 +114,7 @@ FROM tasks t, (
     FROM steps s
     LEFT JOIN steps origin ON origin.id = s.reuses
     WHERE s.task_id = %(task_id)s AND s.kind = 'step' AND s.parent IS NULL
+        AND (s.round > 0 OR (SELECT t.round FROM tasks t WHERE t.id = %(task_id)s) = 0)
     ORDER BY s.name, s.round DESC
 ) latest
 WHERE t.id = %(task_id)s

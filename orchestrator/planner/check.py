@@ -64,16 +64,14 @@ def check_plan(
         raise InvalidPlan(
             f"the plan breaks a rule: {many[0]}", details={"errors": [{"field": "steps", "message": many[0]}]}
         )
-    limits = origin.limits if origin else None
-    ground = StepGround(
-        visible_arms(tenant, named=_arms_named(items[:MAX_STEPS])),
+    ground = _ground_of(
+        items,
         tenant,
-        [item.sha256 if isinstance(item, Attachment) else item for item in attachments],
-        names=AttachmentNames([item for item in attachments if isinstance(item, Attachment)]),
-        effects=contract.effects if contract else EFFECTS[-1],
-        assigned_arm=contract.assigned_arm if contract else None,
+        attachments,
+        contract,
         pins=not is_ours and (origin is None or origin.mode == "client"),
     )
+    limits = origin.limits if origin else None
     if limits:
         ground = _limited(ground, limits)
     read = [
@@ -104,6 +102,41 @@ def check_plan(
         rationale = record.get("rationale") if isinstance(record, Mapping) else ""
         origin = PlanOrigin("client", rationale or "")
     return Plan(steps, origin.mode, origin.rationale, dict(origin.provenance), answer)
+
+
+@bounded_work()
+@shared_work()
+def check_alone(
+    record: Mapping[str, Any], *, tenant: str | None, attachments: Sequence[Attachment], contract: Contract
+) -> PlanStep | None:
+    """Return a step of a plan of ours that is not complete yet; None if it breaks a rule that needs no other step."""
+    faults = PlanFaults()
+    if together_faults(schemas_in([record])):
+        return None
+    ground = _ground_of([record], tenant, attachments, contract, pins=False)
+    read = read_step(record, "steps.0", ground=ground, faults=faults)
+    placed = fitting([read if read and read.arm else None], ground)
+    check_data_flow(placed, ground, faults, is_ours=True)
+    return None if faults.found else placed[0]
+
+
+def _ground_of(
+    items: Sequence[Any],
+    tenant: str | None,
+    attachments: Sequence[str | Attachment],
+    contract: Contract | None,
+    *,
+    pins: bool,
+) -> StepGround:
+    return StepGround(
+        visible_arms(tenant, named=_arms_named(items[:MAX_STEPS])),
+        tenant,
+        [item.sha256 if isinstance(item, Attachment) else item for item in attachments],
+        names=AttachmentNames([item for item in attachments if isinstance(item, Attachment)]),
+        effects=contract.effects if contract else EFFECTS[-1],
+        assigned_arm=contract.assigned_arm if contract else None,
+        pins=pins,
+    )
 
 
 def _limited(ground: StepGround, limits: PlanLimits) -> StepGround:

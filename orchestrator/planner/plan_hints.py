@@ -78,7 +78,7 @@ def _ending(plan: EarlierPlan) -> Iterator[str]:
     yield f"This plan failed: {plan.error_code}." if plan.error_code else "Not all of it was proved."
     numbers = {step["id"]: number for number, step in enumerate(plan.steps, 1)}
     for name, code in (plan.failed or {}).items():
-        yield f"Step {numbers.get(name, '?')}: {code}."
+        yield f"Step {numbers.get(name.partition('[')[0], '?')}: {code}."
     for text in plan.unmet:
         yield f"Not met: {' '.join(text.split())}."
 

@@ -21,6 +21,7 @@ class Point(StrEnum):
     PUBLISHED_NOT_ACKNOWLEDGED = "published-not-acknowledged"
     MID_STATEMENT = "mid-statement"
     SUBMITTED_NOT_PUBLISHED = "submitted-not-published"
+    BEGUN_EARLY_NOT_PUBLISHED = "begun-early-not-published"
     JUDGED_NOT_FINISHED = "judged-not-finished"
     CLAIMED_NOT_BEGUN = "claimed-not-begun"
     BEGUN_NOT_CALLED = "begun-not-called"

@@ -32,7 +32,7 @@ def signature(app: Celery, message: StepMessage) -> "Signature[Any]":
     }
     if message.chord_id is not None:
         options["group_id"] = message.chord_id
-    if message.state == StepState.WAITING:
+    if message.state != StepState.QUEUED:
         options[JOINS_ONLY] = True
     name = TASK_NAMES[StepKind(message.kind)]
     return app.signature(name, args=(message.task_id, message.name), immutable=True, **options)

@@ -1,7 +1,7 @@
 """The server side of OpenAI's Chat Completions and Embeddings and Anthropic's Messages: JSON and SSE."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
@@ -264,6 +264,18 @@ class AnthropicWire:
             "cache_read_input_tokens": answer.cached_tokens,
             "cache_creation_input_tokens": 0,
         }
+
+
+def held_at(events: Sequence[bytes], answer: Answer, text: str) -> int:
+    """Return how many events of a stream bring the answer up to the end of `text`."""
+    needed = answer.text.index(text) + len(text)
+    parts, sent = list(_parts(answer.text)), 0
+    for number, event in enumerate(events, start=1):
+        if parts and json.dumps(parts[0])[1:-1].encode() in event:
+            sent += len(parts.pop(0))
+            if sent >= needed:
+                return number
+    raise ValueError(f"the stream does not bring {text!r}")
 
 
 def _parts(text: str, *, size: int = 24) -> Iterator[str]:

@@ -24,6 +24,7 @@ from tests.fake_llm.protocols import (
     OpenAIWire,
     ResponsesWire,
     Wire,
+    held_at,
 )
 
 PREFIX = "fake-"
@@ -88,7 +89,7 @@ class Scripted:
     `in_parts` sends the content as a list of parts, `unstreamed` ignores a request for a stream, `gzipped` compresses,
     `without_usage` omits the usage. `ignores_schema` sees a schema only in the prompt's words. `thinking_tokens` are
     spent before the text and count against the request's output limit: what does not fit is cut. `status` and `headers`
-    go with `raw`.
+    go with `raw`. A stream stops after the text `hold_after` until the test releases it.
     """
 
     text: str | None = None
@@ -107,6 +108,7 @@ class Scripted:
     without_usage: bool = False
     thinking_tokens: int = 0
     ignores_schema: bool = False
+    hold_after: str = ""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -133,6 +135,7 @@ class FakeLLM:
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.received: list[Received] = []
         self.stopping = threading.Event()
+        self.released = threading.Event()
         self._script: list[Scripted] = []
         self._lock = threading.Lock()
         self._server = _Server((host, port), self)
@@ -166,8 +169,13 @@ class FakeLLM:
         with self._lock:
             self._script.extend(entries)
 
+    def release(self) -> None:
+        """Send the rest of the streams that `hold_after` holds back, now and until `forget`."""
+        self.released.set()
+
     def forget(self) -> None:
-        """Clear the script and the received requests."""
+        """Clear the script and the received requests; hold streams back again."""
+        self.released.clear()
         with self._lock:
             self._script.clear()
             self.received.clear()
@@ -251,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif scripted.gzipped:
             self._send_packed(answer)
         elif request.body.get("stream") and not scripted.unstreamed:
-            self._stream(answer, scripted.fault, request)
+            self._stream(answer, scripted, request)
         else:
             self._whole(answer, scripted.fault)
 
@@ -275,12 +283,12 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._send(200, content, kind="application/json")
 
-    def _stream(self, answer: Answer, fault: Fault, request: Received) -> None:
+    def _stream(self, answer: Answer, scripted: Scripted, request: Received) -> None:
         options = request.body.get("stream_options") or {}
         events = list(self.wire.stream(answer, with_usage=bool(options.get("include_usage"))))
         self._head(200, "text/event-stream", None)
         self.close_connection = True
-        match fault:
+        match scripted.fault:
             case Fault.DRIP:
                 self._drip(b"".join(events))
             case Fault.FLOOD:
@@ -290,7 +298,16 @@ class _Handler(BaseHTTPRequestHandler):
             case Fault.ERROR_IN_STREAM:
                 self.wfile.write(b"".join(events[:2]) + self.wire.error_event())
             case _:
-                self.wfile.write(b"".join(events))
+                at = held_at(events, answer, scripted.hold_after) if scripted.hold_after else 0
+                self.wfile.write(b"".join(events[:at]))
+                if at:
+                    self._hold()
+                self.wfile.write(b"".join(events[at:]))
+
+    def _hold(self) -> None:
+        fake = self.server.fake
+        while not (fake.released.wait(0.02) or fake.stopping.is_set()):
+            pass
 
     def _refuse(self, scripted: Scripted) -> None:
         status, kind = _STATUSES[scripted.fault]

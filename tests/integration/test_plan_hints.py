@@ -14,7 +14,7 @@ from orchestrator.memory.claims import Claim
 from orchestrator.memory.planned_goals import EarlierPlan, Goal
 from orchestrator.models.caller import Caller
 from orchestrator.models.plan import Plan
-from orchestrator.models.task_contract import CACHE_MODES, Contract
+from orchestrator.models.task_contract import CACHE_MODES, Budget, Contract
 from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, Verdict
 from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.attempt_kit import process_of
@@ -107,7 +107,7 @@ def test_a_model_is_told_how_an_earlier_task_like_its_own_was_planned_and_ended(
 
 
 def test_a_rejected_plan_is_told_as_a_fault(planner: Planner) -> None:
-    planner.run(GOAL, verdict=REJECTED)
+    planner.run(GOAL, verdict=REJECTED, budget=Budget(max_replans=0))
 
     assert len(planner.hints()) == 1
     assert (

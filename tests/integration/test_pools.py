@@ -13,7 +13,8 @@ from tests.integration.kit import Engineer, wait_step
 from tests.plug_in_arms import action, declare, plug_in
 from workers.attempt.context import AttemptContext
 from workers.attempt.judging import judge
-from workers.attempt.planning import RoutedPlan, choose_arms, plan_and_route
+from workers.attempt.planning import RoutedPlan, plan_and_route
+from workers.attempt.routing import choose_arms
 
 
 def beat(engine: Engine, node: str, arm: str, *, busy: int = 0) -> None:

@@ -247,6 +247,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "via": "api",
     }
     texts |= {"words": ["word"], "meaning": "01", "least_likeness": 0.3, "max_compared": 1000, "max_near": 10}
+    texts |= {"plan_id": row["id"], "routes": "{}"}
     texts |= {"max_steps": 12, "max_faults": 3, "max_text": 80, "is_kept": True}
     flags = {"progress": True, "store": True, "has_callback": True}
     return defaultdict(lambda: None, {**what, **lists, **sizes, **spans, **texts, **flags})

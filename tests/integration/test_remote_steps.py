@@ -17,7 +17,7 @@ from tests.integration.attempt_kit import run_step
 from tests.integration.http_arm_kit import ARM, Caller, calling
 from tests.integration.kit import TENANT, Engineer
 from workers.attempt.context import AttemptContext
-from workers.attempt.planning import choose_arms
+from workers.attempt.routing import choose_arms
 
 OTHER = f"{TENANT}/backup"
 STEP = {"id": "a", "action": "look", "capabilities": ["weather"], "inputs": {"city": "Bonn"}}

@@ -58,7 +58,7 @@ def fake() -> Iterator[FakeLLM]:
         ({"corrections": 2}, "Illegal at first; corrections: 2. Passed."),
         ({"decision": "inconclusive"}, "Not all of it was proved."),
         (
-            {"decision": "failed", "error_code": "validation_failed", "failed": {"v": "tool_failed"}},
+            {"decision": "failed", "error_code": "validation_failed", "failed": {"v[3]": "tool_failed"}},
             "This plan failed: validation_failed. Step 2: tool_failed.",
         ),
         (

@@ -154,7 +154,7 @@ def test_an_audit_has_steps_that_depend_on_others_and_ends_with_a_verification()
 
     assert len(steps) >= 5
     assert max(path_lengths(made).values()) >= 4
-    assert steps["tests"].depends_on == ("syntax",)
+    assert steps["tests"].depends_on == ("syntax", "environment")
     assert made.steps[-1].arm == "judge"
     assert all(
         step.inputs["attachment"] == PACKAGE.sha256 for step in made.steps if "attachment" in step.inputs

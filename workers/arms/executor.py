@@ -1,4 +1,4 @@
-"""The executor: runs ruff, bandit, pytest, coverage and Python scripts in a sandbox, and a timer; never a shell."""
+"""The executor: runs ruff, bandit, pytest, coverage, scripts and the operator's commands in a sandbox, no shell."""
 
 import hashlib
 import time
@@ -12,7 +12,7 @@ from workers.arms import package_tests, static_checks, tools
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.environments import chosen, environment
 from workers.arms.sources import paths_of, selected_attachments
-from workers.arms.tool_runs import TAIL_CHARACTERS, about_missing, run_on_attachments
+from workers.arms.tool_runs import TAIL_CHARACTERS, ToolRun, about_missing, run_on_attachments
 from workers.arms.tools import Command, ToolPaths
 from workers.sandbox.selection import SandboxStatus
 
@@ -28,6 +28,7 @@ def make(sandbox: SandboxStatus) -> Arm:
         "coverage": package_tests.coverage,
         "script": script,
         "environment": environment,
+        "run": command,
     }
     return ActionArm({"wait": wait, **{name: _inside(sandbox, run) for name, run in in_sandbox.items()}})
 
@@ -48,7 +49,7 @@ def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         )
     args, stdin = assignment.inputs.get("args"), assignment.inputs.get("stdin", "")
 
-    def command(places: ToolPaths) -> Command:
+    def made(places: ToolPaths) -> Command:
         name, *others = paths_of([script, *given])
         paths = [str(places.inputs / other) for other in others]
         made = tools.python_script(
@@ -63,14 +64,43 @@ def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         ran = run_on_attachments(
             assignment,
             sandbox,
-            command,
+            made,
             attachments=(script, *given),
             environment=used,
             keeps_files=True,
         )
+    return _answer(assignment, ran, tool="python", shown=script.filename)
+
+
+def command(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
+    """Run a command that the operator allows beside the files, which are as for a script; there is no shell."""
+    inputs = assignment.inputs
+    allowed = {} if assignment.tool_settings is None else assignment.tool_settings.commands
+    name = inputs["command"]
+    if name not in allowed:
+        raise InvalidStepInput(
+            f"no command {name!r} is allowed here; allowed are: {', '.join(sorted(allowed)) or 'none'}. The operator "
+            "allows one by EXECUTOR_COMMANDS, for example wc=/usr/bin/wc"
+        )
+    attachments = selected_attachments(assignment)
+    argv = (*allowed[name], *inputs.get("args", ()))
+    with chosen(assignment, sandbox) as used:
+        ran = run_on_attachments(
+            assignment,
+            sandbox,
+            lambda places: tools.allowed_command(places, argv=argv, stdin=inputs.get("stdin", "")),
+            attachments=attachments,
+            environment=used,
+            keeps_files=True,
+        )
+    return _answer(assignment, ran, tool="command", shown=name)
+
+
+def _answer(assignment: Assignment, ran: ToolRun, *, tool: str, shown: str) -> StepResult:
+    """Return the result of a program; the output has its exit code, what it printed and the files that it left."""
     finished = ran.finished
     output = {
-        "summary": f"{script.filename} ended with exit code {finished.exit_code} after "
+        "summary": f"{shown} ended with exit code {finished.exit_code} after "
         f"{count_of(len(finished.stdout), 'byte')} of output",
         "exit_code": finished.exit_code,
         "stdout": finished.stdout.decode("utf-8", "replace")[:MAX_OUTPUT_CHARACTERS],
@@ -80,9 +110,9 @@ def script(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         "stderr_tail": finished.stderr.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
         "seconds": finished.seconds,
         "files": ran.left.save(assignment),
-        **about_missing(ran.missing() if ran.lacks_module() else (), subject="the script needs"),
+        **about_missing(ran.missing() if ran.lacks_module() else (), subject=f"{shown} needs"),
     }
-    return ran.answer(assignment, output, tool="python")
+    return ran.answer(assignment, output, tool=tool)
 
 
 def wait(assignment: Assignment) -> StepResult:

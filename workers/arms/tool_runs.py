@@ -27,7 +27,7 @@ class ToolRun:
 
     finished: ToolResult
     places: ToolPaths
-    attachment: Attachment
+    attachment: Attachment | None
     sandbox: Sandbox
     own: frozenset[str]
     left: LeftFiles
@@ -41,9 +41,15 @@ class ToolRun:
         """Return whether a missing module ended the tool."""
         return self.finished.exit_code != 0 and ends_by_missing_module(self._written()[1], own=self.own)
 
+    def _evidence(self, tool: str) -> dict[str, Any]:
+        read = {} if self.attachment is None else {"artifact": self.attachment.sha256}
+        return {"tool": tool, "exit_code": self.finished.exit_code, **read}
+
     def _version_of(self, tool: str) -> str:
         if tool == "python":
             return platform.python_version()
+        if tool == "command":
+            return "the operator's"
         return self.environment.packages.get(tool) or tools.tool_version(tool)
 
     def _written(self) -> tuple[str, str]:
@@ -57,9 +63,7 @@ class ToolRun:
         return answer(
             assignment,
             output,
-            evidence=[
-                {"tool": tool, "exit_code": self.finished.exit_code, "artifact": self.attachment.sha256}
-            ],
+            evidence=[self._evidence(tool)],
             warnings=[*self.environment.warnings, *self.left.warnings()],
             tools=ToolUse.inside(self.sandbox, {tool: self._version_of(tool)}),
         )
@@ -70,7 +74,7 @@ def run_on_attachments(
     sandbox: SandboxStatus,
     command: Callable[[ToolPaths], Command],
     *,
-    attachments: tuple[Attachment, ...] = (),
+    attachments: tuple[Attachment, ...] | None = None,
     environment: Environment = NO_ENVIRONMENT,
     keeps_files: bool = False,
 ) -> ToolRun:
@@ -79,7 +83,8 @@ def run_on_attachments(
     If it `keeps_files`, those that it leaves are returned.
     """
     usable = sandbox.require()
-    attachments = attachments or (single_attachment(assignment),)
+    if attachments is None:
+        attachments = (single_attachment(assignment),)
     with workspace(assignment, attachments) as root:
         own = own_modules(root)
         left, place = LeftFiles(), environment.place
@@ -89,7 +94,7 @@ def run_on_attachments(
             )
         else:
             finished, places = run_tool(usable, root, command, assignment=assignment, environment=place)
-    return ToolRun(finished, places, attachments[0], usable, own, left, environment)
+    return ToolRun(finished, places, next(iter(attachments), None), usable, own, left, environment)
 
 
 def about_missing(

@@ -78,7 +78,7 @@ def ruff_check(
         "--",
         *inside(places.host, paths),
     )
-    return Command("ruff", argv, _environment(places.scratch))
+    return Command("ruff", argv, _environment(places))
 
 
 def bandit_scan(places: ToolPaths, *, paths: Sequence[str]) -> Command:
@@ -96,7 +96,7 @@ def bandit_scan(places: ToolPaths, *, paths: Sequence[str]) -> Command:
         "--",
         *inside(places.host, paths),
     )
-    return Command("bandit", argv, _environment(places.scratch))
+    return Command("bandit", argv, _environment(places))
 
 
 def pytest_run(places: ToolPaths, *, paths: Sequence[str], max_failures: int) -> Command:
@@ -126,7 +126,12 @@ def python_script(places: ToolPaths, *, script: str, args: Sequence[str], stdin:
     (name,) = inside(places.host, [script])
     # by -P, the script's own directory is not searched for modules
     argv = places.python(str(places.inputs / name), *args)
-    return Command("python", argv, _environment(places.scratch), stdin.encode())
+    return Command("python", argv, _environment(places), stdin.encode())
+
+
+def allowed_command(places: ToolPaths, *, argv: Sequence[str], stdin: str = "") -> Command:
+    """Return the call of a program that the operator allows; programs of an environment come first in its PATH."""
+    return Command("command", tuple(argv), _environment(places), stdin.encode())
 
 
 def with_modules(command: Command, places: ToolPaths, package: str) -> Command:
@@ -179,19 +184,20 @@ def _pytest_environment(places: ToolPaths) -> dict[str, str]:
     extra = {"PYTHONPATH": os.pathsep.join(roots)}
     if places.environment is None:
         extra["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    return {**_environment(places.scratch), **extra}
+    return {**_environment(places), **extra}
 
 
 def _module(name: str) -> tuple[str, ...]:
     return (sys.executable, *_SAFE_OPTIONS, "-m", name)
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def _environment(places: ToolPaths) -> dict[str, str]:
     """Return the whole environment of a tool, without ours and without secrets."""
+    own = "" if places.environment is None else f"{places.environment / 'bin'}:"
     return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
+        "PATH": f"{own}/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(places.scratch),
+        "TMPDIR": str(places.scratch),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "PYTHONHASHSEED": "0",

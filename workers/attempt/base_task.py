@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from celery import Signature, Task, states
@@ -11,8 +11,10 @@ from celery.worker.request import Request
 from sqlalchemy import Connection
 
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.chord.chord import Refused
+from orchestrator.chord.chord import Refused, StoreAgain
+from orchestrator.memory import early_steps
 from orchestrator.memory.claims import Claim
+from orchestrator.models.execution_state import StepKind
 from orchestrator.models.loop import Spread
 from orchestrator.models.step_result import StepResult
 from workers.attempt.claims import claim_in_turn
@@ -110,6 +112,7 @@ class AttemptTask(Task[[str, str], dict[str, str]]):
     ) -> Sequence["Signature[Any]"] | None:
         """Apply and count the outcome in one statement; None for what only `on_stored` does. Raises like it."""
         attempt, outcome = _outcome(request, state, result)
+        _follow_early_step(conn, request, attempt)
         return self.complete_at_once(conn, attempt, outcome)
 
     def on_stored(
@@ -117,10 +120,16 @@ class AttemptTask(Task[[str, str], dict[str, str]]):
     ) -> Sequence["Signature[Any]"]:
         """Apply the outcome in the transaction that stores it; return the messages to publish (rules 8, 10 and 12).
 
-        Raises Refused for a failure that the pool's parent wrote: it has no claim, so that the lease decides.
+        Raises Refused for a failure that the pool's parent wrote: it has no claim, so that the lease decides. Raises
+        StoreAgain for the outcome of an early step whose plan was adopted just now.
         """
         attempt, outcome = _outcome(request, state, result)
-        return self.complete(conn, attempt, outcome)
+        try:
+            return self.complete(conn, attempt, outcome)
+        except Refused as refused:
+            if _follow_early_step(conn, request, attempt):
+                raise StoreAgain from refused
+            raise
 
     def after_return(self, *_: Any, **__: Any) -> None:
         """Report what was done, which has been committed and published."""
@@ -144,6 +153,19 @@ class AttemptTask(Task[[str, str], dict[str, str]]):
     ) -> Sequence["Signature[Any]"] | None:
         """Do what `complete` does in one statement; return None, and write nothing, when that is not possible."""
         raise NotImplementedError
+
+
+def _follow_early_step(conn: Connection, request: Any, attempt: AttemptState) -> bool:
+    """Let the outcome of an early step count in the round into which the step has moved; False if it has not."""
+    claim = attempt.claim
+    if claim.kind != StepKind.STEP or claim.chord_id is not None:
+        return False
+    place = early_steps.place(conn, claim.id)
+    if place is None or place.chord_id is None:
+        return False
+    attempt.claim = replace(claim, round=place.round, chord_id=place.chord_id)
+    request.update(group=place.chord_id)
+    return True
 
 
 def _outcome(request: Any, state: str, result: Any) -> tuple[AttemptState, Any]:

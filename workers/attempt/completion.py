@@ -47,8 +47,8 @@ class PlanTask(AttemptTask):
     def complete_at_once(
         self, conn: Connection, state: AttemptState, outcome: "RoutedPlan | ReusedResult | StepResult"
     ) -> Messages | None:
-        """Save the round of a new plan."""
-        if isinstance(outcome, StepResult | ReusedResult):
+        """Save the round of a new plan, unless steps of it may have begun early."""
+        if isinstance(outcome, StepResult | ReusedResult) or outcome.may_have_begun:
             return None
         transition = self.process.loop.adopt_at_once(
             conn, state.claim, outcome.plan, routes=outcome.routes, planned_at=outcome.planned_at

@@ -15,6 +15,7 @@ from orchestrator.llm import cancellation
 from orchestrator.llm.completion import Completion, CompletionRequest
 from orchestrator.llm.embedding import Embedder, Vectors
 from orchestrator.llm.prompt import Message
+from orchestrator.llm.provider import Progress
 from orchestrator.models.errors import StepError, Stopped
 from orchestrator.models.execution_state import StepKind
 from orchestrator.models.model_errors import ModelBusy, ModelUnavailable
@@ -35,13 +36,15 @@ class AnswerProgress:
 
     They are transient events: `plan.progress` or `step.progress`, without a number and stored nowhere. `answer` counts
     the answers of this attempt, as an earlier one may be corrected; `offset` is where the text begins in its answer.
+    `reader` gets all parts at once.
     """
 
-    def __init__(self, attempt: AttemptContext, *, purpose: str) -> None:
+    def __init__(self, attempt: AttemptContext, *, purpose: str, reader: Progress | None = None) -> None:
         claim = attempt.claim
         self._show: Callable[[dict[str, Any]], None] = partial(attempt.process.hints.show, claim.task_id)
         self._type = "plan.progress" if claim.kind == StepKind.PLAN else "step.progress"
         self._about = {"step": claim.name, "arm": claim.arm, "attempt": claim.attempt, "purpose": purpose}
+        self._reader = reader
         self._answer = 0
         self._offset = 0
         self._waiting = ""
@@ -50,10 +53,14 @@ class AnswerProgress:
     def begin(self) -> None:
         """Begin another answer."""
         self._answer, self._offset, self._waiting = self._answer + 1, 0, ""
+        if self._reader is not None:
+            self._reader.begin()
 
     def add(self, text: str) -> None:
         """Add a part; send what was gathered if the last sending is PROGRESS_SECONDS ago."""
         self._waiting += text
+        if self._reader is not None:
+            self._reader.add(text)
         if time.monotonic() - self._shown_at >= PROGRESS_SECONDS:
             self.flush()
 
@@ -102,13 +109,16 @@ class AttemptModel:
         purpose: str,
         avoid: Collection[str] = (),
         enforced: Mapping[str, Any] | None = None,
+        reader: Progress | None = None,
     ) -> Completion:
         """Return an answer and add it to `completions`; see orchestrator.lifecycle.metered_calls.complete.
+
+        `reader` gets the answer while it is written, if the model's server streams.
 
         Secrets are removed from the messages; personal data is not, because quotes are checked verbatim. Raises
         ModelUnavailable instead of ModelBusy when the models are free only after the task's deadline.
         """
-        attempt, progress = self.attempt, AnswerProgress(self.attempt, purpose=purpose)
+        attempt, progress = self.attempt, AnswerProgress(self.attempt, purpose=purpose, reader=reader)
         try:
             with _stoppable(attempt.stop.is_set):
                 models = self.open_models()

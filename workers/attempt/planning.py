@@ -7,16 +7,14 @@ from typing import Any
 
 import structlog
 
-from orchestrator.bootstrap import WorkerProcess
 from orchestrator.cache.exact import control_of
 from orchestrator.chord.database import statement
+from orchestrator.lifecycle.early_steps import may_have_begun
 from orchestrator.lifecycle.replan import order_of
 from orchestrator.lifecycle.retry import RetrySource, source_of
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import planned_goals, rounds
 from orchestrator.memory.planned_goals import EarlierPlan, Goal
-from orchestrator.memory.pools import ArmStatistics
-from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.errors import BudgetExceeded, InvalidPlan, MustWait, StepError, Unplannable
 from orchestrator.models.model_errors import ModelRefused
 from orchestrator.models.model_work import Work
@@ -27,24 +25,29 @@ from orchestrator.planner.check import PlanOrigin, check_plan
 from orchestrator.planner.gates import add_gates
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
 from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
-from orchestrator.router import ArmState, Route, Router
 from workers.arms.base import models_used
 from workers.attempt import replanning, result_cache, semantic_cache
 from workers.attempt.concerns.retry import may_retry
 from workers.attempt.context import AttemptContext
+from workers.attempt.early_start import EarlyStart
 from workers.attempt.model import AttemptModel, GoalMeaning, model_of
 from workers.attempt.result_cache import ReusedResult
+from workers.attempt.routing import Routes, choose_arms
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class RoutedPlan:
-    """A plan and {step: routing decision}; `planned_at` (time.monotonic()) is when routing began."""
+    """A plan and {step: routing decision}; `planned_at` (time.monotonic()) is when routing began.
+
+    `may_have_begun`: steps of the task may have begun before the plan was complete.
+    """
 
     plan: Plan
-    routes: Mapping[str, Mapping[str, Any]]
+    routes: Routes
     planned_at: float
+    may_have_begun: bool = False
 
 
 def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
@@ -58,23 +61,25 @@ def plan_and_route(attempt: AttemptContext) -> RoutedPlan | ReusedResult:
         reused := result_cache.find_result(attempt) or semantic_cache.find_equivalent(attempt, meaning)
     ):
         return reused
-    plan, planned_at = make_plan(attempt, meaning), time.monotonic()
+    early = _early_start(attempt)
+    plan, planned_at = make_plan(attempt, meaning, early), time.monotonic()
     routes = choose_arms(attempt.process, plan)
     policy = attempt.process.settings.approval_policy
     gated = add_gates(
         plan, routes, policy=policy, tenant=attempt.claim.tenant, always=order.gated if order else ()
     )
-    return RoutedPlan(gated, routes, planned_at)
+    begun = bool(early and early.has_begun) or (attempt.claim.attempt > 1 and may_have_begun(attempt.claim))
+    return RoutedPlan(gated, routes, planned_at, begun)
 
 
-def make_plan(attempt: AttemptContext, meaning: GoalMeaning) -> Plan:
+def make_plan(attempt: AttemptContext, meaning: GoalMeaning, early: EarlyStart | None = None) -> Plan:
     """Return the plan for the claimed task: the client's, or the recipe's that it names, else a model's or a recipe's.
 
     A recipe is chosen by the goal's words where no model is configured.
 
     When the models give no plan, a recipe is used only if it does all that the goal says, and the plan records it;
     otherwise the models' failure is raised. A retry takes the plan of the task that it repeats, checked again, because
-    the rules may have changed since.
+    the rules may have changed since. `early` reads what a model writes.
     Raises Unplannable when no recipe fits, InvalidPlan when the plan breaks a rule, and the errors of the models.
     """
     contract, tenant = attempt.contract, attempt.claim.tenant
@@ -92,7 +97,7 @@ def make_plan(attempt: AttemptContext, meaning: GoalMeaning) -> Plan:
         return plan_by_recipe(contract, attachments, tenant=tenant)
     try:
         earlier = _recall(attempt, meaning)
-        return plan_by_model(_asker(model), contract, attachments, tenant=tenant, earlier=earlier)
+        return plan_by_model(_asker(model, early), contract, attachments, tenant=tenant, earlier=earlier)
     except (MustWait, BudgetExceeded, ModelRefused):
         raise
     except (StepError, InvalidPlan) as failure:
@@ -113,6 +118,12 @@ def _earlier_plan(attempt: AttemptContext, source: RetrySource) -> Plan:
     )
 
 
+def _early_start(attempt: AttemptContext) -> EarlyStart | None:
+    """Return what begins steps early; None where that is off, and for a plan that no model makes."""
+    is_on = attempt.process.settings.plan_streaming == "on"
+    return EarlyStart(attempt) if is_on and may_have_begun(attempt.claim) else None
+
+
 def _recall(attempt: AttemptContext, meaning: GoalMeaning) -> Sequence[EarlierPlan]:
     """Return the plans of earlier tasks like this one, and keep its goal for later ones.
 
@@ -129,7 +140,7 @@ def _recall(attempt: AttemptContext, meaning: GoalMeaning) -> Sequence[EarlierPl
     return earlier if control.reads else ()
 
 
-def _asker(model: AttemptModel) -> Ask:
+def _asker(model: AttemptModel, early: EarlyStart | None = None) -> Ask:
     def ask(messages: Sequence[Message], *, purpose: str, enforced: Mapping[str, Any]) -> PlanProposal:
         completion = model.ask(
             messages,
@@ -137,6 +148,7 @@ def _asker(model: AttemptModel) -> Ask:
             work=Work.PLAN,
             purpose=purpose,
             enforced=enforced,
+            reader=early,
         )
         return PlanProposal(completion.value, completion.text, models_used([completion])[0])
 
@@ -157,34 +169,3 @@ def _plan_without(
         rationale=f"The models gave no plan ({failure.code}: {failure.message}) {plan.rationale}",
         provenance={**plan.provenance, "model_failed": failure.code},
     )
-
-
-def choose_arms(process: WorkerProcess, plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return {step: routing decision}, each with its `arm`, `action`, score, reason and all candidates' scores."""
-    arms = {offer.arm for step in plan.steps for offer in step.candidates()}
-    statistics = process.statistics_of(arms)
-    router = Router({arm: _state(arm, statistics[arm]) for arm in arms if arm in statistics})
-    return {step.id: _decision(router.route(step)) for step in plan.steps}
-
-
-def _state(arm: str, found: ArmStatistics) -> ArmState:
-    is_idle = ARMS[arm].has_workers and found.workers == 0
-    return ArmState(
-        arm,
-        ARMS[arm].cost_tier,
-        unavailable=found.outage or ("no live worker" if is_idle else None),
-        successes=found.successes,
-        attempts=found.attempts,
-        load=found.busy + found.queued,
-        slots=found.concurrency,
-        latency_ms=found.average_latency_ms,
-    )
-
-
-def _decision(chosen: Route) -> dict[str, Any]:
-    return {
-        **chosen.offer._asdict(),
-        "score": chosen.score,
-        "reason": chosen.reason,
-        "candidates": chosen.scores,
-    }

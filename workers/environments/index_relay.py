@@ -162,6 +162,10 @@ class IndexRelay:
                 raise OSError(self.fault)
 
 
+class _ClientGone(Exception):
+    """uv has closed the connection: it needs no more of the answer."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     timeout = _TIMEOUT_SECONDS
     server_version = "relay"
@@ -186,6 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(HTTPStatus.NOT_FOUND)
             else:
                 self._send_page(asked["name"])
+        except _ClientGone:
+            self.close_connection = True
         except urllib.error.HTTPError as error:
             self._report(asked, error.code)
         except (StepError, OSError, http.client.HTTPException, ValueError) as error:
@@ -211,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self._write(content)
 
     def _send_file(self, key: str, name: str) -> None:
         file = self.relay.files.get(key)
@@ -231,7 +237,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             while chunk := answer.read(_CHUNK_BYTES):
                 self.relay.count(len(chunk))
-                self.wfile.write(chunk)
+                self._write(chunk)
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self.wfile.write(content)
+        except OSError as error:
+            raise _ClientGone from error
 
     def _refuse(self, status: HTTPStatus) -> None:
         try:

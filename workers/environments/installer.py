@@ -27,6 +27,8 @@ TOOLS = ("coverage>=7.6", "pytest>=8")
 MAX_LOCK_CHARACTERS = 1_000_000
 _SCRIPT = backend.LAUNCHER.with_name("with_index.py")
 _PORT = 3141
+# hundreds of modules that came with pytest, of which a run imports two
+_SELDOM = "/pygments/(lexers|styles|formatters)/"
 _MAX_FILES = 60_000
 _MAX_REASON_CHARACTERS = 600
 _SAMPLE_SECONDS = 0.5
@@ -93,7 +95,17 @@ class Installer:
             "--requirement",
         )
         self._use_index([made, install], lock, staging)
-        compileall = ["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+        compileall = [
+            "-I",
+            "-S",
+            "-m",
+            "compileall",
+            "-q",
+            "-x",
+            _SELDOM,
+            "--invalidation-mode",
+            "unchecked-hash",
+        ]
         # a file that can't be compiled is imported from its source, or fails then
         self._run([_base_python(), *compileall, str(place / "lib")], "", Access(lent=(staging,)))
         cleanup.remove(staging / "cache")

@@ -86,6 +86,7 @@ class _Reader:
         self._files = files
         self._extras = extras
         self._own = ""
+        self._optional: dict[str, object] = {}
 
     def read_all(self) -> None:
         if "pyproject.toml" in self._files:
@@ -128,13 +129,16 @@ class _Reader:
             return "only packages of the index can be installed, not those of a URL or path", requirement.name
         if canonicalize_name(requirement.name) != self._own:
             self.found.add(str(requirement))
+        for extra in requirement.extras if canonicalize_name(requirement.name) == self._own else ():
+            # each is read once, so that extras which name each other end
+            self._add_all(self._optional.pop(canonicalize_name(extra), []), "pyproject.toml")
         return "", ""
 
     def _read_pyproject(self, text: str) -> None:
         try:
             parsed = tomllib.loads(text)
         except (ValueError, RecursionError) as fault:
-            raise InvalidStepInput(f"pyproject.toml can't be read: {fault:.200}") from fault
+            raise InvalidStepInput(f"pyproject.toml can't be read: {str(fault)[:200]}") from fault
         project = _table(parsed.get("project"))
         self._own = canonicalize_name(str(project.get("name", "")))
         file = "pyproject.toml"
@@ -145,10 +149,10 @@ class _Reader:
             )
         if "poetry" in _table(parsed.get("tool")) and "dependencies" not in project:
             self.refused.append(Refused(file, "[tool.poetry]", "write the dependencies in [project]"))
-        for table in ("optional-dependencies",):
-            for name, texts in _table(project.get(table)).items():
-                if canonicalize_name(name) in self._extras:
-                    self._add_all(texts, file)
+        optional = _table(project.get("optional-dependencies"))
+        self._optional = {canonicalize_name(name): texts for name, texts in optional.items()}
+        for extra in sorted(self._extras):
+            self._add_all(self._optional.pop(extra, []), file)
         for name, texts in _table(parsed.get("dependency-groups")).items():
             if canonicalize_name(name) in self._extras:
                 self._add_all(texts, file)

@@ -221,7 +221,8 @@ WHERE c.state NOT IN ('fired', 'closed')
 
 -- name: chord_miscounted
 -- A chord whose count is not that of its ended steps, which are its parts; in a judged round also that of its size. A
--- step that finds no budget left closes its chord and is not counted.
+-- step that finds no budget left closes its chord and is not counted; neither is one that had ended when the chord was
+-- opened.
 SELECT c.id AS subject, concat_ws(' ', c.state, 'counted', c.done, 'of', c.size + c.added, 'with', ended.steps,
     'steps') AS told
 FROM chords c
@@ -231,6 +232,7 @@ CROSS JOIN LATERAL (
     FROM steps s
     WHERE s.chord_id = c.id AND s.reuses IS NULL
         AND (s.state IN ('done', 'failed') OR (s.state = 'skipped' AND s.result IS NOT NULL))
+        AND coalesce(s.spec ->> 'early', '') NOT IN ('done', 'failed')
         AND s.result #>> '{error,code}' IS DISTINCT FROM 'budget_exceeded'
 ) ended
 WHERE c.done <> ended.steps OR (r.verdict IS NOT NULL AND c.done IS DISTINCT FROM c.size + c.added)

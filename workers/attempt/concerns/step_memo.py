@@ -40,7 +40,7 @@ def _repeatable_call(attempt: AttemptContext) -> StepCall | None:
     and for actions that are not declared repeatable.
     """
     claim, action = attempt.claim, attempt.action
-    if claim.cache_key is None or claim.round != 1 or not step_memo.is_repeatable(action):
+    if claim.cache_key is None or claim.round > 1 or not step_memo.is_repeatable(action):
         return None
     if attempt.process.cache.ttl_seconds <= 0:
         return None
