@@ -166,7 +166,7 @@ def _turn(engineer: Engineer, sweeper: Sweeper, timed: Timer) -> None:
 
 
 def _list(engineer: Engineer) -> None:
-    _with(engineer, lambda conn: tasks.list_tasks(conn, TENANT, status=None, limit=21))
+    _with(engineer, lambda conn: tasks.list_tasks(conn, TENANT, limit=20))
 
 
 def _read(engineer: Engineer, task_id: str) -> None:

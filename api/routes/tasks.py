@@ -12,8 +12,8 @@ from api.middleware import body, cache_control, context
 from api.middleware.auth import authorize, requires
 from api.middleware.idempotency import read_key, submit_once
 from api.middleware.task_access import find_task, read_status
-from api.routes.task_contract import EXAMPLES, TaskRequestSchema, read_contract
-from api.schemas.fields import Timestamp
+from api.routes.task_contract import EXAMPLES, MAX_ARM_CHARACTERS, TaskRequestSchema, read_contract
+from api.schemas.fields import Timestamp, UtcDateTime
 from api.schemas.operation import describes
 from api.schemas.requests import MAX_EVENTS, MAX_PAGE, RequestSchema, read
 from api.schemas.responses import ResponseSchema, status_field, task_id_field
@@ -31,8 +31,9 @@ from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory import events, tasks
 from orchestrator.memory.events import TraceEntry
-from orchestrator.memory.tasks import StepRecord, TaskRecord
+from orchestrator.memory.tasks import StepRecord, TaskFilter, TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
+from orchestrator.models.arm_capability import canonical_arm
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BlockedByPolicy, TenantLimit, Unavailable
 from orchestrator.models.execution_state import TaskStatus
@@ -43,6 +44,7 @@ from orchestrator.safety import screening
 
 MAX_WAIT_SECONDS = 30
 MAX_STEP_ID_CHARACTERS = 64
+MAX_SOUGHT_CHARACTERS = 200
 _MAX_DECISION_ID = 2**63 - 1
 _MESSAGES = {
     "hit": "The task is completed by an earlier result.",
@@ -77,9 +79,16 @@ def _require_cursor(cursor: str) -> None:
 
 
 class TaskListQuerySchema(Schema):
-    """Which tasks to list; the cursor is the previous page's `next_cursor`."""
+    """Which tasks to list; the cursor is the previous page's `next_cursor`.
+
+    `goal` is a part of the goal, `arm` did a step, `recipe` made the plan.
+    """
 
     status = fields.Enum(TaskStatus, by_value=True, load_default=None)
+    since = UtcDateTime(format="iso", load_default=None)
+    goal = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
+    arm = fields.String(load_default=None, validate=validate.Length(1, MAX_ARM_CHARACTERS))
+    recipe = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
     limit = fields.Integer(load_default=20, validate=validate.Range(1, MAX_PAGE))
     cursor = fields.String(load_default=None, validate=_require_cursor)
 
@@ -229,20 +238,21 @@ def show(principal: Principal, task_id: str) -> Response:
 @describes({200: TaskPageSchema}, query=TaskListQuerySchema)
 @requires("task:read")
 def index(principal: Principal) -> Response:
-    """List the tenant's tasks, newest first, in pages."""
+    """List the tenant's tasks, newest first, in pages; a filtered page may be short though others follow it."""
     query = read(_TASK_LIST_QUERY, request.args)
-    limit, status = query["limit"], query["status"]
+    status, arm = query["status"], query["arm"]
+    wanted = TaskFilter(
+        status=status.value if status else None,
+        since=query["since"],
+        goal=query["goal"],
+        arm=canonical_arm(arm) if arm else None,
+        recipe=query["recipe"],
+    )
     with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
-        found = tasks.list_tasks(
-            conn,
-            principal.tenant,
-            status=status.value if status else None,
-            limit=limit + 1,
-            before=query["cursor"],
+        found, next_cursor = tasks.list_tasks(
+            conn, principal.tenant, wanted=wanted, limit=query["limit"], before=query["cursor"]
         )
-    page = found[:limit]
-    next_cursor = page[-1].id if len(found) > limit else None
-    return jsonify({"tasks": [task_summary(task) for task in page], "next_cursor": next_cursor})
+    return jsonify({"tasks": [task_summary(task) for task in found], "next_cursor": next_cursor})
 
 
 @blueprint.get("/<task_id>/trace")

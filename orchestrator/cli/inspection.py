@@ -2,9 +2,10 @@
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -31,6 +32,10 @@ _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "proce
     type=click.Choice([status.value for status in TaskStatus]),
     help="Only tasks with this status.  [default: all]",
 )
+@click.option("--since", metavar="TIME", help="Only tasks submitted since: 2h, 3d or 2026-11-28T12:00Z.")
+@click.option("--goal", metavar="TEXT", help="Only tasks whose goal has this text.")
+@click.option("--arm", help="Only tasks with a step of this arm.")
+@click.option("--recipe", help="Only tasks planned by this recipe.")
 @click.option(
     "--limit",
     type=click.IntRange(1, _MOST_LISTED),
@@ -40,14 +45,17 @@ _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "proce
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def list_tasks(access: ServerOptions, /, status: str | None, limit: int, as_json: bool) -> None:
+def list_tasks(access: ServerOptions, /, limit: int, as_json: bool, **filters: str | None) -> None:
     """List the tasks of the token's tenant, newest first: id, status, progress, age, goal."""
-    found = list(_tasks(open_client(access), status=status, limit=limit))
+    if since := filters["since"]:
+        filters["since"] = _moment(since).isoformat()
+    found = list(_tasks(open_client(access), filters, limit=limit))
     if as_json:
         click.echo(json_text(found))
         return
     if not found:
-        click.echo("no task" + (f" is {status}" if status else " was submitted yet: octollm run GOAL"))
+        fitting = ", ".join(f"{name} {value}" for name, value in filters.items() if value)
+        click.echo("no task" + (f" fits: {fitting}" if fitting else " was submitted yet: octollm run GOAL"))
     now = time.time()
     for task in found:
         state = click.style(f"{task['status']:<10}", fg=_COLOURS.get(task["status"]))
@@ -145,10 +153,25 @@ def trace(access: ServerOptions, /, task_id: str, kind: str | None, as_json: boo
         click.echo(f"{at:%H:%M:%S}  {place:<8}  {decision['kind']:<10} {_members(decision['data'])}")
 
 
-def _tasks(client: ApiClient, *, status: str | None, limit: int) -> Iterator[dict[str, Any]]:
+def _moment(text: str) -> datetime:
+    """Return the time that a text names: an age (90m, 2h, 3d) or a date, with or without a time."""
+    age = re.fullmatch(r"(\d{1,6})([mhd])", text.strip())
+    if age:
+        minutes = int(age[1]) * {"m": 1, "h": 60, "d": 1440}[age[2]]
+        return datetime.now(UTC) - timedelta(minutes=minutes)
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no time: write an age (90m, 2h, 3d) or a date (2026-11-28)", param_hint="--since"
+        ) from None
+    return found if found.tzinfo else found.astimezone()
+
+
+def _tasks(client: ApiClient, filters: Mapping[str, str | None], *, limit: int) -> Iterator[dict[str, Any]]:
     cursor: str | None = None
     while limit > 0:
-        given = {"status": status, "cursor": cursor, "limit": min(limit, 100)}
+        given = {**filters, "cursor": cursor, "limit": min(limit, 100)}
         query = urlencode({name: value for name, value in given.items() if value is not None})
         page = client.get(f"/v1/tasks?{query}")
         yield from page["tasks"]

@@ -1,7 +1,7 @@
 """Accepts tasks: answers one from the cache, lets it follow an equal task that runs, or saves it to be planned."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Engine
@@ -19,6 +19,7 @@ from orchestrator.models.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.models.ids import TaskId, new_task_id, step_id
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import check_plan
+from orchestrator.planner.plan_files import plan_with_ids
 from orchestrator.planner.recipe import plan_by_name, plan_by_recipe
 from orchestrator.settings import Settings
 
@@ -61,6 +62,8 @@ def submit(
     attachments = _attachments(engine, caller.tenant, contract.attachments) if contract.attachments else []
     if contract.plan is not None:
         plan = check_plan(contract.plan, tenant=caller.tenant, attachments=attachments, contract=contract)
+        if attachments:
+            contract = replace(contract, plan=plan_with_ids(contract.plan, plan.steps))
     if contract.callback_url is not None:
         _require_callback(contract.callback_url, settings)
     task_id = new_task_id()

@@ -15,6 +15,7 @@ from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.planner.plan_files import AttachmentNames
 from orchestrator.planner.schema_places import bounded_work
 from orchestrator.planner.step_reader import PlanFaults, read_step, schemas_in
+from orchestrator.planner.subplans import expand
 from orchestrator.rules.check_rule import steps_named, steps_read
 from orchestrator.rules.json_schema import shared_work
 from orchestrator.rules.schema_check import together_faults
@@ -59,7 +60,7 @@ def check_plan(
     Raises InvalidPlan; its details.errors names every fault found.
     """
     faults = PlanFaults()
-    items = _items(record, faults)
+    items = _items(record, faults, goal=contract.goal if contract else "")
     if many := together_faults(schemas_in(items)):
         raise InvalidPlan(
             f"the plan breaks a rule: {many[0]}", details={"errors": [{"field": "steps", "message": many[0]}]}
@@ -190,7 +191,8 @@ def leaves(plan: Plan) -> tuple[str, ...]:
     return tuple(step.id for step in plan.steps if not followers[step.id])
 
 
-def _items(record: Mapping[str, Any] | Sequence[Any], faults: PlanFaults) -> Sequence[Any]:
+def _items(record: Mapping[str, Any] | Sequence[Any], faults: PlanFaults, *, goal: str = "") -> Sequence[Any]:
+    """Return the steps as they were sent, with the steps of recipes in place of sub-plans."""
     items: Any = record
     if isinstance(record, Mapping):
         for name in sorted(set(record) - _PLAN_MEMBERS):
@@ -201,9 +203,10 @@ def _items(record: Mapping[str, Any] | Sequence[Any], faults: PlanFaults) -> Seq
     if not isinstance(items, (list, tuple)) or not items:
         faults.add("steps", "must be a list of at least one step")
         return []
-    if len(items) > MAX_STEPS:
-        faults.add("steps", f"a plan may have at most {MAX_STEPS} steps, not {len(items)}")
-    return items
+    steps = expand(items, faults, goal=goal)
+    if len(steps) > MAX_STEPS:
+        faults.add("steps", f"a plan may have at most {MAX_STEPS} steps, not {max(len(items), len(steps))}")
+    return steps
 
 
 def _check_graph(read: Sequence[PlanStep | None], faults: PlanFaults) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from orchestrator.models.plan import PlanStep
 from orchestrator.models.produced_file import ARTIFACT_PATTERN, ProducedFile, file_of, files_in, is_file_id
 from orchestrator.models.task_contract import Attachment
 from orchestrator.planner.plain_schema import plain_schema
@@ -115,6 +116,21 @@ class _NameReader:
         if found is None:
             self.faults.append((path, self._names.fault_of(name)))
         return found
+
+
+def plan_with_ids(record: Mapping[str, Any], steps: Sequence[PlanStep]) -> dict[str, Any]:
+    """Return a client's plan, as it was sent, with the ids by which its `steps`, once checked, call attachments.
+
+    A file that is stored again may get another name. Until its task is planned, a plan must not change its meaning.
+    """
+    known = {step.id: step for step in steps}
+
+    def read(item: Mapping[str, Any]) -> dict[str, Any]:
+        step = known.get(item.get("id", ""))
+        members = [name for name in ("inputs", "repair_inputs") if step and item.get(name)]
+        return {**item, **{name: getattr(step, name) for name in members}}
+
+    return {**record, "steps": [read(item) for item in record["steps"]]}
 
 
 def place_of(wanted: Sequence[Mapping[str, Any]]) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from orchestrator.planner.recipe_template import names_in
+from orchestrator.process import lean
 from orchestrator.registry.short_types import ShortTypes
 from orchestrator.registry.sources import REGISTRY, Source
 from orchestrator.rules.json_schema import faults as schema_faults_of
@@ -104,6 +105,7 @@ def read_record(source: Source) -> Any:
     text = path.read_text("utf-8-sig")
     if path.suffix == ".json":
         return decode(text.encode())
+    lean.allow("yaml")
     import yaml  # noqa: PLC0415 - only for an operator's recipe
 
     try:

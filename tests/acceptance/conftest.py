@@ -99,6 +99,7 @@ def stack(
             environ={
                 "DATABASE_URL": "",
                 "REDIS_URL": "",
+                "RECIPES_PATH": str(Path(__file__).parents[2] / "examples" / "recipes"),
                 "LOG_LEVEL": "warning",
                 "RATE_LIMIT": "1000000/minute",
                 "LEASE_SECONDS": "8",

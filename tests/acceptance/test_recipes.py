@@ -64,3 +64,30 @@ def test_todos_and_lines_are_found_with_their_numbers(stack: Stack, tmp_path: Pa
     task = json.loads(named)
     assert task["result"]["data"] == [{"file": "a.py", "line": 1, "quote": "x = 1"}]
     assert task["verdict"]["decision"] == "passed"
+
+
+PLAN = """
+steps:
+  - {id: todos, plan: find-todos}
+  - {id: size, plan: measure}
+result: {count: {$from: todos, pointer: /values/by_file/0/lines}, words: {$from: size, pointer: /values/total/words}}
+"""
+
+
+def test_recipes_are_parts_of_plans_and_an_operator_s_recipe_is_used(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "server.log").write_text("INFO started\nERROR disk full\nINFO # TODO rotate\n")
+    (tmp_path / "plan.yaml").write_text(PLAN)
+
+    printed = run(
+        stack,
+        tmp_path,
+        "octollm run 'Two in one' --plan plan.yaml --attach server.log --no-watch; "
+        "octollm run 'Report on this log' --attach server.log --no-watch; "
+        "octollm run --recipe log-report -p level=DEBUG --attach server.log --no-watch 2>&1; "
+        "octollm list --recipe log-report --since 1h; octollm recipes",
+    )
+
+    assert "  count: 1\n  words: 8\n" in printed
+    assert "server.log:2: ERROR disk full" in printed
+    assert "parameters.level: must be one of" in printed
+    assert '-p level=ERROR|WARN|INFO (default "ERROR")' in printed

@@ -217,6 +217,21 @@ def test_attachments_may_be_called_by_their_names(engineer: Engineer, sandbox: S
     assert first.output == second.output
 
 
+def test_a_name_means_the_file_that_it_meant_when_the_task_was_submitted(
+    engineer: Engineer, sandbox: SandboxStatus
+) -> None:
+    _, attached = script(engineer)
+    data = stored(engineer.engine, "data.csv", b"1\n")
+    step = {"id": "read", "arm": "retriever", "action": "inventory", "inputs": {"attachment": "data.csv"}}
+    task_id = engineer.submit(step, attachments=(attached, data))
+    stored(engineer.engine, "other.csv", b"1\n")
+
+    engineer.plan(task_id)
+    read = do(engineer, task_id, "read", sandbox)
+
+    assert [file["sha256"] for file in read.output["files"]] == [data]
+
+
 def test_a_plan_that_calls_an_unknown_attachment_is_refused_before_it_runs(engineer: Engineer) -> None:
     _, attached = script(engineer)
     step = {"id": "a", "arm": "retriever", "action": "inventory"}

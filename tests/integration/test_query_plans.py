@@ -236,6 +236,10 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "max_arms": 20,
         "priority": "medium",
         "status": "x",
+        "goal": "g",
+        "recipe": "find-lines",
+        "since": "2026-01-01",
+        "window": 2000,
     }
     texts |= {"source_id": task_id, "leader_id": task_id, "retry_id": task_id, "source_task_id": task_id}
     texts |= {"max_tokens": 1, "max_cost_dollars": "1", "environment": "live", "urgency": ["low", "medium"]}

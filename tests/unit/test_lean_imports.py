@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,18 @@ def test_the_api_has_loaded_before_its_first_request_what_each_post_uses() -> No
 
     wanted = ("api.app", "orchestrator.safety.injection", "orchestrator.similarity.tokens")
     assert [name for name in wanted if name not in loaded] == []
+
+
+def test_a_process_that_started_lean_reads_an_operator_s_recipes_in_yaml(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RECIPES_PATH", str(Path(__file__).parents[2] / "examples" / "recipes"))
+
+    loaded = _loaded(
+        f"{_LEAN}; from orchestrator.planner.recipes import loaded; assert 'log-report' in loaded().by_name"
+    )
+
+    assert "yaml" in loaded
 
 
 def test_a_worker_that_started_lean_can_call_mcp_servers() -> None:

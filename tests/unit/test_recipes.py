@@ -147,7 +147,7 @@ def test_a_recipe_s_name_and_its_parameters_make_a_plan() -> None:
 @pytest.mark.parametrize(
     ("recipe", "parameters", "attachments", "field", "told"),
     [
-        ("find-line", {}, [NOTES], "recipe", "no recipe 'find-line'; known: audit-python-package, "),
+        ("find-line", {}, [NOTES], "recipe", "no recipe 'find-line'; known: answer-question, "),
         ("find-lines", {}, [NOTES], "parameters.pattern", "needs it: a regular expression"),
         (
             "find-lines",

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.memory import tasks
 from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
 
@@ -31,7 +32,7 @@ def test_a_task_names_a_recipe_and_its_contract_shows_it(call: Caller) -> None:
 @pytest.mark.parametrize(
     ("changes", "field", "told"),
     [
-        ({"recipe": "unknown"}, "recipe", "no recipe 'unknown'; known: audit-python-package"),
+        ({"recipe": "unknown"}, "recipe", "no recipe 'unknown'; known: answer-question"),
         ({"parameters": {"motif": "late"}}, "parameters.motif", "it has: pattern, literal, ignore_case"),
         ({"parameters": {"pattern": "late", "literal": 3}}, "parameters.literal", "boolean"),
         ({"parameters": {}}, "parameters.pattern", "recipe find-lines needs it"),
@@ -69,3 +70,28 @@ def test_a_secret_in_a_parameter_is_redacted(call: Caller) -> None:
     contract = call("GET", accepted.json["links"]["trace"]).json["contract"]
     assert secret not in str(contract)
     assert accepted.json["redacted"]
+
+
+def test_tasks_are_listed_by_goal_recipe_arm_and_age(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "MAX_SEEN", 3)
+    plan = [{"id": "a", "arm": "executor", "action": "wait", "inputs": {"seconds": 0}}]
+    ids = [
+        call("POST", "/v1/tasks", json={"goal": f"Wait {n}", "plan": plan}).json["task_id"] for n in range(5)
+    ]
+    named = call("POST", "/v1/tasks", json={**NAMED, "goal": "Look at 100%"}).json["task_id"]
+
+    def listed(**query: str) -> list[str]:
+        found: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = call("GET", "/v1/tasks", query_string={**query, **cursor, "limit": "1"}).json
+            found += [task["task_id"] for task in page["tasks"]]
+            if page["next_cursor"] is None:
+                return found
+            cursor = {"cursor": page["next_cursor"]}
+
+    assert listed(recipe="find-lines") == listed(goal="at 100%") == [named]
+    assert listed(goal="WAIT") == ids[::-1]
+    assert listed(goal="WAIT 0", status="queued") == ids[:1]
+    assert listed(arm="coder") == listed(since="2100-01-01T00:00:00Z") == []
+    assert listed(since="2020-01-01T00:00:00Z") == [named, *ids[::-1]]
