@@ -113,15 +113,15 @@ def test_a_task_is_planned_done_and_judged_by_a_model_within_the_default_budget(
 def test_a_task_that_exhausts_its_budget_fails_with_its_finished_outputs(
     client: Client, fake: FakeLLM
 ) -> None:
-    fake.add(replace(PLAN, input_tokens=33_000, output_tokens=900))
+    fake.add(replace(PLAN, input_tokens=48_000, output_tokens=900))
 
-    task = asked(client, budget={"max_tokens": 35_000})
+    task = asked(client, budget={"max_tokens": 50_000})
 
     assert (task["status"], task["error"]["code"]) == ("failed", "budget_exceeded"), task
     assert "max_tokens" in task["error"]["message"]
     assert task["result"]["partial"] is True
     assert "search" in task["result"]["data"]
-    assert task["metadata"]["tokens_used"] == 33_900
+    assert task["metadata"]["tokens_used"] == 48_900
 
 
 def test_a_criterion_that_the_judges_model_can_not_prove_is_not_passed(client: Client, fake: FakeLLM) -> None:
