@@ -234,9 +234,11 @@ def test_a_plan_that_finds_nothing_is_made_again_once_and_the_new_one_passes(
     fake.answer({"rationale": "", "confidence": 1, "steps": second}, match="Plan the task again")
     manual = client.upload(MANUAL, filename="manual.md")
 
-    task = client.run("Where are airships mentioned?", attachments=[manual], cache={"mode": "bypass"})
+    task = client.run("Where are airships mentioned?", attachments=[manual])
+    repeated = client.run("Where are airships mentioned?", attachments=[manual])
 
     assert (task["status"], task["result"]["validation_passed"]) == ("completed", True), task
+    assert (repeated["cache"]["layer"], repeated["steps"]) == ("exact", task["steps"])
     assert [(step["step_id"], step["status"], step["round"]) for step in task["steps"]] == [
         ("inventory", "done", 1),
         ("look", "done", 2),

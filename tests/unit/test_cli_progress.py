@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 
@@ -53,6 +54,28 @@ def test_a_retried_step_shows_the_reason_and_then_its_second_attempt() -> None:
 
     assert _progress(14).steps["lint"].attempt == 2
     assert _progress(14).steps["lint"].state == "done"
+
+
+def test_another_plan_keeps_the_steps_that_it_keeps_and_shows_no_others() -> None:
+    progress = _progress(18)
+    before: list[tuple[str, dict[str, Any]]] = [("task.submitted", {})] * 18
+    graph = [{"step": "inventory", "arm": "retriever"}, {"step": "count", "arm": "executor"}]
+    *_, replan, planned = events(
+        *before,
+        ("task.replan", {"round": 1, "reason": "no step is at fault", "feedback": {}}),
+        ("task.planned", {"round": 2, "mode": "llm", "steps": graph, "kept": ["inventory"]}),
+    )
+
+    progress.apply(replan)
+    assert progress.activity == "planning again"
+    assert "another plan is made: no step is at fault" in line_of(progress, replan)
+    progress.apply(planned)
+
+    assert {name: one.state for name, one in progress.steps.items()} == {
+        "inventory": "done",
+        "count": "waiting",
+    }
+    assert "planned, steps: 2, 1 kept (mode llm)" in line_of(progress, planned)
 
 
 def test_a_repair_resets_the_rerun_steps_and_keeps_the_others() -> None:
