@@ -9,6 +9,7 @@ from orchestrator.models.errors import InvalidStepInput, VerificationFailed
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import ActionArm, Arm, Assignment, answer
+from workers.arms.convert import convert
 from workers.arms.extractive import (
     Sentence,
     choose_sentences,
@@ -32,7 +33,7 @@ MAX_SENTENCES = 20_000
 
 def make(_sandbox: SandboxStatus) -> Arm:
     """Return the writer."""
-    return ActionArm({"summarise": summarise})
+    return ActionArm({"convert": convert, "summarise": summarise})
 
 
 def material(assignment: Assignment) -> tuple[list[SourceText], list[str]]:
