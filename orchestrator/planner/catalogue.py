@@ -33,10 +33,13 @@ _LEFT_OUT = frozenset(
         "missing_dependencies",
         "unread_places",
         "left_out",
+        "matched",
+        "parts",
+        "unproved_reason",
     )
 )
 # inputs of many actions that the prompt explains once
-_EXPLAINED = frozenset({"attachment", "attachments", "paths", "room"})
+_EXPLAINED = frozenset({"attachment", "attachments", "paths", "room", "text", "save_as"})
 _WORD = re.compile(r"[^\W_]+")
 _MIN_STEM = 4
 

@@ -140,7 +140,8 @@ def test_each_action_has_its_own_typed_inputs_and_each_value_may_be_a_reference(
 def test_the_schema_is_written_alike_in_every_process() -> None:
     members = list(step_schema("coder.syntax")["properties"])
 
-    assert members == ["action", "id", "description", "inputs", "depends_on", "acceptance_criteria"]
+    assert members[:5] == ["action", "id", "description", "inputs", "depends_on"]
+    assert members[5:] == ["for_each", "when", "acceptance_criteria"]
     assert list(enforced_schema(ALL)) == ["type", "$defs", "properties", "required", "additionalProperties"]
 
 
@@ -178,7 +179,7 @@ def test_every_action_is_described_in_full_with_the_types_of_its_inputs_and_outp
         assert ALL[name].description in listed
     assert "  whole: reads long documents from beginning to end" in listed
     assert "planner" not in listed
-    assert len(listed.encode()) < 13_000
+    assert len(listed.encode()) < 16_000
 
 
 def test_the_prompt_ends_with_the_actions_so_that_its_beginning_never_varies() -> None:

@@ -176,6 +176,7 @@ class Assignment:
     permits are not used. `remote` is what HTTP arms are called with. `report_progress` shows a percentage (or None) and
     a message to those who watch the task. `save_file` stores a file (name, content, media type) for the task's tenant
     and returns its sha256. `tool_settings` are the operator's, for steps that run tools.
+    `output_schema` is the task's.
     """
 
     task_id: str
@@ -200,6 +201,7 @@ class Assignment:
     remote: RemoteAccess | None = None
     report_progress: Callable[[float | None, str], None] = lambda _percent, _message: None
     save_file: Callable[[str, bytes, str], str] = _save_nowhere
+    output_schema: Mapping[str, Any] | None = None
     tool_settings: ToolSettings | None = None
 
     def require_tool(self, name: str) -> None:
@@ -240,6 +242,7 @@ class Assignment:
             [attachment.sha256 for attachment in self.attachments],
             self.context,
             self.feedback,
+            *([self.output_schema] if self.output_schema is not None else []),
         ]
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 

@@ -15,7 +15,7 @@ MAX_CHARACTERS = 600
 """Longer sentences, such as those of minified code, are not chosen."""
 MOST_SENTENCES = 20
 _LEAST_WORDS = 3
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+){0,4}")
+WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+){0,4}")
 _STARTS_UNIT = re.compile(r"\s{0,20}(?:[-*+•]|\d{1,3}[.)])\s")
 _IS_NO_PROSE = re.compile(r"\s{0,20}(?:#{1,6}\s|\||```|~~~|[-=*_]{3})")
 _END = re.compile(r"[.!?…][\"'”’)\]]{0,2}(?=\s{1,20}[^a-z\s])|[。！？]")
@@ -81,7 +81,7 @@ def sentences_of(source: SourceText) -> Iterator[Sentence]:
         for end in [*(match.end() for match in _END.finditer(text, begin)), len(text)]:
             piece = text[begin:end]
             lead = len(piece) - len(piece.lstrip())
-            found = _WORD.findall(piece)
+            found = WORD.findall(piece)
             if len(found) >= _LEAST_WORDS and len(piece) <= MAX_CHARACTERS:
                 at = line + text.count("\n", 0, begin + lead)
                 yield Sentence(source.name, at, piece.strip(), words_of(found), len(found))
@@ -96,7 +96,7 @@ def words_of(found: Sequence[str]) -> list[str]:
 
 def count_words(text: str) -> int:
     """Return the number of words in a text."""
-    return sum(1 for _ in _WORD.finditer(text))
+    return sum(1 for _ in WORD.finditer(text))
 
 
 def with_words(sentences: Sequence[Sentence], wanted: Collection[str]) -> list[Sentence]:

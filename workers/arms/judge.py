@@ -5,10 +5,11 @@ from typing import Any
 
 from orchestrator.models.errors import InvalidStepInput, VerificationFailed
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.plan import PlanStep
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, Verdict
 from orchestrator.models.wording import count_of
-from orchestrator.rules.check_rule import validate_rule
+from orchestrator.rules.check_rule import steps_read, validate_rule
 from workers.arms.base import ActionArm, Arm, Assignment, Model, answer
 from workers.arms.judge_answer import Answer, chosen_answer, written_answer
 from workers.arms.judge_llm import judged_by_model
@@ -24,6 +25,8 @@ from workers.arms.sources import read_sources
 from workers.sandbox.selection import SandboxStatus
 
 __all__ = ["RoundView", "judge_round", "make"]
+
+_MAX_REASON_CHARACTERS = 200
 
 NOTHING_TO_CHECK: Mapping[str, str] = {
     "reason": "nothing_to_check",
@@ -202,3 +205,30 @@ def _warnings(view: RoundView, findings: tuple[CriterionFinding, ...]) -> Iterat
             yield f"optional step {step.id} did not finish; its criteria were not checked"
         elif view.is_done(step.id):
             yield from (f"{step.id}: {warning}" for warning in view.results[step.id].warnings)
+    yield from _unproved(view, findings)
+
+
+def _unproved(view: RoundView, findings: Sequence[CriterionFinding]) -> Iterator[str]:
+    """Yield a warning for each text that its arm calls unproved, unless it met a criterion on what it says."""
+    outputs = view.outputs()
+    for step in view.plan.steps:
+        output = outputs.get(step.id)
+        if not isinstance(output, Mapping) or output.get("unproved") is not True:
+            continue
+        if not any(_reads_text(finding, step, view) for finding in findings if finding.met):
+            yield f"{step.id}: unproved: {str(output.get('unproved_reason', ''))[:_MAX_REASON_CHARACTERS]}"
+
+
+def _reads_text(finding: CriterionFinding, step: PlanStep, view: RoundView) -> bool:
+    """Tell whether a finding is about the text or the label of a step: its length, for one, is not."""
+    if finding.checked_by is CheckedBy.LLM:
+        return any(item.get("step") == step.id for item in finding.evidence)
+    own = ((one["text"], one["check"]) for one in step.acceptance_criteria)
+    asked = ((one.text, one.check) for one in view.contract.acceptance_criteria)
+    rules = [rule for text, rule in (own if finding.step else asked) if text == finding.criterion and rule]
+    return any(
+        step.id in steps_read(rule, own=finding.step)
+        and not {"text", "label"}.isdisjoint(str(rule.get("pointer", "")).split("/"))
+        for rule in rules
+        if finding.step in (None, step.id)
+    )

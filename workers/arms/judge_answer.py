@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 MAX_CHARACTERS = 50_000
 """The longest answer as text; a longer one is cut, and is whole in the step's output."""
-_SPOKEN = ("answer", "explanation", "text", "diff", "values")
+_SPOKEN = ("answer", "explanation", "text", "diff", "values", "value", "label")
 """Members of an output that are an answer by themselves, in order of preference."""
 NOTHING = "(nothing)"
 """An empty list or object, as text."""

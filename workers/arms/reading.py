@@ -1,9 +1,9 @@
 """Reads documents that are longer than a model's room: notes with verbatim quotes from each part in turn."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.llm.prompt import Role, Untrusted, compose, load_prompt, trusted
 from orchestrator.models.errors import BudgetExceeded
@@ -13,6 +13,8 @@ from workers.arms.base import Assignment
 from workers.arms.excerpts import divide
 from workers.arms.sources import SourceText
 from workers.arms.synthesis import Wish, fits, fitting, numbered, proved_quotes, room_for
+
+T = TypeVar("T")
 
 MAX_PARTS = 8
 """So many parts are read at most: each is a call to a model."""
@@ -64,10 +66,15 @@ class Reading:
 
     def unread_places(self) -> list[str]:
         """Return where the unread passages stand; see places_of."""
-        return places_of(
-            (item["file"], item["line"], item["line"] + item["quote"].rstrip("\n").count("\n"))
-            for item in self.unread
-        )
+        return places_of_passages(self.unread)
+
+
+def places_of_passages(passages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return where passages stand; see places_of."""
+    return places_of(
+        (item["file"], item["line"], item["line"] + item["quote"].rstrip("\n").count("\n"))
+        for item in passages
+    )
 
 
 def places_of(spans: Iterable[tuple[str, int, int]]) -> list[str]:
@@ -103,22 +110,42 @@ def read_by_parts(assignment: Assignment, passages: Sequence[Mapping[str, Any]],
 
     A part is what fits into one call. Reading ends after MAX_PARTS, or when the budget can't pay for another part.
     """
-    left, taken = list(passages), list[list[dict[str, Any]]]()
-    while left and len(taken) < MAX_PARTS:
-        assignment.checkpoint()
-        # at least one passage, or reading would not advance
-        part = fitting(left, room_for(assignment, wish)) or left[:1]
-        try:
-            taken.append(_notes(assignment, part, wish))
-        except BudgetExceeded:
-            if not taken:
-                raise
-            break
-        left = left[len(part) :]
+    taken, left = by_parts(
+        assignment,
+        passages,
+        room=lambda: room_for(assignment, wish),
+        ask=lambda part: _notes(assignment, part, wish),
+    )
     in_turns = [note for note in chain.from_iterable(zip_longest(*taken)) if note is not None]
     kept = {id(note) for note in fitting(in_turns, room_for(assignment, wish), skips=True)}
     notes = [note for note in chain.from_iterable(taken) if id(note) in kept]
     return Reading(notes, len(taken), left, len(passages))
+
+
+def by_parts(
+    assignment: Assignment,
+    passages: Sequence[Mapping[str, Any]],
+    *,
+    room: Callable[[], int],
+    ask: Callable[[Sequence[Mapping[str, Any]]], T],
+) -> tuple[list[T], Sequence[Mapping[str, Any]]]:
+    """Return what `ask` answers to each part that fits into `room` bytes, and the passages that were not read.
+
+    It ends after MAX_PARTS, or when the budget can't pay for another part; raises BudgetExceeded for the first one.
+    """
+    left, answers = list(passages), list[T]()
+    while left and len(answers) < MAX_PARTS:
+        assignment.checkpoint()
+        # at least one passage, or reading would not advance
+        part = fitting(left, room()) or left[:1]
+        try:
+            answers.append(ask(part))
+        except BudgetExceeded:
+            if not answers:
+                raise
+            break
+        left = left[len(part) :]
+    return answers, left
 
 
 def _notes(assignment: Assignment, part: Sequence[Mapping[str, Any]], wish: Wish) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The writer: summarises texts, with a model in its own words, without one by their own sentences."""
+"""The writer: summarises texts, with a model in its own words, without one by their own sentences; and its actions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +9,9 @@ from orchestrator.models.errors import InvalidStepInput, VerificationFailed
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import ActionArm, Arm, Assignment, answer
+from workers.arms.classification import classify
 from workers.arms.convert import convert
+from workers.arms.extraction import extract
 from workers.arms.extractive import (
     Sentence,
     choose_sentences,
@@ -18,14 +20,13 @@ from workers.arms.extractive import (
     with_words,
     words_of,
 )
-from workers.arms.judge_llm import text_of
+from workers.arms.free_text import draft, rewrite, translate
+from workers.arms.material import material
 from workers.arms.reading import places_of, read, whole_passages
-from workers.arms.sources import SourceText, read_sources, warnings_of
+from workers.arms.sources import SourceText
 from workers.arms.synthesis import Proved, Wish, places_in, write_sentences
 from workers.sandbox.selection import SandboxStatus
 
-TEXT_NAME = "(text)"
-"""The name by which the input `text` is cited; no file can have it."""
 DEFAULT_WORDS = 150
 MAX_SENTENCES = 20_000
 """So many sentences are read without a model."""
@@ -33,27 +34,17 @@ MAX_SENTENCES = 20_000
 
 def make(_sandbox: SandboxStatus) -> Arm:
     """Return the writer."""
-    return ActionArm({"convert": convert, "summarise": summarise})
-
-
-def material(assignment: Assignment) -> tuple[list[SourceText], list[str]]:
-    """Return the texts of a step, and warnings: its `text`, or else its attachments and the context.
-
-    Raises InvalidStepInput if there is none.
-    """
-    sources, skipped = list[SourceText](), list[dict[str, str]]()
-    given = assignment.inputs.get("text")
-    if given is not None:
-        sources.append(SourceText(TEXT_NAME, text_of(given)))
-    if given is None or "attachments" in assignment.inputs:
-        read_texts, skipped = read_sources(assignment)
-        sources += read_texts
-    if not any(source.text.strip() for source in sources):
-        raise InvalidStepInput(
-            f"step {assignment.name} has no text to {assignment.action}: attach a text file, or give it `text`",
-            details={"skipped": skipped[:20]},
-        )
-    return sources, warnings_of(skipped)
+    return ActionArm(
+        {
+            "summarise": summarise,
+            "extract": extract,
+            "classify": classify,
+            "draft": draft,
+            "rewrite": rewrite,
+            "translate": translate,
+            "convert": convert,
+        }
+    )
 
 
 def summarise(assignment: Assignment) -> StepResult:

@@ -50,6 +50,7 @@ def _assignment(attempt: AttemptContext, bound: BoundInputs, files: StepFiles) -
         goal=contract.goal,
         constraints=contract.constraints,
         context=contract.context,
+        output_schema=contract.output_schema,
         attachments=attachments_of(attempt, bound.files),
         feedback=claim.spec.get("feedback"),
         deadline=attempt.deadline,
