@@ -80,11 +80,12 @@ GROUP BY d.task_id, d.payload ->> 'step_id'
 HAVING count(*) > 1
 
 -- name: step_untold
--- A step's end without its event, or an event without its end.
+-- A step's end without its event, or an event without its end. An item that takes an earlier result is told of by its
+-- step's step.spread.
 SELECT s.id AS subject, concat_ws(' ', s.task_id, s.name, 'is', s.state, 'and was told of', count(f.seq), 'times') AS told
 FROM steps s
 LEFT JOIN facts f ON f.step_id = s.id AND f.type = 'step.completed'
-WHERE s.kind = 'step'
+WHERE s.kind = 'step' AND NOT (s.parent IS NOT NULL AND s.reuses IS NOT NULL)
 GROUP BY s.id
 HAVING (s.state = 'done') <> (count(f.seq) > 0)
 
