@@ -120,7 +120,7 @@ def planned_round(
 
 
 def _earlier_loops(plan: Plan, reuse: RoundReuse) -> dict[str, EarlierLoop]:
-    """Return where the steps with for_each ran before; all items of a step at fault, or of `from_step`, run again."""
+    """Return where the steps with for_each ran before; all items of `from_step`, or of those `again`, run again."""
     source = reuse.source
     if source is None:
         return {}
@@ -128,7 +128,7 @@ def _earlier_loops(plan: Plan, reuse: RoundReuse) -> dict[str, EarlierLoop]:
         step.id: EarlierLoop(
             source.task_id,
             source.round,
-            None if step.id == source.from_step or step.id in reuse.feedback else (),
+            None if step.id == source.from_step or step.id in reuse.again else (),
         )
         for step in plan.steps
         if step.for_each is not None and step.id in reuse.reruns

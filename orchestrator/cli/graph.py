@@ -10,6 +10,7 @@ import click
 from orchestrator.cli.client import ServerOptions, open_client
 from orchestrator.cli.tasks import read_plan
 from orchestrator.planner.references import references_in, step_of
+from orchestrator.rules.check_rule import steps_named
 
 # the colours of a status, legible on white and on black
 _FILLS = {"done": "#2e7d32", "failed": "#c62828", "running": "#1565c0", "waiting": "#ef6c00"}
@@ -45,7 +46,8 @@ def graph(access: ServerOptions, /, task_id: str | None, plan: Path | None, form
 def steps_of_plan(plan: Any) -> list[dict[str, Any]]:
     """Return a plan's steps as the status of a task shows them: step_id, arm_id, action, depends_on.
 
-    A step also depends on those that its inputs refer to. Raises BadParameter for what is no plan.
+    A step also depends on those that its inputs, its for_each and its `when` refer to. Raises BadParameter for what is
+    no plan.
     """
     try:
         return [
@@ -113,4 +115,6 @@ def _fill(step: Mapping[str, Any]) -> str | None:
 
 
 def _sources(step: Mapping[str, Any]) -> Iterator[str]:
-    return (name for _, reference in references_in(step.get("inputs")) if (name := step_of(reference)))
+    read = [step.get("inputs"), step.get("for_each")]
+    yield from (name for _, reference in references_in(read) if (name := step_of(reference)))
+    yield from steps_named(step.get("when") or {})

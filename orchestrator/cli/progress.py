@@ -40,9 +40,31 @@ def decision_commands(approval_id: str, allow: list[str]) -> str:
     return " | ".join(_COMMANDS[verb].format(id=approval_id) for verb in allow if verb in _COMMANDS)
 
 
+def step_shown(name: str) -> str:
+    """Return the step of the plan to which a row belongs: an item `fix[3]` and a spread `fix[]` belong to `fix`."""
+    return name.partition("[")[0]
+
+
+@dataclass
+class ItemsProgress:
+    """The items of a step with for_each: how many there are, and how many have ended."""
+
+    count: int = 0
+    done: int = 0
+    failed: int = 0
+
+    def told(self) -> str:
+        """Return the counts in words."""
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self.done + self.failed} of {self.count} items{failed}"
+
+
 @dataclass
 class StepProgress:
-    """The state of one step; `seconds` is the duration of its last attempt that ended."""
+    """The state of one step; `seconds` is the duration of its last attempt that ended.
+
+    `items` are those of a step with for_each, which has one line for all of them.
+    """
 
     name: str
     arm: str = ""
@@ -51,10 +73,24 @@ class StepProgress:
     started_at: datetime | None = None
     seconds: float | None = None
     note: str = ""
+    items: ItemsProgress | None = None
 
     def is_final(self) -> bool:
         """Return whether the step has ended in this round."""
         return self.state in ("done", "failed", "skipped", "cancelled")
+
+    def lasted(self, data: dict[str, Any], at: datetime) -> float | None:
+        """Return the seconds that the step took, by the event of its end; with items from the first start."""
+        is_measured = "duration_ms" in data and self.items is None
+        return data["duration_ms"] / 1000 if is_measured else self.seconds_at(at)
+
+    def told_items(self) -> list[str]:
+        """Return what to say of the items of a step with for_each; nothing of another step."""
+        return [self.items.told()] if self.items is not None else []
+
+    def is_gathered_by(self, kind: str) -> bool:
+        """Return whether an event only says that the step's items are being gathered, which is no state of the step."""
+        return self.items is not None and kind in ("step.queued", "step.started")
 
     def seconds_at(self, now: datetime) -> float | None:
         """Return the seconds the step took, or has been running for; None before it starts."""
@@ -88,7 +124,13 @@ class TaskProgress:
             return False
         self.seq = event["seq"]
         kind, data = event["type"], event["data"]
-        if kind.startswith("step.") and not str(data.get("step", "")).startswith("$"):
+        if "[" in str(data.get("step", "")) or kind == "step.spread":
+            self._apply_item(kind, data, datetime.fromisoformat(event["timestamp"]))
+        elif kind.startswith("step.") and not str(data.get("step", "")).startswith("$"):
+            if (step := self._step(data["step"])).is_gathered_by(kind):
+                return True
+            if step.items is not None:
+                data = {**data, "arm": step.arm}
             self._apply_step(kind, data, datetime.fromisoformat(event["timestamp"]))
         elif kind.startswith("step."):
             self.activity = {"$plan": "planning", "$judge": "judging"}.get(data["step"], self.activity)
@@ -137,7 +179,7 @@ class TaskProgress:
             case "step.progress":
                 step.note = _said(data) or step.note
             case "step.completed":
-                step.state, step.note = "done", "; ".join(data.get("warnings") or [])
+                step.state, step.note = "done", "; ".join([*step.told_items(), *(data.get("warnings") or [])])
             case "step.reused":
                 step.state, step.note = "done", f"reused from {data['from']['task_id']}"
             case "step.retrying":
@@ -146,12 +188,29 @@ class TaskProgress:
                 step.state = "cancelled" if error.get("code") == "cancelled" else "failed"
                 step.note = str(error.get("message", ""))
             case "step.skipped":
-                step.state, step.note = "skipped", "a step it depends on did not finish"
+                step.state = "skipped"
+                step.note = str(data.get("reason") or "a step it depends on did not finish")
         if step.is_final():
-            step.seconds = data["duration_ms"] / 1000 if "duration_ms" in data else step.seconds_at(at)
+            step.seconds = step.lasted(data, at)
+
+    def _apply_item(self, kind: str, data: dict[str, Any], at: datetime) -> None:
+        step = self._step(step_shown(data["step"]))
+        step.items = step.items or ItemsProgress()
+        if kind == "step.spread":
+            step.items = ItemsProgress(data["count"], done=data["reused"])
+        elif kind.startswith("approval."):
+            self._apply_approval(kind, data)
+            return
+        elif kind == "step.started" and step.started_at is None:
+            step.state, step.started_at, step.seconds = "running", at, None
+        elif not data["step"].endswith("[]"):
+            step.items.done += kind == "step.completed"
+            step.items.failed += kind == "step.failed"
+        step.state = "running" if step.state in ("queued", "asking") else step.state
+        step.note = step.items.told()
 
     def _apply_approval(self, kind: str, data: dict[str, Any]) -> None:
-        step = self._step(data["step"])
+        step = self._step(step_shown(data["step"]))
         if kind == "approval.decided":
             step.note = told_decision(data)
         elif kind in ("approval.requested", "approval.expiring"):

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 from orchestrator.cli.client import ApiClient
 from orchestrator.cli.exit_status import RequestRefused, ServerUnreachable
-from orchestrator.cli.progress import FINAL_EVENTS, TaskProgress
+from orchestrator.cli.progress import FINAL_EVENTS, TaskProgress, step_shown
 
 # both intervals together stay below 100 calls a minute, the default rate limit
 _FREQUENT_SECONDS = 8.0
@@ -163,16 +163,22 @@ def _describe(progress: TaskProgress, kind: str, data: dict[str, Any]) -> str:
 
 
 def _describe_approval(progress: TaskProgress, kind: str, data: dict[str, Any]) -> str:
-    step = progress.steps[data["step"]]
+    step = progress.steps[step_shown(data["step"])]
     told = "expires soon: " if kind == "approval.expiring" else ""
     return f"{step.name:<24} {step.arm:<16} {told}{step.note}"
 
 
 def _describe_step(progress: TaskProgress, change: str, data: dict[str, Any]) -> str:
     name = str(data.get("step", ""))
-    step = progress.steps.get(name)
+    if change == "spread":
+        return f"{name:<24} {data['count']} items"
+    step = progress.steps.get(step_shown(name))
+    if name != step_shown(name):
+        # all items have one line
+        message = (data.get("error") or {}).get("message", "")
+        return f"{name:<24} failed: {message}" if change == "failed" else ""
     # the table shows queued steps; a line for each would only be noise
-    if step is None or change == "queued":
+    if step is None or change == "queued" or (change == "started" and step.items is not None):
         return ""
     if change == "started":
         change = f"started (attempt {step.attempt})" if step.attempt > 1 else "started"

@@ -20,6 +20,7 @@ from orchestrator.lifecycle.ending import (
     withdraw_left_over,
     withdrawn_events,
 )
+from orchestrator.lifecycle.skipping import Skipped, skip_reason
 from orchestrator.memory import approvals, events, tasks, webhooks
 from orchestrator.memory.approvals import ApprovalRecord, NewApproval, StepInputs
 from orchestrator.memory.events import Fact
@@ -82,7 +83,7 @@ def request(conn: Connection, task: LockedTask, rows: Iterable[StepMessage]) -> 
     """Ask about those of the rows that have just begun to wait, and put off the task's deadline by the wait.
 
     The caller holds the task's lock. A step whose inputs can't be resolved asks nobody: its approval expires at once,
-    and its step fails with that fault.
+    and its step fails with that fault. So does one that the plan skips, and it is skipped.
     """
     waiting = [row.id for row in rows if row.state == StepState.WAITING]
     if not waiting:
@@ -241,6 +242,8 @@ def result_of(asked: ApprovalRecord) -> StepResult:
     if fault is None:
         refusal = refusal_of(asked)
         fault = {"code": refusal.code, "message": refusal.message, "details": refusal.details}
+    if fault["code"] == Skipped.code:
+        return StepResult(ResultStatus.SKIPPED, output={"summary": fault["message"]}, provenance=provenance)
     error = {"retryable": False, "details": {}, **fault}
     return StepResult(ResultStatus.FAILED, error=error, provenance=provenance)
 
@@ -293,6 +296,8 @@ def _proposal(conn: Connection, task: LockedTask, step: StepInputs) -> tuple[Pro
 def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, Any]:
     results = {name: StepResult.from_record(result) for name, result in (step.bound or {}).items()}
     outputs = output_offload.load_outputs(conn, task.tenant, results)
+    if reason := skip_reason(step.spec, results, lambda _: outputs):
+        raise Skipped(reason)
     action = find_action(Offer(step.arm, step.spec["action"]))
     return bind(step.spec, outputs, action.input_schema if action else {}).inputs
 

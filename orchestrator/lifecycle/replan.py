@@ -120,15 +120,19 @@ def reuse_after_replan(
 ) -> RoundReuse:
     """Return which steps of a new plan run, and whose results are kept: those done before that do the same work.
 
-    A step at fault is kept only if it can't give another result. `acted` are the actions that must not run twice and
+    A step at fault is kept only if it can't give another result, and a step that its `when` skipped is asked again, but
+    not those behind it. `acted` are the actions that must not run twice and
     took effect in any round: a step that runs one of them asks a person, whatever its name and its inputs are.
     """
     faulty = earlier.verdict.faulty if earlier.verdict else {}
     latest = {row.name: row for row in outcomes}
     same = unchanged(plan.steps, earlier.plan.steps, among=latest)
     done = {name for name in same if latest[name].state is StepState.DONE}
-    sure = done - {name for name in faulty if name in done and _may_differ(latest[name].offer)}
-    kept = unchanged(plan.steps, earlier.plan.steps, among=sure)
+    skipped = {name for name in same if latest[name].is_skipped}
+    mended = {
+        name for name in done & faulty.keys() if latest[name].failed_items or _may_differ(latest[name].offer)
+    }
+    kept = unchanged(plan.steps, earlier.plan.steps, among=(done - mended) | skipped) - skipped
     reruns = frozenset(step.id for step in plan.steps) - kept
     repeats = {
         name
@@ -141,12 +145,13 @@ def reuse_after_replan(
         {name: latest[name] for name in kept},
         frozenset(repeats),
         {name: faulty[name] for name in reruns & same & faulty.keys()},
+        again=frozenset(name for name in mended if not latest[name].failed_items),
     )
 
 
 def _is_decided(row: StepOutcome) -> bool:
     error = row.result.error if row.result is not None else None
-    return error is not None and error["code"] in _DECIDED
+    return bool((row.failed_items if error is None else {error["code"]}) & _DECIDED)
 
 
 def _may_differ(offer: Offer) -> bool:

@@ -44,7 +44,8 @@ class RoundReuse:
 
     `repeats` are those of the former whose action must not run twice and took effect, or may have: they ask first.
     `feedback` is the judge's to those that were at fault in an earlier round. `source` is the round whose results are
-    kept, of this task or of the one that a retry repeats; None if there is none.
+    kept, of this task or of the one that a retry repeats; None if there is none. Of a step with for_each, the items
+    that are done are kept, unless it is one of those `again`.
     """
 
     reruns: frozenset[str]
@@ -52,6 +53,7 @@ class RoundReuse:
     repeats: frozenset[str] = frozenset()
     feedback: Mapping[str, str] = field(default_factory=dict)
     source: RetrySource | None = None
+    again: frozenset[str] = frozenset()
 
 
 def retry(

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from orchestrator.models.plan import Offer
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import BUILT_IN, RECIPES_PATH, REGISTRY, find_recipes
+from orchestrator.rules.json_pointer import follow
 from orchestrator.settings_file import peek
 
 _DATA = {".json", ".md", ".toml"}
@@ -62,6 +63,14 @@ class Action:
     def runs_once(self) -> bool:
         """Return whether a second run could repeat an effect: it writes and is not declared idempotent."""
         return self.effects == "write" and not self.idempotent
+
+    def why_not_checked(self, output: Any) -> Mapping[str, Any] | None:
+        """Return the reason why an output proves nothing, if it has one; older releases wrote none."""
+        try:
+            why = follow(output, self.unchecked) if self.unchecked else None
+        except LookupError:
+            return None
+        return why if isinstance(why, Mapping) else None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, cano
 from orchestrator.planner.offers import split_name
 from orchestrator.planner.plain_schema import plain_schema
 from orchestrator.planner.plan_schema import is_open
-from orchestrator.planner.references import FILE, POINTER, is_reference, references_in, step_of
+from orchestrator.planner.references import (
+    FILE,
+    ITEM,
+    POINTER,
+    is_reference,
+    items_in,
+    references_in,
+    step_of,
+)
 
 
 def read_steps(value: Mapping[str, Any], *, arms: Mapping[str, ArmCapability] = ARMS) -> list[dict[str, Any]]:
@@ -34,6 +42,10 @@ def _read_step(step: dict[str, Any], arms: Mapping[str, ArmCapability]) -> dict[
     arm, action = split_name(step["action"], arms)
     if arm and canonical_arm(arm) == canonical_arm(step.get("arm") or arm):
         step |= {"arm": canonical_arm(arm), "action": action}
+    if isinstance(step.get("for_each"), dict):
+        _correct_pointer(step["for_each"])
+    if "when" in step:
+        step["when"] = _when_of(step["when"])
     offer = _action_of(step, arms)
     if offer is None or "inputs" not in step:
         return step
@@ -43,7 +55,17 @@ def _read_step(step: dict[str, Any], arms: Mapping[str, ArmCapability]) -> dict[
     step["inputs"] = {name: _read_input(item, members.get(name, {})) for name, item in inputs.items()}
     for _, reference in references_in(step["inputs"]):
         _correct_pointer(reference)
+    for _, item in items_in(step["inputs"]):
+        if isinstance(item[ITEM], str) and item[ITEM] and not item[ITEM].startswith("/"):
+            item[ITEM] = f"/{item[ITEM]}"
     return step
+
+
+def _when_of(value: Any) -> Any:
+    """Return the rule of a {step, check}; anything else as it is."""
+    if isinstance(value, dict) and isinstance(value.get("check"), dict):
+        return {"step": value.get("step"), **value["check"]}
+    return value
 
 
 def _action_of(step: Mapping[str, Any], arms: Mapping[str, ArmCapability]) -> Action | None:

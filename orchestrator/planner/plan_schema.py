@@ -31,6 +31,8 @@ PLAN_SCHEMA: Mapping[str, Any] = {
                     "description": {"type": "string"},
                     "inputs": {"type": "object"},
                     "depends_on": {"type": "array", "items": {"type": "string"}},
+                    "for_each": {"type": ["object", "array", "null"]},
+                    "when": {"type": ["object", "null"]},
                     "acceptance_criteria": {
                         "type": "array",
                         "items": {
@@ -130,11 +132,22 @@ def _step(name: str, action: Action) -> dict[str, Any]:
             "description": _TEXT,
             "inputs": _inputs(plain_schema(action.input_schema)),
             "depends_on": _TEXTS,
+            "for_each": {"$ref": "#/$defs/list"},
+            "when": {"$ref": "#/$defs/when"},
             "acceptance_criteria": {"$ref": "#/$defs/criteria"},
             # each member of each alternative is charged; nobody needs to be asked about what changes nothing
             **({"approval": _APPROVAL} if action.effects == "write" else {}),
         },
-        "required": ["action", "id", "description", "inputs", "depends_on", "acceptance_criteria"],
+        "required": [
+            "action",
+            "id",
+            "description",
+            "inputs",
+            "depends_on",
+            "for_each",
+            "when",
+            "acceptance_criteria",
+        ],
     }
 
 
@@ -188,9 +201,11 @@ def _any_of(choices: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _definitions() -> dict[str, Any]:
-    value = {"anyOf": [_REFERENCE, *_SCALARS]}
+    value, source = {"anyOf": [_REFERENCE, *_SCALARS]}, _object({"$from": _TEXT, "pointer": _TEXT})
     return {
-        "reference": _object({"$from": _TEXT, "pointer": _TEXT}),
+        "reference": {"anyOf": [source, _object({"$item": _TEXT})]},
+        "list": {"anyOf": [source, {"type": "null"}]},
+        "when": {"anyOf": [_object({"step": _TEXT, "check": _RULE}), {"type": "null"}]},
         "file": _object({"$file": _object({"from": _TEXT, "name": _TEXT})}),
         "named_values": {"type": "array", "items": _object({"name": _TEXT, "value": value})},
         "criteria": {

@@ -86,7 +86,9 @@ def test_a_judge_killed_while_it_spreads_or_gathers_loses_and_doubles_nothing(
         wait_until(lambda: row_of(database, task_id, row)["state"] == "queued", 40, f"{row} to be queued")
         died = arm(point)
 
-    assert died() == judge
+    killed = died()
+    # the worker of the last item may not have published the gather yet: then it dies
+    assert killed == judge or (row, point) in [("work", other) for other in AFTER[1:]]
     names = ["first", "work[]", *(f"work[{number}]" for number in range(5)), "work", "last"]
     assert_completed_once(client, task_id, steps=names)
     assert row_of(database, task_id, row)["attempt"] == (2 if point is Point.MID_STATEMENT else 1)

@@ -9,6 +9,7 @@ from tests.acceptance.user_goals import (
     COMPARE,
     EXPLAIN,
     FIND_TODOS,
+    PACKAGE,
     REFUND,
     SUMMARISE,
     WRITE_TESTS,
@@ -17,6 +18,7 @@ from tests.acceptance.user_goals import (
 
 LETTER = UserGoal("Compare these two documents", {"a.txt": b"one\ntwo\nthree\n", "b.txt": b"one\n2\nthree\n"})
 LINES = UserGoal('Find all lines with "refund"', {"notes.txt": b"a refund\nnothing\nno refund today\n"})
+SECRETS = UserGoal("Are there secrets in these files?", {"shop.zip": PACKAGE})
 COUNT = UserGoal("Count the words in this document", {"notes.txt": b"one two three\nfour\n"})
 
 
@@ -35,7 +37,8 @@ def sent(client: Client, goal: UserGoal) -> dict[str, Any]:
         (REFUND, ["three days"]),
         (LETTER, ["-two", "+2"]),
         (LINES, ["notes.txt:1", "a refund", "notes.txt:3", "no refund today"]),
-        (COUNT, ["4"]),
+        (COUNT, ["| notes.txt | 19 | 2 | 4 |"]),
+        (SECRETS, ["secrets: 0"]),
     ],
     ids=lambda value: value.goal if isinstance(value, UserGoal) else "",
 )

@@ -39,6 +39,13 @@ PLANTED = {
     "order_broken": """
         UPDATE events SET seq = 1000 + seq
         WHERE type = 'step.completed' AND payload ->> 'step_id' = %(a)s""",
+    "item_miscounted": """
+        UPDATE steps SET spec = spec || '{"part": "gather"}',
+            result = jsonb_set(result, '{output}', '{"values": [7], "count": 1, "items": [null]}')
+        WHERE id = %(b)s""",
+    "gathered_early": """
+        UPDATE steps SET parent = 'b', spec = spec || '{"part": "item"}', finished_at = now() + interval '1 hour'
+        WHERE id = %(a)s""",
     "lease_taken": """
         UPDATE events SET payload = payload || '{"attempt": 2}', occurred_at = clock_timestamp()
         WHERE type = 'step.started' AND payload ->> 'step_id' = %(judge)s;

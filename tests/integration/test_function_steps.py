@@ -23,7 +23,12 @@ from tests.integration.attempt_kit import process_of, run_step
 from tests.integration.kit import TENANT, Engineer, done, wait_step
 from tests.llm_kit import ModelCaller
 from tests.waiting import wait_until
+from workers.attempt.concerns.effect import begin_effect
+from workers.attempt.concerns.failure import fail_on_error
+from workers.attempt.concerns.own_files import keep_own_files
 from workers.attempt.context import AttemptContext
+from workers.attempt.execution import bind_inputs, run_arm
+from workers.attempt.pipeline import wrap
 from workers.attempt.progress import MAX_MESSAGE_CHARACTERS, StepProgress
 
 NOTHING = '@action(effects="none")\ndef act() -> str:\n    """Acts."""\n    return ""\n'
@@ -214,6 +219,24 @@ def test_a_step_saves_files_for_its_tenant(engineer: Engineer, begin: Begin) -> 
         content = files.read(conn, TENANT, output["file"])
     assert result.provenance["files"] == [output["file"]]
     assert (stored.filename, stored.media_type, content) == ("r.txt", "text/plain", b"hello")
+
+
+@pytest.mark.parametrize(("effects", "code"), [("none", "invalid_output"), ("write", "outcome_unknown")])
+def test_an_action_can_not_put_out_a_file_that_it_did_not_save(
+    engineer: Engineer, begin: Begin, effects: str, code: str
+) -> None:
+    """A later step would read it: the action would learn what its task was not given."""
+    with transaction(engineer.engine) as conn:
+        foreign = files.put(conn, TENANT, filename="f", media_type="text/plain", content=b"secret").sha256
+    attempt = begin(
+        f'@action(effects="{effects}")\ndef act() -> dict[str, str]:\n    """Acts."""\n'
+        f'    return {{"name": "f", "artifact_id": "{foreign}"}}\n'
+    )
+
+    outcome = wrap(run_arm, [fail_on_error, bind_inputs, begin_effect, keep_own_files])(attempt)
+
+    assert outcome.error["code"] == code
+    assert "neither saved nor was given" in outcome.error["message"]
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,14 @@ from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Budget
 from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, Verdict
+from orchestrator.planner.check import check_plan
 from tests.fake_llm.server import FakeLLM, Fault
 from tests.integration.approval_kit import asked, decide
 from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_step
 from tests.integration.replan_kit import Replanner, planned
+from tests.integration.test_loops import run as work_on_loop
 from tests.ledger import append
+from workers.attempt.replanning import MAX_OUTPUT_BYTES
 
 REJECTED = replace(
     verdict(Decision.FAILED, second="not met: it is short"),
@@ -111,6 +114,23 @@ def test_the_model_is_told_what_was_done_what_was_wrong_and_what_is_left(replann
         task=task_id,
     )
     assert [row["of"].partition("@")[0] for row in purposes] == ["planner", "planner.again"]
+
+
+def test_the_model_is_told_no_secret_and_not_more_than_there_is_room_for(replanner: Replanner) -> None:
+    engineer = replanner.engineer
+    task_id = replanner.start(planned("first"), planned("second", "first"))
+    secret = f"ghp_{'a1B2' * 9}"
+    engineer.do(task_id, "first", output={"summary": "long words " * 20_000, "seconds": 0})
+    engineer.do(task_id, "second", output={"summary": f"a short one: {secret}", "seconds": 0})
+    engineer.judge(task_id, REJECTED)
+
+    replanner.plan(task_id, planned("first"), planned("third", "first"))
+
+    first, again = [received.body["messages"][1]["content"] for received in replanner.fake.received]
+    assert len(again) - len(first) < 2 * MAX_OUTPUT_BYTES
+    assert "a short one: " in again
+    assert "characters left out here" in again
+    assert secret not in again
 
 
 def test_events_and_trace_say_that_and_why_another_plan_was_made(replanner: Replanner) -> None:
@@ -390,6 +410,40 @@ def test_an_action_that_asked_a_person_in_an_earlier_plan_still_asks(replanner: 
     replanner.plan(task_id, planned("third"))
 
     assert replanner.engineer.row(task_id, "third")["state"] == "waiting"
+
+
+def adopt(replanner: Replanner, task_id: str, *plan: dict[str, Any]) -> SavedRound:
+    """Adopt a plan as if a model had made it."""
+    claim = replanner.engineer.take(task_id, "$plan")
+    made = replace(check_plan([*plan]), mode="llm")
+    return replanner.engineer.adopt(claim, made, {step.id: step.preferred._asdict() for step in made.steps})
+
+
+@pytest.mark.parametrize("change", [None, "item"])
+def test_a_loop_that_is_done_is_kept_and_of_a_failed_one_the_items_that_are_done(
+    replanner: Replanner, change: str | None
+) -> None:
+    engineer = replanner.engineer
+    loop = {**wait_step("loop"), "for_each": ["x", "y"]}
+    task_id = replanner.submit()
+    adopt(replanner, task_id, loop, wait_step("second", "loop"))
+    work_on_loop(engineer, task_id, "loop[]")
+    engineer.do(task_id, "loop[0]")
+    engineer.fail(task_id, "loop[1]") if change == "item" else engineer.do(task_id, "loop[1]")
+    work_on_loop(engineer, task_id, "loop")
+    engineer.do(task_id, "second")
+    faulty = "loop" if change == "item" else "second"
+    engineer.judge(task_id, replace(verdict(Decision.FAILED), faulty={faulty: "no"}))
+
+    saved = adopt(replanner, task_id, loop, wait_step("third", "loop"))
+
+    if change == "item":
+        assert [message.name for message in saved.header] == ["loop[]"]
+        assert [message.name for message in work_on_loop(engineer, task_id, "loop[]").released] == ["loop[1]"]
+        assert engineer.row(task_id, "loop[0]")["reuses"] == engineer.rows(task_id, "loop[0]")[0]["id"]
+    else:
+        assert [message.name for message in saved.header] == ["third"]
+        assert [row["round"] for row in engineer.rows(task_id, "loop[1]")] == [1]
 
 
 CHECKED = {

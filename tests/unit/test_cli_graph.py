@@ -57,3 +57,15 @@ def test_a_name_can_not_end_its_label() -> None:
 def test_what_is_no_plan_is_wrong_usage(plan: Any) -> None:
     with pytest.raises(click.BadParameter, match="is not a plan"):
         steps_of_plan(plan)
+
+
+def test_a_plans_edges_come_from_its_loops_and_conditions_too() -> None:
+    plan = {
+        "steps": [
+            {"id": "find"},
+            {"id": "fix", "for_each": {"$from": "find", "pointer": "/matches"}},
+            {"id": "end", "when": {"step": "fix", "pointer": "/failed", "equals": 0}},
+        ]
+    }
+
+    assert [step["depends_on"] for step in steps_of_plan(plan)] == [[], ["find"], ["fix"]]

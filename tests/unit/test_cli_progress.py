@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 
@@ -53,6 +54,28 @@ def test_a_retried_step_shows_the_reason_and_then_its_second_attempt() -> None:
 
     assert _progress(14).steps["lint"].attempt == 2
     assert _progress(14).steps["lint"].state == "done"
+
+
+def test_another_plan_keeps_the_steps_that_it_keeps_and_shows_no_others() -> None:
+    progress = _progress(18)
+    before: list[tuple[str, dict[str, Any]]] = [("task.submitted", {})] * 18
+    graph = [{"step": "inventory", "arm": "retriever"}, {"step": "count", "arm": "executor"}]
+    *_, replan, planned = events(
+        *before,
+        ("task.replan", {"round": 1, "reason": "no step is at fault", "feedback": {}}),
+        ("task.planned", {"round": 2, "mode": "llm", "steps": graph, "kept": ["inventory"]}),
+    )
+
+    progress.apply(replan)
+    assert progress.activity == "planning again"
+    assert "another plan is made: no step is at fault" in line_of(progress, replan)
+    progress.apply(planned)
+
+    assert {name: one.state for name, one in progress.steps.items()} == {
+        "inventory": "done",
+        "count": "waiting",
+    }
+    assert "planned, steps: 2, 1 kept (mode llm)" in line_of(progress, planned)
 
 
 def test_a_repair_resets_the_rerun_steps_and_keeps_the_others() -> None:
@@ -157,3 +180,79 @@ def test_text_of_a_step_is_never_parsed_as_markup() -> None:
         progress.apply(event)
 
     assert "[red]boo[/red] [/]" in _drawn(progress, datetime(2026, 11, 22, 12, 1, tzinfo=UTC))
+
+
+def test_steps_that_began_early_keep_their_state_when_the_plan_has_them() -> None:
+    progress = TaskProgress(TASK_ID)
+    graph: list[dict[str, Any]] = [
+        {"step": name, "arm": "executor", "depends_on": []} for name in ("a", "b", "c")
+    ]
+    before = events(
+        ("step.queued", step("a", "executor", round=0)),
+        ("step.completed", step("a", "executor", round=0, attempt=1, duration_ms=20)),
+        ("step.queued", step("c", "executor", round=0)),
+        ("step.queued", step("gone", "executor", round=0)),
+    )
+    early = {"a": "done", "c": "dropped", "gone": "dropped"}
+    (planned,) = events(("task.planned", {"mode": "llm", "steps": graph, "early": early}))
+
+    for event in before:
+        progress.apply(event)
+    percentage = progress.percentage
+    progress.apply({**planned, "seq": 5})
+
+    assert {name: one.state for name, one in progress.steps.items()} == {
+        "a": "done",
+        "b": "waiting",
+        "c": "waiting",
+    }
+    assert (percentage, progress.percentage) == (0, 5 + 85 // 3)
+
+
+LOOP = events(
+    ("task.planned", {"steps": [{"step": "work", "arm": "coder"}]}),
+    ("step.started", step("work[]", "judge", attempt=1)),
+    ("step.completed", step("work[]", "judge", attempt=1, duration_ms=5)),
+    ("step.spread", {"step": "work", "round": 1, "count": 3, "reused": 1}),
+    ("step.queued", step("work[0]", "coder")),
+    ("step.started", step("work[0]", "coder", attempt=1)),
+    ("step.completed", step("work[0]", "coder", attempt=1, duration_ms=5)),
+    ("step.failed", step("work[2]", "coder", attempt=1, error={"code": "tool_failed", "message": "no"})),
+    ("step.started", step("work", "judge", attempt=1)),
+    ("step.completed", step("work", "judge", attempt=1, duration_ms=5)),
+)
+
+
+def _after(until: int) -> TaskProgress:
+    progress = TaskProgress(TASK_ID)
+    for event in LOOP[:until]:
+        progress.apply(event)
+    return progress
+
+
+def test_all_items_of_a_step_share_its_line() -> None:
+    progress = _after(8)
+
+    assert list(progress.steps) == ["work"]
+    assert (progress.steps["work"].state, progress.steps["work"].note) == (
+        "running",
+        "3 of 3 items, 1 failed",
+    )
+    assert "3 of 3 items, 1 failed" in _drawn(progress, datetime(2026, 11, 22, 12, 0, 20, tzinfo=UTC))
+
+
+def test_a_step_with_items_lasts_from_its_spread_to_its_gather() -> None:
+    work = _after(10).steps["work"]
+
+    assert (work.state, work.arm, work.seconds) == ("done", "coder", 8.0)
+
+
+def test_of_the_items_only_failures_get_a_line() -> None:
+    lines = [line_of(_after(until), LOOP[until - 1]) for until in range(1, 11)]
+
+    told = [line[15:] for line in lines if line]
+    assert told[1:] == [
+        "work                     3 items",
+        "work[2]                  failed: no",
+        "work                     coder            done in 8.0 s: 3 of 3 items, 1 failed",
+    ]

@@ -87,6 +87,8 @@ def test_the_checked_share_counts_only_required_criteria() -> None:
     [
         ({"repairs": 1, "tokens_used": 1}, "1 repair · 1 token"),
         ({"repairs": 2, "tokens_used": 0}, "2 repairs · 0 tokens"),
+        ({"repairs": 0, "replans": 1, "tokens_used": 0}, "planned again once · 0 tokens"),
+        ({"repairs": 0, "replans": 2, "tokens_used": 0}, "planned again 2 times · 0 tokens"),
     ],
 )
 def test_counts_are_singular_or_plural(spent: dict[str, Any], told: str) -> None:

@@ -146,6 +146,7 @@ def test_a_contract_equals_its_stored_record() -> None:
         ({"budget": {"max_cost_dollars": 101}}, "budget.max_cost_dollars"),
         ({"budget": {"max_retries": 11}}, "budget.max_retries"),
         ({"budget": {"max_repairs": -1}}, "budget.max_repairs"),
+        ({"budget": {"max_replans": 4}}, "budget.max_replans"),
         ({"budget": {"max_fun": 1}}, "budget.max_fun"),
         ({"priority": "urgent"}, "priority"),
         ({"priority": {}}, "priority"),

@@ -16,7 +16,6 @@ from orchestrator.models.wording import count_of
 from orchestrator.planner.check import leaves, unknown_steps
 from orchestrator.planner.references import resolve
 from orchestrator.rules.check_rule import CheckContext, check, check_schema, steps_read
-from orchestrator.rules.json_pointer import follow
 
 ALL_FINISHED = "Every step of the plan finished"
 NO_ITEM_FAILS = "No item fails"
@@ -291,17 +290,8 @@ def _uncheckable(rule: Mapping[str, Any], ground: CheckContext, view: RoundView)
         return "unknown_step", f"the plan has no such step: {', '.join(unknown)}"
     for step in view.plan.steps:
         if step.id in steps_read(rule, own=ground.step) and step.id in ground.outputs:
-            why = _not_checked(view.action_of(step), ground.outputs[step.id])
+            action = view.action_of(step)
+            why = action.why_not_checked(ground.outputs[step.id]) if action else None
             if why:
                 return str(why["reason"]), f"{why['reason']}: {why['message']}"
     return None
-
-
-def _not_checked(action: Action | None, output: Any) -> Mapping[str, Any] | None:
-    """Return the reason why a step's output proves nothing, if it has one; older releases wrote none."""
-    pointer = action.unchecked if action else None
-    try:
-        why = follow(output, pointer) if pointer else None
-    except LookupError:
-        return None
-    return why if isinstance(why, Mapping) else None

@@ -58,15 +58,18 @@ def _view(attempt: AttemptContext) -> tuple[RoundView, RoundResults]:
     claim = attempt.claim
     with statement(attempt.process.engine) as conn:
         read = rounds.read_results(conn, claim.task_id, number=claim.round)
-        results = {row.name: row.result for row in read.outcomes if row.result is not None}
+        # a task that was planned again has results of steps that this plan lacks
+        names = {step.id for step in read.plan.steps}
+        outcomes = [row for row in read.outcomes if row.name in names]
+        results = {row.name: row.result for row in outcomes if row.result is not None}
         offloaded = {name: result for name, result in results.items() if result.artifact is not None}
         outputs = output_offload.load_outputs(conn, claim.tenant, offloaded)
     view = RoundView(
         contract=attempt.contract,
         plan=read.plan,
         results=results,
-        states={row.name: row.state for row in read.outcomes},
-        offers={row.name: row.offer for row in read.outcomes},
+        states={row.name: row.state for row in outcomes},
+        offers={row.name: row.offer for row in outcomes},
         round=claim.round,
         large_outputs=outputs,
     )

@@ -39,6 +39,7 @@ from workers.environments.index_pages import (
 HOST = "127.0.0.1"
 MAX_CONNECTIONS = 24
 _TIMEOUT_SECONDS = 20.0
+_WAIT_SECONDS = 5.0
 _CHUNK_BYTES = 65_536
 _PATH = re.compile(
     r"/(?P<token>[0-9a-f]{32})/(?P<kind>simple|files)/(?P<name>[A-Za-z0-9._-]{1,200})/(?P<rest>.*)"
@@ -121,13 +122,10 @@ class IndexRelay:
     @contextmanager
     def serving(self, place: Path | None) -> Iterator[int]:
         """Serve on a Unix socket at `place`, or on a port of loopback, until the block ends; yield the port or 0."""
-        if place is None:
-            tcp = _TcpServer((HOST, 0), _Handler)
-            server: _TcpServer | _UnixServer = tcp
-            port = int(tcp.socket.getsockname()[1])
-        else:
-            server, port = _UnixServer(str(place), _Handler), 0
+        server = _Server((HOST, 0), _Handler) if place is None else _UnixServer(str(place), _Handler)
+        if place is not None:
             place.chmod(0o666)
+        port = int(server.socket.getsockname()[1]) if place is None else 0
         server.relay = self
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="index-relay", daemon=True)
         thread.start()
@@ -173,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def relay(self) -> IndexRelay:
-        return cast("_Bounded", self.server).relay
+        return cast("_Server", self.server).relay
 
     def do_GET(self) -> None:
         """Serve a page or a wheel; 404 for whatever the index's pages do not name."""
@@ -257,7 +255,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: uv reports what it asks for."""
 
 
-class _Bounded(socketserver.ThreadingMixIn):
+class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """Serves a bounded number of connections at the same time; the others wait in the socket's queue."""
 
     daemon_threads = True
@@ -270,7 +268,10 @@ class _Bounded(socketserver.ThreadingMixIn):
         super().__init__(*args)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._free.acquire()
+        # a server that is being shut down must not wait for connections whose other side is silent
+        if not self._free.acquire(timeout=_WAIT_SECONDS):
+            self.shutdown_request(request)
+            return
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -283,11 +284,9 @@ class _Bounded(socketserver.ThreadingMixIn):
         """Report nothing: the connection was closed by uv, or by the end of its sandbox."""
 
 
-class _TcpServer(_Bounded, socketserver.TCPServer):
-    pass
+class _UnixServer(_Server):
+    address_family = socket.AF_UNIX
 
-
-class _UnixServer(_Bounded, socketserver.UnixStreamServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         request, _ = super().get_request()
         return request, ("sandbox", 0)

@@ -75,16 +75,17 @@ HAVING count(*) > 1
 -- A step of which two attempts say in the trace that they did it.
 SELECT d.payload ->> 'step_id' AS subject, concat_ws(' ', d.task_id, count(*), 'attempts were recorded') AS told
 FROM traces d
-WHERE d.kind = 'attempt' AND d.payload ->> 'outcome' IN ('done', 'failed')
+WHERE d.kind = 'attempt' AND d.payload ->> 'outcome' IN ('done', 'failed', 'skipped')
 GROUP BY d.task_id, d.payload ->> 'step_id'
 HAVING count(*) > 1
 
 -- name: step_untold
--- A step's end without its event, or an event without its end.
+-- A step's end without its event, or an event without its end. An item that takes an earlier result is told of by its
+-- step's step.spread.
 SELECT s.id AS subject, concat_ws(' ', s.task_id, s.name, 'is', s.state, 'and was told of', count(f.seq), 'times') AS told
 FROM steps s
 LEFT JOIN facts f ON f.step_id = s.id AND f.type = 'step.completed'
-WHERE s.kind = 'step'
+WHERE s.kind = 'step' AND NOT (s.parent IS NOT NULL AND s.reuses IS NOT NULL)
 GROUP BY s.id
 HAVING (s.state = 'done') <> (count(f.seq) > 0)
 
@@ -125,6 +126,31 @@ WHERE NOT EXISTS (
     SELECT
     FROM facts done
     WHERE done.step_id = before.id AND done.type = 'step.completed' AND done.seq < started.seq
+)
+
+-- name: item_miscounted
+-- A step with for_each that is done, and whose output does not have one place for each row of an item, from 0 on.
+SELECT g.id AS subject,
+    concat_ws(' ', g.task_id, g.name, 'has', items.rows, 'items to', items.last, 'and put out', g.result #>> '{output,count}') AS told
+FROM steps g
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows, count(DISTINCT i.spec ->> 'index') AS indexes, max((i.spec ->> 'index')::int) AS last
+    FROM steps i
+    WHERE i.task_id = g.task_id AND i.round = g.round AND i.parent = g.name AND i.spec ? 'item'
+) items
+WHERE g.spec ->> 'part' = 'gather' AND g.state = 'done' AND g.result ->> 'artifact' IS NULL AND (
+    items.rows <> (g.result #>> '{output,count}')::int
+    OR items.rows <> jsonb_array_length(g.result #> '{output,items}')
+    OR items.indexes <> items.rows OR coalesce(items.last + 1, 0) <> items.rows
+)
+
+-- name: gathered_early
+-- A step with for_each that was gathered before all of its items had ended.
+SELECT i.id AS subject, concat_ws(' ', i.task_id, i.name, i.state, 'when its step was gathered') AS told
+FROM steps i
+JOIN steps g ON g.task_id = i.task_id AND g.round = i.round AND g.name = i.parent AND g.state = 'done'
+WHERE i.spec ->> 'part' = 'item' AND (
+    i.state NOT IN ('done', 'failed', 'skipped') OR i.finished_at > g.started_at
 )
 
 -- name: lease_taken
@@ -205,7 +231,8 @@ JOIN rounds r ON r.chord_id = c.id
 CROSS JOIN LATERAL (
     SELECT count(*) AS steps
     FROM steps s
-    WHERE s.chord_id = c.id AND s.state IN ('done', 'failed') AND s.reuses IS NULL
+    WHERE s.chord_id = c.id AND s.reuses IS NULL
+        AND (s.state IN ('done', 'failed') OR (s.state = 'skipped' AND s.result IS NOT NULL))
         AND coalesce(s.spec ->> 'early', '') NOT IN ('done', 'failed')
         AND s.result #>> '{error,code}' IS DISTINCT FROM 'budget_exceeded'
 ) ended

@@ -60,6 +60,8 @@ def draw(chance: random.Random, *, script: str | None, longest_wait_seconds: flo
         lambda: _written(chance): 5,
         lambda: _approved(chance): 2,
         lambda: _filed(chance, script): 2 if script else 0,
+        lambda: _looped(chance): 3,
+        lambda: _looped_again(chance): 2,
     }
     return chance.choices(list(kinds), weights=list(kinds.values()))[0]()
 
@@ -263,6 +265,44 @@ def _filed(chance: random.Random, script: str | None) -> Wanted:
         "pass": {"values": left},
     }
     return Wanted("filed", _contract(chance, steps, attachments=[script]), outputs=outputs)
+
+
+def _looped(chance: random.Random) -> Wanted:
+    """A task with a step for each item of a list, in order, one over its outputs, and one that is skipped."""
+    numbers = [chance.randint(0, 999) for _ in range(chance.randint(0, 12))]
+    each = {"for_each": ref("find", "/values"), "inputs": {"values": [{"$item": ""}]}}
+    again = {"for_each": ref("each", "/items"), "inputs": {"seconds": {"$item": "/values/0"}}}
+    steps = [
+        collect("find", numbers),
+        {**collect("each", []), **each},
+        {**wait("again"), **again, "optional": True},
+        collect("never", [0], when={"step": "find", "pointer": "/summary", "equals": "never"}),
+        collect("last", [*(ref("each", f"/items/{n}/values/0") for n in range(len(numbers))),
+                         ref("each", "/failed"), {**ref("never", "/values"), "default": -1}], "again"),
+    ]  # fmt: skip
+    outputs: dict[str, dict[str, Any]] = {
+        "each": {"count": len(numbers), "failed": 0, "errors": []},
+        "again": {"count": len(numbers)},
+        "last": {"values": [*numbers, 0, -1]},
+    }
+    return Wanted("looped", _contract(chance, steps), outputs=outputs)
+
+
+def _looped_again(chance: random.Random) -> Wanted:
+    """A task of which an item fails in its first round, and which passes when that one has run again."""
+    count = chance.randint(2, 12)
+    check = {"value": {"$item": ""}, "check": {"not_equals": chance.randrange(count)}, "required": True}
+    step = {"arm": "judge", "action": "verify", "inputs": check, "repair_inputs": {"check": {"exists": True}}}
+    steps = [
+        collect("find", list(range(count))),
+        {"id": "each", **step, "for_each": ref("find", "/values")},
+        collect("last", [ref("each", "/count"), ref("each", "/failed")]),
+    ]
+    outputs: dict[str, dict[str, Any]] = {
+        "each": {"count": count, "failed": 0},
+        "last": {"values": [count, 0]},
+    }
+    return Wanted("looped_again", _contract(chance, steps), outputs=outputs)
 
 
 def _contract(chance: random.Random, steps: list[Step], **more: Any) -> dict[str, Any]:

@@ -41,12 +41,12 @@ def plan_file(tmp_path: Path) -> Path:
 def test_a_submitted_task_is_watched_until_its_verdict(
     octollm: Octollm, engineer: Engineer, plan_file: Path
 ) -> None:
-    limits = ("--max-tokens", "5000", "--max-cost", "0.5", "--max-time", "77")
+    limits = ("--max-tokens", "5000", "--max-cost", "0.5", "--max-time", "77", "--max-replans", "0")
     status, task_id = octollm("submit", "wait twice", "--plan", str(plan_file), "--priority", "high", *limits)
     task_id = task_id.strip()
     assert status == ExitStatus.OK
     [stored] = engineer.ask("SELECT contract -> 'budget' AS budget FROM tasks WHERE id = %(id)s", id=task_id)
-    wanted = {"max_tokens": 5_000, "max_cost_dollars": "0.5", "max_time_seconds": 77}
+    wanted = {"max_tokens": 5_000, "max_cost_dollars": "0.5", "max_time_seconds": 77, "max_replans": 0}
     assert stored["budget"] == stored["budget"] | wanted
     assert octollm("status", task_id) == (
         ExitStatus.OK,

@@ -167,6 +167,16 @@ def test_a_failed_step_is_not_memoized(company: Company, client: "redis.Redis") 
     assert client.keys(f"{PREFIX}step:*") == []
 
 
+def test_an_output_that_proves_nothing_is_not_reused(company: Company) -> None:
+    """What was missing may be there the next time: a dependency, or the package index."""
+    needs = {"id": "a", "arm": "executor", "action": "environment", "inputs": {"requirements": ["greeting"]}}
+
+    first = attempted(company, started(company, "Install", needs))
+
+    assert first.output["not_checked"]["reason"] == "dependency_missing"
+    assert not is_memo(attempted(company, started(company, "Install again", needs)))
+
+
 def test_an_output_stored_as_a_file_is_not_reused(company: Company) -> None:
     large = {**COLLECT, "inputs": {"values": ["x" * INLINE_BYTES]}}
     attempted(company, started(company, "Collect", large))

@@ -17,7 +17,8 @@ log = structlog.get_logger(__name__)
 def reuse_step_memo(attempt: AttemptContext, proceed: Handler) -> StepResult:
     """Return the result of the same work done before, else the arm's own, which later steps may then reuse.
 
-    Failed results are not offered, nor are those whose output became a file or names one: it may be deleted.
+    Failed results are not offered, nor are those whose output became a file or names one: it may be deleted. Nor are
+    those that prove nothing: the missing dependency, or the package index that was away, may be there by then.
     """
     call, control = _repeatable_call(attempt), control_of(attempt.contract)
     if call is not None and control.reads:
@@ -28,7 +29,8 @@ def reuse_step_memo(attempt: AttemptContext, proceed: Handler) -> StepResult:
             return known
     result: StepResult = proceed(attempt)
     is_whole = result.artifact is None and FILES not in result.provenance
-    if call is not None and control.stores and result.error is None and is_whole:
+    proves = attempt.action.why_not_checked(result.output) is None
+    if call is not None and control.stores and result.error is None and is_whole and proves:
         StepMemo(attempt.process.cache).put(call, attempt.claim.id)
     return result
 
