@@ -1,10 +1,10 @@
 """Environments: what a package needs, installed from a package index, in which its tests run."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -34,6 +34,7 @@ GREETING = wheel(
 LOUDER = wheel("louder", "0.3", louder="def loud(text): return text.upper()\n")
 BUILDER = """
 import sys
+import time
 from pathlib import Path
 from workers.environments.installer import Installer
 from workers.environments.store import EnvironmentStore
@@ -273,6 +274,36 @@ def test_a_lock_that_is_not_ours_or_does_not_fit_is_not_installed(
     assert ["can't be made again" in warning for warning in result.warnings] == [True]
 
 
+def test_a_directory_that_can_not_be_used_is_named_as_the_reason(
+    tmp_path: Path, index: LocalIndex, made: Made, sandbox: SandboxStatus
+) -> None:
+    (tmp_path / "environments").write_text("not a directory")
+    settings = settings_of(tmp_path, index)
+    files = {"greet.py": b"import greeting\n"}
+
+    output = step("environment", {"requirements": ["greeting"]}, {}, sandbox, settings).output
+    script = step("script", chosen(files, made.output), files, sandbox, settings)
+
+    assert "the directory of environments can't be used" in output["not_checked"]["message"]
+    assert script.output["not_checked"]["reason"] == "dependency_missing"
+
+
+def test_a_step_without_time_for_its_environment_says_so(
+    tmp_path: Path, index: LocalIndex, sandbox: SandboxStatus
+) -> None:
+    hurried = replace(
+        assignment("executor", "environment", {"requirements": ["greeting"]}),
+        tool_settings=settings_of(tmp_path, index),
+        deadline=time.monotonic() + 10.5,
+    )
+    index.delay_seconds = 30.0
+
+    output = run(hurried, sandbox=sandbox).output
+
+    assert output["missing_dependencies"] == ["greeting"]
+    assert "longer than 1 s" in output["not_checked"]["message"]
+
+
 @pytest.mark.slow
 def test_an_environment_larger_than_allowed_is_not_made(
     tmp_path: Path, index: LocalIndex, sandbox: SandboxStatus
@@ -357,7 +388,7 @@ def test_a_builder_that_is_killed_leaves_nothing_that_is_used(
 def test_an_environment_of_real_packages_comes_from_the_registry_of_this_machine(
     tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
-    settings = replace(settings_of(tmp_path, None), index_url=registry())
+    settings = replace(settings_of(tmp_path, None), index_url=index_kit.registry())
     test = "import tabulate, idna\ndef test_both():\n    assert idna.encode('é.de') and tabulate.tabulate([[1]])\n"
     files = package(tmp_path / "code", declared("tabulate", "idna>=3"), test_both=test)
 
@@ -402,12 +433,3 @@ def chosen(files: dict[str, bytes], environment: Any) -> dict[str, Any]:
 
 def installer_of(sandbox: SandboxStatus, index: LocalIndex) -> Callable[[], Installer]:
     return lambda: Installer(sandbox.require(), index.url, 2**28, lambda: None)
-
-
-def registry() -> str:
-    """Return the package index of this machine, as pip has it; PyPI where pip has no other."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    ).stdout
-    named = re.search(r"index-url='([^']+)'", re.sub(r"extra-index-url='[^']*'", "", listed))
-    return os.environ.get("PIP_INDEX_URL") or (named[1] if named else "https://pypi.org/simple")
