@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle import output_offload
+from orchestrator.lifecycle.decision_check import check_decision
 from orchestrator.lifecycle.ending import (
     Ended,
     Ending,
@@ -35,7 +36,6 @@ from orchestrator.models.errors import (
     ApprovalExpired,
     ApprovalRejected,
     IdempotencyConflict,
-    InvalidInput,
     NotFound,
     OutcomeUnknown,
     StepError,
@@ -43,20 +43,12 @@ from orchestrator.models.errors import (
 )
 from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.plan import Offer
-from orchestrator.models.produced_file import is_file_id
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.planner.plan_files import bind
-from orchestrator.planner.step_reader import input_faults
-from orchestrator.rules import json_schema
 from orchestrator.settings import Settings
 
-MAX_VALUE_BYTES = output_offload.INLINE_BYTES
-"""Most bytes of the inputs or the answer in a decision, as JSON."""
 MAX_PROPOSAL_BYTES = 1024 * 1024
 """Most bytes of a proposal as JSON: a person is to read it."""
-MAX_COMMENT_CHARACTERS = 2_000
-# about 0.4 CPU seconds: an API's thread checks the answer by a schema that the plan's author wrote
-_MAX_ANSWER_WORK = json_schema.MAX_WORK // 5
 MAY_RUN = (ApprovalState.APPROVED, ApprovalState.EDITED)
 """The states of an approval whose step may run."""
 
@@ -148,7 +140,7 @@ def decide(
     asked, task = _find(engine, tenant, approval_id)
     if asked.state != ApprovalState.PENDING:
         return _earlier(asked, decision)
-    _check(asked, decision, attachments=task.contract.get("attachments") or ())
+    check_decision(asked, decision, attachments=task.contract.get("attachments") or ())
 
     def work(conn: Connection) -> DecisionMade | None:
         locked = tasks.lock_task(conn, asked.task_id)
@@ -300,34 +292,6 @@ def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, A
         raise Skipped(reason)
     action = find_action(Offer(step.arm, step.spec["action"]))
     return bind(step.spec, outputs, action.input_schema if action else {}).inputs
-
-
-def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[str]) -> None:
-    """Raise InvalidInput for a decision that the approval does not allow, or whose value does not fit."""
-    if decision.verb.value not in asked.allow:
-        raise InvalidInput.at("decision", f"must be one of {', '.join(asked.allow)}")
-    if decision.proposal_hash is not None and decision.proposal_hash != asked.proposal_hash:
-        raise InvalidInput.at("proposal_hash", "is not that of this approval: read the approval again")
-    if len(decision.comment) > MAX_COMMENT_CHARACTERS:
-        raise InvalidInput.at("comment", f"must have at most {MAX_COMMENT_CHARACTERS} characters")
-    if decision.has_value and len(record.encode(decision.value).encode()) > MAX_VALUE_BYTES:
-        raise InvalidInput.at("value", f"must have at most {MAX_VALUE_BYTES} bytes as JSON")
-    faults: list[tuple[str, str]] = []
-    if decision.verb is Verb.EDIT:
-        proposal = asked.proposal
-        if find_action(Offer(proposal["arm"], proposal["action"])) is None:
-            raise InvalidInput.at(
-                "inputs", f"can't be checked: the arm {proposal['arm']} is gone, or has changed"
-            )
-        named = [proposal["inputs"].get("attachment"), *(proposal["inputs"].get("attachments") or ())]
-        known = [*attachments, *filter(is_file_id, named)]
-        faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=known)
-    elif decision.verb in (Verb.ANSWER, Verb.ACCEPT) and asked.answer_schema is not None:
-        found = json_schema.faults(asked.answer_schema, decision.value, max_work=_MAX_ANSWER_WORK)
-        faults = [(".".join(["answer", *map(str, fault.path)]), fault.message) for fault in found]
-    if faults:
-        listed = [{"field": field, "message": message} for field, message in faults]
-        raise InvalidInput(f"{faults[0][0]}: {faults[0][1]}", details={"errors": listed})
 
 
 def _earlier(asked: ApprovalRecord, decision: Decision) -> DecisionMade:

@@ -61,6 +61,17 @@ class LeftFiles:
         """Store the files; return them as an output names them. Raises OutputTooLarge when the storage is full."""
         return [save_file(assignment, file.name, file.content) for file in self.files]
 
+    def save_beside(self, assignment: Assignment) -> tuple[list[dict[str, Any]], list[str]]:
+        """Do as `save`, for files that are not what the step is for: the first that can't be stored is a warning."""
+        stored: list[dict[str, Any]] = []
+        for file in self.files:
+            try:
+                stored.append(save_file(assignment, file.name, file.content))
+            except OutputTooLarge as error:
+                left = len(self.files) - len(stored)
+                return stored, [f"{left} files in ${OUT} are not kept: {error.message}"]
+        return stored, []
+
 
 def save_file(assignment: Assignment, name: str, content: bytes) -> dict[str, Any]:
     """Store a file; return it as an output names it: {name, artifact_id, media_type, size_bytes}."""
