@@ -49,6 +49,7 @@ from orchestrator.settings import Settings
 
 MAX_PROPOSAL_BYTES = 1024 * 1024
 """Most bytes of a proposal as JSON: a person is to read it."""
+_READ_AT_ONCE = 50
 MAY_RUN = (ApprovalState.APPROVED, ApprovalState.EDITED)
 """The states of an approval whose step may run."""
 
@@ -80,10 +81,12 @@ def request(conn: Connection, task: LockedTask, rows: Iterable[StepMessage]) -> 
     waiting = [row.id for row in rows if row.state == StepState.WAITING]
     if not waiting:
         return
-    for step in approvals.inputs_of(conn, waiting):
-        asked = approvals.ask(conn, _new_approval(conn, task, step))
-        if fault_of(asked) is None:
-            _tell(conn, task, "approval.requested", asked)
+    outputs = _BoundOutputs(conn, task.tenant)
+    for begin in range(0, len(waiting), _READ_AT_ONCE):
+        for step in approvals.inputs_of(conn, waiting[begin : begin + _READ_AT_ONCE]):
+            asked = approvals.ask(conn, _new_approval(outputs, step))
+            if fault_of(asked) is None:
+                _tell(conn, task, "approval.requested", asked)
 
 
 def request_outcome(
@@ -95,7 +98,7 @@ def request_outcome(
     holds the task's lock.
     """
     (step,) = approvals.inputs_of(conn, [step_id])
-    proposal, _ = _proposal(conn, task, step)
+    proposal, _ = _proposal(_BoundOutputs(conn, task.tenant), step)
     decided = approvals.last_of_step(conn, step_id)
     if decided is not None and decided.state == ApprovalState.EDITED:
         proposal = replace(proposal, inputs=decided.answer)
@@ -255,8 +258,26 @@ def _find(engine: Engine, tenant: str, approval_id: str) -> tuple[ApprovalRecord
     return asked, task
 
 
-def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewApproval:
-    proposal, fault = _proposal(conn, task, step)
+class _BoundOutputs:
+    """Reads the outputs that steps refer to; those of the last step are kept, because items of a loop share them."""
+
+    def __init__(self, conn: Connection, tenant: str) -> None:
+        self._conn = conn
+        self._tenant = tenant
+        self._bound: Mapping[str, Any] = {}
+        self._outputs: dict[str, Any] = {}
+
+    def of(self, bound: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the output of each result by the name of its step; raises OutputTooLarge."""
+        if bound != self._bound:
+            results = {name: StepResult.from_record(result) for name, result in bound.items()}
+            self._outputs = output_offload.load_outputs(self._conn, self._tenant, results)
+            self._bound = bound
+        return self._outputs
+
+
+def _new_approval(outputs: _BoundOutputs, step: StepInputs) -> NewApproval:
+    proposal, fault = _proposal(outputs, step)
     schema = None
     # an arm may be gone since; its step then waits for it after the decision
     arm = ARMS.get(step.arm)
@@ -272,10 +293,10 @@ def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewAp
     )
 
 
-def _proposal(conn: Connection, task: LockedTask, step: StepInputs) -> tuple[Proposal, dict[str, str] | None]:
+def _proposal(outputs: _BoundOutputs, step: StepInputs) -> tuple[Proposal, dict[str, str] | None]:
     """Return what the step is about to do, without inputs if it has a fault: {code, message}."""
     try:
-        proposal = Proposal(step.arm, step.spec["action"], _inputs(conn, task, step))
+        proposal = Proposal(step.arm, step.spec["action"], _inputs(outputs, step))
         if len(record.encode(proposal.to_record()).encode()) > MAX_PROPOSAL_BYTES:
             raise StepError(
                 f"the inputs of step {step.name} have more than {MAX_PROPOSAL_BYTES} bytes: nobody can approve them"
@@ -285,10 +306,9 @@ def _proposal(conn: Connection, task: LockedTask, step: StepInputs) -> tuple[Pro
     return proposal, None
 
 
-def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, Any]:
-    results = {name: StepResult.from_record(result) for name, result in (step.bound or {}).items()}
-    outputs = output_offload.load_outputs(conn, task.tenant, results)
-    if reason := skip_reason(step.spec, results, lambda _: outputs):
+def _inputs(bound_outputs: _BoundOutputs, step: StepInputs) -> dict[str, Any]:
+    outputs = bound_outputs.of(step.bound or {})
+    if reason := skip_reason(step.spec, step.bound or {}, lambda _: outputs):
         raise Skipped(reason)
     action = find_action(Offer(step.arm, step.spec["action"]))
     return bind(step.spec, outputs, action.input_schema if action else {}).inputs
