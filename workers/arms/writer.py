@@ -28,7 +28,7 @@ from workers.arms.synthesis import Proved, Wish, places_in, write_sentences
 from workers.sandbox.selection import SandboxStatus
 
 DEFAULT_WORDS = 150
-MAX_SENTENCES = 20_000
+MAX_SENTENCES = 10_000
 """So many sentences are read without a model."""
 
 
