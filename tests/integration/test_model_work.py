@@ -232,7 +232,7 @@ def test_a_plan_of_eight_steps_is_corrected_within_40000_tokens(planner: Planner
 @pytest.mark.parametrize(
     ("second", "max_tokens", "code"),
     [
-        (Scripted(), 34_000, "budget_exceeded"),
+        (Scripted(), 36_000, "budget_exceeded"),
         (Scripted(fault=Fault.SERVER_ERROR), 50_000, "model_unavailable"),
         (Scripted(fault=Fault.RATE_LIMITED), 50_000, "model_rate_limited"),
     ],
@@ -252,7 +252,7 @@ def test_a_budget_without_room_for_a_correction_names_the_plans_first_fault(plan
     planner.fake.add(_spent({**PLAN, "steps": [{**STEP, "action": "erase"}]}, 1_809))
 
     with pytest.raises(BudgetExceeded, match="The model's plan had to be corrected") as refused:
-        planner.plan(planner.submit(UNPLANNABLE, max_tokens=34_000))
+        planner.plan(planner.submit(UNPLANNABLE, max_tokens=36_000))
 
     assert refused.value.details["earlier_error"]["code"] == "invalid_plan"
     assert refused.value.details["budget"] == "max_tokens"
@@ -262,7 +262,7 @@ def test_an_answer_that_the_budget_cuts_names_the_budget(planner: Planner) -> No
     planner.fake.add(Scripted(json.dumps(PLAN), thinking_tokens=5_000))
 
     with pytest.raises(BudgetExceeded, match=r"too little room for its answer.*raise max_tokens"):
-        planner.plan(planner.submit(UNPLANNABLE, max_tokens=34_000))
+        planner.plan(planner.submit(UNPLANNABLE, max_tokens=33_500))
 
     assert len(planner.fake.received) == 1
 
