@@ -19,6 +19,7 @@ from orchestrator.cli.output import json_text, printable
 from orchestrator.cli.task_report import print_report, read_decisions
 from orchestrator.cli.watch import choose_display, follow
 from orchestrator.models.task_contract import CACHE_MODES, MAX_REPLANS
+from orchestrator.rules.plain_yaml import decode_yaml
 from orchestrator.safety import archive
 
 _EXISTING = click.Path(exists=True, path_type=Path)
@@ -368,14 +369,8 @@ def _decode_plan(text: str, option: str) -> Any:
     except (ValueError, RecursionError) as not_json:
         if text.lstrip().startswith(("{", "[")):
             raise click.BadParameter(f"is not JSON: {not_json}", param_hint=option) from not_json
-    import yaml  # noqa: PLC0415 - only for a plan in YAML
-
     try:
-        # an alias repeats a part, and aliases of aliases grow without bounds
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError("aliases (*name) are not allowed")
         # JSON has no dates, so a plan has none
-        return json.loads(json.dumps(yaml.safe_load(text)))
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise click.BadParameter(f"is neither JSON nor plain YAML: {reason}", param_hint=option) from error
+        return decode_yaml(text)
+    except ValueError as error:
+        raise click.BadParameter(f"is neither JSON nor plain YAML: {error}", param_hint=option) from error

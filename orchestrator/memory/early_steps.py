@@ -11,11 +11,11 @@ from orchestrator.memory.claims import Claim
 from orchestrator.memory.steps import Fenced, StepMessage
 from orchestrator.models import record
 from orchestrator.models.execution_state import StepState
-from orchestrator.models.plan import MAX_STEPS, Offer
+from orchestrator.models.plan import Offer
 
 _SQL = sql.load(__file__)
 
-MAX_EARLY_STEPS: Final = MAX_STEPS
+MAX_EARLY_STEPS: Final = 50
 """How many early steps a task has at most, whatever its model answers how often."""
 
 

@@ -1,6 +1,5 @@
 """Reads a recipe's file, JSON or YAML, and says what is wrong with it and what to write instead."""
 
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from orchestrator.process import lean
 from orchestrator.registry.short_types import ShortTypes
 from orchestrator.registry.sources import REGISTRY, Source
 from orchestrator.rules.json_schema import faults as schema_faults_of
+from orchestrator.rules.plain_yaml import decode_yaml
 from orchestrator.rules.schema_check import schema_faults
 from orchestrator.rules.strict_json import decode
 
@@ -106,16 +106,10 @@ def read_record(source: Source) -> Any:
     if path.suffix == ".json":
         return decode(text.encode())
     lean.allow("yaml")
-    import yaml  # noqa: PLC0415 - only for an operator's recipe
-
     try:
-        # an alias repeats a part, and aliases of aliases grow without bounds
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError("aliases (*name) are not allowed: write the part again")
-        # JSON has no dates, so a recipe has none
-        return json.loads(json.dumps(yaml.safe_load(text)))
-    except (yaml.YAMLError, TypeError) as error:
-        raise ValueError(f"is not plain YAML: {' '.join(str(error).split())}") from error
+        return decode_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"is not plain YAML: {error}") from error
 
 
 def recipe_of(record: Any, origin: str) -> Recipe:

@@ -44,7 +44,7 @@ def test_the_flawed_package_is_rejected_for_each_of_its_defects(home: Path) -> N
 
 def _demo(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environ = {**os.environ, "OCTOLLM_HOME": str(home)}
-    for name in ("DATABASE_URL", "REDIS_URL"):
+    for name in ("DATABASE_URL", "REDIS_URL", "PIP_INDEX_URL"):
         environ.pop(name, None)
     command = [str(Path(sys.executable).with_name("octollm")), "demo", *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110)

@@ -33,6 +33,7 @@ def test_goals_without_a_model_get_answers_that_can_be_read(stack: Stack, tmp_pa
     texts = ask("'Compare these two documents' --attach old.txt --attach new.txt")
     refund = ask("'How long does a refund take?' --attach faq.md")
     counted = ask("""'Sum up the column "price"' --attach old.csv""")
+    made = ask("'Turn this CSV into a Markdown table' --attach old.csv --out made 2>/dev/null")
     links = ask("'Are there broken links in these documents?' --attach site")
 
     assert "| id=1 | price | 0.10 | 0.15 |" in tables
@@ -43,7 +44,9 @@ def test_goals_without_a_model_get_answers_that_can_be_read(stack: Stack, tmp_pa
     assert "faq.md:3: A refund takes five days." in refund
     assert "| old.csv | price | 0.2 | 0.1 | 0.3 | 0.15 | 2 | 0 |" in counted
     assert "a.md:1: b.md: there is no b.md" in links
-    for printed in (tables, texts, refund, counted, links):
+    assert "| 2 | 0.20 |" in made
+    assert (tmp_path / "made" / "old.md").read_text().endswith("| 2 | 0.20 |\n")
+    for printed in (tables, texts, refund, counted, links, made):
         assert "Verdict: passed" in printed
 
 

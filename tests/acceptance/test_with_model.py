@@ -254,6 +254,18 @@ def test_a_plan_that_finds_nothing_is_made_again_once_and_the_new_one_passes(
     assert (decision["arms"], decision["effects"]) == (["retriever"], "read")
 
 
+def test_a_plan_that_only_leaves_steps_out_runs_no_step(client: Client, fake: FakeLLM) -> None:
+    first = [INVENTORY, search_for("refund", "look"), search_for("zeppelin", "search")]
+    fake.answer({"rationale": "", "confidence": 1, "steps": first}, match="Plan this task")
+    fake.answer({"rationale": "", "confidence": 1, "steps": first[:2]}, match="Plan the task again")
+    manual = client.upload(MANUAL, filename="manual.md")
+
+    task = client.run("Where are refunds mentioned?", attachments=[manual], cache={"mode": "bypass"})
+
+    assert (task["status"], task["result"]["validation_passed"]) == ("completed", True), task
+    assert [(step["step_id"], step["round"]) for step in task["steps"]] == [("inventory", 1), ("look", 1)]
+
+
 PAUSE = {
     "id": "pause",
     "description": "",

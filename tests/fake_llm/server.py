@@ -8,7 +8,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,7 +89,8 @@ class Scripted:
     `in_parts` sends the content as a list of parts, `unstreamed` ignores a request for a stream, `gzipped` compresses,
     `without_usage` omits the usage. `ignores_schema` sees a schema only in the prompt's words. `thinking_tokens` are
     spent before the text and count against the request's output limit: what does not fit is cut. `status` and `headers`
-    go with `raw`. A stream stops after the text `hold_after` until the test releases it.
+    go with `raw`. A stream stops after the text `hold_after` until the test releases it, and
+    waits `pause_seconds` after each part of 24 characters.
     """
 
     text: str | None = None
@@ -109,6 +110,7 @@ class Scripted:
     thinking_tokens: int = 0
     ignores_schema: bool = False
     hold_after: str = ""
+    pause_seconds: float = 0
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -297,12 +299,20 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"".join(events[:2]))
             case Fault.ERROR_IN_STREAM:
                 self.wfile.write(b"".join(events[:2]) + self.wire.error_event())
+            case _ if scripted.pause_seconds:
+                self._pace(events, scripted.pause_seconds)
             case _:
                 at = held_at(events, answer, scripted.hold_after) if scripted.hold_after else 0
                 self.wfile.write(b"".join(events[:at]))
                 if at:
                     self._hold()
                 self.wfile.write(b"".join(events[at:]))
+
+    def _pace(self, events: Sequence[bytes], pause_seconds: float) -> None:
+        for event in events:
+            self.wfile.write(event)
+            if self.server.fake.stopping.wait(pause_seconds):
+                return
 
     def _hold(self) -> None:
         fake = self.server.fake

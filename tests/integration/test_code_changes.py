@@ -1,5 +1,6 @@
 """A patch, given or a model's, is accepted only when it applies and the tests pass in the sandbox."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from orchestrator.chord.database import statement
 from orchestrator.memory import budget
-from orchestrator.models.errors import BudgetExceeded, SandboxUnavailable
+from orchestrator.models.errors import BudgetExceeded, OutputTooLarge, SandboxUnavailable
 from orchestrator.models.task_contract import Budget
 from orchestrator.safety.archive import pack
 from tests.fake_llm.server import FakeLLM, Scripted
@@ -62,6 +63,45 @@ def files(tmp_path: Path) -> dict[str, bytes]:
 
 def said(patch: str) -> dict[str, Any]:
     return {"patch": patch, "explanation": "as asked"}
+
+
+def test_the_code_with_an_accepted_patch_is_a_file_with_one_id_for_the_same_code(
+    tmp_path: Path, sandbox: SandboxStatus, files: dict[str, bytes]
+) -> None:
+    packages: list[bytes] = []
+
+    def keep(name: str, content: bytes, media_type: str) -> str:
+        assert (name, media_type) == ("package.tar.gz", "application/gzip")
+        packages.append(content)
+        return hashlib.sha256(content).hexdigest()
+
+    def tried(patch: str, attached: dict[str, bytes]) -> Any:
+        given = assignment("coder", "apply", {"patch": patch}, files=attached)
+        return run(replace(given, save_file=keep), sandbox=sandbox).output
+
+    first, second = tried(GOOD, files), tried(GOOD, files)
+    # it is read at the same paths as the code that was patched
+    listed = run(assignment("retriever", "inventory", files={"package.tar.gz": packages[0]})).output
+
+    assert first["package"] == second["package"]
+    assert first["package"]["size_bytes"] == len(packages[0])
+    assert [file["path"] for file in listed["files"]] == ["m.py", "test_m.py"]
+    assert tried(WORSE, files)["package"] is None
+
+
+def test_a_patch_counts_though_the_tenant_has_no_room_for_its_package(
+    sandbox: SandboxStatus, files: dict[str, bytes]
+) -> None:
+    def full(_name: str, _content: bytes, _media_type: str) -> str:
+        raise OutputTooLarge("The tenant may store 5 bytes of files")
+
+    given = assignment("coder", "apply", {"patch": GOOD}, files=files)
+    result = run(replace(given, save_file=full), sandbox=sandbox)
+
+    assert (result.output["accepted"], result.output["package"]) == (True, None)
+    assert result.warnings == [
+        "the changed package is not kept as a file: The tenant may store 5 bytes of files"
+    ]
 
 
 @pytest.mark.parametrize(

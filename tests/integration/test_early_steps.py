@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from bench.support.chaos.auditor import audit
+from bench.support.chaos.graphs import Wanted
+from bench.support.chaos.load import Accepted
 from orchestrator.bootstrap import WorkerProcess
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle import cancel, requeue, submission
@@ -16,6 +19,7 @@ from orchestrator.memory import early_steps, tasks
 from orchestrator.memory.claims import Claim
 from orchestrator.memory.early_steps import Place
 from orchestrator.models import signing_key
+from orchestrator.models.approval_policy import AskRule
 from orchestrator.models.caller import Caller
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import Contract
@@ -484,6 +488,46 @@ def test_the_status_shows_early_steps_until_there_is_a_plan(office: Office) -> N
 
     assert (before, percentage) == ([("a", 0)], 0)
     assert [(row.name, row.round) for row in steps_of(office, task_id)] == [("a", 1), ("b", 1)]
+
+
+def test_a_step_about_which_the_operator_asks_does_not_begin_early(office: Office) -> None:
+    asks = replace(office.process.settings, approval_policy=(AskRule(effects=("none",)),))
+    office.process = replace(office.process, settings=asks)
+    office.fake.add(Scripted(text=json.dumps(plan_of(step("a")))))
+    task_id = office.submit()
+    planning = office.plan(task_id)
+
+    office.adopt(planning)
+
+    assert [(row["round"], row["state"]) for row in office.engineer.rows(task_id, "a")] == [(1, "waiting")]
+
+
+def test_an_answer_of_many_steps_begins_a_bounded_number(office: Office) -> None:
+    task_id = office.submit()
+    early = EarlyStart(AttemptContext.of(office.process, office.engineer.take(task_id, "$plan")))
+
+    early.begin()
+    early.add(json.dumps(plan_of(*(step(f"a{number}") for number in range(300)))))
+
+    assert len(office.early(task_id)) == early_steps.MAX_EARLY_STEPS
+
+
+def test_the_chaos_auditor_finds_no_fault_in_a_task_with_early_steps(office: Office) -> None:
+    office.fake.add(held(plan_of(step("a"), step("r"), step("b", "a", "r")), "r"))
+    task_id = office.submit()
+    planning = office.plan(task_id)
+    office.begun(task_id, "a", "r")
+    office.store(office.engineer.take(task_id, "a"), done({"summary": "early", "seconds": 0}))
+    running = office.engineer.take(task_id, "r")
+    office.adopt(planning)
+    office.store(running, done({"summary": "early", "seconds": 0}))
+    office.finish(task_id, "b")
+
+    wanted = Accepted(task_id, Wanted("early", {}, ("completed",), {"a": {"summary": "early"}}))
+    broken = {one.check for one in audit(office.engineer.engine, [wanted], lease_seconds=15)}
+
+    # the other tasks of this database were not accepted by this test
+    assert broken - {"task_unasked"} == set()
 
 
 def early_decision(office: Office, task_id: str) -> dict[str, str] | None:

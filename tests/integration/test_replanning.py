@@ -26,6 +26,7 @@ from tests.integration.kit import TENANT, Engineer, done, failed, verdict, wait_
 from tests.integration.replan_kit import Replanner, planned
 from tests.integration.test_loops import run as work_on_loop
 from tests.ledger import append
+from workers.attempt.replanning import MAX_OUTPUT_BYTES
 
 REJECTED = replace(
     verdict(Decision.FAILED, second="not met: it is short"),
@@ -113,6 +114,23 @@ def test_the_model_is_told_what_was_done_what_was_wrong_and_what_is_left(replann
         task=task_id,
     )
     assert [row["of"].partition("@")[0] for row in purposes] == ["planner", "planner.again"]
+
+
+def test_the_model_is_told_no_secret_and_not_more_than_there_is_room_for(replanner: Replanner) -> None:
+    engineer = replanner.engineer
+    task_id = replanner.start(planned("first"), planned("second", "first"))
+    secret = f"ghp_{'a1B2' * 9}"
+    engineer.do(task_id, "first", output={"summary": "long words " * 20_000, "seconds": 0})
+    engineer.do(task_id, "second", output={"summary": f"a short one: {secret}", "seconds": 0})
+    engineer.judge(task_id, REJECTED)
+
+    replanner.plan(task_id, planned("first"), planned("third", "first"))
+
+    first, again = [received.body["messages"][1]["content"] for received in replanner.fake.received]
+    assert len(again) - len(first) < 2 * MAX_OUTPUT_BYTES
+    assert "a short one: " in again
+    assert "characters left out here" in again
+    assert secret not in again
 
 
 def test_events_and_trace_say_that_and_why_another_plan_was_made(replanner: Replanner) -> None:

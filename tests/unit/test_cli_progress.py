@@ -182,6 +182,33 @@ def test_text_of_a_step_is_never_parsed_as_markup() -> None:
     assert "[red]boo[/red] [/]" in _drawn(progress, datetime(2026, 11, 22, 12, 1, tzinfo=UTC))
 
 
+def test_steps_that_began_early_keep_their_state_when_the_plan_has_them() -> None:
+    progress = TaskProgress(TASK_ID)
+    graph: list[dict[str, Any]] = [
+        {"step": name, "arm": "executor", "depends_on": []} for name in ("a", "b", "c")
+    ]
+    before = events(
+        ("step.queued", step("a", "executor", round=0)),
+        ("step.completed", step("a", "executor", round=0, attempt=1, duration_ms=20)),
+        ("step.queued", step("c", "executor", round=0)),
+        ("step.queued", step("gone", "executor", round=0)),
+    )
+    early = {"a": "done", "c": "dropped", "gone": "dropped"}
+    (planned,) = events(("task.planned", {"mode": "llm", "steps": graph, "early": early}))
+
+    for event in before:
+        progress.apply(event)
+    percentage = progress.percentage
+    progress.apply({**planned, "seq": 5})
+
+    assert {name: one.state for name, one in progress.steps.items()} == {
+        "a": "done",
+        "b": "waiting",
+        "c": "waiting",
+    }
+    assert (percentage, progress.percentage) == (0, 5 + 85 // 3)
+
+
 LOOP = events(
     ("task.planned", {"steps": [{"step": "work", "arm": "coder"}]}),
     ("step.started", step("work[]", "judge", attempt=1)),

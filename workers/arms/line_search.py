@@ -1,18 +1,15 @@
 """Finds the lines of attached texts that match a regular expression or hold a text, with their true numbers."""
 
-from collections import Counter
-from collections.abc import Sequence
-
 from orchestrator.models.errors import InvalidStepInput
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from orchestrator.rules.pattern import compile_pattern
 from workers.arms.base import Assignment, answer
 from workers.arms.sources import read_sources
+from workers.arms.text_files import matching_lines
 from workers.sandbox.limited import limited
 
 MAX_LINES = 500
-MAX_LINE_CHARACTERS = 500
 MAX_LISTED_FILES = 500
 _SPECIAL = frozenset("\\.+*?()|[]{}^$")
 
@@ -32,9 +29,9 @@ def find_lines(assignment: Assignment) -> StepResult:
     except ValueError as fault:
         raise InvalidStepInput(f"pattern {pattern[:100]!r}: {fault}") from fault
     sources, skipped = read_sources(assignment)
-    matches, counts = limited(_matching, "the texts that are searched", checkpoint=assignment.checkpoint)(
-        expression, [(source.name, source.text) for source in sources], inputs.get("limit", MAX_LINES)
-    )
+    matches, counts = limited(
+        matching_lines, "the texts that are searched", checkpoint=assignment.checkpoint
+    )(expression, [(source.name, source.text) for source in sources], inputs.get("limit", MAX_LINES))
     found = sum(counts.values())
     places = f"{count_of(found, 'line')} in {count_of(len(counts), 'file')}"
     output = {
@@ -58,26 +55,3 @@ def find_lines(assignment: Assignment) -> StepResult:
 def _expression(pattern: str, *, literal: bool, folded: bool) -> str:
     text = "".join(f"\\{one}" if one in _SPECIAL else one for one in pattern) if literal else pattern
     return f"(?i){text}" if folded else text
-
-
-def _matching(
-    expression: str, texts: Sequence[tuple[str, str]], limit: int
-) -> tuple[list[tuple[str, int, str]], dict[str, int]]:
-    """Return (file, line, the line) of the first `limit` matches, and {file: count of all}; runs in a child."""
-    pattern = compile_pattern(expression)
-    matches: list[tuple[str, int, str]] = []
-    counts: Counter[str] = Counter()
-    for name, text in texts:
-        for number, raw in enumerate(text.split("\n"), start=1):
-            line = raw.removesuffix("\r")
-            if pattern.search(line) is None:
-                continue
-            counts[name] += 1
-            if len(matches) < limit:
-                matches.append((name, number, _shown(line)))
-    return matches, dict(counts)
-
-
-def _shown(line: str) -> str:
-    """Return a line without its indentation, verbatim, at most MAX_LINE_CHARACTERS of it."""
-    return line.strip()[:MAX_LINE_CHARACTERS] or line

@@ -10,6 +10,7 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.wording import count_of
 from workers.arms.base import ActionArm, Arm, Assignment, answer
 from workers.arms.classification import classify
+from workers.arms.convert import convert
 from workers.arms.extraction import extract
 from workers.arms.extractive import (
     Sentence,
@@ -41,6 +42,7 @@ def make(_sandbox: SandboxStatus) -> Arm:
             "draft": draft,
             "rewrite": rewrite,
             "translate": translate,
+            "convert": convert,
         }
     )
 

@@ -7,7 +7,7 @@ from orchestrator.auth import permit
 from orchestrator.chord.database import statement
 from orchestrator.lifecycle.round_rows import RoundLayout, early_row
 from orchestrator.memory import early_steps
-from orchestrator.models.plan import Offer, Plan, PlanStep
+from orchestrator.models.plan import MAX_STEPS, Offer, Plan, PlanStep
 from orchestrator.models.task_contract import Priority
 from orchestrator.planner.early_step import read_early_step
 from orchestrator.planner.gates import add_gates
@@ -32,22 +32,26 @@ class EarlyStart:
     def __init__(self, attempt: AttemptContext) -> None:
         self._attempt = attempt
         self._reader = StepStream()
+        # how many more steps of this answer are read: each costs a check
+        self._left = MAX_STEPS
         self._names: set[str] = set()
         self._is_off = False
         self.has_begun = False
 
     def begin(self) -> None:
         """Begin another answer."""
-        self._reader = StepStream()
+        self._reader, self._left = StepStream(), MAX_STEPS
 
     def add(self, text: str) -> None:
         """Read the next part of the answer; begin the steps that end in it."""
         if self._is_off or self._attempt.stop.is_set():
             return
         attempt = self._attempt
+        texts = self._reader.add(text)[: self._left]
+        self._left -= len(texts)
         read = [
             read_early_step(found, attempt.contract, attempt.attachments, tenant=attempt.claim.tenant)
-            for found in self._reader.add(text)
+            for found in texts
         ]
         steps = {step.id: step for step in read if step and step.id not in self._names}
         if not steps:

@@ -25,6 +25,7 @@ from workers.sandbox.limited import LENGTH, MEBIBYTE
 PRELOADED = (
     "orchestrator.safety.archive",
     "orchestrator.safety.redaction",
+    "workers.arms.data_formats",
     "workers.arms.python_metrics",
     "workers.arms.reports",
     "workers.arms.text_files",
