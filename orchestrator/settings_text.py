@@ -95,7 +95,10 @@ def parse_commands(text: str) -> Mapping[str, tuple[str, ...]]:
     commands = {}
     for entry in filter(None, map(str.strip, text.split(";"))):
         name, _, words = entry.partition("=")
-        argv = tuple(shlex.split(words))
+        try:
+            argv = tuple(shlex.split(words))
+        except ValueError:
+            argv = ()
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name) or not argv or not argv[0].startswith("/"):
             raise ValueError("NAME=/path/to/program ARGUMENT... entries, separated by semicolons")
         commands[name] = argv

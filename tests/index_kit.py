@@ -2,10 +2,14 @@
 
 import hashlib
 import io
+import os
+import re
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distribution
@@ -69,6 +73,8 @@ class LocalIndex:
     asked: list[str] = field(default_factory=list)
     refused: int = 0
     is_away: bool = False
+    delay_seconds: float = 0.0
+    ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -106,6 +112,7 @@ def serving(*, with_tools: bool = True) -> Iterator[LocalIndex]:
     try:
         yield index
     finally:
+        index.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -115,6 +122,7 @@ def _handler_of(index: LocalIndex) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             index.asked.append(self.path)
+            index.ended.wait(index.delay_seconds)
             if index.is_away:
                 self._send(503, b"")
             elif not self.headers.get("Authorization", "").startswith("Basic "):
@@ -142,9 +150,20 @@ def _handler_of(index: LocalIndex) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(content)
+                # uv closes a connection when it knows enough
+                with suppress(ConnectionError):
+                    self.wfile.write(content)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
             """Log nothing."""
 
     return Handler
+
+
+def registry() -> str:
+    """Return the package index of this machine, as pip has it; PyPI where pip has no other."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    named = re.search(r"index-url='([^']+)'", re.sub(r"extra-index-url='[^']*'", "", listed))
+    return os.environ.get("PIP_INDEX_URL") or (named[1] if named else "https://pypi.org/simple")

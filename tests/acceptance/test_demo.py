@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.index_kit import registry
+
 pytestmark = pytest.mark.slow
 
 
@@ -42,9 +44,19 @@ def test_the_flawed_package_is_rejected_for_each_of_its_defects(home: Path) -> N
     assert _processes_of(home) == []
 
 
-def _demo(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environ = {**os.environ, "OCTOLLM_HOME": str(home)}
-    for name in ("DATABASE_URL", "REDIS_URL", "PIP_INDEX_URL"):
+def test_with_a_package_index_a_package_is_tested_with_its_dependency(home: Path) -> None:
+    demo = _demo(home, index_url=registry())
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "Attached: package_with_dependency" in demo.stdout
+    assert "1 requirement, pytest and coverage" in demo.stdout
+    assert "tests:/failed is 0" in demo.stdout
+    assert _processes_of(home) == []
+
+
+def _demo(home: Path, *arguments: str, index_url: str = "") -> "subprocess.CompletedProcess[str]":
+    environ = {**os.environ, "OCTOLLM_HOME": str(home), "PIP_INDEX_URL": index_url}
+    for name in ("DATABASE_URL", "REDIS_URL"):
         environ.pop(name, None)
     command = [str(Path(sys.executable).with_name("octollm")), "demo", *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110)

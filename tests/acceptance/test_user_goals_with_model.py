@@ -29,7 +29,51 @@ TESTS = """--- /dev/null
 +    with pytest.raises(ValueError):
 +        total([1], 2)
 """
+SUM = UserGoal("Write a program that adds up the prices, lint it and run it", {"prices.csv": b"10\n20\n30\n"})
 LINE = "return sum(prices) * (1 - discount)"
+
+
+def program(expression: str) -> str:
+    """Return a patch that adds a program that prints `expression` of `prices`, and a test of it."""
+    return f"""--- /dev/null
++++ b/report.py
+@@ -0,0 +1,6 @@
++import sys
++
++
++if __name__ == "__main__":
++    prices = [int(line) for line in open(sys.argv[1])]
++    print({expression})
+--- /dev/null
++++ b/test_report.py
+@@ -0,0 +1,2 @@
++def test_it_can_be_imported():
++    import report  # noqa: F401
+"""
+
+
+def three_steps(instruction: str) -> dict[str, Any]:
+    """Return a plan that generates a program, lints it and runs it on the prices."""
+    package = {"$file": {"from": "make", "name": "package.tar.gz"}}
+    clean = {"text": "The linter finds nothing", "check": {"pointer": "/finding_count", "equals": 0}}
+    sums = {"text": "The sum is right", "check": {"pointer": "/stdout", "contains": "60"}}
+    steps = [
+        {"action": "coder.generate", "id": "make", "inputs": {"instruction": instruction}},
+        {
+            "action": "executor.lint",
+            "id": "lint",
+            "inputs": {"attachment": package},
+            "acceptance_criteria": [clean],
+        },
+        {
+            "action": "executor.script",
+            "id": "run",
+            "inputs": {"attachments": [package, "prices.csv"], "script": "report.py", "args": ["prices.csv"]},
+            "acceptance_criteria": [sums],
+        },
+    ]
+    answer = {"$from": "run", "pointer": "/stdout"}
+    return {"rationale": "make, lint, run", "confidence": 0.9, "steps": steps, "result": answer}
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +162,19 @@ def test_the_next_task_like_it_is_told_how_the_first_was_planned(asker: Client, 
 
     plan = next(item["data"] for item in asker.trace(second["task_id"]) if item["kind"] == "plan")
     assert [hint["task_id"] for hint in plan["provenance"]["hints"]] == [first["task_id"]]
+
+
+def test_a_generated_program_is_linted_and_run_and_made_again_when_it_is_wrong(
+    asker: Client, fake: FakeLLM
+) -> None:
+    fake.answer(three_steps("Write report.py"), match="Plan this task")
+    fake.answer({"patch": program("max(prices)"), "explanation": "so"}, match="You change Python code")
+    fake.answer(three_steps("Write report.py; it must print the sum"), match="Plan the task again.")
+    fake.answer({"patch": program("sum(prices)"), "explanation": "so"}, match="You change Python code")
+
+    task = sent(asker, SUM)
+
+    assert (task["status"], task["result"]["validation_passed"]) == ("completed", True), task
+    assert task["result"]["output"].strip() == "60"
+    assert sum(item["kind"] == "plan" for item in asker.trace(task["task_id"])) == 2
+    assert "package.tar.gz" in {file["name"] for file in task["result"]["artifacts"]}

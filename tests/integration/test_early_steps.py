@@ -13,7 +13,7 @@ from bench.support.chaos.auditor import audit
 from bench.support.chaos.graphs import Wanted
 from bench.support.chaos.load import Accepted
 from orchestrator.bootstrap import WorkerProcess
-from orchestrator.chord.database import statement
+from orchestrator.chord.database import open_engine, statement
 from orchestrator.lifecycle import cancel, requeue, submission
 from orchestrator.memory import early_steps, tasks
 from orchestrator.memory.claims import Claim
@@ -510,6 +510,20 @@ def test_an_answer_of_many_steps_begins_a_bounded_number(office: Office) -> None
     early.add(json.dumps(plan_of(*(step(f"a{number}") for number in range(300)))))
 
     assert len(office.early(task_id)) == early_steps.MAX_EARLY_STEPS
+
+
+def test_without_a_database_no_step_begins_and_the_answer_is_read_on(office: Office) -> None:
+    task_id = office.submit()
+    claim = office.engineer.take(task_id, "$plan")
+    away = open_engine("postgresql+psycopg2://nobody@127.0.0.1:1/none", pool_size=1)
+    early = EarlyStart(AttemptContext.of(replace(office.process, engine=away), claim))
+
+    early.begin()
+    for part in json.dumps(plan_of(step("a"), step("b"))):
+        early.add(part)
+
+    assert not early.has_begun
+    assert office.early(task_id) == {}
 
 
 def test_the_chaos_auditor_finds_no_fault_in_a_task_with_early_steps(office: Office) -> None:

@@ -1,12 +1,7 @@
 """Environments: what a package needs, installed from a package index, in which its tests run."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,37 +9,22 @@ from typing import Any, NamedTuple
 import pytest
 
 from orchestrator.models.errors import InvalidStepInput
-from orchestrator.models.step_result import StepResult
-from orchestrator.process import crash_point
-from orchestrator.process.crash_point import Point
-from orchestrator.safety.archive import pack
 from tests import index_kit
 from tests.index_kit import PASSWORD, LocalIndex, wheel
-from tests.unit.arm_kit import assignment, attachment_of, run
-from workers.environments.installer import Installer
-from workers.environments.store import EnvironmentStore
+from tests.integration.environment_kit import (
+    GREETING,
+    LOUDER,
+    USES_GREETING,
+    chosen,
+    declared,
+    package,
+    settings_of,
+    step,
+)
+from tests.unit.arm_kit import assignment, run
 from workers.environments.tool_settings import ToolSettings
 from workers.sandbox.backend import Isolation
 from workers.sandbox.selection import Sandbox, SandboxStatus, backend_of, select_sandbox
-
-USES_GREETING = "import greeting\n\ndef test_it_greets():\n    assert greeting.hello('you') == 'hello you'\n"
-GREETING = wheel(
-    "greeting", "1.2", needs=("louder",), greeting="import louder\ndef hello(name): return 'hello ' + name\n"
-)
-LOUDER = wheel("louder", "0.3", louder="def loud(text): return text.upper()\n")
-BUILDER = """
-import sys
-from pathlib import Path
-from workers.environments.installer import Installer
-from workers.environments.store import EnvironmentStore
-from workers.sandbox.backend import Isolation
-from workers.sandbox.selection import select_sandbox
-
-place, url, lock = sys.argv[1:]
-installer = Installer(select_sandbox(Isolation.BASIC).require(), url, 2**28, lambda: None)
-with EnvironmentStore(Path(place), 2**28, 2**30).using(lock, lambda: installer, lambda: None):
-    pass
-"""
 
 
 @pytest.fixture(scope="module")
@@ -79,36 +59,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, sandbox: SandboxStatus) -> It
         settings = settings_of(tmp_path_factory.mktemp("made"), served)
         output = step("environment", {"requirements": ["greeting"]}, {}, sandbox, settings).output
         yield Made(output, served, settings)
-
-
-def package(place: Path, pyproject: str = "", **files: str) -> dict[str, bytes]:
-    """Return an archive with a pyproject.toml and test files."""
-    place.mkdir()
-    (place / "pyproject.toml").write_text(pyproject)
-    for name, text in files.items():
-        (place / f"{name}.py").write_text(text)
-    return {"code.tar.gz": pack(place)}
-
-
-def step(
-    action: str,
-    inputs: dict[str, Any],
-    files: dict[str, bytes],
-    sandbox: SandboxStatus,
-    settings: ToolSettings,
-) -> StepResult:
-    return run(
-        replace(assignment("executor", action, inputs, files=files), tool_settings=settings), sandbox=sandbox
-    )
-
-
-def settings_of(place: Path, index: LocalIndex | None) -> ToolSettings:
-    return ToolSettings(index.url if index else None, place / "environments", 2**28, 2**30, {})
-
-
-def declared(*requirements: str) -> str:
-    """Return a pyproject.toml."""
-    return f'[project]\nname = "x"\ndependencies = {list(requirements)}\n'
 
 
 @pytest.mark.parametrize(
@@ -178,20 +128,6 @@ def test_a_second_use_asks_the_index_for_nothing(made: Made, sandbox: SandboxSta
 
     assert second == made.output
     assert len(made.registry.asked) == asked > 0
-
-
-@pytest.mark.slow
-def test_another_machine_makes_the_environment_again_from_the_lock(
-    tmp_path: Path, index: LocalIndex, sandbox: SandboxStatus
-) -> None:
-    here, there = settings_of(tmp_path / "here", index), settings_of(tmp_path / "there", index)
-    made = step("environment", {"requirements": ["greeting<2"]}, {}, sandbox, here).output
-    index.add(*wheel("greeting", "1.9", greeting="raise SystemExit('a newer one')"))
-    files = {"greet.py": b"import greeting\nprint(greeting.hello('there'))"}
-
-    output = step("script", chosen(files, made), files, sandbox, there).output
-
-    assert output["stdout"] == "hello there\n"
 
 
 def test_without_an_index_the_missing_dependencies_are_named_and_nothing_fails(
@@ -273,6 +209,36 @@ def test_a_lock_that_is_not_ours_or_does_not_fit_is_not_installed(
     assert ["can't be made again" in warning for warning in result.warnings] == [True]
 
 
+def test_a_directory_that_can_not_be_used_is_named_as_the_reason(
+    tmp_path: Path, index: LocalIndex, made: Made, sandbox: SandboxStatus
+) -> None:
+    (tmp_path / "environments").write_text("not a directory")
+    settings = settings_of(tmp_path, index)
+    files = {"greet.py": b"import greeting\n"}
+
+    output = step("environment", {"requirements": ["greeting"]}, {}, sandbox, settings).output
+    script = step("script", chosen(files, made.output), files, sandbox, settings)
+
+    assert "the directory of environments can't be used" in output["not_checked"]["message"]
+    assert script.output["not_checked"]["reason"] == "dependency_missing"
+
+
+def test_a_step_without_time_for_its_environment_says_so(
+    tmp_path: Path, index: LocalIndex, sandbox: SandboxStatus
+) -> None:
+    hurried = replace(
+        assignment("executor", "environment", {"requirements": ["greeting"]}),
+        tool_settings=settings_of(tmp_path, index),
+        deadline=time.monotonic() + 10.5,
+    )
+    index.delay_seconds = 30.0
+
+    output = run(hurried, sandbox=sandbox).output
+
+    assert output["missing_dependencies"] == ["greeting"]
+    assert "longer than 1 s" in output["not_checked"]["message"]
+
+
 @pytest.mark.slow
 def test_an_environment_larger_than_allowed_is_not_made(
     tmp_path: Path, index: LocalIndex, sandbox: SandboxStatus
@@ -287,77 +253,10 @@ def test_an_environment_larger_than_allowed_is_not_made(
 
 
 @pytest.mark.slow
-def test_the_environment_used_longest_ago_is_removed_unless_it_is_in_use(
-    tmp_path: Path, index: LocalIndex, sandbox: SandboxStatus
-) -> None:
-    settings = replace(settings_of(tmp_path, index), environments_bytes=1)
-    first = step("environment", {"requirements": ["greeting"]}, {}, sandbox, settings).output
-    store = EnvironmentStore(settings.environments, settings.environment_bytes, settings.environments_bytes)
-
-    with store.using(first["lock"], installer_of(sandbox, index), lambda: None) as place:
-        second = step("environment", {"requirements": ["louder"]}, {}, sandbox, settings).output
-        kept = place.is_dir()
-    third = step("environment", {"requirements": ["greeting", "louder"]}, {}, sandbox, settings).output
-
-    left = {path.name for path in (settings.environments / "envs").iterdir()}
-    assert kept
-    assert first["environment"] == third["environment"]
-    assert left <= {first["environment"], second["environment"]}
-
-
-@pytest.mark.slow
-def test_two_builders_of_one_environment_build_it_once(
-    tmp_path: Path, index: LocalIndex, sandbox: SandboxStatus
-) -> None:
-    settings = settings_of(tmp_path, index)
-    first = step("environment", {"requirements": ["greeting"]}, {}, sandbox, settings).output
-    store = EnvironmentStore(tmp_path / "other", settings.environment_bytes, settings.environments_bytes)
-    index.asked.clear()
-
-    def use() -> Path:
-        with store.using(first["lock"], installer_of(sandbox, index), lambda: None) as place:
-            return place
-
-    with ThreadPoolExecutor(2) as pool:
-        places = {future.result() for future in [pool.submit(use), pool.submit(use)]}
-
-    assert len(places) == 1
-    pages = [path for path in index.asked if path.startswith("/simple/")]
-    assert sorted(pages) == sorted(set(pages))
-
-
-@pytest.mark.slow
-def test_a_builder_that_is_killed_leaves_nothing_that_is_used(
-    tmp_path: Path, index: LocalIndex, sandbox: SandboxStatus
-) -> None:
-    settings = settings_of(tmp_path, index)
-    made = step("environment", {"requirements": ["greeting"]}, {}, sandbox, settings).output
-    store = EnvironmentStore(tmp_path / "other", settings.environment_bytes, settings.environments_bytes)
-    armed = tmp_path / "points"
-    armed.mkdir()
-    (armed / Point.BUILT_NOT_PUT_IN_PLACE).touch()
-    orders = [str(store.directory), index.url, made["lock"]]
-
-    killed = subprocess.run(
-        [sys.executable, "-c", BUILDER, *orders],
-        env={**os.environ, crash_point.VARIABLE: str(armed)},
-        check=False,
-    )
-    left = list((store.directory / "envs").iterdir())
-    with store.using(made["lock"], installer_of(sandbox, index), lambda: None) as place:
-        is_whole = (place / "octollm.json").is_file()
-
-    assert killed.returncode == -signal.SIGKILL
-    assert left == []
-    assert is_whole
-    assert list(store.directory.glob("octollm-*")) == []
-
-
-@pytest.mark.slow
 def test_an_environment_of_real_packages_comes_from_the_registry_of_this_machine(
     tmp_path: Path, sandbox: SandboxStatus
 ) -> None:
-    settings = replace(settings_of(tmp_path, None), index_url=registry())
+    settings = replace(settings_of(tmp_path, None), index_url=index_kit.registry())
     test = "import tabulate, idna\ndef test_both():\n    assert idna.encode('é.de') and tabulate.tabulate([[1]])\n"
     files = package(tmp_path / "code", declared("tabulate", "idna>=3"), test_both=test)
 
@@ -392,22 +291,3 @@ def test_a_command_that_nobody_allowed_is_refused_and_told_how_to_allow_it(
         InvalidStepInput, match=r"allowed are: wc\. The operator allows one by EXECUTOR_COMMANDS"
     ):
         step("run", {"command": "sh"}, {"a.txt": b""}, sandbox, settings)
-
-
-def chosen(files: dict[str, bytes], environment: Any) -> dict[str, Any]:
-    """Return the inputs of a script that runs in an environment."""
-    named = [attachment_of(content, name).sha256 for name, content in files.items()]
-    return {"attachments": named, "environment": environment}
-
-
-def installer_of(sandbox: SandboxStatus, index: LocalIndex) -> Callable[[], Installer]:
-    return lambda: Installer(sandbox.require(), index.url, 2**28, lambda: None)
-
-
-def registry() -> str:
-    """Return the package index of this machine, as pip has it; PyPI where pip has no other."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    ).stdout
-    named = re.search(r"index-url='([^']+)'", re.sub(r"extra-index-url='[^']*'", "", listed))
-    return os.environ.get("PIP_INDEX_URL") or (named[1] if named else "https://pypi.org/simple")

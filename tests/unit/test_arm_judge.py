@@ -60,6 +60,13 @@ def test_a_cited_place_must_exist_and_contain_its_quote_verbatim(citation: dict[
     assert output["passed"] is met
 
 
+def test_a_citation_of_a_text_that_a_writer_was_given_is_looked_up_in_the_value() -> None:
+    citation = {"file": "(text)", "line": 2, "quote": "b c"}
+
+    assert verify({"value": "a\nb c", "citations": [citation]})["passed"] is True
+    assert verify({"value": "a\nb d", "citations": [citation]})["passed"] is False
+
+
 @pytest.mark.parametrize("inputs", [{}, {"value": 1}, {"value": 1, "check": {"at_least": "x"}}])
 def test_nothing_to_check_is_not_a_pass(inputs: dict[str, Any]) -> None:
     with pytest.raises(InvalidStepInput):

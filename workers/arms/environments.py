@@ -1,7 +1,7 @@
 """The action executor.environment, and the use of its output by the steps that run code in it."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,11 @@ def environment(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         return _answer(assignment, sandbox, needs, missing=names, reason=NO_INDEX)
     try:
         lock = _made(assignment, sandbox, needs, assignment.tool_settings)
-    except NotInstalled as fault:
-        known = [name for name in map(name_of, needs.requirements) if name in fault.unknown]
+    except (NotInstalled, OSError) as fault:
+        unknown = fault.unknown if isinstance(fault, NotInstalled) else ()
+        known = [name for name in map(name_of, needs.requirements) if name in unknown]
         names = sorted({*(known or map(name_of, needs.requirements)), *refused})
-        return _answer(assignment, sandbox, needs, missing=names, reason=fault.reason)
+        return _answer(assignment, sandbox, needs, missing=names, reason=_reason_of(fault))
     return _answer(assignment, sandbox, needs, missing=refused, lock=lock)
 
 
@@ -73,13 +74,14 @@ def chosen(assignment: Assignment, sandbox: SandboxStatus) -> Iterator[Environme
     if settings is None or settings.index_url is None:
         yield Environment(warnings=(f"the environment is not used: {NO_INDEX}",))
         return
-    try:
-        with _using(assignment, sandbox, settings, lock) as place:
-            yield Environment(place, dict(packages_of(lock)))
-            return
-    except NotInstalled as fault:
-        reason = fault.reason
-    yield Environment(warnings=(f"the environment can't be made again: {reason}",))
+    with ExitStack() as kept:
+        try:
+            place = kept.enter_context(_using(assignment, sandbox, settings, lock))
+        except (NotInstalled, OSError) as fault:
+            found = Environment(warnings=(f"the environment can't be made again: {_reason_of(fault)}",))
+        else:
+            found = Environment(place, dict(packages_of(lock)))
+        yield found
 
 
 def _made(assignment: Assignment, sandbox: SandboxStatus, needs: Needs, settings: ToolSettings) -> str:
@@ -105,7 +107,11 @@ def _using(
 
 def _installer(assignment: Assignment, sandbox: SandboxStatus, settings: ToolSettings) -> Installer:
     return Installer(
-        sandbox.require(), settings.index_url or "", settings.environment_bytes, assignment.checkpoint
+        sandbox.require(),
+        settings.index_url or "",
+        settings.environment_bytes,
+        assignment.checkpoint,
+        assignment.deadline,
     )
 
 
@@ -160,6 +166,12 @@ def _summary(needs: Needs, packages: int, *, missing: list[str]) -> str:
     if missing:
         return f"no environment: {', '.join(missing)} can't be had"
     return "nothing is needed that Python does not have"
+
+
+def _reason_of(fault: NotInstalled | OSError) -> str:
+    if isinstance(fault, NotInstalled):
+        return fault.reason
+    return f"the directory of environments can't be used: {fault.strerror or type(fault).__name__}"
 
 
 def _not_checked(missing: list[str], reason: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from workers.arms.sources import SourceText
 MAX_CHARACTERS = 600
 """Longer sentences, such as those of minified code, are not chosen."""
 MOST_SENTENCES = 20
+_MOST_TRIES = 40
 _LEAST_WORDS = 3
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+){0,4}")
 _STARTS_UNIT = re.compile(r"\s{0,20}(?:[-*+•]|\d{1,3}[.)])\s")
@@ -49,7 +50,8 @@ class _Weights:
 
     def __post_init__(self) -> None:
         counts = Counter(word for sentence in self.sentences for word in sentence.words)
-        self.weight = {word: count / counts.total() for word, count in counts.items()}
+        total = counts.total()
+        self.weight = {word: count / total for word, count in counts.items()}
         for number, sentence in enumerate(self.sentences):
             for word in sentence.words:
                 self.having[word].add(number)
@@ -75,16 +77,18 @@ class _Weights:
 
 def sentences_of(source: SourceText) -> Iterator[Sentence]:
     """Yield the sentences of a text; headings, tables and rules are left out."""
-    for line, text in _units(source.lines()):
+    for first, text in _units(source.lines()):
+        line = first
         marker = _STARTS_UNIT.match(text)
         begin = marker.end() if marker else 0
         for end in [*(match.end() for match in _END.finditer(text, begin)), len(text)]:
             piece = text[begin:end]
             lead = len(piece) - len(piece.lstrip())
-            found = WORD.findall(piece)
-            if len(found) >= _LEAST_WORDS and len(piece) <= MAX_CHARACTERS:
-                at = line + text.count("\n", 0, begin + lead)
-                yield Sentence(source.name, at, piece.strip(), words_of(found), len(found))
+            line += piece.count("\n", 0, lead)
+            found = WORD.findall(piece) if len(piece) <= MAX_CHARACTERS else []
+            if len(found) >= _LEAST_WORDS:
+                yield Sentence(source.name, line, piece.strip(), words_of(found), len(found))
+            line += piece.count("\n", lead)
             begin = end
 
 
@@ -109,17 +113,21 @@ def choose_sentences(sentences: Sequence[Sentence], *, most_words: int) -> list[
 
     If even the shortest has more words, it is the only one.
     """
-    weights, chosen = _Weights(sentences), list[int]()
-    while weights.having and len(chosen) < MOST_SENTENCES:
+    short = [sentence for sentence in sentences if sentence.length <= most_words]
+    if not short:
+        return [min(sentences, key=lambda sentence: sentence.length)] if sentences else []
+    weights, chosen = _Weights(short), list[int]()
+    least = min(sentence.length for sentence in short)
+    for _ in range(_MOST_TRIES):
+        if not weights.having or len(chosen) == MOST_SENTENCES or most_words < least:
+            break
         number = weights.best()
-        has_room = sentences[number].length <= most_words
+        has_room = short[number].length <= most_words
         weights.take(number, said=has_room)
         if has_room:
             chosen.append(number)
-            most_words -= sentences[number].length
-    if sentences and not chosen:
-        return [min(sentences, key=lambda sentence: sentence.length)]
-    return [sentences[number] for number in sorted(chosen)]
+            most_words -= short[number].length
+    return [short[number] for number in sorted(chosen)]
 
 
 def _units(lines: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -21,6 +21,7 @@ from workers.arms.judge_rules import (
     findings_of,
     responsible_steps,
 )
+from workers.arms.material import given_text
 from workers.arms.sources import read_sources
 from workers.sandbox.selection import SandboxStatus
 
@@ -81,6 +82,8 @@ def judge_round(
 def verify(assignment: Assignment) -> StepResult:
     """Check given values and citations; the output reports when there was nothing to check, like no citation at all.
 
+    Citations of a text that a writer was given are looked up in `value`.
+
     With `required`, raises VerificationFailed unless all checks pass.
     """
     inputs = assignment.inputs
@@ -95,6 +98,8 @@ def verify(assignment: Assignment) -> StepResult:
     citations = list(_flat(inputs.get("citations", [])))
     if citations:
         sources, _ = read_sources(assignment)
+        if "value" in inputs:
+            sources.append(given_text(inputs["value"]))
         findings += check_citations(citations, {source.name: source.lines() for source in sources})
     failed = [finding for finding in findings if not finding["met"]]
     passed = bool(findings) and not failed

@@ -46,21 +46,22 @@ class EarlyStart:
         """Read the next part of the answer; begin the steps that end in it."""
         if self._is_off or self._attempt.stop.is_set():
             return
-        attempt = self._attempt
         texts = self._reader.add(text)[: self._left]
         self._left -= len(texts)
-        read = [
-            read_early_step(found, attempt.contract, attempt.attachments, tenant=attempt.claim.tenant)
-            for found in texts
-        ]
-        steps = {step.id: step for step in read if step and step.id not in self._names}
-        if not steps:
-            return
         try:
-            self._begin(list(steps.values()))
+            if steps := self._read(texts):
+                self._begin(steps)
         except SQLAlchemyError as error:
             self._is_off = True
             log.warning("early_steps.database_away", error=type(error).__name__)
+
+    def _read(self, texts: list[str]) -> list[PlanStep]:
+        attempt = self._attempt
+        read = [
+            read_early_step(text, attempt.contract, attempt.attachments, tenant=attempt.claim.tenant)
+            for text in texts
+        ]
+        return list({step.id: step for step in read if step and step.id not in self._names}.values())
 
     def _begin(self, steps: list[PlanStep]) -> None:
         attempt = self._attempt
@@ -69,18 +70,21 @@ class EarlyStart:
         routes = choose_arms(process, plan)
         gated = add_gates(plan, routes, policy=process.settings.approval_policy, tenant=claim.tenant)
         free = [step for step in gated.steps if step.approval is None]
+        self._names |= {step.id for step in steps}
+        if not free:
+            return
         # even if the insertion fails: then it may have happened
         self.has_begun = True
+        rows = self._rows(free, routes)
         with statement(process.engine) as conn:
             begun = early_steps.begin(
                 conn,
                 claim,
-                self._rows(free, routes),
+                rows,
                 routes={step.id: routes[step.id] for step in free},
                 max_parallel=process.settings.max_parallel_arms,
                 redispatch_seconds=process.settings.redispatch_seconds,
             )
-        self._names |= {step.id for step in steps}
         if begun is None:
             return
         crash_point.here(Point.BEGUN_EARLY_NOT_PUBLISHED)
@@ -97,7 +101,7 @@ class EarlyStart:
             routes={name: Offer(route["arm"], route["action"]) for name, route in routes.items()},
             reruns=(),
         )
-        first = len(self._names)
+        first = len(self._names) - len(steps)
         rows = [early_row(step, layout, position=first + place) for place, step in enumerate(steps)]
         if key := settings.permit_private_key:
             return permit.add_permits(key, rows, tenant=claim.tenant, deadline_at=claim.deadline_at)

@@ -5,6 +5,7 @@ lent to uv; its bytecode is compiled by a Python that reads none of the installe
 """
 
 import json
+import math
 import os
 import re
 import sys
@@ -32,6 +33,9 @@ _SELDOM = "/pygments/(lexers|styles|formatters)/"
 _MAX_FILES = 60_000
 _MAX_REASON_CHARACTERS = 600
 _SAMPLE_SECONDS = 0.5
+_WALL_SECONDS = 240.0
+# for the output that says that the time was too short
+_SPARE_SECONDS = 10.0
 _LOCKED = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}==[A-Za-z0-9.!+_-]{1,60}(?: --hash=sha256:[0-9a-f]{64}){1,500}"
 )
@@ -51,12 +55,16 @@ class NotInstalled(Exception):
 
 @dataclass(frozen=True)
 class Installer:
-    """uv in a sandbox, and the index; `max_bytes` is the size of an environment, and half of what it may load."""
+    """uv in a sandbox, and the index; `max_bytes` is the size of an environment, and half of what it may load.
+
+    uv has ended some seconds before `deadline`, a value of time.monotonic().
+    """
 
     sandbox: Sandbox
     index_url: str
     max_bytes: int
     checkpoint: Callable[[], None]
+    deadline: float = math.inf
 
     def lock(self, requirements: Sequence[str], staging: Path) -> str:
         """Return everything that the environment needs, with versions and hashes, one package a line.
@@ -147,7 +155,7 @@ class Installer:
     ) -> ToolResult:
         """Run a program beside a file requirements.txt; raises NotInstalled when it uses too much."""
         inputs = Path(tempfile.mkdtemp(prefix=cleanup.directory_prefix()))
-        limited = Sandbox(self.sandbox.backend, _limits(self.max_bytes))
+        limited = Sandbox(self.sandbox.backend, _limits(self.max_bytes, self.deadline))
         watch = _SizeWatch(access.lent[0], self.max_bytes, self.checkpoint)
         try:
             (inputs / "requirements.txt").write_text(text)
@@ -245,13 +253,14 @@ def _seal(staging: Path, place: Path) -> None:
             raise NotInstalled(f"the environment holds something that is no file: {path.name[:100]}")
 
 
-def _limits(max_bytes: int) -> ToolLimits:
+def _limits(max_bytes: int, deadline: float) -> ToolLimits:
+    left = deadline - time.monotonic() - _SPARE_SECONDS
     return ToolLimits(
         cpu_seconds=240,
         memory_bytes=16_384 * MEBIBYTE,
         file_bytes=max_bytes,
         open_files=1024,
-        wall_seconds=240.0,
+        wall_seconds=max(1.0, min(_WALL_SECONDS, left)),
         output_bytes=4 * MEBIBYTE,
     )
 
