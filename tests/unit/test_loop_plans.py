@@ -120,13 +120,22 @@ def test_a_models_way_to_write_a_loop_is_read() -> None:
                     "action": "retriever.search",
                     "id": "fix",
                     "inputs": {"query": {"$item": "quote"}},
-                    "for_each": {"$from": "find", "pointer": "matches"},
-                    "when": {"step": "find", "check": {"at_least": 1, "pointer": "/found"}},
                 }
-            ]
+            ],
+            "flow": [
+                {"step": "fix", "for_each": {"$from": "find", "pointer": "matches"}, "when": None},
+                {"step": "fix", "when": {"step": "find", "check": {"at_least": 1, "pointer": "/found"}}},
+            ],
         }
     )
 
     assert step["inputs"]["query"] == {"$item": "/quote"}
     assert step["for_each"] == {"$from": "find", "pointer": "/matches"}
     assert step["when"] == {"step": "find", "at_least": 1, "pointer": "/found"}
+
+
+def test_a_models_loop_over_no_step_is_a_fault() -> None:
+    step = {"action": "retriever.search", "id": "fix", "inputs": {"query": "a"}}
+
+    with pytest.raises(InvalidPlan, match=r"flow\.0: there is no step 'lost'"):
+        read_steps({"steps": [step], "flow": [{"step": "lost", "for_each": {"$from": "find"}}]})
