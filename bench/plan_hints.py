@@ -30,7 +30,7 @@ from bench.model_check import PlanGoal, open_chain, read_goals
 from orchestrator.chord.database import open_engine, statement
 from orchestrator.devserver import servers
 from orchestrator.lifecycle import submission
-from orchestrator.llm.completion import CompletionRequest
+from orchestrator.llm.completion import CallRecord, CompletionRequest
 from orchestrator.llm.prompt import Message
 from orchestrator.memory import migrate, planned_goals
 from orchestrator.memory.planned_goals import EarlierPlan, Goal
@@ -118,7 +118,7 @@ class RealPlanner:
     """The configured model, with its calls counted."""
 
     def __init__(self, environ: MutableMapping[str, str], seconds: float) -> None:
-        self.observed: list[Any] = []
+        self.observed: list[CallRecord] = []
         self.models = open_chain(environ, self.observed.append)
         self.seconds = seconds
         self.figures = Counter[str]()
@@ -132,6 +132,10 @@ class RealPlanner:
             CompletionRequest(messages, purpose, Work.PLAN, deadline, schema=PLAN_SCHEMA, enforced=enforced)
         )
         self.figures["calls"] += 1
+        for call in self.observed:
+            self.figures["input tokens"] += call.usage.input_tokens if call.usage else 0
+            self.figures["output tokens"] += call.usage.output_tokens if call.usage else 0
+        self.observed.clear()
         return PlanProposal(completion.value, completion.text, {"model": completion.model})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.llm.strict_schema import without_nulls
 from orchestrator.models.arm_capability import ARMS, Action, ArmCapability, canonical_arm
+from orchestrator.models.errors import InvalidPlan
 from orchestrator.planner.offers import split_name
 from orchestrator.planner.plain_schema import plain_schema
 from orchestrator.planner.plan_schema import is_open
@@ -24,9 +25,9 @@ def read_steps(value: Mapping[str, Any], *, arms: Mapping[str, ArmCapability] = 
     """Return the steps of a value of PLAN_SCHEMA as check_plan reads them; `arms` are those that the plan may use.
 
     Nulls of inputs that may be left out are dropped, arrays of {name, value} become objects, and a last
-    judge.verify that has nothing to check is left out.
+    judge.verify that has nothing to check is left out. Raises InvalidPlan for a `flow` of a step that is not there.
     """
-    steps = [_read_step(deepcopy(step), arms) for step in value["steps"]]
+    steps = [_read_step(step, arms) for step in _with_flow(value)]
     return steps[:-1] if len(steps) > 1 and _checks_nothing(steps) else steps
 
 
@@ -36,6 +37,21 @@ def read_answer(value: Mapping[str, Any]) -> dict[str, Any] | None:
     for _, reference in references_in(answer):
         _correct_pointer(reference)
     return answer or None
+
+
+def _with_flow(value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps with the loops and conditions that the plan's `flow` gives them; raises InvalidPlan."""
+    steps = deepcopy(value["steps"])
+    known = {step["id"]: step for step in steps}
+    for index, entry in enumerate(value.get("flow") or ()):
+        if entry["step"] not in known:
+            message = f"there is no step {entry['step'][:64]!r}"
+            raise InvalidPlan(
+                f"the plan breaks a rule: flow.{index}: {message}",
+                details={"errors": [{"field": f"flow.{index}.step", "message": message}]},
+            )
+        known[entry["step"]] |= {name: entry.get(name) for name in ("for_each", "when") if entry.get(name)}
+    return list(steps)
 
 
 def _read_step(step: dict[str, Any], arms: Mapping[str, ArmCapability]) -> dict[str, Any]:

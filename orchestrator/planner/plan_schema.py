@@ -18,6 +18,19 @@ PLAN_SCHEMA: Mapping[str, Any] = {
         "rationale": {"type": "string", "maxLength": 2_000},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
         "result": {"type": ["object", "null"]},
+        "flow": {
+            "type": ["array", "null"],
+            "items": {
+                "type": "object",
+                "properties": {
+                    "step": {"type": "string"},
+                    "for_each": {"type": ["object", "array", "null"]},
+                    "when": {"type": ["object", "null"]},
+                },
+                "required": ["step"],
+                "additionalProperties": False,
+            },
+        },
         "steps": {
             "type": "array",
             "minItems": 1,
@@ -105,10 +118,12 @@ def _enforced(actions: tuple[tuple[str, _Same], ...]) -> Mapping[str, Any]:
                     "type": "array",
                     "items": {"anyOf": [_step(name, one.action) for name, one in actions]},
                 },
+                # once for the plan: each member of each step's alternatives is charged
+                "flow": {"type": "array", "items": {"$ref": "#/$defs/flow"}},
                 "result": {"anyOf": [_REFERENCE, {"type": "null"}]},
                 "confidence": {"type": "number"},
             },
-            "required": ["rationale", "steps", "result", "confidence"],
+            "required": ["rationale", "steps", "flow", "result", "confidence"],
             "$defs": _definitions(),
         }
     )
@@ -132,8 +147,6 @@ def _step(name: str, action: Action) -> dict[str, Any]:
             "description": _TEXT,
             "inputs": _inputs(plain_schema(action.input_schema)),
             "depends_on": _TEXTS,
-            "for_each": {"$ref": "#/$defs/list"},
-            "when": {"$ref": "#/$defs/when"},
             "acceptance_criteria": {"$ref": "#/$defs/criteria"},
             # each member of each alternative is charged; nobody needs to be asked about what changes nothing
             **({"approval": _APPROVAL} if action.effects == "write" else {}),
@@ -144,8 +157,6 @@ def _step(name: str, action: Action) -> dict[str, Any]:
             "description",
             "inputs",
             "depends_on",
-            "for_each",
-            "when",
             "acceptance_criteria",
         ],
     }
@@ -204,8 +215,15 @@ def _definitions() -> dict[str, Any]:
     value, source = {"anyOf": [_REFERENCE, *_SCALARS]}, _object({"$from": _TEXT, "pointer": _TEXT})
     return {
         "reference": {"anyOf": [source, _object({"$item": _TEXT})]},
-        "list": {"anyOf": [source, {"type": "null"}]},
-        "when": {"anyOf": [_object({"step": _TEXT, "check": _RULE}), {"type": "null"}]},
+        "flow": {
+            "type": "object",
+            "properties": {
+                "step": _TEXT,
+                "for_each": source,
+                "when": _object({"step": _TEXT, "check": _RULE}),
+            },
+            "required": ["step"],
+        },
         "file": _object({"$file": _object({"from": _TEXT, "name": _TEXT})}),
         "named_values": {"type": "array", "items": _object({"name": _TEXT, "value": value})},
         "criteria": {

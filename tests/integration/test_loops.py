@@ -239,3 +239,68 @@ def test_a_retry_from_the_step_before_reuses_the_items_that_are_the_same(enginee
 
     assert [message.name for message in begun.released] == ["fix[0]"]
     assert output_of(engineer, again)["items"] == [{"summary": "new"}, {"summary": "fix[0]"}]
+
+
+def test_items_that_do_not_meet_their_actions_criteria_run_again(engineer: Engineer) -> None:
+    check = {"value": {"$item": ""}, "check": {"equals": 1}}
+    step = each(
+        source=[1, 2, 3],
+        arm="judge",
+        action="verify",
+        inputs=check,
+        repair_inputs={"check": {"exists": True}},
+    )
+    task_id = engineer.start(step)
+    run(engineer, task_id, "fix[]")
+    for index, passed in enumerate((True, False, True)):
+        output = {"summary": "checked", "passed": passed, "checked": 1, "failed": 0, "not_checked": None}
+        engineer.do(task_id, f"fix[{index}]", output=output)
+    run(engineer, task_id, "fix")
+    judge(engineer, task_id)
+
+    begun = run(engineer, task_id, "fix[]")
+
+    assert [message.name for message in begun.released] == ["fix[1]"]
+    assert "What it verifies holds (not by the items 1)" in str(begun.released[0].spec["feedback"])
+
+
+def test_a_spread_given_up_fails_its_step(engineer: Engineer) -> None:
+    task_id = found(engineer, 1)
+    engineer.fail(task_id, "fix[]")
+
+    run(engineer, task_id, "fix")
+
+    assert engineer.row(task_id, "fix")["result"]["error"]["code"] == "tool_failed"
+    judge(engineer, task_id)
+    assert engineer.task(task_id).status == "failed"
+
+
+def test_large_outputs_of_items_are_gathered_whole(engineer: Engineer) -> None:
+    task_id = found(engineer, 1, 2)
+    run(engineer, task_id, "fix[]")
+    for index in range(2):
+        engineer.do(task_id, f"fix[{index}]", output={"summary": "big", "values": str(index) * 200_000})
+
+    run(engineer, task_id, "fix")
+
+    row = engineer.row(task_id, "fix")
+    assert row["result"]["artifact"] == row["result"]["output"]["artifact_id"]
+    judge(engineer, task_id)
+    assert engineer.task(task_id).status == "completed"
+
+
+def test_items_that_prove_nothing_leave_their_criterion_unchecked(engineer: Engineer) -> None:
+    check = {"value": {"$item": ""}, "check": {"equals": 1}}
+    task_id = engineer.start(each(source=[1], arm="judge", action="verify", inputs=check))
+    run(engineer, task_id, "fix[]")
+    nothing = {"reason": "nothing_to_check", "message": "nothing was given to check"}
+    output = {"summary": "nothing", "passed": False, "checked": 0, "failed": 0, "not_checked": nothing}
+    engineer.do(task_id, "fix[0]", output=output)
+    run(engineer, task_id, "fix")
+
+    judge(engineer, task_id)
+
+    result = engineer.task(task_id).result
+    assert result is not None
+    assert not result["validation_passed"]
+    assert any("the items 0 prove nothing: nothing was given to check" in one for one in result["warnings"])

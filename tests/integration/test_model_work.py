@@ -232,7 +232,7 @@ def test_a_plan_of_eight_steps_is_corrected_within_40000_tokens(planner: Planner
 @pytest.mark.parametrize(
     ("second", "max_tokens", "code"),
     [
-        (Scripted(), 23_000, "budget_exceeded"),
+        (Scripted(), 36_000, "budget_exceeded"),
         (Scripted(fault=Fault.SERVER_ERROR), 50_000, "model_unavailable"),
         (Scripted(fault=Fault.RATE_LIMITED), 50_000, "model_rate_limited"),
     ],
@@ -252,7 +252,7 @@ def test_a_budget_without_room_for_a_correction_names_the_plans_first_fault(plan
     planner.fake.add(_spent({**PLAN, "steps": [{**STEP, "action": "erase"}]}, 1_809))
 
     with pytest.raises(BudgetExceeded, match="The model's plan had to be corrected") as refused:
-        planner.plan(planner.submit(UNPLANNABLE, max_tokens=23_000))
+        planner.plan(planner.submit(UNPLANNABLE, max_tokens=36_000))
 
     assert refused.value.details["earlier_error"]["code"] == "invalid_plan"
     assert refused.value.details["budget"] == "max_tokens"
@@ -262,7 +262,7 @@ def test_an_answer_that_the_budget_cuts_names_the_budget(planner: Planner) -> No
     planner.fake.add(Scripted(json.dumps(PLAN), thinking_tokens=5_000))
 
     with pytest.raises(BudgetExceeded, match=r"too little room for its answer.*raise max_tokens"):
-        planner.plan(planner.submit(UNPLANNABLE, max_tokens=23_000))
+        planner.plan(planner.submit(UNPLANNABLE, max_tokens=33_500))
 
     assert len(planner.fake.received) == 1
 
@@ -272,14 +272,14 @@ def test_the_room_of_a_question_is_a_quarter_of_the_rest_of_the_budget_at_two_by
 ) -> None:
     planner.fake.add(_spent(PLAN, 4_000))
     planner.caller = ModelCaller(planner.fake, limits={"openai:fake-model": ModelLimits(200_000, 8_000)})
-    claim = planner.submit(UNPLANNABLE, max_tokens=24_000)
+    claim = planner.submit(UNPLANNABLE, max_tokens=40_000)
     attempt = AttemptContext.of(planner.process, claim, open_models=lambda: planner.caller.models)
     model = AttemptModel(attempt, lambda: planner.caller.models)
 
     fresh = model.room(Work.ANSWER)
     planner.plan(claim)
 
-    assert (fresh, model.room(Work.ANSWER)) == (12_000, 10_000)
+    assert (fresh, model.room(Work.ANSWER)) == (20_000, 18_000)
 
 
 def test_a_waiting_row_is_queued_again_without_counting_a_failure(planner: Planner) -> None:

@@ -120,10 +120,12 @@ def test_a_models_way_to_write_a_loop_is_read() -> None:
                     "action": "retriever.search",
                     "id": "fix",
                     "inputs": {"query": {"$item": "quote"}},
-                    "for_each": {"$from": "find", "pointer": "matches"},
-                    "when": {"step": "find", "check": {"at_least": 1, "pointer": "/found"}},
                 }
-            ]
+            ],
+            "flow": [
+                {"step": "fix", "for_each": {"$from": "find", "pointer": "matches"}, "when": None},
+                {"step": "fix", "when": {"step": "find", "check": {"at_least": 1, "pointer": "/found"}}},
+            ],
         }
     )
 
@@ -141,3 +143,10 @@ def test_the_items_of_all_steps_are_bounded_together() -> None:
     assert "steps: have up to 21,000 items in all, and at most 20,000" in fault_of(FIND, *loops)
     assert len(checked(FIND, *loops[:20]).steps) == 21
     assert len(checked(*short).steps) == 150
+
+
+def test_a_models_loop_over_no_step_is_a_fault() -> None:
+    step = {"action": "retriever.search", "id": "fix", "inputs": {"query": "a"}}
+
+    with pytest.raises(InvalidPlan, match=r"flow\.0: there is no step 'lost'"):
+        read_steps({"steps": [step], "flow": [{"step": "lost", "for_each": {"$from": "find"}}]})

@@ -1,11 +1,13 @@
 """The collection of recipes: an operator's files join ours, and a wrong parameter or file says what to write."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.cache.exact import key_of, key_parts
 from orchestrator.models.errors import InvalidInput
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.recipe import plan_by_name
@@ -174,6 +176,22 @@ def test_a_user_s_value_is_never_filled_again() -> None:
     contract = Contract(goal="{pattern}", recipe="find-lines", parameters={"pattern": "{goal}"})
 
     assert plan_by_name(contract, [NOTES]).steps[0].inputs["pattern"] == "{goal}"
+
+
+def test_a_recipe_and_its_parameters_are_a_part_of_the_cache_s_key_and_survive_the_database() -> None:
+    one = Contract(goal="look", recipe="find-lines", parameters={"pattern": "a"})
+    others = [
+        Contract(goal="look"),
+        replace(one, recipe="find-todos"),
+        replace(one, parameters={"pattern": "b"}),
+    ]
+
+    keys = [
+        key_of(key_parts(contract, tenant="acme", scopes=(), environment="e")) for contract in [one, *others]
+    ]
+
+    assert len(set(keys)) == 4
+    assert Contract.from_record(one.to_record()) == one
 
 
 def test_all_built_in_recipes_are_usable() -> None:

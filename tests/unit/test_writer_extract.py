@@ -196,6 +196,9 @@ def test_equal_items_are_joined_and_pointers_follow_their_values() -> None:
         ("true", True, False),
         ("", "x", False),
         ("-7 degrees", -7, True),
+        ("bolts 3 4.50", 3, True),
+        ("bolts 3 4.50", 4.5, True),
+        ("1 000 000 people", 1_000_000, True),
     ],
 )
 def test_a_quote_proves_a_text_or_number_with_which_it_shares_a_word_or_the_digits(

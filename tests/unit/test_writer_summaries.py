@@ -82,7 +82,7 @@ def test_the_quotes_of_an_extractive_summary_stand_at_their_lines() -> None:
 
 
 def test_an_extractive_summary_is_about_its_focus() -> None:
-    output = summarised(focus="the weather, rain").output
+    output = summarised(focus="the rain, the weather").output
 
     assert [item["quote"] for item in output["citations"]] == ["Nobody likes rain."]
 

@@ -166,7 +166,11 @@ def test_without_a_model_the_label_whose_words_occur_most_often_is_given_and_cal
 
 @pytest.mark.parametrize(
     ("labels", "why"),
-    [(("praise", "late order"), "none of the labels has all its words"), (("help", "team"), "equally often")],
+    [
+        (("praise", "late order"), "none of the labels has all its words"),
+        (("help", "team"), "equally often"),
+        (("?!", "..."), "none of the labels"),
+    ],
 )
 def test_without_a_model_a_tie_or_nothing_is_no_label(labels: tuple[str, ...], why: str) -> None:
     output = labelled(None, *labels)

@@ -104,7 +104,7 @@ def _by_keywords(
     wanted = {label: set(words_of(WORD.findall(label))) for label in labels}
     matched = _matches(assignment, sources, wanted)
     number = {item["word"]: item["count"] for item in matched}
-    counts = {label: min(number.get(word, 0) for word in wanted[label]) for label in labels}
+    counts = {label: min((number.get(word, 0) for word in wanted[label]), default=0) for label in labels}
     most = max(counts.values())
     best = [label for label in labels if counts[label] == most]
     label = best[0] if most and len(best) == 1 else None

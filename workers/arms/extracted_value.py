@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _WORD = re.compile(r"[^\W_]+")
+_NUMBER = re.compile(r"\d[\d.,']{0,30}")
+_SPACED_NUMBER = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}")
 _DEEPEST = 30
 
 
@@ -116,7 +118,8 @@ def proves(quote: str, value: Any) -> bool:
         return False
     if isinstance(value, (int, float)):
         wanted = _digits(f"{value:f}" if isinstance(value, float) else str(value))
-        return any(_digits(word) == wanted for word in re.findall(r"\d[\d.,' ]{0,30}", quote))
+        found = [*_NUMBER.findall(quote), *_SPACED_NUMBER.findall(quote)]
+        return any(_digits(number) == wanted for number in found)
     words = {word.casefold() for word in _WORD.findall(str(value))}
     return not words.isdisjoint(word.casefold() for word in _WORD.findall(quote))
 

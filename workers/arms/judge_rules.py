@@ -240,25 +240,47 @@ def _findings_of_items(step: PlanStep, view: RoundView, ground: CheckContext) ->
         _finding(NO_ITEM_FAILS, {"pointer": "/failed", "equals": 0}, ground, view), required=is_required
     )
     action = view.action_of(step)
-    outputs = list(enumerate(ground.outputs[step.id]["items"]))
-    for own in action.met if action else ():
-        wrong = [
-            index
-            for index, output in outputs
-            if output is not None
-            and not check(own["check"], CheckContext({step.id: output}, step=step.id)).met
-        ]
-        shown = ", ".join(map(str, wrong[:_MAX_SHOWN_ITEMS])) + (", ..." if wrong[_MAX_SHOWN_ITEMS:] else "")
-        explanation = f"not by the items {shown}" if wrong else f"by all {count_of(len(outputs), 'item')}"
-        yield CriterionFinding(
-            own["text"],
-            not wrong,
-            CheckedBy.RULE,
-            explanation,
-            step.id,
-            [{"items": wrong}],
-            required=step.required,
+    whole = ground.outputs[step.id]
+    # of an output whose file was deleted only a pointer is left
+    outputs = whole.get("items", ()) if isinstance(whole, Mapping) else ()
+    if action is not None:
+        for own in action.met:
+            yield replace(_finding_of_items(own, step, list(outputs), action), required=step.required)
+
+
+def _finding_of_items(
+    criterion: Mapping[str, Any], step: PlanStep, outputs: Sequence[Any], action: Action
+) -> CriterionFinding:
+    """Return whether the outputs of the items that are done meet a criterion of their action."""
+    done = {index: output for index, output in enumerate(outputs) if output is not None}
+    unproved = [index for index, output in done.items() if action.why_not_checked(output)]
+    wrong = [
+        index
+        for index, output in done.items()
+        if index not in unproved
+        and not check(criterion["check"], CheckContext({step.id: output}, step=step.id)).met
+    ]
+    if wrong:
+        why = f"not by the items {_listed(wrong)}"
+        return CriterionFinding(criterion["text"], False, CheckedBy.RULE, why, step.id, [{"items": wrong}])
+    if unproved:
+        reason = action.why_not_checked(done[unproved[0]]) or {}
+        why = f"the items {_listed(unproved)} prove nothing: {reason.get('message', 'nothing was checked')}"
+        return CriterionFinding(
+            criterion["text"], None, CheckedBy.NOT_CHECKED, why, step.id, reason=str(reason.get("reason"))
         )
+    return CriterionFinding(
+        criterion["text"],
+        True,
+        CheckedBy.RULE,
+        f"by all {count_of(len(done), 'item')} that are done",
+        step.id,
+    )
+
+
+def _listed(indexes: Sequence[int]) -> str:
+    shown = ", ".join(map(str, indexes[:_MAX_SHOWN_ITEMS]))
+    return shown + (", ..." if indexes[_MAX_SHOWN_ITEMS:] else "")
 
 
 def _finding(

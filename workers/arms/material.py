@@ -9,7 +9,7 @@ from workers.arms.judge_llm import text_of
 from workers.arms.sources import CONTEXT_NAME, SourceText, read_sources, warnings_of
 
 TEXT_NAME = "(text)"
-"""The name by which the input `text` is cited; no file can have it."""
+"""The name by which the input `text` is cited."""
 
 
 def material(assignment: Assignment, *, required: bool = True) -> tuple[list[SourceText], list[str]]:

@@ -13,6 +13,7 @@ from workers.arms.classification import classify
 from workers.arms.convert import convert
 from workers.arms.extraction import extract
 from workers.arms.extractive import (
+    WORD,
     Sentence,
     choose_sentences,
     count_words,
@@ -86,7 +87,7 @@ def _extract_sentences(assignment: Assignment) -> StepResult:
     kept, unread = _read_sentences(assignment, sources)
     if unread:
         warnings.append(f"only the first {MAX_SENTENCES} sentences were read; {len(unread)} were not")
-    wanted = words_of(assignment.inputs.get("focus", "").split())
+    wanted = words_of(WORD.findall(assignment.inputs.get("focus", "")))
     about = with_words(kept, wanted) if wanted else kept
     if not about:
         warnings.append("no sentence has a word of the focus: the summary is about the whole text")
