@@ -20,12 +20,8 @@ from api.schemas.responses import ResponseSchema
 from orchestrator.auth import approval_link
 from orchestrator.auth.approval_link import ApprovalLink
 from orchestrator.auth.credential import Principal
-from orchestrator.lifecycle.approvals import (
-    MAX_COMMENT_CHARACTERS,
-    MAX_VALUE_BYTES,
-    DecisionMade,
-    require_pending,
-)
+from orchestrator.lifecycle.approvals import DecisionMade, require_pending
+from orchestrator.lifecycle.decision_check import MAX_COMMENT_CHARACTERS, MAX_VALUE_BYTES
 from orchestrator.memory import approvals
 from orchestrator.memory.approvals import ApprovalRecord
 from orchestrator.memory.tenancy import tenant_statement

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.chord.database import in_transaction
 from orchestrator.lifecycle import output_offload
+from orchestrator.lifecycle.decision_check import check_decision
 from orchestrator.lifecycle.ending import (
     Ended,
     Ending,
@@ -35,7 +36,6 @@ from orchestrator.models.errors import (
     ApprovalExpired,
     ApprovalRejected,
     IdempotencyConflict,
-    InvalidInput,
     NotFound,
     OutcomeUnknown,
     StepError,
@@ -43,20 +43,13 @@ from orchestrator.models.errors import (
 )
 from orchestrator.models.execution_state import StepState, TaskStatus
 from orchestrator.models.plan import Offer
-from orchestrator.models.produced_file import is_file_id
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.planner.plan_files import bind
-from orchestrator.planner.step_reader import input_faults
-from orchestrator.rules import json_schema
 from orchestrator.settings import Settings
 
-MAX_VALUE_BYTES = output_offload.INLINE_BYTES
-"""Most bytes of the inputs or the answer in a decision, as JSON."""
 MAX_PROPOSAL_BYTES = 1024 * 1024
 """Most bytes of a proposal as JSON: a person is to read it."""
-MAX_COMMENT_CHARACTERS = 2_000
-# about 0.4 CPU seconds: an API's thread checks the answer by a schema that the plan's author wrote
-_MAX_ANSWER_WORK = json_schema.MAX_WORK // 5
+_READ_AT_ONCE = 50
 MAY_RUN = (ApprovalState.APPROVED, ApprovalState.EDITED)
 """The states of an approval whose step may run."""
 
@@ -88,10 +81,12 @@ def request(conn: Connection, task: LockedTask, rows: Iterable[StepMessage]) -> 
     waiting = [row.id for row in rows if row.state == StepState.WAITING]
     if not waiting:
         return
-    for step in approvals.inputs_of(conn, waiting):
-        asked = approvals.ask(conn, _new_approval(conn, task, step))
-        if fault_of(asked) is None:
-            _tell(conn, task, "approval.requested", asked)
+    outputs = _BoundOutputs(conn, task.tenant)
+    for begin in range(0, len(waiting), _READ_AT_ONCE):
+        for step in approvals.inputs_of(conn, waiting[begin : begin + _READ_AT_ONCE]):
+            asked = approvals.ask(conn, _new_approval(outputs, step))
+            if fault_of(asked) is None:
+                _tell(conn, task, "approval.requested", asked)
 
 
 def request_outcome(
@@ -103,7 +98,7 @@ def request_outcome(
     holds the task's lock.
     """
     (step,) = approvals.inputs_of(conn, [step_id])
-    proposal, _ = _proposal(conn, task, step)
+    proposal, _ = _proposal(_BoundOutputs(conn, task.tenant), step)
     decided = approvals.last_of_step(conn, step_id)
     if decided is not None and decided.state == ApprovalState.EDITED:
         proposal = replace(proposal, inputs=decided.answer)
@@ -148,7 +143,7 @@ def decide(
     asked, task = _find(engine, tenant, approval_id)
     if asked.state != ApprovalState.PENDING:
         return _earlier(asked, decision)
-    _check(asked, decision, attachments=task.contract.get("attachments") or ())
+    check_decision(asked, decision, attachments=task.contract.get("attachments") or ())
 
     def work(conn: Connection) -> DecisionMade | None:
         locked = tasks.lock_task(conn, asked.task_id)
@@ -263,8 +258,26 @@ def _find(engine: Engine, tenant: str, approval_id: str) -> tuple[ApprovalRecord
     return asked, task
 
 
-def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewApproval:
-    proposal, fault = _proposal(conn, task, step)
+class _BoundOutputs:
+    """Reads the outputs that steps refer to; those of the last step are kept, because items of a loop share them."""
+
+    def __init__(self, conn: Connection, tenant: str) -> None:
+        self._conn = conn
+        self._tenant = tenant
+        self._bound: Mapping[str, Any] = {}
+        self._outputs: dict[str, Any] = {}
+
+    def of(self, bound: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the output of each result by the name of its step; raises OutputTooLarge."""
+        if bound != self._bound:
+            results = {name: StepResult.from_record(result) for name, result in bound.items()}
+            self._outputs = output_offload.load_outputs(self._conn, self._tenant, results)
+            self._bound = bound
+        return self._outputs
+
+
+def _new_approval(outputs: _BoundOutputs, step: StepInputs) -> NewApproval:
+    proposal, fault = _proposal(outputs, step)
     schema = None
     # an arm may be gone since; its step then waits for it after the decision
     arm = ARMS.get(step.arm)
@@ -280,10 +293,10 @@ def _new_approval(conn: Connection, task: LockedTask, step: StepInputs) -> NewAp
     )
 
 
-def _proposal(conn: Connection, task: LockedTask, step: StepInputs) -> tuple[Proposal, dict[str, str] | None]:
+def _proposal(outputs: _BoundOutputs, step: StepInputs) -> tuple[Proposal, dict[str, str] | None]:
     """Return what the step is about to do, without inputs if it has a fault: {code, message}."""
     try:
-        proposal = Proposal(step.arm, step.spec["action"], _inputs(conn, task, step))
+        proposal = Proposal(step.arm, step.spec["action"], _inputs(outputs, step))
         if len(record.encode(proposal.to_record()).encode()) > MAX_PROPOSAL_BYTES:
             raise StepError(
                 f"the inputs of step {step.name} have more than {MAX_PROPOSAL_BYTES} bytes: nobody can approve them"
@@ -293,41 +306,12 @@ def _proposal(conn: Connection, task: LockedTask, step: StepInputs) -> tuple[Pro
     return proposal, None
 
 
-def _inputs(conn: Connection, task: LockedTask, step: StepInputs) -> dict[str, Any]:
-    results = {name: StepResult.from_record(result) for name, result in (step.bound or {}).items()}
-    outputs = output_offload.load_outputs(conn, task.tenant, results)
-    if reason := skip_reason(step.spec, results, lambda _: outputs):
+def _inputs(bound_outputs: _BoundOutputs, step: StepInputs) -> dict[str, Any]:
+    outputs = bound_outputs.of(step.bound or {})
+    if reason := skip_reason(step.spec, step.bound or {}, lambda _: outputs):
         raise Skipped(reason)
     action = find_action(Offer(step.arm, step.spec["action"]))
     return bind(step.spec, outputs, action.input_schema if action else {}).inputs
-
-
-def _check(asked: ApprovalRecord, decision: Decision, *, attachments: Sequence[str]) -> None:
-    """Raise InvalidInput for a decision that the approval does not allow, or whose value does not fit."""
-    if decision.verb.value not in asked.allow:
-        raise InvalidInput.at("decision", f"must be one of {', '.join(asked.allow)}")
-    if decision.proposal_hash is not None and decision.proposal_hash != asked.proposal_hash:
-        raise InvalidInput.at("proposal_hash", "is not that of this approval: read the approval again")
-    if len(decision.comment) > MAX_COMMENT_CHARACTERS:
-        raise InvalidInput.at("comment", f"must have at most {MAX_COMMENT_CHARACTERS} characters")
-    if decision.has_value and len(record.encode(decision.value).encode()) > MAX_VALUE_BYTES:
-        raise InvalidInput.at("value", f"must have at most {MAX_VALUE_BYTES} bytes as JSON")
-    faults: list[tuple[str, str]] = []
-    if decision.verb is Verb.EDIT:
-        proposal = asked.proposal
-        if find_action(Offer(proposal["arm"], proposal["action"])) is None:
-            raise InvalidInput.at(
-                "inputs", f"can't be checked: the arm {proposal['arm']} is gone, or has changed"
-            )
-        named = [proposal["inputs"].get("attachment"), *(proposal["inputs"].get("attachments") or ())]
-        known = [*attachments, *filter(is_file_id, named)]
-        faults = input_faults(proposal["arm"], proposal["action"], decision.value, attachments=known)
-    elif decision.verb in (Verb.ANSWER, Verb.ACCEPT) and asked.answer_schema is not None:
-        found = json_schema.faults(asked.answer_schema, decision.value, max_work=_MAX_ANSWER_WORK)
-        faults = [(".".join(["answer", *map(str, fault.path)]), fault.message) for fault in found]
-    if faults:
-        listed = [{"field": field, "message": message} for field, message in faults]
-        raise InvalidInput(f"{faults[0][0]}: {faults[0][1]}", details={"errors": listed})
 
 
 def _earlier(asked: ApprovalRecord, decision: Decision) -> DecisionMade:

@@ -9,6 +9,8 @@ from orchestrator.models.step_result import ResultStatus, StepResult
 
 MAX_ITEMS: Final = 1_000
 """The most items of a for_each."""
+MAX_ITEMS_OF_PLAN: Final = 20_000
+"""The most items of all steps of a plan together: each is a row, and each end of one counts those of the round."""
 DEFAULT_ITEMS: Final = 100
 """The most items of a for_each that does not say `max_items`."""
 LOOP_ARM: Final = "judge"

@@ -1,7 +1,7 @@
 """A file that a step left: how an output names it, and which files a JSON value names."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,3 +59,8 @@ def files_in(value: Any) -> Iterator[ProducedFile]:
             waiting.extend(reversed(list(node.values())))
         elif isinstance(node, list):
             waiting.extend(reversed(node))
+
+
+def foreign_file(value: Any, own: Collection[str]) -> ProducedFile | None:
+    """Return the first file in a JSON value whose id is not one of `own`; None if there is none."""
+    return next((file for file in files_in(value) if file.artifact_id not in own), None)

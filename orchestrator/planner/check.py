@@ -11,6 +11,7 @@ from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import EFFECTS, Attachment, Budget, Contract
 from orchestrator.planner.data_flow import check_answer, check_data_flow, fitting
 from orchestrator.planner.limits import PlanLimits
+from orchestrator.planner.loops import items_fault
 from orchestrator.planner.offers import StepGround, visible_arms
 from orchestrator.planner.plan_files import AttachmentNames
 from orchestrator.planner.schema_places import bounded_work
@@ -223,6 +224,8 @@ def _check_graph(read: Sequence[PlanStep | None], faults: PlanFaults) -> None:
             if name not in places:
                 faults.add(f"steps.{index}.{member}", f"there is no step {name[:64]!r}")
     steps = [step for step in read if step]
+    if many := items_fault(steps):
+        faults.add("steps", many)
     try:
         _sorter(steps).prepare()
     except CycleError as cycle:

@@ -1,12 +1,12 @@
 """Reads the members `for_each`, `max_items` and `when` of a step, and says what a step with for_each puts out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from orchestrator.models.arm_capability import Action
-from orchestrator.models.loop import DEFAULT_ITEMS, MAX_ITEMS
+from orchestrator.models.loop import DEFAULT_ITEMS, MAX_ITEMS, MAX_ITEMS_OF_PLAN
 from orchestrator.models.plan import PlanStep
 from orchestrator.planner.plan_files import place_of
 from orchestrator.planner.references import (
@@ -94,6 +94,18 @@ def item_form_faults(step: PlanStep) -> Iterator[Fault]:
                 yield place, f"{ITEM} is the item of a step with for_each, and this step has none"
             elif message := fault_of_item(value):
                 yield place, message
+
+
+def items_fault(steps: Iterable[PlanStep]) -> str | None:
+    """Return that the steps of a plan have too many items together, or None."""
+    most = sum(
+        len(step.for_each) if isinstance(step.for_each, list) else step.max_items
+        for step in steps
+        if step.for_each is not None
+    )
+    if most <= MAX_ITEMS_OF_PLAN:
+        return None
+    return f"have up to {most:,} items in all, and at most {MAX_ITEMS_OF_PLAN:,} are allowed: lower max_items"
 
 
 def too_many_items(step: str, count: int, limit: int) -> str:

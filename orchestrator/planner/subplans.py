@@ -4,14 +4,14 @@ They get the ids `ID-...`. The last step has the id ID and holds the recipe's re
 pointer /values/... reads it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.models.plan import MAX_STEPS
 from orchestrator.planner.recipe_reader import PROVIDED, Recipe
 from orchestrator.planner.recipe_template import TemplateValues, fill, fill_steps
 from orchestrator.planner.recipes import loaded, read_values
-from orchestrator.planner.references import references_in
+from orchestrator.planner.references import references_in, step_of
 from orchestrator.planner.step_reader import STEP_ID, PlanFaults
 
 MAX_DEPTH = 4
@@ -62,7 +62,7 @@ class _Expansion:
             return []
         prefix = f"{item['id']}-"
         try:
-            inner = fill_steps([_prefixed(step, prefix) for step in recipe.steps], filling)
+            inner = fill_steps([_step_prefixed(step, prefix) for step in recipe.steps], filling)
             result = fill(_prefixed(recipe.result, prefix), filling)
         except ValueError as fault:
             self._faults.add(f"{place}.with", f"recipe {recipe.recipe}: {fault}")
@@ -129,7 +129,7 @@ class _Expansion:
 
 
 def _prefixed(value: Any, prefix: str, *, is_rule: bool = False) -> Any:
-    """Return a part of a recipe with `prefix` before the id of each step that it defines or names."""
+    """Return a part of a recipe with `prefix` before the id of each step that a reference or a rule names."""
     if isinstance(value, list):
         return [_prefixed(item, prefix, is_rule=is_rule) for item in value]
     if not isinstance(value, Mapping):
@@ -143,31 +143,25 @@ def _prefixed(value: Any, prefix: str, *, is_rule: bool = False) -> Any:
 
 
 def _member(name: str, member: Any, prefix: str, *, is_rule: bool) -> Any:
-    if name == "id" and isinstance(member, str):
-        return f"{prefix}{member}"
-    if name == "depends_on" and isinstance(member, list):
-        return [f"{prefix}{one}" for one in member]
     if name == "$file" and isinstance(member, Mapping) and isinstance(member.get("from"), str):
         return {**member, "from": f"{prefix}{member['from']}"}
     return _prefixed(member, prefix, is_rule=is_rule or name in ("acceptance_criteria", "when"))
 
 
+def _step_prefixed(step: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return a step of a recipe with `prefix` before its own id and before those that it names."""
+    before = [f"{prefix}{name}" for name in _listed(step.get("depends_on"))]
+    return {
+        **_prefixed(step, prefix),
+        **({"id": f"{prefix}{step['id']}"} if isinstance(step.get("id"), str) else {}),
+        **({"depends_on": before} if isinstance(step.get("depends_on"), list) else {}),
+    }
+
+
 def _needed(step: Mapping[str, Any]) -> set[str]:
     """Return the ids of the steps that a step waits for."""
-    named = [reference["$from"] for _, reference in references_in(dict(step))]
-    named += [one["from"] for one in _files_in(step) if "from" in one]
+    named = [step_of(reference) for _, reference in references_in(dict(step))]
     return {name for name in [*_listed(step.get("depends_on")), *named] if isinstance(name, str)}
-
-
-def _files_in(value: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, Mapping):
-        if isinstance(value.get("$file"), Mapping):
-            yield value["$file"]
-        for member in value.values():
-            yield from _files_in(member)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _files_in(item)
 
 
 def _after(step: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:

@@ -9,8 +9,10 @@ from sqlalchemy import Engine
 
 from orchestrator.chord.database import transaction
 from orchestrator.memory import files
-from orchestrator.models.errors import OctoError
+from orchestrator.models.approval import Verb
+from orchestrator.models.errors import InvalidInput, OctoError
 from orchestrator.models.step_result import FILES, StepResult
+from tests.integration.approval_kit import asked, decide, question
 from tests.integration.attempt_kit import process_of, run_step
 from tests.integration.kit import TENANT, Engineer
 from workers.attempt.context import AttemptContext
@@ -240,3 +242,33 @@ def test_a_plan_that_calls_an_unknown_attachment_is_refused_before_it_runs(engin
         engineer.submit({**step, "inputs": {"attachment": {"$file": {"name": "x"}}}}, attachments=(attached,))
 
     assert "the task has no attachment 'x'; its attachments: 'make.py'" in str(refused.value)
+
+
+def test_tests_of_a_tenant_without_room_are_reported_without_their_files(
+    engineer: Engineer, sandbox: SandboxStatus
+) -> None:
+    text = "import os, pathlib\ndef test_it():\n    pathlib.Path(os.environ['OCTOLLM_OUT'], 'a').write_text('1')\n"
+    attached = stored(engineer.engine, "test_it.py", text.encode())
+    for action, member in (("tests", "files"), ("coverage", "left_files")):
+        task_id = engineer.start(
+            {"id": "make", "arm": "executor", "action": action, "inputs": {}}, attachments=(attached,)
+        )
+        full = replace(process_of(engineer), settings=replace(engineer.settings, tenant_max_stored_bytes=10))
+
+        result = run_step(AttemptContext.of(full, engineer.take(task_id, "make"), sandbox=sandbox))
+
+        assert result.error is None
+        assert result.output[member] == []
+        assert any("1 files in $OCTOLLM_OUT are not kept: " in warning for warning in result.warnings)
+
+
+def test_an_answer_names_only_files_that_its_task_was_given(engineer: Engineer) -> None:
+    foreign = stored(engineer.engine, "secret.txt", b"not of this task")
+    given = stored(engineer.engine, "given.txt", b"of this task")
+    task_id = engineer.start(question("a"), attachments=(given,))
+
+    with pytest.raises(InvalidInput, match="answer: names the file"):
+        decide(engineer, asked(engineer, task_id, "a"), Verb.ANSWER, value={"at": [{"artifact_id": foreign}]})
+
+    decide(engineer, asked(engineer, task_id, "a"), Verb.ANSWER, value={"at": [{"artifact_id": given}]})
+    assert asked(engineer, task_id, "a").state == "answered"

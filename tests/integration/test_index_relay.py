@@ -78,6 +78,8 @@ def test_a_page_leads_to_wheels_at_the_relay_and_holds_no_address_of_the_index(i
         "/{wrong}/simple/louder/",
         "/{token}/simple/louder/more",
         "/{token}/simple/../files/",
+        "/{token}/simple/../",
+        "/{token}/simple/./",
         "/{token}/files/00000000000000000000000000000000/louder-0.3-py3-none-any.whl",
         "/{token}/files/http://127.0.0.1/x",
         "/",

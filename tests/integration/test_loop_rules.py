@@ -1,14 +1,18 @@
 """What holds for every item of a step with for_each: permits, approvals, effects, files, the end of the task."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from orchestrator.chord.database import transaction
-from orchestrator.lifecycle import cancel
+from orchestrator.lifecycle import cancel, output_offload
 from orchestrator.memory import files
 from orchestrator.models import signing_key
+from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.verdict import Decision
 from orchestrator.settings import Settings
 from tests.integration.approval_kit import asked, decide
@@ -108,3 +112,36 @@ def test_items_with_too_many_bytes_fail_the_step(engineer: Engineer) -> None:
 
     error = engineer.row(task_id, "fix")["result"]["error"]
     assert "16,777,216 are allowed: let the step that makes the list put out less" in error["message"]
+
+
+def test_a_large_output_is_read_once_for_the_questions_about_all_items(engineer: Engineer) -> None:
+    whole = {"of": {"$item": ""}, "all": {"$from": "find", "pointer": "/summary"}}
+    task_id = engineer.start(find([]), each(approval={"ask": "May it?"}, inputs={"values": whole}))
+    output = {"summary": "found", "values": {"list": [1, 2, 3], "more": "x" * output_offload.INLINE_BYTES}}
+    made, content = StepResult(ResultStatus.DONE, output=output), json.dumps(output).encode()
+    with transaction(engineer.engine) as conn:
+        made = output_offload.offload(conn, TENANT, made, name="find", content=content)
+    engineer.store(engineer.take(task_id, "find"), made)
+
+    with reading_files() as read:
+        run(engineer, task_id, "fix[]")
+
+    assert [asked(engineer, task_id, f"fix[{index}]").proposal["inputs"]["values"] for index in range(3)] == [
+        {"of": index + 1, "all": "found"} for index in range(3)
+    ]
+    # by the spread itself, and for the questions
+    assert len(read) == 2
+
+
+@contextmanager
+def reading_files() -> Iterator[list[str]]:
+    """Collect the statements that read a file's content."""
+    sent: list[str] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "artifact_chunks" in statement:
+            sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(Engine, "before_cursor_execute", note)

@@ -134,6 +134,17 @@ def test_a_models_way_to_write_a_loop_is_read() -> None:
     assert step["when"] == {"step": "find", "at_least": 1, "pointer": "/found"}
 
 
+def test_the_items_of_all_steps_are_bounded_together() -> None:
+    loops = [each(id=f"fix-{number}", max_items=1_000) for number in range(21)]
+    short = [
+        each(id=f"fix-{number}", for_each=["a"], inputs={"query": {"$item": ""}}) for number in range(150)
+    ]
+
+    assert "steps: have up to 21,000 items in all, and at most 20,000" in fault_of(FIND, *loops)
+    assert len(checked(FIND, *loops[:20]).steps) == 21
+    assert len(checked(*short).steps) == 150
+
+
 def test_a_models_loop_over_no_step_is_a_fault() -> None:
     step = {"action": "retriever.search", "id": "fix", "inputs": {"query": "a"}}
 

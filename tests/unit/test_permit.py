@@ -54,7 +54,7 @@ def with_permit(row: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
 
 
 def test_a_permit_grants_the_actions_time_limit_and_tools() -> None:
-    assert permit.check(PUBLIC, permitted()) == (120, ("pytest",))
+    assert permit.check(PUBLIC, permitted()) == (120, ("pytest", "uv"))
     assert (
         permit.check(PUBLIC, permitted({**ROW, "spec": {**ROW["spec"], "timeout_seconds": 7}})).seconds == 7
     )
@@ -89,7 +89,7 @@ def test_every_step_of_a_round_has_a_permit_of_at_most_log_n_hashes(count: int) 
     signed = permitted_round(*map(row_of, range(count)))
 
     for row in signed:
-        assert permit.check(PUBLIC, row) == (120, ("pytest",))
+        assert permit.check(PUBLIC, row) == (120, ("pytest", "uv"))
         path = base64.b64decode(row["spec"]["permit"]["path"])
         assert len(path) <= 32 * (count - 1).bit_length()
     assert len({row["spec"]["permit"]["round"] for row in signed}) == 1

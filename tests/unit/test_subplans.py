@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import Plan
+from orchestrator.models.task_contract import Attachment
 from orchestrator.planner import recipes
 from orchestrator.planner.check import check_plan
 from orchestrator.planner.recipe_reader import recipe_of
@@ -123,3 +124,34 @@ def test_a_plan_of_many_sub_plans_has_too_many_steps() -> None:
     many = [{"id": f"a{number}", "plan": "find-todos"} for number in range(10_000)]
 
     assert "a plan may have at most" in faults(*many)["steps"]
+
+
+def test_a_file_of_an_earlier_step_or_of_the_task_is_given_to_a_sub_plan() -> None:
+    make = {"id": "make", "arm": "executor", "action": "script", "inputs": {"attachments": [PACKAGE]}}
+    left = {
+        "id": "left",
+        "plan": "convert-table",
+        "with": {"attachment": {"$file": {"from": "make"}}, "to": "json"},
+    }
+    named = {
+        "id": "named",
+        "plan": "convert-table",
+        "with": {"attachment": {"$file": {"name": "a.csv"}}, "to": "json"},
+    }
+
+    made = check_plan([make, left, named], attachments=[Attachment(PACKAGE, "a.csv", "text/csv", 3)])
+
+    steps = {step.id: step for step in made.steps}
+    assert "make" in steps["left-convert"].depends_on
+    assert steps["named-convert"].inputs["attachment"] == PACKAGE
+
+
+def test_only_the_ids_of_steps_are_renamed_in_a_sub_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"id": "x", "depends_on": ["y"], "one": {"$from": "b", "pointer": "/values"}}
+    collect = {"arm": "retriever", "action": "collect", "depends_on": ["b"], "inputs": {"values": values}}
+    nested(monkeypatch, {**NUMBERS, "id": "b"}, {"id": "c", **collect})
+
+    steps = {step.id: step for step in plan({"id": "a", "plan": "nested"}).steps}
+
+    assert steps["a-c"].depends_on == ("a-b",)
+    assert steps["a-c"].inputs == {"values": {**values, "one": {"$from": "a-b", "pointer": "/values"}}}

@@ -61,6 +61,17 @@ class LeftFiles:
         """Store the files; return them as an output names them. Raises OutputTooLarge when the storage is full."""
         return [save_file(assignment, file.name, file.content) for file in self.files]
 
+    def save_beside(self, assignment: Assignment) -> tuple[list[dict[str, Any]], list[str]]:
+        """Do as `save`, for files that are not what the step is for: the first that can't be stored is a warning."""
+        stored: list[dict[str, Any]] = []
+        for file in self.files:
+            try:
+                stored.append(save_file(assignment, file.name, file.content))
+            except OutputTooLarge as error:
+                left = len(self.files) - len(stored)
+                return stored, [f"{left} files in ${OUT} are not kept: {error.message}"]
+        return stored, []
+
 
 def save_file(assignment: Assignment, name: str, content: bytes) -> dict[str, Any]:
     """Store a file; return it as an output names it: {name, artifact_id, media_type, size_bytes}."""
@@ -71,15 +82,15 @@ def save_file(assignment: Assignment, name: str, content: bytes) -> dict[str, An
     return ProducedFile(name, sha256, media_type, len(content)).to_record()
 
 
-def save_package(assignment: Assignment, content: bytes) -> tuple[dict[str, Any] | None, list[str]]:
-    """Store the archive of a changed package; return it as an output names it, or None and a warning if that fails.
+def save_beside(assignment: Assignment, name: str, content: bytes) -> tuple[dict[str, Any] | None, list[str]]:
+    """Store a file whose content stands in the output, too; return it as `save_file`, or None and a warning.
 
-    The change itself stands in the output, and its result must not be lost because the tenant's storage is full.
+    A result must not be lost because the tenant's storage is full.
     """
     try:
-        return save_file(assignment, PACKAGE, content), []
+        return save_file(assignment, name, content), []
     except OutputTooLarge as error:
-        return None, [f"the changed package is not kept as a file: {error.message}"]
+        return None, [f"{name} is not kept as a file: {error.message}"]
 
 
 def packed(root: Path) -> bytes:

@@ -42,6 +42,7 @@ def tests(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
             keeps_files=True,
         )
     report = _test_report(ran, assignment.checkpoint)
+    files, warnings = ran.left.save_beside(assignment)
     output = {
         "summary": _summary(report),
         "exit_code": ran.finished.exit_code,
@@ -55,14 +56,14 @@ def tests(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
         "stopped_early": report.failed + report.errors >= max_failures,
         "output_tail": ran.finished.stdout.decode("utf-8", "replace")[-TAIL_CHARACTERS:],
         "not_run": report.not_run,
-        "files": ran.left.save(assignment),
+        "files": files,
         "report_trusted": False,
         "report_note": FORGEABLE,
         **about_missing(
             report.missing if report.is_inconclusive else (), named=report.missing, subject=_TESTS_NEED
         ),
     }
-    return ran.answer(assignment, output, tool="pytest")
+    return ran.answer(assignment, output, tool="pytest", warnings=warnings)
 
 
 def coverage(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
@@ -84,6 +85,7 @@ def coverage(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
     elif found is None or ran.finished.exit_code not in _REPORTED:
         raise failed("coverage", ran.finished)
     never = found.never_run
+    left, warnings = ran.left.save_beside(assignment)
     names = ", ".join(f"{item.name} ({item.file}:{item.line})" for item in never[:5])
     output = {
         "summary": f"{found.percent:g} % of {count_of(found.statements, 'statement')} run; "
@@ -96,13 +98,13 @@ def coverage(assignment: Assignment, sandbox: SandboxStatus) -> StepResult:
             {"name": item.name, "file": item.file, "line": item.line} for item in never[:MAX_LISTED]
         ],
         "files": [asdict(file) for file in found.files[:MAX_LISTED]],
-        "left_files": ran.left.save(assignment),
+        "left_files": left,
         "exit_code": ran.finished.exit_code,
         "report_trusted": False,
         "report_note": FORGEABLE,
         **about_missing(missing, subject=_TESTS_NEED),
     }
-    return ran.answer(assignment, output, tool="coverage")
+    return ran.answer(assignment, output, tool="coverage", warnings=warnings)
 
 
 def _test_report(ran: ToolRun, checkpoint: Callable[[], None]) -> TestReport:

@@ -58,13 +58,15 @@ class ToolRun:
             self.finished.stderr.decode("utf-8", "replace"),
         )
 
-    def answer(self, assignment: Assignment, output: dict[str, Any], *, tool: str) -> StepResult:
+    def answer(
+        self, assignment: Assignment, output: dict[str, Any], *, tool: str, warnings: Sequence[str] = ()
+    ) -> StepResult:
         """Return the result of a step that ran `tool`."""
         return answer(
             assignment,
             output,
             evidence=[self._evidence(tool)],
-            warnings=[*self.environment.warnings, *self.left.warnings()],
+            warnings=[*self.environment.warnings, *self.left.warnings(), *warnings],
             tools=ToolUse.inside(self.sandbox, {tool: self._version_of(tool)}),
         )
 

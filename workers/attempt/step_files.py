@@ -8,7 +8,7 @@ from orchestrator.chord.database import in_transaction, statement
 from orchestrator.lifecycle.upload import Upload
 from orchestrator.memory import files
 from orchestrator.models.errors import InvalidStepInput, OutputTooLarge, StepError, StorageFull
-from orchestrator.models.produced_file import ProducedFile, files_in
+from orchestrator.models.produced_file import ProducedFile, files_in, foreign_file
 from orchestrator.models.task_contract import Attachment
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
@@ -34,14 +34,13 @@ class StepFiles:
 
     def foreign_in(self, output: Any, assignment: Assignment) -> ProducedFile | None:
         """Return a file in an output that the attempt neither saved nor was given; None if there is none."""
-        named = list(files_in(output))
-        if not named:
-            return None
         own = {*self.saved, *(item.sha256 for item in assignment.attachments)}
-        if any(file.artifact_id not in own for file in named):
-            left = {file.artifact_id for one in self.outputs.values() for file in files_in(one)}
-            own |= left & {file.artifact_id for file in files_in(dict(assignment.inputs))}
-        return next((file for file in named if file.artifact_id not in own), None)
+        if foreign_file(output, own) is None:
+            return None
+        left = {file.artifact_id for one in self.outputs.values() for file in files_in(one)}
+        return foreign_file(
+            output, own | left & {file.artifact_id for file in files_in(dict(assignment.inputs))}
+        )
 
     def save(self, name: str, content: bytes, media_type: str) -> str:
         """Store a file for the task's tenant and return its sha256; saving the same content again is safe.

@@ -42,7 +42,7 @@ _TIMEOUT_SECONDS = 20.0
 _WAIT_SECONDS = 5.0
 _CHUNK_BYTES = 65_536
 _PATH = re.compile(
-    r"/(?P<token>[0-9a-f]{32})/(?P<kind>simple|files)/(?P<name>[A-Za-z0-9._-]{1,200})/(?P<rest>.*)"
+    r"/(?P<token>[0-9a-f]{32})/(?P<kind>simple|files)/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,199})/(?P<rest>.*)"
 )
 _METADATA = ".metadata"
 

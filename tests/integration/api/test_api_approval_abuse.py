@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from orchestrator.lifecycle.approvals import MAX_VALUE_BYTES
+from orchestrator.lifecycle.decision_check import MAX_VALUE_BYTES
 from tests.integration.api.assertions import assert_problem
 from tests.integration.api.conftest import Caller
 from tests.integration.api.test_api_approval_links import link_to, state_of

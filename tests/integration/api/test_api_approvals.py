@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from api.app import create_app
 from api.streaming.hub import hub_of
 from orchestrator.auth.credential import SCOPES, sign_token
-from orchestrator.lifecycle.approvals import MAX_VALUE_BYTES
+from orchestrator.lifecycle.decision_check import MAX_VALUE_BYTES
 from orchestrator.models.ids import new_approval_id
 from orchestrator.settings import Settings
 from tests.integration.api.assertions import assert_problem, assert_time
