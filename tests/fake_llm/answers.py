@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SENTENCE = "This text was made by the fake model server, not by a model."
+_ID_PATTERN = "^[0-9a-f]{64}$"
 _DEEPEST = 12
 _DIMENSIONS = 64
 _SCHEMA_IN_PROMPT = re.compile(r"JSON Schema:\n(?=\{)")
@@ -86,6 +87,8 @@ def _of_type(schema: Mapping[str, Any], *, root: Any, depth: int) -> Any:
             return False
         case "null":
             return None
+    if schema.get("pattern") == _ID_PATTERN:
+        return "0" * 64
     return SENTENCE[: schema.get("maxLength", len(SENTENCE))].ljust(schema.get("minLength", 0), ".")
 
 
