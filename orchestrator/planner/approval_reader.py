@@ -33,7 +33,7 @@ def read_approval(
         return None
     members = {name: value for name, value in (written or {}).items() if value is not None}
     for name in sorted(set(members) - set(_MEMBERS)):
-        add_fault("approval", f"has an unknown member {name[:64]!r}")
+        add_fault("approval", f"has an unknown member {name[:64]!r}: the members are {', '.join(_MEMBERS)}")
     kind = ApprovalKind.APPROVAL
     if asks_person:
         kind = ApprovalKind.QUESTION

@@ -197,7 +197,10 @@ def _items(record: Mapping[str, Any] | Sequence[Any], faults: PlanFaults, *, goa
     items: Any = record
     if isinstance(record, Mapping):
         for name in sorted(set(record) - _PLAN_MEMBERS):
-            faults.add("plan", f"has an unknown member {str(name)[:64]!r}")
+            faults.add(
+                "plan",
+                f"has an unknown member {str(name)[:64]!r}: the members are {', '.join(sorted(_PLAN_MEMBERS))}",
+            )
         if not isinstance(record.get("rationale") or "", str):
             faults.add("rationale", "must be a string")
         items = record.get("steps")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from orchestrator.planner.recipe_template import names_in
+from orchestrator.planner.recipe_template import groups_in, names_in
 from orchestrator.process import lean
 from orchestrator.registry.short_types import ShortTypes
 from orchestrator.registry.sources import REGISTRY, Source
@@ -40,6 +40,8 @@ PROVIDED: Mapping[str, tuple[str, ...]] = {
     "script": ("script", "count", "inputs", "known", "number", "input", "name", "expected"),
 }
 """The values and groups that the attached files give to a recipe's templates, by what it needs."""
+GROUPS: Mapping[str, tuple[str, ...]] = {"script": ("inputs", "known")}
+"""Those of PROVIDED that are groups: steps can be repeated for their members."""
 FROM_GOAL = ("terms", "phrase", "phrases", "choice")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -130,6 +132,11 @@ def recipe_of(record: Any, origin: str) -> Recipe:
         raise ValueError(
             f"steps: {{{unknown[0]}}} is no value of this recipe: declare it in parameters, or use one of "
             f"{', '.join(sorted(known))}"
+        )
+    groups = groups_in([record["steps"], record.get("result")])
+    if unknown := sorted(groups - {*GROUPS.get(recipe.needs, ())}):
+        raise ValueError(
+            f"steps: for_each names {unknown[0]!r}, which is no group of files: write {{{unknown[0]}}} for a list"
         )
     return recipe
 

@@ -1,8 +1,8 @@
 """Fills the steps of a recipe with a task's values.
 
 In a template `{name}` stands for a value; a text that is nothing else becomes the value itself, of any JSON type. A
-member whose text is the name of a value that was not given is left out. A step whose `for_each` is a text is repeated
-for each member of that group. An object
+member whose text is the name of a value that was not given is left out. A step whose `for_each` is a plain text is
+repeated for each member of that group; `{name}` there is a list, as in a plan. An object
 {"$for_each": group, "key": template, "value": template} becomes an object with one entry for each member; without a
 key, inside a list, it becomes one item for each member.
 """
@@ -49,13 +49,26 @@ def names_in(template: Any) -> set[str]:
         return {name for item in template for name in names_in(item)}
     if not isinstance(template, Mapping):
         return set()
-    groups = {template[word] for word in (FOR_EACH, _EACH) if isinstance(template.get(word), str)}
-    return groups | {name for item in [*template, *template.values()] for name in names_in(item)}
+    return _groups(template) | {name for item in [*template, *template.values()] for name in names_in(item)}
+
+
+def groups_in(template: Any) -> set[str]:
+    """Return the names of groups that a template of any JSON value repeats itself for."""
+    if isinstance(template, list):
+        return {name for item in template for name in groups_in(item)}
+    if not isinstance(template, Mapping):
+        return set()
+    return _groups(template) | {name for item in template.values() for name in groups_in(item)}
+
+
+def _groups(template: Mapping[str, Any]) -> set[str]:
+    named = {template[word] for word in (FOR_EACH, _EACH) if isinstance(template.get(word), str)}
+    return {name for name in named if not _NAME.fullmatch(name)}
 
 
 def _steps(template: Mapping[str, Any], values: TemplateValues) -> Iterator[dict[str, Any]]:
     group = template.get(FOR_EACH)
-    if not isinstance(group, str):
+    if not isinstance(group, str) or _NAME.fullmatch(group):
         yield fill(template, values)
         return
     plain = {name: value for name, value in template.items() if name != FOR_EACH}

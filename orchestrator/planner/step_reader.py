@@ -83,7 +83,10 @@ def read_step(item: Any, place: str, *, ground: StepGround, faults: PlanFaults) 
         return None
     record = {name: value for name, value in item.items() if value is not None}
     for name in sorted(set(record) - _MEMBERS):
-        faults.add(place, f"has an unknown member {name[:64]!r}")
+        faults.add(
+            place,
+            f"has an unknown member {name[:64]!r}: the members are {', '.join(sorted(_MEMBERS))}",
+        )
     name = _read_id(record, place, faults)
     capabilities = _read_names(record, "capabilities", place, faults)
     looped: list[tuple[str, str]] = []
@@ -236,7 +239,7 @@ def _is_criterion(item: Any, place: str, faults: PlanFaults) -> bool:
         faults.add(place, "must be a string, or an object {text, check}")
         return False
     for name in sorted(set(item) - {"text", "check"}):
-        faults.add(place, f"has an unknown member {name[:64]!r}")
+        faults.add(place, f"has an unknown member {name[:64]!r}: the members are text, check")
     messages = [] if item.get("check") is None else validate_rule(item["check"])
     for message in messages:
         faults.add(f"{place}.check", message)

@@ -55,7 +55,10 @@ class ShortTypes:
             return {"type": name}
         if name == "any":
             return {}
-        raise ValueError(f"names a type that neither it nor types.toml defines: {name!r:.80}")
+        raise ValueError(
+            f"names a type that neither it nor types.toml defines: {name!r:.80}; "
+            f"the plain ones are any, {', '.join(sorted(_JSON_TYPES))}"
+        )
 
     def _keyword(self, keyword: str, value: Any) -> Any:
         if keyword in _HOLD_ONE and not isinstance(value, bool):

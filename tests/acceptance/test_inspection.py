@@ -64,4 +64,4 @@ END
     assert "    s1 -> s2;" in read("plan.dot")
     assert len(read("upload.txt").split()[0]) == 64
     assert read("wrote.txt") == "wrote files/parcels.json\n"
-    assert json.loads(read("files/parcels.json")) == [{"town": "Ulm", "parcels": "3"}]
+    assert json.loads(read("files/parcels.json")) == [{"town": "Ulm", "parcels": 3}]

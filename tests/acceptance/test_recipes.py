@@ -69,6 +69,24 @@ def test_todos_and_lines_are_found_with_their_numbers(stack: Stack, tmp_path: Pa
     assert task["verdict"]["decision"] == "passed"
 
 
+def test_a_package_is_tested_or_linted_and_no_more(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "test_sum.py").write_text("def test_sum() -> None:\n    assert 1 + 1 == 2\n")
+    (tmp_path / "bad.py").write_text("import os\n")
+
+    tested = run(stack, tmp_path, 'octollm run "Run the tests" --attach code --no-watch')
+    clean = run(stack, tmp_path, 'octollm run "Lint this package" --attach code --no-watch')
+    found = run(stack, tmp_path, 'octollm run "Lint this" --attach bad.py --no-watch --json')
+
+    assert "Verdict: passed" in tested
+    assert "  passed: 1\n" in tested
+    assert "Verdict: passed" in clean
+    assert "  finding_count: 0\n" in clean
+    task = json.loads(found)
+    assert task["verdict"]["decision"] == "failed"
+    assert task["result"]["data"]["findings"][0]["line"] == 1
+
+
 PLAN = """
 steps:
   - {id: todos, plan: find-todos}

@@ -17,6 +17,7 @@ from orchestrator.devserver.valkey import Valkey
 from orchestrator.memory import roles
 from orchestrator.memory.hints import Hints
 from orchestrator.models import signing_key
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.process.process_kind import KINDS
 from orchestrator.settings import Settings
 from tests.fake_llm.server import FakeLLM
@@ -24,7 +25,7 @@ from tests.integration.early_kit import Office
 from tests.integration.kit import Engineer
 from tests.integration.replan_kit import Replanner
 from tests.integration.stored_kit import messages
-from tests.ledger import Ledger, registered
+from tests.ledger import Ledger, known_with
 from tests.waiting import wait_until
 from workers.runtime import process
 from workers.sandbox.backend import Isolation
@@ -69,12 +70,13 @@ def empty_audit_log(engine: Engine) -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """The ledger arm with an empty file."""
     path = tmp_path / "ledger"
     monkeypatch.setenv("OCTOLLM_LEDGER", str(path))
-    with registered("ledger"):
-        yield Ledger(path)
+    # undone in its turn: a test may add other arms in the same way
+    monkeypatch.setattr(ARMS, "_static", known_with("ledger"))
+    return Ledger(path)
 
 
 @pytest.fixture

@@ -92,9 +92,7 @@ def test_a_patch_counts_though_the_tenant_has_no_room_for_its_package(
     result = run(replace(given, save_file=full), sandbox=sandbox)
 
     assert (result.output["accepted"], result.output["package"]) == (True, None)
-    assert result.warnings == [
-        "the changed package is not kept as a file: The tenant may store 5 bytes of files"
-    ]
+    assert result.warnings == ["package.tar.gz is not kept as a file: The tenant may store 5 bytes of files"]
 
 
 @pytest.mark.parametrize(

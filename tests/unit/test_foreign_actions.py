@@ -127,10 +127,8 @@ def test_an_action_with_any_schema_can_be_enforced_and_its_values_are_legal() ->
     value = {**example(one, root=schema), "id": "a"}
     made = read_steps({"steps": [value]}, arms=arms)
 
-    assert (
-        faults(dict(schema), {"rationale": "", "confidence": 1, "result": None, "flow": [], "steps": [value]})
-        == []
-    )
+    plan = {"rationale": "", "steps": [value], "flow": [], "result": None, "confidence": 1}
+    assert faults(dict(schema), plan) == []
     with added(tracker()):
         assert check_plan(made, tenant=TENANT).steps[0].preferred == ("tracker", "file_ticket")
 

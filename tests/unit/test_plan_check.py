@@ -165,6 +165,24 @@ def test_repair_inputs_must_keep_the_contract_too() -> None:
     assert "steps.0.repair_inputs.seconds" in faults_of([wait("a", repair_inputs={"seconds": "2"})])
 
 
+def test_an_unknown_member_is_told_with_the_members_there_are() -> None:
+    found = faults_of(
+        {
+            "steps": [
+                wait("a", input={}),
+                wait("b", approval={"to": "Ann"}),
+                wait("c", acceptance_criteria=[{"text": "x", "chek": {"exists": True}}]),
+            ],
+            "colour": "red",
+        }
+    )
+
+    assert "has an unknown member 'input': the members are acceptance_criteria, " in found["steps.0"]
+    assert "has an unknown member 'to': the members are " in found["steps.1.approval"]
+    assert "'chek': the members are text, check" in found["steps.2.acceptance_criteria.0"]
+    assert "has an unknown member 'colour': the members are " in found["plan"]
+
+
 def test_a_criterion_is_a_text_or_a_text_with_a_valid_check() -> None:
     plan = check_plan([wait("a", acceptance_criteria=["fast", {"text": "slow", "check": {"exists": True}}])])
     found = faults_of(

@@ -10,7 +10,9 @@ import pytest
 from orchestrator.cache.exact import key_of, key_parts
 from orchestrator.models.errors import InvalidInput
 from orchestrator.models.task_contract import Attachment, Contract
+from orchestrator.planner import recipes
 from orchestrator.planner.recipe import plan_by_name
+from orchestrator.planner.recipe_reader import recipe_of
 from orchestrator.planner.recipes import Recipes, describe, find_recipe, loaded, read_recipes, read_values
 from orchestrator.registry.sources import REGISTRY, find_recipes
 
@@ -75,11 +77,15 @@ def test_an_operator_s_recipe_is_read_from_json_or_yaml(tmp_path: Path) -> None:
         ({"steps": []}, "steps: must be a list of at least one step"),
         ({"needs": "money"}, "needs: must be one of nothing, text"),
         ({"verbs": "find"}, "verbs: must be a list of words"),
-        ({"parameters": {"text": "word"}}, "a type that neither it nor types.toml defines: 'word'"),
+        (
+            {"parameters": {"text": "word"}},
+            "types.toml defines: 'word'; the plain ones are any, array, boolean",
+        ),
         ({"parameters": {"text": {"kind": "string"}}}, "parameters.text: must be a type, or an object of"),
         ({"parameters": {"text": {"type": "count", "default": "x"}}}, "parameters.text.default: "),
         ({"parameters": {}}, "steps: {text} is no value of this recipe: declare it in parameters"),
         ({"parameters": {"text": {"type": "string", "from_goal": "guess"}}}, "must be one of terms, phrase"),
+        ({"result": {"$for_each": "text", "value": "x"}}, "'text', which is no group of files"),
     ],
 )
 def test_a_faulty_recipe_of_an_operator_is_left_out_with_what_to_write(
@@ -197,3 +203,21 @@ def test_a_recipe_and_its_parameters_are_a_part_of_the_cache_s_key_and_survive_t
 def test_all_built_in_recipes_are_usable() -> None:
     assert loaded().left_out == ()
     assert find_recipe("find-todos").parameters[0].default
+
+
+def test_a_step_of_a_recipe_runs_for_each_value_of_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = {
+        **MINIMAL["steps"][0],
+        "for_each": "{words}",
+        "inputs": {"values": {"word": {"$item": ""}}},
+        "acceptance_criteria": [{"text": "all are said", "check": {"pointer": "/failed", "equals": 0}}],
+    }
+    words = {"words": {"type": {"type": "array", "items": "question"}}}
+    made = recipe_of({**MINIMAL, "parameters": words, "steps": [step], "result": None}, "x")
+    monkeypatch.setattr(recipes, "loaded", lambda: Recipes({"say-it": made}))
+
+    (planned,) = plan_by_name(Contract("g", recipe="say-it", parameters={"words": ["a", "b"]}), []).steps
+
+    assert planned.for_each == ["a", "b"]
+    with pytest.raises(ValueError, match=r"'words', which is no group of files: write \{words\} for a list"):
+        recipe_of({**MINIMAL, "parameters": words, "steps": [{**step, "for_each": "words"}]}, "x")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.models.errors import BudgetExceeded, InvalidStepInput
+from orchestrator.models.errors import BudgetExceeded, InvalidStepInput, OutputTooLarge
 from orchestrator.models.model_errors import ModelAnswerInvalid, NoModel
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract, Criterion
@@ -57,6 +57,20 @@ def test_a_draft_is_unproved_and_may_be_left_as_a_file(fake: FakeLLM) -> None:
         {"name": "answer.md", "artifact_id": "f" * 64, "media_type": "text/markdown", "size_bytes": 13}
     ]
     assert "The payment failed twice." in fake.received[0].text
+
+
+def test_a_draft_for_whose_file_there_is_no_room_is_not_lost(fake: FakeLLM) -> None:
+    def save(*_: object) -> str:
+        raise OutputTooLarge("The tenant may store 10 bytes of files.")
+
+    fake.answer({"text": "We are sorry."})
+    inputs = {"instruction": "Answer it", "save_as": "answer.md"}
+    given = assignment("writer", "draft", inputs, files={"letter.txt": LETTER.encode()})
+
+    result = run(replace(given, model=scripted(fake), save_file=save))
+
+    assert (result.output["text"], result.output["files"]) == ("We are sorry.", [])
+    assert result.warnings == ["answer.md is not kept as a file: The tenant may store 10 bytes of files."]
 
 
 def test_a_draft_needs_no_text_but_the_other_actions_do(fake: FakeLLM) -> None:

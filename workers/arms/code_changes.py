@@ -21,7 +21,7 @@ from workers.arms import tools
 from workers.arms.base import Assignment, ToolUse, answer
 from workers.arms.code_context import code_context
 from workers.arms.excerpts import shortened, size_of
-from workers.arms.left_files import packed, save_package
+from workers.arms.left_files import PACKAGE, packed, save_beside
 from workers.arms.reports import (
     TestReport,
     missing_modules,
@@ -162,7 +162,7 @@ class Patcher:
         trial = proposal.trial
         sandbox, tests = self.sandbox.require(), trial.tests
         changed = count_of(len(trial.files), "file")
-        package, warnings = (None, []) if trial.reason else save_package(assignment, trial.package)
+        package, warnings = (None, []) if trial.reason else save_beside(assignment, PACKAGE, trial.package)
         output = {
             "summary": f"not accepted: {trial.reason}"
             if trial.reason

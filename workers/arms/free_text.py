@@ -12,7 +12,7 @@ from orchestrator.models.wording import count_of
 from workers.arms.base import Assignment, answer
 from workers.arms.excerpts import TextPart, divide, size_of
 from workers.arms.extractive import count_words
-from workers.arms.left_files import save_file
+from workers.arms.left_files import save_beside
 from workers.arms.material import material, single_text
 from workers.arms.reading import places_of_passages, read, whole_passages
 from workers.arms.synthesis import Wish, fitting, numbered, room_for
@@ -146,6 +146,7 @@ def _answer(assignment: Assignment, written: _Written) -> StepResult:
     most = inputs.get("max_words")
     too_long = [f"{words} words, more than {most}"] if most is not None and words > most else []
     name = inputs.get("save_as")
+    file, unkept = save_beside(assignment, name, written.text.encode()) if name else (None, [])
     output = {
         "summary": f"{count_of(words, 'word')}: {' '.join(written.text.split())[:160]}",
         "text": written.text,
@@ -155,9 +156,9 @@ def _answer(assignment: Assignment, written: _Written) -> StepResult:
         "unread_places": places_of_passages(written.unread),
         "unproved": True,
         "unproved_reason": UNPROVED,
-        "files": [save_file(assignment, name, written.text.encode())] if name else [],
+        "files": [file] if file else [],
     }
-    return answer(assignment, output, warnings=[*written.warnings, *too_long])
+    return answer(assignment, output, warnings=[*written.warnings, *too_long, *unkept])
 
 
 def _with_text(exceeded: BudgetExceeded, written: Sequence[str], parts: Sequence[TextPart]) -> BudgetExceeded:

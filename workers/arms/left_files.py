@@ -82,15 +82,15 @@ def save_file(assignment: Assignment, name: str, content: bytes) -> dict[str, An
     return ProducedFile(name, sha256, media_type, len(content)).to_record()
 
 
-def save_package(assignment: Assignment, content: bytes) -> tuple[dict[str, Any] | None, list[str]]:
-    """Store the archive of a changed package; return it as an output names it, or None and a warning if that fails.
+def save_beside(assignment: Assignment, name: str, content: bytes) -> tuple[dict[str, Any] | None, list[str]]:
+    """Store a file whose content stands in the output, too; return it as `save_file`, or None and a warning.
 
-    The change itself stands in the output, and its result must not be lost because the tenant's storage is full.
+    A result must not be lost because the tenant's storage is full.
     """
     try:
-        return save_file(assignment, PACKAGE, content), []
+        return save_file(assignment, name, content), []
     except OutputTooLarge as error:
-        return None, [f"the changed package is not kept as a file: {error.message}"]
+        return None, [f"{name} is not kept as a file: {error.message}"]
 
 
 def packed(root: Path) -> bytes:
