@@ -1,13 +1,13 @@
 """The ledger arms (tests/arms) for tests and benchmarks, and the lines that their actions appended."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from orchestrator.models.arm_capability import ARMS, arm_of
+from orchestrator.models.arm_capability import ARMS, ArmCapability, arm_of
 from orchestrator.registry.manifest import read_manifests
 from orchestrator.registry.sources import REGISTRY
 
@@ -38,12 +38,17 @@ class Ledger:
         return [Line(key, int(attempt), text) for key, attempt, text in parts]
 
 
+def known_with(*ledgers: str) -> Mapping[str, ArmCapability]:
+    """Return the arms that this process knows, and these ledgers."""
+    arms = map(arm_of, read_manifests(REGISTRY, str(ARMS_PATH)))
+    return MappingProxyType({**ARMS._static, **{arm.arm_id: arm for arm in arms if arm.arm_id in ledgers}})
+
+
 @contextmanager
 def registered(*ledgers: str) -> Iterator[None]:
     """Let this process know these ledgers inside the block, as if ARMS_PATH had named them at the start."""
-    arms = map(arm_of, read_manifests(REGISTRY, str(ARMS_PATH)))
     known = ARMS._static
-    ARMS._static = MappingProxyType({**known, **{arm.arm_id: arm for arm in arms if arm.arm_id in ledgers}})
+    ARMS._static = known_with(*ledgers)
     try:
         yield
     finally:

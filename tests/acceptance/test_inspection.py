@@ -30,12 +30,10 @@ def test_a_task_is_listed_read_followed_and_drawn_from_the_shell(stack: Stack, t
         octollm graph $task > task.mmd
         octollm graph --plan {plan} --format dot > plan.dot
         octollm upload events.txt > upload.txt
-        octollm run "deliver it" --no-watch --out files --plan - <<END > run.txt 2> wrote.txt
+        printf 'town,parcels\nUlm,3\n' > parcels.csv
+        octollm run "deliver it" --no-watch --out files --attach parcels.csv --plan - <<END > run.txt 2> wrote.txt
 steps:
-  - id: keep
-    arm: retriever
-    action: collect
-    inputs: {{values: {{report: {{artifact_id: $(cut -d' ' -f1 upload.txt)}}}}}}
+  - {{id: keep, arm: writer, action: convert, inputs: {{attachment: parcels.csv, to: json}}}}
 END
         echo $task
         """,
@@ -65,5 +63,5 @@ END
     assert "    s1 --> s2" in read("task.mmd")
     assert "    s1 -> s2;" in read("plan.dot")
     assert len(read("upload.txt").split()[0]) == 64
-    assert read("wrote.txt") == "wrote files/events.txt\n"
-    assert read("files/events.txt") == read("events.txt")
+    assert read("wrote.txt") == "wrote files/parcels.json\n"
+    assert json.loads(read("files/parcels.json")) == [{"town": "Ulm", "parcels": 3}]

@@ -12,7 +12,8 @@ import pytest
 from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.waiting import wait_until
 
 MANUAL = (Path(__file__).parents[2] / "examples" / "manual.md").read_bytes()

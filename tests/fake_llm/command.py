@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 
 
 @click.command()

@@ -10,13 +10,13 @@ import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tests.fake_llm.answers import unscripted
+from tests.fake_llm.faults import BODIES, STATUSES, Fault
 from tests.fake_llm.protocols import (
     Answer,
     AnthropicWire,
@@ -30,54 +30,6 @@ from tests.fake_llm.protocols import (
 PREFIX = "fake-"
 _MAX_BODY_BYTES = 16 * 2**20
 _FORMATS = {"response_format", "output_config", "text"}
-
-
-class Fault(StrEnum):
-    """How an answer fails; a model named `fake-` plus one of these words always fails in that way."""
-
-    NONE = "none"
-    RATE_LIMITED = "rate_limited"
-    INSUFFICIENT_QUOTA = "insufficient_quota"
-    SERVER_ERROR = "server_error"
-    OVERLOADED = "overloaded"
-    UNAUTHORISED = "unauthorised"
-    NOT_FOUND = "not_found"
-    TOO_LARGE = "too_large"
-    NO_SCHEMA = "no_schema"
-    HANG = "hang"
-    DRIP = "drip"
-    DRIP_HEADERS = "drip_headers"
-    FLOOD = "flood"
-    RESET = "reset"
-    CUT_BODY = "cut_body"
-    TRUNCATED_STREAM = "truncated_stream"
-    ERROR_IN_STREAM = "error_in_stream"
-    BAD_JSON = "bad_json"
-    HTML = "html"
-    EMPTY_BODY = "empty_body"
-    EMPTY_OBJECT = "empty_object"
-    EMPTY = "empty"
-    REFUSAL = "refusal"
-    LENGTH = "length"
-
-
-# fault -> status, and the error's type
-_STATUSES = {
-    Fault.RATE_LIMITED: (429, "rate_limit_error"),
-    Fault.INSUFFICIENT_QUOTA: (429, "insufficient_quota"),
-    Fault.SERVER_ERROR: (500, "api_error"),
-    Fault.OVERLOADED: (529, "overloaded_error"),
-    Fault.UNAUTHORISED: (401, "authentication_error"),
-    Fault.NOT_FOUND: (404, "not_found_error"),
-    Fault.TOO_LARGE: (413, "request_too_large"),
-    Fault.NO_SCHEMA: (400, "invalid_request_error"),
-}
-_BODIES = {
-    Fault.BAD_JSON: ("application/json", b'{"id": "chatcmpl-fake-0", "choices": [{"mess'),
-    Fault.HTML: ("text/html", b"<!doctype html><title>Sign in to the guest network</title>"),
-    Fault.EMPTY_BODY: ("application/json", b""),
-    Fault.EMPTY_OBJECT: ("application/json", b"{}"),
-}
 
 
 @dataclass(frozen=True)
@@ -242,10 +194,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(
                 scripted.status, scripted.raw, kind="application/json", headers=scripted.headers
             )
-        if scripted.fault in _STATUSES:
+        if scripted.fault in STATUSES:
             return self._refuse(scripted)
-        if scripted.fault in _BODIES:
-            kind, content = _BODIES[scripted.fault]
+        if scripted.fault in BODIES:
+            kind, content = BODIES[scripted.fault]
             return self._send(200, content, kind=kind)
         return self._respond(scripted, request)
 
@@ -320,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
             pass
 
     def _refuse(self, scripted: Scripted) -> None:
-        status, kind = _STATUSES[scripted.fault]
+        status, kind = STATUSES[scripted.fault]
         body = self.wire.error(status, kind=kind, message="The fake server refuses, as scripted.")
         headers = {"retry-after": scripted.retry_after} if scripted.retry_after is not None else {}
         self._json(status, body, headers=headers)

@@ -16,12 +16,20 @@ from orchestrator.devserver.child_reaper import ChildReaper
 from orchestrator.devserver.valkey import Valkey
 from orchestrator.memory import roles
 from orchestrator.memory.hints import Hints
+from orchestrator.models import signing_key
+from orchestrator.models.arm_capability import ARMS
 from orchestrator.process.process_kind import KINDS
 from orchestrator.settings import Settings
+from tests.fake_llm.server import FakeLLM
+from tests.integration.early_kit import Office
 from tests.integration.kit import Engineer
-from tests.ledger import Ledger, registered
+from tests.integration.replan_kit import Replanner
+from tests.integration.stored_kit import messages
+from tests.ledger import Ledger, known_with
 from tests.waiting import wait_until
 from workers.runtime import process
+from workers.sandbox.backend import Isolation
+from workers.sandbox.selection import SandboxStatus, select_sandbox
 from workers.sweeper import Sweeper
 from workers.tasks import app
 
@@ -62,12 +70,13 @@ def empty_audit_log(engine: Engine) -> None:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """The ledger arm with an empty file."""
     path = tmp_path / "ledger"
     monkeypatch.setenv("OCTOLLM_LEDGER", str(path))
-    with registered("ledger"):
-        yield Ledger(path)
+    # undone in its turn: a test may add other arms in the same way
+    monkeypatch.setattr(ARMS, "_static", known_with("ledger"))
+    return Ledger(path)
 
 
 @pytest.fixture
@@ -110,3 +119,27 @@ def sweeper(engineer: Engineer, broker: "redis.Redis") -> Sweeper:
         lambda: not sweeper._is_too_soon(1e9), 5 + time_to_trust, "the sweeper to trust its connection"
     )
     return sweeper
+
+
+@pytest.fixture
+def office(engineer: Engineer, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    key = signing_key.new_private_key()
+    monkeypatch.setenv("PERMIT_PRIVATE_KEY", key)
+    monkeypatch.setenv("PERMIT_PUBLIC_KEY", signing_key.public_key_of(key))
+    worker = process.start(app, service="tests")
+    with FakeLLM() as fake:
+        yield Office(engineer, fake, worker.process)
+    messages(app)
+
+
+@pytest.fixture
+def replanner(engineer: Engineer) -> Iterator[Replanner]:
+    """A planner with a model."""
+    with FakeLLM() as fake:
+        yield Replanner(engineer, fake)
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> SandboxStatus:
+    """The strongest sandbox of this machine."""
+    return select_sandbox(Isolation.BASIC)

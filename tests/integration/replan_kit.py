@@ -10,9 +10,10 @@ from orchestrator.lifecycle.retry import retry
 from orchestrator.lifecycle.saved_round import SavedRound
 from orchestrator.models.caller import Caller
 from orchestrator.models.task_contract import Contract
+from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, Verdict
 from tests.fake_llm.server import FakeLLM
 from tests.integration.attempt_kit import process_of
-from tests.integration.kit import TENANT, Engineer
+from tests.integration.kit import TENANT, Engineer, verdict
 from tests.llm_kit import ModelCaller
 from workers.attempt import pipeline
 from workers.attempt.concerns.lease import hold_lease
@@ -100,3 +101,34 @@ class Replanner:
     def adopt(self, claim: Any, outcome: Any) -> SavedRound:
         """Store the outcome of a planning attempt that gave a plan."""
         return self.engineer.adopt(claim, outcome.plan, outcome.routes)
+
+
+REJECTED = replace(
+    verdict(Decision.FAILED, second="not met: it is short"),
+    findings=(CriterionFinding("it is short", False, CheckedBy.RULE, "it is long", "second"),),
+)
+
+
+ORIGINAL = (
+    "The judge rejected the result: 1 of 1 check failed; running again would not change these steps: second"
+)
+
+
+FAILED = verdict(Decision.FAILED, second="failed with needs_replan: it is a wide table")
+
+
+def rejected(replanner: Replanner, *plan: dict[str, Any], by: Verdict = REJECTED, **contract: Any) -> str:
+    """Carry out a model's plan of `first` and `second` unless another is given; reject it; return the task's id."""
+    own = plan or (planned("first"), planned("second", "first"))
+    task_id = replanner.start(*own, **contract)
+    for step in own:
+        replanner.engineer.do(task_id, step["id"], output={"summary": f"{step['id']} is done", "seconds": 0})
+    replanner.engineer.judge(task_id, by)
+    return task_id
+
+
+def error_of(replanner: Replanner, task_id: str) -> dict[str, Any]:
+    """Return the error of a task that has failed."""
+    task = replanner.engineer.task(task_id)
+    assert (task.status, task.error is not None) == ("failed", True)
+    return dict(task.error or {})

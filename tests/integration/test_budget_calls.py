@@ -11,7 +11,8 @@ from orchestrator.llm.provider import Usage
 from orchestrator.models.errors import BudgetExceeded
 from orchestrator.models.model_errors import ModelError, ModelNoAnswer
 from orchestrator.models.task_contract import Budget
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.integration.budget_kit import complete, ledger, model_decisions, reserve, totals, working
 from tests.integration.kit import Engineer
 from tests.llm_kit import PURPOSE, ModelCaller

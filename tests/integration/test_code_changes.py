@@ -23,8 +23,7 @@ from tests.unit.arm_kit import assignment, run
 from tests.unit.model_kit import scripted
 from workers.attempt.context import AttemptContext
 from workers.attempt.model import AttemptModel
-from workers.sandbox.backend import Isolation
-from workers.sandbox.selection import SandboxStatus, select_sandbox
+from workers.sandbox.selection import SandboxStatus
 
 MODULE = "def double(x):\n    return 3 * x\n"
 TEST = "from m import double\n\n\ndef test_double():\n    assert double(2) == 4\n"
@@ -38,12 +37,6 @@ NEW = (
     "--- /dev/null\n+++ b/test_n.py\n@@ -0,0 +1,5 @@\n"
     "+from n import one\n+\n+\n+def test_one():\n+    assert one() == 1\n"
 )
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> SandboxStatus:
-    """The strongest sandbox of this machine."""
-    return select_sandbox(Isolation.BASIC)
 
 
 @pytest.fixture

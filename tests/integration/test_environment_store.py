@@ -17,8 +17,7 @@ from tests import index_kit
 from tests.index_kit import LocalIndex, wheel
 from tests.integration.environment_kit import GREETING, LOUDER, chosen, installer_of, settings_of, step
 from workers.environments.store import EnvironmentStore
-from workers.sandbox.backend import Isolation
-from workers.sandbox.selection import SandboxStatus, select_sandbox
+from workers.sandbox.selection import SandboxStatus
 
 pytestmark = pytest.mark.slow
 
@@ -36,12 +35,6 @@ installer = Installer(select_sandbox(Isolation.BASIC).require(), url, 2**28, lam
 with EnvironmentStore(Path(place), 2**28, 2**30).using(lock, lambda: installer, lambda: None):
     pass
 """
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> SandboxStatus:
-    """The strongest sandbox of this machine."""
-    return select_sandbox(Isolation.BASIC)
 
 
 @pytest.fixture

@@ -24,13 +24,7 @@ from tests.integration.environment_kit import (
 from tests.unit.arm_kit import assignment, run
 from workers.environments.tool_settings import ToolSettings
 from workers.sandbox.backend import Isolation
-from workers.sandbox.selection import Sandbox, SandboxStatus, backend_of, select_sandbox
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> SandboxStatus:
-    """The strongest sandbox of this machine."""
-    return select_sandbox(Isolation.BASIC)
+from workers.sandbox.selection import Sandbox, SandboxStatus, backend_of
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from tests.integration.approval_kit import asked, decide, question
 from tests.integration.attempt_kit import process_of, run_step
 from tests.integration.kit import TENANT, Engineer
 from workers.attempt.context import AttemptContext
-from workers.sandbox.backend import Isolation
-from workers.sandbox.selection import SandboxStatus, select_sandbox
+from workers.sandbox.selection import SandboxStatus
 
 WRITES = """
 import os, pathlib
@@ -26,12 +25,6 @@ out = pathlib.Path(os.environ["OCTOLLM_OUT"])
 (out / "deep").mkdir()
 (out / "deep" / "note.txt").write_text("late deliveries are refunded\\n")
 """
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> SandboxStatus:
-    """The strongest sandbox of this machine."""
-    return select_sandbox(Isolation.BASIC)
 
 
 def stored(engine: Engine, name: str, content: bytes, tenant: str = TENANT) -> str:

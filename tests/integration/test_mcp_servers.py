@@ -31,17 +31,11 @@ from workers.attempt.context import AttemptContext
 from workers.mcp.connections import CONNECTIONS
 from workers.sandbox.backend import Isolation
 from workers.sandbox.process_usage import tree_of
-from workers.sandbox.selection import SandboxStatus, select_sandbox
+from workers.sandbox.selection import SandboxStatus
 
 BIN = Path(sys.executable).parent
 EXAMPLE = Path(__file__).parents[2] / "examples" / "arms" / "git"
 KEY = signing_key.new_private_key()
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> SandboxStatus:
-    """The strongest sandbox of this machine."""
-    return select_sandbox(Isolation.BASIC)
 
 
 @pytest.fixture

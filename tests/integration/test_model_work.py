@@ -28,7 +28,8 @@ from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Budget, Contract
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import ModelCaller

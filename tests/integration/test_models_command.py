@@ -14,7 +14,8 @@ from orchestrator.connections.redis_client import open_client
 from orchestrator.llm.capabilities import LEARNED_SECONDS, LearnedFacts
 from orchestrator.llm.model_probe import key_of
 from orchestrator.settings import Settings, load
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import CACHE_MODES, Budget, Contract
 from orchestrator.models.verdict import CheckedBy, CriterionFinding, Decision, Verdict
-from tests.fake_llm.server import FakeLLM, Fault
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, verdict
 from tests.llm_kit import ModelCaller, embedder

@@ -15,7 +15,8 @@ from orchestrator.memory import budget, files, migrate
 from orchestrator.memory.claims import Claim
 from orchestrator.models.errors import SettingsError
 from tests import machine
-from tests.fake_llm.server import FakeLLM, Fault
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM
 from tests.integration.attempt_kit import process_of
 from tests.integration.kit import TENANT, Engineer, wait_step
 from tests.llm_kit import embedder

@@ -19,7 +19,8 @@ from orchestrator.models.task_contract import Budget, Contract, Criterion
 from orchestrator.models.verdict import Decision
 from orchestrator.planner.check import check_plan
 from orchestrator.queue.app import TASK_NAMES
-from tests.fake_llm.server import FakeLLM, Fault
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM
 from tests.integration.kit import TENANT, Engineer, done, verdict, wait_step
 from tests.waiting import wait_until
 from workers.runtime import process

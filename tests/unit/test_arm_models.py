@@ -11,7 +11,8 @@ from orchestrator.models.model_errors import ModelQuotaExhausted, NoModel
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Contract, Criterion
 from orchestrator.models.verdict import CheckedBy, Decision, Verdict
-from tests.fake_llm.server import FakeLLM, Fault
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM
 from tests.unit.arm_kit import assignment, done, run, view
 from tests.unit.model_kit import ScriptedModel, scripted
 from workers.arms.judge import judge_round

@@ -16,7 +16,8 @@ import pytest
 
 from orchestrator.cli.main import main
 from tests.fake_llm.answers import SENTENCE
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 
 _COMMAND = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", "fake-llm", "--port", "0"]
 

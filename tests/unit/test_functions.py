@@ -1,10 +1,5 @@
 """A function runs as an arm's action: its inputs, its context, its output, and what becomes of its errors."""
 
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,34 +11,14 @@ from orchestrator.models.errors import (
     InvalidOutput,
     InvalidStepInput,
     OutcomeUnknown,
-    Stopped,
-    ToolTimeout,
 )
 from orchestrator.models.step_result import ResultStatus
-from tests.function_kit import add_arm, error_of, run
-from tests.unit.arm_kit import assignment, attachment_of
-from tests.waiting import wait_until
-from workers.arms.base import Assignment
+from tests.function_kit import error_of, run
+from tests.unit.arm_kit import attachment_of
+from tests.unit.conftest import Act
 from workers.arms.functions import MAX_MESSAGE_CHARACTERS
 
-Act = Callable[..., Assignment]
 SECRET = "hunter2-is-not-a-known-form"
-
-
-@pytest.fixture
-def act(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Act:
-    """Make an arm with one action `act`, and return an assignment of it."""
-
-    def make(
-        text: str, inputs: Any = None, *, files: Any = None, stated: Any = None, **more: Any
-    ) -> Assignment:
-        head = "import asyncio\nfrom datetime import date\nfrom pydantic import BaseModel\n"
-        head += "from orchestrator.models.errors import ToolFailed\n"
-        head += "from orchestrator.sdk import Context, Failed, NeedsReplan, Retry, action\n"
-        arm = add_arm(monkeypatch, tmp_path, text, head=head, **(stated or {}))
-        return replace(assignment(arm.arm_id, "act", inputs, files=files), **more)
-
-    return make
 
 
 def test_inputs_become_the_types_of_the_hints(act: Act) -> None:
@@ -338,58 +313,6 @@ def test_inputs_that_are_refused_had_no_effect(act: Act) -> None:
     )
 
     assert error_of(given).code == "invalid_input"
-
-
-def test_a_sync_function_stops_at_a_checkpoint(act: Act) -> None:
-    text = (
-        '@action(effects="none")\ndef act(context: Context) -> str:\n    """Acts."""\n'
-        "    while True:\n        context.checkpoint()\n"
-    )
-    late = act(text, deadline=time.monotonic() + 0.1)
-    stopped = act(text)
-    threading.Timer(0.1, stopped.cancelled.set).start()
-
-    with pytest.raises(ToolTimeout):
-        run(late)
-    with pytest.raises(Stopped):
-        run(stopped)
-
-
-def test_an_async_function_is_cancelled_and_may_clean_up(act: Act, tmp_path: Path) -> None:
-    text = (
-        '@action(effects="none")\nasync def act(path: str) -> str:\n    """Acts."""\n'
-        '    open(path, "a").write("begun ")\n    try:\n        await asyncio.sleep(60)\n'
-        '    finally:\n        await asyncio.sleep(0)\n        open(path, "a").write("cleaned")\n'
-    )
-    told = tmp_path / "told"
-    late = act(text, {"path": str(tmp_path / "other")}, deadline=time.monotonic() + 0.1)
-    stopped = act(text, {"path": str(told)})
-
-    def stop() -> None:
-        wait_until(told.exists, 30, "the begin of the function")
-        stopped.cancelled.set()
-
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-
-    with pytest.raises(ToolTimeout):
-        run(late)
-    with pytest.raises(Stopped):
-        run(stopped)
-    stopper.join(30)
-    assert told.read_text() == "begun cleaned"
-
-
-def test_an_async_function_that_does_not_end_is_left(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.sdk.call.GRACE_SECONDS", 0.1)
-    text = (
-        '@action(effects="none")\nasync def act() -> str:\n    """Acts."""\n'
-        "    while True:\n        try:\n            await asyncio.sleep(60)\n"
-        "        except asyncio.CancelledError:\n            pass\n"
-    )
-
-    with pytest.raises(ToolTimeout):
-        run(act(text, deadline=time.monotonic() + 0.1))
 
 
 def test_a_model_is_asked_only_if_the_manifest_says_so(act: Act) -> None:

@@ -11,7 +11,8 @@ from orchestrator.models.step_result import StepResult
 from orchestrator.models.task_contract import Contract
 from orchestrator.models.verdict import Decision
 from orchestrator.planner.check import check_plan
-from tests.fake_llm.server import FakeLLM, Fault
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM
 from tests.unit.arm_kit import done, failed, view
 from tests.unit.model_kit import scripted
 from workers.arms.judge import judge_round

@@ -9,7 +9,8 @@ import pytest
 from orchestrator.llm.capabilities import LearnedFacts
 from orchestrator.llm.provider import ResponseFormat
 from orchestrator.models import model_errors
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.llm_kit import ModelCaller, provider
 
 SCHEMA: dict[str, Any] = {

@@ -20,7 +20,8 @@ from orchestrator.models.model_choice import ModelName, Price, parse_chain
 from orchestrator.models.model_errors import ModelError
 from orchestrator.models.model_work import Work, parse_output_tokens
 from orchestrator.settings import Settings
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.llm_kit import HELLO, ModelCaller
 
 CHAIN = ("anthropic:fake-first", "openai:fake-second")

@@ -10,7 +10,8 @@ import pytest
 from orchestrator.llm.answer_parser import parse_values, without_reasoning
 from orchestrator.llm.structured_output import parse_value
 from orchestrator.models import model_errors
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.llm_kit import ModelCaller
 
 PROVIDERS = ("openai", "anthropic")

@@ -24,7 +24,8 @@ from orchestrator.llm.provider import FinishReason, Usage
 from orchestrator.models import model_errors
 from orchestrator.models.model_choice import needs_responses
 from orchestrator.planner.plan_schema import PLAN_SCHEMA
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.llm_kit import HELLO, ModelCaller
 
 LONG = [Message(Role.SYSTEM, "Rules. " * CACHED_BYTES), Message(Role.USER, "Hello.")]

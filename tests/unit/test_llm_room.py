@@ -17,7 +17,8 @@ from orchestrator.models.errors import SettingsError
 from orchestrator.models.model_choice import ModelName
 from orchestrator.models.model_limits import ModelLimits, limits_of, output_limit
 from orchestrator.models.model_work import ModelPreferences, Work, parse_efforts, parse_output_tokens
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.llm_kit import HELLO, PURPOSE, ModelCaller
 
 PROVIDERS = ("openai", "anthropic")

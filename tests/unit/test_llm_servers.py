@@ -16,7 +16,8 @@ from orchestrator.llm.provider import FinishReason, ModelRequest
 from orchestrator.models import model_errors
 from orchestrator.models.model_errors import ModelError
 from tests.fake_llm.answers import SENTENCE
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.llm_kit import HELLO, ModelCaller, embedder, endpoint_of
 
 PROVIDERS = ("openai", "anthropic")

@@ -17,7 +17,8 @@ from orchestrator.models.arm_capability import ARMS
 from orchestrator.models.model_errors import ModelError
 from orchestrator.rules.json_schema import faults
 from tests.fake_llm.answers import example
-from tests.fake_llm.server import FakeLLM, Fault, Received, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Received, Scripted
 from tests.llm_kit import ModelCaller
 
 PROVIDERS = ("openai", "anthropic")

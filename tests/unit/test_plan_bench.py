@@ -8,7 +8,8 @@ import pytest
 
 from bench.model_check import PlanAsker, PlanGoal, check, main, read_goals
 from orchestrator.planner.catalogue import choose_actions
-from tests.fake_llm.server import FakeLLM, Fault
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM
 from tests.llm_kit import ModelCaller
 
 GOALS = read_goals()

@@ -16,7 +16,8 @@ from orchestrator.models.model_work import Work
 from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.by_model import plan_by_model
-from tests.fake_llm.server import FakeLLM, Fault, Scripted
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM, Scripted
 from tests.unit.model_kit import scripted
 
 NOTES = Attachment("b" * 64, "notes.txt", "text/plain", 1)

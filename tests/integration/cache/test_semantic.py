@@ -11,7 +11,8 @@ from orchestrator.chord.database import statement
 from orchestrator.memory import budget
 from orchestrator.models.execution_state import TaskStatus
 from orchestrator.models.task_contract import CACHE_MODES, Budget, CacheControl
-from tests.fake_llm.server import FakeLLM, Fault
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM
 from tests.integration.cache.kit import GOAL, OTHERWISE, SAME, Company, aliased, told
 from tests.integration.kit import TENANT
 from workers.attempt.semantic_cache import MAX_CALLS

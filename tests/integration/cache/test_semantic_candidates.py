@@ -11,7 +11,8 @@ from orchestrator.cache.signed_store import PREFIX
 from orchestrator.chord.database import statement
 from orchestrator.memory import budget
 from orchestrator.settings import Settings
-from tests.fake_llm.server import FakeLLM, Fault
+from tests.fake_llm.faults import Fault
+from tests.fake_llm.server import FakeLLM
 from tests.integration.cache.kit import GOAL, OTHERWISE, SAME, Company, aliased, told
 from tests.llm_kit import embedder
 
