@@ -7,8 +7,6 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.planner.plan_schema import ARTIFACT_PATTERN
-
 SENTENCE = "This text was made by the fake model server, not by a model."
 _ID_PATTERN = "^[0-9a-f]{64}$"
 _DEEPEST = 12
@@ -89,11 +87,7 @@ def _of_type(schema: Mapping[str, Any], *, root: Any, depth: int) -> Any:
             return False
         case "null":
             return None
-<<<<<<< HEAD
-    if schema.get("pattern") == ARTIFACT_PATTERN:
-=======
     if schema.get("pattern") == _ID_PATTERN:
->>>>>>> main
         return "0" * 64
     return SENTENCE[: schema.get("maxLength", len(SENTENCE))].ljust(schema.get("minLength", 0), ".")
 
