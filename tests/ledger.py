@@ -1,6 +1,6 @@
 """The ledger arms (tests/arms) for tests and benchmarks, and the lines that their actions appended."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ class Ledger:
         return [Line(key, int(attempt), text) for key, attempt, text in parts]
 
 
-def known_with(*ledgers: str) -> Mapping[str, ArmCapability]:
+def known_with(*ledgers: str) -> MappingProxyType[str, ArmCapability]:
     """Return the arms that this process knows, and these ledgers."""
     arms = map(arm_of, read_manifests(REGISTRY, str(ARMS_PATH)))
     return MappingProxyType({**ARMS._static, **{arm.arm_id: arm for arm in arms if arm.arm_id in ledgers}})
