@@ -12,6 +12,7 @@ from orchestrator.models.step_result import StepResult
 from tests.fake_llm.server import FakeLLM
 from tests.unit.arm_kit import assignment, run
 from tests.unit.model_kit import ScriptedModel, scripted
+from tests.unit.pattern_kit import cpu_seconds
 from workers.arms.extracted_value import Extract, Quoted, joined, proves
 from workers.arms.extraction import partial_schema
 
@@ -213,3 +214,12 @@ def test_a_part_of_a_text_need_not_say_what_the_schema_requires() -> None:
     assert "required" not in partial
     assert partial["properties"]["seller"] == {"type": ["string", "null"]}
     assert partial_schema({"enum": ["a"], "minLength": 3}) == {"enum": ["a", None]}
+
+
+def test_many_values_with_many_quotes_take_linear_time() -> None:
+    def work(text: str) -> None:
+        quotes = [Quoted("", "a.txt", 1, "word 7") for _ in text]
+        Extract.of({f"a{number}": number + 8 for number in range(len(text))}, quotes)
+
+    # 8 times as much: quadratic time would be 64 times as much
+    assert cpu_seconds(work, "x" * 4_000) < 24 * max(cpu_seconds(work, "x" * 500), 0.002)

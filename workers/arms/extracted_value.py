@@ -24,10 +24,10 @@ class Quoted:
 
 @dataclass
 class _Node:
-    """A part of a value: an object's members, a list's items, or a scalar with the quotes that prove it."""
+    """A part of a value: an object's members, a list's items, or a scalar with the first quote that proves it."""
 
     scalar: Any = None
-    quotes: list[Quoted] = field(default_factory=list)
+    quote: Quoted | None = None
     members: dict[str, "_Node"] | None = None
     items: list["_Node"] | None = None
 
@@ -66,7 +66,7 @@ class Extract:
         known: dict[str, list[Quoted]] = {}
         for quote in quotes:
             known.setdefault(quote.pointer, []).append(quote)
-        return cls(_node(value, "", known, ()))
+        return cls(_node(value, "", {at: _Proofs(given) for at, given in known.items()}, _Proofs(())))
 
     def value(self) -> Any:
         """Return the value as JSON."""
@@ -79,15 +79,15 @@ class Extract:
     def quotes(self) -> list[dict[str, Any]]:
         """Return for each proved scalar {pointer, file, line, quote}."""
         return [
-            {"pointer": pointer, "file": first.file, "line": first.line, "quote": first.quote}
+            {"pointer": pointer, "file": proof.file, "line": proof.line, "quote": proof.quote}
             for pointer, leaf in self.root.leaves()
-            for first in leaf.quotes[:1]
+            if (proof := leaf.quote) is not None
         ]
 
     def unproved(self) -> list[str]:
         """Return the pointers of the scalars that no quote proves."""
         return [
-            pointer for pointer, leaf in self.root.leaves() if not leaf.quotes and leaf.scalar is not None
+            pointer for pointer, leaf in self.root.leaves() if leaf.quote is None and leaf.scalar is not None
         ]
 
     def as_passages(self) -> list[dict[str, Any]]:
@@ -114,14 +114,31 @@ def joined(extracts: Sequence[Extract]) -> Extract:
 
 def proves(quote: str, value: Any) -> bool:
     """Tell whether a quote shows a text or a number: whether they share a word, or the digits."""
-    if isinstance(value, bool):
-        return False
-    if isinstance(value, (int, float)):
-        wanted = _digits(f"{value:f}" if isinstance(value, float) else str(value))
-        found = [*_NUMBER.findall(quote), *_SPACED_NUMBER.findall(quote)]
-        return any(_digits(number) == wanted for number in found)
-    words = {word.casefold() for word in _WORD.findall(str(value))}
-    return not words.isdisjoint(word.casefold() for word in _WORD.findall(quote))
+    return _Proofs([Quoted("", "", 1, quote)]).of(value) is not None
+
+
+class _Proofs:
+    """The quotes at one pointer, by their words and numbers: a model may give many quotes, and many values."""
+
+    def __init__(self, quotes: Sequence[Quoted]) -> None:
+        self.first = quotes[0] if quotes else None
+        self._words: dict[str, tuple[int, Quoted]] = {}
+        self._numbers: dict[str, Quoted] = {}
+        for place, quote in enumerate(quotes):
+            for word in _WORD.findall(quote.quote):
+                self._words.setdefault(word.casefold(), (place, quote))
+            for number in (*_NUMBER.findall(quote.quote), *_SPACED_NUMBER.findall(quote.quote)):
+                self._numbers.setdefault(_digits(number), quote)
+
+    def of(self, value: Any) -> Quoted | None:
+        """Return the first quote that shows a text or a number."""
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, (int, float)):
+            return self._numbers.get(_digits(f"{value:f}" if isinstance(value, float) else str(value)))
+        words = {word.casefold() for word in _WORD.findall(str(value))}
+        found = [self._words[word] for word in words if word in self._words]
+        return min(found, key=lambda one: one[0])[1] if found else None
 
 
 def _digits(number: str) -> str:
@@ -133,8 +150,8 @@ def _digits(number: str) -> str:
     return re.sub(r"\D", "", text)
 
 
-def _node(value: Any, pointer: str, known: Mapping[str, Sequence[Quoted]], above: Sequence[Quoted]) -> _Node:
-    own = known.get(pointer, ())
+def _node(value: Any, pointer: str, known: Mapping[str, _Proofs], above: _Proofs) -> _Node:
+    own = known.get(pointer) or _Proofs(())
     depth = pointer.count("/")
     if isinstance(value, dict) and depth < _DEEPEST:
         return _Node(
@@ -148,8 +165,8 @@ def _node(value: Any, pointer: str, known: Mapping[str, Sequence[Quoted]], above
         given = [(number, item) for number, item in enumerate(value) if item is not None]
         return _Node(items=[_node(item, f"{pointer}/{number}", known, own) for number, item in given])
     if isinstance(value, bool):
-        return _Node(value, list(own))
-    return _Node(value, [quote for quote in (*own, *above) if proves(quote.quote, value)])
+        return _Node(value, own.first)
+    return _Node(value, own.of(value) or above.of(value))
 
 
 def _merged(one: _Node, other: _Node, pointer: str, conflicts: list[dict[str, Any]]) -> _Node:
@@ -183,7 +200,7 @@ def _appended(items: Sequence[_Node], more: Sequence[_Node]) -> list[_Node]:
 
 
 def _is_proved(node: _Node) -> bool:
-    return any(leaf.quotes for _, leaf in node.leaves())
+    return any(leaf.quote is not None for _, leaf in node.leaves())
 
 
 def _key(value: Any) -> str:
