@@ -8,11 +8,13 @@ from orchestrator.memory.steps import StepOutcome
 from orchestrator.models.arm_capability import find_action
 from orchestrator.models.errors import ApprovalExpired, ApprovalRejected, NeedsReplan, OutcomeUnknown
 from orchestrator.models.execution_state import StepState
+from orchestrator.models.model_errors import NoModel
 from orchestrator.models.plan import Plan, PlanStep
 from orchestrator.models.verdict import Verdict
 from orchestrator.planner.check import descendants
 
-_FINAL = {ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code, NeedsReplan.code}
+# a person has said no, or nobody answered; another plan is needed; no model is configured: it would be the same again
+_FINAL = {ApprovalRejected.code, ApprovalExpired.code, OutcomeUnknown.code, NeedsReplan.code, NoModel.code}
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,6 @@ def _can_change(step: PlanStep, outcome: StepOutcome) -> bool:
     error = outcome.result.error if outcome.result is not None else None
     codes = outcome.failed_items if error is None else {error["code"]}
     if codes and codes <= _FINAL:
-        # a person has said no, or nobody answered: the same question would be asked again; or another plan is needed
         return False
     action = find_action(outcome.offer)
     if action is not None and not action.deterministic:

@@ -92,6 +92,7 @@ def test_a_failed_item_is_reported_and_does_not_stop_the_others(engineer: Engine
     assert output["items"] == [None, {"summary": "2"}]
     assert output["failed"] == 1
     assert output["errors"] == [{"index": 0, "code": "tool_failed", "message": "it failed"}]
+    assert output["summary"].endswith(", 1 failed; the first, 0: tool_failed: it failed")
 
 
 def test_an_empty_list_is_gathered_at_once(engineer: Engineer) -> None:

@@ -56,8 +56,10 @@ def _gather(attempt: AttemptContext) -> StepResult:
         return _without_items(spread)
     errors = [_error(item) for item in items if item.state is not StepState.DONE]
     summary = f"{len(items) - len(errors)} of {count_of(len(items), 'item')} done"
+    if errors:
+        summary += ", {} failed; the first, {index}: {code}: {message}".format(len(errors), **errors[0])
     output = {
-        "summary": summary + (f", {len(errors)} failed" if errors else ""),
+        "summary": summary,
         "items": [outputs.get(item.name) if item.state is StepState.DONE else None for item in items],
         "count": len(items),
         "failed": len(errors),
