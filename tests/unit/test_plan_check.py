@@ -171,7 +171,7 @@ def test_an_unknown_member_is_told_with_the_members_there_are() -> None:
             "steps": [
                 wait("a", input={}),
                 wait("b", approval={"to": "Ann"}),
-                wait("c", acceptance_criteria=[{"text": "x", "chek": {"exists": True}}]),
+                wait("c", acceptance_criteria=[{"text": "x", "rule": {"exists": True}}]),
             ],
             "colour": "red",
         }
@@ -179,7 +179,7 @@ def test_an_unknown_member_is_told_with_the_members_there_are() -> None:
 
     assert "has an unknown member 'input': the members are acceptance_criteria, " in found["steps.0"]
     assert "has an unknown member 'to': the members are " in found["steps.1.approval"]
-    assert "'chek': the members are text, check" in found["steps.2.acceptance_criteria.0"]
+    assert "'rule': the members are text, check" in found["steps.2.acceptance_criteria.0"]
     assert "has an unknown member 'colour': the members are " in found["plan"]
 
 
