@@ -5,6 +5,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine
 
 from orchestrator.devserver.stack import Stack
@@ -59,6 +60,7 @@ def test_a_step_with_the_same_inputs_as_in_another_task_is_not_run_again(
     assert [one.get("memo_of") for one in made] == [None, row_of(database, first["task_id"], "collect")["id"]]
 
 
+@pytest.mark.slow
 def test_fifty_equal_tasks_run_once_though_their_leaders_worker_is_killed(
     client: Client, database: Engine
 ) -> None:

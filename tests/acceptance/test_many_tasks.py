@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
@@ -12,6 +14,7 @@ TASKS = 100
 EXECUTOR_SLOTS = 4
 
 
+@pytest.mark.slow
 def test_a_hundred_tasks_are_processed_at_one_instant_and_all_complete(stack: Stack, client: Client) -> None:
     crowd = client_of(stack, tenant="crowd")
     holders = [client, client_of(stack, tenant="holder")] * (EXECUTOR_SLOTS // 2)

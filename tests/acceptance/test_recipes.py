@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from orchestrator.devserver.stack import Stack
 from tests.acceptance.pasted import paste
 
@@ -69,6 +71,7 @@ def test_todos_and_lines_are_found_with_their_numbers(stack: Stack, tmp_path: Pa
     assert task["verdict"]["decision"] == "passed"
 
 
+@pytest.mark.slow
 def test_a_package_is_tested_or_linted_and_no_more(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "test_sum.py").write_text("def test_sum() -> None:\n    assert 1 + 1 == 2\n")

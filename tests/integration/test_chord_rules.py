@@ -280,6 +280,7 @@ def test_an_undecodable_body_does_not_fail_the_task_of_the_last_part(
     assert state_of(backend, "bad") == ChordState.CLOSED
 
 
+@pytest.mark.slow
 def test_fire_ready_stops_at_the_first_sign_that_the_broker_is_away(
     app: Celery, backend: PostgresBackend
 ) -> None:

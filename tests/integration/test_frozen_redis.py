@@ -108,6 +108,7 @@ def test_a_broker_that_restarted_gets_the_next_message(our_settings: Settings, o
     assert [key.startswith(b"planner") for key in open_client(own_redis.url).scan_iter()] == [True]
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_while_the_broker_is_mute(our_settings: Settings, engineer: Engineer, mute: str) -> None:
     for _ in range(3):
         engineer.submit(wait_step("a"))
@@ -118,6 +119,7 @@ def test_a_sweep_ends_while_the_broker_is_mute(our_settings: Settings, engineer:
     assert seconds_for(Sweeper(worker, open_client(mute)).tick) < BOUND_SECONDS
 
 
+@pytest.mark.slow
 def test_every_other_use_of_redis_is_bounded(our_settings: Settings, mute: str) -> None:
     chosen = replace(our_settings, redis_url=mute)
     limiter, cache = RateLimiter(mute), ResultCache(chosen)

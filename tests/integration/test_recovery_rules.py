@@ -204,6 +204,7 @@ def test_rule_14_of_a_queue_as_many_are_sent_again_as_are_missing_the_oldest_fir
     assert broker.llen("arm.executor\x06\x166") == 5
 
 
+@pytest.mark.slow
 def test_rule_14_overdue_rows_are_sent_while_the_broker_does_not_tell(
     engineer: Engineer, sweeper: Sweeper, broker: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:

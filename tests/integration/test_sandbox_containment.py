@@ -212,6 +212,7 @@ def test_memory_of_all_processes_together_is_bounded(kind: Backend, inputs: Path
         guarded(kind, attacks.ALLOCATE_IN_MANY, each, inputs=inputs)
 
 
+@pytest.mark.slow
 def test_memory_of_children_of_threads_is_bounded(kind: Backend, inputs: Path) -> None:
     each = str(SMALL.tree_memory_bytes // 2)
     # a thread reserves much more address space than it uses
@@ -251,6 +252,7 @@ print([os.wait()[1] for _ in range(4)])
     assert guarded(kind, program, size, inputs=inputs).stdout == b"[0, 0, 0, 0]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["open", "mapped", "sent"])
 def test_deleted_files_are_bounded(kind: Backend, inputs: Path, how: str) -> None:
     files = str(4 * SMALL.scratch_bytes // 2**20)
@@ -265,6 +267,7 @@ def test_deleted_files_are_bounded(kind: Backend, inputs: Path, how: str) -> Non
             guarded(kind, attacks.KEEP_DELETED, "SCRATCH", files, how, inputs=inputs)
 
 
+@pytest.mark.slow
 def test_deleted_files_of_a_program_that_hides_are_bounded(inputs: Path) -> None:
     size = Path(sys.executable).resolve().stat().st_size
     limits = replace(SMALL, file_bytes=size + 2**20, scratch_bytes=size + 4 * 2**20)
@@ -310,6 +313,7 @@ for kind in kinds_here().values():
     assert tried.stdout.splitlines() == expected, tried.stderr
 
 
+@pytest.mark.slow
 def test_files_in_memory_count_as_memory(inputs: Path) -> None:
     limits = replace(SMALL, scratch_bytes=2 * SMALL.tree_memory_bytes)
     files = str(3 * SMALL.tree_memory_bytes // 2 // 2**20)

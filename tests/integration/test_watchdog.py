@@ -132,11 +132,13 @@ def exit_code_of_watched(seconds: float, *, then: str) -> int:
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=60).returncode
 
 
+@pytest.mark.slow
 def test_a_process_that_holds_the_interpreter_lock_is_killed_unless_the_watchdog_is_off() -> None:
     assert exit_code_of_watched(SILENT_SECONDS, then="ctypes.PyDLL(None).sleep(60)") == -signal.SIGKILL
     assert exit_code_of_watched(0, then="ctypes.PyDLL(None).sleep(4)") == 0
 
 
+@pytest.mark.slow
 def test_a_process_stopped_by_a_signal_is_not_killed() -> None:
     # a helper process continues it, as a terminal or the chaos tests of bench/ would
     stop = (
@@ -148,6 +150,7 @@ def test_a_process_stopped_by_a_signal_is_not_killed() -> None:
     assert exit_code_of_watched(SILENT_SECONDS, then=stop) == 0
 
 
+@pytest.mark.slow
 def test_silence_while_the_watcher_was_stopped_does_not_count() -> None:
     # both stop, and the watcher continues first
     stop = (

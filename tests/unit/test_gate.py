@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ def drawn() -> list[tuple[int, str]]:
     return tried
 
 
+@pytest.mark.slow
 def test_random_tests_draw_the_same_examples_in_every_process() -> None:
     few = subprocess.check_output([sys.executable, "-c", _DRAWN_IN], text=True, cwd=_ROOT)
     many = subprocess.check_output(

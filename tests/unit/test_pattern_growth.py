@@ -38,6 +38,7 @@ def test_no_expression_escapes_the_growth_test() -> None:
     assert built_elsewhere(patterns()) == _JOINED_LITERALS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", range(_SHARDS))
 def test_every_expression_takes_linear_time_on_texts_made_of_its_own_parts(shard: int) -> None:
     steep = [found.name for found in patterns()[shard::_SHARDS] if (fault := _growth(found)) and fault]

@@ -128,6 +128,7 @@ def test_a_hostile_text_takes_bounded_time(unit: str) -> None:
     assert cpu_seconds(scan, text) < 2
 
 
+@pytest.mark.slow
 def test_a_megabyte_of_mixed_noise_is_scanned_in_bounded_time() -> None:
     chance = random.Random(5)
     text = "".join(chance.choice(_HOSTILE) for _ in range(220_000))[:1_000_000]
