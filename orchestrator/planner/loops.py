@@ -19,6 +19,7 @@ from orchestrator.planner.references import (
     items_in,
     references_in,
 )
+from orchestrator.planner.same import Same
 from orchestrator.planner.schema_places import choices_of, described, may_fit, schemas_at, tokens_of
 from orchestrator.rules.check_rule import steps_named, validate_rule
 
@@ -120,7 +121,7 @@ def _too_many(count: int, limit: int) -> str:
 
 def putting_out(step: PlanStep, action: Action) -> Action:
     """Return the action with the output that the step has: that of the action, or all of its items."""
-    return action if step.for_each is None else _looped(_Same(action))
+    return action if step.for_each is None else _looped(Same(action))
 
 
 def loop_faults(step: PlanStep, action: Action, sources: Mapping[str, Action]) -> Iterator[Fault]:
@@ -165,24 +166,11 @@ def _item_fault(
     return None
 
 
-class _Same:
-    """An action as a key: it equals itself only."""
-
-    def __init__(self, action: Action) -> None:
-        self.action = action
-
-    def __hash__(self) -> int:
-        return id(self.action)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.action is self.action
-
-
 @lru_cache(maxsize=_KEPT_ACTIONS)
-def _looped(one: _Same) -> Action:
+def _looped(one: Same[Action]) -> Action:
     members = {
         "summary": {"type": "string"},
-        "items": {"type": "array", "items": {"anyOf": [one.action.output_schema, {"type": "null"}]}},
+        "items": {"type": "array", "items": {"anyOf": [one.value.output_schema, {"type": "null"}]}},
         "count": {"type": "integer", "minimum": 0},
         "failed": {"type": "integer", "minimum": 0},
         "errors": {
@@ -204,4 +192,4 @@ def _looped(one: _Same) -> Action:
         "required": list(members),
         "additionalProperties": False,
     }
-    return replace(one.action, output_schema=schema)
+    return replace(one.value, output_schema=schema)

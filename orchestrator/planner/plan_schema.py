@@ -11,6 +11,7 @@ from orchestrator.models.arm_capability import Action
 from orchestrator.models.plan import MAX_STEPS
 from orchestrator.models.produced_file import ARTIFACT_PATTERN
 from orchestrator.planner.plain_schema import plain_schema
+from orchestrator.planner.same import Same
 
 PLAN_SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -91,24 +92,11 @@ def enforced_schema(actions: Mapping[str, Action]) -> Mapping[str, Any]:
     out may be null. Any input value may be a reference. An open object is an array of {name, value}, because objects
     with any members can't be enforced: `orchestrator.planner.plan_answer` reads it.
     """
-    return _enforced(tuple((name, _Same(action)) for name, action in actions.items()))
-
-
-class _Same:
-    """An action as a key: it equals itself only, because an arm that is registered anew has other actions."""
-
-    def __init__(self, action: Action) -> None:
-        self.action = action
-
-    def __hash__(self) -> int:
-        return id(self.action)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.action is self.action
+    return _enforced(tuple((name, Same(action)) for name, action in actions.items()))
 
 
 @lru_cache(maxsize=_KEPT_SCHEMAS)
-def _enforced(actions: tuple[tuple[str, _Same], ...]) -> Mapping[str, Any]:
+def _enforced(actions: tuple[tuple[str, Same[Action]], ...]) -> Mapping[str, Any]:
     strict = strict_schema(
         {
             "type": "object",
@@ -116,7 +104,7 @@ def _enforced(actions: tuple[tuple[str, _Same], ...]) -> Mapping[str, Any]:
                 "rationale": _TEXT,
                 "steps": {
                     "type": "array",
-                    "items": {"anyOf": [_step(name, one.action) for name, one in actions]},
+                    "items": {"anyOf": [_step(name, one.value) for name, one in actions]},
                 },
                 # once for the plan: each member of each step's alternatives is charged
                 "flow": {"type": "array", "items": {"$ref": "#/$defs/flow"}},

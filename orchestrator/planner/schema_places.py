@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.planner.plain_schema import MAX_PARTS, plain_schema
+from orchestrator.planner.same import Same
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _KEPT_SCHEMAS = 256
@@ -38,7 +39,7 @@ def has_work_left(amount: int = 1) -> bool:
 
 def schemas_at(schema: Mapping[str, Any], path: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the schemas of what can stand at a path of a value of `schema`; empty if nothing ever can."""
-    found: list[Mapping[str, Any]] = [_plain(_Same(schema))] if has_work_left() else [{}]
+    found: list[Mapping[str, Any]] = [_plain(Same(schema))] if has_work_left() else [{}]
     for name in path:
         if not has_work_left(sum(map(_size, found))):
             return [{}]
@@ -87,23 +88,10 @@ def _words(schema: Mapping[str, Any]) -> str:
     return f"{kind} with {', '.join(members)}" if members else kind
 
 
-class _Same:
-    """A schema as a key: it equals itself only."""
-
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self.schema = schema
-
-    def __hash__(self) -> int:
-        return id(self.schema)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.schema is self.schema
-
-
 @lru_cache(maxsize=_KEPT_SCHEMAS)
-def _plain(one: _Same) -> Mapping[str, Any]:
+def _plain(one: Same[Mapping[str, Any]]) -> Mapping[str, Any]:
     has_work_left(MAX_PARTS)
-    return plain_schema(one.schema)
+    return plain_schema(one.value)
 
 
 def _size(schema: Mapping[str, Any]) -> int:

@@ -20,6 +20,7 @@ from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from tests.acceptance.client import Client
 from tests.acceptance.plans import wait
+from tests.fake_llm.server import FakeLLM
 from tests.ledger import ARMS_PATH, Ledger, registered
 from tests.tls import make_certificate
 from tests.waiting import wait_until
@@ -54,6 +55,13 @@ def certificate() -> Iterator[Path]:
     """A certificate of localhost that the stack's processes trust."""
     with tempfile.TemporaryDirectory(prefix="octollm-certificate-") as folder:
         yield make_certificate(Path(folder))
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeLLM]:
+    """A scripted model server, for one file of tests."""
+    with FakeLLM() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

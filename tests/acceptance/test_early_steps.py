@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ import pytest
 from sqlalchemy import Engine
 
 from orchestrator.chord.database import open_engine
-from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.devserver.stack import Stack
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from tests.acceptance.audit import assert_completed_once
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import Arm, client_of
+from tests.acceptance.model_stack import asking
 from tests.acceptance.proc import owner_of, row_of
 from tests.fake_llm.server import FakeLLM, Scripted
 from tests.waiting import wait_until
@@ -48,32 +48,11 @@ PLAN = plan_of(step("first"), step("slow", seconds=2), step("last", "first", "sl
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[FakeLLM]:
-    """The provider."""
-    with FakeLLM() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def planning(fake: FakeLLM, crash_points: Path) -> Iterator[Stack]:
     """A stack whose only model is the fake one."""
-    environ = {
-        "DATABASE_URL": "",
-        "REDIS_URL": "",
-        "OPENAI_API_KEY": "k",
-        "OPENAI_BASE_URL": fake.openai_url,
-        "LLM_CHAIN": "openai:fake-model",
-        "LOG_LEVEL": "warning",
-        "LEASE_SECONDS": "3",
-        "HEARTBEAT_SECONDS": "1",
-        "GRACE_SECONDS": "3",
-        "RATE_LIMIT": "100000/minute",
-        crash_point.VARIABLE: str(crash_points),
-    }
-    with (
-        tempfile.TemporaryDirectory(prefix="octollm-early-") as folder,
-        Stack(Path(folder), port=0, environ=environ, durable=False, processes=ONE_OF_EACH) as running,
-    ):
+    with asking(
+        fake, LEASE_SECONDS="3", HEARTBEAT_SECONDS="1", **{crash_point.VARIABLE: str(crash_points)}
+    ) as running:
         yield running
         log = (running.home / "log" / "postgres.log").read_text(errors="replace")
         assert "permission denied" not in log

@@ -67,13 +67,6 @@ def up(command: str, *, cwd: Path, home: Path, more: Mapping[str, str]) -> Itera
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[FakeLLM]:
-    """The provider of the only model."""
-    with FakeLLM() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def own(fake: FakeLLM) -> Iterator[Running]:
     """A stack with the example's arm and a fake model."""
     model = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": fake.openai_url, "LLM_CHAIN": "openai:fake-model"}

@@ -1,15 +1,13 @@
 """Goals that need a model, as new users send them, on the whole product with the scripted server."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.devserver.stack import ONE_OF_EACH, Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
+from tests.acceptance.model_stack import asking
 from tests.acceptance.user_goals import EXPLAIN, WRITE_TESTS, UserGoal
 from tests.fake_llm.server import FakeLLM
 
@@ -77,29 +75,9 @@ def three_steps(instruction: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[FakeLLM]:
-    """The provider."""
-    with FakeLLM() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def asker(fake: FakeLLM) -> Iterator[Client]:
     """A client of a stack whose only model is the scripted one."""
-    environ = {
-        "DATABASE_URL": "",
-        "REDIS_URL": "",
-        "OPENAI_API_KEY": "k",
-        "OPENAI_BASE_URL": fake.openai_url,
-        "LLM_CHAIN": "openai:fake-model",
-        "LOG_LEVEL": "warning",
-        "GRACE_SECONDS": "3",
-        "RATE_LIMIT": "100000/minute",
-    }
-    with (
-        tempfile.TemporaryDirectory(prefix="octollm-goals-") as folder,
-        Stack(Path(folder), port=0, environ=environ, durable=False, processes=ONE_OF_EACH) as running,
-    ):
+    with asking(fake) as running:
         yield client_of(running, tenant="acme")
 
 

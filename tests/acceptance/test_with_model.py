@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ from typing import Any
 import pytest
 import redis
 
-from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.devserver.stack import Stack
 from orchestrator.process import crash_point
 from orchestrator.process.crash_point import Point
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import Arm, client_of
+from tests.acceptance.model_stack import asking
 from tests.fake_llm.command import read_script
 from tests.fake_llm.server import FakeLLM, Scripted
 from tests.waiting import wait_until
@@ -32,13 +32,6 @@ CRITERION = "It says how long the refund takes"
 PLAN, ANSWER, VERDICT = read_script(EXAMPLES / "fake_model.json")
 
 
-@pytest.fixture(scope="module")
-def fake() -> Iterator[FakeLLM]:
-    """The provider."""
-    with FakeLLM() as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def _nothing_is_scripted(fake: FakeLLM) -> None:
     fake.forget()
@@ -47,23 +40,9 @@ def _nothing_is_scripted(fake: FakeLLM) -> None:
 @pytest.fixture(scope="module")
 def model_stack(fake: FakeLLM, crash_points: Path) -> Iterator[Stack]:
     """A stack whose only model is the fake one."""
-    environ = {
-        "DATABASE_URL": "",
-        "REDIS_URL": "",
-        "OPENAI_API_KEY": "k",
-        "OPENAI_BASE_URL": fake.openai_url,
-        "LLM_CHAIN": "openai:fake-model",
-        "LOG_LEVEL": "warning",
-        "GRACE_SECONDS": "3",
-        "LEASE_SECONDS": "8",
-        "HEARTBEAT_SECONDS": "1",
-        crash_point.VARIABLE: str(crash_points),
-        "RATE_LIMIT": "100000/minute",
-    }
-    with (
-        tempfile.TemporaryDirectory(prefix="octollm-model-") as folder,
-        Stack(Path(folder), port=0, environ=environ, durable=False, processes=ONE_OF_EACH) as running,
-    ):
+    with asking(
+        fake, LEASE_SECONDS="8", HEARTBEAT_SECONDS="1", **{crash_point.VARIABLE: str(crash_points)}
+    ) as running:
         yield running
 
 

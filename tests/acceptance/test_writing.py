@@ -2,16 +2,16 @@
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.devserver.stack import ONE_OF_EACH, Stack
+from orchestrator.devserver.stack import Stack
 from tests.acceptance.client import Client
 from tests.acceptance.conftest import client_of
+from tests.acceptance.model_stack import asking
 from tests.fake_llm.faults import Fault
 from tests.fake_llm.server import FakeLLM, Scripted
 from tests.waiting import wait_until
@@ -20,31 +20,9 @@ MANUAL = (Path(__file__).parents[2] / "examples" / "manual.md").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[FakeLLM]:
-    """The provider."""
-    with FakeLLM() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def model_stack(fake: FakeLLM) -> Iterator[Stack]:
     """A stack whose only model is the fake one."""
-    environ = {
-        "DATABASE_URL": "",
-        "REDIS_URL": "",
-        "OPENAI_API_KEY": "k",
-        "OPENAI_BASE_URL": fake.openai_url,
-        "LLM_CHAIN": "openai:fake-model",
-        "LOG_LEVEL": "warning",
-        "GRACE_SECONDS": "3",
-        "LEASE_SECONDS": "8",
-        "HEARTBEAT_SECONDS": "1",
-        "RATE_LIMIT": "100000/minute",
-    }
-    with (
-        tempfile.TemporaryDirectory(prefix="octollm-writing-") as folder,
-        Stack(Path(folder), port=0, environ=environ, durable=False, processes=ONE_OF_EACH) as running,
-    ):
+    with asking(fake, LEASE_SECONDS="8", HEARTBEAT_SECONDS="1") as running:
         yield running
 
 
