@@ -269,7 +269,8 @@ def _filed(chance: random.Random, script: str | None) -> Wanted:
 
 def _looped(chance: random.Random) -> Wanted:
     """A task with a step for each item of a list, in order, one over its outputs, and one that is skipped."""
-    numbers = [chance.randint(0, 999) for _ in range(chance.randint(0, 12))]
+    # a wait of 0 s is done at once, and one of more than 300 s is refused
+    numbers = [chance.choice([0, chance.randint(301, 999)]) for _ in range(chance.randint(0, 12))]
     each = {"for_each": ref("find", "/values"), "inputs": {"values": [{"$item": ""}]}}
     again = {"for_each": ref("each", "/items"), "inputs": {"seconds": {"$item": "/values/0"}}}
     steps = [
