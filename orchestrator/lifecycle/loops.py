@@ -19,6 +19,7 @@ from orchestrator.models.errors import InvalidStepInput
 from orchestrator.models.execution_state import StepState
 from orchestrator.models.ids import step_id
 from orchestrator.models.loop import MEMBER, EarlierItem, Part, Spread, item_name
+from orchestrator.models.produced_file import files_in
 from orchestrator.models.step_result import ResultStatus, StepResult
 from orchestrator.models.task_contract import Priority
 from orchestrator.planner.loops import too_many_items
@@ -66,7 +67,7 @@ def save_items(
     conn: Connection, task: LockedTask, claim: Claim, spread: Spread, *, settings: Settings
 ) -> list[Fact]:
     """Insert the rows of a spread's items, with permits; return the event. The caller holds the task's lock."""
-    bindings, source = _bindings(claim), _file_source(claim)
+    bindings, source = _bindings(claim, spread.items), _file_source(claim, spread.items)
     rows = [
         {**_row(task, claim, spread, index, source=source), "bindings": bindings}
         for index in range(len(spread.items))
@@ -83,7 +84,7 @@ def save_items(
 
 def _matched(claim: Claim, items: Sequence[Any], earlier: Iterable[EarlierItem]) -> dict[int, EarlierItem]:
     """Return the earlier item of each index: one with the same value, whose step is the same."""
-    bindings, spec = _bindings(claim), claim.spec
+    bindings, spec = _bindings(claim, items), claim.spec
     inputs = [spec["inputs"], {**spec["inputs"], **(spec.get("repair_inputs") or {})}]
     same = defaultdict[str, list[EarlierItem]](list)
     for one in sorted(earlier, key=lambda one: -one.index):
@@ -101,23 +102,27 @@ def _key(item: Any) -> str:
     return json.dumps(permit.as_read(item), sort_keys=True)
 
 
-def _bindings(claim: Claim) -> dict[str, str]:
+def _bindings(claim: Claim, items: Sequence[Any]) -> dict[str, str]:
     """Return the rows of the steps whose outputs an item reads."""
     spec = claim.spec
     inputs = (spec["inputs"], spec.get("repair_inputs") or {})
     named = {step_of(reference) for one in inputs for _, reference in references_in(one)}
-    named.add(_file_source(claim))
+    named.add(_file_source(claim, items))
     return {name: row for name, row in claim.bindings.items() if name in named}
 
 
-def _file_source(claim: Claim) -> str | None:
-    """Return the step that makes the list if an item stands at a place of a file: the file must be in its output."""
+def _file_source(claim: Claim, items: Sequence[Any]) -> str | None:
+    """Return the step that makes the list if its output must show which files the items may name.
+
+    An item stands at a place of a file, or it holds a file, which the step's output may repeat.
+    """
     spec, source = claim.spec, claim.spec["for_each"]
     if not is_reference(source):
         return None
     schema = ARMS[spec["arm"]].actions[spec["action"]].input_schema
     paths = (path for one in (spec["inputs"], spec.get("repair_inputs") or {}) for path, _ in items_in(one))
     is_file = any(place_of(schemas_at(schema, [*map(str, path)])) != "other" for path in paths)
+    is_file = is_file or any(True for _ in files_in(list(items)))
     return step_of(source) if is_file else None
 
 

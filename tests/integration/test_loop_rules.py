@@ -92,6 +92,20 @@ def test_a_file_can_be_an_item(engineer: Engineer) -> None:
     assert results[1].error is not None
 
 
+def test_an_item_that_is_a_file_may_be_put_out_as_it_is(engineer: Engineer) -> None:
+    with transaction(engineer.engine) as conn:
+        stored = files.put(conn, TENANT, filename="a.txt", media_type="text/plain", content=b"one\n")
+    left = {"name": "a.txt", "artifact_id": stored.sha256, "media_type": "text/plain", "size_bytes": 4}
+    step = each(inputs={"values": [{"$item": ""}]}, source={"$from": "find", "pointer": "/values/list"})
+    task_id = engineer.start(find([]), step)
+    engineer.do(task_id, "find", output={"summary": "found", "values": {"list": [left]}})
+    run(engineer, task_id, "fix[]")
+
+    result: Any = run_step(AttemptContext.of(process_of(engineer), engineer.take(task_id, "fix[0]")))
+
+    assert (result.error, result.output["values"]) == (None, [left])
+
+
 def test_the_end_of_a_task_closes_its_items(engineer: Engineer) -> None:
     task_id = found(engineer, *range(20))
     run(engineer, task_id, "fix[]")
