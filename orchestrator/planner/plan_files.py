@@ -92,10 +92,13 @@ class _NameReader:
         self._names = names
 
     def called(self, value: Any, path: _Path) -> Any:
-        """Return the id of the attachment that a text calls; an id, and anything else, as it is."""
+        """Return the id of the attachment that a text calls; an id, and anything else, as it is.
+
+        A wrong name becomes the reference that it stands for: no other check has anything to say about it.
+        """
         if not isinstance(value, str) or is_file_id(value):
             return value
-        return self._id_of(value, path) or value
+        return self._id_of(value, path) or {FILE: {"name": value}}
 
     def without_names(self, value: Any, path: _Path) -> Any:
         """Return a value with ids in place of {"$file": {"name": ...}} at any depth."""

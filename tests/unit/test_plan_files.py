@@ -55,6 +55,14 @@ def test_a_name_of_none_or_of_several_attachments_is_refused_with_those_that_the
     )
 
 
+@pytest.mark.parametrize("name", ["nothing.csv", {"$file": {"name": "nothing.csv"}}])
+def test_a_wrong_name_is_one_fault(name: Any) -> None:
+    with pytest.raises(InvalidPlan) as found:
+        checked(step("search", {"query": "q", "attachments": [name]}))
+
+    assert [fault["field"] for fault in found.value.details["errors"]] == ["steps.0.inputs.attachments.0"]
+
+
 @pytest.mark.parametrize(
     "inputs",
     [
