@@ -12,7 +12,6 @@ import pytest
 import redis
 from sqlalchemy import Engine, event
 
-from api.streaming.hub import LOST_HINTS_SECONDS
 from orchestrator import memory
 from orchestrator.lifecycle import cancel
 from orchestrator.memory.hints import CHANNEL, Hints
@@ -317,7 +316,6 @@ def test_who_waits_for_the_end_costs_nothing_before_it(
         wait_until(lambda: api.hub.threads()["hints"]["succeeded_at"], 5, "the hub to listen")
         wait_until(lambda: api.hub.streams == 1, 5, "the waiting caller")
         event.listen(Engine, "before_cursor_execute", count)
-        started = time.monotonic()
         try:
             for _ in range(20):
                 event_writer.append(task_id, "step.progress")
@@ -329,11 +327,10 @@ def test_who_waits_for_the_end_costs_nothing_before_it(
             event.remove(Engine, "before_cursor_execute", count)
 
     assert (answers[0][0], json.loads(answers[0][2])["status"]) == (200, "cancelled")
-    # one read of the task, by the caller that was woken; both are read when hints may have been lost
-    checks = int((time.monotonic() - started) / LOST_HINTS_SECONDS)
+    # one read of the task, by the caller that was woken; events are read when hints may have been lost
     assert read["steps_of"] == 1
-    assert read["find_task"] <= 2 + checks
-    assert read["read_after"] <= 1 + checks
+    assert read["find_task"] <= 2
+    assert read["read_after"] <= 1
 
 
 def test_a_stream_that_joins_a_waiting_caller_misses_no_event(
