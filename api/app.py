@@ -22,11 +22,13 @@ from api.routes import (
     approvals,
     arms,
     cancel,
+    console,
     dead_letters,
     docs,
     feedback,
     files,
     recipes,
+    session,
     stream,
     system,
     tasks,
@@ -41,6 +43,7 @@ from orchestrator.settings import Settings
 # a new endpoint's module goes here
 _ROUTES = (
     tokens,
+    session,
     tasks,
     cancel,
     dead_letters,
@@ -79,6 +82,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(route.blueprint)
     websocket.install(app)
     docs.install(app)
+    console.install(app)
     return app
 
 
