@@ -44,12 +44,22 @@ class SessionSchema(ResponseSchema):
     expires_at = Timestamp()
 
 
+_EXAMPLES = {"by key": {"api_key": "octo_live_9mKzT2bWqLx4_"}, "by link": {"code": "the code in the link"}}
 _SIGN_IN = SignInSchema()
 _SESSION = SessionSchema()
 
 
 @blueprint.post("")
-@describes({201: SessionSchema}, 401, 403, 429, 503, body=SignInSchema, audit_action="session.open")
+@describes(
+    {201: SessionSchema},
+    401,
+    403,
+    429,
+    503,
+    body=SignInSchema,
+    examples=_EXAMPLES,
+    audit_action="session.open",
+)
 @public
 def sign_in() -> Response:
     """Open a session: answer with a cookie that the browser sends with each later request of the console.
