@@ -26,6 +26,7 @@ from api.routes import (
     docs,
     feedback,
     files,
+    plans,
     recipes,
     stream,
     system,
@@ -49,6 +50,7 @@ _ROUTES = (
     files,
     arms,
     recipes,
+    plans,
     approvals,
     approval_links,
 )
