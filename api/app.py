@@ -31,6 +31,7 @@ from api.routes import (
     system,
     tasks,
     tokens,
+    waiting,
 )
 from api.streaming import hub, websocket
 from orchestrator.bootstrap import for_api
@@ -42,6 +43,7 @@ from orchestrator.settings import Settings
 _ROUTES = (
     tokens,
     tasks,
+    waiting,
     cancel,
     dead_letters,
     feedback,
