@@ -20,6 +20,7 @@ from api.middleware import (
 from api.routes import (
     approval_links,
     approvals,
+    arm_statistics,
     arms,
     cancel,
     dead_letters,
@@ -50,6 +51,7 @@ _ROUTES = (
     stream,
     files,
     arms,
+    arm_statistics,
     recipes,
     approvals,
     approval_links,
@@ -67,6 +69,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     context.install(app, orchestrator)
     hub.install(app, orchestrator)
+    arm_statistics.install(app)
     if proxies := orchestrator.settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]  # as its manual says
     request_log.install(app)
