@@ -20,6 +20,7 @@ from api.middleware import (
 from api.routes import (
     approval_links,
     approvals,
+    arm_statistics,
     arms,
     cancel,
     dead_letters,
@@ -32,6 +33,7 @@ from api.routes import (
     system,
     tasks,
     tokens,
+    waiting,
 )
 from api.streaming import hub, websocket
 from orchestrator.bootstrap import for_api
@@ -43,12 +45,14 @@ from orchestrator.settings import Settings
 _ROUTES = (
     tokens,
     tasks,
+    waiting,
     cancel,
     dead_letters,
     feedback,
     stream,
     files,
     arms,
+    arm_statistics,
     recipes,
     plans,
     approvals,
@@ -67,6 +71,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     context.install(app, orchestrator)
     hub.install(app, orchestrator)
+    arm_statistics.install(app)
     if proxies := orchestrator.settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]  # as its manual says
     request_log.install(app)

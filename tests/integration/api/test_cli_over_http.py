@@ -50,12 +50,15 @@ def test_a_submitted_task_is_watched_until_its_verdict(
     assert stored["budget"] == stored["budget"] | wanted
     assert octollm("status", task_id) == (
         ExitStatus.OK,
-        f"{task_id} queued: preprocessing, 0%, 0 of 0 steps; waiting for arm planner\n",
+        f"{task_id} queued: preprocessing, 0%, 0 of 0 steps; waiting for arm planner\n"
+        "  The plan waits for arm planner, which no worker serves.\n",
     )
 
     engineer.plan(task_id)
     engineer.do(task_id, "first")
-    assert "processing: execution, 47%, 1 of 2 steps" in octollm("status", task_id)[1]
+    waiting = octollm("status", task_id)[1]
+    assert "processing: execution, 47%, 1 of 2 steps" in waiting
+    assert "  Step second waits for arm executor, which no worker serves.\n" in waiting
     engineer.do(task_id, "second")
     engineer.judge(task_id, verdict(Decision.PASSED))
     status, output = octollm("watch", task_id)
