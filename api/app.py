@@ -20,6 +20,7 @@ from api.middleware import (
 from api.routes import (
     approval_links,
     approvals,
+    arm_statistics,
     arms,
     cancel,
     console,
@@ -27,12 +28,14 @@ from api.routes import (
     docs,
     feedback,
     files,
+    plans,
     recipes,
     session,
     stream,
     system,
     tasks,
     tokens,
+    waiting,
 )
 from api.streaming import hub, websocket
 from orchestrator.bootstrap import for_api
@@ -45,13 +48,16 @@ _ROUTES = (
     tokens,
     session,
     tasks,
+    waiting,
     cancel,
     dead_letters,
     feedback,
     stream,
     files,
     arms,
+    arm_statistics,
     recipes,
+    plans,
     approvals,
     approval_links,
 )
@@ -68,6 +74,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     context.install(app, orchestrator)
     hub.install(app, orchestrator)
+    arm_statistics.install(app)
     if proxies := orchestrator.settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]  # as its manual says
     request_log.install(app)
