@@ -29,7 +29,7 @@ from api.routes import (
     recipes,
     stream,
     system,
-    tasks,
+    task_lists,
     tokens,
 )
 from api.streaming import hub, websocket
@@ -41,7 +41,8 @@ from orchestrator.settings import Settings
 # a new endpoint's module goes here
 _ROUTES = (
     tokens,
-    tasks,
+    # with the views of tasks
+    task_lists,
     cancel,
     dead_letters,
     feedback,
