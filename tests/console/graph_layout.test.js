@@ -27,6 +27,15 @@ function requireApart({ sizes }, { corners }) {
 
 const DIAMOND = shapeOf(4, [[0, 1], [0, 2], [1, 3], [2, 3]]);
 
+test("an arrow that passes above the boxes is inside of the picture", () => {
+  // a fan whose first step also leads to the last one
+  const shape = shapeOf(6, [[0, 1], [0, 2], [0, 3], [1, 4], [2, 4], [3, 4], [0, 4], [4, 5], [0, 5]]);
+
+  const { lines, width, height } = layoutOf(dagre, shape);
+
+  assert.ok(lines.flat().every(([x, y]) => x >= 0 && y >= 0 && x <= width && y <= height));
+});
+
 for (const [name, library] of [["dagre", dagre], ["columns", null]]) {
   test(`with ${name}, a step stands right of those it follows and on no other`, () => {
     const layout = layoutOf(library, DIAMOND);

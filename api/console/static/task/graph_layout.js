@@ -61,18 +61,27 @@ function dagreLayout(dagre, { sizes, edges }) {
   for (const [place, [width, height]] of sizes.entries()) graph.setNode(String(place), { width, height });
   for (const [from, to] of edges) graph.setEdge(String(from), String(to));
   dagre.layout(graph);
-  const corners = sizes.map(([width, height], place) => {
-    const { x, y } = graph.node(String(place));
-    return /** @type {Point} */ ([round(x - width / 2), round(y - height / 2)]);
-  });
-  const lines = edges.map(([from, to]) => {
-    /** @type {{points: {x: number, y: number}[]}} */
-    const { points } = graph.edge(String(from), String(to));
-    const bends = points.slice(1, -1).map(({ x, y }) => /** @type {Point} */ ([round(x), round(y)]));
-    return lineBetween({ corners, sizes, from, to, bends });
-  });
+  /** @type {{x: number, y: number}[][]} */
+  const bends = edges.map(([from, to]) => graph.edge(String(from), String(to)).points.slice(1, -1));
+  // dagre's own measure leaves out arrows that pass above and below the boxes
+  const heights = bends.flat().map(({ y }) => y);
   const { width, height } = graph.graph();
-  return { corners, lines, width: round(width), height: round(height) };
+  const top = MARGIN - Math.min(MARGIN, ...heights);
+  const corners = sizes.map(([boxWidth, boxHeight], place) => {
+    const { x, y } = graph.node(String(place));
+    return /** @type {Point} */ ([round(x - boxWidth / 2), round(y + top - boxHeight / 2)]);
+  });
+  const lines = edges.map(([from, to], place) =>
+    lineBetween({
+      corners,
+      sizes,
+      from,
+      to,
+      bends: (bends[place] ?? []).map(({ x, y }) => /** @type {Point} */ ([round(x), round(y + top)])),
+    }),
+  );
+  const bottom = Math.max(height, ...heights.map((y) => y + MARGIN));
+  return { corners, lines, width: round(width), height: round(top + bottom) };
 }
 
 /**

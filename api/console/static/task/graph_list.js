@@ -16,7 +16,7 @@ const PAGE = 100;
 /** @param {{caption: string, boxes: Box[], edges: readonly Edge[], onSelect: (step: string) => void}} props */
 export function GraphList({ caption, boxes, edges, onSelect }) {
   const [shown, setShown] = useState(PAGE);
-  const head = ["step", "arm", "state", "", "after"].map((name) => html`<${HeadCell}>${name}<//>`);
+  const head = ["step", "arm", "state", "so far", "after"].map((name) => html`<${HeadCell}>${name}<//>`);
   return html`<div class="graph-list">
     <${Table} caption=${caption} head=${head}>
       ${boxes.slice(0, shown).map((box) => html`<${Row} key=${box.name} box=${box} edges=${edges} onSelect=${onSelect} />`)}

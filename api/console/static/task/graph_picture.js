@@ -123,7 +123,7 @@ function kept(known, parts, props, drawing) {
 function arrowsOf({ drawn, layout, critical, chosen }) {
   const isCritical = drawn.nodes.map((node) => node.names.some((name) => critical.has(name)));
   return html`<defs>
-      <marker id="graph-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">
+      <marker id="graph-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">
         <path d="M0 0L8 4L0 8z" />
       </marker>
     </defs>
