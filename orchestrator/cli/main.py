@@ -23,7 +23,7 @@ _COMMANDS = {
     "result": ("inspection", "Print the result of a task and nothing else."),
     "events": ("inspection", "Print the events of a task, one a line."),
     "trace": ("inspection", "Print every decision about a task."),
-    "graph": ("graph", "Print the steps of a task or of a plan as a picture: Mermaid or DOT."),
+    "graph": ("graph", "Print the steps of a task, a plan or a recipe as a picture: Mermaid, DOT or SVG."),
     "upload": ("tasks:upload_files", "Upload files and print their ids, to attach them by id."),
     "cancel": ("tasks", "Stop a task."),
     "retry": ("retry", "Run a task that has ended again, as a new one that reuses finished steps."),
