@@ -18,6 +18,7 @@ _REPEATED = ("Not met: ", "not checked: ")
 _COLOURS = {True: "green", False: "red", None: "yellow"}
 _CHECKERS = {"rule": "by rule", "llm": "by model", "not_checked": "not checked"}
 _EVIDENCE_WIDTH = 200
+_MAX_SENTENCES = 20
 
 Line = tuple[str, str | None]
 
@@ -100,6 +101,18 @@ def lines_of_task(
     for item in spending:
         yield f"  {_spent(item)}", "dim"
     yield _closing(task), "dim"
+
+
+def lines_of_waiting(waiting: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what each open step waits for, at most _MAX_SENTENCES of them, and how a person decides."""
+    # the first sentence is about the whole task
+    said = waiting["sentences"][1:]
+    for sentence in said[:_MAX_SENTENCES]:
+        decide = f" See and decide: octollm approvals {sentence['approval_id']}"
+        yield shortened(sentence["text"]) + (decide if sentence["approval_id"] else "")
+    left_out = len(said) - _MAX_SENTENCES + waiting["left_out"]
+    if left_out > 0:
+        yield f"and {count_of(left_out, 'more open row')}"
 
 
 def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:
