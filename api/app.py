@@ -20,17 +20,23 @@ from api.middleware import (
 from api.routes import (
     approval_links,
     approvals,
+    arm_statistics,
     arms,
     cancel,
+    console,
     dead_letters,
     docs,
     feedback,
     files,
+    plans,
     recipes,
+    session,
+    steps,
     stream,
     system,
     tasks,
     tokens,
+    waiting,
 )
 from api.streaming import hub, websocket
 from orchestrator.bootstrap import for_api
@@ -41,14 +47,19 @@ from orchestrator.settings import Settings
 # a new endpoint's module goes here
 _ROUTES = (
     tokens,
+    session,
     tasks,
+    waiting,
     cancel,
     dead_letters,
     feedback,
+    steps,
     stream,
     files,
     arms,
+    arm_statistics,
     recipes,
+    plans,
     approvals,
     approval_links,
 )
@@ -65,6 +76,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     context.install(app, orchestrator)
     hub.install(app, orchestrator)
+    arm_statistics.install(app)
     if proxies := orchestrator.settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]  # as its manual says
     request_log.install(app)
@@ -79,6 +91,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(route.blueprint)
     websocket.install(app)
     docs.install(app)
+    console.install(app)
     return app
 
 
