@@ -20,17 +20,23 @@ from api.middleware import (
 from api.routes import (
     approval_links,
     approvals,
+    arm_statistics,
     arms,
     cancel,
+    console,
     dead_letters,
     docs,
     feedback,
     files,
+    plans,
     recipes,
+    session,
+    steps,
     stream,
     system,
     task_lists,
     tokens,
+    waiting,
 )
 from api.streaming import hub, websocket
 from orchestrator.bootstrap import for_api
@@ -41,15 +47,20 @@ from orchestrator.settings import Settings
 # a new endpoint's module goes here
 _ROUTES = (
     tokens,
+    session,
     # with the views of tasks
     task_lists,
+    waiting,
     cancel,
     dead_letters,
     feedback,
+    steps,
     stream,
     files,
     arms,
+    arm_statistics,
     recipes,
+    plans,
     approvals,
     approval_links,
 )
@@ -66,6 +77,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     context.install(app, orchestrator)
     hub.install(app, orchestrator)
+    arm_statistics.install(app)
     if proxies := orchestrator.settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]  # as its manual says
     request_log.install(app)
@@ -80,6 +92,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(route.blueprint)
     websocket.install(app)
     docs.install(app)
+    console.install(app)
     return app
 
 

@@ -43,7 +43,7 @@ class TaskListQuerySchema(Schema):
     tasks of each status the other filters leave.
     """
 
-    status = CommaList([status.value for status in TaskStatus], load_default=())
+    status = CommaList([status.value for status in TaskStatus], load_default=None)
     goal = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
     arm = fields.String(load_default=None, validate=validate.Length(1, MAX_ARM_CHARACTERS))
     recipe = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
@@ -134,7 +134,7 @@ def index(principal: Principal) -> Response:
 
 def _filter(query: dict[str, Any]) -> TaskFilter:
     return TaskFilter(
-        statuses=query["status"],
+        statuses=query["status"] or (),
         goal=query["goal"],
         arm=canonical_arm(query["arm"]) if query["arm"] else None,
         recipe=query["recipe"],

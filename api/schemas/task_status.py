@@ -150,11 +150,12 @@ class StatusSchema(ResponseSchema):
     """A task: its progress, its result, and its steps; `retry_of` is the task that it repeats.
 
     `waiting_for` names arms with queued steps that no worker serves now, `approvals` what a person is asked; `message`
-    says the same in words.
+    says the same in words. `event_seq` is the number of the task's last event: the steps are as they were after it.
     """
 
     task_id = task_id_field()
     status = status_field()
+    event_seq = fields.Integer()
     phase = _phase_field()
     goal = fields.String()
     priority = _priority_field()
@@ -193,6 +194,7 @@ def task_status(
     return _STATUS.to_json(
         {
             **_summary(task),
+            "event_seq": task.event_seq,
             "progress": progress,
             "waiting_for": waits.arms,
             "approvals": waits.approvals,

@@ -92,7 +92,8 @@ class StepRecord:
     """The latest row of a step; `reused_from` is the task that did the work, if it was another.
 
     A step that is not `is_planned` is one of an earlier plan, which the task's present plan does not have. `items`
-    counts the items of a for_each by their state.
+    counts the items of a for_each by their state. `event_seq` is the number of the task's last event when the row was
+    read.
     """
 
     id: str
@@ -110,6 +111,7 @@ class StepRecord:
     reused_from: str | None
     is_planned: bool = True
     items: dict[str, int] | None = None
+    event_seq: int = 0
 
 
 @dataclass(frozen=True)

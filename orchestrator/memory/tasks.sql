@@ -79,7 +79,8 @@ FROM (
 -- name: steps_of
 -- Read the latest row of every step, in the plan's order. A reused result is read from its own row. A task that was
 -- planned again has rows of steps that its plan no longer has. Before the task has a plan these are the steps that
--- began early. Of a step with for_each the items are counted by state.
+-- began early. Of a step with for_each the items are counted by state. Each row has the number of the task's last
+-- event, of the same snapshot.
 SELECT latest.*, CASE
     WHEN t.round <= 1 THEN true
     ELSE EXISTS (
@@ -96,7 +97,7 @@ END AS is_planned, (
         GROUP BY i.state
     ) counted
     WHERE latest.spec ->> 'part' = 'gather'
-) AS items
+) AS items, t.event_seq
 FROM tasks t, (
     SELECT DISTINCT ON (s.name)
         s.id, s.round, s.name, s.arm, s.state, s.attempt, s.failures, s.spec, coalesce(s.result, origin.result),

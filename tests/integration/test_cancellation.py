@@ -31,8 +31,8 @@ def working(
     """Hold the lease of a step of a new task."""
     task_id = engineer.start(wait_step("a"))
     claim = engineer.take(task_id, "a", lease_seconds=NEVER)
-    listener.ensure_listening()
     with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
+        listener.ensure_listening()
         yield task_id, token
 
 
@@ -69,6 +69,26 @@ def test_an_end_announced_before_the_subscription_is_found_on_subscribing(
         CancellationListener(redis_url, leases).ensure_listening()
 
         assert token.wait(5.0)
+
+
+def test_an_end_announced_between_the_claim_and_the_attempt_stops_it(
+    engineer: Engineer, leases: Leases, redis_url: str
+) -> None:
+    others = listeners(redis_url)
+    listener = CancellationListener(redis_url, leases)
+    with working(engineer, leases, listener) as (earlier, earlier_token):
+        wait_until(lambda: listeners(redis_url) > others, 5, "a subscription")
+        task_id = engineer.start(wait_step("a"))
+        claim = engineer.take(task_id, "a", lease_seconds=NEVER)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=task_id)
+        cancel.cancel(engineer.engine, tenant=TENANT, task_id=earlier)
+        hints = Hints(redis_url)
+        for ended in (task_id, earlier):
+            hints.stop(ended)
+        assert earlier_token.wait(5.0), "the hints came in this order, so both have arrived"
+
+        with leases.hold(claim, deadline=time.monotonic() + NEVER) as token:
+            assert token.is_set()
 
 
 def test_it_listens_again_after_the_connection_was_lost(

@@ -4,10 +4,11 @@ import threading
 
 import pytest
 from celery.exceptions import Ignore
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from orchestrator import bootstrap
 from orchestrator.chord.database import statement
+from orchestrator.lifecycle import cancel
 from orchestrator.memory import pools, steps
 from orchestrator.memory.claims import Turn, delay_queued, next_in_turn
 from orchestrator.memory.claims import claim as claim_row
@@ -229,6 +230,34 @@ def test_a_claim_refused_for_another_reason_passes_no_turn_on(engineer: Engineer
 
     assert turn_of(engineer, first, "a") is None
     assert turn_of(engineer, second, "a") is None
+
+
+@pytest.mark.usefixtures("pool")
+def test_a_step_starts_when_its_tenant_s_others_end_just_after_the_refusal(
+    engineer: Engineer, our_settings: Settings
+) -> None:
+    """The tenant's step is cancelled between the refused claim and the question whose turn it is."""
+    first, second = crowd(engineer, 2)
+    engineer.submit(wait_step("a"), tenant=OTHER)
+    engineer.take(first, "a", max_running=NO_LIMIT)
+    worker = bootstrap.WorkerProcess(
+        our_settings, engineer.engine, Hints(our_settings.redis_url), make_app(lambda: our_settings), "me"
+    )
+    statements: list[str] = []
+
+    def end_the_others(_conn: object, _cursor: object, text: str, *_: object) -> None:
+        statements.append(text)
+        if "WITH RECURSIVE mine" in text and sum("WITH RECURSIVE mine" in sent for sent in statements) == 1:
+            cancel.cancel(engineer.engine, tenant=TENANT, task_id=first)
+
+    event.listen(engineer.engine, "before_cursor_execute", end_the_others)
+    try:
+        claim = claims.claim_in_turn(worker, engineer.row(second, "a")["id"])
+    finally:
+        event.remove(engineer.engine, "before_cursor_execute", end_the_others)
+
+    assert (claim.task_id, claim.attempt) == (second, 1)
+    assert engineer.row(first, "a")["state"] == "cancelled"
 
 
 @pytest.mark.usefixtures("pool")

@@ -50,19 +50,22 @@ def claim_in_turn(process: WorkerProcess, step_id: str) -> Claim:
         claim = _claim(process, step_id, **limits)
         if isinstance(claim, Claim):
             return claim
-        turn = _next_in_turn(process, step_id, **limits) if claim is Refusal.NOT_IN_TURN else None
-        if turn is None:
+        if claim is Refusal.CLOSED:
             log.info("claim.refused", step_id=step_id)
             raise Ignore()
-        if turn.message is not None or time.monotonic() >= until:
+        # None: since the refusal, the tenant's steps have ended or the row was taken; the next claim tells which
+        turn = _next_in_turn(process, step_id, **limits)
+        message = turn.message if turn else None
+        if message is not None or time.monotonic() >= until:
             break
-        time.sleep(_POLL_SECONDS)
+        if turn is not None:
+            time.sleep(_POLL_SECONDS)
     with statement(process.engine) as conn:
-        delay = _PUT_OFF_SECONDS if turn.message else _PUT_OFF_ALONE_SECONDS
+        delay = _PUT_OFF_SECONDS if message else _PUT_OFF_ALONE_SECONDS
         claims.delay_queued(conn, step_id, delay_seconds=delay)
-    if turn.message is not None:
-        canvas.publish(process.app, [replace(turn.message, priority=Priority.CRITICAL.broker_priority)])
-    log.info("claim.put_off", step_id=step_id, next_step_id=turn.message.id if turn.message else None)
+    if message is not None:
+        canvas.publish(process.app, [replace(message, priority=Priority.CRITICAL.broker_priority)])
+    log.info("claim.put_off", step_id=step_id, next_step_id=message.id if message else None)
     raise Ignore()
 
 

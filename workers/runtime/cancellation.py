@@ -1,16 +1,12 @@
 """Listens for tasks that ended elsewhere, so that their attempts in this process stop at once."""
 
 import redis
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.connections.redis_client import open_subscriber
 from orchestrator.memory.hints import STOP_CHANNEL
 from orchestrator.observability import metric
 from orchestrator.process.loop import Loop, Pace
 from workers.runtime.heartbeat import Leases
-
-log = structlog.get_logger(__name__)
 
 _MAX_PAUSE_SECONDS = 1.0
 _RECEIVE_TIMEOUT_SECONDS = 5.0
@@ -51,11 +47,5 @@ class CancellationListener:
                 if message is None or message["type"] not in {"subscribe", "message"}:
                     continue
                 # hints sent before the subscription was confirmed were missed
-                if message["type"] == "subscribe" or self._leases.has_task(message["data"].decode()):
-                    self._renew_leases()
-
-    def _renew_leases(self) -> None:
-        try:
-            self._leases.beat()
-        except SQLAlchemyError as error:
-            log.warning("interrupts.database_away", error=type(error).__name__)
+                if message["type"] == "subscribe" or self._leases.hear_end(message["data"].decode()):
+                    self._leases.beat_now()

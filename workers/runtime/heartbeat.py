@@ -19,6 +19,8 @@ from workers.arms.base import CancelToken
 
 log = structlog.get_logger(__name__)
 
+_MAX_HINTS = 1_000
+
 
 @dataclass(frozen=True)
 class _Lease:
@@ -38,7 +40,10 @@ class Leases:
     def __init__(self, engine: Engine, *, lease_seconds: float, heartbeat_seconds: float) -> None:
         self._engine = engine
         self._lease_seconds = lease_seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._held: dict[str, _Lease] = {}
+        # tasks that ended lately, as hints said, and when
+        self._ended: dict[str, float] = {}
         self._lock = threading.Lock()
         self._loop = Loop(
             "leases",
@@ -57,7 +62,10 @@ class Leases:
         token = CancelToken(deadline)
         with self._lock:
             self._held[claim.id] = _Lease(claim.task_id, claim.attempt, deadline, token)
+            may_have_ended = claim.task_id in self._ended
         self._loop.start()
+        if may_have_ended:
+            self.beat_now()
         try:
             yield token
         finally:
@@ -79,9 +87,27 @@ class Leases:
             log.warning("lease.lost", step_id=step_id, attempt=live[step_id])
             held[step_id].token.set()
 
-    def has_task(self, task_id: str) -> bool:
-        """Return whether an attempt at a step of this task runs here."""
+    def beat_now(self) -> None:
+        """Renew the leases before the next heartbeat, which does it if the database is away now."""
+        try:
+            self.beat()
+        except SQLAlchemyError as error:
+            log.warning("interrupts.database_away", error=type(error).__name__)
+
+    def hear_end(self, task_id: str) -> bool:
+        """Return whether an attempt at a step of this task runs here, after a hint that the task ended.
+
+        The hint is kept for a heartbeat's time: an attempt that was claimed before the end may begin after it.
+        """
+        now = time.monotonic()
         with self._lock:
+            self._ended.pop(task_id, None)
+            self._ended[task_id] = now
+            while (
+                len(self._ended) > _MAX_HINTS
+                or now - next(iter(self._ended.values())) > self._heartbeat_seconds
+            ):
+                del self._ended[next(iter(self._ended))]
             return any(lease.task_id == task_id for lease in self._held.values())
 
     def drop(self) -> None:

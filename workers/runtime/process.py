@@ -110,8 +110,9 @@ class Worker:
 
         Announces the start of a step that does not end soon.
         """
-        self.cancellations.ensure_listening()
         with self.leases.hold(claim, deadline=deadline) as token, self.announcer.watch(claim):
+            # after the lease is known: the first subscription renews it once
+            self.cancellations.ensure_listening()
             yield token
 
     def give_back(self, claim: Claim) -> None:
