@@ -34,7 +34,7 @@ from api.routes import (
     steps,
     stream,
     system,
-    tasks,
+    task_lists,
     tokens,
     waiting,
 )
@@ -48,7 +48,8 @@ from orchestrator.settings import Settings
 _ROUTES = (
     tokens,
     session,
-    tasks,
+    # with the views of tasks
+    task_lists,
     waiting,
     cancel,
     dead_letters,
