@@ -21,6 +21,7 @@ from api.routes import (
     approval_links,
     approvals,
     arms,
+    budget,
     cancel,
     dead_letters,
     docs,
@@ -42,6 +43,7 @@ from orchestrator.settings import Settings
 _ROUTES = (
     tokens,
     tasks,
+    budget,
     cancel,
     dead_letters,
     feedback,
