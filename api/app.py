@@ -20,18 +20,24 @@ from api.middleware import (
 from api.routes import (
     approval_links,
     approvals,
+    arm_statistics,
     arms,
     budget,
     cancel,
+    console,
     dead_letters,
     docs,
     feedback,
     files,
+    plans,
     recipes,
+    session,
+    steps,
     stream,
     system,
     tasks,
     tokens,
+    waiting,
 )
 from api.streaming import hub, websocket
 from orchestrator.bootstrap import for_api
@@ -42,15 +48,20 @@ from orchestrator.settings import Settings
 # a new endpoint's module goes here
 _ROUTES = (
     tokens,
+    session,
     tasks,
     budget,
+    waiting,
     cancel,
     dead_letters,
     feedback,
+    steps,
     stream,
     files,
     arms,
+    arm_statistics,
     recipes,
+    plans,
     approvals,
     approval_links,
 )
@@ -67,6 +78,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     context.install(app, orchestrator)
     hub.install(app, orchestrator)
+    arm_statistics.install(app)
     if proxies := orchestrator.settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies)  # type: ignore[method-assign]  # as its manual says
     request_log.install(app)
@@ -81,6 +93,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(route.blueprint)
     websocket.install(app)
     docs.install(app)
+    console.install(app)
     return app
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 from marshmallow import ValidationError, fields, validate, validates_schema
+from sqlalchemy import Connection
 
 from api.middleware import audit, body, context
 from api.middleware.auth import authorize, requires
@@ -21,6 +22,7 @@ from orchestrator.memory.tenancy import tenant_statement
 from orchestrator.models.arm_capability import ARMS, ArmCapability, canonical_arm
 from orchestrator.models.task_contract import MAX_CONTEXT_BYTES
 from orchestrator.registry.registration import MAX_MANIFEST_BYTES, MEMBERS
+from orchestrator.settings import Settings
 
 # a lower rate is more than one bad plan explains; fewer attempts prove nothing
 _DEGRADED_SUCCESS_RATE = 0.5
@@ -136,14 +138,20 @@ _HEARTBEAT = HeartbeatSchema()
 def index(principal: Principal) -> Response:
     """List the arms that the caller's tenant may use, with its declarations; all but people, who have no workers."""
     orchestrator = context.orchestrator()
-    # released client libraries refuse a list with an arm that they do not know
-    arms = [arm for arm in ARMS.values() if arm.has_workers and arm.tenant in (None, principal.tenant)]
     with statement(orchestrator.engine) as conn:
-        if EgressRules.for_arms(orchestrator.settings).allows_any:
-            registered = registered_arms.offered(conn, principal.tenant)
-            arms += [arm.capability() for arm in registered if arm.arm_id not in list(ARMS)]
+        arms = known_arms(conn, orchestrator.settings, principal.tenant)
         found = pools.arm_statistics(conn, arms=arms, tenant=principal.tenant)
     return jsonify(arms=[describe(arm, found[arm.arm_id]) for arm in arms])
+
+
+def known_arms(conn: Connection, settings: Settings, tenant: str) -> list[ArmCapability]:
+    """Return the arms that a tenant may use and that have workers, its registered ones last."""
+    # released client libraries refuse a list with an arm that they do not know
+    arms = [arm for arm in ARMS.values() if arm.has_workers and arm.tenant in (None, tenant)]
+    if EgressRules.for_arms(settings).allows_any:
+        registered = registered_arms.offered(conn, tenant)
+        arms += [arm.capability() for arm in registered if arm.arm_id not in list(ARMS)]
+    return arms
 
 
 @blueprint.post("/arms/register")

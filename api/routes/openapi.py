@@ -26,6 +26,8 @@ _PATH_SCHEMAS = {
     "artifact_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "arm_id": {"type": "string", "pattern": f"^{ARM_ID.pattern}$"},
     "approval_id": {"type": "string", "pattern": "^appr_[a-zA-Z0-9]{16}$"},
+    # a step, an item of one (fix[3]), $plan or $judge
+    "step_id": {"type": "string", "minLength": 1},
     "link": {"type": "string", "pattern": "^[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+$"},
 }
 _SECURITY = {
@@ -70,9 +72,9 @@ def _own_shape(field: marshmallow_fields.Field[Any], **_: Any) -> dict[str, Any]
 
 
 def routes(app: Flask) -> Iterator[tuple[Rule, str, Callable[..., Any]]]:
-    """Yield (rule, method, view) of every endpoint, without the aliases under /v1 of endpoints at the root."""
+    """Yield (rule, method, view) of every endpoint, without the console's files and the aliases under /v1."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        if rule.websocket or rule.endpoint.startswith("v1"):
+        if rule.websocket or rule.endpoint.startswith(("v1", "console.")):
             continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield rule, method, app.view_functions[rule.endpoint]

@@ -18,6 +18,7 @@ _REPEATED = ("Not met: ", "not checked: ")
 _COLOURS = {True: "green", False: "red", None: "yellow"}
 _CHECKERS = {"rule": "by rule", "llm": "by model", "not_checked": "not checked"}
 _EVIDENCE_WIDTH = 200
+_MAX_SENTENCES = 20
 
 Line = tuple[str, str | None]
 
@@ -57,7 +58,7 @@ def read_decisions(client: ApiClient, task_id: str) -> Decisions:
     """Return the verdict and the calls to models in the task's trace."""
     after, verdict, models = 0, None, []
     while True:
-        page = client.get(f"/v1/tasks/{task_id}/trace?after={after}")
+        page = client.get(f"/v1/tasks/{task_id}/trace?results=false&after={after}")
         for decision in page["decisions"]:
             if decision["kind"] == "verdict":
                 verdict = decision["data"]
@@ -100,6 +101,18 @@ def lines_of_task(
     for item in spending:
         yield f"  {_spent(item)}", "dim"
     yield _closing(task), "dim"
+
+
+def lines_of_waiting(waiting: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what each open step waits for, at most _MAX_SENTENCES of them, and how a person decides."""
+    # the first sentence is about the whole task
+    said = waiting["sentences"][1:]
+    for sentence in said[:_MAX_SENTENCES]:
+        decide = f" See and decide: octollm approvals {sentence['approval_id']}"
+        yield shortened(sentence["text"]) + (decide if sentence["approval_id"] else "")
+    left_out = len(said) - _MAX_SENTENCES + waiting["left_out"]
+    if left_out > 0:
+        yield f"and {count_of(left_out, 'more open row')}"
 
 
 def lines_of_verdict(verdict: Mapping[str, Any]) -> Iterator[Line]:

@@ -16,7 +16,7 @@ from orchestrator.cli.client import ApiClient, ServerOptions, open_client
 from orchestrator.cli.exit_status import EXIT_STATUSES, ExitStatus, status_of_task
 from orchestrator.cli.inspection import write_files
 from orchestrator.cli.output import json_text, printable
-from orchestrator.cli.task_report import print_report, read_decisions
+from orchestrator.cli.task_report import lines_of_waiting, print_report, read_decisions
 from orchestrator.cli.watch import choose_display, follow
 from orchestrator.models.task_contract import CACHE_MODES, MAX_REPLANS
 from orchestrator.rules.plain_yaml import decode_yaml
@@ -150,7 +150,7 @@ def watch(access: ServerOptions, /, task_id: str, as_json: bool) -> int:
 @_AS_JSON
 @click.pass_obj
 def status(access: ServerOptions, /, task_id: str, as_json: bool) -> int:
-    """Print the status of TASK; after its end print the result, and exit with the status of its end."""
+    """Print the status of TASK and what it waits for; after its end the result. The exit status is that of its end."""
     client = open_client(access)
     task = client.get(f"/v1/tasks/{task_id}")
     if as_json:
@@ -162,10 +162,8 @@ def status(access: ServerOptions, /, task_id: str, as_json: bool) -> int:
             f"{progress['completed_steps']} of {progress['total_steps']} steps"
             + (f"; {printable(task['message'])}" if task.get("message") else "")
         )
-        for asked in task.get("approvals") or ():
-            click.echo(
-                f"  {printable(asked['ask'])} See and decide: octollm approvals {asked['approval_id']}"
-            )
+        for line in lines_of_waiting(client.get(f"/v1/tasks/{task_id}/waiting")):
+            click.echo(f"  {printable(line)}")
     else:
         print_report(task, read_decisions(client, task_id))
     return status_of_task(task)
@@ -181,20 +179,6 @@ def cancel(access: ServerOptions, /, task_id: str, reason: str, as_json: bool) -
     body = {"reason": reason} if reason else None
     task = open_client(access).post(f"/v1/tasks/{task_id}/cancel", body)
     click.echo(json_text(task) if as_json else f"{task_id} {task['status']}")
-
-
-@click.command(epilog=EXIT_STATUSES)
-@click.argument("task_id", metavar="TASK")
-@click.option(
-    "--from", "from_step", metavar="STEP", help="Run STEP again, and every step that depends on it."
-)
-@_AS_JSON
-@click.pass_obj
-def retry(access: ServerOptions, /, task_id: str, from_step: str | None, as_json: bool) -> None:
-    """Run TASK, which has ended, again as a new task that reuses finished steps; print the new task's id."""
-    body = {"from_step": from_step} if from_step else None
-    accepted = open_client(access).post(f"/v1/tasks/{task_id}/retry", body)
-    click.echo(json_text(accepted) if as_json else accepted["task_id"])
 
 
 @click.command("upload")
@@ -234,6 +218,12 @@ def read_plan(path: Path) -> Any:
     """Return the plan in a JSON or YAML file, {"steps": [...]} or a list of steps, as {"steps": [...]}."""
     plan = _decode_plan(_read(path, "--plan"), f"--plan {path}")
     return {"steps": plan} if isinstance(plan, list) else plan
+
+
+def read_plan_text(path: Path) -> tuple[str, Any]:
+    """Return the text of a JSON or YAML file, and its value. Raises BadParameter."""
+    text = _read(path, "FILE")
+    return text, _decode_plan(text, str(path))
 
 
 def read_context(path: Path) -> Any:

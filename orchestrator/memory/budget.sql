@@ -154,3 +154,11 @@ SELECT coalesce(sum(spent_tokens), 0)::bigint AS settled_tokens,
         THEN coalesce(sum(reserved_cost) FILTER (WHERE settled_at IS NULL), 0) END AS reserved_cost
 FROM ledger
 WHERE task_id = %(task_id)s;
+
+-- name: spent_by_row
+-- Sum what the settled calls of rows used, by row; a row without calls is left out. A cost is null if one is not known.
+SELECT step_id, sum(spent_tokens)::bigint AS tokens,
+    CASE WHEN bool_and(spent_cost IS NOT NULL) THEN sum(spent_cost) END AS cost
+FROM ledger
+WHERE step_id = ANY(%(ids)s) AND settled_at IS NOT NULL
+GROUP BY step_id;

@@ -60,8 +60,9 @@ END
         "verdict",
         "end",
     }
-    assert "    s1 --> s2" in read("task.mmd")
-    assert "    s1 -> s2;" in read("plan.dot")
+    assert '    s1 -->|"/seconds"| s2' in read("task.mmd")
+    assert '    s1["✓ first<br/>executor.wait<br/>done"]' in read("task.mmd")
+    assert '    s1 -> s2 [label="/seconds"];' in read("plan.dot")
     assert len(read("upload.txt").split()[0]) == 64
     assert read("wrote.txt") == "wrote files/parcels.json\n"
     assert json.loads(read("files/parcels.json")) == [{"town": "Ulm", "parcels": 3}]

@@ -184,6 +184,7 @@ def _values(engineer: Engineer, task_id: str) -> dict[str, Any]:
         "limit": 200,
         "max_reports": 1000,
         "days": 30,
+        "minutes": 60,
         "round": 1,
         "number": 1,
         "attempt": 1,

@@ -312,11 +312,13 @@ def test_who_waits_for_the_end_costs_nothing_before_it(
     with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
         heard.subscribe(CHANNEL)
         heard.get_message(timeout=5)
-        waiter.start()
-        wait_until(lambda: api.hub.threads()["hints"]["succeeded_at"], 5, "the hub to listen")
-        wait_until(lambda: api.hub.streams == 1, 5, "the waiting caller")
         event.listen(Engine, "before_cursor_execute", count)
         try:
+            waiter.start()
+            wait_until(lambda: api.hub.threads()["hints"]["succeeded_at"], 5, "the hub to listen")
+            # as the request began, and once it was subscribed
+            wait_until(lambda: read["find_task"] == 2, 5, "the waiting caller")
+            read.clear()
             for _ in range(20):
                 event_writer.append(task_id, "step.progress")
                 wait_until(lambda: heard.get_message(timeout=0.1), 5, "the hint")

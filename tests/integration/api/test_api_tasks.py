@@ -168,6 +168,8 @@ def test_a_trace_has_the_decisions_in_order_and_in_pages(call: Caller, engineer:
     assert {"plan", "route", "attempt", "verdict", "end"} <= set(kinds)
     assert first["decisions"] + rest["decisions"] == trace["decisions"]
     assert trace["steps"][0]["result"]["status"] == "done"
+    brief = call("GET", f"/v1/tasks/{task_id}/trace?results=false").json
+    assert brief == {**trace, "steps": [{**step, "result": None} for step in trace["steps"]]}
 
 
 def test_tasks_are_listed_newest_first_in_pages(call: Caller) -> None:
