@@ -68,7 +68,7 @@ export function criticalPath(state, now) {
     node = before(state, node);
   }
   legs.reverse();
-  return { legs, total: legs.length > 0 ? legs[legs.length - 1].to - legs[0].from : 0, isOpen: state.endedAt === null };
+  return { legs, total: (legs.at(-1)?.to ?? 0) - (legs[0]?.from ?? 0), isOpen: state.endedAt === null };
 }
 
 /**
@@ -195,15 +195,17 @@ function before(state, { row, round: number, kind }) {
 }
 
 /**
- * @param {import("./reduce.js").Round} round
+ * @param {import("./reduce.js").Round|undefined} round
  * @param {{row: StepState, kind: Node["kind"]}} node a judge, a step, or the list of a step with for_each
  * @returns {Node[]} the rows of its round that it had to wait for
  */
 function sourcesOf(round, { row, kind }) {
-  const steps = kind === "judge" ? Object.values(round.steps) : row.dependsOn.map((name) => round.steps[name]);
-  return steps
-    .filter((source) => source?.round === round.number)
-    .map((source) => ({ row: source, round: round.number, kind: "step" }));
+  if (round === undefined) return [];
+  const names = kind === "judge" ? Object.keys(round.steps) : row.dependsOn;
+  return names.flatMap((name) => {
+    const source = round.steps[name];
+    return source?.round === round.number ? [{ row: source, round: round.number, kind: "step" }] : [];
+  });
 }
 
 /**

@@ -43,7 +43,8 @@ export function barsOf(row, { asked = [], since = null, heldAt = row.heldAt, unt
   const bars = [];
   let from = heldAt ?? row.queuedAt ?? row.attempts[0]?.queuedAt ?? row.waitingAt;
   let waits = firstTurns(row, { since, heldAt });
-  if (waits.length > 0) from = Math.min(from ?? waits[0].at, waits[0].at);
+  const firstWait = waits[0]?.at ?? null;
+  if (firstWait !== null) from = Math.min(from ?? firstWait, firstWait);
   for (const attempt of row.attempts) {
     const startedAt = attempt.startedAt ?? attempt.queuedAt ?? from ?? attempt.endedAt;
     if (startedAt === null) continue;
@@ -151,6 +152,6 @@ function barOf(attempt, segments, { outcome, error = null, worker = null }) {
  * @returns {Bar}
  */
 function withBounds(bar) {
-  if (bar.segments.length === 0) return bar;
-  return { ...bar, from: bar.segments[0].from, to: bar.segments[bar.segments.length - 1].to };
+  const [first, last] = [bar.segments[0], bar.segments.at(-1)];
+  return first && last ? { ...bar, from: first.from, to: last.to } : bar;
 }

@@ -35,7 +35,7 @@ export function ticksOf(scale, origin) {
     for (let number = first; number <= last; number++) {
       const time = origin + number * step;
       const x = xOf(scale, time);
-      if (ticks.length === 0 || x - ticks[ticks.length - 1].x >= LEAST_PIXELS - 1) {
+      if (x - (ticks.at(-1)?.x ?? -Infinity) >= LEAST_PIXELS - 1) {
         ticks.push({ x, time, label: offsetLabel(number * step, step) });
       }
     }

@@ -103,7 +103,7 @@ export function stretchesOf(spans, { from, to }) {
   let running = 0;
   return moments.slice(0, -1).map((moment, index) => {
     running += changes.get(moment) ?? 0;
-    return { from: moment, to: moments[index + 1], isIdle: running === 0 };
+    return { from: moment, to: moments[index + 1] ?? to, isIdle: running === 0 };
   });
 }
 
@@ -164,8 +164,8 @@ function pieceAt(scale, reaches) {
   let high = scale.pieces.length - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (reaches(scale.pieces[middle])) high = middle;
+    if (reaches(/** @type {Piece} */ (scale.pieces[middle]))) high = middle;
     else low = middle + 1;
   }
-  return scale.pieces[low];
+  return /** @type {Piece} */ (scale.pieces[low]);
 }

@@ -23,6 +23,8 @@ export const ROW_PIXELS = 24;
 const TOP = 3;
 const BAR_PIXELS = 14;
 const PATH_TOP = 19;
+/** The height of the strip that tells where items wait. */
+const STRIP_PIXELS = 4;
 const LEAST_PIXELS = 2;
 const GLYPH_PIXELS = 16;
 
@@ -131,22 +133,30 @@ export function CriticalLine({ legs, chart }) {
 }
 
 /**
- * How many items of a step run and wait at each time: an area each.
- * @param {{levels: {at: number, running: number, waiting: number}[], chart: Chart}} props
+ * How many items of a step run at each time, as an area; below it a strip where items wait.
+ * @param {{levels: import("./timeline_rows.js").ItemLevel[], chart: Chart}} props
  */
 export function Density({ levels, chart }) {
-  const most = Math.max(1, ...levels.map((level) => level.running + level.waiting));
-  const height = ROW_PIXELS - 6;
-  const area = (/** @type {(level: {running: number, waiting: number}) => number} */ count) => {
-    const base = TOP + height;
-    const parts = levels.map((level) => `H${xOf(chart.scale, level.at).toFixed(1)}V${(base - (count(level) / most) * height).toFixed(1)}`);
-    const first = levels[0] ? xOf(chart.scale, levels[0].at) : 0;
-    return `M${first.toFixed(1)} ${base}${parts.join("")}V${base}Z`;
-  };
+  const most = levels.reduce((peak, level) => Math.max(peak, level.running), 1);
+  const height = BAR_PIXELS - STRIP_PIXELS;
+  const running = steps(levels, chart, (level) => TOP + height * (1 - level.running / most));
+  const waiting = steps(levels, chart, (level) => TOP + BAR_PIXELS - (level.waiting > 0 ? STRIP_PIXELS : 0));
   return html`
     <g class="tl-density" aria-hidden="true">
-      <path class="tl-waiting" fill="url(#tl-queue)" d=${area((level) => level.running + level.waiting)} />
-      <path class="tl-running" d=${area((level) => level.running)} />
+      <path fill="url(#tl-queue)" d=${`${waiting}V${TOP + BAR_PIXELS}Z`} />
+      <path class="tl-running" d=${`${running}V${TOP + height}Z`} />
     </g>
   `;
+}
+
+/**
+ * @param {readonly import("./timeline_rows.js").ItemLevel[]} levels
+ * @param {Chart} chart
+ * @param {(level: import("./timeline_rows.js").ItemLevel) => number} y
+ * @returns {string} a path of steps, without its end
+ */
+function steps(levels, chart, y) {
+  const parts = levels.map((level) => `H${xOf(chart.scale, level.at).toFixed(1)}V${y(level).toFixed(1)}`);
+  const [first, last] = [levels[0], levels.at(-1)];
+  return first && last ? `M${xOf(chart.scale, first.at).toFixed(1)} ${y(last).toFixed(1)}${parts.join("")}` : "M0 0";
 }

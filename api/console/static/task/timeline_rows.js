@@ -23,6 +23,8 @@ import { barsOf } from "./segments.js";
  * @property {TimelineRow[]} items of a step with for_each
  * @property {boolean} hasFailed an attempt failed
  *
+ * @typedef {{at: number, running: number, waiting: number}} ItemLevel how many items run and wait from a moment on
+ *
  * @typedef {object} Filter
  * @property {number|null} [round] only this round
  * @property {number|"last"|null} [attempt] only this attempt of each row
@@ -91,7 +93,7 @@ export function allBars(rows) {
  * Return how many items run and wait after each moment at which that changes, the earliest first.
  * @param {readonly TimelineRow[]} items
  * @param {number} now
- * @returns {{at: number, running: number, waiting: number}[]}
+ * @returns {ItemLevel[]}
  */
 export function densityOf(items, now) {
   /** @type {Map<number, {running: number, waiting: number}>} */
