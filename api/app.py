@@ -35,7 +35,7 @@ from api.routes import (
     steps,
     stream,
     system,
-    tasks,
+    task_lists,
     tokens,
     waiting,
 )
@@ -49,7 +49,8 @@ from orchestrator.settings import Settings
 _ROUTES = (
     tokens,
     session,
-    tasks,
+    # with the views of tasks
+    task_lists,
     budget,
     waiting,
     cancel,

@@ -94,9 +94,10 @@ def planned_round(
         earlier=_earlier_loops(plan, reuse),
     )
     graph = [
-        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on}
+        {"step": step.id, "arm": layout.routes[step.id].arm, "depends_on": step.depends_on,
+         **({"for_each": True} if step.for_each is not None else {})}
         for step in plan.steps
-    ]
+    ]  # fmt: skip
     became = early.to_record()
     decisions: dict[str, Mapping[str, Any]] = {
         "plan": plan.to_record() | ({"early": became} if became else {}),

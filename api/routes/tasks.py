@@ -1,4 +1,4 @@
-"""The endpoints of /v1/tasks: submit, retry, read, list and trace tasks."""
+"""The endpoints of /v1/tasks: submit, retry, read and trace tasks."""
 
 import threading
 import time
@@ -12,17 +12,15 @@ from api.middleware import audit, body, cache_control, context
 from api.middleware.auth import authorize, requires
 from api.middleware.idempotency import read_key, submit_once
 from api.middleware.task_access import find_task, read_status
-from api.routes.task_contract import EXAMPLES, MAX_ARM_CHARACTERS, TaskRequestSchema, read_contract
-from api.schemas.fields import Timestamp, UtcDateTime
+from api.routes.task_contract import EXAMPLES, TaskRequestSchema, read_contract
+from api.schemas.fields import Timestamp
 from api.schemas.operation import describes
-from api.schemas.requests import MAX_PAGE, RequestSchema, read
+from api.schemas.requests import RequestSchema, read
 from api.schemas.responses import ResponseSchema, status_field, task_id_field
 from api.schemas.retry_preview import RetryPreviewSchema, preview_reply
 from api.schemas.task_status import (
     CacheReplySchema,
     StatusSchema,
-    TaskSummarySchema,
-    task_summary,
 )
 from api.schemas.trace import TraceQuerySchema, TraceSchema, trace_reply
 from api.streaming.admission import AccessRecheck
@@ -31,20 +29,17 @@ from orchestrator.auth.credential import Principal
 from orchestrator.lifecycle import retry_preview
 from orchestrator.lifecycle.submission import Submitted
 from orchestrator.memory import events, tasks
-from orchestrator.memory.tasks import TaskFilter, TaskRecord
+from orchestrator.memory.tasks import TaskRecord
 from orchestrator.memory.tenancy import tenant_statement
-from orchestrator.models.arm_capability import canonical_arm
 from orchestrator.models.caller import Caller
 from orchestrator.models.errors import BlockedByPolicy, TenantLimit, Unavailable
 from orchestrator.models.execution_state import TaskStatus
-from orchestrator.models.ids import is_task_id
 from orchestrator.models.task_contract import Contract, Priority
 from orchestrator.observability import log, metric
 from orchestrator.safety import screening
 
 MAX_WAIT_SECONDS = 30
 MAX_STEP_ID_CHARACTERS = 64
-MAX_SOUGHT_CHARACTERS = 200
 _MESSAGES = {
     "hit": "The task is completed by an earlier result.",
     "coalesced": "The same task is already running; it will provide the result.",
@@ -80,26 +75,6 @@ class StatusQuerySchema(Schema):
     wait = fields.Integer(load_default=0, validate=validate.Range(0, MAX_WAIT_SECONDS))
 
 
-def _require_cursor(cursor: str) -> None:
-    if not is_task_id(cursor):
-        raise ValidationError("Not a cursor of this list.")
-
-
-class TaskListQuerySchema(Schema):
-    """Which tasks to list; the cursor is the previous page's `next_cursor`.
-
-    `goal` is a part of the goal, `arm` did a step, `recipe` made the plan.
-    """
-
-    status = fields.Enum(TaskStatus, by_value=True, load_default=None)
-    since = UtcDateTime(format="iso", load_default=None)
-    goal = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
-    arm = fields.String(load_default=None, validate=validate.Length(1, MAX_ARM_CHARACTERS))
-    recipe = fields.String(load_default=None, validate=validate.Length(1, MAX_SOUGHT_CHARACTERS))
-    limit = fields.Integer(load_default=20, validate=validate.Range(1, MAX_PAGE))
-    cursor = fields.String(load_default=None, validate=_require_cursor)
-
-
 class AcceptedSchema(ResponseSchema):
     """The reply to a submission; `redacted` counts the texts that were replaced, by kind."""
 
@@ -113,17 +88,9 @@ class AcceptedSchema(ResponseSchema):
     links = fields.Dict(keys=fields.String(), values=fields.String())
 
 
-class TaskPageSchema(ResponseSchema):
-    """A page of the tenant's tasks, newest first; request the next page with cursor = `next_cursor`."""
-
-    tasks = fields.List(fields.Nested(TaskSummarySchema))
-    next_cursor = fields.String(allow_none=True)
-
-
 _RETRIED = {"application/json": {"schema": {"anyOf": [AcceptedSchema, RetryPreviewSchema]}}}
 _RETRY = RetryRequestSchema()
 _STATUS_QUERY = StatusQuerySchema(unknown=EXCLUDE)
-_TASK_LIST_QUERY = TaskListQuerySchema(unknown=EXCLUDE)
 _TRACE_QUERY = TraceQuerySchema(unknown=EXCLUDE)
 _ACCEPTED = AcceptedSchema()
 
@@ -217,27 +184,6 @@ def show(principal: Principal, task_id: str) -> Response:
     if query["wait"]:
         return _long_poll(principal, task, seconds=query["wait"])
     return _status_response(task)
-
-
-@blueprint.get("")
-@describes({200: TaskPageSchema}, query=TaskListQuerySchema)
-@requires("task:read")
-def index(principal: Principal) -> Response:
-    """List the tenant's tasks, newest first, in pages; a filtered page may be short though others follow it."""
-    query = read(_TASK_LIST_QUERY, request.args)
-    status, arm = query["status"], query["arm"]
-    wanted = TaskFilter(
-        status=status.value if status else None,
-        since=query["since"],
-        goal=query["goal"],
-        arm=canonical_arm(arm) if arm else None,
-        recipe=query["recipe"],
-    )
-    with tenant_statement(context.orchestrator().engine, principal.tenant) as conn:
-        found, next_cursor = tasks.list_tasks(
-            conn, principal.tenant, wanted=wanted, limit=query["limit"], before=query["cursor"]
-        )
-    return jsonify({"tasks": [task_summary(task) for task in found], "next_cursor": next_cursor})
 
 
 @blueprint.get("/<task_id>/trace")
