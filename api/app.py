@@ -23,11 +23,14 @@ from api.routes import (
     arm_statistics,
     arms,
     cancel,
+    console,
     dead_letters,
     docs,
     feedback,
     files,
+    plans,
     recipes,
+    session,
     stream,
     system,
     tasks,
@@ -43,6 +46,7 @@ from orchestrator.settings import Settings
 # a new endpoint's module goes here
 _ROUTES = (
     tokens,
+    session,
     tasks,
     waiting,
     cancel,
@@ -53,6 +57,7 @@ _ROUTES = (
     arms,
     arm_statistics,
     recipes,
+    plans,
     approvals,
     approval_links,
 )
@@ -84,6 +89,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(route.blueprint)
     websocket.install(app)
     docs.install(app)
+    console.install(app)
     return app
 
 

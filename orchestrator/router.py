@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.models.plan import Offer, PlanStep
+from orchestrator.memory.pools import ArmStatistics
+from orchestrator.models.arm_capability import ARMS
+from orchestrator.models.plan import Offer, Plan, PlanStep
 
 # OctoLLM's weights were 0.4 for matching capabilities and 0.3, 0.2, 0.1 for these; whoever passes the filter matches
 _SUCCESS, _AVAILABILITY, _COST, _SPEED = 0.5, 0.3, 0.1, 0.1
@@ -39,6 +41,31 @@ class Route:
     score: float
     reason: str
     scores: dict[str, dict[str, float | str]] = field(default_factory=dict)
+
+
+def arms_of(plan: Plan) -> set[str]:
+    """Return the arms that can do a step of the plan."""
+    return {offer.arm for step in plan.steps for offer in step.candidates()}
+
+
+def route_all(plan: Plan, statistics: Mapping[str, ArmStatistics]) -> dict[str, Route]:
+    """Return the route of each step, by the statistics of the plan's arms; an arm without any is unavailable."""
+    router = Router({arm: _state(arm, statistics[arm]) for arm in arms_of(plan) if arm in statistics})
+    return {step.id: router.route(step) for step in plan.steps}
+
+
+def _state(arm: str, found: ArmStatistics) -> ArmState:
+    is_idle = ARMS[arm].has_workers and found.workers == 0
+    return ArmState(
+        arm,
+        ARMS[arm].cost_tier,
+        unavailable=found.outage or ("no live worker" if is_idle else None),
+        successes=found.successes,
+        attempts=found.attempts,
+        load=found.busy + found.queued,
+        slots=found.concurrency,
+        latency_ms=found.average_latency_ms,
+    )
 
 
 class Router:

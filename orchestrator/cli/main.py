@@ -24,6 +24,7 @@ _COMMANDS = {
     "events": ("inspection", "Print the events of a task, one a line."),
     "trace": ("inspection", "Print every decision about a task."),
     "graph": ("graph", "Print the steps of a task, a plan or a recipe as a picture: Mermaid, DOT or SVG."),
+    "check-plan": ("plan_check", "Say what is wrong with the plan or contract in a file; run nothing."),
     "upload": ("tasks:upload_files", "Upload files and print their ids, to attach them by id."),
     "cancel": ("tasks", "Stop a task."),
     "retry": ("tasks", "Run a task that has ended again, as a new one that reuses finished steps."),

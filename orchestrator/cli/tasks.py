@@ -234,6 +234,12 @@ def read_plan(path: Path) -> Any:
     return {"steps": plan} if isinstance(plan, list) else plan
 
 
+def read_plan_text(path: Path) -> tuple[str, Any]:
+    """Return the text of a JSON or YAML file, and its value. Raises BadParameter."""
+    text = _read(path, "FILE")
+    return text, _decode_plan(text, str(path))
+
+
 def read_context(path: Path) -> Any:
     """Return the content of a context file: an object if it is a JSON object, else its text."""
     text = _read(path, "--context")

@@ -17,6 +17,7 @@ from orchestrator.models.caller import Caller
 from orchestrator.models.errors import IdempotencyConflict, InvalidInput, Unavailable
 from orchestrator.models.execution_state import PLAN_STEP, TaskStatus
 from orchestrator.models.ids import TaskId, new_task_id, step_id
+from orchestrator.models.plan import Plan
 from orchestrator.models.task_contract import Attachment, Contract
 from orchestrator.planner.check import check_plan
 from orchestrator.planner.plan_files import plan_with_ids
@@ -59,23 +60,20 @@ def submit(
     IdempotencyConflict when the key belongs to another body.
     """
     plan = None
-    attachments = _attachments(engine, caller.tenant, contract.attachments) if contract.attachments else []
+    attachments = find_attachments(engine, caller.tenant, contract.attachments)
     if contract.plan is not None:
         plan = check_plan(contract.plan, tenant=caller.tenant, attachments=attachments, contract=contract)
         if attachments:
             contract = replace(contract, plan=plan_with_ids(contract.plan, plan.steps))
     if contract.callback_url is not None:
-        _require_callback(contract.callback_url, settings)
+        require_callback(contract.callback_url, settings)
     task_id = new_task_id()
     task = NewTask(task_id, caller, contract)
     submission_cache = SubmissionCache(cache, task, plan=plan)
     accepted = submission_cache.serve(lambda: tenant_statement(engine, caller.tenant))
     if accepted is None:
-        # the planner would choose the same recipe: refuse now what it could not plan
-        if contract.recipe is not None:
-            plan_by_name(contract, attachments, tenant=caller.tenant)
-        elif contract.plan is None and not settings.models:
-            plan_by_recipe(contract, attachments, tenant=caller.tenant)
+        if contract.plan is None:
+            plan_without_model(contract, attachments, settings=settings, tenant=caller.tenant)
         require_room()
         with tenant_statement(engine, caller.tenant) as conn:
             accepted = submission_cache.follow_or_run(conn, redispatch_seconds=settings.redispatch_seconds)
@@ -140,7 +138,22 @@ def plan_message(task_id: TaskId, contract: Contract) -> StepMessage:
     )
 
 
-def _attachments(engine: Engine, tenant: str, ids: Sequence[str]) -> list[Attachment]:
+def plan_without_model(
+    contract: Contract, attachments: Sequence[Attachment], *, settings: Settings, tenant: str
+) -> Plan | None:
+    """Return the recipe's plan of a task without a plan of its own; None if a model plans it.
+
+    The planner would choose the same recipe. Raises InvalidInput, InvalidPlan or Unplannable.
+    """
+    if contract.recipe is not None:
+        return plan_by_name(contract, attachments, tenant=tenant)
+    return None if settings.models else plan_by_recipe(contract, attachments, tenant=tenant)
+
+
+def find_attachments(engine: Engine, tenant: str, ids: Sequence[str]) -> list[Attachment]:
+    """Return the tenant's files with these ids. Raises InvalidInput for an unknown one."""
+    if not ids:
+        return []
     with tenant_statement(engine, tenant) as conn:
         found = [
             Attachment(item.sha256, item.filename, item.media_type, item.size_bytes)
@@ -155,7 +168,8 @@ def _attachments(engine: Engine, tenant: str, ids: Sequence[str]) -> list[Attach
     return found
 
 
-def _require_callback(url: str, settings: Settings) -> None:
+def require_callback(url: str, settings: Settings) -> None:
+    """Raise InvalidInput for a callback URL that the settings do not allow."""
     rules = EgressRules.for_webhooks(settings)
     if not rules.allows_any:
         raise InvalidInput.at(

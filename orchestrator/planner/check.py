@@ -6,6 +6,7 @@ from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from orchestrator.models.arm_capability import find_action
 from orchestrator.models.errors import InvalidPlan
 from orchestrator.models.plan import MAX_STEPS, Plan, PlanStep
 from orchestrator.models.task_contract import EFFECTS, Attachment, Budget, Contract
@@ -94,7 +95,7 @@ def check_plan(
         faults.add("steps", "this is the plan whose result was rejected: change it")
     if contract and not faults.found:
         paid = limits.paid(steps) if limits else frozenset()
-        for message in _shortfalls(steps, contract.budget, ground, paid=paid, is_ours=is_ours):
+        for message in _shortfalls(steps, contract.budget, paid=paid, is_ours=is_ours):
             faults.add("steps", message)
     if faults.found:
         first = "{field}: {message}".format(**faults.found[0])
@@ -219,7 +220,8 @@ def _check_graph(read: Sequence[PlanStep | None], faults: PlanFaults) -> None:
         if step is None:
             continue
         if places[step.id] != f"steps.{index}":
-            faults.add(f"steps.{index}.id", f"{step.id!r} is already the id of {places[step.id]}")
+            earlier, _ = faults.sent_place(places[step.id])
+            faults.add(f"steps.{index}.id", f"{step.id!r} is already the id of {earlier}")
         for member, name in _names_used(step):
             if name not in places:
                 faults.add(f"steps.{index}.{member}", f"there is no step {name[:64]!r}")
@@ -280,21 +282,16 @@ def _offered_surely(step: PlanStep, ground: StepGround) -> set[str]:
 def _shortfalls(
     steps: Sequence[PlanStep],
     budget: Budget,
-    ground: StepGround,
     *,
     paid: frozenset[str],
     is_ours: bool,
 ) -> Iterator[str]:
     """Yield a message for each budget that the steps' estimates exceed; the graph has no cycle.
 
-    Seconds are those of the longest path. A step without a token estimate counts the fewest tokens that its action
-    needs in a plan of ours, and none in a client's plan. Those that are `paid` cost nothing.
+    Seconds are those of the longest path. Those that are `paid` cost nothing.
     """
     steps = [replace(step, estimate=dict(_NOTHING)) if step.id in paid else step for step in steps]
-    tokens = sum(
-        step.estimate.get("tokens", ground.action_of(step.preferred).least_tokens if is_ours else 0)
-        for step in steps
-    )
+    tokens = tokens_estimated(steps, is_ours=is_ours)
     dollars = sum(Decimal(str(step.estimate.get("dollars", 0))) for step in steps)
     for name, needed, limit in (
         ("max_tokens", tokens, budget.max_tokens),
@@ -303,6 +300,19 @@ def _shortfalls(
     ):
         if needed > limit:
             yield f"the steps take about {needed:,}, and {name} is {limit:,}"
+
+
+def tokens_estimated(steps: Sequence[PlanStep], *, is_ours: bool) -> float:
+    """Return the tokens that the steps take of the budget.
+
+    A step without an estimate counts the fewest tokens that its action needs in a plan of ours, and none in a client's.
+    """
+    return sum(step.estimate.get("tokens", _least_tokens(step) if is_ours else 0) for step in steps)
+
+
+def _least_tokens(step: PlanStep) -> int:
+    action = find_action(step.preferred)
+    return action.least_tokens if action else 0
 
 
 def _longest_seconds(steps: Sequence[PlanStep]) -> float:

@@ -56,16 +56,33 @@ _MEMBER_KEYWORDS = frozenset(
 
 @dataclass
 class PlanFaults:
-    """The faults of a plan: the first MAX_FAULTS fields and messages, and the count of all."""
+    """The faults of a plan: the first MAX_FAULTS fields and messages, and the count of all.
+
+    `origins` say of each step in which place of the plan it was sent, and its id if a recipe brought it: (index, id).
+    Without them the steps are the ones that were sent.
+    """
 
     found: list[dict[str, str]] = field(default_factory=list)
     count: int = 0
+    origins: Sequence[tuple[int, str | None]] = ()
 
     def add(self, place: str, message: str) -> None:
-        """Add a fault; `place` is a dotted path in the plan."""
+        """Add a fault; `place` is a dotted path in the plan, whose steps are numbered as they are read."""
         self.count += 1
         if len(self.found) < MAX_FAULTS:
-            self.found.append({"field": _cut(place, 200), "message": _cut(message, 500)})
+            sent, inside = self.sent_place(place)
+            self.found.append({"field": _cut(sent, 200), "message": _cut(inside + message, 500)})
+
+    def sent_place(self, place: str) -> tuple[str, str]:
+        """Return where a place was sent and, if a recipe brought its step, a beginning of a message that names it."""
+        first, _, rest = place.partition(".")
+        number, _, member = rest.partition(".")
+        if first != "steps" or not number.isdigit() or int(number) >= len(self.origins):
+            return place, ""
+        index, name = self.origins[int(number)]
+        if name is None:
+            return ".".join(filter(None, ["steps", str(index), member])), ""
+        return f"steps.{index}", f"step {name!r} of the recipe: {f'{member}: ' if member else ''}"
 
     def add_all(self, found: Iterable[tuple[str, str]], place: str) -> None:
         """Add faults (dotted path, message) of what stands at `place`."""

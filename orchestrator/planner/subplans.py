@@ -22,11 +22,19 @@ _MEMBERS = frozenset({"id", _PLAN, "with", "depends_on", "description"})
 def expand(items: Sequence[Any], faults: PlanFaults, *, goal: str = "") -> list[Any]:
     """Return the steps of a plan as they were sent, with each sub-plan replaced, at most MAX_STEPS and one more.
 
-    `goal` is the task's, for recipes that use it. A sub-plan that can't be replaced is left out with a fault.
+    `goal` is the task's, for recipes that use it. A sub-plan that can't be replaced is left out with a fault. Later
+    faults name the places of the steps that were sent.
     """
     if not any(_is_subplan(item) for item in items):
         return list(items)
-    return _Expansion(faults, goal).steps(items)
+    expansion, steps = _Expansion(faults, goal), list[Any]()
+    origins: list[tuple[int, str | None]] = []
+    for index, item in enumerate(items):
+        found = expansion.steps([item], place=f"steps.{index}")
+        steps += found
+        origins += [(index, str(step.get("id"))[:64] if _is_subplan(item) else None) for step in found]
+    faults.origins = origins
+    return steps
 
 
 def _is_subplan(item: Any) -> bool:
@@ -41,13 +49,13 @@ class _Expansion:
         self._goal = goal
         self._room = MAX_STEPS + 1
 
-    def steps(self, items: Sequence[Any], *, place: str = "", depth: int = 0) -> list[Any]:
+    def steps(self, items: Sequence[Any], *, place: str, depth: int = 0) -> list[Any]:
         found: list[Any] = []
-        for index, item in enumerate(items):
+        for item in items:
             if self._room <= 0:
                 break
             if _is_subplan(item):
-                found += self._expanded(item, place or f"steps.{index}", depth)
+                found += self._expanded(item, place, depth)
             else:
                 self._room -= 1
                 found.append(item)
@@ -85,7 +93,7 @@ class _Expansion:
                 }
             ],
         }
-        return [*self.steps(begun, place=place, depth=depth + 1), *self.steps([collected])]
+        return [*self.steps(begun, place=place, depth=depth + 1), *self.steps([collected], place=place)]
 
     def _recipe(self, item: Mapping[str, Any], place: str, depth: int) -> Recipe | None:
         """Return the recipe that a step names, or None after adding what is wrong with the step."""

@@ -23,3 +23,33 @@ def follow(document: Any, pointer: str) -> Any:
         else:
             raise LookupError(f"there is nothing at {pointer!r}")
     return node
+
+
+def locate(document: Any, dotted: str) -> tuple[str, str]:
+    """Return the pointer to what a dotted path names in `document`, and the part of the path that is not there.
+
+    A member whose name has dots is found. The pointer leads to the deepest place of the path that exists.
+    """
+    node, pointer, rest = document, "", dotted
+    while rest:
+        found = _member(node, rest)
+        if found is None:
+            break
+        name, node, rest = found
+        pointer += "/" + name.replace("~", "~0").replace("/", "~1")
+    return pointer, rest
+
+
+def _member(node: Any, path: str) -> tuple[str, Any, str] | None:
+    """Return the name and the value of the member that a dotted path begins with, and the rest of the path."""
+    parts = path.split(".")
+    if isinstance(node, list):
+        name = parts[0]
+        if not _INDEX.fullmatch(name) or int(name) >= len(node):
+            return None
+        return name, node[int(name)], ".".join(parts[1:])
+    for size in range(len(parts), 0, -1):
+        name = ".".join(parts[:size])
+        if isinstance(node, dict) and name in node:
+            return name, node[name], ".".join(parts[size:])
+    return None

@@ -95,6 +95,27 @@ def test_what_is_wrong_with_a_sub_plan_is_told(step: dict[str, Any], field: str,
     assert told in faults({"id": "a", **step})[field]
 
 
+def test_a_fault_names_the_step_that_was_sent_also_behind_a_sub_plan() -> None:
+    found = faults(
+        {"id": "todos", "plan": "find-todos"},
+        {"id": "late", "arm": "executor", "action": "wait", "inputs": {"seconds": "x"}},
+        {"id": "todos", "arm": "executor", "action": "wait", "inputs": {"seconds": 1}},
+        {"id": "B", "arm": "executor", "action": "wait", "inputs": {"seconds": 1}},
+    )
+
+    assert set(found) == {"steps.1.inputs.seconds", "steps.2.id", "steps.3.id"}
+    assert found["steps.2.id"] == "'todos' is already the id of steps.0"
+
+
+def test_a_fault_of_a_recipe_s_step_names_the_sub_plan_and_the_step() -> None:
+    found = faults(
+        NUMBERS,
+        {"id": "lines", "plan": "find-lines", "with": {"pattern": {"$from": "nobody"}}},
+    )
+
+    assert "step 'lines-find' of the recipe: depends_on: there is no step 'nobody'" in found["steps.1"]
+
+
 def nested(monkeypatch: pytest.MonkeyPatch, *steps: dict[str, Any]) -> None:
     """Add a recipe `nested` with these steps."""
     made = recipe_of({"recipe": "nested", "version": "1", "description": "d", "steps": list(steps)}, "test")

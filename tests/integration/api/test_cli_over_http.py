@@ -310,3 +310,28 @@ def test_a_command_waits_while_its_key_is_rate_limited(settings: Settings) -> No
     thread.join()
 
     assert len({answer["task_id"] for answer in answers}) == 4
+
+
+def test_a_plan_in_a_file_is_checked_without_a_task(
+    octollm: Octollm, engineer: Engineer, tmp_path: Path
+) -> None:
+    good, bad, contract = tmp_path / "good.json", tmp_path / "bad.yaml", tmp_path / "contract.json"
+    good.write_text(json.dumps({"steps": _PLAN}))
+    bad.write_text("steps:\n  - id: a\n    arm: executor\n    action: fly\n    inputs: {}\n")
+    contract.write_text(json.dumps({"plan": _PLAN, "budget": {"max_tokens": "x"}}, indent=1))
+    before = engineer.ask("SELECT count(*) FROM tasks")
+
+    status, output = octollm("check-plan", str(good))
+    assert status == ExitStatus.OK
+    assert output.splitlines() == [
+        "first: executor.wait",
+        "second: executor.wait after first",
+        "No fault. 2 steps, 0 tokens.",
+    ]
+    status, output = octollm("check-plan", str(bad))
+    assert status == ExitStatus.FAILED
+    assert output.startswith(f"{bad}:4: /steps/0/action: must be one of")
+    status, output = octollm("check-plan", str(contract), "--json")
+    assert status == ExitStatus.FAILED
+    assert json.loads(output)["faults"] == [{"path": "/budget/max_tokens", "message": "Not a valid integer."}]
+    assert engineer.ask("SELECT count(*) FROM tasks") == before
