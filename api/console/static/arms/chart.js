@@ -2,7 +2,7 @@
 import { theme } from "../theme.js";
 import { html, uPlot, useEffect, useRef, useState } from "../vendor.js";
 import { columnsOf, decimal, spoken } from "./arm_series.js";
-import { duration } from "../format.js";
+import { clock, duration } from "../format.js";
 
 const HEIGHT = 160;
 const DASHES = [[], [6, 3]];
@@ -90,7 +90,11 @@ function optionsOf(width, lines, unit) {
     cursor: { drag: { x: false, y: false } },
     scales: { y: { range: (/** @type {unknown} */ _, /** @type {number} */ __, /** @type {number} */ most) => [0, Math.max(most, 1) * 1.1] } },
     axes: [
-      { ...axis, space: 60 },
+      {
+        ...axis,
+        space: 50,
+        values: (/** @type {unknown} */ _, /** @type {number[]} */ ticks) => ticks.map((tick) => clock(tick * 1000).slice(11, 16)),
+      },
       {
         ...axis,
         size: 64,
@@ -105,8 +109,8 @@ function optionsOf(width, lines, unit) {
         stroke: token(line.colour),
         width: 2,
         dash: DASHES[index],
-        points: { show: false },
-        spanGaps: unit === "ms",
+        // a minute without neighbours is no line
+        points: { show: unit === "ms", size: 5 },
       })),
     ],
   };

@@ -107,7 +107,7 @@ function ArmTable({ arms, query, minutes }) {
 function ArmRow({ arm, isChosen }) {
   const [tone, glyph] = TONES[arm.status] ?? ["idle", "•"];
   const problem = problemOf(arm);
-  return html`<tr class=${arm.is_unserved ? "arm-unserved" : null}>
+  return html`<tr class=${`arm-row${arm.is_unserved ? " arm-unserved" : ""}`}>
     <th scope="row">
       <button type="button" class="quiet" aria-expanded=${isChosen} onClick=${() => setQuery({ arm: isChosen ? null : arm.arm_id })} title=${arm.name}>
         ${arm.arm_id}
