@@ -12,12 +12,14 @@ const SHOWN_CHARACTERS = 4000;
  */
 export function Proposal({ approval }) {
   const { proposal } = approval;
-  const isSaid = (/** @type {string} */ name) => approval.kind === "question" && (name === "question" || name === "schema");
-  const entries = Object.entries(proposal.inputs).filter(([name]) => !isSaid(name));
+  const isQuestion = approval.kind === "question";
+  const entries = Object.entries(proposal.inputs).filter(
+    ([name, value]) => !isQuestion || !(name === "schema" || (name === "question" && value === approval.ask)),
+  );
   return html`<dl class="proposal">
     <div><dt>runs</dt><dd class="mono">${proposal.arm}.${proposal.action}</dd></div>
     ${entries.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd><${Value} value=${value} /></dd></div>`)}
-    ${!entries.length && approval.kind !== "question" && html`<div><dt>inputs</dt><dd class="quiet">none</dd></div>`}
+    ${!entries.length && !isQuestion && html`<div><dt>inputs</dt><dd class="quiet">none</dd></div>`}
     ${proposal.effect != null && html`<div><dt>effect</dt><dd><${Value} value=${proposal.effect} /></dd></div>`}
   </dl>`;
 }
