@@ -74,7 +74,7 @@ function fieldOf(name, schema, value, isRequired) {
  * @returns {Field["kind"]}
  */
 function kindOf(schema, value, isEnum) {
-  if (isEnum) return value === undefined || indexIn(schema.enum, value) >= 0 ? "enum" : "json";
+  if (isEnum) return value === undefined || placeIn(schema.enum, value) >= 0 ? "enum" : "json";
   const fits = (/** @type {string} */ type) => value === undefined || typeof value === type;
   if (schema.type === "boolean" && fits("boolean")) return "boolean";
   if ((schema.type === "number" || schema.type === "integer") && fits("number")) return "number";
@@ -103,7 +103,7 @@ export function draftOf(fields, value) {
 /** @param {Field} field @param {unknown} value */
 function textOf(field, value) {
   if (value === undefined) return "";
-  if (field.kind === "enum") return String(indexIn(field.options, value));
+  if (field.kind === "enum") return String(placeIn(field.options, value));
   if (field.kind === "text" || field.kind === "long" || field.kind === "number" || field.kind === "boolean") return String(value);
   return JSON.stringify(value, null, 2);
 }
@@ -206,7 +206,7 @@ export function own(texts, name) {
 }
 
 /** @param {unknown[]} options @param {unknown} value */
-function indexIn(options, value) {
+function placeIn(options, value) {
   const text = JSON.stringify(value);
   return options.findIndex((one) => JSON.stringify(one) === text);
 }

@@ -57,7 +57,7 @@ export function ValueForm({ title, schema, value, submitName, isBusy, errors, on
   const all = { ...refused, ...faults };
   return html`<form class="value-form" onSubmit=${submit} aria-label=${title}>
     ${isJson
-      ? html`<${JsonField} title=${title} text=${json} fault=${own(all, "")} onText=${(/** @type {string} */ text) => change("", text)} />`
+      ? html`<${JsonField} title=${title} text=${json} fault=${own(all, "")} onEdit=${(/** @type {string} */ text) => change("", text)} />`
       : fields?.map(
           (field) => html`<${FieldInput}
             key=${field.name}
@@ -65,7 +65,7 @@ export function ValueForm({ title, schema, value, submitName, isBusy, errors, on
             title=${field.name || title}
             text=${own(draft, field.name)}
             fault=${own(all, field.name)}
-            onText=${(/** @type {string} */ text) => change(field.name, text)}
+            onEdit=${(/** @type {string} */ text) => change(field.name, text)}
           />`,
         )}
     ${!isJson && fields?.[0]?.name !== "" && own(all, "") && html`<p class="fault" role="alert">${own(all, "")}</p>`}
@@ -77,8 +77,8 @@ export function ValueForm({ title, schema, value, submitName, isBusy, errors, on
   </form>`;
 }
 
-/** @param {{title: string, text: string, fault: string, onText: (text: string) => void}} props */
-function JsonField({ title, text, fault, onText }) {
+/** @param {{title: string, text: string, fault: string, onEdit: (text: string) => void}} props */
+function JsonField({ title, text, fault, onEdit }) {
   const id = useId();
   return html`<div class="value-field">
     <label for=${id}>${title} <span class="hint">as JSON</span></label>
@@ -90,21 +90,21 @@ function JsonField({ title, text, fault, onText }) {
       aria-invalid=${Boolean(fault)}
       aria-describedby=${`${id}-fault`}
       value=${text}
-      onInput=${(/** @type {any} */ event) => onText(event.currentTarget.value)}
+      onInput=${(/** @type {any} */ event) => onEdit(event.currentTarget.value)}
     ></textarea>
     <p class="fault" id=${`${id}-fault`} role="alert">${fault}</p>
   </div>`;
 }
 
-/** @param {{field: Field, title: string, text: string, fault: string, onText: (text: string) => void}} props */
-function FieldInput({ field, title, text, fault, onText }) {
+/** @param {{field: Field, title: string, text: string, fault: string, onEdit: (text: string) => void}} props */
+function FieldInput({ field, title, text, fault, onEdit }) {
   const id = useId();
   const shared = {
     id,
     value: text,
     "aria-invalid": Boolean(fault),
     "aria-describedby": `${id}-hint ${id}-fault`,
-    onInput: (/** @type {any} */ event) => onText(event.currentTarget.value),
+    onInput: (/** @type {any} */ event) => onEdit(event.currentTarget.value),
   };
   return html`<div class="value-field">
     <label for=${id}>${title} ${!field.isRequired && html`<span class="hint">optional</span>`}</label>
